@@ -1,0 +1,117 @@
+//! Row 2: what it costs to create a worker, and how that grows with the program.
+
+use brigade::Kind;
+
+use super::format::{Unit, ratio};
+use super::row::{Figure, Measured, Value};
+use super::stats::Summary;
+use super::verdict::{self, Condition};
+use super::{Context, Experiment};
+use crate::fail::Failure;
+use crate::helper::{GrowthReport, launch};
+use crate::procfs;
+
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    id: "creation",
+    title: "Creation",
+    claim: "Creating a thread is cheap. Creating a process is dear, and the dearer the larger the program that does it.",
+    needs: &[],
+    run,
+};
+
+const MIB: usize = 1024 * 1024;
+
+/// A size of the host's heap, and the names of its figures.
+struct Heap {
+    bytes: usize,
+    name: &'static str,
+    spawn: &'static str,
+    program: &'static str,
+    fork: &'static str,
+}
+
+/// The figures of an empty heap, for the rows that work with them.
+pub(super) const SPAWN: &str = "spawn";
+pub(super) const PROGRAM: &str = "program";
+
+static HEAPS: [Heap; 3] = [
+    Heap { bytes: 0, name: "no heap", spawn: SPAWN, program: PROGRAM, fork: "fork" },
+    Heap { bytes: 256 * MIB, name: "256 MiB", spawn: "spawn-256mib", program: "program-256mib", fork: "fork-256mib" },
+    Heap { bytes: 1024 * MIB, name: "1 GiB", spawn: "spawn-1gib", program: "program-1gib", fork: "fork-1gib" },
+];
+
+struct Costs {
+    thread: Summary,
+    process: Summary,
+    program: Summary,
+    fork: Summary,
+}
+
+fn costs(heap: &Heap, samples: usize) -> Result<Costs, Failure> {
+    // As much again stays free, so that nobody is swapped out or killed for this.
+    let available = procfs::available()?;
+    if available < 2 * heap.bytes as u64 {
+        return Err(Failure::new(format!("only {} of memory are free", Unit::Bytes.one(available as f64))));
+    }
+    let arguments = ["growth".to_owned(), heap.bytes.to_string(), samples.to_string()];
+    let report: GrowthReport = launch::ask(&arguments)?;
+    Ok(Costs {
+        thread: Summary::of(&report.thread)?,
+        process: Summary::of(&report.process)?,
+        program: Summary::of(&report.program)?,
+        fork: Summary::of(&report.fork)?,
+    })
+}
+
+fn run(context: &Context<'_>) -> Result<Measured, Failure> {
+    let samples = context.pick(400, 100);
+    let measured: Vec<_> = HEAPS.iter().map(|heap| (heap, costs(heap, samples))).collect();
+    // Without the first there is nothing to compare the others with.
+    if let Some((_, Err(reason))) = measured.first() {
+        return Err(reason.clone());
+    }
+    let mut figures = Vec::new();
+    let mut conditions = Vec::new();
+    for (heap, costs) in &measured {
+        let side = |of: fn(&Costs) -> Summary| match costs {
+            Ok(costs) => Value::Measured(of(costs)),
+            Err(reason) => Value::Missing(reason.clone()),
+        };
+        let label = |what: &str| format!("{what}, {}", heap.name);
+        let (thread, process) = (side(|costs| costs.thread), side(|costs| costs.process));
+        figures.push(Figure::new(heap.spawn, label("spawn and join"), Unit::Nanoseconds, thread, process));
+        let (program, fork) = (side(|costs| costs.program), side(|costs| costs.fork));
+        figures.push(Figure::new(heap.program, label("whole program again"), Unit::Nanoseconds, Value::None, program));
+        figures.push(Figure::new(heap.fork, label("bare fork"), Unit::Nanoseconds, Value::None, fork));
+        if let Ok(costs) = costs {
+            conditions.push(Condition::new(heap.name, costs.process, costs.thread));
+        }
+    }
+    Ok(Measured {
+        done: format!(
+            "A task that does nothing is spawned and joined, {samples} times, one at a time, in a program with a heap of \
+             0, 256 MiB and 1 GiB. For comparison: the whole program executed once more; a bare fork, exit and wait."
+        ),
+        figures,
+        verdict: verdict::of_size(&conditions, "the host's heap"),
+        notes: growth(&measured).into_iter().collect(),
+    })
+}
+
+/// How each grows from no heap to the largest that was measured.
+fn growth(measured: &[(&Heap, Result<Costs, Failure>)]) -> Option<String> {
+    let mut good = measured.iter().filter_map(|(heap, costs)| Some((heap.name, costs.as_ref().ok()?)));
+    let (_, small) = good.next()?;
+    let (name, large) = good.next_back()?;
+    let grown = |of: fn(&Costs) -> Summary| ratio(verdict::ratio(of(large), of(small)));
+    Some(format!(
+        "From no heap to {name}: {} {}, {} {}, the whole program {}, a bare fork {}. The library forks its processes from a \
+         small server and not from the program.",
+        Kind::Thread,
+        grown(|costs| costs.thread),
+        Kind::Process,
+        grown(|costs| costs.process),
+        grown(|costs| costs.program),
+        grown(|costs| costs.fork),
+    ))
+}

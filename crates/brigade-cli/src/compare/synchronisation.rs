@@ -1,0 +1,189 @@
+//! Row 6: two workers, one counter.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use brigade::Kind;
+use serde::{Deserialize, Serialize};
+
+use super::format::Unit;
+use super::row::{Figure, Measured, Value};
+use super::stats::Summary;
+use super::{Context, Experiment, verdict};
+use crate::board::{self, Board, Ticket};
+use crate::fail::{Failure, OrFail as _};
+use crate::raw::lock::{self, Locks};
+use crate::workers::{KINDS, PATIENCE, collect_checked};
+
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    id: "synchronisation",
+    title: "Race and synchronisation",
+    claim: "Threads race for what they share and need locks. Processes that share nothing cannot race.",
+    needs: &[],
+    run,
+};
+
+const WORKERS: u32 = 2;
+const THERE: usize = 0;
+const COUNTER: usize = 1;
+
+/// A variable of the program: one for all threads, one in each process.
+static VARIABLE: AtomicU64 = AtomicU64::new(0);
+
+/// How a counter is incremented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum How {
+    /// The program's variable: load, add, store.
+    Variable,
+    /// The counter on the shared page: load, add, store.
+    Page,
+    /// The same, holding the mutex.
+    Mutex,
+    /// The same, holding the semaphore.
+    Semaphore,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Job {
+    ticket: Ticket,
+    how: How,
+    times: u64,
+}
+
+/// What a worker saw: the counter it used, before and after; and how long it took.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Seen {
+    before: u64,
+    after: u64,
+    nanoseconds: f64,
+}
+
+/// Load, then store: each step is atomic and defined, and the two together are wrong.
+fn increment(counter: &AtomicU64) {
+    let value = counter.load(Ordering::Relaxed);
+    counter.store(value + 1, Ordering::Relaxed);
+}
+
+/// A task: waits until both are there, then counts.
+fn count(job: Job) -> Result<Seen, Failure> {
+    let memory = job.ticket.open()?;
+    let locks = Locks::of(Arc::clone(&memory));
+    let counter = match job.how {
+        How::Variable => &VARIABLE,
+        _ => memory.counter(COUNTER),
+    };
+    board::arrive(memory.word(THERE));
+    // Looking, not sleeping: both start within nanoseconds.
+    let deadline = Instant::now() + PATIENCE;
+    while memory.word(THERE).load(Ordering::Acquire) < WORKERS {
+        if Instant::now() > deadline {
+            return Err(Failure::new("the other worker did not come"));
+        }
+        std::thread::yield_now();
+    }
+    let before = counter.load(Ordering::SeqCst);
+    let start = Instant::now();
+    for _ in 0..job.times {
+        match job.how {
+            How::Variable | How::Page => increment(counter),
+            How::Mutex => locks.with_mutex(|| increment(counter))?,
+            How::Semaphore => locks.with_semaphore(|| increment(counter))?,
+        }
+    }
+    let nanoseconds = start.elapsed().as_nanos() as f64 / job.times as f64;
+    Ok(Seen { before, after: counter.load(Ordering::SeqCst), nanoseconds })
+}
+
+/// The share of increments that got lost, and nanoseconds per increment.
+fn once(kind: Kind, how: How, times: u64) -> Result<(f64, f64), Failure> {
+    let board = Board::with_len(lock::BYTES)?;
+    Locks::make(Arc::clone(board.mapping()))?;
+    let variable_before = VARIABLE.load(Ordering::SeqCst);
+    let job = Job { ticket: board.ticket(), how, times };
+    let what = format!("counting in two of kind {kind}");
+    let handles =
+        (0..WORKERS).map(|_| kind.spawn(count, job).or_fail(&what)).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = Vec::new();
+    for handle in handles {
+        seen.push(collect_checked(handle, &what)?);
+    }
+    let counted = match (how, kind) {
+        (How::Variable, Kind::Thread) => VARIABLE.load(Ordering::SeqCst) - variable_before,
+        // Each process has a variable of its own: what each counted there is what was counted.
+        (How::Variable, Kind::Process) => seen.iter().map(|seen| seen.after - seen.before).sum(),
+        _ => board.mapping().counter(COUNTER).load(Ordering::SeqCst),
+    };
+    let wanted = u64::from(WORKERS) * times;
+    let lost = wanted.saturating_sub(counted) as f64 / wanted as f64;
+    Ok((lost, seen.iter().map(|seen| seen.nanoseconds).sum::<f64>() / seen.len() as f64))
+}
+
+/// The same several times: shares lost, and costs.
+fn several(kind: Kind, how: How, times: u64, repeats: usize) -> Result<(Summary, Summary), Failure> {
+    let mut lost = Vec::new();
+    let mut cost = Vec::new();
+    for _ in 0..repeats {
+        let (share, nanoseconds) = once(kind, how, times)?;
+        lost.push(share);
+        cost.push(nanoseconds);
+    }
+    Ok((Summary::of(&lost)?, Summary::of(&cost)?))
+}
+
+/// An experiment of this row: how, and the names of its two figures.
+const CASES: [(How, &str, &str, &str); 4] = [
+    (How::Variable, "lost-variable", "cost-variable", "the program's variable, no lock"),
+    (How::Page, "lost-page", "cost-page", "a shared page, no lock"),
+    (How::Mutex, "lost-mutex", "cost-mutex", "a shared page, mutex"),
+    (How::Semaphore, "lost-semaphore", "cost-semaphore", "a shared page, semaphore"),
+];
+
+fn run(context: &Context<'_>) -> Result<Measured, Failure> {
+    let times = context.pick(200_000, 50_000);
+    let repeats = context.pick(9, 5);
+    let mut lost = Vec::new();
+    let mut costs = Vec::new();
+    for (how, lost_id, cost_id, name) in CASES {
+        let mut by_kind = Vec::new();
+        for kind in KINDS {
+            by_kind.push(several(kind, how, times, repeats)?);
+        }
+        let [(thread_lost, thread_cost), (process_lost, process_cost)] = [by_kind[0], by_kind[1]];
+        let sides = (Value::Measured(thread_lost), Value::Measured(process_lost));
+        lost.push(Figure::new(lost_id, format!("lost: {name}"), Unit::Share, sides.0, sides.1));
+        let sides = (Value::Measured(thread_cost), Value::Measured(process_cost));
+        costs.push(Figure::new(cost_id, format!("each: {name}"), Unit::Nanoseconds, sides.0, sides.1));
+    }
+    let lost_by = |figure: &Figure| [&figure.thread, &figure.process].map(|side| side.summary().map_or(0.0, most));
+    let [variable, page, mutex, semaphore] = [&lost[0], &lost[1], &lost[2], &lost[3]].map(lost_by);
+    let expectations = [
+        // Threads lose on what they share, and processes lose nothing on what they do not.
+        variable[0] > 0.0,
+        variable[1] == 0.0,
+        // With a lock nobody loses.
+        mutex == [0.0, 0.0],
+        semaphore == [0.0, 0.0],
+    ];
+    let mut notes = Vec::new();
+    if page[1] > 0.0 {
+        notes.push("Processes race as well as soon as they share a page: it is the sharing, not the kind.".to_owned());
+    }
+    if crate::cores::allowed().len() < 2 {
+        notes.push("On one core increments get lost only when a worker is interrupted between load and store.".to_owned());
+    }
+    Ok(Measured {
+        done: format!(
+            "Two workers increment one counter {times} times each, {repeats} runs: with a load and then a store (each defined, \
+             together wrong); then the same holding a POSIX mutex or semaphore that lives on the page."
+        ),
+        figures: lost.into_iter().chain(costs).collect(),
+        verdict: verdict::of_facts(&expectations, "the means"),
+        notes,
+    })
+}
+
+/// The share in the worst quarter: enough to say whether any got lost.
+fn most(summary: Summary) -> f64 {
+    summary.upper
+}

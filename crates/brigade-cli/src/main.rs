@@ -1,0 +1,28 @@
+//! `brigade`: processes and threads compared on this machine, and what this machine offers them.
+//!
+//! The program stands on the public API of the library alone. Where it shows a mechanism raw (a pipe, a message queue),
+//! it calls the kernel itself, in `raw/`.
+
+mod board;
+mod cgroups;
+mod cli;
+mod compare;
+mod cores;
+mod doctor;
+mod exit;
+mod fail;
+mod helper;
+mod machine;
+mod procfs;
+mod raw;
+mod signals;
+mod terminal;
+mod waiters;
+mod workers;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    brigade::init();
+    cli::main()
+}

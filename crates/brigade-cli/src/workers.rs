@@ -1,0 +1,30 @@
+//! Getting results out of workers without ever waiting for ever.
+
+use std::time::Duration;
+
+use brigade::{JoinHandle, Kind};
+
+use crate::fail::Failure;
+
+/// Both kinds, in the order of the columns.
+pub(crate) const KINDS: [Kind; 2] = [Kind::Thread, Kind::Process];
+
+/// How long any one task of an experiment may take. They take milliseconds; this is for a machine that hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The result of a task that cannot fail by itself.
+pub(crate) fn collect<R>(handle: JoinHandle<R>, what: &str) -> Result<R, Failure> {
+    match handle.join_timeout(PATIENCE) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure::new(format!("{what}: {error}"))),
+        Err(handle) => {
+            handle.cancel();
+            Err(Failure::new(format!("{what}: no result after {} s", PATIENCE.as_secs())))
+        }
+    }
+}
+
+/// The result of a task that can: its own reason is the reason.
+pub(crate) fn collect_checked<T>(handle: JoinHandle<Result<T, Failure>>, what: &str) -> Result<T, Failure> {
+    collect(handle, what)?.map_err(|reason| Failure::new(format!("{what}: {reason}")))
+}

@@ -1,0 +1,53 @@
+//! Waiting for descriptors: epoll(7), of which rustix has the calls; here they get an owner and a buffer.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+
+/// A set of descriptors, each with the number that its readiness is reported under.
+#[derive(Debug)]
+pub(crate) struct Epoll {
+    fd: OwnedFd,
+}
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Epoll> {
+        Ok(Epoll { fd: epoll::create(CreateFlags::CLOEXEC)? })
+    }
+
+    /// Reports `key` while `fd` can be read, or has been hung up.
+    pub(crate) fn add_readable(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.fd, fd, EventData::new_u64(key), EventFlags::IN)?)
+    }
+
+    /// Reports `key` while `fd` can be written.
+    pub(crate) fn add_writable(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.fd, fd, EventData::new_u64(key), EventFlags::OUT)?)
+    }
+
+    pub(crate) fn remove(&self, fd: impl AsFd) {
+        // Fails only where `fd` was not in the set, which is what is wanted.
+        let _ = epoll::delete(&self.fd, fd);
+    }
+
+    /// The keys that are ready, after at most `timeout` (`None`: wait for ever).
+    pub(crate) fn wait(&self, ready: &mut Vec<u64>, timeout: Option<Duration>) -> io::Result<()> {
+        ready.clear();
+        let mut events = [const { Event { flags: EventFlags::empty(), data: EventData::new_u64(0) } }; 64];
+        let timeout = timeout.map(|t| rustix::event::Timespec {
+            tv_sec: t.as_secs().min(i64::MAX as u64) as i64,
+            tv_nsec: i64::from(t.subsec_nanos()),
+        });
+        match epoll::wait(&self.fd, events.as_mut_slice(), timeout.as_ref()) {
+            Ok(n) => ready.extend(events.iter().take(n).map(|e| {
+                let Event { data, .. } = *e;
+                data.u64()
+            })),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! The program in memory: where it was loaded, which build it is, what has to run before `main`.
+//!
+//! A worker is the same file loaded at another address, so a function travels as its distance from the load address.
+//! dl_iterate_phdr(3), elf(5).
+
+use std::ffi::CStr;
+use std::sync::OnceLock;
+
+/// One loaded object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Module {
+    /// The path it was loaded from; the main program's is empty.
+    pub(crate) path: String,
+    /// What is added to the addresses in its file.
+    pub(crate) bias: usize,
+    /// Its first and last+1 address in memory.
+    pub(crate) range: std::ops::Range<usize>,
+}
+
+/// The main program.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub(crate) bias: usize,
+    /// Executable segments, as address ranges in memory.
+    text: Vec<std::ops::Range<usize>>,
+    /// The GNU build id note, if the linker wrote one.
+    pub(crate) build_id: Vec<u8>,
+    init_array: std::ops::Range<usize>,
+}
+
+impl Program {
+    /// This process's program.
+    pub(crate) fn this() -> &'static Program {
+        static THIS: OnceLock<Program> = OnceLock::new();
+        THIS.get_or_init(Program::read)
+    }
+
+    /// The distance of `address` from the load address, if it is code of the main program.
+    pub(crate) fn offset_of(&self, address: usize) -> Option<u64> {
+        self.text.iter().any(|t| t.contains(&address)).then(|| (address - self.bias) as u64)
+    }
+
+    /// The address of the code at `offset`, if there is any.
+    pub(crate) fn address_of(&self, offset: u64) -> Option<usize> {
+        let address = self.bias.wrapping_add(usize::try_from(offset).ok()?);
+        self.text.iter().any(|t| t.contains(&address)).then_some(address)
+    }
+
+    fn read() -> Program {
+        let mut program = Program { bias: 0, text: Vec::new(), build_id: Vec::new(), init_array: 0..0 };
+        each_module(&mut |info| {
+            // The first object is the main program: dl_iterate_phdr(3).
+            program.bias = info.dlpi_addr as usize;
+            for header in headers(info) {
+                let start = program.bias + header.p_vaddr as usize;
+                let end = start + header.p_memsz as usize;
+                match header.p_type {
+                    libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => program.text.push(start..end),
+                    libc::PT_NOTE => {
+                        // SAFETY: the loader mapped this segment, readable, for as long as the program runs.
+                        let notes = unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
+                        if let Some(id) = gnu_build_id(notes) {
+                            program.build_id = id.to_vec();
+                        }
+                    }
+                    libc::PT_DYNAMIC => {
+                        // SAFETY: as above; the dynamic section is an array of pairs of words.
+                        let entries = unsafe { std::slice::from_raw_parts(start as *const [usize; 2], header.p_memsz as usize / size_of::<[usize; 2]>()) };
+                        let value = |tag: usize| entries.iter().take_while(|e| e[0] != 0).find(|e| e[0] == tag).map(|e| e[1]);
+                        const DT_INIT_ARRAY: usize = 25;
+                        const DT_INIT_ARRAYSZ: usize = 27;
+                        if let (Some(at), Some(size)) = (value(DT_INIT_ARRAY), value(DT_INIT_ARRAYSZ)) {
+                            program.init_array = program.bias + at..program.bias + at + size;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            false
+        });
+        program
+    }
+}
+
+/// All loaded objects, the main program first.
+pub(crate) fn modules() -> Vec<Module> {
+    let mut all = Vec::new();
+    each_module(&mut |info| {
+        let bias = info.dlpi_addr as usize;
+        let loads = || headers(info).iter().filter(|h| h.p_type == libc::PT_LOAD);
+        let low = loads().map(|h| bias + h.p_vaddr as usize).min();
+        let high = loads().map(|h| bias + (h.p_vaddr + h.p_memsz) as usize).max();
+        if let (Some(low), Some(high)) = (low, high) {
+            let path = if info.dlpi_name.is_null() || all.is_empty() {
+                String::new()
+            } else {
+                // SAFETY: the loader's name of the object, a C string that lives as long as the object is loaded, which this call-back guarantees.
+                unsafe { CStr::from_ptr(info.dlpi_name) }.to_string_lossy().into_owned()
+            };
+            all.push(Module { path, bias, range: low..high });
+        }
+        true
+    });
+    all
+}
+
+/// A constructor, as the loader calls it.
+pub(crate) type Constructor = extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char);
+
+/// Runs the constructors that the loader would have called after `current`.
+///
+/// # Safety
+/// Called from the constructor `current` itself, before `main`, in a process that never goes on to them by itself.
+pub(crate) unsafe fn run_constructors_after(
+    current: Constructor,
+    argc: libc::c_int,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+) {
+    let range = &Program::this().init_array;
+    let count = range.len() / size_of::<usize>();
+    if count == 0 {
+        return;
+    }
+    // SAFETY: DT_INIT_ARRAY is an array of that many words, relocated by the loader before it called any of them.
+    let entries = unsafe { std::slice::from_raw_parts(range.start as *const usize, count) };
+    let Some(at) = entries.iter().position(|&e| e == current as usize) else { return };
+    for &entry in &entries[at + 1..] {
+        // The ABI allows 0 and -1 as fillers.
+        if entry != 0 && entry != usize::MAX {
+            // SAFETY: an entry of the init array is a function of this type; the loader would call it next, with these arguments.
+            let constructor = unsafe { std::mem::transmute::<usize, Constructor>(entry) };
+            constructor(argc, argv, envp);
+        }
+    }
+}
+
+fn headers(info: &libc::dl_phdr_info) -> &[libc::Elf64_Phdr] {
+    if info.dlpi_phdr.is_null() {
+        return &[];
+    }
+    // SAFETY: the loader gives the table and its length, both valid during the call-back that `info` is borrowed for.
+    unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) }
+}
+
+/// Calls `f` for each loaded object until it says `false`.
+fn each_module(f: &mut dyn FnMut(&libc::dl_phdr_info) -> bool) {
+    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: libc::size_t, data: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: `data` is the pointer given below, to a closure that lives across the whole iteration.
+        let f = unsafe { &mut *data.cast::<&mut dyn FnMut(&libc::dl_phdr_info) -> bool>() };
+        // SAFETY: the loader gives a valid `info` for the duration of this call.
+        let go_on = f(unsafe { &*info });
+        libc::c_int::from(!go_on)
+    }
+    let mut f = f;
+    // SAFETY: `visit` is called before this returns, with the pointer to `f`, which lives here. None of our closures unwinds
+    // for other reasons than a failed allocation, which aborts.
+    unsafe { libc::dl_iterate_phdr(Some(visit), std::ptr::from_mut(&mut f).cast()) };
+}
+
+/// Finds the build id among ELF notes: name "GNU", type 3. Malformed notes are no build id.
+fn gnu_build_id(mut notes: &[u8]) -> Option<&[u8]> {
+    fn word(bytes: &[u8], at: usize) -> Option<usize> {
+        Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize)
+    }
+    while let (Some(name), Some(desc), Some(kind)) = (word(notes, 0), word(notes, 4), word(notes, 8)) {
+        let desc_at = 12 + name.next_multiple_of(4);
+        let id = notes.get(desc_at..desc_at.checked_add(desc)?)?;
+        if kind == 3 && notes.get(12..16) == Some(b"GNU\0") {
+            return Some(id);
+        }
+        notes = notes.get(desc_at + desc.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_goes_there_and_back() {
+        let program = Program::this();
+        let address = a_function_goes_there_and_back as fn() as usize;
+        let offset = program.offset_of(address).expect("code of this program");
+        assert_eq!(program.address_of(offset), Some(address));
+    }
+
+    #[test]
+    fn what_is_no_code_of_the_program_has_no_offset() {
+        let program = Program::this();
+        let on_the_stack = 0_u8;
+        assert_eq!(program.offset_of(std::ptr::from_ref(&on_the_stack) as usize), None);
+        assert_eq!(program.offset_of(libc::getpid as *const () as usize), None);
+        assert_eq!(program.address_of(u64::MAX), None);
+    }
+
+    #[test]
+    fn notes_that_are_cut_or_lie_are_no_build_id() {
+        let mut note = Vec::new();
+        for word in [4_u32, 4, 3] {
+            note.extend(word.to_ne_bytes());
+        }
+        note.extend(b"GNU\0\x01\x02\x03\x04");
+        assert_eq!(gnu_build_id(&note), Some(&[1, 2, 3, 4][..]));
+        for cut in 0..note.len() {
+            assert_eq!(gnu_build_id(&note[..cut]), None);
+        }
+        note[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
+        assert_eq!(gnu_build_id(&note), None);
+    }
+
+    #[test]
+    fn the_main_program_is_the_first_module() {
+        let modules = modules();
+        assert_eq!(modules[0].path, "");
+        assert!(modules[0].range.contains(&(modules as fn() -> Vec<Module> as usize)));
+    }
+}

@@ -1,0 +1,89 @@
+//! Anonymous memory files, and mappings of them. memfd_create(2), F_ADD_SEALS in fcntl(2), mmap(2).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+/// A new anonymous file of `len` bytes, zeroed, whose size nobody can change any more.
+///
+/// The size is sealed before anyone else can have the descriptor: a file that a peer truncates is a SIGBUS for all who map it.
+pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
+    let fd = memfd(name)?;
+    rustix::fs::ftruncate(&fd, len as u64)?;
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// A new anonymous file that can still be written and sealed.
+pub(crate) fn memfd(name: &str) -> io::Result<OwnedFd> {
+    let base = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match rustix::fs::memfd_create(name, base | MemfdFlags::NOEXEC_SEAL) {
+        // Before Linux 6.3 the flag is unknown; the file is then executable, which nothing here relies on.
+        Err(rustix::io::Errno::INVAL) => Ok(rustix::fs::memfd_create(name, base)?),
+        other => Ok(other?),
+    }
+}
+
+/// A shared mapping of a whole file. Unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    at: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping is an address range, valid in every thread of the process; what is read and written through it
+// is the concern of those who dereference `at`, each with its own argument.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; `&Mapping` gives out addresses and lengths only.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes of `fd`, to read and write.
+    pub(crate) fn writable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
+        Mapping::new(fd, len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
+    }
+
+    /// Maps `len` bytes of `fd`, to read.
+    pub(crate) fn readable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
+        Mapping::new(fd, len, ProtFlags::READ, MapFlags::SHARED)
+    }
+
+    fn new(fd: impl AsFd, len: usize, prot: ProtFlags, flags: MapFlags) -> io::Result<Mapping> {
+        // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched.
+        let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, flags, fd, 0) }?;
+        let at = NonNull::new(at.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
+        Ok(Mapping { at, len })
+    }
+
+    /// The first byte. Page-aligned.
+    pub(crate) fn at(&self) -> NonNull<u8> {
+        self.at
+    }
+
+    /// Bytes mapped.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Keeps the mapping out of children made by `fork`.
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
+        // SAFETY: the range is ours; the advice changes what a child inherits, not what we see.
+        unsafe { rustix::mm::madvise(self.at.as_ptr().cast(), self.len, Advice::LinuxDontFork) }?;
+        Ok(())
+    }
+
+    /// Unmaps nothing, ever: for the one mapping that a worker has for its whole life.
+    pub(crate) fn leak(self) -> &'static Mapping {
+        Box::leak(Box::new(self))
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range came from `mmap` with this length and nothing borrowed from `self` outlives it.
+        let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), self.len) };
+    }
+}

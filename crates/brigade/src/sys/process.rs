@@ -1,0 +1,238 @@
+//! Making processes and ending them: clone(2), fork(2), execve(2), waitid(2), kill(2), prctl(2).
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::signal::Blocked;
+
+/// Starts `/proc/self/exe` as a process that is *not* a child of this one, and returns its process id.
+///
+/// `keep` stays open in it, under the same number; everything else that is close-on-exec is closed.
+///
+/// Problem: the host may have any number of threads, a heap of any size, and its own ideas about its children. So: no `fork`
+/// (dear with a large heap, and it leaves only async-signal-safe code legal), no SIGCHLD, nothing for a `waitpid(-1)` to find.
+/// Steps, as in posix_spawn(3) but twice: an intermediate process shares our memory and holds us up (`CLONE_VM|CLONE_VFORK`), and has
+/// no exit signal, so that the host is not told of it and only `__WALL` finds it; it starts the real one in the same way, and ends. The real one,
+/// whose parent is gone, belongs to the init process or to the nearest subreaper.
+pub(crate) fn launch_detached(argv: &[CString], envp: &[CString], keep: impl AsFd) -> io::Result<u32> {
+    struct Launch {
+        argv: Vec<*const libc::c_char>,
+        envp: Vec<*const libc::c_char>,
+        keep: libc::c_int,
+        stack: *mut libc::c_void,
+        pid: libc::c_int,
+        errno: libc::c_int,
+    }
+
+    extern "C" fn intermediate(launch: *mut libc::c_void) -> libc::c_int {
+        let launch = launch.cast::<Launch>();
+        // SAFETY: `launch` is the caller's, who is held up until this process ends; `stack` is one that only the process made here uses.
+        // System calls only from here on: no allocation, no lock.
+        unsafe {
+            let pid = libc::clone(real, (*launch).stack, libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, launch.cast());
+            if pid == -1 {
+                (*launch).errno = *libc::__errno_location();
+            }
+            (*launch).pid = pid;
+            libc::_exit(0)
+        }
+    }
+
+    extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
+        let launch = launch.cast::<Launch>();
+        // SAFETY: as above; the vectors end with a null pointer, and their strings outlive the call.
+        unsafe {
+            libc::fcntl((*launch).keep, libc::F_SETFD, 0);
+            libc::execve(c"/proc/self/exe".as_ptr(), (*launch).argv.as_ptr(), (*launch).envp.as_ptr());
+            (*launch).errno = *libc::__errno_location();
+            libc::_exit(127)
+        }
+    }
+
+    fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    }
+
+    const STACK: usize = 64 * 1024;
+    let mut stacks = vec![0_u128; 2 * STACK / size_of::<u128>()];
+    let base = stacks.as_mut_ptr().cast::<u8>();
+    let mut launch = Launch {
+        argv: pointers(argv),
+        envp: pointers(envp),
+        keep: keep.as_fd().as_raw_fd(),
+        // SAFETY: both stacks lie in `stacks`, and grow down from these ends.
+        stack: unsafe { base.add(STACK) }.cast(),
+        pid: -1,
+        errno: 0,
+    };
+    // A handler of the host must not run in a process that shares the host's memory.
+    let _blocked = Blocked::all();
+    // SAFETY: the child runs `intermediate` on a stack of its own while this thread stands still, and touches `launch` only.
+    let pid = unsafe {
+        libc::clone(intermediate, base.add(2 * STACK).cast(), libc::CLONE_VM | libc::CLONE_VFORK, (&raw mut launch).cast())
+    };
+    if pid == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut status = 0;
+    // SAFETY: waits for exactly the process made above.
+    while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {}
+    // SAFETY: `launch` was written through a pointer by processes that have ended or left our memory; read it as it is now.
+    let (pid, errno) = unsafe { (std::ptr::read_volatile(&raw const launch.pid), std::ptr::read_volatile(&raw const launch.errno)) };
+    drop(stacks);
+    match (pid, errno) {
+        (1.., 0) => Ok(pid.cast_unsigned()),
+        _ => Err(io::Error::from_raw_os_error(if errno == 0 { libc::EAGAIN } else { errno })),
+    }
+}
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub(crate) enum Fork {
+    Parent(u32),
+    Child,
+}
+
+/// fork(2), in a process that has one thread; refused in any other, for there the child's memory would not be whole.
+pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
+    if !one_thread() {
+        return Err(io::Error::other("a process with several threads cannot be forked"));
+    }
+    // SAFETY: with one thread, nothing is locked or half-written by another at this moment.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid.cast_unsigned())),
+    }
+}
+
+/// Whether this process has one thread. A constructor of another library may have started one before we came.
+pub(crate) fn one_thread() -> bool {
+    static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *ONE.get_or_init(|| std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1))
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Exited(i32),
+    Signaled(i32),
+}
+
+/// A child that has ended, and is not reaped yet.
+pub(crate) fn peek_ended() -> Option<u32> {
+    // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such child: waitid(2).
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+        if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 {
+            return None;
+        }
+        Some(info.si_pid().cast_unsigned()).filter(|&pid| pid != 0)
+    }
+}
+
+/// Takes the status of this child, if it has ended.
+pub(crate) fn reap(pid: u32) -> Option<Ended> {
+    let mut status = 0;
+    loop {
+        // SAFETY: writes one integer.
+        let reaped = unsafe { libc::waitpid(pid.cast_signed(), &raw mut status, libc::WNOHANG | libc::__WALL) };
+        if reaped == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
+            continue;
+        }
+        if reaped <= 0 {
+            return None;
+        }
+        return Some(if libc::WIFSIGNALED(status) {
+            Ended::Signaled(libc::WTERMSIG(status))
+        } else {
+            Ended::Exited(libc::WEXITSTATUS(status))
+        });
+    }
+}
+
+/// Sends a signal to a process. One that has ended already is no error.
+pub(crate) fn kill(pid: u32, signal: i32) {
+    debug_assert!(pid > 1, "0, 1 and their negatives mean many processes");
+    // SAFETY: no memory is involved.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
+}
+
+/// Sends a signal to every member of a process group.
+pub(crate) fn kill_group(leader: u32, signal: i32) {
+    debug_assert!(leader > 1, "0, 1 and their negatives mean many processes");
+    // SAFETY: no memory is involved.
+    unsafe { libc::kill(-leader.cast_signed(), signal) };
+}
+
+/// Ends this process, now: no destructor, no `atexit`, no flush.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: does not return, so nothing can see what it skipped.
+    unsafe { libc::_exit(code) }
+}
+
+/// This process is killed when its parent *thread* ends. Cleared by fork and by a change of uid. PR_SET_PDEATHSIG(2const).
+pub(crate) fn die_with_parent() {
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Orphans among this process's descendants become its children, not those of init. PR_SET_CHILD_SUBREAPER(2const).
+pub(crate) fn adopt_orphans() {
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+}
+
+/// What `ps` and `top` show; the kernel keeps 15 bytes.
+pub(crate) fn set_name(name: &CStr) {
+    // SAFETY: the kernel reads a C string that lives across the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Writes out what C's streams hold back.
+pub(crate) fn flush_c_streams() {
+    // SAFETY: a null stream means all of them.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// The environment as it is now, as execve(2) takes it.
+pub(crate) fn environment() -> Vec<CString> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    std::env::vars_os()
+        .filter_map(|(key, value)| {
+            let mut entry = key.into_vec();
+            entry.push(b'=');
+            entry.extend(value.as_bytes());
+            CString::new(entry).ok()
+        })
+        .collect()
+}
+
+/// Changes this process's environment.
+///
+/// Called by a worker before its task: it has one thread, so nobody reads the environment meanwhile.
+pub(crate) fn set_environment(clear: bool, vars: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>) {
+    if clear {
+        for (key, _) in std::env::vars_os() {
+            // SAFETY: one thread.
+            unsafe { std::env::remove_var(key) };
+        }
+    }
+    for (key, value) in vars {
+        // SAFETY: one thread.
+        unsafe { std::env::set_var(key, value) };
+    }
+}
+
+/// Takes a variable out of this process's environment.
+///
+/// # Safety
+/// The process has one thread.
+pub(crate) unsafe fn take_variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok()?;
+    // SAFETY: by the caller's word, nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+    Some(value)
+}

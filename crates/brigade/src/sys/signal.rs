@@ -1,0 +1,220 @@
+//! Signals: blocking them (pthread_sigmask(3)), and, in worker processes only, catching the fatal ones (sigaction(2), sigaltstack(2)).
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::OnceLock;
+
+/// All signals blocked in this thread, until dropped.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    before: libc::sigset_t,
+}
+
+impl Blocked {
+    pub(crate) fn all() -> Blocked {
+        // SAFETY: both sets are written before they are read.
+        unsafe {
+            let mut all = std::mem::zeroed();
+            let mut before = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Blocked { before }
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: restores the set that was read above.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// Blocks SIGCHLD and gives a descriptor that is readable when one is pending: signalfd(2). All other signals are let through.
+pub(crate) fn child_events() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset; the descriptor is new and ours.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        if fd == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Lets all signals through.
+pub(crate) fn unblock_all() {
+    // SAFETY: the set is initialised by sigemptyset.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Gives `signal` its default action, or has it ignored. Both are what a child inherits, also through exec.
+pub(crate) fn set_default(signal: i32) {
+    // SAFETY: no handler is involved.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// See [`set_default`].
+pub(crate) fn set_ignored(signal: i32) {
+    // SAFETY: no handler is involved.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// What the kernel says of a fatal signal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub(crate) signal: i32,
+    /// The address that was accessed, for faults of memory and arithmetic; otherwise 0.
+    pub(crate) address: usize,
+    /// Where the thread was, and where its stack was; 0 on processors whose registers we do not read.
+    pub(crate) instruction: usize,
+    pub(crate) stack: usize,
+    /// The process that sent it, where one did.
+    pub(crate) sender: Option<u32>,
+}
+
+/// The signals that end a worker by a fault of its own.
+pub(crate) const FATAL: [i32; 8] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+    libc::SIGXCPU,
+];
+
+static OBSERVER: OnceLock<fn(&Fault)> = OnceLock::new();
+
+/// Has `observer` called, on a stack of its own, when a fatal signal comes; the signal then ends the process as if nobody had looked.
+///
+/// `observer` runs in a signal handler: it may only touch memory that is there already. Should it hang all the same, an alarm ends the process.
+/// The stack is that of the calling thread and of processes forked from it.
+pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
+    const STACK: usize = 64 * 1024;
+    if OBSERVER.set(observer).is_err() {
+        return Ok(());
+    }
+    let stack = Box::leak(vec![0_u8; STACK].into_boxed_slice());
+    // SAFETY: the stack is leaked, so it is there for as long as the process is; `handler` has the type that SA_SIGINFO asks for.
+    unsafe {
+        let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK };
+        if libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as extern "C" fn(_, _, _) as usize;
+        // Once only, and not blocked meanwhile: a fault inside the handler ends the process at once.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND | libc::SA_NODEFER;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        for signal in FATAL {
+            if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}
+
+extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    arm_alarm();
+    // SAFETY: the kernel gives a valid `info` with SA_SIGINFO; which of its fields mean something is decided by `si_code` before they are read.
+    let (sender, address) = unsafe {
+        // Zero and below: sent by a process (SI_USER, SI_TKILL, SI_QUEUE), not by the kernel for a fault.
+        match (*info).si_code {
+            ..=0 => (Some((*info).si_pid().cast_unsigned()), 0),
+            _ => (None, (*info).si_addr() as usize),
+        }
+    };
+    // SAFETY: the kernel gives the interrupted context.
+    let (instruction, stack) = unsafe { registers(context) };
+    if let Some(observer) = OBSERVER.get() {
+        observer(&Fault { signal, address, instruction, stack, sender });
+    }
+    // SAFETY: no memory is involved. The action is the default again (SA_RESETHAND), so this ends the process with the same signal.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+/// Ends the process in half a second, whatever it does: the observer walks a stack that may be broken.
+fn arm_alarm() {
+    // SAFETY: async-signal-safe calls (signal-safety(7); setitimer is a plain system call), with values on this stack.
+    unsafe {
+        libc::signal(libc::SIGALRM, libc::SIG_DFL);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGALRM);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        let timer = libc::itimerval {
+            it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
+            it_value: libc::timeval { tv_sec: 0, tv_usec: 500_000 },
+        };
+        libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut::<libc::itimerval>());
+    }
+}
+
+/// The instruction pointer and the stack pointer of an interrupted context.
+///
+/// # Safety
+/// `context` is what the kernel gave to a handler with SA_SIGINFO.
+unsafe fn registers(context: *mut libc::c_void) -> (usize, usize) {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: by the caller's word.
+    #[cfg(target_arch = "x86_64")]
+    let (ip, sp) = unsafe {
+        let registers = &(*context).uc_mcontext.gregs;
+        (registers[libc::REG_RIP as usize] as usize, registers[libc::REG_RSP as usize] as usize)
+    };
+    // SAFETY: by the caller's word.
+    #[cfg(target_arch = "aarch64")]
+    let (ip, sp) = unsafe { ((*context).uc_mcontext.pc as usize, (*context).uc_mcontext.sp as usize) };
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let (ip, sp) = {
+        let _ = context;
+        (0, 0)
+    };
+    (ip, sp)
+}
+
+/// The main thread's stack, lowest address first; learnt once, before any fault.
+static MAIN_STACK: OnceLock<std::ops::Range<usize>> = OnceLock::new();
+
+/// Learns where this thread's stack ends, for [`is_stack_overflow`]. pthread_getattr_np(3).
+pub(crate) fn learn_stack() {
+    // SAFETY: the attributes are initialised by the first call, read by the second, and destroyed.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) == 0 {
+            let (mut low, mut size) = (std::ptr::null_mut(), 0);
+            if libc::pthread_attr_getstack(&raw const attributes, &raw mut low, &raw mut size) == 0 {
+                let _ = MAIN_STACK.set(low as usize..low as usize + size);
+            }
+            libc::pthread_attr_destroy(&raw mut attributes);
+        }
+    }
+}
+
+/// Whether a fault is a stack's end: an access close to the stack pointer, or just below the main thread's stack.
+///
+/// Rust touches a large frame page by page, so it faults next to the stack pointer; C may skip a few pages.
+pub(crate) fn is_stack_overflow(fault: &Fault) -> bool {
+    const NEAR: usize = 64 * 1024;
+    const GUARD: usize = 1024 * 1024;
+    if fault.sender.is_some() || !(fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS) || fault.address == 0 {
+        return false;
+    }
+    let near = fault.stack != 0 && fault.address.abs_diff(fault.stack) <= NEAR;
+    let below = MAIN_STACK.get().is_some_and(|s| (s.start.saturating_sub(GUARD)..s.start + NEAR).contains(&fault.address));
+    near || below
+}

@@ -1,0 +1,47 @@
+//! Walking the stack: `_Unwind_Backtrace` of the C++ ABI, which std links already. Addresses only: names are found elsewhere, later.
+
+use std::ffi::c_void;
+
+#[repr(C)]
+struct Context {
+    _opaque: [u8; 0],
+}
+
+type Step = unsafe extern "C" fn(*mut Context, *mut c_void) -> i32;
+
+const GO_ON: i32 = 0;
+const END_OF_STACK: i32 = 5;
+
+unsafe extern "C" {
+    fn _Unwind_Backtrace(step: Step, data: *mut c_void) -> i32;
+    fn _Unwind_GetIPInfo(context: *mut Context, before: *mut i32) -> usize;
+}
+
+struct Walk<'a> {
+    into: &'a mut [usize],
+    len: usize,
+}
+
+unsafe extern "C" fn step(context: *mut Context, data: *mut c_void) -> i32 {
+    // SAFETY: `data` is the `Walk` that `walk` lends for the whole traversal.
+    let walk = unsafe { &mut *data.cast::<Walk<'_>>() };
+    let mut before = 0;
+    // SAFETY: the unwinder gives a context that is valid for this call.
+    let ip = unsafe { _Unwind_GetIPInfo(context, &raw mut before) };
+    if ip == 0 || walk.len == walk.into.len() {
+        return END_OF_STACK;
+    }
+    // A return address is after the call; the frame that a signal interrupted is at its very instruction.
+    walk.into[walk.len] = if before == 0 { ip - 1 } else { ip };
+    walk.len += 1;
+    GO_ON
+}
+
+/// Fills `into` with the addresses of the calls on this thread's stack, innermost first, and says how many there are.
+/// Allocates nothing.
+pub(crate) fn walk(into: &mut [usize]) -> usize {
+    let mut walk = Walk { into, len: 0 };
+    // SAFETY: `step` is called only during this call, with the `walk` that lives across it, and does not unwind.
+    unsafe { _Unwind_Backtrace(step, std::ptr::from_mut(&mut walk).cast()) };
+    walk.len
+}

@@ -1,0 +1,177 @@
+//! What a dead worker leaves behind: who died, of what, where, doing what.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use super::error::TaskName;
+use super::symbols::Frames;
+
+/// A worker process died before its task returned.
+pub struct Crash {
+    pub(crate) cause: Cause,
+    pub(crate) pid: u32,
+    pub(crate) task: TaskName,
+    pub(crate) phase: Phase,
+    pub(crate) stderr: String,
+    /// The address whose access was the fault.
+    pub(crate) address: Option<usize>,
+    pub(crate) frames: Frames,
+    pub(crate) backtrace: OnceLock<Option<String>>,
+}
+
+impl Crash {
+    /// What it died of.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// The process that died. The number may belong to another process by now.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The function it was for.
+    pub fn task(&self) -> &str {
+        self.task.get()
+    }
+
+    /// How far it had come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The last lines that the worker wrote to its stderr: at most 4 KiB, whole lines unless one alone is longer.
+    pub fn stderr(&self) -> &str {
+        &self.stderr
+    }
+
+    /// The calls that led to the fault, innermost first, one a line. `None` where there was nobody to note them: a worker that was killed, or
+    /// that left by `exit`. Names are looked up now, which takes some milliseconds the first time.
+    pub fn backtrace(&self) -> Option<&str> {
+        self.backtrace.get_or_init(|| self.frames.render()).as_deref()
+    }
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker process {} died of {} while {} task `{}`", self.pid, self.cause, self.phase, self.task)?;
+        if let Some(address) = self.address {
+            write!(f, ", accessing {address:#x}")?;
+        }
+        if let Some(place) = self.frames.innermost() {
+            write!(f, ", in {place}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crash")
+            .field("cause", &self.cause)
+            .field("pid", &self.pid)
+            .field("task", &self.task)
+            .field("phase", &self.phase)
+            .field("stderr", &self.stderr)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a worker had come with its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It had not taken the task up yet.
+    Starting,
+    /// It was decoding the task's input.
+    Decoding,
+    /// The task itself ran.
+    Running,
+    /// It was encoding the task's result.
+    Encoding,
+    /// It had no task.
+    Idle,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Phase; 5] = [Phase::Starting, Phase::Decoding, Phase::Running, Phase::Encoding, Phase::Idle];
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Starting => "starting",
+            Phase::Decoding => "decoding the input of",
+            Phase::Running => "running",
+            Phase::Encoding => "encoding the result of",
+            Phase::Idle => "idle after",
+        })
+    }
+}
+
+/// What a worker died of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A fault of its own, by the signal's number: SIGSEGV, SIGBUS, SIGILL, SIGFPE …
+    Signal(i32),
+    /// It used up its stack.
+    StackOverflow,
+    /// `abort()`, when none of the others explains it.
+    Abort,
+    /// It reached its memory limit, or the kernel's OOM killer chose it.
+    OutOfMemory,
+    /// It reached its limit of processor time.
+    CpuLimit,
+    /// It left by `exit` before the task returned; the status, 0 included.
+    Exit(i32),
+    /// It did what its sandbox forbids with death; what it tried.
+    Sandbox(String),
+    /// A signal from outside, by its number, and not one of ours.
+    Killed(i32),
+    /// It broke the protocol, or its end cannot be known.
+    Lost,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Signal(signal) => write!(f, "{}", Signal(*signal)),
+            Cause::StackOverflow => f.write_str("a stack overflow"),
+            Cause::Abort => f.write_str("abort()"),
+            Cause::OutOfMemory => f.write_str("lack of memory"),
+            Cause::CpuLimit => f.write_str("its limit of processor time"),
+            Cause::Exit(status) => write!(f, "exit({status})"),
+            Cause::Sandbox(what) => write!(f, "what its sandbox forbids ({what})"),
+            Cause::Killed(signal) => write!(f, "{} from outside", Signal(*signal)),
+            Cause::Lost => f.write_str("causes unknown"),
+        }
+    }
+}
+
+struct Signal(i32);
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            libc::SIGSEGV => "a segmentation fault (SIGSEGV)",
+            libc::SIGBUS => "a bus error (SIGBUS)",
+            libc::SIGILL => "an illegal instruction (SIGILL)",
+            libc::SIGFPE => "an arithmetic fault (SIGFPE)",
+            libc::SIGTRAP => "a trap (SIGTRAP)",
+            libc::SIGSYS => "a forbidden system call (SIGSYS)",
+            libc::SIGABRT => "SIGABRT",
+            libc::SIGKILL => "SIGKILL",
+            libc::SIGTERM => "SIGTERM",
+            libc::SIGINT => "SIGINT",
+            libc::SIGHUP => "SIGHUP",
+            libc::SIGQUIT => "SIGQUIT",
+            libc::SIGPIPE => "SIGPIPE",
+            libc::SIGALRM => "SIGALRM",
+            libc::SIGXCPU => "SIGXCPU",
+            libc::SIGXFSZ => "SIGXFSZ",
+            other => return write!(f, "signal {other}"),
+        };
+        f.write_str(name)
+    }
+}

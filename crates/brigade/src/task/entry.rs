@@ -1,0 +1,111 @@
+//! One task, run with its panics caught; and, in a worker process, found by its address and fed from bytes.
+
+#![expect(unsafe_code, reason = "turns addresses back into functions")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::codec;
+use super::crash::Phase;
+use super::identity::Function;
+use super::panic::{self, Unwound};
+use super::Message;
+
+/// Runs `f`; a panic becomes a value.
+pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Unwound> {
+    let watching = panic::watch();
+    // A task is given its input by value and gives back its result by value: what it broke on the way it took along.
+    let ended = catch_unwind(AssertUnwindSafe(f));
+    let seen = watching.end();
+    ended.map_err(|payload| Unwound::new(payload, seen))
+}
+
+/// What a worker process has to say about a task. The result itself is in the bytes.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Returned,
+    Panicked(Unwound),
+    Undeliverable(String),
+}
+
+/// A task's way through a worker process, compiled once for each pair of types: decode, run, encode.
+type Entry = fn(task: usize, input: &[u8], result: &mut Vec<u8>, phase: &dyn Fn(Phase)) -> Outcome;
+
+fn entry<A: Message, R: Message>(task: usize, input: &[u8], result: &mut Vec<u8>, phase: &dyn Fn(Phase)) -> Outcome {
+    // SAFETY: `Plan::of` is the only maker of plans, and it pairs this very instance of `entry` with a `fn(A) -> R` of the same
+    // program; `Plan::run` checked that the address is code of it.
+    let task = unsafe { std::mem::transmute::<usize, fn(A) -> R>(task) };
+    let start = result.len();
+    let ended = caught(|| {
+        phase(Phase::Decoding);
+        let input = codec::decode::<A>(input).map_err(|e| format!("its input {e}"))?;
+        phase(Phase::Running);
+        let value = task(input);
+        phase(Phase::Encoding);
+        codec::encode(&value, result).map_err(|e| format!("its result {e}"))
+    });
+    match ended {
+        Ok(Ok(())) => Outcome::Returned,
+        Ok(Err(why)) => Outcome::Undeliverable(why),
+        Err(unwound) => {
+            result.truncate(start);
+            Outcome::Panicked(unwound)
+        }
+    }
+}
+
+/// What to call in a worker process, as it travels there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    entry: Function,
+    pub(crate) task: Function,
+}
+
+impl Plan {
+    pub(crate) fn of<A: Message, R: Message>(task: fn(A) -> R) -> std::io::Result<Plan> {
+        Ok(Plan { entry: Function::at(entry::<A, R> as Entry as usize)?, task: Function::at(task as usize)? })
+    }
+
+    pub(crate) fn to_words(self) -> [u64; 2] {
+        [self.entry.0, self.task.0]
+    }
+
+    pub(crate) fn from_words([entry, task]: [u64; 2]) -> Plan {
+        Plan { entry: Function(entry), task: Function(task) }
+    }
+
+    /// Runs the task on `input`, appending the encoded result. The plan came from the host, which a worker trusts.
+    pub(crate) fn run(self, input: &[u8], result: &mut Vec<u8>, phase: &dyn Fn(Phase)) -> Outcome {
+        let (Some(entry), Some(task)) = (self.entry.address(), self.task.address()) else {
+            return Outcome::Undeliverable("its function is not part of this worker's program".to_owned());
+        };
+        // SAFETY: a plan is made by `Plan::of` in a process of the same build (the fork server proved that to the host before any plan was sent),
+        // so this offset is that of an `Entry`, and it lies in the program's code.
+        let entry = unsafe { std::mem::transmute::<usize, Entry>(entry) };
+        entry(task, input, result, phase)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn double(n: u32) -> u32 {
+        n * 2
+    }
+
+    #[test]
+    fn a_plan_travels_as_words_and_runs() {
+        let plan = Plan::from_words(Plan::of(double as fn(u32) -> u32).expect("code of this program").to_words());
+        let mut input = Vec::new();
+        codec::encode(&21_u32, &mut input).expect("encodes");
+        let mut result = Vec::new();
+        assert!(matches!(plan.run(&input, &mut result, &|_| {}), Outcome::Returned));
+        assert_eq!(codec::decode::<u32>(&result), Ok(42));
+    }
+
+    #[test]
+    fn a_plan_that_points_nowhere_is_refused() {
+        let plan = Plan::from_words([u64::MAX, 0]);
+        assert!(matches!(plan.run(&[], &mut Vec::new(), &|_| {}), Outcome::Undeliverable(_)));
+    }
+}

@@ -1,0 +1,26 @@
+//! WHAT runs: a task is a function and its input, and it ends exactly once, with a typed result.
+//!
+//! - [`identity`]: a function's name across address spaces
+//! - [`codec`]: values to bytes and back
+//! - [`entry`]: one task, run with its panics caught
+//! - [`panic`], [`crash`], [`error`]: how a task may end other than well
+//! - [`symbols`]: addresses to names, in the host, when somebody asks
+
+pub(crate) mod codec;
+pub(crate) mod crash;
+pub(crate) mod entry;
+pub(crate) mod error;
+pub(crate) mod identity;
+pub(crate) mod panic;
+pub(crate) mod symbols;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What a task may take and give: anything that serde can carry and that may move to another thread.
+///
+/// Implemented for every type that qualifies. Between threads values are moved; between processes they are encoded with
+/// [postcard](https://postcard.jamesmunns.com).
+pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}

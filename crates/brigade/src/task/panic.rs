@@ -1,0 +1,168 @@
+//! Panics as values: message, place and stack of calls.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::symbols::Frames;
+use super::error::TaskName;
+use crate::sys::unwind;
+
+/// A task panicked. The worker went on.
+pub struct Panic {
+    task: TaskName,
+    message: String,
+    location: Option<String>,
+    frames: Frames,
+    backtrace: OnceLock<Option<String>>,
+}
+
+impl Panic {
+    pub(crate) fn new(task: TaskName, unwound: Unwound, frames: impl FnOnce(Vec<usize>) -> Frames) -> Panic {
+        Panic {
+            task,
+            message: unwound.message,
+            location: unwound.location,
+            frames: frames(unwound.calls),
+            backtrace: OnceLock::new(),
+        }
+    }
+
+    /// What the panic said; `Box<dyn Any>` if it was neither a `&str` nor a `String`.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Where, as `file:line:column`. `None` if the program replaced the panic hook after the first task was started.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    /// The calls that led there, innermost first, one a line. Names are looked up now, which takes some milliseconds the first time.
+    pub fn backtrace(&self) -> Option<&str> {
+        self.backtrace.get_or_init(|| self.frames.render()).as_deref()
+    }
+
+    /// The task's function.
+    pub fn task(&self) -> &str {
+        self.task.get()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task `{}` panicked", self.task)?;
+        if let Some(location) = &self.location {
+            write!(f, " at {location}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panic")
+            .field("task", &self.task)
+            .field("message", &self.message)
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A panic, as it is carried from where it was caught.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Unwound {
+    pub(crate) message: String,
+    pub(crate) location: Option<String>,
+    /// Addresses in the process that panicked.
+    pub(crate) calls: Vec<usize>,
+}
+
+impl Unwound {
+    pub(crate) fn new(payload: Box<dyn Any + Send>, seen: Option<Seen>) -> Unwound {
+        let message = if let Some(text) = payload.downcast_ref::<&str>() {
+            (*text).to_owned()
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            text.clone()
+        } else {
+            "Box<dyn Any>".to_owned()
+        };
+        // The payload is the task's own type: its destructor may panic too.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(payload)));
+        let (location, calls) = seen.map_or((None, Vec::new()), |s| (Some(s.location), s.calls));
+        Unwound { message, location, calls }
+    }
+}
+
+/// What the hook saw of a panic, before the stack was unwound.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    location: String,
+    calls: Vec<usize>,
+}
+
+thread_local! {
+    /// How many tasks this thread is inside of; the hook notes nothing elsewhere.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
+}
+
+/// Whether our hook is in place, as far as we know.
+static HOOKED: AtomicBool = AtomicBool::new(false);
+
+/// A task runs on this thread until this is ended.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    outer: Option<Seen>,
+}
+
+/// Starts to note the panics of this thread.
+pub(crate) fn watch() -> Watching {
+    hook();
+    DEPTH.with(|d| d.set(d.get() + 1));
+    Watching { outer: SEEN.with(RefCell::take) }
+}
+
+impl Watching {
+    /// What was noted last.
+    pub(crate) fn end(self) -> Option<Seen> {
+        DEPTH.with(|d| d.set(d.get() - 1));
+        SEEN.with(|s| s.replace(self.outer))
+    }
+}
+
+/// Puts our hook in front of whatever hook there is; that one is still called, and so prints what it always printed.
+///
+/// The hook is the only place where Rust tells the location of a panic. It notes panics of tasks only.
+fn hook() {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    // `set_hook` panics in a thread that is panicking; the next task will do it.
+    if HOOKED.load(Ordering::Acquire) || std::thread::panicking() {
+        return;
+    }
+    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    if HOOKED.load(Ordering::Acquire) {
+        return;
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // A thread whose locals are gone runs no task.
+        if DEPTH.try_with(Cell::get).unwrap_or(0) > 0 {
+            note(info);
+        }
+        before(info);
+    }));
+    HOOKED.store(true, Ordering::Release);
+}
+
+fn note(info: &std::panic::PanicHookInfo<'_>) {
+    let mut calls = [0; 128];
+    let len = unwind::walk(&mut calls);
+    let location = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let seen = Seen { location, calls: calls[..len].to_vec() };
+    let _ = SEEN.try_with(|s| s.replace(Some(seen)));
+}

@@ -1,0 +1,145 @@
+//! Addresses to names, in the host, when somebody asks.
+//!
+//! A worker that faults can only note addresses. They are turned into names here, from the same files: the program itself is read through
+//! `/proc/self/exe`, which is the right file even when another has taken its path since.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use addr2line::Loader;
+
+use crate::sys::image::{self, Module};
+
+/// A process's loaded objects.
+#[derive(Debug)]
+pub(crate) struct Symbols {
+    modules: Vec<Module>,
+}
+
+impl Symbols {
+    pub(crate) fn new(modules: Vec<Module>) -> Symbols {
+        Symbols { modules }
+    }
+
+    /// The objects of this process, as they were when first asked for.
+    pub(crate) fn of_this_process() -> &'static Arc<Symbols> {
+        static THIS: OnceLock<Arc<Symbols>> = OnceLock::new();
+        THIS.get_or_init(|| Arc::new(Symbols::new(image::modules())))
+    }
+
+    /// The path of the function that `address` is in.
+    pub(crate) fn function(&self, address: usize) -> Option<String> {
+        self.with_loader(address, |loader, at| loader.find_symbol(at).map(demangled))?
+    }
+
+    /// The file that an address's object was loaded from, opened, and the address in it.
+    fn with_loader<T>(&self, address: usize, f: impl FnOnce(&Loader, u64) -> T) -> Option<T> {
+        static LOADERS: Mutex<Option<HashMap<String, Option<Loader>>>> = Mutex::new(None);
+        let module = self.modules.iter().find(|m| m.range.contains(&address))?;
+        let path = if module.path.is_empty() { "/proc/self/exe" } else { &module.path };
+        let mut loaders = LOADERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let loader = loaders
+            .get_or_insert_default()
+            .entry(path.to_owned())
+            .or_insert_with(|| Loader::new(path).ok())
+            .as_ref()?;
+        Some(f(loader, address.wrapping_sub(module.bias) as u64))
+    }
+
+    /// The calls at `address`, innermost first: more than one where functions were inlined.
+    fn calls(&self, address: usize) -> Vec<(String, Option<String>)> {
+        let found = self.with_loader(address, |loader, at| {
+            let mut calls = Vec::new();
+            if let Ok(mut frames) = loader.find_frames(at) {
+                while let Ok(Some(frame)) = frames.next() {
+                    let Some(name) = frame.function.as_ref().and_then(|f| f.raw_name().ok().map(|n| demangled(&n))) else { continue };
+                    let place = frame.location.and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
+                    calls.push((name, place));
+                }
+            }
+            if calls.is_empty() {
+                if let Some(name) = loader.find_symbol(at) {
+                    let place = loader.find_location(at).ok().flatten().and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
+                    calls.push((demangled(name), place));
+                }
+            }
+            calls
+        });
+        found.filter(|c| !c.is_empty()).unwrap_or_else(|| {
+            let module = self.modules.iter().find(|m| m.range.contains(&address));
+            let place = module.map(|m| if m.path.is_empty() { "the program".to_owned() } else { m.path.clone() });
+            vec![(format!("{address:#x}"), place)]
+        })
+    }
+}
+
+fn demangled(name: &str) -> String {
+    match rustc_demangle::try_demangle(name) {
+        Ok(path) => format!("{path:#}"),
+        Err(_) => Cow::Borrowed(name).into_owned(),
+    }
+}
+
+/// A stack of calls, not yet looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames {
+    symbols: Arc<Symbols>,
+    calls: Vec<usize>,
+}
+
+impl Frames {
+    pub(crate) fn new(symbols: &Arc<Symbols>, calls: Vec<usize>) -> Frames {
+        Frames { symbols: Arc::clone(symbols), calls }
+    }
+
+    /// One call a line, innermost first; without the machinery of panics above, and ours below.
+    pub(crate) fn render(&self) -> Option<String> {
+        if self.calls.is_empty() {
+            return None;
+        }
+        let mut all: Vec<(String, Option<String>)> = self.calls.iter().flat_map(|&at| self.symbols.calls(at)).collect();
+        if let Some(end) = all.iter().position(|(name, _)| is_ours(name)) {
+            // Never cut everything away: a stack that is all ours is shown whole.
+            if end > 0 {
+                all.truncate(end);
+            }
+        }
+        if let Some(start) = all.iter().rposition(|(name, _)| is_panic_machinery(name)) {
+            if start + 1 < all.len() {
+                all.drain(..=start);
+            }
+        }
+        let mut text = String::new();
+        for (n, (name, place)) in all.iter().enumerate() {
+            let _ = write!(text, "{n:4}: {name}");
+            if let Some(place) = place {
+                let _ = write!(text, "\n          at {place}");
+            }
+            text.push('\n');
+        }
+        Some(text)
+    }
+
+    /// The innermost call and its place, on one line.
+    pub(crate) fn innermost(&self) -> Option<String> {
+        let (name, place) = self.symbols.calls(*self.calls.first()?).into_iter().next()?;
+        Some(match place {
+            Some(place) => format!("{name} at {place}"),
+            None => name,
+        })
+    }
+}
+
+/// The frame that calls a task: what is below is brigade's.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("brigade::task::entry::")
+}
+
+fn is_panic_machinery(name: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["core::panicking::", "std::panicking::", "brigade::task::panic::", "brigade::sys::unwind::"];
+    const NAMES: [&str; 4] =
+        ["core::result::unwrap_failed", "core::option::unwrap_failed", "core::option::expect_failed", "__rustc::rust_begin_unwind"];
+    PREFIXES.iter().any(|p| name.starts_with(p)) || NAMES.contains(&name) || name.ends_with("rust_begin_unwind")
+}

@@ -1,0 +1,338 @@
+//! Whole frames through shared memory: one producer, one consumer, in two processes that need not trust each other.
+//!
+//! Layout, in memory that begins zeroed: a [`Control`] with two running counts of bytes, `tail` (written by the producer) and `head` (written by the
+//! consumer), each on cache lines of its own, and a word to sleep on; elsewhere a power of two of data bytes. A frame is one word (length in
+//! the low half, the caller's tag in the high half) and the bytes, padded to a word; it wraps around the end.
+//!
+//! **Hostile memory.** The other side may write anything, at any time. So: each side believes only its own count and keeps it in private memory; the
+//! other's count is read once, and checked; a frame's head is read once, checked against what is there, and only then used; bytes are
+//! copied out before anybody looks at them. All accesses are atomic, so that a race is a wrong value and never undefined behaviour. What
+//! does not add up is [`Corrupt`], and the ring is not used again.
+//!
+//! **Sleeping.** The consumer announces itself in `bell`, looks again, and sleeps; the producer publishes, looks at `bell`, and wakes. Each has a
+//! full fence between its store and its load, so one of them sees the other.
+
+#![expect(unsafe_code, reason = "memory shared with another process")]
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use crate::sys::futex;
+use crate::sys::mapping::Mapping;
+
+/// The other side wrote what it cannot have meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt;
+
+/// No room for this frame now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// The shared counts of a ring. All zero is an empty ring.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    tail: Line<AtomicU64>,
+    head: Line<AtomicU64>,
+    /// 1 while the consumer sleeps, or is about to.
+    bell: Line<AtomicU32>,
+}
+
+/// On lines of its own: two, for processors fetch them in pairs.
+#[repr(align(128))]
+#[derive(Debug, Default)]
+struct Line<T>(T);
+
+const WORD: usize = 8;
+
+/// A ring's memory, as one side sees it.
+#[derive(Debug)]
+struct Memory<'m> {
+    control: &'m Control,
+    words: &'m [AtomicU64],
+}
+
+/// Where a ring lies in a mapping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Offset of the [`Control`], in bytes, a multiple of 128.
+    pub(crate) control: usize,
+    /// Offset of the data, in bytes, a multiple of 8.
+    pub(crate) data: usize,
+    /// Bytes of data, a power of two.
+    pub(crate) capacity: usize,
+}
+
+impl<'m> Memory<'m> {
+    fn new(mapping: &'m Mapping, place: Place) -> Memory<'m> {
+        let Place { control, data, capacity } = place;
+        assert!(capacity.is_power_of_two() && capacity >= 64, "a ring's capacity is a power of two");
+        assert!(control.is_multiple_of(align_of::<Control>()) && data.is_multiple_of(WORD), "a ring is aligned");
+        assert!(control + size_of::<Control>() <= mapping.len() && data + capacity <= mapping.len(), "a ring is inside its mapping");
+        // SAFETY: in bounds and aligned (asserted; a mapping begins at a page); atomics of any bit pattern are valid, and their
+        // interior is what others may change. Borrowed no longer than the mapping.
+        unsafe {
+            Memory {
+                control: mapping.at().add(control).cast().as_ref(),
+                words: std::slice::from_raw_parts(mapping.at().add(data).cast().as_ptr(), capacity / WORD),
+            }
+        }
+    }
+
+    fn capacity(&self) -> u64 {
+        (self.words.len() * WORD) as u64
+    }
+
+    /// The word at a running count; the mask keeps it inside whatever the count is.
+    fn word(&self, count: u64) -> &'m AtomicU64 {
+        &self.words[(count / WORD as u64) as usize & (self.words.len() - 1)]
+    }
+
+    fn write(&self, mut at: u64, bytes: &[u8]) {
+        let (whole, rest) = bytes.as_chunks::<WORD>();
+        for chunk in whole {
+            self.word(at).store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+            at = at.wrapping_add(WORD as u64);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; WORD];
+            last[..rest.len()].copy_from_slice(rest);
+            self.word(at).store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self, mut at: u64, len: usize, into: &mut Vec<u8>) {
+        into.reserve(len);
+        let mut left = len;
+        while left > 0 {
+            let word = self.word(at).load(Ordering::Relaxed).to_ne_bytes();
+            let n = left.min(WORD);
+            into.extend_from_slice(&word[..n]);
+            left -= n;
+            at = at.wrapping_add(WORD as u64);
+        }
+    }
+}
+
+/// Bytes of ring that a frame of `len` bytes takes.
+pub(crate) const fn frame_size(len: usize) -> usize {
+    WORD + len.next_multiple_of(WORD)
+}
+
+/// The side that writes.
+#[derive(Debug)]
+pub(crate) struct Producer<'m> {
+    memory: Memory<'m>,
+    tail: u64,
+    /// The consumer's count as it was last seen.
+    head: u64,
+}
+
+impl<'m> Producer<'m> {
+    /// The producer of an empty ring.
+    pub(crate) fn new(mapping: &'m Mapping, place: Place) -> Producer<'m> {
+        Producer { memory: Memory::new(mapping, place), tail: 0, head: 0 }
+    }
+
+    /// Writes a frame; the consumer sees it after [`publish`](Self::publish).
+    pub(crate) fn push(&mut self, tag: u32, bytes: &[u8]) -> Result<(), Full> {
+        let len = u32::try_from(bytes.len()).map_err(|_| Full)?;
+        let size = frame_size(bytes.len()) as u64;
+        if self.room() < size {
+            self.head = self.memory.control.head.0.load(Ordering::Acquire);
+            if self.room() < size {
+                return Err(Full);
+            }
+        }
+        self.memory.word(self.tail).store(u64::from(len) | u64::from(tag) << 32, Ordering::Relaxed);
+        self.memory.write(self.tail.wrapping_add(WORD as u64), bytes);
+        self.tail = self.tail.wrapping_add(size);
+        Ok(())
+    }
+
+    fn room(&self) -> u64 {
+        let used = self.tail.wrapping_sub(self.head);
+        // A head that is ahead of us, or further behind than the ring is long, is a lie: then there is no room, for ever.
+        self.memory.capacity().checked_sub(used).unwrap_or(0)
+    }
+
+    /// Shows the consumer what was pushed, and wakes it if it sleeps.
+    pub(crate) fn publish(&mut self) {
+        let control = self.memory.control;
+        control.tail.0.store(self.tail, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if control.bell.0.load(Ordering::Relaxed) != 0 {
+            control.bell.0.store(0, Ordering::Relaxed);
+            futex::wake_shared(&control.bell.0);
+        }
+    }
+}
+
+/// The side that reads.
+#[derive(Debug)]
+pub(crate) struct Consumer<'m> {
+    memory: Memory<'m>,
+    head: u64,
+}
+
+impl<'m> Consumer<'m> {
+    /// The consumer of an empty ring.
+    pub(crate) fn new(mapping: &'m Mapping, place: Place) -> Consumer<'m> {
+        Consumer::at(mapping, place, 0)
+    }
+
+    /// The consumer of a ring of which `head` bytes were taken.
+    pub(crate) fn at(mapping: &'m Mapping, place: Place, head: u64) -> Consumer<'m> {
+        Consumer { memory: Memory::new(mapping, place), head }
+    }
+
+    /// How many bytes were taken.
+    pub(crate) fn position(&self) -> u64 {
+        self.head
+    }
+
+    /// Whether there is anything to take: a frame, or proof that the producer lies.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.memory.control.tail.0.load(Ordering::Acquire) != self.head
+    }
+
+    /// Takes the next frame: its bytes replace what is in `into`, its tag is returned.
+    pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
+        let tail = self.memory.control.tail.0.load(Ordering::Acquire);
+        let available = tail.wrapping_sub(self.head);
+        if available == 0 {
+            return Ok(None);
+        }
+        if available > self.memory.capacity() || !available.is_multiple_of(WORD as u64) {
+            return Err(Corrupt);
+        }
+        // Read once: what is checked is what is used.
+        let word = self.memory.word(self.head).load(Ordering::Relaxed);
+        let (len, tag) = (word as u32 as usize, (word >> 32) as u32);
+        let size = frame_size(len) as u64;
+        if size > available {
+            return Err(Corrupt);
+        }
+        into.clear();
+        self.memory.read(self.head.wrapping_add(WORD as u64), len, into);
+        self.head = self.head.wrapping_add(size);
+        self.memory.control.head.0.store(self.head, Ordering::Release);
+        Ok(Some(tag))
+    }
+
+    /// Announces that this side is about to sleep. `false`: there is something to take, do not.
+    pub(crate) fn announce_sleep(&self) -> bool {
+        let bell = &self.memory.control.bell.0;
+        bell.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.is_ready() {
+            bell.store(0, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// The word to sleep on while it is 1.
+    pub(crate) fn bell(&self) -> &'m AtomicU32 {
+        &self.memory.control.bell.0
+    }
+
+    /// Sleeps until there is something to take.
+    pub(crate) fn wait(&self) {
+        while !self.is_ready() {
+            if self.announce_sleep() {
+                futex::wait_shared(self.bell(), 1, None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::mapping::{Mapping, sized_memfd};
+
+    const PLACE: Place = Place { control: 0, data: 4096, capacity: 1024 };
+
+    fn mapping() -> Mapping {
+        let fd = sized_memfd("ring-test", 8192).expect("memfd");
+        Mapping::writable(fd, 8192).expect("mmap")
+    }
+
+    #[test]
+    fn frames_of_every_size_come_whole_and_in_order() {
+        let mapping = mapping();
+        let (mut producer, mut consumer) = (Producer::new(&mapping, PLACE), Consumer::new(&mapping, PLACE));
+        let mut got = Vec::new();
+        for round in 0..2000_usize {
+            let sent: Vec<u8> = (0..round % 1017).map(|i| (i ^ round) as u8).collect();
+            producer.push(round as u32, &sent).expect("fits an empty ring");
+            producer.publish();
+            assert_eq!(consumer.pop(&mut got), Ok(Some(round as u32)));
+            assert_eq!(got, sent);
+            assert_eq!(consumer.pop(&mut got), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_full_ring_says_so_and_loses_nothing() {
+        let mapping = mapping();
+        let (mut producer, mut consumer) = (Producer::new(&mapping, PLACE), Consumer::new(&mapping, PLACE));
+        let mut pushed = 0;
+        while producer.push(pushed, &[7; 24]).is_ok() {
+            pushed += 1;
+        }
+        assert_eq!(pushed, 1024 / 32);
+        assert_eq!(producer.push(0, &[0; 2000]), Err(Full));
+        producer.publish();
+        let mut got = Vec::new();
+        for n in 0..pushed {
+            assert_eq!(consumer.pop(&mut got), Ok(Some(n)));
+        }
+        assert_eq!(producer.push(0, &[7; 24]), Ok(()));
+    }
+
+    #[test]
+    fn a_lying_producer_is_found_out() {
+        for (tail, head_word) in [(8, 9_u64), (8, u64::from(u32::MAX)), (1 << 40, 0), (u64::MAX, 0), (12, 0), (1032, 0)] {
+            let mapping = mapping();
+            let memory = Memory::new(&mapping, PLACE);
+            memory.words[0].store(head_word, Ordering::Relaxed);
+            memory.control.tail.0.store(tail, Ordering::Relaxed);
+            let mut consumer = Consumer::new(&mapping, PLACE);
+            assert!(consumer.is_ready());
+            assert_eq!(consumer.pop(&mut Vec::new()), Err(Corrupt), "tail {tail}, word {head_word:#x}");
+        }
+    }
+
+    #[test]
+    fn a_lying_consumer_gets_nothing_overwritten() {
+        let mapping = mapping();
+        let mut producer = Producer::new(&mapping, PLACE);
+        producer.push(0, &[1; 1000]).expect("fits");
+        for head in [u64::MAX, 1 << 32, 2048] {
+            Memory::new(&mapping, PLACE).control.head.0.store(head, Ordering::Relaxed);
+            assert_eq!(producer.push(0, &[1; 500]), Err(Full), "head {head}");
+        }
+    }
+
+    #[test]
+    fn a_sleeper_is_woken() {
+        let mapping = mapping();
+        let (mut producer, mut consumer) = (Producer::new(&mapping, PLACE), Consumer::new(&mapping, PLACE));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut got = Vec::new();
+                for n in 0..10_000 {
+                    consumer.wait();
+                    assert_eq!(consumer.pop(&mut got), Ok(Some(n)));
+                }
+            });
+            for n in 0..10_000 {
+                while producer.push(n, b"wake up").is_err() {
+                    std::thread::yield_now();
+                }
+                producer.publish();
+            }
+        });
+    }
+}

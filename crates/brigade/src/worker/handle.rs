@@ -1,0 +1,113 @@
+//! One handle for both kinds.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::{Kind, process, thread};
+use crate::JoinError;
+
+/// A task that was started: wait for its result, ask about it, end it.
+///
+/// It is also a future, for any executor. Dropping it detaches the task, which runs on.
+#[must_use = "dropping the handle detaches the task"]
+pub struct JoinHandle<R>(pub(crate) Task<R>);
+
+/// What is behind the handle.
+pub(crate) enum Task<R> {
+    Thread(thread::Running<R>),
+    Process(process::Running<R>),
+}
+
+impl<R> JoinHandle<R> {
+    /// Waits until the task ends.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub fn join(self) -> Result<R, JoinError> {
+        match self.0 {
+            Task::Thread(task) => task.join(),
+            Task::Process(mut task) => match task.wait(None) {
+                Some(ended) => ended,
+                None => unreachable!("a wait without a deadline does not time out"),
+            },
+        }
+    }
+
+    /// Waits until the task ends, but no longer than `timeout`: then the handle comes back, and the task runs on.
+    ///
+    /// # Errors
+    /// The outer error is the handle, if the time is over; the inner one says why there is no result.
+    pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<R, JoinError>, JoinHandle<R>> {
+        // A time so long that the clock cannot say when it ends is for ever.
+        let deadline = Instant::now().checked_add(timeout);
+        let ended = match &mut self.0 {
+            Task::Thread(task) => task.wait(deadline),
+            Task::Process(task) => task.wait(deadline),
+        };
+        ended.ok_or(self)
+    }
+
+    /// Whether the task has ended, so that [`join`](Self::join) does not wait.
+    pub fn is_finished(&self) -> bool {
+        match &self.0 {
+            Task::Thread(task) => task.is_finished(),
+            Task::Process(task) => task.is_finished(),
+        }
+    }
+
+    /// Ends the task: [`join`](Self::join) then gives [`JoinError::Cancelled`], unless it had already ended.
+    ///
+    /// A task that was not started never starts. A running process is killed, its children too, and is gone when `join` returns. A running
+    /// thread cannot be killed: it is let go.
+    pub fn cancel(&self) {
+        match &self.0 {
+            Task::Thread(task) => task.cancel(),
+            Task::Process(task) => task.cancel(),
+        }
+    }
+
+    /// What kind of worker runs it.
+    pub fn kind(&self) -> Kind {
+        match &self.0 {
+            Task::Thread(_) => Kind::Thread,
+            Task::Process(_) => Kind::Process,
+        }
+    }
+
+    /// The worker process that runs it now. `None`: a thread, or it was never started.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.0 {
+            Task::Thread(_) => None,
+            Task::Process(task) => task.pid(),
+        }
+    }
+}
+
+// The result is moved out when the task has ended; nothing in a handle points into itself.
+impl<R> Unpin for JoinHandle<R> {}
+
+impl<R> Future for JoinHandle<R> {
+    type Output = Result<R, JoinError>;
+
+    /// # Panics
+    /// When polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Task::Thread(task) => task.poll(context),
+            Task::Process(task) => task.poll(context),
+        }
+    }
+}
+
+impl<R> fmt::Debug for JoinHandle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("kind", &self.kind())
+            .field("pid", &self.pid())
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! WHERE a task runs: in a thread or in a process, behind one handle. The protocol of processes is told in `README.md` beside this file.
+
+pub(crate) mod handle;
+pub mod process;
+pub mod thread;
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use crate::{JoinHandle, Message};
+
+/// Where a task runs: the one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// In a thread of this program: light, and shares its memory and its fate.
+    Thread,
+    /// In a process of its own: contained.
+    Process,
+}
+
+impl Kind {
+    /// Both kinds, to run the same thing for each.
+    pub const ALL: [Kind; 2] = [Kind::Thread, Kind::Process];
+
+    /// Starts `task` on `input`, in a new worker of this kind.
+    ///
+    /// # Errors
+    /// As [`thread::spawn`] and [`process::spawn`].
+    pub fn spawn<A: Message, R: Message>(self, task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>> {
+        match self {
+            Kind::Thread => thread::spawn(task, input),
+            Kind::Process => process::spawn(task, input),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Thread => "thread",
+            Kind::Process => "process",
+        })
+    }
+}
+
+/// The word was neither `thread` nor `process`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no kind of worker: say `thread` or `process`")]
+pub struct ParseKindError(String);
+
+impl FromStr for Kind {
+    type Err = ParseKindError;
+
+    fn from_str(word: &str) -> Result<Kind, ParseKindError> {
+        match word {
+            "thread" => Ok(Kind::Thread),
+            "process" => Ok(Kind::Process),
+            other => Err(ParseKindError(other.to_owned())),
+        }
+    }
+}

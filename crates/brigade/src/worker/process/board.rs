@@ -1,0 +1,194 @@
+//! The board: where the fork server writes how each worker ended, and the host reads it.
+//!
+//! One memory file, mapped by the host and by the fork server, and by no worker. A worker's slot has one word that both sleep on and set
+//! bits in; a slot is free again when the worker has ended *and* the host has released it, in whichever order.
+
+#![expect(unsafe_code, reason = "memory shared by the host and its fork server")]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
+
+use crate::sys::futex;
+use crate::sys::mapping::{Mapping, sized_memfd};
+use crate::sys::process::Ended;
+
+/// The most workers that one fork server can have at a time.
+pub(crate) const SLOTS: u32 = 16 * 1024;
+/// The last bytes of a worker's stderr that are kept.
+pub(crate) const TAIL: usize = 4096;
+
+const ENDED: u32 = 1;
+const RELEASED: u32 = 2;
+const NOTIFY: u32 = 4;
+
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Slot {
+    word: AtomicU32,
+    how: AtomicU32,
+    code: AtomicI32,
+    /// What was killed by the kernel for lack of memory in the fork server's control group while the worker lived.
+    oom_kills: AtomicU32,
+    tail_len: AtomicU32,
+}
+
+const EXITED: u32 = 1;
+const SIGNALED: u32 = 2;
+const LOST: u32 = 3;
+
+const TAILS_AT: usize = SLOTS as usize * size_of::<Slot>();
+const LEN: usize = TAILS_AT + SLOTS as usize * TAIL;
+
+/// How a worker ended, as the board says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Obituary {
+    /// `None`: its end cannot be known.
+    pub(crate) ended: Option<Ended>,
+    pub(crate) oom_killed: bool,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// The board, mapped.
+#[derive(Debug)]
+pub(crate) struct Board {
+    mapping: Mapping,
+}
+
+impl Board {
+    pub(crate) fn file() -> io::Result<OwnedFd> {
+        sized_memfd("brigade-board", LEN)
+    }
+
+    pub(crate) fn map(file: impl AsFd) -> io::Result<Board> {
+        Ok(Board { mapping: Mapping::writable(file, LEN)? })
+    }
+
+    /// In the fork server: workers do not get it.
+    pub(crate) fn keep_from_workers(&self) -> io::Result<()> {
+        self.mapping.keep_from_children()
+    }
+
+    fn slot(&self, slot: u32) -> &Slot {
+        assert!(slot < SLOTS, "a slot of the board");
+        // SAFETY: in bounds (asserted) and aligned (a mapping begins at a page); atomics of any bit pattern are valid.
+        unsafe { self.mapping.at().cast::<Slot>().add(slot as usize).as_ref() }
+    }
+
+    fn tail(&self, slot: u32) -> &[AtomicU32; TAIL / 4] {
+        assert!(slot < SLOTS, "a slot of the board");
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(TAILS_AT + slot as usize * TAIL).cast().as_ref() }
+    }
+
+    /// The fork server, before a slot's new worker is announced.
+    pub(crate) fn reset(&self, slot: u32) {
+        self.slot(slot).tail_len.store(0, Ordering::Relaxed);
+        self.slot(slot).oom_kills.store(0, Ordering::Relaxed);
+        self.slot(slot).word.store(0, Ordering::Release);
+    }
+
+    /// The fork server: the worker is gone. Says whether the host asked to be told by an event, and whether the slot is free now.
+    pub(crate) fn end(&self, slot: u32, ended: Option<Ended>, oom_kills: u32, stderr: &[u8]) -> (bool, bool) {
+        let entry = self.slot(slot);
+        let (how, code) = match ended {
+            Some(Ended::Exited(code)) => (EXITED, code),
+            Some(Ended::Signaled(signal)) => (SIGNALED, signal),
+            None => (LOST, 0),
+        };
+        entry.how.store(how, Ordering::Relaxed);
+        entry.code.store(code, Ordering::Relaxed);
+        entry.oom_kills.store(oom_kills, Ordering::Relaxed);
+        let stderr = &stderr[stderr.len().saturating_sub(TAIL)..];
+        for (into, bytes) in self.tail(slot).iter().zip(stderr.chunks(4)) {
+            let mut word = [0; 4];
+            word[..bytes.len()].copy_from_slice(bytes);
+            into.store(u32::from_ne_bytes(word), Ordering::Relaxed);
+        }
+        entry.tail_len.store(stderr.len() as u32, Ordering::Relaxed);
+        let before = entry.word.fetch_or(ENDED, Ordering::AcqRel);
+        futex::wake_all_shared(&entry.word);
+        (before & NOTIFY != 0, before & RELEASED != 0)
+    }
+
+    /// The fork server: whether a slot whose worker has ended may be used again.
+    pub(crate) fn is_free(&self, slot: u32) -> bool {
+        self.slot(slot).word.load(Ordering::Acquire) & (ENDED | RELEASED) == ENDED | RELEASED
+    }
+
+    /// The host: no interest in this worker's end any more.
+    pub(crate) fn release(&self, slot: u32) {
+        self.slot(slot).word.fetch_or(RELEASED, Ordering::AcqRel);
+    }
+
+    /// The host: tell me of the end by an event.
+    pub(crate) fn ask_for_events(&self, slot: u32) {
+        self.slot(slot).word.fetch_or(NOTIFY, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The host: the fork server is gone, and what became of its workers nobody can say. Gives `false` if the end was known before.
+    pub(crate) fn lose(&self, slot: u32) -> bool {
+        let entry = self.slot(slot);
+        if entry.word.load(Ordering::Acquire) & ENDED != 0 {
+            return false;
+        }
+        entry.how.store(LOST, Ordering::Relaxed);
+        entry.word.fetch_or(ENDED, Ordering::AcqRel);
+        futex::wake_all_shared(&entry.word);
+        true
+    }
+
+    pub(crate) fn has_ended(&self, slot: u32) -> bool {
+        self.slot(slot).word.load(Ordering::Acquire) & ENDED != 0
+    }
+
+    /// The word to sleep on, and its value now, unless the worker has ended.
+    pub(crate) fn still_alive(&self, slot: u32) -> Option<(&AtomicU32, u32)> {
+        let word = &self.slot(slot).word;
+        let value = word.load(Ordering::Acquire);
+        (value & ENDED == 0).then_some((word, value))
+    }
+
+    pub(crate) fn obituary(&self, slot: u32) -> Obituary {
+        let entry = self.slot(slot);
+        let code = entry.code.load(Ordering::Relaxed);
+        let ended = match entry.how.load(Ordering::Relaxed) {
+            EXITED => Some(Ended::Exited(code)),
+            SIGNALED => Some(Ended::Signaled(code)),
+            _ => None,
+        };
+        let len = (entry.tail_len.load(Ordering::Relaxed) as usize).min(TAIL);
+        let mut stderr: Vec<u8> = self.tail(slot).iter().take(len.div_ceil(4)).flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes()).collect();
+        stderr.truncate(len);
+        Obituary { ended, oom_killed: entry.oom_kills.load(Ordering::Relaxed) != 0, stderr }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_as_it_was() {
+        let board = Board::map(Board::file().expect("memfd")).expect("mmap");
+        for (ended, stderr) in [
+            (Some(Ended::Exited(3)), &b""[..]),
+            (Some(Ended::Signaled(9)), b"12345"),
+            (None, &[b'x'; TAIL]),
+        ] {
+            board.reset(SLOTS - 1);
+            assert!(board.still_alive(SLOTS - 1).is_some());
+            assert_eq!(board.end(SLOTS - 1, ended, 0, stderr), (false, false));
+            assert!(board.still_alive(SLOTS - 1).is_none());
+            assert_eq!(board.obituary(SLOTS - 1), Obituary { ended, oom_killed: false, stderr: stderr.to_vec() });
+            assert!(!board.is_free(SLOTS - 1));
+            board.release(SLOTS - 1);
+            assert!(board.is_free(SLOTS - 1));
+        }
+        let long: Vec<u8> = (0..=255).cycle().take(TAIL + 100).collect();
+        board.reset(0);
+        board.end(0, None, 0, &long);
+        assert_eq!(board.obituary(0).stderr, &long[100..]);
+    }
+}

@@ -1,0 +1,121 @@
+//! How the program becomes its own fork server.
+//!
+//! The fork server is the same program, started again. It must be told apart from the program proper before any of the program's own code
+//! runs, or there would be a second copy of it: with `main` reading the same arguments and opening the same files; or a whole test
+//! harness, whose `main` is not ours to change. So it is a constructor, which the loader runs before `main`, that looks for the marker; in the fork
+//! server it never returns. Other constructors that come after it (a C++ library's, a registry's) are run first.
+
+#![expect(unsafe_code, reason = "a constructor, and the one environment variable that it takes away")]
+
+use std::ffi::{CString, c_char, c_int};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::protocol::MARKER;
+use super::server;
+use crate::sys::{fds, process};
+
+/// Set by the constructor, in the program itself: the proof that it is linked in.
+static CONSTRUCTED: AtomicBool = AtomicBool::new(false);
+/// Set by [`init`].
+static INITIALIZED: AtomicBool = AtomicBool::new(false);
+
+/// Makes this program able to start processes. Call it first in `main`; in a test, first in the test.
+///
+/// Brigade starts worker processes from a second start of the same program, which never comes as far as `main`: whatever `main` does, it does
+/// once. `init` says that the program knows this. It does nothing else, costs nothing, and may be called again.
+///
+/// # Examples
+/// ```
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     brigade::init();
+///     let worker = brigade::process::spawn(|name: String| format!("hello, {name}"), "world".to_owned())?;
+///     assert_eq!(worker.join()?, "hello, world");
+///     Ok(())
+/// }
+/// ```
+pub fn init() {
+    INITIALIZED.store(true, Ordering::Release);
+}
+
+// SAFETY: a function of the type that the loader calls the entries of this section with; the static is only ever read by the loader.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: crate::sys::image::Constructor = constructor;
+
+extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
+    CONSTRUCTED.store(true, Ordering::Release);
+    // The usual case costs one look through the environment.
+    if std::env::var_os(MARKER).is_none() {
+        return;
+    }
+    // SAFETY: this is the constructor itself, before `main`, and from here on this process never goes on to the next one by itself.
+    unsafe { crate::sys::image::run_constructors_after(constructor, argc, argv, envp) };
+    // SAFETY: no thread was started yet, unless by a constructor, and then the server refuses to fork.
+    let marker = unsafe { process::take_variable(MARKER) };
+    let socket = marker
+        .and_then(|m| m.parse().ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+        // SAFETY: the host left this number open for us; nothing else in this process has opened anything that it would own under this number.
+        .and_then(|number| unsafe { fds::adopt(number) })
+        .and_then(|fd| rustix::net::sockopt::socket_type(&fd).map(|_| fd).map_err(Into::into));
+    match socket {
+        Ok(socket) => {
+            // A program that is a fork server has done what `init` asks for, and its workers may start processes of their own.
+            init();
+            fds::close_all_but(&[std::os::fd::AsRawFd::as_raw_fd(&socket)]);
+            server::serve(socket)
+        }
+        Err(_) => {
+            // The variable came from somewhere else. Going on would be the second copy that nobody wants.
+            let _ = rustix::io::write(
+                rustix::stdio::stderr(),
+                b"brigade: BRIGADE_FORK_SERVER is set, but not by brigade; this variable is for its own use\n",
+            );
+            process::exit_now(70)
+        }
+    }
+}
+
+/// Why this program cannot start processes, if it cannot.
+pub(crate) fn check() -> io::Result<()> {
+    let unsupported = |why: &str| Err(io::Error::new(io::ErrorKind::Unsupported, why.to_owned()));
+    if !INITIALIZED.load(Ordering::Acquire) {
+        return unsupported("brigade::init() was not called: call it first in `main`, before the first process is started");
+    }
+    if !CONSTRUCTED.load(Ordering::Acquire) {
+        return unsupported("this program was linked without brigade's constructor (section .init_array), so it cannot be started as a fork server");
+    }
+    if !is_main_program()? {
+        return unsupported("brigade is not part of the main program (/proc/self/exe): a shared library cannot start processes with it");
+    }
+    Ok(())
+}
+
+/// Whether the file that this code was loaded from is the one that a new start would run.
+fn is_main_program() -> io::Result<bool> {
+    let ours = constructor as crate::sys::image::Constructor as usize;
+    let exe = std::fs::metadata("/proc/self/exe")?;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    // address perms offset dev inode path: proc(5).
+    let inode = maps.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (low, high) = fields.next()?.split_once('-')?;
+        let range = usize::from_str_radix(low, 16).ok()?..usize::from_str_radix(high, 16).ok()?;
+        range.contains(&ours).then(|| fields.nth(3)?.parse::<u64>().ok())?
+    });
+    Ok(inode == Some(exe.ino()))
+}
+
+/// Starts the fork server, with `socket` as its end of the line. Gives its process id.
+pub(crate) fn launch(socket: impl AsFd) -> io::Result<u32> {
+    use std::os::fd::AsRawFd;
+    let argv: Vec<CString> = std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok()).collect();
+    let mut envp = process::environment();
+    let marker = format!("{MARKER}={}", socket.as_fd().as_raw_fd());
+    envp.push(CString::new(marker).map_err(io::Error::other)?);
+    process::launch_detached(&argv, &envp, socket)
+}

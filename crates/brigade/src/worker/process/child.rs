@@ -1,0 +1,179 @@
+//! A worker process: from the fork to its end.
+
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::sync::OnceLock;
+
+use super::lane;
+use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
+use super::protocol::{NotReady, Setup};
+use crate::sys::signal::Fault;
+use crate::sys::{fds, process, signal};
+use crate::task::crash::Phase;
+use crate::task::entry::{Outcome, Plan};
+
+/// What a worker is born with. The descriptors are the fork server's numbers: the fork copied them.
+#[derive(Debug)]
+pub(crate) struct Birth<'a> {
+    pub(crate) server: u32,
+    pub(crate) mailbox: &'a OwnedFd,
+    pub(crate) lane: &'a OwnedFd,
+    pub(crate) stderr: &'a OwnedFd,
+    pub(crate) events: BorrowedFd<'a>,
+}
+
+/// The mailbox of this worker; the signal handler's way to the crash record.
+static MAILBOX: OnceLock<Mailbox> = OnceLock::new();
+
+/// Lives and ends as a worker.
+pub(crate) fn run(birth: &Birth<'_>) -> ! {
+    process::die_with_parent();
+    // The fork server may have died before that took effect.
+    if rustix::process::getppid().map(|p| p.as_raw_pid().cast_unsigned()) != Some(birth.server) {
+        process::exit_now(0);
+    }
+    // A group of its own, so that it and its children can be ended together; and orphans among them come to it, and at its end to the fork server.
+    let _ = rustix::process::setpgid(None, None);
+    process::adopt_orphans();
+    process::set_name(c"brigade-worker");
+    let Ok(mailbox) = Mailbox::map(birth.mailbox) else { process::exit_now(NO_MAILBOX) };
+    let mailbox = MAILBOX.get_or_init(|| mailbox);
+    let keep = [birth.lane.as_raw_fd(), birth.events.as_raw_fd()];
+    if fds::become_stderr(birth.stderr).is_err() {
+        process::exit_now(NO_MAILBOX);
+    }
+    fds::close_all_but(&keep);
+    signal::unblock_all();
+
+    let mut worker = Worker { mailbox, ends: WorkerEnds::new(mailbox), lane: birth.lane.as_fd(), events: birth.events };
+    worker.serve();
+    process::exit_now(0)
+}
+
+/// The exit status of a worker that could not even map its mailbox. It never had a task.
+const NO_MAILBOX: i32 = 70;
+
+struct Worker<'a> {
+    mailbox: &'static Mailbox,
+    ends: WorkerEnds,
+    lane: BorrowedFd<'a>,
+    events: BorrowedFd<'a>,
+}
+
+impl Worker<'_> {
+    /// Obeys one order after another, until a task is done.
+    fn serve(&mut self) {
+        let mut frame = Vec::new();
+        loop {
+            self.ends.orders.wait();
+            match self.ends.orders.pop(&mut frame) {
+                Ok(None) => {}
+                Ok(Some(order::SETUP)) => {
+                    let answer = match postcard::from_bytes::<Setup>(&frame) {
+                        Ok(setup) => set_up(setup),
+                        Err(e) => Err(NotReady { errno: libc::EINVAL, what: e.to_string() }),
+                    };
+                    let failed = answer.is_err();
+                    let bytes = answer.map_or_else(|e| postcard::to_stdvec(&e).unwrap_or_default(), |()| Vec::new());
+                    self.reply(reply::READY, &bytes);
+                    if failed {
+                        return;
+                    }
+                }
+                Ok(Some(order::TASK)) => return self.task(&frame, None),
+                Ok(Some(order::LARGE_TASK)) => {
+                    let len = word(&frame, 2);
+                    self.mailbox.set_phase(Phase::Decoding);
+                    match lane::recv(self.lane, len, true) {
+                        Ok(input) => return self.task(&frame, Some(input)),
+                        Err(e) => return self.reply(reply::UNDELIVERABLE, format!("its input of {len} bytes did not arrive: {e}").as_bytes()),
+                    }
+                }
+                // The host is of the same build and no enemy; this cannot be.
+                Ok(Some(_)) | Err(_) => process::exit_now(71),
+            }
+        }
+    }
+
+    fn task(&mut self, frame: &[u8], large: Option<Vec<u8>>) {
+        let plan = Plan::from_words([word(frame, 0), word(frame, 1)]);
+        let input = large.as_deref().unwrap_or_else(|| frame.get(16..).unwrap_or_default());
+        let mut result = Vec::new();
+        let outcome = plan.run(input, &mut result, &|phase| self.mailbox.set_phase(phase));
+        // What it wrote is out before anybody hears that it is done.
+        let _ = io::stdout().flush();
+        process::flush_c_streams();
+        match outcome {
+            Outcome::Returned if result.len() <= INLINE_MAX => self.reply(reply::RETURNED, &result),
+            Outcome::Returned => match lane::send(self.lane, &result) {
+                Ok(()) => self.reply(reply::LARGE_RETURNED, &(result.len() as u64).to_ne_bytes()),
+                Err(e) => {
+                    let why = format!("its result of {} bytes could not be sent: {e}", result.len());
+                    self.reply(reply::UNDELIVERABLE, why.as_bytes());
+                }
+            },
+            Outcome::Undeliverable(mut why) => {
+                why.truncate(floor_char_boundary(&why, INLINE_MAX));
+                self.reply(reply::UNDELIVERABLE, why.as_bytes());
+            }
+            Outcome::Panicked(mut unwound) => {
+                unwound.message.truncate(floor_char_boundary(&unwound.message, INLINE_MAX / 2));
+                match postcard::to_stdvec(&unwound) {
+                    Ok(bytes) => self.reply(reply::PANICKED, &bytes),
+                    Err(e) => self.reply(reply::UNDELIVERABLE, e.to_string().as_bytes()),
+                }
+            }
+        }
+    }
+
+    /// Tells the host. One task's replies always fit the ring.
+    fn reply(&mut self, tag: u32, bytes: &[u8]) {
+        if self.ends.replies.push(tag, bytes).is_err() {
+            process::exit_now(71);
+        }
+        if tag != reply::READY {
+            self.mailbox.set_phase(Phase::Idle);
+        }
+        self.ends.replies.publish();
+        if self.mailbox.wants_events() {
+            // Full means that the host has been told already.
+            let _ = rustix::io::write(self.events, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+fn floor_char_boundary(text: &str, most: usize) -> usize {
+    (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+fn word(frame: &[u8], index: usize) -> u64 {
+    frame.get(index * 8..index * 8 + 8).and_then(|b| b.try_into().ok()).map_or(u64::MAX, u64::from_ne_bytes)
+}
+
+fn set_up(setup: Setup) -> Result<(), NotReady> {
+    use std::ffi::OsString;
+    if let Some(name) = setup.name {
+        process::set_name(&CString::new(name).unwrap_or_default());
+    }
+    process::set_environment(
+        setup.env_clear,
+        setup.env.into_iter().map(|(key, value)| (OsString::from_vec(key), OsString::from_vec(value))),
+    );
+    if let Some(dir) = setup.current_dir {
+        let dir = OsString::from_vec(dir);
+        std::env::set_current_dir(&dir).map_err(|e| NotReady {
+            errno: e.raw_os_error().unwrap_or(libc::EIO),
+            what: format!("cannot enter the directory {}", dir.display()),
+        })?;
+    }
+    Ok(())
+}
+
+/// The observer of fatal signals: in the fork server, which has no mailbox, it does nothing.
+pub(crate) fn note_fault(fault: &Fault) {
+    if let Some(mailbox) = MAILBOX.get() {
+        mailbox.note(fault, signal::is_stack_overflow(fault));
+    }
+}

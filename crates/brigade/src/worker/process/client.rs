@@ -1,0 +1,350 @@
+//! The host's side of its fork server: starts it at first use, keeps spare workers at hand, hears its events.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use rustix::event::EventfdFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::PidfdFlags;
+
+use super::board::{Board, SLOTS};
+use super::bootstrap;
+use super::mailbox::Mailbox;
+use super::protocol::{self, Build, Event, ModuleAt, Request};
+use crate::sys::epoll::Epoll;
+use crate::sys::signal::Blocked;
+use crate::task::symbols::Symbols;
+
+/// Spare workers to have at hand, and the number at which more are asked for: together, so that one wake-up of the fork server makes several.
+const SPARES: usize = 4;
+const REFILL_AT: usize = 1;
+
+/// How long a fork server may take to say that it is there. Only one that hangs takes longer.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A worker that the host has been given, not yet employed.
+#[derive(Debug)]
+pub(crate) struct Hired {
+    pub(crate) slot: u32,
+    pub(crate) pid: u32,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+/// A fork server, as the host sees it.
+pub(crate) struct ForkServer {
+    /// The host that started it: a fork of the host must not use it.
+    host: u32,
+    pub(crate) pid: u32,
+    socket: OwnedFd,
+    pub(crate) board: Board,
+    events: OwnedFd,
+    /// Where things are in its workers' memory.
+    pub(crate) symbols: Arc<Symbols>,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    spares: Vec<Hired>,
+    /// Asked for, and not here yet.
+    expected: usize,
+    /// Callers that have no worker yet.
+    waiting: usize,
+    /// Failures that nobody has been told of.
+    failures: Vec<(i32, String)>,
+    lanes: HashMap<u64, Option<OwnedFd>>,
+    next_ticket: u64,
+    /// Slots used so far.
+    slots: u32,
+    sleepers: HashMap<u32, Sleeper>,
+    gone: bool,
+}
+
+/// A future that waits for a worker.
+struct Sleeper {
+    ready: Box<dyn Fn() -> bool + Send>,
+    waker: Waker,
+}
+
+impl fmt::Debug for ForkServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForkServer").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+impl ForkServer {
+    /// This process's fork server, started if there is none.
+    pub(crate) fn get() -> io::Result<Arc<ForkServer>> {
+        static CURRENT: Mutex<Option<Arc<ForkServer>>> = Mutex::new(None);
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = &*current {
+            if server.host == std::process::id() && !server.lock().gone {
+                return Ok(Arc::clone(server));
+            }
+        }
+        bootstrap::check()?;
+        let server = ForkServer::start()?;
+        if let Some(old) = current.replace(Arc::clone(&server)) {
+            if old.host != std::process::id() {
+                // A fork of the host: the old one is the parent's, and dropping it here would touch what is shared with it.
+                leak(old);
+            }
+        }
+        Ok(server)
+    }
+
+    fn start() -> io::Result<Arc<ForkServer>> {
+        let (socket, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let board_file = Board::file()?;
+        let board = Board::map(&board_file)?;
+        let events = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        protocol::send(&socket, &Request::Begin, &[board_file.as_fd(), host.as_fd(), events.as_fd()])?;
+        let launched = bootstrap::launch(&theirs)?;
+        drop(theirs);
+
+        let early = |what: &str| io::Error::other(format!("the fork server (process {launched}) {what}"));
+        wait_readable(&socket, START_LIMIT)?.ok_or_else(|| early("did not start within 30 seconds"))?;
+        let Some(Event::Hello { pid, build, modules }) = protocol::recv(&socket, &mut Vec::new(), false)? else {
+            return Err(early("ended before it was ready"));
+        };
+        if build != Build::of_this_process()? {
+            return Err(early("is not the same build of this program"));
+        }
+        let server = Arc::new(ForkServer {
+            host: std::process::id(),
+            pid,
+            socket,
+            board,
+            events,
+            symbols: Arc::new(Symbols::new(modules.into_iter().map(ModuleAt::into_module).collect())),
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+        });
+        let epoll = Epoll::new()?;
+        epoll.add_readable(&server.socket, SOCKET)?;
+        epoll.add_readable(&server.events, EVENTS)?;
+        let listener = Arc::clone(&server);
+        // The host's signals are for the host's own threads.
+        let blocked = Blocked::all();
+        std::thread::Builder::new().name("brigade-listener".to_owned()).spawn(move || listener.listen(&epoll))?;
+        drop(blocked);
+        Ok(server)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing of the user's runs under this lock but wakers' clones; what a panic there leaves is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker that sleeps: a spare, or one that is made now.
+    pub(crate) fn hire(&self) -> io::Result<Hired> {
+        let mut state = self.lock();
+        state.waiting += 1;
+        let hired = loop {
+            if state.gone {
+                break Err(io::Error::other("the fork server has ended"));
+            }
+            if let Some(spare) = state.spares.pop() {
+                // Killed while it slept: nothing is lost, take another.
+                if self.board.has_ended(spare.slot) {
+                    self.board.release(spare.slot);
+                    continue;
+                }
+                break Ok(spare);
+            }
+            if let Some((errno, why)) = state.failures.pop() {
+                break Err(io::Error::new(io::Error::from_raw_os_error(errno).kind(), format!("no worker process could be made: {why}")));
+            }
+            if let Err(e) = self.refill(&mut state) {
+                break Err(e);
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        state.waiting -= 1;
+        if hired.is_ok() && state.spares.len() <= REFILL_AT {
+            // It failing now is no reason not to use the worker that is here.
+            let _ = self.refill(&mut state);
+        }
+        hired
+    }
+
+    /// Asks for as many workers as are wanted and not on their way.
+    fn refill(&self, state: &mut State) -> io::Result<()> {
+        let wanted = (SPARES + state.waiting).saturating_sub(state.spares.len() + state.expected);
+        if wanted > 0 {
+            self.send(&Request::Hire { count: wanted as u32 })?;
+            state.expected += wanted;
+        }
+        Ok(())
+    }
+
+    fn send(&self, request: &Request) -> io::Result<()> {
+        loop {
+            match protocol::send(&self.socket, request, &[]) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    let mut wait = [rustix::event::PollFd::new(&self.socket, rustix::event::PollFlags::OUT)];
+                    let _ = rustix::event::poll(&mut wait, None);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Ends a worker and its children. Its end comes on the board.
+    pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
+        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000)).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
+        // If the fork server is gone, so are its workers.
+        let _ = self.send(&Request::Kill { slot, pid, grace_ms });
+    }
+
+    /// The host's end of a worker's lane. `None`: the worker has ended.
+    pub(crate) fn lane(&self, slot: u32, pid: u32) -> io::Result<Option<OwnedFd>> {
+        let mut state = self.lock();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        self.send(&Request::Lane { slot, pid, ticket })?;
+        loop {
+            if let Some(lane) = state.lanes.remove(&ticket) {
+                return Ok(lane);
+            }
+            if state.gone {
+                return Ok(None);
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Has `waker` woken when `ready` says so, asked again at each event.
+    pub(crate) fn wake_when(&self, slot: u32, ready: Box<dyn Fn() -> bool + Send>, waker: Waker) {
+        self.lock().sleepers.insert(slot, Sleeper { ready, waker });
+    }
+
+    /// Nobody waits for this worker any more.
+    pub(crate) fn forget(&self, slot: u32) {
+        let sleeper = self.lock().sleepers.remove(&slot);
+        drop(sleeper);
+    }
+
+    /// The listener's thread: until the fork server is gone.
+    fn listen(&self, epoll: &Epoll) {
+        let mut ready = Vec::new();
+        loop {
+            if epoll.wait(&mut ready, None).is_err() {
+                break;
+            }
+            if ready.contains(&EVENTS) {
+                let mut count = [0; 8];
+                let _ = rustix::io::read(&self.events, &mut count[..]);
+                self.wake_ready();
+            }
+            if ready.contains(&SOCKET) && !self.hear().unwrap_or(false) {
+                break;
+            }
+        }
+        self.lose_all();
+    }
+
+    /// Hears what there is. `false`: the fork server is gone.
+    fn hear(&self) -> io::Result<bool> {
+        loop {
+            let mut descriptors = Vec::new();
+            let event = match protocol::recv(&self.socket, &mut descriptors, false) {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(e) => return Err(e),
+            };
+            let descriptor = descriptors.pop();
+            match event {
+                Event::Hello { .. } => {}
+                Event::Hired { slot, pid } => {
+                    let mailbox = descriptor.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)).and_then(|d| Mailbox::map(&d));
+                    let mut state = self.lock();
+                    state.expected = state.expected.saturating_sub(1);
+                    state.slots = state.slots.max(slot.min(SLOTS - 1) + 1);
+                    match mailbox {
+                        Ok(mailbox) => {
+                            mailbox.warm();
+                            state.spares.push(Hired { slot, pid, mailbox: Arc::new(mailbox) });
+                        }
+                        Err(e) => {
+                            state.failures.push((e.raw_os_error().unwrap_or(libc::ENOMEM), e.to_string()));
+                            drop(state);
+                            self.kill(slot, pid, Duration::ZERO);
+                            self.board.release(slot);
+                        }
+                    }
+                }
+                Event::NotHired { why, errno } => {
+                    let mut state = self.lock();
+                    state.expected = state.expected.saturating_sub(1);
+                    // A spare that could not be made is no news, until somebody needs it.
+                    if state.waiting > 0 {
+                        state.failures.push((errno, why));
+                    }
+                }
+                Event::Lane { ticket } => {
+                    self.lock().lanes.insert(ticket, descriptor);
+                }
+            }
+            self.arrived.notify_all();
+        }
+    }
+
+    fn wake_ready(&self) {
+        let mut wake = Vec::new();
+        {
+            let mut state = self.lock();
+            let slots: Vec<u32> = state.sleepers.iter().filter(|(_, s)| (s.ready)()).map(|(&slot, _)| slot).collect();
+            wake.extend(slots.into_iter().filter_map(|slot| state.sleepers.remove(&slot)));
+        }
+        for sleeper in wake {
+            sleeper.waker.wake();
+        }
+    }
+
+    /// The fork server is gone, and its workers with it, for they die with their parent. All who wait hear of it.
+    fn lose_all(&self) {
+        let slots = {
+            let mut state = self.lock();
+            state.gone = true;
+            state.spares.clear();
+            state.slots
+        };
+        for slot in 0..slots {
+            self.board.lose(slot);
+        }
+        self.arrived.notify_all();
+        self.wake_ready();
+    }
+}
+
+const SOCKET: u64 = 0;
+const EVENTS: u64 = 1;
+
+fn wait_readable(fd: impl AsFd, limit: Duration) -> io::Result<Option<()>> {
+    let deadline = Instant::now() + limit;
+    let epoll = Epoll::new()?;
+    epoll.add_readable(fd, 0)?;
+    let mut ready = Vec::new();
+    while ready.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        epoll.wait(&mut ready, Some(left))?;
+    }
+    Ok(Some(()))
+}
+
+#[expect(clippy::mem_forget, reason = "it belongs to the process that this one was forked from")]
+fn leak(server: Arc<ForkServer>) {
+    std::mem::forget(server);
+}

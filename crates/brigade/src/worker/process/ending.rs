@@ -1,0 +1,123 @@
+//! Why a worker died: the wait status, held against what the worker noted, what it wrote last, and what the kernel counted.
+//!
+//! The status comes from the kernel and is believed. The note comes from the worker, in memory that it could write: it can only refine what
+//! the status says, and a note that does not agree with it is dropped.
+
+use std::sync::{Arc, OnceLock};
+
+use super::board::Obituary;
+use super::mailbox::Noted;
+use super::stderr::last_lines;
+use crate::sys::process::Ended;
+use crate::task::crash::{Cause, Crash, Phase};
+use crate::task::error::TaskName;
+use crate::task::symbols::{Frames, Symbols};
+
+/// Everything that is known of a death.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    pub(crate) pid: u32,
+    pub(crate) phase: Phase,
+    pub(crate) obituary: Obituary,
+    pub(crate) noted: Option<Noted>,
+}
+
+impl Evidence {
+    pub(crate) fn into_crash(self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
+        let stderr = last_lines(&self.obituary.stderr);
+        let noted = self.noted.as_ref().filter(|n| self.obituary.ended == Some(Ended::Signaled(n.signal)));
+        let cause = cause(self.pid, &self.obituary, noted, &stderr);
+        let address = noted.filter(|n| n.sender.is_none() && matches!(cause, Cause::Signal(_))).map(|n| n.address);
+        let calls = noted.map(|n| n.calls.clone()).unwrap_or_default();
+        Crash {
+            cause,
+            pid: self.pid,
+            task,
+            phase: self.phase,
+            stderr,
+            address,
+            frames: Frames::new(symbols, calls),
+            backtrace: OnceLock::new(),
+        }
+    }
+
+    /// The protocol was broken: whatever the status says came of that.
+    pub(crate) fn into_lost(mut self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
+        self.noted = None;
+        let mut crash = self.into_crash(task, symbols);
+        crash.cause = Cause::Lost;
+        crash
+    }
+}
+
+fn cause(pid: u32, obituary: &Obituary, noted: Option<&Noted>, stderr: &str) -> Cause {
+    let signal = match obituary.ended {
+        None => return Cause::Lost,
+        Some(Ended::Exited(status)) => return Cause::Exit(status),
+        Some(Ended::Signaled(signal)) => signal,
+    };
+    match (signal, noted) {
+        // Nothing of ours kills without knowing it: a cancelled or timed-out task never comes here.
+        (libc::SIGKILL, _) if obituary.oom_killed => Cause::OutOfMemory,
+        (libc::SIGKILL, _) => Cause::Killed(signal),
+        (libc::SIGXCPU, _) => Cause::CpuLimit,
+        (_, Some(n)) if n.overflow => Cause::StackOverflow,
+        (libc::SIGABRT, _) if ran_out_of_memory(stderr) => Cause::OutOfMemory,
+        // kill(2) from outside; abort(3) and raise(3) send from inside.
+        (_, Some(n)) if n.sender.is_some_and(|sender| sender != pid) => Cause::Killed(signal),
+        (libc::SIGABRT, _) => Cause::Abort,
+        _ if is_fault(signal) => Cause::Signal(signal),
+        _ => Cause::Killed(signal),
+    }
+}
+
+fn is_fault(signal: i32) -> bool {
+    crate::sys::signal::FATAL.contains(&signal)
+}
+
+/// What Rust and C++ say before they abort for lack of memory.
+fn ran_out_of_memory(stderr: &str) -> bool {
+    stderr.lines().rev().take(8).any(|line| {
+        (line.contains("memory allocation of ") && line.contains(" bytes failed")) || line.contains("std::bad_alloc")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PID: u32 = 77;
+
+    fn died(ended: Option<Ended>, noted: Option<Noted>, stderr: &str, oom_killed: bool) -> Cause {
+        cause(PID, &Obituary { ended, oom_killed, stderr: Vec::new() }, noted.as_ref(), stderr)
+    }
+
+    fn noted(signal: i32, sender: Option<u32>, overflow: bool) -> Option<Noted> {
+        Some(Noted { signal, sender, overflow, address: 0, calls: Vec::new() })
+    }
+
+    #[test]
+    fn each_death_has_its_name() {
+        let signaled = |s| Some(Ended::Signaled(s));
+        let oom = "memory allocation of 1099511627776 bytes failed
+";
+        for (found, expected) in [
+            (died(None, None, "", false), Cause::Lost),
+            (died(Some(Ended::Exited(0)), None, "", false), Cause::Exit(0)),
+            (died(signaled(libc::SIGSEGV), noted(libc::SIGSEGV, None, false), "", false), Cause::Signal(libc::SIGSEGV)),
+            (died(signaled(libc::SIGSEGV), noted(libc::SIGSEGV, None, true), "", false), Cause::StackOverflow),
+            (died(signaled(libc::SIGSEGV), noted(libc::SIGSEGV, Some(1), false), "", false), Cause::Killed(libc::SIGSEGV)),
+            (died(signaled(libc::SIGSEGV), noted(libc::SIGSEGV, Some(PID), false), "", false), Cause::Signal(libc::SIGSEGV)),
+            (died(signaled(libc::SIGSEGV), None, "", false), Cause::Signal(libc::SIGSEGV)),
+            (died(signaled(libc::SIGABRT), noted(libc::SIGABRT, Some(PID), false), "", false), Cause::Abort),
+            (died(signaled(libc::SIGABRT), noted(libc::SIGABRT, Some(1), false), "", false), Cause::Killed(libc::SIGABRT)),
+            (died(signaled(libc::SIGABRT), noted(libc::SIGABRT, Some(PID), false), oom, false), Cause::OutOfMemory),
+            (died(signaled(libc::SIGKILL), None, "", false), Cause::Killed(libc::SIGKILL)),
+            (died(signaled(libc::SIGKILL), None, "", true), Cause::OutOfMemory),
+            (died(signaled(libc::SIGTERM), None, "", false), Cause::Killed(libc::SIGTERM)),
+            (died(signaled(libc::SIGXCPU), noted(libc::SIGXCPU, None, false), "", false), Cause::CpuLimit),
+        ] {
+            assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! One worker's memory file: a ring in, a ring out, its state, and its crash record. See `worker/README.md`.
+//!
+//! The host and the worker map it, and nobody else. The host treats all of it as hostile.
+
+#![expect(unsafe_code, reason = "memory shared with a worker")]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+use crate::sys::mapping::{Mapping, sized_memfd};
+use crate::sys::signal::Fault;
+use crate::sys::{image, unwind};
+use crate::task::crash::Phase;
+use crate::transport::ring::{Consumer, Place, Producer};
+
+const PAGE: usize = 4096;
+const RING: usize = 64 * 1024;
+const STATUS_AT: usize = 2048;
+const RECORD_AT: usize = PAGE;
+const IN: Place = Place { control: 0, data: 2 * PAGE, capacity: RING };
+const OUT: Place = Place { control: 1024, data: 2 * PAGE + RING, capacity: RING };
+const LEN: usize = 2 * PAGE + 2 * RING;
+
+/// The largest value that goes through a ring; larger ones go in a memory file of their own, whose descriptor goes through the lane.
+pub(crate) const INLINE_MAX: usize = 32 * 1024;
+
+/// Tags of frames from the host to a worker.
+pub(crate) mod order {
+    /// A [`Setup`](super::super::protocol::Setup): answered by [`reply::READY`](super::reply::READY).
+    pub(crate) const SETUP: u32 = 1;
+    /// Two words of plan, then the encoded input.
+    pub(crate) const TASK: u32 = 2;
+    /// Two words of plan, then the length of the input, which comes through the lane.
+    pub(crate) const LARGE_TASK: u32 = 3;
+}
+
+/// Tags of frames from a worker to the host.
+pub(crate) mod reply {
+    /// The setup was done (empty), or why not (an errno and a text).
+    pub(crate) const READY: u32 = 1;
+    /// The encoded result.
+    pub(crate) const RETURNED: u32 = 2;
+    /// The length of the encoded result, which comes through the lane.
+    pub(crate) const LARGE_RETURNED: u32 = 3;
+    /// An encoded [`Unwound`](crate::task::panic::Unwound).
+    pub(crate) const PANICKED: u32 = 4;
+    /// A text.
+    pub(crate) const UNDELIVERABLE: u32 = 5;
+}
+
+/// What a worker says of itself.
+#[repr(C)]
+#[derive(Debug)]
+struct Status {
+    /// Index into [`Phase::ALL`].
+    phase: AtomicU32,
+    /// Not 0: the host sleeps in its event loop, not on the ring's bell; it is to be told through the event descriptor.
+    notify: AtomicU32,
+}
+
+const CALLS: usize = 64;
+
+/// What a dying worker notes of its fault. One page.
+#[repr(C)]
+#[derive(Debug)]
+struct Record {
+    /// 0: nothing happened; 1: being written; 2: whole.
+    state: AtomicU32,
+    signal: AtomicU32,
+    sender: AtomicU32,
+    overflow: AtomicU32,
+    address: AtomicUsize,
+    len: AtomicU64,
+    calls: [AtomicUsize; CALLS],
+}
+
+const _: () = assert!(size_of::<Status>() + STATUS_AT <= PAGE && size_of::<Record>() <= PAGE);
+
+/// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must agree with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) signal: i32,
+    pub(crate) sender: Option<u32>,
+    pub(crate) overflow: bool,
+    pub(crate) address: usize,
+    pub(crate) calls: Vec<usize>,
+}
+
+/// A mapped mailbox.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    mapping: Mapping,
+}
+
+impl Mailbox {
+    /// A new memory file for a mailbox, zeroed and sealed.
+    pub(crate) fn file() -> io::Result<OwnedFd> {
+        sized_memfd("brigade-mailbox", LEN)
+    }
+
+    pub(crate) fn map(file: impl AsFd) -> io::Result<Mailbox> {
+        Ok(Mailbox { mapping: Mapping::writable(file, LEN)? })
+    }
+
+    fn status(&self) -> &Status {
+        // SAFETY: in bounds and aligned (constants, asserted above); atomics of any bit pattern are valid.
+        unsafe { self.mapping.at().add(STATUS_AT).cast().as_ref() }
+    }
+
+    fn record(&self) -> &Record {
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(RECORD_AT).cast().as_ref() }
+    }
+
+    /// Touches the pages that the first task will need, so that it does not pay for them.
+    pub(crate) fn warm(&self) {
+        for offset in [0, RECORD_AT, IN.data, OUT.data] {
+            // SAFETY: in bounds; an atomic load of shared memory.
+            let word: &AtomicU32 = unsafe { self.mapping.at().add(offset).cast().as_ref() };
+            word.load(Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::ALL.get(self.status().phase.load(Ordering::Acquire) as usize).copied().unwrap_or(Phase::Running)
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        let index = Phase::ALL.iter().position(|p| *p == phase).unwrap_or(0);
+        self.status().phase.store(index as u32, Ordering::Release);
+    }
+
+    /// The host: from now on, tell me through the event descriptor.
+    pub(crate) fn ask_for_events(&self) {
+        self.status().notify.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker, after it published: whether the host asked. The ring's publication ended with the fence that pairs with the host's.
+    pub(crate) fn wants_events(&self) -> bool {
+        self.status().notify.load(Ordering::Relaxed) != 0
+    }
+
+    /// In a worker's signal handler: notes the fault and the calls that led to it. Touches memory that is there, and allocates nothing.
+    pub(crate) fn note(&self, fault: &Fault, overflow: bool) {
+        let record = self.record();
+        if record.state.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return;
+        }
+        record.signal.store(fault.signal.cast_unsigned(), Ordering::Relaxed);
+        record.sender.store(fault.sender.unwrap_or(0), Ordering::Relaxed);
+        record.overflow.store(u32::from(overflow), Ordering::Relaxed);
+        record.address.store(fault.address, Ordering::Relaxed);
+        // The first call is known without walking; walking may go wrong on a broken stack, and then this is what remains.
+        record.calls[0].store(fault.instruction, Ordering::Relaxed);
+        record.len.store(u64::from(fault.instruction != 0), Ordering::Release);
+        let mut calls = [0; CALLS + 16];
+        let len = unwind::walk(&mut calls);
+        // Our own handler's frames come first; the fault's own is the one that was interrupted.
+        let start = calls[..len].iter().position(|&c| c == fault.instruction).unwrap_or(0);
+        let calls = &calls[start..len];
+        for (into, call) in record.calls.iter().zip(calls) {
+            into.store(*call, Ordering::Relaxed);
+        }
+        record.len.store(calls.len().min(CALLS) as u64, Ordering::Release);
+        record.state.store(2, Ordering::Release);
+    }
+
+    /// The host, after the worker's end: what it noted.
+    pub(crate) fn noted(&self) -> Option<Noted> {
+        let record = self.record();
+        if record.state.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let len = usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
+        Some(Noted {
+            signal: record.signal.load(Ordering::Relaxed).cast_signed(),
+            sender: Some(record.sender.load(Ordering::Relaxed)).filter(|&s| s != 0),
+            overflow: record.overflow.load(Ordering::Relaxed) != 0,
+            address: record.address.load(Ordering::Relaxed),
+            calls: record.calls[..len].iter().map(|c| c.load(Ordering::Relaxed)).collect(),
+        })
+    }
+}
+
+/// The host's ends of a mailbox's rings. They keep it mapped.
+#[derive(Debug)]
+pub(crate) struct HostEnds {
+    // Before the mailbox: fields are dropped in order, and these borrow from it.
+    pub(crate) orders: Producer<'static>,
+    pub(crate) replies: Consumer<'static>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl HostEnds {
+    pub(crate) fn new(mailbox: Arc<Mailbox>) -> HostEnds {
+        // SAFETY: the mapping is on the heap behind the `Arc`, which lives in the same struct, and is dropped after both ends;
+        // neither end is ever moved out.
+        let mapping: &'static Mapping = unsafe { &*std::ptr::from_ref(&mailbox.mapping) };
+        HostEnds { orders: Producer::new(mapping, IN), replies: Consumer::new(mapping, OUT), mailbox }
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// A question for another thread: has the worker replied since?
+    pub(crate) fn replied_since_now(&self) -> impl Fn() -> bool + Send + use<> {
+        let (mailbox, seen) = (Arc::clone(&self.mailbox), self.replies.position());
+        move || Consumer::at(&mailbox.mapping, OUT, seen).is_ready()
+    }
+}
+
+/// The worker's ends.
+#[derive(Debug)]
+pub(crate) struct WorkerEnds {
+    pub(crate) orders: Consumer<'static>,
+    pub(crate) replies: Producer<'static>,
+}
+
+impl WorkerEnds {
+    pub(crate) fn new(mailbox: &'static Mailbox) -> WorkerEnds {
+        WorkerEnds { orders: Consumer::new(&mailbox.mapping, IN), replies: Producer::new(&mailbox.mapping, OUT) }
+    }
+}
+
+/// Where this process's modules are, for the host to name a worker's addresses: workers are forks of the fork server, so its addresses are theirs.
+pub(crate) fn modules() -> Vec<image::Module> {
+    image::modules()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_garbage_is_read_without_harm() {
+        let mailbox = Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap");
+        assert_eq!(mailbox.noted(), None);
+        for offset in (0..PAGE).step_by(4) {
+            // SAFETY: inside the record's page.
+            let word: &AtomicU32 = unsafe { mailbox.mapping.at().add(RECORD_AT + offset).cast().as_ref() };
+            word.store(u32::MAX, Ordering::Relaxed);
+        }
+        assert_eq!(mailbox.noted().expect("there is something").calls.len(), CALLS);
+        mailbox.status().phase.store(77, Ordering::Relaxed);
+        assert_eq!(mailbox.phase(), Phase::Running);
+    }
+
+    #[test]
+    fn rings_do_not_overlap() {
+        let mailbox = Arc::new(Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap"));
+        let mut host = HostEnds::new(Arc::clone(&mailbox));
+        let mailbox: &'static Mailbox = Box::leak(Box::new(Mailbox { mapping: Mapping::writable(Mailbox::file().expect("memfd"), LEN).expect("mmap") }));
+        let mut worker = WorkerEnds::new(mailbox);
+        host.orders.push(1, &[1; INLINE_MAX + 16]).expect("fits");
+        worker.replies.push(1, &[1; INLINE_MAX + 16]).expect("fits");
+        assert_eq!(host.mailbox().phase(), Phase::Starting);
+    }
+}

@@ -1,0 +1,138 @@
+//! Workers that are processes: `../README.md` tells the protocol.
+//!
+//! - [`bootstrap`]: how the program becomes its own fork server; [`init`](bootstrap::init)
+//! - [`client`]: the host's side of the fork server
+//! - [`server`]: the fork server; [`orphans`], [`stderr`], [`oom`]: what it looks after
+//! - [`child`]: the worker
+//! - [`protocol`], [`mailbox`], [`lane`], [`board`]: what they say to each other, and where
+//! - [`ending`]: why a worker died
+//! - [`running`]: the handle's side of a task in a process
+
+mod board;
+pub(crate) mod bootstrap;
+mod child;
+mod client;
+mod ending;
+mod lane;
+mod mailbox;
+mod oom;
+mod orphans;
+mod protocol;
+mod running;
+mod server;
+mod stderr;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use running::Running;
+
+use super::handle::{JoinHandle, Task};
+use crate::Message;
+use protocol::Setup;
+
+/// Starts `task` on `input` in a process of its own, which ends with the task.
+///
+/// The process begins with the environment, the directory and the limits that the program had when it started its first process; its stdin is
+/// empty, and what it writes to stdout and stderr appears in the program's.
+///
+/// # Errors
+/// [`init`](crate::init) was not called; no process could be made. An input that cannot be encoded is no error here: the handle tells it.
+///
+/// # Examples
+/// ```
+/// brigade::init();
+/// let sum = brigade::process::spawn(|v: Vec<u64>| v.into_iter().sum::<u64>(), vec![1, 2, 3])?;
+/// assert_eq!(sum.join()?, 6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn spawn<A: Message, R: Message>(task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>> {
+    Builder::new().spawn(task, input)
+}
+
+/// How a process is to be. One builder starts as many as you like.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder starts nothing by itself"]
+pub struct Builder {
+    name: Option<Arc<str>>,
+    env_clear: bool,
+    env: Vec<(OsString, OsString)>,
+    current_dir: Option<PathBuf>,
+    grace: Duration,
+}
+
+impl Builder {
+    /// A process like the program.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// The process's name, as `ps` and `top` show it, and as errors tell it. The kernel keeps the first 15 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Builder {
+        let key = key.as_ref().to_owned();
+        self.env.retain(|(k, _)| *k != key);
+        self.env.push((key, value.as_ref().to_owned()));
+        self
+    }
+
+    /// Empties its environment, of what was set here before too.
+    pub fn env_clear(mut self) -> Builder {
+        self.env_clear = true;
+        self.env.clear();
+        self
+    }
+
+    /// The directory it works in.
+    pub fn current_dir(mut self, path: impl AsRef<Path>) -> Builder {
+        self.current_dir = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// When the task is cancelled: how long it has, after a SIGTERM, before it is killed. Zero, the default, kills it at once.
+    pub fn grace(mut self, time: Duration) -> Builder {
+        self.grace = time;
+        self
+    }
+
+    /// Starts `task` on `input`.
+    ///
+    /// # Errors
+    /// As [`spawn`]; and what was asked for cannot be: no such directory, a name or a variable that contains a zero byte.
+    pub fn spawn<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>> {
+        let setup = self.setup()?;
+        Running::start(task, input, setup.as_ref(), self.name.clone(), self.grace).map(|r| JoinHandle(Task::Process(r)))
+    }
+
+    /// What the worker has to do to itself; `None`: nothing.
+    fn setup(&self) -> io::Result<Option<Setup>> {
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+        if self.name.as_ref().is_some_and(|n| n.contains('\0')) {
+            return Err(invalid("a process's name cannot contain a zero byte".to_owned()));
+        }
+        let mut env = Vec::new();
+        for (key, value) in &self.env {
+            let (key_bytes, value_bytes) = (key.clone().into_vec(), value.clone().into_vec());
+            if key_bytes.is_empty() || key_bytes.contains(&b'=') || key_bytes.contains(&0) || value_bytes.contains(&0) {
+                return Err(invalid(format!("{key:?} cannot be set to {value:?}: an environment variable has a name, without `=` and zero bytes")));
+            }
+            env.push((key_bytes, value_bytes));
+        }
+        let setup = Setup {
+            name: self.name.as_deref().map(str::to_owned),
+            env_clear: self.env_clear,
+            env,
+            current_dir: self.current_dir.clone().map(|d| OsString::from(d).into_vec()),
+        };
+        Ok((setup != Setup::default()).then_some(setup))
+    }
+}

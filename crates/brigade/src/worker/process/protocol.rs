@@ -1,0 +1,111 @@
+//! What the host and its fork server tell each other, a datagram each, and what a worker is told before its task.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::fds;
+use crate::sys::image::Module;
+
+/// The environment variable that makes a start of the program a fork server: the number of its socket.
+pub(crate) const MARKER: &str = "BRIGADE_FORK_SERVER";
+
+/// Datagrams are no longer than this. Paths of modules are the only long part.
+const MAX_DATAGRAM: usize = 64 * 1024;
+
+/// From the host.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// First, with three descriptors: the board, a pidfd of the host, and the event descriptor.
+    Begin,
+    /// Make this many workers.
+    Hire { count: u32 },
+    /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that is 0.
+    Kill { slot: u32, pid: u32, grace_ms: u64 },
+    /// Give me the socket of this worker's lane.
+    Lane { slot: u32, pid: u32, ticket: u64 },
+}
+
+/// From the fork server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Event {
+    /// First: who it is, and where things lie in its memory, and so in its workers'.
+    Hello { pid: u32, build: Build, modules: Vec<ModuleAt> },
+    /// A worker, with its mailbox.
+    Hired { slot: u32, pid: u32 },
+    /// A worker could not be made.
+    NotHired { why: String, errno: i32 },
+    /// With the lane's socket; without a descriptor: that worker has ended.
+    Lane { ticket: u64 },
+}
+
+/// Which program this is: addresses in it only mean the same in the same build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Build {
+    /// The linker's build id; empty if it wrote none.
+    id: Vec<u8>,
+    /// The device and the number of the file.
+    file: (u64, u64),
+}
+
+impl Build {
+    pub(crate) fn of_this_process() -> io::Result<Build> {
+        let file = rustix::fs::stat("/proc/self/exe")?;
+        Ok(Build { id: crate::sys::image::Program::this().build_id.clone(), file: (file.st_dev, file.st_ino) })
+    }
+}
+
+/// A [`Module`], as it travels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ModuleAt {
+    path: String,
+    bias: usize,
+    start: usize,
+    end: usize,
+}
+
+impl ModuleAt {
+    pub(crate) fn from_module(m: Module) -> ModuleAt {
+        ModuleAt { path: m.path, bias: m.bias, start: m.range.start, end: m.range.end }
+    }
+
+    pub(crate) fn into_module(self) -> Module {
+        Module { path: self.path, bias: self.bias, range: self.start..self.end }
+    }
+}
+
+/// What a worker does to itself before its task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    pub(crate) name: Option<String>,
+    pub(crate) env_clear: bool,
+    pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) current_dir: Option<Vec<u8>>,
+}
+
+/// Why a [`Setup`] could not be done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NotReady {
+    pub(crate) errno: i32,
+    pub(crate) what: String,
+}
+
+/// Sends one message. Does not block: a full socket is `WouldBlock`.
+pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    fds::send(socket, &bytes, descriptors)
+}
+
+/// Receives one message. `None`: the other end is gone.
+pub(crate) fn recv<T: DeserializeOwned>(socket: impl AsFd, descriptors: &mut Vec<OwnedFd>, wait: bool) -> io::Result<Option<T>> {
+    let mut bytes = vec![0; MAX_DATAGRAM];
+    match fds::recv(socket, &mut bytes, descriptors, wait) {
+        // A socket whose other end closed while it held unread data.
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+        Err(e) => Err(e),
+        Ok(0) => Ok(None),
+        Ok(len) => postcard::from_bytes(&bytes[..len]).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)),
+    }
+}

@@ -1,0 +1,345 @@
+//! The handle's side of a task that has a process of its own.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::client::{ForkServer, Hired};
+use super::ending::Evidence;
+use super::lane;
+use super::mailbox::{HostEnds, INLINE_MAX, order, reply};
+use super::protocol::{NotReady, Setup};
+use crate::sys::futex;
+use crate::task::codec;
+use crate::task::entry::{Plan, caught};
+use crate::task::error::TaskName;
+use crate::task::panic::{Panic, Unwound};
+use crate::task::symbols::{Frames, Symbols};
+use crate::{JoinError, Message};
+
+/// How long a wait looks before it sleeps. A worker that has to be woken needs 4 to 40 µs; sleeping and being woken costs as much again.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// A task, and the process that runs it.
+pub(crate) struct Running<R> {
+    name: TaskName,
+    state: State,
+    cancelled: AtomicBool,
+    grace: Duration,
+    result: PhantomData<fn() -> R>,
+    decode: fn(&[u8]) -> Result<R, String>,
+}
+
+enum State {
+    /// With a worker.
+    Worker(Worker),
+    /// It never got one: the input could not be encoded.
+    Stillborn(Option<JoinError>),
+}
+
+/// A worker with a task of ours.
+struct Worker {
+    server: Arc<ForkServer>,
+    slot: u32,
+    pid: u32,
+    ends: HostEnds,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.server.forget(self.slot);
+        self.server.board.release(self.slot);
+    }
+}
+
+impl<R> fmt::Debug for Running<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<R: Message> Running<R> {
+    pub(crate) fn start<A: Message>(
+        task: fn(A) -> R,
+        input: A,
+        setup: Option<&Setup>,
+        worker_name: Option<Arc<str>>,
+        grace: Duration,
+    ) -> io::Result<Running<R>> {
+        let server = ForkServer::get()?;
+        let plan = Plan::of(task)?;
+        let name = TaskName::new(task as usize, worker_name);
+        let running = |state| Running { name: name.clone(), state, cancelled: AtomicBool::new(false), grace, result: PhantomData, decode: codec::decode::<R> };
+
+        let mut frame = Vec::with_capacity(64);
+        for word in plan.to_words() {
+            frame.extend(word.to_ne_bytes());
+        }
+        let head = frame.len();
+        let encoded = caught(|| codec::encode(&input, &mut frame));
+        drop(input);
+        match encoded {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => return Ok(running(State::Stillborn(Some(JoinError::Undeliverable(format!("task `{name}`: its input {why}")))))),
+            Err(unwound) => {
+                let panic = Panic::new(name.clone(), unwound, |calls| Frames::new(Symbols::of_this_process(), calls));
+                return Ok(running(State::Stillborn(Some(JoinError::Panicked(panic)))));
+            }
+        }
+        let Hired { slot, pid, mailbox } = server.hire()?;
+        let mut worker = Worker { server, slot, pid, ends: HostEnds::new(mailbox) };
+        if let Some(setup) = setup {
+            worker.set_up(setup)?;
+        }
+        let input_len = frame.len() - head;
+        if input_len <= INLINE_MAX {
+            worker.order(order::TASK, &frame)?;
+        } else {
+            // A worker that has ended has no lane; its end is told by the wait.
+            if let Some(lane) = worker.lane()? {
+                match lane::send(&lane, &frame[head..]) {
+                    Ok(()) => {}
+                    Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+                    Err(e) => {
+                        worker.kill(Duration::ZERO);
+                        return Err(e);
+                    }
+                }
+            }
+            frame.truncate(head);
+            frame.extend((input_len as u64).to_ne_bytes());
+            worker.order(order::LARGE_TASK, &frame)?;
+        }
+        Ok(running(State::Worker(worker)))
+    }
+}
+
+impl Worker {
+    fn kill(&self, grace: Duration) {
+        self.server.kill(self.slot, self.pid, grace);
+    }
+
+    fn lane(&self) -> io::Result<Option<OwnedFd>> {
+        self.server.lane(self.slot, self.pid)
+    }
+
+    fn order(&mut self, tag: u32, bytes: &[u8]) -> io::Result<()> {
+        let orders = &mut self.ends.orders;
+        orders.push(tag, bytes).map_err(|_| io::Error::other("the worker's mailbox is too small"))?;
+        orders.publish();
+        Ok(())
+    }
+
+    /// Has the worker prepare itself, and waits until it has.
+    fn set_up(&mut self, setup: &Setup) -> io::Result<()> {
+        let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
+        if bytes.len() > INLINE_MAX {
+            self.kill(Duration::ZERO);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the environment for a process is over 32 KiB"));
+        }
+        self.order(order::SETUP, &bytes)?;
+        let mut frame = Vec::new();
+        let failed = |errno: i32, what: &str| {
+            io::Error::new(io::Error::from_raw_os_error(errno).kind(), format!("a process could not be prepared: {what}"))
+        };
+        match self.next_reply(&mut frame, None) {
+            Reply::Frame(reply::READY) if frame.is_empty() => Ok(()),
+            Reply::Frame(reply::READY) => match postcard::from_bytes::<NotReady>(&frame) {
+                Ok(not) => Err(failed(not.errno, &not.what)),
+                Err(_) => Err(failed(libc::EIO, "the worker broke the protocol")),
+            },
+            _ => {
+                self.kill(Duration::ZERO);
+                Err(failed(libc::EIO, "the worker ended before it was ready"))
+            }
+        }
+    }
+
+    /// Whether there is a reply, or no hope of one.
+    fn is_finished(&self) -> bool {
+        self.ends.replies.is_ready() || self.server.board.has_ended(self.slot)
+    }
+
+    /// The next reply, or the worker's end.
+    fn next_reply(&mut self, frame: &mut Vec<u8>, deadline: Option<Instant>) -> Reply {
+        let mut spinning = spin_limit();
+        loop {
+            // Asked before the ring: what it said last, it said before it ended.
+            let ended = self.server.board.has_ended(self.slot);
+            match self.ends.replies.pop(frame) {
+                Ok(Some(tag)) => return Reply::Frame(tag),
+                Err(_) => return Reply::Corrupt,
+                Ok(None) if ended => return Reply::Ended,
+                Ok(None) => {}
+            }
+            if let Some(limit) = spinning {
+                for _ in 0..32 {
+                    std::hint::spin_loop();
+                }
+                if Instant::now() >= limit {
+                    spinning = None;
+                }
+                continue;
+            }
+            if self.ends.replies.announce_sleep() {
+                if let Some(alive) = self.server.board.still_alive(self.slot) {
+                    let woken = futex::wait_either((self.ends.replies.bell(), 1), alive, deadline);
+                    if woken == futex::Wake::TimedOut && !self.is_finished() {
+                        return Reply::TimedOut;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the process is gone.
+    fn wait_ended(&self, deadline: Option<Instant>) -> bool {
+        while let Some((word, value)) = self.server.board.still_alive(self.slot) {
+            if futex::wait_shared(word, value, deadline) == futex::Wake::TimedOut && !self.server.board.has_ended(self.slot) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn evidence(&self) -> Evidence {
+        let mailbox = self.ends.mailbox();
+        Evidence { pid: self.pid, phase: mailbox.phase(), obituary: self.server.board.obituary(self.slot), noted: mailbox.noted() }
+    }
+
+    /// The task's end, from the worker's last reply.
+    fn conclude<R>(&mut self, reply: &Reply, frame: &[u8], name: &TaskName, decode: fn(&[u8]) -> Result<R, String>) -> Result<R, JoinError> {
+        let undeliverable = |why: &str| JoinError::Undeliverable(format!("task `{name}`: {why}"));
+        let decoded = |bytes: &[u8]| match caught(|| decode(bytes)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(why)) => Err(undeliverable(&format!("its result {why}"))),
+            Err(unwound) => {
+                Err(JoinError::Panicked(Panic::new(name.clone(), unwound, |calls| Frames::new(Symbols::of_this_process(), calls))))
+            }
+        };
+        match reply {
+            Reply::Frame(reply::RETURNED) => decoded(frame),
+            Reply::Frame(reply::LARGE_RETURNED) => {
+                let len = frame.try_into().map_or(u64::MAX, u64::from_ne_bytes);
+                match self.lane() {
+                    // It sent before it replied, so it is there.
+                    Ok(Some(lane)) => match lane::recv(&lane, len, false) {
+                        Ok(bytes) => decoded(&bytes),
+                        Err(e) if e.kind() == io::ErrorKind::InvalidData || e.kind() == io::ErrorKind::WouldBlock => Err(self.lost(name)),
+                        Err(e) => Err(undeliverable(&format!("its result of {len} bytes could not be received: {e}"))),
+                    },
+                    // Lanes are kept until we release the worker; only the fork server's own end takes them away.
+                    Ok(None) => Err(self.died(name)),
+                    Err(e) => Err(undeliverable(&format!("its result of {len} bytes could not be received: {e}"))),
+                }
+            }
+            Reply::Frame(reply::PANICKED) => match postcard::from_bytes::<Unwound>(frame) {
+                Ok(unwound) => {
+                    Err(JoinError::Panicked(Panic::new(name.clone(), unwound, |calls| Frames::new(&self.server.symbols, calls))))
+                }
+                Err(_) => Err(self.lost(name)),
+            },
+            Reply::Frame(reply::UNDELIVERABLE) => Err(undeliverable(&String::from_utf8_lossy(frame))),
+            Reply::Ended => Err(self.died(name)),
+            Reply::Frame(_) | Reply::Corrupt | Reply::TimedOut => Err(self.lost(name)),
+        }
+    }
+
+    fn died(&self, name: &TaskName) -> JoinError {
+        self.wait_ended(None);
+        JoinError::Crashed(self.evidence().into_crash(name.clone(), &self.server.symbols))
+    }
+
+    /// It broke the protocol: it is ended, and nothing that it said is believed.
+    fn lost(&self, name: &TaskName) -> JoinError {
+        self.kill(Duration::ZERO);
+        self.wait_ended(None);
+        JoinError::Crashed(self.evidence().into_lost(name.clone(), &self.server.symbols))
+    }
+}
+
+/// What a wait for a worker found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    Frame(u32),
+    Ended,
+    Corrupt,
+    TimedOut,
+}
+
+/// Until when a wait may look before it sleeps. With one processor, looking keeps the worker from running.
+fn spin_limit() -> Option<Instant> {
+    use std::sync::OnceLock;
+    static PAYS: OnceLock<bool> = OnceLock::new();
+    PAYS.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1)).then(|| Instant::now() + SPIN)
+}
+
+impl<R> Running<R> {
+    /// Waits for the end. `None`: not before the deadline.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        let worker = match &mut self.state {
+            State::Stillborn(why) => return Some(Err(why.take().unwrap_or(JoinError::Cancelled))),
+            State::Worker(worker) => worker,
+        };
+        if *self.cancelled.get_mut() {
+            return worker.wait_ended(deadline).then_some(Err(JoinError::Cancelled));
+        }
+        let mut frame = Vec::new();
+        match worker.next_reply(&mut frame, deadline) {
+            Reply::TimedOut => None,
+            reply => Some(worker.conclude(&reply, &frame, &self.name, self.decode)),
+        }
+    }
+
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
+        if !self.is_finished() {
+            if let State::Worker(worker) = &self.state {
+                let (server, slot) = (&worker.server, worker.slot);
+                let ready: Box<dyn Fn() -> bool + Send> = if self.cancelled.load(Ordering::Acquire) {
+                    let board = Arc::clone(server);
+                    Box::new(move || board.board.has_ended(slot))
+                } else {
+                    let board = Arc::clone(server);
+                    let replied = worker.ends.replied_since_now();
+                    Box::new(move || replied() || board.board.has_ended(slot))
+                };
+                server.wake_when(slot, ready, context.waker().clone());
+                worker.ends.mailbox().ask_for_events();
+                server.board.ask_for_events(slot);
+            }
+            // It may have ended before it could see that we asked.
+            if !self.is_finished() {
+                return Poll::Pending;
+            }
+        }
+        self.wait(None).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        match &self.state {
+            State::Stillborn(_) => true,
+            State::Worker(worker) if self.cancelled.load(Ordering::Acquire) => worker.server.board.has_ended(worker.slot),
+            State::Worker(worker) => worker.is_finished(),
+        }
+    }
+
+    pub(crate) fn cancel(&self) {
+        if let State::Worker(worker) = &self.state {
+            if !worker.is_finished() && !self.cancelled.swap(true, Ordering::AcqRel) {
+                worker.kill(self.grace);
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match &self.state {
+            State::Stillborn(_) => None,
+            State::Worker(worker) => Some(worker.pid),
+        }
+    }
+}

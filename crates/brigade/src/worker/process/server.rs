@@ -1,0 +1,444 @@
+//! The fork server: a small process with one thread that makes the workers, hears of their ends, and ends them.
+//!
+//! One loop over descriptors. Nothing in it waits for anybody: not for the host, not for whoever reads its stderr, not for a worker.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::Pid;
+
+use super::board::{Board, SLOTS};
+use super::child::{self, Birth};
+use super::mailbox::Mailbox;
+use super::oom::OomKills;
+use super::orphans::Children;
+use super::protocol::{self, Build, Event, ModuleAt, Request};
+use super::stderr::{self, Found, Input, Output};
+use crate::sys::epoll::Epoll;
+use crate::sys::process::{self, Ended, Fork};
+use crate::sys::signal;
+
+/// Keys of the event loop; above them, a worker's slot.
+const HOST: u64 = 0;
+const HOST_ENDED: u64 = 1;
+const CHILD_ENDED: u64 = 2;
+const STDERR_FREE: u64 = 3;
+const HOST_FREE: u64 = 4;
+const FIRST_SLOT: u64 = 16;
+
+/// How long a worker's end is kept back because its children are not gone yet, though they were killed: a process in an uninterruptible wait.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Serves the host at the other end of `socket` until it is gone; then ends, with everything that it started.
+pub(crate) fn serve(socket: OwnedFd) -> ! {
+    process::set_name(c"brigade-server");
+    let status = match Server::start(socket) {
+        Ok(mut server) => {
+            let ended = server.run();
+            server.end_all();
+            match ended {
+                Ok(()) => 0,
+                Err(_) => 1,
+            }
+        }
+        Err(_) => 1,
+    };
+    process::exit_now(status)
+}
+
+struct Worker {
+    slot: u32,
+    /// The host's end of its lane.
+    lane: OwnedFd,
+    stderr: Input,
+    /// Was asked to end, and is killed at this time.
+    kill_at: Option<Instant>,
+}
+
+/// A worker that was reaped, whose end is not told yet because its children may be alive.
+struct Closing {
+    pid: u32,
+    worker: Worker,
+    ended: Ended,
+    since: Instant,
+}
+
+/// What is kept of a worker until the host releases it.
+struct Gone {
+    slot: u32,
+    pid: u32,
+    lane: OwnedFd,
+}
+
+struct Server {
+    own: u32,
+    socket: OwnedFd,
+    /// The same socket, so that the event loop can wait for room in it too.
+    socket_out: OwnedFd,
+    outbox: VecDeque<(Event, Option<OwnedFd>)>,
+    waiting_for_room: bool,
+    /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the host's would hide its end.
+    _host: OwnedFd,
+    board: Board,
+    events: OwnedFd,
+    child_events: OwnedFd,
+    epoll: Epoll,
+    workers: HashMap<u32, Worker>,
+    closing: Vec<Closing>,
+    /// Slots never used start here.
+    next_slot: u32,
+    free_slots: Vec<u32>,
+    /// Workers that have ended, but that the host has not released: a large result may still be in the lane.
+    unreleased: Vec<Gone>,
+    children: Children,
+    output: Output,
+    stderr_blocked: bool,
+    oom: OomKills,
+}
+
+impl Server {
+    fn start(socket: OwnedFd) -> io::Result<Server> {
+        // What the program's own start set up, a worker's start sets up too: Rust's `main` ignores SIGPIPE.
+        signal::set_default(libc::SIGCHLD);
+        signal::set_ignored(libc::SIGPIPE);
+        signal::learn_stack();
+        signal::observe_faults(child::note_fault)?;
+        process::adopt_orphans();
+        // Not in the host's process group: a terminal's Ctrl-C is for the host, which decides what becomes of its workers.
+        let _ = rustix::process::setpgid(None, None);
+        let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)?;
+        drop(null);
+
+        let mut given = Vec::new();
+        let Some(Request::Begin) = protocol::recv(&socket, &mut given, true)? else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let [board, host, events] = <[OwnedFd; 3]>::try_from(given).map_err(|_| io::ErrorKind::InvalidData)?;
+        let board = Board::map(board)?;
+        board.keep_from_workers()?;
+        let child_events = signal::child_events()?;
+        let epoll = Epoll::new()?;
+        epoll.add_readable(&socket, HOST)?;
+        epoll.add_readable(&host, HOST_ENDED)?;
+        epoll.add_readable(&child_events, CHILD_ENDED)?;
+        let hello = Event::Hello {
+            pid: std::process::id(),
+            build: Build::of_this_process()?,
+            modules: super::mailbox::modules().into_iter().take(256).map(ModuleAt::from_module).collect(),
+        };
+        protocol::send(&socket, &hello, &[])?;
+        Ok(Server {
+            own: std::process::id(),
+            socket_out: socket.try_clone()?,
+            socket,
+            outbox: VecDeque::new(),
+            waiting_for_room: false,
+            _host: host,
+            board,
+            events,
+            child_events,
+            epoll,
+            workers: HashMap::new(),
+            closing: Vec::new(),
+            next_slot: 0,
+            free_slots: Vec::new(),
+            unreleased: Vec::new(),
+            children: Children::of_this_process(),
+            output: Output::open(),
+            stderr_blocked: false,
+            oom: OomKills::watch(),
+        })
+    }
+
+    /// Until the host is gone.
+    fn run(&mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            self.epoll.wait(&mut ready, self.next_deadline())?;
+            for key in ready.drain(..) {
+                match key {
+                    HOST_ENDED => return Ok(()),
+                    HOST => {
+                        if !self.requests()? {
+                            return Ok(());
+                        }
+                    }
+                    CHILD_ENDED => self.children_ended(),
+                    STDERR_FREE => self.stderr_free(),
+                    HOST_FREE => self.send_outbox()?,
+                    slot => self.stderr_of((slot - FIRST_SLOT) as u32),
+                }
+            }
+            self.kill_overdue();
+            self.close_finished();
+            self.send_outbox()?;
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let kills = self.workers.values().filter_map(|w| w.kill_at);
+        let closings = self.closing.iter().map(|c| c.since + PATIENCE);
+        kills.chain(closings).min().map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Obeys what the host has asked for. `false`: the host has closed its end.
+    fn requests(&mut self) -> io::Result<bool> {
+        loop {
+            let request = match protocol::recv(&self.socket, &mut Vec::new(), false) {
+                Ok(Some(request)) => request,
+                Ok(None) => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(e) => return Err(e),
+            };
+            match request {
+                Request::Begin => {}
+                Request::Hire { count } => {
+                    for _ in 0..count {
+                        match self.hire() {
+                            Ok((slot, pid, mailbox)) => self.tell(Event::Hired { slot, pid }, Some(mailbox))?,
+                            Err(e) => {
+                                let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
+                                self.tell(Event::NotHired { why: e.to_string(), errno }, None)?;
+                            }
+                        }
+                    }
+                }
+                Request::Kill { slot, pid, grace_ms } => {
+                    if let Some(worker) = self.workers.get_mut(&pid).filter(|w| w.slot == slot) {
+                        if grace_ms > 0 {
+                            process::kill(pid, libc::SIGTERM);
+                            worker.kill_at = Some(Instant::now() + Duration::from_millis(grace_ms));
+                        } else {
+                            end(pid);
+                        }
+                    }
+                }
+                Request::Lane { slot, pid, ticket } => {
+                    let lane = self.lane(slot, pid).and_then(|lane| lane.try_clone().ok());
+                    self.tell(Event::Lane { ticket }, lane)?;
+                }
+            }
+        }
+    }
+
+    fn lane(&self, slot: u32, pid: u32) -> Option<&OwnedFd> {
+        let alive = self.workers.get(&pid).filter(|w| w.slot == slot).map(|w| &w.lane);
+        let closing = || self.closing.iter().find(|c| c.pid == pid && c.worker.slot == slot).map(|c| &c.worker.lane);
+        let gone = || self.unreleased.iter().find(|g| g.pid == pid && g.slot == slot).map(|g| &g.lane);
+        alive.or_else(closing).or_else(gone)
+    }
+
+    /// Makes a worker, which sleeps until the host gives it something to do.
+    fn hire(&mut self) -> io::Result<(u32, u32, OwnedFd)> {
+        let slot = self.take_slot()?;
+        match self.fork_worker(slot) {
+            Ok((pid, mailbox)) => Ok((slot, pid, mailbox)),
+            Err(e) => {
+                self.free_slots.push(slot);
+                Err(e)
+            }
+        }
+    }
+
+    fn fork_worker(&mut self, slot: u32) -> io::Result<(u32, OwnedFd)> {
+        let mailbox = Mailbox::file()?;
+        let (lane, their_lane) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (input, their_stderr) = stderr::pipe()?;
+        let birth =
+            Birth { server: self.own, mailbox: &mailbox, lane: &their_lane, stderr: &their_stderr, events: self.events.as_fd() };
+        self.board.reset(slot);
+        // Nothing may be left in our buffers for the worker to write a second time: we never write to stdout.
+        let pid = match process::fork_single_threaded()? {
+            Fork::Child => child::run(&birth),
+            Fork::Parent(pid) => pid,
+        };
+        // Both sides do it, so that it is done before either relies on it. It fails if the worker was quicker and has gone on to its task.
+        let id = Pid::from_raw(pid.cast_signed());
+        let _ = rustix::process::setpgid(id, id);
+        let worker = Worker { slot, lane, stderr: Input::new(input), kill_at: None };
+        if !self.stderr_blocked {
+            self.epoll.add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot))?;
+        }
+        self.workers.insert(pid, worker);
+        Ok((pid, mailbox))
+    }
+
+    fn take_slot(&mut self) -> io::Result<u32> {
+        if self.free_slots.is_empty() {
+            self.collect_released();
+        }
+        if let Some(slot) = self.free_slots.pop() {
+            return Ok(slot);
+        }
+        if self.next_slot == SLOTS {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        self.next_slot += 1;
+        Ok(self.next_slot - 1)
+    }
+
+    fn collect_released(&mut self) {
+        let released = self.unreleased.extract_if(.., |gone| self.board.is_free(gone.slot));
+        self.free_slots.extend(released.map(|gone| gone.slot));
+    }
+
+    /// Reaps what has ended, and ends what the dead left behind.
+    fn children_ended(&mut self) {
+        let mut info = [0_u8; 128];
+        while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
+        while let Some(pid) = process::peek_ended() {
+            // Before it is reaped: while it is a zombie, its group's number is nobody else's.
+            if self.workers.contains_key(&pid) {
+                process::kill_group(pid, libc::SIGKILL);
+            }
+            let Some(ended) = process::reap(pid) else { break };
+            if let Some(worker) = self.workers.remove(&pid) {
+                self.closing.push(Closing { pid, worker, ended, since: Instant::now() });
+            }
+        }
+    }
+
+    /// Tells of the workers whose children are gone too.
+    fn close_finished(&mut self) {
+        if self.closing.is_empty() || (self.kill_orphans() && self.closing.iter().all(|c| c.since.elapsed() < PATIENCE)) {
+            return;
+        }
+        for Closing { pid, mut worker, ended, .. } in std::mem::take(&mut self.closing) {
+            // Its last words come before the news of its end.
+            worker.stderr.drain(&mut self.output);
+            self.epoll.remove(worker.stderr.pipe());
+            let oom_kills = if ended == Ended::Signaled(libc::SIGKILL) { self.oom.news() } else { 0 };
+            let (notify, free) = self.board.end(worker.slot, Some(ended), oom_kills, worker.stderr.tail());
+            if free {
+                self.free_slots.push(worker.slot);
+            } else {
+                self.unreleased.push(Gone { slot: worker.slot, pid, lane: worker.lane });
+            }
+            if notify {
+                let _ = rustix::io::write(&self.events, &1_u64.to_ne_bytes());
+            }
+        }
+        self.collect_released();
+        self.watch_output();
+    }
+
+    /// Kills every child that is no worker. Says whether there were any; their ends come as events.
+    fn kill_orphans(&mut self) -> bool {
+        let mut all = Vec::new();
+        self.children.list(&mut all);
+        all.retain(|pid| !self.workers.contains_key(pid));
+        for &pid in &all {
+            process::kill(pid, libc::SIGKILL);
+        }
+        !all.is_empty()
+    }
+
+    fn kill_overdue(&mut self) {
+        let now = Instant::now();
+        for (&pid, worker) in &mut self.workers {
+            if worker.kill_at.is_some_and(|at| at <= now) {
+                worker.kill_at = None;
+                end(pid);
+            }
+        }
+    }
+
+    fn stderr_of(&mut self, slot: u32) {
+        // Few workers write at a time; a map by slot would have to be kept for all.
+        let Some(worker) = self.workers.values_mut().find(|w| w.slot == slot) else { return };
+        if worker.stderr.pass(&mut self.output) == Found::End {
+            self.epoll.remove(worker.stderr.pipe());
+        }
+        self.watch_output();
+    }
+
+    /// While too much waits for the host's stderr, workers' pipes are left alone.
+    fn watch_output(&mut self) {
+        if self.stderr_blocked {
+            return;
+        }
+        if let Some(fd) = self.output.blocked_on() {
+            if self.epoll.add_writable(fd, STDERR_FREE).is_ok() {
+                self.stderr_blocked = true;
+                for worker in self.workers.values() {
+                    self.epoll.remove(worker.stderr.pipe());
+                }
+            }
+        }
+    }
+
+    fn stderr_free(&mut self) {
+        if let Some(fd) = self.output.blocked_on() {
+            self.epoll.remove(fd);
+        }
+        self.stderr_blocked = false;
+        self.output.flush();
+        self.watch_output();
+        if !self.stderr_blocked {
+            for worker in self.workers.values() {
+                let _ = self.epoll.add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(worker.slot));
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event, descriptor: Option<OwnedFd>) -> io::Result<()> {
+        self.outbox.push_back((event, descriptor));
+        self.send_outbox()
+    }
+
+    fn send_outbox(&mut self) -> io::Result<()> {
+        while let Some((event, descriptor)) = self.outbox.front() {
+            let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+            match protocol::send(&self.socket, event, &descriptors) {
+                Ok(()) => self.outbox.pop_front(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.waiting_for_room {
+                        self.epoll.add_writable(&self.socket_out, HOST_FREE)?;
+                        self.waiting_for_room = true;
+                    }
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
+            };
+        }
+        if self.waiting_for_room {
+            self.epoll.remove(&self.socket_out);
+            self.waiting_for_room = false;
+        }
+        Ok(())
+    }
+
+    /// The host is gone: so is everything that was done for it.
+    fn end_all(&mut self) {
+        for &pid in self.workers.keys() {
+            end(pid);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.children_ended();
+            let left = self.kill_orphans();
+            if (self.workers.is_empty() && !left) || Instant::now() >= deadline {
+                break;
+            }
+            let mut ready = Vec::new();
+            let only_children = Epoll::new().and_then(|e| e.add_readable(&self.child_events, 0).map(|()| e));
+            if only_children.and_then(|e| e.wait(&mut ready, Some(Duration::from_millis(20)))).is_err() {
+                break;
+            }
+        }
+        for closing in &mut self.closing {
+            closing.worker.stderr.drain(&mut self.output);
+        }
+        self.output.flush();
+    }
+}
+
+/// Kills a worker and its group; it may have left the group.
+fn end(pid: u32) {
+    process::kill_group(pid, libc::SIGKILL);
+    process::kill(pid, libc::SIGKILL);
+}

@@ -1,0 +1,228 @@
+//! What workers write to stderr: passed on to the host's as it comes, and its last lines kept.
+//!
+//! The fork server reads a pipe from each worker. It must never block on the host's stderr, or one reader that sleeps would hold up every worker's
+//! death; and it may not make the host's stderr non-blocking, for the host has it too. So it opens it again, for itself.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::board::TAIL;
+
+/// Written and not yet passed on; over this, workers are not read any more, and so wait as they would on a stderr of their own.
+const BACKLOG: usize = 64 * 1024;
+
+/// The host's stderr.
+#[derive(Debug)]
+pub(crate) struct Output {
+    to: To,
+    backlog: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum To {
+    /// Opened again, non-blocking: a pipe or a terminal.
+    Own(OwnedFd),
+    /// The inherited one, and never blocking: a file.
+    File(BorrowedFd<'static>),
+    /// The inherited one, a socket, which can be told at each call not to block.
+    Socket(BorrowedFd<'static>),
+    Nowhere,
+}
+
+impl Output {
+    pub(crate) fn open() -> Output {
+        let fd = rustix::stdio::stderr();
+        let to = match rustix::fs::fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode)) {
+            Ok(FileType::Fifo | FileType::CharacterDevice) => {
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()).map_or(To::File(fd), To::Own)
+            }
+            Ok(FileType::Socket) => To::Socket(fd),
+            Ok(_) => To::File(fd),
+            Err(_) => To::Nowhere,
+        };
+        Output { to, backlog: Vec::new() }
+    }
+
+    /// Takes `bytes`, and writes what can be written now.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.backlog.extend_from_slice(bytes);
+        self.flush();
+    }
+
+    /// Writes what can be written now.
+    pub(crate) fn flush(&mut self) {
+        let mut done = 0;
+        while done < self.backlog.len() {
+            let bytes = &self.backlog[done..];
+            let wrote = match &self.to {
+                To::Own(fd) => rustix::io::write(fd, bytes),
+                To::File(fd) => rustix::io::write(fd, bytes),
+                To::Socket(fd) => rustix::net::send(fd, bytes, rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL),
+                To::Nowhere => Ok(bytes.len()),
+            };
+            match wrote {
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // Nobody reads it any more.
+                Err(_) => {
+                    self.to = To::Nowhere;
+                    done = self.backlog.len();
+                }
+            }
+        }
+        self.backlog.drain(..done);
+    }
+
+    /// What to wait for until it can be written, if there is anything to write.
+    pub(crate) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
+        if self.backlog.is_empty() {
+            return None;
+        }
+        match &self.to {
+            To::Own(fd) => Some(fd.as_fd()),
+            To::File(fd) | To::Socket(fd) => Some(fd.as_fd()),
+            To::Nowhere => None,
+        }
+    }
+
+    /// Whether so much waits that workers should wait too.
+    pub(crate) fn is_full(&self) -> bool {
+        self.backlog.len() >= BACKLOG
+    }
+}
+
+/// The reading end of one worker's stderr, and its last bytes.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pipe: OwnedFd,
+    tail: Vec<u8>,
+}
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Something,
+    NothingNow,
+    End,
+}
+
+impl Input {
+    /// `pipe` is non-blocking.
+    pub(crate) fn new(pipe: OwnedFd) -> Input {
+        Input { pipe, tail: Vec::new() }
+    }
+
+    pub(crate) fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Passes on what is there, at most a few pages of it.
+    pub(crate) fn pass(&mut self, output: &mut Output) -> Found {
+        let mut bytes = [0; 16 * 1024];
+        loop {
+            return match rustix::io::read(&self.pipe, &mut bytes[..]) {
+                Ok(0) => Found::End,
+                Ok(n) => {
+                    self.keep(&bytes[..n]);
+                    output.write(&bytes[..n]);
+                    Found::Something
+                }
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Found::NothingNow,
+                Err(_) => Found::End,
+            };
+        }
+    }
+
+    /// Passes on all that is there. For a worker that has ended: a pipe holds only so much, but its children may still be writing, so there is a bound.
+    pub(crate) fn drain(&mut self, output: &mut Output) {
+        for _ in 0..256 {
+            if self.pass(output) != Found::Something {
+                break;
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(TAIL)..];
+        let over = (self.tail.len() + bytes.len()).saturating_sub(TAIL);
+        self.tail.drain(..over);
+        self.tail.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+}
+
+/// The two ends of a worker's stderr: to read without blocking, and to write.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+    Ok((read, write))
+}
+
+/// The whole lines at the end of what was kept, as text.
+pub(crate) fn last_lines(tail: &[u8]) -> String {
+    let cut = if tail.len() < TAIL { 0 } else { tail.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1) };
+    // A tail that is one long line is kept as it is.
+    let lines = if cut == tail.len() { tail } else { &tail[cut..] };
+    String::from_utf8_lossy(lines).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_last_whole_lines() {
+        assert_eq!(last_lines(b"one\ntwo"), "one\ntwo");
+        let long: Vec<u8> = (0..TAIL).map(|i| if i == 10 { b'\n' } else { b'x' }).collect();
+        assert_eq!(last_lines(&long), "x".repeat(TAIL - 11));
+        assert_eq!(last_lines(&[b'x'; TAIL]), "x".repeat(TAIL));
+        assert_eq!(last_lines(&[0xff, b'a']), "\u{fffd}a");
+    }
+
+    #[test]
+    fn a_worker_that_writes_much_keeps_its_last_bytes() {
+        let (read, write) = pipe().expect("pipe");
+        let mut input = Input::new(read);
+        let mut output = Output { to: To::Nowhere, backlog: Vec::new() };
+        for n in 0..2000 {
+            rustix::io::write(&write, format!("line {n:08}\n").as_bytes()).expect("written");
+            if n % 500 == 499 {
+                input.drain(&mut output);
+            }
+        }
+        assert_eq!(input.tail().len(), TAIL);
+        assert!(input.tail().ends_with(b"line 00001999\n"));
+        drop(write);
+        assert_eq!(input.pass(&mut output), Found::End);
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_holds_nobody_up() {
+        let (read, write) = rustix::pipe::pipe().expect("pipe");
+        rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK).expect("non-blocking");
+        let mut output = Output { to: To::Own(write), backlog: Vec::new() };
+        for _ in 0..100 {
+            output.write(&[b'.'; 4096]);
+        }
+        assert!(output.is_full() && output.blocked_on().is_some());
+        let mut got = 0;
+        let mut bytes = [0; 8192];
+        while got < 100 * 4096 {
+            got += rustix::io::read(&read, &mut bytes[..]).expect("read");
+            output.flush();
+        }
+        assert!(output.blocked_on().is_none());
+        drop(read);
+        output.write(b"to nobody");
+        assert!(matches!(output.to, To::Nowhere));
+    }
+}

@@ -1,0 +1,216 @@
+//! Workers that are threads of this program.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::handle::{JoinHandle, Task};
+use crate::sys::futex::{self, Wake};
+use crate::task::entry::caught;
+use crate::task::error::TaskName;
+use crate::task::panic::{Panic, Unwound};
+use crate::task::symbols::{Frames, Symbols};
+use crate::JoinError;
+
+/// Starts `task` on `input` in a new thread.
+///
+/// # Errors
+/// The operating system could not make a thread.
+///
+/// # Examples
+/// ```
+/// let sum = brigade::thread::spawn(|v: Vec<u64>| v.into_iter().sum::<u64>(), vec![1, 2, 3])?;
+/// assert_eq!(sum.join()?, 6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn spawn<A, R>(task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>>
+where
+    A: Send + 'static,
+    R: Send + 'static,
+{
+    Builder::new().spawn(task, input)
+}
+
+/// How a thread is to be. One builder starts as many as you like.
+///
+/// What a thread cannot do (be killed, be limited, be sandboxed) is no method here.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder starts nothing by itself"]
+pub struct Builder {
+    name: Option<Arc<str>>,
+    stack_size: Option<usize>,
+}
+
+impl Builder {
+    /// A thread as std makes it.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// The thread's name, as debuggers and `ps -L` show it, and as errors tell it. The kernel keeps the first 15 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// The size of its stack, in bytes.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Starts `task` on `input`.
+    ///
+    /// # Errors
+    /// The operating system could not make a thread, or the name contains a zero byte.
+    pub fn spawn<A, R>(&self, task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        let mut builder = std::thread::Builder::new();
+        if let Some(name) = &self.name {
+            if name.contains('\0') {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a thread's name cannot contain a zero byte"));
+            }
+            builder = builder.name(name.to_string());
+        }
+        if let Some(bytes) = self.stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        let shared = Arc::new(Shared::new());
+        let theirs = Arc::clone(&shared);
+        let thread = builder.spawn(move || theirs.run(task, input))?;
+        let name = TaskName::new(task as usize, self.name.clone());
+        Ok(JoinHandle(Task::Thread(Running { shared, thread: Some(thread), name })))
+    }
+}
+
+/// States of a task, in the order they may follow.
+const WAITING: u32 = 0;
+const RUNNING: u32 = 1;
+/// Cancelled: its result, if there will be one, is dropped by the thread.
+const LET_GO: u32 = 2;
+const ENDED: u32 = 3;
+
+/// What the thread and the handle share.
+struct Shared<R> {
+    state: AtomicU32,
+    ended: Mutex<Ended<R>>,
+}
+
+struct Ended<R> {
+    result: Option<Result<R, Unwound>>,
+    waker: Option<Waker>,
+}
+
+impl<R> Shared<R> {
+    fn new() -> Shared<R> {
+        Shared { state: AtomicU32::new(WAITING), ended: Mutex::new(Ended { result: None, waker: None }) }
+    }
+
+    fn run<A>(&self, task: fn(A) -> R, input: A) {
+        if self.state.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // Cancelled before it began: the input is dropped, as the task would have done.
+            return;
+        }
+        let result = caught(move || task(input));
+        self.lock().result = Some(result);
+        if self.state.compare_exchange(RUNNING, ENDED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.lock().result = None;
+            return;
+        }
+        futex::wake_all_private(&self.state);
+        let waker = self.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ended<R>> {
+        // No code of the user's runs under this lock, so a poisoned one is whole.
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The handle's side of a thread.
+pub(crate) struct Running<R> {
+    shared: Arc<Shared<R>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    name: TaskName,
+}
+
+impl<R> fmt::Debug for Running<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<R> Running<R> {
+    pub(crate) fn join(mut self) -> Result<R, JoinError> {
+        // Nobody can cancel any more: the handle is here. So, unless that has happened, the thread will end, and its end is waited for
+        // as std does, including the destructors of its locals.
+        if self.shared.state.load(Ordering::Acquire) != LET_GO {
+            if let Some(thread) = self.thread.take() {
+                // The closure catches all panics of the task; one in a thread-local's destructor aborts the program.
+                let _ = thread.join();
+            }
+        }
+        self.take()
+    }
+
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        loop {
+            let state = self.shared.state.load(Ordering::Acquire);
+            if state >= LET_GO {
+                return Some(self.take());
+            }
+            if futex::wait_private(&self.shared.state, state, deadline) == Wake::TimedOut && !self.is_finished() {
+                return None;
+            }
+        }
+    }
+
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
+        if !self.is_finished() {
+            self.shared.lock().waker = Some(context.waker().clone());
+            // It may have ended before it could see the waker.
+            if !self.is_finished() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(self.take())
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.shared.state.load(Ordering::Acquire) >= LET_GO
+    }
+
+    pub(crate) fn cancel(&self) {
+        let state = &self.shared.state;
+        for from in [WAITING, RUNNING] {
+            if state.compare_exchange(from, LET_GO, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                futex::wake_all_private(state);
+                let waker = self.shared.lock().waker.take();
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                return;
+            }
+        }
+    }
+
+    /// The result of a task that is finished.
+    fn take(&mut self) -> Result<R, JoinError> {
+        if self.shared.state.load(Ordering::Acquire) == LET_GO {
+            return Err(JoinError::Cancelled);
+        }
+        let Some(result) = self.shared.lock().result.take() else { panic!("a task was joined twice: its handle was polled after it was ready") };
+        result.map_err(|unwound| {
+            JoinError::Panicked(Panic::new(self.name.clone(), unwound, |calls| Frames::new(Symbols::of_this_process(), calls)))
+        })
+    }
+}
