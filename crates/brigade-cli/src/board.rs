@@ -49,22 +49,37 @@ impl Mapping {
     pub(crate) fn of(fd: BorrowedFd<'_>, len: usize) -> Result<Self, Failure> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a null hint lets the kernel choose a free place, so no existing memory is replaced.
-        let start = unsafe { mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, fd, 0) };
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                protection,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )
+        };
         let start = start.or_fail("mapping shared memory")?;
-        let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| Failure::new("mapping shared memory: at address 0"))?;
+        let start = NonNull::new(start.cast::<u8>())
+            .ok_or_else(|| Failure::new("mapping shared memory: at address 0"))?;
         Ok(Self { start, len })
     }
 
     /// A pointer to `len` bytes at `offset`. Who uses it orders its accesses by a cell.
     pub(crate) fn bytes(&self, offset: usize, len: usize) -> NonNull<u8> {
-        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len), "outside the board");
+        assert!(
+            offset.checked_add(len).is_some_and(|end| end <= self.len),
+            "outside the board"
+        );
         // SAFETY: `offset` is within the mapping, as just checked.
         unsafe { self.start.add(offset) }
     }
 
     /// The small cell number `index`: a word that can be waited on.
     pub(crate) fn word(&self, index: usize) -> &AtomicU32 {
-        let at = self.bytes(index * CELL, size_of::<AtomicU32>()).cast::<AtomicU32>();
+        let at = self
+            .bytes(index * CELL, size_of::<AtomicU32>())
+            .cast::<AtomicU32>();
         // SAFETY: in bounds (checked by `bytes`), aligned (mappings start on a page, cells on 128 bytes), alive as long as
         // `self`, and only ever accessed as an atomic of this size.
         unsafe { at.as_ref() }
@@ -72,7 +87,9 @@ impl Mapping {
 
     /// The wide cell number `index`: a counter. Use a number for one of the two, not for both.
     pub(crate) fn counter(&self, index: usize) -> &AtomicU64 {
-        let at = self.bytes(index * CELL, size_of::<AtomicU64>()).cast::<AtomicU64>();
+        let at = self
+            .bytes(index * CELL, size_of::<AtomicU64>())
+            .cast::<AtomicU64>();
         // SAFETY: as in `word`.
         unsafe { at.as_ref() }
     }
@@ -110,11 +127,15 @@ impl Board {
 
     /// A zeroed board of so many bytes.
     pub(crate) fn with_len(len: usize) -> Result<Self, Failure> {
-        let fd = memfd_create("brigade-board", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .or_fail("making anonymous shared memory")?;
+        let fd = memfd_create(
+            "brigade-board",
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        )
+        .or_fail("making anonymous shared memory")?;
         ftruncate(&fd, len as u64).or_fail("sizing shared memory")?;
         // Nobody can cut the memory off under another's feet: that would be a SIGBUS.
-        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).or_fail("sealing shared memory")?;
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+            .or_fail("sealing shared memory")?;
         let mapping = Arc::new(Mapping::of(fd.as_fd(), len)?);
         let mut here = HERE.lock().unwrap_or_else(PoisonError::into_inner);
         here.insert(fd.as_raw_fd(), Arc::downgrade(&mapping));
@@ -123,7 +144,11 @@ impl Board {
 
     /// For a task's input.
     pub(crate) fn ticket(&self) -> Ticket {
-        Ticket { host: std::process::id(), fd: self.fd.as_raw_fd(), len: self.mapping.len }
+        Ticket {
+            host: std::process::id(),
+            fd: self.fd.as_raw_fd(),
+            len: self.mapping.len,
+        }
     }
 
     /// The memory itself.
@@ -149,13 +174,23 @@ impl Ticket {
     pub(crate) fn open(self) -> Result<Arc<Mapping>, Failure> {
         if self.host == std::process::id() {
             let here = HERE.lock().unwrap_or_else(PoisonError::into_inner);
-            return here.get(&self.fd).and_then(Weak::upgrade).ok_or_else(|| Failure::new("the host's board is gone"));
+            return here
+                .get(&self.fd)
+                .and_then(Weak::upgrade)
+                .ok_or_else(|| Failure::new("the host's board is gone"));
         }
         let path = format!("/proc/{}/fd/{}", self.host, self.fd);
-        let file = OpenOptions::new().read(true).write(true).open(&path).or_fail(&format!("opening {path}"))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .or_fail(&format!("opening {path}"))?;
         let size = file.metadata().or_fail(&path)?.size();
         if size != self.len as u64 {
-            return Err(Failure::new(format!("{path} has {size} bytes, not {}", self.len)));
+            return Err(Failure::new(format!(
+                "{path} has {size} bytes, not {}",
+                self.len
+            )));
         }
         Ok(Arc::new(Mapping::of(file.as_fd(), self.len)?))
     }
@@ -186,7 +221,11 @@ pub(crate) fn wake_all(word: &AtomicU32) {
 }
 
 /// Sleeps until the word is at least `target`.
-pub(crate) fn await_at_least(word: &AtomicU32, target: u32, within: Duration) -> Result<(), Failure> {
+pub(crate) fn await_at_least(
+    word: &AtomicU32,
+    target: u32,
+    within: Duration,
+) -> Result<(), Failure> {
     let deadline = Instant::now() + within;
     loop {
         let seen = word.load(Ordering::Acquire);

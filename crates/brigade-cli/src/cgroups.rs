@@ -34,7 +34,8 @@ pub(crate) fn hierarchies() -> Vec<Hierarchy> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut found = parse(&ours, &mounts);
     for hierarchy in found.iter_mut().filter(|hierarchy| hierarchy.version == 2) {
-        let list = fs::read_to_string(hierarchy.folder.join("cgroup.controllers")).unwrap_or_default();
+        let list =
+            fs::read_to_string(hierarchy.folder.join("cgroup.controllers")).unwrap_or_default();
         hierarchy.controllers = list.split_whitespace().map(str::to_owned).collect();
     }
     found
@@ -48,7 +49,10 @@ fn parse(ours: &str, mounts: &str) -> Vec<Hierarchy> {
             Some((fields.next()?, fields.next()?))
         })
         .collect();
-    mounts.lines().filter_map(|line| place(line, &groups)).collect()
+    mounts
+        .lines()
+        .filter_map(|line| place(line, &groups))
+        .collect()
 }
 
 /// Our place under a line of `mountinfo`, if that is a mount of control groups.
@@ -64,11 +68,18 @@ fn place(line: &str, groups: &[(&str, &str)]) -> Option<Hierarchy> {
     };
     let mounted: Vec<&str> = options.split(',').collect();
     let (names, path) = groups.iter().find(|(names, _)| match version {
-        1 => names.split(',').any(|name| !name.is_empty() && mounted.contains(&name)),
+        1 => names
+            .split(',')
+            .any(|name| !name.is_empty() && mounted.contains(&name)),
         _ => names.is_empty(),
     })?;
-    let below = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/');
-    let controllers = names.split(',').filter(|name| !name.is_empty() && !name.starts_with("name="));
+    let below = path
+        .strip_prefix(root)
+        .unwrap_or(path)
+        .trim_start_matches('/');
+    let controllers = names
+        .split(',')
+        .filter(|name| !name.is_empty() && !name.starts_with("name="));
     Some(Hierarchy {
         version,
         controllers: controllers.map(str::to_owned).collect(),
@@ -84,7 +95,12 @@ pub(crate) fn room_for_tasks() -> Option<u64> {
         .filter(|hierarchy| hierarchy.controllers.iter().any(|name| name == "pids"))
         .flat_map(|hierarchy| {
             let top = hierarchy.mount.clone();
-            hierarchy.folder.ancestors().take_while(|folder| folder.starts_with(&top)).map(Path::to_owned).collect::<Vec<_>>()
+            hierarchy
+                .folder
+                .ancestors()
+                .take_while(|folder| folder.starts_with(&top))
+                .map(Path::to_owned)
+                .collect::<Vec<_>>()
         })
         .filter_map(|folder| {
             let max = procfs::number(folder.join("pids.max").to_str()?)?;
@@ -110,15 +126,28 @@ mod tests {
     #[test]
     fn both_versions_are_placed() {
         let found = parse(OURS, MOUNTS);
-        let folders: Vec<_> = found.iter().map(|hierarchy| hierarchy.folder.to_str().unwrap()).collect();
+        let folders: Vec<_> = found
+            .iter()
+            .map(|hierarchy| hierarchy.folder.to_str().unwrap())
+            .collect();
         // The second is mounted from /a, which is where we are; `devices` is mounted, but we are in no group of it.
-        assert_eq!(folders, ["/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/cpu,cpuacct/", "/sys/fs/cgroup/unified/u"]);
+        assert_eq!(
+            folders,
+            [
+                "/sys/fs/cgroup/memory/a/b",
+                "/sys/fs/cgroup/cpu,cpuacct/",
+                "/sys/fs/cgroup/unified/u"
+            ]
+        );
         assert_eq!(found[1].controllers, ["cpu", "cpuacct"]);
         assert_eq!(found[2].version, 2);
     }
 
     #[test]
     fn lines_that_make_no_sense_are_passed_over() {
-        assert_eq!(parse("x\n::\n", "nonsense\n1 2 3\na b c d e - cgroup\n"), []);
+        assert_eq!(
+            parse("x\n::\n", "nonsense\n1 2 3\na b c d e - cgroup\n"),
+            []
+        );
     }
 }

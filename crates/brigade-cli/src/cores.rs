@@ -11,7 +11,9 @@ pub(crate) fn allowed() -> Vec<usize> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         return (0..count).collect();
     };
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect();
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|core| set.is_set(*core))
+        .collect();
     if cores.is_empty() { vec![0] } else { cores }
 }
 

@@ -27,7 +27,10 @@ mod tests {
     #[test]
     fn help_numbers_every_code() {
         for code in [DONE, FAILED, USAGE, PARTLY, LACKING] {
-            assert!(HELP.contains(&format!("\n  {code}  ")), "{code} is not in --help");
+            assert!(
+                HELP.contains(&format!("\n  {code}  ")),
+                "{code} is not in --help"
+            );
         }
     }
 }

@@ -26,14 +26,20 @@ pub(crate) fn memory(pid: Option<u32>) -> Result<Memory, Failure> {
 }
 
 fn parse_rollup(text: &str) -> Option<Memory> {
-    let private = ["Private_Clean", "Private_Dirty", "Private_Hugetlb"].map(|name| field(text, name));
+    let private =
+        ["Private_Clean", "Private_Dirty", "Private_Hugetlb"].map(|name| field(text, name));
     private[1]?;
-    Some(Memory { private: private.into_iter().flatten().sum(), proportional: field(text, "Pss")? })
+    Some(Memory {
+        private: private.into_iter().flatten().sum(),
+        proportional: field(text, "Pss")?,
+    })
 }
 
 /// A line `Name:   12 kB` in bytes.
 fn field(text: &str, name: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let kibibytes: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -56,7 +62,11 @@ pub(crate) fn descriptors(pid: Option<u32>) -> Result<usize, Failure> {
     let path = format!("{}/fd", folder(pid));
     let count = fs::read_dir(&path).or_fail(&path)?.count();
     // Reading our own list takes one descriptor, which is in the list.
-    Ok(if pid.is_none() { count.saturating_sub(1) } else { count })
+    Ok(if pid.is_none() {
+        count.saturating_sub(1)
+    } else {
+        count
+    })
 }
 
 /// Mapped areas of a process.
@@ -91,7 +101,13 @@ mod tests {
     #[test]
     fn a_rollup_is_read() {
         let memory = parse_rollup(ROLLUP).unwrap();
-        assert_eq!(memory, Memory { private: 64 * 1024, proportional: 120 * 1024 });
+        assert_eq!(
+            memory,
+            Memory {
+                private: 64 * 1024,
+                proportional: 120 * 1024
+            }
+        );
         assert_eq!(parse_rollup("Rss: 1 kB\n"), None);
     }
 

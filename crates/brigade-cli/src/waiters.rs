@@ -31,10 +31,14 @@ pub(crate) fn at_gate(ticket: Ticket) -> Result<(), Failure> {
 pub(crate) fn at_server(name: String) -> Result<(), Failure> {
     let address = SocketAddr::from_abstract_name(&name).or_fail("a socket's name")?;
     let mut connection = UnixStream::connect_addr(&address).or_fail("connecting")?;
-    connection.set_read_timeout(Some(PATIENCE)).or_fail("setting a timeout")?;
+    connection
+        .set_read_timeout(Some(PATIENCE))
+        .or_fail("setting a timeout")?;
     connection.write_all(b"?").or_fail("asking")?;
     let mut answer = [0];
-    connection.read_exact(&mut answer).or_fail("waiting for the answer")
+    connection
+        .read_exact(&mut answer)
+        .or_fail("waiting for the answer")
 }
 
 /// When the server answers.
@@ -70,7 +74,12 @@ impl Server {
             .name("slow-server".to_owned())
             .spawn(move || serve(&listener, told, answers, &counter))
             .or_fail("starting the server")?;
-        Ok(Self { name, asked, control: Some(control), thread: Some(thread) })
+        Ok(Self {
+            name,
+            asked,
+            control: Some(control),
+            thread: Some(thread),
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -85,7 +94,10 @@ impl Server {
 
     /// Answers all who have asked.
     pub(crate) fn tell(&mut self) -> Result<(), Failure> {
-        self.control.as_mut().map_or(Ok(()), |control| control.write_all(b"!")).or_fail("telling the server")
+        self.control
+            .as_mut()
+            .map_or(Ok(()), |control| control.write_all(b"!"))
+            .or_fail("telling the server")
     }
 
     /// Ends the server and gives its error, if it had one.
@@ -108,12 +120,20 @@ impl Drop for Server {
     }
 }
 
-fn serve(listener: &UnixListener, mut told: UnixStream, mut answers: Answers, asked: &AtomicU32) -> io::Result<()> {
+fn serve(
+    listener: &UnixListener,
+    mut told: UnixStream,
+    mut answers: Answers,
+    asked: &AtomicU32,
+) -> io::Result<()> {
     // In the order of the questions, and so in the order of the answers.
-    let mut waiting: std::collections::VecDeque<(Instant, UnixStream)> = std::collections::VecDeque::new();
+    let mut waiting: std::collections::VecDeque<(Instant, UnixStream)> =
+        std::collections::VecDeque::new();
     loop {
         let timeout = match (answers, waiting.front()) {
-            (Answers::After(delay), Some((at, _))) => Some((*at + delay).saturating_duration_since(Instant::now())),
+            (Answers::After(delay), Some((at, _))) => {
+                Some((*at + delay).saturating_duration_since(Instant::now()))
+            }
             _ => None,
         };
         let timeout = timeout.map(|left| rustix::time::Timespec {
@@ -121,12 +141,18 @@ fn serve(listener: &UnixListener, mut told: UnixStream, mut answers: Answers, as
             tv_nsec: left.subsec_nanos().into(),
         });
         let (news, clients) = {
-            let mut watched = [PollFd::new(&told, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
+            let mut watched = [
+                PollFd::new(&told, PollFlags::IN),
+                PollFd::new(listener, PollFlags::IN),
+            ];
             match poll(&mut watched, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            (!watched[0].revents().is_empty(), !watched[1].revents().is_empty())
+            (
+                !watched[0].revents().is_empty(),
+                !watched[1].revents().is_empty(),
+            )
         };
         if news {
             if told.read(&mut [0])? == 0 {

@@ -19,12 +19,18 @@ pub(crate) fn collect<R>(handle: JoinHandle<R>, what: &str) -> Result<R, Failure
         Ok(Err(error)) => Err(Failure::new(format!("{what}: {error}"))),
         Err(handle) => {
             handle.cancel();
-            Err(Failure::new(format!("{what}: no result after {} s", PATIENCE.as_secs())))
+            Err(Failure::new(format!(
+                "{what}: no result after {} s",
+                PATIENCE.as_secs()
+            )))
         }
     }
 }
 
 /// The result of a task that can: its own reason is the reason.
-pub(crate) fn collect_checked<T>(handle: JoinHandle<Result<T, Failure>>, what: &str) -> Result<T, Failure> {
+pub(crate) fn collect_checked<T>(
+    handle: JoinHandle<Result<T, Failure>>,
+    what: &str,
+) -> Result<T, Failure> {
     collect(handle, what)?.map_err(|reason| Failure::new(format!("{what}: {reason}")))
 }

@@ -30,14 +30,35 @@ struct Means {
 }
 
 static MEANS: [Means; 4] = [
-    Means { over: Over::Page, name: "shared memory", round_trip: ROUND_TRIP, bandwidth: "bandwidth-page" },
-    Means { over: Over::Pipe, name: "pipe", round_trip: "round-trip-pipe", bandwidth: "bandwidth-pipe" },
-    Means { over: Over::Socket, name: "socket", round_trip: "round-trip-socket", bandwidth: "bandwidth-socket" },
-    Means { over: Over::Queue, name: "message queue", round_trip: "round-trip-queue", bandwidth: "bandwidth-queue" },
+    Means {
+        over: Over::Page,
+        name: "shared memory",
+        round_trip: ROUND_TRIP,
+        bandwidth: "bandwidth-page",
+    },
+    Means {
+        over: Over::Pipe,
+        name: "pipe",
+        round_trip: PIPE,
+        bandwidth: "bandwidth-pipe",
+    },
+    Means {
+        over: Over::Socket,
+        name: "socket",
+        round_trip: "round-trip-socket",
+        bandwidth: "bandwidth-socket",
+    },
+    Means {
+        over: Over::Queue,
+        name: "message queue",
+        round_trip: "round-trip-queue",
+        bandwidth: "bandwidth-queue",
+    },
 ];
 
-/// The round trip over shared memory, for the row that works with it.
+/// Round trips that another row works with: over shared memory, and over a pipe.
 pub(super) const ROUND_TRIP: &str = "round-trip-page";
+pub(super) const PIPE: &str = "round-trip-pipe";
 
 struct Speed {
     /// Nanoseconds there and back.
@@ -48,19 +69,48 @@ struct Speed {
 
 fn speed(over: Over, kind: Kind, batches: usize) -> Speed {
     let measure = |plan| Summary::of(&peer::measure(over, kind, plan)?);
-    let small = Plan { job: Job::Echo, size: SMALL, rounds: 200, batches };
-    let large = Plan { job: Job::Sink, size: LARGE, rounds: 16, batches };
-    Speed { round_trip: measure(small), bandwidth: measure(large).map(|per| per.per(LARGE as f64 * 1e9)) }
+    let small = Plan {
+        job: Job::Echo,
+        size: SMALL,
+        rounds: 200,
+        batches,
+    };
+    let large = Plan {
+        job: Job::Sink,
+        size: LARGE,
+        rounds: 16,
+        batches,
+    };
+    Speed {
+        round_trip: measure(small),
+        bandwidth: measure(large).map(|per| per.per(LARGE as f64 * 1e9)),
+    }
 }
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     let batches = context.pick(21, 9);
     let measured: Vec<_> = MEANS
         .iter()
-        .map(|means| (means, speed(means.over, Kind::Thread, batches), speed(means.over, Kind::Process, batches)))
+        .map(|means| {
+            (
+                means,
+                speed(means.over, Kind::Thread, batches),
+                speed(means.over, Kind::Process, batches),
+            )
+        })
         .collect();
-    let Some((_, Speed { round_trip: Ok(variable), .. }, _)) = measured.first() else {
-        return Err(Failure::new("a variable between two threads could not be measured"));
+    let Some((
+        _,
+        Speed {
+            round_trip: Ok(variable),
+            ..
+        },
+        _,
+    )) = measured.first()
+    else {
+        return Err(Failure::new(
+            "a variable between two threads could not be measured",
+        ));
     };
     let mut figures = Vec::new();
     let mut conditions = Vec::new();
@@ -69,18 +119,32 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             Over::Page => "64 B there and back, variable".to_owned(),
             _ => format!("64 B there and back, {}", means.name),
         };
-        let sides = [&thread.round_trip, &process.round_trip].map(|side| Value::from_result(side.clone()));
+        let sides =
+            [&thread.round_trip, &process.round_trip].map(|side| Value::from_result(side.clone()));
         let [by_thread, by_process] = sides;
-        figures.push(Figure::new(means.round_trip, label, Unit::Nanoseconds, by_thread, by_process));
+        figures.push(Figure::new(
+            means.round_trip,
+            label,
+            Unit::Nanoseconds,
+            by_thread,
+            by_process,
+        ));
         if let Ok(process) = process.round_trip {
             conditions.push(Condition::new(means.name, process, *variable));
         }
     }
     for (means, thread, process) in &measured {
         let label = format!("1 MiB messages, {}", means.name);
-        let sides = [&thread.bandwidth, &process.bandwidth].map(|side| Value::from_result(side.clone()));
+        let sides =
+            [&thread.bandwidth, &process.bandwidth].map(|side| Value::from_result(side.clone()));
         let [by_thread, by_process] = sides;
-        figures.push(Figure::new(means.bandwidth, label, Unit::BytesPerSecond, by_thread, by_process));
+        figures.push(Figure::new(
+            means.bandwidth,
+            label,
+            Unit::BytesPerSecond,
+            by_thread,
+            by_process,
+        ));
     }
     Ok(Measured {
         done: "The raw mechanisms, with the far end in a thread and in another program: 64 bytes there and back; 1 MiB \
@@ -98,8 +162,13 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
 
 /// What the same mechanism costs between processes, by what it costs between threads: from the least to the most.
 fn same_mechanism(figures: &[Figure]) -> String {
-    let ratios = figures.iter().filter(|figure| figure.unit == Unit::Nanoseconds).filter_map(Figure::ratio);
-    let (least, most) = ratios.fold((f64::INFINITY, 0.0_f64), |(least, most), one| (least.min(one), most.max(one)));
+    let ratios = figures
+        .iter()
+        .filter(|figure| figure.unit == Unit::Nanoseconds)
+        .filter_map(Figure::ratio);
+    let (least, most) = ratios.fold((f64::INFINITY, 0.0_f64), |(least, most), one| {
+        (least.min(one), most.max(one))
+    });
     format!(
         "Over one and the same mechanism a round trip between processes takes {} to {} that between threads.",
         ratio(Some(least)),

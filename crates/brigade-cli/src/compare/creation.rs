@@ -35,9 +35,27 @@ pub(super) const SPAWN: &str = "spawn";
 pub(super) const PROGRAM: &str = "program";
 
 static HEAPS: [Heap; 3] = [
-    Heap { bytes: 0, name: "no heap", spawn: SPAWN, program: PROGRAM, fork: "fork" },
-    Heap { bytes: 256 * MIB, name: "256 MiB", spawn: "spawn-256mib", program: "program-256mib", fork: "fork-256mib" },
-    Heap { bytes: 1024 * MIB, name: "1 GiB", spawn: "spawn-1gib", program: "program-1gib", fork: "fork-1gib" },
+    Heap {
+        bytes: 0,
+        name: "no heap",
+        spawn: SPAWN,
+        program: PROGRAM,
+        fork: "fork",
+    },
+    Heap {
+        bytes: 256 * MIB,
+        name: "256 MiB",
+        spawn: "spawn-256mib",
+        program: "program-256mib",
+        fork: "fork-256mib",
+    },
+    Heap {
+        bytes: 1024 * MIB,
+        name: "1 GiB",
+        spawn: "spawn-1gib",
+        program: "program-1gib",
+        fork: "fork-1gib",
+    },
 ];
 
 struct Costs {
@@ -51,9 +69,16 @@ fn costs(heap: &Heap, samples: usize) -> Result<Costs, Failure> {
     // As much again stays free, so that nobody is swapped out or killed for this.
     let available = procfs::available()?;
     if available < 2 * heap.bytes as u64 {
-        return Err(Failure::new(format!("only {} of memory are free", Unit::Bytes.one(available as f64))));
+        return Err(Failure::new(format!(
+            "only {} of memory are free",
+            Unit::Bytes.one(available as f64)
+        )));
     }
-    let arguments = ["growth".to_owned(), heap.bytes.to_string(), samples.to_string()];
+    let arguments = [
+        "growth".to_owned(),
+        heap.bytes.to_string(),
+        samples.to_string(),
+    ];
     let report: GrowthReport = launch::ask(&arguments)?;
     Ok(Costs {
         thread: Summary::of(&report.thread)?,
@@ -65,7 +90,10 @@ fn costs(heap: &Heap, samples: usize) -> Result<Costs, Failure> {
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     let samples = context.pick(400, 100);
-    let measured: Vec<_> = HEAPS.iter().map(|heap| (heap, costs(heap, samples))).collect();
+    let measured: Vec<_> = HEAPS
+        .iter()
+        .map(|heap| (heap, costs(heap, samples)))
+        .collect();
     // Without the first there is nothing to compare the others with.
     if let Some((_, Err(reason))) = measured.first() {
         return Err(reason.clone());
@@ -79,10 +107,28 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
         };
         let label = |what: &str| format!("{what}, {}", heap.name);
         let (thread, process) = (side(|costs| costs.thread), side(|costs| costs.process));
-        figures.push(Figure::new(heap.spawn, label("spawn and join"), Unit::Nanoseconds, thread, process));
+        figures.push(Figure::new(
+            heap.spawn,
+            label("spawn and join"),
+            Unit::Nanoseconds,
+            thread,
+            process,
+        ));
         let (program, fork) = (side(|costs| costs.program), side(|costs| costs.fork));
-        figures.push(Figure::new(heap.program, label("whole program again"), Unit::Nanoseconds, Value::None, program));
-        figures.push(Figure::new(heap.fork, label("bare fork"), Unit::Nanoseconds, Value::None, fork));
+        figures.push(Figure::new(
+            heap.program,
+            label("whole program again"),
+            Unit::Nanoseconds,
+            Value::None,
+            program,
+        ));
+        figures.push(Figure::new(
+            heap.fork,
+            label("bare fork"),
+            Unit::Nanoseconds,
+            Value::None,
+            fork,
+        ));
         if let Ok(costs) = costs {
             conditions.push(Condition::new(heap.name, costs.process, costs.thread));
         }
@@ -100,7 +146,9 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
 
 /// How each grows from no heap to the largest that was measured.
 fn growth(measured: &[(&Heap, Result<Costs, Failure>)]) -> Option<String> {
-    let mut good = measured.iter().filter_map(|(heap, costs)| Some((heap.name, costs.as_ref().ok()?)));
+    let mut good = measured
+        .iter()
+        .filter_map(|(heap, costs)| Some((heap.name, costs.as_ref().ok()?)));
     let (_, small) = good.next()?;
     let (name, large) = good.next_back()?;
     let grown = |of: fn(&Costs) -> Summary| ratio(verdict::ratio(of(large), of(small)));

@@ -19,7 +19,12 @@ pub(crate) enum Unit {
 }
 
 const TIMES: &[(f64, &str)] = &[(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
-const BYTES: &[(f64, &str)] = &[(1_073_741_824.0, "GiB"), (1_048_576.0, "MiB"), (1024.0, "KiB"), (1.0, "B")];
+const BYTES: &[(f64, &str)] = &[
+    (1_073_741_824.0, "GiB"),
+    (1_048_576.0, "MiB"),
+    (1024.0, "KiB"),
+    (1.0, "B"),
+];
 const RATES: &[(f64, &str)] = &[(1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s"), (1.0, "B/s")];
 const PLAIN: &[(f64, &str)] = &[(1.0, "")];
 const SHARES: &[(f64, &str)] = &[(0.01, "%")];
@@ -60,7 +65,11 @@ impl Unit {
 }
 
 fn join(number: &str, unit: &str) -> String {
-    if unit.is_empty() { number.to_owned() } else { format!("{number} {unit}") }
+    if unit.is_empty() {
+        number.to_owned()
+    } else {
+        format!("{number} {unit}")
+    }
 }
 
 /// Three significant digits, and a whole number without a point.
@@ -107,9 +116,17 @@ mod tests {
 
     #[test]
     fn the_spread_is_in_the_unit_of_the_median() {
-        let summary = Summary { median: 1_100.0, lower: 900.0, upper: 1_300.0, samples: 9 };
+        let summary = Summary {
+            median: 1_100.0,
+            lower: 900.0,
+            upper: 1_300.0,
+            samples: 9,
+        };
         assert_eq!(Unit::Nanoseconds.summary(&summary), "1.10 µs (0.90–1.30)");
-        assert_eq!(Unit::Nanoseconds.summary(&Summary::exact(1_100.0)), "1.10 µs");
+        assert_eq!(
+            Unit::Nanoseconds.summary(&Summary::exact(1_100.0)),
+            "1.10 µs"
+        );
     }
 
     #[test]

@@ -112,8 +112,19 @@ mod tests {
         let odd = Figure::new("odd", "", Unit::Count, missing, Value::None);
         assert_eq!(figure(&odd)["thread"], json!({ "missing": "why" }));
         assert_eq!(figure(&odd)["process"], Json::Null);
-        let facts = Figure::facts("fact", "", Value::yes_no(true), Value::fact("so so"));
-        assert_eq!(figure(&facts)["thread"], json!({ "text": "yes", "data": true }));
+        let facts = Figure::facts(
+            "fact",
+            "",
+            Value::yes_no(true),
+            Value::Fact {
+                text: "so so".into(),
+                data: None,
+            },
+        );
+        assert_eq!(
+            figure(&facts)["thread"],
+            json!({ "text": "yes", "data": true })
+        );
         assert_eq!(figure(&facts)["process"]["data"], Json::Null);
     }
 
@@ -128,10 +139,24 @@ mod tests {
     fn the_document_names_every_field() {
         let document = include_str!("../../docs/compare-json.md");
         let report = parsed(&[sample_row()]);
-        let mut objects = vec![&report, &report["machine"], &report["rows"][0], &report["rows"][0]["verdict"]];
-        objects.extend([&report["rows"][0]["figures"][0], &report["rows"][0]["figures"][0]["thread"]]);
-        for name in objects.iter().flat_map(|object| object.as_object().unwrap().keys()) {
-            assert!(document.contains(&format!("`{name}`")), "docs/compare-json.md says nothing of `{name}`");
+        let mut objects = vec![
+            &report,
+            &report["machine"],
+            &report["rows"][0],
+            &report["rows"][0]["verdict"],
+        ];
+        objects.extend([
+            &report["rows"][0]["figures"][0],
+            &report["rows"][0]["figures"][0]["thread"],
+        ]);
+        for name in objects
+            .iter()
+            .flat_map(|object| object.as_object().unwrap().keys())
+        {
+            assert!(
+                document.contains(&format!("`{name}`")),
+                "docs/compare-json.md says nothing of `{name}`"
+            );
         }
     }
 }

@@ -32,14 +32,21 @@ fn write(value: u64) -> u64 {
 /// What the worker and what the host found in the variable after the worker wrote 42.
 fn who_sees(kind: Kind) -> Result<(u64, u64), Failure> {
     VARIABLE.store(7, Ordering::SeqCst);
-    let handle = kind.spawn(write, 42).or_fail(&format!("starting a {kind}"))?;
+    let handle = kind
+        .spawn(write, 42)
+        .or_fail(&format!("starting a {kind}"))?;
     let worker = collect(handle, "writing a variable")?;
     Ok((worker, VARIABLE.load(Ordering::SeqCst)))
 }
 
 /// Bytes that belong to an idle worker alone.
 fn private(kind: Kind, count: usize) -> Result<Summary, Failure> {
-    let arguments = ["crowd".to_owned(), kind.to_string(), count.to_string(), "gate".to_owned()];
+    let arguments = [
+        "crowd".to_owned(),
+        kind.to_string(),
+        count.to_string(),
+        "gate".to_owned(),
+    ];
     Summary::of(&launch::ask::<CrowdReport>(&arguments)?.private)
 }
 
@@ -75,5 +82,8 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
 }
 
 fn number(value: u64) -> Value {
-    Value::Fact { text: value.to_string(), data: Some(value.into()) }
+    Value::Fact {
+        text: value.to_string(),
+        data: Some(value.into()),
+    }
 }

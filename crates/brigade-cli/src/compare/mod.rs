@@ -80,15 +80,22 @@ impl Context<'_> {
     pub(crate) fn figure(&self, row: &str, figure: &str) -> Result<&Figure, Failure> {
         let found = self.earlier.iter().find(|earlier| earlier.id == row);
         let found = found.ok_or_else(|| Failure::new(format!("the row {row} was not measured")))?;
-        let measured = found.result.as_ref().map_err(|reason| Failure::new(format!("the row {row}: {reason}")))?;
-        measured.figure(figure).ok_or_else(|| Failure::new(format!("the row {row} has no figure {figure}")))
+        let measured = found
+            .result
+            .as_ref()
+            .map_err(|reason| Failure::new(format!("the row {row}: {reason}")))?;
+        measured
+            .figure(figure)
+            .ok_or_else(|| Failure::new(format!("the row {row} has no figure {figure}")))
     }
 }
 
 /// `brigade compare`.
 pub(crate) fn run(args: &CompareArgs) -> ExitCode {
-    let wanted: Vec<&'static Experiment> =
-        EXPERIMENTS.iter().filter(|experiment| args.only.is_empty() || args.only.contains(&experiment.id.to_owned())).collect();
+    let wanted: Vec<&'static Experiment> = EXPERIMENTS
+        .iter()
+        .filter(|experiment| args.only.is_empty() || args.only.contains(&experiment.id.to_owned()))
+        .collect();
     let machine = Machine::look();
     let rows = measure(&wanted, args.quick);
     let text = if args.json {
@@ -116,13 +123,21 @@ fn code(rows: &[Row]) -> u8 {
 /// Measures what is wanted, and what that needs; gives what is wanted.
 fn measure(wanted: &[&'static Experiment], quick: bool) -> Vec<Row> {
     let is_wanted = |experiment: &Experiment| wanted.iter().any(|one| one.id == experiment.id);
-    let is_needed = |experiment: &Experiment| wanted.iter().any(|one| one.needs.contains(&experiment.id));
-    let plan: Vec<_> = EXPERIMENTS.iter().enumerate().filter(|(_, one)| is_wanted(one) || is_needed(one)).collect();
+    let is_needed =
+        |experiment: &Experiment| wanted.iter().any(|one| one.needs.contains(&experiment.id));
+    let plan: Vec<_> = EXPERIMENTS
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| is_wanted(one) || is_needed(one))
+        .collect();
     let progress = Progress::new(plan.len());
     let mut rows: Vec<Row> = Vec::with_capacity(plan.len());
     for (index, experiment) in plan {
         progress.begin(experiment.title);
-        let context = Context { quick, earlier: &rows };
+        let context = Context {
+            quick,
+            earlier: &rows,
+        };
         let result = guarded(experiment, &context);
         progress.end();
         rows.push(Row {
@@ -142,8 +157,12 @@ fn measure(wanted: &[&'static Experiment], quick: bool) -> Vec<Row> {
 fn guarded(experiment: &Experiment, context: &Context<'_>) -> Result<Measured, Failure> {
     catch_unwind(AssertUnwindSafe(|| (experiment.run)(context))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(Failure::new(format!("the experiment itself panicked: {text}")))
+        let text = text
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Failure::new(format!(
+            "the experiment itself panicked: {text}"
+        )))
     })
 }
 
@@ -155,20 +174,48 @@ mod tests {
     fn names_are_distinct_and_needs_come_first() {
         for (index, experiment) in EXPERIMENTS.iter().enumerate() {
             let before = &EXPERIMENTS[..index];
-            assert!(before.iter().all(|other| other.id != experiment.id), "{} twice", experiment.id);
+            assert!(
+                before.iter().all(|other| other.id != experiment.id),
+                "{} twice",
+                experiment.id
+            );
             for need in experiment.needs {
-                assert!(before.iter().any(|other| other.id == *need), "{} needs {need}", experiment.id);
+                assert!(
+                    before.iter().any(|other| other.id == *need),
+                    "{} needs {need}",
+                    experiment.id
+                );
             }
         }
     }
 
     #[test]
     fn a_row_that_fails_or_panics_gives_its_reason() {
-        let failing = Experiment { id: "x", title: "x", claim: "x", needs: &[], run: |_| Err(Failure::new("no such thing")) };
-        let context = Context { quick: true, earlier: &[] };
-        assert_eq!(guarded(&failing, &context).unwrap_err().to_string(), "no such thing");
-        let panicking = Experiment { run: |_| panic!("on purpose"), ..failing };
-        assert!(guarded(&panicking, &context).unwrap_err().to_string().contains("on purpose"));
+        let failing = Experiment {
+            id: "x",
+            title: "x",
+            claim: "x",
+            needs: &[],
+            run: |_| Err(Failure::new("no such thing")),
+        };
+        let context = Context {
+            quick: true,
+            earlier: &[],
+        };
+        assert_eq!(
+            guarded(&failing, &context).unwrap_err().to_string(),
+            "no such thing"
+        );
+        let panicking = Experiment {
+            run: |_| panic!("on purpose"),
+            ..failing
+        };
+        assert!(
+            guarded(&panicking, &context)
+                .unwrap_err()
+                .to_string()
+                .contains("on purpose")
+        );
     }
 
     #[test]
@@ -183,10 +230,19 @@ mod tests {
     #[test]
     fn figures_of_earlier_rows_are_found_or_missed_by_name() {
         let rows = [render::tests::sample_row(), render::tests::failed_row()];
-        let context = Context { quick: true, earlier: &rows };
+        let context = Context {
+            quick: true,
+            earlier: &rows,
+        };
         assert!(context.figure("sample", "spawn").is_ok());
         assert!(context.figure("sample", "none").is_err());
-        assert!(context.figure("failed", "spawn").unwrap_err().to_string().contains("not here"));
+        assert!(
+            context
+                .figure("failed", "spawn")
+                .unwrap_err()
+                .to_string()
+                .contains("not here")
+        );
         assert!(context.figure("absent", "spawn").is_err());
     }
 }

@@ -27,7 +27,12 @@ pub(crate) fn table(machine: &Machine, quick: bool, rows: &[Row], paint: Paint) 
         }
     }
     line(&mut out, "");
-    let cells = [pad("", INDENT + LABEL + 1), pad("thread", CELL + 1), pad("process", CELL + 1), "process".to_owned()];
+    let cells = [
+        pad("", INDENT + LABEL + 1),
+        pad("thread", CELL + 1),
+        pad("process", CELL + 1),
+        "process".to_owned(),
+    ];
     line(&mut out, &paint.bold(cells.concat().trim_end()));
     let below = format!("{}by thread", " ".repeat(INDENT + LABEL + CELL + CELL + 3));
     line(&mut out, &paint.bold(&below));
@@ -41,7 +46,11 @@ pub(crate) fn table(machine: &Machine, quick: bool, rows: &[Row], paint: Paint) 
 }
 
 fn head(machine: &Machine, quick: bool) -> Vec<String> {
-    let cores = if machine.cores == 1 { "1 core".to_owned() } else { format!("{} cores", machine.cores) };
+    let cores = if machine.cores == 1 {
+        "1 core".to_owned()
+    } else {
+        format!("{} cores", machine.cores)
+    };
     let mut what = vec![cores];
     what.extend(machine.processor.clone());
     what.push(format!("Linux {}", machine.kernel));
@@ -51,10 +60,14 @@ fn head(machine: &Machine, quick: bool) -> Vec<String> {
         "Figures are medians, in brackets the lower and the upper quartile.".to_owned(),
     ];
     if quick {
-        lines.push("A quick look: few samples. Without --quick the figures are steadier.".to_owned());
+        lines.push(
+            "A quick look: few samples. Without --quick the figures are steadier.".to_owned(),
+        );
     }
     if machine.build != "release" {
-        lines.push("This is a debug build: its figures say little about a release build.".to_owned());
+        lines.push(
+            "This is a debug build: its figures say little about a release build.".to_owned(),
+        );
     }
     lines
 }
@@ -64,7 +77,9 @@ fn block(row: &Row, paint: Paint) -> Vec<String> {
     paragraph(&mut lines, "Claim: ", row.claim, |text| text.to_owned());
     match &row.result {
         Ok(measured) => measured_lines(&mut lines, measured, paint),
-        Err(reason) => paragraph(&mut lines, "Not measured: ", &reason.to_string(), |text| paint.bad(text)),
+        Err(reason) => paragraph(&mut lines, "Not measured: ", &reason.to_string(), |text| {
+            paint.bad(text)
+        }),
     }
     lines
 }
@@ -89,7 +104,11 @@ fn measured_lines(lines: &mut Vec<String>, measured: &Measured, paint: Paint) {
 fn paragraph(lines: &mut Vec<String>, label: &str, text: &str, paint: impl Fn(&str) -> String) {
     let hang = label.chars().count();
     for (index, part) in wrap(text, COLUMNS - INDENT - hang).into_iter().enumerate() {
-        let lead = if index == 0 { label.to_owned() } else { " ".repeat(hang) };
+        let lead = if index == 0 {
+            label.to_owned()
+        } else {
+            " ".repeat(hang)
+        };
         lines.push(format!("{}{lead}{}", " ".repeat(INDENT), paint(&part)));
     }
 }
@@ -112,8 +131,14 @@ fn figure_lines(figure: &Figure) -> Vec<String> {
     let part = |column: &Vec<String>, line: usize| column.get(line).cloned().unwrap_or_default();
     (0..height)
         .map(|line| {
-            let [label, thread, process, by] = [0, 1, 2, 3].map(|index: usize| part(&columns[index], line));
-            let cells = [pad(&label, LABEL), pad(&thread, CELL), pad(&process, CELL), by];
+            let [label, thread, process, by] =
+                [0, 1, 2, 3].map(|index: usize| part(&columns[index], line));
+            let cells = [
+                pad(&label, LABEL),
+                pad(&thread, CELL),
+                pad(&process, CELL),
+                by,
+            ];
             format!("{}{}", " ".repeat(INDENT), cells.join(" "))
         })
         .collect()
@@ -123,9 +148,9 @@ fn figure_lines(figure: &Figure) -> Vec<String> {
 pub(crate) mod tests {
     use unicode_width::UnicodeWidthStr as _;
 
+    use super::super::EXPERIMENTS;
     use super::super::stats::Summary;
     use super::super::verdict::{self, Condition};
-    use super::super::EXPERIMENTS;
     use super::*;
     use crate::fail::Failure;
 
@@ -142,7 +167,14 @@ pub(crate) mod tests {
     }
 
     fn row(label: &str, thread: Value, process: Value, note: &str) -> Row {
-        let verdict = verdict::of_size(&[Condition::new(label, Summary::exact(9.0), Summary::exact(2.0))], label);
+        let verdict = verdict::of_size(
+            &[Condition::new(
+                label,
+                Summary::exact(9.0),
+                Summary::exact(2.0),
+            )],
+            label,
+        );
         Row {
             number: 4,
             id: "sample",
@@ -150,7 +182,13 @@ pub(crate) mod tests {
             claim: "A claim.",
             result: Ok(Measured {
                 done: note.to_owned(),
-                figures: vec![Figure::new("spawn", label, Unit::Nanoseconds, thread, process)],
+                figures: vec![Figure::new(
+                    "spawn",
+                    label,
+                    Unit::Nanoseconds,
+                    thread,
+                    process,
+                )],
                 verdict,
                 notes: vec![note.to_owned()],
             }),
@@ -158,12 +196,23 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn sample_row() -> Row {
-        let figure = |value: f64| Value::Measured(Summary::of(&[value, value * 1.1, value * 1.2]).unwrap());
-        row("spawn and join", figure(45_000.0), figure(190_000.0), "a thread, a process")
+        let figure =
+            |value: f64| Value::Measured(Summary::of(&[value, value * 1.1, value * 1.2]).unwrap());
+        row(
+            "spawn and join",
+            figure(45_000.0),
+            figure(190_000.0),
+            "a thread, a process",
+        )
     }
 
     pub(crate) fn failed_row() -> Row {
-        Row { number: 12, id: "failed", result: Err(Failure::new("not here: ".repeat(40))), ..sample_row() }
+        Row {
+            number: 12,
+            id: "failed",
+            result: Err(Failure::new("not here: ".repeat(40))),
+            ..sample_row()
+        }
     }
 
     fn assert_fits(table: &str) {
@@ -176,7 +225,12 @@ pub(crate) mod tests {
     fn every_experiment_fits_with_its_own_title_and_claim() {
         let rows: Vec<Row> = EXPERIMENTS
             .iter()
-            .map(|experiment| Row { id: experiment.id, title: experiment.title, claim: experiment.claim, ..sample_row() })
+            .map(|experiment| Row {
+                id: experiment.id,
+                title: experiment.title,
+                claim: experiment.claim,
+                ..sample_row()
+            })
             .collect();
         let text = table(&machine(), true, &rows, PLAIN);
         assert_fits(&text);
@@ -190,7 +244,15 @@ pub(crate) mod tests {
         let long = "ein sehr langer Text mit einemWortDasLängerIstAlsJedeSpalteUndDarumGebrochenWerdenMuss µ×∞ ";
         let wide = "共有メモリを使うスレッドとプロセスの比較".repeat(4);
         for text in [long.repeat(5), wide] {
-            let rows = [row(&text, Value::fact(text.clone()), Value::Missing(Failure::new(text.clone())), &text)];
+            let rows = [row(
+                &text,
+                Value::Fact {
+                    text: text.clone(),
+                    data: None,
+                },
+                Value::Missing(Failure::new(text.clone())),
+                &text,
+            )];
             let text = table(&machine(), true, &rows, PLAIN);
             assert_fits(&text);
         }
@@ -218,7 +280,9 @@ pub(crate) mod tests {
         let coloured = table(&machine(), true, &rows, Paint { on: true });
         assert!(coloured.contains("\x1b[32mholds"), "{coloured}");
         let mut stripped = coloured;
-        for code in ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
+        for code in [
+            "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",
+        ] {
             stripped = stripped.replace(code, "");
         }
         assert_eq!(stripped, plain);

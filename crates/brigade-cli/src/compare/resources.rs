@@ -21,7 +21,12 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 const CROWD: usize = 1_000;
 
 fn crowd(kind: Kind) -> Result<CrowdReport, Failure> {
-    launch::ask(&["crowd".to_owned(), kind.to_string(), CROWD.to_string(), "gate".to_owned()])
+    launch::ask(&[
+        "crowd".to_owned(),
+        kind.to_string(),
+        CROWD.to_string(),
+        "gate".to_owned(),
+    ])
 }
 
 fn run(_: &Context<'_>) -> Result<Measured, Failure> {
@@ -31,20 +36,52 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
         Figure::new(id, label, unit, side(&thread), side(&process))
     };
     let figures = vec![
-        figure("count", "up at once", Unit::Count, |report| report.count as f64),
-        figure("start", "time until all are up", Unit::Nanoseconds, |report| report.start),
-        figure("memory", "memory, host's share included", Unit::Bytes, |report| report.proportional),
-        figure("page-tables", "page tables", Unit::Bytes, |report| report.page_tables),
-        figure("host-descriptors", "descriptors open in the host", Unit::Count, |report| report.host_descriptors),
-        figure("own-descriptors", "descriptors of its own", Unit::Count, |report| report.own_descriptors),
-        figure("mappings", "mapped areas", Unit::Count, |report| report.mappings),
+        figure("count", "up at once", Unit::Count, |report| {
+            report.count as f64
+        }),
+        figure(
+            "start",
+            "time until all are up",
+            Unit::Nanoseconds,
+            |report| report.start,
+        ),
+        figure(
+            "memory",
+            "memory, host's share included",
+            Unit::Bytes,
+            |report| report.proportional,
+        ),
+        figure("page-tables", "page tables", Unit::Bytes, |report| {
+            report.page_tables
+        }),
+        figure(
+            "host-descriptors",
+            "descriptors open in the host",
+            Unit::Count,
+            |report| report.host_descriptors,
+        ),
+        figure(
+            "own-descriptors",
+            "descriptors of its own",
+            Unit::Count,
+            |report| report.own_descriptors,
+        ),
+        figure("mappings", "mapped areas", Unit::Count, |report| {
+            report.mappings
+        }),
     ];
     let condition = |name: &str, of: fn(&CrowdReport) -> f64| {
-        Condition::new(name, Summary::exact(of(&process)), Summary::exact(of(&thread)))
+        Condition::new(
+            name,
+            Summary::exact(of(&process)),
+            Summary::exact(of(&thread)),
+        )
     };
     let conditions = [
         condition("memory", |report| report.proportional + report.page_tables),
-        condition("descriptors", |report| report.host_descriptors + report.own_descriptors),
+        condition("descriptors", |report| {
+            report.host_descriptors + report.own_descriptors
+        }),
         condition("mapped areas", |report| report.mappings),
     ];
     let mut notes = vec![
@@ -53,7 +90,12 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
             .to_owned(),
     ];
     for (kind, report) in [(Kind::Thread, &thread), (Kind::Process, &process)] {
-        notes.extend(report.reduced.as_ref().map(|why| format!("Fewer than {CROWD} ({kind}): {why}.")));
+        notes.extend(
+            report
+                .reduced
+                .as_ref()
+                .map(|why| format!("Fewer than {CROWD} ({kind}): {why}.")),
+        );
     }
     Ok(Measured {
         done: format!(

@@ -11,7 +11,10 @@ pub(crate) enum Value {
     /// A number with its spread.
     Measured(Summary),
     /// A finding that is no number. `data`: the same for programs to read.
-    Fact { text: String, data: Option<serde_json::Value> },
+    Fact {
+        text: String,
+        data: Option<serde_json::Value>,
+    },
     /// It could not be measured; why.
     Missing(Failure),
     /// There is no such thing for this kind.
@@ -19,13 +22,12 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    pub(crate) fn fact(text: impl Into<String>) -> Self {
-        Self::Fact { text: text.into(), data: None }
-    }
-
     /// Yes or no, for people and programs.
     pub(crate) fn yes_no(yes: bool) -> Self {
-        Self::Fact { text: if yes { "yes" } else { "no" }.to_owned(), data: Some(yes.into()) }
+        Self::Fact {
+            text: if yes { "yes" } else { "no" }.to_owned(),
+            data: Some(yes.into()),
+        }
     }
 
     /// A summary, or the reason why there is none.
@@ -54,12 +56,29 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    pub(crate) fn new(id: &'static str, label: impl Into<String>, unit: Unit, thread: Value, process: Value) -> Self {
-        Self { id, label: label.into(), unit, thread, process }
+    pub(crate) fn new(
+        id: &'static str,
+        label: impl Into<String>,
+        unit: Unit,
+        thread: Value,
+        process: Value,
+    ) -> Self {
+        Self {
+            id,
+            label: label.into(),
+            unit,
+            thread,
+            process,
+        }
     }
 
     /// A line of findings.
-    pub(crate) fn facts(id: &'static str, label: impl Into<String>, thread: Value, process: Value) -> Self {
+    pub(crate) fn facts(
+        id: &'static str,
+        label: impl Into<String>,
+        thread: Value,
+        process: Value,
+    ) -> Self {
         Self::new(id, label, Unit::Count, thread, process)
     }
 

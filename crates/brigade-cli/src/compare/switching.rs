@@ -36,9 +36,24 @@ struct Set {
 }
 
 static SETS: [Set; 3] = [
-    Set { bytes: 0, name: "nothing", id: "switch", rounds: 500 },
-    Set { bytes: 64 * 1024, name: "64 KiB", id: "switch-64kib", rounds: 200 },
-    Set { bytes: 1024 * 1024, name: "1 MiB", id: "switch-1mib", rounds: 25 },
+    Set {
+        bytes: 0,
+        name: "nothing",
+        id: "switch",
+        rounds: 500,
+    },
+    Set {
+        bytes: 64 * 1024,
+        name: "64 KiB",
+        id: "switch-64kib",
+        rounds: 200,
+    },
+    Set {
+        bytes: 1024 * 1024,
+        name: "1 MiB",
+        id: "switch-1mib",
+        rounds: 25,
+    },
 ];
 
 /// One side of a rally. On the board: whose turn it is (even: the first's), and who is there.
@@ -80,8 +95,10 @@ fn rally(side: Side) -> Result<Vec<f64>, Failure> {
             figures.push(whole);
         }
     }
-    // The other side may wait for the last turn; from here on nothing is timed against it.
+    board::arrive(memory.word(THERE));
     if !side.second {
+        // The other side has its last turn still to play, on this core.
+        board::await_at_least(memory.word(THERE), 4, PATIENCE)?;
         let alone = alone(&mut set, side.rounds);
         // A round is two switches and two passes over a working set.
         for figure in &mut figures {
@@ -157,7 +174,13 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
         let (thread, process) = (Summary::of(&thread)?, Summary::of(&process)?);
         let label = format!("a switch, each touching {}", set.name);
         let sides = (Value::Measured(thread), Value::Measured(process));
-        figures.push(Figure::new(set.id, label, Unit::Nanoseconds, sides.0, sides.1));
+        figures.push(Figure::new(
+            set.id,
+            label,
+            Unit::Nanoseconds,
+            sides.0,
+            sides.1,
+        ));
         conditions.push(Condition::new(set.name, process, thread));
     }
     Ok(Measured {

@@ -63,11 +63,16 @@ pub(crate) struct Condition {
 
 impl Condition {
     pub(crate) fn new(name: impl Into<String>, larger: Summary, smaller: Summary) -> Self {
-        Self { name: name.into(), larger, smaller }
+        Self {
+            name: name.into(),
+            larger,
+            smaller,
+        }
     }
 
     fn holds(&self) -> bool {
-        ratio(self.larger, self.smaller).is_some_and(|ratio| ratio >= THRESHOLD) && !self.larger.overlaps(&self.smaller)
+        ratio(self.larger, self.smaller).is_some_and(|ratio| ratio >= THRESHOLD)
+            && !self.larger.overlaps(&self.smaller)
     }
 
     fn evidence(&self) -> String {
@@ -77,37 +82,65 @@ impl Condition {
 
 /// The ratio of two medians. `None` for nothing against nothing; infinite for something against nothing.
 pub(crate) fn ratio(larger: Summary, smaller: Summary) -> Option<f64> {
-    if larger.median == 0.0 && smaller.median == 0.0 { None } else { Some(larger.median / smaller.median) }
+    if larger.median == 0.0 && smaller.median == 0.0 {
+        None
+    } else {
+        Some(larger.median / smaller.median)
+    }
 }
 
 /// The verdict on a claim of size. `on`: what the conditions differ in.
 pub(crate) fn of_size(conditions: &[Condition], on: &str) -> Verdict {
-    let outcome = outcome(conditions.iter().filter(|condition| condition.holds()).count(), conditions.len());
+    let outcome = outcome(
+        conditions
+            .iter()
+            .filter(|condition| condition.holds())
+            .count(),
+        conditions.len(),
+    );
     let evidence = match conditions {
         [only] => only.evidence(),
         // All say the same: the range is enough.
         many if outcome != Outcome::Depends => range(many),
         many => {
-            let each: Vec<String> =
-                many.iter().map(|condition| format!("{} {}", condition.name, condition.evidence())).collect();
+            let each: Vec<String> = many
+                .iter()
+                .map(|condition| format!("{} {}", condition.name, condition.evidence()))
+                .collect();
             each.join(", ")
         }
     };
-    Verdict { outcome, on: on_if_depends(outcome, on), evidence }
+    Verdict {
+        outcome,
+        on: on_if_depends(outcome, on),
+        evidence,
+    }
 }
 
 fn range(conditions: &[Condition]) -> String {
-    let ratios = conditions.iter().filter_map(|condition| ratio(condition.larger, condition.smaller));
-    let (least, most) = ratios.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), one| (least.min(one), most.max(one)));
+    let ratios = conditions
+        .iter()
+        .filter_map(|condition| ratio(condition.larger, condition.smaller));
+    let (least, most) = ratios.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), one| {
+        (least.min(one), most.max(one))
+    });
     let (least, most) = (ratio_text(Some(least)), ratio_text(Some(most)));
-    if least == most { least } else { format!("{least} to {most}") }
+    if least == most {
+        least
+    } else {
+        format!("{least} to {most}")
+    }
 }
 
 /// The verdict on a claim of fact: how many of the expectations were seen.
 pub(crate) fn of_facts(expectations: &[bool], on: &str) -> Verdict {
     let seen = expectations.iter().filter(|seen| **seen).count();
     let outcome = outcome(seen, expectations.len());
-    Verdict { outcome, on: on_if_depends(outcome, on), evidence: format!("{seen} of {}", expectations.len()) }
+    Verdict {
+        outcome,
+        on: on_if_depends(outcome, on),
+        evidence: format!("{seen} of {}", expectations.len()),
+    }
 }
 
 fn outcome(holding: usize, of: usize) -> Outcome {
@@ -127,37 +160,65 @@ mod tests {
     use super::*;
 
     fn around(value: f64, spread: f64) -> Summary {
-        Summary { median: value, lower: value - spread, upper: value + spread, samples: 9 }
+        Summary {
+            median: value,
+            lower: value - spread,
+            upper: value + spread,
+            samples: 9,
+        }
     }
 
     #[test]
     fn one_condition_holds_by_ratio_and_clear_of_noise() {
-        let clear = of_size(&[Condition::new("", around(4.2, 0.1), around(1.0, 0.1))], "x");
+        let clear = of_size(
+            &[Condition::new("", around(4.2, 0.1), around(1.0, 0.1))],
+            "x",
+        );
         assert_eq!(clear.text(), "holds (4.2 ×)");
-        let small = of_size(&[Condition::new("", around(1.1, 0.01), around(1.0, 0.01))], "x");
+        let small = of_size(
+            &[Condition::new("", around(1.1, 0.01), around(1.0, 0.01))],
+            "x",
+        );
         assert_eq!(small.text(), "does not hold here (1.1 ×)");
-        let noisy = of_size(&[Condition::new("", around(2.0, 1.5), around(1.0, 0.5))], "x");
+        let noisy = of_size(
+            &[Condition::new("", around(2.0, 1.5), around(1.0, 0.5))],
+            "x",
+        );
         assert_eq!(noisy.outcome, Outcome::DoesNotHold);
     }
 
     #[test]
     fn the_threshold_itself_holds() {
-        let just = of_size(&[Condition::new("", Summary::exact(THRESHOLD), Summary::exact(1.0))], "x");
+        let just = of_size(
+            &[Condition::new(
+                "",
+                Summary::exact(THRESHOLD),
+                Summary::exact(1.0),
+            )],
+            "x",
+        );
         assert_eq!(just.outcome, Outcome::Holds);
     }
 
     #[test]
     fn conditions_that_agree_give_a_range() {
-        let conditions =
-            [Condition::new("a", around(2.0, 0.0), around(1.0, 0.0)), Condition::new("b", around(15.0, 0.0), around(1.0, 0.0))];
+        let conditions = [
+            Condition::new("a", around(2.0, 0.0), around(1.0, 0.0)),
+            Condition::new("b", around(15.0, 0.0), around(1.0, 0.0)),
+        ];
         assert_eq!(of_size(&conditions, "x").text(), "holds (2.0 × to 15 ×)");
     }
 
     #[test]
     fn conditions_that_do_not_agree_say_on_what_it_depends() {
-        let conditions =
-            [Condition::new("pipe", around(70.0, 1.0), around(1.0, 0.0)), Condition::new("page", around(1.0, 0.0), around(1.0, 0.0))];
-        assert_eq!(of_size(&conditions, "the mechanism").text(), "depends, on the mechanism (pipe 70 ×, page 1.0 ×)");
+        let conditions = [
+            Condition::new("pipe", around(70.0, 1.0), around(1.0, 0.0)),
+            Condition::new("page", around(1.0, 0.0), around(1.0, 0.0)),
+        ];
+        assert_eq!(
+            of_size(&conditions, "the mechanism").text(),
+            "depends, on the mechanism (pipe 70 ×, page 1.0 ×)"
+        );
     }
 
     #[test]
@@ -172,8 +233,14 @@ mod tests {
     #[test]
     fn facts_are_counted() {
         assert_eq!(of_facts(&[true, true], "x").text(), "holds (2 of 2)");
-        assert_eq!(of_facts(&[false], "x").text(), "does not hold here (0 of 1)");
-        assert_eq!(of_facts(&[true, false, false], "what is tried").text(), "depends, on what is tried (1 of 3)");
+        assert_eq!(
+            of_facts(&[false], "x").text(),
+            "does not hold here (0 of 1)"
+        );
+        assert_eq!(
+            of_facts(&[true, false, false], "what is tried").text(),
+            "depends, on what is tried (1 of 3)"
+        );
     }
 
     #[test]

@@ -102,7 +102,12 @@ pub(crate) fn run(crowd: Crowd) -> Result<Report, Failure> {
     Ok(report)
 }
 
-fn look(workers: &[Worker], before: &Host, start: f64, reduced: Option<String>) -> Result<Report, Failure> {
+fn look(
+    workers: &[Worker],
+    before: &Host,
+    start: f64,
+    reduced: Option<String>,
+) -> Result<Report, Failure> {
     let after = Host::look()?;
     let count = workers.len() as f64;
     let grown = |before: u64, after: u64| after.saturating_sub(before) as f64 / count;
@@ -119,7 +124,9 @@ fn look(workers: &[Worker], before: &Host, start: f64, reduced: Option<String>) 
         mappings: grown(before.mappings as u64, after.mappings as u64),
     };
     if pids.is_empty() {
-        report.private.push(grown(before.memory.private, after.memory.private));
+        report
+            .private
+            .push(grown(before.memory.private, after.memory.private));
         return Ok(report);
     }
     report.mappings = 0.0;
@@ -188,28 +195,48 @@ fn room(crowd: Crowd, descriptors_each: usize) -> Result<(usize, Option<String>)
     let pid_max = procfs::number("/proc/sys/kernel/pid_max").unwrap_or(u64::MAX);
     let limits = [
         (descriptors, "RLIMIT_NOFILE, the limit of open descriptors"),
-        (cgroups::room_for_tasks().unwrap_or(u64::MAX), "pids.max of the control group"),
-        (threads_max.min(pid_max).saturating_sub(running_tasks()), "kernel.threads-max or kernel.pid_max"),
+        (
+            cgroups::room_for_tasks().unwrap_or(u64::MAX),
+            "pids.max of the control group",
+        ),
+        (
+            threads_max.min(pid_max).saturating_sub(running_tasks()),
+            "kernel.threads-max or kernel.pid_max",
+        ),
         (task_limit(), "RLIMIT_NPROC, the limit of a user's tasks"),
         // Far more than a worker takes, so that the machine is not driven into swapping.
-        (procfs::available()? / (512 * 1024), "the memory that is available"),
+        (
+            procfs::available()? / (512 * 1024),
+            "the memory that is available",
+        ),
     ];
-    let (least, which) = limits.into_iter().min_by_key(|(room, _)| *room).unwrap_or((u64::MAX, "nothing"));
+    let (least, which) = limits
+        .into_iter()
+        .min_by_key(|(room, _)| *room)
+        .unwrap_or((u64::MAX, "nothing"));
     // Some stay free for the rest of the machine.
     let room = usize::try_from(least.saturating_sub(16)).unwrap_or(usize::MAX);
     if room >= crowd.count {
         return Ok((crowd.count, None));
     }
     if room < 10 {
-        return Err(Failure::new(format!("only {least} more could be started here, by {which}")));
+        return Err(Failure::new(format!(
+            "only {least} more could be started here, by {which}"
+        )));
     }
-    Ok((room, Some(format!("{room} instead of {}, by {which}", crowd.count))))
+    Ok((
+        room,
+        Some(format!("{room} instead of {}, by {which}", crowd.count)),
+    ))
 }
 
 /// Raises the soft limit of descriptors as far as it goes (this program is ours alone) and says how many are free.
 fn descriptor_room() -> Result<u64, Failure> {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     let _ = setrlimit(Resource::Nofile, raised);
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     Ok(allowed.saturating_sub(procfs::descriptors(None)? as u64))
@@ -220,13 +247,17 @@ fn task_limit() -> u64 {
     if rustix::process::geteuid().is_root() {
         return u64::MAX;
     }
-    getrlimit(Resource::Nproc).current.map_or(u64::MAX, |limit| limit.saturating_sub(running_tasks()))
+    getrlimit(Resource::Nproc)
+        .current
+        .map_or(u64::MAX, |limit| limit.saturating_sub(running_tasks()))
 }
 
 /// Tasks of the whole machine: the second number of `1/234` in `/proc/loadavg`.
 fn running_tasks() -> u64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let field = text.split_whitespace().nth(3).and_then(|field| field.split_once('/'));
+    let field = text
+        .split_whitespace()
+        .nth(3)
+        .and_then(|field| field.split_once('/'));
     field.and_then(|(_, total)| total.parse().ok()).unwrap_or(0)
 }
-

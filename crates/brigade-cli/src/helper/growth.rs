@@ -35,7 +35,10 @@ pub(crate) fn run(heap: usize, samples: usize) -> Result<Report, Failure> {
     let ballast = vec![1_u8; heap];
     black_box(&ballast);
     // The first process starts the fork server; that is paid once per program and no part of this.
-    collect(Kind::Process.spawn(noop, 0).or_fail("starting a process")?, "the first process")?;
+    collect(
+        Kind::Process.spawn(noop, 0).or_fail("starting a process")?,
+        "the first process",
+    )?;
     let few = samples.div_ceil(10).max(5);
     let report = Report {
         fork: timed(few, fork_once)?,
@@ -47,7 +50,10 @@ pub(crate) fn run(heap: usize, samples: usize) -> Result<Report, Failure> {
     Ok(report)
 }
 
-fn timed(samples: usize, mut step: impl FnMut() -> Result<(), Failure>) -> Result<Vec<f64>, Failure> {
+fn timed(
+    samples: usize,
+    mut step: impl FnMut() -> Result<(), Failure>,
+) -> Result<Vec<f64>, Failure> {
     step()?;
     (0..samples)
         .map(|_| {
@@ -62,27 +68,42 @@ fn spawn_once(kind: Kind) -> Result<(), Failure> {
     let handle = kind.spawn(noop, 7).or_fail("starting a worker")?;
     match collect(handle, "a worker that does nothing")? {
         7 => Ok(()),
-        other => Err(Failure::new(format!("a worker gave {other} back instead of 7"))),
+        other => Err(Failure::new(format!(
+            "a worker gave {other} back instead of 7"
+        ))),
     }
 }
 
 fn program_once() -> Result<(), Failure> {
-    let status = command(["noop"]).stdin(Stdio::null()).status().or_fail("starting this program once more")?;
-    if status.success() { Ok(()) } else { Err(Failure::new(format!("the program ended with {status}"))) }
+    let status = command(["noop"])
+        .stdin(Stdio::null())
+        .status()
+        .or_fail("starting this program once more")?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("the program ended with {status}")))
+    }
 }
 
 fn fork_once() -> Result<(), Failure> {
     // SAFETY: the child calls nothing but `_exit`, which is async-signal-safe, so it does not matter which locks the other
     // threads of this program held.
     match unsafe { libc::fork() } {
-        -1 => Err(Failure::new(format!("fork: {}", std::io::Error::last_os_error()))),
+        -1 => Err(Failure::new(format!(
+            "fork: {}",
+            std::io::Error::last_os_error()
+        ))),
         // SAFETY: ends the child at once, without running anything of ours twice.
         0 => unsafe { libc::_exit(0) },
         child => {
             let mut status = 0;
             // SAFETY: our own child, not waited for by anybody else; the status is a place of ours.
             if unsafe { libc::waitpid(child, &raw mut status, 0) } != child {
-                return Err(Failure::new(format!("waitpid: {}", std::io::Error::last_os_error())));
+                return Err(Failure::new(format!(
+                    "waitpid: {}",
+                    std::io::Error::last_os_error()
+                )));
             }
             Ok(())
         }

@@ -25,7 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn command<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
     // Not `current_exe`: this is right even when the file was replaced or removed while we run.
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("brigade").arg("helper").arg("--parent").arg(std::process::id().to_string());
+    command
+        .arg0("brigade")
+        .arg("helper")
+        .arg("--parent")
+        .arg(std::process::id().to_string());
     command.args(arguments);
     command
 }
@@ -46,7 +50,11 @@ pub(crate) struct Ended {
 }
 
 impl Running {
-    pub(crate) fn start(arguments: &[String], stdin: Stdio, stdout: Stdio) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        arguments: &[String],
+        stdin: Stdio,
+        stdout: Stdio,
+    ) -> Result<Self, Failure> {
         let stderr = memory()?;
         let for_child = stderr.try_clone().or_fail("copying a descriptor")?;
         let child = command(arguments)
@@ -64,10 +72,16 @@ impl Running {
         let pid = pid.ok_or_else(|| Failure::new("a helper without a process id"))?;
         // No race: it is our child, so its number is not reused before we wait for it.
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).or_fail("watching a helper")?;
-        let timeout = rustix::time::Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+        let timeout = rustix::time::Timespec {
+            tv_sec: PATIENCE.as_secs().cast_signed(),
+            tv_nsec: 0,
+        };
         let mut watched = [PollFd::new(&pidfd, PollFlags::IN)];
         match poll(&mut watched, Some(&timeout)).or_fail("watching a helper")? {
-            0 => Err(Failure::new(format!("a helper did not end within {} s", PATIENCE.as_secs()))),
+            0 => Err(Failure::new(format!(
+                "a helper did not end within {} s",
+                PATIENCE.as_secs()
+            ))),
             _ => self.child.wait().or_fail("waiting for a helper"),
         }
     }
@@ -96,7 +110,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<Ended, Failure> {
     let for_child = stdout.try_clone().or_fail("copying a descriptor")?;
     let mut running = Running::start(arguments, Stdio::null(), Stdio::from(for_child))?;
     let status = running.wait()?;
-    Ok(Ended { status, stdout: text(&mut stdout)?, stderr: text(&mut running.stderr)? })
+    Ok(Ended {
+        status,
+        stdout: text(&mut stdout)?,
+        stderr: text(&mut running.stderr)?,
+    })
 }
 
 /// Runs a helper that answers with one line of JSON.
@@ -109,17 +127,28 @@ pub(crate) fn ask<T: DeserializeOwned>(arguments: &[String]) -> Result<T, Failur
 }
 
 fn bad_end(status: ExitStatus, stderr: &str) -> Failure {
-    let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    let last = stderr
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("it said nothing");
     let last = last.strip_prefix("brigade: ").unwrap_or(last);
-    Failure::new(format!("{last} (a helper ended with {})", signals::ending(status)))
+    Failure::new(format!(
+        "{last} (a helper ended with {})",
+        signals::ending(status)
+    ))
 }
 
 fn memory() -> Result<File, Failure> {
-    Ok(File::from(memfd_create("brigade-output", MemfdFlags::CLOEXEC).or_fail("making anonymous memory")?))
+    Ok(File::from(
+        memfd_create("brigade-output", MemfdFlags::CLOEXEC).or_fail("making anonymous memory")?,
+    ))
 }
 
 fn text(file: &mut File) -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).or_fail("reading a helper's output")?;
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut bytes))
+        .or_fail("reading a helper's output")?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

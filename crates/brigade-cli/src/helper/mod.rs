@@ -16,7 +16,7 @@ use serde::Serialize;
 pub(crate) use crowd::{Crowd, Report as CrowdReport, Wait};
 pub(crate) use growth::Report as GrowthReport;
 pub(crate) use probe::Try;
-pub(crate) use sacrifice::{Event, Fault};
+pub(crate) use sacrifice::{Event, Fault, OTHERS};
 
 use crate::fail::{Failure, OrFail as _};
 use crate::raw::{Job, Over, Plan, peer};
@@ -29,11 +29,21 @@ pub(crate) enum Helper {
     /// Time what is created while the heap has so many bytes.
     Growth { heap: usize, samples: usize },
     /// Start so many workers at once, and see what they take.
-    Crowd { kind: brigade::Kind, count: usize, wait: Wait },
+    Crowd {
+        kind: brigade::Kind,
+        count: usize,
+        wait: Wait,
+    },
     /// Let one of three workers come to a bad end.
     Sacrifice { kind: brigade::Kind, fault: Fault },
     /// Be the far end of a raw mechanism.
-    Peer { over: Over, job: Job, size: usize, rounds: usize, batches: usize },
+    Peer {
+        over: Over,
+        job: Job,
+        size: usize,
+        rounds: usize,
+        batches: usize,
+    },
     /// Ask the kernel for something that would change this program.
     Probe {
         what: Try,
@@ -51,9 +61,21 @@ pub(crate) fn run(helper: Helper, parent: i32) -> Result<(), Failure> {
         Helper::Growth { heap, samples } => answer(&growth::run(heap, samples)?),
         Helper::Crowd { kind, count, wait } => answer(&crowd::run(Crowd { kind, count, wait })?),
         Helper::Sacrifice { kind, fault } => sacrifice::run(kind, fault),
-        Helper::Peer { over, job, size, rounds, batches } => {
-            peer::as_helper(over, Plan { job, size, rounds, batches })
-        }
+        Helper::Peer {
+            over,
+            job,
+            size,
+            rounds,
+            batches,
+        } => peer::as_helper(
+            over,
+            Plan {
+                job,
+                size,
+                rounds,
+                batches,
+            },
+        ),
         Helper::Probe { what, in_user } => probe::run(what, in_user),
     }
 }

@@ -30,8 +30,16 @@ pub(crate) enum Try {
 
 impl Try {
     /// The namespaces, in the order in which they are shown.
-    pub(crate) const NAMESPACES: [Self; 8] =
-        [Self::User, Self::Pid, Self::Net, Self::Mount, Self::Ipc, Self::Uts, Self::Cgroup, Self::Time];
+    pub(crate) const NAMESPACES: [Self; 8] = [
+        Self::User,
+        Self::Pid,
+        Self::Net,
+        Self::Mount,
+        Self::Ipc,
+        Self::Uts,
+        Self::Cgroup,
+        Self::Time,
+    ];
 
     /// The name on the command line and in the report.
     pub(crate) fn name(self) -> &'static str {

@@ -39,8 +39,14 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// In the order in which they are shown.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Segfault, Self::Abort, Self::StackOverflow, Self::Exit, Self::OutOfMemory, Self::Panic];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Segfault,
+        Self::Abort,
+        Self::StackOverflow,
+        Self::Exit,
+        Self::OutOfMemory,
+        Self::Panic,
+    ];
 
     /// The name on the command line and in the report.
     pub(crate) fn name(self) -> &'static str {
@@ -62,7 +68,11 @@ pub(crate) enum Event {
     /// Two other workers run. Their process ids, where they have one.
     Others { pids: Vec<u32> },
     /// The library's word on the one: `panicked`, `crashed`, … and of what.
-    Victim { ending: String, cause: Option<String>, text: String },
+    Victim {
+        ending: String,
+        cause: Option<String>,
+        text: String,
+    },
     /// So many of the two others finished their task.
     Finished { others: usize },
 }
@@ -72,31 +82,52 @@ pub(crate) const OTHERS: usize = 2;
 
 pub(crate) fn run(kind: Kind, fault: Fault) -> Result<(), Failure> {
     // No core file for a death that is wanted.
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).or_fail("forbidding core files")?;
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )
+    .or_fail("forbidding core files")?;
     let board = Board::new(waiters::GATE_CELLS)?;
     let others = (0..OTHERS)
-        .map(|_| kind.spawn(waiters::at_gate, board.ticket()).or_fail("starting a worker"))
+        .map(|_| {
+            kind.spawn(waiters::at_gate, board.ticket())
+                .or_fail("starting a worker")
+        })
         .collect::<Result<Vec<_>, _>>()?;
     board::await_at_least(board.mapping().word(waiters::CAME), OTHERS as u32, PATIENCE)?;
-    say(&Event::Others { pids: others.iter().filter_map(brigade::JoinHandle::pid).collect() })?;
+    say(&Event::Others {
+        pids: others.iter().filter_map(brigade::JoinHandle::pid).collect(),
+    })?;
 
     let victim = kind.spawn(meet, fault).or_fail("starting a worker")?;
     let ending = match victim.join_timeout(PATIENCE) {
-        Ok(Ok(_)) => Event::Victim { ending: "returned".into(), cause: None, text: "it returned".into() },
+        Ok(Ok(_)) => Event::Victim {
+            ending: "returned".into(),
+            cause: None,
+            text: "it returned".into(),
+        },
         Ok(Err(error)) => describe(&error),
         Err(_) => return Err(Failure::new("the worker neither ended nor failed")),
     };
     say(&ending)?;
 
     board::arrive(board.mapping().word(waiters::OPEN));
-    let finished = others.into_iter().filter_map(|other| collect_checked(other, "another worker").ok()).count();
+    let finished = others
+        .into_iter()
+        .filter_map(|other| collect_checked(other, "another worker").ok())
+        .count();
     say(&Event::Finished { others: finished })
 }
 
 fn say(event: &Event) -> Result<(), Failure> {
     let line = serde_json::to_string(event).or_fail("writing an event")?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).or_fail("writing an event")
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .or_fail("writing an event")
 }
 
 fn describe(error: &JoinError) -> Event {
@@ -105,7 +136,11 @@ fn describe(error: &JoinError) -> Event {
         JoinError::Crashed(crash) => ("crashed", Some(cause(crash.cause()))),
         _ => ("failed", None),
     };
-    Event::Victim { ending: ending.to_owned(), cause, text: error.to_string() }
+    Event::Victim {
+        ending: ending.to_owned(),
+        cause,
+        text: error.to_string(),
+    }
 }
 
 /// The library's cause in the words of the table.
@@ -138,7 +173,14 @@ fn meet(fault: Fault) -> u64 {
 
 fn write_where_none_may() -> u64 {
     // SAFETY: a fresh anonymous mapping at a place of the kernel's choice; it replaces nothing.
-    let page = unsafe { mmap_anonymous(std::ptr::null_mut(), 4096, ProtFlags::empty(), MapFlags::PRIVATE) };
+    let page = unsafe {
+        mmap_anonymous(
+            std::ptr::null_mut(),
+            4096,
+            ProtFlags::empty(),
+            MapFlags::PRIVATE,
+        )
+    };
     let Ok(page) = page else { return 0 };
     // SAFETY: none, on purpose: the page is ours and nobody else's, but allows no access, so the kernel answers with
     // SIGSEGV. Volatile, so that the compiler leaves the write in.
@@ -146,7 +188,10 @@ fn write_where_none_may() -> u64 {
     1
 }
 
-#[expect(clippy::disallowed_methods, reason = "the experiment is about a task that does just this")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the experiment is about a task that does just this"
+)]
 fn leave() -> u64 {
     std::process::exit(3)
 }
@@ -161,9 +206,14 @@ fn descend(depth: u64) -> u64 {
 }
 
 fn eat_memory() -> u64 {
-    let Ok(now) = procfs::address_space() else { return 0 };
+    let Ok(now) = procfs::address_space() else {
+        return 0;
+    };
     let before = getrlimit(Resource::As);
-    let limit = Rlimit { current: Some(now + 64 * 1024 * 1024), maximum: before.maximum };
+    let limit = Rlimit {
+        current: Some(now + 64 * 1024 * 1024),
+        maximum: before.maximum,
+    };
     if setrlimit(Resource::As, limit).is_err() {
         return 0;
     }

@@ -24,7 +24,10 @@ pub(crate) struct Locks {
 fn checked(what: &str, result: libc::c_int) -> Result<(), Failure> {
     match result {
         0 => Ok(()),
-        error => Err(Failure::new(format!("{what}: {}", std::io::Error::from_raw_os_error(error)))),
+        error => Err(Failure::new(format!(
+            "{what}: {}",
+            std::io::Error::from_raw_os_error(error)
+        ))),
     }
 }
 
@@ -34,10 +37,15 @@ impl Locks {
         let locks = Self { memory };
         let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         // SAFETY: the call initialises what it is pointed at.
-        checked("pthread_mutexattr_init", unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) })?;
+        checked("pthread_mutexattr_init", unsafe {
+            libc::pthread_mutexattr_init(attributes.as_mut_ptr())
+        })?;
         // SAFETY: initialised by the call above.
         checked("pthread_mutexattr_setpshared", unsafe {
-            libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED)
+            libc::pthread_mutexattr_setpshared(
+                attributes.as_mut_ptr(),
+                libc::PTHREAD_PROCESS_SHARED,
+            )
         })?;
         // SAFETY: the place is ours alone (no worker has the board yet), aligned, and large enough; the attributes are
         // initialised.
@@ -46,7 +54,10 @@ impl Locks {
         })?;
         // SAFETY: as for the mutex; the second argument says "shared between processes", the third "free".
         if unsafe { libc::sem_init(locks.semaphore().as_ptr(), 1, 1) } != 0 {
-            return Err(Failure::new(format!("sem_init: {}", std::io::Error::last_os_error())));
+            return Err(Failure::new(format!(
+                "sem_init: {}",
+                std::io::Error::last_os_error()
+            )));
         }
         Ok(locks)
     }
@@ -57,20 +68,28 @@ impl Locks {
     }
 
     fn mutex(&self) -> NonNull<libc::pthread_mutex_t> {
-        self.memory.bytes(MUTEX_AT, size_of::<libc::pthread_mutex_t>()).cast()
+        self.memory
+            .bytes(MUTEX_AT, size_of::<libc::pthread_mutex_t>())
+            .cast()
     }
 
     fn semaphore(&self) -> NonNull<libc::sem_t> {
-        self.memory.bytes(SEMAPHORE_AT, size_of::<libc::sem_t>()).cast()
+        self.memory
+            .bytes(SEMAPHORE_AT, size_of::<libc::sem_t>())
+            .cast()
     }
 
     /// Runs `step` while holding the mutex.
     pub(crate) fn with_mutex(&self, step: impl FnOnce()) -> Result<(), Failure> {
         // SAFETY: initialised by `make` before the board was passed on, and mapped as long as `self`.
-        checked("pthread_mutex_lock", unsafe { libc::pthread_mutex_lock(self.mutex().as_ptr()) })?;
+        checked("pthread_mutex_lock", unsafe {
+            libc::pthread_mutex_lock(self.mutex().as_ptr())
+        })?;
         step();
         // SAFETY: as above, and this thread holds it.
-        checked("pthread_mutex_unlock", unsafe { libc::pthread_mutex_unlock(self.mutex().as_ptr()) })
+        checked("pthread_mutex_unlock", unsafe {
+            libc::pthread_mutex_unlock(self.mutex().as_ptr())
+        })
     }
 
     /// Runs `step` while holding the semaphore's one permit.
@@ -86,7 +105,10 @@ impl Locks {
         // SAFETY: as above.
         match unsafe { libc::sem_post(self.semaphore().as_ptr()) } {
             0 => Ok(()),
-            _ => Err(Failure::new(format!("sem_post: {}", std::io::Error::last_os_error()))),
+            _ => Err(Failure::new(format!(
+                "sem_post: {}",
+                std::io::Error::last_os_error()
+            ))),
         }
     }
 }
@@ -110,7 +132,12 @@ mod tests {
                             let counter = board.mapping().counter(index % 2);
                             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                         };
-                        if index % 2 == 0 { locks.with_mutex(step) } else { locks.with_semaphore(step) }.unwrap();
+                        if index % 2 == 0 {
+                            locks.with_mutex(step)
+                        } else {
+                            locks.with_semaphore(step)
+                        }
+                        .unwrap();
                     }
                 });
             }

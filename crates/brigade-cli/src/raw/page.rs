@@ -18,8 +18,9 @@ const SLOTS: usize = 4;
 const SLOT: usize = 128 * 1024;
 /// Where the slots start. The cells before it are the counters.
 const DATA: usize = 4096;
-/// How often to look again before sleeping.
-const LOOKS: u32 = 2_000;
+/// How long to look again before sleeping: longer than it takes to wake a core that sleeps, or each side would find the
+/// other asleep for ever.
+const LOOK: Duration = Duration::from_micros(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How large the shared memory must be.
@@ -30,24 +31,39 @@ pub(crate) const BYTES: usize = DATA + 2 * SLOTS * SLOT;
 pub(crate) struct Page {
     memory: Arc<Mapping>,
     end: usize,
-    looks: u32,
+    look: Duration,
 }
 
 impl Page {
     /// The end number 0 or 1 over memory of [`BYTES`] zeroed bytes.
     pub(crate) fn new(memory: Arc<Mapping>, end: usize) -> Self {
-        let looks = if crate::cores::allowed().len() > 1 { LOOKS } else { 0 };
-        Self { memory, end: end % 2, looks }
+        let look = if crate::cores::allowed().len() > 1 {
+            LOOK
+        } else {
+            Duration::ZERO
+        };
+        Self {
+            memory,
+            end: end % 2,
+            look,
+        }
     }
 
     fn ring(&self, number: usize) -> Ring<'_> {
         let cell = |offset| self.memory.word(number * 4 + offset);
-        Ring { head: cell(0), tail: cell(1), sender_sleeps: cell(2), receiver_sleeps: cell(3) }
+        Ring {
+            head: cell(0),
+            tail: cell(1),
+            sender_sleeps: cell(2),
+            receiver_sleeps: cell(3),
+        }
     }
 
     fn slot(&self, ring: usize, number: u32, len: usize) -> *mut u8 {
         let slot = number as usize % SLOTS;
-        self.memory.bytes(DATA + (ring * SLOTS + slot) * SLOT, len).as_ptr()
+        self.memory
+            .bytes(DATA + (ring * SLOTS + slot) * SLOT, len)
+            .as_ptr()
     }
 }
 
@@ -69,12 +85,16 @@ fn advance(counter: &AtomicU32, to: u32, other_sleeps: &AtomicU32) {
 }
 
 /// Waits until `counter` is no longer `value`.
-fn wait_past(counter: &AtomicU32, value: u32, i_sleep: &AtomicU32, looks: u32) -> io::Result<()> {
-    for _ in 0..looks {
-        if counter.load(Ordering::Acquire) != value {
-            return Ok(());
+fn wait_past(counter: &AtomicU32, value: u32, i_sleep: &AtomicU32, look: Duration) -> io::Result<()> {
+    let start = Instant::now();
+    while !look.is_zero() && start.elapsed() < look {
+        // The clock costs more than a look.
+        for _ in 0..32 {
+            if counter.load(Ordering::Acquire) != value {
+                return Ok(());
+            }
+            std::hint::spin_loop();
         }
-        std::hint::spin_loop();
     }
     let deadline = Instant::now() + PATIENCE;
     while counter.load(Ordering::Acquire) == value {
@@ -82,7 +102,8 @@ fn wait_past(counter: &AtomicU32, value: u32, i_sleep: &AtomicU32, looks: u32) -
         if counter.load(Ordering::SeqCst) != value {
             break;
         }
-        sleep_while(counter, value, deadline).map_err(|reason| io::Error::other(reason.to_string()))?;
+        sleep_while(counter, value, deadline)
+            .map_err(|reason| io::Error::other(reason.to_string()))?;
     }
     Ok(())
 }
@@ -94,7 +115,7 @@ impl Line for Page {
             let head = ring.head.load(Ordering::Relaxed);
             let full = head.wrapping_sub(SLOTS as u32);
             if ring.tail.load(Ordering::Acquire) == full {
-                wait_past(ring.tail, full, ring.sender_sleeps, self.looks)?;
+                wait_past(ring.tail, full, ring.sender_sleeps, self.look)?;
             }
             let slot = self.slot(self.end, head, piece.len());
             // SAFETY: the slot is in bounds (checked by `bytes`); the receiver is done with it (its `tail` passed it, read
@@ -111,7 +132,7 @@ impl Line for Page {
         for piece in bytes.chunks_mut(SLOT) {
             let tail = ring.tail.load(Ordering::Relaxed);
             if ring.head.load(Ordering::Acquire) == tail {
-                wait_past(ring.head, tail, ring.receiver_sleeps, self.looks)?;
+                wait_past(ring.head, tail, ring.receiver_sleeps, self.look)?;
             }
             let slot = self.slot(number, tail, piece.len());
             // SAFETY: as in `send`, with the roles exchanged: `head` passed this slot, read with Acquire.
@@ -132,7 +153,9 @@ mod tests {
         let board = Board::with_len(BYTES).unwrap();
         let mut near = Page::new(Arc::clone(board.mapping()), 0);
         let mut far = Page::new(Arc::clone(board.mapping()), 1);
-        let sent: Vec<u8> = (0..2 * SLOTS * SLOT + 17).map(|i| (i % 251) as u8).collect();
+        let sent: Vec<u8> = (0..2 * SLOTS * SLOT + 17)
+            .map(|i| (i % 251) as u8)
+            .collect();
         let copy = sent.clone();
         let other = std::thread::spawn(move || {
             let mut got = vec![0; copy.len()];

@@ -58,7 +58,10 @@ fn drive(line: &mut dyn Line, plan: Plan) -> io::Result<Vec<f64>> {
     }
     // What came back is what was sent, or the figure is of something else.
     if plan.job == Job::Echo && back != message {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent other bytes back"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the peer sent other bytes back",
+        ));
     }
     Ok(figures)
 }
@@ -79,14 +82,23 @@ pub(crate) fn measure(over: Over, kind: Kind, plan: Plan) -> Result<Vec<f64>, Fa
     };
     match kind {
         Kind::Thread => {
-            let far = FarEnd::Descriptors { over, input: far.0.into_raw_fd(), output: far.1.into_raw_fd(), plan };
+            let far = FarEnd::Descriptors {
+                over,
+                input: far.0.into_raw_fd(),
+                output: far.1.into_raw_fd(),
+                plan,
+            };
             let handle = thread::spawn(serve_far_end, far).or_fail("starting a thread")?;
             let figures = drive(&mut *near, plan);
             drop(near);
             finish_thread(figures, handle)
         }
         Kind::Process => {
-            let helper = Running::start(&arguments(over, plan), Stdio::from(far.0), Stdio::from(far.1))?;
+            let helper = Running::start(
+                &arguments(over, plan),
+                Stdio::from(far.0),
+                Stdio::from(far.1),
+            )?;
             let figures = drive(&mut *near, plan);
             drop(near);
             helper.finish_well()?;
@@ -100,13 +112,23 @@ fn measure_page(kind: Kind, plan: Plan) -> Result<Vec<f64>, Failure> {
     let mut near = Page::new(Arc::clone(board.mapping()), 0);
     match kind {
         Kind::Thread => {
-            let far = FarEnd::Memory { ticket: board.ticket(), plan };
+            let far = FarEnd::Memory {
+                ticket: board.ticket(),
+                plan,
+            };
             let handle = thread::spawn(serve_far_end, far).or_fail("starting a thread")?;
             finish_thread(drive(&mut near, plan), handle)
         }
         Kind::Process => {
-            let memory = board.descriptor().try_clone().or_fail("copying a descriptor")?;
-            let helper = Running::start(&arguments(Over::Page, plan), Stdio::from(memory), Stdio::null())?;
+            let memory = board
+                .descriptor()
+                .try_clone()
+                .or_fail("copying a descriptor")?;
+            let helper = Running::start(
+                &arguments(Over::Page, plan),
+                Stdio::from(memory),
+                Stdio::null(),
+            )?;
             let figures = drive(&mut near, plan);
             helper.finish_well()?;
             figures.or_fail("shared memory")
@@ -130,16 +152,30 @@ fn queue_limits() -> Result<queue::Limits, Failure> {
 /// What a thread needs to be the far end.
 #[derive(Debug, Serialize, Deserialize)]
 enum FarEnd {
-    Descriptors { over: Over, input: i32, output: i32, plan: Plan },
-    Memory { ticket: Ticket, plan: Plan },
+    Descriptors {
+        over: Over,
+        input: i32,
+        output: i32,
+        plan: Plan,
+    },
+    Memory {
+        ticket: Ticket,
+        plan: Plan,
+    },
 }
 
 fn serve_far_end(far: FarEnd) -> Result<(), Failure> {
     match far {
-        FarEnd::Descriptors { over, input, output, plan } => {
+        FarEnd::Descriptors {
+            over,
+            input,
+            output,
+            plan,
+        } => {
             // SAFETY: `measure` gave these two up with `into_raw_fd` for this task, which is started once and always as a
             // thread of the same process; so they are open and nobody else's.
-            let (input, output) = unsafe { (OwnedFd::from_raw_fd(input), OwnedFd::from_raw_fd(output)) };
+            let (input, output) =
+                unsafe { (OwnedFd::from_raw_fd(input), OwnedFd::from_raw_fd(output)) };
             serve_descriptors(over, input, output, plan)
         }
         FarEnd::Memory { ticket, plan } => {
@@ -148,7 +184,12 @@ fn serve_far_end(far: FarEnd) -> Result<(), Failure> {
     }
 }
 
-fn serve_descriptors(over: Over, input: OwnedFd, output: OwnedFd, plan: Plan) -> Result<(), Failure> {
+fn serve_descriptors(
+    over: Over,
+    input: OwnedFd,
+    output: OwnedFd,
+    plan: Plan,
+) -> Result<(), Failure> {
     let served = match over {
         Over::Queue => serve(&mut Queue::new(input, output, queue_limits()?), plan),
         _ => serve(&mut Stream::new(input, output), plan),
@@ -169,17 +210,27 @@ fn arguments(over: Over, plan: Plan) -> Vec<String> {
         Job::Sink => "sink",
     };
     let numbers = [plan.size, plan.rounds, plan.batches].map(|number| number.to_string());
-    ["peer", over, job].into_iter().map(str::to_owned).chain(numbers).collect()
+    ["peer", over, job]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(numbers)
+        .collect()
 }
 
 /// The helper program: its standard input and output are the far end.
 pub(crate) fn as_helper(over: Over, plan: Plan) -> Result<(), Failure> {
-    let input = io::stdin().as_fd().try_clone_to_owned().or_fail("standard input")?;
+    let input = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .or_fail("standard input")?;
     if over == Over::Page {
         let memory = Arc::new(Mapping::of(input.as_fd(), page::BYTES)?);
         return serve(&mut Page::new(memory, 1), plan).or_fail("shared memory");
     }
-    let output = io::stdout().as_fd().try_clone_to_owned().or_fail("standard output")?;
+    let output = io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .or_fail("standard output")?;
     serve_descriptors(over, input, output, plan)
 }
 
@@ -191,7 +242,12 @@ mod tests {
     fn both_jobs_run_to_their_end_over_every_mechanism() {
         for over in [Over::Pipe, Over::Socket, Over::Queue, Over::Page] {
             for job in [Job::Echo, Job::Sink] {
-                let plan = Plan { job, size: 300_000, rounds: 2, batches: 3 };
+                let plan = Plan {
+                    job,
+                    size: 300_000,
+                    rounds: 2,
+                    batches: 3,
+                };
                 match measure(over, Kind::Thread, plan) {
                     Ok(figures) => assert_eq!(figures.len(), 3, "{over:?} {job:?}"),
                     Err(reason) if over == Over::Queue => eprintln!("skipped, because: {reason}"),

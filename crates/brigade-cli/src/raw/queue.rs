@@ -26,13 +26,21 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn read() -> io::Result<Self> {
-        Ok(Self { messages: setting("msg_max")?, size: setting("msgsize_max")? })
+        Ok(Self {
+            messages: setting("msg_max")?,
+            size: setting("msgsize_max")?,
+        })
     }
 }
 
 fn setting(name: &str) -> io::Result<usize> {
     let text = std::fs::read_to_string(format!("/proc/sys/fs/mqueue/{name}"))?;
-    text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("mqueue/{name}: {text:?}")))
+    text.trim().parse().map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("mqueue/{name}: {text:?}"),
+        )
+    })
 }
 
 /// A fresh queue without a name.
@@ -47,7 +55,15 @@ pub(crate) fn anonymous(limits: Limits) -> io::Result<OwnedFd> {
     attributes.mq_msgsize = limits.size.try_into().map_err(io::Error::other)?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
     // SAFETY: the name is a C string and the attributes are a whole `mq_attr`; both live through the call.
-    let fd = unsafe { libc::syscall(libc::SYS_mq_open, name.as_ptr(), flags, 0o600, &raw const attributes) };
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_mq_open,
+            name.as_ptr(),
+            flags,
+            0o600,
+            &raw const attributes,
+        )
+    };
     let fd = i32::try_from(checked(fd)?).map_err(io::Error::other)?;
     // SAFETY: the kernel has just given us this descriptor and nobody else knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -57,7 +73,11 @@ pub(crate) fn anonymous(limits: Limits) -> io::Result<OwnedFd> {
 }
 
 fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Two queues, crossed.
@@ -80,13 +100,21 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new(input: OwnedFd, output: OwnedFd, limits: Limits) -> Self {
-        Self { input, output, piece: limits.size, room: vec![0; limits.size] }
+        Self {
+            input,
+            output,
+            piece: limits.size,
+            room: vec![0; limits.size],
+        }
     }
 }
 
 /// The deadline as the system calls want it: absolute, by the wall clock.
 fn deadline() -> libc::timespec {
-    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + PATIENCE;
+    let at = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        + PATIENCE;
     libc::timespec {
         tv_sec: libc::time_t::try_from(at.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: at.subsec_nanos().into(),
@@ -100,7 +128,14 @@ impl Line for Queue {
             let fd = self.output.as_raw_fd();
             // SAFETY: pointer and length are of one slice; the deadline lives through the call.
             checked(unsafe {
-                libc::syscall(libc::SYS_mq_timedsend, fd, piece.as_ptr(), piece.len(), 0, &raw const until)
+                libc::syscall(
+                    libc::SYS_mq_timedsend,
+                    fd,
+                    piece.as_ptr(),
+                    piece.len(),
+                    0,
+                    &raw const until,
+                )
             })?;
         }
         Ok(())
@@ -114,10 +149,20 @@ impl Line for Queue {
             // SAFETY: pointer and length are of one buffer we own; a null priority is allowed; the deadline lives through
             // the call.
             let got = checked(unsafe {
-                libc::syscall(libc::SYS_mq_timedreceive, fd, self.room.as_mut_ptr(), room, none, &raw const until)
+                libc::syscall(
+                    libc::SYS_mq_timedreceive,
+                    fd,
+                    self.room.as_mut_ptr(),
+                    room,
+                    none,
+                    &raw const until,
+                )
             })?;
             if usize::try_from(got).ok() != Some(piece.len()) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a piece of {got} bytes")));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("a piece of {got} bytes"),
+                ));
             }
             piece.copy_from_slice(&self.room[..piece.len()]);
         }
@@ -131,10 +176,15 @@ mod tests {
 
     #[test]
     fn a_long_message_goes_in_pieces_and_no_name_stays() {
-        let limits = Limits { messages: 4, size: 16 };
+        let limits = Limits {
+            messages: 4,
+            size: 16,
+        };
         let [(near_in, near_out), (far_in, far_out)] = match ends(limits) {
             Ok(ends) => ends,
-            Err(error) => return eprintln!("skipped, because there are no message queues here: {error}"),
+            Err(error) => {
+                return eprintln!("skipped, because there are no message queues here: {error}");
+            }
         };
         let mut near = Queue::new(near_in, near_out, limits);
         let mut far = Queue::new(far_in, far_out, limits);

@@ -18,7 +18,10 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(input: OwnedFd, output: OwnedFd) -> Self {
-        Self { input: File::from(input), output: File::from(output) }
+        Self {
+            input: File::from(input),
+            output: File::from(output),
+        }
     }
 }
 
@@ -44,7 +47,12 @@ pub(crate) fn pipes() -> io::Result<Ends> {
 
 /// A pair of stream sockets.
 pub(crate) fn sockets() -> io::Result<Ends> {
-    let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let (near, far) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     let near_out = near.try_clone()?;
     let far_out = far.try_clone()?;
     Ok([(near, near_out), (far, far_out)])

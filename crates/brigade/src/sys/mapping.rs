@@ -43,17 +43,8 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes of `fd`, to read and write.
     pub(crate) fn writable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
-        Mapping::new(fd, len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
-    }
-
-    /// Maps `len` bytes of `fd`, to read.
-    pub(crate) fn readable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
-        Mapping::new(fd, len, ProtFlags::READ, MapFlags::SHARED)
-    }
-
-    fn new(fd: impl AsFd, len: usize, prot: ProtFlags, flags: MapFlags) -> io::Result<Mapping> {
         // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched.
-        let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, flags, fd, 0) }?;
+        let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0) }?;
         let at = NonNull::new(at.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
         Ok(Mapping { at, len })
     }
@@ -73,11 +64,6 @@ impl Mapping {
         // SAFETY: the range is ours; the advice changes what a child inherits, not what we see.
         unsafe { rustix::mm::madvise(self.at.as_ptr().cast(), self.len, Advice::LinuxDontFork) }?;
         Ok(())
-    }
-
-    /// Unmaps nothing, ever: for the one mapping that a worker has for its whole life.
-    pub(crate) fn leak(self) -> &'static Mapping {
-        Box::leak(Box::new(self))
     }
 }
 

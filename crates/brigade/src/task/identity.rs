@@ -27,11 +27,4 @@ impl Function {
     pub(crate) fn address(self) -> Option<usize> {
         Program::this().address_of(self.0)
     }
-
-    /// Its path, such as `thumbnails::shrink`; its offset in a program without symbols.
-    pub(crate) fn name(self) -> String {
-        self.address()
-            .and_then(|address| super::symbols::Symbols::of_this_process().function(address))
-            .unwrap_or_else(|| format!("task at {:#x}", self.0))
-    }
 }

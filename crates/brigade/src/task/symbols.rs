@@ -122,6 +122,11 @@ impl Frames {
         Some(text)
     }
 
+    /// Whether a call of a function like this is among them.
+    pub(crate) fn pass_through(&self, like: impl Fn(&str) -> bool) -> bool {
+        self.calls.iter().any(|&at| self.symbols.function(at).is_some_and(|name| like(&name)))
+    }
+
     /// The innermost call and its place, on one line.
     pub(crate) fn innermost(&self) -> Option<String> {
         let (name, place) = self.symbols.calls(*self.calls.first()?).into_iter().next()?;

@@ -26,6 +26,7 @@ use crate::JoinError;
 /// assert_eq!(sum.join()?, 6);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[track_caller]
 pub fn spawn<A, R>(task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>>
 where
     A: Send + 'static,
@@ -66,6 +67,7 @@ impl Builder {
     ///
     /// # Errors
     /// The operating system could not make a thread, or the name contains a zero byte.
+    #[track_caller]
     pub fn spawn<A, R>(&self, task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>>
     where
         A: Send + 'static,

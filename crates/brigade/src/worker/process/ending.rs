@@ -26,7 +26,10 @@ impl Evidence {
     pub(crate) fn into_crash(self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
         let stderr = last_lines(&self.obituary.stderr);
         let noted = self.noted.as_ref().filter(|n| self.obituary.ended == Some(Ended::Signaled(n.signal)));
-        let cause = cause(self.pid, &self.obituary, noted, &stderr);
+        let out_of_memory = || {
+            says_out_of_memory(&stderr) || noted.is_some_and(|n| Frames::new(symbols, n.calls.clone()).pass_through(is_allocation_failure))
+        };
+        let cause = cause(self.pid, &self.obituary, noted, out_of_memory);
         let address = noted.filter(|n| n.sender.is_none() && matches!(cause, Cause::Signal(_))).map(|n| n.address);
         let calls = noted.map(|n| n.calls.clone()).unwrap_or_default();
         Crash {
@@ -50,7 +53,7 @@ impl Evidence {
     }
 }
 
-fn cause(pid: u32, obituary: &Obituary, noted: Option<&Noted>, stderr: &str) -> Cause {
+fn cause(pid: u32, obituary: &Obituary, noted: Option<&Noted>, out_of_memory: impl Fn() -> bool) -> Cause {
     let signal = match obituary.ended {
         None => return Cause::Lost,
         Some(Ended::Exited(status)) => return Cause::Exit(status),
@@ -62,7 +65,7 @@ fn cause(pid: u32, obituary: &Obituary, noted: Option<&Noted>, stderr: &str) -> 
         (libc::SIGKILL, _) => Cause::Killed(signal),
         (libc::SIGXCPU, _) => Cause::CpuLimit,
         (_, Some(n)) if n.overflow => Cause::StackOverflow,
-        (libc::SIGABRT, _) if ran_out_of_memory(stderr) => Cause::OutOfMemory,
+        (libc::SIGABRT, _) if out_of_memory() => Cause::OutOfMemory,
         // kill(2) from outside; abort(3) and raise(3) send from inside.
         (_, Some(n)) if n.sender.is_some_and(|sender| sender != pid) => Cause::Killed(signal),
         (libc::SIGABRT, _) => Cause::Abort,
@@ -76,10 +79,15 @@ fn is_fault(signal: i32) -> bool {
 }
 
 /// What Rust and C++ say before they abort for lack of memory.
-fn ran_out_of_memory(stderr: &str) -> bool {
+fn says_out_of_memory(stderr: &str) -> bool {
     stderr.lines().rev().take(8).any(|line| {
         (line.contains("memory allocation of ") && line.contains(" bytes failed")) || line.contains("std::bad_alloc")
     })
+}
+
+/// The functions that Rust calls when an allocation has failed, for when a long backtrace has pushed the line out of what is kept.
+fn is_allocation_failure(function: &str) -> bool {
+    function.ends_with("alloc::handle_alloc_error") || function.ends_with("alloc::rust_oom") || function.ends_with("__rust_alloc_error_handler")
 }
 
 #[cfg(test)]
@@ -89,7 +97,7 @@ mod tests {
     const PID: u32 = 77;
 
     fn died(ended: Option<Ended>, noted: Option<Noted>, stderr: &str, oom_killed: bool) -> Cause {
-        cause(PID, &Obituary { ended, oom_killed, stderr: Vec::new() }, noted.as_ref(), stderr)
+        cause(PID, &Obituary { ended, oom_killed, stderr: Vec::new() }, noted.as_ref(), || says_out_of_memory(stderr))
     }
 
     fn noted(signal: i32, sender: Option<u32>, overflow: bool) -> Option<Noted> {

@@ -50,6 +50,7 @@ use protocol::Setup;
 /// assert_eq!(sum.join()?, 6);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[track_caller]
 pub fn spawn<A: Message, R: Message>(task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>> {
     Builder::new().spawn(task, input)
 }
@@ -108,9 +109,10 @@ impl Builder {
     ///
     /// # Errors
     /// As [`spawn`]; and what was asked for cannot be: no such directory, a name or a variable that contains a zero byte.
+    #[track_caller]
     pub fn spawn<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>> {
         let setup = self.setup()?;
-        Running::start(task, input, setup.as_ref(), self.name.clone(), self.grace).map(|r| JoinHandle(Task::Process(r)))
+        Ok(JoinHandle(Task::Process(Running::start(task, input, setup.as_ref(), self.name.clone(), self.grace)?)))
     }
 
     /// What the worker has to do to itself; `None`: nothing.

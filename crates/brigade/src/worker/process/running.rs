@@ -64,6 +64,7 @@ impl<R> fmt::Debug for Running<R> {
 }
 
 impl<R: Message> Running<R> {
+    #[track_caller]
     pub(crate) fn start<A: Message>(
         task: fn(A) -> R,
         input: A,
@@ -246,6 +247,8 @@ impl Worker {
             },
             Reply::Frame(reply::UNDELIVERABLE) => Err(undeliverable(&String::from_utf8_lossy(frame))),
             Reply::Ended => Err(self.died(name)),
+            // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says more.
+            Reply::Corrupt if self.server.board.has_ended(self.slot) => Err(self.died(name)),
             Reply::Frame(_) | Reply::Corrupt | Reply::TimedOut => Err(self.lost(name)),
         }
     }

@@ -11,10 +11,8 @@ use rustix::io::Errno;
 
 use super::board::TAIL;
 
-/// Written and not yet passed on; over this, workers are not read any more, and so wait as they would on a stderr of their own.
-const BACKLOG: usize = 64 * 1024;
-
-/// The host's stderr.
+/// The host's stderr, and what could not be written to it yet. While there is such, workers are not read, and so wait as they would on a stderr
+/// of their own.
 #[derive(Debug)]
 pub(crate) struct Output {
     to: To,
@@ -88,11 +86,6 @@ impl Output {
             To::File(fd) | To::Socket(fd) => Some(fd.as_fd()),
             To::Nowhere => None,
         }
-    }
-
-    /// Whether so much waits that workers should wait too.
-    pub(crate) fn is_full(&self) -> bool {
-        self.backlog.len() >= BACKLOG
     }
 }
 
@@ -213,7 +206,7 @@ mod tests {
         for _ in 0..100 {
             output.write(&[b'.'; 4096]);
         }
-        assert!(output.is_full() && output.blocked_on().is_some());
+        assert!(output.blocked_on().is_some());
         let mut got = 0;
         let mut bytes = [0; 8192];
         while got < 100 * 4096 {

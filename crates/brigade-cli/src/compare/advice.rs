@@ -1,0 +1,208 @@
+//! Row 10: when to use which, from the figures of the rows above.
+//!
+//! The break-even: a task of length L costs L + T in a worker that costs T to start and join. A process costs less than 5 %
+//! more than a thread when (L + P) < 1.05 × (L + T), which is when L > (P − 1.05 × T) / 0.05.
+
+use super::format::Unit;
+use super::row::{Figure, Measured, Value};
+use super::stats::Summary;
+use super::verdict::{Outcome, Verdict};
+use super::{Context, Experiment, communication, creation};
+use crate::fail::Failure;
+
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    id: "advice",
+    title: "When to use which",
+    claim: "Threads for many small tasks that share much. Processes for tasks that must not harm each other.",
+    needs: &["creation", "resources", "communication", "crash"],
+    run,
+};
+
+/// What a process may cost more.
+const MARGIN: f64 = 0.05;
+
+/// Nanoseconds a task must last for a worker that costs `process` to cost under 5 % more than one that costs `thread`.
+fn break_even(process: f64, thread: f64) -> f64 {
+    ((process - (1.0 + MARGIN) * thread) / MARGIN).max(0.0)
+}
+
+/// The range: the process's worst against the thread's best, and the other way round.
+fn break_even_summary(process: Summary, thread: Summary) -> Summary {
+    Summary {
+        median: break_even(process.median, thread.median),
+        lower: break_even(process.lower, thread.upper),
+        upper: break_even(process.upper, thread.lower),
+        samples: process.samples.min(thread.samples),
+    }
+}
+
+/// The two numbers of a figure of another row.
+fn both(context: &Context<'_>, row: &str, figure: &str) -> Result<(Summary, Summary), Failure> {
+    let figure = context.figure(row, figure)?;
+    match (figure.thread.summary(), figure.process.summary()) {
+        (Some(thread), Some(process)) => Ok((thread, process)),
+        _ => Err(Failure::new(format!(
+            "the row {row} has no figures for {}",
+            figure.label
+        ))),
+    }
+}
+
+fn run(context: &Context<'_>) -> Result<Measured, Failure> {
+    let (thread, process) = both(context, creation::EXPERIMENT.id, creation::SPAWN)?;
+    let fresh = break_even_summary(process, thread);
+    let mut figures = vec![Figure::new(
+        "break-even-fresh",
+        "break-even, fresh process",
+        Unit::Nanoseconds,
+        Value::None,
+        Value::Measured(fresh),
+    )];
+    if let Some(program) = context
+        .figure(creation::EXPERIMENT.id, creation::PROGRAM)?
+        .process
+        .summary()
+    {
+        let whole = Value::Measured(break_even_summary(program, thread));
+        figures.push(Figure::new(
+            "break-even-program",
+            "break-even, whole program",
+            Unit::Nanoseconds,
+            Value::None,
+            whole,
+        ));
+    }
+    Ok(Measured {
+        done: "From the rows above: how long a task must last for a process to cost under 5 % more than a thread, when each \
+               task gets a worker of its own."
+            .to_owned(),
+        figures,
+        verdict: verdict(fresh),
+        notes: rules(context, fresh),
+    })
+}
+
+fn verdict(fresh: Summary) -> Verdict {
+    if fresh.median == 0.0 {
+        let evidence =
+            "a fresh process costs no more than 5 % over a thread, whatever the task".to_owned();
+        return Verdict {
+            outcome: Outcome::DoesNotHold,
+            on: None,
+            evidence,
+        };
+    }
+    let evidence = format!(
+        "from {} on, a fresh process costs under 5 % more",
+        Unit::Nanoseconds.one(fresh.median)
+    );
+    Verdict {
+        outcome: Outcome::Depends,
+        on: Some("the length of the task".to_owned()),
+        evidence,
+    }
+}
+
+/// The rules for this machine. A rule whose row could not be measured is left out.
+fn rules(context: &Context<'_>, fresh: Summary) -> Vec<String> {
+    let mut rules = Vec::new();
+    let length = Unit::Nanoseconds.one(fresh.median);
+    rules.push(if fresh.median == 0.0 {
+        "Any length: speed is no reason against a process here.".to_owned()
+    } else {
+        format!("A task of {length} or more: take a process whenever a crash would hurt. A shorter one: a thread, or put several in one task.")
+    });
+    if crash_is_contained(context) {
+        rules.push("Code that may crash (foreign libraries, unsafe code, hostile input): a process, however short the task.".into());
+    }
+    if let Ok((thread, process)) = both(
+        context,
+        communication::EXPERIMENT.id,
+        communication::ROUND_TRIP,
+    ) {
+        let (thread, process) = (
+            Unit::Nanoseconds.one(thread.median),
+            Unit::Nanoseconds.one(process.median),
+        );
+        let pipe = both(context, communication::EXPERIMENT.id, communication::PIPE).ok();
+        let pipe =
+            pipe.map(|(_, pipe)| format!(", {} over a pipe", Unit::Nanoseconds.one(pipe.median)));
+        rules.push(format!(
+            "Workers that talk often: a round trip takes {thread} between threads, {process} between processes over shared \
+             memory{}.",
+            pipe.unwrap_or_default()
+        ));
+    }
+    if let Ok((thread, process)) = both(context, "resources", "memory") {
+        let (thread, process) = (
+            Unit::Bytes.one(thread.median),
+            Unit::Bytes.one(process.median),
+        );
+        rules.push(format!(
+            "Thousands of workers at once: {thread} each as threads, {process} each as processes."
+        ));
+    }
+    rules.push("All of this is for workers that are made for one task. A worker that is kept for many saves the start; that is not measured here.".into());
+    rules
+}
+
+/// Did every process of the crash row die alone?
+fn crash_is_contained(context: &Context<'_>) -> bool {
+    [
+        "segfault",
+        "abort",
+        "stack-overflow",
+        "exit",
+        "out-of-memory",
+    ]
+    .iter()
+    .all(|fault| {
+        let figure = context.figure("crash", fault);
+        figure.is_ok_and(|figure| match &figure.process {
+            Value::Fact {
+                data: Some(data), ..
+            } => data["contained"] == true,
+            _ => false,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_break_even_a_process_costs_five_percent_more() {
+        let (process, thread) = (200_000.0, 50_000.0);
+        let length = break_even(process, thread);
+        let more = (length + process) / (length + thread);
+        assert!((more - 1.05).abs() < 1e-9, "{more}");
+    }
+
+    #[test]
+    fn a_process_that_is_no_dearer_needs_no_length() {
+        assert_eq!(break_even(50_000.0, 50_000.0), 0.0);
+        assert_eq!(break_even(10.0, 50_000.0), 0.0);
+        let free = break_even_summary(Summary::exact(1.0), Summary::exact(2.0));
+        assert_eq!(verdict(free).outcome, Outcome::DoesNotHold);
+    }
+
+    #[test]
+    fn the_range_contains_the_median() {
+        let process = Summary {
+            median: 200.0,
+            lower: 180.0,
+            upper: 260.0,
+            samples: 9,
+        };
+        let thread = Summary {
+            median: 50.0,
+            lower: 45.0,
+            upper: 60.0,
+            samples: 7,
+        };
+        let length = break_even_summary(process, thread);
+        assert!(length.lower < length.median && length.median < length.upper);
+        assert_eq!(length.samples, 7);
+    }
+}

@@ -1,0 +1,185 @@
+//! Row 8: many workers on one problem: work for the processor, and work that waits.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use brigade::Kind;
+
+use super::format::Unit;
+use super::row::{Figure, Measured, Value};
+use super::stats::Summary;
+use super::verdict::{self, Condition};
+use super::{Context, Experiment};
+use crate::cores;
+use crate::fail::{Failure, OrFail as _};
+use crate::helper::{CrowdReport, launch};
+use crate::waiters::{self, Answers, Server};
+use crate::workers::{KINDS, collect, collect_checked};
+
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    id: "concurrency",
+    title: "Concurrency",
+    claim: "Processes are for work that computes, threads for work that waits.",
+    needs: &[],
+    run,
+};
+
+/// Tasks that wait, at once.
+const WAITING: usize = 200;
+/// How long the server lets each wait.
+const DELAY: Duration = Duration::from_millis(50);
+/// Workers beyond this say nothing new, and cost a patient reader time.
+const MOST_WORKERS: usize = 16;
+
+/// A task: so many steps of arithmetic, each of which needs the one before it.
+fn compute(steps: u64) -> u64 {
+    let mut state = steps | 1;
+    for _ in 0..steps {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+    }
+    black_box(state)
+}
+
+/// Steps that take about so long here.
+fn calibrate(target: Duration) -> u64 {
+    let mut steps = 100_000;
+    loop {
+        let start = Instant::now();
+        compute(steps);
+        let taken = start.elapsed();
+        if taken >= Duration::from_millis(5) {
+            let factor = target.as_secs_f64() / taken.as_secs_f64();
+            return (steps as f64 * factor) as u64;
+        }
+        steps *= 2;
+    }
+}
+
+/// Seconds for `shares` shares of work, each in a worker of its own, all at once.
+fn at_once(kind: Kind, shares: usize, steps: u64) -> Result<f64, Failure> {
+    let start = Instant::now();
+    let handles = (0..shares)
+        .map(|_| kind.spawn(compute, steps).or_fail("starting a worker"))
+        .collect::<Result<Vec<_>, _>>()?;
+    for handle in handles {
+        collect(handle, "computing")?;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// How many times faster `workers` workers are than one with the same work.
+fn speed_up(kind: Kind, workers: usize, steps: u64, repeats: usize) -> Result<Summary, Failure> {
+    let mut figures = Vec::new();
+    for _ in 0..repeats {
+        let one = at_once(kind, 1, steps * workers as u64)?;
+        figures.push(one / at_once(kind, workers, steps)?);
+    }
+    Summary::of(&figures)
+}
+
+/// Nanoseconds until all of the waiting tasks have their answer.
+fn waiting_time(kind: Kind, repeats: usize) -> Result<Summary, Failure> {
+    let server = Server::start(Answers::After(DELAY))?;
+    let mut figures = Vec::new();
+    for _ in 0..repeats {
+        let start = Instant::now();
+        let handles = (0..WAITING)
+            .map(|_| {
+                kind.spawn(waiters::at_server, server.name().to_owned())
+                    .or_fail("starting a worker")
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        for handle in handles {
+            collect_checked(handle, "waiting for a server")?;
+        }
+        figures.push(start.elapsed().as_nanos() as f64);
+    }
+    server.stop()?;
+    Summary::of(&figures)
+}
+
+/// Bytes that each waiting task takes.
+fn waiting_memory(kind: Kind) -> Result<Summary, Failure> {
+    let arguments = [
+        "crowd".to_owned(),
+        kind.to_string(),
+        WAITING.to_string(),
+        "socket".to_owned(),
+    ];
+    let report: CrowdReport = launch::ask(&arguments)?;
+    Ok(Summary::exact(report.proportional + report.page_tables))
+}
+
+fn run(context: &Context<'_>) -> Result<Measured, Failure> {
+    let workers = cores::allowed().len().min(MOST_WORKERS);
+    let repeats = context.pick(7, 3);
+    let steps = calibrate(context.pick(Duration::from_millis(80), Duration::from_millis(50)));
+    let [thread_speed, process_speed] = KINDS.map(|kind| speed_up(kind, workers, steps, repeats));
+    let [thread_time, process_time] = KINDS.map(|kind| waiting_time(kind, context.pick(5, 3)));
+    let [thread_memory, process_memory] = KINDS.map(waiting_memory);
+    let mut conditions = Vec::new();
+    let mut add =
+        |name: &str, larger: &Result<Summary, Failure>, smaller: &Result<Summary, Failure>| {
+            if let (Ok(larger), Ok(smaller)) = (larger, smaller) {
+                conditions.push(Condition::new(name, *larger, *smaller));
+            }
+        };
+    // Computing: the claim wants processes to be ahead. Waiting: it wants them to take longer, and more memory.
+    add("speed-up", &process_speed, &thread_speed);
+    add("waiting", &process_time, &thread_time);
+    add("memory", &process_memory, &thread_memory);
+    if conditions.is_empty() {
+        return Err(thread_speed
+            .err()
+            .unwrap_or_else(|| Failure::new("nothing could be compared")));
+    }
+    let waiting_label = format!("{WAITING} tasks wait {} ms each", DELAY.as_millis());
+    let value = Value::from_result;
+    let figures = vec![
+        Figure::new(
+            "speed-up",
+            format!("computing: speed-up, {workers} workers"),
+            Unit::Times,
+            value(thread_speed),
+            value(process_speed),
+        ),
+        Figure::new(
+            "waiting",
+            format!("{waiting_label}: all done"),
+            Unit::Nanoseconds,
+            value(thread_time),
+            value(process_time),
+        ),
+        Figure::new(
+            "waiting-memory",
+            "memory of each that waits",
+            Unit::Bytes,
+            value(thread_memory),
+            value(process_memory),
+        ),
+    ];
+    Ok(Measured {
+        done: format!(
+            "Computing: the same work by one worker and, in shares, by {workers} at once. Waiting: {WAITING} tasks at once, each \
+             asks a server over a socket, which answers after {} ms.",
+            DELAY.as_millis()
+        ),
+        figures,
+        verdict: verdict::of_size(&conditions, "the kind of work"),
+        notes: notes(workers),
+    })
+}
+
+fn notes(workers: usize) -> Vec<String> {
+    let one_after_another = DELAY.as_secs_f64() * WAITING as f64;
+    let mut notes = vec![format!(
+        "One after another the waiting tasks would take {one_after_another:.0} s. No interpreter lock here: Rust's threads \
+         compute side by side, so for speed alone either kind does."
+    )];
+    if workers < 2 {
+        notes.push("With one core there is no speed-up to be had.".to_owned());
+    }
+    notes
+}

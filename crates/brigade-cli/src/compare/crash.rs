@@ -1,0 +1,223 @@
+//! Row 7: a worker comes to a bad end. What becomes of the program, and of the other workers?
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use brigade::Kind;
+use serde_json::json;
+
+use super::row::{Figure, Measured, Value};
+use super::{Context, Experiment, verdict};
+use crate::fail::Failure;
+use crate::helper::{Event, Fault, OTHERS, launch};
+use crate::signals;
+use crate::workers::KINDS;
+
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    id: "crash",
+    title: "Crash",
+    claim: "A thread that crashes takes the whole program with it. A process that crashes dies alone.",
+    needs: &[],
+    run,
+};
+
+/// What was seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    /// How the program ended; `None` if well.
+    program: Option<(String, Option<i32>)>,
+    /// The library's word on the worker, if the program lived to hear it: ending and cause.
+    victim: Option<(String, Option<String>)>,
+    /// How many of the others finished.
+    others: usize,
+}
+
+impl Seen {
+    /// Did only the one task suffer?
+    fn is_contained(&self) -> bool {
+        self.program.is_none()
+            && self.others == OTHERS
+            && self
+                .victim
+                .as_ref()
+                .is_some_and(|(ending, _)| ending != "returned")
+    }
+
+    /// Is the program gone, and all workers with it?
+    fn took_the_program(&self) -> bool {
+        self.program.is_some() && self.others == 0
+    }
+
+    fn value(&self) -> Value {
+        let text = match (&self.program, &self.victim) {
+            (Some((end, _)), _) => format!(
+                "program ended: {end}; {} of {OTHERS} others lost",
+                OTHERS - self.others
+            ),
+            (None, Some((ending, cause))) => {
+                let cause = cause
+                    .as_ref()
+                    .filter(|_| ending == "crashed")
+                    .map(|cause| format!(": {cause}"));
+                format!(
+                    "{ending}{}; others fine {} of {OTHERS}",
+                    cause.unwrap_or_default(),
+                    self.others
+                )
+            }
+            (None, None) => "the program said nothing".to_owned(),
+        };
+        let (ending, cause) = self
+            .victim
+            .clone()
+            .map_or((None, None), |(ending, cause)| (Some(ending), cause));
+        let data = json!({
+            "contained": self.is_contained(),
+            "program": match &self.program {
+                None => "survived".to_owned(),
+                Some((end, _)) => end.clone(),
+            },
+            "program_signal": self.program.as_ref().and_then(|(_, signal)| *signal),
+            "ending": ending,
+            "cause": cause,
+            "others_finished": self.others,
+            "others": OTHERS,
+        });
+        Value::Fact {
+            text,
+            data: Some(data),
+        }
+    }
+}
+
+fn sacrifice(kind: Kind, fault: Fault) -> Result<Seen, Failure> {
+    let ended = launch::run(&[
+        "sacrifice".to_owned(),
+        kind.to_string(),
+        fault.name().to_owned(),
+    ])?;
+    // A line that was cut off by the end is none.
+    let events: Vec<Event> = ended
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    if !matches!(events.first(), Some(Event::Others { .. })) {
+        let last = ended.stderr.lines().last().unwrap_or("it said nothing");
+        return Err(Failure::new(format!(
+            "the program failed before its worker did: {last}"
+        )));
+    }
+    let program =
+        (!ended.status.success()).then(|| (signals::ending(ended.status), ended.status.signal()));
+    let mut seen = Seen {
+        program,
+        victim: None,
+        others: 0,
+    };
+    for event in events {
+        match event {
+            Event::Others { .. } => {}
+            Event::Victim { ending, cause, .. } => seen.victim = Some((ending, cause)),
+            Event::Finished { others } => seen.others = others,
+        }
+    }
+    Ok(seen)
+}
+
+/// Names for the figures: programs find them by these.
+fn id(fault: Fault) -> &'static str {
+    fault.name()
+}
+
+fn label(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Segfault => "segmentation fault",
+        Fault::Abort => "abort()",
+        Fault::StackOverflow => "stack overflow",
+        Fault::Exit => "exit(3) in the task",
+        Fault::OutOfMemory => "out of memory",
+        Fault::Panic => "panic",
+    }
+}
+
+fn run(_: &Context<'_>) -> Result<Measured, Failure> {
+    let mut figures = Vec::new();
+    let mut expectations = Vec::new();
+    for fault in Fault::ALL {
+        let [thread, process] = KINDS.map(|kind| sacrifice(kind, fault));
+        // A panic is no crash: Rust unwinds it, and the claim is not about it.
+        if fault != Fault::Panic {
+            expectations.extend(thread.as_ref().ok().map(Seen::took_the_program));
+            expectations.extend(process.as_ref().ok().map(Seen::is_contained));
+        }
+        let [thread, process] =
+            [thread, process].map(|seen| seen.map_or_else(Value::Missing, |seen| seen.value()));
+        figures.push(Figure::facts(id(fault), label(fault), thread, process));
+    }
+    if expectations.is_empty() {
+        return Err(Failure::new("no program with workers could be sacrificed"));
+    }
+    Ok(Measured {
+        done: format!(
+            "In a program made for it, one of three workers comes to each bad end. Seen from outside: what became of the \
+             program, what the library said of the worker, and whether the {OTHERS} others finished their task."
+        ),
+        figures,
+        verdict: verdict::of_facts(&expectations, "the way it dies"),
+        notes: vec![
+            "A panic is no crash: Rust unwinds it, and both kinds report it. Out of memory is a limit of address space that \
+             the task sets itself; a thread sets it for the whole program."
+                .to_owned(),
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(
+        program: Option<(&str, Option<i32>)>,
+        victim: Option<(&str, Option<&str>)>,
+        others: usize,
+    ) -> Seen {
+        Seen {
+            program: program.map(|(end, signal)| (end.to_owned(), signal)),
+            victim: victim.map(|(ending, cause)| (ending.to_owned(), cause.map(str::to_owned))),
+            others,
+        }
+    }
+
+    fn parts(value: &Value) -> (&str, &serde_json::Value) {
+        match value {
+            Value::Fact {
+                text,
+                data: Some(data),
+            } => (text, data),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_program_that_died_is_told_from_one_that_went_on() {
+        let died = seen(Some(("SIGSEGV", Some(11))), None, 0);
+        assert!(died.took_the_program() && !died.is_contained());
+        let value = died.value();
+        let (text, data) = parts(&value);
+        assert_eq!(text, "program ended: SIGSEGV; 2 of 2 others lost");
+        assert_eq!(data["program_signal"], 11);
+
+        let contained = seen(None, Some(("crashed", Some("SIGSEGV"))), 2);
+        assert!(contained.is_contained() && !contained.took_the_program());
+        let value = contained.value();
+        let (text, data) = parts(&value);
+        assert_eq!(text, "crashed: SIGSEGV; others fine 2 of 2");
+        assert_eq!(data["cause"], "SIGSEGV");
+    }
+
+    #[test]
+    fn a_fault_that_did_not_happen_is_not_contained() {
+        assert!(!seen(None, Some(("returned", None)), 2).is_contained());
+        assert!(!seen(None, Some(("crashed", Some("abort"))), 1).is_contained());
+    }
+}

@@ -1,0 +1,106 @@
+//! A handle is a future, for any executor: here for one that parks a thread.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use brigade::JoinError;
+
+use crate::{Fifo, both};
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn it_is_awaited() {
+    both(|kind| {
+        for n in 0..50_u32 {
+            let handle = kind.spawn(|n: u32| n * 2, n).expect("starts");
+            assert_eq!(block_on(handle).expect("returns"), n * 2);
+        }
+    });
+}
+
+#[test]
+fn it_wakes_when_it_ends_late() {
+    both(|kind| {
+        let go = Fifo::new();
+        let handle = kind.spawn(|go: PathBuf| std::fs::read_to_string(go).expect("written"), go.path()).expect("starts");
+        let teller = std::thread::spawn(move || {
+            go.tell("late");
+            go
+        });
+        assert_eq!(block_on(handle).expect("returns"), "late");
+        teller.join().expect("told");
+    });
+}
+
+#[test]
+fn many_are_awaited_together() {
+    both(|kind| {
+        let handles: Vec<_> = (0..64_u32).map(|n| kind.spawn(|n: u32| n, n).expect("starts")).collect();
+        let mut left: Vec<_> = handles.into_iter().map(Some).collect();
+        let mut sum = 0;
+        block_on(std::future::poll_fn(|context| {
+            for handle in &mut left {
+                if let Some(h) = handle {
+                    if let Poll::Ready(ended) = std::pin::Pin::new(h).poll(context) {
+                        sum += ended.expect("returns");
+                        *handle = None;
+                    }
+                }
+            }
+            if left.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        assert_eq!(sum, 64 * 63 / 2);
+    });
+}
+
+#[test]
+fn panics_and_cancellations_wake_too() {
+    both(|kind| {
+        assert!(matches!(block_on(kind.spawn(|()| -> () { panic!("awaited") }, ()).expect("starts")), Err(JoinError::Panicked(_))));
+        let (said, go) = (Fifo::new(), Fifo::new());
+        let handle = kind
+            .spawn(
+                |(said, go): (PathBuf, PathBuf)| {
+                    std::fs::write(said, "up").expect("read");
+                    std::fs::read_to_string(go).expect("written")
+                },
+                (said.path(), go.path()),
+            )
+            .expect("starts");
+        said.hear();
+        handle.cancel();
+        assert!(matches!(block_on(handle), Err(JoinError::Cancelled)));
+        if kind == brigade::Kind::Thread {
+            go.tell("end");
+        }
+    });
+}
+
+#[test]
+fn a_crash_wakes_too() {
+    brigade::init();
+    let handle = brigade::process::spawn(|()| -> () { std::process::abort() }, ()).expect("starts");
+    assert!(matches!(block_on(handle), Err(JoinError::Crashed(_))));
+}

@@ -1,0 +1,54 @@
+//! The parity table: one task, two kinds. Each row runs for both; where a cell differs, that is tested too.
+
+mod ends;
+mod futures;
+mod handles;
+mod options;
+mod values;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use brigade::Kind;
+
+/// Runs a row for threads and for processes.
+fn both(row: impl Fn(Kind)) {
+    brigade::init();
+    for kind in Kind::ALL {
+        eprintln!("as a {kind}:");
+        row(kind);
+    }
+}
+
+/// A named pipe, removed at the end: how a task, of either kind, tells the test that it has come to a point, and waits there.
+struct Fifo(PathBuf);
+
+impl Fifo {
+    fn new() -> Fifo {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("brigade-contract-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("a named pipe");
+        Fifo(path)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+
+    /// Waits until the other side has opened, written and closed.
+    fn hear(&self) -> String {
+        std::fs::read_to_string(&self.0).expect("the task writes")
+    }
+
+    fn tell(&self, text: &str) {
+        std::fs::write(&self.0, text).expect("the task reads");
+    }
+}
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

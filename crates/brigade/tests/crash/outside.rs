@@ -1,0 +1,79 @@
+//! Workers that are killed by others.
+
+use brigade::{Cause, JoinError, Phase, process};
+
+use crate::{into_crash, next_task_succeeds};
+
+/// Says that it runs, and then waits for ever.
+pub(crate) fn wait_for_ever(fifo: String) {
+    std::fs::write(fifo, "x").expect("somebody reads");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A named pipe of this test's own, removed at its end.
+pub(crate) struct Fifo(std::path::PathBuf);
+
+impl Fifo {
+    pub(crate) fn new() -> Fifo {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("brigade-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
+            .expect("a named pipe");
+        Fifo(path)
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.0.to_str().expect("a plain path").to_owned()
+    }
+
+    /// Waits until the task says that it runs.
+    pub(crate) fn wait(&self) -> String {
+        std::fs::read_to_string(&self.0).expect("the task writes")
+    }
+}
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn kill(pid: u32, signal: i32) {
+    // SAFETY: no memory is involved.
+    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
+}
+
+#[test]
+fn killed_from_outside() {
+    brigade::init();
+    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGSEGV, libc::SIGABRT] {
+        let fifo = Fifo::new();
+        let handle = process::spawn(wait_for_ever, fifo.path()).expect("a process starts");
+        fifo.wait();
+        kill(handle.pid().expect("it runs in a process"), signal);
+        let crash = into_crash(handle.join());
+        assert_eq!((crash.cause(), crash.phase()), (&Cause::Killed(signal), Phase::Running));
+        assert!(crash.to_string().contains("outside"), "{crash}");
+        next_task_succeeds();
+    }
+}
+
+#[test]
+fn stopped_and_then_killed() {
+    brigade::init();
+    let fifo = Fifo::new();
+    let handle = process::spawn(wait_for_ever, fifo.path()).expect("a process starts");
+    fifo.wait();
+    let pid = handle.pid().expect("it runs in a process");
+    kill(pid, libc::SIGSTOP);
+    let handle = handle.join_timeout(std::time::Duration::from_millis(20)).expect_err("a stopped task does not end");
+    assert!(!handle.is_finished());
+    handle.cancel();
+    assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
+    // SAFETY: no memory is involved.
+    assert_eq!(unsafe { libc::kill(pid.cast_signed(), 0) }, -1, "it is gone when the caller hears of it");
+}

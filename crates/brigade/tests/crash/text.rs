@@ -1,0 +1,40 @@
+//! What is told: the last lines of stderr, and one line for each error.
+
+use brigade::{JoinError, process, thread};
+
+use crate::crash_of;
+
+#[test]
+fn the_last_lines_of_stderr_are_kept() {
+    let crash = crash_of(
+        |lines: u32| -> () {
+            for n in 0..lines {
+                eprintln!("line {n}");
+            }
+            std::process::abort();
+        },
+        2000,
+    );
+    let kept = crash.stderr();
+    assert!(kept.ends_with("line 1998\nline 1999\n"), "{kept}");
+    assert!(kept.len() <= 4096 && kept.len() > 3000);
+    assert!(kept.starts_with("line "), "whole lines only: {kept}");
+}
+
+#[test]
+fn a_panic_tells_the_same_in_both_kinds() {
+    fn fail(n: u32) -> u32 {
+        panic!("the number was {n}")
+    }
+    brigade::init();
+    let mut told = Vec::new();
+    for ended in [thread::spawn(fail, 7).expect("starts").join(), process::spawn(fail, 7).expect("starts").join()] {
+        let Err(JoinError::Panicked(panic)) = ended else { panic!("{ended:?}") };
+        assert_eq!(panic.message(), "the number was 7");
+        assert!(panic.location().is_some_and(|l| l.contains("text.rs:")), "{:?}", panic.location());
+        assert!(panic.backtrace().is_some_and(|b| b.contains("fail")), "{:?}", panic.backtrace());
+        assert!(panic.task().contains("fail"));
+        told.push(panic.to_string());
+    }
+    assert_eq!(told[0], told[1]);
+}
