@@ -1,1 +1,102 @@
-fn main() {}
+//! Brigade's reliability goals, as commands: `cargo run --release -p chaos -- r3 --count 10000`.
+//!
+//! Each command does what a row of the goals says, so often, and prints what it saw beside what it should see.
+//!
+//! - [`r3`], [`r4`], [`r7`]: the goals, a file each; [`host`] is the program that `r4` kills
+//! - [`census`], [`procfs`]: what the kernel says is there; [`rollcall`]: processes, watched until they are gone
+//! - [`doorbell`]: how a task says that it runs; [`wait`]: looking again until something is so
+//! - [`table`]: what is printed
+
+mod census;
+mod doorbell;
+mod host;
+mod procfs;
+mod r3;
+mod r4;
+mod r7;
+mod rollcall;
+mod table;
+mod wait;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The goal was met.
+const MET: u8 = 0;
+/// It was missed.
+const MISSED: u8 = 1;
+// 2: the command line makes no sense; clap ends with it.
+/// Nothing can be said: something that the command itself needs failed.
+const FAILED: u8 = 3;
+
+const HELP: &str = "\
+Exit codes:
+  0  the goal was met
+  1  the goal was missed
+  2  the command line makes no sense
+  3  it could not be tried: something that the command itself needs failed";
+
+/// Brigade's reliability goals, as commands.
+#[derive(Debug, Parser)]
+#[command(after_help = HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Spawn processes and end them in every way: nothing is left of them.
+    R3(r3::Options),
+    /// Kill the program: its workers and their children are gone, and soon.
+    R4(r4::Options),
+    /// Fourteen causes of death: each is named right.
+    R7(r7::Options),
+    /// The program that `r4` kills.
+    #[command(hide = true)]
+    Host(host::Options),
+    /// Waits for ever: a worker's child.
+    #[command(hide = true)]
+    Idle,
+    /// Counts the names of message queues, in a mount namespace of its own.
+    #[command(hide = true)]
+    Queues,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Met,
+    Missed,
+}
+
+impl Verdict {
+    fn met(yes: bool) -> Verdict {
+        if yes { Verdict::Met } else { Verdict::Missed }
+    }
+}
+
+fn main() -> ExitCode {
+    brigade::init();
+    let outcome: io::Result<Verdict> = match Arguments::parse().command {
+        Command::R3(options) => r3::run(&options),
+        Command::R4(options) => r4::run(&options),
+        Command::R7(options) => r7::run(&options),
+        Command::Host(options) => host::run(&options).map(|never| match never {}),
+        Command::Idle => wait::for_ever(),
+        Command::Queues => census::print_queues().map(|()| Verdict::Met),
+    };
+    match outcome {
+        Ok(Verdict::Met) => {
+            println!();
+            MET.into()
+        }
+        Ok(Verdict::Missed) => MISSED.into(),
+        Err(why) => {
+            eprintln!("chaos: {why}");
+            FAILED.into()
+        }
+    }
+}

@@ -15,6 +15,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// Bytes of memory.
     pub(crate) memory: Option<u64>,
+    /// Programs that wanted to run, on average over the last minute: with many, figures are unsteady.
+    pub(crate) load: Option<f64>,
     /// `release` or `debug`: how this program was built.
     pub(crate) build: &'static str,
 }
@@ -29,6 +31,7 @@ impl Machine {
                 .to_string_lossy()
                 .into_owned(),
             memory: procfs::total(),
+            load: load(),
             build: if cfg!(debug_assertions) {
                 "debug"
             } else {
@@ -42,4 +45,9 @@ fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }

@@ -69,7 +69,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
         figures: vec![
             Figure::facts("worker-reads", "the worker then reads", number(by_thread), number(by_process)),
             Figure::facts("host-reads", "the host then reads", number(after_thread), number(after_process)),
-            Figure::new("private", "private memory of an idle worker", Unit::Bytes, thread_bytes, process_bytes),
+            Figure::new("private", "private memory, idle worker", Unit::Bytes, thread_bytes, process_bytes),
         ],
         verdict: verdict::of_facts(
             &[by_thread == 42 && after_thread == 42, by_process == 42 && after_process == 7],

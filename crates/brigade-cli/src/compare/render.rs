@@ -64,6 +64,15 @@ fn head(machine: &Machine, quick: bool) -> Vec<String> {
             "A quick look: few samples. Without --quick the figures are steadier.".to_owned(),
         );
     }
+    // Half of the cores taken: one of two workers would have to share.
+    if let Some(load) = machine
+        .load
+        .filter(|load| *load >= machine.cores as f64 / 2.0)
+    {
+        lines.push(format!(
+            "The machine was busy before this began (load {load:.1}): the figures are unsteady."
+        ));
+    }
     if machine.build != "release" {
         lines.push(
             "This is a debug build: its figures say little about a release build.".to_owned(),
@@ -162,6 +171,7 @@ pub(crate) mod tests {
             processor: Some("A processor with a name that its maker found worth ninety columns or more, ® and ™ included @ 3 GHz".into()),
             kernel: "6.18.0-with-a-suffix".into(),
             memory: Some(24 << 30),
+            load: Some(3.0),
             build: "debug",
         }
     }

@@ -250,7 +250,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     }
     Ok(Measured {
         done: format!(
-            "Two workers increment one counter {times} times each, {repeats} runs: with a load and then a store (each defined, \
+            "Two workers increment one counter {times} times each (without a lock ten times as often), {repeats} runs: with a load and then a store (each defined, \
              together wrong); then the same holding a POSIX mutex or semaphore that lives on the page."
         ),
         figures: lost.into_iter().chain(costs).collect(),

@@ -70,13 +70,22 @@ impl Condition {
         }
     }
 
-    fn holds(&self) -> bool {
+    fn is_large_enough(&self) -> bool {
         ratio(self.larger, self.smaller).is_some_and(|ratio| ratio >= THRESHOLD)
-            && !self.larger.overlaps(&self.smaller)
+    }
+
+    fn holds(&self) -> bool {
+        self.is_large_enough() && !self.larger.overlaps(&self.smaller)
     }
 
     fn evidence(&self) -> String {
-        ratio_text(ratio(self.larger, self.smaller))
+        let text = ratio_text(ratio(self.larger, self.smaller));
+        // Otherwise a reader would wonder what is wrong with such a ratio.
+        if self.is_large_enough() && !self.holds() {
+            format!("{text}, lost in the noise")
+        } else {
+            text
+        }
     }
 }
 
@@ -184,7 +193,10 @@ mod tests {
             &[Condition::new("", around(2.0, 1.5), around(1.0, 0.5))],
             "x",
         );
-        assert_eq!(noisy.outcome, Outcome::DoesNotHold);
+        assert_eq!(
+            noisy.text(),
+            "does not hold here (2.0 ×, lost in the noise)"
+        );
     }
 
     #[test]

@@ -9,15 +9,17 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use super::{Finding, Status};
+use crate::fail::{Failure, OrFail as _};
 use crate::helper::{Try, launch};
 use crate::raw::queue;
+use crate::workers::collect;
 
 pub(super) fn look() -> Vec<Finding> {
     vec![
         proc(),
         pidfd(),
         seals(),
-        restart(),
+        worker(),
         futex_waitv(),
         subreaper(),
         queues(),
@@ -130,33 +132,42 @@ fn seals() -> Finding {
     .required()
 }
 
-/// A program that is started again: the way every worker comes to be.
-fn restart() -> Finding {
-    let (id, name) = ("re-execution", "starting itself again");
-    match launch::run(&["noop".to_owned()]) {
-        Ok(ended) if ended.status.success() => Finding::new(
+/// The thing itself: a task in a process of the library's.
+fn worker() -> Finding {
+    let (id, name) = ("process-worker", "a process worker");
+    let ran = || -> Result<u32, Failure> {
+        let handle = brigade::process::spawn(own_id, 0).or_fail("starting it")?;
+        collect(handle, "running a task in it")
+    };
+    match ran() {
+        Ok(pid) if pid != std::process::id() => Finding::new(
             id,
             name,
             Status::Yes,
-            "this program ran itself",
-            "The fork server, the parent of all worker processes, can be started.",
+            format!("a task ran in process {pid}, not in this one"),
+            "brigade::process::spawn works here.",
         ),
-        Ok(ended) => Finding::new(
+        Ok(_) => Finding::new(
             id,
             name,
             Status::No,
-            format!("it ended with {}: {}", ended.status, ended.stderr.trim()),
-            "The fork server cannot be started, and so no worker process can.",
+            "the task ran in this very process",
+            "Something is wrong with Brigade itself: please report it.",
         ),
         Err(reason) => Finding::new(
             id,
             name,
             Status::No,
             reason.to_string(),
-            "The fork server cannot be started, and so no worker process can.",
+            "brigade::process::spawn fails here; what is missing above may say why.",
         ),
     }
     .required()
+}
+
+/// A task: says in which process it runs.
+fn own_id(_: u32) -> u32 {
+    std::process::id()
 }
 
 fn futex_waitv() -> Finding {

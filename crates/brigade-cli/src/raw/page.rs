@@ -85,7 +85,12 @@ fn advance(counter: &AtomicU32, to: u32, other_sleeps: &AtomicU32) {
 }
 
 /// Waits until `counter` is no longer `value`.
-fn wait_past(counter: &AtomicU32, value: u32, i_sleep: &AtomicU32, look: Duration) -> io::Result<()> {
+fn wait_past(
+    counter: &AtomicU32,
+    value: u32,
+    i_sleep: &AtomicU32,
+    look: Duration,
+) -> io::Result<()> {
     let start = Instant::now();
     while !look.is_zero() && start.elapsed() < look {
         // The clock costs more than a look.

@@ -1,1 +1,19 @@
-fn main() {}
+//! Manners in the host program, and the end of everything with it: CONTRACT §4.
+//!
+//! Each test needs a host of its own, observed from outside. So this program is all of them: with `--host NAME` it is that host; otherwise
+//! it is the test harness, which starts itself again as hosts.
+
+mod hosts;
+mod observe;
+mod trials;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some("--host") {
+        let name = args.next().unwrap_or_default();
+        return hosts::run(&name, &args.collect::<Vec<_>>());
+    }
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials::all()).exit_code()
+}

@@ -17,6 +17,7 @@ use super::bootstrap;
 use super::mailbox::Mailbox;
 use super::protocol::{self, Build, Event, ModuleAt, Request};
 use crate::sys::epoll::Epoll;
+use crate::sys::process;
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
 
@@ -60,8 +61,8 @@ struct State {
     failures: Vec<(i32, String)>,
     lanes: HashMap<u64, Option<OwnedFd>>,
     next_ticket: u64,
-    /// Slots used so far.
-    slots: u32,
+    /// The last worker of each slot used so far.
+    pids: Vec<u32>,
     sleepers: HashMap<u32, Sleeper>,
     gone: bool,
 }
@@ -268,7 +269,11 @@ impl ForkServer {
                     let mailbox = descriptor.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)).and_then(|d| Mailbox::map(&d));
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
-                    state.slots = state.slots.max(slot.min(SLOTS - 1) + 1);
+                    let index = slot.min(SLOTS - 1) as usize;
+                    if state.pids.len() <= index {
+                        state.pids.resize(index + 1, 0);
+                    }
+                    state.pids[index] = pid;
                     match mailbox {
                         Ok(mailbox) => {
                             mailbox.warm();
@@ -312,14 +317,17 @@ impl ForkServer {
 
     /// The fork server is gone, and its workers with it, for they die with their parent. All who wait hear of it.
     fn lose_all(&self) {
-        let slots = {
+        let pids = {
             let mut state = self.lock();
             state.gone = true;
             state.spares.clear();
-            state.slots
+            std::mem::take(&mut state.pids)
         };
-        for slot in 0..slots {
-            self.board.lose(slot);
+        for (slot, pid) in pids.into_iter().enumerate() {
+            // Its children outlive it, and there is nobody left to reap them: those that stayed in its group can still be found.
+            if self.board.lose(slot as u32) && pid > 1 {
+                process::kill_group(pid, libc::SIGKILL);
+            }
         }
         self.arrived.notify_all();
         self.wake_ready();

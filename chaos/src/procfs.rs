@@ -1,0 +1,109 @@
+//! What /proc says of a process: proc(5).
+
+use std::fs;
+use std::io;
+
+/// The name of a fork server.
+pub(crate) const SERVER: &str = "brigade-server";
+
+/// The fork server of this program, found through a worker: it is the worker's parent.
+pub(crate) fn fork_server() -> io::Result<u32> {
+    let worker = brigade::process::spawn(|()| std::os::unix::process::parent_id(), ())?;
+    let server = worker.join().map_err(io::Error::other)?;
+    match name(server)?.as_str() {
+        SERVER => Ok(server),
+        other => Err(io::Error::other(format!(
+            "a worker's parent, process {server}, is called `{other}`, not `{SERVER}`"
+        ))),
+    }
+}
+
+/// Ids of a process's children, ended ones that were not reaped included.
+pub(crate) fn children(pid: u32) -> io::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        match fs::read_to_string(thread?.path().join("children")) {
+            Ok(text) => all.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok())),
+            // The thread has ended meanwhile.
+            Err(e) if is_gone(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(all)
+}
+
+/// Whether an error says that the process has ended.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// The state's letter: `S` sleeps, `T` is stopped, `Z` has ended.
+pub(crate) fn state(pid: u32) -> io::Result<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field, the name, is in parentheses and may contain anything.
+    stat.rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: {stat}")))
+}
+
+/// What `ps` calls it.
+pub(crate) fn name(pid: u32) -> io::Result<String> {
+    Ok(fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end().to_owned())
+}
+
+/// How many entries a directory has.
+pub(crate) fn entries(directory: &str) -> io::Result<usize> {
+    Ok(fs::read_dir(directory)?.count())
+}
+
+/// Resident memory in KiB, counted page by page (`VmRSS` in `status` is a sum that lags behind).
+pub(crate) fn resident(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/smaps_rollup has no Rss")))
+}
+
+/// How many mappings are of memory files whose name begins like this.
+pub(crate) fn mappings(pid: u32, memfd: &str) -> io::Result<usize> {
+    let needle = format!("/memfd:{memfd}");
+    Ok(fs::read_to_string(format!("/proc/{pid}/maps"))?
+        .lines()
+        .filter(|line| line.contains(&needle))
+        .count())
+}
+
+/// Processes that were started with this variable in their environment, or were forked from one that was. Zombies have none.
+pub(crate) fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
+    let needle = format!("{key}={value}").into_bytes();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // What ends while we look, or is not ours to read, is none of those.
+        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+            continue;
+        };
+        if environment.split(|&byte| byte == 0).any(|variable| variable == needle) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_as_it_is() {
+        let own = std::process::id();
+        assert!(matches!(state(own).expect("a state"), 'R' | 'S'));
+        assert!(resident(own).expect("memory") > 100);
+        assert_eq!(mappings(own, "no-such-file").expect("maps"), 0);
+        assert!(entries("/proc/self/fd").expect("descriptors") >= 3);
+        assert!(children(own).expect("children").len() < 1000);
+        assert!(is_gone(&state(u32::MAX).expect_err("there is no such process")));
+    }
+}

@@ -1,0 +1,176 @@
+//! `brigade compare`, on this machine: outcomes, never durations.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use support::{brigade, rows};
+
+/// The only row of a report, by its name.
+fn only(row: &str) -> Value {
+    assert!(rows().contains(&row));
+    let run = brigade(&["compare", "--quick", "--json", "--only", row]);
+    assert_eq!(run.code(), Some(0), "{}\n{}", run.stdout, run.stderr);
+    let mut report: Value = serde_json::from_str(&run.stdout).expect("the report is JSON");
+    assert_eq!(report["schema"], "brigade-compare");
+    assert_eq!(report["rows"].as_array().map(Vec::len), Some(1));
+    let row = report["rows"][0].take();
+    assert_eq!(row["status"], "measured");
+    row
+}
+
+fn figure<'a>(row: &'a Value, id: &str) -> &'a Value {
+    let figures = row["figures"].as_array().expect("a row has figures");
+    figures
+        .iter()
+        .find(|figure| figure["id"] == id)
+        .unwrap_or_else(|| panic!("no figure {id} in {row:#}"))
+}
+
+#[test]
+fn every_bad_end_takes_the_program_in_a_thread_and_is_contained_in_a_process() {
+    let row = only("crash");
+    for (fault, signal, cause) in [
+        ("segfault", Some(libc::SIGSEGV), "SIGSEGV"),
+        ("abort", Some(libc::SIGABRT), "abort"),
+        ("stack-overflow", Some(libc::SIGABRT), "stack overflow"),
+        ("exit", None, "exit(3)"),
+        ("out-of-memory", Some(libc::SIGABRT), "out of memory"),
+    ] {
+        let thread = &figure(&row, fault)["thread"]["data"];
+        assert_eq!(thread["contained"], false, "{fault}: {thread}");
+        assert_ne!(thread["program"], "survived", "{fault}: {thread}");
+        assert_eq!(
+            thread["program_signal"].as_i64(),
+            signal.map(i64::from),
+            "{fault}: {thread}"
+        );
+        assert_eq!(thread["others_finished"], 0, "{fault}: {thread}");
+
+        let process = &figure(&row, fault)["process"]["data"];
+        assert_eq!(process["contained"], true, "{fault}: {process}");
+        assert_eq!(process["program"], "survived", "{fault}: {process}");
+        assert_eq!(process["ending"], "crashed", "{fault}: {process}");
+        assert_eq!(process["cause"], cause, "{fault}: {process}");
+        assert_eq!(
+            process["others_finished"], process["others"],
+            "{fault}: {process}"
+        );
+    }
+    assert_eq!(row["verdict"]["outcome"], "holds");
+}
+
+#[test]
+fn a_panic_is_reported_by_both_kinds_and_costs_one_task() {
+    let row = only("crash");
+    for kind in ["thread", "process"] {
+        let seen = &figure(&row, "panic")[kind]["data"];
+        assert_eq!(seen["contained"], true, "{kind}: {seen}");
+        assert_eq!(seen["ending"], "panicked", "{kind}: {seen}");
+        assert_eq!(
+            seen["cause"], "a task that panics, on purpose",
+            "{kind}: {seen}"
+        );
+    }
+}
+
+#[test]
+fn a_thread_writes_the_hosts_variable_and_a_process_its_own() {
+    let row = only("memory");
+    let read = |id: &str, kind: &str| figure(&row, id)[kind]["data"].as_u64();
+    assert_eq!(read("worker-reads", "thread"), Some(42));
+    assert_eq!(read("worker-reads", "process"), Some(42));
+    assert_eq!(read("host-reads", "thread"), Some(42));
+    assert_eq!(read("host-reads", "process"), Some(7));
+    assert_eq!(row["verdict"]["outcome"], "holds");
+}
+
+#[test]
+fn a_process_neither_sees_the_hosts_memory_nor_closes_its_files() {
+    let row = only("isolation");
+    for id in ["read-pointer", "close"] {
+        assert_eq!(figure(&row, id)["thread"]["data"], true, "{id}");
+        assert_eq!(figure(&row, id)["process"]["data"], false, "{id}");
+    }
+}
+
+#[test]
+fn a_lock_loses_nothing_between_threads_or_processes() {
+    let row = only("synchronisation");
+    for (id, kind) in [
+        ("lost-mutex", "thread"),
+        ("lost-mutex", "process"),
+        ("lost-semaphore", "process"),
+    ] {
+        assert_eq!(figure(&row, id)[kind]["upper"], 0.0, "{id} {kind}");
+    }
+    assert_eq!(figure(&row, "lost-variable")["process"]["upper"], 0.0);
+}
+
+#[test]
+fn the_table_fits_a_hundred_columns_and_has_no_colour_without_a_terminal() {
+    let run = brigade(&[
+        "compare",
+        "--quick",
+        "--only",
+        "isolation",
+        "--only",
+        "memory",
+    ]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    for line in run.stdout.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    assert!(!run.stdout.contains('\x1b'), "{}", run.stdout);
+    assert!(
+        run.stdout.contains(" 1  Memory") && run.stdout.contains(" 9  Isolation"),
+        "{}",
+        run.stdout
+    );
+    assert!(!run.stdout.contains("Creation"), "{}", run.stdout);
+    assert!(
+        run.stderr.is_empty(),
+        "no bar without a terminal: {}",
+        run.stderr
+    );
+}
+
+#[test]
+fn colours_come_when_they_are_asked_for() {
+    let run = brigade(&[
+        "compare",
+        "--quick",
+        "--only",
+        "isolation",
+        "--color",
+        "always",
+    ]);
+    assert!(run.stdout.contains("\x1b[1m"), "{}", run.stdout);
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let before = processes();
+    only("crash");
+    only("memory");
+    let left: Vec<_> = processes().difference(&before).cloned().collect();
+    // Other tests of this file run programs of the same name at the same time, as children of this very process.
+    let orphans: Vec<_> = left.iter().filter(|(_, parent)| *parent == 1).collect();
+    assert!(orphans.is_empty(), "{orphans:?}");
+}
+
+/// Processes that run this program: their ids and their parents'.
+fn processes() -> BTreeSet<(i32, i32)> {
+    let ids = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    ids.filter_map(|pid: i32| {
+        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        (exe.to_str()? == env!("CARGO_BIN_EXE_brigade")).then_some(())?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        Some((pid, parent.trim().parse().ok()?))
+    })
+    .collect()
+}

@@ -1,0 +1,141 @@
+//! The tests.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::observe::{Guard, HANG, Watched, check, host, parent_of, well_behaved};
+
+pub(crate) fn all() -> Vec<Trial> {
+    let mut all = vec![
+        trial("a_program_that_never_inits_gets_a_clear_error", || {
+            let output = well_behaved("never-inits", &[]);
+            let out = String::from_utf8_lossy(&output.stdout);
+            assert!(out.contains("Unsupported") && out.contains("brigade::init()"), "{out}");
+        }),
+        trial("so_does_one_that_inits_late", || {
+            let output = well_behaved("inits-late", &[]);
+            assert!(String::from_utf8_lossy(&output.stdout).contains("brigade::init()"));
+        }),
+        trial("a_stray_marker_does_not_make_a_second_copy", stray_marker),
+        trial("a_binary_that_is_replaced_goes_on_working", || replaced(&[])),
+        trial("also_when_its_fork_server_runs_already", || replaced(&["running"])),
+        trial("nothing_is_started_before_the_first_use", || {
+            let output = well_behaved("idle", &[]);
+            assert!(String::from_utf8_lossy(&output.stdout).contains("threads 1 children \"\""), "{output:?}");
+        }),
+        trial("what_a_worker_writes_appears", || {
+            let output = well_behaved_lines("prints");
+            assert_eq!(output.0, "main\nout without a newline and from C");
+            assert_eq!(output.1, "err without a newline");
+        }),
+        trial("what_a_worker_wrote_is_not_lost_when_the_host_ends", || {
+            let (_, err) = well_behaved_lines("quits-at-once");
+            assert_eq!(err.lines().count(), 1000);
+            assert!(err.ends_with("line 999\n"));
+        }),
+        trial("all_ends_when_the_host_is_killed", || family_ends(|host| host.0.kill().expect("killed"))),
+        trial("all_ends_when_the_host_returns", || family_ends(|host| drop(host.0.stdin.take()))),
+        trial("workers_end_even_when_host_and_server_are_killed_at_once", || {
+            let mut family = Family::new();
+            family.host.0.kill().expect("killed");
+            kill(family.server.pid);
+            assert!(family.workers.iter().chain([&family.server]).all(|p| p.ends_within(HANG)), "a worker is still alive");
+            // The workers' own children survive this, as PLATFORM.md says: nobody was left to end them.
+            family.children.iter().for_each(|p| kill(p.pid));
+        }),
+        trial("the_hosts_panic_hook_is_still_called", || {
+            let (_, err) = well_behaved_lines("panic-hook");
+            assert!(err.contains("the host's hook: in a thread") && err.contains("another hook"), "{err}");
+        }),
+    ];
+    // Hosts that judge for themselves.
+    for (test, name) in [
+        ("a_host_that_ignores_sigchld", "ignores-sigchld"),
+        ("a_host_that_reaps_everything", "reaps-everything"),
+        ("a_host_that_counts_its_signals", "counts-signals"),
+        ("a_host_with_a_huge_heap_and_many_threads", "huge-heap"),
+        ("a_host_that_inits_inside_an_async_runtime", "async"),
+        ("a_host_that_forks_itself", "forks"),
+        ("a_host_whose_fork_server_is_killed", "loses-server"),
+        ("a_task_that_starts_processes", "nested"),
+    ] {
+        all.push(trial(test, move || {
+            well_behaved(name, &[]);
+        }));
+    }
+    all
+}
+
+fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || -> Result<(), Failed> {
+        test();
+        Ok(())
+    })
+}
+
+fn well_behaved_lines(name: &str) -> (String, String) {
+    let output = well_behaved(name, &[]);
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (text(output.stdout), text(output.stderr))
+}
+
+fn stray_marker() {
+    for value in ["", "7", "0", "999999", "x"] {
+        let output = host("idle").env("BRIGADE_FORK_SERVER", value).output().expect("starts");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{value:?}: {output:?}");
+        assert!(err.contains("BRIGADE_FORK_SERVER"), "{err}");
+    }
+}
+
+fn replaced(more: &[&str]) {
+    let copy = std::env::temp_dir().join(format!("brigade-replaced-{}-{}", std::process::id(), more.len()));
+    std::fs::copy(std::env::current_exe().expect("this program"), &copy).expect("copied");
+    let output = std::process::Command::new(&copy).args(["--host", "replaced"]).arg(&copy).args(more).output();
+    std::fs::remove_file(&copy).expect("removed");
+    check("replaced", output.expect("starts"));
+}
+
+fn kill(pid: u32) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+}
+
+/// A host, its fork server, its workers, and their children and daemons, all alive.
+struct Family {
+    host: Guard,
+    stdout: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    server: Watched,
+    workers: Vec<Watched>,
+    children: Vec<Watched>,
+}
+
+impl Family {
+    fn new() -> Family {
+        let mut host = Guard(host("family").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts"));
+        let mut stdout = BufReader::new(host.0.stdout.take().expect("piped")).lines();
+        let (mut workers, mut children) = (Vec::new(), Vec::new());
+        while workers.len() < 2 {
+            let line = stdout.next().expect("it goes on").expect("text");
+            if let Some(numbers) = line.strip_prefix("pids ") {
+                let mut pids = numbers.split(' ').map(|n| Watched::new(n.parse().expect("a number")).expect("it is alive"));
+                workers.extend(pids.next());
+                children.extend(pids);
+            }
+        }
+        let server = parent_of(workers[0].pid).expect("the worker has a parent");
+        Family { host, stdout, server: Watched::new(server).expect("it is alive"), workers, children }
+    }
+}
+
+fn family_ends(end: impl FnOnce(&mut Guard)) {
+    let mut family = Family::new();
+    end(&mut family.host);
+    for process in family.workers.iter().chain(&family.children).chain([&family.server]) {
+        assert!(process.ends_within(HANG), "process {} is still alive", process.pid);
+    }
+    // The pipe's end comes when nobody has it open any more: nobody is left.
+    assert_eq!(family.stdout.by_ref().count(), 0);
+}
