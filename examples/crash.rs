@@ -13,12 +13,21 @@ fn peek(address: usize) -> u8 {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
-    let kind: Kind = std::env::args().nth(1).as_deref().unwrap_or("process").parse()?;
+    let kind: Kind = std::env::args()
+        .nth(1)
+        .as_deref()
+        .unwrap_or("process")
+        .parse()?;
     match kind.spawn(peek, 0x10)?.join() {
         Ok(byte) => println!("the byte is {byte}"),
         Err(JoinError::Crashed(crash)) => {
             println!("{crash}");
-            println!("cause: {:?}; phase: {:?}; its last words: {:?}", crash.cause(), crash.phase(), crash.stderr());
+            println!(
+                "cause: {:?}; phase: {:?}; its last words: {:?}",
+                crash.cause(),
+                crash.phase(),
+                crash.stderr()
+            );
             println!("where:\n{}", crash.backtrace().unwrap_or("nobody noted it"));
         }
         Err(other) => println!("{other}"),

@@ -17,7 +17,11 @@ pub(crate) struct Doorbell {
 impl Doorbell {
     pub(crate) fn new() -> io::Result<Doorbell> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("brigade-chaos-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "brigade-chaos-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_read_timeout(Some(wait::LIMIT))?;
         Ok(Doorbell { socket, name })

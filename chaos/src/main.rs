@@ -89,10 +89,7 @@ fn main() -> ExitCode {
         Command::Queues => census::print_queues().map(|()| Verdict::Met),
     };
     match outcome {
-        Ok(Verdict::Met) => {
-            println!();
-            MET.into()
-        }
+        Ok(Verdict::Met) => MET.into(),
         Ok(Verdict::Missed) => MISSED.into(),
         Err(why) => {
             eprintln!("chaos: {why}");

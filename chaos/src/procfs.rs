@@ -23,7 +23,10 @@ pub(crate) fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut all = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         match fs::read_to_string(thread?.path().join("children")) {
-            Ok(text) => all.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok())),
+            Ok(text) => all.extend(
+                text.split_whitespace()
+                    .filter_map(|word| word.parse::<u32>().ok()),
+            ),
             // The thread has ended meanwhile.
             Err(e) if is_gone(&e) => {}
             Err(e) => return Err(e),
@@ -43,12 +46,19 @@ pub(crate) fn state(pid: u32) -> io::Result<char> {
     // The second field, the name, is in parentheses and may contain anything.
     stat.rsplit_once(") ")
         .and_then(|(_, rest)| rest.chars().next())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: {stat}")))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("/proc/{pid}/stat: {stat}"),
+            )
+        })
 }
 
 /// What `ps` calls it.
 pub(crate) fn name(pid: u32) -> io::Result<String> {
-    Ok(fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end().to_owned())
+    Ok(fs::read_to_string(format!("/proc/{pid}/comm"))?
+        .trim_end()
+        .to_owned())
 }
 
 /// How many entries a directory has.
@@ -60,8 +70,19 @@ pub(crate) fn entries(directory: &str) -> io::Result<usize> {
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     text.lines()
-        .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/smaps_rollup has no Rss")))
+        .find_map(|line| {
+            line.strip_prefix("Rss:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse()
+                .ok()
+        })
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("/proc/{pid}/smaps_rollup has no Rss"),
+            )
+        })
 }
 
 /// How many mappings are of memory files whose name begins like this.
@@ -78,14 +99,21 @@ pub(crate) fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
     let needle = format!("{key}={value}").into_bytes();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
             continue;
         };
         // What ends while we look, or is not ours to read, is none of those.
         let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
             continue;
         };
-        if environment.split(|&byte| byte == 0).any(|variable| variable == needle) {
+        if environment
+            .split(|&byte| byte == 0)
+            .any(|variable| variable == needle)
+        {
             found.push(pid);
         }
     }
@@ -104,6 +132,8 @@ mod tests {
         assert_eq!(mappings(own, "no-such-file").expect("maps"), 0);
         assert!(entries("/proc/self/fd").expect("descriptors") >= 3);
         assert!(children(own).expect("children").len() < 1000);
-        assert!(is_gone(&state(u32::MAX).expect_err("there is no such process")));
+        assert!(is_gone(
+            &state(u32::MAX).expect_err("there is no such process")
+        ));
     }
 }

@@ -47,11 +47,18 @@ impl Watched {
 }
 
 /// Waits until all have ended, but no longer than `limit`: the time that the last one took since `start`, or those who have not.
-pub(crate) fn await_ends(all: &[Watched], start: Instant, limit: Duration) -> io::Result<Result<Duration, Vec<u32>>> {
+pub(crate) fn await_ends(
+    all: &[Watched],
+    start: Instant,
+    limit: Duration,
+) -> io::Result<Result<Duration, Vec<u32>>> {
     let mut left: Vec<&Watched> = all.iter().collect();
     let deadline = start + limit;
     loop {
-        let mut watched: Vec<PollFd<'_>> = left.iter().map(|w| PollFd::new(&w.pidfd, PollFlags::IN)).collect();
+        let mut watched: Vec<PollFd<'_>> = left
+            .iter()
+            .map(|w| PollFd::new(&w.pidfd, PollFlags::IN))
+            .collect();
         let time = deadline.saturating_duration_since(Instant::now());
         match rustix::event::poll(&mut watched, Some(&wait::timespec(time))) {
             Ok(0) => return Ok(Err(left.iter().map(|w| w.pid).collect())),
@@ -75,13 +82,20 @@ mod tests {
 
     #[test]
     fn a_child_is_watched_to_its_end() {
-        let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().expect("cat starts");
+        let mut child = Command::new("/bin/cat")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("cat starts");
         let watched = [Watched::new(child.id()).expect("a pidfd")];
         let start = Instant::now();
         let alive = await_ends(&watched, start, Duration::from_millis(1)).expect("polled");
         assert_eq!(alive, Err(vec![child.id()]));
         watched[0].kill().expect("killed");
-        assert!(await_ends(&watched, Instant::now(), wait::LIMIT).expect("polled").is_ok());
+        assert!(
+            await_ends(&watched, Instant::now(), wait::LIMIT)
+                .expect("polled")
+                .is_ok()
+        );
         assert!(watched[0].has_entry(), "nobody has waited for it");
         child.wait().expect("reaped");
         assert!(!watched[0].has_entry());

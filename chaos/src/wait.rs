@@ -12,7 +12,10 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// Nothing was found within [`LIMIT`]; or a look failed.
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+pub(crate) fn until<T>(
+    what: &str,
+    mut look: impl FnMut() -> io::Result<Option<T>>,
+) -> io::Result<T> {
     let deadline = Instant::now() + LIMIT;
     loop {
         if let Some(found) = look()? {

@@ -17,6 +17,13 @@ pub(crate) fn allowed() -> Vec<usize> {
     if cores.is_empty() { vec![0] } else { cores }
 }
 
+/// Two cores for two workers: different ones, where there are two.
+pub(crate) fn pair() -> [usize; 2] {
+    let cores = allowed();
+    let first = cores.first().copied().unwrap_or(0);
+    [first, cores.get(1).copied().unwrap_or(first)]
+}
+
 /// Keeps the calling thread on one core until it is dropped.
 ///
 /// The old set comes back on drop because the worker may be used again after the task, and others may be forked from it.

@@ -92,7 +92,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
         if index > 0 {
             lines.push(std::mem::take(&mut line));
         }
-        for word in paragraph.split(' ').filter(|word| !word.is_empty()) {
+        for word in words(paragraph) {
             let gap = usize::from(!line.is_empty());
             if !line.is_empty() && line.width() + gap + word.width() > width {
                 lines.push(std::mem::take(&mut line));
@@ -110,6 +110,29 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
+}
+
+/// The words of a paragraph, a number and its unit as one.
+fn words(paragraph: &str) -> Vec<String> {
+    const UNITS: [&str; 14] = [
+        "×", "%", "ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "kB/s", "MB/s", "GB/s", "cores",
+    ];
+    let mut words: Vec<String> = Vec::new();
+    for word in paragraph.split(' ').filter(|word| !word.is_empty()) {
+        let unit = word.trim_end_matches([',', '.', ';', ':', ')', '(']);
+        match words.last_mut() {
+            Some(number) if UNITS.contains(&unit) && is_number(number) => {
+                number.push(' ');
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
+fn is_number(word: &str) -> bool {
+    word.ends_with(|last: char| last.is_ascii_digit() || last == '∞')
 }
 
 /// Fills up with spaces to so many columns.
@@ -136,6 +159,12 @@ mod tests {
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrap("", 4), [""]);
         assert_eq!(wrap("a\nb", 4), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_number_keeps_its_unit() {
+        assert_eq!(wrap("a fork 110 ×, more", 10), ["a fork", "110 ×,", "more"]);
+        assert_eq!(wrap("takes (4.21 µs).", 12), ["takes", "(4.21 µs)."]);
     }
 
     #[test]

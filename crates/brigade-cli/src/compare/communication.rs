@@ -7,8 +7,10 @@ use super::row::{Figure, Measured, Value};
 use super::stats::Summary;
 use super::verdict::{self, Condition};
 use super::{Context, Experiment};
+use crate::cores;
 use crate::fail::Failure;
 use crate::raw::{Job, Over, Plan, peer};
+use crate::workers::KINDS;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "communication",
@@ -68,23 +70,49 @@ struct Speed {
 }
 
 fn speed(over: Over, kind: Kind, batches: usize) -> Speed {
-    let measure = |plan| Summary::of(&peer::measure(over, kind, plan)?);
+    let cores = cores::pair();
     let small = Plan {
         job: Job::Echo,
         size: SMALL,
         rounds: 200,
         batches,
+        cores,
     };
     let large = Plan {
         job: Job::Sink,
         size: LARGE,
         rounds: 16,
         batches,
+        cores,
     };
     Speed {
-        round_trip: measure(small),
-        bandwidth: measure(large).map(|per| per.per(LARGE as f64 * 1e9)),
+        round_trip: measure(over, kind, small),
+        bandwidth: measure(over, kind, large).map(|per| per.per(LARGE as f64 * 1e9)),
     }
+}
+
+fn measure(over: Over, kind: Kind, plan: Plan) -> Result<Summary, Failure> {
+    Summary::of(&peer::measure(over, kind, plan)?)
+}
+
+/// The pipe's round trip once more, with both ends on one core: what placement does.
+fn on_one_core(batches: usize) -> Figure {
+    let [core, _] = cores::pair();
+    let plan = Plan {
+        job: Job::Echo,
+        size: SMALL,
+        rounds: 200,
+        batches,
+        cores: [core, core],
+    };
+    let [thread, process] = KINDS.map(|kind| Value::from_result(measure(Over::Pipe, kind, plan)));
+    Figure::new(
+        "round-trip-pipe-one-core",
+        "64 B round trip, pipe, one core",
+        Unit::Nanoseconds,
+        thread,
+        process,
+    )
 }
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
@@ -116,8 +144,8 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     let mut conditions = Vec::new();
     for (means, thread, process) in &measured {
         let label = match means.over {
-            Over::Page => "64 B there and back, variable".to_owned(),
-            _ => format!("64 B there and back, {}", means.name),
+            Over::Page => "64 B round trip, variable".to_owned(),
+            _ => format!("64 B round trip, {}", means.name),
         };
         let sides =
             [&thread.round_trip, &process.round_trip].map(|side| Value::from_result(side.clone()));
@@ -133,6 +161,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             conditions.push(Condition::new(means.name, process, *variable));
         }
     }
+    figures.push(on_one_core(batches));
     for (means, thread, process) in &measured {
         let label = format!("1 MiB messages, {}", means.name);
         let sides =
@@ -148,8 +177,8 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     }
     Ok(Measured {
         done: "The raw mechanisms, with the far end in a thread and in another program: 64 bytes there and back; 1 MiB \
-               messages one way. Over shared memory (for threads: a variable) both ends look again for a moment before they \
-               sleep, where there is a second core; over the others the kernel puts them to sleep."
+               messages one way. Each end stays on a core of its own, where there are two. Over shared memory (for threads: \
+               a variable) both then look again for a moment before they sleep; otherwise the kernel puts them to sleep."
             .to_owned(),
         verdict: verdict::of_size(&conditions, "the mechanism"),
         notes: vec![

@@ -88,6 +88,7 @@ fn digits(value: f64) -> String {
 pub(crate) fn ratio(ratio: Option<f64>) -> String {
     match ratio {
         None => "equal".to_owned(),
+        Some(0.0) => "0 ×".to_owned(),
         Some(ratio) if ratio.is_infinite() => "∞ ×".to_owned(),
         Some(ratio) if ratio >= 9.95 => format!("{ratio:.0} ×"),
         Some(ratio) if ratio >= 0.095 => format!("{ratio:.1} ×"),
@@ -134,6 +135,7 @@ mod tests {
         assert_eq!(ratio(Some(4.23)), "4.2 ×");
         assert_eq!(ratio(Some(42.3)), "42 ×");
         assert_eq!(ratio(Some(0.01)), "0.010 ×");
+        assert_eq!(ratio(Some(0.0)), "0 ×");
         assert_eq!(ratio(None), "equal");
     }
 }

@@ -43,6 +43,8 @@ pub(crate) enum Helper {
         size: usize,
         rounds: usize,
         batches: usize,
+        near_core: usize,
+        far_core: usize,
     },
     /// Ask the kernel for something that would change this program.
     Probe {
@@ -67,15 +69,21 @@ pub(crate) fn run(helper: Helper, parent: i32) -> Result<(), Failure> {
             size,
             rounds,
             batches,
-        } => peer::as_helper(
-            over,
-            Plan {
-                job,
-                size,
-                rounds,
-                batches,
-            },
-        ),
+            near_core,
+            far_core,
+        } => {
+            let cores = [near_core, far_core];
+            peer::as_helper(
+                over,
+                Plan {
+                    job,
+                    size,
+                    rounds,
+                    batches,
+                    cores,
+                },
+            )
+        }
         Helper::Probe { what, in_user } => probe::run(what, in_user),
     }
 }

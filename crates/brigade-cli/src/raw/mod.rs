@@ -58,4 +58,13 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Batches that count. One more is made before, to warm up.
     pub(crate) batches: usize,
+    /// On which cores the near and the far end stay. Where they are decides more than what they use.
+    pub(crate) cores: [usize; 2],
+}
+
+impl Plan {
+    /// Does each end have a core of its own?
+    pub(crate) fn is_apart(&self) -> bool {
+        self.cores[0] != self.cores[1]
+    }
 }

@@ -35,17 +35,13 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The end number 0 or 1 over memory of [`BYTES`] zeroed bytes.
-    pub(crate) fn new(memory: Arc<Mapping>, end: usize) -> Self {
-        let look = if crate::cores::allowed().len() > 1 {
-            LOOK
-        } else {
-            Duration::ZERO
-        };
+    /// The end number 0 or 1 over memory of [`BYTES`] zeroed bytes. `apart`: the other end has a core of its own, so that
+    /// it can come while this one looks.
+    pub(crate) fn new(memory: Arc<Mapping>, end: usize, apart: bool) -> Self {
         Self {
             memory,
             end: end % 2,
-            look,
+            look: if apart { LOOK } else { Duration::ZERO },
         }
     }
 
@@ -156,8 +152,8 @@ mod tests {
     #[test]
     fn messages_larger_than_the_ring_arrive_whole() {
         let board = Board::with_len(BYTES).unwrap();
-        let mut near = Page::new(Arc::clone(board.mapping()), 0);
-        let mut far = Page::new(Arc::clone(board.mapping()), 1);
+        let mut near = Page::new(Arc::clone(board.mapping()), 0, true);
+        let mut far = Page::new(Arc::clone(board.mapping()), 1, false);
         let sent: Vec<u8> = (0..2 * SLOTS * SLOT + 17)
             .map(|i| (i % 251) as u8)
             .collect();

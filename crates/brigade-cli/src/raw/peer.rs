@@ -15,12 +15,14 @@ use super::queue::{self, Queue};
 use super::stream::{self, Stream};
 use super::{Job, Line, Over, Plan};
 use crate::board::{Board, Mapping, Ticket};
+use crate::cores::Pinned;
 use crate::fail::{Failure, OrFail as _};
 use crate::helper::launch::Running;
 use crate::workers::collect_checked;
 
 /// The far end's work.
-pub(crate) fn serve(line: &mut dyn Line, plan: Plan) -> io::Result<()> {
+fn serve(line: &mut dyn Line, plan: Plan) -> io::Result<()> {
+    let _stay = stay(plan.cores[1])?;
     let mut message = vec![0; plan.size];
     for _ in 0..=plan.batches {
         for _ in 0..plan.rounds {
@@ -36,8 +38,13 @@ pub(crate) fn serve(line: &mut dyn Line, plan: Plan) -> io::Result<()> {
     Ok(())
 }
 
+fn stay(core: usize) -> io::Result<Pinned> {
+    Pinned::to(core).map_err(|reason| io::Error::other(reason.to_string()))
+}
+
 /// The near end's: nanoseconds per message, one figure a batch.
 fn drive(line: &mut dyn Line, plan: Plan) -> io::Result<Vec<f64>> {
+    let _stay = stay(plan.cores[0])?;
     let message: Vec<u8> = (0..plan.size).map(|index| (index % 251) as u8).collect();
     let mut back = vec![0; plan.size];
     let mut figures = Vec::with_capacity(plan.batches);
@@ -109,7 +116,7 @@ pub(crate) fn measure(over: Over, kind: Kind, plan: Plan) -> Result<Vec<f64>, Fa
 
 fn measure_page(kind: Kind, plan: Plan) -> Result<Vec<f64>, Failure> {
     let board = Board::with_len(page::BYTES)?;
-    let mut near = Page::new(Arc::clone(board.mapping()), 0);
+    let mut near = Page::new(Arc::clone(board.mapping()), 0, plan.is_apart());
     match kind {
         Kind::Thread => {
             let far = FarEnd::Memory {
@@ -179,7 +186,7 @@ fn serve_far_end(far: FarEnd) -> Result<(), Failure> {
             serve_descriptors(over, input, output, plan)
         }
         FarEnd::Memory { ticket, plan } => {
-            serve(&mut Page::new(ticket.open()?, 1), plan).or_fail("shared memory")
+            serve(&mut Page::new(ticket.open()?, 1, plan.is_apart()), plan).or_fail("shared memory")
         }
     }
 }
@@ -209,7 +216,14 @@ fn arguments(over: Over, plan: Plan) -> Vec<String> {
         Job::Echo => "echo",
         Job::Sink => "sink",
     };
-    let numbers = [plan.size, plan.rounds, plan.batches].map(|number| number.to_string());
+    let numbers = [
+        plan.size,
+        plan.rounds,
+        plan.batches,
+        plan.cores[0],
+        plan.cores[1],
+    ]
+    .map(|number| number.to_string());
     ["peer", over, job]
         .into_iter()
         .map(str::to_owned)
@@ -225,7 +239,7 @@ pub(crate) fn as_helper(over: Over, plan: Plan) -> Result<(), Failure> {
         .or_fail("standard input")?;
     if over == Over::Page {
         let memory = Arc::new(Mapping::of(input.as_fd(), page::BYTES)?);
-        return serve(&mut Page::new(memory, 1), plan).or_fail("shared memory");
+        return serve(&mut Page::new(memory, 1, plan.is_apart()), plan).or_fail("shared memory");
     }
     let output = io::stdout()
         .as_fd()
@@ -247,6 +261,7 @@ mod tests {
                     size: 300_000,
                     rounds: 2,
                     batches: 3,
+                    cores: crate::cores::pair(),
                 };
                 match measure(over, Kind::Thread, plan) {
                     Ok(figures) => assert_eq!(figures.len(), 3, "{over:?} {job:?}"),

@@ -14,17 +14,29 @@ pub(crate) struct Epoll {
 
 impl Epoll {
     pub(crate) fn new() -> io::Result<Epoll> {
-        Ok(Epoll { fd: epoll::create(CreateFlags::CLOEXEC)? })
+        Ok(Epoll {
+            fd: epoll::create(CreateFlags::CLOEXEC)?,
+        })
     }
 
     /// Reports `key` while `fd` can be read, or has been hung up.
     pub(crate) fn add_readable(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.fd, fd, EventData::new_u64(key), EventFlags::IN)?)
+        Ok(epoll::add(
+            &self.fd,
+            fd,
+            EventData::new_u64(key),
+            EventFlags::IN,
+        )?)
     }
 
     /// Reports `key` while `fd` can be written.
     pub(crate) fn add_writable(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.fd, fd, EventData::new_u64(key), EventFlags::OUT)?)
+        Ok(epoll::add(
+            &self.fd,
+            fd,
+            EventData::new_u64(key),
+            EventFlags::OUT,
+        )?)
     }
 
     pub(crate) fn remove(&self, fd: impl AsFd) {
@@ -35,7 +47,12 @@ impl Epoll {
     /// The keys that are ready, after at most `timeout` (`None`: wait for ever).
     pub(crate) fn wait(&self, ready: &mut Vec<u64>, timeout: Option<Duration>) -> io::Result<()> {
         ready.clear();
-        let mut events = [const { Event { flags: EventFlags::empty(), data: EventData::new_u64(0) } }; 64];
+        let mut events = [const {
+            Event {
+                flags: EventFlags::empty(),
+                data: EventData::new_u64(0),
+            }
+        }; 64];
         let timeout = timeout.map(|t| rustix::event::Timespec {
             tv_sec: t.as_secs().min(i64::MAX as u64) as i64,
             tv_nsec: i64::from(t.subsec_nanos()),

@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 
 /// The most descriptors that one message may carry.
@@ -16,7 +17,10 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "more descriptors than one message may carry"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "more descriptors than one message may carry",
+        ));
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     loop {
@@ -31,7 +35,12 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
 /// Receives one datagram and its descriptors, which are close-on-exec. Zero bytes mean that the other end is gone.
 ///
 /// A datagram or a list of descriptors that was cut short is an error: part of a message is never taken for a whole one.
-pub(crate) fn recv(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>, wait: bool) -> io::Result<usize> {
+pub(crate) fn recv(
+    socket: impl AsFd,
+    bytes: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+    wait: bool,
+) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut flags = RecvFlags::CMSG_CLOEXEC;
@@ -50,8 +59,14 @@ pub(crate) fn recv(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>, 
             fds.extend(list);
         }
     }
-    if got.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was cut short"));
+    if got
+        .flags
+        .intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC)
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message was cut short",
+        ));
     }
     Ok(got.bytes)
 }
@@ -95,11 +110,22 @@ pub(crate) unsafe fn place(fd: impl AsFd, at: RawFd) -> io::Result<()> {
 /// No owner of such a number may use or close it afterwards.
 pub(crate) unsafe fn close_from(first: RawFd) {
     // SAFETY: numbers only; the caller vouches for the owners.
-    if unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, libc::c_uint::MAX, 0) } == 0 {
+    if unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            libc::c_uint::MAX,
+            0,
+        )
+    } == 0
+    {
         return;
     }
     // Linux before 5.9.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(4096).min(65_536);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(4096)
+        .min(65_536);
     for number in first..limit as RawFd {
         // SAFETY: as above.
         unsafe { libc::close(number) };
@@ -132,7 +158,15 @@ fn close_between(first: RawFd, last: RawFd) {
         return;
     }
     // SAFETY: numbers only; see `close_all_but`.
-    if unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, last as libc::c_uint, 0) } == 0 {
+    if unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            last as libc::c_uint,
+            0,
+        )
+    } == 0
+    {
         return;
     }
     for number in first..=last {

@@ -72,7 +72,11 @@ pub(crate) fn wake_all_shared(word: &AtomicU32) {
 /// The first is in memory that a worker can write, and so may lie; the second only the host and its fork server
 /// can write. Waiting on both at once means that a worker that scribbles over the first cannot make its own death unseen.
 /// Kernels before 5.16 cannot do it: there the wait is cut into slices of 5 ms.
-pub(crate) fn wait_either(a: (&AtomicU32, u32), b: (&AtomicU32, u32), deadline: Option<Instant>) -> Wake {
+pub(crate) fn wait_either(
+    a: (&AtomicU32, u32),
+    b: (&AtomicU32, u32),
+    deadline: Option<Instant>,
+) -> Wake {
     static HAS_WAITV: OnceLock<bool> = OnceLock::new();
     if *HAS_WAITV.get_or_init(has_waitv) {
         return waitv(a, b, deadline);
@@ -101,7 +105,16 @@ const FUTEX_32: u32 = 2;
 /// Whether the kernel knows the call: an empty list is EINVAL where it does, ENOSYS where it does not.
 pub(crate) fn has_waitv() -> bool {
     // SAFETY: no pointer is given and the count is zero, so the kernel reads nothing.
-    let r = unsafe { libc::syscall(libc::SYS_futex_waitv, std::ptr::null::<Waiter>(), 0, 0, std::ptr::null::<libc::timespec>(), 0) };
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            std::ptr::null::<Waiter>(),
+            0,
+            0,
+            std::ptr::null::<libc::timespec>(),
+            0,
+        )
+    };
     r == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
 }
 
@@ -122,7 +135,10 @@ fn waitv(a: (&AtomicU32, u32), b: (&AtomicU32, u32), deadline: Option<Instant>) 
                 let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
                 let nanos = now.tv_nsec + i64::from(left.subsec_nanos());
                 Some(libc::timespec {
-                    tv_sec: now.tv_sec.saturating_add(left.as_secs().min(i64::MAX as u64) as i64).saturating_add(nanos / 1_000_000_000),
+                    tv_sec: now
+                        .tv_sec
+                        .saturating_add(left.as_secs().min(i64::MAX as u64) as i64)
+                        .saturating_add(nanos / 1_000_000_000),
                     tv_nsec: nanos % 1_000_000_000,
                 })
             }
@@ -130,7 +146,16 @@ fn waitv(a: (&AtomicU32, u32), b: (&AtomicU32, u32), deadline: Option<Instant>) 
     };
     let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `waiters` and `until` live across the call, both words are borrowed for it, and the kernel only reads them.
-    let r = unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), waiters.len(), 0, until, libc::CLOCK_MONOTONIC) };
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            waiters.as_ptr(),
+            waiters.len(),
+            0,
+            until,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
     if r == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT) {
         return Wake::TimedOut;
     }

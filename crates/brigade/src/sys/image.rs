@@ -37,17 +37,28 @@ impl Program {
 
     /// The distance of `address` from the load address, if it is code of the main program.
     pub(crate) fn offset_of(&self, address: usize) -> Option<u64> {
-        self.text.iter().any(|t| t.contains(&address)).then(|| (address - self.bias) as u64)
+        self.text
+            .iter()
+            .any(|t| t.contains(&address))
+            .then(|| (address - self.bias) as u64)
     }
 
     /// The address of the code at `offset`, if there is any.
     pub(crate) fn address_of(&self, offset: u64) -> Option<usize> {
         let address = self.bias.wrapping_add(usize::try_from(offset).ok()?);
-        self.text.iter().any(|t| t.contains(&address)).then_some(address)
+        self.text
+            .iter()
+            .any(|t| t.contains(&address))
+            .then_some(address)
     }
 
     fn read() -> Program {
-        let mut program = Program { bias: 0, text: Vec::new(), build_id: Vec::new(), init_array: 0..0 };
+        let mut program = Program {
+            bias: 0,
+            text: Vec::new(),
+            build_id: Vec::new(),
+            init_array: 0..0,
+        };
         each_module(&mut |info| {
             // The first object is the main program: dl_iterate_phdr(3).
             program.bias = info.dlpi_addr as usize;
@@ -55,21 +66,38 @@ impl Program {
                 let start = program.bias + header.p_vaddr as usize;
                 let end = start + header.p_memsz as usize;
                 match header.p_type {
-                    libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => program.text.push(start..end),
+                    libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => {
+                        program.text.push(start..end)
+                    }
                     libc::PT_NOTE => {
                         // SAFETY: the loader mapped this segment, readable, for as long as the program runs.
-                        let notes = unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
+                        let notes = unsafe {
+                            std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize)
+                        };
                         if let Some(id) = gnu_build_id(notes) {
                             program.build_id = id.to_vec();
                         }
                     }
                     libc::PT_DYNAMIC => {
                         // SAFETY: as above; the dynamic section is an array of pairs of words.
-                        let entries = unsafe { std::slice::from_raw_parts(start as *const [usize; 2], header.p_memsz as usize / size_of::<[usize; 2]>()) };
-                        let value = |tag: usize| entries.iter().take_while(|e| e[0] != 0).find(|e| e[0] == tag).map(|e| e[1]);
+                        let entries = unsafe {
+                            std::slice::from_raw_parts(
+                                start as *const [usize; 2],
+                                header.p_memsz as usize / size_of::<[usize; 2]>(),
+                            )
+                        };
+                        let value = |tag: usize| {
+                            entries
+                                .iter()
+                                .take_while(|e| e[0] != 0)
+                                .find(|e| e[0] == tag)
+                                .map(|e| e[1])
+                        };
                         const DT_INIT_ARRAY: usize = 25;
                         const DT_INIT_ARRAYSZ: usize = 27;
-                        if let (Some(at), Some(size)) = (value(DT_INIT_ARRAY), value(DT_INIT_ARRAYSZ)) {
+                        if let (Some(at), Some(size)) =
+                            (value(DT_INIT_ARRAY), value(DT_INIT_ARRAYSZ))
+                        {
                             program.init_array = program.bias + at..program.bias + at + size;
                         }
                     }
@@ -89,15 +117,23 @@ pub(crate) fn modules() -> Vec<Module> {
         let bias = info.dlpi_addr as usize;
         let loads = || headers(info).iter().filter(|h| h.p_type == libc::PT_LOAD);
         let low = loads().map(|h| bias + h.p_vaddr as usize).min();
-        let high = loads().map(|h| bias + (h.p_vaddr + h.p_memsz) as usize).max();
+        let high = loads()
+            .map(|h| bias + (h.p_vaddr + h.p_memsz) as usize)
+            .max();
         if let (Some(low), Some(high)) = (low, high) {
             let path = if info.dlpi_name.is_null() || all.is_empty() {
                 String::new()
             } else {
                 // SAFETY: the loader's name of the object, a C string that lives as long as the object is loaded, which this call-back guarantees.
-                unsafe { CStr::from_ptr(info.dlpi_name) }.to_string_lossy().into_owned()
+                unsafe { CStr::from_ptr(info.dlpi_name) }
+                    .to_string_lossy()
+                    .into_owned()
             };
-            all.push(Module { path, bias, range: low..high });
+            all.push(Module {
+                path,
+                bias,
+                range: low..high,
+            });
         }
         true
     });
@@ -105,7 +141,8 @@ pub(crate) fn modules() -> Vec<Module> {
 }
 
 /// A constructor, as the loader calls it.
-pub(crate) type Constructor = extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char);
+pub(crate) type Constructor =
+    extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char);
 
 /// Runs the constructors that the loader would have called after `current`.
 ///
@@ -124,7 +161,9 @@ pub(crate) unsafe fn run_constructors_after(
     }
     // SAFETY: DT_INIT_ARRAY is an array of that many words, relocated by the loader before it called any of them.
     let entries = unsafe { std::slice::from_raw_parts(range.start as *const usize, count) };
-    let Some(at) = entries.iter().position(|&e| e == current as usize) else { return };
+    let Some(at) = entries.iter().position(|&e| e == current as usize) else {
+        return;
+    };
     for &entry in &entries[at + 1..] {
         // The ABI allows 0 and -1 as fillers.
         if entry != 0 && entry != usize::MAX {
@@ -145,7 +184,11 @@ fn headers(info: &libc::dl_phdr_info) -> &[libc::Elf64_Phdr] {
 
 /// Calls `f` for each loaded object until it says `false`.
 fn each_module(f: &mut dyn FnMut(&libc::dl_phdr_info) -> bool) {
-    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: libc::size_t, data: *mut libc::c_void) -> libc::c_int {
+    unsafe extern "C" fn visit(
+        info: *mut libc::dl_phdr_info,
+        _size: libc::size_t,
+        data: *mut libc::c_void,
+    ) -> libc::c_int {
         // SAFETY: `data` is the pointer given below, to a closure that lives across the whole iteration.
         let f = unsafe { &mut *data.cast::<&mut dyn FnMut(&libc::dl_phdr_info) -> bool>() };
         // SAFETY: the loader gives a valid `info` for the duration of this call.
@@ -163,7 +206,9 @@ fn gnu_build_id(mut notes: &[u8]) -> Option<&[u8]> {
     fn word(bytes: &[u8], at: usize) -> Option<usize> {
         Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize)
     }
-    while let (Some(name), Some(desc), Some(kind)) = (word(notes, 0), word(notes, 4), word(notes, 8)) {
+    while let (Some(name), Some(desc), Some(kind)) =
+        (word(notes, 0), word(notes, 4), word(notes, 8))
+    {
         let desc_at = 12 + name.next_multiple_of(4);
         let id = notes.get(desc_at..desc_at.checked_add(desc)?)?;
         if kind == 3 && notes.get(12..16) == Some(b"GNU\0") {
@@ -190,7 +235,10 @@ mod tests {
     fn what_is_no_code_of_the_program_has_no_offset() {
         let program = Program::this();
         let on_the_stack = 0_u8;
-        assert_eq!(program.offset_of(std::ptr::from_ref(&on_the_stack) as usize), None);
+        assert_eq!(
+            program.offset_of(std::ptr::from_ref(&on_the_stack) as usize),
+            None
+        );
         assert_eq!(program.offset_of(libc::getpid as *const () as usize), None);
         assert_eq!(program.address_of(u64::MAX), None);
     }
@@ -214,6 +262,10 @@ mod tests {
     fn the_main_program_is_the_first_module() {
         let all = modules();
         assert_eq!(all[0].path, "");
-        assert!(all[0].range.contains(&(modules as fn() -> Vec<Module> as usize)));
+        assert!(
+            all[0]
+                .range
+                .contains(&(modules as fn() -> Vec<Module> as usize))
+        );
     }
 }

@@ -44,8 +44,18 @@ impl Mapping {
     /// Maps `len` bytes of `fd`, to read and write.
     pub(crate) fn writable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
         // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched.
-        let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0) }?;
-        let at = NonNull::new(at.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
+        let at = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )
+        }?;
+        let at = NonNull::new(at.cast())
+            .ok_or_else(|| io::Error::other("mmap returned the null page"))?;
         Ok(Mapping { at, len })
     }
 

@@ -15,7 +15,11 @@ use super::signal::Blocked;
 /// Steps, as in posix_spawn(3) but twice: an intermediate process shares our memory and holds us up (`CLONE_VM|CLONE_VFORK`), and has
 /// no exit signal, so that the host is not told of it and only `__WALL` finds it; it starts the real one in the same way, and ends. The real one,
 /// whose parent is gone, belongs to the init process or to the nearest subreaper.
-pub(crate) fn launch_detached(argv: &[CString], envp: &[CString], keep: impl AsFd) -> io::Result<u32> {
+pub(crate) fn launch_detached(
+    argv: &[CString],
+    envp: &[CString],
+    keep: impl AsFd,
+) -> io::Result<u32> {
     struct Launch {
         argv: Vec<*const libc::c_char>,
         envp: Vec<*const libc::c_char>,
@@ -30,7 +34,12 @@ pub(crate) fn launch_detached(argv: &[CString], envp: &[CString], keep: impl AsF
         // SAFETY: `launch` is the caller's, who is held up until this process ends; `stack` is one that only the process made here uses.
         // System calls only from here on: no allocation, no lock.
         unsafe {
-            let pid = libc::clone(real, (*launch).stack, libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, launch.cast());
+            let pid = libc::clone(
+                real,
+                (*launch).stack,
+                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+                launch.cast(),
+            );
             if pid == -1 {
                 (*launch).errno = *libc::__errno_location();
             }
@@ -44,14 +53,22 @@ pub(crate) fn launch_detached(argv: &[CString], envp: &[CString], keep: impl AsF
         // SAFETY: as above; the vectors end with a null pointer, and their strings outlive the call.
         unsafe {
             libc::fcntl((*launch).keep, libc::F_SETFD, 0);
-            libc::execve(c"/proc/self/exe".as_ptr(), (*launch).argv.as_ptr(), (*launch).envp.as_ptr());
+            libc::execve(
+                c"/proc/self/exe".as_ptr(),
+                (*launch).argv.as_ptr(),
+                (*launch).envp.as_ptr(),
+            );
             (*launch).errno = *libc::__errno_location();
             libc::_exit(127)
         }
     }
 
     fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+        strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
     }
 
     const STACK: usize = 64 * 1024;
@@ -70,20 +87,36 @@ pub(crate) fn launch_detached(argv: &[CString], envp: &[CString], keep: impl AsF
     let _blocked = Blocked::all();
     // SAFETY: the child runs `intermediate` on a stack of its own while this thread stands still, and touches `launch` only.
     let pid = unsafe {
-        libc::clone(intermediate, base.add(2 * STACK).cast(), libc::CLONE_VM | libc::CLONE_VFORK, (&raw mut launch).cast())
+        libc::clone(
+            intermediate,
+            base.add(2 * STACK).cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK,
+            (&raw mut launch).cast(),
+        )
     };
     if pid == -1 {
         return Err(io::Error::last_os_error());
     }
     let mut status = 0;
     // SAFETY: waits for exactly the process made above.
-    while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {}
+    while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == -1
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
     // SAFETY: `launch` was written through a pointer by processes that have ended or left our memory; read it as it is now.
-    let (pid, errno) = unsafe { (std::ptr::read_volatile(&raw const launch.pid), std::ptr::read_volatile(&raw const launch.errno)) };
+    let (pid, errno) = unsafe {
+        (
+            std::ptr::read_volatile(&raw const launch.pid),
+            std::ptr::read_volatile(&raw const launch.errno),
+        )
+    };
     drop(stacks);
     match (pid, errno) {
         (1.., 0) => Ok(pid.cast_unsigned()),
-        _ => Err(io::Error::from_raw_os_error(if errno == 0 { libc::EAGAIN } else { errno })),
+        _ => Err(io::Error::from_raw_os_error(if errno == 0 {
+            libc::EAGAIN
+        } else {
+            errno
+        })),
     }
 }
 
@@ -97,7 +130,9 @@ pub(crate) enum Fork {
 /// fork(2), in a process that has one thread; refused in any other, for there the child's memory would not be whole.
 pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
     if !one_thread() {
-        return Err(io::Error::other("a process with several threads cannot be forked"));
+        return Err(io::Error::other(
+            "a process with several threads cannot be forked",
+        ));
     }
     // SAFETY: with one thread, nothing is locked or half-written by another at this moment.
     match unsafe { libc::fork() } {
@@ -138,7 +173,13 @@ pub(crate) fn reap(pid: u32) -> Option<Ended> {
     let mut status = 0;
     loop {
         // SAFETY: writes one integer.
-        let reaped = unsafe { libc::waitpid(pid.cast_signed(), &raw mut status, libc::WNOHANG | libc::__WALL) };
+        let reaped = unsafe {
+            libc::waitpid(
+                pid.cast_signed(),
+                &raw mut status,
+                libc::WNOHANG | libc::__WALL,
+            )
+        };
         if reaped == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
             continue;
         }
@@ -213,7 +254,10 @@ pub(crate) fn environment() -> Vec<CString> {
 /// Changes this process's environment.
 ///
 /// Called by a worker before its task: it has one thread, so nobody reads the environment meanwhile.
-pub(crate) fn set_environment(clear: bool, vars: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>) {
+pub(crate) fn set_environment(
+    clear: bool,
+    vars: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) {
     if clear {
         for (key, _) in std::env::vars_os() {
             // SAFETY: one thread.

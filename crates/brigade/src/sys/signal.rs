@@ -26,7 +26,13 @@ impl Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         // SAFETY: restores the set that was read above.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+        unsafe {
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.before,
+                std::ptr::null_mut(),
+            )
+        };
     }
 }
 
@@ -107,14 +113,19 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
     let stack = Box::leak(vec![0_u8; STACK].into_boxed_slice());
     // SAFETY: the stack is leaked, so it is there for as long as the process is; `handler` has the type that SA_SIGINFO asks for.
     unsafe {
-        let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK };
+        let alternate = libc::stack_t {
+            ss_sp: stack.as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: STACK,
+        };
         if libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) == -1 {
             return Err(io::Error::last_os_error());
         }
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as extern "C" fn(_, _, _) as usize;
         // Once only, and not blocked meanwhile: a fault inside the handler ends the process at once.
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND | libc::SA_NODEFER;
+        action.sa_flags =
+            libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND | libc::SA_NODEFER;
         libc::sigemptyset(&raw mut action.sa_mask);
         for signal in FATAL {
             if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) == -1 {
@@ -138,7 +149,13 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     // SAFETY: the kernel gives the interrupted context.
     let (instruction, stack) = unsafe { registers(context) };
     if let Some(observer) = OBSERVER.get() {
-        observer(&Fault { signal, address, instruction, stack, sender });
+        observer(&Fault {
+            signal,
+            address,
+            instruction,
+            stack,
+            sender,
+        });
     }
     // SAFETY: no memory is involved. The action is the default again (SA_RESETHAND), so this ends the process with the same signal.
     unsafe {
@@ -157,10 +174,21 @@ fn arm_alarm() {
         libc::sigaddset(&raw mut set, libc::SIGALRM);
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
         let timer = libc::itimerval {
-            it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
-            it_value: libc::timeval { tv_sec: 0, tv_usec: 500_000 },
+            it_interval: libc::timeval {
+                tv_sec: 0,
+                tv_usec: 0,
+            },
+            it_value: libc::timeval {
+                tv_sec: 0,
+                tv_usec: 500_000,
+            },
         };
-        libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut::<libc::itimerval>());
+        libc::syscall(
+            libc::SYS_setitimer,
+            libc::ITIMER_REAL,
+            &raw const timer,
+            std::ptr::null_mut::<libc::itimerval>(),
+        );
     }
 }
 
@@ -174,11 +202,19 @@ unsafe fn registers(context: *mut libc::c_void) -> (usize, usize) {
     #[cfg(target_arch = "x86_64")]
     let (ip, sp) = unsafe {
         let registers = &(*context).uc_mcontext.gregs;
-        (registers[libc::REG_RIP as usize] as usize, registers[libc::REG_RSP as usize] as usize)
+        (
+            registers[libc::REG_RIP as usize] as usize,
+            registers[libc::REG_RSP as usize] as usize,
+        )
     };
     // SAFETY: by the caller's word.
     #[cfg(target_arch = "aarch64")]
-    let (ip, sp) = unsafe { ((*context).uc_mcontext.pc as usize, (*context).uc_mcontext.sp as usize) };
+    let (ip, sp) = unsafe {
+        (
+            (*context).uc_mcontext.pc as usize,
+            (*context).uc_mcontext.sp as usize,
+        )
+    };
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let (ip, sp) = {
         let _ = context;
@@ -197,7 +233,8 @@ pub(crate) fn learn_stack() {
         let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
         if libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) == 0 {
             let (mut low, mut size) = (std::ptr::null_mut(), 0);
-            if libc::pthread_attr_getstack(&raw const attributes, &raw mut low, &raw mut size) == 0 {
+            if libc::pthread_attr_getstack(&raw const attributes, &raw mut low, &raw mut size) == 0
+            {
                 let _ = MAIN_STACK.set(low as usize..low as usize + size);
             }
             libc::pthread_attr_destroy(&raw mut attributes);
@@ -211,10 +248,15 @@ pub(crate) fn learn_stack() {
 pub(crate) fn is_stack_overflow(fault: &Fault) -> bool {
     const NEAR: usize = 64 * 1024;
     const GUARD: usize = 1024 * 1024;
-    if fault.sender.is_some() || !(fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS) || fault.address == 0 {
+    if fault.sender.is_some()
+        || !(fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS)
+        || fault.address == 0
+    {
         return false;
     }
     let near = fault.stack != 0 && fault.address.abs_diff(fault.stack) <= NEAR;
-    let below = MAIN_STACK.get().is_some_and(|s| (s.start.saturating_sub(GUARD)..s.start + NEAR).contains(&fault.address));
+    let below = MAIN_STACK
+        .get()
+        .is_some_and(|s| (s.start.saturating_sub(GUARD)..s.start + NEAR).contains(&fault.address));
     near || below
 }

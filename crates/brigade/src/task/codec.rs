@@ -15,10 +15,18 @@ pub(crate) fn encode<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<(), 
         }
     }
     let start = into.len();
-    let ended = postcard::to_extend(value, Onto(into)).map(|_| ()).map_err(|e| format!("could not be encoded: {e}"));
+    let ended = postcard::to_extend(value, Onto(into))
+        .map(|_| ())
+        .map_err(|e| format!("could not be encoded: {e}"));
     let len = into.len() - start;
     let ended = ended.and_then(|()| {
-        if len > MAX_BYTES { Err(format!("is {len} bytes when encoded, over the limit of {MAX_BYTES}")) } else { Ok(()) }
+        if len > MAX_BYTES {
+            Err(format!(
+                "is {len} bytes when encoded, over the limit of {MAX_BYTES}"
+            ))
+        } else {
+            Ok(())
+        }
     });
     if ended.is_err() {
         into.truncate(start);
@@ -30,7 +38,10 @@ pub(crate) fn encode<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<(), 
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("could not be decoded: {} bytes were left over", rest.len())),
+        Ok((_, rest)) => Err(format!(
+            "could not be decoded: {} bytes were left over",
+            rest.len()
+        )),
         Err(e) => Err(format!("could not be decoded: {e}")),
     }
 }
@@ -44,7 +55,10 @@ mod tests {
         let value = (1_u8, "two".to_owned(), vec![Some(3.0_f64), None]);
         let mut bytes = vec![9];
         encode(&value, &mut bytes).expect("encodes");
-        assert_eq!(decode::<(u8, String, Vec<Option<f64>>)>(&bytes[1..]).as_ref(), Ok(&value));
+        assert_eq!(
+            decode::<(u8, String, Vec<Option<f64>>)>(&bytes[1..]).as_ref(),
+            Ok(&value)
+        );
     }
 
     #[test]
@@ -52,8 +66,16 @@ mod tests {
         let mut bytes = Vec::new();
         encode(&0x1234_u16, &mut bytes).expect("encodes");
         bytes.push(0);
-        assert!(decode::<u16>(&bytes).expect_err("one too many").contains("left over"));
-        assert!(decode::<u16>(&bytes[..1]).expect_err("cut").contains("decoded"));
+        assert!(
+            decode::<u16>(&bytes)
+                .expect_err("one too many")
+                .contains("left over")
+        );
+        assert!(
+            decode::<u16>(&bytes[..1])
+                .expect_err("cut")
+                .contains("decoded")
+        );
     }
 
     #[test]

@@ -7,7 +7,10 @@ use super::error::TaskName;
 use super::symbols::Frames;
 
 /// A worker process died before its task returned.
-pub struct Crash {
+pub struct Crash(pub(crate) Box<Death>);
+
+/// All that is told of a death.
+pub(crate) struct Death {
     pub(crate) cause: Cause,
     pub(crate) pid: u32,
     pub(crate) task: TaskName,
@@ -22,43 +25,50 @@ pub struct Crash {
 impl Crash {
     /// What it died of.
     pub fn cause(&self) -> &Cause {
-        &self.cause
+        &self.0.cause
     }
 
     /// The process that died. The number may belong to another process by now.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.0.pid
     }
 
     /// The function it was for.
     pub fn task(&self) -> &str {
-        self.task.get()
+        self.0.task.get()
     }
 
     /// How far it had come.
     pub fn phase(&self) -> Phase {
-        self.phase
+        self.0.phase
     }
 
     /// The last lines that the worker wrote to its stderr: at most 4 KiB, whole lines unless one alone is longer.
     pub fn stderr(&self) -> &str {
-        &self.stderr
+        &self.0.stderr
     }
 
     /// The calls that led to the fault, innermost first, one a line. `None` where there was nobody to note them: a worker that was killed, or
     /// that left by `exit`. Names are looked up now, which takes some milliseconds the first time.
     pub fn backtrace(&self) -> Option<&str> {
-        self.backtrace.get_or_init(|| self.frames.render()).as_deref()
+        self.0
+            .backtrace
+            .get_or_init(|| self.0.frames.render())
+            .as_deref()
     }
 }
 
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker process {} died of {} while {} task `{}`", self.pid, self.cause, self.phase, self.task)?;
-        if let Some(address) = self.address {
+        write!(
+            f,
+            "worker process {} died of {} while {} task `{}`",
+            self.0.pid, self.0.cause, self.0.phase, self.0.task
+        )?;
+        if let Some(address) = self.0.address {
             write!(f, ", accessing {address:#x}")?;
         }
-        if let Some(place) = self.frames.innermost() {
+        if let Some(place) = self.0.frames.innermost() {
             write!(f, ", in {place}")?;
         }
         Ok(())
@@ -68,11 +78,11 @@ impl fmt::Display for Crash {
 impl fmt::Debug for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Crash")
-            .field("cause", &self.cause)
-            .field("pid", &self.pid)
-            .field("task", &self.task)
-            .field("phase", &self.phase)
-            .field("stderr", &self.stderr)
+            .field("cause", &self.0.cause)
+            .field("pid", &self.0.pid)
+            .field("task", &self.0.task)
+            .field("phase", &self.0.phase)
+            .field("stderr", &self.0.stderr)
             .finish_non_exhaustive()
     }
 }
@@ -94,7 +104,13 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub(crate) const ALL: [Phase; 5] = [Phase::Starting, Phase::Decoding, Phase::Running, Phase::Encoding, Phase::Idle];
+    pub(crate) const ALL: [Phase; 5] = [
+        Phase::Starting,
+        Phase::Decoding,
+        Phase::Running,
+        Phase::Encoding,
+        Phase::Idle,
+    ];
 }
 
 impl fmt::Display for Phase {

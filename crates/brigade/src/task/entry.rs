@@ -4,11 +4,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::Message;
 use super::codec;
 use super::crash::Phase;
 use super::identity::Function;
 use super::panic::{self, Unwound};
-use super::Message;
 
 /// Runs `f`; a panic becomes a value.
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Unwound> {
@@ -30,7 +30,12 @@ pub(crate) enum Outcome {
 /// A task's way through a worker process, compiled once for each pair of types: decode, run, encode.
 type Entry = fn(task: usize, input: &[u8], result: &mut Vec<u8>, phase: &dyn Fn(Phase)) -> Outcome;
 
-fn entry<A: Message, R: Message>(task: usize, input: &[u8], result: &mut Vec<u8>, phase: &dyn Fn(Phase)) -> Outcome {
+fn entry<A: Message, R: Message>(
+    task: usize,
+    input: &[u8],
+    result: &mut Vec<u8>,
+    phase: &dyn Fn(Phase),
+) -> Outcome {
     // SAFETY: `Plan::of` is the only maker of plans, and it pairs this very instance of `entry` with a `fn(A) -> R` of the same
     // program; `Plan::run` checked that the address is code of it.
     let task = unsafe { std::mem::transmute::<usize, fn(A) -> R>(task) };
@@ -62,7 +67,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn of<A: Message, R: Message>(task: fn(A) -> R) -> std::io::Result<Plan> {
-        Ok(Plan { entry: Function::at(entry::<A, R> as Entry as usize)?, task: Function::at(task as usize)? })
+        Ok(Plan {
+            entry: Function::at(entry::<A, R> as Entry as usize)?,
+            task: Function::at(task as usize)?,
+        })
     }
 
     pub(crate) fn to_words(self) -> [u64; 2] {
@@ -70,13 +78,18 @@ impl Plan {
     }
 
     pub(crate) fn from_words([entry, task]: [u64; 2]) -> Plan {
-        Plan { entry: Function(entry), task: Function(task) }
+        Plan {
+            entry: Function(entry),
+            task: Function(task),
+        }
     }
 
     /// Runs the task on `input`, appending the encoded result. The plan came from the host, which a worker trusts.
     pub(crate) fn run(self, input: &[u8], result: &mut Vec<u8>, phase: &dyn Fn(Phase)) -> Outcome {
         let (Some(entry), Some(task)) = (self.entry.address(), self.task.address()) else {
-            return Outcome::Undeliverable("its function is not part of this worker's program".to_owned());
+            return Outcome::Undeliverable(
+                "its function is not part of this worker's program".to_owned(),
+            );
         };
         // SAFETY: a plan is made by `Plan::of` in a process of the same build (the fork server proved that to the host before any plan was sent),
         // so this offset is that of an `Entry`, and it lies in the program's code.
@@ -95,17 +108,27 @@ mod tests {
 
     #[test]
     fn a_plan_travels_as_words_and_runs() {
-        let plan = Plan::from_words(Plan::of(double as fn(u32) -> u32).expect("code of this program").to_words());
+        let plan = Plan::from_words(
+            Plan::of(double as fn(u32) -> u32)
+                .expect("code of this program")
+                .to_words(),
+        );
         let mut input = Vec::new();
         codec::encode(&21_u32, &mut input).expect("encodes");
         let mut result = Vec::new();
-        assert!(matches!(plan.run(&input, &mut result, &|_| {}), Outcome::Returned));
+        assert!(matches!(
+            plan.run(&input, &mut result, &|_| {}),
+            Outcome::Returned
+        ));
         assert_eq!(codec::decode::<u32>(&result), Ok(42));
     }
 
     #[test]
     fn a_plan_that_points_nowhere_is_refused() {
         let plan = Plan::from_words([u64::MAX, 0]);
-        assert!(matches!(plan.run(&[], &mut Vec::new(), &|_| {}), Outcome::Undeliverable(_)));
+        assert!(matches!(
+            plan.run(&[], &mut Vec::new(), &|_| {}),
+            Outcome::Undeliverable(_)
+        ));
     }
 }

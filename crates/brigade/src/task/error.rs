@@ -52,14 +52,21 @@ struct Inner {
 impl TaskName {
     #[track_caller]
     pub(crate) fn new(address: usize, worker: Option<Arc<str>>) -> TaskName {
-        TaskName(Arc::new(Inner { address, started: Location::caller(), worker, text: OnceLock::new() }))
+        TaskName(Arc::new(Inner {
+            address,
+            started: Location::caller(),
+            worker,
+            text: OnceLock::new(),
+        }))
     }
 
     pub(crate) fn get(&self) -> &str {
         self.0.text.get_or_init(|| {
             let function = match Symbols::of_this_process().function(self.0.address) {
                 // A closure as a function pointer is an instance of this, which says nothing of it.
-                Some(shim) if shim == "core::ops::function::FnOnce::call_once" => format!("closure at {}", self.0.started),
+                Some(shim) if shim == "core::ops::function::FnOnce::call_once" => {
+                    format!("closure at {}", self.0.started)
+                }
                 Some(function) => function,
                 // A program without symbols.
                 None => format!("function at {}", self.0.started),

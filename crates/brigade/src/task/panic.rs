@@ -8,12 +8,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::symbols::Frames;
 use super::error::TaskName;
+use super::symbols::Frames;
 use crate::sys::unwind;
 
 /// A task panicked. The worker went on.
-pub struct Panic {
+pub struct Panic(Box<Inner>);
+
+struct Inner {
     task: TaskName,
     message: String,
     location: Option<String>,
@@ -22,53 +24,60 @@ pub struct Panic {
 }
 
 impl Panic {
-    pub(crate) fn new(task: TaskName, unwound: Unwound, frames: impl FnOnce(Vec<usize>) -> Frames) -> Panic {
-        Panic {
+    pub(crate) fn new(
+        task: TaskName,
+        unwound: Unwound,
+        frames: impl FnOnce(Vec<usize>) -> Frames,
+    ) -> Panic {
+        Panic(Box::new(Inner {
             task,
             message: unwound.message,
             location: unwound.location,
             frames: frames(unwound.calls),
             backtrace: OnceLock::new(),
-        }
+        }))
     }
 
     /// What the panic said; `Box<dyn Any>` if it was neither a `&str` nor a `String`.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// Where, as `file:line:column`. `None` if the program replaced the panic hook after the first task was started.
     pub fn location(&self) -> Option<&str> {
-        self.location.as_deref()
+        self.0.location.as_deref()
     }
 
     /// The calls that led there, innermost first, one a line. Names are looked up now, which takes some milliseconds the first time.
     pub fn backtrace(&self) -> Option<&str> {
-        self.backtrace.get_or_init(|| self.frames.render()).as_deref()
+        self.0
+            .backtrace
+            .get_or_init(|| self.0.frames.render())
+            .as_deref()
     }
 
     /// The task's function.
     pub fn task(&self) -> &str {
-        self.task.get()
+        self.0.task.get()
     }
 }
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task `{}` panicked", self.task)?;
-        if let Some(location) = &self.location {
+        write!(f, "task `{}` panicked", self.0.task)?;
+        if let Some(location) = &self.0.location {
             write!(f, " at {location}")?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", self.0.message)
     }
 }
 
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Panic")
-            .field("task", &self.task)
-            .field("message", &self.message)
-            .field("location", &self.location)
+            .field("task", &self.0.task)
+            .field("message", &self.0.message)
+            .field("location", &self.0.location)
             .finish_non_exhaustive()
     }
 }
@@ -94,7 +103,11 @@ impl Unwound {
         // The payload is the task's own type: its destructor may panic too.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(payload)));
         let (location, calls) = seen.map_or((None, Vec::new()), |s| (Some(s.location), s.calls));
-        Unwound { message, location, calls }
+        Unwound {
+            message,
+            location,
+            calls,
+        }
     }
 }
 
@@ -124,7 +137,9 @@ pub(crate) struct Watching {
 pub(crate) fn watch() -> Watching {
     hook();
     DEPTH.with(|d| d.set(d.get() + 1));
-    Watching { outer: SEEN.with(RefCell::take) }
+    Watching {
+        outer: SEEN.with(RefCell::take),
+    }
 }
 
 impl Watching {
@@ -162,7 +177,12 @@ fn hook() {
 fn note(info: &std::panic::PanicHookInfo<'_>) {
     let mut calls = [0; 128];
     let len = unwind::walk(&mut calls);
-    let location = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    let seen = Seen { location, calls: calls[..len].to_vec() };
+    let location = info
+        .location()
+        .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let seen = Seen {
+        location,
+        calls: calls[..len].to_vec(),
+    };
     let _ = SEEN.try_with(|s| s.replace(Some(seen)));
 }

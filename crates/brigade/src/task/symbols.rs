@@ -38,7 +38,11 @@ impl Symbols {
     fn with_loader<T>(&self, address: usize, f: impl FnOnce(&Loader, u64) -> T) -> Option<T> {
         static LOADERS: Mutex<Option<HashMap<String, Option<Loader>>>> = Mutex::new(None);
         let module = self.modules.iter().find(|m| m.range.contains(&address))?;
-        let path = if module.path.is_empty() { "/proc/self/exe" } else { &module.path };
+        let path = if module.path.is_empty() {
+            "/proc/self/exe"
+        } else {
+            &module.path
+        };
         let mut loaders = LOADERS.lock().unwrap_or_else(PoisonError::into_inner);
         let loader = loaders
             .get_or_insert_default()
@@ -54,22 +58,40 @@ impl Symbols {
             let mut calls = Vec::new();
             if let Ok(mut frames) = loader.find_frames(at) {
                 while let Ok(Some(frame)) = frames.next() {
-                    let Some(name) = frame.function.as_ref().and_then(|f| f.raw_name().ok().map(|n| demangled(&n))) else { continue };
-                    let place = frame.location.and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
+                    let Some(name) = frame
+                        .function
+                        .as_ref()
+                        .and_then(|f| f.raw_name().ok().map(|n| demangled(&n)))
+                    else {
+                        continue;
+                    };
+                    let place = frame
+                        .location
+                        .and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
                     calls.push((name, place));
                 }
             }
-            if calls.is_empty() {
-                if let Some(name) = loader.find_symbol(at) {
-                    let place = loader.find_location(at).ok().flatten().and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
-                    calls.push((demangled(name), place));
-                }
+            if calls.is_empty()
+                && let Some(name) = loader.find_symbol(at)
+            {
+                let place = loader
+                    .find_location(at)
+                    .ok()
+                    .flatten()
+                    .and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
+                calls.push((demangled(name), place));
             }
             calls
         });
         found.filter(|c| !c.is_empty()).unwrap_or_else(|| {
             let module = self.modules.iter().find(|m| m.range.contains(&address));
-            let place = module.map(|m| if m.path.is_empty() { "the program".to_owned() } else { m.path.clone() });
+            let place = module.map(|m| {
+                if m.path.is_empty() {
+                    "the program".to_owned()
+                } else {
+                    m.path.clone()
+                }
+            });
             vec![(format!("{address:#x}"), place)]
         })
     }
@@ -91,7 +113,10 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new(symbols: &Arc<Symbols>, calls: Vec<usize>) -> Frames {
-        Frames { symbols: Arc::clone(symbols), calls }
+        Frames {
+            symbols: Arc::clone(symbols),
+            calls,
+        }
     }
 
     /// One call a line, innermost first; without the machinery of panics above, and ours below.
@@ -99,17 +124,21 @@ impl Frames {
         if self.calls.is_empty() {
             return None;
         }
-        let mut all: Vec<(String, Option<String>)> = self.calls.iter().flat_map(|&at| self.symbols.calls(at)).collect();
+        let mut all: Vec<(String, Option<String>)> = self
+            .calls
+            .iter()
+            .flat_map(|&at| self.symbols.calls(at))
+            .collect();
         if let Some(end) = all.iter().position(|(name, _)| is_ours(name)) {
             // Never cut everything away: a stack that is all ours is shown whole.
             if end > 0 {
                 all.truncate(end);
             }
         }
-        if let Some(start) = all.iter().rposition(|(name, _)| is_panic_machinery(name)) {
-            if start + 1 < all.len() {
-                all.drain(..=start);
-            }
+        if let Some(start) = all.iter().rposition(|(name, _)| is_panic_machinery(name))
+            && start + 1 < all.len()
+        {
+            all.drain(..=start);
         }
         let mut text = String::new();
         for (n, (name, place)) in all.iter().enumerate() {
@@ -124,12 +153,18 @@ impl Frames {
 
     /// Whether a call of a function like this is among them.
     pub(crate) fn pass_through(&self, like: impl Fn(&str) -> bool) -> bool {
-        self.calls.iter().any(|&at| self.symbols.function(at).is_some_and(|name| like(&name)))
+        self.calls
+            .iter()
+            .any(|&at| self.symbols.function(at).is_some_and(|name| like(&name)))
     }
 
     /// The innermost call and its place, on one line.
     pub(crate) fn innermost(&self) -> Option<String> {
-        let (name, place) = self.symbols.calls(*self.calls.first()?).into_iter().next()?;
+        let (name, place) = self
+            .symbols
+            .calls(*self.calls.first()?)
+            .into_iter()
+            .next()?;
         Some(match place {
             Some(place) => format!("{name} at {place}"),
             None => name,
@@ -143,8 +178,19 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn is_panic_machinery(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = ["core::panicking::", "std::panicking::", "brigade::task::panic::", "brigade::sys::unwind::"];
-    const NAMES: [&str; 4] =
-        ["core::result::unwrap_failed", "core::option::unwrap_failed", "core::option::expect_failed", "__rustc::rust_begin_unwind"];
-    PREFIXES.iter().any(|p| name.starts_with(p)) || NAMES.contains(&name) || name.ends_with("rust_begin_unwind")
+    const PREFIXES: [&str; 4] = [
+        "core::panicking::",
+        "std::panicking::",
+        "brigade::task::panic::",
+        "brigade::sys::unwind::",
+    ];
+    const NAMES: [&str; 4] = [
+        "core::result::unwrap_failed",
+        "core::option::unwrap_failed",
+        "core::option::expect_failed",
+        "__rustc::rust_begin_unwind",
+    ];
+    PREFIXES.iter().any(|p| name.starts_with(p))
+        || NAMES.contains(&name)
+        || name.ends_with("rust_begin_unwind")
 }

@@ -64,16 +64,32 @@ pub(crate) struct Place {
 
 impl<'m> Memory<'m> {
     fn new(mapping: &'m Mapping, place: Place) -> Memory<'m> {
-        let Place { control, data, capacity } = place;
-        assert!(capacity.is_power_of_two() && capacity >= 64, "a ring's capacity is a power of two");
-        assert!(control.is_multiple_of(align_of::<Control>()) && data.is_multiple_of(WORD), "a ring is aligned");
-        assert!(control + size_of::<Control>() <= mapping.len() && data + capacity <= mapping.len(), "a ring is inside its mapping");
+        let Place {
+            control,
+            data,
+            capacity,
+        } = place;
+        assert!(
+            capacity.is_power_of_two() && capacity >= 64,
+            "a ring's capacity is a power of two"
+        );
+        assert!(
+            control.is_multiple_of(align_of::<Control>()) && data.is_multiple_of(WORD),
+            "a ring is aligned"
+        );
+        assert!(
+            control + size_of::<Control>() <= mapping.len() && data + capacity <= mapping.len(),
+            "a ring is inside its mapping"
+        );
         // SAFETY: in bounds and aligned (asserted; a mapping begins at a page); atomics of any bit pattern are valid, and their
         // interior is what others may change. Borrowed no longer than the mapping.
         unsafe {
             Memory {
                 control: mapping.at().add(control).cast().as_ref(),
-                words: std::slice::from_raw_parts(mapping.at().add(data).cast().as_ptr(), capacity / WORD),
+                words: std::slice::from_raw_parts(
+                    mapping.at().add(data).cast().as_ptr(),
+                    capacity / WORD,
+                ),
             }
         }
     }
@@ -90,13 +106,15 @@ impl<'m> Memory<'m> {
     fn write(&self, mut at: u64, bytes: &[u8]) {
         let (whole, rest) = bytes.as_chunks::<WORD>();
         for chunk in whole {
-            self.word(at).store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+            self.word(at)
+                .store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
             at = at.wrapping_add(WORD as u64);
         }
         if !rest.is_empty() {
             let mut last = [0; WORD];
             last[..rest.len()].copy_from_slice(rest);
-            self.word(at).store(u64::from_ne_bytes(last), Ordering::Relaxed);
+            self.word(at)
+                .store(u64::from_ne_bytes(last), Ordering::Relaxed);
         }
     }
 
@@ -130,7 +148,11 @@ pub(crate) struct Producer<'m> {
 impl<'m> Producer<'m> {
     /// The producer of an empty ring.
     pub(crate) fn new(mapping: &'m Mapping, place: Place) -> Producer<'m> {
-        Producer { memory: Memory::new(mapping, place), tail: 0, head: 0 }
+        Producer {
+            memory: Memory::new(mapping, place),
+            tail: 0,
+            head: 0,
+        }
     }
 
     /// Writes a frame; the consumer sees it after [`publish`](Self::publish).
@@ -143,8 +165,11 @@ impl<'m> Producer<'m> {
                 return Err(Full);
             }
         }
-        self.memory.word(self.tail).store(u64::from(len) | u64::from(tag) << 32, Ordering::Relaxed);
-        self.memory.write(self.tail.wrapping_add(WORD as u64), bytes);
+        self.memory
+            .word(self.tail)
+            .store(u64::from(len) | u64::from(tag) << 32, Ordering::Relaxed);
+        self.memory
+            .write(self.tail.wrapping_add(WORD as u64), bytes);
         self.tail = self.tail.wrapping_add(size);
         Ok(())
     }
@@ -152,7 +177,7 @@ impl<'m> Producer<'m> {
     fn room(&self) -> u64 {
         let used = self.tail.wrapping_sub(self.head);
         // A head that is ahead of us, or further behind than the ring is long, is a lie: then there is no room, for ever.
-        self.memory.capacity().checked_sub(used).unwrap_or(0)
+        self.memory.capacity().saturating_sub(used)
     }
 
     /// Shows the consumer what was pushed, and wakes it if it sleeps.
@@ -182,7 +207,10 @@ impl<'m> Consumer<'m> {
 
     /// The consumer of a ring of which `head` bytes were taken.
     pub(crate) fn at(mapping: &'m Mapping, place: Place, head: u64) -> Consumer<'m> {
-        Consumer { memory: Memory::new(mapping, place), head }
+        Consumer {
+            memory: Memory::new(mapping, place),
+            head,
+        }
     }
 
     /// How many bytes were taken.
@@ -213,9 +241,14 @@ impl<'m> Consumer<'m> {
             return Err(Corrupt);
         }
         into.clear();
-        self.memory.read(self.head.wrapping_add(WORD as u64), len, into);
+        self.memory
+            .read(self.head.wrapping_add(WORD as u64), len, into);
         self.head = self.head.wrapping_add(size);
-        self.memory.control.head.0.store(self.head, Ordering::Release);
+        self.memory
+            .control
+            .head
+            .0
+            .store(self.head, Ordering::Release);
         Ok(Some(tag))
     }
 
@@ -251,7 +284,11 @@ mod tests {
     use super::*;
     use crate::sys::mapping::{Mapping, sized_memfd};
 
-    const PLACE: Place = Place { control: 0, data: 4096, capacity: 1024 };
+    const PLACE: Place = Place {
+        control: 0,
+        data: 4096,
+        capacity: 1024,
+    };
 
     fn mapping() -> Mapping {
         let fd = sized_memfd("ring-test", 8192).expect("memfd");
@@ -261,11 +298,16 @@ mod tests {
     #[test]
     fn frames_of_every_size_come_whole_and_in_order() {
         let mapping = mapping();
-        let (mut producer, mut consumer) = (Producer::new(&mapping, PLACE), Consumer::new(&mapping, PLACE));
+        let (mut producer, mut consumer) = (
+            Producer::new(&mapping, PLACE),
+            Consumer::new(&mapping, PLACE),
+        );
         let mut got = Vec::new();
         for round in 0..2000_usize {
             let sent: Vec<u8> = (0..round % 1017).map(|i| (i ^ round) as u8).collect();
-            producer.push(round as u32, &sent).expect("fits an empty ring");
+            producer
+                .push(round as u32, &sent)
+                .expect("fits an empty ring");
             producer.publish();
             assert_eq!(consumer.pop(&mut got), Ok(Some(round as u32)));
             assert_eq!(got, sent);
@@ -276,7 +318,10 @@ mod tests {
     #[test]
     fn a_full_ring_says_so_and_loses_nothing() {
         let mapping = mapping();
-        let (mut producer, mut consumer) = (Producer::new(&mapping, PLACE), Consumer::new(&mapping, PLACE));
+        let (mut producer, mut consumer) = (
+            Producer::new(&mapping, PLACE),
+            Consumer::new(&mapping, PLACE),
+        );
         let mut pushed = 0;
         while producer.push(pushed, &[7; 24]).is_ok() {
             pushed += 1;
@@ -293,14 +338,25 @@ mod tests {
 
     #[test]
     fn a_lying_producer_is_found_out() {
-        for (tail, head_word) in [(8, 9_u64), (8, u64::from(u32::MAX)), (1 << 40, 0), (u64::MAX, 0), (12, 0), (1032, 0)] {
+        for (tail, head_word) in [
+            (8, 9_u64),
+            (8, u64::from(u32::MAX)),
+            (1 << 40, 0),
+            (u64::MAX, 0),
+            (12, 0),
+            (1032, 0),
+        ] {
             let mapping = mapping();
             let memory = Memory::new(&mapping, PLACE);
             memory.words[0].store(head_word, Ordering::Relaxed);
             memory.control.tail.0.store(tail, Ordering::Relaxed);
             let mut consumer = Consumer::new(&mapping, PLACE);
             assert!(consumer.is_ready());
-            assert_eq!(consumer.pop(&mut Vec::new()), Err(Corrupt), "tail {tail}, word {head_word:#x}");
+            assert_eq!(
+                consumer.pop(&mut Vec::new()),
+                Err(Corrupt),
+                "tail {tail}, word {head_word:#x}"
+            );
         }
     }
 
@@ -310,7 +366,11 @@ mod tests {
         let mut producer = Producer::new(&mapping, PLACE);
         producer.push(0, &[1; 1000]).expect("fits");
         for head in [u64::MAX, 1 << 32, 2048] {
-            Memory::new(&mapping, PLACE).control.head.0.store(head, Ordering::Relaxed);
+            Memory::new(&mapping, PLACE)
+                .control
+                .head
+                .0
+                .store(head, Ordering::Relaxed);
             assert_eq!(producer.push(0, &[1; 500]), Err(Full), "head {head}");
         }
     }
@@ -318,7 +378,10 @@ mod tests {
     #[test]
     fn a_sleeper_is_woken() {
         let mapping = mapping();
-        let (mut producer, mut consumer) = (Producer::new(&mapping, PLACE), Consumer::new(&mapping, PLACE));
+        let (mut producer, mut consumer) = (
+            Producer::new(&mapping, PLACE),
+            Consumer::new(&mapping, PLACE),
+        );
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 let mut got = Vec::new();

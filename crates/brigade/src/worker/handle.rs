@@ -40,7 +40,10 @@ impl<R> JoinHandle<R> {
     ///
     /// # Errors
     /// The outer error is the handle, if the time is over; the inner one says why there is no result.
-    pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<R, JoinError>, JoinHandle<R>> {
+    pub fn join_timeout(
+        mut self,
+        timeout: Duration,
+    ) -> Result<Result<R, JoinError>, JoinHandle<R>> {
         // A time so long that the clock cannot say when it ends is for ever.
         let deadline = Instant::now().checked_add(timeout);
         let ended = match &mut self.0 {

@@ -28,7 +28,11 @@ impl Kind {
     /// # Errors
     /// As [`thread::spawn`] and [`process::spawn`].
     #[track_caller]
-    pub fn spawn<A: Message, R: Message>(self, task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>> {
+    pub fn spawn<A: Message, R: Message>(
+        self,
+        task: fn(A) -> R,
+        input: A,
+    ) -> io::Result<JoinHandle<R>> {
         match self {
             Kind::Thread => thread::spawn(task, input),
             Kind::Process => process::spawn(task, input),

@@ -8,12 +8,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::handle::{JoinHandle, Task};
+use crate::JoinError;
 use crate::sys::futex::{self, Wake};
 use crate::task::entry::caught;
 use crate::task::error::TaskName;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
-use crate::JoinError;
 
 /// Starts `task` on `input` in a new thread.
 ///
@@ -76,7 +76,10 @@ impl Builder {
         let mut builder = std::thread::Builder::new();
         if let Some(name) = &self.name {
             if name.contains('\0') {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a thread's name cannot contain a zero byte"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a thread's name cannot contain a zero byte",
+                ));
             }
             builder = builder.name(name.to_string());
         }
@@ -87,7 +90,11 @@ impl Builder {
         let theirs = Arc::clone(&shared);
         let thread = builder.spawn(move || theirs.run(task, input))?;
         let name = TaskName::new(task as usize, self.name.clone());
-        Ok(JoinHandle(Task::Thread(Running { shared, thread: Some(thread), name })))
+        Ok(JoinHandle(Task::Thread(Running {
+            shared,
+            thread: Some(thread),
+            name,
+        })))
     }
 }
 
@@ -111,17 +118,31 @@ struct Ended<R> {
 
 impl<R> Shared<R> {
     fn new() -> Shared<R> {
-        Shared { state: AtomicU32::new(WAITING), ended: Mutex::new(Ended { result: None, waker: None }) }
+        Shared {
+            state: AtomicU32::new(WAITING),
+            ended: Mutex::new(Ended {
+                result: None,
+                waker: None,
+            }),
+        }
     }
 
     fn run<A>(&self, task: fn(A) -> R, input: A) {
-        if self.state.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if self
+            .state
+            .compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
             // Cancelled before it began: the input is dropped, as the task would have done.
             return;
         }
         let result = caught(move || task(input));
         self.lock().result = Some(result);
-        if self.state.compare_exchange(RUNNING, ENDED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if self
+            .state
+            .compare_exchange(RUNNING, ENDED, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
             self.lock().result = None;
             return;
         }
@@ -147,7 +168,9 @@ pub(crate) struct Running<R> {
 
 impl<R> fmt::Debug for Running<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,11 +178,11 @@ impl<R> Running<R> {
     pub(crate) fn join(mut self) -> Result<R, JoinError> {
         // Nobody can cancel any more: the handle is here. So, unless that has happened, the thread will end, and its end is waited for
         // as std does, including the destructors of its locals.
-        if self.shared.state.load(Ordering::Acquire) != LET_GO {
-            if let Some(thread) = self.thread.take() {
-                // The closure catches all panics of the task; one in a thread-local's destructor aborts the program.
-                let _ = thread.join();
-            }
+        if self.shared.state.load(Ordering::Acquire) != LET_GO
+            && let Some(thread) = self.thread.take()
+        {
+            // The closure catches all panics of the task; one in a thread-local's destructor aborts the program.
+            let _ = thread.join();
         }
         self.take()
     }
@@ -170,7 +193,9 @@ impl<R> Running<R> {
             if state >= LET_GO {
                 return Some(self.take());
             }
-            if futex::wait_private(&self.shared.state, state, deadline) == Wake::TimedOut && !self.is_finished() {
+            if futex::wait_private(&self.shared.state, state, deadline) == Wake::TimedOut
+                && !self.is_finished()
+            {
                 return None;
             }
         }
@@ -194,7 +219,10 @@ impl<R> Running<R> {
     pub(crate) fn cancel(&self) {
         let state = &self.shared.state;
         for from in [WAITING, RUNNING] {
-            if state.compare_exchange(from, LET_GO, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            if state
+                .compare_exchange(from, LET_GO, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
                 futex::wake_all_private(state);
                 let waker = self.shared.lock().waker.take();
                 if let Some(waker) = waker {
@@ -210,9 +238,13 @@ impl<R> Running<R> {
         if self.shared.state.load(Ordering::Acquire) == LET_GO {
             return Err(JoinError::Cancelled);
         }
-        let Some(result) = self.shared.lock().result.take() else { panic!("a task was joined twice: its handle was polled after it was ready") };
+        let Some(result) = self.shared.lock().result.take() else {
+            panic!("a task was joined twice: its handle was polled after it was ready")
+        };
         result.map_err(|unwound| {
-            JoinError::Panicked(Panic::new(self.name.clone(), unwound, |calls| Frames::new(Symbols::of_this_process(), calls)))
+            JoinError::Panicked(Panic::new(self.name.clone(), unwound, |calls| {
+                Frames::new(Symbols::of_this_process(), calls)
+            }))
         })
     }
 }

@@ -20,7 +20,9 @@ fn panicking<R: std::fmt::Debug>(ended: Result<R, JoinError>) -> brigade::Panic 
 #[test]
 fn it_returns() {
     both(|kind| {
-        let sum = kind.spawn(|v: Vec<u64>| v.into_iter().sum::<u64>(), vec![1, 2, 3]).expect("starts");
+        let sum = kind
+            .spawn(|v: Vec<u64>| v.into_iter().sum::<u64>(), vec![1, 2, 3])
+            .expect("starts");
         assert_eq!(sum.kind(), kind);
         assert_eq!(sum.join().expect("returns"), 6);
     });
@@ -29,19 +31,38 @@ fn it_returns() {
 #[test]
 fn it_panics() {
     both(|kind| {
-        let panic = panicking(kind.spawn(|n: i32| -> i32 { panic!("no {n}") }, 3).expect("starts").join());
+        let panic = panicking(
+            kind.spawn(|n: i32| -> i32 { panic!("no {n}") }, 3)
+                .expect("starts")
+                .join(),
+        );
         assert_eq!(panic.message(), "no 3");
-        assert!(panic.location().is_some_and(|l| l.contains("ends.rs:")), "{:?}", panic.location());
-        assert!(panic.backtrace().is_some_and(|b| b.contains("it_panics")), "{:?}", panic.backtrace());
+        assert!(
+            panic.location().is_some_and(|l| l.contains("ends.rs:")),
+            "{:?}",
+            panic.location()
+        );
+        assert!(
+            panic.backtrace().is_some_and(|b| b.contains("it_panics")),
+            "{:?}",
+            panic.backtrace()
+        );
         let told = JoinError::Panicked(panic).to_string();
-        assert!(told.contains("no 3") && told.contains("closure at") && told.contains("ends.rs"), "{told}");
+        assert!(
+            told.contains("no 3") && told.contains("closure at") && told.contains("ends.rs"),
+            "{told}"
+        );
     });
 }
 
 #[test]
 fn it_panics_with_something_that_is_no_text() {
     both(|kind| {
-        let panic = panicking(kind.spawn(|()| -> () { std::panic::panic_any(7_u8) }, ()).expect("starts").join());
+        let panic = panicking(
+            kind.spawn(|()| -> () { std::panic::panic_any(7_u8) }, ())
+                .expect("starts")
+                .join(),
+        );
         assert_eq!(panic.message(), "Box<dyn Any>");
     });
 }
@@ -49,8 +70,14 @@ fn it_panics_with_something_that_is_no_text() {
 #[test]
 fn a_long_panic_message_arrives_or_is_cut_at_a_character() {
     both(|kind| {
-        let panic = panicking(kind.spawn(|()| -> () { panic!("{}", "ä".repeat(100_000)) }, ()).expect("starts").join());
-        assert!(panic.message().chars().count() > 1000 && panic.message().chars().all(|c| c == 'ä'));
+        let panic = panicking(
+            kind.spawn(|()| -> () { panic!("{}", "ä".repeat(100_000)) }, ())
+                .expect("starts")
+                .join(),
+        );
+        assert!(
+            panic.message().chars().count() > 1000 && panic.message().chars().all(|c| c == 'ä')
+        );
     });
 }
 
@@ -63,7 +90,9 @@ fn say_and_wait((said, go): (PathBuf, PathBuf)) -> String {
 fn it_is_cancelled_while_it_runs() {
     both(|kind| {
         let (said, go) = (Fifo::new(), Fifo::new());
-        let handle = kind.spawn(say_and_wait, (said.path(), go.path())).expect("starts");
+        let handle = kind
+            .spawn(say_and_wait, (said.path(), go.path()))
+            .expect("starts");
         said.hear();
         assert!(!handle.is_finished());
         let pid = handle.pid();
@@ -73,7 +102,10 @@ fn it_is_cancelled_while_it_runs() {
         match kind {
             // Let go: it still runs, and ends when it likes.
             Kind::Thread => go.tell("end"),
-            Kind::Process => assert!(!exists(pid.expect("a process")), "it is gone when the caller hears of it"),
+            Kind::Process => assert!(
+                !exists(pid.expect("a process")),
+                "it is gone when the caller hears of it"
+            ),
         }
     });
 }
@@ -112,23 +144,42 @@ fn its_handle_is_dropped_and_it_runs_on() {
 fn a_process_takes_its_children_along() {
     brigade::init();
     /// Starts a child, and a grandchild that leaves the session and the group, and tells their numbers.
+    #[expect(
+        clippy::zombie_processes,
+        reason = "what becomes of children that nobody waits for is the question"
+    )]
     fn multiply((said, go): (PathBuf, PathBuf)) {
-        let child = std::process::Command::new("/bin/sh").args(["-c", "echo up; exec cat"]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn();
+        let child = std::process::Command::new("/bin/sh")
+            .args(["-c", "echo up; exec cat"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
         let child = child.expect("sh starts");
         let daemon = std::process::Command::new("/bin/sh")
-            .args(["-c", "setsid sh -c 'echo $$; trap \"\" TERM HUP; read never < \"$0\"' \"$0\" &"])
+            .args([
+                "-c",
+                "setsid sh -c 'echo $$; trap \"\" TERM HUP; read never < \"$0\"' \"$0\" &",
+            ])
             .arg(&go)
             .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("sh starts");
         let mut number = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(daemon.stdout.expect("piped")), &mut number).expect("it tells");
+        std::io::BufRead::read_line(
+            &mut std::io::BufReader::new(daemon.stdout.expect("piped")),
+            &mut number,
+        )
+        .expect("it tells");
         std::fs::write(said, format!("{} {}", child.id(), number.trim())).expect("the test reads");
         std::fs::read_to_string(go).expect("never written");
     }
     let (said, go) = (Fifo::new(), Fifo::new());
     let handle = brigade::process::spawn(multiply, (said.path(), go.path())).expect("starts");
-    let pids: Vec<u32> = said.hear().split(' ').map(|p| p.parse().expect("a number")).collect();
+    let pids: Vec<u32> = said
+        .hear()
+        .split(' ')
+        .map(|p| p.parse().expect("a number"))
+        .collect();
     assert!(pids.iter().all(|&p| exists(p)), "{pids:?} are alive");
     handle.cancel();
     assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
@@ -141,7 +192,8 @@ fn a_process_takes_its_children_along() {
 fn grace_lets_a_process_end_by_itself() {
     brigade::init();
     fn ends_well((said, done): (PathBuf, PathBuf)) {
-        static TERMINATED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        static TERMINATED: std::sync::atomic::AtomicBool =
+            std::sync::atomic::AtomicBool::new(false);
         extern "C" fn note(_: i32) {
             TERMINATED.store(true, std::sync::atomic::Ordering::Relaxed);
         }
@@ -155,7 +207,9 @@ fn grace_lets_a_process_end_by_itself() {
     }
     let (said, done) = (Fifo::new(), Fifo::new());
     let builder = brigade::process::Builder::new().grace(HANG);
-    let handle = builder.spawn(ends_well, (said.path(), done.path())).expect("starts");
+    let handle = builder
+        .spawn(ends_well, (said.path(), done.path()))
+        .expect("starts");
     said.hear();
     handle.cancel();
     assert_eq!(done.hear(), "ended well");
@@ -174,7 +228,10 @@ fn grace_ends() {
         }
     }
     let said = Fifo::new();
-    let handle = brigade::process::Builder::new().grace(Duration::from_millis(30)).spawn(deaf, said.path()).expect("starts");
+    let handle = brigade::process::Builder::new()
+        .grace(Duration::from_millis(30))
+        .spawn(deaf, said.path())
+        .expect("starts");
     said.hear();
     handle.cancel();
     assert!(matches!(handle.join(), Err(JoinError::Cancelled)));

@@ -44,7 +44,12 @@ fn it_is_awaited() {
 fn it_wakes_when_it_ends_late() {
     both(|kind| {
         let go = Fifo::new();
-        let handle = kind.spawn(|go: PathBuf| std::fs::read_to_string(go).expect("written"), go.path()).expect("starts");
+        let handle = kind
+            .spawn(
+                |go: PathBuf| std::fs::read_to_string(go).expect("written"),
+                go.path(),
+            )
+            .expect("starts");
         let teller = std::thread::spawn(move || {
             go.tell("late");
             go
@@ -57,19 +62,25 @@ fn it_wakes_when_it_ends_late() {
 #[test]
 fn many_are_awaited_together() {
     both(|kind| {
-        let handles: Vec<_> = (0..64_u32).map(|n| kind.spawn(|n: u32| n, n).expect("starts")).collect();
+        let handles: Vec<_> = (0..64_u32)
+            .map(|n| kind.spawn(|n: u32| n, n).expect("starts"))
+            .collect();
         let mut left: Vec<_> = handles.into_iter().map(Some).collect();
         let mut sum = 0;
         block_on(std::future::poll_fn(|context| {
             for handle in &mut left {
-                if let Some(h) = handle {
-                    if let Poll::Ready(ended) = std::pin::Pin::new(h).poll(context) {
-                        sum += ended.expect("returns");
-                        *handle = None;
-                    }
+                if let Some(h) = handle
+                    && let Poll::Ready(ended) = std::pin::Pin::new(h).poll(context)
+                {
+                    sum += ended.expect("returns");
+                    *handle = None;
                 }
             }
-            if left.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
+            if left.iter().all(Option::is_none) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         }));
         assert_eq!(sum, 64 * 63 / 2);
     });
@@ -78,7 +89,13 @@ fn many_are_awaited_together() {
 #[test]
 fn panics_and_cancellations_wake_too() {
     both(|kind| {
-        assert!(matches!(block_on(kind.spawn(|()| -> () { panic!("awaited") }, ()).expect("starts")), Err(JoinError::Panicked(_))));
+        assert!(matches!(
+            block_on(
+                kind.spawn(|()| -> () { panic!("awaited") }, ())
+                    .expect("starts")
+            ),
+            Err(JoinError::Panicked(_))
+        ));
         let (said, go) = (Fifo::new(), Fifo::new());
         let handle = kind
             .spawn(

@@ -16,7 +16,9 @@ fn join_timeout_gives_the_handle_back() {
     both(|kind| {
         let go = Fifo::new();
         let handle = kind.spawn(wait, go.path()).expect("starts");
-        let handle = handle.join_timeout(Duration::from_millis(10)).expect_err("it waits");
+        let handle = handle
+            .join_timeout(Duration::from_millis(10))
+            .expect_err("it waits");
         let handle = handle.join_timeout(Duration::ZERO).expect_err("it waits");
         go.tell("now");
         let ended = handle.join_timeout(Duration::MAX).expect("it ends");
@@ -63,12 +65,23 @@ fn hundreds_at_once_from_many_threads() {
             let threads: Vec<_> = (0..8_u64)
                 .map(|t| {
                     scope.spawn(move || {
-                        let handles: Vec<_> = (0..16).map(|n| kind.spawn(|(a, b): (u64, u64)| a * b, (t, n)).expect("starts")).collect();
-                        handles.into_iter().map(|h| h.join().expect("returns")).sum::<u64>()
+                        let handles: Vec<_> = (0..16)
+                            .map(|n| {
+                                kind.spawn(|(a, b): (u64, u64)| a * b, (t, n))
+                                    .expect("starts")
+                            })
+                            .collect();
+                        handles
+                            .into_iter()
+                            .map(|h| h.join().expect("returns"))
+                            .sum::<u64>()
                     })
                 })
                 .collect();
-            threads.into_iter().map(|t| t.join().expect("no panic")).collect()
+            threads
+                .into_iter()
+                .map(|t| t.join().expect("no panic"))
+                .collect()
         });
         assert_eq!(sums, (0..8).map(|t| t * 120).collect::<Vec<u64>>());
     });

@@ -18,19 +18,31 @@ fn segmentation_fault() {
     let backtrace = crash.backtrace().expect("the handler noted the calls");
     assert!(backtrace.contains("faults::read"), "{backtrace}");
     let told = crash.to_string();
-    assert!(told.contains("SIGSEGV") && told.contains("0x40") && !told.contains('\n'), "{told}");
+    assert!(
+        told.contains("SIGSEGV") && told.contains("0x40") && !told.contains('\n'),
+        "{told}"
+    );
 }
 
 #[test]
 fn bus_error() {
     let crash = crash_of(
         |()| {
-            let file = rustix::fs::memfd_create("bus", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+            let file =
+                rustix::fs::memfd_create("bus", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
             rustix::fs::ftruncate(&file, 4096).expect("sized");
             // SAFETY: a fresh mapping; the access below is past the file's end on purpose.
             unsafe {
                 use rustix::mm::{MapFlags, ProtFlags, mmap};
-                let at = mmap(std::ptr::null_mut(), 4096, ProtFlags::READ, MapFlags::SHARED, &file, 0).expect("mmap");
+                let at = mmap(
+                    std::ptr::null_mut(),
+                    4096,
+                    ProtFlags::READ,
+                    MapFlags::SHARED,
+                    &file,
+                    0,
+                )
+                .expect("mmap");
                 rustix::fs::ftruncate(&file, 0).expect("truncated");
                 std::ptr::read_volatile(at.cast::<u8>())
             }
@@ -90,7 +102,12 @@ fn recurse(depth: u64) -> u64 {
 fn stack_overflow() {
     let crash = crash_of(recurse, 0);
     assert_eq!(crash.cause(), &Cause::StackOverflow);
-    assert!(crash.backtrace().expect("the handler noted the calls").contains("recurse"));
+    assert!(
+        crash
+            .backtrace()
+            .expect("the handler noted the calls")
+            .contains("recurse")
+    );
 }
 
 #[test]
@@ -107,7 +124,14 @@ fn a_fault_that_a_task_raises_itself_is_its_own() {
 
 #[test]
 fn a_fault_in_a_thread_of_the_task() {
-    let crash = crash_of(|address: usize| std::thread::spawn(move || read(address)).join().unwrap_or(0), 0x40);
+    let crash = crash_of(
+        |address: usize| {
+            std::thread::spawn(move || read(address))
+                .join()
+                .unwrap_or(0)
+        },
+        0x40,
+    );
     assert_eq!(crash.cause(), &Cause::Signal(libc::SIGSEGV));
 }
 
@@ -129,7 +153,10 @@ fn a_handler_of_the_tasks_own_is_not_in_the_way() {
 fn out_of_memory_under_a_limit() {
     let crash = crash_of(
         |bytes: usize| {
-            let limit = rustix::process::Rlimit { current: Some(1 << 30), maximum: Some(1 << 30) };
+            let limit = rustix::process::Rlimit {
+                current: Some(1 << 30),
+                maximum: Some(1 << 30),
+            };
             rustix::process::setrlimit(rustix::process::Resource::As, limit).expect("limited");
             std::hint::black_box(vec![1_u8; bytes]).len()
         },

@@ -10,8 +10,16 @@ use crate::{crash_of, into_crash, next_task_succeeds};
 fn scribble(byte: u8) {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     for line in maps.lines().filter(|l| l.contains("memfd:brigade-mailbox")) {
-        let (low, high) = line.split_once(' ').expect("a range").0.split_once('-').expect("two ends");
-        let (low, high) = (usize::from_str_radix(low, 16).expect("hex"), usize::from_str_radix(high, 16).expect("hex"));
+        let (low, high) = line
+            .split_once(' ')
+            .expect("a range")
+            .0
+            .split_once('-')
+            .expect("two ends");
+        let (low, high) = (
+            usize::from_str_radix(low, 16).expect("hex"),
+            usize::from_str_radix(high, 16).expect("hex"),
+        );
         // SAFETY: none: it is mapped and writable, and not ours to write.
         unsafe { std::ptr::write_bytes(low as *mut u8, byte, high - low) };
     }
@@ -50,7 +58,11 @@ fn a_worker_that_scribbles_and_dies() {
             },
             byte,
         );
-        assert_eq!(crash.cause(), &Cause::Abort);
+        // Lost, if the host looked between the two.
+        assert!(
+            matches!(crash.cause(), Cause::Abort | Cause::Lost),
+            "{crash}"
+        );
     }
 }
 
@@ -58,14 +70,27 @@ fn a_worker_that_scribbles_and_dies() {
 fn a_worker_that_scribbles_and_returns_harms_only_its_own_ring() {
     brigade::init();
     for byte in [0x01, 0x80, 0xff] {
-        assert_eq!(process::spawn(|byte: u8| scribble(byte), byte).expect("a process starts").join().expect("its result is whole"), ());
+        assert_eq!(
+            process::spawn(|byte: u8| scribble(byte), byte)
+                .expect("a process starts")
+                .join()
+                .expect("its result is whole"),
+            ()
+        );
     }
 }
 
 #[test]
 fn a_worker_that_cannot_see_the_board() {
     brigade::init();
-    let seen = process::spawn(|()| std::fs::read_to_string("/proc/self/maps").expect("maps").contains("brigade-board"), ());
+    let seen = process::spawn(
+        |()| {
+            std::fs::read_to_string("/proc/self/maps")
+                .expect("maps")
+                .contains("brigade-board")
+        },
+        (),
+    );
     assert!(!seen.expect("a process starts").join().expect("it succeeds"));
 }
 

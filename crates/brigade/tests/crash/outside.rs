@@ -19,10 +19,20 @@ impl Fifo {
     pub(crate) fn new() -> Fifo {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("brigade-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "brigade-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
-            .expect("a named pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .expect("a named pipe");
         Fifo(path)
     }
 
@@ -50,13 +60,23 @@ fn kill(pid: u32, signal: i32) {
 #[test]
 fn killed_from_outside() {
     brigade::init();
-    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGSEGV, libc::SIGABRT] {
+    for signal in [
+        libc::SIGKILL,
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGUSR1,
+        libc::SIGSEGV,
+        libc::SIGABRT,
+    ] {
         let fifo = Fifo::new();
         let handle = process::spawn(wait_for_ever, fifo.path()).expect("a process starts");
         fifo.wait();
         kill(handle.pid().expect("it runs in a process"), signal);
         let crash = into_crash(handle.join());
-        assert_eq!((crash.cause(), crash.phase()), (&Cause::Killed(signal), Phase::Running));
+        assert_eq!(
+            (crash.cause(), crash.phase()),
+            (&Cause::Killed(signal), Phase::Running)
+        );
         assert!(crash.to_string().contains("outside"), "{crash}");
         next_task_succeeds();
     }
@@ -70,10 +90,13 @@ fn stopped_and_then_killed() {
     fifo.wait();
     let pid = handle.pid().expect("it runs in a process");
     kill(pid, libc::SIGSTOP);
-    let handle = handle.join_timeout(std::time::Duration::from_millis(20)).expect_err("a stopped task does not end");
+    let handle = handle
+        .join_timeout(std::time::Duration::from_millis(20))
+        .expect_err("a stopped task does not end");
     assert!(!handle.is_finished());
     handle.cancel();
     assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
     // SAFETY: no memory is involved.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), 0) }, -1, "it is gone when the caller hears of it");
+    let asked = unsafe { libc::kill(pid.cast_signed(), 0) };
+    assert_eq!(asked, -1, "it is gone when the caller hears of it");
 }

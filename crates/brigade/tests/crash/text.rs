@@ -28,11 +28,24 @@ fn a_panic_tells_the_same_in_both_kinds() {
     }
     brigade::init();
     let mut told = Vec::new();
-    for ended in [thread::spawn(fail, 7).expect("starts").join(), process::spawn(fail, 7).expect("starts").join()] {
-        let Err(JoinError::Panicked(panic)) = ended else { panic!("{ended:?}") };
+    for ended in [
+        thread::spawn(fail, 7).expect("starts").join(),
+        process::spawn(fail, 7).expect("starts").join(),
+    ] {
+        let Err(JoinError::Panicked(panic)) = ended else {
+            panic!("{ended:?}")
+        };
         assert_eq!(panic.message(), "the number was 7");
-        assert!(panic.location().is_some_and(|l| l.contains("text.rs:")), "{:?}", panic.location());
-        assert!(panic.backtrace().is_some_and(|b| b.contains("fail")), "{:?}", panic.backtrace());
+        assert!(
+            panic.location().is_some_and(|l| l.contains("text.rs:")),
+            "{:?}",
+            panic.location()
+        );
+        assert!(
+            panic.backtrace().is_some_and(|b| b.contains("fail")),
+            "{:?}",
+            panic.backtrace()
+        );
         assert!(panic.task().contains("fail"));
         told.push(panic.to_string());
     }

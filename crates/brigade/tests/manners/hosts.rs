@@ -78,7 +78,11 @@ fn ignores_sigchld(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     }
     // SAFETY: asks for the disposition.
     let now = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    if now == libc::SIG_IGN { Ok(()) } else { Err("the disposition was changed".into()) }
+    if now == libc::SIG_IGN {
+        Ok(())
+    } else {
+        Err("the disposition was changed".into())
+    }
 }
 
 /// A host that reaps whatever there is, in a loop, as an init process does; and whose loop must find an end.
@@ -127,9 +131,15 @@ fn counts_signals(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 fn huge_heap(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     let heap = std::hint::black_box(vec![1_u8; 1 << 30]);
-    let threads: Vec<_> = (0..16).map(|_| brigade::thread::spawn(|()| std::thread::park(), ())).collect::<Result<_, _>>()?;
+    let threads: Vec<_> = (0..16)
+        .map(|_| brigade::thread::spawn(|()| std::thread::park(), ()))
+        .collect::<Result<_, _>>()?;
     spawn_works()?;
-    let worker = process::spawn(|()| std::fs::read_to_string("/proc/self/statm").unwrap_or_default(), ())?.join()?;
+    let worker = process::spawn(
+        |()| std::fs::read_to_string("/proc/self/statm").unwrap_or_default(),
+        (),
+    )?
+    .join()?;
     let resident: usize = worker.split(' ').nth(1).ok_or("statm")?.parse()?;
     if resident * 4096 > heap.len() / 4 {
         return Err(format!("a worker has {resident} pages: it carries the host's heap").into());
@@ -155,12 +165,17 @@ fn in_an_async_runtime(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         let mut future = Box::pin(async {
             let mut sum = 0;
             for n in 0..10 {
-                sum += process::spawn(double, n).map_err(|e| e.to_string())?.await.map_err(|e| e.to_string())?;
+                sum += process::spawn(double, n)
+                    .map_err(|e| e.to_string())?
+                    .await
+                    .map_err(|e| e.to_string())?;
             }
             Ok(sum)
         });
         loop {
-            if let Poll::Ready(sum) = Future::poll(future.as_mut(), &mut Context::from_waker(&waker)) {
+            if let Poll::Ready(sum) =
+                Future::poll(future.as_mut(), &mut Context::from_waker(&waker))
+            {
                 return sum;
             }
             again.recv().map_err(|e| e.to_string())?;
@@ -187,18 +202,39 @@ fn replaced(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         spawn_works()?;
     }
     match process::spawn(|()| -> () { std::process::abort() }, ())?.join() {
-        Err(JoinError::Crashed(crash)) if crash.backtrace().is_some_and(|b| b.contains("replaced")) => Ok(()),
+        Err(JoinError::Crashed(crash))
+            if crash.backtrace().is_some_and(|b| b.contains("replaced")) =>
+        {
+            Ok(())
+        }
         other => Err(format!("{other:?}").into()),
     }
 }
 
 /// Has workers, and they have children, of every sort; prints their numbers, and waits to be killed, or to be told to end.
 fn family(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    #[expect(
+        clippy::zombie_processes,
+        reason = "what becomes of children that nobody waits for is the question"
+    )]
     fn parent(stdout: bool) -> u32 {
-        let child = Command::new("/bin/sleep").arg("1000").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sleep starts");
-        let daemon = Command::new("/bin/sh").args(["-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"]).output().expect("sh starts");
+        let child = Command::new("/bin/sleep")
+            .arg("1000")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sleep starts");
+        let daemon = Command::new("/bin/sh")
+            .args(["-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"])
+            .output()
+            .expect("sh starts");
         if stdout {
-            print!("pids {} {} {}", std::process::id(), child.id(), String::from_utf8_lossy(&daemon.stdout));
+            print!(
+                "pids {} {} {}",
+                std::process::id(),
+                child.id(),
+                String::from_utf8_lossy(&daemon.stdout)
+            );
             std::io::stdout().flush().expect("the test reads");
         }
         loop {
@@ -216,7 +252,8 @@ fn family(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 fn idle(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     let threads = std::fs::read_dir("/proc/self/task")?.count();
-    let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()))?;
+    let children =
+        std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()))?;
     println!("threads {threads} children {:?}", children.trim());
     Ok(())
 }
@@ -253,7 +290,9 @@ fn quits_at_once(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 
 fn panic_hook(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
-    std::panic::set_hook(Box::new(|info| eprintln!("the host's hook: {}", info.payload_as_str().unwrap_or("?"))));
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("the host's hook: {}", info.payload_as_str().unwrap_or("?"))
+    }));
     match brigade::thread::spawn(|()| -> () { panic!("in a thread") }, ())?.join() {
         Err(JoinError::Panicked(panic)) if panic.location().is_some() => {}
         other => return Err(format!("{other:?}").into()),
@@ -303,7 +342,11 @@ fn loses_server(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     )?;
     let worker = handle.pid().ok_or("a process has a number")?;
     let stat = std::fs::read_to_string(format!("/proc/{worker}/stat"))?;
-    let server: i32 = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)).ok_or("stat")?.parse()?;
+    let server: i32 = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().nth(1))
+        .ok_or("stat")?
+        .parse()?;
     // SAFETY: no memory is involved.
     unsafe { libc::kill(server, libc::SIGKILL) };
     match handle.join() {
@@ -322,7 +365,11 @@ fn nested(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
                 if depth == 0 {
                     return 0;
                 }
-                process::spawn(deeper, depth - 1).expect("starts").join().expect("returns") + 1
+                process::spawn(deeper, depth - 1)
+                    .expect("starts")
+                    .join()
+                    .expect("returns")
+                    + 1
             }
             deeper(depth)
         },

@@ -24,9 +24,20 @@ pub(crate) fn well_behaved(name: &str, args: &[&str]) -> Output {
 }
 
 pub(crate) fn check(name: &str, output: Output) -> Output {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{name}: {}\n{out}\n{err}", output.status);
-    assert_eq!(out.lines().filter(|l| *l == "main").count(), 1, "{name}: main ran once:\n{out}");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{name}: {}\n{out}\n{err}",
+        output.status
+    );
+    assert_eq!(
+        out.lines().filter(|l| *l == "main").count(),
+        1,
+        "{name}: main ran once:\n{out}"
+    );
     output
 }
 
@@ -40,7 +51,10 @@ pub(crate) struct Watched {
 impl Watched {
     pub(crate) fn new(pid: u32) -> io::Result<Watched> {
         let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Watched { pid, fd: pidfd_open(id, PidfdFlags::empty())? })
+        Ok(Watched {
+            pid,
+            fd: pidfd_open(id, PidfdFlags::empty())?,
+        })
     }
 
     /// Waits until it has ended; `false`: it has not.
@@ -48,7 +62,10 @@ impl Watched {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+            let timeout = Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
             let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
             match rustix::event::poll(&mut fds, Some(&timeout)) {
                 Ok(0) if left.is_zero() => return false,
@@ -62,7 +79,12 @@ impl Watched {
 /// The fork server of a host, if it has one: its workers' parent.
 pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// Ends a host that a failed test would leave behind.

@@ -12,18 +12,29 @@ pub(crate) fn all() -> Vec<Trial> {
         trial("a_program_that_never_inits_gets_a_clear_error", || {
             let output = well_behaved("never-inits", &[]);
             let out = String::from_utf8_lossy(&output.stdout);
-            assert!(out.contains("Unsupported") && out.contains("brigade::init()"), "{out}");
+            assert!(
+                out.contains("Unsupported") && out.contains("brigade::init()"),
+                "{out}"
+            );
         }),
         trial("so_does_one_that_inits_late", || {
             let output = well_behaved("inits-late", &[]);
             assert!(String::from_utf8_lossy(&output.stdout).contains("brigade::init()"));
         }),
         trial("a_stray_marker_does_not_make_a_second_copy", stray_marker),
-        trial("a_binary_that_is_replaced_goes_on_working", || replaced(&[])),
-        trial("also_when_its_fork_server_runs_already", || replaced(&["running"])),
+        trial(
+            "a_binary_that_is_replaced_goes_on_working",
+            || replaced(&[]),
+        ),
+        trial("also_when_its_fork_server_runs_already", || {
+            replaced(&["running"])
+        }),
         trial("nothing_is_started_before_the_first_use", || {
             let output = well_behaved("idle", &[]);
-            assert!(String::from_utf8_lossy(&output.stdout).contains("threads 1 children \"\""), "{output:?}");
+            assert!(
+                String::from_utf8_lossy(&output.stdout).contains("threads 1 children \"\""),
+                "{output:?}"
+            );
         }),
         trial("what_a_worker_writes_appears", || {
             let output = well_behaved_lines("prints");
@@ -35,19 +46,36 @@ pub(crate) fn all() -> Vec<Trial> {
             assert_eq!(err.lines().count(), 1000);
             assert!(err.ends_with("line 999\n"));
         }),
-        trial("all_ends_when_the_host_is_killed", || family_ends(|host| host.0.kill().expect("killed"))),
-        trial("all_ends_when_the_host_returns", || family_ends(|host| drop(host.0.stdin.take()))),
-        trial("workers_end_even_when_host_and_server_are_killed_at_once", || {
-            let mut family = Family::new();
-            family.host.0.kill().expect("killed");
-            kill(family.server.pid);
-            assert!(family.workers.iter().chain([&family.server]).all(|p| p.ends_within(HANG)), "a worker is still alive");
-            // The workers' own children survive this, as PLATFORM.md says: nobody was left to end them.
-            family.children.iter().for_each(|p| kill(p.pid));
+        trial("all_ends_when_the_host_is_killed", || {
+            family_ends(|host| host.0.kill().expect("killed"))
         }),
+        trial("all_ends_when_the_host_returns", || {
+            family_ends(|host| drop(host.0.stdin.take()))
+        }),
+        trial(
+            "workers_end_even_when_host_and_server_are_killed_at_once",
+            || {
+                let mut family = Family::new();
+                family.host.0.kill().expect("killed");
+                kill(family.server.pid);
+                assert!(
+                    family
+                        .workers
+                        .iter()
+                        .chain([&family.server])
+                        .all(|p| p.ends_within(HANG)),
+                    "a worker is still alive"
+                );
+                // The workers' own children survive this, as PLATFORM.md says: nobody was left to end them.
+                family.children.iter().for_each(|p| kill(p.pid));
+            },
+        ),
         trial("the_hosts_panic_hook_is_still_called", || {
             let (_, err) = well_behaved_lines("panic-hook");
-            assert!(err.contains("the host's hook: in a thread") && err.contains("another hook"), "{err}");
+            assert!(
+                err.contains("the host's hook: in a thread") && err.contains("another hook"),
+                "{err}"
+            );
         }),
     ];
     // Hosts that judge for themselves.
@@ -83,17 +111,31 @@ fn well_behaved_lines(name: &str) -> (String, String) {
 
 fn stray_marker() {
     for value in ["", "7", "0", "999999", "x"] {
-        let output = host("idle").env("BRIGADE_FORK_SERVER", value).output().expect("starts");
+        let output = host("idle")
+            .env("BRIGADE_FORK_SERVER", value)
+            .output()
+            .expect("starts");
         let err = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && output.stdout.is_empty(), "{value:?}: {output:?}");
+        assert!(
+            !output.status.success() && output.stdout.is_empty(),
+            "{value:?}: {output:?}"
+        );
         assert!(err.contains("BRIGADE_FORK_SERVER"), "{err}");
     }
 }
 
 fn replaced(more: &[&str]) {
-    let copy = std::env::temp_dir().join(format!("brigade-replaced-{}-{}", std::process::id(), more.len()));
+    let copy = std::env::temp_dir().join(format!(
+        "brigade-replaced-{}-{}",
+        std::process::id(),
+        more.len()
+    ));
     std::fs::copy(std::env::current_exe().expect("this program"), &copy).expect("copied");
-    let output = std::process::Command::new(&copy).args(["--host", "replaced"]).arg(&copy).args(more).output();
+    let output = std::process::Command::new(&copy)
+        .args(["--host", "replaced"])
+        .arg(&copy)
+        .args(more)
+        .output();
     std::fs::remove_file(&copy).expect("removed");
     check("replaced", output.expect("starts"));
 }
@@ -114,27 +156,50 @@ struct Family {
 
 impl Family {
     fn new() -> Family {
-        let mut host = Guard(host("family").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts"));
+        let mut host = Guard(
+            host("family")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("starts"),
+        );
         let mut stdout = BufReader::new(host.0.stdout.take().expect("piped")).lines();
         let (mut workers, mut children) = (Vec::new(), Vec::new());
         while workers.len() < 2 {
             let line = stdout.next().expect("it goes on").expect("text");
             if let Some(numbers) = line.strip_prefix("pids ") {
-                let mut pids = numbers.split(' ').map(|n| Watched::new(n.parse().expect("a number")).expect("it is alive"));
+                let mut pids = numbers
+                    .split(' ')
+                    .map(|n| Watched::new(n.parse().expect("a number")).expect("it is alive"));
                 workers.extend(pids.next());
                 children.extend(pids);
             }
         }
         let server = parent_of(workers[0].pid).expect("the worker has a parent");
-        Family { host, stdout, server: Watched::new(server).expect("it is alive"), workers, children }
+        Family {
+            host,
+            stdout,
+            server: Watched::new(server).expect("it is alive"),
+            workers,
+            children,
+        }
     }
 }
 
 fn family_ends(end: impl FnOnce(&mut Guard)) {
     let mut family = Family::new();
     end(&mut family.host);
-    for process in family.workers.iter().chain(&family.children).chain([&family.server]) {
-        assert!(process.ends_within(HANG), "process {} is still alive", process.pid);
+    for process in family
+        .workers
+        .iter()
+        .chain(&family.children)
+        .chain([&family.server])
+    {
+        assert!(
+            process.ends_within(HANG),
+            "process {} is still alive",
+            process.pid
+        );
     }
     // The pipe's end comes when nobody has it open any more: nobody is left.
     assert_eq!(family.stdout.by_ref().count(), 0);

@@ -61,7 +61,9 @@ impl Board {
     }
 
     pub(crate) fn map(file: impl AsFd) -> io::Result<Board> {
-        Ok(Board { mapping: Mapping::writable(file, LEN)? })
+        Ok(Board {
+            mapping: Mapping::writable(file, LEN)?,
+        })
     }
 
     /// In the fork server: workers do not get it.
@@ -78,7 +80,13 @@ impl Board {
     fn tail(&self, slot: u32) -> &[AtomicU32; TAIL / 4] {
         assert!(slot < SLOTS, "a slot of the board");
         // SAFETY: as above.
-        unsafe { self.mapping.at().add(TAILS_AT + slot as usize * TAIL).cast().as_ref() }
+        unsafe {
+            self.mapping
+                .at()
+                .add(TAILS_AT + slot as usize * TAIL)
+                .cast()
+                .as_ref()
+        }
     }
 
     /// The fork server, before a slot's new worker is announced.
@@ -89,7 +97,13 @@ impl Board {
     }
 
     /// The fork server: the worker is gone. Says whether the host asked to be told by an event, and whether the slot is free now.
-    pub(crate) fn end(&self, slot: u32, ended: Option<Ended>, oom_kills: u32, stderr: &[u8]) -> (bool, bool) {
+    pub(crate) fn end(
+        &self,
+        slot: u32,
+        ended: Option<Ended>,
+        oom_kills: u32,
+        stderr: &[u8],
+    ) -> (bool, bool) {
         let entry = self.slot(slot);
         let (how, code) = match ended {
             Some(Ended::Exited(code)) => (EXITED, code),
@@ -159,9 +173,18 @@ impl Board {
             _ => None,
         };
         let len = (entry.tail_len.load(Ordering::Relaxed) as usize).min(TAIL);
-        let mut stderr: Vec<u8> = self.tail(slot).iter().take(len.div_ceil(4)).flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes()).collect();
+        let mut stderr: Vec<u8> = self
+            .tail(slot)
+            .iter()
+            .take(len.div_ceil(4))
+            .flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes())
+            .collect();
         stderr.truncate(len);
-        Obituary { ended, oom_killed: entry.oom_kills.load(Ordering::Relaxed) != 0, stderr }
+        Obituary {
+            ended,
+            oom_killed: entry.oom_kills.load(Ordering::Relaxed) != 0,
+            stderr,
+        }
     }
 }
 
@@ -181,7 +204,14 @@ mod tests {
             assert!(board.still_alive(SLOTS - 1).is_some());
             assert_eq!(board.end(SLOTS - 1, ended, 0, stderr), (false, false));
             assert!(board.still_alive(SLOTS - 1).is_none());
-            assert_eq!(board.obituary(SLOTS - 1), Obituary { ended, oom_killed: false, stderr: stderr.to_vec() });
+            assert_eq!(
+                board.obituary(SLOTS - 1),
+                Obituary {
+                    ended,
+                    oom_killed: false,
+                    stderr: stderr.to_vec()
+                }
+            );
             assert!(!board.is_free(SLOTS - 1));
             board.release(SLOTS - 1);
             assert!(board.is_free(SLOTS - 1));

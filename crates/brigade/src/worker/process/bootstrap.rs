@@ -5,7 +5,10 @@
 //! harness, whose `main` is not ours to change. So it is a constructor, which the loader runs before `main`, that looks for the marker; in the fork
 //! server it never returns. Other constructors that come after it (a C++ library's, a registry's) are run first.
 
-#![expect(unsafe_code, reason = "a constructor, and the one environment variable that it takes away")]
+#![expect(
+    unsafe_code,
+    reason = "a constructor, and the one environment variable that it takes away"
+)]
 
 use std::ffi::{CString, c_char, c_int};
 use std::io;
@@ -61,7 +64,11 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
         // SAFETY: the host left this number open for us; nothing else in this process has opened anything that it would own under this number.
         .and_then(|number| unsafe { fds::adopt(number) })
-        .and_then(|fd| rustix::net::sockopt::socket_type(&fd).map(|_| fd).map_err(Into::into));
+        .and_then(|fd| {
+            rustix::net::sockopt::socket_type(&fd)
+                .map(|_| fd)
+                .map_err(Into::into)
+        });
     match socket {
         Ok(socket) => {
             // A program that is a fork server has done what `init` asks for, and its workers may start processes of their own.
@@ -84,13 +91,19 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
 pub(crate) fn check() -> io::Result<()> {
     let unsupported = |why: &str| Err(io::Error::new(io::ErrorKind::Unsupported, why.to_owned()));
     if !INITIALIZED.load(Ordering::Acquire) {
-        return unsupported("brigade::init() was not called: call it first in `main`, before the first process is started");
+        return unsupported(
+            "brigade::init() was not called: call it first in `main`, before the first process is started",
+        );
     }
     if !CONSTRUCTED.load(Ordering::Acquire) {
-        return unsupported("this program was linked without brigade's constructor (section .init_array), so it cannot be started as a fork server");
+        return unsupported(
+            "this program was linked without brigade's constructor (section .init_array), so it cannot be started as a fork server",
+        );
     }
     if !is_main_program()? {
-        return unsupported("brigade is not part of the main program (/proc/self/exe): a shared library cannot start processes with it");
+        return unsupported(
+            "brigade is not part of the main program (/proc/self/exe): a shared library cannot start processes with it",
+        );
     }
     Ok(())
 }
@@ -105,7 +118,9 @@ fn is_main_program() -> io::Result<bool> {
         let mut fields = line.split_whitespace();
         let (low, high) = fields.next()?.split_once('-')?;
         let range = usize::from_str_radix(low, 16).ok()?..usize::from_str_radix(high, 16).ok()?;
-        range.contains(&ours).then(|| fields.nth(3)?.parse::<u64>().ok())?
+        range
+            .contains(&ours)
+            .then(|| fields.nth(3)?.parse::<u64>().ok())?
     });
     Ok(inode == Some(exe.ino()))
 }
@@ -113,7 +128,9 @@ fn is_main_program() -> io::Result<bool> {
 /// Starts the fork server, with `socket` as its end of the line. Gives its process id.
 pub(crate) fn launch(socket: impl AsFd) -> io::Result<u32> {
     use std::os::fd::AsRawFd;
-    let argv: Vec<CString> = std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok()).collect();
+    let argv: Vec<CString> = std::env::args_os()
+        .filter_map(|a| CString::new(a.into_vec()).ok())
+        .collect();
     let mut envp = process::environment();
     let marker = format!("{MARKER}={}", socket.as_fd().as_raw_fd());
     envp.push(CString::new(marker).map_err(io::Error::other)?);

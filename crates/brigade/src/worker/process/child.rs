@@ -38,7 +38,9 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     let _ = rustix::process::setpgid(None, None);
     process::adopt_orphans();
     process::set_name(c"brigade-worker");
-    let Ok(mailbox) = Mailbox::map(birth.mailbox) else { process::exit_now(NO_MAILBOX) };
+    let Ok(mailbox) = Mailbox::map(birth.mailbox) else {
+        process::exit_now(NO_MAILBOX)
+    };
     let mailbox = MAILBOX.get_or_init(|| mailbox);
     let keep = [birth.lane.as_raw_fd(), birth.events.as_raw_fd()];
     if fds::become_stderr(birth.stderr).is_err() {
@@ -47,7 +49,12 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     fds::close_all_but(&keep);
     signal::unblock_all();
 
-    let mut worker = Worker { mailbox, ends: WorkerEnds::new(mailbox), lane: birth.lane.as_fd(), events: birth.events };
+    let mut worker = Worker {
+        mailbox,
+        ends: WorkerEnds::new(mailbox),
+        lane: birth.lane.as_fd(),
+        events: birth.events,
+    };
     worker.serve();
     process::exit_now(0)
 }
@@ -73,10 +80,16 @@ impl Worker<'_> {
                 Ok(Some(order::SETUP)) => {
                     let answer = match postcard::from_bytes::<Setup>(&frame) {
                         Ok(setup) => set_up(setup),
-                        Err(e) => Err(NotReady { errno: libc::EINVAL, what: e.to_string() }),
+                        Err(e) => Err(NotReady {
+                            errno: libc::EINVAL,
+                            what: e.to_string(),
+                        }),
                     };
                     let failed = answer.is_err();
-                    let bytes = answer.map_or_else(|e| postcard::to_stdvec(&e).unwrap_or_default(), |()| Vec::new());
+                    let bytes = answer.map_or_else(
+                        |e| postcard::to_stdvec(&e).unwrap_or_default(),
+                        |()| Vec::new(),
+                    );
                     self.reply(reply::READY, &bytes);
                     if failed {
                         return;
@@ -88,7 +101,12 @@ impl Worker<'_> {
                     self.mailbox.set_phase(Phase::Decoding);
                     match lane::recv(self.lane, len, true) {
                         Ok(input) => return self.task(&frame, Some(input)),
-                        Err(e) => return self.reply(reply::UNDELIVERABLE, format!("its input of {len} bytes did not arrive: {e}").as_bytes()),
+                        Err(e) => {
+                            return self.reply(
+                                reply::UNDELIVERABLE,
+                                format!("its input of {len} bytes did not arrive: {e}").as_bytes(),
+                            );
+                        }
                     }
                 }
                 // The host is of the same build and no enemy; this cannot be.
@@ -99,7 +117,9 @@ impl Worker<'_> {
 
     fn task(&mut self, frame: &[u8], large: Option<Vec<u8>>) {
         let plan = Plan::from_words([word(frame, 0), word(frame, 1)]);
-        let input = large.as_deref().unwrap_or_else(|| frame.get(16..).unwrap_or_default());
+        let input = large
+            .as_deref()
+            .unwrap_or_else(|| frame.get(16..).unwrap_or_default());
         let mut result = Vec::new();
         let outcome = plan.run(input, &mut result, &|phase| self.mailbox.set_phase(phase));
         // What it wrote is out before anybody hears that it is done.
@@ -110,7 +130,10 @@ impl Worker<'_> {
             Outcome::Returned => match lane::send(self.lane, &result) {
                 Ok(()) => self.reply(reply::LARGE_RETURNED, &(result.len() as u64).to_ne_bytes()),
                 Err(e) => {
-                    let why = format!("its result of {} bytes could not be sent: {e}", result.len());
+                    let why = format!(
+                        "its result of {} bytes could not be sent: {e}",
+                        result.len()
+                    );
                     self.reply(reply::UNDELIVERABLE, why.as_bytes());
                 }
             },
@@ -119,7 +142,9 @@ impl Worker<'_> {
                 self.reply(reply::UNDELIVERABLE, why.as_bytes());
             }
             Outcome::Panicked(mut unwound) => {
-                unwound.message.truncate(floor_char_boundary(&unwound.message, INLINE_MAX / 2));
+                unwound
+                    .message
+                    .truncate(floor_char_boundary(&unwound.message, INLINE_MAX / 2));
                 match postcard::to_stdvec(&unwound) {
                     Ok(bytes) => self.reply(reply::PANICKED, &bytes),
                     Err(e) => self.reply(reply::UNDELIVERABLE, e.to_string().as_bytes()),
@@ -145,11 +170,17 @@ impl Worker<'_> {
 }
 
 fn floor_char_boundary(text: &str, most: usize) -> usize {
-    (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+    (0..=most.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0)
 }
 
 fn word(frame: &[u8], index: usize) -> u64 {
-    frame.get(index * 8..index * 8 + 8).and_then(|b| b.try_into().ok()).map_or(u64::MAX, u64::from_ne_bytes)
+    frame
+        .get(index * 8..index * 8 + 8)
+        .and_then(|b| b.try_into().ok())
+        .map_or(u64::MAX, u64::from_ne_bytes)
 }
 
 fn set_up(setup: Setup) -> Result<(), NotReady> {
@@ -159,7 +190,10 @@ fn set_up(setup: Setup) -> Result<(), NotReady> {
     }
     process::set_environment(
         setup.env_clear,
-        setup.env.into_iter().map(|(key, value)| (OsString::from_vec(key), OsString::from_vec(value))),
+        setup
+            .env
+            .into_iter()
+            .map(|(key, value)| (OsString::from_vec(key), OsString::from_vec(value))),
     );
     if let Some(dir) = setup.current_dir {
         let dir = OsString::from_vec(dir);

@@ -75,7 +75,9 @@ struct Sleeper {
 
 impl fmt::Debug for ForkServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForkServer").field("pid", &self.pid).finish_non_exhaustive()
+        f.debug_struct("ForkServer")
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,35 +86,52 @@ impl ForkServer {
     pub(crate) fn get() -> io::Result<Arc<ForkServer>> {
         static CURRENT: Mutex<Option<Arc<ForkServer>>> = Mutex::new(None);
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = &*current {
-            if server.host == std::process::id() && !server.lock().gone {
-                return Ok(Arc::clone(server));
-            }
+        if let Some(server) = &*current
+            && server.host == std::process::id()
+            && !server.lock().gone
+        {
+            return Ok(Arc::clone(server));
         }
         bootstrap::check()?;
         let server = ForkServer::start()?;
-        if let Some(old) = current.replace(Arc::clone(&server)) {
-            if old.host != std::process::id() {
-                // A fork of the host: the old one is the parent's, and dropping it here would touch what is shared with it.
-                leak(old);
-            }
+        if let Some(old) = current.replace(Arc::clone(&server))
+            && old.host != std::process::id()
+        {
+            // A fork of the host: the old one is the parent's, and dropping it here would touch what is shared with it.
+            leak(old);
         }
         Ok(server)
     }
 
     fn start() -> io::Result<Arc<ForkServer>> {
-        let (socket, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (socket, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         let board_file = Board::file()?;
         let board = Board::map(&board_file)?;
         let events = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-        protocol::send(&socket, &Request::Begin, &[board_file.as_fd(), host.as_fd(), events.as_fd()])?;
+        protocol::send(
+            &socket,
+            &Request::Begin,
+            &[board_file.as_fd(), host.as_fd(), events.as_fd()],
+        )?;
         let launched = bootstrap::launch(&theirs)?;
         drop(theirs);
 
-        let early = |what: &str| io::Error::other(format!("the fork server (process {launched}) {what}"));
-        wait_readable(&socket, START_LIMIT)?.ok_or_else(|| early("did not start within 30 seconds"))?;
-        let Some(Event::Hello { pid, build, modules }) = protocol::recv(&socket, &mut Vec::new(), false)? else {
+        let early =
+            |what: &str| io::Error::other(format!("the fork server (process {launched}) {what}"));
+        wait_readable(&socket, START_LIMIT)?
+            .ok_or_else(|| early("did not start within 30 seconds"))?;
+        let Some(Event::Hello {
+            pid,
+            build,
+            modules,
+        }) = protocol::recv(&socket, &mut Vec::new(), false)?
+        else {
             return Err(early("ended before it was ready"));
         };
         if build != Build::of_this_process()? {
@@ -124,7 +143,9 @@ impl ForkServer {
             socket,
             board,
             events,
-            symbols: Arc::new(Symbols::new(modules.into_iter().map(ModuleAt::into_module).collect())),
+            symbols: Arc::new(Symbols::new(
+                modules.into_iter().map(ModuleAt::into_module).collect(),
+            )),
             state: Mutex::default(),
             arrived: Condvar::new(),
         });
@@ -134,7 +155,9 @@ impl ForkServer {
         let listener = Arc::clone(&server);
         // The host's signals are for the host's own threads.
         let blocked = Blocked::all();
-        std::thread::Builder::new().name("brigade-listener".to_owned()).spawn(move || listener.listen(&epoll))?;
+        std::thread::Builder::new()
+            .name("brigade-listener".to_owned())
+            .spawn(move || listener.listen(&epoll))?;
         drop(blocked);
         Ok(server)
     }
@@ -161,12 +184,18 @@ impl ForkServer {
                 break Ok(spare);
             }
             if let Some((errno, why)) = state.failures.pop() {
-                break Err(io::Error::new(io::Error::from_raw_os_error(errno).kind(), format!("no worker process could be made: {why}")));
+                break Err(io::Error::new(
+                    io::Error::from_raw_os_error(errno).kind(),
+                    format!("no worker process could be made: {why}"),
+                ));
             }
             if let Err(e) = self.refill(&mut state) {
                 break Err(e);
             }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .arrived
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         };
         state.waiting -= 1;
         if hired.is_ok() && state.spares.len() <= REFILL_AT {
@@ -180,7 +209,9 @@ impl ForkServer {
     fn refill(&self, state: &mut State) -> io::Result<()> {
         let wanted = (SPARES + state.waiting).saturating_sub(state.spares.len() + state.expected);
         if wanted > 0 {
-            self.send(&Request::Hire { count: wanted as u32 })?;
+            self.send(&Request::Hire {
+                count: wanted as u32,
+            })?;
             state.expected += wanted;
         }
         Ok(())
@@ -190,7 +221,10 @@ impl ForkServer {
         loop {
             match protocol::send(&self.socket, request, &[]) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let mut wait = [rustix::event::PollFd::new(&self.socket, rustix::event::PollFlags::OUT)];
+                    let mut wait = [rustix::event::PollFd::new(
+                        &self.socket,
+                        rustix::event::PollFlags::OUT,
+                    )];
                     let _ = rustix::event::poll(&mut wait, None);
                 }
                 other => return other,
@@ -200,9 +234,15 @@ impl ForkServer {
 
     /// Ends a worker and its children. Its end comes on the board.
     pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
-        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000)).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
+        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
+            .unwrap_or(u64::MAX / 4)
+            .min(u64::MAX / 4);
         // If the fork server is gone, so are its workers.
-        let _ = self.send(&Request::Kill { slot, pid, grace_ms });
+        let _ = self.send(&Request::Kill {
+            slot,
+            pid,
+            grace_ms,
+        });
     }
 
     /// The host's end of a worker's lane. `None`: the worker has ended.
@@ -218,7 +258,10 @@ impl ForkServer {
             if state.gone {
                 return Ok(None);
             }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .arrived
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -266,7 +309,9 @@ impl ForkServer {
             match event {
                 Event::Hello { .. } => {}
                 Event::Hired { slot, pid } => {
-                    let mailbox = descriptor.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)).and_then(|d| Mailbox::map(&d));
+                    let mailbox = descriptor
+                        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+                        .and_then(|d| Mailbox::map(&d));
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
                     let index = slot.min(SLOTS - 1) as usize;
@@ -277,10 +322,16 @@ impl ForkServer {
                     match mailbox {
                         Ok(mailbox) => {
                             mailbox.warm();
-                            state.spares.push(Hired { slot, pid, mailbox: Arc::new(mailbox) });
+                            state.spares.push(Hired {
+                                slot,
+                                pid,
+                                mailbox: Arc::new(mailbox),
+                            });
                         }
                         Err(e) => {
-                            state.failures.push((e.raw_os_error().unwrap_or(libc::ENOMEM), e.to_string()));
+                            state
+                                .failures
+                                .push((e.raw_os_error().unwrap_or(libc::ENOMEM), e.to_string()));
                             drop(state);
                             self.kill(slot, pid, Duration::ZERO);
                             self.board.release(slot);
@@ -307,8 +358,17 @@ impl ForkServer {
         let mut wake = Vec::new();
         {
             let mut state = self.lock();
-            let slots: Vec<u32> = state.sleepers.iter().filter(|(_, s)| (s.ready)()).map(|(&slot, _)| slot).collect();
-            wake.extend(slots.into_iter().filter_map(|slot| state.sleepers.remove(&slot)));
+            let slots: Vec<u32> = state
+                .sleepers
+                .iter()
+                .filter(|(_, s)| (s.ready)())
+                .map(|(&slot, _)| slot)
+                .collect();
+            wake.extend(
+                slots
+                    .into_iter()
+                    .filter_map(|slot| state.sleepers.remove(&slot)),
+            );
         }
         for sleeper in wake {
             sleeper.waker.wake();
@@ -352,7 +412,10 @@ fn wait_readable(fd: impl AsFd, limit: Duration) -> io::Result<Option<()>> {
     Ok(Some(()))
 }
 
-#[expect(clippy::mem_forget, reason = "it belongs to the process that this one was forked from")]
+#[expect(
+    clippy::mem_forget,
+    reason = "it belongs to the process that this one was forked from"
+)]
 fn leak(server: Arc<ForkServer>) {
     std::mem::forget(server);
 }

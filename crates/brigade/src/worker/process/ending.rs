@@ -9,7 +9,7 @@ use super::board::Obituary;
 use super::mailbox::Noted;
 use super::stderr::last_lines;
 use crate::sys::process::Ended;
-use crate::task::crash::{Cause, Crash, Phase};
+use crate::task::crash::{Cause, Crash, Death, Phase};
 use crate::task::error::TaskName;
 use crate::task::symbols::{Frames, Symbols};
 
@@ -25,14 +25,22 @@ pub(crate) struct Evidence {
 impl Evidence {
     pub(crate) fn into_crash(self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
         let stderr = last_lines(&self.obituary.stderr);
-        let noted = self.noted.as_ref().filter(|n| self.obituary.ended == Some(Ended::Signaled(n.signal)));
+        let noted = self
+            .noted
+            .as_ref()
+            .filter(|n| self.obituary.ended == Some(Ended::Signaled(n.signal)));
         let out_of_memory = || {
-            says_out_of_memory(&stderr) || noted.is_some_and(|n| Frames::new(symbols, n.calls.clone()).pass_through(is_allocation_failure))
+            says_out_of_memory(&stderr)
+                || noted.is_some_and(|n| {
+                    Frames::new(symbols, n.calls.clone()).pass_through(is_allocation_failure)
+                })
         };
         let cause = cause(self.pid, &self.obituary, noted, out_of_memory);
-        let address = noted.filter(|n| n.sender.is_none() && matches!(cause, Cause::Signal(_))).map(|n| n.address);
+        let address = noted
+            .filter(|n| n.sender.is_none() && matches!(cause, Cause::Signal(_)))
+            .map(|n| n.address);
         let calls = noted.map(|n| n.calls.clone()).unwrap_or_default();
-        Crash {
+        Crash(Box::new(Death {
             cause,
             pid: self.pid,
             task,
@@ -41,19 +49,24 @@ impl Evidence {
             address,
             frames: Frames::new(symbols, calls),
             backtrace: OnceLock::new(),
-        }
+        }))
     }
 
     /// The protocol was broken: whatever the status says came of that.
     pub(crate) fn into_lost(mut self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
         self.noted = None;
         let mut crash = self.into_crash(task, symbols);
-        crash.cause = Cause::Lost;
+        crash.0.cause = Cause::Lost;
         crash
     }
 }
 
-fn cause(pid: u32, obituary: &Obituary, noted: Option<&Noted>, out_of_memory: impl Fn() -> bool) -> Cause {
+fn cause(
+    pid: u32,
+    obituary: &Obituary,
+    noted: Option<&Noted>,
+    out_of_memory: impl Fn() -> bool,
+) -> Cause {
     let signal = match obituary.ended {
         None => return Cause::Lost,
         Some(Ended::Exited(status)) => return Cause::Exit(status),
@@ -81,13 +94,16 @@ fn is_fault(signal: i32) -> bool {
 /// What Rust and C++ say before they abort for lack of memory.
 fn says_out_of_memory(stderr: &str) -> bool {
     stderr.lines().rev().take(8).any(|line| {
-        (line.contains("memory allocation of ") && line.contains(" bytes failed")) || line.contains("std::bad_alloc")
+        (line.contains("memory allocation of ") && line.contains(" bytes failed"))
+            || line.contains("std::bad_alloc")
     })
 }
 
 /// The functions that Rust calls when an allocation has failed, for when a long backtrace has pushed the line out of what is kept.
 fn is_allocation_failure(function: &str) -> bool {
-    function.ends_with("alloc::handle_alloc_error") || function.ends_with("alloc::rust_oom") || function.ends_with("__rust_alloc_error_handler")
+    function.ends_with("alloc::handle_alloc_error")
+        || function.ends_with("alloc::rust_oom")
+        || function.ends_with("__rust_alloc_error_handler")
 }
 
 #[cfg(test)]
@@ -97,11 +113,26 @@ mod tests {
     const PID: u32 = 77;
 
     fn died(ended: Option<Ended>, noted: Option<Noted>, stderr: &str, oom_killed: bool) -> Cause {
-        cause(PID, &Obituary { ended, oom_killed, stderr: Vec::new() }, noted.as_ref(), || says_out_of_memory(stderr))
+        cause(
+            PID,
+            &Obituary {
+                ended,
+                oom_killed,
+                stderr: Vec::new(),
+            },
+            noted.as_ref(),
+            || says_out_of_memory(stderr),
+        )
     }
 
     fn noted(signal: i32, sender: Option<u32>, overflow: bool) -> Option<Noted> {
-        Some(Noted { signal, sender, overflow, address: 0, calls: Vec::new() })
+        Some(Noted {
+            signal,
+            sender,
+            overflow,
+            address: 0,
+            calls: Vec::new(),
+        })
     }
 
     #[test]
@@ -111,19 +142,98 @@ mod tests {
 ";
         for (found, expected) in [
             (died(None, None, "", false), Cause::Lost),
-            (died(Some(Ended::Exited(0)), None, "", false), Cause::Exit(0)),
-            (died(signaled(libc::SIGSEGV), noted(libc::SIGSEGV, None, false), "", false), Cause::Signal(libc::SIGSEGV)),
-            (died(signaled(libc::SIGSEGV), noted(libc::SIGSEGV, None, true), "", false), Cause::StackOverflow),
-            (died(signaled(libc::SIGSEGV), noted(libc::SIGSEGV, Some(1), false), "", false), Cause::Killed(libc::SIGSEGV)),
-            (died(signaled(libc::SIGSEGV), noted(libc::SIGSEGV, Some(PID), false), "", false), Cause::Signal(libc::SIGSEGV)),
-            (died(signaled(libc::SIGSEGV), None, "", false), Cause::Signal(libc::SIGSEGV)),
-            (died(signaled(libc::SIGABRT), noted(libc::SIGABRT, Some(PID), false), "", false), Cause::Abort),
-            (died(signaled(libc::SIGABRT), noted(libc::SIGABRT, Some(1), false), "", false), Cause::Killed(libc::SIGABRT)),
-            (died(signaled(libc::SIGABRT), noted(libc::SIGABRT, Some(PID), false), oom, false), Cause::OutOfMemory),
-            (died(signaled(libc::SIGKILL), None, "", false), Cause::Killed(libc::SIGKILL)),
-            (died(signaled(libc::SIGKILL), None, "", true), Cause::OutOfMemory),
-            (died(signaled(libc::SIGTERM), None, "", false), Cause::Killed(libc::SIGTERM)),
-            (died(signaled(libc::SIGXCPU), noted(libc::SIGXCPU, None, false), "", false), Cause::CpuLimit),
+            (
+                died(Some(Ended::Exited(0)), None, "", false),
+                Cause::Exit(0),
+            ),
+            (
+                died(
+                    signaled(libc::SIGSEGV),
+                    noted(libc::SIGSEGV, None, false),
+                    "",
+                    false,
+                ),
+                Cause::Signal(libc::SIGSEGV),
+            ),
+            (
+                died(
+                    signaled(libc::SIGSEGV),
+                    noted(libc::SIGSEGV, None, true),
+                    "",
+                    false,
+                ),
+                Cause::StackOverflow,
+            ),
+            (
+                died(
+                    signaled(libc::SIGSEGV),
+                    noted(libc::SIGSEGV, Some(1), false),
+                    "",
+                    false,
+                ),
+                Cause::Killed(libc::SIGSEGV),
+            ),
+            (
+                died(
+                    signaled(libc::SIGSEGV),
+                    noted(libc::SIGSEGV, Some(PID), false),
+                    "",
+                    false,
+                ),
+                Cause::Signal(libc::SIGSEGV),
+            ),
+            (
+                died(signaled(libc::SIGSEGV), None, "", false),
+                Cause::Signal(libc::SIGSEGV),
+            ),
+            (
+                died(
+                    signaled(libc::SIGABRT),
+                    noted(libc::SIGABRT, Some(PID), false),
+                    "",
+                    false,
+                ),
+                Cause::Abort,
+            ),
+            (
+                died(
+                    signaled(libc::SIGABRT),
+                    noted(libc::SIGABRT, Some(1), false),
+                    "",
+                    false,
+                ),
+                Cause::Killed(libc::SIGABRT),
+            ),
+            (
+                died(
+                    signaled(libc::SIGABRT),
+                    noted(libc::SIGABRT, Some(PID), false),
+                    oom,
+                    false,
+                ),
+                Cause::OutOfMemory,
+            ),
+            (
+                died(signaled(libc::SIGKILL), None, "", false),
+                Cause::Killed(libc::SIGKILL),
+            ),
+            (
+                died(signaled(libc::SIGKILL), None, "", true),
+                Cause::OutOfMemory,
+            ),
+            (
+                died(signaled(libc::SIGTERM), None, "", false),
+                Cause::Killed(libc::SIGTERM),
+            ),
+            (
+                died(
+                    signaled(libc::SIGXCPU),
+                    noted(libc::SIGXCPU, None, false),
+                    "",
+                    false,
+                ),
+                Cause::CpuLimit,
+            ),
         ] {
             assert_eq!(found, expected);
         }

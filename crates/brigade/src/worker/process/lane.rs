@@ -14,20 +14,27 @@ use crate::task::codec::MAX_BYTES;
 pub(crate) fn send(lane: impl AsFd, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::from(memfd("brigade-value")?);
     file.write_all(bytes)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
+    )?;
     fds::send(lane, &[1], &[file.as_fd()])
 }
 
 /// Receives the value of `len` bytes that was sent. The sender may be hostile: the file is believed only in what is sealed.
 pub(crate) fn recv(lane: impl AsFd, len: u64, wait: bool) -> io::Result<Vec<u8>> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let len = usize::try_from(len).ok().filter(|&l| l <= MAX_BYTES).ok_or_else(|| invalid("a value over the limit"))?;
+    let len = usize::try_from(len)
+        .ok()
+        .filter(|&l| l <= MAX_BYTES)
+        .ok_or_else(|| invalid("a value over the limit"))?;
     let mut descriptors: Vec<OwnedFd> = Vec::new();
     let mut byte = [0; 8];
     if fds::recv(lane, &mut byte, &mut descriptors, wait)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let [file] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| invalid("not one descriptor"))?;
+    let [file] =
+        <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| invalid("not one descriptor"))?;
     let needed = SealFlags::SHRINK | SealFlags::WRITE;
     // A descriptor that is no memory file has no seals.
     if !rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(needed)) {
@@ -54,7 +61,13 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (OwnedFd, OwnedFd) {
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("socketpair")
+        socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .expect("socketpair")
     }
 
     #[test]
@@ -62,7 +75,10 @@ mod tests {
         let (a, b) = pair();
         let value: Vec<u8> = (0..3_000_000_u32).map(|i| (i * 7) as u8).collect();
         send(&a, &value).expect("sent");
-        assert_eq!(recv(&b, value.len() as u64, false).expect("received"), value);
+        assert_eq!(
+            recv(&b, value.len() as u64, false).expect("received"),
+            value
+        );
     }
 
     #[test]

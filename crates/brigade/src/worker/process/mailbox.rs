@@ -19,8 +19,16 @@ const PAGE: usize = 4096;
 const RING: usize = 64 * 1024;
 const STATUS_AT: usize = 2048;
 const RECORD_AT: usize = PAGE;
-const IN: Place = Place { control: 0, data: 2 * PAGE, capacity: RING };
-const OUT: Place = Place { control: 1024, data: 2 * PAGE + RING, capacity: RING };
+const IN: Place = Place {
+    control: 0,
+    data: 2 * PAGE,
+    capacity: RING,
+};
+const OUT: Place = Place {
+    control: 1024,
+    data: 2 * PAGE + RING,
+    capacity: RING,
+};
 const LEN: usize = 2 * PAGE + 2 * RING;
 
 /// The largest value that goes through a ring; larger ones go in a memory file of their own, whose descriptor goes through the lane.
@@ -101,7 +109,9 @@ impl Mailbox {
     }
 
     pub(crate) fn map(file: impl AsFd) -> io::Result<Mailbox> {
-        Ok(Mailbox { mapping: Mapping::writable(file, LEN)? })
+        Ok(Mailbox {
+            mapping: Mapping::writable(file, LEN)?,
+        })
     }
 
     fn status(&self) -> &Status {
@@ -124,7 +134,10 @@ impl Mailbox {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        Phase::ALL.get(self.status().phase.load(Ordering::Acquire) as usize).copied().unwrap_or(Phase::Running)
+        Phase::ALL
+            .get(self.status().phase.load(Ordering::Acquire) as usize)
+            .copied()
+            .unwrap_or(Phase::Running)
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
@@ -146,25 +159,42 @@ impl Mailbox {
     /// In a worker's signal handler: notes the fault and the calls that led to it. Touches memory that is there, and allocates nothing.
     pub(crate) fn note(&self, fault: &Fault, overflow: bool) {
         let record = self.record();
-        if record.state.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        if record
+            .state
+            .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
             return;
         }
-        record.signal.store(fault.signal.cast_unsigned(), Ordering::Relaxed);
-        record.sender.store(fault.sender.unwrap_or(0), Ordering::Relaxed);
-        record.overflow.store(u32::from(overflow), Ordering::Relaxed);
+        record
+            .signal
+            .store(fault.signal.cast_unsigned(), Ordering::Relaxed);
+        record
+            .sender
+            .store(fault.sender.unwrap_or(0), Ordering::Relaxed);
+        record
+            .overflow
+            .store(u32::from(overflow), Ordering::Relaxed);
         record.address.store(fault.address, Ordering::Relaxed);
         // The first call is known without walking; walking may go wrong on a broken stack, and then this is what remains.
         record.calls[0].store(fault.instruction, Ordering::Relaxed);
-        record.len.store(u64::from(fault.instruction != 0), Ordering::Release);
+        record
+            .len
+            .store(u64::from(fault.instruction != 0), Ordering::Release);
         let mut calls = [0; CALLS + 16];
         let len = unwind::walk(&mut calls);
         // Our own handler's frames come first; the fault's own is the one that was interrupted.
-        let start = calls[..len].iter().position(|&c| c == fault.instruction).unwrap_or(0);
+        let start = calls[..len]
+            .iter()
+            .position(|&c| c == fault.instruction)
+            .unwrap_or(0);
         let calls = &calls[start..len];
         for (into, call) in record.calls.iter().zip(calls) {
             into.store(*call, Ordering::Relaxed);
         }
-        record.len.store(calls.len().min(CALLS) as u64, Ordering::Release);
+        record
+            .len
+            .store(calls.len().min(CALLS) as u64, Ordering::Release);
         record.state.store(2, Ordering::Release);
     }
 
@@ -174,13 +204,17 @@ impl Mailbox {
         if record.state.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let len = usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
+        let len =
+            usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
         Some(Noted {
             signal: record.signal.load(Ordering::Relaxed).cast_signed(),
             sender: Some(record.sender.load(Ordering::Relaxed)).filter(|&s| s != 0),
             overflow: record.overflow.load(Ordering::Relaxed) != 0,
             address: record.address.load(Ordering::Relaxed),
-            calls: record.calls[..len].iter().map(|c| c.load(Ordering::Relaxed)).collect(),
+            calls: record.calls[..len]
+                .iter()
+                .map(|c| c.load(Ordering::Relaxed))
+                .collect(),
         })
     }
 }
@@ -199,7 +233,11 @@ impl HostEnds {
         // SAFETY: the mapping is on the heap behind the `Arc`, which lives in the same struct, and is dropped after both ends;
         // neither end is ever moved out.
         let mapping: &'static Mapping = unsafe { &*std::ptr::from_ref(&mailbox.mapping) };
-        HostEnds { orders: Producer::new(mapping, IN), replies: Consumer::new(mapping, OUT), mailbox }
+        HostEnds {
+            orders: Producer::new(mapping, IN),
+            replies: Consumer::new(mapping, OUT),
+            mailbox,
+        }
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
@@ -222,7 +260,10 @@ pub(crate) struct WorkerEnds {
 
 impl WorkerEnds {
     pub(crate) fn new(mailbox: &'static Mailbox) -> WorkerEnds {
-        WorkerEnds { orders: Consumer::new(&mailbox.mapping, IN), replies: Producer::new(&mailbox.mapping, OUT) }
+        WorkerEnds {
+            orders: Consumer::new(&mailbox.mapping, IN),
+            replies: Producer::new(&mailbox.mapping, OUT),
+        }
     }
 }
 
@@ -241,10 +282,14 @@ mod tests {
         assert_eq!(mailbox.noted(), None);
         for offset in (0..PAGE).step_by(4) {
             // SAFETY: inside the record's page.
-            let word: &AtomicU32 = unsafe { mailbox.mapping.at().add(RECORD_AT + offset).cast().as_ref() };
+            let word: &AtomicU32 =
+                unsafe { mailbox.mapping.at().add(RECORD_AT + offset).cast().as_ref() };
             word.store(u32::MAX, Ordering::Relaxed);
         }
-        assert_eq!(mailbox.noted().expect("there is something").calls.len(), CALLS);
+        assert_eq!(
+            mailbox.noted().expect("there is something").calls.len(),
+            CALLS
+        );
         mailbox.status().phase.store(77, Ordering::Relaxed);
         assert_eq!(mailbox.phase(), Phase::Running);
     }
@@ -253,7 +298,9 @@ mod tests {
     fn rings_do_not_overlap() {
         let mailbox = Arc::new(Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap"));
         let mut host = HostEnds::new(Arc::clone(&mailbox));
-        let mailbox: &'static Mailbox = Box::leak(Box::new(Mailbox { mapping: Mapping::writable(Mailbox::file().expect("memfd"), LEN).expect("mmap") }));
+        let mailbox: &'static Mailbox = Box::leak(Box::new(Mailbox {
+            mapping: Mapping::writable(Mailbox::file().expect("memfd"), LEN).expect("mmap"),
+        }));
         let mut worker = WorkerEnds::new(mailbox);
         host.orders.push(1, &[1; INLINE_MAX + 16]).expect("fits");
         worker.replies.push(1, &[1; INLINE_MAX + 16]).expect("fits");

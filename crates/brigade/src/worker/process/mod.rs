@@ -110,22 +110,40 @@ impl Builder {
     /// # Errors
     /// As [`spawn`]; and what was asked for cannot be: no such directory, a name or a variable that contains a zero byte.
     #[track_caller]
-    pub fn spawn<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>> {
+    pub fn spawn<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+    ) -> io::Result<JoinHandle<R>> {
         let setup = self.setup()?;
-        Ok(JoinHandle(Task::Process(Running::start(task, input, setup.as_ref(), self.name.clone(), self.grace)?)))
+        Ok(JoinHandle(Task::Process(Running::start(
+            task,
+            input,
+            setup.as_ref(),
+            self.name.clone(),
+            self.grace,
+        )?)))
     }
 
     /// What the worker has to do to itself; `None`: nothing.
     fn setup(&self) -> io::Result<Option<Setup>> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
         if self.name.as_ref().is_some_and(|n| n.contains('\0')) {
-            return Err(invalid("a process's name cannot contain a zero byte".to_owned()));
+            return Err(invalid(
+                "a process's name cannot contain a zero byte".to_owned(),
+            ));
         }
         let mut env = Vec::new();
         for (key, value) in &self.env {
             let (key_bytes, value_bytes) = (key.clone().into_vec(), value.clone().into_vec());
-            if key_bytes.is_empty() || key_bytes.contains(&b'=') || key_bytes.contains(&0) || value_bytes.contains(&0) {
-                return Err(invalid(format!("{key:?} cannot be set to {value:?}: an environment variable has a name, without `=` and zero bytes")));
+            if key_bytes.is_empty()
+                || key_bytes.contains(&b'=')
+                || key_bytes.contains(&0)
+                || value_bytes.contains(&0)
+            {
+                return Err(invalid(format!(
+                    "{key:?} cannot be set to {value:?}: an environment variable has a name, without `=` and zero bytes"
+                )));
             }
             env.push((key_bytes, value_bytes));
         }
@@ -133,7 +151,10 @@ impl Builder {
             name: self.name.as_deref().map(str::to_owned),
             env_clear: self.env_clear,
             env,
-            current_dir: self.current_dir.clone().map(|d| OsString::from(d).into_vec()),
+            current_dir: self
+                .current_dir
+                .clone()
+                .map(|d| OsString::from(d).into_vec()),
         };
         Ok((setup != Setup::default()).then_some(setup))
     }

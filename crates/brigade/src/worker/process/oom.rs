@@ -18,7 +18,10 @@ impl OomKills {
     /// Of this process's control group.
     pub(crate) fn watch() -> OomKills {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let file = candidates(&groups).into_iter().filter_map(|path| File::open(path).ok()).find(|file| count(file).is_some());
+        let file = candidates(&groups)
+            .into_iter()
+            .filter_map(|path| File::open(path).ok())
+            .find(|file| count(file).is_some());
         let mut kills = OomKills { file, last: 0 };
         kills.news();
         kills
@@ -40,7 +43,9 @@ fn count(file: &File) -> Option<u64> {
 }
 
 fn parse(text: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|n| n.trim().parse().ok())
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|n| n.trim().parse().ok())
 }
 
 /// Where the counter may be, best first. `groups` is /proc/self/cgroup: a line `number:controllers:path` for each hierarchy, cgroups(7).
@@ -48,10 +53,17 @@ fn candidates(groups: &str) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
         let path = path.trim_start_matches('/');
         if controllers.split(',').any(|c| c == "memory") {
-            paths.push(PathBuf::from("/sys/fs/cgroup/memory").join(path).join("memory.oom_control"));
+            paths.push(
+                PathBuf::from("/sys/fs/cgroup/memory")
+                    .join(path)
+                    .join("memory.oom_control"),
+            );
         } else if controllers.is_empty() {
             for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
                 paths.push(PathBuf::from(root).join(path).join("memory.events"));
@@ -69,10 +81,16 @@ mod tests {
     #[test]
     fn both_versions_are_read() {
         assert_eq!(parse("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\n"), Some(2));
-        assert_eq!(parse("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"), Some(5));
+        assert_eq!(
+            parse("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"),
+            Some(5)
+        );
         assert_eq!(parse("nothing of the kind"), None);
         let paths = candidates("9:memory:/a/b\n0::/c\n");
-        assert_eq!(paths[0], PathBuf::from("/sys/fs/cgroup/memory/a/b/memory.oom_control"));
+        assert_eq!(
+            paths[0],
+            PathBuf::from("/sys/fs/cgroup/memory/a/b/memory.oom_control")
+        );
         assert_eq!(paths[1], PathBuf::from("/sys/fs/cgroup/c/memory.events"));
         assert_eq!(paths.last(), Some(&PathBuf::from("/proc/vmstat")));
     }

@@ -17,7 +17,10 @@ pub(crate) struct Children {
 impl Children {
     pub(crate) fn of_this_process() -> Children {
         let own = rustix::process::getpid().as_raw_pid();
-        Children { file: File::open(format!("/proc/self/task/{own}/children")).ok(), text: vec![0; 4096] }
+        Children {
+            file: File::open(format!("/proc/self/task/{own}/children")).ok(),
+            text: vec![0; 4096],
+        }
     }
 
     /// Process ids of all children, ended ones that were not reaped included.
@@ -25,7 +28,9 @@ impl Children {
         into.clear();
         match &self.file {
             Some(file) => {
-                let Some(len) = read_whole(file, &mut self.text) else { return };
+                let Some(len) = read_whole(file, &mut self.text) else {
+                    return;
+                };
                 parse(&self.text[..len], into);
             }
             None => scan(into),
@@ -47,15 +52,27 @@ fn read_whole(file: &File, text: &mut Vec<u8>) -> Option<usize> {
 }
 
 fn parse(text: &[u8], into: &mut Vec<u32>) {
-    into.extend(text.split(u8::is_ascii_whitespace).filter_map(|word| std::str::from_utf8(word).ok()?.parse::<u32>().ok()));
+    into.extend(
+        text.split(u8::is_ascii_whitespace)
+            .filter_map(|word| std::str::from_utf8(word).ok()?.parse::<u32>().ok()),
+    );
 }
 
 /// Looks at every process for those whose parent this is.
 fn scan(into: &mut Vec<u32>) {
     let own = std::process::id();
-    let Ok(all) = std::fs::read_dir("/proc") else { return };
-    for pid in all.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok()) {
-        if std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| parent(&stat)) == Some(own) {
+    let Ok(all) = std::fs::read_dir("/proc") else {
+        return;
+    };
+    for pid in all
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
+    {
+        if std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()
+            .and_then(|stat| parent(&stat))
+            == Some(own)
+        {
             into.push(pid);
         }
     }
@@ -63,7 +80,12 @@ fn scan(into: &mut Vec<u32>) {
 
 /// The fourth field of /proc/[pid]/stat; the second, the name, is in parentheses and may contain anything.
 fn parent(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -72,7 +94,10 @@ mod tests {
 
     #[test]
     fn both_ways_find_a_child() {
-        let mut child = std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().expect("cat starts");
+        let mut child = std::process::Command::new("/bin/cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("cat starts");
         let mut found = Vec::new();
         scan(&mut found);
         assert!(found.contains(&child.id()));

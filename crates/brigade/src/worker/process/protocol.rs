@@ -32,7 +32,11 @@ pub(crate) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event {
     /// First: who it is, and where things lie in its memory, and so in its workers'.
-    Hello { pid: u32, build: Build, modules: Vec<ModuleAt> },
+    Hello {
+        pid: u32,
+        build: Build,
+        modules: Vec<ModuleAt>,
+    },
     /// A worker, with its mailbox.
     Hired { slot: u32, pid: u32 },
     /// A worker could not be made.
@@ -53,7 +57,10 @@ pub(crate) struct Build {
 impl Build {
     pub(crate) fn of_this_process() -> io::Result<Build> {
         let file = rustix::fs::stat("/proc/self/exe")?;
-        Ok(Build { id: crate::sys::image::Program::this().build_id.clone(), file: (file.st_dev, file.st_ino) })
+        Ok(Build {
+            id: crate::sys::image::Program::this().build_id.clone(),
+            file: (file.st_dev, file.st_ino),
+        })
     }
 }
 
@@ -68,11 +75,20 @@ pub(crate) struct ModuleAt {
 
 impl ModuleAt {
     pub(crate) fn from_module(m: Module) -> ModuleAt {
-        ModuleAt { path: m.path, bias: m.bias, start: m.range.start, end: m.range.end }
+        ModuleAt {
+            path: m.path,
+            bias: m.bias,
+            start: m.range.start,
+            end: m.range.end,
+        }
     }
 
     pub(crate) fn into_module(self) -> Module {
-        Module { path: self.path, bias: self.bias, range: self.start..self.end }
+        Module {
+            path: self.path,
+            bias: self.bias,
+            range: self.start..self.end,
+        }
     }
 }
 
@@ -93,19 +109,29 @@ pub(crate) struct NotReady {
 }
 
 /// Sends one message. Does not block: a full socket is `WouldBlock`.
-pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send<T: Serialize>(
+    socket: impl AsFd,
+    message: &T,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
     fds::send(socket, &bytes, descriptors)
 }
 
 /// Receives one message. `None`: the other end is gone.
-pub(crate) fn recv<T: DeserializeOwned>(socket: impl AsFd, descriptors: &mut Vec<OwnedFd>, wait: bool) -> io::Result<Option<T>> {
+pub(crate) fn recv<T: DeserializeOwned>(
+    socket: impl AsFd,
+    descriptors: &mut Vec<OwnedFd>,
+    wait: bool,
+) -> io::Result<Option<T>> {
     let mut bytes = vec![0; MAX_DATAGRAM];
     match fds::recv(socket, &mut bytes, descriptors, wait) {
         // A socket whose other end closed while it held unread data.
         Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(None),
         Err(e) => Err(e),
         Ok(0) => Ok(None),
-        Ok(len) => postcard::from_bytes(&bytes[..len]).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)),
+        Ok(len) => postcard::from_bytes(&bytes[..len])
+            .map(Some)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)),
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Running<R> {
 
 enum State {
     /// With a worker.
-    Worker(Worker),
+    Worker(Box<Worker>),
     /// It never got one: the input could not be encoded.
     Stillborn(Option<JoinError>),
 }
@@ -59,7 +59,9 @@ impl Drop for Worker {
 
 impl<R> fmt::Debug for Running<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +77,14 @@ impl<R: Message> Running<R> {
         let server = ForkServer::get()?;
         let plan = Plan::of(task)?;
         let name = TaskName::new(task as usize, worker_name);
-        let running = |state| Running { name: name.clone(), state, cancelled: AtomicBool::new(false), grace, result: PhantomData, decode: codec::decode::<R> };
+        let running = |state| Running {
+            name: name.clone(),
+            state,
+            cancelled: AtomicBool::new(false),
+            grace,
+            result: PhantomData,
+            decode: codec::decode::<R>,
+        };
 
         let mut frame = Vec::with_capacity(64);
         for word in plan.to_words() {
@@ -86,14 +95,25 @@ impl<R: Message> Running<R> {
         drop(input);
         match encoded {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => return Ok(running(State::Stillborn(Some(JoinError::Undeliverable(format!("task `{name}`: its input {why}")))))),
+            Ok(Err(why)) => {
+                return Ok(running(State::Stillborn(Some(JoinError::Undeliverable(
+                    format!("task `{name}`: its input {why}"),
+                )))));
+            }
             Err(unwound) => {
-                let panic = Panic::new(name.clone(), unwound, |calls| Frames::new(Symbols::of_this_process(), calls));
+                let panic = Panic::new(name.clone(), unwound, |calls| {
+                    Frames::new(Symbols::of_this_process(), calls)
+                });
                 return Ok(running(State::Stillborn(Some(JoinError::Panicked(panic)))));
             }
         }
         let Hired { slot, pid, mailbox } = server.hire()?;
-        let mut worker = Worker { server, slot, pid, ends: HostEnds::new(mailbox) };
+        let mut worker = Worker {
+            server,
+            slot,
+            pid,
+            ends: HostEnds::new(mailbox),
+        };
         if let Some(setup) = setup {
             worker.set_up(setup)?;
         }
@@ -105,7 +125,11 @@ impl<R: Message> Running<R> {
             if let Some(lane) = worker.lane()? {
                 match lane::send(&lane, &frame[head..]) {
                     Ok(()) => {}
-                    Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+                    Err(e)
+                        if matches!(
+                            e.kind(),
+                            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                        ) => {}
                     Err(e) => {
                         worker.kill(Duration::ZERO);
                         return Err(e);
@@ -116,7 +140,7 @@ impl<R: Message> Running<R> {
             frame.extend((input_len as u64).to_ne_bytes());
             worker.order(order::LARGE_TASK, &frame)?;
         }
-        Ok(running(State::Worker(worker)))
+        Ok(running(State::Worker(Box::new(worker))))
     }
 }
 
@@ -131,7 +155,9 @@ impl Worker {
 
     fn order(&mut self, tag: u32, bytes: &[u8]) -> io::Result<()> {
         let orders = &mut self.ends.orders;
-        orders.push(tag, bytes).map_err(|_| io::Error::other("the worker's mailbox is too small"))?;
+        orders
+            .push(tag, bytes)
+            .map_err(|_| io::Error::other("the worker's mailbox is too small"))?;
         orders.publish();
         Ok(())
     }
@@ -141,12 +167,18 @@ impl Worker {
         let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
         if bytes.len() > INLINE_MAX {
             self.kill(Duration::ZERO);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the environment for a process is over 32 KiB"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the environment for a process is over 32 KiB",
+            ));
         }
         self.order(order::SETUP, &bytes)?;
         let mut frame = Vec::new();
         let failed = |errno: i32, what: &str| {
-            io::Error::new(io::Error::from_raw_os_error(errno).kind(), format!("a process could not be prepared: {what}"))
+            io::Error::new(
+                io::Error::from_raw_os_error(errno).kind(),
+                format!("a process could not be prepared: {what}"),
+            )
         };
         match self.next_reply(&mut frame, None) {
             Reply::Frame(reply::READY) if frame.is_empty() => Ok(()),
@@ -187,12 +219,12 @@ impl Worker {
                 }
                 continue;
             }
-            if self.ends.replies.announce_sleep() {
-                if let Some(alive) = self.server.board.still_alive(self.slot) {
-                    let woken = futex::wait_either((self.ends.replies.bell(), 1), alive, deadline);
-                    if woken == futex::Wake::TimedOut && !self.is_finished() {
-                        return Reply::TimedOut;
-                    }
+            if self.ends.replies.announce_sleep()
+                && let Some(alive) = self.server.board.still_alive(self.slot)
+            {
+                let woken = futex::wait_either((self.ends.replies.bell(), 1), alive, deadline);
+                if woken == futex::Wake::TimedOut && !self.is_finished() {
+                    return Reply::TimedOut;
                 }
             }
         }
@@ -201,7 +233,9 @@ impl Worker {
     /// Waits until the process is gone.
     fn wait_ended(&self, deadline: Option<Instant>) -> bool {
         while let Some((word, value)) = self.server.board.still_alive(self.slot) {
-            if futex::wait_shared(word, value, deadline) == futex::Wake::TimedOut && !self.server.board.has_ended(self.slot) {
+            if futex::wait_shared(word, value, deadline) == futex::Wake::TimedOut
+                && !self.server.board.has_ended(self.slot)
+            {
                 return false;
             }
         }
@@ -210,18 +244,31 @@ impl Worker {
 
     fn evidence(&self) -> Evidence {
         let mailbox = self.ends.mailbox();
-        Evidence { pid: self.pid, phase: mailbox.phase(), obituary: self.server.board.obituary(self.slot), noted: mailbox.noted() }
+        Evidence {
+            pid: self.pid,
+            phase: mailbox.phase(),
+            obituary: self.server.board.obituary(self.slot),
+            noted: mailbox.noted(),
+        }
     }
 
     /// The task's end, from the worker's last reply.
-    fn conclude<R>(&mut self, reply: &Reply, frame: &[u8], name: &TaskName, decode: fn(&[u8]) -> Result<R, String>) -> Result<R, JoinError> {
+    fn conclude<R>(
+        &mut self,
+        reply: &Reply,
+        frame: &[u8],
+        name: &TaskName,
+        decode: fn(&[u8]) -> Result<R, String>,
+    ) -> Result<R, JoinError> {
         let undeliverable = |why: &str| JoinError::Undeliverable(format!("task `{name}`: {why}"));
         let decoded = |bytes: &[u8]| match caught(|| decode(bytes)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(why)) => Err(undeliverable(&format!("its result {why}"))),
-            Err(unwound) => {
-                Err(JoinError::Panicked(Panic::new(name.clone(), unwound, |calls| Frames::new(Symbols::of_this_process(), calls))))
-            }
+            Err(unwound) => Err(JoinError::Panicked(Panic::new(
+                name.clone(),
+                unwound,
+                |calls| Frames::new(Symbols::of_this_process(), calls),
+            ))),
         };
         match reply {
             Reply::Frame(reply::RETURNED) => decoded(frame),
@@ -231,21 +278,34 @@ impl Worker {
                     // It sent before it replied, so it is there.
                     Ok(Some(lane)) => match lane::recv(&lane, len, false) {
                         Ok(bytes) => decoded(&bytes),
-                        Err(e) if e.kind() == io::ErrorKind::InvalidData || e.kind() == io::ErrorKind::WouldBlock => Err(self.lost(name)),
-                        Err(e) => Err(undeliverable(&format!("its result of {len} bytes could not be received: {e}"))),
+                        Err(e)
+                            if e.kind() == io::ErrorKind::InvalidData
+                                || e.kind() == io::ErrorKind::WouldBlock =>
+                        {
+                            Err(self.lost(name))
+                        }
+                        Err(e) => Err(undeliverable(&format!(
+                            "its result of {len} bytes could not be received: {e}"
+                        ))),
                     },
                     // Lanes are kept until we release the worker; only the fork server's own end takes them away.
                     Ok(None) => Err(self.died(name)),
-                    Err(e) => Err(undeliverable(&format!("its result of {len} bytes could not be received: {e}"))),
+                    Err(e) => Err(undeliverable(&format!(
+                        "its result of {len} bytes could not be received: {e}"
+                    ))),
                 }
             }
             Reply::Frame(reply::PANICKED) => match postcard::from_bytes::<Unwound>(frame) {
-                Ok(unwound) => {
-                    Err(JoinError::Panicked(Panic::new(name.clone(), unwound, |calls| Frames::new(&self.server.symbols, calls))))
-                }
+                Ok(unwound) => Err(JoinError::Panicked(Panic::new(
+                    name.clone(),
+                    unwound,
+                    |calls| Frames::new(&self.server.symbols, calls),
+                ))),
                 Err(_) => Err(self.lost(name)),
             },
-            Reply::Frame(reply::UNDELIVERABLE) => Err(undeliverable(&String::from_utf8_lossy(frame))),
+            Reply::Frame(reply::UNDELIVERABLE) => {
+                Err(undeliverable(&String::from_utf8_lossy(frame)))
+            }
             Reply::Ended => Err(self.died(name)),
             // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says more.
             Reply::Corrupt if self.server.board.has_ended(self.slot) => Err(self.died(name)),
@@ -255,14 +315,20 @@ impl Worker {
 
     fn died(&self, name: &TaskName) -> JoinError {
         self.wait_ended(None);
-        JoinError::Crashed(self.evidence().into_crash(name.clone(), &self.server.symbols))
+        JoinError::Crashed(
+            self.evidence()
+                .into_crash(name.clone(), &self.server.symbols),
+        )
     }
 
     /// It broke the protocol: it is ended, and nothing that it said is believed.
     fn lost(&self, name: &TaskName) -> JoinError {
         self.kill(Duration::ZERO);
         self.wait_ended(None);
-        JoinError::Crashed(self.evidence().into_lost(name.clone(), &self.server.symbols))
+        JoinError::Crashed(
+            self.evidence()
+                .into_lost(name.clone(), &self.server.symbols),
+        )
     }
 }
 
@@ -279,7 +345,8 @@ enum Reply {
 fn spin_limit() -> Option<Instant> {
     use std::sync::OnceLock;
     static PAYS: OnceLock<bool> = OnceLock::new();
-    PAYS.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1)).then(|| Instant::now() + SPIN)
+    PAYS.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1))
+        .then(|| Instant::now() + SPIN)
 }
 
 impl<R> Running<R> {
@@ -290,7 +357,9 @@ impl<R> Running<R> {
             State::Worker(worker) => worker,
         };
         if *self.cancelled.get_mut() {
-            return worker.wait_ended(deadline).then_some(Err(JoinError::Cancelled));
+            return worker
+                .wait_ended(deadline)
+                .then_some(Err(JoinError::Cancelled));
         }
         let mut frame = Vec::new();
         match worker.next_reply(&mut frame, deadline) {
@@ -303,7 +372,8 @@ impl<R> Running<R> {
         if !self.is_finished() {
             if let State::Worker(worker) = &self.state {
                 let (server, slot) = (&worker.server, worker.slot);
-                let ready: Box<dyn Fn() -> bool + Send> = if self.cancelled.load(Ordering::Acquire) {
+                let ready: Box<dyn Fn() -> bool + Send> = if self.cancelled.load(Ordering::Acquire)
+                {
                     let board = Arc::clone(server);
                     Box::new(move || board.board.has_ended(slot))
                 } else {
@@ -326,16 +396,19 @@ impl<R> Running<R> {
     pub(crate) fn is_finished(&self) -> bool {
         match &self.state {
             State::Stillborn(_) => true,
-            State::Worker(worker) if self.cancelled.load(Ordering::Acquire) => worker.server.board.has_ended(worker.slot),
+            State::Worker(worker) if self.cancelled.load(Ordering::Acquire) => {
+                worker.server.board.has_ended(worker.slot)
+            }
             State::Worker(worker) => worker.is_finished(),
         }
     }
 
     pub(crate) fn cancel(&self) {
-        if let State::Worker(worker) = &self.state {
-            if !worker.is_finished() && !self.cancelled.swap(true, Ordering::AcqRel) {
-                worker.kill(self.grace);
-            }
+        if let State::Worker(worker) = &self.state
+            && !worker.is_finished()
+            && !self.cancelled.swap(true, Ordering::AcqRel)
+        {
+            worker.kill(self.grace);
         }
     }
 

@@ -109,7 +109,11 @@ impl Server {
         process::adopt_orphans();
         // Not in the host's process group: a terminal's Ctrl-C is for the host, which decides what becomes of its workers.
         let _ = rustix::process::setpgid(None, None);
-        let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
+        let null = rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDONLY,
+            rustix::fs::Mode::empty(),
+        )?;
         rustix::stdio::dup2_stdin(&null)?;
         drop(null);
 
@@ -117,7 +121,8 @@ impl Server {
         let Some(Request::Begin) = protocol::recv(&socket, &mut given, true)? else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let [board, host, events] = <[OwnedFd; 3]>::try_from(given).map_err(|_| io::ErrorKind::InvalidData)?;
+        let [board, host, events] =
+            <[OwnedFd; 3]>::try_from(given).map_err(|_| io::ErrorKind::InvalidData)?;
         let board = Board::map(board)?;
         board.keep_from_workers()?;
         let child_events = signal::child_events()?;
@@ -128,7 +133,11 @@ impl Server {
         let hello = Event::Hello {
             pid: std::process::id(),
             build: Build::of_this_process()?,
-            modules: super::mailbox::modules().into_iter().take(256).map(ModuleAt::from_module).collect(),
+            modules: super::mailbox::modules()
+                .into_iter()
+                .take(256)
+                .map(ModuleAt::from_module)
+                .collect(),
         };
         protocol::send(&socket, &hello, &[])?;
         Ok(Server {
@@ -182,7 +191,10 @@ impl Server {
     fn next_deadline(&self) -> Option<Duration> {
         let kills = self.workers.values().filter_map(|w| w.kill_at);
         let closings = self.closing.iter().map(|c| c.since + PATIENCE);
-        kills.chain(closings).min().map(|at| at.saturating_duration_since(Instant::now()))
+        kills
+            .chain(closings)
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Obeys what the host has asked for. `false`: the host has closed its end.
@@ -199,15 +211,27 @@ impl Server {
                 Request::Hire { count } => {
                     for _ in 0..count {
                         match self.hire() {
-                            Ok((slot, pid, mailbox)) => self.tell(Event::Hired { slot, pid }, Some(mailbox))?,
+                            Ok((slot, pid, mailbox)) => {
+                                self.tell(Event::Hired { slot, pid }, Some(mailbox))?
+                            }
                             Err(e) => {
                                 let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-                                self.tell(Event::NotHired { why: e.to_string(), errno }, None)?;
+                                self.tell(
+                                    Event::NotHired {
+                                        why: e.to_string(),
+                                        errno,
+                                    },
+                                    None,
+                                )?;
                             }
                         }
                     }
                 }
-                Request::Kill { slot, pid, grace_ms } => {
+                Request::Kill {
+                    slot,
+                    pid,
+                    grace_ms,
+                } => {
                     if let Some(worker) = self.workers.get_mut(&pid).filter(|w| w.slot == slot) {
                         if grace_ms > 0 {
                             process::kill(pid, libc::SIGTERM);
@@ -226,9 +250,23 @@ impl Server {
     }
 
     fn lane(&self, slot: u32, pid: u32) -> Option<&OwnedFd> {
-        let alive = self.workers.get(&pid).filter(|w| w.slot == slot).map(|w| &w.lane);
-        let closing = || self.closing.iter().find(|c| c.pid == pid && c.worker.slot == slot).map(|c| &c.worker.lane);
-        let gone = || self.unreleased.iter().find(|g| g.pid == pid && g.slot == slot).map(|g| &g.lane);
+        let alive = self
+            .workers
+            .get(&pid)
+            .filter(|w| w.slot == slot)
+            .map(|w| &w.lane);
+        let closing = || {
+            self.closing
+                .iter()
+                .find(|c| c.pid == pid && c.worker.slot == slot)
+                .map(|c| &c.worker.lane)
+        };
+        let gone = || {
+            self.unreleased
+                .iter()
+                .find(|g| g.pid == pid && g.slot == slot)
+                .map(|g| &g.lane)
+        };
         alive.or_else(closing).or_else(gone)
     }
 
@@ -246,10 +284,20 @@ impl Server {
 
     fn fork_worker(&mut self, slot: u32) -> io::Result<(u32, OwnedFd)> {
         let mailbox = Mailbox::file()?;
-        let (lane, their_lane) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (lane, their_lane) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         let (input, their_stderr) = stderr::pipe()?;
-        let birth =
-            Birth { server: self.own, mailbox: &mailbox, lane: &their_lane, stderr: &their_stderr, events: self.events.as_fd() };
+        let birth = Birth {
+            server: self.own,
+            mailbox: &mailbox,
+            lane: &their_lane,
+            stderr: &their_stderr,
+            events: self.events.as_fd(),
+        };
         self.board.reset(slot);
         // Nothing may be left in our buffers for the worker to write a second time: we never write to stdout.
         let pid = match process::fork_single_threaded()? {
@@ -259,9 +307,15 @@ impl Server {
         // Both sides do it, so that it is done before either relies on it. It fails if the worker was quicker and has gone on to its task.
         let id = Pid::from_raw(pid.cast_signed());
         let _ = rustix::process::setpgid(id, id);
-        let worker = Worker { slot, lane, stderr: Input::new(input), kill_at: None };
+        let worker = Worker {
+            slot,
+            lane,
+            stderr: Input::new(input),
+            kill_at: None,
+        };
         if !self.stderr_blocked {
-            self.epoll.add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot))?;
+            self.epoll
+                .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot))?;
         }
         self.workers.insert(pid, worker);
         Ok((pid, mailbox))
@@ -282,7 +336,9 @@ impl Server {
     }
 
     fn collect_released(&mut self) {
-        let released = self.unreleased.extract_if(.., |gone| self.board.is_free(gone.slot));
+        let released = self
+            .unreleased
+            .extract_if(.., |gone| self.board.is_free(gone.slot));
         self.free_slots.extend(released.map(|gone| gone.slot));
     }
 
@@ -295,28 +351,53 @@ impl Server {
             if self.workers.contains_key(&pid) {
                 process::kill_group(pid, libc::SIGKILL);
             }
-            let Some(ended) = process::reap(pid) else { break };
+            let Some(ended) = process::reap(pid) else {
+                break;
+            };
             if let Some(worker) = self.workers.remove(&pid) {
-                self.closing.push(Closing { pid, worker, ended, since: Instant::now() });
+                self.closing.push(Closing {
+                    pid,
+                    worker,
+                    ended,
+                    since: Instant::now(),
+                });
             }
         }
     }
 
     /// Tells of the workers whose children are gone too.
     fn close_finished(&mut self) {
-        if self.closing.is_empty() || (self.kill_orphans() && self.closing.iter().all(|c| c.since.elapsed() < PATIENCE)) {
+        if self.closing.is_empty()
+            || (self.kill_orphans() && self.closing.iter().all(|c| c.since.elapsed() < PATIENCE))
+        {
             return;
         }
-        for Closing { pid, mut worker, ended, .. } in std::mem::take(&mut self.closing) {
+        for Closing {
+            pid,
+            mut worker,
+            ended,
+            ..
+        } in std::mem::take(&mut self.closing)
+        {
             // Its last words come before the news of its end.
             worker.stderr.drain(&mut self.output);
             self.epoll.remove(worker.stderr.pipe());
-            let oom_kills = if ended == Ended::Signaled(libc::SIGKILL) { self.oom.news() } else { 0 };
-            let (notify, free) = self.board.end(worker.slot, Some(ended), oom_kills, worker.stderr.tail());
+            let oom_kills = if ended == Ended::Signaled(libc::SIGKILL) {
+                self.oom.news()
+            } else {
+                0
+            };
+            let (notify, free) =
+                self.board
+                    .end(worker.slot, Some(ended), oom_kills, worker.stderr.tail());
             if free {
                 self.free_slots.push(worker.slot);
             } else {
-                self.unreleased.push(Gone { slot: worker.slot, pid, lane: worker.lane });
+                self.unreleased.push(Gone {
+                    slot: worker.slot,
+                    pid,
+                    lane: worker.lane,
+                });
             }
             if notify {
                 let _ = rustix::io::write(&self.events, &1_u64.to_ne_bytes());
@@ -349,7 +430,9 @@ impl Server {
 
     fn stderr_of(&mut self, slot: u32) {
         // Few workers write at a time; a map by slot would have to be kept for all.
-        let Some(worker) = self.workers.values_mut().find(|w| w.slot == slot) else { return };
+        let Some(worker) = self.workers.values_mut().find(|w| w.slot == slot) else {
+            return;
+        };
         if worker.stderr.pass(&mut self.output) == Found::End {
             self.epoll.remove(worker.stderr.pipe());
         }
@@ -361,12 +444,12 @@ impl Server {
         if self.stderr_blocked {
             return;
         }
-        if let Some(fd) = self.output.blocked_on() {
-            if self.epoll.add_writable(fd, STDERR_FREE).is_ok() {
-                self.stderr_blocked = true;
-                for worker in self.workers.values() {
-                    self.epoll.remove(worker.stderr.pipe());
-                }
+        if let Some(fd) = self.output.blocked_on()
+            && self.epoll.add_writable(fd, STDERR_FREE).is_ok()
+        {
+            self.stderr_blocked = true;
+            for worker in self.workers.values() {
+                self.epoll.remove(worker.stderr.pipe());
             }
         }
     }
@@ -380,7 +463,9 @@ impl Server {
         self.watch_output();
         if !self.stderr_blocked {
             for worker in self.workers.values() {
-                let _ = self.epoll.add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(worker.slot));
+                let _ = self
+                    .epoll
+                    .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(worker.slot));
             }
         }
     }
@@ -425,8 +510,12 @@ impl Server {
                 break;
             }
             let mut ready = Vec::new();
-            let only_children = Epoll::new().and_then(|e| e.add_readable(&self.child_events, 0).map(|()| e));
-            if only_children.and_then(|e| e.wait(&mut ready, Some(Duration::from_millis(20)))).is_err() {
+            let only_children =
+                Epoll::new().and_then(|e| e.add_readable(&self.child_events, 0).map(|()| e));
+            if only_children
+                .and_then(|e| e.wait(&mut ready, Some(Duration::from_millis(20))))
+                .is_err()
+            {
                 break;
             }
         }

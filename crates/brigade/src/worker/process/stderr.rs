@@ -36,13 +36,17 @@ impl Output {
         let to = match rustix::fs::fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode)) {
             Ok(FileType::Fifo | FileType::CharacterDevice) => {
                 let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()).map_or(To::File(fd), To::Own)
+                rustix::fs::open("/proc/self/fd/2", flags, Mode::empty())
+                    .map_or(To::File(fd), To::Own)
             }
             Ok(FileType::Socket) => To::Socket(fd),
             Ok(_) => To::File(fd),
             Err(_) => To::Nowhere,
         };
-        Output { to, backlog: Vec::new() }
+        Output {
+            to,
+            backlog: Vec::new(),
+        }
     }
 
     /// Takes `bytes`, and writes what can be written now.
@@ -59,7 +63,11 @@ impl Output {
             let wrote = match &self.to {
                 To::Own(fd) => rustix::io::write(fd, bytes),
                 To::File(fd) => rustix::io::write(fd, bytes),
-                To::Socket(fd) => rustix::net::send(fd, bytes, rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL),
+                To::Socket(fd) => rustix::net::send(
+                    fd,
+                    bytes,
+                    rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
+                ),
                 To::Nowhere => Ok(bytes.len()),
             };
             match wrote {
@@ -107,7 +115,10 @@ pub(crate) enum Found {
 impl Input {
     /// `pipe` is non-blocking.
     pub(crate) fn new(pipe: OwnedFd) -> Input {
-        Input { pipe, tail: Vec::new() }
+        Input {
+            pipe,
+            tail: Vec::new(),
+        }
     }
 
     pub(crate) fn pipe(&self) -> BorrowedFd<'_> {
@@ -162,9 +173,17 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// The whole lines at the end of what was kept, as text.
 pub(crate) fn last_lines(tail: &[u8]) -> String {
-    let cut = if tail.len() < TAIL { 0 } else { tail.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1) };
+    let cut = if tail.len() < TAIL {
+        0
+    } else {
+        tail.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1)
+    };
     // A tail that is one long line is kept as it is.
-    let lines = if cut == tail.len() { tail } else { &tail[cut..] };
+    let lines = if cut == tail.len() {
+        tail
+    } else {
+        &tail[cut..]
+    };
     String::from_utf8_lossy(lines).into_owned()
 }
 
@@ -175,7 +194,9 @@ mod tests {
     #[test]
     fn the_tail_is_the_last_whole_lines() {
         assert_eq!(last_lines(b"one\ntwo"), "one\ntwo");
-        let long: Vec<u8> = (0..TAIL).map(|i| if i == 10 { b'\n' } else { b'x' }).collect();
+        let long: Vec<u8> = (0..TAIL)
+            .map(|i| if i == 10 { b'\n' } else { b'x' })
+            .collect();
         assert_eq!(last_lines(&long), "x".repeat(TAIL - 11));
         assert_eq!(last_lines(&[b'x'; TAIL]), "x".repeat(TAIL));
         assert_eq!(last_lines(&[0xff, b'a']), "\u{fffd}a");
@@ -185,7 +206,10 @@ mod tests {
     fn a_worker_that_writes_much_keeps_its_last_bytes() {
         let (read, write) = pipe().expect("pipe");
         let mut input = Input::new(read);
-        let mut output = Output { to: To::Nowhere, backlog: Vec::new() };
+        let mut output = Output {
+            to: To::Nowhere,
+            backlog: Vec::new(),
+        };
         for n in 0..2000 {
             rustix::io::write(&write, format!("line {n:08}\n").as_bytes()).expect("written");
             if n % 500 == 499 {
@@ -202,7 +226,10 @@ mod tests {
     fn an_output_that_nobody_reads_holds_nobody_up() {
         let (read, write) = rustix::pipe::pipe().expect("pipe");
         rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK).expect("non-blocking");
-        let mut output = Output { to: To::Own(write), backlog: Vec::new() };
+        let mut output = Output {
+            to: To::Own(write),
+            backlog: Vec::new(),
+        };
         for _ in 0..100 {
             output.write(&[b'.'; 4096]);
         }

@@ -1,0 +1,325 @@
+//! Everything countable that a program and its fork server hold.
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::process::{Command, Stdio};
+
+use crate::{procfs, wait};
+
+/// What one process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    pub(crate) descriptors: usize,
+    pub(crate) threads: usize,
+    pub(crate) children: usize,
+    pub(crate) zombies: usize,
+    pub(crate) regions: usize,
+}
+
+/// The names of [`Holdings`], in its order.
+pub(crate) const NAMES: [&str; 5] = [
+    "descriptors",
+    "threads",
+    "children",
+    "zombies among them",
+    "memory regions",
+];
+
+impl Holdings {
+    fn of(pid: u32) -> io::Result<Holdings> {
+        let children = procfs::children(pid)?;
+        let mut zombies = 0;
+        for &child in &children {
+            match procfs::state(child) {
+                Ok('Z') => zombies += 1,
+                Ok(_) => {}
+                Err(e) if procfs::is_gone(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Holdings {
+            descriptors: procfs::entries(&format!("/proc/{pid}/fd"))?,
+            threads: procfs::entries(&format!("/proc/{pid}/task"))?,
+            children: children.len(),
+            zombies,
+            regions: procfs::mappings(pid, "brigade")?,
+        })
+    }
+
+    pub(crate) fn counts(&self) -> [usize; 5] {
+        [
+            self.descriptors,
+            self.threads,
+            self.children,
+            self.zombies,
+            self.regions,
+        ]
+    }
+
+    fn least(self, other: Holdings) -> Holdings {
+        Holdings {
+            descriptors: self.descriptors.min(other.descriptors),
+            threads: self.threads.min(other.threads),
+            children: self.children.min(other.children),
+            zombies: self.zombies.min(other.zombies),
+            regions: self.regions.min(other.regions),
+        }
+    }
+}
+
+/// This program and its fork server, at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) program: Holdings,
+    pub(crate) server: Holdings,
+}
+
+impl Census {
+    fn take(server: u32) -> io::Result<Census> {
+        Ok(Census {
+            program: Holdings::of(std::process::id())?,
+            server: Holdings::of(server)?,
+        })
+    }
+
+    /// Every child of the fork server is a spare worker whose mailbox this program has: nobody is on the way in or out.
+    fn is_at_rest(server: u32) -> io::Result<Option<Census>> {
+        let census = Census::take(server)?;
+        let spares = procfs::mappings(std::process::id(), "brigade-mailbox")?;
+        Ok((census.server.children == spares && census.server.zombies == 0).then_some(census))
+    }
+
+    /// Whether nothing is more than in `other`.
+    pub(crate) fn is_within(&self, other: &Census) -> bool {
+        let all = |c: &Census| c.program.counts().into_iter().chain(c.server.counts());
+        all(self)
+            .zip(all(other))
+            .all(|(mine, theirs)| mine <= theirs)
+    }
+}
+
+/// The spares go down as tasks take them and up again when they are refilled; after this many tasks they have been full.
+const CYCLE: usize = 16;
+
+fn after_a_task(server: u32) -> io::Result<Census> {
+    brigade::process::spawn(|()| (), ())?
+        .join()
+        .map_err(io::Error::other)?;
+    wait::until("workers to come and go", || Census::is_at_rest(server))
+}
+
+/// What there is when all spares are there, and nothing else is: the baseline.
+pub(crate) fn baseline(server: u32) -> io::Result<Census> {
+    let mut full: Option<Census> = None;
+    for _ in 0..2 * CYCLE {
+        let now = after_a_task(server)?;
+        full = match full {
+            None => Some(now),
+            Some(before) if now.server.children > before.server.children => Some(now),
+            // What belongs to one worker may still be about for a moment after it.
+            Some(before) if now.server.children == before.server.children => Some(Census {
+                program: before.program.least(now.program),
+                server: before.server.least(now.server),
+            }),
+            before => before,
+        };
+    }
+    full.ok_or_else(|| io::Error::other("no task was run"))
+}
+
+/// Comes to rest again: the first census that is within `baseline`, or, if there is none, the last with as many children.
+pub(crate) fn again(server: u32, baseline: &Census) -> io::Result<Census> {
+    let mut last = None;
+    for _ in 0..8 * CYCLE {
+        let now = match after_a_task(server) {
+            Ok(now) => now,
+            // It does not come to rest: that is a finding, and no failure of ours.
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => return Census::take(server),
+            Err(e) => return Err(e),
+        };
+        if now.server.children < baseline.server.children {
+            continue;
+        }
+        if now.is_within(baseline) {
+            return Ok(now);
+        }
+        last = Some(now);
+    }
+    last.map_or_else(|| Census::take(server), Ok)
+}
+
+/// What has a name on this machine and could be left behind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Named {
+    /// Names in /dev/shm.
+    pub(crate) memory: BTreeSet<String>,
+    /// Names of POSIX message queues; `None`: they cannot be seen here.
+    pub(crate) queues: Option<BTreeSet<String>>,
+    /// Paths of control groups below our own.
+    pub(crate) groups: BTreeSet<String>,
+}
+
+impl Named {
+    pub(crate) fn look() -> io::Result<Named> {
+        let memory = names("/dev/shm").or_else(|e| {
+            if procfs::is_gone(&e) {
+                Ok(BTreeSet::new())
+            } else {
+                Err(e)
+            }
+        })?;
+        Ok(Named {
+            memory,
+            queues: queues().ok(),
+            groups: groups()?,
+        })
+    }
+}
+
+fn names(directory: &str) -> io::Result<BTreeSet<String>> {
+    fs::read_dir(directory)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// The file system of message queues is not mounted everywhere, and the queues are there all the same: then another start of this program mounts
+/// it where nobody else sees it. mq_overview(7).
+fn queues() -> io::Result<BTreeSet<String>> {
+    if fs::read_to_string("/proc/self/mounts")?
+        .lines()
+        .any(|line| line.split(' ').nth(1) == Some("/dev/mqueue"))
+    {
+        return names("/dev/mqueue");
+    }
+    let told = Command::new("/proc/self/exe")
+        .arg("queues")
+        .stderr(Stdio::null())
+        .output()?;
+    if !told.status.success() {
+        return Err(io::Error::other(
+            "the queues' file system could not be mounted",
+        ));
+    }
+    Ok(String::from_utf8_lossy(&told.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect())
+}
+
+/// The hidden command: mounts the queues' file system over a directory, in a mount namespace that ends with this process.
+pub(crate) fn print_queues() -> io::Result<()> {
+    const AT: &CStr = c"/proc";
+    let result = |code: libc::c_int| {
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: C strings that live across the calls, and null where mount(2) allows it.
+    unsafe {
+        result(libc::unshare(libc::CLONE_NEWNS))?;
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        result(libc::mount(
+            std::ptr::null(),
+            c"/".as_ptr(),
+            std::ptr::null(),
+            private,
+            std::ptr::null(),
+        ))?;
+        result(libc::mount(
+            c"none".as_ptr(),
+            AT.as_ptr(),
+            c"mqueue".as_ptr(),
+            0,
+            std::ptr::null(),
+        ))?;
+    }
+    for name in names(&AT.to_string_lossy())? {
+        println!("{name}");
+    }
+    Ok(())
+}
+
+/// The control groups below the ones that we are in, in every hierarchy that is mounted where it usually is.
+fn groups() -> io::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    // A line is `number:controllers:path`: cgroups(7).
+    for line in fs::read_to_string("/proc/self/cgroup")?.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let roots: Vec<String> = match controllers.trim_start_matches("name=") {
+            "" => vec![
+                "/sys/fs/cgroup".to_owned(),
+                "/sys/fs/cgroup/unified".to_owned(),
+            ],
+            other => vec![format!("/sys/fs/cgroup/{other}")],
+        };
+        for root in roots {
+            below(&format!("{root}{path}"), &mut found);
+        }
+    }
+    Ok(found)
+}
+
+fn below(directory: &str, found: &mut BTreeSet<String>) {
+    // Not mounted, or gone meanwhile: then there is nothing to find.
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+    {
+        let path = entry.path().to_string_lossy().into_owned();
+        below(&path, found);
+        found.insert(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_of_anything_is_more() {
+        let holdings = Holdings {
+            descriptors: 9,
+            threads: 2,
+            children: 4,
+            zombies: 0,
+            regions: 5,
+        };
+        let before = Census {
+            program: holdings,
+            server: holdings,
+        };
+        assert!(before.is_within(&before));
+        let fewer = Census {
+            program: Holdings {
+                descriptors: 8,
+                ..holdings
+            },
+            server: holdings,
+        };
+        assert!(fewer.is_within(&before));
+        let more = Census {
+            program: holdings,
+            server: Holdings {
+                zombies: 1,
+                ..holdings
+            },
+        };
+        assert!(!more.is_within(&before));
+    }
+
+    #[test]
+    fn what_has_a_name_is_seen() {
+        let seen = Named::look().expect("looked");
+        assert!(!seen.memory.contains("no-such-name"));
+    }
+}

@@ -1,0 +1,57 @@
+//! The goals in small numbers: that the commands work, and that they find nothing.
+
+use std::process::{Command, Output};
+
+fn chaos(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_chaos"))
+        .args(arguments)
+        .output()
+        .expect("the command starts")
+}
+
+fn assert_met(arguments: &[&str]) -> String {
+    let output = chaos(arguments);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{arguments:?}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
+    assert!(stdout.contains("goal met"), "{stdout}");
+    stdout.into_owned()
+}
+
+#[test]
+fn r3_nothing_is_left_of_processes() {
+    let said = assert_met(&["r3", "--count", "500"]);
+    assert!(said.contains("100 killed from outside"), "{said}");
+}
+
+#[test]
+fn r4_nobody_survives_the_program() {
+    // How long it takes is no test's business: others share the machine.
+    let said = assert_met(&["r4", "--count", "20", "--no-time-goal"]);
+    assert!(said.contains("survivors after 10 s: 0"), "{said}");
+}
+
+#[test]
+fn r7_every_death_is_named_right() {
+    let said = assert_met(&["r7", "--count", "5"]);
+    assert!(said.contains("before it started"), "{said}");
+}
+
+#[test]
+fn bad_usage_is_exit_code_2() {
+    for arguments in [
+        &["r5"][..],
+        &["r3", "--count", "many"],
+        &["r4", "--count", "0"],
+        &[],
+    ] {
+        assert_eq!(chaos(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
