@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Infallible> {
     }
     for turn in 0_u64.. {
         let handle = process::spawn(brief, turn)?;
-        if turn % 3 == 0 {
+        if turn.is_multiple_of(3) {
             drop(handle);
         } else {
             // However it ended: this program is here to be killed in the middle of something.
@@ -54,12 +54,16 @@ pub(crate) fn run(options: &Options) -> io::Result<Infallible> {
 }
 
 fn brief(turn: u64) {
-    if turn % 2 == 0 {
+    if turn.is_multiple_of(2) {
         std::process::abort();
     }
 }
 
 /// A task: has a child, and a daemon that has left its parent, its session and its group and ignores what can be ignored.
+#[expect(
+    clippy::zombie_processes,
+    reason = "whoever kills the program has to end the child too"
+)]
 fn family(door: String) {
     let child = Command::new("/proc/self/exe")
         .arg("idle")

@@ -80,7 +80,7 @@ const DEATHS: [Death; 14] = [
         name: "abort",
         cause: |_| Cause::Abort,
         phase: Phase::Running,
-        happen: |_| die(|()| std::process::abort(), ()),
+        happen: |_| die(inside::abort, ()),
     },
     Death {
         name: "exit(n)",

@@ -75,6 +75,24 @@ pub(crate) fn await_ends(
     }
 }
 
+/// Orphans among our descendants become our children, not those of init, which may take seconds to reap them. PR_SET_CHILD_SUBREAPER(2const).
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(
+        rustix::process::getpid(),
+    ))?)
+}
+
+/// Reaps every child that has ended.
+pub(crate) fn reap_children() -> io::Result<()> {
+    loop {
+        match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 use support::{brigade, rows};
 
@@ -147,30 +145,4 @@ fn colours_come_when_they_are_asked_for() {
         "always",
     ]);
     assert!(run.stdout.contains("\x1b[1m"), "{}", run.stdout);
-}
-
-#[test]
-fn nothing_is_left_behind() {
-    let before = processes();
-    only("crash");
-    only("memory");
-    let left: Vec<_> = processes().difference(&before).cloned().collect();
-    // Other tests of this file run programs of the same name at the same time, as children of this very process.
-    let orphans: Vec<_> = left.iter().filter(|(_, parent)| *parent == 1).collect();
-    assert!(orphans.is_empty(), "{orphans:?}");
-}
-
-/// Processes that run this program: their ids and their parents'.
-fn processes() -> BTreeSet<(i32, i32)> {
-    let ids = std::fs::read_dir("/proc")
-        .expect("/proc")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    ids.filter_map(|pid: i32| {
-        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        (exe.to_str()? == env!("CARGO_BIN_EXE_brigade")).then_some(())?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-        Some((pid, parent.trim().parse().ok()?))
-    })
-    .collect()
 }

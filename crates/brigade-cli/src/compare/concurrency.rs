@@ -135,7 +135,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             .err()
             .unwrap_or_else(|| Failure::new("nothing could be compared")));
     }
-    let waiting_label = format!("{WAITING} tasks wait {} ms each", DELAY.as_millis());
+    let waiting_label = format!("{WAITING} waiting tasks, {} ms each", DELAY.as_millis());
     let value = Value::from_result;
     let figures = vec![
         Figure::new(
@@ -147,7 +147,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
         ),
         Figure::new(
             "waiting",
-            format!("{waiting_label}: all done"),
+            waiting_label,
             Unit::Nanoseconds,
             value(thread_time),
             value(process_time),

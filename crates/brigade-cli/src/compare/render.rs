@@ -31,11 +31,9 @@ pub(crate) fn table(machine: &Machine, quick: bool, rows: &[Row], paint: Paint) 
         pad("", INDENT + LABEL + 1),
         pad("thread", CELL + 1),
         pad("process", CELL + 1),
-        "process".to_owned(),
+        "ratio".to_owned(),
     ];
-    line(&mut out, &paint.bold(cells.concat().trim_end()));
-    let below = format!("{}by thread", " ".repeat(INDENT + LABEL + CELL + CELL + 3));
-    line(&mut out, &paint.bold(&below));
+    line(&mut out, &paint.bold(&cells.concat()));
     for row in rows {
         line(&mut out, &paint.dim(&"─".repeat(COLUMNS)));
         for text in block(row, paint) {
@@ -57,7 +55,7 @@ fn head(machine: &Machine, quick: bool) -> Vec<String> {
     what.extend(machine.memory.map(|bytes| Unit::Bytes.one(bytes as f64)));
     let mut lines = vec![
         what.join(", "),
-        "Figures are medians, in brackets the lower and the upper quartile.".to_owned(),
+        "Figures are medians, in brackets the lower and the upper quartile. The ratio is process by thread.".to_owned(),
     ];
     if quick {
         lines.push(

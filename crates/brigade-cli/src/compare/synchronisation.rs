@@ -183,25 +183,15 @@ const CASES: [(How, &str, &str, &str); 4] = [
         How::Variable,
         "lost-variable",
         "cost-variable",
-        "the program's variable, no lock",
+        "a variable, no lock",
     ),
-    (
-        How::Page,
-        "lost-page",
-        "cost-page",
-        "a shared page, no lock",
-    ),
-    (
-        How::Mutex,
-        "lost-mutex",
-        "cost-mutex",
-        "a shared page, mutex",
-    ),
+    (How::Page, "lost-page", "cost-page", "shared page, no lock"),
+    (How::Mutex, "lost-mutex", "cost-mutex", "shared page, mutex"),
     (
         How::Semaphore,
         "lost-semaphore",
         "cost-semaphore",
-        "a shared page, semaphore",
+        "shared page, semaphore",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! WHERE a task runs: in a thread or in a process, behind one handle. The protocol of processes is told in `README.md` beside this file.
+//! WHERE a task runs: in a thread or in a process, behind one handle. `README.md` beside this file tells the protocol of processes.
 
 pub(crate) mod handle;
 pub mod process;

@@ -1,12 +1,13 @@
-//! Workers that are processes: `../README.md` tells the protocol.
-//!
-//! - [`bootstrap`]: how the program becomes its own fork server; [`init`](bootstrap::init)
-//! - [`client`]: the host's side of the fork server
-//! - [`server`]: the fork server; [`orphans`], [`stderr`], [`oom`]: what it looks after
-//! - [`child`]: the worker
-//! - [`protocol`], [`mailbox`], [`lane`], [`board`]: what they say to each other, and where
-//! - [`ending`]: why a worker died
-//! - [`running`]: the handle's side of a task in a process
+//! Workers that are processes.
+
+// `../README.md` tells the protocol. The files:
+// - bootstrap: how the program becomes its own fork server; `init`
+// - client: the host's side of the fork server
+// - server: the fork server; orphans, stderr, oom: what it looks after
+// - child: the worker
+// - protocol, mailbox, lane, board: what they say to each other, and where
+// - ending: why a worker died
+// - running: the handle's side of a task in a process
 
 mod board;
 pub(crate) mod bootstrap;
