@@ -16,15 +16,18 @@ pub(crate) struct Holdings {
     pub(crate) children: usize,
     pub(crate) zombies: usize,
     pub(crate) regions: usize,
+    /// Those of the regions that are a worker's mailbox.
+    pub(crate) mailboxes: usize,
 }
 
 /// The names of [`Holdings`], in its order.
-pub(crate) const NAMES: [&str; 5] = [
+pub(crate) const NAMES: [&str; 6] = [
     "descriptors",
     "threads",
     "children",
     "zombies among them",
     "memory regions",
+    "mailboxes among them",
 ];
 
 impl Holdings {
@@ -45,16 +48,18 @@ impl Holdings {
             children: children.len(),
             zombies,
             regions: procfs::mappings(pid, "brigade")?,
+            mailboxes: procfs::mappings(pid, "brigade-mailbox")?,
         })
     }
 
-    pub(crate) fn counts(&self) -> [usize; 5] {
+    pub(crate) fn counts(&self) -> [usize; 6] {
         [
             self.descriptors,
             self.threads,
             self.children,
             self.zombies,
             self.regions,
+            self.mailboxes,
         ]
     }
 
@@ -65,6 +70,7 @@ impl Holdings {
             children: self.children.min(other.children),
             zombies: self.zombies.min(other.zombies),
             regions: self.regions.min(other.regions),
+            mailboxes: self.mailboxes.min(other.mailboxes),
         }
     }
 }
@@ -84,11 +90,13 @@ impl Census {
         })
     }
 
-    /// Every child of the fork server is a spare worker whose mailbox this program has: nobody is on the way in or out.
-    fn is_at_rest(server: u32) -> io::Result<Option<Census>> {
+    /// Every child of the fork server is a spare worker whose mailbox this program has: nobody is on the way in or out. What belongs
+    /// together cannot be read at one moment, so it is read twice.
+    fn at_rest(server: u32) -> io::Result<Option<Census>> {
         let census = Census::take(server)?;
-        let spares = procfs::mappings(std::process::id(), "brigade-mailbox")?;
-        Ok((census.server.children == spares && census.server.zombies == 0).then_some(census))
+        let whole =
+            census.server.children == census.program.mailboxes && census.server.zombies == 0;
+        Ok((whole && Census::take(server)? == census).then_some(census))
     }
 
     /// Whether nothing is more than in `other`.
@@ -107,47 +115,64 @@ fn after_a_task(server: u32) -> io::Result<Census> {
     brigade::process::spawn(|()| (), ())?
         .join()
         .map_err(io::Error::other)?;
-    wait::until("workers to come and go", || Census::is_at_rest(server))
+    wait::until("workers to come and go", || Census::at_rest(server))
 }
 
 /// What there is when all spares are there, and nothing else is: the baseline.
 pub(crate) fn baseline(server: u32) -> io::Result<Census> {
-    let mut full: Option<Census> = None;
+    let mut full = after_a_task(server)?;
     for _ in 0..2 * CYCLE {
         let now = after_a_task(server)?;
-        full = match full {
-            None => Some(now),
-            Some(before) if now.server.children > before.server.children => Some(now),
-            // What belongs to one worker may still be about for a moment after it.
-            Some(before) if now.server.children == before.server.children => Some(Census {
-                program: before.program.least(now.program),
-                server: before.server.least(now.server),
-            }),
-            before => before,
-        };
+        if now.server.children > full.server.children {
+            full = now;
+        } else if now.server.children == full.server.children {
+            // What belonged to a worker may be kept for a moment after it: that is not the baseline's.
+            full = Census {
+                program: full.program.least(now.program),
+                server: full.server.least(now.server),
+            };
+        }
     }
-    full.ok_or_else(|| io::Error::other("no task was run"))
+    Ok(full)
 }
 
-/// Comes to rest again: the first census that is within `baseline`, or, if there is none, the last with as many children.
-pub(crate) fn again(server: u32, baseline: &Census) -> io::Result<Census> {
+/// What there is at the end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Last {
+    pub(crate) census: Census,
+    /// Whether it came to rest. Otherwise there is a worker that is no spare, or a mailbox whose worker is gone.
+    pub(crate) at_rest: bool,
+}
+
+/// Comes to rest again with as many spares as in `baseline`: the first census that is within it, or, if there is none, the last.
+pub(crate) fn again(server: u32, baseline: &Census) -> io::Result<Last> {
     let mut last = None;
     for _ in 0..8 * CYCLE {
-        let now = match after_a_task(server) {
-            Ok(now) => now,
-            // It does not come to rest: that is a finding, and no failure of ours.
-            Err(e) if e.kind() == io::ErrorKind::TimedOut => return Census::take(server),
+        let census = match after_a_task(server) {
+            Ok(census) => census,
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+                return Ok(Last {
+                    census: Census::take(server)?,
+                    at_rest: false,
+                });
+            }
             Err(e) => return Err(e),
         };
-        if now.server.children < baseline.server.children {
-            continue;
+        if census.server.children >= baseline.server.children {
+            if census.is_within(baseline) {
+                return Ok(Last {
+                    census,
+                    at_rest: true,
+                });
+            }
+            last = Some(census);
         }
-        if now.is_within(baseline) {
-            return Ok(now);
-        }
-        last = Some(now);
     }
-    last.map_or_else(|| Census::take(server), Ok)
+    let at_rest = last.is_some();
+    Ok(Last {
+        census: last.map_or_else(|| Census::take(server), Ok)?,
+        at_rest,
+    })
 }
 
 /// What has a name on this machine and could be left behind.
@@ -293,6 +318,7 @@ mod tests {
             children: 4,
             zombies: 0,
             regions: 5,
+            mailboxes: 4,
         };
         let before = Census {
             program: holdings,

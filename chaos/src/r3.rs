@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use brigade::{Cause, JoinError, JoinHandle, process};
 
-use crate::census::{self, Census, NAMES, Named};
+use crate::census::{self, Census, Last, NAMES, Named};
 use crate::table::{Table, grouped};
 use crate::{Verdict, procfs, wait};
 
@@ -177,7 +177,10 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         println!("R3: missed: the fork server, process {server}, is not there any more");
         return Ok(Verdict::Missed);
     }
-    let after = census::again(server, &before)?;
+    let Last {
+        census: after,
+        at_rest,
+    } = census::again(server, &before)?;
     let memory_after = memory()?;
     let named_after = Named::look()?;
 
@@ -200,8 +203,14 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         println!("    {example}");
     }
     let drift = print_holdings(&before, &after, memory_before, memory_after);
+    if !at_rest {
+        println!(
+            "  it does not come to rest: a worker that is no spare is left, or a mailbox whose worker is gone"
+        );
+    }
     let left = print_named(&named_before, &named_after);
     let met = tally.wrong == 0
+        && at_rest
         && after.is_within(&before)
         && drift.iter().all(|&d| d < DRIFT)
         && left == 0;

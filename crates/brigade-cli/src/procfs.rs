@@ -51,6 +51,15 @@ pub(crate) fn page_tables(pid: Option<u32>) -> Result<u64, Failure> {
     field(&text, "VmPTE").ok_or_else(|| Failure::new(format!("{path} has no VmPTE")))
 }
 
+/// The parent of a process.
+pub(crate) fn parent(pid: u32) -> Result<u32, Failure> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).or_fail(&path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("PPid:"));
+    line.and_then(|parent| parent.trim().parse().ok())
+        .ok_or_else(|| Failure::new(format!("{path} has no PPid")))
+}
+
 /// Bytes of address space of this process.
 pub(crate) fn address_space() -> Result<u64, Failure> {
     let text = fs::read_to_string("/proc/self/status").or_fail("/proc/self/status")?;
@@ -117,5 +126,9 @@ mod tests {
         assert!(descriptors(None).unwrap() >= 3);
         assert!(mappings(None).unwrap() > 3);
         assert!(page_tables(None).unwrap() > 0);
+        assert_eq!(
+            parent(std::process::id()).unwrap(),
+            std::os::unix::process::parent_id()
+        );
     }
 }

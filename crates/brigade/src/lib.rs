@@ -75,7 +75,9 @@
 #![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("brigade works on Linux only (5.10 or later): it is built on memfd, pidfd, futex and signalfd");
+compile_error!(
+    "brigade works on Linux only (5.10 or later): it is built on memfd, pidfd, futex and signalfd"
+);
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("brigade works on 64-bit processors only");
 

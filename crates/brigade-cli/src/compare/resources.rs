@@ -45,12 +45,9 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
             Unit::Nanoseconds,
             |report| report.start,
         ),
-        figure(
-            "memory",
-            "memory, host's share included",
-            Unit::Bytes,
-            |report| report.proportional,
-        ),
+        figure("memory", "memory, shares included", Unit::Bytes, |report| {
+            report.proportional
+        }),
         figure("page-tables", "page tables", Unit::Bytes, |report| {
             report.page_tables
         }),
@@ -59,6 +56,12 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
             "descriptors open in the host",
             Unit::Count,
             |report| report.host_descriptors,
+        ),
+        figure(
+            "server-descriptors",
+            "descriptors in the fork server",
+            Unit::Count,
+            |report| report.server_descriptors,
         ),
         figure(
             "own-descriptors",
@@ -80,13 +83,14 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
     let conditions = [
         condition("memory", |report| report.proportional + report.page_tables),
         condition("descriptors", |report| {
-            report.host_descriptors + report.own_descriptors
+            report.host_descriptors + report.server_descriptors + report.own_descriptors
         }),
         condition("mapped areas", |report| report.mappings),
     ];
     let mut notes = vec![
-        "Each figure is per worker, except the first two. In the kernel either kind is one task with one kernel stack; a \
-         process adds an address space and a table of descriptors."
+        "Each figure is per worker, except the first two; memory includes what the worker adds to the host and the fork \
+         server. In the kernel either kind is one task with one kernel stack; a process adds an address space and a table of \
+         descriptors."
             .to_owned(),
     ];
     for (kind, report) in [(Kind::Thread, &thread), (Kind::Process, &process)] {

@@ -81,7 +81,7 @@ fn descriptors() -> Finding {
         limit_text(limit.current),
         limit_text(limit.maximum)
     );
-    // A few per worker process, and some for the program itself.
+    // A few per worker process (of the fork server, which has the same limit), and some for the program itself.
     let (status, means) = if soft >= 4096 {
         (
             Status::Yes,
@@ -90,7 +90,7 @@ fn descriptors() -> Finding {
     } else {
         (
             Status::Partly,
-            "Each worker process takes descriptors of the host: raise the limit (ulimit -n) for hundreds at once.",
+            "Each worker process takes a few: raise the limit (ulimit -n) for hundreds at once.",
         )
     };
     Finding::new("descriptors", "open descriptors", status, found, means)

@@ -25,6 +25,9 @@ pub(crate) enum Wait {
     Socket,
 }
 
+/// Fewer than this say nothing of many.
+const ENOUGH: usize = 10;
+
 /// Whom to start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crowd {
@@ -44,59 +47,95 @@ pub(crate) struct Report {
     pub(crate) start: f64,
     /// Bytes that belong to the worker alone. One figure for each process; for threads one, the average.
     pub(crate) private: Vec<f64>,
-    /// Bytes of the worker and of its share of the host: what one more worker takes.
+    /// Bytes of the worker, and what it adds to the host and to the fork server: what one more worker takes.
     pub(crate) proportional: f64,
-    /// Bytes of page tables.
+    /// Bytes of page tables, likewise.
     pub(crate) page_tables: f64,
     /// Descriptors of the host that are open because of it.
     pub(crate) host_descriptors: f64,
+    /// Descriptors of the fork server that are open because of it. Threads have no such parent.
+    pub(crate) server_descriptors: f64,
     /// Descriptors that the worker has open itself. Threads have none of their own.
     pub(crate) own_descriptors: f64,
     /// Mapped areas: its own for a process, more areas of the host for a thread.
     pub(crate) mappings: f64,
 }
 
-/// What the host has, to be compared with what it has later.
-struct Host {
+/// What a process has, to be compared with what it has later.
+struct Holdings {
     memory: procfs::Memory,
     page_tables: u64,
     descriptors: usize,
     mappings: usize,
 }
 
-impl Host {
-    fn look() -> Result<Self, Failure> {
+impl Holdings {
+    fn of(pid: Option<u32>) -> Result<Self, Failure> {
         Ok(Self {
-            descriptors: procfs::descriptors(None)?,
-            mappings: procfs::mappings(None)?,
-            page_tables: procfs::page_tables(None)?,
-            memory: procfs::memory(None)?,
+            descriptors: procfs::descriptors(pid)?,
+            mappings: procfs::mappings(pid)?,
+            page_tables: procfs::page_tables(pid)?,
+            memory: procfs::memory(pid)?,
+        })
+    }
+}
+
+/// This program, and the fork server if there is one.
+struct Around {
+    server: Option<u32>,
+    host: Holdings,
+    parent: Option<Holdings>,
+}
+
+impl Around {
+    fn look(server: Option<u32>) -> Result<Self, Failure> {
+        let parent = server.map(|pid| Holdings::of(Some(pid))).transpose()?;
+        Ok(Self {
+            server,
+            host: Holdings::of(None)?,
+            parent,
         })
     }
 }
 
 pub(crate) fn run(crowd: Crowd) -> Result<Report, Failure> {
+    // First of all: the fork server inherits the limit.
+    raise_descriptor_limit();
     let mut meeting = Meeting::new(crowd.wait)?;
-    // The first worker brings the fork server, allocator arenas and the like: paid once, not per worker.
-    let before_first = procfs::descriptors(None)?;
+    // The first worker brings the fork server, allocator arenas and the like: paid once. The second shows what each takes.
     let first = meeting.admit(crowd.kind)?;
     meeting.await_all(1)?;
-    let with_first = procfs::descriptors(None)?;
-    let (count, reduced) = room(crowd, with_first.saturating_sub(before_first))?;
+    let server = match first.pid() {
+        Some(pid) => Some(procfs::parent(pid)?).filter(|parent| *parent != std::process::id()),
+        None => None,
+    };
+    let with_first = Around::look(server)?;
+    let second = meeting.admit(crowd.kind)?;
+    meeting.await_all(2)?;
+    let before = Around::look(server)?;
+    let (count, mut reduced) = room(crowd, &with_first, &before)?;
 
-    let before = Host::look()?;
     let mut workers = Vec::with_capacity(count);
     let start = Instant::now();
     for number in 0..count {
-        let worker = meeting.admit(crowd.kind);
-        workers.push(worker.or_fail(&format!("after {number} of {count}"))?);
+        match meeting.admit(crowd.kind) {
+            Ok(worker) => workers.push(worker),
+            // A limit that `room` does not know of. What is up is a crowd all the same, if a small one.
+            Err(reason) if number >= ENOUGH => {
+                reduced = Some(format!("{number} instead of {}: {reason}", crowd.count));
+                break;
+            }
+            Err(reason) => {
+                return Err(Failure::new(format!("after {number} of {count}: {reason}")));
+            }
+        }
     }
-    meeting.await_all(count + 1)?;
+    meeting.await_all(workers.len() + 2)?;
     let start = start.elapsed().as_nanos() as f64;
     let report = look(&workers, &before, start, reduced)?;
 
     meeting.end()?;
-    for worker in workers.into_iter().chain([first]) {
+    for worker in workers.into_iter().chain([first, second]) {
         collect_checked(worker, "a worker that waited")?;
     }
     Ok(report)
@@ -104,39 +143,47 @@ pub(crate) fn run(crowd: Crowd) -> Result<Report, Failure> {
 
 fn look(
     workers: &[Worker],
-    before: &Host,
+    before: &Around,
     start: f64,
     reduced: Option<String>,
 ) -> Result<Report, Failure> {
-    let after = Host::look()?;
+    let after = Around::look(before.server)?;
     let count = workers.len() as f64;
-    let grown = |before: u64, after: u64| after.saturating_sub(before) as f64 / count;
-    let pids: Vec<u32> = workers.iter().filter_map(JoinHandle::pid).collect();
+    // What the host and the fork server have more than before, by the workers.
+    let grown = |of: fn(&Holdings) -> u64| {
+        let in_host = of(&after.host) as f64 - of(&before.host) as f64;
+        let in_parent = match (&before.parent, &after.parent) {
+            (Some(before), Some(after)) => of(after) as f64 - of(before) as f64,
+            _ => 0.0,
+        };
+        // What shrinks meanwhile (a cache that is dropped) is not what a worker gives.
+        [in_host.max(0.0) / count, in_parent.max(0.0) / count]
+    };
+    let sum = |of| grown(of).iter().sum::<f64>();
+    let [host_descriptors, server_descriptors] = grown(|holdings| holdings.descriptors as u64);
     let mut report = Report {
         count: workers.len(),
         reduced,
         start,
         private: Vec::new(),
-        proportional: grown(before.memory.proportional, after.memory.proportional),
-        page_tables: grown(before.page_tables, after.page_tables),
-        host_descriptors: grown(before.descriptors as u64, after.descriptors as u64),
+        proportional: sum(|holdings| holdings.memory.proportional),
+        page_tables: sum(|holdings| holdings.page_tables),
+        host_descriptors,
+        server_descriptors,
         own_descriptors: 0.0,
-        mappings: grown(before.mappings as u64, after.mappings as u64),
+        mappings: sum(|holdings| holdings.mappings as u64),
     };
+    let pids: Vec<u32> = workers.iter().filter_map(JoinHandle::pid).collect();
     if pids.is_empty() {
-        report
-            .private
-            .push(grown(before.memory.private, after.memory.private));
-        return Ok(report);
+        report.private.push(sum(|holdings| holdings.memory.private));
     }
-    report.mappings = 0.0;
-    for pid in pids.iter().map(|pid| Some(*pid)) {
-        let memory = procfs::memory(pid)?;
-        report.private.push(memory.private as f64);
-        report.proportional += memory.proportional as f64 / count;
-        report.page_tables += procfs::page_tables(pid)? as f64 / count;
-        report.own_descriptors += procfs::descriptors(pid)? as f64 / count;
-        report.mappings += procfs::mappings(pid)? as f64 / count;
+    for pid in pids {
+        let own = Holdings::of(Some(pid))?;
+        report.private.push(own.memory.private as f64);
+        report.proportional += own.memory.proportional as f64 / count;
+        report.page_tables += own.page_tables as f64 / count;
+        report.own_descriptors += own.descriptors as f64 / count;
+        report.mappings += own.mappings as f64 / count;
     }
     Ok(report)
 }
@@ -188,21 +235,24 @@ impl Meeting {
     }
 }
 
-/// How many can be started, and why not all, if not all.
-fn room(crowd: Crowd, descriptors_each: usize) -> Result<(usize, Option<String>), Failure> {
-    let descriptors = descriptor_room()? / (descriptors_each.max(1) as u64);
+/// How many can be started, and why not all, if not all. `one` and `two`: what was there with so many workers.
+fn room(crowd: Crowd, one: &Around, two: &Around) -> Result<(usize, Option<String>), Failure> {
     let threads_max = procfs::number("/proc/sys/kernel/threads-max").unwrap_or(u64::MAX);
     let pid_max = procfs::number("/proc/sys/kernel/pid_max").unwrap_or(u64::MAX);
+    let tasks = threads_max.min(pid_max).saturating_sub(running_tasks());
+    let descriptors = "RLIMIT_NOFILE, the limit of open descriptors";
+    let in_parent = one.parent.as_ref().zip(two.parent.as_ref());
     let limits = [
-        (descriptors, "RLIMIT_NOFILE, the limit of open descriptors"),
+        (descriptor_room(&one.host, &two.host), descriptors),
+        (
+            in_parent.map_or(u64::MAX, |(one, two)| descriptor_room(one, two)),
+            descriptors,
+        ),
         (
             cgroups::room_for_tasks().unwrap_or(u64::MAX),
             "pids.max of the control group",
         ),
-        (
-            threads_max.min(pid_max).saturating_sub(running_tasks()),
-            "kernel.threads-max or kernel.pid_max",
-        ),
+        (tasks, "kernel.threads-max or kernel.pid_max"),
         (task_limit(), "RLIMIT_NPROC, the limit of a user's tasks"),
         // Far more than a worker takes, so that the machine is not driven into swapping.
         (
@@ -219,7 +269,7 @@ fn room(crowd: Crowd, descriptors_each: usize) -> Result<(usize, Option<String>)
     if room >= crowd.count {
         return Ok((crowd.count, None));
     }
-    if room < 10 {
+    if room < ENOUGH {
         return Err(Failure::new(format!(
             "only {least} more could be started here, by {which}"
         )));
@@ -230,16 +280,24 @@ fn room(crowd: Crowd, descriptors_each: usize) -> Result<(usize, Option<String>)
     ))
 }
 
-/// Raises the soft limit of descriptors as far as it goes (this program is ours alone) and says how many are free.
-fn descriptor_room() -> Result<u64, Failure> {
+/// How many more workers the limit of descriptors allows, if each takes as many as the second did.
+fn descriptor_room(one: &Holdings, two: &Holdings) -> u64 {
+    let each = two.descriptors.saturating_sub(one.descriptors) as u64;
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let free = allowed.saturating_sub(two.descriptors as u64);
+    // Most take none at all.
+    free.checked_div(each).unwrap_or(u64::MAX)
+}
+
+/// As far as it goes: this program is ours alone.
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
+    // If not, `room` says how far the old one reaches.
     let _ = setrlimit(Resource::Nofile, raised);
-    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    Ok(allowed.saturating_sub(procfs::descriptors(None)? as u64))
 }
 
 /// The kernel does not apply RLIMIT_NPROC to root.

@@ -55,6 +55,7 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
         lane: birth.lane.as_fd(),
         events: birth.events,
     };
+    worker.rehearse();
     worker.serve();
     process::exit_now(0)
 }
@@ -70,6 +71,29 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
+    /// Runs a task that does nothing and tells nobody. After a fork every page is a fault at its first touch; the first real task, which somebody
+    /// waits for, then finds them all there. (18 faults, some 25 µs.)
+    fn rehearse(&mut self) {
+        fn nothing((): ()) {}
+        self.mailbox.warm();
+        if let Ok(plan) = Plan::of(nothing as fn(())) {
+            let mut frame = Vec::with_capacity(64);
+            frame.extend(plan.to_words().into_iter().flat_map(u64::to_ne_bytes));
+            let mut result = Vec::new();
+            plan.run(frame.get(16..).unwrap_or_default(), &mut result, &|phase| {
+                self.mailbox.set_phase(phase)
+            });
+            let _ = io::stdout().flush();
+            process::flush_c_streams();
+            // Written where the first reply will be, and never published.
+            let _ = WorkerEnds::new(self.mailbox)
+                .replies
+                .push(reply::READY, &frame);
+            let _ = self.mailbox.wants_events();
+        }
+        self.mailbox.set_phase(Phase::Starting);
+    }
+
     /// Obeys one order after another, until a task is done.
     fn serve(&mut self) {
         let mut frame = Vec::new();

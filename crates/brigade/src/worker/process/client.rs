@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::event::EventfdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::PidfdFlags;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
 use super::board::{Board, SLOTS};
 use super::bootstrap;
@@ -21,9 +25,12 @@ use crate::sys::process;
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
 
-/// Spare workers to have at hand, and the number at which more are asked for: together, so that one wake-up of the fork server makes several.
+/// Spare workers to have at hand.
 const SPARES: usize = 4;
-const REFILL_AT: usize = 1;
+
+/// How long after a spare was taken new ones are asked for, if there are others left. Making them at once would take a processor away from the
+/// very task that the spare was taken for; on two cores that costs it more than its own wake-up.
+const REST: Duration = Duration::from_millis(1);
 
 /// How long a fork server may take to say that it is there. Only one that hangs takes longer.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -44,6 +51,8 @@ pub(crate) struct ForkServer {
     socket: OwnedFd,
     pub(crate) board: Board,
     events: OwnedFd,
+    /// Goes off when it is time to ask for new spares.
+    rest: OwnedFd,
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
     state: Mutex<State>,
@@ -55,6 +64,8 @@ struct State {
     spares: Vec<Hired>,
     /// Asked for, and not here yet.
     expected: usize,
+    /// Whether `rest` will go off.
+    resting: bool,
     /// Callers that have no worker yet.
     waiting: usize,
     /// Failures that nobody has been told of.
@@ -143,6 +154,10 @@ impl ForkServer {
             socket,
             board,
             events,
+            rest: timerfd_create(
+                TimerfdClockId::Monotonic,
+                TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+            )?,
             symbols: Arc::new(Symbols::new(
                 modules.into_iter().map(ModuleAt::into_module).collect(),
             )),
@@ -152,6 +167,7 @@ impl ForkServer {
         let epoll = Epoll::new()?;
         epoll.add_readable(&server.socket, SOCKET)?;
         epoll.add_readable(&server.events, EVENTS)?;
+        epoll.add_readable(&server.rest, RESTED)?;
         let listener = Arc::clone(&server);
         // The host's signals are for the host's own threads.
         let blocked = Blocked::all();
@@ -198,11 +214,28 @@ impl ForkServer {
                 .unwrap_or_else(PoisonError::into_inner);
         };
         state.waiting -= 1;
-        if hired.is_ok() && state.spares.len() <= REFILL_AT {
-            // It failing now is no reason not to use the worker that is here.
-            let _ = self.refill(&mut state);
-        }
         hired
+    }
+
+    /// After a spare was put to work: sees to it that there will be others, now if it was the last, otherwise in a while.
+    pub(crate) fn replace_spare(&self) {
+        let mut state = self.lock();
+        if state.spares.is_empty() {
+            // It failing is no reason to fail: the next one who needs a worker asks again.
+            let _ = self.refill(&mut state);
+        } else if !state.resting {
+            let timer = Itimerspec {
+                it_interval: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                },
+                it_value: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: REST.as_nanos() as i64,
+                },
+            };
+            state.resting = timerfd_settime(&self.rest, TimerfdTimerFlags::empty(), &timer).is_ok();
+        }
     }
 
     /// Asks for as many workers as are wanted and not on their way.
@@ -287,6 +320,13 @@ impl ForkServer {
                 let mut count = [0; 8];
                 let _ = rustix::io::read(&self.events, &mut count[..]);
                 self.wake_ready();
+            }
+            if ready.contains(&RESTED) {
+                let mut count = [0; 8];
+                let _ = rustix::io::read(&self.rest, &mut count[..]);
+                let mut state = self.lock();
+                state.resting = false;
+                let _ = self.refill(&mut state);
             }
             if ready.contains(&SOCKET) && !self.hear().unwrap_or(false) {
                 break;
@@ -396,6 +436,7 @@ impl ForkServer {
 
 const SOCKET: u64 = 0;
 const EVENTS: u64 = 1;
+const RESTED: u64 = 2;
 
 fn wait_readable(fd: impl AsFd, limit: Duration) -> io::Result<Option<()>> {
     let deadline = Instant::now() + limit;

@@ -140,6 +140,7 @@ impl<R: Message> Running<R> {
             frame.extend((input_len as u64).to_ne_bytes());
             worker.order(order::LARGE_TASK, &frame)?;
         }
+        worker.server.replace_spare();
         Ok(running(State::Worker(Box::new(worker))))
     }
 }
