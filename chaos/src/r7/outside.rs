@@ -45,36 +45,40 @@ pub(super) fn killed_by(signal: i32) -> io::Result<Told> {
 }
 
 /// All spare workers are stopped, so that the one that gets the task cannot take it up; then it is killed.
+///
+/// Spares come and go while they are counted, so the task may go to one that came since: then it succeeds, and the stage is set again.
 pub(super) fn before_it_started() -> io::Result<Told> {
     let server = procfs::fork_server()?;
-    let spares = wait::until("spare workers", || {
-        let children = procfs::children(server)?;
-        // At rest: whoever is there is a spare of which the program knows.
-        let known = procfs::mappings(std::process::id(), "brigade-mailbox")?;
-        Ok((!children.is_empty() && children.len() == known).then_some(children))
-    })?;
-    for &spare in &spares {
-        kill(spare, libc::SIGSTOP)?;
-    }
-    for &spare in &spares {
-        wait::until("a worker to stop", || {
-            Ok((procfs::state(spare)? == 'T').then_some(()))
-        })?;
-    }
-    let handle = process::spawn(|()| (), ())?;
-    let pid = pid_of(&handle)?;
-    let outcome = if spares.contains(&pid) {
-        kill(pid, libc::SIGKILL)?;
-        told(handle)
-    } else {
-        Err(format!(
-            "the task went to process {pid}, which is not one of the spares {spares:?}"
-        ))
-    };
-    for &spare in spares.iter().filter(|&&spare| spare != pid) {
-        kill(spare, libc::SIGCONT)?;
-    }
-    Ok(outcome)
+    wait::until("a task to go to a stopped worker", || {
+        let spares = procfs::children(server)?;
+        let stopped: Vec<u32> = spares
+            .into_iter()
+            .filter(|&spare| stop(spare).is_ok())
+            .collect();
+        let handle = process::spawn(|()| (), ())?;
+        let pid = pid_of(&handle)?;
+        let outcome = if stopped.contains(&pid) {
+            kill(pid, libc::SIGKILL)?;
+            Some(told(handle))
+        } else {
+            handle.join().map_err(io::Error::other)?;
+            None
+        };
+        for &spare in stopped.iter().filter(|&&spare| spare != pid) {
+            kill(spare, libc::SIGCONT)?;
+        }
+        Ok(outcome)
+    })
+}
+
+/// Stops a process, and waits until it has stopped. Fails if it has ended.
+fn stop(pid: u32) -> io::Result<()> {
+    kill(pid, libc::SIGSTOP)?;
+    wait::until("a worker to stop", || match procfs::state(pid)? {
+        'T' => Ok(Some(())),
+        'Z' | 'X' => Err(io::ErrorKind::NotFound.into()),
+        _ => Ok(None),
+    })
 }
 
 /// The task runs, and the fork server is killed: nobody is left who could say how the worker ended.

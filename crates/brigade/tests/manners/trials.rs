@@ -130,7 +130,14 @@ fn replaced(more: &[&str]) {
         std::process::id(),
         more.len()
     ));
-    std::fs::copy(std::env::current_exe().expect("this program"), &copy).expect("copied");
+    // By another process: a file that this one had open to write would be busy as a program while a child of another test, just forked, has it too.
+    let exe = std::env::current_exe().expect("this program");
+    let copied = std::process::Command::new("/bin/cp")
+        .arg(exe)
+        .arg(&copy)
+        .status()
+        .expect("cp starts");
+    assert!(copied.success());
     let output = std::process::Command::new(&copy)
         .args(["--host", "replaced"])
         .arg(&copy)
