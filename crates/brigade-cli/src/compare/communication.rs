@@ -116,7 +116,7 @@ fn on_one_core(batches: usize) -> Figure {
 }
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
-    let batches = context.pick(21, 9);
+    let batches = context.pick(41, 9);
     let measured: Vec<_> = MEANS
         .iter()
         .map(|means| {

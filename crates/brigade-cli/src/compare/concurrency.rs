@@ -114,8 +114,8 @@ fn waiting_memory(kind: Kind) -> Result<Summary, Failure> {
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     let workers = cores::allowed().len().min(MOST_WORKERS);
-    let repeats = context.pick(7, 3);
-    let steps = calibrate(context.pick(Duration::from_millis(80), Duration::from_millis(50)));
+    let repeats = context.pick(11, 3);
+    let steps = calibrate(context.pick(Duration::from_millis(150), Duration::from_millis(50)));
     let [thread_speed, process_speed] = KINDS.map(|kind| speed_up(kind, workers, steps, repeats));
     let [thread_time, process_time] = KINDS.map(|kind| waiting_time(kind, context.pick(5, 3)));
     let [thread_memory, process_memory] = KINDS.map(waiting_memory);

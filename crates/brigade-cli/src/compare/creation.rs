@@ -89,7 +89,7 @@ fn costs(heap: &Heap, samples: usize) -> Result<Costs, Failure> {
 }
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
-    let samples = context.pick(400, 100);
+    let samples = context.pick(800, 100);
     let measured: Vec<_> = HEAPS
         .iter()
         .map(|heap| (heap, costs(heap, samples)))

@@ -41,7 +41,10 @@ impl Unit {
             Self::Share => SHARES,
             Self::Times => FACTORS,
         };
-        let fits = ladder.iter().find(|(size, _)| value.abs() >= *size);
+        // What rounds up to the next step is on it: 1.00 ms rather than 1000 µs.
+        let fits = ladder
+            .iter()
+            .find(|(size, _)| value.abs() >= *size * 0.9995);
         fits.or(ladder.last()).copied().unwrap_or((1.0, ""))
     }
 
@@ -104,6 +107,7 @@ mod tests {
     fn values_find_their_unit() {
         assert_eq!(Unit::Nanoseconds.one(0.5), "0.50 ns");
         assert_eq!(Unit::Nanoseconds.one(999.0), "999 ns");
+        assert_eq!(Unit::Nanoseconds.one(999_700.0), "1.00 ms");
         assert_eq!(Unit::Nanoseconds.one(4_213.0), "4.21 µs");
         assert_eq!(Unit::Nanoseconds.one(12_345_678.0), "12.3 ms");
         assert_eq!(Unit::Bytes.one(0.0), "0 B");
