@@ -67,6 +67,12 @@ pub(crate) fn wake_all_shared(word: &AtomicU32) {
     let _ = futex::wake(word, Flags::empty(), i32::MAX as u32);
 }
 
+/// Sleeps for this long, and for nothing else.
+pub(crate) fn rest(time: Duration) {
+    let word = AtomicU32::new(0);
+    wait_private(&word, 0, Instant::now().checked_add(time));
+}
+
 /// Sleeps while *both* shared words are as expected.
 ///
 /// The first is in memory that a worker can write, and so may lie; the second only the host and its fork server

@@ -111,8 +111,15 @@ pub(crate) fn check() -> io::Result<()> {
 /// Whether the file that this code was loaded from is the one that a new start would run.
 fn is_main_program() -> io::Result<bool> {
     let ours = constructor as crate::sys::image::Constructor as usize;
-    let exe = std::fs::metadata("/proc/self/exe")?;
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let needed = |path: &str, e: &io::Error| {
+        io::Error::new(
+            e.kind(),
+            format!("a process is started through {path}, which cannot be read: {e}"),
+        )
+    };
+    let exe = std::fs::metadata("/proc/self/exe").map_err(|e| needed("/proc/self/exe", &e))?;
+    let maps =
+        std::fs::read_to_string("/proc/self/maps").map_err(|e| needed("/proc/self/maps", &e))?;
     // address perms offset dev inode path: proc(5).
     let inode = maps.lines().find_map(|line| {
         let mut fields = line.split_whitespace();

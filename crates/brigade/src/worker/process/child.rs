@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
 use super::protocol::{NotReady, Setup};
 use crate::sys::signal::Fault;
-use crate::sys::{fds, process, signal};
+use crate::sys::{fds, futex, process, signal};
 use crate::task::crash::Phase;
 use crate::task::entry::{Outcome, Plan};
 
@@ -57,8 +58,13 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     };
     worker.rehearse();
     worker.serve();
+    // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be waiting for this very processor.
+    futex::rest(LINGER);
     process::exit_now(0)
 }
+
+/// How long a worker stays after its reply.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// The exit status of a worker that could not even map its mailbox. It never had a task.
 const NO_MAILBOX: i32 = 70;
@@ -98,6 +104,7 @@ impl Worker<'_> {
     fn serve(&mut self) {
         let mut frame = Vec::new();
         loop {
+            self.mailbox.note_processor();
             self.ends.orders.wait();
             match self.ends.orders.pop(&mut frame) {
                 Ok(None) => {}
@@ -140,6 +147,7 @@ impl Worker<'_> {
     }
 
     fn task(&mut self, frame: &[u8], large: Option<Vec<u8>>) {
+        self.mailbox.note_processor();
         let plan = Plan::from_words([word(frame, 0), word(frame, 1)]);
         let input = large
             .as_deref()

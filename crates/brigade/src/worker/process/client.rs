@@ -202,7 +202,7 @@ impl ForkServer {
             if let Some((errno, why)) = state.failures.pop() {
                 break Err(io::Error::new(
                     io::Error::from_raw_os_error(errno).kind(),
-                    format!("no worker process could be made: {why}"),
+                    format!("the fork server could not make a worker process: {why}"),
                 ));
             }
             if let Err(e) = self.refill(&mut state) {

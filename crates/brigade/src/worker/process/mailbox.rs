@@ -66,6 +66,8 @@ struct Status {
     phase: AtomicU32,
     /// Not 0: the host sleeps in its event loop, not on the ring's bell; it is to be told through the event descriptor.
     notify: AtomicU32,
+    /// The processor that it was on when it slept, or started its task, last.
+    processor: AtomicU32,
 }
 
 const CALLS: usize = 64;
@@ -143,6 +145,18 @@ impl Mailbox {
     pub(crate) fn set_phase(&self, phase: Phase) {
         let index = Phase::ALL.iter().position(|p| *p == phase).unwrap_or(0);
         self.status().phase.store(index as u32, Ordering::Release);
+    }
+
+    /// The worker: where it is now.
+    pub(crate) fn note_processor(&self) {
+        self.status()
+            .processor
+            .store(rustix::thread::sched_getcpu() as u32, Ordering::Relaxed);
+    }
+
+    /// The host: whether looking for a reply can pay. On the worker's own processor it cannot: the worker does not run until we sleep.
+    pub(crate) fn runs_elsewhere(&self) -> bool {
+        self.status().processor.load(Ordering::Relaxed) != rustix::thread::sched_getcpu() as u32
     }
 
     /// The host: from now on, tell me through the event descriptor.

@@ -201,7 +201,7 @@ impl Worker {
 
     /// The next reply, or the worker's end.
     fn next_reply(&mut self, frame: &mut Vec<u8>, deadline: Option<Instant>) -> Reply {
-        let mut spinning = spin_limit();
+        let mut spinning = spin_limit().filter(|_| self.ends.mailbox().runs_elsewhere());
         loop {
             // Asked before the ring: what it said last, it said before it ended.
             let ended = self.server.board.has_ended(self.slot);

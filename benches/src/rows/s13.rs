@@ -1,0 +1,94 @@
+//! S13, a killed worker: from SIGKILL to the error in the hands of the caller, who is asleep in `join`.
+
+use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Instant;
+
+use brigade::{Cause, JoinError, process};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::doorbell::{self, Doorbell};
+use crate::helper::{Helper, Role};
+use crate::report::Row;
+use crate::rounds::{Contender, microseconds, take_turns};
+use crate::{procfs, rows, wait};
+
+const PIDFD: &str = "a pidfd becomes readable";
+
+pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
+    let bell = Doorbell::new()?;
+    let mut parent = Helper::start(Role::Parent.command())?;
+    let all = take_turns(
+        if quick { 40 } else { 300 },
+        vec![
+            Contender::new("brigade", || ours(&bell)),
+            Contender::new(PIDFD, || pidfd(&mut parent)),
+        ],
+    )?;
+    let what = "a killed worker: from SIGKILL to the caller's error";
+    Ok(vec![
+        Row::new("S13", what, "µs", &all, &[(PIDFD, 3.0)]).ok_or_else(rows::empty)?,
+    ])
+}
+
+fn ours(bell: &Doorbell) -> io::Result<f64> {
+    let handle = process::spawn(doorbell::ring_and_wait, bell.name())?;
+    bell.await_ring()?;
+    let pid = handle
+        .pid()
+        .ok_or_else(|| io::Error::other("a process without a number"))?;
+    let (taken, ended) = time_kill(pid, move || handle.join())?;
+    match ended {
+        Err(JoinError::Crashed(crash)) if *crash.cause() == Cause::Killed(libc::SIGKILL) => {
+            Ok(taken)
+        }
+        Err(other) => Err(io::Error::other(other)),
+        Ok(()) => Err(io::Error::other("the task returned")),
+    }
+}
+
+/// A child of a small program, killed in the same way.
+fn pidfd(parent: &mut Helper) -> io::Result<f64> {
+    let pid = u32::from_ne_bytes(parent.hear()?);
+    let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
+    let pidfd = rustix::process::pidfd_open(id, PidfdFlags::empty())?;
+    wait::until("a child to sleep", || {
+        Ok((procfs::state(pid)? == 'S').then_some(()))
+    })?;
+    let (taken, polled) = time_kill(pid, move || {
+        rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None)
+    })?;
+    polled?;
+    parent.tell(&[1])?;
+    Ok(taken)
+}
+
+/// Kills the process while a thread sleeps in `wait_for_it`: microseconds until that has returned.
+fn time_kill<T: Send + 'static>(
+    pid: u32,
+    wait_for_it: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<(f64, T)> {
+    static SLEEPER: AtomicI32 = AtomicI32::new(0);
+    SLEEPER.store(0, Ordering::Release);
+    let sleeper = std::thread::spawn(move || {
+        SLEEPER.store(rustix::thread::gettid().as_raw_pid(), Ordering::Release);
+        let ended = wait_for_it();
+        (Instant::now(), ended)
+    });
+    wait::until("the caller to sleep", || {
+        match SLEEPER.load(Ordering::Acquire) {
+            0 => Ok(None),
+            thread => Ok((procfs::state(thread.cast_unsigned())? == 'S').then_some(())),
+        }
+    })?;
+    let start = Instant::now();
+    // SAFETY: no memory is involved. The process waits until it is killed, so the number is its own.
+    if unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let (end, ended) = sleeper
+        .join()
+        .map_err(|_| io::Error::other("the caller panicked"))?;
+    Ok((microseconds(end - start), ended))
+}
