@@ -112,7 +112,10 @@ impl Row {
     }
 
     pub(crate) fn print(&self) {
-        println!("{}  {} ({} rounds)", self.id, self.what, self.ours.rounds);
+        match self.ours.rounds {
+            1 => println!("{}  {}", self.id, self.what),
+            rounds => println!("{}  {} ({rounds} rounds)", self.id, self.what),
+        }
         let goal = self.goal.map(|goal| goal.told(self.ours.median, self.unit));
         self.line("brigade", &self.ours, "", &goal.unwrap_or_default());
         for anchor in &self.anchors {
@@ -132,7 +135,10 @@ impl Row {
     }
 
     fn line(&self, name: &str, summary: &Summary, ratio: &str, goal: &str) {
-        let spread = format!("{} – {}", figure(summary.p10), figure(summary.p90));
+        let spread = match summary.rounds {
+            1 => String::new(),
+            _ => format!("{} – {}", figure(summary.p10), figure(summary.p90)),
+        };
         let line = format!(
             "    {name:<34}{:>9} {:<4}{spread:>17}{ratio:>10}   {goal}",
             figure(summary.median),

@@ -18,7 +18,7 @@ use crate::rounds::{Contender, each, microseconds, take_turns};
 use crate::stats::Summary;
 use crate::{rows, wait};
 
-/// What a machine is left alone before a burst of an anchor, as long as spares take to come: processors that were idle for a while wake up slowly.
+/// How long the machine is left alone before each burst: processors that were idle for a while wake up slowly, and that is to fall on all.
 const REST: Duration = Duration::from_millis(1);
 
 pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
@@ -39,11 +39,16 @@ fn burst(rounds: usize) -> io::Result<Row> {
     let count = crew.spares as u32;
     let places: RefCell<Vec<Vec<f64>>> = RefCell::new(vec![Vec::new(); crew.spares]);
     let mut forks = Forks::start()?;
+    // The same for all, so that each begins on a machine in the same state.
+    let ready = || {
+        wait::rest(REST);
+        crew.await_spares()
+    };
     let all = take_turns(
         rounds,
         vec![
             Contender::new("brigade", || {
-                crew.await_spares()?;
+                ready()?;
                 let start = Instant::now();
                 let mut last = start;
                 for place in places.borrow_mut().iter_mut() {
@@ -55,11 +60,11 @@ fn burst(rounds: usize) -> io::Result<Row> {
                 Ok(microseconds(last - start) / f64::from(count))
             }),
             Contender::new(floor::THREAD, || {
-                wait::rest(REST);
+                ready()?;
                 each(count, floor::thread)
             }),
             Contender::new(floor::FORK, || {
-                wait::rest(REST);
+                ready()?;
                 forks.turn(count)
             }),
         ],

@@ -1,5 +1,6 @@
 //! Values to bytes and back: serde with postcard.
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -9,14 +10,25 @@ pub(crate) const MAX_BYTES: usize = 1 << 31;
 /// Appends the encoding of `value`; on error `into` is as it was.
 pub(crate) fn encode<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<(), String> {
     struct Onto<'a>(&'a mut Vec<u8>);
-    impl Extend<u8> for Onto<'_> {
-        fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-            self.0.extend(bytes);
+    impl Flavor for Onto<'_> {
+        type Output = ();
+
+        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+            self.0.push(byte);
+            Ok(())
+        }
+
+        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn finalize(self) -> postcard::Result<()> {
+            Ok(())
         }
     }
     let start = into.len();
-    let ended = postcard::to_extend(value, Onto(into))
-        .map(|_| ())
+    let ended = postcard::serialize_with_flavor(value, Onto(into))
         .map_err(|e| format!("could not be encoded: {e}"));
     let len = into.len() - start;
     let ended = ended.and_then(|()| {

@@ -148,14 +148,14 @@ fn a_large_input_whose_worker_dies_over_it() {
     let crash = into_crash({
         brigade::init();
         process::spawn(
-            |bytes: Vec<u8>| -> usize {
+            |bytes: String| -> usize {
                 if bytes.len() > 5 {
                     std::process::abort()
                 } else {
                     0
                 }
             },
-            vec![7; 3 << 20],
+            "x".repeat(3 << 20),
         )
         .expect("a process starts")
         .join()

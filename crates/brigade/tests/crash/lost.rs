@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brigade::{Cause, process};
+use brigade::{Cause, JoinError, process};
 
 use crate::{crash_of, into_crash, next_task_succeeds};
 
@@ -67,16 +67,17 @@ fn a_worker_that_scribbles_and_dies() {
 }
 
 #[test]
-fn a_worker_that_scribbles_and_returns_harms_only_its_own_ring() {
+fn a_worker_that_scribbles_and_returns_harms_only_its_own_task() {
     brigade::init();
     for byte in [0x01, 0x80, 0xff] {
-        assert_eq!(
-            process::spawn(|byte: u8| scribble(byte), byte)
-                .expect("a process starts")
-                .join()
-                .expect("its result is whole"),
-            ()
-        );
+        let handle = process::spawn(|byte: u8| scribble(byte), byte).expect("a process starts");
+        match handle.join() {
+            Ok(()) => {}
+            // The host looked between the two.
+            Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost => {}
+            other => panic!("{other:?}"),
+        }
+        next_task_succeeds();
     }
 }
 
