@@ -300,7 +300,9 @@ impl ForkServer {
 
     /// Has `waker` woken when `ready` says so, asked again at each event.
     pub(crate) fn wake_when(&self, slot: u32, ready: Box<dyn Fn() -> bool + Send>, waker: Waker) {
-        self.lock().sleepers.insert(slot, Sleeper { ready, waker });
+        // The old one is dropped after the lock: a waker's destructor is the executor's code.
+        let old = self.lock().sleepers.insert(slot, Sleeper { ready, waker });
+        drop(old);
     }
 
     /// Nobody waits for this worker any more.
