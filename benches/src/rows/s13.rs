@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use brigade::{Cause, JoinError, process};
 use rustix::event::{PollFd, PollFlags};
@@ -13,6 +13,9 @@ use crate::helper::{Helper, Role};
 use crate::report::Row;
 use crate::rounds::{Contender, microseconds, take_turns};
 use crate::{procfs, rows, wait};
+
+/// How long a task runs before its end: by then, the worker that it took from the spares has been replaced.
+const REST: Duration = Duration::from_millis(5);
 
 const PIDFD: &str = "a pidfd becomes readable";
 
@@ -82,6 +85,7 @@ fn time_kill<T: Send + 'static>(
             thread => Ok((procfs::state(thread.cast_unsigned())? == 'S').then_some(())),
         }
     })?;
+    wait::rest(REST);
     let start = Instant::now();
     // SAFETY: no memory is involved. The process waits until it is killed, so the number is its own.
     if unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) } != 0 {

@@ -2,8 +2,11 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -32,15 +35,24 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
     }
 }
 
-/// Receives one datagram and its descriptors, which are close-on-exec. Zero bytes mean that the other end is gone.
+/// What was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Zero: the other end is gone.
+    pub(crate) bytes: usize,
+    /// Descriptors were sent that could not be had: this process has as many as it may.
+    pub(crate) descriptors_lost: bool,
+}
+
+/// Receives one datagram and its descriptors, which are close-on-exec.
 ///
-/// A datagram or a list of descriptors that was cut short is an error: part of a message is never taken for a whole one.
+/// A datagram that was cut short is an error: part of a message is never taken for a whole one. If not all of its descriptors arrived, none is given.
 pub(crate) fn recv(
     socket: impl AsFd,
     bytes: &mut [u8],
     fds: &mut Vec<OwnedFd>,
     wait: bool,
-) -> io::Result<usize> {
+) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut flags = RecvFlags::CMSG_CLOEXEC;
@@ -54,21 +66,60 @@ pub(crate) fn recv(
             Ok(got) => break got,
         }
     };
+    let descriptors_lost = got.flags.contains(ReturnFlags::CTRUNC);
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(list) = message {
-            fds.extend(list);
+            let list: Vec<OwnedFd> = list.collect();
+            if !descriptors_lost {
+                fds.extend(list);
+            }
         }
     }
-    if got
-        .flags
-        .intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC)
-    {
+    if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "a message was cut short",
         ));
     }
-    Ok(got.bytes)
+    Ok(Received {
+        bytes: got.bytes,
+        descriptors_lost,
+    })
+}
+
+/// A descriptor by number, in a process whose task may close it and open something else under the same number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pinned {
+    number: RawFd,
+    identity: (u64, u64),
+}
+
+impl Pinned {
+    /// Remembers what is behind `fd` now. The owner may let go of it, as long as nobody of ours closes it.
+    pub(crate) fn new(fd: impl AsFd) -> io::Result<Pinned> {
+        let fd = fd.as_fd();
+        Ok(Pinned {
+            number: fd.as_raw_fd(),
+            identity: identity(fd)?,
+        })
+    }
+
+    /// The descriptor, if it is still the one that it was.
+    pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: only looked at, and used only if the same file is behind it as when it was pinned; in a worker the task has ended
+        // by then, so nobody closes it meanwhile but a thread that the task left behind, whose harm is its own process's.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.number) };
+        (identity(fd).ok()? == self.identity).then_some(fd)
+    }
+
+    pub(crate) fn number(&self) -> RawFd {
+        self.number
+    }
+}
+
+fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Takes the descriptor with this number, if it is open.
@@ -91,7 +142,6 @@ pub(crate) unsafe fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 /// # Safety
 /// The number `at` must have no owner in this process that will use it again.
 pub(crate) unsafe fn place(fd: impl AsFd, at: RawFd) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     let from = fd.as_fd().as_raw_fd();
     let flags = if at > 2 { libc::O_CLOEXEC } else { 0 };
     if from == at {
@@ -172,5 +222,23 @@ fn close_between(first: RawFd, last: RawFd) {
     for number in first..=last {
         // SAFETY: as above.
         unsafe { libc::close(number) };
+    }
+}
+
+/// Waits until `fd` can be read or was hung up. `false`: not within `limit`. poll(2): it needs no descriptor of its own.
+pub(crate) fn wait_readable(fd: impl AsFd, limit: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs().min(i64::MAX as u64) as i64,
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(e) => return Err(e.into()),
+        }
     }
 }

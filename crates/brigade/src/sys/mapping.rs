@@ -11,10 +11,19 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 ///
 /// The size is sealed before anyone else can have the descriptor: a file that a peer truncates is a SIGBUS for all who map it.
 pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
+    allowed_size(len)?;
     let fd = memfd(name)?;
     rustix::fs::ftruncate(&fd, len as u64)?;
     rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(fd)
+}
+
+/// A file over RLIMIT_FSIZE is not only an error: the kernel sends a SIGXFSZ too, which ends the program. So it is asked for first.
+pub(crate) fn allowed_size(len: usize) -> io::Result<()> {
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit) if limit < len as u64 => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+        _ => Ok(()),
+    }
 }
 
 /// A new anonymous file that can still be written and sealed.

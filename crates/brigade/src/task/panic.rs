@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -100,8 +101,10 @@ impl Unwound {
         } else {
             "Box<dyn Any>".to_owned()
         };
-        // The payload is the task's own type: its destructor may panic too.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(payload)));
+        // The payload is the task's own type: its destructor may panic too, with a payload of which the same is true.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+            leak(another);
+        }
         let (location, calls) = seen.map_or((None, Vec::new()), |s| (Some(s.location), s.calls));
         Unwound {
             message,
@@ -109,6 +112,14 @@ impl Unwound {
             calls,
         }
     }
+}
+
+#[expect(
+    clippy::mem_forget,
+    reason = "dropping it could panic again, without end"
+)]
+fn leak(payload: Box<dyn Any + Send>) {
+    std::mem::forget(payload);
 }
 
 /// What the hook saw of a panic, before the stack was unwound.

@@ -265,7 +265,7 @@ impl<'m> Consumer<'m> {
     }
 
     /// The word to sleep on while it is 1.
-    pub(crate) fn bell(&self) -> &'m AtomicU32 {
+    pub(crate) fn bell(&self) -> &AtomicU32 {
         &self.memory.control.bell.0
     }
 

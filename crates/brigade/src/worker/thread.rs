@@ -143,7 +143,9 @@ impl<R> Shared<R> {
             .compare_exchange(RUNNING, ENDED, Ordering::AcqRel, Ordering::Acquire)
             .is_err()
         {
-            self.lock().result = None;
+            // Dropped after the lock: its destructor is the task's own code.
+            let unwanted = self.lock().result.take();
+            drop(unwanted);
             return;
         }
         futex::wake_all_private(&self.state);
@@ -154,7 +156,7 @@ impl<R> Shared<R> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Ended<R>> {
-        // No code of the user's runs under this lock, so a poisoned one is whole.
+        // No destructor or other code of the user's runs under this lock.
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -121,3 +121,53 @@ fn a_crash_wakes_too() {
     let handle = brigade::process::spawn(|()| -> () { std::process::abort() }, ()).expect("starts");
     assert!(matches!(block_on(handle), Err(JoinError::Crashed(_))));
 }
+
+#[test]
+#[should_panic(expected = "polled after it was ready")]
+fn a_thread_polled_again_panics() {
+    twice(brigade::Kind::Thread);
+}
+
+#[test]
+#[should_panic(expected = "polled after it was ready")]
+fn a_process_polled_again_panics() {
+    twice(brigade::Kind::Process);
+}
+
+fn twice(kind: brigade::Kind) {
+    brigade::init();
+    let mut handle = kind.spawn(|()| (), ()).expect("starts");
+    block_on(&mut handle).expect("returns");
+    let _ = block_on(&mut handle);
+}
+
+#[test]
+fn a_task_that_closes_our_descriptors_gets_nothing_written_into_its_own() {
+    brigade::init();
+    let path = std::env::temp_dir().join(format!("brigade-own-file-{}", std::process::id()));
+    let handle = brigade::process::spawn(
+        |path: PathBuf| {
+            // SAFETY: the misbehaviour in question: descriptors that are not the task's.
+            unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+            // Kept open under their numbers.
+            for _ in 0..8 {
+                let file = std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(&path)
+                    .expect("opens");
+                let _ = std::os::fd::IntoRawFd::into_raw_fd(file);
+            }
+        },
+        path.clone(),
+    );
+    let mut handle = handle.expect("starts");
+    // Asks to be told, which is what the worker writes for.
+    let waker = Waker::noop();
+    let first = std::pin::Pin::new(&mut handle).poll(&mut Context::from_waker(waker));
+    if first.is_pending() {
+        handle.join().expect("returns");
+    }
+    assert_eq!(std::fs::read(&path).expect("the task made it"), b"");
+    std::fs::remove_file(&path).expect("removed");
+}

@@ -100,3 +100,25 @@ fn stopped_and_then_killed() {
     let asked = unsafe { libc::kill(pid.cast_signed(), 0) };
     assert_eq!(asked, -1, "it is gone when the caller hears of it");
 }
+
+#[test]
+fn a_child_that_a_task_forks_does_not_speak_for_it() {
+    brigade::init();
+    fn fork_and_wait(fault: bool) -> u32 {
+        // SAFETY: a worker has one thread; the child returns from the task, or faults.
+        match unsafe { libc::fork() } {
+            0 if fault => std::process::abort(),
+            0 => 1,
+            child => {
+                let mut status = 0;
+                // SAFETY: writes one integer.
+                unsafe { libc::waitpid(child, &raw mut status, 0) };
+                2
+            }
+        }
+    }
+    for fault in [false, true] {
+        let handle = process::spawn(fork_and_wait, fault).expect("a process starts");
+        assert_eq!(handle.join().expect("the task returns"), 2);
+    }
+}

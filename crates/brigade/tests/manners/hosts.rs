@@ -25,6 +25,12 @@ const HOSTS: &[(&str, Host)] = &[
     ("forks", forks),
     ("loses-server", loses_server),
     ("nested", nested),
+    ("few-descriptors", few_descriptors),
+    ("closed-streams", closed_streams),
+    ("small-files", small_files),
+    ("adopts-orphans", adopts_orphans),
+    ("keeps-handles", keeps_handles),
+    ("waker-panics", waker_panics),
 ];
 
 pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
@@ -379,4 +385,170 @@ fn nested(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         3 => Ok(()),
         other => Err(format!("{other} levels").into()),
     }
+}
+
+fn limit(
+    resource: rustix::process::Resource,
+    current: u64,
+) -> Result<rustix::process::Rlimit, rustix::io::Errno> {
+    let before = rustix::process::getrlimit(resource);
+    rustix::process::setrlimit(
+        resource,
+        rustix::process::Rlimit {
+            current: Some(current),
+            maximum: before.maximum,
+        },
+    )?;
+    Ok(before)
+}
+
+/// Has as many descriptors open as it may when new workers arrive: an error for who asks, and nothing for who runs already.
+fn few_descriptors(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    use rustix::process::Resource::Nofile;
+    brigade::init();
+    let running: Vec<_> = (0..2)
+        .map(|_| {
+            process::spawn(
+                |()| -> u32 {
+                    loop {
+                        std::thread::park();
+                    }
+                },
+                (),
+            )
+        })
+        .collect::<Result<_, _>>()?;
+    let before = limit(Nofile, 0)?;
+    let mut failed = 0;
+    for _ in 0..12 {
+        match process::spawn(double, 21) {
+            Ok(handle) => drop(handle.join()?),
+            Err(e) if e.to_string().contains("Too many open files") => failed += 1,
+            Err(e) => return Err(e.into()),
+        }
+        // Neither may a value that needs a descriptor be lost in silence.
+        match process::spawn(|text: String| text, "x".repeat(1 << 20)) {
+            Ok(handle) => match handle.join() {
+                Ok(text) if text.len() == 1 << 20 => {}
+                Err(JoinError::Undeliverable(_)) => failed += 1,
+                other => return Err(format!("{other:?}").into()),
+            },
+            Err(_) => failed += 1,
+        }
+    }
+    rustix::process::setrlimit(Nofile, before)?;
+    if failed == 0 || running.iter().any(brigade::JoinHandle::is_finished) {
+        return Err(format!("{failed} failed; {running:?}").into());
+    }
+    for handle in running {
+        handle.cancel();
+        match handle.join() {
+            Err(JoinError::Cancelled) => {}
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+    spawn_works()
+}
+
+/// Closes its standard streams before the first process; what its tasks print goes nowhere, and into nothing.
+fn closed_streams(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    brigade::init();
+    // SAFETY: nobody owns these numbers; what std writes to them later is an error that it ignores.
+    unsafe {
+        libc::close(0);
+        libc::close(1);
+    }
+    for _ in 0..8 {
+        let handle = process::spawn(
+            |n: u32| {
+                println!("into nothing");
+                n
+            },
+            7,
+        )?;
+        match handle.join() {
+            Ok(7) => {}
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+    Ok(())
+}
+
+/// A limit of file sizes: an error, not the SIGXFSZ that the kernel would send.
+fn small_files(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    brigade::init();
+    let before = limit(rustix::process::Resource::Fsize, 1 << 20)?;
+    let error = process::spawn(double, 1).err().ok_or("it worked")?;
+    if error.raw_os_error() != Some(libc::EFBIG) {
+        return Err(error.into());
+    }
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, before)?;
+    spawn_works()
+}
+
+/// A subreaper, as an init process is: the fork server becomes its child, and must not stay as a zombie.
+fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    loses_server(&[])?;
+    let start = std::time::Instant::now();
+    loop {
+        let children =
+            std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()))?;
+        // The new fork server is all that there should be.
+        if children.split_whitespace().count() == 1 {
+            return Ok(());
+        }
+        if start.elapsed() > std::time::Duration::from_secs(30) {
+            return Err(format!("children: {children}").into());
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Joins nothing until everything is started: more handles than the usual limit of descriptors.
+fn keeps_handles(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    brigade::init();
+    limit(rustix::process::Resource::Nofile, 256)?;
+    let handles: Vec<_> = (0..600)
+        .map(|n| process::spawn(double, n))
+        .collect::<Result<_, _>>()?;
+    for (n, handle) in (0..).zip(handles) {
+        if handle.join()? != n * 2 {
+            return Err("a wrong result".into());
+        }
+    }
+    Ok(())
+}
+
+/// A future whose waker panics: that is the executor's affair, and everything else goes on.
+fn waker_panics(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    use std::task::{Context, Wake, Waker};
+    struct Bad;
+    impl Wake for Bad {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("a bad waker");
+        }
+    }
+    brigade::init();
+    let mut handle = process::spawn(
+        |()| -> u32 {
+            loop {
+                std::thread::park();
+            }
+        },
+        (),
+    )?;
+    let waker = Waker::from(std::sync::Arc::new(Bad));
+    let pending = std::pin::Pin::new(&mut handle)
+        .poll(&mut Context::from_waker(&waker))
+        .is_pending();
+    handle.cancel();
+    if !pending || !matches!(handle.join(), Err(JoinError::Cancelled)) {
+        return Err("it did not wait".into());
+    }
+    for _ in 0..12 {
+        spawn_works()?;
+    }
+    Ok(())
 }

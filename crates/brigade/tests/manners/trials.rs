@@ -88,6 +88,12 @@ pub(crate) fn all() -> Vec<Trial> {
         ("a_host_that_forks_itself", "forks"),
         ("a_host_whose_fork_server_is_killed", "loses-server"),
         ("a_task_that_starts_processes", "nested"),
+        ("a_host_that_has_no_descriptor_left", "few-descriptors"),
+        ("a_host_without_standard_streams", "closed-streams"),
+        ("a_host_that_may_write_small_files_only", "small-files"),
+        ("a_host_that_adopts_orphans", "adopts-orphans"),
+        ("a_host_that_keeps_finished_handles", "keeps-handles"),
+        ("a_host_whose_waker_panics", "waker-panics"),
     ] {
         all.push(trial(test, move || {
             well_behaved(name, &[]);
@@ -110,11 +116,9 @@ fn well_behaved_lines(name: &str) -> (String, String) {
 }
 
 fn stray_marker() {
+    const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_VERSION"));
     for value in ["", "7", "0", "999999", "x"] {
-        let output = host("idle")
-            .env("BRIGADE_FORK_SERVER", value)
-            .output()
-            .expect("starts");
+        let output = host("idle").env(MARKER, value).output().expect("starts");
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(
             !output.status.success() && output.stdout.is_empty(),

@@ -28,8 +28,8 @@ struct Slot {
     word: AtomicU32,
     how: AtomicU32,
     code: AtomicI32,
-    /// What was killed by the kernel for lack of memory in the fork server's control group while the worker lived.
-    oom_kills: AtomicU32,
+    /// Whether the kernel killed something in the fork server's control group for lack of memory while the worker lived.
+    oom_killed: AtomicU32,
     tail_len: AtomicU32,
 }
 
@@ -92,7 +92,7 @@ impl Board {
     /// The fork server, before a slot's new worker is announced.
     pub(crate) fn reset(&self, slot: u32) {
         self.slot(slot).tail_len.store(0, Ordering::Relaxed);
-        self.slot(slot).oom_kills.store(0, Ordering::Relaxed);
+        self.slot(slot).oom_killed.store(0, Ordering::Relaxed);
         self.slot(slot).word.store(0, Ordering::Release);
     }
 
@@ -101,7 +101,7 @@ impl Board {
         &self,
         slot: u32,
         ended: Option<Ended>,
-        oom_kills: u32,
+        oom_killed: bool,
         stderr: &[u8],
     ) -> (bool, bool) {
         let entry = self.slot(slot);
@@ -112,7 +112,9 @@ impl Board {
         };
         entry.how.store(how, Ordering::Relaxed);
         entry.code.store(code, Ordering::Relaxed);
-        entry.oom_kills.store(oom_kills, Ordering::Relaxed);
+        entry
+            .oom_killed
+            .store(u32::from(oom_killed), Ordering::Relaxed);
         let stderr = &stderr[stderr.len().saturating_sub(TAIL)..];
         for (into, bytes) in self.tail(slot).iter().zip(stderr.chunks(4)) {
             let mut word = [0; 4];
@@ -182,7 +184,7 @@ impl Board {
         stderr.truncate(len);
         Obituary {
             ended,
-            oom_killed: entry.oom_kills.load(Ordering::Relaxed) != 0,
+            oom_killed: entry.oom_killed.load(Ordering::Relaxed) != 0,
             stderr,
         }
     }
@@ -202,7 +204,7 @@ mod tests {
         ] {
             board.reset(SLOTS - 1);
             assert!(board.still_alive(SLOTS - 1).is_some());
-            assert_eq!(board.end(SLOTS - 1, ended, 0, stderr), (false, false));
+            assert_eq!(board.end(SLOTS - 1, ended, false, stderr), (false, false));
             assert!(board.still_alive(SLOTS - 1).is_none());
             assert_eq!(
                 board.obituary(SLOTS - 1),
@@ -218,7 +220,7 @@ mod tests {
         }
         let long: Vec<u8> = (0..=255).cycle().take(TAIL + 100).collect();
         board.reset(0);
-        board.end(0, None, 0, &long);
+        board.end(0, None, false, &long);
         assert_eq!(board.obituary(0).stderr, &long[100..]);
     }
 }

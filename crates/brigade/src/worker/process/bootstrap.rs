@@ -55,6 +55,7 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     if std::env::var_os(MARKER).is_none() {
         return;
     }
+    occupy_standard_streams();
     // SAFETY: this is the constructor itself, before `main`, and from here on this process never goes on to the next one by itself.
     unsafe { crate::sys::image::run_constructors_after(constructor, argc, argv, envp) };
     // SAFETY: no thread was started yet, unless by a constructor, and then the server refuses to fork.
@@ -83,6 +84,21 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
                 b"brigade: BRIGADE_FORK_SERVER is set, but not by brigade; this variable is for its own use\n",
             );
             process::exit_now(70)
+        }
+    }
+}
+
+/// A host without a stdin, stdout or stderr has a fork server without them: what is opened next would take their numbers, and tasks would print into it.
+fn occupy_standard_streams() {
+    while let Ok(null) = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR,
+        rustix::fs::Mode::empty(),
+    ) {
+        use std::os::fd::IntoRawFd;
+        if null.into_raw_fd() > 2 {
+            // That one is closed with everything else that is not the socket.
+            return;
         }
     }
 }

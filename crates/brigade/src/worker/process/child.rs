@@ -2,14 +2,17 @@
 
 use std::ffi::CString;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit};
+
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
 use super::protocol::{NotReady, Setup};
+use crate::sys::fds::Pinned;
 use crate::sys::signal::Fault;
 use crate::sys::{fds, futex, process, signal};
 use crate::task::crash::Phase;
@@ -22,11 +25,27 @@ pub(crate) struct Birth<'a> {
     pub(crate) mailbox: &'a OwnedFd,
     pub(crate) lane: &'a OwnedFd,
     pub(crate) stderr: &'a OwnedFd,
-    pub(crate) events: BorrowedFd<'a>,
+    /// The writing end of the pipe that wakes the host's event loop.
+    pub(crate) bell: &'a OwnedFd,
+    /// What the fork server's limit of descriptors was before it raised it.
+    pub(crate) open_files: Rlimit,
 }
 
-/// The mailbox of this worker; the signal handler's way to the crash record.
-static MAILBOX: OnceLock<Mailbox> = OnceLock::new();
+/// Who this worker is; the signal handler's way to the crash record.
+static WORKER: OnceLock<Identity> = OnceLock::new();
+
+#[derive(Debug)]
+struct Identity {
+    /// A process that the task forked has all of this too, and another number.
+    pid: u32,
+    mailbox: Mailbox,
+}
+
+impl Identity {
+    fn is_this_process(&self) -> bool {
+        self.pid == std::process::id()
+    }
+}
 
 /// Lives and ends as a worker.
 pub(crate) fn run(birth: &Birth<'_>) -> ! {
@@ -42,19 +61,28 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     let Ok(mailbox) = Mailbox::map(birth.mailbox) else {
         process::exit_now(NO_MAILBOX)
     };
-    let mailbox = MAILBOX.get_or_init(|| mailbox);
-    let keep = [birth.lane.as_raw_fd(), birth.events.as_raw_fd()];
-    if fds::become_stderr(birth.stderr).is_err() {
-        process::exit_now(NO_MAILBOX);
-    }
-    fds::close_all_but(&keep);
+    let mailbox = &WORKER
+        .get_or_init(|| Identity {
+            pid: std::process::id(),
+            mailbox,
+        })
+        .mailbox;
+    let (Ok(lane), Ok(bell), Ok(())) = (
+        Pinned::new(birth.lane),
+        Pinned::new(birth.bell),
+        fds::become_stderr(birth.stderr),
+    ) else {
+        process::exit_now(NO_MAILBOX)
+    };
+    fds::close_all_but(&[lane.number(), bell.number()]);
+    let _ = rustix::process::setrlimit(Resource::Nofile, birth.open_files);
     signal::unblock_all();
 
     let mut worker = Worker {
         mailbox,
         ends: WorkerEnds::new(mailbox),
-        lane: birth.lane.as_fd(),
-        events: birth.events,
+        lane,
+        bell,
     };
     worker.rehearse();
     worker.serve();
@@ -69,14 +97,14 @@ const LINGER: Duration = Duration::from_millis(1);
 /// The exit status of a worker that could not even map its mailbox. It never had a task.
 const NO_MAILBOX: i32 = 70;
 
-struct Worker<'a> {
+struct Worker {
     mailbox: &'static Mailbox,
     ends: WorkerEnds,
-    lane: BorrowedFd<'a>,
-    events: BorrowedFd<'a>,
+    lane: Pinned,
+    bell: Pinned,
 }
 
-impl Worker<'_> {
+impl Worker {
     /// Runs a task that does nothing and tells nobody. After a fork every page is a fault at its first touch; the first real task, which somebody
     /// waits for, then finds them all there. (18 faults, some 25 µs.)
     fn rehearse(&mut self) {
@@ -97,7 +125,6 @@ impl Worker<'_> {
                 .push(reply::READY, &frame);
             let _ = self.mailbox.wants_events();
         }
-        self.mailbox.set_phase(Phase::Starting);
     }
 
     /// Obeys one order after another, until a task is done.
@@ -130,7 +157,7 @@ impl Worker<'_> {
                 Ok(Some(order::LARGE_TASK)) => {
                     let len = word(&frame, 2);
                     self.mailbox.set_phase(Phase::Decoding);
-                    match lane::recv(self.lane, len, true) {
+                    match self.lane().and_then(|lane| lane::recv(lane, len, true)) {
                         Ok(input) => return self.task(&frame, Some(input)),
                         Err(e) => {
                             return self.reply(
@@ -154,12 +181,16 @@ impl Worker<'_> {
             .unwrap_or_else(|| frame.get(16..).unwrap_or_default());
         let mut result = Vec::new();
         let outcome = plan.run(input, &mut result, &|phase| self.mailbox.set_phase(phase));
+        // The task forked, and this is its child, which came back first: it is not the one to reply.
+        if !WORKER.get().is_some_and(Identity::is_this_process) {
+            process::exit_now(0);
+        }
         // What it wrote is out before anybody hears that it is done.
         let _ = io::stdout().flush();
         process::flush_c_streams();
         match outcome {
             Outcome::Returned if result.len() <= INLINE_MAX => self.reply(reply::RETURNED, &result),
-            Outcome::Returned => match lane::send(self.lane, &result) {
+            Outcome::Returned => match self.lane().and_then(|lane| lane::send(lane, &result)) {
                 Ok(()) => self.reply(reply::LARGE_RETURNED, &(result.len() as u64).to_ne_bytes()),
                 Err(e) => {
                     let why = format!(
@@ -196,8 +227,14 @@ impl Worker<'_> {
         self.ends.replies.publish();
         if self.mailbox.wants_events() {
             // Full means that the host has been told already.
-            let _ = rustix::io::write(self.events, &1_u64.to_ne_bytes());
+            let _ = self.bell.get().map(|bell| rustix::io::write(bell, &[1]));
         }
+    }
+
+    fn lane(&self) -> io::Result<BorrowedFd<'_>> {
+        self.lane
+            .get()
+            .ok_or_else(|| io::Error::other("the task closed a descriptor that was not its own"))
     }
 }
 
@@ -237,9 +274,9 @@ fn set_up(setup: Setup) -> Result<(), NotReady> {
     Ok(())
 }
 
-/// The observer of fatal signals: in the fork server, which has no mailbox, it does nothing.
+/// The observer of fatal signals: in the fork server, and in a child of a task, it does nothing.
 pub(crate) fn note_fault(fault: &Fault) {
-    if let Some(mailbox) = MAILBOX.get() {
-        mailbox.note(fault, signal::is_stack_overflow(fault));
+    if let Some(worker) = WORKER.get().filter(|w| w.is_this_process()) {
+        worker.mailbox.note(fault, signal::is_stack_overflow(fault));
     }
 }

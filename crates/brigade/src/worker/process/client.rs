@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::EventfdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::PidfdFlags;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -19,8 +21,9 @@ use rustix::time::{
 use super::board::{Board, SLOTS};
 use super::bootstrap;
 use super::mailbox::Mailbox;
-use super::protocol::{self, Build, Event, ModuleAt, Request};
+use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
 use crate::sys::epoll::Epoll;
+use crate::sys::fds;
 use crate::sys::process;
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
@@ -47,10 +50,14 @@ pub(crate) struct Hired {
 pub(crate) struct ForkServer {
     /// The host that started it: a fork of the host must not use it.
     host: u32,
-    pub(crate) pid: u32,
+    pid: u32,
+    /// The fork server itself, where the kernel made it our child after all: see [`reap`](Self::reap).
+    process: Option<OwnedFd>,
     socket: OwnedFd,
     pub(crate) board: Board,
     events: OwnedFd,
+    /// What workers ring when somebody awaits them.
+    bell: OwnedFd,
     /// Goes off when it is time to ask for new spares.
     rest: OwnedFd,
     /// Where things are in its workers' memory.
@@ -70,7 +77,7 @@ struct State {
     waiting: usize,
     /// Failures that nobody has been told of.
     failures: Vec<(i32, String)>,
-    lanes: HashMap<u64, Option<OwnedFd>>,
+    lanes: HashMap<u64, io::Result<Option<OwnedFd>>>,
     next_ticket: u64,
     /// The last worker of each slot used so far.
     pids: Vec<u32>,
@@ -82,6 +89,15 @@ struct State {
 struct Sleeper {
     ready: Box<dyn Fn() -> bool + Send>,
     waker: Waker,
+}
+
+impl State {
+    /// A spare that could not be made is no news, until somebody needs it.
+    fn fail(&mut self, errno: i32, why: String) {
+        if self.failures.len() < self.waiting {
+            self.failures.push((errno, why));
+        }
+    }
 }
 
 impl fmt::Debug for ForkServer {
@@ -98,7 +114,7 @@ impl ForkServer {
         static CURRENT: Mutex<Option<Arc<ForkServer>>> = Mutex::new(None);
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*current
-            && server.host == std::process::id()
+            && server.is_ours()
             && !server.lock().gone
         {
             return Ok(Arc::clone(server));
@@ -106,7 +122,7 @@ impl ForkServer {
         bootstrap::check()?;
         let server = ForkServer::start()?;
         if let Some(old) = current.replace(Arc::clone(&server))
-            && old.host != std::process::id()
+            && !old.is_ours()
         {
             // A fork of the host: the old one is the parent's, and dropping it here would touch what is shared with it.
             leak(old);
@@ -124,36 +140,53 @@ impl ForkServer {
         let board_file = Board::file()?;
         let board = Board::map(&board_file)?;
         let events = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let (bell, their_bell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
         protocol::send(
             &socket,
             &Request::Begin,
-            &[board_file.as_fd(), host.as_fd(), events.as_fd()],
+            &[
+                board_file.as_fd(),
+                host.as_fd(),
+                events.as_fd(),
+                their_bell.as_fd(),
+            ],
         )?;
+        // Not under the number of a standard stream, which a host may have closed.
+        let theirs = rustix::io::fcntl_dupfd_cloexec(theirs, 3)?;
         let launched = bootstrap::launch(&theirs)?;
         drop(theirs);
 
         let early =
             |what: &str| io::Error::other(format!("the fork server (process {launched}) {what}"));
-        wait_readable(&socket, START_LIMIT)?
-            .ok_or_else(|| early("did not start within 30 seconds"))?;
-        let Some(Event::Hello {
-            pid,
-            build,
-            modules,
-        }) = protocol::recv(&socket, &mut Vec::new(), false)?
+        if !fds::wait_readable(&socket, START_LIMIT)? {
+            return Err(early("did not start within 30 seconds"));
+        }
+        let Some(Message {
+            content:
+                Event::Hello {
+                    pid,
+                    build,
+                    modules,
+                },
+            ..
+        }) = protocol::recv(&socket, false)?
         else {
             return Err(early("ended before it was ready"));
         };
         if build != Build::of_this_process()? {
             return Err(early("is not the same build of this program"));
         }
+        let id = Pid::from_raw(pid.cast_signed());
+        let process = id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok());
         let server = Arc::new(ForkServer {
             host: std::process::id(),
             pid,
+            process,
             socket,
             board,
             events,
+            bell,
             rest: timerfd_create(
                 TimerfdClockId::Monotonic,
                 TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
@@ -167,6 +200,7 @@ impl ForkServer {
         let epoll = Epoll::new()?;
         epoll.add_readable(&server.socket, SOCKET)?;
         epoll.add_readable(&server.events, EVENTS)?;
+        epoll.add_readable(&server.bell, BELL)?;
         epoll.add_readable(&server.rest, RESTED)?;
         let listener = Arc::clone(&server);
         // The host's signals are for the host's own threads.
@@ -179,7 +213,7 @@ impl ForkServer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing of the user's runs under this lock but wakers' clones; what a panic there leaves is whole.
+        // No code of the user's runs under this lock: wakers are cloned, woken and dropped outside.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -202,7 +236,7 @@ impl ForkServer {
             if let Some((errno, why)) = state.failures.pop() {
                 break Err(io::Error::new(
                     io::Error::from_raw_os_error(errno).kind(),
-                    format!("the fork server could not make a worker process: {why}"),
+                    why,
                 ));
             }
             if let Err(e) = self.refill(&mut state) {
@@ -214,6 +248,10 @@ impl ForkServer {
                 .unwrap_or_else(PoisonError::into_inner);
         };
         state.waiting -= 1;
+        if state.waiting == 0 {
+            // What failed for a caller that has been served meanwhile is nobody's news.
+            state.failures.clear();
+        }
         hired
     }
 
@@ -270,6 +308,9 @@ impl ForkServer {
         let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
             .unwrap_or(u64::MAX / 4)
             .min(u64::MAX / 4);
+        if !self.is_ours() {
+            return;
+        }
         // If the fork server is gone, so are its workers.
         let _ = self.send(&Request::Kill {
             slot,
@@ -278,7 +319,7 @@ impl ForkServer {
         });
     }
 
-    /// The host's end of a worker's lane. `None`: the worker has ended.
+    /// The host's end of a worker's lane. `None`: there is no such worker any more, nor anything that it sent.
     pub(crate) fn lane(&self, slot: u32, pid: u32) -> io::Result<Option<OwnedFd>> {
         let mut state = self.lock();
         let ticket = state.next_ticket;
@@ -286,7 +327,7 @@ impl ForkServer {
         self.send(&Request::Lane { slot, pid, ticket })?;
         loop {
             if let Some(lane) = state.lanes.remove(&ticket) {
-                return Ok(lane);
+                return lane;
             }
             if state.gone {
                 return Ok(None);
@@ -318,14 +359,14 @@ impl ForkServer {
             if epoll.wait(&mut ready, None).is_err() {
                 break;
             }
-            if ready.contains(&EVENTS) {
-                let mut count = [0; 8];
-                let _ = rustix::io::read(&self.events, &mut count[..]);
+            let mut news = [0; 4096];
+            if ready.contains(&EVENTS) || ready.contains(&BELL) {
+                let _ = rustix::io::read(&self.events, &mut news[..]);
+                let _ = rustix::io::read(&self.bell, &mut news[..]);
                 self.wake_ready();
             }
             if ready.contains(&RESTED) {
-                let mut count = [0; 8];
-                let _ = rustix::io::read(&self.rest, &mut count[..]);
+                let _ = rustix::io::read(&self.rest, &mut news[..]);
                 let mut state = self.lock();
                 state.resting = false;
                 let _ = self.refill(&mut state);
@@ -334,65 +375,76 @@ impl ForkServer {
                 break;
             }
         }
-        self.lose_all();
+        let workers = self.lose_all();
+        self.reap(&workers);
     }
 
     /// Hears what there is. `false`: the fork server is gone.
     fn hear(&self) -> io::Result<bool> {
         loop {
-            let mut descriptors = Vec::new();
-            let event = match protocol::recv(&self.socket, &mut descriptors, false) {
-                Ok(Some(event)) => event,
+            let Message {
+                content,
+                mut descriptors,
+                descriptors_lost,
+            } = match protocol::recv(&self.socket, false) {
+                Ok(Some(message)) => message,
                 Ok(None) => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(e) => return Err(e),
             };
-            let descriptor = descriptors.pop();
-            match event {
+            let descriptor = match descriptors.pop() {
+                Some(descriptor) => Ok(Some(descriptor)),
+                None if descriptors_lost => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+                None => Ok(None),
+            };
+            match content {
                 Event::Hello { .. } => {}
-                Event::Hired { slot, pid } => {
-                    let mailbox = descriptor
-                        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
-                        .and_then(|d| Mailbox::map(&d));
-                    let mut state = self.lock();
-                    state.expected = state.expected.saturating_sub(1);
-                    let index = slot.min(SLOTS - 1) as usize;
-                    if state.pids.len() <= index {
-                        state.pids.resize(index + 1, 0);
-                    }
-                    state.pids[index] = pid;
-                    match mailbox {
-                        Ok(mailbox) => {
-                            mailbox.warm();
-                            state.spares.push(Hired {
-                                slot,
-                                pid,
-                                mailbox: Arc::new(mailbox),
-                            });
-                        }
-                        Err(e) => {
-                            state
-                                .failures
-                                .push((e.raw_os_error().unwrap_or(libc::ENOMEM), e.to_string()));
-                            drop(state);
-                            self.kill(slot, pid, Duration::ZERO);
-                            self.board.release(slot);
-                        }
-                    }
-                }
+                Event::Hired { slot, pid } => self.hired(slot, pid, descriptor),
                 Event::NotHired { why, errno } => {
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
-                    // A spare that could not be made is no news, until somebody needs it.
-                    if state.waiting > 0 {
-                        state.failures.push((errno, why));
-                    }
+                    state.fail(
+                        errno,
+                        format!("the fork server could not make a worker process: {why}"),
+                    );
                 }
                 Event::Lane { ticket } => {
                     self.lock().lanes.insert(ticket, descriptor);
                 }
             }
             self.arrived.notify_all();
+        }
+    }
+
+    fn hired(&self, slot: u32, pid: u32, mailbox: io::Result<Option<OwnedFd>>) {
+        let mailbox = mailbox
+            .and_then(|file| file.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
+            .and_then(|file| Mailbox::map(&file));
+        let mut state = self.lock();
+        state.expected = state.expected.saturating_sub(1);
+        let index = slot.min(SLOTS - 1) as usize;
+        if state.pids.len() <= index {
+            state.pids.resize(index + 1, 0);
+        }
+        state.pids[index] = pid;
+        match mailbox {
+            Ok(mailbox) => {
+                mailbox.warm();
+                state.spares.push(Hired {
+                    slot,
+                    pid,
+                    mailbox: Arc::new(mailbox),
+                });
+            }
+            Err(e) => {
+                state.fail(
+                    e.raw_os_error().unwrap_or(libc::EIO),
+                    format!("the program could not take a worker process: {e}"),
+                );
+                drop(state);
+                self.kill(slot, pid, Duration::ZERO);
+                self.board.release(slot);
+            }
         }
     }
 
@@ -413,47 +465,64 @@ impl ForkServer {
             );
         }
         for sleeper in wake {
-            sleeper.waker.wake();
+            // An executor's code: its panic is its own affair, and must not end the only thread that hears of ends.
+            let _ = catch_unwind(AssertUnwindSafe(|| sleeper.waker.wake()));
         }
     }
 
+    /// Where this program is the init process of its container, or a subreaper, the fork server was its child, and now its workers are;
+    /// nobody else will reap them.
+    fn reap(&self, workers: &[u32]) {
+        // They are ending: the fork server has closed its end of the line, and they die with it. For those that are no children of ours this is an
+        // error, at once; and what is no child of ours cannot be one of the host's own, for these numbers were never free.
+        if let Some(process) = &self.process {
+            let _ = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
+        }
+        for pid in workers
+            .iter()
+            .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
+        {
+            let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
+    /// Whether this process is the one that started it, and not a fork of that one: what they share belongs to the other.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.host == std::process::id()
+    }
+
     /// The fork server is gone, and its workers with it, for they die with their parent. All who wait hear of it.
-    fn lose_all(&self) {
+    /// Gives the workers whose end nobody has seen.
+    fn lose_all(&self) -> Vec<u32> {
         let pids = {
             let mut state = self.lock();
             state.gone = true;
             state.spares.clear();
             std::mem::take(&mut state.pids)
         };
+        let mut lost = Vec::new();
         for (slot, pid) in pids.into_iter().enumerate() {
             // Its children outlive it, and there is nobody left to reap them: those that stayed in its group can still be found.
             if self.board.lose(slot as u32) && pid > 1 {
                 process::kill_group(pid, libc::SIGKILL);
+                lost.push(pid);
             }
         }
         self.arrived.notify_all();
         self.wake_ready();
+        lost
     }
 }
 
 const SOCKET: u64 = 0;
 const EVENTS: u64 = 1;
 const RESTED: u64 = 2;
-
-fn wait_readable(fd: impl AsFd, limit: Duration) -> io::Result<Option<()>> {
-    let deadline = Instant::now() + limit;
-    let epoll = Epoll::new()?;
-    epoll.add_readable(fd, 0)?;
-    let mut ready = Vec::new();
-    while ready.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        epoll.wait(&mut ready, Some(left))?;
-    }
-    Ok(Some(()))
-}
+const BELL: u64 = 3;
 
 #[expect(
     clippy::mem_forget,

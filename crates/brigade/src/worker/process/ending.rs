@@ -25,17 +25,26 @@ pub(crate) struct Evidence {
 impl Evidence {
     pub(crate) fn into_crash(self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
         let stderr = last_lines(&self.obituary.stderr);
+        let mut obituary = self.obituary;
+        if let Some(noted) = self
+            .noted
+            .as_ref()
+            .filter(|n| !n.whole && obituary.ended == Some(Ended::Signaled(libc::SIGALRM)))
+        {
+            // It hung while it noted its fault, and its own alarm ended it.
+            obituary.ended = Some(Ended::Signaled(noted.signal));
+        }
         let noted = self
             .noted
             .as_ref()
-            .filter(|n| self.obituary.ended == Some(Ended::Signaled(n.signal)));
+            .filter(|n| obituary.ended == Some(Ended::Signaled(n.signal)));
         let out_of_memory = || {
             says_out_of_memory(&stderr)
                 || noted.is_some_and(|n| {
                     Frames::new(symbols, n.calls.clone()).pass_through(is_allocation_failure)
                 })
         };
-        let cause = cause(self.pid, &self.obituary, noted, out_of_memory);
+        let cause = cause(self.pid, &obituary, noted, out_of_memory);
         let address = noted
             .filter(|n| n.sender.is_none() && matches!(cause, Cause::Signal(_)))
             .map(|n| n.address);
@@ -132,6 +141,7 @@ mod tests {
             overflow,
             address: 0,
             calls: Vec::new(),
+            whole: true,
         })
     }
 

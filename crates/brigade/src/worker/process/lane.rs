@@ -1,17 +1,18 @@
 //! Values too large for a ring: a memory file each, whose descriptor goes through the worker's lane, a Unix socket.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::SealFlags;
 
 use crate::sys::fds;
-use crate::sys::mapping::memfd;
+use crate::sys::mapping::{allowed_size, memfd};
 use crate::task::codec::MAX_BYTES;
 
 /// Sends `bytes` in a memory file that nobody can change any more.
 pub(crate) fn send(lane: impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    allowed_size(bytes.len())?;
     let mut file = File::from(memfd("brigade-value")?);
     file.write_all(bytes)?;
     rustix::fs::fcntl_add_seals(
@@ -30,8 +31,12 @@ pub(crate) fn recv(lane: impl AsFd, len: u64, wait: bool) -> io::Result<Vec<u8>>
         .ok_or_else(|| invalid("a value over the limit"))?;
     let mut descriptors: Vec<OwnedFd> = Vec::new();
     let mut byte = [0; 8];
-    if fds::recv(lane, &mut byte, &mut descriptors, wait)? == 0 {
+    let received = fds::recv(lane, &mut byte, &mut descriptors, wait)?;
+    if received.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if received.descriptors_lost {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
     }
     let [file] =
         <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| invalid("not one descriptor"))?;
@@ -45,13 +50,20 @@ pub(crate) fn recv(lane: impl AsFd, len: u64, wait: bool) -> io::Result<Vec<u8>>
     }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(io::Error::other)?;
-    let mut file = File::from(file);
-    // The position is shared with the sender, who may move it meanwhile: then the length is wrong, and that is checked.
-    file.rewind()?;
-    file.take(len as u64).read_to_end(&mut bytes)?;
-    if bytes.len() != len {
-        return Err(invalid("a value that was moved while it was read"));
+    // From the start, whatever the position, which is shared with the sender.
+    let file = File::from(file);
+    let mut at = 0;
+    while at < len {
+        let into = rustix::buffer::spare_capacity(&mut bytes);
+        match rustix::io::pread(&file, into, at as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => at += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
+    // The allocator may have given more room than was asked for, but the file is sealed at this length.
+    bytes.truncate(len);
     Ok(bytes)
 }
 

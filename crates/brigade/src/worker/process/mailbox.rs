@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::signal::Fault;
-use crate::sys::{image, unwind};
+use crate::sys::unwind;
 use crate::task::crash::Phase;
 use crate::transport::ring::{Consumer, Place, Producer};
 
@@ -96,6 +96,8 @@ pub(crate) struct Noted {
     pub(crate) overflow: bool,
     pub(crate) address: usize,
     pub(crate) calls: Vec<usize>,
+    /// Whether it finished noting: otherwise its own alarm ended it (see `sys::signal`).
+    pub(crate) whole: bool,
 }
 
 /// A mapped mailbox.
@@ -183,9 +185,11 @@ impl Mailbox {
         record
             .signal
             .store(fault.signal.cast_unsigned(), Ordering::Relaxed);
-        record
-            .sender
-            .store(fault.sender.unwrap_or(0), Ordering::Relaxed);
+        // One more, so that 0 is nobody: a process outside our pid namespace has the number 0.
+        record.sender.store(
+            fault.sender.map_or(0, |s| s.saturating_add(1)),
+            Ordering::Relaxed,
+        );
         record
             .overflow
             .store(u32::from(overflow), Ordering::Relaxed);
@@ -215,14 +219,16 @@ impl Mailbox {
     /// The host, after the worker's end: what it noted.
     pub(crate) fn noted(&self) -> Option<Noted> {
         let record = self.record();
-        if record.state.load(Ordering::Acquire) == 0 {
+        let state = record.state.load(Ordering::Acquire);
+        if state == 0 {
             return None;
         }
         let len =
             usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
         Some(Noted {
             signal: record.signal.load(Ordering::Relaxed).cast_signed(),
-            sender: Some(record.sender.load(Ordering::Relaxed)).filter(|&s| s != 0),
+            sender: record.sender.load(Ordering::Relaxed).checked_sub(1),
+            whole: state == 2,
             overflow: record.overflow.load(Ordering::Relaxed) != 0,
             address: record.address.load(Ordering::Relaxed),
             calls: record.calls[..len]
@@ -279,11 +285,6 @@ impl WorkerEnds {
             replies: Producer::new(&mailbox.mapping, OUT),
         }
     }
-}
-
-/// Where this process's modules are, for the host to name a worker's addresses: workers are forks of the fork server, so its addresses are theirs.
-pub(crate) fn modules() -> Vec<image::Module> {
-    image::modules()
 }
 
 #[cfg(test)]

@@ -7,11 +7,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// The counter, and what it said last.
+/// The counter.
 #[derive(Debug)]
 pub(crate) struct OomKills {
     file: Option<File>,
-    last: u64,
 }
 
 impl OomKills {
@@ -22,17 +21,12 @@ impl OomKills {
             .into_iter()
             .filter_map(|path| File::open(path).ok())
             .find(|file| count(file).is_some());
-        let mut kills = OomKills { file, last: 0 };
-        kills.news();
-        kills
+        OomKills { file }
     }
 
-    /// How many were killed since the last call.
-    pub(crate) fn news(&mut self) -> u32 {
-        let now = self.file.as_ref().and_then(count).unwrap_or(0);
-        let new = now.saturating_sub(self.last);
-        self.last = now;
-        new.min(u64::from(u32::MAX)) as u32
+    /// How many were killed so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.file.as_ref().and_then(count).unwrap_or(0)
     }
 }
 

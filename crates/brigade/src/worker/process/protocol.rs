@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::sys::fds;
 use crate::sys::image::Module;
 
-/// The environment variable that makes a start of the program a fork server: the number of its socket.
-pub(crate) const MARKER: &str = "BRIGADE_FORK_SERVER";
+/// The environment variable that makes a start of the program a fork server: the number of its socket. Two versions of this library in one
+/// program each have their own.
+pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_VERSION"));
 
 /// Datagrams are no longer than this. Paths of modules are the only long part.
 const MAX_DATAGRAM: usize = 64 * 1024;
@@ -18,7 +19,7 @@ const MAX_DATAGRAM: usize = 64 * 1024;
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// First, with three descriptors: the board, a pidfd of the host, and the event descriptor.
+    /// First, with four descriptors: the board, a pidfd of the host, the fork server's event descriptor, and the workers' bell (a pipe's end).
     Begin,
     /// Make this many workers.
     Hire { count: u32 },
@@ -41,7 +42,7 @@ pub(crate) enum Event {
     Hired { slot: u32, pid: u32 },
     /// A worker could not be made.
     NotHired { why: String, errno: i32 },
-    /// With the lane's socket; without a descriptor: that worker has ended.
+    /// With the lane's socket; without a descriptor: there is no such worker any more.
     Lane { ticket: u64 },
 }
 
@@ -118,20 +119,38 @@ pub(crate) fn send<T: Serialize>(
     fds::send(socket, &bytes, descriptors)
 }
 
+/// A message that was received.
+#[derive(Debug)]
+pub(crate) struct Message<T> {
+    pub(crate) content: T,
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// It came with descriptors, but this process has as many as it may.
+    pub(crate) descriptors_lost: bool,
+}
+
 /// Receives one message. `None`: the other end is gone.
 pub(crate) fn recv<T: DeserializeOwned>(
     socket: impl AsFd,
-    descriptors: &mut Vec<OwnedFd>,
     wait: bool,
-) -> io::Result<Option<T>> {
+) -> io::Result<Option<Message<T>>> {
     let mut bytes = vec![0; MAX_DATAGRAM];
-    match fds::recv(socket, &mut bytes, descriptors, wait) {
+    let mut descriptors = Vec::new();
+    match fds::recv(socket, &mut bytes, &mut descriptors, wait) {
         // A socket whose other end closed while it held unread data.
         Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(None),
         Err(e) => Err(e),
-        Ok(0) => Ok(None),
-        Ok(len) => postcard::from_bytes(&bytes[..len])
-            .map(Some)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)),
+        Ok(fds::Received { bytes: 0, .. }) => Ok(None),
+        Ok(fds::Received {
+            bytes: len,
+            descriptors_lost,
+        }) => {
+            let content = postcard::from_bytes(&bytes[..len])
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            Ok(Some(Message {
+                content,
+                descriptors,
+                descriptors_lost,
+            }))
+        }
     }
 }

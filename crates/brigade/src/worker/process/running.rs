@@ -5,7 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,11 +25,18 @@ use crate::{JoinError, Message};
 /// How long a wait looks before it sleeps. A worker that has to be woken needs 4 to 40 µs; sleeping and being woken costs as much again.
 const SPIN: Duration = Duration::from_micros(50);
 
+/// Nobody cancelled it.
+const WANTED: u8 = 0;
+/// Cancelled before it had replied: whatever it may still say, it was cancelled.
+const CANCELLED: u8 = 1;
+/// Cancelled when it seemed to have replied. If there is no reply after all, it was killed by us.
+const TOO_LATE: u8 = 2;
+
 /// A task, and the process that runs it.
 pub(crate) struct Running<R> {
     name: TaskName,
     state: State,
-    cancelled: AtomicBool,
+    cancelled: AtomicU8,
     grace: Duration,
     result: PhantomData<fn() -> R>,
     decode: fn(&[u8]) -> Result<R, String>,
@@ -39,7 +46,9 @@ enum State {
     /// With a worker.
     Worker(Box<Worker>),
     /// It never got one: the input could not be encoded.
-    Stillborn(Option<JoinError>),
+    Stillborn(JoinError),
+    /// Its end has been told.
+    Told,
 }
 
 /// A worker with a task of ours.
@@ -48,10 +57,18 @@ struct Worker {
     slot: u32,
     pid: u32,
     ends: HostEnds,
+    /// Whether it was given its task. Otherwise nobody will ever give it one.
+    employed: bool,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if !self.server.is_ours() {
+            return;
+        }
+        if !self.employed {
+            self.kill(Duration::ZERO);
+        }
         self.server.forget(self.slot);
         self.server.board.release(self.slot);
     }
@@ -74,13 +91,14 @@ impl<R: Message> Running<R> {
         worker_name: Option<Arc<str>>,
         grace: Duration,
     ) -> io::Result<Running<R>> {
-        let server = ForkServer::get()?;
+        // First, so that a program that cannot start processes hears of it, whatever the input.
+        ForkServer::get()?;
         let plan = Plan::of(task)?;
         let name = TaskName::new(task as usize, worker_name);
         let running = |state| Running {
             name: name.clone(),
             state,
-            cancelled: AtomicBool::new(false),
+            cancelled: AtomicU8::new(WANTED),
             grace,
             result: PhantomData,
             decode: codec::decode::<R>,
@@ -96,23 +114,24 @@ impl<R: Message> Running<R> {
         match encoded {
             Ok(Ok(())) => {}
             Ok(Err(why)) => {
-                return Ok(running(State::Stillborn(Some(JoinError::Undeliverable(
+                return Ok(running(State::Stillborn(JoinError::Undeliverable(
                     format!("task `{name}`: its input {why}"),
-                )))));
+                ))));
             }
             Err(unwound) => {
                 let panic = Panic::new(name.clone(), unwound, |calls| {
                     Frames::new(Symbols::of_this_process(), calls)
                 });
-                return Ok(running(State::Stillborn(Some(JoinError::Panicked(panic)))));
+                return Ok(running(State::Stillborn(JoinError::Panicked(panic))));
             }
         }
-        let Hired { slot, pid, mailbox } = server.hire()?;
+        let (server, Hired { slot, pid, mailbox }) = hire()?;
         let mut worker = Worker {
             server,
             slot,
             pid,
             ends: HostEnds::new(mailbox),
+            employed: false,
         };
         if let Some(setup) = setup {
             worker.set_up(setup)?;
@@ -124,24 +143,37 @@ impl<R: Message> Running<R> {
             // A worker that has ended has no lane; its end is told by the wait.
             if let Some(lane) = worker.lane()? {
                 match lane::send(&lane, &frame[head..]) {
-                    Ok(()) => {}
                     Err(e)
-                        if matches!(
+                        if !matches!(
                             e.kind(),
                             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-                        ) => {}
-                    Err(e) => {
-                        worker.kill(Duration::ZERO);
+                        ) =>
+                    {
                         return Err(e);
                     }
+                    _ => {}
                 }
             }
             frame.truncate(head);
             frame.extend((input_len as u64).to_ne_bytes());
             worker.order(order::LARGE_TASK, &frame)?;
         }
+        worker.employed = true;
         worker.server.replace_spare();
         Ok(running(State::Worker(Box::new(worker))))
+    }
+}
+
+/// A worker, from a new fork server if the old one ended just now: no task was given to anybody yet.
+fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
+    let server = ForkServer::get()?;
+    match server.hire() {
+        Err(_) if server.is_gone() => {
+            let server = ForkServer::get()?;
+            let hired = server.hire()?;
+            Ok((server, hired))
+        }
+        hired => hired.map(|hired| (server, hired)),
     }
 }
 
@@ -167,7 +199,6 @@ impl Worker {
     fn set_up(&mut self, setup: &Setup) -> io::Result<()> {
         let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
         if bytes.len() > INLINE_MAX {
-            self.kill(Duration::ZERO);
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the environment for a process is over 32 KiB",
@@ -187,10 +218,7 @@ impl Worker {
                 Ok(not) => Err(failed(not.errno, &not.what)),
                 Err(_) => Err(failed(libc::EIO, "the worker broke the protocol")),
             },
-            _ => {
-                self.kill(Duration::ZERO);
-                Err(failed(libc::EIO, "the worker ended before it was ready"))
-            }
+            _ => Err(failed(libc::EIO, "the worker ended before it was ready")),
         }
     }
 
@@ -199,17 +227,23 @@ impl Worker {
         self.ends.replies.is_ready() || self.server.board.has_ended(self.slot)
     }
 
+    /// What there is, without waiting.
+    fn look(&mut self, frame: &mut Vec<u8>) -> Option<Reply> {
+        // Asked before the ring: what it said last, it said before it ended.
+        let ended = self.server.board.has_ended(self.slot);
+        match self.ends.replies.pop(frame) {
+            Ok(Some(tag)) => Some(Reply::Frame(tag)),
+            Err(_) => Some(Reply::Corrupt),
+            Ok(None) => ended.then_some(Reply::Ended),
+        }
+    }
+
     /// The next reply, or the worker's end.
     fn next_reply(&mut self, frame: &mut Vec<u8>, deadline: Option<Instant>) -> Reply {
         let mut spinning = spin_limit().filter(|_| self.ends.mailbox().runs_elsewhere());
         loop {
-            // Asked before the ring: what it said last, it said before it ended.
-            let ended = self.server.board.has_ended(self.slot);
-            match self.ends.replies.pop(frame) {
-                Ok(Some(tag)) => return Reply::Frame(tag),
-                Err(_) => return Reply::Corrupt,
-                Ok(None) if ended => return Reply::Ended,
-                Ok(None) => {}
+            if let Some(reply) = self.look(frame) {
+                return reply;
             }
             if let Some(limit) = spinning {
                 for _ in 0..32 {
@@ -289,7 +323,7 @@ impl Worker {
                             "its result of {len} bytes could not be received: {e}"
                         ))),
                     },
-                    // Lanes are kept until we release the worker; only the fork server's own end takes them away.
+                    // What was sent is kept until we release the worker: there was nothing, or the fork server has ended.
                     Ok(None) => Err(self.died(name)),
                     Err(e) => Err(undeliverable(&format!(
                         "its result of {len} bytes could not be received: {e}"
@@ -353,51 +387,78 @@ fn spin_limit() -> Option<Instant> {
 impl<R> Running<R> {
     /// Waits for the end. `None`: not before the deadline.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
-        let worker = match &mut self.state {
-            State::Stillborn(why) => return Some(Err(why.take().unwrap_or(JoinError::Cancelled))),
-            State::Worker(worker) => worker,
+        self.end(|worker, cancelled, frame| {
+            if cancelled {
+                worker.wait_ended(deadline).then_some(Reply::Ended)
+            } else {
+                Some(worker.next_reply(frame, deadline)).filter(|&reply| reply != Reply::TimedOut)
+            }
+        })
+    }
+
+    /// The end, if it has come.
+    fn look(&mut self) -> Option<Result<R, JoinError>> {
+        self.end(|worker, cancelled, frame| {
+            if cancelled {
+                worker
+                    .server
+                    .board
+                    .has_ended(worker.slot)
+                    .then_some(Reply::Ended)
+            } else {
+                worker.look(frame)
+            }
+        })
+    }
+
+    /// Tells the end, once, if `find` finds it.
+    fn end(
+        &mut self,
+        find: impl FnOnce(&mut Worker, bool, &mut Vec<u8>) -> Option<Reply>,
+    ) -> Option<Result<R, JoinError>> {
+        let ended = match std::mem::replace(&mut self.state, State::Told) {
+            State::Told => {
+                panic!("a task was joined twice: its handle was polled after it was ready")
+            }
+            State::Stillborn(why) => Err(why),
+            State::Worker(mut worker) => {
+                let cancelled = *self.cancelled.get_mut();
+                let mut frame = Vec::new();
+                match find(&mut worker, cancelled == CANCELLED, &mut frame) {
+                    None => {
+                        self.state = State::Worker(worker);
+                        return None;
+                    }
+                    Some(Reply::Ended) if cancelled != WANTED => Err(JoinError::Cancelled),
+                    Some(reply) => worker.conclude(&reply, &frame, &self.name, self.decode),
+                }
+            }
         };
-        if *self.cancelled.get_mut() {
-            return worker
-                .wait_ended(deadline)
-                .then_some(Err(JoinError::Cancelled));
-        }
-        let mut frame = Vec::new();
-        match worker.next_reply(&mut frame, deadline) {
-            Reply::TimedOut => None,
-            reply => Some(worker.conclude(&reply, &frame, &self.name, self.decode)),
-        }
+        Some(ended)
     }
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
-        if !self.is_finished() {
-            if let State::Worker(worker) = &self.state {
-                let (server, slot) = (&worker.server, worker.slot);
-                let ready: Box<dyn Fn() -> bool + Send> = if self.cancelled.load(Ordering::Acquire)
-                {
-                    let board = Arc::clone(server);
-                    Box::new(move || board.board.has_ended(slot))
-                } else {
-                    let board = Arc::clone(server);
-                    let replied = worker.ends.replied_since_now();
-                    Box::new(move || replied() || board.board.has_ended(slot))
-                };
-                server.wake_when(slot, ready, context.waker().clone());
-                worker.ends.mailbox().ask_for_events();
-                server.board.ask_for_events(slot);
-            }
-            // It may have ended before it could see that we asked.
-            if !self.is_finished() {
-                return Poll::Pending;
-            }
+        if let Some(ended) = self.look() {
+            return Poll::Ready(ended);
         }
-        self.wait(None).map_or(Poll::Pending, Poll::Ready)
+        if let State::Worker(worker) = &self.state {
+            let (server, slot) = (&worker.server, worker.slot);
+            let cancelled = self.cancelled.load(Ordering::Acquire) == CANCELLED;
+            let replied = worker.ends.replied_since_now();
+            let board = Arc::clone(server);
+            let ready = move || (!cancelled && replied()) || board.board.has_ended(slot);
+            server.wake_when(slot, Box::new(ready), context.waker().clone());
+            worker.ends.mailbox().ask_for_events();
+            server.board.ask_for_events(slot);
+        }
+        // It may have ended before it could see that we asked.
+        self.look().map_or(Poll::Pending, Poll::Ready)
     }
 
     pub(crate) fn is_finished(&self) -> bool {
         match &self.state {
-            State::Stillborn(_) => true,
-            State::Worker(worker) if self.cancelled.load(Ordering::Acquire) => {
+            State::Stillborn(_) | State::Told => true,
+            State::Worker(worker) if self.cancelled.load(Ordering::Acquire) == CANCELLED => {
                 worker.server.board.has_ended(worker.slot)
             }
             State::Worker(worker) => worker.is_finished(),
@@ -405,17 +466,26 @@ impl<R> Running<R> {
     }
 
     pub(crate) fn cancel(&self) {
-        if let State::Worker(worker) = &self.state
-            && !worker.is_finished()
-            && !self.cancelled.swap(true, Ordering::AcqRel)
-        {
-            worker.kill(self.grace);
+        if let State::Worker(worker) = &self.state {
+            // The mailbox may say that it has replied when it has not: it is killed in any case. One that has is ending anyway.
+            let now = if worker.is_finished() {
+                TOO_LATE
+            } else {
+                CANCELLED
+            };
+            if self
+                .cancelled
+                .compare_exchange(WANTED, now, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
+                worker.kill(self.grace);
+            }
         }
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.state {
-            State::Stillborn(_) => None,
+            State::Stillborn(_) | State::Told => None,
             State::Worker(worker) => Some(worker.pid),
         }
     }

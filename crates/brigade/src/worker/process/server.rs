@@ -1,23 +1,27 @@
 //! The fork server: a small process with one thread that makes the workers, hears of their ends, and ends them.
 //!
-//! One loop over descriptors. Nothing in it waits for anybody: not for the host, not for whoever reads its stderr, not for a worker.
+//! One loop over descriptors. Nothing in it waits for anybody: not for the host, not for whoever reads the host's stderr (see [`stderr`]), not for a
+//! worker.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 use super::board::{Board, SLOTS};
 use super::child::{self, Birth};
 use super::mailbox::Mailbox;
 use super::oom::OomKills;
 use super::orphans::Children;
-use super::protocol::{self, Build, Event, ModuleAt, Request};
+use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
 use super::stderr::{self, Found, Input, Output};
 use crate::sys::epoll::Epoll;
+use crate::sys::fds;
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::signal;
 
@@ -52,8 +56,10 @@ pub(crate) fn serve(socket: OwnedFd) -> ! {
 struct Worker {
     slot: u32,
     /// The host's end of its lane.
-    lane: OwnedFd,
+    lane: Arc<OwnedFd>,
     stderr: Input,
+    /// The OOM killer's count at its birth.
+    oom_kills: u64,
     /// Was asked to end, and is killed at this time.
     kill_at: Option<Instant>,
 }
@@ -70,7 +76,8 @@ struct Closing {
 struct Gone {
     slot: u32,
     pid: u32,
-    lane: OwnedFd,
+    /// If there is something in it.
+    lane: Option<Arc<OwnedFd>>,
 }
 
 struct Server {
@@ -78,12 +85,16 @@ struct Server {
     socket: OwnedFd,
     /// The same socket, so that the event loop can wait for room in it too.
     socket_out: OwnedFd,
-    outbox: VecDeque<(Event, Option<OwnedFd>)>,
+    outbox: VecDeque<(Event, Option<Arc<OwnedFd>>)>,
     waiting_for_room: bool,
     /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the host's would hide its end.
     _host: OwnedFd,
     board: Board,
     events: OwnedFd,
+    /// The workers' way to do the same: a pipe's end, of which they cannot take what others have written.
+    bell: OwnedFd,
+    /// The limit of descriptors before it was raised.
+    open_files: Rlimit,
     child_events: OwnedFd,
     epoll: Epoll,
     workers: HashMap<u32, Worker>,
@@ -97,32 +108,23 @@ struct Server {
     output: Output,
     stderr_blocked: bool,
     oom: OomKills,
+    /// Orphans that did not end though they were killed: another user's, or in an uninterruptible wait. Nobody waits for them a second time.
+    hopeless: Vec<u32>,
 }
 
 impl Server {
     fn start(socket: OwnedFd) -> io::Result<Server> {
-        // What the program's own start set up, a worker's start sets up too: Rust's `main` ignores SIGPIPE.
-        signal::set_default(libc::SIGCHLD);
-        signal::set_ignored(libc::SIGPIPE);
-        signal::learn_stack();
-        signal::observe_faults(child::note_fault)?;
-        process::adopt_orphans();
-        // Not in the host's process group: a terminal's Ctrl-C is for the host, which decides what becomes of its workers.
-        let _ = rustix::process::setpgid(None, None);
-        let null = rustix::fs::open(
-            "/dev/null",
-            rustix::fs::OFlags::RDONLY,
-            rustix::fs::Mode::empty(),
-        )?;
-        rustix::stdio::dup2_stdin(&null)?;
-        drop(null);
-
-        let mut given = Vec::new();
-        let Some(Request::Begin) = protocol::recv(&socket, &mut given, true)? else {
+        let open_files = prepare()?;
+        let Some(Message {
+            content: Request::Begin,
+            descriptors,
+            ..
+        }) = protocol::recv(&socket, true)?
+        else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let [board, host, events] =
-            <[OwnedFd; 3]>::try_from(given).map_err(|_| io::ErrorKind::InvalidData)?;
+        let [board, host, events, bell] =
+            <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
         let board = Board::map(board)?;
         board.keep_from_workers()?;
         let child_events = signal::child_events()?;
@@ -133,12 +135,13 @@ impl Server {
         let hello = Event::Hello {
             pid: std::process::id(),
             build: Build::of_this_process()?,
-            modules: super::mailbox::modules()
+            modules: crate::sys::image::modules()
                 .into_iter()
                 .take(256)
                 .map(ModuleAt::from_module)
                 .collect(),
         };
+        let output = Output::open()?;
         protocol::send(&socket, &hello, &[])?;
         Ok(Server {
             own: std::process::id(),
@@ -149,6 +152,8 @@ impl Server {
             _host: host,
             board,
             events,
+            bell,
+            open_files,
             child_events,
             epoll,
             workers: HashMap::new(),
@@ -157,9 +162,10 @@ impl Server {
             free_slots: Vec::new(),
             unreleased: Vec::new(),
             children: Children::of_this_process(),
-            output: Output::open(),
+            output,
             stderr_blocked: false,
             oom: OomKills::watch(),
+            hopeless: Vec::new(),
         })
     }
 
@@ -200,8 +206,8 @@ impl Server {
     /// Obeys what the host has asked for. `false`: the host has closed its end.
     fn requests(&mut self) -> io::Result<bool> {
         loop {
-            let request = match protocol::recv(&self.socket, &mut Vec::new(), false) {
-                Ok(Some(request)) => request,
+            let request = match protocol::recv(&self.socket, false) {
+                Ok(Some(message)) => message.content,
                 Ok(None) => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(e) => return Err(e),
@@ -209,10 +215,11 @@ impl Server {
             match request {
                 Request::Begin => {}
                 Request::Hire { count } => {
+                    let oom_kills = self.oom.count();
                     for _ in 0..count {
-                        match self.hire() {
+                        match self.hire(oom_kills) {
                             Ok((slot, pid, mailbox)) => {
-                                self.tell(Event::Hired { slot, pid }, Some(mailbox))?
+                                self.tell(Event::Hired { slot, pid }, Some(Arc::new(mailbox)))?
                             }
                             Err(e) => {
                                 let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
@@ -242,38 +249,34 @@ impl Server {
                     }
                 }
                 Request::Lane { slot, pid, ticket } => {
-                    let lane = self.lane(slot, pid).and_then(|lane| lane.try_clone().ok());
+                    let lane = self.lane(slot, pid);
                     self.tell(Event::Lane { ticket }, lane)?;
                 }
             }
         }
     }
 
-    fn lane(&self, slot: u32, pid: u32) -> Option<&OwnedFd> {
-        let alive = self
-            .workers
-            .get(&pid)
-            .filter(|w| w.slot == slot)
-            .map(|w| &w.lane);
-        let closing = || {
-            self.closing
-                .iter()
-                .find(|c| c.pid == pid && c.worker.slot == slot)
-                .map(|c| &c.worker.lane)
-        };
-        let gone = || {
-            self.unreleased
-                .iter()
-                .find(|g| g.pid == pid && g.slot == slot)
-                .map(|g| &g.lane)
-        };
-        alive.or_else(closing).or_else(gone)
+    fn lane(&self, slot: u32, pid: u32) -> Option<Arc<OwnedFd>> {
+        let alive = self.workers.get(&pid).filter(|w| w.slot == slot);
+        let closing = self
+            .closing
+            .iter()
+            .find(|c| c.pid == pid && c.worker.slot == slot)
+            .map(|c| &c.worker);
+        let gone = self
+            .unreleased
+            .iter()
+            .find(|g| g.pid == pid && g.slot == slot);
+        alive
+            .or(closing)
+            .map(|w| Arc::clone(&w.lane))
+            .or_else(|| gone?.lane.clone())
     }
 
     /// Makes a worker, which sleeps until the host gives it something to do.
-    fn hire(&mut self) -> io::Result<(u32, u32, OwnedFd)> {
+    fn hire(&mut self, oom_kills: u64) -> io::Result<(u32, u32, OwnedFd)> {
         let slot = self.take_slot()?;
-        match self.fork_worker(slot) {
+        match self.fork_worker(slot, oom_kills) {
             Ok((pid, mailbox)) => Ok((slot, pid, mailbox)),
             Err(e) => {
                 self.free_slots.push(slot);
@@ -282,7 +285,7 @@ impl Server {
         }
     }
 
-    fn fork_worker(&mut self, slot: u32) -> io::Result<(u32, OwnedFd)> {
+    fn fork_worker(&mut self, slot: u32, oom_kills: u64) -> io::Result<(u32, OwnedFd)> {
         let mailbox = Mailbox::file()?;
         let (lane, their_lane) = rustix::net::socketpair(
             AddressFamily::UNIX,
@@ -296,10 +299,9 @@ impl Server {
             mailbox: &mailbox,
             lane: &their_lane,
             stderr: &their_stderr,
-            events: self.events.as_fd(),
+            bell: &self.bell,
+            open_files: self.open_files,
         };
-        self.board.reset(slot);
-        // Nothing may be left in our buffers for the worker to write a second time: we never write to stdout.
         let pid = match process::fork_single_threaded()? {
             Fork::Child => child::run(&birth),
             Fork::Parent(pid) => pid,
@@ -309,13 +311,17 @@ impl Server {
         let _ = rustix::process::setpgid(id, id);
         let worker = Worker {
             slot,
-            lane,
+            lane: Arc::new(lane),
             stderr: Input::new(input),
+            oom_kills,
             kill_at: None,
         };
+        self.board.reset(slot);
         if !self.stderr_blocked {
-            self.epoll
-                .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot))?;
+            // If it cannot be watched, it is read when the worker has ended.
+            let _ = self
+                .epoll
+                .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot));
         }
         self.workers.insert(pid, worker);
         Ok((pid, mailbox))
@@ -367,10 +373,15 @@ impl Server {
 
     /// Tells of the workers whose children are gone too.
     fn close_finished(&mut self) {
-        if self.closing.is_empty()
-            || (self.kill_orphans() && self.closing.iter().all(|c| c.since.elapsed() < PATIENCE))
-        {
+        if self.closing.is_empty() {
             return;
+        }
+        let orphans = self.kill_orphans();
+        if !orphans.is_empty() {
+            if self.closing.iter().all(|c| c.since.elapsed() < PATIENCE) {
+                return;
+            }
+            self.hopeless.extend(orphans);
         }
         for Closing {
             pid,
@@ -382,21 +393,19 @@ impl Server {
             // Its last words come before the news of its end.
             worker.stderr.drain(&mut self.output);
             self.epoll.remove(worker.stderr.pipe());
-            let oom_kills = if ended == Ended::Signaled(libc::SIGKILL) {
-                self.oom.news()
-            } else {
-                0
-            };
+            let oom_killed =
+                ended == Ended::Signaled(libc::SIGKILL) && self.oom.count() > worker.oom_kills;
             let (notify, free) =
                 self.board
-                    .end(worker.slot, Some(ended), oom_kills, worker.stderr.tail());
+                    .end(worker.slot, Some(ended), oom_killed, worker.stderr.tail());
             if free {
                 self.free_slots.push(worker.slot);
             } else {
+                let lane = holds_data(&worker.lane).then_some(worker.lane);
                 self.unreleased.push(Gone {
                     slot: worker.slot,
                     pid,
-                    lane: worker.lane,
+                    lane,
                 });
             }
             if notify {
@@ -407,15 +416,18 @@ impl Server {
         self.watch_output();
     }
 
-    /// Kills every child that is no worker. Says whether there were any; their ends come as events.
-    fn kill_orphans(&mut self) -> bool {
+    /// Kills every child that is no worker, and gives those that there are hopes of; their ends come as events.
+    fn kill_orphans(&mut self) -> Vec<u32> {
         let mut all = Vec::new();
         self.children.list(&mut all);
-        all.retain(|pid| !self.workers.contains_key(pid));
+        self.hopeless.retain(|pid| all.contains(pid));
+        let relay = self.output.relay;
+        all.retain(|pid| !self.workers.contains_key(pid) && Some(*pid) != relay);
         for &pid in &all {
             process::kill(pid, libc::SIGKILL);
         }
-        !all.is_empty()
+        all.retain(|pid| !self.hopeless.contains(pid));
+        all
     }
 
     fn kill_overdue(&mut self) {
@@ -470,14 +482,14 @@ impl Server {
         }
     }
 
-    fn tell(&mut self, event: Event, descriptor: Option<OwnedFd>) -> io::Result<()> {
+    fn tell(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) -> io::Result<()> {
         self.outbox.push_back((event, descriptor));
         self.send_outbox()
     }
 
     fn send_outbox(&mut self) -> io::Result<()> {
         while let Some((event, descriptor)) = self.outbox.front() {
-            let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+            let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(|d| d.as_fd()).collect();
             match protocol::send(&self.socket, event, &descriptors) {
                 Ok(()) => self.outbox.pop_front(),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -505,25 +517,77 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.children_ended();
-            let left = self.kill_orphans();
-            if (self.workers.is_empty() && !left) || Instant::now() >= deadline {
+            let orphans = self.kill_orphans();
+            if (self.workers.is_empty() && orphans.is_empty()) || Instant::now() >= deadline {
                 break;
             }
-            let mut ready = Vec::new();
-            let only_children =
-                Epoll::new().and_then(|e| e.add_readable(&self.child_events, 0).map(|()| e));
-            if only_children
-                .and_then(|e| e.wait(&mut ready, Some(Duration::from_millis(20))))
-                .is_err()
-            {
-                break;
-            }
+            // Needs no descriptor of its own: there may be none left.
+            let _ = fds::wait_readable(&self.child_events, Duration::from_millis(20));
         }
         for closing in &mut self.closing {
             closing.worker.stderr.drain(&mut self.output);
         }
         self.output.flush();
+        self.end_relay();
     }
+
+    /// The relay has what it was given; it gets a moment to pass that on.
+    fn end_relay(&mut self) {
+        let Some(pid) = self.output.close() else {
+            return;
+        };
+        let deadline = Instant::now() + Duration::from_millis(20);
+        while process::reap(pid).is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                process::kill(pid, libc::SIGKILL);
+                break;
+            }
+            let _ = fds::wait_readable(&self.child_events, left);
+            let mut info = [0_u8; 128];
+            while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
+        }
+    }
+}
+
+/// Makes a process that was meant to become the program fit to be a fork server. Gives the limit of descriptors as it was.
+fn prepare() -> io::Result<Rlimit> {
+    // What the program's own start sets up, a worker's start sets up too: Rust's `main` ignores SIGPIPE.
+    signal::set_default(libc::SIGCHLD);
+    signal::set_ignored(libc::SIGPIPE);
+    // Not in the host's process group: a terminal's Ctrl-C is for the host, which decides what becomes of its workers. Being in the
+    // background must not stop those that write to a terminal with `tostop`.
+    let _ = rustix::process::setpgid(None, None);
+    signal::set_ignored(libc::SIGTTOU);
+    signal::learn_stack();
+    signal::observe_faults(child::note_fault)?;
+    process::adopt_orphans();
+    // A core file would be something named that is left behind; a task that wants one raises the limit.
+    let mut cores = getrlimit(Resource::Core);
+    cores.current = Some(0);
+    let _ = setrlimit(Resource::Core, cores);
+    let open_files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: open_files.maximum,
+            maximum: open_files.maximum,
+        },
+    );
+
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    // What constructors have left in the buffers of stdout would be written by every worker: it is written once, by the program.
+    let stdout = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    let _ = io::Write::flush(&mut io::stdout());
+    process::flush_c_streams();
+    rustix::stdio::dup2_stdout(&stdout)?;
+    Ok(open_files)
+}
+
+fn holds_data(lane: &OwnedFd) -> bool {
+    fds::wait_readable(lane, Duration::ZERO).unwrap_or(false)
 }
 
 /// Kills a worker and its group; it may have left the group.

@@ -4,12 +4,48 @@
 //! death; and it may not make the host's stderr non-blocking, for the host has it too. So it opens it again, for itself.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::board::TAIL;
+use crate::sys::fds;
+use crate::sys::process::{self, Fork};
+
+/// More than this is not kept for a stderr that nobody reads.
+const BACKLOG: usize = 1 << 20;
+
+/// Starts a process that writes to the host's stderr, and may be held up there, what we write to it without being held up.
+fn start_relay() -> io::Result<(u32, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let server = std::process::id();
+    match process::fork_single_threaded()? {
+        Fork::Parent(pid) => {
+            rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
+            Ok((pid, write))
+        }
+        Fork::Child => {
+            process::die_with_parent();
+            if rustix::process::getppid().map(|p| p.as_raw_pid().cast_unsigned()) != Some(server) {
+                process::exit_now(0);
+            }
+            fds::close_all_but(&[read.as_raw_fd()]);
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = rustix::io::read(&read, &mut bytes[..]) {
+                let mut done = 0;
+                while done < n {
+                    match rustix::io::write(rustix::stdio::stderr(), &bytes[done..n]) {
+                        Ok(wrote) => done += wrote,
+                        Err(Errno::INTR) => {}
+                        Err(_) => process::exit_now(0),
+                    }
+                }
+            }
+            process::exit_now(0)
+        }
+    }
+}
 
 /// The host's stderr, and what could not be written to it yet. While there is such, workers are not read, and so wait as they would on a stderr
 /// of their own.
@@ -17,11 +53,13 @@ use super::board::TAIL;
 pub(crate) struct Output {
     to: To,
     backlog: Vec<u8>,
+    /// The process that writes for us what would block us: see [`start_relay`].
+    pub(crate) relay: Option<u32>,
 }
 
 #[derive(Debug)]
 enum To {
-    /// Opened again, non-blocking: a pipe or a terminal.
+    /// Opened again, non-blocking: a pipe or a terminal. Or a pipe to a relay, where that is not allowed.
     Own(OwnedFd),
     /// The inherited one, and never blocking: a file.
     File(BorrowedFd<'static>),
@@ -31,27 +69,40 @@ enum To {
 }
 
 impl Output {
-    pub(crate) fn open() -> Output {
+    /// In the fork server, before it has workers.
+    pub(crate) fn open() -> io::Result<Output> {
         let fd = rustix::stdio::stderr();
+        let mut relay = None;
         let to = match rustix::fs::fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode)) {
             Ok(FileType::Fifo | FileType::CharacterDevice) => {
                 let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                rustix::fs::open("/proc/self/fd/2", flags, Mode::empty())
-                    .map_or(To::File(fd), To::Own)
+                match rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
+                    Ok(own) => To::Own(own),
+                    // Another user's pipe or terminal, given to us: it can be written, and not opened.
+                    Err(_) => {
+                        let (pid, pipe) = start_relay()?;
+                        relay = Some(pid);
+                        To::Own(pipe)
+                    }
+                }
             }
             Ok(FileType::Socket) => To::Socket(fd),
             Ok(_) => To::File(fd),
             Err(_) => To::Nowhere,
         };
-        Output {
+        Ok(Output {
             to,
             backlog: Vec::new(),
-        }
+            relay,
+        })
     }
 
     /// Takes `bytes`, and writes what can be written now.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.backlog.extend_from_slice(bytes);
+        // Living workers are not read while there is a backlog; this much the last words of dead ones may add to it, if nobody reads.
+        if self.backlog.len() < BACKLOG {
+            self.backlog.extend_from_slice(bytes);
+        }
         self.flush();
     }
 
@@ -82,6 +133,12 @@ impl Output {
             }
         }
         self.backlog.drain(..done);
+    }
+
+    /// No more is written. Gives the relay, which ends when it has passed everything on.
+    pub(crate) fn close(&mut self) -> Option<u32> {
+        self.to = To::Nowhere;
+        self.relay.take()
     }
 
     /// What to wait for until it can be written, if there is anything to write.
@@ -209,6 +266,7 @@ mod tests {
         let mut output = Output {
             to: To::Nowhere,
             backlog: Vec::new(),
+            relay: None,
         };
         for n in 0..2000 {
             rustix::io::write(&write, format!("line {n:08}\n").as_bytes()).expect("written");
@@ -229,6 +287,7 @@ mod tests {
         let mut output = Output {
             to: To::Own(write),
             backlog: Vec::new(),
+            relay: None,
         };
         for _ in 0..100 {
             output.write(&[b'.'; 4096]);
