@@ -192,10 +192,9 @@ pub(crate) fn become_stderr(fd: impl AsFd) -> io::Result<()> {
 ///
 /// The owners of the others are in memory that this process copied and never drops: it ends by `_exit`.
 pub(crate) fn close_all_but(keep: &[RawFd]) {
-    let mut keep = keep.to_vec();
-    keep.sort_unstable();
     let mut first = 3;
-    for number in keep {
+    // No sorted copy: few numbers, and a worker's heap is not to be touched for it.
+    while let Some(number) = keep.iter().copied().filter(|&n| n >= first).min() {
         close_between(first, number - 1);
         first = number + 1;
     }

@@ -110,11 +110,20 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
     if OBSERVER.set(observer).is_err() {
         return Ok(());
     }
-    let stack = Box::leak(vec![0_u8; STACK].into_boxed_slice());
-    // SAFETY: the stack is leaked, so it is there for as long as the process is; `handler` has the type that SA_SIGINFO asks for.
+    // Fresh pages, which nobody has touched: a fork has nothing to copy.
+    // SAFETY: the kernel chooses a range that was free.
+    let stack = unsafe {
+        rustix::mm::mmap_anonymous(
+            std::ptr::null_mut(),
+            STACK,
+            rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
+            rustix::mm::MapFlags::PRIVATE,
+        )
+    }?;
+    // SAFETY: the stack is never unmapped, so it is there for as long as the process is; `handler` has the type that SA_SIGINFO asks for.
     unsafe {
         let alternate = libc::stack_t {
-            ss_sp: stack.as_mut_ptr().cast(),
+            ss_sp: stack,
             ss_flags: 0,
             ss_size: STACK,
         };

@@ -87,8 +87,23 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     worker.rehearse();
     worker.serve();
     // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be waiting for this very processor.
-    futex::rest(LINGER);
+    if mailbox.may_rest() {
+        futex::rest(LINGER);
+    }
     process::exit_now(0)
+}
+
+/// Runs a task that does nothing and tells nobody. In the fork server too, once: what the loader and the libraries do at a first call (symbols, the panic
+/// hook, the C library's and std's streams) is then done for all workers.
+pub(crate) fn rehearse() {
+    fn nothing((): ()) {}
+    if let Ok(plan) = Plan::of(nothing as fn(())) {
+        let mut result = Vec::with_capacity(64);
+        plan.run(&[], &mut result, &|_| {});
+        let _ = io::stdout().flush();
+        process::flush_c_streams();
+        let _ = rustix::thread::sched_getcpu();
+    }
 }
 
 /// How long a worker stays after its reply.
@@ -105,26 +120,16 @@ struct Worker {
 }
 
 impl Worker {
-    /// Runs a task that does nothing and tells nobody. After a fork every page is a fault at its first touch; the first real task, which somebody
-    /// waits for, then finds them all there. (18 faults, some 25 µs.)
+    /// Touches what the first task will. After a fork every page is a fault at its first touch; the task, which somebody waits for, then finds
+    /// them all there. (18 faults, some 25 µs.)
     fn rehearse(&mut self) {
-        fn nothing((): ()) {}
         self.mailbox.warm();
-        if let Ok(plan) = Plan::of(nothing as fn(())) {
-            let mut frame = Vec::with_capacity(64);
-            frame.extend(plan.to_words().into_iter().flat_map(u64::to_ne_bytes));
-            let mut result = Vec::new();
-            plan.run(frame.get(16..).unwrap_or_default(), &mut result, &|phase| {
-                self.mailbox.set_phase(phase)
-            });
-            let _ = io::stdout().flush();
-            process::flush_c_streams();
-            // Written where the first reply will be, and never published.
-            let _ = WorkerEnds::new(self.mailbox)
-                .replies
-                .push(reply::READY, &frame);
-            let _ = self.mailbox.wants_events();
-        }
+        rehearse();
+        // Written where the first reply will be, and never published.
+        let _ = WorkerEnds::new(self.mailbox)
+            .replies
+            .push(reply::READY, &[0; 64]);
+        let _ = (self.mailbox.wants_events(), self.bell.get());
     }
 
     /// Obeys one order after another, until a task is done.

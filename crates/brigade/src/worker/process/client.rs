@@ -170,7 +170,7 @@ impl ForkServer {
                     modules,
                 },
             ..
-        }) = protocol::recv(&socket, false)?
+        }) = protocol::recv_hello(&socket)?
         else {
             return Err(early("ended before it was ready"));
         };
@@ -230,6 +230,9 @@ impl ForkServer {
                 if self.board.has_ended(spare.slot) {
                     self.board.release(spare.slot);
                     continue;
+                }
+                if state.spares.is_empty() {
+                    spare.mailbox.ask_to_leave_at_once();
                 }
                 break Ok(spare);
             }
@@ -400,9 +403,10 @@ impl ForkServer {
             match content {
                 Event::Hello { .. } => {}
                 Event::Hired { slot, pid } => self.hired(slot, pid, descriptor),
-                Event::NotHired { why, errno } => {
+                Event::NotHired { errno } => {
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
+                    let why = io::Error::from_raw_os_error(errno);
                     state.fail(
                         errno,
                         format!("the fork server could not make a worker process: {why}"),

@@ -68,6 +68,8 @@ struct Status {
     notify: AtomicU32,
     /// The processor that it was on when it slept, or started its task, last.
     processor: AtomicU32,
+    /// Not 0: the host waits for the next worker, and every processor is needed to make it.
+    leave: AtomicU32,
 }
 
 const CALLS: usize = 64;
@@ -159,6 +161,16 @@ impl Mailbox {
     /// The host: whether looking for a reply can pay. On the worker's own processor it cannot: the worker does not run until we sleep.
     pub(crate) fn runs_elsewhere(&self) -> bool {
         self.status().processor.load(Ordering::Relaxed) != rustix::thread::sched_getcpu() as u32
+    }
+
+    /// The host: do not rest after the task (see [`child`](super::child)).
+    pub(crate) fn ask_to_leave_at_once(&self) {
+        self.status().leave.store(1, Ordering::Relaxed);
+    }
+
+    /// The worker: whether it may rest after the task.
+    pub(crate) fn may_rest(&self) -> bool {
+        self.status().leave.load(Ordering::Relaxed) == 0
     }
 
     /// The host: from now on, tell me through the event descriptor.

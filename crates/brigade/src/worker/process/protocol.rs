@@ -13,8 +13,10 @@ use crate::sys::image::Module;
 /// program each have their own.
 pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_VERSION"));
 
-/// Datagrams are no longer than this. Paths of modules are the only long part.
+/// The first datagram of the fork server is no longer than this: it has the paths of its modules.
 const MAX_DATAGRAM: usize = 64 * 1024;
+/// All others are no longer than this.
+const SHORT_DATAGRAM: usize = 512;
 
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,8 +42,8 @@ pub(crate) enum Event {
     },
     /// A worker, with its mailbox.
     Hired { slot: u32, pid: u32 },
-    /// A worker could not be made.
-    NotHired { why: String, errno: i32 },
+    /// A worker could not be made: the error's number.
+    NotHired { errno: i32 },
     /// With the lane's socket; without a descriptor: there is no such worker any more.
     Lane { ticket: u64 },
 }
@@ -133,9 +135,22 @@ pub(crate) fn recv<T: DeserializeOwned>(
     socket: impl AsFd,
     wait: bool,
 ) -> io::Result<Option<Message<T>>> {
-    let mut bytes = vec![0; MAX_DATAGRAM];
+    // On the stack: a worker inherits the fork server's heap, page by page.
+    recv_into(socket, &mut [0; SHORT_DATAGRAM], wait)
+}
+
+/// Receives the first message, which may be long.
+pub(crate) fn recv_hello(socket: impl AsFd) -> io::Result<Option<Message<Event>>> {
+    recv_into(socket, &mut vec![0; MAX_DATAGRAM], false)
+}
+
+fn recv_into<T: DeserializeOwned>(
+    socket: impl AsFd,
+    bytes: &mut [u8],
+    wait: bool,
+) -> io::Result<Option<Message<T>>> {
     let mut descriptors = Vec::new();
-    match fds::recv(socket, &mut bytes, &mut descriptors, wait) {
+    match fds::recv(socket, bytes, &mut descriptors, wait) {
         // A socket whose other end closed while it held unread data.
         Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(None),
         Err(e) => Err(e),

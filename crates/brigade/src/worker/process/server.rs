@@ -141,6 +141,7 @@ impl Server {
                 .map(ModuleAt::from_module)
                 .collect(),
         };
+        child::rehearse();
         let output = Output::open()?;
         protocol::send(&socket, &hello, &[])?;
         Ok(Server {
@@ -223,13 +224,7 @@ impl Server {
                             }
                             Err(e) => {
                                 let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-                                self.tell(
-                                    Event::NotHired {
-                                        why: e.to_string(),
-                                        errno,
-                                    },
-                                    None,
-                                )?;
+                                self.tell(Event::NotHired { errno }, None)?;
                             }
                         }
                     }

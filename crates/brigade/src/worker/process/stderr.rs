@@ -184,7 +184,7 @@ impl Input {
 
     /// Passes on what is there, at most a few pages of it.
     pub(crate) fn pass(&mut self, output: &mut Output) -> Found {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = [0; 4 * 1024];
         loop {
             return match rustix::io::read(&self.pipe, &mut bytes[..]) {
                 Ok(0) => Found::End,
@@ -202,7 +202,7 @@ impl Input {
 
     /// Passes on all that is there. For a worker that has ended: a pipe holds only so much, but its children may still be writing, so there is a bound.
     pub(crate) fn drain(&mut self, output: &mut Output) {
-        for _ in 0..256 {
+        for _ in 0..1024 {
             if self.pass(output) != Found::Something {
                 break;
             }
