@@ -31,6 +31,9 @@ use crate::task::symbols::Symbols;
 /// Spare workers to have at hand.
 const SPARES: usize = 4;
 
+/// When they are scarce, new ones are asked for at this number: together, so that one wake-up of the fork server makes several.
+const REFILL_AT: usize = 1;
+
 /// How long after a spare was taken new ones are asked for, if there are others left. Making them at once would take a processor away from the
 /// very task that the spare was taken for; on two cores that costs it more than its own wake-up.
 const REST: Duration = Duration::from_millis(1);
@@ -73,6 +76,8 @@ struct State {
     expected: usize,
     /// Whether `rest` will go off.
     resting: bool,
+    /// More workers are asked for than are made: somebody had to wait for one, and there have not been enough since.
+    scarce: bool,
     /// Callers that have no worker yet.
     waiting: usize,
     /// Failures that nobody has been told of.
@@ -225,13 +230,14 @@ impl ForkServer {
             if state.gone {
                 break Err(io::Error::other("the fork server has ended"));
             }
+            state.scarce &= state.spares.len() < SPARES;
             if let Some(spare) = state.spares.pop() {
                 // Killed while it slept: nothing is lost, take another.
                 if self.board.has_ended(spare.slot) {
                     self.board.release(spare.slot);
                     continue;
                 }
-                if state.spares.is_empty() {
+                if state.scarce {
                     spare.mailbox.ask_to_leave_at_once();
                 }
                 break Ok(spare);
@@ -242,6 +248,7 @@ impl ForkServer {
                     why,
                 ));
             }
+            state.scarce = true;
             if let Err(e) = self.refill(&mut state) {
                 break Err(e);
             }
@@ -258,13 +265,14 @@ impl ForkServer {
         hired
     }
 
-    /// After a spare was put to work: sees to it that there will be others, now if it was the last, otherwise in a while.
+    /// After a spare was put to work: sees to it that there will be others, in a while, or now if they are scarce.
     pub(crate) fn replace_spare(&self) {
         let mut state = self.lock();
-        if state.spares.is_empty() {
+        if state.scarce && state.spares.len() <= REFILL_AT {
             // It failing is no reason to fail: the next one who needs a worker asks again.
             let _ = self.refill(&mut state);
-        } else if !state.resting {
+        }
+        if !state.resting {
             let timer = Itimerspec {
                 it_interval: Timespec {
                     tv_sec: 0,
