@@ -70,6 +70,7 @@
 //! - A process is a wall against mistakes, not yet against malice: it runs as the same user, and may read the same files and signal the same processes.
 //! - A task's function must be code of the main program: a plain `fn`, or a closure that captures nothing; not one of a shared library.
 //! - A thread cannot be killed, by anyone.
+//! - A result of a recursive type is decoded by recursion: one nested ten thousand levels deep overflows a 2 MiB stack of the program.
 //! - Linux only (5.10 or later), 64-bit only. Elsewhere the crate does not compile, and says so.
 
 #![deny(unsafe_code)]
