@@ -2,8 +2,8 @@
 
 // `../README.md` tells the protocol. The files:
 // - bootstrap: how the program becomes its own fork server; `init`
-// - client: the host's side of the fork server
-// - server: the fork server; orphans, stderr, oom: what it looks after
+// - client: the host's side of the fork server; client/listener: the thread that hears it
+// - server: the fork server; prepare: how it begins; orphans, stderr, oom: what it looks after
 // - child: the worker
 // - protocol, mailbox, lane, board: what they say to each other, and where
 // - ending: why a worker died
@@ -18,6 +18,7 @@ mod lane;
 mod mailbox;
 mod oom;
 mod orphans;
+mod prepare;
 mod protocol;
 mod running;
 mod server;

@@ -9,15 +9,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Rlimit};
 
 use super::board::{Board, SLOTS};
 use super::child::{self, Birth};
 use super::mailbox::Mailbox;
 use super::oom::OomKills;
 use super::orphans::Children;
+use super::prepare;
 use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
 use super::stderr::{self, Found, Input, Output};
 use crate::sys::epoll::Epoll;
@@ -114,7 +114,7 @@ struct Server {
 
 impl Server {
     fn start(socket: OwnedFd) -> io::Result<Server> {
-        let open_files = prepare()?;
+        let open_files = prepare::prepare()?;
         let Some(Message {
             content: Request::Begin,
             descriptors,
@@ -543,42 +543,6 @@ impl Server {
             while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
         }
     }
-}
-
-/// Makes a process that was meant to become the program fit to be a fork server. Gives the limit of descriptors as it was.
-fn prepare() -> io::Result<Rlimit> {
-    // What the program's own start sets up, a worker's start sets up too: Rust's `main` ignores SIGPIPE.
-    signal::set_default(libc::SIGCHLD);
-    signal::set_ignored(libc::SIGPIPE);
-    // Not in the host's process group: a terminal's Ctrl-C is for the host, which decides what becomes of its workers. Being in the
-    // background must not stop those that write to a terminal with `tostop`.
-    let _ = rustix::process::setpgid(None, None);
-    signal::set_ignored(libc::SIGTTOU);
-    signal::learn_stack();
-    signal::observe_faults(child::note_fault)?;
-    process::adopt_orphans();
-    // A core file would be something named that is left behind; a task that wants one raises the limit.
-    let mut cores = getrlimit(Resource::Core);
-    cores.current = Some(0);
-    let _ = setrlimit(Resource::Core, cores);
-    let open_files = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: open_files.maximum,
-            maximum: open_files.maximum,
-        },
-    );
-
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    // What constructors have left in the buffers of stdout would be written by every worker: it is written once, by the program.
-    let stdout = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    let _ = io::Write::flush(&mut io::stdout());
-    process::flush_c_streams();
-    rustix::stdio::dup2_stdout(&stdout)?;
-    Ok(open_files)
 }
 
 fn holds_data(lane: &OwnedFd) -> bool {

@@ -1,0 +1,176 @@
+//! The host's one thread: hears the fork server, takes spare workers in, wakes futures, and tells everybody when the fork server is gone.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+
+use super::{BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET};
+use crate::sys::epoll::Epoll;
+use crate::sys::process;
+use crate::worker::process::board::SLOTS;
+use crate::worker::process::mailbox::Mailbox;
+use crate::worker::process::protocol::{self, Event, Message};
+
+impl ForkServer {
+    /// The listener's thread: until the fork server is gone.
+    pub(super) fn listen(&self, epoll: &Epoll) {
+        let mut ready = Vec::new();
+        loop {
+            if epoll.wait(&mut ready, None).is_err() {
+                break;
+            }
+            let mut news = [0; 4096];
+            if ready.contains(&EVENTS) || ready.contains(&BELL) {
+                let _ = rustix::io::read(&self.events, &mut news[..]);
+                let _ = rustix::io::read(&self.bell, &mut news[..]);
+                self.wake_ready();
+            }
+            if ready.contains(&RESTED) {
+                let _ = rustix::io::read(&self.rest, &mut news[..]);
+                let mut state = self.lock();
+                state.resting = false;
+                let _ = self.refill(&mut state);
+            }
+            if ready.contains(&SOCKET) && !self.hear().unwrap_or(false) {
+                break;
+            }
+        }
+        let workers = self.lose_all();
+        self.reap(&workers);
+    }
+
+    /// Hears what there is. `false`: the fork server is gone.
+    fn hear(&self) -> io::Result<bool> {
+        loop {
+            let Message {
+                content,
+                mut descriptors,
+                descriptors_lost,
+            } = match protocol::recv(&self.socket, false) {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(e) => return Err(e),
+            };
+            let descriptor = match descriptors.pop() {
+                Some(descriptor) => Ok(Some(descriptor)),
+                None if descriptors_lost => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+                None => Ok(None),
+            };
+            match content {
+                Event::Hello { .. } => {}
+                Event::Hired { slot, pid } => self.hired(slot, pid, descriptor),
+                Event::NotHired { errno } => {
+                    let mut state = self.lock();
+                    state.expected = state.expected.saturating_sub(1);
+                    let why = io::Error::from_raw_os_error(errno);
+                    state.fail(
+                        errno,
+                        format!("the fork server could not make a worker process: {why}"),
+                    );
+                }
+                Event::Lane { ticket } => {
+                    self.lock().lanes.insert(ticket, descriptor);
+                }
+            }
+            self.arrived.notify_all();
+        }
+    }
+
+    fn hired(&self, slot: u32, pid: u32, mailbox: io::Result<Option<OwnedFd>>) {
+        let mailbox = mailbox
+            .and_then(|file| file.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
+            .and_then(|file| Mailbox::map(&file));
+        let mut state = self.lock();
+        state.expected = state.expected.saturating_sub(1);
+        let index = slot.min(SLOTS - 1) as usize;
+        if state.pids.len() <= index {
+            state.pids.resize(index + 1, 0);
+        }
+        state.pids[index] = pid;
+        match mailbox {
+            Ok(mailbox) => {
+                mailbox.warm();
+                state.spares.push(Hired {
+                    slot,
+                    pid,
+                    mailbox: Arc::new(mailbox),
+                });
+            }
+            Err(e) => {
+                state.fail(
+                    e.raw_os_error().unwrap_or(libc::EIO),
+                    format!("the program could not take a worker process: {e}"),
+                );
+                drop(state);
+                self.kill(slot, pid, Duration::ZERO);
+                self.board.release(slot);
+            }
+        }
+    }
+
+    fn wake_ready(&self) {
+        let mut wake = Vec::new();
+        {
+            let mut state = self.lock();
+            let slots: Vec<u32> = state
+                .sleepers
+                .iter()
+                .filter(|(_, s)| (s.ready)())
+                .map(|(&slot, _)| slot)
+                .collect();
+            wake.extend(
+                slots
+                    .into_iter()
+                    .filter_map(|slot| state.sleepers.remove(&slot)),
+            );
+        }
+        for sleeper in wake {
+            // An executor's code: its panic is its own affair, and must not end the only thread that hears of ends.
+            let _ = catch_unwind(AssertUnwindSafe(|| sleeper.waker.wake()));
+        }
+    }
+
+    /// Where this program is the init process of its container, or a subreaper, the fork server was its child, and now its workers are;
+    /// nobody else will reap them.
+    fn reap(&self, workers: &[u32]) {
+        // They are ending: the fork server has closed its end of the line, and they die with it. For those that are no children of ours this is an
+        // error, at once; and what is no child of ours cannot be one of the host's own, for these numbers were never free.
+        if let Some(process) = &self.process {
+            let _ = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
+        }
+        for pid in workers
+            .iter()
+            .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
+        {
+            let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// The fork server is gone, and its workers with it, for they die with their parent. All who wait hear of it.
+    ///
+    /// Gives the workers whose end nobody has seen.
+    fn lose_all(&self) -> Vec<u32> {
+        let pids = {
+            let mut state = self.lock();
+            state.gone = true;
+            state.spares.clear();
+            std::mem::take(&mut state.pids)
+        };
+        let mut lost = Vec::new();
+        for (slot, pid) in pids.into_iter().enumerate() {
+            // Its children outlive it, and there is nobody left to reap them: those that stayed in its group can still be found.
+            if self.board.lose(slot as u32) && pid > 1 {
+                process::kill_group(pid, libc::SIGKILL);
+                lost.push(pid);
+            }
+        }
+        self.arrived.notify_all();
+        self.wake_ready();
+        lost
+    }
+}
