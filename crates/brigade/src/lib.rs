@@ -94,3 +94,9 @@ pub use task::panic::Panic;
 pub use worker::handle::JoinHandle;
 pub use worker::process::bootstrap::init;
 pub use worker::{Kind, ParseKindError, process, thread};
+
+/// README's programs are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

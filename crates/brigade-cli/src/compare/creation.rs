@@ -135,7 +135,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     }
     Ok(Measured {
         done: format!(
-            "A task that does nothing is spawned and joined, {samples} times, one at a time, in a program with a heap of \
+            "A task that does nothing is spawned and joined, {samples} times, one at a time in runs of 20, in a program with a heap of \
              0, 256 MiB and 1 GiB. For comparison: the whole program executed once more; a bare fork, exit and wait."
         ),
         figures,

@@ -16,9 +16,9 @@ use crate::workers::collect;
 /// Nanoseconds from the call until the end is known, per sample.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// `thread::spawn` and join.
+    /// `thread::spawn` and join, the mean of a run.
     pub(crate) thread: Vec<f64>,
-    /// `process::spawn` and join.
+    /// `process::spawn` and join, the mean of a run.
     pub(crate) process: Vec<f64>,
     /// The whole program executed again, and waited for.
     pub(crate) program: Vec<f64>,
@@ -43,8 +43,8 @@ pub(crate) fn run(heap: usize, samples: usize) -> Result<Report, Failure> {
     let report = Report {
         fork: timed(few, fork_once)?,
         program: timed(few, program_once)?,
-        thread: timed(samples, || spawn_once(Kind::Thread))?,
-        process: timed(samples, || spawn_once(Kind::Process))?,
+        thread: timed_runs(samples, || spawn_once(Kind::Thread))?,
+        process: timed_runs(samples, || spawn_once(Kind::Process))?,
     };
     black_box(&ballast);
     Ok(report)
@@ -62,6 +62,22 @@ fn timed(
             Ok(start.elapsed().as_nanos() as f64)
         })
         .collect()
+}
+
+/// How many are started one after another for one sample: more than the library keeps ahead, or some samples would be the price of taking a process
+/// from the shelf, and others that of putting several there.
+const RUN: usize = 20;
+
+/// As [`timed`], for `samples` steps in all; each sample is the mean of a run.
+fn timed_runs(
+    samples: usize,
+    mut step: impl FnMut() -> Result<(), Failure>,
+) -> Result<Vec<f64>, Failure> {
+    let mut runs = timed(samples.div_ceil(RUN), || (0..RUN).try_for_each(|_| step()))?;
+    for run in &mut runs {
+        *run /= RUN as f64;
+    }
+    Ok(runs)
 }
 
 fn spawn_once(kind: Kind) -> Result<(), Failure> {
