@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use super::error::TaskName;
+use super::name::TaskName;
 use super::symbols::Frames;
 
 /// A worker process died before its task returned.

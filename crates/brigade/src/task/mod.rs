@@ -1,6 +1,7 @@
 //! WHAT runs: a task is a function and its input, and it ends exactly once, with a typed result.
 //!
 //! - [`identity`]: a function's name across address spaces
+//! - [`name`]: what it is called when it is spoken of
 //! - [`codec`]: values to bytes and back
 //! - [`entry`]: one task, run with its panics caught
 //! - [`panic`], [`crash`], [`error`]: how a task may end other than well
@@ -11,6 +12,7 @@ pub(crate) mod crash;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod identity;
+pub(crate) mod name;
 pub(crate) mod panic;
 pub(crate) mod symbols;
 

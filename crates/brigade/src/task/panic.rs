@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::TaskName;
+use super::name::TaskName;
 use super::symbols::Frames;
 use crate::sys::unwind;
 

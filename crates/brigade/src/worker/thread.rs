@@ -11,7 +11,7 @@ use super::handle::{JoinHandle, Task};
 use crate::JoinError;
 use crate::sys::futex::{self, Wake};
 use crate::task::entry::caught;
-use crate::task::error::TaskName;
+use crate::task::name::TaskName;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 

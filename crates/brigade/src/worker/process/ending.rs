@@ -10,7 +10,7 @@ use super::mailbox::Noted;
 use super::stderr::last_lines;
 use crate::sys::process::Ended;
 use crate::task::crash::{Cause, Crash, Death, Phase};
-use crate::task::error::TaskName;
+use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
 
 /// Everything that is known of a death.

@@ -17,7 +17,7 @@ use super::protocol::{NotReady, Setup};
 use crate::sys::futex;
 use crate::task::codec;
 use crate::task::entry::{Plan, caught};
-use crate::task::error::TaskName;
+use crate::task::name::TaskName;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 use crate::{JoinError, Message};
