@@ -37,6 +37,11 @@ impl TaskName {
                 Some(shim) if shim == "core::ops::function::FnOnce::call_once" => {
                     format!("closure at {}", self.0.started)
                 }
+                // The same, where symbols carry types (the v0 mangling): `<closure as core::ops::function::FnOnce<…>>::call_once`.
+                Some(shim) if shim.contains(" as core::ops::function::FnOnce<") => {
+                    let closure = shim.split(" as core::ops::function::FnOnce<").next();
+                    closure.unwrap_or(&shim).trim_start_matches('<').to_owned()
+                }
                 Some(function) => function,
                 // A program without symbols.
                 None => format!("function at {}", self.0.started),

@@ -84,7 +84,9 @@ impl Symbols {
             calls
         });
         found.filter(|c| !c.is_empty()).unwrap_or_else(|| {
+            // As addr2line(1) takes it: the address in the file.
             let module = self.modules.iter().find(|m| m.range.contains(&address));
+            let at = address.wrapping_sub(module.map_or(0, |m| m.bias));
             let place = module.map(|m| {
                 if m.path.is_empty() {
                     "the program".to_owned()
@@ -92,7 +94,7 @@ impl Symbols {
                     m.path.clone()
                 }
             });
-            vec![(format!("{address:#x}"), place)]
+            vec![(format!("{at:#x}"), place)]
         })
     }
 }

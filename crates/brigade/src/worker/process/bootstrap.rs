@@ -118,7 +118,7 @@ pub(crate) fn check() -> io::Result<()> {
     }
     if !is_main_program()? {
         return unsupported(
-            "brigade is not part of the main program (/proc/self/exe): a shared library cannot start processes with it",
+            "brigade is not part of the program that /proc/self/exe names: it is in a shared library, or the program runs under another one, such as valgrind",
         );
     }
     Ok(())
