@@ -18,7 +18,7 @@ impl Doorbell {
     pub(crate) fn new() -> io::Result<Doorbell> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
-            "brigade-chaos-{}-{}",
+            concat!(env!("CARGO_PKG_NAME"), "-{}-{}"),
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );

@@ -338,26 +338,36 @@ fn forks(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 /// Its fork server is killed: who waits hears of it, and the next process comes from a new one.
 fn loses_server(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
-    let handle = process::spawn(
-        |()| -> u32 {
-            loop {
-                std::thread::park();
+    for _ in 0..10 {
+        let handle = process::spawn(
+            |()| -> u32 {
+                loop {
+                    std::thread::park();
+                }
+            },
+            (),
+        )?;
+        let worker = handle.pid().ok_or("a process has a number")?;
+        let stat = std::fs::read_to_string(format!("/proc/{worker}/stat"))?;
+        let server: i32 = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1))
+            .ok_or("stat")?
+            .parse()?;
+        // SAFETY: no memory is involved.
+        unsafe { libc::kill(server, libc::SIGKILL) };
+        // At once, whether or not anybody has noticed: a task may be lost with the server, but a process is always had.
+        for n in 0..6 {
+            match process::spawn(double, n)?.join() {
+                Ok(doubled) if doubled == n * 2 => {}
+                Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost => {}
+                other => return Err(format!("{other:?}").into()),
             }
-        },
-        (),
-    )?;
-    let worker = handle.pid().ok_or("a process has a number")?;
-    let stat = std::fs::read_to_string(format!("/proc/{worker}/stat"))?;
-    let server: i32 = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().nth(1))
-        .ok_or("stat")?
-        .parse()?;
-    // SAFETY: no memory is involved.
-    unsafe { libc::kill(server, libc::SIGKILL) };
-    match handle.join() {
-        Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost => {}
-        other => return Err(format!("{other:?}").into()),
+        }
+        match handle.join() {
+            Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost => {}
+            other => return Err(format!("{other:?}").into()),
+        }
     }
     spawn_works()
 }
@@ -486,24 +496,68 @@ fn small_files(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     spawn_works()
 }
 
-/// A subreaper, as an init process is: the fork server becomes its child, and must not stay as a zombie.
+/// A subreaper, as an init process is: a fork server that was killed becomes its child, and so do the workers; none must stay as a zombie.
+///
+/// It is killed while it makes nobody: a worker whose birth was not announced yet is an orphan like any other, for the subreaper to reap.
 fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     // SAFETY: no memory is involved.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
-    loses_server(&[])?;
-    let start = std::time::Instant::now();
-    loop {
-        let children =
-            std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()))?;
-        // The new fork server is all that there should be.
-        if children.split_whitespace().count() == 1 {
-            return Ok(());
+    brigade::init();
+    let handle = process::spawn(
+        |()| -> u32 {
+            loop {
+                std::thread::park();
+            }
+        },
+        (),
+    )?;
+    let server = children(std::process::id())?
+        .first()
+        .copied()
+        .ok_or("the fork server is our child here")?;
+    until(
+        || Ok(children(server)?.len() == 5),
+        "the worker and four spares",
+    )?;
+    // SAFETY: no memory is involved.
+    unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    match handle.join() {
+        Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost => {}
+        other => return Err(format!("{other:?}").into()),
+    }
+    until(
+        || Ok(children(std::process::id())?.is_empty()),
+        "nobody left",
+    )
+}
+
+/// The children of all threads of a process.
+fn children(pid: u32) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
+    let mut all = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end while it is looked at.
+        let Ok(text) = std::fs::read_to_string(thread?.path().join("children")) else {
+            continue;
+        };
+        for child in text.split_whitespace() {
+            all.push(child.parse()?);
         }
+    }
+    Ok(all)
+}
+
+fn until(
+    mut seen: impl FnMut() -> Result<bool, Box<dyn std::error::Error>>,
+    what: &str,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let start = std::time::Instant::now();
+    while !seen()? {
         if start.elapsed() > std::time::Duration::from_secs(30) {
-            return Err(format!("children: {children}").into());
+            return Err(format!("waited in vain for: {what}").into());
         }
         std::thread::yield_now();
     }
+    Ok(())
 }
 
 /// Joins nothing until everything is started: more handles than the usual limit of descriptors.

@@ -38,6 +38,9 @@ const REFILL_AT: usize = 1;
 /// very task that the spare was taken for; on two cores that costs it more than its own wake-up.
 const REST: Duration = Duration::from_millis(1);
 
+/// So many spares in a row that are dead when they are taken are no accident.
+const STILLBORN: u32 = 64;
+
 /// How long a fork server may take to say that it is there. Only one that hangs takes longer.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -226,6 +229,7 @@ impl ForkServer {
     pub(crate) fn hire(&self) -> io::Result<Hired> {
         let mut state = self.lock();
         state.waiting += 1;
+        let mut stillborn = 0;
         let hired = loop {
             if state.gone {
                 break Err(io::Error::other("the fork server has ended"));
@@ -235,7 +239,13 @@ impl ForkServer {
                 // Killed while it slept: nothing is lost, take another.
                 if self.board.has_ended(spare.slot) {
                     self.board.release(spare.slot);
-                    continue;
+                    stillborn += 1;
+                    if stillborn < STILLBORN {
+                        continue;
+                    }
+                    break Err(io::Error::other(format!(
+                        "{stillborn} worker processes one after another ended before they could be given a task"
+                    )));
                 }
                 if state.scarce {
                     spare.mailbox.ask_to_leave_at_once();
@@ -249,8 +259,15 @@ impl ForkServer {
                 ));
             }
             state.scarce = true;
-            if let Err(e) = self.refill(&mut state) {
-                break Err(e);
+            match self.refill(&mut state) {
+                // It has just ended, and the listener is about to say so, which is what is waited for below.
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                    ) => {}
+                Err(e) => break Err(e),
+                Ok(()) => {}
             }
             state = self
                 .arrived
@@ -316,12 +333,12 @@ impl ForkServer {
 
     /// Ends a worker and its children. Its end comes on the board.
     pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
-        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
-            .unwrap_or(u64::MAX / 4)
-            .min(u64::MAX / 4);
         if !self.is_ours() {
             return;
         }
+        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
+            .unwrap_or(u64::MAX / 4)
+            .min(u64::MAX / 4);
         // If the fork server is gone, so are its workers.
         let _ = self.send(&Request::Kill {
             slot,
