@@ -82,6 +82,8 @@ compile_error!(
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("brigade works on 64-bit processors only");
 
+mod primitive;
+pub mod sync;
 mod sys;
 mod task;
 mod transport;

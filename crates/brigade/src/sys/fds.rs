@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use std::time::{Duration, Instant};
 
@@ -102,6 +102,13 @@ impl Pinned {
             number: fd.as_raw_fd(),
             identity: identity(fd)?,
         })
+    }
+
+    /// A descriptor that stays open for as long as the process lives, or its task leaves it alone.
+    pub(crate) fn leaked(fd: OwnedFd) -> io::Result<Pinned> {
+        let pinned = Pinned::new(&fd)?;
+        let _ = fd.into_raw_fd();
+        Ok(pinned)
     }
 
     /// The descriptor, if it is still the one that it was.

@@ -52,12 +52,21 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes of `fd`, to read and write.
     pub(crate) fn writable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
+        Mapping::new(fd, len, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Maps `len` bytes of `fd`, to read only.
+    pub(crate) fn readable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
+        Mapping::new(fd, len, ProtFlags::READ)
+    }
+
+    fn new(fd: impl AsFd, len: usize, protection: ProtFlags) -> io::Result<Mapping> {
         // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched.
         let at = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
                 len,
-                ProtFlags::READ | ProtFlags::WRITE,
+                protection,
                 MapFlags::SHARED,
                 fd,
                 0,

@@ -2,11 +2,12 @@
 //!
 //! - [`identity`]: a function's name across address spaces
 //! - [`name`]: what it is called when it is spoken of
-//! - [`codec`]: values to bytes and back
+//! - [`codec`]: values to bytes and back; [`carry`]: the descriptors that go with them
 //! - [`entry`]: one task, run with its panics caught
 //! - [`panic`], [`crash`], [`error`]: how a task may end other than well
 //! - [`symbols`]: addresses to names, in the host, when somebody asks
 
+pub(crate) mod carry;
 pub(crate) mod codec;
 pub(crate) mod crash;
 pub(crate) mod entry;

@@ -1,0 +1,177 @@
+//! Descriptors that travel with a message.
+//!
+//! Bytes alone cannot carry an end of a channel, a shared region or a file: their descriptors go beside the bytes, over a Unix socket. While a
+//! value is encoded, what it is made of [`attach`]es its descriptors here and writes the number it was given into the bytes; while it is decoded, it
+//! [`take`]s them back by that number. Who encodes and decodes (a task's input and result, a channel's message) opens the list with [`collect`] and
+//! [`provide`]. Anything else that serializes such a value (JSON, say) has opened no list, and gets an error.
+//!
+//! The lists are the thread's own, for serde hands no context through. They nest: a `Serialize` implementation may itself send a message.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The most descriptors that one message may carry: what the kernel takes with one datagram (`SCM_MAX_FD`, 253), less some for its carrier.
+pub(crate) const MAX: usize = 240;
+
+thread_local! {
+    // The counters have no destructor, so that a message without descriptors, which is nearly every one, costs no more than looking at them.
+    static COLLECTING: Cell<bool> = const { Cell::new(false) };
+    static COLLECTED: Cell<usize> = const { Cell::new(0) };
+    static FIRST: Cell<usize> = const { Cell::new(0) };
+    static ATTACHED: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
+    static PROVIDING: Cell<usize> = const { Cell::new(0) };
+    static PROVIDED: RefCell<Vec<Vec<Option<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Puts the counters back, also after a panic.
+struct Collecting {
+    outer: (bool, usize),
+}
+
+impl Collecting {
+    fn begin() -> Collecting {
+        let outer = (COLLECTING.replace(true), FIRST.replace(COLLECTED.get()));
+        Collecting { outer }
+    }
+
+    fn take(&self) -> Vec<OwnedFd> {
+        let first = FIRST.get();
+        if COLLECTED.get() == first {
+            return Vec::new();
+        }
+        COLLECTED.set(first);
+        ATTACHED.with_borrow_mut(|all| all.split_off(first))
+    }
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        drop(self.take());
+        COLLECTING.set(self.outer.0);
+        FIRST.set(self.outer.1);
+    }
+}
+
+/// Runs `encode`, and gives the descriptors that were attached meanwhile.
+pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
+    let collecting = Collecting::begin();
+    let encoded = encode();
+    let descriptors = collecting.take();
+    (encoded, descriptors)
+}
+
+/// Attaches a copy of a descriptor to the message that is being encoded. Gives its number in that message.
+pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32, E> {
+    if !COLLECTING.get() {
+        return Err(E::custom(
+            "it has a descriptor, which only a task's input or result or a channel's message can carry",
+        ));
+    }
+    let number = COLLECTED.get() - FIRST.get();
+    if number >= MAX {
+        return Err(E::custom(format_args!(
+            "it has more than {MAX} descriptors"
+        )));
+    }
+    let copy = rustix::io::fcntl_dupfd_cloexec(descriptor, 3)
+        .map_err(|e| E::custom(format_args!("a descriptor could not be copied: {e}")))?;
+    ATTACHED.with_borrow_mut(|all| all.push(copy));
+    COLLECTED.set(COLLECTED.get() + 1);
+    Ok(number as u32)
+}
+
+struct Providing;
+
+impl Drop for Providing {
+    fn drop(&mut self) {
+        PROVIDING.set(PROVIDING.get() - 1);
+        // Closed after the list is free again.
+        let left = PROVIDED.with_borrow_mut(Vec::pop);
+        drop(left);
+    }
+}
+
+/// Runs `decode`, which may take these descriptors. Those that it does not take are closed.
+pub(crate) fn provide<R>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> R) -> R {
+    if descriptors.is_empty() && PROVIDING.get() == 0 {
+        return decode();
+    }
+    PROVIDED.with_borrow_mut(|all| all.push(descriptors.into_iter().map(Some).collect()));
+    PROVIDING.set(PROVIDING.get() + 1);
+    let _providing = Providing;
+    decode()
+}
+
+/// Takes a descriptor of the message that is being decoded, by its number there. Each can be taken once.
+pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<OwnedFd, E> {
+    let taken = if PROVIDING.get() == 0 {
+        None
+    } else {
+        PROVIDED.with_borrow_mut(|all| all.last_mut()?.get_mut(number as usize)?.take())
+    };
+    taken.ok_or_else(|| E::custom("a descriptor that it needs did not come with it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::value::Error;
+
+    fn null() -> std::fs::File {
+        std::fs::File::open("/dev/null").expect("/dev/null")
+    }
+
+    #[test]
+    fn numbers_begin_anew_in_a_message_within_a_message() {
+        let (inner, outer) = collect(|| {
+            assert_eq!(attach::<Error>(null()), Ok(0));
+            let (number, inner) = collect(|| attach::<Error>(null()));
+            assert_eq!(number, Ok(0));
+            assert_eq!(attach::<Error>(null()), Ok(1));
+            inner
+        });
+        assert_eq!((inner.len(), outer.len()), (1, 2));
+        assert!(attach::<Error>(null()).is_err(), "nobody collects");
+    }
+
+    #[test]
+    fn each_is_taken_once_and_by_the_innermost() {
+        provide(vec![null().into()], || {
+            provide(Vec::new(), || assert!(take::<Error>(0).is_err()));
+            assert!(take::<Error>(0).is_ok());
+            assert!(take::<Error>(0).is_err(), "taken");
+            assert!(take::<Error>(1).is_err(), "never there");
+        });
+        assert!(take::<Error>(0).is_err(), "nobody provides");
+    }
+
+    #[test]
+    fn a_panic_leaves_nothing_behind() {
+        let ended = std::panic::catch_unwind(|| {
+            collect(|| {
+                attach::<Error>(null()).expect("attached");
+                panic!("a serializer's own");
+            })
+        });
+        assert!(ended.is_err());
+        assert!(attach::<Error>(null()).is_err());
+        let ((), descriptors) = collect(|| ());
+        assert!(descriptors.is_empty());
+    }
+
+    #[test]
+    fn too_many_are_an_error() {
+        let (refused, descriptors) = collect(|| {
+            (0..=MAX)
+                .map(|_| attach::<Error>(null()))
+                .find_map(Result::err)
+        });
+        assert!(
+            refused
+                .expect("refused")
+                .to_string()
+                .contains("more than 240")
+        );
+        assert_eq!(descriptors.len(), MAX);
+    }
+}
