@@ -8,8 +8,8 @@
 //!
 //! - The program itself, the *host*, has one that never dies: the others do not outlive it.
 //! - A *worker* has its slot in the fork server's table and that slot's generation. The table says which generation lives there, or that it is dead. It is
-//!   written by the fork server, when it reaps the worker, and by the host, when the fork server itself is gone. Workers map it to read: the file is sealed against
-//!   new mappings that write (`F_SEAL_FUTURE_WRITE`, fcntl(2)).
+//!   written by the fork server, when it reaps the worker, and by the host, when the fork server itself is gone. Workers have a descriptor and a mapping of it that
+//!   can only be read.
 //! - An *outsider* is a worker of a worker. Its fork server cannot write the table, so its token has its process number and a digest of the time when
 //!   it was started, and the kernel is asked (`/proc`, proc(5)). Who waits for an outsider looks again every 5 ms.
 //!
@@ -23,9 +23,11 @@
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::sys::fds::Pinned;
 use crate::sys::futex::{self, Wake};
@@ -124,6 +126,8 @@ impl Roster {
         }
         let file = sized_memfd("brigade-roster", LEN)?;
         let mapping = Mapping::writable(&file, LEN)?;
+        // So that a worker, which gets it to read, cannot open it anew to write, unless it is root.
+        rustix::fs::fchmod(&file, Mode::RUSR)?;
         let roster = Roster {
             file: Pinned::leaked(file)?,
             mapping,
@@ -161,9 +165,9 @@ impl Roster {
     /// In a fork server: the table that came from the host, for the workers that will be forked. They can read it only.
     pub(crate) fn adopt(file: OwnedFd) -> io::Result<Option<Registrar>> {
         let writable = Mapping::writable(&file, LEN);
-        if writable.is_ok() {
-            rustix::fs::fcntl_add_seals(&file, rustix::fs::SealFlags::FUTURE_WRITE)?;
-        }
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty())?;
         let roster = Roster {
             mapping: Mapping::readable(&file, LEN)?,
             file: Pinned::leaked(file)?,
@@ -175,7 +179,7 @@ impl Roster {
                 mapping.keep_from_children()?;
                 Ok(Some(Registrar { mapping }))
             }
-            // Sealed: it is the table of a host further up.
+            // Opened to be read: it is the table of a host further up.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             Err(e) => Err(e),
         }

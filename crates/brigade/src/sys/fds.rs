@@ -13,7 +13,9 @@ use rustix::net::{
 };
 
 /// The most descriptors that one message may carry.
-pub(crate) const MAX_FDS: usize = 4;
+///
+/// The kernel takes 253 (`SCM_MAX_FD`).
+pub(crate) const MAX_FDS: usize = 250;
 
 /// Sends one datagram with descriptors. Does not block: a full socket is `WouldBlock`.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "turns addresses back into functions")]
 
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Message;
@@ -22,17 +23,25 @@ pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Unwound> {
 /// What a worker process has to say about a task. The result itself is in the bytes.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Returned,
+    /// With the descriptors that belong to the result.
+    Returned(Vec<OwnedFd>),
     Panicked(Unwound),
     Undeliverable(String),
 }
 
 /// A task's way through a worker process, compiled once for each pair of types: decode, run, encode.
-type Entry = fn(task: usize, input: &[u8], result: &mut Vec<u8>, phase: &dyn Fn(Phase)) -> Outcome;
+type Entry = fn(
+    task: usize,
+    input: &[u8],
+    descriptors: Vec<OwnedFd>,
+    result: &mut Vec<u8>,
+    phase: &dyn Fn(Phase),
+) -> Outcome;
 
 fn entry<A: Message, R: Message>(
     task: usize,
     input: &[u8],
+    descriptors: Vec<OwnedFd>,
     result: &mut Vec<u8>,
     phase: &dyn Fn(Phase),
 ) -> Outcome {
@@ -42,14 +51,14 @@ fn entry<A: Message, R: Message>(
     let start = result.len();
     let ended = caught(|| {
         phase(Phase::Decoding);
-        let input = codec::decode::<A>(input).map_err(|e| format!("its input {e}"))?;
+        let input = codec::decode::<A>(input, descriptors).map_err(|e| format!("its input {e}"))?;
         phase(Phase::Running);
         let value = task(input);
         phase(Phase::Encoding);
         codec::encode(&value, result).map_err(|e| format!("its result {e}"))
     });
     match ended {
-        Ok(Ok(())) => Outcome::Returned,
+        Ok(Ok(descriptors)) => Outcome::Returned(descriptors),
         Ok(Err(why)) => Outcome::Undeliverable(why),
         Err(unwound) => {
             result.truncate(start);
@@ -85,7 +94,13 @@ impl Plan {
     }
 
     /// Runs the task on `input`, appending the encoded result. The plan came from the host, which a worker trusts.
-    pub(crate) fn run(self, input: &[u8], result: &mut Vec<u8>, phase: &dyn Fn(Phase)) -> Outcome {
+    pub(crate) fn run(
+        self,
+        input: &[u8],
+        descriptors: Vec<OwnedFd>,
+        result: &mut Vec<u8>,
+        phase: &dyn Fn(Phase),
+    ) -> Outcome {
         let (Some(entry), Some(task)) = (self.entry.address(), self.task.address()) else {
             return Outcome::Undeliverable(
                 "its function is not part of this worker's program".to_owned(),
@@ -94,7 +109,7 @@ impl Plan {
         // SAFETY: a plan is made by `Plan::of` in a process of the same build (the fork server proved that to the host before any plan was sent),
         // so this offset is that of an `Entry`, and it lies in the program's code.
         let entry = unsafe { std::mem::transmute::<usize, Entry>(entry) };
-        entry(task, input, result, phase)
+        entry(task, input, descriptors, result, phase)
     }
 }
 
@@ -117,17 +132,17 @@ mod tests {
         codec::encode(&21_u32, &mut input).expect("encodes");
         let mut result = Vec::new();
         assert!(matches!(
-            plan.run(&input, &mut result, &|_| {}),
-            Outcome::Returned
+            plan.run(&input, Vec::new(), &mut result, &|_| {}),
+            Outcome::Returned(_)
         ));
-        assert_eq!(codec::decode::<u32>(&result), Ok(42));
+        assert_eq!(codec::decode::<u32>(&result, Vec::new()), Ok(42));
     }
 
     #[test]
     fn a_plan_that_points_nowhere_is_refused() {
         let plan = Plan::from_words([u64::MAX, 0]);
         assert!(matches!(
-            plan.run(&[], &mut Vec::new(), &|_| {}),
+            plan.run(&[], Vec::new(), &mut Vec::new(), &|_| {}),
             Outcome::Undeliverable(_)
         ));
     }

@@ -2,4 +2,5 @@
 //!
 //! - [`ring`]: whole frames through shared memory, from one producer to one consumer
 
+pub(crate) mod parcel;
 pub(crate) mod ring;

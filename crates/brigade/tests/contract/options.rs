@@ -146,8 +146,8 @@ fn a_worker_has_no_descriptors_of_the_programs() {
     drop((read, write));
     assert_eq!(before, after);
     assert!(
-        before.len() == 5,
-        "stdin, stdout, stderr, the lane, the events: {before:?}"
+        before.len() == 6,
+        "stdin, stdout, stderr, the lane, the bell, the roster: {before:?}"
     );
 }
 

@@ -14,7 +14,7 @@ use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::process::Ended;
 
 /// The most workers that one fork server can have at a time.
-pub(crate) const SLOTS: u32 = 16 * 1024;
+pub(crate) const SLOTS: u32 = crate::sync::roster::SLOTS;
 /// The last bytes of a worker's stderr that are kept.
 pub(crate) const TAIL: usize = 4096;
 

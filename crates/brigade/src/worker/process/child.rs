@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit};
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
 use super::protocol::{NotReady, Setup};
+use crate::sync::roster::{self, Roster, Token};
 use crate::sys::fds::Pinned;
 use crate::sys::signal::Fault;
 use crate::sys::{fds, futex, process, signal};
@@ -27,6 +28,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) stderr: &'a OwnedFd,
     /// The writing end of the pipe that wakes the host's event loop.
     pub(crate) bell: &'a OwnedFd,
+    /// Who it is in the roster; `None`: an outsider there.
+    pub(crate) token: Option<Token>,
     /// What the fork server's limit of descriptors was before it raised it.
     pub(crate) open_files: Rlimit,
 }
@@ -67,14 +70,17 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
             mailbox,
         })
         .mailbox;
-    let (Ok(lane), Ok(bell), Ok(())) = (
+    let (Ok(lane), Ok(bell), Ok(roster), Ok(token), Ok(())) = (
         Pinned::new(birth.lane),
         Pinned::new(birth.bell),
+        Roster::get(),
+        birth.token.map_or_else(Token::outsider, Ok),
         fds::become_stderr(birth.stderr),
     ) else {
         process::exit_now(NO_MAILBOX)
     };
-    fds::close_all_but(&[lane.number(), bell.number()]);
+    roster::become_worker(token);
+    fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);
     let _ = rustix::process::setrlimit(Resource::Nofile, birth.open_files);
     signal::unblock_all();
 
@@ -99,7 +105,7 @@ pub(crate) fn rehearse() {
     fn nothing((): ()) {}
     if let Ok(plan) = Plan::of(nothing as fn(())) {
         let mut result = Vec::with_capacity(64);
-        plan.run(&[], &mut result, &|_| {});
+        plan.run(&[], Vec::new(), &mut result, &|_| {});
         let _ = io::stdout().flush();
         process::flush_c_streams();
         let _ = rustix::thread::sched_getcpu();
@@ -158,17 +164,30 @@ impl Worker {
                         return;
                     }
                 }
-                Ok(Some(order::TASK)) => return self.task(&frame, None),
+                Ok(Some(order::TASK)) => return self.task(&frame, None, Vec::new()),
+                Ok(Some(order::ACCOMPANIED_TASK)) => {
+                    self.mailbox.set_phase(Phase::Decoding);
+                    match self.lane().and_then(|lane| lane::recv(lane, true)) {
+                        Ok(descriptors) => return self.task(&frame, None, descriptors),
+                        Err(e) => {
+                            let why = format!("the descriptors of its input did not arrive: {e}");
+                            return self.reply(reply::UNDELIVERABLE, why.as_bytes());
+                        }
+                    }
+                }
                 Ok(Some(order::LARGE_TASK)) => {
                     let len = word(&frame, 2);
                     self.mailbox.set_phase(Phase::Decoding);
-                    match self.lane().and_then(|lane| lane::recv(lane, len, true)) {
-                        Ok(input) => return self.task(&frame, Some(input)),
+                    match self
+                        .lane()
+                        .and_then(|lane| lane::recv_large(lane, len, true))
+                    {
+                        Ok((input, descriptors)) => {
+                            return self.task(&frame, Some(input), descriptors);
+                        }
                         Err(e) => {
-                            return self.reply(
-                                reply::UNDELIVERABLE,
-                                format!("its input of {len} bytes did not arrive: {e}").as_bytes(),
-                            );
+                            let why = format!("its input of {len} bytes did not arrive: {e}");
+                            return self.reply(reply::UNDELIVERABLE, why.as_bytes());
                         }
                     }
                 }
@@ -178,14 +197,16 @@ impl Worker {
         }
     }
 
-    fn task(&mut self, frame: &[u8], large: Option<Vec<u8>>) {
+    fn task(&mut self, frame: &[u8], large: Option<Vec<u8>>, descriptors: Vec<OwnedFd>) {
         self.mailbox.note_processor();
         let plan = Plan::from_words([word(frame, 0), word(frame, 1)]);
         let input = large
             .as_deref()
             .unwrap_or_else(|| frame.get(16..).unwrap_or_default());
         let mut result = Vec::new();
-        let outcome = plan.run(input, &mut result, &|phase| self.mailbox.set_phase(phase));
+        let outcome = plan.run(input, descriptors, &mut result, &|phase| {
+            self.mailbox.set_phase(phase)
+        });
         // The task forked, and this is its child, which came back first: it is not the one to reply.
         if !WORKER.get().is_some_and(Identity::is_this_process) {
             process::exit_now(0);
@@ -194,17 +215,7 @@ impl Worker {
         let _ = io::stdout().flush();
         process::flush_c_streams();
         match outcome {
-            Outcome::Returned if result.len() <= INLINE_MAX => self.reply(reply::RETURNED, &result),
-            Outcome::Returned => match self.lane().and_then(|lane| lane::send(lane, &result)) {
-                Ok(()) => self.reply(reply::LARGE_RETURNED, &(result.len() as u64).to_ne_bytes()),
-                Err(e) => {
-                    let why = format!(
-                        "its result of {} bytes could not be sent: {e}",
-                        result.len()
-                    );
-                    self.reply(reply::UNDELIVERABLE, why.as_bytes());
-                }
-            },
+            Outcome::Returned(descriptors) => self.returned(&result, descriptors),
             Outcome::Undeliverable(mut why) => {
                 why.truncate(floor_char_boundary(&why, INLINE_MAX));
                 self.reply(reply::UNDELIVERABLE, why.as_bytes());
@@ -217,6 +228,28 @@ impl Worker {
                     Ok(bytes) => self.reply(reply::PANICKED, &bytes),
                     Err(e) => self.reply(reply::UNDELIVERABLE, e.to_string().as_bytes()),
                 }
+            }
+        }
+    }
+
+    fn returned(&mut self, result: &[u8], descriptors: Vec<OwnedFd>) {
+        if result.len() <= INLINE_MAX && descriptors.is_empty() {
+            return self.reply(reply::RETURNED, result);
+        }
+        let len = result.len();
+        let sent = self.lane().and_then(|lane| {
+            if len <= INLINE_MAX {
+                lane::send(lane, &descriptors)
+            } else {
+                lane::send_large(lane, result, descriptors)
+            }
+        });
+        match sent {
+            Ok(()) if len <= INLINE_MAX => self.reply(reply::ACCOMPANIED_RETURNED, result),
+            Ok(()) => self.reply(reply::LARGE_RETURNED, &(len as u64).to_ne_bytes()),
+            Err(e) => {
+                let why = format!("its result of {len} bytes could not be sent: {e}");
+                self.reply(reply::UNDELIVERABLE, why.as_bytes());
             }
         }
     }

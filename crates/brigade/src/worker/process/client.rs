@@ -23,6 +23,7 @@ use super::board::Board;
 use super::bootstrap;
 use super::mailbox::Mailbox;
 use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
+use crate::sync::roster::Roster;
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
 use crate::sys::signal::Blocked;
@@ -150,6 +151,7 @@ impl ForkServer {
         let events = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (bell, their_bell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        let roster = Roster::get()?;
         protocol::send(
             &socket,
             &Request::Begin,
@@ -158,6 +160,9 @@ impl ForkServer {
                 host.as_fd(),
                 events.as_fd(),
                 their_bell.as_fd(),
+                roster.file().get().ok_or_else(|| {
+                    io::Error::other("the program closed a descriptor that was not its own")
+                })?,
             ],
         )?;
         // Not under the number of a standard stream, which a host may have closed.

@@ -40,8 +40,10 @@ pub(crate) mod order {
     pub(crate) const SETUP: u32 = 1;
     /// Two words of plan, then the encoded input.
     pub(crate) const TASK: u32 = 2;
-    /// Two words of plan, then the length of the input, which comes through the lane.
+    /// Two words of plan, then the length of the input, which comes through the lane, with its descriptors.
     pub(crate) const LARGE_TASK: u32 = 3;
+    /// As [`TASK`]; the descriptors of the input come through the lane.
+    pub(crate) const ACCOMPANIED_TASK: u32 = 4;
 }
 
 /// Tags of frames from a worker to the host.
@@ -50,12 +52,14 @@ pub(crate) mod reply {
     pub(crate) const READY: u32 = 1;
     /// The encoded result.
     pub(crate) const RETURNED: u32 = 2;
-    /// The length of the encoded result, which comes through the lane.
+    /// The length of the encoded result, which comes through the lane, with its descriptors.
     pub(crate) const LARGE_RETURNED: u32 = 3;
     /// An encoded [`Unwound`](crate::task::panic::Unwound).
     pub(crate) const PANICKED: u32 = 4;
     /// A text.
     pub(crate) const UNDELIVERABLE: u32 = 5;
+    /// As [`RETURNED`]; the descriptors of the result come through the lane.
+    pub(crate) const ACCOMPANIED_RETURNED: u32 = 6;
 }
 
 /// What a worker says of itself.

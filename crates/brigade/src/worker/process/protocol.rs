@@ -21,7 +21,8 @@ const SHORT_DATAGRAM: usize = 512;
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// First, with four descriptors: the board, a pidfd of the host, the fork server's event descriptor, and the workers' bell (a pipe's end).
+    /// First, with five descriptors: the board, a pidfd of the host, the fork server's event descriptor, the workers' bell (a pipe's end), and the
+    /// roster.
     Begin,
     /// Make this many workers.
     Hire { count: u32 },

@@ -39,8 +39,11 @@ pub(crate) struct Running<R> {
     cancelled: AtomicU8,
     grace: Duration,
     result: PhantomData<fn() -> R>,
-    decode: fn(&[u8]) -> Result<R, String>,
+    decode: Decode<R>,
 }
+
+/// From a result's bytes and descriptors.
+type Decode<R> = fn(&[u8], Vec<OwnedFd>) -> Result<R, String>;
 
 enum State {
     /// With a worker.
@@ -111,8 +114,8 @@ impl<R: Message> Running<R> {
         let head = frame.len();
         let encoded = caught(|| codec::encode(&input, &mut frame));
         drop(input);
-        match encoded {
-            Ok(Ok(())) => {}
+        let descriptors = match encoded {
+            Ok(Ok(descriptors)) => descriptors,
             Ok(Err(why)) => {
                 return Ok(running(State::Stillborn(JoinError::Undeliverable(
                     format!("task `{name}`: its input {why}"),
@@ -124,7 +127,7 @@ impl<R: Message> Running<R> {
                 });
                 return Ok(running(State::Stillborn(JoinError::Panicked(panic))));
             }
-        }
+        };
         let (server, Hired { slot, pid, mailbox }) = hire()?;
         let mut worker = Worker {
             server,
@@ -137,23 +140,13 @@ impl<R: Message> Running<R> {
             worker.set_up(setup)?;
         }
         let input_len = frame.len() - head;
-        if input_len <= INLINE_MAX {
+        if input_len <= INLINE_MAX && descriptors.is_empty() {
             worker.order(order::TASK, &frame)?;
+        } else if input_len <= INLINE_MAX {
+            worker.pass(|lane| lane::send(lane, &descriptors))?;
+            worker.order(order::ACCOMPANIED_TASK, &frame)?;
         } else {
-            // A worker that has ended has no lane; its end is told by the wait.
-            if let Some(lane) = worker.lane()? {
-                match lane::send(&lane, &frame[head..]) {
-                    Err(e)
-                        if !matches!(
-                            e.kind(),
-                            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-                        ) =>
-                    {
-                        return Err(e);
-                    }
-                    _ => {}
-                }
-            }
+            worker.pass(|lane| lane::send_large(lane, &frame[head..], descriptors))?;
             frame.truncate(head);
             frame.extend((input_len as u64).to_ne_bytes());
             worker.order(order::LARGE_TASK, &frame)?;
@@ -184,6 +177,24 @@ impl Worker {
 
     fn lane(&self) -> io::Result<Option<OwnedFd>> {
         self.server.lane(self.slot, self.pid)
+    }
+
+    /// Sends something through the lane. A worker that has ended has none; its end is told by the wait.
+    fn pass(&self, send: impl FnOnce(OwnedFd) -> io::Result<()>) -> io::Result<()> {
+        let Some(lane) = self.lane()? else {
+            return Ok(());
+        };
+        match send(lane) {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                Ok(())
+            }
+            sent => sent,
+        }
     }
 
     fn order(&mut self, tag: u32, bytes: &[u8]) -> io::Result<()> {
@@ -293,10 +304,10 @@ impl Worker {
         reply: &Reply,
         frame: &[u8],
         name: &TaskName,
-        decode: fn(&[u8]) -> Result<R, String>,
+        decode: Decode<R>,
     ) -> Result<R, JoinError> {
         let undeliverable = |why: &str| JoinError::Undeliverable(format!("task `{name}`: {why}"));
-        let decoded = |bytes: &[u8]| match caught(|| decode(bytes)) {
+        let decoded = |bytes: &[u8], descriptors| match caught(|| decode(bytes, descriptors)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(why)) => Err(undeliverable(&format!("its result {why}"))),
             Err(unwound) => Err(JoinError::Panicked(Panic::new(
@@ -306,28 +317,18 @@ impl Worker {
             ))),
         };
         match reply {
-            Reply::Frame(reply::RETURNED) => decoded(frame),
+            Reply::Frame(reply::RETURNED) => decoded(frame, Vec::new()),
+            Reply::Frame(reply::ACCOMPANIED_RETURNED) => {
+                match self.fetched(name, |lane| lane::recv(lane, false)) {
+                    Ok(descriptors) => decoded(frame, descriptors),
+                    Err(why) => Err(why),
+                }
+            }
             Reply::Frame(reply::LARGE_RETURNED) => {
                 let len = frame.try_into().map_or(u64::MAX, u64::from_ne_bytes);
-                match self.lane() {
-                    // It sent before it replied, so it is there.
-                    Ok(Some(lane)) => match lane::recv(&lane, len, false) {
-                        Ok(bytes) => decoded(&bytes),
-                        Err(e)
-                            if e.kind() == io::ErrorKind::InvalidData
-                                || e.kind() == io::ErrorKind::WouldBlock =>
-                        {
-                            Err(self.lost(name))
-                        }
-                        Err(e) => Err(undeliverable(&format!(
-                            "its result of {len} bytes could not be received: {e}"
-                        ))),
-                    },
-                    // What was sent is kept until we release the worker: there was nothing, or the fork server has ended.
-                    Ok(None) => Err(self.died(name)),
-                    Err(e) => Err(undeliverable(&format!(
-                        "its result of {len} bytes could not be received: {e}"
-                    ))),
+                match self.fetched(name, |lane| lane::recv_large(lane, len, false)) {
+                    Ok((bytes, descriptors)) => decoded(&bytes, descriptors),
+                    Err(why) => Err(why),
                 }
             }
             Reply::Frame(reply::PANICKED) => match postcard::from_bytes::<Unwound>(frame) {
@@ -345,6 +346,28 @@ impl Worker {
             // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says more.
             Reply::Corrupt if self.server.board.has_ended(self.slot) => Err(self.died(name)),
             Reply::Frame(_) | Reply::Corrupt | Reply::TimedOut => Err(self.lost(name)),
+        }
+    }
+
+    /// Takes what the worker has sent through the lane.
+    fn fetched<V>(
+        &self,
+        name: &TaskName,
+        recv: impl FnOnce(OwnedFd) -> io::Result<V>,
+    ) -> Result<V, JoinError> {
+        let undeliverable = |e: io::Error| {
+            JoinError::Undeliverable(format!(
+                "task `{name}`: its result could not be received: {e}"
+            ))
+        };
+        match self.lane().map_err(undeliverable)? {
+            // It sent before it replied, so it is there.
+            Some(lane) => recv(lane).map_err(|e| match e.kind() {
+                io::ErrorKind::InvalidData | io::ErrorKind::WouldBlock => self.lost(name),
+                _ => undeliverable(e),
+            }),
+            // What was sent is kept until we release the worker: there was nothing, or the fork server has ended.
+            None => Err(self.died(name)),
         }
     }
 

@@ -20,6 +20,7 @@ use super::orphans::Children;
 use super::prepare;
 use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
 use super::stderr::{self, Found, Input, Output};
+use crate::sync::roster::{Registrar, Roster};
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
 use crate::sys::process::{self, Ended, Fork};
@@ -90,6 +91,8 @@ struct Server {
     /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the host's would hide its end.
     _host: OwnedFd,
     board: Board,
+    /// `None`: the roster is that of a host further up, which alone may write it.
+    registrar: Option<Registrar>,
     events: OwnedFd,
     /// The workers' way to do the same: a pipe's end, of which they cannot take what others have written.
     bell: OwnedFd,
@@ -123,10 +126,11 @@ impl Server {
         else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let [board, host, events, bell] =
-            <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
+        let [board, host, events, bell, roster] =
+            <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
         let board = Board::map(board)?;
         board.keep_from_workers()?;
+        let registrar = Roster::adopt(roster)?;
         let child_events = signal::child_events()?;
         let epoll = Epoll::new()?;
         epoll.add_readable(&socket, HOST)?;
@@ -152,6 +156,7 @@ impl Server {
             waiting_for_room: false,
             _host: host,
             board,
+            registrar,
             events,
             bell,
             open_files,
@@ -295,11 +300,16 @@ impl Server {
             lane: &their_lane,
             stderr: &their_stderr,
             bell: &self.bell,
+            token: self.registrar.as_ref().map(|r| r.enter(slot)),
             open_files: self.open_files,
         };
-        let pid = match process::fork_single_threaded()? {
-            Fork::Child => child::run(&birth),
-            Fork::Parent(pid) => pid,
+        let pid = match process::fork_single_threaded() {
+            Ok(Fork::Child) => child::run(&birth),
+            Ok(Fork::Parent(pid)) => pid,
+            Err(e) => {
+                self.bury(slot);
+                return Err(e);
+            }
         };
         // Both sides do it, so that it is done before either relies on it. It fails if the worker was quicker and has gone on to its task.
         let id = Pid::from_raw(pid.cast_signed());
@@ -320,6 +330,18 @@ impl Server {
         }
         self.workers.insert(pid, worker);
         Ok((pid, mailbox))
+    }
+
+    /// Nobody lives in this slot any more: whoever waits for something that it held hears of it.
+    fn bury(&self, slot: u32) {
+        match &self.registrar {
+            Some(registrar) => registrar.bury(slot),
+            None => {
+                if let Ok(roster) = Roster::get() {
+                    roster.stir();
+                }
+            }
+        }
     }
 
     fn take_slot(&mut self) -> io::Result<u32> {
@@ -349,7 +371,9 @@ impl Server {
         while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
         while let Some(pid) = process::peek_ended() {
             // Before it is reaped: while it is a zombie, its group's number is nobody else's.
-            if self.workers.contains_key(&pid) {
+            if let Some(worker) = self.workers.get(&pid) {
+                // None of its threads runs any more: this is when its locks are free for others.
+                self.bury(worker.slot);
                 process::kill_group(pid, libc::SIGKILL);
             }
             let Some(ended) = process::reap(pid) else {

@@ -6,14 +6,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use super::{BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET};
+use crate::sync::roster::Roster;
 use crate::sys::epoll::Epoll;
-use crate::sys::process;
+use crate::sys::{fds, process};
 use crate::worker::process::board::SLOTS;
 use crate::worker::process::mailbox::Mailbox;
 use crate::worker::process::protocol::{self, Event, Message};
+
+/// How long a killed worker may take to end.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 impl ForkServer {
     /// The listener's thread: until the fork server is gone.
@@ -167,10 +171,25 @@ impl ForkServer {
             if self.board.lose(slot as u32) && pid > 1 {
                 process::kill_group(pid, libc::SIGKILL);
                 lost.push(pid);
+                self.bury(slot as u32, pid);
             }
         }
         self.arrived.notify_all();
         self.wake_ready();
         lost
+    }
+
+    /// Frees what a lost worker held, once it is certain that it runs no more: it was killed, which takes effect a moment later.
+    fn bury(&self, slot: u32, pid: u32) {
+        let id = Pid::from_raw(pid.cast_signed());
+        if let Some(worker) =
+            id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok())
+        {
+            // The number may be another's by now, who has no reason to end.
+            let _ = fds::wait_readable(worker, LAST_MOMENT);
+        }
+        if let Ok(roster) = Roster::get() {
+            roster.bury(slot);
+        }
     }
 }
