@@ -4,9 +4,13 @@
 //! consumer), each on cache lines of its own, and a word to sleep on; elsewhere a power of two of data bytes. A frame is one word (length in
 //! the low half, the caller's tag in the high half) and the bytes, padded to a word; it wraps around the end.
 //!
+//! A frame with the tag [`SKIP`] means that the rest of the ring, up to its end, is left out: a producer that has been caught up with begins at the start
+//! again, so that a ring that is never very full touches little memory.
+//!
 //! **Hostile memory.** The other side may write anything, at any time. So: each side believes only its own count and keeps it in private memory; the
 //! other's count is read once, and checked; a frame's head is read once, checked against what is there, and only then used; bytes are
-//! copied out before anybody looks at them. All accesses are atomic, so that a race is a wrong value and never undefined behaviour. What
+//! copied out before anybody looks at them. Counts and heads are atomic; the bytes of a frame are copied by `memcpy` out of memory that Rust knows nothing
+//! about, and whatever they are then is what is checked. What
 //! does not add up is [`Corrupt`], and the ring is not used again.
 //!
 //! **Sleeping.** The consumer announces itself in `bell`, looks again, and sleeps; the producer publishes, looks at `bell`, and wakes. Each has a
@@ -14,8 +18,7 @@
 
 #![expect(unsafe_code, reason = "memory shared with another process")]
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::futex;
 use crate::sys::mapping::Mapping;
 
@@ -103,33 +106,68 @@ impl<'m> Memory<'m> {
         &self.words[(count / WORD as u64) as usize & (self.words.len() - 1)]
     }
 
-    fn write(&self, mut at: u64, bytes: &[u8]) {
-        let (whole, rest) = bytes.as_chunks::<WORD>();
-        for chunk in whole {
-            self.word(at)
-                .store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
-            at = at.wrapping_add(WORD as u64);
-        }
-        if !rest.is_empty() {
-            let mut last = [0; WORD];
-            last[..rest.len()].copy_from_slice(rest);
-            self.word(at)
-                .store(u64::from_ne_bytes(last), Ordering::Relaxed);
+    /// Copies `bytes` into the ring at a running count; they fit, the caller has seen to that.
+    #[cfg(not(loom))]
+    fn write(&self, at: u64, bytes: &[u8]) {
+        let capacity = self.capacity() as usize;
+        assert!(bytes.len() <= capacity, "no more than the ring holds");
+        let start = at as usize & (capacity - 1);
+        let first = bytes.len().min(capacity - start);
+        let base = self.words.as_ptr().cast::<u8>().cast_mut();
+        // SAFETY: `start + first` and the rest are within the capacity (masked; asserted), and the ring is memory of a mapping, which Rust allows to change
+        // behind its atomics. The consumer, if it keeps to the protocol, reads none of these bytes before they are published.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(start), first);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), base, bytes.len() - first);
         }
     }
 
-    fn read(&self, mut at: u64, len: usize, into: &mut Vec<u8>) {
+    /// Appends `len` bytes of the ring, from a running count on.
+    #[cfg(not(loom))]
+    fn read(&self, at: u64, len: usize, into: &mut Vec<u8>) {
+        let capacity = self.capacity() as usize;
+        assert!(len <= capacity, "no more than the ring holds");
         into.reserve(len);
-        let mut left = len;
-        while left > 0 {
+        let start = at as usize & (capacity - 1);
+        let first = len.min(capacity - start);
+        let base = self.words.as_ptr().cast::<u8>();
+        // SAFETY: as in `write`; `into` has room for `len` more, which are all written before they count. A producer that changes them meanwhile
+        // makes them other bytes, and any byte is a byte.
+        unsafe {
+            let end = into.as_mut_ptr().add(into.len());
+            std::ptr::copy_nonoverlapping(base.add(start), end, first);
+            std::ptr::copy_nonoverlapping(base, end.add(first), len - first);
+            into.set_len(into.len() + len);
+        }
+    }
+
+    #[cfg(loom)]
+    fn write(&self, mut at: u64, bytes: &[u8]) {
+        for chunk in bytes.chunks(WORD) {
+            let mut word = [0; WORD];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(at)
+                .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+            at = at.wrapping_add(WORD as u64);
+        }
+    }
+
+    #[cfg(loom)]
+    fn read(&self, mut at: u64, len: usize, into: &mut Vec<u8>) {
+        let end = into.len() + len;
+        while into.len() < end {
             let word = self.word(at).load(Ordering::Relaxed).to_ne_bytes();
-            let n = left.min(WORD);
-            into.extend_from_slice(&word[..n]);
-            left -= n;
+            into.extend_from_slice(&word[..WORD.min(end - into.len())]);
             at = at.wrapping_add(WORD as u64);
         }
     }
 }
+
+/// The tag of a frame without bytes that leaves out the rest of the ring.
+pub(crate) const SKIP: u32 = u32::MAX;
+
+/// How far into a ring a producer that has been caught up with goes on before it begins at the start again.
+const WARM: u64 = 256 * 1024;
 
 /// Bytes of ring that a frame of `len` bytes takes.
 pub(crate) const fn frame_size(len: usize) -> usize {
@@ -155,10 +193,51 @@ impl<'m> Producer<'m> {
         }
     }
 
+    /// The producer of a ring that others have written to before, and will again: it believes the count that they have left there. `head` is the consumer's
+    /// count as it was last seen.
+    pub(crate) fn resume(mapping: &'m Mapping, place: Place, head: u64) -> Producer<'m> {
+        let memory = Memory::new(mapping, place);
+        let tail = memory.control.tail.0.load(Ordering::Acquire) & !(WORD as u64 - 1);
+        Producer { memory, tail, head }
+    }
+
+    /// The consumer's count, as it was last seen.
+    pub(crate) fn seen(&self) -> u64 {
+        self.head
+    }
+
+    /// How far into the ring a frame of `len` bytes would reach, from its start; all of it, once it wraps.
+    pub(crate) fn reach(&self, len: usize) -> u64 {
+        let capacity = self.memory.capacity();
+        ((self.tail & (capacity - 1)) + frame_size(len) as u64).min(capacity)
+    }
+
+    /// Goes back to the start of the ring, if the consumer has taken everything, the producer has come far, and a frame of `len` bytes still fits then.
+    pub(crate) fn rewind(&mut self, len: usize) {
+        let capacity = self.memory.capacity();
+        let rest = capacity - (self.tail & (capacity - 1));
+        if capacity - rest >= WARM
+            && rest + frame_size(len) as u64 <= capacity
+            && self.memory.control.head.0.load(Ordering::Acquire) == self.tail
+        {
+            self.memory
+                .word(self.tail)
+                .store(u64::from(SKIP) << 32, Ordering::Relaxed);
+            self.head = self.tail;
+            self.tail = self.tail.wrapping_add(rest);
+        }
+    }
+
     /// Writes a frame; the consumer sees it after [`publish`](Self::publish).
     pub(crate) fn push(&mut self, tag: u32, bytes: &[u8]) -> Result<(), Full> {
-        let len = u32::try_from(bytes.len()).map_err(|_| Full)?;
-        let size = frame_size(bytes.len()) as u64;
+        self.push_parts(tag, &[], bytes)
+    }
+
+    /// As [`push`](Self::push), of two parts, of which the first is a number of whole words.
+    pub(crate) fn push_parts(&mut self, tag: u32, head: &[u8], bytes: &[u8]) -> Result<(), Full> {
+        debug_assert!(head.len().is_multiple_of(WORD) && tag != SKIP);
+        let len = u32::try_from(head.len() + bytes.len()).map_err(|_| Full)?;
+        let size = frame_size(len as usize) as u64;
         if self.room() < size {
             self.head = self.memory.control.head.0.load(Ordering::Acquire);
             if self.room() < size {
@@ -168,10 +247,18 @@ impl<'m> Producer<'m> {
         self.memory
             .word(self.tail)
             .store(u64::from(len) | u64::from(tag) << 32, Ordering::Relaxed);
+        let start = self.tail.wrapping_add(WORD as u64);
+        self.memory.write(start, head);
         self.memory
-            .write(self.tail.wrapping_add(WORD as u64), bytes);
+            .write(start.wrapping_add(head.len() as u64), bytes);
         self.tail = self.tail.wrapping_add(size);
         Ok(())
+    }
+
+    /// Whether a frame of `len` bytes fits now.
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
+        self.head = self.memory.control.head.0.load(Ordering::Acquire);
+        self.room() >= frame_size(len) as u64
     }
 
     fn room(&self) -> u64 {
@@ -182,13 +269,24 @@ impl<'m> Producer<'m> {
 
     /// Shows the consumer what was pushed, and wakes it if it sleeps.
     pub(crate) fn publish(&mut self) {
+        self.show();
         let control = self.memory.control;
-        control.tail.0.store(self.tail, Ordering::Release);
         fence(Ordering::SeqCst);
         if control.bell.0.load(Ordering::Relaxed) != 0 {
             control.bell.0.store(0, Ordering::Relaxed);
             futex::wake_shared(&control.bell.0);
         }
+    }
+}
+
+impl Producer<'_> {
+    /// Shows the consumer what was pushed, and wakes nobody.
+    pub(crate) fn show(&mut self) {
+        self.memory
+            .control
+            .tail
+            .0
+            .store(self.tail, Ordering::Release);
     }
 }
 
@@ -225,31 +323,60 @@ impl<'m> Consumer<'m> {
 
     /// Takes the next frame: its bytes replace what is in `into`, its tag is returned.
     pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
+        self.pop_parts(&mut [], into)
+    }
+
+    /// As [`pop`](Self::pop), of a frame that was pushed in two parts.
+    pub(crate) fn pop_parts(
+        &mut self,
+        first: &mut [u64],
+        into: &mut Vec<u8>,
+    ) -> Result<Option<u32>, Corrupt> {
         let tail = self.memory.control.tail.0.load(Ordering::Acquire);
-        let available = tail.wrapping_sub(self.head);
-        if available == 0 {
-            return Ok(None);
+        loop {
+            let available = tail.wrapping_sub(self.head);
+            if available == 0 {
+                return Ok(None);
+            }
+            let capacity = self.memory.capacity();
+            if available > capacity || !available.is_multiple_of(WORD as u64) {
+                return Err(Corrupt);
+            }
+            // Read once: what is checked is what is used.
+            let word = self.memory.word(self.head).load(Ordering::Relaxed);
+            let (len, tag) = (word as u32 as usize, (word >> 32) as u32);
+            if tag == SKIP {
+                let rest = capacity - (self.head & (capacity - 1));
+                if len != 0 || rest > available {
+                    return Err(Corrupt);
+                }
+                self.advance(rest);
+                continue;
+            }
+            let size = frame_size(len) as u64;
+            let head = size_of_val(first);
+            if size > available || len < head {
+                return Err(Corrupt);
+            }
+            let mut at = self.head.wrapping_add(WORD as u64);
+            for word in first {
+                *word = self.memory.word(at).load(Ordering::Relaxed);
+                at = at.wrapping_add(WORD as u64);
+            }
+            into.clear();
+            self.memory.read(at, len - head, into);
+            self.advance(size);
+            return Ok(Some(tag));
         }
-        if available > self.memory.capacity() || !available.is_multiple_of(WORD as u64) {
-            return Err(Corrupt);
-        }
-        // Read once: what is checked is what is used.
-        let word = self.memory.word(self.head).load(Ordering::Relaxed);
-        let (len, tag) = (word as u32 as usize, (word >> 32) as u32);
-        let size = frame_size(len) as u64;
-        if size > available {
-            return Err(Corrupt);
-        }
-        into.clear();
-        self.memory
-            .read(self.head.wrapping_add(WORD as u64), len, into);
-        self.head = self.head.wrapping_add(size);
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.head = self.head.wrapping_add(bytes);
         self.memory
             .control
             .head
             .0
             .store(self.head, Ordering::Release);
-        Ok(Some(tag))
     }
 
     /// Announces that this side is about to sleep. `false`: there is something to take, do not.
@@ -345,6 +472,9 @@ mod tests {
             (u64::MAX, 0),
             (12, 0),
             (1032, 0),
+            (8, u64::from(SKIP) << 32),
+            (8, u64::from(SKIP) << 32 | 1),
+            (1024, u64::from(SKIP) << 32 | 1),
         ] {
             let mapping = mapping();
             let memory = Memory::new(&mapping, PLACE);
@@ -358,6 +488,37 @@ mod tests {
                 "tail {tail}, word {head_word:#x}"
             );
         }
+    }
+
+    #[test]
+    fn a_producer_that_was_caught_up_with_begins_at_the_start() {
+        let place = Place {
+            control: 0,
+            data: 4096,
+            capacity: 1 << 20,
+        };
+        let len = 4096 + (1 << 20);
+        let mapping =
+            Mapping::writable(sized_memfd("ring-test", len).expect("memfd"), len).expect("mmap");
+        let (mut producer, mut consumer) = (
+            Producer::new(&mapping, place),
+            Consumer::new(&mapping, place),
+        );
+        let mut got = Vec::new();
+        let mut furthest = 0;
+        for n in 0..100_000_u32 {
+            let bytes = n.to_ne_bytes().repeat(1 + n as usize % 40);
+            producer.rewind(8 + bytes.len());
+            furthest = furthest.max(producer.reach(8 + bytes.len()));
+            producer
+                .push_parts(n, &[7; 8], &bytes)
+                .expect("fits an empty ring");
+            producer.show();
+            let mut first = [0];
+            assert_eq!(consumer.pop_parts(&mut first, &mut got), Ok(Some(n)));
+            assert_eq!((first[0], &got), (u64::from_ne_bytes([7; 8]), &bytes));
+        }
+        assert!(furthest <= WARM + 256, "{furthest}");
     }
 
     #[test]
