@@ -121,7 +121,8 @@ pub(crate) struct Roster {
 impl Roster {
     /// This process's table, made if there is none.
     pub(crate) fn get() -> io::Result<&'static Roster> {
-        if let Some(roster) = Roster::current() {
+        let old = CURRENT.load(Ordering::Acquire);
+        if let Some(roster) = Roster::usable(old) {
             return Ok(roster);
         }
         let file = sized_memfd("brigade-roster", LEN)?;
@@ -133,11 +134,10 @@ impl Roster {
             mapping,
             maker: Some(std::process::id()),
         };
-        Ok(roster.install())
+        Ok(roster.install(old))
     }
 
-    fn current() -> Option<&'static Roster> {
-        let current = CURRENT.load(Ordering::Acquire);
+    fn usable(current: *mut Roster) -> Option<&'static Roster> {
         // SAFETY: null, or from `install`, whose value is never freed.
         let roster: &'static Roster = unsafe { current.as_ref() }?;
         roster
@@ -146,9 +146,8 @@ impl Roster {
             .then_some(roster)
     }
 
-    /// Makes this the process's table, unless another thread was quicker. It stays for good: others may be asleep on it.
-    fn install(self) -> &'static Roster {
-        let old = CURRENT.load(Ordering::Acquire);
+    /// Makes this the process's table in place of `old`, unless another thread was quicker. It stays for good: others may be asleep on it.
+    fn install(self, old: *mut Roster) -> &'static Roster {
         let new = Box::into_raw(Box::new(self));
         match CURRENT.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: see above.
@@ -173,7 +172,7 @@ impl Roster {
             file: Pinned::leaked(file)?,
             maker: None,
         };
-        roster.install();
+        roster.install(CURRENT.load(Ordering::Acquire));
         match writable {
             Ok(mapping) => {
                 mapping.keep_from_children()?;
@@ -322,5 +321,46 @@ impl Vigil {
             None => futex::wait_shared(word, expected, until),
         };
         if cut { Wake::Look } else { woken }
+    }
+}
+
+/// Processes that are none: for tests, which cannot kill a thread.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A slot that no worker of the test's own will get, alive until it is killed.
+    #[derive(Debug)]
+    pub(crate) struct Puppet {
+        slot: u32,
+    }
+
+    impl Puppet {
+        /// Alive. The fork server gives out slots from the lowest; puppets have the highest.
+        pub(crate) fn new() -> Puppet {
+            static NEXT: AtomicU32 = AtomicU32::new(SLOTS - 1);
+            let puppet = Puppet {
+                slot: NEXT.fetch_sub(1, Ordering::Relaxed),
+            };
+            let roster = Roster::get().expect("a roster");
+            slot_word(&roster.mapping, puppet.slot).store(1 << 1, Ordering::Release);
+            puppet
+        }
+
+        pub(crate) fn token(&self) -> Token {
+            Token::worker(self.slot, 1)
+        }
+
+        pub(crate) fn kill(self) {
+            Roster::get().expect("a roster").bury(self.slot);
+        }
+
+        /// The token of one that has been dead for long.
+        pub(crate) fn dead() -> Token {
+            let puppet = Puppet::new();
+            let token = puppet.token();
+            puppet.kill();
+            token
+        }
     }
 }

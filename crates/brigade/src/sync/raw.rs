@@ -1,0 +1,381 @@
+//! A lock of one word that lives in shared memory and survives its holder.
+//!
+//! Problem: a process may die at any instruction: while it holds the lock, after it has let go of it and before it has woken anybody, or
+//! after it was woken and before it has taken it. Who waits must not wait for ever in any of the three.
+//!
+//! The word is zero while the lock is free, else the [`Token`] of the holder's process. Its highest bit says that somebody sleeps, so that who
+//! finds it clear when it lets go need not ask the kernel to wake anyone.
+//!
+//! 1. To take: one compare-and-swap, zero to our token. To let go: one swap with zero; where the bit was set, one sleeper is woken.
+//! 2. To wait: begin a [`Vigil`], *then* look. Dead holder: one compare-and-swap takes the lock over, and only one of us succeeds. Live
+//!    holder: set the bit, sleep.
+//! 3. Who has slept takes the lock with the bit set, as others may be asleep; the price is one needless wake in the end.
+//! 4. The vigil ends with *any* death, anywhere. So a wake-up that a dying process owed, or took along, is replaced by its death.
+//!
+//! Memory may be scribbled over by a peer. A token that is nobody's is that of somebody dead; the bit without a token is a free lock. A peer that writes
+//! the token of a live process has made that process the holder: no worse than if that process did not let go.
+//!
+//! Limits: not fair (who comes along may be quicker than who was woken, as with std's); not recursive; threads of one process are not told
+//! apart, so a thread that ends without letting go has deadlocked the others, as with std's.
+
+use std::time::Instant;
+
+use super::watch::{self, Token, Vigil, Wake};
+use crate::primitive::{AtomicU32, Ordering};
+
+/// Somebody sleeps.
+const SLEEPERS: u32 = 1 << 31;
+
+/// How often to look for a holder that is about to let go, before asking the kernel for sleep.
+const SPINS: u32 = 100;
+
+/// All zero bytes are a free lock.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct RawLock {
+    word: AtomicU32,
+}
+
+/// How the lock came to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acquired {
+    /// Its last holder let go of it.
+    Clean,
+    /// Its last holder died with it: what it guards may be half-written.
+    FromTheDead,
+}
+
+/// How a wait for somebody else's lock ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freed {
+    /// It was free a moment ago.
+    LetGo,
+    /// Its holder died, and the lock is *ours* now, to let go of.
+    TakenOver,
+}
+
+impl RawLock {
+    /// Free.
+    pub(crate) const fn new() -> RawLock {
+        RawLock {
+            word: AtomicU32::new(0),
+        }
+    }
+
+    /// Takes the lock if nobody alive holds it.
+    #[inline]
+    pub(crate) fn try_acquire(&self) -> Option<Acquired> {
+        match self.swap_in(0, Token::mine().to_bits()) {
+            true => Some(Acquired::Clean),
+            false => self.try_acquire_contended(),
+        }
+    }
+
+    /// Takes the lock, waiting for it if need be. `None`: the deadline has passed.
+    #[inline]
+    pub(crate) fn acquire(&self, deadline: Option<Instant>) -> Option<Acquired> {
+        match self.swap_in(0, Token::mine().to_bits()) {
+            true => Some(Acquired::Clean),
+            false => self.acquire_contended(deadline),
+        }
+    }
+
+    /// Lets go, and wakes one who sleeps.
+    #[inline]
+    pub(crate) fn release(&self) {
+        if self.word.swap(0, Ordering::Release) & SLEEPERS != 0 {
+            self.wake_one();
+        }
+    }
+
+    /// Lets go, and wakes all who sleep: those of [`wait_until_free`](Self::wait_until_free) do not take the lock, so one would not wake the next.
+    #[inline]
+    pub(crate) fn release_to_all(&self) {
+        if self.word.swap(0, Ordering::Release) & SLEEPERS != 0 {
+            self.wake_all();
+        }
+    }
+
+    /// Whether somebody holds it, dead or alive.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        // In one order with the compare-and-swap of who takes it: see `RwLock`.
+        self.word.load(Ordering::SeqCst) != 0
+    }
+
+    /// Waits until nobody holds it, and leaves it so. `None`: the deadline has passed.
+    #[cold]
+    pub(crate) fn wait_until_free(&self, deadline: Option<Instant>) -> Option<Freed> {
+        loop {
+            if self.spin() == 0 {
+                return Some(Freed::LetGo);
+            }
+            match self.look_and_sleep(deadline) {
+                Looked::Free | Looked::Slept => {}
+                Looked::TakenOver => return Some(Freed::TakenOver),
+                Looked::TimedOut => return None,
+            }
+        }
+    }
+
+    /// As [`wait_until_free`](Self::wait_until_free), but does not wait. `None`: somebody alive holds it.
+    #[cold]
+    pub(crate) fn look_if_free(&self) -> Option<Freed> {
+        match self.take_from_the_dead()? {
+            Acquired::Clean => Some(Freed::LetGo),
+            Acquired::FromTheDead => Some(Freed::TakenOver),
+        }
+    }
+
+    /// Changes the word in one step, to hold the lock. In one order with what readers do: see `RwLock`.
+    #[inline]
+    fn swap_in(&self, seen: u32, to: u32) -> bool {
+        self.word
+            .compare_exchange(seen, to, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    #[cold]
+    fn try_acquire_contended(&self) -> Option<Acquired> {
+        loop {
+            let seen = self.word.load(Ordering::Relaxed);
+            if Token::from_bits(seen).is_none() {
+                if self.swap_in(seen, seen | Token::mine().to_bits()) {
+                    return Some(Acquired::Clean);
+                }
+            } else if self.take_from_the_dead()? == Acquired::FromTheDead {
+                return Some(Acquired::FromTheDead);
+            }
+        }
+    }
+
+    /// `FromTheDead`: ours now. `Clean`: nobody's. `None`: somebody alive holds it.
+    fn take_from_the_dead(&self) -> Option<Acquired> {
+        loop {
+            let seen = self.word.load(Ordering::Relaxed);
+            let Some(holder) = Token::from_bits(seen) else {
+                return Some(Acquired::Clean);
+            };
+            // The common case is spared the table.
+            if holder == Token::mine() || !Vigil::begin().is_dead(holder) {
+                return None;
+            }
+            if self.swap_in(seen, Token::mine().to_bits() | SLEEPERS) {
+                return Some(Acquired::FromTheDead);
+            }
+        }
+    }
+
+    #[cold]
+    fn acquire_contended(&self, deadline: Option<Instant>) -> Option<Acquired> {
+        let mut ours = Token::mine().to_bits();
+        let mut seen = self.spin();
+        loop {
+            if Token::from_bits(seen).is_none() {
+                if self.swap_in(seen, seen | ours) {
+                    return Some(Acquired::Clean);
+                }
+                seen = self.spin();
+                continue;
+            }
+            seen = match self.look_and_sleep(deadline) {
+                Looked::Free => 0,
+                Looked::TakenOver => return Some(Acquired::FromTheDead),
+                Looked::Slept => {
+                    // Of several who slept, one was woken: who takes it now must wake the next.
+                    ours |= SLEEPERS;
+                    self.spin()
+                }
+                Looked::TimedOut => return None,
+            };
+        }
+    }
+
+    /// One round of waiting, in the order that matters: the watch, the look, the sleep.
+    fn look_and_sleep(&self, deadline: Option<Instant>) -> Looked {
+        let mut vigil = Vigil::begin();
+        let seen = self.word.load(Ordering::Relaxed);
+        let Some(holder) = Token::from_bits(seen) else {
+            // The bit alone is not ours: nobody leaves it so. Free is zero, for those who only look.
+            if seen != 0 && self.swap_in(seen, 0) {
+                self.wake_all();
+            }
+            return Looked::Free;
+        };
+        if vigil.is_dead(holder) {
+            return match self.swap_in(seen, Token::mine().to_bits() | SLEEPERS) {
+                true => Looked::TakenOver,
+                false => Looked::Slept,
+            };
+        }
+        let asleep = seen | SLEEPERS;
+        let announced = seen == asleep
+            || self
+                .word
+                .compare_exchange(seen, asleep, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if announced && vigil.sleep(&self.word, asleep, deadline) == Wake::TimedOut {
+            // Nobody's wake-up is lost with us: a sleeper that was woken is not told that its time is over, and looks again.
+            return Looked::TimedOut;
+        }
+        Looked::Slept
+    }
+
+    /// Looks for a short while; no longer once somebody sleeps, for then the holder is not about to let go.
+    fn spin(&self) -> u32 {
+        let mut left = SPINS;
+        loop {
+            let seen = self.word.load(Ordering::Relaxed);
+            if left == 0 || seen & Token::MASK == 0 || seen & SLEEPERS != 0 {
+                return seen;
+            }
+            std::hint::spin_loop();
+            left -= 1;
+        }
+    }
+
+    #[cold]
+    fn wake_one(&self) {
+        watch::wake_one(&self.word);
+    }
+
+    #[cold]
+    fn wake_all(&self) {
+        watch::wake_all(&self.word);
+    }
+}
+
+/// What a round of waiting came to.
+enum Looked {
+    /// Free, as far as one can see.
+    Free,
+    /// The holder is dead, and the lock ours.
+    TakenOver,
+    /// Something has changed, or may have.
+    Slept,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sync::roster::testing::Puppet;
+
+    const SOON: Duration = Duration::from_millis(30);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn with_word(word: u32) -> RawLock {
+        let lock = RawLock::new();
+        lock.word.store(word, Ordering::Relaxed);
+        lock
+    }
+
+    fn within(time: Duration) -> Option<Instant> {
+        Some(Instant::now() + time)
+    }
+
+    #[test]
+    fn one_holds_it_at_a_time() {
+        let lock = RawLock::new();
+        // Read and written in two steps, so that two at a time would lose counts.
+        let count = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50_000 {
+                        assert_eq!(lock.acquire(None), Some(Acquired::Clean));
+                        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                        lock.release();
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 200_000);
+        assert_eq!(lock.word.into_inner() & Token::MASK, 0);
+    }
+
+    #[test]
+    fn a_live_holder_is_waited_for_until_the_deadline() {
+        let lock = RawLock::new();
+        assert_eq!(lock.acquire(None), Some(Acquired::Clean));
+        assert_eq!(lock.try_acquire(), None);
+        let began = Instant::now();
+        assert_eq!(lock.acquire(within(SOON)), None);
+        assert_eq!(lock.wait_until_free(within(SOON)), None);
+        assert_eq!(lock.look_if_free(), None);
+        assert!(began.elapsed() >= 2 * SOON);
+        lock.release();
+        assert_eq!(lock.look_if_free(), Some(Freed::LetGo));
+        assert_eq!(lock.acquire(within(LONG)), Some(Acquired::Clean));
+    }
+
+    #[test]
+    fn the_dead_are_taken_over_from_by_one() {
+        let lock = with_word(Puppet::dead().to_bits());
+        let clean = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    if lock.acquire(within(LONG)).expect("in time") == Acquired::Clean {
+                        clean.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                    lock.release();
+                });
+            }
+        });
+        assert_eq!(clean.into_inner(), 3);
+    }
+
+    #[test]
+    fn a_death_wakes_who_sleeps() {
+        let puppet = Puppet::new();
+        let lock = with_word(puppet.token().to_bits());
+        assert_eq!(lock.try_acquire(), None);
+        std::thread::scope(|scope| {
+            let sleepers = [(); 3]
+                .map(|()| scope.spawn(|| lock.acquire(within(LONG)).inspect(|_| lock.release())));
+            std::thread::sleep(SOON);
+            assert!(sleepers.iter().all(|s| !s.is_finished()));
+            puppet.kill();
+            let ended = sleepers.map(|s| s.join().expect("no panic").expect("in time"));
+            let taken_over = ended.iter().filter(|a| **a == Acquired::FromTheDead);
+            assert_eq!(taken_over.count(), 1);
+        });
+    }
+
+    #[test]
+    fn who_only_looks_takes_over_from_the_dead_as_well() {
+        let lock = with_word(Puppet::dead().to_bits());
+        assert_eq!(lock.wait_until_free(None), Some(Freed::TakenOver));
+        lock.release_to_all();
+        assert_eq!(lock.wait_until_free(None), Some(Freed::LetGo));
+        assert_eq!(
+            with_word(Puppet::dead().to_bits()).look_if_free(),
+            Some(Freed::TakenOver)
+        );
+    }
+
+    #[test]
+    fn garbage_is_a_dead_holder() {
+        let host = Token::mine().to_bits();
+        let words =
+            (0..32)
+                .map(|bit| 1 << bit)
+                .chain([u32::MAX, Token::MASK, 0x5555_5555, 0xdead_beef]);
+        for word in words.filter(|w| w & Token::MASK != host) {
+            assert!(with_word(word).try_acquire().is_some(), "{word:#x}");
+            let lock = with_word(word);
+            assert!(lock.acquire(within(LONG)).is_some(), "{word:#x}");
+            assert_eq!(lock.try_acquire(), None);
+            lock.release();
+            assert_eq!(lock.try_acquire(), Some(Acquired::Clean));
+            assert!(
+                with_word(word).wait_until_free(within(LONG)).is_some(),
+                "{word:#x}"
+            );
+        }
+    }
+}

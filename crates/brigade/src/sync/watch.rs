@@ -1,0 +1,7 @@
+//! The world as the locks see it: who this process is, who is dead, how to sleep and how to wake.
+//!
+//! It is [`roster`](super::roster) and the kernel's futex.
+
+pub(crate) use super::roster::{Token, Vigil};
+pub(crate) use crate::sys::futex::Wake;
+pub(crate) use crate::sys::futex::{wake_all_shared as wake_all, wake_shared as wake_one};
