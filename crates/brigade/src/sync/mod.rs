@@ -7,7 +7,7 @@
     not(test),
     expect(dead_code, reason = "the locks that stand on it come next")
 )]
-mod raw;
+pub(crate) mod raw;
 pub(crate) mod roster;
 #[cfg_attr(
     not(test),

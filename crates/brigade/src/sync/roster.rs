@@ -193,6 +193,11 @@ impl Roster {
         epoch(&self.mapping)
     }
 
+    /// Changes with each death.
+    pub(crate) fn deaths(&self) -> u32 {
+        self.epoch().load(Ordering::Relaxed)
+    }
+
     /// Wakes all who wait for a death, though no epoch has changed: all that a fork server can do that may not write the table.
     pub(crate) fn stir(&self) {
         futex::wake_all_shared(self.epoch());

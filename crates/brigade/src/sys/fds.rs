@@ -19,6 +19,15 @@ pub(crate) const MAX_FDS: usize = 250;
 
 /// Sends one datagram with descriptors. Does not block: a full socket is `WouldBlock`.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_parts(socket, &[IoSlice::new(bytes)], fds)
+}
+
+/// As [`send`], of a datagram that is in several places.
+pub(crate) fn send_parts(
+    socket: impl AsFd,
+    parts: &[IoSlice<'_>],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -29,7 +38,7 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     loop {
-        match rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags) {
+        match rustix::net::sendmsg(&socket, parts, &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
             Ok(_) => return Ok(()),
@@ -55,6 +64,16 @@ pub(crate) fn recv(
     fds: &mut Vec<OwnedFd>,
     wait: bool,
 ) -> io::Result<Received> {
+    recv_parts(socket, &mut [IoSliceMut::new(bytes)], fds, wait)
+}
+
+/// As [`recv`], into several places.
+pub(crate) fn recv_parts(
+    socket: impl AsFd,
+    parts: &mut [IoSliceMut<'_>],
+    fds: &mut Vec<OwnedFd>,
+    wait: bool,
+) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut flags = RecvFlags::CMSG_CLOEXEC;
@@ -62,7 +81,7 @@ pub(crate) fn recv(
         flags |= RecvFlags::DONTWAIT;
     }
     let got = loop {
-        match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags) {
+        match rustix::net::recvmsg(&socket, parts, &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
             Ok(got) => break got,
@@ -235,15 +254,23 @@ fn close_between(first: RawFd, last: RawFd) {
 
 /// Waits until `fd` can be read or was hung up. `false`: not within `limit`. poll(2): it needs no descriptor of its own.
 pub(crate) fn wait_readable(fd: impl AsFd, limit: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now().checked_add(limit);
+    poll_until(&mut [PollFd::new(&fd, PollFlags::IN)], deadline)
+}
+
+/// poll(2), until something is there or the deadline has passed, which is `false`.
+pub(crate) fn poll_until(
+    descriptors: &mut [PollFd<'_>],
+    deadline: Option<Instant>,
+) -> io::Result<bool> {
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|left| Timespec {
             tv_sec: left.as_secs().min(i64::MAX as u64) as i64,
             tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) if left.is_zero() => return Ok(false),
+        });
+        match rustix::event::poll(descriptors, timeout.as_ref()) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(true),
             Err(e) => return Err(e.into()),

@@ -12,5 +12,7 @@ pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod mapping;
 pub(crate) mod process;
+pub(crate) mod queue;
 pub(crate) mod signal;
+pub(crate) mod spin;
 pub(crate) mod unwind;

@@ -14,11 +14,50 @@ pub(crate) const MAX_BYTES: usize = 1 << 31;
 pub(crate) fn encode<T: Message>(value: &T, into: &mut Vec<u8>) -> Result<Vec<OwnedFd>, String> {
     // serde takes a vector of bytes one by one; the encoding is the same, and this is some 20 times as fast.
     if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
+        within_limit(bytes.len())?;
         let descriptors = encode_serde(&bytes.len(), into)?;
         into.extend_from_slice(bytes);
         return Ok(descriptors);
     }
     encode_serde(value, into)
+}
+
+/// Encodes a message that goes in a frame of its own. A vector of bytes is its own encoding then: it is not copied. Else the bytes are in `scratch`.
+pub(crate) fn encode_frame<'m, T: Message>(
+    value: &'m T,
+    scratch: &'m mut Vec<u8>,
+) -> Result<(&'m [u8], Vec<OwnedFd>), String> {
+    if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
+        within_limit(bytes.len())?;
+        return Ok((bytes, Vec::new()));
+    }
+    scratch.clear();
+    let descriptors = encode_serde(value, scratch)?;
+    Ok((scratch, descriptors))
+}
+
+/// The message of such a frame. What it needs of `bytes` it takes.
+pub(crate) fn decode_frame<T: Message>(
+    bytes: &mut Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<T, String> {
+    let mut vector = None::<T>;
+    if let Some(vector) = (&mut vector as &mut dyn Any).downcast_mut::<Option<Vec<u8>>>() {
+        *vector = Some(std::mem::take(bytes));
+    }
+    match vector {
+        Some(vector) => Ok(vector),
+        None => decode_serde(bytes, descriptors),
+    }
+}
+
+fn within_limit(len: usize) -> Result<(), String> {
+    if len > MAX_BYTES {
+        return Err(format!(
+            "is {len} bytes when encoded, over the limit of {MAX_BYTES}"
+        ));
+    }
+    Ok(())
 }
 
 fn encode_serde<T: serde::Serialize>(
@@ -48,15 +87,7 @@ fn encode_serde<T: serde::Serialize>(
         carry::collect(|| postcard::serialize_with_flavor(value, Onto(into)));
     let ended = ended.map_err(|e| format!("could not be encoded: {e}"));
     let len = into.len() - start;
-    let ended = ended.and_then(|()| {
-        if len > MAX_BYTES {
-            Err(format!(
-                "is {len} bytes when encoded, over the limit of {MAX_BYTES}"
-            ))
-        } else {
-            Ok(())
-        }
-    });
+    let ended = ended.and_then(|()| within_limit(len));
     if ended.is_err() {
         into.truncate(start);
     }
@@ -75,6 +106,10 @@ pub(crate) fn decode<T: Message>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Res
     if let Some(vector) = vector {
         return Ok(vector);
     }
+    decode_serde(bytes, descriptors)
+}
+
+fn decode_serde<T: Message>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, String> {
     match carry::provide(descriptors, || postcard::take_from_bytes(bytes)) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(format!(

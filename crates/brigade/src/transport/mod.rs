@@ -1,6 +1,199 @@
-//! HOW bytes move between a host and its workers.
+//! HOW bytes move: between a host and its workers, and through channels.
 //!
-//! - [`ring`]: whole frames through shared memory, from one producer to one consumer
+//! - [`ring`]: whole frames through shared memory, from one producer to one consumer; what mailboxes are made of
+//! - [`gate`]: what all channels share: their bounds, and who waits
+//! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an [`Outlet`] and an [`Inlet`]
+//! - [`parcel`]: descriptors that travel beside the bytes, and messages too large for their mechanism
+//!
+//! # The contract
+//!
+//! One channel has any number of senders, in any number of processes, and one receiver. Whatever the mechanism:
+//!
+//! - **Order.** Messages arrive in the order in which they were sent; those of several senders are interleaved whole, never in parts. Sending is done
+//!   with the gate's lock held, so there is one sender at a time.
+//! - **Capacity.** No more than `capacity` messages are on their way: sent, and not yet received. The gate counts them; each has a number, one more
+//!   than the one before. A sender that dies between sending and counting leaves a number that is given out twice, which does no harm.
+//! - **Size.** A frame of up to [`Outlet::inline_max`] bytes goes through the mechanism itself; a longer one in a sealed memory file, whose descriptor goes
+//!   with it. An inline frame that the gate lets through fits: a put does not wait with the lock held.
+//! - **Backpressure.** When the capacity or the mechanism's own room is used up, [`Outlet::put`] gives [`NotPut::Full`], and the sender waits outside
+//!   the lock.
+//! - **Disconnect.** Both sides hold one end each of a *link*, a pair of Unix sockets, for which the kernel keeps count: of ends in this process, in others, and
+//!   on their way inside messages. When the last of one side is gone, however it went, the other side's poll(2) says so (`POLLHUP`). A receiver
+//!   gets what was sent before that, and then the disconnect.
+//! - **Death of a peer**, at any instruction: the kernel closes its descriptors, which is a disconnect if it was the last; a sender's lock is taken over
+//!   by the next; a part of a frame is never taken for a message.
+//! - **Descriptors** go with the frame whose number they bear, through the link (the socket's own go with the frame itself).
+//! - **Hostility.** Whoever shares a channel may write anything into it. What does not add up is [`Corrupt`](NotGot::Corrupt), and the channel is not read again;
+//!   nothing that is allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
 
+pub(crate) mod gate;
+pub(crate) mod memory;
 pub(crate) mod parcel;
+pub(crate) mod pipe;
+pub(crate) mod queue;
 pub(crate) mod ring;
+pub(crate) mod socket;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::task::carry;
+use gate::Gate;
+
+/// What precedes the bytes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Counts the messages of a channel.
+    pub(crate) number: u64,
+    /// Of the bytes that follow it.
+    pub(crate) len: u32,
+    /// How many descriptors belong to it, the file of a large one included.
+    pub(crate) descriptors: u16,
+    /// The message is in the first descriptor; the bytes are its length.
+    pub(crate) large: bool,
+}
+
+const LARGE: u32 = 1 << 31;
+
+impl Header {
+    /// Bytes of a header.
+    pub(crate) const SIZE: usize = 16;
+
+    pub(crate) fn to_bytes(self) -> [u8; Header::SIZE] {
+        let mut bytes = [0; Header::SIZE];
+        bytes[..8].copy_from_slice(&self.number.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.len.to_ne_bytes());
+        bytes[12..].copy_from_slice(&self.tag().to_ne_bytes());
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; Header::SIZE]) -> Option<Header> {
+        let [a, b, c, d, e, f, g, h, len @ .., i, j, k, l] = *bytes;
+        let number = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        Header::from_parts(
+            number,
+            u32::from_ne_bytes(len),
+            u32::from_ne_bytes([i, j, k, l]),
+        )
+    }
+
+    /// All but the number and the length.
+    pub(crate) fn tag(self) -> u32 {
+        u32::from(self.descriptors) | if self.large { LARGE } else { 0 }
+    }
+
+    /// `None`: no header that we would write.
+    pub(crate) fn from_parts(number: u64, len: u32, tag: u32) -> Option<Header> {
+        let descriptors = u16::try_from(tag & !LARGE).ok()?;
+        let large = tag & LARGE != 0;
+        let sensible = usize::from(descriptors) <= carry::MAX + 1 && !(large && descriptors == 0);
+        sensible.then_some(Header {
+            number,
+            len,
+            descriptors,
+            large,
+        })
+    }
+}
+
+/// Why a frame was not put.
+#[derive(Debug)]
+pub(crate) enum NotPut {
+    /// Not now: the receiver will say when.
+    Full,
+    /// Not now: the kernel will say when the mechanism can be written.
+    Blocked,
+    /// Not now: the kernel will say when the link can be written. It has more descriptors on their way than it takes.
+    LinkBlocked,
+    /// Nobody will take it.
+    Gone,
+    /// For another reason.
+    Failed(io::Error),
+}
+
+/// Why no frame was got.
+#[derive(Debug)]
+pub(crate) enum NotGot {
+    /// Not now.
+    Empty,
+    /// Nobody will send any more, and everything that was sent has been got.
+    Gone,
+    /// A sender does not keep to the protocol, or its descriptors could not be had.
+    Corrupt(String),
+}
+
+impl From<io::Error> for NotGot {
+    fn from(e: io::Error) -> NotGot {
+        NotGot::Corrupt(e.to_string())
+    }
+}
+
+/// Both ends of a channel that a process may have: each is one of the two sockets of the link.
+pub(crate) type Link = OwnedFd;
+
+/// The sending side of a mechanism. [`put`](Self::put) and [`recovered`](Self::recovered) are called with the gate's lock held.
+pub(crate) trait Outlet: fmt::Debug + Send + Sync {
+    /// The longest frame, without its header, that goes through the mechanism itself.
+    fn inline_max(&self) -> usize;
+
+    /// Whether a frame of `len` bytes may fit now: asked again after the wait for room was announced, so that no wake-up is missed.
+    fn may_fit(&self, gate: &Gate, len: usize) -> bool;
+
+    /// Puts one frame, whole or not at all, and wakes the receiver.
+    fn put(
+        &self,
+        gate: &Gate,
+        link: &Link,
+        header: Header,
+        body: &[u8],
+        descriptors: &[OwnedFd],
+    ) -> Result<(), NotPut>;
+
+    /// The last sender died with the lock: what it left half-done is mended. `false`: it cannot be.
+    fn recovered(&self, gate: &Gate) -> bool {
+        !gate.is_torn()
+    }
+
+    /// The mechanism's own descriptor, if it is another than the link's.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// The receiving side of a mechanism.
+pub(crate) trait Inlet: fmt::Debug + Send {
+    /// Gets the next frame: its bytes replace what is in `body`, its descriptors what is in `descriptors`. Does not wait, unless `may_wait` and it is
+    /// quicker to wait in here: it may, then, for as long as it takes.
+    fn get(
+        &mut self,
+        gate: &Gate,
+        link: &Link,
+        body: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+        may_wait: bool,
+    ) -> Result<Header, NotGot>;
+
+    /// Announces that the receiver is about to sleep. `false`: look again first.
+    fn announce_sleep(&mut self, _gate: &Gate) -> bool {
+        true
+    }
+
+    /// Whether a frame is there, if that can be seen without the kernel: then it is worth looking for a moment before sleeping.
+    fn peek(&self, _gate: &Gate) -> Option<bool> {
+        None
+    }
+
+    /// The mechanism's own descriptor, if it is another than the link's. It, or the link, is readable when there is something to get.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// What was taken out of the mechanism and is not received yet. It goes along when the receiver moves to another process.
+    fn remainder(&self) -> Remainder<'_> {
+        Remainder::default()
+    }
+}
+
+/// Bytes that are part of frames, and descriptors that wait for theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Remainder<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) parcels: Vec<(u64, &'a [OwnedFd])>,
+}

@@ -1,11 +1,14 @@
-//! Values too large for where they would go, in a sealed memory file each.
+//! What does not go through a mechanism itself: values too large for it, in a sealed memory file each; and descriptors, which go through the link.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::SealFlags;
 
+use super::{Header, Link, NotGot, NotPut};
+use crate::sys::fds;
 use crate::sys::mapping::{allowed_size, memfd};
 use crate::task::codec::MAX_BYTES;
 
@@ -52,4 +55,109 @@ pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
     // The allocator may have given more room than was asked for, but the file is sealed at this length.
     bytes.truncate(len);
     Ok(bytes)
+}
+
+/// Sends the descriptors of a message ahead of it. If its sender then dies, they are passed over.
+pub(crate) fn send_ahead(
+    link: &Link,
+    header: Header,
+    descriptors: &[OwnedFd],
+) -> Result<(), NotPut> {
+    if descriptors.is_empty() {
+        return Ok(());
+    }
+    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    fds::send(link, &header.number.to_ne_bytes(), &descriptors)
+        .map_err(|e| not_sent(e, NotPut::LinkBlocked))
+}
+
+/// What a socket's refusal means.
+pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
+    match e.kind() {
+        io::ErrorKind::WouldBlock => full,
+        io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::NotConnected => NotPut::Gone,
+        _ => NotPut::Failed(e),
+    }
+}
+
+/// Descriptors that came ahead of their messages.
+#[derive(Debug, Default)]
+pub(crate) struct Parcels {
+    waiting: VecDeque<(u64, Vec<OwnedFd>)>,
+}
+
+impl Parcels {
+    pub(crate) fn new(waiting: VecDeque<(u64, Vec<OwnedFd>)>) -> Parcels {
+        Parcels { waiting }
+    }
+
+    /// Takes those of a message that is here.
+    pub(crate) fn take(
+        &mut self,
+        link: &Link,
+        header: Header,
+        into: &mut Vec<OwnedFd>,
+    ) -> Result<(), NotGot> {
+        into.clear();
+        if header.descriptors == 0 {
+            return Ok(());
+        }
+        self.receive(link)?;
+        // A sender that died between the two has left some for a message that another then sent under the same number: the last are right.
+        let mut found = None;
+        while let Some((number, descriptors)) = self.waiting.pop_front() {
+            if number == header.number {
+                found = Some(descriptors);
+            } else if number.wrapping_sub(header.number) < u64::MAX / 2 {
+                self.waiting.push_front((number, descriptors));
+                break;
+            }
+        }
+        match found {
+            Some(descriptors) if descriptors.len() == usize::from(header.descriptors) => {
+                *into = descriptors;
+                Ok(())
+            }
+            _ => Err(NotGot::Corrupt(
+                "a message came without its descriptors".to_owned(),
+            )),
+        }
+    }
+
+    fn receive(&mut self, link: &Link) -> Result<(), NotGot> {
+        loop {
+            let (mut number, mut descriptors) = ([0; 8], Vec::new());
+            match fds::recv(link, &mut number, &mut descriptors, false) {
+                Ok(got) if got.descriptors_lost => {
+                    return Err(NotGot::Corrupt(
+                        "a message's descriptors were lost: this process has as many as it may"
+                            .to_owned(),
+                    ));
+                }
+                Ok(got) if got.bytes == 0 => return Ok(()),
+                Ok(_) => self
+                    .waiting
+                    .push_back((u64::from_ne_bytes(number), descriptors)),
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    return Ok(());
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> Vec<(u64, &[OwnedFd])> {
+        self.waiting
+            .iter()
+            .map(|(number, d)| (*number, d.as_slice()))
+            .collect()
+    }
 }

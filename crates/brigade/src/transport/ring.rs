@@ -280,6 +280,13 @@ impl<'m> Producer<'m> {
 }
 
 impl Producer<'_> {
+    /// After [`show`](Self::show): whether the consumer announced that it sleeps. It has to be woken then, and is not told again.
+    pub(crate) fn take_bell(&self) -> bool {
+        let bell = &self.memory.control.bell.0;
+        fence(Ordering::SeqCst);
+        bell.load(Ordering::Relaxed) != 0 && bell.swap(0, Ordering::Relaxed) != 0
+    }
+
     /// Shows the consumer what was pushed, and wakes nobody.
     pub(crate) fn show(&mut self) {
         self.memory
@@ -309,6 +316,13 @@ impl<'m> Consumer<'m> {
             memory: Memory::new(mapping, place),
             head,
         }
+    }
+
+    /// The consumer of a ring from which another has taken before: it believes the count that it has left there.
+    pub(crate) fn resume(mapping: &'m Mapping, place: Place) -> Consumer<'m> {
+        let mut consumer = Consumer::at(mapping, place, 0);
+        consumer.head = consumer.memory.control.head.0.load(Ordering::Acquire) & !(WORD as u64 - 1);
+        consumer
     }
 
     /// How many bytes were taken.

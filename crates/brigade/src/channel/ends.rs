@@ -1,0 +1,295 @@
+//! Both ends of a channel: how they are made, and how they travel.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::receiver::ReceiveSide;
+use super::sender::SendSide;
+use super::{Receiver, Sender, Transport};
+use crate::Message;
+use crate::task::carry;
+use crate::transport::gate::{self, Gate};
+use crate::transport::{Inlet, Outlet, memory, pipe, queue, socket};
+
+fn memory_len(over: Transport) -> usize {
+    match over {
+        Transport::SharedMemory => memory::LEN,
+        _ => gate::LEN,
+    }
+}
+
+pub(super) fn create<T: Message>(
+    over: Transport,
+    capacity: usize,
+) -> io::Result<(Sender<T>, Receiver<T>)> {
+    if capacity == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a channel holds at least one message: capacity 0 would let none pass",
+        ));
+    }
+    let gate = Gate::new(capacity, memory_len(over))?;
+    let theirs = Gate::open(
+        gate.file().try_clone()?,
+        gate.room().try_clone()?,
+        gate.capacity(),
+        memory_len(over),
+    )?;
+    let (send_link, receive_link) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let (for_sender, for_receiver) = match over {
+        Transport::Pipe => {
+            let (read, write) = pipe::pair()?;
+            (Some(write), Some(read))
+        }
+        Transport::Socket => (None, None),
+        Transport::Queue => {
+            let queue = queue::create(capacity)?;
+            (Some(queue.try_clone()?), Some(queue))
+        }
+        Transport::SharedMemory => {
+            let bell = memory::bell(&gate)?;
+            (Some(bell.try_clone()?), Some(bell))
+        }
+    };
+    let outlet = outlet(over, for_sender)?;
+    let inlet = inlet(over, &theirs, for_receiver, Vec::new(), VecDeque::new())?;
+    let sender = register(identity(gate.file())?, || {
+        SendSide::new(over, gate, send_link, outlet)
+    });
+    let receiver = ReceiveSide::new(over, theirs, receive_link, inlet, None);
+    Ok((Sender::new(sender), Receiver::new(receiver)))
+}
+
+fn outlet(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn Outlet>> {
+    Ok(match (over, mechanism) {
+        (Transport::Pipe, Some(end)) => Box::new(pipe::PipeOutlet::new(end)?),
+        (Transport::Socket, None) => Box::new(socket::SocketOutlet),
+        (Transport::Queue, Some(queue)) => Box::new(queue::QueueOutlet::new(queue)?),
+        (Transport::SharedMemory, Some(bell)) => Box::new(memory::MemoryOutlet::new(bell)),
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    })
+}
+
+fn inlet(
+    over: Transport,
+    gate: &Gate,
+    mechanism: Option<OwnedFd>,
+    bytes: Vec<u8>,
+    parcels: VecDeque<(u64, Vec<OwnedFd>)>,
+) -> io::Result<Box<dyn Inlet>> {
+    Ok(match (over, mechanism) {
+        (Transport::Pipe, Some(end)) => Box::new(pipe::PipeInlet::new(end, bytes, parcels)),
+        (Transport::Socket, None) => Box::new(socket::SocketInlet),
+        (Transport::Queue, Some(queue)) => Box::new(queue::QueueInlet::new(queue, parcels)?),
+        (Transport::SharedMemory, Some(bell)) => {
+            Box::new(memory::MemoryInlet::new(gate, bell, parcels))
+        }
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    })
+}
+
+/// Which memory file it is: what tells channels apart.
+pub(super) type Identity = (u64, u64);
+
+fn identity(file: impl AsFd) -> io::Result<Identity> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The channels to which this process has a sending end. However often it is sent one, it keeps one set of descriptors for each channel.
+fn senders() -> MutexGuard<'static, HashMap<Identity, Weak<SendSide>>> {
+    static ALL: LazyLock<Mutex<HashMap<Identity, Weak<SendSide>>>> = LazyLock::new(Mutex::default);
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The sending end of this channel, which is made if there is none.
+fn register(channel: Identity, make: impl FnOnce() -> SendSide) -> Arc<SendSide> {
+    let mut all = senders();
+    if let Some(side) = all.get(&channel).and_then(Weak::upgrade) {
+        return side;
+    }
+    let side = Arc::new(make().registered(channel));
+    all.insert(channel, Arc::downgrade(&side));
+    side
+}
+
+/// The last of a channel's sending ends here is being dropped.
+pub(super) fn unregister(channel: Identity) {
+    let mut all = senders();
+    // Another may have come meanwhile.
+    if all.get(&channel).is_some_and(|side| side.strong_count() == 0) {
+        all.remove(&channel);
+    }
+}
+
+/// An end, as it travels: numbers of descriptors that travel with it.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    over: Transport,
+    capacity: u64,
+    memory: u32,
+    room: u32,
+    link: u32,
+    mechanism: Option<u32>,
+}
+
+impl Wire {
+    fn attach<E: serde::ser::Error>(
+        over: Transport,
+        gate: &Gate,
+        link: &OwnedFd,
+        mechanism: Option<impl AsFd>,
+    ) -> Result<Wire, E> {
+        Ok(Wire {
+            over,
+            capacity: gate.capacity(),
+            memory: carry::attach(gate.file())?,
+            room: carry::attach(gate.room())?,
+            link: carry::attach(link)?,
+            mechanism: mechanism.map(carry::attach).transpose()?,
+        })
+    }
+}
+
+/// What came of a [`Wire`].
+struct Arrived {
+    over: Transport,
+    capacity: u64,
+    memory: OwnedFd,
+    room: OwnedFd,
+    link: OwnedFd,
+    mechanism: Option<OwnedFd>,
+}
+
+impl Wire {
+    fn take<E: serde::de::Error>(self) -> Result<Arrived, E> {
+        let arrived = Arrived {
+            over: self.over,
+            capacity: self.capacity,
+            memory: carry::take(self.memory)?,
+            room: carry::take(self.room)?,
+            link: carry::take(self.link)?,
+            mechanism: self.mechanism.map(carry::take).transpose()?,
+        };
+        if arrived.capacity == 0 {
+            return Err(E::custom("a channel of capacity 0"));
+        }
+        Ok(arrived)
+    }
+}
+
+fn broken<E: serde::de::Error>(e: io::Error) -> E {
+    E::custom(format_args!("an end of a channel did not arrive: {e}"))
+}
+
+impl<T> Serialize for Sender<T> {
+    /// # Errors
+    /// Any serializer but that of a task's input or result or of a channel's message: an end is descriptors, which no bytes can carry.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let side = self.side();
+        Wire::attach(side.over(), side.gate(), side.link(), side.descriptor())?
+            .serialize(serializer)
+    }
+}
+
+impl<'de, T: Message> Deserialize<'de> for Sender<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Arrived {
+            over,
+            capacity,
+            memory,
+            room,
+            link,
+            mechanism,
+        } = Wire::deserialize(deserializer)?.take()?;
+        let channel = identity(&memory).map_err(broken)?;
+        let gate = Gate::open(memory, room, capacity, memory_len(over)).map_err(broken)?;
+        let outlet = outlet(over, mechanism).map_err(broken)?;
+        // If there is one already, what has come is closed.
+        let side = register(channel, || SendSide::new(over, gate, link, outlet));
+        Ok(Sender::new(side))
+    }
+}
+
+/// A receiving end, as it travels.
+#[derive(Serialize, Deserialize)]
+struct ReceiverWire {
+    end: Wire,
+    /// What was taken out of the mechanism and not received.
+    bytes: Vec<u8>,
+    parcels: Vec<(u64, Vec<u32>)>,
+    fault: Option<String>,
+}
+
+impl<T> Serialize for Receiver<T> {
+    /// # Errors
+    /// As for a [`Sender`]; and while another thread waits for a message with it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::Error as _;
+        let side = self.side();
+        side.leaving(|inlet, fault| {
+            let remainder = inlet.remainder();
+            let parcels = remainder.parcels.iter().map(|(number, descriptors)| {
+                let numbers = descriptors.iter().map(carry::attach);
+                Ok((*number, numbers.collect::<Result<_, S::Error>>()?))
+            });
+            ReceiverWire {
+                end: Wire::attach(side.over(), side.gate(), side.link(), inlet.descriptor())?,
+                bytes: remainder.bytes.to_vec(),
+                parcels: parcels.collect::<Result<_, S::Error>>()?,
+                fault: fault.map(str::to_owned),
+            }
+            .serialize(serializer)
+        })
+        .unwrap_or_else(|| {
+            Err(S::Error::custom(
+                "a receiver cannot be sent while a thread waits with it",
+            ))
+        })
+    }
+}
+
+impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ReceiverWire {
+            end,
+            bytes,
+            parcels,
+            fault,
+        } = ReceiverWire::deserialize(deserializer)?;
+        let Arrived {
+            over,
+            capacity,
+            memory,
+            room,
+            link,
+            mechanism,
+        } = end.take()?;
+        let parcels = parcels.into_iter().map(|(number, descriptors)| {
+            let taken = descriptors.into_iter().map(carry::take);
+            Ok((number, taken.collect::<Result<Vec<OwnedFd>, D::Error>>()?))
+        });
+        let parcels = parcels.collect::<Result<_, D::Error>>()?;
+        let gate = Gate::open(memory, room, capacity, memory_len(over)).map_err(broken)?;
+        let inlet = inlet(over, &gate, mechanism, bytes, parcels).map_err(broken)?;
+        Ok(Receiver::new(ReceiveSide::new(
+            over, gate, link, inlet, fault,
+        )))
+    }
+}
+
+// Promised: both ends are messages.
+const fn is_message<T: Serialize + DeserializeOwned + Send + 'static>() {}
+const _: () = is_message::<Sender<Receiver<u8>>>();
+const _: () = is_message::<Receiver<Sender<u8>>>();

@@ -1,0 +1,168 @@
+//! Channels: the same ends over four real mechanisms, between threads and between processes.
+//!
+//! A channel has any number of [`Sender`]s and one [`Receiver`]. Both are [`Message`]s themselves: give one to a task as its input, get one as its result, send
+//! one through another channel. Which mechanism carries the messages is a value, [`Transport`]; order, bounds and errors are the same for
+//! all.
+//!
+//! ```
+//! use brigade::channel::{self, Sender};
+//! use brigade::process;
+//!
+//! fn count(to: Sender<u32>) {
+//!     for n in 0..3 {
+//!         to.send(n).expect("somebody receives");
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     brigade::init();
+//!     let (sender, receiver) = channel::shm(16)?;
+//!     let counter = process::spawn(count, sender)?;
+//!     // Ends when the counter's end is gone: it has returned, or it was killed.
+//!     assert_eq!(receiver.iter().collect::<Vec<u32>>(), [0, 1, 2]);
+//!     counter.join()?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What holds for all four
+//!
+//! - **Order**: messages of one sender arrive in the order in which they were sent; messages of several are never mixed up.
+//! - **Size**: any, up to 2 GiB encoded. What does not fit the mechanism goes in a memory file, whose descriptor goes through it.
+//! - **Bounds**: no more than `capacity` messages are on their way; the next waits. A pipe, a socket and a ring in memory also have bounds in bytes, of some
+//!   100 KiB, 200 KiB and 4 MiB: with large messages they are full earlier.
+//! - **The end**: a receiver whose senders are all gone gets what was sent, and then [`RecvError`]. A sender whose receiver is gone gets its message back. It makes
+//!   no difference whether an end was dropped or its process was killed, also in the middle of a message; who waits is woken. Over shared memory and queues, where nothing tells a
+//!   sender that does not wait, it may send a few messages more before it hears of it.
+//! - **Ends on their way** count: a channel whose only sender is inside a message that nobody has received yet is not disconnected.
+//!
+//! Sources: pipe(7), unix(7), mq_overview(7), memfd_create(2), eventfd(2), poll(2).
+
+mod ends;
+mod error;
+mod future;
+mod receiver;
+mod select;
+mod sender;
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+pub use error::{
+    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
+pub use future::Recv;
+pub use receiver::{IntoIter, Iter, Receiver, TryIter};
+pub use select::{Select, SelectTimeoutError};
+pub use sender::Sender;
+
+use crate::Message;
+
+/// What carries a channel's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Transport {
+    /// A pipe. pipe(7).
+    Pipe,
+    /// A pair of Unix sockets. unix(7).
+    Socket,
+    /// A POSIX message queue. mq_overview(7).
+    Queue,
+    /// A ring in memory that both sides map: no system call while both are at work.
+    SharedMemory,
+}
+
+impl Transport {
+    /// All four, to do the same thing over each.
+    pub const ALL: [Transport; 4] = [
+        Transport::Pipe,
+        Transport::Socket,
+        Transport::Queue,
+        Transport::SharedMemory,
+    ];
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Transport::Pipe => "pipe",
+            Transport::Socket => "socket",
+            Transport::Queue => "queue",
+            Transport::SharedMemory => "shm",
+        })
+    }
+}
+
+/// The word was none of `pipe`, `socket`, `queue` and `shm`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no transport: say `pipe`, `socket`, `queue` or `shm`")]
+pub struct ParseTransportError(String);
+
+impl FromStr for Transport {
+    type Err = ParseTransportError;
+
+    fn from_str(word: &str) -> Result<Transport, ParseTransportError> {
+        Transport::ALL
+            .into_iter()
+            .find(|t| t.to_string() == word)
+            .ok_or_else(|| ParseTransportError(word.to_owned()))
+    }
+}
+
+/// A channel that holds up to `capacity` messages, over the mechanism that you name.
+///
+/// # Errors
+/// A capacity of 0; no more descriptors (a channel takes up to eight) or memory; for a queue, more than the system allows (see [`queue`]).
+///
+/// # Examples
+/// ```
+/// use brigade::channel::{self, Transport};
+///
+/// for transport in Transport::ALL {
+///     let (sender, receiver) = channel::channel(transport, 4)?;
+///     sender.send("hello".to_owned())?;
+///     drop(sender);
+///     assert_eq!(receiver.recv().as_deref(), Ok("hello"));
+///     assert!(receiver.recv().is_err(), "nobody is left to send");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn channel<T: Message>(
+    over: Transport,
+    capacity: usize,
+) -> io::Result<(Sender<T>, Receiver<T>)> {
+    ends::create(over, capacity)
+}
+
+/// A channel over a pipe. pipe(7).
+///
+/// # Errors
+/// As [`channel`].
+pub fn pipe<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
+    channel(Transport::Pipe, capacity)
+}
+
+/// A channel over a pair of Unix sockets. unix(7).
+///
+/// # Errors
+/// As [`channel`].
+pub fn socket<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
+    channel(Transport::Socket, capacity)
+}
+
+/// A channel over a POSIX message queue. mq_overview(7).
+///
+/// # Errors
+/// As [`channel`]; and the system sets bounds to queues: the messages in one (/proc/sys/fs/mqueue/msg_max, 10 by default, which a process with CAP_SYS_RESOURCE may
+/// exceed), and the bytes of all that a user has (`RLIMIT_MSGQUEUE`). The error says which it was.
+pub fn queue<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
+    channel(Transport::Queue, capacity)
+}
+
+/// A channel over shared memory.
+///
+/// # Errors
+/// As [`channel`].
+pub fn shm<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
+    channel(Transport::SharedMemory, capacity)
+}

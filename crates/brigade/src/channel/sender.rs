@@ -1,0 +1,369 @@
+//! The sending end.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::ends::{self, Identity};
+use super::{SendError, SendTimeoutError, Transport, TrySendError};
+use crate::Message;
+use crate::sync::raw::Acquired;
+use crate::sync::roster::Roster;
+use crate::sys::spin;
+use crate::task::codec;
+use crate::transport::gate::{self, Gate, Waited};
+use crate::transport::{Header, Link, NotPut, Outlet, parcel};
+
+/// How long a sender that does not wait may wait for the lock: as long as another sender needs for its message, or for being dead.
+const LOCK_LIMIT: Duration = Duration::from_millis(50);
+
+/// Sends messages into a channel. Clone it for each who sends; give it to tasks.
+///
+/// All clones in a process, and all that were sent to it, share one set of descriptors.
+pub struct Sender<T> {
+    side: Arc<SendSide>,
+    messages: PhantomData<fn(T)>,
+}
+
+/// A process's sending side of a channel.
+#[derive(Debug)]
+pub(super) struct SendSide {
+    over: Transport,
+    gate: Gate,
+    link: Link,
+    outlet: Box<dyn Outlet>,
+    /// The receiver's count, as last seen.
+    seen: AtomicU64,
+    roster: Option<&'static Roster>,
+    /// How many processes had died when it was last made sure that the receiver had not.
+    deaths: AtomicU32,
+    fault: Mutex<Option<String>>,
+    channel: Option<Identity>,
+}
+
+impl Drop for SendSide {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel {
+            ends::unregister(channel);
+        }
+    }
+}
+
+/// Why a message stays with its sender.
+enum Refused {
+    Full,
+    Gone,
+}
+
+/// How long to wait.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Until(Option<Instant>),
+}
+
+thread_local! {
+    /// Where messages are encoded.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What a thread keeps of it between messages.
+const SCRATCH_KEPT: usize = 1 << 20;
+
+impl SendSide {
+    pub(super) fn new(
+        over: Transport,
+        gate: Gate,
+        link: Link,
+        outlet: Box<dyn Outlet>,
+    ) -> SendSide {
+        // Made before the first message, so that a death of the receiver is noticed from the start.
+        let roster = Roster::get().ok();
+        SendSide {
+            over,
+            gate,
+            link,
+            outlet,
+            seen: AtomicU64::new(0),
+            deaths: AtomicU32::new(roster.map_or(0, |r| r.deaths().wrapping_sub(1))),
+            roster,
+            fault: Mutex::new(None),
+            channel: None,
+        }
+    }
+
+    pub(super) fn registered(mut self, channel: Identity) -> SendSide {
+        self.channel = Some(channel);
+        self
+    }
+
+    pub(super) fn over(&self) -> Transport {
+        self.over
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(super) fn link(&self) -> &OwnedFd {
+        &self.link
+    }
+
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.outlet.descriptor()
+    }
+
+    fn set_fault(&self, why: String) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Whether the receiver is gone, as far as that can be known without asking the kernel each time.
+    fn is_gone(&self) -> bool {
+        if self.gate.is_closed() {
+            return true;
+        }
+        let deaths = self.roster.map_or(0, Roster::deaths);
+        if deaths != self.deaths.load(Ordering::Relaxed) {
+            if gate::is_hung_up(&self.link) {
+                return true;
+            }
+            self.deaths.store(deaths, Ordering::Relaxed);
+        }
+        false
+    }
+
+    fn send<T: Message>(&self, message: &T, patience: Patience) -> Result<(), Refused> {
+        let mut scratch = SCRATCH.take();
+        let sent = match codec::encode_frame(message, &mut scratch) {
+            Ok((bytes, descriptors)) => self.send_frame(bytes, descriptors, patience),
+            Err(why) => {
+                self.set_fault(format!("a message {why}"));
+                Err(Refused::Gone)
+            }
+        };
+        if scratch.capacity() <= SCRATCH_KEPT {
+            SCRATCH.set(scratch);
+        }
+        sent
+    }
+
+    fn send_frame(
+        &self,
+        bytes: &[u8],
+        mut descriptors: Vec<OwnedFd>,
+        patience: Patience,
+    ) -> Result<(), Refused> {
+        let len = (bytes.len() as u64).to_ne_bytes();
+        let large = bytes.len() > self.outlet.inline_max();
+        let body = if large {
+            let file = parcel::seal(bytes).map_err(|e| {
+                self.set_fault(format!("a message of {} bytes: {e}", bytes.len()));
+                Refused::Gone
+            })?;
+            descriptors.insert(0, file);
+            &len
+        } else {
+            bytes
+        };
+        let header = Header {
+            number: 0,
+            len: body.len() as u32,
+            descriptors: descriptors.len() as u16,
+            large,
+        };
+        loop {
+            if self.is_gone() {
+                return Err(Refused::Gone);
+            }
+            let full = match self.try_put(header, body, &descriptors, patience)? {
+                None => return Ok(()),
+                Some(full) => full,
+            };
+            let Patience::Until(deadline) = patience else {
+                return Err(Refused::Full);
+            };
+            self.wait(&full, body.len(), deadline)?;
+        }
+    }
+
+    /// Puts the frame; or says what is full.
+    fn try_put(
+        &self,
+        mut header: Header,
+        body: &[u8],
+        descriptors: &[OwnedFd],
+        patience: Patience,
+    ) -> Result<Option<NotPut>, Refused> {
+        let locked = match patience {
+            Patience::None => self.gate.lock().acquire(Some(Instant::now() + LOCK_LIMIT)),
+            Patience::Until(deadline) => self.gate.lock().acquire(deadline),
+        };
+        let Some(acquired) = locked else {
+            return Err(Refused::Full);
+        };
+        let _locked = Locked(&self.gate);
+        if acquired == Acquired::FromTheDead && !self.outlet.recovered(&self.gate) {
+            self.set_fault("a sender died in the middle of a message".to_owned());
+            return Err(Refused::Gone);
+        }
+        let Some(number) = self.gate.next_number(&self.seen) else {
+            return Ok(Some(NotPut::Full));
+        };
+        header.number = number;
+        let put = self
+            .outlet
+            .put(&self.gate, &self.link, header, body, descriptors);
+        match put {
+            Ok(()) => {
+                self.gate.count_sent(number);
+                Ok(None)
+            }
+            Err(NotPut::Gone) => Err(Refused::Gone),
+            Err(NotPut::Failed(e)) => {
+                self.set_fault(format!("a message could not be sent: {e}"));
+                Err(Refused::Gone)
+            }
+            Err(full) => Ok(Some(full)),
+        }
+    }
+
+    /// Waits, outside the lock, until it may be worth trying again.
+    fn wait(&self, full: &NotPut, len: usize, deadline: Option<Instant>) -> Result<(), Refused> {
+        let has_room = || {
+            self.gate.on_their_way() < self.gate.capacity() && self.outlet.may_fit(&self.gate, len)
+        };
+        let kernel = match full {
+            NotPut::Blocked => self.outlet.descriptor(),
+            NotPut::LinkBlocked => Some(self.link.as_fd()),
+            _ => None,
+        };
+        if kernel.is_none()
+            && self.gate.receiver_runs_elsewhere()
+            && spin::until(|| has_room() || self.gate.is_closed())
+        {
+            return Ok(());
+        }
+        match self
+            .gate
+            .wait_for_room(&self.link, kernel, deadline, has_room)
+        {
+            Ok(Waited::Look) => Ok(()),
+            Ok(Waited::TimedOut) => Err(Refused::Full),
+            Ok(Waited::Gone) => Err(Refused::Gone),
+            Err(e) => {
+                self.set_fault(format!("waiting for room: {e}"));
+                Err(Refused::Gone)
+            }
+        }
+    }
+}
+
+/// The senders' lock, to be let go of also in a panic.
+struct Locked<'g>(&'g Gate);
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0.lock().release();
+    }
+}
+
+impl<T> Sender<T> {
+    pub(super) fn new(side: Arc<SendSide>) -> Sender<T> {
+        Sender {
+            side,
+            messages: PhantomData,
+        }
+    }
+
+    pub(super) fn side(&self) -> &SendSide {
+        &self.side
+    }
+
+    /// What carries the messages.
+    pub fn transport(&self) -> Transport {
+        self.side.over
+    }
+
+    /// How many messages may be on their way.
+    pub fn capacity(&self) -> usize {
+        usize::try_from(self.side.gate.capacity()).unwrap_or(usize::MAX)
+    }
+
+    /// How many messages are on their way now: sent, and not received.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.side.gate.on_their_way()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether everything that was sent has been received.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Why the last message that was refused as if the receiver were gone was refused, if that was not the reason: it could not be encoded, there was no
+    /// memory or no descriptor for it. The message itself came back; the next may well be sent.
+    pub fn fault(&self) -> Option<String> {
+        self.side
+            .fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl<T: Message> Sender<T> {
+    /// Sends a message; waits while the channel is full.
+    ///
+    /// # Errors
+    /// The receiver is gone, or goes while this waits; or the message cannot be carried (see [`fault`](Self::fault)). The message comes back.
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        match self.side.send(&message, Patience::Until(None)) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(SendError(message)),
+        }
+    }
+
+    /// Sends a message, if the channel has room for it now.
+    ///
+    /// # Errors
+    /// It has none; or as [`send`](Self::send). The message comes back.
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        match self.side.send(&message, Patience::None) {
+            Ok(()) => Ok(()),
+            Err(Refused::Full) => Err(TrySendError::Full(message)),
+            Err(Refused::Gone) => Err(TrySendError::Disconnected(message)),
+        }
+    }
+
+    /// Sends a message; waits no longer than `timeout` while the channel is full.
+    ///
+    /// # Errors
+    /// It was full all the time; or as [`send`](Self::send). The message comes back.
+    pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        let deadline = Instant::now().checked_add(timeout);
+        match self.side.send(&message, Patience::Until(deadline)) {
+            Ok(()) => Ok(()),
+            Err(Refused::Full) => Err(SendTimeoutError::Timeout(message)),
+            Err(Refused::Gone) => Err(SendTimeoutError::Disconnected(message)),
+        }
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Sender<T> {
+        Sender::new(Arc::clone(&self.side))
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("transport", &self.transport())
+            .field("capacity", &self.capacity())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! POSIX message queues: mq_open(3), mq_send(3), mq_receive(3).
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A new queue for so many messages of up to so many bytes, which has no name any more, and does not block.
+pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let too_many = || io::Error::from_raw_os_error(libc::EINVAL);
+    // SAFETY: plain numbers, for which zero is valid.
+    let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
+    attributes.mq_maxmsg = messages.try_into().map_err(|_| too_many())?;
+    attributes.mq_msgsize = size.try_into().map_err(|_| too_many())?;
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    loop {
+        let name = format!(
+            "/brigade-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let name = CString::new(name).map_err(io::Error::other)?;
+        // SAFETY: the name and the attributes live across the call.
+        let queue = unsafe { libc::mq_open(name.as_ptr(), flags, 0o600, &raw mut attributes) };
+        if queue == -1 {
+            let e = io::Error::last_os_error();
+            if e.kind() == io::ErrorKind::AlreadyExists {
+                // Left by a process of this number that was killed between these two calls; it is nobody's, or its owner has it open and needs no name.
+                // SAFETY: as above.
+                unsafe { libc::mq_unlink(name.as_ptr()) };
+                continue;
+            }
+            return Err(e);
+        }
+        // SAFETY: as above.
+        unsafe { libc::mq_unlink(name.as_ptr()) };
+        // SAFETY: on Linux a queue is a descriptor, and this one was opened here.
+        return Ok(unsafe { OwnedFd::from_raw_fd(queue) });
+    }
+}
+
+/// The longest message that a queue takes, in bytes.
+pub(crate) fn message_size(queue: &OwnedFd) -> io::Result<usize> {
+    // SAFETY: plain numbers, for which zero is valid.
+    let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the attributes.
+    if unsafe { libc::mq_getattr(queue.as_raw_fd(), &raw mut attributes) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    usize::try_from(attributes.mq_msgsize).map_err(io::Error::other)
+}
+
+/// Sends a message. Does not block: a full queue is `WouldBlock`.
+pub(crate) fn send(queue: &OwnedFd, message: &[u8]) -> io::Result<()> {
+    loop {
+        // SAFETY: reads the message.
+        let sent =
+            unsafe { libc::mq_send(queue.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
+        if sent == 0 {
+            return Ok(());
+        }
+        let e = io::Error::last_os_error();
+        if e.kind() != io::ErrorKind::Interrupted {
+            return Err(e);
+        }
+    }
+}
+
+/// Receives a message, into a buffer as long as the longest. Gives its length. Does not block: an empty queue is `WouldBlock`.
+pub(crate) fn recv(queue: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: writes no more than the buffer's length.
+        let got = unsafe {
+            libc::mq_receive(
+                queue.as_raw_fd(),
+                into.as_mut_ptr().cast(),
+                into.len(),
+                std::ptr::null_mut(),
+            )
+        };
+        if let Ok(len) = usize::try_from(got) {
+            return Ok(len.min(into.len()));
+        }
+        let e = io::Error::last_os_error();
+        if e.kind() != io::ErrorKind::Interrupted {
+            return Err(e);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Looking for a moment before sleeping.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Sleeping and being woken costs some 70 µs where the other processor has to be woken too; looking for as long as that costs at most twice what the
+/// better of the two would have.
+const LIMIT: Duration = Duration::from_micros(50);
+
+/// Whether it pays at all. With one processor, looking keeps the one that is waited for from running.
+pub(crate) fn pays() -> bool {
+    static PAYS: OnceLock<bool> = OnceLock::new();
+    *PAYS.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1))
+}
+
+/// Looks until it is so, for a moment. `false`: it was not.
+pub(crate) fn until(is_so: impl Fn() -> bool) -> bool {
+    if !pays() {
+        return is_so();
+    }
+    let limit = Instant::now() + LIMIT;
+    loop {
+        for _ in 0..32 {
+            if is_so() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if Instant::now() >= limit {
+            return false;
+        }
+    }
+}

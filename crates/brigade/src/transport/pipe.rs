@@ -1,0 +1,228 @@
+//! A channel over a pipe. pipe(7).
+//!
+//! A pipe is a stream of bytes with a bound in pages: a write of up to `PIPE_BUF` (4096) bytes is one step, a longer one may be cut where the room ends.
+//! Frames are longer than that, so the gate counts the bytes inside, and only what is sure to fit is written: then it is one step too. Each write takes up
+//! whole pages, unless it fits behind the last one; two successive writes together are longer than a page or share one, so `n` bytes never take more
+//! than `2n / 4096 + 2` pages.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+
+use super::gate::Gate;
+use super::parcel::{self, Parcels};
+use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
+use crate::sys::fds;
+
+/// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share, we do with less.
+const WANTED: usize = 256 * 1024;
+const PAGE: usize = 4096;
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// A new pipe's two ends.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // Only this end: the two have flags of their own.
+    rustix::io::ioctl_fionbio(&write, true)?;
+    let _ = rustix::pipe::fcntl_setpipe_size(&write, WANTED);
+    Ok((read, write))
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub(crate) struct PipeOutlet {
+    pipe: OwnedFd,
+    /// Bytes that are sure to fit.
+    budget: usize,
+}
+
+impl PipeOutlet {
+    pub(crate) fn new(pipe: OwnedFd) -> io::Result<PipeOutlet> {
+        let pages = rustix::pipe::fcntl_getpipe_size(&pipe)? / PAGE;
+        Ok(PipeOutlet {
+            pipe,
+            budget: (pages.saturating_sub(2) * PAGE / 2).max(PAGE),
+        })
+    }
+
+    /// Goes on with a frame of which only part went in: the pipe was made smaller, or its bytes were not counted right.
+    fn finish(&self, mut rest: &[u8]) -> Result<(), NotPut> {
+        while !rest.is_empty() {
+            match rustix::io::write(&self.pipe, rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    fds::poll_until(&mut [PollFd::new(&self.pipe, PollFlags::OUT)], None)
+                        .map_err(NotPut::Failed)?;
+                }
+                Err(e) => return Err(parcel::not_sent(e.into(), NotPut::Blocked)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outlet for PipeOutlet {
+    fn inline_max(&self) -> usize {
+        (self.budget - Header::SIZE).min(32 * 1024)
+    }
+
+    fn may_fit(&self, gate: &Gate, len: usize) -> bool {
+        gate.bytes_inside() + (Header::SIZE + len) as u64 <= self.budget as u64
+    }
+
+    fn put(
+        &self,
+        gate: &Gate,
+        link: &Link,
+        header: Header,
+        body: &[u8],
+        descriptors: &[OwnedFd],
+    ) -> Result<(), NotPut> {
+        if gate.is_torn() {
+            // A sender died in the middle of a frame: what follows it could not be told apart.
+            return Err(NotPut::Gone);
+        }
+        if !self.may_fit(gate, body.len()) {
+            return Err(NotPut::Full);
+        }
+        parcel::send_ahead(link, header, descriptors)?;
+        let head = header.to_bytes();
+        let len = head.len() + body.len();
+        gate.count_bytes_sent(len);
+        let in_one_step = len <= PAGE;
+        if !in_one_step {
+            gate.set_torn(true);
+        }
+        let put = loop {
+            match rustix::io::writev(&self.pipe, &[IoSlice::new(&head), IoSlice::new(body)]) {
+                Ok(n) if n == len => break Ok(()),
+                Ok(n) => {
+                    let frame = [&head, body].concat();
+                    break self.finish(&frame[n..]);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => {
+                    gate.recount_bytes(inside(&self.pipe).unwrap_or(0));
+                    break Err(parcel::not_sent(e.into(), NotPut::Blocked));
+                }
+            }
+        };
+        if !in_one_step {
+            gate.set_torn(false);
+        }
+        put
+    }
+
+    fn recovered(&self, gate: &Gate) -> bool {
+        // It may have counted bytes that it did not write.
+        inside(&self.pipe).is_ok_and(|bytes| {
+            gate.recount_bytes(bytes);
+            !gate.is_torn()
+        })
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.pipe.as_fd())
+    }
+}
+
+fn inside(pipe: &OwnedFd) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(pipe)?)
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub(crate) struct PipeInlet {
+    pipe: OwnedFd,
+    bytes: Vec<u8>,
+    /// Where in `bytes` the next frame begins.
+    start: usize,
+    parcels: Parcels,
+}
+
+impl PipeInlet {
+    pub(crate) fn new(
+        pipe: OwnedFd,
+        bytes: Vec<u8>,
+        parcels: VecDeque<(u64, Vec<OwnedFd>)>,
+    ) -> PipeInlet {
+        PipeInlet {
+            pipe,
+            bytes,
+            start: 0,
+            parcels: Parcels::new(parcels),
+        }
+    }
+
+    /// The frame that is whole in what was read.
+    fn frame(&mut self, body: &mut Vec<u8>) -> Result<Option<Header>, NotGot> {
+        let Some((head, rest)) = self.bytes[self.start..].split_first_chunk() else {
+            return Ok(None);
+        };
+        let header = Header::from_bytes(head)
+            .filter(|h| h.len as usize <= 2 * CHUNK)
+            .ok_or_else(|| NotGot::Corrupt("what is in the pipe is no message".to_owned()))?;
+        let Some(found) = rest.get(..header.len as usize) else {
+            return Ok(None);
+        };
+        body.clear();
+        body.extend_from_slice(found);
+        self.start += Header::SIZE + found.len();
+        Ok(Some(header))
+    }
+
+    fn read(&mut self, gate: &Gate, may_wait: bool) -> Result<(), NotGot> {
+        if !may_wait && !fds::wait_readable(&self.pipe, std::time::Duration::ZERO)? {
+            return Err(NotGot::Empty);
+        }
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.reserve(CHUNK);
+        loop {
+            match rustix::io::read(&self.pipe, rustix::buffer::spare_capacity(&mut self.bytes)) {
+                // The end, though a frame may have been cut off by its sender's death.
+                Ok(0) => return Err(NotGot::Gone),
+                Ok(n) => {
+                    gate.count_bytes_received(n);
+                    return Ok(());
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(io::Error::from(e).into()),
+            }
+        }
+    }
+}
+
+impl Inlet for PipeInlet {
+    fn get(
+        &mut self,
+        gate: &Gate,
+        link: &Link,
+        body: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+        may_wait: bool,
+    ) -> Result<Header, NotGot> {
+        loop {
+            if let Some(header) = self.frame(body)? {
+                self.parcels.take(link, header, descriptors)?;
+                return Ok(header);
+            }
+            self.read(gate, may_wait)?;
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.pipe.as_fd())
+    }
+
+    fn remainder(&self) -> Remainder<'_> {
+        Remainder {
+            bytes: &self.bytes[self.start..],
+            parcels: self.parcels.waiting(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A channel over a POSIX message queue. mq_overview(7).
+//!
+//! The queue's name is taken away as soon as it is open, so that it lives as long as somebody has it. A queue knows nothing of its users' ends: the link
+//! does. How many messages a queue may hold, how long they may be, and how many bytes all queues of a user may take is limited
+//! (/proc/sys/fs/mqueue, `RLIMIT_MSGQUEUE`); so the longest frame is the shorter, the larger the capacity.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::gate::Gate;
+use super::parcel::{self, Parcels};
+use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
+use crate::sys::queue;
+
+/// A frame's longest and shortest limit: the kernel's default, and room for a header and a length.
+const LONGEST: usize = 8192;
+const SHORTEST: usize = 128;
+/// What one queue may take of the user's share, 800 KiB by default.
+const SHARE: usize = 64 * 1024;
+
+/// A new queue for so many messages.
+pub(crate) fn create(capacity: usize) -> io::Result<OwnedFd> {
+    let longest = (SHARE / capacity).clamp(SHORTEST, LONGEST);
+    queue::create(capacity, longest).map_err(|e| {
+        let why = match e.raw_os_error() {
+            Some(libc::EINVAL) => {
+                "more messages than /proc/sys/fs/mqueue/msg_max allows without CAP_SYS_RESOURCE"
+            }
+            Some(libc::EMFILE) => "RLIMIT_MSGQUEUE, which counts all queues of this user",
+            Some(libc::ENOSPC) => "/proc/sys/fs/mqueue/queues_max",
+            Some(libc::ENOSYS) => "a kernel without POSIX message queues",
+            _ => return e,
+        };
+        io::Error::new(
+            e.kind(),
+            format!("no message queue of capacity {capacity}: {why} ({e})"),
+        )
+    })
+}
+
+/// The sending end.
+#[derive(Debug)]
+pub(crate) struct QueueOutlet {
+    queue: OwnedFd,
+    longest: usize,
+}
+
+impl QueueOutlet {
+    pub(crate) fn new(queue: OwnedFd) -> io::Result<QueueOutlet> {
+        Ok(QueueOutlet {
+            longest: longest(&queue)?,
+            queue,
+        })
+    }
+}
+
+/// Of a queue that may have come from somebody hostile.
+fn longest(queue: &OwnedFd) -> io::Result<usize> {
+    let longest = queue::message_size(queue)?;
+    if !(SHORTEST..=LONGEST).contains(&longest) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "this is no channel's message queue",
+        ));
+    }
+    Ok(longest)
+}
+
+impl Outlet for QueueOutlet {
+    fn inline_max(&self) -> usize {
+        self.longest - Header::SIZE
+    }
+
+    fn may_fit(&self, _gate: &Gate, _len: usize) -> bool {
+        true
+    }
+
+    fn put(
+        &self,
+        gate: &Gate,
+        link: &Link,
+        header: Header,
+        body: &[u8],
+        descriptors: &[OwnedFd],
+    ) -> Result<(), NotPut> {
+        if gate.is_closed() {
+            return Err(NotPut::Gone);
+        }
+        parcel::send_ahead(link, header, descriptors)?;
+        let mut frame = [0; LONGEST];
+        let len = Header::SIZE + body.len();
+        frame[..Header::SIZE].copy_from_slice(&header.to_bytes());
+        frame[Header::SIZE..len].copy_from_slice(body);
+        queue::send(&self.queue, &frame[..len]).map_err(|e| parcel::not_sent(e, NotPut::Blocked))
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.queue.as_fd())
+    }
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) struct QueueInlet {
+    queue: OwnedFd,
+    longest: usize,
+    parcels: Parcels,
+}
+
+impl QueueInlet {
+    pub(crate) fn new(
+        queue: OwnedFd,
+        parcels: VecDeque<(u64, Vec<OwnedFd>)>,
+    ) -> io::Result<QueueInlet> {
+        Ok(QueueInlet {
+            longest: longest(&queue)?,
+            queue,
+            parcels: Parcels::new(parcels),
+        })
+    }
+}
+
+impl Inlet for QueueInlet {
+    fn get(
+        &mut self,
+        _gate: &Gate,
+        link: &Link,
+        body: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+        _may_wait: bool,
+    ) -> Result<Header, NotGot> {
+        let mut frame = [0; LONGEST];
+        let len = match queue::recv(&self.queue, &mut frame[..self.longest]) {
+            Ok(len) => len,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(NotGot::Empty),
+            Err(e) => return Err(e.into()),
+        };
+        let header = frame[..len]
+            .split_first_chunk()
+            .and_then(|(head, rest)| {
+                Header::from_bytes(head).filter(|h| h.len as usize == rest.len())
+            })
+            .ok_or_else(|| NotGot::Corrupt("what is in the queue is no message".to_owned()))?;
+        body.clear();
+        body.extend_from_slice(&frame[Header::SIZE..len]);
+        self.parcels.take(link, header, descriptors)?;
+        Ok(header)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.queue.as_fd())
+    }
+
+    fn remainder(&self) -> Remainder<'_> {
+        Remainder {
+            bytes: &[],
+            parcels: self.parcels.waiting(),
+        }
+    }
+}

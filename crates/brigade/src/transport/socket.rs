@@ -1,0 +1,94 @@
+//! A channel over a Unix socket. unix(7).
+//!
+//! The link itself, whose sockets are of the kind that keeps messages apart (`SOCK_SEQPACKET`): one frame is one message, and its descriptors go with it.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::gate::Gate;
+use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, parcel};
+use crate::sys::fds;
+
+/// The longest frame. The kernel's buffer takes some 200 KiB by default (/proc/sys/net/core/wmem_default).
+const INLINE_MAX: usize = 32 * 1024;
+
+/// The sending end.
+#[derive(Debug)]
+pub(crate) struct SocketOutlet;
+
+impl Outlet for SocketOutlet {
+    fn inline_max(&self) -> usize {
+        INLINE_MAX
+    }
+
+    fn may_fit(&self, _gate: &Gate, _len: usize) -> bool {
+        true
+    }
+
+    fn put(
+        &self,
+        _gate: &Gate,
+        link: &Link,
+        header: Header,
+        body: &[u8],
+        descriptors: &[OwnedFd],
+    ) -> Result<(), NotPut> {
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        let head = header.to_bytes();
+        let parts = [IoSlice::new(&head), IoSlice::new(body)];
+        fds::send_parts(link, &parts, &descriptors)
+            .map_err(|e| parcel::not_sent(e, NotPut::LinkBlocked))
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) struct SocketInlet;
+
+impl Inlet for SocketInlet {
+    fn get(
+        &mut self,
+        _gate: &Gate,
+        link: &Link,
+        body: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+        may_wait: bool,
+    ) -> Result<Header, NotGot> {
+        let mut head = [0; Header::SIZE];
+        descriptors.clear();
+        body.resize(INLINE_MAX, 0);
+        let got = fds::recv_parts(
+            link,
+            &mut [IoSliceMut::new(&mut head), IoSliceMut::new(body)],
+            descriptors,
+            may_wait,
+        );
+        match got {
+            Ok(got) if got.bytes == 0 => Err(NotGot::Gone),
+            Ok(got) if got.descriptors_lost => Err(NotGot::Corrupt(
+                "a message's descriptors were lost: this process has as many as it may".to_owned(),
+            )),
+            Ok(got) => {
+                let header = Header::from_bytes(&head).filter(|h| {
+                    got.bytes == Header::SIZE + h.len as usize
+                        && descriptors.len() == usize::from(h.descriptors)
+                });
+                body.truncate(got.bytes.saturating_sub(Header::SIZE));
+                header.ok_or_else(|| {
+                    NotGot::Corrupt("what is in the socket is no message".to_owned())
+                })
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Err(NotGot::Empty),
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => Err(NotGot::Gone),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
