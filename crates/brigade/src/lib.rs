@@ -82,13 +82,19 @@ compile_error!(
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("brigade works on 64-bit processors only");
 
+// What `#[derive(ShmSafe)]` writes names this crate as its users do.
+#[cfg(test)]
+extern crate self as brigade;
+
 mod primitive;
+pub mod shm;
 pub mod sync;
 mod sys;
 mod task;
 mod transport;
 mod worker;
 
+pub use shm::{Shared, ShmSafe};
 pub use task::Message;
 pub use task::crash::{Cause, Crash, Phase};
 pub use task::error::JoinError;

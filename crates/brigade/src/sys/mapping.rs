@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// A new anonymous file of `len` bytes, zeroed, whose size nobody can change any more.
@@ -34,6 +34,23 @@ pub(crate) fn memfd(name: &str) -> io::Result<OwnedFd> {
         Err(rustix::io::Errno::INVAL) => Ok(rustix::fs::memfd_create(name, base)?),
         other => Ok(other?),
     }
+}
+
+/// Gives a file its memory now: later a full machine would be a SIGBUS, in whoever touches the page that is not there.
+pub(crate) fn reserve(fd: impl AsFd, len: usize) -> io::Result<()> {
+    // A signal undoes what the call has done so far: in steps, a program with a fast timer gets through as well.
+    const STEP: u64 = 16 << 20;
+    let len = len as u64;
+    let mut at = 0;
+    while at < len {
+        let step = STEP.min(len - at);
+        match rustix::fs::fallocate(&fd, FallocateFlags::empty(), at, step) {
+            Ok(()) => at += step,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
 }
 
 /// A shared mapping of a whole file. Unmapped when dropped.
@@ -85,6 +102,13 @@ impl Mapping {
     /// Bytes mapped.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Maps every page now, to be written: one call instead of a fault per page. Of a file that has its memory ([`reserve`]).
+    pub(crate) fn populate(&self) {
+        let (at, len) = (self.at.as_ptr().cast(), self.len);
+        // SAFETY: the range is ours; the advice changes none of its bytes. A kernel before 5.14 does not know it: the faults come one by one then.
+        let _ = unsafe { rustix::mm::madvise(at, len, Advice::LinuxPopulateWrite) };
     }
 
     /// Keeps the mapping out of children made by `fork`.

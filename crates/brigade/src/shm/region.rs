@@ -1,0 +1,341 @@
+//! A region: one memory file, sealed at its size, and the one mapping of it in this process.
+//!
+//! Problem: a region arrives again and again, in every message that names it, each time with a new descriptor. Were each kept and mapped, a
+//! loop would run out of descriptors, and a lock would be at several addresses of one process.
+//! So all regions of the process are listed, by device and inode, which no other file has while a descriptor of it is open. A region that is
+//! in the list is used again, and the new descriptor closed. The list does not keep regions alive: the last one to drop a region takes it out.
+//! While it does so the same region may arrive once more; then the list has a dead entry or a newer one, and either is told by its count.
+//!
+//! A region that arrives may be anything: who sent it may be hostile. Only what the kernel says of the file is believed.
+
+#![expect(
+    unsafe_code,
+    reason = "the bytes of any value are written to a file, which safe code can do for bytes only"
+)]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustix::fs::SealFlags;
+
+use crate::sys::mapping::{Mapping, allowed_size, memfd, reserve};
+
+/// Device and inode.
+type Id = (u64, u64);
+
+static REGIONS: Mutex<BTreeMap<Id, Weak<Region>>> = Mutex::new(BTreeMap::new());
+
+const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+
+/// Whether the memory of a new file is wanted at once, or comes with what will be written to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Memory {
+    Reserved,
+    Written,
+}
+
+/// The bytes of a file that holds `count` values of `size` bytes: whole pages, and at least one, for neither a file nor a mapping can be empty.
+pub(crate) fn file_len(size: usize, count: usize) -> io::Result<usize> {
+    let page = rustix::param::page_size();
+    size.checked_mul(count)
+        .and_then(|bytes| bytes.max(1).checked_next_multiple_of(page))
+        // No value may be larger, nor any file.
+        .filter(|&len| len <= isize::MAX as usize)
+        .ok_or_else(|| {
+            let text = format!("{count} values of {size} bytes are more than can be addressed");
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })
+}
+
+/// A new memory file of `len` bytes, a result of [`file_len`]. Its size is sealed, its content not yet: [`Region::publish`].
+pub(crate) fn draft(len: usize, memory: Memory) -> io::Result<OwnedFd> {
+    allowed_size(len)?;
+    // The kernel takes page after page without asking whether the rest will fit, until it has to kill somebody for memory.
+    let machine = rustix::system::sysinfo();
+    let all = (machine.totalram as u64).saturating_add(machine.totalswap as u64);
+    if len as u64 > all.saturating_mul(machine.mem_unit.into()) {
+        return Err(no_memory(len, &io::ErrorKind::OutOfMemory.into()));
+    }
+    let file = memfd("brigade-shared")?;
+    rustix::fs::ftruncate(&file, len as u64)?;
+    rustix::fs::fcntl_add_seals(&file, SIZE_SEALS)?;
+    if memory == Memory::Reserved {
+        reserve(&file, len).map_err(|e| no_memory(len, &e))?;
+    }
+    Ok(file)
+}
+
+fn no_memory(len: usize, why: &io::Error) -> io::Error {
+    io::Error::new(
+        why.kind(),
+        format!("no memory for a shared region of {len} bytes: {why}"),
+    )
+}
+
+/// Writes `bytes` bytes of `value` to the start of a file. Twice as fast as writing through a mapping, which faults on every page.
+///
+/// # Safety
+/// `value` is valid for reads of `bytes` bytes.
+pub(crate) unsafe fn write(file: BorrowedFd<'_>, value: *const u8, bytes: usize) -> io::Result<()> {
+    let mut at = 0;
+    while at < bytes {
+        // SAFETY: `at` is less than `bytes`, so the caller's promise covers the rest of the range. The kernel only copies it; that some of it may
+        // lie between the fields of a struct, and never have been written, makes no difference to a copy.
+        let written = unsafe {
+            libc::pwrite(
+                file.as_raw_fd(),
+                value.add(at).cast(),
+                bytes - at,
+                at as libc::off_t,
+            )
+        };
+        match written {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n @ 1.. => at += n.unsigned_abs(),
+            _ => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err(no_memory(bytes, &e)),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// A region of this process. Its file stays open, to be sent.
+#[derive(Debug)]
+pub(crate) struct Region {
+    file: OwnedFd,
+    mapping: Mapping,
+    frozen: bool,
+    id: Id,
+}
+
+impl Region {
+    /// Seals a draft, its content too if it shall be `frozen`, and maps it.
+    pub(crate) fn publish(file: OwnedFd, frozen: bool) -> io::Result<Arc<Region>> {
+        let mut seals = SIZE_SEALS | SealFlags::SEAL;
+        if frozen {
+            seals |= SealFlags::WRITE;
+        }
+        rustix::fs::fcntl_add_seals(&file, seals)?;
+        Region::receive(file)
+    }
+
+    /// The region that a descriptor from anywhere is of.
+    pub(crate) fn receive(file: OwnedFd) -> io::Result<Arc<Region>> {
+        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        // What is no memory file has no seals.
+        let seals = rustix::fs::fcntl_get_seals(&file)
+            .map_err(|_| invalid("a region that is no memory file"))?;
+        if !seals.contains(SIZE_SEALS | SealFlags::SEAL) {
+            return Err(invalid("a region whose size is not sealed"));
+        }
+        // One of huge pages has seals too, but its memory comes from a pool that can be empty later.
+        if rustix::fs::fstatfs(&file)?.f_type != libc::TMPFS_MAGIC {
+            return Err(invalid("a region of another kind of memory"));
+        }
+        let stat = rustix::fs::fstat(&file)?;
+        let len = usize::try_from(stat.st_size)
+            .ok()
+            .filter(|&len| len > 0 && len % rustix::param::page_size() == 0)
+            .ok_or_else(|| invalid("a region of no whole number of pages"))?;
+        // A hole would be filled when it is touched: here, and with this process's memory, which may be at its limit.
+        if stat.st_blocks.cast_unsigned().saturating_mul(512) < len as u64 {
+            return Err(invalid("a region whose memory is not all there"));
+        }
+        let frozen = seals.contains(SealFlags::WRITE);
+        let id = (stat.st_dev, stat.st_ino);
+
+        // No region is dropped while the list is locked: that would lock it again.
+        let mut regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(region) = regions.get(&id).and_then(Weak::upgrade) {
+            return Ok(region);
+        }
+        let mapping = if frozen {
+            Mapping::readable(&file, len)?
+        } else {
+            Mapping::writable(&file, len)?
+        };
+        let region = Arc::new(Region {
+            file,
+            mapping,
+            frozen,
+            id,
+        });
+        regions.insert(id, Arc::downgrade(&region));
+        Ok(region)
+    }
+
+    /// The first byte. Page-aligned; valid as long as the region is, to write as well if it is not frozen.
+    pub(crate) fn at(&self) -> NonNull<u8> {
+        self.mapping.at()
+    }
+
+    /// Bytes: whole pages.
+    pub(crate) fn len(&self) -> usize {
+        self.mapping.len()
+    }
+
+    /// Whether nobody can write to it any more.
+    pub(crate) fn frozen(&self) -> bool {
+        self.frozen
+    }
+}
+
+impl AsFd for Region {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let mut regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not if it arrived again meanwhile: the entry is the newer region's then.
+        if regions
+            .get(&self.id)
+            .is_some_and(|entry| entry.strong_count() == 0)
+        {
+            regions.remove(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(file: impl AsFd) -> OwnedFd {
+        rustix::io::fcntl_dupfd_cloexec(file, 3).expect("dup")
+    }
+
+    fn refused(file: impl Into<OwnedFd>, why: &str) {
+        let e = Region::receive(file.into()).expect_err(why);
+        assert!(e.to_string().contains(why), "{why}: {e}");
+    }
+
+    #[test]
+    fn lengths() {
+        let page = rustix::param::page_size();
+        assert_eq!(file_len(0, usize::MAX).expect("nothing"), page);
+        assert_eq!(file_len(8, 0).expect("nothing"), page);
+        assert_eq!(file_len(1, page).expect("one page"), page);
+        assert_eq!(file_len(1, page + 1).expect("two pages"), 2 * page);
+        for (size, count) in [
+            (1, usize::MAX),
+            (2, usize::MAX / 2 + 2),
+            (1, isize::MAX as usize),
+            (usize::MAX, usize::MAX),
+        ] {
+            assert!(file_len(size, count).is_err(), "{size} * {count}");
+        }
+    }
+
+    #[test]
+    fn more_than_the_machine_has_is_an_error() {
+        let e = draft(1 << 50, Memory::Reserved).expect_err("a petabyte");
+        assert_eq!(e.kind(), io::ErrorKind::OutOfMemory);
+        assert!(e.to_string().contains("1125899906842624 bytes"), "{e}");
+    }
+
+    #[test]
+    fn what_is_no_region_is_refused() {
+        let page = rustix::param::page_size();
+        let (pipe, _other) = rustix::pipe::pipe().expect("pipe");
+        refused(pipe, "no memory file");
+        refused(
+            std::fs::File::open("/dev/zero").expect("open"),
+            "no memory file",
+        );
+        refused(std::fs::File::open("/").expect("open"), "no memory file");
+        refused(memfd("test").expect("memfd"), "not sealed");
+        refused(draft(page, Memory::Reserved).expect("draft"), "not sealed");
+
+        let seal = |file: OwnedFd| {
+            rustix::fs::fcntl_add_seals(&file, SIZE_SEALS | SealFlags::SEAL).expect("seals");
+            file
+        };
+        refused(seal(memfd("test").expect("memfd")), "whole number of pages");
+        let odd = memfd("test").expect("memfd");
+        rustix::fs::ftruncate(&odd, 100).expect("sized");
+        refused(seal(odd), "whole number of pages");
+        refused(
+            seal(draft(page, Memory::Written).expect("draft")),
+            "not all there",
+        );
+        let endless = memfd("test").expect("memfd");
+        rustix::fs::ftruncate(&endless, 1 << 60).expect("sized");
+        refused(seal(endless), "not all there");
+
+        // It cannot be sealed for writing while it is mapped to be written, so it is refused as what it is: a region to be written, read-only.
+        let file = seal(draft(page, Memory::Reserved).expect("draft"));
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let readable = std::fs::File::open(path).expect("opens again");
+        let e = Region::receive(readable.into()).expect_err("not to be written");
+        assert_eq!(e.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn huge_pages_are_refused() {
+        let flags = rustix::fs::MemfdFlags::HUGETLB | rustix::fs::MemfdFlags::ALLOW_SEALING;
+        let Ok(file) = rustix::fs::memfd_create("test", flags) else {
+            eprintln!("skipped, because this kernel makes no memory files of huge pages");
+            return;
+        };
+        rustix::fs::ftruncate(&file, 2 << 20).expect("sized");
+        rustix::fs::fcntl_add_seals(&file, SIZE_SEALS | SealFlags::SEAL).expect("seals");
+        refused(file, "another kind of memory");
+    }
+
+    #[test]
+    fn a_frozen_region_can_be_written_by_nobody() {
+        let len = file_len(1, 100).expect("len");
+        let file = draft(len, Memory::Reserved).expect("draft");
+        let other = copy(&file);
+        let region = Region::publish(file, true).expect("published");
+        assert!(region.frozen());
+        assert_eq!(
+            rustix::io::pwrite(&other, &[1], 0),
+            Err(rustix::io::Errno::PERM)
+        );
+        assert!(Mapping::writable(&other, len).is_err());
+        assert!(rustix::fs::ftruncate(&other, 0).is_err());
+        let punch = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        assert!(rustix::fs::fallocate(&other, punch, 0, len as u64).is_err());
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+        let start = format!("{:x}-", region.at().addr());
+        let line = maps
+            .lines()
+            .find(|l| l.starts_with(&start))
+            .expect("mapped");
+        assert!(line.contains(" r--s "), "{line}");
+    }
+
+    #[test]
+    fn a_region_is_mapped_once_whoever_drops_it_meanwhile() {
+        let file = draft(file_len(1, 1).expect("len"), Memory::Reserved).expect("draft");
+        let stat = rustix::fs::fstat(&file).expect("stat");
+        let id = (stat.st_dev, stat.st_ino);
+        let first = Region::publish(copy(&file), false).expect("published");
+        let again = Region::receive(copy(&file)).expect("received");
+        assert!(Arc::ptr_eq(&first, &again));
+        drop((first, again));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        let one = Region::receive(copy(&file)).expect("received");
+                        let two = Region::receive(copy(&file)).expect("received");
+                        // While one is held there is no other.
+                        assert!(Arc::ptr_eq(&one, &two));
+                    }
+                });
+            }
+        });
+        let regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!regions.contains_key(&id), "the last one takes it out");
+    }
+}
