@@ -86,7 +86,9 @@ compile_error!("brigade works on 64-bit processors only");
 #[cfg(test)]
 extern crate self as brigade;
 
+#[macro_use]
 mod primitive;
+pub mod channel;
 pub mod shm;
 pub mod sync;
 mod sys;

@@ -2,15 +2,18 @@
 //!
 //! - [`roster`]: who is alive, and how to sleep until somebody is not
 //! - [`raw`]: a lock of one word, on which the others stand
+//! - [`shares`]: who has how many of something that several may have
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the locks that stand on it come next")
-)]
+mod condvar;
+mod mutex;
+mod poison;
 pub(crate) mod raw;
+mod readers;
 pub(crate) mod roster;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "the locks that stand on it come next")
-)]
+mod rwlock;
+mod shares;
 mod watch;
+
+pub use condvar::{Condvar, WaitTimeoutResult};
+pub use mutex::{Mutex, MutexGuard};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -26,8 +26,8 @@ use crate::primitive::{AtomicU32, Ordering};
 /// Somebody sleeps.
 const SLEEPERS: u32 = 1 << 31;
 
-/// How often to look for a holder that is about to let go, before asking the kernel for sleep.
-const SPINS: u32 = 100;
+/// How often to look for a holder that is about to let go, before asking the kernel for sleep. In models never: every look is a fork in the road.
+const SPINS: u32 = if cfg!(loom) { 0 } else { 100 };
 
 /// All zero bytes are a free lock.
 #[repr(transparent)]
@@ -55,10 +55,10 @@ pub(crate) enum Freed {
 }
 
 impl RawLock {
-    /// Free.
-    pub(crate) const fn new() -> RawLock {
-        RawLock {
-            word: AtomicU32::new(0),
+    const_but_in_models! {
+        /// Free.
+        pub(crate) const fn new() -> RawLock {
+            RawLock { word: AtomicU32::new(0) }
         }
     }
 
@@ -100,14 +100,19 @@ impl RawLock {
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
         // In one order with the compare-and-swap of who takes it: see `RwLock`.
-        self.word.load(Ordering::SeqCst) != 0
+        Token::from_bits(self.word.load(Ordering::SeqCst)).is_some()
+    }
+
+    /// Whose it is, dead or alive.
+    pub(crate) fn holder(&self) -> Option<Token> {
+        Token::from_bits(self.word.load(Ordering::Acquire))
     }
 
     /// Waits until nobody holds it, and leaves it so. `None`: the deadline has passed.
     #[cold]
     pub(crate) fn wait_until_free(&self, deadline: Option<Instant>) -> Option<Freed> {
         loop {
-            if self.spin() == 0 {
+            if Token::from_bits(self.spin()).is_none() {
                 return Some(Freed::LetGo);
             }
             match self.look_and_sleep(deadline) {
@@ -196,10 +201,6 @@ impl RawLock {
         let mut vigil = Vigil::begin();
         let seen = self.word.load(Ordering::Relaxed);
         let Some(holder) = Token::from_bits(seen) else {
-            // The bit alone is not ours: nobody leaves it so. Free is zero, for those who only look.
-            if seen != 0 && self.swap_in(seen, 0) {
-                self.wake_all();
-            }
             return Looked::Free;
         };
         if vigil.is_dead(holder) {
@@ -232,6 +233,12 @@ impl RawLock {
             std::hint::spin_loop();
             left -= 1;
         }
+    }
+
+    /// As if that process held it.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn pretend(&self, holder: Token) {
+        self.word.store(holder.to_bits(), Ordering::SeqCst);
     }
 
     #[cold]

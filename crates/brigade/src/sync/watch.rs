@@ -5,3 +5,10 @@
 pub(crate) use super::roster::{Token, Vigil};
 pub(crate) use crate::sys::futex::Wake;
 pub(crate) use crate::sys::futex::{wake_all_shared as wake_all, wake_shared as wake_one};
+
+use std::time::{Duration, Instant};
+
+/// When a wait of this long is over. `None`: never, as far as a clock can say.
+pub(super) fn deadline(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}

@@ -1,0 +1,64 @@
+//! The mark that what a lock guards may be half-written.
+
+use std::thread;
+
+use super::raw::Acquired;
+use crate::primitive::{AtomicU32, Ordering};
+
+/// Not zero: poisoned. Written only by who holds the lock.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(super) struct Poison(AtomicU32);
+
+impl Poison {
+    const_but_in_models! {
+        pub(super) const fn new() -> Poison {
+            Poison(AtomicU32::new(0))
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    #[cold]
+    pub(super) fn set(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes how the lock came to us.
+    #[inline]
+    pub(super) fn note(&self, acquired: Acquired) {
+        if acquired == Acquired::FromTheDead {
+            self.set();
+        }
+    }
+}
+
+/// Whether the thread was panicking already when it took the lock: only a panic that begins under the lock poisons it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    panicking: bool,
+}
+
+impl Before {
+    #[inline]
+    pub(super) fn now() -> Before {
+        Before {
+            panicking: thread::panicking(),
+        }
+    }
+
+    /// When the lock is let go.
+    #[inline]
+    pub(super) fn end(self, poison: &Poison) {
+        if !self.panicking && thread::panicking() {
+            poison.set();
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Many readers or one writer, without the value: what [`RwLock`](super::RwLock) stands on.
+//!
+//! 1. To read: see that nobody writes; take a share; see that *still* nobody writes. Else give the share back and wait for the writer.
+//!    To let go: give the share back; if somebody writes, or waits for a slot, wake it.
+//! 2. To write: take the writers' lock; then wait until no living process has a share. To let go: let go of the lock, wake all.
+//!
+//! A reader stores (its share) and then loads (the writer's word), a writer stores (the word) and then loads (the shares), all in one total order
+//! (`SeqCst`): one of the two sees the other. The same holds when a reader leaves, for the writer that sleeps until it does.
+//!
+//! Death: a reader's share does not count once its process is dead, and has done no harm. A writer's word is found by the next reader or writer, which
+//! takes it over and poisons; also if the dead one was still waiting for readers, for that cannot be told.
+
+use std::time::Instant;
+
+use super::poison::Poison;
+use super::raw::{Acquired, Freed, RawLock};
+use super::shares::{Seat, Shares};
+use super::watch::{self, Vigil, Wake};
+use crate::primitive::{AtomicU32, Ordering, fence_in_models};
+
+/// As many processes may read at a time. Every writer looks at every slot: in models there are few.
+pub(super) const PROCESSES: usize = if cfg!(loom) { 2 } else { 32 };
+
+/// All zero bytes: nobody reads or writes.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Readers {
+    writer: RawLock,
+    /// Counts what a writer that waits for readers, and a reader that waits for a slot, should look at.
+    drain: AtomicU32,
+    /// Not zero: a reader waits for a slot.
+    crowded: AtomicU32,
+    pub(super) poison: Poison,
+    shares: Shares<PROCESSES>,
+}
+
+enum Entered {
+    In(Seat),
+    /// Somebody writes.
+    Held,
+    /// Too many processes read.
+    Full,
+}
+
+impl Readers {
+    const_but_in_models! {
+        pub(super) const fn new() -> Readers {
+            Readers {
+                writer: RawLock::new(),
+                drain: AtomicU32::new(0),
+                crowded: AtomicU32::new(0),
+                poison: Poison::new(),
+                shares: Shares::new(),
+            }
+        }
+    }
+
+    /// To read. `None`: the deadline has passed.
+    #[inline]
+    pub(super) fn read(&self, deadline: Option<Instant>) -> Option<Seat> {
+        match self.enter() {
+            Entered::In(seat) => Some(seat),
+            _ => self.read_contended(deadline),
+        }
+    }
+
+    /// To read now. `None`: somebody alive writes, or too many processes read.
+    #[inline]
+    pub(super) fn try_read(&self) -> Option<Seat> {
+        loop {
+            match self.enter() {
+                Entered::In(seat) => return Some(seat),
+                Entered::Full => return None,
+                Entered::Held => self.look_after(self.writer.look_if_free()?),
+            }
+        }
+    }
+
+    /// Reads no more.
+    #[inline]
+    pub(super) fn leave(&self, seat: Seat) {
+        // As long as others of this process read, nothing has changed for those who wait.
+        if self.shares.give_back(seat, 1) != 0 {
+            return;
+        }
+        fence_in_models();
+        if self.writer.is_held() || self.crowded.load(Ordering::SeqCst) != 0 {
+            self.stir();
+        }
+    }
+
+    /// To write. `None`: the deadline has passed.
+    #[inline]
+    pub(super) fn write(&self, deadline: Option<Instant>) -> Option<()> {
+        let acquired = self.writer.acquire(deadline)?;
+        self.drain(acquired, |vigil, seen| {
+            vigil.sleep(&self.drain, seen, deadline) != Wake::TimedOut
+        })
+    }
+
+    /// To write now. `None`: somebody alive reads or writes.
+    #[inline]
+    pub(super) fn try_write(&self) -> Option<()> {
+        let acquired = self.writer.try_acquire()?;
+        self.drain(acquired, |_, _| false)
+    }
+
+    /// Writes no more.
+    #[inline]
+    pub(super) fn leave_writer(&self) {
+        self.writer.release_to_all();
+    }
+
+    #[inline]
+    fn enter(&self) -> Entered {
+        // Not needed, but a share that is taken in vain wakes the writer.
+        if self.writer.is_held() {
+            return Entered::Held;
+        }
+        let Some(seat) = self.shares.take(1) else {
+            return Entered::Full;
+        };
+        fence_in_models();
+        if self.writer.is_held() {
+            self.leave(seat);
+            return Entered::Held;
+        }
+        Entered::In(seat)
+    }
+
+    #[cold]
+    fn read_contended(&self, deadline: Option<Instant>) -> Option<Seat> {
+        loop {
+            match self.enter() {
+                Entered::In(seat) => return Some(seat),
+                Entered::Held => self.look_after(self.writer.wait_until_free(deadline)?),
+                Entered::Full => self.wait_for_a_slot(deadline)?,
+            }
+        }
+    }
+
+    /// A reader that finds the writer dead has its lock, and no use for it.
+    fn look_after(&self, freed: Freed) {
+        if freed == Freed::TakenOver {
+            self.poison.set();
+            self.writer.release_to_all();
+        }
+    }
+
+    #[cold]
+    fn wait_for_a_slot(&self, deadline: Option<Instant>) -> Option<()> {
+        let mut vigil = Vigil::begin();
+        let seen = self.drain.load(Ordering::SeqCst);
+        self.crowded.store(1, Ordering::SeqCst);
+        fence_in_models();
+        if !self.shares.has_room(&mut vigil)
+            && vigil.sleep(&self.drain, seen, deadline) == Wake::TimedOut
+        {
+            return None;
+        }
+        Some(())
+    }
+
+    #[cold]
+    fn stir(&self) {
+        // Who sets it again after this has not slept yet, or sees the count change.
+        self.crowded.store(0, Ordering::SeqCst);
+        self.drain.fetch_add(1, Ordering::SeqCst);
+        watch::wake_all(&self.drain);
+    }
+
+    /// With the writers' lock: until nobody reads. Gives the lock up when `sleep` says so.
+    #[inline]
+    fn drain(&self, acquired: Acquired, sleep: impl Fn(&Vigil, u32) -> bool) -> Option<()> {
+        self.poison.note(acquired);
+        fence_in_models();
+        if self.shares.is_empty() {
+            return Some(());
+        }
+        self.drain_slowly(&sleep)
+    }
+
+    #[cold]
+    fn drain_slowly(&self, sleep: &dyn Fn(&Vigil, u32) -> bool) -> Option<()> {
+        loop {
+            let mut vigil = Vigil::begin();
+            let seen = self.drain.load(Ordering::SeqCst);
+            if self.shares.of_the_living(&mut vigil) == 0 {
+                return Some(());
+            }
+            if !sleep(&vigil, seen) {
+                self.writer.release_to_all();
+                return None;
+            }
+        }
+    }
+
+    /// As if that process wrote.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn pretend_writer(&self, token: watch::Token) {
+        self.writer.pretend(token);
+    }
+
+    /// As if that process read.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn pretend_reader(&self, at: usize, token: watch::Token) {
+        self.shares.pretend(at, token, 1);
+    }
+}
