@@ -1,0 +1,412 @@
+//! So many at a time: [`Semaphore`].
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::raw::{Acquired, RawLock};
+use super::shares::{Seat, Shares};
+use super::watch::{self, Vigil, Wake};
+use crate::primitive::{AtomicU32, Ordering};
+
+/// As many processes may hold permits of one semaphore at a time.
+const PROCESSES: usize = if cfg!(loom) { 2 } else { 128 };
+
+/// Lets so many in at a time, of however many threads and processes.
+///
+/// A [permit](SemaphorePermit) is given back when it is dropped, or when the process that has it dies; so permits are never lost, and who
+/// waits for one goes on. Not fair: who comes along may be quicker than who waits, and who wants many may wait long among those who want few.
+///
+/// All zero bytes are a semaphore without permits, to which [`add_permits`](Self::add_permits) adds.
+///
+/// Limit: permits may be held by 128 processes at a time, with as many each as there are; the next one waits, though there be permits.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::sync::Semaphore;
+///
+/// let two = Semaphore::new(2);
+/// let first = two.acquire();
+/// let second = two.acquire();
+/// assert!(two.try_acquire().is_none());
+/// drop(first);
+/// assert!(two.try_acquire().is_some());
+/// ```
+#[repr(C)]
+pub struct Semaphore {
+    /// Guards all that follows.
+    lock: RawLock,
+    /// Counts what those who wait should look at.
+    event: AtomicU32,
+    /// Not zero: somebody waits.
+    waiting: AtomicU32,
+    total: AtomicU32,
+    /// `total` without the shares of the living, as far as is known; made anew from them when it may be wrong.
+    available: AtomicU32,
+    shares: Shares<PROCESSES>,
+}
+
+impl Semaphore {
+    const_but_in_models! {
+        /// With so many permits.
+        pub const fn new(permits: u32) -> Semaphore {
+            Semaphore {
+                lock: RawLock::new(),
+                event: AtomicU32::new(0),
+                waiting: AtomicU32::new(0),
+                total: AtomicU32::new(permits),
+                available: AtomicU32::new(permits),
+                shares: Shares::new(),
+            }
+        }
+    }
+
+    /// Takes a permit, waiting until there is one.
+    pub fn acquire(&self) -> SemaphorePermit<'_> {
+        self.acquire_many(1)
+    }
+
+    /// Takes so many permits at once, waiting until there are as many; for ever, if there are never so many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::sync::Semaphore;
+    ///
+    /// let semaphore = Semaphore::new(5);
+    /// let three = semaphore.acquire_many(3);
+    /// assert_eq!(semaphore.available_permits(), 2);
+    /// drop(three);
+    /// assert_eq!(semaphore.available_permits(), 5);
+    /// ```
+    pub fn acquire_many(&self, permits: u32) -> SemaphorePermit<'_> {
+        loop {
+            // Without a deadline there is always an answer.
+            if let Some(permit) = self.take(permits, None) {
+                return permit;
+            }
+        }
+    }
+
+    /// Takes a permit if there is one. `None`: there is not.
+    pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
+        self.try_acquire_many(1)
+    }
+
+    /// Takes so many permits at once if there are as many. `None`: there are not.
+    pub fn try_acquire_many(&self, permits: u32) -> Option<SemaphorePermit<'_>> {
+        self.enter(None)?;
+        let seat = self.take_now(permits).or_else(|| {
+            self.recount(&mut Vigil::begin());
+            self.take_now(permits)
+        });
+        self.lock.release();
+        Some(self.permit(seat?, permits))
+    }
+
+    /// Takes a permit, and gives up after this long. `None`: the time is over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use brigade::sync::Semaphore;
+    ///
+    /// let one = Semaphore::new(1);
+    /// let _permit = one.acquire();
+    /// assert!(one.acquire_timeout(Duration::from_millis(10)).is_none());
+    /// ```
+    pub fn acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit<'_>> {
+        self.acquire_many_timeout(1, timeout)
+    }
+
+    /// Takes so many permits at once, and gives up after this long. `None`: the time is over.
+    pub fn acquire_many_timeout(
+        &self,
+        permits: u32,
+        timeout: Duration,
+    ) -> Option<SemaphorePermit<'_>> {
+        self.take(permits, watch::deadline(timeout))
+    }
+
+    /// Adds permits; at `u32::MAX` of them it stays.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::sync::Semaphore;
+    ///
+    /// static GATE: Semaphore = Semaphore::new(0);
+    ///
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| GATE.acquire().forget()); // waits
+    ///     GATE.add_permits(1);
+    /// });
+    /// assert_eq!(GATE.available_permits(), 0);
+    /// ```
+    pub fn add_permits(&self, permits: u32) {
+        self.enter_without_limit();
+        let total = self.total.load(Ordering::Relaxed);
+        let added = permits.min(u32::MAX - total);
+        self.total.store(total + added, Ordering::Relaxed);
+        self.make_available(added);
+        self.leave();
+    }
+
+    /// How many permits could be taken now. By the time you look, it may be another number.
+    pub fn available_permits(&self) -> u32 {
+        let mut vigil = Vigil::begin();
+        self.enter_without_limit();
+        self.recount(&mut vigil);
+        let available = self.available.load(Ordering::Relaxed);
+        self.lock.release();
+        available
+    }
+
+    fn permit(&self, seat: Seat, permits: u32) -> SemaphorePermit<'_> {
+        SemaphorePermit {
+            semaphore: self,
+            seat,
+            permits,
+        }
+    }
+
+    fn take(&self, permits: u32, deadline: Option<Instant>) -> Option<SemaphorePermit<'_>> {
+        self.enter(deadline)?;
+        let seat = self.take_now(permits);
+        self.lock.release();
+        let seat = match seat {
+            Some(seat) => seat,
+            None => self.take_slowly(permits, deadline)?,
+        };
+        Some(self.permit(seat, permits))
+    }
+
+    #[cold]
+    fn take_slowly(&self, permits: u32, deadline: Option<Instant>) -> Option<Seat> {
+        loop {
+            let mut vigil = Vigil::begin();
+            self.enter(deadline)?;
+            self.recount(&mut vigil);
+            let seat = self.take_now(permits);
+            let seen = self.event.load(Ordering::Relaxed);
+            if seat.is_none() {
+                self.waiting.store(1, Ordering::Relaxed);
+            }
+            self.lock.release();
+            if seat.is_some() {
+                return seat;
+            }
+            if vigil.sleep(&self.event, seen, deadline) == Wake::TimedOut {
+                return None;
+            }
+        }
+    }
+
+    /// Takes the lock. Whoever died with it may have left the count wrong.
+    #[inline]
+    fn enter(&self, deadline: Option<Instant>) -> Option<()> {
+        if self.lock.acquire(deadline)? == Acquired::FromTheDead {
+            self.recount(&mut Vigil::begin());
+        }
+        Some(())
+    }
+
+    fn enter_without_limit(&self) {
+        while self.enter(None).is_none() {}
+    }
+
+    /// With the lock: the count, from what it is made of. What the dead had is available again.
+    #[cold]
+    fn recount(&self, vigil: &mut Vigil) {
+        let total = self.total.load(Ordering::Relaxed);
+        let held = u32::try_from(self.shares.of_the_living(vigil)).unwrap_or(u32::MAX);
+        self.available
+            .store(total.saturating_sub(held), Ordering::Relaxed);
+    }
+
+    /// With the lock: takes them, if there are as many.
+    #[inline]
+    fn take_now(&self, permits: u32) -> Option<Seat> {
+        let left = self
+            .available
+            .load(Ordering::Relaxed)
+            .checked_sub(permits)?;
+        // First the share: if we die in between, who counts anew finds it, and that its process is dead.
+        let seat = self.shares.take(permits)?;
+        self.available.store(left, Ordering::Relaxed);
+        Some(seat)
+    }
+
+    /// With the lock.
+    #[inline]
+    fn make_available(&self, permits: u32) {
+        let available = self.available.load(Ordering::Relaxed);
+        self.available
+            .store(available.saturating_add(permits), Ordering::Relaxed);
+    }
+
+    /// Lets go of the lock, and wakes those who wait: all, as we do not know who wants how many.
+    #[inline]
+    fn leave(&self) {
+        let waiting = self.waiting.load(Ordering::Relaxed) != 0;
+        if waiting {
+            self.waiting.store(0, Ordering::Relaxed);
+            self.event.fetch_add(1, Ordering::Relaxed);
+        }
+        self.lock.release();
+        if waiting {
+            watch::wake_all(&self.event);
+        }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("total", &self.total.load(Ordering::Relaxed))
+            .field("available", &self.available.load(Ordering::Relaxed))
+            .finish()
+    }
+}
+
+/// One or more permits; dropped, they are given back. From [`Semaphore::acquire`] and its kin.
+#[must_use = "the permit is given back at once if it is not kept"]
+#[derive(Debug)]
+pub struct SemaphorePermit<'s> {
+    semaphore: &'s Semaphore,
+    seat: Seat,
+    permits: u32,
+}
+
+impl SemaphorePermit<'_> {
+    /// How many they are.
+    pub fn permits(&self) -> u32 {
+        self.permits
+    }
+
+    /// Never gives them back: the semaphore has as many fewer from now on.
+    pub fn forget(mut self) {
+        let semaphore = self.semaphore;
+        semaphore.enter_without_limit();
+        // In this order: if we die in between, the share went back with us and nothing was forgotten.
+        semaphore.shares.give_back(self.seat, self.permits);
+        let total = semaphore.total.load(Ordering::Relaxed);
+        let left = total.saturating_sub(self.permits);
+        semaphore.total.store(left, Ordering::Relaxed);
+        semaphore.leave();
+        self.permits = 0;
+    }
+}
+
+impl Drop for SemaphorePermit<'_> {
+    fn drop(&mut self) {
+        if self.permits == 0 {
+            return;
+        }
+        self.semaphore.enter_without_limit();
+        self.semaphore.shares.give_back(self.seat, self.permits);
+        self.semaphore.make_available(self.permits);
+        self.semaphore.leave();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::roster::testing::Puppet;
+
+    const SOON: Duration = Duration::from_millis(30);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn no_more_than_there_are_permits_are_inside() {
+        let semaphore = Semaphore::new(3);
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for n in 0..6 {
+                let (semaphore, inside) = (&semaphore, &inside);
+                scope.spawn(move || {
+                    let want = n % 2 + 1;
+                    for _ in 0..2_000 {
+                        let permit = semaphore.acquire_many(want);
+                        assert!(inside.fetch_add(want, Ordering::SeqCst) + want <= 3);
+                        inside.fetch_sub(want, Ordering::SeqCst);
+                        drop(permit);
+                    }
+                });
+            }
+        });
+        assert_eq!(semaphore.available_permits(), 3);
+    }
+
+    #[test]
+    fn permits_are_added_and_forgotten() {
+        let semaphore = Semaphore::new(0);
+        assert!(semaphore.try_acquire().is_none());
+        assert!(semaphore.acquire_timeout(SOON).is_none());
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| semaphore.acquire_many_timeout(2, LONG).is_some());
+            semaphore.add_permits(1);
+            std::thread::sleep(SOON);
+            assert!(!waits.is_finished());
+            semaphore.add_permits(1);
+            assert!(waits.join().unwrap());
+        });
+        semaphore.acquire().forget();
+        assert_eq!(semaphore.available_permits(), 1);
+        semaphore.add_permits(u32::MAX);
+        assert_eq!(semaphore.available_permits(), u32::MAX);
+        let all = semaphore.acquire_many(u32::MAX);
+        assert!(semaphore.try_acquire().is_none());
+        drop(all);
+        assert!(semaphore.try_acquire_many(0).is_some());
+    }
+
+    #[test]
+    fn the_dead_give_back_what_they_had() {
+        let puppet = Puppet::new();
+        let semaphore = Semaphore::new(2);
+        semaphore.shares.pretend(9, puppet.token(), 2);
+        assert_eq!(semaphore.available_permits(), 0);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| semaphore.acquire_timeout(LONG).is_some());
+            std::thread::sleep(SOON);
+            assert!(!waits.is_finished());
+            puppet.kill();
+            assert!(waits.join().unwrap());
+        });
+        assert_eq!(semaphore.available_permits(), 2);
+    }
+
+    #[test]
+    fn who_dies_with_the_lock_leaves_nothing_wrong() {
+        let semaphore = Semaphore::new(2);
+        let mine = semaphore.acquire();
+        // In the middle of taking the other one.
+        let dead = Puppet::dead();
+        semaphore.shares.pretend(9, dead, 1);
+        semaphore.available.store(0xdead, Ordering::Relaxed);
+        semaphore.lock.pretend(dead);
+        let other = semaphore.try_acquire().unwrap();
+        assert!(semaphore.try_acquire().is_none());
+        drop((mine, other));
+        assert_eq!(semaphore.available_permits(), 2);
+    }
+
+    #[test]
+    fn garbage_is_survived() {
+        for garbage in [1, 1 << 31, u32::MAX, 0xdead_beef] {
+            let semaphore = Semaphore::new(1);
+            semaphore.total.store(garbage, Ordering::Relaxed);
+            semaphore.available.store(garbage, Ordering::Relaxed);
+            semaphore.waiting.store(garbage, Ordering::Relaxed);
+            semaphore.event.store(garbage, Ordering::Relaxed);
+            let wide = u64::from(garbage);
+            (0..PROCESSES).for_each(|at| semaphore.shares.scribble(at, wide << 32 | wide));
+            drop(semaphore.acquire_timeout(LONG));
+            semaphore.add_permits(7);
+            semaphore.available_permits();
+        }
+    }
+}
