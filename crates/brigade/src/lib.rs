@@ -99,6 +99,7 @@ mod worker;
 pub use shm::{Shared, ShmSafe};
 pub use task::Message;
 pub use task::crash::{Cause, Crash, Phase};
+pub use task::descriptor::Descriptor;
 pub use task::error::JoinError;
 pub use task::panic::Panic;
 pub use worker::handle::JoinHandle;

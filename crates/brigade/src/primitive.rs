@@ -1,9 +1,9 @@
 //! The atomics of everything that is shared: std's, or loom's when its models are run (`scripts/loom`).
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Between two accesses that are `SeqCst`: nothing. Loom knows that order for fences only, so it gets one.
 #[inline]

@@ -63,11 +63,18 @@ pub(super) fn create<T: Message>(
         }
     };
     let outlet = outlet(over, for_sender)?;
-    let inlet = inlet(over, &theirs, for_receiver, Vec::new(), VecDeque::new())?;
+    let for_receiver = for_receiver.map(Arc::new);
+    let inlet = inlet(
+        over,
+        &theirs,
+        for_receiver.clone(),
+        Vec::new(),
+        VecDeque::new(),
+    )?;
     let sender = register(identity(gate.file())?, || {
         SendSide::new(over, gate, send_link, outlet)
     });
-    let receiver = ReceiveSide::new(over, theirs, receive_link, inlet, None);
+    let receiver = ReceiveSide::new(over, theirs, receive_link, for_receiver, inlet, None);
     Ok((Sender::new(sender), Receiver::new(receiver)))
 }
 
@@ -84,7 +91,7 @@ fn outlet(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn Out
 fn inlet(
     over: Transport,
     gate: &Gate,
-    mechanism: Option<OwnedFd>,
+    mechanism: Option<Arc<OwnedFd>>,
     bytes: Vec<u8>,
     parcels: VecDeque<(u64, Vec<OwnedFd>)>,
 ) -> io::Result<Box<dyn Inlet>> {
@@ -128,7 +135,10 @@ fn register(channel: Identity, make: impl FnOnce() -> SendSide) -> Arc<SendSide>
 pub(super) fn unregister(channel: Identity) {
     let mut all = senders();
     // Another may have come meanwhile.
-    if all.get(&channel).is_some_and(|side| side.strong_count() == 0) {
+    if all
+        .get(&channel)
+        .is_some_and(|side| side.strong_count() == 0)
+    {
         all.remove(&channel);
     }
 }
@@ -245,7 +255,7 @@ impl<T> Serialize for Receiver<T> {
                 Ok((*number, numbers.collect::<Result<_, S::Error>>()?))
             });
             ReceiverWire {
-                end: Wire::attach(side.over(), side.gate(), side.link(), inlet.descriptor())?,
+                end: Wire::attach(side.over(), side.gate(), side.link(), side.mechanism())?,
                 bytes: remainder.bytes.to_vec(),
                 parcels: parcels.collect::<Result<_, S::Error>>()?,
                 fault: fault.map(str::to_owned),
@@ -282,9 +292,10 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
         });
         let parcels = parcels.collect::<Result<_, D::Error>>()?;
         let gate = Gate::open(memory, room, capacity, memory_len(over)).map_err(broken)?;
-        let inlet = inlet(over, &gate, mechanism, bytes, parcels).map_err(broken)?;
+        let mechanism = mechanism.map(Arc::new);
+        let inlet = inlet(over, &gate, mechanism.clone(), bytes, parcels).map_err(broken)?;
         Ok(Receiver::new(ReceiveSide::new(
-            over, gate, link, inlet, fault,
+            over, gate, link, mechanism, inlet, fault,
         )))
     }
 }

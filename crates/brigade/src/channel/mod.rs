@@ -54,13 +54,15 @@ pub use error::{
 };
 pub use future::Recv;
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
-pub use select::{Select, SelectTimeoutError};
+pub use select::{Select, SelectTimeoutError, select};
 pub use sender::Sender;
 
 use crate::Message;
 
 /// What carries a channel's messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum Transport {
     /// A pipe. pipe(7).
     Pipe,

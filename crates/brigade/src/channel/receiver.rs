@@ -1,19 +1,22 @@
 //! The receiving end.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+use super::future::Registration;
 use super::{Recv, RecvError, RecvTimeoutError, Transport, TryRecvError};
 use crate::Message;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::{fds, spin};
 use crate::task::codec;
-use crate::transport::gate::{self, Gate};
+use crate::transport::gate::{self, Gate, Waited};
 use crate::transport::{Inlet, Link, NotGot, parcel};
 
 /// Receives the messages of a channel. There is one for each channel; it can be sent on.
@@ -30,9 +33,12 @@ pub(super) struct ReceiveSide {
     over: Transport,
     gate: Gate,
     link: Link,
+    /// The mechanism's own descriptor, if it is another than the link.
+    mechanism: Option<Arc<OwnedFd>>,
     state: Mutex<State>,
     /// It was sent on, or may have been: then it is not the end of the channel when this is dropped.
     left: AtomicBool,
+    registration: OnceLock<Registration>,
 }
 
 #[derive(Debug)]
@@ -47,6 +53,13 @@ struct State {
 /// What is kept for the next message.
 const BODY_KEPT: usize = 1 << 20;
 
+/// How long to wait.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Until(Option<Instant>),
+}
+
 impl Drop for ReceiveSide {
     fn drop(&mut self) {
         if !self.left.load(Ordering::Acquire) {
@@ -60,6 +73,7 @@ impl ReceiveSide {
         over: Transport,
         gate: Gate,
         link: Link,
+        mechanism: Option<Arc<OwnedFd>>,
         inlet: Box<dyn Inlet>,
         fault: Option<String>,
     ) -> ReceiveSide {
@@ -67,6 +81,7 @@ impl ReceiveSide {
             over,
             gate,
             link,
+            mechanism,
             state: Mutex::new(State {
                 inlet,
                 body: Vec::new(),
@@ -74,6 +89,7 @@ impl ReceiveSide {
                 fault,
             }),
             left: AtomicBool::new(false),
+            registration: OnceLock::new(),
         }
     }
 
@@ -89,6 +105,32 @@ impl ReceiveSide {
         &self.link
     }
 
+    pub(super) fn mechanism(&self) -> Option<&OwnedFd> {
+        self.mechanism.as_deref()
+    }
+
+    /// The descriptor that is readable when there may be something to get.
+    pub(super) fn readable(&self) -> BorrowedFd<'_> {
+        self.mechanism().unwrap_or(&self.link).as_fd()
+    }
+
+    /// What to poll for: the hanging up of the link, and something to get.
+    pub(super) fn interests(&self) -> [PollFd<'_>; 2] {
+        [
+            PollFd::new(&self.link, PollFlags::empty()),
+            PollFd::from_borrowed_fd(self.readable(), PollFlags::IN),
+        ]
+    }
+
+    /// Its place with the reactor, for whoever awaits.
+    pub(super) fn registration(&self) -> io::Result<&Registration> {
+        if let Some(registration) = self.registration.get() {
+            return Ok(registration);
+        }
+        let new = Registration::new(self.readable(), self.link.as_fd())?;
+        Ok(self.registration.get_or_init(|| new))
+    }
+
     /// Lends what has to be sent along. `None`: a thread waits.
     pub(super) fn leaving<R>(&self, send: impl FnOnce(&dyn Inlet, Option<&str>) -> R) -> Option<R> {
         let state = self.try_lock()?;
@@ -98,37 +140,107 @@ impl ReceiveSide {
 
     /// Nothing in the state is ever half-changed when a panic passes through: a message's own decoding comes last.
     fn lock(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, State>> {
-        use std::sync::{PoisonError, TryLockError};
         let Some(at) = deadline else {
             return Some(self.state.lock().unwrap_or_else(PoisonError::into_inner));
         };
-        match self
-            .state
-            .lock_timeout(at.saturating_duration_since(Instant::now()))
-        {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        let left = at.saturating_duration_since(Instant::now());
+        usable(self.state.lock_timeout(left))
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
-        use std::sync::TryLockError;
-        match self.state.try_lock() {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+        usable(self.state.try_lock())
+    }
+
+    fn is_hung_up(&self) -> bool {
+        gate::is_hung_up(&self.link)
+    }
+
+    fn receive<T: Message>(&self, patience: Patience) -> Result<T, TryRecvError> {
+        let (state, deadline) = match patience {
+            Patience::None => (self.try_lock(), None),
+            Patience::Until(deadline) => (self.lock(deadline), deadline),
+        };
+        // Somebody else waits with this receiver, so there is nothing.
+        let mut state = state.ok_or(TryRecvError::Empty)?;
+        let waits = matches!(patience, Patience::Until(_));
+        let mut hung_up = false;
+        loop {
+            match state.get(&self.gate, &self.link, waits && deadline.is_none()) {
+                Ok(()) => return state.decode(),
+                Err(TryRecvError::Disconnected) => return Err(TryRecvError::Disconnected),
+                // What the senders sent before they were gone, we would have got now.
+                Err(TryRecvError::Empty) if hung_up => return Err(TryRecvError::Disconnected),
+                Err(TryRecvError::Empty) => {}
+            }
+            let waited = if waits {
+                self.wait(&mut *state.inlet, deadline)
+            } else if self.is_hung_up() {
+                Ok(Waited::Gone)
+            } else {
+                Ok(Waited::TimedOut)
+            };
+            match waited {
+                Ok(Waited::Look) => {}
+                Ok(Waited::Gone) => hung_up = true,
+                Ok(Waited::TimedOut) => return Err(TryRecvError::Empty),
+                Err(e) => {
+                    state.fault = Some(format!("waiting for a message: {e}"));
+                    return Err(TryRecvError::Disconnected);
+                }
+            }
         }
     }
 
-    /// What to poll for: the mechanism's own descriptor, if it has one, and the link.
-    fn interests(&self, inlet: &dyn Inlet) -> ([Option<(OwnedFdRef, PollFlags)>; 2], ()) {
-        let _ = inlet;
-        ([None, None], ())
+    fn wait(&self, inlet: &mut dyn Inlet, deadline: Option<Instant>) -> io::Result<Waited> {
+        self.gate.note_receiver();
+        if inlet.peek(&self.gate).is_some()
+            && self.gate.sender_runs_elsewhere()
+            && spin::until(|| inlet.peek(&self.gate) == Some(true))
+        {
+            return Ok(Waited::Look);
+        }
+        if !inlet.announce_sleep(&self.gate) {
+            return Ok(Waited::Look);
+        }
+        let mut interests = self.interests();
+        if !fds::poll_until(&mut interests, deadline)? {
+            return Ok(Waited::TimedOut);
+        }
+        Ok(match interests[0].revents().is_empty() {
+            true => Waited::Look,
+            false => Waited::Gone,
+        })
+    }
+
+    /// Whether it is worth trying to receive: there may be a message, or the disconnect.
+    pub(super) fn is_ready(&self) -> bool {
+        let Some(state) = self.try_lock() else {
+            return false;
+        };
+        if state.fault.is_some() || state.inlet.is_holding() {
+            return true;
+        }
+        match state.inlet.peek(&self.gate) {
+            Some(true) => true,
+            Some(false) => self.is_hung_up(),
+            None => fds::poll_until(&mut self.interests(), Some(Instant::now())).unwrap_or(true),
+        }
+    }
+
+    /// Announces that somebody is about to wait for the [`interests`](Self::interests) outside. `false`: look again first.
+    pub(super) fn announce_sleep(&self) -> bool {
+        self.try_lock()
+            .is_none_or(|mut state| state.inlet.announce_sleep(&self.gate))
     }
 }
 
-type OwnedFdRef = i32;
+fn usable<'g>(locked: TryLockResult<MutexGuard<'g, State>>) -> Option<MutexGuard<'g, State>> {
+    match locked {
+        Ok(state) => Some(state),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
 
 impl State {
     /// The next message, if there is one, in `body` and `descriptors`. Counted as received.
@@ -136,13 +248,9 @@ impl State {
         if self.fault.is_some() {
             return Err(TryRecvError::Disconnected);
         }
-        let got = self.inlet.get(
-            gate,
-            link,
-            &mut self.body,
-            &mut self.descriptors,
-            may_wait,
-        );
+        let got = self
+            .inlet
+            .get(gate, link, &mut self.body, &mut self.descriptors, may_wait);
         match got {
             Ok(header) => {
                 gate.count_received(header.number);
@@ -187,5 +295,187 @@ impl State {
             self.fault = Some(format!("a message {why}"));
             TryRecvError::Disconnected
         })
+    }
+}
+
+impl<T> Receiver<T> {
+    pub(super) fn new(side: ReceiveSide) -> Receiver<T> {
+        Receiver {
+            side,
+            messages: PhantomData,
+        }
+    }
+
+    pub(super) fn side(&self) -> &ReceiveSide {
+        &self.side
+    }
+
+    /// What carries the messages.
+    pub fn transport(&self) -> Transport {
+        self.side.over
+    }
+
+    /// How many messages may be on their way.
+    pub fn capacity(&self) -> usize {
+        usize::try_from(self.side.gate.capacity()).unwrap_or(usize::MAX)
+    }
+
+    /// How many messages are on their way now: sent, and not received.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.side.gate.on_their_way()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether everything that was sent has been received.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Why nothing more can be received though senders may be there: what was sent could not be decoded, its descriptors could not be had, or a sender wrote what is no message.
+    /// `None`: the channel is in order.
+    pub fn fault(&self) -> Option<String> {
+        self.side.try_lock()?.fault.clone()
+    }
+}
+
+impl<T: Message> Receiver<T> {
+    /// Receives the next message; waits for it.
+    ///
+    /// # Errors
+    /// Everything that was sent has been received, and all senders are gone; or what came cannot be made out (see [`fault`](Self::fault)).
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.side
+            .receive(Patience::Until(None))
+            .map_err(|_| RecvError)
+    }
+
+    /// Receives the next message, if it is here.
+    ///
+    /// # Errors
+    /// There is none; or as [`recv`](Self::recv).
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        self.side.receive(Patience::None)
+    }
+
+    /// Receives the next message; waits for it no longer than `timeout`.
+    ///
+    /// # Errors
+    /// None came in time; or as [`recv`](Self::recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.side
+            .receive(Patience::Until(deadline))
+            .map_err(|e| match e {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            })
+    }
+
+    /// Awaits the next message, in any executor.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn block_on<F: Future>(f: F) -> F::Output {
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark {
+    /// #         fn wake(self: std::sync::Arc<Self>) { self.0.unpark() }
+    /// #     }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     let (mut f, mut context) = (std::pin::pin!(f), std::task::Context::from_waker(&waker));
+    /// #     loop {
+    /// #         if let std::task::Poll::Ready(r) = f.as_mut().poll(&mut context) { return r }
+    /// #         std::thread::park();
+    /// #     }
+    /// # }
+    /// let (sender, receiver) = brigade::channel::pipe(4)?;
+    /// let sending = brigade::thread::spawn(|to: brigade::channel::Sender<u8>| to.send(7).is_ok(), sender)?;
+    /// block_on(async {
+    ///     assert_eq!(receiver.recv_async().await, Ok(7));
+    ///     assert_eq!(sending.await.ok(), Some(true));
+    ///     assert!(receiver.recv_async().await.is_err(), "its end is gone");
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_async(&self) -> Recv<'_, T> {
+        Recv::new(self)
+    }
+
+    /// Each message, until all senders are gone. Waits for each.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { receiver: self }
+    }
+
+    /// Each message that is here. Does not wait.
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        TryIter { receiver: self }
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("transport", &self.transport())
+            .field("capacity", &self.capacity())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// See [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'r, T> {
+    receiver: &'r Receiver<T>,
+}
+
+impl<T: Message> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+/// See [`Receiver::try_iter`].
+#[derive(Debug)]
+pub struct TryIter<'r, T> {
+    receiver: &'r Receiver<T>,
+}
+
+impl<T: Message> Iterator for TryIter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+/// Each message of a receiver that is used up, until all senders are gone. Waits for each.
+#[derive(Debug)]
+pub struct IntoIter<T> {
+    receiver: Receiver<T>,
+}
+
+impl<T: Message> Iterator for IntoIter<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+impl<T: Message> IntoIterator for Receiver<T> {
+    type Item = T;
+    type IntoIter = IntoIter<T>;
+
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { receiver: self }
+    }
+}
+
+impl<'r, T: Message> IntoIterator for &'r Receiver<T> {
+    type Item = T;
+    type IntoIter = Iter<'r, T>;
+
+    fn into_iter(self) -> Iter<'r, T> {
+        self.iter()
     }
 }

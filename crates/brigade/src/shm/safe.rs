@@ -5,6 +5,7 @@
     reason = "the trait is unsafe to implement, and implemented here for what std has"
 )]
 
+use crate::sync::{Barrier, Condvar, Mutex, Once, RwLock, Semaphore};
 use std::num::Wrapping;
 use std::sync::atomic;
 
@@ -257,6 +258,21 @@ macro_rules! shm_safe {
 shm_safe!(true: u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, ());
 shm_safe!(false: atomic::AtomicU8, atomic::AtomicU16, atomic::AtomicU32, atomic::AtomicU64, atomic::AtomicUsize);
 shm_safe!(false: atomic::AtomicI8, atomic::AtomicI16, atomic::AtomicI32, atomic::AtomicI64, atomic::AtomicIsize);
+
+// SAFETY: words of which any pattern is tolerated (a garbage holder is a dead one: see `sync`), and what the lock guards, which is `ShmSafe` itself. They
+// hold no pointers: who waits sleeps on the word's place in the shared file. They are written through shared references.
+unsafe impl<T: ShmSafe> ShmSafe for Mutex<T> {}
+// SAFETY: see above.
+unsafe impl<T: ShmSafe> ShmSafe for RwLock<T> {}
+
+macro_rules! locks {
+    ($($lock:ty),+) => {$(
+        // SAFETY: as for `Mutex`, and they guard nothing.
+        unsafe impl ShmSafe for $lock {}
+    )+};
+}
+
+locks!(Barrier, Condvar, Once, Semaphore);
 
 // SAFETY: an array is its elements, one after the other, and nothing else.
 unsafe impl<T: ShmSafe, const N: usize> ShmSafe for [T; N] {

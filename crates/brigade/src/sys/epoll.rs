@@ -39,6 +39,18 @@ impl Epoll {
         )?)
     }
 
+    /// Reports `key` each time that there is more to read from `fd`, and when it is hung up.
+    pub(crate) fn add_changes(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
+        let flags = EventFlags::IN | EventFlags::ET;
+        Ok(epoll::add(&self.fd, fd, EventData::new_u64(key), flags)?)
+    }
+
+    /// Reports `key` when `fd` is hung up.
+    pub(crate) fn add_hang_up(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
+        let flags = EventFlags::ET;
+        Ok(epoll::add(&self.fd, fd, EventData::new_u64(key), flags)?)
+    }
+
     pub(crate) fn remove(&self, fd: impl AsFd) {
         // Fails only where `fd` was not in the set, which is what is wanted.
         let _ = epoll::delete(&self.fd, fd);

@@ -3,6 +3,7 @@
 //! - [`identity`]: a function's name across address spaces
 //! - [`name`]: what it is called when it is spoken of
 //! - [`codec`]: values to bytes and back; [`carry`]: the descriptors that go with them
+//! - [`descriptor`]: files and sockets as messages
 //! - [`entry`]: one task, run with its panics caught
 //! - [`panic`], [`crash`], [`error`]: how a task may end other than well
 //! - [`symbols`]: addresses to names, in the host, when somebody asks
@@ -10,6 +11,7 @@
 pub(crate) mod carry;
 pub(crate) mod codec;
 pub(crate) mod crash;
+pub(crate) mod descriptor;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod identity;

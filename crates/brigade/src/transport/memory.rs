@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::EventfdFlags;
@@ -133,7 +134,7 @@ impl Outlet for MemoryOutlet {
 /// The side that reads the ring.
 #[derive(Debug)]
 pub(crate) struct MemoryInlet {
-    bell: OwnedFd,
+    bell: Arc<OwnedFd>,
     head: u64,
     parcels: Parcels,
 }
@@ -142,7 +143,7 @@ impl MemoryInlet {
     /// Goes on where the receiver before left off.
     pub(crate) fn new(
         gate: &Gate,
-        bell: OwnedFd,
+        bell: Arc<OwnedFd>,
         parcels: VecDeque<(u64, Vec<OwnedFd>)>,
     ) -> MemoryInlet {
         MemoryInlet {
@@ -181,10 +182,6 @@ impl Inlet for MemoryInlet {
 
     fn peek(&self, gate: &Gate) -> Option<bool> {
         Some(Consumer::at(gate.mapping(), PLACE, self.head).is_ready())
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.bell.as_fd())
     }
 
     fn remainder(&self) -> Remainder<'_> {

@@ -182,8 +182,10 @@ pub(crate) trait Inlet: fmt::Debug + Send {
         None
     }
 
-    /// The mechanism's own descriptor, if it is another than the link's. It, or the link, is readable when there is something to get.
-    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    /// Whether it has taken something out of its mechanism that may be a whole frame, so that waiting for the mechanism would be wrong.
+    fn is_holding(&self) -> bool {
+        false
+    }
 
     /// What was taken out of the mechanism and is not received yet. It goes along when the receiver moves to another process.
     fn remainder(&self) -> Remainder<'_> {

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -137,7 +138,7 @@ fn inside(pipe: &OwnedFd) -> io::Result<u64> {
 /// The reading end.
 #[derive(Debug)]
 pub(crate) struct PipeInlet {
-    pipe: OwnedFd,
+    pipe: Arc<OwnedFd>,
     bytes: Vec<u8>,
     /// Where in `bytes` the next frame begins.
     start: usize,
@@ -146,7 +147,7 @@ pub(crate) struct PipeInlet {
 
 impl PipeInlet {
     pub(crate) fn new(
-        pipe: OwnedFd,
+        pipe: Arc<OwnedFd>,
         bytes: Vec<u8>,
         parcels: VecDeque<(u64, Vec<OwnedFd>)>,
     ) -> PipeInlet {
@@ -215,8 +216,12 @@ impl Inlet for PipeInlet {
         }
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.pipe.as_fd())
+    fn is_holding(&self) -> bool {
+        let Some((head, rest)) = self.bytes[self.start..].split_first_chunk() else {
+            return false;
+        };
+        // What is no header is worth finding out.
+        Header::from_bytes(head).is_none_or(|h| rest.len() >= h.len as usize)
     }
 
     fn remainder(&self) -> Remainder<'_> {

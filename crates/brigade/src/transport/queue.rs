@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::gate::Gate;
 use super::parcel::{self, Parcels};
@@ -103,14 +104,14 @@ impl Outlet for QueueOutlet {
 /// The receiving end.
 #[derive(Debug)]
 pub(crate) struct QueueInlet {
-    queue: OwnedFd,
+    queue: Arc<OwnedFd>,
     longest: usize,
     parcels: Parcels,
 }
 
 impl QueueInlet {
     pub(crate) fn new(
-        queue: OwnedFd,
+        queue: Arc<OwnedFd>,
         parcels: VecDeque<(u64, Vec<OwnedFd>)>,
     ) -> io::Result<QueueInlet> {
         Ok(QueueInlet {
@@ -146,10 +147,6 @@ impl Inlet for QueueInlet {
         body.extend_from_slice(&frame[Header::SIZE..len]);
         self.parcels.take(link, header, descriptors)?;
         Ok(header)
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.queue.as_fd())
     }
 
     fn remainder(&self) -> Remainder<'_> {

@@ -87,8 +87,4 @@ impl Inlet for SocketInlet {
             Err(e) => Err(e.into()),
         }
     }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
 }

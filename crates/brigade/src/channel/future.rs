@@ -1,0 +1,177 @@
+//! Awaiting a message.
+//!
+//! One thread, `brigade-reactor`, started when somebody first awaits, sleeps until any of the awaited receivers' descriptors is readable or hung up, and wakes
+//! whoever awaits it; they try again themselves. A receiver is registered once, and told of each change (`EPOLLET`, epoll(7)).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::{Receiver, RecvError, TryRecvError};
+use crate::Message;
+use crate::sys::epoll::Epoll;
+use crate::sys::signal::Blocked;
+
+/// The next message, to be awaited: see [`Receiver::recv_async`].
+///
+/// Dropping it loses no message.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Recv<'r, T> {
+    receiver: &'r Receiver<T>,
+}
+
+impl<'r, T> Recv<'r, T> {
+    pub(super) fn new(receiver: &'r Receiver<T>) -> Recv<'r, T> {
+        Recv { receiver }
+    }
+}
+
+impl<T> fmt::Debug for Recv<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recv")
+            .field("receiver", self.receiver)
+            .finish()
+    }
+}
+
+impl<T: Message> Future for Recv<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let receiver = self.receiver;
+        loop {
+            match receiver.try_recv() {
+                Ok(message) => return Poll::Ready(Ok(message)),
+                Err(TryRecvError::Disconnected) => return Poll::Ready(Err(RecvError)),
+                Err(TryRecvError::Empty) => {}
+            }
+            let side = receiver.side();
+            let Ok(registration) = side.registration() else {
+                // No descriptor or no thread to be had. The executor tries again, and goes on doing so: slow, but nothing is lost.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            registration.wake_when_changed(context.waker());
+            // It may have changed before it was asked to tell.
+            if side.announce_sleep() && !side.is_ready() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// A receiver's place with the reactor.
+#[derive(Debug)]
+pub(super) struct Registration {
+    reactor: &'static Reactor,
+    key: u64,
+    waiting: Arc<Mutex<Vec<Waker>>>,
+    /// Copies: the receiver's own may be registered twice, and are closed before this is.
+    descriptors: [std::os::fd::OwnedFd; 2],
+}
+
+impl Registration {
+    pub(super) fn new(readable: BorrowedFd<'_>, link: BorrowedFd<'_>) -> io::Result<Registration> {
+        let reactor = Reactor::get()?;
+        let registration = Registration {
+            reactor,
+            key: reactor.next.fetch_add(1, Ordering::Relaxed),
+            waiting: Arc::default(),
+            descriptors: [readable.try_clone_to_owned()?, link.try_clone_to_owned()?],
+        };
+        let waiting = Arc::clone(&registration.waiting);
+        reactor.waiting().insert(registration.key, waiting);
+        // If the second fails, dropping takes both back.
+        let [readable, link] = &registration.descriptors;
+        reactor.epoll.add_changes(readable, registration.key)?;
+        reactor.epoll.add_hang_up(link, registration.key)?;
+        Ok(registration)
+    }
+
+    fn wake_when_changed(&self, waker: &Waker) {
+        let mut waiting = lock(&self.waiting);
+        if !waiting.iter().any(|w| w.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        for descriptor in &self.descriptors {
+            self.reactor.epoll.remove(descriptor);
+        }
+        let waiting = self.reactor.waiting().remove(&self.key);
+        // Wakers are the executor's: dropped outside the lock.
+        drop(waiting);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Waiting = HashMap<u64, Arc<Mutex<Vec<Waker>>>>;
+
+#[derive(Debug)]
+struct Reactor {
+    process: u32,
+    epoll: Epoll,
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+impl Reactor {
+    /// This process's.
+    fn get() -> io::Result<&'static Reactor> {
+        static CURRENT: OnceLock<&'static Reactor> = OnceLock::new();
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _starting = lock(&STARTING);
+        if let Some(reactor) = CURRENT.get() {
+            if reactor.process != std::process::id() {
+                return Err(io::Error::other(
+                    "a process that was forked, and is no worker, has no reactor",
+                ));
+            }
+            return Ok(reactor);
+        }
+        let reactor: &'static Reactor = Box::leak(Box::new(Reactor {
+            process: std::process::id(),
+            epoll: Epoll::new()?,
+            next: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        }));
+        // The program's signals are for its own threads.
+        let blocked = Blocked::all();
+        std::thread::Builder::new()
+            .name("brigade-reactor".to_owned())
+            .spawn(|| reactor.run())?;
+        drop(blocked);
+        Ok(CURRENT.get_or_init(|| reactor))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        lock(&self.waiting)
+    }
+
+    fn run(&self) {
+        let mut ready = Vec::new();
+        while self.epoll.wait(&mut ready, None).is_ok() {
+            for key in ready.drain(..) {
+                let waiting = self.waiting().get(&key).map(Arc::clone);
+                let wakers = waiting.map(|w| std::mem::take(&mut *lock(&w)));
+                for waker in wakers.into_iter().flatten() {
+                    // An executor's code: its panic is its own affair.
+                    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                }
+            }
+        }
+    }
+}
