@@ -6,6 +6,10 @@
 
 mod barrier;
 mod condvar;
+#[cfg(loom)]
+mod model;
+#[cfg(all(loom, test))]
+mod models;
 mod mutex;
 mod once;
 mod poison;

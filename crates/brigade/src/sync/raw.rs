@@ -240,6 +240,12 @@ impl RawLock {
         self.word.store(holder.to_bits(), Ordering::SeqCst);
     }
 
+    /// As one that is killed before it wakes anybody.
+    #[cfg(all(test, loom))]
+    pub(super) fn release_without_wake(&self) {
+        self.word.swap(0, Ordering::Release);
+    }
+
     #[cold]
     fn wake_one(&self) {
         watch::wake_one(&self.word);
