@@ -92,7 +92,7 @@ impl<I: Inlet> SpillInlet<I> {
         (1..u64::MAX / 2).contains(&number.wrapping_sub(self.next))
     }
 
-    fn from_ring(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Header, NotGot> {
+    fn take_from_ring(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Header, NotGot> {
         match self.ring.get(gate, body)? {
             header if header.descriptors > 0 => Err(NotGot::Corrupt(
                 "what is in the shared memory is no message".to_owned(),
@@ -113,7 +113,7 @@ impl<I: Inlet> SpillInlet<I> {
         if let Some(held) = self.held.take() {
             if self.is_ahead(held.header.number) && self.ring.is_ready(gate) {
                 self.held = Some(held);
-                return self.from_ring(gate, body);
+                return self.take_from_ring(gate, body);
             }
             *body = held.body;
             *descriptors = held.descriptors;
@@ -130,7 +130,7 @@ impl<I: Inlet> SpillInlet<I> {
                         body: std::mem::take(body),
                         descriptors: std::mem::take(descriptors),
                     });
-                    return self.from_ring(gate, body);
+                    return self.take_from_ring(gate, body);
                 }
                 Err(end @ (NotGot::Empty | NotGot::Gone)) => {
                     let Some(number) = self.ring.next_number(gate)? else {
@@ -138,7 +138,7 @@ impl<I: Inlet> SpillInlet<I> {
                     };
                     // What is due may have come into the mechanism after we looked there and before this was spilled: look there again.
                     if again || !self.is_ahead(number) {
-                        return self.from_ring(gate, body);
+                        return self.take_from_ring(gate, body);
                     }
                     again = true;
                 }
