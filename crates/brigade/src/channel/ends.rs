@@ -29,12 +29,7 @@ pub(super) fn create<T: Message>(
         ));
     }
     let gate = Gate::new(capacity, memory::LEN)?;
-    let theirs = Gate::open(
-        gate.file().try_clone()?,
-        gate.room().try_clone()?,
-        gate.capacity(),
-        memory::LEN,
-    )?;
+    let theirs = Gate::open(gate.file().try_clone()?, gate.capacity(), memory::LEN)?;
     let (send_link, receive_link) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -157,7 +152,6 @@ struct Wire {
     over: Transport,
     capacity: u64,
     memory: u32,
-    room: u32,
     link: u32,
     mechanism: Option<u32>,
 }
@@ -173,7 +167,6 @@ impl Wire {
             over,
             capacity: gate.capacity(),
             memory: carry::attach(gate.file())?,
-            room: carry::attach(gate.room())?,
             link: carry::attach(link)?,
             mechanism: mechanism.map(carry::attach).transpose()?,
         })
@@ -185,7 +178,6 @@ struct Arrived {
     over: Transport,
     capacity: u64,
     memory: OwnedFd,
-    room: OwnedFd,
     link: OwnedFd,
     mechanism: Option<OwnedFd>,
 }
@@ -196,7 +188,6 @@ impl Wire {
             over: self.over,
             capacity: self.capacity,
             memory: carry::take(self.memory)?,
-            room: carry::take(self.room)?,
             link: carry::take(self.link)?,
             mechanism: self.mechanism.map(carry::take).transpose()?,
         };
@@ -229,12 +220,11 @@ impl<'de, T: Message> Deserialize<'de> for Sender<T> {
             over,
             capacity,
             memory,
-            room,
             link,
             mechanism,
         } = Wire::deserialize(deserializer)?.take()?;
         let channel = identity(&memory).map_err(broken)?;
-        let gate = Gate::open(memory, room, capacity, memory::LEN).map_err(broken)?;
+        let gate = Gate::open(memory, capacity, memory::LEN).map_err(broken)?;
         let outlet = outlet(over, mechanism).map_err(broken)?;
         // If there is one already, what has come is closed.
         let side = register(channel, || SendSide::new(over, gate, link, outlet));
@@ -307,7 +297,6 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
             over,
             capacity,
             memory,
-            room,
             link,
             mechanism,
         } = end.take()?;
@@ -327,7 +316,7 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
             parcels: parcels.collect::<Result<_, D::Error>>()?,
             held: held.transpose()?,
         };
-        let gate = Gate::open(memory, room, capacity, memory::LEN).map_err(broken)?;
+        let gate = Gate::open(memory, capacity, memory::LEN).map_err(broken)?;
         let mechanism = mechanism.map(Arc::new);
         let inlet = inlet(over, &gate, mechanism.clone(), luggage).map_err(broken)?;
         Ok(Receiver::new(ReceiveSide::new(

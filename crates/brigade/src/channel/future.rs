@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,25 +73,32 @@ pub(super) struct Registration {
     reactor: &'static Reactor,
     key: u64,
     waiting: Arc<Mutex<Vec<Waker>>>,
-    /// Copies: the receiver's own may be registered twice, and are closed before this is.
-    descriptors: [std::os::fd::OwnedFd; 2],
+    /// Copies: one of the receiver's own may be there twice, and they are closed before this is.
+    descriptors: [OwnedFd; 3],
 }
 
 impl Registration {
-    pub(super) fn new(readable: BorrowedFd<'_>, link: BorrowedFd<'_>) -> io::Result<Registration> {
+    /// Of what can be read when there may be something to receive, the link, and what tells of left-overs.
+    pub(super) fn new(descriptors: [BorrowedFd<'_>; 3]) -> io::Result<Registration> {
+        let [readable, link, left_over] = descriptors;
         let reactor = Reactor::get()?;
         let registration = Registration {
             reactor,
             key: reactor.next.fetch_add(1, Ordering::Relaxed),
             waiting: Arc::default(),
-            descriptors: [readable.try_clone_to_owned()?, link.try_clone_to_owned()?],
+            descriptors: [
+                readable.try_clone_to_owned()?,
+                link.try_clone_to_owned()?,
+                left_over.try_clone_to_owned()?,
+            ],
         };
         let waiting = Arc::clone(&registration.waiting);
         reactor.waiting().insert(registration.key, waiting);
-        // If the second fails, dropping takes both back.
-        let [readable, link] = &registration.descriptors;
+        // If one fails, dropping takes all back.
+        let [readable, link, left_over] = &registration.descriptors;
         reactor.epoll.add_changes(readable, registration.key)?;
         reactor.epoll.add_hang_up(link, registration.key)?;
+        reactor.epoll.add_changes(left_over, registration.key)?;
         Ok(registration)
     }
 

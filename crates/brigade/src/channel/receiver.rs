@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
 
 use super::future::Registration;
 use super::{Recv, RecvError, RecvTimeoutError, Transport, TryRecvError};
@@ -39,6 +39,9 @@ pub(super) struct ReceiveSide {
     /// It was sent on, or may have been: then it is not the end of the channel when this is dropped.
     left: AtomicBool,
     registration: OnceLock<Registration>,
+    /// Readable while something was left by one who received, for others who wait outside the lock, with `Select` or in async code: the mechanism may have
+    /// told of it only once. Made when the first of them waits.
+    left_over: OnceLock<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -90,6 +93,7 @@ impl ReceiveSide {
             }),
             left: AtomicBool::new(false),
             registration: OnceLock::new(),
+            left_over: OnceLock::new(),
         }
     }
 
@@ -115,11 +119,36 @@ impl ReceiveSide {
     }
 
     /// What to poll for: the hanging up of the link, and something to get.
-    pub(super) fn interests(&self) -> [PollFd<'_>; 2] {
+    fn interests(&self) -> [PollFd<'_>; 2] {
         [
             PollFd::new(&self.link, PollFlags::empty()),
             PollFd::from_borrowed_fd(self.readable(), PollFlags::IN),
         ]
+    }
+
+    /// What to poll for outside the lock.
+    pub(super) fn interests_outside(&self) -> io::Result<[PollFd<'_>; 3]> {
+        let [link, readable] = self.interests();
+        let left_over = PollFd::new(self.left_over()?, PollFlags::IN);
+        Ok([link, readable, left_over])
+    }
+
+    fn left_over(&self) -> io::Result<&OwnedFd> {
+        if let Some(left_over) = self.left_over.get() {
+            return Ok(left_over);
+        }
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let new = rustix::event::eventfd(0, flags)?;
+        Ok(self.left_over.get_or_init(|| new))
+    }
+
+    /// After something was received: tells who waits outside that there is more.
+    fn tell_of_more(&self, inlet: &dyn Inlet) {
+        if let Some(left_over) = self.left_over.get()
+            && (inlet.is_holding(&self.gate) || inlet.peek(&self.gate) == Some(true))
+        {
+            let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
+        }
     }
 
     /// Its place with the reactor, for whoever awaits.
@@ -127,7 +156,11 @@ impl ReceiveSide {
         if let Some(registration) = self.registration.get() {
             return Ok(registration);
         }
-        let new = Registration::new(self.readable(), self.link.as_fd())?;
+        let new = Registration::new([
+            self.readable(),
+            self.link.as_fd(),
+            self.left_over()?.as_fd(),
+        ])?;
         Ok(self.registration.get_or_init(|| new))
     }
 
@@ -166,7 +199,10 @@ impl ReceiveSide {
         let mut hung_up = false;
         loop {
             match state.get(&self.gate, &self.link, waits && deadline.is_none()) {
-                Ok(()) => return state.decode(),
+                Ok(()) => {
+                    self.tell_of_more(&*state.inlet);
+                    return state.decode();
+                }
                 Err(TryRecvError::Disconnected) => return Err(TryRecvError::Disconnected),
                 // What the senders sent before they were gone, we would have got now.
                 Err(TryRecvError::Empty) if hung_up => return Err(TryRecvError::Disconnected),
@@ -227,10 +263,19 @@ impl ReceiveSide {
         }
     }
 
-    /// Announces that somebody is about to wait for the [`interests`](Self::interests) outside. `false`: look again first.
+    /// Announces that somebody is about to wait for the [interests](Self::interests_outside). `false`: look again first.
     pub(super) fn announce_sleep(&self) -> bool {
-        self.try_lock()
-            .is_none_or(|mut state| state.inlet.announce_sleep(&self.gate))
+        if let Some(left_over) = self.left_over.get() {
+            let _ = rustix::io::read(left_over, &mut [0; 8][..]);
+        }
+        let Some(mut state) = self.try_lock() else {
+            // Who has it receives, and tells of more.
+            return true;
+        };
+        let may_sleep = state.inlet.announce_sleep(&self.gate);
+        // Another may have counted on what was just taken away.
+        self.tell_of_more(&*state.inlet);
+        may_sleep && !state.inlet.is_holding(&self.gate)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Waiting for several receivers at once.
 
 use std::fmt;
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::receiver::ReceiveSide;
@@ -98,10 +99,19 @@ impl<'r> Select<'r> {
             if let Some(ready) = self.look() {
                 return Ok(ready);
             }
+            let interests = self.receivers.iter().map(|r| r.interests_outside());
+            let Ok(interests) = interests.collect::<io::Result<Vec<_>>>() else {
+                // No descriptor to be had for it: slow, but nothing is lost.
+                std::thread::yield_now();
+                if deadline.is_some_and(|at| at <= Instant::now()) {
+                    return Err(SelectTimeoutError);
+                }
+                continue;
+            };
+            let mut interests: Vec<_> = interests.into_iter().flatten().collect();
             if !self.receivers.iter().all(|r| r.announce_sleep()) {
                 continue;
             }
-            let mut interests: Vec<_> = self.receivers.iter().flat_map(|r| r.interests()).collect();
             // An error (no memory) is no reason to stop looking.
             if fds::poll_until(&mut interests, deadline).is_ok_and(|some| !some) {
                 return self.look().ok_or(SelectTimeoutError);

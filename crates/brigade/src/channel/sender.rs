@@ -193,7 +193,7 @@ impl SendSide {
             let Patience::Until(deadline) = patience else {
                 return Err(Refused::Full);
             };
-            self.wait(&full, body.len(), deadline)?;
+            self.wait(&full, header, deadline)?;
         }
     }
 
@@ -239,25 +239,33 @@ impl SendSide {
     }
 
     /// Waits, outside the lock, until it may be worth trying again.
-    fn wait(&self, full: &NotPut, len: usize, deadline: Option<Instant>) -> Result<(), Refused> {
-        let has_room = || {
-            self.gate.on_their_way() < self.gate.capacity() && self.outlet.may_fit(&self.gate, len)
-        };
+    fn wait(
+        &self,
+        full: &NotPut,
+        header: Header,
+        deadline: Option<Instant>,
+    ) -> Result<(), Refused> {
         let kernel = match full {
-            NotPut::Blocked => self.outlet.descriptor(),
+            NotPut::Blocked => self.outlet.descriptor().or(Some(self.link.as_fd())),
             NotPut::LinkBlocked => Some(self.link.as_fd()),
             _ => None,
         };
-        if kernel.is_none()
-            && self.gate.receiver_runs_elsewhere()
-            && spin::until(|| has_room() || self.gate.is_closed())
-        {
-            return Ok(());
-        }
-        match self
-            .gate
-            .wait_for_room(&self.link, kernel, deadline, has_room)
-        {
+        let waited = match kernel {
+            Some(full) => gate::wait_for_kernel(full, &self.link, deadline),
+            None => {
+                let has_room = || {
+                    self.gate.on_their_way() < self.gate.capacity()
+                        && self.outlet.may_fit(&self.gate, header)
+                };
+                if self.gate.receiver_runs_elsewhere()
+                    && spin::until(|| has_room() || self.gate.is_closed())
+                {
+                    return Ok(());
+                }
+                Ok(self.gate.wait_for_room(&self.link, deadline, has_room))
+            }
+        };
+        match waited {
             Ok(Waited::Look) => Ok(()),
             Ok(Waited::TimedOut) => Err(Refused::Full),
             Ok(Waited::Gone) => Err(Refused::Gone),

@@ -1,21 +1,23 @@
 //! What all channels share: the senders' lock, the count of messages, and who waits for room. One page of shared memory.
 //!
-//! **Room.** `sent` is written by senders, under the lock; `received` by the receiver. A sender that finds no room sets `waiting`, looks again, and waits on
-//! the `room` descriptor (eventfd(2)), which the receiver makes readable when it has received something and finds `waiting` set. Nobody takes the
-//! readability away but a sender that has found no room and has set `waiting` again: so a wake-up for one of several is never lost with
-//! the one that dies of it.
+//! **Room.** `sent` is written by senders, under the lock; `received` by the receiver. A sender that finds no room reads the word `room`, sets `waiting`, looks
+//! again, and sleeps while `room` is what it was. The receiver, when it has received something and finds `waiting` set, takes it away, changes `room` and wakes
+//! all who sleep. They sleep until the next death of a process, too ([`Vigil`]): the receiver may have been the one. A receiver that is lost in
+//! another way (inside a message that nobody will receive) wakes nobody, so the link is looked at now and then.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags};
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::raw::RawLock;
+use crate::sync::roster::Vigil;
 use crate::sys::fds;
+use crate::sys::futex::{self, Wake};
 use crate::sys::mapping::{Mapping, sized_memfd};
 
 /// How often a sender notes where it is.
@@ -62,17 +64,22 @@ struct Receiver {
 struct Waiting {
     /// The receiver was dropped: a hint that comes sooner than the link's.
     closed: AtomicU32,
+    /// A sender waits, or did.
     for_room: AtomicU32,
+    /// Changes when there may be room.
+    room: AtomicU32,
 }
 
-/// One process's view of a channel's shared page, with its two descriptors: the memory file and `room`.
+/// One process's view of a channel's shared page, and what lies behind it.
 #[derive(Debug)]
 pub(crate) struct Gate {
     mapping: Mapping,
     file: OwnedFd,
-    room: OwnedFd,
     capacity: u64,
 }
+
+/// How long a sender sleeps before it asks the kernel whether the receiver is still there.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,17 +94,11 @@ impl Gate {
     pub(crate) fn new(capacity: usize, len: usize) -> io::Result<Gate> {
         let file = sized_memfd("brigade-channel", len)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LEN as u64)?;
-        let room = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Gate::open(file, room, capacity as u64, len)
+        Gate::open(file, capacity as u64, len)
     }
 
     /// One that came from another process, which may be hostile: the file must be as long as ours would be, and stay so.
-    pub(crate) fn open(
-        file: OwnedFd,
-        room: OwnedFd,
-        capacity: u64,
-        len: usize,
-    ) -> io::Result<Gate> {
+    pub(crate) fn open(file: OwnedFd, capacity: u64, len: usize) -> io::Result<Gate> {
         use rustix::fs::SealFlags;
         let sealed = rustix::fs::fcntl_get_seals(&file)
             .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
@@ -110,7 +111,6 @@ impl Gate {
         Ok(Gate {
             mapping: Mapping::writable(&file, len)?,
             file,
-            room,
             capacity,
         })
     }
@@ -126,10 +126,6 @@ impl Gate {
 
     pub(crate) fn file(&self) -> &OwnedFd {
         &self.file
-    }
-
-    pub(crate) fn room(&self) -> &OwnedFd {
-        &self.room
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -235,42 +231,36 @@ impl Gate {
     }
 
     fn call_for_room(&self) {
-        // It fails when the count would overflow: then it is readable.
-        let _ = rustix::io::write(&self.room, &1_u64.to_ne_bytes());
+        let room = &self.words().waiting.room;
+        room.fetch_add(1, Ordering::Release);
+        futex::wake_all_shared(room);
     }
 
     /// A sender, outside the lock: waits until there may be room, as `has_room` says.
     pub(crate) fn wait_for_room(
         &self,
         link: &OwnedFd,
-        full: Option<BorrowedFd<'_>>,
         deadline: Option<Instant>,
         has_room: impl Fn() -> bool,
-    ) -> io::Result<Waited> {
-        self.words().waiting.for_room.store(1, Ordering::Relaxed);
-        let _ = rustix::io::read(&self.room, &mut [0; 8][..]);
+    ) -> Waited {
+        let waiting = &self.words().waiting;
+        let room = waiting.room.load(Ordering::Acquire);
+        let vigil = Vigil::begin();
+        waiting.for_room.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        // Where the kernel says that it is full, the kernel says when it is not.
-        if full.is_none() && has_room() {
-            self.call_for_room();
-            return Ok(Waited::Look);
+        if has_room() || self.is_closed() {
+            return Waited::Look;
         }
-        let mut wait = vec![
-            PollFd::new(&self.room, PollFlags::IN),
-            PollFd::new(link, PollFlags::empty()),
-        ];
-        if let Some(full) = &full {
-            wait.push(PollFd::new(full, PollFlags::OUT));
+        // After the vigil began: a death that is not noticed here ends the sleep.
+        if is_hung_up(link) {
+            return Waited::Gone;
         }
-        if !fds::poll_until(&mut wait, deadline)? {
-            return Ok(Waited::TimedOut);
+        let slice = Instant::now() + SLICE;
+        let until = deadline.map_or(slice, |at| at.min(slice));
+        match vigil.sleep(&waiting.room, room, Some(until)) {
+            Wake::TimedOut if deadline.is_some_and(|at| at <= Instant::now()) => Waited::TimedOut,
+            _ => Waited::Look,
         }
-        let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-        Ok(if wait[1].revents().intersects(gone) {
-            Waited::Gone
-        } else {
-            Waited::Look
-        })
     }
 
     /// The receiver is dropped: those who wait for room wait in vain.
@@ -336,4 +326,23 @@ pub(crate) fn is_hung_up(link: impl AsFd) -> bool {
     let mut wait = [PollFd::new(&link, PollFlags::empty())];
     let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
     fds::poll_until(&mut wait, Some(Instant::now())).is_err() || wait[0].revents().intersects(gone)
+}
+
+/// A sender, outside the lock: waits until the kernel has room.
+pub(crate) fn wait_for_kernel(
+    full: BorrowedFd<'_>,
+    link: &OwnedFd,
+    deadline: Option<Instant>,
+) -> io::Result<Waited> {
+    let mut wait = [
+        PollFd::from_borrowed_fd(full, PollFlags::OUT),
+        PollFd::new(link, PollFlags::empty()),
+    ];
+    if !fds::poll_until(&mut wait, deadline)? {
+        return Ok(Waited::TimedOut);
+    }
+    Ok(match wait[1].revents().is_empty() {
+        true => Waited::Look,
+        false => Waited::Gone,
+    })
 }

@@ -76,8 +76,8 @@ impl RingOut {
         Ok(())
     }
 
-    pub(crate) fn may_fit(gate: &Gate, len: usize) -> bool {
-        Producer::resume(gate.mapping(), PLACE, 0).has_room(HEAD + len)
+    pub(crate) fn may_fit(gate: &Gate, header: Header) -> bool {
+        Producer::resume(gate.mapping(), PLACE, 0).has_room(HEAD + header.len as usize)
     }
 
     /// With the lock: puts a frame, of which `ahead` has sent the descriptors. Says whether the receiver has announced that it sleeps.
@@ -179,8 +179,8 @@ impl Outlet for MemoryOutlet {
         INLINE_MAX
     }
 
-    fn may_fit(&self, gate: &Gate, len: usize) -> bool {
-        RingOut::may_fit(gate, len)
+    fn may_fit(&self, gate: &Gate, header: Header) -> bool {
+        RingOut::may_fit(gate, header)
     }
 
     fn put(

@@ -148,8 +148,8 @@ pub(crate) trait Outlet: fmt::Debug + Send + Sync {
     /// The longest frame, without its header, that goes through the mechanism itself.
     fn inline_max(&self) -> usize;
 
-    /// Whether a frame of `len` bytes may fit now: asked again after the wait for room was announced, so that no wake-up is missed.
-    fn may_fit(&self, gate: &Gate, len: usize) -> bool;
+    /// Whether this frame may fit now: asked again after the wait for room was announced, so that no wake-up is missed.
+    fn may_fit(&self, gate: &Gate, header: Header) -> bool;
 
     /// Puts one frame, whole or not at all, and wakes the receiver.
     fn put(

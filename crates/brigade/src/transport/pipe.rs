@@ -71,8 +71,8 @@ impl Outlet for PipeOutlet {
         (self.budget - Header::SIZE).min(32 * 1024)
     }
 
-    fn may_fit(&self, gate: &Gate, len: usize) -> bool {
-        gate.bytes_inside() + (Header::SIZE + len) as u64 <= self.budget as u64
+    fn may_fit(&self, gate: &Gate, header: Header) -> bool {
+        gate.bytes_inside() + Header::SIZE as u64 + u64::from(header.len) <= self.budget as u64
     }
 
     fn put(
@@ -87,7 +87,7 @@ impl Outlet for PipeOutlet {
             // A sender died in the middle of a frame: what follows it could not be told apart.
             return Err(NotPut::Gone);
         }
-        if !self.may_fit(gate, body.len()) {
+        if !self.may_fit(gate, header) {
             return Err(NotPut::Full);
         }
         parcel::send_ahead(link, header, descriptors)?;

@@ -80,7 +80,7 @@ impl Outlet for QueueOutlet {
         self.longest - Header::SIZE
     }
 
-    fn may_fit(&self, _gate: &Gate, _len: usize) -> bool {
+    fn may_fit(&self, _gate: &Gate, _header: Header) -> bool {
         true
     }
 

@@ -21,7 +21,7 @@ impl Outlet for SocketOutlet {
         INLINE_MAX
     }
 
-    fn may_fit(&self, _gate: &Gate, _len: usize) -> bool {
+    fn may_fit(&self, _gate: &Gate, _header: Header) -> bool {
         true
     }
 

@@ -36,8 +36,9 @@ impl<O: Outlet> Outlet for SpillOutlet<O> {
         self.mechanism.inline_max()
     }
 
-    fn may_fit(&self, gate: &Gate, len: usize) -> bool {
-        self.mechanism.may_fit(gate, len) || RingOut::may_fit(gate, len)
+    fn may_fit(&self, gate: &Gate, header: Header) -> bool {
+        self.mechanism.may_fit(gate, header)
+            || (header.descriptors == 0 && RingOut::may_fit(gate, header))
     }
 
     fn put(
@@ -119,9 +120,10 @@ impl<I: Inlet> SpillInlet<I> {
             *descriptors = held.descriptors;
             return Ok(held.header);
         }
-        let may_wait = may_wait && self.ring.announce_sleep(gate);
         let mut again = false;
         loop {
+            // Each time: a nudge that was got has used the announcement up.
+            let may_wait = may_wait && self.ring.announce_sleep(gate);
             match self.mechanism.get(gate, link, body, descriptors, may_wait) {
                 Ok(header) if header == Header::NUDGE => {}
                 Ok(header) if self.is_ahead(header.number) && self.ring.is_ready(gate) => {
