@@ -4,6 +4,7 @@ mod ends;
 mod futures;
 mod handles;
 mod options;
+mod shared;
 mod values;
 
 use std::path::PathBuf;
