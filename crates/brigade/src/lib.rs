@@ -42,7 +42,14 @@
 //! | the handle is dropped | it runs on, detached | the same |
 //! | the program ends or is killed | it ends | it ends too, with its children; nothing stays in memory, in /dev/shm or in the process table |
 //!
-//! A task's values are [`Message`]s: whatever serde can carry. Between threads they are moved; between processes they are encoded.
+//! A task's values are [`Message`]s: whatever serde can carry. Between threads they are moved; between processes they are encoded. Messages too: both ends of a
+//! [`channel`], [`Shared`] memory, and files and sockets in a [`Descriptor`].
+//!
+//! # Talking to each other
+//!
+//! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared memory.
+//! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied.
+//! - [`sync`]: std's locks and three more, in a static, on the heap or in a [`Shared`]; a holder that panics *or dies* poisons, and nobody waits for the dead.
 //!
 //! # In tests
 //!

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
@@ -454,6 +455,10 @@ impl<T: Message> Receiver<T> {
         TryIter { receiver: self }
     }
 }
+
+// A panic in the middle of sending or receiving leaves no message half-done: the lock is let go of, and what was not put was not sent.
+impl<T> UnwindSafe for Receiver<T> {}
+impl<T> RefUnwindSafe for Receiver<T> {}
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
