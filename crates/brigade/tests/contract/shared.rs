@@ -200,7 +200,7 @@ fn regions_from_nowhere_are_refused() {
     for kind in Kind::ALL {
         assert_eq!(
             *kind
-                .spawn(never, ())
+                .spawn(make, ())
                 .expect("starts")
                 .join()
                 .expect("returns"),
