@@ -97,7 +97,9 @@ fn inlet(
             let pipe = pipe::PipeInlet::new(end, bytes, parcels);
             Box::new(SpillInlet::new(gate, pipe, held))
         }
-        (Transport::Socket, None) => Box::new(SpillInlet::new(gate, socket::SocketInlet, held)),
+        (Transport::Socket, None) => {
+            Box::new(SpillInlet::new(gate, socket::SocketInlet::new(), held))
+        }
         (Transport::Queue, Some(queue)) => {
             let queue = queue::QueueInlet::new(queue, parcels)?;
             Box::new(SpillInlet::new(gate, queue, held))

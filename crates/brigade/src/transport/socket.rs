@@ -2,7 +2,7 @@
 //!
 //! The link itself, whose sockets are of the kind that keeps messages apart (`SOCK_SEQPACKET`): one frame is one message, and its descriptors go with it.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::gate::Gate;
@@ -47,7 +47,18 @@ impl Outlet for SocketOutlet {
 
 /// The receiving end.
 #[derive(Debug)]
-pub(crate) struct SocketInlet;
+pub(crate) struct SocketInlet {
+    /// Where a frame comes in, header first: its length is not known before. Kept, so that it is not made anew for each.
+    frame: Box<[u8]>,
+}
+
+impl SocketInlet {
+    pub(crate) fn new() -> SocketInlet {
+        SocketInlet {
+            frame: vec![0; Header::SIZE + INLINE_MAX].into(),
+        }
+    }
+}
 
 impl Inlet for SocketInlet {
     fn get(
@@ -58,29 +69,27 @@ impl Inlet for SocketInlet {
         descriptors: &mut Vec<OwnedFd>,
         may_wait: bool,
     ) -> Result<Header, NotGot> {
-        let mut head = [0; Header::SIZE];
         descriptors.clear();
-        body.resize(INLINE_MAX, 0);
-        let got = fds::recv_parts(
-            link,
-            &mut [IoSliceMut::new(&mut head), IoSliceMut::new(body)],
-            descriptors,
-            may_wait,
-        );
+        let got = fds::recv(link, &mut self.frame, descriptors, may_wait);
         match got {
             Ok(got) if got.bytes == 0 => Err(NotGot::Gone),
             Ok(got) if got.descriptors_lost => Err(NotGot::Corrupt(
                 "a message's descriptors were lost: this process has as many as it may".to_owned(),
             )),
             Ok(got) => {
-                let header = Header::from_bytes(&head).filter(|h| {
-                    got.bytes == Header::SIZE + h.len as usize
-                        && descriptors.len() == usize::from(h.descriptors)
-                });
-                body.truncate(got.bytes.saturating_sub(Header::SIZE));
-                header.ok_or_else(|| {
-                    NotGot::Corrupt("what is in the socket is no message".to_owned())
-                })
+                let (header, found) = self.frame[..got.bytes]
+                    .split_first_chunk()
+                    .and_then(|(head, found)| Some((Header::from_bytes(head)?, found)))
+                    .filter(|(header, found)| {
+                        found.len() == header.len as usize
+                            && descriptors.len() == usize::from(header.descriptors)
+                    })
+                    .ok_or_else(|| {
+                        NotGot::Corrupt("what is in the socket is no message".to_owned())
+                    })?;
+                body.clear();
+                body.extend_from_slice(found);
+                Ok(header)
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Err(NotGot::Empty),
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => Err(NotGot::Gone),
