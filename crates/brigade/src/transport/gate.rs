@@ -20,11 +20,11 @@ use crate::sys::fds;
 use crate::sys::futex::{self, Wake};
 use crate::sys::mapping::{Mapping, sized_memfd};
 
-/// How often a sender notes where it is.
-const NOTE_EVERY: u64 = 16;
-
 /// Bytes of a gate, at the start of its memory file.
 pub(crate) const LEN: usize = 4096;
+
+/// One message in so many is the occasion to say where one runs.
+const NOTED: u64 = 16;
 
 /// The shared words. All zero is a new channel.
 #[repr(C, align(128))]
@@ -44,8 +44,6 @@ struct Senders {
     torn: AtomicU32,
     sent: AtomicU64,
     sent_bytes: AtomicU64,
-    /// The processor on which something was sent last.
-    processor: AtomicU32,
 }
 
 /// Written by the receiver.
@@ -68,6 +66,8 @@ struct Waiting {
     for_room: AtomicU32,
     /// Changes when there may be room.
     room: AtomicU32,
+    /// The processor on which something was sent last. Here, for a receiver that finds nothing asks for it, and must not take the line with the lock away.
+    sender: AtomicU32,
 }
 
 /// One process's view of a channel's shared page, and what lies behind it.
@@ -179,6 +179,10 @@ impl Gate {
             .receiver
             .received
             .store(number.wrapping_add(1), Ordering::Release);
+        // One that never has to wait would otherwise never say where it is.
+        if number.is_multiple_of(NOTED) {
+            self.note_receiver();
+        }
         self.made_room();
     }
 
@@ -286,10 +290,10 @@ impl Gate {
         self.words().senders.torn.load(Ordering::Acquire) != 0
     }
 
-    /// A sender: it is on this processor. Asked for now and then: it seldom changes.
+    /// A sender: it is on this processor. Now and then is enough: processes do not move often.
     pub(crate) fn note_sender(&self, number: u64) {
-        if number.is_multiple_of(NOTE_EVERY) {
-            note_processor(&self.words().senders.processor);
+        if number.is_multiple_of(NOTED) {
+            note_processor(&self.words().waiting.sender);
         }
     }
 
@@ -300,7 +304,7 @@ impl Gate {
 
     /// Whether looking for a sender's message can pay: on the sender's own processor it cannot.
     pub(crate) fn sender_runs_elsewhere(&self) -> bool {
-        self.words().senders.processor.load(Ordering::Relaxed) != this_processor()
+        self.words().waiting.sender.load(Ordering::Relaxed) != this_processor()
     }
 
     /// Whether looking for room can pay.

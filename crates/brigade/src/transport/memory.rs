@@ -80,14 +80,15 @@ impl RingOut {
         Producer::resume(gate.mapping(), PLACE, 0).has_room(HEAD + header.len as usize)
     }
 
-    /// With the lock: puts a frame, of which `ahead` has sent the descriptors. Says whether the receiver has announced that it sleeps.
+    /// With the lock: puts a frame, whose descriptors `ahead` sends; and wakes the receiver by `wake`, if it has announced that it sleeps.
     pub(crate) fn put(
         &self,
         gate: &Gate,
         header: Header,
         body: &[u8],
         ahead: impl FnOnce() -> Result<(), NotPut>,
-    ) -> Result<bool, NotPut> {
+        wake: impl FnOnce(),
+    ) -> Result<(), NotPut> {
         let seen = self.seen.load(Ordering::Relaxed);
         let mut ring = Producer::resume(gate.mapping(), PLACE, seen);
         ring.rewind(HEAD + body.len());
@@ -103,7 +104,12 @@ impl RingOut {
         self.seen.store(ring.seen(), Ordering::Relaxed);
         pushed.map_err(|_| NotPut::Full)?;
         ring.show();
-        Ok(ring.take_bell())
+        if let Some(announcement) = ring.announcement() {
+            // In this order: who is killed between the two leaves the announcement for the next sender.
+            wake();
+            ring.take_announcement(announcement);
+        }
+        Ok(())
     }
 }
 
@@ -111,18 +117,35 @@ impl RingOut {
 #[derive(Debug)]
 pub(crate) struct RingIn {
     head: u64,
+    /// The senders' count of bytes, as last seen.
+    seen: u64,
+    /// The last announcement that it sleeps. Each has another number: a sender that is slow to take one away must not take the next.
+    announcement: u32,
 }
 
 impl RingIn {
     /// Goes on where the receiver before left off.
     pub(crate) fn resume(gate: &Gate) -> RingIn {
+        let head = Consumer::resume(gate.mapping(), PLACE).position();
+        // Not where the receiver before, perhaps in another process, has counted.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         RingIn {
-            head: Consumer::resume(gate.mapping(), PLACE).position(),
+            head,
+            seen: head,
+            announcement: now.tv_nsec as u32,
         }
     }
 
     fn consumer<'g>(&self, gate: &'g Gate) -> Consumer<'g> {
-        Consumer::at(gate.mapping(), PLACE, self.head)
+        Consumer::knowing(gate.mapping(), PLACE, self.head, self.seen)
+    }
+
+    /// Uses the ring, and remembers how far it is known.
+    fn with<R>(&mut self, gate: &Gate, f: impl FnOnce(&mut Consumer<'_>) -> R) -> R {
+        let mut ring = self.consumer(gate);
+        let result = f(&mut ring);
+        (self.head, self.seen) = (ring.position(), ring.seen());
+        result
     }
 
     pub(crate) fn is_ready(&self, gate: &Gate) -> bool {
@@ -131,26 +154,24 @@ impl RingIn {
 
     /// The number of the next frame.
     pub(crate) fn next_number(&mut self, gate: &Gate) -> Result<Option<u64>, NotGot> {
-        let mut ring = self.consumer(gate);
-        let number = ring.peek_first().map_err(|_| corrupt())?;
-        self.head = ring.position();
-        Ok(number)
+        self.with(gate, |ring| ring.peek_first())
+            .map_err(|_| corrupt())
     }
 
     /// Takes a frame, all but its descriptors.
     pub(crate) fn get(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Header, NotGot> {
-        let mut ring = self.consumer(gate);
         let mut number = [0];
-        let Some(tag) = ring.pop_parts(&mut number, body).map_err(|_| corrupt())? else {
+        let popped = self.with(gate, |ring| ring.pop_parts(&mut number, body));
+        let Some(tag) = popped.map_err(|_| corrupt())? else {
             return Err(NotGot::Empty);
         };
-        self.head = ring.position();
         Header::from_parts(number[0], body.len() as u32, tag).ok_or_else(corrupt)
     }
 
     /// Announces that the receiver is about to sleep. `false`: there is something to get.
-    pub(crate) fn announce_sleep(&self, gate: &Gate) -> bool {
-        self.consumer(gate).announce_sleep()
+    pub(crate) fn announce_sleep(&mut self, gate: &Gate) -> bool {
+        self.announcement = self.announcement.wrapping_add(1).max(1);
+        self.consumer(gate).announce(self.announcement)
     }
 }
 
@@ -172,6 +193,11 @@ impl MemoryOutlet {
             ring: RingOut::default(),
         }
     }
+
+    fn ring_bell(&self) {
+        // It fails when the count would overflow: then it is readable.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
 }
 
 impl Outlet for MemoryOutlet {
@@ -192,13 +218,19 @@ impl Outlet for MemoryOutlet {
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
         gate.note_sender(header.number);
-        let asleep = self.ring.put(gate, header, body, || {
-            parcel::send_ahead(link, header, descriptors)
-        })?;
-        if asleep {
-            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
-        }
-        Ok(())
+        self.ring.put(
+            gate,
+            header,
+            body,
+            || parcel::send_ahead(link, header, descriptors),
+            || self.ring_bell(),
+        )
+    }
+
+    fn recovered(&self, _gate: &Gate) -> bool {
+        // It may have put a frame, and have woken nobody.
+        self.ring_bell();
+        true
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

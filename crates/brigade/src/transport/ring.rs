@@ -118,7 +118,9 @@ impl<'m> Memory<'m> {
         // behind its atomics. The consumer, if it keeps to the protocol, reads none of these bytes before they are published.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(start), first);
-            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), base, bytes.len() - first);
+            if first < bytes.len() {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), base, bytes.len() - first);
+            }
         }
     }
 
@@ -136,7 +138,9 @@ impl<'m> Memory<'m> {
         unsafe {
             let end = into.as_mut_ptr().add(into.len());
             std::ptr::copy_nonoverlapping(base.add(start), end, first);
-            std::ptr::copy_nonoverlapping(base, end.add(first), len - first);
+            if first < len {
+                std::ptr::copy_nonoverlapping(base, end.add(first), len - first);
+            }
             into.set_len(into.len() + len);
         }
     }
@@ -168,6 +172,10 @@ pub(crate) const SKIP: u32 = u32::MAX;
 
 /// How far into a ring a producer that has been caught up with goes on before it begins at the start again.
 const WARM: u64 = 256 * 1024;
+
+/// How often it looks whether it has been caught up with: each time that it has come so much further. The consumer's count is on a line that the
+/// consumer writes for every frame, so that reading it for every frame would cost both of them more than all the rest.
+const GRAIN: u64 = 16 * 1024;
 
 /// Bytes of ring that a frame of `len` bytes takes.
 pub(crate) const fn frame_size(len: usize) -> usize {
@@ -217,6 +225,7 @@ impl<'m> Producer<'m> {
         let capacity = self.memory.capacity();
         let rest = capacity - (self.tail & (capacity - 1));
         if capacity - rest >= WARM
+            && (self.tail & (GRAIN - 1)) + frame_size(len) as u64 >= GRAIN
             && rest + frame_size(len) as u64 <= capacity
             && self.memory.control.head.0.load(Ordering::Acquire) == self.tail
         {
@@ -280,11 +289,16 @@ impl<'m> Producer<'m> {
 }
 
 impl Producer<'_> {
-    /// After [`show`](Self::show): whether the consumer announced that it sleeps. It has to be woken then, and is not told again.
-    pub(crate) fn take_bell(&self) -> bool {
-        let bell = &self.memory.control.bell.0;
+    /// After [`show`](Self::show): the consumer's announcement that it sleeps, if there is one. It has to be woken then.
+    pub(crate) fn announcement(&self) -> Option<u32> {
         fence(Ordering::SeqCst);
-        bell.load(Ordering::Relaxed) != 0 && bell.swap(0, Ordering::Relaxed) != 0
+        Some(self.memory.control.bell.0.load(Ordering::Relaxed)).filter(|&a| a != 0)
+    }
+
+    /// After it was woken: this announcement is done with. Another, that it has made since, stays.
+    pub(crate) fn take_announcement(&self, announcement: u32) {
+        let bell = &self.memory.control.bell.0;
+        let _ = bell.compare_exchange(announcement, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Shows the consumer what was pushed, and wakes nobody.
@@ -302,6 +316,8 @@ impl Producer<'_> {
 pub(crate) struct Consumer<'m> {
     memory: Memory<'m>,
     head: u64,
+    /// The producer's count as it was last seen. What was published up to there is taken before it is read again.
+    tail: u64,
 }
 
 impl<'m> Consumer<'m> {
@@ -312,9 +328,20 @@ impl<'m> Consumer<'m> {
 
     /// The consumer of a ring of which `head` bytes were taken.
     pub(crate) fn at(mapping: &'m Mapping, place: Place, head: u64) -> Consumer<'m> {
+        Consumer::knowing(mapping, place, head, head)
+    }
+
+    /// As [`at`](Self::at), where the producer's count was `tail` when it was last [`seen`](Self::seen).
+    pub(crate) fn knowing(
+        mapping: &'m Mapping,
+        place: Place,
+        head: u64,
+        tail: u64,
+    ) -> Consumer<'m> {
         Consumer {
             memory: Memory::new(mapping, place),
             head,
+            tail,
         }
     }
 
@@ -322,12 +349,18 @@ impl<'m> Consumer<'m> {
     pub(crate) fn resume(mapping: &'m Mapping, place: Place) -> Consumer<'m> {
         let mut consumer = Consumer::at(mapping, place, 0);
         consumer.head = consumer.memory.control.head.0.load(Ordering::Acquire) & !(WORD as u64 - 1);
+        consumer.tail = consumer.head;
         consumer
     }
 
     /// How many bytes were taken.
     pub(crate) fn position(&self) -> u64 {
         self.head
+    }
+
+    /// The producer's count, as it was last seen.
+    pub(crate) fn seen(&self) -> u64 {
+        self.tail
     }
 
     /// Whether there is anything to take: a frame, or proof that the producer lies.
@@ -349,11 +382,20 @@ impl<'m> Consumer<'m> {
 
     /// The length and the tag of the next frame, which is all there.
     fn next_frame(&mut self) -> Result<Option<(usize, u32)>, Corrupt> {
-        let tail = self.memory.control.tail.0.load(Ordering::Acquire);
+        // Once: a producer that leaves out the rest of the ring for ever keeps nobody in here.
+        let mut looked = false;
         loop {
-            let available = tail.wrapping_sub(self.head);
+            let available = self.tail.wrapping_sub(self.head);
             if available == 0 {
-                return Ok(None);
+                if looked {
+                    return Ok(None);
+                }
+                looked = true;
+                self.tail = self.memory.control.tail.0.load(Ordering::Acquire);
+                if self.tail == self.head {
+                    return Ok(None);
+                }
+                continue;
             }
             let capacity = self.memory.capacity();
             if available > capacity || !available.is_multiple_of(WORD as u64) {
@@ -417,8 +459,13 @@ impl<'m> Consumer<'m> {
 
     /// Announces that this side is about to sleep. `false`: there is something to take, do not.
     pub(crate) fn announce_sleep(&self) -> bool {
+        self.announce(1)
+    }
+
+    /// As [`announce_sleep`](Self::announce_sleep), by a number that is not 0.
+    pub(crate) fn announce(&self, announcement: u32) -> bool {
         let bell = &self.memory.control.bell.0;
-        bell.store(1, Ordering::Relaxed);
+        bell.store(announcement, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.is_ready() {
             bell.store(0, Ordering::Relaxed);
@@ -554,7 +601,7 @@ mod tests {
             assert_eq!(consumer.pop_parts(&mut first, &mut got), Ok(Some(n)));
             assert_eq!((first[0], &got), (u64::from_ne_bytes([7; 8]), &bytes));
         }
-        assert!(furthest <= WARM + 256, "{furthest}");
+        assert!(furthest <= WARM + GRAIN + 256, "{furthest}");
     }
 
     #[test]

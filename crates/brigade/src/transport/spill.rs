@@ -51,10 +51,15 @@ impl<O: Outlet> Outlet for SpillOutlet<O> {
     ) -> Result<(), NotPut> {
         match self.mechanism.put(gate, link, header, body, descriptors) {
             Err(NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked) if descriptors.is_empty() => {
-                if self.ring.put(gate, header, body, || Ok(()))? {
-                    let _ = self.mechanism.put(gate, link, Header::NUDGE, &[], &[]);
-                }
-                Ok(())
+                self.ring.put(
+                    gate,
+                    header,
+                    body,
+                    || Ok(()),
+                    || {
+                        let _ = self.mechanism.put(gate, link, Header::NUDGE, &[], &[]);
+                    },
+                )
             }
             put => put,
         }
