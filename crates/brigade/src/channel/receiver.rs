@@ -55,7 +55,7 @@ struct State {
 }
 
 /// What is kept for the next message.
-const BODY_KEPT: usize = 1 << 20;
+const BODY_KEPT: usize = 2 << 20;
 
 /// How long to wait.
 #[derive(Clone, Copy)]

@@ -77,7 +77,7 @@ thread_local! {
 }
 
 /// What a thread keeps of it between messages.
-const SCRATCH_KEPT: usize = 1 << 20;
+const SCRATCH_KEPT: usize = 2 << 20;
 
 impl SendSide {
     pub(super) fn new(
@@ -258,8 +258,11 @@ impl SendSide {
                     self.gate.on_their_way() < self.gate.capacity()
                         && self.outlet.may_fit(&self.gate, header)
                 };
+                // For more than one message's room, if it comes soon: else the two would go on in step, each waiting for the other's line of memory.
+                let enough = self.gate.capacity() - self.gate.capacity() / 4;
+                let has_much_room = || self.gate.on_their_way() <= enough && has_room();
                 if self.gate.receiver_runs_elsewhere()
-                    && spin::until(|| has_room() || self.gate.is_closed())
+                    && spin::until(|| has_much_room() || self.gate.is_closed())
                 {
                     return Ok(());
                 }
