@@ -2,6 +2,7 @@
 //!
 //! - [`rows`]: what is measured, a file a row of the goals
 //! - [`peers`]: what it is measured beside; [`helper`]: the small programs that some of them are
+//! - [`traffic`]: what passes through channels
 //! - [`rounds`]: taking turns; [`stats`]: what to make of the figures; [`report`]: how they are told
 //! - [`procfs`], [`doorbell`], [`wait`], [`crew`]: seeing what the kernel and the workers do
 
@@ -16,6 +17,7 @@ mod report;
 mod rounds;
 mod rows;
 mod stats;
+mod traffic;
 mod wait;
 
 use std::process::ExitCode;

@@ -12,6 +12,8 @@ pub(crate) struct Row {
     pub(crate) id: &'static str,
     pub(crate) what: &'static str,
     pub(crate) unit: &'static str,
+    /// What is Brigade's here.
+    pub(crate) name: &'static str,
     pub(crate) ours: Summary,
     /// What our own figure is to be, if it is to be anything.
     pub(crate) goal: Option<Goal>,
@@ -59,20 +61,20 @@ impl Goal {
 }
 
 impl Row {
-    /// A row from what was measured: ours is the first. `goals`: the limit of the ratio to the anchor of that name.
+    /// A row from what was measured: ours is the first. `goals`: for the ratio to the anchor of that name.
     pub(crate) fn new(
         id: &'static str,
         what: &'static str,
         unit: &'static str,
         all: &[Series],
-        goals: &[(&'static str, f64)],
+        goals: &[(&'static str, Goal)],
     ) -> Option<Row> {
         let (ours, others) = all.split_first()?;
         let anchor = |other: &Series| {
             let goal = goals
                 .iter()
                 .find(|(name, _)| *name == other.name)
-                .map(|&(_, limit)| Goal::AtMost(limit));
+                .map(|&(_, goal)| goal);
             Some(Anchor {
                 name: other.name,
                 figure: other.summary()?,
@@ -91,11 +93,18 @@ impl Row {
             id,
             what,
             unit,
+            name: ours.name,
             ours: ours.summary()?,
             goal: None,
             anchors,
             notes: Vec::new(),
         })
+    }
+
+    /// With a goal for our own figure.
+    pub(crate) fn with_goal(mut self, goal: Goal) -> Row {
+        self.goal = Some(goal);
+        self
     }
 
     pub(crate) fn note(mut self, note: impl Into<String>) -> Row {
@@ -117,7 +126,7 @@ impl Row {
             rounds => println!("{}  {} ({rounds} rounds)", self.id, self.what),
         }
         let goal = self.goal.map(|goal| goal.told(self.ours.median, self.unit));
-        self.line("brigade", &self.ours, "", &goal.unwrap_or_default());
+        self.line(self.name, &self.ours, "", &goal.unwrap_or_default());
         for anchor in &self.anchors {
             let goal = anchor.goal.map(|goal| goal.told(anchor.ratio.median, "×"));
             let ratio = format!("{} ×", figure(anchor.ratio.median));

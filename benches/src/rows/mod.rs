@@ -1,9 +1,16 @@
 //! The rows of the goals, a file each.
 
+mod growth;
 mod s1;
+mod s10;
+mod s11;
+mod s12;
 mod s13;
 pub(crate) mod s14;
 mod s2;
+mod s7;
+mod s8;
+mod s9;
 
 use std::io;
 
@@ -18,21 +25,54 @@ pub(crate) enum Name {
     S1,
     /// Fresh thread.
     S2,
+    /// Channel over shared memory: 64 B there and back.
+    S7,
+    /// The same, one way, messages a second.
+    S8,
+    /// The same, one way, 1 MiB of bytes.
+    S9,
+    /// Channels over a pipe, a socket and a queue.
+    S10,
+    /// A shared region to a worker and back.
+    S11,
+    /// Locks.
+    S12,
     /// A killed worker: from SIGKILL to the caller's error.
     S13,
     /// Memory of an idle process worker; a thousand of them.
     S14,
+    /// How the four transports grow with the size of a message, and with the number of senders.
+    Growth,
 }
 
 impl Name {
-    pub(crate) const ALL: [Name; 4] = [Name::S1, Name::S2, Name::S13, Name::S14];
+    pub(crate) const ALL: [Name; 11] = [
+        Name::S1,
+        Name::S2,
+        Name::S7,
+        Name::S8,
+        Name::S9,
+        Name::S10,
+        Name::S11,
+        Name::S12,
+        Name::S13,
+        Name::S14,
+        Name::Growth,
+    ];
 
     pub(crate) fn measure(self, quick: bool) -> io::Result<Vec<Row>> {
         match self {
             Name::S1 => s1::measure(quick),
             Name::S2 => s2::measure(quick),
+            Name::S7 => s7::measure(quick),
+            Name::S8 => s8::measure(quick),
+            Name::S9 => s9::measure(quick),
+            Name::S10 => s10::measure(quick),
+            Name::S11 => s11::measure(quick),
+            Name::S12 => s12::measure(quick),
             Name::S13 => s13::measure(quick),
             Name::S14 => s14::measure(quick),
+            Name::Growth => growth::measure(quick),
         }
     }
 }

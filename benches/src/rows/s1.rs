@@ -13,7 +13,7 @@ use crate::crew::Crew;
 use crate::peers::floor::{self, ForkServer, Forks};
 use crate::peers::procspawn;
 use crate::peers::python::{self, Python};
-use crate::report::{Row, figure};
+use crate::report::{Goal, Row, figure};
 use crate::rounds::{Contender, each, microseconds, take_turns};
 use crate::stats::Summary;
 use crate::{rows, wait};
@@ -70,7 +70,14 @@ fn burst(rounds: usize) -> io::Result<Row> {
         ],
     )?;
     let what = "fresh process: spawn + join, while spares last";
-    let row = Row::new("S1a", what, "µs", &all, &[(floor::THREAD, 1.0)]).ok_or_else(rows::empty)?;
+    let row = Row::new(
+        "S1a",
+        what,
+        "µs",
+        &all,
+        &[(floor::THREAD, Goal::AtMost(1.0))],
+    )
+    .ok_or_else(rows::empty)?;
     let medians: Vec<String> = places
         .borrow()
         .iter()
@@ -113,8 +120,14 @@ fn sustained(rounds: usize) -> io::Result<Row> {
     }
     let all = take_turns(rounds, contenders)?;
     let what = "fresh process: spawn + join, sustained";
-    let row =
-        Row::new("S1b", what, "µs", &all, &[(floor::FORK_SERVER, 1.3)]).ok_or_else(rows::empty)?;
+    let row = Row::new(
+        "S1b",
+        what,
+        "µs",
+        &all,
+        &[(floor::FORK_SERVER, Goal::AtMost(1.3))],
+    )
+    .ok_or_else(rows::empty)?;
     Ok(match skipped {
         Some(why) => row.note(why),
         None => row,

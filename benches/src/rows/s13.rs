@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::doorbell::{self, Doorbell};
 use crate::helper::{Helper, Role};
-use crate::report::Row;
+use crate::report::{Goal, Row};
 use crate::rounds::{Contender, microseconds, take_turns};
 use crate::{procfs, rows, wait};
 
@@ -31,7 +31,7 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
     )?;
     let what = "a killed worker: from SIGKILL to the caller's error";
     Ok(vec![
-        Row::new("S13", what, "µs", &all, &[(PIDFD, 3.0)]).ok_or_else(rows::empty)?,
+        Row::new("S13", what, "µs", &all, &[(PIDFD, Goal::AtMost(3.0))]).ok_or_else(rows::empty)?,
     ])
 }
 

@@ -145,6 +145,7 @@ fn crowd(id: &'static str, what: &'static str, descriptors: Option<u64>) -> io::
         id,
         what,
         unit: "run",
+        name: "brigade",
         ours,
         goal,
         anchors: Vec::new(),

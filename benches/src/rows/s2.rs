@@ -5,7 +5,7 @@ use std::io;
 use brigade::thread;
 
 use crate::peers::floor;
-use crate::report::Row;
+use crate::report::{Goal, Row};
 use crate::rounds::{Contender, each, take_turns};
 use crate::rows;
 
@@ -24,7 +24,7 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
         "fresh thread: spawn + join",
         "µs",
         &all,
-        &[(floor::THREAD, 1.1)],
+        &[(floor::THREAD, Goal::AtMost(1.1))],
     );
     Ok(vec![row.ok_or_else(rows::empty)?])
 }

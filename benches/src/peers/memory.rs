@@ -1,0 +1,200 @@
+//! Bare shared memory between two processes: words, and nothing around them.
+
+use std::hint::spin_loop;
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use brigade::{Shared, ShmSafe, process};
+use serde::{Deserialize, Serialize};
+
+use crate::traffic::{arrivals, in_all, join, round_trips};
+
+pub(crate) const PING: &str = "floor: spin, then futex";
+pub(crate) const RING: &str = "floor: a bare ring";
+
+/// How often to look before sleeping: some 50 µs.
+const SPINS: u32 = 10_000;
+const WORDS: usize = 8;
+
+/// A place for one message, and its number.
+#[derive(Debug, ShmSafe)]
+#[repr(align(128))]
+struct Slot {
+    number: AtomicU32,
+    asleep: AtomicU32,
+    data: [AtomicU64; WORDS],
+}
+
+impl Slot {
+    fn put(&self, number: u32, data: &[u64; WORDS]) {
+        for (to, from) in self.data.iter().zip(data) {
+            to.store(*from, Ordering::Relaxed);
+        }
+        self.number.store(number, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) != 0 {
+            self.asleep.store(0, Ordering::Relaxed);
+            futex(&self.number, libc::FUTEX_WAKE, 1);
+        }
+    }
+
+    fn take(&self, number: u32) -> [u64; WORDS] {
+        let mut left = SPINS;
+        loop {
+            let seen = self.number.load(Ordering::Acquire);
+            if seen == number {
+                return self.data.each_ref().map(|w| w.load(Ordering::Relaxed));
+            }
+            if left > 0 {
+                left -= 1;
+                spin_loop();
+                continue;
+            }
+            self.asleep.store(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            // Returns at once if the number has changed.
+            futex(&self.number, libc::FUTEX_WAIT, seen);
+        }
+    }
+}
+
+fn futex(word: &AtomicU32, operation: i32, value: u32) {
+    let no_limit = std::ptr::null::<libc::timespec>();
+    // SAFETY: the word lives across the call; there is no time limit.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, no_limit) };
+}
+
+#[derive(Debug, ShmSafe)]
+struct Table {
+    there: Slot,
+    back: Slot,
+}
+
+fn answer((table, count): (Shared<Table>, u32)) {
+    for number in 1..=count {
+        let data = table.there.take(number);
+        table.back.put(number, &data);
+    }
+}
+
+/// Microseconds for 64 bytes there and back.
+pub(crate) fn there_and_back(count: u32) -> io::Result<f64> {
+    let slot = || Slot {
+        number: AtomicU32::new(0),
+        asleep: AtomicU32::new(0),
+        data: [const { AtomicU64::new(0) }; WORDS],
+    };
+    let table = Shared::new(Table {
+        there: slot(),
+        back: slot(),
+    })?;
+    let worker = process::spawn(answer, (table.clone(), in_all(count)))?;
+    let mut number = 0;
+    let figure = round_trips(count, || {
+        number += 1;
+        table.there.put(number, &[7; WORDS]);
+        std::hint::black_box(table.back.take(number));
+        Ok(())
+    })?;
+    join(worker)?;
+    Ok(figure)
+}
+
+#[derive(Debug, ShmSafe)]
+#[repr(align(128))]
+struct Count(AtomicU64);
+
+#[derive(Debug, ShmSafe)]
+struct Counts {
+    sent: Count,
+    taken: Count,
+}
+
+/// Places of one size, from one process to another; both only look, and never sleep.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ring {
+    counts: Shared<Counts>,
+    data: Shared<[AtomicU64]>,
+    /// Bytes of a place: whole words.
+    place: usize,
+    places: u64,
+}
+
+impl Ring {
+    fn new(place: usize, places: u64) -> io::Result<Ring> {
+        let zero = || Count(AtomicU64::new(0));
+        Ok(Ring {
+            counts: Shared::new(Counts {
+                sent: zero(),
+                taken: zero(),
+            })?,
+            data: Shared::<[AtomicU64]>::zeroed(place / 8 * places as usize)?,
+            place,
+            places,
+        })
+    }
+
+    fn at(&self, number: u64) -> *mut u8 {
+        let words = self.place / 8;
+        let first = (number % self.places) as usize * words;
+        self.data[first..first + words].as_ptr().cast_mut().cast()
+    }
+
+    fn wait(until: impl Fn() -> bool) {
+        let mut looks = 0_u32;
+        while !until() {
+            looks += 1;
+            if looks.is_multiple_of(4096) {
+                // Somebody else may need the processor.
+                std::thread::yield_now();
+            }
+            spin_loop();
+        }
+    }
+}
+
+fn fill((ring, count): (Ring, u32)) {
+    let source = vec![7_u8; ring.place];
+    let mut taken = 0;
+    for number in 0..u64::from(count) {
+        if number - taken == ring.places {
+            Ring::wait(|| ring.counts.taken.0.load(Ordering::Acquire) != taken);
+            taken = ring.counts.taken.0.load(Ordering::Acquire);
+        }
+        // SAFETY: the place is as long as the source, and the receiver does not read it before it is counted. Memory of atomics may be written to.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), ring.at(number), ring.place) };
+        ring.counts.sent.0.store(number + 1, Ordering::Release);
+    }
+}
+
+/// Millions of messages of `len` bytes a second, copied in and copied out.
+pub(crate) fn one_way(len: usize, places: u64, count: u32) -> io::Result<f64> {
+    let ring = Ring::new(len, places)?;
+    let worker = process::spawn(fill, (ring.clone(), in_all(count)))?;
+    let mut into = vec![0_u8; len];
+    let (mut number, mut sent) = (0, 0);
+    let figure = arrivals(count, || {
+        if number == sent {
+            Ring::wait(|| ring.counts.sent.0.load(Ordering::Acquire) != sent);
+            sent = ring.counts.sent.0.load(Ordering::Acquire);
+        }
+        // SAFETY: the place is as long as `into`, and the sender does not write to it before it is counted as taken.
+        unsafe { std::ptr::copy_nonoverlapping(ring.at(number), into.as_mut_ptr(), len) };
+        std::hint::black_box(&mut into);
+        number += 1;
+        ring.counts.taken.0.store(number, Ordering::Release);
+        Ok(())
+    })?;
+    join(worker)?;
+    Ok(figure)
+}
+
+/// Millions of copies of `len` bytes a second, from a place in the cache or out of it, as it happens, to another.
+pub(crate) fn copies(len: usize, count: u32) -> io::Result<f64> {
+    let (from, mut to) = (vec![7_u8; len], vec![0_u8; len]);
+    arrivals(count, || {
+        to.copy_from_slice(std::hint::black_box(&from));
+        std::hint::black_box(&mut to);
+        Ok(())
+    })
+}
