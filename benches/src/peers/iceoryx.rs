@@ -4,8 +4,7 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use brigade::channel::{self, Receiver};
-use brigade::process;
+use brigade::{Shared, process};
 use iceoryx2::node::NodeBuilder;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
@@ -16,8 +15,6 @@ use crate::traffic::{SMALL, Small, arrivals, ended, in_all, join, round_trips};
 
 pub(crate) const NAME: &str = "iceoryx2 0.10.0, busy polling";
 pub(crate) const COPIED: &str = "iceoryx2 0.10.0, copied in";
-
-const BUFFER: usize = 64;
 
 fn failed(e: impl Debug) -> io::Error {
     io::Error::other(format!("{e:?}"))
@@ -43,8 +40,10 @@ fn small(
 ) -> io::Result<PortFactory<ipc::Service, Small, ()>> {
     node.service_builder(&name.try_into().map_err(failed)?)
         .publish_subscribe::<Small>()
-        .enable_safe_overflow(false)
-        .subscriber_max_buffer_size(BUFFER)
+        // As in its own benchmark.
+        .history_size(0)
+        .subscriber_max_buffer_size(1)
+        .enable_safe_overflow(true)
         .open_or_create()
         .map_err(failed)
 }
@@ -65,7 +64,6 @@ fn receive(from: &Receiving) -> io::Result<Small> {
         if let Some(sample) = from.receive().map_err(failed)? {
             return Ok(*sample);
         }
-        std::hint::spin_loop();
     }
 }
 
@@ -118,7 +116,7 @@ fn bytes(
         .map_err(failed)
 }
 
-fn publish((name, len, count, until): (String, usize, u32, Receiver<()>)) -> Result<(), String> {
+fn publish((name, len, stop): (String, usize, Shared<AtomicU32>)) -> Result<(), String> {
     let publish = || -> io::Result<()> {
         let node = node()?;
         let to = bytes(&node, &name)?
@@ -128,12 +126,10 @@ fn publish((name, len, count, until): (String, usize, u32, Receiver<()>)) -> Res
             .create()
             .map_err(failed)?;
         let source = vec![7_u8; len];
-        for _ in 0..count {
+        while stop.load(Ordering::Relaxed) == 0 {
             let sample = to.loan_slice_uninit(len).map_err(failed)?;
             sample.write_from_slice(&source).send().map_err(failed)?;
         }
-        // The samples are gone when their publisher is.
-        let _ = until.recv();
         Ok(())
     };
     publish().map_err(|e| e.to_string())
@@ -145,21 +141,25 @@ pub(crate) fn one_way(len: usize, count: u32) -> io::Result<f64> {
     let name = fresh_name();
     let service = bytes(&node, &name)?;
     let from = service.subscriber_builder().create().map_err(failed)?;
-    let (done, until) = channel::pipe(1)?;
-    let worker = process::spawn(publish, (name, len, in_all(count), until))?;
+    let stop = Shared::new(AtomicU32::new(0))?;
+    let worker = process::spawn(publish, (name, len, stop.clone()))?;
+    let take = || from.receive().map_err(failed);
     let figure = arrivals(count, || {
         loop {
-            if let Some(sample) = from.receive().map_err(failed)? {
+            if let Some(sample) = take()? {
                 std::hint::black_box((sample.first(), sample.last()));
                 return Ok(());
             }
             if worker.is_finished() {
                 return Err(ended());
             }
-            std::hint::spin_loop();
         }
-    })?;
-    drop(done);
+    });
+    stop.store(1, Ordering::Relaxed);
+    // The publisher may be waiting for room.
+    while !worker.is_finished() {
+        take()?;
+    }
     join(worker)?.map_err(io::Error::other)?;
-    Ok(figure)
+    figure
 }
