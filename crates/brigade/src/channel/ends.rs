@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::receiver::ReceiveSide;
@@ -14,15 +14,9 @@ use super::sender::SendSide;
 use super::{Receiver, Sender, Transport};
 use crate::Message;
 use crate::task::carry;
-use crate::transport::gate::{self, Gate};
-use crate::transport::{Inlet, Outlet, memory, pipe, queue, socket};
-
-fn memory_len(over: Transport) -> usize {
-    match over {
-        Transport::SharedMemory => memory::LEN,
-        _ => gate::LEN,
-    }
-}
+use crate::transport::gate::Gate;
+use crate::transport::spill::{SpillInlet, SpillOutlet};
+use crate::transport::{Header, Held, Inlet, Outlet, memory, pipe, queue, socket};
 
 pub(super) fn create<T: Message>(
     over: Transport,
@@ -34,12 +28,12 @@ pub(super) fn create<T: Message>(
             "a channel holds at least one message: capacity 0 would let none pass",
         ));
     }
-    let gate = Gate::new(capacity, memory_len(over))?;
+    let gate = Gate::new(capacity, memory::LEN)?;
     let theirs = Gate::open(
         gate.file().try_clone()?,
         gate.room().try_clone()?,
         gate.capacity(),
-        memory_len(over),
+        memory::LEN,
     )?;
     let (send_link, receive_link) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -64,13 +58,7 @@ pub(super) fn create<T: Message>(
     };
     let outlet = outlet(over, for_sender)?;
     let for_receiver = for_receiver.map(Arc::new);
-    let inlet = inlet(
-        over,
-        &theirs,
-        for_receiver.clone(),
-        Vec::new(),
-        VecDeque::new(),
-    )?;
+    let inlet = inlet(over, &theirs, for_receiver.clone(), Luggage::default())?;
     let sender = register(identity(gate.file())?, || {
         SendSide::new(over, gate, send_link, outlet)
     });
@@ -80,25 +68,45 @@ pub(super) fn create<T: Message>(
 
 fn outlet(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn Outlet>> {
     Ok(match (over, mechanism) {
-        (Transport::Pipe, Some(end)) => Box::new(pipe::PipeOutlet::new(end)?),
-        (Transport::Socket, None) => Box::new(socket::SocketOutlet),
-        (Transport::Queue, Some(queue)) => Box::new(queue::QueueOutlet::new(queue)?),
+        (Transport::Pipe, Some(end)) => Box::new(SpillOutlet::new(pipe::PipeOutlet::new(end)?)),
+        (Transport::Socket, None) => Box::new(SpillOutlet::new(socket::SocketOutlet)),
+        (Transport::Queue, Some(queue)) => {
+            Box::new(SpillOutlet::new(queue::QueueOutlet::new(queue)?))
+        }
         (Transport::SharedMemory, Some(bell)) => Box::new(memory::MemoryOutlet::new(bell)),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     })
+}
+
+/// What came along with a receiver.
+#[derive(Default)]
+struct Luggage {
+    bytes: Vec<u8>,
+    parcels: VecDeque<(u64, Vec<OwnedFd>)>,
+    held: Option<Held>,
 }
 
 fn inlet(
     over: Transport,
     gate: &Gate,
     mechanism: Option<Arc<OwnedFd>>,
-    bytes: Vec<u8>,
-    parcels: VecDeque<(u64, Vec<OwnedFd>)>,
+    luggage: Luggage,
 ) -> io::Result<Box<dyn Inlet>> {
+    let Luggage {
+        bytes,
+        parcels,
+        held,
+    } = luggage;
     Ok(match (over, mechanism) {
-        (Transport::Pipe, Some(end)) => Box::new(pipe::PipeInlet::new(end, bytes, parcels)),
-        (Transport::Socket, None) => Box::new(socket::SocketInlet),
-        (Transport::Queue, Some(queue)) => Box::new(queue::QueueInlet::new(queue, parcels)?),
+        (Transport::Pipe, Some(end)) => {
+            let pipe = pipe::PipeInlet::new(end, bytes, parcels);
+            Box::new(SpillInlet::new(gate, pipe, held))
+        }
+        (Transport::Socket, None) => Box::new(SpillInlet::new(gate, socket::SocketInlet, held)),
+        (Transport::Queue, Some(queue)) => {
+            let queue = queue::QueueInlet::new(queue, parcels)?;
+            Box::new(SpillInlet::new(gate, queue, held))
+        }
         (Transport::SharedMemory, Some(bell)) => {
             Box::new(memory::MemoryInlet::new(gate, bell, parcels))
         }
@@ -200,7 +208,9 @@ impl Wire {
 }
 
 fn broken<E: serde::de::Error>(e: io::Error) -> E {
-    E::custom(format_args!("an end of a channel did not arrive: {e}"))
+    E::custom(carry::refused(format!(
+        "an end of a channel did not arrive: {e}"
+    )))
 }
 
 impl<T> Serialize for Sender<T> {
@@ -224,7 +234,7 @@ impl<'de, T: Message> Deserialize<'de> for Sender<T> {
             mechanism,
         } = Wire::deserialize(deserializer)?.take()?;
         let channel = identity(&memory).map_err(broken)?;
-        let gate = Gate::open(memory, room, capacity, memory_len(over)).map_err(broken)?;
+        let gate = Gate::open(memory, room, capacity, memory::LEN).map_err(broken)?;
         let outlet = outlet(over, mechanism).map_err(broken)?;
         // If there is one already, what has come is closed.
         let side = register(channel, || SendSide::new(over, gate, link, outlet));
@@ -239,7 +249,16 @@ struct ReceiverWire {
     /// What was taken out of the mechanism and not received.
     bytes: Vec<u8>,
     parcels: Vec<(u64, Vec<u32>)>,
+    held: Option<([u8; Header::SIZE], Vec<u8>, Vec<u32>)>,
     fault: Option<String>,
+}
+
+fn attach_all<E: serde::ser::Error>(descriptors: &[OwnedFd]) -> Result<Vec<u32>, E> {
+    descriptors.iter().map(carry::attach).collect()
+}
+
+fn take_all<E: serde::de::Error>(numbers: Vec<u32>) -> Result<Vec<OwnedFd>, E> {
+    numbers.into_iter().map(carry::take).collect()
 }
 
 impl<T> Serialize for Receiver<T> {
@@ -250,14 +269,19 @@ impl<T> Serialize for Receiver<T> {
         let side = self.side();
         side.leaving(|inlet, fault| {
             let remainder = inlet.remainder();
-            let parcels = remainder.parcels.iter().map(|(number, descriptors)| {
-                let numbers = descriptors.iter().map(carry::attach);
-                Ok((*number, numbers.collect::<Result<_, S::Error>>()?))
+            let parcels = remainder
+                .parcels
+                .iter()
+                .map(|(number, descriptors)| Ok((*number, attach_all(descriptors)?)));
+            let held = remainder.held.map(|held| {
+                let descriptors = attach_all(&held.descriptors)?;
+                Ok((held.header.to_bytes(), held.body.clone(), descriptors))
             });
             ReceiverWire {
                 end: Wire::attach(side.over(), side.gate(), side.link(), side.mechanism())?,
                 bytes: remainder.bytes.to_vec(),
                 parcels: parcels.collect::<Result<_, S::Error>>()?,
+                held: held.transpose()?,
                 fault: fault.map(str::to_owned),
             }
             .serialize(serializer)
@@ -276,6 +300,7 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
             end,
             bytes,
             parcels,
+            held,
             fault,
         } = ReceiverWire::deserialize(deserializer)?;
         let Arrived {
@@ -286,14 +311,25 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
             link,
             mechanism,
         } = end.take()?;
-        let parcels = parcels.into_iter().map(|(number, descriptors)| {
-            let taken = descriptors.into_iter().map(carry::take);
-            Ok((number, taken.collect::<Result<Vec<OwnedFd>, D::Error>>()?))
+        let parcels = parcels
+            .into_iter()
+            .map(|(number, descriptors)| Ok((number, take_all(descriptors)?)));
+        let held = held.map(|(header, body, descriptors)| {
+            Ok(Held {
+                header: Header::from_bytes(&header)
+                    .ok_or_else(|| D::Error::custom("a frame without a header"))?,
+                body,
+                descriptors: take_all(descriptors)?,
+            })
         });
-        let parcels = parcels.collect::<Result<_, D::Error>>()?;
-        let gate = Gate::open(memory, room, capacity, memory_len(over)).map_err(broken)?;
+        let luggage = Luggage {
+            bytes,
+            parcels: parcels.collect::<Result<_, D::Error>>()?,
+            held: held.transpose()?,
+        };
+        let gate = Gate::open(memory, room, capacity, memory::LEN).map_err(broken)?;
         let mechanism = mechanism.map(Arc::new);
-        let inlet = inlet(over, &gate, mechanism.clone(), bytes, parcels).map_err(broken)?;
+        let inlet = inlet(over, &gate, mechanism.clone(), luggage).map_err(broken)?;
         Ok(Receiver::new(ReceiveSide::new(
             over, gate, link, mechanism, inlet, fault,
         )))

@@ -217,7 +217,7 @@ impl ReceiveSide {
         let Some(state) = self.try_lock() else {
             return false;
         };
-        if state.fault.is_some() || state.inlet.is_holding() {
+        if state.fault.is_some() || state.inlet.is_holding(&self.gate) {
             return true;
         }
         match state.inlet.peek(&self.gate) {

@@ -21,6 +21,9 @@ use crate::transport::{Header, Link, NotPut, Outlet, parcel};
 /// How long a sender that does not wait may wait for the lock: as long as another sender needs for its message, or for being dead.
 const LOCK_LIMIT: Duration = Duration::from_millis(50);
 
+/// How often a sender asks the kernel whether the receiver is still there, though nothing has told it that it is not.
+const ASK_EVERY: u32 = 64;
+
 /// Sends messages into a channel. Clone it for each who sends; give it to tasks.
 ///
 /// All clones in a process, and all that were sent to it, share one set of descriptors.
@@ -41,6 +44,7 @@ pub(super) struct SendSide {
     roster: Option<&'static Roster>,
     /// How many processes had died when it was last made sure that the receiver had not.
     deaths: AtomicU32,
+    asked: AtomicU32,
     fault: Mutex<Option<String>>,
     channel: Option<Identity>,
 }
@@ -91,6 +95,7 @@ impl SendSide {
             seen: AtomicU64::new(0),
             deaths: AtomicU32::new(roster.map_or(0, |r| r.deaths().wrapping_sub(1))),
             roster,
+            asked: AtomicU32::new(1),
             fault: Mutex::new(None),
             channel: None,
         }
@@ -126,8 +131,10 @@ impl SendSide {
         if self.gate.is_closed() {
             return true;
         }
+        // A receiver that was to be sent on and was not is no death, and closes nothing: it is asked for now and then.
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         let deaths = self.roster.map_or(0, Roster::deaths);
-        if deaths != self.deaths.load(Ordering::Relaxed) {
+        if deaths != self.deaths.load(Ordering::Relaxed) || asked.is_multiple_of(ASK_EVERY) {
             if gate::is_hung_up(&self.link) {
                 return true;
             }

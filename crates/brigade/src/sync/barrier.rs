@@ -422,7 +422,9 @@ mod tests {
                 &barrier.arrived,
                 &barrier.event,
             ];
-            words.map(|word| word.store(garbage, Ordering::Relaxed));
+            words
+                .iter()
+                .for_each(|word| word.store(garbage, Ordering::Relaxed));
             let _ = barrier.wait_timeout(SOON);
             barrier.here[1].scribble(3, u64::MAX);
             let _ = barrier.wait_timeout(SOON);

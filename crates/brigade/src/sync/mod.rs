@@ -1,11 +1,39 @@
 //! WHO waits: locks that work between threads and between processes, and survive their holder.
 //!
-//! - [`roster`]: who is alive, and how to sleep until somebody is not
-//! - [`raw`]: a lock of one word, on which the others stand
-//! - [`shares`]: who has how many of something that several may have
+//! They have std's names, std's shapes and std's poisoning, and three things more:
+//!
+//! - They have no pointers in them, and all zero bytes are a fresh one; so each works in a `static`, on the heap, and in memory that processes share.
+//! - A process may die at any instruction, also with a lock in its hand. Who waits for it is woken and goes on, and is told what std would tell it of a
+//!   thread that panicked: the lock is *poisoned*, as what it guards may be half-written. What the dead one only *had*, a read lock or a permit, is given back.
+//! - Every wait has a form that ends: [`Mutex::lock_timeout`], [`RwLock::read_timeout`], [`Condvar::wait_timeout`], [`Semaphore::acquire_timeout`],
+//!   [`Barrier::wait_timeout`], [`Once::wait_timeout`].
+//!
+//! | | a process dies that | and the others |
+//! |---|---|---|
+//! | [`Mutex`] | holds it | get it, poisoned |
+//! | [`RwLock`] | writes | get it, poisoned |
+//! | [`RwLock`] | reads | get it |
+//! | [`Condvar`] | should have notified, or was notified | are woken, and look again |
+//! | [`Semaphore`] | has permits | can have them |
+//! | [`Barrier`] | has arrived, or took part in the last round | are told that it is broken |
+//! | [`Once`] | runs | panic, as for a thread that panicked; [`call_once_force`](Once::call_once_force) repairs |
+//!
+//! A lock that nobody contends for costs two locked instructions, one to take and one to let go. The words are futexes (futex(2)), shared ones, also
+//! where only threads use them.
+//!
+//! # What they do not do
+//!
+//! - None is fair: who comes along may be quicker than who was woken.
+//! - None is recursive: who takes what it has waits for itself.
+//! - A holder that lives and does not let go, stopped or in an endless loop, is waited for; that is what the timeouts are for.
+//! - Threads of one process are not told apart: one that ends without dropping its guard (`mem::forget`) holds on until its *process* ends.
 
 mod barrier;
 mod condvar;
+#[cfg(loom)]
+mod model;
+#[cfg(all(loom, test))]
+mod models;
 mod mutex;
 mod once;
 mod poison;

@@ -221,6 +221,16 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 }
 
 /// The lock, held; dropped, it is let go. From [`Mutex::lock`] and its kin.
+///
+/// It stays in its thread:
+///
+/// ```compile_fail,E0277
+/// let mutex = brigade::sync::Mutex::new(1);
+/// let guard = mutex.lock().unwrap();
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || drop(guard));
+/// });
+/// ```
 #[must_use = "the mutex is unlocked at once if the guard is not kept"]
 pub struct MutexGuard<'m, T: ?Sized> {
     mutex: &'m Mutex<T>,

@@ -20,6 +20,8 @@ thread_local! {
     static FIRST: Cell<usize> = const { Cell::new(0) };
     static ATTACHED: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
     static PROVIDING: Cell<usize> = const { Cell::new(0) };
+    /// Why something was refused: postcard's errors have no room for it.
+    static REFUSED: Cell<Option<String>> = const { Cell::new(None) };
     static PROVIDED: RefCell<Vec<Vec<Option<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -69,12 +71,12 @@ pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32,
     }
     let number = COLLECTED.get() - FIRST.get();
     if number >= MAX {
-        return Err(E::custom(format_args!(
+        return Err(E::custom(refused(format!(
             "it has more than {MAX} descriptors"
-        )));
+        ))));
     }
     let copy = rustix::io::fcntl_dupfd_cloexec(descriptor, 3)
-        .map_err(|e| E::custom(format_args!("a descriptor could not be copied: {e}")))?;
+        .map_err(|e| E::custom(refused(format!("a descriptor could not be copied: {e}"))))?;
     ATTACHED.with_borrow_mut(|all| all.push(copy));
     COLLECTED.set(COLLECTED.get() + 1);
     Ok(number as u32)
@@ -109,7 +111,22 @@ pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<OwnedFd, E> {
     } else {
         PROVIDED.with_borrow_mut(|all| all.last_mut()?.get_mut(number as usize)?.take())
     };
-    taken.ok_or_else(|| E::custom("a descriptor that it needs did not come with it"))
+    taken.ok_or_else(|| {
+        E::custom(refused(
+            "a descriptor that it needs did not come with it".to_owned(),
+        ))
+    })
+}
+
+/// Notes why a value cannot be carried, for whoever encodes or decodes it.
+pub(crate) fn refused(why: String) -> String {
+    REFUSED.set(Some(why.clone()));
+    why
+}
+
+/// What was noted since it was last asked.
+pub(crate) fn take_refused() -> Option<String> {
+    REFUSED.take()
 }
 
 #[cfg(test)]

@@ -83,9 +83,10 @@ fn encode_serde<T: serde::Serialize>(
         }
     }
     let start = into.len();
+    let _ = carry::take_refused();
     let (ended, descriptors) =
         carry::collect(|| postcard::serialize_with_flavor(value, Onto(into)));
-    let ended = ended.map_err(|e| format!("could not be encoded: {e}"));
+    let ended = ended.map_err(|e| format!("could not be encoded: {}", reason(e)));
     let len = into.len() - start;
     let ended = ended.and_then(|()| within_limit(len));
     if ended.is_err() {
@@ -109,14 +110,20 @@ pub(crate) fn decode<T: Message>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Res
     decode_serde(bytes, descriptors)
 }
 
+/// What a descriptor's own (de)serialization said, or else postcard.
+fn reason(e: postcard::Error) -> String {
+    carry::take_refused().unwrap_or_else(|| e.to_string())
+}
+
 fn decode_serde<T: Message>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, String> {
+    let _ = carry::take_refused();
     match carry::provide(descriptors, || postcard::take_from_bytes(bytes)) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(format!(
             "could not be decoded: {} bytes were left over",
             rest.len()
         )),
-        Err(e) => Err(format!("could not be decoded: {e}")),
+        Err(e) => Err(format!("could not be decoded: {}", reason(e))),
     }
 }
 

@@ -18,6 +18,9 @@ use crate::sync::raw::RawLock;
 use crate::sys::fds;
 use crate::sys::mapping::{Mapping, sized_memfd};
 
+/// How often a sender notes where it is.
+const NOTE_EVERY: u64 = 16;
+
 /// Bytes of a gate, at the start of its memory file.
 pub(crate) const LEN: usize = 4096;
 
@@ -210,6 +213,11 @@ impl Gate {
         sent.store(now, Ordering::Relaxed);
     }
 
+    /// The number of the message that the receiver will receive next.
+    pub(crate) fn received(&self) -> u64 {
+        self.words().receiver.received.load(Ordering::Acquire)
+    }
+
     /// The receiver: took bytes out of the mechanism.
     pub(crate) fn count_bytes_received(&self, bytes: usize) {
         let received = &self.words().receiver.received_bytes;
@@ -288,9 +296,11 @@ impl Gate {
         self.words().senders.torn.load(Ordering::Acquire) != 0
     }
 
-    /// A sender: it is on this processor.
-    pub(crate) fn note_sender(&self) {
-        note_processor(&self.words().senders.processor);
+    /// A sender: it is on this processor. Asked for now and then: it seldom changes.
+    pub(crate) fn note_sender(&self, number: u64) {
+        if number.is_multiple_of(NOTE_EVERY) {
+            note_processor(&self.words().senders.processor);
+        }
     }
 
     /// The receiver: it is on this processor.

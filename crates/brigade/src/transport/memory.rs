@@ -20,6 +20,7 @@ use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
 
 const RING: usize = 4 << 20;
 const PLACE: Place = Place {
+    // Behind the gate's own words, on the same page.
     control: 1024,
     data: gate::LEN,
     capacity: RING,
@@ -55,25 +56,16 @@ fn reserve(gate: &Gate, from: u64, to: u64) -> io::Result<()> {
     )?)
 }
 
-/// The side that writes the ring.
-#[derive(Debug)]
-pub(crate) struct MemoryOutlet {
-    bell: OwnedFd,
+/// The writing side of the ring behind a gate.
+#[derive(Debug, Default)]
+pub(crate) struct RingOut {
     /// The receiver's count of bytes, as last seen.
     seen: AtomicU64,
     /// Bytes of ring that this process knows to be there.
     reserved: AtomicU64,
 }
 
-impl MemoryOutlet {
-    pub(crate) fn new(bell: OwnedFd) -> MemoryOutlet {
-        MemoryOutlet {
-            bell,
-            seen: AtomicU64::new(0),
-            reserved: AtomicU64::new(STEP),
-        }
-    }
-
+impl RingOut {
     fn reserve(&self, gate: &Gate, upto: u64) -> Result<(), NotPut> {
         let reserved = self.reserved.load(Ordering::Relaxed);
         if upto > reserved {
@@ -83,6 +75,103 @@ impl MemoryOutlet {
         }
         Ok(())
     }
+
+    pub(crate) fn may_fit(gate: &Gate, len: usize) -> bool {
+        Producer::resume(gate.mapping(), PLACE, 0).has_room(HEAD + len)
+    }
+
+    /// With the lock: puts a frame, of which `ahead` has sent the descriptors. Says whether the receiver has announced that it sleeps.
+    pub(crate) fn put(
+        &self,
+        gate: &Gate,
+        header: Header,
+        body: &[u8],
+        ahead: impl FnOnce() -> Result<(), NotPut>,
+    ) -> Result<bool, NotPut> {
+        let seen = self.seen.load(Ordering::Relaxed);
+        let mut ring = Producer::resume(gate.mapping(), PLACE, seen);
+        ring.rewind(HEAD + body.len());
+        self.reserve(gate, ring.reach(HEAD + body.len()))?;
+        if header.descriptors > 0 {
+            // Before they are sent, for nothing takes them back.
+            if !ring.has_room(HEAD + body.len()) {
+                return Err(NotPut::Full);
+            }
+            ahead()?;
+        }
+        let pushed = ring.push_parts(header.tag(), &header.number.to_ne_bytes(), body);
+        self.seen.store(ring.seen(), Ordering::Relaxed);
+        pushed.map_err(|_| NotPut::Full)?;
+        ring.show();
+        Ok(ring.take_bell())
+    }
+}
+
+/// The reading side of the ring behind a gate.
+#[derive(Debug)]
+pub(crate) struct RingIn {
+    head: u64,
+}
+
+impl RingIn {
+    /// Goes on where the receiver before left off.
+    pub(crate) fn resume(gate: &Gate) -> RingIn {
+        RingIn {
+            head: Consumer::resume(gate.mapping(), PLACE).position(),
+        }
+    }
+
+    fn consumer<'g>(&self, gate: &'g Gate) -> Consumer<'g> {
+        Consumer::at(gate.mapping(), PLACE, self.head)
+    }
+
+    pub(crate) fn is_ready(&self, gate: &Gate) -> bool {
+        self.consumer(gate).is_ready()
+    }
+
+    /// The number of the next frame.
+    pub(crate) fn next_number(&mut self, gate: &Gate) -> Result<Option<u64>, NotGot> {
+        let mut ring = self.consumer(gate);
+        let number = ring.peek_first().map_err(|_| corrupt())?;
+        self.head = ring.position();
+        Ok(number)
+    }
+
+    /// Takes a frame, all but its descriptors.
+    pub(crate) fn get(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Header, NotGot> {
+        let mut ring = self.consumer(gate);
+        let mut number = [0];
+        let Some(tag) = ring.pop_parts(&mut number, body).map_err(|_| corrupt())? else {
+            return Err(NotGot::Empty);
+        };
+        self.head = ring.position();
+        Header::from_parts(number[0], body.len() as u32, tag).ok_or_else(corrupt)
+    }
+
+    /// Announces that the receiver is about to sleep. `false`: there is something to get.
+    pub(crate) fn announce_sleep(&self, gate: &Gate) -> bool {
+        self.consumer(gate).announce_sleep()
+    }
+}
+
+fn corrupt() -> NotGot {
+    NotGot::Corrupt("what is in the shared memory is no message".to_owned())
+}
+
+/// The sending side.
+#[derive(Debug)]
+pub(crate) struct MemoryOutlet {
+    bell: OwnedFd,
+    ring: RingOut,
+}
+
+impl MemoryOutlet {
+    pub(crate) fn new(bell: OwnedFd) -> MemoryOutlet {
+        MemoryOutlet {
+            bell,
+            ring: RingOut::default(),
+        }
+    }
 }
 
 impl Outlet for MemoryOutlet {
@@ -91,7 +180,7 @@ impl Outlet for MemoryOutlet {
     }
 
     fn may_fit(&self, gate: &Gate, len: usize) -> bool {
-        Producer::resume(gate.mapping(), PLACE, 0).has_room(HEAD + len)
+        RingOut::may_fit(gate, len)
     }
 
     fn put(
@@ -102,25 +191,11 @@ impl Outlet for MemoryOutlet {
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
-        if gate.is_closed() {
-            return Err(NotPut::Gone);
-        }
-        let mut ring = Producer::resume(gate.mapping(), PLACE, self.seen.load(Ordering::Relaxed));
-        ring.rewind(HEAD + body.len());
-        self.reserve(gate, ring.reach(HEAD + body.len()))?;
-        if !descriptors.is_empty() {
-            // Before they are sent, for nothing takes them back.
-            if !ring.has_room(HEAD + body.len()) {
-                return Err(NotPut::Full);
-            }
-            parcel::send_ahead(link, header, descriptors)?;
-        }
-        let pushed = ring.push_parts(header.tag(), &header.number.to_ne_bytes(), body);
-        self.seen.store(ring.seen(), Ordering::Relaxed);
-        pushed.map_err(|_| NotPut::Full)?;
-        gate.note_sender();
-        ring.show();
-        if ring.take_bell() {
+        gate.note_sender(header.number);
+        let asleep = self.ring.put(gate, header, body, || {
+            parcel::send_ahead(link, header, descriptors)
+        })?;
+        if asleep {
             let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
         Ok(())
@@ -131,16 +206,15 @@ impl Outlet for MemoryOutlet {
     }
 }
 
-/// The side that reads the ring.
+/// The receiving side.
 #[derive(Debug)]
 pub(crate) struct MemoryInlet {
     bell: Arc<OwnedFd>,
-    head: u64,
+    ring: RingIn,
     parcels: Parcels,
 }
 
 impl MemoryInlet {
-    /// Goes on where the receiver before left off.
     pub(crate) fn new(
         gate: &Gate,
         bell: Arc<OwnedFd>,
@@ -148,7 +222,7 @@ impl MemoryInlet {
     ) -> MemoryInlet {
         MemoryInlet {
             bell,
-            head: Consumer::resume(gate.mapping(), PLACE).position(),
+            ring: RingIn::resume(gate),
             parcels: Parcels::new(parcels),
         }
     }
@@ -163,31 +237,24 @@ impl Inlet for MemoryInlet {
         descriptors: &mut Vec<OwnedFd>,
         _may_wait: bool,
     ) -> Result<Header, NotGot> {
-        let mut ring = Consumer::at(gate.mapping(), PLACE, self.head);
-        let mut number = [0];
-        let corrupt = || NotGot::Corrupt("what is in the shared memory is no message".to_owned());
-        let Some(tag) = ring.pop_parts(&mut number, body).map_err(|_| corrupt())? else {
-            return Err(NotGot::Empty);
-        };
-        self.head = ring.position();
-        let header = Header::from_parts(number[0], body.len() as u32, tag).ok_or_else(corrupt)?;
+        let header = self.ring.get(gate, body)?;
         self.parcels.take(link, header, descriptors)?;
         Ok(header)
     }
 
     fn announce_sleep(&mut self, gate: &Gate) -> bool {
         let _ = rustix::io::read(&self.bell, &mut [0; 8][..]);
-        Consumer::at(gate.mapping(), PLACE, self.head).announce_sleep()
+        self.ring.announce_sleep(gate)
     }
 
     fn peek(&self, gate: &Gate) -> Option<bool> {
-        Some(Consumer::at(gate.mapping(), PLACE, self.head).is_ready())
+        Some(self.ring.is_ready(gate))
     }
 
     fn remainder(&self) -> Remainder<'_> {
         Remainder {
-            bytes: &[],
             parcels: self.parcels.waiting(),
+            ..Remainder::default()
         }
     }
 }

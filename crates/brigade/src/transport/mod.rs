@@ -3,6 +3,7 @@
 //! - [`ring`]: whole frames through shared memory, from one producer to one consumer; what mailboxes are made of
 //! - [`gate`]: what all channels share: their bounds, and who waits
 //! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an [`Outlet`] and an [`Inlet`]
+//! - [`spill`]: room for what a mechanism has no room for
 //! - [`parcel`]: descriptors that travel beside the bytes, and messages too large for their mechanism
 //!
 //! # The contract
@@ -14,9 +15,8 @@
 //! - **Capacity.** No more than `capacity` messages are on their way: sent, and not yet received. The gate counts them; each has a number, one more
 //!   than the one before. A sender that dies between sending and counting leaves a number that is given out twice, which does no harm.
 //! - **Size.** A frame of up to [`Outlet::inline_max`] bytes goes through the mechanism itself; a longer one in a sealed memory file, whose descriptor goes
-//!   with it. An inline frame that the gate lets through fits: a put does not wait with the lock held.
-//! - **Backpressure.** When the capacity or the mechanism's own room is used up, [`Outlet::put`] gives [`NotPut::Full`], and the sender waits outside
-//!   the lock.
+//!   with it. A put does not wait with the lock held.
+//! - **Backpressure.** When the capacity, or all room, is used up, [`Outlet::put`] says so, and the sender waits outside the lock.
 //! - **Disconnect.** Both sides hold one end each of a *link*, a pair of Unix sockets, for which the kernel keeps count: of ends in this process, in others, and
 //!   on their way inside messages. When the last of one side is gone, however it went, the other side's poll(2) says so (`POLLHUP`). A receiver
 //!   gets what was sent before that, and then the disconnect.
@@ -33,6 +33,7 @@ pub(crate) mod pipe;
 pub(crate) mod queue;
 pub(crate) mod ring;
 pub(crate) mod socket;
+pub(crate) mod spill;
 
 use std::fmt;
 use std::io;
@@ -57,6 +58,14 @@ pub(crate) struct Header {
 const LARGE: u32 = 1 << 31;
 
 impl Header {
+    /// Of a frame that is no message, and only wakes.
+    pub(crate) const NUDGE: Header = Header {
+        number: 0,
+        len: 0,
+        descriptors: 0,
+        large: true,
+    };
+
     /// Bytes of a header.
     pub(crate) const SIZE: usize = 16;
 
@@ -87,13 +96,15 @@ impl Header {
     pub(crate) fn from_parts(number: u64, len: u32, tag: u32) -> Option<Header> {
         let descriptors = u16::try_from(tag & !LARGE).ok()?;
         let large = tag & LARGE != 0;
-        let sensible = usize::from(descriptors) <= carry::MAX + 1 && !(large && descriptors == 0);
-        sensible.then_some(Header {
+        let header = Header {
             number,
             len,
             descriptors,
             large,
-        })
+        };
+        let sensible = usize::from(descriptors) <= carry::MAX + 1
+            && (!large || descriptors > 0 || header == Header::NUDGE);
+        sensible.then_some(header)
     }
 }
 
@@ -183,7 +194,7 @@ pub(crate) trait Inlet: fmt::Debug + Send {
     }
 
     /// Whether it has taken something out of its mechanism that may be a whole frame, so that waiting for the mechanism would be wrong.
-    fn is_holding(&self) -> bool {
+    fn is_holding(&self, _gate: &Gate) -> bool {
         false
     }
 
@@ -193,9 +204,18 @@ pub(crate) trait Inlet: fmt::Debug + Send {
     }
 }
 
-/// Bytes that are part of frames, and descriptors that wait for theirs.
+/// Bytes that are part of frames, descriptors that wait for theirs, and a frame that waits for its turn.
 #[derive(Debug, Default)]
 pub(crate) struct Remainder<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) parcels: Vec<(u64, &'a [OwnedFd])>,
+    pub(crate) held: Option<&'a Held>,
+}
+
+/// A frame that waits for its turn.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) header: Header,
+    pub(crate) body: Vec<u8>,
+    pub(crate) descriptors: Vec<OwnedFd>,
 }

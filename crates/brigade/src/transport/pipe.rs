@@ -94,28 +94,23 @@ impl Outlet for PipeOutlet {
         let head = header.to_bytes();
         let len = head.len() + body.len();
         gate.count_bytes_sent(len);
-        let in_one_step = len <= PAGE;
-        if !in_one_step {
-            gate.set_torn(true);
-        }
-        let put = loop {
+        loop {
             match rustix::io::writev(&self.pipe, &[IoSlice::new(&head), IoSlice::new(body)]) {
-                Ok(n) if n == len => break Ok(()),
+                Ok(n) if n == len => return Ok(()),
                 Ok(n) => {
-                    let frame = [&head, body].concat();
-                    break self.finish(&frame[n..]);
+                    // Who dies now leaves part of a frame behind, and no way to tell where the next begins.
+                    gate.set_torn(true);
+                    self.finish(&[&head, body].concat()[n..])?;
+                    gate.set_torn(false);
+                    return Ok(());
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => {
                     gate.recount_bytes(inside(&self.pipe).unwrap_or(0));
-                    break Err(parcel::not_sent(e.into(), NotPut::Blocked));
+                    return Err(parcel::not_sent(e.into(), NotPut::Blocked));
                 }
             }
-        };
-        if !in_one_step {
-            gate.set_torn(false);
         }
-        put
     }
 
     fn recovered(&self, gate: &Gate) -> bool {
@@ -133,6 +128,15 @@ impl Outlet for PipeOutlet {
 
 fn inside(pipe: &OwnedFd) -> io::Result<u64> {
     Ok(rustix::io::ioctl_fionread(pipe)?)
+}
+
+/// Whether a message of this number may come now. After part of a frame, what is taken for a header has any number.
+fn is_plausible(header: &Header, gate: &Gate) -> bool {
+    // A number that was given out twice is behind by as many as have died; and the receiver may count only what it has already got.
+    const SLACK: u64 = 1 << 16;
+    let oldest = gate.received().wrapping_sub(SLACK);
+    *header == Header::NUDGE
+        || header.number.wrapping_sub(oldest) <= gate.capacity().saturating_add(2 * SLACK)
 }
 
 /// The reading end.
@@ -160,12 +164,12 @@ impl PipeInlet {
     }
 
     /// The frame that is whole in what was read.
-    fn frame(&mut self, body: &mut Vec<u8>) -> Result<Option<Header>, NotGot> {
+    fn frame(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Option<Header>, NotGot> {
         let Some((head, rest)) = self.bytes[self.start..].split_first_chunk() else {
             return Ok(None);
         };
         let header = Header::from_bytes(head)
-            .filter(|h| h.len as usize <= 2 * CHUNK)
+            .filter(|h| h.len as usize <= 2 * CHUNK && is_plausible(h, gate))
             .ok_or_else(|| NotGot::Corrupt("what is in the pipe is no message".to_owned()))?;
         let Some(found) = rest.get(..header.len as usize) else {
             return Ok(None);
@@ -208,7 +212,7 @@ impl Inlet for PipeInlet {
         may_wait: bool,
     ) -> Result<Header, NotGot> {
         loop {
-            if let Some(header) = self.frame(body)? {
+            if let Some(header) = self.frame(gate, body)? {
                 self.parcels.take(link, header, descriptors)?;
                 return Ok(header);
             }
@@ -216,7 +220,7 @@ impl Inlet for PipeInlet {
         }
     }
 
-    fn is_holding(&self) -> bool {
+    fn is_holding(&self, _gate: &Gate) -> bool {
         let Some((head, rest)) = self.bytes[self.start..].split_first_chunk() else {
             return false;
         };
@@ -228,6 +232,7 @@ impl Inlet for PipeInlet {
         Remainder {
             bytes: &self.bytes[self.start..],
             parcels: self.parcels.waiting(),
+            held: None,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The queue's name is taken away as soon as it is open, so that it lives as long as somebody has it. A queue knows nothing of its users' ends: the link
 //! does. How many messages a queue may hold, how long they may be, and how many bytes all queues of a user may take is limited
-//! (/proc/sys/fs/mqueue, `RLIMIT_MSGQUEUE`); so the longest frame is the shorter, the larger the capacity.
+//! (/proc/sys/fs/mqueue, `RLIMIT_MSGQUEUE`); so the queue has no more than the kernel allows, and the rest of the capacity is the spill's; and the longest frame is
+//! the shorter, the more messages there are.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,14 +21,20 @@ const SHORTEST: usize = 128;
 /// What one queue may take of the user's share, 800 KiB by default.
 const SHARE: usize = 64 * 1024;
 
-/// A new queue for so many messages.
+/// How many messages a queue holds, if nobody has set another limit.
+const MESSAGES: usize = 10;
+
+/// A new queue for so many messages, or as many as the kernel allows.
 pub(crate) fn create(capacity: usize) -> io::Result<OwnedFd> {
-    let longest = (SHARE / capacity).clamp(SHORTEST, LONGEST);
-    queue::create(capacity, longest).map_err(|e| {
+    let limit = std::fs::read_to_string("/proc/sys/fs/mqueue/msg_max")
+        .ok()
+        .and_then(|n| n.trim().parse().ok())
+        .unwrap_or(MESSAGES);
+    let messages = capacity.min(limit).max(1);
+    let longest = (SHARE / messages).clamp(SHORTEST, LONGEST);
+    queue::create(messages, longest).map_err(|e| {
         let why = match e.raw_os_error() {
-            Some(libc::EINVAL) => {
-                "more messages than /proc/sys/fs/mqueue/msg_max allows without CAP_SYS_RESOURCE"
-            }
+            Some(libc::EINVAL) => "/proc/sys/fs/mqueue/msg_max and msgsize_max",
             Some(libc::EMFILE) => "RLIMIT_MSGQUEUE, which counts all queues of this user",
             Some(libc::ENOSPC) => "/proc/sys/fs/mqueue/queues_max",
             Some(libc::ENOSYS) => "a kernel without POSIX message queues",
@@ -35,7 +42,7 @@ pub(crate) fn create(capacity: usize) -> io::Result<OwnedFd> {
         };
         io::Error::new(
             e.kind(),
-            format!("no message queue of capacity {capacity}: {why} ({e})"),
+            format!("no message queue of {messages} messages: {why} ({e})"),
         )
     })
 }
@@ -79,15 +86,12 @@ impl Outlet for QueueOutlet {
 
     fn put(
         &self,
-        gate: &Gate,
+        _gate: &Gate,
         link: &Link,
         header: Header,
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
-        if gate.is_closed() {
-            return Err(NotPut::Gone);
-        }
         parcel::send_ahead(link, header, descriptors)?;
         let mut frame = [0; LONGEST];
         let len = Header::SIZE + body.len();
@@ -151,8 +155,8 @@ impl Inlet for QueueInlet {
 
     fn remainder(&self) -> Remainder<'_> {
         Remainder {
-            bytes: &[],
             parcels: self.parcels.waiting(),
+            ..Remainder::default()
         }
     }
 }

@@ -335,17 +335,20 @@ impl<'m> Consumer<'m> {
         self.memory.control.tail.0.load(Ordering::Acquire) != self.head
     }
 
-    /// Takes the next frame: its bytes replace what is in `into`, its tag is returned.
-    pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
-        self.pop_parts(&mut [], into)
+    /// The first word of the next frame, which stays.
+    pub(crate) fn peek_first(&mut self) -> Result<Option<u64>, Corrupt> {
+        match self.next_frame()? {
+            Some((len, _)) if len < WORD => Err(Corrupt),
+            Some(_) => {
+                let at = self.head.wrapping_add(WORD as u64);
+                Ok(Some(self.memory.word(at).load(Ordering::Relaxed)))
+            }
+            None => Ok(None),
+        }
     }
 
-    /// As [`pop`](Self::pop), of a frame that was pushed in two parts.
-    pub(crate) fn pop_parts(
-        &mut self,
-        first: &mut [u64],
-        into: &mut Vec<u8>,
-    ) -> Result<Option<u32>, Corrupt> {
+    /// The length and the tag of the next frame, which is all there.
+    fn next_frame(&mut self) -> Result<Option<(usize, u32)>, Corrupt> {
         let tail = self.memory.control.tail.0.load(Ordering::Acquire);
         loop {
             let available = tail.wrapping_sub(self.head);
@@ -367,21 +370,40 @@ impl<'m> Consumer<'m> {
                 self.advance(rest);
                 continue;
             }
-            let size = frame_size(len) as u64;
-            let head = size_of_val(first);
-            if size > available || len < head {
+            if frame_size(len) as u64 > available {
                 return Err(Corrupt);
             }
-            let mut at = self.head.wrapping_add(WORD as u64);
-            for word in first {
-                *word = self.memory.word(at).load(Ordering::Relaxed);
-                at = at.wrapping_add(WORD as u64);
-            }
-            into.clear();
-            self.memory.read(at, len - head, into);
-            self.advance(size);
-            return Ok(Some(tag));
+            return Ok(Some((len, tag)));
         }
+    }
+
+    /// Takes the next frame: its bytes replace what is in `into`, its tag is returned.
+    pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
+        self.pop_parts(&mut [], into)
+    }
+
+    /// As [`pop`](Self::pop), of a frame that was pushed in two parts.
+    pub(crate) fn pop_parts(
+        &mut self,
+        first: &mut [u64],
+        into: &mut Vec<u8>,
+    ) -> Result<Option<u32>, Corrupt> {
+        let Some((len, tag)) = self.next_frame()? else {
+            return Ok(None);
+        };
+        let head = size_of_val(first);
+        if len < head {
+            return Err(Corrupt);
+        }
+        let mut at = self.head.wrapping_add(WORD as u64);
+        for word in first {
+            *word = self.memory.word(at).load(Ordering::Relaxed);
+            at = at.wrapping_add(WORD as u64);
+        }
+        into.clear();
+        self.memory.read(at, len - head, into);
+        self.advance(frame_size(len) as u64);
+        Ok(Some(tag))
     }
 
     fn advance(&mut self, bytes: u64) {

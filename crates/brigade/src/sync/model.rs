@@ -1,0 +1,142 @@
+//! The world in models: what [`roster`](super::roster) and the kernel's futex are to the locks, made of what loom can look through.
+//!
+//! A thread of the model is a process of its own, with the token it is given. The check of the words and the falling asleep are one step, as in the
+//! kernel; a sleeper that nobody wakes is a deadlock, which loom reports: that is how a lost wake-up is found.
+
+use std::time::Instant;
+
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+
+use crate::sys::futex::Wake;
+
+/// As many processes can be told apart; the first is that of threads which have said nothing.
+const PROCESSES: usize = 5;
+
+/// As [`roster::Token`](super::roster::Token).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token(u32);
+
+impl Token {
+    pub(crate) const MASK: u32 = (1 << 31) - 1;
+
+    pub(crate) fn mine() -> Token {
+        MINE.with(|mine| mine.get())
+    }
+
+    pub(crate) fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u32) -> Option<Token> {
+        Some(Token(bits & Token::MASK)).filter(|t| t.0 != 0)
+    }
+
+    /// That of process `n`, from 1.
+    pub(super) fn of(n: u32) -> Token {
+        Token(n)
+    }
+}
+
+loom::thread_local! {
+    static MINE: std::cell::Cell<Token> = std::cell::Cell::new(Token(1));
+}
+
+/// From now on this thread is process `n`.
+pub(super) fn be(n: u32) {
+    MINE.with(|mine| mine.set(Token(n)));
+}
+
+struct World {
+    epoch: AtomicU32,
+    dead: [AtomicU32; PROCESSES],
+    /// On which word who sleeps, in the order in which they are woken.
+    asleep: Mutex<Vec<(usize, Arc<Condvar>)>>,
+}
+
+loom::lazy_static! {
+    static ref WORLD: World = World {
+        epoch: AtomicU32::new(0),
+        dead: std::array::from_fn(|_| AtomicU32::new(0)),
+        asleep: Mutex::new(Vec::new()),
+    };
+}
+
+fn address(word: &AtomicU32) -> usize {
+    std::ptr::from_ref(word).addr()
+}
+
+fn wake(at: Option<usize>, most: usize) {
+    if let Ok(mut asleep) = WORLD.asleep.lock() {
+        let mut left = most;
+        asleep.retain(|(word, sleeper)| {
+            let woken = left > 0 && at.is_none_or(|at| at == *word);
+            if woken {
+                left -= 1;
+                sleeper.notify_one();
+            }
+            !woken
+        });
+    }
+}
+
+pub(crate) fn wake_one(word: &AtomicU32) {
+    wake(Some(address(word)), 1);
+}
+
+pub(crate) fn wake_all(word: &AtomicU32) {
+    wake(Some(address(word)), usize::MAX);
+}
+
+/// Process `n` is dead, as the fork server says it: first the slot, then the epoch, then all are woken.
+pub(super) fn bury(n: u32) {
+    WORLD.dead[n as usize].store(1, Ordering::Release);
+    WORLD.epoch.fetch_add(1, Ordering::AcqRel);
+    wake(None, usize::MAX);
+}
+
+/// As [`roster::Vigil`](super::roster::Vigil).
+#[derive(Debug)]
+pub(crate) struct Vigil {
+    epoch: u32,
+}
+
+impl Vigil {
+    pub(crate) fn begin() -> Vigil {
+        Vigil {
+            epoch: WORLD.epoch.load(Ordering::Acquire),
+        }
+    }
+
+    pub(crate) fn is_dead(&mut self, token: Token) -> bool {
+        token != Token::mine()
+            && WORLD
+                .dead
+                .get(token.0 as usize)
+                .is_none_or(|dead| dead.load(Ordering::Acquire) != 0)
+    }
+
+    /// A deadline is one that has passed, once anything has happened.
+    pub(crate) fn sleep(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {
+        if deadline.is_some() {
+            return Wake::TimedOut;
+        }
+        let Ok(mut asleep) = WORLD.asleep.lock() else {
+            return Wake::Look;
+        };
+        if word.load(Ordering::SeqCst) != expected
+            || WORLD.epoch.load(Ordering::SeqCst) != self.epoch
+        {
+            return Wake::Look;
+        }
+        let me = Arc::new(Condvar::new());
+        asleep.push((address(word), me.clone()));
+        while asleep.iter().any(|(_, sleeper)| Arc::ptr_eq(sleeper, &me)) {
+            match me.wait(asleep) {
+                Ok(again) => asleep = again,
+                Err(_) => break,
+            }
+        }
+        Wake::Look
+    }
+}

@@ -1,0 +1,179 @@
+//! Room for what a mechanism has no room for.
+//!
+//! A channel's capacity is what its user asked for; a queue of the kernel's holds ten messages, a socket some hundreds. What the capacity allows and the mechanism does
+//! not take goes into the ring behind the gate. The receiver takes from both, in the order of the numbers: if the mechanism's next is ahead of what is due, it
+//! is held back, and the ring has what is due.
+//!
+//! A message that carries descriptors is not spilled: it waits for the mechanism.
+//!
+//! **Waking.** The receiver waits for the mechanism. So it announces in the ring that it is about to wait, and looks there again; a sender that has spilled, and finds
+//! the announcement, puts a frame without a message into the mechanism, a nudge. If there is no room for that, there is something to wake up for.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use super::gate::Gate;
+use super::memory::{RingIn, RingOut};
+use super::{Header, Held, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
+
+/// A mechanism's sending side, and the ring.
+#[derive(Debug)]
+pub(crate) struct SpillOutlet<O> {
+    mechanism: O,
+    ring: RingOut,
+}
+
+impl<O> SpillOutlet<O> {
+    pub(crate) fn new(mechanism: O) -> SpillOutlet<O> {
+        SpillOutlet {
+            mechanism,
+            ring: RingOut::default(),
+        }
+    }
+}
+
+impl<O: Outlet> Outlet for SpillOutlet<O> {
+    fn inline_max(&self) -> usize {
+        self.mechanism.inline_max()
+    }
+
+    fn may_fit(&self, gate: &Gate, len: usize) -> bool {
+        self.mechanism.may_fit(gate, len) || RingOut::may_fit(gate, len)
+    }
+
+    fn put(
+        &self,
+        gate: &Gate,
+        link: &Link,
+        header: Header,
+        body: &[u8],
+        descriptors: &[OwnedFd],
+    ) -> Result<(), NotPut> {
+        match self.mechanism.put(gate, link, header, body, descriptors) {
+            Err(NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked) if descriptors.is_empty() => {
+                if self.ring.put(gate, header, body, || Ok(()))? {
+                    let _ = self.mechanism.put(gate, link, Header::NUDGE, &[], &[]);
+                }
+                Ok(())
+            }
+            put => put,
+        }
+    }
+
+    fn recovered(&self, gate: &Gate) -> bool {
+        self.mechanism.recovered(gate)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.mechanism.descriptor()
+    }
+}
+
+/// A mechanism's receiving side, and the ring.
+#[derive(Debug)]
+pub(crate) struct SpillInlet<I> {
+    mechanism: I,
+    ring: RingIn,
+    /// The number that is due.
+    next: u64,
+    held: Option<Held>,
+}
+
+impl<I: Inlet> SpillInlet<I> {
+    pub(crate) fn new(gate: &Gate, mechanism: I, held: Option<Held>) -> SpillInlet<I> {
+        SpillInlet {
+            mechanism,
+            ring: RingIn::resume(gate),
+            next: gate.received(),
+            held,
+        }
+    }
+
+    fn is_ahead(&self, number: u64) -> bool {
+        (1..u64::MAX / 2).contains(&number.wrapping_sub(self.next))
+    }
+
+    fn from_ring(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Header, NotGot> {
+        match self.ring.get(gate, body)? {
+            header if header.descriptors > 0 => Err(NotGot::Corrupt(
+                "what is in the shared memory is no message".to_owned(),
+            )),
+            header => Ok(header),
+        }
+    }
+
+    fn next_frame(
+        &mut self,
+        gate: &Gate,
+        link: &Link,
+        body: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+        may_wait: bool,
+    ) -> Result<Header, NotGot> {
+        descriptors.clear();
+        if let Some(held) = self.held.take() {
+            if self.is_ahead(held.header.number) && self.ring.is_ready(gate) {
+                self.held = Some(held);
+                return self.from_ring(gate, body);
+            }
+            *body = held.body;
+            *descriptors = held.descriptors;
+            return Ok(held.header);
+        }
+        let may_wait = may_wait && self.ring.announce_sleep(gate);
+        let mut again = false;
+        loop {
+            match self.mechanism.get(gate, link, body, descriptors, may_wait) {
+                Ok(header) if header == Header::NUDGE => {}
+                Ok(header) if self.is_ahead(header.number) && self.ring.is_ready(gate) => {
+                    self.held = Some(Held {
+                        header,
+                        body: std::mem::take(body),
+                        descriptors: std::mem::take(descriptors),
+                    });
+                    return self.from_ring(gate, body);
+                }
+                Err(end @ (NotGot::Empty | NotGot::Gone)) => {
+                    let Some(number) = self.ring.next_number(gate)? else {
+                        return Err(end);
+                    };
+                    // What is due may have come into the mechanism after we looked there and before this was spilled: look there again.
+                    if again || !self.is_ahead(number) {
+                        return self.from_ring(gate, body);
+                    }
+                    again = true;
+                }
+                got => return got,
+            }
+        }
+    }
+}
+
+impl<I: Inlet> Inlet for SpillInlet<I> {
+    fn get(
+        &mut self,
+        gate: &Gate,
+        link: &Link,
+        body: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+        may_wait: bool,
+    ) -> Result<Header, NotGot> {
+        let header = self.next_frame(gate, link, body, descriptors, may_wait)?;
+        self.next = header.number.wrapping_add(1);
+        Ok(header)
+    }
+
+    fn announce_sleep(&mut self, gate: &Gate) -> bool {
+        self.mechanism.announce_sleep(gate) && self.ring.announce_sleep(gate)
+    }
+
+    fn is_holding(&self, gate: &Gate) -> bool {
+        self.held.is_some() || self.mechanism.is_holding(gate) || self.ring.is_ready(gate)
+    }
+
+    fn remainder(&self) -> Remainder<'_> {
+        Remainder {
+            held: self.held.as_ref(),
+            ..self.mechanism.remainder()
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The contract of channels: one suite, for each transport and each kind of worker at the other end.
+
+mod bounds;
+mod deaths;
+mod descriptors;
+mod ends;
+mod messages;
+mod waiting;
+
+use std::time::Duration;
+
+use brigade::Kind;
+use brigade::channel::Transport;
+
+/// Runs a row for each transport, with threads and with processes.
+fn each(row: impl Fn(Transport, Kind)) {
+    brigade::init();
+    for over in Transport::ALL {
+        for kind in Kind::ALL {
+            eprintln!("over {over}, with a {kind}:");
+            row(over, kind);
+        }
+    }
+}
+
+/// Longer than anything here takes; only what hangs exceeds it.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A text of this many bytes, that tells which it is.
+fn text(len: usize, seed: usize) -> String {
+    (0..len)
+        .map(|i| char::from(b'a' + ((i * 7 + seed) % 26) as u8))
+        .collect()
+}
