@@ -307,7 +307,7 @@ fn permits_of_the_dead_come_back() {
         // One that has nothing yet leaves nothing.
         kill(turn + 1, waits);
         kill(turn, victim);
-        waiters.map(ends);
+        waiters.into_iter().for_each(ends);
         assert_eq!(semaphore.available_permits(), 3);
     }
 }
@@ -346,7 +346,7 @@ fn a_barrier_at_which_one_dies_breaks() {
         let waits = start_as(Kind::Thread, come, barrier.clone());
         kill(turn, victim);
         assert_eq!(ends(waits), None);
-        others.map(|(handle, _)| ends(handle));
+        others.into_iter().for_each(|(handle, _)| ends(handle));
         assert_eq!(barrier.wait(), Err(BrokenBarrier));
         barrier.reset();
     }
@@ -461,10 +461,8 @@ fn inside_a_program_that_loses_its_fork_server() {
     ];
     let permits = start_as(Kind::Thread, await_permits, semaphore.clone());
     // SAFETY: no memory is involved. It is the parent of our workers, which are alive.
-    assert_eq!(
-        unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) },
-        0
-    );
+    let killed = unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    assert_eq!(killed, 0);
     assert_eq!(waits.map(ends), [Some(1), Some(2)]);
     ends(permits);
     assert_eq!(semaphore.available_permits(), 3);
