@@ -208,26 +208,19 @@ impl Waiter<'_> {
     /// The one who would notify is killed with the mutex.
     fn wait_for_notifications(&mut self) {
         let world = self.world;
-        let Some((mut guard, poisoned)) =
-            self.taken(world.mutex.lock().map_err(TryLockError::from))
-        else {
+        let locked = world.mutex.lock().map_err(TryLockError::from);
+        let Some((mut guard, _)) = self.taken(locked) else {
             return;
         };
-        while !poisoned {
+        while !self.ended.told && world.over.load(SeqCst) == 0 {
             let pair = *guard;
             self.complain_if(!pair.agrees(), || format!("found {pair:?}"));
-            if world.over.load(SeqCst) != 0 {
-                break;
-            }
             self.ended.began = now();
             let waited = self.wait_on_condvar(guard);
-            let Some((again, poisoned)) = self.taken(waited.map_err(TryLockError::from)) else {
+            let Some((again, _)) = self.taken(waited.map_err(TryLockError::from)) else {
                 return;
             };
             guard = again;
-            if poisoned {
-                break;
-            }
         }
         if self.ended.told {
             guard.second = guard.first;
