@@ -67,7 +67,7 @@ fn round_trips(batches: usize) -> Plan {
     Plan {
         job: Job::Echo,
         size: SMALL,
-        rounds: 200,
+        rounds: 100,
         batches,
         cores: cores::pair(),
     }
