@@ -2,7 +2,7 @@
 //!
 //! Each command does what a row of the goals says, so often, and prints what it saw beside what it should see.
 //!
-//! - [`r3`], [`r4`], [`r7`]: the goals, a file each; [`host`] is the program that `r4` kills
+//! - [`r3`], [`r4`], [`r5`], [`r7`]: the goals, a file each; [`host`] is the program that `r4` kills
 //! - [`census`], [`procfs`]: what the kernel says is there; [`rollcall`]: processes, watched until they are gone
 //! - [`doorbell`]: how a task says that it runs; [`wait`]: looking again until something is so
 //! - [`table`]: what is printed
@@ -13,6 +13,7 @@ mod host;
 mod procfs;
 mod r3;
 mod r4;
+mod r5;
 mod r7;
 mod rollcall;
 mod table;
@@ -52,6 +53,8 @@ enum Command {
     R3(r3::Options),
     /// Kill the program: its workers and their children are gone, and soon.
     R4(r4::Options),
+    /// Kill whoever holds a lock: those who wait are told, and soon.
+    R5(r5::Options),
     /// Fourteen causes of death: each is named right.
     R7(r7::Options),
     /// The program that `r4` kills.
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
     let outcome: io::Result<Verdict> = match Arguments::parse().command {
         Command::R3(options) => r3::run(&options),
         Command::R4(options) => r4::run(&options),
+        Command::R5(options) => r5::run(&options),
         Command::R7(options) => r7::run(&options),
         Command::Host(options) => host::run(&options).map(|never| match never {}),
         Command::Idle => wait::for_ever(),

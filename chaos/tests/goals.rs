@@ -39,6 +39,12 @@ fn r4_nobody_survives_the_program() {
 }
 
 #[test]
+fn r5_nobody_waits_for_the_dead() {
+    let said = assert_met(&["r5", "--count", "20", "--no-time-goal"]);
+    assert!(said.contains("Barrier"), "{said}");
+}
+
+#[test]
 fn r7_every_death_is_named_right() {
     let said = assert_met(&["r7", "--count", "5"]);
     assert!(said.contains("before it started"), "{said}");
@@ -47,7 +53,8 @@ fn r7_every_death_is_named_right() {
 #[test]
 fn bad_usage_is_exit_code_2() {
     for arguments in [
-        &["r5"][..],
+        &["r0"][..],
+        &["r5", "--count", "1"],
         &["r3", "--count", "many"],
         &["r4", "--count", "0"],
         &[],

@@ -99,11 +99,41 @@ fn a_lock_loses_nothing_between_threads_or_processes() {
     for (id, kind) in [
         ("lost-mutex", "thread"),
         ("lost-mutex", "process"),
+        ("lost-semaphore", "thread"),
         ("lost-semaphore", "process"),
+        ("lost-raw-mutex", "process"),
+        ("lost-raw-semaphore", "process"),
     ] {
         assert_eq!(figure(&row, id)[kind]["upper"], 0.0, "{id} {kind}");
     }
     assert_eq!(figure(&row, "lost-variable")["process"]["upper"], 0.0);
+}
+
+#[test]
+fn every_transport_is_measured_for_both_kinds_beside_its_mechanism() {
+    let row = only("communication");
+    for (transport, mechanism) in [
+        ("shm", "page"),
+        ("pipe", "pipe"),
+        ("socket", "socket"),
+        ("queue", "queue"),
+    ] {
+        for what in ["round-trip", "bandwidth"] {
+            let ids = [
+                format!("{what}-channel-{transport}"),
+                format!("{what}-{mechanism}"),
+            ];
+            for (id, kind) in ids.iter().flat_map(|id| [(id, "thread"), (id, "process")]) {
+                let value = &figure(&row, id)[kind];
+                if transport == "queue" && value["missing"].is_string() {
+                    eprintln!("skipped, because: {}", value["missing"]);
+                    continue;
+                }
+                assert!(value["median"].as_f64() > Some(0.0), "{id} {kind}: {value}");
+            }
+        }
+    }
+    assert!(figure(&row, "round-trip-std")["process"].is_null());
 }
 
 #[test]
@@ -115,6 +145,8 @@ fn the_table_fits_a_hundred_columns_and_has_no_colour_without_a_terminal() {
         "isolation",
         "--only",
         "memory",
+        "--only",
+        "synchronisation",
     ]);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     for line in run.stdout.lines() {

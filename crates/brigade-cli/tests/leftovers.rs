@@ -3,32 +3,32 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
-use support::{brigade, rows};
+use support::{MARK, brigade, brigade_marked, rows};
 
 #[test]
 fn no_process_outlives_a_comparison() {
     // The rows that start most, and that die worst.
-    let run = brigade(&[
+    let mark = format!("leftovers-{}", std::process::id());
+    let arguments = [
         "compare",
         "--quick",
         "--only",
         "crash",
         "--only",
         "resources",
-    ]);
+    ];
+    let run = brigade_marked(&arguments, &mark);
     assert!(
         matches!(run.code(), Some(0 | 3)),
         "{}{}",
         run.stdout,
         run.stderr
     );
-    // Orphans only: other tests may run the same program at this time, as children of theirs.
-    for pid in orphans() {
+    for pid in marked(&mark) {
         // It may be on its way out, for its program died on purpose; it gets five seconds, not fifty milliseconds, for the
         // machine may be busy. The library's own tests measure how long it takes.
         let Ok(watched) = pidfd_open(pid, PidfdFlags::empty()) else {
@@ -66,17 +66,18 @@ fn no_named_object_is_left() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Processes that run this program and whose parent is gone.
-fn orphans() -> Vec<Pid> {
+/// Processes that come from the run with this mark. Other tests may run the same program at this time.
+fn marked(mark: &str) -> Vec<Pid> {
+    let needle = format!("{MARK}={mark}").into_bytes();
     let entries = std::fs::read_dir("/proc").expect("/proc");
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     ids.filter_map(|pid: i32| {
-        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        (exe == Path::new(env!("CARGO_BIN_EXE_brigade"))).then_some(())?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-        (parent.trim() == "1").then_some(())?;
-        Pid::from_raw(pid)
+        // One that has ended has none.
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        environment
+            .split(|&byte| byte == 0)
+            .any(|variable| variable == needle)
+            .then(|| Pid::from_raw(pid))?
     })
     .collect()
 }

@@ -128,8 +128,8 @@ fn rules(context: &Context<'_>, fresh: Summary) -> Vec<String> {
         let pipe =
             pipe.map(|(_, pipe)| format!(", {} over a pipe", Unit::Nanoseconds.one(pipe.median)));
         rules.push(format!(
-            "Workers that talk often: a round trip takes {thread} between threads, {process} between processes over shared \
-             memory{}.",
+            "Workers that talk often: a channel's round trip takes {thread} between threads, {process} between processes over \
+             shared memory{}.",
             pipe.unwrap_or_default()
         ));
     }

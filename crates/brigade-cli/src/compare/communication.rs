@@ -1,12 +1,13 @@
 //! Row 5: what it costs to tell another worker something.
 
 use brigade::Kind;
+use brigade::channel::Transport;
 
 use super::format::{Unit, ratio};
 use super::row::{Figure, Measured, Value};
 use super::stats::Summary;
 use super::verdict::{self, Condition};
-use super::{Context, Experiment};
+use super::{Context, Experiment, channels};
 use crate::cores;
 use crate::fail::Failure;
 use crate::raw::{Job, Over, Plan, peer};
@@ -23,173 +24,175 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 const SMALL: usize = 64;
 const LARGE: usize = 1024 * 1024;
 
-/// A mechanism and the names of its figures.
+/// A transport, the mechanism that it stands on, and the names of their figures: of the channel, and of the mechanism by itself.
 struct Means {
+    transport: Transport,
     over: Over,
-    name: &'static str,
-    round_trip: &'static str,
-    bandwidth: &'static str,
+    round_trip: [&'static str; 2],
+    bandwidth: [&'static str; 2],
 }
 
 static MEANS: [Means; 4] = [
     Means {
+        transport: Transport::SharedMemory,
         over: Over::Page,
-        name: "shared memory",
-        round_trip: ROUND_TRIP,
-        bandwidth: "bandwidth-page",
+        round_trip: [ROUND_TRIP, "round-trip-page"],
+        bandwidth: ["bandwidth-channel-shm", "bandwidth-page"],
     },
     Means {
+        transport: Transport::Pipe,
         over: Over::Pipe,
-        name: "pipe",
-        round_trip: PIPE,
-        bandwidth: "bandwidth-pipe",
+        round_trip: [PIPE, "round-trip-pipe"],
+        bandwidth: ["bandwidth-channel-pipe", "bandwidth-pipe"],
     },
     Means {
+        transport: Transport::Socket,
         over: Over::Socket,
-        name: "socket",
-        round_trip: "round-trip-socket",
-        bandwidth: "bandwidth-socket",
+        round_trip: ["round-trip-channel-socket", "round-trip-socket"],
+        bandwidth: ["bandwidth-channel-socket", "bandwidth-socket"],
     },
     Means {
+        transport: Transport::Queue,
         over: Over::Queue,
-        name: "message queue",
-        round_trip: "round-trip-queue",
-        bandwidth: "bandwidth-queue",
+        round_trip: ["round-trip-channel-queue", "round-trip-queue"],
+        bandwidth: ["bandwidth-channel-queue", "bandwidth-queue"],
     },
 ];
 
-/// Round trips that another row works with: over shared memory, and over a pipe.
-pub(super) const ROUND_TRIP: &str = "round-trip-page";
-pub(super) const PIPE: &str = "round-trip-pipe";
+/// Round trips that another row works with: by a channel over shared memory, and over a pipe.
+pub(super) const ROUND_TRIP: &str = "round-trip-channel-shm";
+pub(super) const PIPE: &str = "round-trip-channel-pipe";
 
-struct Speed {
-    /// Nanoseconds there and back.
-    round_trip: Result<Summary, Failure>,
-    /// Bytes per second one way.
-    bandwidth: Result<Summary, Failure>,
-}
-
-fn speed(over: Over, kind: Kind, batches: usize) -> Speed {
-    let cores = cores::pair();
-    let small = Plan {
+fn round_trips(batches: usize) -> Plan {
+    Plan {
         job: Job::Echo,
         size: SMALL,
-        rounds: 200,
+        rounds: 100,
         batches,
-        cores,
-    };
-    let large = Plan {
+        cores: cores::pair(),
+    }
+}
+
+fn large_ones(batches: usize) -> Plan {
+    Plan {
         job: Job::Sink,
         size: LARGE,
         rounds: 16,
         batches,
-        cores,
-    };
-    Speed {
-        round_trip: measure(over, kind, small),
-        bandwidth: measure(over, kind, large).map(|per| per.per(LARGE as f64 * 1e9)),
+        cores: cores::pair(),
     }
 }
 
-fn measure(over: Over, kind: Kind, plan: Plan) -> Result<Summary, Failure> {
+/// Nanoseconds per message: by the channel, and by the mechanism alone.
+fn measure(means: &Means, kind: Kind, plan: Plan) -> [Result<Summary, Failure>; 2] {
+    [
+        channels::measure(means.transport, kind, plan),
+        raw(means.over, kind, plan),
+    ]
+}
+
+fn raw(over: Over, kind: Kind, plan: Plan) -> Result<Summary, Failure> {
     Summary::of(&peer::measure(over, kind, plan)?)
 }
 
-/// The pipe's round trip once more, with both ends on one core: what placement does.
-fn on_one_core(batches: usize) -> Figure {
-    let [core, _] = cores::pair();
-    let plan = Plan {
-        job: Job::Echo,
-        size: SMALL,
-        rounds: 200,
-        batches,
-        cores: [core, core],
-    };
-    let [thread, process] = KINDS.map(|kind| Value::from_result(measure(Over::Pipe, kind, plan)));
-    Figure::new(
-        "round-trip-pipe-one-core",
-        "64 B round trip, pipe, one core",
-        Unit::Nanoseconds,
-        thread,
-        process,
-    )
+fn by_bytes(per_message: Result<Summary, Failure>) -> Result<Summary, Failure> {
+    per_message.map(|nanoseconds| nanoseconds.per(LARGE as f64 * 1e9))
+}
+
+/// The two lines of a transport: the channel's, and under it what the mechanism does by itself.
+fn lines(
+    ids: [&'static str; 2],
+    labels: [String; 2],
+    unit: Unit,
+    [thread, process]: [[Result<Summary, Failure>; 2]; 2],
+) -> Vec<Figure> {
+    let sides = thread.into_iter().zip(process);
+    ids.into_iter()
+        .zip(labels)
+        .zip(sides)
+        .map(|((id, label), (thread, process))| {
+            let [thread, process] = [thread, process].map(Value::from_result);
+            Figure::new(id, label, unit, thread, process)
+        })
+        .collect()
 }
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
-    let batches = context.pick(41, 9);
-    let measured: Vec<_> = MEANS
-        .iter()
-        .map(|means| {
-            (
-                means,
-                speed(means.over, Kind::Thread, batches),
-                speed(means.over, Kind::Process, batches),
-            )
-        })
-        .collect();
-    let Some((
-        _,
-        Speed {
-            round_trip: Ok(variable),
-            ..
-        },
-        _,
-    )) = measured.first()
-    else {
-        return Err(Failure::new(
-            "a variable between two threads could not be measured",
-        ));
-    };
+    let batches = context.pick(15, 5);
+    let plan = round_trips(batches);
     let mut figures = Vec::new();
-    let mut conditions = Vec::new();
-    for (means, thread, process) in &measured {
-        let label = match means.over {
-            Over::Page => "64 B round trip, variable".to_owned(),
-            _ => format!("64 B round trip, {}", means.name),
-        };
-        let sides =
-            [&thread.round_trip, &process.round_trip].map(|side| Value::from_result(side.clone()));
-        let [by_thread, by_process] = sides;
-        figures.push(Figure::new(
-            means.round_trip,
-            label,
-            Unit::Nanoseconds,
-            by_thread,
-            by_process,
-        ));
-        if let Ok(process) = process.round_trip {
-            conditions.push(Condition::new(means.name, process, *variable));
-        }
+    for means in &MEANS {
+        let labels = [
+            format!("64 B round trip, {} channel", means.transport),
+            format!("64 B round trip, raw {}", means.transport),
+        ];
+        let both = KINDS.map(|kind| measure(means, kind, plan));
+        figures.extend(lines(means.round_trip, labels, Unit::Nanoseconds, both));
     }
-    figures.push(on_one_core(batches));
-    for (means, thread, process) in &measured {
-        let label = format!("1 MiB messages, {}", means.name);
-        let sides =
-            [&thread.bandwidth, &process.bandwidth].map(|side| Value::from_result(side.clone()));
-        let [by_thread, by_process] = sides;
-        figures.push(Figure::new(
-            means.bandwidth,
-            label,
-            Unit::BytesPerSecond,
-            by_thread,
-            by_process,
-        ));
+    // What placement does.
+    let [core, _] = plan.cores;
+    let together = Plan {
+        cores: [core, core],
+        ..plan
+    };
+    let labels = [
+        "64 B round trip, pipe, one core".to_owned(),
+        "64 B round trip, raw, one core".to_owned(),
+    ];
+    let both = KINDS.map(|kind| measure(&MEANS[1], kind, together));
+    let ids = [
+        "round-trip-channel-pipe-one-core",
+        "round-trip-pipe-one-core",
+    ];
+    figures.extend(lines(ids, labels, Unit::Nanoseconds, both));
+    figures.push(Figure::new(
+        "round-trip-std",
+        "64 B round trip, std's mpsc",
+        Unit::Nanoseconds,
+        Value::from_result(channels::measure_std(plan)),
+        Value::None,
+    ));
+    for means in &MEANS {
+        let labels = [
+            format!("1 MiB messages, {} channel", means.transport),
+            format!("1 MiB messages, raw {}", means.transport),
+        ];
+        let both = KINDS.map(|kind| measure(means, kind, large_ones(batches)).map(by_bytes));
+        figures.extend(lines(means.bandwidth, labels, Unit::BytesPerSecond, both));
     }
+    let conditions = conditions(&figures)?;
     Ok(Measured {
-        done: "The raw mechanisms, with the far end in a thread and in another program: 64 bytes there and back; 1 MiB \
-               messages one way. Each end stays on a core of its own, where there are two. Over shared memory (for threads: \
-               a variable) both then look again for a moment before they sleep; otherwise the kernel puts them to sleep."
+        done: "The library's channels, with the far end in a thread and in a process of the library's: 64 bytes there and back; 1 MiB \
+               messages one way, each a vector that is allocated, sent and dropped. Raw: the mechanism by itself, with bytes that \
+               stay where they are, and the far end in a thread and in another program. Each end stays on a core of its own, where there are \
+               two; over shared memory both look again for a moment before they sleep."
             .to_owned(),
-        verdict: verdict::of_size(&conditions, "the mechanism"),
+        verdict: verdict::of_size(&conditions, "the transport"),
         notes: vec![
-            "The verdict compares each mechanism between processes with a variable between threads.".to_owned(),
+            "The verdict compares each channel between processes with the one over shared memory between threads.".to_owned(),
             same_mechanism(&figures),
         ],
         figures,
     })
 }
 
-/// What the same mechanism costs between processes, by what it costs between threads: from the least to the most.
+/// Each channel between processes, and the quickest between threads.
+fn conditions(figures: &[Figure]) -> Result<Vec<Condition>, Failure> {
+    let line = |id: &str| figures.iter().find(|figure| figure.id == id);
+    let between_threads = line(ROUND_TRIP)
+        .and_then(|figure| figure.thread.summary())
+        .ok_or_else(|| Failure::new("a channel between two threads could not be measured"))?;
+    Ok(MEANS
+        .iter()
+        .filter_map(|means| {
+            let between_processes = line(means.round_trip[0])?.process.summary()?;
+            let name = means.transport.to_string();
+            Some(Condition::new(name, between_processes, between_threads))
+        })
+        .collect())
+}
+
+/// What the same transport costs between processes, by what it costs between threads: from the least to the most.
 fn same_mechanism(figures: &[Figure]) -> String {
     let ratios = figures
         .iter()
@@ -199,7 +202,7 @@ fn same_mechanism(figures: &[Figure]) -> String {
         (least.min(one), most.max(one))
     });
     format!(
-        "Over one and the same mechanism a round trip between processes takes {} to {} that between threads.",
+        "Over one and the same transport a round trip between processes takes {} to {} that between threads.",
         ratio(Some(least)),
         ratio(Some(most))
     )

@@ -7,6 +7,7 @@
 //! What implements it: a file each, in the order of [`EXPERIMENTS`].
 
 mod advice;
+mod channels;
 mod communication;
 mod concurrency;
 mod crash;

@@ -19,9 +19,18 @@ impl Run {
     }
 }
 
+/// A variable in the environment of a run, and so in that of everybody who comes from it: the id of the test program.
+pub(crate) const MARK: &str = "BRIGADE_TEST_RUN";
+
 /// Runs `brigade` with these arguments, without a terminal.
 pub(crate) fn brigade(arguments: &[&str]) -> Run {
+    brigade_marked(arguments, "")
+}
+
+/// The same, marked: [`MARK`].
+pub(crate) fn brigade_marked(arguments: &[&str], mark: &str) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_brigade"))
+        .env(MARK, mark)
         .args(arguments)
         .stdin(Stdio::null())
         .output()

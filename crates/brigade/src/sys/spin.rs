@@ -8,9 +8,16 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_micros(50);
 
 /// Whether it pays at all. With one processor, looking keeps the one that is waited for from running.
+///
+/// The machine's are counted, not those that this thread may use: the answer is the process's, for good, and who asks first may be a thread that is kept
+/// on one processor so as to be quick.
 pub(crate) fn pays() -> bool {
     static PAYS: OnceLock<bool> = OnceLock::new();
-    *PAYS.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1))
+    *PAYS.get_or_init(|| {
+        // SAFETY: no memory is involved.
+        let processors = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+        processors > 1
+    })
 }
 
 /// Looks until it is so, for a moment. `false`: it was not.

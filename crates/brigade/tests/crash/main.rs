@@ -5,6 +5,7 @@
 mod codec;
 mod faults;
 mod leaving;
+mod locks;
 mod lost;
 mod outside;
 mod text;
