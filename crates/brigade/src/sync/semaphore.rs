@@ -8,6 +8,9 @@ use super::shares::{Seat, Shares};
 use super::watch::{self, Vigil, Wake};
 use crate::primitive::{AtomicU32, Ordering};
 
+/// How long a call that does not wait may take to get in.
+const INSTANT: Duration = Duration::from_millis(50);
+
 /// As many processes may hold permits of one semaphore at a time.
 const PROCESSES: usize = if cfg!(loom) { 2 } else { 128 };
 
@@ -18,7 +21,8 @@ const PROCESSES: usize = if cfg!(loom) { 2 } else { 128 };
 ///
 /// All zero bytes are a semaphore without permits, to which [`add_permits`](Self::add_permits) adds.
 ///
-/// Limit: permits may be held by 128 processes at a time, with as many each as there are; the next one waits, though there be permits.
+/// Limits: permits may be held by 128 processes at a time, with as many each as there are; the next one waits, though there be permits. A process that is stopped
+/// (SIGSTOP) in the few instructions in which it counts its permits holds up those who add, give back or count theirs without a time limit.
 ///
 /// # Examples
 ///
@@ -95,7 +99,8 @@ impl Semaphore {
 
     /// Takes so many permits at once if there are as many. `None`: there are not.
     pub fn try_acquire_many(&self, permits: u32) -> Option<SemaphorePermit<'_>> {
-        self.enter(None)?;
+        // Others are inside for an instant only; unless one of them was stopped there.
+        self.enter(Some(Instant::now() + INSTANT))?;
         let seat = self.take_now(permits).or_else(|| {
             self.recount(&mut Vigil::begin());
             self.take_now(permits)

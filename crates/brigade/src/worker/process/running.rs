@@ -14,7 +14,7 @@ use super::ending::Evidence;
 use super::lane;
 use super::mailbox::{HostEnds, INLINE_MAX, order, reply};
 use super::protocol::{NotReady, Setup};
-use crate::sys::futex;
+use crate::sys::{futex, spin};
 use crate::task::codec;
 use crate::task::entry::{Plan, caught};
 use crate::task::name::TaskName;
@@ -399,12 +399,9 @@ enum Reply {
     TimedOut,
 }
 
-/// Until when a wait may look before it sleeps. With one processor, looking keeps the worker from running.
+/// Until when a wait may look before it sleeps.
 fn spin_limit() -> Option<Instant> {
-    use std::sync::OnceLock;
-    static PAYS: OnceLock<bool> = OnceLock::new();
-    PAYS.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1))
-        .then(|| Instant::now() + SPIN)
+    spin::pays().then(|| Instant::now() + SPIN)
 }
 
 impl<R> Running<R> {
