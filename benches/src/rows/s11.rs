@@ -76,7 +76,10 @@ fn row(rounds: usize, id: &'static str, what: &'static str, len: usize) -> io::R
     Row::new(id, what, "µs", &all, &goals).ok_or_else(rows::empty)
 }
 
-fn look((from, to): (Receiver<Shared<[u8]>>, Sender<Shared<[u8]>>)) {
+/// Where regions come from, and where they go.
+type Ends = (Receiver<Shared<[u8]>>, Sender<Shared<[u8]>>);
+
+fn look((from, to): Ends) {
     for region in from {
         std::hint::black_box((region.first(), region.last()));
         if to.send(region).is_err() {
