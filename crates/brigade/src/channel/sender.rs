@@ -345,6 +345,17 @@ impl<T: Message> Sender<T> {
         }
     }
 
+    /// Sends a copy of a message that the caller keeps, to send another one in the same buffer, say; waits while the channel is full.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). There is nothing to come back.
+    pub fn send_ref(&self, message: &T) -> Result<(), SendError<()>> {
+        match self.side.send(message, Patience::Until(None)) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(SendError(())),
+        }
+    }
+
     /// Sends a message, if the channel has room for it now.
     ///
     /// # Errors

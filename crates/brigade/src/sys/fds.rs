@@ -28,6 +28,16 @@ pub(crate) fn send_parts(
     parts: &[IoSlice<'_>],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    if let ([only], []) = (parts, fds) {
+        loop {
+            match rustix::net::send(&socket, only, flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -36,7 +46,6 @@ pub(crate) fn send_parts(
             "more descriptors than one message may carry",
         ));
     }
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     loop {
         match rustix::net::sendmsg(&socket, parts, &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}

@@ -68,16 +68,19 @@ fn encode_serde<T: serde::Serialize>(
     impl Flavor for Onto<'_> {
         type Output = ();
 
+        #[inline]
         fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
             self.0.push(byte);
             Ok(())
         }
 
+        #[inline]
         fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
             self.0.extend_from_slice(bytes);
             Ok(())
         }
 
+        #[inline]
         fn finalize(self) -> postcard::Result<()> {
             Ok(())
         }

@@ -12,6 +12,9 @@ use crate::sys::fds;
 /// The longest frame. The kernel's buffer takes some 200 KiB by default (/proc/sys/net/core/wmem_default).
 const INLINE_MAX: usize = 32 * 1024;
 
+/// The longest frame that is copied together.
+const SHORT: usize = 1024;
+
 /// The sending end.
 #[derive(Debug)]
 pub(crate) struct SocketOutlet;
@@ -33,6 +36,15 @@ impl Outlet for SocketOutlet {
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
+        if descriptors.is_empty() && body.len() <= SHORT {
+            // In one piece, for the kernel takes that in half the time.
+            let mut frame = [0; Header::SIZE + SHORT];
+            let len = Header::SIZE + body.len();
+            frame[..Header::SIZE].copy_from_slice(&header.to_bytes());
+            frame[Header::SIZE..len].copy_from_slice(body);
+            return fds::send(link, &frame[..len], &[])
+                .map_err(|e| parcel::not_sent(e, NotPut::LinkBlocked));
+        }
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         let head = header.to_bytes();
         let parts = [IoSlice::new(&head), IoSlice::new(body)];
