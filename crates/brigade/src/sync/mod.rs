@@ -43,6 +43,8 @@ pub(crate) mod roster;
 mod rwlock;
 mod semaphore;
 mod shares;
+#[cfg(test)]
+mod testing;
 mod watch;
 
 pub use barrier::{Barrier, BarrierTimeoutError, BarrierWaitResult, BrokenBarrier};
