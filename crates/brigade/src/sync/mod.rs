@@ -31,7 +31,7 @@
 mod barrier;
 mod condvar;
 #[cfg(loom)]
-mod model;
+pub(crate) mod model;
 #[cfg(all(loom, test))]
 mod models;
 mod mutex;
@@ -45,7 +45,7 @@ mod semaphore;
 mod shares;
 #[cfg(test)]
 mod testing;
-mod watch;
+pub(crate) mod watch;
 
 pub use barrier::{Barrier, BarrierTimeoutError, BarrierWaitResult, BrokenBarrier};
 pub use condvar::{Condvar, WaitTimeoutResult};
