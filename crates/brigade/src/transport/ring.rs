@@ -541,7 +541,13 @@ impl<'m> Consumer<'m> {
     /// As [`announce_sleep`](Self::announce_sleep), by a number that is not 0.
     pub(crate) fn announce(&self, announcement: u32) -> bool {
         let bell = &self.memory.control.bell.0;
-        bell.store(announcement, Ordering::Relaxed);
+        // In models a swap, which no more than says that it comes after what was there: loom does not conclude that a store which comes after what a
+        // compare-and-swap has read comes after what that wrote, too, and reports a wake-up lost that cannot be.
+        if cfg!(loom) {
+            bell.swap(announcement, Ordering::Relaxed);
+        } else {
+            bell.store(announcement, Ordering::Relaxed);
+        }
         fence(Ordering::SeqCst);
         if self.is_ready() {
             bell.store(0, Ordering::Relaxed);
