@@ -148,6 +148,15 @@ pub(super) fn unregister(channel: Identity) {
     }
 }
 
+/// What whoever has a sender can write to.
+#[cfg(fuzzing)]
+pub(crate) fn parts<T>(
+    sender: &Sender<T>,
+) -> (&Gate, &OwnedFd, Option<std::os::fd::BorrowedFd<'_>>) {
+    let side = sender.side();
+    (side.gate(), side.link(), side.descriptor())
+}
+
 /// An end, as it travels: numbers of descriptors that travel with it.
 #[derive(Serialize, Deserialize)]
 struct Wire {
