@@ -96,6 +96,9 @@ extern crate self as brigade;
 #[macro_use]
 mod primitive;
 pub mod channel;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod shm;
 pub mod sync;
 mod sys;

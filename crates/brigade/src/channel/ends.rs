@@ -148,6 +148,15 @@ pub(super) fn unregister(channel: Identity) {
     }
 }
 
+/// What whoever has a sender can write to.
+#[cfg(fuzzing)]
+pub(crate) fn parts<T>(
+    sender: &Sender<T>,
+) -> (&Gate, &OwnedFd, Option<std::os::fd::BorrowedFd<'_>>) {
+    let side = sender.side();
+    (side.gate(), side.link(), side.descriptor())
+}
+
 /// An end, as it travels: numbers of descriptors that travel with it.
 #[derive(Serialize, Deserialize)]
 struct Wire {
@@ -308,7 +317,8 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
         let held = held.map(|(header, body, descriptors)| {
             Ok(Held {
                 header: Header::from_bytes(&header)
-                    .ok_or_else(|| D::Error::custom("a frame without a header"))?,
+                    .filter(|h| usize::from(h.descriptors) == descriptors.len())
+                    .ok_or_else(|| D::Error::custom("a frame without its header"))?,
                 body,
                 descriptors: take_all(descriptors)?,
             })

@@ -49,6 +49,8 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+#[cfg(fuzzing)]
+pub(crate) use ends::parts;
 pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };

@@ -317,7 +317,11 @@ impl State {
     /// The message is in its first descriptor.
     fn open_large(&mut self) -> Result<(), TryRecvError> {
         let len = <[u8; 8]>::try_from(self.body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
-        // There is one: the header said so, and was checked.
+        // A sender's frame has one, or else it is a nudge, which is no message and does not come as far as this unless somebody made it up.
+        if self.descriptors.is_empty() {
+            self.fault = Some("what came is no message".to_owned());
+            return Err(TryRecvError::Disconnected);
+        }
         let file = self.descriptors.remove(0);
         match parcel::open(file, len) {
             Ok(bytes) => {

@@ -325,6 +325,7 @@ pub enum BarrierTimeoutError {
 mod tests {
     use super::*;
     use crate::sync::roster::testing::Puppet;
+    use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(60);
@@ -391,8 +392,7 @@ mod tests {
             let barrier = Barrier::new(3);
             barrier.here[table].pretend(5, puppet.token(), 1);
             std::thread::scope(|scope| {
-                let waits = [(); 2].map(|()| scope.spawn(|| barrier.wait_timeout(LONG)));
-                std::thread::sleep(SOON);
+                let waits = [(); 2].map(|()| waiting(scope, || barrier.wait_timeout(LONG)));
                 assert!(waits.iter().all(|w| !w.is_finished()));
                 puppet.kill();
                 assert_eq!(waits.map(|w| w.join().unwrap()), [BROKEN; 2]);

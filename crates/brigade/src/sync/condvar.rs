@@ -194,6 +194,7 @@ mod tests {
     use super::*;
     use crate::sync::Mutex;
     use crate::sync::roster::testing::Puppet;
+    use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(60);
@@ -235,12 +236,11 @@ mod tests {
         let (mutex, changed) = (Mutex::new(false), Condvar::new());
         let puppet = Puppet::new();
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| {
+            let waits = waiting(scope, || {
                 let guard = mutex.lock().unwrap();
                 let waited = changed.wait_timeout_while(guard, LONG, |done| !*done);
                 waited.unwrap().1.timed_out()
             });
-            std::thread::sleep(SOON);
             // It did what it had to and died before it could say so.
             *mutex.lock().unwrap() = true;
             puppet.kill();
@@ -252,7 +252,7 @@ mod tests {
     fn a_mutex_that_is_poisoned_meanwhile_is_told() {
         let (mutex, changed) = (Mutex::new(()), Condvar::new());
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| {
+            let waits = waiting(scope, || {
                 let mut guard = mutex.lock().unwrap();
                 loop {
                     match changed.wait_timeout(guard, LONG) {
@@ -261,7 +261,6 @@ mod tests {
                     }
                 }
             });
-            std::thread::sleep(SOON);
             let panics = scope.spawn(|| {
                 let _guard = mutex.lock().unwrap();
                 panic!("on purpose");

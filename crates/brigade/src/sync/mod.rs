@@ -31,7 +31,7 @@
 mod barrier;
 mod condvar;
 #[cfg(loom)]
-mod model;
+pub(crate) mod model;
 #[cfg(all(loom, test))]
 mod models;
 mod mutex;
@@ -43,7 +43,9 @@ pub(crate) mod roster;
 mod rwlock;
 mod semaphore;
 mod shares;
-mod watch;
+#[cfg(test)]
+mod testing;
+pub(crate) mod watch;
 
 pub use barrier::{Barrier, BarrierTimeoutError, BarrierWaitResult, BrokenBarrier};
 pub use condvar::{Condvar, WaitTimeoutResult};

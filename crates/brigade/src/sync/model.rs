@@ -43,7 +43,7 @@ loom::thread_local! {
 }
 
 /// From now on this thread is process `n`.
-pub(super) fn be(n: u32) {
+pub(crate) fn be(n: u32) {
     MINE.with(|mine| mine.set(Token(n)));
 }
 
@@ -121,22 +121,45 @@ impl Vigil {
         if deadline.is_some() {
             return Wake::TimedOut;
         }
-        let Ok(mut asleep) = WORLD.asleep.lock() else {
-            return Wake::Look;
-        };
-        if word.load(Ordering::SeqCst) != expected
-            || WORLD.epoch.load(Ordering::SeqCst) != self.epoch
-        {
-            return Wake::Look;
-        }
-        let me = Arc::new(Condvar::new());
-        asleep.push((address(word), me.clone()));
-        while asleep.iter().any(|(_, sleeper)| Arc::ptr_eq(sleeper, &me)) {
-            match me.wait(asleep) {
-                Ok(again) => asleep = again,
-                Err(_) => break,
-            }
-        }
-        Wake::Look
+        fall_asleep(word, || {
+            word.load(Ordering::SeqCst) == expected
+                && WORLD.epoch.load(Ordering::SeqCst) == self.epoch
+        })
     }
+}
+
+/// As the kernel's futexes: sleeps while it `may`, until it is woken.
+fn fall_asleep(word: &AtomicU32, may: impl FnOnce() -> bool) -> Wake {
+    let Ok(mut asleep) = WORLD.asleep.lock() else {
+        return Wake::Look;
+    };
+    if !may() {
+        return Wake::Look;
+    }
+    let me = Arc::new(Condvar::new());
+    asleep.push((address(word), me.clone()));
+    while asleep.iter().any(|(_, sleeper)| Arc::ptr_eq(sleeper, &me)) {
+        match me.wait(asleep) {
+            Ok(again) => asleep = again,
+            Err(_) => break,
+        }
+    }
+    Wake::Look
+}
+
+/// As [`futex::wait_shared`](crate::sys::futex::wait_shared).
+pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {
+    match deadline {
+        Some(_) => Wake::TimedOut,
+        None => fall_asleep(word, || word.load(Ordering::SeqCst) == expected),
+    }
+}
+
+/// As [`futex::wait_either`](crate::sys::futex::wait_either); the other word is not the model's, and never changes.
+pub(crate) fn wait_either(
+    (word, expected): (&AtomicU32, u32),
+    _other: (&std::sync::atomic::AtomicU32, u32),
+    deadline: Option<Instant>,
+) -> Wake {
+    wait(word, expected, deadline)
 }

@@ -299,6 +299,7 @@ mod tests {
 
     use super::*;
     use crate::sync::roster::testing::Puppet;
+    use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(60);
@@ -356,11 +357,10 @@ mod tests {
             Err(TryLockError::WouldBlock)
         ));
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| match mutex.lock_timeout(LONG) {
+            let waits = waiting(scope, || match mutex.lock_timeout(LONG) {
                 Err(TryLockError::Poisoned(e)) => *e.into_inner(),
                 other => panic!("{other:?}"),
             });
-            std::thread::sleep(SOON);
             assert!(!waits.is_finished() && !mutex.is_poisoned());
             puppet.kill();
             assert_eq!(waits.join().unwrap(), 7);

@@ -247,6 +247,7 @@ mod tests {
 
     use super::*;
     use crate::sync::roster::testing::Puppet;
+    use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(60);
@@ -259,11 +260,11 @@ mod tests {
     fn it_runs_once_and_all_wait_for_it() {
         let (once, ran) = (Once::new(), AtomicU32::new(0));
         std::thread::scope(|scope| {
-            scope.spawn(|| once.wait());
             for _ in 0..4 {
                 scope.spawn(|| {
                     once.call_once(|| {
-                        std::thread::sleep(SOON);
+                        waiting(scope, || once.wait());
+                        waiting(scope, || once.call_once(|| unreachable!()));
                         ran.fetch_add(1, Ordering::Relaxed);
                     });
                     assert_eq!(ran.load(Ordering::Relaxed), 1);
@@ -300,13 +301,12 @@ mod tests {
             let (once, puppet) = (Once::new(), Puppet::new());
             once.lock.pretend(puppet.token());
             std::thread::scope(|scope| {
-                let waits = scope.spawn(|| {
+                let waits = waiting(scope, || {
                     panics(|| match waits_only {
                         true => assert!(once.wait_timeout(LONG)),
                         false => once.call_once(|| unreachable!()),
                     })
                 });
-                std::thread::sleep(SOON);
                 assert!(!waits.is_finished());
                 puppet.kill();
                 assert!(waits.join().unwrap());

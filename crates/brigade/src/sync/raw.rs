@@ -275,6 +275,7 @@ mod tests {
 
     use super::*;
     use crate::sync::roster::testing::Puppet;
+    use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(60);
@@ -347,9 +348,11 @@ mod tests {
         let lock = with_word(puppet.token().to_bits());
         assert_eq!(lock.try_acquire(), None);
         std::thread::scope(|scope| {
-            let sleepers = [(); 3]
-                .map(|()| scope.spawn(|| lock.acquire(within(LONG)).inspect(|_| lock.release())));
-            std::thread::sleep(SOON);
+            let sleepers = [(); 3].map(|()| {
+                waiting(scope, || {
+                    lock.acquire(within(LONG)).inspect(|_| lock.release())
+                })
+            });
             assert!(sleepers.iter().all(|s| !s.is_finished()));
             puppet.kill();
             let ended = sleepers.map(|s| s.join().expect("no panic").expect("in time"));

@@ -335,6 +335,7 @@ mod tests {
     use super::*;
     use crate::sync::readers::PROCESSES;
     use crate::sync::roster::testing::Puppet;
+    use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(60);
@@ -412,8 +413,7 @@ mod tests {
         assert!(lock.read().is_ok());
         assert!(would_block(lock.try_write()) && would_block(lock.write_timeout(SOON)));
         std::thread::scope(|scope| {
-            let writes = scope.spawn(|| lock.write_timeout(LONG).map(drop).is_ok());
-            std::thread::sleep(SOON);
+            let writes = waiting(scope, || lock.write_timeout(LONG).map(drop).is_ok());
             assert!(!writes.is_finished());
             puppet.kill();
             assert!(writes.join().unwrap());
@@ -429,11 +429,16 @@ mod tests {
         assert!(would_block(lock.try_read()) && would_block(lock.try_write()));
         std::thread::scope(|scope| {
             let waits = [
-                scope.spawn(|| matches!(lock.read_timeout(LONG), Err(TryLockError::Poisoned(_)))),
-                scope.spawn(|| matches!(lock.write_timeout(LONG), Err(TryLockError::Poisoned(_)))),
-                scope.spawn(|| matches!(lock.read_timeout(LONG), Err(TryLockError::Poisoned(_)))),
+                waiting(scope, || {
+                    matches!(lock.read_timeout(LONG), Err(TryLockError::Poisoned(_)))
+                }),
+                waiting(scope, || {
+                    matches!(lock.write_timeout(LONG), Err(TryLockError::Poisoned(_)))
+                }),
+                waiting(scope, || {
+                    matches!(lock.read_timeout(LONG), Err(TryLockError::Poisoned(_)))
+                }),
             ];
-            std::thread::sleep(SOON);
             puppet.kill();
             assert_eq!(waits.map(|w| w.join().unwrap()), [true; 3]);
         });
@@ -453,8 +458,7 @@ mod tests {
         }
         assert!(would_block(lock.try_read()) && would_block(lock.read_timeout(SOON)));
         std::thread::scope(|scope| {
-            let reads = scope.spawn(|| lock.read_timeout(LONG).map(drop).is_ok());
-            std::thread::sleep(SOON);
+            let reads = waiting(scope, || lock.read_timeout(LONG).map(drop).is_ok());
             assert!(!reads.is_finished());
             puppets.remove(7).kill();
             assert!(reads.join().unwrap());

@@ -320,6 +320,7 @@ impl Drop for SemaphorePermit<'_> {
 mod tests {
     use super::*;
     use crate::sync::roster::testing::Puppet;
+    use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(60);
@@ -351,15 +352,16 @@ mod tests {
         assert!(semaphore.try_acquire().is_none());
         assert!(semaphore.acquire_timeout(SOON).is_none());
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| semaphore.acquire_many_timeout(2, LONG).is_some());
             semaphore.add_permits(1);
-            std::thread::sleep(SOON);
+            let waits = waiting(scope, || semaphore.acquire_many_timeout(3, LONG).is_some());
+            // It is woken for one, too few, and for another.
+            semaphore.add_permits(1);
             assert!(!waits.is_finished());
             semaphore.add_permits(1);
             assert!(waits.join().unwrap());
         });
         semaphore.acquire().forget();
-        assert_eq!(semaphore.available_permits(), 1);
+        assert_eq!(semaphore.available_permits(), 2);
         semaphore.add_permits(u32::MAX);
         assert_eq!(semaphore.available_permits(), u32::MAX);
         let all = semaphore.acquire_many(u32::MAX);
@@ -375,8 +377,7 @@ mod tests {
         semaphore.shares.pretend(9, puppet.token(), 2);
         assert_eq!(semaphore.available_permits(), 0);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| semaphore.acquire_timeout(LONG).is_some());
-            std::thread::sleep(SOON);
+            let waits = waiting(scope, || semaphore.acquire_timeout(LONG).is_some());
             assert!(!waits.is_finished());
             puppet.kill();
             assert!(waits.join().unwrap());

@@ -5,12 +5,14 @@
 use std::time::{Duration, Instant};
 
 #[cfg(loom)]
-pub(crate) use super::model::{Token, Vigil, wake_all, wake_one};
+pub(crate) use super::model::{Token, Vigil, wait, wait_either, wake_all, wake_one};
 #[cfg(not(loom))]
 pub(crate) use super::roster::{Token, Vigil};
 pub(crate) use crate::sys::futex::Wake;
 #[cfg(not(loom))]
-pub(crate) use crate::sys::futex::{wake_all_shared as wake_all, wake_shared as wake_one};
+pub(crate) use crate::sys::futex::{
+    wait_either, wait_shared as wait, wake_all_shared as wake_all, wake_shared as wake_one,
+};
 
 /// When a wait of this long is over. `None`: never, as far as a clock can say.
 pub(super) fn deadline(timeout: Duration) -> Option<Instant> {

@@ -15,9 +15,8 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::raw::RawLock;
-use crate::sync::roster::Vigil;
+use crate::sync::watch::{self, Vigil, Wake};
 use crate::sys::fds;
-use crate::sys::futex::{self, Wake};
 use crate::sys::mapping::{Mapping, sized_memfd};
 
 /// Bytes of a gate, at the start of its memory file.
@@ -56,10 +55,10 @@ struct Receiver {
     processor: AtomicU32,
 }
 
-/// Written by both, seldom.
+/// Written by both, seldom. Who waits for room, and how it is called.
 #[repr(C, align(128))]
-#[derive(Debug)]
-struct Waiting {
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
     /// The receiver was dropped: a hint that comes sooner than the link's.
     closed: AtomicU32,
     /// A sender waits, or did.
@@ -68,6 +67,44 @@ struct Waiting {
     room: AtomicU32,
     /// The processor on which something was sent last. Here, for a receiver that finds nothing asks for it, and must not take the line with the lock away.
     sender: AtomicU32,
+}
+
+impl Waiting {
+    /// A sender has found no room. It has to look again, and then it may [`sleep`](Self::sleep).
+    pub(super) fn announce(&self) -> Announced {
+        let room = self.room.load(Ordering::Acquire);
+        let vigil = Vigil::begin();
+        self.for_room.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        Announced { room, vigil }
+    }
+
+    /// Sleeps until there may be room, or somebody has died, since it was announced.
+    pub(super) fn sleep(&self, announced: &Announced, until: Option<Instant>) -> Wake {
+        announced.vigil.sleep(&self.room, announced.room, until)
+    }
+
+    /// The receiver has made room, and says so to those who wait for it.
+    pub(super) fn made_room(&self) {
+        fence(Ordering::SeqCst);
+        if self.for_room.load(Ordering::Relaxed) != 0
+            && self.for_room.swap(0, Ordering::AcqRel) != 0
+        {
+            self.call();
+        }
+    }
+
+    fn call(&self) {
+        self.room.fetch_add(1, Ordering::Release);
+        watch::wake_all(&self.room);
+    }
+}
+
+/// A sender's announcement that it waits for room.
+#[derive(Debug)]
+pub(super) struct Announced {
+    room: u32,
+    vigil: Vigil,
 }
 
 /// One process's view of a channel's shared page, and what lies behind it.
@@ -183,7 +220,7 @@ impl Gate {
         if number.is_multiple_of(NOTED) {
             self.note_receiver();
         }
-        self.made_room();
+        self.words().waiting.made_room();
     }
 
     /// Bytes in the mechanism, where that is counted.
@@ -223,21 +260,7 @@ impl Gate {
         let received = &self.words().receiver.received_bytes;
         let now = received.load(Ordering::Relaxed).wrapping_add(bytes as u64);
         received.store(now, Ordering::Release);
-        self.made_room();
-    }
-
-    fn made_room(&self) {
-        let waiting = &self.words().waiting.for_room;
-        fence(Ordering::SeqCst);
-        if waiting.load(Ordering::Relaxed) != 0 && waiting.swap(0, Ordering::AcqRel) != 0 {
-            self.call_for_room();
-        }
-    }
-
-    fn call_for_room(&self) {
-        let room = &self.words().waiting.room;
-        room.fetch_add(1, Ordering::Release);
-        futex::wake_all_shared(room);
+        self.words().waiting.made_room();
     }
 
     /// A sender, outside the lock: waits until there may be room, as `has_room` says.
@@ -248,10 +271,7 @@ impl Gate {
         has_room: impl Fn() -> bool,
     ) -> Waited {
         let waiting = &self.words().waiting;
-        let room = waiting.room.load(Ordering::Acquire);
-        let vigil = Vigil::begin();
-        waiting.for_room.store(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        let announced = waiting.announce();
         if has_room() || self.is_closed() {
             return Waited::Look;
         }
@@ -261,7 +281,7 @@ impl Gate {
         }
         let slice = Instant::now() + SLICE;
         let until = deadline.map_or(slice, |at| at.min(slice));
-        match vigil.sleep(&waiting.room, room, Some(until)) {
+        match waiting.sleep(&announced, Some(until)) {
             Wake::TimedOut if deadline.is_some_and(|at| at <= Instant::now()) => Waited::TimedOut,
             _ => Waited::Look,
         }
@@ -270,7 +290,7 @@ impl Gate {
     /// The receiver is dropped: those who wait for room wait in vain.
     pub(crate) fn close(&self) {
         self.words().waiting.closed.store(1, Ordering::Release);
-        self.call_for_room();
+        self.words().waiting.call();
     }
 
     pub(crate) fn is_closed(&self) -> bool {

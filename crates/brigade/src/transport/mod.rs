@@ -28,6 +28,8 @@
 
 pub(crate) mod gate;
 pub(crate) mod memory;
+#[cfg(all(loom, test))]
+mod models;
 pub(crate) mod parcel;
 pub(crate) mod pipe;
 pub(crate) mod queue;

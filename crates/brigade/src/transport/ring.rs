@@ -16,10 +16,15 @@
 //! **Sleeping.** The consumer announces itself in `bell`, looks again, and sleeps; the producer publishes, looks at `bell`, and wakes. Each has a
 //! full fence between its store and its load, so one of them sees the other.
 
-#![expect(unsafe_code, reason = "memory shared with another process")]
+#![cfg_attr(
+    not(loom),
+    expect(unsafe_code, reason = "memory shared with another process")
+)]
+
+use std::time::Instant;
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sys::futex;
+use crate::sync::watch::{self, Wake};
 use crate::sys::mapping::Mapping;
 
 /// The other side wrote what it cannot have meant.
@@ -52,6 +57,9 @@ const WORD: usize = 8;
 struct Memory<'m> {
     control: &'m Control,
     words: &'m [AtomicU64],
+    /// In models: loom sees, at each word's, whether who reads it may do so while another writes it.
+    #[cfg(loom)]
+    touched: &'m [loom::cell::UnsafeCell<()>],
 }
 
 /// Where a ring lies in a mapping.
@@ -65,7 +73,60 @@ pub(crate) struct Place {
     pub(crate) capacity: usize,
 }
 
+/// In models, what elsewhere is a mapping.
+#[cfg(loom)]
+#[derive(Debug)]
+pub(super) struct Parts {
+    control: Control,
+    words: Vec<AtomicU64>,
+    touched: Vec<loom::cell::UnsafeCell<()>>,
+}
+
+#[cfg(loom)]
+impl Parts {
+    /// Those of an empty ring of so many bytes.
+    pub(super) fn new(capacity: usize) -> Parts {
+        assert!(capacity.is_power_of_two() && capacity >= WORD);
+        let words = capacity / WORD;
+        Parts {
+            control: Control::default(),
+            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            touched: (0..words)
+                .map(|_| loom::cell::UnsafeCell::new(()))
+                .collect(),
+        }
+    }
+
+    /// As [`Producer::resume`].
+    pub(super) fn producer(&self, head: u64) -> Producer<'_> {
+        Producer::over(self.memory(), head)
+    }
+
+    /// As [`Consumer::new`].
+    pub(super) fn consumer(&self) -> Consumer<'_> {
+        Consumer {
+            memory: self.memory(),
+            head: 0,
+            tail: 0,
+        }
+    }
+
+    fn memory(&self) -> Memory<'_> {
+        Memory {
+            control: &self.control,
+            words: &self.words,
+            touched: &self.touched,
+        }
+    }
+}
+
 impl<'m> Memory<'m> {
+    #[cfg(loom)]
+    fn new(_mapping: &'m Mapping, _place: Place) -> Memory<'m> {
+        unreachable!("in models a ring is made of its parts")
+    }
+
+    #[cfg(not(loom))]
     fn new(mapping: &'m Mapping, place: Place) -> Memory<'m> {
         let Place {
             control,
@@ -101,9 +162,25 @@ impl<'m> Memory<'m> {
         (self.words.len() * WORD) as u64
     }
 
-    /// The word at a running count; the mask keeps it inside whatever the count is.
-    fn word(&self, count: u64) -> &'m AtomicU64 {
-        &self.words[(count / WORD as u64) as usize & (self.words.len() - 1)]
+    /// The place of a running count; the mask keeps it inside whatever the count is.
+    fn index(&self, count: u64) -> usize {
+        (count / WORD as u64) as usize & (self.words.len() - 1)
+    }
+
+    /// The word at a running count.
+    fn load(&self, count: u64) -> u64 {
+        let index = self.index(count);
+        #[cfg(loom)]
+        self.touched[index].with(|_| ());
+        self.words[index].load(Ordering::Relaxed)
+    }
+
+    /// Writes the word at a running count.
+    fn store(&self, count: u64, word: u64) {
+        let index = self.index(count);
+        #[cfg(loom)]
+        self.touched[index].with_mut(|_| ());
+        self.words[index].store(word, Ordering::Relaxed);
     }
 
     /// Copies `bytes` into the ring at a running count; they fit, the caller has seen to that.
@@ -150,8 +227,7 @@ impl<'m> Memory<'m> {
         for chunk in bytes.chunks(WORD) {
             let mut word = [0; WORD];
             word[..chunk.len()].copy_from_slice(chunk);
-            self.word(at)
-                .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+            self.store(at, u64::from_ne_bytes(word));
             at = at.wrapping_add(WORD as u64);
         }
     }
@@ -160,7 +236,7 @@ impl<'m> Memory<'m> {
     fn read(&self, mut at: u64, len: usize, into: &mut Vec<u8>) {
         let end = into.len() + len;
         while into.len() < end {
-            let word = self.word(at).load(Ordering::Relaxed).to_ne_bytes();
+            let word = self.load(at).to_ne_bytes();
             into.extend_from_slice(&word[..WORD.min(end - into.len())]);
             at = at.wrapping_add(WORD as u64);
         }
@@ -171,11 +247,11 @@ impl<'m> Memory<'m> {
 pub(crate) const SKIP: u32 = u32::MAX;
 
 /// How far into a ring a producer that has been caught up with goes on before it begins at the start again.
-const WARM: u64 = 256 * 1024;
+const WARM: u64 = if cfg!(loom) { 16 } else { 256 * 1024 };
 
 /// How often it looks whether it has been caught up with: each time that it has come so much further. The consumer's count is on a line that the
 /// consumer writes for every frame, so that reading it for every frame would cost both of them more than all the rest.
-const GRAIN: u64 = 16 * 1024;
+const GRAIN: u64 = if cfg!(loom) { 8 } else { 16 * 1024 };
 
 /// Bytes of ring that a frame of `len` bytes takes.
 pub(crate) const fn frame_size(len: usize) -> usize {
@@ -204,7 +280,10 @@ impl<'m> Producer<'m> {
     /// The producer of a ring that others have written to before, and will again: it believes the count that they have left there. `head` is the consumer's
     /// count as it was last seen.
     pub(crate) fn resume(mapping: &'m Mapping, place: Place, head: u64) -> Producer<'m> {
-        let memory = Memory::new(mapping, place);
+        Producer::over(Memory::new(mapping, place), head)
+    }
+
+    fn over(memory: Memory<'m>, head: u64) -> Producer<'m> {
         let tail = memory.control.tail.0.load(Ordering::Acquire) & !(WORD as u64 - 1);
         Producer { memory, tail, head }
     }
@@ -229,9 +308,7 @@ impl<'m> Producer<'m> {
             && rest + frame_size(len) as u64 <= capacity
             && self.memory.control.head.0.load(Ordering::Acquire) == self.tail
         {
-            self.memory
-                .word(self.tail)
-                .store(u64::from(SKIP) << 32, Ordering::Relaxed);
+            self.memory.store(self.tail, u64::from(SKIP) << 32);
             self.head = self.tail;
             self.tail = self.tail.wrapping_add(rest);
         }
@@ -254,8 +331,7 @@ impl<'m> Producer<'m> {
             }
         }
         self.memory
-            .word(self.tail)
-            .store(u64::from(len) | u64::from(tag) << 32, Ordering::Relaxed);
+            .store(self.tail, u64::from(len) | u64::from(tag) << 32);
         let start = self.tail.wrapping_add(WORD as u64);
         self.memory.write(start, head);
         self.memory
@@ -283,7 +359,7 @@ impl<'m> Producer<'m> {
         fence(Ordering::SeqCst);
         if control.bell.0.load(Ordering::Relaxed) != 0 {
             control.bell.0.store(0, Ordering::Relaxed);
-            futex::wake_shared(&control.bell.0);
+            watch::wake_one(&control.bell.0);
         }
     }
 }
@@ -374,7 +450,7 @@ impl<'m> Consumer<'m> {
             Some((len, _)) if len < WORD => Err(Corrupt),
             Some(_) => {
                 let at = self.head.wrapping_add(WORD as u64);
-                Ok(Some(self.memory.word(at).load(Ordering::Relaxed)))
+                Ok(Some(self.memory.load(at)))
             }
             None => Ok(None),
         }
@@ -402,7 +478,7 @@ impl<'m> Consumer<'m> {
                 return Err(Corrupt);
             }
             // Read once: what is checked is what is used.
-            let word = self.memory.word(self.head).load(Ordering::Relaxed);
+            let word = self.memory.load(self.head);
             let (len, tag) = (word as u32 as usize, (word >> 32) as u32);
             if tag == SKIP {
                 let rest = capacity - (self.head & (capacity - 1));
@@ -439,7 +515,7 @@ impl<'m> Consumer<'m> {
         }
         let mut at = self.head.wrapping_add(WORD as u64);
         for word in first {
-            *word = self.memory.word(at).load(Ordering::Relaxed);
+            *word = self.memory.load(at);
             at = at.wrapping_add(WORD as u64);
         }
         into.clear();
@@ -465,7 +541,13 @@ impl<'m> Consumer<'m> {
     /// As [`announce_sleep`](Self::announce_sleep), by a number that is not 0.
     pub(crate) fn announce(&self, announcement: u32) -> bool {
         let bell = &self.memory.control.bell.0;
-        bell.store(announcement, Ordering::Relaxed);
+        // In models a swap, which no more than says that it comes after what was there: loom does not conclude that a store which comes after what a
+        // compare-and-swap has read comes after what that wrote, too, and reports a wake-up lost that cannot be.
+        if cfg!(loom) {
+            bell.swap(announcement, Ordering::Relaxed);
+        } else {
+            bell.store(announcement, Ordering::Relaxed);
+        }
         fence(Ordering::SeqCst);
         if self.is_ready() {
             bell.store(0, Ordering::Relaxed);
@@ -474,22 +556,26 @@ impl<'m> Consumer<'m> {
         true
     }
 
-    /// The word to sleep on while it is 1.
-    pub(crate) fn bell(&self) -> &AtomicU32 {
-        &self.memory.control.bell.0
+    /// After [`announce_sleep`](Self::announce_sleep): sleeps until it is woken, or another word is no longer as expected.
+    pub(crate) fn sleep_or(
+        &self,
+        other: (&std::sync::atomic::AtomicU32, u32),
+        deadline: Option<Instant>,
+    ) -> Wake {
+        watch::wait_either((&self.memory.control.bell.0, 1), other, deadline)
     }
 
     /// Sleeps until there is something to take.
     pub(crate) fn wait(&self) {
         while !self.is_ready() {
             if self.announce_sleep() {
-                futex::wait_shared(self.bell(), 1, None);
+                watch::wait(&self.memory.control.bell.0, 1, None);
             }
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::sys::mapping::{Mapping, sized_memfd};

@@ -50,8 +50,10 @@ impl<O: Outlet> Outlet for SpillOutlet<O> {
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
         match self.mechanism.put(gate, link, header, body, descriptors) {
-            Err(NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked) if descriptors.is_empty() => {
-                self.ring.put(
+            Err(full @ (NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked))
+                if descriptors.is_empty() =>
+            {
+                let spilled = self.ring.put(
                     gate,
                     header,
                     body,
@@ -59,7 +61,12 @@ impl<O: Outlet> Outlet for SpillOutlet<O> {
                     || {
                         let _ = self.mechanism.put(gate, link, Header::NUDGE, &[], &[]);
                     },
-                )
+                );
+                match spilled {
+                    // Then it is the mechanism that is waited for: where the kernel says when that has room, the counts do not.
+                    Err(NotPut::Full) => Err(full),
+                    spilled => spilled,
+                }
             }
             put => put,
         }

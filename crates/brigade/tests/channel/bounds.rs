@@ -118,6 +118,25 @@ fn a_capacity_is_kept_though_the_mechanism_holds_less() {
     });
 }
 
+#[test]
+fn when_all_room_is_used_up_a_sender_waits_no_longer_than_it_said() {
+    each(|over, _| {
+        let (sender, receiver) = channel(over, 1_000_000).expect("a channel");
+        let message = "x".repeat(20_000);
+        let (tell, hear) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let soon = Duration::from_millis(20);
+            let mut sent = 0;
+            while sender.send_timeout(message.clone(), soon).is_ok() {
+                sent += 1;
+            }
+            tell.send(sent)
+        });
+        let sent = hear.recv_timeout(LIMIT).expect("it comes back");
+        assert_eq!(receiver.iter().count(), sent);
+    });
+}
+
 fn send_all((to, count): (Sender<u64>, u64)) {
     for n in 0..count {
         to.send(n).expect("received");

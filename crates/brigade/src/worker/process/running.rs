@@ -268,7 +268,7 @@ impl Worker {
             if self.ends.replies.announce_sleep()
                 && let Some(alive) = self.server.board.still_alive(self.slot)
             {
-                let woken = futex::wait_either((self.ends.replies.bell(), 1), alive, deadline);
+                let woken = self.ends.replies.sleep_or(alive, deadline);
                 if woken == futex::Wake::TimedOut && !self.is_finished() {
                     return Reply::TimedOut;
                 }

@@ -1,0 +1,502 @@
+//! Ways in for `scripts/fuzz`: what a hostile peer can write, and then what we do with it. No panic, no hang, no memory beyond what came.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::channel::{Receiver, Sender, Transport, channel, parts};
+use crate::sync::{Barrier, Condvar, Mutex, Once, RwLock, Semaphore};
+use crate::sys::fds;
+use crate::sys::mapping::{Mapping, memfd, sized_memfd};
+use crate::task::{carry, codec};
+use crate::transport::memory::RingOut;
+use crate::transport::ring::{Consumer, Place, Producer};
+use crate::transport::{Header, gate, memory, parcel, pipe, queue};
+use crate::{Descriptor, Message};
+
+const SOON: Duration = Duration::from_millis(1);
+
+/// Takes one thing after another from the fuzzer's bytes; zeros, when they are used up.
+#[derive(Debug)]
+struct Script<'d>(&'d [u8]);
+
+impl<'d> Script<'d> {
+    fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn word<const N: usize>(&mut self) -> [u8; N] {
+        let mut word = [0; N];
+        let _ = self.0.read(&mut word);
+        word
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.word::<1>()[0]
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        usize::from(u16::from_ne_bytes(self.word())) % n
+    }
+
+    fn bytes(&mut self, most: usize) -> &'d [u8] {
+        let len = self.below(most + 1).min(self.0.len());
+        let (bytes, rest) = self.0.split_at(len);
+        self.0 = rest;
+        bytes
+    }
+}
+
+/// Runs `f` while another thread writes into the file, again and again.
+fn meanwhile<R>(file: &OwnedFd, writes: &[(u64, [u8; 8])], f: impl FnOnce() -> R) -> R {
+    let Ok(file) = file.try_clone().map(File::from) else {
+        return f();
+    };
+    if writes.is_empty() {
+        return f();
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for (at, word) in writes {
+                    let _ = file.write_all_at(word, *at);
+                }
+                std::thread::yield_now();
+            }
+        });
+        let result = f();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+fn writes(script: &mut Script<'_>, len: usize) -> Vec<(u64, [u8; 8])> {
+    (0..script.below(6))
+        .map(|_| (script.below(len / 8 - 1) as u64 * 8, script.word()))
+        .collect()
+}
+
+/// The memory of a ring, as anyone may have left it, and as it changes.
+pub fn ring(data: &[u8]) {
+    const PLACE: Place = Place {
+        control: 0,
+        data: 4096,
+        capacity: 1024,
+    };
+    const LEN: usize = 4096 + 1024;
+    let mut script = Script(data);
+    let Ok(file) = sized_memfd("fuzz", LEN) else {
+        return;
+    };
+    let (Ok(mapping), Ok(raw)) = (
+        Mapping::writable(&file, LEN),
+        file.try_clone().map(File::from),
+    ) else {
+        return;
+    };
+    // The counts, and the bell.
+    for at in [0, 128, 256] {
+        let _ = raw.write_all_at(&script.word::<8>(), at);
+    }
+    let writes = writes(&mut script, 4096 / 8 + 1024);
+    // Of the first page, only the counts are worth changing.
+    let writes: Vec<_> = writes
+        .into_iter()
+        .map(|(at, word)| match at {
+            0..512 => (at / 128 * 128, word),
+            at => (at - 512 + 4096, word),
+        })
+        .filter(|(at, _)| *at + 8 <= LEN as u64)
+        .collect();
+    let (steps, seen) = (script.bytes(48), u64::from(script.byte()) * 8);
+    let _ = raw.write_all_at(&script.0[..script.0.len().min(PLACE.capacity)], 4096);
+    meanwhile(&file, &writes, || {
+        let mut consumer = Consumer::resume(&mapping, PLACE);
+        let mut body = Vec::new();
+        for step in steps {
+            let len = usize::from(*step) * 5;
+            match step % 6 {
+                0 => match consumer.pop(&mut body) {
+                    Ok(_) => assert!(body.len() <= PLACE.capacity),
+                    // It is not used again.
+                    Err(_) => consumer = Consumer::resume(&mapping, PLACE),
+                },
+                1 => {
+                    let _ = consumer.pop_parts(&mut [0], &mut body);
+                }
+                2 => {
+                    let _ = (consumer.peek_first(), consumer.is_ready());
+                }
+                3 => {
+                    consumer.announce_sleep();
+                }
+                _ => {
+                    let mut producer = Producer::resume(&mapping, PLACE, seen);
+                    producer.rewind(len + 8);
+                    assert!(producer.reach(len + 8) <= PLACE.capacity as u64);
+                    producer.has_room(len);
+                    if producer.push_parts(1, &[7; 8], &body_of(len)).is_ok() {
+                        producer.show();
+                    }
+                    if let Some(announcement) = producer.announcement() {
+                        producer.take_announcement(announcement);
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn body_of(len: usize) -> Vec<u8> {
+    vec![0xa5; len]
+}
+
+/// A channel whose sender writes what it likes, wherever it can.
+pub fn frames(data: &[u8]) {
+    let mut script = Script(data);
+    match script.byte() % 2 {
+        0 => hostile_sender::<Vec<u8>>(&mut script, |bytes| bytes.to_vec()),
+        _ => hostile_sender::<(String, Vec<Descriptor>)>(&mut script, |bytes| {
+            let fds = bytes.first().map_or(0, |n| n % 3);
+            let fds = (0..fds).filter_map(|kind| some_file(kind).map(Descriptor));
+            (String::from_utf8_lossy(bytes).into_owned(), fds.collect())
+        }),
+    }
+}
+
+fn hostile_sender<T: Message>(script: &mut Script<'_>, message: impl Fn(&[u8]) -> T) {
+    let over = Transport::ALL[script.below(Transport::ALL.len())];
+    let Ok((sender, mut receiver)) = channel::<T>(over, 1 + script.below(20)) else {
+        return;
+    };
+    let (gate, link, mechanism) = parts(&sender);
+    let Ok(file) = gate.file().try_clone().map(File::from) else {
+        return;
+    };
+    let ring = RingOut::default();
+    let writes = writes(script, 1536);
+    meanwhile(gate.file(), &writes, || {
+        for _ in 0..40 {
+            if script.is_over() {
+                break;
+            }
+            match script.byte() % 10 {
+                0 => write_raw(over, link, mechanism, script.bytes(200), script.byte()),
+                1 => {
+                    let mut frame = header(script).to_bytes().to_vec();
+                    frame.extend_from_slice(script.bytes(64));
+                    write_raw(over, link, mechanism, &frame, script.byte());
+                }
+                2 => send_with_files(link, &script.word::<8>(), script),
+                3 => {
+                    let at = script.below(1536) as u64;
+                    let _ = file.write_all_at(script.bytes(16), at);
+                }
+                4 => {
+                    let at = (gate::LEN + script.below(256)) as u64;
+                    let _ = file.write_all_at(script.bytes(64), at);
+                }
+                5 => {
+                    let header = header(script);
+                    let _ = ring.put(gate, header, script.bytes(64), || Ok(()), || ());
+                }
+                6 => {
+                    let _ = sender.send_timeout(message(script.bytes(64)), SOON);
+                }
+                7 => tamper(mechanism.unwrap_or(link.as_fd()), script.byte()),
+                8 => {
+                    // It moves.
+                    let mut bytes = Vec::new();
+                    let Ok(descriptors) = codec::encode(&receiver, &mut bytes) else {
+                        continue;
+                    };
+                    let Ok(moved) = codec::decode(&bytes, descriptors) else {
+                        return;
+                    };
+                    receiver = moved;
+                }
+                _ => {
+                    let _ = receiver.recv_timeout(SOON);
+                }
+            }
+        }
+        for _ in 0..60 {
+            if receiver.recv_timeout(Duration::ZERO).is_err() {
+                break;
+            }
+        }
+        let _ = (receiver.try_recv(), receiver.len(), receiver.fault());
+    });
+}
+
+/// One that may be what is due.
+fn header(script: &mut Script<'_>) -> Header {
+    let (number, tag) = (script.byte(), script.byte());
+    let header = Header {
+        number: u64::from(number % 24),
+        len: u32::from(script.byte() % 80),
+        descriptors: u16::from(tag % 4),
+        large: tag & 128 != 0,
+    };
+    match tag & 64 {
+        0 => header,
+        _ => Header::NUDGE,
+    }
+}
+
+fn write_raw(
+    over: Transport,
+    link: &OwnedFd,
+    mechanism: Option<BorrowedFd<'_>>,
+    bytes: &[u8],
+    fds: u8,
+) {
+    match (over, mechanism) {
+        (Transport::Queue, Some(queue)) => {
+            // Its size differs; what is too long is refused.
+            if let Ok(queue) = queue.try_clone_to_owned() {
+                let _ = crate::sys::queue::send(&queue, bytes);
+            }
+        }
+        (Transport::Socket, _) => send_with_files(link, bytes, &mut Script(&[fds])),
+        (_, Some(mechanism)) => {
+            let _ = rustix::io::write(mechanism, bytes);
+        }
+        _ => {}
+    }
+}
+
+fn send_with_files(link: &OwnedFd, bytes: &[u8], script: &mut Script<'_>) {
+    let files: Vec<OwnedFd> = (0..script.byte() % 4).filter_map(some_file).collect();
+    let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+    let _ = fds::send(link, bytes, &files);
+}
+
+/// What a peer that shares the open file can do to it.
+fn tamper(mechanism: BorrowedFd<'_>, how: u8) {
+    let Ok(copy) = mechanism.try_clone_to_owned() else {
+        return;
+    };
+    match how % 3 {
+        0 => {
+            let _ = rustix::io::ioctl_fionbio(&copy, false);
+        }
+        1 => {
+            let _ = rustix::pipe::fcntl_setpipe_size(&copy, 4096 * usize::from(how));
+        }
+        _ => {
+            let _ = rustix::fs::fcntl_setfl(&copy, rustix::fs::OFlags::empty());
+        }
+    }
+}
+
+fn some_file(kind: u8) -> Option<OwnedFd> {
+    let open = |path: &str| File::open(path).map(OwnedFd::from);
+    match kind % 12 {
+        0 => parcel::seal(b"a sealed value"),
+        1 => open("/dev/null"),
+        2 => sized_memfd("fuzz", memory::LEN),
+        3 => return Some(pipe::pair().ok()?.0),
+        4 => return Some(pipe::pair().ok()?.1),
+        5 => queue::create(4),
+        6 => open("/"),
+        7 => open("/dev/zero"),
+        8 => memfd("fuzz"),
+        9 => Ok(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?),
+        10 => {
+            return std::os::unix::net::UnixStream::pair()
+                .ok()
+                .map(|p| p.0.into());
+        }
+        _ => sized_memfd("fuzz", 4096),
+    }
+    .ok()
+}
+
+/// The bytes of an end, with descriptors that may be anything.
+pub fn ends(data: &[u8]) {
+    let mut script = Script(data);
+    let over = Transport::ALL[script.below(Transport::ALL.len())];
+    let Ok((sender, receiver)) = channel::<Vec<u8>>(over, 1 + script.below(20)) else {
+        return;
+    };
+    for _ in 0..script.below(4) {
+        let _ = sender.try_send(script.bytes(16).to_vec());
+    }
+    if script.byte() % 4 == 0 {
+        let _ = receiver.try_recv();
+    }
+    let takes = script.byte() % 2 == 0;
+    let mut bytes = Vec::new();
+    let encoded = match takes {
+        true => codec::encode(&receiver, &mut bytes),
+        false => codec::encode(&sender, &mut bytes),
+    };
+    let Ok(mut descriptors) = encoded else {
+        return;
+    };
+    // Some descriptors are others, and some more.
+    for _ in 0..script.below(4) {
+        let Some(file) = some_file(script.byte()) else {
+            continue;
+        };
+        match script.below(descriptors.len() + 1) {
+            at if at < descriptors.len() => descriptors[at] = file,
+            _ => descriptors.push(file),
+        }
+    }
+    match script.byte() % 4 {
+        0 => bytes = script.0.to_vec(),
+        // A frame that is held, made up.
+        1 if takes => {
+            bytes.truncate(bytes.len().saturating_sub(2));
+            bytes.push(1);
+            bytes.extend_from_slice(&header(&mut script).to_bytes());
+            bytes.push(8);
+            bytes.extend_from_slice(&script.word::<8>());
+            let more = script.byte() % 2;
+            bytes.push(more);
+            if more == 1 {
+                bytes.push(script.byte() % 8);
+            }
+            bytes.push(0);
+        }
+        _ => {
+            for _ in 0..script.below(6) {
+                let at = script.below(bytes.len());
+                bytes[at] = script.byte();
+            }
+        }
+    }
+    // Else the sender would be the one that is here.
+    if !takes {
+        drop(sender);
+    }
+    if takes {
+        let Ok(receiver) = codec::decode::<Receiver<Vec<u8>>>(&bytes, descriptors) else {
+            return;
+        };
+        for _ in 0..4 {
+            let _ = receiver.try_recv();
+        }
+        let _ = (receiver.recv_timeout(SOON), receiver.len());
+    } else {
+        let Ok(sender) = codec::decode::<Sender<Vec<u8>>>(&bytes, descriptors) else {
+            return;
+        };
+        let _ = sender.try_send(vec![1; 10]);
+        let _ = sender.try_send(vec![1; 40_000]);
+        let _ = sender.send_timeout(vec![1; 3_000], SOON);
+    }
+    let _ = carry::take_refused();
+}
+
+/// What is in a lock's words, as anyone may have left it, and as it changes. Only calls that wait for a time.
+pub fn locks(data: &[u8]) {
+    const LEN: usize = 4096;
+    let mut script = Script(data);
+    let Ok(file) = sized_memfd("fuzz", LEN) else {
+        return;
+    };
+    let (Ok(mapping), Ok(raw)) = (
+        Mapping::writable(&file, LEN),
+        file.try_clone().map(File::from),
+    ) else {
+        return;
+    };
+    let which = script.byte();
+    let steps = script.bytes(16);
+    let writes: Vec<_> = (0..script.below(4))
+        .map(|_| (script.below(80) as u64 * 8, script.word()))
+        .collect();
+    let _ = raw.write_all_at(&script.0[..script.0.len().min(LEN)], 0);
+    meanwhile(&file, &writes, || {
+        for step in steps {
+            match which % 6 {
+                0 => mutex(there(&mapping), *step),
+                1 => rwlock(there(&mapping), *step),
+                2 => semaphore(there(&mapping), *step),
+                3 => barrier(there(&mapping), *step),
+                4 => once(there(&mapping), *step),
+                _ => {
+                    let mutex = Mutex::new(());
+                    if let Ok(guard) = mutex.lock_timeout(SOON) {
+                        let condvar: &Condvar = there(&mapping);
+                        let _ = condvar.wait_timeout(guard, SOON);
+                        condvar.notify_one();
+                        condvar.notify_all();
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[expect(unsafe_code, reason = "as Shared does it")]
+fn there<T: crate::ShmSafe>(mapping: &Mapping) -> &T {
+    assert!(size_of::<T>() <= mapping.len() && align_of::<T>() <= 4096);
+    // SAFETY: in bounds and aligned (asserted; a mapping begins at a page); whatever is shared is valid whatever its bytes are.
+    unsafe { mapping.at().cast().as_ref() }
+}
+
+fn mutex(mutex: &Mutex<u64>, step: u8) {
+    match step % 3 {
+        0 => drop(mutex.try_lock()),
+        1 => drop(mutex.lock_timeout(SOON)),
+        _ => mutex.clear_poison(),
+    }
+}
+
+fn rwlock(lock: &RwLock<u64>, step: u8) {
+    match step % 5 {
+        0 => drop(lock.try_read()),
+        1 => drop(lock.try_write()),
+        2 => drop(lock.read_timeout(SOON)),
+        3 => drop(lock.write_timeout(SOON)),
+        _ => {
+            let one = lock.read_timeout(SOON);
+            drop(lock.read_timeout(SOON));
+            drop(one);
+        }
+    }
+}
+
+fn semaphore(semaphore: &Semaphore, step: u8) {
+    match step % 4 {
+        0 => drop(semaphore.try_acquire_many(u32::from(step))),
+        1 => drop(semaphore.acquire_timeout(SOON)),
+        2 => {
+            semaphore.available_permits();
+        }
+        _ => drop(semaphore.acquire_many_timeout(u32::from(step / 4), SOON)),
+    }
+}
+
+fn barrier(barrier: &Barrier, step: u8) {
+    match step % 2 {
+        0 => {
+            barrier.is_broken();
+        }
+        _ => {
+            let _ = barrier.wait_timeout(SOON);
+        }
+    }
+}
+
+/// It panics where it is poisoned: that is what it is to do. The fuzzer's own hook is told of it by [`PANICS`].
+fn once(once: &Once, step: u8) {
+    PANICS.store(true, Ordering::SeqCst);
+    let _ = std::panic::catch_unwind(|| match step % 3 {
+        0 => once.is_completed(),
+        1 => once.wait_timeout(SOON),
+        _ => once.call_once_timeout(SOON, || ()),
+    });
+    PANICS.store(false, Ordering::SeqCst);
+}
+
+/// A panic now is as it should be.
+pub static PANICS: AtomicBool = AtomicBool::new(false);
