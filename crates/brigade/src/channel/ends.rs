@@ -1,6 +1,6 @@
 //! Both ends of a channel: how they are made, and how they travel.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -77,7 +77,6 @@ fn outlet(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn Out
 #[derive(Default)]
 struct Luggage {
     bytes: Vec<u8>,
-    parcels: VecDeque<(u64, Vec<OwnedFd>)>,
     held: Option<Held>,
 }
 
@@ -87,26 +86,20 @@ fn inlet(
     mechanism: Option<Arc<OwnedFd>>,
     luggage: Luggage,
 ) -> io::Result<Box<dyn Inlet>> {
-    let Luggage {
-        bytes,
-        parcels,
-        held,
-    } = luggage;
+    let Luggage { bytes, held } = luggage;
     Ok(match (over, mechanism) {
         (Transport::Pipe, Some(end)) => {
-            let pipe = pipe::PipeInlet::new(end, bytes, parcels);
+            let pipe = pipe::PipeInlet::new(end, bytes);
             Box::new(SpillInlet::new(gate, pipe, held))
         }
         (Transport::Socket, None) => {
             Box::new(SpillInlet::new(gate, socket::SocketInlet::new(), held))
         }
         (Transport::Queue, Some(queue)) => {
-            let queue = queue::QueueInlet::new(queue, parcels)?;
+            let queue = queue::QueueInlet::new(queue)?;
             Box::new(SpillInlet::new(gate, queue, held))
         }
-        (Transport::SharedMemory, Some(bell)) => {
-            Box::new(memory::MemoryInlet::new(gate, bell, parcels))
-        }
+        (Transport::SharedMemory, Some(bell)) => Box::new(memory::MemoryInlet::new(gate, bell)),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     })
 }
@@ -249,7 +242,6 @@ struct ReceiverWire {
     end: Wire,
     /// What was taken out of the mechanism and not received.
     bytes: Vec<u8>,
-    parcels: Vec<(u64, Vec<u32>)>,
     held: Option<([u8; Header::SIZE], Vec<u8>, Vec<u32>)>,
     fault: Option<String>,
 }
@@ -270,10 +262,6 @@ impl<T> Serialize for Receiver<T> {
         let side = self.side();
         side.leaving(|inlet, fault| {
             let remainder = inlet.remainder();
-            let parcels = remainder
-                .parcels
-                .iter()
-                .map(|(number, descriptors)| Ok((*number, attach_all(descriptors)?)));
             let held = remainder.held.map(|held| {
                 let descriptors = attach_all(&held.descriptors)?;
                 Ok((held.header.to_bytes(), held.body.clone(), descriptors))
@@ -281,7 +269,6 @@ impl<T> Serialize for Receiver<T> {
             ReceiverWire {
                 end: Wire::attach(side.over(), side.gate(), side.link(), side.mechanism())?,
                 bytes: remainder.bytes.to_vec(),
-                parcels: parcels.collect::<Result<_, S::Error>>()?,
                 held: held.transpose()?,
                 fault: fault.map(str::to_owned),
             }
@@ -300,7 +287,6 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
         let ReceiverWire {
             end,
             bytes,
-            parcels,
             held,
             fault,
         } = ReceiverWire::deserialize(deserializer)?;
@@ -311,9 +297,6 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
             link,
             mechanism,
         } = end.take()?;
-        let parcels = parcels
-            .into_iter()
-            .map(|(number, descriptors)| Ok((number, take_all(descriptors)?)));
         let held = held.map(|(header, body, descriptors)| {
             Ok(Held {
                 header: Header::from_bytes(&header)
@@ -325,7 +308,6 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
         });
         let luggage = Luggage {
             bytes,
-            parcels: parcels.collect::<Result<_, D::Error>>()?,
             held: held.transpose()?,
         };
         let gate = Gate::open(memory, capacity, memory::LEN).map_err(broken)?;

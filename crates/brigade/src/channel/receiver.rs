@@ -1,11 +1,12 @@
 //! The receiving end.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock, PoisonError, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
@@ -36,25 +37,33 @@ pub(super) struct ReceiveSide {
     link: Link,
     /// The mechanism's own descriptor, if it is another than the link.
     mechanism: Option<Arc<OwnedFd>>,
-    state: Mutex<State>,
+    inlet: Mutex<Box<dyn Inlet>>,
+    /// Why nothing more can be received, if it is not that the senders are gone.
+    fault: OnceLock<String>,
     /// It was sent on, or may have been: then it is not the end of the channel when this is dropped.
     left: AtomicBool,
     registration: OnceLock<Registration>,
     /// Readable while something was left by one who received, for others who wait outside the lock, with `Select` or in async code: the mechanism may have
     /// told of it only once. Made when the first of them waits.
     left_over: OnceLock<OwnedFd>,
+    /// One who waits outside could not look, for another had the lock, who is to say so when he lets go of it.
+    missed: AtomicBool,
 }
 
+/// A message, not decoded.
 #[derive(Debug)]
-struct State {
-    inlet: Box<dyn Inlet>,
+struct Frame {
     body: Vec<u8>,
     descriptors: Vec<OwnedFd>,
-    /// Why nothing more can be received, if it is not that the senders are gone.
-    fault: Option<String>,
+    large: bool,
 }
 
-/// What is kept for the next message.
+thread_local! {
+    /// Where messages come in.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What a thread keeps of it for the next message.
 const BODY_KEPT: usize = 2 << 20;
 
 /// How long to wait.
@@ -86,15 +95,12 @@ impl ReceiveSide {
             gate,
             link,
             mechanism,
-            state: Mutex::new(State {
-                inlet,
-                body: Vec::new(),
-                descriptors: Vec::new(),
-                fault,
-            }),
+            inlet: Mutex::new(inlet),
+            fault: fault.map_or_else(OnceLock::new, OnceLock::from),
             left: AtomicBool::new(false),
             registration: OnceLock::new(),
             left_over: OnceLock::new(),
+            missed: AtomicBool::new(false),
         }
     }
 
@@ -143,15 +149,6 @@ impl ReceiveSide {
         Ok(self.left_over.get_or_init(|| new))
     }
 
-    /// After something was received: tells who waits outside that there is more.
-    fn tell_of_more(&self, inlet: &dyn Inlet) {
-        if let Some(left_over) = self.left_over.get()
-            && (inlet.is_holding(&self.gate) || inlet.peek(&self.gate) == Some(true))
-        {
-            let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
-        }
-    }
-
     /// Its place with the reactor, for whoever awaits.
     pub(super) fn registration(&self) -> io::Result<&Registration> {
         if let Some(registration) = self.registration.get() {
@@ -167,22 +164,25 @@ impl ReceiveSide {
 
     /// Lends what has to be sent along. `None`: a thread waits.
     pub(super) fn leaving<R>(&self, send: impl FnOnce(&dyn Inlet, Option<&str>) -> R) -> Option<R> {
-        let state = self.try_lock()?;
+        let inlet = self.try_lock()?;
         self.left.store(true, Ordering::Release);
-        Some(send(&*state.inlet, state.fault.as_deref()))
+        Some(send(&**inlet.get(), self.fault.get().map(String::as_str)))
     }
 
-    /// Nothing in the state is ever half-changed when a panic passes through: a message's own decoding comes last.
-    fn lock(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, State>> {
-        let Some(at) = deadline else {
-            return Some(self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    fn lock(&self, deadline: Option<Instant>) -> Option<Locked<'_>> {
+        // An inlet is never half-changed when a panic passes through: messages are decoded outside.
+        let inlet = match deadline {
+            None => self.inlet.lock().unwrap_or_else(PoisonError::into_inner),
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                usable(self.inlet.lock_timeout(left))?
+            }
         };
-        let left = at.saturating_duration_since(Instant::now());
-        usable(self.state.lock_timeout(left))
+        Some(Locked::new(self, inlet))
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
-        usable(self.state.try_lock())
+    fn try_lock(&self) -> Option<Locked<'_>> {
+        Some(Locked::new(self, usable(self.inlet.try_lock())?))
     }
 
     fn is_hung_up(&self) -> bool {
@@ -190,27 +190,59 @@ impl ReceiveSide {
     }
 
     fn receive<T: Message>(&self, patience: Patience) -> Result<T, TryRecvError> {
-        let (state, deadline) = match patience {
+        let mut frame = Frame {
+            body: SCRATCH.take(),
+            descriptors: Vec::new(),
+            large: false,
+        };
+        self.receive_frame(&mut frame, patience)?;
+        // Outside the lock: a message's decoding is its own code, and may take its time.
+        let decoded = frame.open().and_then(|()| {
+            codec::decode_frame(&mut frame.body, frame.descriptors)
+                .map_err(|why| format!("a message {why}"))
+        });
+        if frame.body.capacity() <= BODY_KEPT {
+            SCRATCH.set(frame.body);
+        }
+        decoded.map_err(|why| self.broken(why))
+    }
+
+    fn broken(&self, why: String) -> TryRecvError {
+        let _ = self.fault.set(why);
+        TryRecvError::Disconnected
+    }
+
+    /// Receives a message, all but its decoding.
+    fn receive_frame(&self, frame: &mut Frame, patience: Patience) -> Result<(), TryRecvError> {
+        let (locked, deadline) = match patience {
             Patience::None => (self.try_lock(), None),
             Patience::Until(deadline) => (self.lock(deadline), deadline),
         };
         // Somebody else waits with this receiver, so there is nothing.
-        let mut state = state.ok_or(TryRecvError::Empty)?;
+        let mut locked = locked.ok_or(TryRecvError::Empty)?;
+        let inlet = &mut **locked.get_mut();
         let waits = matches!(patience, Patience::Until(_));
         let mut hung_up = false;
         loop {
-            match state.get(&self.gate, &self.link, waits && deadline.is_none()) {
-                Ok(()) => {
-                    self.tell_of_more(&*state.inlet);
-                    return state.decode();
+            if self.fault.get().is_some() {
+                return Err(TryRecvError::Disconnected);
+            }
+            let may_wait = waits && deadline.is_none();
+            let (body, descriptors) = (&mut frame.body, &mut frame.descriptors);
+            match inlet.get(&self.gate, &self.link, body, descriptors, may_wait) {
+                Ok(header) => {
+                    self.gate.count_received(header.number);
+                    frame.large = header.large;
+                    return Ok(());
                 }
-                Err(TryRecvError::Disconnected) => return Err(TryRecvError::Disconnected),
+                Err(NotGot::Gone) => return Err(TryRecvError::Disconnected),
+                Err(NotGot::Corrupt(why)) => return Err(self.broken(why)),
                 // What the senders sent before they were gone, we would have got now.
-                Err(TryRecvError::Empty) if hung_up => return Err(TryRecvError::Disconnected),
-                Err(TryRecvError::Empty) => {}
+                Err(NotGot::Empty) if hung_up => return Err(TryRecvError::Disconnected),
+                Err(NotGot::Empty) => {}
             }
             let waited = if waits {
-                self.wait(&mut *state.inlet, deadline)
+                self.wait(inlet, deadline)
             } else if self.is_hung_up() {
                 Ok(Waited::Gone)
             } else {
@@ -220,10 +252,7 @@ impl ReceiveSide {
                 Ok(Waited::Look) => {}
                 Ok(Waited::Gone) => hung_up = true,
                 Ok(Waited::TimedOut) => return Err(TryRecvError::Empty),
-                Err(e) => {
-                    state.fault = Some(format!("waiting for a message: {e}"));
-                    return Err(TryRecvError::Disconnected);
-                }
+                Err(e) => return Err(self.broken(format!("waiting for a message: {e}"))),
             }
         }
     }
@@ -251,13 +280,17 @@ impl ReceiveSide {
 
     /// Whether it is worth trying to receive: there may be a message, or the disconnect.
     pub(super) fn is_ready(&self) -> bool {
-        let Some(state) = self.try_lock() else {
-            return false;
-        };
-        if state.fault.is_some() || state.inlet.is_holding(&self.gate) {
+        if self.fault.get().is_some() {
             return true;
         }
-        match state.inlet.peek(&self.gate) {
+        let Some(locked) = self.try_lock() else {
+            return false;
+        };
+        let inlet = &**locked.get();
+        if inlet.is_holding(&self.gate) {
+            return true;
+        }
+        match inlet.peek(&self.gate) {
             Some(true) => true,
             Some(false) => self.is_hung_up(),
             None => fds::poll_until(&mut self.interests(), Some(Instant::now())).unwrap_or(true),
@@ -269,82 +302,93 @@ impl ReceiveSide {
         if let Some(left_over) = self.left_over.get() {
             let _ = rustix::io::read(left_over, &mut [0; 8][..]);
         }
-        let Some(mut state) = self.try_lock() else {
-            // Who has it receives, and tells of more.
+        let locked = self.try_lock().or_else(|| {
+            self.missed.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            self.try_lock()
+        });
+        let Some(mut locked) = locked else {
+            // Who has it tells when it is free.
             return true;
         };
-        let may_sleep = state.inlet.announce_sleep(&self.gate);
-        // Another may have counted on what was just taken away.
-        self.tell_of_more(&*state.inlet);
-        may_sleep && !state.inlet.is_holding(&self.gate)
+        let inlet = locked.get_mut();
+        // When it is let go of, another who may have counted on what was just taken away is told of what is left.
+        inlet.announce_sleep(&self.gate) && !inlet.is_holding(&self.gate)
     }
 }
 
-fn usable<'g>(locked: TryLockResult<MutexGuard<'g, State>>) -> Option<MutexGuard<'g, State>> {
+/// The inlet, in use. When it is let go of, those who wait outside are told of what is left.
+struct Locked<'s> {
+    side: &'s ReceiveSide,
+    inlet: Option<MutexGuard<'s, Box<dyn Inlet>>>,
+}
+
+impl<'s> Locked<'s> {
+    fn new(side: &'s ReceiveSide, inlet: MutexGuard<'s, Box<dyn Inlet>>) -> Locked<'s> {
+        Locked {
+            side,
+            inlet: Some(inlet),
+        }
+    }
+
+    fn get(&self) -> &Box<dyn Inlet> {
+        match &self.inlet {
+            Some(inlet) => inlet,
+            None => unreachable!("only dropping takes it"),
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut Box<dyn Inlet> {
+        match &mut self.inlet {
+            Some(inlet) => inlet,
+            None => unreachable!("only dropping takes it"),
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let side = self.side;
+        let more = side.left_over.get().is_some() && {
+            let inlet = self.get();
+            inlet.is_holding(&side.gate) || inlet.peek(&side.gate) == Some(true)
+        };
+        self.inlet = None;
+        // Before looking who has missed it: pairs with the fence in `announce_sleep`. On x86-64 letting go of the lock was one.
+        if cfg!(not(target_arch = "x86_64")) {
+            fence(Ordering::SeqCst);
+        }
+        if let Some(left_over) = side.left_over.get()
+            && (side.missed.swap(false, Ordering::SeqCst) || more)
+        {
+            let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
     match locked {
-        Ok(state) => Some(state),
+        Ok(inlet) => Some(inlet),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         Err(TryLockError::WouldBlock) => None,
     }
 }
 
-impl State {
-    /// The next message, if there is one, in `body` and `descriptors`. Counted as received.
-    fn get(&mut self, gate: &Gate, link: &Link, may_wait: bool) -> Result<(), TryRecvError> {
-        if self.fault.is_some() {
-            return Err(TryRecvError::Disconnected);
+impl Frame {
+    /// A large message is in its first descriptor.
+    fn open(&mut self) -> Result<(), String> {
+        if !self.large {
+            return Ok(());
         }
-        let got = self
-            .inlet
-            .get(gate, link, &mut self.body, &mut self.descriptors, may_wait);
-        match got {
-            Ok(header) => {
-                gate.count_received(header.number);
-                if header.large {
-                    self.open_large()?;
-                }
-                Ok(())
-            }
-            Err(NotGot::Empty) => Err(TryRecvError::Empty),
-            Err(NotGot::Gone) => Err(TryRecvError::Disconnected),
-            Err(NotGot::Corrupt(why)) => {
-                self.fault = Some(why);
-                Err(TryRecvError::Disconnected)
-            }
-        }
-    }
-
-    /// The message is in its first descriptor.
-    fn open_large(&mut self) -> Result<(), TryRecvError> {
         let len = <[u8; 8]>::try_from(self.body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
         // A sender's frame has one, or else it is a nudge, which is no message and does not come as far as this unless somebody made it up.
         if self.descriptors.is_empty() {
-            self.fault = Some("what came is no message".to_owned());
-            return Err(TryRecvError::Disconnected);
+            return Err("what came is no message".to_owned());
         }
         let file = self.descriptors.remove(0);
-        match parcel::open(file, len) {
-            Ok(bytes) => {
-                self.body = bytes;
-                Ok(())
-            }
-            Err(e) => {
-                self.fault = Some(format!("a message of {len} bytes did not arrive: {e}"));
-                Err(TryRecvError::Disconnected)
-            }
-        }
-    }
-
-    fn decode<T: Message>(&mut self) -> Result<T, TryRecvError> {
-        let descriptors = std::mem::take(&mut self.descriptors);
-        let decoded = codec::decode_frame(&mut self.body, descriptors);
-        if self.body.capacity() > BODY_KEPT {
-            self.body = Vec::new();
-        }
-        decoded.map_err(|why| {
-            self.fault = Some(format!("a message {why}"));
-            TryRecvError::Disconnected
-        })
+        self.body = parcel::open(file, len)
+            .map_err(|e| format!("a message of {len} bytes did not arrive: {e}"))?;
+        Ok(())
     }
 }
 
@@ -383,7 +427,7 @@ impl<T> Receiver<T> {
     /// Why nothing more can be received though senders may be there: what was sent could not be decoded, its descriptors could not be had, or a sender wrote what is no message.
     /// `None`: the channel is in order.
     pub fn fault(&self) -> Option<String> {
-        self.side.try_lock()?.fault.clone()
+        self.side.fault.get().cloned()
     }
 }
 

@@ -112,9 +112,14 @@ impl<'r> Select<'r> {
             if !self.receivers.iter().all(|r| r.announce_sleep()) {
                 continue;
             }
-            // An error (no memory) is no reason to stop looking.
-            if fds::poll_until(&mut interests, deadline).is_ok_and(|some| !some) {
-                return self.look().ok_or(SelectTimeoutError);
+            match fds::poll_until(&mut interests, deadline) {
+                Ok(true) => {}
+                Ok(false) => return self.look().ok_or(SelectTimeoutError),
+                // More descriptors than this process may have, or no memory: slow, but nothing is lost.
+                Err(_) if deadline.is_some_and(|at| at <= Instant::now()) => {
+                    return Err(SelectTimeoutError);
+                }
+                Err(_) => std::thread::yield_now(),
             }
         }
     }

@@ -62,6 +62,8 @@ impl Drop for SendSide {
 enum Refused {
     Full,
     Gone,
+    /// Not because the receiver is gone.
+    Failed(String),
 }
 
 /// How long to wait.
@@ -123,8 +125,9 @@ impl SendSide {
         self.outlet.descriptor()
     }
 
-    fn set_fault(&self, why: String) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    /// Remembers why it was, or that it was for no other reason.
+    fn set_fault(&self, why: Option<String>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Whether the receiver is gone, as far as that can be known without asking the kernel each time.
@@ -148,15 +151,22 @@ impl SendSide {
         let mut scratch = SCRATCH.take();
         let sent = match codec::encode_frame(message, &mut scratch) {
             Ok((bytes, descriptors)) => self.send_frame(bytes, descriptors, patience),
-            Err(why) => {
-                self.set_fault(format!("a message {why}"));
-                Err(Refused::Gone)
-            }
+            Err(why) => Err(Refused::Failed(format!("a message {why}"))),
         };
         if scratch.capacity() <= SCRATCH_KEPT {
             SCRATCH.set(scratch);
         }
-        sent
+        match sent {
+            Err(Refused::Failed(why)) => {
+                self.set_fault(Some(why));
+                Err(Refused::Gone)
+            }
+            Err(Refused::Gone) => {
+                self.set_fault(None);
+                Err(Refused::Gone)
+            }
+            sent => sent,
+        }
     }
 
     fn send_frame(
@@ -168,10 +178,8 @@ impl SendSide {
         let len = (bytes.len() as u64).to_ne_bytes();
         let large = bytes.len() > self.outlet.inline_max();
         let body = if large {
-            let file = parcel::seal(bytes).map_err(|e| {
-                self.set_fault(format!("a message of {} bytes: {e}", bytes.len()));
-                Refused::Gone
-            })?;
+            let file = parcel::seal(bytes)
+                .map_err(|e| Refused::Failed(format!("a message of {} bytes: {e}", bytes.len())))?;
             descriptors.insert(0, file);
             &len
         } else {
@@ -215,8 +223,9 @@ impl SendSide {
         };
         let _locked = Locked(&self.gate);
         if acquired == Acquired::FromTheDead && !self.outlet.recovered(&self.gate) {
-            self.set_fault("a sender died in the middle of a message".to_owned());
-            return Err(Refused::Gone);
+            return Err(Refused::Failed(
+                "a sender died in the middle of a message".to_owned(),
+            ));
         }
         let Some(number) = self.gate.next_number(&self.seen) else {
             return Ok(Some(NotPut::Full));
@@ -232,8 +241,7 @@ impl SendSide {
             }
             Err(NotPut::Gone) => Err(Refused::Gone),
             Err(NotPut::Failed(e)) => {
-                self.set_fault(format!("a message could not be sent: {e}"));
-                Err(Refused::Gone)
+                Err(Refused::Failed(format!("a message could not be sent: {e}")))
             }
             Err(full) => Ok(Some(full)),
         }
@@ -254,8 +262,10 @@ impl SendSide {
         let waited = match kernel {
             Some(full) => gate::wait_for_kernel(full, &self.link, deadline),
             None => {
+                let busy = matches!(full, NotPut::Busy);
                 let has_room = || {
-                    self.gate.on_their_way() < self.gate.capacity()
+                    !busy
+                        && self.gate.on_their_way() < self.gate.capacity()
                         && self.outlet.may_fit(&self.gate, header)
                 };
                 // For more than one message's room, if it comes soon: else the two would go on in step, each waiting for the other's line of memory.
@@ -273,10 +283,7 @@ impl SendSide {
             Ok(Waited::Look) => Ok(()),
             Ok(Waited::TimedOut) => Err(Refused::Full),
             Ok(Waited::Gone) => Err(Refused::Gone),
-            Err(e) => {
-                self.set_fault(format!("waiting for room: {e}"));
-                Err(Refused::Gone)
-            }
+            Err(e) => Err(Refused::Failed(format!("waiting for room: {e}"))),
         }
     }
 }
@@ -364,7 +371,7 @@ impl<T: Message> Sender<T> {
         match self.side.send(&message, Patience::None) {
             Ok(()) => Ok(()),
             Err(Refused::Full) => Err(TrySendError::Full(message)),
-            Err(Refused::Gone) => Err(TrySendError::Disconnected(message)),
+            Err(_) => Err(TrySendError::Disconnected(message)),
         }
     }
 
@@ -377,7 +384,7 @@ impl<T: Message> Sender<T> {
         match self.side.send(&message, Patience::Until(deadline)) {
             Ok(()) => Ok(()),
             Err(Refused::Full) => Err(SendTimeoutError::Timeout(message)),
-            Err(Refused::Gone) => Err(SendTimeoutError::Disconnected(message)),
+            Err(_) => Err(SendTimeoutError::Disconnected(message)),
         }
     }
 }

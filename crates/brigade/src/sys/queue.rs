@@ -42,13 +42,23 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
 
 /// The longest message that a queue takes, in bytes.
 pub(crate) fn message_size(queue: &OwnedFd) -> io::Result<usize> {
+    usize::try_from(attributes(queue)?.mq_msgsize).map_err(io::Error::other)
+}
+
+/// Whether it takes another message now.
+pub(crate) fn has_room(queue: &OwnedFd) -> io::Result<bool> {
+    let attributes = attributes(queue)?;
+    Ok(attributes.mq_curmsgs < attributes.mq_maxmsg)
+}
+
+fn attributes(queue: &OwnedFd) -> io::Result<libc::mq_attr> {
     // SAFETY: plain numbers, for which zero is valid.
     let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
     // SAFETY: writes the attributes.
     if unsafe { libc::mq_getattr(queue.as_raw_fd(), &raw mut attributes) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    usize::try_from(attributes.mq_msgsize).map_err(io::Error::other)
+    Ok(attributes)
 }
 
 /// Sends a message. Does not block: a full queue is `WouldBlock`.

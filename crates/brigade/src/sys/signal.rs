@@ -269,3 +269,40 @@ pub(crate) fn is_stack_overflow(fault: &Fault) -> bool {
         .is_some_and(|s| (s.start.saturating_sub(GUARD)..s.start + NEAR).contains(&fault.address));
     near || below
 }
+/// Whether a signal does what it does by default.
+pub(crate) fn is_default(signal: i32) -> bool {
+    // SAFETY: a zeroed action is a valid one to be written to; nothing is changed.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_DFL
+    }
+}
+
+/// Runs `write` so that a SIGPIPE that it causes is taken back: the thread blocks the signal meanwhile, and then takes the one that came, unless one was
+/// pending before. A SIGPIPE goes to the thread that writes. sigtimedwait(2).
+pub(crate) fn without_sigpipe<R>(write: impl FnOnce() -> R) -> R {
+    // SAFETY: the sets are this function's, and are filled before they are read; the mask that was there is put back.
+    unsafe {
+        let (mut pipe, mut before, mut pending) = (
+            std::mem::zeroed::<libc::sigset_t>(),
+            std::mem::zeroed::<libc::sigset_t>(),
+            std::mem::zeroed::<libc::sigset_t>(),
+        );
+        libc::sigemptyset(&raw mut pipe);
+        libc::sigaddset(&raw mut pipe, libc::SIGPIPE);
+        libc::sigpending(&raw mut pending);
+        let was_pending = libc::sigismember(&raw const pending, libc::SIGPIPE) == 1;
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const pipe, &raw mut before);
+        let result = write();
+        if !was_pending {
+            let now = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            libc::sigtimedwait(&raw const pipe, std::ptr::null_mut(), &raw const now);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        result
+    }
+}

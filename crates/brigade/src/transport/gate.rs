@@ -118,6 +118,11 @@ pub(crate) struct Gate {
 /// How long a sender sleeps before it asks the kernel whether the receiver is still there.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// Whether a count is further than another, though they wrap.
+pub(crate) fn is_after(count: u64, than: u64) -> bool {
+    (1..u64::MAX / 2).contains(&count.wrapping_sub(than))
+}
+
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {
@@ -130,7 +135,9 @@ impl Gate {
     /// A new one, at the start of a memory file of `len` bytes.
     pub(crate) fn new(capacity: usize, len: usize) -> io::Result<Gate> {
         let file = sized_memfd("brigade-channel", len)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LEN as u64)?;
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LEN as u64)
+        })?;
         Gate::open(file, capacity as u64, len)
     }
 
@@ -212,10 +219,12 @@ impl Gate {
 
     /// The receiver: message `number` was received. Wakes senders that wait for room.
     pub(crate) fn count_received(&self, number: u64) {
-        self.words()
-            .receiver
-            .received
-            .store(number.wrapping_add(1), Ordering::Release);
+        let received = &self.words().receiver.received;
+        let next = number.wrapping_add(1);
+        // Never back: a number that was given out twice may come late.
+        if is_after(next, received.load(Ordering::Relaxed)) {
+            received.store(next, Ordering::Release);
+        }
         // One that never has to wait would otherwise never say where it is.
         if number.is_multiple_of(NOTED) {
             self.note_receiver();
@@ -227,20 +236,23 @@ impl Gate {
     pub(crate) fn bytes_inside(&self) -> u64 {
         let sent = self.words().senders.sent_bytes.load(Ordering::Relaxed);
         let received = self.words().receiver.received_bytes.load(Ordering::Acquire);
-        match sent.wrapping_sub(received) {
-            // What a recount has missed.
-            negative if negative > u64::MAX / 2 => 0,
-            inside => inside,
-        }
+        sent.wrapping_sub(received)
     }
 
-    /// With the lock: so many bytes are in the mechanism, whatever was counted.
-    pub(crate) fn recount_bytes(&self, inside: u64) {
-        let received = self.words().receiver.received_bytes.load(Ordering::Acquire);
-        self.words()
-            .senders
-            .sent_bytes
-            .store(received.wrapping_add(inside), Ordering::Relaxed);
+    /// With the lock: counts the bytes in the mechanism anew, as `inside` says. A receiver that takes some meanwhile makes it say so again; one that takes some and
+    /// has not counted them yet makes the count too low until then, which is noticed, for it is then negative.
+    pub(crate) fn recount_bytes(&self, inside: impl Fn() -> io::Result<u64>) -> io::Result<()> {
+        let words = self.words();
+        // A peer that writes the count all the time keeps nobody in here.
+        for _ in 0..16 {
+            let received = words.receiver.received_bytes.load(Ordering::Acquire);
+            let sent = received.wrapping_add(inside()?);
+            words.senders.sent_bytes.store(sent, Ordering::Relaxed);
+            if words.receiver.received_bytes.load(Ordering::Acquire) == received {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// With the lock, before they are put.

@@ -4,7 +4,6 @@
 //! touched (fallocate(2)): so a lack of memory is an error, and not a SIGBUS. A receiver that finds nothing looks for a moment, then announces in the ring
 //! that it sleeps, and waits on a descriptor (eventfd(2)), together with the link.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -14,9 +13,9 @@ use rustix::event::EventfdFlags;
 use rustix::fs::FallocateFlags;
 
 use super::gate::{self, Gate};
-use super::parcel::{self, Parcels};
+use super::parcel;
 use super::ring::{Consumer, Control, Place, Producer};
-use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
+use super::{Header, Inlet, Link, NotGot, NotPut, Outlet};
 
 const RING: usize = 4 << 20;
 const PLACE: Place = Place {
@@ -48,12 +47,10 @@ pub(crate) fn bell(gate: &Gate) -> io::Result<OwnedFd> {
 fn reserve(gate: &Gate, from: u64, to: u64) -> io::Result<()> {
     let from = gate::LEN as u64 + from;
     let len = gate::LEN as u64 + to - from;
-    Ok(rustix::fs::fallocate(
-        gate.file(),
-        FallocateFlags::empty(),
-        from,
-        len,
-    )?)
+    let file = gate.file();
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::fs::fallocate(file, FallocateFlags::empty(), from, len)
+    })?)
 }
 
 /// The writing side of the ring behind a gate.
@@ -243,19 +240,13 @@ impl Outlet for MemoryOutlet {
 pub(crate) struct MemoryInlet {
     bell: Arc<OwnedFd>,
     ring: RingIn,
-    parcels: Parcels,
 }
 
 impl MemoryInlet {
-    pub(crate) fn new(
-        gate: &Gate,
-        bell: Arc<OwnedFd>,
-        parcels: VecDeque<(u64, Vec<OwnedFd>)>,
-    ) -> MemoryInlet {
+    pub(crate) fn new(gate: &Gate, bell: Arc<OwnedFd>) -> MemoryInlet {
         MemoryInlet {
             bell,
             ring: RingIn::resume(gate),
-            parcels: Parcels::new(parcels),
         }
     }
 }
@@ -270,7 +261,7 @@ impl Inlet for MemoryInlet {
         _may_wait: bool,
     ) -> Result<Header, NotGot> {
         let header = self.ring.get(gate, body)?;
-        self.parcels.take(link, header, descriptors)?;
+        parcel::take(link, header, descriptors)?;
         Ok(header)
     }
 
@@ -281,12 +272,5 @@ impl Inlet for MemoryInlet {
 
     fn peek(&self, gate: &Gate) -> Option<bool> {
         Some(self.ring.is_ready(gate))
-    }
-
-    fn remainder(&self) -> Remainder<'_> {
-        Remainder {
-            parcels: self.parcels.waiting(),
-            ..Remainder::default()
-        }
     }
 }

@@ -119,6 +119,8 @@ pub(crate) enum NotPut {
     Blocked,
     /// Not now: the kernel will say when the link can be written. It has more descriptors on their way than it takes.
     LinkBlocked,
+    /// Not now, and nobody will say when.
+    Busy,
     /// Nobody will take it.
     Gone,
     /// For another reason.
@@ -206,11 +208,10 @@ pub(crate) trait Inlet: fmt::Debug + Send {
     }
 }
 
-/// Bytes that are part of frames, descriptors that wait for theirs, and a frame that waits for its turn.
+/// Bytes that are part of frames, and a frame that waits for its turn.
 #[derive(Debug, Default)]
 pub(crate) struct Remainder<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) parcels: Vec<(u64, &'a [OwnedFd])>,
     pub(crate) held: Option<&'a Held>,
 }
 

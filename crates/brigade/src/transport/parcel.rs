@@ -1,11 +1,12 @@
 //! What does not go through a mechanism itself: values too large for it, in a sealed memory file each; and descriptors, which go through the link.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::SealFlags;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use super::{Header, Link, NotGot, NotPut};
 use crate::sys::fds;
@@ -73,6 +74,11 @@ pub(crate) fn send_ahead(
 
 /// What a socket's refusal means.
 pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
+    match e.raw_os_error() {
+        // The kernel has as many descriptors on their way, for this user, as it takes; or no memory for the moment. It does not say when that is over.
+        Some(libc::ETOOMANYREFS | libc::ENOBUFS) => return NotPut::Busy,
+        _ => {}
+    }
     match e.kind() {
         io::ErrorKind::WouldBlock => full,
         io::ErrorKind::BrokenPipe
@@ -83,81 +89,51 @@ pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
     }
 }
 
-/// Descriptors that came ahead of their messages.
-#[derive(Debug, Default)]
-pub(crate) struct Parcels {
-    waiting: VecDeque<(u64, Vec<OwnedFd>)>,
+/// Takes the descriptors of a message that is here, which came ahead of it through the link.
+pub(crate) fn take(link: &Link, header: Header, into: &mut Vec<OwnedFd>) -> Result<(), NotGot> {
+    into.clear();
+    if header.descriptors == 0 {
+        return Ok(());
+    }
+    let mut found = None;
+    // A sender that died between the two has left some for a message that another then sent under the same number: the last are right. Those of later
+    // messages stay where they are.
+    while let Some(number) = next_number(link)? {
+        if (1..u64::MAX / 2).contains(&number.wrapping_sub(header.number)) {
+            break;
+        }
+        // Closed before the next are received.
+        drop(found.take());
+        let mut descriptors = Vec::new();
+        let got = fds::recv(link, &mut [0; 8], &mut descriptors, false)?;
+        if got.descriptors_lost {
+            return Err(NotGot::Corrupt(
+                "a message's descriptors were lost: this process has as many as it may".to_owned(),
+            ));
+        }
+        found = (number == header.number).then_some(descriptors);
+    }
+    match found {
+        Some(descriptors) if descriptors.len() == usize::from(header.descriptors) => {
+            *into = descriptors;
+            Ok(())
+        }
+        _ => Err(NotGot::Corrupt(
+            "a message came without its descriptors".to_owned(),
+        )),
+    }
 }
 
-impl Parcels {
-    pub(crate) fn new(waiting: VecDeque<(u64, Vec<OwnedFd>)>) -> Parcels {
-        Parcels { waiting }
-    }
-
-    /// Takes those of a message that is here.
-    pub(crate) fn take(
-        &mut self,
-        link: &Link,
-        header: Header,
-        into: &mut Vec<OwnedFd>,
-    ) -> Result<(), NotGot> {
-        into.clear();
-        if header.descriptors == 0 {
-            return Ok(());
+/// Whose the next descriptors in the link are. Looking receives none.
+fn next_number(link: &Link) -> Result<Option<u64>, NotGot> {
+    let mut number = [0_u8; 8];
+    loop {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(link, &mut number[..], flags) {
+            Ok((0, _)) | Err(Errno::AGAIN | Errno::CONNRESET) => return Ok(None),
+            Ok(_) => return Ok(Some(u64::from_ne_bytes(number))),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(io::Error::from(e).into()),
         }
-        self.receive(link)?;
-        // A sender that died between the two has left some for a message that another then sent under the same number: the last are right.
-        let mut found = None;
-        while let Some((number, descriptors)) = self.waiting.pop_front() {
-            if number == header.number {
-                found = Some(descriptors);
-            } else if number.wrapping_sub(header.number) < u64::MAX / 2 {
-                self.waiting.push_front((number, descriptors));
-                break;
-            }
-        }
-        match found {
-            Some(descriptors) if descriptors.len() == usize::from(header.descriptors) => {
-                *into = descriptors;
-                Ok(())
-            }
-            _ => Err(NotGot::Corrupt(
-                "a message came without its descriptors".to_owned(),
-            )),
-        }
-    }
-
-    fn receive(&mut self, link: &Link) -> Result<(), NotGot> {
-        loop {
-            let (mut number, mut descriptors) = ([0; 8], Vec::new());
-            match fds::recv(link, &mut number, &mut descriptors, false) {
-                Ok(got) if got.descriptors_lost => {
-                    return Err(NotGot::Corrupt(
-                        "a message's descriptors were lost: this process has as many as it may"
-                            .to_owned(),
-                    ));
-                }
-                Ok(got) if got.bytes == 0 => return Ok(()),
-                Ok(_) => self
-                    .waiting
-                    .push_back((u64::from_ne_bytes(number), descriptors)),
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset
-                    ) =>
-                {
-                    return Ok(());
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-
-    pub(crate) fn waiting(&self) -> Vec<(u64, &[OwnedFd])> {
-        self.waiting
-            .iter()
-            .map(|(number, d)| (*number, d.as_slice()))
-            .collect()
     }
 }

@@ -5,7 +5,6 @@
 //! whole pages, unless it fits behind the last one; two successive writes together are longer than a page or share one, so `n` bytes never take more
 //! than `2n / 4096 + 2` pages.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -13,9 +12,9 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags};
 
 use super::gate::Gate;
-use super::parcel::{self, Parcels};
+use super::parcel;
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
-use crate::sys::fds;
+use crate::sys::{fds, signal};
 
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share, we do with less.
 const WANTED: usize = 256 * 1024;
@@ -38,6 +37,8 @@ pub(crate) struct PipeOutlet {
     pipe: OwnedFd,
     /// Bytes that are sure to fit.
     budget: usize,
+    /// A write to a pipe without a reader would be the end of the program: it has not said, as Rust's start does, that it ignores the signal.
+    deadly: bool,
 }
 
 impl PipeOutlet {
@@ -45,14 +46,23 @@ impl PipeOutlet {
         let pages = rustix::pipe::fcntl_getpipe_size(&pipe)? / PAGE;
         Ok(PipeOutlet {
             pipe,
+            deadly: signal::is_default(libc::SIGPIPE),
             budget: (pages.saturating_sub(2) * PAGE / 2).max(PAGE),
         })
+    }
+
+    fn quietly<R>(&self, write: impl FnOnce() -> R) -> R {
+        if self.deadly {
+            signal::without_sigpipe(write)
+        } else {
+            write()
+        }
     }
 
     /// Goes on with a frame of which only part went in: the pipe was made smaller, or its bytes were not counted right.
     fn finish(&self, mut rest: &[u8]) -> Result<(), NotPut> {
         while !rest.is_empty() {
-            match rustix::io::write(&self.pipe, rest) {
+            match self.quietly(|| rustix::io::write(&self.pipe, rest)) {
                 Ok(n) => rest = &rest[n..],
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
@@ -87,7 +97,13 @@ impl Outlet for PipeOutlet {
             // A sender died in the middle of a frame: what follows it could not be told apart.
             return Err(NotPut::Gone);
         }
-        if !self.may_fit(gate, header) {
+        if gate.bytes_inside() > u64::MAX / 2 {
+            // What a recount had missed.
+            gate.recount_bytes(|| inside(&self.pipe))
+                .map_err(NotPut::Failed)?;
+        }
+        // A nudge is put whatever is counted, if the kernel takes it: somebody may be asleep.
+        if header != Header::NUDGE && !self.may_fit(gate, header) {
             return Err(NotPut::Full);
         }
         parcel::send_ahead(link, header, descriptors)?;
@@ -95,7 +111,8 @@ impl Outlet for PipeOutlet {
         let len = head.len() + body.len();
         gate.count_bytes_sent(len);
         loop {
-            match rustix::io::writev(&self.pipe, &[IoSlice::new(&head), IoSlice::new(body)]) {
+            let parts = [IoSlice::new(&head), IoSlice::new(body)];
+            match self.quietly(|| rustix::io::writev(&self.pipe, &parts)) {
                 Ok(n) if n == len => return Ok(()),
                 Ok(n) => {
                     // Who dies now leaves part of a frame behind, and no way to tell where the next begins.
@@ -106,7 +123,7 @@ impl Outlet for PipeOutlet {
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => {
-                    gate.recount_bytes(inside(&self.pipe).unwrap_or(0));
+                    let _ = gate.recount_bytes(|| inside(&self.pipe));
                     return Err(parcel::not_sent(e.into(), NotPut::Blocked));
                 }
             }
@@ -115,10 +132,7 @@ impl Outlet for PipeOutlet {
 
     fn recovered(&self, gate: &Gate) -> bool {
         // It may have counted bytes that it did not write.
-        inside(&self.pipe).is_ok_and(|bytes| {
-            gate.recount_bytes(bytes);
-            !gate.is_torn()
-        })
+        gate.recount_bytes(|| inside(&self.pipe)).is_ok() && !gate.is_torn()
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -146,20 +160,14 @@ pub(crate) struct PipeInlet {
     bytes: Vec<u8>,
     /// Where in `bytes` the next frame begins.
     start: usize,
-    parcels: Parcels,
 }
 
 impl PipeInlet {
-    pub(crate) fn new(
-        pipe: Arc<OwnedFd>,
-        bytes: Vec<u8>,
-        parcels: VecDeque<(u64, Vec<OwnedFd>)>,
-    ) -> PipeInlet {
+    pub(crate) fn new(pipe: Arc<OwnedFd>, bytes: Vec<u8>) -> PipeInlet {
         PipeInlet {
             pipe,
             bytes,
             start: 0,
-            parcels: Parcels::new(parcels),
         }
     }
 
@@ -213,7 +221,7 @@ impl Inlet for PipeInlet {
     ) -> Result<Header, NotGot> {
         loop {
             if let Some(header) = self.frame(gate, body)? {
-                self.parcels.take(link, header, descriptors)?;
+                parcel::take(link, header, descriptors)?;
                 return Ok(header);
             }
             self.read(gate, may_wait)?;
@@ -231,7 +239,6 @@ impl Inlet for PipeInlet {
     fn remainder(&self) -> Remainder<'_> {
         Remainder {
             bytes: &self.bytes[self.start..],
-            parcels: self.parcels.waiting(),
             held: None,
         }
     }

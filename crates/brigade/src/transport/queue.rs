@@ -5,14 +5,13 @@
 //! (/proc/sys/fs/mqueue, `RLIMIT_MSGQUEUE`); so the queue has no more than the kernel allows, and the rest of the capacity is the spill's; and the longest frame is
 //! the shorter, the more messages there are.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::gate::Gate;
-use super::parcel::{self, Parcels};
-use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
+use super::parcel;
+use super::{Header, Inlet, Link, NotGot, NotPut, Outlet};
 use crate::sys::queue;
 
 /// A frame's longest and shortest limit: the kernel's default, and room for a header and a length.
@@ -35,7 +34,9 @@ pub(crate) fn create(capacity: usize) -> io::Result<OwnedFd> {
     queue::create(messages, longest).map_err(|e| {
         let why = match e.raw_os_error() {
             Some(libc::EINVAL) => "/proc/sys/fs/mqueue/msg_max and msgsize_max",
-            Some(libc::EMFILE) => "RLIMIT_MSGQUEUE, which counts all queues of this user",
+            Some(libc::EMFILE) => {
+                "RLIMIT_MSGQUEUE, which counts all queues of this user, or RLIMIT_NOFILE"
+            }
             Some(libc::ENOSPC) => "/proc/sys/fs/mqueue/queues_max",
             Some(libc::ENOSYS) => "a kernel without POSIX message queues",
             _ => return e,
@@ -92,6 +93,10 @@ impl Outlet for QueueOutlet {
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
+        // Asked first, for nothing takes descriptors back; and with the lock held nobody else takes the room.
+        if !descriptors.is_empty() && !queue::has_room(&self.queue).map_err(NotPut::Failed)? {
+            return Err(NotPut::Blocked);
+        }
         parcel::send_ahead(link, header, descriptors)?;
         let mut frame = [0; LONGEST];
         let len = Header::SIZE + body.len();
@@ -110,18 +115,13 @@ impl Outlet for QueueOutlet {
 pub(crate) struct QueueInlet {
     queue: Arc<OwnedFd>,
     longest: usize,
-    parcels: Parcels,
 }
 
 impl QueueInlet {
-    pub(crate) fn new(
-        queue: Arc<OwnedFd>,
-        parcels: VecDeque<(u64, Vec<OwnedFd>)>,
-    ) -> io::Result<QueueInlet> {
+    pub(crate) fn new(queue: Arc<OwnedFd>) -> io::Result<QueueInlet> {
         Ok(QueueInlet {
             longest: longest(&queue)?,
             queue,
-            parcels: Parcels::new(parcels),
         })
     }
 }
@@ -149,14 +149,7 @@ impl Inlet for QueueInlet {
             .ok_or_else(|| NotGot::Corrupt("what is in the queue is no message".to_owned()))?;
         body.clear();
         body.extend_from_slice(&frame[Header::SIZE..len]);
-        self.parcels.take(link, header, descriptors)?;
+        parcel::take(link, header, descriptors)?;
         Ok(header)
-    }
-
-    fn remainder(&self) -> Remainder<'_> {
-        Remainder {
-            parcels: self.parcels.waiting(),
-            ..Remainder::default()
-        }
     }
 }

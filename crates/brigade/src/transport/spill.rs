@@ -1,8 +1,8 @@
 //! Room for what a mechanism has no room for.
 //!
 //! A channel's capacity is what its user asked for; a queue of the kernel's holds ten messages, a socket some hundreds. What the capacity allows and the mechanism does
-//! not take goes into the ring behind the gate. The receiver takes from both, in the order of the numbers: if the mechanism's next is ahead of what is due, it
-//! is held back, and the ring has what is due.
+//! not take goes into the ring behind the gate. The receiver takes from both, in the order of the numbers: of the mechanism's next and the
+//! ring's next, the lower one; the mechanism's is held back meanwhile.
 //!
 //! A message that carries descriptors is not spilled: it waits for the mechanism.
 //!
@@ -11,7 +11,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::gate::Gate;
+use super::gate::{self, Gate};
 use super::memory::{RingIn, RingOut};
 use super::{Header, Held, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
 
@@ -86,7 +86,7 @@ impl<O: Outlet> Outlet for SpillOutlet<O> {
 pub(crate) struct SpillInlet<I> {
     mechanism: I,
     ring: RingIn,
-    /// The number that is due.
+    /// The number that is due, if none was given out twice.
     next: u64,
     held: Option<Held>,
 }
@@ -101,8 +101,10 @@ impl<I: Inlet> SpillInlet<I> {
         }
     }
 
-    fn is_ahead(&self, number: u64) -> bool {
-        (1..u64::MAX / 2).contains(&number.wrapping_sub(self.next))
+    /// Whether the ring's next frame comes before the one with this number.
+    fn ring_comes_before(&mut self, gate: &Gate, number: u64) -> Result<bool, NotGot> {
+        let first = self.ring.next_number(gate)?;
+        Ok(first.is_some_and(|first| gate::is_after(number, first)))
     }
 
     fn take_from_ring(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Header, NotGot> {
@@ -124,7 +126,7 @@ impl<I: Inlet> SpillInlet<I> {
     ) -> Result<Header, NotGot> {
         descriptors.clear();
         if let Some(held) = self.held.take() {
-            if self.is_ahead(held.header.number) && self.ring.is_ready(gate) {
+            if self.ring_comes_before(gate, held.header.number)? {
                 self.held = Some(held);
                 return self.take_from_ring(gate, body);
             }
@@ -135,10 +137,10 @@ impl<I: Inlet> SpillInlet<I> {
         let mut again = false;
         loop {
             // Each time: a nudge that was got has used the announcement up.
-            let may_wait = may_wait && self.ring.announce_sleep(gate);
+            let may_wait = may_wait && !again && self.ring.announce_sleep(gate);
             match self.mechanism.get(gate, link, body, descriptors, may_wait) {
                 Ok(header) if header == Header::NUDGE => {}
-                Ok(header) if self.is_ahead(header.number) && self.ring.is_ready(gate) => {
+                Ok(header) if self.ring_comes_before(gate, header.number)? => {
                     self.held = Some(Held {
                         header,
                         body: std::mem::take(body),
@@ -150,8 +152,8 @@ impl<I: Inlet> SpillInlet<I> {
                     let Some(number) = self.ring.next_number(gate)? else {
                         return Err(end);
                     };
-                    // What is due may have come into the mechanism after we looked there and before this was spilled: look there again.
-                    if again || !self.is_ahead(number) {
+                    // What comes before it may have come into the mechanism after we looked there: then it is there now.
+                    if again || !gate::is_after(number, self.next) {
                         return self.take_from_ring(gate, body);
                     }
                     again = true;
@@ -172,7 +174,10 @@ impl<I: Inlet> Inlet for SpillInlet<I> {
         may_wait: bool,
     ) -> Result<Header, NotGot> {
         let header = self.next_frame(gate, link, body, descriptors, may_wait)?;
-        self.next = header.number.wrapping_add(1);
+        let next = header.number.wrapping_add(1);
+        if gate::is_after(next, self.next) {
+            self.next = next;
+        }
         Ok(header)
     }
 

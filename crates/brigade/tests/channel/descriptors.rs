@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use brigade::channel::{Receiver, channel};
-use brigade::{Descriptor, JoinError, Kind};
+use brigade::channel::{Receiver, RecvTimeoutError, Sender, Transport, channel};
+use brigade::{Descriptor, JoinError, Kind, process};
 
 use crate::{LIMIT, each};
 
@@ -103,4 +103,105 @@ fn a_message_carries_many_descriptors_but_not_any_number() {
             other => panic!("{other:?}"),
         }
     });
+}
+
+#[test]
+fn what_is_refused_again_and_again_leaves_nothing_behind() {
+    each(|over, _| {
+        let (sender, receiver) = channel::<Vec<Descriptor>>(over, 20).expect("a channel");
+        let received = || receiver.recv_timeout(LIMIT).map(|m| m.len());
+        // As many as a queue of the kernel's holds; beyond, what comes with a descriptor has to wait.
+        for _ in 0..10 {
+            sender.send(Vec::new()).expect("there is room");
+        }
+        let mut sent = 0;
+        for _ in 0..1000 {
+            match sender.try_send(many(1)) {
+                Ok(()) => sent += 1,
+                Err(refused) => assert!(refused.is_full(), "{refused:?}"),
+            }
+        }
+        for _ in 0..10 {
+            assert_eq!(received(), Ok(0));
+        }
+        for _ in 0..sent {
+            assert_eq!(received(), Ok(1));
+        }
+        sender.send_timeout(many(1), LIMIT).expect("there is room");
+        assert_eq!(received(), Ok(1));
+    });
+}
+
+fn receive_with_few((from, count): (Receiver<Descriptor>, usize)) -> usize {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let few = Rlimit {
+        current: Some(40),
+        maximum: Some(40),
+    };
+    setrlimit(Resource::Nofile, few).expect("a process may have less");
+    (0..count)
+        .take_while(|_| from.recv_timeout(LIMIT).is_ok())
+        .count()
+}
+
+#[test]
+fn a_receiver_needs_no_more_descriptors_than_it_keeps() {
+    brigade::init();
+    for over in Transport::ALL {
+        let (sender, receiver) = channel(over, 200).expect("a channel");
+        let sending = std::thread::spawn(move || {
+            for descriptor in many(150) {
+                sender.send(descriptor).expect("received");
+            }
+        });
+        let task = process::spawn(receive_with_few, (receiver, 150)).expect("starts");
+        assert_eq!(task.join().expect("returns"), 150, "over {over}");
+        sending.join().expect("all were sent");
+    }
+}
+
+fn give_back(sender: Sender<u8>) -> Sender<u8> {
+    sender
+}
+
+#[test]
+fn a_result_that_nobody_wants_keeps_nothing_open() {
+    each(|over, kind| {
+        let (sender, receiver) = channel::<u8>(over, 1).expect("a channel");
+        let task = kind.spawn(give_back, sender).expect("starts");
+        let gone = task.pid();
+        while !task.is_finished() {
+            std::thread::yield_now();
+        }
+        // Also when the process that has left it is no more.
+        while gone.is_some_and(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+            std::thread::yield_now();
+        }
+        drop(task);
+        assert_eq!(
+            receiver.recv_timeout(LIMIT),
+            Err(RecvTimeoutError::Disconnected)
+        );
+    });
+}
+
+fn send_to_nobody(over: Transport) -> bool {
+    // SAFETY: what a C program has, where nobody has said otherwise.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    (0..2).all(|_| {
+        let (sender, receiver) = channel::<Receiver<u8>>(over, 1).expect("a channel");
+        let (lost, inside) = channel::<u8>(over, 4).expect("a channel");
+        sender.send(inside).expect("there is room");
+        drop((sender, receiver));
+        (0..8).any(|n| lost.send(n).is_err())
+    })
+}
+
+#[test]
+fn no_signal_ends_a_sender() {
+    brigade::init();
+    for over in Transport::ALL {
+        let task = process::spawn(send_to_nobody, over).expect("starts");
+        assert!(task.join().expect("not killed by SIGPIPE"), "over {over}");
+    }
 }

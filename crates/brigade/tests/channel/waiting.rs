@@ -8,7 +8,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use brigade::channel::{Receiver, RecvError, Select, Sender, Transport, channel, select};
-use brigade::sync::Barrier;
+use brigade::sync::{Barrier, Semaphore};
 use brigade::{Kind, Shared};
 
 use crate::{LIMIT, each};
@@ -161,4 +161,44 @@ fn words_name_transports() {
     let wrong = "carrier pigeon".parse::<Transport>().expect_err("no word");
     assert!(wrong.to_string().contains("`pipe`"), "{wrong}");
     let _ = Kind::ALL;
+}
+
+/// Takes its time to be decoded: until the test lets it.
+struct Slow;
+
+static DECODED: Semaphore = Semaphore::new(0);
+
+impl serde::Serialize for Slow {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Slow {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer)?;
+        DECODED.acquire().forget();
+        Ok(Slow)
+    }
+}
+
+#[test]
+fn one_who_selects_is_told_of_what_another_left() {
+    each(|over, _| {
+        let (sender, receiver) = channel::<Slow>(over, 4).expect("a channel");
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| receiver.recv().is_ok());
+            let mut select = Select::new();
+            select.recv(&receiver);
+            let selecting = scope.spawn(move || select.ready_timeout(LIMIT));
+            sender.send(Slow).expect("received");
+            sender.send(Slow).expect("received");
+            // The first is not decoded yet.
+            assert_eq!(selecting.join().expect("ends"), Ok(0));
+            DECODED.add_permits(1);
+            assert!(first.join().expect("ends"));
+            DECODED.add_permits(1);
+            assert!(receiver.recv_timeout(LIMIT).is_ok());
+        });
+    });
 }

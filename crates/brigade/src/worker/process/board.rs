@@ -132,9 +132,9 @@ impl Board {
         self.slot(slot).word.load(Ordering::Acquire) & (ENDED | RELEASED) == ENDED | RELEASED
     }
 
-    /// The host: no interest in this worker's end any more.
-    pub(crate) fn release(&self, slot: u32) {
-        self.slot(slot).word.fetch_or(RELEASED, Ordering::AcqRel);
+    /// The host: no interest in this worker's end any more. Says whether it had ended.
+    pub(crate) fn release(&self, slot: u32) -> bool {
+        self.slot(slot).word.fetch_or(RELEASED, Ordering::AcqRel) & ENDED != 0
     }
 
     /// The host: tell me of the end by an event.

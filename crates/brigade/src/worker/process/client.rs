@@ -352,6 +352,12 @@ impl ForkServer {
         });
     }
 
+    /// A worker that had ended was released, and its result not fetched.
+    pub(crate) fn released(&self) {
+        // If the fork server is gone, so is what it kept.
+        let _ = self.send(&Request::Released);
+    }
+
     /// The host's end of a worker's lane. `None`: there is no such worker any more, nor anything that it sent.
     pub(crate) fn lane(&self, slot: u32, pid: u32) -> io::Result<Option<OwnedFd>> {
         let mut state = self.lock();

@@ -28,6 +28,8 @@ pub(crate) enum Request {
     Hire { count: u32 },
     /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that is 0.
     Kill { slot: u32, pid: u32, grace_ms: u64 },
+    /// Some workers that had ended were released: what they left in their lanes is nobody's.
+    Released,
     /// Give me the socket of this worker's lane.
     Lane { slot: u32, pid: u32, ticket: u64 },
 }

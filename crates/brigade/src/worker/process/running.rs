@@ -73,7 +73,10 @@ impl Drop for Worker {
             self.kill(Duration::ZERO);
         }
         self.server.forget(self.slot);
-        self.server.board.release(self.slot);
+        // A result that nobody fetched may be all that keeps a channel's end, or a file, open.
+        if self.server.board.release(self.slot) && self.ends.replies.is_ready() {
+            self.server.released();
+        }
     }
 }
 

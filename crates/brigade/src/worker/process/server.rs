@@ -248,6 +248,7 @@ impl Server {
                         }
                     }
                 }
+                Request::Released => self.collect_released(),
                 Request::Lane { slot, pid, ticket } => {
                     let lane = self.lane(slot, pid);
                     self.tell(Event::Lane { ticket }, lane)?;
