@@ -166,7 +166,7 @@ impl ReceiveSide {
     pub(super) fn leaving<R>(&self, send: impl FnOnce(&dyn Inlet, Option<&str>) -> R) -> Option<R> {
         let inlet = self.try_lock()?;
         self.left.store(true, Ordering::Release);
-        Some(send(&**inlet.get(), self.fault.get().map(String::as_str)))
+        Some(send(inlet.get(), self.fault.get().map(String::as_str)))
     }
 
     fn lock(&self, deadline: Option<Instant>) -> Option<Locked<'_>> {
@@ -220,7 +220,7 @@ impl ReceiveSide {
         };
         // Somebody else waits with this receiver, so there is nothing.
         let mut locked = locked.ok_or(TryRecvError::Empty)?;
-        let inlet = &mut **locked.get_mut();
+        let inlet = locked.get_mut();
         let waits = matches!(patience, Patience::Until(_));
         let mut hung_up = false;
         loop {
@@ -286,7 +286,7 @@ impl ReceiveSide {
         let Some(locked) = self.try_lock() else {
             return false;
         };
-        let inlet = &**locked.get();
+        let inlet = locked.get();
         if inlet.is_holding(&self.gate) {
             return true;
         }
@@ -331,16 +331,16 @@ impl<'s> Locked<'s> {
         }
     }
 
-    fn get(&self) -> &Box<dyn Inlet> {
+    fn get(&self) -> &dyn Inlet {
         match &self.inlet {
-            Some(inlet) => inlet,
+            Some(inlet) => &***inlet,
             None => unreachable!("only dropping takes it"),
         }
     }
 
-    fn get_mut(&mut self) -> &mut Box<dyn Inlet> {
+    fn get_mut(&mut self) -> &mut dyn Inlet {
         match &mut self.inlet {
-            Some(inlet) => inlet,
+            Some(inlet) => &mut ***inlet,
             None => unreachable!("only dropping takes it"),
         }
     }

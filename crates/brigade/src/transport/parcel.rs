@@ -74,10 +74,9 @@ pub(crate) fn send_ahead(
 
 /// What a socket's refusal means.
 pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
-    match e.raw_os_error() {
-        // The kernel has as many descriptors on their way, for this user, as it takes; or no memory for the moment. It does not say when that is over.
-        Some(libc::ETOOMANYREFS | libc::ENOBUFS) => return NotPut::Busy,
-        _ => {}
+    // The kernel has as many descriptors on their way, for this user, as it takes; or no memory for the moment. It does not say when that is over.
+    if let Some(libc::ETOOMANYREFS | libc::ENOBUFS) = e.raw_os_error() {
+        return NotPut::Busy;
     }
     match e.kind() {
         io::ErrorKind::WouldBlock => full,
