@@ -5,13 +5,14 @@
 //! that it sleeps, and waits on a descriptor (eventfd(2)), together with the link.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::EventfdFlags;
 use rustix::fs::FallocateFlags;
+use rustix::io::ReadWriteFlags;
 
 use super::gate::{self, Gate};
 use super::parcel::{self, Parcels};
@@ -275,7 +276,13 @@ impl Inlet for MemoryInlet {
     }
 
     fn announce_sleep(&mut self, gate: &Gate) -> bool {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8][..]);
+        // Without a wait, whatever the flags of the open file are: others have it too.
+        let _ = rustix::io::preadv2(
+            &self.bell,
+            &mut [IoSliceMut::new(&mut [0; 8])],
+            u64::MAX,
+            ReadWriteFlags::NOWAIT,
+        );
         self.ring.announce_sleep(gate)
     }
 
