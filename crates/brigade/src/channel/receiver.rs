@@ -197,7 +197,7 @@ impl ReceiveSide {
         // Somebody else waits with this receiver, so there is nothing.
         let mut state = state.ok_or(TryRecvError::Empty)?;
         let waits = matches!(patience, Patience::Until(_));
-        let mut hung_up = false;
+        let (mut hung_up, mut is_last_look) = (false, false);
         loop {
             match state.get(&self.gate, &self.link, waits && deadline.is_none()) {
                 Ok(()) => {
@@ -207,6 +207,7 @@ impl ReceiveSide {
                 Err(TryRecvError::Disconnected) => return Err(TryRecvError::Disconnected),
                 // What the senders sent before they were gone, we would have got now.
                 Err(TryRecvError::Empty) if hung_up => return Err(TryRecvError::Disconnected),
+                Err(TryRecvError::Empty) if is_last_look => return Err(TryRecvError::Empty),
                 Err(TryRecvError::Empty) => {}
             }
             let waited = if waits {
@@ -217,7 +218,8 @@ impl ReceiveSide {
                 Ok(Waited::TimedOut)
             };
             match waited {
-                Ok(Waited::Look) => {}
+                // A peer can see to it that there is always something to look at.
+                Ok(Waited::Look) => is_last_look = deadline.is_some_and(|at| at <= Instant::now()),
                 Ok(Waited::Gone) => hung_up = true,
                 Ok(Waited::TimedOut) => return Err(TryRecvError::Empty),
                 Err(e) => {
