@@ -15,6 +15,9 @@ use super::gate::Gate;
 use super::memory::{RingIn, RingOut};
 use super::{Header, Held, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
 
+/// More nudges than any mechanism holds, one behind the other: somebody sends them as fast as they are taken.
+const MOST_NUDGES: u32 = 1 << 17;
+
 /// A mechanism's sending side, and the ring.
 #[derive(Debug)]
 pub(crate) struct SpillOutlet<O> {
@@ -132,12 +135,18 @@ impl<I: Inlet> SpillInlet<I> {
             *descriptors = held.descriptors;
             return Ok(held.header);
         }
-        let mut again = false;
+        let (mut again, mut nudges) = (false, 0);
         loop {
             // Each time: a nudge that was got has used the announcement up.
             let may_wait = may_wait && self.ring.announce_sleep(gate);
             match self.mechanism.get(gate, link, body, descriptors, may_wait) {
-                Ok(header) if header == Header::NUDGE => {}
+                Ok(header) if header == Header::NUDGE => {
+                    nudges += 1;
+                    if nudges > MOST_NUDGES {
+                        let why = "nudges without end, and no message".to_owned();
+                        return Err(NotGot::Corrupt(why));
+                    }
+                }
                 Ok(header) if self.is_ahead(header.number) && self.ring.is_ready(gate) => {
                     self.held = Some(Held {
                         header,
