@@ -222,7 +222,7 @@ impl ReceiveSide {
         let mut locked = locked.ok_or(TryRecvError::Empty)?;
         let inlet = locked.get_mut();
         let waits = matches!(patience, Patience::Until(_));
-        let mut hung_up = false;
+        let (mut hung_up, mut is_last_look) = (false, false);
         loop {
             if self.fault.get().is_some() {
                 return Err(TryRecvError::Disconnected);
@@ -239,6 +239,7 @@ impl ReceiveSide {
                 Err(NotGot::Corrupt(why)) => return Err(self.broken(why)),
                 // What the senders sent before they were gone, we would have got now.
                 Err(NotGot::Empty) if hung_up => return Err(TryRecvError::Disconnected),
+                Err(NotGot::Empty) if is_last_look => return Err(TryRecvError::Empty),
                 Err(NotGot::Empty) => {}
             }
             let waited = if waits {
@@ -249,7 +250,8 @@ impl ReceiveSide {
                 Ok(Waited::TimedOut)
             };
             match waited {
-                Ok(Waited::Look) => {}
+                // A peer can see to it that there is always something to look at.
+                Ok(Waited::Look) => is_last_look = deadline.is_some_and(|at| at <= Instant::now()),
                 Ok(Waited::Gone) => hung_up = true,
                 Ok(Waited::TimedOut) => return Err(TryRecvError::Empty),
                 Err(e) => return Err(self.broken(format!("waiting for a message: {e}"))),

@@ -191,6 +191,7 @@ impl SendSide {
             descriptors: descriptors.len() as u16,
             large,
         };
+        let mut is_last_look = false;
         loop {
             if self.is_gone() {
                 return Err(Refused::Gone);
@@ -202,7 +203,12 @@ impl SendSide {
             let Patience::Until(deadline) = patience else {
                 return Err(Refused::Full);
             };
+            if is_last_look {
+                return Err(Refused::Full);
+            }
             self.wait(&full, header, deadline)?;
+            // A peer can see to it that there is always something to look at.
+            is_last_look = deadline.is_some_and(|at| at <= Instant::now());
         }
     }
 

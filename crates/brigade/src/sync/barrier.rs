@@ -349,7 +349,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(leaders.into_inner(), 500);
+        assert_eq!(leaders.load(Ordering::Relaxed), 500);
     }
 
     #[test]

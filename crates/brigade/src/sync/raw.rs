@@ -306,8 +306,8 @@ mod tests {
                 });
             }
         });
-        assert_eq!(count.into_inner(), 200_000);
-        assert_eq!(lock.word.into_inner() & Token::MASK, 0);
+        assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 200_000);
+        assert_eq!(lock.word.load(Ordering::Relaxed) & Token::MASK, 0);
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(clean.into_inner(), 3);
+        assert_eq!(clean.load(std::sync::atomic::Ordering::Relaxed), 3);
     }
 
     #[test]

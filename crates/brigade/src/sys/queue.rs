@@ -1,9 +1,24 @@
-//! POSIX message queues: mq_open(3), mq_send(3), mq_receive(3).
+//! POSIX message queues: mq_open(3), mq_timedsend(3), mq_timedreceive(3).
 
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Long ago, as a deadline: a call that would wait comes back at once. `O_NONBLOCK` would say the same; but it belongs to the open queue, and whoever
+/// else has that can take it away.
+static AT_ONCE: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// What came of a call that would have waited.
+fn would_block(e: io::Error) -> io::Error {
+    match e.raw_os_error() {
+        Some(libc::ETIMEDOUT) => io::ErrorKind::WouldBlock.into(),
+        _ => e,
+    }
+}
 
 /// A new queue for so many messages of up to so many bytes, which has no name any more, and does not block.
 pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
@@ -64,15 +79,22 @@ fn attributes(queue: &OwnedFd) -> io::Result<libc::mq_attr> {
 /// Sends a message. Does not block: a full queue is `WouldBlock`.
 pub(crate) fn send(queue: &OwnedFd, message: &[u8]) -> io::Result<()> {
     loop {
-        // SAFETY: reads the message.
-        let sent =
-            unsafe { libc::mq_send(queue.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
+        // SAFETY: reads the message, and the time.
+        let sent = unsafe {
+            libc::mq_timedsend(
+                queue.as_raw_fd(),
+                message.as_ptr().cast(),
+                message.len(),
+                0,
+                &raw const AT_ONCE,
+            )
+        };
         if sent == 0 {
             return Ok(());
         }
         let e = io::Error::last_os_error();
         if e.kind() != io::ErrorKind::Interrupted {
-            return Err(e);
+            return Err(would_block(e));
         }
     }
 }
@@ -80,13 +102,14 @@ pub(crate) fn send(queue: &OwnedFd, message: &[u8]) -> io::Result<()> {
 /// Receives a message, into a buffer as long as the longest. Gives its length. Does not block: an empty queue is `WouldBlock`.
 pub(crate) fn recv(queue: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
     loop {
-        // SAFETY: writes no more than the buffer's length.
+        // SAFETY: writes no more than the buffer's length; reads the time.
         let got = unsafe {
-            libc::mq_receive(
+            libc::mq_timedreceive(
                 queue.as_raw_fd(),
                 into.as_mut_ptr().cast(),
                 into.len(),
                 std::ptr::null_mut(),
+                &raw const AT_ONCE,
             )
         };
         if let Ok(len) = usize::try_from(got) {
@@ -94,7 +117,7 @@ pub(crate) fn recv(queue: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
         }
         let e = io::Error::last_os_error();
         if e.kind() != io::ErrorKind::Interrupted {
-            return Err(e);
+            return Err(would_block(e));
         }
     }
 }

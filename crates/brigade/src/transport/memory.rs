@@ -4,13 +4,14 @@
 //! touched (fallocate(2)): so a lack of memory is an error, and not a SIGBUS. A receiver that finds nothing looks for a moment, then announces in the ring
 //! that it sleeps, and waits on a descriptor (eventfd(2)), together with the link.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::EventfdFlags;
 use rustix::fs::FallocateFlags;
+use rustix::io::ReadWriteFlags;
 
 use super::gate::{self, Gate};
 use super::parcel;
@@ -266,7 +267,13 @@ impl Inlet for MemoryInlet {
     }
 
     fn announce_sleep(&mut self, gate: &Gate) -> bool {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8][..]);
+        // Without a wait, whatever the flags of the open file are: others have it too.
+        let _ = rustix::io::preadv2(
+            &self.bell,
+            &mut [IoSliceMut::new(&mut [0; 8])],
+            u64::MAX,
+            ReadWriteFlags::NOWAIT,
+        );
         self.ring.announce_sleep(gate)
     }
 

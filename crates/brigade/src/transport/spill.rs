@@ -15,6 +15,9 @@ use super::gate::{self, Gate};
 use super::memory::{RingIn, RingOut};
 use super::{Header, Held, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
 
+/// More nudges than any mechanism holds, one behind the other: somebody sends them as fast as they are taken.
+const MOST_NUDGES: u32 = 1 << 17;
+
 /// A mechanism's sending side, and the ring.
 #[derive(Debug)]
 pub(crate) struct SpillOutlet<O> {
@@ -134,12 +137,18 @@ impl<I: Inlet> SpillInlet<I> {
             *descriptors = held.descriptors;
             return Ok(held.header);
         }
-        let mut again = false;
+        let (mut again, mut nudges) = (false, 0);
         loop {
             // Each time: a nudge that was got has used the announcement up.
             let may_wait = may_wait && !again && self.ring.announce_sleep(gate);
             match self.mechanism.get(gate, link, body, descriptors, may_wait) {
-                Ok(header) if header == Header::NUDGE => {}
+                Ok(header) if header == Header::NUDGE => {
+                    nudges += 1;
+                    if nudges > MOST_NUDGES {
+                        let why = "nudges without end, and no message".to_owned();
+                        return Err(NotGot::Corrupt(why));
+                    }
+                }
                 Ok(header) if self.ring_comes_before(gate, header.number)? => {
                     self.held = Some(Held {
                         header,
