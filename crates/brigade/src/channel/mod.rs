@@ -29,8 +29,8 @@
 //!
 //! - **Order**: messages of one sender arrive in the order in which they were sent; messages of several are never mixed up.
 //! - **Size**: any, up to 2 GiB encoded. What does not fit the mechanism goes in a memory file, whose descriptor goes through it.
-//! - **Bounds**: no more than `capacity` messages are on their way; the next waits. A pipe, a socket and a ring in memory also have bounds in bytes, of some
-//!   100 KiB, 200 KiB and 4 MiB: with large messages they are full earlier.
+//! - **Bounds**: no more than `capacity` messages are on their way; the next waits. There is a bound in bytes too, of 4 MiB, beyond what the mechanism itself holds: what the
+//!   capacity allows and a pipe, a socket or a queue has no room for waits in memory beside it. Large messages, and those that carry descriptors, wait for the mechanism's own room.
 //! - **The end**: a receiver whose senders are all gone gets what was sent, and then [`RecvError`]. A sender whose receiver is gone gets its message back. It makes
 //!   no difference whether an end was dropped or its process was killed, also in the middle of a message; who waits is woken. Over shared memory and queues, where nothing tells a
 //!   sender that does not wait, it may send a few messages more before it hears of it.
@@ -116,7 +116,7 @@ impl FromStr for Transport {
 /// A channel that holds up to `capacity` messages, over the mechanism that you name.
 ///
 /// # Errors
-/// A capacity of 0; no more descriptors (a channel takes up to eight) or memory; for a queue, more than the system allows (see [`queue`]).
+/// A capacity of 0; no more descriptors (a channel takes up to six) or memory; for a queue, more than the system allows (see [`queue`]).
 ///
 /// # Examples
 /// ```
