@@ -23,7 +23,7 @@ use crate::transport::{Header, Link, NotPut, Outlet, parcel};
 const LOCK_LIMIT: Duration = Duration::from_millis(50);
 
 /// How often a sender asks the kernel whether the receiver is still there, though nothing has told it that it is not.
-const ASK_EVERY: u32 = 64;
+const ASK_EVERY: u64 = 64;
 
 /// Sends messages into a channel. Clone it for each who sends; give it to tasks.
 ///
@@ -45,7 +45,6 @@ pub(super) struct SendSide {
     roster: Option<&'static Roster>,
     /// How many processes had died when it was last made sure that the receiver had not.
     deaths: AtomicU32,
-    asked: AtomicU32,
     fault: Mutex<Option<String>>,
     channel: Option<Identity>,
 }
@@ -98,7 +97,6 @@ impl SendSide {
             seen: AtomicU64::new(0),
             deaths: AtomicU32::new(roster.map_or(0, |r| r.deaths().wrapping_sub(1))),
             roster,
-            asked: AtomicU32::new(1),
             fault: Mutex::new(None),
             channel: None,
         }
@@ -135,10 +133,8 @@ impl SendSide {
         if self.gate.is_closed() {
             return true;
         }
-        // A receiver that was to be sent on and was not is no death, and closes nothing: it is asked for now and then.
-        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         let deaths = self.roster.map_or(0, Roster::deaths);
-        if deaths != self.deaths.load(Ordering::Relaxed) || asked.is_multiple_of(ASK_EVERY) {
+        if deaths != self.deaths.load(Ordering::Relaxed) {
             if gate::is_hung_up(&self.link) {
                 return true;
             }
@@ -236,6 +232,10 @@ impl SendSide {
         let Some(number) = self.gate.next_number(&self.seen) else {
             return Ok(Some(NotPut::Full));
         };
+        // A receiver that was to be sent on and was not is no death, and closes nothing: the kernel is asked now and then.
+        if number % ASK_EVERY == ASK_EVERY - 1 && gate::is_hung_up(&self.link) {
+            return Err(Refused::Gone);
+        }
         header.number = number;
         let put = self
             .outlet

@@ -232,11 +232,23 @@ impl Gate {
         self.words().waiting.made_room();
     }
 
-    /// Bytes in the mechanism, where that is counted.
-    pub(crate) fn bytes_inside(&self) -> u64 {
+    /// Whether so many bytes more make no more than `most` in the mechanism, by the receiver's count as last seen in `seen`, or else as it is now. `None`: it has
+    /// counted more than was sent.
+    pub(crate) fn fits(
+        &self,
+        seen: &std::sync::atomic::AtomicU64,
+        bytes: u64,
+        most: u64,
+    ) -> Option<bool> {
         let sent = self.words().senders.sent_bytes.load(Ordering::Relaxed);
+        let inside = sent.wrapping_sub(seen.load(Ordering::Relaxed));
+        if inside.saturating_add(bytes) <= most {
+            return Some(true);
+        }
         let received = self.words().receiver.received_bytes.load(Ordering::Acquire);
-        sent.wrapping_sub(received)
+        seen.store(received, Ordering::Relaxed);
+        let inside = sent.wrapping_sub(received);
+        (inside <= u64::MAX / 2).then(|| inside.saturating_add(bytes) <= most)
     }
 
     /// With the lock: counts the bytes in the mechanism anew, as `inside` says. A receiver that takes some meanwhile makes it say so again; one that takes some and

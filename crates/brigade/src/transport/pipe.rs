@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -37,6 +38,8 @@ pub(crate) struct PipeOutlet {
     pipe: OwnedFd,
     /// Bytes that are sure to fit.
     budget: usize,
+    /// The receiver's count of bytes, as last seen.
+    seen: AtomicU64,
     /// A write to a pipe without a reader would be the end of the program: it has not said, as Rust's start does, that it ignores the signal.
     deadly: bool,
 }
@@ -46,6 +49,7 @@ impl PipeOutlet {
         let pages = rustix::pipe::fcntl_getpipe_size(&pipe)? / PAGE;
         Ok(PipeOutlet {
             pipe,
+            seen: AtomicU64::new(0),
             deadly: signal::is_default(libc::SIGPIPE),
             budget: (pages.saturating_sub(2) * PAGE / 2).max(PAGE),
         })
@@ -57,6 +61,11 @@ impl PipeOutlet {
         } else {
             write()
         }
+    }
+
+    fn fits(&self, gate: &Gate, header: Header) -> Option<bool> {
+        let size = Header::SIZE as u64 + u64::from(header.len);
+        gate.fits(&self.seen, size, self.budget as u64)
     }
 
     /// Goes on with a frame of which only part went in: the pipe was made smaller, or its bytes were not counted right.
@@ -82,7 +91,7 @@ impl Outlet for PipeOutlet {
     }
 
     fn may_fit(&self, gate: &Gate, header: Header) -> bool {
-        gate.bytes_inside() + Header::SIZE as u64 + u64::from(header.len) <= self.budget as u64
+        self.fits(gate, header).unwrap_or(true)
     }
 
     fn put(
@@ -97,13 +106,17 @@ impl Outlet for PipeOutlet {
             // A sender died in the middle of a frame: what follows it could not be told apart.
             return Err(NotPut::Gone);
         }
-        if gate.bytes_inside() > u64::MAX / 2 {
-            // What a recount had missed.
-            gate.recount_bytes(|| inside(&self.pipe))
-                .map_err(NotPut::Failed)?;
-        }
+        let fits = match self.fits(gate, header) {
+            Some(fits) => fits,
+            None => {
+                // What a recount had missed.
+                gate.recount_bytes(|| inside(&self.pipe))
+                    .map_err(NotPut::Failed)?;
+                self.may_fit(gate, header)
+            }
+        };
         // A nudge is put whatever is counted, if the kernel takes it: somebody may be asleep.
-        if header != Header::NUDGE && !self.may_fit(gate, header) {
+        if header != Header::NUDGE && !fits {
             return Err(NotPut::Full);
         }
         parcel::send_ahead(link, header, descriptors)?;
