@@ -62,6 +62,11 @@ fn flood<T: Message + Clone>((to, message): (Sender<T>, T)) {
     while to.send(message.clone()).is_ok() {}
 }
 
+/// A task: sends copies of the same, which it keeps.
+fn lend<T: Message + Clone>((to, message): (Sender<T>, T)) {
+    while to.send_ref(&message).is_ok() {}
+}
+
 /// Ours: microseconds for a message to a worker process and back.
 pub(crate) fn there_and_back<T: Message + Clone>(
     over: Transport,
@@ -89,9 +94,30 @@ pub(crate) fn one_way<T: Message + Clone>(
     message: &T,
     count: u32,
 ) -> io::Result<f64> {
+    one_way_by(flood::<T>, over, capacity, senders, message, count)
+}
+
+/// The same, where a sender keeps its message, as who writes into a pipe does.
+pub(crate) fn one_way_lent<T: Message + Clone>(
+    over: Transport,
+    capacity: usize,
+    message: &T,
+    count: u32,
+) -> io::Result<f64> {
+    one_way_by(lend::<T>, over, capacity, 1, message, count)
+}
+
+fn one_way_by<T: Message + Clone>(
+    task: fn((Sender<T>, T)),
+    over: Transport,
+    capacity: usize,
+    senders: usize,
+    message: &T,
+    count: u32,
+) -> io::Result<f64> {
     let (to, from) = channel::channel(over, capacity)?;
     let workers = (0..senders)
-        .map(|_| process::spawn(flood::<T>, (to.clone(), message.clone())))
+        .map(|_| process::spawn(task, (to.clone(), message.clone())))
         .collect::<Result<Vec<_>, _>>()?;
     drop(to);
     let figure = arrivals(count, || from.recv().map(drop).map_err(io::Error::other))?;

@@ -261,11 +261,11 @@ impl ReceiveSide {
 
     fn wait(&self, inlet: &mut dyn Inlet, deadline: Option<Instant>) -> io::Result<Waited> {
         self.gate.note_receiver();
-        if inlet.peek(&self.gate).is_some()
-            && self.gate.sender_runs_elsewhere()
-            && spin::until(|| inlet.peek(&self.gate) == Some(true))
-        {
-            return Ok(Waited::Look);
+        if inlet.peek(&self.gate).is_some() && self.gate.sender_runs_elsewhere() {
+            inlet.look_away();
+            if spin::until(|| inlet.peek(&self.gate) == Some(true)) {
+                return Ok(Waited::Look);
+            }
         }
         if !inlet.announce_sleep(&self.gate) {
             return Ok(Waited::Look);

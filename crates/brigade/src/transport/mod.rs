@@ -197,6 +197,9 @@ pub(crate) trait Inlet: fmt::Debug + Send {
         None
     }
 
+    /// Before it is looked for frames again and again: a moment to look away, if that has proved good.
+    fn look_away(&mut self) {}
+
     /// Whether it has taken something out of its mechanism that may be a whole frame, so that waiting for the mechanism would be wrong.
     fn is_holding(&self, _gate: &Gate) -> bool {
         false

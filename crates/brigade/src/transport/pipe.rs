@@ -20,6 +20,8 @@ use crate::sys::{fds, signal};
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share, we do with less.
 const WANTED: usize = 256 * 1024;
 const PAGE: usize = 4096;
+/// The longest message that is copied together with its header.
+const SHORT: usize = 1024;
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -123,14 +125,40 @@ impl Outlet for PipeOutlet {
         let head = header.to_bytes();
         let len = head.len() + body.len();
         gate.count_bytes_sent(len);
+        if body.len() <= SHORT {
+            // In one piece, for the kernel takes that quicker.
+            let mut frame = [0; Header::SIZE + SHORT];
+            frame[..Header::SIZE].copy_from_slice(&head);
+            frame[Header::SIZE..len].copy_from_slice(body);
+            return self.put_parts(gate, &frame[..len], &[]);
+        }
+        self.put_parts(gate, &head, body)
+    }
+
+    fn recovered(&self, gate: &Gate) -> bool {
+        // It may have counted bytes that it did not write.
+        gate.recount_bytes(|| inside(&self.pipe)).is_ok() && !gate.is_torn()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.pipe.as_fd())
+    }
+}
+
+impl PipeOutlet {
+    fn put_parts(&self, gate: &Gate, head: &[u8], body: &[u8]) -> Result<(), NotPut> {
+        let len = head.len() + body.len();
         loop {
-            let parts = [IoSlice::new(&head), IoSlice::new(body)];
-            match self.quietly(|| rustix::io::writev(&self.pipe, &parts)) {
+            let written = self.quietly(|| match body {
+                [] => rustix::io::write(&self.pipe, head),
+                _ => rustix::io::writev(&self.pipe, &[IoSlice::new(head), IoSlice::new(body)]),
+            });
+            match written {
                 Ok(n) if n == len => return Ok(()),
                 Ok(n) => {
                     // Who dies now leaves part of a frame behind, and no way to tell where the next begins.
                     gate.set_torn(true);
-                    self.finish(&[&head, body].concat()[n..])?;
+                    self.finish(&[head, body].concat()[n..])?;
                     gate.set_torn(false);
                     return Ok(());
                 }
@@ -141,15 +169,6 @@ impl Outlet for PipeOutlet {
                 }
             }
         }
-    }
-
-    fn recovered(&self, gate: &Gate) -> bool {
-        // It may have counted bytes that it did not write.
-        gate.recount_bytes(|| inside(&self.pipe)).is_ok() && !gate.is_torn()
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.pipe.as_fd())
     }
 }
 
