@@ -41,6 +41,7 @@
 mod ends;
 mod error;
 mod future;
+mod iter;
 mod receiver;
 mod select;
 mod sender;
@@ -55,7 +56,8 @@ pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 pub use future::Recv;
-pub use receiver::{IntoIter, Iter, Receiver, TryIter};
+pub use iter::{IntoIter, Iter, TryIter};
+pub use receiver::Receiver;
 pub use select::{Select, SelectTimeoutError, select};
 pub use sender::Sender;
 

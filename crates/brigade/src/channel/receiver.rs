@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 
 use super::future::Registration;
-use super::{Recv, RecvError, RecvTimeoutError, Transport, TryRecvError};
+use super::{Iter, Recv, RecvError, RecvTimeoutError, Transport, TryIter, TryRecvError};
 use crate::Message;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::{fds, spin};
@@ -497,12 +497,12 @@ impl<T: Message> Receiver<T> {
 
     /// Each message, until all senders are gone. Waits for each.
     pub fn iter(&self) -> Iter<'_, T> {
-        Iter { receiver: self }
+        Iter::new(self)
     }
 
     /// Each message that is here. Does not wait.
     pub fn try_iter(&self) -> TryIter<'_, T> {
-        TryIter { receiver: self }
+        TryIter::new(self)
     }
 }
 
@@ -517,65 +517,5 @@ impl<T> fmt::Debug for Receiver<T> {
             .field("capacity", &self.capacity())
             .field("len", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// See [`Receiver::iter`].
-#[derive(Debug)]
-pub struct Iter<'r, T> {
-    receiver: &'r Receiver<T>,
-}
-
-impl<T: Message> Iterator for Iter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-/// See [`Receiver::try_iter`].
-#[derive(Debug)]
-pub struct TryIter<'r, T> {
-    receiver: &'r Receiver<T>,
-}
-
-impl<T: Message> Iterator for TryIter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.receiver.try_recv().ok()
-    }
-}
-
-/// Each message of a receiver that is used up, until all senders are gone. Waits for each.
-#[derive(Debug)]
-pub struct IntoIter<T> {
-    receiver: Receiver<T>,
-}
-
-impl<T: Message> Iterator for IntoIter<T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<T: Message> IntoIterator for Receiver<T> {
-    type Item = T;
-    type IntoIter = IntoIter<T>;
-
-    fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
-    }
-}
-
-impl<'r, T: Message> IntoIterator for &'r Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'r, T>;
-
-    fn into_iter(self) -> Iter<'r, T> {
-        self.iter()
     }
 }

@@ -186,11 +186,9 @@ impl<'m> Memory<'m> {
     /// Asks the processor for the lines that a later frame will be written to: the consumer has read them, so that they are in its cache, and a write would
     /// otherwise hold up the next fence until they have come.
     #[cfg(all(target_arch = "x86_64", not(loom)))]
-    fn fetch_ahead(&self, tail: u64, size: u64) {
+    fn fetch_to_write(&self, tail: u64, size: u64) {
         for line in 0..size.div_ceil(LINE).min(FETCHED) {
-            let count = tail.wrapping_add(AHEAD + line * LINE);
-            let word = (count / WORD as u64) as usize & (self.words.len() - 1);
-            let at: *const AtomicU64 = &raw const self.words[word];
+            let at = self.line(tail.wrapping_add(AHEAD + line * LINE));
             // SAFETY: a hint, which changes nothing that a program can see.
             unsafe {
                 std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
@@ -198,8 +196,31 @@ impl<'m> Memory<'m> {
         }
     }
 
+    /// Asks the processor for the lines of a later frame, which was published: they are in the producer's cache.
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    fn fetch_to_read(&self, head: u64, size: u64, available: u64) {
+        if available < size + AHEAD + FETCHED * LINE {
+            return;
+        }
+        for line in 0..size.div_ceil(LINE).min(FETCHED) {
+            let at = self.line(head.wrapping_add(AHEAD + line * LINE));
+            // SAFETY: as above.
+            unsafe {
+                std::arch::asm!("prefetcht0 [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+            }
+        }
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    fn line(&self, count: u64) -> *const AtomicU64 {
+        &raw const self.words[(count / WORD as u64) as usize & (self.words.len() - 1)]
+    }
+
     #[cfg(not(all(target_arch = "x86_64", not(loom))))]
-    fn fetch_ahead(&self, _tail: u64, _size: u64) {}
+    fn fetch_to_write(&self, _tail: u64, _size: u64) {}
+
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    fn fetch_to_read(&self, _head: u64, _size: u64, _available: u64) {}
 
     /// Copies `bytes` into the ring at a running count; they fit, the caller has seen to that.
     #[cfg(not(loom))]
@@ -365,7 +386,7 @@ impl<'m> Producer<'m> {
         self.memory
             .write(start.wrapping_add(head.len() as u64), bytes);
         self.tail = self.tail.wrapping_add(size);
-        self.memory.fetch_ahead(self.tail, size);
+        self.memory.fetch_to_write(self.tail, size);
         Ok(())
     }
 
@@ -549,7 +570,10 @@ impl<'m> Consumer<'m> {
         }
         into.clear();
         self.memory.read(at, len - head, into);
-        self.advance(frame_size(len) as u64);
+        let size = frame_size(len) as u64;
+        let available = self.tail.wrapping_sub(self.head);
+        self.advance(size);
+        self.memory.fetch_to_read(self.head, size, available);
         Ok(Some(tag))
     }
 
@@ -605,156 +629,5 @@ impl<'m> Consumer<'m> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::sys::mapping::{Mapping, sized_memfd};
-
-    const PLACE: Place = Place {
-        control: 0,
-        data: 4096,
-        capacity: 1024,
-    };
-
-    fn mapping() -> Mapping {
-        let fd = sized_memfd("ring-test", 8192).expect("memfd");
-        Mapping::writable(fd, 8192).expect("mmap")
-    }
-
-    #[test]
-    fn frames_of_every_size_come_whole_and_in_order() {
-        let mapping = mapping();
-        let (mut producer, mut consumer) = (
-            Producer::new(&mapping, PLACE),
-            Consumer::new(&mapping, PLACE),
-        );
-        let mut got = Vec::new();
-        for round in 0..2000_usize {
-            let sent: Vec<u8> = (0..round % 1017).map(|i| (i ^ round) as u8).collect();
-            producer
-                .push(round as u32, &sent)
-                .expect("fits an empty ring");
-            producer.publish();
-            assert_eq!(consumer.pop(&mut got), Ok(Some(round as u32)));
-            assert_eq!(got, sent);
-            assert_eq!(consumer.pop(&mut got), Ok(None));
-        }
-    }
-
-    #[test]
-    fn a_full_ring_says_so_and_loses_nothing() {
-        let mapping = mapping();
-        let (mut producer, mut consumer) = (
-            Producer::new(&mapping, PLACE),
-            Consumer::new(&mapping, PLACE),
-        );
-        let mut pushed = 0;
-        while producer.push(pushed, &[7; 24]).is_ok() {
-            pushed += 1;
-        }
-        assert_eq!(pushed, 1024 / 32);
-        assert_eq!(producer.push(0, &[0; 2000]), Err(Full));
-        producer.publish();
-        let mut got = Vec::new();
-        for n in 0..pushed {
-            assert_eq!(consumer.pop(&mut got), Ok(Some(n)));
-        }
-        assert_eq!(producer.push(0, &[7; 24]), Ok(()));
-    }
-
-    #[test]
-    fn a_lying_producer_is_found_out() {
-        for (tail, head_word) in [
-            (8, 9_u64),
-            (8, u64::from(u32::MAX)),
-            (1 << 40, 0),
-            (u64::MAX, 0),
-            (12, 0),
-            (1032, 0),
-            (8, u64::from(SKIP) << 32),
-            (8, u64::from(SKIP) << 32 | 1),
-            (1024, u64::from(SKIP) << 32 | 1),
-        ] {
-            let mapping = mapping();
-            let memory = Memory::new(&mapping, PLACE);
-            memory.words[0].store(head_word, Ordering::Relaxed);
-            memory.control.tail.0.store(tail, Ordering::Relaxed);
-            let mut consumer = Consumer::new(&mapping, PLACE);
-            assert!(consumer.is_ready());
-            assert_eq!(
-                consumer.pop(&mut Vec::new()),
-                Err(Corrupt),
-                "tail {tail}, word {head_word:#x}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_producer_that_was_caught_up_with_begins_at_the_start() {
-        let place = Place {
-            control: 0,
-            data: 4096,
-            capacity: 1 << 20,
-        };
-        let len = 4096 + (1 << 20);
-        let mapping =
-            Mapping::writable(sized_memfd("ring-test", len).expect("memfd"), len).expect("mmap");
-        let (mut producer, mut consumer) = (
-            Producer::new(&mapping, place),
-            Consumer::new(&mapping, place),
-        );
-        let mut got = Vec::new();
-        let mut furthest = 0;
-        for n in 0..100_000_u32 {
-            let bytes = n.to_ne_bytes().repeat(1 + n as usize % 40);
-            producer.rewind(8 + bytes.len());
-            furthest = furthest.max(producer.reach(8 + bytes.len()));
-            producer
-                .push_parts(n, &[7; 8], &bytes)
-                .expect("fits an empty ring");
-            producer.show();
-            let mut first = [0];
-            assert_eq!(consumer.pop_parts(&mut first, &mut got), Ok(Some(n)));
-            assert_eq!((first[0], &got), (u64::from_ne_bytes([7; 8]), &bytes));
-        }
-        assert!(furthest <= WARM + GRAIN + 256, "{furthest}");
-    }
-
-    #[test]
-    fn a_lying_consumer_gets_nothing_overwritten() {
-        let mapping = mapping();
-        let mut producer = Producer::new(&mapping, PLACE);
-        producer.push(0, &[1; 1000]).expect("fits");
-        for head in [u64::MAX, 1 << 32, 2048] {
-            Memory::new(&mapping, PLACE)
-                .control
-                .head
-                .0
-                .store(head, Ordering::Relaxed);
-            assert_eq!(producer.push(0, &[1; 500]), Err(Full), "head {head}");
-        }
-    }
-
-    #[test]
-    fn a_sleeper_is_woken() {
-        let mapping = mapping();
-        let (mut producer, mut consumer) = (
-            Producer::new(&mapping, PLACE),
-            Consumer::new(&mapping, PLACE),
-        );
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let mut got = Vec::new();
-                for n in 0..10_000 {
-                    consumer.wait();
-                    assert_eq!(consumer.pop(&mut got), Ok(Some(n)));
-                }
-            });
-            for n in 0..10_000 {
-                while producer.push(n, b"wake up").is_err() {
-                    std::thread::yield_now();
-                }
-                producer.publish();
-            }
-        });
-    }
-}
+#[path = "ring_tests.rs"]
+mod tests;

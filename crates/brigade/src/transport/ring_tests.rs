@@ -1,0 +1,153 @@
+//! Tests of the ring, with both sides in one process.
+
+use super::*;
+use crate::sys::mapping::{Mapping, sized_memfd};
+
+const PLACE: Place = Place {
+    control: 0,
+    data: 4096,
+    capacity: 1024,
+};
+
+fn mapping() -> Mapping {
+    let fd = sized_memfd("ring-test", 8192).expect("memfd");
+    Mapping::writable(fd, 8192).expect("mmap")
+}
+
+#[test]
+fn frames_of_every_size_come_whole_and_in_order() {
+    let mapping = mapping();
+    let (mut producer, mut consumer) = (
+        Producer::new(&mapping, PLACE),
+        Consumer::new(&mapping, PLACE),
+    );
+    let mut got = Vec::new();
+    for round in 0..2000_usize {
+        let sent: Vec<u8> = (0..round % 1017).map(|i| (i ^ round) as u8).collect();
+        producer
+            .push(round as u32, &sent)
+            .expect("fits an empty ring");
+        producer.publish();
+        assert_eq!(consumer.pop(&mut got), Ok(Some(round as u32)));
+        assert_eq!(got, sent);
+        assert_eq!(consumer.pop(&mut got), Ok(None));
+    }
+}
+
+#[test]
+fn a_full_ring_says_so_and_loses_nothing() {
+    let mapping = mapping();
+    let (mut producer, mut consumer) = (
+        Producer::new(&mapping, PLACE),
+        Consumer::new(&mapping, PLACE),
+    );
+    let mut pushed = 0;
+    while producer.push(pushed, &[7; 24]).is_ok() {
+        pushed += 1;
+    }
+    assert_eq!(pushed, 1024 / 32);
+    assert_eq!(producer.push(0, &[0; 2000]), Err(Full));
+    producer.publish();
+    let mut got = Vec::new();
+    for n in 0..pushed {
+        assert_eq!(consumer.pop(&mut got), Ok(Some(n)));
+    }
+    assert_eq!(producer.push(0, &[7; 24]), Ok(()));
+}
+
+#[test]
+fn a_lying_producer_is_found_out() {
+    for (tail, head_word) in [
+        (8, 9_u64),
+        (8, u64::from(u32::MAX)),
+        (1 << 40, 0),
+        (u64::MAX, 0),
+        (12, 0),
+        (1032, 0),
+        (8, u64::from(SKIP) << 32),
+        (8, u64::from(SKIP) << 32 | 1),
+        (1024, u64::from(SKIP) << 32 | 1),
+    ] {
+        let mapping = mapping();
+        let memory = Memory::new(&mapping, PLACE);
+        memory.words[0].store(head_word, Ordering::Relaxed);
+        memory.control.tail.0.store(tail, Ordering::Relaxed);
+        let mut consumer = Consumer::new(&mapping, PLACE);
+        assert!(consumer.is_ready());
+        assert_eq!(
+            consumer.pop(&mut Vec::new()),
+            Err(Corrupt),
+            "tail {tail}, word {head_word:#x}"
+        );
+    }
+}
+
+#[test]
+fn a_producer_that_was_caught_up_with_begins_at_the_start() {
+    let place = Place {
+        control: 0,
+        data: 4096,
+        capacity: 1 << 20,
+    };
+    let len = 4096 + (1 << 20);
+    let mapping =
+        Mapping::writable(sized_memfd("ring-test", len).expect("memfd"), len).expect("mmap");
+    let (mut producer, mut consumer) = (
+        Producer::new(&mapping, place),
+        Consumer::new(&mapping, place),
+    );
+    let mut got = Vec::new();
+    let mut furthest = 0;
+    for n in 0..100_000_u32 {
+        let bytes = n.to_ne_bytes().repeat(1 + n as usize % 40);
+        producer.rewind(8 + bytes.len());
+        furthest = furthest.max(producer.reach(8 + bytes.len()));
+        producer
+            .push_parts(n, &[7; 8], &bytes)
+            .expect("fits an empty ring");
+        producer.show();
+        let mut first = [0];
+        assert_eq!(consumer.pop_parts(&mut first, &mut got), Ok(Some(n)));
+        assert_eq!((first[0], &got), (u64::from_ne_bytes([7; 8]), &bytes));
+    }
+    assert!(furthest <= WARM + GRAIN + 256, "{furthest}");
+}
+
+#[test]
+fn a_lying_consumer_gets_nothing_overwritten() {
+    let mapping = mapping();
+    let mut producer = Producer::new(&mapping, PLACE);
+    producer.push(0, &[1; 1000]).expect("fits");
+    for head in [u64::MAX, 1 << 32, 2048] {
+        Memory::new(&mapping, PLACE)
+            .control
+            .head
+            .0
+            .store(head, Ordering::Relaxed);
+        assert_eq!(producer.push(0, &[1; 500]), Err(Full), "head {head}");
+    }
+}
+
+#[test]
+fn a_sleeper_is_woken() {
+    let mapping = mapping();
+    let (mut producer, mut consumer) = (
+        Producer::new(&mapping, PLACE),
+        Consumer::new(&mapping, PLACE),
+    );
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut got = Vec::new();
+            for n in 0..10_000 {
+                consumer.wait();
+                assert_eq!(consumer.pop(&mut got), Ok(Some(n)));
+            }
+        });
+        for n in 0..10_000 {
+            while producer.push(n, b"wake up").is_err() {
+                std::thread::yield_now();
+            }
+            producer.publish();
+        }
+    });
+}
