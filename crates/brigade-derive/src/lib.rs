@@ -65,6 +65,8 @@ fn implement(input: &DeriveInput) -> Result<TokenStream, Error> {
         quote_spanned!(ty.span()=> <#ty as ::brigade::ShmSafe>::FROZEN)
     });
     Ok(quote! {
+        // SAFETY: a struct whose fields are all `ShmSafe` (a bound for each), and that does not implement `Drop` (the trait below, which would conflict): its bytes are
+        // theirs and padding, which nobody reads as a value.
         #[automatically_derived]
         unsafe impl #implementing ::brigade::ShmSafe for #name #of #bounds {
             const FROZEN: bool = true #(&& #frozen)*;
