@@ -99,6 +99,7 @@ pub mod channel;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod pool;
 pub mod shm;
 pub mod sync;
 mod sys;
@@ -106,6 +107,7 @@ mod task;
 mod transport;
 mod worker;
 
+pub use pool::{Latencies, Pool, PoolBuilder, PoolStats};
 pub use shm::{Shared, ShmSafe};
 pub use task::Message;
 pub use task::crash::{Cause, Crash, Phase};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,19 @@ pub struct JoinHandle<R>(pub(crate) Task<R>);
 pub(crate) enum Task<R> {
     Thread(thread::Running<R>),
     Process(process::Running<R>),
+    Pooled(Arc<dyn Pending<R> + Send + Sync>),
+}
+
+/// A task that was given to somebody who runs many. Its end is told once.
+pub(crate) trait Pending<R> {
+    /// Waits for the end. `None`: not before the deadline.
+    fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>>;
+    /// The end, or has the waker woken when it has come.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>>;
+    fn is_finished(&self) -> bool;
+    fn cancel(&self);
+    fn kind(&self) -> Kind;
+    fn pid(&self) -> Option<u32>;
 }
 
 impl<R> JoinHandle<R> {
@@ -29,10 +43,8 @@ impl<R> JoinHandle<R> {
     pub fn join(self) -> Result<R, JoinError> {
         match self.0 {
             Task::Thread(task) => task.join(),
-            Task::Process(mut task) => match task.wait(None) {
-                Some(ended) => ended,
-                None => unreachable!("a wait without a deadline does not time out"),
-            },
+            Task::Process(mut task) => always(task.wait(None)),
+            Task::Pooled(task) => always(task.wait(None)),
         }
     }
 
@@ -49,6 +61,7 @@ impl<R> JoinHandle<R> {
         let ended = match &mut self.0 {
             Task::Thread(task) => task.wait(deadline),
             Task::Process(task) => task.wait(deadline),
+            Task::Pooled(task) => task.wait(deadline),
         };
         ended.ok_or(self)
     }
@@ -58,6 +71,7 @@ impl<R> JoinHandle<R> {
         match &self.0 {
             Task::Thread(task) => task.is_finished(),
             Task::Process(task) => task.is_finished(),
+            Task::Pooled(task) => task.is_finished(),
         }
     }
 
@@ -69,6 +83,7 @@ impl<R> JoinHandle<R> {
         match &self.0 {
             Task::Thread(task) => task.cancel(),
             Task::Process(task) => task.cancel(),
+            Task::Pooled(task) => task.cancel(),
         }
     }
 
@@ -77,15 +92,24 @@ impl<R> JoinHandle<R> {
         match &self.0 {
             Task::Thread(_) => Kind::Thread,
             Task::Process(_) => Kind::Process,
+            Task::Pooled(task) => task.kind(),
         }
     }
 
-    /// The worker process that runs it now. `None`: a thread, or it was never started.
+    /// The worker process that runs it now. `None`: a thread, or it was not started.
     pub fn pid(&self) -> Option<u32> {
         match &self.0 {
             Task::Thread(_) => None,
             Task::Process(task) => task.pid(),
+            Task::Pooled(task) => task.pid(),
         }
+    }
+}
+
+fn always<T>(ended: Option<T>) -> T {
+    match ended {
+        Some(ended) => ended,
+        None => unreachable!("a wait without a deadline does not time out"),
     }
 }
 
@@ -101,6 +125,7 @@ impl<R> Future for JoinHandle<R> {
         match &mut self.0 {
             Task::Thread(task) => task.poll(context),
             Task::Process(task) => task.poll(context),
+            Task::Pooled(task) => task.poll(context),
         }
     }
 }

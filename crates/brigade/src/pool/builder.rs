@@ -1,0 +1,151 @@
+//! How a pool is to be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Crew, Pool, processes, threads};
+use crate::{Kind, process};
+
+/// Workers that one pool may have.
+const MOST: usize = 4096;
+
+/// What a [`Pool`] is to be like. Made by [`Pool::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder starts nothing by itself"]
+pub struct PoolBuilder {
+    kind: Kind,
+    options: Options,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) workers: usize,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) queue_limit: Option<usize>,
+    pub(crate) initializer: Option<fn()>,
+    pub(crate) recycle_after: Option<u64>,
+    pub(crate) recycle_above: Option<u64>,
+    pub(crate) keep_crashes: Option<PathBuf>,
+    pub(crate) process: process::Builder,
+}
+
+impl PoolBuilder {
+    pub(super) fn new(kind: Kind) -> PoolBuilder {
+        PoolBuilder {
+            kind,
+            options: Options {
+                workers: std::thread::available_parallelism().map_or(1, usize::from),
+                name: None,
+                timeout: None,
+                retries: 0,
+                queue_limit: None,
+                initializer: None,
+                recycle_after: None,
+                recycle_above: None,
+                keep_crashes: None,
+                process: process::Builder::new(),
+            },
+        }
+    }
+
+    /// How many workers. As many as this process may use processors, if nothing is said.
+    pub fn workers(mut self, workers: usize) -> PoolBuilder {
+        self.options.workers = workers;
+        self
+    }
+
+    /// The name of its workers, as `ps` and debuggers show it, and as errors tell it. The kernel keeps the first 15 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> PoolBuilder {
+        self.options.name = Some(name.into().into());
+        self
+    }
+
+    /// How long a task may run: then it ends with [`TimedOut`](crate::JoinError::TimedOut). A process is killed, its children too, and is gone when the caller
+    /// hears of it; a thread is let go, and a new one takes its place. Time in the queue does not count.
+    pub fn timeout(mut self, time: Duration) -> PoolBuilder {
+        self.options.timeout = Some(time);
+        self
+    }
+
+    /// How often a task is run again after its worker died or its time was over. It still ends once.
+    pub fn retries(mut self, times: u32) -> PoolBuilder {
+        self.options.retries = times;
+        self
+    }
+
+    /// How many tasks may wait that nobody has begun: one more has [`submit`](Pool::submit) wait, and [`try_submit`](Pool::try_submit) give the input back.
+    /// There is no limit if nothing is said.
+    pub fn queue_limit(mut self, tasks: usize) -> PoolBuilder {
+        self.options.queue_limit = Some(tasks);
+        self
+    }
+
+    /// Runs once in every worker before its first task.
+    pub fn initializer(mut self, initializer: fn()) -> PoolBuilder {
+        self.options.initializer = Some(initializer);
+        self
+    }
+
+    /// A worker is replaced by a new one when it has run so many tasks.
+    pub fn recycle_after(mut self, tasks: u64) -> PoolBuilder {
+        self.options.recycle_after = Some(tasks);
+        self
+    }
+
+    /// A worker process is replaced by a new one when it has more than so many bytes of memory after a task (resident, looked at once a millisecond at most).
+    /// Threads share the program's memory: for them it does nothing.
+    pub fn recycle_above(mut self, bytes: u64) -> PoolBuilder {
+        self.options.recycle_above = Some(bytes);
+        self
+    }
+
+    /// Writes a file into this directory for each task whose worker process died: what it was, its input, and all that is known of the death. `BRIGADE_REPLAY`
+    /// runs it again (see [`init`](crate::init)).
+    pub fn keep_crashes(mut self, dir: impl AsRef<Path>) -> PoolBuilder {
+        self.options.keep_crashes = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// How its processes are to be. For threads it does nothing.
+    pub fn process(mut self, process: process::Builder) -> PoolBuilder {
+        self.options.process = process;
+        self
+    }
+
+    /// Starts the workers, and returns when each is ready.
+    ///
+    /// # Errors
+    /// The workers could not be started; the initializer panicked or crashed; a number makes no sense (no workers, a queue of no tasks).
+    pub fn build(self) -> io::Result<Pool> {
+        let options = self.options;
+        let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        if options.workers == 0 {
+            return invalid("a pool has at least one worker".to_owned());
+        }
+        if options.workers > MOST {
+            return invalid(format!(
+                "a pool has at most {MOST} workers, not {}",
+                options.workers
+            ));
+        }
+        if options.queue_limit == Some(0) {
+            return invalid("a queue has room for at least one task".to_owned());
+        }
+        if options.recycle_after == Some(0) {
+            return invalid("a worker runs at least one task before it is replaced".to_owned());
+        }
+        if options.timeout == Some(Duration::ZERO) {
+            return invalid("a task has more time than none".to_owned());
+        }
+        let crew = match self.kind {
+            Kind::Thread => Crew::Threads(threads::Crew::start(options)?),
+            Kind::Process => Crew::Processes(processes::Crew::start(options)?),
+        };
+        Ok(Pool { crew })
+    }
+}

@@ -1,0 +1,108 @@
+//! Results of `map`: in the order of their inputs, or as they come.
+
+use std::collections::VecDeque;
+use std::iter::FusedIterator;
+
+use super::{processes, threads};
+use crate::{JoinError, Message};
+
+/// How far ahead of the result that is awaited others may be: results that wait for it to come, and inputs that were pulled.
+const AHEAD: usize = 16 * 1024;
+
+/// A map over a pool of either kind.
+pub(super) enum Source<'p, A, R, I> {
+    Threads(threads::Map<'p, A, R, I>),
+    Processes(processes::Map<'p, A, R, I>),
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> Source<'_, A, R, I> {
+    /// The next result that comes. No input is pulled whose number is `horizon` or more. `None`: there are no more.
+    fn next_within(&mut self, horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
+        match self {
+            Source::Threads(map) => map.next_within(horizon),
+            Source::Processes(map) => map.next_within(horizon),
+        }
+    }
+}
+
+/// Results as they come.
+pub(super) struct Unordered<'p, A, R, I> {
+    source: Source<'p, A, R, I>,
+    ended: bool,
+}
+
+impl<'p, A, R, I> Unordered<'p, A, R, I> {
+    pub(super) fn new(source: Source<'p, A, R, I>) -> Self {
+        Unordered {
+            source,
+            ended: false,
+        }
+    }
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Unordered<'_, A, R, I> {
+    type Item = (usize, Result<R, JoinError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.source.next_within(usize::MAX);
+        self.ended = next.is_none();
+        next
+    }
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> FusedIterator for Unordered<'_, A, R, I> {}
+
+/// Results in the order of their inputs.
+pub(super) struct Ordered<'p, A, R, I> {
+    source: Source<'p, A, R, I>,
+    /// The number of the first of `waiting`.
+    next: usize,
+    /// Those that came too early.
+    waiting: VecDeque<Option<Result<R, JoinError>>>,
+    ended: bool,
+}
+
+impl<'p, A, R, I> Ordered<'p, A, R, I> {
+    pub(super) fn new(source: Source<'p, A, R, I>) -> Self {
+        Ordered {
+            source,
+            next: 0,
+            waiting: VecDeque::new(),
+            ended: false,
+        }
+    }
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Ordered<'_, A, R, I> {
+    type Item = Result<R, JoinError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            if let Some(Some(_)) = self.waiting.front() {
+                self.next += 1;
+                return self.waiting.pop_front().flatten();
+            }
+            let Some((number, result)) = self.source.next_within(self.next + AHEAD) else {
+                self.ended = true;
+                return None;
+            };
+            if number == self.next && self.waiting.is_empty() {
+                self.next += 1;
+                return Some(result);
+            }
+            let at = number - self.next;
+            if self.waiting.len() <= at {
+                self.waiting.resize_with(at + 1, || None);
+            }
+            self.waiting[at] = Some(result);
+        }
+    }
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> FusedIterator for Ordered<'_, A, R, I> {}

@@ -1,0 +1,231 @@
+//! Workers that stay: a [`Pool`] of threads or of processes, one word apart.
+
+// The files:
+// - builder: how a pool is to be
+// - map: results in the order of their inputs, or as they come
+// - stats: what a pool has done
+// - threads: a pool of threads; processes: a pool of processes
+// - crash_file: what `keep_crashes` writes; replay: `BRIGADE_REPLAY`
+
+mod builder;
+mod map;
+pub(crate) mod processes;
+mod stats;
+pub(crate) mod threads;
+
+use std::fmt;
+use std::io;
+
+pub use builder::PoolBuilder;
+pub use stats::{Latencies, PoolStats};
+
+use crate::{JoinError, JoinHandle, Kind, Message};
+
+/// A number of workers, threads or processes, that run one task after another.
+///
+/// Every task ends exactly once, with a typed result, and a crash costs only the task that was running: its worker is replaced, and what waited
+/// goes to others. Dropping a pool finishes what was accepted first, as [`shutdown`](Self::shutdown) does.
+///
+/// # Examples
+/// ```
+/// use brigade::{JoinError, Pool};
+///
+/// fn sum(v: Vec<u64>) -> u64 {
+///     v.into_iter().sum()
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// brigade::init();
+/// let pool = Pool::processes(2)?; // or Pool::threads(2), or Pool::new(kind, 2)
+/// assert_eq!(pool.submit(sum, vec![1, 2, 3]).join()?, 6);
+/// for result in pool.map(sum, (0..1000).map(|i| vec![i, i])) {
+///     match result {
+///         Ok(total) => assert_eq!(total % 2, 0),
+///         Err(JoinError::Crashed(crash)) => eprintln!("one task lost: {crash}"), // the others go on
+///         Err(other) => return Err(other.into()),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Pool {
+    crew: Crew,
+}
+
+/// Who does the work.
+enum Crew {
+    Threads(threads::Crew),
+    Processes(processes::Crew),
+}
+
+impl Pool {
+    /// A pool of so many threads.
+    ///
+    /// # Errors
+    /// As [`PoolBuilder::build`].
+    pub fn threads(workers: usize) -> io::Result<Pool> {
+        Pool::new(Kind::Thread, workers)
+    }
+
+    /// A pool of so many processes.
+    ///
+    /// # Errors
+    /// As [`PoolBuilder::build`].
+    pub fn processes(workers: usize) -> io::Result<Pool> {
+        Pool::new(Kind::Process, workers)
+    }
+
+    /// A pool of so many workers of this kind.
+    ///
+    /// # Errors
+    /// As [`PoolBuilder::build`].
+    pub fn new(kind: Kind, workers: usize) -> io::Result<Pool> {
+        Pool::builder(kind).workers(workers).build()
+    }
+
+    /// To say more of how it is to be.
+    pub fn builder(kind: Kind) -> PoolBuilder {
+        PoolBuilder::new(kind)
+    }
+
+    /// Gives the pool a task. Waits while its queue is at its limit.
+    ///
+    /// An input that cannot be encoded is told by the handle.
+    #[track_caller]
+    pub fn submit<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> JoinHandle<R> {
+        match &self.crew {
+            Crew::Threads(crew) => crew.submit(task, input),
+            Crew::Processes(crew) => crew.submit(task, input),
+        }
+    }
+
+    /// Gives the pool a task, unless its queue is at its limit.
+    ///
+    /// # Errors
+    /// The input, which was not taken.
+    #[track_caller]
+    pub fn try_submit<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        match &self.crew {
+            Crew::Threads(crew) => crew.try_submit(task, input),
+            Crew::Processes(crew) => crew.try_submit(task, input),
+        }
+    }
+
+    /// Runs `task` on each input, and gives the results in the order of the inputs.
+    ///
+    /// Inputs are pulled as workers have room for them, and results are held back only as long as one before them is not there, so that memory does not grow
+    /// with the number of inputs. Nothing is done before the first result is asked for. When the iterator is dropped, what was not started
+    /// never starts, and what runs runs on, detached.
+    #[track_caller]
+    pub fn map<A, R, I>(
+        &self,
+        task: fn(A) -> R,
+        inputs: I,
+    ) -> impl Iterator<Item = Result<R, JoinError>>
+    where
+        A: Message,
+        R: Message,
+        I: IntoIterator<Item = A>,
+    {
+        map::Ordered::new(self.start_map(task, inputs.into_iter()))
+    }
+
+    /// Runs `task` on each input, and gives the results as they come, each with the number of its input, counted from 0.
+    ///
+    /// Otherwise as [`map`](Self::map).
+    #[track_caller]
+    pub fn map_unordered<A, R, I>(
+        &self,
+        task: fn(A) -> R,
+        inputs: I,
+    ) -> impl Iterator<Item = (usize, Result<R, JoinError>)>
+    where
+        A: Message,
+        R: Message,
+        I: IntoIterator<Item = A>,
+    {
+        map::Unordered::new(self.start_map(task, inputs.into_iter()))
+    }
+
+    #[track_caller]
+    fn start_map<A: Message, R: Message, I: Iterator<Item = A>>(
+        &self,
+        task: fn(A) -> R,
+        inputs: I,
+    ) -> map::Source<'_, A, R, I> {
+        match &self.crew {
+            Crew::Threads(crew) => map::Source::Threads(crew.map(task, inputs)),
+            Crew::Processes(crew) => map::Source::Processes(crew.map(task, inputs)),
+        }
+    }
+
+    /// What its workers are.
+    pub fn kind(&self) -> Kind {
+        match &self.crew {
+            Crew::Threads(_) => Kind::Thread,
+            Crew::Processes(_) => Kind::Process,
+        }
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        match &self.crew {
+            Crew::Threads(crew) => crew.workers(),
+            Crew::Processes(crew) => crew.workers(),
+        }
+    }
+
+    /// The processes that are its workers now. Empty for a pool of threads.
+    pub fn pids(&self) -> Vec<u32> {
+        match &self.crew {
+            Crew::Threads(_) => Vec::new(),
+            Crew::Processes(crew) => crew.pids(),
+        }
+    }
+
+    /// What it has done, and what it has to do.
+    pub fn stats(&self) -> PoolStats {
+        match &self.crew {
+            Crew::Threads(crew) => crew.stats(),
+            Crew::Processes(crew) => crew.stats(),
+        }
+    }
+
+    /// Ends the pool when all that was accepted is finished.
+    pub fn shutdown(self) {
+        // As dropping it does.
+        drop(self);
+    }
+
+    /// Ends the pool now: everything that it has is cancelled.
+    ///
+    /// What was not started never starts; running processes are killed, their children too, and are gone when this returns; running threads are let go.
+    pub fn abort(self) {
+        match &self.crew {
+            Crew::Threads(crew) => crew.abort(),
+            Crew::Processes(crew) => crew.abort(),
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        match &self.crew {
+            Crew::Threads(crew) => crew.shutdown(),
+            Crew::Processes(crew) => crew.shutdown(),
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("kind", &self.kind())
+            .field("workers", &self.workers())
+            .finish_non_exhaustive()
+    }
+}
