@@ -56,11 +56,13 @@ impl State {
                 continue;
             }
             let bell = match self.refill_point(seat) {
+                _ if seat.held.is_some() => Bell::IfFull,
                 Some(at) => Bell::Pipe(at),
                 None => Bell::IfFull,
             };
+            let held = seat.held.is_some();
             if let Some(line) = &mut self.seats[i as usize].line {
-                quiet &= line.set_bell(bell, all);
+                quiet &= line.set_bell(bell, all) || held;
             }
         }
         if !all {
@@ -75,13 +77,27 @@ impl State {
     }
 
     /// The driver is about to sleep: has workers ring for it. Gives their bells. `None`: there is news, look first.
-    pub(super) fn prepare_sleep(&mut self, want: &Want<'_>) -> Option<Vec<(Arc<Mailbox>, u32)>> {
+    ///
+    /// `others`: somebody else waits for something too, so that each result may be what is waited for.
+    pub(super) fn prepare_sleep(
+        &mut self,
+        want: &Want<'_>,
+        others: bool,
+    ) -> Option<Vec<(Arc<Mailbox>, u32)>> {
         self.disarmed = true;
+        self.unarmed.clear();
         let mut bells = Vec::with_capacity(self.busy.len());
         for at in 0..self.busy.len() {
             let i = self.busy[at];
             let seat = &self.seats[i as usize];
-            let point = self.wanted_point(i, seat, want);
+            let point = if seat.held.is_some() {
+                // What it waits for comes through the listener.
+                None
+            } else if others {
+                Some(seat.first().wrapping_add(1))
+            } else {
+                self.wanted_point(i, seat, want)
+            };
             let bell = match point {
                 Some(at) => Bell::Futex(at),
                 None => Bell::IfFull,

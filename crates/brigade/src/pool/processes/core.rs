@@ -18,6 +18,7 @@ use super::state::{After, Casualty, Ending, Reason, State, processors};
 use super::task::{End, Job, Task};
 use crate::JoinError;
 use crate::pool::builder::Options;
+use crate::sys::original::Original;
 use crate::sys::{futex, spin};
 use crate::task::name::TaskName;
 use crate::worker::process::client::{Employer, ForkServer};
@@ -27,6 +28,7 @@ use crate::worker::process::mailbox::Mailbox;
 /// A pool of processes, as its handles share it.
 pub(super) struct Core {
     pub(super) options: Arc<Options>,
+    original: Original,
     inner: Mutex<Inner>,
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
     nudge: AtomicU32,
@@ -35,6 +37,8 @@ pub(super) struct Core {
 pub(super) struct Inner {
     pub(super) state: State,
     driver: Driver,
+    /// The driver sleeps so that it hears of each result.
+    attentive: bool,
     /// Those that sleep because somebody else drives.
     waiters: Vec<Thread>,
     /// Of them, those that are to be woken by any news.
@@ -93,9 +97,11 @@ impl Core {
     ) -> Arc<Core> {
         Arc::new_cyclic(|core| Core {
             options,
+            original: Original::this_process(),
             inner: Mutex::new(Inner {
                 state: make(core.clone()),
                 driver: Driver::Nobody,
+                attentive: false,
                 waiters: Vec::new(),
                 watchers: Vec::new(),
             }),
@@ -205,11 +211,14 @@ impl Core {
                 inner.driver = Driver::Nobody;
                 continue;
             }
-            let Some(bells) = inner.state.prepare_sleep(want) else {
+            let others = !inner.waiters.is_empty();
+            let Some(bells) = inner.state.prepare_sleep(want, others) else {
+                inner.state.check_words(&mut after);
                 self.unlock(inner, after);
                 inner = self.lock();
                 continue;
             };
+            inner.attentive = others;
             inner.driver = Driver::Asleep;
             let server = Arc::clone(&inner.state.server);
             let nudge = self.nudge.load(Ordering::SeqCst);
@@ -251,9 +260,20 @@ impl Core {
         }
         // It may have ended before it could see that we wait: that was under the lock, which we have.
         inner.waiters.push(me);
-        if inner.driver == Driver::Nobody {
-            inner.state.watched = true;
-            self.arm(&mut inner, &mut after);
+        match inner.driver {
+            // It sleeps so that it hears of what it waits for itself: it has to hear of more.
+            Driver::Asleep if !inner.attentive => {
+                inner.attentive = true;
+                after.nudge = true;
+            }
+            Driver::Asleep | Driver::Looking => {}
+            Driver::Nobody => {
+                if !inner.state.watched {
+                    inner.state.watched = true;
+                    inner.state.disarmed = true;
+                }
+                self.arm(&mut inner, &mut after);
+            }
         }
         self.unlock(inner, after);
         match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
@@ -288,6 +308,7 @@ impl Core {
                 inner.state.set_alarm();
                 return;
             }
+            inner.state.check_words(after);
             inner.state.look(after, false);
         }
         // There is always something new: the listener looks soon.
@@ -313,6 +334,11 @@ impl Core {
         }
         self.submit_to(inner, task);
         true
+    }
+
+    /// Whether this process is the one that made the pool, and not a fork of it: the workers are the other's.
+    pub(super) fn is_ours(&self) -> bool {
+        self.original.is_this_process()
     }
 
     fn submit_to(&self, mut inner: MutexGuard<'_, Inner>, task: Task) {
@@ -367,6 +393,7 @@ impl Core {
         if !slot.is_done() && !inner.state.watched {
             inner.state.watched = true;
             inner.state.disarmed = true;
+            after.nudge = true;
         }
         self.leave(&mut inner, &mut after);
         self.unlock(inner, after);

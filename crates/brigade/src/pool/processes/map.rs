@@ -84,6 +84,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 self.pulled += 1;
                 return Some((self.pulled - 1, Err(why)));
             }
+            if !self.crew.core.is_ours() {
+                // A fork of the program: the workers are the other's.
+                return None;
+            }
             let room = self.exchange(horizon);
             if !self.ready.is_empty() {
                 continue;
@@ -95,9 +99,16 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             if self.exhausted && self.pulled == self.given && self.tasks.is_empty() {
                 return None;
             }
-            if self.tasks.is_empty() {
+            if !self.tasks.is_empty() {
+                continue;
+            }
+            if self.pulled > self.given {
                 let mut want = Want::Results { inbox: self.inbox };
                 self.crew.core.wait(&mut want, None);
+            } else {
+                // Others have taken all the room.
+                self.crew.core.wait(&mut Want::Room, None);
+                self.pull(1);
             }
         }
     }
@@ -177,6 +188,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 impl<A, R, I> Drop for Map<'_, A, R, I> {
     fn drop(&mut self) {
         let core = &self.crew.core;
+        if !core.is_ours() {
+            return;
+        }
         let mut after = After::default();
         let mut inner = core.lock();
         inner

@@ -156,8 +156,13 @@ impl Crew {
         task: fn(A) -> R,
         input: A,
     ) -> JoinHandle<R> {
-        let (pooled, task) = self.make(task, &input);
+        let (pooled, mut task) = self.make(task, &input);
         drop(input);
+        if !self.core.is_ours() && task.take().is_some() {
+            pooled
+                .slot()
+                .settle(End::failed(JoinError::Closed), &mut Default::default());
+        }
         if let Some(task) = task {
             self.core.submit(task);
         }
@@ -170,7 +175,9 @@ impl Crew {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        if self.core.options.queue_limit.is_some() && self.core.is_full() {
+        if !self.core.is_ours()
+            || self.core.options.queue_limit.is_some() && self.core.is_full()
+        {
             return Err(input);
         }
         let (pooled, task) = self.make(task, &input);
@@ -197,6 +204,9 @@ impl Crew {
     }
 
     pub(super) fn pids(&self) -> Vec<u32> {
+        if !self.core.is_ours() {
+            return Vec::new();
+        }
         self.core.look();
         let inner = self.core.lock();
         let lines = inner.state.seats.iter().filter_map(|s| s.line.as_ref());
@@ -204,12 +214,17 @@ impl Crew {
     }
 
     pub(super) fn stats(&self) -> PoolStats {
-        self.core.look();
+        if self.core.is_ours() {
+            self.core.look();
+        }
         self.core.lock().state.snapshot(Instant::now())
     }
 
     /// Finishes what was accepted, and ends the workers.
     pub(super) fn shutdown(&self) {
+        if !self.core.is_ours() {
+            return;
+        }
         self.core.lock().state.closing = true;
         self.core.wait(&mut Want::Done, None);
         self.core.dismiss();
@@ -217,6 +232,9 @@ impl Crew {
 
     /// Cancels everything, and ends the workers. `shutdown` is called after it.
     pub(super) fn abort(&self) {
+        if !self.core.is_ours() {
+            return;
+        }
         let mut after = After::default();
         let mut inner = self.core.lock();
         inner.state.closing = true;

@@ -132,6 +132,11 @@ impl<R> Pooled<R> {
         }
     }
 
+    /// In a fork of the program nothing comes any more.
+    fn is_lost(&self) -> bool {
+        !self.slot.is_done() && !self.core.is_ours()
+    }
+
     fn take(&self) -> Result<R, JoinError> {
         let Some(end) = self.slot.take() else {
             panic!("a task was joined twice: its handle was polled after it was ready")
@@ -148,6 +153,9 @@ impl<R> Settle for Pooled<R> {
 
 impl<R> Pending<R> for Pooled<R> {
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        if self.is_lost() {
+            return Some(Err(JoinError::Closed));
+        }
         if !self.slot.is_done() && !self.core.wait(&mut Want::Slot(&self.slot), deadline) {
             return None;
         }
@@ -155,6 +163,9 @@ impl<R> Pending<R> for Pooled<R> {
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
+        if self.is_lost() {
+            return Poll::Ready(Err(JoinError::Closed));
+        }
         if !self.slot.is_done() {
             self.slot.set_waker(context.waker());
             self.core.watch(&self.slot);
@@ -166,6 +177,9 @@ impl<R> Pending<R> for Pooled<R> {
     }
 
     fn is_finished(&self) -> bool {
+        if self.is_lost() {
+            return true;
+        }
         if !self.slot.is_done() {
             self.core.look();
         }
@@ -173,7 +187,7 @@ impl<R> Pending<R> for Pooled<R> {
     }
 
     fn cancel(&self) {
-        if !self.slot.is_done() {
+        if !self.slot.is_done() && self.core.is_ours() {
             self.core.cancel(&self.slot);
         }
     }
@@ -183,7 +197,7 @@ impl<R> Pending<R> for Pooled<R> {
     }
 
     fn pid(&self) -> Option<u32> {
-        if self.slot.is_done() {
+        if self.slot.is_done() || !self.core.is_ours() {
             return None;
         }
         self.core.pid_of(&self.slot)

@@ -340,6 +340,19 @@ impl State {
         }
     }
 
+    /// There seemed to be news, and looking found none: a worker that says it has finished what it has not shown lies.
+    pub(super) fn check_words(&mut self, after: &mut After) {
+        for i in self.busy.clone() {
+            let seat = &self.seats[i as usize];
+            if let Some(line) = seat.line.as_ref().filter(|_| seat.held.is_none()) {
+                let said = line.finished().wrapping_sub(line.taken()) as i32;
+                if said > 0 && !line.is_ready() {
+                    self.lose(i, Instant::now(), after);
+                }
+            }
+        }
+    }
+
     /// One reply of a worker.
     fn heard(
         &mut self,
@@ -354,7 +367,13 @@ impl State {
             return Heard::Nonsense;
         };
         match (seat.status, tag) {
-            (Status::Doomed(_), _) => return Heard::More,
+            (Status::Doomed(_), _) => {
+                // It is done before its time of grace is over: it need not wait for that.
+                if !self.grace.is_zero() {
+                    line.kill(Duration::ZERO);
+                }
+                return Heard::More;
+            }
             (Status::Starting, reply::READY) if frame.is_empty() => {
                 seat.status = Status::Ready;
                 seat.mark = now;

@@ -26,6 +26,7 @@ use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
 use crate::sync::roster::Roster;
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
+use crate::sys::original::Original;
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
 
@@ -56,7 +57,7 @@ pub(crate) struct Hired {
 /// A fork server, as the host sees it.
 pub(crate) struct ForkServer {
     /// The host that started it: a fork of the host must not use it.
-    host: u32,
+    host: Original,
     pid: u32,
     /// The fork server itself, where the kernel made it our child after all: see [`reap`](Self::reap).
     process: Option<OwnedFd>,
@@ -222,7 +223,7 @@ impl ForkServer {
             )
         };
         let server = Arc::new(ForkServer {
-            host: std::process::id(),
+            host: Original::this_process(),
             pid,
             process,
             socket,
@@ -558,7 +559,7 @@ impl ForkServer {
 
     /// Whether this process is the one that started it, and not a fork of that one: what they share belongs to the other.
     pub(crate) fn is_ours(&self) -> bool {
-        self.host == std::process::id()
+        self.host.is_this_process()
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::child::{Worker, floor_char_boundary, is_the_worker, word};
+use super::child::{Worker, floor_char_boundary, word};
 use super::lane;
 use super::mailbox::{INLINE_MAX, order, reply};
 use super::protocol::Stay;
 use super::turns::{Occasion, Ring, Sleep};
+use crate::sys::original::Original;
 use crate::sys::{fds, futex, process, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{Outcome, Plan};
@@ -47,10 +48,11 @@ impl Worker {
             frame: Vec::new(),
             result: Vec::new(),
         };
+        let original = Original::this_process();
         let mut left = stay.tasks.unwrap_or(u64::MAX);
         loop {
             self.begin(&mut tasks);
-            self.serve_one(&mut tasks);
+            self.serve_one(&mut tasks, &original);
             left -= 1;
             if left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
                 self.say(&tasks, reply::LEAVING, &[]);
@@ -132,7 +134,7 @@ impl Worker {
         }
     }
 
-    fn serve_one(&mut self, tasks: &mut Tasks) {
+    fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) {
         // Not long ago this was begun, which says that the frame is there.
         self.ends.orders.trust();
         let Ok(Some(tag)) = self.ends.orders.pop(&mut tasks.frame) else {
@@ -177,7 +179,7 @@ impl Worker {
         });
         drop(large);
         // The task forked, and this is its child, which came back first: it is not the one to reply.
-        if !is_the_worker() {
+        if !original.is_this_process() {
             process::exit_now(0);
         }
         // What it wrote is out before anybody hears that it is done.
