@@ -175,9 +175,7 @@ impl Crew {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        if !self.core.is_ours()
-            || self.core.options.queue_limit.is_some() && self.core.is_full()
-        {
+        if !self.core.is_ours() || self.core.options.queue_limit.is_some() && self.core.is_full() {
             return Err(input);
         }
         let (pooled, task) = self.make(task, &input);
