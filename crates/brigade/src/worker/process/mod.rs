@@ -1,7 +1,7 @@
 //! Workers that are processes.
 
 // `../README.md` tells the protocol. The files:
-// - bootstrap: how the program becomes its own fork server; `init`
+// - bootstrap: how the program becomes its own fork server
 // - client: the host's side of the fork server; client/listener: the thread that hears it
 // - server: the fork server; prepare: how it begins; orphans, stderr, oom: what it looks after
 // - child: the worker
@@ -19,7 +19,7 @@ mod mailbox;
 mod oom;
 mod orphans;
 mod prepare;
-mod protocol;
+pub(crate) mod protocol;
 mod running;
 mod server;
 mod stderr;
@@ -128,7 +128,7 @@ impl Builder {
     }
 
     /// What the worker has to do to itself; `None`: nothing.
-    fn setup(&self) -> io::Result<Option<Setup>> {
+    pub(crate) fn setup(&self) -> io::Result<Option<Setup>> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
         if self.name.as_ref().is_some_and(|n| n.contains('\0')) {
             return Err(invalid(
