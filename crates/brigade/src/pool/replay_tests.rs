@@ -167,7 +167,7 @@ fn each_other_end_has_its_status() {
     assert!(stderr.contains(": burnt: 7\n"), "{stderr}");
 
     let (ended, stderr) =
-        replayed(&kept.write(&scratch, |()| -> () { std::process::exit(44) }, ()));
+        replayed(&kept.write(&scratch, |()| -> () { crate::sys::process::exit_now(44) }, ()));
     assert_eq!(ended.status.code(), Some(44), "{stderr}");
 
     let (ended, stderr) = replayed(&kept.write(&scratch, |()| -> () { std::process::abort() }, ()));

@@ -53,7 +53,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
-pub(super) use read::{Recorded, read};
+pub(crate) use read::{Recorded, read};
 pub(super) use write::{DEBUGGER, command};
 
 use crate::Crash;
@@ -113,16 +113,16 @@ pub(crate) fn prepare(dir: &Path) -> io::Result<PathBuf> {
 
 /// What decides what is run: all that the checksum is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Decisive {
-    pub(super) build: String,
-    pub(super) entry: u64,
-    pub(super) function: u64,
-    pub(super) initializer: Option<u64>,
-    pub(super) directory: Option<Vec<u8>>,
-    pub(super) clear_environment: bool,
-    pub(super) variables: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) descriptors: u64,
-    pub(super) length: u64,
+pub(crate) struct Decisive {
+    pub(crate) build: String,
+    pub(crate) entry: u64,
+    pub(crate) function: u64,
+    pub(crate) initializer: Option<u64>,
+    pub(crate) directory: Option<Vec<u8>>,
+    pub(crate) clear_environment: bool,
+    pub(crate) variables: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) descriptors: u64,
+    pub(crate) length: u64,
 }
 
 impl Decisive {

@@ -16,19 +16,19 @@ const MAX_TEXT: usize = 4 * 1024 * 1024;
 
 /// What a crash file says.
 #[derive(Debug, Default)]
-pub(in crate::pool) struct Recorded {
-    pub(in crate::pool) task: String,
-    pub(in crate::pool) cause: String,
-    pub(in crate::pool) phase: String,
-    pub(in crate::pool) time: String,
-    pub(in crate::pool) program: String,
-    pub(in crate::pool) decisive: Decisive,
-    pub(in crate::pool) input: Vec<u8>,
+pub(crate) struct Recorded {
+    pub(crate) task: String,
+    pub(crate) cause: String,
+    pub(crate) phase: String,
+    pub(crate) time: String,
+    pub(crate) program: String,
+    pub(crate) decisive: Decisive,
+    pub(crate) input: Vec<u8>,
 }
 
 /// Why it is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::pool) enum ReadError {
+pub(crate) enum ReadError {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
     #[error("it is no crash file")]
@@ -46,7 +46,7 @@ fn damaged<T>(what: impl Into<String>) -> Result<T, ReadError> {
 }
 
 /// Reads a crash file to its end.
-pub(in crate::pool) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
+pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
     let mut lines = Lines {
         from,
         line: Vec::new(),
