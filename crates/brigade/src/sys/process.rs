@@ -287,6 +287,20 @@ pub(crate) fn set_environment(
     }
 }
 
+/// Whether this process has privileges that whoever started it does not have (setuid, file capabilities). AT_SECURE: getauxval(3).
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: no memory of ours is involved.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Takes a variable out of this process's environment.
+///
+/// Called where [`one_thread`] says so, as for [`set_environment`].
+pub(crate) fn forget_variable(name: &str) {
+    // SAFETY: one thread.
+    unsafe { std::env::remove_var(name) };
+}
+
 /// Takes a variable out of this process's environment.
 ///
 /// # Safety

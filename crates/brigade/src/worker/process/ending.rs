@@ -58,6 +58,8 @@ impl Evidence {
             address,
             frames: Frames::new(symbols, calls),
             backtrace: OnceLock::new(),
+            file: None,
+            file_error: None,
         }))
     }
 

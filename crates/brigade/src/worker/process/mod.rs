@@ -1,7 +1,7 @@
 //! Workers that are processes.
 
 // `../README.md` tells the protocol. The files:
-// - bootstrap: how the program becomes its own fork server; `init`
+// - bootstrap: how the program becomes its own fork server
 // - client: the host's side of the fork server; client/listener: the thread that hears it
 // - server: the fork server; prepare: how it begins; orphans, stderr, oom: what it looks after
 // - child: the worker
