@@ -166,8 +166,11 @@ fn each_other_end_has_its_status() {
     assert!(stderr.contains("replay_tests.rs:"), "{stderr}");
     assert!(stderr.contains(": burnt: 7\n"), "{stderr}");
 
-    let (ended, stderr) =
-        replayed(&kept.write(&scratch, |()| -> () { crate::sys::process::exit_now(44) }, ()));
+    let (ended, stderr) = replayed(&kept.write(
+        &scratch,
+        |()| -> () { crate::sys::process::exit_now(44) },
+        (),
+    ));
     assert_eq!(ended.status.code(), Some(44), "{stderr}");
 
     let (ended, stderr) = replayed(&kept.write(&scratch, |()| -> () { std::process::abort() }, ()));

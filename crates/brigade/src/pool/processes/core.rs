@@ -16,18 +16,23 @@ use std::time::{Duration, Instant};
 use super::slot::Slot;
 use super::state::{After, Casualty, Ending, Reason, State, processors};
 use super::task::{End, Job, Task};
-use crate::JoinError;
 use crate::pool::builder::Options;
+use crate::pool::crash_file::CrashFile;
 use crate::sys::original::Original;
 use crate::sys::{futex, spin};
+use crate::task::entry::Plan;
 use crate::task::name::TaskName;
 use crate::worker::process::client::{Employer, ForkServer};
 use crate::worker::process::line::Line;
 use crate::worker::process::mailbox::Mailbox;
+use crate::worker::process::protocol::Setup;
+use crate::{Cause, Crash, JoinError};
 
 /// A pool of processes, as its handles share it.
 pub(super) struct Core {
     pub(super) options: Arc<Options>,
+    /// What its workers do to themselves.
+    setup: Setup,
     original: Original,
     inner: Mutex<Inner>,
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
@@ -93,10 +98,12 @@ const LOOK: Duration = Duration::from_micros(50);
 impl Core {
     pub(super) fn new(
         options: Arc<Options>,
+        setup: Setup,
         make: impl FnOnce(std::sync::Weak<Core>) -> State,
     ) -> Arc<Core> {
         Arc::new_cyclic(|core| Core {
             options,
+            setup,
             original: Original::this_process(),
             inner: Mutex::new(Inner {
                 state: make(core.clone()),
@@ -128,6 +135,7 @@ impl Core {
         let After {
             wakes,
             casualties,
+            reports,
             rubbish,
             nudge: _,
         } = after;
@@ -139,9 +147,53 @@ impl Core {
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
         drop(rubbish);
+        for report in reports {
+            let name = self.name_of(&report.job);
+            let mut crash = report.evidence.into_crash(name, &report.symbols);
+            if report.lost {
+                crash.0.cause = Cause::Lost;
+            }
+            self.keep(
+                &mut crash,
+                &report.job,
+                report.input,
+                report.descriptors,
+                report.attempts,
+            );
+        }
         if !casualties.is_empty() {
             self.tell(casualties);
         }
+    }
+
+    /// Writes the crash file, where that is wanted.
+    fn keep(
+        &self,
+        crash: &mut Crash,
+        job: &Job,
+        input: std::io::Result<Vec<u8>>,
+        descriptors: usize,
+        attempts: u32,
+    ) {
+        let Some(dir) = &self.options.keep_crashes else {
+            return;
+        };
+        let input = match input {
+            Ok(input) => input,
+            Err(e) => {
+                tracing::warn!(target: "brigade::pool", "the input of a crash could not be kept: {e}");
+                return;
+            }
+        };
+        let file = CrashFile {
+            plan: Plan::from_words(job.plan),
+            input: &input,
+            descriptors,
+            attempt: attempts + 1,
+            initializer: self.setup.stay.as_ref().and_then(|s| s.initializer),
+            setup: Some(&self.setup),
+        };
+        file.keep(crash, dir);
     }
 
     /// Tells the ends of tasks that died with their workers.
@@ -150,14 +202,21 @@ impl Core {
             .into_iter()
             .map(|Casualty { task, end, seat: _ }| {
                 let name = task.job.name(self.options.name.as_ref());
-                let end = match end {
-                    Ending::Crashed(evidence, symbols) => {
-                        JoinError::Crashed(evidence.into_crash(name, &symbols))
+                let crash = match end {
+                    Ending::Crashed(evidence, symbols) => Ok(evidence.into_crash(name, &symbols)),
+                    Ending::Lost(evidence, symbols) => Ok(evidence.into_lost(name, &symbols)),
+                    Ending::Failed(why) => Err(why),
+                };
+                let end = match crash {
+                    Ok(mut crash) => {
+                        if self.options.keep_crashes.is_some() {
+                            let (input, descriptors) =
+                                (task.input.read(), task.input.descriptors());
+                            self.keep(&mut crash, &task.job, input, descriptors, task.attempts);
+                        }
+                        JoinError::Crashed(crash)
                     }
-                    Ending::Lost(evidence, symbols) => {
-                        JoinError::Crashed(evidence.into_lost(name, &symbols))
-                    }
-                    Ending::Failed(why) => why,
+                    Err(why) => why,
                 };
                 (task, end)
             })

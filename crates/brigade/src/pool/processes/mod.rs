@@ -72,7 +72,7 @@ impl Crew {
             bytes: options.recycle_above,
         });
         let options = Arc::new(options);
-        let core = Core::new(Arc::clone(&options), |core| {
+        let core = Core::new(Arc::clone(&options), setup.clone(), |core| {
             let core: std::sync::Weak<dyn Employer> = core;
             let employer = server.employ(core);
             State::new(options, setup, server, employer)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::inbox::Inboxes;
 use super::seat::{Doom, Pace, Seat, Status};
 use super::slot::{Place, Slot, Wakes};
-use super::task::{Delivered, End, Owner, Refused, Task};
+use super::task::{Delivered, End, Job, Owner, Refused, Task};
 use crate::pool::builder::Options;
 use crate::sys::spin;
 use crate::task::panic::{Panic, Unwound};
@@ -98,11 +98,23 @@ pub(super) enum Ending {
     Failed(JoinError),
 }
 
+/// A death whose task is run again: what is known of it is kept all the same.
+pub(super) struct Report {
+    pub(super) job: Job,
+    pub(super) input: std::io::Result<Vec<u8>>,
+    pub(super) descriptors: usize,
+    pub(super) attempts: u32,
+    pub(super) evidence: Evidence,
+    pub(super) symbols: Arc<Symbols>,
+    pub(super) lost: bool,
+}
+
 /// What is to be done when the lock is free.
 #[derive(Default)]
 pub(super) struct After {
     pub(super) wakes: Wakes,
     pub(super) casualties: Vec<Casualty>,
+    pub(super) reports: Vec<Report>,
     /// Nobody's any more: user code may run when it is dropped.
     pub(super) rubbish: Vec<End>,
     /// The driver, which sleeps, has to look again.
@@ -587,6 +599,20 @@ impl State {
         let may_retry =
             !matches!(status, Status::Doomed(Doom::Cancelled)) && !self.is_unwanted(&task);
         if may_retry && task.attempts < self.options.retries {
+            if self.options.keep_crashes.is_some()
+                && !matches!(status, Status::Doomed(Doom::TimedOut))
+            {
+                let lost = status == Status::Doomed(Doom::Lost);
+                after.reports.push(Report {
+                    job: task.job,
+                    input: task.input.read(),
+                    descriptors: task.input.descriptors(),
+                    attempts: task.attempts,
+                    evidence,
+                    symbols,
+                    lost,
+                });
+            }
             task.attempts += 1;
             self.stats.retried += 1;
             self.give_back(task);

@@ -133,6 +133,25 @@ impl Input {
                 .map_or(carried.bytes.len() as u64, |(_, len)| *len),
         }
     }
+
+    /// The encoded bytes, wherever they are.
+    pub(super) fn read(&self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Input::Small(bytes) => Ok(bytes.to_vec()),
+            Input::Carried(carried) => match &carried.file {
+                Some((file, len)) => lane::open(file.try_clone()?, *len),
+                None => Ok(carried.bytes.to_vec()),
+            },
+        }
+    }
+
+    /// How many descriptors belong to it.
+    pub(super) fn descriptors(&self) -> usize {
+        match self {
+            Input::Small(_) => 0,
+            Input::Carried(carried) => carried.descriptors.len(),
+        }
+    }
 }
 
 impl Carried {
@@ -144,18 +163,6 @@ impl Carried {
         Parcel {
             file: self.file.as_ref().map(|(file, len)| (file.as_fd(), *len)),
             descriptors: &self.descriptors,
-        }
-    }
-
-    pub(super) fn descriptors(&self) -> usize {
-        self.descriptors.len()
-    }
-
-    /// The encoded input, wherever it is.
-    pub(super) fn read(&self) -> std::io::Result<Vec<u8>> {
-        match &self.file {
-            Some((file, len)) => lane::open(file.try_clone()?, *len),
-            None => Ok(self.bytes.to_vec()),
         }
     }
 }
