@@ -24,7 +24,7 @@ impl State {
     /// Where a seat's worker is to ring if nobody waits for it in particular; `None`: nowhere.
     fn refill_point(&self, seat: &Seat) -> Option<u32> {
         let first = seat.first();
-        let hand = seat.hand.len() as u32;
+        let hand = seat.load as u32;
         if self.watched {
             Some(first.wrapping_add(1))
         } else if !self.queue.is_empty() {
@@ -122,7 +122,7 @@ impl State {
 
     fn wanted_point(&self, i: u32, seat: &Seat, want: &Want<'_>) -> Option<u32> {
         let first = seat.first();
-        let hand = seat.hand.len() as u32;
+        let hand = seat.load as u32;
         match want {
             Want::Slot(slot) => match slot.place() {
                 Some(Place { seat, number }) if seat == i => Some(number.wrapping_add(1)),

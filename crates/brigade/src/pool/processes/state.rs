@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) no_room: bool,
     /// Tasks that no worker has yet.
     pub(super) queue: VecDeque<Task>,
+    /// How many tasks those are.
+    queued: usize,
     /// Of them, those that were cancelled, and only wait to be thrown away.
     pub(super) thrown: usize,
     /// Tasks whose end is known and not yet told.
@@ -157,6 +159,7 @@ impl State {
             cursor: 0,
             no_room: false,
             queue: VecDeque::new(),
+            queued: 0,
             thrown: 0,
             casualties: 0,
             inboxes: Inboxes::default(),
@@ -179,7 +182,7 @@ impl State {
 
     /// How many tasks wait that nobody has begun.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.len() - self.thrown + self.in_hand - self.busy.len()
+        self.queued - self.thrown + self.in_hand - self.busy.len()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -196,10 +199,12 @@ impl State {
                 seat.hire_at = None;
             }
         }
+        let count = task.count();
         task.number = self.next_number;
-        self.next_number += 1;
-        self.stats.submitted += 1;
+        self.next_number += u64::from(count);
+        self.stats.submitted += u64::from(count);
         self.stats.bytes_in += task.input.len();
+        self.queued += count as usize;
         self.queue.push_back(task);
     }
 
@@ -217,13 +222,11 @@ impl State {
         let room = self.pace.window() * (self.idle.len() + self.busy.len());
         let limit = self.options.queue_limit.unwrap_or(usize::MAX);
         // With no worker at hand, one task waits for the first.
-        room.max(1)
-            .saturating_sub(self.in_hand + self.queue.len())
-            .min(
-                limit
-                    .saturating_sub(self.waiting())
-                    .max(usize::from(self.busy.is_empty())),
-            )
+        room.max(1).saturating_sub(self.in_hand + self.queued).min(
+            limit
+                .saturating_sub(self.waiting())
+                .max(usize::from(self.busy.is_empty())),
+        )
     }
 
     /// The numbers as they are now.
@@ -239,7 +242,7 @@ impl State {
 
     /// Nothing to do, and nothing to tell.
     pub(super) fn is_done(&self) -> bool {
-        self.queue.len() == self.thrown && self.busy.is_empty() && self.casualties == 0
+        self.queued == self.thrown && self.busy.is_empty() && self.casualties == 0
     }
 
     // ---- looking
@@ -289,6 +292,8 @@ impl State {
         let before = line.taken();
         let mut frame = std::mem::take(&mut self.frame);
         let mut bytes = 0;
+        let (mut returned, mut returned_bytes) = (0, 0);
+        let mut tally = (now, 0);
         loop {
             let seat = &mut self.seats[i as usize];
             let Some(line) = &mut seat.line else {
@@ -309,6 +314,26 @@ impl State {
                 },
             };
             bytes += frame.len() + 16;
+            // By far the most of what is heard.
+            if tag == reply::RETURNED
+                && seat.status == Status::Ready
+                && let Some((inbox, index, submitted)) = seat.advance()
+            {
+                if let Some(line) = &mut seat.line {
+                    line.count_result();
+                }
+                if tally.0 != submitted {
+                    self.stats
+                        .latencies
+                        .record_many(now.saturating_duration_since(tally.0), tally.1);
+                    tally = (submitted, 0);
+                }
+                tally.1 += 1;
+                returned += 1;
+                returned_bytes += frame.len() as u64;
+                self.inboxes.put_bytes(inbox, index, &frame, after);
+                continue;
+            }
             match self.heard(i, tag, &mut frame, now, after) {
                 Heard::More => {}
                 Heard::Later => break,
@@ -320,6 +345,12 @@ impl State {
         }
         frame.clear();
         self.frame = frame;
+        self.in_hand -= returned as usize;
+        self.stats.done += returned;
+        self.stats.bytes_out += returned_bytes;
+        self.stats
+            .latencies
+            .record_many(now.saturating_duration_since(tally.0), tally.1);
         let seat = &mut self.seats[i as usize];
         let Some(line) = &mut seat.line else {
             return;
@@ -515,7 +546,7 @@ impl State {
     /// The task that a reply is for.
     fn answered(&mut self, i: u32) -> Option<Task> {
         let seat = &mut self.seats[i as usize];
-        let task = seat.hand.pop_front()?;
+        let task = seat.take_first()?;
         self.in_hand -= 1;
         seat.line.as_mut()?.count_result();
         Some(task)
@@ -583,7 +614,7 @@ impl State {
         // Whether it had begun what is first in its hand. One whose word cannot be believed had.
         let begun = line.begun().map_or(1, |begun| begun.wrapping_sub(first));
         let victim = if begun > 0 && status != Status::Doomed(Doom::Stuck) {
-            seat.hand.pop_front()
+            seat.take_first()
         } else {
             None
         };
@@ -645,13 +676,27 @@ impl State {
         if let Owner::Handle(slot) = &task.owner {
             slot.slot().set_place(None);
         }
+        self.requeue(task);
+    }
+
+    /// It is the next.
+    fn requeue(&mut self, task: Task) {
+        self.queued += task.count() as usize;
         self.queue.push_front(task);
+    }
+
+    fn unqueue(&mut self) -> Option<Task> {
+        let task = self.queue.pop_front()?;
+        self.queued -= task.count() as usize;
+        Some(task)
     }
 
     /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was ever given.
     fn reclaim(&mut self, i: u32, left: u32, now: Instant, _after: &mut After) {
-        let back = self.seats[i as usize].let_go(left);
-        self.in_hand -= back.len();
+        let seat = &mut self.seats[i as usize];
+        let before = seat.load;
+        let back = seat.let_go(left);
+        self.in_hand -= before - seat.load;
         for task in back.into_iter().rev() {
             self.give_back(task);
         }
@@ -802,14 +847,13 @@ impl State {
             self.seats[i as usize].hire_at = at;
             return;
         }
-        for task in std::mem::take(&mut self.queue) {
+        while let Some(task) = self.unqueue() {
             if self.is_unwanted(&task) {
                 self.drop_unwanted(task, now, after);
                 continue;
             }
             let name = task.job.name(self.options.name.as_ref());
-            let end = reason.to_error(name);
-            self.finish(task, End::failed(end), now, after);
+            self.fail(task, || reason.to_error(name.clone()), now, after);
         }
         self.thrown = 0;
         self.halted = Some(reason);
@@ -832,7 +876,7 @@ impl State {
         let ready = self.idle.len() + self.busy.len();
         // Those that do nothing first.
         while let Some(&i) = self.idle.last() {
-            let share = (self.queue.len() / (2 * ready)).clamp(1, window);
+            let share = (self.queued / (2 * ready)).clamp(1, window);
             if !self.give(i, share, now, after) {
                 break;
             }
@@ -846,13 +890,13 @@ impl State {
             self.cursor = (self.cursor + 1) % self.busy.len();
             let i = self.busy[self.cursor];
             let seat = &self.seats[i as usize];
-            let room = window.saturating_sub(seat.hand.len());
+            let room = window.saturating_sub(seat.load);
             if room == 0 || seat.full || !seat.is_ready() {
                 seen += 1;
                 continue;
             }
             seen = 0;
-            let share = self.queue.len().div_ceil(2 * ready).clamp(1, room);
+            let share = self.queued.div_ceil(2 * ready).clamp(1, room);
             self.give(i, share, now, after);
         }
         self.no_room |= seen > 0 && seen == self.busy.len();
@@ -863,22 +907,25 @@ impl State {
     fn give(&mut self, i: u32, count: usize, now: Instant, after: &mut After) -> bool {
         let mut given = 0;
         while given < count {
-            let Some(task) = self.queue.pop_front() else {
+            let Some(mut task) = self.unqueue() else {
                 break;
             };
             if self.is_unwanted(&task) {
                 self.drop_unwanted(task, now, after);
                 continue;
             }
-            match self.seats[i as usize].give(task, i) {
-                Ok(()) => {
-                    given += 1;
-                    self.in_hand += 1;
-                }
-                Err(task) => {
-                    self.queue.push_front(task);
-                    break;
-                }
+            let wanted = (count - given) as u32;
+            if task.count() > wanted
+                && let Some(rest) = task.split_off(wanted)
+            {
+                self.requeue(rest);
+            }
+            let (took, rest) = self.seats[i as usize].give(task, i);
+            given += took as usize;
+            self.in_hand += took as usize;
+            if let Some(rest) = rest {
+                self.requeue(rest);
+                break;
             }
         }
         let seat = &mut self.seats[i as usize];
@@ -907,8 +954,24 @@ impl State {
     fn drop_unwanted(&mut self, task: Task, now: Instant, after: &mut After) {
         match &task.owner {
             Owner::Handle(_) => self.thrown = self.thrown.saturating_sub(1),
-            Owner::Map(..) => self.finish(task, End::failed(JoinError::Cancelled), now, after),
+            Owner::Map(..) => self.fail(task, || JoinError::Cancelled, now, after),
         }
+    }
+
+    /// Ends a task, or several, that never ran.
+    fn fail(
+        &mut self,
+        mut task: Task,
+        why: impl Fn() -> JoinError,
+        now: Instant,
+        after: &mut After,
+    ) {
+        while task.count() > 1
+            && let Some(one) = task.take_first()
+        {
+            self.finish(one, End::failed(why()), now, after);
+        }
+        self.finish(task, End::failed(why()), now, after);
     }
 
     /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: gives half of
@@ -1060,9 +1123,9 @@ impl State {
                 self.doom(i, Doom::Cancelled, self.grace);
             }
         }
-        for task in std::mem::take(&mut self.queue) {
+        while let Some(task) = self.unqueue() {
             if !self.is_unwanted(&task) || matches!(task.owner, Owner::Map(..)) {
-                self.finish(task, End::failed(JoinError::Cancelled), now, after);
+                self.fail(task, || JoinError::Cancelled, now, after);
             }
         }
         self.thrown = 0;
@@ -1074,14 +1137,15 @@ impl State {
         for i in self.busy.clone() {
             let seat = &self.seats[i as usize];
             let mine = |t: &Task| matches!(t.owner, Owner::Map(of, _) if of == inbox);
-            if seat.is_ready() && seat.hand.iter().skip(1).any(mine) {
+            if seat.is_ready() && seat.load > 1 && seat.hand.iter().any(mine) {
                 let first = seat.first();
                 self.take_back(i, first.wrapping_add(1), now, after);
             }
         }
         for task in std::mem::take(&mut self.queue) {
             if matches!(task.owner, Owner::Map(of, _) if of == inbox) {
-                self.finish(task, End::failed(JoinError::Cancelled), now, after);
+                self.queued -= task.count() as usize;
+                self.fail(task, || JoinError::Cancelled, now, after);
             } else {
                 self.queue.push_back(task);
             }

@@ -135,42 +135,26 @@ impl Worker {
     }
 
     fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) {
-        // Not long ago this was begun, which says that the frame is there.
-        self.ends.orders.trust();
-        let Ok(Some(tag)) = self.ends.orders.pop(&mut tasks.frame) else {
-            process::exit_now(NONSENSE)
-        };
+        let tag = self.next_frame(tasks);
         self.mailbox.set_phase(Phase::Decoding);
-        let plan = match tag {
-            order::SAME_TASK => tasks.plan,
-            order::TASK | order::PARCEL_TASK | order::LARGE_PARCEL_TASK => {
-                Some(Plan::from_words([
-                    word(&tasks.frame, 0),
-                    word(&tasks.frame, 1),
-                ]))
-            }
-            _ => None,
-        };
-        let Some(plan) = plan else {
+        let Some(plan) = tasks.plan else {
             process::exit_now(NONSENSE)
         };
-        tasks.plan = Some(plan);
         tasks.result.clear();
         let (input, large, descriptors) = match tag {
             order::SAME_TASK => (&tasks.frame[..], None, Vec::new()),
-            order::TASK => (tasks.frame.get(16..).unwrap_or_default(), None, Vec::new()),
-            _ => match self.parcel(tag, &tasks.frame) {
-                Ok((large, descriptors)) => (
-                    tasks.frame.get(24..).unwrap_or_default(),
-                    large,
-                    descriptors,
-                ),
+            order::PARCEL_TASK | order::LARGE_PARCEL_TASK => match self.parcel(tag, &tasks.frame) {
+                Ok((large, descriptors)) => {
+                    let input = tasks.frame.get(8..).unwrap_or_default();
+                    (input, large, descriptors)
+                }
                 Err(e) => {
                     let why = format!("its input did not arrive: {e}");
                     self.say(tasks, reply::UNDELIVERABLE, why.as_bytes());
                     return self.show(tasks);
                 }
             },
+            _ => process::exit_now(NONSENSE),
         };
         let input = large.as_deref().unwrap_or(input);
         let mailbox = self.mailbox;
@@ -212,9 +196,24 @@ impl Worker {
         self.show(tasks);
     }
 
+    /// The frame of the task that was begun, which says that it is there.
+    fn next_frame(&mut self, tasks: &mut Tasks) -> u32 {
+        loop {
+            self.ends.orders.trust();
+            match self.ends.orders.pop(&mut tasks.frame) {
+                Ok(Some(order::PLAN)) => {
+                    let words = [word(&tasks.frame, 0), word(&tasks.frame, 1)];
+                    tasks.plan = Some(Plan::from_words(words));
+                }
+                Ok(Some(tag)) => return tag,
+                Ok(None) | Err(_) => process::exit_now(NONSENSE),
+            }
+        }
+    }
+
     /// The parcel of a task: a large input, and descriptors. Those of tasks that were taken back come before it, and are nobody's.
     fn parcel(&self, tag: u32, frame: &[u8]) -> io::Result<(Option<Vec<u8>>, Vec<OwnedFd>)> {
-        let number = word(frame, 2);
+        let number = word(frame, 0);
         let mut descriptors = lane::recv_numbered(self.lane()?, number)?;
         if tag != order::LARGE_PARCEL_TASK {
             return Ok((None, descriptors));
@@ -223,7 +222,7 @@ impl Worker {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let file = descriptors.remove(0);
-        Ok((Some(lane::open(file, word(frame, 3))?), descriptors))
+        Ok((Some(lane::open(file, word(frame, 1))?), descriptors))
     }
 
     fn say_with_parcel(&mut self, tasks: &Tasks, descriptors: Vec<OwnedFd>) {
