@@ -14,7 +14,7 @@ use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
 
 /// Everything that is known of a death.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub(crate) pid: u32,
     pub(crate) phase: Phase,
