@@ -199,7 +199,7 @@ fn the_setup_is_made_again() {
 fn a_large_input_comes_back_whole() {
     let scratch = Scratch::new();
     let pool = scratch.pool().build().expect("starts");
-    let mut input: Vec<u8> = (0..3_000_001_u32).map(|n| (n * 31 >> 5) as u8).collect();
+    let mut input: Vec<u8> = (0..3_000_001_u32).map(|n| ((n * 31) >> 5) as u8).collect();
     let sum: u64 = input.iter().map(|&b| u64::from(b)).sum();
     // What is missing to 0 modulo 1000, and then the last byte.
     let mut missing = (1000 - sum % 1000) % 1000;
