@@ -15,8 +15,10 @@ use crate::worker::process::turns::Bell;
 impl State {
     /// Whether somebody has to look when workers finish, even if nobody waits for a result: there are more tasks to give out, some are to be shared, or a
     /// future is to be woken.
-    fn needs_attention(&self) -> bool {
-        !self.queue.is_empty() || self.in_hand > self.busy.len() || self.watched
+    ///
+    /// `soon`: somebody will look soon in any case, and has nothing in the queue.
+    fn needs_attention(&self, soon: bool) -> bool {
+        !self.queue.is_empty() || self.watched || !soon && self.in_hand > self.busy.len()
     }
 
     /// Where a seat's worker is to ring if nobody waits for it in particular; `None`: nowhere.
@@ -35,11 +37,11 @@ impl State {
     }
 
     /// Nobody looks from now on: has workers ring for the listener where that is needed. `false`: there is news, look first.
-    pub(super) fn arm(&mut self) -> bool {
+    pub(super) fn arm(&mut self, soon: bool) -> bool {
         if self.is_done() {
             self.watched = false;
         }
-        let attention = self.needs_attention();
+        let attention = self.needs_attention(soon);
         let all = self.disarmed || attention != self.armed;
         self.disarmed = false;
         self.armed = attention;
@@ -56,7 +58,7 @@ impl State {
                 continue;
             }
             let bell = match self.refill_point(seat) {
-                _ if seat.held.is_some() => Bell::IfFull,
+                _ if !attention || seat.held.is_some() => Bell::IfFull,
                 Some(at) => Bell::Pipe(at),
                 None => Bell::IfFull,
             };

@@ -365,9 +365,22 @@ impl Core {
         }
     }
 
+    /// One that has looked after the pool will do so again soon: nobody else need be woken, unless for others' sake.
+    pub(super) fn step_aside(&self, inner: &mut Inner, after: &mut After) {
+        if inner.driver == Driver::Nobody && inner.waiters.is_empty() {
+            self.arm_for(inner, after, true);
+        } else {
+            self.leave(inner, after);
+        }
+    }
+
     fn arm(&self, inner: &mut Inner, after: &mut After) {
+        self.arm_for(inner, after, false);
+    }
+
+    fn arm_for(&self, inner: &mut Inner, after: &mut After, soon: bool) {
         for _ in 0..4 {
-            if inner.state.arm() {
+            if inner.state.arm(soon) {
                 inner.state.set_alarm();
                 return;
             }

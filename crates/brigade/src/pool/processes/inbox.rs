@@ -1,5 +1,6 @@
 //! Where the results of a map are put, for the one that it was asked by.
 
+use std::collections::VecDeque;
 use std::thread::Thread;
 
 use super::state::After;
@@ -8,7 +9,7 @@ use super::task::End;
 /// The results of one map that were not fetched.
 #[derive(Default)]
 pub(super) struct Inbox {
-    there: Vec<(u64, End)>,
+    there: VecDeque<(u64, End)>,
     /// Tasks that have not ended.
     open: u64,
     /// Nobody fetches any more.
@@ -56,7 +57,7 @@ impl Inboxes {
             }
             return;
         }
-        inbox.there.push((index, end));
+        inbox.there.push_back((index, end));
         after.wakes.threads.extend(inbox.waiter.take());
     }
 
@@ -68,7 +69,7 @@ impl Inboxes {
     }
 
     /// Fetches what is there. `into` is empty, and its memory is used for the next.
-    pub(super) fn fetch(&mut self, inbox: u32, into: &mut Vec<(u64, End)>) {
+    pub(super) fn fetch(&mut self, inbox: u32, into: &mut VecDeque<(u64, End)>) {
         if let Some(inbox) = self.get(inbox) {
             std::mem::swap(&mut inbox.there, into);
         }

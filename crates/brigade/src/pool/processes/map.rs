@@ -1,5 +1,6 @@
 //! A map over a pool of processes.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Crew;
@@ -10,6 +11,9 @@ use crate::{JoinError, Message};
 
 /// How long inputs are pulled before those that were are given out: a slow iterator does not hold up its first ones.
 const PULLING: Duration = Duration::from_micros(50);
+
+/// Inputs that are pulled at a time, at the most: they stay in the processor's cache until they are given out.
+const CHUNK: usize = 128;
 
 /// Bytes of results that may wait to be fetched, beyond which no more inputs are pulled.
 const MOST_BYTES: usize = 64 << 20;
@@ -27,8 +31,8 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
     pulled: usize,
     /// Results that were given.
     given: usize,
-    /// Results that were fetched, the next one last.
-    ready: Vec<(u64, End)>,
+    /// Results that were fetched.
+    ready: VecDeque<(u64, End)>,
     bytes: usize,
     /// Tasks that are about to be given out, and those that were not to be encoded.
     tasks: Vec<Task>,
@@ -53,7 +57,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             inbox,
             pulled: 0,
             given: 0,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             bytes: 0,
             tasks: Vec::new(),
             scratch: Vec::new(),
@@ -66,7 +70,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         horizon: usize,
     ) -> Option<(usize, Result<R, JoinError>)> {
         loop {
-            if let Some((index, end)) = self.ready.pop() {
+            if let Some((index, end)) = self.ready.pop_front() {
                 self.given += 1;
                 self.bytes = self.bytes.saturating_sub(end.size());
                 let core = &self.crew.core;
@@ -129,17 +133,15 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         state.look(&mut after, more);
         state.inboxes.fetch(self.inbox, &mut self.ready);
         let room = state.room_for_more();
-        self.crew.core.leave(&mut inner, &mut after);
+        self.crew.core.step_aside(&mut inner, &mut after);
         self.crew.core.unlock(inner, after);
-        // The last is the next that is given.
-        self.ready.reverse();
         self.bytes += self.ready.iter().map(|(_, end)| end.size()).sum::<usize>();
         let ahead = horizon.saturating_sub(self.pulled);
         let few = self.pulled - self.given < 2 * self.crew.workers();
         if self.bytes > MOST_BYTES && !few {
             return 0;
         }
-        room.min(ahead)
+        room.min(ahead).min(CHUNK)
     }
 
     /// Pulls inputs, at most so many, and encodes them.
@@ -172,7 +174,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 Err(refused) => {
                     let why = refused.into_error(self.crew.core.name_of(&job));
                     self.crew.core.refuse(&why);
-                    self.ready.insert(0, (index, End::failed(why)));
+                    self.ready.push_back((index, End::failed(why)));
                 }
             }
             if n.is_power_of_two() || n.is_multiple_of(32) {
