@@ -17,7 +17,7 @@ use super::slot::Slot;
 use super::state::{After, Casualty, Ending, Reason, State, processors};
 use super::task::{End, Job, Task};
 use crate::pool::builder::Options;
-use crate::pool::crash_file::CrashFile;
+use crate::pool::crash_file::{self, CrashFile};
 use crate::sys::original::Original;
 use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
@@ -181,8 +181,12 @@ impl Core {
         let input = match input {
             Ok(input) => input,
             Err(e) => {
-                tracing::warn!(target: "brigade::pool", "the input of a crash could not be kept: {e}");
-                return;
+                return crash_file::not_kept(
+                    crash,
+                    format!(
+                        "no crash file was written, for the task's input could not be read: {e}"
+                    ),
+                );
             }
         };
         let file = CrashFile {
