@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::traffic::{arrivals, in_all, join, round_trips};
 
 pub(crate) const PING: &str = "floor: spin, then futex";
+pub(crate) const WAKE: &str = "floor: futex, same core";
 pub(crate) const RING: &str = "floor: a bare ring";
+pub(crate) const RINGS: &str = "floor: bare rings, one worker";
 
 /// How often to look before sleeping: some 50 µs.
-const SPINS: u32 = 10_000;
+pub(crate) const SPINS: u32 = 10_000;
 const WORDS: usize = 8;
 
 /// A place for one message, and its number.
@@ -38,8 +40,8 @@ impl Slot {
         }
     }
 
-    fn take(&self, number: u32) -> [u64; WORDS] {
-        let mut left = SPINS;
+    fn take(&self, number: u32, spins: u32) -> [u64; WORDS] {
+        let mut left = spins;
         loop {
             let seen = self.number.load(Ordering::Acquire);
             if seen == number {
@@ -70,15 +72,15 @@ struct Table {
     back: Slot,
 }
 
-fn answer((table, count): (Shared<Table>, u32)) {
+fn answer((table, count, spins): (Shared<Table>, u32, u32)) {
     for number in 1..=count {
-        let data = table.there.take(number);
+        let data = table.there.take(number, spins);
         table.back.put(number, &data);
     }
 }
 
-/// Microseconds for 64 bytes there and back.
-pub(crate) fn there_and_back(count: u32) -> io::Result<f64> {
+/// Microseconds for 64 bytes there and back, where both look so often before they sleep.
+pub(crate) fn there_and_back(count: u32, spins: u32) -> io::Result<f64> {
     let slot = || Slot {
         number: AtomicU32::new(0),
         asleep: AtomicU32::new(0),
@@ -88,12 +90,12 @@ pub(crate) fn there_and_back(count: u32) -> io::Result<f64> {
         there: slot(),
         back: slot(),
     })?;
-    let worker = process::spawn(answer, (table.clone(), in_all(count)))?;
+    let worker = process::spawn(answer, (table.clone(), in_all(count), spins))?;
     let mut number = 0;
     let figure = round_trips(count, || {
         number += 1;
         table.there.put(number, &[7; WORDS]);
-        std::hint::black_box(table.back.take(number));
+        std::hint::black_box(table.back.take(number, spins));
         Ok(())
     })?;
     join(worker)?;
@@ -187,6 +189,85 @@ pub(crate) fn one_way(len: usize, places: u64, count: u32) -> io::Result<f64> {
     })?;
     join(worker)?;
     Ok(figure)
+}
+
+/// Words to a worker and back, in the order in which they were sent; both only look, and never sleep.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Rings {
+    /// `sent` to the worker; `taken`: answered.
+    counts: Shared<Counts>,
+    there: Shared<[AtomicU64]>,
+    back: Shared<[AtomicU64]>,
+}
+
+/// Places of each ring. No more words are on their way, so none is written over before it was read.
+const PLACES: u64 = 1024;
+/// Words after which their number is told.
+const BATCH: u64 = 32;
+
+impl Rings {
+    fn new() -> io::Result<Rings> {
+        let zero = || Count(AtomicU64::new(0));
+        Ok(Rings {
+            counts: Shared::new(Counts {
+                sent: zero(),
+                taken: zero(),
+            })?,
+            there: Shared::<[AtomicU64]>::zeroed(PLACES as usize)?,
+            back: Shared::<[AtomicU64]>::zeroed(PLACES as usize)?,
+        })
+    }
+
+    fn at(ring: &[AtomicU64], number: u64) -> &AtomicU64 {
+        &ring[(number % PLACES) as usize]
+    }
+}
+
+fn answer_words((rings, count): (Rings, u64)) {
+    let mut answered = 0;
+    while answered < count {
+        Ring::wait(|| rings.counts.sent.0.load(Ordering::Acquire) != answered);
+        let end = rings
+            .counts
+            .sent
+            .0
+            .load(Ordering::Acquire)
+            .min(answered + BATCH);
+        for number in answered..end {
+            let word = Rings::at(&rings.there, number).load(Ordering::Relaxed);
+            Rings::at(&rings.back, number).store(word, Ordering::Relaxed);
+        }
+        answered = end;
+        rings.counts.taken.0.store(answered, Ordering::Release);
+    }
+}
+
+/// Microseconds for one of many words to a worker and back: what a pool of one worker could come to that had nothing else to do.
+pub(crate) fn words(count: u32) -> io::Result<f64> {
+    let rings = Rings::new()?;
+    let all = u64::from(in_all(count));
+    let worker = process::spawn(answer_words, (rings.clone(), all))?;
+    let (mut sent, mut answered, mut read) = (0, 0, 0);
+    let figure = arrivals(count, || {
+        if read == answered {
+            let end = all.min(answered + PLACES);
+            while sent < end {
+                let batch = end.min(sent + BATCH);
+                for number in sent..batch {
+                    Rings::at(&rings.there, number).store(number, Ordering::Relaxed);
+                }
+                sent = batch;
+                rings.counts.sent.0.store(sent, Ordering::Release);
+            }
+            Ring::wait(|| rings.counts.taken.0.load(Ordering::Acquire) != answered);
+            answered = rings.counts.taken.0.load(Ordering::Acquire);
+        }
+        std::hint::black_box(Rings::at(&rings.back, read).load(Ordering::Relaxed));
+        read += 1;
+        Ok(())
+    })?;
+    join(worker)?;
+    Ok(1.0 / figure)
 }
 
 /// Millions of copies of `len` bytes a second, from a place in the cache or out of it, as it happens, to another.
