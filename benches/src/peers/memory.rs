@@ -191,83 +191,79 @@ pub(crate) fn one_way(len: usize, places: u64, count: u32) -> io::Result<f64> {
     Ok(figure)
 }
 
-/// Words to a worker and back, in the order in which they were sent; both only look, and never sleep.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A task, or its result: a line of words, of which one says which it is.
+#[derive(Debug, ShmSafe)]
+#[repr(align(64))]
+struct Line([AtomicU64; WORDS]);
+
+/// Places of each ring. No more are on their way, so none is written over before it was read.
+const PLACES: usize = 1024;
+
+#[derive(Debug, ShmSafe)]
 struct Rings {
-    /// `sent` to the worker; `taken`: answered.
-    counts: Shared<Counts>,
-    there: Shared<[AtomicU64]>,
-    back: Shared<[AtomicU64]>,
+    sent: Count,
+    answered: Count,
+    there: [Line; PLACES],
+    back: [Line; PLACES],
 }
 
-/// Places of each ring. No more words are on their way, so none is written over before it was read.
-const PLACES: u64 = 1024;
-/// Words after which their number is told.
-const BATCH: u64 = 32;
-
-impl Rings {
-    fn new() -> io::Result<Rings> {
-        let zero = || Count(AtomicU64::new(0));
-        Ok(Rings {
-            counts: Shared::new(Counts {
-                sent: zero(),
-                taken: zero(),
-            })?,
-            there: Shared::<[AtomicU64]>::zeroed(PLACES as usize)?,
-            back: Shared::<[AtomicU64]>::zeroed(PLACES as usize)?,
-        })
-    }
-
-    fn at(ring: &[AtomicU64], number: u64) -> &AtomicU64 {
-        &ring[(number % PLACES) as usize]
+/// Writes line `number` of a ring.
+fn write(ring: &[Line; PLACES], number: u64, first: u64) {
+    for (place, word) in (0..).zip(&ring[number as usize % PLACES].0) {
+        word.store(first + place, Ordering::Relaxed);
     }
 }
 
-fn answer_words((rings, count): (Rings, u64)) {
-    let mut answered = 0;
-    while answered < count {
-        Ring::wait(|| rings.counts.sent.0.load(Ordering::Acquire) != answered);
-        let end = rings
-            .counts
-            .sent
-            .0
-            .load(Ordering::Acquire)
-            .min(answered + BATCH);
-        for number in answered..end {
-            let word = Rings::at(&rings.there, number).load(Ordering::Relaxed);
-            Rings::at(&rings.back, number).store(word, Ordering::Relaxed);
+/// Reads it: its first word.
+fn read(ring: &[Line; PLACES], number: u64) -> u64 {
+    let words = ring[number as usize % PLACES]
+        .0
+        .each_ref()
+        .map(|word| word.load(Ordering::Relaxed));
+    std::hint::black_box(words)[0]
+}
+
+fn answer_lines((rings, count): (Shared<Rings>, u64)) {
+    let mut sent = 0;
+    for number in 0..count {
+        if number == sent {
+            Ring::wait(|| rings.sent.0.load(Ordering::Acquire) != number);
+            sent = rings.sent.0.load(Ordering::Acquire);
         }
-        answered = end;
-        rings.counts.taken.0.store(answered, Ordering::Release);
+        write(&rings.back, number, read(&rings.there, number));
+        rings.answered.0.store(number + 1, Ordering::Release);
     }
 }
 
-/// Microseconds for one of many words to a worker and back: what a pool of one worker could come to that had nothing else to do.
-pub(crate) fn words(count: u32) -> io::Result<f64> {
-    let rings = Rings::new()?;
+/// Microseconds for one of many lines to a worker and back: what a pool of one worker could come to that had nothing else to do.
+pub(crate) fn lines(count: u32) -> io::Result<f64> {
+    let line = || Line([const { AtomicU64::new(0) }; WORDS]);
+    let zero = || Count(AtomicU64::new(0));
+    let rings = Shared::new(Rings {
+        sent: zero(),
+        answered: zero(),
+        there: std::array::from_fn(|_| line()),
+        back: std::array::from_fn(|_| line()),
+    })?;
     let all = u64::from(in_all(count));
-    let worker = process::spawn(answer_words, (rings.clone(), all))?;
-    let (mut sent, mut answered, mut read) = (0, 0, 0);
-    let figure = arrivals(count, || {
-        if read == answered {
-            let end = all.min(answered + PLACES);
-            while sent < end {
-                let batch = end.min(sent + BATCH);
-                for number in sent..batch {
-                    Rings::at(&rings.there, number).store(number, Ordering::Relaxed);
-                }
-                sent = batch;
-                rings.counts.sent.0.store(sent, Ordering::Release);
-            }
-            Ring::wait(|| rings.counts.taken.0.load(Ordering::Acquire) != answered);
-            answered = rings.counts.taken.0.load(Ordering::Acquire);
+    let worker = process::spawn(answer_lines, (rings.clone(), all))?;
+    let (mut sent, mut answered, mut taken) = (0, 0, 0);
+    let figure = round_trips(count, || {
+        while sent < all.min(taken + PLACES as u64) {
+            write(&rings.there, sent, sent);
+            sent += 1;
+            rings.sent.0.store(sent, Ordering::Release);
         }
-        std::hint::black_box(Rings::at(&rings.back, read).load(Ordering::Relaxed));
-        read += 1;
+        if taken == answered {
+            Ring::wait(|| rings.answered.0.load(Ordering::Acquire) != taken);
+            answered = rings.answered.0.load(Ordering::Acquire);
+        }
+        read(&rings.back, taken);
+        taken += 1;
         Ok(())
     })?;
     join(worker)?;
-    Ok(1.0 / figure)
+    Ok(figure)
 }
 
 /// Millions of copies of `len` bytes a second, from a place in the cache or out of it, as it happens, to another.

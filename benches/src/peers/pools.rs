@@ -1,11 +1,13 @@
 //! Pools of threads. In them nothing has to leave the process.
 
 use std::io;
+use std::sync::mpsc;
 use std::time::Instant;
 
 use crate::rounds::{each, microseconds};
 
-pub(crate) const RAYON_SPAWN: &str = "rayon 1.12.0, spawn + channel";
+pub(crate) const RAYON_SPAWN: &str = "rayon 1.12.0, spawn + std mpsc";
+pub(crate) const RAYON_CROSSBEAM: &str = "rayon 1.12.0, spawn + crossbeam";
 pub(crate) const RAYON_INSTALL: &str = "rayon 1.12.0, install";
 pub(crate) const RAYON_SCOPE: &str = "rayon 1.12.0, scope";
 pub(crate) const THREADPOOL: &str = "threadpool 1.8.1";
@@ -35,8 +37,20 @@ impl Rayon {
             .map_err(io::Error::other)
     }
 
-    /// One at a time: the task is spawned, and a channel says that it is done.
+    /// One at a time: the task is spawned, and a channel of std's says that it is done.
     pub(crate) fn spawned(&self, count: u32) -> io::Result<f64> {
+        let (to, from) = mpsc::sync_channel(1);
+        each(count, || {
+            let to = to.clone();
+            self.0.spawn(move || {
+                let _ = to.send(());
+            });
+            from.recv().map_err(io::Error::other)
+        })
+    }
+
+    /// The same with a channel of crossbeam's, whose receiver gives the processor away for a moment before it sleeps: so, mostly, nobody sleeps.
+    pub(crate) fn spawned_crossbeam(&self, count: u32) -> io::Result<f64> {
         let (to, from) = crossbeam_channel::bounded(1);
         each(count, || {
             let to = to.clone();

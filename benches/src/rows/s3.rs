@@ -45,6 +45,7 @@ fn pooled(rounds: usize) -> io::Result<Row> {
         }),
         Contender::new(memory::PING, || memory::there_and_back(MANY, memory::SPINS)),
         Contender::new(pools::RAYON_SPAWN, || rayon.spawned(SOME)),
+        Contender::new(pools::RAYON_CROSSBEAM, || rayon.spawned_crossbeam(MANY)),
         Contender::new(pools::RAYON_INSTALL, || rayon.installed(SOME)),
         Contender::new(pools::THREADPOOL, || threadpool.one_at_a_time(SOME)),
         Contender::new(pools::TOKIO, || tokio.one_at_a_time(SOME)),
@@ -63,6 +64,7 @@ fn pooled(rounds: usize) -> io::Result<Row> {
     let all = take_turns(rounds, contenders)?;
     let what = "pool of 2 processes: submit + join of a null task, one at a time";
     let goals = [
+        (pools::RAYON_SPAWN, Goal::AtMost(0.1)),
         (pools::RAYON_INSTALL, Goal::AtMost(0.1)),
         (procspawn::POOL, Goal::AtMost(0.01)),
     ];

@@ -37,7 +37,7 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
         Contender::new("ours, map, a u64 there and back", || {
             mapped(&ours, std::convert::identity::<u64>, 7, MILLION).map(millions)
         }),
-        Contender::new(memory::RINGS, || memory::words(MILLION).map(millions)),
+        Contender::new(memory::RINGS, || memory::lines(MILLION).map(millions)),
         Contender::new(pools::RAYON_SCOPE, || {
             rayon.scoped(MILLION, || ()).map(millions)
         }),

@@ -34,11 +34,17 @@ fn one(ours: &Pool, rayon: &Rayon, rounds: usize) -> io::Result<Row> {
         vec![
             Contender::new("brigade, Pool::threads", || one_at_a_time(ours, COUNT)),
             Contender::new(pools::RAYON_SPAWN, || rayon.spawned(COUNT)),
+            Contender::new(pools::RAYON_CROSSBEAM, || rayon.spawned_crossbeam(COUNT)),
             Contender::new(pools::RAYON_INSTALL, || rayon.installed(COUNT)),
         ],
     )?;
     let what = "pool of 2 threads: submit + join of a null task, one at a time";
-    let goals = [(pools::RAYON_INSTALL, LIMIT)];
+    let goals = [
+        pools::RAYON_SPAWN,
+        pools::RAYON_CROSSBEAM,
+        pools::RAYON_INSTALL,
+    ]
+    .map(|name| (name, LIMIT));
     Row::new("S6a", what, "µs", &all, &goals).ok_or_else(rows::empty)
 }
 
