@@ -99,6 +99,7 @@ pub mod channel;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod init;
 mod pool;
 pub mod shm;
 pub mod sync;
@@ -107,6 +108,7 @@ mod task;
 mod transport;
 mod worker;
 
+pub use init::init;
 pub use pool::{Latencies, Pool, PoolBuilder, PoolStats};
 pub use shm::{Shared, ShmSafe};
 pub use task::Message;
@@ -115,7 +117,6 @@ pub use task::descriptor::Descriptor;
 pub use task::error::JoinError;
 pub use task::panic::Panic;
 pub use worker::handle::JoinHandle;
-pub use worker::process::bootstrap::init;
 pub use worker::{Kind, ParseKindError, process, thread};
 
 /// README's programs are compiled and run.

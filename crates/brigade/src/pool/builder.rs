@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Crew, Pool, processes, threads};
+use super::{Crew, Pool, crash_file, processes, threads};
 use crate::{Kind, process};
 
 /// Workers that one pool may have.
@@ -104,8 +104,38 @@ impl PoolBuilder {
         self
     }
 
-    /// Writes a file into this directory for each task whose worker process died: what it was, its input, and all that is known of the death. `BRIGADE_REPLAY`
-    /// runs it again (see [`init`](crate::init)).
+    /// Writes a file into this directory for each task whose worker process died: what it was, its input, and all that is known of the death. With
+    /// `BRIGADE_REPLAY` it is run again, in a debugger if you like: see [`init`](crate::init).
+    ///
+    /// The file is a text, for people first, and [`Crash::file`](crate::Crash::file) says where it is. The directory is made if it is missing. Only the program's
+    /// user can read what is in it: inputs may be secret, and so may the variables that the pool's [`process`](Self::process) sets, which are in the file too. A
+    /// task that panicked, ran over its time or was cancelled leaves none; with [`retries`](Self::retries) there is one for each crash. An input that came
+    /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is told of, but cannot be replayed. While a task runs, its encoded input
+    /// is kept in the program's memory. For threads it does nothing: their crash is the program's.
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::{JoinError, Kind, Pool};
+    ///
+    /// fn peek(address: usize) -> u8 {
+    ///     // A C library's mistake, in one line.
+    ///     unsafe { std::ptr::read_volatile(address as *const u8) }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let crashes = std::env::temp_dir().join(format!("crashes-{}", std::process::id()));
+    /// let pool = Pool::builder(Kind::Process).workers(1).keep_crashes(&crashes).build()?;
+    /// if let Err(JoinError::Crashed(crash)) = pool.submit(peek, 0x10).join() {
+    ///     let file = crash.file().expect("there is room for it");
+    ///     eprintln!("{crash}; once more: BRIGADE_REPLAY={} {}", file.display(), std::env::current_exe()?.display());
+    /// #   assert!(std::fs::read_to_string(file)?.contains("peek"));
+    /// }
+    /// # drop(pool);
+    /// # std::fs::remove_dir_all(&crashes)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn keep_crashes(mut self, dir: impl AsRef<Path>) -> PoolBuilder {
         self.options.keep_crashes = Some(dir.as_ref().to_owned());
         self
@@ -120,9 +150,10 @@ impl PoolBuilder {
     /// Starts the workers, and returns when each is ready.
     ///
     /// # Errors
-    /// The workers could not be started; the initializer panicked or crashed; a number makes no sense (no workers, a queue of no tasks).
+    /// The workers could not be started; the initializer panicked or crashed; the directory for crash files cannot be made or written to; a number makes no sense (no
+    /// workers, a queue of no tasks).
     pub fn build(self) -> io::Result<Pool> {
-        let options = self.options;
+        let mut options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         if options.workers == 0 {
             return invalid("a pool has at least one worker".to_owned());
@@ -141,6 +172,9 @@ impl PoolBuilder {
         }
         if options.timeout == Some(Duration::ZERO) {
             return invalid("a task has more time than none".to_owned());
+        }
+        if let (Kind::Process, Some(dir)) = (self.kind, &mut options.keep_crashes) {
+            *dir = crash_file::prepare(dir)?;
         }
         let crew = match self.kind {
             Kind::Thread => Crew::Threads(threads::Crew::start(options)?),

@@ -8,8 +8,10 @@
 // - crash_file: what `keep_crashes` writes; replay: `BRIGADE_REPLAY`
 
 mod builder;
+pub(crate) mod crash_file;
 mod map;
 pub(crate) mod processes;
+pub(crate) mod replay;
 mod stats;
 pub(crate) mod threads;
 

@@ -51,12 +51,7 @@ impl PoolStats {
     /// Tasks that ended otherwise than by returning.
     pub fn failed(&self) -> u64 {
         let crashed: u64 = self.crashed.iter().map(|(_, n)| n).sum();
-        self.panicked
-            + crashed
-            + self.timed_out
-            + self.cancelled
-            + self.undeliverable
-            + self.closed
+        self.panicked + crashed + self.timed_out + self.cancelled + self.undeliverable + self.closed
     }
 
     pub(crate) fn count_crash(&mut self, cause: &Cause) {
@@ -180,7 +175,10 @@ mod tests {
             let time = Duration::from_nanos(nanos);
             let top = upper(step(time)).as_nanos() as u64;
             assert!(top >= nanos.saturating_sub(1), "{nanos} {top}");
-            assert!(top as f64 <= nanos.max(1) as f64 * 1.26 + 1.0, "{nanos} {top}");
+            assert!(
+                top as f64 <= nanos.max(1) as f64 * 1.26 + 1.0,
+                "{nanos} {top}"
+            );
         }
     }
 

@@ -83,9 +83,8 @@ pub(crate) fn wait_either(
     b: (&AtomicU32, u32),
     deadline: Option<Instant>,
 ) -> Wake {
-    static HAS_WAITV: OnceLock<bool> = OnceLock::new();
-    if *HAS_WAITV.get_or_init(has_waitv) {
-        return waitv(a, b, deadline);
+    if has_waitv_cached() {
+        return waitv(&[a, b], deadline);
     }
     let slice = Instant::now() + SLICE;
     match deadline {
@@ -124,14 +123,52 @@ pub(crate) fn has_waitv() -> bool {
     r == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
 }
 
-fn waitv(a: (&AtomicU32, u32), b: (&AtomicU32, u32), deadline: Option<Instant>) -> Wake {
-    let entry = |(word, val): (&AtomicU32, u32)| Waiter {
-        val: u64::from(val),
-        uaddr: word.as_ptr() as u64,
-        flags: FUTEX_32,
-        reserved: 0,
-    };
-    let waiters = [entry(a), entry(b)];
+/// As many words as one sleep can be for: `FUTEX_WAITV_MAX`, less some.
+pub(crate) const MOST: usize = 120;
+
+/// Sleeps while *all* of these shared words are as expected, at most [`MOST`] of them. Where the kernel cannot wait for several, it sleeps on the first, which it is told of
+/// whatever happens to the others 5 ms late.
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -> Wake {
+    match words {
+        [one] => return wait_shared(one.0, one.1, deadline),
+        [a, b] => return wait_either(*a, *b, deadline),
+        _ => {}
+    }
+    if has_waitv_cached() {
+        return waitv(words, deadline);
+    }
+    if words
+        .iter()
+        .any(|(word, expected)| word.load(std::sync::atomic::Ordering::Acquire) != *expected)
+    {
+        return Wake::Look;
+    }
+    wait_either(words[0], words[0], deadline)
+}
+
+fn has_waitv_cached() -> bool {
+    static HAS_WAITV: OnceLock<bool> = OnceLock::new();
+    *HAS_WAITV.get_or_init(has_waitv)
+}
+
+fn waitv(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -> Wake {
+    let mut waiters = [const {
+        Waiter {
+            val: 0,
+            uaddr: 0,
+            flags: 0,
+            reserved: 0,
+        }
+    }; MOST];
+    let waiters = &mut waiters[..words.len()];
+    for (waiter, (word, val)) in waiters.iter_mut().zip(words) {
+        *waiter = Waiter {
+            val: u64::from(*val),
+            uaddr: word.as_ptr() as u64,
+            flags: FUTEX_32,
+            reserved: 0,
+        };
+    }
     // The call takes an absolute time.
     let until = match deadline {
         None => None,
@@ -151,7 +188,7 @@ fn waitv(a: (&AtomicU32, u32), b: (&AtomicU32, u32), deadline: Option<Instant>) 
         },
     };
     let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `waiters` and `until` live across the call, both words are borrowed for it, and the kernel only reads them.
+    // SAFETY: `waiters` and `until` live across the call, the words are borrowed for it, and the kernel only reads them.
     let r = unsafe {
         libc::syscall(
             libc::SYS_futex_waitv,

@@ -238,6 +238,23 @@ pub(crate) fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
+/// Writes out what C's stdout holds back. For when that is nearly always nothing.
+pub(crate) fn flush_c_stdout() {
+    unsafe extern "C" {
+        static mut stdout: *mut libc::FILE;
+        // stdio_ext(3); glibc and musl have it.
+        fn __fpending(stream: *mut libc::FILE) -> libc::size_t;
+    }
+    // SAFETY: the C library's own stream, which it keeps for as long as the process lives; a task may have replaced it by another, and closed it
+    // only if it broke the rules for `stdout` in C. Threads that a task left behind may write to it: `fflush` locks, and a count that is out of date is a flush more or less.
+    unsafe {
+        let stream = stdout;
+        if !stream.is_null() && __fpending(stream) > 0 {
+            libc::fflush(stream);
+        }
+    }
+}
+
 /// The environment as it is now, as execve(2) takes it.
 pub(crate) fn environment() -> Vec<CString> {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -268,6 +285,20 @@ pub(crate) fn set_environment(
         // SAFETY: one thread.
         unsafe { std::env::set_var(key, value) };
     }
+}
+
+/// Whether this process has privileges that whoever started it does not have (setuid, file capabilities). AT_SECURE: getauxval(3).
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: no memory of ours is involved.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Takes a variable out of this process's environment.
+///
+/// Called where [`one_thread`] says so, as for [`set_environment`].
+pub(crate) fn forget_variable(name: &str) {
+    // SAFETY: one thread.
+    unsafe { std::env::remove_var(name) };
 }
 
 /// Takes a variable out of this process's environment.

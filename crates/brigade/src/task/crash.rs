@@ -1,6 +1,7 @@
 //! What a dead worker leaves behind: who died, of what, where, doing what.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::name::TaskName;
@@ -20,6 +21,10 @@ pub(crate) struct Death {
     pub(crate) address: Option<usize>,
     pub(crate) frames: Frames,
     pub(crate) backtrace: OnceLock<Option<String>>,
+    /// Where all of this was written to.
+    pub(crate) file: Option<PathBuf>,
+    /// Why it was not, though it should have been.
+    pub(crate) file_error: Option<String>,
 }
 
 impl Crash {
@@ -56,6 +61,16 @@ impl Crash {
             .get_or_init(|| self.0.frames.render())
             .as_deref()
     }
+
+    /// The file that tells of it, and that [`init`](crate::init) can run the task from again; of a pool that [keeps crashes](crate::PoolBuilder::keep_crashes).
+    pub fn file(&self) -> Option<&Path> {
+        self.0.file.as_deref()
+    }
+
+    /// Why there is no such file, though the pool keeps crashes.
+    pub fn file_error(&self) -> Option<&str> {
+        self.0.file_error.as_deref()
+    }
 }
 
 impl fmt::Display for Crash {
@@ -83,6 +98,7 @@ impl fmt::Debug for Crash {
             .field("task", &self.0.task)
             .field("phase", &self.0.phase)
             .field("stderr", &self.0.stderr)
+            .field("file", &self.0.file)
             .finish_non_exhaustive()
     }
 }

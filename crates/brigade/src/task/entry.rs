@@ -113,6 +113,14 @@ impl Plan {
     }
 }
 
+/// Runs the `fn()` at this offset; `None`: there is no code there. The offset came from the host, which a worker trusts.
+pub(crate) fn run_initializer(offset: u64) -> Option<Result<(), Unwound>> {
+    let address = Function(offset).address()?;
+    // SAFETY: the offset is that of a `fn()` in a process of the same build, as in `Plan::run`, and lies in the program's code.
+    let initializer = unsafe { std::mem::transmute::<usize, fn()>(address) };
+    Some(caught(initializer))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

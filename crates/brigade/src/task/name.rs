@@ -30,6 +30,20 @@ impl TaskName {
         }))
     }
 
+    /// As [`new`](Self::new), of a task that was started there.
+    pub(crate) fn started_at(
+        address: usize,
+        started: &'static Location<'static>,
+        worker: Option<Arc<str>>,
+    ) -> TaskName {
+        TaskName(Arc::new(Inner {
+            address,
+            started,
+            worker,
+            text: OnceLock::new(),
+        }))
+    }
+
     pub(crate) fn get(&self) -> &str {
         self.0.text.get_or_init(|| {
             let function = match Symbols::of_this_process().function(self.0.address) {

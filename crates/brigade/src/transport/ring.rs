@@ -390,6 +390,17 @@ impl<'m> Producer<'m> {
         Ok(())
     }
 
+    /// Where the next frame will begin.
+    pub(crate) fn position(&self) -> u64 {
+        self.tail
+    }
+
+    /// Takes frames back that the consumer has not come to, and will not come to: the next one is written where they began.
+    pub(crate) fn retract(&mut self, to: u64) {
+        debug_assert!(self.tail.wrapping_sub(to) <= self.memory.capacity());
+        self.tail = to;
+    }
+
     /// Whether a frame of `len` bytes fits now.
     pub(crate) fn has_room(&mut self, len: usize) -> bool {
         self.head = self.memory.control.head.0.load(Ordering::Acquire);
@@ -487,6 +498,16 @@ impl<'m> Consumer<'m> {
     /// The producer's count, as it was last seen.
     pub(crate) fn seen(&self) -> u64 {
         self.tail
+    }
+
+    /// The next frame is there: the producer, which is trusted, said so elsewhere.
+    pub(crate) fn trust(&mut self) {
+        self.tail = self.head.wrapping_add(self.memory.capacity());
+    }
+
+    /// Whether a frame was published that was not taken. Not whether it is whole.
+    pub(crate) fn shown(&self) -> u64 {
+        self.memory.control.tail.0.load(Ordering::Acquire)
     }
 
     /// Whether there is anything to take: a frame, or proof that the producer lies.

@@ -1,79 +1,245 @@
 //! A pool of processes.
+//!
+//! Each worker has a mailbox with some tasks ahead. The files:
+//! - task: what is run, on what, for whom, and how it ended
+//! - slot: a task's handle; inbox: the results of a map
+//! - seat: one worker's place
+//! - state: the dispatcher: who does what
+//! - arm: when workers ring
+//! - core: who looks after all that, and who sleeps
+//! - map: inputs in, results out
 
+mod arm;
+mod core;
+mod inbox;
+mod map;
+mod seat;
+mod slot;
+mod state;
+mod task;
+
+use std::cell::RefCell;
 use std::io;
-use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Instant;
 
+use self::core::{Core, Want};
+use self::slot::{Pooled, Settle};
+use self::state::{After, Reason, State};
+use self::task::{End, Input, Job, Owner, Task};
 use super::builder::Options;
+use crate::task::codec;
+use crate::task::identity::Function;
+use crate::task::name::TaskName;
+use crate::worker::handle::Task as Behind;
+use crate::worker::process::client::Employer;
+use crate::worker::process::protocol::Stay;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
+
+pub(super) use map::Map;
 
 /// The workers of a pool, and what they have to do.
 pub(crate) struct Crew {
-    options: Options,
+    core: Arc<Core>,
+}
+
+thread_local! {
+    /// Where inputs are encoded, before it is known how large they are.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Crew {
     /// Starts the workers, and waits until each is ready.
     pub(super) fn start(options: Options) -> io::Result<Crew> {
-        Ok(Crew { options })
+        let server = core::server()?;
+        let mut setup = options.process.setup()?.unwrap_or_default();
+        if let Some(name) = &options.name {
+            if name.contains('\0') {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a process's name cannot contain a zero byte",
+                ));
+            }
+            setup.name = Some(name.to_string());
+        }
+        let initializer = match options.initializer {
+            Some(initializer) => Some(Function::at(initializer as usize)?.0),
+            None => None,
+        };
+        setup.stay = Some(Stay {
+            initializer,
+            tasks: options.recycle_after,
+            bytes: options.recycle_above,
+        });
+        let options = Arc::new(options);
+        let core = Core::new(Arc::clone(&options), setup.clone(), |core| {
+            let core: std::sync::Weak<dyn Employer> = core;
+            let employer = server.employ(core);
+            State::new(options, setup, server, employer)
+        });
+        let crew = Crew { core };
+        match crew.core.wait_ready() {
+            Ok(()) => Ok(crew),
+            Err(reason) => {
+                crew.core.dismiss();
+                Err(crew.not_started(&reason))
+            }
+        }
+    }
+
+    /// Why there is no pool.
+    fn not_started(&self, reason: &Reason) -> io::Error {
+        let address = self.core.options.initializer.map_or(0, |i| i as usize);
+        let name = TaskName::new(address, self.core.options.name.clone());
+        match reason {
+            Reason::NotHired(why) => io::Error::other(why.clone()),
+            Reason::NotReady(why, _) if why.panic.is_none() => io::Error::new(
+                io::Error::from_raw_os_error(why.errno).kind(),
+                format!("a process could not be prepared: {}", why.what),
+            ),
+            reason => io::Error::other(reason.to_error(name)),
+        }
+    }
+
+    /// A task, encoded, and its handle.
+    #[track_caller]
+    fn make<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: &A,
+    ) -> (Arc<Pooled<R>>, Option<Task>) {
+        let job = match Job::new(task) {
+            Ok(job) => job,
+            Err(e) => {
+                let job = Job::nowhere();
+                let pooled = Arc::new(Pooled::new(Arc::clone(&self.core), job, codec::decode::<R>));
+                let why = JoinError::Undeliverable(e.to_string());
+                self.core.refuse(&why);
+                pooled
+                    .slot()
+                    .settle(End::failed(why), &mut Default::default());
+                return (pooled, None);
+            }
+        };
+        let pooled = Arc::new(Pooled::new(Arc::clone(&self.core), job, codec::decode::<R>));
+        // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of its own.
+        let mut scratch = SCRATCH.take();
+        let encoded = Input::encode(input, &mut scratch);
+        SCRATCH.set(scratch);
+        match encoded {
+            Ok(input) => {
+                let task = Task {
+                    job,
+                    input,
+                    owner: Owner::Handle(Arc::clone(&pooled) as Arc<dyn Settle>),
+                    attempts: 0,
+                    submitted: Instant::now(),
+                    at: 0,
+                    number: 0,
+                };
+                (pooled, Some(task))
+            }
+            Err(refused) => {
+                let why = refused.into_error(self.core.name_of(&job));
+                self.core.refuse(&why);
+                pooled
+                    .slot()
+                    .settle(End::failed(why), &mut Default::default());
+                (pooled, None)
+            }
+        }
     }
 
     #[track_caller]
     pub(super) fn submit<A: Message, R: Message>(
         &self,
-        _task: fn(A) -> R,
-        _input: A,
+        task: fn(A) -> R,
+        input: A,
     ) -> JoinHandle<R> {
-        todo!()
+        let (pooled, mut task) = self.make(task, &input);
+        drop(input);
+        if !self.core.is_ours() && task.take().is_some() {
+            pooled
+                .slot()
+                .settle(End::failed(JoinError::Closed), &mut Default::default());
+        }
+        if let Some(task) = task {
+            self.core.submit(task);
+        }
+        JoinHandle(Behind::Pooled(pooled))
     }
 
     #[track_caller]
     pub(super) fn try_submit<A: Message, R: Message>(
         &self,
-        _task: fn(A) -> R,
-        _input: A,
+        task: fn(A) -> R,
+        input: A,
     ) -> Result<JoinHandle<R>, A> {
-        todo!()
+        if !self.core.is_ours() || self.core.options.queue_limit.is_some() && self.core.is_full() {
+            return Err(input);
+        }
+        let (pooled, task) = self.make(task, &input);
+        if let Some(task) = task
+            && !self.core.try_submit(task)
+        {
+            return Err(input);
+        }
+        Ok(JoinHandle(Behind::Pooled(pooled)))
     }
 
     #[track_caller]
     pub(super) fn map<A: Message, R: Message, I: Iterator<Item = A>>(
         &self,
-        _task: fn(A) -> R,
-        _inputs: I,
+        task: fn(A) -> R,
+        inputs: I,
     ) -> Map<'_, A, R, I> {
-        todo!()
+        let job = Job::new(task).map_err(|e| e.to_string());
+        Map::new(self, job, codec::decode::<R>, inputs)
     }
 
     pub(super) fn workers(&self) -> usize {
-        self.options.workers
+        self.core.options.workers
     }
 
     pub(super) fn pids(&self) -> Vec<u32> {
-        todo!()
+        if !self.core.is_ours() {
+            return Vec::new();
+        }
+        self.core.look();
+        let inner = self.core.lock();
+        let lines = inner.state.seats.iter().filter_map(|s| s.line.as_ref());
+        lines.map(|line| line.pid()).collect()
     }
 
     pub(super) fn stats(&self) -> PoolStats {
-        todo!()
+        if self.core.is_ours() {
+            self.core.look();
+        }
+        self.core.lock().state.snapshot(Instant::now())
     }
 
     /// Finishes what was accepted, and ends the workers.
-    pub(super) fn shutdown(&self) {}
+    pub(super) fn shutdown(&self) {
+        if !self.core.is_ours() {
+            return;
+        }
+        self.core.lock().state.closing = true;
+        self.core.wait(&mut Want::Done, None);
+        self.core.dismiss();
+    }
 
     /// Cancels everything, and ends the workers. `shutdown` is called after it.
-    pub(super) fn abort(&self) {}
-}
-
-/// A map over the pool.
-pub(super) struct Map<'p, A, R, I> {
-    _all: PhantomData<(&'p Crew, A, R, I)>,
-}
-
-impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
-    /// The next result that comes; no input is pulled whose number is `horizon` or more, counted from 0. `None`: there are no more.
-    pub(super) fn next_within(
-        &mut self,
-        _horizon: usize,
-    ) -> Option<(usize, Result<R, JoinError>)> {
-        todo!()
+    pub(super) fn abort(&self) {
+        if !self.core.is_ours() {
+            return;
+        }
+        let mut after = After::default();
+        let mut inner = self.core.lock();
+        inner.state.closing = true;
+        inner.state.look(&mut after, true);
+        inner.state.cancel_all(Instant::now(), &mut after);
+        self.core.leave(&mut inner, &mut after);
+        self.core.unlock(inner, after);
+        self.core.wait(&mut Want::Done, None);
     }
 }

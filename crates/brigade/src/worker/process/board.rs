@@ -38,7 +38,9 @@ const SIGNALED: u32 = 2;
 const LOST: u32 = 3;
 
 const TAILS_AT: usize = SLOTS as usize * size_of::<Slot>();
-const LEN: usize = TAILS_AT + SLOTS as usize * TAIL;
+/// A word that changes with each end, for who waits for several workers.
+const EPOCH_AT: usize = TAILS_AT + SLOTS as usize * TAIL;
+const LEN: usize = EPOCH_AT + 4096;
 
 /// How a worker ended, as the board says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,17 @@ impl Board {
         }
     }
 
+    /// How many ends there were, in 32 bits: a word to sleep on.
+    pub(crate) fn epoch(&self) -> &AtomicU32 {
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(EPOCH_AT).cast().as_ref() }
+    }
+
+    fn turn_epoch(&self) {
+        self.epoch().fetch_add(1, Ordering::SeqCst);
+        futex::wake_all_shared(self.epoch());
+    }
+
     /// The fork server, before a slot's new worker is announced.
     pub(crate) fn reset(&self, slot: u32) {
         self.slot(slot).tail_len.store(0, Ordering::Relaxed);
@@ -124,6 +137,7 @@ impl Board {
         entry.tail_len.store(stderr.len() as u32, Ordering::Relaxed);
         let before = entry.word.fetch_or(ENDED, Ordering::AcqRel);
         futex::wake_all_shared(&entry.word);
+        self.turn_epoch();
         (before & NOTIFY != 0, before & RELEASED != 0)
     }
 
@@ -152,6 +166,7 @@ impl Board {
         entry.how.store(LOST, Ordering::Relaxed);
         entry.word.fetch_or(ENDED, Ordering::AcqRel);
         futex::wake_all_shared(&entry.word);
+        self.turn_epoch();
         true
     }
 

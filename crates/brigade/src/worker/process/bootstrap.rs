@@ -23,25 +23,12 @@ use crate::sys::{fds, process};
 
 /// Set by the constructor, in the program itself: the proof that it is linked in.
 static CONSTRUCTED: AtomicBool = AtomicBool::new(false);
-/// Set by [`init`].
+/// Set by [`initialize`].
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
 
-/// Makes this program able to start processes. Call it first in `main`; in a test, first in the test.
-///
-/// Brigade starts worker processes from a second start of the same program, which never comes as far as `main`: whatever `main` does, it does
-/// once. `init` says that the program knows this. It does nothing else, costs nothing, and may be called again.
-///
-/// # Examples
-/// ```
-/// fn main() -> Result<(), Box<dyn std::error::Error>> {
-///     brigade::init();
-///     let worker = brigade::process::spawn(|name: String| format!("hello, {name}"), "world".to_owned())?;
-///     assert_eq!(worker.join()?, "hello, world");
-///     Ok(())
-/// }
-/// ```
-pub fn init() {
-    INITIALIZED.store(true, Ordering::Release);
+/// The program knows how its processes are started. `true`: it has just learnt it.
+pub(crate) fn initialize() -> bool {
+    !INITIALIZED.swap(true, Ordering::AcqRel)
 }
 
 // SAFETY: a function of the type that the loader calls the entries of this section with; the static is only ever read by the loader.
@@ -73,7 +60,7 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     match socket {
         Ok(socket) => {
             // A program that is a fork server has done what `init` asks for, and its workers may start processes of their own.
-            init();
+            initialize();
             fds::close_all_but(&[std::os::fd::AsRawFd::as_raw_fd(&socket)]);
             server::serve(socket)
         }

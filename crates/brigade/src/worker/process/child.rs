@@ -11,13 +11,13 @@ use rustix::process::{Resource, Rlimit};
 
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
-use super::protocol::{NotReady, Setup};
+use super::protocol::{NotReady, Setup, Stay};
 use crate::sync::roster::{self, Roster, Token};
 use crate::sys::fds::Pinned;
 use crate::sys::signal::Fault;
 use crate::sys::{fds, futex, process, signal};
 use crate::task::crash::Phase;
-use crate::task::entry::{Outcome, Plan};
+use crate::task::entry::{self, Outcome, Plan};
 
 /// What a worker is born with. The descriptors are the fork server's numbers: the fork copied them.
 #[derive(Debug)]
@@ -118,9 +118,9 @@ const LINGER: Duration = Duration::from_millis(1);
 /// The exit status of a worker that could not even map its mailbox. It never had a task.
 const NO_MAILBOX: i32 = 70;
 
-struct Worker {
-    mailbox: &'static Mailbox,
-    ends: WorkerEnds,
+pub(super) struct Worker {
+    pub(super) mailbox: &'static Mailbox,
+    pub(super) ends: WorkerEnds,
     lane: Pinned,
     bell: Pinned,
 }
@@ -147,11 +147,16 @@ impl Worker {
             match self.ends.orders.pop(&mut frame) {
                 Ok(None) => {}
                 Ok(Some(order::SETUP)) => {
+                    let mut stay = None;
                     let answer = match postcard::from_bytes::<Setup>(&frame) {
-                        Ok(setup) => set_up(setup),
+                        Ok(mut setup) => {
+                            stay = setup.stay.take();
+                            set_up(setup).and_then(|()| initialize(stay.as_ref()))
+                        }
                         Err(e) => Err(NotReady {
                             errno: libc::EINVAL,
                             what: e.to_string(),
+                            panic: None,
                         }),
                     };
                     let failed = answer.is_err();
@@ -159,10 +164,18 @@ impl Worker {
                         |e| postcard::to_stdvec(&e).unwrap_or_default(),
                         |()| Vec::new(),
                     );
+                    if !failed {
+                        // Before anybody hears that it is ready: what it is killed by from now on finds it without a task.
+                        self.mailbox.set_phase(Phase::Idle);
+                    }
                     self.reply(reply::READY, &bytes);
                     if failed {
                         return;
                     }
+                    if let Some(stay) = stay {
+                        return self.stay(&stay);
+                    }
+                    self.mailbox.set_phase(Phase::Starting);
                 }
                 Ok(Some(order::TASK)) => return self.task(&frame, None, Vec::new()),
                 Ok(Some(order::ACCOMPANIED_TASK)) => {
@@ -208,7 +221,7 @@ impl Worker {
             self.mailbox.set_phase(phase)
         });
         // The task forked, and this is its child, which came back first: it is not the one to reply.
-        if !WORKER.get().is_some_and(Identity::is_this_process) {
+        if !is_the_worker() {
             process::exit_now(0);
         }
         // What it wrote is out before anybody hears that it is done.
@@ -264,26 +277,35 @@ impl Worker {
         }
         self.ends.replies.publish();
         if self.mailbox.wants_events() {
-            // Full means that the host has been told already.
-            let _ = self.bell.get().map(|bell| rustix::io::write(bell, &[1]));
+            self.wake_events();
         }
     }
 
-    fn lane(&self) -> io::Result<BorrowedFd<'_>> {
+    /// Wakes the host's event loop.
+    pub(super) fn wake_events(&self) {
+        // Full means that the host has been told already.
+        let _ = self.bell.get().map(|bell| rustix::io::write(bell, &[1]));
+    }
+
+    pub(super) fn lane(&self) -> io::Result<BorrowedFd<'_>> {
         self.lane
             .get()
             .ok_or_else(|| io::Error::other("the task closed a descriptor that was not its own"))
     }
 }
 
-fn floor_char_boundary(text: &str, most: usize) -> usize {
+pub(super) fn is_the_worker() -> bool {
+    WORKER.get().is_some_and(Identity::is_this_process)
+}
+
+pub(super) fn floor_char_boundary(text: &str, most: usize) -> usize {
     (0..=most.min(text.len()))
         .rev()
         .find(|&at| text.is_char_boundary(at))
         .unwrap_or(0)
 }
 
-fn word(frame: &[u8], index: usize) -> u64 {
+pub(super) fn word(frame: &[u8], index: usize) -> u64 {
     frame
         .get(index * 8..index * 8 + 8)
         .and_then(|b| b.try_into().ok())
@@ -307,9 +329,41 @@ fn set_up(setup: Setup) -> Result<(), NotReady> {
         std::env::set_current_dir(&dir).map_err(|e| NotReady {
             errno: e.raw_os_error().unwrap_or(libc::EIO),
             what: format!("cannot enter the directory {}", dir.display()),
+            panic: None,
         })?;
     }
     Ok(())
+}
+
+/// Runs the initializer of a worker that stays.
+fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
+    let Some(offset) = stay.and_then(|s| s.initializer) else {
+        return Ok(());
+    };
+    let failed = |what: &str, panic| NotReady {
+        errno: libc::EIO,
+        what: what.to_owned(),
+        panic,
+    };
+    let ended = entry::run_initializer(offset);
+    if !is_the_worker() {
+        process::exit_now(0);
+    }
+    let _ = io::stdout().flush();
+    process::flush_c_streams();
+    match ended {
+        Some(Ok(())) => Ok(()),
+        Some(Err(mut unwound)) => {
+            unwound
+                .message
+                .truncate(floor_char_boundary(&unwound.message, INLINE_MAX / 2));
+            Err(failed("its initializer panicked", Some(unwound)))
+        }
+        None => Err(failed(
+            "its initializer is not part of this worker's program",
+            None,
+        )),
+    }
 }
 
 /// The observer of fatal signals: in the fork server, and in a child of a task, it does nothing.

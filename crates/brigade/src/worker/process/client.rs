@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -26,6 +26,7 @@ use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
 use crate::sync::roster::Roster;
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
+use crate::sys::original::Original;
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
 
@@ -56,7 +57,7 @@ pub(crate) struct Hired {
 /// A fork server, as the host sees it.
 pub(crate) struct ForkServer {
     /// The host that started it: a fork of the host must not use it.
-    host: u32,
+    host: Original,
     pid: u32,
     /// The fork server itself, where the kernel made it our child after all: see [`reap`](Self::reap).
     process: Option<OwnedFd>,
@@ -67,6 +68,8 @@ pub(crate) struct ForkServer {
     bell: OwnedFd,
     /// Goes off when it is time to ask for new spares.
     rest: OwnedFd,
+    /// Goes off when an employer wants to be called.
+    alarm: OwnedFd,
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
     state: Mutex<State>,
@@ -91,7 +94,23 @@ struct State {
     /// The last worker of each slot used so far.
     pids: Vec<u32>,
     sleepers: HashMap<u32, Sleeper>,
+    employers: HashMap<u64, Employment>,
+    next_employer: u64,
     gone: bool,
+}
+
+/// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has happened that may concern it: a worker has come or ended, or has rung the
+/// bell; a lane has come; the time that was asked for has come; the fork server has ended.
+pub(crate) trait Employer: Send + Sync {
+    fn attend(&self);
+}
+
+struct Employment {
+    employer: Weak<dyn Employer>,
+    /// Workers that it lacks.
+    lacks: usize,
+    /// When it wants to be called.
+    alarm: Option<Instant>,
 }
 
 /// A future that waits for a worker.
@@ -101,9 +120,14 @@ struct Sleeper {
 }
 
 impl State {
+    /// Who needs a worker now.
+    fn in_need(&self) -> usize {
+        self.waiting + self.employers.values().map(|e| e.lacks).sum::<usize>()
+    }
+
     /// A spare that could not be made is no news, until somebody needs it.
     fn fail(&mut self, errno: i32, why: String) {
-        if self.failures.len() < self.waiting {
+        if self.failures.len() < self.in_need() {
             self.failures.push((errno, why));
         }
     }
@@ -192,18 +216,22 @@ impl ForkServer {
         }
         let id = Pid::from_raw(pid.cast_signed());
         let process = id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok());
+        let timer = || {
+            timerfd_create(
+                TimerfdClockId::Monotonic,
+                TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+            )
+        };
         let server = Arc::new(ForkServer {
-            host: std::process::id(),
+            host: Original::this_process(),
             pid,
             process,
             socket,
             board,
             events,
             bell,
-            rest: timerfd_create(
-                TimerfdClockId::Monotonic,
-                TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-            )?,
+            rest: timer()?,
+            alarm: timer()?,
             symbols: Arc::new(Symbols::new(
                 modules.into_iter().map(ModuleAt::into_module).collect(),
             )),
@@ -215,6 +243,7 @@ impl ForkServer {
         epoll.add_readable(&server.events, EVENTS)?;
         epoll.add_readable(&server.bell, BELL)?;
         epoll.add_readable(&server.rest, RESTED)?;
+        epoll.add_readable(&server.alarm, ALARM)?;
         let listener = Arc::clone(&server);
         // The host's signals are for the host's own threads.
         let blocked = Blocked::all();
@@ -280,11 +309,143 @@ impl ForkServer {
                 .unwrap_or_else(PoisonError::into_inner);
         };
         state.waiting -= 1;
-        if state.waiting == 0 {
+        if state.in_need() == 0 {
             // What failed for a caller that has been served meanwhile is nobody's news.
             state.failures.clear();
         }
         hired
+    }
+
+    /// Somebody who has workers that stay. Gives its number.
+    pub(crate) fn employ(&self, employer: Weak<dyn Employer>) -> u64 {
+        let mut state = self.lock();
+        let number = state.next_employer;
+        state.next_employer += 1;
+        let employment = Employment {
+            employer,
+            lacks: 0,
+            alarm: None,
+        };
+        state.employers.insert(number, employment);
+        number
+    }
+
+    /// It goes to another fork server, for this one has ended. Gives its number there.
+    pub(crate) fn move_employer(&self, employer: u64, to: &ForkServer) -> u64 {
+        let gone = self.lock().employers.remove(&employer);
+        match gone {
+            Some(employment) => to.employ(employment.employer),
+            None => u64::MAX,
+        }
+    }
+
+    /// It has none any more.
+    pub(crate) fn leave(&self, employer: u64) {
+        let gone = self.lock().employers.remove(&employer);
+        drop(gone);
+    }
+
+    /// A worker that sleeps, for an employer that lacks so many, if there is one; otherwise it will be called when there is.
+    pub(crate) fn hire_soon(&self, employer: u64, lacks: usize) -> io::Result<Option<Hired>> {
+        let mut state = self.lock();
+        if state.gone {
+            return Err(io::Error::other("the fork server has ended"));
+        }
+        let note = |state: &mut State, lacks: usize| {
+            if let Some(employment) = state.employers.get_mut(&employer) {
+                employment.lacks = lacks;
+            }
+        };
+        while let Some(spare) = state.spares.pop() {
+            if self.board.has_ended(spare.slot) {
+                self.board.release(spare.slot);
+                continue;
+            }
+            note(&mut state, lacks.saturating_sub(1));
+            return Ok(Some(spare));
+        }
+        if let Some((errno, why)) = state.failures.pop() {
+            note(&mut state, 0);
+            return Err(io::Error::new(
+                io::Error::from_raw_os_error(errno).kind(),
+                why,
+            ));
+        }
+        note(&mut state, lacks);
+        match self.refill(&mut state) {
+            // The listener is about to say so.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                Ok(None)
+            }
+            asked => asked.map(|()| None),
+        }
+    }
+
+    /// Has this employer called at that time, unless it is called earlier by its own wish.
+    pub(crate) fn call_at(&self, employer: u64, at: Option<Instant>) {
+        let mut state = self.lock();
+        let Some(employment) = state.employers.get_mut(&employer) else {
+            return;
+        };
+        employment.alarm = at;
+        self.set_alarm(&state);
+    }
+
+    fn set_alarm(&self, state: &State) {
+        let first = state.employers.values().filter_map(|e| e.alarm).min();
+        // Zero would disarm it.
+        let left = first.map(|at| {
+            at.saturating_duration_since(Instant::now())
+                .max(Duration::from_nanos(1))
+        });
+        let left = left.unwrap_or_default();
+        let timer = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: Timespec {
+                tv_sec: left.as_secs().min(i64::MAX as u64) as i64,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            },
+        };
+        // A time that cannot be set is not worse than none.
+        let _ = timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &timer);
+    }
+
+    /// Asks for a worker's lane; the employers are called when it has come.
+    pub(crate) fn ask_for_lane(&self, slot: u32, pid: u32) -> io::Result<u64> {
+        let mut state = self.lock();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        match self.send(&Request::Lane { slot, pid, ticket }) {
+            // With the fork server its workers are gone, and their lanes.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                state.lanes.insert(ticket, Ok(None));
+            }
+            sent => sent?,
+        }
+        Ok(ticket)
+    }
+
+    /// The lane that was asked for, if it has come. `Ok(None)`: there is no such worker any more.
+    pub(crate) fn lane_that_came(&self, ticket: u64) -> Option<io::Result<Option<OwnedFd>>> {
+        let mut state = self.lock();
+        let came = state.lanes.remove(&ticket);
+        if came.is_none() && state.gone {
+            return Some(Ok(None));
+        }
+        came
     }
 
     /// After a spare was put to work: sees to it that there will be others, in a while, or now if they are scarce.
@@ -311,7 +472,7 @@ impl ForkServer {
 
     /// Asks for as many workers as are wanted and not on their way.
     fn refill(&self, state: &mut State) -> io::Result<()> {
-        let wanted = (SPARES + state.waiting).saturating_sub(state.spares.len() + state.expected);
+        let wanted = (SPARES + state.in_need()).saturating_sub(state.spares.len() + state.expected);
         if wanted > 0 {
             self.send(&Request::Hire {
                 count: wanted as u32,
@@ -398,7 +559,7 @@ impl ForkServer {
 
     /// Whether this process is the one that started it, and not a fork of that one: what they share belongs to the other.
     pub(crate) fn is_ours(&self) -> bool {
-        self.host == std::process::id()
+        self.host.is_this_process()
     }
 }
 
@@ -406,6 +567,7 @@ const SOCKET: u64 = 0;
 const EVENTS: u64 = 1;
 const RESTED: u64 = 2;
 const BELL: u64 = 3;
+const ALARM: u64 = 4;
 
 #[expect(
     clippy::mem_forget,

@@ -14,7 +14,7 @@ use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
 
 /// Everything that is known of a death.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub(crate) pid: u32,
     pub(crate) phase: Phase,
@@ -58,6 +58,8 @@ impl Evidence {
             address,
             frames: Frames::new(symbols, calls),
             backtrace: OnceLock::new(),
+            file: None,
+            file_error: None,
         }))
     }
 

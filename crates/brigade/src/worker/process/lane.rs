@@ -16,10 +16,52 @@ pub(crate) fn send(lane: impl AsFd, descriptors: &[OwnedFd]) -> io::Result<()> {
 pub(crate) fn send_large(
     lane: impl AsFd,
     bytes: &[u8],
-    mut descriptors: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
 ) -> io::Result<()> {
+    send(lane, &with_file(bytes, descriptors)?)
+}
+
+/// A value in a memory file, before its other descriptors.
+pub(crate) fn with_file(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
     descriptors.insert(0, parcel::seal(bytes)?);
-    send(lane, &descriptors)
+    Ok(descriptors)
+}
+
+/// A memory file of these bytes, which nobody can change.
+pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
+    parcel::seal(bytes)
+}
+
+/// The value in such a file. The sender may be hostile.
+pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
+    parcel::open(file, len)
+}
+
+/// Sends descriptors under a number.
+pub(crate) fn send_numbered(
+    lane: impl AsFd,
+    number: u64,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    fds::send(lane, &number.to_ne_bytes(), descriptors)
+}
+
+/// Waits for the descriptors that were sent under this number. Those that come before them are nobody's.
+pub(crate) fn recv_numbered(lane: impl AsFd, number: u64) -> io::Result<Vec<OwnedFd>> {
+    loop {
+        let mut descriptors = Vec::new();
+        let mut bytes = [0; 8];
+        let received = fds::recv(&lane, &mut bytes, &mut descriptors, true)?;
+        if received.bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if u64::from_ne_bytes(bytes) == number {
+            if received.descriptors_lost {
+                return Err(io::Error::from_raw_os_error(libc::EMFILE));
+            }
+            return Ok(descriptors);
+        }
+    }
 }
 
 /// Receives the descriptors of a value.

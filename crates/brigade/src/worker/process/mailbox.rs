@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
+use super::turns::Turns;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::signal::Fault;
 use crate::sys::unwind;
@@ -18,6 +19,7 @@ use crate::transport::ring::{Consumer, Place, Producer};
 const PAGE: usize = 4096;
 const RING: usize = 64 * 1024;
 const STATUS_AT: usize = 2048;
+const TURNS_AT: usize = 3072;
 const RECORD_AT: usize = PAGE;
 const IN: Place = Place {
     control: 0,
@@ -44,6 +46,13 @@ pub(crate) mod order {
     pub(crate) const LARGE_TASK: u32 = 3;
     /// As [`TASK`]; the descriptors of the input come through the lane.
     pub(crate) const ACCOMPANIED_TASK: u32 = 4;
+    /// The encoded input alone; the plan is that of the task before. For workers that stay.
+    pub(crate) const SAME_TASK: u32 = 5;
+    /// Two words of plan, the number of the parcel, then the encoded input, whose descriptors are in that parcel, which comes through the lane. For workers that
+    /// stay: what was taken back leaves its parcels there.
+    pub(crate) const PARCEL_TASK: u32 = 6;
+    /// Two words of plan, the number of the parcel, then the length of the input, which is in that parcel. For workers that stay.
+    pub(crate) const LARGE_PARCEL_TASK: u32 = 7;
 }
 
 /// Tags of frames from a worker to the host.
@@ -60,6 +69,8 @@ pub(crate) mod reply {
     pub(crate) const UNDELIVERABLE: u32 = 5;
     /// As [`RETURNED`]; the descriptors of the result come through the lane.
     pub(crate) const ACCOMPANIED_RETURNED: u32 = 6;
+    /// No result: it begins no more tasks, as it was told when it was set up, and ends.
+    pub(crate) const LEAVING: u32 = 7;
 }
 
 /// What a worker says of itself.
@@ -92,7 +103,9 @@ struct Record {
     calls: [AtomicUsize; CALLS],
 }
 
-const _: () = assert!(size_of::<Status>() + STATUS_AT <= PAGE && size_of::<Record>() <= PAGE);
+const _: () = assert!(size_of::<Status>() + STATUS_AT <= TURNS_AT && size_of::<Record>() <= PAGE);
+const _: () =
+    assert!(size_of::<Turns>() + TURNS_AT <= PAGE && TURNS_AT.is_multiple_of(align_of::<Turns>()));
 
 /// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must agree with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +140,12 @@ impl Mailbox {
     fn status(&self) -> &Status {
         // SAFETY: in bounds and aligned (constants, asserted above); atomics of any bit pattern are valid.
         unsafe { self.mapping.at().add(STATUS_AT).cast().as_ref() }
+    }
+
+    /// Who has which task, where the worker stays.
+    pub(crate) fn turns(&self) -> &Turns {
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(TURNS_AT).cast().as_ref() }
     }
 
     fn record(&self) -> &Record {
@@ -274,6 +293,11 @@ impl HostEnds {
             replies: Consumer::new(mapping, OUT),
             mailbox,
         }
+    }
+
+    /// Whether there is a reply that was not taken.
+    pub(crate) fn has_replied(mailbox: &Mailbox, seen: u64) -> bool {
+        Consumer::at(&mailbox.mapping, OUT, seen).is_ready()
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {

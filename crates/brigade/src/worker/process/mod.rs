@@ -1,28 +1,32 @@
 //! Workers that are processes.
 
 // `../README.md` tells the protocol. The files:
-// - bootstrap: how the program becomes its own fork server; `init`
+// - bootstrap: how the program becomes its own fork server
 // - client: the host's side of the fork server; client/listener: the thread that hears it
 // - server: the fork server; prepare: how it begins; orphans, stderr, oom: what it looks after
 // - child: the worker
-// - protocol, mailbox, lane, board: what they say to each other, and where
+// - stay: the worker that runs one task after another; line: the host's side of it
+// - protocol, mailbox, turns, lane, board: what they say to each other, and where
 // - ending: why a worker died
 // - running: the handle's side of a task in a process
 
-mod board;
+pub(crate) mod board;
 pub(crate) mod bootstrap;
 mod child;
-mod client;
-mod ending;
-mod lane;
-mod mailbox;
+pub(crate) mod client;
+pub(crate) mod ending;
+pub(crate) mod lane;
+pub(crate) mod line;
+pub(crate) mod mailbox;
 mod oom;
 mod orphans;
 mod prepare;
-mod protocol;
+pub(crate) mod protocol;
 mod running;
 mod server;
+mod stay;
 mod stderr;
+pub(crate) mod turns;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -127,8 +131,13 @@ impl Builder {
         )?)))
     }
 
+    /// How long a worker has, after a SIGTERM.
+    pub(crate) fn grace_time(&self) -> Duration {
+        self.grace
+    }
+
     /// What the worker has to do to itself; `None`: nothing.
-    fn setup(&self) -> io::Result<Option<Setup>> {
+    pub(crate) fn setup(&self) -> io::Result<Option<Setup>> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
         if self.name.as_ref().is_some_and(|n| n.contains('\0')) {
             return Err(invalid(
@@ -157,6 +166,7 @@ impl Builder {
                 .current_dir
                 .clone()
                 .map(|d| OsString::from(d).into_vec()),
+            stay: None,
         };
         Ok((setup != Setup::default()).then_some(setup))
     }

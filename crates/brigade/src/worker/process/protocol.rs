@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::fds;
 use crate::sys::image::Module;
+use crate::task::panic::Unwound;
 
 /// The environment variable that makes a start of the program a fork server: the number of its socket. Two versions of this library in one
 /// program each have their own.
@@ -105,13 +106,28 @@ pub(crate) struct Setup {
     pub(crate) env_clear: bool,
     pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) current_dir: Option<Vec<u8>>,
+    /// It runs one task after another; otherwise one.
+    pub(crate) stay: Option<Stay>,
+}
+
+/// What a worker that stays is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stay {
+    /// The offset of a `fn()` to run first.
+    pub(crate) initializer: Option<u64>,
+    /// It leaves after so many tasks.
+    pub(crate) tasks: Option<u64>,
+    /// It leaves when it has more than so many bytes after a task.
+    pub(crate) bytes: Option<u64>,
 }
 
 /// Why a [`Setup`] could not be done.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NotReady {
     pub(crate) errno: i32,
     pub(crate) what: String,
+    /// The initializer panicked.
+    pub(crate) panic: Option<Unwound>,
 }
 
 /// Sends one message. Does not block: a full socket is `WouldBlock`.

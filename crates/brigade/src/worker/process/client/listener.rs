@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
-use super::{BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET};
+use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET};
 use crate::sync::roster::Roster;
 use crate::sys::epoll::Epoll;
 use crate::sys::{fds, process};
@@ -33,6 +33,9 @@ impl ForkServer {
                 let _ = rustix::io::read(&self.bell, &mut news[..]);
                 self.wake_ready();
             }
+            if ready.contains(&ALARM) {
+                let _ = rustix::io::read(&self.alarm, &mut news[..]);
+            }
             if ready.contains(&RESTED) {
                 let _ = rustix::io::read(&self.rest, &mut news[..]);
                 let mut state = self.lock();
@@ -42,9 +45,14 @@ impl ForkServer {
             if ready.contains(&SOCKET) && !self.hear().unwrap_or(false) {
                 break;
             }
+            if ready != [RESTED] {
+                self.call_employers();
+            }
         }
         let workers = self.lose_all();
         self.reap(&workers);
+        // They may start another fork server, which has a listener of its own.
+        self.call_employers();
     }
 
     /// Hears what there is. `false`: the fork server is gone.
@@ -114,6 +122,25 @@ impl ForkServer {
                 self.kill(slot, pid, Duration::ZERO);
                 self.board.release(slot);
             }
+        }
+    }
+
+    /// Has all who have workers that stay look after them.
+    fn call_employers(&self) {
+        let employers: Vec<_> = {
+            let mut state = self.lock();
+            let now = Instant::now();
+            for employment in state.employers.values_mut() {
+                employment.alarm = employment.alarm.filter(|&at| at > now);
+            }
+            state
+                .employers
+                .values()
+                .filter_map(|e| e.employer.upgrade())
+                .collect()
+        };
+        for employer in employers {
+            employer.attend();
         }
     }
 

@@ -1,0 +1,49 @@
+//! The program's first line.
+
+use crate::pool::replay;
+use crate::worker::process::bootstrap;
+
+/// Makes this program able to start processes. Call it first in `main`; in a test, first in the test.
+///
+/// Brigade starts worker processes from a second start of the same program, which never comes as far as `main`: whatever `main` does, it does
+/// once. `init` says that the program knows this. It costs a look through the environment, and may be called again, also in a worker: then it does nothing.
+///
+/// # Examples
+/// ```
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     brigade::init();
+///     let worker = brigade::process::spawn(|name: String| format!("hello, {name}"), "world".to_owned())?;
+///     assert_eq!(worker.join()?, "hello, world");
+///     Ok(())
+/// }
+/// ```
+///
+/// # A crash, once more
+/// A pool that [keeps crashes](crate::PoolBuilder::keep_crashes) writes a file for each task whose worker died. Where the environment variable `BRIGADE_REPLAY` names
+/// such a file, `init` runs that task again and never returns:
+///
+/// ```console
+/// $ BRIGADE_REPLAY=crashes/thumbnails-decode-4711-20261121T130418Z.crash thumbnails
+/// brigade: replaying task `thumbnails::decode`, whose worker died of a segmentation fault (SIGSEGV) while running, 2026-11-21T13:04:18.123Z
+/// brigade: in a debugger: BRIGADE_REPLAY=/home/cook/crashes/thumbnails-decode-4711-20261121T130418Z.crash rust-gdb -ex run --args /usr/bin/thumbnails
+/// Segmentation fault
+/// ```
+///
+/// It runs in the program itself, on this thread and in no other process, so that breakpoints, sanitizers and `strace` see what they see of any program. It gets the input
+/// that it had, the directory and the variables that the pool's [`process::Builder`](crate::process::Builder) had set, and an empty stdin; the pool's
+/// initializer runs first. A crash ends the program in its own way, by its signal or its exit status; otherwise the status is
+///
+/// | status | the task |
+/// |---|---|
+/// | 0 | returned |
+/// | 101 | panicked |
+/// | 3 | was not run, or not to its end: its input could not be decoded, or its result not be encoded |
+/// | 2 | was not run: the file is damaged, or of another build of the program; or descriptors came with the input, which a file cannot keep |
+///
+/// Whoever may set the program's environment can choose what it runs in this way, as with `LD_PRELOAD`; and so a program with more privileges than its caller (setuid)
+/// ignores the variable. In a `#[test]`, a crash file of the test is replayed by the test's own program: `BRIGADE_REPLAY=… target/debug/deps/name-…`.
+pub fn init() {
+    if bootstrap::initialize() {
+        replay::replay_if_asked();
+    }
+}

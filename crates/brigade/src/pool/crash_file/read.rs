@@ -1,0 +1,209 @@
+//! Reading a crash file, which may be anything.
+
+use std::io::{self, BufRead, Read};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::text::unescaped;
+use super::{Decisive, INPUT, TITLE, VERSION};
+use crate::task::codec::MAX_BYTES;
+
+/// The longest line: a variable may have 32 KiB, and each byte may become four.
+const MAX_LINE: usize = 256 * 1024;
+/// All lines before the input.
+const MAX_TEXT: usize = 4 * 1024 * 1024;
+
+/// What a crash file says.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    pub(crate) task: String,
+    pub(crate) cause: String,
+    pub(crate) phase: String,
+    pub(crate) time: String,
+    pub(crate) program: String,
+    pub(crate) decisive: Decisive,
+    pub(crate) input: Vec<u8>,
+}
+
+/// Why it is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is no crash file")]
+    Other,
+    #[error("it is a crash file of version {0}, and this program knows version {VERSION} only")]
+    Version(String),
+    #[error("it is cut off")]
+    Cut,
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+}
+
+fn damaged<T>(what: impl Into<String>) -> Result<T, ReadError> {
+    Err(ReadError::Damaged(what.into()))
+}
+
+/// Reads a crash file to its end.
+pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
+    let mut lines = Lines {
+        from,
+        line: Vec::new(),
+        left: MAX_TEXT,
+    };
+    match lines.next() {
+        Ok(first) => match first.strip_prefix(TITLE) {
+            Some(VERSION) => {}
+            Some(other) => return Err(ReadError::Version(other.chars().take(20).collect())),
+            None => return Err(ReadError::Other),
+        },
+        Err(ReadError::Io(e)) => return Err(ReadError::Io(e)),
+        Err(_) => return Err(ReadError::Other),
+    }
+    let mut recorded = Recorded::default();
+    let mut seen = Vec::new();
+    loop {
+        let line = lines.next()?;
+        if line.is_empty() {
+            break;
+        }
+        let Some((key, value)) = line.split_once(": ") else {
+            return damaged(format!("`{}` is no line of a crash file", start(line)));
+        };
+        recorded.set(key, value)?;
+        if key != "variable" {
+            if seen.iter().any(|k| k == key) {
+                return damaged(format!("`{key}` comes twice"));
+            }
+            seen.push(key.to_owned());
+        }
+    }
+    for key in ["build", "entry", "function", "descriptors", "input length"] {
+        if !seen.iter().any(|k| k == key) {
+            return damaged(format!("`{key}` is missing"));
+        }
+    }
+    // For people; what is not ours is indented.
+    while lines.next()? != INPUT {}
+    let length = recorded.decisive.length;
+    if length > MAX_BYTES as u64 {
+        return damaged(format!("an input is not of {length} bytes"));
+    }
+    let input = &mut recorded.input;
+    let end = loop {
+        lines.left = MAX_LINE;
+        let line = lines.next()?;
+        if let Some(sum) = line.strip_prefix("end: ") {
+            break sum;
+        }
+        if !input.len().is_multiple_of(3) || line.is_empty() {
+            return damaged("a line of the input ends too early");
+        }
+        let at = input.len();
+        input.resize(at + line.len(), 0);
+        match STANDARD.decode_slice(line, &mut input[at..]) {
+            Ok(len) => input.truncate(at + len),
+            Err(e) => return damaged(format!("the input is not base64: {e}")),
+        }
+        if input.len() as u64 > length {
+            return damaged("there is more input than it says");
+        }
+    };
+    if (input.len() as u64) < length {
+        return damaged("there is less input than it says");
+    }
+    let mut sum = recorded.decisive.checksum()?;
+    sum.add(input);
+    if end != sum.hex() {
+        return damaged("its checksum does not fit");
+    }
+    if !lines.is_over()? {
+        return damaged("something follows its end");
+    }
+    Ok(recorded)
+}
+
+impl Recorded {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ReadError> {
+        let wrong = || ReadError::Damaged(format!("`{key}` cannot be `{}`", start(value)));
+        let text = || {
+            unescaped(value)
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                .ok_or_else(wrong)
+        };
+        let decimal = || {
+            let digits = value.bytes().all(|d| d.is_ascii_digit());
+            let number = value.parse().ok().filter(|_| digits);
+            number.ok_or_else(wrong)
+        };
+        let offset = || {
+            let digits = value.strip_prefix("0x").ok_or_else(wrong)?;
+            let fit = digits.bytes().all(|d| d.is_ascii_hexdigit());
+            let number = u64::from_str_radix(digits, 16).ok().filter(|_| fit);
+            number.ok_or_else(wrong)
+        };
+        let decisive = &mut self.decisive;
+        match key {
+            "task" => self.task = text()?,
+            "cause" => self.cause = text()?,
+            "phase" => self.phase = text()?,
+            "time" => self.time = text()?,
+            "program" => self.program = text()?,
+            "address" | "process" | "attempt" => {}
+            "build" => decisive.build = text()?,
+            "entry" => decisive.entry = offset()?,
+            "function" => decisive.function = offset()?,
+            "initializer" => decisive.initializer = Some(offset()?),
+            "directory" => decisive.directory = Some(unescaped(value).ok_or_else(wrong)?),
+            "clear environment" if value == "yes" => decisive.clear_environment = true,
+            "variable" => {
+                let (key, value) = value.split_once('=').ok_or_else(wrong)?;
+                let unescaped = |text| unescaped(text).filter(|bytes| !bytes.contains(&0));
+                let key = unescaped(key).filter(|k| !k.is_empty() && !k.contains(&b'='));
+                let variable = key.zip(unescaped(value)).ok_or_else(wrong)?;
+                decisive.variables.push(variable);
+            }
+            "descriptors" => decisive.descriptors = decimal()?,
+            "input length" => decisive.length = decimal()?,
+            "clear environment" => return Err(wrong()),
+            _ => return damaged(format!("nobody knows what `{}` is", start(key))),
+        }
+        Ok(())
+    }
+}
+
+/// Enough of a line to find it.
+fn start(line: &str) -> String {
+    super::text::shown(&line[..line.floor_char_boundary(40)])
+}
+
+/// Lines, none of them longer than they may be.
+struct Lines<R> {
+    from: R,
+    line: Vec<u8>,
+    /// Bytes that may still come.
+    left: usize,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The next line, without its end.
+    fn next(&mut self) -> Result<&str, ReadError> {
+        self.line.clear();
+        let most = MAX_LINE.min(self.left);
+        let len = (&mut self.from)
+            .take(most as u64)
+            .read_until(b'\n', &mut self.line)?;
+        self.left -= len;
+        match self.line.strip_suffix(b"\n") {
+            Some(line) => std::str::from_utf8(line)
+                .map_err(|_| ReadError::Damaged("it is not text".to_owned())),
+            None if len == most => damaged("it has more text than a crash file"),
+            None => Err(ReadError::Cut),
+        }
+    }
+
+    fn is_over(&mut self) -> io::Result<bool> {
+        Ok(self.from.fill_buf()?.is_empty())
+    }
+}

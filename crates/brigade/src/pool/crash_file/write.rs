@@ -1,0 +1,267 @@
+//! Writing a crash file.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::text::{Moment, escaped, quoted, shown};
+use super::{CrashFile, Decisive, INPUT, TITLE, VERSION, build_of_this_program};
+use crate::Crash;
+use crate::pool::replay::VARIABLE;
+
+/// Bytes of input on one line, which becomes 76 characters.
+const LINE: usize = 57;
+/// Bytes of a task's name that its file is called by.
+const NAME: usize = 64;
+/// Bytes of a backtrace that are kept: the names of generic functions know no bounds.
+const BACKTRACE: usize = 256 * 1024;
+/// Crashes of the same task, in the same process number, in the same second.
+const MOST_OF_A_NAME: u32 = 10_000;
+/// What a program is debugged with.
+pub(in crate::pool) const DEBUGGER: &str = "rust-gdb -ex run --args ";
+
+impl CrashFile<'_> {
+    /// Writes the file. Gives its path, which is absolute if `dir` is.
+    ///
+    /// Only its owner can read it, for an input may be secret; and nobody sees half of it, for it gets its name when it is whole.
+    pub(crate) fn write(&self, crash: &Crash, dir: &Path) -> io::Result<PathBuf> {
+        make_directory(dir)?;
+        let now = Moment::at(SystemTime::now());
+        let name = format!(
+            "{}-{}-{}",
+            file_name(crash.task()),
+            crash.pid(),
+            now.compact()
+        );
+        let (path, mut part) = Part::create(dir, &name)?;
+        let mut file = BufWriter::with_capacity(64 * 1024, &part.file);
+        self.describe(crash, now, &path, &mut file)?;
+        file.flush()?;
+        drop(file);
+        part.finish(&path)?;
+        Ok(path)
+    }
+
+    fn describe(
+        &self,
+        crash: &Crash,
+        now: Moment,
+        path: &Path,
+        to: &mut impl Write,
+    ) -> io::Result<()> {
+        let decisive = self.decisive()?;
+        let mut sum = decisive.checksum()?;
+
+        writeln!(to, "{TITLE}{VERSION}")?;
+        writeln!(to, "task: {}", escaped(crash.task().as_bytes()))?;
+        writeln!(
+            to,
+            "cause: {}",
+            escaped(crash.cause().to_string().as_bytes())
+        )?;
+        if let Some(address) = crash.0.address {
+            writeln!(to, "address: {address:#x}")?;
+        }
+        let phase = format!("{:?}", crash.phase()).to_lowercase();
+        writeln!(to, "phase: {phase}")?;
+        writeln!(to, "process: {}", crash.pid())?;
+        writeln!(to, "time: {}", now.rfc3339())?;
+        writeln!(to, "attempt: {}", self.attempt)?;
+        writeln!(to, "program: {}", escaped(program().as_os_str().as_bytes()))?;
+        decisive.describe(to)?;
+
+        section(to, "backtrace:", cut(crash.backtrace().unwrap_or_default()))?;
+        section(to, "stderr:", crash.stderr())?;
+        section(to, "to run this task again:", &command(path, ""))?;
+        section(to, "to run it in a debugger:", &command(path, DEBUGGER))?;
+
+        writeln!(to, "{INPUT}")?;
+        let mut line = [0; 4 * LINE.div_ceil(3) + 1];
+        for bytes in self.input.chunks(LINE) {
+            let len = STANDARD
+                .encode_slice(bytes, &mut line)
+                .map_err(|e| io::Error::other(e.to_string()))?;
+            line[len] = b'\n';
+            to.write_all(&line[..=len])?;
+        }
+        sum.add(self.input);
+        writeln!(to, "end: {}", sum.hex())
+    }
+
+    fn decisive(&self) -> io::Result<Decisive> {
+        let [entry, function] = self.plan.to_words();
+        let setup = self.setup.cloned().unwrap_or_default();
+        // A worker begins where the program is.
+        let here = std::env::current_dir().ok();
+        let directory = match setup.current_dir.map(OsString::from_vec) {
+            Some(there) => Some(here.unwrap_or_default().join(there)),
+            None => here,
+        };
+        Ok(Decisive {
+            build: build_of_this_program()?.to_owned(),
+            entry,
+            function,
+            initializer: self.initializer,
+            directory: directory.map(|d| d.into_os_string().into_vec()),
+            clear_environment: setup.env_clear,
+            variables: setup.env,
+            descriptors: self.descriptors as u64,
+            length: self.input.len() as u64,
+        })
+    }
+}
+
+impl Decisive {
+    fn describe(&self, to: &mut impl Write) -> io::Result<()> {
+        writeln!(to, "build: {}", self.build)?;
+        writeln!(to, "entry: {:#x}", self.entry)?;
+        writeln!(to, "function: {:#x}", self.function)?;
+        if let Some(initializer) = self.initializer {
+            writeln!(to, "initializer: {initializer:#x}")?;
+        }
+        if let Some(directory) = &self.directory {
+            writeln!(to, "directory: {}", escaped(directory))?;
+        }
+        if self.clear_environment {
+            writeln!(to, "clear environment: yes")?;
+        }
+        for (key, value) in &self.variables {
+            writeln!(to, "variable: {}={}", escaped(key), escaped(value))?;
+        }
+        writeln!(to, "descriptors: {}", self.descriptors)?;
+        writeln!(to, "input length: {}", self.length)?;
+        writeln!(to)
+    }
+}
+
+/// Text that is somebody else's, or for people: indented.
+fn section(to: &mut impl Write, title: &str, text: &str) -> io::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    writeln!(to, "{title}")?;
+    for line in text.lines() {
+        writeln!(to, "    {}", shown(line))?;
+    }
+    Ok(())
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(BACKTRACE)]
+}
+
+/// The shell's command that replays a file, with this before the program.
+pub(in crate::pool) fn command(file: &Path, before: &str) -> String {
+    let (file, program) = (file.to_string_lossy(), program());
+    let (file, program) = (quoted(&file), quoted(&program.to_string_lossy()));
+    format!("{VARIABLE}={file} {before}{program}")
+}
+
+/// The program's path; that which it was started from, if another file has taken its place.
+fn program() -> PathBuf {
+    let path = std::env::current_exe().unwrap_or_default();
+    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(before) => PathBuf::from(OsString::from_vec(before.to_vec())),
+        None => path,
+    }
+}
+
+/// A task's name, fit for a file's: its end, which says most.
+fn file_name(task: &str) -> String {
+    let mut name = String::with_capacity(task.len());
+    for c in task.chars() {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            name.push(c);
+        } else if !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    // All of it is ASCII.
+    let end = name[name.len().saturating_sub(NAME)..].trim_matches('-');
+    if end.is_empty() { "task" } else { end }.to_owned()
+}
+
+pub(super) fn make_directory(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// A file that is not whole yet: gone when dropped.
+struct Part {
+    path: PathBuf,
+    file: File,
+    finished: bool,
+}
+
+impl Part {
+    /// The first free name of this kind, and the part that nobody but us has: whoever wants the same name makes the same part first, and fails.
+    fn create(dir: &Path, name: &str) -> io::Result<(PathBuf, Part)> {
+        for n in 1..=MOST_OF_A_NAME {
+            let number = if n == 1 {
+                String::new()
+            } else {
+                format!("-{n}")
+            };
+            let path = dir.join(format!("{name}{number}.crash"));
+            let part = dir.join(format!("{name}{number}.crash.part"));
+            let opened = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&part);
+            let part = match opened {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                opened => Part {
+                    path: part,
+                    file: opened?,
+                    finished: false,
+                },
+            };
+            // Looked for when the part is ours: from now on nobody makes it.
+            if fs::symlink_metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+                return Ok((path, part));
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("there are too many files called {name}"),
+        ))
+    }
+
+    fn finish(&mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files() {
+        assert_eq!(file_name("thumbnails::decode"), "thumbnails-decode");
+        assert_eq!(
+            file_name("closure at src/main.rs:3:7 (cook)"),
+            "closure-at-src-main-rs-3-7-cook"
+        );
+        assert_eq!(file_name("../../etc/passwd"), "etc-passwd");
+        assert_eq!(file_name("äöü"), "task");
+        assert_eq!(file_name(&"x".repeat(300)).len(), NAME);
+    }
+}

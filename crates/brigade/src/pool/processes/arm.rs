@@ -1,0 +1,141 @@
+//! When a worker is to ring: for a driver that sleeps, or, if there is none, for the listener.
+//!
+//! A ring costs both sides more than a small task, so a worker rings as seldom as it may, but always before somebody would have to wait who need not.
+
+use std::sync::Arc;
+
+use super::core::Want;
+use super::seat::Seat;
+use super::slot::Place;
+use super::state::State;
+use crate::sys::futex;
+use crate::worker::process::mailbox::Mailbox;
+use crate::worker::process::turns::Bell;
+
+impl State {
+    /// Whether somebody has to look when workers finish, even if nobody waits for a result: there are more tasks to give out, some are to be shared, or a
+    /// future is to be woken.
+    fn needs_attention(&self) -> bool {
+        !self.queue.is_empty() || self.in_hand > self.busy.len() || self.watched
+    }
+
+    /// Where a seat's worker is to ring if nobody waits for it in particular; `None`: nowhere.
+    fn refill_point(&self, seat: &Seat) -> Option<u32> {
+        let first = seat.first();
+        let hand = seat.hand.len() as u32;
+        if self.watched {
+            Some(first.wrapping_add(1))
+        } else if !self.queue.is_empty() {
+            Some(first.wrapping_add((hand / 2).max(1)))
+        } else if self.in_hand > self.busy.len() {
+            Some(first.wrapping_add(hand))
+        } else {
+            None
+        }
+    }
+
+    /// Nobody looks from now on: has workers ring for the listener where that is needed. `false`: there is news, look first.
+    pub(super) fn arm(&mut self) -> bool {
+        if self.is_done() {
+            self.watched = false;
+        }
+        let attention = self.needs_attention();
+        let all = self.disarmed || attention != self.armed;
+        self.disarmed = false;
+        self.armed = attention;
+        let seats = if all {
+            self.unarmed.clear();
+            self.busy.clone()
+        } else {
+            std::mem::take(&mut self.unarmed)
+        };
+        let mut quiet = true;
+        for &i in &seats {
+            let seat = &self.seats[i as usize];
+            if seat.hand.is_empty() {
+                continue;
+            }
+            let bell = match self.refill_point(seat) {
+                _ if seat.held.is_some() => Bell::IfFull,
+                Some(at) => Bell::Pipe(at),
+                None => Bell::IfFull,
+            };
+            let held = seat.held.is_some();
+            if let Some(line) = &mut self.seats[i as usize].line {
+                quiet &= line.set_bell(bell, all) || held;
+            }
+        }
+        if !all {
+            // Its memory is used for the next.
+            self.unarmed = seats;
+            self.unarmed.clear();
+        }
+        if !quiet {
+            self.disarmed = true;
+        }
+        quiet
+    }
+
+    /// The driver is about to sleep: has workers ring for it. Gives their bells. `None`: there is news, look first.
+    ///
+    /// `others`: somebody else waits for something too, so that each result may be what is waited for.
+    pub(super) fn prepare_sleep(
+        &mut self,
+        want: &Want<'_>,
+        others: bool,
+    ) -> Option<Vec<(Arc<Mailbox>, u32)>> {
+        self.disarmed = true;
+        self.unarmed.clear();
+        let mut bells = Vec::with_capacity(self.busy.len());
+        for at in 0..self.busy.len() {
+            let i = self.busy[at];
+            let seat = &self.seats[i as usize];
+            let point = if seat.held.is_some() {
+                // What it waits for comes through the listener.
+                None
+            } else if others {
+                Some(seat.first().wrapping_add(1))
+            } else {
+                self.wanted_point(i, seat, want)
+            };
+            let bell = match point {
+                Some(at) => Bell::Futex(at),
+                None => Bell::IfFull,
+            };
+            let Some(line) = &mut self.seats[i as usize].line else {
+                continue;
+            };
+            if !line.set_bell(bell, true) {
+                return None;
+            }
+            bells.push(line.bell());
+        }
+        Some(bells)
+    }
+
+    /// Whether the driver can sleep on all bells at once.
+    pub(super) fn has_few_bells(&self) -> bool {
+        self.busy.len() + 2 <= futex::MOST
+    }
+
+    fn wanted_point(&self, i: u32, seat: &Seat, want: &Want<'_>) -> Option<u32> {
+        let first = seat.first();
+        let hand = seat.hand.len() as u32;
+        match want {
+            Want::Slot(slot) => match slot.place() {
+                Some(Place { seat, number }) if seat == i => Some(number.wrapping_add(1)),
+                _ => self.refill_point(seat),
+            },
+            // A quarter of a millisecond of work, but never all that it has.
+            Want::Results { .. } => {
+                let batch = self.pace.batch().min((hand / 2).max(1));
+                Some(first.wrapping_add(batch))
+            }
+            Want::Room => Some(first.wrapping_add(1)),
+            Want::Ready | Want::Done => Some(
+                self.refill_point(seat)
+                    .unwrap_or_else(|| first.wrapping_add(hand)),
+            ),
+        }
+    }
+}

@@ -1,0 +1,627 @@
+//! Who looks after a pool, and who sleeps meanwhile.
+//!
+//! Problem: a thread of the pool's own between callers and workers would cost two more switches for each task. So whoever waits for something looks after the pool meanwhile:
+//! it takes results, also those of others, and gives out what there is to do. At most one does so at a time, the *driver*; it looks for a
+//! moment, then sleeps until a worker rings or ends. Others that wait sleep until the driver wakes them, and when it leaves, one of them is the next.
+//! If nobody waits at all, workers ring for the fork server's listener, and only if something has to be done (`arm`).
+//!
+//! Nothing of the user's runs under the lock: results are decoded by those who asked for them; wakers are woken, and crashes are told, when it is free again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use super::slot::Slot;
+use super::state::{After, Casualty, Ending, Reason, State, processors};
+use super::task::{End, Job, Task};
+use crate::pool::builder::Options;
+use crate::pool::crash_file::CrashFile;
+use crate::sys::original::Original;
+use crate::sys::{futex, spin};
+use crate::task::entry::Plan;
+use crate::task::name::TaskName;
+use crate::worker::process::client::{Employer, ForkServer};
+use crate::worker::process::line::Line;
+use crate::worker::process::mailbox::Mailbox;
+use crate::worker::process::protocol::Setup;
+use crate::{Cause, Crash, JoinError};
+
+/// A pool of processes, as its handles share it.
+pub(super) struct Core {
+    pub(super) options: Arc<Options>,
+    /// What its workers do to themselves.
+    setup: Setup,
+    original: Original,
+    inner: Mutex<Inner>,
+    /// What the driver sleeps on beside the bells: changed by whoever has news for it.
+    nudge: AtomicU32,
+}
+
+pub(super) struct Inner {
+    pub(super) state: State,
+    driver: Driver,
+    /// The driver sleeps so that it hears of each result.
+    attentive: bool,
+    /// Those that sleep because somebody else drives.
+    waiters: Vec<Thread>,
+    /// Of them, those that are to be woken by any news.
+    watchers: Vec<Thread>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Driver {
+    Nobody,
+    Looking,
+    Asleep,
+}
+
+/// What somebody waits for.
+pub(super) enum Want<'a> {
+    /// A task's end.
+    Slot(&'a Slot),
+    /// A result of a map.
+    Results { inbox: u32 },
+    /// Room in the queue.
+    Room,
+    /// All workers, or that there is no hope of them.
+    Ready,
+    /// That everything is done.
+    Done,
+}
+
+impl Want<'_> {
+    fn is_met(&self, state: &State) -> bool {
+        match self {
+            Want::Slot(slot) => slot.is_done(),
+            Want::Results { inbox } => !state.inboxes.is_empty(*inbox),
+            Want::Room => !state.is_full(),
+            Want::Ready => {
+                state.first_failure.is_some()
+                    || state.idle.len() + state.busy.len() == state.seats.len()
+            }
+            Want::Done => state.is_done(),
+        }
+    }
+}
+
+/// A worker that is about to finish what somebody waits for.
+struct Prospect {
+    mailbox: Arc<Mailbox>,
+    seen: u64,
+}
+
+/// How long a driver looks before it sleeps.
+const LOOK: Duration = Duration::from_micros(50);
+
+impl Core {
+    pub(super) fn new(
+        options: Arc<Options>,
+        setup: Setup,
+        make: impl FnOnce(std::sync::Weak<Core>) -> State,
+    ) -> Arc<Core> {
+        Arc::new_cyclic(|core| Core {
+            options,
+            setup,
+            original: Original::this_process(),
+            inner: Mutex::new(Inner {
+                state: make(core.clone()),
+                driver: Driver::Nobody,
+                attentive: false,
+                waiters: Vec::new(),
+                watchers: Vec::new(),
+            }),
+            nudge: AtomicU32::new(0),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees the lock, and then does what was to be done without it.
+    pub(super) fn unlock(&self, mut inner: MutexGuard<'_, Inner>, mut after: After) {
+        let news = std::mem::take(&mut inner.state.news);
+        if news {
+            after.wakes.threads.append(&mut inner.watchers);
+        }
+        let nudge = inner.driver == Driver::Asleep && (news || after.nudge);
+        drop(inner);
+        if nudge {
+            self.nudge.fetch_add(1, Ordering::SeqCst);
+            futex::wake_all_shared(&self.nudge);
+        }
+        let After {
+            wakes,
+            casualties,
+            reports,
+            rubbish,
+            nudge: _,
+        } = after;
+        for thread in wakes.threads {
+            thread.unpark();
+        }
+        for waker in wakes.wakers {
+            // An executor's code: its panic is its own affair.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        drop(rubbish);
+        for report in reports {
+            let name = self.name_of(&report.job);
+            let mut crash = report.evidence.into_crash(name, &report.symbols);
+            if report.lost {
+                crash.0.cause = Cause::Lost;
+            }
+            self.keep(
+                &mut crash,
+                &report.job,
+                report.input,
+                report.descriptors,
+                report.attempts,
+            );
+        }
+        if !casualties.is_empty() {
+            self.tell(casualties);
+        }
+    }
+
+    /// Writes the crash file, where that is wanted.
+    fn keep(
+        &self,
+        crash: &mut Crash,
+        job: &Job,
+        input: std::io::Result<Vec<u8>>,
+        descriptors: usize,
+        attempts: u32,
+    ) {
+        let Some(dir) = &self.options.keep_crashes else {
+            return;
+        };
+        let input = match input {
+            Ok(input) => input,
+            Err(e) => {
+                tracing::warn!(target: "brigade::pool", "the input of a crash could not be kept: {e}");
+                return;
+            }
+        };
+        let file = CrashFile {
+            plan: Plan::from_words(job.plan),
+            input: &input,
+            descriptors,
+            attempt: attempts + 1,
+            initializer: self.setup.stay.as_ref().and_then(|s| s.initializer),
+            setup: Some(&self.setup),
+        };
+        file.keep(crash, dir);
+    }
+
+    /// Tells the ends of tasks that died with their workers.
+    fn tell(&self, casualties: Vec<Casualty>) {
+        let told: Vec<_> = casualties
+            .into_iter()
+            .map(|Casualty { task, end, seat: _ }| {
+                let name = task.job.name(self.options.name.as_ref());
+                let crash = match end {
+                    Ending::Crashed(evidence, symbols) => Ok(evidence.into_crash(name, &symbols)),
+                    Ending::Lost(evidence, symbols) => Ok(evidence.into_lost(name, &symbols)),
+                    Ending::Failed(why) => Err(why),
+                };
+                let end = match crash {
+                    Ok(mut crash) => {
+                        if self.options.keep_crashes.is_some() {
+                            let (input, descriptors) =
+                                (task.input.read(), task.input.descriptors());
+                            self.keep(&mut crash, &task.job, input, descriptors, task.attempts);
+                        }
+                        JoinError::Crashed(crash)
+                    }
+                    Err(why) => why,
+                };
+                (task, end)
+            })
+            .collect();
+        let mut after = After::default();
+        let mut inner = self.lock();
+        let now = Instant::now();
+        for (task, end) in told {
+            inner.state.casualties -= 1;
+            inner.state.finish(task, End::failed(end), now, &mut after);
+        }
+        self.unlock(inner, after);
+    }
+
+    /// Waits until it is so. `false`: not before the deadline.
+    pub(super) fn wait(&self, want: &mut Want<'_>, deadline: Option<Instant>) -> bool {
+        let mut may_look = true;
+        let mut inner = self.lock();
+        loop {
+            let mut after = After::default();
+            let more = matches!(want, Want::Results { .. });
+            inner.state.look(&mut after, more);
+            if !after.casualties.is_empty() {
+                // Told before anybody sleeps: it may be what is waited for.
+                self.unlock(inner, after);
+                inner = self.lock();
+                continue;
+            }
+            let is_met = want.is_met(&inner.state);
+            if is_met || deadline.is_some_and(|at| at <= Instant::now()) {
+                self.leave(&mut inner, &mut after);
+                self.unlock(inner, after);
+                return is_met;
+            }
+            if more {
+                inner.state.feed(Instant::now(), &mut after);
+            }
+            inner.state.set_alarm();
+            if inner.driver != Driver::Nobody || !inner.state.has_few_bells() {
+                inner = self.sleep_as_waiter(inner, after, want, deadline);
+                may_look = true;
+                continue;
+            }
+            if std::mem::take(&mut may_look)
+                && let Some(prospect) = inner.state.prospect(want)
+            {
+                inner.driver = Driver::Looking;
+                self.unlock(inner, after);
+                prospect.look();
+                inner = self.lock();
+                inner.driver = Driver::Nobody;
+                continue;
+            }
+            let others = !inner.waiters.is_empty();
+            let Some(bells) = inner.state.prepare_sleep(want, others) else {
+                inner.state.check_words(&mut after);
+                self.unlock(inner, after);
+                inner = self.lock();
+                continue;
+            };
+            inner.attentive = others;
+            inner.driver = Driver::Asleep;
+            let server = Arc::clone(&inner.state.server);
+            let nudge = self.nudge.load(Ordering::SeqCst);
+            let epoch = inner.state.epoch();
+            self.unlock_asleep(inner, after);
+            let mut words = Vec::with_capacity(bells.len() + 2);
+            words.push((&self.nudge, nudge));
+            words.push((server.board.epoch(), epoch));
+            words.extend(bells.iter().map(|(m, word)| (Line::bell_of(m), *word)));
+            futex::wait_any(&words, deadline);
+            inner = self.lock();
+            inner.driver = Driver::Nobody;
+        }
+    }
+
+    /// As [`unlock`](Self::unlock), by the driver itself, which is no news to itself.
+    fn unlock_asleep(&self, mut inner: MutexGuard<'_, Inner>, mut after: After) {
+        if std::mem::take(&mut inner.state.news) {
+            after.wakes.threads.append(&mut inner.watchers);
+        }
+        after.nudge = false;
+        self.unlock(inner, after);
+    }
+
+    /// Somebody else drives, or there are too many bells to sleep on, and the listener drives.
+    fn sleep_as_waiter<'c>(
+        &'c self,
+        mut inner: MutexGuard<'c, Inner>,
+        mut after: After,
+        want: &Want<'_>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'c, Inner> {
+        let me = std::thread::current();
+        let id = me.id();
+        match want {
+            Want::Slot(slot) => slot.set_waiter(Some(me.clone())),
+            Want::Results { inbox } => inner.state.inboxes.set_waiter(*inbox, Some(me.clone())),
+            Want::Room | Want::Ready | Want::Done => inner.watchers.push(me.clone()),
+        }
+        // It may have ended before it could see that we wait: that was under the lock, which we have.
+        inner.waiters.push(me);
+        match inner.driver {
+            // It sleeps so that it hears of what it waits for itself: it has to hear of more.
+            Driver::Asleep if !inner.attentive => {
+                inner.attentive = true;
+                after.nudge = true;
+            }
+            Driver::Asleep | Driver::Looking => {}
+            Driver::Nobody => {
+                if !inner.state.watched {
+                    inner.state.watched = true;
+                    inner.state.disarmed = true;
+                }
+                self.arm(&mut inner, &mut after);
+            }
+        }
+        self.unlock(inner, after);
+        match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+            None => std::thread::park(),
+            Some(left) => std::thread::park_timeout(left),
+        }
+        let mut inner = self.lock();
+        inner.waiters.retain(|t| t.id() != id);
+        inner.watchers.retain(|t| t.id() != id);
+        match want {
+            Want::Slot(slot) => slot.set_waiter(None),
+            Want::Results { inbox } => inner.state.inboxes.set_waiter(*inbox, None),
+            Want::Room | Want::Ready | Want::Done => {}
+        }
+        inner
+    }
+
+    /// One that has looked after the pool does so no longer: another does, or the listener.
+    pub(super) fn leave(&self, inner: &mut Inner, after: &mut After) {
+        if inner.driver != Driver::Nobody {
+            return;
+        }
+        match inner.waiters.pop() {
+            Some(next) => after.wakes.threads.push(next),
+            None => self.arm(inner, after),
+        }
+    }
+
+    fn arm(&self, inner: &mut Inner, after: &mut After) {
+        for _ in 0..4 {
+            if inner.state.arm() {
+                inner.state.set_alarm();
+                return;
+            }
+            inner.state.check_words(after);
+            inner.state.look(after, false);
+        }
+        // There is always something new: the listener looks soon.
+        inner.state.call_at(Instant::now());
+    }
+
+    /// Takes a task on, when there is room for it.
+    pub(super) fn submit(&self, task: Task) {
+        let mut inner = self.lock();
+        while inner.state.is_full() {
+            drop(inner);
+            self.wait(&mut Want::Room, None);
+            inner = self.lock();
+        }
+        self.submit_to(inner, task);
+    }
+
+    /// Takes a task on, if there is room for it.
+    pub(super) fn try_submit(&self, task: Task) -> bool {
+        let inner = self.lock();
+        if inner.state.is_full() {
+            return false;
+        }
+        self.submit_to(inner, task);
+        true
+    }
+
+    /// Whether this process is the one that made the pool, and not a fork of it: the workers are the other's.
+    pub(super) fn is_ours(&self) -> bool {
+        self.original.is_this_process()
+    }
+
+    fn submit_to(&self, mut inner: MutexGuard<'_, Inner>, task: Task) {
+        let mut after = After::default();
+        let now = task.submitted;
+        let halted = inner.state.halted.is_some();
+        inner.state.accept(task);
+        if halted {
+            inner.state.look(&mut after, false);
+        } else {
+            inner.state.feed(now, &mut after);
+        }
+        if inner.driver == Driver::Nobody {
+            self.arm(&mut inner, &mut after);
+        } else {
+            inner.state.set_alarm();
+        }
+        self.unlock(inner, after);
+    }
+
+    /// Whether the queue is at its limit, now that everything was looked at.
+    pub(super) fn is_full(&self) -> bool {
+        self.look();
+        self.lock().state.is_full()
+    }
+
+    /// A task that never was one, for its input cannot be carried.
+    pub(super) fn refuse(&self, why: &JoinError) {
+        let mut inner = self.lock();
+        let stats = &mut inner.state.stats;
+        stats.submitted += 1;
+        match why {
+            JoinError::Panicked(_) => stats.panicked += 1,
+            _ => stats.undeliverable += 1,
+        }
+    }
+
+    /// Looks, for somebody who does not wait.
+    pub(super) fn look(&self) {
+        let mut after = After::default();
+        let mut inner = self.lock();
+        inner.state.look(&mut after, false);
+        self.leave(&mut inner, &mut after);
+        self.unlock(inner, after);
+    }
+
+    /// A future waits for this slot.
+    pub(super) fn watch(&self, slot: &Slot) {
+        let mut after = After::default();
+        let mut inner = self.lock();
+        inner.state.look(&mut after, false);
+        if !slot.is_done() && !inner.state.watched {
+            inner.state.watched = true;
+            inner.state.disarmed = true;
+            after.nudge = true;
+        }
+        self.leave(&mut inner, &mut after);
+        self.unlock(inner, after);
+    }
+
+    pub(super) fn cancel(&self, slot: &Slot) {
+        let mut after = After::default();
+        let mut inner = self.lock();
+        inner.state.look(&mut after, false);
+        if !slot.is_done() {
+            inner.state.cancel(slot, Instant::now(), &mut after);
+        }
+        self.leave(&mut inner, &mut after);
+        self.unlock(inner, after);
+    }
+
+    pub(super) fn pid_of(&self, slot: &Slot) -> Option<u32> {
+        let place = slot.place()?;
+        let inner = self.lock();
+        let seat = inner.state.seats.get(place.seat as usize)?;
+        let line = seat.line.as_ref()?;
+        // The first in its hand, and begun.
+        let runs = slot.place() == Some(place)
+            && !slot.is_done()
+            && place.number == line.taken()
+            && line.begun().is_ok_and(|begun| begun != line.taken());
+        runs.then(|| line.pid())
+    }
+
+    pub(super) fn name_of(&self, job: &Job) -> TaskName {
+        job.name(self.options.name.as_ref())
+    }
+
+    /// Waits until every worker is ready.
+    pub(super) fn wait_ready(&self) -> Result<(), Reason> {
+        self.wait(&mut Want::Ready, None);
+        let mut inner = self.lock();
+        match inner.state.first_failure.take() {
+            None => {
+                inner.state.is_built();
+                Ok(())
+            }
+            Some(reason) => Err(reason),
+        }
+    }
+
+    /// Ends all workers, and waits until they are gone.
+    pub(super) fn dismiss(&self) {
+        let mut inner = self.lock();
+        inner.state.closing = true;
+        inner.state.server.leave(inner.state.employer);
+        let lines: Vec<Line> = inner
+            .state
+            .seats
+            .iter_mut()
+            .filter_map(|seat| seat.line.take())
+            .collect();
+        drop(inner);
+        for line in &lines {
+            line.kill(Duration::ZERO);
+        }
+        // Longer than the fork server waits for their children.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        for line in &lines {
+            line.wait_ended(Some(deadline));
+        }
+    }
+}
+
+impl Employer for Core {
+    fn attend(&self) {
+        let mut after = After::default();
+        let mut inner = self.lock();
+        inner.state.alarm = None;
+        inner.state.try_again();
+        inner.state.look(&mut after, false);
+        inner.state.end_overdue(Instant::now(), &mut after);
+        if inner.driver == Driver::Nobody {
+            // Bells that were rung are silent now.
+            inner.state.disarmed = true;
+            self.arm(&mut inner, &mut after);
+        }
+        inner.state.set_alarm();
+        self.unlock(inner, after);
+    }
+}
+
+impl Prospect {
+    fn look(&self) {
+        let limit = Instant::now() + LOOK;
+        loop {
+            for _ in 0..64 {
+                if Line::has_replied(&self.mailbox, self.seen) {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            if Instant::now() >= limit {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    /// The worker that what is wanted comes from, if looking for it for a moment can pay: there is a processor for it and one for us.
+    fn prospect(&self, want: &Want<'_>) -> Option<Prospect> {
+        if self.busy.is_empty() || self.busy.len() >= processors() || !spin::pays() {
+            return None;
+        }
+        let i = match want {
+            Want::Slot(slot) => slot.place()?.seat,
+            _ => *self.busy.first()?,
+        };
+        let line = self.seats.get(i as usize)?.line.as_ref()?;
+        if !line.mailbox().runs_elsewhere() {
+            return None;
+        }
+        Some(Prospect {
+            mailbox: Arc::clone(line.mailbox()),
+            seen: line.seen(),
+        })
+    }
+
+    /// What could not be done the last time may be possible now.
+    fn try_again(&mut self) {
+        self.no_room = false;
+        for seat in &mut self.seats {
+            seat.full = false;
+        }
+    }
+
+    /// Has the listener call when a task's time may be over, or a worker is to be tried again.
+    fn set_alarm(&mut self) {
+        let mut at: Option<Instant> = None;
+        let mut sooner = |when: Instant| at = Some(at.map_or(when, |a| a.min(when)));
+        if let Some(timeout) = self.options.timeout
+            && !self.busy.is_empty()
+            && self.alarm.is_none()
+        {
+            // When a task begins is seen only when somebody looks: so that is done now and then.
+            let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
+            let now = Instant::now();
+            let first = self
+                .busy
+                .iter()
+                .map(|&i| self.seats[i as usize].head.1 + timeout)
+                .min();
+            sooner(first.map_or(now + period, |first| first.min(now + period)));
+        }
+        if self.idle.len() + self.busy.len() < self.seats.len() {
+            for when in self.seats.iter().filter_map(|s| s.hire_at) {
+                sooner(when);
+            }
+        }
+        if let Some(at) = at
+            && self.alarm.is_none_or(|set| at < set)
+        {
+            self.call_at(at);
+        }
+    }
+
+    fn call_at(&mut self, at: Instant) {
+        self.alarm = Some(at);
+        self.server.call_at(self.employer, Some(at));
+    }
+}
+
+/// The fork server, started if there is none.
+pub(super) fn server() -> std::io::Result<Arc<ForkServer>> {
+    ForkServer::get()
+}

@@ -1,0 +1,185 @@
+//! A worker's place in a pool: who sits there, and what it has in hand.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::task::{Owner, Task};
+use crate::worker::process::line::Line;
+
+/// How a worker is to be ended, and its task with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doom {
+    /// Its task's time is over.
+    TimedOut,
+    /// Its task was cancelled.
+    Cancelled,
+    /// It broke the protocol.
+    Lost,
+    /// It does not begin what it is given. Its task is no part of that.
+    Stuck,
+}
+
+/// What a seat is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Nobody sits here.
+    Vacant,
+    /// It is getting ready.
+    Starting,
+    /// It takes tasks.
+    Ready,
+    /// It takes no more, and ends by itself.
+    Leaving,
+    /// It is being ended.
+    Doomed(Doom),
+}
+
+/// A worker's place.
+pub(super) struct Seat {
+    pub(super) status: Status,
+    pub(super) line: Option<Line>,
+    /// What it has in hand, oldest first: that one it runs, or will next.
+    pub(super) hand: VecDeque<Task>,
+    /// Whether it is in the list of those that have something in hand.
+    pub(super) listed: bool,
+    /// Something was written to its mailbox that is not offered yet.
+    pub(super) dirty: bool,
+    /// There is no room in its mailbox.
+    pub(super) full: bool,
+    /// The plan of the task that was written last.
+    pub(super) plan: Option<[u64; 2]>,
+    /// A reply of which a part is still to come through the lane.
+    pub(super) held: Option<(u32, Vec<u8>)>,
+    /// When it got something to do, or finished something.
+    pub(super) mark: Instant,
+    /// How many it had finished when that was looked at last, and when its next one was first seen.
+    pub(super) head: (u32, Instant),
+    /// When it got something to do.
+    pub(super) busy_since: Instant,
+    /// Not before this is a new worker hired.
+    pub(super) hire_at: Option<Instant>,
+}
+
+impl Seat {
+    pub(super) fn vacant(now: Instant) -> Seat {
+        Seat {
+            status: Status::Vacant,
+            line: None,
+            hand: VecDeque::new(),
+            listed: false,
+            dirty: false,
+            full: false,
+            plan: None,
+            held: None,
+            mark: now,
+            head: (0, now),
+            busy_since: now,
+            hire_at: None,
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.status == Status::Ready
+    }
+
+    /// How many tasks wait in its hand behind the first.
+    pub(super) fn ahead(&self) -> usize {
+        self.hand.len().saturating_sub(1)
+    }
+
+    /// The number of the first task in its hand.
+    pub(super) fn first(&self) -> u32 {
+        self.line.as_ref().map_or(0, Line::taken)
+    }
+
+    /// Writes a task into its mailbox. Gives it back if there is no room, or not yet.
+    pub(super) fn give(&mut self, mut task: Task, seat: u32) -> Result<(), Task> {
+        let Some(line) = &mut self.line else {
+            return Err(task);
+        };
+        let number = line.next();
+        let written = match &task.input {
+            super::task::Input::Small(bytes) => {
+                let plan = Some(task.job.plan).filter(|_| self.plan != Some(task.job.plan));
+                line.write(plan, bytes)
+            }
+            super::task::Input::Carried(carried) => {
+                line.write_with_parcel(task.job.plan, carried.bytes(), carried.parcel())
+            }
+        };
+        match written {
+            Ok(at) => {
+                task.at = at;
+                self.plan = Some(task.job.plan);
+                if let Owner::Handle(slot) = &task.owner {
+                    slot.slot()
+                        .set_place(Some(super::slot::Place { seat, number }));
+                }
+                self.hand.push_back(task);
+                self.dirty = true;
+                Ok(())
+            }
+            // Gone: its end is about to be seen. Failed: as many descriptors as this process may have; some are closed with each result.
+            Err(_) => {
+                self.full = true;
+                Err(task)
+            }
+        }
+    }
+
+    /// Takes those out of its hand that are no longer with its worker: all but the first `left`, counted as the worker does.
+    pub(super) fn let_go(&mut self, left: u32) -> VecDeque<Task> {
+        let kept = left.wrapping_sub(self.first()) as usize;
+        if kept >= self.hand.len() {
+            return VecDeque::new();
+        }
+        let back = self.hand.split_off(kept);
+        if let (Some(first), Some(line)) = (back.front(), &mut self.line) {
+            line.forget(first.at);
+        }
+        self.plan = None;
+        self.full = false;
+        back
+    }
+}
+
+/// How long tasks take, as far as one can see from outside: a mean that goes down quickly and up slowly, for a worker that has long finished seems slow to
+/// a host that looks late.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    nanos: Option<f64>,
+}
+
+/// How much work a worker has ahead of it: so much that it need not wait for the host to wake up, and so little that
+/// it is soon done.
+const AHEAD: Duration = Duration::from_millis(1);
+
+/// The most tasks that a worker has in hand.
+const MOST_IN_HAND: f64 = 2048.0;
+
+impl Pace {
+    /// So many tasks took so long, one after another.
+    pub(super) fn saw(&mut self, tasks: u32, time: Duration) {
+        let each = time.as_nanos() as f64 / f64::from(tasks.max(1));
+        let nanos = match self.nanos {
+            None => each,
+            Some(mean) if each < mean => mean + (each - mean) * 0.5,
+            Some(mean) => mean + (each - mean) * (f64::from(tasks) / 64.0).clamp(0.05, 0.5),
+        };
+        self.nanos = Some(nanos.max(10.0));
+    }
+
+    /// How many tasks a worker has in hand, the one that it runs included.
+    pub(super) fn window(&self) -> usize {
+        match self.nanos {
+            // Nothing is known: not so few that both sides only wait, and not so many that it is wrong for long.
+            None => 4,
+            Some(nanos) => (AHEAD.as_nanos() as f64 / nanos).clamp(2.0, MOST_IN_HAND) as usize,
+        }
+    }
+
+    /// How many tasks are worth waking up for.
+    pub(super) fn batch(&self) -> u32 {
+        (self.window() / 4).max(1) as u32
+    }
+}

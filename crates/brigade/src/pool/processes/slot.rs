@@ -1,0 +1,205 @@
+//! The handle of a task in a pool of processes, and where it hears of the end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::Thread;
+use std::time::Instant;
+
+use super::core::{Core, Want};
+use super::task::{Decode, End, Job};
+use crate::worker::handle::Pending;
+use crate::{JoinError, Kind};
+
+/// Where a task's end is told. The handle waits here, and the pool settles it, once.
+pub(super) struct Slot {
+    done: AtomicBool,
+    /// Which worker has it, and its number there; see [`Place`].
+    place: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    end: Option<End>,
+    waker: Option<Waker>,
+    waiter: Option<Thread>,
+}
+
+/// The worker that has a task: its seat, and the task's number among its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) seat: u32,
+    pub(super) number: u32,
+}
+
+/// Those who are to be woken when nothing is locked any more: their code is their own.
+#[derive(Default)]
+pub(super) struct Wakes {
+    pub(super) threads: Vec<Thread>,
+    pub(super) wakers: Vec<Waker>,
+}
+
+impl Slot {
+    pub(super) fn new() -> Slot {
+        Slot {
+            done: AtomicBool::new(false),
+            place: AtomicU64::new(0),
+            inner: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code of the user's runs under this lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Tells the end. The first one counts.
+    pub(super) fn settle(&self, end: End, wakes: &mut Wakes) {
+        let mut inner = self.lock();
+        if self.is_done() {
+            drop(inner);
+            // Its destructor may close descriptors.
+            drop(end);
+            return;
+        }
+        inner.end = Some(end);
+        self.done.store(true, Ordering::Release);
+        wakes.threads.extend(inner.waiter.take());
+        wakes.wakers.extend(inner.waker.take());
+    }
+
+    pub(super) fn take(&self) -> Option<End> {
+        self.lock().end.take()
+    }
+
+    /// Who is to be woken at the end; `None`: nobody waits any more.
+    pub(super) fn set_waiter(&self, waiter: Option<Thread>) {
+        let old = std::mem::replace(&mut self.lock().waiter, waiter);
+        drop(old);
+    }
+
+    fn set_waker(&self, waker: &Waker) {
+        // Cloned before, and dropped after: that is the executor's code.
+        let waker = waker.clone();
+        let old = self.lock().waker.replace(waker);
+        drop(old);
+    }
+
+    /// Whether a future waits for it.
+    pub(super) fn has_waker(&self) -> bool {
+        self.lock().waker.is_some()
+    }
+
+    pub(super) fn set_place(&self, place: Option<Place>) {
+        let word = place.map_or(0, |p| (u64::from(p.seat) + 1) << 32 | u64::from(p.number));
+        self.place.store(word, Ordering::Release);
+    }
+
+    pub(super) fn place(&self) -> Option<Place> {
+        let word = self.place.load(Ordering::Acquire);
+        Some(Place {
+            seat: ((word >> 32) as u32).checked_sub(1)?,
+            number: word as u32,
+        })
+    }
+}
+
+/// Has a slot, whatever the type of the result.
+pub(super) trait Settle: Send + Sync {
+    fn slot(&self) -> &Slot;
+}
+
+/// A task's handle, and its slot.
+pub(super) struct Pooled<R> {
+    slot: Slot,
+    core: Arc<Core>,
+    job: Job,
+    decode: Decode<R>,
+}
+
+impl<R> Pooled<R> {
+    pub(super) fn new(core: Arc<Core>, job: Job, decode: Decode<R>) -> Pooled<R> {
+        Pooled {
+            slot: Slot::new(),
+            core,
+            job,
+            decode,
+        }
+    }
+
+    /// In a fork of the program nothing comes any more.
+    fn is_lost(&self) -> bool {
+        !self.slot.is_done() && !self.core.is_ours()
+    }
+
+    fn take(&self) -> Result<R, JoinError> {
+        let Some(end) = self.slot.take() else {
+            panic!("a task was joined twice: its handle was polled after it was ready")
+        };
+        end.conclude(self.decode, || self.core.name_of(&self.job))
+    }
+}
+
+impl<R> Settle for Pooled<R> {
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+}
+
+impl<R> Pending<R> for Pooled<R> {
+    fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        if self.is_lost() {
+            return Some(Err(JoinError::Closed));
+        }
+        if !self.slot.is_done() && !self.core.wait(&mut Want::Slot(&self.slot), deadline) {
+            return None;
+        }
+        Some(self.take())
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
+        if self.is_lost() {
+            return Poll::Ready(Err(JoinError::Closed));
+        }
+        if !self.slot.is_done() {
+            self.slot.set_waker(context.waker());
+            self.core.watch(&self.slot);
+            if !self.slot.is_done() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(self.take())
+    }
+
+    fn is_finished(&self) -> bool {
+        if self.is_lost() {
+            return true;
+        }
+        if !self.slot.is_done() {
+            self.core.look();
+        }
+        self.slot.is_done()
+    }
+
+    fn cancel(&self) {
+        if !self.slot.is_done() && self.core.is_ours() {
+            self.core.cancel(&self.slot);
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Process
+    }
+
+    fn pid(&self) -> Option<u32> {
+        if self.slot.is_done() || !self.core.is_ours() {
+            return None;
+        }
+        self.core.pid_of(&self.slot)
+    }
+}

@@ -1,0 +1,259 @@
+//! A task on its way through a pool of processes: what it is, and how it ended.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::slot::Settle;
+use crate::task::entry::{Plan, caught};
+use crate::task::name::TaskName;
+use crate::task::panic::{Panic, Unwound};
+use crate::task::symbols::{Frames, Symbols};
+use crate::task::{codec, identity};
+use crate::worker::process::lane;
+use crate::worker::process::line::Parcel;
+use crate::{JoinError, Message};
+
+/// Encoded values: most are small.
+pub(super) type Bytes = SmallVec<[u8; 32]>;
+
+/// The largest value that goes through a ring.
+pub(super) const INLINE_MAX: usize = 32 * 1024;
+
+/// A function to run, and who asked for it where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub(super) plan: [u64; 2],
+    started: &'static Location<'static>,
+}
+
+impl Job {
+    #[track_caller]
+    pub(super) fn new<A: Message, R: Message>(task: fn(A) -> R) -> std::io::Result<Job> {
+        Ok(Job {
+            plan: Plan::of(task)?.to_words(),
+            started: Location::caller(),
+        })
+    }
+
+    /// One that no worker can find.
+    #[track_caller]
+    pub(super) fn nowhere() -> Job {
+        Job {
+            plan: [u64::MAX; 2],
+            started: Location::caller(),
+        }
+    }
+
+    /// What it is called.
+    pub(super) fn name(&self, worker: Option<&Arc<str>>) -> TaskName {
+        let address = identity::Function(self.plan[1]).address().unwrap_or(0);
+        TaskName::started_at(address, self.started, worker.cloned())
+    }
+}
+
+/// A task that was accepted and has not ended.
+pub(super) struct Task {
+    pub(super) job: Job,
+    pub(super) input: Input,
+    pub(super) owner: Owner,
+    /// How often it was run and did not end.
+    pub(super) attempts: u32,
+    pub(super) submitted: Instant,
+    /// Where it lies in its worker's mailbox.
+    pub(super) at: u64,
+    pub(super) number: u64,
+}
+
+/// Who hears how it ended.
+pub(super) enum Owner {
+    Handle(Arc<dyn Settle>),
+    /// A map, and the number of the input.
+    Map(u32, u64),
+}
+
+/// An encoded input. It is kept until the task has ended: its worker may die before it has come to it.
+pub(super) enum Input {
+    Small(Bytes),
+    Carried(Box<Carried>),
+}
+
+/// What needs descriptors.
+pub(super) struct Carried {
+    bytes: Bytes,
+    /// A large value, sealed, instead of `bytes`; and its length.
+    file: Option<(OwnedFd, u64)>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Input {
+    /// Encodes an input, by way of `scratch`.
+    pub(super) fn encode<A: Message>(input: &A, scratch: &mut Vec<u8>) -> Result<Input, Refused> {
+        scratch.clear();
+        let descriptors = match caught(|| codec::encode(input, scratch)) {
+            Ok(Ok(descriptors)) => descriptors,
+            Ok(Err(why)) => return Err(Refused::Why(format!("its input {why}"))),
+            Err(unwound) => return Err(Refused::Panicked(unwound)),
+        };
+        if scratch.len() <= INLINE_MAX && descriptors.is_empty() {
+            return Ok(Input::Small(Bytes::from_slice(scratch)));
+        }
+        if scratch.len() <= INLINE_MAX {
+            return Ok(Input::Carried(Box::new(Carried {
+                bytes: Bytes::from_slice(scratch),
+                file: None,
+                descriptors,
+            })));
+        }
+        let len = scratch.len() as u64;
+        let file = lane::seal(scratch).map_err(|e| {
+            Refused::Why(format!(
+                "its input of {len} bytes could not be carried: {e}"
+            ))
+        })?;
+        // Not kept for the next, which may be small.
+        *scratch = Vec::new();
+        Ok(Input::Carried(Box::new(Carried {
+            bytes: Bytes::new(),
+            file: Some((file, len)),
+            descriptors,
+        })))
+    }
+
+    /// Its length, encoded.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Input::Small(bytes) => bytes.len() as u64,
+            Input::Carried(carried) => carried
+                .file
+                .as_ref()
+                .map_or(carried.bytes.len() as u64, |(_, len)| *len),
+        }
+    }
+
+    /// The encoded bytes, wherever they are.
+    pub(super) fn read(&self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Input::Small(bytes) => Ok(bytes.to_vec()),
+            Input::Carried(carried) => match &carried.file {
+                Some((file, len)) => lane::open(file.try_clone()?, *len),
+                None => Ok(carried.bytes.to_vec()),
+            },
+        }
+    }
+
+    /// How many descriptors belong to it.
+    pub(super) fn descriptors(&self) -> usize {
+        match self {
+            Input::Small(_) => 0,
+            Input::Carried(carried) => carried.descriptors.len(),
+        }
+    }
+}
+
+impl Carried {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn parcel(&self) -> Parcel<'_> {
+        Parcel {
+            file: self.file.as_ref().map(|(file, len)| (file.as_fd(), *len)),
+            descriptors: &self.descriptors,
+        }
+    }
+}
+
+/// Why an input could not be encoded.
+pub(super) enum Refused {
+    Why(String),
+    Panicked(Unwound),
+}
+
+impl Refused {
+    pub(super) fn into_error(self, name: TaskName) -> JoinError {
+        match self {
+            Refused::Why(why) => JoinError::Undeliverable(format!("task `{name}`: {why}")),
+            Refused::Panicked(unwound) => JoinError::Panicked(Panic::new(name, unwound, |calls| {
+                Frames::new(Symbols::of_this_process(), calls)
+            })),
+        }
+    }
+}
+
+/// How a task ended, before its result is decoded: that is the business of whoever asked for it.
+pub(super) enum End {
+    Returned(Bytes),
+    /// With descriptors, or large.
+    Carried(Box<Delivered>),
+    Failed(Box<JoinError>),
+}
+
+/// A result that needs descriptors.
+pub(super) struct Delivered {
+    pub(super) bytes: Bytes,
+    /// The length of a large value, which is in the first descriptor.
+    pub(super) large: Option<u64>,
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+/// From a result's bytes and descriptors.
+pub(super) type Decode<R> = fn(&[u8], Vec<OwnedFd>) -> Result<R, String>;
+
+impl End {
+    pub(super) fn failed(why: JoinError) -> End {
+        End::Failed(Box::new(why))
+    }
+
+    /// About how much memory it holds.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            End::Returned(bytes) => bytes.len(),
+            End::Carried(delivered) => {
+                delivered.bytes.len() + delivered.large.unwrap_or(0) as usize
+            }
+            End::Failed(_) => 0,
+        }
+    }
+
+    /// The end as the caller hears it.
+    pub(super) fn conclude<R>(
+        self,
+        decode: Decode<R>,
+        name: impl Fn() -> TaskName,
+    ) -> Result<R, JoinError> {
+        let decoded = |bytes: &[u8], descriptors| match caught(|| decode(bytes, descriptors)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(why)) => Err(Refused::Why(format!("its result {why}")).into_error(name())),
+            Err(unwound) => Err(Refused::Panicked(unwound).into_error(name())),
+        };
+        match self {
+            End::Returned(bytes) => decoded(&bytes, Vec::new()),
+            End::Failed(why) => Err(*why),
+            End::Carried(delivered) => {
+                let Delivered {
+                    bytes,
+                    large,
+                    mut descriptors,
+                } = *delivered;
+                let Some(len) = large else {
+                    return decoded(&bytes, descriptors);
+                };
+                if descriptors.is_empty() {
+                    let why = "its result came without its file".to_owned();
+                    return Err(Refused::Why(why).into_error(name()));
+                }
+                match lane::open(descriptors.remove(0), len) {
+                    Ok(bytes) => decoded(&bytes, descriptors),
+                    Err(e) => Err(
+                        Refused::Why(format!("its result could not be received: {e}"))
+                            .into_error(name()),
+                    ),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! `BRIGADE_REPLAY`: one task from a crash file, run again in the program itself.
+//!
+//! The task runs on the thread that called `init`, in this very process, so that breakpoints and signals are what they are in any program: no fork server, no signal
+//! handler of ours, and a fault is a fault. What a worker does to itself first is done here too: its environment, its directory, an empty stdin, the pool's
+//! initializer. What tasks before it did in the same worker is not.
+//!
+//! A file says which of the program's functions is called with which bytes, so it is trusted as the program's own arguments are. A program that runs with
+//! privileges its caller does not have (setuid) ignores the variable.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use super::crash_file::{DEBUGGER, Decisive, Recorded, build_of_this_program, command, read};
+use crate::sys::{process, signal};
+use crate::task::entry::{self, Outcome, Plan};
+use crate::task::panic::Unwound;
+
+/// The environment variable: the path of the crash file.
+pub(super) const VARIABLE: &str = "BRIGADE_REPLAY";
+
+/// How the program ends. A task that crashes again ends it in its own way.
+mod status {
+    pub(super) const RETURNED: i32 = 0;
+    /// The file cannot be replayed here.
+    pub(super) const REFUSED: i32 = 2;
+    /// The input could not be decoded, or the result not be encoded.
+    pub(super) const UNDELIVERABLE: i32 = 3;
+    /// As any Rust program that panics.
+    pub(super) const PANICKED: i32 = 101;
+}
+
+/// Replays the file that the environment names, and ends the process; returns if it names none.
+pub(crate) fn replay_if_asked() {
+    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
+        return;
+    };
+    if process::is_privileged() {
+        return;
+    }
+    let path = Path::new(&path);
+    let status = replay(path).unwrap_or_else(|why| {
+        say(&format!("{} is not replayed: {why}", path.display()));
+        status::REFUSED
+    });
+    process::exit_now(status)
+}
+
+/// One line to stderr: not `eprintln`, which a test harness keeps to itself.
+fn say(what: &str) {
+    let _ = io::stderr().write_all(format!("brigade: {what}\n").as_bytes());
+}
+
+fn replay(path: &Path) -> Result<i32, String> {
+    let file = File::open(path).map_err(|e| format!("it cannot be opened: {e}"))?;
+    let recorded = read(BufReader::with_capacity(64 * 1024, file)).map_err(|e| e.to_string())?;
+    let Recorded {
+        decisive, input, ..
+    } = &recorded;
+    check(&recorded)?;
+    say(&format!(
+        "replaying task `{}`, whose worker died of {} while {}, {}",
+        recorded.task, recorded.cause, recorded.phase, recorded.time
+    ));
+    if !is_debugged() {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        say(&format!("in a debugger: {}", command(&path, DEBUGGER)));
+    }
+    set_up(decisive)?;
+
+    if let Some(initializer) = decisive.initializer {
+        match entry::run_initializer(initializer) {
+            None => return Err("its initializer is no code of this program".to_owned()),
+            Some(Err(unwound)) => return Ok(panicked("the initializer", &unwound)),
+            Some(Ok(())) => {}
+        }
+    }
+    let mut result = Vec::new();
+    let plan = Plan::from_words([decisive.entry, decisive.function]);
+    let outcome = plan.run(input, Vec::new(), &mut result, &|_| {});
+    let _ = io::stdout().flush();
+    process::flush_c_streams();
+    Ok(match outcome {
+        Outcome::Returned(_) => {
+            let len = result.len();
+            say(&format!(
+                "the task returned this time; its result has {len} bytes when encoded"
+            ));
+            status::RETURNED
+        }
+        Outcome::Panicked(unwound) => panicked("the task", &unwound),
+        Outcome::Undeliverable(why) => {
+            say(&format!("the task could not be carried: {why}"));
+            status::UNDELIVERABLE
+        }
+    })
+}
+
+fn panicked(who: &str, unwound: &Unwound) -> i32 {
+    let place = unwound
+        .location
+        .as_ref()
+        .map_or_else(String::new, |place| format!(" at {place}"));
+    say(&format!("{who} panicked{place}: {}", unwound.message));
+    status::PANICKED
+}
+
+/// Whether it is told already. proc_pid_status(5).
+fn is_debugged() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        let mut lines = status.lines();
+        lines.any(|l| {
+            l.strip_prefix("TracerPid:")
+                .is_some_and(|pid| pid.trim() != "0")
+        })
+    })
+}
+
+/// Whether it can be run again, in this program.
+fn check(recorded: &Recorded) -> Result<(), String> {
+    let this = build_of_this_program().map_err(|e| format!("this program is unknown: {e}"))?;
+    let decisive = &recorded.decisive;
+    if decisive.build != this {
+        return Err(format!(
+            "it is of another build, and only the same can run its task\n    \
+             the file's:     {} ({})\n    this program's: {this}",
+            decisive.build, recorded.program
+        ));
+    }
+    match decisive.descriptors {
+        0 => Ok(()),
+        n => Err(format!(
+            "{n} descriptors came with its input (ends of channels, shared memory, files), and a file cannot keep them"
+        )),
+    }
+}
+
+/// Makes this process what the worker was.
+fn set_up(decisive: &Decisive) -> Result<(), String> {
+    set_environment(decisive)?;
+    if let Some(there) = &decisive.directory {
+        let there = OsString::from_vec(there.clone());
+        if let Err(e) = std::env::set_current_dir(&there) {
+            return Err(format!(
+                "the directory that it worked in, {}, cannot be entered: {e}",
+                there.display()
+            ));
+        }
+    }
+    // A worker's start has done these.
+    signal::set_default(libc::SIGCHLD);
+    signal::set_ignored(libc::SIGPIPE);
+    File::open("/dev/null")
+        .and_then(|null| Ok(rustix::stdio::dup2_stdin(&null)?))
+        .map_err(|e| format!("it has no empty stdin: {e}"))
+}
+
+/// Sets what the pool had set, and takes the variable away: what the task starts is no replay.
+///
+/// With other threads, a test harness's say, none of it can be done, for they may read the environment at this moment.
+fn set_environment(decisive: &Decisive) -> Result<(), String> {
+    let variables = || {
+        let strings = decisive.variables.iter();
+        strings.map(|(k, v)| (OsString::from_vec(k.clone()), OsString::from_vec(v.clone())))
+    };
+    let alone = process::one_thread();
+    if alone {
+        process::forget_variable(VARIABLE);
+        process::set_environment(decisive.clear_environment, variables());
+        return Ok(());
+    }
+    let missing: Vec<_> = variables()
+        .filter(|(key, value)| std::env::var_os(key).as_ref() != Some(value))
+        .map(|(key, _)| key.to_string_lossy().into_owned())
+        .collect();
+    if decisive.clear_environment {
+        return Err("its environment was an empty one, and this program already has threads, so that it cannot be emptied".to_owned());
+    }
+    if !missing.is_empty() {
+        return Err(format!(
+            "its environment had {} set, and this program already has threads, so that it cannot be changed: set it before the program is started",
+            missing.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

@@ -1,0 +1,301 @@
+//! Who has which task: the words that the host and a worker that stays share beside their rings.
+//!
+//! Problem: tasks lie in a worker's mailbox ahead of their turn, so that it need not wait for the host. When the worker dies, the host must know exactly
+//! which one was running; and it must be able to take back those that are not begun, for another worker that has nothing to do, without ever
+//! having one run twice.
+//!
+//! Tasks are counted in the order in which they were offered. One 64-bit word, the *claim*, holds how many of them were begun (the low half) and how many are offered
+//! (the high half). The worker begins a task by moving the low half on, the host offers by moving the high half on, and takes back by moving it
+//! down: each by one atomic step on the same word, so a task is either begun or taken back.
+//!
+//! Each side may sleep. The worker says so in `asleep`, the host in `bell`, where it also says when it wants to be woken: after so many tasks,
+//! or when there is nothing more to do, or when the worker is held up because there is no room for a result.
+//!
+//! **Hostile memory.** The worker can write all of this. The host checks what it reads against its own counts, tries a bounded number of times, and takes anything
+//! else for a broken protocol. A worker that lies can only make its own tasks fail.
+
+use std::sync::atomic::Ordering;
+
+use crate::primitive::{AtomicU32, AtomicU64, fence};
+use crate::transport::ring::Corrupt;
+
+/// All zero is the beginning.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    claim: AtomicU64,
+    /// Not 0: the worker sleeps here, or is about to; for what, see [`Sleep`].
+    asleep: AtomicU32,
+    /// What the host has to say: on other lines, for the worker looks here after each task.
+    host: Host,
+    /// How many results the worker has shown.
+    finished: Finished,
+}
+
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+struct Host {
+    bell: AtomicU32,
+    /// 0: sleep at once when there is nothing to do. Otherwise one more than the processor that the host was on: look for a while first, unless it is one's own.
+    patience: AtomicU32,
+}
+
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+struct Finished(AtomicU32);
+
+/// How the host wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bell {
+    /// It looks by itself.
+    Silent,
+    /// It sleeps on the bell: when so many tasks are finished, or there is nothing to do, or no room.
+    Futex(u32),
+    /// It sleeps in its event loop: the same, through the pipe.
+    Pipe(u32),
+    /// Through the pipe, and only when there is no room for a result.
+    IfFull,
+}
+
+/// What a worker sleeps for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// More tasks.
+    Tasks = 1,
+    /// Room for a result.
+    Room = 2,
+}
+
+const COUNT_BITS: u32 = 30;
+const FUTEX: u32 = 1;
+const PIPE: u32 = 2;
+const IF_FULL: u32 = 3;
+
+impl Bell {
+    pub(crate) fn to_word(self) -> u32 {
+        match self {
+            Bell::Silent => 0,
+            Bell::Futex(at) => at << 2 | FUTEX,
+            Bell::Pipe(at) => at << 2 | PIPE,
+            Bell::IfFull => IF_FULL,
+        }
+    }
+}
+
+/// Whether a running count has come to another; both are right to within half of what their bits hold.
+fn reached(count: u32, at: u32) -> bool {
+    (count.wrapping_sub(at) << (32 - COUNT_BITS)) >> 31 == 0
+}
+
+/// Why the worker looks at the bell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A task is finished, so many in all.
+    Finished(u32),
+    /// So many are finished, and there is nothing more to do.
+    Idle,
+    /// There is no room for a result.
+    Full,
+}
+
+/// What a ring of the bell asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ring {
+    Nobody,
+    Futex,
+    Pipe,
+}
+
+fn pack(begun: u32, offered: u32) -> u64 {
+    u64::from(begun) | u64::from(offered) << 32
+}
+
+fn unpack(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+/// After an atomic step: what comes before it is seen by others before anything that comes after it is looked at. On x86-64 the step alone sees to that.
+fn fence_after_step() {
+    if !cfg!(target_arch = "x86_64") || cfg!(loom) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// How often the host tries to change the claim. An honest worker changes it once for each task.
+const TRIES: u32 = 10_000;
+
+impl Turns {
+    // ---- the worker
+
+    /// Begins the next task, the one after `begun` others, if there is one.
+    pub(crate) fn begin(&self, begun: u32) -> bool {
+        let mut word = self.claim.load(Ordering::Acquire);
+        loop {
+            let (_, offered) = unpack(word);
+            if offered == begun {
+                return false;
+            }
+            match self.claim.compare_exchange_weak(
+                word,
+                pack(begun.wrapping_add(1), offered),
+                Ordering::SeqCst,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    fence_after_step();
+                    return true;
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Whether there is a task after `begun` others.
+    pub(crate) fn has_more(&self, begun: u32) -> bool {
+        unpack(self.claim.load(Ordering::Acquire)).1 != begun
+    }
+
+    /// After a result was shown.
+    pub(crate) fn finish(&self, finished: u32) {
+        self.finished.0.store(finished, Ordering::Release);
+    }
+
+    /// Whom to wake. The bell is looked at after everything that the worker has shown: it has just begun a task, or calls [`settle`](Self::settle) first.
+    pub(crate) fn ring(&self, occasion: Occasion) -> Ring {
+        let word = self.host.bell.load(Ordering::Relaxed);
+        if word == 0 {
+            return Ring::Nobody;
+        }
+        let due = match occasion {
+            Occasion::Finished(count) => word & 3 != IF_FULL && reached(count, word >> 2),
+            Occasion::Idle => word & 3 != IF_FULL,
+            Occasion::Full => true,
+        };
+        // The host may have changed its mind meanwhile, and then it has looked after that.
+        if !due
+            || self
+                .host
+                .bell
+                .compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed)
+                .is_err()
+        {
+            return Ring::Nobody;
+        }
+        if word & 3 == FUTEX {
+            Ring::Futex
+        } else {
+            Ring::Pipe
+        }
+    }
+
+    /// What was shown before is seen by whoever sleeps after.
+    pub(crate) fn settle(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker is about to sleep on [`asleep`](Self::asleep); it looks once more, and then does.
+    pub(crate) fn announce_sleep(&self, sleep: Sleep) {
+        self.asleep.store(sleep as u32, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// It has seen something.
+    pub(crate) fn stay_awake(&self) {
+        self.asleep.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn asleep(&self) -> &AtomicU32 {
+        &self.asleep
+    }
+
+    /// The processor of the host, if looking for a while is allowed.
+    pub(crate) fn patience(&self) -> Option<u32> {
+        self.host.patience.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    // ---- the host
+
+    /// Offers `count` more tasks.
+    pub(crate) fn offer(&self, count: u32) {
+        self.claim
+            .fetch_add(u64::from(count) << 32, Ordering::SeqCst);
+        fence_after_step();
+    }
+
+    /// Whether the worker sleeps for this; then it has to be woken, for which this is the one to do it. Looked at after an [`offer`](Self::offer), or a fence.
+    pub(crate) fn take_sleep(&self, sleep: Sleep) -> bool {
+        self.asleep.load(Ordering::Relaxed) == sleep as u32
+            && self
+                .asleep
+                .compare_exchange(sleep as u32, 0, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Whether the worker waits for room. Looked at after a fence.
+    pub(crate) fn wants_room(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed) == Sleep::Room as u32
+    }
+
+    /// How many were begun, where `finished` results were taken and `offered` tasks offered.
+    pub(crate) fn begun(&self, finished: u32, offered: u32) -> Result<u32, Corrupt> {
+        let (begun, there) = unpack(self.claim.load(Ordering::Acquire));
+        believable(begun, there, finished, offered)?;
+        Ok(begun)
+    }
+
+    /// Takes back what was offered and not begun, but for the first `keep` tasks of all. Gives how many are offered now.
+    pub(crate) fn take_back(&self, keep: u32, finished: u32, offered: u32) -> Result<u32, Corrupt> {
+        let mut word = self.claim.load(Ordering::Acquire);
+        for _ in 0..TRIES {
+            let (begun, there) = unpack(word);
+            believable(begun, there, finished, offered)?;
+            // In order of age: what was finished, what was begun, what is kept.
+            let kept = begun
+                .wrapping_sub(finished)
+                .max(keep.wrapping_sub(finished))
+                .min(offered.wrapping_sub(finished));
+            let left = finished.wrapping_add(kept);
+            match self.claim.compare_exchange(
+                word,
+                pack(begun, left),
+                Ordering::SeqCst,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(left),
+                Err(now) => word = now,
+            }
+        }
+        Err(Corrupt)
+    }
+
+    /// The host wants to be woken, from now on.
+    pub(crate) fn set_bell(&self, bell: Bell) -> u32 {
+        let word = bell.to_word();
+        self.host.bell.store(word, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        word
+    }
+
+    pub(crate) fn bell(&self) -> &AtomicU32 {
+        &self.host.bell
+    }
+
+    /// How many results it says that it has shown.
+    pub(crate) fn finished(&self) -> u32 {
+        self.finished.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_patience(&self, patience: u32) {
+        self.host.patience.store(patience, Ordering::Relaxed);
+    }
+}
+
+/// Whether a worker can have begun so many, and left the offers alone.
+fn believable(begun: u32, there: u32, finished: u32, offered: u32) -> Result<(), Corrupt> {
+    let most = offered.wrapping_sub(finished);
+    if there == offered && begun.wrapping_sub(finished) <= most {
+        Ok(())
+    } else {
+        Err(Corrupt)
+    }
+}
