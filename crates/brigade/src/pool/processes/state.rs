@@ -863,28 +863,41 @@ impl State {
 
     /// Gives out what there is to do.
     pub(super) fn feed(&mut self, now: Instant, after: &mut After) {
-        if self.queue.is_empty() {
-            if self.idle.is_empty() || self.busy.is_empty() {
-                return;
+        loop {
+            if self.queue.is_empty() && !self.balance(now, after) {
+                break;
             }
-            self.balance(now, after);
-            if self.queue.is_empty() {
-                return;
+            let idle = self.idle.len();
+            self.feed_idle(now, after);
+            self.feed_ahead(now, after);
+            // What was taken from one for another is shared further, as long as there is somebody who takes it.
+            if !self.queue.is_empty() || self.idle.len() == idle {
+                break;
             }
         }
+        self.publish();
+    }
+
+    /// Those that do nothing, the one that was used last first.
+    fn feed_idle(&mut self, now: Instant, after: &mut After) {
         let window = self.pace.window();
         let ready = self.idle.len() + self.busy.len();
-        // Those that do nothing first.
-        while let Some(&i) = self.idle.last() {
+        let mut at = self.idle.len();
+        let mut misses = 0;
+        while at > 0 && !self.queue.is_empty() && misses <= self.queue.len() {
+            at -= 1;
             let share = (self.queued / (2 * ready)).clamp(1, window);
-            if !self.give(i, share, now, after) {
-                break;
-            }
-            if self.queue.is_empty() {
-                break;
+            // One that cannot take it now asks for what it needs to do so later.
+            if !self.give(self.idle[at], share, now, after) {
+                misses += 1;
             }
         }
-        // Then some ahead, so that nobody waits for us.
+    }
+
+    /// Some ahead, so that nobody waits for us.
+    fn feed_ahead(&mut self, now: Instant, after: &mut After) {
+        let window = self.pace.window();
+        let ready = self.idle.len() + self.busy.len();
         let mut seen = 0;
         while !self.queue.is_empty() && !self.no_room && seen < self.busy.len() {
             self.cursor = (self.cursor + 1) % self.busy.len();
@@ -900,7 +913,6 @@ impl State {
             self.give(i, share, now, after);
         }
         self.no_room |= seen > 0 && seen == self.busy.len();
-        self.publish();
     }
 
     /// Gives a seat so many of the next tasks. `false`: it took none, and it is not idle any more.
@@ -974,9 +986,12 @@ impl State {
         self.finish(task, End::failed(why()), now, after);
     }
 
-    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: gives half of
-    /// what it has not begun to the other.
-    fn balance(&mut self, now: Instant, after: &mut After) {
+    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: takes back a
+    /// part of what it has not begun. `false`: there is none.
+    fn balance(&mut self, now: Instant, after: &mut After) -> bool {
+        if self.idle.is_empty() || self.in_hand <= self.busy.len() {
+            return false;
+        }
         let loaded = self
             .busy
             .iter()
@@ -984,13 +999,14 @@ impl State {
             .filter(|&i| self.seats[i as usize].is_ready())
             .max_by_key(|&i| self.seats[i as usize].ahead());
         let Some(i) = loaded.filter(|&i| self.seats[i as usize].ahead() > 0) else {
-            return;
+            return false;
         };
         let seat = &self.seats[i as usize];
         // All but the one that it runs, shared with those who have nothing to do.
         let share = seat.ahead() / (1 + self.idle.len());
         let keep = seat.first().wrapping_add(1 + share as u32);
         self.take_back(i, keep, now, after);
+        !self.queue.is_empty()
     }
 
     fn publish(&mut self) {
