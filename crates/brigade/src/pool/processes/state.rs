@@ -12,6 +12,7 @@ use super::slot::{Place, Slot, Wakes};
 use super::task::{Delivered, End, Job, Owner, Refused, Task};
 use crate::pool::builder::Options;
 use crate::sys::spin;
+use crate::task::crash::Phase;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 use crate::worker::process::client::ForkServer;
@@ -285,6 +286,9 @@ impl State {
             return;
         };
         if seat.held.is_none() && !line.is_ready() {
+            if self.options.retries == 0 {
+                seat.close_copies();
+            }
             return;
         }
         let was_held = seat.held.is_some();
@@ -367,6 +371,7 @@ impl State {
             self.news = true;
             self.pace.saw(took, now - seat.mark);
             seat.mark = now;
+            seat.slow = false;
             seat.head = (line.taken(), now);
             self.unarmed.push(i);
             if seat.hand.is_empty() {
@@ -611,9 +616,14 @@ impl State {
             return self.no_worker(i, Reason::Died(evidence, symbols), now, after);
         }
         let first = line.taken();
-        // Whether it had begun what is first in its hand. One whose word cannot be believed had.
-        let begun = line.begun().map_or(1, |begun| begun.wrapping_sub(first));
-        let victim = if begun > 0 && status != Status::Doomed(Doom::Stuck) {
+        // Whether it had begun what is first in its hand, and run it: it may have found its mailbox written over, and left it alone. Where the count itself is
+        // written over, there is only what it said last of what it does.
+        let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
+        let begun = match line.begun() {
+            Ok(begun) => begun != first && evidence.phase != Phase::Starting,
+            Err(_) => runs,
+        };
+        let victim = if begun && status != Status::Doomed(Doom::Stuck) {
             seat.take_first()
         } else {
             None
@@ -807,6 +817,7 @@ impl State {
                     let seat = &mut self.seats[i as usize];
                     seat.line = Some(line);
                     seat.status = Status::Starting;
+                    seat.mark = now;
                 }
                 Err(e) => self.no_worker(i, Reason::NotHired(e.to_string()), now, after),
             }
@@ -1036,7 +1047,9 @@ impl State {
         if let Some(at) = self.busy.iter().position(|&s| s == i) {
             self.busy.swap_remove(at);
         }
-        if seat.is_ready() {
+        if seat.is_ready() && seat.slow {
+            self.idle.insert(0, i);
+        } else if seat.is_ready() {
             self.idle.push(i);
         }
     }
@@ -1049,6 +1062,9 @@ impl State {
             // In the queue, where it is thrown away when its turn comes.
             self.thrown += 1;
             self.stats.cancelled += 1;
+            self.stats
+                .latencies
+                .record(now.saturating_duration_since(slot.submitted()));
             self.news = true;
             slot.settle(End::failed(JoinError::Cancelled), &mut after.wakes);
             return;
@@ -1095,11 +1111,48 @@ impl State {
         self.feed(now, after);
     }
 
-    /// Ends the tasks whose time is over.
+    /// Gives what a worker has not begun for some time to those that have nothing to do: it may be stopped, or starved. Whether there may be more of that.
+    pub(super) fn relieve(&mut self, now: Instant, after: &mut After) -> bool {
+        let mut unbegun = false;
+        for i in self.busy.clone() {
+            let seat = &self.seats[i as usize];
+            let first = seat.first();
+            let begun = seat.line.as_ref().and_then(|l| l.begun().ok());
+            if !seat.is_ready() || begun != Some(first) || seat.hand.is_empty() {
+                continue;
+            }
+            unbegun = true;
+            if now.saturating_duration_since(seat.head.1) >= SLOW && !self.idle.is_empty() {
+                self.seats[i as usize].slow = true;
+                self.take_back(i, first, now, after);
+            }
+        }
+        if unbegun {
+            self.feed(now, after);
+        }
+        unbegun
+    }
+
+    /// Ends the tasks whose time is over, and workers that take as long to get ready.
     pub(super) fn end_overdue(&mut self, now: Instant, after: &mut After) {
         let Some(timeout) = self.options.timeout else {
             return;
         };
+        for i in 0..self.seats.len() as u32 {
+            let seat = &self.seats[i as usize];
+            if seat.status == Status::Starting
+                && now.saturating_duration_since(seat.mark) >= timeout
+            {
+                let what = if self.options.initializer.is_some() {
+                    "its initializer"
+                } else {
+                    "its preparation"
+                };
+                let why = format!("a worker was not ready: {what} took longer than {timeout:?}");
+                self.vacate(i, now);
+                self.no_worker(i, Reason::NotHired(why), now, after);
+            }
+        }
         for at in (0..self.busy.len()).rev() {
             let Some(&i) = self.busy.get(at) else {
                 continue;
@@ -1178,6 +1231,9 @@ enum Heard {
     /// It broke the protocol.
     Nonsense,
 }
+
+/// How long a worker may take to begin what it was given, before it is given to another that has nothing to do.
+const SLOW: Duration = Duration::from_millis(10);
 
 /// As many bytes of replies as can be taken without a worker having waited for room.
 const ROOMY: usize = 16 * 1024;
