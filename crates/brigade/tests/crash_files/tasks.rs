@@ -83,6 +83,12 @@ pub(crate) fn panics((): ()) {
     panic!("burnt")
 }
 
+/// Where a worker has the variable, for which it has no use.
+pub(crate) fn calls_init((): ()) -> bool {
+    brigade::init();
+    std::env::var_os("BRIGADE_REPLAY").is_some()
+}
+
 /// Until it is ended.
 pub(crate) fn hangs((): ()) {
     loop {
