@@ -153,7 +153,10 @@ fn each_way_to_die_dies_so_again() {
     assert!(text.contains("\naddress: 0x10\n"), "{text}");
     assert!(text.contains("\nphase: running\n"), "{text}");
     assert!(text.contains(": crash_files::tasks::fault\n"), "{text}");
-    assert!(text.contains("\nstderr:\n    about to read from 0x10\n"), "{text}");
+    assert!(
+        text.contains("\nstderr:\n    about to read from 0x10\n"),
+        "{text}"
+    );
     let (ended, stderr) = replay(&file);
     assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{stderr}");
     assert!(stderr.contains("tasks::fault"), "{stderr}");
