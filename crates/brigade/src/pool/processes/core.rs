@@ -148,6 +148,7 @@ impl Core {
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
         drop(rubbish);
+        let reported = reports.len();
         for report in reports {
             let name = self.name_of(&report.job);
             let mut crash = report.evidence.into_crash(name, &report.symbols);
@@ -161,6 +162,12 @@ impl Core {
                 report.descriptors,
                 report.attempts,
             );
+        }
+        if reported > 0 {
+            let mut inner = self.lock();
+            inner.state.reporting -= reported;
+            inner.state.news = true;
+            self.unlock(inner, After::default());
         }
         if !casualties.is_empty() {
             self.tell(casualties);

@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) thrown: usize,
     /// Tasks whose end is known and not yet told.
     pub(super) casualties: usize,
+    /// Deaths that are being written down, of tasks that are run again.
+    pub(super) reporting: usize,
     pub(super) inboxes: Inboxes,
     pub(super) pace: Pace,
     pub(super) stats: PoolStats,
@@ -163,6 +165,7 @@ impl State {
             queued: 0,
             thrown: 0,
             casualties: 0,
+            reporting: 0,
             inboxes: Inboxes::default(),
             pace: Pace::default(),
             epoch,
@@ -243,7 +246,10 @@ impl State {
 
     /// Nothing to do, and nothing to tell.
     pub(super) fn is_done(&self) -> bool {
-        self.queued == self.thrown && self.busy.is_empty() && self.casualties == 0
+        self.queued == self.thrown
+            && self.busy.is_empty()
+            && self.casualties == 0
+            && self.reporting == 0
     }
 
     // ---- looking
@@ -644,6 +650,7 @@ impl State {
                 && !matches!(status, Status::Doomed(Doom::TimedOut))
             {
                 let lost = status == Status::Doomed(Doom::Lost);
+                self.reporting += 1;
                 after.reports.push(Report {
                     job: task.job,
                     input: task.input.read(),
