@@ -236,6 +236,7 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
             return false;
         };
         inner.abandoned = true;
+        crew.counts_restart();
         let mut done = std::mem::take(&mut inner.done);
         let mut rest = std::mem::take(&mut inner.todo);
         let now = crew.now();

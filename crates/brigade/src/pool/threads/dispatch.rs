@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::primitive::{Ordering, contained, fence, thread, wait};
-use super::roster::{Act, ENDING, Roster};
+use super::roster::{ABORTED, Act, ENDING, Roster};
 use super::shared::Shared;
 use super::spinning;
 use super::work::{Refusal, Why};
@@ -270,6 +270,13 @@ impl Shared {
         self.act(act);
     }
 
+    /// A worker is about to be replaced. Before anybody hears of its task's end, so that the numbers are right when he does.
+    pub(super) fn counts_restart(&self) {
+        if self.hint() & ABORTED == 0 {
+            self.counters.restarts.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// Its task was ended without it: another takes its place.
     pub(super) fn replace(self: &Arc<Self>, id: u64, why: Why) {
         let (act, member) = self.roster(|r| {
@@ -278,7 +285,6 @@ impl Shared {
                 return (Act::Nothing, None);
             };
             self.past.absorb(&member.worker.tally);
-            self.counters.restarts.fetch_add(1, Ordering::Relaxed);
             (self.successor(r), Some(member))
         });
         // Detached: nobody waits for it any more.

@@ -187,6 +187,7 @@ impl<A: Message, R: Message> Slot<A, R> {
             Phase::Running { worker, began } if is_it(worker, began) => worker,
             _ => return None,
         };
+        crew.counts_restart();
         let again = |retry: &mut Box<Retry>| retry.again();
         if why == Why::TimedOut && inner.retry.as_mut().is_some_and(again) {
             inner.phase = Phase::Again;

@@ -76,7 +76,7 @@ fn a_map_that_was_forgotten_is_no_burden() {
 #[test]
 fn numbers_account_for_every_task() {
     let pool = builder(2)
-        .timeout(Duration::from_millis(30))
+        .timeout(Duration::from_millis(100))
         .build()
         .unwrap();
     let door = DOORS.make();

@@ -1,7 +1,7 @@
 use super::*;
 use crate::JoinError;
 
-const SHORT: Duration = Duration::from_millis(20);
+const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
 fn what_was_not_started_never_starts() {

@@ -178,7 +178,7 @@ fn maps_and_tasks_side_by_side() {
 #[test]
 fn time_is_kept_for_each_task_of_a_map() {
     let pool = builder(2)
-        .timeout(Duration::from_millis(20))
+        .timeout(Duration::from_millis(100))
         .build()
         .unwrap();
     let door = DOORS.make();
@@ -206,7 +206,7 @@ fn time_is_kept_for_each_task_of_a_map() {
 fn a_task_of_a_map_is_tried_again() {
     static TRIES: AtomicUsize = AtomicUsize::new(0);
     let pool = builder(2)
-        .timeout(Duration::from_millis(20))
+        .timeout(Duration::from_millis(100))
         .retries(1)
         .queue_limit(5)
         .build()
