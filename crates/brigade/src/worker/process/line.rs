@@ -311,6 +311,8 @@ impl Line {
             return false;
         }
         let at = match bell {
+            // A reply that would have been rung for had the bell been set in time.
+            Bell::IfFull if again => return !self.is_ready(),
             Bell::Silent | Bell::IfFull => return true,
             Bell::Futex(at) | Bell::Pipe(at) => at,
         };

@@ -58,7 +58,7 @@ impl Worker {
                 self.say(&tasks, reply::LEAVING, &[]);
                 self.ends.replies.show();
                 self.mailbox.turns().settle();
-                self.ring(Occasion::Idle);
+                self.ring(Occasion::Carried);
                 return;
             }
         }
@@ -145,7 +145,7 @@ impl Worker {
             Ring::Nobody => {}
             Ring::Futex => futex::wake_shared(turns.bell()),
             // Without a way to tell the host there is no sense in going on; that it has ended is heard.
-            Ring::Pipe if self.wake_events().is_err() => process::exit_now(0),
+            Ring::Pipe if self.wake_events().is_err() => self.break_off(),
             Ring::Pipe => {}
         }
     }

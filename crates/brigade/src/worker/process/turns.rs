@@ -96,7 +96,7 @@ pub(crate) enum Occasion {
     Idle,
     /// There is no room for a result.
     Full,
-    /// A task with descriptors was begun or has ended: those that the host has kept are to be closed.
+    /// The host is to look in any case: a task with descriptors was begun or has ended, and its own are to be closed; or the worker leaves.
     Carried,
 }
 
