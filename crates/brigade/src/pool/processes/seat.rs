@@ -59,6 +59,8 @@ pub(super) struct Seat {
     pub(super) head: (u32, Instant),
     /// When it got something to do.
     pub(super) busy_since: Instant,
+    /// Its worker did not begin what it was given, for a while: others come first.
+    pub(super) slow: bool,
     /// Not before this is a new worker hired.
     pub(super) hire_at: Option<Instant>,
 }
@@ -78,6 +80,7 @@ impl Seat {
             mark: now,
             head: (0, now),
             busy_since: now,
+            slow: false,
             hire_at: None,
         }
     }
@@ -148,6 +151,21 @@ impl Seat {
             rest = task.split_off(given);
         }
         Ok((given, rest))
+    }
+
+    /// Closes our copies of the descriptors of a task that was begun, and that nobody else will run.
+    pub(super) fn close_copies(&mut self) {
+        let first = self.first();
+        if let Some(Task {
+            input: Input::Carried(carried),
+            ..
+        }) = self.hand.front_mut()
+            && carried.has_descriptors()
+            && let Some(Ok(begun)) = self.line.as_ref().map(Line::begun)
+            && begun != first
+        {
+            carried.close();
+        }
     }
 
     /// Takes the first task out of its hand.

@@ -12,6 +12,7 @@ use super::slot::{Place, Slot, Wakes};
 use super::task::{Delivered, End, Job, Owner, Refused, Task};
 use crate::pool::builder::Options;
 use crate::sys::spin;
+use crate::task::crash::Phase;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 use crate::worker::process::client::ForkServer;
@@ -55,6 +56,8 @@ pub(super) struct State {
     pub(super) thrown: usize,
     /// Tasks whose end is known and not yet told.
     pub(super) casualties: usize,
+    /// Deaths that are being written down, of tasks that are run again.
+    pub(super) reporting: usize,
     pub(super) inboxes: Inboxes,
     pub(super) pace: Pace,
     pub(super) stats: PoolStats,
@@ -162,6 +165,7 @@ impl State {
             queued: 0,
             thrown: 0,
             casualties: 0,
+            reporting: 0,
             inboxes: Inboxes::default(),
             pace: Pace::default(),
             epoch,
@@ -242,7 +246,10 @@ impl State {
 
     /// Nothing to do, and nothing to tell.
     pub(super) fn is_done(&self) -> bool {
-        self.queued == self.thrown && self.busy.is_empty() && self.casualties == 0
+        self.queued == self.thrown
+            && self.busy.is_empty()
+            && self.casualties == 0
+            && self.reporting == 0
     }
 
     // ---- looking
@@ -285,6 +292,9 @@ impl State {
             return;
         };
         if seat.held.is_none() && !line.is_ready() {
+            if self.options.retries == 0 {
+                seat.close_copies();
+            }
             return;
         }
         let was_held = seat.held.is_some();
@@ -367,6 +377,7 @@ impl State {
             self.news = true;
             self.pace.saw(took, now - seat.mark);
             seat.mark = now;
+            seat.slow = false;
             seat.head = (line.taken(), now);
             self.unarmed.push(i);
             if seat.hand.is_empty() {
@@ -611,9 +622,14 @@ impl State {
             return self.no_worker(i, Reason::Died(evidence, symbols), now, after);
         }
         let first = line.taken();
-        // Whether it had begun what is first in its hand. One whose word cannot be believed had.
-        let begun = line.begun().map_or(1, |begun| begun.wrapping_sub(first));
-        let victim = if begun > 0 && status != Status::Doomed(Doom::Stuck) {
+        // Whether it had begun what is first in its hand, and run it: it may have found its mailbox written over, and left it alone. Where the count itself is
+        // written over, there is only what it said last of what it does.
+        let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
+        let begun = match line.begun() {
+            Ok(begun) => begun != first && evidence.phase != Phase::Starting,
+            Err(_) => runs,
+        };
+        let victim = if begun && status != Status::Doomed(Doom::Stuck) {
             seat.take_first()
         } else {
             None
@@ -634,6 +650,7 @@ impl State {
                 && !matches!(status, Status::Doomed(Doom::TimedOut))
             {
                 let lost = status == Status::Doomed(Doom::Lost);
+                self.reporting += 1;
                 after.reports.push(Report {
                     job: task.job,
                     input: task.input.read(),
@@ -807,6 +824,7 @@ impl State {
                     let seat = &mut self.seats[i as usize];
                     seat.line = Some(line);
                     seat.status = Status::Starting;
+                    seat.mark = now;
                 }
                 Err(e) => self.no_worker(i, Reason::NotHired(e.to_string()), now, after),
             }
@@ -863,28 +881,41 @@ impl State {
 
     /// Gives out what there is to do.
     pub(super) fn feed(&mut self, now: Instant, after: &mut After) {
-        if self.queue.is_empty() {
-            if self.idle.is_empty() || self.busy.is_empty() {
-                return;
+        loop {
+            if self.queue.is_empty() && !self.balance(now, after) {
+                break;
             }
-            self.balance(now, after);
-            if self.queue.is_empty() {
-                return;
+            let idle = self.idle.len();
+            self.feed_idle(now, after);
+            self.feed_ahead(now, after);
+            // What was taken from one for another is shared further, as long as there is somebody who takes it.
+            if !self.queue.is_empty() || self.idle.len() == idle {
+                break;
             }
         }
+        self.publish();
+    }
+
+    /// Those that do nothing, the one that was used last first.
+    fn feed_idle(&mut self, now: Instant, after: &mut After) {
         let window = self.pace.window();
         let ready = self.idle.len() + self.busy.len();
-        // Those that do nothing first.
-        while let Some(&i) = self.idle.last() {
+        let mut at = self.idle.len();
+        let mut misses = 0;
+        while at > 0 && !self.queue.is_empty() && misses <= self.queue.len() {
+            at -= 1;
             let share = (self.queued / (2 * ready)).clamp(1, window);
-            if !self.give(i, share, now, after) {
-                break;
-            }
-            if self.queue.is_empty() {
-                break;
+            // One that cannot take it now asks for what it needs to do so later.
+            if !self.give(self.idle[at], share, now, after) {
+                misses += 1;
             }
         }
-        // Then some ahead, so that nobody waits for us.
+    }
+
+    /// Some ahead, so that nobody waits for us.
+    fn feed_ahead(&mut self, now: Instant, after: &mut After) {
+        let window = self.pace.window();
+        let ready = self.idle.len() + self.busy.len();
         let mut seen = 0;
         while !self.queue.is_empty() && !self.no_room && seen < self.busy.len() {
             self.cursor = (self.cursor + 1) % self.busy.len();
@@ -900,7 +931,6 @@ impl State {
             self.give(i, share, now, after);
         }
         self.no_room |= seen > 0 && seen == self.busy.len();
-        self.publish();
     }
 
     /// Gives a seat so many of the next tasks. `false`: it took none, and it is not idle any more.
@@ -974,9 +1004,12 @@ impl State {
         self.finish(task, End::failed(why()), now, after);
     }
 
-    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: gives half of
-    /// what it has not begun to the other.
-    fn balance(&mut self, now: Instant, after: &mut After) {
+    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: takes back a
+    /// part of what it has not begun. `false`: there is none.
+    fn balance(&mut self, now: Instant, after: &mut After) -> bool {
+        if self.idle.is_empty() || self.in_hand <= self.busy.len() {
+            return false;
+        }
         let loaded = self
             .busy
             .iter()
@@ -984,13 +1017,14 @@ impl State {
             .filter(|&i| self.seats[i as usize].is_ready())
             .max_by_key(|&i| self.seats[i as usize].ahead());
         let Some(i) = loaded.filter(|&i| self.seats[i as usize].ahead() > 0) else {
-            return;
+            return false;
         };
         let seat = &self.seats[i as usize];
         // All but the one that it runs, shared with those who have nothing to do.
         let share = seat.ahead() / (1 + self.idle.len());
         let keep = seat.first().wrapping_add(1 + share as u32);
         self.take_back(i, keep, now, after);
+        !self.queue.is_empty()
     }
 
     fn publish(&mut self) {
@@ -1020,7 +1054,9 @@ impl State {
         if let Some(at) = self.busy.iter().position(|&s| s == i) {
             self.busy.swap_remove(at);
         }
-        if seat.is_ready() {
+        if seat.is_ready() && seat.slow {
+            self.idle.insert(0, i);
+        } else if seat.is_ready() {
             self.idle.push(i);
         }
     }
@@ -1033,6 +1069,9 @@ impl State {
             // In the queue, where it is thrown away when its turn comes.
             self.thrown += 1;
             self.stats.cancelled += 1;
+            self.stats
+                .latencies
+                .record(now.saturating_duration_since(slot.submitted()));
             self.news = true;
             slot.settle(End::failed(JoinError::Cancelled), &mut after.wakes);
             return;
@@ -1079,11 +1118,48 @@ impl State {
         self.feed(now, after);
     }
 
-    /// Ends the tasks whose time is over.
+    /// Gives what a worker has not begun for some time to those that have nothing to do: it may be stopped, or starved. Whether there may be more of that.
+    pub(super) fn relieve(&mut self, now: Instant, after: &mut After) -> bool {
+        let mut unbegun = false;
+        for i in self.busy.clone() {
+            let seat = &self.seats[i as usize];
+            let first = seat.first();
+            let begun = seat.line.as_ref().and_then(|l| l.begun().ok());
+            if !seat.is_ready() || begun != Some(first) || seat.hand.is_empty() {
+                continue;
+            }
+            unbegun = true;
+            if now.saturating_duration_since(seat.head.1) >= SLOW && !self.idle.is_empty() {
+                self.seats[i as usize].slow = true;
+                self.take_back(i, first, now, after);
+            }
+        }
+        if unbegun {
+            self.feed(now, after);
+        }
+        unbegun
+    }
+
+    /// Ends the tasks whose time is over, and workers that take as long to get ready.
     pub(super) fn end_overdue(&mut self, now: Instant, after: &mut After) {
         let Some(timeout) = self.options.timeout else {
             return;
         };
+        for i in 0..self.seats.len() as u32 {
+            let seat = &self.seats[i as usize];
+            if seat.status == Status::Starting
+                && now.saturating_duration_since(seat.mark) >= timeout
+            {
+                let what = if self.options.initializer.is_some() {
+                    "its initializer"
+                } else {
+                    "its preparation"
+                };
+                let why = format!("a worker was not ready: {what} took longer than {timeout:?}");
+                self.vacate(i, now);
+                self.no_worker(i, Reason::NotHired(why), now, after);
+            }
+        }
         for at in (0..self.busy.len()).rev() {
             let Some(&i) = self.busy.get(at) else {
                 continue;
@@ -1162,6 +1238,9 @@ enum Heard {
     /// It broke the protocol.
     Nonsense,
 }
+
+/// How long a worker may take to begin what it was given, before it is given to another that has nothing to do.
+const SLOW: Duration = Duration::from_millis(10);
 
 /// As many bytes of replies as can be taken without a worker having waited for room.
 const ROOMY: usize = 16 * 1024;

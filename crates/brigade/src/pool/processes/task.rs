@@ -204,6 +204,8 @@ pub(super) struct Carried {
     /// A large value, sealed, instead of `bytes`; and its length.
     file: Option<(OwnedFd, u64)>,
     descriptors: Vec<OwnedFd>,
+    /// How many came with it.
+    count: usize,
 }
 
 impl Input {
@@ -222,6 +224,7 @@ impl Input {
             return Ok(Input::Carried(Box::new(Carried {
                 bytes: Bytes::from_slice(scratch),
                 file: None,
+                count: descriptors.len(),
                 descriptors,
             })));
         }
@@ -236,6 +239,7 @@ impl Input {
         Ok(Input::Carried(Box::new(Carried {
             bytes: Bytes::new(),
             file: Some((file, len)),
+            count: descriptors.len(),
             descriptors,
         })))
     }
@@ -269,12 +273,21 @@ impl Input {
     pub(super) fn descriptors(&self) -> usize {
         match self {
             Input::Small(_) | Input::Strip(_) => 0,
-            Input::Carried(carried) => carried.descriptors.len(),
+            Input::Carried(carried) => carried.count,
         }
     }
 }
 
 impl Carried {
+    /// Closes our copies of its descriptors: its worker has its own, and what hangs on them is that worker's now.
+    pub(super) fn close(&mut self) {
+        self.descriptors = Vec::new();
+    }
+
+    pub(super) fn has_descriptors(&self) -> bool {
+        !self.descriptors.is_empty()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -277,14 +277,21 @@ impl Worker {
         }
         self.ends.replies.publish();
         if self.mailbox.wants_events() {
-            self.wake_events();
+            // A worker that does one task ends in a moment, which is heard.
+            let _ = self.wake_events();
         }
     }
 
-    /// Wakes the host's event loop.
-    pub(super) fn wake_events(&self) {
-        // Full means that the host has been told already.
-        let _ = self.bell.get().map(|bell| rustix::io::write(bell, &[1]));
+    /// Wakes the host's event loop. An error: the task has closed the way to do that.
+    pub(super) fn wake_events(&self) -> io::Result<()> {
+        let Some(bell) = self.bell.get() else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        match rustix::io::write(bell, &[1]) {
+            // Full means that the host has been told already.
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
     }
 
     pub(super) fn lane(&self) -> io::Result<BorrowedFd<'_>> {

@@ -52,9 +52,9 @@ impl Worker {
         let mut left = stay.tasks.unwrap_or(u64::MAX);
         loop {
             self.begin(&mut tasks);
-            self.serve_one(&mut tasks, &original);
+            let served = self.serve_one(&mut tasks, &original);
             left -= 1;
-            if left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
+            if !served || left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
                 self.say(&tasks, reply::LEAVING, &[]);
                 self.ends.replies.show();
                 self.mailbox.turns().settle();
@@ -67,8 +67,7 @@ impl Worker {
     /// Begins the next task, when there is one.
     fn begin(&self, tasks: &mut Tasks) {
         let turns = self.mailbox.turns();
-        if turns.begin(tasks.begun) {
-            tasks.begun = tasks.begun.wrapping_add(1);
+        if self.has_begun(tasks) {
             self.ring(Occasion::Finished(tasks.finished));
             return;
         }
@@ -76,12 +75,27 @@ impl Worker {
         self.ring(Occasion::Idle);
         loop {
             self.look_for_a_while(|| turns.has_more(tasks.begun));
-            if turns.begin(tasks.begun) {
-                tasks.begun = tasks.begun.wrapping_add(1);
+            if self.has_begun(tasks) {
                 return;
             }
             self.sleep_until(|| turns.has_more(tasks.begun));
         }
+    }
+
+    fn has_begun(&self, tasks: &mut Tasks) -> bool {
+        match self.mailbox.turns().begin(tasks.begun) {
+            Ok(begun) => {
+                tasks.begun = tasks.begun.wrapping_add(u32::from(begun));
+                begun
+            }
+            Err(_) => self.break_off(),
+        }
+    }
+
+    /// What is in the mailbox makes no sense: the task before has written over it. What was begun was not run.
+    fn break_off(&self) -> ! {
+        self.mailbox.set_phase(Phase::Starting);
+        process::exit_now(NONSENSE)
     }
 
     fn look_for_a_while(&self, is_there: impl Fn() -> bool) {
@@ -130,34 +144,43 @@ impl Worker {
         match turns.ring(occasion) {
             Ring::Nobody => {}
             Ring::Futex => futex::wake_shared(turns.bell()),
-            Ring::Pipe => self.wake_events(),
+            // Without a way to tell the host there is no sense in going on; that it has ended is heard.
+            Ring::Pipe if self.wake_events().is_err() => process::exit_now(0),
+            Ring::Pipe => {}
         }
     }
 
-    fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) {
+    /// Runs the task that was begun. `false`: it was not run, for a task before it has closed the way that its input comes.
+    fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) -> bool {
         let tag = self.next_frame(tasks);
         self.mailbox.set_phase(Phase::Decoding);
         let Some(plan) = tasks.plan else {
-            process::exit_now(NONSENSE)
+            self.break_off()
         };
         tasks.result.clear();
         let (input, large, descriptors) = match tag {
             order::SAME_TASK => (&tasks.frame[..], None, Vec::new()),
+            order::PARCEL_TASK | order::LARGE_PARCEL_TASK if self.lane().is_err() => return false,
             order::PARCEL_TASK | order::LARGE_PARCEL_TASK => match self.parcel(tag, &tasks.frame) {
                 Ok((large, descriptors)) => {
+                    // The host may close its copies now.
+                    self.mailbox.turns().settle();
+                    self.ring(Occasion::Carried);
                     let input = tasks.frame.get(8..).unwrap_or_default();
                     (input, large, descriptors)
                 }
                 Err(e) => {
                     let why = format!("its input did not arrive: {e}");
                     self.say(tasks, reply::UNDELIVERABLE, why.as_bytes());
-                    return self.show(tasks);
+                    self.show(tasks);
+                    return true;
                 }
             },
-            _ => process::exit_now(NONSENSE),
+            _ => self.break_off(),
         };
         let input = large.as_deref().unwrap_or(input);
         let mailbox = self.mailbox;
+        let mut carried = tag != order::SAME_TASK;
         let outcome = plan.run(input, descriptors, &mut tasks.result, &|phase| {
             mailbox.set_phase(phase);
         });
@@ -175,7 +198,10 @@ impl Worker {
             {
                 self.say(tasks, reply::RETURNED, &tasks.result);
             }
-            Outcome::Returned(descriptors) => self.say_with_parcel(tasks, descriptors),
+            Outcome::Returned(descriptors) => {
+                carried = true;
+                self.say_with_parcel(tasks, descriptors);
+            }
             Outcome::Undeliverable(mut why) => {
                 why.truncate(floor_char_boundary(&why, INLINE_MAX));
                 self.say(tasks, reply::UNDELIVERABLE, why.as_bytes());
@@ -194,6 +220,11 @@ impl Worker {
             tasks.result = Vec::new();
         }
         self.show(tasks);
+        if carried {
+            self.mailbox.turns().settle();
+            self.ring(Occasion::Carried);
+        }
+        true
     }
 
     /// The frame of the task that was begun, which says that it is there.
@@ -206,7 +237,7 @@ impl Worker {
                     tasks.plan = Some(Plan::from_words(words));
                 }
                 Ok(Some(tag)) => return tag,
-                Ok(None) | Err(_) => process::exit_now(NONSENSE),
+                Ok(None) | Err(_) => self.break_off(),
             }
         }
     }

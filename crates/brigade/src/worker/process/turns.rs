@@ -53,7 +53,7 @@ pub(crate) enum Bell {
     Futex(u32),
     /// It sleeps in its event loop: the same, through the pipe.
     Pipe(u32),
-    /// Through the pipe, and only when there is no room for a result.
+    /// Through the pipe, and only when there is no room for a result, or descriptors are to be closed.
     IfFull,
 }
 
@@ -96,6 +96,8 @@ pub(crate) enum Occasion {
     Idle,
     /// There is no room for a result.
     Full,
+    /// A task with descriptors was begun or has ended: those that the host has kept are to be closed.
+    Carried,
 }
 
 /// What a ring of the bell asks for.
@@ -121,6 +123,9 @@ fn fence_after_step() {
     }
 }
 
+/// More tasks than a mailbox has room for.
+const MOST_OFFERED: u32 = 1 << 20;
+
 /// How often the host tries to change the claim. An honest worker changes it once for each task.
 const TRIES: u32 = 10_000;
 
@@ -128,12 +133,16 @@ impl Turns {
     // ---- the worker
 
     /// Begins the next task, the one after `begun` others, if there is one.
-    pub(crate) fn begin(&self, begun: u32) -> bool {
+    pub(crate) fn begin(&self, begun: u32) -> Result<bool, Corrupt> {
         let mut word = self.claim.load(Ordering::Acquire);
         loop {
             let (_, offered) = unpack(word);
             if offered == begun {
-                return false;
+                return Ok(false);
+            }
+            // The task before has written over this.
+            if offered.wrapping_sub(begun) > MOST_OFFERED {
+                return Err(Corrupt);
             }
             match self.claim.compare_exchange_weak(
                 word,
@@ -143,7 +152,7 @@ impl Turns {
             ) {
                 Ok(_) => {
                     fence_after_step();
-                    return true;
+                    return Ok(true);
                 }
                 Err(now) => word = now,
             }
@@ -169,7 +178,7 @@ impl Turns {
         let due = match occasion {
             Occasion::Finished(count) => word & 3 != IF_FULL && reached(count, word >> 2),
             Occasion::Idle => word & 3 != IF_FULL,
-            Occasion::Full => true,
+            Occasion::Full | Occasion::Carried => true,
         };
         // The host may have changed its mind meanwhile, and then it has looked after that.
         if !due
