@@ -8,7 +8,9 @@ use brigade::sync::Mutex;
 use brigade::{Cause, JoinError, Kind, Phase, Pool, Shared};
 use serde::{Deserialize, Serialize};
 
-use crate::{Count, LIMIT, crash_of, double, exists, join, pool, processes, until, works};
+use crate::{
+    Count, LIMIT, crash_of, double, exists, join, pool, processes, quiet_pool, until, works,
+};
 
 fn read(address: usize) -> u32 {
     // SAFETY: none; reading there is the point.
@@ -181,7 +183,7 @@ fn run_all(
 }
 
 fn exactly_those_fail(workers: usize, count: u32, dies: fn(u32) -> bool) {
-    let pool = pool(Kind::Process, workers);
+    let pool = quiet_pool(Kind::Process, workers);
     for way in 0..3 {
         let inputs = (0..count).map(|n| if dies(n) { Step::Die } else { Step::Double(n) });
         let ended = run_all(&pool, way, inputs);

@@ -3,7 +3,8 @@
 use brigade::{JoinError, Kind, Pool};
 
 use crate::{
-    Count, both, double, exists, join, occupy, panic_of, pool, until, wait_at, who, works,
+    Count, both, double, exists, join, occupy, panic_of, pool, quiet_pool, until, wait_at, who,
+    works,
 };
 
 #[test]
@@ -82,7 +83,7 @@ fn panics_of_every_sort() {
         }
     }
     both(|kind| {
-        let pool = pool(kind, 1);
+        let pool = quiet_pool(kind, 1);
         let before = join(pool.submit(who, 0)).expect("returns");
         for n in 0..40 {
             let panic = panic_of(join(pool.submit(badly, n)));
@@ -100,7 +101,7 @@ fn panics_of_every_sort() {
 #[test]
 fn a_panic_that_nobody_hears_of_harms_nobody() {
     both(|kind| {
-        let pool = pool(kind, 1);
+        let pool = quiet_pool(kind, 1);
         for n in 0..50 {
             drop(pool.submit(fail, n));
         }

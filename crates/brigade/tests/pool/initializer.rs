@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 use brigade::{JoinError, Kind, Pool, process};
 
@@ -224,21 +223,5 @@ fn one_that_works_again_later_is_tried_again() {
         until("a task fails", || join(pool.submit(double, 1)).is_err());
         std::fs::remove_file(&path).expect("removed");
         until("a task succeeds", || join(pool.submit(double, 1)).is_ok());
-    });
-}
-
-#[test]
-fn one_that_hangs_is_not_waited_for_without_end() {
-    fn never() {
-        loop {
-            std::thread::park();
-        }
-    }
-    both(|kind| {
-        // What holds for a task holds for what comes before the first.
-        let builder = Pool::builder(kind).workers(2).initializer(never);
-        let built = builder.timeout(Duration::from_millis(200)).build();
-        let error = built.expect_err("it never ends").to_string();
-        assert!(error.contains("initializer"), "{error}");
     });
 }

@@ -285,10 +285,16 @@ fn a_task_that_writes_over_what_its_worker_shares_with_the_program() {
                     ),
                     other => panic!("{what}: {other:?}"),
                 }
+                let mut lost = 0;
                 for (n, handle) in (0..).zip(innocent) {
-                    let doubled = join(handle).unwrap_or_else(|e| panic!("{what}, {n}: {e}"));
-                    assert_eq!(doubled, n * 2, "{what}");
+                    match join(handle) {
+                        Ok(doubled) => assert_eq!(doubled, n * 2, "{what}"),
+                        // Its worker found nonsense where the input had been.
+                        Err(JoinError::Crashed(_)) if then == 0 => lost += 1,
+                        Err(why) => panic!("{what}, {n}: {why}"),
+                    }
                 }
+                assert!(lost <= 1, "{what}: {lost} lost");
             }
         }
         works(&pool);

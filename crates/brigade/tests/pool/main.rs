@@ -86,6 +86,21 @@ fn pool(kind: Kind, workers: usize) -> Pool {
     Pool::new(kind, workers).expect("a pool")
 }
 
+/// As [`pool`], for tasks that panic by the hundred: its processes print nothing of that.
+fn quiet_pool(kind: Kind, workers: usize) -> Pool {
+    fn hush() {
+        let null = std::fs::File::create("/dev/null").expect("opened");
+        rustix::stdio::dup2_stderr(null).expect("replaced");
+    }
+    let builder = Pool::builder(kind).workers(workers);
+    match kind {
+        Kind::Thread => builder,
+        Kind::Process => builder.initializer(hush),
+    }
+    .build()
+    .expect("a pool")
+}
+
 /// A task that says that it has begun, and ends when it is let.
 fn wait_at((begun, gate): (Count, Count)) -> u32 {
     begun.add();

@@ -125,7 +125,8 @@ fn step(step: Step) -> u32 {
     match step {
         Step::Double(n) => n * 2,
         Step::Wait(begun, gate) => crate::wait_at((begun, gate)),
-        Step::Panic => panic!("on purpose"),
+        // As a panic, but in silence: there are hundreds.
+        Step::Panic => std::panic::resume_unwind(Box::new("on purpose")),
     }
 }
 

@@ -7,7 +7,7 @@
 use brigade::{Cause, JoinError, Kind, Phase, Pool};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{both, join, pool, works};
+use crate::{both, join, quiet_pool, until, works};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
@@ -232,9 +232,14 @@ fn alone_and_next(kind: Kind, pool: &Pool, cell: (Place, Trouble)) {
 
 fn with(workers: usize) {
     both(|kind| {
-        let pool = pool(kind, workers);
+        let pool = quiet_pool(kind, workers);
         for cell in cells(kind) {
-            let pids = pool.pids();
+            // The one before may have cost a worker.
+            let mut pids = pool.pids();
+            until("all are replaced", || {
+                pids = pool.pids();
+                kind == Kind::Thread || pids.len() == workers
+            });
             alone_and_next(kind, &pool, cell);
             let handles: Vec<_> = orders(cell)
                 .map(|order| pool.submit(serve, order))

@@ -14,7 +14,6 @@ fn adds_up(stats: &PoolStats) {
         stats.queued + stats.running + stats.done + stats.failed(),
         "{stats:?}"
     );
-    assert!(stats.running <= stats.workers as u64, "{stats:?}");
 }
 
 /// Nothing that counts goes down.
@@ -94,7 +93,9 @@ fn each_end_is_counted_where_it_belongs() {
         assert_eq!(stats.crashed, crashed);
         assert!(stats.busy >= Duration::from_millis(400), "{stats:?}");
         assert!(stats.latencies.longest() >= Duration::from_millis(400));
-        assert_eq!(stats.latencies.count(), stats.done + stats.failed());
+        let times = stats.latencies.count();
+        // Of what nobody has begun there may be none.
+        assert!(times >= stats.done + stats.panicked && times <= stats.done + stats.failed());
         assert_eq!(stats.bytes_in > 0, kind == Kind::Process);
         assert_eq!(stats.bytes_out > 0, kind == Kind::Process);
     });
@@ -103,7 +104,10 @@ fn each_end_is_counted_where_it_belongs() {
 #[test]
 fn they_add_up_at_every_moment() {
     fn mixed(n: u32) -> u32 {
-        assert!(!n.is_multiple_of(13), "thirteen");
+        if n.is_multiple_of(13) {
+            // As a panic, but in silence: there are hundreds.
+            std::panic::resume_unwind(Box::new("thirteen"));
+        }
         if n.is_multiple_of(101) && std::env::var_os("BRIGADE_TEST_CRASH").is_some() {
             std::process::abort();
         }
