@@ -122,7 +122,13 @@ pub(super) struct Worker {
     pub(super) mailbox: &'static Mailbox,
     pub(super) ends: WorkerEnds,
     lane: Pinned,
-    bell: Pinned,
+    pub(super) bell: Pinned,
+}
+
+/// Wakes the host's event loop.
+pub(super) fn ring_events(bell: &Pinned) {
+    // Full means that the host has been told already.
+    let _ = bell.get().map(|bell| rustix::io::write(bell, &[1]));
 }
 
 impl Worker {
@@ -281,10 +287,8 @@ impl Worker {
         }
     }
 
-    /// Wakes the host's event loop.
     pub(super) fn wake_events(&self) {
-        // Full means that the host has been told already.
-        let _ = self.bell.get().map(|bell| rustix::io::write(bell, &[1]));
+        ring_events(&self.bell);
     }
 
     pub(super) fn lane(&self) -> io::Result<BorrowedFd<'_>> {

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::child::{Worker, floor_char_boundary, word};
+use super::child::{Worker, floor_char_boundary, ring_events, word};
 use super::lane;
 use super::mailbox::{INLINE_MAX, order, reply};
 use super::protocol::Stay;
-use super::turns::{Occasion, Ring, Sleep};
+use super::turns::Occasion;
 use crate::sys::original::Original;
 use crate::sys::{fds, futex, process, spin};
 use crate::task::crash::Phase;
@@ -57,8 +57,7 @@ impl Worker {
             if left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
                 self.say(&tasks, reply::LEAVING, &[]);
                 self.ends.replies.show();
-                self.mailbox.turns().settle();
-                self.ring(Occasion::Idle);
+                self.mailbox.turns().leave(|| self.wake_events());
                 return;
             }
         }
@@ -67,21 +66,17 @@ impl Worker {
     /// Begins the next task, when there is one.
     fn begin(&self, tasks: &mut Tasks) {
         let turns = self.mailbox.turns();
-        if turns.begin(tasks.begun) {
-            tasks.begun = tasks.begun.wrapping_add(1);
-            self.ring(Occasion::Finished(tasks.finished));
-            return;
-        }
-        turns.settle();
-        self.ring(Occasion::Idle);
-        loop {
+        let mut begun = turns.begin_or_ring(tasks.begun, tasks.finished, || self.wake_events());
+        while !begun {
             self.look_for_a_while(|| turns.has_more(tasks.begun));
-            if turns.begin(tasks.begun) {
-                tasks.begun = tasks.begun.wrapping_add(1);
-                return;
+            begun = turns.begin(tasks.begun);
+            if !begun {
+                self.mailbox.note_processor();
+                turns.sleep_until_more(tasks.begun);
+                self.mailbox.note_processor();
             }
-            self.sleep_until(|| turns.has_more(tasks.begun));
         }
+        tasks.begun = tasks.begun.wrapping_add(1);
     }
 
     fn look_for_a_while(&self, is_there: impl Fn() -> bool) {
@@ -107,31 +102,10 @@ impl Worker {
         }
     }
 
-    fn sleep_until(&self, is_there: impl Fn() -> bool) {
-        let turns = self.mailbox.turns();
-        self.mailbox.note_processor();
-        loop {
-            turns.announce_sleep(Sleep::Tasks);
-            if is_there() {
-                turns.stay_awake();
-                return;
-            }
-            futex::wait_shared(turns.asleep(), Sleep::Tasks as u32, None);
-            if is_there() {
-                self.mailbox.note_processor();
-                return;
-            }
-        }
-    }
-
     /// Wakes the host, if it wants to be.
     fn ring(&self, occasion: Occasion) {
         let turns = self.mailbox.turns();
-        match turns.ring(occasion) {
-            Ring::Nobody => {}
-            Ring::Futex => futex::wake_shared(turns.bell()),
-            Ring::Pipe => self.wake_events(),
-        }
+        turns.wake_host(occasion, || self.wake_events());
     }
 
     fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) {
@@ -271,16 +245,10 @@ impl Worker {
     /// Writes a reply, when there is room.
     fn say(&mut self, tasks: &Tasks, tag: u32, bytes: &[u8]) {
         debug_assert!(tasks.finished != tasks.begun || tag == reply::LEAVING);
-        while self.ends.replies.push(tag, bytes).is_err() {
-            // The bell is looked at after the sleep is announced: of the host, which does it the other way round, one sees the other.
+        let (replies, bell) = (&mut self.ends.replies, &self.bell);
+        while replies.push(tag, bytes).is_err() {
             let turns = self.mailbox.turns();
-            turns.announce_sleep(Sleep::Room);
-            self.ring(Occasion::Full);
-            if self.ends.replies.has_room(bytes.len()) {
-                turns.stay_awake();
-                continue;
-            }
-            futex::wait_shared(turns.asleep(), Sleep::Room as u32, None);
+            turns.wait_for_room(|| replies.has_room(bytes.len()), || ring_events(bell));
         }
     }
 

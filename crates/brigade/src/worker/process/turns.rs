@@ -14,9 +14,11 @@
 //! **Hostile memory.** The worker can write all of this. The host checks what it reads against its own counts, tries a bounded number of times, and takes anything
 //! else for a broken protocol. A worker that lies can only make its own tasks fail.
 
-use std::sync::atomic::Ordering;
+//!
+//! The steps of both sides that are about who waits for whom are here in one piece each, for the order of what they do is all there is to them.
 
-use crate::primitive::{AtomicU32, AtomicU64, fence};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence, store_over};
+use crate::sync::watch;
 use crate::transport::ring::Corrupt;
 
 /// All zero is the beginning.
@@ -127,8 +129,69 @@ const TRIES: u32 = 10_000;
 impl Turns {
     // ---- the worker
 
+    /// Begins the next task, the one after `begun` others, if there is one; and wakes the host, if it waits for those that are `finished`, or for the end of
+    /// all.
+    pub(super) fn begin_or_ring(
+        &self,
+        begun: u32,
+        finished: u32,
+        through_pipe: impl FnOnce(),
+    ) -> bool {
+        let more = self.begin(begun);
+        if more {
+            self.wake_host(Occasion::Finished(finished), through_pipe);
+        } else {
+            self.settle();
+            self.wake_host(Occasion::Idle, through_pipe);
+        }
+        more
+    }
+
+    /// Sleeps until there is a task after `begun` others.
+    pub(super) fn sleep_until_more(&self, begun: u32) {
+        while !self.has_more(begun) {
+            self.announce_sleep(Sleep::Tasks);
+            if self.has_more(begun) {
+                self.stay_awake();
+                return;
+            }
+            watch::wait(&self.asleep, Sleep::Tasks as u32, None);
+        }
+    }
+
+    /// There was no room for a reply: sleeps until there may be, once the host has heard of it.
+    pub(super) fn wait_for_room(
+        &self,
+        has_room: impl FnOnce() -> bool,
+        through_pipe: impl FnOnce(),
+    ) {
+        // The bell is looked at after the sleep is announced: of the host, which does it the other way round, one sees the other.
+        self.announce_sleep(Sleep::Room);
+        self.wake_host(Occasion::Full, through_pipe);
+        if has_room() {
+            self.stay_awake();
+            return;
+        }
+        watch::wait(&self.asleep, Sleep::Room as u32, None);
+    }
+
+    /// The worker has said, and shown, that it leaves.
+    pub(super) fn leave(&self, through_pipe: impl FnOnce()) {
+        self.settle();
+        self.wake_host(Occasion::Idle, through_pipe);
+    }
+
+    /// Wakes the host, if it wants to be.
+    pub(super) fn wake_host(&self, occasion: Occasion, through_pipe: impl FnOnce()) {
+        match self.ring(occasion) {
+            Ring::Nobody => {}
+            Ring::Futex => watch::wake_one(&self.host.bell),
+            Ring::Pipe => through_pipe(),
+        }
+    }
+
     /// Begins the next task, the one after `begun` others, if there is one.
-    pub(crate) fn begin(&self, begun: u32) -> bool {
+    pub(super) fn begin(&self, begun: u32) -> bool {
         let mut word = self.claim.load(Ordering::Acquire);
         loop {
             let (_, offered) = unpack(word);
@@ -151,17 +214,17 @@ impl Turns {
     }
 
     /// Whether there is a task after `begun` others.
-    pub(crate) fn has_more(&self, begun: u32) -> bool {
+    pub(super) fn has_more(&self, begun: u32) -> bool {
         unpack(self.claim.load(Ordering::Acquire)).1 != begun
     }
 
     /// After a result was shown.
-    pub(crate) fn finish(&self, finished: u32) {
+    pub(super) fn finish(&self, finished: u32) {
         self.finished.0.store(finished, Ordering::Release);
     }
 
     /// Whom to wake. The bell is looked at after everything that the worker has shown: it has just begun a task, or calls [`settle`](Self::settle) first.
-    pub(crate) fn ring(&self, occasion: Occasion) -> Ring {
+    fn ring(&self, occasion: Occasion) -> Ring {
         let word = self.host.bell.load(Ordering::Relaxed);
         if word == 0 {
             return Ring::Nobody;
@@ -189,41 +252,77 @@ impl Turns {
     }
 
     /// What was shown before is seen by whoever sleeps after.
-    pub(crate) fn settle(&self) {
+    pub(super) fn settle(&self) {
         fence(Ordering::SeqCst);
     }
 
-    /// The worker is about to sleep on [`asleep`](Self::asleep); it looks once more, and then does.
-    pub(crate) fn announce_sleep(&self, sleep: Sleep) {
-        self.asleep.store(sleep as u32, Ordering::Relaxed);
+    /// The worker is about to sleep on `asleep`; it looks once more, and then does.
+    fn announce_sleep(&self, sleep: Sleep) {
+        store_over(&self.asleep, sleep as u32, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     /// It has seen something.
-    pub(crate) fn stay_awake(&self) {
-        self.asleep.store(0, Ordering::Relaxed);
-    }
-
-    pub(crate) fn asleep(&self) -> &AtomicU32 {
-        &self.asleep
+    fn stay_awake(&self) {
+        store_over(&self.asleep, 0, Ordering::Relaxed);
     }
 
     /// The processor of the host, if looking for a while is allowed.
-    pub(crate) fn patience(&self) -> Option<u32> {
+    pub(super) fn patience(&self) -> Option<u32> {
         self.host.patience.load(Ordering::Relaxed).checked_sub(1)
     }
 
     // ---- the host
 
+    /// Offers `count` more tasks, and wakes the worker if it sleeps.
+    pub(super) fn offer_and_wake(&self, count: u32) {
+        self.offer(count);
+        self.wake_worker(Sleep::Tasks);
+    }
+
+    /// After results were taken: a worker that waits for room goes on.
+    pub(super) fn made_room(&self) {
+        fence(Ordering::SeqCst);
+        self.wake_worker(Sleep::Room);
+    }
+
+    fn wake_worker(&self, sleep: Sleep) {
+        if self.take_sleep(sleep) {
+            watch::wake_one(&self.asleep);
+        }
+    }
+
+    /// Sets the bell, where `taken` results were taken and `offered` tasks offered; `is_ready`: whether there is a result to take. Gives what it is set to, and
+    /// whether what it is to ring for is still to come.
+    pub(super) fn set_bell_and_look(
+        &self,
+        bell: Bell,
+        (taken, offered): (u32, u32),
+        is_ready: impl Fn() -> bool,
+    ) -> (u32, bool) {
+        let word = self.set_bell(bell);
+        if self.asleep.load(Ordering::Relaxed) == Sleep::Room as u32 && is_ready() {
+            return (word, false);
+        }
+        let at = match bell {
+            Bell::Silent | Bell::IfFull => return (word, true),
+            Bell::Futex(at) | Bell::Pipe(at) => at,
+        };
+        // Counted from what was taken, so that it is a number that goes up.
+        let finished = self.finished().wrapping_sub(taken);
+        let all = offered.wrapping_sub(taken);
+        (word, finished < at.wrapping_sub(taken).min(all))
+    }
+
     /// Offers `count` more tasks.
-    pub(crate) fn offer(&self, count: u32) {
+    fn offer(&self, count: u32) {
         self.claim
             .fetch_add(u64::from(count) << 32, Ordering::SeqCst);
         fence_after_step();
     }
 
     /// Whether the worker sleeps for this; then it has to be woken, for which this is the one to do it. Looked at after an [`offer`](Self::offer), or a fence.
-    pub(crate) fn take_sleep(&self, sleep: Sleep) -> bool {
+    fn take_sleep(&self, sleep: Sleep) -> bool {
         self.asleep.load(Ordering::Relaxed) == sleep as u32
             && self
                 .asleep
@@ -231,20 +330,15 @@ impl Turns {
                 .is_ok()
     }
 
-    /// Whether the worker waits for room. Looked at after a fence.
-    pub(crate) fn wants_room(&self) -> bool {
-        self.asleep.load(Ordering::Relaxed) == Sleep::Room as u32
-    }
-
     /// How many were begun, where `finished` results were taken and `offered` tasks offered.
-    pub(crate) fn begun(&self, finished: u32, offered: u32) -> Result<u32, Corrupt> {
+    pub(super) fn begun(&self, finished: u32, offered: u32) -> Result<u32, Corrupt> {
         let (begun, there) = unpack(self.claim.load(Ordering::Acquire));
         believable(begun, there, finished, offered)?;
         Ok(begun)
     }
 
     /// Takes back what was offered and not begun, but for the first `keep` tasks of all. Gives how many are offered now.
-    pub(crate) fn take_back(&self, keep: u32, finished: u32, offered: u32) -> Result<u32, Corrupt> {
+    pub(super) fn take_back(&self, keep: u32, finished: u32, offered: u32) -> Result<u32, Corrupt> {
         let mut word = self.claim.load(Ordering::Acquire);
         for _ in 0..TRIES {
             let (begun, there) = unpack(word);
@@ -269,23 +363,23 @@ impl Turns {
     }
 
     /// The host wants to be woken, from now on.
-    pub(crate) fn set_bell(&self, bell: Bell) -> u32 {
+    fn set_bell(&self, bell: Bell) -> u32 {
         let word = bell.to_word();
-        self.host.bell.store(word, Ordering::SeqCst);
+        store_over(&self.host.bell, word, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         word
     }
 
-    pub(crate) fn bell(&self) -> &AtomicU32 {
+    pub(super) fn bell(&self) -> &AtomicU32 {
         &self.host.bell
     }
 
     /// How many results it says that it has shown.
-    pub(crate) fn finished(&self) -> u32 {
+    pub(super) fn finished(&self) -> u32 {
         self.finished.0.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_patience(&self, patience: u32) {
+    pub(super) fn set_patience(&self, patience: u32) {
         self.host.patience.store(patience, Ordering::Relaxed);
     }
 }
