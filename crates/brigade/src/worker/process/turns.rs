@@ -89,6 +89,15 @@ fn reached(count: u32, at: u32) -> bool {
     (count.wrapping_sub(at) << (32 - COUNT_BITS)) >> 31 == 0
 }
 
+/// By how much a running count is beyond another; 0, if it is behind.
+fn beyond(count: u32, other: u32) -> u32 {
+    count
+        .wrapping_sub(other)
+        .cast_signed()
+        .max(0)
+        .cast_unsigned()
+}
+
 /// Why the worker looks at the bell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Occasion {
@@ -308,8 +317,8 @@ impl Turns {
             Bell::Silent | Bell::IfFull => return (word, true),
             Bell::Futex(at) | Bell::Pipe(at) => at,
         };
-        // Counted from what was taken, so that it is a number that goes up.
-        let finished = self.finished().wrapping_sub(taken);
+        // Counted from what was taken, so that it is a number that goes up. A result is shown before it is counted.
+        let finished = beyond(self.finished(), taken);
         let all = offered.wrapping_sub(taken);
         (word, finished < at.wrapping_sub(taken).min(all))
     }
@@ -346,7 +355,7 @@ impl Turns {
             // In order of age: what was finished, what was begun, what is kept.
             let kept = begun
                 .wrapping_sub(finished)
-                .max(keep.wrapping_sub(finished))
+                .max(beyond(keep, finished))
                 .min(offered.wrapping_sub(finished));
             let left = finished.wrapping_add(kept);
             match self.claim.compare_exchange(
