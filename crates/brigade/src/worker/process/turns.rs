@@ -66,7 +66,12 @@ pub(crate) enum Sleep {
     Tasks = 1,
     /// Room for a result.
     Room = 2,
+    /// Nothing any more: it leaves.
+    Nothing = 3,
 }
+
+const ROOM: u32 = Sleep::Room as u32;
+const NOTHING: u32 = Sleep::Nothing as u32;
 
 const COUNT_BITS: u32 = 30;
 const FUTEX: u32 = 1;
@@ -186,7 +191,7 @@ impl Turns {
 
     /// The worker has said, and shown, that it leaves.
     pub(super) fn leave(&self, through_pipe: impl FnOnce()) {
-        self.settle();
+        self.announce_sleep(Sleep::Nothing);
         self.wake_host(Occasion::Idle, through_pipe);
     }
 
@@ -310,8 +315,10 @@ impl Turns {
         is_ready: impl Fn() -> bool,
     ) -> (u32, bool) {
         let word = self.set_bell(bell);
-        if self.asleep.load(Ordering::Relaxed) == Sleep::Room as u32 && is_ready() {
-            return (word, false);
+        match self.asleep.load(Ordering::Relaxed) {
+            // What is not counted: it waits for room for a reply, or has said that it leaves.
+            ROOM | NOTHING if is_ready() => return (word, false),
+            _ => {}
         }
         let at = match bell {
             Bell::Silent | Bell::IfFull => return (word, true),
