@@ -318,6 +318,8 @@ impl Turns {
         match self.asleep.load(Ordering::Relaxed) {
             // What is not counted: it waits for room for a reply, or has said that it leaves.
             ROOM | NOTHING if is_ready() => return (word, false),
+            // All was taken, and it has not seen that: it looked in between, and who took little did not look at it.
+            ROOM => self.wake_worker(Sleep::Room),
             _ => {}
         }
         let at = match bell {
