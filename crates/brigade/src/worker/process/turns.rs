@@ -411,3 +411,100 @@ fn believable(begun: u32, there: u32, finished: u32, offered: u32) -> Result<(),
         Err(Corrupt)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// As far as the counts in a bell reach, on both sides of where they wrap.
+    const REACH: u32 = 1 << (COUNT_BITS - 1);
+
+    #[test]
+    fn a_count_is_reached_wherever_it_wraps() {
+        let places = [0, 1, REACH - 1, REACH, 1 << COUNT_BITS, 1 << 31, u32::MAX];
+        let steps = [0, 1, 2, 3, 1000, REACH / 2, REACH - 2, REACH - 1];
+        for place in places {
+            for nudge in 0..8_u32 {
+                let at = place.wrapping_add(nudge).wrapping_sub(4);
+                // As the worker reads it from the bell.
+                let told = Bell::Futex(at).to_word() >> 2;
+                for step in steps {
+                    assert!(reached(at.wrapping_add(step), told), "{at} + {step}");
+                    let before = at.wrapping_sub(step + 1);
+                    assert!(!reached(before, told), "{at} - {step} - 1");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bells_are_told_apart() {
+        let turns = Turns::default();
+        let rings = |bell, occasion| {
+            turns.set_bell(bell);
+            turns.ring(occasion)
+        };
+        for at in [0, 1, 1 << 29, u32::MAX] {
+            for occasion in [Occasion::Finished(at), Occasion::Idle, Occasion::Full] {
+                assert_eq!(rings(Bell::Futex(at), occasion), Ring::Futex);
+                assert_eq!(rings(Bell::Pipe(at), occasion), Ring::Pipe);
+                assert_eq!(rings(Bell::Silent, occasion), Ring::Nobody);
+            }
+            let early = Occasion::Finished(at.wrapping_sub(1));
+            assert_eq!(rings(Bell::Futex(at), early), Ring::Nobody);
+            assert_eq!(rings(Bell::Pipe(at), early), Ring::Nobody);
+        }
+        assert_eq!(rings(Bell::IfFull, Occasion::Finished(0)), Ring::Nobody);
+        assert_eq!(rings(Bell::IfFull, Occasion::Idle), Ring::Nobody);
+        assert_eq!(rings(Bell::IfFull, Occasion::Full), Ring::Pipe);
+        // It is rung once.
+        assert_eq!(turns.ring(Occasion::Full), Ring::Nobody);
+    }
+
+    #[test]
+    fn counts_wrap() {
+        let turns = Turns::default();
+        let start = u32::MAX - 1;
+        turns.claim.store(pack(start, start), Ordering::Relaxed);
+        turns.offer(4);
+        let offered = start.wrapping_add(4);
+        assert!(turns.begin(start));
+        assert_eq!(turns.begun(start, offered), Ok(u32::MAX));
+        assert!(turns.begin(u32::MAX));
+        // One is kept that was not begun, though its number is the smaller one.
+        assert_eq!(turns.take_back(1, start, offered), Ok(1));
+        assert!(turns.begin(0) && !turns.begin(1) && !turns.has_more(1));
+        turns.finish(1);
+        assert_eq!(
+            turns.set_bell_and_look(Bell::Futex(2), (start, 2), || false),
+            (Bell::Futex(2).to_word(), true)
+        );
+        assert!(
+            !turns
+                .set_bell_and_look(Bell::Futex(1), (start, 2), || false)
+                .1
+        );
+    }
+
+    #[test]
+    fn what_is_taken_before_it_is_counted_is_no_news() {
+        let turns = Turns::default();
+        turns.offer(2);
+        turns.begin(0);
+        // The result was shown and taken, and is counted a moment later, or never.
+        assert!(turns.set_bell_and_look(Bell::Futex(2), (1, 2), || false).1);
+        turns.finish(1);
+        assert!(turns.set_bell_and_look(Bell::Futex(2), (1, 2), || false).1);
+    }
+
+    #[test]
+    fn a_claim_that_makes_no_sense_is_corrupt() {
+        let turns = Turns::default();
+        turns.offer(2);
+        for (begun, offered) in [(3, 2), (u32::MAX, 2), (0, 1), (0, 3)] {
+            turns.claim.store(pack(begun, offered), Ordering::Relaxed);
+            assert_eq!(turns.begun(0, 2), Err(Corrupt));
+            assert_eq!(turns.take_back(0, 0, 2), Err(Corrupt));
+        }
+    }
+}
