@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
 /// The argument that makes a start of this program a helper.
 const WORD: &str = "helper";
 
@@ -20,14 +22,17 @@ pub(crate) enum Role {
     ForkServer,
     /// Starts a crowd of process workers; see the row.
     Crowd,
+    /// Has a pool of process workers; see `pooled`.
+    Pool,
 }
 
-const ROLES: [(Role, &str); 5] = [
+const ROLES: [(Role, &str); 6] = [
     (Role::Exit, "exit"),
     (Role::Fork, "fork"),
     (Role::Parent, "parent"),
     (Role::ForkServer, "fork-server"),
     (Role::Crowd, "crowd"),
+    (Role::Pool, "pool"),
 ];
 
 impl Role {
@@ -59,6 +64,7 @@ pub(crate) fn play() -> Option<ExitCode> {
         Role::Parent => parent(),
         Role::ForkServer => fork_server(),
         Role::Crowd => crate::rows::s14::play_crowd(),
+        Role::Pool => crate::pooled::play(),
     };
     Some(match played {
         Ok(()) => ExitCode::SUCCESS,
@@ -135,7 +141,7 @@ fn fork_server() -> io::Result<()> {
     Ok(())
 }
 
-fn answer(bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn answer(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout();
     stdout.write_all(bytes)?;
     stdout.flush()
@@ -163,6 +169,22 @@ impl Helper {
             requests,
             answers,
         })
+    }
+
+    /// It, and all that it starts, on one processor.
+    pub(crate) fn start_on_one_processor(command: Command) -> io::Result<Helper> {
+        // A thread of its own: a program begins with what the thread may use that starts it.
+        let start = move || {
+            let mine = sched_getaffinity(None)?;
+            let first = (0..CpuSet::MAX_CPU).find(|&cpu| mine.is_set(cpu));
+            let mut one = CpuSet::new();
+            one.set(first.ok_or(io::ErrorKind::NotFound)?);
+            sched_setaffinity(None, &one)?;
+            Helper::start(command)
+        };
+        std::thread::spawn(start)
+            .join()
+            .map_err(|_| io::Error::other("a thread panicked"))?
     }
 
     pub(crate) fn tell(&mut self, request: &[u8]) -> io::Result<()> {

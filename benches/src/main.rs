@@ -2,7 +2,7 @@
 //!
 //! - [`rows`]: what is measured, a file a row of the goals
 //! - [`peers`]: what it is measured beside; [`helper`]: the small programs that some of them are
-//! - [`traffic`]: what passes through channels
+//! - [`traffic`]: what passes through channels; [`pooled`]: what pools are given; [`work`]: what tasks do
 //! - [`rounds`]: taking turns; [`stats`]: what to make of the figures; [`report`]: how they are told
 //! - [`procfs`], [`doorbell`], [`wait`], [`crew`]: seeing what the kernel and the workers do
 
@@ -12,6 +12,7 @@ mod crew;
 mod doorbell;
 mod helper;
 mod peers;
+mod pooled;
 mod procfs;
 mod report;
 mod rounds;
@@ -19,6 +20,7 @@ mod rows;
 mod stats;
 mod traffic;
 mod wait;
+mod work;
 
 use std::process::ExitCode;
 

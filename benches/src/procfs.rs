@@ -26,6 +26,22 @@ pub(crate) fn state(pid: u32) -> io::Result<char> {
         })
 }
 
+/// Processor time of all threads but that one, in microseconds.
+pub(crate) fn processor_time(pid: u32, except: Option<u32>) -> io::Result<f64> {
+    let mut sum = 0.0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?;
+        if except.is_some_and(|one| thread.file_name() == *one.to_string()) {
+            continue;
+        }
+        // Its first word: nanoseconds on a processor.
+        let text = fs::read_to_string(thread.path().join("schedstat"))?;
+        let first = text.split(' ').next().unwrap_or_default();
+        sum += first.parse::<f64>().map_err(io::Error::other)? / 1e3;
+    }
+    Ok(sum)
+}
+
 /// How many mappings are of memory files whose name begins like this.
 pub(crate) fn mappings(pid: u32, memfd: &str) -> io::Result<usize> {
     let needle = format!("/memfd:{memfd}");
@@ -90,6 +106,19 @@ fn kib(line: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_is_summed_over_threads() {
+        let me = rustix::thread::gettid().as_raw_pid().cast_unsigned();
+        // A thread sees its own time when the kernel has counted it anew.
+        crate::wait::until("this thread's time to be counted", || {
+            crate::work::steps(100_000);
+            let others = processor_time(std::process::id(), Some(me))?;
+            let all = processor_time(std::process::id(), None)?;
+            Ok((others < all).then_some(()))
+        })
+        .expect("counted");
+    }
 
     #[test]
     fn memory_is_summed_by_kind() {

@@ -112,6 +112,11 @@ impl Row {
         self
     }
 
+    pub(crate) fn notes(mut self, notes: impl IntoIterator<Item = String>) -> Row {
+        self.notes.extend(notes);
+        self
+    }
+
     pub(crate) fn is_met(&self) -> bool {
         self.goal.is_none_or(|goal| goal.is_met(self.ours.median))
             && self

@@ -76,7 +76,7 @@ fn family(door: String) {
 }
 
 /// As daemon(7) has it: forks, leaves the session, forks again.
-fn daemon() -> io::Result<u32> {
+pub(crate) fn daemon() -> io::Result<u32> {
     let (read, write) = rustix::pipe::pipe()?;
     // SAFETY: a worker has one thread, so its forks are whole. The first child makes system calls and forks, the second ends in a wait for ever.
     unsafe {

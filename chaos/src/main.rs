@@ -2,19 +2,24 @@
 //!
 //! Each command does what a row of the goals says, so often, and prints what it saw beside what it should see.
 //!
-//! - [`r3`], [`r4`], [`r5`], [`r7`]: the goals, a file each; [`host`] is the program that `r4` kills
-//! - [`census`], [`procfs`]: what the kernel says is there; [`rollcall`]: processes, watched until they are gone
+//! - [`r1`], [`r2`], [`r3`], [`r4`], [`r5`], [`r7`], [`r8`]: the goals, a file each; [`host`] is the program that `r4` kills
+//! - [`census`], [`procfs`]: what the kernel says is there; [`leftovers`]: before, and afterwards; [`rollcall`]: processes, watched until they are gone
 //! - [`doorbell`]: how a task says that it runs; [`wait`]: looking again until something is so
-//! - [`table`]: what is printed
+//! - [`measure`]: times, and accidental numbers; [`table`]: what is printed
 
 mod census;
 mod doorbell;
 mod host;
+mod leftovers;
+mod measure;
 mod procfs;
+mod r1;
+mod r2;
 mod r3;
 mod r4;
 mod r5;
 mod r7;
+mod r8;
 mod rollcall;
 mod table;
 mod wait;
@@ -49,6 +54,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Kill a pool's workers while a million tasks run: each task ends once.
+    R1(r1::Options),
+    /// Whatever goes wrong with a pool's task, wherever: the right cause, soon, and the next one succeeds.
+    R2(r2::Options),
     /// Spawn processes and end them in every way: nothing is left of them.
     R3(r3::Options),
     /// Kill the program: its workers and their children are gone, and soon.
@@ -57,6 +66,8 @@ enum Command {
     R5(r5::Options),
     /// Fourteen causes of death: each is named right.
     R7(r7::Options),
+    /// Time out what spins, is deaf, and has children: it is gone, and soon.
+    R8(r8::Options),
     /// The program that `r4` kills.
     #[command(hide = true)]
     Host(host::Options),
@@ -84,10 +95,13 @@ impl Verdict {
 fn main() -> ExitCode {
     brigade::init();
     let outcome: io::Result<Verdict> = match Arguments::parse().command {
+        Command::R1(options) => r1::run(&options),
+        Command::R2(options) => r2::run(&options),
         Command::R3(options) => r3::run(&options),
         Command::R4(options) => r4::run(&options),
         Command::R5(options) => r5::run(&options),
         Command::R7(options) => r7::run(&options),
+        Command::R8(options) => r8::run(&options),
         Command::Host(options) => host::run(&options).map(|never| match never {}),
         Command::Idle => wait::for_ever(),
         Command::Queues => census::print_queues().map(|()| Verdict::Met),

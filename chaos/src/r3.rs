@@ -3,14 +3,13 @@
 //! What is there is counted when the program is at rest, after a warm-up, and again at the end: in this program, in its fork server, and what
 //! has a name on the machine. Names are compared one by one, and only those with `brigade` in them are held against the library: others share the machine.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::time::Instant;
 
 use brigade::{Cause, JoinError, JoinHandle, process};
 
-use crate::census::{self, Census, Last, NAMES, Named};
-use crate::table::{Table, grouped};
+use crate::leftovers::Before;
+use crate::table::grouped;
 use crate::{Verdict, procfs, wait};
 
 /// What memory may grow by, in KiB.
@@ -157,32 +156,12 @@ fn cycles(count: u64) -> io::Result<Tally> {
 }
 
 pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
-    let server = procfs::fork_server()?;
+    procfs::fork_server()?;
     cycles(WARM_UP)?;
-    let before = census::baseline(server)?;
-    let named_before = Named::look()?;
-    let memory = || {
-        Ok::<_, io::Error>([
-            procfs::resident(std::process::id())?,
-            procfs::resident(server)?,
-        ])
-    };
-    let memory_before = memory()?;
-
+    let before = Before::look()?;
     let start = Instant::now();
     let tally = cycles(options.count)?;
     let taken = start.elapsed();
-
-    if procfs::name(server).ok().as_deref() != Some(procfs::SERVER) {
-        println!("R3: missed: the fork server, process {server}, is not there any more");
-        return Ok(Verdict::Missed);
-    }
-    let Last {
-        census: after,
-        at_rest,
-    } = census::again(server, &before)?;
-    let memory_after = memory()?;
-    let named_after = Named::look()?;
 
     println!(
         "R3: {} processes spawned and ended in {:.1} s",
@@ -202,86 +181,8 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     for example in &tally.examples {
         println!("    {example}");
     }
-    let drift = print_holdings(&before, &after, memory_before, memory_after);
-    if !at_rest {
-        println!(
-            "  it does not come to rest: a worker that is no spare is left, or a mailbox whose worker is gone"
-        );
-    }
-    let left = print_named(&named_before, &named_after);
-    let met = tally.wrong == 0
-        && at_rest
-        && after.is_within(&before)
-        && drift.iter().all(|&d| d < DRIFT)
-        && left == 0;
+    let nothing_left = before.compare(Some(DRIFT))?;
+    let met = tally.wrong == 0 && nothing_left;
     println!("  {}", if met { "goal met" } else { "goal MISSED" });
     Ok(Verdict::met(met))
-}
-
-/// Gives how much each of the two has grown by, in KiB.
-fn print_holdings(
-    before: &Census,
-    after: &Census,
-    memory_before: [u64; 2],
-    memory_after: [u64; 2],
-) -> [i64; 2] {
-    let mut table = Table::new(&["", "before", "after", "more", "goal"]);
-    let mut drift = [0; 2];
-    let both = [
-        ("program", before.program, after.program),
-        ("fork server", before.server, after.server),
-    ];
-    for (at, (who, before, after)) in both.into_iter().enumerate() {
-        for (what, (before, after)) in NAMES
-            .iter()
-            .zip(before.counts().into_iter().zip(after.counts()))
-        {
-            let more = after.cast_signed() - before.cast_signed();
-            table.line([
-                format!("{who}: {what}"),
-                before.to_string(),
-                after.to_string(),
-                format!("{more:+}"),
-                "0".to_owned(),
-            ]);
-        }
-        drift[at] = memory_after[at].cast_signed() - memory_before[at].cast_signed();
-        table.line([
-            format!("{who}: resident KiB"),
-            grouped(memory_before[at]),
-            grouped(memory_after[at]),
-            format!("{:+}", drift[at]),
-            format!("< {}", grouped(DRIFT.cast_unsigned())),
-        ]);
-    }
-    table.print();
-    drift
-}
-
-/// Gives how many names of ours were left.
-fn print_named(before: &Named, after: &Named) -> usize {
-    let mut left = 0;
-    let mut compare = |what: &str, before: &BTreeSet<String>, after: &BTreeSet<String>| {
-        let (ours, others): (Vec<&String>, Vec<&String>) = after
-            .difference(before)
-            .partition(|name| name.contains("brigade"));
-        left += ours.len();
-        print!("  {what}: {} more (goal 0)", ours.len());
-        match others.len() {
-            0 => println!(),
-            n => println!("; and {n} of other programs"),
-        }
-        for name in ours {
-            println!("    {name}");
-        }
-    };
-    compare("names in /dev/shm", &before.memory, &after.memory);
-    match (&before.queues, &after.queues) {
-        (Some(before), Some(after)) => compare("POSIX message queues", before, after),
-        _ => println!(
-            "  POSIX message queues: not counted, because their file system is not mounted and we may not mount it"
-        ),
-    }
-    compare("control groups", &before.groups, &after.groups);
-    left
 }

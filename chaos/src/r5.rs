@@ -17,10 +17,11 @@ use brigade::sync::Once;
 use brigade::{Cause, JoinError, JoinHandle, Kind, Shared, process};
 
 use crate::doorbell::Doorbell;
+use crate::measure::{Numbers, let_pass, milliseconds, now, percentile};
 use crate::rollcall::{self, Watched};
 use crate::table::{Table, grouped};
 use crate::{Verdict, procfs, wait};
-use arena::{Arena, Case, Ended, PERMITS, Pair, Point, Round, Said, WAITERS, World, now};
+use arena::{Arena, Case, Ended, PERMITS, Pair, Point, Round, Said, WAITERS, World};
 
 /// Who is not told by then hangs.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -69,14 +70,9 @@ impl Tally {
     }
 }
 
-fn percentile(sorted: &[u64], percent: usize) -> Option<Duration> {
-    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(at).copied().map(Duration::from_nanos)
-}
-
 pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     let start = Instant::now();
-    let mut instants = Instants(options.seed);
+    let mut instants = Numbers::new(options.seed);
     let mut table = Table::new(&[
         "",
         "killed",
@@ -149,33 +145,9 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     Ok(Verdict::met(met))
 }
 
-fn milliseconds(time: Option<Duration>) -> String {
-    time.map_or("-".to_owned(), |t| {
-        format!("{:.3} ms", t.as_secs_f64() * 1e3)
-    })
-}
-
-/// When to kill: numbers that are the same for the same seed (xorshift).
-struct Instants(u64);
-
-impl Instants {
-    /// Less than 256 µs.
-    fn next(&mut self) -> Duration {
-        let mut x = self.0 | 1 << 63;
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.0 = x;
-        Duration::from_nanos(x >> 20 & 0x3_ffff)
-    }
-}
-
-/// Lets an instant come: there is nothing to wait for, and a sleep would be longer than that.
-fn let_pass(time: Duration) {
-    let start = Instant::now();
-    while start.elapsed() < time {
-        std::hint::spin_loop();
-    }
+/// When to kill: less than 256 µs from now.
+fn instant(numbers: &mut Numbers) -> Duration {
+    Duration::from_nanos(numbers.below(1 << 18))
 }
 
 /// Everybody but the victim.
@@ -206,13 +178,13 @@ fn kill_all(
     case: Case,
     point: Point,
     count: u64,
-    instants: &mut Instants,
+    instants: &mut Numbers,
     stop: bool,
     tally: &mut Tally,
 ) -> io::Result<()> {
     let scene = Scene::new(case, point, count)?;
     for number in 0..count {
-        match scene.play(number, instants.next(), tally) {
+        match scene.play(number, instant(instants), tally) {
             Ok(()) => {}
             Err(Stopped::Failed(why)) => return Err(why),
             Err(Stopped::Hang(who)) => {

@@ -49,15 +49,19 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     brigade::init();
-    let arguments = Arguments::parse();
     // What nobody has chosen a place for goes here, and stays, so that it can be looked at.
     let here = std::env::temp_dir().join(format!("brigade-thumbnails-{}", std::process::id()));
+    run(Arguments::parse(), &here)?;
+    Ok(())
+}
+
+fn run(arguments: Arguments, here: &Path) -> Result<Report, Box<dyn Error>> {
     let out = arguments.out.unwrap_or_else(|| here.join("thumbnails"));
     let crashes = arguments.crashes.unwrap_or_else(|| here.join("crashes"));
     fs::create_dir_all(&out)?;
 
     let kind = arguments.workers;
-    let mut builder = Pool::builder(kind).name("thumbnails").keep_crashes(crashes);
+    let mut builder = Pool::builder(kind).keep_crashes(crashes);
     if let Some(jobs) = arguments.jobs {
         builder = builder.workers(jobs);
     }
@@ -79,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     shrink_all(&pool, &files, &out, &mut report);
     report.print(began.elapsed(), &pool, &out);
-    Ok(())
+    Ok(report)
 }
 
 /// One picture after another, each read when a worker has room for it. A task is given a file's bytes, not its name: so a crash file has all that it takes.
@@ -154,4 +158,51 @@ fn progress_bar(len: usize) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of few pictures, with these workers.
+    fn made_by(workers: &str) -> (Report, PathBuf) {
+        brigade::init();
+        let here =
+            std::env::temp_dir().join(format!("thumbnails-{workers}-{}", std::process::id()));
+        let words = [
+            "thumbnails",
+            "--samples",
+            "6",
+            "--workers",
+            workers,
+            "--jobs",
+            "2",
+        ];
+        let arguments = Arguments::try_parse_from(words).expect("are understood");
+        (run(arguments, &here).expect("runs"), here)
+    }
+
+    #[test]
+    fn a_crash_costs_one_picture_in_a_process() {
+        let (report, here) = made_by("process");
+        assert_eq!(report.counts(), [8, 0, 1, 1], "{report:?}");
+        assert_eq!(
+            files_in(&here.join("thumbnails")).expect("is there").len(),
+            8
+        );
+        assert_eq!(
+            fs::read_dir(here.join("crashes"))
+                .expect("is there")
+                .count(),
+            1
+        );
+        fs::remove_dir_all(here).expect("is there");
+    }
+
+    #[test]
+    fn what_would_crash_is_left_alone_in_a_thread() {
+        let (report, here) = made_by("thread");
+        assert_eq!(report.counts(), [6, 3, 1, 0], "{report:?}");
+        fs::remove_dir_all(here).expect("is there");
+    }
 }

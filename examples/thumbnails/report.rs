@@ -32,6 +32,17 @@ impl Report {
         self.crashed.push((file.to_owned(), crash));
     }
 
+    /// Made, left alone, failed, crashed.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> [usize; 4] {
+        [
+            self.made,
+            self.skipped.len(),
+            self.failed.len(),
+            self.crashed.len(),
+        ]
+    }
+
     pub(crate) fn print(&self, taken: Duration, pool: &Pool, out: &Path) {
         println!(
             "{} thumbnails in {:.2} s, {:.0} a second, by {} workers, each a {}; they are in {}",

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::traffic::{arrivals, in_all, join, round_trips};
 
 pub(crate) const PING: &str = "floor: spin, then futex";
+pub(crate) const WAKE: &str = "floor: futex, same core";
 pub(crate) const RING: &str = "floor: a bare ring";
+pub(crate) const RINGS: &str = "floor: bare rings, one worker";
 
 /// How often to look before sleeping: some 50 µs.
-const SPINS: u32 = 10_000;
+pub(crate) const SPINS: u32 = 10_000;
 const WORDS: usize = 8;
 
 /// A place for one message, and its number.
@@ -38,8 +40,8 @@ impl Slot {
         }
     }
 
-    fn take(&self, number: u32) -> [u64; WORDS] {
-        let mut left = SPINS;
+    fn take(&self, number: u32, spins: u32) -> [u64; WORDS] {
+        let mut left = spins;
         loop {
             let seen = self.number.load(Ordering::Acquire);
             if seen == number {
@@ -70,15 +72,15 @@ struct Table {
     back: Slot,
 }
 
-fn answer((table, count): (Shared<Table>, u32)) {
+fn answer((table, count, spins): (Shared<Table>, u32, u32)) {
     for number in 1..=count {
-        let data = table.there.take(number);
+        let data = table.there.take(number, spins);
         table.back.put(number, &data);
     }
 }
 
-/// Microseconds for 64 bytes there and back.
-pub(crate) fn there_and_back(count: u32) -> io::Result<f64> {
+/// Microseconds for 64 bytes there and back, where both look so often before they sleep.
+pub(crate) fn there_and_back(count: u32, spins: u32) -> io::Result<f64> {
     let slot = || Slot {
         number: AtomicU32::new(0),
         asleep: AtomicU32::new(0),
@@ -88,12 +90,12 @@ pub(crate) fn there_and_back(count: u32) -> io::Result<f64> {
         there: slot(),
         back: slot(),
     })?;
-    let worker = process::spawn(answer, (table.clone(), in_all(count)))?;
+    let worker = process::spawn(answer, (table.clone(), in_all(count), spins))?;
     let mut number = 0;
     let figure = round_trips(count, || {
         number += 1;
         table.there.put(number, &[7; WORDS]);
-        std::hint::black_box(table.back.take(number));
+        std::hint::black_box(table.back.take(number, spins));
         Ok(())
     })?;
     join(worker)?;
@@ -183,6 +185,81 @@ pub(crate) fn one_way(len: usize, places: u64, count: u32) -> io::Result<f64> {
         std::hint::black_box(&mut into);
         number += 1;
         ring.counts.taken.0.store(number, Ordering::Release);
+        Ok(())
+    })?;
+    join(worker)?;
+    Ok(figure)
+}
+
+/// A task, or its result: a line of words, of which one says which it is.
+#[derive(Debug, ShmSafe)]
+#[repr(align(64))]
+struct Line([AtomicU64; WORDS]);
+
+/// Places of each ring. No more are on their way, so none is written over before it was read.
+const PLACES: usize = 1024;
+
+#[derive(Debug, ShmSafe)]
+struct Rings {
+    sent: Count,
+    answered: Count,
+    there: [Line; PLACES],
+    back: [Line; PLACES],
+}
+
+/// Writes line `number` of a ring.
+fn write(ring: &[Line; PLACES], number: u64, first: u64) {
+    for (place, word) in (0..).zip(&ring[number as usize % PLACES].0) {
+        word.store(first + place, Ordering::Relaxed);
+    }
+}
+
+/// Reads it: its first word.
+fn read(ring: &[Line; PLACES], number: u64) -> u64 {
+    let words = ring[number as usize % PLACES]
+        .0
+        .each_ref()
+        .map(|word| word.load(Ordering::Relaxed));
+    std::hint::black_box(words)[0]
+}
+
+fn answer_lines((rings, count): (Shared<Rings>, u64)) {
+    let mut sent = 0;
+    for number in 0..count {
+        if number == sent {
+            Ring::wait(|| rings.sent.0.load(Ordering::Acquire) != number);
+            sent = rings.sent.0.load(Ordering::Acquire);
+        }
+        write(&rings.back, number, read(&rings.there, number));
+        rings.answered.0.store(number + 1, Ordering::Release);
+    }
+}
+
+/// Microseconds for one of many lines to a worker and back: what a pool of one worker could come to that had nothing else to do.
+pub(crate) fn lines(count: u32) -> io::Result<f64> {
+    let line = || Line([const { AtomicU64::new(0) }; WORDS]);
+    let zero = || Count(AtomicU64::new(0));
+    let rings = Shared::new(Rings {
+        sent: zero(),
+        answered: zero(),
+        there: std::array::from_fn(|_| line()),
+        back: std::array::from_fn(|_| line()),
+    })?;
+    let all = u64::from(in_all(count));
+    let worker = process::spawn(answer_lines, (rings.clone(), all))?;
+    let (mut sent, mut answered, mut taken) = (0, 0, 0);
+    let figure = round_trips(count, || {
+        while sent < all.min(taken + PLACES as u64) {
+            write(&rings.there, sent, sent);
+            sent += 1;
+            rings.sent.0.store(sent, Ordering::Release);
+        }
+        if taken == answered {
+            Ring::wait(|| rings.answered.0.load(Ordering::Acquire) != taken);
+            answered = rings.answered.0.load(Ordering::Acquire);
+        }
+        read(&rings.back, taken);
+        taken += 1;
         Ok(())
     })?;
     join(worker)?;

@@ -9,6 +9,7 @@ pub(crate) mod ipc;
 pub(crate) mod kernel;
 pub(crate) mod locks;
 pub(crate) mod memory;
+pub(crate) mod pools;
 pub(crate) mod procspawn;
 pub(crate) mod python;
 pub(crate) mod threads;

@@ -1,5 +1,6 @@
 //! The rows of the goals, a file each.
 
+mod curves;
 mod growth;
 mod s1;
 mod s10;
@@ -8,6 +9,10 @@ mod s12;
 mod s13;
 pub(crate) mod s14;
 mod s2;
+mod s3;
+mod s4;
+mod s5;
+mod s6;
 mod s7;
 mod s8;
 mod s9;
@@ -25,6 +30,14 @@ pub(crate) enum Name {
     S1,
     /// Fresh thread.
     S2,
+    /// Pool of processes: null tasks, one at a time.
+    S3,
+    /// The same: a million null tasks.
+    S4,
+    /// The same: tasks of 10 µs.
+    S5,
+    /// Pool of threads: the same three.
+    S6,
     /// Channel over shared memory: 64 B there and back.
     S7,
     /// The same, one way, messages a second.
@@ -43,12 +56,18 @@ pub(crate) enum Name {
     S14,
     /// How the four transports grow with the size of a message, and with the number of senders.
     Growth,
+    /// How pools grow with the length, the input and the number of tasks, and with the number of workers.
+    Curves,
 }
 
 impl Name {
-    pub(crate) const ALL: [Name; 11] = [
+    pub(crate) const ALL: [Name; 16] = [
         Name::S1,
         Name::S2,
+        Name::S3,
+        Name::S4,
+        Name::S5,
+        Name::S6,
         Name::S7,
         Name::S8,
         Name::S9,
@@ -58,12 +77,17 @@ impl Name {
         Name::S13,
         Name::S14,
         Name::Growth,
+        Name::Curves,
     ];
 
     pub(crate) fn measure(self, quick: bool) -> io::Result<Vec<Row>> {
         match self {
             Name::S1 => s1::measure(quick),
             Name::S2 => s2::measure(quick),
+            Name::S3 => s3::measure(quick),
+            Name::S4 => s4::measure(quick),
+            Name::S5 => s5::measure(quick),
+            Name::S6 => s6::measure(quick),
             Name::S7 => s7::measure(quick),
             Name::S8 => s8::measure(quick),
             Name::S9 => s9::measure(quick),
@@ -73,6 +97,7 @@ impl Name {
             Name::S13 => s13::measure(quick),
             Name::S14 => s14::measure(quick),
             Name::Growth => growth::measure(quick),
+            Name::Curves => curves::measure(quick),
         }
     }
 }

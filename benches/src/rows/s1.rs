@@ -93,7 +93,7 @@ fn sustained(rounds: usize) -> io::Result<Row> {
     const MANY: u32 = 200;
     const FEW: u32 = 20;
     let (mut forks, mut server) = (Forks::start()?, ForkServer::start()?);
-    let python = Python::start().map(RefCell::new);
+    let python = Python::start();
     let mut contenders = vec![
         Contender::new("brigade", || each(MANY, ours)),
         Contender::new(floor::THREAD, || each(MANY, floor::thread)),
@@ -102,21 +102,11 @@ fn sustained(rounds: usize) -> io::Result<Row> {
         Contender::new(floor::REEXEC, || each(FEW, floor::reexec)),
         Contender::new(procspawn::NAME, || each(FEW, procspawn::spawn)),
     ];
-    let mut skipped = None;
-    match &python {
-        Ok(python) => {
-            contenders.push(Contender::new(python::FORK, || {
-                python.borrow_mut().turn("fork", FEW)
-            }));
-            contenders.push(
-                Contender::new(python::SPAWN, || python.borrow_mut().turn("spawn", 2)).every(4),
-            );
-        }
-        Err(why) => {
-            skipped = Some(format!(
-                "Python multiprocessing: skipped, because there is {why}"
-            ))
-        }
+    if let Ok(python) = &python {
+        contenders.push(Contender::new(python::FORK, || {
+            python.processes("fork", FEW)
+        }));
+        contenders.push(Contender::new(python::SPAWN, || python.processes("spawn", 2)).every(4));
     }
     let all = take_turns(rounds, contenders)?;
     let what = "fresh process: spawn + join, sustained";
@@ -128,8 +118,5 @@ fn sustained(rounds: usize) -> io::Result<Row> {
         &[(floor::FORK_SERVER, Goal::AtMost(1.3))],
     )
     .ok_or_else(rows::empty)?;
-    Ok(match skipped {
-        Some(why) => row.note(why),
-        None => row,
-    })
+    Ok(row.notes(python.err()))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use brigade::{Cause, JoinError, process};
+use brigade::{Cause, JoinError, JoinHandle, Pool, process};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 
@@ -17,31 +17,57 @@ use crate::{procfs, rows, wait};
 /// How long a task runs before its end: by then, the worker that it took from the spares has been replaced.
 const REST: Duration = Duration::from_millis(5);
 
+const WORKERS: usize = 2;
+
 const PIDFD: &str = "a pidfd becomes readable";
 
 pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
     let bell = Doorbell::new()?;
+    let pool = Pool::processes(WORKERS)?;
     let mut parent = Helper::start(Role::Parent.command())?;
     let all = take_turns(
         if quick { 40 } else { 300 },
         vec![
-            Contender::new("brigade", || ours(&bell)),
+            Contender::new("brigade, process::spawn", || {
+                let task = process::spawn(doorbell::ring_and_wait, bell.name())?;
+                kill(&bell, task)
+            }),
+            Contender::new("brigade, Pool::processes", || {
+                let task = pool.submit(doorbell::ring_and_wait, bell.name());
+                kill(&bell, task)
+            }),
             Contender::new(PIDFD, || pidfd(&mut parent)),
         ],
-    )?;
-    let what = "a killed worker: from SIGKILL to the caller's error";
+    );
+    // If a turn failed, its task still waits.
+    pool.abort();
+    let all = all?;
+    let [fresh, pooled, pidfd] = all.as_slice() else {
+        return Err(rows::empty());
+    };
+    let row = |id, what, ours| {
+        let goals = [(PIDFD, Goal::AtMost(3.0))];
+        Row::new(id, what, "µs", &[Clone::clone(ours), pidfd.clone()], &goals)
+            .ok_or_else(rows::empty)
+    };
     Ok(vec![
-        Row::new("S13", what, "µs", &all, &[(PIDFD, Goal::AtMost(3.0))]).ok_or_else(rows::empty)?,
+        row(
+            "S13a",
+            "a killed worker: from SIGKILL to the caller's error",
+            fresh,
+        )?,
+        row("S13b", "the same, a worker of a pool", pooled)?,
     ])
 }
 
-fn ours(bell: &Doorbell) -> io::Result<f64> {
-    let handle = process::spawn(doorbell::ring_and_wait, bell.name())?;
-    bell.await_ring()?;
-    let pid = handle
+/// Kills the worker while the task waits.
+fn kill(bell: &Doorbell, task: JoinHandle<()>) -> io::Result<f64> {
+    let rang = bell.await_ring()?;
+    let pid = task
         .pid()
-        .ok_or_else(|| io::Error::other("a process without a number"))?;
-    let (taken, ended) = time_kill(pid, move || handle.join())?;
+        .filter(|pid| rang == [*pid])
+        .ok_or_else(|| io::Error::other("a worker without a number, or with another's"))?;
+    let (taken, ended) = time_kill(pid, move || task.join())?;
     match ended {
         Err(JoinError::Crashed(crash)) if *crash.cause() == Cause::Killed(libc::SIGKILL) => {
             Ok(taken)

@@ -29,7 +29,7 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
             Contender::new("brigade, channel::shm", || {
                 ours(Transport::SharedMemory, MANY)
             }),
-            Contender::new(memory::PING, || memory::there_and_back(MANY)),
+            Contender::new(memory::PING, || memory::there_and_back(MANY, memory::SPINS)),
             Contender::new(iceoryx::NAME, || iceoryx::there_and_back(MANY)),
             Contender::new(ipc::NAME, || ipc::there_and_back(&SMALL, FEW)),
             Contender::new(threads::CROSSBEAM, || {

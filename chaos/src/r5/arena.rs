@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use brigade::sync::{Barrier, Condvar, Mutex, Once, RwLock, Semaphore};
 use brigade::{Shared, ShmSafe};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Who waits: by turns a thread of this program and a process.
@@ -168,10 +167,4 @@ pub(super) struct Ended {
     pub(super) done: u64,
     /// What should not have been.
     pub(super) wrong: Option<String>,
-}
-
-/// Nanoseconds on the clock that all processes share.
-pub(super) fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use brigade::sync::Once;
 
-use super::arena::{Arena, Case, PERMITS, Pair, Point, Round, World, linger, now};
+use super::arena::{Arena, Case, PERMITS, Pair, Point, Round, World, linger};
+use crate::measure::now;
 use crate::{doorbell, wait};
 
 pub(super) fn run(((world, onces), round, door): (Arena, Round, String)) {

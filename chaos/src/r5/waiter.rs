@@ -8,7 +8,8 @@ use brigade::channel::{Receiver, Sender};
 use brigade::sync::{BarrierTimeoutError, MutexGuard, Once};
 
 use super::LIMIT;
-use super::arena::{Arena, Case, Ended, PERMITS, Pair, Point, Round, Said, World, now};
+use super::arena::{Arena, Case, Ended, PERMITS, Pair, Point, Round, Said, World};
+use crate::measure::now;
 
 /// A waiter's input.
 pub(super) type Station = (usize, Arena, Receiver<Round>, Sender<Said>);

@@ -109,9 +109,10 @@ impl PoolBuilder {
     ///
     /// The file is a text, for people first, and [`Crash::file`](crate::Crash::file) says where it is. The directory is made if it is missing. Only the program's
     /// user can read what is in it: inputs may be secret, and so may the variables that the pool's [`process`](Self::process) sets, which are in the file too. A
-    /// task that panicked, ran over its time or was cancelled leaves none; with [`retries`](Self::retries) there is one for each crash. An input that came
-    /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is told of, but cannot be replayed. While a task runs, its encoded input
-    /// is kept in the program's memory. For threads it does nothing: their crash is the program's.
+    /// task that panicked, ran over its time or was cancelled leaves none; with [`retries`](Self::retries) there is one for each crash, and those before the
+    /// last may come a moment after the task's end, but before the pool's. An input that came
+    /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is told of, but cannot be replayed. For threads it does nothing: their
+    /// crash is the program's.
     ///
     /// # Examples
     /// ```

@@ -3,12 +3,13 @@
 // The files:
 // - builder: how a pool is to be
 // - map: results in the order of their inputs, or as they come
-// - stats: what a pool has done
+// - stats: what a pool has done; events: what it tells those who listen
 // - threads: a pool of threads; processes: a pool of processes
 // - crash_file: what `keep_crashes` writes; replay: `BRIGADE_REPLAY`
 
 mod builder;
 pub(crate) mod crash_file;
+mod events;
 mod map;
 pub(crate) mod processes;
 pub(crate) mod replay;

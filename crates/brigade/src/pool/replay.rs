@@ -84,9 +84,9 @@ fn replay(path: &Path) -> Result<i32, String> {
     process::flush_c_streams();
     Ok(match outcome {
         Outcome::Returned(_) => {
-            let len = result.len();
             say(&format!(
-                "the task returned this time; its result has {len} bytes when encoded"
+                "the task returned this time; its result takes {} B",
+                result.len()
             ));
             status::RETURNED
         }
@@ -132,7 +132,7 @@ fn check(recorded: &Recorded) -> Result<(), String> {
     match decisive.descriptors {
         0 => Ok(()),
         n => Err(format!(
-            "{n} descriptors came with its input (ends of channels, shared memory, files), and a file cannot keep them"
+            "descriptors came with its input ({n}: ends of channels, shared memory or files), and a file cannot keep them"
         )),
     }
 }

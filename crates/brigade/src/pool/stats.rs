@@ -71,7 +71,7 @@ pub struct Latencies {
 }
 
 /// Four for each power of two of nanoseconds.
-const STEPS: usize = 64 * 4;
+pub(super) const STEPS: usize = 64 * 4;
 
 impl Default for Latencies {
     fn default() -> Latencies {
@@ -116,10 +116,16 @@ impl Latencies {
 
     pub(crate) fn record_many(&mut self, time: Duration, count: u64) {
         if count > 0 {
-            self.counts[step(time)] += count;
-            self.count += count;
-            self.longest = self.longest.max(time);
+            let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            self.add_step(step(nanos), count, time);
         }
+    }
+
+    /// So many of one step; none of them was longer than `longest`.
+    pub(super) fn add_step(&mut self, step: usize, count: u64, longest: Duration) {
+        self.counts[step] += count;
+        self.count += count;
+        self.longest = self.longest.max(longest);
     }
 
     pub(crate) fn add(&mut self, other: &Latencies) {
@@ -142,9 +148,8 @@ impl std::fmt::Debug for Latencies {
     }
 }
 
-/// The step of a time: its power of two, and the two bits after the highest.
-fn step(time: Duration) -> usize {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+/// The step of a time in nanoseconds: its power of two, and the two bits after the highest.
+pub(super) fn step(nanos: u64) -> usize {
     let power = nanos.max(1).ilog2();
     let quarter = if power < 2 {
         (nanos << (2 - power)) & 3
@@ -172,8 +177,7 @@ mod tests {
     #[test]
     fn every_time_is_within_its_step() {
         for nanos in (0..5000).chain([u64::MAX, 1 << 40, (1 << 40) + 1]) {
-            let time = Duration::from_nanos(nanos);
-            let top = upper(step(time)).as_nanos() as u64;
+            let top = upper(step(nanos)).as_nanos() as u64;
             assert!(top >= nanos.saturating_sub(1), "{nanos} {top}");
             assert!(
                 top as f64 <= nanos.max(1) as f64 * 1.26 + 1.0,

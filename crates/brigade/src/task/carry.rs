@@ -20,6 +20,8 @@ thread_local! {
     static FIRST: Cell<usize> = const { Cell::new(0) };
     static ATTACHED: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
     static PROVIDING: Cell<usize> = const { Cell::new(0) };
+    /// Whether there is something in `REFUSED`, which has a destructor.
+    static HAS_REFUSED: Cell<bool> = const { Cell::new(false) };
     /// Why something was refused: postcard's errors have no room for it.
     static REFUSED: Cell<Option<String>> = const { Cell::new(None) };
     static PROVIDED: RefCell<Vec<Vec<Option<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
@@ -121,11 +123,15 @@ pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<OwnedFd, E> {
 /// Notes why a value cannot be carried, for whoever encodes or decodes it.
 pub(crate) fn refused(why: String) -> String {
     REFUSED.set(Some(why.clone()));
+    HAS_REFUSED.set(true);
     why
 }
 
 /// What was noted since it was last asked.
 pub(crate) fn take_refused() -> Option<String> {
+    if !HAS_REFUSED.replace(false) {
+        return None;
+    }
     REFUSED.take()
 }
 

@@ -22,9 +22,17 @@ struct Inner {
 impl TaskName {
     #[track_caller]
     pub(crate) fn new(address: usize, worker: Option<Arc<str>>) -> TaskName {
+        TaskName::at(address, worker, Location::caller())
+    }
+
+    pub(crate) fn at(
+        address: usize,
+        worker: Option<Arc<str>>,
+        started: &'static Location<'static>,
+    ) -> TaskName {
         TaskName(Arc::new(Inner {
             address,
-            started: Location::caller(),
+            started,
             worker,
             text: OnceLock::new(),
         }))

@@ -132,6 +132,8 @@ pub(crate) struct Seen {
 thread_local! {
     /// How many tasks this thread is inside of; the hook notes nothing elsewhere.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// Whether there is something in `SEEN`, which has a destructor, so that each look at it costs more than this.
+    static HAS_SEEN: Cell<bool> = const { Cell::new(false) };
     static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
 
@@ -149,15 +151,24 @@ pub(crate) fn watch() -> Watching {
     hook();
     DEPTH.with(|d| d.set(d.get() + 1));
     Watching {
-        outer: SEEN.with(RefCell::take),
+        outer: exchange(None),
     }
+}
+
+/// Puts what was seen, and gives what was there.
+fn exchange(seen: Option<Seen>) -> Option<Seen> {
+    let has = seen.is_some();
+    if !HAS_SEEN.replace(has) && !has {
+        return None;
+    }
+    SEEN.with(|s| s.replace(seen))
 }
 
 impl Watching {
     /// What was noted last.
     pub(crate) fn end(self) -> Option<Seen> {
         DEPTH.with(|d| d.set(d.get() - 1));
-        SEEN.with(|s| s.replace(self.outer))
+        exchange(self.outer)
     }
 }
 
@@ -195,5 +206,7 @@ fn note(info: &std::panic::PanicHookInfo<'_>) {
         location,
         calls: calls[..len].to_vec(),
     };
-    let _ = SEEN.try_with(|s| s.replace(Some(seen)));
+    if SEEN.try_with(|s| s.replace(Some(seen))).is_ok() {
+        HAS_SEEN.set(true);
+    }
 }

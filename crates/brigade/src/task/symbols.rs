@@ -52,7 +52,7 @@ impl Symbols {
         Some(f(loader, address.wrapping_sub(module.bias) as u64))
     }
 
-    /// The calls at `address`, innermost first: more than one where functions were inlined.
+    /// The calls at `address`, innermost first: more than one where functions were inlined. The last is the function itself, by its full name.
     fn calls(&self, address: usize) -> Vec<(String, Option<String>)> {
         let found = self.with_loader(address, |loader, at| {
             let mut calls = Vec::new();
@@ -70,6 +70,10 @@ impl Symbols {
                         .and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
                     calls.push((name, place));
                 }
+            }
+            // Where debug information is little, its names have no path.
+            if let (Some((name, _)), Some(full)) = (calls.last_mut(), loader.find_symbol(at)) {
+                *name = demangled(full);
             }
             if calls.is_empty()
                 && let Some(name) = loader.find_symbol(at)
@@ -126,17 +130,7 @@ impl Frames {
         if self.calls.is_empty() {
             return None;
         }
-        let mut all: Vec<(String, Option<String>)> = self
-            .calls
-            .iter()
-            .flat_map(|&at| self.symbols.calls(at))
-            .collect();
-        if let Some(end) = all.iter().position(|(name, _)| is_ours(name)) {
-            // Never cut everything away: a stack that is all ours is shown whole.
-            if end > 0 {
-                all.truncate(end);
-            }
-        }
+        let mut all = self.without_ours();
         if let Some(start) = all.iter().rposition(|(name, _)| is_panic_machinery(name))
             && start + 1 < all.len()
         {
@@ -153,6 +147,22 @@ impl Frames {
         Some(text)
     }
 
+    /// The calls, innermost first, as far as they are the task's. Never cut to nothing: a stack that is all ours is all there.
+    fn without_ours(&self) -> Vec<(String, Option<String>)> {
+        let mut all = Vec::new();
+        let mut end = None;
+        for &at in &self.calls {
+            let calls = self.symbols.calls(at);
+            // What is inlined into ours is ours.
+            if end.is_none() && calls.iter().any(|(name, _)| is_ours(name)) {
+                end = Some(all.len()).filter(|&end| end > 0);
+            }
+            all.extend(calls);
+        }
+        all.truncate(end.unwrap_or(all.len()));
+        all
+    }
+
     /// Whether a call of a function like this is among them.
     pub(crate) fn pass_through(&self, like: impl Fn(&str) -> bool) -> bool {
         self.calls
@@ -160,19 +170,24 @@ impl Frames {
             .any(|&at| self.symbols.function(at).is_some_and(|name| like(&name)))
     }
 
-    /// The innermost call and its place, on one line.
+    /// The innermost call and its place, on one line: not one of the standard library, if it was called by another one.
     pub(crate) fn innermost(&self) -> Option<String> {
-        let (name, place) = self
-            .symbols
-            .calls(*self.calls.first()?)
-            .into_iter()
-            .next()?;
+        let mut all = self.without_ours();
+        let is_known = |place: &Option<String>| {
+            let place = place.as_deref();
+            place.is_some_and(|place| !place.starts_with(STANDARD_LIBRARY))
+        };
+        let at = all.iter().position(|(_, place)| is_known(place));
+        let (name, place) = all.drain(at.unwrap_or(0)..).next()?;
         Some(match place {
             Some(place) => format!("{name} at {place}"),
             None => name,
         })
     }
 }
+
+/// Where the standard library's sources were when it was built.
+const STANDARD_LIBRARY: &str = "/rustc/";
 
 /// The frame that calls a task: what is below is brigade's.
 fn is_ours(name: &str) -> bool {
@@ -192,6 +207,11 @@ fn is_panic_machinery(name: &str) -> bool {
         "core::option::expect_failed",
         "__rustc::rust_begin_unwind",
     ];
+    // Those call what panics, and are not called by it.
+    const CATCHING: [&str; 2] = ["std::panicking::catch_unwind", "std::panicking::try"];
+    if CATCHING.iter().any(|p| name.starts_with(p)) {
+        return false;
+    }
     PREFIXES.iter().any(|p| name.starts_with(p))
         || NAMES.contains(&name)
         || name.ends_with("rust_begin_unwind")

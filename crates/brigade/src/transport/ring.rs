@@ -311,6 +311,37 @@ pub(crate) const fn frame_size(len: usize) -> usize {
     WORD + len.next_multiple_of(WORD)
 }
 
+/// Appends a frame to `into`, whose bytes `write` appends. What it says of an error is given back, and then nothing was appended.
+pub(crate) fn append_frame<R, E>(
+    into: &mut Vec<u8>,
+    tag: u32,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<R, E>,
+) -> Result<R, E> {
+    let start = into.len();
+    debug_assert!(start.is_multiple_of(WORD) && tag != SKIP);
+    into.extend_from_slice(&[0; WORD]);
+    let written = write(into);
+    if written.is_err() {
+        into.truncate(start);
+        return written;
+    }
+    let len = into.len() - start - WORD;
+    // More than a ring can hold is cut off by whoever looks at the length; nothing here makes such a frame.
+    let head = u64::from(len as u32) | u64::from(tag) << 32;
+    into[start..start + WORD].copy_from_slice(&head.to_ne_bytes());
+    into.resize(start + frame_size(len), 0);
+    written
+}
+
+/// The bytes of the frame that begins at `at`, and where the next one does.
+pub(crate) fn frame_at(frames: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let head = frames.get(at..at + WORD)?;
+    let head = u64::from_ne_bytes(head.try_into().ok()?);
+    let len = head as u32 as usize;
+    let bytes = frames.get(at + WORD..at + WORD + len)?;
+    Some((bytes, at + frame_size(len)))
+}
+
 /// The side that writes.
 #[derive(Debug)]
 pub(crate) struct Producer<'m> {
@@ -391,6 +422,25 @@ impl<'m> Producer<'m> {
             .write(start.wrapping_add(head.len() as u64), bytes);
         self.tail = self.tail.wrapping_add(size);
         self.memory.fetch_to_write(self.tail, size);
+        Ok(())
+    }
+
+    /// Bytes that there is room for, where so many are wanted.
+    pub(crate) fn room_for(&mut self, bytes: usize) -> usize {
+        if self.room() < bytes as u64 {
+            self.head = self.memory.control.head.0.load(Ordering::Acquire);
+        }
+        self.room() as usize
+    }
+
+    /// Writes whole frames, as [`append_frame`] makes them, for which there is room.
+    pub(crate) fn push_frames(&mut self, frames: &[u8]) -> Result<(), Full> {
+        debug_assert!(frames.len().is_multiple_of(WORD));
+        if self.room_for(frames.len()) < frames.len() {
+            return Err(Full);
+        }
+        self.memory.write(self.tail, frames);
+        self.tail = self.tail.wrapping_add(frames.len() as u64);
         Ok(())
     }
 
@@ -507,11 +557,6 @@ impl<'m> Consumer<'m> {
     /// The next frame is there: the producer, which is trusted, said so elsewhere.
     pub(crate) fn trust(&mut self) {
         self.tail = self.head.wrapping_add(self.memory.capacity());
-    }
-
-    /// Whether a frame was published that was not taken. Not whether it is whole.
-    pub(crate) fn shown(&self) -> u64 {
-        self.memory.control.tail.0.load(Ordering::Acquire)
     }
 
     /// Whether there is anything to take: a frame, or proof that the producer lies.

@@ -69,6 +69,8 @@ pub(crate) fn look_around(directory: String) {
         std::env::var_os("BRIGADE_REPLAY").is_none(),
         // `env_clear`.
         std::env::var_os("PATH").is_none(),
+        // It may have processes of its own.
+        brigade::process::spawn(third, 1).is_ok_and(|handle| handle.join().is_ok_and(|n| n == 1)),
     ];
     exit(40 + checks.iter().filter(|&&c| c).count() as i32)
 }
@@ -79,6 +81,12 @@ pub(crate) fn with_a_file(Descriptor(_file): Descriptor<File>) {
 
 pub(crate) fn panics((): ()) {
     panic!("burnt")
+}
+
+/// Where a worker has the variable, for which it has no use.
+pub(crate) fn calls_init((): ()) -> bool {
+    brigade::init();
+    std::env::var_os("BRIGADE_REPLAY").is_some()
 }
 
 /// Until it is ended.

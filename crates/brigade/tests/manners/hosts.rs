@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use brigade::{Cause, JoinError, process};
 
 /// A host: what it is told on its command line, and what it prints for the test to read.
-type Host = fn(&[String]) -> Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Host = fn(&[String]) -> Result<(), Box<dyn std::error::Error>>;
 
 const HOSTS: &[(&str, Host)] = &[
     ("never-inits", never_inits),
@@ -34,7 +34,8 @@ const HOSTS: &[(&str, Host)] = &[
 ];
 
 pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
-    let Some((_, host)) = HOSTS.iter().find(|(n, _)| *n == name) else {
+    let all = HOSTS.iter().chain(crate::pools::HOSTS);
+    let Some((_, host)) = all.into_iter().find(|(n, _)| *n == name) else {
         eprintln!("no host is called {name:?}");
         return ExitCode::from(2);
     };
@@ -49,11 +50,11 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
     }
 }
 
-fn double(n: u32) -> u32 {
+pub(crate) fn double(n: u32) -> u32 {
     n * 2
 }
 
-fn spawn_works() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn spawn_works() -> Result<(), Box<dyn std::error::Error>> {
     match process::spawn(double, 21)?.join()? {
         42 => Ok(()),
         other => Err(format!("21 doubled is {other}").into()),
@@ -217,36 +218,38 @@ fn replaced(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
+/// A task: has children of every sort, prints their numbers, and waits for ever.
+#[expect(
+    clippy::zombie_processes,
+    reason = "what becomes of children that nobody waits for is the question"
+)]
+pub(crate) fn parent(stdout: bool) -> u32 {
+    let child = Command::new("/bin/sleep")
+        .arg("1000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sleep starts");
+    let daemon = Command::new("/bin/sh")
+        .args(["-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"])
+        .output()
+        .expect("sh starts");
+    if stdout {
+        print!(
+            "pids {} {} {}",
+            std::process::id(),
+            child.id(),
+            String::from_utf8_lossy(&daemon.stdout)
+        );
+        std::io::stdout().flush().expect("the test reads");
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
 /// Has workers, and they have children, of every sort; prints their numbers, and waits to be killed, or to be told to end.
 fn family(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
-    #[expect(
-        clippy::zombie_processes,
-        reason = "what becomes of children that nobody waits for is the question"
-    )]
-    fn parent(stdout: bool) -> u32 {
-        let child = Command::new("/bin/sleep")
-            .arg("1000")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sleep starts");
-        let daemon = Command::new("/bin/sh")
-            .args(["-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"])
-            .output()
-            .expect("sh starts");
-        if stdout {
-            print!(
-                "pids {} {} {}",
-                std::process::id(),
-                child.id(),
-                String::from_utf8_lossy(&daemon.stdout)
-            );
-            std::io::stdout().flush().expect("the test reads");
-        }
-        loop {
-            std::thread::park();
-        }
-    }
     brigade::init();
     let _workers = [process::spawn(parent, true)?, process::spawn(parent, true)?];
     let mut line = String::new();
@@ -397,7 +400,7 @@ fn nested(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-fn limit(
+pub(crate) fn limit(
     resource: rustix::process::Resource,
     current: u64,
 ) -> Result<rustix::process::Rlimit, rustix::io::Errno> {
@@ -546,7 +549,7 @@ fn children(pid: u32) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
     Ok(all)
 }
 
-fn until(
+pub(crate) fn until(
     mut seen: impl FnMut() -> Result<bool, Box<dyn std::error::Error>>,
     what: &str,
 ) -> Result<(), Box<dyn std::error::Error>> {

@@ -5,6 +5,7 @@
 
 mod hosts;
 mod observe;
+mod pools;
 mod trials;
 
 use std::process::ExitCode;

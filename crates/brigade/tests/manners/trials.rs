@@ -47,15 +47,46 @@ pub(crate) fn all() -> Vec<Trial> {
             assert!(err.ends_with("line 999\n"));
         }),
         trial("all_ends_when_the_host_is_killed", || {
-            family_ends(|host| host.0.kill().expect("killed"))
+            family_ends("family", |host| host.0.kill().expect("killed"))
         }),
         trial("all_ends_when_the_host_returns", || {
-            family_ends(|host| drop(host.0.stdin.take()))
+            family_ends("family", |host| drop(host.0.stdin.take()))
+        }),
+        trial("a_pool_ends_when_the_host_is_killed", || {
+            family_ends("pool-family", |host| host.0.kill().expect("killed"))
+        }),
+        trial("a_pool_ends_when_the_host_returns", || {
+            family_ends("pool-family", |host| drop(host.0.stdin.take()))
+        }),
+        trial("a_pool_in_a_static_ends_with_the_host", || {
+            // Its end of the pipe is all that is left to see: nobody has it open any more.
+            let output = well_behaved("pool-in-a-static", &[]);
+            let out = String::from_utf8_lossy(&output.stdout);
+            let numbers = out.lines().find_map(|l| l.strip_prefix("pids "));
+            for pid in numbers.into_iter().flat_map(|n| n.split(' ')) {
+                let watched = Watched::new(pid.trim().parse().expect("a number"));
+                assert!(watched.is_err() || watched.is_ok_and(|w| w.ends_within(HANG)));
+            }
+        }),
+        trial("a_program_that_never_inits_has_pools_of_threads", || {
+            let output = well_behaved("pool-never-inits", &[]);
+            let out = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                out.contains("Unsupported") && out.contains("brigade::init()"),
+                "{out}"
+            );
+        }),
+        trial("tasks_of_a_pool_that_write_without_end", || {
+            let (out, err) = well_behaved_lines("pool-floods");
+            for text in [out, err] {
+                let written: usize = text.matches('x').count();
+                assert_eq!(written, 4 * 20_000 * 99);
+            }
         }),
         trial(
             "workers_end_even_when_host_and_server_are_killed_at_once",
             || {
-                let mut family = Family::new();
+                let mut family = Family::new("family");
                 family.host.0.kill().expect("killed");
                 kill(family.server.pid);
                 assert!(
@@ -94,6 +125,22 @@ pub(crate) fn all() -> Vec<Trial> {
         ("a_host_that_adopts_orphans", "adopts-orphans"),
         ("a_host_that_keeps_finished_handles", "keeps-handles"),
         ("a_host_whose_waker_panics", "waker-panics"),
+        (
+            "a_pool_in_a_host_that_ignores_sigchld",
+            "pool-ignores-sigchld",
+        ),
+        (
+            "a_pool_in_a_host_that_reaps_everything",
+            "pool-reaps-everything",
+        ),
+        ("a_pool_that_is_left_by_exit", "pool-left-by-exit"),
+        ("a_pool_in_a_host_that_forks_itself", "pool-forks"),
+        (
+            "a_pool_in_a_host_without_descriptors",
+            "pool-few-descriptors",
+        ),
+        ("pools_that_leave_nothing_behind", "pool-leaves-nothing"),
+        ("maps_that_take_no_more_memory", "pool-memory-is-flat"),
     ] {
         all.push(trial(test, move || {
             well_behaved(name, &[]);
@@ -166,9 +213,9 @@ struct Family {
 }
 
 impl Family {
-    fn new() -> Family {
+    fn new(name: &str) -> Family {
         let mut host = Guard(
-            host("family")
+            host(name)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -197,8 +244,8 @@ impl Family {
     }
 }
 
-fn family_ends(end: impl FnOnce(&mut Guard)) {
-    let mut family = Family::new();
+fn family_ends(name: &str, end: impl FnOnce(&mut Guard)) {
+    let mut family = Family::new(name);
     end(&mut family.host);
     for process in family
         .workers

@@ -88,13 +88,18 @@ impl CrashFile<'_> {
     pub(crate) fn keep(&self, crash: &mut Crash, dir: &Path) {
         match self.write(crash, dir) {
             Ok(path) => crash.0.file = Some(path),
-            Err(e) => {
-                let why = format!("no crash file could be written into {}: {e}", dir.display());
-                tracing::warn!(task = crash.task(), pid = crash.pid(), "{why}");
-                crash.0.file_error = Some(why);
-            }
+            Err(e) => not_kept(
+                crash,
+                format!("no crash file could be written into {}: {e}", dir.display()),
+            ),
         }
     }
+}
+
+/// Has the crash say why there is no file.
+pub(crate) fn not_kept(crash: &mut Crash, why: String) {
+    tracing::warn!(target: "brigade::pool", task = crash.task(), pid = crash.pid(), "{why}");
+    crash.0.file_error = Some(why);
 }
 
 /// Makes the directory for crash files if it is missing, and sees that files can be made in it. Gives its absolute path: the program may change its own directory

@@ -15,14 +15,16 @@ use crate::worker::process::turns::Bell;
 impl State {
     /// Whether somebody has to look when workers finish, even if nobody waits for a result: there are more tasks to give out, some are to be shared, or a
     /// future is to be woken.
-    fn needs_attention(&self) -> bool {
-        !self.queue.is_empty() || self.in_hand > self.busy.len() || self.watched
+    ///
+    /// `soon`: somebody will look soon in any case, and has nothing in the queue.
+    fn needs_attention(&self, soon: bool) -> bool {
+        !self.queue.is_empty() || self.watched || !soon && self.in_hand > self.busy.len()
     }
 
     /// Where a seat's worker is to ring if nobody waits for it in particular; `None`: nowhere.
     fn refill_point(&self, seat: &Seat) -> Option<u32> {
         let first = seat.first();
-        let hand = seat.hand.len() as u32;
+        let hand = seat.load as u32;
         if self.watched {
             Some(first.wrapping_add(1))
         } else if !self.queue.is_empty() {
@@ -35,11 +37,11 @@ impl State {
     }
 
     /// Nobody looks from now on: has workers ring for the listener where that is needed. `false`: there is news, look first.
-    pub(super) fn arm(&mut self) -> bool {
+    pub(super) fn arm(&mut self, soon: bool) -> bool {
         if self.is_done() {
             self.watched = false;
         }
-        let attention = self.needs_attention();
+        let attention = self.needs_attention(soon);
         let all = self.disarmed || attention != self.armed;
         self.disarmed = false;
         self.armed = attention;
@@ -56,7 +58,7 @@ impl State {
                 continue;
             }
             let bell = match self.refill_point(seat) {
-                _ if seat.held.is_some() => Bell::IfFull,
+                _ if !attention || seat.held.is_some() => Bell::IfFull,
                 Some(at) => Bell::Pipe(at),
                 None => Bell::IfFull,
             };
@@ -120,7 +122,7 @@ impl State {
 
     fn wanted_point(&self, i: u32, seat: &Seat, want: &Want<'_>) -> Option<u32> {
         let first = seat.first();
-        let hand = seat.hand.len() as u32;
+        let hand = seat.load as u32;
         match want {
             Want::Slot(slot) => match slot.place() {
                 Some(Place { seat, number }) if seat == i => Some(number.wrapping_add(1)),

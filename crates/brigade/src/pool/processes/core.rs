@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use super::seat::Status;
 use super::slot::Slot;
 use super::state::{After, Casualty, Ending, Reason, State, processors};
 use super::task::{End, Job, Task};
 use crate::pool::builder::Options;
-use crate::pool::crash_file::CrashFile;
+use crate::pool::crash_file::{self, CrashFile};
 use crate::sys::original::Original;
 use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
@@ -147,6 +148,7 @@ impl Core {
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
         drop(rubbish);
+        let reported = reports.len();
         for report in reports {
             let name = self.name_of(&report.job);
             let mut crash = report.evidence.into_crash(name, &report.symbols);
@@ -160,6 +162,12 @@ impl Core {
                 report.descriptors,
                 report.attempts,
             );
+        }
+        if reported > 0 {
+            let mut inner = self.lock();
+            inner.state.reporting -= reported;
+            inner.state.news = true;
+            self.unlock(inner, After::default());
         }
         if !casualties.is_empty() {
             self.tell(casualties);
@@ -181,8 +189,12 @@ impl Core {
         let input = match input {
             Ok(input) => input,
             Err(e) => {
-                tracing::warn!(target: "brigade::pool", "the input of a crash could not be kept: {e}");
-                return;
+                return crash_file::not_kept(
+                    crash,
+                    format!(
+                        "no crash file was written, for the task's input could not be read: {e}"
+                    ),
+                );
             }
         };
         let file = CrashFile {
@@ -361,9 +373,22 @@ impl Core {
         }
     }
 
+    /// One that has looked after the pool will do so again soon: nobody else need be woken, unless for others' sake.
+    pub(super) fn step_aside(&self, inner: &mut Inner, after: &mut After) {
+        if inner.driver == Driver::Nobody && inner.waiters.is_empty() {
+            self.arm_for(inner, after, true);
+        } else {
+            self.leave(inner, after);
+        }
+    }
+
     fn arm(&self, inner: &mut Inner, after: &mut After) {
+        self.arm_for(inner, after, false);
+    }
+
+    fn arm_for(&self, inner: &mut Inner, after: &mut After, soon: bool) {
         for _ in 0..4 {
-            if inner.state.arm() {
+            if inner.state.arm(soon) {
                 inner.state.set_alarm();
                 return;
             }
@@ -529,13 +554,15 @@ impl Employer for Core {
         inner.state.alarm = None;
         inner.state.try_again();
         inner.state.look(&mut after, false);
-        inner.state.end_overdue(Instant::now(), &mut after);
+        let now = Instant::now();
+        inner.state.end_overdue(now, &mut after);
+        let unbegun = inner.state.relieve(now, &mut after);
         if inner.driver == Driver::Nobody {
             // Bells that were rung are silent now.
             inner.state.disarmed = true;
             self.arm(&mut inner, &mut after);
         }
-        inner.state.set_alarm();
+        inner.state.set_alarm_if(unbegun);
         self.unlock(inner, after);
     }
 }
@@ -587,6 +614,12 @@ impl State {
 
     /// Has the listener call when a task's time may be over, or a worker is to be tried again.
     fn set_alarm(&mut self) {
+        let unbegun = self.in_hand > 0;
+        self.set_alarm_if(unbegun);
+    }
+
+    /// `unbegun`: there may be tasks that their workers do not begin.
+    fn set_alarm_if(&mut self, unbegun: bool) {
         let mut at: Option<Instant> = None;
         let mut sooner = |when: Instant| at = Some(at.map_or(when, |a| a.min(when)));
         if let Some(timeout) = self.options.timeout
@@ -603,7 +636,15 @@ impl State {
                 .min();
             sooner(first.map_or(now + period, |first| first.min(now + period)));
         }
+        if unbegun && self.alarm.is_none() && self.seats.len() > 1 {
+            sooner(Instant::now() + Duration::from_millis(20));
+        }
         if self.idle.len() + self.busy.len() < self.seats.len() {
+            if let Some(timeout) = self.options.timeout {
+                for seat in self.seats.iter().filter(|s| s.status == Status::Starting) {
+                    sooner(seat.mark + timeout);
+                }
+            }
             for when in self.seats.iter().filter_map(|s| s.hire_at) {
                 sooner(when);
             }

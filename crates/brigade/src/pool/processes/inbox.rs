@@ -1,14 +1,77 @@
 //! Where the results of a map are put, for the one that it was asked by.
 
+use std::collections::VecDeque;
 use std::thread::Thread;
 
 use super::state::After;
-use super::task::End;
+use super::task::{Bytes, End};
+
+/// Results, in the order in which they came: those that are plain bytes one after another, and the others.
+#[derive(Default)]
+pub(super) struct Results {
+    entries: VecDeque<Entry>,
+    bytes: Vec<u8>,
+    /// Where the bytes of the next entry begin.
+    from: usize,
+    others: VecDeque<End>,
+}
+
+/// One result: the number of its input, and the length of its bytes, or [`OTHER`].
+type Entry = (u64, u32);
+const OTHER: u32 = u32::MAX;
+
+/// A result, as it is taken out.
+pub(super) enum Taken<'r> {
+    Bytes(&'r [u8]),
+    Other(End),
+}
+
+impl Results {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// About how much memory they hold.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len() - self.from + self.others.iter().map(End::size).sum::<usize>()
+    }
+
+    pub(super) fn put(&mut self, index: u64, end: End) {
+        match &end {
+            End::Returned(bytes) => self.put_bytes(index, bytes),
+            _ => {
+                self.entries.push_back((index, OTHER));
+                self.others.push_back(end);
+            }
+        }
+    }
+
+    fn put_bytes(&mut self, index: u64, bytes: &[u8]) {
+        self.entries.push_back((index, bytes.len() as u32));
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes the next one out.
+    pub(super) fn take(&mut self) -> Option<(u64, Taken<'_>)> {
+        if self.entries.is_empty() {
+            // Its memory is used for the next.
+            self.bytes.clear();
+            self.from = 0;
+        }
+        let (index, len) = self.entries.pop_front()?;
+        if len == OTHER {
+            return Some((index, Taken::Other(self.others.pop_front()?)));
+        }
+        let from = self.from;
+        self.from += len as usize;
+        Some((index, Taken::Bytes(&self.bytes[from..self.from])))
+    }
+}
 
 /// The results of one map that were not fetched.
 #[derive(Default)]
 pub(super) struct Inbox {
-    there: Vec<(u64, End)>,
+    there: Results,
     /// Tasks that have not ended.
     open: u64,
     /// Nobody fetches any more.
@@ -35,10 +98,22 @@ impl Inboxes {
         self.0.get_mut(inbox as usize)?.as_mut()
     }
 
-    /// A task more whose result will come.
-    pub(super) fn expect(&mut self, inbox: u32) {
+    /// So many tasks more whose results will come.
+    pub(super) fn expect(&mut self, inbox: u32, count: u32) {
         if let Some(inbox) = self.get(inbox) {
-            inbox.open += 1;
+            inbox.open += u64::from(count);
+        }
+    }
+
+    /// A result that is plain bytes.
+    pub(super) fn put_bytes(&mut self, number: u32, index: u64, bytes: &[u8], after: &mut After) {
+        match self.get(number) {
+            Some(inbox) if !inbox.closed => {
+                inbox.open -= 1;
+                inbox.there.put_bytes(index, bytes);
+                after.wakes.threads.extend(inbox.waiter.take());
+            }
+            _ => self.put(number, index, End::Returned(Bytes::new()), after),
         }
     }
 
@@ -56,7 +131,7 @@ impl Inboxes {
             }
             return;
         }
-        inbox.there.push((index, end));
+        inbox.there.put(index, end);
         after.wakes.threads.extend(inbox.waiter.take());
     }
 
@@ -68,7 +143,7 @@ impl Inboxes {
     }
 
     /// Fetches what is there. `into` is empty, and its memory is used for the next.
-    pub(super) fn fetch(&mut self, inbox: u32, into: &mut Vec<(u64, End)>) {
+    pub(super) fn fetch(&mut self, inbox: u32, into: &mut Results) {
         if let Some(inbox) = self.get(inbox) {
             std::mem::swap(&mut inbox.there, into);
         }
@@ -95,7 +170,7 @@ impl Inboxes {
         inbox.closed = true;
         after
             .rubbish
-            .extend(inbox.there.drain(..).map(|(_, end)| end));
+            .extend(std::mem::take(&mut inbox.there).others);
         if inbox.open == 0 {
             self.0[number as usize] = None;
         }

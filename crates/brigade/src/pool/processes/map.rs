@@ -1,15 +1,26 @@
 //! A map over a pool of processes.
 
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use super::Crew;
 use super::core::Want;
+use super::inbox::{Results, Taken};
 use super::state::After;
-use super::task::{Decode, End, Input, Job, Owner, Refused, Task};
+use super::task::{Decode, End, INLINE_MAX, Input, Job, Owner, Refused, Strip, Task, concluded};
+use crate::task::codec;
+use crate::task::entry::caught;
+use crate::worker::process::line::task_frame;
 use crate::{JoinError, Message};
 
 /// How long inputs are pulled before those that were are given out: a slow iterator does not hold up its first ones.
 const PULLING: Duration = Duration::from_micros(50);
+
+/// Inputs that are pulled at a time, at the most: they stay in the processor's cache until they are given out.
+const CHUNK: usize = 128;
+
+/// Bytes of inputs that are given out together, at the most: a part of what a mailbox holds.
+const STRIP_BYTES: usize = 16 * 1024;
 
 /// Bytes of results that may wait to be fetched, beyond which no more inputs are pulled.
 const MOST_BYTES: usize = 64 << 20;
@@ -18,7 +29,6 @@ const MOST_BYTES: usize = 64 << 20;
 pub(in crate::pool) struct Map<'p, A, R, I> {
     crew: &'p Crew,
     job: Result<Job, String>,
-    encode: fn(&A, &mut Vec<u8>) -> Result<Input, Refused>,
     decode: Decode<R>,
     inputs: I,
     exhausted: bool,
@@ -27,12 +37,15 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
     pulled: usize,
     /// Results that were given.
     given: usize,
-    /// Results that were fetched, the next one last.
-    ready: Vec<(u64, End)>,
-    bytes: usize,
-    /// Tasks that are about to be given out, and those that were not to be encoded.
+    /// Results that were fetched.
+    ready: Results,
+    /// Tasks that are about to be given out.
     tasks: Vec<Task>,
-    scratch: Vec<u8>,
+    /// Inputs that are about to be: how many, the number of the first, and when they were pulled.
+    strip: Vec<u8>,
+    strip_count: u32,
+    strip_first: u64,
+    types: PhantomData<fn(A)>,
 }
 
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
@@ -46,17 +59,18 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         Map {
             crew,
             job,
-            encode: Input::encode::<A>,
             decode,
             inputs,
             exhausted: false,
             inbox,
             pulled: 0,
             given: 0,
-            ready: Vec::new(),
-            bytes: 0,
+            ready: Results::default(),
             tasks: Vec::new(),
-            scratch: Vec::new(),
+            strip: Vec::new(),
+            strip_count: 0,
+            strip_first: 0,
+            types: PhantomData,
         }
     }
 
@@ -66,15 +80,18 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         horizon: usize,
     ) -> Option<(usize, Result<R, JoinError>)> {
         loop {
-            if let Some((index, end)) = self.ready.pop() {
+            if let Some((index, taken)) = self.ready.take() {
                 self.given += 1;
-                self.bytes = self.bytes.saturating_sub(end.size());
                 let core = &self.crew.core;
                 let job = &self.job;
-                let result = end.conclude(self.decode, || match job {
+                let name = || match job {
                     Ok(job) => core.name_of(job),
                     Err(_) => unreachable!("nothing is run that has no name"),
-                });
+                };
+                let result = match taken {
+                    Taken::Bytes(bytes) => concluded(bytes, Vec::new(), self.decode, name),
+                    Taken::Other(end) => end.conclude(self.decode, name),
+                };
                 return Some((index as usize, result));
             }
             if let Err(why) = &self.job {
@@ -96,10 +113,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 self.pull(room);
                 continue;
             }
-            if self.exhausted && self.pulled == self.given && self.tasks.is_empty() {
+            if self.exhausted && self.pulled == self.given && !self.has_pulled() {
                 return None;
             }
-            if !self.tasks.is_empty() {
+            if self.has_pulled() {
                 continue;
             }
             if self.pulled > self.given {
@@ -113,15 +130,21 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         }
     }
 
+    /// Whether there are inputs that were pulled and not given out.
+    fn has_pulled(&self) -> bool {
+        self.strip_count > 0 || !self.tasks.is_empty()
+    }
+
     /// Gives out what was pulled, and fetches what is there. Gives how many more inputs there is room for.
     fn exchange(&mut self, horizon: usize) -> usize {
+        self.end_strip();
         let mut after = After::default();
         let mut inner = self.crew.core.lock();
         let state = &mut inner.state;
         let more = !self.exhausted;
         if !self.tasks.is_empty() {
             for task in self.tasks.drain(..) {
-                state.inboxes.expect(self.inbox);
+                state.inboxes.expect(self.inbox, task.count());
                 state.accept(task);
             }
             state.feed(Instant::now(), &mut after);
@@ -129,17 +152,37 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         state.look(&mut after, more);
         state.inboxes.fetch(self.inbox, &mut self.ready);
         let room = state.room_for_more();
-        self.crew.core.leave(&mut inner, &mut after);
+        self.crew.core.step_aside(&mut inner, &mut after);
         self.crew.core.unlock(inner, after);
-        // The last is the next that is given.
-        self.ready.reverse();
-        self.bytes += self.ready.iter().map(|(_, end)| end.size()).sum::<usize>();
         let ahead = horizon.saturating_sub(self.pulled);
         let few = self.pulled - self.given < 2 * self.crew.workers();
-        if self.bytes > MOST_BYTES && !few {
+        if self.ready.size() > MOST_BYTES && !few {
             return 0;
         }
-        room.min(ahead)
+        room.min(ahead).min(CHUNK)
+    }
+
+    /// What was pulled is to be given out together.
+    fn end_strip(&mut self) {
+        let Ok(job) = self.job else {
+            return;
+        };
+        if self.strip_count == 0 {
+            return;
+        }
+        // The next one is likely to be as long.
+        let next = Vec::with_capacity(self.strip.len());
+        let frames = std::mem::replace(&mut self.strip, next);
+        self.tasks.push(Task {
+            job,
+            input: Input::Strip(Strip::new(frames, self.strip_count)),
+            owner: Owner::Map(self.inbox, self.strip_first),
+            attempts: 0,
+            submitted: Instant::now(),
+            at: 0,
+            number: 0,
+        });
+        self.strip_count = 0;
     }
 
     /// Pulls inputs, at most so many, and encodes them.
@@ -148,7 +191,6 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             return;
         };
         let begun = Instant::now();
-        let mut submitted = begun;
         for n in 1..=room {
             // The iterator's own code, which may panic: then what was pulled before it is here, and is given out when the caller asks again.
             let Some(input) = self.inputs.next() else {
@@ -156,29 +198,56 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 return;
             };
             let index = self.pulled as u64;
-            let encoded = (self.encode)(&input, &mut self.scratch);
             self.pulled += 1;
-            drop(input);
-            match encoded {
-                Ok(input) => self.tasks.push(Task {
-                    job,
-                    input,
-                    owner: Owner::Map(self.inbox, index),
-                    attempts: 0,
-                    submitted,
-                    at: 0,
-                    number: 0,
-                }),
-                Err(refused) => {
-                    let why = refused.into_error(self.crew.core.name_of(&job));
-                    self.crew.core.refuse(&why);
-                    self.ready.insert(0, (index, End::failed(why)));
+            self.add(job, index, input);
+            if (n.is_power_of_two() || n.is_multiple_of(32)) && begun.elapsed() > PULLING {
+                return;
+            }
+        }
+    }
+
+    /// Encodes an input: into the strip, if it is small and nothing else.
+    fn add(&mut self, job: Job, index: u64, input: A) {
+        let start = self.strip.len();
+        let encoded = caught(|| task_frame(&mut self.strip, |into| codec::encode(&input, into)));
+        let is_small = self.strip.len() - start <= INLINE_MAX;
+        match encoded {
+            Ok(Ok(descriptors)) if descriptors.is_empty() && is_small => {
+                if self.strip_count == 0 {
+                    self.strip_first = index;
+                }
+                self.strip_count += 1;
+                if self.strip.len() >= STRIP_BYTES {
+                    self.end_strip();
                 }
             }
-            if n.is_power_of_two() || n.is_multiple_of(32) {
-                submitted = Instant::now();
-                if submitted - begun > PULLING {
-                    return;
+            ended => {
+                // It panicked in the middle, or is not for a strip: it begins anew, by itself.
+                self.strip.truncate(start);
+                self.end_strip();
+                let encoded = match ended {
+                    Ok(Ok(descriptors)) => {
+                        drop(descriptors);
+                        Input::encode(&input, &mut Vec::new())
+                    }
+                    Ok(Err(why)) => Err(Refused::Why(format!("its input {why}"))),
+                    Err(unwound) => Err(Refused::Panicked(unwound)),
+                };
+                match encoded {
+                    Ok(input) => self.tasks.push(Task {
+                        job,
+                        input,
+                        owner: Owner::Map(self.inbox, index),
+                        attempts: 0,
+                        submitted: Instant::now(),
+                        at: 0,
+                        number: 0,
+                    }),
+                    Err(refused) => {
+                        let why = refused.into_error(self.crew.core.name_of(&job));
+                        self.crew.core.refuse(&why);
+                        self.ready.put(index, End::failed(why));
+                    }
                 }
             }
         }

@@ -133,7 +133,7 @@ impl Crew {
                     input,
                     owner: Owner::Handle(Arc::clone(&pooled) as Arc<dyn Settle>),
                     attempts: 0,
-                    submitted: Instant::now(),
+                    submitted: pooled.slot().submitted(),
                     at: 0,
                     number: 0,
                 };

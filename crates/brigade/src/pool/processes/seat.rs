@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::task::{Owner, Task};
-use crate::worker::process::line::Line;
+use super::slot::Place;
+use super::task::{Input, Owner, Task};
+use crate::worker::process::line::{Line, NotNow};
 
 /// How a worker is to be ended, and its task with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(super) struct Seat {
     pub(super) line: Option<Line>,
     /// What it has in hand, oldest first: that one it runs, or will next.
     pub(super) hand: VecDeque<Task>,
+    /// How many tasks those are.
+    pub(super) load: usize,
     /// Whether it is in the list of those that have something in hand.
     pub(super) listed: bool,
     /// Something was written to its mailbox that is not offered yet.
@@ -56,6 +59,8 @@ pub(super) struct Seat {
     pub(super) head: (u32, Instant),
     /// When it got something to do.
     pub(super) busy_since: Instant,
+    /// Its worker did not begin what it was given, for a while: others come first.
+    pub(super) slow: bool,
     /// Not before this is a new worker hired.
     pub(super) hire_at: Option<Instant>,
 }
@@ -66,6 +71,7 @@ impl Seat {
             status: Status::Vacant,
             line: None,
             hand: VecDeque::new(),
+            load: 0,
             listed: false,
             dirty: false,
             full: false,
@@ -74,6 +80,7 @@ impl Seat {
             mark: now,
             head: (0, now),
             busy_since: now,
+            slow: false,
             hire_at: None,
         }
     }
@@ -84,7 +91,7 @@ impl Seat {
 
     /// How many tasks wait in its hand behind the first.
     pub(super) fn ahead(&self) -> usize {
-        self.hand.len().saturating_sub(1)
+        self.load.saturating_sub(1)
     }
 
     /// The number of the first task in its hand.
@@ -92,48 +99,120 @@ impl Seat {
         self.line.as_ref().map_or(0, Line::taken)
     }
 
-    /// Writes a task into its mailbox. Gives it back if there is no room, or not yet.
-    pub(super) fn give(&mut self, mut task: Task, seat: u32) -> Result<(), Task> {
-        let Some(line) = &mut self.line else {
-            return Err(task);
-        };
-        let number = line.next();
-        let written = match &task.input {
-            super::task::Input::Small(bytes) => {
-                let plan = Some(task.job.plan).filter(|_| self.plan != Some(task.job.plan));
-                line.write(plan, bytes)
-            }
-            super::task::Input::Carried(carried) => {
-                line.write_with_parcel(task.job.plan, carried.bytes(), carried.parcel())
-            }
-        };
-        match written {
-            Ok(at) => {
-                task.at = at;
-                self.plan = Some(task.job.plan);
-                if let Owner::Handle(slot) = &task.owner {
-                    slot.slot()
-                        .set_place(Some(super::slot::Place { seat, number }));
-                }
-                self.hand.push_back(task);
-                self.dirty = true;
-                Ok(())
-            }
+    /// Writes a task, or several, into its mailbox. Gives back what there is no room for, or not yet; and how many there was room for.
+    pub(super) fn give(&mut self, mut task: Task, seat: u32) -> (u32, Option<Task>) {
+        let (given, rest) = match self.write(&mut task) {
+            Ok((given, rest)) => (given, rest),
             // Gone: its end is about to be seen. Failed: as many descriptors as this process may have; some are closed with each result.
             Err(_) => {
                 self.full = true;
-                Err(task)
+                return (0, Some(task));
+            }
+        };
+        if let (Owner::Handle(slot), Some(line)) = (&task.owner, &self.line) {
+            let number = line.next().wrapping_sub(1);
+            slot.slot().set_place(Some(Place { seat, number }));
+        }
+        self.full |= rest.is_some();
+        self.load += given as usize;
+        self.hand.push_back(task);
+        self.dirty = true;
+        (given, rest)
+    }
+
+    /// As many as there is room for; the task is then only those.
+    fn write(&mut self, task: &mut Task) -> Result<(u32, Option<Task>), NotNow> {
+        let Some(line) = &mut self.line else {
+            return Err(NotNow::Gone);
+        };
+        if self.plan != Some(task.job.plan) {
+            self.plan = None;
+            line.write_plan(task.job.plan)?;
+            self.plan = Some(task.job.plan);
+        }
+        let at = line.position();
+        let mut rest = None;
+        let mut given = 1;
+        match &task.input {
+            Input::Small(bytes) => line.write(bytes)?,
+            Input::Carried(carried) => line.write_with_parcel(carried.bytes(), carried.parcel())?,
+            Input::Strip(strip) => {
+                let room = line.room_for(strip.size());
+                let (frames, fit) = strip.fitting(room);
+                if fit == 0 {
+                    return Err(NotNow::Full);
+                }
+                line.write_frames(frames, fit)?;
+                given = fit;
             }
         }
+        task.at = at;
+        if given < task.count() {
+            rest = task.split_off(given);
+        }
+        Ok((given, rest))
+    }
+
+    /// Closes our copies of the descriptors of a task that was begun, and that nobody else will run.
+    pub(super) fn close_copies(&mut self) {
+        let first = self.first();
+        if let Some(Task {
+            input: Input::Carried(carried),
+            ..
+        }) = self.hand.front_mut()
+            && carried.has_descriptors()
+            && let Some(Ok(begun)) = self.line.as_ref().map(Line::begun)
+            && begun != first
+        {
+            carried.close();
+        }
+    }
+
+    /// Takes the first task out of its hand.
+    pub(super) fn take_first(&mut self) -> Option<Task> {
+        let front = self.hand.front_mut()?;
+        self.load -= 1;
+        match front.take_first() {
+            Some(one) => {
+                if front.count() == 0 {
+                    self.hand.pop_front();
+                }
+                Some(one)
+            }
+            None => self.hand.pop_front(),
+        }
+    }
+
+    /// Of a map's tasks, lets go of the first, which is done. Gives whose it was, and when it was submitted. `None`: it is no task of a map.
+    pub(super) fn advance(&mut self) -> Option<(u32, u64, Instant)> {
+        let front = self.hand.front_mut()?;
+        let (inbox, index) = front.advance()?;
+        let submitted = front.submitted;
+        self.load -= 1;
+        if front.count() == 0 {
+            self.hand.pop_front();
+        }
+        Some((inbox, index, submitted))
     }
 
     /// Takes those out of its hand that are no longer with its worker: all but the first `left`, counted as the worker does.
     pub(super) fn let_go(&mut self, left: u32) -> VecDeque<Task> {
-        let kept = left.wrapping_sub(self.first()) as usize;
-        if kept >= self.hand.len() {
-            return VecDeque::new();
+        let mut kept = left.wrapping_sub(self.first());
+        let mut at = 0;
+        while let Some(task) = self.hand.get(at)
+            && task.count() <= kept
+        {
+            kept -= task.count();
+            at += 1;
         }
-        let back = self.hand.split_off(kept);
+        let mut back = self.hand.split_off(at);
+        if kept > 0
+            && let Some(rest) = back.front_mut().and_then(|first| first.split_off(kept))
+            && let Some(first) = back.front_mut()
+        {
+            self.hand.push_back(std::mem::replace(first, rest));
+        }
+        self.load -= back.iter().map(|t| t.count() as usize).sum::<usize>();
         if let (Some(first), Some(line)) = (back.front(), &mut self.line) {
             line.forget(first.at);
         }

@@ -14,6 +14,7 @@ use crate::{JoinError, Kind};
 /// Where a task's end is told. The handle waits here, and the pool settles it, once.
 pub(super) struct Slot {
     done: AtomicBool,
+    submitted: Instant,
     /// Which worker has it, and its number there; see [`Place`].
     place: AtomicU64,
     inner: Mutex<Inner>,
@@ -44,6 +45,7 @@ impl Slot {
     pub(super) fn new() -> Slot {
         Slot {
             done: AtomicBool::new(false),
+            submitted: Instant::now(),
             place: AtomicU64::new(0),
             inner: Mutex::default(),
         }
@@ -52,6 +54,10 @@ impl Slot {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // No code of the user's runs under this lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn submitted(&self) -> Instant {
+        self.submitted
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -88,11 +94,6 @@ impl Slot {
         let waker = waker.clone();
         let old = self.lock().waker.replace(waker);
         drop(old);
-    }
-
-    /// Whether a future waits for it.
-    pub(super) fn has_waker(&self) -> bool {
-        self.lock().waker.is_some()
     }
 
     pub(super) fn set_place(&self, place: Option<Place>) {

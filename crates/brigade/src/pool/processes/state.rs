@@ -12,6 +12,7 @@ use super::slot::{Place, Slot, Wakes};
 use super::task::{Delivered, End, Job, Owner, Refused, Task};
 use crate::pool::builder::Options;
 use crate::sys::spin;
+use crate::task::crash::Phase;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 use crate::worker::process::client::ForkServer;
@@ -49,10 +50,14 @@ pub(super) struct State {
     pub(super) no_room: bool,
     /// Tasks that no worker has yet.
     pub(super) queue: VecDeque<Task>,
+    /// How many tasks those are.
+    queued: usize,
     /// Of them, those that were cancelled, and only wait to be thrown away.
     pub(super) thrown: usize,
     /// Tasks whose end is known and not yet told.
     pub(super) casualties: usize,
+    /// Deaths that are being written down, of tasks that are run again.
+    pub(super) reporting: usize,
     pub(super) inboxes: Inboxes,
     pub(super) pace: Pace,
     pub(super) stats: PoolStats,
@@ -157,8 +162,10 @@ impl State {
             cursor: 0,
             no_room: false,
             queue: VecDeque::new(),
+            queued: 0,
             thrown: 0,
             casualties: 0,
+            reporting: 0,
             inboxes: Inboxes::default(),
             pace: Pace::default(),
             epoch,
@@ -179,7 +186,7 @@ impl State {
 
     /// How many tasks wait that nobody has begun.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.len() - self.thrown + self.in_hand - self.busy.len()
+        self.queued - self.thrown + self.in_hand - self.busy.len()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -196,10 +203,12 @@ impl State {
                 seat.hire_at = None;
             }
         }
+        let count = task.count();
         task.number = self.next_number;
-        self.next_number += 1;
-        self.stats.submitted += 1;
+        self.next_number += u64::from(count);
+        self.stats.submitted += u64::from(count);
         self.stats.bytes_in += task.input.len();
+        self.queued += count as usize;
         self.queue.push_back(task);
     }
 
@@ -217,13 +226,11 @@ impl State {
         let room = self.pace.window() * (self.idle.len() + self.busy.len());
         let limit = self.options.queue_limit.unwrap_or(usize::MAX);
         // With no worker at hand, one task waits for the first.
-        room.max(1)
-            .saturating_sub(self.in_hand + self.queue.len())
-            .min(
-                limit
-                    .saturating_sub(self.waiting())
-                    .max(usize::from(self.busy.is_empty())),
-            )
+        room.max(1).saturating_sub(self.in_hand + self.queued).min(
+            limit
+                .saturating_sub(self.waiting())
+                .max(usize::from(self.busy.is_empty())),
+        )
     }
 
     /// The numbers as they are now.
@@ -239,7 +246,10 @@ impl State {
 
     /// Nothing to do, and nothing to tell.
     pub(super) fn is_done(&self) -> bool {
-        self.queue.len() == self.thrown && self.busy.is_empty() && self.casualties == 0
+        self.queued == self.thrown
+            && self.busy.is_empty()
+            && self.casualties == 0
+            && self.reporting == 0
     }
 
     // ---- looking
@@ -282,6 +292,9 @@ impl State {
             return;
         };
         if seat.held.is_none() && !line.is_ready() {
+            if self.options.retries == 0 {
+                seat.close_copies();
+            }
             return;
         }
         let was_held = seat.held.is_some();
@@ -289,6 +302,8 @@ impl State {
         let before = line.taken();
         let mut frame = std::mem::take(&mut self.frame);
         let mut bytes = 0;
+        let (mut returned, mut returned_bytes) = (0, 0);
+        let mut tally = (now, 0);
         loop {
             let seat = &mut self.seats[i as usize];
             let Some(line) = &mut seat.line else {
@@ -309,6 +324,26 @@ impl State {
                 },
             };
             bytes += frame.len() + 16;
+            // By far the most of what is heard.
+            if tag == reply::RETURNED
+                && seat.status == Status::Ready
+                && let Some((inbox, index, submitted)) = seat.advance()
+            {
+                if let Some(line) = &mut seat.line {
+                    line.count_result();
+                }
+                if tally.0 != submitted {
+                    self.stats
+                        .latencies
+                        .record_many(now.saturating_duration_since(tally.0), tally.1);
+                    tally = (submitted, 0);
+                }
+                tally.1 += 1;
+                returned += 1;
+                returned_bytes += frame.len() as u64;
+                self.inboxes.put_bytes(inbox, index, &frame, after);
+                continue;
+            }
             match self.heard(i, tag, &mut frame, now, after) {
                 Heard::More => {}
                 Heard::Later => break,
@@ -320,6 +355,12 @@ impl State {
         }
         frame.clear();
         self.frame = frame;
+        self.in_hand -= returned as usize;
+        self.stats.done += returned;
+        self.stats.bytes_out += returned_bytes;
+        self.stats
+            .latencies
+            .record_many(now.saturating_duration_since(tally.0), tally.1);
         let seat = &mut self.seats[i as usize];
         let Some(line) = &mut seat.line else {
             return;
@@ -336,6 +377,7 @@ impl State {
             self.news = true;
             self.pace.saw(took, now - seat.mark);
             seat.mark = now;
+            seat.slow = false;
             seat.head = (line.taken(), now);
             self.unarmed.push(i);
             if seat.hand.is_empty() {
@@ -515,7 +557,7 @@ impl State {
     /// The task that a reply is for.
     fn answered(&mut self, i: u32) -> Option<Task> {
         let seat = &mut self.seats[i as usize];
-        let task = seat.hand.pop_front()?;
+        let task = seat.take_first()?;
         self.in_hand -= 1;
         seat.line.as_mut()?.count_result();
         Some(task)
@@ -580,10 +622,15 @@ impl State {
             return self.no_worker(i, Reason::Died(evidence, symbols), now, after);
         }
         let first = line.taken();
-        // Whether it had begun what is first in its hand. One whose word cannot be believed had.
-        let begun = line.begun().map_or(1, |begun| begun.wrapping_sub(first));
-        let victim = if begun > 0 && status != Status::Doomed(Doom::Stuck) {
-            seat.hand.pop_front()
+        // Whether it had begun what is first in its hand, and run it: it may have found its mailbox written over, and left it alone. Where the count itself is
+        // written over, there is only what it said last of what it does.
+        let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
+        let begun = match line.begun() {
+            Ok(begun) => begun != first && evidence.phase != Phase::Starting,
+            Err(_) => runs,
+        };
+        let victim = if begun && status != Status::Doomed(Doom::Stuck) {
+            seat.take_first()
         } else {
             None
         };
@@ -603,6 +650,7 @@ impl State {
                 && !matches!(status, Status::Doomed(Doom::TimedOut))
             {
                 let lost = status == Status::Doomed(Doom::Lost);
+                self.reporting += 1;
                 after.reports.push(Report {
                     job: task.job,
                     input: task.input.read(),
@@ -645,13 +693,27 @@ impl State {
         if let Owner::Handle(slot) = &task.owner {
             slot.slot().set_place(None);
         }
+        self.requeue(task);
+    }
+
+    /// It is the next.
+    fn requeue(&mut self, task: Task) {
+        self.queued += task.count() as usize;
         self.queue.push_front(task);
+    }
+
+    fn unqueue(&mut self) -> Option<Task> {
+        let task = self.queue.pop_front()?;
+        self.queued -= task.count() as usize;
+        Some(task)
     }
 
     /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was ever given.
     fn reclaim(&mut self, i: u32, left: u32, now: Instant, _after: &mut After) {
-        let back = self.seats[i as usize].let_go(left);
-        self.in_hand -= back.len();
+        let seat = &mut self.seats[i as usize];
+        let before = seat.load;
+        let back = seat.let_go(left);
+        self.in_hand -= before - seat.load;
         for task in back.into_iter().rev() {
             self.give_back(task);
         }
@@ -762,6 +824,7 @@ impl State {
                     let seat = &mut self.seats[i as usize];
                     seat.line = Some(line);
                     seat.status = Status::Starting;
+                    seat.mark = now;
                 }
                 Err(e) => self.no_worker(i, Reason::NotHired(e.to_string()), now, after),
             }
@@ -802,14 +865,13 @@ impl State {
             self.seats[i as usize].hire_at = at;
             return;
         }
-        for task in std::mem::take(&mut self.queue) {
+        while let Some(task) = self.unqueue() {
             if self.is_unwanted(&task) {
                 self.drop_unwanted(task, now, after);
                 continue;
             }
             let name = task.job.name(self.options.name.as_ref());
-            let end = reason.to_error(name);
-            self.finish(task, End::failed(end), now, after);
+            self.fail(task, || reason.to_error(name.clone()), now, after);
         }
         self.thrown = 0;
         self.halted = Some(reason);
@@ -819,66 +881,81 @@ impl State {
 
     /// Gives out what there is to do.
     pub(super) fn feed(&mut self, now: Instant, after: &mut After) {
-        if self.queue.is_empty() {
-            if self.idle.is_empty() || self.busy.is_empty() {
-                return;
+        loop {
+            if self.queue.is_empty() && !self.balance(now, after) {
+                break;
             }
-            self.balance(now, after);
-            if self.queue.is_empty() {
-                return;
+            let idle = self.idle.len();
+            self.feed_idle(now, after);
+            self.feed_ahead(now, after);
+            // What was taken from one for another is shared further, as long as there is somebody who takes it.
+            if !self.queue.is_empty() || self.idle.len() == idle {
+                break;
             }
         }
+        self.publish();
+    }
+
+    /// Those that do nothing, the one that was used last first.
+    fn feed_idle(&mut self, now: Instant, after: &mut After) {
         let window = self.pace.window();
         let ready = self.idle.len() + self.busy.len();
-        // Those that do nothing first.
-        while let Some(&i) = self.idle.last() {
-            let share = (self.queue.len() / (2 * ready)).clamp(1, window);
-            if !self.give(i, share, now, after) {
-                break;
-            }
-            if self.queue.is_empty() {
-                break;
+        let mut at = self.idle.len();
+        let mut misses = 0;
+        while at > 0 && !self.queue.is_empty() && misses <= self.queue.len() {
+            at -= 1;
+            let share = (self.queued / (2 * ready)).clamp(1, window);
+            // One that cannot take it now asks for what it needs to do so later.
+            if !self.give(self.idle[at], share, now, after) {
+                misses += 1;
             }
         }
-        // Then some ahead, so that nobody waits for us.
+    }
+
+    /// Some ahead, so that nobody waits for us.
+    fn feed_ahead(&mut self, now: Instant, after: &mut After) {
+        let window = self.pace.window();
+        let ready = self.idle.len() + self.busy.len();
         let mut seen = 0;
         while !self.queue.is_empty() && !self.no_room && seen < self.busy.len() {
             self.cursor = (self.cursor + 1) % self.busy.len();
             let i = self.busy[self.cursor];
             let seat = &self.seats[i as usize];
-            let room = window.saturating_sub(seat.hand.len());
+            let room = window.saturating_sub(seat.load);
             if room == 0 || seat.full || !seat.is_ready() {
                 seen += 1;
                 continue;
             }
             seen = 0;
-            let share = self.queue.len().div_ceil(2 * ready).clamp(1, room);
+            let share = self.queued.div_ceil(2 * ready).clamp(1, room);
             self.give(i, share, now, after);
         }
         self.no_room |= seen > 0 && seen == self.busy.len();
-        self.publish();
     }
 
     /// Gives a seat so many of the next tasks. `false`: it took none, and it is not idle any more.
     fn give(&mut self, i: u32, count: usize, now: Instant, after: &mut After) -> bool {
         let mut given = 0;
         while given < count {
-            let Some(task) = self.queue.pop_front() else {
+            let Some(mut task) = self.unqueue() else {
                 break;
             };
             if self.is_unwanted(&task) {
                 self.drop_unwanted(task, now, after);
                 continue;
             }
-            match self.seats[i as usize].give(task, i) {
-                Ok(()) => {
-                    given += 1;
-                    self.in_hand += 1;
-                }
-                Err(task) => {
-                    self.queue.push_front(task);
-                    break;
-                }
+            let wanted = (count - given) as u32;
+            if task.count() > wanted
+                && let Some(rest) = task.split_off(wanted)
+            {
+                self.requeue(rest);
+            }
+            let (took, rest) = self.seats[i as usize].give(task, i);
+            given += took as usize;
+            self.in_hand += took as usize;
+            if let Some(rest) = rest {
+                self.requeue(rest);
+                break;
             }
         }
         let seat = &mut self.seats[i as usize];
@@ -907,13 +984,32 @@ impl State {
     fn drop_unwanted(&mut self, task: Task, now: Instant, after: &mut After) {
         match &task.owner {
             Owner::Handle(_) => self.thrown = self.thrown.saturating_sub(1),
-            Owner::Map(..) => self.finish(task, End::failed(JoinError::Cancelled), now, after),
+            Owner::Map(..) => self.fail(task, || JoinError::Cancelled, now, after),
         }
     }
 
-    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: gives half of
-    /// what it has not begun to the other.
-    fn balance(&mut self, now: Instant, after: &mut After) {
+    /// Ends a task, or several, that never ran.
+    fn fail(
+        &mut self,
+        mut task: Task,
+        why: impl Fn() -> JoinError,
+        now: Instant,
+        after: &mut After,
+    ) {
+        while task.count() > 1
+            && let Some(one) = task.take_first()
+        {
+            self.finish(one, End::failed(why()), now, after);
+        }
+        self.finish(task, End::failed(why()), now, after);
+    }
+
+    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: takes back a
+    /// part of what it has not begun. `false`: there is none.
+    fn balance(&mut self, now: Instant, after: &mut After) -> bool {
+        if self.idle.is_empty() || self.in_hand <= self.busy.len() {
+            return false;
+        }
         let loaded = self
             .busy
             .iter()
@@ -921,13 +1017,14 @@ impl State {
             .filter(|&i| self.seats[i as usize].is_ready())
             .max_by_key(|&i| self.seats[i as usize].ahead());
         let Some(i) = loaded.filter(|&i| self.seats[i as usize].ahead() > 0) else {
-            return;
+            return false;
         };
         let seat = &self.seats[i as usize];
         // All but the one that it runs, shared with those who have nothing to do.
         let share = seat.ahead() / (1 + self.idle.len());
         let keep = seat.first().wrapping_add(1 + share as u32);
         self.take_back(i, keep, now, after);
+        !self.queue.is_empty()
     }
 
     fn publish(&mut self) {
@@ -957,7 +1054,9 @@ impl State {
         if let Some(at) = self.busy.iter().position(|&s| s == i) {
             self.busy.swap_remove(at);
         }
-        if seat.is_ready() {
+        if seat.is_ready() && seat.slow {
+            self.idle.insert(0, i);
+        } else if seat.is_ready() {
             self.idle.push(i);
         }
     }
@@ -970,6 +1069,9 @@ impl State {
             // In the queue, where it is thrown away when its turn comes.
             self.thrown += 1;
             self.stats.cancelled += 1;
+            self.stats
+                .latencies
+                .record(now.saturating_duration_since(slot.submitted()));
             self.news = true;
             slot.settle(End::failed(JoinError::Cancelled), &mut after.wakes);
             return;
@@ -1016,11 +1118,48 @@ impl State {
         self.feed(now, after);
     }
 
-    /// Ends the tasks whose time is over.
+    /// Gives what a worker has not begun for some time to those that have nothing to do: it may be stopped, or starved. Whether there may be more of that.
+    pub(super) fn relieve(&mut self, now: Instant, after: &mut After) -> bool {
+        let mut unbegun = false;
+        for i in self.busy.clone() {
+            let seat = &self.seats[i as usize];
+            let first = seat.first();
+            let begun = seat.line.as_ref().and_then(|l| l.begun().ok());
+            if !seat.is_ready() || begun != Some(first) || seat.hand.is_empty() {
+                continue;
+            }
+            unbegun = true;
+            if now.saturating_duration_since(seat.head.1) >= SLOW && !self.idle.is_empty() {
+                self.seats[i as usize].slow = true;
+                self.take_back(i, first, now, after);
+            }
+        }
+        if unbegun {
+            self.feed(now, after);
+        }
+        unbegun
+    }
+
+    /// Ends the tasks whose time is over, and workers that take as long to get ready.
     pub(super) fn end_overdue(&mut self, now: Instant, after: &mut After) {
         let Some(timeout) = self.options.timeout else {
             return;
         };
+        for i in 0..self.seats.len() as u32 {
+            let seat = &self.seats[i as usize];
+            if seat.status == Status::Starting
+                && now.saturating_duration_since(seat.mark) >= timeout
+            {
+                let what = if self.options.initializer.is_some() {
+                    "its initializer"
+                } else {
+                    "its preparation"
+                };
+                let why = format!("a worker was not ready: {what} took longer than {timeout:?}");
+                self.vacate(i, now);
+                self.no_worker(i, Reason::NotHired(why), now, after);
+            }
+        }
         for at in (0..self.busy.len()).rev() {
             let Some(&i) = self.busy.get(at) else {
                 continue;
@@ -1060,9 +1199,9 @@ impl State {
                 self.doom(i, Doom::Cancelled, self.grace);
             }
         }
-        for task in std::mem::take(&mut self.queue) {
+        while let Some(task) = self.unqueue() {
             if !self.is_unwanted(&task) || matches!(task.owner, Owner::Map(..)) {
-                self.finish(task, End::failed(JoinError::Cancelled), now, after);
+                self.fail(task, || JoinError::Cancelled, now, after);
             }
         }
         self.thrown = 0;
@@ -1074,14 +1213,15 @@ impl State {
         for i in self.busy.clone() {
             let seat = &self.seats[i as usize];
             let mine = |t: &Task| matches!(t.owner, Owner::Map(of, _) if of == inbox);
-            if seat.is_ready() && seat.hand.iter().skip(1).any(mine) {
+            if seat.is_ready() && seat.load > 1 && seat.hand.iter().any(mine) {
                 let first = seat.first();
                 self.take_back(i, first.wrapping_add(1), now, after);
             }
         }
         for task in std::mem::take(&mut self.queue) {
             if matches!(task.owner, Owner::Map(of, _) if of == inbox) {
-                self.finish(task, End::failed(JoinError::Cancelled), now, after);
+                self.queued -= task.count() as usize;
+                self.fail(task, || JoinError::Cancelled, now, after);
             } else {
                 self.queue.push_back(task);
             }
@@ -1098,6 +1238,9 @@ enum Heard {
     /// It broke the protocol.
     Nonsense,
 }
+
+/// How long a worker may take to begin what it was given, before it is given to another that has nothing to do.
+const SLOW: Duration = Duration::from_millis(10);
 
 /// As many bytes of replies as can be taken without a worker having waited for room.
 const ROOMY: usize = 16 * 1024;

@@ -14,7 +14,7 @@ use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::{codec, identity};
 use crate::worker::process::lane;
-use crate::worker::process::line::Parcel;
+use crate::worker::process::line::{Parcel, task_at};
 use crate::{JoinError, Message};
 
 /// Encoded values: most are small.
@@ -55,7 +55,7 @@ impl Job {
     }
 }
 
-/// A task that was accepted and has not ended.
+/// A task that was accepted and has not ended; or several of a map, one after another.
 pub(super) struct Task {
     pub(super) job: Job,
     pub(super) input: Input,
@@ -71,7 +71,7 @@ pub(super) struct Task {
 /// Who hears how it ended.
 pub(super) enum Owner {
     Handle(Arc<dyn Settle>),
-    /// A map, and the number of the input.
+    /// A map, and the number of the input, or of the first.
     Map(u32, u64),
 }
 
@@ -79,6 +79,123 @@ pub(super) enum Owner {
 pub(super) enum Input {
     Small(Bytes),
     Carried(Box<Carried>),
+    Strip(Strip),
+}
+
+/// The inputs of several tasks of a map, as they are written to a mailbox. Whoever has a part of them has the whole in memory.
+pub(super) struct Strip {
+    frames: Arc<Vec<u8>>,
+    /// Where the first begins.
+    from: usize,
+    count: u32,
+}
+
+impl Strip {
+    /// So many inputs, made by [`task_frame`](crate::worker::process::line::task_frame).
+    pub(super) fn new(frames: Vec<u8>, count: u32) -> Strip {
+        Strip {
+            frames: Arc::new(frames),
+            from: 0,
+            count,
+        }
+    }
+
+    /// The first input, and where the next one begins.
+    fn first(&self) -> (&[u8], usize) {
+        // It is ours, and whole: we have made it.
+        task_at(&self.frames, self.from).unwrap_or((&[], self.frames.len()))
+    }
+
+    /// Where it ends after so many.
+    fn end_of(&self, count: u32) -> usize {
+        (0..count).fold(self.from, |at, _| {
+            task_at(&self.frames, at).map_or(self.frames.len(), |(_, next)| next)
+        })
+    }
+
+    /// The first inputs, as they are written, no more than fit in so many bytes; and how many they are.
+    pub(super) fn fitting(&self, bytes: usize) -> (&[u8], u32) {
+        let (mut end, mut count) = (self.from, 0);
+        while count < self.count {
+            let next = task_at(&self.frames, end).map_or(self.frames.len(), |(_, next)| next);
+            if next - self.from > bytes {
+                break;
+            }
+            (end, count) = (next, count + 1);
+        }
+        (&self.frames[self.from..end], count)
+    }
+
+    /// About how many bytes all of them are.
+    pub(super) fn size(&self) -> usize {
+        self.frames.len() - self.from
+    }
+}
+
+impl Task {
+    /// How many tasks this is.
+    pub(super) fn count(&self) -> u32 {
+        match &self.input {
+            Input::Strip(strip) => strip.count,
+            _ => 1,
+        }
+    }
+
+    /// Of several tasks, keeps the first so many, and gives the others.
+    pub(super) fn split_off(&mut self, keep: u32) -> Option<Task> {
+        let (Input::Strip(strip), Owner::Map(inbox, index)) = (&mut self.input, &self.owner) else {
+            return None;
+        };
+        let from = strip.end_of(keep);
+        let rest = Strip {
+            frames: Arc::clone(&strip.frames),
+            from,
+            count: strip.count - keep,
+        };
+        strip.count = keep;
+        Some(Task {
+            job: self.job,
+            owner: Owner::Map(*inbox, index + u64::from(keep)),
+            attempts: self.attempts,
+            submitted: self.submitted,
+            at: self.at + (from - strip.from) as u64,
+            number: self.number + u64::from(keep),
+            input: Input::Strip(rest),
+        })
+    }
+
+    /// Of several tasks, lets go of the first, which is done. Gives whose it was.
+    pub(super) fn advance(&mut self) -> Option<(u32, u64)> {
+        let (Input::Strip(strip), Owner::Map(inbox, index)) = (&mut self.input, &mut self.owner)
+        else {
+            return None;
+        };
+        let (_, next) = strip.first();
+        self.at += (next - strip.from) as u64;
+        self.number += 1;
+        strip.from = next;
+        strip.count -= 1;
+        *index += 1;
+        Some((*inbox, *index - 1))
+    }
+
+    /// Of several tasks, takes the first out, to be one by itself.
+    pub(super) fn take_first(&mut self) -> Option<Task> {
+        let (Input::Strip(strip), Owner::Map(inbox, index)) = (&self.input, &self.owner) else {
+            return None;
+        };
+        let one = Task {
+            job: self.job,
+            input: Input::Small(Bytes::from_slice(strip.first().0)),
+            owner: Owner::Map(*inbox, *index),
+            attempts: self.attempts,
+            submitted: self.submitted,
+            at: self.at,
+            number: self.number,
+        };
+        self.advance();
+        Some(one)
+    }
 }
 
 /// What needs descriptors.
@@ -87,6 +204,8 @@ pub(super) struct Carried {
     /// A large value, sealed, instead of `bytes`; and its length.
     file: Option<(OwnedFd, u64)>,
     descriptors: Vec<OwnedFd>,
+    /// How many came with it.
+    count: usize,
 }
 
 impl Input {
@@ -105,6 +224,7 @@ impl Input {
             return Ok(Input::Carried(Box::new(Carried {
                 bytes: Bytes::from_slice(scratch),
                 file: None,
+                count: descriptors.len(),
                 descriptors,
             })));
         }
@@ -119,6 +239,7 @@ impl Input {
         Ok(Input::Carried(Box::new(Carried {
             bytes: Bytes::new(),
             file: Some((file, len)),
+            count: descriptors.len(),
             descriptors,
         })))
     }
@@ -131,6 +252,8 @@ impl Input {
                 .file
                 .as_ref()
                 .map_or(carried.bytes.len() as u64, |(_, len)| *len),
+            // With what they are wrapped in, which is not worth a look at each.
+            Input::Strip(strip) => strip.size() as u64,
         }
     }
 
@@ -138,6 +261,7 @@ impl Input {
     pub(super) fn read(&self) -> std::io::Result<Vec<u8>> {
         match self {
             Input::Small(bytes) => Ok(bytes.to_vec()),
+            Input::Strip(strip) => Ok(strip.first().0.to_vec()),
             Input::Carried(carried) => match &carried.file {
                 Some((file, len)) => lane::open(file.try_clone()?, *len),
                 None => Ok(carried.bytes.to_vec()),
@@ -148,13 +272,22 @@ impl Input {
     /// How many descriptors belong to it.
     pub(super) fn descriptors(&self) -> usize {
         match self {
-            Input::Small(_) => 0,
-            Input::Carried(carried) => carried.descriptors.len(),
+            Input::Small(_) | Input::Strip(_) => 0,
+            Input::Carried(carried) => carried.count,
         }
     }
 }
 
 impl Carried {
+    /// Closes our copies of its descriptors: its worker has its own, and what hangs on them is that worker's now.
+    pub(super) fn close(&mut self) {
+        self.descriptors = Vec::new();
+    }
+
+    pub(super) fn has_descriptors(&self) -> bool {
+        !self.descriptors.is_empty()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -203,6 +336,20 @@ pub(super) struct Delivered {
 /// From a result's bytes and descriptors.
 pub(super) type Decode<R> = fn(&[u8], Vec<OwnedFd>) -> Result<R, String>;
 
+/// A result, decoded.
+pub(super) fn concluded<R>(
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+    decode: Decode<R>,
+    name: impl Fn() -> TaskName,
+) -> Result<R, JoinError> {
+    match caught(|| decode(bytes, descriptors)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(why)) => Err(Refused::Why(format!("its result {why}")).into_error(name())),
+        Err(unwound) => Err(Refused::Panicked(unwound).into_error(name())),
+    }
+}
+
 impl End {
     pub(super) fn failed(why: JoinError) -> End {
         End::Failed(Box::new(why))
@@ -225,11 +372,7 @@ impl End {
         decode: Decode<R>,
         name: impl Fn() -> TaskName,
     ) -> Result<R, JoinError> {
-        let decoded = |bytes: &[u8], descriptors| match caught(|| decode(bytes, descriptors)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(why)) => Err(Refused::Why(format!("its result {why}")).into_error(name())),
-            Err(unwound) => Err(Refused::Panicked(unwound).into_error(name())),
-        };
+        let decoded = |bytes: &[u8], descriptors| concluded(bytes, descriptors, decode, &name);
         match self {
             End::Returned(bytes) => decoded(&bytes, Vec::new()),
             End::Failed(why) => Err(*why),

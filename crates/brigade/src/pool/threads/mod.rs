@@ -1,72 +1,124 @@
 //! A pool of threads.
 
+// The files:
+// - shared: the queue, and what all see; roster: who is there; dispatch: who comes, goes and sleeps; ending: how a pool ends
+// - worker: one thread; spinning: how long it looks before it sleeps; here: what a thread is to a pool
+// - work: what waits in the queue; slot: a task that was submitted; retry: what it takes to run it again
+// - job, chunk, map: many inputs for one function
+// - room: the limit of the queue; keeper: the time that tasks have; tally: what is counted
+// - registry: pools by their numbers; primitive: what threads meet in
+
+mod chunk;
+mod dispatch;
+mod ending;
+mod here;
+mod job;
+mod keeper;
+mod map;
+mod primitive;
+mod registry;
+mod retry;
+mod room;
+mod roster;
+mod shared;
+mod slot;
+mod spinning;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod work;
+mod worker;
+
 use std::io;
-use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
 
 use super::builder::Options;
-use crate::{JoinError, JoinHandle, Message, PoolStats};
+use crate::worker::handle::Task;
+use crate::{JoinHandle, Message, PoolStats};
+
+pub(in crate::pool) use map::Map;
+use shared::Shared;
+use slot::Slot;
 
 /// The workers of a pool, and what they have to do.
 pub(crate) struct Crew {
-    options: Options,
+    shared: Arc<Shared>,
 }
 
 impl Crew {
     /// Starts the workers, and waits until each is ready.
+    #[track_caller]
     pub(super) fn start(options: Options) -> io::Result<Crew> {
-        Ok(Crew { options })
+        let shared = Arc::new(Shared::new(options, Location::caller()));
+        registry::enter(&shared);
+        shared.build()?;
+        Ok(Crew { shared })
     }
 
     #[track_caller]
     pub(super) fn submit<A: Message, R: Message>(
         &self,
-        _task: fn(A) -> R,
-        _input: A,
+        task: fn(A) -> R,
+        input: A,
     ) -> JoinHandle<R> {
-        todo!()
+        let started = Location::caller();
+        if !self.shared.room.try_take() {
+            let _blocked = here::block();
+            self.shared.room.take();
+        }
+        self.accept(task, started, input)
     }
 
     #[track_caller]
     pub(super) fn try_submit<A: Message, R: Message>(
         &self,
-        _task: fn(A) -> R,
-        _input: A,
+        task: fn(A) -> R,
+        input: A,
     ) -> Result<JoinHandle<R>, A> {
-        todo!()
+        let started = Location::caller();
+        if !self.shared.room.try_take() {
+            return Err(input);
+        }
+        Ok(self.accept(task, started, input))
+    }
+
+    /// There is room for it.
+    fn accept<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        started: &'static Location<'static>,
+        input: A,
+    ) -> JoinHandle<R> {
+        let slot = Arc::new(Slot::new(&self.shared, task, started, input));
+        self.shared.push(Arc::clone(&slot) as Arc<dyn work::Work>);
+        JoinHandle(Task::Pooled(slot))
     }
 
     #[track_caller]
     pub(super) fn map<A: Message, R: Message, I: Iterator<Item = A>>(
         &self,
-        _task: fn(A) -> R,
-        _inputs: I,
+        task: fn(A) -> R,
+        inputs: I,
     ) -> Map<'_, A, R, I> {
-        todo!()
+        Map::new(&self.shared, task, Location::caller(), inputs)
     }
 
     pub(super) fn workers(&self) -> usize {
-        self.options.workers
+        self.shared.options.workers
     }
 
     pub(super) fn stats(&self) -> PoolStats {
-        todo!()
+        self.shared.stats()
     }
 
     /// Finishes what was accepted, and ends the workers.
-    pub(super) fn shutdown(&self) {}
+    pub(super) fn shutdown(&self) {
+        self.shared.shutdown();
+    }
 
     /// Cancels everything, and ends the workers. `shutdown` is called after it.
-    pub(super) fn abort(&self) {}
-}
-
-/// A map over the pool.
-pub(super) struct Map<'p, A, R, I> {
-    _all: PhantomData<(&'p Crew, A, R, I)>,
-}
-
-impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
-    /// The next result that comes; no input is pulled whose number is `horizon` or more, counted from 0. `None`: there are no more.
-    pub(super) fn next_within(&mut self, _horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
-        todo!()
+    pub(super) fn abort(&self) {
+        self.shared.abort();
     }
 }

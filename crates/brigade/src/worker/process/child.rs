@@ -125,10 +125,16 @@ pub(super) struct Worker {
     pub(super) bell: Pinned,
 }
 
-/// Wakes the host's event loop.
-pub(super) fn ring_events(bell: &Pinned) {
-    // Full means that the host has been told already.
-    let _ = bell.get().map(|bell| rustix::io::write(bell, &[1]));
+/// Wakes the host's event loop. An error: the task has closed the way to do that.
+pub(super) fn wake_events(bell: &Pinned) -> io::Result<()> {
+    let Some(bell) = bell.get() else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    match rustix::io::write(bell, &[1]) {
+        // Full means that the host has been told already.
+        Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 impl Worker {
@@ -283,12 +289,9 @@ impl Worker {
         }
         self.ends.replies.publish();
         if self.mailbox.wants_events() {
-            self.wake_events();
+            // A worker that does one task ends in a moment, which is heard.
+            let _ = wake_events(&self.bell);
         }
-    }
-
-    pub(super) fn wake_events(&self) {
-        ring_events(&self.bell);
     }
 
     pub(super) fn lane(&self) -> io::Result<BorrowedFd<'_>> {

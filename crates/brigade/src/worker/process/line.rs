@@ -13,7 +13,7 @@ use super::mailbox::{HostEnds, Mailbox, order};
 use super::protocol::Setup;
 use super::turns::Bell;
 use crate::sys::futex;
-use crate::transport::ring::Corrupt;
+use crate::transport::ring::{self, Corrupt};
 
 /// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that wrap.
 pub(crate) struct Line {
@@ -61,6 +61,19 @@ pub(crate) struct Parcel<'a> {
     /// A large input, which is in this file then, and its length.
     pub(crate) file: Option<(BorrowedFd<'a>, u64)>,
     pub(crate) descriptors: &'a [OwnedFd],
+}
+
+/// Appends a task to a list of them, for [`Line::write_frames`]: `encode` appends its input.
+pub(crate) fn task_frame<R, E>(
+    into: &mut Vec<u8>,
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<R, E>,
+) -> Result<R, E> {
+    ring::append_frame(into, order::SAME_TASK, encode)
+}
+
+/// The input of the task at `at` in such a list, and where the next one is.
+pub(crate) fn task_at(frames: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    ring::frame_at(frames, at)
 }
 
 impl Line {
@@ -121,75 +134,80 @@ impl Line {
 
     // ---- tasks
 
-    /// Writes a task; it is begun after [`publish`](Self::publish). Gives where it lies, for [`take_back`](Self::take_back).
-    pub(crate) fn write(&mut self, plan: Option<[u64; 2]>, input: &[u8]) -> Result<u64, NotNow> {
-        let at = self.ends.orders.position();
-        let pushed = match plan {
-            None => self.ends.orders.push(order::SAME_TASK, input),
-            Some([entry, task]) => {
-                let mut head = [0; 16];
-                head[..8].copy_from_slice(&entry.to_ne_bytes());
-                head[8..].copy_from_slice(&task.to_ne_bytes());
-                self.ends.orders.push_parts(order::TASK, &head, input)
-            }
-        };
-        pushed.map_err(|_| NotNow::Full)?;
-        self.written = self.written.wrapping_add(1);
-        Ok(at)
+    /// Writes what the tasks after this have in common.
+    pub(crate) fn write_plan(&mut self, plan: [u64; 2]) -> Result<(), NotNow> {
+        let mut words = [0; 16];
+        words[..8].copy_from_slice(&plan[0].to_ne_bytes());
+        words[8..].copy_from_slice(&plan[1].to_ne_bytes());
+        let pushed = self.ends.orders.push(order::PLAN, &words);
+        pushed.map_err(|_| NotNow::Full)
     }
 
-    /// As [`write`](Self::write), of a task with descriptors.
+    /// Where the next task will lie, for [`forget`](Self::forget).
+    pub(crate) fn position(&self) -> u64 {
+        self.ends.orders.position()
+    }
+
+    /// Writes a task; it is begun after [`publish`](Self::publish).
+    pub(crate) fn write(&mut self, input: &[u8]) -> Result<(), NotNow> {
+        let pushed = self.ends.orders.push(order::SAME_TASK, input);
+        pushed.map_err(|_| NotNow::Full)?;
+        self.written = self.written.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Bytes of tasks that there is room for, where so many are to be written.
+    pub(crate) fn room_for(&mut self, bytes: usize) -> usize {
+        self.ends.orders.room_for(bytes)
+    }
+
+    /// Writes so many tasks at once, as [`task_frame`] has made them.
+    pub(crate) fn write_frames(&mut self, frames: &[u8], count: u32) -> Result<(), NotNow> {
+        let pushed = self.ends.orders.push_frames(frames);
+        pushed.map_err(|_| NotNow::Full)?;
+        self.written = self.written.wrapping_add(count);
+        Ok(())
+    }
+
+    /// Writes a task with descriptors.
     pub(crate) fn write_with_parcel(
         &mut self,
-        plan: [u64; 2],
         input: &[u8],
         parcel: Parcel<'_>,
-    ) -> Result<u64, NotNow> {
-        let at = self.ends.orders.position();
+    ) -> Result<(), NotNow> {
         let input = if parcel.file.is_some() { &[] } else { input };
         // First, so that nothing is sent for which there is no room.
-        if !self.ends.orders.has_room(32 + input.len()) {
+        if !self.ends.orders.has_room(16 + input.len()) {
             return Err(NotNow::Full);
         }
         let number = self.parcels;
         let mut all: Vec<BorrowedFd<'_>> = Vec::with_capacity(parcel.descriptors.len() + 1);
         all.extend(parcel.file.map(|(file, _)| file));
         all.extend(parcel.descriptors.iter().map(AsFd::as_fd));
-        let sent = match self.lane()? {
-            Some(lane) => lane::send_numbered(lane, number, &all),
-            None => return Err(NotNow::Gone),
+        let Some(lane) = self.lane()? else {
+            return Err(NotNow::Gone);
         };
-        match sent {
-            Ok(()) => {}
-            Err(e) => {
-                return Err(match (e.kind(), e.raw_os_error()) {
-                    (io::ErrorKind::WouldBlock, _)
-                    | (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => NotNow::Full,
-                    (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
-                    _ => NotNow::Failed(e),
-                });
+        lane::send_numbered(lane, number, &all).map_err(|e| {
+            match (e.kind(), e.raw_os_error()) {
+                (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => {
+                    NotNow::Full
+                }
+                (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
+                _ => NotNow::Failed(e),
             }
-        }
+        })?;
         self.parcels += 1;
-        let mut head = [0; 32];
-        for (into, word) in head.chunks_mut(8).zip([
-            plan[0],
-            plan[1],
-            number,
-            parcel.file.map_or(0, |(_, len)| len),
-        ]) {
-            into.copy_from_slice(&word.to_ne_bytes());
-        }
+        let orders = &mut self.ends.orders;
+        let number = number.to_ne_bytes();
         let pushed = match parcel.file {
-            Some(_) => self.ends.orders.push(order::LARGE_PARCEL_TASK, &head),
-            None => self
-                .ends
-                .orders
-                .push_parts(order::PARCEL_TASK, &head[..24], input),
+            Some((_, len)) => {
+                orders.push_parts(order::LARGE_PARCEL_TASK, &number, &len.to_ne_bytes())
+            }
+            None => orders.push_parts(order::PARCEL_TASK, &number, input),
         };
         pushed.map_err(|_| NotNow::Full)?;
         self.written = self.written.wrapping_add(1);
-        Ok(at)
+        Ok(())
     }
 
     /// Offers what was written, and wakes the worker if it sleeps. `patience`: whether it may look for a while when it has nothing to do.

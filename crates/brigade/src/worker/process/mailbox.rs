@@ -46,12 +46,14 @@ pub(crate) mod order {
     pub(crate) const LARGE_TASK: u32 = 3;
     /// As [`TASK`]; the descriptors of the input come through the lane.
     pub(crate) const ACCOMPANIED_TASK: u32 = 4;
-    /// The encoded input alone; the plan is that of the task before. For workers that stay.
+    /// The encoded input alone; the plan came before. For workers that stay.
     pub(crate) const SAME_TASK: u32 = 5;
-    /// Two words of plan, the number of the parcel, then the encoded input, whose descriptors are in that parcel, which comes through the lane. For workers that
+    /// Two words of plan, for the tasks that follow. For workers that stay; it is no task by itself.
+    pub(crate) const PLAN: u32 = 8;
+    /// The number of the parcel, then the encoded input, whose descriptors are in that parcel, which comes through the lane. For workers that
     /// stay: what was taken back leaves its parcels there.
     pub(crate) const PARCEL_TASK: u32 = 6;
-    /// Two words of plan, the number of the parcel, then the length of the input, which is in that parcel. For workers that stay.
+    /// The number of the parcel, then the length of the input, which is in that parcel. For workers that stay.
     pub(crate) const LARGE_PARCEL_TASK: u32 = 7;
 }
 
@@ -172,8 +174,8 @@ impl Mailbox {
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
-        let index = Phase::ALL.iter().position(|p| *p == phase).unwrap_or(0);
-        self.status().phase.store(index as u32, Ordering::Release);
+        // The order of `Phase::ALL`, which a test holds to.
+        self.status().phase.store(phase as u32, Ordering::Release);
     }
 
     /// The worker: where it is now.
@@ -349,6 +351,13 @@ mod tests {
         );
         mailbox.status().phase.store(77, Ordering::Relaxed);
         assert_eq!(mailbox.phase(), Phase::Running);
+    }
+
+    #[test]
+    fn phases_are_numbered_as_they_are_listed() {
+        for (index, phase) in Phase::ALL.into_iter().enumerate() {
+            assert_eq!(phase as usize, index);
+        }
     }
 
     #[test]

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::child::{Worker, floor_char_boundary, ring_events, word};
+use super::child::{Worker, floor_char_boundary, wake_events, word};
 use super::lane;
 use super::mailbox::{INLINE_MAX, order, reply};
 use super::protocol::Stay;
 use super::turns::Occasion;
+use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
 use crate::sys::{fds, futex, process, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{Outcome, Plan};
+use crate::transport::ring::Corrupt;
 
 /// How long a worker with nothing to do looks before it sleeps, where it may.
 const PATIENCE: Duration = Duration::from_micros(50);
@@ -52,12 +54,12 @@ impl Worker {
         let mut left = stay.tasks.unwrap_or(u64::MAX);
         loop {
             self.begin(&mut tasks);
-            self.serve_one(&mut tasks, &original);
+            let served = self.serve_one(&mut tasks, &original);
             left -= 1;
-            if left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
+            if !served || left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
                 self.say(&tasks, reply::LEAVING, &[]);
                 self.ends.replies.show();
-                self.mailbox.turns().leave(|| self.wake_events());
+                self.mailbox.turns().leave(|| tell(&self.bell));
                 return;
             }
         }
@@ -66,17 +68,31 @@ impl Worker {
     /// Begins the next task, when there is one.
     fn begin(&self, tasks: &mut Tasks) {
         let turns = self.mailbox.turns();
-        let mut begun = turns.begin_or_ring(tasks.begun, tasks.finished, || self.wake_events());
-        while !begun {
-            self.look_for_a_while(|| turns.has_more(tasks.begun));
-            begun = turns.begin(tasks.begun);
-            if !begun {
-                self.mailbox.note_processor();
-                turns.sleep_until_more(tasks.begun);
-                self.mailbox.note_processor();
-            }
+        let first = turns.begin_or_ring(tasks.begun, tasks.finished, || tell(&self.bell));
+        if self.has_begun(first, tasks) {
+            return;
         }
-        tasks.begun = tasks.begun.wrapping_add(1);
+        loop {
+            self.look_for_a_while(|| turns.has_more(tasks.begun));
+            if self.has_begun(turns.begin(tasks.begun), tasks) {
+                return;
+            }
+            self.mailbox.note_processor();
+            turns.sleep_until_more(tasks.begun);
+            self.mailbox.note_processor();
+        }
+    }
+
+    fn has_begun(&self, begun: Result<bool, Corrupt>, tasks: &mut Tasks) -> bool {
+        let Ok(begun) = begun else { self.break_off() };
+        tasks.begun = tasks.begun.wrapping_add(u32::from(begun));
+        begun
+    }
+
+    /// What is in the mailbox makes no sense: the task before has written over it. What was begun was not run.
+    fn break_off(&self) -> ! {
+        self.mailbox.set_phase(Phase::Starting);
+        process::exit_now(NONSENSE)
     }
 
     fn look_for_a_while(&self, is_there: impl Fn() -> bool) {
@@ -105,49 +121,40 @@ impl Worker {
     /// Wakes the host, if it wants to be.
     fn ring(&self, occasion: Occasion) {
         let turns = self.mailbox.turns();
-        turns.wake_host(occasion, || self.wake_events());
+        turns.wake_host(occasion, || tell(&self.bell));
     }
 
-    fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) {
-        // Not long ago this was begun, which says that the frame is there.
-        self.ends.orders.trust();
-        let Ok(Some(tag)) = self.ends.orders.pop(&mut tasks.frame) else {
-            process::exit_now(NONSENSE)
-        };
+    /// Runs the task that was begun. `false`: it was not run, for a task before it has closed the way that its input comes.
+    fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) -> bool {
+        let tag = self.next_frame(tasks);
         self.mailbox.set_phase(Phase::Decoding);
-        let plan = match tag {
-            order::SAME_TASK => tasks.plan,
-            order::TASK | order::PARCEL_TASK | order::LARGE_PARCEL_TASK => {
-                Some(Plan::from_words([
-                    word(&tasks.frame, 0),
-                    word(&tasks.frame, 1),
-                ]))
-            }
-            _ => None,
+        let Some(plan) = tasks.plan else {
+            self.break_off()
         };
-        let Some(plan) = plan else {
-            process::exit_now(NONSENSE)
-        };
-        tasks.plan = Some(plan);
         tasks.result.clear();
         let (input, large, descriptors) = match tag {
             order::SAME_TASK => (&tasks.frame[..], None, Vec::new()),
-            order::TASK => (tasks.frame.get(16..).unwrap_or_default(), None, Vec::new()),
-            _ => match self.parcel(tag, &tasks.frame) {
-                Ok((large, descriptors)) => (
-                    tasks.frame.get(24..).unwrap_or_default(),
-                    large,
-                    descriptors,
-                ),
+            order::PARCEL_TASK | order::LARGE_PARCEL_TASK if self.lane().is_err() => return false,
+            order::PARCEL_TASK | order::LARGE_PARCEL_TASK => match self.parcel(tag, &tasks.frame) {
+                Ok((large, descriptors)) => {
+                    // The host may close its copies now.
+                    self.mailbox.turns().settle();
+                    self.ring(Occasion::Carried);
+                    let input = tasks.frame.get(8..).unwrap_or_default();
+                    (input, large, descriptors)
+                }
                 Err(e) => {
                     let why = format!("its input did not arrive: {e}");
                     self.say(tasks, reply::UNDELIVERABLE, why.as_bytes());
-                    return self.show(tasks);
+                    self.show(tasks);
+                    return true;
                 }
             },
+            _ => self.break_off(),
         };
         let input = large.as_deref().unwrap_or(input);
         let mailbox = self.mailbox;
+        let mut carried = tag != order::SAME_TASK;
         let outcome = plan.run(input, descriptors, &mut tasks.result, &|phase| {
             mailbox.set_phase(phase);
         });
@@ -165,7 +172,10 @@ impl Worker {
             {
                 self.say(tasks, reply::RETURNED, &tasks.result);
             }
-            Outcome::Returned(descriptors) => self.say_with_parcel(tasks, descriptors),
+            Outcome::Returned(descriptors) => {
+                carried = true;
+                self.say_with_parcel(tasks, descriptors);
+            }
             Outcome::Undeliverable(mut why) => {
                 why.truncate(floor_char_boundary(&why, INLINE_MAX));
                 self.say(tasks, reply::UNDELIVERABLE, why.as_bytes());
@@ -184,11 +194,31 @@ impl Worker {
             tasks.result = Vec::new();
         }
         self.show(tasks);
+        if carried {
+            self.mailbox.turns().settle();
+            self.ring(Occasion::Carried);
+        }
+        true
+    }
+
+    /// The frame of the task that was begun, which says that it is there.
+    fn next_frame(&mut self, tasks: &mut Tasks) -> u32 {
+        loop {
+            self.ends.orders.trust();
+            match self.ends.orders.pop(&mut tasks.frame) {
+                Ok(Some(order::PLAN)) => {
+                    let words = [word(&tasks.frame, 0), word(&tasks.frame, 1)];
+                    tasks.plan = Some(Plan::from_words(words));
+                }
+                Ok(Some(tag)) => return tag,
+                Ok(None) | Err(_) => self.break_off(),
+            }
+        }
     }
 
     /// The parcel of a task: a large input, and descriptors. Those of tasks that were taken back come before it, and are nobody's.
     fn parcel(&self, tag: u32, frame: &[u8]) -> io::Result<(Option<Vec<u8>>, Vec<OwnedFd>)> {
-        let number = word(frame, 2);
+        let number = word(frame, 0);
         let mut descriptors = lane::recv_numbered(self.lane()?, number)?;
         if tag != order::LARGE_PARCEL_TASK {
             return Ok((None, descriptors));
@@ -197,7 +227,7 @@ impl Worker {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let file = descriptors.remove(0);
-        Ok((Some(lane::open(file, word(frame, 3))?), descriptors))
+        Ok((Some(lane::open(file, word(frame, 1))?), descriptors))
     }
 
     fn say_with_parcel(&mut self, tasks: &Tasks, descriptors: Vec<OwnedFd>) {
@@ -248,7 +278,7 @@ impl Worker {
         let (replies, bell) = (&mut self.ends.replies, &self.bell);
         while replies.push(tag, bytes).is_err() {
             let turns = self.mailbox.turns();
-            turns.wait_for_room(|| replies.has_room(bytes.len()), || ring_events(bell));
+            turns.wait_for_room(|| replies.has_room(bytes.len()), || tell(bell));
         }
     }
 
@@ -258,6 +288,13 @@ impl Worker {
         self.ends.replies.show();
         tasks.finished = tasks.finished.wrapping_add(1);
         self.mailbox.turns().finish(tasks.finished);
+    }
+}
+
+/// Tells the host through the pipe. Without a way to do that there is no sense in going on; that this has ended is heard.
+fn tell(bell: &Pinned) {
+    if wake_events(bell).is_err() {
+        process::exit_now(0);
     }
 }
 

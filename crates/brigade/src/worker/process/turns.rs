@@ -13,7 +13,6 @@
 //!
 //! **Hostile memory.** The worker can write all of this. The host checks what it reads against its own counts, tries a bounded number of times, and takes anything
 //! else for a broken protocol. A worker that lies can only make its own tasks fail.
-
 //!
 //! The steps of both sides that are about who waits for whom are here in one piece each, for the order of what they do is all there is to them.
 
@@ -55,7 +54,7 @@ pub(crate) enum Bell {
     Futex(u32),
     /// It sleeps in its event loop: the same, through the pipe.
     Pipe(u32),
-    /// Through the pipe, and only when there is no room for a result.
+    /// Through the pipe, and only when there is no room for a result, or descriptors are to be closed.
     IfFull,
 }
 
@@ -112,6 +111,8 @@ pub(crate) enum Occasion {
     Idle,
     /// There is no room for a result.
     Full,
+    /// A task with descriptors was begun or has ended: those that the host has kept are to be closed.
+    Carried,
 }
 
 /// What a ring of the bell asks for.
@@ -137,6 +138,9 @@ fn fence_after_step() {
     }
 }
 
+/// More tasks than a mailbox has room for.
+const MOST_OFFERED: u32 = 1 << 20;
+
 /// How often the host tries to change the claim. An honest worker changes it once for each task.
 const TRIES: u32 = 10_000;
 
@@ -150,15 +154,15 @@ impl Turns {
         begun: u32,
         finished: u32,
         through_pipe: impl FnOnce(),
-    ) -> bool {
-        let more = self.begin(begun);
+    ) -> Result<bool, Corrupt> {
+        let more = self.begin(begun)?;
         if more {
             self.wake_host(Occasion::Finished(finished), through_pipe);
         } else {
             self.settle();
             self.wake_host(Occasion::Idle, through_pipe);
         }
-        more
+        Ok(more)
     }
 
     /// Sleeps until there is a task after `begun` others.
@@ -205,12 +209,16 @@ impl Turns {
     }
 
     /// Begins the next task, the one after `begun` others, if there is one.
-    pub(super) fn begin(&self, begun: u32) -> bool {
+    pub(super) fn begin(&self, begun: u32) -> Result<bool, Corrupt> {
         let mut word = self.claim.load(Ordering::Acquire);
         loop {
             let (_, offered) = unpack(word);
             if offered == begun {
-                return false;
+                return Ok(false);
+            }
+            // The task before has written over this.
+            if offered.wrapping_sub(begun) > MOST_OFFERED {
+                return Err(Corrupt);
             }
             match self.claim.compare_exchange_weak(
                 word,
@@ -220,7 +228,7 @@ impl Turns {
             ) {
                 Ok(_) => {
                     fence_after_step();
-                    return true;
+                    return Ok(true);
                 }
                 Err(now) => word = now,
             }
@@ -246,7 +254,7 @@ impl Turns {
         let due = match occasion {
             Occasion::Finished(count) => word & 3 != IF_FULL && reached(count, word >> 2),
             Occasion::Idle => word & 3 != IF_FULL,
-            Occasion::Full => true,
+            Occasion::Full | Occasion::Carried => true,
         };
         // The host may have changed its mind meanwhile, and then it has looked after that.
         if !due
@@ -468,12 +476,13 @@ mod tests {
         turns.claim.store(pack(start, start), Ordering::Relaxed);
         turns.offer(4);
         let offered = start.wrapping_add(4);
-        assert!(turns.begin(start));
+        assert_eq!(turns.begin(start), Ok(true));
         assert_eq!(turns.begun(start, offered), Ok(u32::MAX));
-        assert!(turns.begin(u32::MAX));
+        assert_eq!(turns.begin(u32::MAX), Ok(true));
         // One is kept that was not begun, though its number is the smaller one.
         assert_eq!(turns.take_back(1, start, offered), Ok(1));
-        assert!(turns.begin(0) && !turns.begin(1) && !turns.has_more(1));
+        assert_eq!((turns.begin(0), turns.begin(1)), (Ok(true), Ok(false)));
+        assert!(!turns.has_more(1));
         turns.finish(1);
         assert_eq!(
             turns.set_bell_and_look(Bell::Futex(2), (start, 2), || false),
@@ -490,7 +499,7 @@ mod tests {
     fn what_is_taken_before_it_is_counted_is_no_news() {
         let turns = Turns::default();
         turns.offer(2);
-        turns.begin(0);
+        assert_eq!(turns.begin(0), Ok(true));
         // The result was shown and taken, and is counted a moment later, or never.
         assert!(turns.set_bell_and_look(Bell::Futex(2), (1, 2), || false).1);
         turns.finish(1);

@@ -113,12 +113,13 @@ impl Worker<'_> {
     fn begin(&mut self) -> u32 {
         let Shared { turns, pipe, .. } = self.shared;
         let mut begun = turns.begin_or_ring(self.begun, self.finished, || pipe.write());
-        while !begun {
+        while begun == Ok(false) {
             begun = turns.begin(self.begun);
-            if !begun {
+            if begun == Ok(false) {
                 turns.sleep_until_more(self.begun);
             }
         }
+        assert_eq!(begun, Ok(true), "an honest host");
         self.begun += 1;
         self.orders.trust();
         let popped = self.orders.pop(&mut Vec::new());

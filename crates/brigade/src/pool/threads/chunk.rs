@@ -1,0 +1,288 @@
+//! Some inputs of a map, at one worker.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::job::{Bundle, Done, Entry, Job};
+use super::primitive::{Mutex, Ordering, contained, lock};
+use super::retry::{Input, Retry};
+use super::roster::ABORTED;
+use super::shared::Shared;
+use super::tally::add;
+use super::work::{Refusal, Went, Why, Work, panicked};
+use super::worker::Worker;
+use crate::pool::events;
+use crate::task::entry::caught;
+use crate::{JoinError, Message};
+
+pub(super) struct Chunk<A, R> {
+    job: Arc<Job<A, R>>,
+    /// Whose it is.
+    worker: u64,
+    /// When its first input was pulled.
+    pulled: u64,
+    inner: Mutex<Inner<A, R>>,
+}
+
+struct Inner<A, R> {
+    /// What was not begun. Others may take of it.
+    todo: VecDeque<Entry<A>>,
+    running: Option<Running>,
+    /// Results that were not fetched.
+    done: Vec<Done<R>>,
+    /// The worker was let go.
+    abandoned: bool,
+}
+
+struct Running {
+    index: usize,
+    number: u64,
+    /// By the pool's clock, if it is watched; else 0.
+    began: u64,
+    retry: Option<Box<Retry>>,
+}
+
+impl<A, R> Chunk<A, R> {
+    pub(super) fn new(job: Arc<Job<A, R>>, worker: u64, bundle: Bundle<A>) -> Chunk<A, R> {
+        let tasks = bundle.entries.len();
+        Chunk {
+            job,
+            worker,
+            pulled: bundle.pulled,
+            inner: Mutex::new(Inner {
+                todo: bundle.entries,
+                running: None,
+                done: Vec::with_capacity(tasks),
+                abandoned: false,
+            }),
+        }
+    }
+
+    /// How many were not begun.
+    pub(super) fn rest(&self) -> usize {
+        lock(&self.inner).todo.len()
+    }
+
+    /// Takes those that were not begun.
+    pub(super) fn take_rest(&self) -> VecDeque<Entry<A>> {
+        std::mem::take(&mut lock(&self.inner).todo)
+    }
+
+    /// Takes half of those that were not begun, the later ones; or the last.
+    pub(super) fn halve(&self) -> Bundle<A> {
+        let mut inner = lock(&self.inner);
+        let keep = inner.todo.len() / 2;
+        Bundle {
+            entries: inner.todo.split_off(keep),
+            pulled: self.pulled,
+        }
+    }
+
+    /// Takes the results that are there.
+    pub(super) fn harvest(&self) -> Vec<Done<R>> {
+        let mut inner = lock(&self.inner);
+        // Whoever is looked at while he works has no more room set aside: it would be lost each time.
+        std::mem::take(&mut inner.done)
+    }
+
+    fn nanos(&self, now: u64) -> u64 {
+        now.saturating_sub(self.pulled)
+    }
+
+    /// Records the time that these took; it is one for all of them.
+    pub(super) fn record(&self, now: u64, tasks: usize, record: impl FnOnce(u64, u64)) {
+        if tasks > 0 {
+            record(self.nanos(now), tasks as u64);
+        }
+    }
+}
+
+impl<A: Message, R: Message> Chunk<A, R> {
+    /// Its worker works on it until nothing is left.
+    pub(super) fn work(self: &Arc<Self>, worker: &Arc<Worker>) -> Went {
+        let (job, crew) = (&self.job, &worker.crew);
+        let began = worker.turn();
+        let mut tasks = 0;
+        let mut last = None;
+        loop {
+            let entry = {
+                let mut inner = lock(&self.inner);
+                if let Some(result) = last.take() {
+                    if inner.abandoned {
+                        drop(inner);
+                        contained(|| drop(result));
+                        return Went::LetGo;
+                    }
+                    tasks += 1;
+                    let (_, outcome) = &result;
+                    worker.tally.ended(outcome);
+                    inner.running = None;
+                    inner.done.push(result);
+                }
+                let stops = crew.hint() & ABORTED != 0 || worker.is_used_up();
+                let mut entry = if stops { None } else { inner.todo.pop_front() };
+                if let Some(entry) = &mut entry {
+                    inner.running = Some(Running {
+                        index: entry.index,
+                        number: entry.number,
+                        began: worker.begins(),
+                        retry: entry.retry.take(),
+                    });
+                }
+                entry
+            };
+            if job.hungry.load(Ordering::Relaxed) {
+                self.feed(worker);
+            }
+            let Some(entry) = entry else {
+                break;
+            };
+            crew.room.leave(1);
+            events::started(crew.number, worker.id, entry.number);
+            last = Some((entry.index, self.perform(worker, entry)));
+        }
+        self.leave(worker, began, tasks);
+        Went::Well
+    }
+
+    fn perform(&self, worker: &Worker, entry: Entry<A>) -> Result<R, JoinError> {
+        let (job, crew) = (&self.job, &worker.crew);
+        let task = job.task;
+        let result = match entry.input {
+            Input::Value(input) => caught(move || task(input)).map(Ok),
+            Input::Bytes(bytes) => caught(move || super::retry::decode(&bytes).map(task))
+                .map(|result| result.ok_or_else(|| Why::TimedOut.error(crew))),
+        };
+        worker.ends();
+        let result = result.unwrap_or_else(|unwound| {
+            Err(panicked(worker.name(task as usize, job.started), unwound))
+        });
+        if events::are_heard() {
+            let outcome = result
+                .as_ref()
+                .map_or_else(super::work::outcome, |_| "returned");
+            events::ended(crew.number, entry.number, outcome, self.elapsed(crew));
+        }
+        result
+    }
+
+    fn elapsed(&self, crew: &Shared) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.nanos(crew.now()))
+    }
+
+    /// Somebody waits for results, and will not wait until this is through.
+    #[cold]
+    fn feed(&self, worker: &Worker) {
+        let done = self.harvest();
+        if !done.is_empty() {
+            self.job.hungry.store(false, Ordering::Relaxed);
+            let now = worker.crew.now();
+            self.record(now, done.len(), |nanos, tasks| {
+                worker.tally.took(nanos, tasks)
+            });
+            self.job.deliver(done);
+        }
+    }
+
+    /// The worker is through, or stops.
+    fn leave(self: &Arc<Self>, worker: &Worker, began: u64, tasks: u64) {
+        let job = &self.job;
+        let now = worker.crew.now();
+        worker.turned(now);
+        let nanos = now.saturating_sub(began);
+        add(&worker.tally.busy, nanos);
+        let mut state = lock(&job.state);
+        state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, self));
+        if tasks > 0 {
+            job.learn(&mut state, nanos, tasks);
+        }
+        drop(state);
+        // Nobody sees it any more.
+        let (done, rest) = {
+            let mut inner = lock(&self.inner);
+            (
+                std::mem::take(&mut inner.done),
+                std::mem::take(&mut inner.todo),
+            )
+        };
+        self.record(now, done.len(), |nanos, tasks| {
+            worker.tally.took(nanos, tasks)
+        });
+        job.deliver(done);
+        if rest.is_empty() {
+            return;
+        }
+        if worker.crew.hint() & ABORTED != 0 {
+            job.refuse_entries(rest, &Refusal::Cancelled);
+        } else {
+            job.put_back(Bundle {
+                entries: rest,
+                pulled: self.pulled,
+            });
+        }
+    }
+}
+
+impl<A: Message, R: Message> Work for Chunk<A, R> {
+    fn run(self: Arc<Self>, worker: &Arc<Worker>) -> Went {
+        self.work(worker)
+    }
+
+    fn let_go(self: Arc<Self>, worker: &Worker, before: u64, why: Why) -> bool {
+        let (job, crew) = (&self.job, &worker.crew);
+        let mut inner = lock(&self.inner);
+        let is_it = |running: &mut Running| running.began <= before && self.worker == worker.id;
+        let Some(mut running) = inner.running.take_if(is_it) else {
+            return false;
+        };
+        inner.abandoned = true;
+        crew.counts_restart();
+        let mut done = std::mem::take(&mut inner.done);
+        let mut rest = std::mem::take(&mut inner.todo);
+        let now = crew.now();
+        let nanos = self.nanos(now);
+        self.record(now, done.len(), |nanos, tasks| {
+            crew.counters.took(nanos, tasks)
+        });
+        let again = |retry: &mut Box<Retry>| why == Why::TimedOut && retry.again();
+        match running.retry.take_if(again) {
+            Some(retry) => {
+                crew.counters.retried.fetch_add(1, Ordering::AcqRel);
+                crew.room.put_back();
+                rest.push_front(Entry {
+                    index: running.index,
+                    number: running.number,
+                    input: Input::Bytes(retry.bytes()),
+                    retry: Some(retry),
+                });
+            }
+            None => {
+                let error = why.error(crew);
+                crew.counters.ended(&error, nanos, 1);
+                done.push((running.index, Err(error)));
+            }
+        }
+        drop(inner);
+        let mut state = lock(&job.state);
+        state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, &self));
+        drop(state);
+        events::ended(crew.number, running.number, why.text(), self.elapsed(crew));
+        job.deliver(done);
+        job.put_back(Bundle {
+            entries: rest,
+            pulled: self.pulled,
+        });
+        // The ticket goes to another.
+        crew.push(Arc::clone(job) as Arc<dyn Work>);
+        true
+    }
+
+    fn refuse(self: Arc<Self>, _crew: &Arc<Shared>, refusal: &Refusal) {
+        let rest = self.take_rest();
+        self.job.refuse_entries(rest, refusal);
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,345 @@
+//! Who comes, who goes, who sleeps. The steps are in README.md.
+
+use std::io;
+use std::sync::Arc;
+
+use super::primitive::{Ordering, contained, fence, thread, wait};
+use super::roster::{ABORTED, Act, ENDING, Roster};
+use super::shared::Shared;
+use super::spinning;
+use super::work::{Refusal, Why};
+use super::worker::{InitializerPanicked, Worker};
+use crate::pool::events;
+use crate::task::panic::Unwound;
+
+/// So often, times the number of workers, an initializer may panic in a row before tasks are refused.
+const TRIES: usize = 3;
+
+/// Where one that lies down finds itself.
+pub(super) enum Bed {
+    /// Up again: there is something to do.
+    Up,
+    /// The pool needs it no more.
+    End,
+    /// Asleep, but not for ever.
+    Lingers,
+    Stays,
+}
+
+impl Shared {
+    /// Starts the workers, and waits until each is ready.
+    pub(super) fn build(self: &Arc<Self>) -> io::Result<()> {
+        if self
+            .options
+            .name
+            .as_deref()
+            .is_some_and(|name| name.contains('\0'))
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a thread's name cannot contain a zero byte",
+            ));
+        }
+        spinning::count_cores();
+        let built = self.start_all();
+        if built.is_err() {
+            self.abort();
+            self.shutdown();
+        }
+        built
+    }
+
+    fn start_all(self: &Arc<Self>) -> io::Result<()> {
+        if let Some(keeper) = &self.keeper {
+            keeper.start(self)?;
+        }
+        for _ in 0..self.options.workers {
+            let worker = self.roster(|r| r.enlist(self.make()));
+            self.start_thread(worker)?;
+        }
+        let mut roster = self.lock_roster();
+        loop {
+            if let Some((name, unwound)) = roster.failed.take() {
+                return Err(io::Error::other(InitializerPanicked::new(name, unwound)));
+            }
+            if roster.ready == self.options.workers {
+                roster.building = false;
+                return Ok(());
+            }
+            roster = wait(&self.changed, roster);
+        }
+    }
+
+    fn make(self: &Arc<Self>) -> impl FnOnce(u64) -> Arc<Worker> {
+        let crew = Arc::clone(self);
+        |id| Arc::new(Worker::new(id, crew))
+    }
+
+    /// There is work: wakes somebody or starts one more, unless that would be one too many.
+    #[cold]
+    pub(super) fn help(self: &Arc<Self>) {
+        let act = self.roster(|r| r.help(self.make()));
+        self.act(act);
+    }
+
+    fn act(self: &Arc<Self>, act: Act) {
+        match act {
+            Act::Nothing => {}
+            Act::Wake(worker) => worker.wake(),
+            Act::Start(worker) => {
+                // The system has no thread for us. Somebody else may do the work; if there is nobody, it is refused.
+                if self.start_thread(worker).is_err() {
+                    self.refuse_if_deserted(&Refusal::Closed);
+                }
+            }
+        }
+    }
+
+    /// Starts the thread of one that is counted already. If that fails it is no longer counted.
+    pub(super) fn start_thread(self: &Arc<Self>, worker: Arc<Worker>) -> io::Result<()> {
+        let id = worker.id;
+        let name = self.options.name.as_deref().unwrap_or("brigade-pool");
+        let started = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || worker.main());
+        self.roster(|r| match started {
+            Ok(thread) => {
+                match r.live.get_mut(&id) {
+                    Some(member) => member.thread = Some(thread),
+                    // It has ended already, or was let go.
+                    None => r.ended.push(thread),
+                }
+                Ok(())
+            }
+            Err(error) => {
+                r.strike(id);
+                Err(error)
+            }
+        })
+    }
+
+    /// Its initializer has returned. `false`: it is not needed any more.
+    pub(super) fn ready(&self, id: u64) -> bool {
+        let goes_on = self.roster(|r| {
+            r.failures = 0;
+            r.ready += 1;
+            let Some(member) = r.live.get_mut(&id) else {
+                return false;
+            };
+            member.ready = true;
+            let goes_on = !r.ending || !self.queue_is_empty();
+            if !goes_on {
+                r.leave(id);
+            }
+            goes_on
+        });
+        self.changed.notify_all();
+        goes_on
+    }
+
+    /// Its initializer has panicked: another is tried, but not for ever.
+    pub(super) fn failed(self: &Arc<Self>, worker: &Worker, unwound: Unwound) {
+        let name = self.options.initializer;
+        let name = name.map(|initializer| worker.initializer_name(initializer));
+        let (act, gives_up) = self.roster(|r| {
+            r.leave(worker.id);
+            if r.building {
+                r.failed = name.clone().map(|name| (name, unwound.clone()));
+                return (Act::Nothing, false);
+            }
+            r.failures += 1;
+            if r.failures >= TRIES * r.workers {
+                r.failures = 0;
+                return (Act::Nothing, true);
+            }
+            let wanted = if r.ending {
+                !self.queue_is_empty() && r.active() < r.workers
+            } else {
+                r.live.len() < r.workers
+            };
+            if wanted {
+                (Act::Start(r.enlist(self.make())), false)
+            } else {
+                (Act::Nothing, false)
+            }
+        });
+        self.leaves();
+        self.act(act);
+        if gives_up && let Some(name) = name {
+            self.refuse_if_deserted(&Refusal::Initializer(name, unwound));
+        }
+    }
+
+    /// If there is no thread that could do it, all that waits is refused.
+    fn refuse_if_deserted(self: &Arc<Self>, refusal: &Refusal) {
+        // Who puts something into the queue now starts a thread himself.
+        fence(Ordering::SeqCst);
+        if self.roster(|r| r.active() + r.sleepers.len() == 0) {
+            self.refuse_all(refusal);
+            self.changed.notify_all();
+        }
+    }
+
+    pub(super) fn refuse_all(self: &Arc<Self>, refusal: &Refusal) {
+        while let Some(item) = self.next() {
+            contained(move || item.refuse(self, refusal));
+        }
+    }
+
+    /// A thread has nothing to do. `true`: it may look for something.
+    pub(super) fn search(&self) -> bool {
+        self.roster(|r| {
+            let may = !r.searching && r.active() <= r.workers;
+            r.searching |= may;
+            may
+        })
+    }
+
+    /// One that looked has found something. Where that is, there may be more.
+    pub(super) fn found(self: &Arc<Self>) {
+        self.roster(|r| r.searching = false);
+        fence(Ordering::SeqCst);
+        if !self.queue_is_empty() {
+            self.help();
+        }
+    }
+
+    /// It has nothing to do, or is one too many (`surplus`).
+    pub(super) fn lie_down(&self, worker: &Arc<Worker>, searching: bool, surplus: bool) -> Bed {
+        let bed = self.roster(|r| {
+            if searching {
+                r.searching = false;
+            }
+            if surplus && r.active() <= r.workers {
+                return Bed::Up;
+            }
+            if r.ending && (surplus || self.queue_is_empty()) {
+                r.leave(worker.id);
+                self.past.absorb(&worker.tally);
+                return Bed::End;
+            }
+            r.sleepers.push(Arc::clone(worker));
+            if r.live.len() > r.workers {
+                Bed::Lingers
+            } else {
+                Bed::Stays
+            }
+        });
+        if matches!(bed, Bed::End) {
+            self.leaves();
+        }
+        bed
+    }
+
+    /// It has slept long enough. `true`: it ends. `false`: it was woken, or is needed.
+    pub(super) fn leave_bed(&self, worker: &Worker) -> bool {
+        let ends = self.roster(|r| {
+            let ends = (r.live.len() > r.workers || r.ending) && r.rouse(worker.id);
+            if ends {
+                r.leave(worker.id);
+                self.past.absorb(&worker.tally);
+            }
+            ends
+        });
+        if ends {
+            self.leaves();
+        }
+        ends
+    }
+
+    /// Somebody is gone: for those who wait for that.
+    fn leaves(&self) {
+        self.changed.notify_all();
+        if self.hint() & ENDING != 0
+            && let Some(keeper) = &self.keeper
+        {
+            keeper.wake();
+        }
+    }
+
+    /// It has run as many tasks as a thread may: another takes its place.
+    pub(super) fn recycle(self: &Arc<Self>, worker: &Worker) {
+        let act = self.roster(|r| {
+            r.leave(worker.id);
+            self.past.absorb(&worker.tally);
+            self.counters.recycled.fetch_add(1, Ordering::Relaxed);
+            self.successor(r)
+        });
+        self.leaves();
+        events::replaced(self.number, worker.id, "it has run as many tasks as it may");
+        self.act(act);
+    }
+
+    /// A worker is about to be replaced. Before anybody hears of its task's end, so that the numbers are right when he does.
+    pub(super) fn counts_restart(&self) {
+        if self.hint() & ABORTED == 0 {
+            self.counters.restarts.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Its task was ended without it: another takes its place.
+    pub(super) fn replace(self: &Arc<Self>, id: u64, why: Why) {
+        let (act, member) = self.roster(|r| {
+            let member = r.strike(id);
+            let Some(member) = member else {
+                return (Act::Nothing, None);
+            };
+            self.past.absorb(&member.worker.tally);
+            (self.successor(r), Some(member))
+        });
+        // Detached: nobody waits for it any more.
+        drop(member);
+        self.leaves();
+        events::replaced(self.number, id, why.text());
+        self.act(act);
+    }
+
+    /// The one who takes the place of one that has just left.
+    fn successor(self: &Arc<Self>, r: &mut Roster) -> Act {
+        let wanted = if r.aborted {
+            false
+        } else if r.ending {
+            !self.queue_is_empty() && r.active() < r.workers
+        } else {
+            r.live.len() < r.workers
+        };
+        if wanted {
+            Act::Start(r.enlist(self.make()))
+        } else if !self.queue_is_empty() {
+            r.help(self.make())
+        } else {
+            Act::Nothing
+        }
+    }
+
+    /// A thread of the pool is about to wait inside its task: another may run meanwhile. `false`: it is none any more.
+    pub(super) fn block(self: &Arc<Self>, id: u64) -> bool {
+        let is_ours = self.roster(|r| {
+            let member = r.live.get_mut(&id).filter(|member| !member.blocked);
+            let is_ours = member.map(|member| member.blocked = true).is_some();
+            r.blocked += usize::from(is_ours);
+            is_ours
+        });
+        if is_ours {
+            if self.hint() & ENDING != 0 {
+                self.changed.notify_all();
+            }
+            fence(Ordering::SeqCst);
+            if !self.queue_is_empty() {
+                self.help();
+            }
+        }
+        is_ours
+    }
+
+    /// It goes on.
+    pub(super) fn unblock(&self, id: u64) {
+        self.roster(|r| {
+            let member = r.live.get_mut(&id).filter(|member| member.blocked);
+            if let Some(member) = member {
+                member.blocked = false;
+                r.blocked -= 1;
+            }
+        });
+    }
+}

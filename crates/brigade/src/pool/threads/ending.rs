@@ -1,0 +1,108 @@
+//! How a pool ends.
+
+use std::sync::Arc;
+
+use super::here;
+use super::primitive::{contained, thread, wait};
+use super::shared::Shared;
+use super::work::{Refusal, Why};
+use super::worker::Worker;
+
+impl Shared {
+    /// The threads that belong to it.
+    pub(super) fn members(&self) -> Vec<Arc<Worker>> {
+        let roster = self.lock_roster();
+        let live = roster.live.values();
+        live.map(|member| Arc::clone(&member.worker)).collect()
+    }
+
+    /// Whether it ends and has no threads any more.
+    pub(super) fn is_deserted(&self) -> bool {
+        let roster = self.lock_roster();
+        roster.ending && roster.live.is_empty() && self.queue_is_empty()
+    }
+
+    /// Has the threads end when there is nothing left to do.
+    fn end(&self, aborted: bool) -> bool {
+        let (first, sleepers) = self.roster(|r| {
+            let first = !r.ending;
+            r.ending = true;
+            r.aborted |= aborted;
+            (first, std::mem::take(&mut r.sleepers))
+        });
+        for worker in sleepers {
+            worker.wake();
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.wake();
+        }
+        first
+    }
+
+    /// Finishes what was accepted, ends the threads and waits for them.
+    pub(super) fn shutdown(self: &Arc<Self>) {
+        self.end(false);
+        if !self.queue_is_empty() {
+            self.help();
+        }
+        let own = here::worker().filter(|worker| Arc::ptr_eq(&worker.crew, self));
+        // In one of its own threads nobody can wait for that thread, and those that wait may wait for it.
+        let waiting = own.as_ref().map(|_| here::block());
+        let is_over = |r: &super::roster::Roster| {
+            let those = if own.is_some() { r.blocked } else { 0 };
+            r.live.len() <= those && self.queue_is_empty()
+        };
+        let mut roster = self.lock_roster();
+        while !is_over(&roster) {
+            roster = wait(&self.changed, roster);
+        }
+        let ended = std::mem::take(&mut roster.ended);
+        let keeper = roster.keeper.take();
+        drop(roster);
+        drop(waiting);
+        self.join(ended);
+        if own.is_none()
+            && let Some(keeper) = keeper
+        {
+            if let Some(keeper) = &self.keeper {
+                keeper.wake();
+            }
+            self.join(vec![keeper]);
+        }
+    }
+
+    fn join(&self, threads: Vec<thread::JoinHandle<()>>) {
+        let this = thread::current().id();
+        for thread in threads {
+            if thread.thread().id() != this {
+                // Nothing in it panics.
+                let _ = thread.join();
+            }
+        }
+    }
+
+    /// Cancels everything that waits and runs.
+    pub(super) fn abort(self: &Arc<Self>) {
+        self.end(true);
+        self.refuse_all(&Refusal::Cancelled);
+        for worker in self.members() {
+            let Some(item) = worker.desk() else {
+                continue;
+            };
+            // It has not begun it, or it has.
+            contained(|| Arc::clone(&item).refuse(self, &Refusal::Cancelled));
+            if item.let_go(&worker, u64::MAX, Why::Cancelled) {
+                self.replace(worker.id, Why::Cancelled);
+            }
+        }
+        // Those that are not through with their initializer are not waited for.
+        let started = self.roster(|r| {
+            let unready = r.live.iter().filter(|(_, member)| !member.ready);
+            let unready: Vec<u64> = unready.map(|(id, _)| *id).collect();
+            let struck = unready.into_iter().filter_map(|id| r.strike(id));
+            struck.collect::<Vec<_>>()
+        });
+        drop(started);
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,50 @@
+//! What threads meet in: std's.
+
+pub(super) use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(super) use std::thread;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use crate::task::panic::Unwound;
+
+/// Locks. No code of the user's runs under any lock of a pool, and so none is ever poisoned.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs code of the user's whose panic nobody can be told of: a destructor, a waker.
+pub(super) fn contained(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        // Its payload is dropped with the same care.
+        drop(Unwound::new(payload, None));
+    }
+}
+
+/// Waits to be notified.
+pub(super) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits to be notified, but not beyond the deadline. `false`: it had passed.
+pub(super) fn wait_until<'a, T>(
+    changed: &Condvar,
+    guard: MutexGuard<'a, T>,
+    deadline: Option<Instant>,
+) -> (MutexGuard<'a, T>, bool) {
+    let Some(deadline) = deadline else {
+        return (wait(changed, guard), true);
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return (guard, false);
+    }
+    let (guard, _) = changed
+        .wait_timeout(guard, left)
+        .unwrap_or_else(PoisonError::into_inner);
+    (guard, true)
+}

@@ -1,0 +1,125 @@
+//! What the threads of a pool and its owner share: the queue, and who is there to work on it.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_deque::{Injector, Steal};
+
+use super::keeper::Keeper;
+use super::primitive::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, fence, lock};
+use super::registry;
+use super::room::Room;
+use super::roster::{HELP, Roster};
+use super::spinning;
+use super::tally::{self, Counters, Tally};
+use super::work::Work;
+use crate::PoolStats;
+use crate::pool::builder::Options;
+
+pub(super) struct Shared {
+    /// The pool's, in this process.
+    pub(super) number: u64,
+    pub(super) options: Options,
+    /// Where it was built.
+    pub(super) started: &'static Location<'static>,
+    /// Its clock counts from here.
+    zero: Instant,
+    queue: Injector<Arc<dyn Work>>,
+    pub(super) room: Room,
+    roster: Mutex<Roster>,
+    /// As the roster says when it is unlocked.
+    hint: AtomicU32,
+    /// A thread has become ready or ended, or waits.
+    pub(super) changed: Condvar,
+    pub(super) counters: Counters,
+    /// What those have counted that have ended or were let go. Written under the roster's lock.
+    pub(super) past: Tally,
+    pub(super) keeper: Option<Keeper>,
+}
+
+impl Shared {
+    pub(super) fn new(options: Options, started: &'static Location<'static>) -> Shared {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        Shared {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            started,
+            zero: Instant::now(),
+            queue: Injector::new(),
+            room: Room::new(options.queue_limit),
+            roster: Mutex::new(Roster::new(options.workers)),
+            hint: AtomicU32::new(0),
+            changed: Condvar::new(),
+            counters: Counters::new(),
+            past: Tally::new(),
+            keeper: options.timeout.map(Keeper::new),
+            options,
+        }
+    }
+
+    /// Nanoseconds since the pool was made; never 0.
+    pub(super) fn now(&self) -> u64 {
+        self.zero.elapsed().as_nanos() as u64 + 1
+    }
+
+    pub(super) fn hint(&self) -> u32 {
+        self.hint.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn queue_is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The next of the queue.
+    pub(super) fn next(&self) -> Option<Arc<dyn Work>> {
+        loop {
+            match self.queue.steal() {
+                Steal::Success(item) => return Some(item),
+                Steal::Empty => return None,
+                Steal::Retry => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    /// Puts it into the queue, and sees to it that somebody comes.
+    pub(super) fn push(self: &Arc<Self>, item: Arc<dyn Work>) {
+        self.queue.push(item);
+        // A thread that lies down says so and then looks at the queue; we do it the other way round.
+        fence(Ordering::SeqCst);
+        if self.hint() & HELP != 0 {
+            self.help();
+        }
+    }
+
+    /// Changes who is there.
+    pub(super) fn roster<T>(&self, change: impl FnOnce(&mut Roster) -> T) -> T {
+        let mut roster = lock(&self.roster);
+        let before = roster.active();
+        let result = change(&mut roster);
+        let (after, hint) = (roster.active(), roster.hint());
+        if before != after {
+            spinning::awake_changed(before, after);
+        }
+        if hint != self.hint() {
+            self.hint.store(hint, Ordering::SeqCst);
+        }
+        result
+    }
+
+    pub(super) fn lock_roster(&self) -> MutexGuard<'_, Roster> {
+        lock(&self.roster)
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        // Nobody comes or goes meanwhile.
+        let roster = lock(&self.roster);
+        let live = roster.live.values().map(|member| &member.worker.tally);
+        tally::sum(self.options.workers, &self.counters, live, &self.past)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        registry::leave(self.number);
+    }
+}

@@ -1,0 +1,84 @@
+//! How long it pays to look before sleeping.
+
+use std::time::{Duration, Instant};
+
+use super::primitive::{AtomicUsize, Ordering};
+use crate::sys::spin;
+
+/// Threads of all pools that are awake: they run tasks, or look for some.
+static AWAKE: AtomicUsize = AtomicUsize::new(0);
+
+/// A pool has so many more of them, or fewer.
+pub(super) fn awake_changed(from: usize, to: usize) {
+    if to >= from {
+        AWAKE.fetch_add(to - from, Ordering::Relaxed);
+    } else {
+        AWAKE.fetch_sub(from - to, Ordering::Relaxed);
+    }
+}
+
+/// Processors that this process may use.
+static CORES: AtomicUsize = AtomicUsize::new(1);
+
+/// Counts the processors: they may be others by now.
+pub(super) fn count_cores() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    CORES.store(cores, Ordering::Relaxed);
+}
+
+/// Whether a thread of a pool that has nothing to do keeps no other of them from running.
+pub(super) fn may_search() -> bool {
+    AWAKE.load(Ordering::Relaxed) <= CORES.load(Ordering::Relaxed)
+}
+
+/// Whether a thread that waits for a pool keeps none of its threads from running.
+pub(super) fn may_wait() -> bool {
+    AWAKE.load(Ordering::Relaxed) < CORES.load(Ordering::Relaxed)
+}
+
+/// Sleeping and being woken costs some 70 µs where the other processor has to be woken too.
+pub(super) const LONGEST: Duration = Duration::from_micros(50);
+
+/// Every so many times that it would not have looked, it looks: what did not pay then may pay now.
+const AGAIN: u32 = 64;
+
+/// What one that waits has learned: after it has looked in vain some times it sleeps at once.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// Times in a row that it looked in vain, or did not look.
+    in_vain: u32,
+}
+
+impl Patience {
+    pub(super) const fn new() -> Patience {
+        Patience { in_vain: 0 }
+    }
+
+    /// Looks until it is so, for a moment, if there is a processor for it. `false`: it was not.
+    pub(super) fn until(&mut self, free: bool, is_so: impl Fn() -> bool) -> bool {
+        if is_so() {
+            return true;
+        }
+        if cfg!(shuttle) || !free || !spin::pays() {
+            return false;
+        }
+        if self.in_vain >= 4 && self.in_vain % AGAIN != 0 {
+            self.in_vain = self.in_vain.wrapping_add(1);
+            return false;
+        }
+        let limit = Instant::now() + LONGEST;
+        loop {
+            for _ in 0..32 {
+                if is_so() {
+                    self.in_vain = 0;
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if Instant::now() >= limit {
+                self.in_vain = self.in_vain.wrapping_add(1);
+                return false;
+            }
+        }
+    }
+}

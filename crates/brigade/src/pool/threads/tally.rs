@@ -1,0 +1,166 @@
+//! What is counted. Each thread counts for itself; the sums are made when somebody asks.
+
+use std::time::Duration;
+
+use super::primitive::{AtomicU64, Mutex, Ordering, lock};
+use crate::JoinError;
+use crate::PoolStats;
+use crate::pool::stats::{Latencies, STEPS, step};
+
+/// The numbers of one thread. It alone writes them, so that no addition has to be atomic.
+pub(super) struct Tally {
+    /// Tasks that it has begun.
+    pub(super) begun: AtomicU64,
+    pub(super) done: AtomicU64,
+    pub(super) panicked: AtomicU64,
+    /// Nanoseconds.
+    pub(super) busy: AtomicU64,
+    latencies: Box<[AtomicU64; STEPS]>,
+    longest: AtomicU64,
+}
+
+/// Adds without a lock prefix; for the one thread that writes.
+pub(super) fn add(to: &AtomicU64, n: u64) {
+    to.store(to.load(Ordering::Relaxed) + n, Ordering::Release);
+}
+
+impl Tally {
+    pub(super) fn new() -> Tally {
+        Tally {
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            latencies: Box::new([const { AtomicU64::new(0) }; STEPS]),
+            longest: AtomicU64::new(0),
+        }
+    }
+
+    /// So many tasks took so many nanoseconds from their submission to their end.
+    pub(super) fn took(&self, nanos: u64, tasks: u64) {
+        add(&self.latencies[step(nanos)], tasks);
+        if nanos > self.longest.load(Ordering::Relaxed) {
+            self.longest.store(nanos, Ordering::Release);
+        }
+    }
+
+    /// One task ended by itself.
+    pub(super) fn ended<R>(&self, result: &Result<R, JoinError>) {
+        match result {
+            Ok(_) => add(&self.done, 1),
+            Err(_) => add(&self.panicked, 1),
+        }
+    }
+
+    /// Takes over what another has counted that counts no more.
+    pub(super) fn absorb(&self, other: &Tally) {
+        let get = |from: &AtomicU64| from.load(Ordering::Acquire);
+        for (to, from) in [
+            (&self.begun, &other.begun),
+            (&self.done, &other.done),
+            (&self.panicked, &other.panicked),
+            (&self.busy, &other.busy),
+        ]
+        .into_iter()
+        .chain(self.latencies.iter().zip(other.latencies.iter()))
+        {
+            add(to, get(from));
+        }
+        let longest = get(&self.longest).max(get(&other.longest));
+        self.longest.store(longest, Ordering::Release);
+    }
+
+    fn ends_into(&self, stats: &mut PoolStats) {
+        stats.done += self.done.load(Ordering::Acquire);
+        stats.panicked += self.panicked.load(Ordering::Acquire);
+        stats.busy += Duration::from_nanos(self.busy.load(Ordering::Acquire));
+        let longest = Duration::from_nanos(self.longest.load(Ordering::Acquire));
+        for (step, count) in self.latencies.iter().enumerate() {
+            stats
+                .latencies
+                .add_step(step, count.load(Ordering::Acquire), longest);
+        }
+    }
+}
+
+/// What is counted by whoever ends a task that no thread of the pool has ended.
+pub(super) struct Counters {
+    /// Read after those that count ends, for it is counted before.
+    pub(super) submitted: AtomicU64,
+    pub(super) retried: AtomicU64,
+    pub(super) timed_out: AtomicU64,
+    pub(super) cancelled: AtomicU64,
+    pub(super) closed: AtomicU64,
+    pub(super) panicked: AtomicU64,
+    pub(super) restarts: AtomicU64,
+    pub(super) recycled: AtomicU64,
+    latencies: Mutex<Latencies>,
+}
+
+impl Counters {
+    pub(super) fn new() -> Counters {
+        Counters {
+            submitted: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            timed_out: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            recycled: AtomicU64::new(0),
+            latencies: Mutex::new(Latencies::default()),
+        }
+    }
+
+    /// So many tasks ended like this, not by themselves.
+    pub(super) fn ended(&self, how: &JoinError, nanos: u64, tasks: u64) {
+        let count = match how {
+            JoinError::TimedOut { .. } => &self.timed_out,
+            JoinError::Closed => &self.closed,
+            JoinError::Panicked(_) => &self.panicked,
+            _ => &self.cancelled,
+        };
+        count.fetch_add(tasks, Ordering::AcqRel);
+        self.took(nanos, tasks);
+    }
+
+    /// So many tasks took so many nanoseconds from their submission to their end.
+    pub(super) fn took(&self, nanos: u64, tasks: u64) {
+        lock(&self.latencies).record_many(Duration::from_nanos(nanos), tasks);
+    }
+}
+
+/// All together: of those who are there, and of those who were. Nobody may come or go meanwhile.
+pub(super) fn sum<'a>(
+    workers: usize,
+    counters: &Counters,
+    live: impl Iterator<Item = &'a Tally>,
+    past: &Tally,
+) -> PoolStats {
+    let mut stats = PoolStats {
+        workers,
+        ..PoolStats::default()
+    };
+    past.ends_into(&mut stats);
+    for tally in live {
+        let before = stats.done + stats.panicked;
+        tally.ends_into(&mut stats);
+        let ended = stats.done + stats.panicked - before;
+        // It may have ended some since we looked; but it runs only one at a time.
+        let begun = tally.begun.load(Ordering::Acquire);
+        stats.running += begun.saturating_sub(ended).min(1);
+    }
+    stats.timed_out = counters.timed_out.load(Ordering::Acquire);
+    stats.cancelled = counters.cancelled.load(Ordering::Acquire);
+    stats.closed = counters.closed.load(Ordering::Acquire);
+    stats.panicked += counters.panicked.load(Ordering::Acquire);
+    stats.latencies.add(&lock(&counters.latencies));
+    stats.retried = counters.retried.load(Ordering::Acquire);
+    stats.submitted = counters.submitted.load(Ordering::Acquire);
+    let open = stats.submitted - stats.done - stats.failed();
+    stats.running = stats.running.min(open);
+    stats.queued = open - stats.running;
+    stats.restarts = counters.restarts.load(Ordering::Acquire);
+    stats.recycled = counters.recycled.load(Ordering::Acquire);
+    stats
+}

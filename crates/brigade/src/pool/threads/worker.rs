@@ -1,0 +1,257 @@
+//! One thread of the pool.
+
+use std::panic::Location;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::here;
+use super::primitive::{AtomicBool, AtomicU64, Mutex, Ordering, contained, fence, lock, thread};
+use super::roster::{ABORTED, ENDING, SURPLUS};
+use super::shared::Shared;
+use super::spinning::{self, Patience};
+use super::tally::Tally;
+use super::work::{Refusal, Went, Work};
+use crate::task::entry::caught;
+use crate::task::name::TaskName;
+use crate::task::panic::Unwound;
+
+/// How long a thread that is one too many sleeps before it ends: it may be wanted again.
+const LINGER: Duration = Duration::from_millis(100);
+
+pub(super) struct Worker {
+    pub(super) id: u64,
+    pub(super) crew: Arc<Shared>,
+    thread: OnceLock<thread::Thread>,
+    /// Somebody took it off the list of sleepers.
+    woken: AtomicBool,
+    /// When the task that it runs began, by the pool's clock; 0 while it runs none. Kept only where tasks have a time.
+    pub(super) began: AtomicU64,
+    /// When it ended its last task, by the pool's clock; 0 if it has waited since.
+    free: AtomicU64,
+    /// What it is at. For those who may have to end that.
+    desk: Mutex<Option<Arc<dyn Work>>>,
+    pub(super) tally: Tally,
+}
+
+/// Whether it goes on.
+enum Next {
+    Look,
+    End,
+}
+
+impl Worker {
+    pub(super) fn new(id: u64, crew: Arc<Shared>) -> Worker {
+        Worker {
+            id,
+            crew,
+            thread: OnceLock::new(),
+            woken: AtomicBool::new(false),
+            began: AtomicU64::new(0),
+            free: AtomicU64::new(0),
+            desk: Mutex::new(None),
+            tally: Tally::new(),
+        }
+    }
+
+    /// The thread's main function.
+    pub(super) fn main(self: Arc<Self>) {
+        let _ = self.thread.set(thread::current());
+        here::enter(&self);
+        if let Some(initializer) = self.crew.options.initializer
+            && let Err(unwound) = caught(initializer)
+        {
+            self.crew.failed(&self, unwound);
+            return;
+        }
+        if self.crew.ready(self.id) {
+            self.work();
+        }
+        here::leave();
+    }
+
+    fn work(self: &Arc<Self>) {
+        // Whether the pool counts on it to look for work. One that was just started has not been waited for.
+        let mut searching = false;
+        let mut patience = Patience::new();
+        loop {
+            if self.crew.hint() & SURPLUS != 0 && !searching {
+                match self.sleep(&mut searching, true) {
+                    Next::Look => continue,
+                    Next::End => return,
+                }
+            }
+            let Some(item) = self.crew.next() else {
+                match self.look(&mut searching, &mut patience) {
+                    Next::Look => continue,
+                    Next::End => return,
+                }
+            };
+            if searching {
+                searching = false;
+                self.crew.found();
+            }
+            if self.run(item) == Went::LetGo {
+                return;
+            }
+            if self.is_used_up() {
+                self.crew.recycle(self);
+                return;
+            }
+        }
+    }
+
+    fn run(self: &Arc<Self>, item: Arc<dyn Work>) -> Went {
+        self.is_at(Arc::clone(&item));
+        let mut went = Went::Well;
+        // A destructor of a value that nobody wants, or a waker, may panic: its task has ended by then.
+        contained(|| {
+            // Who aborts the pool says so before he looks at the desk.
+            if self.crew.hint() & ABORTED != 0 {
+                item.refuse(&self.crew, &Refusal::Cancelled);
+            } else {
+                went = item.run(self);
+            }
+            let mine = lock(&self.desk).take();
+            drop(mine);
+        });
+        went
+    }
+
+    /// It is at something else now.
+    pub(super) fn is_at(&self, item: Arc<dyn Work>) {
+        let before = lock(&self.desk).replace(item);
+        drop(before);
+    }
+
+    /// What it is at.
+    pub(super) fn desk(&self) -> Option<Arc<dyn Work>> {
+        lock(&self.desk).clone()
+    }
+
+    /// Whether it has run as many tasks as a thread of this pool may.
+    pub(super) fn is_used_up(&self) -> bool {
+        (self.crew.options.recycle_after)
+            .is_some_and(|most| self.tally.begun.load(Ordering::Relaxed) >= most)
+    }
+
+    /// When what it does next begins, by the pool's clock.
+    pub(super) fn turn(&self) -> u64 {
+        match self.free.load(Ordering::Relaxed) {
+            0 => self.crew.now(),
+            free => free,
+        }
+    }
+
+    /// It has ended something just now.
+    pub(super) fn turned(&self, now: u64) {
+        self.free.store(now, Ordering::Relaxed);
+    }
+
+    /// A task begins: now, by the pool's clock.
+    pub(super) fn begins(&self) -> u64 {
+        super::tally::add(&self.tally.begun, 1);
+        let Some(keeper) = &self.crew.keeper else {
+            return 0;
+        };
+        let now = self.crew.now();
+        self.began.store(now, Ordering::Relaxed);
+        // Either it sees that somebody runs something, or we see that it sleeps.
+        fence(Ordering::SeqCst);
+        keeper.notice();
+        now
+    }
+
+    /// It has ended, or what was begun after it is not watched.
+    pub(super) fn ends(&self) {
+        if self.crew.keeper.is_some() {
+            self.began.store(0, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    pub(super) fn name(&self, task: usize, started: &'static Location<'static>) -> TaskName {
+        TaskName::at(task, self.crew.options.name.clone(), started)
+    }
+
+    /// There is nothing to do: looks for a while, if nobody else does, and sleeps.
+    fn look(self: &Arc<Self>, searching: &mut bool, patience: &mut Patience) -> Next {
+        self.free.store(0, Ordering::Relaxed);
+        if !*searching {
+            *searching = self.crew.search();
+        }
+        let crew = &self.crew;
+        if *searching
+            && patience.until(spinning::may_search(), || {
+                !crew.queue_is_empty() || crew.hint() & ENDING != 0
+            })
+            && !crew.queue_is_empty()
+        {
+            return Next::Look;
+        }
+        self.sleep(searching, false)
+    }
+
+    fn sleep(self: &Arc<Self>, searching: &mut bool, surplus: bool) -> Next {
+        use super::dispatch::Bed;
+        let lingers = match self.crew.lie_down(self, std::mem::take(searching), surplus) {
+            Bed::Up => return Next::Look,
+            Bed::End => return Next::End,
+            Bed::Lingers => true,
+            Bed::Stays => false,
+        };
+        if !surplus {
+            // Who gave the pool something before it could know that we sleep counted on us.
+            fence(Ordering::SeqCst);
+            if !self.crew.queue_is_empty() {
+                self.crew.help();
+            }
+        }
+        let until = lingers.then(|| Instant::now() + LINGER);
+        loop {
+            if self.woken.swap(false, Ordering::Acquire) {
+                *searching = true;
+                return Next::Look;
+            }
+            match until {
+                None => thread::park(),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() && self.crew.leave_bed(self) {
+                        return Next::End;
+                    }
+                    thread::park_timeout(left.max(Duration::from_millis(1)));
+                }
+            }
+        }
+    }
+
+    /// It is off the list of sleepers.
+    pub(super) fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// The initializer panicked in it.
+    pub(super) fn initializer_name(&self, initializer: fn()) -> TaskName {
+        self.name(initializer as usize, self.crew.started)
+    }
+}
+
+/// Why a pool could not be built: its initializer panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the pool's initializer panicked: {message}")]
+pub(super) struct InitializerPanicked {
+    message: String,
+    source: crate::JoinError,
+}
+
+impl InitializerPanicked {
+    pub(super) fn new(name: TaskName, unwound: Unwound) -> InitializerPanicked {
+        InitializerPanicked {
+            message: unwound.message.clone(),
+            source: super::work::panicked(name, unwound),
+        }
+    }
+}
