@@ -93,6 +93,12 @@ struct Prospect {
     seen: u64,
 }
 
+/// When it is looked whether tasks that were given out are begun.
+const UNBEGUN: Duration = Duration::from_millis(20);
+
+/// When it is looked, while there are tasks, whether there is something that nobody was woken for.
+const UNHEARD: Duration = Duration::from_millis(100);
+
 /// How long a driver looks before it sleeps.
 const LOOK: Duration = Duration::from_micros(50);
 
@@ -636,8 +642,9 @@ impl State {
                 .min();
             sooner(first.map_or(now + period, |first| first.min(now + period)));
         }
-        if unbegun && self.alarm.is_none() && self.seats.len() > 1 {
-            sooner(Instant::now() + Duration::from_millis(20));
+        if self.alarm.is_none() && !self.busy.is_empty() {
+            // A worker whose mailbox was written over does not ring.
+            sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
         }
         if self.idle.len() + self.busy.len() < self.seats.len() {
             if let Some(timeout) = self.options.timeout {

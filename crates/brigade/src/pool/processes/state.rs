@@ -922,7 +922,7 @@ impl State {
             let i = self.busy[self.cursor];
             let seat = &self.seats[i as usize];
             let room = window.saturating_sub(seat.load);
-            if room == 0 || seat.full || !seat.is_ready() {
+            if room == 0 || !seat.has_room() {
                 seen += 1;
                 continue;
             }
@@ -967,7 +967,10 @@ impl State {
                 seat.head = (seat.first(), now);
                 self.unarmed.push(i);
                 self.busy.push(i);
-                self.idle.retain(|&s| s != i);
+                // Near the end, nearly always.
+                if let Some(at) = self.idle.iter().rposition(|&s| s == i) {
+                    self.idle.remove(at);
+                }
                 // The one that sleeps does not know of this one.
                 after.nudge = true;
             }
@@ -976,6 +979,10 @@ impl State {
         // What it cannot take now, for its lane is still to come, it can take when it is called again.
         if seat.full && !seat.listed {
             seat.full = false;
+        }
+        if seat.unfit && !seat.listed && seat.is_ready() {
+            self.idle.retain(|&s| s != i);
+            self.doom(i, Doom::Stuck, Duration::ZERO);
         }
         false
     }
@@ -1054,7 +1061,9 @@ impl State {
         if let Some(at) = self.busy.iter().position(|&s| s == i) {
             self.busy.swap_remove(at);
         }
-        if seat.is_ready() && seat.slow {
+        if seat.is_ready() && seat.unfit {
+            self.doom(i, Doom::Stuck, Duration::ZERO);
+        } else if seat.is_ready() && seat.slow {
             self.idle.insert(0, i);
         } else if seat.is_ready() {
             self.idle.push(i);
@@ -1129,6 +1138,10 @@ impl State {
                 continue;
             }
             unbegun = true;
+            if let Some(line) = &seat.line {
+                // It may sleep, and the word that says so be written over.
+                line.rouse();
+            }
             if now.saturating_duration_since(seat.head.1) >= SLOW && !self.idle.is_empty() {
                 self.seats[i as usize].slow = true;
                 self.take_back(i, first, now, after);

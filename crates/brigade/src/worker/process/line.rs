@@ -230,6 +230,11 @@ impl Line {
         self.offered = self.written;
     }
 
+    /// Wakes the worker, if it sleeps, whatever its mailbox says.
+    pub(crate) fn rouse(&self) {
+        self.ends.mailbox().turns().rouse();
+    }
+
     /// How many tasks it has begun.
     pub(crate) fn begun(&self) -> Result<u32, Corrupt> {
         self.ends.mailbox().turns().begun(self.taken, self.offered)

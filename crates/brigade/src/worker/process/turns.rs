@@ -308,6 +308,11 @@ impl Turns {
         self.wake_worker(Sleep::Room);
     }
 
+    /// Wakes the worker whatever `asleep` says.
+    pub(super) fn rouse(&self) {
+        watch::wake_one(&self.asleep);
+    }
+
     fn wake_worker(&self, sleep: Sleep) {
         if self.take_sleep(sleep) {
             watch::wake_one(&self.asleep);
