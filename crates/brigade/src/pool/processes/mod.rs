@@ -137,6 +137,7 @@ impl Crew {
                     input,
                     owner: Owner::Handle(Arc::clone(&pooled) as Arc<dyn Settle>),
                     attempts: 0,
+                    spared: 0,
                     submitted: pooled.slot().submitted(),
                     at: 0,
                     number: 0,

@@ -628,14 +628,19 @@ impl State {
         // Whether it had begun what is first in its hand, and come as far as to decode it. Where the count itself is written over, there is only what it said last of
         // what it does.
         let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
-        let begun = runs && line.begun().map_or(true, |begun| begun != first);
-        let victim = if begun && status != Status::Doomed(Doom::Stuck) {
-            seat.take_first()
-        } else {
-            None
-        };
-        self.in_hand -= usize::from(victim.is_some());
+        let claimed = line.begun().map_or(true, |begun| begun != first);
+        let mut victim = None;
+        if claimed && status != Status::Doomed(Doom::Stuck) {
+            victim = seat.take_first();
+            self.in_hand -= usize::from(victim.is_some());
+        }
+        // It is believed that it was not run, but not for ever: a task can write that there.
+        let spared = victim.take_if(|task| !runs && task.spared < SPARED);
         self.reclaim(i, first, now, after);
+        if let Some(mut task) = spared {
+            task.spared += 1;
+            self.give_back(task);
+        }
         self.stats.restarts += 1;
         self.idle.retain(|&s| s != i);
         self.vacate(i, now);
@@ -1251,6 +1256,9 @@ enum Heard {
     /// It broke the protocol.
     Nonsense,
 }
+
+/// How often it is believed that a task was not run that its worker had begun when it died.
+const SPARED: u8 = 2;
 
 /// How long a worker may take to begin what it was given, before it is given to another that has nothing to do.
 const SLOW: Duration = Duration::from_millis(10);
