@@ -194,6 +194,7 @@ impl<A: Message, R: Message> Chunk<A, R> {
         let mut state = lock(&job.state);
         state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, self));
         if tasks > 0 {
+            worker.crew.took(nanos / tasks);
             job.learn(&mut state, nanos, tasks);
         }
         drop(state);

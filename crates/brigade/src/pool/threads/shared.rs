@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use crossbeam_deque::{Injector, Steal};
 
+use super::dispatch::MUCH;
 use super::keeper::Keeper;
 use super::primitive::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, fence, lock};
 use super::registry;
 use super::room::Room;
-use super::roster::{HELP, Roster};
+use super::roster::{HELP, Roster, WATCHED};
 use super::spinning;
 use super::tally::{self, Counters, Tally};
 use super::work::Work;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     /// A thread has become ready or ended, or waits.
     pub(super) changed: Condvar,
     pub(super) counters: Counters,
+    /// Nanoseconds that a task takes, on average of late.
+    pace: AtomicU64,
     /// What those have counted that have ended or were let go. Written under the roster's lock.
     pub(super) past: Tally,
     pub(super) keeper: Option<Keeper>,
@@ -51,6 +54,7 @@ impl Shared {
             hint: AtomicU32::new(0),
             changed: Condvar::new(),
             counters: Counters::new(),
+            pace: AtomicU64::new(0),
             past: Tally::new(),
             keeper: options.timeout.map(Keeper::new),
             options,
@@ -86,7 +90,8 @@ impl Shared {
         self.queue.push(item);
         // A thread that lies down says so and then looks at the queue; we do it the other way round.
         fence(Ordering::SeqCst);
-        if self.hint() & HELP != 0 {
+        let hint = self.hint();
+        if hint & (HELP | WATCHED) != 0 && (hint & HELP != 0 || self.backlog() > MUCH) {
             self.help();
         }
     }
@@ -108,6 +113,27 @@ impl Shared {
 
     pub(super) fn lock_roster(&self) -> MutexGuard<'_, Roster> {
         lock(&self.roster)
+    }
+
+    /// So long a task took.
+    pub(super) fn took(&self, nanos: u64) {
+        let before = self.pace.load(Ordering::Relaxed);
+        let after = before - before / 8 + nanos / 8;
+        // All look at it, so it is written only if it says something new.
+        if before.abs_diff(after) > before / 16 {
+            self.pace.store(after, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether tasks are shorter than it takes to wake somebody.
+    pub(super) fn tasks_are_short(&self) -> bool {
+        self.pace.load(Ordering::Relaxed) < 20_000
+    }
+
+    /// Nanoseconds that what is queued will take, if it is as what was before it.
+    pub(super) fn backlog(&self) -> u64 {
+        let tasks = self.queue.len() as u64;
+        tasks * self.pace.load(Ordering::Relaxed) / self.options.workers as u64
     }
 
     pub(super) fn stats(&self) -> PoolStats {

@@ -26,9 +26,9 @@ pub(super) fn count_cores() {
     CORES.store(cores, Ordering::Relaxed);
 }
 
-/// Whether a thread of a pool that has nothing to do keeps no other of them from running.
+/// Whether a thread of a pool that has nothing to do keeps nobody from running: it, and one that gives the pool something to do, need a processor.
 pub(super) fn may_search() -> bool {
-    AWAKE.load(Ordering::Relaxed) <= CORES.load(Ordering::Relaxed)
+    AWAKE.load(Ordering::Relaxed) < CORES.load(Ordering::Relaxed)
 }
 
 /// Whether a thread that waits for a pool keeps none of its threads from running.
