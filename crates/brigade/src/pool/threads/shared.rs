@@ -8,7 +8,9 @@ use crossbeam_deque::{Injector, Steal};
 
 use super::dispatch::MUCH;
 use super::keeper::Keeper;
-use super::primitive::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, fence, lock};
+use super::primitive::{
+    AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, contained, fence, lock,
+};
 use super::registry;
 use super::room::Room;
 use super::roster::{HELP, Roster, WATCHED};
@@ -17,6 +19,9 @@ use super::tally::{self, Counters, Tally};
 use super::work::Work;
 use crate::PoolStats;
 use crate::pool::builder::Options;
+
+/// So many are never sorted out.
+const MOST_SHELLS: usize = 1024;
 
 pub(super) struct Shared {
     /// The pool's, in this process.
@@ -27,6 +32,8 @@ pub(super) struct Shared {
     /// Its clock counts from here.
     zero: Instant,
     queue: Injector<Arc<dyn Work>>,
+    /// Those in the queue that have ended.
+    shells: AtomicUsize,
     pub(super) room: Room,
     roster: Mutex<Roster>,
     /// As the roster says when it is unlocked.
@@ -49,6 +56,7 @@ impl Shared {
             started,
             zero: Instant::now(),
             queue: Injector::new(),
+            shells: AtomicUsize::new(0),
             room: Room::new(options.queue_limit),
             roster: Mutex::new(Roster::new(options.workers)),
             hint: AtomicU32::new(0),
@@ -74,6 +82,11 @@ impl Shared {
         self.queue.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The next of the queue.
     pub(super) fn next(&self) -> Option<Arc<dyn Work>> {
         loop {
@@ -93,6 +106,28 @@ impl Shared {
         let hint = self.hint();
         if hint & (HELP | WATCHED) != 0 && (hint & HELP != 0 || self.backlog() > MUCH) {
             self.help();
+        }
+    }
+
+    /// One that is queued has ended: only its shell is left, for a queue gives nothing back from its middle. When there are too many of them, they are sorted out.
+    pub(super) fn leaves_shell(self: &Arc<Self>) {
+        let shells = self.shells.fetch_add(1, Ordering::Relaxed) + 1;
+        if shells < MOST_SHELLS || shells < self.queue.len() / 2 {
+            return;
+        }
+        if self.shells.swap(0, Ordering::Relaxed) < MOST_SHELLS {
+            // Somebody else is at it.
+            return;
+        }
+        for _ in 0..self.queue.len() {
+            let Some(item) = self.next() else {
+                return;
+            };
+            if item.is_over() {
+                contained(|| drop(item));
+            } else {
+                self.push(item);
+            }
         }
     }
 

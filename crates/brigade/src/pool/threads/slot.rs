@@ -321,6 +321,7 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
             return;
         };
         if self.end_queued(&crew, JoinError::Cancelled) {
+            crew.leaves_shell();
             return;
         }
         let parted = self.end_running(&crew, |_, _| true, Why::Cancelled);
