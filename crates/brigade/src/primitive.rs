@@ -12,6 +12,19 @@ pub(crate) fn fence_in_models() {
     loom::sync::atomic::fence(Ordering::SeqCst);
 }
 
+/// Stores into a word that others change by compare-and-swap.
+///
+/// In models a swap, which no more than says that it comes after what was there: loom does not conclude that a store which comes after what a
+/// compare-and-swap has read comes after what that wrote, too, and reports a wake-up lost that cannot be.
+#[inline]
+pub(crate) fn store_over(word: &AtomicU32, value: u32, order: Ordering) {
+    if cfg!(loom) {
+        word.swap(value, order);
+    } else {
+        word.store(value, order);
+    }
+}
+
 /// Functions that are `const`, but not in models: loom's atomics are made at run time.
 macro_rules! const_but_in_models {
     ($($(#[$about:meta])* $visible:vis const fn $name:ident $($rest:tt)*)?) => {

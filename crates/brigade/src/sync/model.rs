@@ -163,3 +163,37 @@ pub(crate) fn wait_either(
 ) -> Wake {
     wait(word, expected, deadline)
 }
+
+/// As eventfd(2).
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Event {
+    readable: Mutex<bool>,
+    changed: Condvar,
+}
+
+#[cfg(test)]
+impl Event {
+    pub(crate) fn new() -> Event {
+        Event {
+            readable: Mutex::new(false),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn write(&self) {
+        *self.readable.lock().expect("not poisoned") = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn read(&self) {
+        *self.readable.lock().expect("not poisoned") = false;
+    }
+
+    pub(crate) fn poll(&self) {
+        let mut readable = self.readable.lock().expect("not poisoned");
+        while !*readable {
+            readable = self.changed.wait(readable).expect("not poisoned");
+        }
+    }
+}

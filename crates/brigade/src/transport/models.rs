@@ -5,13 +5,13 @@
 
 use std::sync::atomic::AtomicBool;
 
+use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
-use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::gate::Waiting;
 use super::ring::{Consumer, Parts, Producer, frame_size};
-use crate::sync::model::be;
+use crate::sync::model::{Event, be};
 use crate::sync::raw::RawLock;
 
 /// Two words, which differ for each frame: frames of 24 bytes, so that in a ring of 32 each begins elsewhere, and wraps.
@@ -172,38 +172,10 @@ fn loom_ring_who_sleeps_is_woken() {
     });
 }
 
-/// As eventfd(2).
-struct Event {
-    readable: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Event {
-    fn write(&self) {
-        *self.readable.lock().expect("not poisoned") = true;
-        self.changed.notify_all();
-    }
-
-    fn read(&self) {
-        *self.readable.lock().expect("not poisoned") = false;
-    }
-
-    fn poll(&self) {
-        let mut readable = self.readable.lock().expect("not poisoned");
-        while !*readable {
-            readable = self.changed.wait(readable).expect("not poisoned");
-        }
-    }
-}
-
 #[test]
 fn loom_ring_who_sleeps_on_a_descriptor_is_woken() {
     loom::model(|| {
-        let event = Event {
-            readable: Mutex::new(false),
-            changed: Condvar::new(),
-        };
-        let shared = Arc::new((Parts::new(64), event));
+        let shared = Arc::new((Parts::new(64), Event::new()));
         let sends = {
             let shared = shared.clone();
             thread::spawn(move || {

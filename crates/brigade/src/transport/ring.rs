@@ -16,14 +16,11 @@
 //! **Sleeping.** The consumer announces itself in `bell`, looks again, and sleeps; the producer publishes, looks at `bell`, and wakes. Each has a
 //! full fence between its store and its load, so one of them sees the other.
 
-#![cfg_attr(
-    not(loom),
-    expect(unsafe_code, reason = "memory shared with another process")
-)]
+#![expect(unsafe_code, reason = "memory shared with another process")]
 
 use std::time::Instant;
 
-use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence, store_over};
 use crate::sync::watch::{self, Wake};
 use crate::sys::mapping::Mapping;
 
@@ -59,7 +56,7 @@ struct Memory<'m> {
     words: &'m [AtomicU64],
     /// In models: loom sees, at each word's, whether who reads it may do so while another writes it.
     #[cfg(loom)]
-    touched: &'m [loom::cell::UnsafeCell<()>],
+    touched: &'m [Touched],
 }
 
 /// Where a ring lies in a mapping.
@@ -73,37 +70,44 @@ pub(crate) struct Place {
     pub(crate) capacity: usize,
 }
 
+/// Where loom notes who touches a word.
+#[cfg(loom)]
+#[derive(Debug, Default)]
+struct Touched(loom::cell::UnsafeCell<()>);
+
+#[cfg(loom)]
+// SAFETY: there is nothing in it; who may touch it when is what loom checks.
+unsafe impl Sync for Touched {}
+
 /// In models, what elsewhere is a mapping.
 #[cfg(loom)]
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     control: Control,
     words: Vec<AtomicU64>,
-    touched: Vec<loom::cell::UnsafeCell<()>>,
+    touched: Vec<Touched>,
 }
 
 #[cfg(loom)]
 impl Parts {
     /// Those of an empty ring of so many bytes.
-    pub(super) fn new(capacity: usize) -> Parts {
+    pub(crate) fn new(capacity: usize) -> Parts {
         assert!(capacity.is_power_of_two() && capacity >= WORD);
         let words = capacity / WORD;
         Parts {
             control: Control::default(),
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            touched: (0..words)
-                .map(|_| loom::cell::UnsafeCell::new(()))
-                .collect(),
+            touched: (0..words).map(|_| Touched::default()).collect(),
         }
     }
 
     /// As [`Producer::resume`].
-    pub(super) fn producer(&self, head: u64) -> Producer<'_> {
+    pub(crate) fn producer(&self, head: u64) -> Producer<'_> {
         Producer::over(self.memory(), head)
     }
 
     /// As [`Consumer::new`].
-    pub(super) fn consumer(&self) -> Consumer<'_> {
+    pub(crate) fn consumer(&self) -> Consumer<'_> {
         Consumer {
             memory: self.memory(),
             head: 0,
@@ -171,7 +175,7 @@ impl<'m> Memory<'m> {
     fn load(&self, count: u64) -> u64 {
         let index = self.index(count);
         #[cfg(loom)]
-        self.touched[index].with(|_| ());
+        self.touched[index].0.with(|_| ());
         self.words[index].load(Ordering::Relaxed)
     }
 
@@ -179,7 +183,7 @@ impl<'m> Memory<'m> {
     fn store(&self, count: u64, word: u64) {
         let index = self.index(count);
         #[cfg(loom)]
-        self.touched[index].with_mut(|_| ());
+        self.touched[index].0.with_mut(|_| ());
         self.words[index].store(word, Ordering::Relaxed);
     }
 
@@ -660,13 +664,7 @@ impl<'m> Consumer<'m> {
     /// As [`announce_sleep`](Self::announce_sleep), by a number that is not 0.
     pub(crate) fn announce(&self, announcement: u32) -> bool {
         let bell = &self.memory.control.bell.0;
-        // In models a swap, which no more than says that it comes after what was there: loom does not conclude that a store which comes after what a
-        // compare-and-swap has read comes after what that wrote, too, and reports a wake-up lost that cannot be.
-        if cfg!(loom) {
-            bell.swap(announcement, Ordering::Relaxed);
-        } else {
-            bell.store(announcement, Ordering::Relaxed);
-        }
+        store_over(bell, announcement, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.is_ready() {
             bell.store(0, Ordering::Relaxed);

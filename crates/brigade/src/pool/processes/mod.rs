@@ -50,7 +50,11 @@ thread_local! {
 
 impl Crew {
     /// Starts the workers, and waits until each is ready.
-    pub(super) fn start(options: Options) -> io::Result<Crew> {
+    pub(super) fn start(mut options: Options) -> io::Result<Crew> {
+        // A time so long that the clock cannot say when it ends is for ever.
+        options.timeout = options
+            .timeout
+            .filter(|&time| Instant::now().checked_add(time.saturating_mul(2)).is_some());
         let server = core::server()?;
         let mut setup = options.process.setup()?.unwrap_or_default();
         if let Some(name) = &options.name {

@@ -236,8 +236,11 @@ impl State {
     /// The numbers as they are now.
     pub(super) fn snapshot(&self, now: Instant) -> PoolStats {
         let mut stats = self.stats.clone();
-        stats.queued = self.waiting() as u64;
-        stats.running = (self.busy.len() + self.casualties) as u64;
+        // A replacement may have been given something before the end of the task that its predecessor died of is told: that has hardly begun.
+        let running = self.busy.len() + self.casualties;
+        let over = running.saturating_sub(self.seats.len());
+        stats.queued = (self.waiting() + over) as u64;
+        stats.running = (running - over) as u64;
         for &i in &self.busy {
             stats.busy += now.saturating_duration_since(self.seats[i as usize].busy_since);
         }
@@ -622,13 +625,10 @@ impl State {
             return self.no_worker(i, Reason::Died(evidence, symbols), now, after);
         }
         let first = line.taken();
-        // Whether it had begun what is first in its hand, and run it: it may have found its mailbox written over, and left it alone. Where the count itself is
-        // written over, there is only what it said last of what it does.
+        // Whether it had begun what is first in its hand, and come as far as to decode it. Where the count itself is written over, there is only what it said last of
+        // what it does.
         let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
-        let begun = match line.begun() {
-            Ok(begun) => begun != first && evidence.phase != Phase::Starting,
-            Err(_) => runs,
-        };
+        let begun = runs && line.begun().map_or(true, |begun| begun != first);
         let victim = if begun && status != Status::Doomed(Doom::Stuck) {
             seat.take_first()
         } else {

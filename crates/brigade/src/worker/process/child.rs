@@ -122,7 +122,19 @@ pub(super) struct Worker {
     pub(super) mailbox: &'static Mailbox,
     pub(super) ends: WorkerEnds,
     lane: Pinned,
-    bell: Pinned,
+    pub(super) bell: Pinned,
+}
+
+/// Wakes the host's event loop. An error: the task has closed the way to do that.
+pub(super) fn wake_events(bell: &Pinned) -> io::Result<()> {
+    let Some(bell) = bell.get() else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    match rustix::io::write(bell, &[1]) {
+        // Full means that the host has been told already.
+        Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 impl Worker {
@@ -278,19 +290,7 @@ impl Worker {
         self.ends.replies.publish();
         if self.mailbox.wants_events() {
             // A worker that does one task ends in a moment, which is heard.
-            let _ = self.wake_events();
-        }
-    }
-
-    /// Wakes the host's event loop. An error: the task has closed the way to do that.
-    pub(super) fn wake_events(&self) -> io::Result<()> {
-        let Some(bell) = self.bell.get() else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        match rustix::io::write(bell, &[1]) {
-            // Full means that the host has been told already.
-            Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
-            Err(e) => Err(e.into()),
+            let _ = wake_events(&self.bell);
         }
     }
 

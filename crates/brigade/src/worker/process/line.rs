@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::client::{ForkServer, Hired};
@@ -11,7 +11,7 @@ use super::ending::Evidence;
 use super::lane;
 use super::mailbox::{HostEnds, Mailbox, order};
 use super::protocol::Setup;
-use super::turns::{Bell, Sleep};
+use super::turns::Bell;
 use crate::sys::futex;
 use crate::transport::ring::{self, Corrupt};
 
@@ -226,11 +226,8 @@ impl Line {
             self.patience = patience;
             turns.set_patience(patience);
         }
-        turns.offer(count);
+        turns.offer_and_wake(count);
         self.offered = self.written;
-        if turns.take_sleep(Sleep::Tasks) {
-            futex::wake_shared(turns.asleep());
-        }
     }
 
     /// How many tasks it has begun.
@@ -284,11 +281,7 @@ impl Line {
 
     /// After results were taken: a worker that waits for room goes on.
     pub(crate) fn made_room(&self) {
-        fence(Ordering::SeqCst);
-        let turns = self.ends.mailbox().turns();
-        if turns.take_sleep(Sleep::Room) {
-            futex::wake_shared(turns.asleep());
-        }
+        self.ends.mailbox().turns().made_room();
     }
 
     /// What the worker says that it has finished. More than was taken, after everything was taken that is there, is a lie.
@@ -306,18 +299,11 @@ impl Line {
             return true;
         }
         let turns = self.ends.mailbox().turns();
-        self.bell = turns.set_bell(bell);
-        if turns.wants_room() && self.is_ready() {
-            return false;
-        }
-        let at = match bell {
-            Bell::Silent | Bell::IfFull => return true,
-            Bell::Futex(at) | Bell::Pipe(at) => at,
-        };
-        // Counted from what was taken, so that it is a number that goes up.
-        let finished = turns.finished().wrapping_sub(self.taken);
-        let all = self.offered.wrapping_sub(self.taken);
-        finished < at.wrapping_sub(self.taken).min(all)
+        let counts = (self.taken, self.offered);
+        let (word, quiet) = turns.set_bell_and_look(bell, counts, || self.is_ready());
+        self.bell = word;
+        // A reply that would have been rung for, had the bell been set in time.
+        quiet && !(again && bell == Bell::IfFull && self.is_ready())
     }
 
     /// The bell, and what it was set to.
@@ -326,8 +312,14 @@ impl Line {
     }
 
     /// The word of a mailbox's bell.
+    #[cfg(not(loom))]
     pub(crate) fn bell_of(mailbox: &Mailbox) -> &AtomicU32 {
         mailbox.turns().bell()
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn bell_of(_mailbox: &Mailbox) -> &AtomicU32 {
+        unreachable!("no mailbox is mapped in models")
     }
 
     // ---- the lane

@@ -106,6 +106,8 @@ struct Record {
 }
 
 const _: () = assert!(size_of::<Status>() + STATUS_AT <= TURNS_AT && size_of::<Record>() <= PAGE);
+// In models the words are loom's, which are larger, and lie in no mailbox.
+#[cfg(not(loom))]
 const _: () =
     assert!(size_of::<Turns>() + TURNS_AT <= PAGE && TURNS_AT.is_multiple_of(align_of::<Turns>()));
 

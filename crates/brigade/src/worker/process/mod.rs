@@ -6,7 +6,7 @@
 // - server: the fork server; prepare: how it begins; orphans, stderr, oom: what it looks after
 // - child: the worker
 // - stay: the worker that runs one task after another; line: the host's side of it
-// - protocol, mailbox, turns, lane, board: what they say to each other, and where
+// - protocol, mailbox, turns, lane, board: what they say to each other, and where; turns_models: what must hold of that
 // - ending: why a worker died
 // - running: the handle's side of a task in a process
 
@@ -27,6 +27,8 @@ mod server;
 mod stay;
 mod stderr;
 pub(crate) mod turns;
+#[cfg(all(loom, test))]
+mod turns_models;
 
 use std::ffi::{OsStr, OsString};
 use std::io;

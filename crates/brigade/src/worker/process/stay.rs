@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::child::{Worker, floor_char_boundary, word};
+use super::child::{Worker, floor_char_boundary, wake_events, word};
 use super::lane;
 use super::mailbox::{INLINE_MAX, order, reply};
 use super::protocol::Stay;
-use super::turns::{Occasion, Ring, Sleep};
+use super::turns::Occasion;
+use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
 use crate::sys::{fds, futex, process, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{Outcome, Plan};
+use crate::transport::ring::Corrupt;
 
 /// How long a worker with nothing to do looks before it sleeps, where it may.
 const PATIENCE: Duration = Duration::from_micros(50);
@@ -57,8 +59,7 @@ impl Worker {
             if !served || left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
                 self.say(&tasks, reply::LEAVING, &[]);
                 self.ends.replies.show();
-                self.mailbox.turns().settle();
-                self.ring(Occasion::Idle);
+                self.mailbox.turns().leave(|| tell(&self.bell));
                 return;
             }
         }
@@ -67,29 +68,25 @@ impl Worker {
     /// Begins the next task, when there is one.
     fn begin(&self, tasks: &mut Tasks) {
         let turns = self.mailbox.turns();
-        if self.has_begun(tasks) {
-            self.ring(Occasion::Finished(tasks.finished));
+        let first = turns.begin_or_ring(tasks.begun, tasks.finished, || tell(&self.bell));
+        if self.has_begun(first, tasks) {
             return;
         }
-        turns.settle();
-        self.ring(Occasion::Idle);
         loop {
             self.look_for_a_while(|| turns.has_more(tasks.begun));
-            if self.has_begun(tasks) {
+            if self.has_begun(turns.begin(tasks.begun), tasks) {
                 return;
             }
-            self.sleep_until(|| turns.has_more(tasks.begun));
+            self.mailbox.note_processor();
+            turns.sleep_until_more(tasks.begun);
+            self.mailbox.note_processor();
         }
     }
 
-    fn has_begun(&self, tasks: &mut Tasks) -> bool {
-        match self.mailbox.turns().begin(tasks.begun) {
-            Ok(begun) => {
-                tasks.begun = tasks.begun.wrapping_add(u32::from(begun));
-                begun
-            }
-            Err(_) => self.break_off(),
-        }
+    fn has_begun(&self, begun: Result<bool, Corrupt>, tasks: &mut Tasks) -> bool {
+        let Ok(begun) = begun else { self.break_off() };
+        tasks.begun = tasks.begun.wrapping_add(u32::from(begun));
+        begun
     }
 
     /// What is in the mailbox makes no sense: the task before has written over it. What was begun was not run.
@@ -121,33 +118,10 @@ impl Worker {
         }
     }
 
-    fn sleep_until(&self, is_there: impl Fn() -> bool) {
-        let turns = self.mailbox.turns();
-        self.mailbox.note_processor();
-        loop {
-            turns.announce_sleep(Sleep::Tasks);
-            if is_there() {
-                turns.stay_awake();
-                return;
-            }
-            futex::wait_shared(turns.asleep(), Sleep::Tasks as u32, None);
-            if is_there() {
-                self.mailbox.note_processor();
-                return;
-            }
-        }
-    }
-
     /// Wakes the host, if it wants to be.
     fn ring(&self, occasion: Occasion) {
         let turns = self.mailbox.turns();
-        match turns.ring(occasion) {
-            Ring::Nobody => {}
-            Ring::Futex => futex::wake_shared(turns.bell()),
-            // Without a way to tell the host there is no sense in going on; that it has ended is heard.
-            Ring::Pipe if self.wake_events().is_err() => process::exit_now(0),
-            Ring::Pipe => {}
-        }
+        turns.wake_host(occasion, || tell(&self.bell));
     }
 
     /// Runs the task that was begun. `false`: it was not run, for a task before it has closed the way that its input comes.
@@ -301,16 +275,10 @@ impl Worker {
     /// Writes a reply, when there is room.
     fn say(&mut self, tasks: &Tasks, tag: u32, bytes: &[u8]) {
         debug_assert!(tasks.finished != tasks.begun || tag == reply::LEAVING);
-        while self.ends.replies.push(tag, bytes).is_err() {
-            // The bell is looked at after the sleep is announced: of the host, which does it the other way round, one sees the other.
+        let (replies, bell) = (&mut self.ends.replies, &self.bell);
+        while replies.push(tag, bytes).is_err() {
             let turns = self.mailbox.turns();
-            turns.announce_sleep(Sleep::Room);
-            self.ring(Occasion::Full);
-            if self.ends.replies.has_room(bytes.len()) {
-                turns.stay_awake();
-                continue;
-            }
-            futex::wait_shared(turns.asleep(), Sleep::Room as u32, None);
+            turns.wait_for_room(|| replies.has_room(bytes.len()), || tell(bell));
         }
     }
 
@@ -320,6 +288,13 @@ impl Worker {
         self.ends.replies.show();
         tasks.finished = tasks.finished.wrapping_add(1);
         self.mailbox.turns().finish(tasks.finished);
+    }
+}
+
+/// Tells the host through the pipe. Without a way to do that there is no sense in going on; that this has ended is heard.
+fn tell(bell: &Pinned) {
+    if wake_events(bell).is_err() {
+        process::exit_now(0);
     }
 }
 
