@@ -11,7 +11,7 @@ use super::seat::{Doom, Pace, Seat, Status};
 use super::slot::{Place, Slot, Wakes};
 use super::task::{Delivered, End, Job, Owner, Refused, Task};
 use crate::pool::builder::Options;
-use crate::sys::spin;
+use crate::sys::{process, spin};
 use crate::task::crash::Phase;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
@@ -635,7 +635,11 @@ impl State {
             self.in_hand -= usize::from(victim.is_some());
         }
         // It is believed that it was not run, but not for ever: a task can write that there.
-        let spared = victim.take_if(|task| !runs && task.spared < SPARED);
+        let ours = matches!(
+            status,
+            Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
+        );
+        let spared = victim.take_if(|task| !runs && !ours && task.spared < SPARED);
         self.reclaim(i, first, now, after);
         if let Some(mut task) = spared {
             task.spared += 1;
@@ -1146,6 +1150,17 @@ impl State {
             if let Some(line) = &seat.line {
                 // It may sleep, and the word that says so be written over.
                 line.rouse();
+                // Where tasks have a time, so has a worker that was stopped, for those that wait in its place.
+                if self.options.timeout.is_some()
+                    && now.saturating_duration_since(seat.head.1) >= SLOW
+                    && process::is_stopped(line.pid())
+                {
+                    if self.take_back(i, first, now, after) {
+                        self.idle.retain(|&s| s != i);
+                        self.doom(i, Doom::Stuck, Duration::ZERO);
+                    }
+                    continue;
+                }
             }
             if now.saturating_duration_since(seat.head.1) >= SLOW && !self.idle.is_empty() {
                 self.seats[i as usize].slow = true;
