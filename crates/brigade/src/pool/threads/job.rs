@@ -146,7 +146,9 @@ impl<A, R> Job<A, R> {
         }
         drop(state);
         self.pass_over(entries, |_| JoinError::Cancelled, |_, _| {});
-        drop(done);
+        for result in done.into_iter().flatten() {
+            contained(|| drop(result));
+        }
     }
 
     /// These end without having been begun.
