@@ -70,7 +70,10 @@ pub(super) struct Map<'p, A, R, I> {
 
 impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
     /// The next result that comes; no input is pulled whose number is `horizon` or more, counted from 0. `None`: there are no more.
-    pub(super) fn next_within(&mut self, _horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
+    pub(super) fn next_within(
+        &mut self,
+        _horizon: usize,
+    ) -> Option<(usize, Result<R, JoinError>)> {
         todo!()
     }
 }
