@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Crew;
 use super::core::Want;
 use super::inbox::{Results, Taken};
-use super::state::After;
+use super::state::{After, Event};
 use super::task::{Decode, End, INLINE_MAX, Input, Job, Owner, Refused, Strip, Task, concluded};
 use crate::task::codec;
 use crate::task::entry::caught;
@@ -145,6 +145,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         if !self.tasks.is_empty() {
             for task in self.tasks.drain(..) {
                 state.inboxes.expect(self.inbox, task.count());
+                if state.heard {
+                    let submitted = Event::Submitted(state.next_number, task.count());
+                    after.events.push(submitted);
+                }
                 state.accept(task);
             }
             state.feed(Instant::now(), &mut after);

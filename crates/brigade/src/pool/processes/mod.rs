@@ -4,19 +4,25 @@
 //! - task: what is run, on what, for whom, and how it ended
 //! - slot: a task's handle; inbox: the results of a map
 //! - seat: one worker's place
-//! - state: the dispatcher: who does what
+//! - state: the dispatcher: what there is to do; results: what workers say; staff: who ends, who comes; feed: who gets what; ending: what is ended early
 //! - arm: when workers ring
-//! - core: who looks after all that, and who sleeps
+//! - core: who looks after all that, and who sleeps; attend: when nobody does; tell: what is done outside the lock
 //! - map: inputs in, results out
 
 mod arm;
+mod attend;
 mod core;
+mod ending;
+mod feed;
 mod inbox;
 mod map;
+mod results;
 mod seat;
 mod slot;
+mod staff;
 mod state;
 mod task;
+mod tell;
 
 use std::cell::RefCell;
 use std::io;

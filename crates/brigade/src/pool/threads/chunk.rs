@@ -115,7 +115,7 @@ impl<A: Message, R: Message> Chunk<A, R> {
                     }
                     tasks += 1;
                     let (_, outcome) = &result;
-                    worker.tally.ended(outcome);
+                    worker.counts(outcome);
                     inner.running = None;
                     inner.done.push(result);
                 }

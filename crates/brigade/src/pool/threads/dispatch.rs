@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::primitive::{Ordering, contained, fence, thread, wait};
-use super::roster::{ABORTED, Act, ENDING, Roster};
+use super::roster::{ABORTED, Act, ENDING, Roster, WATCHED};
 use super::shared::Shared;
 use super::spinning;
 use super::work::{Refusal, Why};
@@ -84,9 +84,25 @@ impl Shared {
     /// There is work: wakes somebody or starts one more, unless that would be one too many.
     #[cold]
     pub(super) fn help(self: &Arc<Self>) {
-        let is_much = self.backlog() > MUCH;
+        self.help_with(self.backlog());
+    }
+
+    /// As [`help`](Self::help), with so many nanoseconds of work.
+    #[cold]
+    fn help_with(self: &Arc<Self>, backlog: u64) {
+        let is_much = backlog > MUCH;
         let act = self.roster(|r| r.help(is_much, self.make()));
         self.act(act);
+    }
+
+    /// So many inputs of a map wait behind its tickets: nobody sees them in the queue.
+    pub(super) fn inputs_wait(self: &Arc<Self>, inputs: usize) {
+        if self.hint() & WATCHED != 0 {
+            let backlog = self.time_for(inputs as u64);
+            if backlog > MUCH && !self.queue_is_empty() {
+                self.help_with(backlog);
+            }
+        }
     }
 
     fn act(self: &Arc<Self>, act: Act) {

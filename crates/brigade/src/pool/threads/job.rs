@@ -146,7 +146,9 @@ impl<A, R> Job<A, R> {
         }
         drop(state);
         self.pass_over(entries, |_| JoinError::Cancelled, |_, _| {});
-        drop(done);
+        for result in done.into_iter().flatten() {
+            contained(|| drop(result));
+        }
     }
 
     /// These end without having been begun.
@@ -217,10 +219,12 @@ impl<A: Message, R: Message> Job<A, R> {
         if !is_enough {
             state.tickets += 1;
         }
+        let inputs = state.bundles.len() * target + state.open.entries.len();
         drop(state);
         if !is_enough {
             self.crew.push(Arc::clone(self) as Arc<dyn Work>);
         }
+        self.crew.inputs_wait(inputs);
     }
 
     /// What another has not done goes back.

@@ -2,9 +2,9 @@
 
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crossbeam_deque::{Injector, Steal};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::dispatch::MUCH;
 use super::keeper::Keeper;
@@ -29,8 +29,6 @@ pub(super) struct Shared {
     pub(super) options: Options,
     /// Where it was built.
     pub(super) started: &'static Location<'static>,
-    /// Its clock counts from here.
-    zero: Instant,
     queue: Injector<Arc<dyn Work>>,
     /// Those in the queue that have ended.
     shells: AtomicUsize,
@@ -54,7 +52,6 @@ impl Shared {
         Shared {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             started,
-            zero: Instant::now(),
             queue: Injector::new(),
             shells: AtomicUsize::new(0),
             room: Room::new(options.queue_limit),
@@ -69,9 +66,11 @@ impl Shared {
         }
     }
 
-    /// Nanoseconds since the pool was made; never 0.
+    /// The pool's clock, in nanoseconds; never 0.
     pub(super) fn now(&self) -> u64 {
-        self.zero.elapsed().as_nanos() as u64 + 1
+        let now = clock_gettime(ClockId::Monotonic);
+        // It counts from the start of the machine: neither is below nothing.
+        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
     }
 
     pub(super) fn hint(&self) -> u32 {
@@ -167,7 +166,10 @@ impl Shared {
 
     /// Nanoseconds that what is queued will take, if it is as what was before it.
     pub(super) fn backlog(&self) -> u64 {
-        let tasks = self.queue.len() as u64;
+        self.time_for(self.queue.len() as u64)
+    }
+
+    pub(super) fn time_for(&self, tasks: u64) -> u64 {
         tasks * self.pace.load(Ordering::Relaxed) / self.options.workers as u64
     }
 

@@ -127,7 +127,7 @@ impl<A: Message, R: Message> Slot<A, R> {
             contained(|| drop(result));
             return Went::LetGo;
         }
-        worker.tally.ended(&result);
+        worker.counts(&result);
         worker.tally.took(nanos, 1);
         worker.turned(now);
         worker.crew.took(now.saturating_sub(began));

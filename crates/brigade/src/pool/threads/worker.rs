@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::spinning::{self, Patience};
 use super::tally::Tally;
 use super::work::{Refusal, Went, Work};
+use crate::JoinError;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
@@ -144,6 +145,15 @@ impl Worker {
             .is_some_and(|most| self.tally.begun.load(Ordering::Relaxed) >= most)
     }
 
+    /// A task of its ended by itself.
+    pub(super) fn counts<R>(&self, result: &Result<R, JoinError>) {
+        match result {
+            Ok(_) => super::tally::add(&self.tally.done, 1),
+            Err(JoinError::Panicked(_)) => super::tally::add(&self.tally.panicked, 1),
+            Err(error) => self.crew.counters.count(error, 1),
+        }
+    }
+
     /// When what it does next begins, by the pool's clock.
     pub(super) fn turn(&self) -> u64 {
         match self.free.load(Ordering::Relaxed) {
@@ -213,7 +223,7 @@ impl Worker {
             }
         }
         let mut looks = if bed == Bed::StandsBy { LOOKS } else { 0 };
-        let until = (bed == Bed::Lingers).then(|| Instant::now() + LINGER);
+        let mut until = (bed != Bed::Stays).then(|| Instant::now() + LINGER);
         loop {
             if self.woken.swap(false, Ordering::Acquire) {
                 *searching = true;
@@ -223,12 +233,16 @@ impl Worker {
                 thread::park_timeout(LOOK);
                 looks -= 1;
                 self.crew.stands_by(self, looks == 0);
-            } else if let Some(until) = until {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() && self.crew.leave_bed(self) {
+            } else if let Some(at) = until {
+                let left = at.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    thread::park_timeout(left);
+                } else if self.crew.leave_bed(self) {
                     return Next::End;
+                } else {
+                    // It is needed, or somebody is about to wake it.
+                    until = None;
                 }
-                thread::park_timeout(left.max(Duration::from_millis(1)));
             } else {
                 thread::park();
             }
@@ -254,7 +268,7 @@ impl Worker {
 #[error("the pool's initializer panicked: {message}")]
 pub(super) struct InitializerPanicked {
     message: String,
-    source: crate::JoinError,
+    source: JoinError,
 }
 
 impl InitializerPanicked {

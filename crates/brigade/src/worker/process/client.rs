@@ -97,6 +97,8 @@ struct State {
     employers: HashMap<u64, Employment>,
     next_employer: u64,
     gone: bool,
+    /// It is gone, and the end of every worker is on the board.
+    told: bool,
 }
 
 /// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has happened that may concern it: a worker has come or ended, or has rung the
@@ -555,6 +557,11 @@ impl ForkServer {
     /// Whether it has ended.
     pub(crate) fn is_gone(&self) -> bool {
         self.lock().gone
+    }
+
+    /// Whether it has ended, and the ends of all its workers have been told.
+    pub(crate) fn has_told_all(&self) -> bool {
+        self.lock().told
     }
 
     /// Whether this process is the one that started it, and not a fork of that one: what they share belongs to the other.

@@ -110,10 +110,6 @@ impl Line {
         self.pid
     }
 
-    pub(crate) fn slot(&self) -> u32 {
-        self.slot
-    }
-
     pub(crate) fn server(&self) -> &Arc<ForkServer> {
         &self.server
     }

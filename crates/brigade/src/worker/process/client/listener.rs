@@ -51,6 +51,7 @@ impl ForkServer {
         }
         let workers = self.lose_all();
         self.reap(&workers);
+        self.lock().told = true;
         // They may start another fork server, which has a listener of its own.
         self.call_employers();
     }
