@@ -115,10 +115,15 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
 }
 
 fn verdict(lengths: Lengths) -> Verdict {
-    if lengths.pooled.median == 0.0 {
-        let evidence =
+    let pooled = lengths.pooled;
+    if pooled.median == 0.0 {
+        let mut evidence =
             "in a pool, a process costs no more than 5 % over a thread, whatever the task"
                 .to_owned();
+        if pooled.upper > 0.0 {
+            let most = Unit::Nanoseconds.one(pooled.upper);
+            evidence.push_str(&format!("; within the noise, from {most} on"));
+        }
         return Verdict {
             outcome: Outcome::DoesNotHold,
             on: None,
@@ -127,7 +132,7 @@ fn verdict(lengths: Lengths) -> Verdict {
     }
     let evidence = format!(
         "in a pool, from {} on, a process costs under 5 % more",
-        Unit::Nanoseconds.one(lengths.pooled.median)
+        Unit::Nanoseconds.summary(&pooled)
     );
     Verdict {
         outcome: Outcome::Depends,
@@ -218,6 +223,8 @@ fn crash_is_contained(context: &Context<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::Row;
+    use super::super::verdict;
     use super::*;
 
     #[test]
@@ -233,7 +240,96 @@ mod tests {
         assert_eq!(break_even(50_000.0, 50_000.0), 0.0);
         assert_eq!(break_even(10.0, 50_000.0), 0.0);
         let free = break_even_summary(Summary::exact(1.0), Summary::exact(2.0));
-        assert_eq!(verdict(free).outcome, Outcome::DoesNotHold);
+        let fresh = Summary::exact(7e6);
+        let judged = |pooled| verdict(Lengths { pooled, fresh });
+        assert_eq!(judged(free).outcome, Outcome::DoesNotHold);
+        assert!(!judged(free).evidence.contains("noise"));
+        let noisy = Summary {
+            upper: 20_000.0,
+            ..free
+        };
+        assert_eq!(judged(noisy).outcome, Outcome::DoesNotHold);
+        assert!(judged(noisy).evidence.contains("20.0 µs"));
+    }
+
+    /// A row with this figure.
+    fn row(experiment: &Experiment, figures: Vec<Figure>) -> Row {
+        Row {
+            number: 1,
+            id: experiment.id,
+            title: experiment.title,
+            claim: experiment.claim,
+            result: Ok(Measured {
+                done: String::new(),
+                figures,
+                verdict: verdict::of_facts(&[true], ""),
+                notes: Vec::new(),
+            }),
+        }
+    }
+
+    fn costs(id: &'static str, unit: Unit, thread: f64, process: f64) -> Figure {
+        let [thread, process] = [thread, process].map(|cost| Value::Measured(Summary::exact(cost)));
+        Figure::new(id, id, unit, thread, process)
+    }
+
+    fn creation_row(pooled: Figure) -> Row {
+        let nanoseconds = Unit::Nanoseconds;
+        let figures = vec![
+            costs(creation::SPAWN, nanoseconds, 50_000.0, 200_000.0),
+            costs(creation::PROGRAM, nanoseconds, 0.0, 1e6),
+            pooled,
+        ];
+        row(&creation::EXPERIMENT, figures)
+    }
+
+    #[test]
+    fn the_verdict_rests_on_the_pool_and_the_fresh_worker_stands_beside_it() {
+        let pooled = costs(creation::POOLED, Unit::Nanoseconds, 4_000.0, 5_000.0);
+        let rate = costs(concurrency::POOLED_RATE, Unit::PerSecond, 4e6, 2e6);
+        let earlier = [
+            creation_row(pooled),
+            row(&concurrency::EXPERIMENT, vec![rate]),
+        ];
+        let context = Context {
+            quick: true,
+            earlier: &earlier,
+        };
+        let measured = run(&context).unwrap();
+        let length = |id: &str| {
+            let figure = measured.figure(id).unwrap();
+            figure.process.summary().unwrap().median
+        };
+        // (5 − 1.05 × 4) / 0.05 and (200 − 1.05 × 50) / 0.05 microseconds.
+        assert!((length("break-even-pooled") - 16_000.0).abs() < 1e-3);
+        assert!((length("break-even-fresh") - 2_950_000.0).abs() < 1e-3);
+        assert!(length("break-even-program") > length("break-even-fresh"));
+        assert_eq!(measured.verdict.outcome, Outcome::Depends);
+        let text = measured.verdict.text();
+        assert!(text.contains("in a pool, from 16.0 µs on"), "{text}");
+        let notes = measured.notes.join("\n");
+        assert!(notes.contains("A task of 16.0 µs or more"), "{notes}");
+        assert!(notes.contains("from 2.95 ms on"), "{notes}");
+        assert!(notes.contains("2 M/s to processes"), "{notes}");
+    }
+
+    #[test]
+    fn without_the_cost_in_a_pool_there_is_no_advice() {
+        let missing = Value::Missing(Failure::new("no pool"));
+        let pooled = Figure::new(
+            creation::POOLED,
+            "a pooled task",
+            Unit::Nanoseconds,
+            missing.clone(),
+            missing,
+        );
+        let earlier = [creation_row(pooled)];
+        let context = Context {
+            quick: true,
+            earlier: &earlier,
+        };
+        let reason = run(&context).unwrap_err().to_string();
+        assert!(reason.contains("a pooled task"), "{reason}");
     }
 
     #[test]
