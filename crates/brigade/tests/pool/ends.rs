@@ -309,3 +309,37 @@ fn results_need_not_be_debug_nor_shared() {
         assert_eq!(back.0.get(), 3);
     });
 }
+
+/// Works for so many microseconds.
+fn work(micros: u64) -> u64 {
+    let start = std::time::Instant::now();
+    while start.elapsed() < Duration::from_micros(micros) {
+        std::hint::spin_loop();
+    }
+    micros
+}
+
+#[test]
+fn what_waits_behind_a_cancelled_task_runs_once() {
+    fn count(runs: Count) {
+        runs.add();
+        work(300);
+    }
+    both(|kind| {
+        let pool = pool(kind, 1);
+        for n in 0..200 {
+            // Cancelled just as it ends, and the next one begins.
+            let first = pool.submit(work, 200);
+            let runs = Count::new();
+            let second = pool.submit(count, runs.clone());
+            work(150 + n);
+            first.cancel();
+            match join(first) {
+                Ok(200) | Err(JoinError::Cancelled) => {}
+                other => panic!("{other:?}"),
+            }
+            join(second).expect("it was not cancelled");
+            assert_eq!(runs.get(), 1, "turn {n}");
+        }
+    });
+}

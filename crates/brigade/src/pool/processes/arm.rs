@@ -92,7 +92,8 @@ impl State {
         for at in 0..self.busy.len() {
             let i = self.busy[at];
             let seat = &self.seats[i as usize];
-            let point = if seat.held.is_some() {
+            let held = seat.held.is_some();
+            let point = if held {
                 // What it waits for comes through the listener.
                 None
             } else if others {
@@ -107,7 +108,8 @@ impl State {
             let Some(line) = &mut self.seats[i as usize].line else {
                 continue;
             };
-            if !line.set_bell(bell, true) {
+            // What lies behind a reply that waits for its lane waits with it.
+            if !line.set_bell(bell, true) && !held {
                 return None;
             }
             bells.push(line.bell());

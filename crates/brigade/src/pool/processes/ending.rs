@@ -30,42 +30,31 @@ impl State {
             // It is being ended anyway, or its end is about to be told.
             return;
         }
-        let first = self.seats[i as usize].first();
-        if number == first {
-            self.publish_seat(i);
-            let begun = self.seats[i as usize].line.as_ref().map(|l| l.begun());
-            if let Some(Ok(begun)) = begun
-                && begun != first
-            {
-                // It runs: all others first, then it.
-                if self.take_back(i, first.wrapping_add(1), now, after) {
-                    self.doom(i, Doom::Cancelled, self.grace);
-                }
-                return;
-            }
-        }
-        if !self.take_back(i, number, now, after) {
-            return;
-        }
-        match slot.place() {
+        let running = self.isolate(i, now, after);
+        if slot.is_done() {
+            // It has ended meanwhile.
+        } else if slot.place().is_none() {
             // It was not begun, and is in the queue again.
-            None => self.cancel(slot, now, after),
-            // It was begun meanwhile.
-            Some(_) => {
-                if self.seats[i as usize].first() == number {
-                    if self.take_back(i, number.wrapping_add(1), now, after) {
-                        self.doom(i, Doom::Cancelled, self.grace);
-                    }
-                } else {
-                    // It was begun because those before it are finished: that is heard first.
-                    self.drain_seat(i, now, after);
-                    if !slot.is_done() && self.seats[i as usize].first() == number {
-                        self.doom(i, Doom::Cancelled, self.grace);
-                    }
-                }
-            }
+            self.cancel(slot, now, after);
+        } else if running == Some(number) {
+            self.doom(i, Doom::Cancelled, self.grace);
         }
         self.feed(now, after);
+    }
+
+    /// Leaves a worker with nothing but the task that it runs: takes back all that it has not begun, and takes what it has finished. Gives the number of that task;
+    /// `None`: it runs none.
+    ///
+    /// Then the worker can be ended without harm to another task: it cannot begin one.
+    fn isolate(&mut self, i: u32, now: Instant, after: &mut After) -> Option<u32> {
+        let first = self.seats[i as usize].first();
+        if !self.take_back(i, first, now, after) {
+            return None;
+        }
+        // What was begun before that is finished, but for the last; and what is finished was shown.
+        self.drain_seat(i, now, after);
+        let seat = &self.seats[i as usize];
+        (seat.is_ready() && seat.load == 1).then(|| seat.first())
     }
 
     /// Gives what a worker has not begun for some time to those that have nothing to do: it may be stopped, or starved. Whether there may be more of that.
@@ -73,36 +62,45 @@ impl State {
         let mut unbegun = false;
         for i in self.busy.clone() {
             let seat = &self.seats[i as usize];
-            let first = seat.first();
-            let begun = seat.line.as_ref().and_then(|l| l.begun().ok());
-            if !seat.is_ready() || begun != Some(first) || seat.hand.is_empty() {
+            let Some(line) = seat.line.as_ref().filter(|_| self.has_not_begun(i)) else {
+                continue;
+            };
+            unbegun = true;
+            // It may sleep, and the word that says so be written over.
+            line.rouse();
+            if now.saturating_duration_since(seat.head.1) < SLOW {
                 continue;
             }
-            unbegun = true;
-            if let Some(line) = &seat.line {
-                // It may sleep, and the word that says so be written over.
-                line.rouse();
-                // Where tasks have a time, so has a worker that was stopped, for those that wait in its place.
-                if self.options.timeout.is_some()
-                    && now.saturating_duration_since(seat.head.1) >= SLOW
-                    && process::is_stopped(line.pid())
-                {
-                    if self.take_back(i, first, now, after) {
-                        self.idle.retain(|&s| s != i);
-                        self.doom(i, Doom::Stuck, Duration::ZERO);
-                    }
-                    continue;
-                }
-            }
-            if now.saturating_duration_since(seat.head.1) >= SLOW && !self.idle.is_empty() {
+            // Where tasks have a time, so has a worker that was stopped, for those that wait in its place.
+            if self.options.timeout.is_some() && process::is_stopped(line.pid()) {
+                self.end_stuck(i, now, after);
+            } else if !self.idle.is_empty() {
                 self.seats[i as usize].slow = true;
-                self.take_back(i, first, now, after);
+                self.isolate(i, now, after);
             }
         }
         if unbegun {
             self.feed(now, after);
         }
         unbegun
+    }
+
+    /// Whether a worker was given something and has begun nothing of it.
+    fn has_not_begun(&self, i: u32) -> bool {
+        let seat = &self.seats[i as usize];
+        let begun = seat.line.as_ref().and_then(|l| l.begun().ok());
+        seat.is_ready() && !seat.hand.is_empty() && begun == Some(seat.first())
+    }
+
+    /// Ends a worker that begins nothing; unless it does now.
+    fn end_stuck(&mut self, i: u32, now: Instant, after: &mut After) {
+        let first = self.seats[i as usize].first();
+        let running = self.isolate(i, now, after);
+        let seat = &self.seats[i as usize];
+        if running.is_none() && seat.is_ready() && seat.first() == first {
+            self.idle.retain(|&s| s != i);
+            self.doom(i, Doom::Stuck, Duration::ZERO);
+        }
     }
 
     /// Ends the tasks whose time is over, and workers that take as long to get ready.
@@ -133,24 +131,17 @@ impl State {
             if !seat.is_ready() || now.saturating_duration_since(seat.head.1) < timeout {
                 continue;
             }
-            let first = seat.first();
-            let begun = seat.line.as_ref().map(|l| l.begun());
-            match begun {
-                Some(Ok(begun)) if begun != first => {
-                    if self.take_back(i, first.wrapping_add(1), now, after) {
-                        self.doom(i, Doom::TimedOut, self.grace);
-                    }
-                }
-                // All this time it has not begun: it is stopped, or worse. Somebody else will do it.
-                Some(Ok(_)) => {
-                    if self.take_back(i, first, now, after) {
-                        self.idle.retain(|&s| s != i);
-                        self.doom(i, Doom::Stuck, Duration::ZERO);
-                    }
-                }
-                _ => self.lose(i, now, after),
+            if self.has_not_begun(i) {
+                // All this time: it is stopped, or worse. Somebody else will do it.
+                self.end_stuck(i, now, after);
+                continue;
+            }
+            let overdue = seat.first();
+            if self.isolate(i, now, after) == Some(overdue) {
+                self.doom(i, Doom::TimedOut, self.grace);
             }
         }
+        self.feed(now, after);
     }
 
     /// Cancels everything.
@@ -159,8 +150,7 @@ impl State {
             if !self.seats[i as usize].is_ready() {
                 continue;
             }
-            let first = self.seats[i as usize].first();
-            if self.take_back(i, first, now, after) && !self.seats[i as usize].hand.is_empty() {
+            if self.isolate(i, now, after).is_some() {
                 self.doom(i, Doom::Cancelled, self.grace);
             }
         }

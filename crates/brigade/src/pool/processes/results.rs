@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::seat::Status;
+use super::staff::SPARED;
 use super::state::{After, Event, Reason, State};
 use super::task::{Bytes, Delivered, End, Owner, Refused, Task};
 use crate::JoinError;
@@ -238,10 +239,18 @@ impl State {
             }
             (Status::Ready, reply::LEAVING) => {
                 seat.status = Status::Leaving;
+                // It may have begun one, and found that it could not be given it.
+                let claimed = line.begun() != Ok(line.taken());
+                let pid = line.pid();
+                let refused = if claimed { seat.take_first() } else { None };
+                self.in_hand -= usize::from(refused.is_some());
                 self.stats.recycled += 1;
-                let replaced = Event::Replaced(line.pid(), "it has run as much as it may");
+                let replaced = Event::Replaced(pid, "it has run as much as it may");
                 after.events.push(replaced);
                 self.reclaim(i, self.seats[i as usize].first(), now, after);
+                if let Some(task) = refused {
+                    self.refused(task, now, after);
+                }
                 self.idle.retain(|&s| s != i);
                 // Its end is waited for by the one that comes after it.
                 self.vacate(i, now);
@@ -313,6 +322,19 @@ impl State {
         };
         self.finish(task, end, now, after);
         Heard::More
+    }
+
+    /// A worker could not be given a task that it had begun: another tries, but not for ever.
+    fn refused(&mut self, mut task: Task, now: Instant, after: &mut After) {
+        task.spared += 1;
+        if task.spared <= SPARED {
+            self.give_back(task);
+            return;
+        }
+        let name = task.job.name(self.options.name.as_ref());
+        let why = "no worker could be given its input: each has closed the way that it comes";
+        let end = Refused::Why(why.to_owned()).into_error(name);
+        self.finish(task, End::failed(end), now, after);
     }
 
     pub(super) fn delivered(

@@ -20,7 +20,7 @@ const STILLBORN: u32 = 2;
 const RETRY: Duration = Duration::from_millis(2);
 
 /// How often it is believed that a task was not run that its worker had begun when it died.
-const SPARED: u8 = 2;
+pub(super) const SPARED: u8 = 2;
 
 /// Where a task is whose worker is gone, and whose end is about to be told.
 const NOWHERE: Place = Place {

@@ -27,19 +27,7 @@ impl Core {
             self.nudge.fetch_add(1, Ordering::SeqCst);
             futex::wake_all_shared(&self.nudge);
         }
-        let pool = self.number;
-        for event in std::mem::take(&mut after.events) {
-            match event {
-                Event::Submitted(first, count) => {
-                    (first..first + u64::from(count))
-                        .for_each(|task| events::submitted(pool, task));
-                }
-                Event::Given(pid, first, count) => (first..first + u64::from(count))
-                    .for_each(|task| events::started(pool, u64::from(pid), task)),
-                Event::Ended(task, outcome, time) => events::ended(pool, task, outcome, time),
-                Event::Replaced(pid, why) => events::replaced(pool, u64::from(pid), why),
-            }
-        }
+        let events = std::mem::take(&mut after.events);
         let After {
             wakes,
             casualties,
@@ -81,12 +69,35 @@ impl Core {
         if !casualties.is_empty() {
             self.tell(casualties);
         }
+        if !events.is_empty() {
+            // The listener's own code, as above.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.say(events)));
+        }
+    }
+
+    fn say(&self, events: Vec<Event>) {
+        let pool = self.number;
+        for event in events {
+            match event {
+                Event::Submitted(first, count) => {
+                    (first..first + u64::from(count))
+                        .for_each(|task| events::submitted(pool, task));
+                }
+                Event::Given(pid, first, count) => (first..first + u64::from(count))
+                    .for_each(|task| events::started(pool, u64::from(pid), task)),
+                Event::Ended(task, outcome, time) => events::ended(pool, task, outcome, time),
+                Event::Replaced(pid, why) => events::replaced(pool, u64::from(pid), why),
+            }
+        }
     }
 
     fn say_crashed(&self, crash: &Crash) {
-        if events::crashes_are_heard() {
-            events::crashed(self.number, crash.pid(), crash.cause(), crash.task());
-        }
+        let say = || {
+            if events::crashes_are_heard() {
+                events::crashed(self.number, crash.pid(), crash.cause(), crash.task());
+            }
+        };
+        let _ = catch_unwind(AssertUnwindSafe(say));
     }
 
     /// Writes the crash file, where that is wanted.
