@@ -7,15 +7,30 @@ use support::{brigade, rows};
 
 /// The only row of a report, by its name.
 fn only(row: &str) -> Value {
-    assert!(rows().contains(&row));
-    let run = brigade(&["compare", "--quick", "--json", "--only", row]);
+    let [row] = these([row]);
+    row
+}
+
+/// The rows of a report, by their names and in the order of the table.
+fn these<const N: usize>(names: [&str; N]) -> [Value; N] {
+    let mut arguments = vec!["compare", "--quick", "--json"];
+    for name in names {
+        assert!(rows().contains(&name));
+        arguments.extend(["--only", name]);
+    }
+    let run = brigade(&arguments);
     assert_eq!(run.code(), Some(0), "{}\n{}", run.stdout, run.stderr);
     let mut report: Value = serde_json::from_str(&run.stdout).expect("the report is JSON");
     assert_eq!(report["schema"], "brigade-compare");
-    assert_eq!(report["rows"].as_array().map(Vec::len), Some(1));
-    let row = report["rows"][0].take();
-    assert_eq!(row["status"], "measured");
-    row
+    assert_eq!(report["rows"].as_array().map(Vec::len), Some(N));
+    let mut index = 0;
+    names.map(|name| {
+        let row = report["rows"][index].take();
+        index += 1;
+        assert_eq!(row["id"], name);
+        assert_eq!(row["status"], "measured");
+        row
+    })
 }
 
 fn figure<'a>(row: &'a Value, id: &str) -> &'a Value {
@@ -148,36 +163,27 @@ fn assert_beside(row: &Value, id: &str, unit: &str) {
 }
 
 #[test]
-fn a_task_in_a_pool_is_measured_for_both_kinds_beside_a_fresh_worker() {
-    let row = only("creation");
-    assert_beside(&row, "spawn", "nanoseconds");
-    assert_beside(&row, "pooled", "nanoseconds");
-}
-
-#[test]
-fn tasks_per_second_through_a_map_are_measured_for_both_kinds() {
-    assert_beside(&only("concurrency"), "pooled-rate", "per-second");
-}
-
-#[test]
-fn the_advice_rests_on_tasks_in_a_pool_and_names_it() {
-    let row = only("advice");
+fn a_task_in_a_pool_is_measured_for_both_kinds_and_the_advice_rests_on_it() {
+    let [creation, concurrency, advice] = these(["creation", "concurrency", "advice"]);
+    assert_beside(&creation, "spawn", "nanoseconds");
+    assert_beside(&creation, "pooled", "nanoseconds");
+    assert_beside(&concurrency, "pooled-rate", "per-second");
     for id in [
         "break-even-pooled",
         "break-even-fresh",
         "break-even-program",
     ] {
-        let figure = figure(&row, id);
+        let figure = figure(&advice, id);
         assert!(figure["thread"].is_null(), "{id}");
         assert!(
             figure["process"]["median"].as_f64() >= Some(0.0),
             "{id}: {figure}"
         );
     }
-    let evidence = row["verdict"]["evidence"].as_str();
+    let evidence = advice["verdict"]["evidence"].as_str();
     assert!(
         evidence.is_some_and(|text| text.contains("in a pool")),
-        "{row:#}"
+        "{advice:#}"
     );
 }
 

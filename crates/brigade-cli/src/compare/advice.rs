@@ -122,7 +122,7 @@ fn verdict(lengths: Lengths) -> Verdict {
                 .to_owned();
         if pooled.upper > 0.0 {
             let most = Unit::Nanoseconds.one(pooled.upper);
-            evidence.push_str(&format!("; within the noise, from {most} on"));
+            evidence.push_str(&format!("; allowing for noise, from {most} on"));
         }
         return Verdict {
             outcome: Outcome::DoesNotHold,
@@ -147,7 +147,7 @@ fn rules(context: &Context<'_>, lengths: Lengths) -> Vec<String> {
     let [in_pool, fresh] =
         [lengths.pooled, lengths.fresh].map(|length| Unit::Nanoseconds.one(length.median));
     rules.push(if lengths.pooled.median == 0.0 {
-        "Any length, in a pool: speed is no reason against a process here.".to_owned()
+        "Any length, in a pool, one task at a time: speed is no reason against a process here.".to_owned()
     } else {
         format!("A task of {in_pool} or more, in a pool: take processes whenever a crash would hurt. A shorter one: threads, or put several in one task.")
     });

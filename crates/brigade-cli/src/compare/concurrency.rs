@@ -122,7 +122,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     let [thread_speed, process_speed] = KINDS.map(|kind| speed_up(kind, workers, steps, repeats));
     let [thread_time, process_time] = KINDS.map(|kind| waiting_time(kind, context.pick(5, 3)));
     let [thread_memory, process_memory] = KINDS.map(waiting_memory);
-    let in_pool = pooled::costs(pooled::Way::Map, context.pick(3, 2), context.pick(5, 3));
+    let in_pool = pooled::costs(pooled::Way::Map, context.pick(15, 5), context.pick(2, 1));
     let [thread_rate, process_rate] =
         pooled::sides(in_pool).map(|cost| cost.map(|nanoseconds| nanoseconds.per(1e9)));
     let mut conditions = Vec::new();

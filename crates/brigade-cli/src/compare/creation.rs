@@ -137,8 +137,8 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     }
     let in_pool = pooled::costs(
         pooled::Way::Single,
-        context.pick(5, 2),
-        context.pick(800, 400),
+        context.pick(25, 9),
+        context.pick(200, 100),
     );
     let against = in_pool.as_ref().ok().map(|costs| in_a_pool(*costs));
     let [thread, process] = pooled::sides(in_pool).map(Value::from_result);

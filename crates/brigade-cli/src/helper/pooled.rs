@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use brigade::{Kind, Pool};
+use brigade::Pool;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ use crate::workers::KINDS;
 pub(crate) const WORKERS: usize = 2;
 /// Tasks of each map.
 pub(crate) const TASKS: u32 = 20_000;
+
+/// Tasks that each pool has before anything is timed.
+const WARM_UP: u32 = 1_000;
 
 /// How the pool is given its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,15 +42,18 @@ fn noop(input: u32) -> u32 {
 }
 
 pub(crate) fn run(way: Way, turns: u32, samples: u32) -> Result<Report, Failure> {
-    let step = match way {
+    let step: fn(&Pool) -> _ = match way {
         Way::Single => single,
-        Way::Map => map,
+        Way::Map => |pool: &Pool| map(pool, TASKS),
     };
     let mut all = [Vec::new(), Vec::new()];
-    // Turn and turn about, so that what else the machine does meets both.
+    // Turn and turn about, so that what else the machine does meets both. And many pools: where the kernel puts the
+    // workers of one can stay as it is for thousands of tasks, and makes them several times quicker or slower.
     for _ in 0..turns {
         for (figures, kind) in all.iter_mut().zip(KINDS) {
-            let pool = pool(kind)?;
+            let pool = Pool::new(kind, WORKERS).or_fail("making a pool")?;
+            // The first tasks wait for the workers to be there.
+            map(&pool, WARM_UP)?;
             for _ in 0..samples {
                 figures.push(step(&pool)?);
             }
@@ -58,13 +64,6 @@ pub(crate) fn run(way: Way, turns: u32, samples: u32) -> Result<Report, Failure>
     Ok(Report { thread, process })
 }
 
-/// A pool whose workers have all worked.
-fn pool(kind: Kind) -> Result<Pool, Failure> {
-    let pool = Pool::new(kind, WORKERS).or_fail("making a pool")?;
-    map(&pool)?;
-    Ok(pool)
-}
-
 fn single(pool: &Pool) -> Result<f64, Failure> {
     let start = Instant::now();
     let result = pool.submit(noop, 7).join();
@@ -73,19 +72,19 @@ fn single(pool: &Pool) -> Result<f64, Failure> {
     Ok(taken)
 }
 
-fn map(pool: &Pool) -> Result<f64, Failure> {
+fn map(pool: &Pool, tasks: u32) -> Result<f64, Failure> {
     let start = Instant::now();
     let mut count = 0;
-    for result in pool.map(noop, 0..TASKS) {
+    for result in pool.map(noop, 0..tasks) {
         expect(count, result.or_fail("a task of a map")?)?;
         count += 1;
     }
     let taken = start.elapsed().as_nanos() as f64;
-    if count == TASKS {
-        Ok(taken / f64::from(TASKS))
+    if count == tasks {
+        Ok(taken / f64::from(tasks))
     } else {
         Err(Failure::new(format!(
-            "a map of {TASKS} tasks had {count} results"
+            "a map of {tasks} tasks had {count} results"
         )))
     }
 }
