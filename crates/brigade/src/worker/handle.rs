@@ -16,10 +16,10 @@ use crate::JoinError;
 #[must_use = "dropping the handle detaches the task"]
 pub struct JoinHandle<R>(pub(crate) Task<R>);
 
-/// What is behind the handle.
+/// What is behind the handle. Of pooled tasks there may be millions: nothing here is larger than theirs.
 pub(crate) enum Task<R> {
-    Thread(thread::Running<R>),
-    Process(process::Running<R>),
+    Thread(Box<thread::Running<R>>),
+    Process(Box<process::Running<R>>),
     Pooled(Arc<dyn Pending<R> + Send + Sync>),
 }
 

@@ -90,11 +90,11 @@ impl Builder {
         let theirs = Arc::clone(&shared);
         let thread = builder.spawn(move || theirs.run(task, input))?;
         let name = TaskName::new(task as usize, self.name.clone());
-        Ok(JoinHandle(Task::Thread(Running {
+        Ok(JoinHandle(Task::Thread(Box::new(Running {
             shared,
             thread: Some(thread),
             name,
-        })))
+        }))))
     }
 }
 

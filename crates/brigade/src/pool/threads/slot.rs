@@ -60,11 +60,11 @@ struct Parted {
     again: bool,
 }
 
-/// Who waits. There is one handle.
+/// Who waits. There is one handle, and few of many are ever polled.
 enum Waiter {
     None,
     Thread,
-    Waker(Waker),
+    Waker(Box<Waker>),
 }
 
 impl<A: Message, R: Message> Slot<A, R> {
@@ -296,7 +296,7 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
         if !self.is_finished() {
-            let mut waker = Some(context.waker().clone());
+            let mut waker = Some(Box::new(context.waker().clone()));
             let mut inner = lock(&self.inner);
             if !matches!(inner.phase, Phase::Ended(_) | Phase::Taken) {
                 let waiter = waker.take().map_or(Waiter::None, Waiter::Waker);

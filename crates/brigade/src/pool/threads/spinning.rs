@@ -39,8 +39,22 @@ pub(super) fn may_wait() -> bool {
 /// Sleeping and being woken costs some 70 µs where the other processor has to be woken too.
 pub(super) const LONGEST: Duration = Duration::from_micros(50);
 
+/// Looks of a [`glance`].
+const GLANCE: u32 = 16;
+
 /// Every so many times that it would not have looked, it looks: what did not pay then may pay now.
 const AGAIN: u32 = 64;
+
+/// Looks for less than a microsecond.
+pub(super) fn glance(is_so: impl Fn() -> bool) -> bool {
+    if cfg!(shuttle) || !spin::pays() {
+        return is_so();
+    }
+    (0..GLANCE).any(|_| {
+        std::hint::spin_loop();
+        is_so()
+    })
+}
 
 /// What one that waits has learned: after it has looked in vain some times it sleeps at once.
 #[derive(Debug, Default)]
@@ -52,6 +66,13 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) const fn new() -> Patience {
         Patience { in_vain: 0 }
+    }
+
+    /// It slept for so long, and was woken. If that was soon, it had better looked.
+    pub(super) fn slept(&mut self, time: Duration) {
+        if time < LONGEST {
+            self.in_vain = 0;
+        }
     }
 
     /// Looks until it is so, for a moment, if there is a processor for it. `false`: it was not.

@@ -210,6 +210,10 @@ impl Worker {
     /// There is nothing to do: looks for a while, if nobody else does, and sleeps.
     fn look(self: &Arc<Self>, searching: &mut bool, patience: &mut Patience) -> Next {
         self.since.store(0, Ordering::Relaxed);
+        // Tasks that come one right after another are not worth a word to the others.
+        if spinning::may_search() && spinning::glance(|| !self.crew.queue_is_empty()) {
+            return Next::Look;
+        }
         self.clears_desk();
         if !*searching {
             *searching = self.crew.search();
@@ -220,7 +224,10 @@ impl Worker {
         {
             return Next::Look;
         }
-        self.sleep(searching, false)
+        let lay_down = Instant::now();
+        let next = self.sleep(searching, false);
+        patience.slept(lay_down.elapsed());
+        next
     }
 
     fn sleep(self: &Arc<Self>, searching: &mut bool, surplus: bool) -> Next {

@@ -124,13 +124,13 @@ impl Builder {
         input: A,
     ) -> io::Result<JoinHandle<R>> {
         let setup = self.setup()?;
-        Ok(JoinHandle(Task::Process(Running::start(
+        Ok(JoinHandle(Task::Process(Box::new(Running::start(
             task,
             input,
             setup.as_ref(),
             self.name.clone(),
             self.grace,
-        )?)))
+        )?))))
     }
 
     /// How long a worker has, after a SIGTERM.
