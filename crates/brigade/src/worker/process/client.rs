@@ -2,7 +2,7 @@
 
 mod listener;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -90,6 +90,8 @@ struct State {
     /// Failures that nobody has been told of.
     failures: Vec<(i32, String)>,
     lanes: HashMap<u64, io::Result<Option<OwnedFd>>>,
+    /// Tickets of lanes that nobody waits for any more.
+    unwanted_lanes: HashSet<u64>,
     next_ticket: u64,
     /// The last worker of each slot used so far.
     pids: Vec<u32>,
@@ -438,6 +440,17 @@ impl ForkServer {
             sent => sent?,
         }
         Ok(ticket)
+    }
+
+    /// The lane that was asked for is not wanted any more.
+    pub(crate) fn forget_lane(&self, ticket: u64) {
+        let mut state = self.lock();
+        let came = state.lanes.remove(&ticket);
+        if came.is_none() && !state.gone {
+            state.unwanted_lanes.insert(ticket);
+        }
+        drop(state);
+        drop(came);
     }
 
     /// The lane that was asked for, if it has come. `Ok(None)`: there is no such worker any more.

@@ -87,7 +87,10 @@ impl ForkServer {
                     );
                 }
                 Event::Lane { ticket } => {
-                    self.lock().lanes.insert(ticket, descriptor);
+                    let mut state = self.lock();
+                    if !state.unwanted_lanes.remove(&ticket) {
+                        state.lanes.insert(ticket, descriptor);
+                    }
                 }
             }
             self.arrived.notify_all();
