@@ -177,7 +177,8 @@ impl Shared {
         // Nobody comes or goes meanwhile.
         let roster = lock(&self.roster);
         let live = roster.live.values().map(|member| &member.worker.tally);
-        tally::sum(self.options.workers, &self.counters, live, &self.past)
+        let (workers, limit) = (self.options.workers, self.options.queue_limit);
+        tally::sum(workers, limit, &self.counters, live, &self.past)
     }
 }
 
