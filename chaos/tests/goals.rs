@@ -26,6 +26,18 @@ fn assert_met(arguments: &[&str]) -> String {
 }
 
 #[test]
+fn r1_each_task_ends_once() {
+    let said = assert_met(&["r1", "--count", "600", "--tasks", "20000"]);
+    assert!(said.contains("with a lock"), "{said}");
+}
+
+#[test]
+fn r2_whatever_goes_wrong() {
+    let said = assert_met(&["r2", "--count", "2", "--no-time-goal"]);
+    assert!(said.contains("decoding the result"), "{said}");
+}
+
+#[test]
 fn r3_nothing_is_left_of_processes() {
     let said = assert_met(&["r3", "--count", "500"]);
     assert!(said.contains("100 killed from outside"), "{said}");
@@ -51,9 +63,16 @@ fn r7_every_death_is_named_right() {
 }
 
 #[test]
+fn r8_time_is_over_for_those_who_do_not_listen() {
+    let said = assert_met(&["r8", "--count", "6", "--no-time-goal"]);
+    assert!(said.contains("2 at a time"), "{said}");
+}
+
+#[test]
 fn bad_usage_is_exit_code_2() {
     for arguments in [
         &["r0"][..],
+        &["r1", "--count", "5"],
         &["r5", "--count", "1"],
         &["r3", "--count", "many"],
         &["r4", "--count", "0"],

@@ -99,16 +99,16 @@ fn large_inputs_are_not_pulled_far_ahead() {
     both(|kind| {
         let pool = pool(kind, 2);
         let (pulled, received, most) = (Cell::new(0_u32), Cell::new(0_u32), Cell::new(0_u32));
-        let inputs = (0..200_u32).map(|n| {
+        let inputs = (0..1000_u32).map(|n| {
             pulled.set(pulled.get() + 1);
             most.set(most.get().max(pulled.get() - received.get()));
             vec![n as u8; LEN]
         });
         for (n, ended) in (0..).zip(pool.map(|v: Vec<u8>| (v[LEN - 1], v.len()), inputs)) {
             received.set(received.get() + 1);
-            assert_eq!(ended.expect("returns"), (n, LEN));
+            assert_eq!(ended.expect("returns"), (n as u8, LEN));
         }
-        assert_eq!(received.get(), 200);
+        assert_eq!(received.get(), 1000);
         assert!(most.get() <= 150, "{} MiB of inputs ahead", most.get());
     });
 }
