@@ -1,5 +1,7 @@
 //! It returns, it panics, it is cancelled, its handle is dropped.
 
+use std::time::Duration;
+
 use brigade::{JoinError, Kind, Pool};
 
 use crate::{
