@@ -8,11 +8,14 @@
 //! - arm: when workers ring
 //! - core: who looks after all that, and who sleeps
 //! - map: inputs in, results out
+//! - models: what must hold whatever the order of steps
 
 mod arm;
 mod core;
 mod inbox;
 mod map;
+#[cfg(all(shuttle, test))]
+mod models;
 mod seat;
 mod slot;
 mod state;
@@ -21,7 +24,6 @@ mod task;
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use self::core::{Core, Want};
 use self::slot::{Pooled, Settle};
@@ -34,6 +36,7 @@ use crate::task::name::TaskName;
 use crate::worker::handle::Task as Behind;
 use crate::worker::process::client::Employer;
 use crate::worker::process::protocol::Stay;
+use crate::worker::process::world::Instant;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
 
 pub(super) use map::Map;

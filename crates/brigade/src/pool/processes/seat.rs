@@ -1,11 +1,12 @@
 //! A worker's place in a pool: who sits there, and what it has in hand.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::slot::Place;
 use super::task::{Input, Owner, Task};
 use crate::worker::process::line::{Line, NotNow};
+use crate::worker::process::world::Instant;
 
 /// How a worker is to be ended, and its task with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

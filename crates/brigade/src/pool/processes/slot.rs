@@ -1,14 +1,15 @@
 //! The handle of a task in a pool of processes, and where it hears of the end.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::thread::Thread;
-use std::time::Instant;
 
 use super::core::{Core, Want};
 use super::task::{Decode, End, Job};
 use crate::worker::handle::Pending;
+use crate::worker::process::world::thread::Thread;
+use crate::worker::process::world::{
+    self, AtomicBool, AtomicU64, Instant, Mutex, MutexGuard, Ordering,
+};
 use crate::{JoinError, Kind};
 
 /// Where a task's end is told. The handle waits here, and the pool settles it, once.
@@ -153,7 +154,8 @@ impl<R> Settle for Pooled<R> {
 }
 
 impl<R> Pending<R> for Pooled<R> {
-    fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+    fn wait(&self, deadline: Option<std::time::Instant>) -> Option<Result<R, JoinError>> {
+        let deadline = deadline.map(world::deadline);
         if self.is_lost() {
             return Some(Err(JoinError::Closed));
         }

@@ -3,23 +3,21 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::inbox::Inboxes;
 use super::seat::{Doom, Pace, Seat, Status};
 use super::slot::{Place, Slot, Wakes};
 use super::task::{Delivered, End, Job, Owner, Refused, Task};
 use crate::pool::builder::Options;
-use crate::sys::spin;
 use crate::task::crash::Phase;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
-use crate::worker::process::client::ForkServer;
 use crate::worker::process::ending::Evidence;
 use crate::worker::process::line::NotNow;
 use crate::worker::process::mailbox::reply;
 use crate::worker::process::protocol::{NotReady, Setup};
+use crate::worker::process::world::{ForkServer, Instant, Ordering, spin};
 use crate::{JoinError, PoolStats};
 
 /// A pool's work.
