@@ -11,12 +11,17 @@ pub(super) fn are_heard() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::TRACE)
 }
 
+/// Whether anybody listens to deaths: a task's name has to be looked up for them.
+pub(super) fn crashes_are_heard() -> bool {
+    tracing::enabled!(target: TARGET, tracing::Level::WARN)
+}
+
 /// A task was accepted.
 pub(super) fn submitted(pool: u64, task: u64) {
     tracing::trace!(target: TARGET, pool, task, kind = "submitted");
 }
 
-/// A worker has begun it.
+/// A worker has begun it; a process was given it, and will begin it next, or after what it was given before.
 pub(super) fn started(pool: u64, worker: u64, task: u64) {
     tracing::trace!(target: TARGET, pool, worker, task, kind = "started");
 }
@@ -27,7 +32,6 @@ pub(super) fn ended(pool: u64, task: u64, outcome: &str, elapsed: Duration) {
 }
 
 /// A worker died of a task.
-#[expect(dead_code, reason = "only a process dies alone")]
 pub(super) fn crashed(pool: u64, pid: u32, cause: &Cause, task_name: &str) {
     tracing::warn!(target: TARGET, pool, pid, ?cause, task = task_name, kind = "crashed");
 }

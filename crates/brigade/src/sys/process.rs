@@ -208,6 +208,14 @@ pub(crate) fn kill_group(leader: u32, signal: i32) {
     unsafe { libc::kill(-leader.cast_signed(), signal) };
 }
 
+/// Whether a signal has stopped this process. The third field of /proc/[pid]/stat, proc(5); the second, the name, is in parentheses and may contain anything.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 /// Ends this process, now: no destructor, no `atexit`, no flush.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: does not return, so nothing can see what it skipped.

@@ -7,53 +7,51 @@
 //!
 //! Nothing of the user's runs under the lock: results are decoded by those who asked for them; wakers are woken, and crashes are told, when it is free again.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::seat::Status;
 use super::slot::Slot;
-use super::state::{After, Casualty, Ending, Reason, State, processors};
-use super::task::{End, Job, Task};
+use super::state::{After, Event, Reason, State, processors};
+use super::task::{Job, Task};
+use crate::JoinError;
 use crate::pool::builder::Options;
-use crate::pool::crash_file::{self, CrashFile};
+use crate::pool::events;
 use crate::sys::original::Original;
-use crate::task::entry::Plan;
 use crate::task::name::TaskName;
-use crate::worker::process::client::Employer;
 use crate::worker::process::line::Line;
 use crate::worker::process::mailbox::Mailbox;
 use crate::worker::process::protocol::Setup;
 use crate::worker::process::world::thread::{self, Thread};
 use crate::worker::process::world::{
-    AtomicU32, ForkServer, Instant, Mutex, MutexGuard, Ordering, futex, spin,
+    AtomicU32, AtomicU64, ForkServer, Instant, Mutex, MutexGuard, Ordering, futex, spin,
 };
-use crate::{Cause, Crash, JoinError};
 
 /// A pool of processes, as its handles share it.
 pub(super) struct Core {
     pub(super) options: Arc<Options>,
+    /// What it is called in events.
+    pub(super) number: u64,
     /// What its workers do to themselves.
-    setup: Setup,
+    pub(super) setup: Setup,
     original: Original,
     inner: Mutex<Inner>,
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
-    nudge: AtomicU32,
+    pub(super) nudge: AtomicU32,
 }
 
 pub(super) struct Inner {
     pub(super) state: State,
-    driver: Driver,
+    pub(super) driver: Driver,
     /// The driver sleeps so that it hears of each result.
-    attentive: bool,
+    pub(super) attentive: bool,
     /// Those that sleep because somebody else drives.
-    waiters: Vec<Thread>,
+    pub(super) waiters: Vec<Thread>,
     /// Of them, those that are to be woken by any news.
-    watchers: Vec<Thread>,
+    pub(super) watchers: Vec<Thread>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Driver {
+pub(super) enum Driver {
     Nobody,
     Looking,
     Asleep,
@@ -103,8 +101,10 @@ impl Core {
         setup: Setup,
         make: impl FnOnce(std::sync::Weak<Core>) -> State,
     ) -> Arc<Core> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Arc::new_cyclic(|core| Core {
             options,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             setup,
             original: Original::this_process(),
             inner: Mutex::new(Inner {
@@ -119,129 +119,11 @@ impl Core {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Frees the lock, and then does what was to be done without it.
-    pub(super) fn unlock(&self, mut inner: MutexGuard<'_, Inner>, mut after: After) {
-        let news = std::mem::take(&mut inner.state.news);
-        if news {
-            after.wakes.threads.append(&mut inner.watchers);
-        }
-        let nudge = inner.driver == Driver::Asleep && (news || after.nudge);
-        drop(inner);
-        if nudge {
-            self.nudge.fetch_add(1, Ordering::SeqCst);
-            futex::wake_all_shared(&self.nudge);
-        }
-        let After {
-            wakes,
-            casualties,
-            reports,
-            rubbish,
-            nudge: _,
-        } = after;
-        for thread in wakes.threads {
-            thread.unpark();
-        }
-        for waker in wakes.wakers {
-            // An executor's code: its panic is its own affair.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
-        drop(rubbish);
-        let reported = reports.len();
-        for report in reports {
-            let name = self.name_of(&report.job);
-            let mut crash = report.evidence.into_crash(name, &report.symbols);
-            if report.lost {
-                crash.0.cause = Cause::Lost;
-            }
-            self.keep(
-                &mut crash,
-                &report.job,
-                report.input,
-                report.descriptors,
-                report.attempts,
-            );
-        }
-        if reported > 0 {
-            let mut inner = self.lock();
-            inner.state.reporting -= reported;
-            inner.state.news = true;
-            self.unlock(inner, After::default());
-        }
-        if !casualties.is_empty() {
-            self.tell(casualties);
-        }
-    }
-
-    /// Writes the crash file, where that is wanted.
-    fn keep(
-        &self,
-        crash: &mut Crash,
-        job: &Job,
-        input: std::io::Result<Vec<u8>>,
-        descriptors: usize,
-        attempts: u32,
-    ) {
-        let Some(dir) = &self.options.keep_crashes else {
-            return;
-        };
-        let input = match input {
-            Ok(input) => input,
-            Err(e) => {
-                return crash_file::not_kept(
-                    crash,
-                    format!(
-                        "no crash file was written, for the task's input could not be read: {e}"
-                    ),
-                );
-            }
-        };
-        let file = CrashFile {
-            plan: Plan::from_words(job.plan),
-            input: &input,
-            descriptors,
-            attempt: attempts + 1,
-            initializer: self.setup.stay.as_ref().and_then(|s| s.initializer),
-            setup: Some(&self.setup),
-        };
-        file.keep(crash, dir);
-    }
-
-    /// Tells the ends of tasks that died with their workers.
-    fn tell(&self, casualties: Vec<Casualty>) {
-        let told: Vec<_> = casualties
-            .into_iter()
-            .map(|Casualty { task, end, seat: _ }| {
-                let name = task.job.name(self.options.name.as_ref());
-                let crash = match end {
-                    Ending::Crashed(evidence, symbols) => Ok(evidence.into_crash(name, &symbols)),
-                    Ending::Lost(evidence, symbols) => Ok(evidence.into_lost(name, &symbols)),
-                    Ending::Failed(why) => Err(why),
-                };
-                let end = match crash {
-                    Ok(mut crash) => {
-                        if self.options.keep_crashes.is_some() {
-                            let (input, descriptors) =
-                                (task.input.read(), task.input.descriptors());
-                            self.keep(&mut crash, &task.job, input, descriptors, task.attempts);
-                        }
-                        JoinError::Crashed(crash)
-                    }
-                    Err(why) => why,
-                };
-                (task, end)
-            })
-            .collect();
-        let mut after = After::default();
-        let mut inner = self.lock();
-        let now = Instant::now();
-        for (task, end) in told {
-            inner.state.casualties -= 1;
-            inner.state.finish(task, End::failed(end), now, &mut after);
-        }
-        self.unlock(inner, after);
+        // Asked before: the answer is the listener's own code.
+        let heard = events::are_heard();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.state.heard = heard;
+        inner
     }
 
     /// Waits until it is so. `false`: not before the deadline.
@@ -383,7 +265,7 @@ impl Core {
         }
     }
 
-    fn arm(&self, inner: &mut Inner, after: &mut After) {
+    pub(super) fn arm(&self, inner: &mut Inner, after: &mut After) {
         self.arm_for(inner, after, false);
     }
 
@@ -430,7 +312,11 @@ impl Core {
         let mut after = After::default();
         let now = task.submitted;
         let halted = inner.state.halted.is_some();
+        let number = inner.state.next_number;
         inner.state.accept(task);
+        if inner.state.heard {
+            after.events.push(Event::Submitted(number, 1));
+        }
         if halted {
             inner.state.look(&mut after, false);
         } else {
@@ -548,26 +434,6 @@ impl Core {
     }
 }
 
-impl Employer for Core {
-    fn attend(&self) {
-        let mut after = After::default();
-        let mut inner = self.lock();
-        inner.state.alarm = None;
-        inner.state.try_again();
-        inner.state.look(&mut after, false);
-        let now = Instant::now();
-        inner.state.end_overdue(now, &mut after);
-        let unbegun = inner.state.relieve(now, &mut after);
-        if inner.driver == Driver::Nobody {
-            // Bells that were rung are silent now.
-            inner.state.disarmed = true;
-            self.arm(&mut inner, &mut after);
-        }
-        inner.state.set_alarm_if(unbegun);
-        self.unlock(inner, after);
-    }
-}
-
 impl Prospect {
     fn look(&self) {
         let limit = Instant::now() + LOOK;
@@ -603,63 +469,6 @@ impl State {
             mailbox: Arc::clone(line.mailbox()),
             seen: line.seen(),
         })
-    }
-
-    /// What could not be done the last time may be possible now.
-    fn try_again(&mut self) {
-        self.no_room = false;
-        for seat in &mut self.seats {
-            seat.full = false;
-        }
-    }
-
-    /// Has the listener call when a task's time may be over, or a worker is to be tried again.
-    fn set_alarm(&mut self) {
-        let unbegun = self.in_hand > 0;
-        self.set_alarm_if(unbegun);
-    }
-
-    /// `unbegun`: there may be tasks that their workers do not begin.
-    fn set_alarm_if(&mut self, unbegun: bool) {
-        let mut at: Option<Instant> = None;
-        let mut sooner = |when: Instant| at = Some(at.map_or(when, |a| a.min(when)));
-        if let Some(timeout) = self.options.timeout
-            && !self.busy.is_empty()
-            && self.alarm.is_none()
-        {
-            // When a task begins is seen only when somebody looks: so that is done now and then.
-            let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
-            let now = Instant::now();
-            let first = self
-                .busy
-                .iter()
-                .map(|&i| self.seats[i as usize].head.1 + timeout)
-                .min();
-            sooner(first.map_or(now + period, |first| first.min(now + period)));
-        }
-        if unbegun && self.alarm.is_none() && self.seats.len() > 1 {
-            sooner(Instant::now() + Duration::from_millis(20));
-        }
-        if self.idle.len() + self.busy.len() < self.seats.len() {
-            if let Some(timeout) = self.options.timeout {
-                for seat in self.seats.iter().filter(|s| s.status == Status::Starting) {
-                    sooner(seat.mark + timeout);
-                }
-            }
-            for when in self.seats.iter().filter_map(|s| s.hire_at) {
-                sooner(when);
-            }
-        }
-        if let Some(at) = at
-            && self.alarm.is_none_or(|set| at < set)
-        {
-            self.call_at(at);
-        }
-    }
-
-    fn call_at(&mut self, at: Instant) {
-        self.alarm = Some(at);
-        self.server.call_at(self.employer, Some(at));
     }
 }
 

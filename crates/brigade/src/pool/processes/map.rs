@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Crew;
 use super::core::Want;
 use super::inbox::{Results, Taken};
-use super::state::After;
+use super::state::{After, Event};
 use super::task::{Decode, End, INLINE_MAX, Input, Job, Owner, Refused, Strip, Task, concluded};
 use crate::task::codec;
 use crate::task::entry::caught;
@@ -146,6 +146,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         if !self.tasks.is_empty() {
             for task in self.tasks.drain(..) {
                 state.inboxes.expect(self.inbox, task.count());
+                if state.heard {
+                    let submitted = Event::Submitted(state.next_number, task.count());
+                    after.events.push(submitted);
+                }
                 state.accept(task);
             }
             state.feed(Instant::now(), &mut after);
@@ -179,6 +183,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             input: Input::Strip(Strip::new(frames, self.strip_count)),
             owner: Owner::Map(self.inbox, self.strip_first),
             attempts: 0,
+            spared: 0,
             submitted: Instant::now(),
             at: 0,
             number: 0,
@@ -240,6 +245,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                         input,
                         owner: Owner::Map(self.inbox, index),
                         attempts: 0,
+                        spared: 0,
                         submitted: Instant::now(),
                         at: 0,
                         number: 0,

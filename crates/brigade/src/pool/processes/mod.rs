@@ -4,22 +4,28 @@
 //! - task: what is run, on what, for whom, and how it ended
 //! - slot: a task's handle; inbox: the results of a map
 //! - seat: one worker's place
-//! - state: the dispatcher: who does what
+//! - state: the dispatcher: what there is to do; results: what workers say; staff: who ends, who comes; feed: who gets what; ending: what is ended early
 //! - arm: when workers ring
-//! - core: who looks after all that, and who sleeps
+//! - core: who looks after all that, and who sleeps; attend: when nobody does; tell: what is done outside the lock
 //! - map: inputs in, results out
 //! - models: what must hold whatever the order of steps
 
 mod arm;
+mod attend;
 mod core;
+mod ending;
+mod feed;
 mod inbox;
 mod map;
 #[cfg(all(shuttle, test))]
 mod models;
+mod results;
 mod seat;
 mod slot;
+mod staff;
 mod state;
 mod task;
+mod tell;
 
 use std::cell::RefCell;
 use std::io;
@@ -140,6 +146,7 @@ impl Crew {
                     input,
                     owner: Owner::Handle(Arc::clone(&pooled) as Arc<dyn Settle>),
                     attempts: 0,
+                    spared: 0,
                     submitted: pooled.slot().submitted(),
                     at: 0,
                     number: 0,

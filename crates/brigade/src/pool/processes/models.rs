@@ -30,7 +30,13 @@ fn model(fate: Fate, f: impl Fn(&ForkServer) + Send + Sync + 'static) {
         return run(ReplayScheduler::new_from_encoded(&schedule), &config, one);
     }
     if std::env::var("CHECKND").is_ok() {
-        return run(shuttle::scheduler::UncontrolledNondeterminismCheckScheduler::new(RandomScheduler::new(100)), &config, one);
+        return run(
+            shuttle::scheduler::UncontrolledNondeterminismCheckScheduler::new(
+                RandomScheduler::new(100),
+            ),
+            &config,
+            one,
+        );
     }
     let worlds = std::env::var("BRIGADE_WORLDS").map_or(WORLDS, |n| n.parse().expect("a number"));
     run(RandomScheduler::new(worlds), &config, one.clone());

@@ -62,6 +62,8 @@ pub(super) struct Seat {
     pub(super) busy_since: Instant,
     /// Its worker did not begin what it was given, for a while: others come first.
     pub(super) slow: bool,
+    /// A task of its worker has closed the way that descriptors come: it gets no more, and is ended when it has nothing in hand.
+    pub(super) unfit: bool,
     /// Not before this is a new worker hired.
     pub(super) hire_at: Option<Instant>,
 }
@@ -82,12 +84,18 @@ impl Seat {
             head: (0, now),
             busy_since: now,
             slow: false,
+            unfit: false,
             hire_at: None,
         }
     }
 
     pub(super) fn is_ready(&self) -> bool {
         self.status == Status::Ready
+    }
+
+    /// Whether it can be given more.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_ready() && !self.full && !self.unfit
     }
 
     /// How many tasks wait in its hand behind the first.
@@ -104,9 +112,10 @@ impl Seat {
     pub(super) fn give(&mut self, mut task: Task, seat: u32) -> (u32, Option<Task>) {
         let (given, rest) = match self.write(&mut task) {
             Ok((given, rest)) => (given, rest),
-            // Gone: its end is about to be seen. Failed: as many descriptors as this process may have; some are closed with each result.
-            Err(_) => {
+            // Failed: as many descriptors as this process may have; some are closed with each result.
+            Err(why) => {
                 self.full = true;
+                self.unfit |= matches!(why, NotNow::Gone);
                 return (0, Some(task));
             }
         };

@@ -62,6 +62,8 @@ pub(super) struct Task {
     pub(super) owner: Owner,
     /// How often it was run and did not end.
     pub(super) attempts: u32,
+    /// How often its worker died and said that it had not run it.
+    pub(super) spared: u8,
     pub(super) submitted: Instant,
     /// Where it lies in its worker's mailbox.
     pub(super) at: u64,
@@ -157,6 +159,7 @@ impl Task {
             job: self.job,
             owner: Owner::Map(*inbox, index + u64::from(keep)),
             attempts: self.attempts,
+            spared: 0,
             submitted: self.submitted,
             at: self.at + (from - strip.from) as u64,
             number: self.number + u64::from(keep),
@@ -189,6 +192,7 @@ impl Task {
             input: Input::Small(Bytes::from_slice(strip.first().0)),
             owner: Owner::Map(*inbox, *index),
             attempts: self.attempts,
+            spared: 0,
             submitted: self.submitted,
             at: self.at,
             number: self.number,

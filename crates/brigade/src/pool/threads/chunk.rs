@@ -115,7 +115,7 @@ impl<A: Message, R: Message> Chunk<A, R> {
                     }
                     tasks += 1;
                     let (_, outcome) = &result;
-                    worker.tally.ended(outcome);
+                    worker.counts(outcome);
                     inner.running = None;
                     inner.done.push(result);
                 }
@@ -193,8 +193,9 @@ impl<A: Message, R: Message> Chunk<A, R> {
         add(&worker.tally.busy, nanos);
         let mut state = lock(&job.state);
         state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, self));
-        if tasks > 0 {
-            job.learn(&mut state, nanos, tasks);
+        if let Some(each) = nanos.checked_div(tasks) {
+            worker.crew.took(each);
+            job.learn(&mut state, each);
         }
         drop(state);
         // Nobody sees it any more.

@@ -15,7 +15,11 @@ use crate::task::panic::Unwound;
 /// So often, times the number of workers, an initializer may panic in a row before tasks are refused.
 const TRIES: usize = 3;
 
+/// So many nanoseconds of work are too much for those who are awake, even if one stands by who will look soon.
+pub(super) const MUCH: u64 = 50_000;
+
 /// Where one that lies down finds itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bed {
     /// Up again: there is something to do.
     Up,
@@ -23,6 +27,8 @@ pub(super) enum Bed {
     End,
     /// Asleep, but not for ever.
     Lingers,
+    /// Asleep, but looks from time to time.
+    StandsBy,
     Stays,
 }
 
@@ -78,7 +84,8 @@ impl Shared {
     /// There is work: wakes somebody or starts one more, unless that would be one too many.
     #[cold]
     pub(super) fn help(self: &Arc<Self>) {
-        let act = self.roster(|r| r.help(self.make()));
+        let is_much = self.backlog() > MUCH;
+        let act = self.roster(|r| r.help(is_much, self.make()));
         self.act(act);
     }
 
@@ -219,7 +226,9 @@ impl Shared {
                 return Bed::End;
             }
             r.sleepers.push(Arc::clone(worker));
-            if r.live.len() > r.workers {
+            if !surplus && !r.ending && self.tasks_are_short() && r.stand_by(worker.id) {
+                Bed::StandsBy
+            } else if r.live.len() > r.workers {
                 Bed::Lingers
             } else {
                 Bed::Stays
@@ -229,6 +238,19 @@ impl Shared {
             self.leaves();
         }
         bed
+    }
+
+    /// One that stands by looks. If there is something to do it is woken, unless somebody else was. The last time it sleeps for good.
+    pub(super) fn stands_by(self: &Arc<Self>, worker: &Worker, last: bool) {
+        let has_come = !self.queue_is_empty();
+        if !has_come && !last {
+            return;
+        }
+        self.roster(|r| r.stand_down(worker.id));
+        fence(Ordering::SeqCst);
+        if !self.queue_is_empty() {
+            self.help();
+        }
     }
 
     /// It has slept long enough. `true`: it ends. `false`: it was woken, or is needed.
@@ -306,7 +328,7 @@ impl Shared {
         if wanted {
             Act::Start(r.enlist(self.make()))
         } else if !self.queue_is_empty() {
-            r.help(self.make())
+            r.help(true, self.make())
         } else {
             Act::Nothing
         }

@@ -28,6 +28,7 @@ impl Shared {
             let first = !r.ending;
             r.ending = true;
             r.aborted |= aborted;
+            r.stand_down_all();
             (first, std::mem::take(&mut r.sleepers))
         });
         for worker in sleepers {

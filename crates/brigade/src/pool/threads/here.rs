@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::spinning::{self, Patience};
 use super::worker::Worker;
+use crate::sys::futex;
 
 thread_local! {
     static HERE: RefCell<Option<Arc<Worker>>> = const { RefCell::new(None) };
@@ -62,4 +63,41 @@ pub(in crate::pool) fn look(deadline: Option<Instant>, is_so: impl Fn() -> bool)
             is_so
         })
         .unwrap_or(false)
+}
+
+/// So much work has to be ahead for a nap to make no difference.
+const FAR_AHEAD: u64 = 200_000;
+/// A wait that follows so closely on another did the thread no good.
+const JUST_NOW: Duration = Duration::from_micros(50);
+
+thread_local! {
+    static WOKEN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// This thread waited for a task, until now.
+pub(super) struct Woken;
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        let _ = WOKEN.try_with(|woken| woken.set(Some(Instant::now())));
+    }
+}
+
+/// One that waits for one task after another, while the pool has many, would be woken for each, and take the processor from the
+/// next. If it was woken just now, and a lot is ahead (`backlog`, in nanoseconds), it sleeps for a part of that time first.
+pub(super) fn nap(deadline: Option<Instant>, backlog: impl FnOnce() -> u64) {
+    let Some(woken) = WOKEN.try_with(Cell::get).ok().flatten() else {
+        return;
+    };
+    let now = Instant::now();
+    if cfg!(shuttle) || now.saturating_duration_since(woken) > JUST_NOW {
+        return;
+    }
+    let backlog = backlog();
+    if backlog < FAR_AHEAD {
+        return;
+    }
+    let nap = Duration::from_nanos((backlog / 4).min(FAR_AHEAD));
+    let left = deadline.map_or(nap, |at| at.saturating_duration_since(now));
+    futex::rest(nap.min(left));
 }

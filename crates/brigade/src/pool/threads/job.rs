@@ -146,7 +146,9 @@ impl<A, R> Job<A, R> {
         }
         drop(state);
         self.pass_over(entries, |_| JoinError::Cancelled, |_, _| {});
-        drop(done);
+        for result in done.into_iter().flatten() {
+            contained(|| drop(result));
+        }
     }
 
     /// These end without having been begun.
@@ -183,9 +185,8 @@ impl<A, R> Job<A, R> {
         self.deliver(done);
     }
 
-    /// A chunk took so long for so many tasks: how many are to be in the next bundles?
-    pub(super) fn learn(&self, state: &mut State<A, R>, nanos: u64, tasks: u64) {
-        let each = (nanos / tasks.max(1)).max(1);
+    /// The tasks of a chunk took so long on average: how many are to be in the next bundles?
+    pub(super) fn learn(&self, state: &mut State<A, R>, each: u64) {
         state.nanos = match state.nanos {
             0 => each,
             before => (before * 3 + each) / 4,

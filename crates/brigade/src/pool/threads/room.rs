@@ -38,10 +38,6 @@ impl Room {
         }))
     }
 
-    pub(super) fn is_limited(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Takes room for one task, if there is some.
     pub(super) fn try_take(&self) -> bool {
         let Some(limited) = &self.0 else {

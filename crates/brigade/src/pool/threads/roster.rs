@@ -19,6 +19,8 @@ pub(super) const SURPLUS: u32 = 2;
 pub(super) const ENDING: u32 = 4;
 /// The pool was aborted: nothing is begun any more.
 pub(super) const ABORTED: u32 = 8;
+/// Nobody has to come unless there is much to do: one stands by.
+pub(super) const WATCHED: u32 = 16;
 
 pub(super) struct Roster {
     /// As many threads as should be awake and not blocked.
@@ -31,6 +33,8 @@ pub(super) struct Roster {
     pub(super) sleepers: Vec<Arc<Worker>>,
     /// Somebody looks for work, or was woken to look.
     pub(super) searching: bool,
+    /// The sleeper that stands by: while others are at work, it looks from time to time whether that is enough.
+    sentry: Option<u64>,
     pub(super) ending: bool,
     pub(super) aborted: bool,
     /// Threads that are through with their initializer.
@@ -75,6 +79,7 @@ impl Roster {
             blocked: 0,
             sleepers: Vec::new(),
             searching: false,
+            sentry: None,
             ending: false,
             aborted: false,
             ready: 0,
@@ -92,11 +97,21 @@ impl Roster {
         self.live.len() - self.blocked - self.sleepers.len()
     }
 
+    /// Nobody looks for work, and one more may.
+    fn is_short_handed(&self) -> bool {
+        self.active() < self.workers && !self.searching
+    }
+
+    /// Somebody will look soon whether those who are at work are enough.
+    fn is_watched(&self) -> bool {
+        self.sentry.is_some() && self.active() > 0
+    }
+
     pub(super) fn hint(&self) -> u32 {
         let active = self.active();
         let mut hint = 0;
-        if active < self.workers && !self.searching {
-            hint |= HELP;
+        if self.is_short_handed() {
+            hint |= if self.is_watched() { WATCHED } else { HELP };
         }
         if active > self.workers {
             hint |= SURPLUS;
@@ -110,13 +125,14 @@ impl Roster {
         hint
     }
 
-    /// There is work, and one more may do it, unless somebody looks for some already.
-    pub(super) fn help(&mut self, make: impl FnOnce(u64) -> Arc<Worker>) -> Act {
-        if self.searching || self.aborted || self.active() >= self.workers {
+    /// There is work, perhaps much, and one more may do it, unless somebody looks for some already.
+    pub(super) fn help(&mut self, is_much: bool, make: impl FnOnce(u64) -> Arc<Worker>) -> Act {
+        if self.aborted || !self.is_short_handed() || self.is_watched() && !is_much {
             return Act::Nothing;
         }
         match self.sleepers.pop() {
             Some(worker) => {
+                self.stand_down(worker.id);
                 self.searching = true;
                 Act::Wake(worker)
             }
@@ -155,6 +171,26 @@ impl Roster {
         // Those of before are through by now; who ends the pool waits for the rest.
         self.ended.retain(|thread| !thread.is_finished());
         self.ended.extend(member.thread);
+    }
+
+    /// One that has just lain down may stand by, if somebody is at work and nobody else does. Tasks are so short that to be woken
+    /// for each would cost more than it helps: those who are at work may be enough for what comes.
+    pub(super) fn stand_by(&mut self, id: u64) -> bool {
+        let may = self.sentry.is_none() && self.active() > 0;
+        if may {
+            self.sentry = Some(id);
+        }
+        may
+    }
+
+    pub(super) fn stand_down(&mut self, id: u64) {
+        if self.sentry == Some(id) {
+            self.sentry = None;
+        }
+    }
+
+    pub(super) fn stand_down_all(&mut self) {
+        self.sentry = None;
     }
 
     /// Takes a sleeper out of the list. `false`: somebody has woken it.

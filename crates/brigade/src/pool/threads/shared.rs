@@ -2,20 +2,26 @@
 
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crossbeam_deque::{Injector, Steal};
+use rustix::time::{ClockId, clock_gettime};
 
+use super::dispatch::MUCH;
 use super::keeper::Keeper;
-use super::primitive::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, fence, lock};
+use super::primitive::{
+    AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, contained, fence, lock,
+};
 use super::registry;
 use super::room::Room;
-use super::roster::{HELP, Roster};
+use super::roster::{HELP, Roster, WATCHED};
 use super::spinning;
 use super::tally::{self, Counters, Tally};
 use super::work::Work;
 use crate::PoolStats;
 use crate::pool::builder::Options;
+
+/// So many are never sorted out.
+const MOST_SHELLS: usize = 1024;
 
 pub(super) struct Shared {
     /// The pool's, in this process.
@@ -23,9 +29,9 @@ pub(super) struct Shared {
     pub(super) options: Options,
     /// Where it was built.
     pub(super) started: &'static Location<'static>,
-    /// Its clock counts from here.
-    zero: Instant,
     queue: Injector<Arc<dyn Work>>,
+    /// Those in the queue that have ended.
+    shells: AtomicUsize,
     pub(super) room: Room,
     roster: Mutex<Roster>,
     /// As the roster says when it is unlocked.
@@ -33,6 +39,8 @@ pub(super) struct Shared {
     /// A thread has become ready or ended, or waits.
     pub(super) changed: Condvar,
     pub(super) counters: Counters,
+    /// Nanoseconds that a task takes, on average of late.
+    pace: AtomicU64,
     /// What those have counted that have ended or were let go. Written under the roster's lock.
     pub(super) past: Tally,
     pub(super) keeper: Option<Keeper>,
@@ -44,22 +52,25 @@ impl Shared {
         Shared {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             started,
-            zero: Instant::now(),
             queue: Injector::new(),
+            shells: AtomicUsize::new(0),
             room: Room::new(options.queue_limit),
             roster: Mutex::new(Roster::new(options.workers)),
             hint: AtomicU32::new(0),
             changed: Condvar::new(),
             counters: Counters::new(),
+            pace: AtomicU64::new(0),
             past: Tally::new(),
             keeper: options.timeout.map(Keeper::new),
             options,
         }
     }
 
-    /// Nanoseconds since the pool was made; never 0.
+    /// The pool's clock, in nanoseconds; never 0.
     pub(super) fn now(&self) -> u64 {
-        self.zero.elapsed().as_nanos() as u64 + 1
+        let now = clock_gettime(ClockId::Monotonic);
+        // It counts from the start of the machine: neither is below nothing.
+        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
     }
 
     pub(super) fn hint(&self) -> u32 {
@@ -68,6 +79,11 @@ impl Shared {
 
     pub(super) fn queue_is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
     }
 
     /// The next of the queue.
@@ -86,8 +102,31 @@ impl Shared {
         self.queue.push(item);
         // A thread that lies down says so and then looks at the queue; we do it the other way round.
         fence(Ordering::SeqCst);
-        if self.hint() & HELP != 0 {
+        let hint = self.hint();
+        if hint & (HELP | WATCHED) != 0 && (hint & HELP != 0 || self.backlog() > MUCH) {
             self.help();
+        }
+    }
+
+    /// One that is queued has ended: only its shell is left, for a queue gives nothing back from its middle. When there are too many of them, they are sorted out.
+    pub(super) fn leaves_shell(self: &Arc<Self>) {
+        let shells = self.shells.fetch_add(1, Ordering::Relaxed) + 1;
+        if shells < MOST_SHELLS || shells < self.queue.len() / 2 {
+            return;
+        }
+        if self.shells.swap(0, Ordering::Relaxed) < MOST_SHELLS {
+            // Somebody else is at it.
+            return;
+        }
+        for _ in 0..self.queue.len() {
+            let Some(item) = self.next() else {
+                return;
+            };
+            if item.is_over() {
+                contained(|| drop(item));
+            } else {
+                self.push(item);
+            }
         }
     }
 
@@ -108,6 +147,27 @@ impl Shared {
 
     pub(super) fn lock_roster(&self) -> MutexGuard<'_, Roster> {
         lock(&self.roster)
+    }
+
+    /// So long a task took.
+    pub(super) fn took(&self, nanos: u64) {
+        let before = self.pace.load(Ordering::Relaxed);
+        let after = before - before / 8 + nanos / 8;
+        // All look at it, so it is written only if it says something new.
+        if before.abs_diff(after) > before / 16 {
+            self.pace.store(after, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether tasks are shorter than it takes to wake somebody.
+    pub(super) fn tasks_are_short(&self) -> bool {
+        self.pace.load(Ordering::Relaxed) < 20_000
+    }
+
+    /// Nanoseconds that what is queued will take, if it is as what was before it.
+    pub(super) fn backlog(&self) -> u64 {
+        let tasks = self.queue.len() as u64;
+        tasks * self.pace.load(Ordering::Relaxed) / self.options.workers as u64
     }
 
     pub(super) fn stats(&self) -> PoolStats {

@@ -127,9 +127,10 @@ impl<A: Message, R: Message> Slot<A, R> {
             contained(|| drop(result));
             return Went::LetGo;
         }
-        worker.tally.ended(&result);
+        worker.counts(&result);
         worker.tally.took(nanos, 1);
         worker.turned(now);
+        worker.crew.took(now.saturating_sub(began));
         super::tally::add(&worker.tally.busy, now.saturating_sub(began));
         let outcome = if result.is_ok() {
             "returned"
@@ -269,6 +270,10 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
         let is_over = || self.ended.load(Ordering::Acquire);
         if !is_over() && !here::look(deadline, is_over) {
             let _blocked = here::block();
+            here::nap(deadline, || {
+                registry::find(self.pool).map_or(0, |crew| crew.backlog())
+            });
+            let _woken = here::Woken;
             let mut inner = lock(&self.inner);
             while !matches!(inner.phase, Phase::Ended(_) | Phase::Taken) {
                 let before = std::mem::replace(&mut inner.waiter, Waiter::Thread);
@@ -316,6 +321,7 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
             return;
         };
         if self.end_queued(&crew, JoinError::Cancelled) {
+            crew.leaves_shell();
             return;
         }
         let parted = self.end_running(&crew, |_, _| true, Why::Cancelled);

@@ -26,9 +26,9 @@ pub(super) fn count_cores() {
     CORES.store(cores, Ordering::Relaxed);
 }
 
-/// Whether a thread of a pool that has nothing to do keeps no other of them from running.
+/// Whether a thread of a pool that has nothing to do keeps nobody from running: it, and one that gives the pool something to do, need a processor.
 pub(super) fn may_search() -> bool {
-    AWAKE.load(Ordering::Relaxed) <= CORES.load(Ordering::Relaxed)
+    AWAKE.load(Ordering::Relaxed) < CORES.load(Ordering::Relaxed)
 }
 
 /// Whether a thread that waits for a pool keeps none of its threads from running.
@@ -62,7 +62,7 @@ impl Patience {
         if cfg!(shuttle) || !free || !spin::pays() {
             return false;
         }
-        if self.in_vain >= 4 && self.in_vain % AGAIN != 0 {
+        if self.in_vain >= 4 && !self.in_vain.is_multiple_of(AGAIN) {
             self.in_vain = self.in_vain.wrapping_add(1);
             return false;
         }

@@ -44,14 +44,6 @@ impl Tally {
         }
     }
 
-    /// One task ended by itself.
-    pub(super) fn ended<R>(&self, result: &Result<R, JoinError>) {
-        match result {
-            Ok(_) => add(&self.done, 1),
-            Err(_) => add(&self.panicked, 1),
-        }
-    }
-
     /// Takes over what another has counted that counts no more.
     pub(super) fn absorb(&self, other: &Tally) {
         let get = |from: &AtomicU64| from.load(Ordering::Acquire);
@@ -114,6 +106,11 @@ impl Counters {
 
     /// So many tasks ended like this, not by themselves.
     pub(super) fn ended(&self, how: &JoinError, nanos: u64, tasks: u64) {
+        self.count(how, tasks);
+        self.took(nanos, tasks);
+    }
+
+    pub(super) fn count(&self, how: &JoinError, tasks: u64) {
         let count = match how {
             JoinError::TimedOut { .. } => &self.timed_out,
             JoinError::Closed => &self.closed,
@@ -121,7 +118,6 @@ impl Counters {
             _ => &self.cancelled,
         };
         count.fetch_add(tasks, Ordering::AcqRel);
-        self.took(nanos, tasks);
     }
 
     /// So many tasks took so many nanoseconds from their submission to their end.

@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::dispatch::Bed;
 use super::here;
 use super::primitive::{AtomicBool, AtomicU64, Mutex, Ordering, contained, fence, lock, thread};
 use super::roster::{ABORTED, ENDING, SURPLUS};
@@ -11,12 +12,17 @@ use super::shared::Shared;
 use super::spinning::{self, Patience};
 use super::tally::Tally;
 use super::work::{Refusal, Went, Work};
+use crate::JoinError;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 
 /// How long a thread that is one too many sleeps before it ends: it may be wanted again.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// How long one that stands by sleeps between two looks, and how many are in vain before it sleeps for good.
+const LOOK: Duration = Duration::from_micros(100);
+const LOOKS: u32 = 20;
 
 pub(super) struct Worker {
     pub(super) id: u64,
@@ -101,26 +107,31 @@ impl Worker {
     }
 
     fn run(self: &Arc<Self>, item: Arc<dyn Work>) -> Went {
-        self.is_at(Arc::clone(&item));
         let mut went = Went::Well;
         // A destructor of a value that nobody wants, or a waker, may panic: its task has ended by then.
         contained(|| {
+            self.is_at(Arc::clone(&item));
             // Who aborts the pool says so before he looks at the desk.
             if self.crew.hint() & ABORTED != 0 {
                 item.refuse(&self.crew, &Refusal::Cancelled);
             } else {
                 went = item.run(self);
             }
-            let mine = lock(&self.desk).take();
-            drop(mine);
         });
         went
+    }
+
+    /// It is at nothing any more.
+    fn clears_desk(&self) {
+        let item = lock(&self.desk).take();
+        contained(|| drop(item));
     }
 
     /// It is at something else now.
     pub(super) fn is_at(&self, item: Arc<dyn Work>) {
         let before = lock(&self.desk).replace(item);
-        drop(before);
+        // Its result may have been nobody's.
+        contained(|| drop(before));
     }
 
     /// What it is at.
@@ -132,6 +143,15 @@ impl Worker {
     pub(super) fn is_used_up(&self) -> bool {
         (self.crew.options.recycle_after)
             .is_some_and(|most| self.tally.begun.load(Ordering::Relaxed) >= most)
+    }
+
+    /// A task of its ended by itself.
+    pub(super) fn counts<R>(&self, result: &Result<R, JoinError>) {
+        match result {
+            Ok(_) => super::tally::add(&self.tally.done, 1),
+            Err(JoinError::Panicked(_)) => super::tally::add(&self.tally.panicked, 1),
+            Err(error) => self.crew.counters.count(error, 1),
+        }
     }
 
     /// When what it does next begins, by the pool's clock.
@@ -176,15 +196,13 @@ impl Worker {
     /// There is nothing to do: looks for a while, if nobody else does, and sleeps.
     fn look(self: &Arc<Self>, searching: &mut bool, patience: &mut Patience) -> Next {
         self.free.store(0, Ordering::Relaxed);
+        self.clears_desk();
         if !*searching {
             *searching = self.crew.search();
         }
         let crew = &self.crew;
-        if *searching
-            && patience.until(spinning::may_search(), || {
-                !crew.queue_is_empty() || crew.hint() & ENDING != 0
-            })
-            && !crew.queue_is_empty()
+        let has_come = || !crew.queue_is_empty() || crew.hint() & ENDING != 0;
+        if *searching && patience.until(spinning::may_search(), has_come) && !crew.queue_is_empty()
         {
             return Next::Look;
         }
@@ -192,12 +210,10 @@ impl Worker {
     }
 
     fn sleep(self: &Arc<Self>, searching: &mut bool, surplus: bool) -> Next {
-        use super::dispatch::Bed;
-        let lingers = match self.crew.lie_down(self, std::mem::take(searching), surplus) {
+        let bed = match self.crew.lie_down(self, std::mem::take(searching), surplus) {
             Bed::Up => return Next::Look,
             Bed::End => return Next::End,
-            Bed::Lingers => true,
-            Bed::Stays => false,
+            bed => bed,
         };
         if !surplus {
             // Who gave the pool something before it could know that we sleep counted on us.
@@ -206,21 +222,29 @@ impl Worker {
                 self.crew.help();
             }
         }
-        let until = lingers.then(|| Instant::now() + LINGER);
+        let mut looks = if bed == Bed::StandsBy { LOOKS } else { 0 };
+        let mut until = (bed != Bed::Stays).then(|| Instant::now() + LINGER);
         loop {
             if self.woken.swap(false, Ordering::Acquire) {
                 *searching = true;
                 return Next::Look;
             }
-            match until {
-                None => thread::park(),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() && self.crew.leave_bed(self) {
-                        return Next::End;
-                    }
-                    thread::park_timeout(left.max(Duration::from_millis(1)));
+            if looks > 0 {
+                thread::park_timeout(LOOK);
+                looks -= 1;
+                self.crew.stands_by(self, looks == 0);
+            } else if let Some(at) = until {
+                let left = at.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    thread::park_timeout(left);
+                } else if self.crew.leave_bed(self) {
+                    return Next::End;
+                } else {
+                    // It is needed, or somebody is about to wake it.
+                    until = None;
                 }
+            } else {
+                thread::park();
             }
         }
     }
@@ -244,7 +268,7 @@ impl Worker {
 #[error("the pool's initializer panicked: {message}")]
 pub(super) struct InitializerPanicked {
     message: String,
-    source: crate::JoinError,
+    source: JoinError,
 }
 
 impl InitializerPanicked {

@@ -108,10 +108,6 @@ impl Line {
         self.pid
     }
 
-    pub(crate) fn slot(&self) -> u32 {
-        self.slot
-    }
-
     pub(crate) fn server(&self) -> &Arc<ForkServer> {
         &self.server
     }
@@ -226,6 +222,11 @@ impl Line {
         }
         turns.offer_and_wake(count);
         self.offered = self.written;
+    }
+
+    /// Wakes the worker, if it sleeps, whatever its mailbox says.
+    pub(crate) fn rouse(&self) {
+        self.ends.mailbox().turns().rouse();
     }
 
     /// How many tasks it has begun.

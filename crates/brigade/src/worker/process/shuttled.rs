@@ -155,7 +155,10 @@ thread_local! {
 
 /// Has `f` happen in a world of its own.
 pub(crate) fn world(fate: Fate, f: impl FnOnce(&ForkServer)) {
-    futex::begin(); if std::env::var("TR").is_ok() { eprintln!("TR world"); }
+    futex::begin();
+    if std::env::var("TR").is_ok() {
+        eprintln!("TR world");
+    }
     let server = Arc::new(ForkServer {
         board: Board {
             epoch: AtomicU32::new(0),
@@ -256,7 +259,19 @@ impl ForkServer {
     }
 
     pub(crate) fn kill(&self, slot: u32, _pid: u32, _grace: Duration) {
-        if std::env::var("TR").is_ok() { eprintln!("TR kill {slot} {}", std::backtrace::Backtrace::force_capture().to_string().lines().filter(|l| l.contains("processes")||l.contains("Line")&&!l.contains("at ")).take(8).map(str::trim).collect::<Vec<_>>().join(" < ")); }
+        if std::env::var("TR").is_ok() {
+            eprintln!(
+                "TR kill {slot} {}",
+                std::backtrace::Backtrace::force_capture()
+                    .to_string()
+                    .lines()
+                    .filter(|l| l.contains("processes") || l.contains("Line") && !l.contains("at "))
+                    .take(8)
+                    .map(str::trim)
+                    .collect::<Vec<_>>()
+                    .join(" < ")
+            );
+        }
         let life = Arc::clone(&self.lock().lives[slot as usize]);
         life.kill();
     }
@@ -373,7 +388,9 @@ impl ForkServer {
         assert!((slot as usize) < SLOTS, "a world of few workers");
         let life = Arc::new(Life::default());
         state.lives.push(Arc::clone(&life));
-        if std::env::var("TR").is_ok() { eprintln!("TR hire {slot} {:p}", mailbox); }
+        if std::env::var("TR").is_ok() {
+            eprintln!("TR hire {slot} {:p}", mailbox);
+        }
         let (server, theirs) = (Arc::clone(self), Arc::clone(&mailbox));
         state.threads.push(shuttle::thread::spawn(move || {
             life.begin();
@@ -385,7 +402,9 @@ impl ForkServer {
             {
                 resume_unwind(why);
             }
-            if std::env::var("TR").is_ok() { eprintln!("TR end {slot}"); }
+            if std::env::var("TR").is_ok() {
+                eprintln!("TR end {slot}");
+            }
             server.board.end(slot);
             server.ring();
         }));
@@ -508,7 +527,9 @@ impl<'w> Worker<'w> {
         let deed: Deed = codec::decode(&frame, Vec::new()).expect("a deed");
         self.mailbox.set_phase(Phase::Running);
         let before = self.server.note(deed.number());
-        if std::env::var("TR").is_ok() { eprintln!("TR run {deed:?} begun {} by {:p}", self.begun, self.mailbox); }
+        if std::env::var("TR").is_ok() {
+            eprintln!("TR run {deed:?} begun {} by {:p}", self.begun, self.mailbox);
+        }
         match deed {
             Deed::Double(_) => {}
             Deed::Plod(_) => (0..8).for_each(|_| self.step()),

@@ -52,8 +52,6 @@ struct Finished(AtomicU32);
 /// How the host wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bell {
-    /// It looks by itself.
-    Silent,
     /// It sleeps on the bell: when so many tasks are finished, or there is nothing to do, or no room.
     Futex(u32),
     /// It sleeps in its event loop: the same, through the pipe.
@@ -84,7 +82,6 @@ const IF_FULL: u32 = 3;
 impl Bell {
     pub(crate) fn to_word(self) -> u32 {
         match self {
-            Bell::Silent => 0,
             Bell::Futex(at) => at << 2 | FUTEX,
             Bell::Pipe(at) => at << 2 | PIPE,
             Bell::IfFull => IF_FULL,
@@ -312,6 +309,11 @@ impl Turns {
         self.wake_worker(Sleep::Room);
     }
 
+    /// Wakes the worker whatever `asleep` says.
+    pub(super) fn rouse(&self) {
+        watch::wake_one(&self.asleep);
+    }
+
     fn wake_worker(&self, sleep: Sleep) {
         if self.take_sleep(sleep) {
             watch::wake_one(&self.asleep);
@@ -335,7 +337,7 @@ impl Turns {
             _ => {}
         }
         let at = match bell {
-            Bell::Silent | Bell::IfFull => return (word, true),
+            Bell::IfFull => return (word, true),
             Bell::Futex(at) | Bell::Pipe(at) => at,
         };
         // Counted from what was taken, so that it is a number that goes up. A result is shown before it is counted.
@@ -460,7 +462,6 @@ mod tests {
             for occasion in [Occasion::Finished(at), Occasion::Idle, Occasion::Full] {
                 assert_eq!(rings(Bell::Futex(at), occasion), Ring::Futex);
                 assert_eq!(rings(Bell::Pipe(at), occasion), Ring::Pipe);
-                assert_eq!(rings(Bell::Silent, occasion), Ring::Nobody);
             }
             let early = Occasion::Finished(at.wrapping_sub(1));
             assert_eq!(rings(Bell::Futex(at), early), Ring::Nobody);

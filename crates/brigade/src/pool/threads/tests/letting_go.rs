@@ -21,6 +21,26 @@ fn what_was_not_started_never_starts() {
 }
 
 #[test]
+fn those_that_were_cancelled_take_up_no_room() {
+    let pool = threads(1);
+    let door = DOORS.make();
+    let running = pool.submit(pass, door);
+    let others: Vec<_> = (0..100).map(|n| pool.submit(double, n)).collect();
+    for n in 0..20_000 {
+        pool.submit(double, n).cancel();
+    }
+    let crate::pool::Crew::Threads(crew) = &pool.crew else {
+        unreachable!("it was asked for threads")
+    };
+    assert!(crew.shared.queued() < 3000, "{}", crew.shared.queued());
+    DOORS.open(door);
+    assert!(ended(running).is_ok());
+    for (n, other) in others.into_iter().enumerate() {
+        assert_eq!(ended(other).unwrap(), n as u64 * 2);
+    }
+}
+
+#[test]
 fn what_runs_is_let_go_and_its_thread_replaced() {
     let pool = threads(1);
     for n in 1..=20 {

@@ -1,0 +1,95 @@
+//! When nobody waits: the fork server's listener looks after the pool.
+
+use std::time::Duration;
+
+use super::core::{Core, Driver};
+use super::seat::Status;
+use super::state::{After, State};
+use crate::worker::process::client::Employer;
+use crate::worker::process::world::Instant;
+
+/// When it is looked whether tasks that were given out are begun.
+const UNBEGUN: Duration = Duration::from_millis(20);
+
+/// When it is looked, while there are tasks, whether there is something that nobody was woken for.
+const UNHEARD: Duration = Duration::from_millis(100);
+
+impl Employer for Core {
+    fn attend(&self) {
+        let mut after = After::default();
+        let mut inner = self.lock();
+        inner.state.alarm = None;
+        inner.state.try_again();
+        inner.state.look(&mut after, false);
+        let now = Instant::now();
+        inner.state.end_overdue(now, &mut after);
+        let unbegun = inner.state.relieve(now, &mut after);
+        if inner.driver == Driver::Nobody {
+            // Bells that were rung are silent now.
+            inner.state.disarmed = true;
+            self.arm(&mut inner, &mut after);
+        }
+        inner.state.set_alarm_if(unbegun);
+        self.unlock(inner, after);
+    }
+}
+
+impl State {
+    /// What could not be done the last time may be possible now.
+    pub(super) fn try_again(&mut self) {
+        self.no_room = false;
+        for seat in &mut self.seats {
+            seat.full = false;
+        }
+    }
+
+    /// Has the listener call when a task's time may be over, or a worker is to be tried again.
+    pub(super) fn set_alarm(&mut self) {
+        let unbegun = self.in_hand > 0;
+        self.set_alarm_if(unbegun);
+    }
+
+    /// `unbegun`: there may be tasks that their workers do not begin.
+    pub(super) fn set_alarm_if(&mut self, unbegun: bool) {
+        let mut at: Option<Instant> = None;
+        let mut sooner = |when: Instant| at = Some(at.map_or(when, |a| a.min(when)));
+        if let Some(timeout) = self.options.timeout
+            && !self.busy.is_empty()
+            && self.alarm.is_none()
+        {
+            // When a task begins is seen only when somebody looks: so that is done now and then.
+            let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
+            let now = Instant::now();
+            let first = self
+                .busy
+                .iter()
+                .map(|&i| self.seats[i as usize].head.1 + timeout)
+                .min();
+            sooner(first.map_or(now + period, |first| first.min(now + period)));
+        }
+        if self.alarm.is_none() && !self.busy.is_empty() {
+            // A worker whose mailbox was written over does not ring.
+            sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
+        }
+        if self.idle.len() + self.busy.len() < self.seats.len() {
+            if let Some(timeout) = self.options.timeout {
+                for seat in self.seats.iter().filter(|s| s.status == Status::Starting) {
+                    sooner(seat.mark + timeout);
+                }
+            }
+            for when in self.seats.iter().filter_map(|s| s.hire_at) {
+                sooner(when);
+            }
+        }
+        if let Some(at) = at
+            && self.alarm.is_none_or(|set| at < set)
+        {
+            self.call_at(at);
+        }
+    }
+
+    pub(super) fn call_at(&mut self, at: Instant) {
+        self.alarm = Some(at);
+        self.server.call_at(self.employer, Some(at));
+    }
+}

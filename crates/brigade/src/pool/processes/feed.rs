@@ -1,0 +1,207 @@
+//! Giving out what there is to do; and taking it back from one for another.
+
+use std::time::Duration;
+
+use super::seat::Doom;
+use super::state::{After, Event, State, processors};
+use super::task::{End, Owner, Task};
+use crate::JoinError;
+use crate::worker::process::world::{Instant, spin};
+
+impl State {
+    /// Gives out what there is to do.
+    pub(super) fn feed(&mut self, now: Instant, after: &mut After) {
+        loop {
+            if self.queue.is_empty() && !self.balance(now, after) {
+                break;
+            }
+            let idle = self.idle.len();
+            self.feed_idle(now, after);
+            self.feed_ahead(now, after);
+            // What was taken from one for another is shared further, as long as there is somebody who takes it.
+            if !self.queue.is_empty() || self.idle.len() == idle {
+                break;
+            }
+        }
+        self.publish();
+    }
+
+    /// Those that do nothing, the one that was used last first.
+    pub(super) fn feed_idle(&mut self, now: Instant, after: &mut After) {
+        let window = self.pace.window();
+        let ready = self.idle.len() + self.busy.len();
+        let mut at = self.idle.len();
+        let mut misses = 0;
+        while at > 0 && !self.queue.is_empty() && misses <= self.queue.len() {
+            at -= 1;
+            let share = (self.queued / (2 * ready)).clamp(1, window);
+            // One that cannot take it now asks for what it needs to do so later.
+            if !self.give(self.idle[at], share, now, after) {
+                misses += 1;
+            }
+        }
+    }
+
+    /// Some ahead, so that nobody waits for us.
+    pub(super) fn feed_ahead(&mut self, now: Instant, after: &mut After) {
+        let window = self.pace.window();
+        let ready = self.idle.len() + self.busy.len();
+        let mut seen = 0;
+        while !self.queue.is_empty() && !self.no_room && seen < self.busy.len() {
+            self.cursor = (self.cursor + 1) % self.busy.len();
+            let i = self.busy[self.cursor];
+            let seat = &self.seats[i as usize];
+            let room = window.saturating_sub(seat.load);
+            if room == 0 || !seat.has_room() {
+                seen += 1;
+                continue;
+            }
+            seen = 0;
+            let share = self.queued.div_ceil(2 * ready).clamp(1, room);
+            self.give(i, share, now, after);
+        }
+        self.no_room |= seen > 0 && seen == self.busy.len();
+    }
+
+    /// Gives a seat so many of the next tasks. `false`: it took none, and it is not idle any more.
+    pub(super) fn give(&mut self, i: u32, count: usize, now: Instant, after: &mut After) -> bool {
+        let mut given = 0;
+        while given < count {
+            let Some(mut task) = self.unqueue() else {
+                break;
+            };
+            if self.is_unwanted(&task) {
+                self.drop_unwanted(task, now, after);
+                continue;
+            }
+            let wanted = (count - given) as u32;
+            if task.count() > wanted
+                && let Some(rest) = task.split_off(wanted)
+            {
+                self.requeue(rest);
+            }
+            let number = task.number;
+            let (took, rest) = self.seats[i as usize].give(task, i);
+            if self.heard && took > 0 {
+                let pid = self.seats[i as usize].line.as_ref().map_or(0, |l| l.pid());
+                after.events.push(Event::Given(pid, number, took));
+            }
+            given += took as usize;
+            self.in_hand += took as usize;
+            if let Some(rest) = rest {
+                self.requeue(rest);
+                break;
+            }
+        }
+        let seat = &mut self.seats[i as usize];
+        if given > 0 {
+            if !seat.listed {
+                seat.listed = true;
+                seat.mark = now;
+                seat.busy_since = now;
+                seat.head = (seat.first(), now);
+                self.unarmed.push(i);
+                self.busy.push(i);
+                // Near the end, nearly always.
+                if let Some(at) = self.idle.iter().rposition(|&s| s == i) {
+                    self.idle.remove(at);
+                }
+                // The one that sleeps does not know of this one.
+                after.nudge = true;
+            }
+            return true;
+        }
+        // What it cannot take now, for its lane is still to come, it can take when it is called again.
+        if seat.full && !seat.listed {
+            seat.full = false;
+        }
+        if seat.unfit && !seat.listed && seat.is_ready() {
+            self.idle.retain(|&s| s != i);
+            self.doom(i, Doom::Stuck, Duration::ZERO);
+        }
+        false
+    }
+
+    /// A task that nobody wants any more, in the queue: its end was told.
+    pub(super) fn drop_unwanted(&mut self, task: Task, now: Instant, after: &mut After) {
+        match &task.owner {
+            Owner::Handle(_) => self.thrown = self.thrown.saturating_sub(1),
+            Owner::Map(..) => self.fail(task, || JoinError::Cancelled, now, after),
+        }
+    }
+
+    /// Ends a task, or several, that never ran.
+    pub(super) fn fail(
+        &mut self,
+        mut task: Task,
+        why: impl Fn() -> JoinError,
+        now: Instant,
+        after: &mut After,
+    ) {
+        while task.count() > 1
+            && let Some(one) = task.take_first()
+        {
+            self.finish(one, End::failed(why()), now, after);
+        }
+        self.finish(task, End::failed(why()), now, after);
+    }
+
+    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: takes back a
+    /// part of what it has not begun. `false`: there is none.
+    pub(super) fn balance(&mut self, now: Instant, after: &mut After) -> bool {
+        if self.idle.is_empty() || self.in_hand <= self.busy.len() {
+            return false;
+        }
+        let loaded = self
+            .busy
+            .iter()
+            .copied()
+            .filter(|&i| self.seats[i as usize].is_ready())
+            .max_by_key(|&i| self.seats[i as usize].ahead());
+        let Some(i) = loaded.filter(|&i| self.seats[i as usize].ahead() > 0) else {
+            return false;
+        };
+        let seat = &self.seats[i as usize];
+        // All but the one that it runs, shared with those who have nothing to do.
+        let share = seat.ahead() / (1 + self.idle.len());
+        let keep = seat.first().wrapping_add(1 + share as u32);
+        self.take_back(i, keep, now, after);
+        !self.queue.is_empty()
+    }
+
+    pub(super) fn publish(&mut self) {
+        for at in 0..self.busy.len() {
+            self.publish_seat(self.busy[at]);
+        }
+    }
+
+    pub(super) fn publish_seat(&mut self, i: u32) {
+        // Whether there is a processor for a worker that only looks: one for each that works, and one for us.
+        let patience = self.busy.len() < processors() && spin::pays();
+        let seat = &mut self.seats[i as usize];
+        if std::mem::take(&mut seat.dirty)
+            && let Some(line) = &mut seat.line
+        {
+            line.publish(patience);
+        }
+    }
+
+    /// A seat has nothing in hand any more.
+    pub(super) fn unlist(&mut self, i: u32, now: Instant) {
+        let seat = &mut self.seats[i as usize];
+        if !std::mem::take(&mut seat.listed) {
+            return;
+        }
+        self.stats.busy += now.saturating_duration_since(seat.busy_since);
+        if let Some(at) = self.busy.iter().position(|&s| s == i) {
+            self.busy.swap_remove(at);
+        }
+        if seat.is_ready() && seat.unfit {
+            self.doom(i, Doom::Stuck, Duration::ZERO);
+        } else if seat.is_ready() && seat.slow {
+            self.idle.insert(0, i);
+        } else if seat.is_ready() {
+            self.idle.push(i);
+        }
+    }
+}

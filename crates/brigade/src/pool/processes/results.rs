@@ -1,0 +1,383 @@
+//! What workers say: results taken, and told to those who asked for them.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::seat::Status;
+use super::state::{After, Event, Reason, State};
+use super::task::{Bytes, Delivered, End, Owner, Refused, Task};
+use crate::JoinError;
+use crate::task::panic::{Panic, Unwound};
+use crate::task::symbols::Frames;
+use crate::worker::process::line::NotNow;
+use crate::worker::process::mailbox::reply;
+use crate::worker::process::protocol::NotReady;
+use crate::worker::process::world::{Instant, Ordering};
+
+/// What is said of an end to those who listen.
+fn outcome(end: &End) -> &'static str {
+    match end {
+        End::Returned(_) | End::Carried(_) => "returned",
+        End::Failed(why) => match &**why {
+            JoinError::Panicked(_) => "panicked",
+            JoinError::Crashed(_) => "crashed",
+            JoinError::TimedOut { .. } => "timed out",
+            JoinError::Cancelled => "cancelled",
+            JoinError::Undeliverable(_) => "undeliverable",
+            JoinError::Closed => "closed",
+        },
+    }
+}
+
+/// What was made of a reply.
+enum Heard {
+    More,
+    /// There is nothing more to be heard now.
+    Later,
+    /// It broke the protocol.
+    Nonsense,
+}
+
+/// As many bytes of replies as can be taken without a worker having waited for room.
+const ROOMY: usize = 16 * 1024;
+
+impl State {
+    /// Looks at everything: results, ends, empty seats; and gives out what there is to do. Whether anything came of it is in `news`.
+    ///
+    /// `more`: whether the caller has more to do for those who have nothing, which is then not taken from others.
+    pub(super) fn look(&mut self, after: &mut After, more: bool) {
+        // One time for all: it is a large part of what a small task costs.
+        let now = Instant::now();
+        self.drain(now, after);
+        let epoch = self.server.board.epoch().load(Ordering::Acquire);
+        if epoch != self.epoch || self.postponed {
+            self.epoch = epoch;
+            self.bury(now, after);
+        }
+        if self.idle.len() + self.busy.len() < self.seats.len() {
+            self.staff(now, after);
+        }
+        if !(more && self.queue.is_empty()) {
+            self.feed(now, after);
+        }
+    }
+
+    /// Takes the results that are there.
+    pub(super) fn drain(&mut self, now: Instant, after: &mut After) {
+        let mut at = 0;
+        while let Some(&i) = self.busy.get(at) {
+            self.drain_seat(i, now, after);
+            // One that has nothing left is no longer in the list.
+            if self.busy.get(at) == Some(&i) {
+                at += 1;
+            }
+        }
+    }
+
+    pub(super) fn drain_seat(&mut self, i: u32, now: Instant, after: &mut After) {
+        let seat = &mut self.seats[i as usize];
+        let Some(line) = &mut seat.line else {
+            return;
+        };
+        if seat.held.is_none() && !line.is_ready() {
+            if self.options.retries == 0 {
+                seat.close_copies();
+            }
+            return;
+        }
+        let was_held = seat.held.is_some();
+        let said = line.finished();
+        let before = line.taken();
+        let mut frame = std::mem::take(&mut self.frame);
+        let mut bytes = 0;
+        let (mut returned, mut returned_bytes) = (0, 0);
+        let mut tally = (now, 0);
+        loop {
+            let seat = &mut self.seats[i as usize];
+            let Some(line) = &mut seat.line else {
+                break;
+            };
+            let tag = match seat.held.take() {
+                Some((tag, held)) => {
+                    frame = held;
+                    tag
+                }
+                None => match line.reply(&mut frame) {
+                    Ok(None) => break,
+                    Ok(Some(tag)) => tag,
+                    Err(_) => {
+                        self.lose(i, now, after);
+                        break;
+                    }
+                },
+            };
+            bytes += frame.len() + 16;
+            // By far the most of what is heard.
+            if tag == reply::RETURNED
+                && seat.status == Status::Ready
+                && !self.heard
+                && let Some((inbox, index, submitted)) = seat.advance()
+            {
+                if let Some(line) = &mut seat.line {
+                    line.count_result();
+                }
+                if tally.0 != submitted {
+                    self.stats
+                        .latencies
+                        .record_many(now.saturating_duration_since(tally.0), tally.1);
+                    tally = (submitted, 0);
+                }
+                tally.1 += 1;
+                returned += 1;
+                returned_bytes += frame.len() as u64;
+                self.inboxes.put_bytes(inbox, index, &frame, after);
+                continue;
+            }
+            match self.heard(i, tag, &mut frame, now, after) {
+                Heard::More => {}
+                Heard::Later => break,
+                Heard::Nonsense => {
+                    self.lose(i, now, after);
+                    break;
+                }
+            }
+        }
+        frame.clear();
+        self.frame = frame;
+        self.in_hand -= returned as usize;
+        self.stats.done += returned;
+        self.stats.bytes_out += returned_bytes;
+        self.stats
+            .latencies
+            .record_many(now.saturating_duration_since(tally.0), tally.1);
+        let seat = &mut self.seats[i as usize];
+        let Some(line) = &mut seat.line else {
+            return;
+        };
+        let took = line.taken().wrapping_sub(before);
+        // A worker may wait for room only where there was little.
+        if bytes >= ROOMY || was_held || seat.held.is_some() {
+            line.made_room();
+        }
+        let lied = seat.held.is_none() && (said.wrapping_sub(line.taken()) as i32) > 0;
+        if took > 0 {
+            self.no_room = false;
+            seat.full = false;
+            self.news = true;
+            self.pace.saw(took, now - seat.mark);
+            seat.mark = now;
+            seat.slow = false;
+            seat.head = (line.taken(), now);
+            self.unarmed.push(i);
+            if seat.hand.is_empty() {
+                self.unlist(i, now);
+            }
+        }
+        if lied
+            && matches!(
+                self.seats[i as usize].status,
+                Status::Ready | Status::Leaving
+            )
+        {
+            self.lose(i, now, after);
+        }
+    }
+
+    /// There seemed to be news, and looking found none: a worker that says it has finished what it has not shown lies.
+    pub(super) fn check_words(&mut self, after: &mut After) {
+        for i in self.busy.clone() {
+            let seat = &self.seats[i as usize];
+            if let Some(line) = seat.line.as_ref().filter(|_| seat.held.is_none()) {
+                let said = line.finished().wrapping_sub(line.taken()) as i32;
+                if said > 0 && !line.is_ready() {
+                    self.lose(i, Instant::now(), after);
+                }
+            }
+        }
+    }
+
+    /// One reply of a worker.
+    fn heard(
+        &mut self,
+        i: u32,
+        tag: u32,
+        frame: &mut Vec<u8>,
+        now: Instant,
+        after: &mut After,
+    ) -> Heard {
+        let seat = &mut self.seats[i as usize];
+        let Some(line) = &mut seat.line else {
+            return Heard::Nonsense;
+        };
+        match (seat.status, tag) {
+            (Status::Doomed(_), _) => {
+                // It is done before its time of grace is over: it need not wait for that.
+                if !self.grace.is_zero() {
+                    line.kill(Duration::ZERO);
+                }
+                return Heard::More;
+            }
+            (Status::Starting, reply::READY) if frame.is_empty() => {
+                seat.status = Status::Ready;
+                seat.mark = now;
+                self.stillborn = 0;
+                self.idle.push(i);
+                self.no_room = false;
+                self.news = true;
+                return Heard::More;
+            }
+            (Status::Starting, reply::READY) => {
+                let reason = match postcard::from_bytes::<NotReady>(frame) {
+                    Ok(why) => Reason::NotReady(why, Arc::clone(&self.server.symbols)),
+                    Err(_) => Reason::NotHired("a worker broke the protocol".to_owned()),
+                };
+                self.vacate(i, now);
+                self.no_worker(i, reason, now, after);
+                return Heard::Later;
+            }
+            (Status::Ready, reply::LEAVING) => {
+                seat.status = Status::Leaving;
+                self.stats.recycled += 1;
+                let replaced = Event::Replaced(line.pid(), "it has run as much as it may");
+                after.events.push(replaced);
+                self.reclaim(i, self.seats[i as usize].first(), now, after);
+                self.idle.retain(|&s| s != i);
+                // Its end is waited for by the one that comes after it.
+                self.vacate(i, now);
+                self.news = true;
+                return Heard::Later;
+            }
+            (Status::Ready, _) => {}
+            _ => return Heard::Nonsense,
+        }
+        if seat.hand.is_empty() {
+            return Heard::Nonsense;
+        }
+        let end = match tag {
+            reply::RETURNED => {
+                self.stats.bytes_out += frame.len() as u64;
+                Ok(End::Returned(Bytes::from_slice(frame)))
+            }
+            reply::ACCOMPANIED_RETURNED | reply::LARGE_RETURNED => {
+                let descriptors = match line.fetch() {
+                    Ok(descriptors) => descriptors,
+                    Err(NotNow::LaneComing) => {
+                        seat.held = Some((tag, std::mem::take(frame)));
+                        return Heard::Later;
+                    }
+                    Err(NotNow::Failed(e))
+                        if e.raw_os_error() == Some(libc::EMFILE)
+                            || e.raw_os_error() == Some(libc::ENFILE) =>
+                    {
+                        return self.undelivered(
+                            i,
+                            format!("its result could not be received: {e}"),
+                            now,
+                            after,
+                        );
+                    }
+                    // It sent before it replied, so it would be there.
+                    Err(_) => return Heard::Nonsense,
+                };
+                self.delivered(tag, frame, descriptors)
+            }
+            reply::PANICKED => match postcard::from_bytes::<Unwound>(frame) {
+                Ok(unwound) => Err(Some(unwound)),
+                Err(_) => return Heard::Nonsense,
+            },
+            reply::UNDELIVERABLE => {
+                let why = String::from_utf8_lossy(frame).into_owned();
+                return self.undelivered(i, why, now, after);
+            }
+            _ => return Heard::Nonsense,
+        };
+        let Some(task) = self.answered(i) else {
+            return Heard::Nonsense;
+        };
+        let end = match end {
+            Ok(end) => end,
+            Err(unwound) => {
+                let symbols = Arc::clone(&self.server.symbols);
+                let unwound = unwound.unwrap_or_else(|| Unwound {
+                    message: String::new(),
+                    location: None,
+                    calls: Vec::new(),
+                });
+                End::failed(JoinError::Panicked(Panic::new(
+                    task.job.name(self.options.name.as_ref()),
+                    unwound,
+                    |calls| Frames::new(&symbols, calls),
+                )))
+            }
+        };
+        self.finish(task, end, now, after);
+        Heard::More
+    }
+
+    pub(super) fn delivered(
+        &mut self,
+        tag: u32,
+        frame: &[u8],
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<End, Option<Unwound>> {
+        let large = (tag == reply::LARGE_RETURNED)
+            .then(|| frame.try_into().map_or(u64::MAX, u64::from_ne_bytes));
+        self.stats.bytes_out += large.unwrap_or(frame.len() as u64);
+        let bytes = if large.is_some() { &[] } else { frame };
+        Ok(End::Carried(Box::new(Delivered {
+            bytes: Bytes::from_slice(bytes),
+            large,
+            descriptors,
+        })))
+    }
+
+    fn undelivered(&mut self, i: u32, why: String, now: Instant, after: &mut After) -> Heard {
+        let Some(task) = self.answered(i) else {
+            return Heard::Nonsense;
+        };
+        let name = task.job.name(self.options.name.as_ref());
+        self.finish(
+            task,
+            End::failed(Refused::Why(why).into_error(name)),
+            now,
+            after,
+        );
+        Heard::More
+    }
+
+    /// The task that a reply is for.
+    pub(super) fn answered(&mut self, i: u32) -> Option<Task> {
+        let seat = &mut self.seats[i as usize];
+        let task = seat.take_first()?;
+        self.in_hand -= 1;
+        seat.line.as_mut()?.count_result();
+        Some(task)
+    }
+
+    /// A task has ended.
+    pub(super) fn finish(&mut self, task: Task, end: End, now: Instant, after: &mut After) {
+        match &end {
+            End::Returned(_) | End::Carried(_) => self.stats.done += 1,
+            End::Failed(why) => match &**why {
+                JoinError::Panicked(_) => self.stats.panicked += 1,
+                JoinError::Crashed(crash) => self.stats.count_crash(crash.cause()),
+                JoinError::TimedOut { .. } => self.stats.timed_out += 1,
+                JoinError::Cancelled => self.stats.cancelled += 1,
+                JoinError::Undeliverable(_) => self.stats.undeliverable += 1,
+                JoinError::Closed => self.stats.closed += 1,
+            },
+        }
+        let time = now.saturating_duration_since(task.submitted);
+        self.stats.latencies.record(time);
+        if self.heard {
+            let ended = Event::Ended(task.number, outcome(&end), time);
+            after.events.push(ended);
+        }
+        match task.owner {
+            Owner::Handle(slot) => slot.slot().settle(end, &mut after.wakes),
+            Owner::Map(inbox, index) => self.inboxes.put(inbox, index, end, after),
+        }
+        self.news = true;
+    }
+}

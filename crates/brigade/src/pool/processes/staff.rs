@@ -1,0 +1,329 @@
+//! Workers that end, and workers that come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::seat::{Doom, Seat, Status};
+use super::slot::Place;
+use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
+use super::task::{Owner, Task};
+use crate::JoinError;
+use crate::task::crash::Phase;
+use crate::worker::process::line::Line;
+use crate::worker::process::world::{ForkServer, Instant, Ordering};
+
+/// Replacements that may fail in a row, for each worker of the pool.
+const STILLBORN: u32 = 2;
+
+/// How long a seat stays vacant after its worker did not come, the first time.
+const RETRY: Duration = Duration::from_millis(2);
+
+/// How often it is believed that a task was not run that its worker had begun when it died.
+const SPARED: u8 = 2;
+
+/// Where a task is whose worker is gone, and whose end is about to be told.
+const NOWHERE: Place = Place {
+    seat: u32::MAX - 1,
+    number: 0,
+};
+
+impl State {
+    /// Deals with the workers that have ended.
+    pub(super) fn bury(&mut self, now: Instant, after: &mut After) {
+        self.postponed = false;
+        for i in 0..self.seats.len() as u32 {
+            if self.seats[i as usize]
+                .line
+                .as_ref()
+                .is_some_and(|line| line.has_ended())
+            {
+                self.bury_one(i, now, after);
+            }
+        }
+    }
+
+    pub(super) fn bury_one(&mut self, i: u32, now: Instant, after: &mut After) {
+        // What it said last, it said before it ended.
+        self.drain_seat(i, now, after);
+        let seat = &mut self.seats[i as usize];
+        let status = seat.status;
+        if seat.held.is_some() {
+            self.postponed = true;
+            return;
+        }
+        let Some(line) = &seat.line else {
+            // It left, or never was ready, and that was dealt with.
+            return;
+        };
+        let evidence = line.evidence();
+        let symbols = Arc::clone(&line.server().symbols);
+        if status == Status::Starting {
+            self.vacate(i, now);
+            return self.no_worker(i, Reason::Died(evidence, symbols), now, after);
+        }
+        let first = line.taken();
+        // Whether it had begun what is first in its hand, and come as far as to decode it. Where the count itself is written over, there is only what it said last of
+        // what it does.
+        let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
+        let claimed = line.begun() != Ok(first);
+        let mut victim = None;
+        if claimed && status != Status::Doomed(Doom::Stuck) {
+            victim = seat.take_first();
+            self.in_hand -= usize::from(victim.is_some());
+        }
+        // It is believed that it was not run, but not for ever: a task can write that there.
+        let ours = matches!(
+            status,
+            Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
+        );
+        let spared = victim.take_if(|task| !runs && !ours && task.spared < SPARED);
+        self.reclaim(i, first, now, after);
+        if let Some(mut task) = spared {
+            task.spared += 1;
+            self.give_back(task);
+        }
+        self.stats.restarts += 1;
+        after.events.push(Event::Replaced(
+            evidence.pid,
+            match status {
+                Status::Doomed(Doom::TimedOut) => "its task ran over its time",
+                Status::Doomed(Doom::Cancelled) => "its task was cancelled",
+                Status::Doomed(Doom::Lost) => "it broke the protocol",
+                Status::Doomed(Doom::Stuck) => "it did not begin what it was given",
+                _ => "it died",
+            },
+        ));
+        self.idle.retain(|&s| s != i);
+        self.vacate(i, now);
+        self.news = true;
+        let Some(mut task) = victim else {
+            return;
+        };
+        let may_retry =
+            !matches!(status, Status::Doomed(Doom::Cancelled)) && !self.is_unwanted(&task);
+        if may_retry && task.attempts < self.options.retries {
+            if self.options.keep_crashes.is_some()
+                && !matches!(status, Status::Doomed(Doom::TimedOut))
+            {
+                let lost = status == Status::Doomed(Doom::Lost);
+                self.reporting += 1;
+                after.reports.push(Report {
+                    job: task.job,
+                    input: task.input.read(),
+                    descriptors: task.input.descriptors(),
+                    attempts: task.attempts,
+                    evidence,
+                    symbols,
+                    lost,
+                });
+            }
+            task.attempts += 1;
+            self.stats.retried += 1;
+            self.give_back(task);
+            return;
+        }
+        let end = match status {
+            Status::Doomed(Doom::TimedOut) => Ending::Failed(JoinError::TimedOut {
+                after: self.options.timeout.unwrap_or_default(),
+            }),
+            Status::Doomed(Doom::Cancelled) => Ending::Failed(JoinError::Cancelled),
+            Status::Doomed(Doom::Lost) => Ending::Lost(evidence, symbols),
+            _ => Ending::Crashed(evidence, symbols),
+        };
+        if let Owner::Handle(slot) = &task.owner {
+            slot.slot().set_place(Some(NOWHERE));
+        }
+        self.casualties += 1;
+        after.casualties.push(Casualty { task, end });
+    }
+
+    pub(super) fn is_unwanted(&self, task: &Task) -> bool {
+        match &task.owner {
+            Owner::Handle(slot) => slot.slot().is_done(),
+            Owner::Map(inbox, _) => self.inboxes.is_closed(*inbox),
+        }
+    }
+
+    /// Puts a task back where it came from: it is the next.
+    pub(super) fn give_back(&mut self, task: Task) {
+        if let Owner::Handle(slot) = &task.owner {
+            slot.slot().set_place(None);
+        }
+        self.requeue(task);
+    }
+
+    /// It is the next.
+    pub(super) fn requeue(&mut self, task: Task) {
+        self.queued += task.count() as usize;
+        self.queue.push_front(task);
+    }
+
+    pub(super) fn unqueue(&mut self) -> Option<Task> {
+        let task = self.queue.pop_front()?;
+        self.queued -= task.count() as usize;
+        Some(task)
+    }
+
+    /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was ever given.
+    pub(super) fn reclaim(&mut self, i: u32, left: u32, now: Instant, _after: &mut After) {
+        let seat = &mut self.seats[i as usize];
+        let before = seat.load;
+        let back = seat.let_go(left);
+        self.in_hand -= before - seat.load;
+        for task in back.into_iter().rev() {
+            self.give_back(task);
+        }
+        self.no_room = false;
+        if self.seats[i as usize].hand.is_empty() {
+            self.unlist(i, now);
+        }
+    }
+
+    /// Takes back from a worker what it has not begun, but for the first `keep`. `false`: it broke the protocol.
+    pub(super) fn take_back(&mut self, i: u32, keep: u32, now: Instant, after: &mut After) -> bool {
+        self.publish_seat(i);
+        let Some(line) = &mut self.seats[i as usize].line else {
+            return false;
+        };
+        match line.take_back(keep) {
+            Ok(left) => {
+                self.reclaim(i, left, now, after);
+                true
+            }
+            Err(_) => {
+                self.lose(i, now, after);
+                false
+            }
+        }
+    }
+
+    /// A worker broke the protocol: it is ended.
+    pub(super) fn lose(&mut self, i: u32, now: Instant, after: &mut After) {
+        let seat = &mut self.seats[i as usize];
+        let Some(line) = &seat.line else {
+            return;
+        };
+        // Garbage from one that has ended by itself: the kernel's word says more, and is about to be heard.
+        if matches!(seat.status, Status::Doomed(_)) || line.has_ended() {
+            return;
+        }
+        line.kill(Duration::ZERO);
+        if seat.status == Status::Starting {
+            seat.hand.clear();
+        }
+        seat.status = Status::Doomed(Doom::Lost);
+        // All that is behind the first is believed to be untouched.
+        let keep = line.taken().wrapping_add(1);
+        self.reclaim(i, keep, now, after);
+        self.idle.retain(|&s| s != i);
+    }
+
+    /// Ends a worker, and the task that it runs with it. Everything else was taken back.
+    pub(super) fn doom(&mut self, i: u32, doom: Doom, grace: Duration) {
+        let seat = &mut self.seats[i as usize];
+        if let Some(line) = &seat.line {
+            seat.status = Status::Doomed(doom);
+            line.kill(grace);
+        }
+    }
+
+    pub(super) fn vacate(&mut self, i: u32, now: Instant) {
+        let seat = &mut self.seats[i as usize];
+        debug_assert!(seat.hand.is_empty());
+        let (listed, since) = (seat.listed, seat.busy_since);
+        *seat = Seat::vacant(now);
+        if listed {
+            self.busy.retain(|&s| s != i);
+            self.stats.busy += now.saturating_duration_since(since);
+        }
+    }
+
+    /// Sees to it that every seat is taken.
+    pub(super) fn staff(&mut self, now: Instant, after: &mut After) {
+        if self.closing && self.is_done() || self.halted.is_some() {
+            return;
+        }
+        let wanted =
+            |seat: &Seat| seat.status == Status::Vacant && seat.hire_at.is_none_or(|at| at <= now);
+        let mut lacks = self.seats.iter().filter(|s| wanted(s)).count();
+        for i in 0..self.seats.len() as u32 {
+            if self.seats[i as usize].status == Status::Starting {
+                self.drain_seat(i, now, after);
+            }
+            if !wanted(&self.seats[i as usize]) || self.halted.is_some() {
+                continue;
+            }
+            if self.server.is_gone() && !self.move_house() {
+                let why = "the fork server could not be started again".to_owned();
+                self.no_worker(i, Reason::NotHired(why), now, after);
+                continue;
+            }
+            let hired = match self.server.hire_soon(self.employer, lacks) {
+                Ok(Some(hired)) => hired,
+                Ok(None) => continue,
+                Err(_) if self.server.is_gone() => continue,
+                Err(e) => {
+                    self.no_worker(i, Reason::NotHired(e.to_string()), now, after);
+                    continue;
+                }
+            };
+            lacks = lacks.saturating_sub(1);
+            let opened = Line::open(Arc::clone(&self.server), hired, &self.setup);
+            match opened {
+                Ok(line) => {
+                    let seat = &mut self.seats[i as usize];
+                    seat.line = Some(line);
+                    seat.status = Status::Starting;
+                    seat.mark = now;
+                }
+                Err(e) => self.no_worker(i, Reason::NotHired(e.to_string()), now, after),
+            }
+        }
+    }
+
+    /// Starts another fork server, where the old one has ended.
+    pub(super) fn move_house(&mut self) -> bool {
+        let Ok(server) = ForkServer::get() else {
+            return false;
+        };
+        if !Arc::ptr_eq(&server, &self.server) {
+            self.employer = self.server.move_employer(self.employer, &server);
+            self.epoch = server.board.epoch().load(Ordering::Acquire);
+            self.server = server;
+            self.alarm = None;
+            self.postponed = true;
+        }
+        true
+    }
+
+    /// A worker did not come, or did not get ready.
+    pub(super) fn no_worker(&mut self, i: u32, reason: Reason, now: Instant, after: &mut After) {
+        self.stillborn += 1;
+        self.stats.restarts += 1;
+        let most = STILLBORN * self.seats.len() as u32 + 1;
+        let alive = !self.idle.is_empty() || !self.busy.is_empty();
+        self.news = true;
+        if self.building {
+            self.first_failure.get_or_insert(reason);
+            self.seats[i as usize].hire_at = Some(now + Duration::from_secs(3600));
+            return;
+        }
+        if alive || self.stillborn < most {
+            let pause = RETRY * 2_u32.pow((self.stillborn - 1).min(9));
+            // At once, the first time.
+            let at = (self.stillborn > 1).then(|| now + pause);
+            self.seats[i as usize].hire_at = at;
+            return;
+        }
+        while let Some(task) = self.unqueue() {
+            if self.is_unwanted(&task) {
+                self.drop_unwanted(task, now, after);
+                continue;
+            }
+            let name = task.job.name(self.options.name.as_ref());
+            self.fail(task, || reason.to_error(name.clone()), now, after);
+        }
+        self.thrown = 0;
+        self.halted = Some(reason);
+    }
+}

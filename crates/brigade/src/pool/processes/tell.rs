@@ -1,0 +1,158 @@
+//! What is done when the lock is free: wakers woken, crashes told and kept.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::core::{Core, Driver, Inner};
+use super::state::{After, Casualty, Ending, Event};
+use super::task::{End, Job};
+use crate::pool::crash_file::{self, CrashFile};
+use crate::pool::events;
+use crate::task::entry::Plan;
+use crate::worker::process::world::{Instant, MutexGuard, Ordering, futex};
+use crate::{Cause, Crash, JoinError};
+
+impl Core {
+    /// Frees the lock, and then does what was to be done without it.
+    pub(super) fn unlock(&self, mut inner: MutexGuard<'_, Inner>, mut after: After) {
+        let news = std::mem::take(&mut inner.state.news);
+        if news {
+            after.wakes.threads.append(&mut inner.watchers);
+        }
+        let nudge = inner.driver == Driver::Asleep && (news || after.nudge);
+        drop(inner);
+        if nudge {
+            self.nudge.fetch_add(1, Ordering::SeqCst);
+            futex::wake_all_shared(&self.nudge);
+        }
+        let pool = self.number;
+        for event in std::mem::take(&mut after.events) {
+            match event {
+                Event::Submitted(first, count) => {
+                    (first..first + u64::from(count))
+                        .for_each(|task| events::submitted(pool, task));
+                }
+                Event::Given(pid, first, count) => (first..first + u64::from(count))
+                    .for_each(|task| events::started(pool, u64::from(pid), task)),
+                Event::Ended(task, outcome, time) => events::ended(pool, task, outcome, time),
+                Event::Replaced(pid, why) => events::replaced(pool, u64::from(pid), why),
+            }
+        }
+        let After {
+            wakes,
+            casualties,
+            reports,
+            rubbish,
+            nudge: _,
+            events: _,
+        } = after;
+        for thread in wakes.threads {
+            thread.unpark();
+        }
+        for waker in wakes.wakers {
+            // An executor's code: its panic is its own affair.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        drop(rubbish);
+        let reported = reports.len();
+        for report in reports {
+            let name = self.name_of(&report.job);
+            let mut crash = report.evidence.into_crash(name, &report.symbols);
+            if report.lost {
+                crash.0.cause = Cause::Lost;
+            }
+            self.say_crashed(&crash);
+            self.keep(
+                &mut crash,
+                &report.job,
+                report.input,
+                report.descriptors,
+                report.attempts,
+            );
+        }
+        if reported > 0 {
+            let mut inner = self.lock();
+            inner.state.reporting -= reported;
+            inner.state.news = true;
+            self.unlock(inner, After::default());
+        }
+        if !casualties.is_empty() {
+            self.tell(casualties);
+        }
+    }
+
+    fn say_crashed(&self, crash: &Crash) {
+        if events::crashes_are_heard() {
+            events::crashed(self.number, crash.pid(), crash.cause(), crash.task());
+        }
+    }
+
+    /// Writes the crash file, where that is wanted.
+    pub(super) fn keep(
+        &self,
+        crash: &mut Crash,
+        job: &Job,
+        input: std::io::Result<Vec<u8>>,
+        descriptors: usize,
+        attempts: u32,
+    ) {
+        let Some(dir) = &self.options.keep_crashes else {
+            return;
+        };
+        let input = match input {
+            Ok(input) => input,
+            Err(e) => {
+                return crash_file::not_kept(
+                    crash,
+                    format!(
+                        "no crash file was written, for the task's input could not be read: {e}"
+                    ),
+                );
+            }
+        };
+        let file = CrashFile {
+            plan: Plan::from_words(job.plan),
+            input: &input,
+            descriptors,
+            attempt: attempts + 1,
+            initializer: self.setup.stay.as_ref().and_then(|s| s.initializer),
+            setup: Some(&self.setup),
+        };
+        file.keep(crash, dir);
+    }
+
+    /// Tells the ends of tasks that died with their workers.
+    pub(super) fn tell(&self, casualties: Vec<Casualty>) {
+        let told: Vec<_> = casualties
+            .into_iter()
+            .map(|Casualty { task, end }| {
+                let name = task.job.name(self.options.name.as_ref());
+                let crash = match end {
+                    Ending::Crashed(evidence, symbols) => Ok(evidence.into_crash(name, &symbols)),
+                    Ending::Lost(evidence, symbols) => Ok(evidence.into_lost(name, &symbols)),
+                    Ending::Failed(why) => Err(why),
+                };
+                let end = match crash {
+                    Ok(mut crash) => {
+                        if self.options.keep_crashes.is_some() {
+                            let (input, descriptors) =
+                                (task.input.read(), task.input.descriptors());
+                            self.keep(&mut crash, &task.job, input, descriptors, task.attempts);
+                        }
+                        self.say_crashed(&crash);
+                        JoinError::Crashed(crash)
+                    }
+                    Err(why) => why,
+                };
+                (task, end)
+            })
+            .collect();
+        let mut after = After::default();
+        let mut inner = self.lock();
+        let now = Instant::now();
+        for (task, end) in told {
+            inner.state.casualties -= 1;
+            inner.state.finish(task, End::failed(end), now, &mut after);
+        }
+        self.unlock(inner, after);
+    }
+}
