@@ -410,7 +410,7 @@ impl ForkServer {
         }));
         Hired {
             slot,
-            pid: slot + 1,
+            pid: (1 << 22) + 1 + slot,
             mailbox,
         }
     }
@@ -544,8 +544,9 @@ impl<'w> Worker<'w> {
         codec::encode(&(2 * deed.number()), &mut result).expect("encodes");
         self.say(reply::RETURNED, &result);
         self.step();
-        self.mailbox.set_phase(Phase::Idle);
         self.ends.replies.show();
+        self.step();
+        self.mailbox.set_phase(Phase::Idle);
         self.step();
         self.finished = self.finished.wrapping_add(1);
         self.mailbox.turns().finish(self.finished);

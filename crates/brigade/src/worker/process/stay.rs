@@ -284,8 +284,9 @@ impl Worker {
 
     /// Shows the host the reply to the task.
     fn show(&mut self, tasks: &mut Tasks) {
-        self.mailbox.set_phase(Phase::Idle);
         self.ends.replies.show();
+        // Not before: one that has begun and is idle has not run its task.
+        self.mailbox.set_phase(Phase::Idle);
         tasks.finished = tasks.finished.wrapping_add(1);
         self.mailbox.turns().finish(tasks.finished);
     }
