@@ -27,46 +27,50 @@ impl State {
             slot.settle(End::failed(JoinError::Cancelled), &mut after.wakes);
             return;
         };
+        slot.set_cancelled();
         if !self.seats.get(i as usize).is_some_and(Seat::is_ready) {
             // It is being ended anyway, or its end is about to be told.
             return;
         }
-        let first = self.seats[i as usize].first();
-        if number == first {
-            self.publish_seat(i);
-            let begun = self.seats[i as usize].line.as_ref().map(|l| l.begun());
-            if let Some(Ok(begun)) = begun
-                && begun != first
-            {
-                // It runs: all others first, then it.
-                if self.take_back(i, first.wrapping_add(1), now, after) {
-                    self.doom(i, Doom::Cancelled, self.grace);
-                }
-                return;
-            }
-        }
-        if !self.take_back(i, number, now, after) {
-            return;
-        }
-        match slot.place() {
-            // It was not begun, and is in the queue again.
-            None => self.cancel(slot, now, after),
-            // It was begun meanwhile.
-            Some(_) => {
-                if self.seats[i as usize].first() == number {
-                    if self.take_back(i, number.wrapping_add(1), now, after) {
-                        self.doom(i, Doom::Cancelled, self.grace);
-                    }
-                } else {
-                    // It was begun because those before it are finished: that is heard first.
-                    self.drain_seat(i, now, after);
-                    if !slot.is_done() && self.seats[i as usize].first() == number {
-                        self.doom(i, Doom::Cancelled, self.grace);
-                    }
-                }
-            }
+        // If it was not begun, it has ended with that.
+        if self.take_back(i, number, now, after) && !slot.is_done() {
+            self.doom_with(i, number, Doom::Cancelled, now, after);
         }
         self.feed(now, after);
+    }
+
+    /// Ends a worker that has begun this one of its tasks, and has nothing that it could begin next: unless it has finished that one meanwhile, for then it may have
+    /// begun another, before all that was taken back.
+    pub(super) fn doom_with(
+        &mut self,
+        i: u32,
+        number: u32,
+        doom: Doom,
+        now: Instant,
+        after: &mut After,
+    ) {
+        // What it has begun last, it has begun after the results of all others were shown.
+        self.drain_seat(i, now, after);
+        let seat = &self.seats[i as usize];
+        if seat.is_ready() && !seat.hand.is_empty() && seat.first() == number {
+            self.doom(i, doom, self.grace);
+        }
+    }
+
+    /// Ends a worker that does not begin what it was given.
+    fn give_up(&mut self, i: u32, now: Instant, after: &mut After) {
+        let first = self.seats[i as usize].first();
+        if !self.take_back(i, first, now, after) {
+            return;
+        }
+        let seat = &mut self.seats[i as usize];
+        if seat.hand.is_empty() {
+            self.idle.retain(|&s| s != i);
+            self.doom(i, Doom::Stuck, Duration::ZERO);
+        } else {
+            // It has begun meanwhile.
+            seat.head.1 = now;
+        }
     }
 
     /// Gives what a worker has not begun for some time to those that have nothing to do: it may be stopped, or starved. Whether there may be more of that.
@@ -88,10 +92,7 @@ impl State {
                     && now.saturating_duration_since(seat.head.1) >= SLOW
                     && process::is_stopped(line.pid())
                 {
-                    if self.take_back(i, first, now, after) {
-                        self.idle.retain(|&s| s != i);
-                        self.doom(i, Doom::Stuck, Duration::ZERO);
-                    }
+                    self.give_up(i, now, after);
                     continue;
                 }
             }
@@ -126,6 +127,7 @@ impl State {
                 self.no_worker(i, Reason::NotHired(why), now, after);
             }
         }
+        let mut taken = false;
         for at in (0..self.busy.len()).rev() {
             let Some(&i) = self.busy.get(at) else {
                 continue;
@@ -139,30 +141,34 @@ impl State {
             match begun {
                 Some(Ok(begun)) if begun != first => {
                     if self.take_back(i, first.wrapping_add(1), now, after) {
-                        self.doom(i, Doom::TimedOut, self.grace);
+                        self.doom_with(i, first, Doom::TimedOut, now, after);
                     }
                 }
                 // All this time it has not begun: it is stopped, or worse. Somebody else will do it.
                 Some(Ok(_)) => {
-                    if self.take_back(i, first, now, after) {
-                        self.idle.retain(|&s| s != i);
-                        self.doom(i, Doom::Stuck, Duration::ZERO);
-                    }
+                    self.give_up(i, now, after);
                 }
                 _ => self.lose(i, now, after),
             }
+            taken = true;
+        }
+        if taken {
+            self.feed(now, after);
         }
     }
 
     /// Cancels everything.
     pub(super) fn cancel_all(&mut self, now: Instant, after: &mut After) {
+        self.aborting = true;
         for i in self.busy.clone() {
             if !self.seats[i as usize].is_ready() {
                 continue;
             }
             let first = self.seats[i as usize].first();
-            if self.take_back(i, first, now, after) && !self.seats[i as usize].hand.is_empty() {
-                self.doom(i, Doom::Cancelled, self.grace);
+            if self.take_back(i, first, now, after) {
+                self.drain_seat(i, now, after);
+                let first = self.seats[i as usize].first();
+                self.doom_with(i, first, Doom::Cancelled, now, after);
             }
         }
         while let Some(task) = self.unqueue() {

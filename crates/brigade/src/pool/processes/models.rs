@@ -121,6 +121,12 @@ const QUIET: Fate = Fate {
     slow: false,
 };
 
+/// Somebody looks now and then.
+const PATROLLED: Fate = Fate {
+    slow: true,
+    ..QUIET
+};
+
 /// Workers die now and then.
 const DEADLY: Fate = Fate {
     dies: 20,
@@ -445,7 +451,7 @@ fn shuttle_an_aborted_pool_ends_all() {
 
 #[test]
 fn shuttle_what_takes_too_long_ends() {
-    model(QUIET, |server| {
+    model(PATROLLED, |server| {
         let pool = pool(2).timeout(Duration::from_millis(30)).build();
         let Ok(pool) = pool else { return };
         let deeds = [0, 1, 2, 3].map(|n| match n {
@@ -462,7 +468,11 @@ fn shuttle_what_takes_too_long_ends() {
 
 #[test]
 fn shuttle_what_takes_too_long_is_retried() {
-    model(DEADLY, |server| {
+    let fate = Fate {
+        slow: true,
+        ..DEADLY
+    };
+    model(fate, |server| {
         let pool = pool(2)
             .timeout(Duration::from_millis(30))
             .retries(1)

@@ -16,6 +16,8 @@ use crate::{JoinError, Kind};
 pub(super) struct Slot {
     done: AtomicBool,
     submitted: Instant,
+    /// Somebody has cancelled it: it is not run any more, or again.
+    cancelled: AtomicBool,
     /// Which worker has it, and its number there; see [`Place`].
     place: AtomicU64,
     inner: Mutex<Inner>,
@@ -47,6 +49,7 @@ impl Slot {
         Slot {
             done: AtomicBool::new(false),
             submitted: Instant::now(),
+            cancelled: AtomicBool::new(false),
             place: AtomicU64::new(0),
             inner: Mutex::default(),
         }
@@ -63,6 +66,15 @@ impl Slot {
 
     pub(super) fn is_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// From now on, whatever becomes of its worker, it does not go back into the queue.
+    pub(super) fn set_cancelled(&self) {
+        self.cancelled.store(true, Ordering::Release);
     }
 
     /// Tells the end. The first one counts.

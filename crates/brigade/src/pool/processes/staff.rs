@@ -80,7 +80,7 @@ impl State {
         self.reclaim(i, first, now, after);
         if let Some(mut task) = spared {
             task.spared += 1;
-            self.give_back(task);
+            self.give_back(task, now, after);
         }
         self.stats.restarts += 1;
         after.events.push(Event::Replaced(
@@ -99,8 +99,9 @@ impl State {
         let Some(mut task) = victim else {
             return;
         };
-        let may_retry =
-            !matches!(status, Status::Doomed(Doom::Cancelled)) && !self.is_unwanted(&task);
+        let may_retry = !matches!(status, Status::Doomed(Doom::Cancelled))
+            && !self.is_unwanted(&task)
+            && !self.is_cancelled(&task);
         if may_retry && task.attempts < self.options.retries {
             if self.options.keep_crashes.is_some()
                 && !matches!(status, Status::Doomed(Doom::TimedOut))
@@ -119,7 +120,7 @@ impl State {
             }
             task.attempts += 1;
             self.stats.retried += 1;
-            self.give_back(task);
+            self.give_back(task, now, after);
             return;
         }
         let end = match status {
@@ -144,8 +145,16 @@ impl State {
         }
     }
 
-    /// Puts a task back where it came from: it is the next.
-    pub(super) fn give_back(&mut self, task: Task) {
+    /// Whether it is not to be run any more, though its end was not told.
+    fn is_cancelled(&self, task: &Task) -> bool {
+        self.aborting || matches!(&task.owner, Owner::Handle(slot) if slot.slot().is_cancelled())
+    }
+
+    /// Puts a task back where it came from: it is the next. One that was cancelled while its worker had it ends here.
+    fn give_back(&mut self, task: Task, now: Instant, after: &mut After) {
+        if self.is_cancelled(&task) {
+            return self.fail(task, || JoinError::Cancelled, now, after);
+        }
         if let Owner::Handle(slot) = &task.owner {
             slot.slot().set_place(None);
         }
@@ -165,13 +174,13 @@ impl State {
     }
 
     /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was ever given.
-    pub(super) fn reclaim(&mut self, i: u32, left: u32, now: Instant, _after: &mut After) {
+    pub(super) fn reclaim(&mut self, i: u32, left: u32, now: Instant, after: &mut After) {
         let seat = &mut self.seats[i as usize];
         let before = seat.load;
         let back = seat.let_go(left);
         self.in_hand -= before - seat.load;
         for task in back.into_iter().rev() {
-            self.give_back(task);
+            self.give_back(task, now, after);
         }
         self.no_room = false;
         if self.seats[i as usize].hand.is_empty() {

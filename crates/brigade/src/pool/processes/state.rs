@@ -66,6 +66,8 @@ pub(super) struct State {
     /// Something came of the last look.
     pub(super) news: bool,
     pub(super) closing: bool,
+    /// Everything was cancelled: nothing is run any more.
+    pub(super) aborting: bool,
     /// Somebody listens to what happens to each task.
     pub(super) heard: bool,
     /// The pool is being made: the first worker that does not come is the end of it.
@@ -175,6 +177,7 @@ impl State {
             halted: None,
             news: false,
             closing: false,
+            aborting: false,
             heard: false,
             building: true,
             first_failure: None,

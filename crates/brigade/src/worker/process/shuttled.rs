@@ -243,11 +243,13 @@ impl ForkServer {
         self.news.notify_all();
     }
 
-    /// Alarms for workers that do not begin are set 20 ms ahead.
+    /// Alarms for what nobody was woken for are set 20 ms ahead, and 100 ms.
     fn goes_off(&self, at: Instant) -> bool {
         let ahead = at - Instant::now();
-        self.fate.slow
-            || !(Duration::from_micros(19_900)..Duration::from_millis(20)).contains(&ahead)
+        let is_net = [20, 100]
+            .map(Duration::from_millis)
+            .map(|net| (net - Duration::from_micros(100)..net).contains(&ahead));
+        self.fate.slow || !is_net.contains(&true)
     }
 
     pub(crate) fn ask_for_lane(&self, _slot: u32, _pid: u32) -> io::Result<u64> {
