@@ -57,6 +57,16 @@ impl State {
         }
     }
 
+    /// What runs was cancelled while the result of the one before it was still to come.
+    pub(super) fn end_cancelled(&mut self, i: u32, now: Instant, after: &mut After) {
+        let seat = &self.seats[i as usize];
+        if let Some(Owner::Handle(slot)) = seat.hand.front().map(|task| &task.owner)
+            && slot.slot().is_cancelled()
+        {
+            self.doom_with(i, seat.first(), Doom::Cancelled, now, after);
+        }
+    }
+
     /// Ends a worker that does not begin what it was given.
     fn give_up(&mut self, i: u32, now: Instant, after: &mut After) {
         let first = self.seats[i as usize].first();

@@ -29,15 +29,6 @@ fn model(fate: Fate, f: impl Fn(&ForkServer) + Send + Sync + 'static) {
     if let Ok(schedule) = std::env::var("BRIGADE_SCHEDULE") {
         return run(ReplayScheduler::new_from_encoded(&schedule), &config, one);
     }
-    if std::env::var("CHECKND").is_ok() {
-        return run(
-            shuttle::scheduler::UncontrolledNondeterminismCheckScheduler::new(
-                RandomScheduler::new(100),
-            ),
-            &config,
-            one,
-        );
-    }
     let worlds = std::env::var("BRIGADE_WORLDS").map_or(WORLDS, |n| n.parse().expect("a number"));
     run(RandomScheduler::new(worlds), &config, one.clone());
     run(PctScheduler::new(3, worlds), &config, one);
@@ -222,6 +213,23 @@ fn shuttle_one_deadly_task_costs_itself() {
             _ => end.is_ok(),
         });
         assert_eq!(server.ran(1), 1);
+    });
+}
+
+#[test]
+fn shuttle_who_talks_nonsense_is_ended() {
+    model(QUIET, |server| {
+        let pool = pool(2).build().expect("no reason not to");
+        let deeds = [0, 1, 2, 3, 4].map(|n| match n {
+            1 => Deed::Garble(n),
+            _ => Deed::Double(n),
+        });
+        joined(server, submitted(&pool, deeds), |deed, end| match deed {
+            Deed::Garble(_) => matches!(end, Err(JoinError::Crashed(_))),
+            // Its worker may have gone on to this one.
+            _ => end.is_ok() || is_a_death(end),
+        });
+        assert!(server.ran(1) == 1 && (0..5).all(|n| server.ran(n) <= 1));
     });
 }
 

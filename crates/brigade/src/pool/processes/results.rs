@@ -138,6 +138,7 @@ impl State {
                 Heard::More => {}
                 Heard::Later => break,
                 Heard::Nonsense => {
+                    self.seats[i as usize].garbled = true;
                     self.lose(i, now, after);
                     break;
                 }
@@ -181,6 +182,9 @@ impl State {
             )
         {
             self.lose(i, now, after);
+        }
+        if was_held {
+            self.end_cancelled(i, now, after);
         }
     }
 

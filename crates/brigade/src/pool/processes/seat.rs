@@ -54,6 +54,8 @@ pub(super) struct Seat {
     pub(super) plan: Option<[u64; 2]>,
     /// A reply of which a part is still to come through the lane.
     pub(super) held: Option<(u32, Vec<u8>)>,
+    /// It has answered for the first task in its hand, and that made no sense.
+    pub(super) garbled: bool,
     /// When it got something to do, or finished something.
     pub(super) mark: Instant,
     /// How many it had finished when that was looked at last, and when its next one was first seen.
@@ -80,6 +82,7 @@ impl Seat {
             full: false,
             plan: None,
             held: None,
+            garbled: false,
             mark: now,
             head: (0, now),
             busy_since: now,

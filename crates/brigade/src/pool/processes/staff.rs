@@ -9,6 +9,8 @@ use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
 use super::task::{Owner, Task};
 use crate::JoinError;
 use crate::task::crash::Phase;
+use crate::task::symbols::Symbols;
+use crate::worker::process::ending::Evidence;
 use crate::worker::process::line::Line;
 use crate::worker::process::world::{ForkServer, Instant, Ordering};
 
@@ -65,17 +67,26 @@ impl State {
         // Whether it had begun what is first in its hand, and come as far as to decode it. Where the count itself is written over, there is only what it said last of
         // what it does.
         let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
-        let claimed = line.begun() != Ok(first);
+        let begun = line.begun().map(|begun| begun.wrapping_sub(first));
         let mut victim = None;
-        if claimed && status != Status::Doomed(Doom::Stuck) {
+        if begun != Ok(0) && status != Status::Doomed(Doom::Stuck) {
             victim = seat.take_first();
-            self.in_hand -= usize::from(victim.is_some());
         }
+        // One that broke the protocol may have gone on behind what it has garbled.
+        let more = begun.map_or(0, |begun| begun.saturating_sub(1));
+        let more = if status == Status::Doomed(Doom::Lost) {
+            more
+        } else {
+            0
+        };
+        let others: Vec<Task> = (0..more).map_while(|_| seat.take_first()).collect();
+        self.in_hand -= usize::from(victim.is_some()) + others.len();
         // It is believed that it was not run, but not for ever: a task can write that there.
-        let ours = matches!(
-            status,
-            Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
-        );
+        let ours = seat.garbled
+            || matches!(
+                status,
+                Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
+            );
         let spared = victim.take_if(|task| !runs && !ours && task.spared < SPARED);
         self.reclaim(i, first, now, after);
         if let Some(mut task) = spared {
@@ -96,9 +107,28 @@ impl State {
         self.idle.retain(|&s| s != i);
         self.vacate(i, now);
         self.news = true;
-        let Some(mut task) = victim else {
-            return;
-        };
+        for task in victim.into_iter().chain(others) {
+            self.mourn(
+                task,
+                status,
+                evidence.clone(),
+                Arc::clone(&symbols),
+                now,
+                after,
+            );
+        }
+    }
+
+    /// A task that died with its worker: it is run again, or ends.
+    fn mourn(
+        &mut self,
+        mut task: Task,
+        status: Status,
+        evidence: Evidence,
+        symbols: Arc<Symbols>,
+        now: Instant,
+        after: &mut After,
+    ) {
         let may_retry = !matches!(status, Status::Doomed(Doom::Cancelled))
             && !self.is_unwanted(&task)
             && !self.is_cancelled(&task);
@@ -209,7 +239,7 @@ impl State {
     /// A worker broke the protocol: it is ended.
     pub(super) fn lose(&mut self, i: u32, now: Instant, after: &mut After) {
         let seat = &mut self.seats[i as usize];
-        let Some(line) = &seat.line else {
+        let Some(line) = &mut seat.line else {
             return;
         };
         // Garbage from one that has ended by itself: the kernel's word says more, and is about to be heard.
@@ -221,8 +251,10 @@ impl State {
             seat.hand.clear();
         }
         seat.status = Status::Doomed(Doom::Lost);
-        // All that is behind the first is believed to be untouched.
+        // It may have gone on behind what it has garbled. Where that cannot be believed either, all behind the first is taken to be untouched.
         let keep = line.taken().wrapping_add(1);
+        let keep = line.take_back(keep).unwrap_or(keep);
+        seat.dirty = false;
         self.reclaim(i, keep, now, after);
         self.idle.retain(|&s| s != i);
     }

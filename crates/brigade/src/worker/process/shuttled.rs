@@ -39,6 +39,8 @@ pub(crate) enum Deed {
     Hang(u64),
     /// Kills its worker.
     Die(u64),
+    /// Has its worker answer with nonsense, and go on.
+    Garble(u64),
     /// Kills its worker the first time, and returns twice this the second.
     DieOnce(u64),
 }
@@ -46,7 +48,8 @@ pub(crate) enum Deed {
 impl Deed {
     pub(crate) fn number(self) -> u64 {
         match self {
-            Deed::Double(n) | Deed::Plod(n) | Deed::Hang(n) | Deed::Die(n) | Deed::DieOnce(n) => n,
+            Deed::Double(n) | Deed::Plod(n) | Deed::Hang(n) => n,
+            Deed::Die(n) | Deed::Garble(n) | Deed::DieOnce(n) => n,
         }
     }
 }
@@ -68,6 +71,8 @@ pub(crate) struct Fate {
 
 const SLOTS: usize = 64;
 const ENDED: u32 = 1;
+/// The tag of no reply.
+const NONSENSE: u32 = 77;
 
 /// As [`board::Board`](super::board::Board).
 #[derive(Debug)]
@@ -156,9 +161,6 @@ thread_local! {
 /// Has `f` happen in a world of its own.
 pub(crate) fn world(fate: Fate, f: impl FnOnce(&ForkServer)) {
     futex::begin();
-    if std::env::var("TR").is_ok() {
-        eprintln!("TR world");
-    }
     let server = Arc::new(ForkServer {
         board: Board {
             epoch: AtomicU32::new(0),
@@ -261,19 +263,6 @@ impl ForkServer {
     }
 
     pub(crate) fn kill(&self, slot: u32, _pid: u32, _grace: Duration) {
-        if std::env::var("TR").is_ok() {
-            eprintln!(
-                "TR kill {slot} {}",
-                std::backtrace::Backtrace::force_capture()
-                    .to_string()
-                    .lines()
-                    .filter(|l| l.contains("processes") || l.contains("Line") && !l.contains("at "))
-                    .take(8)
-                    .map(str::trim)
-                    .collect::<Vec<_>>()
-                    .join(" < ")
-            );
-        }
         let life = Arc::clone(&self.lock().lives[slot as usize]);
         life.kill();
     }
@@ -390,9 +379,6 @@ impl ForkServer {
         assert!((slot as usize) < SLOTS, "a world of few workers");
         let life = Arc::new(Life::default());
         state.lives.push(Arc::clone(&life));
-        if std::env::var("TR").is_ok() {
-            eprintln!("TR hire {slot} {:p}", mailbox);
-        }
         let (server, theirs) = (Arc::clone(self), Arc::clone(&mailbox));
         state.threads.push(shuttle::thread::spawn(move || {
             life.begin();
@@ -403,9 +389,6 @@ impl ForkServer {
                 && !why.is::<Killed>()
             {
                 resume_unwind(why);
-            }
-            if std::env::var("TR").is_ok() {
-                eprintln!("TR end {slot}");
             }
             server.board.end(slot);
             server.ring();
@@ -529,11 +512,8 @@ impl<'w> Worker<'w> {
         let deed: Deed = codec::decode(&frame, Vec::new()).expect("a deed");
         self.mailbox.set_phase(Phase::Running);
         let before = self.server.note(deed.number());
-        if std::env::var("TR").is_ok() {
-            eprintln!("TR run {deed:?} begun {} by {:p}", self.begun, self.mailbox);
-        }
         match deed {
-            Deed::Double(_) => {}
+            Deed::Double(_) | Deed::Garble(_) => {}
             Deed::Plod(_) => (0..8).for_each(|_| self.step()),
             Deed::Hang(_) => {
                 futex::wait_shared(&AtomicU32::new(0), 0, None);
@@ -544,7 +524,10 @@ impl<'w> Worker<'w> {
         self.step();
         let mut result = Vec::new();
         codec::encode(&(2 * deed.number()), &mut result).expect("encodes");
-        self.say(reply::RETURNED, &result);
+        match deed {
+            Deed::Garble(_) => self.say(NONSENSE, &[]),
+            _ => self.say(reply::RETURNED, &result),
+        }
         self.step();
         self.ends.replies.show();
         self.step();
