@@ -136,6 +136,51 @@ fn every_transport_is_measured_for_both_kinds_beside_its_mechanism() {
     assert!(figure(&row, "round-trip-std")["process"].is_null());
 }
 
+/// Both sides of a figure are numbers of this unit, and there is a ratio.
+fn assert_beside(row: &Value, id: &str, unit: &str) {
+    let figure = figure(row, id);
+    assert_eq!(figure["unit"], unit, "{id}");
+    for kind in ["thread", "process"] {
+        let value = &figure[kind];
+        assert!(value["median"].as_f64() > Some(0.0), "{id} {kind}: {value}");
+    }
+    assert!(figure["ratio"].is_number(), "{id}");
+}
+
+#[test]
+fn a_task_in_a_pool_is_measured_for_both_kinds_beside_a_fresh_worker() {
+    let row = only("creation");
+    assert_beside(&row, "spawn", "nanoseconds");
+    assert_beside(&row, "pooled", "nanoseconds");
+}
+
+#[test]
+fn tasks_per_second_through_a_map_are_measured_for_both_kinds() {
+    assert_beside(&only("concurrency"), "pooled-rate", "per-second");
+}
+
+#[test]
+fn the_advice_rests_on_tasks_in_a_pool_and_names_it() {
+    let row = only("advice");
+    for id in [
+        "break-even-pooled",
+        "break-even-fresh",
+        "break-even-program",
+    ] {
+        let figure = figure(&row, id);
+        assert!(figure["thread"].is_null(), "{id}");
+        assert!(
+            figure["process"]["median"].as_f64() >= Some(0.0),
+            "{id}: {figure}"
+        );
+    }
+    let evidence = row["verdict"]["evidence"].as_str();
+    assert!(
+        evidence.is_some_and(|text| text.contains("in a pool")),
+        "{row:#}"
+    );
+}
+
 #[test]
 fn the_table_fits_a_hundred_columns_and_has_no_colour_without_a_terminal() {
     let run = brigade(&[

@@ -30,16 +30,56 @@
 //! }
 //! ```
 //!
+//! # Pools
+//!
+//! A [`Pool`] has workers that stay and run one task after another: threads or processes, by the same word. A task costs no start of a worker then, and tasks that take
+//! microseconds are worth giving to a process.
+//!
+//! ```
+//! use brigade::{JoinError, Kind, Pool};
+//!
+//! fn peek(address: usize) -> u8 {
+//!     // A C library's mistake, once in a while.
+//!     if address == 0x10 { unsafe { std::ptr::read_volatile(address as *const u8) } } else { 7 }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     brigade::init();
+//!     let pool = Pool::builder(Kind::Process).workers(2).build()?; // `timeout`, `retries`, `queue_limit` …: see `PoolBuilder`
+//!     for (address, ended) in pool.map(peek, 0..1000).enumerate() {
+//!         match ended {
+//!             Ok(byte) => assert_eq!(byte, 7),
+//!             Err(JoinError::Crashed(crash)) => assert_eq!(address, 0x10, "{crash}"), // this one; the others go on
+//!             Err(other) => return Err(other.into()),
+//!         }
+//!     }
+//!     let stats = pool.stats();
+//!     assert_eq!((stats.done, stats.failed(), stats.restarts), (999, 1, 1));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! **Each task ends exactly once, with a typed result, and a crash costs only the task that was running**: its worker is replaced, and what waited goes to others. With
+//! [`retries`](PoolBuilder::retries) a task may run more than once; it still ends once. A pool tells what it does in [numbers](Pool::stats), and in events of
+//! [`tracing`](https://docs.rs/tracing) with the target `brigade::pool`. What a crash was, its input included, can be [kept](PoolBuilder::keep_crashes), and [run again](init#a-crash-once-more) in a
+//! debugger.
+//!
 //! # What is the same, and what cannot be
 //!
 //! | what happens | thread | process |
 //! |---|---|---|
 //! | it returns | `Ok(R)` | `Ok(R)` |
-//! | it panics | [`Panicked`](JoinError::Panicked): message, location, backtrace | the same |
-//! | it faults (bad memory, stack overflow, abort, `exit`) | the program ends: shared memory cannot be contained | [`Crashed`](JoinError::Crashed) with its [`Cause`]; the program goes on |
+//! | it panics | [`Panicked`](JoinError::Panicked): message, location, backtrace; the worker goes on | the same |
+//! | it faults (bad memory, stack overflow, abort, `exit`) | the program ends: shared memory cannot be contained | [`Crashed`](JoinError::Crashed) with its [`Cause`]; the others go on; a new worker takes its place |
+//! | it runs over its [timeout](PoolBuilder::timeout) | [`TimedOut`](JoinError::TimedOut); the thread is let go, a new one takes its place | [`TimedOut`](JoinError::TimedOut); the process is killed, its children too, and is gone when the caller hears of it |
 //! | it is cancelled | not started: never runs. Running: let go | not started: never runs. Running: killed, its children too, and gone when the caller hears of it |
-//! | its input or result cannot be carried | values are moved: nothing to carry | [`Undeliverable`](JoinError::Undeliverable) |
+//! | its input or result cannot be carried | values are moved: nothing to carry | [`Undeliverable`](JoinError::Undeliverable); the worker goes on |
 //! | the handle is dropped | it runs on, detached | the same |
+//! | the queue is [full](PoolBuilder::queue_limit) | [`submit`](Pool::submit) waits, [`try_submit`](Pool::try_submit) gives the input back | the same |
+//! | order of results | [`map`](Pool::map): of the inputs; [`map_unordered`](Pool::map_unordered): as they come | the same |
+//! | a task given to the pool from inside a task | runs, also if all workers wait for such tasks | the pool stays in the program: a task in a process has a pool if it makes one |
+//! | an [initializer](PoolBuilder::initializer) panics or crashes | it panics: [`build`](PoolBuilder::build) gives the error. It crashes: as any fault in a thread | [`build`](PoolBuilder::build) gives the error |
+//! | the pool is dropped | as [`shutdown`](Pool::shutdown): what was accepted is finished first | the same |
 //! | the program ends or is killed | it ends | it ends too, with its children; nothing stays in memory, in /dev/shm or in the process table |
 //!
 //! A task's values are [`Message`]s: whatever serde can carry. Between threads they are moved; between processes they are encoded. Messages too: both ends of a
@@ -57,12 +97,14 @@
 //!
 //! ```
 //! // #[test]
-//! fn a_crash_is_contained() {
+//! fn a_crash_costs_one_task() {
 //!     brigade::init();
-//!     let ended = brigade::process::spawn(|()| -> () { std::process::abort() }, ()).unwrap().join();
-//!     assert!(matches!(ended, Err(brigade::JoinError::Crashed(_))));
+//!     let pool = brigade::Pool::processes(2).unwrap();
+//!     let ended: Vec<_> = pool.map(|n: u32| if n == 7 { std::process::abort() } else { 2 * n }, 0..10).collect();
+//!     assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 9);
+//!     assert!(matches!(&ended[7], Err(brigade::JoinError::Crashed(_))));
 //! }
-//! # a_crash_is_contained();
+//! # a_crash_costs_one_task();
 //! ```
 //!
 //! # Manners
@@ -70,13 +112,16 @@
 //! No signal handler, no `waitpid(-1)` and no SIGCHLD disposition is touched in the program: its own children stay its own. No thread and no
 //! process is started before the first use; from then on there is one thread, `brigade-listener`, which sleeps, and one small process,
 //! `brigade-server`, which is no child of the program. The panic hook is wrapped, once, when the first task starts: panics of tasks are noted, and
-//! the hook that was there is called as before. Descriptors are anonymous and close-on-exec; nothing has a name that could be left behind.
+//! the hook that was there is called as before. A pool of processes has no thread of its own: whoever waits for it looks after it. Descriptors are anonymous and close-on-exec; nothing has a name that could be left behind.
 //!
 //! # What it does not do
 //!
 //! - A process is a wall against mistakes, not yet against malice: it runs as the same user, and may read the same files and signal the same processes.
 //! - A task's function must be code of the main program: a plain `fn`, or a closure that captures nothing; not one of a shared library.
-//! - A thread cannot be killed, by anyone.
+//! - A thread cannot be killed, by anyone. One that is let go (cancelled, or over its time) runs on until it returns, and what it holds is held until then.
+//! - A pool belongs to the program that made it: it is no [`Message`], and in a fork of the program it takes nothing on. It has as many workers as it was made with, and
+//!   no priorities.
+//! - A task that waits for other tasks in a pool of processes keeps its worker; its own pool, if it makes one, is gone with that worker.
 //! - A result of a recursive type is decoded by recursion: one nested ten thousand levels deep overflows a 2 MiB stack of the program.
 //! - Linux only (5.10 or later), 64-bit only. Elsewhere the crate does not compile, and says so.
 

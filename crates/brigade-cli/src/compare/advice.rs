@@ -1,27 +1,36 @@
 //! Row 10: when to use which, from the figures of the rows above.
 //!
-//! The break-even: a task of length L costs L + T in a worker that costs T to start and join. A process costs less than 5 %
+//! The break-even: a task of length L costs L + T where a task that does nothing costs T. A process costs less than 5 %
 //! more than a thread when (L + P) < 1.05 × (L + T), which is when L > (P − 1.05 × T) / 0.05.
+//!
+//! T and P are those of a pool, submitted and joined one at a time: who has many tasks has a pool. Beside it, the same
+//! for a fresh worker for each task.
 
 use super::format::Unit;
 use super::row::{Figure, Measured, Value};
 use super::stats::Summary;
 use super::verdict::{Outcome, Verdict};
-use super::{Context, Experiment, communication, creation};
+use super::{Context, Experiment, communication, concurrency, creation, pooled};
 use crate::fail::Failure;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "advice",
     title: "When to use which",
     claim: "Threads for many small tasks that share much. Processes for tasks that must not harm each other.",
-    needs: &["creation", "resources", "communication", "crash"],
+    needs: &[
+        "creation",
+        "resources",
+        "communication",
+        "crash",
+        "concurrency",
+    ],
     run,
 };
 
 /// What a process may cost more.
 const MARGIN: f64 = 0.05;
 
-/// Nanoseconds a task must last for a worker that costs `process` to cost under 5 % more than one that costs `thread`.
+/// Nanoseconds a task must last for one that costs `process` in addition to cost under 5 % more than one that costs `thread`.
 fn break_even(process: f64, thread: f64) -> f64 {
     ((process - (1.0 + MARGIN) * thread) / MARGIN).max(0.0)
 }
@@ -48,44 +57,73 @@ fn both(context: &Context<'_>, row: &str, figure: &str) -> Result<(Summary, Summ
     }
 }
 
+/// Both break-evens.
+#[derive(Debug, Clone, Copy)]
+struct Lengths {
+    /// In workers that are there already.
+    pooled: Summary,
+    /// In a worker of its own.
+    fresh: Summary,
+}
+
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
+    let (pooled_thread, pooled_process) = both(context, creation::EXPERIMENT.id, creation::POOLED)?;
     let (thread, process) = both(context, creation::EXPERIMENT.id, creation::SPAWN)?;
-    let fresh = break_even_summary(process, thread);
-    let mut figures = vec![Figure::new(
-        "break-even-fresh",
-        "break-even, fresh process",
-        Unit::Nanoseconds,
-        Value::None,
-        Value::Measured(fresh),
-    )];
+    let lengths = Lengths {
+        pooled: break_even_summary(pooled_process, pooled_thread),
+        fresh: break_even_summary(process, thread),
+    };
+    let figure = |id, label: String, length| {
+        let length = Value::Measured(length);
+        Figure::new(id, label, Unit::Nanoseconds, Value::None, length)
+    };
+    let mut figures = vec![
+        figure(
+            "break-even-pooled",
+            format!("break-even, pool of {}", pooled::WORKERS),
+            lengths.pooled,
+        ),
+        figure(
+            "break-even-fresh",
+            "break-even, fresh process".to_owned(),
+            lengths.fresh,
+        ),
+    ];
     if let Some(program) = context
         .figure(creation::EXPERIMENT.id, creation::PROGRAM)?
         .process
         .summary()
     {
-        let whole = Value::Measured(break_even_summary(program, thread));
-        figures.push(Figure::new(
+        figures.push(figure(
             "break-even-program",
-            "break-even, whole program",
-            Unit::Nanoseconds,
-            Value::None,
-            whole,
+            "break-even, whole program".to_owned(),
+            break_even_summary(program, thread),
         ));
     }
     Ok(Measured {
-        done: "From the rows above: how long a task must last for a process to cost under 5 % more than a thread, when each \
-               task gets a worker of its own."
-            .to_owned(),
+        done: format!(
+            "From the rows above: how long a task must last for a process to cost under 5 % more than a thread. In a pool, by \
+             what a task costs that is submitted and joined ({} with threads, {} with processes): on this the verdict rests. \
+             For comparison: when each task gets a fresh worker, or a whole program.",
+            Unit::Nanoseconds.one(pooled_thread.median),
+            Unit::Nanoseconds.one(pooled_process.median),
+        ),
         figures,
-        verdict: verdict(fresh),
-        notes: rules(context, fresh),
+        verdict: verdict(lengths),
+        notes: rules(context, lengths),
     })
 }
 
-fn verdict(fresh: Summary) -> Verdict {
-    if fresh.median == 0.0 {
-        let evidence =
-            "a fresh process costs no more than 5 % over a thread, whatever the task".to_owned();
+fn verdict(lengths: Lengths) -> Verdict {
+    let pooled = lengths.pooled;
+    if pooled.median == 0.0 {
+        let mut evidence =
+            "in a pool, a process costs no more than 5 % over a thread, whatever the task"
+                .to_owned();
+        if pooled.upper > 0.0 {
+            let most = Unit::Nanoseconds.one(pooled.upper);
+            evidence.push_str(&format!("; within the noise, from {most} on"));
+        }
         return Verdict {
             outcome: Outcome::DoesNotHold,
             on: None,
@@ -93,8 +131,8 @@ fn verdict(fresh: Summary) -> Verdict {
         };
     }
     let evidence = format!(
-        "from {} on, a fresh process costs under 5 % more",
-        Unit::Nanoseconds.one(fresh.median)
+        "in a pool, from {} on, a process costs under 5 % more",
+        Unit::Nanoseconds.summary(&pooled)
     );
     Verdict {
         outcome: Outcome::Depends,
@@ -104,14 +142,31 @@ fn verdict(fresh: Summary) -> Verdict {
 }
 
 /// The rules for this machine. A rule whose row could not be measured is left out.
-fn rules(context: &Context<'_>, fresh: Summary) -> Vec<String> {
+fn rules(context: &Context<'_>, lengths: Lengths) -> Vec<String> {
     let mut rules = Vec::new();
-    let length = Unit::Nanoseconds.one(fresh.median);
-    rules.push(if fresh.median == 0.0 {
-        "Any length: speed is no reason against a process here.".to_owned()
+    let [in_pool, fresh] =
+        [lengths.pooled, lengths.fresh].map(|length| Unit::Nanoseconds.one(length.median));
+    rules.push(if lengths.pooled.median == 0.0 {
+        "Any length, in a pool: speed is no reason against a process here.".to_owned()
     } else {
-        format!("A task of {length} or more: take a process whenever a crash would hurt. A shorter one: a thread, or put several in one task.")
+        format!("A task of {in_pool} or more, in a pool: take processes whenever a crash would hurt. A shorter one: threads, or put several in one task.")
     });
+    if lengths.fresh.median > 0.0 {
+        rules.push(format!(
+            "A fresh process for each task, for what must not meet the tasks before it: from {fresh} on."
+        ));
+    }
+    if let Ok((thread, process)) = both(
+        context,
+        concurrency::EXPERIMENT.id,
+        concurrency::POOLED_RATE,
+    ) {
+        let [thread, process] = [thread, process].map(|rate| Unit::PerSecond.one(rate.median));
+        rules.push(format!(
+            "Many tiny tasks at once: a map over a pool of {} hands out {thread} to threads, {process} to processes.",
+            pooled::WORKERS
+        ));
+    }
     if crash_is_contained(context) {
         rules.push("Code that may crash (foreign libraries, unsafe code, hostile input): a process, however short the task.".into());
     }
@@ -142,7 +197,6 @@ fn rules(context: &Context<'_>, fresh: Summary) -> Vec<String> {
             "Thousands of workers at once: {thread} each as threads, {process} each as processes."
         ));
     }
-    rules.push("All of this is for workers that are made for one task. A worker that is kept for many saves the start; that is not measured here.".into());
     rules
 }
 
@@ -169,6 +223,8 @@ fn crash_is_contained(context: &Context<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::Row;
+    use super::super::verdict;
     use super::*;
 
     #[test]
@@ -184,7 +240,96 @@ mod tests {
         assert_eq!(break_even(50_000.0, 50_000.0), 0.0);
         assert_eq!(break_even(10.0, 50_000.0), 0.0);
         let free = break_even_summary(Summary::exact(1.0), Summary::exact(2.0));
-        assert_eq!(verdict(free).outcome, Outcome::DoesNotHold);
+        let fresh = Summary::exact(7e6);
+        let judged = |pooled| verdict(Lengths { pooled, fresh });
+        assert_eq!(judged(free).outcome, Outcome::DoesNotHold);
+        assert!(!judged(free).evidence.contains("noise"));
+        let noisy = Summary {
+            upper: 20_000.0,
+            ..free
+        };
+        assert_eq!(judged(noisy).outcome, Outcome::DoesNotHold);
+        assert!(judged(noisy).evidence.contains("20 µs"));
+    }
+
+    /// A row with this figure.
+    fn row(experiment: &Experiment, figures: Vec<Figure>) -> Row {
+        Row {
+            number: 1,
+            id: experiment.id,
+            title: experiment.title,
+            claim: experiment.claim,
+            result: Ok(Measured {
+                done: String::new(),
+                figures,
+                verdict: verdict::of_facts(&[true], ""),
+                notes: Vec::new(),
+            }),
+        }
+    }
+
+    fn costs(id: &'static str, unit: Unit, thread: f64, process: f64) -> Figure {
+        let [thread, process] = [thread, process].map(|cost| Value::Measured(Summary::exact(cost)));
+        Figure::new(id, id, unit, thread, process)
+    }
+
+    fn creation_row(pooled: Figure) -> Row {
+        let nanoseconds = Unit::Nanoseconds;
+        let figures = vec![
+            costs(creation::SPAWN, nanoseconds, 50_000.0, 200_000.0),
+            costs(creation::PROGRAM, nanoseconds, 0.0, 1e6),
+            pooled,
+        ];
+        row(&creation::EXPERIMENT, figures)
+    }
+
+    #[test]
+    fn the_verdict_rests_on_the_pool_and_the_fresh_worker_stands_beside_it() {
+        let pooled = costs(creation::POOLED, Unit::Nanoseconds, 4_000.0, 5_000.0);
+        let rate = costs(concurrency::POOLED_RATE, Unit::PerSecond, 4e6, 2e6);
+        let earlier = [
+            creation_row(pooled),
+            row(&concurrency::EXPERIMENT, vec![rate]),
+        ];
+        let context = Context {
+            quick: true,
+            earlier: &earlier,
+        };
+        let measured = run(&context).unwrap();
+        let length = |id: &str| {
+            let figure = measured.figure(id).unwrap();
+            figure.process.summary().unwrap().median
+        };
+        // (5 − 1.05 × 4) / 0.05 and (200 − 1.05 × 50) / 0.05 microseconds.
+        assert!((length("break-even-pooled") - 16_000.0).abs() < 1e-3);
+        assert!((length("break-even-fresh") - 2_950_000.0).abs() < 1e-3);
+        assert!(length("break-even-program") > length("break-even-fresh"));
+        assert_eq!(measured.verdict.outcome, Outcome::Depends);
+        let text = measured.verdict.text();
+        assert!(text.contains("in a pool, from 16 µs on"), "{text}");
+        let notes = measured.notes.join("\n");
+        assert!(notes.contains("A task of 16 µs or more"), "{notes}");
+        assert!(notes.contains("from 2.95 ms on"), "{notes}");
+        assert!(notes.contains("2 M/s to processes"), "{notes}");
+    }
+
+    #[test]
+    fn without_the_cost_in_a_pool_there_is_no_advice() {
+        let missing = Value::Missing(Failure::new("no pool"));
+        let pooled = Figure::new(
+            creation::POOLED,
+            "a pooled task",
+            Unit::Nanoseconds,
+            missing.clone(),
+            missing,
+        );
+        let earlier = [creation_row(pooled)];
+        let context = Context {
+            quick: true,
+            earlier: &earlier,
+        };
+        let reason = run(&context).unwrap_err().to_string();
+        assert!(reason.contains("a pooled task"), "{reason}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::format::Unit;
 use super::row::{Figure, Measured, Value};
 use super::stats::Summary;
 use super::verdict::{self, Condition};
-use super::{Context, Experiment};
+use super::{Context, Experiment, pooled};
 use crate::cores;
 use crate::fail::{Failure, OrFail as _};
 use crate::helper::{CrowdReport, launch};
@@ -23,6 +23,9 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     needs: &[],
     run,
 };
+
+/// The figure of tasks per second, for the rows that work with it.
+pub(super) const POOLED_RATE: &str = "pooled-rate";
 
 /// Tasks that wait, at once.
 const WAITING: usize = 200;
@@ -119,6 +122,9 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     let [thread_speed, process_speed] = KINDS.map(|kind| speed_up(kind, workers, steps, repeats));
     let [thread_time, process_time] = KINDS.map(|kind| waiting_time(kind, context.pick(5, 3)));
     let [thread_memory, process_memory] = KINDS.map(waiting_memory);
+    let in_pool = pooled::costs(pooled::Way::Map, context.pick(3, 2), context.pick(5, 3));
+    let [thread_rate, process_rate] =
+        pooled::sides(in_pool).map(|cost| cost.map(|nanoseconds| nanoseconds.per(1e9)));
     let mut conditions = Vec::new();
     let mut add =
         |name: &str, larger: &Result<Summary, Failure>, smaller: &Result<Summary, Failure>| {
@@ -159,12 +165,21 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             value(thread_memory),
             value(process_memory),
         ),
+        Figure::new(
+            POOLED_RATE,
+            format!("map of null tasks, pool of {}", pooled::WORKERS),
+            Unit::PerSecond,
+            value(thread_rate),
+            value(process_rate),
+        ),
     ];
     Ok(Measured {
         done: format!(
             "Computing: the same work by one worker and, in shares, by {workers} at once. Waiting: {WAITING} tasks at once, each \
-             asks a server over a socket, which answers after {} ms.",
-            DELAY.as_millis()
+             asks a server over a socket, which answers after {} ms. Handing out: a map of {} tasks that do nothing, through a pool of {}.",
+            DELAY.as_millis(),
+            pooled::TASKS,
+            pooled::WORKERS
         ),
         figures,
         verdict: verdict::of_size(&conditions, "the kind of work"),
@@ -178,6 +193,7 @@ fn notes(workers: usize) -> Vec<String> {
         "One after another the waiting tasks would take {one_after_another:.0} s. No interpreter lock here: Rust's threads \
          compute side by side, so for speed alone either kind does."
     )];
+    notes.push("Tasks per second are no part of the verdict: they say what handing tasks out costs, not what they gain.".to_owned());
     if workers < 2 {
         notes.push("With one core there is no speed-up to be had.".to_owned());
     }

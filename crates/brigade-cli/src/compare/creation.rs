@@ -6,7 +6,7 @@ use super::format::{Unit, ratio};
 use super::row::{Figure, Measured, Value};
 use super::stats::Summary;
 use super::verdict::{self, Condition};
-use super::{Context, Experiment};
+use super::{Context, Experiment, pooled};
 use crate::fail::Failure;
 use crate::helper::{GrowthReport, launch};
 use crate::procfs;
@@ -33,6 +33,8 @@ struct Heap {
 /// The figures of an empty heap, for the rows that work with them.
 pub(super) const SPAWN: &str = "spawn";
 pub(super) const PROGRAM: &str = "program";
+/// The same task in a pool, which creates nobody.
+pub(super) const POOLED: &str = "pooled";
 
 static HEAPS: [Heap; 3] = [
     Heap {
@@ -133,15 +135,39 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             conditions.push(Condition::new(heap.name, costs.process, costs.thread));
         }
     }
+    let in_pool = pooled::costs(
+        pooled::Way::Single,
+        context.pick(5, 2),
+        context.pick(800, 400),
+    );
+    let against = in_pool.as_ref().ok().map(|costs| in_a_pool(*costs));
+    let [thread, process] = pooled::sides(in_pool).map(Value::from_result);
+    figures.push(Figure::new(
+        POOLED,
+        format!("submit and join, pool of {}", pooled::WORKERS),
+        Unit::Nanoseconds,
+        thread,
+        process,
+    ));
     Ok(Measured {
         done: format!(
             "A task that does nothing is spawned and joined, {samples} times, one at a time in runs of 20, in a program with a heap of \
-             0, 256 MiB and 1 GiB. For comparison: the whole program executed once more; a bare fork, exit and wait."
+             0, 256 MiB and 1 GiB. For comparison: the whole program executed once more; a bare fork, exit and wait; \
+             the task given to a pool of {} instead, one at a time.",
+            pooled::WORKERS
         ),
         figures,
         verdict: verdict::of_size(&conditions, "the host's heap"),
-        notes: growth(&measured).into_iter().collect(),
+        notes: growth(&measured).into_iter().chain(against).collect(),
     })
+}
+
+/// What is left of the difference when nobody is created.
+fn in_a_pool([thread, process]: [Summary; 2]) -> String {
+    format!(
+        "A task that goes to a pool is what one pays instead of a fresh worker: with processes {} that with threads.",
+        ratio(verdict::ratio(process, thread))
+    )
 }
 
 /// How each grows from no heap to the largest that was measured.

@@ -11,6 +11,7 @@ pub(crate) enum Unit {
     Nanoseconds,
     Bytes,
     BytesPerSecond,
+    PerSecond,
     Count,
     /// A share of one: 0.25 is 25 %.
     Share,
@@ -26,6 +27,7 @@ const BYTES: &[(f64, &str)] = &[
     (1.0, "B"),
 ];
 const RATES: &[(f64, &str)] = &[(1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s"), (1.0, "B/s")];
+const FREQUENCIES: &[(f64, &str)] = &[(1e6, "M/s"), (1e3, "k/s"), (1.0, "/s")];
 const PLAIN: &[(f64, &str)] = &[(1.0, "")];
 const SHARES: &[(f64, &str)] = &[(0.01, "%")];
 const FACTORS: &[(f64, &str)] = &[(1.0, "×")];
@@ -37,6 +39,7 @@ impl Unit {
             Self::Nanoseconds => TIMES,
             Self::Bytes => BYTES,
             Self::BytesPerSecond => RATES,
+            Self::PerSecond => FREQUENCIES,
             Self::Count => PLAIN,
             Self::Share => SHARES,
             Self::Times => FACTORS,
@@ -113,6 +116,8 @@ mod tests {
         assert_eq!(Unit::Bytes.one(0.0), "0 B");
         assert_eq!(Unit::Bytes.one(310.0 * 1024.0), "310 KiB");
         assert_eq!(Unit::BytesPerSecond.one(3.2e9), "3.20 GB/s");
+        assert_eq!(Unit::PerSecond.one(412_300.0), "412 k/s");
+        assert_eq!(Unit::PerSecond.one(1.5), "1.50 /s");
         assert_eq!(Unit::Count.one(2.0), "2");
         assert_eq!(Unit::Count.one(2.5), "2.50");
         assert_eq!(Unit::Share.one(0.253), "25.3 %");

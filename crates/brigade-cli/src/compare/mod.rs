@@ -16,6 +16,7 @@ mod format;
 mod isolation;
 mod json;
 mod memory;
+mod pooled;
 mod progress;
 mod render;
 mod resources;

@@ -6,6 +6,7 @@
 mod crowd;
 mod growth;
 pub(crate) mod launch;
+mod pooled;
 mod probe;
 mod sacrifice;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 pub(crate) use crowd::{Crowd, Report as CrowdReport, Wait};
 pub(crate) use growth::Report as GrowthReport;
+pub(crate) use pooled::{Report as PooledReport, TASKS, WORKERS, Way};
 pub(crate) use probe::Try;
 pub(crate) use sacrifice::{Event, Fault, OTHERS};
 
@@ -34,6 +36,8 @@ pub(crate) enum Helper {
         count: usize,
         wait: Wait,
     },
+    /// Time tasks that do nothing, in a pool of each kind.
+    Pooled { way: Way, turns: u32, samples: u32 },
     /// Let one of three workers come to a bad end.
     Sacrifice { kind: brigade::Kind, fault: Fault },
     /// Be the far end of a raw mechanism.
@@ -62,6 +66,11 @@ pub(crate) fn run(helper: Helper, parent: i32) -> Result<(), Failure> {
         Helper::Noop => Ok(()),
         Helper::Growth { heap, samples } => answer(&growth::run(heap, samples)?),
         Helper::Crowd { kind, count, wait } => answer(&crowd::run(Crowd { kind, count, wait })?),
+        Helper::Pooled {
+            way,
+            turns,
+            samples,
+        } => answer(&pooled::run(way, turns, samples)?),
         Helper::Sacrifice { kind, fault } => sacrifice::run(kind, fault),
         Helper::Peer {
             over,

@@ -12,6 +12,22 @@ use crate::{Kind, process};
 const MOST: usize = 4096;
 
 /// What a [`Pool`] is to be like. Made by [`Pool::builder`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use brigade::{JoinError, Kind, Pool};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// brigade::init();
+/// let pool = Pool::builder(Kind::Process).workers(1).timeout(Duration::from_millis(100)).build()?;
+/// let endless = pool.submit(|()| loop { std::hint::spin_loop() }, ());
+/// let ended: Result<(), JoinError> = endless.join();
+/// assert!(matches!(ended, Err(JoinError::TimedOut { .. }))); // and its process is gone
+/// assert_eq!(pool.submit(|n: u32| n + 1, 1).join()?, 2); // another has taken its place
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder starts nothing by itself"]
 pub struct PoolBuilder {
@@ -72,7 +88,9 @@ impl PoolBuilder {
         self
     }
 
-    /// How often a task is run again after its worker died or its time was over. It still ends once.
+    /// How often a task is run again after its worker died or its time was over. It still ends once. None, if nothing is said.
+    ///
+    /// A task that panicked is not run again. Neither is one in a thread whose input cannot be encoded, or brings descriptors: inputs are moved, not copied.
     pub fn retries(mut self, times: u32) -> PoolBuilder {
         self.options.retries = times;
         self
@@ -85,7 +103,10 @@ impl PoolBuilder {
         self
     }
 
-    /// Runs once in every worker before its first task.
+    /// Runs once in every worker before its first task, also in those that come later.
+    ///
+    /// One that panics or crashes is an error of [`build`](Self::build). Later it is tried again in another worker; if no worker is left and none comes, what is queued ends with
+    /// what it died of. A [`timeout`](Self::timeout) counts for it in a process, too.
     pub fn initializer(mut self, initializer: fn()) -> PoolBuilder {
         self.options.initializer = Some(initializer);
         self

@@ -91,9 +91,9 @@ impl Pool {
         PoolBuilder::new(kind)
     }
 
-    /// Gives the pool a task. Waits while its queue is at its limit.
+    /// Gives the pool a task. Waits while its queue is at its [limit](PoolBuilder::queue_limit).
     ///
-    /// An input that cannot be encoded is told by the handle.
+    /// It has no error of its own: an input that cannot be encoded, and a worker that cannot be made, are told by the handle.
     #[track_caller]
     pub fn submit<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> JoinHandle<R> {
         match &self.crew {
@@ -123,6 +123,9 @@ impl Pool {
     /// Inputs are pulled as workers have room for them, and results are held back only as long as one before them is not there, so that memory does not grow
     /// with the number of inputs. Nothing is done before the first result is asked for. When the iterator is dropped, what was not started
     /// never starts, and what runs runs on, detached.
+    ///
+    /// # Panics
+    /// The iterator does if `inputs` does.
     #[track_caller]
     pub fn map<A, R, I>(
         &self,
@@ -140,6 +143,19 @@ impl Pool {
     /// Runs `task` on each input, and gives the results as they come, each with the number of its input, counted from 0.
     ///
     /// Otherwise as [`map`](Self::map).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let pool = brigade::Pool::processes(2)?;
+    /// let inputs = ["a", "bcd", "ef"].map(String::from);
+    /// for (number, length) in pool.map_unordered(|text: String| text.len(), inputs.clone()) {
+    ///     assert_eq!(length?, inputs[number].len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn map_unordered<A, R, I>(
         &self,
@@ -191,6 +207,19 @@ impl Pool {
     }
 
     /// What it has done, and what it has to do.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let pool = brigade::Pool::processes(2)?;
+    /// assert_eq!(pool.map(|n: u32| n, 0..100).count(), 100);
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.submitted, stats.done, stats.failed()), (100, 100, 0));
+    /// println!("99 of 100 took at most {:?}", stats.latencies.quantile(0.99));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stats(&self) -> PoolStats {
         match &self.crew {
             Crew::Threads(crew) => crew.stats(),

@@ -233,3 +233,29 @@ fn made_and_ended_again_and_again() {
         }
     });
 }
+
+#[test]
+fn ended_while_workers_are_replaced() {
+    both(|kind| {
+        for turn in 0..120 {
+            let builder = Pool::builder(kind).workers(3);
+            let pool = builder.recycle_after(1 + turn % 40).build();
+            let pool = pool.expect("a pool");
+            let doubled = pool.map(double, 0..100).filter(|ended| ended.is_ok());
+            assert_eq!(doubled.count(), 100);
+            let kept = pool.submit(double, 4);
+            let taken = pool.map(double, 0..10_000).take(turn as usize).count();
+            assert_eq!(taken as u64, turn);
+            match turn % 3 {
+                0 => drop(pool),
+                1 => pool.shutdown(),
+                _ => pool.abort(),
+            }
+            match join(kept) {
+                Ok(8) => {}
+                Err(JoinError::Cancelled | JoinError::Closed) if turn % 3 == 2 => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}

@@ -42,12 +42,24 @@ impl State {
         }
     }
 
+    /// Whether the next task brings descriptors. It is given to a worker that begins it at once: one that it was taken back from would still have them in its lane, and who
+    /// waits for their other ends would wait in vain.
+    fn next_needs_its_own(&self) -> bool {
+        self.queue
+            .front()
+            .is_some_and(|task| task.input.descriptors() > 0)
+    }
+
     /// Some ahead, so that nobody waits for us.
     pub(super) fn feed_ahead(&mut self, now: Instant, after: &mut After) {
         let window = self.pace.window();
         let ready = self.idle.len() + self.busy.len();
         let mut seen = 0;
-        while !self.queue.is_empty() && !self.no_room && seen < self.busy.len() {
+        while !self.queue.is_empty()
+            && !self.next_needs_its_own()
+            && !self.no_room
+            && seen < self.busy.len()
+        {
             self.cursor = (self.cursor + 1) % self.busy.len();
             let i = self.busy[self.cursor];
             let seat = &self.seats[i as usize];
@@ -56,9 +68,13 @@ impl State {
                 seen += 1;
                 continue;
             }
-            seen = 0;
             let share = self.queued.div_ceil(2 * ready).clamp(1, room);
-            self.give(i, share, now, after);
+            // Of those that nobody wants it takes none.
+            seen = if self.give(i, share, now, after) {
+                0
+            } else {
+                seen + 1
+            };
         }
         self.no_room |= seen > 0 && seen == self.busy.len();
     }
@@ -67,6 +83,9 @@ impl State {
     pub(super) fn give(&mut self, i: u32, count: usize, now: Instant, after: &mut After) -> bool {
         let mut given = 0;
         while given < count {
+            if self.next_needs_its_own() && self.seats[i as usize].load > 0 {
+                break;
+            }
             let Some(mut task) = self.unqueue() else {
                 break;
             };

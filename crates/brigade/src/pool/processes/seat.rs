@@ -229,6 +229,8 @@ impl Seat {
         if let (Some(first), Some(line)) = (back.front(), &mut self.line) {
             line.forget(first.at);
         }
+        // They are in its lane, and open there until it ends.
+        self.unfit |= back.iter().any(|task| task.input.descriptors() > 0);
         self.plan = None;
         self.full = false;
         back

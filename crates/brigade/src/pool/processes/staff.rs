@@ -294,6 +294,10 @@ impl State {
             if !wanted(&self.seats[i as usize]) || self.halted.is_some() {
                 continue;
             }
+            if self.server.is_gone() && !self.server.has_told_all() {
+                // Its workers are still being lost; we are called when that is done.
+                continue;
+            }
             if self.server.is_gone() && !self.move_house() {
                 let why = "the fork server could not be started again".to_owned();
                 self.no_worker(i, Reason::NotHired(why), now, after);

@@ -8,7 +8,6 @@ use super::primitive::{Mutex, Ordering, contained, lock};
 use super::retry::{Input, Retry};
 use super::roster::ABORTED;
 use super::shared::Shared;
-use super::tally::add;
 use super::work::{Refusal, Went, Why, Work, panicked};
 use super::worker::Worker;
 use crate::pool::events;
@@ -188,9 +187,8 @@ impl<A: Message, R: Message> Chunk<A, R> {
     fn leave(self: &Arc<Self>, worker: &Worker, began: u64, tasks: u64) {
         let job = &self.job;
         let now = worker.crew.now();
-        worker.turned(now);
+        worker.was_busy(now);
         let nanos = now.saturating_sub(began);
-        add(&worker.tally.busy, nanos);
         let mut state = lock(&job.state);
         state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, self));
         if let Some(each) = nanos.checked_div(tasks) {
@@ -237,7 +235,6 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
             return false;
         };
         inner.abandoned = true;
-        crew.counts_restart();
         let mut done = std::mem::take(&mut inner.done);
         let mut rest = std::mem::take(&mut inner.todo);
         let now = crew.now();
@@ -248,7 +245,7 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
         let again = |retry: &mut Box<Retry>| why == Why::TimedOut && retry.again();
         match running.retry.take_if(again) {
             Some(retry) => {
-                crew.counters.retried.fetch_add(1, Ordering::AcqRel);
+                crew.counts_parting(worker.id, None);
                 crew.room.put_back();
                 rest.push_front(Entry {
                     index: running.index,
@@ -259,7 +256,8 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
             }
             None => {
                 let error = why.error(crew);
-                crew.counters.ended(&error, nanos, 1);
+                crew.counts_parting(worker.id, Some(&error));
+                crew.counters.took(nanos, 1);
                 done.push((running.index, Err(error)));
             }
         }

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::primitive::{Ordering, contained, fence, thread, wait};
-use super::roster::{ABORTED, Act, ENDING, Roster};
+use super::roster::{Act, ENDING, Roster, WATCHED};
 use super::shared::Shared;
 use super::spinning;
 use super::work::{Refusal, Why};
 use super::worker::{InitializerPanicked, Worker};
+use crate::JoinError;
 use crate::pool::events;
 use crate::task::panic::Unwound;
 
@@ -84,9 +85,25 @@ impl Shared {
     /// There is work: wakes somebody or starts one more, unless that would be one too many.
     #[cold]
     pub(super) fn help(self: &Arc<Self>) {
-        let is_much = self.backlog() > MUCH;
+        self.help_with(self.backlog());
+    }
+
+    /// As [`help`](Self::help), with so many nanoseconds of work.
+    #[cold]
+    fn help_with(self: &Arc<Self>, backlog: u64) {
+        let is_much = backlog > MUCH;
         let act = self.roster(|r| r.help(is_much, self.make()));
         self.act(act);
+    }
+
+    /// So many inputs of a map wait behind its tickets: nobody sees them in the queue.
+    pub(super) fn inputs_wait(self: &Arc<Self>, inputs: usize) {
+        if self.hint() & WATCHED != 0 {
+            let backlog = self.time_for(inputs as u64);
+            if backlog > MUCH && !self.queue_is_empty() {
+                self.help_with(backlog);
+            }
+        }
     }
 
     fn act(self: &Arc<Self>, act: Act) {
@@ -292,11 +309,24 @@ impl Shared {
         self.act(act);
     }
 
-    /// A worker is about to be replaced. Before anybody hears of its task's end, so that the numbers are right when he does.
-    pub(super) fn counts_restart(&self) {
-        if self.hint() & ABORTED == 0 {
-            self.counters.restarts.fetch_add(1, Ordering::AcqRel);
-        }
+    /// A worker is about to be let go, because its task ends like this, or (`None`) is to be run again. Before anybody hears of that, so that the numbers are right when he does.
+    pub(super) fn counts_parting(&self, id: u64, how: Option<&JoinError>) {
+        self.roster(|r| {
+            if !r.aborted {
+                self.counters.restarts.fetch_add(1, Ordering::AcqRel);
+            }
+            if let Some(member) = r.live.get(&id) {
+                // It counts nothing any more itself.
+                member.worker.counts_elsewhere();
+                member.worker.was_busy(self.now());
+            }
+            match how {
+                Some(error) => self.counters.count(error, 1),
+                None => {
+                    self.counters.retried.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        });
     }
 
     /// Its task was ended without it: another takes its place.

@@ -219,10 +219,12 @@ impl<A: Message, R: Message> Job<A, R> {
         if !is_enough {
             state.tickets += 1;
         }
+        let inputs = state.bundles.len() * target + state.open.entries.len();
         drop(state);
         if !is_enough {
             self.crew.push(Arc::clone(self) as Arc<dyn Work>);
         }
+        self.crew.inputs_wait(inputs);
     }
 
     /// What another has not done goes back.

@@ -166,7 +166,10 @@ impl Shared {
 
     /// Nanoseconds that what is queued will take, if it is as what was before it.
     pub(super) fn backlog(&self) -> u64 {
-        let tasks = self.queue.len() as u64;
+        self.time_for(self.queue.len() as u64)
+    }
+
+    pub(super) fn time_for(&self, tasks: u64) -> u64 {
         tasks * self.pace.load(Ordering::Relaxed) / self.options.workers as u64
     }
 
@@ -174,7 +177,8 @@ impl Shared {
         // Nobody comes or goes meanwhile.
         let roster = lock(&self.roster);
         let live = roster.live.values().map(|member| &member.worker.tally);
-        tally::sum(self.options.workers, &self.counters, live, &self.past)
+        let (workers, limit) = (self.options.workers, self.options.queue_limit);
+        tally::sum(workers, limit, &self.counters, live, &self.past)
     }
 }
 

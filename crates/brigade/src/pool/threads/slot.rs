@@ -129,9 +129,8 @@ impl<A: Message, R: Message> Slot<A, R> {
         }
         worker.counts(&result);
         worker.tally.took(nanos, 1);
-        worker.turned(now);
         worker.crew.took(now.saturating_sub(began));
-        super::tally::add(&worker.tally.busy, now.saturating_sub(began));
+        worker.was_busy(now);
         let outcome = if result.is_ok() {
             "returned"
         } else {
@@ -188,11 +187,10 @@ impl<A: Message, R: Message> Slot<A, R> {
             Phase::Running { worker, began } if is_it(worker, began) => worker,
             _ => return None,
         };
-        crew.counts_restart();
         let again = |retry: &mut Box<Retry>| retry.again();
         if why == Why::TimedOut && inner.retry.as_mut().is_some_and(again) {
             inner.phase = Phase::Again;
-            crew.counters.retried.fetch_add(1, Ordering::AcqRel);
+            crew.counts_parting(worker, None);
             drop(inner);
             crew.room.put_back();
             return Some(Parted {
@@ -202,7 +200,8 @@ impl<A: Message, R: Message> Slot<A, R> {
         }
         let error = why.error(crew);
         let nanos = crew.now().saturating_sub(self.submitted);
-        crew.counters.ended(&error, nanos, 1);
+        crew.counts_parting(worker, Some(&error));
+        crew.counters.took(nanos, 1);
         self.end(inner, Err(error));
         self.tell_end(why.text(), nanos);
         Some(Parted {

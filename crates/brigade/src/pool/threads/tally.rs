@@ -13,6 +13,8 @@ pub(super) struct Tally {
     pub(super) begun: AtomicU64,
     pub(super) done: AtomicU64,
     pub(super) panicked: AtomicU64,
+    /// Those of `begun` whose ends are counted elsewhere, or that wait again. Written under the roster's lock.
+    pub(super) elsewhere: AtomicU64,
     /// Nanoseconds.
     pub(super) busy: AtomicU64,
     latencies: Box<[AtomicU64; STEPS]>,
@@ -30,6 +32,7 @@ impl Tally {
             begun: AtomicU64::new(0),
             done: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
+            elsewhere: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             latencies: Box::new([const { AtomicU64::new(0) }; STEPS]),
             longest: AtomicU64::new(0),
@@ -51,6 +54,7 @@ impl Tally {
             (&self.begun, &other.begun),
             (&self.done, &other.done),
             (&self.panicked, &other.panicked),
+            (&self.elsewhere, &other.elsewhere),
             (&self.busy, &other.busy),
         ]
         .into_iter()
@@ -126,9 +130,13 @@ impl Counters {
     }
 }
 
-/// All together: of those who are there, and of those who were. Nobody may come or go meanwhile.
+/// All together: of those who are there, and of those who were. Nobody may come, go or be let go meanwhile.
+///
+/// One number is read after the other, and tasks go on meanwhile. So first those are read that account for the tasks that left the queue, and then how many
+/// were submitted; what is more than there is room for (`limit`) in the queue came in between, and is left out.
 pub(super) fn sum<'a>(
     workers: usize,
+    limit: Option<usize>,
     counters: &Counters,
     live: impl Iterator<Item = &'a Tally>,
     past: &Tally,
@@ -141,7 +149,8 @@ pub(super) fn sum<'a>(
     for tally in live {
         let before = stats.done + stats.panicked;
         tally.ends_into(&mut stats);
-        let ended = stats.done + stats.panicked - before;
+        let elsewhere = tally.elsewhere.load(Ordering::Acquire);
+        let ended = stats.done + stats.panicked - before + elsewhere;
         // It may have ended some since we looked; but it runs only one at a time.
         let begun = tally.begun.load(Ordering::Acquire);
         stats.running += begun.saturating_sub(ended).min(1);
@@ -152,10 +161,12 @@ pub(super) fn sum<'a>(
     stats.panicked += counters.panicked.load(Ordering::Acquire);
     stats.latencies.add(&lock(&counters.latencies));
     stats.retried = counters.retried.load(Ordering::Acquire);
-    stats.submitted = counters.submitted.load(Ordering::Acquire);
-    let open = stats.submitted - stats.done - stats.failed();
-    stats.running = stats.running.min(open);
-    stats.queued = open - stats.running;
+    let out = stats.running + stats.done + stats.failed();
+    let submitted = counters.submitted.load(Ordering::Acquire);
+    // What was begun and put back goes in, whether there is room or not.
+    let room = limit.map_or(u64::MAX, |limit| limit as u64 + stats.retried);
+    stats.queued = submitted.saturating_sub(out).min(room);
+    stats.submitted = out + stats.queued;
     stats.restarts = counters.restarts.load(Ordering::Acquire);
     stats.recycled = counters.recycled.load(Ordering::Acquire);
     stats

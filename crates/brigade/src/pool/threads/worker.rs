@@ -32,8 +32,8 @@ pub(super) struct Worker {
     woken: AtomicBool,
     /// When the task that it runs began, by the pool's clock; 0 while it runs none. Kept only where tasks have a time.
     pub(super) began: AtomicU64,
-    /// When it ended its last task, by the pool's clock; 0 if it has waited since.
-    free: AtomicU64,
+    /// Since when it is at what it is at, which is when it ended what was before that, by the pool's clock; 0 if it has waited since.
+    since: AtomicU64,
     /// What it is at. For those who may have to end that.
     desk: Mutex<Option<Arc<dyn Work>>>,
     pub(super) tally: Tally,
@@ -53,7 +53,7 @@ impl Worker {
             thread: OnceLock::new(),
             woken: AtomicBool::new(false),
             began: AtomicU64::new(0),
-            free: AtomicU64::new(0),
+            since: AtomicU64::new(0),
             desk: Mutex::new(None),
             tally: Tally::new(),
         }
@@ -150,21 +150,35 @@ impl Worker {
         match result {
             Ok(_) => super::tally::add(&self.tally.done, 1),
             Err(JoinError::Panicked(_)) => super::tally::add(&self.tally.panicked, 1),
-            Err(error) => self.crew.counters.count(error, 1),
+            Err(error) => self.crew.roster(|_| {
+                self.counts_elsewhere();
+                self.crew.counters.count(error, 1);
+            }),
         }
+    }
+
+    /// The end of a task of its is counted, but not by it. Under the roster's lock.
+    pub(super) fn counts_elsewhere(&self) {
+        super::tally::add(&self.tally.elsewhere, 1);
     }
 
     /// When what it does next begins, by the pool's clock.
     pub(super) fn turn(&self) -> u64 {
-        match self.free.load(Ordering::Relaxed) {
-            0 => self.crew.now(),
-            free => free,
+        match self.since.load(Ordering::Relaxed) {
+            0 => {
+                let now = self.crew.now();
+                self.since.store(now, Ordering::Relaxed);
+                now
+            }
+            since => since,
         }
     }
 
-    /// It has ended something just now.
-    pub(super) fn turned(&self, now: u64) {
-        self.free.store(now, Ordering::Relaxed);
+    /// It was busy until now.
+    pub(super) fn was_busy(&self, now: u64) {
+        let since = self.since.load(Ordering::Relaxed);
+        super::tally::add(&self.tally.busy, now.saturating_sub(since));
+        self.since.store(now, Ordering::Relaxed);
     }
 
     /// A task begins: now, by the pool's clock.
@@ -195,7 +209,7 @@ impl Worker {
 
     /// There is nothing to do: looks for a while, if nobody else does, and sleeps.
     fn look(self: &Arc<Self>, searching: &mut bool, patience: &mut Patience) -> Next {
-        self.free.store(0, Ordering::Relaxed);
+        self.since.store(0, Ordering::Relaxed);
         self.clears_desk();
         if !*searching {
             *searching = self.crew.search();

@@ -2,7 +2,7 @@
 
 mod listener;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -90,6 +90,8 @@ struct State {
     /// Failures that nobody has been told of.
     failures: Vec<(i32, String)>,
     lanes: HashMap<u64, io::Result<Option<OwnedFd>>>,
+    /// Tickets of lanes that nobody waits for any more.
+    unwanted_lanes: HashSet<u64>,
     next_ticket: u64,
     /// The last worker of each slot used so far.
     pids: Vec<u32>,
@@ -97,6 +99,8 @@ struct State {
     employers: HashMap<u64, Employment>,
     next_employer: u64,
     gone: bool,
+    /// It is gone, and the end of every worker is on the board.
+    told: bool,
 }
 
 /// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has happened that may concern it: a worker has come or ended, or has rung the
@@ -438,6 +442,17 @@ impl ForkServer {
         Ok(ticket)
     }
 
+    /// The lane that was asked for is not wanted any more.
+    pub(crate) fn forget_lane(&self, ticket: u64) {
+        let mut state = self.lock();
+        let came = state.lanes.remove(&ticket);
+        if came.is_none() && !state.gone {
+            state.unwanted_lanes.insert(ticket);
+        }
+        drop(state);
+        drop(came);
+    }
+
     /// The lane that was asked for, if it has come. `Ok(None)`: there is no such worker any more.
     pub(crate) fn lane_that_came(&self, ticket: u64) -> Option<io::Result<Option<OwnedFd>>> {
         let mut state = self.lock();
@@ -555,6 +570,11 @@ impl ForkServer {
     /// Whether it has ended.
     pub(crate) fn is_gone(&self) -> bool {
         self.lock().gone
+    }
+
+    /// Whether it has ended, and the ends of all its workers have been told.
+    pub(crate) fn has_told_all(&self) -> bool {
+        self.lock().told
     }
 
     /// Whether this process is the one that started it, and not a fork of that one: what they share belongs to the other.

@@ -394,6 +394,9 @@ impl Drop for Line {
         if !self.server.is_ours() {
             return;
         }
+        if let Lane::Coming(ticket) = self.lane {
+            self.server.forget_lane(ticket);
+        }
         // Nobody will give it anything to do any more.
         if !self.has_ended() {
             self.kill(Duration::ZERO);

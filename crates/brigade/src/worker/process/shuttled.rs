@@ -205,6 +205,10 @@ impl ForkServer {
         false
     }
 
+    pub(crate) fn has_told_all(&self) -> bool {
+        true
+    }
+
     pub(crate) fn employ(&self, employer: Weak<dyn Employer>) -> u64 {
         let mut state = self.lock();
         let number = state.next;
@@ -261,6 +265,8 @@ impl ForkServer {
     pub(crate) fn lane_that_came(&self, _ticket: u64) -> Option<io::Result<Option<OwnedFd>>> {
         Some(Ok(None))
     }
+
+    pub(crate) fn forget_lane(&self, _ticket: u64) {}
 
     pub(crate) fn kill(&self, slot: u32, _pid: u32, _grace: Duration) {
         let life = Arc::clone(&self.lock().lives[slot as usize]);

@@ -51,6 +51,7 @@ impl ForkServer {
         }
         let workers = self.lose_all();
         self.reap(&workers);
+        self.lock().told = true;
         // They may start another fork server, which has a listener of its own.
         self.call_employers();
     }
@@ -86,7 +87,10 @@ impl ForkServer {
                     );
                 }
                 Event::Lane { ticket } => {
-                    self.lock().lanes.insert(ticket, descriptor);
+                    let mut state = self.lock();
+                    if !state.unwanted_lanes.remove(&ticket) {
+                        state.lanes.insert(ticket, descriptor);
+                    }
                 }
             }
             self.arrived.notify_all();
