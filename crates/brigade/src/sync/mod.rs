@@ -43,6 +43,8 @@ pub(crate) mod roster;
 mod rwlock;
 mod semaphore;
 mod shares;
+#[cfg(shuttle)]
+pub(crate) mod shuttled;
 #[cfg(test)]
 mod testing;
 pub(crate) mod watch;

@@ -8,9 +8,9 @@ use super::core::Want;
 use super::seat::Seat;
 use super::slot::Place;
 use super::state::State;
-use crate::sys::futex;
 use crate::worker::process::mailbox::Mailbox;
 use crate::worker::process::turns::Bell;
+use crate::worker::process::world::futex;
 
 impl State {
     /// Whether somebody has to look when workers finish, even if nobody waits for a result: there are more tasks to give out, some are to be shared, or a

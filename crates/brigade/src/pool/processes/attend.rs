@@ -1,11 +1,12 @@
 //! When nobody waits: the fork server's listener looks after the pool.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::core::{Core, Driver};
 use super::seat::Status;
 use super::state::{After, State};
 use crate::worker::process::client::Employer;
+use crate::worker::process::world::Instant;
 
 /// When it is looked whether tasks that were given out are begun.
 const UNBEGUN: Duration = Duration::from_millis(20);

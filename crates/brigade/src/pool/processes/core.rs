@@ -7,10 +7,8 @@
 //!
 //! Nothing of the user's runs under the lock: results are decoded by those who asked for them; wakers are woken, and crashes are told, when it is free again.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::slot::Slot;
 use super::state::{After, Event, Reason, State, processors};
@@ -19,12 +17,14 @@ use crate::JoinError;
 use crate::pool::builder::Options;
 use crate::pool::events;
 use crate::sys::original::Original;
-use crate::sys::{futex, spin};
 use crate::task::name::TaskName;
-use crate::worker::process::client::ForkServer;
 use crate::worker::process::line::Line;
 use crate::worker::process::mailbox::Mailbox;
 use crate::worker::process::protocol::Setup;
+use crate::worker::process::world::thread::{self, Thread};
+use crate::worker::process::world::{
+    AtomicU32, AtomicU64, ForkServer, Instant, Mutex, MutexGuard, Ordering, futex, spin,
+};
 
 /// A pool of processes, as its handles share it.
 pub(super) struct Core {
@@ -205,7 +205,7 @@ impl Core {
         want: &Want<'_>,
         deadline: Option<Instant>,
     ) -> MutexGuard<'c, Inner> {
-        let me = std::thread::current();
+        let me = thread::current();
         let id = me.id();
         match want {
             Want::Slot(slot) => slot.set_waiter(Some(me.clone())),
@@ -231,8 +231,8 @@ impl Core {
         }
         self.unlock(inner, after);
         match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-            None => std::thread::park(),
-            Some(left) => std::thread::park_timeout(left),
+            None => thread::park(),
+            Some(left) => thread::park_timeout(left),
         }
         let mut inner = self.lock();
         inner.waiters.retain(|t| t.id() != id);

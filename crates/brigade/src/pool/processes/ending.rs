@@ -1,6 +1,6 @@
 //! Ending tasks before their end: cancelled, over their time, not begun; and all of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::seat::{Doom, Seat, Status};
 use super::slot::{Place, Slot};
@@ -8,6 +8,7 @@ use super::state::{After, Reason, State};
 use super::task::{End, Owner, Task};
 use crate::JoinError;
 use crate::sys::process;
+use crate::worker::process::world::Instant;
 
 /// How long a worker may take to begin what it was given, before it is given to another that has nothing to do.
 const SLOW: Duration = Duration::from_millis(10);
@@ -26,35 +27,60 @@ impl State {
             slot.settle(End::failed(JoinError::Cancelled), &mut after.wakes);
             return;
         };
+        slot.set_cancelled();
         if !self.seats.get(i as usize).is_some_and(Seat::is_ready) {
             // It is being ended anyway, or its end is about to be told.
             return;
         }
-        let running = self.isolate(i, now, after);
-        if slot.is_done() {
-            // It has ended meanwhile.
-        } else if slot.place().is_none() {
-            // It was not begun, and is in the queue again.
-            self.cancel(slot, now, after);
-        } else if running == Some(number) {
-            self.doom(i, Doom::Cancelled, self.grace);
+        // If it was not begun, it has ended with that.
+        if self.take_back(i, number, now, after) && !slot.is_done() {
+            self.doom_with(i, number, Doom::Cancelled, now, after);
         }
         self.feed(now, after);
     }
 
-    /// Leaves a worker with nothing but the task that it runs: takes back all that it has not begun, and takes what it has finished. Gives the number of that task;
-    /// `None`: it runs none.
-    ///
-    /// Then the worker can be ended without harm to another task: it cannot begin one.
-    fn isolate(&mut self, i: u32, now: Instant, after: &mut After) -> Option<u32> {
-        let first = self.seats[i as usize].first();
-        if !self.take_back(i, first, now, after) {
-            return None;
-        }
-        // What was begun before that is finished, but for the last; and what is finished was shown.
+    /// Ends a worker that has begun this one of its tasks, and has nothing that it could begin next: unless it has finished that one meanwhile, for then it may have
+    /// begun another, before all that was taken back.
+    pub(super) fn doom_with(
+        &mut self,
+        i: u32,
+        number: u32,
+        doom: Doom,
+        now: Instant,
+        after: &mut After,
+    ) {
+        // What it has begun last, it has begun after the results of all others were shown.
         self.drain_seat(i, now, after);
         let seat = &self.seats[i as usize];
-        (seat.is_ready() && seat.load == 1).then(|| seat.first())
+        if seat.is_ready() && !seat.hand.is_empty() && seat.first() == number {
+            self.doom(i, doom, self.grace);
+        }
+    }
+
+    /// What runs was cancelled while the result of the one before it was still to come.
+    pub(super) fn end_cancelled(&mut self, i: u32, now: Instant, after: &mut After) {
+        let seat = &self.seats[i as usize];
+        if let Some(Owner::Handle(slot)) = seat.hand.front().map(|task| &task.owner)
+            && slot.slot().is_cancelled()
+        {
+            self.doom_with(i, seat.first(), Doom::Cancelled, now, after);
+        }
+    }
+
+    /// Ends a worker that does not begin what it was given.
+    fn give_up(&mut self, i: u32, now: Instant, after: &mut After) {
+        let first = self.seats[i as usize].first();
+        if !self.take_back(i, first, now, after) {
+            return;
+        }
+        let seat = &mut self.seats[i as usize];
+        if seat.hand.is_empty() {
+            self.idle.retain(|&s| s != i);
+            self.doom(i, Doom::Stuck, Duration::ZERO);
+        } else {
+            // It has begun meanwhile.
+            seat.head.1 = now;
+        }
     }
 
     /// Gives what a worker has not begun for some time to those that have nothing to do: it may be stopped, or starved. Whether there may be more of that.
@@ -62,45 +88,33 @@ impl State {
         let mut unbegun = false;
         for i in self.busy.clone() {
             let seat = &self.seats[i as usize];
-            let Some(line) = seat.line.as_ref().filter(|_| self.has_not_begun(i)) else {
-                continue;
-            };
-            unbegun = true;
-            // It may sleep, and the word that says so be written over.
-            line.rouse();
-            if now.saturating_duration_since(seat.head.1) < SLOW {
+            let first = seat.first();
+            let begun = seat.line.as_ref().and_then(|l| l.begun().ok());
+            if !seat.is_ready() || begun != Some(first) || seat.hand.is_empty() {
                 continue;
             }
-            // Where tasks have a time, so has a worker that was stopped, for those that wait in its place.
-            if self.options.timeout.is_some() && process::is_stopped(line.pid()) {
-                self.end_stuck(i, now, after);
-            } else if !self.idle.is_empty() {
+            unbegun = true;
+            if let Some(line) = &seat.line {
+                // It may sleep, and the word that says so be written over.
+                line.rouse();
+                // Where tasks have a time, so has a worker that was stopped, for those that wait in its place.
+                if self.options.timeout.is_some()
+                    && now.saturating_duration_since(seat.head.1) >= SLOW
+                    && process::is_stopped(line.pid())
+                {
+                    self.give_up(i, now, after);
+                    continue;
+                }
+            }
+            if now.saturating_duration_since(seat.head.1) >= SLOW && !self.idle.is_empty() {
                 self.seats[i as usize].slow = true;
-                self.isolate(i, now, after);
+                self.take_back(i, first, now, after);
             }
         }
         if unbegun {
             self.feed(now, after);
         }
         unbegun
-    }
-
-    /// Whether a worker was given something and has begun nothing of it.
-    fn has_not_begun(&self, i: u32) -> bool {
-        let seat = &self.seats[i as usize];
-        let begun = seat.line.as_ref().and_then(|l| l.begun().ok());
-        seat.is_ready() && !seat.hand.is_empty() && begun == Some(seat.first())
-    }
-
-    /// Ends a worker that begins nothing; unless it does now.
-    fn end_stuck(&mut self, i: u32, now: Instant, after: &mut After) {
-        let first = self.seats[i as usize].first();
-        let running = self.isolate(i, now, after);
-        let seat = &self.seats[i as usize];
-        if running.is_none() && seat.is_ready() && seat.first() == first {
-            self.idle.retain(|&s| s != i);
-            self.doom(i, Doom::Stuck, Duration::ZERO);
-        }
     }
 
     /// Ends the tasks whose time is over, and workers that take as long to get ready.
@@ -123,6 +137,7 @@ impl State {
                 self.no_worker(i, Reason::NotHired(why), now, after);
             }
         }
+        let mut taken = false;
         for at in (0..self.busy.len()).rev() {
             let Some(&i) = self.busy.get(at) else {
                 continue;
@@ -131,27 +146,39 @@ impl State {
             if !seat.is_ready() || now.saturating_duration_since(seat.head.1) < timeout {
                 continue;
             }
-            if self.has_not_begun(i) {
-                // All this time: it is stopped, or worse. Somebody else will do it.
-                self.end_stuck(i, now, after);
-                continue;
+            let first = seat.first();
+            let begun = seat.line.as_ref().map(|l| l.begun());
+            match begun {
+                Some(Ok(begun)) if begun != first => {
+                    if self.take_back(i, first.wrapping_add(1), now, after) {
+                        self.doom_with(i, first, Doom::TimedOut, now, after);
+                    }
+                }
+                // All this time it has not begun: it is stopped, or worse. Somebody else will do it.
+                Some(Ok(_)) => {
+                    self.give_up(i, now, after);
+                }
+                _ => self.lose(i, now, after),
             }
-            let overdue = seat.first();
-            if self.isolate(i, now, after) == Some(overdue) {
-                self.doom(i, Doom::TimedOut, self.grace);
-            }
+            taken = true;
         }
-        self.feed(now, after);
+        if taken {
+            self.feed(now, after);
+        }
     }
 
     /// Cancels everything.
     pub(super) fn cancel_all(&mut self, now: Instant, after: &mut After) {
+        self.aborting = true;
         for i in self.busy.clone() {
             if !self.seats[i as usize].is_ready() {
                 continue;
             }
-            if self.isolate(i, now, after).is_some() {
-                self.doom(i, Doom::Cancelled, self.grace);
+            let first = self.seats[i as usize].first();
+            if self.take_back(i, first, now, after) {
+                self.drain_seat(i, now, after);
+                let first = self.seats[i as usize].first();
+                self.doom_with(i, first, Doom::Cancelled, now, after);
             }
         }
         while let Some(task) = self.unqueue() {

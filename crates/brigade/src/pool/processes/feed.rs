@@ -1,12 +1,12 @@
 //! Giving out what there is to do; and taking it back from one for another.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::seat::Doom;
 use super::state::{After, Event, State, processors};
 use super::task::{End, Owner, Task};
 use crate::JoinError;
-use crate::sys::spin;
+use crate::worker::process::world::{Instant, spin};
 
 impl State {
     /// Gives out what there is to do.

@@ -1,10 +1,10 @@
 //! Where the results of a map are put, for the one that it was asked by.
 
 use std::collections::VecDeque;
-use std::thread::Thread;
 
 use super::state::After;
 use super::task::{Bytes, End};
+use crate::worker::process::world::thread::Thread;
 
 /// Results, in the order in which they came: those that are plain bytes one after another, and the others.
 #[derive(Default)]

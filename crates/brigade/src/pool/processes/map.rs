@@ -1,7 +1,7 @@
 //! A map over a pool of processes.
 
 use std::marker::PhantomData;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Crew;
 use super::core::Want;
@@ -11,6 +11,7 @@ use super::task::{Decode, End, INLINE_MAX, Input, Job, Owner, Refused, Strip, Ta
 use crate::task::codec;
 use crate::task::entry::caught;
 use crate::worker::process::line::task_frame;
+use crate::worker::process::world::Instant;
 use crate::{JoinError, Message};
 
 /// How long inputs are pulled before those that were are given out: a slow iterator does not hold up its first ones.

@@ -8,6 +8,7 @@
 //! - arm: when workers ring
 //! - core: who looks after all that, and who sleeps; attend: when nobody does; tell: what is done outside the lock
 //! - map: inputs in, results out
+//! - models: what must hold whatever the order of steps
 
 mod arm;
 mod attend;
@@ -16,6 +17,8 @@ mod ending;
 mod feed;
 mod inbox;
 mod map;
+#[cfg(all(shuttle, test))]
+mod models;
 mod results;
 mod seat;
 mod slot;
@@ -27,7 +30,6 @@ mod tell;
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use self::core::{Core, Want};
 use self::slot::{Pooled, Settle};
@@ -40,6 +42,7 @@ use crate::task::name::TaskName;
 use crate::worker::handle::Task as Behind;
 use crate::worker::process::client::Employer;
 use crate::worker::process::protocol::Stay;
+use crate::worker::process::world::Instant;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
 
 pub(super) use map::Map;

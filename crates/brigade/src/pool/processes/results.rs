@@ -2,8 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::seat::Status;
 use super::staff::SPARED;
@@ -15,6 +14,7 @@ use crate::task::symbols::Frames;
 use crate::worker::process::line::NotNow;
 use crate::worker::process::mailbox::reply;
 use crate::worker::process::protocol::NotReady;
+use crate::worker::process::world::{Instant, Ordering};
 
 /// What is said of an end to those who listen.
 fn outcome(end: &End) -> &'static str {
@@ -139,6 +139,7 @@ impl State {
                 Heard::More => {}
                 Heard::Later => break,
                 Heard::Nonsense => {
+                    self.seats[i as usize].garbled = true;
                     self.lose(i, now, after);
                     break;
                 }
@@ -182,6 +183,9 @@ impl State {
             )
         {
             self.lose(i, now, after);
+        }
+        if was_held {
+            self.end_cancelled(i, now, after);
         }
     }
 

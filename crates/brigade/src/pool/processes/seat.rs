@@ -1,11 +1,12 @@
 //! A worker's place in a pool: who sits there, and what it has in hand.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::slot::Place;
 use super::task::{Input, Owner, Task};
 use crate::worker::process::line::{Line, NotNow};
+use crate::worker::process::world::Instant;
 
 /// How a worker is to be ended, and its task with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(super) struct Seat {
     pub(super) plan: Option<[u64; 2]>,
     /// A reply of which a part is still to come through the lane.
     pub(super) held: Option<(u32, Vec<u8>)>,
+    /// It has answered for the first task in its hand, and that made no sense.
+    pub(super) garbled: bool,
     /// When it got something to do, or finished something.
     pub(super) mark: Instant,
     /// How many it had finished when that was looked at last, and when its next one was first seen.
@@ -79,6 +82,7 @@ impl Seat {
             full: false,
             plan: None,
             held: None,
+            garbled: false,
             mark: now,
             head: (0, now),
             busy_since: now,

@@ -1,20 +1,23 @@
 //! The handle of a task in a pool of processes, and where it hears of the end.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::thread::Thread;
-use std::time::Instant;
 
 use super::core::{Core, Want};
 use super::task::{Decode, End, Job};
 use crate::worker::handle::Pending;
+use crate::worker::process::world::thread::Thread;
+use crate::worker::process::world::{
+    self, AtomicBool, AtomicU64, Instant, Mutex, MutexGuard, Ordering,
+};
 use crate::{JoinError, Kind};
 
 /// Where a task's end is told. The handle waits here, and the pool settles it, once.
 pub(super) struct Slot {
     done: AtomicBool,
     submitted: Instant,
+    /// Somebody has cancelled it: it is not run any more, or again.
+    cancelled: AtomicBool,
     /// Which worker has it, and its number there; see [`Place`].
     place: AtomicU64,
     inner: Mutex<Inner>,
@@ -46,6 +49,7 @@ impl Slot {
         Slot {
             done: AtomicBool::new(false),
             submitted: Instant::now(),
+            cancelled: AtomicBool::new(false),
             place: AtomicU64::new(0),
             inner: Mutex::default(),
         }
@@ -62,6 +66,15 @@ impl Slot {
 
     pub(super) fn is_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// From now on, whatever becomes of its worker, it does not go back into the queue.
+    pub(super) fn set_cancelled(&self) {
+        self.cancelled.store(true, Ordering::Release);
     }
 
     /// Tells the end. The first one counts.
@@ -153,7 +166,8 @@ impl<R> Settle for Pooled<R> {
 }
 
 impl<R> Pending<R> for Pooled<R> {
-    fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+    fn wait(&self, deadline: Option<std::time::Instant>) -> Option<Result<R, JoinError>> {
+        let deadline = deadline.map(world::deadline);
         if self.is_lost() {
             return Some(Err(JoinError::Closed));
         }

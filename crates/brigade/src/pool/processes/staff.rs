@@ -1,8 +1,7 @@
 //! Workers that end, and workers that come.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::seat::{Doom, Seat, Status};
 use super::slot::Place;
@@ -10,8 +9,10 @@ use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
 use super::task::{Owner, Task};
 use crate::JoinError;
 use crate::task::crash::Phase;
-use crate::worker::process::client::ForkServer;
+use crate::task::symbols::Symbols;
+use crate::worker::process::ending::Evidence;
 use crate::worker::process::line::Line;
+use crate::worker::process::world::{ForkServer, Instant, Ordering};
 
 /// Replacements that may fail in a row, for each worker of the pool.
 const STILLBORN: u32 = 2;
@@ -66,22 +67,31 @@ impl State {
         // Whether it had begun what is first in its hand, and come as far as to decode it. Where the count itself is written over, there is only what it said last of
         // what it does.
         let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
-        let claimed = line.begun() != Ok(first);
+        let begun = line.begun().map(|begun| begun.wrapping_sub(first));
         let mut victim = None;
-        if claimed && status != Status::Doomed(Doom::Stuck) {
+        if begun != Ok(0) && status != Status::Doomed(Doom::Stuck) {
             victim = seat.take_first();
-            self.in_hand -= usize::from(victim.is_some());
         }
+        // One that broke the protocol may have gone on behind what it has garbled.
+        let more = begun.map_or(0, |begun| begun.saturating_sub(1));
+        let more = if status == Status::Doomed(Doom::Lost) {
+            more
+        } else {
+            0
+        };
+        let others: Vec<Task> = (0..more).map_while(|_| seat.take_first()).collect();
+        self.in_hand -= usize::from(victim.is_some()) + others.len();
         // It is believed that it was not run, but not for ever: a task can write that there.
-        let ours = matches!(
-            status,
-            Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
-        );
+        let ours = seat.garbled
+            || matches!(
+                status,
+                Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
+            );
         let spared = victim.take_if(|task| !runs && !ours && task.spared < SPARED);
         self.reclaim(i, first, now, after);
         if let Some(mut task) = spared {
             task.spared += 1;
-            self.give_back(task);
+            self.give_back(task, now, after);
         }
         self.stats.restarts += 1;
         after.events.push(Event::Replaced(
@@ -97,11 +107,31 @@ impl State {
         self.idle.retain(|&s| s != i);
         self.vacate(i, now);
         self.news = true;
-        let Some(mut task) = victim else {
-            return;
-        };
-        let may_retry =
-            !matches!(status, Status::Doomed(Doom::Cancelled)) && !self.is_unwanted(&task);
+        for task in victim.into_iter().chain(others) {
+            self.mourn(
+                task,
+                status,
+                evidence.clone(),
+                Arc::clone(&symbols),
+                now,
+                after,
+            );
+        }
+    }
+
+    /// A task that died with its worker: it is run again, or ends.
+    fn mourn(
+        &mut self,
+        mut task: Task,
+        status: Status,
+        evidence: Evidence,
+        symbols: Arc<Symbols>,
+        now: Instant,
+        after: &mut After,
+    ) {
+        let may_retry = !matches!(status, Status::Doomed(Doom::Cancelled))
+            && !self.is_unwanted(&task)
+            && !self.is_cancelled(&task);
         if may_retry && task.attempts < self.options.retries {
             if self.options.keep_crashes.is_some()
                 && !matches!(status, Status::Doomed(Doom::TimedOut))
@@ -120,7 +150,7 @@ impl State {
             }
             task.attempts += 1;
             self.stats.retried += 1;
-            self.give_back(task);
+            self.give_back(task, now, after);
             return;
         }
         let end = match status {
@@ -145,8 +175,16 @@ impl State {
         }
     }
 
-    /// Puts a task back where it came from: it is the next.
-    pub(super) fn give_back(&mut self, task: Task) {
+    /// Whether it is not to be run any more, though its end was not told.
+    fn is_cancelled(&self, task: &Task) -> bool {
+        self.aborting || matches!(&task.owner, Owner::Handle(slot) if slot.slot().is_cancelled())
+    }
+
+    /// Puts a task back where it came from: it is the next. One that was cancelled while its worker had it ends here.
+    fn give_back(&mut self, task: Task, now: Instant, after: &mut After) {
+        if self.is_cancelled(&task) {
+            return self.fail(task, || JoinError::Cancelled, now, after);
+        }
         if let Owner::Handle(slot) = &task.owner {
             slot.slot().set_place(None);
         }
@@ -166,13 +204,13 @@ impl State {
     }
 
     /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was ever given.
-    pub(super) fn reclaim(&mut self, i: u32, left: u32, now: Instant, _after: &mut After) {
+    pub(super) fn reclaim(&mut self, i: u32, left: u32, now: Instant, after: &mut After) {
         let seat = &mut self.seats[i as usize];
         let before = seat.load;
         let back = seat.let_go(left);
         self.in_hand -= before - seat.load;
         for task in back.into_iter().rev() {
-            self.give_back(task);
+            self.give_back(task, now, after);
         }
         self.no_room = false;
         if self.seats[i as usize].hand.is_empty() {
@@ -201,7 +239,7 @@ impl State {
     /// A worker broke the protocol: it is ended.
     pub(super) fn lose(&mut self, i: u32, now: Instant, after: &mut After) {
         let seat = &mut self.seats[i as usize];
-        let Some(line) = &seat.line else {
+        let Some(line) = &mut seat.line else {
             return;
         };
         // Garbage from one that has ended by itself: the kernel's word says more, and is about to be heard.
@@ -213,8 +251,10 @@ impl State {
             seat.hand.clear();
         }
         seat.status = Status::Doomed(Doom::Lost);
-        // All that is behind the first is believed to be untouched.
+        // It may have gone on behind what it has garbled. Where that cannot be believed either, all behind the first is taken to be untouched.
         let keep = line.taken().wrapping_add(1);
+        let keep = line.take_back(keep).unwrap_or(keep);
+        seat.dirty = false;
         self.reclaim(i, keep, now, after);
         self.idle.retain(|&s| s != i);
     }

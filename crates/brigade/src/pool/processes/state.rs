@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::inbox::Inboxes;
 use super::seat::{Pace, Seat};
@@ -12,9 +11,9 @@ use super::task::{End, Job, Task};
 use crate::pool::builder::Options;
 use crate::task::panic::Panic;
 use crate::task::symbols::{Frames, Symbols};
-use crate::worker::process::client::ForkServer;
 use crate::worker::process::ending::Evidence;
 use crate::worker::process::protocol::{NotReady, Setup};
+use crate::worker::process::world::{ForkServer, Instant, Ordering};
 use crate::{JoinError, PoolStats};
 
 /// A pool's work.
@@ -67,6 +66,8 @@ pub(super) struct State {
     /// Something came of the last look.
     pub(super) news: bool,
     pub(super) closing: bool,
+    /// Everything was cancelled: nothing is run any more.
+    pub(super) aborting: bool,
     /// Somebody listens to what happens to each task.
     pub(super) heard: bool,
     /// The pool is being made: the first worker that does not come is the end of it.
@@ -176,6 +177,7 @@ impl State {
             halted: None,
             news: false,
             closing: false,
+            aborting: false,
             heard: false,
             building: true,
             first_failure: None,

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -15,6 +14,7 @@ use crate::task::symbols::{Frames, Symbols};
 use crate::task::{codec, identity};
 use crate::worker::process::lane;
 use crate::worker::process::line::{Parcel, task_at};
+use crate::worker::process::world::Instant;
 use crate::{JoinError, Message};
 
 /// Encoded values: most are small.

@@ -1,17 +1,14 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::core::{Core, Driver, Inner};
 use super::state::{After, Casualty, Ending, Event};
 use super::task::{End, Job};
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
-use crate::sys::futex;
 use crate::task::entry::Plan;
+use crate::worker::process::world::{Instant, MutexGuard, Ordering, futex};
 use crate::{Cause, Crash, JoinError};
 
 impl Core {

@@ -3,16 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::client::{ForkServer, Hired};
 use super::ending::Evidence;
 use super::lane;
 use super::mailbox::{HostEnds, Mailbox, order};
 use super::protocol::Setup;
 use super::turns::Bell;
-use crate::sys::futex;
+use super::world::{AtomicU32, ForkServer, Hired, Instant, futex};
 use crate::transport::ring::{self, Corrupt};
 
 /// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that wrap.
@@ -240,7 +238,7 @@ impl Line {
     ///
     /// What was taken back lies from its own place on, and the earliest of them has to be told to [`forget`](Self::forget).
     pub(crate) fn take_back(&mut self, keep: u32) -> Result<u32, Corrupt> {
-        debug_assert!(self.written == self.offered, "all is published");
+        // What is not offered yet goes with it.
         let left = self
             .ends
             .mailbox()
@@ -372,7 +370,7 @@ impl Line {
     }
 
     /// Waits until the process is gone.
-    pub(crate) fn wait_ended(&self, deadline: Option<std::time::Instant>) {
+    pub(crate) fn wait_ended(&self, deadline: Option<Instant>) {
         while let Some((word, value)) = self.server.board.still_alive(self.slot) {
             if futex::wait_shared(word, value, deadline) == futex::Wake::TimedOut {
                 return;

@@ -106,8 +106,8 @@ struct Record {
 }
 
 const _: () = assert!(size_of::<Status>() + STATUS_AT <= TURNS_AT && size_of::<Record>() <= PAGE);
-// In models the words are loom's, which are larger, and lie in no mailbox.
-#[cfg(not(loom))]
+// In models the words are others, which are larger, and lie in no mailbox.
+#[cfg(not(any(loom, shuttle)))]
 const _: () =
     assert!(size_of::<Turns>() + TURNS_AT <= PAGE && TURNS_AT.is_multiple_of(align_of::<Turns>()));
 
@@ -127,6 +127,8 @@ pub(crate) struct Noted {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     mapping: Mapping,
+    #[cfg(shuttle)]
+    turns: Turns,
 }
 
 impl Mailbox {
@@ -138,6 +140,8 @@ impl Mailbox {
     pub(crate) fn map(file: impl AsFd) -> io::Result<Mailbox> {
         Ok(Mailbox {
             mapping: Mapping::writable(file, LEN)?,
+            #[cfg(shuttle)]
+            turns: Turns::default(),
         })
     }
 
@@ -147,6 +151,13 @@ impl Mailbox {
     }
 
     /// Who has which task, where the worker stays.
+    #[cfg(shuttle)]
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Who has which task, where the worker stays.
+    #[cfg(not(shuttle))]
     pub(crate) fn turns(&self) -> &Turns {
         // SAFETY: as above.
         unsafe { self.mapping.at().add(TURNS_AT).cast().as_ref() }
@@ -187,7 +198,10 @@ impl Mailbox {
 
     /// The host: whether looking for a reply can pay. On the worker's own processor it cannot: the worker does not run until we sleep.
     pub(crate) fn runs_elsewhere(&self) -> bool {
-        self.status().processor.load(Ordering::Relaxed) != rustix::thread::sched_getcpu() as u32
+        // In models nothing may depend on where they run.
+        cfg!(shuttle)
+            || self.status().processor.load(Ordering::Relaxed)
+                != rustix::thread::sched_getcpu() as u32
     }
 
     /// The host: do not rest after the task (see [`child`](super::child)).
@@ -364,9 +378,9 @@ mod tests {
     fn rings_do_not_overlap() {
         let mailbox = Arc::new(Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap"));
         let mut host = HostEnds::new(Arc::clone(&mailbox));
-        let mailbox: &'static Mailbox = Box::leak(Box::new(Mailbox {
-            mapping: Mapping::writable(Mailbox::file().expect("memfd"), LEN).expect("mmap"),
-        }));
+        let mailbox: &'static Mailbox = Box::leak(Box::new(
+            Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap"),
+        ));
         let mut worker = WorkerEnds::new(mailbox);
         host.orders.push(1, &[1; INLINE_MAX + 16]).expect("fits");
         worker.replies.push(1, &[1; INLINE_MAX + 16]).expect("fits");

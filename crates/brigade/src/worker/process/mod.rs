@@ -7,6 +7,7 @@
 // - child: the worker
 // - stay: the worker that runs one task after another; line: the host's side of it
 // - protocol, mailbox, turns, lane, board: what they say to each other, and where; turns_models: what must hold of that
+// - world: what a pool of processes sees of all that; shuttled: its twin in models
 // - ending: why a worker died
 // - running: the handle's side of a task in a process
 
@@ -24,11 +25,14 @@ mod prepare;
 pub(crate) mod protocol;
 mod running;
 mod server;
+#[cfg(shuttle)]
+pub(crate) mod shuttled;
 mod stay;
 mod stderr;
 pub(crate) mod turns;
 #[cfg(all(loom, test))]
 mod turns_models;
+pub(crate) mod world;
 
 use std::ffi::{OsStr, OsString};
 use std::io;

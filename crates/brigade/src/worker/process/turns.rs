@@ -16,7 +16,11 @@
 //!
 //! The steps of both sides that are about who waits for whom are here in one piece each, for the order of what they do is all there is to them.
 
+#[cfg(not(shuttle))]
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence, store_over};
+#[cfg(shuttle)]
+use crate::sync::shuttled::{AtomicU32, AtomicU64, Ordering, fence, store_over, watch};
+#[cfg(not(shuttle))]
 use crate::sync::watch;
 use crate::transport::ring::Corrupt;
 

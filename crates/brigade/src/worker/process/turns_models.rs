@@ -408,6 +408,7 @@ fn loom_turns_room_is_not_waited_for_in_vain_after_small_replies() {
                     for _ in 0..4 {
                         worker.say(RETURNED, 8);
                         worker.replies.show();
+                        thread::yield_now();
                     }
                     worker.say(RETURNED, LARGEST);
                     worker.replies.show();
@@ -417,6 +418,7 @@ fn loom_turns_room_is_not_waited_for_in_vain_after_small_replies() {
             let mut host = shared.host();
             for _ in 0..looks {
                 host.drain();
+                thread::yield_now();
             }
             host.wait_for(5, |_| Bell::IfFull);
             worker.join().expect("a thread of the model");
