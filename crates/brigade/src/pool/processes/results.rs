@@ -332,7 +332,7 @@ impl State {
     fn refused(&mut self, mut task: Task, now: Instant, after: &mut After) {
         task.spared += 1;
         if task.spared <= SPARED {
-            self.give_back(task);
+            self.give_back(task, now, after);
             return;
         }
         let name = task.job.name(self.options.name.as_ref());

@@ -181,7 +181,7 @@ impl State {
     }
 
     /// Puts a task back where it came from: it is the next. One that was cancelled while its worker had it ends here.
-    fn give_back(&mut self, task: Task, now: Instant, after: &mut After) {
+    pub(super) fn give_back(&mut self, task: Task, now: Instant, after: &mut After) {
         if self.is_cancelled(&task) {
             return self.fail(task, || JoinError::Cancelled, now, after);
         }
