@@ -109,7 +109,10 @@ fn large_inputs_are_not_pulled_far_ahead() {
             assert_eq!(ended.expect("returns"), (n as u8, LEN));
         }
         assert_eq!(received.get(), 1000);
-        assert!(most.get() <= 150, "{} MiB of inputs ahead", most.get());
+        // Values are moved to a thread: nobody knows how large they are.
+        if kind == brigade::Kind::Process {
+            assert!(most.get() <= 150, "{} MiB of inputs ahead", most.get());
+        }
     });
 }
 

@@ -58,13 +58,13 @@ impl State {
                 continue;
             }
             let bell = match self.refill_point(seat) {
-                _ if !attention || seat.held.is_some() => Bell::IfFull,
+                _ if !attention || seat.is_mute() => Bell::IfFull,
                 Some(at) => Bell::Pipe(at),
                 None => Bell::IfFull,
             };
-            let held = seat.held.is_some();
+            let mute = seat.is_mute();
             if let Some(line) = &mut self.seats[i as usize].line {
-                quiet &= line.set_bell(bell, all) || held;
+                quiet &= line.set_bell(bell, all) || mute;
             }
         }
         if !all {
@@ -92,9 +92,8 @@ impl State {
         for at in 0..self.busy.len() {
             let i = self.busy[at];
             let seat = &self.seats[i as usize];
-            let held = seat.held.is_some();
-            let point = if held {
-                // What it waits for comes through the listener.
+            let mute = seat.is_mute();
+            let point = if mute {
                 None
             } else if others {
                 Some(seat.first().wrapping_add(1))
@@ -108,8 +107,7 @@ impl State {
             let Some(line) = &mut self.seats[i as usize].line else {
                 continue;
             };
-            // What lies behind a reply that waits for its lane waits with it.
-            if !line.set_bell(bell, true) && !held {
+            if !line.set_bell(bell, true) && !mute {
                 return None;
             }
             bells.push(line.bell());

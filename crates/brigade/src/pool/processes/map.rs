@@ -23,6 +23,9 @@ const CHUNK: usize = 128;
 /// Bytes of inputs that are given out together, at the most: a part of what a mailbox holds.
 const STRIP_BYTES: usize = 16 * 1024;
 
+/// Bytes of large inputs after which those that were pulled are given out.
+const MOST_PULLED: u64 = 8 << 20;
+
 /// Bytes of results that may wait to be fetched, beyond which no more inputs are pulled.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -46,6 +49,8 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
     strip: Vec<u8>,
     strip_count: u32,
     strip_first: u64,
+    /// Bytes of inputs that were too large for a strip.
+    carried: u64,
     types: PhantomData<fn(A)>,
 }
 
@@ -71,6 +76,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             strip: Vec::new(),
             strip_count: 0,
             strip_first: 0,
+            carried: 0,
             types: PhantomData,
         }
     }
@@ -164,7 +170,12 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         if self.ready.size() > MOST_BYTES && !few {
             return 0;
         }
-        room.min(ahead).min(CHUNK)
+        // As many as have so many bytes, as far as one can tell from those before them.
+        let each = (self.carried / self.pulled.max(1) as u64).max(1);
+        let most = ((MOST_BYTES as u64 / each) as usize).max(2 * self.crew.workers());
+        room.min(ahead)
+            .min(CHUNK)
+            .min(most.saturating_sub(self.pulled - self.given))
     }
 
     /// What was pulled is to be given out together.
@@ -197,6 +208,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             return;
         };
         let begun = Instant::now();
+        let before = self.carried;
         for n in 1..=room {
             // The iterator's own code, which may panic: then what was pulled before it is here, and is given out when the caller asks again.
             let Some(input) = self.inputs.next() else {
@@ -206,7 +218,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             let index = self.pulled as u64;
             self.pulled += 1;
             self.add(job, index, input);
-            if (n.is_power_of_two() || n.is_multiple_of(32)) && begun.elapsed() > PULLING {
+            if self.carried - before > MOST_PULLED
+                || (n.is_power_of_two() || n.is_multiple_of(32)) && begun.elapsed() > PULLING
+            {
                 return;
             }
         }
@@ -242,7 +256,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 match encoded {
                     Ok(input) => self.tasks.push(Task {
                         job,
-                        input,
+                        input: {
+                            self.carried += input.len();
+                            input
+                        },
                         owner: Owner::Map(self.inbox, index),
                         attempts: 0,
                         spared: 0,

@@ -139,7 +139,7 @@ impl State {
                 Heard::More => {}
                 Heard::Later => break,
                 Heard::Nonsense => {
-                    self.seats[i as usize].garbled = true;
+                    self.seats[i as usize].answered = true;
                     self.lose(i, now, after);
                     break;
                 }
@@ -221,6 +221,7 @@ impl State {
                 if !self.grace.is_zero() {
                     line.kill(Duration::ZERO);
                 }
+                seat.answered = true;
                 return Heard::More;
             }
             (Status::Starting, reply::READY) if frame.is_empty() => {

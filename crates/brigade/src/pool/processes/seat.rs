@@ -54,8 +54,8 @@ pub(super) struct Seat {
     pub(super) plan: Option<[u64; 2]>,
     /// A reply of which a part is still to come through the lane.
     pub(super) held: Option<(u32, Vec<u8>)>,
-    /// It has answered for the first task in its hand, and that made no sense.
-    pub(super) garbled: bool,
+    /// It has answered for the first task in its hand, but that made no sense, or came too late: it is being ended.
+    pub(super) answered: bool,
     /// When it got something to do, or finished something.
     pub(super) mark: Instant,
     /// How many it had finished when that was looked at last, and when its next one was first seen.
@@ -82,7 +82,7 @@ impl Seat {
             full: false,
             plan: None,
             held: None,
-            garbled: false,
+            answered: false,
             mark: now,
             head: (0, now),
             busy_since: now,
@@ -99,6 +99,11 @@ impl Seat {
     /// Whether it can be given more.
     pub(super) fn has_room(&self) -> bool {
         self.is_ready() && !self.full && !self.unfit
+    }
+
+    /// Whether there is nothing that its worker could ring for: what it waits for, or its end, is heard in another way.
+    pub(super) fn is_mute(&self) -> bool {
+        self.held.is_some() || self.answered || self.status == Status::Doomed(Doom::Lost)
     }
 
     /// How many tasks wait in its hand behind the first.

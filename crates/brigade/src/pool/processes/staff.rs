@@ -82,7 +82,7 @@ impl State {
         let others: Vec<Task> = (0..more).map_while(|_| seat.take_first()).collect();
         self.in_hand -= usize::from(victim.is_some()) + others.len();
         // It is believed that it was not run, but not for ever: a task can write that there.
-        let ours = seat.garbled
+        let ours = seat.answered
             || matches!(
                 status,
                 Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
