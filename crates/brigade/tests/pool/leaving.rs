@@ -289,12 +289,13 @@ fn a_task_that_writes_over_what_its_worker_shares_with_the_program() {
                 for (n, handle) in (0..).zip(innocent) {
                     match join(handle) {
                         Ok(doubled) => assert_eq!(doubled, n * 2, "{what}"),
-                        // Its worker found nonsense where the input had been.
-                        Err(JoinError::Crashed(_)) if then == 0 => lost += 1,
+                        // Its worker found nonsense where the input had been; or its result was there still, and was written over.
+                        Err(JoinError::Crashed(_)) => lost += 1,
                         Err(why) => panic!("{what}, {n}: {why}"),
                     }
                 }
-                assert!(lost <= 1, "{what}: {lost} lost");
+                // One for each time that such a task is believed not to have run.
+                assert!(lost <= 3, "{what}: {lost} lost");
             }
         }
         works(&pool);
