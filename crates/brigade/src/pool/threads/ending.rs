@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::here;
-use super::primitive::{contained, thread, wait};
+use super::primitive::{contained, thread};
 use super::shared::Shared;
 use super::work::{Refusal, Why};
 use super::worker::Worker;
+
+/// How often one that ends a pool looks again whether that is done.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl Shared {
     /// The threads that belong to it.
@@ -55,7 +58,22 @@ impl Shared {
         };
         let mut roster = self.lock_roster();
         while !is_over(&roster) {
-            roster = wait(&self.changed, roster);
+            // What came when the last was about to leave is not left lying.
+            if roster.active() == 0 && !self.queue_is_empty() {
+                let aborted = roster.aborted;
+                drop(roster);
+                if aborted {
+                    self.refuse_all(&Refusal::Cancelled);
+                } else {
+                    self.help();
+                }
+                roster = self.lock_roster();
+                continue;
+            }
+            roster = match self.changed.wait_timeout(roster, AGAIN) {
+                Ok((roster, _)) => roster,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
         }
         let ended = std::mem::take(&mut roster.ended);
         let keeper = roster.keeper.take();

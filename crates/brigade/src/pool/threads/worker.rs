@@ -264,6 +264,12 @@ impl Worker {
                     // It is needed, or somebody is about to wake it.
                     until = None;
                 }
+            } else if self.crew.hint() & ENDING != 0 {
+                // It has lain down since the sleepers were told: nobody wakes it any more, unless for work.
+                if self.crew.queue_is_empty() && self.crew.leave_bed(self) {
+                    return Next::End;
+                }
+                thread::park_timeout(LOOK);
             } else {
                 thread::park();
             }
