@@ -18,13 +18,22 @@ fn produce((count, to): (u64, Sender<u64>)) -> u64 {
     (1..=count).map_while(|n| to.send(n).ok()).count() as u64
 }
 
-fn square((from, to): (Receiver<u64>, Sender<u64>)) -> u64 {
-    from.iter().map_while(|n| to.send(n * n).ok()).count() as u64
+// A number that was lost on its way fails the stage, and with it the whole.
+fn square((from, to): (Receiver<u64>, Sender<u64>)) -> Result<u64, String> {
+    let mut squared = 0;
+    for n in from {
+        let n = n.map_err(reason)?;
+        if to.send(n * n).is_err() {
+            break;
+        }
+        squared += 1;
+    }
+    Ok(squared)
 }
 
 // Each stage ends when the one before it has ended, for then nobody is left who could send.
-fn sum(from: Receiver<u64>) -> u64 {
-    from.iter().sum()
+fn sum(from: Receiver<u64>) -> Result<u64, String> {
+    from.into_iter().sum::<Result<u64, _>>().map_err(reason)
 }
 
 /// What is wrong with a word, in words.
@@ -57,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let produced = kind.spawn(produce, (NUMBERS, to_square))?;
     let squared = kind.spawn(square, (numbers, to_sum))?;
     let summed = kind.spawn(sum, squares)?;
-    let (produced, squared, total) = (produced.join()?, squared.join()?, summed.join()?);
+    let (produced, squared, total) = (produced.join()?, squared.join()??, summed.join()??);
     let taken = start.elapsed().as_secs_f64();
 
     println!("{produced} numbers made, {squared} squared, their sum is {total}");

@@ -51,7 +51,7 @@ pub(crate) fn join<T: Message>(worker: JoinHandle<T>) -> io::Result<T> {
 /// A task: sends back what comes.
 pub(crate) fn echo<T: Message>((from, to): (Receiver<T>, Sender<T>)) {
     for message in from {
-        if to.send(message).is_err() {
+        if message.is_ok_and(|message| to.send(message).is_err()) {
             return;
         }
     }

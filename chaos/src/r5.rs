@@ -363,6 +363,7 @@ impl Scene {
             Ok(Said::Ended(ended)) => Ok(Some(ended)),
             Err(RecvTimeoutError::Timeout) => Err(Stopped::Hang(missing)),
             Err(RecvTimeoutError::Disconnected) => Err(gone().into()),
+            Err(RecvTimeoutError::Undeliverable(why)) => Err(io::Error::other(why).into()),
         }
     }
 

@@ -17,6 +17,7 @@ pub(super) type Station = (usize, Arena, Receiver<Round>, Sender<Said>);
 /// Waits in each round that it is told of, until there are no more.
 pub(super) fn run((who, (world, onces), rounds, say): Station) {
     for round in rounds {
+        let round = round.expect("a round as it was told");
         if say.send(Said::Begins).is_err() {
             return;
         }

@@ -300,7 +300,10 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
         let held = held.map(|(header, body, descriptors)| {
             Ok(Held {
                 header: Header::from_bytes(&header)
-                    .filter(|h| usize::from(h.descriptors) == descriptors.len())
+                    // None, if they were lost.
+                    .filter(|h| {
+                        descriptors.is_empty() || usize::from(h.descriptors) == descriptors.len()
+                    })
                     .ok_or_else(|| D::Error::custom("a frame without its header"))?,
                 body,
                 descriptors: take_all(descriptors)?,

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
-/// Nobody can receive the message any more; it comes back.
+/// The message was not sent, and waiting would not help; it comes back.
 ///
-/// The receiver is gone; or the message cannot be carried: [`Sender::fault`](super::Sender::fault) tells which.
+/// The receiver is gone; or this message cannot be carried, and the channel is as good as before: [`Sender::fault`](super::Sender::fault) tells
+/// which. The shape is crossbeam's, and has no room for the reason.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
@@ -27,33 +28,54 @@ pub enum SendTimeoutError<T> {
     Disconnected(T),
 }
 
-/// Nothing is left to receive, and all senders are gone.
+/// A message came and could not be made out. It is lost, and the channel goes on with the next.
 ///
-/// Or what was sent could not be made out: [`Receiver::fault`](super::Receiver::fault) tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("receiving from a channel that is empty and disconnected")]
-pub struct RecvError;
+/// It could not be decoded, in serde's own words; or its descriptors or its bytes could not be had. One that says that the channel itself is broken is the last, and
+/// the disconnect follows it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Undeliverable(
+    /// Why, in one sentence.
+    pub String,
+);
 
-/// There is nothing to receive now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TryRecvError {
-    /// But there may be later.
-    #[error("receiving from an empty channel")]
-    Empty,
-    /// As [`RecvError`].
+/// No message was received, and none will come; or one was lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// Nothing is left to receive, and all senders are gone.
     #[error("receiving from a channel that is empty and disconnected")]
     Disconnected,
+    /// As [`Undeliverable`]: this message could not be made out; the channel goes on with the next.
+    #[error("{0}")]
+    Undeliverable(String),
 }
 
-/// Nothing came in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecvTimeoutError {
-    /// But something may come later.
-    #[error("timed out waiting on a channel")]
-    Timeout,
-    /// As [`RecvError`].
+/// There is nothing to receive now, or a message was lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TryRecvError {
+    /// There is nothing, but there may be later.
+    #[error("receiving from an empty channel")]
+    Empty,
+    /// As [`RecvError::Disconnected`].
     #[error("receiving from a channel that is empty and disconnected")]
     Disconnected,
+    /// As [`RecvError::Undeliverable`].
+    #[error("{0}")]
+    Undeliverable(String),
+}
+
+/// Nothing came in time, or a message was lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecvTimeoutError {
+    /// Nothing came, but something may come later.
+    #[error("timed out waiting on a channel")]
+    Timeout,
+    /// As [`RecvError::Disconnected`].
+    #[error("receiving from a channel that is empty and disconnected")]
+    Disconnected,
+    /// As [`RecvError::Undeliverable`].
+    #[error("{0}")]
+    Undeliverable(String),
 }
 
 impl<T> SendError<T> {
@@ -101,8 +123,15 @@ impl<T> SendTimeoutError<T> {
     }
 }
 
+impl RecvError {
+    /// Whether nothing will come any more.
+    pub fn is_disconnected(&self) -> bool {
+        *self == RecvError::Disconnected
+    }
+}
+
 impl TryRecvError {
-    /// Whether there may be something later.
+    /// Whether there is nothing now, but may be later. Not after a lost message: the next may be here.
     pub fn is_empty(&self) -> bool {
         *self == TryRecvError::Empty
     }
@@ -112,9 +141,8 @@ impl TryRecvError {
         *self == TryRecvError::Disconnected
     }
 }
-
 impl RecvTimeoutError {
-    /// Whether something may come later.
+    /// Whether the time was over.
     pub fn is_timeout(&self) -> bool {
         *self == RecvTimeoutError::Timeout
     }
@@ -125,6 +153,10 @@ impl RecvTimeoutError {
     }
 }
 
+/// A `SendError` has room for nothing but the message, so it cannot say which of the two it was.
+const NOT_SENT: &str =
+    "sending on a disconnected channel, or a message that cannot be carried (see `Sender::fault`)";
+
 // Messages need not be `Debug`, and are not shown.
 impl<T> fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,7 +166,7 @@ impl<T> fmt::Debug for SendError<T> {
 
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sending on a disconnected channel")
+        f.write_str(NOT_SENT)
     }
 }
 
@@ -153,7 +185,7 @@ impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TrySendError::Full(_) => "sending on a full channel",
-            TrySendError::Disconnected(_) => "sending on a disconnected channel",
+            TrySendError::Disconnected(_) => NOT_SENT,
         })
     }
 }
@@ -173,7 +205,7 @@ impl<T> fmt::Display for SendTimeoutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SendTimeoutError::Timeout(_) => "timed out waiting on a full channel",
-            SendTimeoutError::Disconnected(_) => "sending on a disconnected channel",
+            SendTimeoutError::Disconnected(_) => NOT_SENT,
         })
     }
 }
@@ -193,13 +225,37 @@ impl<T> From<SendError<T>> for SendTimeoutError<T> {
 }
 
 impl From<RecvError> for TryRecvError {
-    fn from(_: RecvError) -> TryRecvError {
-        TryRecvError::Disconnected
+    fn from(e: RecvError) -> TryRecvError {
+        match e {
+            RecvError::Disconnected => TryRecvError::Disconnected,
+            RecvError::Undeliverable(why) => TryRecvError::Undeliverable(why),
+        }
     }
 }
 
 impl From<RecvError> for RecvTimeoutError {
-    fn from(_: RecvError) -> RecvTimeoutError {
-        RecvTimeoutError::Disconnected
+    fn from(e: RecvError) -> RecvTimeoutError {
+        match e {
+            RecvError::Disconnected => RecvTimeoutError::Disconnected,
+            RecvError::Undeliverable(why) => RecvTimeoutError::Undeliverable(why),
+        }
+    }
+}
+
+impl From<Undeliverable> for RecvError {
+    fn from(Undeliverable(why): Undeliverable) -> RecvError {
+        RecvError::Undeliverable(why)
+    }
+}
+
+impl From<Undeliverable> for TryRecvError {
+    fn from(Undeliverable(why): Undeliverable) -> TryRecvError {
+        TryRecvError::Undeliverable(why)
+    }
+}
+
+impl From<Undeliverable> for RecvTimeoutError {
+    fn from(Undeliverable(why): Undeliverable) -> RecvTimeoutError {
+        RecvTimeoutError::Undeliverable(why)
     }
 }

@@ -49,7 +49,12 @@ impl<T: Message> Future for Recv<'_, T> {
         loop {
             match receiver.try_recv() {
                 Ok(message) => return Poll::Ready(Ok(message)),
-                Err(TryRecvError::Disconnected) => return Poll::Ready(Err(RecvError)),
+                Err(TryRecvError::Disconnected) => {
+                    return Poll::Ready(Err(RecvError::Disconnected));
+                }
+                Err(TryRecvError::Undeliverable(why)) => {
+                    return Poll::Ready(Err(RecvError::Undeliverable(why)));
+                }
                 Err(TryRecvError::Empty) => {}
             }
             let side = receiver.side();

@@ -1,7 +1,16 @@
 //! A receiver's messages, one after the other.
 
-use super::Receiver;
+use super::{Receiver, RecvError, TryRecvError, Undeliverable};
 use crate::Message;
+
+/// The next message, and the loss of one as such. `None`: all senders are gone.
+fn next<T: Message>(receiver: &Receiver<T>) -> Option<Result<T, Undeliverable>> {
+    match receiver.recv() {
+        Ok(message) => Some(Ok(message)),
+        Err(RecvError::Undeliverable(why)) => Some(Err(Undeliverable(why))),
+        Err(RecvError::Disconnected) => None,
+    }
+}
 
 /// See [`Receiver::iter`].
 #[derive(Debug)]
@@ -16,10 +25,10 @@ impl<'r, T> Iter<'r, T> {
 }
 
 impl<T: Message> Iterator for Iter<'_, T> {
-    type Item = T;
+    type Item = Result<T, Undeliverable>;
 
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
+    fn next(&mut self) -> Option<Self::Item> {
+        next(self.receiver)
     }
 }
 
@@ -36,29 +45,33 @@ impl<'r, T> TryIter<'r, T> {
 }
 
 impl<T: Message> Iterator for TryIter<'_, T> {
-    type Item = T;
+    type Item = Result<T, Undeliverable>;
 
-    fn next(&mut self) -> Option<T> {
-        self.receiver.try_recv().ok()
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.receiver.try_recv() {
+            Ok(message) => Some(Ok(message)),
+            Err(TryRecvError::Undeliverable(why)) => Some(Err(Undeliverable(why))),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
     }
 }
 
-/// Each message of a receiver that is used up, until all senders are gone. Waits for each.
+/// Each message of a receiver that is used up, until all senders are gone. Waits for each; one that is lost is an error in its place.
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,
 }
 
 impl<T: Message> Iterator for IntoIter<T> {
-    type Item = T;
+    type Item = Result<T, Undeliverable>;
 
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
+    fn next(&mut self) -> Option<Self::Item> {
+        next(&self.receiver)
     }
 }
 
 impl<T: Message> IntoIterator for Receiver<T> {
-    type Item = T;
+    type Item = Result<T, Undeliverable>;
     type IntoIter = IntoIter<T>;
 
     fn into_iter(self) -> IntoIter<T> {
@@ -67,7 +80,7 @@ impl<T: Message> IntoIterator for Receiver<T> {
 }
 
 impl<'r, T: Message> IntoIterator for &'r Receiver<T> {
-    type Item = T;
+    type Item = Result<T, Undeliverable>;
     type IntoIter = Iter<'r, T>;
 
     fn into_iter(self) -> Iter<'r, T> {

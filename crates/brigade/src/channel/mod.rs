@@ -19,7 +19,8 @@
 //!     let (sender, receiver) = channel::shm(16)?;
 //!     let counter = process::spawn(count, sender)?;
 //!     // Ends when the counter's end is gone: it has returned, or it was killed.
-//!     assert_eq!(receiver.iter().collect::<Vec<u32>>(), [0, 1, 2]);
+//!     let counted: Result<Vec<u32>, _> = receiver.iter().collect();
+//!     assert_eq!(counted?, [0, 1, 2]);
 //!     counter.join()?;
 //!     Ok(())
 //! }
@@ -31,7 +32,10 @@
 //! - **Size**: any, up to 2 GiB encoded. What does not fit the mechanism goes in a memory file, whose descriptor goes through it.
 //! - **Bounds**: no more than `capacity` messages are on their way; the next waits. There is a bound in bytes too, of 4 MiB, beyond what the mechanism itself holds: what the
 //!   capacity allows and a pipe, a socket or a queue has no room for waits in memory beside it. Large messages, and those that carry descriptors, wait for the mechanism's own room.
-//! - **The end**: a receiver whose senders are all gone gets what was sent, and then [`RecvError`]. A sender whose receiver is gone gets its message back. It makes
+//! - **No message is lost in silence**: one that cannot be decoded, or whose descriptors the receiver has no room for, is an error of its own,
+//!   [`Undeliverable`], in its place, and the next is received as if nothing had been. If somebody has written over the channel itself, so that no more can be made out, that is
+//!   such an error too, and then the disconnect. A message was sent when `send` has returned `Ok`: of one whose sender is killed before, nobody hears.
+//! - **The end**: a receiver whose senders are all gone gets what was sent, and then [`RecvError::Disconnected`]. A sender whose receiver is gone gets its message back. It makes
 //!   no difference whether an end was dropped or its process was killed, also in the middle of a message; who waits is woken. Over shared memory and queues, where nothing tells a
 //!   sender that does not wait, it may send a few messages more before it hears of it.
 //! - **Ends on their way** count: a channel whose only sender is inside a message that nobody has received yet is not disconnected.
@@ -54,6 +58,7 @@ use std::str::FromStr;
 pub(crate) use ends::parts;
 pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    Undeliverable,
 };
 pub use future::Recv;
 pub use iter::{IntoIter, Iter, TryIter};

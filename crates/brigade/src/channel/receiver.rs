@@ -16,7 +16,7 @@ use super::future::Registration;
 use super::{Iter, Recv, RecvError, RecvTimeoutError, Transport, TryIter, TryRecvError};
 use crate::Message;
 use crate::sync::{Mutex, MutexGuard};
-use crate::sys::{fds, spin};
+use crate::sys::{fds, futex, spin};
 use crate::task::codec;
 use crate::transport::gate::{self, Gate, Waited};
 use crate::transport::{Inlet, Link, NotGot, parcel};
@@ -55,6 +55,8 @@ pub(super) struct ReceiveSide {
 struct Frame {
     body: Vec<u8>,
     descriptors: Vec<OwnedFd>,
+    /// How many descriptors it should have.
+    announced: u16,
     large: bool,
 }
 
@@ -65,6 +67,9 @@ thread_local! {
 
 /// What a thread keeps of it for the next message.
 const BODY_KEPT: usize = 2 << 20;
+
+/// How long to rest where nobody says when to look again.
+const TRY_AGAIN: Duration = Duration::from_millis(1);
 
 /// How long to wait.
 #[derive(Clone, Copy)]
@@ -191,25 +196,38 @@ impl ReceiveSide {
 
     fn receive<T: Message>(&self, patience: Patience) -> Result<T, TryRecvError> {
         let mut frame = Frame {
-            body: SCRATCH.take(),
+            // In a destructor of the thread's own it may be gone already.
+            body: SCRATCH.try_with(Cell::take).unwrap_or_default(),
             descriptors: Vec::new(),
+            announced: 0,
             large: false,
         };
         self.receive_frame(&mut frame, patience)?;
-        // Outside the lock: a message's decoding is its own code, and may take its time.
-        let decoded = frame.open().and_then(|()| {
-            codec::decode_frame(&mut frame.body, frame.descriptors)
-                .map_err(|why| format!("a message {why}"))
-        });
+        // Outside the lock: a message's decoding is its own code, and may take its time, and panic.
+        let decoded = frame
+            .open()
+            .and_then(|()| codec::decode_frame(&mut frame.body, frame.descriptors));
         if frame.body.capacity() <= BODY_KEPT {
-            SCRATCH.set(frame.body);
+            // The same: then it is dropped.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(frame.body));
         }
-        decoded.map_err(|why| self.broken(why))
+        decoded.map_err(|why| {
+            let (what, over) = (std::any::type_name::<T>(), self.over);
+            TryRecvError::Undeliverable(format!(
+                "a message of type {what}, received over a channel ({over}), {why}"
+            ))
+        })
     }
 
-    fn broken(&self, why: String) -> TryRecvError {
-        let _ = self.fault.set(why);
-        TryRecvError::Disconnected
+    /// No more messages can be made out. The first who meets that is told why; for all others the
+    /// channel has ended, and [`fault`](Receiver::fault) says why.
+    fn broken(&self, why: &str) -> TryRecvError {
+        let over = self.over;
+        let why = format!("no more can be received over a channel ({over}): {why}");
+        match self.fault.set(why.clone()) {
+            Ok(()) => TryRecvError::Undeliverable(why),
+            Err(_) => TryRecvError::Disconnected,
+        }
     }
 
     /// Receives a message, all but its decoding.
@@ -233,28 +251,41 @@ impl ReceiveSide {
                 Ok(header) => {
                     self.gate.count_received(header.number);
                     frame.large = header.large;
+                    frame.announced = header.descriptors;
                     return Ok(());
                 }
                 Err(NotGot::Gone) => return Err(TryRecvError::Disconnected),
-                Err(NotGot::Corrupt(why)) => return Err(self.broken(why)),
+                Err(NotGot::NoFrame(why)) => return Err(TryRecvError::Undeliverable(why)),
+                Err(NotGot::Corrupt(why)) => return Err(self.broken(&why)),
                 // What the senders sent before they were gone, we would have got now.
                 Err(NotGot::Empty) if hung_up => return Err(TryRecvError::Disconnected),
-                Err(NotGot::Empty) if is_last_look => return Err(TryRecvError::Empty),
+                Err(NotGot::Empty) if is_last_look || !waits => {
+                    if !self.is_hung_up() {
+                        return Err(TryRecvError::Empty);
+                    }
+                    hung_up = true;
+                    continue;
+                }
                 Err(NotGot::Empty) => {}
+                Err(NotGot::Later) if is_last_look || !waits => return Err(TryRecvError::Empty),
+                Err(NotGot::Later) => {
+                    futex::rest(TRY_AGAIN);
+                    is_last_look = deadline.is_some_and(|at| at <= Instant::now());
+                    continue;
+                }
             }
-            let waited = if waits {
-                self.wait(inlet, deadline)
-            } else if self.is_hung_up() {
-                Ok(Waited::Gone)
-            } else {
-                Ok(Waited::TimedOut)
-            };
-            match waited {
+            match self.wait(inlet, deadline) {
                 // A peer can see to it that there is always something to look at.
                 Ok(Waited::Look) => is_last_look = deadline.is_some_and(|at| at <= Instant::now()),
                 Ok(Waited::Gone) => hung_up = true,
                 Ok(Waited::TimedOut) => return Err(TryRecvError::Empty),
-                Err(e) => return Err(self.broken(format!("waiting for a message: {e}"))),
+                // It cannot be waited for: no memory, or this process may have no descriptors any
+                // more (`RLIMIT_NOFILE`). Slow, but nothing is lost.
+                Err(_) => {
+                    hung_up = self.is_hung_up();
+                    futex::rest(TRY_AGAIN);
+                    is_last_look = deadline.is_some_and(|at| at <= Instant::now());
+                }
             }
         }
     }
@@ -377,19 +408,26 @@ fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
 }
 
 impl Frame {
-    /// A large message is in its first descriptor.
+    /// A large message is in its first descriptor. All that can fail here is this message's own.
     fn open(&mut self) -> Result<(), String> {
+        if self.descriptors.len() != usize::from(self.announced) {
+            return Err(format!(
+                "came without its {} descriptors: this process has as many as it may \
+                 (RLIMIT_NOFILE), or its sender did not send them",
+                self.announced
+            ));
+        }
         if !self.large {
             return Ok(());
         }
         let len = <[u8; 8]>::try_from(self.body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
         // A sender's frame has one, or else it is a nudge, which is no message and does not come as far as this unless somebody made it up.
         if self.descriptors.is_empty() {
-            return Err("what came is no message".to_owned());
+            return Err("is none that was sent".to_owned());
         }
         let file = self.descriptors.remove(0);
         self.body = parcel::open(file, len)
-            .map_err(|e| format!("a message of {len} bytes did not arrive: {e}"))?;
+            .map_err(|e| format!("could not be read from its {len} bytes of memory: {e}"))?;
         Ok(())
     }
 }
@@ -426,8 +464,10 @@ impl<T> Receiver<T> {
         self.len() == 0
     }
 
-    /// Why nothing more can be received though senders may be there: what was sent could not be decoded, its descriptors could not be had, or a sender wrote what is no message.
-    /// `None`: the channel is in order.
+    /// Why nothing more can be received though senders may be there: somebody has written over
+    /// the channel itself, and where the next message begins cannot be known. One receive said so,
+    /// with [`Undeliverable`](RecvError::Undeliverable); all later ones say that the channel is
+    /// disconnected. `None`: the channel is in order. A message that was lost alone is no fault.
     pub fn fault(&self) -> Option<String> {
         self.side.fault.get().cloned()
     }
@@ -437,11 +477,19 @@ impl<T: Message> Receiver<T> {
     /// Receives the next message; waits for it.
     ///
     /// # Errors
-    /// Everything that was sent has been received, and all senders are gone; or what came cannot be made out (see [`fault`](Self::fault)).
+    /// Everything that was sent has been received, and all senders are gone; or this message cannot
+    /// be made out, and is lost: the channel goes on with the next.
+    ///
+    /// # Panics
+    /// As the message's own `Deserialize` does. That message is lost, the channel goes on.
     pub fn recv(&self) -> Result<T, RecvError> {
         self.side
             .receive(Patience::Until(None))
-            .map_err(|_| RecvError)
+            .map_err(|e| match e {
+                TryRecvError::Undeliverable(why) => RecvError::Undeliverable(why),
+                // A wait without a deadline does not end with nothing.
+                TryRecvError::Disconnected | TryRecvError::Empty => RecvError::Disconnected,
+            })
     }
 
     /// Receives the next message, if it is here.
@@ -463,6 +511,7 @@ impl<T: Message> Receiver<T> {
             .map_err(|e| match e {
                 TryRecvError::Empty => RecvTimeoutError::Timeout,
                 TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                TryRecvError::Undeliverable(why) => RecvTimeoutError::Undeliverable(why),
             })
     }
 
@@ -495,12 +544,27 @@ impl<T: Message> Receiver<T> {
         Recv::new(self)
     }
 
-    /// Each message, until all senders are gone. Waits for each.
+    /// Each message, until all senders are gone. Waits for each. One that cannot be made out is an
+    /// error in its place, and the next follows.
+    ///
+    /// # Examples
+    /// ```
+    /// let (sender, receiver) = brigade::channel::shm(4)?;
+    /// sender.send(1)?;
+    /// sender.send(2)?;
+    /// drop(sender);
+    /// let mut sum = 0;
+    /// for number in &receiver {
+    ///     sum += number?;
+    /// }
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         Iter::new(self)
     }
 
-    /// Each message that is here. Does not wait.
+    /// Each message that is here, and each loss of one. Does not wait.
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter::new(self)
     }

@@ -54,7 +54,7 @@ impl<'r> Select<'r> {
         self.receivers.len() - 1
     }
 
-    /// Waits until one is ready, and gives its number. It has a message, or is disconnected; use [`Receiver::try_recv`], which may also find that another
+    /// Waits until one is ready, and gives its number. It has a message, or has lost one, or is disconnected; use [`Receiver::try_recv`], which may also find that another
     /// thread was quicker.
     ///
     /// # Panics
@@ -160,7 +160,10 @@ pub fn select<T: Message>(receivers: &[&Receiver<T>]) -> (usize, Result<T, RecvE
         let ready = select.ready();
         match receivers[ready].try_recv() {
             Ok(message) => return (ready, Ok(message)),
-            Err(TryRecvError::Disconnected) => return (ready, Err(RecvError)),
+            Err(TryRecvError::Disconnected) => return (ready, Err(RecvError::Disconnected)),
+            Err(TryRecvError::Undeliverable(why)) => {
+                return (ready, Err(RecvError::Undeliverable(why)));
+            }
             Err(TryRecvError::Empty) => {}
         }
     }

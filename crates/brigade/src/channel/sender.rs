@@ -47,6 +47,8 @@ pub(super) struct SendSide {
     deaths: AtomicU32,
     fault: Mutex<Option<String>>,
     channel: Option<Identity>,
+    /// No other side that this process ever has is given the same.
+    number: u64,
 }
 
 impl Drop for SendSide {
@@ -75,6 +77,9 @@ enum Patience {
 thread_local! {
     /// Where messages are encoded.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Why the last message of this thread that came back came back, and to which side: another
+    /// thread that sends with the same one must not take the reason's place.
+    static FAULT: Cell<Option<(u64, Option<String>)>> = const { Cell::new(None) };
 }
 
 /// What a thread keeps of it between messages.
@@ -87,6 +92,7 @@ impl SendSide {
         link: Link,
         outlet: Box<dyn Outlet>,
     ) -> SendSide {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         // Made before the first message, so that a death of the receiver is noticed from the start.
         let roster = Roster::get().ok();
         SendSide {
@@ -99,6 +105,7 @@ impl SendSide {
             roster,
             fault: Mutex::new(None),
             channel: None,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -125,7 +132,25 @@ impl SendSide {
 
     /// Remembers why it was, or that it was for no other reason.
     fn set_fault(&self, why: Option<String>) {
+        let _ = FAULT.try_with(|own| own.set(Some((self.number, why.clone()))));
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Of this thread's last message that was refused, if that was this channel's; or else of any
+    /// thread's.
+    fn fault(&self) -> Option<String> {
+        let own = FAULT.try_with(|kept| {
+            let own = kept.take();
+            kept.set(own.clone());
+            own
+        });
+        match own {
+            Ok(Some((number, why))) if number == self.number => why,
+            _ => {
+                let any = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+                any.clone()
+            }
+        }
     }
 
     /// Whether the receiver is gone, as far as that can be known without asking the kernel each time.
@@ -144,17 +169,22 @@ impl SendSide {
     }
 
     fn send<T: Message>(&self, message: &T, patience: Patience) -> Result<(), Refused> {
-        let mut scratch = SCRATCH.take();
+        // In a destructor of the thread's own it may be gone already.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         let sent = match codec::encode_frame(message, &mut scratch) {
             Ok((bytes, descriptors)) => self.send_frame(bytes, descriptors, patience),
-            Err(why) => Err(Refused::Failed(format!("a message {why}"))),
+            Err(why) => Err(Refused::Failed(why)),
         };
         if scratch.capacity() <= SCRATCH_KEPT {
-            SCRATCH.set(scratch);
+            // The same: then it is dropped.
+            let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         }
         match sent {
             Err(Refused::Failed(why)) => {
-                self.set_fault(Some(why));
+                let (what, over) = (std::any::type_name::<T>(), self.over);
+                self.set_fault(Some(format!(
+                    "a message of type {what}, to be sent over a channel ({over}), {why}"
+                )));
                 Err(Refused::Gone)
             }
             Err(Refused::Gone) => {
@@ -174,8 +204,12 @@ impl SendSide {
         let len = (bytes.len() as u64).to_ne_bytes();
         let large = bytes.len() > self.outlet.inline_max();
         let body = if large {
-            let file = parcel::seal(bytes)
-                .map_err(|e| Refused::Failed(format!("a message of {} bytes: {e}", bytes.len())))?;
+            let file = parcel::seal(bytes).map_err(|e| {
+                Refused::Failed(format!(
+                    "found no memory for its {} bytes: {e}",
+                    bytes.len()
+                ))
+            })?;
             descriptors.insert(0, file);
             &len
         } else {
@@ -226,7 +260,7 @@ impl SendSide {
         let _locked = Locked(&self.gate);
         if acquired == Acquired::FromTheDead && !self.outlet.recovered(&self.gate) {
             return Err(Refused::Failed(
-                "a sender died in the middle of a message".to_owned(),
+                "could not be sent: a sender died in the middle of a message".to_owned(),
             ));
         }
         let Some(number) = self.gate.next_number(&self.seen) else {
@@ -246,9 +280,7 @@ impl SendSide {
                 Ok(None)
             }
             Err(NotPut::Gone) => Err(Refused::Gone),
-            Err(NotPut::Failed(e)) => {
-                Err(Refused::Failed(format!("a message could not be sent: {e}")))
-            }
+            Err(NotPut::Failed(e)) => Err(Refused::Failed(format!("could not be sent: {e}"))),
             Err(full) => Ok(Some(full)),
         }
     }
@@ -289,7 +321,7 @@ impl SendSide {
             Ok(Waited::Look) => Ok(()),
             Ok(Waited::TimedOut) => Err(Refused::Full),
             Ok(Waited::Gone) => Err(Refused::Gone),
-            Err(e) => Err(Refused::Failed(format!("waiting for room: {e}"))),
+            Err(e) => Err(Refused::Failed(format!("waited for room in vain: {e}"))),
         }
     }
 }
@@ -335,14 +367,14 @@ impl<T> Sender<T> {
         self.len() == 0
     }
 
-    /// Why the last message that was refused as if the receiver were gone was refused, if that was not the reason: it could not be encoded, there was no
-    /// memory or no descriptor for it. The message itself came back; the next may well be sent.
+    /// Why the last message that came back as [`SendError`] or as `Disconnected` came back, if not
+    /// because the receiver is gone: it could not be encoded, there was no memory or no descriptor
+    /// for it. The channel is as good as before, and the next message may well be sent.
+    ///
+    /// The last of this thread; if all of this thread's were sent, of any thread that sends into
+    /// this channel from this process. `None`: the receiver is gone, or nothing came back.
     pub fn fault(&self) -> Option<String> {
-        self.side
-            .fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.side.fault()
     }
 }
 
@@ -350,7 +382,7 @@ impl<T: Message> Sender<T> {
     /// Sends a message; waits while the channel is full.
     ///
     /// # Errors
-    /// The receiver is gone, or goes while this waits; or the message cannot be carried (see [`fault`](Self::fault)). The message comes back.
+    /// The receiver is gone, or goes while this waits; or the message cannot be carried, which [`fault`](Self::fault) tells. The message comes back.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         match self.side.send(&message, Patience::Until(None)) {
             Ok(()) => Ok(()),

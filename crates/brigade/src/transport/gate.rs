@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::raw::RawLock;
@@ -373,7 +375,16 @@ fn note_processor(word: &AtomicU32) {
 pub(crate) fn is_hung_up(link: impl AsFd) -> bool {
     let mut wait = [PollFd::new(&link, PollFlags::empty())];
     let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-    fds::poll_until(&mut wait, Some(Instant::now())).is_err() || wait[0].revents().intersects(gone)
+    match fds::poll_until(&mut wait, Some(Instant::now())) {
+        Ok(_) => wait[0].revents().intersects(gone),
+        // No memory, or this process may have no descriptors any more: that says nothing of the
+        // peer. What can be read does, if there is nothing else before the end.
+        Err(_) => {
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            let seen = rustix::net::recv(&link, &mut [0_u8; 1][..], flags);
+            matches!(seen, Ok((0, _)) | Err(Errno::CONNRESET))
+        }
+    }
 }
 
 /// A sender, outside the lock: waits until the kernel has room.

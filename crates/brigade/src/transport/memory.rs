@@ -163,7 +163,9 @@ impl RingIn {
         let Some(tag) = popped.map_err(|_| corrupt())? else {
             return Err(NotGot::Empty);
         };
-        Header::from_parts(number[0], body.len() as u32, tag).ok_or_else(corrupt)
+        Header::from_parts(number[0], body.len() as u32, tag).ok_or_else(|| {
+            NotGot::NoFrame("what came over the shared memory is no message".to_owned())
+        })
     }
 
     /// Announces that the receiver is about to sleep. `false`: there is something to get.

@@ -23,8 +23,8 @@
 //! - **Death of a peer**, at any instruction: the kernel closes its descriptors, which is a disconnect if it was the last; a sender's lock is taken over
 //!   by the next; a part of a frame is never taken for a message.
 //! - **Descriptors** go with the frame whose number they bear, through the link (the socket's own go with the frame itself).
-//! - **Hostility.** Whoever shares a channel may write anything into it. What does not add up is [`Corrupt`](NotGot::Corrupt), and the channel is not read again;
-//!   nothing that is allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
+//! - **Hostility.** Whoever shares a channel may write anything into it. What is no frame is lost alone, where the mechanism keeps frames apart
+//!   ([`NoFrame`](NotGot::NoFrame)); where it does not, the channel is [`Corrupt`](NotGot::Corrupt), and is not read again. Nothing that is allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
 
 pub(crate) mod gate;
 pub(crate) mod memory;
@@ -132,15 +132,24 @@ pub(crate) enum NotPut {
 pub(crate) enum NotGot {
     /// Not now.
     Empty,
+    /// Not now, for the kernel is out of memory, or a peer keeps us busy: nobody says when.
+    Later,
     /// Nobody will send any more, and everything that was sent has been got.
     Gone,
-    /// A sender does not keep to the protocol, or its descriptors could not be had.
+    /// A sender put what is no frame. It is taken out, and the next frame begins behind it.
+    NoFrame(String),
+    /// A sender does not keep to the protocol, and where the next frame begins cannot be known.
     Corrupt(String),
 }
 
 impl From<io::Error> for NotGot {
     fn from(e: io::Error) -> NotGot {
-        NotGot::Corrupt(e.to_string())
+        match e.raw_os_error() {
+            // Who had this end before may have made it one that does not wait.
+            Some(libc::EAGAIN) => NotGot::Empty,
+            Some(libc::ENOMEM | libc::ENOBUFS) => NotGot::Later,
+            _ => NotGot::Corrupt(e.to_string()),
+        }
     }
 }
 
@@ -176,8 +185,10 @@ pub(crate) trait Outlet: fmt::Debug + Send + Sync {
 
 /// The receiving side of a mechanism.
 pub(crate) trait Inlet: fmt::Debug + Send {
-    /// Gets the next frame: its bytes replace what is in `body`, its descriptors what is in `descriptors`. Does not wait, unless `may_wait` and it is
-    /// quicker to wait in here: it may, then, for as long as it takes.
+    /// Gets the next frame: its bytes replace what is in `body`, its descriptors what is in
+    /// `descriptors`. If those are fewer than the header says, they could not be had, and none is
+    /// given. Does not wait, unless `may_wait` and it is quicker to wait in here: it may, then, for
+    /// as long as it takes.
     fn get(
         &mut self,
         gate: &Gate,

@@ -146,7 +146,7 @@ impl Inlet for QueueInlet {
             .and_then(|(head, rest)| {
                 Header::from_bytes(head).filter(|h| h.len as usize == rest.len())
             })
-            .ok_or_else(|| NotGot::Corrupt("what is in the queue is no message".to_owned()))?;
+            .ok_or_else(|| NotGot::NoFrame("what came over the queue is no message".to_owned()))?;
         body.clear();
         body.extend_from_slice(&frame[Header::SIZE..len]);
         parcel::take(link, header, descriptors)?;

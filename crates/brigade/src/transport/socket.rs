@@ -85,19 +85,17 @@ impl Inlet for SocketInlet {
         let got = fds::recv(link, &mut self.frame, descriptors, may_wait);
         match got {
             Ok(got) if got.bytes == 0 => Err(NotGot::Gone),
-            Ok(got) if got.descriptors_lost => Err(NotGot::Corrupt(
-                "a message's descriptors were lost: this process has as many as it may".to_owned(),
-            )),
             Ok(got) => {
                 let (header, found) = self.frame[..got.bytes]
                     .split_first_chunk()
                     .and_then(|(head, found)| Some((Header::from_bytes(head)?, found)))
                     .filter(|(header, found)| {
                         found.len() == header.len as usize
-                            && descriptors.len() == usize::from(header.descriptors)
+                            && (got.descriptors_lost
+                                || descriptors.len() == usize::from(header.descriptors))
                     })
                     .ok_or_else(|| {
-                        NotGot::Corrupt("what is in the socket is no message".to_owned())
+                        NotGot::NoFrame("what came over the socket is no message".to_owned())
                     })?;
                 body.clear();
                 body.extend_from_slice(found);
@@ -105,6 +103,10 @@ impl Inlet for SocketInlet {
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Err(NotGot::Empty),
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => Err(NotGot::Gone),
+            // Longer than a frame may be: the kernel has thrown the rest away.
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(NotGot::NoFrame(
+                "what came over the socket is longer than a message".to_owned(),
+            )),
             Err(e) => Err(e.into()),
         }
     }

@@ -112,8 +112,9 @@ impl<I: Inlet> SpillInlet<I> {
 
     fn take_from_ring(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Header, NotGot> {
         match self.ring.get(gate, body)? {
-            header if header.descriptors > 0 => Err(NotGot::Corrupt(
-                "what is in the shared memory is no message".to_owned(),
+            // None that was sent: what has descriptors is not spilled.
+            header if header.descriptors > 0 => Err(NotGot::NoFrame(
+                "what came over the shared memory is no message".to_owned(),
             )),
             header => Ok(header),
         }
@@ -145,8 +146,7 @@ impl<I: Inlet> SpillInlet<I> {
                 Ok(header) if header == Header::NUDGE => {
                     nudges += 1;
                     if nudges > MOST_NUDGES {
-                        let why = "nudges without end, and no message".to_owned();
-                        return Err(NotGot::Corrupt(why));
+                        return Err(NotGot::Later);
                     }
                 }
                 Ok(header) if self.ring_comes_before(gate, header.number)? => {

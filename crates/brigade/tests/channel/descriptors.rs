@@ -44,7 +44,8 @@ fn listen((): ()) -> (Descriptor<TcpListener>, u16) {
 }
 
 fn serve(clients: Receiver<(Descriptor<TcpStream>, Descriptor)>) {
-    for (Descriptor(mut client), Descriptor(log)) in clients {
+    for came in clients {
+        let (Descriptor(mut client), Descriptor(log)) = came.expect("two descriptors");
         client.write_all(b"hello").expect("writes");
         File::from(log).write_all(b"served ").expect("writes");
     }

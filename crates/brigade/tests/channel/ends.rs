@@ -2,7 +2,7 @@
 
 use brigade::channel::{Receiver, RecvError, Sender, Transport, channel};
 
-use crate::{LIMIT, each, text};
+use crate::{LIMIT, all, each, text};
 
 fn make(over: Transport) -> (Sender<String>, Receiver<String>) {
     let (sender, receiver) = channel(over, 8).expect("a channel");
@@ -17,15 +17,13 @@ fn both_ends_come_back_in_a_result() {
         let (sender, receiver) = task.join().expect("returns");
         sender.send("and used here".to_owned()).expect("received");
         drop(sender);
-        assert_eq!(
-            receiver.iter().collect::<Vec<_>>(),
-            ["made elsewhere", "and used here"]
-        );
+        assert_eq!(all(&receiver), ["made elsewhere", "and used here"]);
     });
 }
 
 fn answer(questions: Receiver<(u32, Sender<u32>)>) {
-    for (n, to) in questions {
+    for question in questions {
+        let (n, to) = question.expect("a question");
         to.send(n * n).expect("received");
     }
 }
@@ -39,7 +37,11 @@ fn an_end_goes_through_a_channel() {
             let (to, answers) = channel(through, 1).expect("a channel");
             ask.send((7, to)).expect("received");
             assert_eq!(answers.recv_timeout(LIMIT), Ok(49), "through {through}");
-            assert_eq!(answers.recv(), Err(RecvError), "the only sender is gone");
+            assert_eq!(
+                answers.recv(),
+                Err(RecvError::Disconnected),
+                "the only sender is gone"
+            );
         }
         drop(ask);
         task.join().expect("returns");
@@ -47,7 +49,8 @@ fn an_end_goes_through_a_channel() {
 }
 
 fn take_some((from, count): (Receiver<String>, usize)) -> (Receiver<String>, Vec<usize>) {
-    let lengths = from.iter().take(count).map(|m| m.len()).collect();
+    let lengths = from.iter().take(count).map(|m| m.expect("a text").len());
+    let lengths = lengths.collect();
     (from, lengths)
 }
 
@@ -75,7 +78,7 @@ fn a_receiver_that_moves_loses_nothing() {
             receiver = back;
         }
         drop(sender);
-        assert_eq!(receiver.iter().count(), sent - got);
+        assert_eq!(all(&receiver).len(), sent - got);
     });
 }
 
@@ -88,7 +91,7 @@ fn an_end_on_its_way_keeps_the_channel_connected() {
         assert!(receiver.try_recv().expect_err("nothing yet").is_empty());
         // It is lost with the message that nobody received.
         drop((carrier, carried));
-        assert_eq!(receiver.recv(), Err(RecvError));
+        assert_eq!(receiver.recv(), Err(RecvError::Disconnected));
     });
 }
 
@@ -131,7 +134,7 @@ fn open_descriptors() -> usize {
 fn hold(from: Receiver<Sender<u32>>) -> (usize, usize) {
     let first = from.recv().expect("sent");
     let before = open_descriptors();
-    let all: Vec<Sender<u32>> = from.iter().collect();
+    let all = all(&from);
     let after = open_descriptors();
     all[7].send(1).expect("received");
     first.send(2).expect("received");
@@ -151,7 +154,7 @@ fn however_often_an_end_is_sent_it_takes_the_same_descriptors() {
         drop((carrier, sender));
         let (before, after) = task.join().expect("returns");
         assert!(after <= before, "{before}, then {after}, over {over}");
-        assert_eq!(receiver.iter().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(all(&receiver), [1, 2]);
     }
 }
 

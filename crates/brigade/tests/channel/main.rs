@@ -5,12 +5,13 @@ mod deaths;
 mod descriptors;
 mod ends;
 mod messages;
+mod undeliverable;
 mod waiting;
 
 use std::time::Duration;
 
-use brigade::Kind;
-use brigade::channel::Transport;
+use brigade::channel::{Receiver, Transport};
+use brigade::{Kind, Message};
 
 /// Runs a row for each transport, with threads and with processes.
 fn each(row: impl Fn(Transport, Kind)) {
@@ -28,6 +29,12 @@ fn each(row: impl Fn(Transport, Kind)) {
 
 /// Longer than anything here takes; only what hangs exceeds it.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// All that is left to come; nothing may be lost.
+fn all<T: Message>(receiver: &Receiver<T>) -> Vec<T> {
+    let all: Result<Vec<T>, _> = receiver.iter().collect();
+    all.expect("no message is lost")
+}
 
 /// A text of this many bytes, that tells which it is.
 fn text(len: usize, seed: usize) -> String {

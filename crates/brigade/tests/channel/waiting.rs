@@ -11,7 +11,7 @@ use brigade::channel::{Receiver, RecvError, Select, Sender, Transport, channel, 
 use brigade::sync::{Barrier, Semaphore};
 use brigade::{Kind, Shared};
 
-use crate::{LIMIT, each};
+use crate::{LIMIT, all, each};
 
 /// The smallest executor.
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -46,7 +46,7 @@ fn a_message_is_awaited() {
             for n in 0..300 {
                 assert_eq!(receiver.recv_async().await, Ok(n));
             }
-            assert_eq!(receiver.recv_async().await, Err(RecvError));
+            assert_eq!(receiver.recv_async().await, Err(RecvError::Disconnected));
         });
         task.join().expect("returns");
     });
@@ -71,7 +71,10 @@ fn a_message_that_comes_late_wakes_who_awaits_it() {
             let task = kind.spawn(send_late, (sender, at.clone())).expect("starts");
             meet(&at);
             assert_eq!(block_on(receiver.recv_async()), Ok(1));
-            assert_eq!(block_on(receiver.recv_async()), Err(RecvError));
+            assert_eq!(
+                block_on(receiver.recv_async()),
+                Err(RecvError::Disconnected)
+            );
             task.join().expect("returns");
         }
     });
@@ -102,9 +105,10 @@ fn the_first_of_several_is_selected() {
                     assert_eq!(n, *next);
                     *next += 1;
                 }
-                (gone, Err(RecvError)) => {
+                (gone, Err(RecvError::Disconnected)) => {
                     open.remove(gone);
                 }
+                (_, Err(lost)) => panic!("{lost}"),
             }
         }
         assert_eq!(next, [100, 1100, 2100, 3100]);
@@ -144,7 +148,7 @@ fn threads_share_a_receiver() {
         let task = kind.spawn(count, (sender, 0, 1000)).expect("starts");
         let sum: u64 = std::thread::scope(|scope| {
             let sums: Vec<_> = (0..3)
-                .map(|_| scope.spawn(|| receiver.iter().map(u64::from).sum::<u64>()))
+                .map(|_| scope.spawn(|| all(&receiver).into_iter().map(u64::from).sum::<u64>()))
                 .collect();
             sums.into_iter().map(|s| s.join().expect("sums")).sum()
         });

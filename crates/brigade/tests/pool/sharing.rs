@@ -95,6 +95,7 @@ fn many_in_one_but_not_any_number() {
 fn relay((from, to): (Receiver<u32>, Sender<u32>)) -> u32 {
     let mut sum = 0;
     for n in from.iter() {
+        let n = n.expect("a number");
         sum += n;
         to.send(n * 2).expect("received");
     }
