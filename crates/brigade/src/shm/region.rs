@@ -21,14 +21,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::SealFlags;
 
-use crate::sys::mapping::{Mapping, allowed_size, memfd, reserve};
+use crate::sys::mapping::{Mapping, SIZE_SEALS, allowed_size, memfd, reserve};
 
 /// Device and inode.
 type Id = (u64, u64);
 
 static REGIONS: Mutex<BTreeMap<Id, Weak<Region>>> = Mutex::new(BTreeMap::new());
-
-const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
 /// Whether the memory of a new file is wanted at once, or comes with what will be written to it.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,37 +7,49 @@
 //! So each process has a [`Token`], which a lock word holds while the process holds the lock:
 //!
 //! - The program itself, the *host*, has one that never dies: the others do not outlive it.
-//! - A *worker* has its slot in the fork server's table and that slot's generation. The table says which generation lives there, or that it is dead. It is
-//!   written by the fork server, when it reaps the worker, and by the host, when the fork server itself is gone. Workers have a descriptor and a mapping of it that
-//!   can only be read.
+//! - A *worker* has a slot in its host's table and that slot's generation. The table says which generation lives there, or that it is dead.
 //! - An *outsider* is a worker of a worker. Its fork server cannot write the table, so its token has its process number and a digest of the time when
 //!   it was started, and the kernel is asked (`/proc`, proc(5)). Who waits for an outsider looks again every 5 ms.
+//!
+//! **One table for each host**, whatever fork servers it has had, for a lock may be held by a worker of any of them, and a process cannot map a table that was
+//! made after it was started. Two fork servers may have workers at the same time (one was killed, and its last workers are still dying while the next has
+//! begun). So the host gives out the slots ([`Roster::allot`]), each to one worker of one fork server, and gives a slot out again only when the generation
+//! that had it is dead. Who reports a death names the generation too: a late report never hits a successor.
+//!
+//! **Who writes it**: the host, and its first fork server, which both map it before there is any worker. Then the file is sealed
+//! ([`Roster::seal`]), and nobody can map it or write to it any more: a worker that opens its read-only descriptor anew, which its mode does not keep it from, for
+//! the worker is the file's owner, cannot write. A later fork server cannot either: it tells its host of each death, and the host writes it down.
+//! Before Linux 5.1 there is no such seal; then every fork server writes, and a worker that sets out to can too.
 //!
 //! Each death changes the *epoch*. Who waits for anything that a process may hold sleeps on two words at once, its own and the epoch ([`Vigil`]); so no wake-up
 //! that a dying process has forgotten, or has received and taken along, is ever missed.
 //!
-//! Limits: 16,384 workers of a host at a time; a lock that nobody looks at while its dead holder's slot is given out 65,535 times, and
-//! then when the same generation lives there again, seems held until that one ends. A process that a task forks by itself has its parent's
+//! Limits: 16,384 workers of a host at a time, and more are outsiders; a lock that nobody looks at while its dead holder's slot is given out 65,535 times
+//! (slots are given out in turn, so that is some 2^30 workers), and then when the same generation lives there again, seems held until that one ends. A process that a task forks by itself has its parent's
 //! token: its own death is not noticed.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 
 use crate::sys::fds::Pinned;
 use crate::sys::futex::{self, Wake};
-use crate::sys::mapping::{Mapping, sized_memfd};
+use crate::sys::mapping::{Mapping, SIZE_SEALS, memfd_of};
 
-/// Slots, one for each worker that the fork server may have at a time.
+/// Slots, one for each worker that a host may have at a time.
 pub(crate) const SLOTS: u32 = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 14;
 const GENERATIONS: u32 = 1 << 16;
 const OUTSIDER: u32 = 1 << 30;
+/// The lowest bit of a slot's word; the others are the generation.
+const DEAD: u32 = 1;
 const PID_BITS: u32 = 22;
 
 /// Where the slots begin; the epoch is alone on its page's first line.
@@ -71,9 +83,15 @@ impl Token {
     }
 
     /// A worker's, in a slot of the table.
-    pub(crate) fn worker(slot: u32, generation: u32) -> Token {
+    fn worker(slot: u32, generation: u32) -> Token {
         debug_assert!(slot < SLOTS && (1..GENERATIONS).contains(&generation));
         Token(generation << SLOT_BITS | slot)
+    }
+
+    /// The slot and the generation, of a worker's. No worker has generation 0, though the table of a slot that was never used says so.
+    fn place(self) -> Option<(u32, u32)> {
+        let (slot, generation) = (self.0 & (SLOTS - 1), self.0 >> SLOT_BITS);
+        (self.0 & OUTSIDER == 0 && generation != 0).then_some((slot, generation))
     }
 
     /// This process's, if the table is not its own fork server's to write.
@@ -112,10 +130,14 @@ static CURRENT: AtomicPtr<Roster> = AtomicPtr::new(std::ptr::null_mut());
 #[derive(Debug)]
 pub(crate) struct Roster {
     mapping: Mapping,
-    /// The file, to pass on. A worker's task might close the number.
+    /// The file, to read only and to pass on. A worker's task might close the number.
     file: Pinned,
+    /// The file, to write, for a fork server: until it is sealed.
+    to_write: Mutex<Option<OwnedFd>>,
     /// The process that made this; a fork of it (not one of ours) needs its own.
     maker: Option<u32>,
+    /// Where a free slot is looked for next.
+    next: AtomicU32,
 }
 
 impl Roster {
@@ -125,14 +147,17 @@ impl Roster {
         if let Some(roster) = Roster::usable(old) {
             return Ok(roster);
         }
-        let file = sized_memfd("brigade-roster", LEN)?;
+        let file = memfd_of("brigade-roster", LEN, SIZE_SEALS)?;
         let mapping = Mapping::writable(&file, LEN)?;
-        // So that a worker, which gets it to read, cannot open it anew to write, unless it is root.
+        // Where there is no seal for it (see `seal`), a worker has at least to change this before it can open the file to write.
         rustix::fs::fchmod(&file, Mode::RUSR)?;
         let roster = Roster {
-            file: Pinned::leaked(file)?,
+            // Here: a fork server may be another user's, if the program has become that meanwhile.
+            file: Pinned::leaked(to_read(&file)?)?,
+            to_write: Mutex::new(Some(file)),
             mapping,
             maker: Some(std::process::id()),
+            next: AtomicU32::new(0),
         };
         Ok(roster.install(old))
     }
@@ -161,32 +186,38 @@ impl Roster {
         }
     }
 
-    /// In a fork server: the table that came from the host, for the workers that will be forked. They can read it only.
-    pub(crate) fn adopt(file: OwnedFd) -> io::Result<Option<Registrar>> {
-        let writable = Mapping::writable(&file, LEN);
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty())?;
+    /// In a fork server: the table that came from the host, for the workers that will be forked. They can read it only; so can the fork server, if it did not
+    /// get a second descriptor, or if that file is sealed: then it gets no registrar.
+    pub(crate) fn adopt(file: OwnedFd, to_write: Option<OwnedFd>) -> io::Result<Option<Registrar>> {
         let roster = Roster {
             mapping: Mapping::readable(&file, LEN)?,
             file: Pinned::leaked(file)?,
+            to_write: Mutex::new(None),
             maker: None,
+            next: AtomicU32::new(0),
         };
         roster.install(CURRENT.load(Ordering::Acquire));
-        match writable {
+        let Some(to_write) = to_write else {
+            return Ok(None);
+        };
+        match Mapping::writable(&to_write, LEN) {
             Ok(mapping) => {
                 mapping.keep_from_children()?;
                 Ok(Some(Registrar { mapping }))
             }
-            // Opened to be read: it is the table of a host further up.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// The file of the table, to give to a fork server.
+    /// The file of the table, to read, to give to a fork server.
     pub(crate) fn file(&self) -> &Pinned {
         &self.file
+    }
+
+    /// The same to write, for a fork server that is started before it is sealed.
+    pub(crate) fn to_write(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.to_write.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn epoch(&self) -> &AtomicU32 {
@@ -203,35 +234,73 @@ impl Roster {
         futex::wake_all_shared(self.epoch());
     }
 
-    /// The host, when its fork server is gone and this worker with it.
-    pub(crate) fn bury(&self, slot: u32) {
-        // Another host's table, which this one may only read.
-        if self.maker.is_some() {
-            bury(&self.mapping, slot);
+    /// Whether this process gives out its slots.
+    fn is_ours(&self) -> bool {
+        self.maker.is_some_and(|maker| maker == std::process::id())
+    }
+
+    /// The host, when those who may write the table have mapped it, and before there is any worker: nobody can from now on, by whatever descriptor.
+    pub(crate) fn seal(&self) -> io::Result<()> {
+        let mut to_write = self.to_write();
+        let Some(file) = &*to_write else {
+            return Ok(());
+        };
+        match rustix::fs::fcntl_add_seals(file, SealFlags::FUTURE_WRITE | SealFlags::SEAL) {
+            Ok(()) => *to_write = None,
+            // A kernel before 5.1: the next fork server writes it, too.
+            Err(Errno::INVAL) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    /// The host: the token of a worker that will be made, alive from now on. `None`: there is no slot for it, or the table is that of a host further up.
+    pub(crate) fn allot(&self) -> Option<Token> {
+        if !self.is_ours() {
+            return None;
+        }
+        (0..SLOTS).find_map(|_| {
+            let slot = self.next.fetch_add(1, Ordering::Relaxed) % SLOTS;
+            let word = slot_word(&self.mapping, slot);
+            let seen = word.load(Ordering::Relaxed);
+            if seen != 0 && seen & DEAD == 0 {
+                return None;
+            }
+            let generation = ((seen >> 1) + 1) % GENERATIONS;
+            let generation = generation.max(1);
+            word.compare_exchange(seen, generation << 1, Ordering::AcqRel, Ordering::Relaxed)
+                .ok()?;
+            Some(Token::worker(slot, generation))
+        })
+    }
+
+    /// The host: this worker is dead, or was never made.
+    pub(crate) fn bury(&self, token: Token) {
+        // Another host's table may only be read.
+        if self.is_ours() {
+            bury(&self.mapping, token);
         }
     }
 }
 
-/// The fork server's own mapping of the table, which it writes.
+/// The first fork server's own mapping of the table, which it writes.
 #[derive(Debug)]
 pub(crate) struct Registrar {
     mapping: Mapping,
 }
 
 impl Registrar {
-    /// A new worker in this slot. Gives its token.
-    pub(crate) fn enter(&self, slot: u32) -> Token {
-        let word = slot_word(&self.mapping, slot);
-        let generation = ((word.load(Ordering::Relaxed) >> 1) + 1) % GENERATIONS;
-        let generation = generation.max(1);
-        word.store(generation << 1, Ordering::Release);
-        Token::worker(slot, generation)
+    /// This worker is dead: whoever waits for it looks again.
+    pub(crate) fn bury(&self, token: Token) {
+        bury(&self.mapping, token);
     }
+}
 
-    /// The worker in this slot is dead: whoever waits for it looks again.
-    pub(crate) fn bury(&self, slot: u32) {
-        bury(&self.mapping, slot);
-    }
+/// Another descriptor of this file, which can only be read.
+fn to_read(file: impl AsFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 fn epoch(mapping: &Mapping) -> &AtomicU32 {
@@ -252,10 +321,22 @@ fn slot_word(mapping: &Mapping, slot: u32) -> &AtomicU32 {
     }
 }
 
-fn bury(mapping: &Mapping, slot: u32) {
-    slot_word(mapping, slot).fetch_or(1, Ordering::AcqRel);
-    epoch(mapping).fetch_add(1, Ordering::AcqRel);
-    futex::wake_all_shared(epoch(mapping));
+/// Nothing happens if that generation is dead already, or another lives in its slot.
+fn bury(mapping: &Mapping, token: Token) {
+    let Some((slot, generation)) = token.place() else {
+        return;
+    };
+    let alive = generation << 1;
+    let buried = slot_word(mapping, slot).compare_exchange(
+        alive,
+        alive | DEAD,
+        Ordering::AcqRel,
+        Ordering::Relaxed,
+    );
+    if buried.is_ok() {
+        epoch(mapping).fetch_add(1, Ordering::AcqRel);
+        futex::wake_all_shared(epoch(mapping));
+    }
 }
 
 /// A worker, first thing after the fork: this is who it is.
@@ -301,10 +382,9 @@ impl Vigil {
         let Some(roster) = self.roster else {
             return false;
         };
-        let (slot, generation) = (token.0 & (SLOTS - 1), token.0 >> SLOT_BITS);
-        // No worker has generation 0, though the table of a slot that was never used says so.
-        generation == 0
-            || slot_word(&roster.mapping, slot).load(Ordering::Acquire) != generation << 1
+        token.place().is_none_or(|(slot, generation)| {
+            slot_word(&roster.mapping, slot).load(Ordering::Acquire) != generation << 1
+        })
     }
 
     /// Sleeps while `word` is `expected` and nobody has died, and no longer than until the deadline. May come back early.
@@ -334,30 +414,26 @@ impl Vigil {
 pub(crate) mod testing {
     use super::*;
 
-    /// A slot that no worker of the test's own will get, alive until it is killed.
+    /// Somebody who has a slot of the table, and is alive until it is killed.
     #[derive(Debug)]
     pub(crate) struct Puppet {
-        slot: u32,
+        token: Token,
     }
 
     impl Puppet {
-        /// Alive. The fork server gives out slots from the lowest; puppets have the highest.
         pub(crate) fn new() -> Puppet {
-            static NEXT: AtomicU32 = AtomicU32::new(SLOTS - 1);
-            let puppet = Puppet {
-                slot: NEXT.fetch_sub(1, Ordering::Relaxed),
-            };
             let roster = Roster::get().expect("a roster");
-            slot_word(&roster.mapping, puppet.slot).store(1 << 1, Ordering::Release);
-            puppet
+            Puppet {
+                token: roster.allot().expect("a slot"),
+            }
         }
 
         pub(crate) fn token(&self) -> Token {
-            Token::worker(self.slot, 1)
+            self.token
         }
 
         pub(crate) fn kill(self) {
-            Roster::get().expect("a roster").bury(self.slot);
+            Roster::get().expect("a roster").bury(self.token);
         }
 
         /// The token of one that has been dead for long.
@@ -367,5 +443,97 @@ pub(crate) mod testing {
             puppet.kill();
             token
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Puppet;
+    use super::*;
+
+    fn is_dead(token: Token) -> bool {
+        Vigil::begin().is_dead(token)
+    }
+
+    #[test]
+    fn no_two_of_the_living_have_the_same_slot() {
+        let all: Vec<_> = (0..1000).map(|_| Puppet::new()).collect();
+        let mut slots: Vec<_> = all.iter().map(|p| p.token().place()).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        assert_eq!(slots.len(), all.len());
+        assert!(all.iter().all(|p| !is_dead(p.token())));
+        all.into_iter().for_each(Puppet::kill);
+    }
+
+    #[test]
+    fn a_late_report_of_a_death_does_not_hit_the_successor() {
+        let roster = Roster::get().expect("a roster");
+        let first = Puppet::dead();
+        let (slot, generation) = first.place().expect("a worker's");
+        // The one that would have the slot when all others were in use.
+        let successor = loop {
+            let next = Puppet::new();
+            match next.token().place() {
+                Some((same, _)) if same == slot => break next,
+                _ => next.kill(),
+            }
+        };
+        assert_eq!(successor.token(), Token::worker(slot, generation + 1));
+        roster.bury(first);
+        assert!(is_dead(first) && !is_dead(successor.token()));
+        successor.kill();
+    }
+
+    #[test]
+    fn a_table_that_is_full_gives_out_nothing_and_one_of_another_host_neither() {
+        let table = |maker| Roster {
+            mapping: Mapping::writable(memfd_of("test", LEN, SIZE_SEALS).expect("memfd"), LEN)
+                .expect("mmap"),
+            file: Pinned::new(std::io::stdin()).expect("pinned"),
+            to_write: Mutex::new(None),
+            maker,
+            next: AtomicU32::new(7),
+        };
+        let ours = table(Some(std::process::id()));
+        let all: Vec<_> = std::iter::from_fn(|| ours.allot()).collect();
+        assert_eq!(all.len(), SLOTS as usize);
+        ours.bury(all[9]);
+        assert_eq!(
+            ours.allot(),
+            Some(Token::worker(all[9].place().expect("a worker's").0, 2))
+        );
+        assert_eq!(ours.allot(), None);
+        assert_eq!(table(None).allot(), None);
+    }
+
+    #[test]
+    fn garbage_is_nobody_alive() {
+        for bits in [1, SLOTS - 1, Token::MASK & !OUTSIDER] {
+            let token = Token::from_bits(bits).expect("somebody's");
+            let lives_there = token.place().is_some() && !is_dead(token);
+            assert!(!lives_there, "{bits:#x}");
+            // Nobody in the table is buried by it.
+            Roster::get().expect("a roster").bury(token);
+        }
+    }
+
+    #[test]
+    fn a_sealed_table_can_be_written_through_older_mappings_only() {
+        let file = memfd_of("test", LEN, SIZE_SEALS).expect("memfd");
+        let mapping = Mapping::writable(&file, LEN).expect("mmap");
+        let seals = SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+        if rustix::fs::fcntl_add_seals(&file, seals) == Err(Errno::INVAL) {
+            eprintln!("skipped, because this kernel has no F_SEAL_FUTURE_WRITE");
+            return;
+        }
+        let e = Mapping::writable(&file, LEN).expect_err("sealed");
+        assert_eq!(e.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(rustix::io::pwrite(&file, &[1], 0), Err(Errno::PERM));
+        let punch = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        assert!(rustix::fs::fallocate(&file, punch, 0, 4096).is_err());
+        let read = Mapping::readable(&file, LEN).expect("to be read");
+        slot_word(&mapping, 3).store(8, Ordering::Release);
+        assert_eq!(slot_word(&read, 3).load(Ordering::Acquire), 8);
     }
 }

@@ -7,14 +7,22 @@ use std::ptr::NonNull;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// A new anonymous file of `len` bytes, zeroed, whose size nobody can change any more.
+/// Nobody can change the size any more.
+pub(crate) const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+
+/// A new anonymous file of `len` bytes, zeroed, whose size nobody can change any more, nor its seals.
+pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
+    memfd_of(name, len, SIZE_SEALS | SealFlags::SEAL)
+}
+
+/// A new anonymous file of `len` bytes, zeroed, with these seals.
 ///
 /// The size is sealed before anyone else can have the descriptor: a file that a peer truncates is a SIGBUS for all who map it.
-pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
+pub(crate) fn memfd_of(name: &str, len: usize, seals: SealFlags) -> io::Result<OwnedFd> {
     allowed_size(len)?;
     let fd = memfd(name)?;
     rustix::fs::ftruncate(&fd, len as u64)?;
-    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(&fd, seals)?;
     Ok(fd)
 }
 

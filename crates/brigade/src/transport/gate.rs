@@ -134,7 +134,8 @@ pub(crate) enum Waited {
 }
 
 impl Gate {
-    /// A new one, at the start of a memory file of `len` bytes.
+    /// A new one, at the start of a memory file of `len` bytes. Its size is sealed; its content is not, nor can later mappings be kept from writing: every process
+    /// that an end is sent to writes here.
     pub(crate) fn new(capacity: usize, len: usize) -> io::Result<Gate> {
         let file = sized_memfd("brigade-channel", len)?;
         rustix::io::retry_on_intr(|| {

@@ -478,11 +478,75 @@ fn inside_a_program_that_loses_its_fork_server() {
     assert_eq!(waiters.map(ends), [Some(2); 2]);
 }
 
+/// Has memory that takes the kernel a while to free.
+fn be_slow_to_die((megabytes, say): (usize, Here)) {
+    let memory = vec![1_u8; megabytes << 20];
+    here(&say);
+    std::hint::black_box(&memory);
+    for_ever()
+}
+
+/// Not a test by itself, for the same reason.
+#[test]
+#[ignore = "run by the one below, alone in a program of its own"]
+fn inside_a_program_whose_old_workers_die_slowly() {
+    brigade::init();
+    let server = ends(process::spawn(parent, ()).expect("a process starts"));
+    let slow: Vec<_> = (0..3).map(|_| start(be_slow_to_die, 256)).collect();
+    // SAFETY: no memory is involved. It is the parent of our workers, which are alive.
+    let killed = unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    assert_eq!(killed, 0);
+    // The next fork server is there before the last one's workers are gone.
+    while process::spawn(parent, ())
+        .ok()
+        .and_then(|next| next.join().ok())
+        .is_none_or(|next| next == server)
+    {}
+    let mutexes: Vec<_> = (0..12)
+        .map(|_| Shared::new(Mutex::new(0)).expect("a region"))
+        .collect();
+    let holders: Vec<_> = mutexes
+        .iter()
+        .map(|mutex| start(hold_mutex, mutex.clone()))
+        .collect();
+    for old in slow {
+        let ended = old.join_timeout(LIMIT).expect("it is dead");
+        assert!(matches!(ended, Err(JoinError::Crashed(_))), "{ended:?}");
+    }
+    // The listener buries the old ones within this time.
+    let until = std::time::Instant::now() + Duration::from_secs(1);
+    while std::time::Instant::now() < until {
+        for (i, mutex) in mutexes.iter().enumerate() {
+            let taken = mutex.lock_timeout(Duration::from_millis(5));
+            assert!(
+                matches!(taken, Err(TryLockError::WouldBlock)),
+                "the holder of mutex {i} lives: {taken:?}"
+            );
+        }
+    }
+    // And their deaths are told.
+    for (mutex, holder) in mutexes.iter().zip(holders) {
+        let waiters = start_both(await_mutex, mutex);
+        kill(0, holder);
+        assert_eq!(waiters.map(ends), [Some(1); 2]);
+    }
+}
+
 #[test]
 fn locks_are_freed_when_the_fork_server_is_killed() {
+    alone("locks::inside_a_program_that_loses_its_fork_server");
+}
+
+#[test]
+fn a_dead_fork_servers_workers_are_not_taken_for_the_next_ones() {
+    alone("locks::inside_a_program_whose_old_workers_die_slowly");
+}
+
+/// Runs that test in a program of its own.
+fn alone(test: &str) {
     let alone = Command::new(std::env::current_exe().expect("a program"))
         .args(["--exact", "--ignored", "--nocapture"])
-        .arg("locks::inside_a_program_that_loses_its_fork_server")
+        .arg(test)
         .output()
         .expect("it starts");
     let said = String::from_utf8_lossy(&alone.stdout);

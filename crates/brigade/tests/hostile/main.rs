@@ -3,6 +3,8 @@
 //!
 //! What it receives may be anything. The same for the same seed, but for when the two meet.
 
+mod files;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;

@@ -58,6 +58,7 @@ pub(crate) struct Board {
 }
 
 impl Board {
+    /// Sealed at its size only: no worker has the file, nor a mapping of it.
     pub(crate) fn file() -> io::Result<OwnedFd> {
         sized_memfd("brigade-board", LEN)
     }

@@ -2,7 +2,7 @@
 
 mod listener;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,8 +22,8 @@ use rustix::time::{
 use super::board::Board;
 use super::bootstrap;
 use super::mailbox::Mailbox;
-use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
-use crate::sync::roster::Roster;
+use super::protocol::{self, Build, Event, HIRED_AT_ONCE, Message, ModuleAt, Request};
+use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
 use crate::sys::original::Original;
@@ -93,8 +93,10 @@ struct State {
     /// Tickets of lanes that nobody waits for any more.
     unwanted_lanes: HashSet<u64>,
     next_ticket: u64,
-    /// The last worker of each slot used so far.
-    pids: Vec<u32>,
+    /// The last worker of each slot used so far, and who it is in the roster.
+    last: Vec<(u32, Option<Token>)>,
+    /// Who those that were asked for will be, in the order in which they will come.
+    tokens: VecDeque<Option<Token>>,
     sleepers: HashMap<u32, Sleeper>,
     employers: HashMap<u64, Employment>,
     next_employer: u64,
@@ -180,19 +182,19 @@ impl ForkServer {
         let (bell, their_bell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
         let roster = Roster::get()?;
-        protocol::send(
-            &socket,
-            &Request::Begin,
-            &[
-                board_file.as_fd(),
-                host.as_fd(),
-                events.as_fd(),
-                their_bell.as_fd(),
-                roster.file().get().ok_or_else(|| {
-                    io::Error::other("the program closed a descriptor that was not its own")
-                })?,
-            ],
-        )?;
+        let mut descriptors = vec![
+            board_file.as_fd(),
+            host.as_fd(),
+            events.as_fd(),
+            their_bell.as_fd(),
+            roster.file().get().ok_or_else(|| {
+                io::Error::other("the program closed a descriptor that was not its own")
+            })?,
+        ];
+        let to_write = roster.to_write();
+        descriptors.extend(to_write.as_ref().map(AsFd::as_fd));
+        protocol::send(&socket, &Request::Begin, &descriptors)?;
+        drop(to_write);
         // Not under the number of a standard stream, which a host may have closed.
         let theirs = rustix::io::fcntl_dupfd_cloexec(theirs, 3)?;
         let launched = bootstrap::launch(&theirs)?;
@@ -218,6 +220,8 @@ impl ForkServer {
         if build != Build::of_this_process()? {
             return Err(early("is not the same build of this program"));
         }
+        // It has mapped the roster, if it can, and has no worker yet.
+        roster.seal()?;
         let id = Pid::from_raw(pid.cast_signed());
         let process = id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok());
         let timer = || {
@@ -488,11 +492,22 @@ impl ForkServer {
     /// Asks for as many workers as are wanted and not on their way.
     fn refill(&self, state: &mut State) -> io::Result<()> {
         let wanted = (SPARES + state.in_need()).saturating_sub(state.spares.len() + state.expected);
-        if wanted > 0 {
-            self.send(&Request::Hire {
-                count: wanted as u32,
-            })?;
-            state.expected += wanted;
+        let roster = Roster::get()?;
+        for at in (0..wanted).step_by(HIRED_AT_ONCE) {
+            let count = HIRED_AT_ONCE.min(wanted - at);
+            let tokens: Vec<_> = (0..count).map_while(|_| roster.allot()).collect();
+            let asked = self.send(&Request::Hire {
+                count: count as u32,
+                tokens: tokens.iter().map(|token| token.to_bits()).collect(),
+            });
+            if let Err(e) = asked {
+                tokens.into_iter().for_each(|token| roster.bury(token));
+                return Err(e);
+            }
+            let outsiders = count - tokens.len();
+            state.tokens.extend(tokens.into_iter().map(Some));
+            state.tokens.extend((0..outsiders).map(|_| None));
+            state.expected += count;
         }
         Ok(())
     }

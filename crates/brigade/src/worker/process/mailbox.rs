@@ -132,7 +132,7 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// A new memory file for a mailbox, zeroed and sealed.
+    /// A new memory file for a mailbox, zeroed, and sealed at its size. Not against writing: both sides write, and nobody but the two ever has the file.
     pub(crate) fn file() -> io::Result<OwnedFd> {
         sized_memfd("brigade-mailbox", LEN)
     }

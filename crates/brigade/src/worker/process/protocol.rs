@@ -18,15 +18,17 @@ pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_
 const MAX_DATAGRAM: usize = 64 * 1024;
 /// All others are no longer than this.
 const SHORT_DATAGRAM: usize = 512;
+/// As many workers are asked for at once: their tokens are five bytes each at the most.
+pub(crate) const HIRED_AT_ONCE: usize = 64;
 
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// First, with five descriptors: the board, a pidfd of the host, the fork server's event descriptor, the workers' bell (a pipe's end), and the
-    /// roster.
+    /// roster, to read; and the roster to write, where it is not sealed yet.
     Begin,
-    /// Make this many workers.
-    Hire { count: u32 },
+    /// Make this many workers. Who they are in the roster, in order; those for whom there is no token are outsiders there.
+    Hire { count: u32, tokens: Vec<u32> },
     /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that is 0.
     Kill { slot: u32, pid: u32, grace_ms: u64 },
     /// Some workers that had ended were released: what they left in their lanes is nobody's.
@@ -48,6 +50,8 @@ pub(crate) enum Event {
     Hired { slot: u32, pid: u32 },
     /// A worker could not be made: the error's number.
     NotHired { errno: i32 },
+    /// The worker with this token is dead, which the fork server could not write into the roster.
+    Dead { token: u32 },
     /// With the lane's socket; without a descriptor: there is no such worker any more.
     Lane { ticket: u64 },
 }

@@ -20,7 +20,7 @@ use super::orphans::Children;
 use super::prepare;
 use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
 use super::stderr::{self, Found, Input, Output};
-use crate::sync::roster::{Registrar, Roster};
+use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
 use crate::sys::process::{self, Ended, Fork};
@@ -56,6 +56,8 @@ pub(crate) fn serve(socket: OwnedFd) -> ! {
 
 struct Worker {
     slot: u32,
+    /// Who it is in the roster; `None`: an outsider there.
+    token: Option<Token>,
     /// The host's end of its lane.
     lane: Arc<OwnedFd>,
     stderr: Input,
@@ -91,7 +93,7 @@ struct Server {
     /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the host's would hide its end.
     _host: OwnedFd,
     board: Board,
-    /// `None`: the roster is that of a host further up, which alone may write it.
+    /// `None`: the host alone may write the roster.
     registrar: Option<Registrar>,
     events: OwnedFd,
     /// The workers' way to do the same: a pipe's end, of which they cannot take what others have written.
@@ -120,17 +122,20 @@ impl Server {
         let open_files = prepare::prepare()?;
         let Some(Message {
             content: Request::Begin,
-            descriptors,
+            mut descriptors,
             ..
         }) = protocol::recv(&socket, true)?
         else {
             return Err(io::ErrorKind::InvalidData.into());
         };
+        let roster_to_write = (descriptors.len() == 6)
+            .then(|| descriptors.pop())
+            .flatten();
         let [board, host, events, bell, roster] =
             <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
         let board = Board::map(board)?;
         board.keep_from_workers()?;
-        let registrar = Roster::adopt(roster)?;
+        let registrar = Roster::adopt(roster, roster_to_write)?;
         let child_events = signal::child_events()?;
         let epoll = Epoll::new()?;
         epoll.add_readable(&socket, HOST)?;
@@ -220,14 +225,16 @@ impl Server {
             };
             match request {
                 Request::Begin => {}
-                Request::Hire { count } => {
+                Request::Hire { count, tokens } => {
                     let oom_kills = self.oom.count();
-                    for _ in 0..count {
-                        match self.hire(oom_kills) {
+                    for i in 0..count as usize {
+                        let token = tokens.get(i).and_then(|&bits| Token::from_bits(bits));
+                        match self.hire(token, oom_kills) {
                             Ok((slot, pid, mailbox)) => {
                                 self.tell(Event::Hired { slot, pid }, Some(Arc::new(mailbox)))?
                             }
                             Err(e) => {
+                                self.bury(token);
                                 let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
                                 self.tell(Event::NotHired { errno }, None)?;
                             }
@@ -275,9 +282,9 @@ impl Server {
     }
 
     /// Makes a worker, which sleeps until the host gives it something to do.
-    fn hire(&mut self, oom_kills: u64) -> io::Result<(u32, u32, OwnedFd)> {
+    fn hire(&mut self, token: Option<Token>, oom_kills: u64) -> io::Result<(u32, u32, OwnedFd)> {
         let slot = self.take_slot()?;
-        match self.fork_worker(slot, oom_kills) {
+        match self.fork_worker(slot, token, oom_kills) {
             Ok((pid, mailbox)) => Ok((slot, pid, mailbox)),
             Err(e) => {
                 self.free_slots.push(slot);
@@ -286,7 +293,12 @@ impl Server {
         }
     }
 
-    fn fork_worker(&mut self, slot: u32, oom_kills: u64) -> io::Result<(u32, OwnedFd)> {
+    fn fork_worker(
+        &mut self,
+        slot: u32,
+        token: Option<Token>,
+        oom_kills: u64,
+    ) -> io::Result<(u32, OwnedFd)> {
         let mailbox = Mailbox::file()?;
         let (lane, their_lane) = rustix::net::socketpair(
             AddressFamily::UNIX,
@@ -301,22 +313,20 @@ impl Server {
             lane: &their_lane,
             stderr: &their_stderr,
             bell: &self.bell,
-            token: self.registrar.as_ref().map(|r| r.enter(slot)),
+            token,
             open_files: self.open_files,
         };
         let pid = match process::fork_single_threaded() {
             Ok(Fork::Child) => child::run(&birth),
             Ok(Fork::Parent(pid)) => pid,
-            Err(e) => {
-                self.bury(slot);
-                return Err(e);
-            }
+            Err(e) => return Err(e),
         };
         // Both sides do it, so that it is done before either relies on it. It fails if the worker was quicker and has gone on to its task.
         let id = Pid::from_raw(pid.cast_signed());
         let _ = rustix::process::setpgid(id, id);
         let worker = Worker {
             slot,
+            token,
             lane: Arc::new(lane),
             stderr: Input::new(input),
             oom_kills,
@@ -333,11 +343,18 @@ impl Server {
         Ok((pid, mailbox))
     }
 
-    /// Nobody lives in this slot any more: whoever waits for something that it held hears of it.
-    fn bury(&self, slot: u32) {
-        match &self.registrar {
-            Some(registrar) => registrar.bury(slot),
-            None => {
+    /// This worker is dead, or was not made: whoever waits for something that it held hears of it.
+    fn bury(&mut self, token: Option<Token>) {
+        match (token, &self.registrar) {
+            (Some(token), Some(registrar)) => registrar.bury(token),
+            // Sent before the loop waits again.
+            (Some(token), None) => self.outbox.push_back((
+                Event::Dead {
+                    token: token.to_bits(),
+                },
+                None,
+            )),
+            (None, _) => {
                 if let Ok(roster) = Roster::get() {
                     roster.stir();
                 }
@@ -372,9 +389,9 @@ impl Server {
         while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
         while let Some(pid) = process::peek_ended() {
             // Before it is reaped: while it is a zombie, its group's number is nobody else's.
-            if let Some(worker) = self.workers.get(&pid) {
+            if let Some(token) = self.workers.get(&pid).map(|w| w.token) {
                 // None of its threads runs any more: this is when its locks are free for others.
-                self.bury(worker.slot);
+                self.bury(token);
                 process::kill_group(pid, libc::SIGKILL);
             }
             let Some(ended) = process::reap(pid) else {

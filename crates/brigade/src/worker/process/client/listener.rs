@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET};
-use crate::sync::roster::Roster;
+use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::{fds, process};
 use crate::worker::process::board::SLOTS;
@@ -80,12 +80,15 @@ impl ForkServer {
                 Event::NotHired { errno } => {
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
+                    // The fork server has said of it that it is dead.
+                    state.tokens.pop_front();
                     let why = io::Error::from_raw_os_error(errno);
                     state.fail(
                         errno,
                         format!("the fork server could not make a worker process: {why}"),
                     );
                 }
+                Event::Dead { token } => bury([Token::from_bits(token)]),
                 Event::Lane { ticket } => {
                     let mut state = self.lock();
                     if !state.unwanted_lanes.remove(&ticket) {
@@ -104,10 +107,11 @@ impl ForkServer {
         let mut state = self.lock();
         state.expected = state.expected.saturating_sub(1);
         let index = slot.min(SLOTS - 1) as usize;
-        if state.pids.len() <= index {
-            state.pids.resize(index + 1, 0);
+        if state.last.len() <= index {
+            state.last.resize(index + 1, (0, None));
         }
-        state.pids[index] = pid;
+        let token = state.tokens.pop_front().flatten();
+        state.last[index] = (pid, token);
         match mailbox {
             Ok(mailbox) => {
                 mailbox.warm();
@@ -190,37 +194,57 @@ impl ForkServer {
     ///
     /// Gives the workers whose end nobody has seen.
     fn lose_all(&self) -> Vec<u32> {
-        let pids = {
+        let (workers, unmade) = {
             let mut state = self.lock();
             state.gone = true;
             state.spares.clear();
-            std::mem::take(&mut state.pids)
+            (
+                std::mem::take(&mut state.last),
+                std::mem::take(&mut state.tokens),
+            )
         };
-        let mut lost = Vec::new();
-        for (slot, pid) in pids.into_iter().enumerate() {
-            // Its children outlive it, and there is nobody left to reap them: those that stayed in its group can still be found.
+        let mut dead: Vec<Option<Token>> = unmade.into();
+        let mut dying = Vec::new();
+        for (slot, (pid, token)) in workers.into_iter().enumerate() {
             if self.board.lose(slot as u32) && pid > 1 {
+                // Its children outlive it, and there is nobody left to reap them: those that stayed in its group can still be found.
                 process::kill_group(pid, libc::SIGKILL);
-                lost.push(pid);
-                self.bury(slot as u32, pid);
+                dying.push((pid, token));
+            } else {
+                // The fork server has reaped it, and may not have come to say so.
+                dead.push(token);
             }
         }
+        bury(dead);
+        let deadline = Instant::now() + LAST_MOMENT;
+        for &(pid, token) in &dying {
+            wait_for_end(pid, deadline);
+            bury([token]);
+        }
+        let lost = dying.into_iter().map(|(pid, _)| pid).collect();
         self.arrived.notify_all();
         self.wake_ready();
         lost
     }
+}
 
-    /// Frees what a lost worker held, once it is certain that it runs no more: it was killed, which takes effect a moment later.
-    fn bury(&self, slot: u32, pid: u32) {
-        let id = Pid::from_raw(pid.cast_signed());
-        if let Some(worker) =
-            id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok())
-        {
-            // The number may be another's by now, who has no reason to end.
-            let _ = fds::wait_readable(worker, LAST_MOMENT);
-        }
-        if let Ok(roster) = Roster::get() {
-            roster.bury(slot);
-        }
+/// Frees what these held. A slot of the roster that has been given to another meanwhile is not touched.
+fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
+    if let Ok(roster) = Roster::get() {
+        dead.into_iter()
+            .flatten()
+            .for_each(|token| roster.bury(token));
+    }
+}
+
+/// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment later.
+fn wait_for_end(pid: u32, deadline: Instant) {
+    let id = Pid::from_raw(pid.cast_signed());
+    if let Some(worker) =
+        id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok())
+    {
+        // The number may be another's by now, who has no reason to end.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let _ = fds::wait_readable(worker, left);
     }
 }
