@@ -16,4 +16,5 @@ pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod signal;
 pub(crate) mod spin;
+pub(crate) mod ticks;
 pub(crate) mod unwind;

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::signal::Blocked;
 
@@ -148,6 +149,21 @@ pub(crate) fn one_thread() -> bool {
     *ONE.get_or_init(|| std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1))
 }
 
+/// Whether this process has, or once had, more than one thread, or may have. The C library's word, where it has one
+/// (`__libc_single_threaded`, glibc 2.32): costs a look at two places in memory.
+pub(crate) fn has_had_threads() -> bool {
+    static FLAG: std::sync::OnceLock<Option<&'static AtomicU8>> = std::sync::OnceLock::new();
+    let flag = FLAG.get_or_init(|| {
+        // SAFETY: the name is a C string; the symbol, where there is one, is a `char` that lives as long as the C library, which
+        // nobody unloads, and that is written only before a second thread is there.
+        unsafe {
+            let at = libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr());
+            (!at.is_null()).then(|| AtomicU8::from_ptr(at.cast()))
+        }
+    });
+    flag.is_none_or(|single| single.load(Ordering::Relaxed) == 0)
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -238,6 +254,18 @@ pub(crate) fn adopt_orphans() {
 pub(crate) fn set_name(name: &CStr) {
     // SAFETY: the kernel reads a C string that lives across the call.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Has C's stdout write line by line, whatever it is: a block that ends in the middle of a line would be torn by what others write.
+/// For a process that has not used it yet. setvbuf(3).
+pub(crate) fn write_c_stdout_by_lines() {
+    unsafe extern "C" {
+        static mut stdout: *mut libc::FILE;
+    }
+    // SAFETY: the C library's own stream, and a buffer of its own making.
+    unsafe {
+        libc::setvbuf(stdout, std::ptr::null_mut(), libc::_IOLBF, 0);
+    }
 }
 
 /// Writes out what C's streams hold back.

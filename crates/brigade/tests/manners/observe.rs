@@ -1,7 +1,7 @@
 //! Looking at a host from outside.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -59,19 +59,24 @@ impl Watched {
 
     /// Waits until it has ended; `false`: it has not.
     pub(crate) fn ends_within(&self, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec {
-                tv_sec: left.as_secs().cast_signed(),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            };
-            let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-            match rustix::event::poll(&mut fds, Some(&timeout)) {
-                Ok(0) if left.is_zero() => return false,
-                Ok(n) if n > 0 => return true,
-                _ => {}
-            }
+        readable_within(&self.fd, limit)
+    }
+}
+
+/// Waits until there is something to read, or the other end is gone; `false`: there is nothing.
+pub(crate) fn readable_within(fd: impl AsFd, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(0) if left.is_zero() => return false,
+            Ok(n) if n > 0 => return true,
+            _ => {}
         }
     }
 }

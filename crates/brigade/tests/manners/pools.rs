@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use brigade::channel::{self, Receiver};
 use brigade::{Cause, JoinError, Kind, Pool};
 
 use crate::hosts::{Host, double, limit, parent, spawn_works, until};
@@ -16,6 +17,8 @@ pub(crate) const HOSTS: &[(&str, Host)] = &[
     ("pool-in-a-static", in_a_static),
     ("pool-left-by-exit", left_by_exit),
     ("pool-floods", floods),
+    ("pool-talks-at-once", talks_at_once),
+    ("pool-asks", asks),
     ("pool-forks", forks),
     ("pool-few-descriptors", few_descriptors),
     ("pool-leaves-nothing", leaves_nothing),
@@ -152,6 +155,42 @@ fn floods(_: &[String]) -> Ended {
         handle.join()?;
     }
     Ok(())
+}
+
+/// Two workers write letter by letter, at the same time.
+fn talks_at_once(_: &[String]) -> Ended {
+    fn talk(who: char) {
+        for _ in 0..200 {
+            for letter in std::iter::repeat_n(who, 60).chain(['\n']) {
+                let _ = rustix::io::write(rustix::stdio::stderr(), &[letter as u8]);
+            }
+        }
+    }
+    brigade::init();
+    let pool = Pool::processes(2)?;
+    for ended in pool.map(talk, ['a', 'b']) {
+        ended?;
+    }
+    Ok(())
+}
+
+/// A task asks something, and the answer comes when the question is there to be read.
+fn asks(_: &[String]) -> Ended {
+    fn ask(answers: Receiver<String>) -> String {
+        eprint!("how much? ");
+        answers.recv().expect("an answer")
+    }
+    brigade::init();
+    let pool = Pool::processes(1)?;
+    let (sender, answers) = channel::pipe(1)?;
+    let asked = pool.submit(ask, answers);
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    sender.send(answer)?;
+    match asked.join()?.as_str() {
+        "much\n" => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
 }
 
 /// A host that forks itself: the copy has the pool's memory, and none of its threads.

@@ -1,11 +1,11 @@
 //! The tests.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::observe::{Guard, HANG, Watched, check, host, parent_of, well_behaved};
+use crate::observe::{Guard, HANG, Watched, check, host, parent_of, readable_within, well_behaved};
 
 pub(crate) fn all() -> Vec<Trial> {
     let mut all = vec![
@@ -82,6 +82,27 @@ pub(crate) fn all() -> Vec<Trial> {
                 let written: usize = text.matches('x').count();
                 assert_eq!(written, 4 * 20_000 * 99);
             }
+        }),
+        trial("what_two_workers_say_at_once_can_be_read", || {
+            let (_, err) = well_behaved_lines("pool-talks-at-once");
+            let (a, b) = ("a".repeat(60), "b".repeat(60));
+            assert!(err.lines().all(|line| line == a || line == b), "{err}");
+            assert_eq!(err.lines().count(), 400);
+        }),
+        trial("a_line_without_an_end_is_not_held_back_for_ever", || {
+            let host = host("pool-asks")
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn();
+            let mut host = Guard(host.expect("starts"));
+            let mut question = [0; 10];
+            let mut stderr = host.0.stderr.take().expect("piped");
+            assert!(readable_within(&stderr, HANG), "nothing was asked");
+            stderr.read_exact(&mut question).expect("asked");
+            assert_eq!(&question, b"how much? ");
+            let mut stdin = host.0.stdin.take().expect("piped");
+            stdin.write_all(b"much\n").expect("answered");
+            assert!(host.0.wait().expect("ends").success());
         }),
         trial(
             "workers_end_even_when_host_and_server_are_killed_at_once",

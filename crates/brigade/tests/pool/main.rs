@@ -19,6 +19,7 @@ mod values;
 // Only processes.
 mod crash;
 mod kills;
+mod last_words;
 mod leaving;
 mod matrix;
 

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::sys::futex;
 use crate::sys::mapping::{Mapping, sized_memfd};
@@ -31,6 +31,8 @@ struct Slot {
     /// Whether the kernel killed something in the fork server's control group for lack of memory while the worker lived.
     oom_killed: AtomicU32,
     tail_len: AtomicU32,
+    /// Bytes of stderr that were read, in all.
+    written: AtomicU64,
 }
 
 const EXITED: u32 = 1;
@@ -49,6 +51,17 @@ pub(crate) struct Obituary {
     pub(crate) ended: Option<Ended>,
     pub(crate) oom_killed: bool,
     pub(crate) stderr: Vec<u8>,
+    /// How many bytes it wrote to stderr, of which those are the last.
+    pub(crate) written: u64,
+}
+
+impl Obituary {
+    /// Of what it wrote to stderr, keeps only what came after so many bytes. The number is the worker's word.
+    pub(crate) fn forget_stderr_before(&mut self, begin: u64) {
+        let own = usize::try_from(self.written.saturating_sub(begin)).unwrap_or(usize::MAX);
+        let before = self.stderr.len().saturating_sub(own);
+        self.stderr.drain(..before);
+    }
 }
 
 /// The board, mapped.
@@ -106,6 +119,7 @@ impl Board {
     /// The fork server, before a slot's new worker is announced.
     pub(crate) fn reset(&self, slot: u32) {
         self.slot(slot).tail_len.store(0, Ordering::Relaxed);
+        self.slot(slot).written.store(0, Ordering::Relaxed);
         self.slot(slot).oom_killed.store(0, Ordering::Relaxed);
         self.slot(slot).word.store(0, Ordering::Release);
     }
@@ -116,7 +130,7 @@ impl Board {
         slot: u32,
         ended: Option<Ended>,
         oom_killed: bool,
-        stderr: &[u8],
+        (stderr, written): (&[u8], u64),
     ) -> (bool, bool) {
         let entry = self.slot(slot);
         let (how, code) = match ended {
@@ -136,6 +150,7 @@ impl Board {
             into.store(u32::from_ne_bytes(word), Ordering::Relaxed);
         }
         entry.tail_len.store(stderr.len() as u32, Ordering::Relaxed);
+        entry.written.store(written, Ordering::Relaxed);
         let before = entry.word.fetch_or(ENDED, Ordering::AcqRel);
         futex::wake_all_shared(&entry.word);
         self.turn_epoch();
@@ -202,6 +217,7 @@ impl Board {
             ended,
             oom_killed: entry.oom_killed.load(Ordering::Relaxed) != 0,
             stderr,
+            written: entry.written.load(Ordering::Relaxed),
         }
     }
 }
@@ -220,14 +236,18 @@ mod tests {
         ] {
             board.reset(SLOTS - 1);
             assert!(board.still_alive(SLOTS - 1).is_some());
-            assert_eq!(board.end(SLOTS - 1, ended, false, stderr), (false, false));
+            assert_eq!(
+                board.end(SLOTS - 1, ended, false, (stderr, 9000)),
+                (false, false)
+            );
             assert!(board.still_alive(SLOTS - 1).is_none());
             assert_eq!(
                 board.obituary(SLOTS - 1),
                 Obituary {
                     ended,
                     oom_killed: false,
-                    stderr: stderr.to_vec()
+                    stderr: stderr.to_vec(),
+                    written: 9000,
                 }
             );
             assert!(!board.is_free(SLOTS - 1));
@@ -236,7 +256,15 @@ mod tests {
         }
         let long: Vec<u8> = (0..=255).cycle().take(TAIL + 100).collect();
         board.reset(0);
-        board.end(0, None, false, &long);
-        assert_eq!(board.obituary(0).stderr, &long[100..]);
+        board.end(0, None, false, (&long, long.len() as u64));
+        let mut obituary = board.obituary(0);
+        assert_eq!(obituary.stderr, &long[100..]);
+        obituary.forget_stderr_before(99);
+        assert_eq!(obituary.stderr, &long[100..]);
+        obituary.forget_stderr_before(110);
+        assert_eq!(obituary.stderr, &long[110..]);
+        // A lie costs only the one who tells it.
+        obituary.forget_stderr_before(u64::MAX);
+        assert!(obituary.stderr.is_empty());
     }
 }

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit};
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
 use super::protocol::{NotReady, Setup, Stay};
+use super::stderr_count::Seen;
 use crate::sync::roster::{self, Roster, Token};
 use crate::sys::fds::Pinned;
 use crate::sys::signal::Fault;
@@ -26,6 +27,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) mailbox: &'a OwnedFd,
     pub(crate) lane: &'a OwnedFd,
     pub(crate) stderr: &'a OwnedFd,
+    /// How much of that the fork server has read.
+    pub(crate) stderr_count: Seen,
     /// The writing end of the pipe that wakes the host's event loop.
     pub(crate) bell: &'a OwnedFd,
     /// Who it is in the roster; `None`: an outsider there.
@@ -89,6 +92,7 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
         ends: WorkerEnds::new(mailbox),
         lane,
         bell,
+        stderr_count: birth.stderr_count,
     };
     worker.rehearse();
     worker.serve();
@@ -109,6 +113,7 @@ pub(crate) fn rehearse() {
         let _ = io::stdout().flush();
         process::flush_c_streams();
         let _ = rustix::thread::sched_getcpu();
+        let _ = process::has_had_threads();
     }
 }
 
@@ -123,6 +128,7 @@ pub(super) struct Worker {
     pub(super) ends: WorkerEnds,
     lane: Pinned,
     pub(super) bell: Pinned,
+    pub(super) stderr_count: Seen,
 }
 
 /// Wakes the host's event loop. An error: the task has closed the way to do that.

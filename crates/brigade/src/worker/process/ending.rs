@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::board::Obituary;
-use super::mailbox::Noted;
+use super::mailbox::{Mailbox, Noted};
 use super::stderr::last_lines;
 use crate::sys::process::Ended;
 use crate::task::crash::{Cause, Crash, Death, Phase};
@@ -23,6 +23,17 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
+    /// Of a worker that has ended, from what the fork server says of it and what it has left in its mailbox.
+    pub(crate) fn gather(pid: u32, mailbox: &Mailbox, mut obituary: Obituary) -> Evidence {
+        obituary.forget_stderr_before(mailbox.stderr_before_task());
+        Evidence {
+            pid,
+            phase: mailbox.phase(),
+            obituary,
+            noted: mailbox.noted(),
+        }
+    }
+
     pub(crate) fn into_crash(self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
         let stderr = last_lines(&self.obituary.stderr);
         let mut obituary = self.obituary;
@@ -130,6 +141,7 @@ mod tests {
                 ended,
                 oom_killed,
                 stderr: Vec::new(),
+                written: 0,
             },
             noted.as_ref(),
             || says_out_of_memory(stderr),

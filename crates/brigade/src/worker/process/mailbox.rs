@@ -87,6 +87,8 @@ struct Status {
     processor: AtomicU32,
     /// Not 0: the host waits for the next worker, and every processor is needed to make it.
     leave: AtomicU32,
+    /// How many bytes had been written to its stderr before its task began.
+    stderr_before: AtomicU64,
 }
 
 const CALLS: usize = 64;
@@ -187,6 +189,16 @@ impl Mailbox {
     pub(crate) fn set_phase(&self, phase: Phase) {
         // The order of `Phase::ALL`, which a test holds to.
         self.status().phase.store(phase as u32, Ordering::Release);
+    }
+
+    /// How many bytes of its stderr are not of its task.
+    pub(crate) fn stderr_before_task(&self) -> u64 {
+        self.status().stderr_before.load(Ordering::Relaxed)
+    }
+
+    /// The worker, between two tasks.
+    pub(crate) fn set_stderr_before_task(&self, bytes: u64) {
+        self.status().stderr_before.store(bytes, Ordering::Relaxed);
     }
 
     /// The worker: where it is now.

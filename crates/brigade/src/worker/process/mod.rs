@@ -4,6 +4,7 @@
 // - bootstrap: how the program becomes its own fork server
 // - client: the host's side of the fork server; client/listener: the thread that hears it
 // - server: the fork server; prepare: how it begins; orphans, stderr, oom: what it looks after
+// - stderr_count, stderr_mark: where in a worker's stderr the text of its task begins
 // - child: the worker
 // - stay: the worker that runs one task after another; line: the host's side of it
 // - protocol, mailbox, turns, lane, board: what they say to each other, and where; turns_models: what must hold of that
@@ -29,6 +30,8 @@ mod server;
 pub(crate) mod shuttled;
 mod stay;
 mod stderr;
+mod stderr_count;
+mod stderr_mark;
 pub(crate) mod turns;
 #[cfg(all(loom, test))]
 mod turns_models;

@@ -292,13 +292,8 @@ impl Worker {
     }
 
     fn evidence(&self) -> Evidence {
-        let mailbox = self.ends.mailbox();
-        Evidence {
-            pid: self.pid,
-            phase: mailbox.phase(),
-            obituary: self.server.board.obituary(self.slot),
-            noted: mailbox.noted(),
-        }
+        let obituary = self.server.board.obituary(self.slot);
+        Evidence::gather(self.pid, self.ends.mailbox(), obituary)
     }
 
     /// The task's end, from the worker's last reply.

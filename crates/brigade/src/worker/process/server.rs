@@ -20,6 +20,7 @@ use super::orphans::Children;
 use super::prepare;
 use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
 use super::stderr::{self, Found, Input, Output};
+use super::stderr_count::Counts;
 use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
@@ -111,6 +112,7 @@ struct Server {
     unreleased: Vec<Gone>,
     children: Children,
     output: Output,
+    stderr_counts: Counts,
     stderr_blocked: bool,
     oom: OomKills,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible wait. Nobody waits for them a second time.
@@ -150,6 +152,7 @@ impl Server {
                 .map(ModuleAt::from_module)
                 .collect(),
         };
+        process::write_c_stdout_by_lines();
         child::rehearse();
         let output = Output::open()?;
         protocol::send(&socket, &hello, &[])?;
@@ -174,6 +177,7 @@ impl Server {
             unreleased: Vec::new(),
             children: Children::of_this_process(),
             output,
+            stderr_counts: Counts::new()?,
             stderr_blocked: false,
             oom: OomKills::watch(),
             hopeless: Vec::new(),
@@ -200,6 +204,7 @@ impl Server {
                 }
             }
             self.kill_overdue();
+            self.pass_held();
             self.close_finished();
             self.send_outbox()?;
         }
@@ -208,8 +213,10 @@ impl Server {
     fn next_deadline(&self) -> Option<Duration> {
         let kills = self.workers.values().filter_map(|w| w.kill_at);
         let closings = self.closing.iter().map(|c| c.since + PATIENCE);
+        let held = self.workers.values().filter_map(|w| w.stderr.held_until());
         kills
             .chain(closings)
+            .chain(held.filter(|_| !self.stderr_blocked))
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()))
     }
@@ -307,8 +314,10 @@ impl Server {
             None,
         )?;
         let (input, their_stderr) = stderr::pipe()?;
+        let count = self.stderr_counts.begin(slot);
         let birth = Birth {
             server: self.own,
+            stderr_count: self.stderr_counts.seen_by_worker(slot),
             mailbox: &mailbox,
             lane: &their_lane,
             stderr: &their_stderr,
@@ -328,7 +337,7 @@ impl Server {
             slot,
             token,
             lane: Arc::new(lane),
-            stderr: Input::new(input),
+            stderr: Input::new(input, count),
             oom_kills,
             kill_at: None,
         };
@@ -484,6 +493,20 @@ impl Server {
         };
         if worker.stderr.pass(&mut self.output) == Found::End {
             self.epoll.remove(worker.stderr.pipe());
+        }
+        self.watch_output();
+    }
+
+    /// Passes on the beginnings of lines whose ends have not come.
+    fn pass_held(&mut self) {
+        if self.stderr_blocked {
+            return;
+        }
+        let now = Instant::now();
+        for worker in self.workers.values_mut() {
+            if worker.stderr.held_until().is_some_and(|at| at <= now) {
+                worker.stderr.pass_held(&mut self.output);
+            }
         }
         self.watch_output();
     }

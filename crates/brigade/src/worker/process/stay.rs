@@ -10,6 +10,7 @@ use super::child::{Worker, floor_char_boundary, wake_events, word};
 use super::lane;
 use super::mailbox::{INLINE_MAX, order, reply};
 use super::protocol::Stay;
+use super::stderr_mark::Mark;
 use super::turns::Occasion;
 use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
@@ -52,9 +53,12 @@ impl Worker {
         };
         let original = Original::this_process();
         let mut left = stay.tasks.unwrap_or(u64::MAX);
+        let mut mark = Mark::new(self.stderr_count);
+        mark.begin(self.mailbox);
         loop {
-            self.begin(&mut tasks);
+            self.begin(&mut tasks, &mut mark);
             let served = self.serve_one(&mut tasks, &original);
+            mark.task_ended(self.mailbox);
             left -= 1;
             if !served || left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
                 self.say(&tasks, reply::LEAVING, &[]);
@@ -66,7 +70,7 @@ impl Worker {
     }
 
     /// Begins the next task, when there is one.
-    fn begin(&self, tasks: &mut Tasks) {
+    fn begin(&self, tasks: &mut Tasks, mark: &mut Mark) {
         let turns = self.mailbox.turns();
         let first = turns.begin_or_ring(tasks.begun, tasks.finished, || tell(&self.bell));
         if self.has_begun(first, tasks) {
@@ -74,6 +78,7 @@ impl Worker {
         }
         loop {
             self.look_for_a_while(|| turns.has_more(tasks.begun));
+            mark.waited(self.mailbox);
             if self.has_begun(turns.begin(tasks.begun), tasks) {
                 return;
             }

@@ -1,20 +1,29 @@
-//! What workers write to stderr: passed on to the host's as it comes, and its last lines kept.
+//! What workers write to stderr: passed on to the host's by whole lines, and its last lines kept.
 //!
-//! The fork server reads a pipe from each worker. It must never block on the host's stderr, or one reader that sleeps would hold up every worker's
+//! The fork server reads a pipe from each worker. The beginning of a line is held back until its end comes, so that what two workers say at the
+//! same time can be read; but not for longer than [`HELD_FOR`], and no more than [`MOST_HELD`]. It must never block on the host's stderr, or one reader that sleeps would hold up every worker's
 //! death; and it may not make the host's stderr non-blocking, for the host has it too. So it opens it again, for itself.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::board::TAIL;
+use super::stderr_count::Count;
 use crate::sys::fds;
 use crate::sys::process::{self, Fork};
 
 /// More than this is not kept for a stderr that nobody reads.
 const BACKLOG: usize = 1 << 20;
+
+/// How long the beginning of a line is held back.
+const HELD_FOR: Duration = Duration::from_millis(100);
+
+/// How many bytes of a line are held back.
+const MOST_HELD: usize = 8 * 1024;
 
 /// Starts a process that writes to the host's stderr, and may be held up there, what we write to it without being held up.
 fn start_relay() -> io::Result<(u32, OwnedFd)> {
@@ -97,11 +106,12 @@ impl Output {
         })
     }
 
-    /// Takes `bytes`, and writes what can be written now.
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
+    /// Takes `bytes`, in two parts, and writes what can be written now.
+    pub(crate) fn write(&mut self, first: &[u8], second: &[u8]) {
         // Living workers are not read while there is a backlog; this much the last words of dead ones may add to it, if nobody reads.
         if self.backlog.len() < BACKLOG {
-            self.backlog.extend_from_slice(bytes);
+            self.backlog.extend_from_slice(first);
+            self.backlog.extend_from_slice(second);
         }
         self.flush();
     }
@@ -158,7 +168,11 @@ impl Output {
 #[derive(Debug)]
 pub(crate) struct Input {
     pipe: OwnedFd,
+    count: Count,
     tail: Vec<u8>,
+    /// The beginning of a line, and when it is passed on though its end has not come.
+    line: Vec<u8>,
+    held_until: Option<Instant>,
 }
 
 /// What a read found.
@@ -171,10 +185,13 @@ pub(crate) enum Found {
 
 impl Input {
     /// `pipe` is non-blocking.
-    pub(crate) fn new(pipe: OwnedFd) -> Input {
+    pub(crate) fn new(pipe: OwnedFd, count: Count) -> Input {
         Input {
             pipe,
+            count,
             tail: Vec::new(),
+            line: Vec::new(),
+            held_until: None,
         }
     }
 
@@ -186,11 +203,15 @@ impl Input {
     pub(crate) fn pass(&mut self, output: &mut Output) -> Found {
         let mut bytes = [0; 4 * 1024];
         loop {
-            return match rustix::io::read(&self.pipe, &mut bytes[..]) {
+            let pipe = &self.pipe;
+            let read = self
+                .count
+                .reading(|| rustix::io::read(pipe, &mut bytes[..]));
+            return match read {
                 Ok(0) => Found::End,
                 Ok(n) => {
                     self.keep(&bytes[..n]);
-                    output.write(&bytes[..n]);
+                    self.pass_lines(&bytes[..n], output);
                     Found::Something
                 }
                 Err(Errno::INTR) => continue,
@@ -207,6 +228,43 @@ impl Input {
                 break;
             }
         }
+        self.pass_held(output);
+    }
+
+    /// Passes on the lines that are whole.
+    fn pass_lines(&mut self, bytes: &[u8], output: &mut Output) {
+        let whole = bytes
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |at| at + 1);
+        let (whole, rest) = bytes.split_at(whole);
+        if !whole.is_empty() {
+            output.write(&self.line, whole);
+            self.line.clear();
+            self.held_until = None;
+        }
+        if !rest.is_empty() {
+            self.line.extend_from_slice(rest);
+            self.held_until
+                .get_or_insert_with(|| Instant::now() + HELD_FOR);
+        }
+        if self.line.len() >= MOST_HELD {
+            self.pass_held(output);
+        }
+    }
+
+    /// When the beginning of a line is to be passed on by [`pass_held`](Self::pass_held).
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        self.held_until
+    }
+
+    /// Passes on the beginning of a line.
+    pub(crate) fn pass_held(&mut self, output: &mut Output) {
+        self.held_until = None;
+        if !self.line.is_empty() {
+            output.write(&self.line, &[]);
+            self.line.clear();
+        }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -216,8 +274,9 @@ impl Input {
         self.tail.extend_from_slice(bytes);
     }
 
-    pub(crate) fn tail(&self) -> &[u8] {
-        &self.tail
+    /// The last bytes that were read, and how many were in all.
+    pub(crate) fn tail(&self) -> (&[u8], u64) {
+        (&self.tail, self.count.get())
     }
 }
 
@@ -262,7 +321,7 @@ mod tests {
     #[test]
     fn a_worker_that_writes_much_keeps_its_last_bytes() {
         let (read, write) = pipe().expect("pipe");
-        let mut input = Input::new(read);
+        let mut input = Input::new(read, Count::for_test());
         let mut output = Output {
             to: To::Nowhere,
             backlog: Vec::new(),
@@ -274,10 +333,55 @@ mod tests {
                 input.drain(&mut output);
             }
         }
-        assert_eq!(input.tail().len(), TAIL);
-        assert!(input.tail().ends_with(b"line 00001999\n"));
+        let (tail, read) = input.tail();
+        assert_eq!((tail.len(), read), (TAIL, 2000 * 14));
+        assert!(tail.ends_with(b"line 00001999\n"));
         drop(write);
         assert_eq!(input.pass(&mut output), Found::End);
+    }
+
+    #[test]
+    fn lines_are_passed_on_whole() {
+        let (read, write) = pipe().expect("pipe");
+        let mut input = Input::new(read, Count::for_test());
+        let (passed, theirs) = pipe().expect("pipe");
+        let mut output = Output {
+            to: To::Own(theirs),
+            backlog: Vec::new(),
+            relay: None,
+        };
+        let mut passes = |text: &[u8]| {
+            rustix::io::write(&write, text).expect("written");
+            assert_eq!(input.pass(&mut output), Found::Something);
+            let mut bytes = [0; 16 * 1024];
+            let n = rustix::io::read(&passed, &mut bytes[..]).unwrap_or(0);
+            (bytes[..n].to_vec(), input.held_until())
+        };
+        assert_eq!(
+            passes(b"a whole line\n"),
+            (b"a whole line\n".to_vec(), None)
+        );
+        let (none, until) = passes(b"be");
+        assert!(none.is_empty() && until.is_some());
+        // It waits from its first byte on.
+        assert_eq!(passes(b"gin"), (Vec::new(), until));
+        let (line, later) = passes(b"ning\nand an");
+        assert_eq!(line, b"beginning\n");
+        assert!(later > until);
+        assert_eq!(passes(b"other\n"), (b"and another\n".to_vec(), None));
+        // Not more than so much of a line is held back.
+        let (none, _) = passes(&[b'x'; 4096]);
+        assert!(none.is_empty());
+        assert_eq!(passes(&[b'x'; 4096]), (vec![b'x'; MOST_HELD], None));
+        // What is left of one that has ended is passed on as it is.
+        assert!(passes(b"the last words").0.is_empty());
+        input.drain(&mut output);
+        let mut bytes = [0; 64];
+        let n = rustix::io::read(&passed, &mut bytes[..]).expect("passed on");
+        assert_eq!(
+            (&bytes[..n], input.held_until()),
+            (&b"the last words"[..], None)
+        );
     }
 
     #[test]
@@ -290,7 +394,7 @@ mod tests {
             relay: None,
         };
         for _ in 0..100 {
-            output.write(&[b'.'; 4096]);
+            output.write(&[b'.'; 4000], &[b'.'; 96]);
         }
         assert!(output.blocked_on().is_some());
         let mut got = 0;
@@ -301,7 +405,7 @@ mod tests {
         }
         assert!(output.blocked_on().is_none());
         drop(read);
-        output.write(b"to nobody");
+        output.write(b"to nobody", &[]);
         assert!(matches!(output.to, To::Nowhere));
     }
 }

@@ -1,0 +1,65 @@
+//! Where in a worker's stderr the text of its next task begins: noted in the mailbox, for the case that the task is the last.
+//!
+//! The place is asked for between two tasks ([`stderr_count`](super::stderr_count)). That is a system call, which takes longer than
+//! a small task. But writing to the pipe is a system call too, and a dearer one; so a task that took less time than it ever took to
+//! ask has written nothing, and nobody asks. That is not so where there are other threads.
+
+use super::mailbox::Mailbox;
+use super::stderr_count::Seen;
+use crate::sys::{process, ticks};
+
+/// A worker's.
+#[derive(Debug)]
+pub(super) struct Mark {
+    count: Seen,
+    /// When it was asked, or there was nothing to ask for, last.
+    since: u64,
+    /// The shortest time that it took to ask.
+    shortest: u64,
+}
+
+impl Mark {
+    pub(super) fn new(count: Seen) -> Mark {
+        Mark {
+            count,
+            since: 0,
+            shortest: u64::MAX,
+        }
+    }
+
+    /// Before the first task: what there is was written by the initializer.
+    pub(super) fn begin(&mut self, mailbox: &Mailbox) {
+        // The first times take longer than those that count.
+        for _ in 0..4 {
+            self.ask(mailbox);
+        }
+    }
+
+    /// A task has ended, and its result was shown.
+    pub(super) fn task_ended(&mut self, mailbox: &Mailbox) {
+        let took = ticks::now().wrapping_sub(self.since);
+        if took >= self.shortest || process::has_had_threads() {
+            self.ask(mailbox);
+        } else {
+            self.since = self.since.wrapping_add(took);
+        }
+    }
+
+    /// The worker has waited for the next task.
+    pub(super) fn waited(&mut self, mailbox: &Mailbox) {
+        if process::has_had_threads() {
+            self.ask(mailbox);
+        } else {
+            self.since = ticks::now();
+        }
+    }
+
+    fn ask(&mut self, mailbox: &Mailbox) {
+        let before = ticks::now();
+        if let Some(written) = self.count.written(rustix::stdio::stderr()) {
+            mailbox.set_stderr_before_task(written);
+        }
+        self.since = ticks::now();
+        self.shortest = self.shortest.min(self.since.wrapping_sub(before));
+    }
+}
