@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -13,6 +12,7 @@ use super::receiver::ReceiveSide;
 use super::sender::SendSide;
 use super::{Receiver, Sender, Transport};
 use crate::Message;
+use crate::sys::opened;
 use crate::task::carry;
 use crate::transport::gate::Gate;
 use crate::transport::spill::{SpillInlet, SpillOutlet};
@@ -30,12 +30,7 @@ pub(super) fn create<T: Message>(
     }
     let gate = Gate::new(capacity, memory::LEN)?;
     let theirs = Gate::open(gate.file().try_clone()?, gate.capacity(), memory::LEN)?;
-    let (send_link, receive_link) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let (send_link, receive_link) = opened::socket_pair()?;
     let (for_sender, for_receiver) = match over {
         Transport::Pipe => {
             let (read, write) = pipe::pair()?;

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock, PoisonError, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags};
 
 use super::future::Registration;
 use super::{Iter, Recv, RecvError, RecvTimeoutError, Transport, TryIter, TryRecvError};
 use crate::Message;
 use crate::sync::{Mutex, MutexGuard};
-use crate::sys::{fds, futex, spin};
+use crate::sys::{fds, futex, opened, spin};
 use crate::task::codec;
 use crate::transport::gate::{self, Gate, Waited};
 use crate::transport::{Inlet, Link, NotGot, parcel};
@@ -149,8 +149,7 @@ impl ReceiveSide {
         if let Some(left_over) = self.left_over.get() {
             return Ok(left_over);
         }
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let new = rustix::event::eventfd(0, flags)?;
+        let new = opened::event()?;
         Ok(self.left_over.get_or_init(|| new))
     }
 

@@ -42,6 +42,7 @@ use rustix::io::Errno;
 use crate::sys::fds::Pinned;
 use crate::sys::futex::{self, Wake};
 use crate::sys::mapping::{Mapping, SIZE_SEALS, memfd_of};
+use crate::sys::opened;
 
 /// Slots, one for each worker that a host may have at a time.
 pub(crate) const SLOTS: u32 = 1 << SLOT_BITS;
@@ -299,8 +300,7 @@ impl Registrar {
 /// Another descriptor of this file, which can only be read.
 fn to_read(file: impl AsFd) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    opened::file(&path, OFlags::RDONLY)
 }
 
 fn epoch(mapping: &Mapping) -> &AtomicU32 {

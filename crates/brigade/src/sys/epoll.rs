@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+
+use super::opened;
 
 /// A set of descriptors, each with the number that its readiness is reported under.
 #[derive(Debug)]
@@ -15,7 +17,7 @@ pub(crate) struct Epoll {
 impl Epoll {
     pub(crate) fn new() -> io::Result<Epoll> {
         Ok(Epoll {
-            fd: epoll::create(CreateFlags::CLOEXEC)?,
+            fd: opened::epoll()?,
         })
     }
 

@@ -12,6 +12,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
+use super::opened;
+
 /// The most descriptors that one message may carry.
 ///
 /// The kernel takes 253 (`SCM_MAX_FD`).
@@ -85,25 +87,39 @@ pub(crate) fn recv_parts(
 ) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut flags = RecvFlags::CMSG_CLOEXEC;
-    if !wait {
-        flags |= RecvFlags::DONTWAIT;
-    }
     let got = loop {
+        let held = opened::Held::if_needed();
+        let mut flags = RecvFlags::CMSG_CLOEXEC;
+        if !wait || held.is_some() {
+            flags |= RecvFlags::DONTWAIT;
+        }
         match rustix::net::recvmsg(&socket, parts, &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) if wait => {
+                // The streams' numbers are not held while it waits.
+                drop(held);
+                poll_until(&mut [PollFd::new(&socket, PollFlags::IN)], None)?;
+            }
             Err(e) => return Err(e.into()),
             Ok(got) => break got,
         }
     };
-    let descriptors_lost = got.flags.contains(ReturnFlags::CTRUNC);
+    let mut descriptors_lost = got.flags.contains(ReturnFlags::CTRUNC);
+    let before = fds.len();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(list) = message {
-            let list: Vec<OwnedFd> = list.collect();
-            if !descriptors_lost {
-                fds.extend(list);
+            for fd in list {
+                match opened::lifted(fd) {
+                    Ok(fd) if !descriptors_lost => fds.push(fd),
+                    Ok(_) => {}
+                    // It came under the number of a standard stream, and this process may have no other.
+                    Err(_) => descriptors_lost = true,
+                }
             }
         }
+    }
+    if descriptors_lost {
+        fds.truncate(before);
     }
     if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(

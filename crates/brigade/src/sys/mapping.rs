@@ -7,6 +7,8 @@ use std::ptr::NonNull;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::opened;
+
 /// Nobody can change the size any more.
 pub(crate) const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
@@ -37,10 +39,10 @@ pub(crate) fn allowed_size(len: usize) -> io::Result<()> {
 /// A new anonymous file that can still be written and sealed.
 pub(crate) fn memfd(name: &str) -> io::Result<OwnedFd> {
     let base = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match rustix::fs::memfd_create(name, base | MemfdFlags::NOEXEC_SEAL) {
+    match opened::memfd(name, base | MemfdFlags::NOEXEC_SEAL) {
         // Before Linux 6.3 the flag is unknown; the file is then executable, which nothing here relies on.
-        Err(rustix::io::Errno::INVAL) => Ok(rustix::fs::memfd_create(name, base)?),
-        other => Ok(other?),
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => opened::memfd(name, base),
+        other => other,
     }
 }
 

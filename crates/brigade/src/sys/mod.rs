@@ -11,6 +11,7 @@ pub(crate) mod fds;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod mapping;
+pub(crate) mod opened;
 pub(crate) mod original;
 pub(crate) mod process;
 pub(crate) mod queue;

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::opened;
+
 /// Long ago, as a deadline: a call that would wait comes back at once. `O_NONBLOCK` would say the same; but it belongs to the open queue, and whoever
 /// else has that can take it away.
 static AT_ONCE: libc::timespec = libc::timespec {
@@ -51,7 +53,7 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
         // SAFETY: as above.
         unsafe { libc::mq_unlink(name.as_ptr()) };
         // SAFETY: on Linux a queue is a descriptor, and this one was opened here.
-        return Ok(unsafe { OwnedFd::from_raw_fd(queue) });
+        return opened::lifted(unsafe { OwnedFd::from_raw_fd(queue) });
     }
 }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
+use super::opened;
+
 /// All signals blocked in this thread, until dropped.
 #[derive(Debug)]
 pub(crate) struct Blocked {
@@ -48,7 +50,7 @@ pub(crate) fn child_events() -> io::Result<OwnedFd> {
         if fd == -1 {
             return Err(io::Error::last_os_error());
         }
-        Ok(OwnedFd::from_raw_fd(fd))
+        opened::lifted(OwnedFd::from_raw_fd(fd))
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32,
             "it has more than {MAX} descriptors"
         ))));
     }
-    let copy = rustix::io::fcntl_dupfd_cloexec(descriptor, 3)
+    let copy = crate::sys::opened::copy(descriptor)
         .map_err(|e| E::custom(refused(format!("a descriptor could not be copied: {e}"))))?;
     ATTACHED.with_borrow_mut(|all| all.push(copy));
     COLLECTED.set(COLLECTED.get() + 1);

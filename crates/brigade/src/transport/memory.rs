@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::event::EventfdFlags;
 use rustix::fs::FallocateFlags;
 use rustix::io::ReadWriteFlags;
 
@@ -17,6 +16,7 @@ use super::gate::{self, Gate};
 use super::parcel;
 use super::ring::{Consumer, Control, Place, Producer};
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet};
+use crate::sys::opened;
 
 const RING: usize = 4 << 20;
 const PLACE: Place = Place {
@@ -39,10 +39,7 @@ const _: () = assert!(PLACE.control + size_of::<Control>() <= gate::LEN);
 /// The receiver's alarm clock.
 pub(crate) fn bell(gate: &Gate) -> io::Result<OwnedFd> {
     reserve(gate, 0, STEP)?;
-    Ok(rustix::event::eventfd(
-        0,
-        EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
-    )?)
+    opened::event()
 }
 
 fn reserve(gate: &Gate, from: u64, to: u64) -> io::Result<()> {

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags};
 use super::gate::Gate;
 use super::parcel;
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
-use crate::sys::{fds, signal};
+use crate::sys::{fds, opened, signal};
 
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share, we do with less.
 const WANTED: usize = 256 * 1024;
@@ -27,7 +27,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// A new pipe's two ends.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
     // Only this end: the two have flags of their own.
     rustix::io::ioctl_fionbio(&write, true)?;
     let _ = rustix::pipe::fcntl_setpipe_size(&write, WANTED);

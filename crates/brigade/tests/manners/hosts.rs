@@ -34,7 +34,10 @@ const HOSTS: &[(&str, Host)] = &[
 ];
 
 pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
-    let all = HOSTS.iter().chain(crate::pools::HOSTS);
+    let all = HOSTS
+        .iter()
+        .chain(crate::pools::HOSTS)
+        .chain(crate::streams::HOSTS);
     let Some((_, host)) = all.into_iter().find(|(n, _)| *n == name) else {
         eprintln!("no host is called {name:?}");
         return ExitCode::from(2);

@@ -6,6 +6,7 @@
 mod hosts;
 mod observe;
 mod pools;
+mod streams;
 mod trials;
 
 use std::process::ExitCode;

@@ -167,10 +167,11 @@ pub(crate) fn all() -> Vec<Trial> {
             well_behaved(name, &[]);
         }));
     }
+    all.extend(crate::streams::trials());
     all
 }
 
-fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
+pub(crate) fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(name, move || -> Result<(), Failed> {
         test();
         Ok(())

@@ -15,6 +15,7 @@ use super::text::{Moment, escaped, quoted, shown};
 use super::{CrashFile, Decisive, INPUT, TITLE, VERSION, build_of_this_program};
 use crate::Crash;
 use crate::pool::replay::VARIABLE;
+use crate::sys::opened::lifted;
 
 /// Bytes of input on one line, which becomes 76 characters.
 const LINE: usize = 57;
@@ -219,7 +220,7 @@ impl Part {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 opened => Part {
                     path: part,
-                    file: opened?,
+                    file: lifted(opened?.into())?.into(),
                     finished: false,
                 },
             };

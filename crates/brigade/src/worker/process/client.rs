@@ -10,14 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use rustix::event::EventfdFlags;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
+use rustix::process::Pid;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdTimerFlags, Timespec, timerfd_settime};
 
 use super::board::Board;
 use super::bootstrap;
@@ -26,6 +21,7 @@ use super::protocol::{self, Build, Event, HIRED_AT_ONCE, Message, ModuleAt, Requ
 use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
+use crate::sys::opened;
 use crate::sys::original::Original;
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
@@ -170,17 +166,12 @@ impl ForkServer {
     }
 
     fn start() -> io::Result<Arc<ForkServer>> {
-        let (socket, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (socket, theirs) = opened::socket_pair()?;
         let board_file = Board::file()?;
         let board = Board::map(&board_file)?;
-        let events = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let (bell, their_bell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        let events = opened::event()?;
+        let (bell, their_bell) = opened::pipe(PipeFlags::NONBLOCK)?;
+        let host = opened::pidfd(rustix::process::getpid())?;
         let roster = Roster::get()?;
         let mut descriptors = vec![
             board_file.as_fd(),
@@ -195,8 +186,6 @@ impl ForkServer {
         descriptors.extend(to_write.as_ref().map(AsFd::as_fd));
         protocol::send(&socket, &Request::Begin, &descriptors)?;
         drop(to_write);
-        // Not under the number of a standard stream, which a host may have closed.
-        let theirs = rustix::io::fcntl_dupfd_cloexec(theirs, 3)?;
         let launched = bootstrap::launch(&theirs)?;
         drop(theirs);
 
@@ -223,13 +212,8 @@ impl ForkServer {
         // It has mapped the roster, if it can, and has no worker yet.
         roster.seal()?;
         let id = Pid::from_raw(pid.cast_signed());
-        let process = id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok());
-        let timer = || {
-            timerfd_create(
-                TimerfdClockId::Monotonic,
-                TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-            )
-        };
+        let process = id.and_then(|id| opened::pidfd(id).ok());
+        let timer = || opened::timer(TimerfdClockId::Monotonic);
         let server = Arc::new(ForkServer {
             host: Original::this_process(),
             pid,

@@ -7,6 +7,10 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use rustix::fs::OFlags;
+
+use crate::sys::opened;
+
 /// This process's children, asked for often.
 #[derive(Debug)]
 pub(crate) struct Children {
@@ -18,7 +22,9 @@ impl Children {
     pub(crate) fn of_this_process() -> Children {
         let own = rustix::process::getpid().as_raw_pid();
         Children {
-            file: File::open(format!("/proc/self/task/{own}/children")).ok(),
+            file: opened::file(&format!("/proc/self/task/{own}/children"), OFlags::RDONLY)
+                .ok()
+                .map(File::from),
             text: vec![0; 4096],
         }
     }

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::child;
-use crate::sys::{process, signal};
+use crate::sys::{opened, process, signal};
 
 /// Makes a process that was meant to become the program fit to be a fork server. Gives the limit of descriptors as it was.
 pub(crate) fn prepare() -> io::Result<Rlimit> {
@@ -33,10 +33,10 @@ pub(crate) fn prepare() -> io::Result<Rlimit> {
         },
     );
 
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let null = opened::file("/dev/null", OFlags::RDWR)?;
     rustix::stdio::dup2_stdin(&null)?;
     // What constructors have left in the buffers of stdout would be written by every worker: it is written once, by the program.
-    let stdout = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    let stdout = opened::copy(rustix::stdio::stdout())?;
     rustix::stdio::dup2_stdout(&null)?;
     let _ = io::Write::flush(&mut io::stdout());
     process::flush_c_streams();

@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Rlimit};
 
 use super::board::{Board, SLOTS};
@@ -24,6 +23,7 @@ use super::stderr_count::Counts;
 use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
+use crate::sys::opened;
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::signal;
 
@@ -307,12 +307,7 @@ impl Server {
         oom_kills: u64,
     ) -> io::Result<(u32, OwnedFd)> {
         let mailbox = Mailbox::file()?;
-        let (lane, their_lane) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (lane, their_lane) = opened::socket_pair()?;
         let (input, their_stderr) = stderr::pipe()?;
         let count = self.stderr_counts.begin(slot);
         let birth = Birth {

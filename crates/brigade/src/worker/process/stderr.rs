@@ -8,12 +8,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use super::board::TAIL;
 use super::stderr_count::Count;
 use crate::sys::fds;
+use crate::sys::opened;
 use crate::sys::process::{self, Fork};
 
 /// More than this is not kept for a stderr that nobody reads.
@@ -27,7 +28,7 @@ const MOST_HELD: usize = 8 * 1024;
 
 /// Starts a process that writes to the host's stderr, and may be held up there, what we write to it without being held up.
 fn start_relay() -> io::Result<(u32, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
     let server = std::process::id();
     match process::fork_single_threaded()? {
         Fork::Parent(pid) => {
@@ -84,8 +85,8 @@ impl Output {
         let mut relay = None;
         let to = match rustix::fs::fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode)) {
             Ok(FileType::Fifo | FileType::CharacterDevice) => {
-                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                match rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+                match opened::file("/proc/self/fd/2", flags) {
                     Ok(own) => To::Own(own),
                     // Another user's pipe or terminal, given to us: it can be written, and not opened.
                     Err(_) => {
@@ -282,7 +283,7 @@ impl Input {
 
 /// The two ends of a worker's stderr: to read without blocking, and to write.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
     rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
     Ok((read, write))
 }

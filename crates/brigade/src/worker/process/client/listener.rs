@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
-use crate::sys::{fds, process};
+use crate::sys::{fds, opened, process};
 use crate::worker::process::board::SLOTS;
 use crate::worker::process::mailbox::Mailbox;
 use crate::worker::process::protocol::{self, Event, Message};
@@ -240,9 +240,7 @@ fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
 /// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment later.
 fn wait_for_end(pid: u32, deadline: Instant) {
     let id = Pid::from_raw(pid.cast_signed());
-    if let Some(worker) =
-        id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok())
-    {
+    if let Some(worker) = id.and_then(|id| opened::pidfd(id).ok()) {
         // The number may be another's by now, who has no reason to end.
         let left = deadline.saturating_duration_since(Instant::now());
         let _ = fds::wait_readable(worker, left);

@@ -1,0 +1,158 @@
+//! New descriptors, never under the number of a standard stream.
+//!
+//! Problem: a program may have closed its stdin, stdout or stderr. The kernel gives out the lowest free number, so the next descriptor of ours would become "stdout",
+//! and whatever any code prints would be written into it. So every descriptor is made here, or passes through [`lifted`]. In the usual case that costs a comparison.
+//!
+//! What is made anew under a higher number is made while `/dev/null` has the low ones ([`Held`]): not even for a moment can another thread print into it. What is received
+//! cannot be received twice; it is received so from the first time on that a low number was seen to be free.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::EventfdFlags;
+use rustix::event::epoll::CreateFlags;
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, PidfdFlags};
+use rustix::time::{TimerfdClockId, TimerfdFlags};
+
+/// The lowest number that is no standard stream's.
+const FIRST: i32 = 3;
+
+/// One descriptor, or two.
+pub(crate) trait Descriptors {
+    /// Whether none of them has the number of a standard stream.
+    fn are_above(&self) -> bool;
+}
+
+impl Descriptors for OwnedFd {
+    fn are_above(&self) -> bool {
+        self.as_raw_fd() >= FIRST
+    }
+}
+
+impl Descriptors for (OwnedFd, OwnedFd) {
+    fn are_above(&self) -> bool {
+        self.0.are_above() && self.1.are_above()
+    }
+}
+
+/// What `make` opens, above the standard streams. It is called a second time where it opened something under their numbers.
+pub(crate) fn above<T: Descriptors>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let made = make()?;
+    if made.are_above() {
+        return Ok(made);
+    }
+    drop(made);
+    LOW_ARE_FREE.store(true, Ordering::Relaxed);
+    let _held = Held::all()?;
+    let made = make()?;
+    if made.are_above() {
+        return Ok(made);
+    }
+    // The program itself has just closed one of its streams.
+    Err(io::Error::other(
+        "the program closes its standard streams while descriptors are made",
+    ))
+}
+
+/// A descriptor that is there already, above the standard streams.
+pub(crate) fn lifted(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.are_above() {
+        return Ok(fd);
+    }
+    LOW_ARE_FREE.store(true, Ordering::Relaxed);
+    copy(fd)
+}
+
+/// Whether this process was once seen to be without one of its standard streams.
+static LOW_ARE_FREE: AtomicBool = AtomicBool::new(false);
+
+/// Keeps the numbers of the standard streams taken, by `/dev/null` where they are free.
+#[derive(Debug)]
+pub(crate) struct Held(Vec<OwnedFd>);
+
+impl Held {
+    /// Where this process is known to be without one. For a moment only: they are the program's to open.
+    pub(crate) fn if_needed() -> Option<Held> {
+        if !LOW_ARE_FREE.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Without it, what comes is moved afterwards.
+        Held::all().ok()
+    }
+
+    fn all() -> io::Result<Held> {
+        let mut held = Held(Vec::new());
+        loop {
+            let flags = OFlags::RDWR | OFlags::CLOEXEC;
+            let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
+            if null.are_above() {
+                return Ok(held);
+            }
+            held.0.push(null);
+        }
+    }
+}
+
+/// A copy, close-on-exec.
+pub(crate) fn copy(fd: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, FIRST)?)
+}
+
+/// pipe(2): the reading and the writing end.
+pub(crate) fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {
+    above(|| Ok(rustix::pipe::pipe_with(flags | PipeFlags::CLOEXEC)?))
+}
+
+/// socketpair(2), of Unix sockets that keep messages apart.
+pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    above(|| {
+        Ok(rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?)
+    })
+}
+
+/// eventfd(2), which does not block.
+pub(crate) fn event() -> io::Result<OwnedFd> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    above(|| Ok(rustix::event::eventfd(0, flags)?))
+}
+
+/// timerfd_create(2), of a clock, which does not block.
+pub(crate) fn timer(clock: TimerfdClockId) -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    above(|| Ok(rustix::time::timerfd_create(clock, flags)?))
+}
+
+/// epoll_create1(2).
+pub(crate) fn epoll() -> io::Result<OwnedFd> {
+    above(|| Ok(rustix::event::epoll::create(CreateFlags::CLOEXEC)?))
+}
+
+/// pidfd_open(2).
+pub(crate) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
+    above(|| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
+}
+
+/// memfd_create(2).
+pub(crate) fn memfd(name: &str, flags: MemfdFlags) -> io::Result<OwnedFd> {
+    above(|| Ok(rustix::fs::memfd_create(name, flags)?))
+}
+
+/// open(2), of a file that exists.
+pub(crate) fn file(path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    above(|| {
+        Ok(rustix::fs::open(
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
+    })
+}
