@@ -141,6 +141,9 @@ extern crate self as brigade;
 #[macro_use]
 mod primitive;
 pub mod channel;
+#[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
+#[doc(hidden)]
+pub mod counts;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

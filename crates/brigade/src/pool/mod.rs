@@ -182,6 +182,14 @@ impl Pool {
         }
     }
 
+    #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
+    pub(crate) fn processes_only(&self) -> Option<&processes::Crew> {
+        match &self.crew {
+            Crew::Threads(_) => None,
+            Crew::Processes(crew) => Some(crew),
+        }
+    }
+
     /// What its workers are.
     pub fn kind(&self) -> Kind {
         match &self.crew {

@@ -30,7 +30,7 @@ const MOST_PULLED: u64 = 8 << 20;
 const MOST_BYTES: usize = 64 << 20;
 
 /// Results as they come.
-pub(in crate::pool) struct Map<'p, A, R, I> {
+pub(crate) struct Map<'p, A, R, I> {
     crew: &'p Crew,
     job: Result<Job, String>,
     decode: Decode<R>,
@@ -52,6 +52,16 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
     /// Bytes of inputs that were too large for a strip.
     carried: u64,
     types: PhantomData<fn(A)>,
+}
+
+/// What asking for the next result comes to at once.
+pub(crate) enum Now<R> {
+    /// The result, with the number of its input; or there are no more.
+    Next(Option<(usize, Result<R, JoinError>)>),
+    /// It is not there yet.
+    NoResult,
+    /// Others have taken all the room.
+    NoRoom,
 }
 
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
@@ -82,10 +92,24 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     }
 
     /// The next result that comes; no input is pulled whose number is `horizon` or more, counted from 0. `None`: there are no more.
-    pub(in crate::pool) fn next_within(
-        &mut self,
-        horizon: usize,
-    ) -> Option<(usize, Result<R, JoinError>)> {
+    pub(crate) fn next_within(&mut self, horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
+        loop {
+            match self.next_now(horizon) {
+                Now::Next(next) => return next,
+                Now::NoResult => {
+                    let mut want = Want::Results { inbox: self.inbox };
+                    self.crew.core.wait(&mut want, None);
+                }
+                Now::NoRoom => {
+                    self.crew.core.wait(&mut Want::Room, None);
+                    self.pull(1);
+                }
+            }
+        }
+    }
+
+    /// As [`next_within`](Self::next_within), and does not wait.
+    pub(crate) fn next_now(&mut self, horizon: usize) -> Now<R> {
         loop {
             if let Some((index, taken)) = self.ready.take() {
                 self.given += 1;
@@ -99,18 +123,20 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                     Taken::Bytes(bytes) => concluded(bytes, Vec::new(), self.decode, name),
                     Taken::Other(end) => end.conclude(self.decode, name),
                 };
-                return Some((index as usize, result));
+                return Now::Next(Some((index as usize, result)));
             }
             if let Err(why) = &self.job {
                 // No worker could find the function: every input ends with that.
-                self.inputs.next()?;
+                if self.inputs.next().is_none() {
+                    return Now::Next(None);
+                }
                 let why = JoinError::Undeliverable(why.clone());
                 self.pulled += 1;
-                return Some((self.pulled - 1, Err(why)));
+                return Now::Next(Some((self.pulled - 1, Err(why))));
             }
             if !self.crew.core.is_ours() {
                 // A fork of the program: the workers are the other's.
-                return None;
+                return Now::Next(None);
             }
             let room = self.exchange(horizon);
             if !self.ready.is_empty() {
@@ -121,19 +147,16 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 continue;
             }
             if self.exhausted && self.pulled == self.given && !self.has_pulled() {
-                return None;
+                return Now::Next(None);
             }
             if self.has_pulled() {
                 continue;
             }
-            if self.pulled > self.given {
-                let mut want = Want::Results { inbox: self.inbox };
-                self.crew.core.wait(&mut want, None);
+            return if self.pulled > self.given {
+                Now::NoResult
             } else {
-                // Others have taken all the room.
-                self.crew.core.wait(&mut Want::Room, None);
-                self.pull(1);
-            }
+                Now::NoRoom
+            };
         }
     }
 

@@ -45,7 +45,9 @@ use crate::worker::process::protocol::Stay;
 use crate::worker::process::world::Instant;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
 
-pub(super) use map::Map;
+pub(crate) use map::Map;
+#[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
+pub(crate) use map::Now;
 
 /// The workers of a pool, and what they have to do.
 pub(crate) struct Crew {
@@ -202,7 +204,7 @@ impl Crew {
     }
 
     #[track_caller]
-    pub(super) fn map<A: Message, R: Message, I: Iterator<Item = A>>(
+    pub(crate) fn map<A: Message, R: Message, I: Iterator<Item = A>>(
         &self,
         task: fn(A) -> R,
         inputs: I,

@@ -53,6 +53,15 @@ impl Identity {
     }
 }
 
+/// From here on this process is the worker that this mailbox belongs to.
+pub(super) fn become_the_worker_of(mailbox: Mailbox) -> &'static Mailbox {
+    let identity = WORKER.get_or_init(|| Identity {
+        pid: std::process::id(),
+        mailbox,
+    });
+    &identity.mailbox
+}
+
 /// Lives and ends as a worker.
 pub(crate) fn run(birth: &Birth<'_>) -> ! {
     process::die_with_parent();
@@ -67,12 +76,7 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     let Ok(mailbox) = Mailbox::map(birth.mailbox) else {
         process::exit_now(NO_MAILBOX)
     };
-    let mailbox = &WORKER
-        .get_or_init(|| Identity {
-            pid: std::process::id(),
-            mailbox,
-        })
-        .mailbox;
+    let mailbox = become_the_worker_of(mailbox);
     let (Ok(lane), Ok(bell), Ok(roster), Ok(token), Ok(())) = (
         Pinned::new(birth.lane),
         Pinned::new(birth.bell),
@@ -87,15 +91,11 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     let _ = rustix::process::setrlimit(Resource::Nofile, birth.open_files);
     signal::unblock_all();
 
-    let mut worker = Worker {
-        mailbox,
-        ends: WorkerEnds::new(mailbox),
-        lane,
-        bell,
-        stderr_count: birth.stderr_count,
-    };
+    let mut worker = Worker::new(mailbox, lane, bell, birth.stderr_count);
     worker.rehearse();
-    worker.serve();
+    if let Some(stay) = worker.serve() {
+        worker.stay(&stay);
+    }
     // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be waiting for this very processor.
     if mailbox.may_rest() {
         futex::rest(LINGER);
@@ -144,9 +144,24 @@ pub(super) fn wake_events(bell: &Pinned) -> io::Result<()> {
 }
 
 impl Worker {
+    pub(super) fn new(
+        mailbox: &'static Mailbox,
+        lane: Pinned,
+        bell: Pinned,
+        stderr_count: Seen,
+    ) -> Worker {
+        Worker {
+            mailbox,
+            ends: WorkerEnds::new(mailbox),
+            lane,
+            bell,
+            stderr_count,
+        }
+    }
+
     /// Touches what the first task will. After a fork every page is a fault at its first touch; the task, which somebody waits for, then finds
     /// them all there. (18 faults, some 25 µs.)
-    fn rehearse(&mut self) {
+    pub(super) fn rehearse(&mut self) {
         self.mailbox.warm();
         rehearse();
         // Written where the first reply will be, and never published.
@@ -156,8 +171,8 @@ impl Worker {
         let _ = (self.mailbox.wants_events(), self.bell.get());
     }
 
-    /// Obeys one order after another, until a task is done.
-    fn serve(&mut self) {
+    /// Obeys one order after another, until a task is done; or until it is told to stay, and how.
+    pub(super) fn serve(&mut self) -> Option<Stay> {
         let mut frame = Vec::new();
         loop {
             self.mailbox.note_processor();
@@ -187,24 +202,25 @@ impl Worker {
                         self.mailbox.set_phase(Phase::Idle);
                     }
                     self.reply(reply::READY, &bytes);
-                    if failed {
-                        return;
-                    }
-                    if let Some(stay) = stay {
-                        return self.stay(&stay);
+                    if failed || stay.is_some() {
+                        return stay.filter(|_| !failed);
                     }
                     self.mailbox.set_phase(Phase::Starting);
                 }
-                Ok(Some(order::TASK)) => return self.task(&frame, None, Vec::new()),
+                Ok(Some(order::TASK)) => {
+                    self.task(&frame, None, Vec::new());
+                    return None;
+                }
                 Ok(Some(order::ACCOMPANIED_TASK)) => {
                     self.mailbox.set_phase(Phase::Decoding);
                     match self.lane().and_then(|lane| lane::recv(lane, true)) {
-                        Ok(descriptors) => return self.task(&frame, None, descriptors),
+                        Ok(descriptors) => self.task(&frame, None, descriptors),
                         Err(e) => {
                             let why = format!("the descriptors of its input did not arrive: {e}");
-                            return self.reply(reply::UNDELIVERABLE, why.as_bytes());
+                            self.reply(reply::UNDELIVERABLE, why.as_bytes());
                         }
                     }
+                    return None;
                 }
                 Ok(Some(order::LARGE_TASK)) => {
                     let len = word(&frame, 2);
@@ -213,14 +229,13 @@ impl Worker {
                         .lane()
                         .and_then(|lane| lane::recv_large(lane, len, true))
                     {
-                        Ok((input, descriptors)) => {
-                            return self.task(&frame, Some(input), descriptors);
-                        }
+                        Ok((input, descriptors)) => self.task(&frame, Some(input), descriptors),
                         Err(e) => {
                             let why = format!("its input of {len} bytes did not arrive: {e}");
-                            return self.reply(reply::UNDELIVERABLE, why.as_bytes());
+                            self.reply(reply::UNDELIVERABLE, why.as_bytes());
                         }
                     }
+                    return None;
                 }
                 // The host is of the same build and no enemy; this cannot be.
                 Ok(Some(_)) | Err(_) => process::exit_now(71),

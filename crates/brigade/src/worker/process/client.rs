@@ -135,6 +135,9 @@ impl State {
     }
 }
 
+/// This process's, once there is one.
+pub(super) static CURRENT: Mutex<Option<Arc<ForkServer>>> = Mutex::new(None);
+
 impl fmt::Debug for ForkServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForkServer")
@@ -146,7 +149,6 @@ impl fmt::Debug for ForkServer {
 impl ForkServer {
     /// This process's fork server, started if there is none.
     pub(crate) fn get() -> io::Result<Arc<ForkServer>> {
-        static CURRENT: Mutex<Option<Arc<ForkServer>>> = Mutex::new(None);
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*current
             && server.is_ours()
@@ -211,25 +213,8 @@ impl ForkServer {
         }
         // It has mapped the roster, if it can, and has no worker yet.
         roster.seal()?;
-        let id = Pid::from_raw(pid.cast_signed());
-        let process = id.and_then(|id| opened::pidfd(id).ok());
-        let timer = || opened::timer(TimerfdClockId::Monotonic);
-        let server = Arc::new(ForkServer {
-            host: Original::this_process(),
-            pid,
-            process,
-            socket,
-            board,
-            events,
-            bell,
-            rest: timer()?,
-            alarm: timer()?,
-            symbols: Arc::new(Symbols::new(
-                modules.into_iter().map(ModuleAt::into_module).collect(),
-            )),
-            state: Mutex::default(),
-            arrived: Condvar::new(),
-        });
+        let symbols = Symbols::new(modules.into_iter().map(ModuleAt::into_module).collect());
+        let server = Arc::new(ForkServer::new(pid, socket, board, events, bell, symbols)?);
         let epoll = Epoll::new()?;
         epoll.add_readable(&server.socket, SOCKET)?;
         epoll.add_readable(&server.events, EVENTS)?;
@@ -244,6 +229,33 @@ impl ForkServer {
             .spawn(move || listener.listen(&epoll))?;
         drop(blocked);
         Ok(server)
+    }
+
+    pub(super) fn new(
+        pid: u32,
+        socket: OwnedFd,
+        board: Board,
+        events: OwnedFd,
+        bell: OwnedFd,
+        symbols: Symbols,
+    ) -> io::Result<ForkServer> {
+        let id = Pid::from_raw(pid.cast_signed());
+        let process = id.and_then(|id| opened::pidfd(id).ok());
+        let timer = || opened::timer(TimerfdClockId::Monotonic);
+        Ok(ForkServer {
+            host: Original::this_process(),
+            pid,
+            process,
+            socket,
+            board,
+            events,
+            bell,
+            rest: timer()?,
+            alarm: timer()?,
+            symbols: Arc::new(symbols),
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -10,12 +10,15 @@
 // - protocol, mailbox, turns, lane, board: what they say to each other, and where; turns_models: what must hold of that
 // - world: what a pool of processes sees of all that; shuttled: its twin in models
 // - ending: why a worker died
+// - counted: a fork server that is none, and workers that take a step when they are told to, for `scripts/counts`
 // - running: the handle's side of a task in a process
 
 pub(crate) mod board;
 pub(crate) mod bootstrap;
 mod child;
 pub(crate) mod client;
+#[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
+pub(crate) mod counted;
 pub(crate) mod ending;
 pub(crate) mod lane;
 pub(crate) mod line;

@@ -28,6 +28,17 @@ const WEIGHING: Duration = Duration::from_millis(1);
 /// The worker broke off: what the host says makes no sense.
 const NONSENSE: i32 = 71;
 
+/// A worker that stays: until when, and what it has in hand.
+pub(super) struct Staying {
+    /// Tasks until it leaves.
+    left: u64,
+    scale: Option<Scale>,
+    /// The process that serves, and no child of a task.
+    original: Original,
+    stderr: Mark,
+    tasks: Tasks,
+}
+
 /// What a worker that stays has in hand.
 struct Tasks {
     /// As many as it has begun.
@@ -40,45 +51,55 @@ struct Tasks {
     result: Vec<u8>,
 }
 
+impl Staying {
+    pub(super) fn new(worker: &Worker, stay: &Stay) -> Staying {
+        let mut stderr = Mark::new(worker.stderr_count);
+        stderr.begin(worker.mailbox);
+        Staying {
+            left: stay.tasks.unwrap_or(u64::MAX),
+            scale: stay.bytes.map(Scale::new),
+            original: Original::this_process(),
+            stderr,
+            tasks: Tasks {
+                begun: 0,
+                finished: 0,
+                plan: None,
+                frame: Vec::new(),
+                result: Vec::new(),
+            },
+        }
+    }
+}
+
 impl Worker {
     /// Serves until it is to leave.
     pub(super) fn stay(&mut self, stay: &Stay) {
-        let mut scale = stay.bytes.map(Scale::new);
-        let mut tasks = Tasks {
-            begun: 0,
-            finished: 0,
-            plan: None,
-            frame: Vec::new(),
-            result: Vec::new(),
-        };
-        let original = Original::this_process();
-        let mut left = stay.tasks.unwrap_or(u64::MAX);
-        let mut mark = Mark::new(self.stderr_count);
-        mark.begin(self.mailbox);
+        let mut staying = Staying::new(self, stay);
         loop {
-            self.begin(&mut tasks, &mut mark);
-            let served = self.serve_one(&mut tasks, &original);
-            mark.task_ended(self.mailbox);
-            left -= 1;
-            if !served || left == 0 || scale.as_mut().is_some_and(Scale::is_over) {
-                self.say(&tasks, reply::LEAVING, &[]);
-                self.ends.replies.show();
-                self.mailbox.turns().leave(|| tell(&self.bell));
+            if !self.begin_at_once(&mut staying) {
+                self.begin_later(&mut staying);
+            }
+            if !self.serve_begun(&mut staying) {
                 return;
             }
         }
     }
 
-    /// Begins the next task, when there is one.
-    fn begin(&self, tasks: &mut Tasks, mark: &mut Mark) {
+    /// Begins the next task, if there is one.
+    pub(super) fn begin_at_once(&self, staying: &mut Staying) -> bool {
+        let tasks = &mut staying.tasks;
         let turns = self.mailbox.turns();
         let first = turns.begin_or_ring(tasks.begun, tasks.finished, || tell(&self.bell));
-        if self.has_begun(first, tasks) {
-            return;
-        }
+        self.has_begun(first, tasks)
+    }
+
+    /// Begins the next task, when there is one.
+    fn begin_later(&self, staying: &mut Staying) {
+        let (tasks, stderr) = (&mut staying.tasks, &mut staying.stderr);
+        let turns = self.mailbox.turns();
         loop {
             self.look_for_a_while(|| turns.has_more(tasks.begun));
-            mark.waited(self.mailbox);
+            stderr.waited(self.mailbox);
             if self.has_begun(turns.begin(tasks.begun), tasks) {
                 return;
             }
@@ -86,6 +107,20 @@ impl Worker {
             turns.sleep_until_more(tasks.begun);
             self.mailbox.note_processor();
         }
+    }
+
+    /// Runs the task that was begun. `false`: it was the last; the host was told that this leaves.
+    pub(super) fn serve_begun(&mut self, staying: &mut Staying) -> bool {
+        let served = self.serve_one(&mut staying.tasks, &staying.original);
+        staying.stderr.task_ended(self.mailbox);
+        staying.left -= 1;
+        if served && staying.left > 0 && !staying.scale.as_mut().is_some_and(Scale::is_over) {
+            return true;
+        }
+        self.say(&staying.tasks, reply::LEAVING, &[]);
+        self.ends.replies.show();
+        self.mailbox.turns().leave(|| tell(&self.bell));
+        false
     }
 
     fn has_begun(&self, begun: Result<bool, Corrupt>, tasks: &mut Tasks) -> bool {

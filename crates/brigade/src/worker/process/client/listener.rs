@@ -57,7 +57,7 @@ impl ForkServer {
     }
 
     /// Hears what there is. `false`: the fork server is gone.
-    fn hear(&self) -> io::Result<bool> {
+    pub(in crate::worker::process) fn hear(&self) -> io::Result<bool> {
         loop {
             let Message {
                 content,
@@ -134,7 +134,7 @@ impl ForkServer {
     }
 
     /// Has all who have workers that stay look after them.
-    fn call_employers(&self) {
+    pub(in crate::worker::process) fn call_employers(&self) {
         let employers: Vec<_> = {
             let mut state = self.lock();
             let now = Instant::now();

@@ -1,0 +1,49 @@
+//! Ways in for `scripts/counts`: the library's hot paths in one thread, where nobody waits, so that their instructions can be counted.
+//!
+//! What is counted is the library's own code, both halves of it. `benches/counts` says what, and how.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use crate::pool::processes::{self, Now};
+use crate::task::codec;
+use crate::{JoinError, Message, Pool};
+
+pub use crate::worker::process::counted::{OneThread, StayingWorker, Worker};
+
+/// Appends a value as a task's input or result goes, and gives the descriptors that belong to it.
+#[inline]
+pub fn encode<T: Message>(value: &T, into: &mut Vec<u8>) -> Option<Vec<OwnedFd>> {
+    codec::encode(value, into).ok()
+}
+
+/// Such a value.
+#[inline]
+pub fn decode<T: Message>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Option<T> {
+    codec::decode(bytes, descriptors).ok()
+}
+
+/// A map over a pool of processes that does not wait.
+pub struct Map<'p, A, R, I>(processes::Map<'p, A, R, I>);
+
+impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
+    /// `None`: the pool is not one of processes.
+    #[track_caller]
+    pub fn new(pool: &'p Pool, task: fn(A) -> R, inputs: I) -> Option<Self> {
+        Some(Map(pool.processes_only()?.map(task, inputs)))
+    }
+
+    /// The next result that comes, if it is there. `None`: there are no more.
+    pub fn next_now(&mut self) -> Option<Option<Result<R, JoinError>>> {
+        match self.0.next_now(usize::MAX) {
+            Now::Next(next) => next.map(|(_, result)| Some(result)),
+            Now::NoResult | Now::NoRoom => Some(None),
+        }
+    }
+}
+
+impl<A, R, I> fmt::Debug for Map<'_, A, R, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").finish_non_exhaustive()
+    }
+}
