@@ -88,7 +88,8 @@ pub(crate) fn recv_parts(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
-        let held = opened::Held::if_needed();
+        // Without it, what comes is moved afterwards.
+        let held = opened::Held::if_needed().ok().flatten();
         let mut flags = RecvFlags::CMSG_CLOEXEC;
         if !wait || held.is_some() {
             flags |= RecvFlags::DONTWAIT;

@@ -9,6 +9,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::event::EventfdFlags;
 use rustix::event::epoll::CreateFlags;
@@ -39,22 +40,20 @@ impl Descriptors for (OwnedFd, OwnedFd) {
     }
 }
 
-/// What `make` opens, above the standard streams. It is called a second time where it opened something under their numbers.
+/// What `make` opens, above the standard streams. It is called again where it opened something under their numbers.
 pub(crate) fn above<T: Descriptors>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let made = make()?;
-    if made.are_above() {
-        return Ok(made);
+    // Another thread may have closed, just now, what it had there for a moment.
+    const ATTEMPTS: u32 = 100;
+    for _ in 0..ATTEMPTS {
+        let _held = Held::if_needed()?;
+        let made = make()?;
+        if made.are_above() {
+            return Ok(made);
+        }
+        LOW_ARE_FREE.store(true, Ordering::Relaxed);
     }
-    drop(made);
-    LOW_ARE_FREE.store(true, Ordering::Relaxed);
-    let _held = Held::all()?;
-    let made = make()?;
-    if made.are_above() {
-        return Ok(made);
-    }
-    // The program itself has just closed one of its streams.
     Err(io::Error::other(
-        "the program closes its standard streams while descriptors are made",
+        "the program closes its standard streams again and again while a descriptor is made",
     ))
 }
 
@@ -71,29 +70,35 @@ pub(crate) fn lifted(fd: OwnedFd) -> io::Result<OwnedFd> {
 static LOW_ARE_FREE: AtomicBool = AtomicBool::new(false);
 
 /// Keeps the numbers of the standard streams taken, by `/dev/null` where they are free.
-#[derive(Debug)]
-pub(crate) struct Held(Vec<OwnedFd>);
+///
+/// All threads that need it at the same time share one: what one of them held alone would be free again while another relies on it.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    nulls: Mutex<Vec<OwnedFd>>,
+}
 
 impl Held {
     /// Where this process is known to be without one. For a moment only: they are the program's to open.
-    pub(crate) fn if_needed() -> Option<Held> {
+    pub(crate) fn if_needed() -> io::Result<Option<Arc<Held>>> {
+        static CURRENT: Mutex<Weak<Held>> = Mutex::new(Weak::new());
         if !LOW_ARE_FREE.load(Ordering::Relaxed) {
-            return None;
+            return Ok(None);
         }
-        // Without it, what comes is moved afterwards.
-        Held::all().ok()
-    }
-
-    fn all() -> io::Result<Held> {
-        let mut held = Held(Vec::new());
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = current.upgrade().unwrap_or_default();
+        *current = Arc::downgrade(&held);
+        drop(current);
+        let mut nulls = held.nulls.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
             let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
             if null.are_above() {
-                return Ok(held);
+                break;
             }
-            held.0.push(null);
+            nulls.push(null);
         }
+        drop(nulls);
+        Ok(Some(held))
     }
 }
 

@@ -46,6 +46,17 @@ fn names(closed: u32) -> String {
     listed.map(|n| names[n]).collect::<Vec<_>>().join(", ")
 }
 
+/// Does something without some of the streams. An error is told through a copy of stderr.
+fn without(args: &[String], run: impl FnOnce(u32) -> Ended) -> Ended {
+    let closed = args.first().ok_or("which ones")?.parse()?;
+    let stderr = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 100)?;
+    std::io::stdout().flush()?;
+    close(closed);
+    run(closed).inspect_err(|e| {
+        let _ = rustix::io::write(&stderr, e.to_string().as_bytes());
+    })
+}
+
 /// Closes the streams that are named by bits.
 fn close(closed: u32) {
     for number in (0..3).filter(|n| closed & 1 << n != 0) {
@@ -137,10 +148,7 @@ fn everything(closed: u32) -> Result<(), Box<dyn std::error::Error>> {
 
 fn of_host(args: &[String]) -> Ended {
     brigade::init();
-    let closed = args.first().ok_or("which ones")?.parse()?;
-    std::io::stdout().flush()?;
-    close(closed);
-    everything(closed)
+    without(args, everything)
 }
 
 fn of_task(args: &[String]) -> Ended {
@@ -155,12 +163,13 @@ fn of_task(args: &[String]) -> Ended {
 
 /// Another thread prints all the time, so also at the moment in which a descriptor is made.
 fn while_printing(args: &[String]) -> Ended {
+    brigade::init();
+    without(args, print_and_work)
+}
+
+fn print_and_work(closed: u32) -> Ended {
     use std::sync::atomic::{AtomicBool, Ordering};
     static DONE: AtomicBool = AtomicBool::new(false);
-    brigade::init();
-    let closed: u32 = args.first().ok_or("which ones")?.parse()?;
-    std::io::stdout().flush()?;
-    close(closed);
     let printing = std::thread::spawn(move || {
         while !DONE.load(Ordering::Relaxed) {
             for number in (0..3).filter(|n| closed & 1 << n != 0) {
