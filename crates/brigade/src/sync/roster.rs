@@ -19,7 +19,6 @@
 //! **Who writes it**: the host, and its first fork server, which both map it before there is any worker. Then the file is sealed
 //! ([`Roster::seal`]), and nobody can map it or write to it any more: a worker that opens its read-only descriptor anew, which its mode does not keep it from, for
 //! the worker is the file's owner, cannot write. A later fork server cannot either: it tells its host of each death, and the host writes it down.
-//! Before Linux 5.1 there is no such seal; then every fork server writes, and a worker that sets out to can too.
 //!
 //! Each death changes the *epoch*. Who waits for anything that a process may hold sleeps on two words at once, its own and the epoch ([`Vigil`]); so no wake-up
 //! that a dying process has forgotten, or has received and taken along, is ever missed.
@@ -36,8 +35,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, SealFlags};
-use rustix::io::Errno;
+use rustix::fs::{OFlags, SealFlags};
 
 use crate::sys::fds::Pinned;
 use crate::sys::futex::{self, Wake};
@@ -150,8 +148,6 @@ impl Roster {
         }
         let file = memfd_of("brigade-roster", LEN, SIZE_SEALS)?;
         let mapping = Mapping::writable(&file, LEN)?;
-        // Where there is no seal for it (see `seal`), a worker has at least to change this before it can open the file to write.
-        rustix::fs::fchmod(&file, Mode::RUSR)?;
         let roster = Roster {
             // Here: a fork server may be another user's, if the program has become that meanwhile.
             file: Pinned::leaked(to_read(&file)?)?,
@@ -246,12 +242,8 @@ impl Roster {
         let Some(file) = &*to_write else {
             return Ok(());
         };
-        match rustix::fs::fcntl_add_seals(file, SealFlags::FUTURE_WRITE | SealFlags::SEAL) {
-            Ok(()) => *to_write = None,
-            // A kernel before 5.1: the next fork server writes it, too.
-            Err(Errno::INVAL) => {}
-            Err(e) => return Err(e.into()),
-        }
+        rustix::fs::fcntl_add_seals(file, SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
+        *to_write = None;
         Ok(())
     }
 
@@ -448,6 +440,8 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::testing::Puppet;
     use super::*;
 
@@ -523,10 +517,7 @@ mod tests {
         let file = memfd_of("test", LEN, SIZE_SEALS).expect("memfd");
         let mapping = Mapping::writable(&file, LEN).expect("mmap");
         let seals = SealFlags::FUTURE_WRITE | SealFlags::SEAL;
-        if rustix::fs::fcntl_add_seals(&file, seals) == Err(Errno::INVAL) {
-            eprintln!("skipped, because this kernel has no F_SEAL_FUTURE_WRITE");
-            return;
-        }
+        rustix::fs::fcntl_add_seals(&file, seals).expect("sealed");
         let e = Mapping::writable(&file, LEN).expect_err("sealed");
         assert_eq!(e.kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(rustix::io::pwrite(&file, &[1], 0), Err(Errno::PERM));

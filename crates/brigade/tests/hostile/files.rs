@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::Command;
 
 use brigade::channel::{self, Sender};
 use brigade::sync::Mutex;
 use brigade::{Kind, Pool, Shared, process};
+
+use crate::alone;
 
 /// What a worker may write by design, and nothing else: its mailbox, a region with locks in it (one without has the same name, and a test of its own), and a
 /// channel's memory.
@@ -207,16 +208,5 @@ fn inside_a_program_that_has_a_second_fork_server() {
 
 #[test]
 fn nor_does_one_of_a_later_fork_server() {
-    let alone = Command::new(std::env::current_exe().expect("a program"))
-        .args(["--exact", "--ignored", "--nocapture"])
-        .arg("files::inside_a_program_that_has_a_second_fork_server")
-        .output()
-        .expect("it starts");
-    let said = String::from_utf8_lossy(&alone.stdout);
-    assert!(
-        alone.status.success() && said.contains("1 passed"),
-        "{}\n{said}\n{}",
-        alone.status,
-        String::from_utf8_lossy(&alone.stderr)
-    );
+    alone("files::inside_a_program_that_has_a_second_fork_server");
 }

@@ -3,9 +3,11 @@
 //!
 //! What it receives may be anything. The same for the same seed, but for when the two meet.
 
+mod bell;
 mod files;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -185,6 +187,22 @@ fn within_limit(what: &str, host: impl FnOnce() + Send + 'static) {
     let most = MOST.load(Ordering::Relaxed);
     eprintln!("{what}: no more than {most} bytes were asked for at once");
     assert!(most <= CAP, "{what}: {most} bytes were asked for at once");
+}
+
+/// Runs that test in a program of its own.
+fn alone(test: &str) {
+    let alone = Command::new(std::env::current_exe().expect("a program"))
+        .args(["--exact", "--ignored", "--nocapture"])
+        .arg(test)
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&alone.stdout);
+    assert!(
+        alone.status.success() && said.contains("1 passed"),
+        "{}\n{said}\n{}",
+        alone.status,
+        String::from_utf8_lossy(&alone.stderr)
+    );
 }
 
 fn end<R>(worker: JoinHandle<R>) {

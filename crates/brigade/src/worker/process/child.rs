@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 
+use super::bell;
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
 use super::protocol::{NotReady, Setup, Stay};
@@ -29,7 +30,7 @@ pub(crate) struct Birth<'a> {
     pub(crate) stderr: &'a OwnedFd,
     /// How much of that the fork server has read.
     pub(crate) stderr_count: Seen,
-    /// The writing end of the pipe that wakes the host's event loop.
+    /// The workers' end of what wakes the host's event loop.
     pub(crate) bell: &'a OwnedFd,
     /// Who it is in the roster; `None`: an outsider there.
     pub(crate) token: Option<Token>,
@@ -136,11 +137,7 @@ pub(super) fn wake_events(bell: &Pinned) -> io::Result<()> {
     let Some(bell) = bell.get() else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    match rustix::io::write(bell, &[1]) {
-        // Full means that the host has been told already.
-        Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
+    bell::ring(bell)
 }
 
 impl Worker {

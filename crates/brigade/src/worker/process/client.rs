@@ -10,10 +10,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdTimerFlags, Timespec, timerfd_settime};
 
+use super::bell::{self, HostBell};
 use super::board::Board;
 use super::bootstrap;
 use super::mailbox::Mailbox;
@@ -60,8 +60,8 @@ pub(crate) struct ForkServer {
     socket: OwnedFd,
     pub(crate) board: Board,
     events: OwnedFd,
-    /// What workers ring when somebody awaits them.
-    bell: OwnedFd,
+    /// What workers ring when somebody awaits them: see [`bell`](super::bell).
+    bell: HostBell,
     /// Goes off when it is time to ask for new spares.
     rest: OwnedFd,
     /// Goes off when an employer wants to be called.
@@ -172,7 +172,7 @@ impl ForkServer {
         let board_file = Board::file()?;
         let board = Board::map(&board_file)?;
         let events = opened::event()?;
-        let (bell, their_bell) = opened::pipe(PipeFlags::NONBLOCK)?;
+        let (bell, their_bell) = bell::pair()?;
         let host = opened::pidfd(rustix::process::getpid())?;
         let roster = Roster::get()?;
         let mut descriptors = vec![
@@ -236,7 +236,7 @@ impl ForkServer {
         socket: OwnedFd,
         board: Board,
         events: OwnedFd,
-        bell: OwnedFd,
+        bell: HostBell,
         symbols: Symbols,
     ) -> io::Result<ForkServer> {
         let id = Pid::from_raw(pid.cast_signed());

@@ -9,8 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
-use rustix::pipe::PipeFlags;
-
+use super::bell;
 use super::board::{Board, SLOTS};
 use super::child;
 use super::client::{CURRENT, ForkServer};
@@ -48,7 +47,7 @@ impl OneThread {
         let (ours, theirs) = opened::socket_pair()?;
         let board = Board::map(Board::file()?)?;
         let events = opened::event()?;
-        let (rung, bell) = opened::pipe(PipeFlags::NONBLOCK)?;
+        let (rung, bell) = bell::pair()?;
         let symbols = Symbols::new(Vec::new());
         // No process has the number 0.
         let server = Arc::new(ForkServer::new(0, ours, board, events, rung, symbols)?);

@@ -13,6 +13,7 @@
 // - counted: a fork server that is none, and workers that take a step when they are told to, for `scripts/counts`
 // - running: the handle's side of a task in a process
 
+pub(crate) mod bell;
 pub(crate) mod board;
 pub(crate) mod bootstrap;
 mod child;

@@ -24,7 +24,7 @@ pub(crate) const HIRED_AT_ONCE: usize = 64;
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// First, with five descriptors: the board, a pidfd of the host, the fork server's event descriptor, the workers' bell (a pipe's end), and the
+    /// First, with five descriptors: the board, a pidfd of the host, the fork server's event descriptor, the workers' bell (a socket), and the
     /// roster, to read; and the roster to write, where it is not sealed yet.
     Begin,
     /// Make this many workers. Who they are in the roster, in order; those for whom there is no token are outsiders there.

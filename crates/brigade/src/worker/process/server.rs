@@ -97,7 +97,7 @@ struct Server {
     /// `None`: the host alone may write the roster.
     registrar: Option<Registrar>,
     events: OwnedFd,
-    /// The workers' way to do the same: a pipe's end, of which they cannot take what others have written.
+    /// The workers' way to do the same: a socket, from which they cannot take what others have sent.
     bell: OwnedFd,
     /// The limit of descriptors before it was raised.
     open_files: Rlimit,

@@ -332,7 +332,7 @@ impl Worker {
     }
 }
 
-/// Tells the host through the pipe. Without a way to do that there is no sense in going on; that this has ended is heard.
+/// Tells the host through the bell. Without a way to do that there is no sense in going on; that this has ended is heard.
 fn tell(bell: &Pinned) {
     if wake_events(bell).is_err() {
         process::exit_now(0);

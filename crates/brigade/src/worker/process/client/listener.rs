@@ -12,9 +12,13 @@ use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::{fds, opened, process};
+use crate::worker::process::bell::Rung;
 use crate::worker::process::board::SLOTS;
 use crate::worker::process::mailbox::Mailbox;
 use crate::worker::process::protocol::{self, Event, Message};
+
+/// How often it is looked whether workers have rung, once one of them has seen to it that none can.
+const RECHECK: Duration = Duration::from_millis(5);
 
 /// How long a killed worker may take to end.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
@@ -23,14 +27,20 @@ impl ForkServer {
     /// The listener's thread: until the fork server is gone.
     pub(super) fn listen(&self, epoll: &Epoll) {
         let mut ready = Vec::new();
+        let mut bell_is_broken = false;
         loop {
-            if epoll.wait(&mut ready, None).is_err() {
+            let recheck = bell_is_broken.then_some(RECHECK);
+            if epoll.wait(&mut ready, recheck).is_err() {
                 break;
             }
-            let mut news = [0; 4096];
-            if ready.contains(&EVENTS) || ready.contains(&BELL) {
+            let mut news = [0; 8];
+            if ready.contains(&BELL) && self.bell.silence() == Rung::Broken {
+                // It would be reported for ever.
+                epoll.remove(&self.bell);
+                bell_is_broken = true;
+            }
+            if ready.contains(&EVENTS) || ready.contains(&BELL) || bell_is_broken {
                 let _ = rustix::io::read(&self.events, &mut news[..]);
-                let _ = rustix::io::read(&self.bell, &mut news[..]);
                 self.wake_ready();
             }
             if ready.contains(&ALARM) {
