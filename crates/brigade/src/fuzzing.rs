@@ -393,7 +393,6 @@ pub fn ends(data: &[u8]) {
         let _ = sender.try_send(vec![1; 40_000]);
         let _ = sender.send_timeout(vec![1; 3_000], SOON);
     }
-    let _ = carry::take_refused();
 }
 
 /// What is in a lock's words, as anyone may have left it, and as it changes. Only calls that wait for a time.

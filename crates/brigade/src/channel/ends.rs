@@ -198,9 +198,7 @@ impl Wire {
 }
 
 fn broken<E: serde::de::Error>(e: io::Error) -> E {
-    E::custom(carry::refused(format!(
-        "an end of a channel did not arrive: {e}"
-    )))
+    E::custom(format_args!("an end of a channel did not arrive: {e}"))
 }
 
 impl<T> Serialize for Sender<T> {

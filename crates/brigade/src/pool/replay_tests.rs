@@ -120,7 +120,7 @@ fn a_task_that_ends_well_this_time_says_so() {
     assert_eq!(ended.status.code(), Some(0), "{stderr}");
     assert!(stderr.contains("told: 5\n"), "{stderr}");
     assert!(
-        stderr.contains("returned this time; its result takes 1 B"),
+        stderr.contains("returned this time; its result takes 2 B"),
         "{stderr}"
     );
 }

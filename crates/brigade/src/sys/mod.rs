@@ -17,5 +17,6 @@ pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod signal;
 pub(crate) mod spin;
+pub(crate) mod stack;
 pub(crate) mod ticks;
 pub(crate) mod unwind;

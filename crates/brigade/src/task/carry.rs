@@ -13,6 +13,9 @@ use std::os::fd::{AsFd, OwnedFd};
 /// The most descriptors that one message may carry: what the kernel takes with one datagram (`SCM_MAX_FD`, 253), less some for its carrier.
 pub(crate) const MAX: usize = 240;
 
+/// In a destructor of the thread's own variables, which may come after that of these lists.
+const ENDING: &str = "it has a descriptor, and the thread is ending";
+
 thread_local! {
     // The counters have no destructor, so that a message without descriptors, which is nearly every one, costs no more than looking at them.
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
@@ -20,10 +23,6 @@ thread_local! {
     static FIRST: Cell<usize> = const { Cell::new(0) };
     static ATTACHED: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
     static PROVIDING: Cell<usize> = const { Cell::new(0) };
-    /// Whether there is something in `REFUSED`, which has a destructor.
-    static HAS_REFUSED: Cell<bool> = const { Cell::new(false) };
-    /// Why something was refused: postcard's errors have no room for it.
-    static REFUSED: Cell<Option<String>> = const { Cell::new(None) };
     static PROVIDED: RefCell<Vec<Vec<Option<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -33,18 +32,23 @@ struct Collecting {
 }
 
 impl Collecting {
+    #[inline]
     fn begin() -> Collecting {
         let outer = (COLLECTING.replace(true), FIRST.replace(COLLECTED.get()));
         Collecting { outer }
     }
 
+    #[inline]
     fn take(&self) -> Vec<OwnedFd> {
         let first = FIRST.get();
         if COLLECTED.get() == first {
             return Vec::new();
         }
         COLLECTED.set(first);
-        ATTACHED.with_borrow_mut(|all| all.split_off(first))
+        // What was attached while the thread had its list is closed with the list.
+        ATTACHED
+            .try_with(|all| all.borrow_mut().split_off(first))
+            .unwrap_or_default()
     }
 }
 
@@ -57,6 +61,7 @@ impl Drop for Collecting {
 }
 
 /// Runs `encode`, and gives the descriptors that were attached meanwhile.
+#[inline]
 pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
     let collecting = Collecting::begin();
     let encoded = encode();
@@ -73,13 +78,15 @@ pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32,
     }
     let number = COLLECTED.get() - FIRST.get();
     if number >= MAX {
-        return Err(E::custom(refused(format!(
+        return Err(E::custom(format_args!(
             "it has more than {MAX} descriptors"
-        ))));
+        )));
     }
     let copy = crate::sys::opened::copy(descriptor)
-        .map_err(|e| E::custom(refused(format!("a descriptor could not be copied: {e}"))))?;
-    ATTACHED.with_borrow_mut(|all| all.push(copy));
+        .map_err(|e| E::custom(format_args!("a descriptor could not be copied: {e}")))?;
+    ATTACHED
+        .try_with(|all| all.borrow_mut().push(copy))
+        .map_err(|_| E::custom(ENDING))?;
     COLLECTED.set(COLLECTED.get() + 1);
     Ok(number as u32)
 }
@@ -90,17 +97,25 @@ impl Drop for Providing {
     fn drop(&mut self) {
         PROVIDING.set(PROVIDING.get() - 1);
         // Closed after the list is free again.
-        let left = PROVIDED.with_borrow_mut(Vec::pop);
+        let left = PROVIDED.try_with(|all| all.borrow_mut().pop());
         drop(left);
     }
 }
 
 /// Runs `decode`, which may take these descriptors. Those that it does not take are closed.
+#[inline]
 pub(crate) fn provide<R>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> R) -> R {
     if descriptors.is_empty() && PROVIDING.get() == 0 {
         return decode();
     }
-    PROVIDED.with_borrow_mut(|all| all.push(descriptors.into_iter().map(Some).collect()));
+    let list = descriptors.into_iter().map(Some).collect();
+    if PROVIDED
+        .try_with(|all| all.borrow_mut().push(list))
+        .is_err()
+    {
+        // They are closed, and whoever asks for one is told why.
+        return decode();
+    }
     PROVIDING.set(PROVIDING.get() + 1);
     let _providing = Providing;
     decode()
@@ -111,28 +126,15 @@ pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<OwnedFd, E> {
     let taken = if PROVIDING.get() == 0 {
         None
     } else {
-        PROVIDED.with_borrow_mut(|all| all.last_mut()?.get_mut(number as usize)?.take())
+        let take = |all: &RefCell<Vec<Vec<Option<OwnedFd>>>>| {
+            all.borrow_mut()
+                .last_mut()?
+                .get_mut(number as usize)?
+                .take()
+        };
+        PROVIDED.try_with(take).map_err(|_| E::custom(ENDING))?
     };
-    taken.ok_or_else(|| {
-        E::custom(refused(
-            "a descriptor that it needs did not come with it".to_owned(),
-        ))
-    })
-}
-
-/// Notes why a value cannot be carried, for whoever encodes or decodes it.
-pub(crate) fn refused(why: String) -> String {
-    REFUSED.set(Some(why.clone()));
-    HAS_REFUSED.set(true);
-    why
-}
-
-/// What was noted since it was last asked.
-pub(crate) fn take_refused() -> Option<String> {
-    if !HAS_REFUSED.replace(false) {
-        return None;
-    }
-    REFUSED.take()
+    taken.ok_or_else(|| E::custom("a descriptor that it needs did not come with it"))
 }
 
 #[cfg(test)]

@@ -24,8 +24,9 @@ use serde::de::DeserializeOwned;
 
 /// What a task may take and give: anything that serde can carry and that may move to another thread.
 ///
-/// Implemented for every type that qualifies. Between threads values are moved; between processes they are encoded with
-/// [postcard](https://postcard.jamesmunns.com).
+/// Implemented for every type that qualifies. Between threads values are moved; between processes they are encoded, and what
+/// arrives is equal to what was sent, or the value is refused, with the place in it and serde's own words: see
+/// [what arrives](crate#what-a-process-is-given-and-gives-back).
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}

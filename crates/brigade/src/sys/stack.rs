@@ -1,0 +1,86 @@
+//! How much of this thread's stack is left (pthread_getattr_np(3)).
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+
+/// The lowest and the highest address of a stack.
+#[derive(Clone, Copy)]
+struct Bounds {
+    low: usize,
+    high: usize,
+}
+
+thread_local! {
+    /// Looked up once for each thread: for the main thread, glibc reads /proc/self/maps. No destructor.
+    static BOUNDS: Cell<Option<Bounds>> = const { Cell::new(None) };
+}
+
+/// The bytes of the calling thread's stack that are left. `None`: unknown, because the system does not tell, or
+/// because the caller runs on a stack that is not its thread's own (a coroutine).
+pub(crate) fn left() -> Option<usize> {
+    let here = 0_u8;
+    let here = std::ptr::from_ref(&here) as usize;
+    let bounds = match BOUNDS.get() {
+        Some(bounds) => bounds,
+        None => {
+            // An unknown stack is noted as an empty range, so that nobody asks twice.
+            let bounds = bounds().unwrap_or(Bounds { low: 0, high: 0 });
+            BOUNDS.set(Some(bounds));
+            bounds
+        }
+    };
+    (bounds.low..bounds.high)
+        .contains(&here)
+        .then(|| here - bounds.low)
+}
+
+fn bounds() -> Option<Bounds> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: `attributes` is writable; pthread_getattr_np initializes it where it returns 0.
+    if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let mut base = std::ptr::null_mut();
+    let (mut size, mut guard) = (0, 0);
+    // SAFETY: `attributes` was initialized above; the out pointers are to locals. It is destroyed once, and not used again.
+    let told = unsafe {
+        let told = libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut base, &raw mut size);
+        libc::pthread_attr_getguardsize(attributes.as_ptr(), &raw mut guard);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        told
+    };
+    if told != 0 {
+        return None;
+    }
+    let base = base as usize;
+    Some(Bounds {
+        // Older versions of glibc count the guard as part of the stack.
+        low: base.checked_add(guard)?,
+        high: base.checked_add(size)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_frame_further_down_has_less_left() {
+        #[inline(never)]
+        fn further_down() -> Option<usize> {
+            std::hint::black_box([0_u8; 4096]);
+            super::left()
+        }
+        let here = super::left().expect("a test's thread has a stack of its own");
+        assert!(further_down().expect("the same stack") < here);
+    }
+
+    #[test]
+    fn a_small_stack_is_known_to_be_small() {
+        let left = std::thread::Builder::new()
+            .stack_size(128 << 10)
+            .spawn(super::left)
+            .expect("a thread")
+            .join()
+            .expect("joined");
+        assert!((1..256 << 10).contains(&left.expect("known")));
+    }
+}

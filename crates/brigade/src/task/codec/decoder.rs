@@ -1,0 +1,729 @@
+//! From bytes to values. The bytes may be anything: a peer wrote them.
+
+mod access;
+mod names;
+
+use serde::de::{self, DeserializeSeed, Visitor};
+
+use self::access::{Elements, Entries, Numbers, Variant};
+pub(super) use self::names::Names;
+use self::names::{Shape, is_derived};
+use super::depth::Depth;
+use super::error::{Error, Result};
+use super::plain::{self, Layout, Plain, Run};
+use super::tag;
+
+/// Reads one message, value by value.
+pub(super) struct Decoder<'de, 'n> {
+    input: &'de [u8],
+    depth: Depth,
+    names: &'n Names<'de>,
+}
+
+impl<'de, 'n> Decoder<'de, 'n> {
+    pub(super) fn new(input: &'de [u8], names: &'n Names<'de>) -> Decoder<'de, 'n> {
+        Decoder {
+            input,
+            depth: Depth::default(),
+            names,
+        }
+    }
+
+    /// The value that the whole input is.
+    #[inline]
+    pub(super) fn message<T: de::Deserialize<'de>>(mut self) -> Result<T> {
+        let value = self.value(std::marker::PhantomData)?;
+        match self.input.len() {
+            0 => Ok(value),
+            over => Err(Error::new(format_args!("{over} bytes were left over"))),
+        }
+    }
+
+    #[inline(always)]
+    fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
+        match plain::wanted_by::<S>() {
+            Layout::Vector(kind) | Layout::Array(kind, _)
+                if self.input.first() == Some(&(tag::RUN + kind as u8)) =>
+            {
+                let before = self.input;
+                self.skip_byte();
+                let run = self.run(kind)?;
+                if let Some(value) = plain::made_of(run) {
+                    return Ok(value);
+                }
+                // An array of another length: its visitor says so.
+                self.input = before;
+            }
+            _ => {}
+        }
+        seed.deserialize(self)
+    }
+
+    #[inline]
+    fn skip_byte(&mut self) {
+        self.input = &self.input[1..];
+    }
+
+    /// The tag of the next value, which stays where it is.
+    #[inline]
+    fn peek(&self) -> Result<u8> {
+        self.input.first().copied().ok_or_else(Error::cut)
+    }
+
+    #[inline]
+    fn take_tag(&mut self) -> Result<u8> {
+        let (&tag, rest) = self.input.split_first().ok_or_else(Error::cut)?;
+        self.input = rest;
+        Ok(tag)
+    }
+
+    #[inline]
+    fn take(&mut self, len: usize) -> Result<&'de [u8]> {
+        let (taken, rest) = self.input.split_at_checked(len).ok_or_else(Error::cut)?;
+        self.input = rest;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn take_array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (taken, rest) = self.input.split_first_chunk().ok_or_else(Error::cut)?;
+        self.input = rest;
+        Ok(*taken)
+    }
+
+    #[inline]
+    fn count(&mut self) -> Result<usize> {
+        tag::take_count(&mut self.input).ok_or_else(|| Error::malformed("a count"))
+    }
+
+    /// How many values follow. Each takes a byte at least, so that a count costs nobody more than what came.
+    #[inline]
+    fn values(&mut self) -> Result<usize> {
+        let count = self.count()?;
+        if count > self.input.len() {
+            return Err(Error::cut());
+        }
+        Ok(count)
+    }
+
+    /// The numbers of a run, whose tag was taken.
+    fn run(&mut self, kind: Plain) -> Result<Run<'de>> {
+        let count = self.count()?;
+        let len = count.checked_mul(kind.size()).ok_or_else(Error::cut)?;
+        let bytes = self.take(len)?;
+        Ok(Run { kind, count, bytes })
+    }
+
+    fn run_tagged(&mut self, tag: u8) -> Result<Run<'de>> {
+        let kind = Plain::from_number(tag - tag::RUN);
+        self.run(kind.ok_or_else(|| Error::malformed("a run"))?)
+    }
+
+    /// The value of an integer's tag and what follows it, of at most 8 bytes. `None`: no such tag.
+    #[inline]
+    fn wide_int(&mut self, first: u8, tag: u8) -> Result<u64> {
+        let len = usize::from(tag - first) + 1;
+        if let Some(bytes) = self.input.first_chunk::<8>() {
+            // Eight bytes are read, which is one load, and what does not belong to it is cut off.
+            let n = u64::from_le_bytes(*bytes) & (u64::MAX >> (64 - 8 * len));
+            self.input = &self.input[len..];
+            return Ok(n);
+        }
+        let mut bytes = [0; 8];
+        bytes[..len].copy_from_slice(self.take(len)?);
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// An integer that is not negative, if that is what comes next.
+    #[inline]
+    fn next_uint(&mut self) -> Result<Option<u64>> {
+        match self.peek()? {
+            small @ 0..tag::SMALL_END => {
+                self.skip_byte();
+                Ok(Some(u64::from(small)))
+            }
+            tag @ tag::UINT..=tag::UINT_LAST => {
+                self.skip_byte();
+                self.wide_int(tag::UINT, tag).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// An integer of 64 bits with a sign, if that is what comes next.
+    #[inline]
+    fn next_int(&mut self) -> Result<Option<i128>> {
+        match self.peek()? {
+            tag @ tag::NINT..=tag::NINT_LAST => {
+                self.skip_byte();
+                let n = self.wide_int(tag::NINT, tag)?;
+                Ok(Some(-1 - i128::from(n)))
+            }
+            _ => Ok(self.next_uint()?.map(i128::from)),
+        }
+    }
+
+    fn str_of(&mut self, tag: u8) -> Result<&'de str> {
+        let len = match tag {
+            tag::STR => self.count()?,
+            short => usize::from(short - tag::SHORT_STR),
+        };
+        std::str::from_utf8(self.take(len)?).map_err(|_| Error::malformed("text that is no UTF-8"))
+    }
+
+    /// A string, if that is what comes next.
+    #[inline]
+    fn next_str(&mut self) -> Result<Option<&'de str>> {
+        match self.peek()? {
+            tag @ (tag::STR | tag::SHORT_STR..tag::STRUCT) => {
+                self.skip_byte();
+                self.str_of(tag).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn char(&mut self) -> Result<char> {
+        let number = u32::from_le_bytes(self.take_array()?);
+        char::from_u32(number).ok_or_else(|| Error::malformed("a character"))
+    }
+
+    #[inline]
+    fn shape(&mut self, number: usize) -> Result<Shape<'de>> {
+        let shape = self.names.shape(number);
+        shape.ok_or_else(|| Error::malformed("an unknown list of fields"))
+    }
+
+    /// The shape of a struct whose tag was taken, and whether it has all the fields.
+    #[inline]
+    fn struct_of(&mut self, tag: u8) -> Result<Option<(Shape<'de>, bool)>> {
+        let (number, full) = match tag {
+            tag::STRUCT..tag::SPARSE => (usize::from(tag - tag::STRUCT), true),
+            tag::SPARSE..tag::RUN => (usize::from(tag - tag::SPARSE), false),
+            tag::STRUCT_REF => (self.count()?, true),
+            tag::SPARSE_REF => (self.count()?, false),
+            _ => return Ok(None),
+        };
+        Ok(Some((self.shape(number)?, full)))
+    }
+
+    /// The name of a variant whose tag was taken, and whether a value follows.
+    fn variant_of(&mut self, tag: u8) -> Result<Option<(&'de str, bool)>> {
+        let (number, has_value) = match tag {
+            tag::UNIT_VARIANT..tag::VARIANT => (usize::from(tag - tag::UNIT_VARIANT), false),
+            tag::VARIANT..tag::NONE => (usize::from(tag - tag::VARIANT), true),
+            tag::UNIT_VARIANT_REF => (self.count()?, false),
+            tag::VARIANT_REF => (self.count()?, true),
+            _ => return Ok(None),
+        };
+        match self.names.variant(number) {
+            Some(name) => Ok(Some((name, has_value))),
+            None => Err(Error::malformed("an unknown variant")),
+        }
+    }
+
+    /// One level further in, for as long as `f` runs.
+    #[inline]
+    fn nested<R>(&mut self, f: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        self.depth.enter()?;
+        let result = f(self)?;
+        self.depth.leave();
+        Ok(result)
+    }
+
+    #[inline]
+    fn seq_of<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value> {
+        self.nested(|decoder| {
+            let mut elements = Elements::new(decoder, count);
+            let value = visitor.visit_seq(&mut elements)?;
+            elements.end()?;
+            Ok(value)
+        })
+    }
+
+    #[inline]
+    fn numbers<V: Visitor<'de>>(&mut self, run: Run<'de>, visitor: V) -> Result<V::Value> {
+        let mut numbers = Numbers::new(run);
+        let value = visitor.visit_seq(&mut numbers)?;
+        numbers.end()?;
+        Ok(value)
+    }
+
+    fn map_of<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
+        let count = self.values()?;
+        self.entries(visitor, |decoder| Entries::of_map(decoder, count))
+    }
+
+    fn fields_of<V: Visitor<'de>>(
+        &mut self,
+        shape: Shape<'de>,
+        of: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
+        let (count, names) = (shape.count()?, shape.names()?);
+        if count > self.input.len() {
+            return Err(Error::cut());
+        }
+        self.entries(visitor, |decoder| {
+            Entries::of_struct(decoder, count, names, of)
+        })
+    }
+
+    #[inline]
+    fn entries<'d, V: Visitor<'de>>(
+        &'d mut self,
+        visitor: V,
+        entries: impl FnOnce(&'d mut Self) -> Entries<'d, 'de, 'n>,
+    ) -> Result<V::Value> {
+        self.depth.enter()?;
+        let mut entries = entries(self);
+        let value = visitor.visit_map(&mut entries)?;
+        entries.end()?.depth.leave();
+        Ok(value)
+    }
+
+    /// What comes next is a `Some`, and whoever asks did not ask for an option.
+    #[inline(never)]
+    fn strip_some(&mut self) -> Result<()> {
+        while self.input.first() == Some(&tag::SOME) {
+            self.skip_byte();
+        }
+        Ok(())
+    }
+
+    /// For what is asked for as another type than was written: as JSON would give it.
+    #[inline(never)]
+    fn other<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
+        self.strip_some()?;
+        de::Deserializer::deserialize_any(self, visitor)
+    }
+
+    /// Passes over the next value, however deep it is nested.
+    fn skip(&mut self) -> Result<()> {
+        let mut pending = 1_usize;
+        while pending > 0 {
+            pending -= 1;
+            let tag = self.take_tag()?;
+            match tag {
+                0..tag::SMALL_END
+                | tag::NONE
+                | tag::UNIT
+                | tag::FALSE
+                | tag::TRUE
+                | tag::SKIPPED
+                | tag::UNIT_VARIANT..tag::VARIANT => {}
+                tag::SHORT_STR..tag::STRUCT => {
+                    self.take(usize::from(tag - tag::SHORT_STR))?;
+                }
+                tag::RUN..tag::RUN_END => {
+                    self.run_tagged(tag)?;
+                }
+                tag::UINT..=tag::UINT_LAST => {
+                    self.wide_int(tag::UINT, tag)?;
+                }
+                tag::NINT..=tag::NINT_LAST => {
+                    self.wide_int(tag::NINT, tag)?;
+                }
+                tag::UNIT_VARIANT_REF => {
+                    self.count()?;
+                }
+                tag::F32 | tag::CHAR => {
+                    self.take(4)?;
+                }
+                tag::F64 => {
+                    self.take(8)?;
+                }
+                tag::U128 | tag::I128 => {
+                    self.take(16)?;
+                }
+                tag::STR | tag::BYTES => {
+                    let len = self.count()?;
+                    self.take(len)?;
+                }
+                tag::SOME | tag::VARIANT..tag::NONE => pending += 1,
+                tag::VARIANT_REF => {
+                    self.count()?;
+                    pending += 1;
+                }
+                // Each count is bounded by the bytes that are left, so that the sum cannot overflow.
+                tag::SEQ => pending += self.values()?,
+                tag::MAP => pending += 2 * self.values()?,
+                tag => match self.struct_of(tag)? {
+                    Some((shape, _)) => pending += shape.count()?,
+                    None => return Err(Error::malformed("an unknown tag")),
+                },
+            }
+            if pending > self.input.len() {
+                return Err(Error::cut());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key of a map, for the path in an error: its text or number, if it is short.
+pub(super) fn shown_key(encoded: &[u8]) -> String {
+    let names = Names::default();
+    let mut decoder = Decoder::new(encoded, &names);
+    if let Ok(Some(text)) = decoder.next_str() {
+        let short: String = text.chars().take(40).collect();
+        return format!("{short:?}");
+    }
+    match decoder.next_int() {
+        Ok(Some(n)) => n.to_string(),
+        _ => "a key".to_owned(),
+    }
+}
+
+/// Whether serde itself keeps what this visitor is given, to look at it again as one type after another (`untagged`,
+/// `flatten` and the like). There `Some(x)` and `x` are the same to whoever asks for an option, and only `x` will do for whoever does not.
+fn is_buffer<V>() -> bool {
+    let name = std::any::type_name::<V>();
+    name.starts_with("serde") && name.contains("ContentVisitor")
+}
+
+macro_rules! integers {
+    ($($deserialize:ident $visit:ident $number:ty, $next:ident, $visit_wide:ident $wide:ty;)*) => {
+        $(#[inline]
+        fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            if let [small @ 0..tag::SMALL_END, rest @ ..] = self.input {
+                self.input = rest;
+                return visitor.$visit(*small as $number);
+            }
+            match self.$next()? {
+                Some(n) => match <$number>::try_from(n) {
+                    Ok(n) => visitor.$visit(n),
+                    Err(_) => match <$wide>::try_from(n) {
+                        Ok(n) => visitor.$visit_wide(n),
+                        Err(_) => out_of_range(n.into(), visitor),
+                    },
+                },
+                None => self.other(visitor),
+            }
+        }
+        )*
+    };
+}
+
+/// An integer that the type that was asked for cannot hold: the visitor says so in its own words.
+#[cold]
+fn out_of_range<'de, V: Visitor<'de>>(n: i128, visitor: V) -> Result<V::Value> {
+    match (u64::try_from(n), i64::try_from(n)) {
+        (Ok(n), _) => visitor.visit_u64(n),
+        (_, Ok(n)) => visitor.visit_i64(n),
+        _ => visitor.visit_i128(n),
+    }
+}
+
+impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
+    type Error = Error;
+
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let tag = self.take_tag()?;
+        match tag {
+            0..tag::SMALL_END => visitor.visit_u64(u64::from(tag)),
+            tag::SHORT_STR..tag::STRUCT | tag::STR => visitor.visit_borrowed_str(self.str_of(tag)?),
+            tag::RUN..tag::RUN_END => {
+                let run = self.run_tagged(tag)?;
+                self.numbers(run, visitor)
+            }
+            tag::NONE => visitor.visit_none(),
+            tag::SOME => {
+                let is_ambiguous = matches!(self.peek()?, tag::NONE | tag::SOME | tag::UNIT);
+                self.nested(|decoder| match is_buffer::<V>() && !is_ambiguous {
+                    true => de::Deserializer::deserialize_any(decoder, visitor),
+                    false => visitor.visit_some(decoder),
+                })
+            }
+            tag::UNIT => visitor.visit_unit(),
+            tag::FALSE => visitor.visit_bool(false),
+            tag::TRUE => visitor.visit_bool(true),
+            tag::UINT..=tag::UINT_LAST => visitor.visit_u64(self.wide_int(tag::UINT, tag)?),
+            tag::NINT..=tag::NINT_LAST => {
+                let n = self.wide_int(tag::NINT, tag)?;
+                out_of_range(-1 - i128::from(n), visitor)
+            }
+            tag::U128 => visitor.visit_u128(u128::from_le_bytes(self.take_array()?)),
+            tag::I128 => visitor.visit_i128(i128::from_le_bytes(self.take_array()?)),
+            tag::F32 => visitor.visit_f32(f32::from_le_bytes(self.take_array()?)),
+            tag::F64 => visitor.visit_f64(f64::from_le_bytes(self.take_array()?)),
+            tag::CHAR => visitor.visit_char(self.char()?),
+            tag::BYTES => {
+                let len = self.count()?;
+                visitor.visit_borrowed_bytes(self.take(len)?)
+            }
+            tag::SEQ => {
+                let count = self.values()?;
+                self.seq_of(count, visitor)
+            }
+            tag::MAP => self.map_of(visitor),
+            tag => {
+                if let Some((shape, _)) = self.struct_of(tag)? {
+                    return self.fields_of(shape, "", visitor);
+                }
+                match self.variant_of(tag)? {
+                    // As JSON has it: the name, or a map of one entry.
+                    Some((name, false)) => visitor.visit_borrowed_str(name),
+                    Some((name, true)) => {
+                        self.entries(visitor, |decoder| Entries::of_variant(decoder, name))
+                    }
+                    None => Err(Error::malformed("an unknown tag")),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.peek()? {
+            tag @ (tag::FALSE | tag::TRUE) => {
+                self.skip_byte();
+                visitor.visit_bool(tag == tag::TRUE)
+            }
+            _ => self.other(visitor),
+        }
+    }
+
+    integers! {
+        deserialize_u8 visit_u8 u8, next_uint, visit_u64 u64;
+        deserialize_u16 visit_u16 u16, next_uint, visit_u64 u64;
+        deserialize_u32 visit_u32 u32, next_uint, visit_u64 u64;
+        deserialize_u64 visit_u64 u64, next_uint, visit_u64 u64;
+        deserialize_u128 visit_u128 u128, next_uint, visit_u64 u64;
+        deserialize_i8 visit_i8 i8, next_int, visit_i64 i64;
+        deserialize_i16 visit_i16 i16, next_int, visit_i64 i64;
+        deserialize_i32 visit_i32 i32, next_int, visit_i64 i64;
+        deserialize_i64 visit_i64 i64, next_int, visit_i64 i64;
+        deserialize_i128 visit_i128 i128, next_int, visit_i64 i64;
+    }
+
+    #[inline]
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.peek()? {
+            tag::F32 => {
+                self.skip_byte();
+                visitor.visit_f32(f32::from_le_bytes(self.take_array()?))
+            }
+            _ => self.other(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.peek()? {
+            tag::F64 => {
+                self.skip_byte();
+                visitor.visit_f64(f64::from_le_bytes(self.take_array()?))
+            }
+            _ => self.other(visitor),
+        }
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.other(visitor)
+    }
+
+    #[inline]
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.next_str()? {
+            Some(text) => visitor.visit_borrowed_str(text),
+            None => self.other(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.next_str()? {
+            Some(text) => visitor.visit_borrowed_bytes(text.as_bytes()),
+            None => self.other(visitor),
+        }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_bytes(visitor)
+    }
+
+    #[inline]
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.peek()? {
+            tag::NONE => {
+                self.skip_byte();
+                visitor.visit_none()
+            }
+            tag::SOME => {
+                self.skip_byte();
+                self.nested(|decoder| visitor.visit_some(decoder))
+            }
+            // What writes a unit or a bare value, and reads an option: as with JSON.
+            tag::UNIT => {
+                self.skip_byte();
+                visitor.visit_unit()
+            }
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.other(visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.other(visitor)
+    }
+
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
+        // What asks for a newtype by this name, and has written a struct: `serde_json::value::RawValue`.
+        if name == "$serde_json::private::RawValue" {
+            return self.other(visitor);
+        }
+        visitor.visit_newtype_struct(self)
+    }
+
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.peek()? {
+            tag::SEQ => {
+                self.skip_byte();
+                let count = self.values()?;
+                self.seq_of(count, visitor)
+            }
+            tag @ tag::RUN..tag::RUN_END => {
+                self.skip_byte();
+                let run = self.run_tagged(tag)?;
+                self.numbers(run, visitor)
+            }
+            // To JSON, bytes are numbers.
+            tag::BYTES => {
+                self.skip_byte();
+                let run = self.run(Plain::U8)?;
+                self.numbers(run, visitor)
+            }
+            _ => self.other(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
+        self.deserialize_seq(visitor)
+    }
+
+    #[inline]
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.deserialize_seq(visitor)
+    }
+
+    #[inline]
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.peek()? {
+            tag::MAP => {
+                self.skip_byte();
+                self.map_of(visitor)
+            }
+            _ => self.other(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        if self.peek()? == tag::SOME {
+            self.strip_some()?;
+        }
+        let tag = self.peek()?;
+        let before = self.input;
+        self.skip_byte();
+        match self.struct_of(tag)? {
+            // In the order in which the derive reads them, and it reads them in order.
+            Some((shape, true)) if is_derived::<V>() && self.names.has_fields(shape, fields) => {
+                self.nested(|decoder| {
+                    let mut elements = Elements::of_struct(decoder, name, fields);
+                    let value = visitor.visit_seq(&mut elements)?;
+                    elements.end()?;
+                    Ok(value)
+                })
+            }
+            Some((shape, _)) => self.fields_of(shape, name, visitor),
+            None => {
+                self.input = before;
+                de::Deserializer::deserialize_any(self, visitor)
+            }
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        if self.peek()? == tag::SOME {
+            self.strip_some()?;
+        }
+        let tag = self.peek()?;
+        let before = self.input;
+        self.skip_byte();
+        if let Some((name, has_value)) = self.variant_of(tag)? {
+            return self
+                .nested(|decoder| visitor.visit_enum(Variant::named(decoder, name, has_value)));
+        }
+        if let Some((shape, _)) = self.struct_of(tag)?
+            && shape.count()? == 1
+        {
+            let name = shape.names()?.next()?;
+            return self.nested(|decoder| visitor.visit_enum(Variant::named(decoder, name, true)));
+        }
+        self.input = before;
+        // As JSON has it: the name of a variant without a value, or a map of one entry.
+        if let Some(name) = self.next_str()? {
+            return visitor.visit_enum(Variant::named(self, name, false));
+        }
+        if self.peek()? == tag::MAP {
+            self.skip_byte();
+            if self.values()? == 1 {
+                return self.nested(|decoder| visitor.visit_enum(Variant::keyed(decoder)));
+            }
+            return Err(de::Error::invalid_value(
+                de::Unexpected::Map,
+                &"a map with a single entry, the variant",
+            ));
+        }
+        de::Deserializer::deserialize_any(self, visitor)
+    }
+
+    #[inline]
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.skip()?;
+        visitor.visit_unit()
+    }
+}

@@ -1,0 +1,512 @@
+//! What visitors are given to walk through sequences, runs, maps, structs and variants.
+
+use serde::de::{
+    self, Deserialize, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
+};
+
+use super::names::FieldNames;
+use super::{Decoder, shown_key};
+use crate::task::codec::error::{Error, Result};
+use crate::task::codec::plain::{Plain, Run};
+use crate::task::codec::tag;
+
+/// Values one after another: of a sequence, or of a struct's fields in the order that the reader knows.
+pub(super) struct Elements<'d, 'de, 'n> {
+    decoder: &'d mut Decoder<'de, 'n>,
+    count: usize,
+    left: usize,
+    /// The struct's name and its fields, for errors.
+    of: Option<(&'static str, &'static [&'static str])>,
+}
+
+impl<'d, 'de, 'n> Elements<'d, 'de, 'n> {
+    #[inline]
+    pub(super) fn new(decoder: &'d mut Decoder<'de, 'n>, count: usize) -> Self {
+        Elements {
+            decoder,
+            count,
+            left: count,
+            of: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn of_struct(
+        decoder: &'d mut Decoder<'de, 'n>,
+        name: &'static str,
+        fields: &'static [&'static str],
+    ) -> Self {
+        Elements {
+            decoder,
+            count: fields.len(),
+            left: fields.len(),
+            of: Some((name, fields)),
+        }
+    }
+
+    #[cold]
+    fn place(&self, error: Error) -> Error {
+        let index = self.count - self.left - 1;
+        match self.of {
+            Some((name, fields)) => error.in_field(name, fields.get(index).unwrap_or(&"?")),
+            None => error.at_index(index),
+        }
+    }
+
+    #[inline]
+    pub(super) fn end(&self) -> Result<()> {
+        none_left(self.left)
+    }
+}
+
+/// A reader that stops early has read another value than was written.
+#[inline]
+fn none_left(left: usize) -> Result<()> {
+    if left > 0 {
+        return Err(too_many(left));
+    }
+    Ok(())
+}
+
+#[cold]
+fn too_many(left: usize) -> Error {
+    Error::new(format_args!("{left} more elements than expected"))
+}
+
+impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
+    type Error = Error;
+
+    #[inline]
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        match self.decoder.value(seed) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) => Err(self.place(e)),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// The numbers of a run, one after another.
+pub(super) struct Numbers<'de> {
+    kind: Plain,
+    count: usize,
+    left: &'de [u8],
+}
+
+impl<'de> Numbers<'de> {
+    #[inline]
+    pub(super) fn new(run: Run<'de>) -> Numbers<'de> {
+        Numbers {
+            kind: run.kind,
+            count: run.count,
+            left: run.bytes,
+        }
+    }
+
+    #[inline]
+    pub(super) fn end(&self) -> Result<()> {
+        none_left(self.left.len() / self.kind.size())
+    }
+
+    /// Only called while there are numbers: a run's bytes are a whole number of them.
+    #[inline]
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (number, left) = self.left.split_first_chunk().ok_or_else(Error::cut)?;
+        self.left = left;
+        Ok(*number)
+    }
+
+    #[cold]
+    fn place(&self, error: Error) -> Error {
+        error.at_index(self.count - self.left.len() / self.kind.size() - 1)
+    }
+}
+
+impl<'de> SeqAccess<'de> for &mut Numbers<'de> {
+    type Error = Error;
+
+    #[inline]
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        match seed.deserialize(Number(self)) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) => Err(self.place(e)),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.len() / self.kind.size())
+    }
+}
+
+/// One number of a run.
+struct Number<'r, 'de>(&'r mut Numbers<'de>);
+
+macro_rules! number {
+    ($deserialize:ident, $visit:ident, $number:ty, $kind:ident) => {
+        #[inline]
+        fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            match self.0.kind {
+                Plain::$kind => visitor.$visit(<$number>::from_ne_bytes(self.0.take()?)),
+                _ => self.deserialize_any(visitor),
+            }
+        }
+    };
+}
+
+impl<'de> de::Deserializer<'de> for Number<'_, 'de> {
+    type Error = Error;
+
+    #[inline(never)]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let numbers = self.0;
+        // As elsewhere: an integer has no type of its own, but its value.
+        macro_rules! signed {
+            ($number:ty) => {{
+                let n = <$number>::from_ne_bytes(numbers.take()?);
+                match u64::try_from(n) {
+                    Ok(n) => visitor.visit_u64(n),
+                    Err(_) => visitor.visit_i64(n.into()),
+                }
+            }};
+        }
+        macro_rules! unsigned {
+            ($number:ty) => {
+                visitor.visit_u64(<$number>::from_ne_bytes(numbers.take()?).into())
+            };
+        }
+        match numbers.kind {
+            Plain::U8 => unsigned!(u8),
+            Plain::U16 => unsigned!(u16),
+            Plain::U32 => unsigned!(u32),
+            Plain::U64 => unsigned!(u64),
+            Plain::I8 => signed!(i8),
+            Plain::I16 => signed!(i16),
+            Plain::I32 => signed!(i32),
+            Plain::I64 => signed!(i64),
+            Plain::F32 => visitor.visit_f32(f32::from_ne_bytes(numbers.take()?)),
+            Plain::F64 => visitor.visit_f64(f64::from_ne_bytes(numbers.take()?)),
+            Plain::U128 => {
+                let n = u128::from_ne_bytes(numbers.take()?);
+                match u64::try_from(n) {
+                    Ok(n) => visitor.visit_u64(n),
+                    Err(_) => visitor.visit_u128(n),
+                }
+            }
+            Plain::I128 => {
+                let n = i128::from_ne_bytes(numbers.take()?);
+                match (u64::try_from(n), i64::try_from(n)) {
+                    (Ok(n), _) => visitor.visit_u64(n),
+                    (_, Ok(n)) => visitor.visit_i64(n),
+                    _ => visitor.visit_i128(n),
+                }
+            }
+        }
+    }
+
+    number!(deserialize_u8, visit_u8, u8, U8);
+    number!(deserialize_i8, visit_i8, i8, I8);
+    number!(deserialize_u16, visit_u16, u16, U16);
+    number!(deserialize_i16, visit_i16, i16, I16);
+    number!(deserialize_u32, visit_u32, u32, U32);
+    number!(deserialize_i32, visit_i32, i32, I32);
+    number!(deserialize_u64, visit_u64, u64, U64);
+    number!(deserialize_i64, visit_i64, i64, I64);
+    number!(deserialize_u128, visit_u128, u128, U128);
+    number!(deserialize_i128, visit_i128, i128, I128);
+    number!(deserialize_f32, visit_f32, f32, F32);
+    number!(deserialize_f64, visit_f64, f64, F64);
+
+    #[inline]
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_some(self)
+    }
+
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// Keys and values: of a map, of a struct's fields, or of a variant, whose name is the only key.
+pub(super) struct Entries<'d, 'de, 'n> {
+    decoder: &'d mut Decoder<'de, 'n>,
+    left: usize,
+    keys: Keys<'de>,
+    /// The struct's name, for errors.
+    of: &'static str,
+    key: Key<'de>,
+}
+
+enum Keys<'de> {
+    /// Each stands before its value.
+    Inline,
+    Fields(FieldNames<'de>),
+    Variant(&'de str),
+}
+
+/// The key of the entry that is being read, for errors.
+enum Key<'de> {
+    None,
+    Encoded(&'de [u8]),
+    Name(&'de str),
+}
+
+impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
+    pub(super) fn of_map(decoder: &'d mut Decoder<'de, 'n>, count: usize) -> Self {
+        Self::new(decoder, count, Keys::Inline, "")
+    }
+
+    #[inline]
+    pub(super) fn of_struct(
+        decoder: &'d mut Decoder<'de, 'n>,
+        count: usize,
+        names: FieldNames<'de>,
+        of: &'static str,
+    ) -> Self {
+        Self::new(decoder, count, Keys::Fields(names), of)
+    }
+
+    pub(super) fn of_variant(decoder: &'d mut Decoder<'de, 'n>, name: &'de str) -> Self {
+        Self::new(decoder, 1, Keys::Variant(name), "")
+    }
+
+    #[inline]
+    fn new(
+        decoder: &'d mut Decoder<'de, 'n>,
+        left: usize,
+        keys: Keys<'de>,
+        of: &'static str,
+    ) -> Self {
+        Entries {
+            decoder,
+            left,
+            keys,
+            of,
+            key: Key::None,
+        }
+    }
+
+    #[cold]
+    fn place(&self, error: Error) -> Error {
+        match (&self.key, &self.keys) {
+            (Key::None, _) => error,
+            (Key::Encoded(key), _) => error.at_key(shown_key(key)),
+            (Key::Name(name), Keys::Variant(_)) => error.in_variant(name),
+            (Key::Name(name), _) => error.in_field(self.of, name),
+        }
+    }
+
+    /// All entries have been read.
+    #[inline]
+    pub(super) fn end(mut self) -> Result<&'d mut Decoder<'de, 'n>> {
+        self.pass_skipped()?;
+        none_left(self.left)?;
+        Ok(self.decoder)
+    }
+
+    /// Passes over the fields that the struct lacks.
+    #[inline]
+    fn pass_skipped(&mut self) -> Result<()> {
+        if let Keys::Fields(names) = &mut self.keys {
+            while self.left > 0 && self.decoder.peek()? == tag::SKIPPED {
+                self.decoder.skip_byte();
+                self.left -= 1;
+                names.next()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
+    type Error = Error;
+
+    #[inline]
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
+        self.pass_skipped()?;
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let name = match &mut self.keys {
+            Keys::Fields(names) => names.next()?,
+            Keys::Variant(name) => *name,
+            Keys::Inline => {
+                let before = self.decoder.input;
+                let key = self.decoder.value(seed)?;
+                let len = before.len() - self.decoder.input.len();
+                self.key = Key::Encoded(&before[..len]);
+                return Ok(Some(key));
+            }
+        };
+        self.key = Key::Name(name);
+        match seed.deserialize(Name(name)) {
+            Ok(key) => Ok(Some(key)),
+            Err(e) => Err(self.place(e)),
+        }
+    }
+
+    #[inline]
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
+        self.decoder.value(seed).map_err(|e| self.place(e))
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// A name as a key or as a variant.
+struct Name<'de>(&'de str);
+
+impl<'de> de::Deserializer<'de> for Name<'de> {
+    type Error = Error;
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        de::value::BorrowedStrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// An enum's variant.
+pub(super) struct Variant<'d, 'de, 'n> {
+    decoder: &'d mut Decoder<'de, 'n>,
+    /// `None`: it is the next value, as the key of a map.
+    name: Option<&'de str>,
+    has_value: bool,
+}
+
+impl<'d, 'de, 'n> Variant<'d, 'de, 'n> {
+    pub(super) fn named(
+        decoder: &'d mut Decoder<'de, 'n>,
+        name: &'de str,
+        has_value: bool,
+    ) -> Self {
+        Variant {
+            decoder,
+            name: Some(name),
+            has_value,
+        }
+    }
+
+    pub(super) fn keyed(decoder: &'d mut Decoder<'de, 'n>) -> Self {
+        Variant {
+            decoder,
+            name: None,
+            has_value: true,
+        }
+    }
+
+    /// Reads the value, where there has to be one.
+    #[inline]
+    fn value<R>(
+        self,
+        expected: &str,
+        read: impl FnOnce(&mut Decoder<'de, 'n>) -> Result<R>,
+    ) -> Result<R> {
+        if !self.has_value {
+            return Err(de::Error::invalid_type(Unexpected::UnitVariant, &expected));
+        }
+        read(self.decoder).map_err(|e| match self.name {
+            Some(name) => e.in_variant(name),
+            None => e,
+        })
+    }
+}
+
+impl<'de, 'n, 'd> EnumAccess<'de> for Variant<'d, 'de, 'n> {
+    type Error = Error;
+    type Variant = Self;
+
+    #[inline]
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self)> {
+        let variant = match self.name {
+            Some(name) => seed.deserialize(Name(name))?,
+            None => seed.deserialize(&mut *self.decoder)?,
+        };
+        Ok((variant, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_, 'de, '_> {
+    type Error = Error;
+
+    #[inline]
+    fn unit_variant(self) -> Result<()> {
+        if !self.has_value {
+            return Ok(());
+        }
+        self.value("a unit variant", |decoder| <()>::deserialize(decoder))
+    }
+
+    #[inline]
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value> {
+        self.value("a newtype variant", |decoder| decoder.value(seed))
+    }
+
+    #[inline]
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value> {
+        self.value("a tuple variant", |decoder| {
+            de::Deserializer::deserialize_tuple(decoder, len, visitor)
+        })
+    }
+
+    #[inline]
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.value("a struct variant", |decoder| {
+            de::Deserializer::deserialize_struct(decoder, "", fields, visitor)
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! The names at the end of a message. They are looked at one by one, when a value refers to them.
+
+use std::cell::Cell;
+
+use crate::task::codec::error::{Error, Result};
+use crate::task::codec::{NAMES_LIMIT, shape, tag};
+
+/// The names that values refer to by number.
+#[derive(Default)]
+pub(in crate::task::codec) struct Names<'de> {
+    /// The names of variants, then lists of fields, one after another.
+    items: &'de [u8],
+    /// Where each of them ends.
+    ends: &'de [u8],
+    is_wide: bool,
+    variants: usize,
+    shapes: usize,
+    /// The shape that was last found to be a reader's own list, and that list.
+    confirmed: Cell<Option<(usize, *const [&'static str])>>,
+}
+
+/// The fields of structs, in the order of their values.
+#[derive(Clone, Copy)]
+pub(super) struct Shape<'de> {
+    number: usize,
+    /// How many there are, the length of each name, the names.
+    block: &'de [u8],
+}
+
+impl<'de> Names<'de> {
+    /// Finds the names at the end of `message`, and cuts them off.
+    #[inline]
+    pub(in crate::task::codec) fn take_from(
+        message: &mut &'de [u8],
+        is_wide: bool,
+    ) -> Result<Names<'de>> {
+        Names::find(message, is_wide).ok_or_else(malformed)
+    }
+
+    fn find(message: &mut &'de [u8], is_wide: bool) -> Option<Names<'de>> {
+        let width = if is_wide { 4 } else { 2 };
+        let counts = message.len().checked_sub(2 * width)?;
+        let (rest, counts) = message.split_at(counts);
+        let variants = number(counts, 0, is_wide)?;
+        let shapes = number(counts, 1, is_wide)?;
+        if variants > NAMES_LIMIT || shapes > NAMES_LIMIT {
+            return None;
+        }
+        let ends = rest.len().checked_sub((variants + shapes) * width)?;
+        let (rest, ends) = rest.split_at(ends);
+        let items = match (variants + shapes).checked_sub(1) {
+            Some(last) => number(ends, last, is_wide)?,
+            None => 0,
+        };
+        let (values, items) = rest.split_at(rest.len().checked_sub(items)?);
+        *message = values;
+        Some(Names {
+            items,
+            ends,
+            is_wide,
+            variants,
+            shapes,
+            confirmed: Cell::new(None),
+        })
+    }
+
+    #[inline]
+    fn item(&self, index: usize) -> Option<&'de [u8]> {
+        let start = match index.checked_sub(1) {
+            Some(before) => number(self.ends, before, self.is_wide)?,
+            None => 0,
+        };
+        self.items
+            .get(start..number(self.ends, index, self.is_wide)?)
+    }
+
+    /// The name of a variant.
+    #[inline]
+    pub(super) fn variant(&self, number: usize) -> Option<&'de str> {
+        if number >= self.variants {
+            return None;
+        }
+        std::str::from_utf8(self.item(number)?).ok()
+    }
+
+    #[inline]
+    pub(super) fn shape(&self, number: usize) -> Option<Shape<'de>> {
+        if number >= self.shapes {
+            return None;
+        }
+        let block = self.item(self.variants + number)?;
+        Some(Shape { number, block })
+    }
+
+    /// Whether these are the fields of a shape, in this order.
+    #[inline]
+    pub(super) fn has_fields(&self, shape: Shape<'_>, fields: &'static [&'static str]) -> bool {
+        match self.confirmed.get() {
+            Some((number, known)) if number == shape.number && std::ptr::eq(known, fields) => true,
+            _ => self.compare(shape, fields),
+        }
+    }
+
+    fn compare(&self, shape: Shape<'_>, fields: &'static [&'static str]) -> bool {
+        let are_same = match shape::expected(fields) {
+            Some(expected) => shape.block == expected,
+            None => shape.block == shape::encode_fields(fields),
+        };
+        if are_same {
+            self.confirmed.set(Some((shape.number, fields)));
+        }
+        are_same
+    }
+}
+
+fn malformed() -> Error {
+    Error::malformed("the names of its fields")
+}
+
+/// The number at this index of a table.
+#[inline]
+fn number(table: &[u8], index: usize, is_wide: bool) -> Option<usize> {
+    if is_wide {
+        let (numbers, _) = table.as_chunks::<4>();
+        Some(u32::from_le_bytes(*numbers.get(index)?) as usize)
+    } else {
+        let (numbers, _) = table.as_chunks::<2>();
+        Some(usize::from(u16::from_le_bytes(*numbers.get(index)?)))
+    }
+}
+
+impl<'de> Shape<'de> {
+    /// How many fields there are.
+    #[inline]
+    pub(super) fn count(self) -> Result<usize> {
+        let mut block = self.block;
+        let count = tag::take_count(&mut block).ok_or_else(malformed)?;
+        // Each has a length, of a byte at least.
+        match count <= block.len() {
+            true => Ok(count),
+            false => Err(malformed()),
+        }
+    }
+
+    pub(super) fn names(self) -> Result<FieldNames<'de>> {
+        let mut lengths = self.block;
+        let count = tag::take_count(&mut lengths).ok_or_else(malformed)?;
+        let mut names = lengths;
+        for _ in 0..count {
+            tag::take_count(&mut names).ok_or_else(malformed)?;
+        }
+        Ok(FieldNames { lengths, names })
+    }
+}
+
+/// The names of a shape's fields, one after another.
+pub(super) struct FieldNames<'de> {
+    lengths: &'de [u8],
+    names: &'de [u8],
+}
+
+impl<'de> FieldNames<'de> {
+    /// Only called as often as there are names.
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<&'de str> {
+        let len = tag::take_count(&mut self.lengths).ok_or_else(malformed)?;
+        let (name, rest) = self.names.split_at_checked(len).ok_or_else(malformed)?;
+        self.names = rest;
+        std::str::from_utf8(name).map_err(|_| malformed())
+    }
+}
+
+/// Whether this visitor of a struct is the work of serde's derive, which can read the fields in order, without their names.
+/// Others may know names only.
+#[inline]
+pub(super) fn is_derived<V>() -> bool {
+    // The derive calls it so; a visitor that is called otherwise gets the names, which is slower and always right.
+    let name = std::any::type_name::<V>().as_bytes();
+    match name.last() {
+        Some(b'>') => is_derived_generic(name),
+        _ => name.ends_with(b"::__Visitor"),
+    }
+}
+
+/// The same for `…::__Visitor<T>`, whose parameters may be called anything.
+fn is_derived_generic(name: &[u8]) -> bool {
+    let mut open = 0_usize;
+    for (at, byte) in name.iter().enumerate().rev() {
+        match byte {
+            b'>' => open += 1,
+            b'<' if open == 1 => return name[..at].ends_with(b"::__Visitor"),
+            // The arrow of a function's type spoils the count, and the answer is no.
+            b'<' => open -= 1,
+            _ => {}
+        }
+    }
+    false
+}

@@ -1,0 +1,58 @@
+//! How deep values may be nested. Serde encodes and decodes by recursion, on the stack of whoever does it.
+//!
+//! A value that is nested too deeply is refused, before the stack overflows. How much stack a level takes is up to the
+//! compiler and to the types, so what counts is what is left; the levels are counted as well, for stacks that are not known.
+
+use super::error::{Error, Result};
+use crate::sys::stack;
+
+/// The most levels. A level is a struct, a sequence, a map, a `Some`, or a variant with a value.
+const LIMIT: usize = 1 << 16;
+
+/// The most levels on a stack of unknown size.
+const LIMIT_UNKNOWN: usize = 4096;
+
+/// Levels for which nobody looks at the stack.
+const UNCHECKED: usize = 32;
+
+/// What has to be left of the stack, for what runs between two looks at it, and for dropping what was decoded.
+const RESERVE: usize = 128 << 10;
+
+/// The levels that are open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Depth(usize);
+
+impl Depth {
+    /// One level further in.
+    #[inline(always)]
+    pub(super) fn enter(&mut self) -> Result<()> {
+        self.0 += 1;
+        if self.0 > UNCHECKED {
+            return self.check();
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn leave(&mut self) {
+        self.0 -= 1;
+    }
+
+    #[inline(never)]
+    fn check(self) -> Result<()> {
+        match stack::left() {
+            Some(left) if left < RESERVE => Err(Error::new(format_args!(
+                "it is nested {} levels deep, which is as deep as this thread's stack allows",
+                self.0
+            ))),
+            Some(_) if self.0 > LIMIT => Err(Self::over(LIMIT)),
+            None if self.0 > LIMIT_UNKNOWN => Err(Self::over(LIMIT_UNKNOWN)),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn over(limit: usize) -> Error {
+        Error::new(format_args!("it is nested more than {limit} levels deep"))
+    }
+}

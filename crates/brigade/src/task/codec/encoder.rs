@@ -1,0 +1,466 @@
+//! From values to bytes.
+
+mod names;
+mod sequence;
+mod structs;
+
+use serde::ser::{self, Serialize, SerializeMap};
+
+use self::names::Names;
+pub(super) use self::sequence::Sequence;
+use self::structs::Fields;
+use super::MAX_BYTES;
+use super::depth::Depth;
+use super::error::{Error, Result};
+use super::plain::{self, Run};
+use super::tag;
+
+/// Writes one message, value by value.
+pub(super) struct Encoder<'o> {
+    out: &'o mut Vec<u8>,
+    /// Where the message begins in `out`.
+    start: usize,
+    depth: Depth,
+    names: &'o mut Names,
+}
+
+/// Appends the whole message that `value` is.
+#[inline]
+pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    let start = out.len();
+    let mut names = Names::default();
+    let mut encoder = Encoder {
+        out,
+        start,
+        depth: Depth::default(),
+        names: &mut names,
+    };
+    encoder.out.push(super::VERSION);
+    encoder.value(value)?;
+    let Encoder { out, names, .. } = encoder;
+    if !names.is_empty() {
+        out[start] |= names.put(out)?;
+    }
+    within_limit(out.len() - start)
+}
+
+impl<'o> Encoder<'o> {
+    #[inline(always)]
+    fn value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
+        match plain::run_of(value) {
+            Some(run) => self.run(run),
+            None => value.serialize(self),
+        }
+    }
+
+    /// A vector of plain numbers.
+    fn run(&mut self, run: Run<'_>) -> Result<()> {
+        self.check_growth(run.bytes.len())?;
+        self.out.reserve(1 + tag::COUNT_BYTES + run.bytes.len());
+        self.out.push(tag::RUN + run.kind as u8);
+        tag::put_count(self.out, run.count);
+        self.out.extend_from_slice(run.bytes);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn uint(&mut self, n: u64) {
+        if n < u64::from(tag::SMALL_END) {
+            self.out.push(n as u8);
+        } else {
+            self.wide_int(tag::UINT, n);
+        }
+    }
+
+    #[inline(always)]
+    fn int(&mut self, n: i64) {
+        match u64::try_from(n) {
+            Ok(n) => self.uint(n),
+            Err(_) => self.wide_int(tag::NINT, !n as u64),
+        }
+    }
+
+    #[inline]
+    fn wide_int(&mut self, tag: u8, n: u64) {
+        let more = (63 - (n | 1).leading_zeros() as usize) / 8;
+        let mut bytes = [0; 9];
+        bytes[0] = tag + more as u8;
+        bytes[1..].copy_from_slice(&n.to_le_bytes());
+        // All eight bytes are written, which is one store, and what is not needed is taken back.
+        let end = self.out.len() + 2 + more;
+        self.out.extend_from_slice(&bytes);
+        self.out.truncate(end);
+    }
+
+    #[inline]
+    fn tagged<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
+        self.out.reserve(1 + N);
+        self.out.push(tag);
+        self.out.extend_from_slice(&bytes);
+    }
+
+    fn variant(&mut self, name: &'static str) -> Result<()> {
+        let number = self.names.variant(name)?;
+        put_numbered(
+            self.out,
+            tag::VARIANT,
+            tag::INLINE_VARIANTS,
+            tag::VARIANT_REF,
+            number,
+        );
+        Ok(())
+    }
+
+    /// Refuses what would go over the limit of size before it is written.
+    #[inline]
+    fn check_growth(&self, more: usize) -> Result<()> {
+        let len = self.out.len() - self.start;
+        within_limit(len.saturating_add(more))
+    }
+
+    /// The head of what holds `declared` values, if it is known how many, and its place in `out`.
+    fn head(&mut self, tag: u8, declared: Option<usize>) -> Result<()> {
+        // No value takes less than a byte.
+        self.check_growth(declared.unwrap_or(0))?;
+        self.out.push(tag);
+        match declared {
+            Some(count) => tag::put_count(self.out, count),
+            None => self.out.extend_from_slice(&tag::wide_count(0)),
+        }
+        Ok(())
+    }
+
+    /// Writes the count that it came to into the head at `at`.
+    fn correct_head(&mut self, at: usize, declared: Option<usize>, count: usize) {
+        let at = at + 1;
+        match declared {
+            None => self.out[at..at + tag::COUNT_BYTES].copy_from_slice(&tag::wide_count(count)),
+            Some(declared) if declared == count => {}
+            // A `Serialize` implementation that said another count than it wrote.
+            Some(declared) => {
+                let (mut wrong, mut right) = (Vec::new(), Vec::new());
+                tag::put_count(&mut wrong, declared);
+                tag::put_count(&mut right, count);
+                self.out.splice(at..at + wrong.len(), right);
+            }
+        }
+    }
+}
+
+/// A tag with a number: one byte if there is room in it.
+#[inline]
+fn put_numbered(out: &mut Vec<u8>, inline: u8, room: u32, reference: u8, number: u32) {
+    if number < room {
+        out.push(inline + number as u8);
+    } else {
+        out.push(reference);
+        tag::put_count(out, number as usize);
+    }
+}
+
+#[inline]
+pub(super) fn within_limit(len: usize) -> Result<()> {
+    if len > MAX_BYTES {
+        return Err(Error::new(format_args!(
+            "it takes {len} bytes when encoded, over the limit of {MAX_BYTES}"
+        )));
+    }
+    Ok(())
+}
+
+/// A map of which some entries are written.
+pub(super) struct Entries<'a, 'o> {
+    encoder: &'a mut Encoder<'o>,
+    head: usize,
+    declared: Option<usize>,
+    count: usize,
+    /// Where the last key is in `out`.
+    key: usize,
+}
+
+impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Sequence<'a, 'o>;
+    type SerializeTuple = Sequence<'a, 'o>;
+    type SerializeTupleStruct = Sequence<'a, 'o>;
+    type SerializeTupleVariant = Sequence<'a, 'o>;
+    type SerializeMap = Entries<'a, 'o>;
+    type SerializeStruct = Fields<'a, 'o>;
+    type SerializeStructVariant = Fields<'a, 'o>;
+
+    // Serde gives its buffers of `untagged` and `flatten` no way to say "not for humans": what such a type writes would not
+    // be what it reads. JSON says the same.
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn serialize_bool(self, v: bool) -> Result<()> {
+        self.out.push(if v { tag::TRUE } else { tag::FALSE });
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_u8(self, v: u8) -> Result<()> {
+        self.uint(u64::from(v));
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_u16(self, v: u16) -> Result<()> {
+        self.uint(u64::from(v));
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_u32(self, v: u32) -> Result<()> {
+        self.uint(u64::from(v));
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_u64(self, v: u64) -> Result<()> {
+        self.uint(v);
+        Ok(())
+    }
+
+    fn serialize_u128(self, v: u128) -> Result<()> {
+        match u64::try_from(v) {
+            Ok(v) => self.uint(v),
+            Err(_) => self.tagged(tag::U128, v.to_le_bytes()),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_i8(self, v: i8) -> Result<()> {
+        self.int(i64::from(v));
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_i16(self, v: i16) -> Result<()> {
+        self.int(i64::from(v));
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_i32(self, v: i32) -> Result<()> {
+        self.int(i64::from(v));
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_i64(self, v: i64) -> Result<()> {
+        self.int(v);
+        Ok(())
+    }
+
+    fn serialize_i128(self, v: i128) -> Result<()> {
+        match (u64::try_from(v), i64::try_from(v)) {
+            (Ok(v), _) => self.uint(v),
+            (_, Ok(v)) => self.int(v),
+            _ => self.tagged(tag::I128, v.to_le_bytes()),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_f32(self, v: f32) -> Result<()> {
+        self.tagged(tag::F32, v.to_le_bytes());
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_f64(self, v: f64) -> Result<()> {
+        self.tagged(tag::F64, v.to_le_bytes());
+        Ok(())
+    }
+
+    fn serialize_char(self, v: char) -> Result<()> {
+        self.tagged(tag::CHAR, u32::from(v).to_le_bytes());
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_str(self, v: &str) -> Result<()> {
+        if v.len() <= tag::SHORT_STR_MAX {
+            self.out.reserve(1 + tag::SHORT_STR_MAX);
+            self.out.push(tag::SHORT_STR + v.len() as u8);
+        } else {
+            self.check_growth(v.len())?;
+            self.out.reserve(1 + tag::COUNT_BYTES + v.len());
+            self.out.push(tag::STR);
+            tag::put_count(self.out, v.len());
+        }
+        self.out.extend_from_slice(v.as_bytes());
+        Ok(())
+    }
+
+    fn serialize_bytes(self, v: &[u8]) -> Result<()> {
+        self.check_growth(v.len())?;
+        self.out.push(tag::BYTES);
+        tag::put_count(self.out, v.len());
+        self.out.extend_from_slice(v);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_none(self) -> Result<()> {
+        self.out.push(tag::NONE);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_some<T: ?Sized + Serialize>(self, value: &T) -> Result<()> {
+        self.out.push(tag::SOME);
+        self.depth.enter()?;
+        self.value(value)?;
+        self.depth.leave();
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_unit(self) -> Result<()> {
+        self.out.push(tag::UNIT);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_unit_struct(self, _: &'static str) -> Result<()> {
+        self.serialize_unit()
+    }
+
+    #[inline]
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<()> {
+        let number = self.names.variant(variant)?;
+        put_numbered(
+            self.out,
+            tag::UNIT_VARIANT,
+            tag::INLINE_VARIANTS,
+            tag::UNIT_VARIANT_REF,
+            number,
+        );
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: ?Sized + Serialize>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        self.value(value)
+    }
+
+    #[inline]
+    fn serialize_newtype_variant<T: ?Sized + Serialize>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        self.variant(variant)?;
+        self.depth.enter()?;
+        self.value(value).map_err(|e| e.in_variant(variant))?;
+        self.depth.leave();
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_seq(self, len: Option<usize>) -> Result<Sequence<'a, 'o>> {
+        Sequence::begin(self, len)
+    }
+
+    #[inline]
+    fn serialize_tuple(self, len: usize) -> Result<Sequence<'a, 'o>> {
+        Sequence::begin(self, Some(len))
+    }
+
+    #[inline]
+    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Sequence<'a, 'o>> {
+        Sequence::begin(self, Some(len))
+    }
+
+    #[inline]
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Sequence<'a, 'o>> {
+        self.variant(variant)?;
+        Sequence::begin(self, Some(len))
+    }
+
+    #[inline]
+    fn serialize_map(self, declared: Option<usize>) -> Result<Entries<'a, 'o>> {
+        self.depth.enter()?;
+        let head = self.out.len();
+        self.head(tag::MAP, declared)?;
+        Ok(Entries {
+            encoder: self,
+            head,
+            declared,
+            count: 0,
+            key: 0,
+        })
+    }
+
+    #[inline]
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Fields<'a, 'o>> {
+        Fields::begin(self, name)
+    }
+
+    #[inline]
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Fields<'a, 'o>> {
+        self.variant(variant)?;
+        Fields::begin(self, variant)
+    }
+}
+
+impl SerializeMap for Entries<'_, '_> {
+    type Ok = ();
+    type Error = Error;
+
+    #[inline]
+    fn serialize_key<T: ?Sized + Serialize>(&mut self, key: &T) -> Result<()> {
+        self.key = self.encoder.out.len();
+        // An iterator without end comes to one.
+        if self.count.is_multiple_of(4096) {
+            self.encoder.check_growth(0)?;
+        }
+        let count = self.count;
+        self.encoder
+            .value(key)
+            .map_err(|e| e.at_key(format!("key {count}")))
+    }
+
+    #[inline]
+    fn serialize_value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
+        let end_of_key = self.encoder.out.len();
+        if let Err(e) = self.encoder.value(value) {
+            let key = self.encoder.out.get(self.key..end_of_key);
+            return Err(e.at_key(super::decoder::shown_key(key.unwrap_or_default())));
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    fn end(self) -> Result<()> {
+        self.encoder
+            .correct_head(self.head, self.declared, self.count);
+        self.encoder.depth.leave();
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! The names that a message uses: of variants, and of the fields of structs. Values refer to them by number; the names
+//! themselves stand at the end, once.
+//!
+//! A **shape** is the list of fields of a struct, in the order in which they are written. That of a type is learned from the
+//! first struct of it: it is *open* meanwhile, and gets a field with each that comes. Afterwards it never changes.
+
+use smallvec::SmallVec;
+
+use crate::task::codec::error::{Error, Result};
+use crate::task::codec::shape::{self, Shape, is_same};
+use crate::task::codec::{HAS_NAMES, HAS_WIDE_NAMES, NAMES_LIMIT};
+
+/// The most shapes of one struct's name that are looked through for one that fits.
+const ALTERNATIVES: usize = 16;
+
+/// The names of one message.
+#[derive(Default)]
+pub(super) struct Names {
+    variants: SmallVec<[&'static str; 4]>,
+    shapes: SmallVec<[Used; 4]>,
+    /// The last struct's name, and its shape: most likely the next one's too.
+    last: (&'static str, Likely),
+}
+
+/// A shape that the message uses.
+enum Used {
+    Known(&'static Shape),
+    /// One that this process has not seen before, or that there is no room to keep.
+    Local(Box<Local>),
+}
+
+struct Local {
+    name: &'static str,
+    fields: SmallVec<[&'static str; 8]>,
+    open: bool,
+}
+
+impl Used {
+    fn name(&self) -> &'static str {
+        match self {
+            Used::Known(shape) => shape.name,
+            Used::Local(local) => local.name,
+        }
+    }
+
+    fn fields(&self) -> &[&'static str] {
+        match self {
+            Used::Known(shape) => &shape.fields,
+            Used::Local(local) => &local.fields,
+        }
+    }
+}
+
+/// The shape that a struct will most likely have.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Likely {
+    pub(super) number: u32,
+    /// Its fields, if it is known; empty if it is not, or not yet.
+    pub(super) fields: &'static [&'static str],
+}
+
+#[inline]
+fn is_equal(a: &'static str, b: &'static str) -> bool {
+    is_same(a, b) || a == b
+}
+
+impl Names {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.variants.is_empty() && self.shapes.is_empty()
+    }
+
+    /// The number of a variant's name.
+    #[inline]
+    pub(super) fn variant(&mut self, name: &'static str) -> Result<u32> {
+        let known = self.variants.iter().position(|known| is_same(known, name));
+        match known {
+            Some(number) => Ok(number as u32),
+            None => self.new_variant(name),
+        }
+    }
+
+    #[inline(never)]
+    fn new_variant(&mut self, name: &'static str) -> Result<u32> {
+        if let Some(number) = self.variants.iter().position(|known| *known == name) {
+            return Ok(number as u32);
+        }
+        if self.variants.len() == NAMES_LIMIT {
+            return Err(Error::new(format_args!(
+                "it has more than {NAMES_LIMIT} different variants"
+            )));
+        }
+        self.variants.push(name);
+        Ok((self.variants.len() - 1) as u32)
+    }
+
+    #[inline(always)]
+    pub(super) fn likely_shape(&mut self, name: &'static str) -> Result<Likely> {
+        match is_same(self.last.0, name) {
+            true => Ok(self.last.1),
+            false => self.find_shape(name),
+        }
+    }
+
+    #[inline(never)]
+    fn find_shape(&mut self, name: &'static str) -> Result<Likely> {
+        let used = self.shapes.iter().rposition(|s| is_equal(s.name(), name));
+        let number = match (used, Shape::known(name).next()) {
+            (Some(number), _) => number as u32,
+            (None, Some(shape)) => self.use_shape(Used::Known(shape))?,
+            (None, None) => self.new_shape(name, SmallVec::new())?,
+        };
+        Ok(self.note_last(name, number))
+    }
+
+    fn note_last(&mut self, name: &'static str, number: u32) -> Likely {
+        let fields = match self.shapes.get(number as usize) {
+            Some(Used::Known(shape)) => &*shape.fields,
+            _ => &[],
+        };
+        let likely = Likely { number, fields };
+        // An empty name may lie at any address, also at that of a name that is none.
+        if !name.is_empty() {
+            self.last = (name, likely);
+        }
+        likely
+    }
+
+    fn new_shape(
+        &mut self,
+        name: &'static str,
+        fields: SmallVec<[&'static str; 8]>,
+    ) -> Result<u32> {
+        let open = true;
+        self.use_shape(Used::Local(Box::new(Local { name, fields, open })))
+    }
+
+    fn use_shape(&mut self, shape: Used) -> Result<u32> {
+        if self.shapes.len() == NAMES_LIMIT {
+            return Err(Error::new(format_args!(
+                "its structs have more than {NAMES_LIMIT} different lists of fields"
+            )));
+        }
+        self.shapes.push(shape);
+        Ok((self.shapes.len() - 1) as u32)
+    }
+
+    /// A shape for a struct that has the first `index` fields of shape `number`, and then, maybe after others that it
+    /// lacks, `field`: its number, and where `field` is in it.
+    #[inline(never)]
+    pub(super) fn shape_with(
+        &mut self,
+        number: u32,
+        index: usize,
+        field: &'static str,
+    ) -> Result<(u32, usize)> {
+        let current = &mut self.shapes[number as usize];
+        if let Used::Local(local) = current
+            && local.open
+            && index == local.fields.len()
+        {
+            local.fields.push(field);
+            return Ok((number, index));
+        }
+        if let Some(at) = position_from(current.fields(), index, field) {
+            return Ok((number, at));
+        }
+        let current = &self.shapes[number as usize];
+        let (name, begun) = (current.name(), &current.fields()[..index]);
+        let fits = |fields: &[&'static str]| {
+            let begins_so = || begun.iter().zip(fields).all(|(a, b)| is_equal(a, b));
+            match position_from(fields, index, field) {
+                Some(at) if begins_so() => Some(at),
+                _ => None,
+            }
+        };
+        let alternatives = self.shapes.iter().enumerate().rev();
+        let used = alternatives
+            .filter(|(_, other)| is_equal(other.name(), name))
+            .take(ALTERNATIVES)
+            .find_map(|(number, other)| Some((number as u32, fits(other.fields())?)));
+        if let Some(found) = used {
+            return Ok(found);
+        }
+        let known = Shape::known(name).find_map(|shape| Some((shape, fits(&shape.fields)?)));
+        if let Some((shape, at)) = known {
+            return Ok((self.use_shape(Used::Known(shape))?, at));
+        }
+        let mut fields = SmallVec::from_slice(begun);
+        fields.push(field);
+        Ok((self.new_shape(name, fields)?, index))
+    }
+
+    /// A struct of this shape is complete. Gives how many fields the shape has.
+    #[inline(never)]
+    pub(super) fn close(&mut self, number: u32) -> usize {
+        let used = &mut self.shapes[number as usize];
+        let fields = match used {
+            Used::Known(shape) => shape.fields.len(),
+            Used::Local(local) => {
+                local.open = false;
+                let fields = local.fields.len();
+                if let Some(shape) = Shape::keep(local.name, &local.fields) {
+                    *used = Used::Known(shape);
+                }
+                fields
+            }
+        };
+        let name = used.name();
+        self.note_last(name, number);
+        fields
+    }
+
+    /// Appends the names; gives what the first byte of the message says of them.
+    ///
+    /// First the names of the variants, then the lists of fields, each as [`shape::encode_fields`] has it; then where each
+    /// ends, and how many there are of both: two bytes each, or four where that is too little.
+    pub(super) fn put(&self, out: &mut Vec<u8>) -> Result<u8> {
+        let start = out.len();
+        let mut ends = SmallVec::<[u32; 10]>::new();
+        let end = |out: &Vec<u8>| {
+            let len = out.len() - start;
+            u32::try_from(len)
+                .map_err(|_| Error::new(format_args!("the names of its fields take {len} bytes")))
+        };
+        for variant in &self.variants {
+            out.extend_from_slice(variant.as_bytes());
+            ends.push(end(out)?);
+        }
+        for used in &self.shapes {
+            match used {
+                Used::Known(shape) => out.extend_from_slice(&shape.block),
+                Used::Local(local) => out.extend(shape::encode_fields(&local.fields)),
+            }
+            ends.push(end(out)?);
+        }
+        ends.push(self.variants.len() as u32);
+        ends.push(self.shapes.len() as u32);
+        // The ends only grow, but for the counts.
+        if ends.iter().all(|&n| n <= u32::from(u16::MAX)) {
+            for n in ends {
+                out.extend_from_slice(&(n as u16).to_le_bytes());
+            }
+            Ok(HAS_NAMES)
+        } else {
+            for n in ends {
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            Ok(HAS_NAMES | HAS_WIDE_NAMES)
+        }
+    }
+}
+
+fn position_from(fields: &[&'static str], from: usize, field: &'static str) -> Option<usize> {
+    let mut later = fields.get(from..)?.iter();
+    Some(from + later.position(|known| is_equal(known, field))?)
+}

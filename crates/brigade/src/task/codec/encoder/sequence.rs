@@ -1,0 +1,283 @@
+//! Sequences and tuples. Plain numbers of one kind become a run: one head, then the numbers as they are in memory.
+//!
+//! Nobody says beforehand what the elements are. A sequence whose first element is a plain number begins a run; if an
+//! element comes that does not belong into it, what is there is written again, one by one.
+
+use serde::ser::{
+    self, Serialize, SerializeSeq, SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,
+    Serializer,
+};
+
+use super::structs::Fields;
+use super::{Encoder, Entries};
+use crate::task::codec::error::{Error, Result};
+use crate::task::codec::plain::{self, Plain};
+use crate::task::codec::tag;
+
+/// With fewer elements, a run is no shorter, and a tuple of few numbers is most likely one of different kinds.
+const RUN_MIN: usize = 4;
+
+/// A sequence of which some elements are written.
+pub(in crate::task::codec) struct Sequence<'a, 'o> {
+    encoder: &'a mut Encoder<'o>,
+    /// Where its head is in `out`.
+    head: usize,
+    declared: Option<usize>,
+    count: usize,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// No element yet, and no head.
+    Open,
+    /// Each element with its tag.
+    Tagged,
+    Run(Plain),
+}
+
+impl<'a, 'o> Sequence<'a, 'o> {
+    #[inline]
+    pub(super) fn begin(encoder: &'a mut Encoder<'o>, declared: Option<usize>) -> Result<Self> {
+        encoder.depth.enter()?;
+        let head = encoder.out.len();
+        Ok(Sequence {
+            encoder,
+            head,
+            declared,
+            count: 0,
+            form: Form::Open,
+        })
+    }
+
+    #[inline]
+    fn element<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
+        // An iterator without end comes to one.
+        if self.count % 4096 == 4095 {
+            self.encoder.check_growth(0)?;
+        }
+        let index = self.count;
+        let written = match plain::run_of(value) {
+            Some(run) => self.tagged().and_then(|()| self.encoder.run(run)),
+            None => value.serialize(Element(self)),
+        };
+        self.count = index + 1;
+        written.map_err(|e| e.at_index(index))
+    }
+
+    /// Whether the next element, a number of this kind, belongs into a run.
+    #[inline]
+    fn is_run_of(&mut self, kind: Plain) -> Result<bool> {
+        if self.form == Form::Run(kind) {
+            return Ok(true);
+        }
+        self.run_or_tagged(kind)
+    }
+
+    #[inline(never)]
+    fn run_or_tagged(&mut self, kind: Plain) -> Result<bool> {
+        if self.form == Form::Open && self.declared.is_none_or(|count| count >= RUN_MIN) {
+            let bytes = self.declared.unwrap_or(0).saturating_mul(kind.size());
+            self.encoder.check_growth(bytes)?;
+            self.encoder.head(tag::RUN + kind as u8, self.declared)?;
+            // What was declared need not be true: more than a page is not believed.
+            self.encoder.out.reserve(bytes.min(4096));
+            self.form = Form::Run(kind);
+            return Ok(true);
+        }
+        self.tagged()?;
+        Ok(false)
+    }
+
+    /// The next element is written with its tag.
+    #[inline]
+    fn tagged(&mut self) -> Result<()> {
+        match self.form {
+            Form::Tagged => Ok(()),
+            Form::Open => {
+                self.form = Form::Tagged;
+                self.encoder.head(tag::SEQ, self.declared)
+            }
+            Form::Run(kind) => self.break_run(kind),
+        }
+    }
+
+    /// An element came that does not belong into the run: those before it get a tag each.
+    #[cold]
+    fn break_run(&mut self, kind: Plain) -> Result<()> {
+        let size = kind.size();
+        let numbers = self.encoder.out.len() - self.count * size;
+        let numbers = self.encoder.out.split_off(numbers);
+        self.encoder.out.truncate(self.head);
+        self.form = Form::Tagged;
+        self.encoder.head(tag::SEQ, self.declared)?;
+        for number in numbers.chunks_exact(size) {
+            put_tagged(self.encoder, kind, number)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn finish(self) -> Result<()> {
+        if self.form == Form::Open {
+            self.encoder.head(tag::SEQ, Some(0))?;
+        } else if self.declared != Some(self.count) {
+            self.encoder
+                .correct_head(self.head, self.declared, self.count);
+        }
+        self.encoder.depth.leave();
+        Ok(())
+    }
+}
+
+fn put_tagged(encoder: &mut Encoder<'_>, kind: Plain, number: &[u8]) -> Result<()> {
+    macro_rules! put {
+        ($number:ty, $serialize:ident) => {
+            encoder.$serialize(<$number>::from_ne_bytes(
+                number.try_into().unwrap_or_default(),
+            ))
+        };
+    }
+    match kind {
+        Plain::U8 => put!(u8, serialize_u8),
+        Plain::I8 => put!(i8, serialize_i8),
+        Plain::U16 => put!(u16, serialize_u16),
+        Plain::I16 => put!(i16, serialize_i16),
+        Plain::U32 => put!(u32, serialize_u32),
+        Plain::I32 => put!(i32, serialize_i32),
+        Plain::U64 => put!(u64, serialize_u64),
+        Plain::I64 => put!(i64, serialize_i64),
+        Plain::U128 => put!(u128, serialize_u128),
+        Plain::I128 => put!(i128, serialize_i128),
+        Plain::F32 => put!(f32, serialize_f32),
+        Plain::F64 => put!(f64, serialize_f64),
+    }
+}
+
+/// Where one element of a sequence is written.
+struct Element<'s, 'a, 'o>(&'s mut Sequence<'a, 'o>);
+
+macro_rules! numbers {
+    ($($serialize:ident: $number:ty => $kind:ident),*) => {
+        $(#[inline]
+        fn $serialize(self, v: $number) -> Result<()> {
+            if self.0.is_run_of(Plain::$kind)? {
+                self.0.encoder.out.extend_from_slice(&v.to_ne_bytes());
+                return Ok(());
+            }
+            self.0.encoder.$serialize(v)
+        })*
+    };
+}
+
+macro_rules! tagged {
+    ($($serialize:ident($($arg:ident: $type:ty),*) -> $ok:ty;)*) => {
+        $(#[inline]
+        fn $serialize(self $(, $arg: $type)*) -> Result<$ok> {
+            self.0.tagged()?;
+            self.0.encoder.$serialize($($arg),*)
+        })*
+    };
+}
+
+impl<'s, 'o> ser::Serializer for Element<'s, '_, 'o> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Sequence<'s, 'o>;
+    type SerializeTuple = Sequence<'s, 'o>;
+    type SerializeTupleStruct = Sequence<'s, 'o>;
+    type SerializeTupleVariant = Sequence<'s, 'o>;
+    type SerializeMap = Entries<'s, 'o>;
+    type SerializeStruct = Fields<'s, 'o>;
+    type SerializeStructVariant = Fields<'s, 'o>;
+
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+
+    numbers! {
+        serialize_u8: u8 => U8, serialize_u16: u16 => U16, serialize_u32: u32 => U32, serialize_u64: u64 => U64,
+        serialize_i8: i8 => I8, serialize_i16: i16 => I16, serialize_i32: i32 => I32, serialize_i64: i64 => I64,
+        serialize_u128: u128 => U128, serialize_i128: i128 => I128, serialize_f32: f32 => F32, serialize_f64: f64 => F64
+    }
+
+    tagged! {
+        serialize_bool(v: bool) -> ();
+        serialize_char(v: char) -> ();
+        serialize_str(v: &str) -> ();
+        serialize_bytes(v: &[u8]) -> ();
+        serialize_none() -> ();
+        serialize_unit() -> ();
+        serialize_unit_struct(name: &'static str) -> ();
+        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> ();
+        serialize_seq(len: Option<usize>) -> Sequence<'s, 'o>;
+        serialize_tuple(len: usize) -> Sequence<'s, 'o>;
+        serialize_tuple_struct(name: &'static str, len: usize) -> Sequence<'s, 'o>;
+        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> Sequence<'s, 'o>;
+        serialize_map(len: Option<usize>) -> Entries<'s, 'o>;
+        serialize_struct(name: &'static str, len: usize) -> Fields<'s, 'o>;
+        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> Fields<'s, 'o>;
+    }
+
+    #[inline]
+    fn serialize_some<T: ?Sized + Serialize>(self, value: &T) -> Result<()> {
+        self.0.tagged()?;
+        self.0.encoder.serialize_some(value)
+    }
+
+    /// A newtype of a number is a number.
+    #[inline]
+    fn serialize_newtype_struct<T: ?Sized + Serialize>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        match plain::run_of(value) {
+            Some(run) => {
+                self.0.tagged()?;
+                self.0.encoder.run(run)
+            }
+            None => value.serialize(self),
+        }
+    }
+
+    #[inline]
+    fn serialize_newtype_variant<T: ?Sized + Serialize>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        self.0.tagged()?;
+        self.0
+            .encoder
+            .serialize_newtype_variant(name, index, variant, value)
+    }
+}
+
+macro_rules! sequence {
+    ($($trait:ident :: $method:ident),*) => {
+        $(impl $trait for Sequence<'_, '_> {
+            type Ok = ();
+            type Error = Error;
+
+            #[inline]
+            fn $method<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
+                self.element(value)
+            }
+
+            #[inline]
+            fn end(self) -> Result<()> {
+                self.finish()
+            }
+        })*
+    };
+}
+sequence!(
+    SerializeSeq::serialize_element,
+    SerializeTuple::serialize_element,
+    SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field
+);

@@ -1,0 +1,130 @@
+//! Why a value could not be carried: serde's own sentence, and the place in the value.
+
+use std::fmt;
+
+/// The result of a step of encoding or decoding.
+pub(super) type Result<T> = std::result::Result<T, Error>;
+
+/// One allocation, so that a result of a step stays as small as a pointer.
+#[derive(Debug)]
+pub(crate) struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    message: String,
+    /// The way to the place, innermost first.
+    path: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Field { of: &'static str, name: String },
+    Variant(String),
+    Index(usize),
+    Key(String),
+}
+
+impl Error {
+    pub(super) fn new(message: impl fmt::Display) -> Error {
+        Error(Box::new(Inner {
+            message: message.to_string(),
+            path: Vec::new(),
+        }))
+    }
+
+    /// The message ended where a value should have gone on.
+    #[cold]
+    pub(super) fn cut() -> Error {
+        Error::new("its encoding ends in the middle")
+    }
+
+    /// There is something in the message that no encoder writes.
+    #[cold]
+    pub(super) fn malformed(what: &str) -> Error {
+        Error::new(format_args!("its encoding is malformed: {what}"))
+    }
+
+    #[cold]
+    fn step(mut self, step: Step) -> Error {
+        self.0.path.push(step);
+        self
+    }
+
+    /// `of`: the type's name; empty where it is not known.
+    #[cold]
+    pub(super) fn in_field(self, of: &'static str, name: &str) -> Error {
+        self.step(Step::Field {
+            of,
+            name: name.to_owned(),
+        })
+    }
+
+    #[cold]
+    pub(super) fn in_variant(self, name: &str) -> Error {
+        self.step(Step::Variant(name.to_owned()))
+    }
+
+    #[cold]
+    pub(super) fn at_index(self, index: usize) -> Error {
+        self.step(Step::Index(index))
+    }
+
+    #[cold]
+    pub(super) fn at_key(self, key: String) -> Error {
+        self.step(Step::Key(key))
+    }
+
+    /// The error as a sentence about a value of type `T`: the way to the place, then serde's own words.
+    pub(super) fn sentence<T: ?Sized>(&self) -> String {
+        let root = std::any::type_name::<T>();
+        if self.0.path.is_empty() {
+            return format!("`{root}`: {}", self.0.message);
+        }
+        let mut place = String::new();
+        for step in self.0.path.iter().rev() {
+            let _ = match step {
+                Step::Field { name, .. } if place.is_empty() => {
+                    fmt::write(&mut place, format_args!("{name}"))
+                }
+                Step::Field { name, .. } => fmt::write(&mut place, format_args!(".{name}")),
+                Step::Variant(name) => fmt::write(&mut place, format_args!("({name})")),
+                Step::Index(index) => fmt::write(&mut place, format_args!("[{index}]")),
+                Step::Key(key) => fmt::write(&mut place, format_args!("[{key}]")),
+            };
+        }
+        // A field of a type further in is better known by that type's name.
+        let innermost = self.0.path.iter().find_map(|step| match step {
+            Step::Field { of, name } if !of.is_empty() && self.0.path.len() > 1 => {
+                Some(format!(" (`{name}` of `{of}`)"))
+            }
+            _ => None,
+        });
+        format!(
+            "`{place}` of `{root}`{}: {}",
+            innermost.unwrap_or_default(),
+            self.0.message
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl serde::ser::Error for Error {
+    #[cold]
+    fn custom<T: fmt::Display>(message: T) -> Error {
+        Error::new(message)
+    }
+}
+
+impl serde::de::Error for Error {
+    #[cold]
+    fn custom<T: fmt::Display>(message: T) -> Error {
+        Error::new(message)
+    }
+}

@@ -1,0 +1,117 @@
+//! Values to bytes and back: serde with a format of our own.
+//!
+//! What serde can write and read back arrives equal or is refused; the README beside this file says how, and what the
+//! bytes are.
+//!
+//! - [`encoder`], [`decoder`]: the two halves of the format; [`tag`]: its bytes
+//! - [`plain`]: plain numbers, of which many are one copy; [`shape`]: lists of fields
+//! - [`depth`]: how deep values may be nested
+//! - [`error`]: why a value could not be carried, and where in it
+
+mod decoder;
+mod depth;
+mod encoder;
+mod error;
+mod plain;
+mod shape;
+mod tag;
+
+use std::any::Any;
+use std::os::fd::OwnedFd;
+
+use self::decoder::{Decoder, Names};
+use self::error::{Error, Result};
+use super::{Message, carry};
+
+/// The largest encoded value that a task or a channel may carry: 2 GiB. A limit there must be, for a length that a peer
+/// wrote is believed up to it.
+pub(crate) const MAX_BYTES: usize = 1 << 31;
+
+/// The first byte of each message.
+const VERSION: u8 = 1;
+
+/// Set in the first byte where names stand at the end.
+const HAS_NAMES: u8 = 0x80;
+
+/// Set beside it where they take more than 64 KiB.
+const HAS_WIDE_NAMES: u8 = 0x40;
+
+/// The most variants, and the most lists of fields, in one message: what a peer can make its reader keep has a bound.
+const NAMES_LIMIT: usize = 1 << 16;
+
+/// Appends the encoding of `value`, and gives the descriptors that belong to it; on error `into` is as it was.
+pub(crate) fn encode<T: Message>(
+    value: &T,
+    into: &mut Vec<u8>,
+) -> std::result::Result<Vec<OwnedFd>, String> {
+    let start = into.len();
+    let (ended, descriptors) = carry::collect(|| encoder::encode(value, into));
+    match ended {
+        Ok(()) => Ok(descriptors),
+        Err(e) => {
+            into.truncate(start);
+            Err(format!("could not be encoded: {}", e.sentence::<T>()))
+        }
+    }
+}
+
+/// Encodes a message that goes in a frame of its own. A vector of bytes is its own encoding then: it is not copied. Else
+/// the bytes are in `scratch`.
+pub(crate) fn encode_frame<'m, T: Message>(
+    value: &'m T,
+    scratch: &'m mut Vec<u8>,
+) -> std::result::Result<(&'m [u8], Vec<OwnedFd>), String> {
+    if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
+        encoder::within_limit(bytes.len())
+            .map_err(|e| format!("could not be encoded: {}", e.sentence::<T>()))?;
+        return Ok((bytes, Vec::new()));
+    }
+    scratch.clear();
+    let descriptors = encode(value, scratch)?;
+    Ok((scratch, descriptors))
+}
+
+/// The message of such a frame. What it needs of `bytes` it takes.
+pub(crate) fn decode_frame<T: Message>(
+    bytes: &mut Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+) -> std::result::Result<T, String> {
+    let mut vector = None::<T>;
+    if let Some(vector) = (&mut vector as &mut dyn Any).downcast_mut::<Option<Vec<u8>>>() {
+        *vector = Some(std::mem::take(bytes));
+    }
+    match vector {
+        Some(vector) => Ok(vector),
+        None => decode(bytes, descriptors),
+    }
+}
+
+/// The value that `bytes` encode, all of them, and these descriptors.
+pub(crate) fn decode<T: Message>(
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> std::result::Result<T, String> {
+    carry::provide(descriptors, || decode_message(bytes))
+        .map_err(|e| format!("could not be decoded: {}", e.sentence::<T>()))
+}
+
+#[inline]
+fn decode_message<T: Message>(bytes: &[u8]) -> Result<T> {
+    let (&head, mut values) = bytes.split_first().ok_or_else(Error::cut)?;
+    let names = match head {
+        VERSION => Names::default(),
+        head if head & !HAS_WIDE_NAMES == VERSION | HAS_NAMES => {
+            Names::take_from(&mut values, head & HAS_WIDE_NAMES != 0)?
+        }
+        other => {
+            return Err(Error::new(format_args!(
+                "its encoding is of version {}, and this program reads version {VERSION}",
+                other & !(HAS_NAMES | HAS_WIDE_NAMES)
+            )));
+        }
+    };
+    Decoder::new(values, &names).message()
+}
+
+#[cfg(test)]
+mod tests;

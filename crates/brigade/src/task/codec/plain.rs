@@ -1,0 +1,259 @@
+//! Plain numbers: what is in memory as it is in a message, so that many of them are one copy.
+
+#![expect(
+    unsafe_code,
+    reason = "says again what type a value is, which generic code has forgotten"
+)]
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+
+use serde::de::DeserializeSeed;
+
+/// How many kinds there are.
+pub(super) const KINDS: u8 = 12;
+
+/// A kind of number. Its discriminant is part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Plain {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    U128,
+    I128,
+    F32,
+    F64,
+}
+
+impl Plain {
+    const ALL: [Plain; KINDS as usize] = [
+        Plain::U8,
+        Plain::I8,
+        Plain::U16,
+        Plain::I16,
+        Plain::U32,
+        Plain::I32,
+        Plain::U64,
+        Plain::I64,
+        Plain::U128,
+        Plain::I128,
+        Plain::F32,
+        Plain::F64,
+    ];
+
+    #[inline]
+    pub(super) fn from_number(number: u8) -> Option<Plain> {
+        Plain::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Bytes of one number.
+    #[inline]
+    pub(super) const fn size(self) -> usize {
+        match self {
+            Plain::U8 | Plain::I8 => 1,
+            Plain::U16 | Plain::I16 => 2,
+            Plain::U32 | Plain::I32 | Plain::F32 => 4,
+            Plain::U64 | Plain::I64 | Plain::F64 => 8,
+            Plain::U128 | Plain::I128 => 16,
+        }
+    }
+}
+
+/// Many numbers of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run<'m> {
+    pub(super) kind: Plain,
+    pub(super) count: usize,
+    /// The numbers as they are in memory, which is how a message has them: both ends are one machine.
+    pub(super) bytes: &'m [u8],
+}
+
+/// Calls a macro with each type of number and its kind. Serde writes `usize` and `isize` as 64 bits, which is what they are
+/// on all processors that the crate compiles for.
+macro_rules! for_each_number {
+    ($with:ident) => {
+        $with! {
+            u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, u64 => U64, i64 => I64,
+            usize => U64, isize => I64, u128 => U128, i128 => I128, f32 => F32, f64 => F64
+        }
+    };
+}
+
+/// The longest array that serde knows.
+const LONGEST_ARRAY: usize = 32;
+
+/// The types of arrays of `N` numbers, by their lengths.
+type Arrays = [TypeId; LONGEST_ARRAY + 1];
+
+const fn arrays_of<N: 'static>() -> Arrays {
+    let mut arrays = [TypeId::of::<[N; 0]>(); LONGEST_ARRAY + 1];
+    macro_rules! fill {
+        ($($len:literal)*) => { $(arrays[$len] = TypeId::of::<[N; $len]>();)* };
+    }
+    fill!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+    arrays
+}
+
+/// Which numbers a type is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// It is no vector and no array of plain numbers.
+    Other,
+    Vector(Plain),
+    Array(Plain, usize),
+}
+
+/// What the type with this identity and size is. All comparisons are between constants: in optimized code nothing is left
+/// of them.
+#[inline(always)]
+fn layout(id: TypeId, size: usize) -> Layout {
+    if size == size_of::<Vec<u8>>() {
+        macro_rules! vectors {
+            ($($number:ty => $kind:ident),*) => {
+                $(if id == TypeId::of::<Vec<$number>>() {
+                    return Layout::Vector(Plain::$kind);
+                })*
+            };
+        }
+        for_each_number!(vectors);
+    }
+    macro_rules! arrays {
+        ($($number:ty => $kind:ident),*) => {
+            $(
+                const { assert!(size_of::<$number>() == Plain::$kind.size()) };
+                let len = size / size_of::<$number>();
+                if (1..=LONGEST_ARRAY).contains(&len) && const { arrays_of::<$number>() }[len] == id {
+                    return Layout::Array(Plain::$kind, len);
+                }
+            )*
+        };
+    }
+    for_each_number!(arrays);
+    Layout::Other
+}
+
+/// The numbers in `value`, where it is a vector or an array of plain numbers.
+#[inline(always)]
+pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
+    let at = std::ptr::from_ref(value);
+    match layout(typeid::of::<T>(), size_of_val(value)) {
+        Layout::Other => None,
+        Layout::Vector(kind) => {
+            macro_rules! bytes {
+                ($($number:ty => $kind:ident),*) => {
+                    $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() {
+                        // SAFETY: `typeid::of` names a type but for its lifetimes, and this one has none: `T` is `Vec<$number>`.
+                        let vector = unsafe { &*at.cast::<Vec<$number>>() };
+                        return Some(Run { kind, count: vector.len(), bytes: bytemuck::cast_slice(vector.as_slice()) });
+                    })*
+                };
+            }
+            for_each_number!(bytes);
+            None
+        }
+        Layout::Array(kind, count) => {
+            // SAFETY: `T` is an array of `count` numbers, by its identity as above: so many bytes, all of them initialized.
+            let bytes = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), count * kind.size()) };
+            Some(Run { kind, count, bytes })
+        }
+    }
+}
+
+/// What a seed makes, where it is the one that serde's derive and collections use.
+#[inline(always)]
+pub(super) fn wanted_by<'de, S: DeserializeSeed<'de>>() -> Layout {
+    // A seed of another type may want something else done than its value's type says.
+    if size_of::<S>() == 0 && typeid::of::<S>() == typeid::of::<PhantomData<S::Value>>() {
+        layout(typeid::of::<S::Value>(), size_of::<S::Value>())
+    } else {
+        Layout::Other
+    }
+}
+
+/// The vector or array that a run is, where `T` is one of just this kind, and an array also of this length.
+#[inline(always)]
+pub(super) fn made_of<T>(run: Run<'_>) -> Option<T> {
+    match layout(typeid::of::<T>(), size_of::<T>()) {
+        Layout::Vector(kind) if kind == run.kind => {
+            macro_rules! vector {
+                ($($number:ty => $kind:ident),*) => {
+                    $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() {
+                        let vector = ManuallyDrop::new(copied(run.bytes, <$number>::from_ne_bytes));
+                        // SAFETY: as in `run_of`, `T` is `Vec<$number>`. The vector is moved: the original is not dropped.
+                        return Some(unsafe { std::mem::transmute_copy::<ManuallyDrop<Vec<$number>>, T>(&vector) });
+                    })*
+                };
+            }
+            for_each_number!(vector);
+            None
+        }
+        Layout::Array(kind, len)
+            if kind == run.kind && len == run.count && size_of::<T>() == run.bytes.len() =>
+        {
+            // SAFETY: `T` is an array of numbers, by its identity as in `run_of`, for which any bytes will do, and there
+            // are as many as it has.
+            Some(unsafe { run.bytes.as_ptr().cast::<T>().read_unaligned() })
+        }
+        _ => None,
+    }
+}
+
+/// The compiler makes one copy of this loop.
+fn copied<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let (numbers, _) = bytes.as_chunks::<N>();
+    numbers.iter().map(|bytes| number(*bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_and_arrays_of_numbers_are_known_by_their_types() {
+        let numbers = vec![1.5_f64, f64::from_bits(0x7ff8_dead_beef_0001)];
+        let run = run_of(&numbers).expect("numbers");
+        assert_eq!((run.kind, run.count, run.bytes.len()), (Plain::F64, 2, 16));
+        let bits = |numbers: &[f64]| numbers.iter().map(|n| n.to_bits()).collect::<Vec<_>>();
+        assert_eq!(
+            bits(&made_of::<Vec<f64>>(run).expect("the same")),
+            bits(&numbers)
+        );
+        assert_eq!(
+            bits(&made_of::<[f64; 2]>(run).expect("an array")),
+            bits(&numbers)
+        );
+        assert!(made_of::<Vec<u64>>(run).is_none(), "another kind");
+        assert!(made_of::<[u64; 2]>(run).is_none(), "another kind");
+        assert!(made_of::<[f64; 3]>(run).is_none(), "another length");
+        assert!(made_of::<String>(run).is_none());
+
+        let run = run_of(&[7_u16; 32]).expect("numbers");
+        assert_eq!((run.kind, run.count, run.bytes.len()), (Plain::U16, 32, 64));
+        assert_eq!(made_of::<[u16; 32]>(run), Some([7; 32]));
+        assert_eq!(made_of::<Vec<u16>>(run), Some(vec![7; 32]));
+
+        assert!(run_of(&[7_u16; 33]).is_none(), "serde does not know it");
+        assert!(run_of(&[0_u8; 0]).is_none());
+        assert!(run_of(&String::new()).is_none());
+        assert!(run_of(&vec![true]).is_none());
+        assert!(run_of("twenty-four bytes of text").is_none());
+        assert!(run_of(&[1_u8, 2][..]).is_none());
+        assert!(run_of(&1_u64).is_none());
+    }
+
+    #[test]
+    fn numbers_of_kinds_there_and_back() {
+        for (number, kind) in Plain::ALL.into_iter().enumerate() {
+            assert_eq!(kind as u8, number as u8);
+            assert_eq!(Plain::from_number(number as u8), Some(kind));
+        }
+        assert_eq!(Plain::from_number(KINDS), None);
+    }
+}
