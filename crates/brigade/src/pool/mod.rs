@@ -29,6 +29,9 @@ use crate::{JoinError, JoinHandle, Kind, Message};
 /// Every task ends exactly once, with a typed result, and a crash costs only the task that was running: its worker is replaced, and what waited
 /// goes to others. Dropping a pool finishes what was accepted first, as [`shutdown`](Self::shutdown) does.
 ///
+/// In a fork of the process that made it (by fork(2), past this library) a pool is only a copy: every task ends with [`JoinError::Closed`] at
+/// once, its numbers are empty, and dropping it does nothing.
+///
 /// # Examples
 /// ```
 /// use brigade::{JoinError, Pool};

@@ -1,43 +1,48 @@
 //! Telling a process from its forks, without a system call: madvise(2), `MADV_WIPEONFORK`.
+//!
+//! A fork has the memory of all threads and only one of them: whatever another had locked at that
+//! moment stays locked. So who asks here takes no lock.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// The process that made this, and no fork of it.
-#[derive(Debug)]
-pub(crate) struct Original {
-    /// In a page that is all zero in a forked child. `None`: the kernel would not, and its number has to be asked for.
-    mark: Option<&'static AtomicU32>,
-    pid: u32,
+#[derive(Clone, Debug)]
+pub(crate) struct Original(Mark);
+
+#[derive(Clone, Debug)]
+enum Mark {
+    /// In a page that is all zero in a forked child.
+    Page(&'static AtomicU32),
+    /// The kernel would not, and its number has to be asked for.
+    Pid(u32),
 }
 
 impl Original {
     pub(crate) fn this_process() -> Original {
-        Original {
-            mark: page(),
-            pid: std::process::id(),
-        }
+        Original(page().map_or_else(|| Mark::Pid(std::process::id()), Mark::Page))
     }
 
     /// Whether that is the process that asks.
     pub(crate) fn is_this_process(&self) -> bool {
-        match self.mark {
-            Some(mark) => mark.load(Ordering::Relaxed) != 0,
-            None => self.pid == std::process::id(),
+        match self.0 {
+            Mark::Page(mark) => mark.load(Ordering::Relaxed) != 0,
+            Mark::Pid(pid) => pid == std::process::id(),
         }
     }
 }
 
 /// One page for all that this process makes: they say the same. A fork of it gets its own.
 fn page() -> Option<&'static AtomicU32> {
-    static PAGE: std::sync::Mutex<Option<&'static AtomicU32>> = std::sync::Mutex::new(None);
-    let mut page = PAGE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(mark) = page.filter(|m| m.load(Ordering::Relaxed) != 0) {
+    static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
+    let old = PAGE.load(Ordering::Acquire);
+    // SAFETY: null, or a page from below, which is never unmapped.
+    if let Some(mark) = unsafe { old.as_ref() }
+        && mark.load(Ordering::Relaxed) != 0
+    {
         return Some(mark);
     }
     let len = rustix::param::page_size();
-    // SAFETY: the kernel chooses a range that was free; it is never unmapped, so the reference is good for ever. All zero is a valid atomic.
+    // SAFETY: the kernel chooses a range that was free. All zero is a valid atomic.
     let mark = unsafe {
         let at = rustix::mm::mmap_anonymous(
             std::ptr::null_mut(),
@@ -50,11 +55,72 @@ fn page() -> Option<&'static AtomicU32> {
             let _ = rustix::mm::munmap(at, len);
             return None;
         }
-        &*at.cast::<AtomicU32>()
+        at.cast::<AtomicU32>()
     };
-    mark.store(1, Ordering::Relaxed);
-    *page = Some(mark);
-    Some(mark)
+    // SAFETY: mapped above, and unmapped below only where nobody else has seen it.
+    unsafe { &*mark }.store(1, Ordering::Relaxed);
+    match PAGE.compare_exchange(old, mark, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: it stays mapped.
+        Ok(_) => Some(unsafe { &*mark }),
+        Err(theirs) => {
+            // SAFETY: `mark` was mapped above with this length, and nobody has seen it; `theirs` is not
+            // null, for it took the place of what was there, and stays mapped.
+            unsafe {
+                let _ = rustix::mm::munmap(mark.cast(), len);
+                Some(&*theirs)
+            }
+        }
+    }
+}
+
+/// A static that each process has for itself: a fork makes its own, for its parent's may be locked
+/// by a thread that the fork does not have. The parent's is left as it is.
+#[derive(Debug)]
+pub(crate) struct PerProcess<T: 'static> {
+    current: AtomicPtr<Made<T>>,
+    make: fn() -> T,
+}
+
+#[derive(Debug)]
+struct Made<T> {
+    by: Original,
+    value: T,
+}
+
+impl<T: Send + Sync> PerProcess<T> {
+    pub(crate) const fn new(make: fn() -> T) -> PerProcess<T> {
+        PerProcess {
+            current: AtomicPtr::new(std::ptr::null_mut()),
+            make,
+        }
+    }
+
+    /// This process's, made if there is none. What several threads make at once is one of theirs.
+    pub(crate) fn get(&'static self) -> &'static T {
+        let old = self.current.load(Ordering::Acquire);
+        // SAFETY: null, or from below, where it is never freed once others may see it.
+        match unsafe { old.as_ref() } {
+            Some(made) if made.by.is_this_process() => &made.value,
+            _ => self.install(old),
+        }
+    }
+
+    #[cold]
+    fn install(&'static self, old: *mut Made<T>) -> &'static T {
+        let by = Original::this_process();
+        let value = (self.make)();
+        let new = Box::into_raw(Box::new(Made { by, value }));
+        match (self.current).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: made above, and never freed.
+            Ok(_) => &unsafe { &*new }.value,
+            Err(theirs) => {
+                // SAFETY: `new` was made above, and nobody has seen it.
+                drop(unsafe { Box::from_raw(new) });
+                // SAFETY: not null, for it took the place of what was there; never freed.
+                &unsafe { &*theirs }.value
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +131,15 @@ mod tests {
     fn this_process_is_itself() {
         let original = Original::this_process();
         assert!(original.is_this_process());
-        assert!(original.mark.is_some(), "Linux 4.14 has it");
+        assert!(matches!(original.0, Mark::Page(_)), "Linux 4.14 has it");
+    }
+
+    #[test]
+    fn a_static_is_made_once() {
+        static ONE: PerProcess<AtomicU32> = PerProcess::new(|| AtomicU32::new(7));
+        ONE.get().store(8, Ordering::Relaxed);
+        std::thread::spawn(|| assert_eq!(ONE.get().load(Ordering::Relaxed), 8))
+            .join()
+            .expect("no panic");
     }
 }

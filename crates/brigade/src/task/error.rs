@@ -27,7 +27,9 @@ pub enum JoinError {
     /// Its input or its result could not be encoded or decoded, or was over the limit. Says which, and why.
     #[error("{0}")]
     Undeliverable(String),
-    /// The pool was shut down before the task started.
-    #[error("the pool was shut down before the task started")]
+    /// The pool was shut down before the task started; or the pool, or the task, is that of the process that this one was forked from.
+    #[error(
+        "the pool was shut down before the task started, or belongs to the process that this one was forked from"
+    )]
     Closed,
 }

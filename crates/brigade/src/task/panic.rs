@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::TaskName;
 use super::symbols::Frames;
+use crate::sys::original::PerProcess;
 use crate::sys::unwind;
 
 /// A task panicked. The worker went on.
@@ -176,12 +177,13 @@ impl Watching {
 ///
 /// The hook is the only place where Rust tells the location of a panic. It notes panics of tasks only.
 fn hook() {
-    static INSTALLING: Mutex<()> = Mutex::new(());
+    static INSTALLING: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
     // `set_hook` panics in a thread that is panicking; the next task will do it.
     if HOOKED.load(Ordering::Acquire) || std::thread::panicking() {
         return;
     }
-    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let installing = INSTALLING.get();
+    let _one = installing.lock().unwrap_or_else(PoisonError::into_inner);
     if HOOKED.load(Ordering::Acquire) {
         return;
     }

@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use addr2line::Loader;
 
 use crate::sys::image::{self, Module};
+use crate::sys::original::PerProcess;
 
 /// A process's loaded objects.
 #[derive(Debug)]
@@ -25,8 +26,9 @@ impl Symbols {
 
     /// The objects of this process, as they were when first asked for.
     pub(crate) fn of_this_process() -> &'static Arc<Symbols> {
-        static THIS: OnceLock<Arc<Symbols>> = OnceLock::new();
-        THIS.get_or_init(|| Arc::new(Symbols::new(image::modules())))
+        static THIS: PerProcess<Arc<Symbols>> =
+            PerProcess::new(|| Arc::new(Symbols::new(image::modules())));
+        THIS.get()
     }
 
     /// The path of the function that `address` is in.
@@ -36,16 +38,16 @@ impl Symbols {
 
     /// The file that an address's object was loaded from, opened, and the address in it.
     fn with_loader<T>(&self, address: usize, f: impl FnOnce(&Loader, u64) -> T) -> Option<T> {
-        static LOADERS: Mutex<Option<HashMap<String, Option<Loader>>>> = Mutex::new(None);
+        static LOADERS: PerProcess<Mutex<HashMap<String, Option<Loader>>>> =
+            PerProcess::new(Mutex::default);
         let module = self.modules.iter().find(|m| m.range.contains(&address))?;
         let path = if module.path.is_empty() {
             "/proc/self/exe"
         } else {
             &module.path
         };
-        let mut loaders = LOADERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaders = LOADERS.get().lock().unwrap_or_else(PoisonError::into_inner);
         let loader = loaders
-            .get_or_insert_default()
             .entry(path.to_owned())
             .or_insert_with(|| Loader::new(path).ok())
             .as_ref()?;

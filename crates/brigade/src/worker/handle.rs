@@ -13,6 +13,9 @@ use crate::JoinError;
 /// A task that was started: wait for its result, ask about it, end it.
 ///
 /// It is also a future, for any executor. Dropping it detaches the task, which runs on.
+///
+/// In a fork of the process that has started the task (by fork(2), past this library) the handle is only a copy: it says that the task has
+/// ended with [`JoinError::Closed`], and does nothing to it.
 #[must_use = "dropping the handle detaches the task"]
 pub struct JoinHandle<R>(pub(crate) Task<R>);
 
@@ -21,6 +24,8 @@ pub(crate) enum Task<R> {
     Thread(Box<thread::Running<R>>),
     Process(Box<process::Running<R>>),
     Pooled(Arc<dyn Pending<R> + Send + Sync>),
+    /// It was given to a pool of the process that this one is a fork of.
+    Closed(Kind),
 }
 
 /// A task that was given to somebody who runs many. Its end is told once.
@@ -45,6 +50,7 @@ impl<R> JoinHandle<R> {
             Task::Thread(task) => task.join(),
             Task::Process(mut task) => always(task.wait(None)),
             Task::Pooled(task) => always(task.wait(None)),
+            Task::Closed(_) => Err(JoinError::Closed),
         }
     }
 
@@ -62,6 +68,7 @@ impl<R> JoinHandle<R> {
             Task::Thread(task) => task.wait(deadline),
             Task::Process(task) => task.wait(deadline),
             Task::Pooled(task) => task.wait(deadline),
+            Task::Closed(_) => Some(Err(JoinError::Closed)),
         };
         ended.ok_or(self)
     }
@@ -72,6 +79,7 @@ impl<R> JoinHandle<R> {
             Task::Thread(task) => task.is_finished(),
             Task::Process(task) => task.is_finished(),
             Task::Pooled(task) => task.is_finished(),
+            Task::Closed(_) => true,
         }
     }
 
@@ -84,6 +92,7 @@ impl<R> JoinHandle<R> {
             Task::Thread(task) => task.cancel(),
             Task::Process(task) => task.cancel(),
             Task::Pooled(task) => task.cancel(),
+            Task::Closed(_) => {}
         }
     }
 
@@ -93,13 +102,14 @@ impl<R> JoinHandle<R> {
             Task::Thread(_) => Kind::Thread,
             Task::Process(_) => Kind::Process,
             Task::Pooled(task) => task.kind(),
+            Task::Closed(kind) => *kind,
         }
     }
 
     /// The worker process that runs it now. `None`: a thread, or it was not started.
     pub fn pid(&self) -> Option<u32> {
         match &self.0 {
-            Task::Thread(_) => None,
+            Task::Thread(_) | Task::Closed(_) => None,
             Task::Process(task) => task.pid(),
             Task::Pooled(task) => task.pid(),
         }
@@ -126,6 +136,7 @@ impl<R> Future for JoinHandle<R> {
             Task::Thread(task) => task.poll(context),
             Task::Process(task) => task.poll(context),
             Task::Pooled(task) => task.poll(context),
+            Task::Closed(_) => Poll::Ready(Err(JoinError::Closed)),
         }
     }
 }

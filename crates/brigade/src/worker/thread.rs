@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::handle::{JoinHandle, Task};
 use crate::JoinError;
 use crate::sys::futex::{self, Wake};
+use crate::sys::original::Original;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
 use crate::task::panic::{Panic, Unwound};
@@ -91,6 +92,7 @@ impl Builder {
         let thread = builder.spawn(move || theirs.run(task, input))?;
         let name = TaskName::new(task as usize, self.name.clone());
         Ok(JoinHandle(Task::Thread(Box::new(Running {
+            host: Original::this_process(),
             shared,
             thread: Some(thread),
             name,
@@ -163,9 +165,20 @@ impl<R> Shared<R> {
 
 /// The handle's side of a thread.
 pub(crate) struct Running<R> {
+    /// A fork of the process has no such thread.
+    host: Original,
     shared: Arc<Shared<R>>,
     thread: Option<std::thread::JoinHandle<()>>,
     name: TaskName,
+}
+
+impl<R> Drop for Running<R> {
+    #[expect(clippy::mem_forget, reason = "it belongs to another process")]
+    fn drop(&mut self) {
+        if self.is_copy() {
+            std::mem::forget(self.thread.take());
+        }
+    }
 }
 
 impl<R> fmt::Debug for Running<R> {
@@ -178,6 +191,9 @@ impl<R> fmt::Debug for Running<R> {
 
 impl<R> Running<R> {
     pub(crate) fn join(mut self) -> Result<R, JoinError> {
+        if self.is_copy() {
+            return Err(JoinError::Closed);
+        }
         // Nobody can cancel any more: the handle is here. So, unless that has happened, the thread will end, and its end is waited for
         // as std does, including the destructors of its locals.
         if self.shared.state.load(Ordering::Acquire) != LET_GO
@@ -189,7 +205,14 @@ impl<R> Running<R> {
         self.take()
     }
 
+    fn is_copy(&self) -> bool {
+        !self.host.is_this_process()
+    }
+
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        if self.is_copy() {
+            return Some(Err(JoinError::Closed));
+        }
         loop {
             let state = self.shared.state.load(Ordering::Acquire);
             if state >= LET_GO {
@@ -204,6 +227,9 @@ impl<R> Running<R> {
     }
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
+        if self.is_copy() {
+            return Poll::Ready(Err(JoinError::Closed));
+        }
         if !self.is_finished() {
             self.shared.lock().waker = Some(context.waker().clone());
             // It may have ended before it could see the waker.
@@ -215,10 +241,13 @@ impl<R> Running<R> {
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.shared.state.load(Ordering::Acquire) >= LET_GO
+        self.shared.state.load(Ordering::Acquire) >= LET_GO || self.is_copy()
     }
 
     pub(crate) fn cancel(&self) {
+        if self.is_copy() {
+            return;
+        }
         let state = &self.shared.state;
         for from in [WAITING, RUNNING] {
             if state

@@ -23,6 +23,8 @@ const HOSTS: &[(&str, Host)] = &[
     ("quits-at-once", quits_at_once),
     ("panic-hook", panic_hook),
     ("forks", forks),
+    ("copies-everything", crate::copies::of_everything),
+    ("copies-in-a-task", crate::copies::in_a_task),
     ("loses-server", loses_server),
     ("nested", nested),
     ("few-descriptors", few_descriptors),

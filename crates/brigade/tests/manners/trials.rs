@@ -138,6 +138,11 @@ pub(crate) fn all() -> Vec<Trial> {
         ("a_host_with_a_huge_heap_and_many_threads", "huge-heap"),
         ("a_host_that_inits_inside_an_async_runtime", "async"),
         ("a_host_that_forks_itself", "forks"),
+        (
+            "a_host_that_forks_with_everything_alive",
+            "copies-everything",
+        ),
+        ("a_task_in_a_thread_that_forks", "copies-in-a-task"),
         ("a_host_whose_fork_server_is_killed", "loses-server"),
         ("a_task_that_starts_processes", "nested"),
         ("a_host_that_has_no_descriptor_left", "few-descriptors"),

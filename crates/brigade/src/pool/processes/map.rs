@@ -71,7 +71,11 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         decode: Decode<R>,
         inputs: I,
     ) -> Map<'p, A, R, I> {
-        let inbox = crew.core.lock().state.inboxes.open();
+        let inbox = if crew.core.is_ours() {
+            crew.core.lock().state.inboxes.open()
+        } else {
+            u32::MAX
+        };
         Map {
             crew,
             job,
@@ -111,19 +115,8 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     /// As [`next_within`](Self::next_within), and does not wait.
     pub(crate) fn next_now(&mut self, horizon: usize) -> Now<R> {
         loop {
-            if let Some((index, taken)) = self.ready.take() {
-                self.given += 1;
-                let core = &self.crew.core;
-                let job = &self.job;
-                let name = || match job {
-                    Ok(job) => core.name_of(job),
-                    Err(_) => unreachable!("nothing is run that has no name"),
-                };
-                let result = match taken {
-                    Taken::Bytes(bytes) => concluded(bytes, Vec::new(), self.decode, name),
-                    Taken::Other(end) => end.conclude(self.decode, name),
-                };
-                return Now::Next(Some((index as usize, result)));
+            if let Some(result) = self.next_ready() {
+                return Now::Next(Some(result));
             }
             if let Err(why) = &self.job {
                 // No worker could find the function: every input ends with that.
@@ -133,10 +126,6 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 let why = JoinError::Undeliverable(why.clone());
                 self.pulled += 1;
                 return Now::Next(Some((self.pulled - 1, Err(why))));
-            }
-            if !self.crew.core.is_ours() {
-                // A fork of the program: the workers are the other's.
-                return Now::Next(None);
             }
             let room = self.exchange(horizon);
             if !self.ready.is_empty() {
@@ -158,6 +147,43 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 Now::NoRoom
             };
         }
+    }
+
+    /// The next of the results that were fetched.
+    pub(in crate::pool) fn next_ready(&mut self) -> Option<(usize, Result<R, JoinError>)> {
+        let (index, taken) = self.ready.take()?;
+        self.given += 1;
+        let core = &self.crew.core;
+        let job = &self.job;
+        let name = || match job {
+            Ok(job) => core.name_of(job),
+            Err(_) => unreachable!("nothing is run that has no name"),
+        };
+        let result = match taken {
+            Taken::Bytes(bytes) => concluded(bytes, Vec::new(), self.decode, name),
+            Taken::Other(end) => end.conclude(self.decode, name),
+        };
+        Some((index as usize, result))
+    }
+
+    /// Whether this process is a fork of the one whose pool it is.
+    pub(in crate::pool) fn is_copy(&self) -> bool {
+        !self.crew.core.is_ours()
+    }
+
+    /// Pulls an input that nobody will run. Gives its number.
+    pub(in crate::pool) fn pass_over(&mut self) -> Option<usize> {
+        if self.exhausted || self.inputs.next().is_none() {
+            self.exhausted = true;
+            return None;
+        }
+        self.pulled += 1;
+        Some(self.pulled - 1)
+    }
+
+    /// How many inputs were pulled.
+    pub(in crate::pool) fn pulled(&self) -> usize {
+        self.pulled
     }
 
     /// Whether there are inputs that were pulled and not given out.

@@ -43,7 +43,7 @@ use crate::worker::handle::Task as Behind;
 use crate::worker::process::client::Employer;
 use crate::worker::process::protocol::Stay;
 use crate::worker::process::world::Instant;
-use crate::{JoinError, JoinHandle, Message, PoolStats};
+use crate::{JoinError, JoinHandle, Kind, Message, PoolStats};
 
 pub(crate) use map::Map;
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
@@ -172,13 +172,11 @@ impl Crew {
         task: fn(A) -> R,
         input: A,
     ) -> JoinHandle<R> {
-        let (pooled, mut task) = self.make(task, &input);
-        drop(input);
-        if !self.core.is_ours() && task.take().is_some() {
-            pooled
-                .slot()
-                .settle(End::failed(JoinError::Closed), &mut Default::default());
+        if !self.core.is_ours() {
+            return JoinHandle(Behind::Closed(Kind::Process));
         }
+        let (pooled, task) = self.make(task, &input);
+        drop(input);
         if let Some(task) = task {
             self.core.submit(task);
         }
@@ -228,9 +226,13 @@ impl Crew {
     }
 
     pub(super) fn stats(&self) -> PoolStats {
-        if self.core.is_ours() {
-            self.core.look();
+        if !self.core.is_ours() {
+            return PoolStats {
+                workers: self.workers(),
+                ..PoolStats::default()
+            };
         }
+        self.core.look();
         self.core.lock().state.snapshot(Instant::now())
     }
 

@@ -146,9 +146,9 @@ impl<R> Pooled<R> {
         }
     }
 
-    /// In a fork of the program nothing comes any more.
+    /// In a fork of the program nothing comes any more, and what other threads had locked stays locked.
     fn is_lost(&self) -> bool {
-        !self.slot.is_done() && !self.core.is_ours()
+        !self.core.is_ours()
     }
 
     fn take(&self) -> Result<R, JoinError> {
@@ -202,7 +202,7 @@ impl<R> Pending<R> for Pooled<R> {
     }
 
     fn cancel(&self) {
-        if !self.slot.is_done() && self.core.is_ours() {
+        if !self.is_lost() && !self.slot.is_done() {
             self.core.cancel(&self.slot);
         }
     }
@@ -212,7 +212,7 @@ impl<R> Pending<R> for Pooled<R> {
     }
 
     fn pid(&self) -> Option<u32> {
-        if self.slot.is_done() || !self.core.is_ours() {
+        if self.is_lost() || self.slot.is_done() {
             return None;
         }
         self.core.pid_of(&self.slot)

@@ -104,6 +104,11 @@ impl<A: Message, R: Message> Chunk<A, R> {
         let mut tasks = 0;
         let mut last = None;
         loop {
+            if let Some(result) = last.take_if(|_| crew.is_copy()) {
+                // As in `Slot::finish`.
+                contained(|| drop(result));
+                return Went::LetGo;
+            }
             let entry = {
                 let mut inner = lock(&self.inner);
                 if let Some(result) = last.take() {

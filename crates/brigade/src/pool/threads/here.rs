@@ -25,7 +25,9 @@ pub(super) fn leave() {
 /// The worker that this thread is.
 pub(super) fn worker() -> Option<Arc<Worker>> {
     // In the destructors of a thread's locals it is none any more.
-    HERE.try_with(|here| here.borrow().clone()).ok().flatten()
+    let worker = HERE.try_with(|here| here.borrow().clone()).ok().flatten();
+    // In a fork of the program it is none either.
+    worker.filter(|worker| !worker.crew.is_copy())
 }
 
 /// This thread waits, and if it is a worker, another may work in its place until this is dropped.

@@ -77,6 +77,32 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
         }
     }
 
+    /// Whether this process is a fork of the one whose pool it is.
+    pub(in crate::pool) fn is_copy(&self) -> bool {
+        self.job.crew.is_copy()
+    }
+
+    /// The next of the results that were fetched.
+    pub(in crate::pool) fn next_ready(&mut self) -> Option<(usize, Result<R, JoinError>)> {
+        self.ready.next()
+    }
+
+    /// Pulls an input that nobody will run. Gives its number.
+    pub(in crate::pool) fn pass_over(&mut self) -> Option<usize> {
+        let input = self.inputs.as_mut()?.next();
+        if input.is_none() {
+            self.inputs = None;
+        }
+        let number = input.map(|_| self.pulled);
+        self.pulled += usize::from(number.is_some());
+        number
+    }
+
+    /// How many inputs were pulled.
+    pub(in crate::pool) fn pulled(&self) -> usize {
+        self.pulled
+    }
+
     /// Pulls inputs for which there is room; while results are there, only a few.
     fn pull(&mut self, horizon: usize) {
         let crew = &self.job.crew;
@@ -213,6 +239,8 @@ impl Drop for Room<'_> {
 
 impl<A, R, I> Drop for Map<'_, A, R, I> {
     fn drop(&mut self) {
-        self.job.abandon();
+        if !self.job.crew.is_copy() {
+            self.job.abandon();
+        }
     }
 }

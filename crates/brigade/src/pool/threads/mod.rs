@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use super::builder::Options;
 use crate::worker::handle::Task;
-use crate::{JoinHandle, Message, PoolStats};
+use crate::{JoinHandle, Kind, Message, PoolStats};
 
 pub(in crate::pool) use map::Map;
 use shared::Shared;
@@ -63,6 +63,9 @@ impl Crew {
         input: A,
     ) -> JoinHandle<R> {
         let started = Location::caller();
+        if self.shared.is_copy() {
+            return JoinHandle(Task::Closed(Kind::Thread));
+        }
         if !self.shared.room.try_take() {
             let _blocked = here::block();
             self.shared.room.take();
@@ -77,7 +80,7 @@ impl Crew {
         input: A,
     ) -> Result<JoinHandle<R>, A> {
         let started = Location::caller();
-        if !self.shared.room.try_take() {
+        if self.shared.is_copy() || !self.shared.room.try_take() {
             return Err(input);
         }
         Ok(self.accept(task, started, input))
@@ -114,11 +117,15 @@ impl Crew {
 
     /// Finishes what was accepted, and ends the workers.
     pub(super) fn shutdown(&self) {
-        self.shared.shutdown();
+        if !self.shared.is_copy() {
+            self.shared.shutdown();
+        }
     }
 
     /// Cancels everything, and ends the workers. `shutdown` is called after it.
     pub(super) fn abort(&self) {
-        self.shared.abort();
+        if !self.shared.is_copy() {
+            self.shared.abort();
+        }
     }
 }

@@ -3,19 +3,44 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use super::primitive::{Mutex, lock};
+use super::primitive::{AtomicU64, Mutex, Ordering, lock};
 use super::shared::Shared;
+use crate::sys::original::PerProcess;
 
-static POOLS: Mutex<BTreeMap<u64, Weak<Shared>>> = Mutex::new(BTreeMap::new());
+struct Registry {
+    /// The number of the first. Those below are pools of a process that this one is a fork of.
+    first: u64,
+    pools: Mutex<BTreeMap<u64, Weak<Shared>>>,
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+static POOLS: PerProcess<Registry> = PerProcess::new(|| Registry {
+    first: NEXT.load(Ordering::Relaxed),
+    pools: Mutex::new(BTreeMap::new()),
+});
+
+/// A number for a pool.
+pub(super) fn number() -> u64 {
+    // First, so that it is not below the first.
+    POOLS.get();
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
 
 pub(super) fn enter(crew: &Arc<Shared>) {
-    lock(&POOLS).insert(crew.number, Arc::downgrade(crew));
+    lock(&POOLS.get().pools).insert(crew.number, Arc::downgrade(crew));
 }
 
 pub(super) fn leave(number: u64) {
-    lock(&POOLS).remove(&number);
+    lock(&POOLS.get().pools).remove(&number);
 }
 
 pub(super) fn find(number: u64) -> Option<Arc<Shared>> {
-    lock(&POOLS).get(&number).and_then(Weak::upgrade)
+    lock(&POOLS.get().pools)
+        .get(&number)
+        .and_then(Weak::upgrade)
+}
+
+/// Whether this process is a fork of the one whose pool that is: it has none of its threads, and what they had locked stays locked.
+pub(super) fn is_copy(number: u64) -> bool {
+    number < POOLS.get().first
 }

@@ -19,6 +19,7 @@ use super::tally::{self, Counters, Tally};
 use super::work::Work;
 use crate::PoolStats;
 use crate::pool::builder::Options;
+use crate::sys::original::Original;
 
 /// So many are never sorted out.
 const MOST_SHELLS: usize = 1024;
@@ -26,6 +27,7 @@ const MOST_SHELLS: usize = 1024;
 pub(super) struct Shared {
     /// The pool's, in this process.
     pub(super) number: u64,
+    original: Original,
     pub(super) options: Options,
     /// Where it was built.
     pub(super) started: &'static Location<'static>,
@@ -48,9 +50,9 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(options: Options, started: &'static Location<'static>) -> Shared {
-        static NUMBER: AtomicU64 = AtomicU64::new(1);
         Shared {
-            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            number: registry::number(),
+            original: Original::this_process(),
             started,
             queue: Injector::new(),
             shells: AtomicUsize::new(0),
@@ -64,6 +66,11 @@ impl Shared {
             keeper: options.timeout.map(Keeper::new),
             options,
         }
+    }
+
+    /// Whether this process is a fork of the one that made the pool.
+    pub(super) fn is_copy(&self) -> bool {
+        !self.original.is_this_process()
     }
 
     /// The pool's clock, in nanoseconds; never 0.
@@ -174,6 +181,12 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> PoolStats {
+        if self.is_copy() {
+            return PoolStats {
+                workers: self.options.workers,
+                ..PoolStats::default()
+            };
+        }
         // Nobody comes or goes meanwhile.
         let roster = lock(&self.roster);
         let live = roster.live.values().map(|member| &member.worker.tally);

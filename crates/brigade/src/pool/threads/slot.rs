@@ -119,6 +119,11 @@ impl<A: Message, R: Message> Slot<A, R> {
 
     /// Its worker has a result. `LetGo`: too late.
     fn finish(&self, worker: &Worker, began: u64, result: Result<R, JoinError>) -> Went {
+        if worker.crew.is_copy() {
+            // The task forked, and this is its child, which came back first: its thread ends, and with it the child.
+            contained(|| drop(result));
+            return Went::LetGo;
+        }
         let now = worker.crew.now();
         let nanos = now.saturating_sub(self.submitted);
         let inner = lock(&self.inner);
@@ -266,6 +271,9 @@ impl<A: Message, R: Message> Work for Slot<A, R> {
 
 impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        if registry::is_copy(self.pool) {
+            return Some(Err(JoinError::Closed));
+        }
         let is_over = || self.ended.load(Ordering::Acquire);
         if !is_over() && !here::look(deadline, is_over) {
             let _blocked = here::block();
@@ -295,6 +303,9 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
+        if registry::is_copy(self.pool) {
+            return Poll::Ready(Err(JoinError::Closed));
+        }
         if !self.is_finished() {
             let mut waker = Some(Box::new(context.waker().clone()));
             let mut inner = lock(&self.inner);
@@ -311,7 +322,7 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
     }
 
     fn is_finished(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.ended.load(Ordering::Acquire) || registry::is_copy(self.pool)
     }
 
     fn cancel(&self) {

@@ -22,7 +22,7 @@ use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
 use crate::sys::opened;
-use crate::sys::original::Original;
+use crate::sys::original::{Original, PerProcess};
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
 
@@ -135,8 +135,9 @@ impl State {
     }
 }
 
-/// This process's, once there is one.
-pub(super) static CURRENT: Mutex<Option<Arc<ForkServer>>> = Mutex::new(None);
+/// This process's, once there is one. A fork of the host begins without: what the parent shares with its own is left alone.
+pub(super) static CURRENT: PerProcess<Mutex<Option<Arc<ForkServer>>>> =
+    PerProcess::new(|| Mutex::new(None));
 
 impl fmt::Debug for ForkServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,21 +150,16 @@ impl fmt::Debug for ForkServer {
 impl ForkServer {
     /// This process's fork server, started if there is none.
     pub(crate) fn get() -> io::Result<Arc<ForkServer>> {
-        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = CURRENT.get();
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*current
-            && server.is_ours()
             && !server.lock().gone
         {
             return Ok(Arc::clone(server));
         }
         bootstrap::check()?;
         let server = ForkServer::start()?;
-        if let Some(old) = current.replace(Arc::clone(&server))
-            && !old.is_ours()
-        {
-            // A fork of the host: the old one is the parent's, and dropping it here would touch what is shared with it.
-            leak(old);
-        }
+        *current = Some(Arc::clone(&server));
         Ok(server)
     }
 
@@ -599,11 +595,3 @@ const EVENTS: u64 = 1;
 const RESTED: u64 = 2;
 const BELL: u64 = 3;
 const ALARM: u64 = 4;
-
-#[expect(
-    clippy::mem_forget,
-    reason = "it belongs to the process that this one was forked from"
-)]
-fn leak(server: Arc<ForkServer>) {
-    std::mem::forget(server);
-}

@@ -51,7 +51,7 @@ impl OneThread {
         let symbols = Symbols::new(Vec::new());
         // No process has the number 0.
         let server = Arc::new(ForkServer::new(0, ours, board, events, rung, symbols)?);
-        *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
+        *CURRENT.get().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
         child::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);
         Ok(OneThread {
             server,

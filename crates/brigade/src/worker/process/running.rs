@@ -434,6 +434,9 @@ impl<R> Running<R> {
         &mut self,
         find: impl FnOnce(&mut Worker, bool, &mut Vec<u8>) -> Option<Reply>,
     ) -> Option<Result<R, JoinError>> {
+        if self.is_copy() {
+            return Some(Err(JoinError::Closed));
+        }
         let ended = match std::mem::replace(&mut self.state, State::Told) {
             State::Told => {
                 panic!("a task was joined twice: its handle was polled after it was ready")
@@ -473,7 +476,15 @@ impl<R> Running<R> {
         self.look().map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Whether this process is a fork of the one that started the task: what it shares with the worker is the other's.
+    fn is_copy(&self) -> bool {
+        matches!(&self.state, State::Worker(worker) if !worker.server.is_ours())
+    }
+
     pub(crate) fn is_finished(&self) -> bool {
+        if self.is_copy() {
+            return true;
+        }
         match &self.state {
             State::Stillborn(_) | State::Told => true,
             State::Worker(worker) if self.cancelled.load(Ordering::Acquire) == CANCELLED => {
@@ -484,7 +495,9 @@ impl<R> Running<R> {
     }
 
     pub(crate) fn cancel(&self) {
-        if let State::Worker(worker) = &self.state {
+        if let State::Worker(worker) = &self.state
+            && !self.is_copy()
+        {
             // The mailbox may say that it has replied when it has not: it is killed in any case. One that has is ending anyway.
             let now = if worker.is_finished() {
                 TOO_LATE
@@ -503,8 +516,8 @@ impl<R> Running<R> {
 
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.state {
-            State::Stillborn(_) | State::Told => None,
-            State::Worker(worker) => Some(worker.pid),
+            State::Worker(worker) if !self.is_copy() => Some(worker.pid),
+            _ => None,
         }
     }
 }
