@@ -206,8 +206,16 @@ impl<T> Serialize for Sender<T> {
     /// Any serializer but that of a task's input or result or of a channel's message: an end is descriptors, which no bytes can carry.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let side = self.side();
-        Wire::attach(side.over(), side.gate(), side.link(), side.descriptor())?
-            .serialize(serializer)
+        let (over, gate, link, mechanism) =
+            (side.over(), side.gate(), side.link(), side.descriptor());
+        match mechanism
+            .filter(|_| over == Transport::Pipe)
+            .and_then(pipe::reopen)
+        {
+            Some(another) => Wire::attach(over, gate, link, Some(another)),
+            None => Wire::attach(over, gate, link, mechanism),
+        }?
+        .serialize(serializer)
     }
 }
 
@@ -222,6 +230,10 @@ impl<'de, T: Message> Deserialize<'de> for Sender<T> {
         } = Wire::deserialize(deserializer)?.take()?;
         let channel = identity(&memory).map_err(broken)?;
         let gate = Gate::open(memory, capacity, memory::LEN).map_err(broken)?;
+        let mechanism = mechanism.map(|given| match over {
+            Transport::Pipe => pipe::reopen(given.as_fd()).unwrap_or(given),
+            _ => given,
+        });
         let outlet = outlet(over, mechanism).map_err(broken)?;
         // If there is one already, what has come is closed.
         let side = register(channel, || SendSide::new(over, gate, link, outlet));

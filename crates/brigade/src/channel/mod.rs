@@ -49,6 +49,8 @@ mod iter;
 mod receiver;
 mod select;
 mod sender;
+#[cfg(all(test, not(loom)))]
+mod torn_tests;
 
 use std::fmt;
 use std::io;

@@ -202,30 +202,30 @@ impl SendSide {
         patience: Patience,
     ) -> Result<(), Refused> {
         let len = (bytes.len() as u64).to_ne_bytes();
-        let large = bytes.len() > self.outlet.inline_max();
-        let body = if large {
-            let file = parcel::seal(bytes).map_err(|e| {
-                Refused::Failed(format!(
-                    "found no memory for its {} bytes: {e}",
-                    bytes.len()
-                ))
-            })?;
-            descriptors.insert(0, file);
-            &len
-        } else {
-            bytes
-        };
-        let header = Header {
-            number: 0,
-            len: body.len() as u32,
-            descriptors: descriptors.len() as u16,
-            large,
-        };
+        let (mut body, mut large) = (bytes, false);
         let mut is_last_look = false;
         loop {
             if self.is_gone() {
                 return Err(Refused::Gone);
             }
+            // Asked each time: what the mechanism takes may become less while we wait.
+            let has_descriptors = !descriptors.is_empty();
+            if !large && body.len() > self.outlet.inline_max(has_descriptors) {
+                let file = parcel::seal(bytes).map_err(|e| {
+                    Refused::Failed(format!(
+                        "found no memory for its {} bytes: {e}",
+                        bytes.len()
+                    ))
+                })?;
+                descriptors.insert(0, file);
+                (body, large) = (&len, true);
+            }
+            let header = Header {
+                number: 0,
+                len: body.len() as u32,
+                descriptors: descriptors.len() as u16,
+                large,
+            };
             let full = match self.try_put(header, body, &descriptors, patience)? {
                 None => return Ok(()),
                 Some(full) => full,
@@ -258,10 +258,8 @@ impl SendSide {
             return Err(Refused::Full);
         };
         let _locked = Locked(&self.gate);
-        if acquired == Acquired::FromTheDead && !self.outlet.recovered(&self.gate) {
-            return Err(Refused::Failed(
-                "could not be sent: a sender died in the middle of a message".to_owned(),
-            ));
+        if acquired == Acquired::FromTheDead {
+            self.outlet.recovered(&self.gate);
         }
         let Some(number) = self.gate.next_number(&self.seen) else {
             return Ok(Some(NotPut::Full));

@@ -41,8 +41,9 @@ struct Words {
 #[derive(Debug)]
 struct Senders {
     lock: RawLock,
-    /// A sender is in the middle of a frame that cannot be put in one step. If it dies there, the channel is broken.
-    torn: AtomicU32,
+    /// A sender puts a frame that the mechanism may take in part. Who finds it set with the lock
+    /// held knows that the last holder died there.
+    putting: AtomicU32,
     sent: AtomicU64,
     sent_bytes: AtomicU64,
 }
@@ -69,6 +70,10 @@ pub(super) struct Waiting {
     room: AtomicU32,
     /// The processor on which something was sent last. Here, for a receiver that finds nothing asks for it, and must not take the line with the lock away.
     sender: AtomicU32,
+    /// The mechanism is torn: it ends in part of a frame. See [`Gate::tear`].
+    torn: AtomicU32,
+    /// Of that frame.
+    torn_number: AtomicU64,
 }
 
 impl Waiting {
@@ -324,17 +329,53 @@ impl Gate {
         self.words().waiting.closed.load(Ordering::Acquire) != 0
     }
 
-    /// With the lock: a frame is being put in several steps, or no longer.
-    pub(crate) fn set_torn(&self, torn: bool) {
-        self.words()
-            .senders
-            .torn
-            .store(u32::from(torn), Ordering::Release);
+    /// With the lock: a frame that the mechanism may take in part is put now, or no longer.
+    pub(crate) fn set_putting(&self, putting: bool) {
+        let word = &self.words().senders.putting;
+        word.store(u32::from(putting), Ordering::Release);
     }
 
-    /// Whether a frame was begun and not finished. To be asked by who took the lock over from the dead, and by a receiver that finds part of one.
+    /// With the lock: whether the last who had it died while it put such a frame.
+    pub(crate) fn died_putting(&self) -> bool {
+        self.words().senders.putting.load(Ordering::Acquire) != 0
+    }
+
+    /// With the lock: the frame that bears the next number is not whole in the mechanism, or may not
+    /// be. Nothing more goes there until the receiver has thrown away what is left of it, and has
+    /// [mended](Self::mend) the mechanism.
+    pub(crate) fn tear(&self) {
+        let Words {
+            senders, waiting, ..
+        } = self.words();
+        let number = senders.sent.load(Ordering::Relaxed);
+        waiting.torn_number.store(number, Ordering::Relaxed);
+        waiting.torn.store(1, Ordering::Release);
+        senders.putting.store(0, Ordering::Release);
+    }
+
     pub(crate) fn is_torn(&self) -> bool {
-        self.words().senders.torn.load(Ordering::Acquire) != 0
+        self.words().waiting.torn.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the frame of this number, which the mechanism seems to have whole, is the torn one,
+    /// and what seems to be its end is something else.
+    pub(crate) fn is_torn_at(&self, number: u64) -> bool {
+        let torn = &self.words().waiting.torn_number;
+        self.is_torn() && !is_after(torn.load(Ordering::Relaxed), number)
+    }
+
+    /// The receiver, with the senders' lock: there is nothing in the mechanism any more.
+    pub(crate) fn mend(&self) {
+        let Words {
+            senders,
+            receiver,
+            waiting,
+        } = self.words();
+        let received = receiver.received_bytes.load(Ordering::Relaxed);
+        senders.sent_bytes.store(received, Ordering::Relaxed);
+        senders.putting.store(0, Ordering::Relaxed);
+        waiting.torn.store(0, Ordering::Release);
+        waiting.call();
     }
 
     /// A sender: it is on this processor. Now and then is enough: processes do not move often.

@@ -198,7 +198,7 @@ impl MemoryOutlet {
 }
 
 impl Outlet for MemoryOutlet {
-    fn inline_max(&self) -> usize {
+    fn inline_max(&self, _has_descriptors: bool) -> usize {
         INLINE_MAX
     }
 
@@ -224,10 +224,9 @@ impl Outlet for MemoryOutlet {
         )
     }
 
-    fn recovered(&self, _gate: &Gate) -> bool {
+    fn recovered(&self, _gate: &Gate) {
         // It may have put a frame, and have woken nobody.
         self.ring_bell();
-        true
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

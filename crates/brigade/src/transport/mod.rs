@@ -15,13 +15,13 @@
 //! - **Capacity.** No more than `capacity` messages are on their way: sent, and not yet received. The gate counts them; each has a number, one more
 //!   than the one before. A sender that dies between sending and counting leaves a number that is given out twice, which does no harm.
 //! - **Size.** A frame of up to [`Outlet::inline_max`] bytes goes through the mechanism itself; a longer one in a sealed memory file, whose descriptor goes
-//!   with it. A put does not wait with the lock held.
+//!   with it. A put does not wait, whatever the receiver does: the lock is held meanwhile.
 //! - **Backpressure.** When the capacity, or all room, is used up, [`Outlet::put`] says so, and the sender waits outside the lock.
 //! - **Disconnect.** Both sides hold one end each of a *link*, a pair of Unix sockets, for which the kernel keeps count: of ends in this process, in others, and
 //!   on their way inside messages. When the last of one side is gone, however it went, the other side's poll(2) says so (`POLLHUP`). A receiver
 //!   gets what was sent before that, and then the disconnect.
 //! - **Death of a peer**, at any instruction: the kernel closes its descriptors, which is a disconnect if it was the last; a sender's lock is taken over
-//!   by the next; a part of a frame is never taken for a message.
+//!   by the next; a part of a frame is never taken for a message, and is in nobody's way ([`pipe`]).
 //! - **Descriptors** go with the frame whose number they bear, through the link (the socket's own go with the frame itself).
 //! - **Hostility.** Whoever shares a channel may write anything into it. What is no frame is lost alone, where the mechanism keeps frames apart
 //!   ([`NoFrame`](NotGot::NoFrame)); where it does not, the channel is [`Corrupt`](NotGot::Corrupt), and is not read again. Nothing that is allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
@@ -158,8 +158,9 @@ pub(crate) type Link = OwnedFd;
 
 /// The sending side of a mechanism. [`put`](Self::put) and [`recovered`](Self::recovered) are called with the gate's lock held.
 pub(crate) trait Outlet: fmt::Debug + Send + Sync {
-    /// The longest frame, without its header, that goes through the mechanism itself.
-    fn inline_max(&self) -> usize;
+    /// The longest frame, without its header, that goes through the mechanism itself, or through
+    /// what takes its overflow; which takes no frame that has descriptors.
+    fn inline_max(&self, has_descriptors: bool) -> usize;
 
     /// Whether this frame may fit now: asked again after the wait for room was announced, so that no wake-up is missed.
     fn may_fit(&self, gate: &Gate, header: Header) -> bool;
@@ -174,10 +175,8 @@ pub(crate) trait Outlet: fmt::Debug + Send + Sync {
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut>;
 
-    /// The last sender died with the lock: what it left half-done is mended. `false`: it cannot be.
-    fn recovered(&self, gate: &Gate) -> bool {
-        !gate.is_torn()
-    }
+    /// The last sender died with the lock: what it left half-done is put right.
+    fn recovered(&self, _gate: &Gate) {}
 
     /// The mechanism's own descriptor, if it is another than the link's.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;

@@ -1,16 +1,33 @@
 //! A channel over a pipe. pipe(7).
 //!
-//! A pipe is a stream of bytes with a bound in pages: a write of up to `PIPE_BUF` (4096) bytes is one step, a longer one may be cut where the room ends.
-//! Frames are longer than that, so the gate counts the bytes inside, and only what is sure to fit is written: then it is one step too. Each write takes up
-//! whole pages, unless it fits behind the last one; two successive writes together are longer than a page or share one, so `n` bytes never take more
-//! than `2n / 4096 + 2` pages.
+//! A pipe is a stream of bytes with a bound in pages: a write of up to `PIPE_BUF` (4096) bytes is one
+//! step, a longer one may be cut where the room ends. Frames may be longer than that, so the gate
+//! counts the bytes inside, and only what is sure to fit is written: then it is one step too. Each
+//! write takes up whole pages, unless it fits behind the last one; two successive writes together are
+//! longer than a page or share one, so `n` bytes never take more than `2n / 4096 + 2` pages.
+//!
+//! **A torn frame.** It may be cut all the same: the pipe was made smaller (fcntl(2)), the receiver's
+//! count is wrong, the kernel is out of memory, the sender was killed. The rest of the frame is not
+//! waited for, for that would be with the lock held and as long as the receiver likes; and a sender
+//! that is dead has none. So:
+//!
+//! 1. Before a frame that may be cut is written, the gate is told (`putting`), and after it too. A
+//!    sender whose write was cut, and one that gets the lock and finds that the last holder died
+//!    meanwhile, declares the pipe *torn*, from this frame's number on.
+//! 2. While it is torn, nothing goes through the pipe. What has no descriptors goes through the spill's
+//!    ring, the torn frame of a living sender first; what has some waits. To wake the receiver, a
+//!    [byte](WAKE) is written that fits no frame.
+//! 3. A receiver that finds part of a frame and nothing behind it, what is no frame, or a frame that may
+//!    be torn, looks whether the pipe is. Then it throws away what it has, takes the senders' lock, for
+//!    which it does not wait long, empties the pipe, and declares it whole again.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::gate::Gate;
 use super::parcel;
@@ -20,8 +37,21 @@ use crate::sys::{fds, opened, signal};
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share, we do with less.
 const WANTED: usize = 256 * 1024;
 const PAGE: usize = 4096;
+/// What is written in one step or not at all.
+const PIPE_BUF: usize = 4096;
+/// Wakes the receiver of a pipe that is torn. Behind part of a header it makes it no header, whatever
+/// part that is, for the last byte of a length or a tag is never this one. Behind part of a body it may
+/// make that seem whole; but a frame that was cut is longer than `PIPE_BUF`, and those are looked at.
+const WAKE: u8 = 0xff;
+/// How long a receiver waits for the senders' lock, to mend the pipe. If it does not get it, it tries
+/// again when it looks again.
+const LOCK_LIMIT: Duration = Duration::from_millis(1);
+/// How often a receiver reads from a torn pipe, to empty it: more than any pipe holds.
+const MOST_READS: usize = 64;
 /// The longest message that is copied together with its header.
 const SHORT: usize = 1024;
+/// The longest message that goes through the pipe itself.
+const INLINE_MAX: usize = 32 * 1024;
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -39,21 +69,25 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub(crate) struct PipeOutlet {
     pipe: OwnedFd,
     /// Bytes that are sure to fit.
-    budget: usize,
+    budget: AtomicUsize,
     /// The receiver's count of bytes, as last seen.
     seen: AtomicU64,
     /// A write to a pipe without a reader would be the end of the program: it has not said, as Rust's start does, that it ignores the signal.
     deadly: bool,
 }
 
+fn budget(pipe: &OwnedFd) -> io::Result<usize> {
+    let pages = rustix::pipe::fcntl_getpipe_size(pipe)? / PAGE;
+    Ok((pages.saturating_sub(2) * PAGE / 2).max(PAGE))
+}
+
 impl PipeOutlet {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<PipeOutlet> {
-        let pages = rustix::pipe::fcntl_getpipe_size(&pipe)? / PAGE;
         Ok(PipeOutlet {
+            budget: AtomicUsize::new(budget(&pipe)?),
             pipe,
             seen: AtomicU64::new(0),
             deadly: signal::is_default(libc::SIGPIPE),
-            budget: (pages.saturating_sub(2) * PAGE / 2).max(PAGE),
         })
     }
 
@@ -65,35 +99,33 @@ impl PipeOutlet {
         }
     }
 
-    fn fits(&self, gate: &Gate, header: Header) -> Option<bool> {
-        let size = Header::SIZE as u64 + u64::from(header.len);
-        gate.fits(&self.seen, size, self.budget as u64)
+    fn budget(&self) -> usize {
+        self.budget.load(Ordering::Relaxed)
     }
 
-    /// Goes on with a frame of which only part went in: the pipe was made smaller, or its bytes were not counted right.
-    fn finish(&self, mut rest: &[u8]) -> Result<(), NotPut> {
-        while !rest.is_empty() {
-            match self.quietly(|| rustix::io::write(&self.pipe, rest)) {
-                Ok(n) => rest = &rest[n..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => {
-                    fds::poll_until(&mut [PollFd::new(&self.pipe, PollFlags::OUT)], None)
-                        .map_err(NotPut::Failed)?;
-                }
-                Err(e) => return Err(parcel::not_sent(e.into(), NotPut::Blocked)),
-            }
-        }
-        Ok(())
+    fn fits(&self, gate: &Gate, header: Header) -> Option<bool> {
+        let size = Header::SIZE as u64 + u64::from(header.len);
+        gate.fits(&self.seen, size, self.budget() as u64)
+    }
+
+    /// The receiver of a torn pipe has something to look at.
+    fn wake(&self) {
+        // If the pipe is full, it has. If nobody reads it any more, who waits is told by the link.
+        let _ = self.quietly(|| rustix::io::write(&self.pipe, &[WAKE]));
     }
 }
 
 impl Outlet for PipeOutlet {
-    fn inline_max(&self) -> usize {
-        (self.budget - Header::SIZE).min(32 * 1024)
+    fn inline_max(&self, has_descriptors: bool) -> usize {
+        match has_descriptors {
+            // It could never be put.
+            true => (self.budget() - Header::SIZE).min(INLINE_MAX),
+            false => INLINE_MAX,
+        }
     }
 
     fn may_fit(&self, gate: &Gate, header: Header) -> bool {
-        self.fits(gate, header).unwrap_or(true)
+        !gate.is_torn() && self.fits(gate, header).unwrap_or(true)
     }
 
     fn put(
@@ -104,9 +136,19 @@ impl Outlet for PipeOutlet {
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
+        if gate.died_putting() {
+            gate.tear();
+        }
         if gate.is_torn() {
-            // A sender died in the middle of a frame: what follows it could not be told apart.
-            return Err(NotPut::Gone);
+            if header == Header::NUDGE {
+                self.wake();
+                return Ok(());
+            }
+            // What is spilled wakes the receiver, if it sleeps; what waits has to see to it itself.
+            if !descriptors.is_empty() {
+                self.wake();
+            }
+            return Err(NotPut::Full);
         }
         let fits = match self.fits(gate, header) {
             Some(fits) => fits,
@@ -132,12 +174,18 @@ impl Outlet for PipeOutlet {
             frame[Header::SIZE..len].copy_from_slice(body);
             return self.put_parts(gate, &frame[..len], &[]);
         }
-        self.put_parts(gate, &head, body)
+        let put = self.put_parts(gate, &head, body);
+        if matches!(put, Err(NotPut::Full)) && !descriptors.is_empty() {
+            self.wake();
+        }
+        put
     }
 
-    fn recovered(&self, gate: &Gate) -> bool {
-        // It may have counted bytes that it did not write.
-        gate.recount_bytes(|| inside(&self.pipe)).is_ok() && !gate.is_torn()
+    fn recovered(&self, gate: &Gate) {
+        // It may have counted bytes that it did not write. Else they are counted when it is mended.
+        if gate.recount_bytes(|| inside(&self.pipe)).is_err() {
+            gate.tear();
+        }
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -148,28 +196,51 @@ impl Outlet for PipeOutlet {
 impl PipeOutlet {
     fn put_parts(&self, gate: &Gate, head: &[u8], body: &[u8]) -> Result<(), NotPut> {
         let len = head.len() + body.len();
-        loop {
+        let may_be_cut = len > PIPE_BUF;
+        if may_be_cut {
+            gate.set_putting(true);
+        }
+        let put = loop {
             let written = self.quietly(|| match body {
                 [] => rustix::io::write(&self.pipe, head),
                 _ => rustix::io::writev(&self.pipe, &[IoSlice::new(head), IoSlice::new(body)]),
             });
             match written {
-                Ok(n) if n == len => return Ok(()),
-                Ok(n) => {
-                    // Who dies now leaves part of a frame behind, and no way to tell where the next begins.
-                    gate.set_torn(true);
-                    self.finish(&[head, body].concat()[n..])?;
-                    gate.set_torn(false);
-                    return Ok(());
+                Ok(n) if n == len => break Ok(()),
+                Ok(_) => {
+                    gate.tear();
+                    if let Ok(now) = budget(&self.pipe) {
+                        self.budget.store(now, Ordering::Relaxed);
+                    }
+                    break Err(NotPut::Full);
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => {
-                    let _ = gate.recount_bytes(|| inside(&self.pipe));
-                    return Err(parcel::not_sent(e.into(), NotPut::Blocked));
+                    // Nothing was written, though it was counted. If it cannot be counted anew, less
+                    // fits until it is mended.
+                    if gate.recount_bytes(|| inside(&self.pipe)).is_err() {
+                        gate.tear();
+                    }
+                    break Err(parcel::not_sent(e.into(), NotPut::Blocked));
                 }
             }
+        };
+        if may_be_cut {
+            gate.set_putting(false);
         }
+        put
     }
+}
+
+/// A description of this pipe's writing end that shares no flags with the given one: who has that one
+/// too could make our writes wait (`O_NONBLOCK`, fcntl(2)). So each process has one to itself, and
+/// gives away others. `None`: it cannot be had, for there is no /proc here, the pipe is another user's,
+/// or nobody reads any more; or this is no pipe.
+pub(crate) fn reopen(pipe: BorrowedFd<'_>) -> Option<OwnedFd> {
+    rustix::pipe::fcntl_getpipe_size(pipe).ok()?;
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
 }
 
 fn inside(pipe: &OwnedFd) -> io::Result<u64> {
@@ -192,6 +263,17 @@ pub(crate) struct PipeInlet {
     bytes: Vec<u8>,
     /// Where in `bytes` the next frame begins.
     start: usize,
+    /// The pipe is torn, and nothing that comes is a frame.
+    discards: bool,
+}
+
+/// What comes next.
+enum Next {
+    Frame(Header),
+    /// Not all of it was read.
+    Part,
+    /// What is no frame, in a pipe that is torn.
+    Torn,
 }
 
 impl PipeInlet {
@@ -200,28 +282,43 @@ impl PipeInlet {
             pipe,
             bytes,
             start: 0,
+            discards: false,
         }
     }
 
-    /// The frame that is whole in what was read.
-    fn frame(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Option<Header>, NotGot> {
+    fn has_part(&self) -> bool {
+        self.start < self.bytes.len()
+    }
+
+    fn next(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Next, NotGot> {
         let Some((head, rest)) = self.bytes[self.start..].split_first_chunk() else {
-            return Ok(None);
+            return Ok(Next::Part);
         };
         let header = Header::from_bytes(head)
-            .filter(|h| h.len as usize <= 2 * CHUNK && is_plausible(h, gate))
-            .ok_or_else(|| NotGot::Corrupt("what is in the pipe is no message".to_owned()))?;
-        let Some(found) = rest.get(..header.len as usize) else {
-            return Ok(None);
+            .filter(|h| h.len as usize <= 2 * CHUNK && is_plausible(h, gate));
+        let Some(header) = header else {
+            return match gate.is_torn() {
+                true => Ok(Next::Torn),
+                false => Err(NotGot::Corrupt(
+                    "what is in the pipe is no message".to_owned(),
+                )),
+            };
         };
+        let Some(found) = rest.get(..header.len as usize) else {
+            return Ok(Next::Part);
+        };
+        let size = Header::SIZE + found.len();
+        if size > PIPE_BUF && gate.is_torn_at(header.number) {
+            return Ok(Next::Torn);
+        }
         body.clear();
         body.extend_from_slice(found);
-        self.start += Header::SIZE + found.len();
-        Ok(Some(header))
+        self.start += size;
+        Ok(Next::Frame(header))
     }
 
     fn read(&mut self, gate: &Gate, may_wait: bool) -> Result<(), NotGot> {
-        if !may_wait && !fds::wait_readable(&self.pipe, std::time::Duration::ZERO)? {
+        if !may_wait && !fds::wait_readable(&self.pipe, Duration::ZERO)? {
             return Err(NotGot::Empty);
         }
         self.bytes.drain(..self.start);
@@ -240,6 +337,38 @@ impl PipeInlet {
             }
         }
     }
+
+    fn discard(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+        self.discards = true;
+    }
+
+    /// The pipe is torn: empties it, and has it be whole again, if the senders' lock can be had.
+    fn mend(&mut self, gate: &Gate) -> Result<(), NotGot> {
+        self.discard();
+        if gate
+            .lock()
+            .acquire(Some(Instant::now() + LOCK_LIMIT))
+            .is_none()
+        {
+            return Ok(());
+        }
+        let emptied = (0..MOST_READS).find_map(|_| {
+            let read = self.read(gate, false);
+            self.discard();
+            read.err()
+        });
+        if matches!(emptied, Some(NotGot::Empty | NotGot::Gone)) {
+            gate.mend();
+            self.discards = false;
+        }
+        gate.lock().release();
+        match emptied {
+            None | Some(NotGot::Empty | NotGot::Gone) => Ok(()),
+            Some(failed) => Err(failed),
+        }
+    }
 }
 
 impl Inlet for PipeInlet {
@@ -251,12 +380,32 @@ impl Inlet for PipeInlet {
         descriptors: &mut Vec<OwnedFd>,
         may_wait: bool,
     ) -> Result<Header, NotGot> {
-        loop {
-            if let Some(header) = self.frame(gate, body)? {
-                parcel::take(link, header, descriptors)?;
-                return Ok(header);
-            }
+        if self.discards {
             self.read(gate, may_wait)?;
+            self.mend(gate)?;
+            return Err(NotGot::Empty);
+        }
+        loop {
+            match self.next(gate, body)? {
+                Next::Frame(header) => {
+                    parcel::take(link, header, descriptors)?;
+                    return Ok(header);
+                }
+                Next::Part => {}
+                Next::Torn => {
+                    self.mend(gate)?;
+                    // While it was, messages have gone another way.
+                    return Err(NotGot::Empty);
+                }
+            }
+            let is_torn = self.has_part() && gate.is_torn();
+            match self.read(gate, may_wait && !is_torn) {
+                Err(NotGot::Empty) if is_torn => {
+                    self.mend(gate)?;
+                    return Err(NotGot::Empty);
+                }
+                read => read?,
+            }
         }
     }
 

@@ -77,7 +77,7 @@ fn longest(queue: &OwnedFd) -> io::Result<usize> {
 }
 
 impl Outlet for QueueOutlet {
-    fn inline_max(&self) -> usize {
+    fn inline_max(&self, _has_descriptors: bool) -> usize {
         self.longest - Header::SIZE
     }
 

@@ -20,7 +20,7 @@ const SHORT: usize = 1024;
 pub(crate) struct SocketOutlet;
 
 impl Outlet for SocketOutlet {
-    fn inline_max(&self) -> usize {
+    fn inline_max(&self, _has_descriptors: bool) -> usize {
         INLINE_MAX
     }
 

@@ -35,8 +35,8 @@ impl<O> SpillOutlet<O> {
 }
 
 impl<O: Outlet> Outlet for SpillOutlet<O> {
-    fn inline_max(&self) -> usize {
-        self.mechanism.inline_max()
+    fn inline_max(&self, has_descriptors: bool) -> usize {
+        self.mechanism.inline_max(has_descriptors)
     }
 
     fn may_fit(&self, gate: &Gate, header: Header) -> bool {
@@ -75,8 +75,8 @@ impl<O: Outlet> Outlet for SpillOutlet<O> {
         }
     }
 
-    fn recovered(&self, gate: &Gate) -> bool {
-        self.mechanism.recovered(gate)
+    fn recovered(&self, gate: &Gate) {
+        self.mechanism.recovered(gate);
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

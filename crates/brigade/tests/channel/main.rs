@@ -5,6 +5,7 @@ mod deaths;
 mod descriptors;
 mod ends;
 mod messages;
+mod stalled;
 mod undeliverable;
 mod waiting;
 
