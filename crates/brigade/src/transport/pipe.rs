@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 
 use super::gate::Gate;
 use super::parcel;
@@ -239,8 +239,7 @@ impl PipeOutlet {
 pub(crate) fn reopen(pipe: BorrowedFd<'_>) -> Option<OwnedFd> {
     rustix::pipe::fcntl_getpipe_size(pipe).ok()?;
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).ok()
+    opened::file(&path, OFlags::WRONLY | OFlags::NONBLOCK).ok()
 }
 
 fn inside(pipe: &OwnedFd) -> io::Result<u64> {
