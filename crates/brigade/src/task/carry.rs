@@ -8,23 +8,24 @@
 //! The lists are the thread's own, for serde hands no context through. They nest: a `Serialize` implementation may itself send a message.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The most descriptors that one message may carry: what the kernel takes with one datagram (`SCM_MAX_FD`, 253), less some for its carrier.
 pub(crate) const MAX: usize = 240;
 
-/// In a destructor of the thread's own variables, which may come after that of these lists.
-const ENDING: &str = "it has a descriptor, and the thread is ending";
-
 thread_local! {
-    // The counters have no destructor, so that a message without descriptors, which is nearly every one, costs no more than looking at them.
+    // None of these has a destructor: a message without descriptors, which is nearly every one, costs no more than a look, and the lists are there as long as
+    // the thread runs, also in the destructors of other locals. They are empty, and have no memory, when no message is being encoded or decoded.
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
     static COLLECTED: Cell<usize> = const { Cell::new(0) };
     static FIRST: Cell<usize> = const { Cell::new(0) };
-    static ATTACHED: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
+    static ATTACHED: Lasting<Vec<OwnedFd>> = const { Lasting::new(RefCell::new(Vec::new())) };
     static PROVIDING: Cell<usize> = const { Cell::new(0) };
-    static PROVIDED: RefCell<Vec<Vec<Option<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
+    static PROVIDED: Lasting<Vec<Option<OwnedFd>>> = const { Lasting::new(RefCell::new(Vec::new())) };
 }
+
+type Lasting<T> = ManuallyDrop<RefCell<T>>;
 
 /// Puts the counters back, also after a panic.
 struct Collecting {
@@ -45,10 +46,14 @@ impl Collecting {
             return Vec::new();
         }
         COLLECTED.set(first);
-        // What was attached while the thread had its list is closed with the list.
-        ATTACHED
-            .try_with(|all| all.borrow_mut().split_off(first))
-            .unwrap_or_default()
+        ATTACHED.with(|all| {
+            let mut all = all.borrow_mut();
+            // With its memory, where it is all there is.
+            match first {
+                0 => std::mem::take(&mut *all),
+                _ => all.split_off(first),
+            }
+        })
     }
 }
 
@@ -84,20 +89,28 @@ pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32,
     }
     let copy = crate::sys::opened::copy(descriptor)
         .map_err(|e| E::custom(format_args!("a descriptor could not be copied: {e}")))?;
-    ATTACHED
-        .try_with(|all| all.borrow_mut().push(copy))
-        .map_err(|_| E::custom(ENDING))?;
+    ATTACHED.with(|all| {
+        let mut all = all.borrow_mut();
+        if all.capacity() == 0 {
+            *all = Vec::with_capacity(4);
+        }
+        all.push(copy);
+    });
     COLLECTED.set(COLLECTED.get() + 1);
     Ok(number as u32)
 }
 
-struct Providing;
+struct Providing {
+    /// Of the message that this one is within.
+    outer: Vec<Option<OwnedFd>>,
+}
 
 impl Drop for Providing {
     fn drop(&mut self) {
         PROVIDING.set(PROVIDING.get() - 1);
+        let outer = std::mem::take(&mut self.outer);
         // Closed after the list is free again.
-        let left = PROVIDED.try_with(|all| all.borrow_mut().pop());
+        let left = PROVIDED.with(|list| list.replace(outer));
         drop(left);
     }
 }
@@ -109,15 +122,9 @@ pub(crate) fn provide<R>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> R) 
         return decode();
     }
     let list = descriptors.into_iter().map(Some).collect();
-    if PROVIDED
-        .try_with(|all| all.borrow_mut().push(list))
-        .is_err()
-    {
-        // They are closed, and whoever asks for one is told why.
-        return decode();
-    }
+    let outer = PROVIDED.with(|there| there.replace(list));
     PROVIDING.set(PROVIDING.get() + 1);
-    let _providing = Providing;
+    let _providing = Providing { outer };
     decode()
 }
 
@@ -126,13 +133,7 @@ pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<OwnedFd, E> {
     let taken = if PROVIDING.get() == 0 {
         None
     } else {
-        let take = |all: &RefCell<Vec<Vec<Option<OwnedFd>>>>| {
-            all.borrow_mut()
-                .last_mut()?
-                .get_mut(number as usize)?
-                .take()
-        };
-        PROVIDED.try_with(take).map_err(|_| E::custom(ENDING))?
+        PROVIDED.with(|list| list.borrow_mut().get_mut(number as usize)?.take())
     };
     taken.ok_or_else(|| E::custom("a descriptor that it needs did not come with it"))
 }
@@ -157,6 +158,18 @@ mod tests {
         });
         assert_eq!((inner.len(), outer.len()), (1, 2));
         assert!(attach::<Error>(null()).is_err(), "nobody collects");
+    }
+
+    #[test]
+    fn a_thread_keeps_nothing_between_messages() {
+        let ((), descriptors) = collect(|| {
+            attach::<Error>(null()).expect("attached");
+            let (number, _) = collect(|| attach::<Error>(null()));
+            number.expect("attached");
+        });
+        assert_eq!(ATTACHED.with(|all| all.borrow().capacity()), 0);
+        provide(descriptors, || drop(take::<Error>(0)));
+        assert_eq!(PROVIDED.with(|all| all.borrow().capacity()), 0);
     }
 
     #[test]

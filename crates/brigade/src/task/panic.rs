@@ -1,8 +1,9 @@
 //! Panics as values: message, place and stack of calls.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -94,7 +95,7 @@ pub(crate) struct Unwound {
 }
 
 impl Unwound {
-    pub(crate) fn new(payload: Box<dyn Any + Send>, seen: Option<Seen>) -> Unwound {
+    pub(crate) fn new(payload: Box<dyn Any + Send>, seen: Option<Box<Seen>>) -> Unwound {
         let message = if let Some(text) = payload.downcast_ref::<&str>() {
             (*text).to_owned()
         } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -133,9 +134,9 @@ pub(crate) struct Seen {
 thread_local! {
     /// How many tasks this thread is inside of; the hook notes nothing elsewhere.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Whether there is something in `SEEN`, which has a destructor, so that each look at it costs more than this.
-    static HAS_SEEN: Cell<bool> = const { Cell::new(false) };
-    static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
+    /// It has no destructor, so it is there as long as the thread runs, in the destructors of other locals too, and costs no more than a look. Whoever watches
+    /// takes out what was put in, so nothing is left behind.
+    static SEEN: ManuallyDrop<Cell<Option<Box<Seen>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 }
 
 /// Whether our hook is in place, as far as we know.
@@ -144,32 +145,23 @@ static HOOKED: AtomicBool = AtomicBool::new(false);
 /// A task runs on this thread until this is ended.
 #[derive(Debug)]
 pub(crate) struct Watching {
-    outer: Option<Seen>,
+    outer: Option<Box<Seen>>,
 }
 
 /// Starts to note the panics of this thread.
 pub(crate) fn watch() -> Watching {
     hook();
-    DEPTH.with(|d| d.set(d.get() + 1));
+    DEPTH.set(DEPTH.get() + 1);
     Watching {
-        outer: exchange(None),
+        outer: SEEN.with(|seen| seen.take()),
     }
-}
-
-/// Puts what was seen, and gives what was there.
-fn exchange(seen: Option<Seen>) -> Option<Seen> {
-    let has = seen.is_some();
-    if !HAS_SEEN.replace(has) && !has {
-        return None;
-    }
-    SEEN.with(|s| s.replace(seen))
 }
 
 impl Watching {
     /// What was noted last.
-    pub(crate) fn end(self) -> Option<Seen> {
-        DEPTH.with(|d| d.set(d.get() - 1));
-        exchange(self.outer)
+    pub(crate) fn end(self) -> Option<Box<Seen>> {
+        DEPTH.set(DEPTH.get() - 1);
+        SEEN.with(|seen| seen.replace(self.outer))
     }
 }
 
@@ -189,8 +181,7 @@ fn hook() {
     }
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        // A thread whose locals are gone runs no task.
-        if DEPTH.try_with(Cell::get).unwrap_or(0) > 0 {
+        if DEPTH.get() > 0 {
             note(info);
         }
         before(info);
@@ -204,11 +195,9 @@ fn note(info: &std::panic::PanicHookInfo<'_>) {
     let location = info
         .location()
         .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    let seen = Seen {
+    let noted = Seen {
         location,
         calls: calls[..len].to_vec(),
     };
-    if SEEN.try_with(|s| s.replace(Some(seen))).is_ok() {
-        HAS_SEEN.set(true);
-    }
+    SEEN.with(|seen| seen.set(Some(Box::new(noted))));
 }

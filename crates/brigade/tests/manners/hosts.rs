@@ -39,6 +39,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
     let all = HOSTS
         .iter()
         .chain(crate::pools::HOSTS)
+        .chain(crate::locals::HOSTS)
         .chain(crate::streams::HOSTS);
     let Some((_, host)) = all.into_iter().find(|(n, _)| *n == name) else {
         eprintln!("no host is called {name:?}");

@@ -5,6 +5,7 @@
 
 mod copies;
 mod hosts;
+mod locals;
 mod observe;
 mod pools;
 mod streams;

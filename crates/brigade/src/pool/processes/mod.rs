@@ -27,7 +27,7 @@ mod state;
 mod task;
 mod tell;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub(crate) struct Crew {
 
 thread_local! {
     /// Where inputs are encoded, before it is known how large they are.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Crew {
@@ -137,10 +137,11 @@ impl Crew {
             }
         };
         let pooled = Arc::new(Pooled::new(Arc::clone(&self.core), job, codec::decode::<R>));
-        // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of its own.
-        let mut scratch = SCRATCH.take();
+        // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of its own. So does the destructor of another local, when
+        // the scratch is gone.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         let encoded = Input::encode(input, &mut scratch);
-        SCRATCH.set(scratch);
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         match encoded {
             Ok(input) => {
                 let task = Task {
