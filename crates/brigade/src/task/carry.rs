@@ -2,7 +2,7 @@
 //!
 //! Bytes alone cannot carry an end of a channel, a shared region or a file: their descriptors go beside the bytes, over a Unix socket. While a
 //! value is encoded, what it is made of [`attach`]es its descriptors here and writes the number it was given into the bytes; while it is decoded, it
-//! [`take`]s them back by that number. Who encodes and decodes (a task's input and result, a channel's message) opens the list with [`collect`] and
+//! [`take`]s them back by that number. Who encodes and decodes (a task's input and result, a channel's message) opens the list with [`Collecting`] and
 //! [`provide`]. Anything else that serializes such a value (JSON, say) has opened no list, and gets an error.
 //!
 //! The lists are the thread's own, for serde hands no context through. They nest: a `Serialize` implementation may itself send a message.
@@ -27,24 +27,30 @@ thread_local! {
 
 type Lasting<T> = ManuallyDrop<RefCell<T>>;
 
-/// Puts the counters back, also after a panic.
-struct Collecting {
+/// While it lives, descriptors can be attached. Puts the counters back, also after a panic.
+pub(crate) struct Collecting {
     outer: (bool, usize),
 }
 
 impl Collecting {
-    #[inline]
-    fn begin() -> Collecting {
+    #[inline(always)]
+    pub(crate) fn begin() -> Collecting {
         let outer = (COLLECTING.replace(true), FIRST.replace(COLLECTED.get()));
         Collecting { outer }
     }
 
-    #[inline]
-    fn take(&self) -> Vec<OwnedFd> {
-        let first = FIRST.get();
-        if COLLECTED.get() == first {
-            return Vec::new();
+    /// The descriptors that were attached so far.
+    #[inline(always)]
+    pub(crate) fn take(&self) -> Vec<OwnedFd> {
+        match COLLECTED.get() == FIRST.get() {
+            true => Vec::new(),
+            false => self.take_attached(),
         }
+    }
+
+    #[cold]
+    fn take_attached(&self) -> Vec<OwnedFd> {
+        let first = FIRST.get();
         COLLECTED.set(first);
         ATTACHED.with(|all| {
             let mut all = all.borrow_mut();
@@ -58,6 +64,7 @@ impl Collecting {
 }
 
 impl Drop for Collecting {
+    #[inline(always)]
     fn drop(&mut self) {
         drop(self.take());
         COLLECTING.set(self.outer.0);
@@ -66,7 +73,7 @@ impl Drop for Collecting {
 }
 
 /// Runs `encode`, and gives the descriptors that were attached meanwhile.
-#[inline]
+#[cfg(test)]
 pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
     let collecting = Collecting::begin();
     let encoded = encode();

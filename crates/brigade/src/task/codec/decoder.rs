@@ -5,19 +5,33 @@ mod names;
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
-use self::access::{Elements, Entries, Numbers, Variant};
+use self::access::{Announced, Entries, Numbers, Variant, visit_elements};
 pub(super) use self::names::Names;
 use self::names::{Shape, is_derived};
 use super::depth::Depth;
 use super::error::{Error, Result};
-use super::plain::{self, Layout, Plain, Run};
+use super::plain::{self, ArrayBytes, Layout, Plain, Run};
 use super::tag;
+
+/// Takes an array of plain numbers from the front of `input`, if `T` is one and it is there.
+#[inline(always)]
+pub(super) fn take_array<'de, T>(input: &mut &'de [u8]) -> Option<ArrayBytes<'de, T>> {
+    let Layout::Array(kind, len) = plain::layout_of::<T>() else {
+        return None;
+    };
+    let numbers = input.strip_prefix(&[tag::RUN + kind as u8, len as u8])?;
+    let (bytes, rest) = numbers.split_at_checked(len * kind.size())?;
+    *input = rest;
+    ArrayBytes::new(bytes)
+}
 
 /// Reads one message, value by value.
 pub(super) struct Decoder<'de, 'n> {
     input: &'de [u8],
     depth: Depth,
     names: &'n Names<'de>,
+    /// The variant that comes next.
+    announced: Announced<'de>,
 }
 
 impl<'de, 'n> Decoder<'de, 'n> {
@@ -26,6 +40,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
             input,
             depth: Depth::default(),
             names,
+            announced: Announced::default(),
         }
     }
 
@@ -42,42 +57,41 @@ impl<'de, 'n> Decoder<'de, 'n> {
     #[inline(always)]
     fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
         match plain::wanted_by::<S>() {
-            Layout::Vector(kind) | Layout::Array(kind, _)
-                if self.input.first() == Some(&(tag::RUN + kind as u8)) =>
-            {
-                let before = self.input;
+            Layout::Vector(kind) if self.input.first() == Some(&(tag::RUN + kind as u8)) => {
                 self.skip_byte();
                 let run = self.run(kind)?;
-                if let Some(value) = plain::made_of(run) {
-                    return Ok(value);
+                return plain::vector_of(run).ok_or_else(|| Error::malformed("a run"));
+            }
+            // Of one of another length, its visitor says so.
+            Layout::Array(..) => {
+                if let Some(array) = take_array(&mut self.input) {
+                    return Ok(array.read());
                 }
-                // An array of another length: its visitor says so.
-                self.input = before;
             }
             _ => {}
         }
         seed.deserialize(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_byte(&mut self) {
         self.input = &self.input[1..];
     }
 
     /// The tag of the next value, which stays where it is.
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> Result<u8> {
         self.input.first().copied().ok_or_else(Error::cut)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_tag(&mut self) -> Result<u8> {
         let (&tag, rest) = self.input.split_first().ok_or_else(Error::cut)?;
         self.input = rest;
         Ok(tag)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, len: usize) -> Result<&'de [u8]> {
         let (taken, rest) = self.input.split_at_checked(len).ok_or_else(Error::cut)?;
         self.input = rest;
@@ -91,13 +105,13 @@ impl<'de, 'n> Decoder<'de, 'n> {
         Ok(*taken)
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self) -> Result<usize> {
         tag::take_count(&mut self.input).ok_or_else(|| Error::malformed("a count"))
     }
 
     /// How many values follow. Each takes a byte at least, so that a count costs nobody more than what came.
-    #[inline]
+    #[inline(always)]
     fn values(&mut self) -> Result<usize> {
         let count = self.count()?;
         if count > self.input.len() {
@@ -107,11 +121,17 @@ impl<'de, 'n> Decoder<'de, 'n> {
     }
 
     /// The numbers of a run, whose tag was taken.
+    #[inline(always)]
     fn run(&mut self, kind: Plain) -> Result<Run<'de>> {
         let count = self.count()?;
         let len = count.checked_mul(kind.size()).ok_or_else(Error::cut)?;
         let bytes = self.take(len)?;
-        Ok(Run { kind, count, bytes })
+        Ok(Run {
+            kind,
+            count,
+            is_array: false,
+            bytes,
+        })
     }
 
     fn run_tagged(&mut self, tag: u8) -> Result<Run<'de>> {
@@ -129,9 +149,9 @@ impl<'de, 'n> Decoder<'de, 'n> {
             self.input = &self.input[len..];
             return Ok(n);
         }
-        let mut bytes = [0; 8];
-        bytes[..len].copy_from_slice(self.take(len)?);
-        Ok(u64::from_le_bytes(bytes))
+        // At the end of a message.
+        let bytes = self.take(len)?.iter().rev();
+        Ok(bytes.fold(0, |n, byte| n << 8 | u64::from(*byte)))
     }
 
     /// An integer that is not negative, if that is what comes next.
@@ -163,6 +183,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
         }
     }
 
+    #[inline(always)]
     fn str_of(&mut self, tag: u8) -> Result<&'de str> {
         let len = match tag {
             tag::STR => self.count()?,
@@ -172,7 +193,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
     }
 
     /// A string, if that is what comes next.
-    #[inline]
+    #[inline(always)]
     fn next_str(&mut self) -> Result<Option<&'de str>> {
         match self.peek()? {
             tag @ (tag::STR | tag::SHORT_STR..tag::STRUCT) => {
@@ -188,14 +209,14 @@ impl<'de, 'n> Decoder<'de, 'n> {
         char::from_u32(number).ok_or_else(|| Error::malformed("a character"))
     }
 
-    #[inline]
+    #[inline(always)]
     fn shape(&mut self, number: usize) -> Result<Shape<'de>> {
         let shape = self.names.shape(number);
         shape.ok_or_else(|| Error::malformed("an unknown list of fields"))
     }
 
     /// The shape of a struct whose tag was taken, and whether it has all the fields.
-    #[inline]
+    #[inline(always)]
     fn struct_of(&mut self, tag: u8) -> Result<Option<(Shape<'de>, bool)>> {
         let (number, full) = match tag {
             tag::STRUCT..tag::SPARSE => (usize::from(tag - tag::STRUCT), true),
@@ -208,6 +229,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
     }
 
     /// The name of a variant whose tag was taken, and whether a value follows.
+    #[inline(always)]
     fn variant_of(&mut self, tag: u8) -> Result<Option<(&'de str, bool)>> {
         let (number, has_value) = match tag {
             tag::UNIT_VARIANT..tag::VARIANT => (usize::from(tag - tag::UNIT_VARIANT), false),
@@ -223,7 +245,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
     }
 
     /// One level further in, for as long as `f` runs.
-    #[inline]
+    #[inline(always)]
     fn nested<R>(&mut self, f: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         self.depth.enter()?;
         let result = f(self)?;
@@ -231,14 +253,9 @@ impl<'de, 'n> Decoder<'de, 'n> {
         Ok(result)
     }
 
-    #[inline]
+    #[inline(always)]
     fn seq_of<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value> {
-        self.nested(|decoder| {
-            let mut elements = Elements::new(decoder, count);
-            let value = visitor.visit_seq(&mut elements)?;
-            elements.end()?;
-            Ok(value)
-        })
+        self.nested(|decoder| visit_elements(decoder, count, visitor, Error::at_index))
     }
 
     #[inline]
@@ -280,6 +297,18 @@ impl<'de, 'n> Decoder<'de, 'n> {
         let value = visitor.visit_map(&mut entries)?;
         entries.end()?.depth.leave();
         Ok(value)
+    }
+
+    /// Has `visitor` read a variant; without a name, that is the key of the map that it is.
+    #[inline(always)]
+    fn variant<V: Visitor<'de>>(
+        &mut self,
+        name: Option<&'de str>,
+        has_value: bool,
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.announced = Announced { name, has_value };
+        self.nested(|decoder| visitor.visit_enum(Variant(decoder)))
     }
 
     /// What comes next is a `Some`, and whoever asks did not ask for an option.
@@ -663,10 +692,9 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
             // In the order in which the derive reads them, and it reads them in order.
             Some((shape, true)) if is_derived::<V>() && self.names.has_fields(shape, fields) => {
                 self.nested(|decoder| {
-                    let mut elements = Elements::of_struct(decoder, name, fields);
-                    let value = visitor.visit_seq(&mut elements)?;
-                    elements.end()?;
-                    Ok(value)
+                    visit_elements(decoder, fields.len(), visitor, |error, index| {
+                        error.in_field(name, fields.get(index).unwrap_or(&"?"))
+                    })
                 })
             }
             Some((shape, _)) => self.fields_of(shape, name, visitor),
@@ -690,24 +718,23 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         let before = self.input;
         self.skip_byte();
         if let Some((name, has_value)) = self.variant_of(tag)? {
-            return self
-                .nested(|decoder| visitor.visit_enum(Variant::named(decoder, name, has_value)));
+            return self.variant(Some(name), has_value, visitor);
         }
         if let Some((shape, _)) = self.struct_of(tag)?
             && shape.count()? == 1
         {
             let name = shape.names()?.next()?;
-            return self.nested(|decoder| visitor.visit_enum(Variant::named(decoder, name, true)));
+            return self.variant(Some(name), true, visitor);
         }
         self.input = before;
         // As JSON has it: the name of a variant without a value, or a map of one entry.
         if let Some(name) = self.next_str()? {
-            return visitor.visit_enum(Variant::named(self, name, false));
+            return self.variant(Some(name), false, visitor);
         }
         if self.peek()? == tag::MAP {
             self.skip_byte();
             if self.values()? == 1 {
-                return self.nested(|decoder| visitor.visit_enum(Variant::keyed(decoder)));
+                return self.variant(None, true, visitor);
             }
             return Err(de::Error::invalid_value(
                 de::Unexpected::Map,

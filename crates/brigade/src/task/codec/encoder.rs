@@ -24,6 +24,26 @@ pub(super) struct Encoder<'o> {
     names: &'o mut Names,
 }
 
+/// Appends the whole message that `value` is, if that is an array of plain numbers, for which little else is to be done.
+#[inline(always)]
+pub(super) fn encode_array<T>(value: &T, out: &mut Vec<u8>) -> bool {
+    match plain::run_of(value) {
+        Some(run) if run.is_array => {
+            out.push(super::VERSION);
+            put_array(out, run);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The compiler knows how many bytes it is.
+#[inline(always)]
+fn put_array(out: &mut Vec<u8>, run: Run<'_>) {
+    out.extend_from_slice(&[tag::RUN + run.kind as u8, run.count as u8]);
+    out.extend_from_slice(run.bytes);
+}
+
 /// Appends the whole message that `value` is.
 #[inline]
 pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
@@ -48,6 +68,10 @@ impl<'o> Encoder<'o> {
     #[inline(always)]
     fn value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
         match plain::run_of(value) {
+            Some(run) if run.is_array => {
+                put_array(self.out, run);
+                Ok(())
+            }
             Some(run) => self.run(run),
             None => value.serialize(self),
         }
@@ -119,7 +143,19 @@ impl<'o> Encoder<'o> {
     }
 
     /// The head of what holds `declared` values, if it is known how many, and its place in `out`.
+    #[inline(always)]
     fn head(&mut self, tag: u8, declared: Option<usize>) -> Result<()> {
+        match declared {
+            Some(count @ 0..0x80) => {
+                self.out.extend_from_slice(&[tag, count as u8]);
+                Ok(())
+            }
+            _ => self.long_head(tag, declared),
+        }
+    }
+
+    #[inline(never)]
+    fn long_head(&mut self, tag: u8, declared: Option<usize>) -> Result<()> {
         // No value takes less than a byte.
         self.check_growth(declared.unwrap_or(0))?;
         self.out.push(tag);
@@ -127,6 +163,22 @@ impl<'o> Encoder<'o> {
             Some(count) => tag::put_count(self.out, count),
             None => self.out.extend_from_slice(&tag::wide_count(0)),
         }
+        Ok(())
+    }
+
+    /// A sequence has no elements, or another count than was said.
+    #[inline(never)]
+    fn settle(
+        &mut self,
+        is_empty: bool,
+        at: usize,
+        declared: Option<usize>,
+        count: usize,
+    ) -> Result<()> {
+        if is_empty {
+            return self.head(tag::SEQ, Some(0));
+        }
+        self.correct_head(at, declared, count);
         Ok(())
     }
 
@@ -370,22 +422,22 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_seq(self, len: Option<usize>) -> Result<Sequence<'a, 'o>> {
         Sequence::begin(self, len)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_tuple(self, len: usize) -> Result<Sequence<'a, 'o>> {
         Sequence::begin(self, Some(len))
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Sequence<'a, 'o>> {
         Sequence::begin(self, Some(len))
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_tuple_variant(
         self,
         _: &'static str,
@@ -411,12 +463,12 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Fields<'a, 'o>> {
         Fields::begin(self, name)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_struct_variant(
         self,
         _: &'static str,

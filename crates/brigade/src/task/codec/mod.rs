@@ -44,15 +44,28 @@ pub(crate) fn encode<T: Message>(
     value: &T,
     into: &mut Vec<u8>,
 ) -> std::result::Result<Vec<OwnedFd>, String> {
+    if encoder::encode_array(value, into) {
+        return Ok(Vec::new());
+    }
     let start = into.len();
-    let (ended, descriptors) = carry::collect(|| encoder::encode(value, into));
-    match ended {
-        Ok(()) => Ok(descriptors),
+    let collecting = carry::Collecting::begin();
+    match encoder::encode(value, into) {
+        Ok(()) => Ok(collecting.take()),
         Err(e) => {
             into.truncate(start);
-            Err(format!("could not be encoded: {}", e.sentence::<T>()))
+            Err(not_encoded::<T>(&e))
         }
     }
+}
+
+#[cold]
+fn not_encoded<T>(error: &Error) -> String {
+    format!("could not be encoded: {}", error.sentence::<T>())
+}
+
+#[cold]
+fn not_decoded<T>(error: &Error) -> String {
+    format!("could not be decoded: {}", error.sentence::<T>())
 }
 
 /// Encodes a message that goes in a frame of its own. A vector of bytes is its own encoding then: it is not copied. Else
@@ -62,8 +75,7 @@ pub(crate) fn encode_frame<'m, T: Message>(
     scratch: &'m mut Vec<u8>,
 ) -> std::result::Result<(&'m [u8], Vec<OwnedFd>), String> {
     if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
-        encoder::within_limit(bytes.len())
-            .map_err(|e| format!("could not be encoded: {}", e.sentence::<T>()))?;
+        encoder::within_limit(bytes.len()).map_err(|e| not_encoded::<T>(&e))?;
         return Ok((bytes, Vec::new()));
     }
     scratch.clear();
@@ -91,17 +103,24 @@ pub(crate) fn decode<T: Message>(
     bytes: &[u8],
     descriptors: Vec<OwnedFd>,
 ) -> std::result::Result<T, String> {
-    carry::provide(descriptors, || decode_message(bytes))
-        .map_err(|e| format!("could not be decoded: {}", e.sentence::<T>()))
+    if let [VERSION, array @ ..] = bytes
+        && let mut array = array
+        && let Some(decoded) = decoder::take_array(&mut array)
+        && array.is_empty()
+    {
+        return Ok(decoded.read());
+    }
+    carry::provide(descriptors, || decode_message(bytes)).map_err(|e| not_decoded::<T>(&e))
 }
 
 #[inline]
 fn decode_message<T: Message>(bytes: &[u8]) -> Result<T> {
     let (&head, mut values) = bytes.split_first().ok_or_else(Error::cut)?;
-    let names = match head {
-        VERSION => Names::default(),
+    let mut names = Names::default();
+    match head {
+        VERSION => {}
         head if head & !HAS_WIDE_NAMES == VERSION | HAS_NAMES => {
-            Names::take_from(&mut values, head & HAS_WIDE_NAMES != 0)?
+            names.take_from(&mut values, head & HAS_WIDE_NAMES != 0)?;
         }
         other => {
             return Err(Error::new(format_args!(
@@ -109,7 +128,7 @@ fn decode_message<T: Message>(bytes: &[u8]) -> Result<T> {
                 other & !(HAS_NAMES | HAS_WIDE_NAMES)
             )));
         }
-    };
+    }
     Decoder::new(values, &names).message()
 }
 

@@ -71,6 +71,8 @@ impl Plain {
 pub(super) struct Run<'m> {
     pub(super) kind: Plain,
     pub(super) count: usize,
+    /// Whether they are an array, of at most 32.
+    pub(super) is_array: bool,
     /// The numbers as they are in memory, which is how a message has them: both ends are one machine.
     pub(super) bytes: &'m [u8],
 }
@@ -139,10 +141,29 @@ fn layout(id: TypeId, size: usize) -> Layout {
     Layout::Other
 }
 
-/// The numbers in `value`, where it is a vector or an array of plain numbers.
+/// The numbers in `value`, where it is a vector or an array of plain numbers, or a reference to a vector, which is what
+/// collections give of their elements.
 #[inline(always)]
 pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
     let at = std::ptr::from_ref(value);
+    if size_of_val(value) == size_of::<&Vec<u8>>() {
+        macro_rules! referred {
+            ($($number:ty => $kind:ident),*) => {
+                $(if typeid::of::<T>() == TypeId::of::<&Vec<$number>>() {
+                    // SAFETY: `typeid::of` names a type but for its lifetimes: `T` is a reference to a `Vec<$number>`, which
+                    // lives as long as it is borrowed here.
+                    let vector = unsafe { *at.cast::<&Vec<$number>>() };
+                    return Some(Run {
+                        kind: Plain::$kind,
+                        count: vector.len(),
+                        is_array: false,
+                        bytes: bytemuck::cast_slice(vector.as_slice()),
+                    });
+                })*
+            };
+        }
+        for_each_number!(referred);
+    }
     match layout(typeid::of::<T>(), size_of_val(value)) {
         Layout::Other => None,
         Layout::Vector(kind) => {
@@ -151,7 +172,7 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
                     $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() {
                         // SAFETY: `typeid::of` names a type but for its lifetimes, and this one has none: `T` is `Vec<$number>`.
                         let vector = unsafe { &*at.cast::<Vec<$number>>() };
-                        return Some(Run { kind, count: vector.len(), bytes: bytemuck::cast_slice(vector.as_slice()) });
+                        return Some(Run { kind, count: vector.len(), is_array: false, bytes: bytemuck::cast_slice(vector.as_slice()) });
                     })*
                 };
             }
@@ -161,9 +182,20 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
         Layout::Array(kind, count) => {
             // SAFETY: `T` is an array of `count` numbers, by its identity as above: so many bytes, all of them initialized.
             let bytes = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), count * kind.size()) };
-            Some(Run { kind, count, bytes })
+            Some(Run {
+                kind,
+                count,
+                is_array: true,
+                bytes,
+            })
         }
     }
+}
+
+/// What `T` is.
+#[inline(always)]
+pub(super) fn layout_of<T>() -> Layout {
+    layout(typeid::of::<T>(), size_of::<T>())
 }
 
 /// What a seed makes, where it is the one that serde's derive and collections use.
@@ -171,37 +203,49 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
 pub(super) fn wanted_by<'de, S: DeserializeSeed<'de>>() -> Layout {
     // A seed of another type may want something else done than its value's type says.
     if size_of::<S>() == 0 && typeid::of::<S>() == typeid::of::<PhantomData<S::Value>>() {
-        layout(typeid::of::<S::Value>(), size_of::<S::Value>())
+        layout_of::<S::Value>()
     } else {
         Layout::Other
     }
 }
 
-/// The vector or array that a run is, where `T` is one of just this kind, and an array also of this length.
+/// The vector that a run is, where `T` is one of just this kind.
 #[inline(always)]
-pub(super) fn made_of<T>(run: Run<'_>) -> Option<T> {
-    match layout(typeid::of::<T>(), size_of::<T>()) {
-        Layout::Vector(kind) if kind == run.kind => {
-            macro_rules! vector {
-                ($($number:ty => $kind:ident),*) => {
-                    $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() {
-                        let vector = ManuallyDrop::new(copied(run.bytes, <$number>::from_ne_bytes));
-                        // SAFETY: as in `run_of`, `T` is `Vec<$number>`. The vector is moved: the original is not dropped.
-                        return Some(unsafe { std::mem::transmute_copy::<ManuallyDrop<Vec<$number>>, T>(&vector) });
-                    })*
-                };
+pub(super) fn vector_of<T>(run: Run<'_>) -> Option<T> {
+    macro_rules! vector {
+        ($($number:ty => $kind:ident),*) => {
+            $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() && run.kind == Plain::$kind {
+                let vector = ManuallyDrop::new(copied(run.bytes, <$number>::from_ne_bytes));
+                // SAFETY: as in `run_of`, `T` is `Vec<$number>`. The vector is moved: the original is not dropped.
+                return Some(unsafe { std::mem::transmute_copy::<ManuallyDrop<Vec<$number>>, T>(&vector) });
+            })*
+        };
+    }
+    for_each_number!(vector);
+    None
+}
+
+/// The bytes of an array of plain numbers.
+pub(super) struct ArrayBytes<'m, T>(&'m [u8], PhantomData<T>);
+
+impl<'m, T> ArrayBytes<'m, T> {
+    /// `None`: `T` is no array of plain numbers, or not of so many bytes.
+    #[inline(always)]
+    pub(super) fn new(bytes: &'m [u8]) -> Option<Self> {
+        match layout_of::<T>() {
+            Layout::Array(..) if size_of::<T>() == bytes.len() => {
+                Some(ArrayBytes(bytes, PhantomData))
             }
-            for_each_number!(vector);
-            None
+            _ => None,
         }
-        Layout::Array(kind, len)
-            if kind == run.kind && len == run.count && size_of::<T>() == run.bytes.len() =>
-        {
-            // SAFETY: `T` is an array of numbers, by its identity as in `run_of`, for which any bytes will do, and there
-            // are as many as it has.
-            Some(unsafe { run.bytes.as_ptr().cast::<T>().read_unaligned() })
-        }
-        _ => None,
+    }
+
+    /// The array. By way of an option it would be copied once more.
+    #[inline(always)]
+    pub(super) fn read(self) -> T {
+        // SAFETY: `new` has seen that `T` is an array of numbers, for which any bytes will do, and that there are as many
+        // as it has.
+        unsafe { self.0.as_ptr().cast::<T>().read_unaligned() }
     }
 }
 
@@ -222,23 +266,26 @@ mod tests {
         assert_eq!((run.kind, run.count, run.bytes.len()), (Plain::F64, 2, 16));
         let bits = |numbers: &[f64]| numbers.iter().map(|n| n.to_bits()).collect::<Vec<_>>();
         assert_eq!(
-            bits(&made_of::<Vec<f64>>(run).expect("the same")),
+            bits(&vector_of::<Vec<f64>>(run).expect("the same")),
             bits(&numbers)
         );
-        assert_eq!(
-            bits(&made_of::<[f64; 2]>(run).expect("an array")),
-            bits(&numbers)
-        );
-        assert!(made_of::<Vec<u64>>(run).is_none(), "another kind");
-        assert!(made_of::<[u64; 2]>(run).is_none(), "another kind");
-        assert!(made_of::<[f64; 3]>(run).is_none(), "another length");
-        assert!(made_of::<String>(run).is_none());
+        let array = ArrayBytes::<[f64; 2]>::new(run.bytes).expect("an array");
+        assert_eq!(bits(&array.read()), bits(&numbers));
+        assert!(vector_of::<Vec<u64>>(run).is_none(), "another kind");
+        assert!(ArrayBytes::<[f64; 3]>::new(run.bytes).is_none(), "longer");
+        assert!(ArrayBytes::<(f64, f64)>::new(run.bytes).is_none());
+        assert!(vector_of::<String>(run).is_none());
 
         let run = run_of(&[7_u16; 32]).expect("numbers");
         assert_eq!((run.kind, run.count, run.bytes.len()), (Plain::U16, 32, 64));
-        assert_eq!(made_of::<[u16; 32]>(run), Some([7; 32]));
-        assert_eq!(made_of::<Vec<u16>>(run), Some(vec![7; 32]));
+        let array = ArrayBytes::<[u16; 32]>::new(run.bytes).expect("an array");
+        assert_eq!(array.read(), [7; 32]);
+        assert_eq!(vector_of::<Vec<u16>>(run), Some(vec![7; 32]));
 
+        let by_reference = &numbers;
+        let run = run_of(&by_reference).expect("numbers");
+        assert_eq!((run.kind, run.count, run.bytes.len()), (Plain::F64, 2, 16));
+        assert!(run_of(&&String::new()).is_none());
         assert!(run_of(&[7_u16; 33]).is_none(), "serde does not know it");
         assert!(run_of(&[0_u8; 0]).is_none());
         assert!(run_of(&String::new()).is_none());

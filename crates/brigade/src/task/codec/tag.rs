@@ -75,7 +75,7 @@ pub(super) fn wide_count(count: usize) -> [u8; COUNT_BYTES] {
 }
 
 /// Takes a count from the front of `input`. `None`: there is none, or it is too large.
-#[inline]
+#[inline(always)]
 pub(super) fn take_count(input: &mut &[u8]) -> Option<usize> {
     if let [first @ 0..0x80, rest @ ..] = *input {
         *input = rest;

@@ -14,54 +14,35 @@ use crate::task::codec::tag;
 /// Values one after another: of a sequence, or of a struct's fields in the order that the reader knows.
 pub(super) struct Elements<'d, 'de, 'n> {
     decoder: &'d mut Decoder<'de, 'n>,
-    count: usize,
     left: usize,
-    /// The struct's name and its fields, for errors.
-    of: Option<(&'static str, &'static [&'static str])>,
+    /// An element could not be read.
+    failed: bool,
 }
 
-impl<'d, 'de, 'n> Elements<'d, 'de, 'n> {
-    #[inline]
-    pub(super) fn new(decoder: &'d mut Decoder<'de, 'n>, count: usize) -> Self {
-        Elements {
-            decoder,
-            count,
-            left: count,
-            of: None,
-        }
-    }
-
-    #[inline]
-    pub(super) fn of_struct(
-        decoder: &'d mut Decoder<'de, 'n>,
-        name: &'static str,
-        fields: &'static [&'static str],
-    ) -> Self {
-        Elements {
-            decoder,
-            count: fields.len(),
-            left: fields.len(),
-            of: Some((name, fields)),
-        }
-    }
-
-    #[cold]
-    fn place(&self, error: Error) -> Error {
-        let index = self.count - self.left - 1;
-        match self.of {
-            Some((name, fields)) => error.in_field(name, fields.get(index).unwrap_or(&"?")),
-            None => error.at_index(index),
-        }
-    }
-
-    #[inline]
-    pub(super) fn end(&self) -> Result<()> {
-        none_left(self.left)
+/// Has `visitor` read so many values. `place`: says of an error at which of them it was.
+// Inlined, like all that hands values on here: what is copied once more on its way costs more than reading it.
+#[inline(always)]
+pub(super) fn visit_elements<'de, V: Visitor<'de>>(
+    decoder: &mut Decoder<'de, '_>,
+    count: usize,
+    visitor: V,
+    place: impl FnOnce(Error, usize) -> Error,
+) -> Result<V::Value> {
+    let mut elements = Elements {
+        decoder,
+        left: count,
+        failed: false,
+    };
+    match visitor.visit_seq(&mut elements) {
+        Ok(value) if elements.left == 0 => Ok(value),
+        Ok(_) => Err(too_many(elements.left)),
+        Err(e) if elements.failed => Err(place(e, count - elements.left - 1)),
+        Err(e) => Err(e),
     }
 }
 
 /// A reader that stops early has read another value than was written.
-#[inline]
+#[inline(always)]
 fn none_left(left: usize) -> Result<()> {
     if left > 0 {
         return Err(too_many(left));
@@ -77,7 +58,7 @@ fn too_many(left: usize) -> Error {
 impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
     type Error = Error;
 
-    #[inline]
+    #[inline(always)]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
         if self.left == 0 {
             return Ok(None);
@@ -85,7 +66,10 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
         self.left -= 1;
         match self.decoder.value(seed) {
             Ok(value) => Ok(Some(value)),
-            Err(e) => Err(self.place(e)),
+            Err(e) => {
+                self.failed = true;
+                Err(e)
+            }
         }
     }
 
@@ -134,7 +118,7 @@ impl<'de> Numbers<'de> {
 impl<'de> SeqAccess<'de> for &mut Numbers<'de> {
     type Error = Error;
 
-    #[inline]
+    #[inline(always)]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
         if self.left.is_empty() {
             return Ok(None);
@@ -416,46 +400,30 @@ impl<'de> de::Deserializer<'de> for Name<'de> {
     }
 }
 
-/// An enum's variant.
-pub(super) struct Variant<'d, 'de, 'n> {
-    decoder: &'d mut Decoder<'de, 'n>,
+/// An enum's variant: the one that the decoder has just [announced](Decoder::variant).
+pub(super) struct Variant<'d, 'de, 'n>(pub(super) &'d mut Decoder<'de, 'n>);
+
+/// What is known of a variant before it is read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Announced<'de> {
     /// `None`: it is the next value, as the key of a map.
-    name: Option<&'de str>,
-    has_value: bool,
+    pub(super) name: Option<&'de str>,
+    pub(super) has_value: bool,
 }
 
-impl<'d, 'de, 'n> Variant<'d, 'de, 'n> {
-    pub(super) fn named(
-        decoder: &'d mut Decoder<'de, 'n>,
-        name: &'de str,
-        has_value: bool,
-    ) -> Self {
-        Variant {
-            decoder,
-            name: Some(name),
-            has_value,
-        }
-    }
-
-    pub(super) fn keyed(decoder: &'d mut Decoder<'de, 'n>) -> Self {
-        Variant {
-            decoder,
-            name: None,
-            has_value: true,
-        }
-    }
-
+impl<'de, 'n> Variant<'_, 'de, 'n> {
     /// Reads the value, where there has to be one.
-    #[inline]
+    #[inline(always)]
     fn value<R>(
         self,
         expected: &str,
         read: impl FnOnce(&mut Decoder<'de, 'n>) -> Result<R>,
     ) -> Result<R> {
-        if !self.has_value {
+        let Announced { name, has_value } = self.0.announced;
+        if !has_value {
             return Err(de::Error::invalid_type(Unexpected::UnitVariant, &expected));
         }
-        read(self.decoder).map_err(|e| match self.name {
+        read(self.0).map_err(|e| match name {
             Some(name) => e.in_variant(name),
             None => e,
         })
@@ -468,9 +436,17 @@ impl<'de, 'n, 'd> EnumAccess<'de> for Variant<'d, 'de, 'n> {
 
     #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self)> {
-        let variant = match self.name {
+        let variant = match self.0.announced.name {
             Some(name) => seed.deserialize(Name(name))?,
-            None => seed.deserialize(&mut *self.decoder)?,
+            None => {
+                let variant = seed.deserialize(&mut *self.0)?;
+                // The key may have been a variant itself.
+                self.0.announced = Announced {
+                    name: None,
+                    has_value: true,
+                };
+                variant
+            }
         };
         Ok((variant, self))
     }
@@ -481,7 +457,7 @@ impl<'de> VariantAccess<'de> for Variant<'_, 'de, '_> {
 
     #[inline]
     fn unit_variant(self) -> Result<()> {
-        if !self.has_value {
+        if !self.0.announced.has_value {
             return Ok(());
         }
         self.value("a unit variant", |decoder| <()>::deserialize(decoder))

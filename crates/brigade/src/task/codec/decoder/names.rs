@@ -31,40 +31,36 @@ impl<'de> Names<'de> {
     /// Finds the names at the end of `message`, and cuts them off.
     #[inline]
     pub(in crate::task::codec) fn take_from(
+        &mut self,
         message: &mut &'de [u8],
         is_wide: bool,
-    ) -> Result<Names<'de>> {
-        Names::find(message, is_wide).ok_or_else(malformed)
+    ) -> Result<()> {
+        self.find(message, is_wide).ok_or_else(malformed)
     }
 
-    fn find(message: &mut &'de [u8], is_wide: bool) -> Option<Names<'de>> {
+    #[inline(always)]
+    fn find(&mut self, message: &mut &'de [u8], is_wide: bool) -> Option<()> {
         let width = if is_wide { 4 } else { 2 };
-        let counts = message.len().checked_sub(2 * width)?;
-        let (rest, counts) = message.split_at(counts);
-        let variants = number(counts, 0, is_wide)?;
-        let shapes = number(counts, 1, is_wide)?;
-        if variants > NAMES_LIMIT || shapes > NAMES_LIMIT {
+        let (rest, counts) = split_end(message, 2 * width)?;
+        self.is_wide = is_wide;
+        self.variants = number(counts, 0, is_wide)?;
+        self.shapes = number(counts, 1, is_wide)?;
+        if self.variants > NAMES_LIMIT || self.shapes > NAMES_LIMIT {
             return None;
         }
-        let ends = rest.len().checked_sub((variants + shapes) * width)?;
-        let (rest, ends) = rest.split_at(ends);
-        let items = match (variants + shapes).checked_sub(1) {
-            Some(last) => number(ends, last, is_wide)?,
-            None => 0,
+        let count = self.variants + self.shapes;
+        let (rest, ends) = split_end(rest, count * width)?;
+        let len = match count {
+            0 => 0,
+            count => number(ends, count - 1, is_wide)?,
         };
-        let (values, items) = rest.split_at(rest.len().checked_sub(items)?);
+        let (values, items) = split_end(rest, len)?;
+        (self.items, self.ends) = (items, ends);
         *message = values;
-        Some(Names {
-            items,
-            ends,
-            is_wide,
-            variants,
-            shapes,
-            confirmed: Cell::new(None),
-        })
+        Some(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn item(&self, index: usize) -> Option<&'de [u8]> {
         let start = match index.checked_sub(1) {
             Some(before) => number(self.ends, before, self.is_wide)?,
@@ -113,12 +109,19 @@ impl<'de> Names<'de> {
     }
 }
 
+/// The bytes, and the last `len` of them apart.
+#[inline(always)]
+fn split_end(bytes: &[u8], len: usize) -> Option<(&[u8], &[u8])> {
+    Some(bytes.split_at(bytes.len().checked_sub(len)?))
+}
+
+#[cold]
 fn malformed() -> Error {
     Error::malformed("the names of its fields")
 }
 
 /// The number at this index of a table.
-#[inline]
+#[inline(always)]
 fn number(table: &[u8], index: usize, is_wide: bool) -> Option<usize> {
     if is_wide {
         let (numbers, _) = table.as_chunks::<4>();

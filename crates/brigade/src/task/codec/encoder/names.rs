@@ -33,6 +33,8 @@ struct Local {
     name: &'static str,
     fields: SmallVec<[&'static str; 8]>,
     open: bool,
+    /// Its encoding, once it is closed.
+    block: Vec<u8>,
 }
 
 impl Used {
@@ -47,6 +49,16 @@ impl Used {
         match self {
             Used::Known(shape) => &shape.fields,
             Used::Local(local) => &local.fields,
+        }
+    }
+}
+
+impl Used {
+    #[inline]
+    fn block(&self) -> &[u8] {
+        match self {
+            Used::Known(shape) => &shape.block,
+            Used::Local(local) => &local.block,
         }
     }
 }
@@ -131,8 +143,12 @@ impl Names {
         name: &'static str,
         fields: SmallVec<[&'static str; 8]>,
     ) -> Result<u32> {
-        let open = true;
-        self.use_shape(Used::Local(Box::new(Local { name, fields, open })))
+        self.use_shape(Used::Local(Box::new(Local {
+            name,
+            fields,
+            open: true,
+            block: Vec::new(),
+        })))
     }
 
     fn use_shape(&mut self, shape: Used) -> Result<u32> {
@@ -200,8 +216,9 @@ impl Names {
             Used::Local(local) => {
                 local.open = false;
                 let fields = local.fields.len();
-                if let Some(shape) = Shape::keep(local.name, &local.fields) {
-                    *used = Used::Known(shape);
+                match Shape::keep(local.name, &local.fields) {
+                    Some(shape) => *used = Used::Known(shape),
+                    None => local.block = shape::encode_fields(&local.fields),
                 }
                 fields
             }
@@ -216,38 +233,40 @@ impl Names {
     /// First the names of the variants, then the lists of fields, each as [`shape::encode_fields`] has it; then where each
     /// ends, and how many there are of both: two bytes each, or four where that is too little.
     pub(super) fn put(&self, out: &mut Vec<u8>) -> Result<u8> {
-        let start = out.len();
-        let mut ends = SmallVec::<[u32; 10]>::new();
-        let end = |out: &Vec<u8>| {
-            let len = out.len() - start;
-            u32::try_from(len)
-                .map_err(|_| Error::new(format_args!("the names of its fields take {len} bytes")))
+        // One struct's fields, as most messages have it.
+        if let ([], [Used::Known(shape)]) = (&self.variants[..], &self.shapes[..])
+            && let Ok(len) = u16::try_from(shape.block.len())
+        {
+            out.reserve(shape.block.len() + 6);
+            out.extend_from_slice(&shape.block);
+            let [low, high] = len.to_le_bytes();
+            out.extend_from_slice(&[low, high, 0, 0, 1, 0]);
+            return Ok(HAS_NAMES);
+        }
+        let items = || {
+            let variants = self.variants.iter().map(|name| name.as_bytes());
+            variants.chain(self.shapes.iter().map(Used::block))
         };
-        for variant in &self.variants {
-            out.extend_from_slice(variant.as_bytes());
-            ends.push(end(out)?);
+        let start = out.len();
+        for item in items() {
+            out.extend_from_slice(item);
         }
-        for used in &self.shapes {
-            match used {
-                Used::Known(shape) => out.extend_from_slice(&shape.block),
-                Used::Local(local) => out.extend(shape::encode_fields(&local.fields)),
-            }
-            ends.push(end(out)?);
+        let len = out.len() - start;
+        super::within_limit(len)?;
+        let is_wide = len > usize::from(u16::MAX)
+            || self.variants.len().max(self.shapes.len()) > usize::from(u16::MAX);
+        let put = |out: &mut Vec<u8>, n: usize| match is_wide {
+            false => out.extend_from_slice(&(n as u16).to_le_bytes()),
+            true => out.extend_from_slice(&(n as u32).to_le_bytes()),
+        };
+        let mut end = 0;
+        for item in items() {
+            end += item.len();
+            put(out, end);
         }
-        ends.push(self.variants.len() as u32);
-        ends.push(self.shapes.len() as u32);
-        // The ends only grow, but for the counts.
-        if ends.iter().all(|&n| n <= u32::from(u16::MAX)) {
-            for n in ends {
-                out.extend_from_slice(&(n as u16).to_le_bytes());
-            }
-            Ok(HAS_NAMES)
-        } else {
-            for n in ends {
-                out.extend_from_slice(&n.to_le_bytes());
-            }
-            Ok(HAS_NAMES | HAS_WIDE_NAMES)
-        }
+        put(out, self.variants.len());
+        put(out, self.shapes.len());
+        Ok(HAS_NAMES | if is_wide { HAS_WIDE_NAMES } else { 0 })
     }
 }
 

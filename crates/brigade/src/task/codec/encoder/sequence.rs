@@ -37,7 +37,7 @@ enum Form {
 }
 
 impl<'a, 'o> Sequence<'a, 'o> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(encoder: &'a mut Encoder<'o>, declared: Option<usize>) -> Result<Self> {
         encoder.depth.enter()?;
         let head = encoder.out.len();
@@ -50,7 +50,7 @@ impl<'a, 'o> Sequence<'a, 'o> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn element<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
         // An iterator without end comes to one.
         if self.count % 4096 == 4095 {
@@ -66,31 +66,35 @@ impl<'a, 'o> Sequence<'a, 'o> {
     }
 
     /// Whether the next element, a number of this kind, belongs into a run.
-    #[inline]
+    #[inline(always)]
     fn is_run_of(&mut self, kind: Plain) -> Result<bool> {
-        if self.form == Form::Run(kind) {
-            return Ok(true);
+        match self.form {
+            Form::Run(run) if run == kind => Ok(true),
+            Form::Tagged => Ok(false),
+            Form::Open if self.declared.is_none_or(|count| count >= RUN_MIN) => {
+                self.begin_run(kind)?;
+                Ok(true)
+            }
+            _ => {
+                self.tagged()?;
+                Ok(false)
+            }
         }
-        self.run_or_tagged(kind)
     }
 
     #[inline(never)]
-    fn run_or_tagged(&mut self, kind: Plain) -> Result<bool> {
-        if self.form == Form::Open && self.declared.is_none_or(|count| count >= RUN_MIN) {
-            let bytes = self.declared.unwrap_or(0).saturating_mul(kind.size());
-            self.encoder.check_growth(bytes)?;
-            self.encoder.head(tag::RUN + kind as u8, self.declared)?;
-            // What was declared need not be true: more than a page is not believed.
-            self.encoder.out.reserve(bytes.min(4096));
-            self.form = Form::Run(kind);
-            return Ok(true);
-        }
-        self.tagged()?;
-        Ok(false)
+    fn begin_run(&mut self, kind: Plain) -> Result<()> {
+        let bytes = self.declared.unwrap_or(0).saturating_mul(kind.size());
+        self.encoder.check_growth(bytes)?;
+        self.encoder.head(tag::RUN + kind as u8, self.declared)?;
+        // What was declared need not be true: more than a page is not believed.
+        self.encoder.out.reserve(bytes.min(4096));
+        self.form = Form::Run(kind);
+        Ok(())
     }
 
     /// The next element is written with its tag.
-    #[inline]
+    #[inline(always)]
     fn tagged(&mut self) -> Result<()> {
         match self.form {
             Form::Tagged => Ok(()),
@@ -117,13 +121,15 @@ impl<'a, 'o> Sequence<'a, 'o> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(self) -> Result<()> {
-        if self.form == Form::Open {
-            self.encoder.head(tag::SEQ, Some(0))?;
-        } else if self.declared != Some(self.count) {
-            self.encoder
-                .correct_head(self.head, self.declared, self.count);
+        if self.form == Form::Open || self.declared != Some(self.count) {
+            self.encoder.settle(
+                self.form == Form::Open,
+                self.head,
+                self.declared,
+                self.count,
+            )?;
         }
         self.encoder.depth.leave();
         Ok(())
@@ -159,7 +165,7 @@ struct Element<'s, 'a, 'o>(&'s mut Sequence<'a, 'o>);
 
 macro_rules! numbers {
     ($($serialize:ident: $number:ty => $kind:ident),*) => {
-        $(#[inline]
+        $(#[inline(always)]
         fn $serialize(self, v: $number) -> Result<()> {
             if self.0.is_run_of(Plain::$kind)? {
                 self.0.encoder.out.extend_from_slice(&v.to_ne_bytes());
@@ -172,7 +178,7 @@ macro_rules! numbers {
 
 macro_rules! tagged {
     ($($serialize:ident($($arg:ident: $type:ty),*) -> $ok:ty;)*) => {
-        $(#[inline]
+        $(#[inline(always)]
         fn $serialize(self $(, $arg: $type)*) -> Result<$ok> {
             self.0.tagged()?;
             self.0.encoder.$serialize($($arg),*)
@@ -263,12 +269,12 @@ macro_rules! sequence {
             type Ok = ();
             type Error = Error;
 
-            #[inline]
+            #[inline(always)]
             fn $method<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
                 self.element(value)
             }
 
-            #[inline]
+            #[inline(always)]
             fn end(self) -> Result<()> {
                 self.finish()
             }

@@ -16,17 +16,23 @@ pub(in crate::task::codec) struct Fields<'a, 'o> {
     head: usize,
     /// The shape that the tag names.
     announced: u32,
-    /// The shape that it has, as far as is known.
-    shape: u32,
-    /// The fields that it will most likely have.
-    likely: &'static [&'static str],
-    /// Fields of the shape that are written or marked as skipped.
-    index: usize,
-    /// Whether any is skipped.
-    sparse: bool,
+    progress: Progress,
 }
 
-#[inline]
+/// How far a struct is written. Handed to and fro by value, so that it can stay in registers.
+#[derive(Clone, Copy)]
+struct Progress {
+    /// The shape that it has, as far as is known.
+    shape: u32,
+    /// Whether any field is skipped.
+    sparse: bool,
+    /// Fields of the shape that are written or marked as skipped.
+    index: usize,
+    /// The fields that it will most likely have.
+    likely: &'static [&'static str],
+}
+
+#[inline(always)]
 fn put_head(out: &mut Vec<u8>, shape: u32, sparse: bool) {
     let (inline, reference) = match sparse {
         false => (tag::STRUCT, tag::STRUCT_REF),
@@ -36,7 +42,7 @@ fn put_head(out: &mut Vec<u8>, shape: u32, sparse: bool) {
 }
 
 impl<'a, 'o> Fields<'a, 'o> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(encoder: &'a mut Encoder<'o>, name: &'static str) -> Result<Self> {
         encoder.depth.enter()?;
         let likely = encoder.names.likely_shape(name)?;
@@ -47,88 +53,100 @@ impl<'a, 'o> Fields<'a, 'o> {
             name,
             head,
             announced: likely.number,
-            shape: likely.number,
-            likely: likely.fields,
-            index: 0,
-            sparse: false,
+            progress: Progress {
+                shape: likely.number,
+                sparse: false,
+                index: 0,
+                likely: likely.fields,
+            },
         })
     }
 
     /// Goes on to this field.
     #[inline(always)]
     fn go_to(&mut self, field: &'static str) -> Result<()> {
-        if !matches!(self.likely.get(self.index), Some(known) if is_same(known, field)) {
-            self.search(field)?;
+        let Progress { likely, index, .. } = self.progress;
+        if !matches!(likely.get(index), Some(known) if is_same(known, field)) {
+            self.progress = self.encoder.search(self.progress, field)?;
         }
-        self.index += 1;
+        self.progress.index += 1;
         Ok(())
-    }
-
-    #[inline(never)]
-    fn search(&mut self, field: &'static str) -> Result<()> {
-        let names = &mut self.encoder.names;
-        let (shape, at) = names.shape_with(self.shape, self.index, field)?;
-        if shape != self.shape {
-            self.shape = shape;
-            self.likely = &[];
-        }
-        self.skip_to(at);
-        Ok(())
-    }
-
-    fn skip_to(&mut self, index: usize) {
-        let skipped = index - self.index;
-        if skipped > 0 {
-            let len = self.encoder.out.len() + skipped;
-            self.encoder.out.resize(len, tag::SKIPPED);
-            self.sparse = true;
-            self.index = index;
-        }
     }
 
     #[inline(always)]
     fn field<T: ?Sized + Serialize>(&mut self, field: &'static str, value: &T) -> Result<()> {
         self.go_to(field)?;
-        let written = self.encoder.value(value);
-        written.map_err(|e| e.in_field(self.name, field))
+        match self.encoder.value(value) {
+            Ok(()) => Ok(()),
+            Err(e) => Err(e.in_field(self.name, field)),
+        }
     }
 
+    #[inline(always)]
     fn skip(&mut self, field: &'static str) -> Result<()> {
         self.go_to(field)?;
         self.encoder.out.push(tag::SKIPPED);
-        self.sparse = true;
+        self.progress.sparse = true;
         Ok(())
     }
 
     #[inline(always)]
-    fn finish(mut self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         // Nothing has changed: as most likely.
-        if self.index != self.likely.len() || self.sparse || self.index == 0 {
-            self.settle();
+        let Progress { likely, index, .. } = self.progress;
+        if index != likely.len() || self.progress.sparse || index == 0 {
+            self.encoder
+                .settle_struct(self.progress, self.head, self.announced);
         }
         self.encoder.depth.leave();
         Ok(())
     }
+}
 
+impl Encoder<'_> {
+    /// The next field is not the one that was likely.
     #[inline(never)]
-    fn settle(&mut self) {
-        let fields = self.encoder.names.close(self.shape);
-        self.skip_to(fields);
-        if self.sparse || self.shape != self.announced {
-            self.correct_head();
+    fn search(&mut self, progress: Progress, field: &'static str) -> Result<Progress> {
+        let (shape, at) = self
+            .names
+            .shape_with(progress.shape, progress.index, field)?;
+        let likely = match shape == progress.shape {
+            true => progress.likely,
+            false => &[],
+        };
+        let skipped = Progress {
+            shape,
+            likely,
+            ..progress
+        };
+        Ok(self.skip_to(skipped, at))
+    }
+
+    /// Marks the fields before this one as skipped.
+    fn skip_to(&mut self, progress: Progress, index: usize) -> Progress {
+        let skipped = index - progress.index;
+        self.out.resize(self.out.len() + skipped, tag::SKIPPED);
+        Progress {
+            index,
+            sparse: progress.sparse || skipped > 0,
+            ..progress
         }
     }
 
-    /// It has turned out to be of another shape than was announced, or to lack fields.
+    /// A struct is complete that was not as was likely.
     #[inline(never)]
-    fn correct_head(&mut self) {
-        let (mut announced, mut head) = (Vec::with_capacity(8), Vec::with_capacity(8));
-        put_head(&mut announced, self.announced, false);
-        put_head(&mut head, self.shape, self.sparse);
-        let end = self.head + announced.len();
-        match <[u8; 1]>::try_from(&head[..]) {
-            Ok([tag]) if announced.len() == 1 => self.encoder.out[self.head] = tag,
-            _ => drop(self.encoder.out.splice(self.head..end, head)),
+    fn settle_struct(&mut self, progress: Progress, head: usize, announced: u32) {
+        let fields = self.names.close(progress.shape);
+        let Progress { shape, sparse, .. } = self.skip_to(progress, fields);
+        if !sparse && shape == announced {
+            return;
+        }
+        let (mut wrong, mut right) = (Vec::with_capacity(8), Vec::with_capacity(8));
+        put_head(&mut wrong, announced, false);
+        put_head(&mut right, shape, sparse);
+        match (&wrong[..], &right[..]) {
+            ([_], &[tag]) => self.out[head] = tag,
+            _ => drop(self.out.splice(head..head + wrong.len(), right)),
         }
     }
 }
@@ -137,7 +155,7 @@ impl SerializeStruct for Fields<'_, '_> {
     type Ok = ();
     type Error = Error;
 
-    #[inline]
+    #[inline(always)]
     fn serialize_field<T: ?Sized + Serialize>(
         &mut self,
         field: &'static str,
@@ -146,12 +164,12 @@ impl SerializeStruct for Fields<'_, '_> {
         self.field(field, value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_field(&mut self, field: &'static str) -> Result<()> {
         self.skip(field)
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(self) -> Result<()> {
         self.finish()
     }
@@ -161,7 +179,7 @@ impl SerializeStructVariant for Fields<'_, '_> {
     type Ok = ();
     type Error = Error;
 
-    #[inline]
+    #[inline(always)]
     fn serialize_field<T: ?Sized + Serialize>(
         &mut self,
         field: &'static str,
@@ -170,12 +188,12 @@ impl SerializeStructVariant for Fields<'_, '_> {
         self.field(field, value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_field(&mut self, field: &'static str) -> Result<()> {
         self.skip(field)
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(self) -> Result<()> {
         self.finish()
     }
