@@ -35,7 +35,8 @@ pub struct PoolStats {
     pub retried: u64,
     /// Workers that were replaced because they died, were killed or were let go.
     pub restarts: u64,
-    /// Workers that were replaced by `recycle_after` and `recycle_above`.
+    /// Workers that ended by themselves, between two tasks, and were replaced: by `recycle_after` and `recycle_above`, or because a task had
+    /// left them unfit for others (it closed their descriptors, or left a thread behind that holds stdout).
     pub recycled: u64,
     /// Time that workers have had tasks, summed over all of them.
     pub busy: Duration,

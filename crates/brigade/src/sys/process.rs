@@ -149,11 +149,13 @@ pub(crate) fn one_thread() -> bool {
     *ONE.get_or_init(|| std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1))
 }
 
+/// The C library's flag, if it has one.
+static SINGLE_THREADED: std::sync::OnceLock<Option<&'static AtomicU8>> = std::sync::OnceLock::new();
+
 /// Whether this process has, or once had, more than one thread, or may have. The C library's word, where it has one
 /// (`__libc_single_threaded`, glibc 2.32): costs a look at two places in memory.
 pub(crate) fn has_had_threads() -> bool {
-    static FLAG: std::sync::OnceLock<Option<&'static AtomicU8>> = std::sync::OnceLock::new();
-    let flag = FLAG.get_or_init(|| {
+    let flag = SINGLE_THREADED.get_or_init(|| {
         // SAFETY: the name is a C string; the symbol, where there is one, is a `char` that lives as long as the C library, which
         // nobody unloads, and that is written only before a second thread is there.
         unsafe {
@@ -162,6 +164,16 @@ pub(crate) fn has_had_threads() -> bool {
         }
     });
     flag.is_none_or(|single| single.load(Ordering::Relaxed) == 0)
+}
+
+/// As [`has_had_threads`]; where the C library does not say, whether there are several now, which costs a system call.
+pub(crate) fn may_have_threads() -> bool {
+    if !has_had_threads() {
+        return false;
+    }
+    // Two for the directory itself, and one for each thread: proc(5).
+    SINGLE_THREADED.get().is_some_and(Option::is_some)
+        || rustix::fs::stat("/proc/self/task").map_or(true, |tasks| tasks.st_nlink != 3)
 }
 
 /// How a process ended.
@@ -272,6 +284,29 @@ pub(crate) fn write_c_stdout_by_lines() {
 pub(crate) fn flush_c_streams() {
     // SAFETY: a null stream means all of them.
     unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// As [`flush_c_stdout`], unless another thread holds it: `false`.
+pub(crate) fn try_flush_c_stdout() -> bool {
+    unsafe extern "C" {
+        static mut stdout: *mut libc::FILE;
+        // flockfile(3).
+        fn ftrylockfile(stream: *mut libc::FILE) -> libc::c_int;
+        fn funlockfile(stream: *mut libc::FILE);
+    }
+    // SAFETY: as in `flush_c_stdout`; the lock is let go by the thread that took it.
+    unsafe {
+        let stream = stdout;
+        if stream.is_null() {
+            return true;
+        }
+        if ftrylockfile(stream) != 0 {
+            return false;
+        }
+        libc::fflush(stream);
+        funlockfile(stream);
+    }
+    true
 }
 
 /// Writes out what C's stdout holds back. For when that is nearly always nothing.

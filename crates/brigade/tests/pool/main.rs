@@ -18,6 +18,7 @@ mod values;
 
 // Only processes.
 mod crash;
+mod held_streams;
 mod kills;
 mod last_words;
 mod leaving;

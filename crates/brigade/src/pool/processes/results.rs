@@ -246,11 +246,17 @@ impl State {
                 seat.status = Status::Leaving;
                 // It may have begun one, and found that it could not be given it.
                 let claimed = line.begun() != Ok(line.taken());
-                let pid = line.pid();
+                let (pid, unflushed) = (line.pid(), line.mailbox().is_unflushed());
                 let refused = if claimed { seat.take_first() } else { None };
                 self.in_hand -= usize::from(refused.is_some());
                 self.stats.recycled += 1;
-                let replaced = Event::Replaced(pid, "it has run as much as it may");
+                // Its own word for it.
+                let why = if unflushed {
+                    "a task has left a thread behind that holds stdout, and what was printed there is lost"
+                } else {
+                    "it has run as much as it may"
+                };
+                let replaced = Event::Replaced(pid, why);
                 after.events.push(replaced);
                 self.reclaim(i, self.seats[i as usize].first(), now, after);
                 if let Some(task) = refused {

@@ -1,7 +1,7 @@
 //! A worker process: from the fork to its end.
 
 use std::ffi::CString;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit};
 
 use super::bell;
+use super::flush::{self, Streams};
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
 use super::protocol::{NotReady, Setup, Stay};
@@ -111,8 +112,7 @@ pub(crate) fn rehearse() {
     if let Ok(plan) = Plan::of(nothing as fn(())) {
         let mut result = Vec::with_capacity(64);
         plan.run(&[], Vec::new(), &mut result, &|_| {});
-        let _ = io::stdout().flush();
-        process::flush_c_streams();
+        flush::flush(Streams::All);
         let _ = rustix::thread::sched_getcpu();
         let _ = process::has_had_threads();
     }
@@ -255,8 +255,9 @@ impl Worker {
             process::exit_now(0);
         }
         // What it wrote is out before anybody hears that it is done.
-        let _ = io::stdout().flush();
-        process::flush_c_streams();
+        if !flush::flush(Streams::All) {
+            self.mailbox.note_unflushed();
+        }
         match outcome {
             Outcome::Returned(descriptors) => self.returned(&result, descriptors),
             Outcome::Undeliverable(mut why) => {
@@ -374,8 +375,7 @@ fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
     if !is_the_worker() {
         process::exit_now(0);
     }
-    let _ = io::stdout().flush();
-    process::flush_c_streams();
+    flush::flush(Streams::All);
     match ended {
         Some(Ok(())) => Ok(()),
         Some(Err(mut unwound)) => {

@@ -89,6 +89,8 @@ struct Status {
     leave: AtomicU32,
     /// How many bytes had been written to its stderr before its task began.
     stderr_before: AtomicU64,
+    /// Not 0: what its task has printed could not be written out.
+    unflushed: AtomicU32,
 }
 
 const CALLS: usize = 64;
@@ -189,6 +191,16 @@ impl Mailbox {
     pub(crate) fn set_phase(&self, phase: Phase) {
         // The order of `Phase::ALL`, which a test holds to.
         self.status().phase.store(phase as u32, Ordering::Release);
+    }
+
+    /// The worker: somebody whom its task has left behind holds its stdout, and what is in it is left.
+    pub(crate) fn note_unflushed(&self) {
+        self.status().unflushed.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether what its task has printed could not be written out; the worker's word.
+    pub(crate) fn is_unflushed(&self) -> bool {
+        self.status().unflushed.load(Ordering::Relaxed) != 0
     }
 
     /// How many bytes of its stderr are not of its task.

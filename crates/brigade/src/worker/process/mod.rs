@@ -5,7 +5,7 @@
 // - client: the host's side of the fork server; client/listener: the thread that hears it
 // - server: the fork server; prepare: how it begins; orphans, stderr, oom: what it looks after
 // - stderr_count, stderr_mark: where in a worker's stderr the text of its task begins
-// - child: the worker
+// - child: the worker; flush: how what it printed gets out
 // - stay: the worker that runs one task after another; line: the host's side of it
 // - protocol, mailbox, turns, lane, board: what they say to each other, and where; turns_models: what must hold of that
 // - world: what a pool of processes sees of all that; shuttled: its twin in models
@@ -21,6 +21,7 @@ pub(crate) mod client;
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
 pub(crate) mod counted;
 pub(crate) mod ending;
+mod flush;
 pub(crate) mod lane;
 pub(crate) mod line;
 pub(crate) mod mailbox;

@@ -314,6 +314,14 @@ impl Worker {
                 |calls| Frames::new(Symbols::of_this_process(), calls),
             ))),
         };
+        if self.ends.mailbox().is_unflushed() {
+            tracing::warn!(
+                target: "brigade::process",
+                pid = self.pid,
+                task = name.get(),
+                "the task has left a thread behind that holds a stream, and what was printed there is lost"
+            );
+        }
         match reply {
             Reply::Frame(reply::RETURNED) => decoded(frame, Vec::new()),
             Reply::Frame(reply::ACCOMPANIED_RETURNED) => {

@@ -1,12 +1,13 @@
 //! The worker that stays: one task after another, until it is killed or has had enough.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
 use super::child::{Worker, floor_char_boundary, wake_events, word};
+use super::flush::{self, Streams};
 use super::lane;
 use super::mailbox::{INLINE_MAX, order, reply};
 use super::protocol::Stay;
@@ -164,7 +165,8 @@ impl Worker {
         turns.wake_host(occasion, || tell(&self.bell));
     }
 
-    /// Runs the task that was begun. `false`: it was not run, for a task before it has closed the way that its input comes.
+    /// Runs the task that was begun. `false`: no other can be run here. Either this one was not, for a task before it has closed the way that its input comes; or it
+    /// has left somebody behind who holds stdout.
     fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) -> bool {
         let tag = self.next_frame(tasks);
         self.mailbox.set_phase(Phase::Decoding);
@@ -204,8 +206,10 @@ impl Worker {
             process::exit_now(0);
         }
         // What it wrote is out before anybody hears that it is done.
-        let _ = io::stdout().flush();
-        process::flush_c_stdout();
+        let is_flushed = flush::flush(Streams::Stdout);
+        if !is_flushed {
+            self.mailbox.note_unflushed();
+        }
         match outcome {
             Outcome::Returned(descriptors)
                 if descriptors.is_empty() && tasks.result.len() <= INLINE_MAX =>
@@ -238,7 +242,8 @@ impl Worker {
             self.mailbox.turns().settle();
             self.ring(Occasion::Carried);
         }
-        true
+        // Whoever prints here next would wait for the same.
+        is_flushed
     }
 
     /// The frame of the task that was begun, which says that it is there.

@@ -1,0 +1,118 @@
+//! What a task has printed is written out before anybody hears that it is done, but nobody waits for that for ever.
+//!
+//! Problem: a task may leave a thread behind that holds a stream's lock (it prints to something that nobody reads, or sits in
+//! fgetc(3)), and to flush a stream is to wait for its lock. std's stdout cannot be tried.
+//!
+//! So: where the process never had a second thread, nobody else can hold a lock, and the streams are flushed. Else C's stdout is
+//! flushed if its lock can be had, and a thread does the rest, for which the task's own waits [`LIMIT`]. What is not out by then
+//! is left, and the host is told. The thread stays for the next task; one that is stuck is left, too.
+
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
+
+use crate::sys::process;
+use crate::sys::signal::Blocked;
+
+/// How long a task's end is held up by a stream that somebody holds.
+const LIMIT: Duration = Duration::from_millis(100);
+
+/// Which of C's streams are flushed, beside std's stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Streams {
+    /// For a worker that stays: it is asked for after each task.
+    Stdout,
+    All,
+}
+
+/// Flushes. `false`: somebody holds a stream, and what is in it is left.
+pub(super) fn flush(streams: Streams) -> bool {
+    if !process::may_have_threads() {
+        std_stdout();
+        match streams {
+            Streams::Stdout => process::flush_c_stdout(),
+            Streams::All => process::flush_c_streams(),
+        }
+        return true;
+    }
+    let rest = match streams {
+        Streams::Stdout if process::try_flush_c_stdout() => Rest::NotC,
+        Streams::Stdout => Rest::CStdout,
+        Streams::All => {
+            // Before those that come first in the list, one of which may be held.
+            process::try_flush_c_stdout();
+            Rest::AllOfC
+        }
+    };
+    rest.flush_within(LIMIT)
+}
+
+fn std_stdout() {
+    // An error is the task's own affair: whoever was to read it is gone.
+    let _ = io::stdout().flush();
+}
+
+/// What needs a thread: std's stdout, and what is left of C's streams.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    NotC,
+    CStdout,
+    AllOfC,
+}
+
+/// The thread: what it is to do, and that it has done it.
+struct Flusher {
+    todo: SyncSender<Rest>,
+    done: Receiver<()>,
+}
+
+/// One that has nothing to do.
+static FREE: Mutex<Option<Flusher>> = Mutex::new(None);
+
+impl Rest {
+    fn flush_within(self, limit: Duration) -> bool {
+        let free = || FREE.lock().unwrap_or_else(|e| e.into_inner());
+        let kept = free().take();
+        // Without a thread for it there is nobody who may wait.
+        let Some(flusher) = kept.or_else(|| Flusher::start().ok()) else {
+            return false;
+        };
+        let is_done = flusher.todo.send(self).is_ok() && flusher.done.recv_timeout(limit).is_ok();
+        if is_done {
+            *free() = Some(flusher);
+        }
+        is_done
+    }
+
+    fn flush(self) {
+        std_stdout();
+        match self {
+            Rest::NotC => {}
+            Rest::CStdout => process::flush_c_stdout(),
+            Rest::AllOfC => process::flush_c_streams(),
+        }
+    }
+}
+
+impl Flusher {
+    fn start() -> io::Result<Flusher> {
+        let (todo, orders) = mpsc::sync_channel::<Rest>(1);
+        let (say, done) = mpsc::sync_channel(1);
+        // The task's signals are for the task's own threads.
+        let _blocked = Blocked::all();
+        std::thread::Builder::new()
+            .name("brigade-flush".to_owned())
+            .stack_size(64 * 1024)
+            .spawn(move || {
+                for rest in orders {
+                    rest.flush();
+                    if say.send(()).is_err() {
+                        // It took too long, and another does it now.
+                        return;
+                    }
+                }
+            })?;
+        Ok(Flusher { todo, done })
+    }
+}
