@@ -41,6 +41,13 @@ impl Epoll {
         )?)
     }
 
+    /// From now on reports `key` while `fd` can be read or, if `or_written`, be written too.
+    pub(crate) fn change(&self, fd: impl AsFd, key: u64, or_written: bool) -> io::Result<()> {
+        let mut flags = EventFlags::IN;
+        flags.set(EventFlags::OUT, or_written);
+        Ok(epoll::modify(&self.fd, fd, EventData::new_u64(key), flags)?)
+    }
+
     /// Reports `key` each time that there is more to read from `fd`, and when it is hung up.
     pub(crate) fn add_changes(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::ET;
@@ -58,8 +65,9 @@ impl Epoll {
         let _ = epoll::delete(&self.fd, fd);
     }
 
-    /// The keys that are ready, after at most `timeout` (`None`: wait for ever).
-    pub(crate) fn wait(&self, ready: &mut Vec<u64>, timeout: Option<Duration>) -> io::Result<()> {
+    /// The keys that are ready, after at most `timeout` (`None`: wait for ever). `false`: the wait was interrupted, by a signal, or because this process was stopped and
+    /// goes on: signal(7) has epoll_wait(2) among the calls that end then, handler or not.
+    pub(crate) fn wait(&self, ready: &mut Vec<u64>, timeout: Option<Duration>) -> io::Result<bool> {
         ready.clear();
         let mut events = [const {
             Event {
@@ -76,9 +84,9 @@ impl Epoll {
                 let Event { data, .. } = *e;
                 data.u64()
             })),
-            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -196,6 +196,22 @@ pub(crate) fn peek_ended() -> Option<u32> {
     }
 }
 
+/// A child that was stopped since this was asked last (`true`), or has gone on. Each is told once; one that was stopped and has gone on already is told as that alone.
+pub(crate) fn stopped_child() -> Option<(u32, bool)> {
+    // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such child: waitid(2).
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::__WALL;
+        if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 || info.si_pid() == 0 {
+            return None;
+        }
+        Some((
+            info.si_pid().cast_unsigned(),
+            info.si_code != libc::CLD_CONTINUED,
+        ))
+    }
+}
+
 /// Takes the status of this child, if it has ended.
 pub(crate) fn reap(pid: u32) -> Option<Ended> {
     let mut status = 0;
@@ -236,12 +252,38 @@ pub(crate) fn kill_group(leader: u32, signal: i32) {
     unsafe { libc::kill(-leader.cast_signed(), signal) };
 }
 
-/// Whether a signal has stopped this process. The third field of /proc/[pid]/stat, proc(5); the second, the name, is in parentheses and may contain anything.
+/// Sends a signal to a process that is held by a pidfd, and to the group that it leads. `pid` is its number, and not another's for as long as it is not reaped, which the
+/// caller has seen to: Linux before 6.9 cannot find the group by the descriptor.
+pub(crate) fn kill_through(process: impl AsFd, pid: u32, signal: i32) {
+    const PROCESS_GROUP: libc::c_uint = 1 << 2;
+    let send = |flags: libc::c_uint| {
+        let process = process.as_fd().as_raw_fd();
+        let none = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: numbers only; without a siginfo the kernel makes one as kill(2) does. pidfd_send_signal(2)
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, signal, none, flags) }
+    };
+    if send(PROCESS_GROUP) == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
+    {
+        kill_group(pid, signal);
+    }
+    // It may have left the group.
+    send(0);
+}
+
+/// What /proc says of a process: its state's letter, and its parent. /proc/[pid]/stat, proc(5); the second field, the name, is in parentheses and may contain anything.
+pub(crate) fn state_of(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+    state_of(pid).map(|(_, parent)| parent)
+}
+
+/// Whether a signal has stopped this process, or a debugger.
 pub(crate) fn is_stopped(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('T'))
-    })
+    matches!(state_of(pid), Some(('T' | 't', _)))
 }
 
 /// Ends this process, now: no destructor, no `atexit`, no flush.

@@ -15,7 +15,7 @@ const UNBEGUN: Duration = Duration::from_millis(20);
 const UNHEARD: Duration = Duration::from_millis(100);
 
 impl Employer for Core {
-    fn attend(&self) {
+    fn attend(&self, _missed: Duration) {
         let mut after = After::default();
         let mut inner = self.lock();
         inner.state.alarm = None;

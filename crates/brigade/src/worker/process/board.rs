@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
+use std::time::Duration;
 
 use crate::sys::futex;
 use crate::sys::mapping::{Mapping, sized_memfd};
@@ -21,6 +22,8 @@ pub(crate) const TAIL: usize = 4096;
 const ENDED: u32 = 1;
 const RELEASED: u32 = 2;
 const NOTIFY: u32 = 4;
+/// Its parent has seen that it has ended, and is about to reap it: from then on its number may be another's.
+const REAPED: u32 = 8;
 
 #[repr(C, align(64))]
 #[derive(Debug)]
@@ -33,6 +36,10 @@ struct Slot {
     tail_len: AtomicU32,
     /// Bytes of stderr that were read, in all.
     written: AtomicU64,
+    /// Not 0: it is stopped.
+    stopped: AtomicU32,
+    /// For how long it has been, before it went on; nanoseconds.
+    stood: AtomicU64,
 }
 
 const EXITED: u32 = 1;
@@ -42,6 +49,8 @@ const LOST: u32 = 3;
 const TAILS_AT: usize = SLOTS as usize * size_of::<Slot>();
 /// A word that changes with each end, for who waits for several workers.
 const EPOCH_AT: usize = TAILS_AT + SLOTS as usize * TAIL;
+/// How often a worker was stopped, or went on.
+const STOPS_AT: usize = EPOCH_AT + 128;
 const LEN: usize = EPOCH_AT + 4096;
 
 /// How a worker ended, as the board says.
@@ -111,6 +120,29 @@ impl Board {
         unsafe { self.mapping.at().add(EPOCH_AT).cast().as_ref() }
     }
 
+    /// How often workers were stopped, or went on, in 32 bits.
+    pub(crate) fn stops(&self) -> &AtomicU32 {
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(STOPS_AT).cast().as_ref() }
+    }
+
+    /// The fork server: a worker was stopped, or goes on, having `stood` for so long.
+    pub(crate) fn note_stop(&self, slot: u32, stopped: bool, stood: Duration) {
+        let entry = self.slot(slot);
+        let nanos = u64::try_from(stood.as_nanos()).unwrap_or(u64::MAX);
+        entry.stood.fetch_add(nanos, Ordering::Relaxed);
+        entry.stopped.store(u32::from(stopped), Ordering::Release);
+        self.stops().fetch_add(1, Ordering::Release);
+    }
+
+    /// The host: whether a worker is stopped, and how long it has stood before it went on, all in all.
+    pub(crate) fn stop(&self, slot: u32) -> (bool, Duration) {
+        let entry = self.slot(slot);
+        let stopped = entry.stopped.load(Ordering::Acquire) != 0;
+        let stood = Duration::from_nanos(entry.stood.load(Ordering::Relaxed));
+        (stopped, stood)
+    }
+
     fn turn_epoch(&self) {
         self.epoch().fetch_add(1, Ordering::SeqCst);
         futex::wake_all_shared(self.epoch());
@@ -121,7 +153,19 @@ impl Board {
         self.slot(slot).tail_len.store(0, Ordering::Relaxed);
         self.slot(slot).written.store(0, Ordering::Relaxed);
         self.slot(slot).oom_killed.store(0, Ordering::Relaxed);
+        self.slot(slot).stopped.store(0, Ordering::Relaxed);
+        self.slot(slot).stood.store(0, Ordering::Relaxed);
         self.slot(slot).word.store(0, Ordering::Release);
+    }
+
+    /// The fork server, before it reaps a worker.
+    pub(crate) fn reap(&self, slot: u32) {
+        self.slot(slot).word.fetch_or(REAPED, Ordering::SeqCst);
+    }
+
+    /// The host: whether the fork server has seen the worker's end, and so may have reaped it.
+    pub(crate) fn is_reaped(&self, slot: u32) -> bool {
+        self.slot(slot).word.load(Ordering::SeqCst) & REAPED != 0
     }
 
     /// The fork server: the worker is gone. Says whether the host asked to be told by an event, and whether the slot is free now.
@@ -173,7 +217,9 @@ impl Board {
         fence(Ordering::SeqCst);
     }
 
-    /// The host: the fork server is gone, and what became of its workers nobody can say. Gives `false` if the end was known before.
+    /// The host: the worker is gone, and its fork server too, or it does not answer; how it ended nobody can say. Gives `false` if the end was known before.
+    ///
+    /// A fork server that answers again says it once more, which does no harm: only it gives slots out again, and not before it has said so itself.
     pub(crate) fn lose(&self, slot: u32) -> bool {
         let entry = self.slot(slot);
         if entry.word.load(Ordering::Acquire) & ENDED != 0 {

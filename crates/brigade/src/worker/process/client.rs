@@ -1,8 +1,11 @@
 //! The host's side of its fork server: starts it at first use, keeps spare workers at hand, hears its events.
 
+mod lanes;
 mod listener;
+mod outgoing;
+mod watch;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, Signal};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdTimerFlags, Timespec, timerfd_settime};
 
 use super::bell::{self, HostBell};
@@ -25,6 +29,9 @@ use crate::sys::opened;
 use crate::sys::original::{Original, PerProcess};
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
+use lanes::Lanes;
+use outgoing::Outgoing;
+use watch::Watch;
 
 /// Spare workers to have at hand.
 const SPARES: usize = 4;
@@ -39,7 +46,7 @@ const REST: Duration = Duration::from_millis(1);
 /// So many spares in a row that are dead when they are taken are no accident.
 const STILLBORN: u32 = 64;
 
-/// How long a fork server may take to say that it is there. Only one that hangs takes longer.
+/// How long a fork server may take to say that it is there. Only one that hangs, or is stopped, takes longer.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A worker that the host has been given, not yet employed.
@@ -55,9 +62,12 @@ pub(crate) struct ForkServer {
     /// The host that started it: a fork of the host must not use it.
     host: Original,
     pid: u32,
-    /// The fork server itself, where the kernel made it our child after all: see [`reap`](Self::reap).
-    process: Option<OwnedFd>,
+    /// The fork server itself.
+    process: OwnedFd,
     socket: OwnedFd,
+    outgoing: Outgoing,
+    /// What the listener waits for.
+    epoll: Epoll,
     pub(crate) board: Board,
     events: OwnedFd,
     /// What workers ring when somebody awaits them: see [`bell`](super::bell).
@@ -66,6 +76,8 @@ pub(crate) struct ForkServer {
     rest: OwnedFd,
     /// Goes off when an employer wants to be called.
     alarm: OwnedFd,
+    /// Goes off when it is to be seen whether the fork server still answers.
+    watch: OwnedFd,
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
     state: Mutex<State>,
@@ -85,10 +97,8 @@ struct State {
     waiting: usize,
     /// Failures that nobody has been told of.
     failures: Vec<(i32, String)>,
-    lanes: HashMap<u64, io::Result<Option<OwnedFd>>>,
-    /// Tickets of lanes that nobody waits for any more.
-    unwanted_lanes: HashSet<u64>,
-    next_ticket: u64,
+    lanes: Lanes,
+    watch: Watch,
     /// The last worker of each slot used so far, and who it is in the roster.
     last: Vec<(u32, Option<Token>)>,
     /// Who those that were asked for will be, in the order in which they will come.
@@ -101,10 +111,11 @@ struct State {
     told: bool,
 }
 
-/// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has happened that may concern it: a worker has come or ended, or has rung the
-/// bell; a lane has come; the time that was asked for has come; the fork server has ended.
+/// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has happened that may concern it: a worker has come, has ended, was stopped, or has
+/// rung the bell; a lane has come; the time that was asked for has come; the fork server has ended.
 pub(crate) trait Employer: Send + Sync {
-    fn attend(&self);
+    /// `missed`: for so long, until now, this program could not run, and nobody's time is to be over because of that.
+    fn attend(&self, missed: Duration);
 }
 
 struct Employment {
@@ -118,6 +129,8 @@ struct Employment {
 /// A future that waits for a worker.
 struct Sleeper {
     ready: Box<dyn Fn() -> bool + Send>,
+    /// A lane that it waits for instead.
+    lane: Option<u64>,
     waker: Waker,
 }
 
@@ -184,70 +197,55 @@ impl ForkServer {
         descriptors.extend(to_write.as_ref().map(AsFd::as_fd));
         protocol::send(&socket, &Request::Begin, &descriptors)?;
         drop(to_write);
-        let launched = bootstrap::launch(&theirs)?;
+        let pid = bootstrap::launch(&theirs)?;
         drop(theirs);
+        let (process, modules) = greet(&socket, pid)?;
 
-        let early =
-            |what: &str| io::Error::other(format!("the fork server (process {launched}) {what}"));
-        if !fds::wait_readable(&socket, START_LIMIT)? {
-            return Err(early("did not start within 30 seconds"));
-        }
-        let Some(Message {
-            content:
-                Event::Hello {
-                    pid,
-                    build,
-                    modules,
-                },
-            ..
-        }) = protocol::recv_hello(&socket)?
-        else {
-            return Err(early("ended before it was ready"));
-        };
-        if build != Build::of_this_process()? {
-            return Err(early("is not the same build of this program"));
-        }
         // It has mapped the roster, if it can, and has no worker yet.
         roster.seal()?;
         let symbols = Symbols::new(modules.into_iter().map(ModuleAt::into_module).collect());
-        let server = Arc::new(ForkServer::new(pid, socket, board, events, bell, symbols)?);
-        let epoll = Epoll::new()?;
+        let server = ForkServer::new(pid, process, socket, board, events, bell, symbols)?;
+        let server = Arc::new(server);
+        let epoll = &server.epoll;
         epoll.add_readable(&server.socket, SOCKET)?;
         epoll.add_readable(&server.events, EVENTS)?;
         epoll.add_readable(&server.bell, BELL)?;
         epoll.add_readable(&server.rest, RESTED)?;
         epoll.add_readable(&server.alarm, ALARM)?;
+        epoll.add_readable(&server.watch, WATCH)?;
         let listener = Arc::clone(&server);
         // The host's signals are for the host's own threads.
         let blocked = Blocked::all();
         std::thread::Builder::new()
             .name("brigade-listener".to_owned())
-            .spawn(move || listener.listen(&epoll))?;
+            .spawn(move || listener.listen())?;
         drop(blocked);
         Ok(server)
     }
 
     pub(super) fn new(
         pid: u32,
+        process: OwnedFd,
         socket: OwnedFd,
         board: Board,
         events: OwnedFd,
         bell: HostBell,
         symbols: Symbols,
     ) -> io::Result<ForkServer> {
-        let id = Pid::from_raw(pid.cast_signed());
-        let process = id.and_then(|id| opened::pidfd(id).ok());
         let timer = || opened::timer(TimerfdClockId::Monotonic);
         Ok(ForkServer {
             host: Original::this_process(),
             pid,
             process,
             socket,
+            outgoing: Outgoing::default(),
+            epoll: Epoll::new()?,
             board,
             events,
             bell,
             rest: timer()?,
             alarm: timer()?,
+            watch: timer()?,
             symbols: Arc::new(symbols),
             state: Mutex::default(),
             arrived: Condvar::new(),
@@ -263,6 +261,7 @@ impl ForkServer {
     pub(crate) fn hire(&self) -> io::Result<Hired> {
         let mut state = self.lock();
         state.waiting += 1;
+        self.watch(&mut state);
         let mut stillborn = 0;
         let hired = loop {
             if state.gone {
@@ -284,6 +283,7 @@ impl ForkServer {
                 if state.scarce {
                     spare.mailbox.ask_to_leave_at_once();
                 }
+                state.watch.employs();
                 break Ok(spare);
             }
             if let Some((errno, why)) = state.failures.pop() {
@@ -295,11 +295,7 @@ impl ForkServer {
             state.scarce = true;
             match self.refill(&mut state) {
                 // It has just ended, and the listener is about to say so, which is what is waited for below.
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-                    ) => {}
+                Err(e) if protocol::is_hang_up(&e) => {}
                 Err(e) => break Err(e),
                 Ok(()) => {}
             }
@@ -374,14 +370,7 @@ impl ForkServer {
         note(&mut state, lacks);
         match self.refill(&mut state) {
             // The listener is about to say so.
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(e) if protocol::is_hang_up(&e) => Ok(None),
             asked => asked.map(|()| None),
         }
     }
@@ -394,6 +383,9 @@ impl ForkServer {
         };
         employment.alarm = at;
         self.set_alarm(&state);
+        if at.is_some() {
+            self.watch(&mut state);
+        }
     }
 
     fn set_alarm(&self, state: &State) {
@@ -416,47 +408,6 @@ impl ForkServer {
         };
         // A time that cannot be set is not worse than none.
         let _ = timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &timer);
-    }
-
-    /// Asks for a worker's lane; the employers are called when it has come.
-    pub(crate) fn ask_for_lane(&self, slot: u32, pid: u32) -> io::Result<u64> {
-        let mut state = self.lock();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        match self.send(&Request::Lane { slot, pid, ticket }) {
-            // With the fork server its workers are gone, and their lanes.
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-                ) =>
-            {
-                state.lanes.insert(ticket, Ok(None));
-            }
-            sent => sent?,
-        }
-        Ok(ticket)
-    }
-
-    /// The lane that was asked for is not wanted any more.
-    pub(crate) fn forget_lane(&self, ticket: u64) {
-        let mut state = self.lock();
-        let came = state.lanes.remove(&ticket);
-        if came.is_none() && !state.gone {
-            state.unwanted_lanes.insert(ticket);
-        }
-        drop(state);
-        drop(came);
-    }
-
-    /// The lane that was asked for, if it has come. `Ok(None)`: there is no such worker any more.
-    pub(crate) fn lane_that_came(&self, ticket: u64) -> Option<io::Result<Option<OwnedFd>>> {
-        let mut state = self.lock();
-        let came = state.lanes.remove(&ticket);
-        if came.is_none() && state.gone {
-            return Some(Ok(None));
-        }
-        came
     }
 
     /// After a spare was put to work: sees to it that there will be others, in a while, or now if they are scarce.
@@ -488,7 +439,7 @@ impl ForkServer {
         for at in (0..wanted).step_by(HIRED_AT_ONCE) {
             let count = HIRED_AT_ONCE.min(wanted - at);
             let tokens: Vec<_> = (0..count).map_while(|_| roster.allot()).collect();
-            let asked = self.send(&Request::Hire {
+            let asked = self.send(Request::Hire {
                 count: count as u32,
                 tokens: tokens.iter().map(|token| token.to_bits()).collect(),
             });
@@ -500,78 +451,29 @@ impl ForkServer {
             state.tokens.extend(tokens.into_iter().map(Some));
             state.tokens.extend((0..outsiders).map(|_| None));
             state.expected += count;
+            self.watch(state);
         }
         Ok(())
-    }
-
-    fn send(&self, request: &Request) -> io::Result<()> {
-        loop {
-            match protocol::send(&self.socket, request, &[]) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let mut wait = [rustix::event::PollFd::new(
-                        &self.socket,
-                        rustix::event::PollFlags::OUT,
-                    )];
-                    let _ = rustix::event::poll(&mut wait, None);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// Ends a worker and its children. Its end comes on the board.
-    pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
-        if !self.is_ours() {
-            return;
-        }
-        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
-            .unwrap_or(u64::MAX / 4)
-            .min(u64::MAX / 4);
-        // If the fork server is gone, so are its workers.
-        let _ = self.send(&Request::Kill {
-            slot,
-            pid,
-            grace_ms,
-        });
     }
 
     /// A worker that had ended was released, and its result not fetched.
     pub(crate) fn released(&self) {
         // If the fork server is gone, so is what it kept.
-        let _ = self.send(&Request::Released);
+        let _ = self.send(Request::Released);
     }
 
-    /// The host's end of a worker's lane. `None`: there is no such worker any more, nor anything that it sent.
-    pub(crate) fn lane(&self, slot: u32, pid: u32) -> io::Result<Option<OwnedFd>> {
-        let mut state = self.lock();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        self.send(&Request::Lane { slot, pid, ticket })?;
-        loop {
-            if let Some(lane) = state.lanes.remove(&ticket) {
-                return lane;
-            }
-            if state.gone {
-                return Ok(None);
-            }
-            state = self
-                .arrived
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Has `waker` woken when `ready` says so, asked again at each event.
-    pub(crate) fn wake_when(&self, slot: u32, ready: Box<dyn Fn() -> bool + Send>, waker: Waker) {
+    /// Has `waker` woken when `ready` says so, asked again at each event; or when this lane has come.
+    pub(crate) fn wake_when(
+        &self,
+        slot: u32,
+        ready: Box<dyn Fn() -> bool + Send>,
+        lane: Option<u64>,
+        waker: Waker,
+    ) {
+        let sleeper = Sleeper { ready, lane, waker };
         // The old one is dropped after the lock: a waker's destructor is the executor's code.
-        let old = self.lock().sleepers.insert(slot, Sleeper { ready, waker });
+        let old = self.lock().sleepers.insert(slot, sleeper);
         drop(old);
-    }
-
-    /// Nobody waits for this worker any more.
-    pub(crate) fn forget(&self, slot: u32) {
-        let sleeper = self.lock().sleepers.remove(&slot);
-        drop(sleeper);
     }
 
     /// Whether it has ended.
@@ -595,3 +497,43 @@ const EVENTS: u64 = 1;
 const RESTED: u64 = 2;
 const BELL: u64 = 3;
 const ALARM: u64 = 4;
+const WATCH: u64 = 5;
+
+/// Waits until a fork server that was started says that it is there. Gives its pidfd and its modules. One that does not say so is killed.
+fn greet(socket: &OwnedFd, pid: u32) -> io::Result<(OwnedFd, Vec<ModuleAt>)> {
+    let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
+    let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
+    let process = opened::pidfd(id);
+    // While nobody has closed the other end, the process that we started is alive, so that its number is not another's.
+    let hung_up = |socket: &OwnedFd| {
+        let mut fd = [PollFd::new(socket, PollFlags::empty())];
+        rustix::event::poll(&mut fd, Some(&Timespec::default())) != Ok(0)
+    };
+    if hung_up(socket) {
+        return Err(early("ended before it was ready"));
+    }
+    let process = process?;
+    let hello = if fds::wait_readable(socket, START_LIMIT)? {
+        match protocol::recv_hello(socket)? {
+            Some(Message {
+                content: Event::Hello { build, modules, .. },
+                ..
+            }) => Ok((build, modules)),
+            _ => Err(early("ended before it was ready")),
+        }
+    } else {
+        Err(early("did not start within 30 seconds"))
+    };
+    let this = Build::of_this_process()?;
+    let hello = hello.and_then(|(build, modules)| match build == this {
+        true => Ok(modules),
+        false => Err(early("is not the same build of this program")),
+    });
+    match hello {
+        Ok(modules) => Ok((process, modules)),
+        Err(why) => {
+            let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
+            Err(why)
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::bell;
 use super::board::{Board, SLOTS};
@@ -49,8 +50,10 @@ impl OneThread {
         let events = opened::event()?;
         let (rung, bell) = bell::pair()?;
         let symbols = Symbols::new(Vec::new());
-        // No process has the number 0.
-        let server = Arc::new(ForkServer::new(0, ours, board, events, rung, symbols)?);
+        // No process has the number 0, and this is no pidfd: nobody is ever ended.
+        let process = opened::event()?;
+        let server = ForkServer::new(0, process, ours, board, events, rung, symbols)?;
+        let server = Arc::new(server);
         *CURRENT.get().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
         child::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);
         Ok(OneThread {
@@ -86,13 +89,13 @@ impl OneThread {
             &Event::Hired { slot, pid: 0 },
             &[file.as_fd()],
         )?;
-        self.server.hear()?;
+        self.server.hear();
         Ok(Worker(worker))
     }
 
     /// Does what the listener does when a worker has rung: has the pools look after their workers.
     pub fn listen(&self) {
-        self.server.call_employers();
+        self.server.call_employers(Duration::ZERO);
     }
 }
 

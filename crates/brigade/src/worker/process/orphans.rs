@@ -4,12 +4,14 @@
 //! has ended, what the worker left has become the fork server's child already: every child that is no worker is an orphan, also one that left its
 //! session and its process group. /proc/[pid]/task/[tid]/children in proc(5); it needs CONFIG_PROC_CHILDREN, and otherwise all of /proc is read.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::OFlags;
+use rustix::process::Signal;
 
-use crate::sys::opened;
+use crate::sys::{opened, process};
 
 /// This process's children, asked for often.
 #[derive(Debug)]
@@ -74,24 +76,69 @@ fn scan(into: &mut Vec<u32>) {
         .flatten()
         .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
     {
-        if std::fs::read_to_string(format!("/proc/{pid}/stat"))
-            .ok()
-            .and_then(|stat| parent(&stat))
-            == Some(own)
-        {
+        if process::parent_of(pid) == Some(own) {
             into.push(pid);
         }
     }
 }
 
-/// The fourth field of /proc/[pid]/stat; the second, the name, is in parentheses and may contain anything.
-fn parent(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+/// Kills all that descends from a process that is stopped, or does not reap its children for other reasons, and that is itself about to be killed: afterwards nobody could
+/// tell whose they are. In the host.
+///
+/// One look at all of /proc, and another as long as the one before found somebody who was alive; so that those are found that were forked meanwhile, by others that were then
+/// killed. `is_gone`: the process has ended, and its children are the init process's, so that nothing can be said any more.
+pub(crate) fn end_descendants(of: u32, is_gone: impl Fn() -> bool) {
+    const LOOKS: usize = 20;
+    for _ in 0..LOOKS {
+        let mut killed = false;
+        for pid in descendants(of) {
+            let id = rustix::process::Pid::from_raw(pid.cast_signed());
+            let Some(Ok(process)) = id.map(opened::pidfd) else {
+                continue;
+            };
+            // Looked up again, through its parents, now that its number can be no other's.
+            if is_gone() || !descends(pid, of) || is_dead(pid) {
+                continue;
+            }
+            killed |= rustix::process::pidfd_send_signal(&process, Signal::KILL).is_ok();
+        }
+        if !killed {
+            return;
+        }
+    }
+}
+
+fn is_dead(pid: u32) -> bool {
+    matches!(process::state_of(pid), None | Some(('Z' | 'X', _)))
+}
+
+fn descends(pid: u32, of: u32) -> bool {
+    let mut at = pid;
+    // No chain is longer, unless it changes while it is followed.
+    for _ in 0..1000 {
+        match process::parent_of(at) {
+            Some(parent) if parent == of => return true,
+            None | Some(0 | 1) => return false,
+            Some(parent) => at = parent,
+        }
+    }
+    false
+}
+
+fn descendants(of: u32) -> Vec<u32> {
+    let Ok(all) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let parents: HashMap<u32, u32> = all
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|pid| Some((pid, process::parent_of(pid)?)))
+        .collect();
+    let is_one = |&pid: &u32| {
+        let chain = std::iter::successors(parents.get(&pid), |parent| parents.get(parent));
+        chain.take(1000).any(|&parent| parent == of)
+    };
+    parents.keys().copied().filter(is_one).collect()
 }
 
 #[cfg(test)]
@@ -112,8 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_parentheses_do_not_confuse() {
-        assert_eq!(parent("12 (a) b) (c) S 34 12 12 0"), Some(34));
+    fn lists_are_read_whole() {
         let mut pids = Vec::new();
         parse(b"1 22 333 ", &mut pids);
         assert_eq!(pids, [1, 22, 333]);

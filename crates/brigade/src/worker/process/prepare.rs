@@ -13,10 +13,10 @@ pub(crate) fn prepare() -> io::Result<Rlimit> {
     // What the program's own start sets up, a worker's start sets up too: Rust's `main` ignores SIGPIPE.
     signal::set_default(libc::SIGCHLD);
     signal::set_ignored(libc::SIGPIPE);
-    // Not in the host's process group: a terminal's Ctrl-C is for the host, which decides what becomes of its workers. Being in the
-    // background must not stop those that write to a terminal with `tostop`.
-    let _ = rustix::process::setpgid(None, None);
-    signal::set_ignored(libc::SIGTTOU);
+    // A session of its own, which has no terminal: a terminal's Ctrl-C and Ctrl-Z are for the host, which decides what becomes of its workers; and a worker that
+    // reads /dev/tty, or writes to a terminal with `tostop`, gets an error, or is heard, and is not stopped, which nobody would see. Workers lead a process group each, but no
+    // session, so that opening a terminal makes none of them its owner. It cannot fail: a process that was just made leads no group.
+    let _ = rustix::process::setsid();
     signal::learn_stack();
     signal::observe_faults(child::note_fault)?;
     process::adopt_orphans();

@@ -35,6 +35,8 @@ pub(crate) enum Request {
     Released,
     /// Give me the socket of this worker's lane.
     Lane { slot: u32, pid: u32, ticket: u64 },
+    /// Are you there? Answered by [`Event::Here`] with the same number.
+    AreYouThere { number: u64 },
 }
 
 /// From the fork server.
@@ -52,8 +54,10 @@ pub(crate) enum Event {
     NotHired { errno: i32 },
     /// The worker with this token is dead, which the fork server could not write into the roster.
     Dead { token: u32 },
-    /// With the lane's socket; without a descriptor: there is no such worker any more.
-    Lane { ticket: u64 },
+    /// With the lane's socket. Without a descriptor, and without an error's number: there is no such worker any more.
+    Lane { ticket: u64, errno: i32 },
+    /// The answer to [`Request::AreYouThere`].
+    Here { number: u64 },
 }
 
 /// Which program this is: addresses in it only mean the same in the same build.
@@ -142,6 +146,23 @@ pub(crate) fn send<T: Serialize>(
 ) -> io::Result<()> {
     let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
     fds::send(socket, &bytes, descriptors)
+}
+
+/// Whether a message that could not be sent or received may be tried again later: there is no room, no memory, or too many descriptors of this user's are on their way
+/// (unix(7), `ETOOMANYREFS`).
+pub(crate) fn is_temporary(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::ETOOMANYREFS)
+    )
+}
+
+/// Whether an error says that the other end is gone.
+pub(crate) fn is_hang_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// A message that was received.

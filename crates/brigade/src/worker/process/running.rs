@@ -13,7 +13,7 @@ use super::client::{ForkServer, Hired};
 use super::ending::Evidence;
 use super::lane;
 use super::mailbox::{HostEnds, INLINE_MAX, order, reply};
-use super::protocol::{NotReady, Setup};
+use super::protocol::{self, NotReady, Setup};
 use crate::sys::{futex, spin};
 use crate::task::codec;
 use crate::task::entry::{Plan, caught};
@@ -62,6 +62,22 @@ struct Worker {
     ends: HostEnds,
     /// Whether it was given its task. Otherwise nobody will ever give it one.
     employed: bool,
+    /// What it has said of its end, where that cannot be told yet.
+    held: Option<Held>,
+    /// Its only reply was taken.
+    replied: bool,
+}
+
+/// An end that is known, and waits for the fork server.
+enum Held {
+    /// A reply, of which a part comes through the lane, which was asked for with this ticket.
+    Lane {
+        tag: u32,
+        frame: Vec<u8>,
+        ticket: u64,
+    },
+    /// It has ended, or broken the protocol (`true`), and is told of when it is gone.
+    Gone(bool),
 }
 
 impl Drop for Worker {
@@ -72,7 +88,12 @@ impl Drop for Worker {
         if !self.employed {
             self.kill(Duration::ZERO);
         }
-        self.server.forget(self.slot);
+        if let Some(Held::Lane { ticket, .. }) = self.held {
+            self.server.forget_lane(ticket);
+        }
+        // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is ended.
+        let replied = self.replied || self.held.is_some() || self.ends.replies.is_ready();
+        self.server.retire(self.slot, self.pid, replied);
         // A result that nobody fetched may be all that keeps a channel's end, or a file, open.
         if self.server.board.release(self.slot) && self.ends.replies.is_ready() {
             self.server.released();
@@ -138,6 +159,8 @@ impl<R: Message> Running<R> {
             pid,
             ends: HostEnds::new(mailbox),
             employed: false,
+            held: None,
+            replied: false,
         };
         if let Some(setup) = setup {
             worker.set_up(setup)?;
@@ -178,24 +201,19 @@ impl Worker {
         self.server.kill(self.slot, self.pid, grace);
     }
 
-    fn lane(&self) -> io::Result<Option<OwnedFd>> {
-        self.server.lane(self.slot, self.pid)
-    }
-
     /// Sends something through the lane. A worker that has ended has none; its end is told by the wait.
     fn pass(&self, send: impl FnOnce(OwnedFd) -> io::Result<()>) -> io::Result<()> {
-        let Some(lane) = self.lane()? else {
+        let ticket = self.server.ask_for_lane(self.slot, self.pid)?;
+        let Some(lane) = self
+            .server
+            .wait_for_lane(ticket, None)
+            .transpose()?
+            .flatten()
+        else {
             return Ok(());
         };
         match send(lane) {
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-                ) =>
-            {
-                Ok(())
-            }
+            Err(e) if protocol::is_hang_up(&e) => Ok(()),
             sent => sent,
         }
     }
@@ -296,24 +314,16 @@ impl Worker {
         Evidence::gather(self.pid, self.ends.mailbox(), obituary)
     }
 
-    /// The task's end, from the worker's last reply.
+    /// The task's end, from the worker's last reply. `None`: it cannot be told before the deadline.
     fn conclude<R>(
         &mut self,
-        reply: &Reply,
-        frame: &[u8],
+        reply: Reply,
+        frame: Vec<u8>,
+        deadline: Option<Instant>,
         name: &TaskName,
         decode: Decode<R>,
-    ) -> Result<R, JoinError> {
+    ) -> Option<Result<R, JoinError>> {
         let undeliverable = |why: &str| JoinError::Undeliverable(format!("task `{name}`: {why}"));
-        let decoded = |bytes: &[u8], descriptors| match caught(|| decode(bytes, descriptors)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(why)) => Err(undeliverable(&format!("its result {why}"))),
-            Err(unwound) => Err(JoinError::Panicked(Panic::new(
-                name.clone(),
-                unwound,
-                |calls| Frames::new(Symbols::of_this_process(), calls),
-            ))),
-        };
         if self.ends.mailbox().is_unflushed() {
             tracing::warn!(
                 target: "brigade::process",
@@ -322,77 +332,141 @@ impl Worker {
                 "the task has left a thread behind that holds a stream, and what was printed there is lost"
             );
         }
-        match reply {
-            Reply::Frame(reply::RETURNED) => decoded(frame, Vec::new()),
-            Reply::Frame(reply::ACCOMPANIED_RETURNED) => {
-                match self.fetched(name, |lane| lane::recv(lane, false)) {
-                    Ok(descriptors) => decoded(frame, descriptors),
-                    Err(why) => Err(why),
-                }
+        let ended = match reply {
+            Reply::Frame(reply::RETURNED) => decoded(&frame, Vec::new(), name, decode),
+            Reply::Frame(tag @ (reply::ACCOMPANIED_RETURNED | reply::LARGE_RETURNED)) => {
+                let ticket = match self.server.ask_for_lane(self.slot, self.pid) {
+                    Ok(ticket) => ticket,
+                    Err(e) => return Some(Err(not_received(name, &e))),
+                };
+                self.held = Some(Held::Lane { tag, frame, ticket });
+                return self.release(deadline, name, decode);
             }
-            Reply::Frame(reply::LARGE_RETURNED) => {
-                let len = frame.try_into().map_or(u64::MAX, u64::from_ne_bytes);
-                match self.fetched(name, |lane| lane::recv_large(lane, len, false)) {
-                    Ok((bytes, descriptors)) => decoded(&bytes, descriptors),
-                    Err(why) => Err(why),
-                }
-            }
-            Reply::Frame(reply::PANICKED) => match postcard::from_bytes::<Unwound>(frame) {
+            Reply::Frame(reply::PANICKED) => match postcard::from_bytes::<Unwound>(&frame) {
                 Ok(unwound) => Err(JoinError::Panicked(Panic::new(
                     name.clone(),
                     unwound,
                     |calls| Frames::new(&self.server.symbols, calls),
                 ))),
-                Err(_) => Err(self.lost(name)),
+                Err(_) => return self.lost(deadline, name, decode),
             },
             Reply::Frame(reply::UNDELIVERABLE) => {
-                Err(undeliverable(&String::from_utf8_lossy(frame)))
+                Err(undeliverable(&String::from_utf8_lossy(&frame)))
             }
-            Reply::Ended => Err(self.died(name)),
+            Reply::Ended => return self.died(deadline, name, decode),
             // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says more.
-            Reply::Corrupt if self.server.board.has_ended(self.slot) => Err(self.died(name)),
-            Reply::Frame(_) | Reply::Corrupt | Reply::TimedOut => Err(self.lost(name)),
-        }
-    }
-
-    /// Takes what the worker has sent through the lane.
-    fn fetched<V>(
-        &self,
-        name: &TaskName,
-        recv: impl FnOnce(OwnedFd) -> io::Result<V>,
-    ) -> Result<V, JoinError> {
-        let undeliverable = |e: io::Error| {
-            JoinError::Undeliverable(format!(
-                "task `{name}`: its result could not be received: {e}"
-            ))
+            Reply::Corrupt if self.server.board.has_ended(self.slot) => {
+                return self.died(deadline, name, decode);
+            }
+            Reply::Frame(_) | Reply::Corrupt | Reply::TimedOut => {
+                return self.lost(deadline, name, decode);
+            }
         };
-        match self.lane().map_err(undeliverable)? {
-            // It sent before it replied, so it is there.
-            Some(lane) => recv(lane).map_err(|e| match e.kind() {
-                io::ErrorKind::InvalidData | io::ErrorKind::WouldBlock => self.lost(name),
-                _ => undeliverable(e),
-            }),
-            // What was sent is kept until we release the worker: there was nothing, or the fork server has ended.
-            None => Err(self.died(name)),
+        self.replied = true;
+        Some(ended)
+    }
+
+    /// Tells the end that was held back, if what it waits for has come.
+    fn release<R>(
+        &mut self,
+        deadline: Option<Instant>,
+        name: &TaskName,
+        decode: Decode<R>,
+    ) -> Option<Result<R, JoinError>> {
+        match self.held.take()? {
+            Held::Gone(lied) => {
+                if !self.wait_ended(deadline) {
+                    self.held = Some(Held::Gone(lied));
+                    return None;
+                }
+                let (evidence, symbols) = (self.evidence(), &self.server.symbols);
+                Some(Err(JoinError::Crashed(if lied {
+                    evidence.into_lost(name.clone(), symbols)
+                } else {
+                    evidence.into_crash(name.clone(), symbols)
+                })))
+            }
+            Held::Lane { tag, frame, ticket } => {
+                let Some(lane) = self.server.wait_for_lane(ticket, deadline) else {
+                    self.held = Some(Held::Lane { tag, frame, ticket });
+                    return None;
+                };
+                self.replied = true;
+                let lane = match lane {
+                    Ok(Some(lane)) => lane,
+                    // What was sent is kept until we release the worker: there was nothing, or the fork server has ended.
+                    Ok(None) => return self.died(deadline, name, decode),
+                    Err(e) => return Some(Err(not_received(name, &e))),
+                };
+                let received = match tag {
+                    reply::LARGE_RETURNED => {
+                        let len = frame[..].try_into().map_or(u64::MAX, u64::from_ne_bytes);
+                        lane::recv_large(lane, len, false)
+                    }
+                    _ => lane::recv(lane, false).map(|descriptors| (frame, descriptors)),
+                };
+                match received {
+                    Ok((bytes, descriptors)) => Some(decoded(&bytes, descriptors, name, decode)),
+                    // It sent before it replied, so it would be there.
+                    Err(e)
+                        if matches!(
+                            e.kind(),
+                            io::ErrorKind::InvalidData | io::ErrorKind::WouldBlock
+                        ) =>
+                    {
+                        self.lost(deadline, name, decode)
+                    }
+                    Err(e) => Some(Err(not_received(name, &e))),
+                }
+            }
         }
     }
 
-    fn died(&self, name: &TaskName) -> JoinError {
-        self.wait_ended(None);
-        JoinError::Crashed(
-            self.evidence()
-                .into_crash(name.clone(), &self.server.symbols),
-        )
+    fn died<R>(
+        &mut self,
+        deadline: Option<Instant>,
+        name: &TaskName,
+        decode: Decode<R>,
+    ) -> Option<Result<R, JoinError>> {
+        self.held = Some(Held::Gone(false));
+        self.release(deadline, name, decode)
     }
 
     /// It broke the protocol: it is ended, and nothing that it said is believed.
-    fn lost(&self, name: &TaskName) -> JoinError {
+    fn lost<R>(
+        &mut self,
+        deadline: Option<Instant>,
+        name: &TaskName,
+        decode: Decode<R>,
+    ) -> Option<Result<R, JoinError>> {
         self.kill(Duration::ZERO);
-        self.wait_ended(None);
-        JoinError::Crashed(
-            self.evidence()
-                .into_lost(name.clone(), &self.server.symbols),
-        )
+        self.held = Some(Held::Gone(true));
+        self.release(deadline, name, decode)
+    }
+}
+
+fn not_received(name: &TaskName, why: &io::Error) -> JoinError {
+    JoinError::Undeliverable(format!(
+        "task `{name}`: its result could not be received: {why}"
+    ))
+}
+
+fn decoded<R>(
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+    name: &TaskName,
+    decode: Decode<R>,
+) -> Result<R, JoinError> {
+    match caught(|| decode(bytes, descriptors)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(why)) => Err(JoinError::Undeliverable(format!(
+            "task `{name}`: its result {why}"
+        ))),
+        Err(unwound) => Err(JoinError::Panicked(Panic::new(
+            name.clone(),
+            unwound,
+            |calls| Frames::new(Symbols::of_this_process(), calls),
+        ))),
     }
 }
 
@@ -413,7 +487,7 @@ fn spin_limit() -> Option<Instant> {
 impl<R> Running<R> {
     /// Waits for the end. `None`: not before the deadline.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
-        self.end(|worker, cancelled, frame| {
+        self.end(deadline, |worker, cancelled, frame| {
             if cancelled {
                 worker.wait_ended(deadline).then_some(Reply::Ended)
             } else {
@@ -424,7 +498,7 @@ impl<R> Running<R> {
 
     /// The end, if it has come.
     fn look(&mut self) -> Option<Result<R, JoinError>> {
-        self.end(|worker, cancelled, frame| {
+        self.end(Some(Instant::now()), |worker, cancelled, frame| {
             if cancelled {
                 worker
                     .server
@@ -437,33 +511,37 @@ impl<R> Running<R> {
         })
     }
 
-    /// Tells the end, once, if `find` finds it.
+    /// Tells the end, once, if `find` finds it, and it can be told before the deadline.
     fn end(
         &mut self,
+        deadline: Option<Instant>,
         find: impl FnOnce(&mut Worker, bool, &mut Vec<u8>) -> Option<Reply>,
     ) -> Option<Result<R, JoinError>> {
         if self.is_copy() {
             return Some(Err(JoinError::Closed));
         }
-        let ended = match std::mem::replace(&mut self.state, State::Told) {
+        let mut worker = match std::mem::replace(&mut self.state, State::Told) {
             State::Told => {
                 panic!("a task was joined twice: its handle was polled after it was ready")
             }
-            State::Stillborn(why) => Err(why),
-            State::Worker(mut worker) => {
-                let cancelled = *self.cancelled.get_mut();
-                let mut frame = Vec::new();
-                match find(&mut worker, cancelled == CANCELLED, &mut frame) {
-                    None => {
-                        self.state = State::Worker(worker);
-                        return None;
-                    }
-                    Some(Reply::Ended) if cancelled != WANTED => Err(JoinError::Cancelled),
-                    Some(reply) => worker.conclude(&reply, &frame, &self.name, self.decode),
-                }
+            State::Stillborn(why) => return Some(Err(why)),
+            State::Worker(worker) => worker,
+        };
+        let cancelled = *self.cancelled.get_mut();
+        let ended = if worker.held.is_some() {
+            worker.release(deadline, &self.name, self.decode)
+        } else {
+            let mut frame = Vec::new();
+            match find(&mut worker, cancelled == CANCELLED, &mut frame) {
+                None => None,
+                Some(Reply::Ended) if cancelled != WANTED => Some(Err(JoinError::Cancelled)),
+                Some(reply) => worker.conclude(reply, frame, deadline, &self.name, self.decode),
             }
         };
-        Some(ended)
+        if ended.is_none() {
+            self.state = State::Worker(worker);
+        }
+        ended
     }
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
@@ -472,11 +550,16 @@ impl<R> Running<R> {
         }
         if let State::Worker(worker) = &self.state {
             let (server, slot) = (&worker.server, worker.slot);
-            let cancelled = self.cancelled.load(Ordering::Acquire) == CANCELLED;
+            let hears =
+                worker.held.is_none() && self.cancelled.load(Ordering::Acquire) != CANCELLED;
             let replied = worker.ends.replied_since_now();
             let board = Arc::clone(server);
-            let ready = move || (!cancelled && replied()) || board.board.has_ended(slot);
-            server.wake_when(slot, Box::new(ready), context.waker().clone());
+            let (lane, is_held) = match worker.held {
+                Some(Held::Lane { ticket, .. }) => (Some(ticket), true),
+                _ => (None, false),
+            };
+            let ready = move || !is_held && ((hears && replied()) || board.board.has_ended(slot));
+            server.wake_when(slot, Box::new(ready), lane, context.waker().clone());
             worker.ends.mailbox().ask_for_events();
             server.board.ask_for_events(slot);
         }
@@ -493,12 +576,16 @@ impl<R> Running<R> {
         if self.is_copy() {
             return true;
         }
-        match &self.state {
-            State::Stillborn(_) | State::Told => true,
-            State::Worker(worker) if self.cancelled.load(Ordering::Acquire) == CANCELLED => {
+        let State::Worker(worker) = &self.state else {
+            return true;
+        };
+        match worker.held {
+            Some(Held::Lane { ticket, .. }) => worker.server.has_lane(ticket),
+            Some(Held::Gone(_)) => worker.server.board.has_ended(worker.slot),
+            None if self.cancelled.load(Ordering::Acquire) == CANCELLED => {
                 worker.server.board.has_ended(worker.slot)
             }
-            State::Worker(worker) => worker.is_finished(),
+            None => worker.is_finished(),
         }
     }
 
@@ -507,7 +594,7 @@ impl<R> Running<R> {
             && !self.is_copy()
         {
             // The mailbox may say that it has replied when it has not: it is killed in any case. One that has is ending anyway.
-            let now = if worker.is_finished() {
+            let now = if worker.held.is_some() || worker.is_finished() {
                 TOO_LATE
             } else {
                 CANCELLED

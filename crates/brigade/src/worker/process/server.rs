@@ -3,9 +3,11 @@
 //! One loop over descriptors. Nothing in it waits for anybody: not for the host, not for whoever reads the host's stderr (see [`stderr`]), not for a
 //! worker.
 
-use std::collections::{HashMap, VecDeque};
+mod outbox;
+
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,10 +24,10 @@ use super::stderr::{self, Found, Input, Output};
 use super::stderr_count::Counts;
 use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
-use crate::sys::fds;
 use crate::sys::opened;
 use crate::sys::process::{self, Ended, Fork};
-use crate::sys::signal;
+use crate::sys::{fds, futex, signal};
+use outbox::Outbox;
 
 /// Keys of the event loop; above them, a worker's slot.
 const HOST: u64 = 0;
@@ -34,6 +36,9 @@ const CHILD_ENDED: u64 = 2;
 const STDERR_FREE: u64 = 3;
 const HOST_FREE: u64 = 4;
 const FIRST_SLOT: u64 = 16;
+
+/// How long it is waited for memory.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How long a worker's end is kept back because its children are not gone yet, though they were killed: a process in an uninterruptible wait.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -66,6 +71,8 @@ struct Worker {
     oom_kills: u64,
     /// Was asked to end, and is killed at this time.
     kill_at: Option<Instant>,
+    /// Since when it is stopped.
+    stopped: Option<Instant>,
 }
 
 /// A worker that was reaped, whose end is not told yet because its children may be alive.
@@ -89,8 +96,7 @@ struct Server {
     socket: OwnedFd,
     /// The same socket, so that the event loop can wait for room in it too.
     socket_out: OwnedFd,
-    outbox: VecDeque<(Event, Option<Arc<OwnedFd>>)>,
-    waiting_for_room: bool,
+    outbox: Outbox,
     /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the host's would hide its end.
     _host: OwnedFd,
     board: Board,
@@ -160,8 +166,7 @@ impl Server {
             own: std::process::id(),
             socket_out: socket.try_clone()?,
             socket,
-            outbox: VecDeque::new(),
-            waiting_for_room: false,
+            outbox: Outbox::default(),
             _host: host,
             board,
             registrar,
@@ -184,7 +189,8 @@ impl Server {
         })
     }
 
-    /// Until the host is gone.
+    /// Until the host is gone. What fails meanwhile fails for who asked for it; everybody else's work goes on. An error is that of a wait for events (epoll_wait(2)), which
+    /// no lack of anything explains: without it nothing can be done any more.
     fn run(&mut self) -> io::Result<()> {
         let mut ready = Vec::new();
         loop {
@@ -193,20 +199,22 @@ impl Server {
                 match key {
                     HOST_ENDED => return Ok(()),
                     HOST => {
-                        if !self.requests()? {
+                        if !self.requests() {
                             return Ok(());
                         }
                     }
                     CHILD_ENDED => self.children_ended(),
                     STDERR_FREE => self.stderr_free(),
-                    HOST_FREE => self.send_outbox()?,
+                    HOST_FREE => {}
                     slot => self.stderr_of((slot - FIRST_SLOT) as u32),
                 }
             }
             self.kill_overdue();
             self.pass_held();
             self.close_finished();
-            self.send_outbox()?;
+            if !self.send_outbox() {
+                return Ok(());
+            }
         }
     }
 
@@ -217,18 +225,27 @@ impl Server {
         kills
             .chain(closings)
             .chain(held.filter(|_| !self.stderr_blocked))
+            .chain(self.outbox.again_at())
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Obeys what the host has asked for. `false`: the host has closed its end.
-    fn requests(&mut self) -> io::Result<bool> {
+    /// Obeys what the host has asked for. `false`: the host is gone.
+    fn requests(&mut self) -> bool {
         loop {
             let request = match protocol::recv(&self.socket, false) {
                 Ok(Some(message)) => message.content,
-                Ok(None) => return Ok(false),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(e) => return Err(e),
+                Ok(None) => return false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+                // There is no memory for it. It stays where it is, and is tried again.
+                Err(e) if protocol::is_temporary(&e) => {
+                    futex::rest(PAUSE);
+                    return true;
+                }
+                // What makes no sense is nobody's request.
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => continue,
+                // Not even the kernel understands the socket any more.
+                Err(_) => return false,
             };
             match request {
                 Request::Begin => {}
@@ -238,12 +255,12 @@ impl Server {
                         let token = tokens.get(i).and_then(|&bits| Token::from_bits(bits));
                         match self.hire(token, oom_kills) {
                             Ok((slot, pid, mailbox)) => {
-                                self.tell(Event::Hired { slot, pid }, Some(Arc::new(mailbox)))?
+                                self.tell(Event::Hired { slot, pid }, Some(Arc::new(mailbox)))
                             }
                             Err(e) => {
                                 self.bury(token);
                                 let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-                                self.tell(Event::NotHired { errno }, None)?;
+                                self.tell(Event::NotHired { errno }, None);
                             }
                         }
                     }
@@ -252,23 +269,30 @@ impl Server {
                     slot,
                     pid,
                     grace_ms,
-                } => {
-                    if let Some(worker) = self.workers.get_mut(&pid).filter(|w| w.slot == slot) {
-                        if grace_ms > 0 {
-                            process::kill(pid, libc::SIGTERM);
-                            worker.kill_at = Some(Instant::now() + Duration::from_millis(grace_ms));
-                        } else {
-                            end(pid);
-                        }
-                    }
-                }
+                } => self.kill(slot, pid, Duration::from_millis(grace_ms)),
                 Request::Released => self.collect_released(),
                 Request::Lane { slot, pid, ticket } => {
                     let lane = self.lane(slot, pid);
-                    self.tell(Event::Lane { ticket }, lane)?;
+                    self.tell(Event::Lane { ticket, errno: 0 }, lane);
                 }
+                Request::AreYouThere { number } => self.tell(Event::Here { number }, None),
             }
         }
+    }
+
+    fn kill(&mut self, slot: u32, pid: u32, grace: Duration) {
+        let Some(worker) = self.workers.get_mut(&pid).filter(|w| w.slot == slot) else {
+            return;
+        };
+        if grace.is_zero() {
+            return end(pid);
+        }
+        process::kill(pid, libc::SIGTERM);
+        if worker.stopped.is_some() {
+            // Or it would not hear of it before its time of grace is over.
+            process::kill(pid, libc::SIGCONT);
+        }
+        worker.kill_at = Instant::now().checked_add(grace);
     }
 
     fn lane(&self, slot: u32, pid: u32) -> Option<Arc<OwnedFd>> {
@@ -325,7 +349,7 @@ impl Server {
             Ok(Fork::Parent(pid)) => pid,
             Err(e) => return Err(e),
         };
-        // Both sides do it, so that it is done before either relies on it. It fails if the worker was quicker and has gone on to its task.
+        // Both sides do it, so that it is done before either relies on it. It fails if the worker was quicker, and its task has become another program.
         let id = Pid::from_raw(pid.cast_signed());
         let _ = rustix::process::setpgid(id, id);
         let worker = Worker {
@@ -335,6 +359,7 @@ impl Server {
             stderr: Input::new(input, count),
             oom_kills,
             kill_at: None,
+            stopped: None,
         };
         self.board.reset(slot);
         if !self.stderr_blocked {
@@ -352,12 +377,10 @@ impl Server {
         match (token, &self.registrar) {
             (Some(token), Some(registrar)) => registrar.bury(token),
             // Sent before the loop waits again.
-            (Some(token), None) => self.outbox.push_back((
-                Event::Dead {
-                    token: token.to_bits(),
-                },
-                None,
-            )),
+            (Some(token), None) => {
+                let token = token.to_bits();
+                self.outbox.push(Event::Dead { token }, None);
+            }
             (None, _) => {
                 if let Ok(roster) = Roster::get() {
                     roster.stir();
@@ -391,12 +414,14 @@ impl Server {
     fn children_ended(&mut self) {
         let mut info = [0_u8; 128];
         while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
+        self.children_stopped();
         while let Some(pid) = process::peek_ended() {
             // Before it is reaped: while it is a zombie, its group's number is nobody else's.
-            if let Some(token) = self.workers.get(&pid).map(|w| w.token) {
+            if let Some((slot, token)) = self.workers.get(&pid).map(|w| (w.slot, w.token)) {
                 // None of its threads runs any more: this is when its locks are free for others.
                 self.bury(token);
                 process::kill_group(pid, libc::SIGKILL);
+                self.board.reap(slot);
             }
             let Some(ended) = process::reap(pid) else {
                 break;
@@ -410,6 +435,30 @@ impl Server {
                 });
             }
         }
+    }
+
+    /// Takes notice of workers that were stopped, and of those that go on.
+    fn children_stopped(&mut self) {
+        let mut news = false;
+        while let Some((pid, stopped)) = process::stopped_child() {
+            let Some(worker) = self.workers.get_mut(&pid) else {
+                continue;
+            };
+            let now = Instant::now();
+            let before = std::mem::replace(&mut worker.stopped, stopped.then_some(now));
+            let stood = before.map_or(Duration::ZERO, |since| now - since);
+            self.board.note_stop(worker.slot, stopped, stood);
+            news = true;
+        }
+        if news {
+            self.call_host();
+        }
+    }
+
+    /// Has the host look at the board.
+    fn call_host(&self) {
+        // Full means that it has been told already.
+        let _ = rustix::io::write(&self.events, &1_u64.to_ne_bytes());
     }
 
     /// Tells of the workers whose children are gone too.
@@ -450,7 +499,7 @@ impl Server {
                 });
             }
             if notify {
-                let _ = rustix::io::write(&self.events, &1_u64.to_ne_bytes());
+                self.call_host();
             }
         }
         self.collect_released();
@@ -537,31 +586,23 @@ impl Server {
         }
     }
 
-    fn tell(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) -> io::Result<()> {
-        self.outbox.push_back((event, descriptor));
-        self.send_outbox()
+    fn tell(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
+        self.outbox.push(event, descriptor);
+        // At once: somebody waits for it. That nobody hears it any more is found at the end of the turn.
+        self.send_outbox();
     }
 
-    fn send_outbox(&mut self) -> io::Result<()> {
-        while let Some((event, descriptor)) = self.outbox.front() {
-            let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(|d| d.as_fd()).collect();
-            match protocol::send(&self.socket, event, &descriptors) {
-                Ok(()) => self.outbox.pop_front(),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if !self.waiting_for_room {
-                        self.epoll.add_writable(&self.socket_out, HOST_FREE)?;
-                        self.waiting_for_room = true;
-                    }
-                    return Ok(());
-                }
-                Err(e) => return Err(e),
-            };
+    /// Sends what there is room for. `false`: nobody hears it any more.
+    fn send_outbox(&mut self) -> bool {
+        let sent = self
+            .outbox
+            .send(&self.socket, &self.socket_out, &self.epoll);
+        for (slot, pid) in sent.refused {
+            // Nobody has heard of this worker.
+            end(pid);
+            self.board.release(slot);
         }
-        if self.waiting_for_room {
-            self.epoll.remove(&self.socket_out);
-            self.waiting_for_room = false;
-        }
-        Ok(())
+        sent.heard
     }
 
     /// The host is gone: so is everything that was done for it.

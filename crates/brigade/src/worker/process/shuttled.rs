@@ -373,7 +373,7 @@ impl ForkServer {
                 .collect();
             drop(state);
             for employer in employers {
-                employer.attend();
+                employer.attend(Duration::ZERO);
             }
         }
     }

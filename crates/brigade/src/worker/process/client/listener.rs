@@ -6,12 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET};
+use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET, WATCH};
 use crate::sync::roster::{Roster, Token};
-use crate::sys::epoll::Epoll;
-use crate::sys::{fds, opened, process};
+use crate::sys::{fds, futex, opened, process};
 use crate::worker::process::bell::Rung;
 use crate::worker::process::board::SLOTS;
 use crate::worker::process::mailbox::Mailbox;
@@ -20,23 +19,27 @@ use crate::worker::process::protocol::{self, Event, Message};
 /// How often it is looked whether workers have rung, once one of them has seen to it that none can.
 const RECHECK: Duration = Duration::from_millis(5);
 
-/// How long a killed worker may take to end.
-const LAST_MOMENT: Duration = Duration::from_millis(100);
+/// How long killed workers may take to end, all together.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+/// How long it is waited for memory.
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl ForkServer {
     /// The listener's thread: until the fork server is gone.
-    pub(super) fn listen(&self, epoll: &Epoll) {
+    pub(super) fn listen(&self) {
         let mut ready = Vec::new();
         let mut bell_is_broken = false;
         loop {
             let recheck = bell_is_broken.then_some(RECHECK);
-            if epoll.wait(&mut ready, recheck).is_err() {
+            // An error is no signal's, which are blocked here, and no lack of anything: the program has closed a descriptor that is not its own. Nothing can be heard any more.
+            if self.epoll.wait(&mut ready, recheck).is_err() {
                 break;
             }
             let mut news = [0; 8];
             if ready.contains(&BELL) && self.bell.silence() == Rung::Broken {
                 // It would be reported for ever.
-                epoll.remove(&self.bell);
+                self.epoll.remove(&self.bell);
                 bell_is_broken = true;
             }
             if ready.contains(&EVENTS) || ready.contains(&BELL) || bell_is_broken {
@@ -52,22 +55,36 @@ impl ForkServer {
                 state.resting = false;
                 let _ = self.refill(&mut state);
             }
-            if ready.contains(&SOCKET) && !self.hear().unwrap_or(false) {
-                break;
+            if ready.contains(&SOCKET) {
+                self.send_kept();
+                if !self.hear() {
+                    break;
+                }
             }
-            if ready != [RESTED] {
-                self.call_employers();
+            if ready.contains(&WATCH) {
+                let _ = rustix::io::read(&self.watch, &mut news[..]);
+                // What it has said is heard before it is found to have said nothing.
+                if !self.hear() || !self.look_after() {
+                    break;
+                }
+            }
+            if ready != [RESTED] && ready != [WATCH] {
+                self.call_employers(Duration::ZERO);
             }
         }
+        if !self.has_ended() {
+            // It may have closed its end of the line, and not ended; or it may be ours that is closed.
+            let _ = rustix::process::pidfd_send_signal(&self.process, Signal::KILL);
+        }
         let workers = self.lose_all();
-        self.reap(&workers);
         self.lock().told = true;
         // They may start another fork server, which has a listener of its own.
-        self.call_employers();
+        self.call_employers(Duration::ZERO);
+        self.reap(&workers);
     }
 
     /// Hears what there is. `false`: the fork server is gone.
-    pub(in crate::worker::process) fn hear(&self) -> io::Result<bool> {
+    pub(in crate::worker::process) fn hear(&self) -> bool {
         loop {
             let Message {
                 content,
@@ -75,15 +92,24 @@ impl ForkServer {
                 descriptors_lost,
             } = match protocol::recv(&self.socket, false) {
                 Ok(Some(message)) => message,
-                Ok(None) => return Ok(false),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(e) => return Err(e),
+                Ok(None) => return false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+                // There is no memory for it. It stays where it is, and is tried again.
+                Err(e) if protocol::is_temporary(&e) => {
+                    futex::rest(PAUSE);
+                    return true;
+                }
+                // A message that makes no sense costs who waits for it; the others that are behind it make sense.
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => continue,
+                // The socket is not ours any more.
+                Err(_) => return false,
             };
             let descriptor = match descriptors.pop() {
                 Some(descriptor) => Ok(Some(descriptor)),
                 None if descriptors_lost => Err(io::Error::from_raw_os_error(libc::EMFILE)),
                 None => Ok(None),
             };
+            let mut here = None;
             match content {
                 Event::Hello { .. } => {}
                 Event::Hired { slot, pid } => self.hired(slot, pid, descriptor),
@@ -99,13 +125,17 @@ impl ForkServer {
                     );
                 }
                 Event::Dead { token } => bury([Token::from_bits(token)]),
-                Event::Lane { ticket } => {
-                    let mut state = self.lock();
-                    if !state.unwanted_lanes.remove(&ticket) {
-                        state.lanes.insert(ticket, descriptor);
-                    }
+                Event::Lane { ticket, errno } => {
+                    let lane = match errno {
+                        0 => descriptor,
+                        errno => Err(io::Error::from_raw_os_error(errno)),
+                    };
+                    self.lock().lanes.arrive(ticket, lane);
+                    self.wake_ready();
                 }
+                Event::Here { number } => here = Some(number),
             }
+            self.lock().watch.heard(here);
             self.arrived.notify_all();
         }
     }
@@ -144,7 +174,7 @@ impl ForkServer {
     }
 
     /// Has all who have workers that stay look after them.
-    pub(in crate::worker::process) fn call_employers(&self) {
+    pub(in crate::worker::process) fn call_employers(&self, missed: Duration) {
         let employers: Vec<_> = {
             let mut state = self.lock();
             let now = Instant::now();
@@ -158,18 +188,19 @@ impl ForkServer {
                 .collect()
         };
         for employer in employers {
-            employer.attend();
+            employer.attend(missed);
         }
     }
 
-    fn wake_ready(&self) {
+    pub(super) fn wake_ready(&self) {
         let mut wake = Vec::new();
         {
             let mut state = self.lock();
+            let has_come = |lane| state.gone || state.lanes.has_come(lane);
             let slots: Vec<u32> = state
                 .sleepers
                 .iter()
-                .filter(|(_, s)| (s.ready)())
+                .filter(|(_, s)| (s.ready)() || s.lane.is_some_and(has_come))
                 .map(|(&slot, _)| slot)
                 .collect();
             wake.extend(
@@ -185,13 +216,12 @@ impl ForkServer {
     }
 
     /// Where this program is the init process of its container, or a subreaper, the fork server was its child, and now its workers are;
-    /// nobody else will reap them.
+    /// nobody else will reap them. Last of all, for one that is frozen may take any time to end.
     fn reap(&self, workers: &[u32]) {
         // They are ending: the fork server has closed its end of the line, and they die with it. For those that are no children of ours this is an
         // error, at once; and what is no child of ours cannot be one of the host's own, for these numbers were never free.
-        if let Some(process) = &self.process {
-            let _ = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
-        }
+        let process = WaitId::PidFd(self.process.as_fd());
+        let _ = rustix::process::waitid(process, WaitIdOptions::EXITED);
         for pid in workers
             .iter()
             .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
@@ -239,7 +269,7 @@ impl ForkServer {
 }
 
 /// Frees what these held. A slot of the roster that has been given to another meanwhile is not touched.
-fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
+pub(super) fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
     if let Ok(roster) = Roster::get() {
         dead.into_iter()
             .flatten()
@@ -247,7 +277,7 @@ fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
     }
 }
 
-/// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment later.
+/// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment later; or, if it is frozen, before it does anything else.
 fn wait_for_end(pid: u32, deadline: Instant) {
     let id = Pid::from_raw(pid.cast_signed());
     if let Some(worker) = id.and_then(|id| opened::pidfd(id).ok()) {
