@@ -103,6 +103,12 @@ fn is_still_stopped(server: u32) {
 
 /// That everything goes on, with another fork server.
 fn is_replaced(server: u32) {
+    until("it is given up", || {
+        // Its last spares may do, or go with it.
+        let ended = join(process::spawn(double, 4).expect("a process"));
+        assert!(ended.map_or_else(|e| crash_of::<u32>(Err(e)).cause() == &Cause::Lost, |n| n == 8));
+        is_dead(server)
+    });
     let other = self::server();
     assert_ne!(other, server);
     until("the old one is gone", || is_dead(server));
