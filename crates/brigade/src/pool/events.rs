@@ -40,3 +40,13 @@ pub(super) fn crashed(pool: u64, pid: u32, cause: &Cause, task_name: &str) {
 pub(super) fn replaced(pool: u64, worker: u64, why: &str) {
     tracing::debug!(target: TARGET, pool, worker, why, kind = "replaced");
 }
+
+/// A worker process was stopped (SIGSTOP, a terminal): its tasks stand still.
+pub(super) fn stopped(pool: u64, worker: u64) {
+    tracing::warn!(target: TARGET, pool, worker, kind = "stopped");
+}
+
+/// It goes on.
+pub(super) fn goes_on(pool: u64, worker: u64) {
+    tracing::info!(target: TARGET, pool, worker, kind = "continued");
+}

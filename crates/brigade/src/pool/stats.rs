@@ -11,6 +11,9 @@ use crate::Cause;
 pub struct PoolStats {
     /// Workers that it should have.
     pub workers: usize,
+    /// Worker processes that are stopped now: by a signal (SIGSTOP), or a debugger that came and left. Their tasks wait with them, unless they have a
+    /// [`timeout`](crate::PoolBuilder::timeout) or are cancelled. Threads are stopped with the program only.
+    pub stopped: usize,
     /// Tasks that were accepted.
     pub submitted: u64,
     /// Tasks that nobody has begun.

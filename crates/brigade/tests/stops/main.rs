@@ -21,14 +21,17 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     if args.next().as_deref() == Some("--host") {
         let name = args.next().unwrap_or_default();
-        let found = all().find(|(n, _)| *n == name).map(|(_, host)| host);
-        let found = found.or_else(|| host::HOSTS.iter().find(|(n, _)| *n == name).map(|h| h.1));
+        let others = host::HOSTS.iter().chain(terminal::HOSTS);
+        let (_, host) = alone()
+            .chain(others)
+            .find(|(n, _)| *n == name)
+            .expect("a host");
         brigade::init();
-        found.expect("there is such a host")();
+        host();
         return ExitCode::SUCCESS;
     }
-    let mut trials: Vec<Trial> = all()
-        .map(|(name, _)| trial(name, move || processes::Child::host(name).ends_well()))
+    let mut trials: Vec<Trial> = alone()
+        .map(|&(name, _)| trial(name, move || processes::Child::host(name).ends_well()))
         .collect();
     for (name, test) in host::TRIALS.iter().chain(terminal::TRIALS) {
         trials.push(trial(name, test));
@@ -37,12 +40,8 @@ fn main() -> ExitCode {
 }
 
 /// Those that need nobody else.
-fn all() -> impl Iterator<Item = (&'static str, Host)> {
-    let all = server::HOSTS
-        .iter()
-        .chain(workers::HOSTS)
-        .chain(terminal::HOSTS);
-    all.map(|(name, host)| (*name, *host))
+fn alone() -> impl Iterator<Item = &'static (&'static str, Host)> {
+    server::HOSTS.iter().chain(workers::HOSTS)
 }
 
 fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {

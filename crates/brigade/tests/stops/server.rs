@@ -106,7 +106,10 @@ fn is_replaced(server: u32) {
     until("it is given up", || {
         // Its last spares may do, or go with it.
         let ended = join(process::spawn(double, 4).expect("a process"));
-        assert!(ended.map_or_else(|e| crash_of::<u32>(Err(e)).cause() == &Cause::Lost, |n| n == 8));
+        assert!(ended.map_or_else(
+            |e| crash_of::<u32>(Err(e)).cause() == &Cause::Lost,
+            |n| n == 8
+        ));
         is_dead(server)
     });
     let other = self::server();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::core::{Core, Driver};
-use super::seat::Status;
+use super::seat::{Seat, Status};
 use super::state::{After, State};
 use crate::worker::process::client::Employer;
 use crate::worker::process::world::Instant;
@@ -14,14 +14,19 @@ const UNBEGUN: Duration = Duration::from_millis(20);
 /// When it is looked, while there are tasks, whether there is something that nobody was woken for.
 const UNHEARD: Duration = Duration::from_millis(100);
 
+/// When it is looked, while workers come or go, whether there is something that nobody has told.
+const UNTOLD: Duration = Duration::from_secs(1);
+
 impl Employer for Core {
-    fn attend(&self, _missed: Duration) {
+    fn attend(&self, missed: Duration) {
         let mut after = After::default();
         let mut inner = self.lock();
         inner.state.alarm = None;
+        inner.state.give_time_back(missed, Instant::now());
         inner.state.try_again();
         inner.state.look(&mut after, false);
         let now = Instant::now();
+        inner.state.note_stops(now, &mut after);
         inner.state.end_overdue(now, &mut after);
         let unbegun = inner.state.relieve(now, &mut after);
         if inner.driver == Driver::Nobody {
@@ -60,10 +65,10 @@ impl State {
             // When a task begins is seen only when somebody looks: so that is done now and then.
             let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
             let now = Instant::now();
-            let first = self
-                .busy
-                .iter()
-                .map(|&i| self.seats[i as usize].head.1 + timeout)
+            let busy = self.busy.iter().map(|&i| &self.seats[i as usize]);
+            let first = busy
+                .filter_map(Seat::runs_since)
+                .map(|since| since + timeout)
                 .min();
             sooner(first.map_or(now + period, |first| first.min(now + period)));
         }
@@ -76,6 +81,10 @@ impl State {
                 for seat in self.seats.iter().filter(|s| s.status == Status::Starting) {
                     sooner(seat.mark + timeout);
                 }
+            }
+            // While the fork server has to tell something it is watched.
+            if self.alarm.is_none() && self.seats.iter().any(|s| s.is_in_transit()) {
+                sooner(Instant::now() + UNTOLD);
             }
             for when in self.seats.iter().filter_map(|s| s.hire_at) {
                 sooner(when);

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::seat::{Doom, Seat, Status};
 use super::slot::{Place, Slot};
-use super::state::{After, Reason, State};
+use super::state::{After, Event, Reason, State};
 use super::task::{End, Owner, Task};
 use crate::JoinError;
 use crate::sys::process;
-use crate::worker::process::world::Instant;
+use crate::worker::process::world::{Instant, Ordering};
 
 /// How long a worker may take to begin what it was given, before it is given to another that has nothing to do.
 const SLOW: Duration = Duration::from_millis(10);
@@ -117,6 +117,59 @@ impl State {
         unbegun
     }
 
+    /// Whether the time is over of what a seat has first in its hand.
+    fn is_overdue(&mut self, i: u32, timeout: Duration, now: Instant) -> bool {
+        let seat = &mut self.seats[i as usize];
+        let is_over = |since| now.saturating_duration_since(since) >= timeout;
+        let (Some(line), true) = (&seat.line, seat.runs_since().is_some_and(is_over)) else {
+            return false;
+        };
+        // The fork server, which tells of that, may be stopped itself.
+        match (process::is_stopped(line.pid()), seat.stopped) {
+            (false, None) | (true, Some(_)) => true,
+            (true, None) => {
+                seat.stopped = Some(now);
+                false
+            }
+            (false, Some(since)) => {
+                seat.stopped = None;
+                seat.give_time_back(now.saturating_duration_since(since), now);
+                seat.runs_since().is_some_and(is_over)
+            }
+        }
+    }
+
+    /// For so long, until now, this program could not run: nobody's time is over because of that.
+    pub(super) fn give_time_back(&mut self, missed: Duration, now: Instant) {
+        if !missed.is_zero() {
+            self.seats
+                .iter_mut()
+                .for_each(|seat| seat.give_time_back(missed, now));
+        }
+    }
+
+    /// Takes notice of workers that were stopped, and of those that go on.
+    pub(super) fn note_stops(&mut self, now: Instant, after: &mut After) {
+        let stops = self.server.board.stops().load(Ordering::Acquire);
+        if std::mem::replace(&mut self.stops, stops) == stops {
+            return;
+        }
+        for seat in &mut self.seats {
+            let Some((pid, (stopped, stood))) = seat.line.as_ref().map(|l| (l.pid(), l.stop()))
+            else {
+                continue;
+            };
+            let before = std::mem::replace(&mut seat.stood, stood);
+            seat.give_time_back(stood.saturating_sub(before), now);
+            match (stopped, seat.stopped) {
+                (true, None) => after.events.push(Event::Stopped(pid)),
+                (false, Some(_)) => after.events.push(Event::GoesOn(pid)),
+                _ => {}
+            }
+            seat.stopped = stopped.then(|| seat.stopped.unwrap_or(now));
+        }
+    }
+
     /// Ends the tasks whose time is over, and workers that take as long to get ready.
     pub(super) fn end_overdue(&mut self, now: Instant, after: &mut After) {
         let Some(timeout) = self.options.timeout else {
@@ -142,10 +195,10 @@ impl State {
             let Some(&i) = self.busy.get(at) else {
                 continue;
             };
-            let seat = &self.seats[i as usize];
-            if !seat.is_ready() || now.saturating_duration_since(seat.head.1) < timeout {
+            if !self.is_overdue(i, timeout, now) {
                 continue;
             }
+            let seat = &self.seats[i as usize];
             let first = seat.first();
             let begun = seat.line.as_ref().map(|l| l.begun());
             match begun {

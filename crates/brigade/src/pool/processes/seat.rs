@@ -58,8 +58,12 @@ pub(super) struct Seat {
     pub(super) answered: bool,
     /// When it got something to do, or finished something.
     pub(super) mark: Instant,
-    /// How many it had finished when that was looked at last, and when its next one was first seen.
+    /// How many it had finished when that was looked at last, and when its next one was first seen; later, by the time in which this program or the worker could not run.
     pub(super) head: (u32, Instant),
+    /// Since when its worker is stopped, as far as one has seen.
+    pub(super) stopped: Option<Instant>,
+    /// How long its worker had been stopped before, all in all.
+    pub(super) stood: Duration,
     /// When it got something to do.
     pub(super) busy_since: Instant,
     /// Its worker did not begin what it was given, for a while: others come first.
@@ -85,6 +89,8 @@ impl Seat {
             answered: false,
             mark: now,
             head: (0, now),
+            stopped: None,
+            stood: Duration::ZERO,
             busy_since: now,
             slow: false,
             unfit: false,
@@ -94,6 +100,27 @@ impl Seat {
 
     pub(super) fn is_ready(&self) -> bool {
         self.status == Status::Ready
+    }
+
+    /// Whether its worker comes or goes.
+    pub(super) fn is_in_transit(&self) -> bool {
+        self.line.is_some() && !self.is_ready()
+    }
+
+    /// Since when the first in its hand runs; or, while its worker is stopped, since when it is: as long as a task may run, it may be stopped. `None`: that one has ended, or is being
+    /// ended.
+    pub(super) fn runs_since(&self) -> Option<Instant> {
+        (self.is_ready() && self.held.is_none()).then(|| self.stopped.unwrap_or(self.head.1))
+    }
+
+    /// So much of the time until now does not count.
+    pub(super) fn give_time_back(&mut self, time: Duration, now: Instant) {
+        for at in [&mut self.head.1, &mut self.mark]
+            .into_iter()
+            .chain(&mut self.stopped)
+        {
+            *at = (*at + time).min(now);
+        }
     }
 
     /// Whether it can be given more.

@@ -335,6 +335,7 @@ impl State {
             self.employer = self.server.move_employer(self.employer, &server);
             self.epoch = server.board.epoch().load(Ordering::Acquire);
             self.server = server;
+            self.stops = 0;
             self.alarm = None;
             self.postponed = true;
         }

@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) stats: PoolStats,
     /// The board's epoch when it was looked at last.
     pub(super) epoch: u32,
+    /// How often the board says that workers were stopped or went on, when that was looked at last.
+    pub(super) stops: u32,
     /// Ends that could not be dealt with yet.
     pub(super) postponed: bool,
     /// Seats without a worker, and since when there is nobody to be had.
@@ -119,6 +121,10 @@ pub(super) enum Event {
     Ended(u64, &'static str, Duration),
     /// A worker is gone, and its place is taken by another.
     Replaced(u32, &'static str),
+    /// A worker was stopped by a signal.
+    Stopped(u32),
+    /// It goes on.
+    GoesOn(u32),
 }
 
 /// What is to be done when the lock is free.
@@ -172,6 +178,7 @@ impl State {
             inboxes: Inboxes::default(),
             pace: Pace::default(),
             epoch,
+            stops: 0,
             postponed: false,
             stillborn: 0,
             halted: None,
@@ -244,6 +251,8 @@ impl State {
         let over = running.saturating_sub(self.seats.len());
         stats.queued = (self.waiting() + over) as u64;
         stats.running = (running - over) as u64;
+        let lines = self.seats.iter().filter_map(|seat| seat.line.as_ref());
+        stats.stopped = lines.filter(|line| line.stop().0).count();
         for &i in &self.busy {
             stats.busy += now.saturating_duration_since(self.seats[i as usize].busy_since);
         }

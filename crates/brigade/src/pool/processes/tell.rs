@@ -83,6 +83,8 @@ impl Core {
                 Event::Given(pid, first, count) => (first..first + u64::from(count))
                     .for_each(|task| events::started(pool, u64::from(pid), task)),
                 Event::Ended(task, outcome, time) => events::ended(pool, task, outcome, time),
+                Event::Stopped(pid) => events::stopped(pool, u64::from(pid)),
+                Event::GoesOn(pid) => events::goes_on(pool, u64::from(pid)),
                 Event::Replaced(pid, why) => events::replaced(pool, u64::from(pid), why),
             }
         }

@@ -3,6 +3,10 @@
 //! Every task of a pool has the same time, so one that begins while the keeper sleeps cannot be over before the keeper wakes: it sleeps until
 //! the time of the oldest that runs is over, or, from now on, for as long as a task may run. Nobody has to wake it for a task. When nothing
 //! was begun while it slept, it sleeps for good, and who begins a task then wakes it.
+//!
+//! Only time counts in which the program could run. The clock is `CLOCK_MONOTONIC`, which stands still while the machine is suspended, but not while the program is stopped
+//! (SIGSTOP, Ctrl-Z, a frozen control group), of which nobody tells. So the keeper, as long as tasks run, never sleeps longer than a [`BEAT`]; and if it wakes much later than it wanted to, what is
+//! more was not theirs: they are given it back. A stop that is shorter than a beat may go unseen.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -11,6 +15,16 @@ use std::time::Duration;
 use super::primitive::{AtomicBool, Ordering, fence, thread};
 use super::shared::Shared;
 use super::work::Why;
+
+/// How long it sleeps at a time while tasks run, in nanoseconds: a part of their time, but no less than the one and no more than the other.
+const BEAT: (u64, u64) = (1_000_000, 10_000_000);
+const BEATS: u64 = 16;
+
+/// No sleep is so much longer than it was to be, in nanoseconds, unless the program could not run.
+const LATE: u64 = 2_000_000;
+
+/// The tasks that run, and what they were given back of their time: the thread, when its task began, and how much.
+type Given = Vec<(u64, u64, u64)>;
 
 pub(super) struct Keeper {
     pub(super) timeout: Duration,
@@ -58,16 +72,19 @@ impl Keeper {
 
     fn keep(&self, crew: &Arc<Shared>) {
         let time = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let beat = (time / BEATS).clamp(BEAT.0, BEAT.1);
+        let mut given = Given::new();
+        let mut woke = crew.now();
         loop {
             if crew.is_deserted() {
                 return;
             }
-            let oldest = self.look(crew, time);
+            let oldest = self.look(crew, time, &given, woke);
             let oldest = oldest.or_else(|| {
                 self.dormant.store(true, Ordering::SeqCst);
                 // Who begins a task says so and then looks whether we sleep; we do it the other way round.
                 fence(Ordering::SeqCst);
-                let oldest = self.look(crew, time);
+                let oldest = self.look(crew, time, &given, woke);
                 if oldest.is_some() {
                     self.dormant.store(false, Ordering::Relaxed);
                 }
@@ -76,18 +93,29 @@ impl Keeper {
             match oldest {
                 // Whoever is told of the end of the last thread wakes us too.
                 None if crew.is_deserted() => return,
-                None => thread::park(),
+                None => {
+                    thread::park();
+                    woke = crew.now();
+                    // All that runs was begun a moment ago, or the program was stopped in that moment.
+                    give_back(crew, &mut given, u64::MAX, woke);
+                }
                 Some(oldest) => {
                     let until = oldest.saturating_add(time);
-                    let left = until.saturating_sub(crew.now());
-                    thread::park_timeout(Duration::from_nanos(left));
+                    let sleep = until.saturating_sub(woke).min(beat);
+                    thread::park_timeout(Duration::from_nanos(sleep));
+                    let before = std::mem::replace(&mut woke, crew.now());
+                    let missed = (woke - before).saturating_sub(sleep);
+                    if missed >= LATE {
+                        give_back(crew, &mut given, missed, woke);
+                    }
                 }
             }
         }
     }
 
-    /// Ends what has run too long. When the oldest began that runs on.
-    fn look(&self, crew: &Arc<Shared>, time: u64) -> Option<u64> {
+    /// Ends what has run too long by `now`: when the keeper woke, so that a stop in the middle of this is nobody's time. When the oldest began that runs on, or as if it had,
+    /// where it was given time back.
+    fn look(&self, crew: &Arc<Shared>, time: u64, given: &Given, now: u64) -> Option<u64> {
         let workers = crew.members();
         let mut oldest = None;
         for worker in workers {
@@ -95,13 +123,13 @@ impl Keeper {
             if began == 0 {
                 continue;
             }
-            let now = crew.now();
-            let Some(before) = now.checked_sub(time).filter(|before| began <= *before) else {
-                oldest = Some(oldest.map_or(began, |oldest: u64| oldest.min(began)));
+            let counts_from = began + back(given, worker.id, began);
+            if now.saturating_sub(counts_from) < time {
+                oldest = Some(oldest.map_or(counts_from, |oldest: u64| oldest.min(counts_from)));
                 continue;
-            };
+            }
             let item = worker.desk();
-            if item.is_some_and(|item| item.let_go(&worker, before, Why::TimedOut)) {
+            if item.is_some_and(|item| item.let_go(&worker, began, Why::TimedOut)) {
                 crew.replace(worker.id, Why::TimedOut);
             } else {
                 // It has ended meanwhile, and perhaps the next has begun.
@@ -110,4 +138,25 @@ impl Keeper {
         }
         oldest
     }
+}
+
+/// How much a thread's task was given back that began then.
+fn back(given: &Given, thread: u64, began: u64) -> u64 {
+    let entry = given.iter().find(|g| (g.0, g.1) == (thread, began));
+    entry.map_or(0, |g| g.2)
+}
+
+/// For so long, until `now`, nothing could run.
+fn give_back(crew: &Shared, given: &mut Given, missed: u64, now: u64) {
+    let running = crew.members().into_iter().filter_map(|worker| {
+        let began = worker.began.load(Ordering::Relaxed);
+        (began != 0).then_some((worker.id, began))
+    });
+    *given = running
+        .map(|(thread, began)| {
+            let most = now.saturating_sub(began);
+            let back = back(given, thread, began).saturating_add(missed).min(most);
+            (thread, began, back)
+        })
+        .collect();
 }

@@ -269,9 +269,7 @@ impl ForkServer {
             }
             state.scarce &= state.spares.len() < SPARES;
             if let Some(spare) = state.spares.pop() {
-                // Killed while it slept: nothing is lost, take another.
-                if self.board.has_ended(spare.slot) {
-                    self.board.release(spare.slot);
+                if !self.is_fit(&mut state, &spare) {
                     stillborn += 1;
                     if stillborn < STILLBORN {
                         continue;
@@ -310,6 +308,19 @@ impl ForkServer {
             state.failures.clear();
         }
         hired
+    }
+
+    /// Whether a spare can be given something to do. One that was killed or stopped while it slept is nobody's loss, and let go.
+    fn is_fit(&self, state: &mut State, spare: &Hired) -> bool {
+        let has_ended = self.board.has_ended(spare.slot);
+        if !has_ended && !self.board.stop(spare.slot).0 {
+            return true;
+        }
+        if !has_ended {
+            self.end(state, spare.slot, spare.pid, Duration::ZERO);
+        }
+        self.board.release(spare.slot);
+        false
     }
 
     /// Somebody who has workers that stay. Gives its number.
@@ -353,8 +364,7 @@ impl ForkServer {
             }
         };
         while let Some(spare) = state.spares.pop() {
-            if self.board.has_ended(spare.slot) {
-                self.board.release(spare.slot);
+            if !self.is_fit(&mut state, &spare) {
                 continue;
             }
             note(&mut state, lacks.saturating_sub(1));

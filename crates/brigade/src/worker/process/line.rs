@@ -369,6 +369,11 @@ impl Line {
         self.server.board.has_ended(self.slot)
     }
 
+    /// Whether it is stopped, and how long it has been before, all in all.
+    pub(crate) fn stop(&self) -> (bool, Duration) {
+        self.server.board.stop(self.slot)
+    }
+
     /// Waits until the process is gone.
     pub(crate) fn wait_ended(&self, deadline: Option<Instant>) {
         while let Some((word, value)) = self.server.board.still_alive(self.slot) {

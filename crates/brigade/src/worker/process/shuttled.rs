@@ -78,12 +78,22 @@ const NONSENSE: u32 = 77;
 #[derive(Debug)]
 pub(crate) struct Board {
     epoch: AtomicU32,
+    /// Nobody is ever stopped.
+    stops: AtomicU32,
     words: [AtomicU32; SLOTS],
 }
 
 impl Board {
     pub(crate) fn epoch(&self) -> &AtomicU32 {
         &self.epoch
+    }
+
+    pub(crate) fn stops(&self) -> &AtomicU32 {
+        &self.stops
+    }
+
+    pub(crate) fn stop(&self, _slot: u32) -> (bool, Duration) {
+        (false, Duration::ZERO)
     }
 
     pub(crate) fn ask_for_events(&self, _slot: u32) {}
@@ -164,6 +174,7 @@ pub(crate) fn world(fate: Fate, f: impl FnOnce(&ForkServer)) {
     let server = Arc::new(ForkServer {
         board: Board {
             epoch: AtomicU32::new(0),
+            stops: AtomicU32::new(0),
             words: std::array::from_fn(|_| AtomicU32::new(0)),
         },
         symbols: Arc::new(Symbols::new(Vec::new())),

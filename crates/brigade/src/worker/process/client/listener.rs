@@ -22,6 +22,12 @@ const RECHECK: Duration = Duration::from_millis(5);
 /// How long killed workers may take to end, all together.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 
+/// No turn of the listener takes longer, unless it is held up.
+const TURN: Duration = Duration::from_millis(20);
+
+/// No timer is so late, unless there is no processor for the listener.
+const LATE: Duration = Duration::from_millis(2);
+
 /// How long it is waited for memory.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -30,11 +36,20 @@ impl ForkServer {
     pub(super) fn listen(&self) {
         let mut ready = Vec::new();
         let mut bell_is_broken = false;
+        let mut woke = Instant::now();
         loop {
+            let asleep = Instant::now();
+            // This program was stopped in the middle of a turn.
+            let mut missed = (asleep - woke).saturating_sub(TURN);
             let recheck = bell_is_broken.then_some(RECHECK);
             // An error is no signal's, which are blocked here, and no lack of anything: the program has closed a descriptor that is not its own. Nothing can be heard any more.
-            if self.epoll.wait(&mut ready, recheck).is_err() {
+            let Ok(whole) = self.epoll.wait(&mut ready, recheck) else {
                 break;
+            };
+            woke = Instant::now();
+            if !whole {
+                // It was stopped, nobody can say since when.
+                missed += woke - asleep;
             }
             let mut news = [0; 8];
             if ready.contains(&BELL) && self.bell.silence() == Rung::Broken {
@@ -68,8 +83,8 @@ impl ForkServer {
                     break;
                 }
             }
-            if ready != [RESTED] && ready != [WATCH] {
-                self.call_employers(Duration::ZERO);
+            if ready != [RESTED] && ready != [WATCH] || !missed.is_zero() {
+                self.call_employers(missed.max(self.lateness(woke)));
             }
         }
         if !self.has_ended() {
@@ -171,6 +186,14 @@ impl ForkServer {
                 self.board.release(slot);
             }
         }
+    }
+
+    /// How much later than it was to call an employer it woke: there was no processor for it, or it was stopped.
+    fn lateness(&self, woke: Instant) -> Duration {
+        let state = self.lock();
+        let first = state.employers.values().filter_map(|e| e.alarm).min();
+        let late = first.map_or(Duration::ZERO, |at| woke.saturating_duration_since(at));
+        if late >= LATE { late } else { Duration::ZERO }
     }
 
     /// Has all who have workers that stay look after them.

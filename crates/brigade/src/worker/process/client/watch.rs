@@ -170,15 +170,18 @@ impl ForkServer {
 
     /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end comes on the board.
     pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
-        if !self.is_ours() {
-            return;
+        if self.is_ours() {
+            self.end(&mut self.lock(), slot, pid, grace);
         }
+    }
+
+    /// As [`kill`](Self::kill), under the lock.
+    pub(super) fn end(&self, state: &mut State, slot: u32, pid: u32, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
             .unwrap_or(u64::MAX / 4)
             .min(u64::MAX / 4);
         let now = Instant::now();
         let kill_at = now.checked_add(grace);
-        let mut state = self.lock();
         let endings = &mut state.watch.endings;
         match endings.iter_mut().find(|e| e.who == (slot, pid)) {
             Some(ending)
@@ -196,8 +199,7 @@ impl ForkServer {
                 process: None,
             }),
         }
-        self.look_at(&mut state, now, SOON);
-        drop(state);
+        self.look_at(state, now, SOON);
         // If the fork server is gone, so are its workers; if it cannot be told, the watch ends this one.
         let _ = self.send(Request::Kill {
             slot,
@@ -223,7 +225,10 @@ impl ForkServer {
             }
         }
         self.look_at_lists(&mut state);
-        let overdue = std::mem::take(&mut state.watch.lingering);
+        for (slot, pid) in std::mem::take(&mut state.watch.lingering) {
+            // It has said that its task has ended, and runs on.
+            self.end(&mut state, slot, pid, Duration::ZERO);
+        }
         state.watch.lingering = std::mem::take(&mut state.watch.replied);
         let dead = self.look_at_endings(&mut state, now);
         if state.depends() {
@@ -234,10 +239,6 @@ impl ForkServer {
             state.watch.looked = None;
         }
         drop(state);
-        for (slot, pid) in overdue {
-            // It has said that its task has ended, and runs on.
-            self.kill(slot, pid, Duration::ZERO);
-        }
         self.tell_dead(&dead);
         true
     }
