@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use brigade::{Kind, Pool, process};
 
 use crate::Host;
-use crate::processes::{Child, go_on, is_dead, let_pass, listen, say, stop};
+use crate::processes::{Child, go_on, is_dead, let_pass, listen, say, stop, until};
 use crate::server::{double, flag, is_set, join, server, until_let};
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[
@@ -140,6 +140,12 @@ fn short(kind: Kind) {
     listen();
 }
 
+/// Takes so many milliseconds, whoever is stopped meanwhile.
+fn last(millis: u64) -> u64 {
+    let_pass(Duration::from_millis(millis));
+    millis
+}
+
 fn long() {
     let pool = Pool::builder(Kind::Process)
         .workers(1)
@@ -148,8 +154,8 @@ fn long() {
         .expect("a pool");
     // It ends while the program is stopped; and one that ends after that, having had less than its time beside the program.
     for needs in [2500, 3300] {
-        let handle = pool.submit(run_for, needs);
-        let_pass(Duration::from_millis(50));
+        let handle = pool.submit(last, needs);
+        until("it runs", || handle.pid().is_some());
         say("ready");
         listen();
         assert_eq!(

@@ -17,10 +17,10 @@ pub(crate) fn signal(pid: u32, signal: i32) {
     unsafe { libc::kill(pid.cast_signed(), signal) };
 }
 
-/// Stops a process, and waits until it is.
+/// Stops a process, and waits until it is, or has ended.
 pub(crate) fn stop(pid: u32) {
     signal(pid, libc::SIGSTOP);
-    until("it is stopped", || state(pid) == Some('T'));
+    until("it is stopped", || state(pid) == Some('T') || is_dead(pid));
 }
 
 pub(crate) fn go_on(pid: u32) {
