@@ -284,11 +284,21 @@ fn join_timeout() {
     is_set(&begun);
     stop(server);
     begun.store(0, SeqCst);
-    let handle = match handle.join_timeout(Duration::from_millis(1)) {
-        Ok(ended) => Err(ended),
-        Err(handle) => Ok(handle),
-    };
-    let ended = handle.map_or_else(|ended| ended, join);
+    // It wakes nobody; whoever looks again sees it.
+    let mut handle = Some(handle);
+    let mut ended = None;
+    until("it is seen", || {
+        match handle
+            .take()
+            .expect("once")
+            .join_timeout(Duration::from_millis(20))
+        {
+            Ok(e) => ended = Some(e),
+            Err(h) => handle = Some(h),
+        }
+        ended.is_some()
+    });
+    let ended = ended.expect("it was seen");
     assert_eq!(crash_of(ended).cause(), &Cause::Lost);
     is_still_stopped(server);
     go_on(server);
