@@ -5,6 +5,7 @@ mod futures;
 mod handles;
 mod options;
 mod shared;
+mod size;
 mod values;
 
 use std::path::PathBuf;
