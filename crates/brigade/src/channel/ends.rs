@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::de::{DeserializeOwned, Error as _};
@@ -12,6 +12,7 @@ use super::receiver::ReceiveSide;
 use super::sender::SendSide;
 use super::{Receiver, Sender, Transport};
 use crate::Message;
+use crate::sys::fds;
 use crate::sys::opened;
 use crate::task::carry;
 use crate::transport::gate::Gate;
@@ -49,9 +50,9 @@ pub(super) fn create<T: Message>(
     let outlet = outlet(over, for_sender)?;
     let for_receiver = for_receiver.map(Arc::new);
     let inlet = inlet(over, &theirs, for_receiver.clone(), Luggage::default())?;
-    let sender = register(identity(gate.file())?, || {
-        SendSide::new(over, gate, send_link, outlet)
-    });
+    let descriptor = outlet.descriptor();
+    let channel = Identity::of(over, gate.capacity(), gate.file(), &send_link, descriptor)?;
+    let sender = register(channel, || SendSide::new(over, gate, send_link, outlet));
     let receiver = ReceiveSide::new(over, theirs, receive_link, for_receiver, inlet, None);
     Ok((Sender::new(sender), Receiver::new(receiver)))
 }
@@ -99,12 +100,50 @@ fn inlet(
     })
 }
 
-/// Which memory file it is: what tells channels apart.
-pub(super) type Identity = (u64, u64);
+/// What tells sending ends apart: all that they are made of. Who sends an end may be hostile, and put one together of parts of several channels: where such a
+/// one was taken for the end of the channel that its memory is of, what is sent with that channel's own ends would go another way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    over: Transport,
+    capacity: u64,
+    /// The kernel gives no number of a memory file twice (since Linux 5.9).
+    memory: (u64, u64),
+    /// Nor that of a socket: SO_COOKIE, socket(7).
+    link: u64,
+    /// A pipe's, a queue's, or an event descriptor's.
+    mechanism: Option<(u64, u64, u64)>,
+}
 
-fn identity(file: impl AsFd) -> io::Result<Identity> {
-    let stat = rustix::fs::fstat(file)?;
-    Ok((stat.st_dev, stat.st_ino))
+impl Identity {
+    fn of(
+        over: Transport,
+        capacity: u64,
+        memory: impl AsFd,
+        link: impl AsFd,
+        mechanism: Option<impl AsFd>,
+    ) -> io::Result<Identity> {
+        let numbers = |file: BorrowedFd<'_>| -> io::Result<_> {
+            let stat = rustix::fs::fstat(file)?;
+            Ok((stat.st_dev, stat.st_ino))
+        };
+        let mechanism = mechanism.map(|mechanism| {
+            let mechanism = mechanism.as_fd();
+            let (device, inode) = numbers(mechanism)?;
+            let number = match over {
+                // All of its kind have the same inode.
+                Transport::SharedMemory => fds::event_number(mechanism)?,
+                _ => 0,
+            };
+            Ok::<_, io::Error>((device, inode, number))
+        });
+        Ok(Identity {
+            over,
+            capacity,
+            memory: numbers(memory.as_fd())?,
+            link: rustix::net::sockopt::socket_cookie(link)?,
+            mechanism: mechanism.transpose()?,
+        })
+    }
 }
 
 /// The channels to which this process has a sending end. However often it is sent one, it keeps one set of descriptors for each channel.
@@ -228,7 +267,8 @@ impl<'de, T: Message> Deserialize<'de> for Sender<T> {
             link,
             mechanism,
         } = Wire::deserialize(deserializer)?.take()?;
-        let channel = identity(&memory).map_err(broken)?;
+        let channel = Identity::of(over, capacity, &memory, &link, mechanism.as_ref());
+        let channel = channel.map_err(broken)?;
         let gate = Gate::open(memory, capacity, memory::LEN).map_err(broken)?;
         let mechanism = mechanism.map(|given| match over {
             Transport::Pipe => pipe::reopen(given.as_fd()).unwrap_or(given),
@@ -331,3 +371,67 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
 const fn is_message<T: Serialize + DeserializeOwned + Send + 'static>() {}
 const _: () = is_message::<Sender<Receiver<u8>>>();
 const _: () = is_message::<Receiver<Sender<u8>>>();
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::task::codec;
+
+    /// What a hostile peer may send for a sender of the first channel: its memory, and the rest of another one.
+    struct Forged(Sender<u32>, Sender<u32>);
+
+    impl Serialize for Forged {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let (real, other) = (self.0.side(), self.1.side());
+            let link = match real.over() {
+                // It may be right in all but one thing.
+                Transport::Pipe => real.link(),
+                _ => other.link(),
+            };
+            Wire::attach(real.over(), real.gate(), link, other.descriptor())?.serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Forged {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(D::Error::custom("it is only sent"))
+        }
+    }
+
+    /// What such a value becomes in this process, once there is no end of the channel here any more.
+    fn arrive(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Sender<u32> {
+        codec::decode(bytes, descriptors).expect("an end")
+    }
+
+    #[test]
+    fn an_end_put_together_of_two_channels_is_not_taken_for_one_of_them() {
+        for over in Transport::ALL {
+            let (real, receiver) = create::<u32>(over, 4).expect("a channel");
+            let (other, elsewhere) = create::<u32>(over, 4).expect("a channel");
+            let (mut honest, mut forged) = (Vec::new(), Vec::new());
+            let honest_descriptors = codec::encode(&real, &mut honest).expect("encodes");
+            let forged_descriptors =
+                codec::encode(&Forged(real, other), &mut forged).expect("encodes");
+            let forged = arrive(&forged, forged_descriptors);
+            let honest = arrive(&honest, honest_descriptors);
+            assert!(!std::ptr::eq(honest.side(), forged.side()), "{over}");
+            honest.send(7).expect("sent");
+            let limit = Duration::from_secs(30);
+            assert_eq!(receiver.recv_timeout(limit), Ok(7), "{over}");
+            assert!(elsewhere.try_recv().is_err(), "{over}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_arrives_again_is_the_one_that_is_here() {
+        for over in Transport::ALL {
+            let (sender, _receiver) = create::<u32>(over, 4).expect("a channel");
+            let mut bytes = Vec::new();
+            let descriptors = codec::encode(&sender, &mut bytes).expect("encodes");
+            let again = arrive(&bytes, descriptors);
+            assert!(std::ptr::eq(sender.side(), again.side()), "{over}");
+        }
+    }
+}
