@@ -34,7 +34,7 @@
 //!   a `SIGBUS` later. Where a cgroup's memory limit is reached, the kernel's OOM killer ends the process that makes the region.
 //! - **A region is mapped once in a process**, however often it arrives there, and costs one descriptor. It is gone when the last worker that
 //!   has it drops it or ends: it has no name that could be left behind.
-//! - **A region that arrives is checked**: that it is a memory file, allocated, of the size that its type needs, sealed at that size, and
+//! - **A region that arrives is checked**: that it is a memory file, allocated (in a worker, to which its program has sent it, as far as can be seen at a glance), of the size that its type needs, sealed at that size, and
 //!   writable or not as its type needs. Anything else does not decode.
 //!
 //! # Limits
@@ -42,7 +42,8 @@
 //! - A region is whole pages, and making one takes half a dozen system calls: it is for what is large, or what is shared.
 //! - Where a process forks without `exec`, regions are inherited as they are; a [`Buffer`] is not.
 //! - A worker that can write to a region (atomics, locks) can also give its pages back to the kernel (`fallocate(2)`, punching holes): others
-//!   then find zeros, in memory that is allocated anew. Only code that sets out to do so does.
+//!   then find zeros, in memory that is allocated anew, and is theirs. Only code that sets out to do so does. That allocation is the one that can fail where nobody can be told:
+//!   under a memory control group it is the OOM killer's case, as any other; and where the system refuses to overcommit (`vm.overcommit_memory` = 2) and has no more, it is a `SIGBUS`.
 //! - The bytes between a struct's fields are copied with it, whatever was there.
 //!
 //! The mechanism: memfd_create(2), file seals in fcntl(2), unix(7) for how the descriptor travels.

@@ -2,11 +2,21 @@
 //!
 //! Problem: a region arrives again and again, in every message that names it, each time with a new descriptor. Were each kept and mapped, a
 //! loop would run out of descriptors, and a lock would be at several addresses of one process.
-//! So all regions of the process are listed, by device and inode, which no other file has while a descriptor of it is open. A region that is
+//! So all regions of the process are listed, by device and inode, which no other memory file ever has (since Linux 5.9, where inodes of memory files have 64 bits), and
+//! which is all that a region is: its file. A region that is
 //! in the list is used again, and the new descriptor closed. The list does not keep regions alive: the last one to drop a region takes it out.
 //! While it does so the same region may arrive once more; then the list has a dead entry or a newer one, and either is told by its count.
 //!
 //! A region that arrives may be anything: who sent it may be hostile. Only what the kernel says of the file is believed.
+//!
+//! **Whether its memory is there.** A page that is missing would be made when it is touched, of the memory of who touches it: somebody could have this process take as much as
+//! it likes, for nothing. The kernel counts a file's blocks, but also those behind its end, where fallocate(2) puts some before the size is sealed. So:
+//!
+//! - If the region can be written, what is behind the end is given back first, and then the count is right. Later its peers can give back pages inside,
+//!   but no more than they have once paid for.
+//! - If it is frozen nothing can be given back, neither there nor inside. The kernel says where data is (`SEEK_HOLE`, lseek(2)); memory that was
+//!   reserved and not written yet counts as a hole there, so such places are reserved again: if that makes blocks, they were missing. This takes some time for each page, and is
+//!   for a program that is to outlive its workers: a worker is done without it.
 
 #![expect(
     unsafe_code,
@@ -19,8 +29,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use rustix::fs::SealFlags;
+use rustix::fs::{FallocateFlags, SealFlags, SeekFrom};
+use rustix::io::Errno;
 
+use crate::sync::roster;
 use crate::sys::mapping::{Mapping, SIZE_SEALS, allowed_size, memfd, reserve};
 
 /// Device and inode.
@@ -33,6 +45,14 @@ static REGIONS: Mutex<BTreeMap<Id, Weak<Region>>> = Mutex::new(BTreeMap::new());
 pub(crate) enum Memory {
     Reserved,
     Written,
+}
+
+/// Who has made a region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Origin {
+    Here,
+    /// Somebody who may be hostile.
+    Elsewhere,
 }
 
 /// The bytes of a file that holds `count` values of `size` bytes: whole pages, and at least one, for neither a file nor a mapping can be empty.
@@ -102,6 +122,58 @@ pub(crate) unsafe fn write(file: BorrowedFd<'_>, value: *const u8, bytes: usize)
     Ok(())
 }
 
+/// Whether a sealed file of `len` bytes has all of its memory: see above.
+fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
+    let blocks = || -> io::Result<u64> {
+        let blocks = rustix::fs::fstat(file)?.st_blocks.cast_unsigned();
+        Ok(blocks.saturating_mul(512))
+    };
+    let len = len as u64;
+    if blocks()? < len {
+        return Ok(false);
+    }
+    if !frozen {
+        let behind = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let rest = i64::MAX as u64 - len;
+        rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, behind, len, rest)).map_err(
+            |e| match e {
+                // A descriptor that can only be read.
+                Errno::BADF => io::ErrorKind::PermissionDenied.into(),
+                e => io::Error::from(e),
+            },
+        )?;
+        return Ok(blocks()? >= len);
+    }
+    if roster::is_worker() {
+        return Ok(true);
+    }
+    // What is asked for at once: no more than this is made where it was missing.
+    const STEP: u64 = 2 << 20;
+    let before = blocks()?;
+    let mut at = 0;
+    while at < len {
+        let hole = rustix::fs::seek(file, SeekFrom::Hole(at))?;
+        if hole >= len {
+            break;
+        }
+        let end = match rustix::fs::seek(file, SeekFrom::Data(hole)) {
+            Err(Errno::NXIO) => len,
+            end => end?,
+        };
+        if end <= hole {
+            // Somebody has touched what was reserved, just now: it counts as data from then on.
+            continue;
+        }
+        at = end.min(hole + STEP);
+        let plain = FallocateFlags::empty();
+        rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, plain, hole, at - hole))?;
+        if blocks()? != before {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A region of this process. Its file stays open, to be sent.
 #[derive(Debug)]
 pub(crate) struct Region {
@@ -119,11 +191,15 @@ impl Region {
             seals |= SealFlags::WRITE;
         }
         rustix::fs::fcntl_add_seals(&file, seals)?;
-        Region::receive(file)
+        Region::open(file, Origin::Here)
     }
 
     /// The region that a descriptor from anywhere is of.
     pub(crate) fn receive(file: OwnedFd) -> io::Result<Arc<Region>> {
+        Region::open(file, Origin::Elsewhere)
+    }
+
+    fn open(file: OwnedFd, origin: Origin) -> io::Result<Arc<Region>> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         // What is no memory file has no seals.
         let seals = rustix::fs::fcntl_get_seals(&file)
@@ -140,16 +216,19 @@ impl Region {
             .ok()
             .filter(|&len| len > 0 && len % rustix::param::page_size() == 0)
             .ok_or_else(|| invalid("a region of no whole number of pages"))?;
-        // A hole would be filled when it is touched: here, and with this process's memory, which may be at its limit.
-        if stat.st_blocks.cast_unsigned().saturating_mul(512) < len as u64 {
-            return Err(invalid("a region whose memory is not all there"));
-        }
         let frozen = seals.contains(SealFlags::WRITE);
         let id = (stat.st_dev, stat.st_ino);
-
+        let known = |regions: &BTreeMap<Id, Weak<Region>>| regions.get(&id)?.upgrade();
         // No region is dropped while the list is locked: that would lock it again.
+        if let Some(region) = known(&REGIONS.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(region);
+        }
+        if origin == Origin::Elsewhere && !is_all_there(&file, len, frozen)? {
+            return Err(invalid("a region whose memory is not all there"));
+        }
+
         let mut regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(region) = regions.get(&id).and_then(Weak::upgrade) {
+        if let Some(region) = known(&regions) {
             return Ok(region);
         }
         let mapping = if frozen {
@@ -264,6 +343,24 @@ mod tests {
             seal(draft(page, Memory::Written).expect("draft")),
             "not all there",
         );
+        // As much memory as it should have, but elsewhere.
+        for seals in [
+            SIZE_SEALS | SealFlags::SEAL,
+            SIZE_SEALS | SealFlags::SEAL | SealFlags::WRITE,
+        ] {
+            for missing in [0..64, 0..1, 63..64, 20..40] {
+                let sparse = memfd("test").expect("memfd");
+                let len = 64 * page as u64;
+                rustix::fs::ftruncate(&sparse, len).expect("sized");
+                rustix::fs::fallocate(&sparse, FallocateFlags::KEEP_SIZE, 0, 2 * len)
+                    .expect("allocated");
+                let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                let (from, count) = (missing.start * page as u64, missing.count() as u64);
+                rustix::fs::fallocate(&sparse, punch, from, count * page as u64).expect("a hole");
+                rustix::fs::fcntl_add_seals(&sparse, seals).expect("seals");
+                refused(sparse, "not all there");
+            }
+        }
         let endless = memfd("test").expect("memfd");
         rustix::fs::ftruncate(&endless, 1 << 60).expect("sized");
         refused(seal(endless), "not all there");
@@ -274,6 +371,22 @@ mod tests {
         let readable = std::fs::File::open(path).expect("opens again");
         let e = Region::receive(readable.into()).expect_err("not to be written");
         assert_eq!(e.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_frozen_region_that_was_reserved_and_written_in_part_is_all_there() {
+        let page = rustix::param::page_size();
+        let len = 1000 * page;
+        for written in [0..0, 0..1, 10..20, 999..1000, 0..1000] {
+            let file = draft(len, Memory::Reserved).expect("draft");
+            for at in written {
+                rustix::io::pwrite(&file, &[1], (at * page) as u64).expect("written");
+            }
+            let seals = SIZE_SEALS | SealFlags::SEAL | SealFlags::WRITE;
+            rustix::fs::fcntl_add_seals(&file, seals).expect("seals");
+            let region = Region::receive(file).expect("whole");
+            assert!(region.frozen() && region.len() == len);
+        }
     }
 
     #[test]

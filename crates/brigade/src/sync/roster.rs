@@ -336,6 +336,11 @@ pub(crate) fn become_worker(token: Token) {
     MINE.store(token.0, Ordering::Relaxed);
 }
 
+/// Whether this process is a worker: the program that it is of goes on without it.
+pub(crate) fn is_worker() -> bool {
+    Token::mine() != Token::HOST
+}
+
 /// A watch over the living, to be begun *before* looking at who holds what: a death after that ends the sleep.
 #[derive(Debug)]
 pub(crate) struct Vigil {

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::SealFlags;
+use rustix::fs::{SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use super::{Header, Link, NotGot, NotPut};
+use crate::sync::roster;
 use crate::sys::fds;
 use crate::sys::mapping::{allowed_size, memfd};
 use crate::task::codec::MAX_BYTES;
@@ -39,6 +40,11 @@ pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
     }
     if rustix::fs::fstat(&file)?.st_size.cast_unsigned() != len as u64 {
         return Err(invalid("a value of another length than announced"));
+    }
+    // The bytes of a hole are zeros that cost the sender nothing and would cost us memory. So we take
+    // no more memory for a value than its sender has. A worker that is made to harms only itself.
+    if !roster::is_worker() && len > 0 && rustix::fs::seek(&file, SeekFrom::Hole(0))? < len as u64 {
+        return Err(invalid("a value whose memory is not all there"));
     }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(io::Error::other)?;

@@ -98,6 +98,7 @@ pub(crate) fn recv_large(
 mod tests {
     use super::*;
     use crate::sys::mapping::memfd;
+    use rustix::fs::SealFlags;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (OwnedFd, OwnedFd) {
@@ -134,6 +135,13 @@ mod tests {
         );
         send_large(&a, &[0; 100], Vec::new()).expect("sent");
         assert!(recv_large(&b, u64::MAX, false).is_err(), "over the limit");
+        let sparse = memfd("test").expect("memfd");
+        rustix::fs::ftruncate(&sparse, 1 << 31).expect("sized");
+        rustix::io::pwrite(&sparse, &[1; 4096], 0).expect("written");
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&sparse, seals).expect("sealed");
+        send(&a, &[sparse]).expect("sent");
+        assert!(recv_large(&b, 1 << 31, false).is_err(), "sparse");
         let (pipe, _keep) = rustix::pipe::pipe().expect("pipe");
         send(&a, &[pipe]).expect("sent");
         assert!(recv_large(&b, 100, false).is_err(), "no memory file");
