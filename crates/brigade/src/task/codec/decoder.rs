@@ -5,7 +5,7 @@ mod names;
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
-use self::access::{Announced, Entries, Numbers, Variant, visit_elements};
+use self::access::{Announced, Entries, Numbers, Variant, visit_elements, visit_fields};
 pub(super) use self::names::Names;
 use self::names::{Shape, is_derived};
 use super::depth::Depth;
@@ -32,6 +32,8 @@ pub(super) struct Decoder<'de, 'n> {
     names: &'n Names<'de>,
     /// The variant that comes next.
     announced: Announced<'de>,
+    /// An element or a field could not be read, and so many come after it. Whoever reads them all takes it.
+    failed_before: Option<usize>,
 }
 
 impl<'de, 'n> Decoder<'de, 'n> {
@@ -41,6 +43,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
             depth: Depth::default(),
             names,
             announced: Announced::default(),
+            failed_before: None,
         }
     }
 
@@ -255,7 +258,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
 
     #[inline(always)]
     fn seq_of<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value> {
-        self.nested(|decoder| visit_elements(decoder, count, visitor, Error::at_index))
+        self.nested(|decoder| visit_elements(decoder, count, visitor))
     }
 
     #[inline]
@@ -691,11 +694,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         match self.struct_of(tag)? {
             // In the order in which the derive reads them, and it reads them in order.
             Some((shape, true)) if is_derived::<V>() && self.names.has_fields(shape, fields) => {
-                self.nested(|decoder| {
-                    visit_elements(decoder, fields.len(), visitor, |error, index| {
-                        error.in_field(name, fields.get(index).unwrap_or(&"?"))
-                    })
-                })
+                self.nested(|decoder| visit_fields(decoder, name, fields, visitor))
             }
             Some((shape, _)) => self.fields_of(shape, name, visitor),
             None => {

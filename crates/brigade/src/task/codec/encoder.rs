@@ -117,8 +117,18 @@ impl<'o> Encoder<'o> {
     }
 
     #[inline]
-    fn tagged<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
-        self.out.reserve(1 + N);
+    fn four(&mut self, tag: u8, [a, b, c, d]: [u8; 4]) {
+        self.out.extend_from_slice(&[tag, a, b, c, d]);
+    }
+
+    #[inline]
+    fn eight(&mut self, tag: u8, bytes: [u8; 8]) {
+        let mut all = [tag; 9];
+        all[1..].copy_from_slice(&bytes);
+        self.out.extend_from_slice(&all);
+    }
+
+    fn sixteen(&mut self, tag: u8, bytes: [u8; 16]) {
         self.out.push(tag);
         self.out.extend_from_slice(&bytes);
     }
@@ -281,7 +291,7 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
     fn serialize_u128(self, v: u128) -> Result<()> {
         match u64::try_from(v) {
             Ok(v) => self.uint(v),
-            Err(_) => self.tagged(tag::U128, v.to_le_bytes()),
+            Err(_) => self.sixteen(tag::U128, v.to_le_bytes()),
         }
         Ok(())
     }
@@ -314,25 +324,25 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
         match (u64::try_from(v), i64::try_from(v)) {
             (Ok(v), _) => self.uint(v),
             (_, Ok(v)) => self.int(v),
-            _ => self.tagged(tag::I128, v.to_le_bytes()),
+            _ => self.sixteen(tag::I128, v.to_le_bytes()),
         }
         Ok(())
     }
 
     #[inline]
     fn serialize_f32(self, v: f32) -> Result<()> {
-        self.tagged(tag::F32, v.to_le_bytes());
+        self.four(tag::F32, v.to_le_bytes());
         Ok(())
     }
 
     #[inline]
     fn serialize_f64(self, v: f64) -> Result<()> {
-        self.tagged(tag::F64, v.to_le_bytes());
+        self.eight(tag::F64, v.to_le_bytes());
         Ok(())
     }
 
     fn serialize_char(self, v: char) -> Result<()> {
-        self.tagged(tag::CHAR, u32::from(v).to_le_bytes());
+        self.four(tag::CHAR, u32::from(v).to_le_bytes());
         Ok(())
     }
 

@@ -50,6 +50,13 @@ impl Shape {
         SHAPES.near(name.as_ptr() as usize).filter(is_it)
     }
 
+    /// The first of them, if it lies where it is looked for first.
+    #[inline(always)]
+    pub(super) fn found_at_once(name: &'static str) -> Option<&'static Shape> {
+        let shape = SHAPES.first(name.as_ptr() as usize)?;
+        (is_same(shape.name, name) && !name.is_empty()).then_some(shape)
+    }
+
     /// Keeps a shape. `None`: too many are kept already.
     pub(super) fn keep(name: &'static str, fields: &[&'static str]) -> Option<&'static Shape> {
         let shape = Shape {
@@ -62,22 +69,26 @@ impl Shape {
 }
 
 /// The list of a reader's fields, as a message has it. `None`: too many are kept already.
-#[inline]
+#[inline(always)]
 pub(super) fn expected(fields: &'static [&'static str]) -> Option<&'static [u8]> {
     let at = fields.as_ptr() as usize;
-    match EXPECTED
-        .near(at)
-        .find(|known| ptr::eq(known.fields, fields))
+    if let Some(known) = EXPECTED.first(at)
+        && ptr::eq(known.fields, fields)
     {
-        Some(known) => Some(&known.block),
-        None => keep_expected(fields),
+        return Some(&known.block);
     }
+    find_expected(fields)
 }
 
-#[cold]
-fn keep_expected(fields: &'static [&'static str]) -> Option<&'static [u8]> {
+#[inline(never)]
+fn find_expected(fields: &'static [&'static str]) -> Option<&'static [u8]> {
+    let at = fields.as_ptr() as usize;
+    let mut near = EXPECTED.near(at);
+    if let Some(known) = near.find(|known| ptr::eq(known.fields, fields)) {
+        return Some(&known.block);
+    }
     let block = encode_fields(fields).into();
-    let kept = EXPECTED.keep(fields.as_ptr() as usize, Expected { fields, block })?;
+    let kept = EXPECTED.keep(at, Expected { fields, block })?;
     Some(&kept.block)
 }
 
@@ -101,6 +112,12 @@ impl<T: Send + Sync + 'static, const LEN: usize> Table<T, LEN> {
         // Names lie close together: the lowest bits tell most.
         let first = key ^ (key >> 10);
         (first..first.wrapping_add(NEAR)).map(|at| &self.0[at % LEN])
+    }
+
+    /// What lies in the place that the key asks for.
+    #[inline(always)]
+    fn first(&self, key: usize) -> Option<&'static T> {
+        self.near(key).next()
     }
 
     /// What may have this key, up to the first free place.

@@ -11,33 +11,59 @@ use crate::task::codec::error::{Error, Result};
 use crate::task::codec::plain::{Plain, Run};
 use crate::task::codec::tag;
 
-/// Values one after another: of a sequence, or of a struct's fields in the order that the reader knows.
-pub(super) struct Elements<'d, 'de, 'n> {
+/// The elements of a sequence, one after another. Two words, so that it is handed on in registers.
+struct Elements<'d, 'de, 'n> {
     decoder: &'d mut Decoder<'de, 'n>,
-    left: usize,
-    /// An element could not be read.
-    failed: bool,
+    left: &'d mut usize,
 }
 
-/// Has `visitor` read so many values. `place`: says of an error at which of them it was.
+/// Has `visitor` read so many elements.
 // Inlined, like all that hands values on here: what is copied once more on its way costs more than reading it.
 #[inline(always)]
 pub(super) fn visit_elements<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de, '_>,
     count: usize,
     visitor: V,
-    place: impl FnOnce(Error, usize) -> Error,
 ) -> Result<V::Value> {
-    let mut elements = Elements {
-        decoder,
-        left: count,
-        failed: false,
+    let mut left = count;
+    let elements = Elements {
+        decoder: &mut *decoder,
+        left: &mut left,
     };
-    match visitor.visit_seq(&mut elements) {
-        Ok(value) if elements.left == 0 => Ok(value),
-        Ok(_) => Err(too_many(elements.left)),
-        Err(e) if elements.failed => Err(place(e, count - elements.left - 1)),
-        Err(e) => Err(e),
+    match visitor.visit_seq(elements) {
+        Ok(value) if left == 0 => Ok(value),
+        Ok(_) => Err(too_many(left)),
+        Err(e) => Err(match decoder.failed_before.take() {
+            Some(left) => e.at_index(count - left - 1),
+            None => e,
+        }),
+    }
+}
+
+/// The fields of a struct, in the order in which the reader knows them.
+struct FieldValues<'d, 'de, 'n> {
+    decoder: &'d mut Decoder<'de, 'n>,
+    left: usize,
+}
+
+/// Has the visitor of a struct called `name`, which is the derive's, read its fields: the derive reads all, or fails.
+#[inline(always)]
+pub(super) fn visit_fields<'de, V: Visitor<'de>>(
+    decoder: &mut Decoder<'de, '_>,
+    name: &'static str,
+    fields: &'static [&'static str],
+    visitor: V,
+) -> Result<V::Value> {
+    let values = FieldValues {
+        decoder: &mut *decoder,
+        left: fields.len(),
+    };
+    match visitor.visit_seq(values) {
+        Ok(value) => Ok(value),
+        Err(e) => Err(match decoder.failed_before.take() {
+            Some(left) => e.in_field(name, fields.get(fields.len() - left - 1).unwrap_or(&"?")),
+            None => e,
+        }),
     }
 }
 
@@ -55,7 +81,31 @@ fn too_many(left: usize) -> Error {
     Error::new(format_args!("{left} more elements than expected"))
 }
 
-impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
+impl<'de> SeqAccess<'de> for Elements<'_, 'de, '_> {
+    type Error = Error;
+
+    #[inline(always)]
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
+        if *self.left == 0 {
+            return Ok(None);
+        }
+        *self.left -= 1;
+        match self.decoder.value(seed) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) => {
+                self.decoder.failed_before = Some(*self.left);
+                Err(e)
+            }
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(*self.left)
+    }
+}
+
+impl<'de> SeqAccess<'de> for FieldValues<'_, 'de, '_> {
     type Error = Error;
 
     #[inline(always)]
@@ -67,15 +117,10 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
         match self.decoder.value(seed) {
             Ok(value) => Ok(Some(value)),
             Err(e) => {
-                self.failed = true;
+                self.decoder.failed_before = Some(self.left);
                 Err(e)
             }
         }
-    }
-
-    #[inline]
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
     }
 }
 

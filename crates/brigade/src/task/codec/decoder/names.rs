@@ -35,10 +35,21 @@ impl<'de> Names<'de> {
         message: &mut &'de [u8],
         is_wide: bool,
     ) -> Result<()> {
+        // One list of fields, as most messages have it.
+        if let (false, [rest @ .., low, high, 0, 0, 1, 0]) = (is_wide, *message)
+            && let Some((values, items)) =
+                split_end(rest, usize::from(u16::from_le_bytes([*low, *high])))
+        {
+            self.shapes = 1;
+            self.items = items;
+            self.ends = &message[rest.len()..];
+            *message = values;
+            return Ok(());
+        }
         self.find(message, is_wide).ok_or_else(malformed)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn find(&mut self, message: &mut &'de [u8], is_wide: bool) -> Option<()> {
         let width = if is_wide { 4 } else { 2 };
         let (rest, counts) = split_end(message, 2 * width)?;

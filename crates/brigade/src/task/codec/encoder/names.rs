@@ -16,8 +16,11 @@ const ALTERNATIVES: usize = 16;
 /// The names of one message.
 #[derive(Default)]
 pub(super) struct Names {
-    variants: SmallVec<[&'static str; 4]>,
-    shapes: SmallVec<[Used; 4]>,
+    /// Number 0, apart: most messages have no other, and cost no memory for them.
+    first_variant: Option<&'static str>,
+    variants: Vec<&'static str>,
+    first_shape: Option<Used>,
+    shapes: Vec<Used>,
     /// The last struct's name, and its shape: most likely the next one's too.
     last: (&'static str, Likely),
 }
@@ -79,46 +82,93 @@ fn is_equal(a: &'static str, b: &'static str) -> bool {
 impl Names {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.variants.is_empty() && self.shapes.is_empty()
+        self.first_variant.is_none() && self.first_shape.is_none()
+    }
+
+    fn all_variants(&self) -> impl Iterator<Item = &'static str> {
+        self.first_variant
+            .into_iter()
+            .chain(self.variants.iter().copied())
+    }
+
+    fn all_shapes(&self) -> impl DoubleEndedIterator<Item = &Used> {
+        self.first_shape.iter().chain(&self.shapes)
+    }
+
+    fn variant_count(&self) -> usize {
+        usize::from(self.first_variant.is_some()) + self.variants.len()
+    }
+
+    fn shape_count(&self) -> usize {
+        usize::from(self.first_shape.is_some()) + self.shapes.len()
+    }
+
+    /// The shape of this number, which was given out for one.
+    #[inline]
+    fn shape(&mut self, number: u32) -> &mut Used {
+        match (number.checked_sub(1), &mut self.first_shape) {
+            (None, Some(first)) => first,
+            (None, None) => unreachable!("a number is given out for a shape"),
+            (Some(number), _) => &mut self.shapes[number as usize],
+        }
     }
 
     /// The number of a variant's name.
     #[inline]
     pub(super) fn variant(&mut self, name: &'static str) -> Result<u32> {
-        let known = self.variants.iter().position(|known| is_same(known, name));
-        match known {
-            Some(number) => Ok(number as u32),
-            None => self.new_variant(name),
+        match self.first_variant {
+            Some(first) if is_same(first, name) => Ok(0),
+            None => {
+                self.first_variant = Some(name);
+                Ok(0)
+            }
+            Some(_) => self.find_variant(name),
         }
     }
 
     #[inline(never)]
-    fn new_variant(&mut self, name: &'static str) -> Result<u32> {
-        if let Some(number) = self.variants.iter().position(|known| *known == name) {
+    fn find_variant(&mut self, name: &'static str) -> Result<u32> {
+        let by_address = self.all_variants().position(|known| is_same(known, name));
+        let known = by_address.or_else(|| self.all_variants().position(|known| known == name));
+        if let Some(number) = known {
             return Ok(number as u32);
         }
-        if self.variants.len() == NAMES_LIMIT {
+        let number = self.variant_count();
+        if number == NAMES_LIMIT {
             return Err(Error::new(format_args!(
                 "it has more than {NAMES_LIMIT} different variants"
             )));
         }
         self.variants.push(name);
-        Ok((self.variants.len() - 1) as u32)
+        Ok(number as u32)
     }
 
     #[inline(always)]
     pub(super) fn likely_shape(&mut self, name: &'static str) -> Result<Likely> {
-        match is_same(self.last.0, name) {
-            true => Ok(self.last.1),
-            false => self.find_shape(name),
+        if is_same(self.last.0, name) {
+            return Ok(self.last.1);
         }
+        // The message's first struct.
+        if self.first_shape.is_none()
+            && let Some(shape) = Shape::found_at_once(name)
+        {
+            let likely = Likely {
+                number: 0,
+                fields: &shape.fields,
+            };
+            self.first_shape = Some(Used::Known(shape));
+            self.last = (name, likely);
+            return Ok(likely);
+        }
+        self.find_shape(name)
     }
 
     #[inline(never)]
     fn find_shape(&mut self, name: &'static str) -> Result<Likely> {
-        let used = self.shapes.iter().rposition(|s| is_equal(s.name(), name));
-        let number = match (used, Shape::known(name).next()) {
-            (Some(number), _) => number as u32,
+        let of_this_name = |used: &&Used| is_equal(used.name(), name);
+        let earlier = self.all_shapes().rev().position(|used| of_this_name(&used));
+        let number = match (earlier, Shape::known(name).next()) {
+            (Some(back), _) => (self.shape_count() - 1 - back) as u32,
             (None, Some(shape)) => self.use_shape(Used::Known(shape))?,
             (None, None) => self.new_shape(name, SmallVec::new())?,
         };
@@ -126,9 +176,9 @@ impl Names {
     }
 
     fn note_last(&mut self, name: &'static str, number: u32) -> Likely {
-        let fields = match self.shapes.get(number as usize) {
-            Some(Used::Known(shape)) => &*shape.fields,
-            _ => &[],
+        let fields = match self.shape(number) {
+            Used::Known(shape) => &*shape.fields,
+            Used::Local(_) => &[],
         };
         let likely = Likely { number, fields };
         // An empty name may lie at any address, also at that of a name that is none.
@@ -152,13 +202,17 @@ impl Names {
     }
 
     fn use_shape(&mut self, shape: Used) -> Result<u32> {
-        if self.shapes.len() == NAMES_LIMIT {
+        let number = self.shape_count();
+        if number == NAMES_LIMIT {
             return Err(Error::new(format_args!(
                 "its structs have more than {NAMES_LIMIT} different lists of fields"
             )));
         }
-        self.shapes.push(shape);
-        Ok((self.shapes.len() - 1) as u32)
+        match self.first_shape {
+            None => self.first_shape = Some(shape),
+            Some(_) => self.shapes.push(shape),
+        }
+        Ok(number as u32)
     }
 
     /// A shape for a struct that has the first `index` fields of shape `number`, and then, maybe after others that it
@@ -170,7 +224,7 @@ impl Names {
         index: usize,
         field: &'static str,
     ) -> Result<(u32, usize)> {
-        let current = &mut self.shapes[number as usize];
+        let current = self.shape(number);
         if let Used::Local(local) = current
             && local.open
             && index == local.fields.len()
@@ -181,8 +235,8 @@ impl Names {
         if let Some(at) = position_from(current.fields(), index, field) {
             return Ok((number, at));
         }
-        let current = &self.shapes[number as usize];
-        let (name, begun) = (current.name(), &current.fields()[..index]);
+        let name = current.name();
+        let begun: SmallVec<[&'static str; 8]> = SmallVec::from_slice(&current.fields()[..index]);
         let fits = |fields: &[&'static str]| {
             let begins_so = || begun.iter().zip(fields).all(|(a, b)| is_equal(a, b));
             match position_from(fields, index, field) {
@@ -190,8 +244,9 @@ impl Names {
                 _ => None,
             }
         };
-        let alternatives = self.shapes.iter().enumerate().rev();
-        let used = alternatives
+        let numbers = (0..self.shape_count()).rev();
+        let used = numbers
+            .zip(self.all_shapes().rev())
             .filter(|(_, other)| is_equal(other.name(), name))
             .take(ALTERNATIVES)
             .find_map(|(number, other)| Some((number as u32, fits(other.fields())?)));
@@ -202,7 +257,7 @@ impl Names {
         if let Some((shape, at)) = known {
             return Ok((self.use_shape(Used::Known(shape))?, at));
         }
-        let mut fields = SmallVec::from_slice(begun);
+        let mut fields = begun;
         fields.push(field);
         Ok((self.new_shape(name, fields)?, index))
     }
@@ -210,7 +265,7 @@ impl Names {
     /// A struct of this shape is complete. Gives how many fields the shape has.
     #[inline(never)]
     pub(super) fn close(&mut self, number: u32) -> usize {
-        let used = &mut self.shapes[number as usize];
+        let used = self.shape(number);
         let fields = match used {
             Used::Known(shape) => shape.fields.len(),
             Used::Local(local) => {
@@ -234,7 +289,8 @@ impl Names {
     /// ends, and how many there are of both: two bytes each, or four where that is too little.
     pub(super) fn put(&self, out: &mut Vec<u8>) -> Result<u8> {
         // One struct's fields, as most messages have it.
-        if let ([], [Used::Known(shape)]) = (&self.variants[..], &self.shapes[..])
+        if let (None, Some(Used::Known(shape)), []) =
+            (self.first_variant, &self.first_shape, &self.shapes[..])
             && let Ok(len) = u16::try_from(shape.block.len())
         {
             out.reserve(shape.block.len() + 6);
@@ -244,8 +300,8 @@ impl Names {
             return Ok(HAS_NAMES);
         }
         let items = || {
-            let variants = self.variants.iter().map(|name| name.as_bytes());
-            variants.chain(self.shapes.iter().map(Used::block))
+            let variants = self.all_variants().map(|name| name.as_bytes());
+            variants.chain(self.all_shapes().map(Used::block))
         };
         let start = out.len();
         for item in items() {
@@ -254,7 +310,7 @@ impl Names {
         let len = out.len() - start;
         super::within_limit(len)?;
         let is_wide = len > usize::from(u16::MAX)
-            || self.variants.len().max(self.shapes.len()) > usize::from(u16::MAX);
+            || self.variant_count().max(self.shape_count()) > usize::from(u16::MAX);
         let put = |out: &mut Vec<u8>, n: usize| match is_wide {
             false => out.extend_from_slice(&(n as u16).to_le_bytes()),
             true => out.extend_from_slice(&(n as u32).to_le_bytes()),
@@ -264,8 +320,8 @@ impl Names {
             end += item.len();
             put(out, end);
         }
-        put(out, self.variants.len());
-        put(out, self.shapes.len());
+        put(out, self.variant_count());
+        put(out, self.shape_count());
         Ok(HAS_NAMES | if is_wide { HAS_WIDE_NAMES } else { 0 })
     }
 }
