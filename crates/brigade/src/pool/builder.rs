@@ -1,12 +1,14 @@
 //! How a pool is to be.
 
 use std::io;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Crew, Pool, crash_file, processes, threads};
-use crate::{Kind, process};
+use crate::task::name::TaskName;
+use crate::{JoinError, Kind, process};
 
 /// Workers that one pool may have.
 const MOST: usize = 4096;
@@ -44,13 +46,36 @@ pub(crate) struct Options {
     pub(crate) retries: u32,
     pub(crate) queue_limit: Option<usize>,
     pub(crate) initializer: Option<fn()>,
+    /// Where that was said.
+    initializer_at: &'static Location<'static>,
     pub(crate) recycle_after: Option<u64>,
     pub(crate) recycle_above: Option<u64>,
     pub(crate) keep_crashes: Option<PathBuf>,
     pub(crate) process: process::Builder,
 }
 
+impl Options {
+    /// What the initializer is called, if there is one.
+    pub(super) fn initializer_name(&self) -> Option<TaskName> {
+        let address = self.initializer? as usize;
+        let worker = self.name.clone();
+        Some(TaskName::started_at(address, self.initializer_at, worker))
+    }
+}
+
+/// Why a pool could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("the pool's initializer failed: {0}")]
+pub(super) struct InitializerFailed(#[source] pub(super) JoinError);
+
+impl From<InitializerFailed> for io::Error {
+    fn from(why: InitializerFailed) -> io::Error {
+        io::Error::other(why)
+    }
+}
+
 impl PoolBuilder {
+    #[track_caller]
     pub(super) fn new(kind: Kind) -> PoolBuilder {
         PoolBuilder {
             kind,
@@ -61,6 +86,7 @@ impl PoolBuilder {
                 retries: 0,
                 queue_limit: None,
                 initializer: None,
+                initializer_at: Location::caller(),
                 recycle_after: None,
                 recycle_above: None,
                 keep_crashes: None,
@@ -107,8 +133,10 @@ impl PoolBuilder {
     ///
     /// One that panics or crashes is an error of [`build`](Self::build). Later it is tried again in another worker; if no worker is left and none comes, what is queued ends with
     /// what it died of. A [`timeout`](Self::timeout) counts for it in a process, too.
+    #[track_caller]
     pub fn initializer(mut self, initializer: fn()) -> PoolBuilder {
         self.options.initializer = Some(initializer);
+        self.options.initializer_at = Location::caller();
         self
     }
 

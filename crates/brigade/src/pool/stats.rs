@@ -36,8 +36,16 @@ pub struct PoolStats {
     pub closed: u64,
     /// How often a task was run again.
     pub retried: u64,
-    /// Workers that were replaced because they died, were killed or were let go.
+    /// Workers that were gone before their time, for others to take their places: one for each task that crashed, whose time was over or that
+    /// was run again, and the two below. (One that wrote over its mailbox may have taken several tasks along.) Not those that
+    /// [`abort`](crate::Pool::abort) ended.
     pub restarts: u64,
+    /// Of them, those that were ended because their task was cancelled.
+    pub interrupted: u64,
+    /// Of them, those that died with no task begun, or did not begin what they were given.
+    pub died_idle: u64,
+    /// Workers that never were ready: they could not be made, or their initializer failed.
+    pub not_ready: u64,
     /// Workers that ended by themselves, between two tasks, and were replaced: by `recycle_after` and `recycle_above`, or because a task had
     /// left them unfit for others (it closed their descriptors, or left a thread behind that holds stdout).
     pub recycled: u64,

@@ -89,19 +89,25 @@ impl Symbols {
             }
             calls
         });
-        found.filter(|c| !c.is_empty()).unwrap_or_else(|| {
-            // As addr2line(1) takes it: the address in the file.
-            let module = self.modules.iter().find(|m| m.range.contains(&address));
-            let at = address.wrapping_sub(module.map_or(0, |m| m.bias));
-            let place = module.map(|m| {
-                if m.path.is_empty() {
-                    "the program".to_owned()
-                } else {
-                    m.path.clone()
-                }
-            });
-            vec![(format!("{at:#x}"), place)]
-        })
+        let module = self.modules.iter().find(|m| m.range.contains(&address));
+        if let Some(mut calls) = found.filter(|c| !c.is_empty()) {
+            // Of a library without line tables the library is the place.
+            let library = module.map(|m| &m.path).filter(|path| !path.is_empty());
+            for (_, place) in &mut calls {
+                *place = place.take().or_else(|| library.cloned());
+            }
+            return calls;
+        }
+        // As addr2line(1) takes it: the address in the file.
+        let at = address.wrapping_sub(module.map_or(0, |m| m.bias));
+        let place = module.map(|m| {
+            if m.path.is_empty() {
+                "the program".to_owned()
+            } else {
+                m.path.clone()
+            }
+        });
+        vec![(format!("{at:#x}"), place)]
     }
 }
 
@@ -172,14 +178,15 @@ impl Frames {
             .any(|&at| self.symbols.function(at).is_some_and(|name| like(&name)))
     }
 
-    /// The innermost call and its place, on one line: not one of the standard library, if it was called by another one.
+    /// The innermost call and its place, on one line: not one of the standard library or of C's, if it was called by another one.
     pub(crate) fn innermost(&self) -> Option<String> {
         let mut all = self.without_ours();
-        let is_known = |place: &Option<String>| {
-            let place = place.as_deref();
-            place.is_some_and(|place| !place.starts_with(STANDARD_LIBRARY))
+        let is_own = |(name, place): &(String, Option<String>)| match place.as_deref() {
+            Some(place) => !is_system(place),
+            // A program without line tables: its names are all there is.
+            None => !name.starts_with("0x") && !is_standard(name),
         };
-        let at = all.iter().position(|(_, place)| is_known(place));
+        let at = all.iter().position(is_own);
         let (name, place) = all.drain(at.unwrap_or(0)..).next()?;
         Some(match place {
             Some(place) => format!("{name} at {place}"),
@@ -190,6 +197,35 @@ impl Frames {
 
 /// Where the standard library's sources were when it was built.
 const STANDARD_LIBRARY: &str = "/rustc/";
+
+/// Whether such a place is the standard library's, or in a library that every program has: C's, whether its debug information is there (which
+/// has relative paths, or some below /usr) or not.
+fn is_system(place: &str) -> bool {
+    const LIBRARIES: [&str; 7] = [
+        "libc.",
+        "libc-",
+        "libpthread",
+        "libm.",
+        "libgcc_s",
+        "libstdc++",
+        "ld-",
+    ];
+    let file = place.rsplit('/').next().unwrap_or(place);
+    let is_library = LIBRARIES.iter().any(|name| file.starts_with(name)) && file.contains(".so");
+    let is_c = [".c:", ".S:", ".h:"].iter().any(|end| file.contains(end));
+    place.starts_with(STANDARD_LIBRARY)
+        || place.starts_with("library/")
+        || is_library
+        || is_c && (place.starts_with("./") || place.starts_with("../"))
+}
+
+/// Whether it is the standard library's, by its name.
+fn is_standard(name: &str) -> bool {
+    let name = name.trim_start_matches(['<', '&']);
+    ["std::", "core::", "alloc::", "__rust", "rust_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
 
 /// The frame that calls a task: what is below is brigade's.
 fn is_ours(name: &str) -> bool {

@@ -51,3 +51,40 @@ fn a_panic_tells_the_same_in_both_kinds() {
     }
     assert_eq!(told[0], told[1]);
 }
+
+/// Where it died is where the program's own code was left, and not the library that ended it.
+#[test]
+fn the_place_is_the_programs_own() {
+    fn by_std(_: u32) {
+        std::process::abort()
+    }
+    fn by_c(_: u32) {
+        // SAFETY: ends the process.
+        unsafe { libc::abort() }
+    }
+    fn by_raise(_: u32) {
+        // SAFETY: sends a signal to this thread.
+        unsafe { libc::raise(libc::SIGFPE) };
+    }
+    fn in_a_library(_: u32) {
+        // SAFETY: none; writing there is the point.
+        unsafe { libc::memset(std::hint::black_box(0x40) as *mut libc::c_void, 1, 4096) };
+    }
+    fn in_std(_: u32) {
+        // SAFETY: none; reading there is the point.
+        let text =
+            unsafe { std::slice::from_raw_parts(std::hint::black_box(0x40) as *const u8, 64) };
+        std::hint::black_box(text.to_vec());
+    }
+    for (task, name) in [
+        (by_std as fn(u32), "by_std"),
+        (by_c, "by_c"),
+        (by_raise, "by_raise"),
+        (in_a_library, "in_a_library"),
+        (in_std, "in_std"),
+    ] {
+        let told = crash_of(task, 7).to_string();
+        let place = told.rsplit(", in ").next().expect("a place");
+        assert!(place.contains(name) && place.contains("text.rs:"), "{told}");
+    }
+}

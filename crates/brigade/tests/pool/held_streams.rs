@@ -26,7 +26,7 @@ fn left_behind(hold: fn()) {
 }
 
 fn hold_stdout() {
-    std::mem::forget(std::io::stdout().lock());
+    let _ = std::mem::ManuallyDrop::new(std::io::stdout().lock());
 }
 
 fn hold_c_stdout() {

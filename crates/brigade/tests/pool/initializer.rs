@@ -88,6 +88,45 @@ fn one_that_panics_is_an_error_of_build() {
 }
 
 #[test]
+fn one_that_fails_is_named() {
+    fn fail() {
+        panic!("no database");
+    }
+    fn dies() {
+        std::process::abort();
+    }
+    both(|kind| {
+        let told = |initializer: fn()| {
+            let builder = Pool::builder(kind).workers(1).initializer(initializer);
+            builder.build().expect_err("it fails").to_string()
+        };
+        let panics = told(fail);
+        assert!(panics.contains("one_that_fails_is_named::fail"), "{panics}");
+        let line = line!() + 2;
+        let builder = Pool::builder(kind).workers(1);
+        let closure = builder.initializer(|| panic!("no database")).build();
+        let closure = closure.expect_err("it fails").to_string();
+        // By where it was given.
+        assert!(
+            closure.contains(&format!("initializer.rs:{line}:")),
+            "{closure}"
+        );
+        assert!(!closure.contains("src/pool"), "{closure}");
+        for text in [panics, closure] {
+            assert!(
+                text.starts_with("the pool's initializer failed: task `"),
+                "{text}"
+            );
+            assert!(text.ends_with("no database"), "{text}");
+        }
+        if kind == Kind::Process {
+            let dies = told(dies);
+            assert!(dies.contains("one_that_fails_is_named::dies"), "{dies}");
+        }
+    });
+}
+
+#[test]
 fn one_that_crashes_is_an_error_of_build() {
     fn fault() {
         // SAFETY: none; reading there is the point.
@@ -190,6 +229,7 @@ fn one_that_fails_for_replacements_only() {
             assert!(done <= 10 && whys.len() == 100 - done, "{done}");
             for why in whys {
                 let told = why.to_string();
+                assert!(told.contains("fails_later"), "{told}");
                 match how {
                     "abort" => assert!(told.contains("abort"), "{told}"),
                     _ => assert!(told.contains("the door is shut"), "{told}"),

@@ -8,7 +8,16 @@ use brigade::{Cause, JoinError, Kind, Pool, PoolStats};
 
 use crate::{Count, both, double, for_ever, join, occupy, pool, until};
 
+/// What holds at every moment.
 fn adds_up(stats: &PoolStats) {
+    let crashed: u64 = stats.crashed.iter().map(|(_, n)| n).sum();
+    let told = crashed + stats.timed_out + stats.retried + stats.interrupted + stats.died_idle;
+    // A worker is gone a moment before the end of its task is told.
+    assert!(
+        told <= stats.restarts && stats.restarts <= told + stats.running + stats.queued,
+        "{stats:?}"
+    );
+    assert!(stats.running <= stats.workers as u64, "{stats:?}");
     assert_eq!(
         stats.submitted,
         stats.queued + stats.running + stats.done + stats.failed(),
@@ -30,6 +39,9 @@ fn grew(before: &PoolStats, now: &PoolStats) {
             s.closed,
             s.retried,
             s.restarts,
+            s.interrupted,
+            s.died_idle,
+            s.not_ready,
             s.recycled,
             s.bytes_in,
             s.bytes_out,
@@ -161,6 +173,80 @@ fn they_add_up_at_every_moment() {
         });
         adds_up(&pool.stats());
     });
+}
+
+#[test]
+fn each_worker_that_is_gone_is_accounted_for() {
+    both(|kind| {
+        const TIME: Duration = Duration::from_secs(1);
+        let builder = Pool::builder(kind).workers(2).timeout(TIME).retries(1);
+        let pool = builder.build().expect("a pool");
+        let over = join(pool.submit(for_ever, Count::new()));
+        // Its descriptors are there only once: a thread does not run it again.
+        assert!(matches!(over, Err(JoinError::TimedOut { .. })));
+        let (running, _gate) = occupy(&pool);
+        running.cancel();
+        assert!(matches!(join(running), Err(JoinError::Cancelled)));
+        if kind == Kind::Process {
+            crate::crash_of(join(pool.submit(|()| -> () { std::process::abort() }, ())));
+            // All are ready: those that are not yet are counted elsewhere.
+            crate::works(&pool);
+            let pids = pool.pids();
+            pids.iter().copied().for_each(crate::kill);
+            until("they are gone", || {
+                pool.pids().iter().all(|pid| !pids.contains(pid)) && pool.pids().len() == 2
+            });
+        }
+        crate::works(&pool);
+        let stats = pool.stats();
+        adds_up(&stats);
+        let crashed: u64 = stats.crashed.iter().map(|(_, n)| n).sum();
+        let expected = match kind {
+            Kind::Thread => (1, 1, stats.retried, 0),
+            Kind::Process => (1, 1, stats.retried, 2),
+        };
+        let counts = (
+            stats.timed_out,
+            stats.interrupted,
+            stats.retried,
+            stats.died_idle,
+        );
+        assert_eq!(counts, expected, "{stats:?}");
+        assert_eq!(
+            stats.restarts,
+            crashed + stats.timed_out + stats.retried + stats.interrupted + stats.died_idle,
+            "{stats:?}"
+        );
+        assert_eq!(crashed, u64::from(kind == Kind::Process), "{stats:?}");
+        assert_eq!(stats.retried > 0, kind == Kind::Process, "{stats:?}");
+        assert_eq!((stats.not_ready, stats.recycled), (0, 0), "{stats:?}");
+    });
+}
+
+/// What is said to run has a worker, and what has a worker is said to run.
+#[test]
+fn what_runs_has_a_number() {
+    crate::processes(|| {
+        let pool = pool(Kind::Process, 1);
+        for _ in 0..300 {
+            let handle = pool.submit(wait_at_gate, Count::new());
+            let (runs, pid) = loop {
+                let before = pool.stats().running;
+                let pid = handle.pid();
+                if before == 1 || pid.is_some() {
+                    break (pool.stats().running, pid);
+                }
+            };
+            assert_eq!((runs, pid.is_some()), (1, true));
+            assert_eq!(pid, pool.pids().first().copied());
+            handle.cancel();
+            assert!(matches!(join(handle), Err(JoinError::Cancelled)));
+        }
+    });
+}
+
+fn wait_at_gate(gate: Count) {
+    gate.wait_for(1);
 }
 
 #[test]

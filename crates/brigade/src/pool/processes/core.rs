@@ -381,16 +381,19 @@ impl Core {
         self.unlock(inner, after);
     }
 
+    /// The worker that runs it.
     pub(super) fn pid_of(&self, slot: &Slot) -> Option<u32> {
+        // What is before it may be done, and not be taken.
+        self.look();
         let place = slot.place()?;
         let inner = self.lock();
         let seat = inner.state.seats.get(place.seat as usize)?;
         let line = seat.line.as_ref()?;
-        // The first in its hand, and begun.
+        // The last that it has begun.
+        let begun = line.begun().ok().filter(|&begun| begun != line.taken());
         let runs = slot.place() == Some(place)
             && !slot.is_done()
-            && place.number == line.taken()
-            && line.begun().is_ok_and(|begun| begun != line.taken());
+            && begun.is_some_and(|begun| begun.wrapping_sub(1) == place.number);
         runs.then(|| line.pid())
     }
 

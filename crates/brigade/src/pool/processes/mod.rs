@@ -35,7 +35,7 @@ use self::core::{Core, Want};
 use self::slot::{Pooled, Settle};
 use self::state::{After, Reason, State};
 use self::task::{End, Input, Job, Owner, Task};
-use super::builder::Options;
+use super::builder::{InitializerFailed, Options};
 use crate::task::codec;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
@@ -104,15 +104,19 @@ impl Crew {
 
     /// Why there is no pool.
     fn not_started(&self, reason: &Reason) -> io::Error {
-        let address = self.core.options.initializer.map_or(0, |i| i as usize);
-        let name = TaskName::new(address, self.core.options.name.clone());
+        if let Some(name) = reason.initializer(&self.core.options) {
+            return InitializerFailed(reason.to_error(name)).into();
+        }
         match reason {
             Reason::NotHired(why) => io::Error::other(why.clone()),
             Reason::NotReady(why, _) if why.panic.is_none() => io::Error::new(
                 io::Error::from_raw_os_error(why.errno).kind(),
                 format!("a process could not be prepared: {}", why.what),
             ),
-            reason => io::Error::other(reason.to_error(name)),
+            reason => {
+                let name = TaskName::new(0, self.core.options.name.clone());
+                io::Error::other(reason.to_error(name))
+            }
         }
     }
 

@@ -133,6 +133,12 @@ impl Seat {
         self.held.is_some() || self.answered || self.status == Status::Doomed(Doom::Lost)
     }
 
+    /// Whether its worker has begun what is first in its hand.
+    pub(super) fn has_begun(&self) -> bool {
+        let line = self.line.as_ref();
+        line.is_some_and(|line| line.begun() != Ok(line.taken()))
+    }
+
     /// How many tasks wait in its hand behind the first.
     pub(super) fn ahead(&self) -> usize {
         self.load.saturating_sub(1)

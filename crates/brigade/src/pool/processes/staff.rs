@@ -93,7 +93,15 @@ impl State {
             task.spared += 1;
             self.give_back(task, now, after);
         }
-        self.stats.restarts += 1;
+        if victim.is_none() && status != Status::Doomed(Doom::Cancelled) {
+            self.stats.died_idle += 1;
+            self.stats.restarts += 1;
+        } else if status != Status::Doomed(Doom::Cancelled) {
+            self.stats.restarts += 1;
+        } else if !self.aborting {
+            self.stats.interrupted += 1;
+            self.stats.restarts += 1;
+        }
         after.events.push(Event::Replaced(
             evidence.pid,
             match status {
@@ -345,7 +353,7 @@ impl State {
     /// A worker did not come, or did not get ready.
     pub(super) fn no_worker(&mut self, i: u32, reason: Reason, now: Instant, after: &mut After) {
         self.stillborn += 1;
-        self.stats.restarts += 1;
+        self.stats.not_ready += 1;
         let most = STILLBORN * self.seats.len() as u32 + 1;
         let alive = !self.idle.is_empty() || !self.busy.is_empty();
         self.news = true;
@@ -366,7 +374,8 @@ impl State {
                 self.drop_unwanted(task, now, after);
                 continue;
             }
-            let name = task.job.name(self.options.name.as_ref());
+            let name = reason.initializer(&self.options);
+            let name = name.unwrap_or_else(|| task.job.name(self.options.name.as_ref()));
             self.fail(task, || reason.to_error(name.clone()), now, after);
         }
         self.thrown = 0;

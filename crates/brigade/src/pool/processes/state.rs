@@ -9,6 +9,7 @@ use super::seat::{Pace, Seat};
 use super::slot::Wakes;
 use super::task::{End, Job, Task};
 use crate::pool::builder::Options;
+use crate::task::name::TaskName;
 use crate::task::panic::Panic;
 use crate::task::symbols::{Frames, Symbols};
 use crate::worker::process::ending::Evidence;
@@ -247,9 +248,11 @@ impl State {
     pub(super) fn snapshot(&self, now: Instant) -> PoolStats {
         let mut stats = self.stats.clone();
         // A replacement may have been given something before the end of the task that its predecessor died of is told: that has hardly begun.
-        let running = self.busy.len() + self.casualties;
+        let seats = self.busy.iter().map(|&i| &self.seats[i as usize]);
+        let begun = seats.filter(|seat| seat.has_begun()).count();
+        let running = begun + self.casualties;
         let over = running.saturating_sub(self.seats.len());
-        stats.queued = (self.waiting() + over) as u64;
+        stats.queued = (self.queued - self.thrown + self.in_hand - begun + over) as u64;
         stats.running = (running - over) as u64;
         let lines = self.seats.iter().filter_map(|seat| seat.line.as_ref());
         stats.stopped = lines.filter(|line| line.stop().0).count();
@@ -275,7 +278,16 @@ pub(super) fn processors() -> usize {
 }
 
 impl Reason {
-    pub(super) fn to_error(&self, name: crate::task::name::TaskName) -> JoinError {
+    /// The initializer, if it is what failed.
+    pub(super) fn initializer(&self, options: &Options) -> Option<TaskName> {
+        match self {
+            Reason::Died(..) => options.initializer_name(),
+            Reason::NotReady(why, _) if why.panic.is_some() => options.initializer_name(),
+            Reason::NotReady(..) | Reason::NotHired(_) => None,
+        }
+    }
+
+    pub(super) fn to_error(&self, name: TaskName) -> JoinError {
         match self {
             Reason::Died(evidence, symbols) => {
                 JoinError::Crashed(evidence.clone().into_crash(name, symbols))

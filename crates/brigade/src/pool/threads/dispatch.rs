@@ -7,9 +7,10 @@ use super::primitive::{Ordering, contained, fence, thread, wait};
 use super::roster::{Act, ENDING, Roster, WATCHED};
 use super::shared::Shared;
 use super::spinning;
-use super::work::{Refusal, Why};
-use super::worker::{InitializerPanicked, Worker};
+use super::work::{Refusal, Why, panicked};
+use super::worker::Worker;
 use crate::JoinError;
+use crate::pool::builder::InitializerFailed;
 use crate::pool::events;
 use crate::task::panic::Unwound;
 
@@ -67,7 +68,7 @@ impl Shared {
         let mut roster = self.lock_roster();
         loop {
             if let Some((name, unwound)) = roster.failed.take() {
-                return Err(io::Error::other(InitializerPanicked::new(name, unwound)));
+                return Err(InitializerFailed(panicked(name, unwound)).into());
             }
             if roster.ready == self.options.workers {
                 roster.building = false;
@@ -163,8 +164,8 @@ impl Shared {
 
     /// Its initializer has panicked: another is tried, but not for ever.
     pub(super) fn failed(self: &Arc<Self>, worker: &Worker, unwound: Unwound) {
-        let name = self.options.initializer;
-        let name = name.map(|initializer| worker.initializer_name(initializer));
+        let name = self.options.initializer_name();
+        self.counters.not_ready.fetch_add(1, Ordering::AcqRel);
         let (act, gives_up) = self.roster(|r| {
             r.leave(worker.id);
             if r.building {
@@ -312,8 +313,13 @@ impl Shared {
     /// A worker is about to be let go, because its task ends like this, or (`None`) is to be run again. Before anybody hears of that, so that the numbers are right when he does.
     pub(super) fn counts_parting(&self, id: u64, how: Option<&JoinError>) {
         self.roster(|r| {
-            if !r.aborted {
+            let interrupted = matches!(how, Some(JoinError::Cancelled));
+            if !(interrupted && r.aborted) {
                 self.counters.restarts.fetch_add(1, Ordering::AcqRel);
+                let interrupted = u64::from(interrupted);
+                self.counters
+                    .interrupted
+                    .fetch_add(interrupted, Ordering::AcqRel);
             }
             if let Some(member) = r.live.get(&id) {
                 // It counts nothing any more itself.

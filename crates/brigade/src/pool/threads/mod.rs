@@ -48,9 +48,8 @@ pub(crate) struct Crew {
 
 impl Crew {
     /// Starts the workers, and waits until each is ready.
-    #[track_caller]
     pub(super) fn start(options: Options) -> io::Result<Crew> {
-        let shared = Arc::new(Shared::new(options, Location::caller()));
+        let shared = Arc::new(Shared::new(options));
         registry::enter(&shared);
         shared.build()?;
         Ok(Crew { shared })

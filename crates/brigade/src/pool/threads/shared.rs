@@ -1,6 +1,5 @@
 //! What the threads of a pool and its owner share: the queue, and who is there to work on it.
 
-use std::panic::Location;
 use std::sync::Arc;
 
 use crossbeam_deque::{Injector, Steal};
@@ -29,8 +28,6 @@ pub(super) struct Shared {
     pub(super) number: u64,
     original: Original,
     pub(super) options: Options,
-    /// Where it was built.
-    pub(super) started: &'static Location<'static>,
     queue: Injector<Arc<dyn Work>>,
     /// Those in the queue that have ended.
     shells: AtomicUsize,
@@ -49,11 +46,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: Options, started: &'static Location<'static>) -> Shared {
+    pub(super) fn new(options: Options) -> Shared {
         Shared {
             number: registry::number(),
             original: Original::this_process(),
-            started,
             queue: Injector::new(),
             shells: AtomicUsize::new(0),
             room: Room::new(options.queue_limit),

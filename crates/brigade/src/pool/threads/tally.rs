@@ -89,6 +89,8 @@ pub(super) struct Counters {
     pub(super) closed: AtomicU64,
     pub(super) panicked: AtomicU64,
     pub(super) restarts: AtomicU64,
+    pub(super) interrupted: AtomicU64,
+    pub(super) not_ready: AtomicU64,
     pub(super) recycled: AtomicU64,
     latencies: Mutex<Latencies>,
 }
@@ -103,6 +105,8 @@ impl Counters {
             closed: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            interrupted: AtomicU64::new(0),
+            not_ready: AtomicU64::new(0),
             recycled: AtomicU64::new(0),
             latencies: Mutex::new(Latencies::default()),
         }
@@ -168,6 +172,8 @@ pub(super) fn sum<'a>(
     stats.queued = submitted.saturating_sub(out).min(room);
     stats.submitted = out + stats.queued;
     stats.restarts = counters.restarts.load(Ordering::Acquire);
+    stats.interrupted = counters.interrupted.load(Ordering::Acquire);
+    stats.not_ready = counters.not_ready.load(Ordering::Acquire);
     stats.recycled = counters.recycled.load(Ordering::Acquire);
     stats
 }

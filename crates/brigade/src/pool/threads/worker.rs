@@ -15,7 +15,6 @@ use super::work::{Refusal, Went, Work};
 use crate::JoinError;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
-use crate::task::panic::Unwound;
 
 /// How long a thread that is one too many sleeps before it ends: it may be wanted again.
 const LINGER: Duration = Duration::from_millis(100);
@@ -281,28 +280,6 @@ impl Worker {
         self.woken.store(true, Ordering::Release);
         if let Some(thread) = self.thread.get() {
             thread.unpark();
-        }
-    }
-
-    /// The initializer panicked in it.
-    pub(super) fn initializer_name(&self, initializer: fn()) -> TaskName {
-        self.name(initializer as usize, self.crew.started)
-    }
-}
-
-/// Why a pool could not be built: its initializer panicked.
-#[derive(Debug, thiserror::Error)]
-#[error("the pool's initializer panicked: {message}")]
-pub(super) struct InitializerPanicked {
-    message: String,
-    source: JoinError,
-}
-
-impl InitializerPanicked {
-    pub(super) fn new(name: TaskName, unwound: Unwound) -> InitializerPanicked {
-        InitializerPanicked {
-            message: unwound.message.clone(),
-            source: super::work::panicked(name, unwound),
         }
     }
 }
