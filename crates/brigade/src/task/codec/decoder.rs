@@ -9,9 +9,10 @@ use self::access::{Announced, Entries, Numbers, Variant, visit_elements, visit_f
 pub(super) use self::names::Names;
 use self::names::{Shape, is_derived};
 use super::depth::Depth;
-use super::error::{Error, Result};
+use super::error::{Error, Placed, Result};
+use super::json::{Lacks, is_buffer, lacks};
 use super::plain::{self, ArrayBytes, Layout, Plain, Run};
-use super::tag;
+use super::{CBOR_TAG, EXTENSION, tag};
 
 /// Takes an array of plain numbers from the front of `input`, if `T` is one and it is there.
 #[inline(always)]
@@ -50,9 +51,11 @@ impl<'de, 'n> Decoder<'de, 'n> {
     /// The value that the whole input is.
     #[inline]
     pub(super) fn message<T: de::Deserialize<'de>>(mut self) -> Result<T> {
+        let placed = Placed::begin();
         let value = self.value(std::marker::PhantomData)?;
         match self.input.len() {
-            0 => Ok(value),
+            0 if placed.is_none() && self.failed_before.is_none() => Ok(value),
+            0 => Err(Error::passed_over()),
             over => Err(Error::new(format_args!("{over} bytes were left over"))),
         }
     }
@@ -263,7 +266,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
 
     #[inline]
     fn numbers<V: Visitor<'de>>(&mut self, run: Run<'de>, visitor: V) -> Result<V::Value> {
-        let mut numbers = Numbers::new(run);
+        let mut numbers = Numbers::new(run, self.depth);
         let value = visitor.visit_seq(&mut numbers)?;
         numbers.end()?;
         Ok(value)
@@ -312,6 +315,17 @@ impl<'de, 'n> Decoder<'de, 'n> {
     ) -> Result<V::Value> {
         self.announced = Announced { name, has_value };
         self.nested(|decoder| visitor.visit_enum(Variant(decoder)))
+    }
+
+    /// Passes over the mark of an extension, if that is what comes next.
+    #[cold]
+    fn skip_extension(&mut self) -> Result<()> {
+        let before = self.input;
+        let tag = self.take_tag()?;
+        if !matches!(self.variant_of(tag)?, Some((EXTENSION, true))) {
+            self.input = before;
+        }
+        Ok(())
     }
 
     /// What comes next is a `Some`, and whoever asks did not ask for an option.
@@ -407,13 +421,6 @@ pub(super) fn shown_key(encoded: &[u8]) -> String {
     }
 }
 
-/// Whether serde itself keeps what this visitor is given, to look at it again as one type after another (`untagged`,
-/// `flatten` and the like). There `Some(x)` and `x` are the same to whoever asks for an option, and only `x` will do for whoever does not.
-fn is_buffer<V>() -> bool {
-    let name = std::any::type_name::<V>();
-    name.starts_with("serde") && name.contains("ContentVisitor")
-}
-
 macro_rules! integers {
     ($($deserialize:ident $visit:ident $number:ty, $next:ident, $visit_wide:ident $wide:ty;)*) => {
         $(#[inline]
@@ -464,12 +471,18 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 let run = self.run_tagged(tag)?;
                 self.numbers(run, visitor)
             }
-            tag::NONE => visitor.visit_none(),
+            tag::NONE if lacks::<V>(Lacks::None) => visitor.visit_unit(),
+            tag::NONE => visitor
+                .visit_none()
+                .map_err(|e: Error| e.or_lacks::<V>(Lacks::None)),
             tag::SOME => {
                 let is_ambiguous = matches!(self.peek()?, tag::NONE | tag::SOME | tag::UNIT);
-                self.nested(|decoder| match is_buffer::<V>() && !is_ambiguous {
+                let is_bare = !is_ambiguous && (is_buffer::<V>() || lacks::<V>(Lacks::Some));
+                self.nested(|decoder| match is_bare {
                     true => de::Deserializer::deserialize_any(decoder, visitor),
-                    false => visitor.visit_some(decoder),
+                    false => visitor
+                        .visit_some(decoder)
+                        .map_err(|e: Error| e.or_lacks::<V>(Lacks::Some)),
                 })
             }
             tag::UNIT => visitor.visit_unit(),
@@ -485,9 +498,15 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
             tag::F32 => visitor.visit_f32(f32::from_le_bytes(self.take_array()?)),
             tag::F64 => visitor.visit_f64(f64::from_le_bytes(self.take_array()?)),
             tag::CHAR => visitor.visit_char(self.char()?),
+            tag::BYTES if lacks::<V>(Lacks::Bytes) => {
+                let run = self.run(Plain::U8)?;
+                self.numbers(run, visitor)
+            }
             tag::BYTES => {
                 let len = self.count()?;
-                visitor.visit_borrowed_bytes(self.take(len)?)
+                visitor
+                    .visit_borrowed_bytes(self.take(len)?)
+                    .map_err(|e: Error| e.or_lacks::<V>(Lacks::Bytes))
             }
             tag::SEQ => {
                 let count = self.values()?;
@@ -499,6 +518,10 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                     return self.fields_of(shape, "", visitor);
                 }
                 match self.variant_of(tag)? {
+                    Some((EXTENSION, true)) => {
+                        self.nested(|decoder| visitor.visit_newtype_struct(decoder))
+                    }
+                    Some((name @ CBOR_TAG, true)) => self.variant(Some(name), true, visitor),
                     // As JSON has it: the name, or a map of one entry.
                     Some((name, false)) => visitor.visit_borrowed_str(name),
                     Some((name, true)) => {
@@ -600,7 +623,8 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 self.skip_byte();
                 visitor.visit_unit()
             }
-            _ => visitor.visit_some(self),
+            // It counts as a level: a type that is an option of itself would find the same value again and again.
+            _ => self.nested(|decoder| visitor.visit_some(decoder)),
         }
     }
 
@@ -622,6 +646,9 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value> {
+        if name == EXTENSION {
+            self.skip_extension()?;
+        }
         // What asks for a newtype by this name, and has written a struct: `serde_json::value::RawValue`.
         if name == "$serde_json::private::RawValue" {
             return self.other(visitor);

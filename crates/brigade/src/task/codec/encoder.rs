@@ -9,11 +9,11 @@ use serde::ser::{self, Serialize, SerializeMap};
 use self::names::Names;
 pub(super) use self::sequence::Sequence;
 use self::structs::Fields;
-use super::MAX_BYTES;
 use super::depth::Depth;
-use super::error::{Error, Result};
+use super::error::{Error, Placed, Result};
 use super::plain::{self, Run};
 use super::tag;
+use super::{EXTENSION, MAX_BYTES};
 
 /// Writes one message, value by value.
 pub(super) struct Encoder<'o> {
@@ -56,7 +56,11 @@ pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
         names: &mut names,
     };
     encoder.out.push(super::VERSION);
+    let placed = Placed::begin();
     encoder.value(value)?;
+    if !placed.is_none() {
+        return Err(Error::passed_over());
+    }
     let Encoder { out, names, .. } = encoder;
     if !names.is_empty() {
         out[start] |= names.put(out)?;
@@ -220,6 +224,11 @@ fn put_numbered(out: &mut Vec<u8>, inline: u8, room: u32, reference: u8, number:
     }
 }
 
+#[cold]
+fn out_of_turn() -> Error {
+    Error::new("a map's key and its value were not written in turn")
+}
+
 #[inline]
 pub(super) fn within_limit(len: usize) -> Result<()> {
     if len > MAX_BYTES {
@@ -236,7 +245,7 @@ pub(super) struct Entries<'a, 'o> {
     head: usize,
     declared: Option<usize>,
     count: usize,
-    /// Where the last key is in `out`.
+    /// Where the key is in `out` whose value is due; 0 if none is.
     key: usize,
 }
 
@@ -411,9 +420,12 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
     #[inline]
     fn serialize_newtype_struct<T: ?Sized + Serialize>(
         self,
-        _: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<()> {
+        if name == EXTENSION {
+            self.variant(EXTENSION)?;
+        }
         self.value(value)
     }
 
@@ -497,6 +509,9 @@ impl SerializeMap for Entries<'_, '_> {
 
     #[inline]
     fn serialize_key<T: ?Sized + Serialize>(&mut self, key: &T) -> Result<()> {
+        if self.key != 0 {
+            return Err(out_of_turn());
+        }
         self.key = self.encoder.out.len();
         // An iterator without end comes to one.
         if self.count.is_multiple_of(4096) {
@@ -510,9 +525,13 @@ impl SerializeMap for Entries<'_, '_> {
 
     #[inline]
     fn serialize_value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
+        let key = std::mem::take(&mut self.key);
+        if key == 0 {
+            return Err(out_of_turn());
+        }
         let end_of_key = self.encoder.out.len();
         if let Err(e) = self.encoder.value(value) {
-            let key = self.encoder.out.get(self.key..end_of_key);
+            let key = self.encoder.out.get(key..end_of_key);
             return Err(e.at_key(super::decoder::shown_key(key.unwrap_or_default())));
         }
         self.count += 1;
@@ -520,6 +539,9 @@ impl SerializeMap for Entries<'_, '_> {
     }
 
     fn end(self) -> Result<()> {
+        if self.key != 0 {
+            return Err(out_of_turn());
+        }
         self.encoder
             .correct_head(self.head, self.declared, self.count);
         self.encoder.depth.leave();

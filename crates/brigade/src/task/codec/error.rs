@@ -1,6 +1,11 @@
 //! Why a value could not be carried: serde's own sentence, and the place in the value.
 
+use std::cell::Cell;
 use std::fmt;
+
+use serde::de::{Expected, Unexpected};
+
+use super::json::{self, Lacks};
 
 /// The result of a step of encoding or decoding.
 pub(super) type Result<T> = std::result::Result<T, Error>;
@@ -14,6 +19,43 @@ struct Inner {
     message: String,
     /// The way to the place, innermost first.
     path: Vec<Step>,
+    /// A visitor has no method for what came.
+    is_of_type: bool,
+    /// It is known now of one more visitor that it was written for JSON only.
+    is_learned: bool,
+}
+
+/// The most steps of a way that are shown at either end of it.
+const SHOWN: usize = 12;
+
+thread_local! {
+    /// Errors that have got a place, so far.
+    static PLACED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts the errors that get a place while a message is written or read. Where that succeeds all the same, somebody has passed
+/// over one, and nobody knows where in the message that has left us.
+pub(super) struct Placed(u64);
+
+impl Placed {
+    #[inline(always)]
+    pub(super) fn begin() -> Placed {
+        Placed(PLACED.get())
+    }
+
+    /// There were none.
+    #[inline(always)]
+    pub(super) fn is_none(&self) -> bool {
+        PLACED.get() == self.0
+    }
+}
+
+impl Drop for Placed {
+    /// They are none of the message's within which this one is written or read.
+    #[inline(always)]
+    fn drop(&mut self) {
+        PLACED.set(self.0);
+    }
 }
 
 #[derive(Debug)]
@@ -29,6 +71,8 @@ impl Error {
         Error(Box::new(Inner {
             message: message.to_string(),
             path: Vec::new(),
+            is_of_type: false,
+            is_learned: false,
         }))
     }
 
@@ -36,6 +80,14 @@ impl Error {
     #[cold]
     pub(super) fn cut() -> Error {
         Error::new("its encoding ends in the middle")
+    }
+
+    /// Somebody has passed over an error.
+    #[cold]
+    pub(super) fn passed_over() -> Error {
+        Error::new(
+            "a part of it failed, and an implementation of Serialize or Deserialize passed over that",
+        )
     }
 
     /// There is something in the message that no encoder writes.
@@ -46,6 +98,7 @@ impl Error {
 
     #[cold]
     fn step(mut self, step: Step) -> Error {
+        PLACED.set(PLACED.get() + 1);
         self.0.path.push(step);
         self
     }
@@ -74,6 +127,19 @@ impl Error {
         self.step(Step::Key(key))
     }
 
+    /// The same; and if it is that visitor `V` has no method for this, that is noted.
+    #[cold]
+    pub(super) fn or_lacks<V>(mut self, what: Lacks) -> Error {
+        if self.0.is_of_type && self.0.path.is_empty() {
+            self.0.is_learned |= json::learn::<V>(what);
+        }
+        self
+    }
+
+    pub(super) fn is_learned(&self) -> bool {
+        self.0.is_learned
+    }
+
     /// The error as a sentence about a value of type `T`: the way to the place, then serde's own words.
     pub(super) fn sentence<T: ?Sized>(&self) -> String {
         let root = std::any::type_name::<T>();
@@ -81,7 +147,15 @@ impl Error {
             return format!("`{root}`: {}", self.0.message);
         }
         let mut place = String::new();
-        for step in self.0.path.iter().rev() {
+        let steps = self.0.path.len();
+        for (at, step) in self.0.path.iter().rev().enumerate() {
+            // Of a long way, both ends.
+            if at >= SHOWN && at < steps - SHOWN.min(steps) {
+                if at == SHOWN {
+                    place.push('…');
+                }
+                continue;
+            }
             let _ = match step {
                 Step::Field { name, .. } if place.is_empty() => {
                     fmt::write(&mut place, format_args!("{name}"))
@@ -123,6 +197,16 @@ impl serde::ser::Error for Error {
 }
 
 impl serde::de::Error for Error {
+    #[cold]
+    fn invalid_type(came: Unexpected<'_>, expected: &dyn Expected) -> Error {
+        let mut error = Error::new(format_args!("invalid type: {came}, expected {expected}"));
+        error.0.is_of_type = true;
+        if matches!(came, Unexpected::Option | Unexpected::Bytes(_)) {
+            json::note_refusal();
+        }
+        error
+    }
+
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Error {
         Error::new(message)

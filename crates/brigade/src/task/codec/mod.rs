@@ -6,12 +6,14 @@
 //! - [`encoder`], [`decoder`]: the two halves of the format; [`tag`]: its bytes
 //! - [`plain`]: plain numbers, of which many are one copy; [`shape`]: lists of fields
 //! - [`depth`]: how deep values may be nested
+//! - [`json`]: visitors that were written for JSON only
 //! - [`error`]: why a value could not be carried, and where in it
 
 mod decoder;
 mod depth;
 mod encoder;
 mod error;
+mod json;
 mod plain;
 mod shape;
 mod tag;
@@ -38,6 +40,12 @@ const HAS_WIDE_NAMES: u8 = 0x40;
 
 /// The most variants, and the most lists of fields, in one message: what a peer can make its reader keep has a bound.
 const NAMES_LIMIT: usize = 1 << 16;
+
+/// What MessagePack's values call a newtype that is an extension of it: who asks what comes next is told that it is one.
+const EXTENSION: &str = "_ExtStruct";
+
+/// What CBOR's values call the variant that is a tag: who asks what comes next is given a variant.
+const CBOR_TAG: &str = "@@TAGGED@@";
 
 /// Appends the encoding of `value`, and gives the descriptors that belong to it; on error `into` is as it was.
 pub(crate) fn encode<T: Message>(
@@ -110,7 +118,11 @@ pub(crate) fn decode<T: Message>(
     {
         return Ok(decoded.read());
     }
-    carry::provide(descriptors, || decode_message(bytes)).map_err(|e| not_decoded::<T>(&e))
+    let may_repeat = descriptors.is_empty();
+    carry::provide(descriptors, || decode_message(bytes)).or_else(|e| {
+        let read = || carry::provide(Vec::new(), || decode_message(bytes));
+        json::again(may_repeat, e, read).map_err(|e| not_decoded::<T>(&e))
+    })
 }
 
 #[inline]

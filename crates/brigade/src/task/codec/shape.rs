@@ -99,12 +99,12 @@ pub(super) fn is_same(a: &'static str, b: &'static str) -> bool {
 }
 
 /// A table that only grows: an entry lies within [`NEAR`] places of the one that its key asks for.
-struct Table<T: 'static, const LEN: usize>([AtomicPtr<T>; LEN]);
+pub(super) struct Table<T: 'static, const LEN: usize>([AtomicPtr<T>; LEN]);
 
 const NEAR: usize = 16;
 
 impl<T: Send + Sync + 'static, const LEN: usize> Table<T, LEN> {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Table([const { AtomicPtr::new(ptr::null_mut()) }; LEN])
     }
 
@@ -122,7 +122,7 @@ impl<T: Send + Sync + 'static, const LEN: usize> Table<T, LEN> {
 
     /// What may have this key, up to the first free place.
     #[inline]
-    fn near(&self, key: usize) -> impl Iterator<Item = &'static T> {
+    pub(super) fn near(&self, key: usize) -> impl Iterator<Item = &'static T> {
         self.places(key).map_while(|place| {
             // Acquire, with the release below: what the address points at was written before it.
             let entry = place.load(Ordering::Acquire);
@@ -132,7 +132,7 @@ impl<T: Send + Sync + 'static, const LEN: usize> Table<T, LEN> {
     }
 
     /// Puts an entry into the first free place, if one is near enough.
-    fn keep(&self, key: usize, entry: T) -> Option<&'static T> {
+    pub(super) fn keep(&self, key: usize, entry: T) -> Option<&'static T> {
         let entry = Box::into_raw(Box::new(entry));
         for place in self.places(key) {
             if place

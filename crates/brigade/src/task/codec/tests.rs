@@ -1,4 +1,14 @@
+mod handwritten;
+mod hostile;
+
 use super::*;
+
+/// What comes back of a value.
+fn back<T: Message, R: Message>(value: &T) -> std::result::Result<R, String> {
+    let mut bytes = Vec::new();
+    let descriptors = encode(value, &mut bytes)?;
+    decode(&bytes, descriptors)
+}
 
 #[test]
 fn there_and_back() {

@@ -7,6 +7,7 @@ use serde::de::{
 
 use super::names::FieldNames;
 use super::{Decoder, shown_key};
+use crate::task::codec::depth::Depth;
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::plain::{Plain, Run};
 use crate::task::codec::tag;
@@ -34,10 +35,16 @@ pub(super) fn visit_elements<'de, V: Visitor<'de>>(
         Ok(value) if left == 0 => Ok(value),
         Ok(_) => Err(too_many(left)),
         Err(e) => Err(match decoder.failed_before.take() {
-            Some(left) => e.at_index(count - left - 1),
+            Some(left) => e.at_index(index_of(count, left)),
             None => e,
         }),
     }
+}
+
+/// Which of so many values failed, after which so many were left. That may be an old story: of a failure that was passed over.
+#[cold]
+fn index_of(count: usize, left: usize) -> usize {
+    count.saturating_sub(left + 1)
 }
 
 /// The fields of a struct, in the order in which the reader knows them.
@@ -61,7 +68,10 @@ pub(super) fn visit_fields<'de, V: Visitor<'de>>(
     match visitor.visit_seq(values) {
         Ok(value) => Ok(value),
         Err(e) => Err(match decoder.failed_before.take() {
-            Some(left) => e.in_field(name, fields.get(fields.len() - left - 1).unwrap_or(&"?")),
+            Some(left) => {
+                let index = index_of(fields.len(), left);
+                e.in_field(name, fields.get(index).unwrap_or(&"?"))
+            }
             None => e,
         }),
     }
@@ -74,6 +84,11 @@ fn none_left(left: usize) -> Result<()> {
         return Err(too_many(left));
     }
     Ok(())
+}
+
+#[cold]
+fn not_read() -> Error {
+    Error::new("an element was not read")
 }
 
 #[cold]
@@ -129,15 +144,17 @@ pub(super) struct Numbers<'de> {
     kind: Plain,
     count: usize,
     left: &'de [u8],
+    depth: Depth,
 }
 
 impl<'de> Numbers<'de> {
     #[inline]
-    pub(super) fn new(run: Run<'de>) -> Numbers<'de> {
+    pub(super) fn new(run: Run<'de>, depth: Depth) -> Numbers<'de> {
         Numbers {
             kind: run.kind,
             count: run.count,
             left: run.bytes,
+            depth,
         }
     }
 
@@ -156,7 +173,8 @@ impl<'de> Numbers<'de> {
 
     #[cold]
     fn place(&self, error: Error) -> Error {
-        error.at_index(self.count - self.left.len() / self.kind.size() - 1)
+        let taken = self.count - self.left.len() / self.kind.size();
+        error.at_index(taken.saturating_sub(1))
     }
 }
 
@@ -168,7 +186,10 @@ impl<'de> SeqAccess<'de> for &mut Numbers<'de> {
         if self.left.is_empty() {
             return Ok(None);
         }
+        let before = self.left.len();
         match seed.deserialize(Number(self)) {
+            // Else there would be numbers for ever.
+            Ok(_) if self.left.len() == before => Err(not_read()),
             Ok(value) => Ok(Some(value)),
             Err(e) => Err(self.place(e)),
         }
@@ -260,7 +281,10 @@ impl<'de> de::Deserializer<'de> for Number<'_, 'de> {
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_some(self)
+        self.0.depth.enter()?;
+        let value = visitor.visit_some(Number(&mut *self.0))?;
+        self.0.depth.leave();
+        Ok(value)
     }
 
     #[inline]
@@ -285,6 +309,8 @@ pub(super) struct Entries<'d, 'de, 'n> {
     /// The struct's name, for errors.
     of: &'static str,
     key: Key<'de>,
+    /// A key was read, and its value was not.
+    is_value_due: bool,
 }
 
 enum Keys<'de> {
@@ -333,6 +359,7 @@ impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
             keys,
             of,
             key: Key::None,
+            is_value_due: false,
         }
     }
 
@@ -349,9 +376,19 @@ impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
     /// All entries have been read.
     #[inline]
     pub(super) fn end(mut self) -> Result<&'d mut Decoder<'de, 'n>> {
+        self.check_due(false)?;
         self.pass_skipped()?;
         none_left(self.left)?;
         Ok(self.decoder)
+    }
+
+    /// Keys and values are read in turn; a reader that does otherwise would read another value than was written.
+    #[inline]
+    fn check_due(&self, is_due: bool) -> Result<()> {
+        match self.is_value_due == is_due {
+            true => Ok(()),
+            false => Err(self.place(Error::new("a key and its value were not read in turn"))),
+        }
     }
 
     /// Passes over the fields that the struct lacks.
@@ -373,11 +410,13 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
 
     #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
+        self.check_due(false)?;
         self.pass_skipped()?;
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
+        self.is_value_due = true;
         let name = match &mut self.keys {
             Keys::Fields(names) => names.next()?,
             Keys::Variant(name) => *name,
@@ -390,7 +429,7 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
             }
         };
         self.key = Key::Name(name);
-        match seed.deserialize(Name(name)) {
+        match seed.deserialize(Name(name, self.decoder.depth)) {
             Ok(key) => Ok(Some(key)),
             Err(e) => Err(self.place(e)),
         }
@@ -398,6 +437,8 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
+        self.check_due(true)?;
+        self.is_value_due = false;
         self.decoder.value(seed).map_err(|e| self.place(e))
     }
 
@@ -408,7 +449,7 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
 }
 
 /// A name as a key or as a variant.
-struct Name<'de>(&'de str);
+struct Name<'de>(&'de str, Depth);
 
 impl<'de> de::Deserializer<'de> for Name<'de> {
     type Error = Error;
@@ -418,7 +459,8 @@ impl<'de> de::Deserializer<'de> for Name<'de> {
         visitor.visit_borrowed_str(self.0)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value> {
+        self.1.enter()?;
         visitor.visit_some(self)
     }
 
@@ -482,7 +524,7 @@ impl<'de, 'n, 'd> EnumAccess<'de> for Variant<'d, 'de, 'n> {
     #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self)> {
         let variant = match self.0.announced.name {
-            Some(name) => seed.deserialize(Name(name))?,
+            Some(name) => seed.deserialize(Name(name, self.0.depth))?,
             None => {
                 let variant = seed.deserialize(&mut *self.0)?;
                 // The key may have been a variant itself.

@@ -12,7 +12,7 @@ use super::structs::Fields;
 use super::{Encoder, Entries};
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::plain::{self, Plain};
-use crate::task::codec::tag;
+use crate::task::codec::{EXTENSION, tag};
 
 /// With fewer elements, a run is no shorter, and a tuple of few numbers is most likely one of different kinds.
 const RUN_MIN: usize = 4;
@@ -236,9 +236,13 @@ impl<'s, 'o> ser::Serializer for Element<'s, '_, 'o> {
     #[inline]
     fn serialize_newtype_struct<T: ?Sized + Serialize>(
         self,
-        _: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<()> {
+        if name == EXTENSION {
+            self.0.tagged()?;
+            return self.0.encoder.serialize_newtype_struct(name, value);
+        }
         match plain::run_of(value) {
             Some(run) => {
                 self.0.tagged()?;

@@ -1,0 +1,118 @@
+//! Visitors that were written for JSON only.
+//!
+//! Who asks "what is it?" gets `visit_some`, `visit_none` and `visit_bytes` from us, which JSON never calls: it has null, and
+//! lists of numbers. A visitor that lacks these methods refuses them, and is used up then. So that is noted for its type, the
+//! message is read once more, and from then on such a visitor gets what JSON would give. One that has the methods always gets them.
+//!
+//! Where serde stands in between and buffers (`untagged`, `flatten` and the like), nobody knows who will ask. A message that
+//! cannot be read, and in which such a method was lacking, is read once more with all buffers filled as JSON would fill them.
+
+use std::any::TypeId;
+use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+// As in `shape`, of whose tables this is one.
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::error::{Error, Result};
+use super::shape::Table;
+
+/// The method that a visitor lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lacks {
+    None,
+    Some,
+    Bytes,
+}
+
+thread_local! {
+    /// Some visitor had no method for an option or for bytes.
+    static REFUSED: Cell<bool> = const { Cell::new(false) };
+    /// Buffers are filled as JSON would fill them.
+    static AS_JSON: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Notes that a visitor had no method for an option or for bytes.
+pub(super) fn note_refusal() {
+    REFUSED.set(true);
+}
+
+/// Whether serde itself keeps what this visitor is given, to look at it again as one type after another (`untagged`,
+/// `flatten` and the like). There `Some(x)` and `x` are the same to whoever asks for an option, and only `x` will do for whoever does not.
+pub(super) fn is_buffer<V>() -> bool {
+    let name = std::any::type_name::<V>();
+    name.starts_with("serde") && name.contains("ContentVisitor")
+}
+
+static KNOWN: Table<(TypeId, Lacks), 1024> = Table::new();
+
+/// Whether there is anything in the table, which in most programs there is not.
+static IS_ANY_KNOWN: AtomicBool = AtomicBool::new(false);
+
+fn key(entry: (TypeId, Lacks)) -> usize {
+    let mut hasher = DefaultHasher::new();
+    entry.hash(&mut hasher);
+    hasher.finish() as usize
+}
+
+/// Whether it is known of visitor `V` that it lacks this method.
+#[inline]
+pub(super) fn lacks<V>(what: Lacks) -> bool {
+    // Relaxed: who does not see it yet learns it again.
+    (IS_ANY_KNOWN.load(Ordering::Relaxed) && is_known((typeid::of::<V>(), what)))
+        || (AS_JSON.get() && is_buffer::<V>())
+}
+
+#[cold]
+fn is_known(entry: (TypeId, Lacks)) -> bool {
+    KNOWN.near(key(entry)).any(|known| *known == entry)
+}
+
+/// Notes that visitor `V` lacks this method. Gives whether that is known now.
+#[cold]
+pub(super) fn learn<V>(what: Lacks) -> bool {
+    let entry = (typeid::of::<V>(), what);
+    let is_kept = is_known(entry) || KNOWN.keep(key(entry), entry).is_some();
+    IS_ANY_KNOWN.store(true, Ordering::Relaxed);
+    is_kept
+}
+
+/// More visitors than any type has.
+const TRIES: usize = 64;
+
+/// Has a message that could not be read read once more, or more often, where something was learned by that. What has
+/// descriptors is read once: they are taken.
+#[cold]
+#[inline(never)]
+pub(super) fn again<R>(
+    may_repeat: bool,
+    mut error: Error,
+    read: impl Fn() -> Result<R>,
+) -> Result<R> {
+    if !may_repeat {
+        return Err(error);
+    }
+    for _ in 0..TRIES {
+        if !error.is_learned() {
+            break;
+        }
+        match read() {
+            Err(e) => error = e,
+            read => return read,
+        }
+    }
+    if !REFUSED.replace(false) {
+        return Err(error);
+    }
+    let _reset = AsJson(AS_JSON.replace(true));
+    // Where this is no better, the error is that of what was written.
+    read().map_err(|_| error)
+}
+
+/// Puts back what was, also after a panic.
+struct AsJson(bool);
+
+impl Drop for AsJson {
+    fn drop(&mut self) {
+        AS_JSON.set(self.0);
+    }
+}
