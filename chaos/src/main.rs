@@ -2,7 +2,7 @@
 //!
 //! Each command does what a row of the goals says, so often, and prints what it saw beside what it should see.
 //!
-//! - [`r1`], [`r2`], [`r3`], [`r4`], [`r5`], [`r7`], [`r8`]: the goals, a file each; [`host`] is the program that `r4` kills
+//! - [`r1`], [`r2`], [`r3`], [`r4`], [`r5`], [`r7`], [`r8`], [`r12`]: the goals, a file each; [`host`] is the program that `r4` kills
 //! - [`census`], [`procfs`]: what the kernel says is there; [`leftovers`]: before, and afterwards; [`rollcall`]: processes, watched until they are gone
 //! - [`doorbell`]: how a task says that it runs; [`wait`]: looking again until something is so
 //! - [`measure`]: times, and accidental numbers; [`table`]: what is printed
@@ -14,6 +14,7 @@ mod leftovers;
 mod measure;
 mod procfs;
 mod r1;
+mod r12;
 mod r2;
 mod r3;
 mod r4;
@@ -68,6 +69,11 @@ enum Command {
     R7(r7::Options),
     /// Time out what spins, is deaf, and has children: it is gone, and soon.
     R8(r8::Options),
+    /// Stop the program, its fork server and its workers: nobody waits for ever, and no task is over a time that it had not had.
+    R12(r12::Options),
+    /// The program that `r12` stops.
+    #[command(hide = true)]
+    Stopped,
     /// The program that `r4` kills.
     #[command(hide = true)]
     Host(host::Options),
@@ -102,6 +108,8 @@ fn main() -> ExitCode {
         Command::R5(options) => r5::run(&options),
         Command::R7(options) => r7::run(&options),
         Command::R8(options) => r8::run(&options),
+        Command::R12(options) => r12::run(&options),
+        Command::Stopped => r12::stopped(),
         Command::Host(options) => host::run(&options).map(|never| match never {}),
         Command::Idle => wait::for_ever(),
         Command::Queues => census::print_queues().map(|()| Verdict::Met),

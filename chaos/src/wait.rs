@@ -38,6 +38,16 @@ fn breathe() {
     });
 }
 
+/// Lets so much time pass: how long something lasts is what is tried.
+pub(crate) fn pause(time: Duration) {
+    let mut left = timespec(time);
+    while let rustix::thread::NanosleepRelativeResult::Interrupted(more) =
+        rustix::thread::nanosleep(&left)
+    {
+        left = more;
+    }
+}
+
 /// Until it is killed.
 pub(crate) fn for_ever() -> ! {
     loop {

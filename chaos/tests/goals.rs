@@ -69,6 +69,12 @@ fn r8_time_is_over_for_those_who_do_not_listen() {
 }
 
 #[test]
+fn r12_nobody_waits_for_those_who_are_stopped() {
+    let said = assert_met(&["r12", "--count", "60", "--long", "3"]);
+    assert!(said.contains("wait for ever"), "{said}");
+}
+
+#[test]
 fn bad_usage_is_exit_code_2() {
     for arguments in [
         &["r0"][..],
