@@ -13,6 +13,10 @@ use crate::Host;
 use crate::processes::{LIMIT, go_on, is_dead, let_pass, parent_of, signal, state, stop, until};
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[
+    (
+        "nobody_is_woken_while_there_is_nothing_to_do",
+        nobody_is_woken,
+    ),
     ("server_stopped_and_continued_goes_on", continued),
     ("server_stopped_while_idle_is_replaced_when_needed", idle),
     ("server_stopped_while_workers_are_asked_for", asked_for),
@@ -115,6 +119,48 @@ fn is_replaced(server: u32) {
     let other = self::server();
     assert_ne!(other, server);
     until("the old one is gone", || is_dead(server));
+}
+
+/// How often the threads of a process have gone to sleep, but for its first. proc(5)
+fn sleeps(pid: u32, but: Option<u32>) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    let names = threads
+        .flatten()
+        .filter_map(|t| t.file_name().to_str()?.parse::<u32>().ok());
+    names
+        .filter(|&thread| Some(thread) != but)
+        .filter_map(|t| std::fs::read_to_string(format!("/proc/{pid}/task/{t}/status")).ok())
+        .flat_map(|status| {
+            let line = status
+                .lines()
+                .find(|l| l.starts_with("voluntary_ctxt_switches"));
+            line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok())
+        })
+        .sum()
+}
+
+fn nobody_is_woken() {
+    let pool = Pool::builder(Kind::Process)
+        .workers(2)
+        .timeout(Duration::from_secs(9))
+        .build();
+    let pool = pool.expect("a pool");
+    let threads = Pool::builder(Kind::Thread)
+        .workers(2)
+        .timeout(Duration::from_secs(9))
+        .build();
+    let threads = threads.expect("a pool");
+    let server = server();
+    for pool in [&pool, &threads] {
+        assert_eq!(join(pool.submit(double, 2)).expect("it returns"), 4);
+    }
+    // What was just done is looked after for a while.
+    let_pass(Duration::from_secs(4));
+    let own = std::process::id();
+    let count = || sleeps(own, Some(own)) + sleeps(server, None);
+    let before = count();
+    let_pass(Duration::from_secs(5));
+    assert_eq!(count() - before, 0);
 }
 
 fn continued() {
