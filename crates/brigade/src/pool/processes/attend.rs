@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::core::{Core, Driver};
-use super::seat::{Seat, Status};
+use super::seat::Status;
 use super::state::{After, State};
 use crate::worker::process::client::Employer;
 use crate::worker::process::world::Instant;
@@ -66,10 +66,7 @@ impl State {
             let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
             let now = Instant::now();
             let busy = self.busy.iter().map(|&i| &self.seats[i as usize]);
-            let first = busy
-                .filter_map(Seat::runs_since)
-                .map(|since| since + timeout)
-                .min();
+            let first = busy.filter_map(|seat| seat.over_at(timeout)).min();
             sooner(first.map_or(now + period, |first| first.min(now + period)));
         }
         if self.alarm.is_none() && !self.busy.is_empty() {

@@ -120,8 +120,8 @@ impl State {
     /// Whether the time is over of what a seat has first in its hand.
     fn is_overdue(&mut self, i: u32, timeout: Duration, now: Instant) -> bool {
         let seat = &mut self.seats[i as usize];
-        let is_over = |since| now.saturating_duration_since(since) >= timeout;
-        let (Some(line), true) = (&seat.line, seat.runs_since().is_some_and(is_over)) else {
+        let is_over = |seat: &Seat| seat.over_at(timeout).is_some_and(|at| at <= now);
+        let (Some(line), true) = (&seat.line, is_over(seat)) else {
             return false;
         };
         // The fork server, which tells of that, may be stopped itself.
@@ -129,12 +129,12 @@ impl State {
             (false, None) | (true, Some(_)) => true,
             (true, None) => {
                 seat.stopped = Some(now);
-                false
+                is_over(seat)
             }
             (false, Some(since)) => {
                 seat.stopped = None;
-                seat.give_time_back(now.saturating_duration_since(since), now);
-                seat.runs_since().is_some_and(is_over)
+                seat.went_on(now.saturating_duration_since(since), timeout, now);
+                is_over(seat)
             }
         }
     }
@@ -160,7 +160,9 @@ impl State {
                 continue;
             };
             let before = std::mem::replace(&mut seat.stood, stood);
-            seat.give_time_back(stood.saturating_sub(before), now);
+            if let Some(timeout) = self.options.timeout {
+                seat.went_on(stood.saturating_sub(before), timeout, now);
+            }
             match (stopped, seat.stopped) {
                 (true, None) => after.events.push(Event::Stopped(pid)),
                 (false, Some(_)) => after.events.push(Event::GoesOn(pid)),

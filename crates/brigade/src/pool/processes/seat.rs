@@ -64,6 +64,8 @@ pub(super) struct Seat {
     pub(super) stopped: Option<Instant>,
     /// How long its worker had been stopped before, all in all.
     pub(super) stood: Duration,
+    /// What the task that is first in its hand, by its number, was given back because of that.
+    given: (u32, Duration),
     /// When it got something to do.
     pub(super) busy_since: Instant,
     /// Its worker did not begin what it was given, for a while: others come first.
@@ -91,6 +93,7 @@ impl Seat {
             head: (0, now),
             stopped: None,
             stood: Duration::ZERO,
+            given: (0, Duration::ZERO),
             busy_since: now,
             slow: false,
             unfit: false,
@@ -107,10 +110,30 @@ impl Seat {
         self.line.is_some() && !self.is_ready()
     }
 
-    /// Since when the first in its hand runs; or, while its worker is stopped, since when it is: as long as a task may run, it may be stopped. `None`: that one has ended, or is being
-    /// ended.
-    pub(super) fn runs_since(&self) -> Option<Instant> {
-        (self.is_ready() && self.held.is_none()).then(|| self.stopped.unwrap_or(self.head.1))
+    /// When the time is over of what it has first in its hand: so long it may run, and so long, all in all, its worker may be stopped meanwhile. `None`: that one has ended, or is being ended.
+    pub(super) fn over_at(&self, timeout: Duration) -> Option<Instant> {
+        let is_running = self.is_ready() && self.held.is_none();
+        is_running.then(|| match self.stopped {
+            Some(since) => since + timeout.saturating_sub(self.given()),
+            None => self.head.1 + timeout,
+        })
+    }
+
+    /// What the first in its hand was given back of its time, because its worker was stopped.
+    fn given(&self) -> Duration {
+        if self.given.0 == self.head.0 {
+            self.given.1
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Its worker was stopped for so long, and goes on. A task cannot have itself stopped for ever.
+    pub(super) fn went_on(&mut self, time: Duration, timeout: Duration, now: Instant) {
+        let given = self.given();
+        let time = time.min(timeout.saturating_sub(given));
+        self.given = (self.head.0, given + time);
+        self.give_time_back(time, now);
     }
 
     /// So much of the time until now does not count.

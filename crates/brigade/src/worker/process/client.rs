@@ -46,8 +46,8 @@ const REST: Duration = Duration::from_millis(1);
 /// So many spares in a row that are dead when they are taken are no accident.
 const STILLBORN: u32 = 64;
 
-/// How long a fork server may take to say that it is there. Only one that hangs, or is stopped, takes longer.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// How many seconds a fork server may take to say that it is there. Only one that hangs, or is stopped, takes longer.
+const START_LIMIT: u32 = 30;
 
 /// A worker that the host has been given, not yet employed.
 #[derive(Debug)]
@@ -509,7 +509,7 @@ const BELL: u64 = 3;
 const ALARM: u64 = 4;
 const WATCH: u64 = 5;
 
-/// Waits until a fork server that was started says that it is there. Gives its pidfd and its modules. One that does not say so is killed.
+/// Waits until a fork server that was started says that it is there. Gives its pidfd and its modules. One that does not say so is killed: it has nobody yet.
 fn greet(socket: &OwnedFd, pid: u32) -> io::Result<(OwnedFd, Vec<ModuleAt>)> {
     let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
     let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
@@ -523,7 +523,12 @@ fn greet(socket: &OwnedFd, pid: u32) -> io::Result<(OwnedFd, Vec<ModuleAt>)> {
         return Err(early("ended before it was ready"));
     }
     let process = process?;
-    let hello = if fds::wait_readable(socket, START_LIMIT)? {
+    // A second in which this program is stopped as well counts as one, however long it is.
+    let mut said = false;
+    for _ in 0..START_LIMIT {
+        said = said || fds::wait_readable(socket, Duration::from_secs(1))?;
+    }
+    let hello = if said {
         match protocol::recv_hello(socket)? {
             Some(Message {
                 content: Event::Hello { build, modules, .. },

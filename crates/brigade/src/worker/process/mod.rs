@@ -2,8 +2,8 @@
 
 // `../README.md` tells the protocol. The files:
 // - bootstrap: how the program becomes its own fork server
-// - client: the host's side of the fork server; client/listener: the thread that hears it
-// - server: the fork server; prepare: how it begins; orphans, stderr, oom: what it looks after
+// - client: the host's side of the fork server; client/listener: the thread that hears it; client/outgoing: what it is asked; client/lanes; client/watch: whether it answers
+// - server: the fork server; server/outbox: what it tells; prepare: how it begins; orphans, stderr, oom: what it looks after
 // - stderr_count, stderr_mark: where in a worker's stderr the text of its task begins
 // - child: the worker; flush: how what it printed gets out
 // - stay: the worker that runs one task after another; line: the host's side of it
