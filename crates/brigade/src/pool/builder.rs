@@ -108,8 +108,8 @@ impl PoolBuilder {
     }
 
     /// How long a task may run: then it ends with [`TimedOut`](crate::JoinError::TimedOut). A process is killed, its children too, and is gone when the caller
-    /// hears of it; a thread is let go, and a new one takes its place. Time in the queue does not count, nor does time in which the program is stopped (SIGSTOP, Ctrl-Z, a suspended machine). Time in
-    /// which its worker process is stopped does not count up to as much as this once more: one that stays stopped ends too.
+    /// hears of it; a thread is let go, and a new one takes its place. Time in the queue does not count, nor does time in which the program is stopped (SIGSTOP, Ctrl-Z, a suspended machine). Nor
+    /// does time in which its worker process is, up to as much as this at a time, and ten times that in all: one that stays stopped ends too.
     pub fn timeout(mut self, time: Duration) -> PoolBuilder {
         self.options.timeout = Some(time);
         self

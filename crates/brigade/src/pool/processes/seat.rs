@@ -110,11 +110,11 @@ impl Seat {
         self.line.is_some() && !self.is_ready()
     }
 
-    /// When the time is over of what it has first in its hand: so long it may run, and so long, all in all, its worker may be stopped meanwhile. `None`: that one has ended, or is being ended.
+    /// When the time is over of what it has first in its hand: so long it may run, and so long its worker may be stopped meanwhile, at a time. `None`: that one has ended, or is being ended.
     pub(super) fn over_at(&self, timeout: Duration) -> Option<Instant> {
         let is_running = self.is_ready() && self.held.is_none();
         is_running.then(|| match self.stopped {
-            Some(since) => since + timeout.saturating_sub(self.given()),
+            Some(since) => since + timeout.min(self.may_be_given(timeout)),
             None => self.head.1 + timeout,
         })
     }
@@ -128,11 +128,17 @@ impl Seat {
         }
     }
 
-    /// Its worker was stopped for so long, and goes on. A task cannot have itself stopped for ever.
+    /// How much more of its time that one may be given back because of that: it could have itself stopped and continued for ever.
+    fn may_be_given(&self, timeout: Duration) -> Duration {
+        timeout
+            .saturating_mul(MOST_STOPS)
+            .saturating_sub(self.given())
+    }
+
+    /// Its worker was stopped for so long, and goes on.
     pub(super) fn went_on(&mut self, time: Duration, timeout: Duration, now: Instant) {
-        let given = self.given();
-        let time = time.min(timeout.saturating_sub(given));
-        self.given = (self.head.0, given + time);
+        let time = time.min(self.may_be_given(timeout));
+        self.given = (self.head.0, self.given() + time);
         self.give_time_back(time, now);
     }
 
@@ -297,6 +303,9 @@ impl Seat {
         back
     }
 }
+
+/// A task's worker may be stopped for as many times its timeout, all in all.
+const MOST_STOPS: u32 = 10;
 
 /// How long tasks take, as far as one can see from outside: a mean that goes down quickly and up slowly, for a worker that has long finished seems slow to
 /// a host that looks late.
