@@ -1,8 +1,11 @@
 //! What a pool tells those who listen to it with [`tracing`]: target `brigade::pool`. Where nobody listens, nothing is made.
+//!
+//! Each event has a name, which says what happened (`started`), a message, the number of its `pool`, and the `kind` of its workers.
+//! Of each task that was accepted there is one `submitted` and one `ended`, and a `started` for each time that it was run.
 
 use std::time::Duration;
 
-use crate::Cause;
+use crate::{Cause, Kind};
 
 const TARGET: &str = "brigade::pool";
 
@@ -16,37 +19,127 @@ pub(super) fn crashes_are_heard() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::WARN)
 }
 
-/// A task was accepted.
-pub(super) fn submitted(pool: u64, task: u64) {
-    tracing::trace!(target: TARGET, pool, task, kind = "submitted");
+/// Whose events these are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Of {
+    pub(super) pool: u64,
+    pub(super) kind: Kind,
 }
 
-/// A worker has begun it; a process was given it, and will begin it next, or after what it was given before.
-pub(super) fn started(pool: u64, worker: u64, task: u64) {
-    tracing::trace!(target: TARGET, pool, worker, task, kind = "started");
+/// An event of the target, with what all have.
+macro_rules! event {
+    ($level:ident, $name:literal, $of:ident, $($rest:tt)+) => {
+        tracing::event!(
+            name: $name,
+            target: TARGET,
+            tracing::Level::$level,
+            event = $name,
+            pool = $of.pool,
+            kind = tracing::field::display($of.kind),
+            $($rest)+
+        )
+    };
 }
 
-/// It has ended; `elapsed` is counted from its submission.
-pub(super) fn ended(pool: u64, task: u64, outcome: &str, elapsed: Duration) {
-    tracing::trace!(target: TARGET, pool, task, outcome, ?elapsed, kind = "ended");
-}
+impl Of {
+    /// A task was accepted.
+    pub(super) fn submitted(self, task: u64) {
+        event!(TRACE, "submitted", self, task, "task {task} was submitted");
+    }
 
-/// A worker died of a task.
-pub(super) fn crashed(pool: u64, pid: u32, cause: &Cause, task_name: &str) {
-    tracing::warn!(target: TARGET, pool, pid, ?cause, task = task_name, kind = "crashed");
-}
+    /// A worker runs it: seen after it had `waited` so long. In a process that is seen some time after it has begun, a millisecond as a rule.
+    pub(super) fn started(self, worker: u64, task: u64, waited: Duration) {
+        let kind = self.kind;
+        event!(
+            TRACE,
+            "started",
+            self,
+            worker,
+            task,
+            ?waited,
+            "task {task} runs in {kind} {worker}"
+        );
+    }
 
-/// Another worker takes the place of this one.
-pub(super) fn replaced(pool: u64, worker: u64, why: &str) {
-    tracing::debug!(target: TARGET, pool, worker, why, kind = "replaced");
-}
+    /// A worker process that was given it did not begin it, and another has it now.
+    pub(super) fn moved(self, from: u64, worker: u64, task: u64) {
+        event!(
+            TRACE,
+            "moved",
+            self,
+            from,
+            worker,
+            task,
+            "task {task} was not begun by process {from}, and is with process {worker}"
+        );
+    }
 
-/// A worker process was stopped (SIGSTOP, a terminal): its tasks stand still.
-pub(super) fn stopped(pool: u64, worker: u64) {
-    tracing::warn!(target: TARGET, pool, worker, kind = "stopped");
-}
+    /// It has not ended in that worker, and is run again.
+    pub(super) fn retried(self, worker: u64, task: u64, why: &str) {
+        let kind = self.kind;
+        event!(
+            TRACE,
+            "retried",
+            self,
+            worker,
+            task,
+            why,
+            "task {task} is run again: in {kind} {worker} it {why}"
+        );
+    }
 
-/// It goes on.
-pub(super) fn goes_on(pool: u64, worker: u64) {
-    tracing::info!(target: TARGET, pool, worker, kind = "continued");
+    /// It has ended; `elapsed` is counted from its submission.
+    pub(super) fn ended(self, task: u64, outcome: &str, elapsed: Duration) {
+        event!(
+            TRACE,
+            "ended",
+            self,
+            task,
+            outcome,
+            ?elapsed,
+            "task {task} has ended: {outcome}"
+        );
+    }
+
+    /// A worker died of a task, which ends with that. (Where it is run again, that is told if crashes are kept.)
+    pub(super) fn crashed(self, worker: u64, cause: &Cause, task_name: &str) {
+        event!(
+            WARN,
+            "crashed",
+            self,
+            worker,
+            ?cause,
+            task_name,
+            "process {worker} died of {cause} with task `{task_name}`"
+        );
+    }
+
+    /// Another worker takes the place of this one.
+    pub(super) fn replaced(self, worker: u64, why: &str) {
+        let kind = self.kind;
+        event!(
+            DEBUG,
+            "replaced",
+            self,
+            worker,
+            why,
+            "{kind} {worker} is replaced: {why}"
+        );
+    }
+
+    /// A worker process was stopped (SIGSTOP, a terminal): its tasks stand still.
+    pub(super) fn stopped(self, worker: u64) {
+        event!(
+            WARN,
+            "stopped",
+            self,
+            worker,
+            "process {worker} was stopped by a signal"
+        );
+    }
+
+    /// It goes on.
+    pub(super) fn goes_on(self, worker: u64) {
+        event!(INFO, "continued", self, worker, "process {worker} goes on");
+    }
 }

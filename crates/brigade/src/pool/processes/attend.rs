@@ -17,6 +17,9 @@ const UNHEARD: Duration = Duration::from_millis(100);
 /// When it is looked, while workers come or go, whether there is something that nobody has told.
 const UNTOLD: Duration = Duration::from_secs(1);
 
+/// The same, where somebody listens to what begins when.
+const UNANNOUNCED: Duration = Duration::from_millis(1);
+
 impl Employer for Core {
     fn attend(&self, missed: Duration) {
         let mut after = After::default();
@@ -72,6 +75,10 @@ impl State {
         if self.alarm.is_none() && !self.busy.is_empty() {
             // A worker whose mailbox was written over does not ring.
             sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
+        }
+        if self.heard && (self.busy.iter()).any(|&i| self.seats[i as usize].is_unannounced()) {
+            // Nobody rings when a task begins.
+            sooner(Instant::now() + UNANNOUNCED);
         }
         if self.idle.len() + self.busy.len() < self.seats.len() {
             if let Some(timeout) = self.options.timeout {

@@ -123,6 +123,10 @@ impl Core {
         let heard = events::are_heard();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.state.heard = heard;
+        if heard && !inner.state.watched {
+            inner.state.watched = true;
+            inner.state.disarmed = true;
+        }
         inner
     }
 
@@ -165,7 +169,8 @@ impl Core {
                 inner.driver = Driver::Nobody;
                 continue;
             }
-            let others = !inner.waiters.is_empty();
+            // Who listens is to hear of each task when it ends.
+            let others = !inner.waiters.is_empty() || inner.state.heard;
             let Some(bells) = inner.state.prepare_sleep(want, others) else {
                 inner.state.check_words(&mut after);
                 self.unlock(inner, after);
@@ -338,13 +343,29 @@ impl Core {
 
     /// A task that never was one, for its input cannot be carried.
     pub(super) fn refuse(&self, why: &JoinError) {
+        let mut after = After::default();
         let mut inner = self.lock();
-        let stats = &mut inner.state.stats;
-        stats.submitted += 1;
-        match why {
-            JoinError::Panicked(_) => stats.panicked += 1,
-            _ => stats.undeliverable += 1,
+        let state = &mut inner.state;
+        state.stats.submitted += 1;
+        let outcome = match why {
+            JoinError::Panicked(_) => {
+                state.stats.panicked += 1;
+                "panicked"
+            }
+            _ => {
+                state.stats.undeliverable += 1;
+                "undeliverable"
+            }
+        };
+        if state.heard {
+            let task = state.next_number;
+            state.next_number += 1;
+            after.events.push(Event::Submitted(task, 1));
+            after
+                .events
+                .push(Event::Ended(task, outcome, Duration::ZERO));
         }
+        self.unlock(inner, after);
     }
 
     /// Looks, for somebody who does not wait.

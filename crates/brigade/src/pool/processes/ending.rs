@@ -17,7 +17,15 @@ impl State {
     /// Cancels a task that has not ended.
     pub(super) fn cancel(&mut self, slot: &Slot, now: Instant, after: &mut After) {
         let Some(Place { seat: i, number }) = slot.place() else {
-            // In the queue, where it is thrown away when its turn comes.
+            // In the queue, where it is thrown away when its turn comes; or now, if somebody listens, who is told of it by its number.
+            let is_it = |task: &Task| matches!(&task.owner, Owner::Handle(of) if std::ptr::eq(of.slot(), slot));
+            let found = (self.heard)
+                .then(|| self.queue.iter().position(is_it))
+                .flatten();
+            if let Some(task) = found.and_then(|at| self.queue.remove(at)) {
+                self.queued -= 1;
+                return self.fail(task, || JoinError::Cancelled, now, after);
+            }
             self.thrown += 1;
             self.stats.cancelled += 1;
             self.stats

@@ -99,11 +99,24 @@ impl State {
             {
                 self.requeue(rest);
             }
-            let number = task.number;
-            let (took, rest) = self.seats[i as usize].give(task, i);
-            if self.heard && took > 0 {
-                let pid = self.seats[i as usize].line.as_ref().map_or(0, |l| l.pid());
-                after.events.push(Event::Given(pid, number, took));
+            let (number, with) = (task.number, task.with);
+            let pid = self.seats[i as usize].line.as_ref().map_or(0, |l| l.pid());
+            if self.heard {
+                task.with = pid;
+            }
+            let (took, mut rest) = self.seats[i as usize].give(task, i);
+            if self.heard {
+                if let Some(rest) = &mut rest {
+                    rest.with = with;
+                }
+                if with != 0 && with != pid {
+                    let moved = (number..number + u64::from(took)).map(|task| Event::Moved {
+                        from: with,
+                        to: pid,
+                        task,
+                    });
+                    after.events.extend(moved);
+                }
             }
             given += took as usize;
             self.in_hand += took as usize;

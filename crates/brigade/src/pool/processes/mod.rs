@@ -154,6 +154,7 @@ impl Crew {
                     owner: Owner::Handle(Arc::clone(&pooled) as Arc<dyn Settle>),
                     attempts: 0,
                     spared: 0,
+                    with: 0,
                     submitted: pooled.slot().submitted(),
                     at: 0,
                     number: 0,

@@ -68,12 +68,33 @@ impl State {
     pub(super) fn drain(&mut self, now: Instant, after: &mut After) {
         let mut at = 0;
         while let Some(&i) = self.busy.get(at) {
+            self.announce_begun(i, now, after);
             self.drain_seat(i, now, after);
             // One that has nothing left is no longer in the list.
             if self.busy.get(at) == Some(&i) {
                 at += 1;
             }
         }
+    }
+
+    /// Tells those who listen of the tasks that a worker has begun.
+    pub(super) fn announce_begun(&mut self, i: u32, now: Instant, after: &mut After) {
+        if !self.heard {
+            return;
+        }
+        let line = self.seats[i as usize].line.as_ref();
+        if let Some(Ok(begun)) = line.map(|line| line.begun()) {
+            self.announce(i, begun, now, after);
+        }
+    }
+
+    fn announce(&mut self, i: u32, begun: u32, now: Instant, after: &mut After) {
+        let seat = &mut self.seats[i as usize];
+        let pid = seat.line.as_ref().map_or(0, |line| line.pid());
+        let started = seat.announce(begun).into_iter().map(|(task, submitted)| {
+            Event::Started(pid, task, now.saturating_duration_since(submitted))
+        });
+        after.events.extend(started);
     }
 
     pub(super) fn drain_seat(&mut self, i: u32, now: Instant, after: &mut After) {
@@ -134,6 +155,11 @@ impl State {
                 returned_bytes += frame.len() as u64;
                 self.inboxes.put_bytes(inbox, index, &frame, after);
                 continue;
+            }
+            let seat = &self.seats[i as usize];
+            if self.heard && seat.is_ready() && tag != reply::LEAVING && seat.is_unannounced() {
+                // One that was begun, and has ended, since we looked.
+                self.announce(i, seat.first().wrapping_add(1), now, after);
             }
             match self.heard(i, tag, &mut frame, now, after) {
                 Heard::More => {}

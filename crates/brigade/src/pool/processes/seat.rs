@@ -68,6 +68,8 @@ pub(super) struct Seat {
     given: (u32, Duration),
     /// When it got something to do.
     pub(super) busy_since: Instant,
+    /// How many tasks those who listen know to have begun.
+    pub(super) announced: u32,
     /// Its worker did not begin what it was given, for a while: others come first.
     pub(super) slow: bool,
     /// A task of its worker has closed the way that descriptors come: it gets no more, and is ended when it has nothing in hand.
@@ -95,6 +97,7 @@ impl Seat {
             stood: Duration::ZERO,
             given: (0, Duration::ZERO),
             busy_since: now,
+            announced: 0,
             slow: false,
             unfit: false,
             hire_at: None,
@@ -160,6 +163,24 @@ impl Seat {
     /// Whether there is nothing that its worker could ring for: what it waits for, or its end, is heard in another way.
     pub(super) fn is_mute(&self) -> bool {
         self.held.is_some() || self.answered || self.status == Status::Doomed(Doom::Lost)
+    }
+
+    /// Whether those who listen do not know yet that the first in its hand runs.
+    pub(super) fn is_unannounced(&self) -> bool {
+        self.announced.wrapping_sub(self.first()).cast_signed() <= 0
+    }
+
+    /// The tasks in its hand that its worker has begun, `begun` since it came, and that nobody was told of: each with when it was submitted.
+    pub(super) fn announce(&mut self, begun: u32) -> Vec<(u64, Instant)> {
+        let first = self.first();
+        let known = self.announced.wrapping_sub(first).cast_signed().max(0);
+        let begun = begun.wrapping_sub(first).cast_signed().max(known);
+        self.announced = first.wrapping_add(begun.cast_unsigned());
+        let tasks = self.hand.iter().flat_map(|task| {
+            (0..u64::from(task.count())).map(|n| (task.number + n, task.submitted))
+        });
+        let (known, begun) = (known as usize, begun as usize);
+        tasks.take(begun).skip(known).collect()
     }
 
     /// Whether its worker has begun what is first in its hand.

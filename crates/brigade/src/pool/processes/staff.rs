@@ -47,6 +47,7 @@ impl State {
     pub(super) fn bury_one(&mut self, i: u32, now: Instant, after: &mut After) {
         // What it said last, it said before it ended.
         self.drain_seat(i, now, after);
+        self.announce_begun(i, now, after);
         let seat = &mut self.seats[i as usize];
         let status = seat.status;
         if seat.held.is_some() {
@@ -158,6 +159,14 @@ impl State {
             }
             task.attempts += 1;
             self.stats.retried += 1;
+            if self.heard {
+                let why = match status {
+                    Status::Doomed(Doom::TimedOut) => "ran over its time",
+                    _ => "died with its worker",
+                };
+                let pid = std::mem::take(&mut task.with);
+                after.events.push(Event::Retried(pid, task.number, why));
+            }
             self.give_back(task, now, after);
             return;
         }

@@ -117,8 +117,16 @@ pub(super) struct Report {
 /// What happened, for those who listen.
 pub(super) enum Event {
     Submitted(u64, u32),
-    /// A worker process was given so many tasks.
-    Given(u32, u64, u32),
+    /// A worker runs a task, which has waited so long.
+    Started(u32, u64, Duration),
+    /// A worker was given a task that another had not begun.
+    Moved {
+        from: u32,
+        to: u32,
+        task: u64,
+    },
+    /// A task is run again, for in that worker it did this.
+    Retried(u32, u64, &'static str),
     Ended(u64, &'static str, Duration),
     /// A worker is gone, and its place is taken by another.
     Replaced(u32, &'static str),
@@ -249,10 +257,13 @@ impl State {
         let mut stats = self.stats.clone();
         // A replacement may have been given something before the end of the task that its predecessor died of is told: that has hardly begun.
         let seats = self.busy.iter().map(|&i| &self.seats[i as usize]);
-        let begun = seats.filter(|seat| seat.has_begun()).count();
-        let running = begun + self.casualties;
+        let unbegun = seats.filter(|seat| !seat.has_begun()).count();
+        // The queue is never longer than its limit: what a worker that had nothing to do is about to begin is beyond it.
+        let room = (self.options.queue_limit).map_or(unbegun, |n| n.saturating_sub(self.waiting()));
+        let unbegun = unbegun.min(room);
+        let running = self.busy.len() - unbegun + self.casualties;
         let over = running.saturating_sub(self.seats.len());
-        stats.queued = (self.queued - self.thrown + self.in_hand - begun + over) as u64;
+        stats.queued = (self.waiting() + unbegun + over) as u64;
         stats.running = (running - over) as u64;
         let lines = self.seats.iter().filter_map(|seat| seat.line.as_ref());
         stats.stopped = lines.filter(|line| line.stop().0).count();

@@ -64,6 +64,8 @@ pub(super) struct Task {
     pub(super) attempts: u32,
     /// How often its worker died and said that it had not run it.
     pub(super) spared: u8,
+    /// The process of the worker that was given it last, where somebody listens; or 0.
+    pub(super) with: u32,
     pub(super) submitted: Instant,
     /// Where it lies in its worker's mailbox.
     pub(super) at: u64,
@@ -160,6 +162,7 @@ impl Task {
             owner: Owner::Map(*inbox, index + u64::from(keep)),
             attempts: self.attempts,
             spared: 0,
+            with: self.with,
             submitted: self.submitted,
             at: self.at + (from - strip.from) as u64,
             number: self.number + u64::from(keep),
@@ -193,6 +196,7 @@ impl Task {
             owner: Owner::Map(*inbox, *index),
             attempts: self.attempts,
             spared: 0,
+            with: self.with,
             submitted: self.submitted,
             at: self.at,
             number: self.number,

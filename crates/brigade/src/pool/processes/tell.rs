@@ -9,7 +9,7 @@ use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
 use crate::task::entry::Plan;
 use crate::worker::process::world::{Instant, MutexGuard, Ordering, futex};
-use crate::{Cause, Crash, JoinError};
+use crate::{Cause, Crash, JoinError, Kind};
 
 impl Core {
     /// Frees the lock, and then does what was to be done without it.
@@ -73,27 +73,37 @@ impl Core {
     }
 
     fn say(&self, events: Vec<Event>) {
-        let pool = self.number;
+        let of = self.events();
         for event in events {
             match event {
                 Event::Submitted(first, count) => {
-                    (first..first + u64::from(count))
-                        .for_each(|task| events::submitted(pool, task));
+                    (first..first + u64::from(count)).for_each(|task| of.submitted(task));
                 }
-                Event::Given(pid, first, count) => (first..first + u64::from(count))
-                    .for_each(|task| events::started(pool, u64::from(pid), task)),
-                Event::Ended(task, outcome, time) => events::ended(pool, task, outcome, time),
-                Event::Stopped(pid) => events::stopped(pool, u64::from(pid)),
-                Event::GoesOn(pid) => events::goes_on(pool, u64::from(pid)),
-                Event::Replaced(pid, why) => events::replaced(pool, u64::from(pid), why),
+                Event::Started(pid, task, waited) => of.started(u64::from(pid), task, waited),
+                Event::Moved { from, to, task } => {
+                    of.moved(u64::from(from), u64::from(to), task);
+                }
+                Event::Retried(pid, task, why) => of.retried(u64::from(pid), task, why),
+                Event::Ended(task, outcome, time) => of.ended(task, outcome, time),
+                Event::Stopped(pid) => of.stopped(u64::from(pid)),
+                Event::GoesOn(pid) => of.goes_on(u64::from(pid)),
+                Event::Replaced(pid, why) => of.replaced(u64::from(pid), why),
             }
+        }
+    }
+
+    fn events(&self) -> events::Of {
+        events::Of {
+            pool: self.number,
+            kind: Kind::Process,
         }
     }
 
     fn say_crashed(&self, crash: &Crash) {
         let say = || {
             if events::crashes_are_heard() {
-                events::crashed(self.number, crash.pid(), crash.cause(), crash.task());
+                let pid = u64::from(crash.pid());
+                self.events().crashed(pid, crash.cause(), crash.task());
             }
         };
         let _ = catch_unwind(AssertUnwindSafe(say));

@@ -104,6 +104,9 @@ impl<A: Message, R: Message> Chunk<A, R> {
         let mut tasks = 0;
         let mut last = None;
         loop {
+            // Asked before anything is locked: the answer is the listener's own code.
+            let heard = events::are_heard();
+            let mut told = None;
             if let Some(result) = last.take_if(|_| crew.is_copy()) {
                 // As in `Slot::finish`.
                 contained(|| drop(result));
@@ -111,17 +114,22 @@ impl<A: Message, R: Message> Chunk<A, R> {
             }
             let entry = {
                 let mut inner = lock(&self.inner);
-                if let Some(result) = last.take() {
+                if let Some((index, number, result)) = last.take() {
                     if inner.abandoned {
                         drop(inner);
                         contained(|| drop(result));
                         return Went::LetGo;
                     }
                     tasks += 1;
-                    let (_, outcome) = &result;
-                    worker.counts(outcome);
+                    worker.counts(&result);
+                    if heard {
+                        let outcome = result
+                            .as_ref()
+                            .map_or_else(super::work::outcome, |_| "returned");
+                        told = Some((number, outcome));
+                    }
                     inner.running = None;
-                    inner.done.push(result);
+                    inner.done.push((index, result));
                 }
                 let stops = crew.hint() & ABORTED != 0 || worker.is_used_up();
                 let mut entry = if stops { None } else { inner.todo.pop_front() };
@@ -135,6 +143,9 @@ impl<A: Message, R: Message> Chunk<A, R> {
                 }
                 entry
             };
+            if let Some((number, outcome)) = told {
+                (crew.events()).ended(number, outcome, self.elapsed(crew));
+            }
             if job.hungry.load(Ordering::Relaxed) {
                 self.feed(worker);
             }
@@ -142,8 +153,11 @@ impl<A: Message, R: Message> Chunk<A, R> {
                 break;
             };
             crew.room.leave(1);
-            events::started(crew.number, worker.id, entry.number);
-            last = Some((entry.index, self.perform(worker, entry)));
+            if heard {
+                (crew.events()).started(worker.id, entry.number, self.elapsed(crew));
+            }
+            let number = entry.number;
+            last = Some((entry.index, number, self.perform(worker, entry)));
         }
         self.leave(worker, began, tasks);
         Went::Well
@@ -158,16 +172,9 @@ impl<A: Message, R: Message> Chunk<A, R> {
                 .map(|result| result.ok_or_else(|| Why::TimedOut.error(crew))),
         };
         worker.ends();
-        let result = result.unwrap_or_else(|unwound| {
+        result.unwrap_or_else(|unwound| {
             Err(panicked(worker.name(task as usize, job.started), unwound))
-        });
-        if events::are_heard() {
-            let outcome = result
-                .as_ref()
-                .map_or_else(super::work::outcome, |_| "returned");
-            events::ended(crew.number, entry.number, outcome, self.elapsed(crew));
-        }
-        result
+        })
     }
 
     fn elapsed(&self, crew: &Shared) -> std::time::Duration {
@@ -248,7 +255,9 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
             crew.counters.took(nanos, tasks)
         });
         let again = |retry: &mut Box<Retry>| why == Why::TimedOut && retry.again();
-        match running.retry.take_if(again) {
+        let retry = running.retry.take_if(again);
+        let is_retried = retry.is_some();
+        match retry {
             Some(retry) => {
                 crew.counts_parting(worker.id, None);
                 crew.room.put_back();
@@ -270,7 +279,11 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
         let mut state = lock(&job.state);
         state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, &self));
         drop(state);
-        events::ended(crew.number, running.number, why.text(), self.elapsed(crew));
+        if is_retried {
+            (crew.events()).retried(worker.id, running.number, why.text());
+        } else {
+            (crew.events()).ended(running.number, why.text(), self.elapsed(crew));
+        }
         job.deliver(done);
         job.put_back(Bundle {
             entries: rest,

@@ -11,7 +11,6 @@ use super::work::{Refusal, Why, panicked};
 use super::worker::Worker;
 use crate::JoinError;
 use crate::pool::builder::InitializerFailed;
-use crate::pool::events;
 use crate::task::panic::Unwound;
 
 /// So often, times the number of workers, an initializer may panic in a row before tasks are refused.
@@ -306,7 +305,8 @@ impl Shared {
             self.successor(r)
         });
         self.leaves();
-        events::replaced(self.number, worker.id, "it has run as many tasks as it may");
+        self.events()
+            .replaced(worker.id, "it has run as many tasks as it may");
         self.act(act);
     }
 
@@ -348,7 +348,11 @@ impl Shared {
         // Detached: nobody waits for it any more.
         drop(member);
         self.leaves();
-        events::replaced(self.number, id, why.text());
+        let why = match why {
+            Why::TimedOut => "its task ran over its time",
+            Why::Cancelled => "its task was cancelled",
+        };
+        self.events().replaced(id, why);
         self.act(act);
     }
 

@@ -17,7 +17,6 @@ use super::roster::{ABORTED, SURPLUS};
 use super::shared::Shared;
 use super::work::{self, Refusal, Went, Why, Work};
 use super::worker::Worker;
-use crate::pool::events;
 use crate::{JoinError, Message};
 
 /// So much work should be in a bundle.
@@ -162,12 +161,8 @@ impl<A, R> Job<A, R> {
         for entry in entries {
             let error = error(&entry);
             crew.counters.ended(&error, 0, 1);
-            events::ended(
-                crew.number,
-                entry.number,
-                work::outcome(&error),
-                std::time::Duration::ZERO,
-            );
+            let outcome = work::outcome(&error);
+            (crew.events()).ended(entry.number, outcome, std::time::Duration::ZERO);
             crew.room.leave(1);
             tell(entry.index, error);
             contained(|| drop(entry));

@@ -11,7 +11,6 @@ use super::primitive::{Ordering, lock, wait_until};
 use super::retry::{Input, Retry};
 use super::room::Ring;
 use super::shared::Shared;
-use crate::pool::events;
 use crate::{JoinError, Message};
 
 /// Inputs that were pulled and whose results were not fetched, at the most, for each worker and task of a bundle.
@@ -136,7 +135,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
             let retry = Retry::of(&crew.options, &input);
             room.0 = None;
             let number = crew.counters.submitted.fetch_add(1, Ordering::AcqRel);
-            events::submitted(crew.number, number);
+            crew.events().submitted(number);
             self.job.push(Entry {
                 index: self.pulled,
                 number,

@@ -16,9 +16,10 @@ use super::roster::{HELP, Roster, WATCHED};
 use super::spinning;
 use super::tally::{self, Counters, Tally};
 use super::work::Work;
-use crate::PoolStats;
 use crate::pool::builder::Options;
+use crate::pool::events;
 use crate::sys::original::Original;
+use crate::{Kind, PoolStats};
 
 /// So many are never sorted out.
 const MOST_SHELLS: usize = 1024;
@@ -61,6 +62,14 @@ impl Shared {
             past: Tally::new(),
             keeper: options.timeout.map(Keeper::new),
             options,
+        }
+    }
+
+    /// What it tells those who listen.
+    pub(super) fn events(&self) -> events::Of {
+        events::Of {
+            pool: self.number,
+            kind: Kind::Thread,
         }
     }
 

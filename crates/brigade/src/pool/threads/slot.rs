@@ -76,7 +76,7 @@ impl<A: Message, R: Message> Slot<A, R> {
     ) -> Slot<A, R> {
         let retry = Retry::of(&crew.options, &input);
         let number = crew.counters.submitted.fetch_add(1, Ordering::AcqRel);
-        events::submitted(crew.number, number);
+        crew.events().submitted(number);
         Slot {
             task,
             started,
@@ -113,7 +113,11 @@ impl<A: Message, R: Message> Slot<A, R> {
         };
         drop(inner);
         worker.crew.room.leave(1);
-        events::started(self.pool, worker.id, self.number);
+        if events::are_heard() {
+            let waited = worker.crew.now().saturating_sub(self.submitted);
+            let waited = Duration::from_nanos(waited);
+            (worker.crew.events()).started(worker.id, self.number, waited);
+        }
         Some(input)
     }
 
@@ -197,6 +201,7 @@ impl<A: Message, R: Message> Slot<A, R> {
             inner.phase = Phase::Again;
             crew.counts_parting(worker, None);
             drop(inner);
+            crew.events().retried(worker, self.number, why.text());
             crew.room.put_back();
             return Some(Parted {
                 worker,
@@ -217,7 +222,11 @@ impl<A: Message, R: Message> Slot<A, R> {
 
     fn tell_end(&self, outcome: &str, nanos: u64) {
         let elapsed = Duration::from_nanos(nanos);
-        events::ended(self.pool, self.number, outcome, elapsed);
+        let of = events::Of {
+            pool: self.pool,
+            kind: Kind::Thread,
+        };
+        of.ended(self.number, outcome, elapsed);
     }
 
     fn take(inner: &mut Inner<A, R>) -> Result<R, JoinError> {
