@@ -8,6 +8,7 @@ mod s11;
 mod s12;
 mod s13;
 pub(crate) mod s14;
+mod s17;
 mod s2;
 mod s3;
 mod s4;
@@ -54,6 +55,8 @@ pub(crate) enum Name {
     S13,
     /// Memory of an idle process worker; a thousand of them.
     S14,
+    /// Values: encoding and decoding.
+    S17,
     /// How the four transports grow with the size of a message, and with the number of senders.
     Growth,
     /// How pools grow with the length, the input and the number of tasks, and with the number of workers.
@@ -61,7 +64,7 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    pub(crate) const ALL: [Name; 16] = [
+    pub(crate) const ALL: [Name; 17] = [
         Name::S1,
         Name::S2,
         Name::S3,
@@ -76,6 +79,7 @@ impl Name {
         Name::S12,
         Name::S13,
         Name::S14,
+        Name::S17,
         Name::Growth,
         Name::Curves,
     ];
@@ -96,6 +100,7 @@ impl Name {
             Name::S12 => s12::measure(quick),
             Name::S13 => s13::measure(quick),
             Name::S14 => s14::measure(quick),
+            Name::S17 => s17::measure(quick),
             Name::Growth => growth::measure(quick),
             Name::Curves => curves::measure(quick),
         }

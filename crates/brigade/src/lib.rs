@@ -141,6 +141,23 @@ extern crate self as brigade;
 #[macro_use]
 mod primitive;
 pub mod channel;
+/// For the benches: a value there and back, without a worker.
+#[cfg(feature = "__codec")]
+#[doc(hidden)]
+pub mod __codec {
+    use crate::Message;
+    use crate::task::codec;
+
+    /// Appends a value as a message has it. Descriptors are dropped.
+    pub fn encode<T: Message>(value: &T, into: &mut Vec<u8>) -> Result<(), String> {
+        codec::encode(value, into).map(drop)
+    }
+
+    /// Such a value.
+    pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, String> {
+        codec::decode(bytes, Vec::new())
+    }
+}
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
 #[doc(hidden)]
 pub mod counts;
