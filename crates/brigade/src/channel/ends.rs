@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,6 +14,7 @@ use super::{Receiver, Sender, Transport};
 use crate::Message;
 use crate::sys::fds;
 use crate::sys::opened;
+use crate::sys::original::PerProcess;
 use crate::task::carry;
 use crate::transport::gate::Gate;
 use crate::transport::spill::{SpillInlet, SpillOutlet};
@@ -148,8 +149,10 @@ impl Identity {
 
 /// The channels to which this process has a sending end. However often it is sent one, it keeps one set of descriptors for each channel.
 fn senders() -> MutexGuard<'static, HashMap<Identity, Weak<SendSide>>> {
-    static ALL: LazyLock<Mutex<HashMap<Identity, Weak<SendSide>>>> = LazyLock::new(Mutex::default);
-    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+    // A fork begins with an empty one: its parent's may be locked for good there.
+    static ALL: PerProcess<Mutex<HashMap<Identity, Weak<SendSide>>>> =
+        PerProcess::new(Mutex::default);
+    ALL.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The sending end of this channel, which is made if there is none.

@@ -11,12 +11,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::{Receiver, RecvError, TryRecvError};
 use crate::Message;
 use crate::sys::epoll::Epoll;
+use crate::sys::original::{Original, PerProcess};
 use crate::sys::signal::Blocked;
 
 /// The next message, to be awaited: see [`Receiver::recv_async`].
@@ -75,6 +76,8 @@ impl<T: Message> Future for Recv<'_, T> {
 /// A receiver's place with the reactor.
 #[derive(Debug)]
 pub(super) struct Registration {
+    /// The process whose it is. A fork has a copy, and the same epoll(7) as its parent.
+    process: Original,
     reactor: &'static Reactor,
     key: u64,
     waiting: Arc<Mutex<Vec<Waker>>>,
@@ -88,6 +91,7 @@ impl Registration {
         let [readable, link, left_over] = descriptors;
         let reactor = Reactor::get()?;
         let registration = Registration {
+            process: Original::this_process(),
             reactor,
             key: reactor.next.fetch_add(1, Ordering::Relaxed),
             waiting: Arc::default(),
@@ -117,6 +121,10 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        // A fork would take its parent's out: the descriptors are the same.
+        if !self.process.is_this_process() {
+            return;
+        }
         for descriptor in &self.descriptors {
             self.reactor.epoll.remove(descriptor);
         }
@@ -134,7 +142,6 @@ type Waiting = HashMap<u64, Arc<Mutex<Vec<Waker>>>>;
 
 #[derive(Debug)]
 struct Reactor {
-    process: u32,
     epoll: Epoll,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
@@ -143,19 +150,14 @@ struct Reactor {
 impl Reactor {
     /// This process's.
     fn get() -> io::Result<&'static Reactor> {
-        static CURRENT: OnceLock<&'static Reactor> = OnceLock::new();
-        static STARTING: Mutex<()> = Mutex::new(());
-        let _starting = lock(&STARTING);
-        if let Some(reactor) = CURRENT.get() {
-            if reactor.process != std::process::id() {
-                return Err(io::Error::other(
-                    "a process that was forked, and is no worker, has no reactor",
-                ));
-            }
+        // A fork has not its parent's thread, and starts its own.
+        static CURRENT: PerProcess<Mutex<Option<&'static Reactor>>> =
+            PerProcess::new(Mutex::default);
+        let mut current = lock(CURRENT.get());
+        if let Some(reactor) = *current {
             return Ok(reactor);
         }
         let reactor: &'static Reactor = Box::leak(Box::new(Reactor {
-            process: std::process::id(),
             epoll: Epoll::new()?,
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
@@ -166,7 +168,8 @@ impl Reactor {
             .name("brigade-reactor".to_owned())
             .spawn(|| reactor.run())?;
         drop(blocked);
-        Ok(CURRENT.get_or_init(|| reactor))
+        *current = Some(reactor);
+        Ok(reactor)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

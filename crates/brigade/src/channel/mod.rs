@@ -40,6 +40,22 @@
 //!   sender that does not wait, it may send a few messages more before it hears of it.
 //! - **Ends on their way** count: a channel whose only sender is inside a message that nobody has received yet is not disconnected.
 //!
+//! # After fork(2)
+//!
+//! A program that forks itself, past this library, has each of its ends twice.
+//!
+//! - **Senders** send in both, as any two do.
+//! - **A receiver** is for one of the two, as if it had moved: whichever receives with it first. The other one
+//!   may drop it, which disconnects nobody; if it receives too, messages are lost to both. A copy
+//!   of one with which another thread of the parent was receiving at that moment receives nothing, and says so.
+//! - **Dropping** a copy closes it in that process only. A channel is disconnected when the last end of
+//!   a side is gone in both; a copy that the child does not need, and keeps, keeps it connected.
+//! - **`select` and `recv_async`** work in the child; it starts its own reactor thread.
+//!
+//! A fork that is made by the bare system call, without the C library's fork(3), is noticed by what it
+//! does itself, but its death is not: what it had locked when it died stays locked, and its parent
+//! must not drop a receiver that the child is to go on with.
+//!
 //! Sources: pipe(7), unix(7), mq_overview(7), memfd_create(2), eventfd(2), poll(2).
 
 mod ends;

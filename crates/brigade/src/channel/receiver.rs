@@ -15,7 +15,9 @@ use rustix::event::{PollFd, PollFlags};
 use super::future::Registration;
 use super::{Iter, Recv, RecvError, RecvTimeoutError, Transport, TryIter, TryRecvError};
 use crate::Message;
+use crate::sync::watch::Token;
 use crate::sync::{Mutex, MutexGuard};
+use crate::sys::original::{self, Original, OwnCell};
 use crate::sys::{fds, futex, opened, spin};
 use crate::task::codec;
 use crate::transport::gate::{self, Gate, Waited};
@@ -42,10 +44,14 @@ pub(super) struct ReceiveSide {
     fault: OnceLock<String>,
     /// It was sent on, or may have been: then it is not the end of the channel when this is dropped.
     left: AtomicBool,
-    registration: OnceLock<Registration>,
+    registration: OwnCell<Registration>,
     /// Readable while something was left by one who received, for others who wait outside the lock, with `Select` or in async code: the mechanism may have
     /// told of it only once. Made when the first of them waits.
     left_over: OnceLock<OwnedFd>,
+    /// The process that made it; a fork of that has a copy.
+    original: Original,
+    /// How often the process had been forked then: there may be copies in others, if it was since.
+    forks: u32,
     /// One who waits outside could not look, for another had the lock, who is to say so when he lets go of it.
     missed: AtomicBool,
 }
@@ -80,7 +86,11 @@ enum Patience {
 
 impl Drop for ReceiveSide {
     fn drop(&mut self) {
-        if !self.left.load(Ordering::Acquire) {
+        // If there may be another, the kernel says when the last is gone.
+        let is_the_only_one = !self.left.load(Ordering::Acquire)
+            && self.original.is_this_process()
+            && self.forks == original::forks();
+        if is_the_only_one {
             self.gate.close();
         }
     }
@@ -103,8 +113,10 @@ impl ReceiveSide {
             inlet: Mutex::new(inlet),
             fault: fault.map_or_else(OnceLock::new, OnceLock::from),
             left: AtomicBool::new(false),
-            registration: OnceLock::new(),
+            registration: OwnCell::new(),
             left_over: OnceLock::new(),
+            original: Original::this_process(),
+            forks: original::forks(),
             missed: AtomicBool::new(false),
         }
     }
@@ -155,15 +167,13 @@ impl ReceiveSide {
 
     /// Its place with the reactor, for whoever awaits.
     pub(super) fn registration(&self) -> io::Result<&Registration> {
-        if let Some(registration) = self.registration.get() {
-            return Ok(registration);
-        }
-        let new = Registration::new([
-            self.readable(),
-            self.link.as_fd(),
-            self.left_over()?.as_fd(),
-        ])?;
-        Ok(self.registration.get_or_init(|| new))
+        self.registration.get_or_try_init(|| {
+            Registration::new([
+                self.readable(),
+                self.link.as_fd(),
+                self.left_over()?.as_fd(),
+            ])
+        })
     }
 
     /// Lends what has to be sent along. `None`: a thread waits.
@@ -187,6 +197,13 @@ impl ReceiveSide {
 
     fn try_lock(&self) -> Option<Locked<'_>> {
         Some(Locked::new(self, usable(self.inlet.try_lock())?))
+    }
+
+    /// In a fork: a thread that the fork does not have had the lock when it was made, and may have
+    /// been in the middle of anything. Nobody will let go of it.
+    fn is_stuck(&self) -> bool {
+        let is_mine = |holder| holder == Token::mine();
+        !self.original.is_this_process() && self.inlet.holder().is_some_and(|h| !is_mine(h))
     }
 
     fn is_hung_up(&self) -> bool {
@@ -231,6 +248,12 @@ impl ReceiveSide {
 
     /// Receives a message, all but its decoding.
     fn receive_frame(&self, frame: &mut Frame, patience: Patience) -> Result<(), TryRecvError> {
+        if self.is_stuck() {
+            return Err(self.broken(
+                "this receiver is a fork's copy, and a thread of the fork's parent was receiving \
+                 with it when the fork was made",
+            ));
+        }
         let (locked, deadline) = match patience {
             Patience::None => (self.try_lock(), None),
             Patience::Until(deadline) => (self.lock(deadline), deadline),
@@ -312,7 +335,7 @@ impl ReceiveSide {
 
     /// Whether it is worth trying to receive: there may be a message, or the disconnect.
     pub(super) fn is_ready(&self) -> bool {
-        if self.fault.get().is_some() {
+        if self.fault.get().is_some() || self.is_stuck() {
             return true;
         }
         let Some(locked) = self.try_lock() else {
@@ -398,7 +421,7 @@ impl Drop for Locked<'_> {
     }
 }
 
-fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
+pub(super) fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
     match locked {
         Ok(inlet) => Some(inlet),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

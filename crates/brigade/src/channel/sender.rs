@@ -6,10 +6,11 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::ends::{self, Identity};
+use super::receiver::usable;
 use super::{SendError, SendTimeoutError, Transport, TrySendError};
 use crate::Message;
 use crate::sync::raw::Acquired;
@@ -133,7 +134,11 @@ impl SendSide {
     /// Remembers why it was, or that it was for no other reason.
     fn set_fault(&self, why: Option<String>) {
         let _ = FAULT.try_with(|own| own.set(Some((self.number, why.clone()))));
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        // Not waited for: another thread that has it puts its own reason there, and in a fork it may
+        // be a thread that is not there.
+        if let Some(mut any) = usable(self.fault.try_lock()) {
+            *any = why;
+        }
     }
 
     /// Of this thread's last message that was refused, if that was this channel's; or else of any
@@ -146,10 +151,7 @@ impl SendSide {
         });
         match own {
             Ok(Some((number, why))) if number == self.number => why,
-            _ => {
-                let any = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-                any.clone()
-            }
+            _ => usable(self.fault.try_lock())?.clone(),
         }
     }
 

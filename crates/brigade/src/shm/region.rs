@@ -189,6 +189,8 @@ impl Region {
         let mut seals = SIZE_SEALS | SealFlags::SEAL;
         if frozen {
             seals |= SealFlags::WRITE;
+        } else {
+            roster::expect_forks();
         }
         rustix::fs::fcntl_add_seals(&file, seals)?;
         Region::open(file, Origin::Here)

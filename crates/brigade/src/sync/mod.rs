@@ -27,6 +27,11 @@
 //! - None is recursive: who takes what it has waits for itself.
 //! - A holder that lives and does not let go, stopped or in an endless loop, is waited for; that is what the timeouts are for.
 //! - Threads of one process are not told apart: one that ends without dropping its guard (`mem::forget`) holds on until its *process* ends.
+//! - A program that forks itself (fork(2), past this library) and its child are two that exclude each
+//!   other, and each other's workers, in memory that both have; each learns of the other's death. But a
+//!   guard that was held at that moment is there twice: the child must not drop its copy, for that lets
+//!   go of what the parent holds. And in memory that the child has for itself (a `static`, the heap),
+//!   what another thread of the parent had locked stays locked, as with std's.
 
 mod barrier;
 mod condvar;

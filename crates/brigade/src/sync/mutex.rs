@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::poison::{Before, Poison};
 use super::raw::{Acquired, RawLock};
-use super::watch;
+use super::watch::{self, Token};
 
 /// Lets one thread at a time at what it guards, of however many processes.
 ///
@@ -147,6 +147,11 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     pub fn lock_timeout(&self, timeout: Duration) -> TryLockResult<MutexGuard<'_, T>> {
         self.guard_or_not(self.raw.acquire(watch::deadline(timeout)))
+    }
+
+    /// Whose process has it locked, dead or alive.
+    pub(crate) fn holder(&self) -> Option<Token> {
+        self.raw.holder()
     }
 
     /// Whether a holder panicked or died. That a holder is dead is found out by who locks next, so this may not know it yet.

@@ -24,23 +24,30 @@
 //! that a dying process has forgotten, or has received and taken along, is ever missed.
 //!
 //! Limits: 16,384 workers of a host at a time, and more are outsiders; a lock that nobody looks at while its dead holder's slot is given out 65,535 times
-//! (slots are given out in turn, so that is some 2^30 workers), and then when the same generation lives there again, seems held until that one ends. A process that a task forks by itself has its parent's
-//! token: its own death is not noticed.
+//! (slots are given out in turn, so that is some 2^30 workers), and then when the same generation lives there again, seems held until that one ends.
+//!
+//! **A fork** of any of them that is none of our workers (fork(2), past this library) becomes an
+//! outsider at once ([`watch_forks`]), for it and its parent are two that may hold a lock; and it reads
+//! its parent's table, as a worker would: its own workers are outsiders too. The host may end before
+//! it; then the host's token is of somebody dead. A fork that is made by the bare system call, without
+//! fork(3), has its parent's token: its own death is not noticed.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{OFlags, SealFlags};
+use rustix::fs::{Mode, OFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
 
 use crate::sys::fds::Pinned;
 use crate::sys::futex::{self, Wake};
 use crate::sys::mapping::{Mapping, SIZE_SEALS, memfd_of};
-use crate::sys::opened;
+use crate::sys::{opened, original};
 
 /// Slots, one for each worker that a host may have at a time.
 pub(crate) const SLOTS: u32 = 1 << SLOT_BITS;
@@ -95,13 +102,18 @@ impl Token {
 
     /// This process's, if the table is not its own fork server's to write.
     pub(crate) fn outsider() -> io::Result<Token> {
+        Token::try_outsider().ok_or_else(|| {
+            io::Error::other(
+                "/proc/self/stat says nothing, or a process number of more than 22 bits",
+            )
+        })
+    }
+
+    /// As [`outsider`](Self::outsider), and async-signal-safe.
+    fn try_outsider() -> Option<Token> {
         let pid = std::process::id();
-        let digest =
-            start_digest(pid).ok_or_else(|| io::Error::other("/proc/self/stat says nothing"))?;
-        if pid >= 1 << PID_BITS {
-            return Err(io::Error::other("a process number of more than 22 bits"));
-        }
-        Ok(Token(OUTSIDER | digest << PID_BITS | pid))
+        let digest = start_digest(pid)?;
+        (pid < 1 << PID_BITS).then_some(Token(OUTSIDER | digest << PID_BITS | pid))
     }
 
     fn is_outsider(self) -> bool {
@@ -110,10 +122,24 @@ impl Token {
 }
 
 /// Eight bits of the time at which a live process was started. `None`: there is no such process, or it has ended.
+///
+/// Nothing is allocated: it is asked in a process that was just forked.
 fn start_digest(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut path = [0_u8; 32];
+    let mut rest = &mut path[..];
+    write!(rest, "/proc/{pid}/stat").ok()?;
+    let unused = rest.len();
+    let path = &path[..path.len() - unused];
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    // All that precedes the time is shorter: a name of 16 bytes, and numbers.
+    let mut stat = [0_u8; 1024];
+    let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut stat[..])).ok()?;
+    let stat = &stat[..len];
     // pid (name) state …, and the time is field 22; the name may contain anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = str::from_utf8(&stat[name_ends + 1..])
+        .ok()?
+        .split_ascii_whitespace();
     if matches!(fields.next()?, "Z" | "X" | "x") {
         return None;
     }
@@ -135,6 +161,8 @@ pub(crate) struct Roster {
     to_write: Mutex<Option<OwnedFd>>,
     /// The process that made this; a fork of it (not one of ours) needs its own.
     maker: Option<u32>,
+    /// In a fork of the host: the host, which may end before it.
+    host: Option<u32>,
     /// Where a free slot is looked for next.
     next: AtomicU32,
 }
@@ -146,6 +174,12 @@ impl Roster {
         if let Some(roster) = Roster::usable(old) {
             return Ok(roster);
         }
+        // SAFETY: as in `usable`.
+        if let Some(above) = unsafe { old.as_ref() } {
+            return Ok(above.of_a_fork()?.install(old));
+        }
+        watch_forks();
+        IS_KNOWN.store(true, Ordering::Relaxed);
         let file = memfd_of("brigade-roster", LEN, SIZE_SEALS)?;
         let mapping = Mapping::writable(&file, LEN)?;
         let roster = Roster {
@@ -154,9 +188,24 @@ impl Roster {
             to_write: Mutex::new(Some(file)),
             mapping,
             maker: Some(std::process::id()),
+            host: None,
             next: AtomicU32::new(0),
         };
         Ok(roster.install(old))
+    }
+
+    /// In a fork of the process that made this: the same table, to be read.
+    fn of_a_fork(&self) -> io::Result<Roster> {
+        let file = self.file.get().ok_or(io::ErrorKind::NotFound)?;
+        let file = opened::copy(file)?;
+        Ok(Roster {
+            mapping: Mapping::readable(&file, LEN)?,
+            file: Pinned::leaked(file)?,
+            to_write: Mutex::new(None),
+            maker: None,
+            host: self.maker,
+            next: AtomicU32::new(0),
+        })
     }
 
     fn usable(current: *mut Roster) -> Option<&'static Roster> {
@@ -191,8 +240,10 @@ impl Roster {
             file: Pinned::leaked(file)?,
             to_write: Mutex::new(None),
             maker: None,
+            host: None,
             next: AtomicU32::new(0),
         };
+        watch_forks();
         roster.install(CURRENT.load(Ordering::Acquire));
         let Some(to_write) = to_write else {
             return Ok(None);
@@ -334,6 +385,46 @@ fn bury(mapping: &Mapping, token: Token) {
 /// A worker, first thing after the fork: this is who it is.
 pub(crate) fn become_worker(token: Token) {
     MINE.store(token.0, Ordering::Relaxed);
+    IS_KNOWN.store(true, Ordering::Relaxed);
+}
+
+/// Others may know this process by its token, so a fork of it needs another. Not so the fork server,
+/// of which each worker is a fork.
+static IS_KNOWN: AtomicBool = AtomicBool::new(false);
+
+/// Memory is made that may have locks in it: a fork that has it too is to be told from this process.
+/// If there is no memory or no descriptor for that, it is not, until there is.
+pub(crate) fn expect_forks() {
+    if !IS_KNOWN.load(Ordering::Relaxed) {
+        let _ = Roster::get();
+    }
+}
+
+/// Has each fork of this process, and of those, become an outsider.
+fn watch_forks() {
+    extern "C" fn become_outsider() {
+        // Without /proc, the parent's token is kept.
+        if IS_KNOWN.load(Ordering::Relaxed)
+            && let Some(token) = Token::try_outsider()
+        {
+            MINE.store(token.0, Ordering::Relaxed);
+        }
+    }
+    original::watch_forks(become_outsider);
+}
+
+/// Whether this process, which is our parent or one above it, has ended.
+fn has_ended(pid: u32) -> bool {
+    let Some(raw) = Pid::from_raw(pid.cast_signed()) else {
+        return false;
+    };
+    if rustix::process::getppid() == Some(raw) {
+        return false;
+    }
+    // One that nobody has waited for is there to the kernel, but /proc says that it has ended. Where
+    // /proc says nothing of ourselves either, that says nothing.
+    rustix::process::test_kill_process(raw) == Err(Errno::SRCH)
+        || (start_digest(pid).is_none() && start_digest(std::process::id()).is_some())
 }
 
 /// Whether this process is a worker: the program that it is of goes on without it.
@@ -364,8 +455,13 @@ impl Vigil {
 
     /// Whether this process is dead. Of one that lives and may die unseen, the sleep takes note.
     pub(crate) fn is_dead(&mut self, token: Token) -> bool {
-        if token == Token::HOST || token == Token::mine() {
+        if token == Token::mine() {
             return false;
+        }
+        if token == Token::HOST {
+            let host = self.roster.and_then(|roster| roster.host);
+            self.sliced |= host.is_some();
+            return host.is_some_and(has_ended);
         }
         if token.is_outsider() {
             let pid = token.0 & ((1 << PID_BITS) - 1);
@@ -492,6 +588,7 @@ mod tests {
             file: Pinned::new(std::io::stdin()).expect("pinned"),
             to_write: Mutex::new(None),
             maker,
+            host: None,
             next: AtomicU32::new(7),
         };
         let ours = table(Some(std::process::id()));

@@ -3,7 +3,7 @@
 //! A fork has the memory of all threads and only one of them: whatever another had locked at that
 //! moment stays locked. So who asks here takes no lock.
 
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// The process that made this, and no fork of it.
 #[derive(Clone, Debug)]
@@ -69,6 +69,98 @@ fn page() -> Option<&'static AtomicU32> {
                 let _ = rustix::mm::munmap(mark.cast(), len);
                 Some(&*theirs)
             }
+        }
+    }
+}
+
+/// How often this process was forked, and it itself from others, as far as fork(3) has told: one that
+/// is made by the bare system call goes unnoticed, and so does one that only starts another program
+/// (posix_spawn(3)). Who finds it changed may have a copy in another process, or be one.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// From now on, [`forks`] counts, and `in_child` is run first thing in each fork of this process and
+/// of those. It may do what is async-signal-safe (signal-safety(7)).
+pub(crate) fn watch_forks(in_child: extern "C" fn()) {
+    extern "C" fn count() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    // Taken over by forks, as their handlers are.
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if WATCHED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: the first two handlers add to an atomic; the third is the caller's, who is told what it
+    // may do. If there is no memory for them, copies have their parent's token, as they have where
+    // fork(3) is not used.
+    unsafe {
+        libc::pthread_atfork(None, Some(count), Some(count));
+        libc::pthread_atfork(None, None, Some(in_child));
+    }
+}
+
+/// What each process that has this makes for itself when it is first asked for: a fork makes its own,
+/// and keeps its parent's, unused, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnCell<T> {
+    current: AtomicPtr<Own<T>>,
+}
+
+#[derive(Debug)]
+struct Own<T> {
+    by: Original,
+    value: T,
+    /// The parent's, or null. Threads of this process may still look at it.
+    before: *mut Own<T>,
+}
+
+impl<T: Send + Sync> OwnCell<T> {
+    pub(crate) const fn new() -> OwnCell<T> {
+        OwnCell {
+            current: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// This process's; made if there is none. What several threads make at once is one of theirs.
+    pub(crate) fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+        let old = self.current.load(Ordering::Acquire);
+        // SAFETY: null, or from below; it is freed by `drop` only, which has this for itself.
+        if let Some(own) = unsafe { old.as_ref() }
+            && own.by.is_this_process()
+        {
+            return Ok(&own.value);
+        }
+        let new = Box::into_raw(Box::new(Own {
+            by: Original::this_process(),
+            value: make()?,
+            before: old,
+        }));
+        match (self.current).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: made above, and freed by `drop` only.
+            Ok(_) => Ok(&unsafe { &*new }.value),
+            Err(theirs) => {
+                // SAFETY: `new` was made above, and nobody has seen it; dropping it leaves `old`
+                // alone. `theirs` is as `old`, and not null, for another thread put its own there.
+                unsafe {
+                    drop(Box::from_raw(new));
+                    Ok(&(*theirs).value)
+                }
+            }
+        }
+    }
+}
+
+impl<T> Drop for OwnCell<T> {
+    fn drop(&mut self) {
+        let mut current = *self.current.get_mut();
+        while !current.is_null() {
+            // SAFETY: from `get_or_try_init`, each in the list of one cell, and once; and nobody else
+            // has this cell any more.
+            let own = unsafe { Box::from_raw(current) };
+            current = own.before;
         }
     }
 }

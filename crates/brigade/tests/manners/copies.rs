@@ -12,7 +12,7 @@ use brigade::{JoinError, JoinHandle, Kind, Message, Pool, process, thread};
 
 use crate::hosts::double;
 
-type Ended = Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Ended = Result<(), Box<dyn std::error::Error>>;
 
 /// How long a copy may take for everything. It does not wait for anything.
 const LIMIT: u32 = 20;
@@ -48,7 +48,7 @@ fn is_copy<R: Message + std::fmt::Debug>(what: &str, mut handle: JoinHandle<R>) 
 }
 
 /// Makes a copy, which is killed by its alarm if it hangs. `None`: this is the copy.
-fn copy() -> Option<libc::pid_t> {
+pub(crate) fn copy() -> Option<libc::pid_t> {
     // SAFETY: the copy goes on with one thread, in memory in which others may have locked anything: that it gets by with that is
     // what is tested. glibc makes its allocator usable after a fork.
     match unsafe { libc::fork() } {
@@ -62,7 +62,7 @@ fn copy() -> Option<libc::pid_t> {
 }
 
 /// Leaves at once.
-fn end_copy(ended: Ended) -> ! {
+pub(crate) fn end_copy(ended: Ended) -> ! {
     if let Err(why) = &ended {
         let text = format!("{}: {why}\n", std::process::id());
         let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
@@ -71,7 +71,7 @@ fn end_copy(ended: Ended) -> ! {
     unsafe { libc::_exit(i32::from(ended.is_err())) }
 }
 
-fn wait_for_copy(pid: libc::pid_t) -> Ended {
+pub(crate) fn wait_for_copy(pid: libc::pid_t) -> Ended {
     let mut status = 0;
     // SAFETY: writes one integer.
     unsafe { libc::waitpid(pid, &raw mut status, 0) };

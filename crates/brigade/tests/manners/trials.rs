@@ -143,6 +143,12 @@ pub(crate) fn all() -> Vec<Trial> {
             "copies-everything",
         ),
         ("a_task_in_a_thread_that_forks", "copies-in-a-task"),
+        ("a_host_that_talks_to_its_fork", "copies-ends-that-talk"),
+        (
+            "a_host_whose_fork_drops_its_ends",
+            "copies-ends-and-drops-them",
+        ),
+        ("a_host_that_shares_locks_with_its_fork", "copies-locks"),
         ("a_host_whose_fork_server_is_killed", "loses-server"),
         ("a_task_that_starts_processes", "nested"),
         ("a_host_that_has_no_descriptor_left", "few-descriptors"),
@@ -172,6 +178,10 @@ pub(crate) fn all() -> Vec<Trial> {
             well_behaved(name, &[]);
         }));
     }
+    all.push(trial("a_host_that_ends_before_its_fork", || {
+        let (out, err) = well_behaved_lines("copies-locks-and-ends");
+        assert!(out.contains("told"), "{out}{err}");
+    }));
     all.extend(crate::streams::trials());
     all.extend(crate::locals::trials());
     all
