@@ -129,6 +129,35 @@ impl Mapping {
     }
 }
 
+/// The bytes of a file of which neither they nor the length can change, where they are.
+#[derive(Debug)]
+pub(crate) struct Sealed(Mapping);
+
+impl Sealed {
+    /// Maps a file that is `len` bytes long, if it is sealed so.
+    pub(crate) fn map(file: impl AsFd, len: usize) -> io::Result<Sealed> {
+        let needed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        let is_sealed = rustix::fs::fcntl_get_seals(&file)?.contains(needed);
+        if !is_sealed || rustix::fs::fstat(&file)?.st_size.cast_unsigned() != len as u64 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a file whose content may change",
+            ));
+        }
+        Ok(Sealed(Mapping::readable(file, len)?))
+    }
+}
+
+impl std::ops::Deref for Sealed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped to be read, for as long as `self` is borrowed; the file is as long, and was sealed against writing before it was mapped, which the kernel
+        // refuses while anybody has it mapped to write: so these bytes do not change, whoever has the file.
+        unsafe { std::slice::from_raw_parts(self.0.at.as_ptr(), self.0.len) }
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range came from `mmap` with this length and nothing borrowed from `self` outlives it.

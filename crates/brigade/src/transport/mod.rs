@@ -4,6 +4,7 @@
 //! - [`gate`]: what all channels share: their bounds, and who waits
 //! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an [`Outlet`] and an [`Inlet`]
 //! - [`spill`]: room for what a mechanism has no room for
+//! - [`bounds`]: what a peer can make this process hold
 //! - [`parcel`]: descriptors that travel beside the bytes, and messages too large for their mechanism
 //!
 //! # The contract
@@ -26,6 +27,7 @@
 //! - **Hostility.** Whoever shares a channel may write anything into it. What is no frame is lost alone, where the mechanism keeps frames apart
 //!   ([`NoFrame`](NotGot::NoFrame)); where it does not, the channel is [`Corrupt`](NotGot::Corrupt), and is not read again. Nothing that is allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
 
+pub(crate) mod bounds;
 pub(crate) mod gate;
 pub(crate) mod memory;
 #[cfg(all(loom, test))]
@@ -41,7 +43,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use crate::task::carry;
 use gate::Gate;
 
 /// What precedes the bytes of a message.
@@ -104,7 +105,7 @@ impl Header {
             descriptors,
             large,
         };
-        let sensible = usize::from(descriptors) <= carry::MAX + 1
+        let sensible = usize::from(descriptors) <= bounds::MAX_DESCRIPTORS
             && (!large || descriptors > 0 || header == Header::NUDGE);
         sensible.then_some(header)
     }

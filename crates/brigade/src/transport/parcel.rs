@@ -8,11 +8,11 @@ use rustix::fs::{SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use super::bounds::MAX_BYTES;
 use super::{Header, Link, NotGot, NotPut};
 use crate::sync::roster;
 use crate::sys::fds;
-use crate::sys::mapping::{allowed_size, memfd};
-use crate::task::codec::MAX_BYTES;
+use crate::sys::mapping::{Sealed, allowed_size, memfd};
 
 /// A memory file of these bytes, which nobody can change any more.
 pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
@@ -26,8 +26,8 @@ pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The value of `len` bytes in a file that came from somebody who may be hostile: it is believed only in what is sealed.
-pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
+/// The length of the value in a file that came from somebody who may be hostile and says that it is so many bytes: it is believed only in what is sealed.
+fn checked(file: &OwnedFd, len: u64) -> io::Result<usize> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let len = usize::try_from(len)
         .ok()
@@ -35,17 +35,28 @@ pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
         .ok_or_else(|| invalid("a value over the limit"))?;
     let needed = SealFlags::SHRINK | SealFlags::WRITE;
     // A descriptor that is no memory file has no seals.
-    if !rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(needed)) {
+    if !rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(needed)) {
         return Err(invalid("a value that is not sealed"));
     }
-    if rustix::fs::fstat(&file)?.st_size.cast_unsigned() != len as u64 {
+    if rustix::fs::fstat(file)?.st_size.cast_unsigned() != len as u64 {
         return Err(invalid("a value of another length than announced"));
     }
     // The bytes of a hole are zeros that cost the sender nothing and would cost us memory. So we take
     // no more memory for a value than its sender has. A worker that is made to harms only itself.
-    if !roster::is_worker() && len > 0 && rustix::fs::seek(&file, SeekFrom::Hole(0))? < len as u64 {
+    if !roster::is_worker() && len > 0 && rustix::fs::seek(file, SeekFrom::Hole(0))? < len as u64 {
         return Err(invalid("a value whose memory is not all there"));
     }
+    Ok(len)
+}
+
+/// The value of `len` bytes in such a file, where it is. It needs no descriptor any more.
+pub(crate) fn map(file: &OwnedFd, len: u64) -> io::Result<Sealed> {
+    Sealed::map(file, checked(file, len)?)
+}
+
+/// The value of `len` bytes in such a file.
+pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
+    let len = checked(&file, len)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(io::Error::other)?;
     // From the start, whatever the position, which is shared with the sender.

@@ -5,6 +5,7 @@
 
 mod bell;
 mod files;
+mod holding;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;

@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::seat::Status;
 use super::staff::SPARED;
 use super::state::{After, Event, Reason, State};
-use super::task::{Bytes, Delivered, End, Owner, Refused, Task};
+use super::task::{Bytes, Content, Delivered, End, Owner, Refused, Task};
 use crate::JoinError;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::Frames;
+use crate::transport::bounds::{MAX_BYTES, Unclaimed};
+use crate::worker::process::lane;
 use crate::worker::process::line::NotNow;
 use crate::worker::process::mailbox::reply;
 use crate::worker::process::protocol::NotReady;
@@ -326,7 +328,24 @@ impl State {
                     // It sent before it replied, so it would be there.
                     Err(_) => return Heard::Nonsense,
                 };
-                self.delivered(tag, frame, descriptors)
+                let large = match tag {
+                    reply::LARGE_RETURNED => match frame.as_slice().try_into() {
+                        Ok(len) if u64::from_ne_bytes(len) <= MAX_BYTES as u64 => {
+                            Some(u64::from_ne_bytes(len))
+                        }
+                        _ => return Heard::Nonsense,
+                    },
+                    _ => None,
+                };
+                let delivered = match delivered(frame, large, descriptors) {
+                    Ok(delivered) => delivered,
+                    Err(why) => {
+                        let why = format!("its result could not be received: {why}");
+                        return self.undelivered(i, why, now, after);
+                    }
+                };
+                self.stats.bytes_out += large.unwrap_or(frame.len() as u64);
+                Ok(End::Carried(Box::new(delivered)))
             }
             reply::PANICKED => match postcard::from_bytes::<Unwound>(frame) {
                 Ok(unwound) => Err(Some(unwound)),
@@ -372,23 +391,6 @@ impl State {
         let why = "no worker could be given its input: each has closed the way that it comes";
         let end = Refused::Why(why.to_owned()).into_error(name);
         self.finish(task, End::failed(end), now, after);
-    }
-
-    pub(super) fn delivered(
-        &mut self,
-        tag: u32,
-        frame: &[u8],
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<End, Option<Unwound>> {
-        let large = (tag == reply::LARGE_RETURNED)
-            .then(|| frame.try_into().map_or(u64::MAX, u64::from_ne_bytes));
-        self.stats.bytes_out += large.unwrap_or(frame.len() as u64);
-        let bytes = if large.is_some() { &[] } else { frame };
-        Ok(End::Carried(Box::new(Delivered {
-            bytes: Bytes::from_slice(bytes),
-            large,
-            descriptors,
-        })))
     }
 
     fn undelivered(&mut self, i: u32, why: String, now: Instant, after: &mut After) -> Heard {
@@ -438,5 +440,32 @@ impl State {
             Owner::Map(inbox, index) => self.inboxes.put(inbox, index, end, after),
         }
         self.news = true;
+    }
+}
+
+/// A result with its descriptors, of which the first is the file of a large one.
+fn delivered(
+    frame: &[u8],
+    large: Option<u64>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Delivered, String> {
+    let content = match large {
+        None => Content::Here(Bytes::from_slice(frame)),
+        Some(len) => Content::File(len),
+    };
+    match (Unclaimed::hold(descriptors), large) {
+        (Ok(descriptors), _) => Ok(Delivered {
+            content,
+            descriptors,
+        }),
+        // One that needs a descriptor only to be read can do without.
+        (Err(too_many), Some(len)) if too_many.descriptors.len() == 1 => {
+            let mapped = lane::map(&too_many.descriptors[0], len).map_err(|e| e.to_string())?;
+            Ok(Delivered {
+                content: Content::Mapped(mapped),
+                descriptors: Unclaimed::none(),
+            })
+        }
+        (Err(too_many), _) => Err(too_many.why()),
     }
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::slot::Settle;
+use crate::sys::mapping::Sealed;
 use crate::task::entry::{Plan, caught};
 use crate::task::name::TaskName;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::{codec, identity};
+use crate::transport::bounds::Unclaimed;
 use crate::worker::process::lane;
 use crate::worker::process::line::{Parcel, task_at};
 use crate::worker::process::world::Instant;
@@ -333,12 +335,29 @@ pub(super) enum End {
     Failed(Box<JoinError>),
 }
 
-/// A result that needs descriptors.
+/// A result that needs descriptors, or did.
 pub(super) struct Delivered {
-    pub(super) bytes: Bytes,
-    /// The length of a large value, which is in the first descriptor.
-    pub(super) large: Option<u64>,
-    pub(super) descriptors: Vec<OwnedFd>,
+    pub(super) content: Content,
+    pub(super) descriptors: Unclaimed,
+}
+
+/// Where a result's bytes are.
+pub(super) enum Content {
+    Here(Bytes),
+    /// In the first descriptor; so many.
+    File(u64),
+    /// In a file that needs no descriptor any more, for there were too many.
+    Mapped(Sealed),
+}
+
+impl Content {
+    fn len(&self) -> usize {
+        match self {
+            Content::Here(bytes) => bytes.len(),
+            Content::File(len) => usize::try_from(*len).unwrap_or(usize::MAX),
+            Content::Mapped(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// From a result's bytes and descriptors.
@@ -367,9 +386,7 @@ impl End {
     pub(super) fn size(&self) -> usize {
         match self {
             End::Returned(bytes) => bytes.len(),
-            End::Carried(delivered) => {
-                delivered.bytes.len() + delivered.large.unwrap_or(0) as usize
-            }
+            End::Carried(delivered) => delivered.content.len(),
             End::Failed(_) => 0,
         }
     }
@@ -385,13 +402,11 @@ impl End {
             End::Returned(bytes) => decoded(&bytes, Vec::new()),
             End::Failed(why) => Err(*why),
             End::Carried(delivered) => {
-                let Delivered {
-                    bytes,
-                    large,
-                    mut descriptors,
-                } = *delivered;
-                let Some(len) = large else {
-                    return decoded(&bytes, descriptors);
+                let mut descriptors = delivered.descriptors.claim();
+                let len = match delivered.content {
+                    Content::Here(bytes) => return decoded(&bytes, descriptors),
+                    Content::Mapped(bytes) => return decoded(&bytes, descriptors),
+                    Content::File(len) => len,
                 };
                 if descriptors.is_empty() {
                     let why = "its result came without its file".to_owned();

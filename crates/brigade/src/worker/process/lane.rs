@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::fds;
-use crate::transport::parcel;
+use crate::sys::mapping::Sealed;
+use crate::transport::{bounds, parcel};
 
 /// Sends the descriptors of a value.
 pub(crate) fn send(lane: impl AsFd, descriptors: &[OwnedFd]) -> io::Result<()> {
@@ -30,6 +31,11 @@ pub(crate) fn with_file(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> io::Resu
 /// A memory file of these bytes, which nobody can change.
 pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
     parcel::seal(bytes)
+}
+
+/// The value in such a file, where it is: no descriptor is needed any more. The sender may be hostile.
+pub(crate) fn map(file: &OwnedFd, len: u64) -> io::Result<Sealed> {
+    parcel::map(file, len)
 }
 
 /// The value in such a file. The sender may be hostile.
@@ -73,6 +79,12 @@ pub(crate) fn recv(lane: impl AsFd, wait: bool) -> io::Result<Vec<OwnedFd>> {
     }
     if received.descriptors_lost {
         return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
+    if descriptors.len() > bounds::MAX_DESCRIPTORS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "more descriptors than a value may have",
+        ));
     }
     Ok(descriptors)
 }
