@@ -296,3 +296,88 @@ fn what_cannot_be_carried_between_processes_is_moved_between_threads() {
         works(&pool);
     });
 }
+
+/// What cannot be carried says of which task, in which direction, and why.
+#[test]
+fn what_is_undeliverable_says_which_way() {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    struct Fickle {
+        leaves: bool,
+        arrives: bool,
+    }
+    impl Serialize for Fickle {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if !self.leaves {
+                return Err(serde::ser::Error::custom("it will not leave"));
+            }
+            self.arrives.serialize(serializer)
+        }
+    }
+    impl<'de> Deserialize<'de> for Fickle {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fickle, D::Error> {
+            if !bool::deserialize(deserializer)? {
+                return Err(serde::de::Error::custom("it will not arrive"));
+            }
+            let (leaves, arrives) = (true, true);
+            Ok(Fickle { leaves, arrives })
+        }
+    }
+    fn take(_: Fickle) {}
+    fn give((leaves, arrives): (bool, bool)) -> Fickle {
+        Fickle { leaves, arrives }
+    }
+    fn told<R>(ended: Option<Result<R, JoinError>>) -> String {
+        match ended.expect("it ends") {
+            Err(JoinError::Undeliverable(why)) => why,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("it was carried"),
+        }
+    }
+    crate::processes(|| {
+        let pool = pool(Kind::Process, 1);
+        for (leaves, arrives, what) in [
+            (false, true, ["could not be encoded: ", "it will not leave"]),
+            (
+                true,
+                false,
+                ["could not be decoded: ", "it will not arrive"],
+            ),
+        ] {
+            let fickle = || Fickle { leaves, arrives };
+            let inputs = [
+                told(
+                    brigade::process::spawn(take, fickle())
+                        .ok()
+                        .map(|h| h.join()),
+                ),
+                told(Some(pool.submit(take, fickle()).join())),
+                told(pool.map(take, [fickle()]).next()),
+            ];
+            for why in inputs {
+                assert!(
+                    why.contains("::take`: its input ")
+                        && what.iter().all(|part| why.contains(part)),
+                    "{why}"
+                );
+                assert!(why.starts_with("task `"), "{why}");
+            }
+            let results = [
+                told(
+                    brigade::process::spawn(give, (leaves, arrives))
+                        .ok()
+                        .map(|h| h.join()),
+                ),
+                told(Some(pool.submit(give, (leaves, arrives)).join())),
+                told(pool.map(give, [(leaves, arrives)]).next()),
+            ];
+            for why in results {
+                assert!(
+                    why.contains("::give`: its result ")
+                        && what.iter().all(|part| why.contains(part)),
+                    "{why}"
+                );
+                assert!(why.starts_with("task `"), "{why}");
+            }
+        }
+    });
+}

@@ -120,6 +120,13 @@ impl Crew {
         }
     }
 
+    /// Why no worker can find a task's function.
+    #[track_caller]
+    fn nowhere(&self, function: usize, why: &io::Error) -> String {
+        let name = TaskName::new(function, self.core.options.name.clone());
+        format!("task `{name}`: {why}")
+    }
+
     /// A task, encoded, and its handle.
     #[track_caller]
     fn make<A: Message, R: Message>(
@@ -132,7 +139,7 @@ impl Crew {
             Err(e) => {
                 let job = Job::nowhere();
                 let pooled = Arc::new(Pooled::new(Arc::clone(&self.core), job, codec::decode::<R>));
-                let why = JoinError::Undeliverable(e.to_string());
+                let why = JoinError::Undeliverable(self.nowhere(task as usize, &e));
                 self.core.refuse(&why);
                 pooled
                     .slot()
@@ -213,7 +220,7 @@ impl Crew {
         task: fn(A) -> R,
         inputs: I,
     ) -> Map<'_, A, R, I> {
-        let job = Job::new(task).map_err(|e| e.to_string());
+        let job = Job::new(task).map_err(|e| self.nowhere(task as usize, &e));
         Map::new(self, job, codec::decode::<R>, inputs)
     }
 
