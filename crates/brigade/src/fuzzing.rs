@@ -203,7 +203,7 @@ fn hostile_sender<T: Message>(script: &mut Script<'_>, message: impl Fn(&[u8]) -
                 }
                 5 => {
                     let header = header(script);
-                    let _ = ring.put(gate, header, script.bytes(64), || Ok(()), || ());
+                    let _ = ring.put(gate, header, script.bytes(64), || Ok(()), || true);
                 }
                 6 => {
                     let _ = sender.send_timeout(message(script.bytes(64)), SOON);

@@ -75,7 +75,7 @@ thread_local! {
 const BODY_KEPT: usize = 2 << 20;
 
 /// How long to rest where nobody says when to look again.
-const TRY_AGAIN: Duration = Duration::from_millis(1);
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1);
 
 /// How long to wait.
 #[derive(Clone, Copy)]
@@ -355,6 +355,7 @@ impl ReceiveSide {
     /// Announces that somebody is about to wait for the [interests](Self::interests_outside). `false`: look again first.
     pub(super) fn announce_sleep(&self) -> bool {
         if let Some(left_over) = self.left_over.get() {
+            // If there is nothing to take away, all the better.
             let _ = rustix::io::read(left_over, &mut [0; 8][..]);
         }
         let locked = self.try_lock().or_else(|| {
@@ -416,6 +417,7 @@ impl Drop for Locked<'_> {
         if let Some(left_over) = side.left_over.get()
             && (side.missed.swap(false, Ordering::SeqCst) || more)
         {
+            // It fails when the count would overflow: then it is readable.
             let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
         }
     }

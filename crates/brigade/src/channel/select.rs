@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::receiver::ReceiveSide;
+use super::receiver::{ReceiveSide, TRY_AGAIN};
 use super::{Receiver, RecvError, TryRecvError};
 use crate::Message;
-use crate::sys::fds;
+use crate::sys::{fds, futex};
 
 /// Waits for several receivers, of any transports and messages, until one of them has something.
 ///
@@ -102,7 +102,7 @@ impl<'r> Select<'r> {
             let interests = self.receivers.iter().map(|r| r.interests_outside());
             let Ok(interests) = interests.collect::<io::Result<Vec<_>>>() else {
                 // No descriptor to be had for it: slow, but nothing is lost.
-                std::thread::yield_now();
+                futex::rest(TRY_AGAIN);
                 if deadline.is_some_and(|at| at <= Instant::now()) {
                     return Err(SelectTimeoutError);
                 }
@@ -121,7 +121,7 @@ impl<'r> Select<'r> {
                 }
                 Ok(true) => {}
                 // More descriptors than this process may have, or no memory: slow, but nothing is lost.
-                Err(_) => std::thread::yield_now(),
+                Err(_) => futex::rest(TRY_AGAIN),
             }
         }
     }

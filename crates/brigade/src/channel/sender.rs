@@ -95,6 +95,7 @@ impl SendSide {
     ) -> SendSide {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         // Made before the first message, so that a death of the receiver is noticed from the start.
+        // Without one, the kernel is asked now and then.
         let roster = Roster::get().ok();
         SendSide {
             over,

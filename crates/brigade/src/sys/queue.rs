@@ -1,11 +1,12 @@
 //! POSIX message queues: mq_open(3), mq_timedsend(3), mq_timedreceive(3).
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use super::opened;
+use super::{futex, opened};
 
 /// Long ago, as a deadline: a call that would wait comes back at once. `O_NONBLOCK` would say the same; but it belongs to the open queue, and whoever
 /// else has that can take it away.
@@ -31,7 +32,7 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
     attributes.mq_maxmsg = messages.try_into().map_err(|_| too_many())?;
     attributes.mq_msgsize = size.try_into().map_err(|_| too_many())?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    loop {
+    for _ in 0..MOST_NAMES {
         let name = format!(
             "/brigade-{}-{}",
             std::process::id(),
@@ -44,16 +45,51 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
             let e = io::Error::last_os_error();
             if e.kind() == io::ErrorKind::AlreadyExists {
                 // Left by a process of this number that was killed between these two calls; it is nobody's, or its owner has it open and needs no name.
-                // SAFETY: as above.
-                unsafe { libc::mq_unlink(name.as_ptr()) };
+                // If it cannot be taken away, it is another user's; then the next name is tried.
+                let _ = unlink(&name);
                 continue;
             }
             return Err(e);
         }
-        // SAFETY: as above.
-        unsafe { libc::mq_unlink(name.as_ptr()) };
         // SAFETY: on Linux a queue is a descriptor, and this one was opened here.
-        return opened::lifted(unsafe { OwnedFd::from_raw_fd(queue) });
+        let queue = unsafe { OwnedFd::from_raw_fd(queue) };
+        unlink(&name).map_err(|e| {
+            let name = name.to_string_lossy();
+            io::Error::new(
+                e.kind(),
+                format!(
+                    "the message queue {name} stays behind: its name cannot be taken away: {e}"
+                ),
+            )
+        })?;
+        return opened::lifted(queue);
+    }
+    Err(io::Error::other(format!(
+        "no message queue: {MOST_NAMES} names are other users'"
+    )))
+}
+
+/// How many names are tried: others can take what this process would.
+const MOST_NAMES: u32 = 1024;
+
+/// Takes a queue's name away. Nobody has it who needs it: if another was quicker, all is well.
+fn unlink(name: &CStr) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        // SAFETY: the name lives across the call.
+        if unsafe { libc::mq_unlink(name.as_ptr()) } == 0 {
+            return Ok(());
+        }
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
+            Some(libc::ENOENT) => return Ok(()),
+            // Out of memory for the moment, which is over soon or not at all.
+            Some(libc::ENOMEM | libc::EINTR) if tries < 10 => {
+                tries += 1;
+                futex::rest(Duration::from_millis(1));
+            }
+            _ => return Err(e),
+        }
     }
 }
 

@@ -75,14 +75,15 @@ impl RingOut {
         Producer::resume(gate.mapping(), PLACE, 0).has_room(HEAD + header.len as usize)
     }
 
-    /// With the lock: puts a frame, whose descriptors `ahead` sends; and wakes the receiver by `wake`, if it has announced that it sleeps.
+    /// With the lock: puts a frame, whose descriptors `ahead` sends; and wakes the receiver by `wake`, if it has announced that it sleeps. Where that says
+    /// that it has failed, the announcement is left to the next sender.
     pub(crate) fn put(
         &self,
         gate: &Gate,
         header: Header,
         body: &[u8],
         ahead: impl FnOnce() -> Result<(), NotPut>,
-        wake: impl FnOnce(),
+        wake: impl FnOnce() -> bool,
     ) -> Result<(), NotPut> {
         let seen = self.seen.load(Ordering::Relaxed);
         let mut ring = Producer::resume(gate.mapping(), PLACE, seen);
@@ -101,8 +102,9 @@ impl RingOut {
         ring.show();
         if let Some(announcement) = ring.announcement() {
             // In this order: who is killed between the two leaves the announcement for the next sender.
-            wake();
-            ring.take_announcement(announcement);
+            if wake() {
+                ring.take_announcement(announcement);
+            }
         }
         Ok(())
     }
@@ -220,7 +222,10 @@ impl Outlet for MemoryOutlet {
             header,
             body,
             || parcel::send_ahead(link, header, descriptors),
-            || self.ring_bell(),
+            || {
+                self.ring_bell();
+                true
+            },
         )
     }
 

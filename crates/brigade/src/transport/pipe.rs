@@ -60,6 +60,7 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
     // Only this end: the two have flags of their own.
     rustix::io::ioctl_fionbio(&write, true)?;
+    // If we do not get it, fewer bytes are sure to fit.
     let _ = rustix::pipe::fcntl_setpipe_size(&write, WANTED);
     Ok((read, write))
 }

@@ -10,10 +10,12 @@
 //! the announcement, puts a frame without a message into the mechanism, a nudge. If there is no room for that, there is something to wake up for.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use super::gate::{self, Gate};
 use super::memory::{RingIn, RingOut};
 use super::{Header, Held, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
+use crate::sys::futex;
 
 /// More nudges than any mechanism holds, one behind the other: somebody sends them as fast as they are taken.
 const MOST_NUDGES: u32 = 1 << 17;
@@ -31,6 +33,25 @@ impl<O> SpillOutlet<O> {
             mechanism,
             ring: RingOut::default(),
         }
+    }
+}
+
+/// How often a nudge is tried that finds no memory, a millisecond apart.
+const TRIES: u32 = 10;
+
+impl<O: Outlet> SpillOutlet<O> {
+    /// Whether the receiver has something to wake up for: a nudge, or what leaves no room for one.
+    fn nudge(&self, gate: &Gate, link: &Link) -> bool {
+        (0..TRIES).any(|tries| {
+            if tries > 0 {
+                futex::rest(Duration::from_millis(1));
+            }
+            match self.mechanism.put(gate, link, Header::NUDGE, &[], &[]) {
+                Err(NotPut::Busy | NotPut::Failed(_)) => false,
+                Ok(())
+                | Err(NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked | NotPut::Gone) => true,
+            }
+        })
     }
 }
 
@@ -56,15 +77,9 @@ impl<O: Outlet> Outlet for SpillOutlet<O> {
             Err(full @ (NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked))
                 if descriptors.is_empty() =>
             {
-                let spilled = self.ring.put(
-                    gate,
-                    header,
-                    body,
-                    || Ok(()),
-                    || {
-                        let _ = self.mechanism.put(gate, link, Header::NUDGE, &[], &[]);
-                    },
-                );
+                let spilled =
+                    self.ring
+                        .put(gate, header, body, || Ok(()), || self.nudge(gate, link));
                 match spilled {
                     // Then it is the mechanism that is waited for: where the kernel says when that has room, the counts do not.
                     Err(NotPut::Full) => Err(full),
