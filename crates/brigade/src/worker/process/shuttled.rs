@@ -116,6 +116,7 @@ impl Board {
             ended: Some(Ended::Signaled(libc::SIGKILL)),
             oom_killed: false,
             stderr: Vec::new(),
+            written: 0,
         }
     }
 
