@@ -29,20 +29,20 @@ pub(crate) const HOSTS: &[(&str, Host)] = &[
     ("a_worker_that_has_replied_and_goes_on_is_ended", goes_on),
 ];
 
-/// What was said by the pool: the kind of each event, and the worker.
+/// What was said by the pool: the name of each event, and the worker.
 #[derive(Clone, Debug, Default)]
 struct Said(Arc<Mutex<Vec<(String, u64)>>>);
 
 impl Said {
-    fn has(&self, kind: &str, worker: u32) -> bool {
+    fn has(&self, event: &str, worker: u32) -> bool {
         let said = self.0.lock().expect("not poisoned");
-        said.contains(&(kind.to_owned(), u64::from(worker)))
+        said.contains(&(event.to_owned(), u64::from(worker)))
     }
 }
 
 #[derive(Default)]
 struct Fields {
-    kind: String,
+    name: String,
     worker: u64,
 }
 
@@ -54,8 +54,8 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if matches!(field.name(), "kind" | "what") && self.kind.is_empty() {
-            self.kind = value.to_owned();
+        if field.name() == "event" {
+            self.name = value.to_owned();
         }
     }
 
@@ -71,7 +71,7 @@ impl Subscriber for Said {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut said = self.0.lock().expect("not poisoned");
-        said.push((fields.kind, fields.worker));
+        said.push((fields.name, fields.worker));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
