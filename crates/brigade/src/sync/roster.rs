@@ -148,6 +148,8 @@ fn start_digest(pid: u32) -> Option<u32> {
 }
 
 static MINE: AtomicU32 = AtomicU32::new(Token::HOST.0);
+/// A fork of the host has another token than it, too, and is none.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
 /// The table of this process: made at the first need in a host, inherited by a worker.
 static CURRENT: AtomicPtr<Roster> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -384,6 +386,7 @@ fn bury(mapping: &Mapping, token: Token) {
 
 /// A worker, first thing after the fork: this is who it is.
 pub(crate) fn become_worker(token: Token) {
+    IS_WORKER.store(true, Ordering::Relaxed);
     MINE.store(token.0, Ordering::Relaxed);
     IS_KNOWN.store(true, Ordering::Relaxed);
 }
@@ -429,7 +432,7 @@ fn has_ended(pid: u32) -> bool {
 
 /// Whether this process is a worker: the program that it is of goes on without it.
 pub(crate) fn is_worker() -> bool {
-    Token::mine() != Token::HOST
+    IS_WORKER.load(Ordering::Relaxed)
 }
 
 /// A watch over the living, to be begun *before* looking at who holds what: a death after that ends the sleep.
