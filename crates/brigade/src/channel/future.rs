@@ -8,7 +8,6 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +18,7 @@ use crate::Message;
 use crate::sys::epoll::Epoll;
 use crate::sys::original::{Original, PerProcess};
 use crate::sys::signal::Blocked;
+use crate::task::panic::contained;
 
 /// The next message, to be awaited: see [`Receiver::recv_async`].
 ///
@@ -184,7 +184,7 @@ impl Reactor {
                 let wakers = waiting.map(|w| std::mem::take(&mut *lock(&w)));
                 for waker in wakers.into_iter().flatten() {
                     // An executor's code: its panic is its own affair.
-                    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                    contained(|| waker.wake());
                 }
             }
         }

@@ -5,18 +5,48 @@
 
 use std::time::Duration;
 
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
+use crate::task::panic::{attempt, contained};
 use crate::{Cause, Kind};
 
 const TARGET: &str = "brigade::pool";
 
+/// Asks the subscriber. It is the program's own code, which may panic: then it does not listen. Where there is none this costs one look.
+#[inline]
+fn ask(level: Level, ask: impl FnOnce() -> bool) -> bool {
+    level <= LevelFilter::current() && asked(ask)
+}
+
+#[cold]
+fn asked(ask: impl FnOnce() -> bool) -> bool {
+    attempt(ask).unwrap_or(false)
+}
+
+/// Tells the subscriber. Its panic is its own affair: it would take a task's end along, or the thread that tells them.
+#[inline]
+fn tell(level: Level, tell: impl FnOnce()) {
+    if level <= LevelFilter::current() {
+        contained(tell);
+    }
+}
+
 /// Whether anybody listens to what happens to each task.
+#[inline]
 pub(super) fn are_heard() -> bool {
-    tracing::enabled!(target: TARGET, tracing::Level::TRACE)
+    ask(
+        Level::TRACE,
+        || tracing::enabled!(target: TARGET, Level::TRACE),
+    )
 }
 
 /// Whether anybody listens to deaths: a task's name has to be looked up for them.
 pub(super) fn crashes_are_heard() -> bool {
-    tracing::enabled!(target: TARGET, tracing::Level::WARN)
+    ask(
+        Level::WARN,
+        || tracing::enabled!(target: TARGET, Level::WARN),
+    )
 }
 
 /// Whose events these are.
@@ -29,15 +59,17 @@ pub(super) struct Of {
 /// An event of the target, with what all have.
 macro_rules! event {
     ($level:ident, $name:literal, $of:ident, $($rest:tt)+) => {
-        tracing::event!(
-            name: $name,
-            target: TARGET,
-            tracing::Level::$level,
-            event = $name,
-            pool = $of.pool,
-            kind = tracing::field::display($of.kind),
-            $($rest)+
-        )
+        tell(Level::$level, || {
+            tracing::event!(
+                name: $name,
+                target: TARGET,
+                Level::$level,
+                event = $name,
+                pool = $of.pool,
+                kind = tracing::field::display($of.kind),
+                $($rest)+
+            )
+        })
     };
 }
 
@@ -142,4 +174,12 @@ impl Of {
     pub(super) fn goes_on(self, worker: u64) {
         event!(INFO, "continued", self, worker, "process {worker} goes on");
     }
+}
+
+/// A crash file was to be written, and was not.
+pub(super) fn not_kept(pid: u32, task_name: &str, why: &str) {
+    tell(
+        Level::WARN,
+        || tracing::warn!(target: TARGET, task = task_name, pid, "{why}"),
+    );
 }

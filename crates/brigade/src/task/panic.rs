@@ -103,16 +103,36 @@ impl Unwound {
         } else {
             "Box<dyn Any>".to_owned()
         };
-        // The payload is the task's own type: its destructor may panic too, with a payload of which the same is true.
-        if let Err(another) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
-            leak(another);
-        }
+        discard(payload);
         let (location, calls) = seen.map_or((None, Vec::new()), |s| (Some(s.location), s.calls));
         Unwound {
             message,
             location,
             calls,
         }
+    }
+}
+
+/// Runs code of the program's whose panic nobody can be told of: a destructor, a waker, a subscriber.
+pub(crate) fn contained(f: impl FnOnce()) {
+    attempt(f);
+}
+
+/// As [`contained`], of code that has a result. `None`: it panicked.
+pub(crate) fn attempt<R>(f: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => Some(result),
+        Err(payload) => {
+            discard(payload);
+            None
+        }
+    }
+}
+
+/// The payload of a panic is the program's own type: its destructor may panic too, with a payload of which the same is true.
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+        leak(another);
     }
 }
 

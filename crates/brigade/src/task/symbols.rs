@@ -12,6 +12,7 @@ use addr2line::Loader;
 
 use crate::sys::image::{self, Module};
 use crate::sys::original::PerProcess;
+use crate::task::panic::attempt;
 
 /// A process's loaded objects.
 #[derive(Debug)]
@@ -47,11 +48,22 @@ impl Symbols {
             &module.path
         };
         let mut loaders = LOADERS.get().lock().unwrap_or_else(PoisonError::into_inner);
-        let loader = loaders
-            .entry(path.to_owned())
-            .or_insert_with(|| Loader::new(path).ok())
-            .as_ref()?;
-        Some(f(loader, address.wrapping_sub(module.bias) as u64))
+        // A file is whatever a linker, a stripper or a damaged disk has made of it. What the reader of its debug information panics at has no name; and neither who waits for a
+        // task nor the thread that tells of its end ends of that.
+        let found = attempt(|| {
+            #[cfg(test)]
+            tests::maybe_panic(address);
+            let loader = loaders
+                .entry(path.to_owned())
+                .or_insert_with(|| Loader::new(path).ok());
+            let at = address.wrapping_sub(module.bias) as u64;
+            loader.as_ref().map(|loader| f(loader, at))
+        });
+        found.unwrap_or_else(|| {
+            // It may be half of what it was.
+            loaders.remove(path);
+            None
+        })
     }
 
     /// The calls at `address`, innermost first: more than one where functions were inlined. The last is the function itself, by its full name.
@@ -253,4 +265,58 @@ fn is_panic_machinery(name: &str) -> bool {
     PREFIXES.iter().any(|p| name.starts_with(p))
         || NAMES.contains(&name)
         || name.ends_with("rust_begin_unwind")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Looking this address up panics.
+    static PANICS_AT: AtomicUsize = AtomicUsize::new(0);
+    /// Looking anything up panics in the listener.
+    pub(crate) static PANICS_IN_LISTENER: AtomicBool = AtomicBool::new(false);
+    /// How often it did.
+    pub(crate) static PANICKED_IN_LISTENER: AtomicUsize = AtomicUsize::new(0);
+
+    pub(super) fn maybe_panic(address: usize) {
+        assert_ne!(address, PANICS_AT.load(Ordering::Relaxed), "injected");
+        let is_listener = || std::thread::current().name() == Some("brigade-listener");
+        if PANICS_IN_LISTENER.load(Ordering::Relaxed) && is_listener() {
+            PANICKED_IN_LISTENER.fetch_add(1, Ordering::Relaxed);
+            panic!("injected");
+        }
+    }
+
+    #[inline(never)]
+    fn one() -> &'static str {
+        std::hint::black_box("one")
+    }
+
+    #[inline(never)]
+    fn another() -> &'static str {
+        std::hint::black_box("another")
+    }
+
+    #[test]
+    fn what_cannot_be_looked_up_without_a_panic_has_no_name() {
+        let (bad, good) = (one as fn() -> _ as usize, another as fn() -> _ as usize);
+        let symbols = Symbols::of_this_process();
+        assert!(
+            symbols
+                .function(bad)
+                .is_some_and(|name| name.ends_with("::one"))
+        );
+        PANICS_AT.store(bad, Ordering::Relaxed);
+        assert_eq!(symbols.function(bad), None);
+        let all = Frames::new(symbols, vec![bad, good]).render();
+        let all = all.expect("there are calls");
+        PANICS_AT.store(0, Ordering::Relaxed);
+        assert!(
+            all.starts_with("   0: 0x") && all.contains("::another"),
+            "{all}"
+        );
+        assert!(symbols.function(bad).is_some());
+    }
 }

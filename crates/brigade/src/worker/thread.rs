@@ -13,7 +13,7 @@ use crate::sys::futex::{self, Wake};
 use crate::sys::original::Original;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
-use crate::task::panic::{Panic, Unwound};
+use crate::task::panic::{Panic, Unwound, contained};
 use crate::task::symbols::{Frames, Symbols};
 
 /// Starts `task` on `input` in a new thread.
@@ -89,7 +89,8 @@ impl Builder {
         }
         let shared = Arc::new(Shared::new());
         let theirs = Arc::clone(&shared);
-        let thread = builder.spawn(move || theirs.run(task, input))?;
+        // What panics beside the task, a waker or a destructor, has nobody to be told.
+        let thread = builder.spawn(move || contained(|| theirs.run(task, input)))?;
         let name = TaskName::new(task as usize, self.name.clone());
         Ok(JoinHandle(Task::Thread(Box::new(Running {
             host: Original::this_process(),
@@ -231,7 +232,10 @@ impl<R> Running<R> {
             return Poll::Ready(Err(JoinError::Closed));
         }
         if !self.is_finished() {
-            self.shared.lock().waker = Some(context.waker().clone());
+            // Cloned before, and dropped after: that is the executor's code.
+            let waker = context.waker().clone();
+            let before = self.shared.lock().waker.replace(waker);
+            drop(before);
             // It may have ended before it could see the waker.
             if !self.is_finished() {
                 return Poll::Pending;

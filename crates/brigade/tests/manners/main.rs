@@ -8,6 +8,7 @@ mod copies;
 mod hosts;
 mod locals;
 mod observe;
+mod panics;
 mod pools;
 mod streams;
 mod trials;

@@ -184,6 +184,7 @@ pub(crate) fn all() -> Vec<Trial> {
     }));
     all.extend(crate::streams::trials());
     all.extend(crate::locals::trials());
+    all.extend(crate::panics::trials());
     all
 }
 

@@ -56,6 +56,7 @@ use serde::Serialize;
 pub(crate) use read::{Recorded, read};
 pub(super) use write::{DEBUGGER, command};
 
+use super::events;
 use crate::Crash;
 use crate::sys::image::Program;
 use crate::task::entry::Plan;
@@ -98,7 +99,7 @@ impl CrashFile<'_> {
 
 /// Has the crash say why there is no file.
 pub(crate) fn not_kept(crash: &mut Crash, why: String) {
-    tracing::warn!(target: "brigade::pool", task = crash.task(), pid = crash.pid(), "{why}");
+    events::not_kept(crash.pid(), crash.task(), &why);
     crash.0.file_error = Some(why);
 }
 

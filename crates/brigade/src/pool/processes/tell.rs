@@ -1,13 +1,12 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::core::{Core, Driver, Inner};
 use super::state::{After, Casualty, Ending, Event};
 use super::task::{End, Job};
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
 use crate::task::entry::Plan;
+use crate::task::panic::contained;
 use crate::worker::process::world::{Instant, MutexGuard, Ordering, futex};
 use crate::{Cause, Crash, JoinError, Kind};
 
@@ -38,7 +37,7 @@ impl Core {
         }
         for waker in wakes.wakers {
             // An executor's code: its panic is its own affair.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            contained(|| waker.wake());
         }
         drop(rubbish);
         let reported = reports.len();
@@ -66,10 +65,7 @@ impl Core {
         if !casualties.is_empty() {
             self.tell(casualties);
         }
-        if !events.is_empty() {
-            // The listener's own code, as above.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.say(events)));
-        }
+        self.say(events);
     }
 
     fn say(&self, events: Vec<Event>) {
@@ -100,13 +96,10 @@ impl Core {
     }
 
     fn say_crashed(&self, crash: &Crash) {
-        let say = || {
-            if events::crashes_are_heard() {
-                let pid = u64::from(crash.pid());
-                self.events().crashed(pid, crash.cause(), crash.task());
-            }
-        };
-        let _ = catch_unwind(AssertUnwindSafe(say));
+        if events::crashes_are_heard() {
+            let pid = u64::from(crash.pid());
+            self.events().crashed(pid, crash.cause(), crash.task());
+        }
     }
 
     /// Writes the crash file, where that is wanted.

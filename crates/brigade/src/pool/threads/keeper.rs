@@ -12,7 +12,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::primitive::{AtomicBool, Ordering, fence, thread};
+use super::primitive::{AtomicBool, Ordering, contained, fence, thread};
 use super::shared::Shared;
 use super::work::Why;
 
@@ -129,7 +129,11 @@ impl Keeper {
                 continue;
             }
             let item = worker.desk();
-            if item.is_some_and(|item| item.let_go(&worker, began, Why::TimedOut)) {
+            // It may end meanwhile, and then we are the last who have it: what a destructor of the program's does must not end the keeper.
+            let kept = item.clone();
+            let parted = item.is_some_and(|item| item.let_go(&worker, began, Why::TimedOut));
+            contained(|| drop(kept));
+            if parted {
                 crew.replace(worker.id, Why::TimedOut);
             } else {
                 // It has ended meanwhile, and perhaps the next has begun.

@@ -6,23 +6,14 @@ pub(super) use std::sync::atomic::{
 pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
 pub(super) use std::thread;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use crate::task::panic::Unwound;
+pub(super) use crate::task::panic::contained;
 
 /// Locks. No code of the user's runs under any lock of a pool, and so none is ever poisoned.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs code of the user's whose panic nobody can be told of: a destructor, a waker.
-pub(super) fn contained(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // Its payload is dropped with the same care.
-        drop(Unwound::new(payload, None));
-    }
 }
 
 /// Waits to be notified.

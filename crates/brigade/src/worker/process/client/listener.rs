@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET, WATCH};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::{fds, futex, opened, process};
+use crate::task::panic::contained;
 use crate::worker::process::bell::Rung;
 use crate::worker::process::board::SLOTS;
 use crate::worker::process::mailbox::Mailbox;
@@ -211,7 +211,11 @@ impl ForkServer {
                 .collect()
         };
         for employer in employers {
-            employer.attend(missed);
+            // It contains what code of the program's it calls. We may be the last who have it, and then wakers are dropped here.
+            contained(|| {
+                employer.attend(missed);
+                drop(employer);
+            });
         }
     }
 
@@ -234,7 +238,7 @@ impl ForkServer {
         }
         for sleeper in wake {
             // An executor's code: its panic is its own affair, and must not end the only thread that hears of ends.
-            let _ = catch_unwind(AssertUnwindSafe(|| sleeper.waker.wake()));
+            contained(|| sleeper.waker.wake());
         }
     }
 
@@ -307,5 +311,65 @@ fn wait_for_end(pid: u32, deadline: Instant) {
         // The number may be another's by now, who has no reason to end.
         let left = deadline.saturating_duration_since(Instant::now());
         let _ = fds::wait_readable(worker, left);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::Ordering;
+    use std::task::{Context, Poll, Wake, Waker};
+    use std::thread::Thread;
+
+    use super::*;
+    use crate::task::symbols::tests::{PANICKED_IN_LISTENER, PANICS_IN_LISTENER};
+    use crate::{Cause, JoinError, Kind, Pool};
+
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Nobody waits in the library meanwhile, so the listener looks after the pool.
+    fn awaited<F: Future>(future: F) -> F::Output {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut future = pin!(future);
+        let limit = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Poll::Ready(ended) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return ended;
+            }
+            let left = limit.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "nobody woke this");
+            std::thread::park_timeout(left);
+        }
+    }
+
+    #[test]
+    fn a_death_that_cannot_be_looked_up_is_told_all_the_same() {
+        crate::init();
+        let dir = std::env::temp_dir().join(format!("brigade-listener-{}", std::process::id()));
+        let pool = Pool::builder(Kind::Process).workers(1).keep_crashes(&dir);
+        let pool = pool.build().expect("a pool");
+        PANICS_IN_LISTENER.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let ended = awaited(pool.submit(|()| -> u32 { std::process::abort() }, ()));
+            let Err(JoinError::Crashed(crash)) = ended else {
+                panic!("{ended:?}");
+            };
+            assert_eq!(crash.cause(), &Cause::Abort);
+            assert!(crash.file().is_some(), "{:?}", crash.file_error());
+            assert_eq!(awaited(pool.submit(|n: u32| 2 * n, 21)).ok(), Some(42));
+        }
+        PANICS_IN_LISTENER.store(false, Ordering::Relaxed);
+        assert!(
+            PANICKED_IN_LISTENER.load(Ordering::Relaxed) > 0,
+            "the listener told it"
+        );
+        drop(pool);
+        std::fs::remove_dir_all(&dir).expect("removed");
     }
 }
