@@ -145,7 +145,8 @@ impl Names {
 
     #[inline(always)]
     pub(super) fn likely_shape(&mut self, name: &'static str) -> Result<Likely> {
-        if is_same(self.last.0, name) {
+        // Before the first struct, the last one's name is empty, as that of a struct may be.
+        if !name.is_empty() && is_same(self.last.0, name) {
             return Ok(self.last.1);
         }
         // The message's first struct.
