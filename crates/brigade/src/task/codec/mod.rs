@@ -14,6 +14,8 @@ mod depth;
 mod encoder;
 mod error;
 mod json;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod model;
 mod plain;
 mod shape;
 mod tag;

@@ -1,5 +1,6 @@
 mod handwritten;
 mod hostile;
+mod properties;
 
 use super::*;
 

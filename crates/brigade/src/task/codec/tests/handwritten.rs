@@ -388,6 +388,18 @@ fn a_reader_that_takes_nothing_is_refused() {
     assert!(back::<_, Aloof>(&Aloof).is_err());
 }
 
+#[test]
+fn a_struct_may_have_no_name() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename = "")]
+    struct Nameless {
+        #[serde(rename = "")]
+        a: u8,
+    }
+    let nameless = [Nameless { a: 1 }, Nameless { a: 2 }];
+    assert_eq!(back(&nameless), Ok(nameless));
+}
+
 /// A struct whose fields come in another order each time.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Shuffled {
