@@ -24,6 +24,9 @@ pub(super) struct Encoder<'o> {
     names: &'o mut Names,
 }
 
+/// The bytes of a small message.
+const SMALL: usize = 128;
+
 /// Appends the whole message that `value` is, if that is an array of plain numbers, for which little else is to be done.
 #[inline(always)]
 pub(super) fn encode_array<T>(value: &T, out: &mut Vec<u8>) -> bool {
@@ -47,6 +50,8 @@ fn put_array(out: &mut Vec<u8>, run: Run<'_>) {
 /// Appends the whole message that `value` is.
 #[inline]
 pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    // Most messages are small: a new vector gets memory for one once.
+    out.reserve(SMALL);
     let start = out.len();
     let mut names = Names::default();
     let mut encoder = Encoder {
