@@ -45,6 +45,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::pools::HOSTS)
         .chain(crate::locals::HOSTS)
         .chain(crate::panics::HOSTS)
+        .chain(crate::secure::HOSTS)
         .chain(crate::streams::HOSTS);
     let Some((_, host)) = all.into_iter().find(|(n, _)| *n == name) else {
         eprintln!("no host is called {name:?}");

@@ -4,6 +4,9 @@
 //! runs, or there would be a second copy of it: with `main` reading the same arguments and opening the same files; or a whole test
 //! harness, whose `main` is not ours to change. So it is a constructor, which the loader runs before `main`, that looks for the marker; in the fork
 //! server it never returns. Other constructors that come after it (a C++ library's, a registry's) are run first.
+//!
+//! Whoever sets the marker chooses which function of the program is called with which bytes. Where the program has more privilege than who started it (setuid, setgid, file
+//! capabilities: `AT_SECURE`, getauxval(3)), that would be a way to get at it: there the marker is refused, and nothing is started ([`check`]).
 
 #![expect(
     unsafe_code,
@@ -42,6 +45,10 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     if std::env::var_os(MARKER).is_none() {
         return;
     }
+    if process::is_privileged() {
+        // Nor may `main` run: if it was this program that set the marker, that would be its second copy.
+        refuse(b"brigade: this program has more privilege than who started it, and so it is no fork server\n");
+    }
     occupy_standard_streams();
     // SAFETY: this is the constructor itself, before `main`, and from here on this process never goes on to the next one by itself.
     unsafe { crate::sys::image::run_constructors_after(constructor, argc, argv, envp) };
@@ -66,13 +73,15 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
         }
         Err(_) => {
             // The variable came from somewhere else. Going on would be the second copy that nobody wants.
-            let _ = rustix::io::write(
-                rustix::stdio::stderr(),
-                b"brigade: BRIGADE_FORK_SERVER is set, but not by brigade; this variable is for its own use\n",
-            );
-            process::exit_now(70)
+            refuse(b"brigade: BRIGADE_FORK_SERVER is set, but not by brigade; this variable is for its own use\n")
         }
     }
+}
+
+/// Ends the process, and says why if there is somebody to hear it.
+fn refuse(why: &[u8]) -> ! {
+    let _ = rustix::io::write(rustix::stdio::stderr(), why);
+    process::exit_now(70)
 }
 
 /// A host without a stdin, stdout or stderr has a fork server without them: what is opened next would take their numbers, and tasks would print into it.
@@ -98,6 +107,11 @@ pub(crate) fn check() -> io::Result<()> {
             "brigade::init() was not called: call it first in `main`, before the first process is started",
         );
     }
+    if process::is_privileged() {
+        return unsupported(
+            "this program has more privilege than who started it (it is setuid or setgid, or its file has capabilities): it gets no processes, for whoever starts it could choose what they run",
+        );
+    }
     if !CONSTRUCTED.load(Ordering::Acquire) {
         return unsupported(
             "this program was linked without brigade's constructor (section .init_array), so it cannot be started as a fork server",
@@ -108,7 +122,32 @@ pub(crate) fn check() -> io::Result<()> {
             "brigade is not part of the program that /proc/self/exe names: it is in a shared library, or the program runs under another one, such as valgrind",
         );
     }
+    if gains_privilege()? {
+        return unsupported(
+            "this program is setuid or setgid, or its file has capabilities: started again for a process, it would get a privilege that it does not have now",
+        );
+    }
     Ok(())
+}
+
+/// Whether a new start of this program would have a user, a group or capabilities that it does not have now, by the file's bits: execve(2), capabilities(7).
+fn gains_privilege() -> io::Result<bool> {
+    // Then the kernel heeds neither bit: PR_SET_NO_NEW_PRIVS(2const). It still looks at the capabilities.
+    let heeded = !rustix::thread::no_new_privs()?;
+    let exe = std::fs::metadata("/proc/self/exe")?;
+    let (mode, user) = (exe.mode(), rustix::process::geteuid());
+    let of_user = heeded && mode & libc::S_ISUID != 0 && exe.uid() != user.as_raw();
+    // Without the group's x it means something else.
+    let group = libc::S_ISGID | libc::S_IXGRP;
+    let of_group =
+        heeded && mode & group == group && exe.gid() != rustix::process::getegid().as_raw();
+    // Root has them all anyway.
+    let of_file = !user.is_root()
+        && matches!(
+            rustix::fs::getxattr("/proc/self/exe", "security.capability", &mut [0_u8; 64][..]),
+            Ok(_) | Err(rustix::io::Errno::RANGE)
+        );
+    Ok(of_user || of_group || of_file)
 }
 
 /// Whether the file that this code was loaded from is the one that a new start would run.
