@@ -13,6 +13,7 @@ pub(crate) mod image;
 pub(crate) mod mapping;
 pub(crate) mod opened;
 pub(crate) mod original;
+pub(crate) mod privilege;
 pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod signal;

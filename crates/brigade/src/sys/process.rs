@@ -16,15 +16,19 @@ use super::signal::Blocked;
 /// Steps, as in posix_spawn(3) but twice: an intermediate process shares our memory and holds us up (`CLONE_VM|CLONE_VFORK`), and has
 /// no exit signal, so that the host is not told of it and only `__WALL` finds it; it starts the real one in the same way, and ends. The real one,
 /// whose parent is gone, belongs to the init process or to the nearest subreaper.
+///
+/// `carried`: capabilities of this thread that it keeps over the exec, as ambient ones: capabilities(7).
 pub(crate) fn launch_detached(
     argv: &[CString],
     envp: &[CString],
     keep: impl AsFd,
+    carried: u64,
 ) -> io::Result<u32> {
     struct Launch {
         argv: Vec<*const libc::c_char>,
         envp: Vec<*const libc::c_char>,
         keep: libc::c_int,
+        carried: u64,
         stack: *mut libc::c_void,
         pid: libc::c_int,
         errno: libc::c_int,
@@ -54,6 +58,7 @@ pub(crate) fn launch_detached(
         // SAFETY: as above; the vectors end with a null pointer, and their strings outlive the call.
         unsafe {
             libc::fcntl((*launch).keep, libc::F_SETFD, 0);
+            make_ambient((*launch).carried);
             libc::execve(
                 c"/proc/self/exe".as_ptr(),
                 (*launch).argv.as_ptr(),
@@ -79,6 +84,7 @@ pub(crate) fn launch_detached(
         argv: pointers(argv),
         envp: pointers(envp),
         keep: keep.as_fd().as_raw_fd(),
+        carried,
         // SAFETY: both stacks lie in `stacks`, and grow down from these ends.
         stack: unsafe { base.add(STACK) }.cast(),
         pid: -1,
@@ -118,6 +124,39 @@ pub(crate) fn launch_detached(
         } else {
             errno
         })),
+    }
+}
+
+/// Makes capabilities of this thread ambient, which an execve(2) then leaves in force: capset(2), PR_CAP_AMBIENT(2const). System calls only. One that fails leaves the new program with
+/// fewer, which it tells.
+///
+/// # Safety
+/// In a process that is about to become another program.
+unsafe fn make_ambient(capabilities: u64) {
+    const VERSION_3: u32 = 0x2008_0522;
+    if capabilities == 0 {
+        return;
+    }
+    let header = [VERSION_3, 0];
+    // Effective, permitted, inheritable: the lower halves, then the upper ones.
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: the kernel reads the header, and reads or writes the sets: capget(2). Numbers otherwise.
+    unsafe {
+        if libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) == -1 {
+            return;
+        }
+        sets[0][2] |= capabilities as u32 & sets[0][1];
+        sets[1][2] |= (capabilities >> 32) as u32 & sets[1][1];
+        libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr());
+        for capability in super::privilege::bits(capabilities) {
+            libc::prctl(
+                libc::PR_CAP_AMBIENT,
+                libc::PR_CAP_AMBIENT_RAISE,
+                capability,
+                0,
+                0,
+            );
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::pools::HOSTS)
         .chain(crate::locals::HOSTS)
         .chain(crate::panics::HOSTS)
+        .chain(crate::privileges::HOSTS)
         .chain(crate::secure::HOSTS)
         .chain(crate::streams::HOSTS);
     let Some((_, host)) = all.into_iter().find(|(n, _)| *n == name) else {
@@ -546,8 +547,13 @@ fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     )
 }
 
+/// The parent of a process.
+pub(crate) fn parent_number(pid: u32) -> Result<u32, Box<dyn std::error::Error>> {
+    Ok(crate::observe::parent_of(pid).ok_or("it has a parent")?)
+}
+
 /// The children of all threads of a process.
-fn children(pid: u32) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
+pub(crate) fn children(pid: u32) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
     let mut all = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end while it is looked at.

@@ -10,6 +10,7 @@ mod locals;
 mod observe;
 mod panics;
 mod pools;
+mod privileges;
 mod secure;
 mod streams;
 mod trials;

@@ -182,6 +182,7 @@ pub(crate) fn all() -> Vec<Trial> {
         let (out, err) = well_behaved_lines("copies-locks-and-ends");
         assert!(out.contains("told"), "{out}{err}");
     }));
+    all.extend(crate::privileges::trials());
     all.extend(crate::secure::trials());
     all.extend(crate::streams::trials());
     all.extend(crate::locals::trials());

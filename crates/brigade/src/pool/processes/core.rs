@@ -496,7 +496,7 @@ impl State {
     }
 }
 
-/// The fork server, started if there is none.
+/// A fork server whose workers have what this thread has, started if there is none.
 pub(super) fn server() -> std::io::Result<Arc<ForkServer>> {
-    ForkServer::get()
+    ForkServer::like_us()
 }

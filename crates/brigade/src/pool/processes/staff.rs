@@ -315,8 +315,15 @@ impl State {
                 // Its workers are still being lost; we are called when that is done.
                 continue;
             }
-            if self.server.is_gone() && !self.move_house() {
-                let why = "the fork server could not be started again".to_owned();
+            let may_hire = if self.server.is_gone() {
+                self.move_house()
+            } else if self.building {
+                // Compared when its building began.
+                Ok(())
+            } else {
+                self.server.may_make_more()
+            };
+            if let Err(why) = may_hire {
                 self.no_worker(i, Reason::NotHired(why), now, after);
                 continue;
             }
@@ -343,11 +350,16 @@ impl State {
         }
     }
 
-    /// Starts another fork server, where the old one has ended.
-    pub(super) fn move_house(&mut self) -> bool {
-        let Ok(server) = ForkServer::get() else {
-            return false;
-        };
+    /// Goes to another fork server, where the old one has ended; to one whose workers are as those of the old one. Otherwise says why not.
+    pub(super) fn move_house(&mut self) -> Result<(), String> {
+        let server = ForkServer::like_us()
+            .map_err(|e| format!("the fork server could not be started again: {e}"))?;
+        if !server.is_like(&self.server) {
+            return Err(
+                "the fork server ended, and the program has other privileges than when this pool was built"
+                    .to_owned(),
+            );
+        }
         if !Arc::ptr_eq(&server, &self.server) {
             self.employer = self.server.move_employer(self.employer, &server);
             self.epoch = server.board.epoch().load(Ordering::Acquire);
@@ -356,7 +368,7 @@ impl State {
             self.alarm = None;
             self.postponed = true;
         }
-        true
+        Ok(())
     }
 
     /// A worker did not come, or did not get ready.

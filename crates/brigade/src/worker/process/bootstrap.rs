@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::protocol::MARKER;
 use super::server;
+use crate::sys::privilege::Privilege;
 use crate::sys::{fds, process};
 
 /// Set by the constructor, in the program itself: the proof that it is linked in.
@@ -175,7 +176,7 @@ fn is_main_program() -> io::Result<bool> {
 }
 
 /// Starts the fork server, with `socket` as its end of the line. Gives its process id.
-pub(crate) fn launch(socket: impl AsFd) -> io::Result<u32> {
+pub(crate) fn launch(socket: impl AsFd, privilege: &Privilege) -> io::Result<u32> {
     use std::os::fd::AsRawFd;
     let argv: Vec<CString> = std::env::args_os()
         .filter_map(|a| CString::new(a.into_vec()).ok())
@@ -183,5 +184,10 @@ pub(crate) fn launch(socket: impl AsFd) -> io::Result<u32> {
     let mut envp = process::environment();
     let marker = format!("{MARKER}={}", socket.as_fd().as_raw_fd());
     envp.push(CString::new(marker).map_err(io::Error::other)?);
-    process::launch_detached(&argv, &envp, socket)
+    process::launch_detached(&argv, &envp, socket, privilege.to_carry_over()).map_err(|e| {
+        io::Error::new(
+            e.kind(),
+            format!("the program could not be started again as a fork server: {e}"),
+        )
+    })
 }

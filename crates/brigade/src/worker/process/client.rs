@@ -3,6 +3,7 @@
 mod lanes;
 mod listener;
 mod outgoing;
+mod privilege;
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
@@ -27,6 +28,7 @@ use crate::sys::epoll::Epoll;
 use crate::sys::fds;
 use crate::sys::opened;
 use crate::sys::original::{Original, PerProcess};
+use crate::sys::privilege::Privilege;
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
 use lanes::Lanes;
@@ -78,6 +80,8 @@ pub(crate) struct ForkServer {
     alarm: OwnedFd,
     /// Goes off when it is to be seen whether the fork server still answers.
     watch: OwnedFd,
+    /// What its workers may do.
+    privilege: Privilege,
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
     state: Mutex<State>,
@@ -106,6 +110,10 @@ struct State {
     sleepers: HashMap<u32, Sleeper>,
     employers: HashMap<u64, Employment>,
     next_employer: u64,
+    /// Another has taken its place, because the program has other privileges: see [`privilege`].
+    retired: bool,
+    /// It is retired, and was told to end.
+    unused: bool,
     gone: bool,
     /// It is gone, and the end of every worker is on the board.
     told: bool,
@@ -177,6 +185,10 @@ impl ForkServer {
     }
 
     fn start() -> io::Result<Arc<ForkServer>> {
+        let ours = Privilege::of_this_thread()?;
+        if let Some(why) = ours.why_not_inherited() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let (socket, theirs) = opened::socket_pair()?;
         let board_file = Board::file()?;
         let board = Board::map(&board_file)?;
@@ -195,16 +207,19 @@ impl ForkServer {
         ];
         let to_write = roster.to_write();
         descriptors.extend(to_write.as_ref().map(AsFd::as_fd));
-        protocol::send(&socket, &Request::Begin, &descriptors)?;
+        let begin = Request::Begin {
+            privilege: ours.clone(),
+        };
+        protocol::send(&socket, &begin, &descriptors)?;
         drop(to_write);
-        let pid = bootstrap::launch(&theirs)?;
+        let pid = bootstrap::launch(&theirs, &ours)?;
         drop(theirs);
-        let (process, modules) = greet(&socket, pid)?;
+        let (process, modules) = greet(&socket, pid, &ours)?;
 
         // It has mapped the roster, if it can, and has no worker yet.
         roster.seal()?;
         let symbols = Symbols::new(modules.into_iter().map(ModuleAt::into_module).collect());
-        let server = ForkServer::new(pid, process, socket, board, events, bell, symbols)?;
+        let server = ForkServer::new(pid, process, ours, socket, board, events, bell, symbols)?;
         let server = Arc::new(server);
         let epoll = &server.epoll;
         epoll.add_readable(&server.socket, SOCKET)?;
@@ -226,6 +241,7 @@ impl ForkServer {
     pub(super) fn new(
         pid: u32,
         process: OwnedFd,
+        privilege: Privilege,
         socket: OwnedFd,
         board: Board,
         events: OwnedFd,
@@ -243,6 +259,7 @@ impl ForkServer {
             board,
             events,
             bell,
+            privilege,
             rest: timer()?,
             alarm: timer()?,
             watch: timer()?,
@@ -266,6 +283,9 @@ impl ForkServer {
         let hired = loop {
             if state.gone {
                 break Err(io::Error::other("the fork server has ended"));
+            }
+            if state.retired {
+                break Err(io::Error::other("the fork server was replaced"));
             }
             state.scarce &= state.spares.len() < SPARES;
             if let Some(spare) = state.spares.pop() {
@@ -307,6 +327,7 @@ impl ForkServer {
             // What failed for a caller that has been served meanwhile is nobody's news.
             state.failures.clear();
         }
+        self.end_if_unused(&mut state);
         hired
     }
 
@@ -348,7 +369,10 @@ impl ForkServer {
 
     /// It has none any more.
     pub(crate) fn leave(&self, employer: u64) {
-        let gone = self.lock().employers.remove(&employer);
+        let mut state = self.lock();
+        let gone = state.employers.remove(&employer);
+        self.end_if_unused(&mut state);
+        drop(state);
         drop(gone);
     }
 
@@ -444,7 +468,8 @@ impl ForkServer {
 
     /// Asks for as many workers as are wanted and not on their way.
     fn refill(&self, state: &mut State) -> io::Result<()> {
-        let wanted = (SPARES + state.in_need()).saturating_sub(state.spares.len() + state.expected);
+        let spares = if state.retired { 0 } else { SPARES };
+        let wanted = (spares + state.in_need()).saturating_sub(state.spares.len() + state.expected);
         let roster = Roster::get()?;
         for at in (0..wanted).step_by(HIRED_AT_ONCE) {
             let count = HIRED_AT_ONCE.min(wanted - at);
@@ -510,7 +535,7 @@ const ALARM: u64 = 4;
 const WATCH: u64 = 5;
 
 /// Waits until a fork server that was started says that it is there. Gives its pidfd and its modules. One that does not say so is killed: it has nobody yet.
-fn greet(socket: &OwnedFd, pid: u32) -> io::Result<(OwnedFd, Vec<ModuleAt>)> {
+fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<(OwnedFd, Vec<ModuleAt>)> {
     let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
     let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
     let process = opened::pidfd(id);
@@ -529,19 +554,25 @@ fn greet(socket: &OwnedFd, pid: u32) -> io::Result<(OwnedFd, Vec<ModuleAt>)> {
         said = said || fds::wait_readable(socket, Duration::from_secs(1))?;
     }
     let hello = if said {
-        match protocol::recv_hello(socket)? {
+        match protocol::recv_first(socket, false)? {
             Some(Message {
-                content: Event::Hello { build, modules, .. },
+                content:
+                    Event::Hello {
+                        build,
+                        privilege,
+                        modules,
+                        ..
+                    },
                 ..
-            }) => Ok((build, modules)),
+            }) => Ok((build, privilege, modules)),
             _ => Err(early("ended before it was ready")),
         }
     } else {
         Err(early("did not start within 30 seconds"))
     };
     let this = Build::of_this_process()?;
-    let hello = hello.and_then(|(build, modules)| match build == this {
-        true => Ok(modules),
+    let hello = hello.and_then(|(build, theirs, modules)| match build == this {
+        true => privilege::check(ours, &theirs).map(|()| modules),
         false => Err(early("is not the same build of this program")),
     });
     match hello {

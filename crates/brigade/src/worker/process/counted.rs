@@ -20,6 +20,7 @@ use super::stay::Staying;
 use super::stderr_count::Counts;
 use crate::sys::fds::Pinned;
 use crate::sys::opened;
+use crate::sys::privilege::Privilege;
 use crate::task::symbols::Symbols;
 
 /// What this process takes for its fork server.
@@ -52,7 +53,16 @@ impl OneThread {
         let symbols = Symbols::new(Vec::new());
         // No process has the number 0, and this is no pidfd: nobody is ever ended.
         let process = opened::event()?;
-        let server = ForkServer::new(0, process, ours, board, events, rung, symbols)?;
+        let server = ForkServer::new(
+            0,
+            process,
+            Privilege::of_this_thread()?,
+            ours,
+            board,
+            events,
+            rung,
+            symbols,
+        )?;
         let server = Arc::new(server);
         *CURRENT.get().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
         child::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);

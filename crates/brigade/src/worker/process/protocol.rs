@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::fds;
 use crate::sys::image::Module;
+use crate::sys::privilege::Privilege;
 use crate::task::panic::Unwound;
 
 /// The environment variable that makes a start of the program a fork server: the number of its socket. Two versions of this library in one
 /// program each have their own.
 pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_VERSION"));
 
-/// The first datagram of the fork server is no longer than this: it has the paths of its modules.
+/// The first datagrams are no longer than this: they have the paths of the fork server's modules, and the groups of the host.
 const MAX_DATAGRAM: usize = 64 * 1024;
 /// All others are no longer than this.
 const SHORT_DATAGRAM: usize = 512;
@@ -26,7 +27,9 @@ pub(crate) const HIRED_AT_ONCE: usize = 64;
 pub(crate) enum Request {
     /// First, with five descriptors: the board, a pidfd of the host, the fork server's event descriptor, the workers' bell (a socket), and the
     /// roster, to read; and the roster to write, where it is not sealed yet.
-    Begin,
+    Begin { privilege: Privilege },
+    /// No spare is wanted any more, and nobody has workers that stay: end when the last worker has.
+    Retire,
     /// Make this many workers. Who they are in the roster, in order; those for whom there is no token are outsiders there.
     Hire { count: u32, tokens: Vec<u32> },
     /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that is 0.
@@ -46,6 +49,7 @@ pub(crate) enum Event {
     Hello {
         pid: u32,
         build: Build,
+        privilege: Privilege,
         modules: Vec<ModuleAt>,
     },
     /// A worker, with its mailbox.
@@ -184,8 +188,11 @@ pub(crate) fn recv<T: DeserializeOwned>(
 }
 
 /// Receives the first message, which may be long.
-pub(crate) fn recv_hello(socket: impl AsFd) -> io::Result<Option<Message<Event>>> {
-    recv_into(socket, &mut vec![0; MAX_DATAGRAM], false)
+pub(crate) fn recv_first<T: DeserializeOwned>(
+    socket: impl AsFd,
+    wait: bool,
+) -> io::Result<Option<Message<T>>> {
+    recv_into(socket, &mut vec![0; MAX_DATAGRAM], wait)
 }
 
 fn recv_into<T: DeserializeOwned>(

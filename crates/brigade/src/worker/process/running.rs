@@ -25,6 +25,9 @@ use crate::{JoinError, Message};
 /// How long a wait looks before it sleeps. A worker that has to be woken needs 4 to 40 µs; sleeping and being woken costs as much again.
 const SPIN: Duration = Duration::from_micros(50);
 
+/// How often another fork server is tried.
+const HIRES: u32 = 8;
+
 /// Nobody cancelled it.
 const WANTED: u8 = 0;
 /// Cancelled before it had replied: whatever it may still say, it was cancelled.
@@ -95,7 +98,9 @@ impl Drop for Worker {
         let replied = self.replied || self.held.is_some() || self.ends.replies.is_ready();
         self.server.retire(self.slot, self.pid, replied);
         // A result that nobody fetched may be all that keeps a channel's end, or a file, open.
-        if self.server.board.release(self.slot) && self.ends.replies.is_ready() {
+        if self.server.board.release(self.slot)
+            && (self.ends.replies.is_ready() || self.server.is_retired())
+        {
             self.server.released();
         }
     }
@@ -183,17 +188,27 @@ impl<R: Message> Running<R> {
     }
 }
 
-/// A worker, from a new fork server if the old one ended just now: no task was given to anybody yet.
+/// A worker with the privileges of this thread, from a new fork server if the old one has others, or ended just now: no task was given to anybody yet.
 fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
-    let server = ForkServer::get()?;
-    match server.hire() {
-        Err(_) if server.is_gone() => {
-            let server = ForkServer::get()?;
-            let hired = server.hire()?;
-            Ok((server, hired))
+    for _ in 0..HIRES {
+        let server = ForkServer::get()?;
+        let hired = match server.hire() {
+            Err(_) if server.is_gone() || server.is_retired() => continue,
+            hired => hired?,
+        };
+        match server.is_like_us_as_of_late() {
+            Ok(true) => return Ok((server, hired)),
+            Ok(false) => server.dismiss(&hired),
+            Err(e) => {
+                server.dismiss(&hired);
+                return Err(e);
+            }
         }
-        hired => hired.map(|hired| (server, hired)),
+        ForkServer::renew(&server)?;
     }
+    Err(io::Error::other(
+        "no process could be had: the fork server ended, or the program changed its privileges, again and again",
+    ))
 }
 
 impl Worker {

@@ -25,6 +25,7 @@ use super::stderr_count::Counts;
 use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::opened;
+use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::{fds, futex, signal};
 use outbox::Outbox;
@@ -123,19 +124,22 @@ struct Server {
     oom: OomKills,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible wait. Nobody waits for them a second time.
     hopeless: Vec<u32>,
+    /// Nobody asks for workers any more.
+    retired: bool,
 }
 
 impl Server {
     fn start(socket: OwnedFd) -> io::Result<Server> {
         let open_files = prepare::prepare()?;
         let Some(Message {
-            content: Request::Begin,
+            content: Request::Begin { privilege },
             mut descriptors,
             ..
-        }) = protocol::recv(&socket, true)?
+        }) = protocol::recv_first(&socket, true)?
         else {
             return Err(io::ErrorKind::InvalidData.into());
         };
+        privilege.assume();
         let roster_to_write = (descriptors.len() == 6)
             .then(|| descriptors.pop())
             .flatten();
@@ -152,6 +156,7 @@ impl Server {
         let hello = Event::Hello {
             pid: std::process::id(),
             build: Build::of_this_process()?,
+            privilege: Privilege::of_this_thread()?,
             modules: crate::sys::image::modules()
                 .into_iter()
                 .take(256)
@@ -186,6 +191,7 @@ impl Server {
             stderr_blocked: false,
             oom: OomKills::watch(),
             hopeless: Vec::new(),
+            retired: false,
         })
     }
 
@@ -212,10 +218,18 @@ impl Server {
             self.kill_overdue();
             self.pass_held();
             self.close_finished();
-            if !self.send_outbox() {
+            if !self.send_outbox() || self.retired && self.has_nothing_left() {
                 return Ok(());
             }
         }
+    }
+
+    /// No worker, and nothing that one has left to be fetched.
+    fn has_nothing_left(&self) -> bool {
+        self.workers.is_empty()
+            && self.closing.is_empty()
+            && self.outbox.is_empty()
+            && self.unreleased.iter().all(|gone| gone.lane.is_none())
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -248,7 +262,8 @@ impl Server {
                 Err(_) => return false,
             };
             match request {
-                Request::Begin => {}
+                Request::Begin { .. } => {}
+                Request::Retire => self.retired = true,
                 Request::Hire { count, tokens } => {
                     let oom_kills = self.oom.count();
                     for i in 0..count as usize {

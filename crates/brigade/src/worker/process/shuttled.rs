@@ -209,6 +209,18 @@ impl ForkServer {
 
     // ---- as the pool sees it
 
+    pub(crate) fn like_us() -> io::Result<Arc<ForkServer>> {
+        ForkServer::get()
+    }
+
+    pub(crate) fn is_like(&self, _other: &ForkServer) -> bool {
+        true
+    }
+
+    pub(crate) fn may_make_more(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     pub(crate) fn is_ours(&self) -> bool {
         true
     }

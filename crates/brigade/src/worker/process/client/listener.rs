@@ -170,11 +170,17 @@ impl ForkServer {
         match mailbox {
             Ok(mailbox) => {
                 mailbox.warm();
-                state.spares.push(Hired {
+                let hired = Hired {
                     slot,
                     pid,
                     mailbox: Arc::new(mailbox),
-                });
+                };
+                // Asked for before it was retired.
+                if state.retired && state.in_need() <= state.spares.len() {
+                    self.turn_away(&mut state, &hired);
+                } else {
+                    state.spares.push(hired);
+                }
             }
             Err(e) => {
                 state.fail(

@@ -65,6 +65,10 @@ fn failure(error: &io::Error) -> Failure {
 }
 
 impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     pub(super) fn push(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
         self.events.push_back(Outgoing {
             event,

@@ -1,0 +1,573 @@
+//! What a thread may do, and where it is: its users and groups, capabilities and what else bounds it, its umask, its root directory and its namespaces.
+//!
+//! credentials(7), capabilities(7), namespaces(7). All but the last three of them are in one file, /proc/thread-self/status, proc_pid_status(5): there is no call that says that something has
+//! changed, and the umask cannot be asked for in another way without changing it. To the kernel they
+//! belong to the thread; the C library's `setuid` and its kin change all threads. What compares is the thread that asks for a worker.
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use serde::{Deserialize, Serialize};
+
+use super::fds::Pinned;
+use super::opened;
+use super::original::Original;
+
+/// Those that a thread of a program with several can change, as they are called in /proc/thread-self/ns. The mount namespace is told by the root directory; the
+/// user, pid and time namespaces are what they were when the program was started: setns(2), unshare(2).
+const NAMESPACES: [&CStr; 4] = [c"cgroup", c"ipc", c"net", c"uts"];
+
+const CAP_SETGID: u64 = 1 << 6;
+const CAP_SETUID: u64 = 1 << 7;
+const CAP_SYS_CHROOT: u64 = 1 << 18;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// Root by number has no capabilities for that: capabilities(7).
+const SECBIT_NOROOT: u32 = 1;
+
+/// What a thread may do, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Privilege {
+    /// Real, effective, saved, and for files.
+    users: [u32; 4],
+    groups: [u32; 4],
+    supplementary: Vec<u32>,
+    inheritable: u64,
+    permitted: u64,
+    effective: u64,
+    bounding: u64,
+    ambient: u64,
+    securebits: u32,
+    no_new_privs: bool,
+    /// The mode, and how many filters: seccomp(2).
+    seccomp: [u32; 2],
+    umask: u32,
+    /// The mount, the device and the number of `/`.
+    root: (u64, (u32, u32), u64),
+    namespaces: [u64; NAMESPACES.len()],
+}
+
+impl Privilege {
+    /// This thread's, now.
+    pub(crate) fn of_this_thread() -> io::Result<Privilege> {
+        let mut now = Privilege::from_status()?;
+        (now.root, now.namespaces) = (root()?, namespaces()?);
+        Ok(now)
+    }
+
+    /// Whether this thread's is the same now. `Err` with that, if not.
+    ///
+    /// Where a thread may not change its namespaces, nor its root directory, they are not looked at: it takes capabilities to change them, which are compared, and the
+    /// user namespace cannot change in a program with several threads.
+    pub(crate) fn is_still_here(&self) -> io::Result<Result<(), Privilege>> {
+        let mut now = Privilege::from_status()?;
+        let may = |capability| self.may_change(capability) || now.permitted & capability != 0;
+        now.root = if may(CAP_SYS_CHROOT | CAP_SYS_ADMIN) {
+            root()?
+        } else {
+            self.root
+        };
+        now.namespaces = if may(CAP_SYS_ADMIN) {
+            namespaces()?
+        } else {
+            self.namespaces
+        };
+        Ok(if now == *self { Ok(()) } else { Err(now) })
+    }
+
+    /// Whether what this thread may do is the same now, as far as system calls tell it that cost little: users, groups, capabilities, securebits, no_new_privs, and the root
+    /// directory. What may have changed all the same bounds nobody's right to files and processes: for that there is [`is_still_here`](Self::is_still_here).
+    pub(crate) fn has_same_rights(&self) -> io::Result<bool> {
+        let mut ids = [0; 6];
+        let mut groups = [0; 33];
+        // SAFETY: each writes as many numbers as it is given places.
+        let (known, count) = unsafe {
+            let [a, b, c, d, e, f] = &mut ids;
+            (
+                libc::getresuid(a, b, c) == 0 && libc::getresgid(d, e, f) == 0,
+                libc::getgroups(groups.len() as i32, groups.as_mut_ptr()),
+            )
+        };
+        let [real, effective, saved, ..] = self.users;
+        let [real_group, effective_group, saved_group, ..] = self.groups;
+        if !known
+            || ids
+                != [
+                    real,
+                    effective,
+                    saved,
+                    real_group,
+                    effective_group,
+                    saved_group,
+                ]
+        {
+            return Ok(false);
+        }
+        match usize::try_from(count) {
+            Ok(count) if groups[..count] == self.supplementary[..] => {}
+            // More than there are places for: that is for whoever compares all.
+            Err(_) if self.supplementary.len() >= groups.len() => {
+                return Ok(self.is_still_here()?.is_ok());
+            }
+            _ => return Ok(false),
+        }
+        let own = rustix::thread::capabilities(None)?;
+        // SAFETY: numbers only.
+        let securebits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) };
+        Ok(own.permitted.bits() == self.permitted
+            && own.effective.bits() == self.effective
+            && own.inheritable.bits() == self.inheritable
+            && securebits.cast_unsigned() == self.securebits
+            && rustix::thread::no_new_privs()? == self.no_new_privs
+            && (!self.may_change(CAP_SYS_CHROOT | CAP_SYS_ADMIN) || root()? == self.root))
+    }
+
+    /// Whether this, or what can be had again with a user that it has, has one of these capabilities.
+    fn may_change(&self, capabilities: u64) -> bool {
+        self.users[..3].contains(&0) || self.permitted & capabilities != 0
+    }
+
+    /// Whether whoever has `now` could give this to itself.
+    pub(crate) fn is_within(&self, now: &Privilege) -> bool {
+        let has = |capability| now.effective & capability != 0;
+        let groups =
+            self.groups == now.groups && self.supplementary == now.supplementary || has(CAP_SETGID);
+        let users = self.users == now.users || has(CAP_SETUID);
+        let capabilities = [
+            self.permitted,
+            self.effective,
+            self.inheritable,
+            self.ambient,
+        ]
+        .iter()
+        .all(|set| set & !now.permitted == 0)
+            && self.bounding & !now.bounding == 0;
+        users
+            && groups
+            && capabilities
+            && self.securebits == now.securebits
+            && (self.no_new_privs || !now.no_new_privs)
+            && self.seccomp == now.seccomp
+            && (self.root, self.namespaces) == (now.root, now.namespaces)
+    }
+
+    /// Why a new start of the program cannot have the same, if it cannot.
+    pub(crate) fn why_not_inherited(&self) -> Option<String> {
+        let one = |ids: [u32; 4]| ids.iter().all(|&id| id == ids[0]);
+        for (ids, what) in [(self.users, "users"), (self.groups, "groups")] {
+            if !one(ids) {
+                let [real, effective, saved, files] = ids;
+                return Some(format!(
+                    "the real, effective, saved and file-system {what} of the program are not one ({real}, {effective}, {saved}, {files}); a process would not have the same"
+                ));
+            }
+        }
+        for (own, children) in [
+            (c"pid", c"pid_for_children"),
+            (c"time", c"time_for_children"),
+        ] {
+            let numbers =
+                Thread::with(|thread| Ok((thread.namespace(own)?, thread.namespace(children)?)));
+            match numbers {
+                Ok((own, children)) if own == children => {}
+                Ok(_) => {
+                    return Some(format!(
+                        "the program makes its children in another {} namespace than its own (unshare, setns), and a process would not be where the program is",
+                        own.to_string_lossy()
+                    ));
+                }
+                Err(e) => return Some(e.to_string()),
+            }
+        }
+        None
+    }
+
+    /// In what the two differ, in a few words.
+    pub(crate) fn difference(&self, other: &Privilege) -> String {
+        let mut all = String::new();
+        let mut differ = |differs: bool, what: &str| {
+            if differs {
+                let _ = write!(all, "{}{what}", if all.is_empty() { "" } else { ", " });
+            }
+        };
+        let (a, b) = (self, other);
+        differ(a.users != b.users, "users");
+        differ(
+            a.groups != b.groups || a.supplementary != b.supplementary,
+            "groups",
+        );
+        differ(
+            [
+                a.inheritable,
+                a.permitted,
+                a.effective,
+                a.bounding,
+                a.ambient,
+            ] != [
+                b.inheritable,
+                b.permitted,
+                b.effective,
+                b.bounding,
+                b.ambient,
+            ],
+            "capabilities",
+        );
+        differ(a.securebits != b.securebits, "securebits");
+        differ(a.no_new_privs != b.no_new_privs, "no_new_privs");
+        differ(a.seccomp != b.seccomp, "seccomp filters");
+        differ(a.umask != b.umask, "umask");
+        differ(a.root != b.root, "root directory");
+        differ(a.namespaces != b.namespaces, "namespaces");
+        all
+    }
+
+    /// Capabilities that an execve(2) would take away, and that are to be made ambient for it.
+    pub(crate) fn to_carry_over(&self) -> u64 {
+        let root = self.users[1] == 0 && self.securebits & SECBIT_NOROOT == 0;
+        if root { 0 } else { self.permitted }
+    }
+
+    /// In a process that whoever has this has just started: gives up what it has got beyond that, and takes what it could not keep on the way.
+    ///
+    /// A failure leaves it with something else, which whoever compares sees.
+    pub(crate) fn assume(&self) {
+        let set = |effective: u64, permitted: u64, inheritable: u64| {
+            let bits = rustix::thread::CapabilitySet::from_bits_retain;
+            rustix::thread::set_capabilities(
+                None,
+                rustix::thread::CapabilitySets {
+                    effective: bits(effective),
+                    permitted: bits(permitted),
+                    inheritable: bits(inheritable),
+                },
+            )
+        };
+        let own = rustix::thread::capabilities(None).map_or(0, |own| own.permitted.bits());
+        let permitted = self.permitted & own;
+        let _ = set(
+            self.effective & permitted,
+            permitted,
+            self.inheritable | self.ambient & permitted,
+        );
+        // SAFETY: numbers only.
+        unsafe {
+            libc::prctl(
+                libc::PR_CAP_AMBIENT,
+                libc::PR_CAP_AMBIENT_CLEAR_ALL,
+                0,
+                0,
+                0,
+            );
+            for capability in bits(self.ambient & permitted) {
+                libc::prctl(
+                    libc::PR_CAP_AMBIENT,
+                    libc::PR_CAP_AMBIENT_RAISE,
+                    capability,
+                    0,
+                    0,
+                );
+            }
+            libc::umask(self.umask);
+        }
+        // execve clears one of them, SECBIT_KEEP_CAPS.
+        let _ = rustix::thread::set_keep_capabilities(self.securebits & (1 << 4) != 0);
+    }
+
+    fn from_status() -> io::Result<Privilege> {
+        let mut privilege = Thread::with(|thread| {
+            thread.status(|text| {
+                parse(text).ok_or_else(|| {
+                    io::Error::other("/proc/thread-self/status is not as it should be")
+                })
+            })
+        })?;
+        // SAFETY: numbers only.
+        privilege.securebits =
+            unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) }.cast_unsigned();
+        Ok(privilege)
+    }
+}
+
+/// Where a thread looks itself up. It has them open: that costs half as much as to open them each time.
+struct Thread {
+    original: Original,
+    status: Kept,
+    namespaces: Kept,
+}
+
+/// A descriptor of ours among the program's, which the program may have closed.
+struct Kept(Pinned);
+
+impl Kept {
+    fn open(path: &str, flags: OFlags) -> io::Result<Kept> {
+        let fd = opened::file(path, flags).map_err(|e| {
+            io::Error::new(
+                e.kind(),
+                format!(
+                    "what a process may do is compared through {path}, which cannot be opened: {e}"
+                ),
+            )
+        })?;
+        Ok(Kept(Pinned::leaked(fd)?))
+    }
+
+    fn get(&self) -> io::Result<BorrowedFd<'_>> {
+        self.0
+            .get()
+            .ok_or_else(|| io::Error::other("the program closed a descriptor that was not its own"))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(fd) = self.0.get() {
+            // SAFETY: it is the one that was opened here, and that nothing else owns.
+            drop(unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) });
+        }
+    }
+}
+
+impl Thread {
+    fn open() -> io::Result<Thread> {
+        Ok(Thread {
+            original: Original::this_process(),
+            status: Kept::open("/proc/thread-self/status", OFlags::RDONLY)?,
+            namespaces: Kept::open("/proc/thread-self/ns", OFlags::PATH | OFlags::DIRECTORY)?,
+        })
+    }
+
+    /// Calls `look` with this thread's own.
+    fn with<R>(look: impl Fn(&Thread) -> io::Result<R>) -> io::Result<R> {
+        thread_local! {
+            static OWN: RefCell<Option<Thread>> = const { RefCell::new(None) };
+        }
+        let kept = OWN.try_with(|own| {
+            let mut own = own.borrow_mut();
+            // A fork's would be its parent's.
+            let known = own.as_ref().filter(|own| own.original.is_this_process());
+            if let Some(found) = known.and_then(|known| look(known).ok()) {
+                return Ok(found);
+            }
+            // The program may have closed them.
+            let thread = own.insert(Thread::open()?);
+            look(thread)
+        });
+        // In the thread's last destructors nothing is kept any more.
+        kept.unwrap_or_else(|_| look(&Thread::open()?))
+    }
+
+    fn status<R>(&self, parse: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
+        let file = self.status.get()?;
+        let mut short = [0; 4096];
+        let len = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut short[..], 0))?;
+        if len < short.len() {
+            return parse(&short[..len]);
+        }
+        // Thousands of groups.
+        let mut long = short.to_vec();
+        loop {
+            let at = long.len();
+            long.resize(2 * at, 0);
+            let got =
+                rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut long[at..], at as u64))?;
+            long.truncate(at + got);
+            if got == 0 {
+                return parse(&long);
+            }
+        }
+    }
+
+    /// The number of a namespace; 0: the kernel was built without.
+    fn namespace(&self, name: &CStr) -> io::Result<u64> {
+        // `name:[number]`
+        let mut link = [std::mem::MaybeUninit::uninit(); 64];
+        match rustix::fs::readlinkat_raw(self.namespaces.get()?, name, &mut link[..]) {
+            Ok((text, _)) => {
+                let digits = text.split(|b| !b.is_ascii_digit()).find(|d| !d.is_empty());
+                digits
+                    .and_then(|digits| numbers(digits, 10).next())
+                    .ok_or_else(|| io::ErrorKind::InvalidData.into())
+            }
+            Err(rustix::io::Errno::NOENT) => Ok(0),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// The numbers of the bits in a set.
+pub(crate) fn bits(set: u64) -> impl Iterator<Item = libc::c_ulong> {
+    (0..64).filter(move |bit| set & 1 << bit != 0)
+}
+
+/// A line each: a name, a colon, values.
+fn parse(status: &[u8]) -> Option<Privilege> {
+    let mut privilege = Privilege {
+        users: [0; 4],
+        groups: [0; 4],
+        supplementary: Vec::new(),
+        inheritable: 0,
+        permitted: 0,
+        effective: 0,
+        bounding: 0,
+        ambient: 0,
+        securebits: 0,
+        no_new_privs: false,
+        seccomp: [0; 2],
+        umask: 0,
+        root: (0, (0, 0), 0),
+        namespaces: [0; NAMESPACES.len()],
+    };
+    // The last two came later than the others, and a kernel without seccomp has none of its lines.
+    let mut found = 0;
+    for line in status.split(|&b| b == b'\n') {
+        // Most lines are none of ours.
+        if !matches!(line.first(), Some(b'U' | b'G' | b'C' | b'N' | b'S')) {
+            continue;
+        }
+        let Some(colon) = line.iter().position(|&b| b == b':') else {
+            continue;
+        };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        let set = match name {
+            b"Uid" => {
+                privilege.users = four(value)?;
+                found += 1;
+                continue;
+            }
+            b"Gid" => {
+                privilege.groups = four(value)?;
+                found += 1;
+                continue;
+            }
+            b"Groups" => {
+                privilege.supplementary = numbers(value, 10).map(|n| n as u32).collect();
+                found += 1;
+                continue;
+            }
+            b"Umask" => {
+                privilege.umask = numbers(value, 8).next()? as u32;
+                found += 1;
+                continue;
+            }
+            b"NoNewPrivs" => {
+                privilege.no_new_privs = numbers(value, 10).next()? != 0;
+                found += 1;
+                continue;
+            }
+            b"Seccomp" => {
+                privilege.seccomp[0] = numbers(value, 10).next()? as u32;
+                continue;
+            }
+            b"Seccomp_filters" => {
+                privilege.seccomp[1] = numbers(value, 10).next()? as u32;
+                continue;
+            }
+            b"CapInh" => &mut privilege.inheritable,
+            b"CapPrm" => &mut privilege.permitted,
+            b"CapEff" => &mut privilege.effective,
+            b"CapBnd" => &mut privilege.bounding,
+            b"CapAmb" => &mut privilege.ambient,
+            _ => continue,
+        };
+        *set = numbers(value, 16).next()?;
+        found += 1;
+    }
+    (found == 10).then_some(privilege)
+}
+
+fn four(value: &[u8]) -> Option<[u32; 4]> {
+    let mut all = [0; 4];
+    let mut given = numbers(value, 10);
+    for one in &mut all {
+        *one = given.next()? as u32;
+    }
+    Some(all)
+}
+
+/// Numbers with blanks between them.
+fn numbers(value: &[u8], base: u32) -> impl Iterator<Item = u64> {
+    value
+        .split(|b| b.is_ascii_whitespace())
+        .filter(|word| !word.is_empty())
+        .map_while(move |word| {
+            word.iter().try_fold(0_u64, |number, &digit| {
+                let digit = char::from(digit).to_digit(base)?;
+                number.checked_mul(base.into())?.checked_add(digit.into())
+            })
+        })
+}
+
+/// Which directory `/` is: another mount namespace has mounts of other numbers. statx(2).
+fn root() -> io::Result<(u64, (u32, u32), u64)> {
+    let flags = StatxFlags::INO | StatxFlags::MNT_ID;
+    let stat = rustix::fs::statx(rustix::fs::CWD, "/", AtFlags::empty(), flags)?;
+    Ok((
+        stat.stx_mnt_id,
+        (stat.stx_dev_major, stat.stx_dev_minor),
+        stat.stx_ino,
+    ))
+}
+
+fn namespaces() -> io::Result<[u64; NAMESPACES.len()]> {
+    Thread::with(|thread| {
+        let mut all = [0; NAMESPACES.len()];
+        for (number, name) in all.iter_mut().zip(NAMESPACES) {
+            *number = thread.namespace(name)?;
+        }
+        Ok(all)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_what_it_was() {
+        let before = Privilege::of_this_thread().expect("/proc is mounted");
+        assert_eq!(before.is_still_here().expect("is readable"), Ok(()));
+        assert!(before.is_within(&before));
+        assert_eq!(before.difference(&before), "");
+        assert!(before.namespaces.iter().any(|&n| n != 0));
+    }
+
+    #[test]
+    fn what_is_more_is_told_from_what_is_less() {
+        let root = Privilege {
+            permitted: u64::MAX,
+            effective: u64::MAX,
+            ..Privilege::of_this_thread().expect("/proc is mounted")
+        };
+        let mut user = root.clone();
+        user.users = [7; 4];
+        (user.permitted, user.effective) = (0, 0);
+        (user.ambient, user.inheritable) = (0, 0);
+        assert!(user.is_within(&root) && !root.is_within(&user));
+        let bounded = Privilege {
+            no_new_privs: true,
+            ..user.clone()
+        };
+        let unbounded = Privilege {
+            no_new_privs: false,
+            ..user
+        };
+        assert!(bounded.is_within(&unbounded) && !unbounded.is_within(&bounded));
+    }
+
+    #[test]
+    fn a_status_that_lacks_something_is_refused() {
+        let status = std::fs::read("/proc/thread-self/status").expect("is readable");
+        assert!(parse(&status).is_some());
+        for needed in ["Uid:", "Groups:", "Umask:", "CapEff:", "NoNewPrivs:"] {
+            let lines = status.split(|&b| b == b'\n');
+            let left: Vec<u8> = lines
+                .filter(|l| !l.starts_with(needed.as_bytes()))
+                .flat_map(|l| [l, b"\n"].concat())
+                .collect();
+            assert!(parse(&left).is_none(), "{needed}");
+        }
+    }
+}
