@@ -468,7 +468,11 @@ fn server_retires(_: &[String]) -> Ended {
     if task.join()?.len() != 1 << 20 {
         return Err("a wrong result".into());
     }
-    let gone = |pid: u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    // Reaped, or about to be by whoever does that here.
+    let gone = |pid: u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .map_or(true, |stat| stat.contains(") Z "))
+    };
     until(|| Ok(gone(old)), "the fork server ends")?;
     // One with spares only ends at once; and however often that happens, nothing of it stays.
     let descriptors = || std::fs::read_dir("/proc/self/fd").map(Iterator::count);
@@ -519,7 +523,7 @@ fn keeps_unbound(_: &[String]) -> Ended {
     brigade::init();
     spawn_works()?;
     drop_bound()?;
-    let error = process::spawn(double, 1).err().ok_or("it worked")?;
+    let error = Pool::processes(1).err().ok_or("it worked")?;
     match error.to_string().contains("other capabilities") {
         true => Ok(()),
         false => Err(error.into()),
@@ -530,6 +534,10 @@ fn children_elsewhere(_: &[String]) -> Ended {
     brigade::init();
     spawn_works()?;
     unshare(libc::CLONE_NEWPID)?;
+    // Workers of the fork server that there is are where the program is.
+    spawn_works()?;
+    // Another would not be.
+    no_new_privs()?;
     let error = process::spawn(double, 1).err().ok_or("it worked")?;
     match error.to_string().contains("pid namespace") {
         true => Ok(()),

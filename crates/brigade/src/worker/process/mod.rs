@@ -58,7 +58,8 @@ use protocol::Setup;
 /// Starts `task` on `input` in a process of its own, which ends with the task.
 ///
 /// The process begins with the environment, the directory and the limits that the program had when it started its first process; its stdin is
-/// empty, and what it writes to stdout and stderr appears in the program's.
+/// empty, and what it writes to stdout and stderr appears in the program's. Its user, groups, capabilities, umask, root directory and namespaces are those that this thread has
+/// now; PLATFORM.md tells how they are compared, and what is refused.
 ///
 /// # Errors
 /// [`init`](crate::init) was not called; no process could be made. An input that cannot be encoded is no error here: the handle tells it.
