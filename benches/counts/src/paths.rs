@@ -61,13 +61,24 @@ fn spawn(stage: &OneThread) -> io::Result<()> {
 fn start(stage: &OneThread) -> io::Result<(Pool, StayingWorker)> {
     let mut worker = stage.add_worker()?;
     worker.rehearse();
-    // The only time that anybody waits: the pool, until its worker is ready. From here on the process is one that has had threads, as a host always has; its worker
-    // asks after each task how much was written to stderr, which others do only after long ones.
+    // The only time that anybody waits: the pool, until its worker is ready.
     let pool = std::thread::spawn(|| Pool::processes(1));
     let worker = worker.serve().expect("it is told to stay");
     stage.listen();
     let pool = pool.join().expect("it does not panic")?;
+    forget_threads();
     Ok((pool, worker))
+}
+
+/// A worker has one thread, unless a task starts others, and knows it by the C library's word, which is never taken back. Here it
+/// is true again.
+fn forget_threads() {
+    unsafe extern "C" {
+        // glibc 2.32, <sys/single_threaded.h>.
+        static mut __libc_single_threaded: std::ffi::c_char;
+    }
+    // SAFETY: it is a plain variable of the C library's, and no other thread is left that could look at it.
+    unsafe { (&raw mut __libc_single_threaded).write(1) };
 }
 
 fn pool(stage: &OneThread) -> io::Result<()> {
