@@ -512,15 +512,18 @@ fn small_files(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     spawn_works()
 }
 
-/// A subreaper, as an init process is: a fork server that was killed becomes its child, and so do the workers; none must stay as a zombie.
-///
-/// It is killed while it makes nobody: a worker whose birth was not announced yet is an orphan like any other, for the subreaper to reap.
+/// A subreaper, as an init process is: a fork server that was killed becomes its child, and so do the workers; none must stay as a zombie, nor what a task started. One of the
+/// workers was just made, and nobody has been told of it.
 fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     // SAFETY: no memory is involved.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
     brigade::init();
     let handle = process::spawn(
         |()| -> u32 {
+            // Leaves the worker's group: only its session says whose it is.
+            let mut sleeper = Command::new("/bin/sleep");
+            std::os::unix::process::CommandExt::process_group(&mut sleeper, 0);
+            let _child = sleeper.arg("1000").spawn().expect("sleep starts");
             loop {
                 std::thread::park();
             }

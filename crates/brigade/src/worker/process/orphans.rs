@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::OFlags;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::sys::{opened, process};
 
@@ -92,7 +93,7 @@ pub(crate) fn end_descendants(of: u32, is_gone: impl Fn() -> bool) {
     for _ in 0..LOOKS {
         let mut killed = false;
         for pid in descendants(of) {
-            let id = rustix::process::Pid::from_raw(pid.cast_signed());
+            let id = Pid::from_raw(pid.cast_signed());
             let Some(Ok(process)) = id.map(opened::pidfd) else {
                 continue;
             };
@@ -103,6 +104,41 @@ pub(crate) fn end_descendants(of: u32, is_gone: impl Fn() -> bool) {
             killed |= rustix::process::pidfd_send_signal(&process, Signal::KILL).is_ok();
         }
         if !killed {
+            return;
+        }
+    }
+}
+
+/// Kills and reaps those children of this process that are in a session: its leader was a fork server, is dead, and this program has adopted what it had. In the host.
+///
+/// `is_its_own`: the session's number still means that session, for its leader is not reaped.
+pub(crate) fn end_adopted(session: Pid, is_its_own: impl Fn() -> bool) {
+    let own = std::process::id();
+    loop {
+        let mut children = Vec::new();
+        scan(&mut children);
+        let mut any = false;
+        for pid in children {
+            let id = Pid::from_raw(pid.cast_signed());
+            let Some(Ok(child)) = id.map(opened::pidfd) else {
+                continue;
+            };
+            // Looked up again, now that its number can be no other's. The leader itself is kept for last.
+            let is_one = id != Some(session)
+                && rustix::process::getsid(id) == Ok(session)
+                && process::parent_of(pid) == Some(own);
+            if !is_its_own() {
+                return;
+            }
+            if is_one {
+                // One that has ended already needs no signal; another user's is waited for.
+                let _ = rustix::process::pidfd_send_signal(&child, Signal::KILL);
+                let child = WaitId::PidFd(child.as_fd());
+                any |= rustix::process::waitid(child, WaitIdOptions::EXITED).is_ok();
+            }
+        }
+        // Whose parents were among them come to us when those end.
+        if !any {
             return;
         }
     }

@@ -14,6 +14,7 @@ use crate::task::panic::contained;
 use crate::worker::process::bell::Rung;
 use crate::worker::process::board::SLOTS;
 use crate::worker::process::mailbox::Mailbox;
+use crate::worker::process::orphans;
 use crate::worker::process::protocol::{self, Event, Message};
 
 /// How often it is looked whether workers have rung, once one of them has seen to it that none can.
@@ -248,18 +249,28 @@ impl ForkServer {
         }
     }
 
-    /// Where this program is the init process of its container, or a subreaper, the fork server was its child, and now its workers are;
+    /// Where this program is the init process of its container, or a subreaper, the fork server was its child, and now all that the fork server had is;
     /// nobody else will reap them. Last of all, for one that is frozen may take any time to end.
     fn reap(&self, workers: &[u32]) {
-        // They are ending: the fork server has closed its end of the line, and they die with it. For those that are no children of ours this is an
-        // error, at once; and what is no child of ours cannot be one of the host's own, for these numbers were never free.
-        let process = WaitId::PidFd(self.process.as_fd());
-        let _ = rustix::process::waitid(process, WaitIdOptions::EXITED);
+        // Any may be reaped by the program meanwhile, which is an error here, at once; and so it is for what is no child of ours.
+        let ended = |id, options| rustix::process::waitid(id, WaitIdOptions::EXITED | options);
+        let server = || WaitId::PidFd(self.process.as_fd());
+        // Not reaped yet: until it is, its number is that of its session and of nothing else.
+        let is_child = ended(server(), WaitIdOptions::NOWAIT).is_ok();
+        // They are ending: the fork server has closed its end of the line, and they die with it. What is a child of ours cannot be one of the host's own, for these
+        // numbers were never free.
         for pid in workers
             .iter()
             .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
         {
-            let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+            let _ = ended(WaitId::Pid(pid), WaitIdOptions::empty());
+        }
+        if let Some(session) = Pid::from_raw(self.pid.cast_signed()).filter(|_| is_child) {
+            // A worker whose birth was not announced, what a task has started, who writes to stderr for the fork server.
+            orphans::end_adopted(session, || {
+                ended(server(), WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG).is_ok()
+            });
+            let _ = ended(server(), WaitIdOptions::empty());
         }
     }
 
