@@ -3,19 +3,26 @@
 use std::fs;
 use std::io;
 
+use crate::wait;
+
 /// The name of a fork server.
 pub(crate) const SERVER: &str = "brigade-server";
 
 /// The fork server of this program, found through a worker: it is the worker's parent.
 pub(crate) fn fork_server() -> io::Result<u32> {
-    let worker = brigade::process::spawn(|()| std::os::unix::process::parent_id(), ())?;
-    let server = worker.join().map_err(io::Error::other)?;
-    match name(server)?.as_str() {
-        SERVER => Ok(server),
-        other => Err(io::Error::other(format!(
-            "a worker's parent, process {server}, is called `{other}`, not `{SERVER}`"
-        ))),
-    }
+    wait::until("a worker of a fork server that is there", || {
+        let worker = brigade::process::spawn(|()| std::os::unix::process::parent_id(), ())?;
+        let server = worker.join().map_err(io::Error::other)?;
+        match name(server) {
+            Ok(name) if name == SERVER => Ok(Some(server)),
+            Ok(other) => Err(io::Error::other(format!(
+                "a worker's parent, process {server}, is called `{other}`, not `{SERVER}`"
+            ))),
+            // It was killed just now, and its workers die with it: a moment later.
+            Err(e) if is_gone(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    })
 }
 
 /// Ids of a process's children, ended ones that were not reaped included.

@@ -44,12 +44,14 @@ pub(super) fn killed_by(signal: i32) -> io::Result<Told> {
     Ok(told(handle))
 }
 
-/// All spare workers are stopped, so that the one that gets the task cannot take it up; then it is killed.
+/// All spare workers are stopped, so that the one that gets the task cannot take it up; then it is killed. The fork server is stopped
+/// first: it would tell of their stop, and a worker that is known to be stopped gets no task.
 ///
 /// Spares come and go while they are counted, so the task may go to one that came since: then it succeeds, and the stage is set again.
 pub(super) fn before_it_started() -> io::Result<Told> {
     let server = procfs::fork_server()?;
     wait::until("a task to go to a stopped worker", || {
+        stop(server)?;
         let spares = procfs::children(server)?;
         let stopped: Vec<u32> = spares
             .into_iter()
@@ -57,17 +59,20 @@ pub(super) fn before_it_started() -> io::Result<Told> {
             .collect();
         let handle = process::spawn(|()| (), ())?;
         let pid = pid_of(&handle)?;
-        let outcome = if stopped.contains(&pid) {
+        let got_one = stopped.contains(&pid);
+        if got_one {
             kill(pid, libc::SIGKILL)?;
-            Some(told(handle))
-        } else {
-            handle.join().map_err(io::Error::other)?;
-            None
-        };
-        for &spare in stopped.iter().filter(|&&spare| spare != pid) {
-            kill(spare, libc::SIGCONT)?;
         }
-        Ok(outcome)
+        kill(server, libc::SIGCONT)?;
+        // Those that did not get it may have been turned away for being stopped, and be gone.
+        for &spare in stopped.iter().filter(|&&spare| spare != pid) {
+            let _ = kill(spare, libc::SIGCONT);
+        }
+        if got_one {
+            return Ok(Some(told(handle)));
+        }
+        handle.join().map_err(io::Error::other)?;
+        Ok(None)
     })
 }
 

@@ -4,22 +4,17 @@
 //! changed, and the umask cannot be asked for in another way without changing it. To the kernel they
 //! belong to the thread; the C library's `setuid` and its kin change all threads. What compares is the thread that asks for a worker.
 
-use std::cell::RefCell;
-use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
-use super::fds::Pinned;
 use super::opened;
-use super::original::Original;
 
 /// Those that a thread of a program with several can change, as they are called in /proc/thread-self/ns. The mount namespace is told by the root directory; the
 /// user, pid and time namespaces are what they were when the program was started: setns(2), unshare(2).
-const NAMESPACES: [&CStr; 4] = [c"cgroup", c"ipc", c"net", c"uts"];
+const NAMESPACES: [&str; 4] = ["cgroup", "ipc", "net", "uts"];
 
 const CAP_SETGID: u64 = 1 << 6;
 const CAP_SETUID: u64 = 1 << 7;
@@ -165,21 +160,15 @@ impl Privilege {
                 ));
             }
         }
-        for (own, children) in [
-            (c"pid", c"pid_for_children"),
-            (c"time", c"time_for_children"),
-        ] {
-            let numbers =
-                Thread::with(|thread| Ok((thread.namespace(own)?, thread.namespace(children)?)));
-            match numbers {
-                Ok((own, children)) if own == children => {}
-                Ok(_) => {
+        for (own, children) in [("pid", "pid_for_children"), ("time", "time_for_children")] {
+            match (namespace(own), namespace(children)) {
+                (Ok(own), Ok(children)) if own == children => {}
+                (Ok(_), Ok(_)) => {
                     return Some(format!(
-                        "the program makes its children in another {} namespace than its own (unshare, setns), and a process would not be where the program is",
-                        own.to_string_lossy()
+                        "the program makes its children in another {own} namespace than its own (unshare, setns), and a process would not be where the program is"
                     ));
                 }
-                Err(e) => return Some(e.to_string()),
+                (Err(e), _) | (_, Err(e)) => return Some(e.to_string()),
             }
         }
         None
@@ -277,12 +266,9 @@ impl Privilege {
     }
 
     fn from_status() -> io::Result<Privilege> {
-        let mut privilege = Thread::with(|thread| {
-            thread.status(|text| {
-                parse(text).ok_or_else(|| {
-                    io::Error::other("/proc/thread-self/status is not as it should be")
-                })
-            })
+        let mut privilege = status(|text| {
+            parse(text)
+                .ok_or_else(|| io::Error::other("/proc/thread-self/status is not as it should be"))
         })?;
         // SAFETY: numbers only.
         privilege.securebits =
@@ -291,109 +277,52 @@ impl Privilege {
     }
 }
 
-/// Where a thread looks itself up. It has them open: that costs half as much as to open them each time.
-struct Thread {
-    original: Original,
-    status: Kept,
-    namespaces: Kept,
-}
-
-/// A descriptor of ours among the program's, which the program may have closed.
-struct Kept(Pinned);
-
-impl Kept {
-    fn open(path: &str, flags: OFlags) -> io::Result<Kept> {
-        let fd = opened::file(path, flags).map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!(
-                    "what a process may do is compared through {path}, which cannot be opened: {e}"
-                ),
-            )
-        })?;
-        Ok(Kept(Pinned::leaked(fd)?))
+/// Calls `look` with what /proc says of this thread. Nothing is kept open: whoever asks often asks by
+/// [`has_same_rights`](Privilege::has_same_rights).
+fn status<R>(look: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
+    const PATH: &str = "/proc/thread-self/status";
+    let file = opened::file(PATH, OFlags::RDONLY).map_err(|e| not_readable(PATH, &e))?;
+    let mut short = [0; 4096];
+    let len = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut short[..], 0))?;
+    if len < short.len() {
+        return look(&short[..len]);
     }
-
-    fn get(&self) -> io::Result<BorrowedFd<'_>> {
-        self.0
-            .get()
-            .ok_or_else(|| io::Error::other("the program closed a descriptor that was not its own"))
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if let Some(fd) = self.0.get() {
-            // SAFETY: it is the one that was opened here, and that nothing else owns.
-            drop(unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) });
+    // Thousands of groups.
+    let mut long = short.to_vec();
+    loop {
+        let at = long.len();
+        long.resize(2 * at, 0);
+        let got =
+            rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut long[at..], at as u64))?;
+        long.truncate(at + got);
+        if got == 0 {
+            return look(&long);
         }
     }
 }
 
-impl Thread {
-    fn open() -> io::Result<Thread> {
-        Ok(Thread {
-            original: Original::this_process(),
-            status: Kept::open("/proc/thread-self/status", OFlags::RDONLY)?,
-            namespaces: Kept::open("/proc/thread-self/ns", OFlags::PATH | OFlags::DIRECTORY)?,
-        })
-    }
+fn not_readable(path: &str, e: &io::Error) -> io::Error {
+    io::Error::new(
+        e.kind(),
+        format!("what a process may do is compared through {path}, which cannot be read: {e}"),
+    )
+}
 
-    /// Calls `look` with this thread's own.
-    fn with<R>(look: impl Fn(&Thread) -> io::Result<R>) -> io::Result<R> {
-        thread_local! {
-            static OWN: RefCell<Option<Thread>> = const { RefCell::new(None) };
+/// The number of this thread's namespace of this name; 0: the kernel was built without.
+fn namespace(name: &str) -> io::Result<u64> {
+    let path = format!("/proc/thread-self/ns/{name}");
+    // `name:[number]`
+    let mut link = [std::mem::MaybeUninit::uninit(); 64];
+    match rustix::fs::readlinkat_raw(rustix::fs::CWD, &path, &mut link[..]) {
+        Ok((text, _)) => {
+            let digits = text.split(|b| !b.is_ascii_digit()).find(|d| !d.is_empty());
+            digits
+                .and_then(|digits| numbers(digits, 10).next())
+                .ok_or_else(|| io::ErrorKind::InvalidData.into())
         }
-        let kept = OWN.try_with(|own| {
-            let mut own = own.borrow_mut();
-            // A fork's would be its parent's.
-            let known = own.as_ref().filter(|own| own.original.is_this_process());
-            if let Some(found) = known.and_then(|known| look(known).ok()) {
-                return Ok(found);
-            }
-            // The program may have closed them.
-            let thread = own.insert(Thread::open()?);
-            look(thread)
-        });
-        // In the thread's last destructors nothing is kept any more.
-        kept.unwrap_or_else(|_| look(&Thread::open()?))
-    }
-
-    fn status<R>(&self, parse: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
-        let file = self.status.get()?;
-        let mut short = [0; 4096];
-        let len = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut short[..], 0))?;
-        if len < short.len() {
-            return parse(&short[..len]);
-        }
-        // Thousands of groups.
-        let mut long = short.to_vec();
-        loop {
-            let at = long.len();
-            long.resize(2 * at, 0);
-            let got =
-                rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut long[at..], at as u64))?;
-            long.truncate(at + got);
-            if got == 0 {
-                return parse(&long);
-            }
-        }
-    }
-
-    /// The number of a namespace; 0: the kernel was built without.
-    fn namespace(&self, name: &CStr) -> io::Result<u64> {
-        // `name:[number]`
-        let mut link = [std::mem::MaybeUninit::uninit(); 64];
-        match rustix::fs::readlinkat_raw(self.namespaces.get()?, name, &mut link[..]) {
-            Ok((text, _)) => {
-                let digits = text.split(|b| !b.is_ascii_digit()).find(|d| !d.is_empty());
-                digits
-                    .and_then(|digits| numbers(digits, 10).next())
-                    .ok_or_else(|| io::ErrorKind::InvalidData.into())
-            }
-            Err(rustix::io::Errno::NOENT) => Ok(0),
-            Err(e) => Err(e.into()),
-        }
+        // Without /proc, nothing of this thread can be read, which `status` has told.
+        Err(rustix::io::Errno::NOENT) => Ok(0),
+        Err(e) => Err(not_readable(&path, &e.into())),
     }
 }
 
@@ -512,13 +441,11 @@ fn root() -> io::Result<(u64, (u32, u32), u64)> {
 }
 
 fn namespaces() -> io::Result<[u64; NAMESPACES.len()]> {
-    Thread::with(|thread| {
-        let mut all = [0; NAMESPACES.len()];
-        for (number, name) in all.iter_mut().zip(NAMESPACES) {
-            *number = thread.namespace(name)?;
-        }
-        Ok(all)
-    })
+    let mut all = [0; NAMESPACES.len()];
+    for (number, name) in all.iter_mut().zip(NAMESPACES) {
+        *number = namespace(name)?;
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

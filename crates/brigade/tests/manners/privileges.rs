@@ -26,8 +26,11 @@ pub(crate) const HOSTS: &[(&str, Host)] = &[
     ("no-proc", no_proc),
 ];
 
+/// A name, and what changes something of the program.
+type Change = (&'static str, fn() -> Ended);
+
 /// What is changed between two workers, and needs root.
-const CHANGES: &[(&str, fn() -> Ended)] = &[
+const CHANGES: &[Change] = &[
     ("user", || done(become_nobody())),
     ("group", || {
         // SAFETY: no memory is involved.
@@ -439,8 +442,8 @@ fn server_retires(_: &[String]) -> Ended {
     if servers[0] != servers[1] {
         return Err("one fork server serves all that has the same privileges".into());
     }
-    // SAFETY: no memory is involved.
     let mask = |mask| -> Ended {
+        // SAFETY: no memory is involved.
         unsafe { libc::umask(mask) };
         // A pool compares everything.
         drop(Pool::processes(1)?);

@@ -14,6 +14,9 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Failed, Trial};
 
+/// How many trials run at a time, unless the command line says otherwise.
+const THREADS: usize = 12;
+
 /// A program that judges for itself.
 type Host = fn();
 
@@ -36,7 +39,10 @@ fn main() -> ExitCode {
     for (name, test) in host::TRIALS.iter().chain(terminal::TRIALS) {
         trials.push(trial(name, test));
     }
-    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit_code()
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // They wait for limits to pass, most of the time.
+    arguments.test_threads = arguments.test_threads.or(Some(THREADS));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Those that need nobody else.

@@ -160,6 +160,14 @@ impl State {
 pub(super) static CURRENT: PerProcess<Mutex<Option<Arc<ForkServer>>>> =
     PerProcess::new(|| Mutex::new(None));
 
+/// What the host shares with a fork server and its workers.
+pub(super) struct Lines {
+    pub(super) socket: OwnedFd,
+    pub(super) board: Board,
+    pub(super) events: OwnedFd,
+    pub(super) bell: HostBell,
+}
+
 impl fmt::Debug for ForkServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForkServer")
@@ -219,7 +227,13 @@ impl ForkServer {
         // It has mapped the roster, if it can, and has no worker yet.
         roster.seal()?;
         let symbols = Symbols::new(modules.into_iter().map(ModuleAt::into_module).collect());
-        let server = ForkServer::new(pid, process, ours, socket, board, events, bell, symbols)?;
+        let lines = Lines {
+            socket,
+            board,
+            events,
+            bell,
+        };
+        let server = ForkServer::new(pid, process, ours, lines, symbols)?;
         let server = Arc::new(server);
         let epoll = &server.epoll;
         epoll.add_readable(&server.socket, SOCKET)?;
@@ -242,12 +256,15 @@ impl ForkServer {
         pid: u32,
         process: OwnedFd,
         privilege: Privilege,
-        socket: OwnedFd,
-        board: Board,
-        events: OwnedFd,
-        bell: HostBell,
+        lines: Lines,
         symbols: Symbols,
     ) -> io::Result<ForkServer> {
+        let Lines {
+            socket,
+            board,
+            events,
+            bell,
+        } = lines;
         let timer = || opened::timer(TimerfdClockId::Monotonic);
         Ok(ForkServer {
             host: Original::this_process(),

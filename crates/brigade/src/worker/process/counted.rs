@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::bell;
 use super::board::{Board, SLOTS};
 use super::child;
-use super::client::{CURRENT, ForkServer};
+use super::client::{CURRENT, ForkServer, Lines};
 use super::mailbox::Mailbox;
 use super::protocol::{self, Event};
 use super::stay::Staying;
@@ -57,10 +57,12 @@ impl OneThread {
             0,
             process,
             Privilege::of_this_thread()?,
-            ours,
-            board,
-            events,
-            rung,
+            Lines {
+                socket: ours,
+                board,
+                events,
+                bell: rung,
+            },
             symbols,
         )?;
         let server = Arc::new(server);

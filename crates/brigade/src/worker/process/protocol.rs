@@ -49,7 +49,7 @@ pub(crate) enum Event {
     Hello {
         pid: u32,
         build: Build,
-        privilege: Privilege,
+        privilege: Box<Privilege>,
         modules: Vec<ModuleAt>,
     },
     /// A worker, with its mailbox.

@@ -156,7 +156,7 @@ impl Server {
         let hello = Event::Hello {
             pid: std::process::id(),
             build: Build::of_this_process()?,
-            privilege: Privilege::of_this_thread()?,
+            privilege: Box::new(Privilege::of_this_thread()?),
             modules: crate::sys::image::modules()
                 .into_iter()
                 .take(256)
@@ -463,6 +463,10 @@ impl Server {
             let before = std::mem::replace(&mut worker.stopped, stopped.then_some(now));
             let stood = before.map_or(Duration::ZERO, |since| now - since);
             self.board.note_stop(worker.slot, stopped, stood);
+            // It was asked to end before we heard of its stop: it is to hear of that.
+            if stopped && worker.kill_at.is_some() {
+                process::kill(pid, libc::SIGCONT);
+            }
             news = true;
         }
         if news {
