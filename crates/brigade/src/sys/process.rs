@@ -106,9 +106,15 @@ pub(crate) fn launch_detached(
     }
     let mut status = 0;
     // SAFETY: waits for exactly the process made above.
-    while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == -1
-        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
-    {}
+    while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == -1 {
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
+            Some(libc::EINTR) => {}
+            // The host waits for whatever there is, and was quicker.
+            Some(libc::ECHILD) => break,
+            _ => return Err(refused("waitpid(2)", "reap the fork server's parent", &e)),
+        }
+    }
     // SAFETY: `launch` was written through a pointer by processes that have ended or left our memory; read it as it is now.
     let (pid, errno) = unsafe {
         (
@@ -222,7 +228,64 @@ pub(crate) enum Ended {
     Signaled(i32),
 }
 
-/// A child that has ended, and is not reaped yet.
+/// An error that says which call was refused, and what it was for.
+pub(crate) fn refused(call: &str, purpose: &str, why: &io::Error) -> io::Error {
+    io::Error::new(
+        why.kind(),
+        format!("{call}, which is needed to {purpose}, is refused: {why}"),
+    )
+}
+
+/// Asks the kernel for what a fork server needs, and what cannot fail but where it is denied altogether (seccomp(2), a security module); of that nothing would be
+/// seen later, for these calls also fail where there is simply nobody. A filter that a process did not begin with it gets from itself only. In a process without children.
+pub(crate) fn try_calls() -> io::Result<()> {
+    let own = std::process::id().cast_signed();
+    let nobody = |result: i64| result != -1 || is_last(libc::ECHILD);
+    // SAFETY: no memory is involved, but for what the kernel writes into `info` and `status`. Signal 0 is none: kill(2); 0 clears what was not set: PR_SET_PDEATHSIG(2const).
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let mut status = 0;
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+        if !nobody(libc::waitid(libc::P_ALL, 0, &raw mut info, flags).into()) {
+            return Err(last_refused("waitid(2)", "hear of workers' ends"));
+        }
+        let flags = libc::WNOHANG | libc::__WALL;
+        if !nobody(libc::waitpid(-1, &raw mut status, flags).into()) {
+            return Err(last_refused("waitpid(2)", "reap workers"));
+        }
+        if libc::kill(own, 0) == -1 {
+            return Err(last_refused("kill(2)", "end workers"));
+        }
+        if libc::prctl(libc::PR_SET_PDEATHSIG, 0) == -1 {
+            return Err(last_refused(
+                "prctl(PR_SET_PDEATHSIG)",
+                "end workers with the fork server",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_last(errno: i32) -> bool {
+    io::Error::last_os_error().raw_os_error() == Some(errno)
+}
+
+fn last_refused(call: &str, purpose: &str) -> io::Error {
+    refused(call, purpose, &io::Error::last_os_error())
+}
+
+/// Whether a signal may be sent through a pidfd.
+pub(crate) fn try_signal_through(process: impl AsFd) -> io::Result<()> {
+    let process = process.as_fd().as_raw_fd();
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: numbers only, and signal 0 is none. pidfd_send_signal(2)
+    if unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, 0, none, 0) } == -1 {
+        return Err(last_refused("pidfd_send_signal(2)", "end the fork server"));
+    }
+    Ok(())
+}
+
+/// A child that has ended, and is not reaped yet. An error is that there are no children: see [`try_calls`].
 pub(crate) fn peek_ended() -> Option<u32> {
     // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such child: waitid(2).
     unsafe {
@@ -251,7 +314,7 @@ pub(crate) fn stopped_child() -> Option<(u32, bool)> {
     }
 }
 
-/// Takes the status of this child, if it has ended.
+/// Takes the status of this child, if it has ended. An error is that it is no child: see [`try_calls`].
 pub(crate) fn reap(pid: u32) -> Option<Ended> {
     let mut status = 0;
     loop {
@@ -277,14 +340,15 @@ pub(crate) fn reap(pid: u32) -> Option<Ended> {
     }
 }
 
-/// Sends a signal to a process. One that has ended already is no error.
+/// Sends a signal to a process. One that has ended already is no error; one that has become another user's is left to those who may: it is missed when its end does not come.
+/// See [`try_calls`].
 pub(crate) fn kill(pid: u32, signal: i32) {
     debug_assert!(pid > 1, "0, 1 and their negatives mean many processes");
     // SAFETY: no memory is involved.
     unsafe { libc::kill(pid.cast_signed(), signal) };
 }
 
-/// Sends a signal to every member of a process group.
+/// Sends a signal to every member of a process group, as [`kill`].
 pub(crate) fn kill_group(leader: u32, signal: i32) {
     debug_assert!(leader > 1, "0, 1 and their negatives mean many processes");
     // SAFETY: no memory is involved.
@@ -331,16 +395,23 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// This process is killed when its parent *thread* ends. Cleared by fork and by a change of uid. PR_SET_PDEATHSIG(2const).
+/// This process is killed when its parent *thread* ends. Cleared by fork and by a change of uid. PR_SET_PDEATHSIG(2const); it does not fail in a child of a process that
+/// may call it ([`try_calls`]).
 pub(crate) fn die_with_parent() {
     // SAFETY: no memory is involved.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
 /// Orphans among this process's descendants become its children, not those of init. PR_SET_CHILD_SUBREAPER(2const).
-pub(crate) fn adopt_orphans() {
+pub(crate) fn adopt_orphans() -> io::Result<()> {
     // SAFETY: no memory is involved.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } == -1 {
+        return Err(last_refused(
+            "prctl(PR_SET_CHILD_SUBREAPER)",
+            "end what tasks leave behind",
+        ));
+    }
+    Ok(())
 }
 
 /// What `ps` and `top` show; the kernel keeps 15 bytes.

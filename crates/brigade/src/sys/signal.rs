@@ -5,11 +5,13 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use super::opened;
+use super::process::refused;
 
 /// All signals blocked in this thread, until dropped.
 #[derive(Debug)]
 pub(crate) struct Blocked {
-    before: libc::sigset_t,
+    /// `None`: it was refused, which leaves nothing to put back.
+    before: Option<libc::sigset_t>,
 }
 
 impl Blocked {
@@ -19,22 +21,21 @@ impl Blocked {
             let mut all = std::mem::zeroed();
             let mut before = std::mem::zeroed();
             libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Blocked { before }
+            let result = libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Blocked {
+                before: (result == 0).then_some(before),
+            }
         }
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // SAFETY: restores the set that was read above.
-        unsafe {
-            libc::pthread_sigmask(
-                libc::SIG_SETMASK,
-                &raw const self.before,
-                std::ptr::null_mut(),
-            )
+        let Some(before) = &self.before else {
+            return;
         };
+        // SAFETY: restores the set that was read above.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
     }
 }
 
@@ -45,16 +46,20 @@ pub(crate) fn child_events() -> io::Result<OwnedFd> {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        if libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) == -1 {
+            let e = io::Error::last_os_error();
+            return Err(refused("sigprocmask(2)", "hear of workers' ends", &e));
+        }
         let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
         if fd == -1 {
-            return Err(io::Error::last_os_error());
+            let e = io::Error::last_os_error();
+            return Err(refused("signalfd(2)", "hear of workers' ends", &e));
         }
         opened::lifted(OwnedFd::from_raw_fd(fd))
     }
 }
 
-/// Lets all signals through.
+/// Lets all signals through. In a child of a process that may change its mask, so that it may too.
 pub(crate) fn unblock_all() {
     // SAFETY: the set is initialised by sigemptyset.
     unsafe {

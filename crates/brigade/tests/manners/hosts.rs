@@ -43,7 +43,9 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
     let all = HOSTS
         .iter()
         .chain(crate::pools::HOSTS)
+        .chain(crate::denied_calls::HOSTS)
         .chain(crate::locals::HOSTS)
+        .chain(crate::orphans::HOSTS)
         .chain(crate::panics::HOSTS)
         .chain(crate::privileges::HOSTS)
         .chain(crate::secure::HOSTS)
@@ -527,10 +529,8 @@ fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
             // Leaves the worker's group: only its session says whose it is.
             let mut sleeper = Command::new("/bin/sleep");
             std::os::unix::process::CommandExt::process_group(&mut sleeper, 0);
-            let _child = sleeper.arg("1000").spawn().expect("sleep starts");
-            loop {
-                std::thread::park();
-            }
+            sleeper.arg("1000").status().expect("sleep starts");
+            0
         },
         (),
     )?;

@@ -5,9 +5,11 @@
 
 mod copied_ends;
 mod copies;
+mod denied_calls;
 mod hosts;
 mod locals;
 mod observe;
+mod orphans;
 mod panics;
 mod pools;
 mod privileges;

@@ -182,6 +182,8 @@ pub(crate) fn all() -> Vec<Trial> {
         let (out, err) = well_behaved_lines("copies-locks-and-ends");
         assert!(out.contains("told"), "{out}{err}");
     }));
+    all.extend(crate::denied_calls::trials());
+    all.extend(crate::orphans::trials());
     all.extend(crate::privileges::trials());
     all.extend(crate::secure::trials());
     all.extend(crate::streams::trials());

@@ -72,8 +72,9 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
         process::exit_now(0);
     }
     // A group of its own, so that it and its children can be ended together; and orphans among them come to it, and at its end to the fork server.
+    // If the one is refused, the fork server sees it; the other was allowed to the fork server.
     let _ = rustix::process::setpgid(None, None);
-    process::adopt_orphans();
+    let _ = process::adopt_orphans();
     process::set_name(c"brigade-worker");
     let Ok(mailbox) = Mailbox::map(birth.mailbox) else {
         process::exit_now(NO_MAILBOX)
@@ -90,6 +91,7 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     };
     roster::become_worker(token);
     fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);
+    // Lowers it, which anybody may. If it is denied altogether, it was never raised.
     let _ = rustix::process::setrlimit(Resource::Nofile, birth.open_files);
     signal::unblock_all();
 

@@ -29,6 +29,7 @@ use crate::sys::fds;
 use crate::sys::opened;
 use crate::sys::original::{Original, PerProcess};
 use crate::sys::privilege::Privilege;
+use crate::sys::process;
 use crate::sys::signal::Blocked;
 use crate::task::symbols::Symbols;
 use lanes::Lanes;
@@ -216,7 +217,7 @@ impl ForkServer {
         let to_write = roster.to_write();
         descriptors.extend(to_write.as_ref().map(AsFd::as_fd));
         let begin = Request::Begin {
-            privilege: ours.clone(),
+            privilege: Box::new(ours.clone()),
         };
         protocol::send(&socket, &begin, &descriptors)?;
         drop(to_write);
@@ -234,6 +235,7 @@ impl ForkServer {
             bell,
         };
         let server = ForkServer::new(pid, process, ours, lines, symbols)?;
+        server.try_timers()?;
         let server = Arc::new(server);
         let epoll = &server.epoll;
         epoll.add_readable(&server.socket, SOCKET)?;
@@ -439,6 +441,18 @@ impl ForkServer {
         }
     }
 
+    /// Timers that cannot be set would be limits of time that do not hold.
+    fn try_timers(&self) -> io::Result<()> {
+        let none = Timespec::default();
+        let timer = Itimerspec {
+            it_interval: none,
+            it_value: none,
+        };
+        timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &timer)
+            .map(drop)
+            .map_err(|e| process::refused("timerfd_settime(2)", "hold limits of time", &e.into()))
+    }
+
     fn set_alarm(&self, state: &State) {
         let first = state.employers.values().filter_map(|e| e.alarm).min();
         // Zero would disarm it.
@@ -457,7 +471,7 @@ impl ForkServer {
                 tv_nsec: i64::from(left.subsec_nanos()),
             },
         };
-        // A time that cannot be set is not worse than none.
+        // It can fail only if the program has closed a descriptor that is not its own: see `try_timers`.
         let _ = timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &timer);
     }
 
@@ -561,10 +575,23 @@ fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<(OwnedFd, V
         let mut fd = [PollFd::new(socket, PollFlags::empty())];
         rustix::event::poll(&mut fd, Some(&Timespec::default())) != Ok(0)
     };
+    let unfit = |errno, why: String| {
+        let kind = match errno {
+            0 => io::ErrorKind::PermissionDenied,
+            errno => io::Error::from_raw_os_error(errno).kind(),
+        };
+        io::Error::new(kind, early(&format!("could not begin: {why}")))
+    };
     if hung_up(socket) {
-        return Err(early("ended before it was ready"));
+        // It may have said why.
+        let last = protocol::recv_first(socket, false).ok().flatten();
+        return Err(match last.map(|message| message.content) {
+            Some(Event::Unfit { errno, why }) => unfit(errno, why),
+            _ => early("ended before it was ready"),
+        });
     }
     let process = process?;
+    process::try_signal_through(&process)?;
     // A second in which this program is stopped as well counts as one, however long it is.
     let mut said = false;
     for _ in 0..START_LIMIT {
@@ -582,6 +609,10 @@ fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<(OwnedFd, V
                     },
                 ..
             }) => Ok((build, privilege, modules)),
+            Some(Message {
+                content: Event::Unfit { errno, why },
+                ..
+            }) => Err(unfit(errno, why)),
             _ => Err(early("ended before it was ready")),
         }
     } else {

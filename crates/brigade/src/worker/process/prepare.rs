@@ -15,12 +15,15 @@ pub(crate) fn prepare() -> io::Result<Rlimit> {
     signal::set_ignored(libc::SIGPIPE);
     // A session of its own, which has no terminal: a terminal's Ctrl-C and Ctrl-Z are for the host, which decides what becomes of its workers; and a worker that
     // reads /dev/tty, or writes to a terminal with `tostop`, gets an error, or is heard, and is not stopped, which nobody would see. Workers lead a process group each, but no
-    // session, so that opening a terminal makes none of them its owner. It cannot fail: a process that was just made leads no group.
-    let _ = rustix::process::setsid();
+    // session, so that opening a terminal makes none of them its owner. A process that was just made leads no group, so that it may.
+    rustix::process::setsid()
+        .map_err(|e| process::refused("setsid(2)", "have no terminal stop workers", &e.into()))?;
+    process::try_calls()?;
     signal::learn_stack();
     signal::observe_faults(child::note_fault)?;
-    process::adopt_orphans();
-    // A core file would be something named that is left behind; a task that wants one raises the limit.
+    process::adopt_orphans()?;
+    // A core file would be something named that is left behind; a task that wants one raises the limit. To lower a limit, or raise it to the maximum, anybody may, unless it is
+    // denied altogether: then there are core files where the program itself leaves some, and fewer descriptors, whose lack is told.
     let mut cores = getrlimit(Resource::Core);
     cores.current = Some(0);
     let _ = setrlimit(Resource::Core, cores);

@@ -27,7 +27,7 @@ pub(crate) const HIRED_AT_ONCE: usize = 64;
 pub(crate) enum Request {
     /// First, with five descriptors: the board, a pidfd of the host, the fork server's event descriptor, the workers' bell (a socket), and the
     /// roster, to read; and the roster to write, where it is not sealed yet.
-    Begin { privilege: Privilege },
+    Begin { privilege: Box<Privilege> },
     /// No spare is wanted any more, and nobody has workers that stay: end when the last worker has.
     Retire,
     /// Make this many workers. Who they are in the roster, in order; those for whom there is no token are outsiders there.
@@ -52,10 +52,12 @@ pub(crate) enum Event {
         privilege: Box<Privilege>,
         modules: Vec<ModuleAt>,
     },
+    /// In its place: it cannot be a fork server.
+    Unfit { errno: i32, why: String },
     /// A worker, with its mailbox.
     Hired { slot: u32, pid: u32 },
-    /// A worker could not be made: the error's number.
-    NotHired { errno: i32 },
+    /// A worker could not be made.
+    NotHired { errno: i32, why: String },
     /// The worker with this token is dead, which the fork server could not write into the roster.
     Dead { token: u32 },
     /// With the lane's socket. Without a descriptor, and without an error's number: there is no such worker any more.

@@ -38,6 +38,9 @@ const STDERR_FREE: u64 = 3;
 const HOST_FREE: u64 = 4;
 const FIRST_SLOT: u64 = 16;
 
+/// How soon it is tried again to watch a worker's stderr.
+const REWATCH: Duration = Duration::from_millis(20);
+
 /// How long it is waited for memory.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -47,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Serves the host at the other end of `socket` until it is gone; then ends, with everything that it started.
 pub(crate) fn serve(socket: OwnedFd) -> ! {
     process::set_name(c"brigade-server");
-    let status = match Server::start(socket) {
+    let status = match Server::start(&socket) {
         Ok(mut server) => {
             let ended = server.run();
             server.end_all();
@@ -56,7 +59,17 @@ pub(crate) fn serve(socket: OwnedFd) -> ! {
                 Err(_) => 1,
             }
         }
-        Err(_) => 1,
+        Err(e) => {
+            let unfit = Event::Unfit {
+                errno: e.raw_os_error().unwrap_or(0),
+                why: e.to_string(),
+            };
+            // What is left unread when a socket is closed has the other end get an error instead of what was sent.
+            let _ = protocol::recv_first::<Request>(&socket, false);
+            // Nobody may be there any more.
+            let _ = protocol::send(&socket, &unfit, &[]);
+            1
+        }
     };
     process::exit_now(status)
 }
@@ -92,9 +105,9 @@ struct Gone {
     lane: Option<Arc<OwnedFd>>,
 }
 
-struct Server {
+struct Server<'a> {
     own: u32,
-    socket: OwnedFd,
+    socket: &'a OwnedFd,
     /// The same socket, so that the event loop can wait for room in it too.
     socket_out: OwnedFd,
     outbox: Outbox,
@@ -121,6 +134,8 @@ struct Server {
     output: Output,
     stderr_counts: Counts,
     stderr_blocked: bool,
+    /// Some worker's stderr could not be added to the event loop.
+    unwatched: bool,
     oom: OomKills,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible wait. Nobody waits for them a second time.
     hopeless: Vec<u32>,
@@ -128,14 +143,14 @@ struct Server {
     retired: bool,
 }
 
-impl Server {
-    fn start(socket: OwnedFd) -> io::Result<Server> {
+impl<'a> Server<'a> {
+    fn start(socket: &'a OwnedFd) -> io::Result<Server<'a>> {
         let open_files = prepare::prepare()?;
         let Some(Message {
             content: Request::Begin { privilege },
             mut descriptors,
             ..
-        }) = protocol::recv_first(&socket, true)?
+        }) = protocol::recv_first(socket, true)?
         else {
             return Err(io::ErrorKind::InvalidData.into());
         };
@@ -150,7 +165,7 @@ impl Server {
         let registrar = Roster::adopt(roster, roster_to_write)?;
         let child_events = signal::child_events()?;
         let epoll = Epoll::new()?;
-        epoll.add_readable(&socket, HOST)?;
+        epoll.add_readable(socket, HOST)?;
         epoll.add_readable(&host, HOST_ENDED)?;
         epoll.add_readable(&child_events, CHILD_ENDED)?;
         let hello = Event::Hello {
@@ -166,7 +181,7 @@ impl Server {
         process::write_c_stdout_by_lines();
         child::rehearse();
         let output = Output::open()?;
-        protocol::send(&socket, &hello, &[])?;
+        protocol::send(socket, &hello, &[])?;
         Ok(Server {
             own: std::process::id(),
             socket_out: socket.try_clone()?,
@@ -189,6 +204,7 @@ impl Server {
             output,
             stderr_counts: Counts::new()?,
             stderr_blocked: false,
+            unwatched: false,
             oom: OomKills::watch(),
             hopeless: Vec::new(),
             retired: false,
@@ -217,6 +233,9 @@ impl Server {
             }
             self.kill_overdue();
             self.pass_held();
+            if self.unwatched && !self.stderr_blocked {
+                self.watch_workers();
+            }
             self.close_finished();
             if !self.send_outbox() || self.retired && self.has_nothing_left() {
                 return Ok(());
@@ -240,6 +259,7 @@ impl Server {
             .chain(closings)
             .chain(held.filter(|_| !self.stderr_blocked))
             .chain(self.outbox.again_at())
+            .chain(self.unwatched.then(|| Instant::now() + REWATCH))
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()))
     }
@@ -247,7 +267,7 @@ impl Server {
     /// Obeys what the host has asked for. `false`: the host is gone.
     fn requests(&mut self) -> bool {
         loop {
-            let request = match protocol::recv(&self.socket, false) {
+            let request = match protocol::recv(self.socket, false) {
                 Ok(Some(message)) => message.content,
                 Ok(None) => return false,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
@@ -274,8 +294,12 @@ impl Server {
                             }
                             Err(e) => {
                                 self.bury(token);
-                                let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-                                self.tell(Event::NotHired { errno }, None);
+                                let errno = e.raw_os_error().unwrap_or(match e.kind() {
+                                    io::ErrorKind::PermissionDenied => libc::EPERM,
+                                    _ => libc::EAGAIN,
+                                });
+                                let why = e.to_string();
+                                self.tell(Event::NotHired { errno, why }, None);
                             }
                         }
                     }
@@ -364,9 +388,14 @@ impl Server {
             Ok(Fork::Parent(pid)) => pid,
             Err(e) => return Err(e),
         };
-        // Both sides do it, so that it is done before either relies on it. It fails if the worker was quicker, and its task has become another program.
+        // Both sides do it, so that it is done before either relies on it. The worker has no task yet, and has not become another program; so this fails only where it is denied.
         let id = Pid::from_raw(pid.cast_signed());
-        let _ = rustix::process::setpgid(id, id);
+        if let Err(e) = rustix::process::setpgid(id, id) {
+            // An orphan like any other from here on.
+            process::kill(pid, libc::SIGKILL);
+            let purpose = "end a worker with what it has started";
+            return Err(process::refused("setpgid(2)", purpose, &e.into()));
+        }
         let worker = Worker {
             slot,
             token,
@@ -378,10 +407,11 @@ impl Server {
         };
         self.board.reset(slot);
         if !self.stderr_blocked {
-            // If it cannot be watched, it is read when the worker has ended.
-            let _ = self
+            // If there is no memory to watch it, it is tried again: a worker whose pipe nobody reads would wait for ever.
+            self.unwatched |= self
                 .epoll
-                .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot));
+                .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot))
+                .is_err();
         }
         self.workers.insert(pid, worker);
         Ok((pid, mailbox))
@@ -597,11 +627,17 @@ impl Server {
         self.output.flush();
         self.watch_output();
         if !self.stderr_blocked {
-            for worker in self.workers.values() {
-                let _ = self
-                    .epoll
-                    .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(worker.slot));
-            }
+            self.watch_workers();
+        }
+    }
+
+    /// Has the loop read what workers write. Those that it reads already are an error, too, which is none.
+    fn watch_workers(&mut self) {
+        self.unwatched = false;
+        for worker in self.workers.values() {
+            let key = FIRST_SLOT + u64::from(worker.slot);
+            let added = self.epoll.add_readable(worker.stderr.pipe(), key);
+            self.unwatched |= added.is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists);
         }
     }
 
@@ -613,9 +649,7 @@ impl Server {
 
     /// Sends what there is room for. `false`: nobody hears it any more.
     fn send_outbox(&mut self) -> bool {
-        let sent = self
-            .outbox
-            .send(&self.socket, &self.socket_out, &self.epoll);
+        let sent = self.outbox.send(self.socket, &self.socket_out, &self.epoll);
         for (slot, pid) in sent.refused {
             // Nobody has heard of this worker.
             end(pid);

@@ -127,14 +127,13 @@ impl ForkServer {
             };
             let mut here = None;
             match content {
-                Event::Hello { .. } => {}
+                Event::Hello { .. } | Event::Unfit { .. } => {}
                 Event::Hired { slot, pid } => self.hired(slot, pid, descriptor),
-                Event::NotHired { errno } => {
+                Event::NotHired { errno, why } => {
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
                     // The fork server has said of it that it is dead.
                     state.tokens.pop_front();
-                    let why = io::Error::from_raw_os_error(errno);
                     state.fail(
                         errno,
                         format!("the fork server could not make a worker process: {why}"),

@@ -163,7 +163,8 @@ impl Outgoing {
         match self.event {
             Event::Hired { slot, pid } => {
                 refused.push((slot, pid));
-                self.event = Event::NotHired { errno };
+                let why = why.to_string();
+                self.event = Event::NotHired { errno, why };
             }
             Event::Lane { ticket, .. } => self.event = Event::Lane { ticket, errno },
             _ => {}
@@ -180,7 +181,7 @@ mod tests {
         let with = if descriptors.is_empty() { "" } else { "+" };
         match event {
             Event::Hired { slot, .. } => format!("hired{slot}{with}"),
-            Event::NotHired { errno } => format!("not{errno}{with}"),
+            Event::NotHired { errno, .. } => format!("not{errno}{with}"),
             Event::Lane { ticket, errno } => format!("lane{ticket}:{errno}{with}"),
             Event::Here { number } => format!("here{number}{with}"),
             other => format!("{other:?}"),
@@ -204,7 +205,8 @@ mod tests {
         let file = || Some(Arc::new(crate::sys::mapping::memfd("test").expect("memfd")));
         let mut outbox = Outbox::default();
         outbox.push(Event::Hired { slot: 1, pid: 11 }, file());
-        outbox.push(Event::NotHired { errno: 7 }, None);
+        let why = String::new();
+        outbox.push(Event::NotHired { errno: 7, why }, None);
         outbox.push(
             Event::Lane {
                 ticket: 2,
