@@ -59,6 +59,7 @@ pub(crate) fn wait_shared(word: &AtomicU32, expected: u32, deadline: Option<Inst
 
 /// Wakes one that sleeps on a word shared between processes.
 pub(crate) fn wake_shared(word: &AtomicU32) {
+    // As above; memory that is shared is a sealed file's, which cannot shrink.
     let _ = futex::wake(word, Flags::empty(), 1);
 }
 

@@ -36,12 +36,11 @@ impl Children {
     pub(crate) fn list(&mut self, into: &mut Vec<u32>) {
         into.clear();
         match &self.file {
-            Some(file) => {
-                let Some(len) = read_whole(file, &mut self.text) else {
-                    return;
-                };
-                parse(&self.text[..len], into);
-            }
+            // One that cannot be read must not pass for one without children.
+            Some(file) => match read_whole(file, &mut self.text) {
+                Some(len) => parse(&self.text[..len], into),
+                None => scan(into),
+            },
             None => scan(into),
         }
     }

@@ -34,6 +34,7 @@ impl ForkServer {
                 sent => return sent,
             }
             // What only lacks memory is tried again by the watch.
+            // To change what is watched needs no memory: epoll_ctl(2).
             let _ = self.epoll.change(&self.socket, SOCKET, true);
         }
         kept.push_back(request);
