@@ -499,3 +499,9 @@ fn once(once: &Once, step: u8) {
 
 /// A panic now is as it should be.
 pub static PANICS: AtomicBool = AtomicBool::new(false);
+
+/// Values: one of a type that the fuzzer makes up, there and back; and bytes that anyone may have written, read as many types.
+pub fn values(data: &[u8]) {
+    codec::model::there_and_back(data);
+    codec::model::from_anyone(data);
+}

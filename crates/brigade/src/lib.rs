@@ -82,8 +82,15 @@
 //! | the pool is dropped | as [`shutdown`](Pool::shutdown): what was accepted is finished first | the same |
 //! | the program ends or is killed | it ends | it ends too, with its children; nothing stays in memory, in /dev/shm or in the process table |
 //!
-//! A task's values are [`Message`]s: whatever serde can carry. Between threads they are moved; between processes they are encoded. Messages too: both ends of a
-//! [`channel`], [`Shared`] memory, and files and sockets in a [`Descriptor`].
+//! # What arrives
+//!
+//! A task's input and result, and what a channel carries, are [`Message`]s: what serde can write and read back. Between threads they are moved. Between processes they are encoded, and what
+//! arrives is equal to what was sent, or is refused with the place in the value (`items[3].price`) and serde's own sentence:
+//! [`Undeliverable`](JoinError::Undeliverable). Nothing arrives as another value, but that a field that serde is told to skip takes its default, and that integers are told from each other by their
+//! values only, as in JSON. Refused are 128-bit integers within `untagged`, internally tagged enums and `flatten`, which serde's buffer does not know, values nested more deeply than the stack
+//! allows, and what takes more than 2 GiB. The format is that of the build: it is not for files.
+//!
+//! Messages too: both ends of a [`channel`], [`Shared`] memory, and files and sockets in a [`Descriptor`].
 //!
 //! # Talking to each other
 //!

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 ///
 /// Implemented for every type that qualifies. Between threads values are moved; between processes they are encoded, and what
 /// arrives is equal to what was sent, or the value is refused, with the place in it and serde's own words: see
-/// [what arrives](crate#what-a-process-is-given-and-gives-back).
+/// [what arrives](crate#what-arrives).
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}
