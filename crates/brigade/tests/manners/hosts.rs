@@ -516,10 +516,6 @@ fn small_files(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 
 /// A subreaper, as an init process is: a fork server that was killed becomes its child, and so do the workers; none must stay as a zombie, nor what a task started. One of the
 /// workers was just made, and nobody has been told of it.
-#[expect(
-    clippy::zombie_processes,
-    reason = "that the child is left behind is what is tried"
-)]
 fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     // SAFETY: no memory is involved.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
