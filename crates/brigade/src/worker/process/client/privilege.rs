@@ -17,7 +17,7 @@ use crate::sys::privilege::Privilege;
 use crate::worker::process::protocol::Request;
 
 /// For so long a thread does not read again what it has read.
-const LATELY: Duration = Duration::from_millis(10);
+const LATELY: Duration = Duration::from_millis(100);
 
 impl ForkServer {
     /// This process's fork server, if it has the privileges of this thread; otherwise another, which has.
