@@ -1,4 +1,4 @@
-//! What time it is: a tenth of a microsecond later each time somebody asks.
+//! A clock for the program and the library: each call of `clock_gettime` returns a time that is 100 ns later.
 //!
 //! The library looks at the clock to see how long tasks take, and gives a worker as many ahead as fit that. Under callgrind everything is slow, and never equally
 //! so; with a clock of its own each run does the same.

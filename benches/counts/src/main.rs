@@ -1,10 +1,10 @@
 //! How many instructions Brigade's hot paths take: a guard for speed that does not depend on the clock. `scripts/counts` runs it.
 //!
-//! Each path is run in one thread where nobody waits, the host's half and the worker's in turns, under callgrind, which counts what happens inside
-//! of [`marks`]. Counts belong to a compiler, a C library and a processor's architecture, and to nothing else: the clock is [made up](clock), and the
+//! One thread runs each path: the host's half, then the worker's half, so that no step waits. Callgrind counts the
+//! instructions inside the functions of [`marks`]. Counts belong to a compiler, a C library and a processor's architecture, and to nothing else: the clock is [made up](clock), and the
 //! script takes away what depends on the processor's model. The kernel's part is not counted; nor are waits and wake-ups.
 //!
-//! - [`paths`]: what is run; [`values`]: what is carried
+//! - [`paths`]: the paths; [`values`]: the values that they carry
 //! - [`marks`]: what is counted, and how it is named; [`clock`]: what time it is
 //! - [`profile`]: what callgrind writes; [`table`]: what is kept of it, and what is said of a change
 

@@ -1,8 +1,8 @@
-//! What is carried.
+//! The values that the paths encode and decode.
 
 use serde::{Deserialize, Serialize};
 
-/// As many programs have them.
+/// A record with fields of six kinds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fields {
     id: u64,
@@ -13,7 +13,7 @@ pub struct Fields {
     parent: Option<u32>,
 }
 
-/// One of them.
+/// A record; `n` makes it differ from others.
 pub fn fields(n: u64) -> Fields {
     Fields {
         id: 1_000_000 + n,
@@ -25,17 +25,17 @@ pub fn fields(n: u64) -> Fields {
     }
 }
 
-/// Text of so many bytes.
+/// A string of `len` bytes.
 pub fn text(len: usize) -> String {
     ('a'..='z').cycle().take(len).collect()
 }
 
-/// So many bytes.
+/// A vector of `len` bytes.
 pub fn bytes(len: usize) -> Vec<u8> {
     (0..=255).cycle().take(len).collect()
 }
 
-/// So many floats.
+/// A vector of `len` floats.
 pub fn floats(len: usize) -> Vec<f64> {
     (0..len).map(|n| n as f64 * 0.1).collect()
 }

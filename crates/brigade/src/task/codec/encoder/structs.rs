@@ -151,50 +151,31 @@ impl Encoder<'_> {
     }
 }
 
-impl SerializeStruct for Fields<'_, '_> {
-    type Ok = ();
-    type Error = Error;
+macro_rules! fields {
+    ($($trait:ident),*) => {
+        $(impl $trait for Fields<'_, '_> {
+            type Ok = ();
+            type Error = Error;
 
-    #[inline(always)]
-    fn serialize_field<T: ?Sized + Serialize>(
-        &mut self,
-        field: &'static str,
-        value: &T,
-    ) -> Result<()> {
-        self.field(field, value)
-    }
+            #[inline(always)]
+            fn serialize_field<T: ?Sized + Serialize>(
+                &mut self,
+                field: &'static str,
+                value: &T,
+            ) -> Result<()> {
+                self.field(field, value)
+            }
 
-    #[inline(always)]
-    fn skip_field(&mut self, field: &'static str) -> Result<()> {
-        self.skip(field)
-    }
+            #[inline(always)]
+            fn skip_field(&mut self, field: &'static str) -> Result<()> {
+                self.skip(field)
+            }
 
-    #[inline(always)]
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
+            #[inline(always)]
+            fn end(self) -> Result<()> {
+                self.finish()
+            }
+        })*
+    };
 }
-
-impl SerializeStructVariant for Fields<'_, '_> {
-    type Ok = ();
-    type Error = Error;
-
-    #[inline(always)]
-    fn serialize_field<T: ?Sized + Serialize>(
-        &mut self,
-        field: &'static str,
-        value: &T,
-    ) -> Result<()> {
-        self.field(field, value)
-    }
-
-    #[inline(always)]
-    fn skip_field(&mut self, field: &'static str) -> Result<()> {
-        self.skip(field)
-    }
-
-    #[inline(always)]
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
-}
+fields!(SerializeStruct, SerializeStructVariant);
