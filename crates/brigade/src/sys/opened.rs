@@ -153,8 +153,14 @@ pub(crate) fn memfd(name: &str, flags: MemfdFlags) -> io::Result<OwnedFd> {
 
 /// open(2), of a file that exists.
 pub(crate) fn file(path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    file_at(rustix::fs::CWD, path, flags)
+}
+
+/// The same, of a path within a directory: openat(2).
+pub(crate) fn file_at(directory: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
     above(|| {
-        Ok(rustix::fs::open(
+        Ok(rustix::fs::openat(
+            &directory,
             path,
             flags | OFlags::CLOEXEC,
             Mode::empty(),

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
@@ -48,8 +49,9 @@ pub(crate) struct Privilege {
 impl Privilege {
     /// This thread's, now.
     pub(crate) fn of_this_thread() -> io::Result<Privilege> {
-        let mut now = Privilege::from_status()?;
-        (now.root, now.namespaces) = (root()?, namespaces()?);
+        let thread = Thread::this()?;
+        let mut now = Privilege::from_status(&thread)?;
+        (now.root, now.namespaces) = (root()?, thread.namespaces()?);
         Ok(now)
     }
 
@@ -58,7 +60,8 @@ impl Privilege {
     /// Where a thread may not change its namespaces, nor its root directory, they are not looked at: it takes capabilities to change them, which are compared, and the
     /// user namespace cannot change in a program with several threads.
     pub(crate) fn is_still_here(&self) -> io::Result<Result<(), Privilege>> {
-        let mut now = Privilege::from_status()?;
+        let thread = Thread::this()?;
+        let mut now = Privilege::from_status(&thread)?;
         let may = |capability| self.may_change(capability) || now.permitted & capability != 0;
         now.root = if may(CAP_SYS_CHROOT | CAP_SYS_ADMIN) {
             root()?
@@ -66,58 +69,11 @@ impl Privilege {
             self.root
         };
         now.namespaces = if may(CAP_SYS_ADMIN) {
-            namespaces()?
+            thread.namespaces()?
         } else {
             self.namespaces
         };
         Ok(if now == *self { Ok(()) } else { Err(now) })
-    }
-
-    /// Whether what this thread may do is the same now, as far as system calls tell it that cost little: users, groups, capabilities, securebits, no_new_privs, and the root
-    /// directory. What may have changed all the same bounds nobody's right to files and processes: for that there is [`is_still_here`](Self::is_still_here).
-    pub(crate) fn has_same_rights(&self) -> io::Result<bool> {
-        let mut ids = [0; 6];
-        let mut groups = [0; 33];
-        // SAFETY: each writes as many numbers as it is given places.
-        let (known, count) = unsafe {
-            let [a, b, c, d, e, f] = &mut ids;
-            (
-                libc::getresuid(a, b, c) == 0 && libc::getresgid(d, e, f) == 0,
-                libc::getgroups(groups.len() as i32, groups.as_mut_ptr()),
-            )
-        };
-        let [real, effective, saved, ..] = self.users;
-        let [real_group, effective_group, saved_group, ..] = self.groups;
-        if !known
-            || ids
-                != [
-                    real,
-                    effective,
-                    saved,
-                    real_group,
-                    effective_group,
-                    saved_group,
-                ]
-        {
-            return Ok(false);
-        }
-        match usize::try_from(count) {
-            Ok(count) if groups[..count] == self.supplementary[..] => {}
-            // More than there are places for: that is for whoever compares all.
-            Err(_) if self.supplementary.len() >= groups.len() => {
-                return Ok(self.is_still_here()?.is_ok());
-            }
-            _ => return Ok(false),
-        }
-        let own = rustix::thread::capabilities(None)?;
-        // SAFETY: numbers only.
-        let securebits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) };
-        Ok(own.permitted.bits() == self.permitted
-            && own.effective.bits() == self.effective
-            && own.inheritable.bits() == self.inheritable
-            && securebits.cast_unsigned() == self.securebits
-            && rustix::thread::no_new_privs()? == self.no_new_privs
-            && (!self.may_change(CAP_SYS_CHROOT | CAP_SYS_ADMIN) || root()? == self.root))
     }
 
     /// Whether this, or what can be had again with a user that it has, has one of these capabilities.
@@ -160,8 +116,12 @@ impl Privilege {
                 ));
             }
         }
+        let thread = match Thread::this() {
+            Ok(thread) => thread,
+            Err(e) => return Some(e.to_string()),
+        };
         for (own, children) in [("pid", "pid_for_children"), ("time", "time_for_children")] {
-            match (namespace(own), namespace(children)) {
+            match (thread.namespace(own), thread.namespace(children)) {
                 (Ok(own), Ok(children)) if own == children => {}
                 (Ok(_), Ok(_)) => {
                     return Some(format!(
@@ -265,8 +225,8 @@ impl Privilege {
         let _ = rustix::thread::set_keep_capabilities(self.securebits & (1 << 4) != 0);
     }
 
-    fn from_status() -> io::Result<Privilege> {
-        let mut privilege = status(|text| {
+    fn from_status(thread: &Thread) -> io::Result<Privilege> {
+        let mut privilege = thread.status(|text| {
             parse(text)
                 .ok_or_else(|| io::Error::other("/proc/thread-self/status is not as it should be"))
         })?;
@@ -277,52 +237,63 @@ impl Privilege {
     }
 }
 
-/// Calls `look` with what /proc says of this thread. Nothing is kept open: whoever asks often asks by
-/// [`has_same_rights`](Privilege::has_same_rights).
-fn status<R>(look: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
-    const PATH: &str = "/proc/thread-self/status";
-    let file = opened::file(PATH, OFlags::RDONLY).map_err(|e| not_readable(PATH, &e))?;
-    let mut short = [0; 4096];
-    let len = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut short[..], 0))?;
-    if len < short.len() {
-        return look(&short[..len]);
+/// Where /proc tells of a thread.
+struct Thread(OwnedFd);
+
+impl Thread {
+    /// The calling thread. It is opened each time: a descriptor that stays open would be one more for each thread of the
+    /// program, and to look the directory up once is what costs.
+    fn this() -> io::Result<Thread> {
+        const PATH: &str = "/proc/thread-self";
+        let directory = opened::file(PATH, OFlags::PATH | OFlags::DIRECTORY);
+        directory.map(Thread).map_err(|e| {
+            let why = format!(
+                "what a process may do is compared through {PATH}, which cannot be opened: {e}"
+            );
+            io::Error::new(e.kind(), why)
+        })
     }
-    // Thousands of groups.
-    let mut long = short.to_vec();
-    loop {
-        let at = long.len();
-        long.resize(2 * at, 0);
-        let got =
-            rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut long[at..], at as u64))?;
-        long.truncate(at + got);
-        if got == 0 {
-            return look(&long);
+
+    /// Calls `look` with the text of `status`.
+    fn status<R>(&self, look: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
+        let file = opened::file_at(&self.0, "status", OFlags::RDONLY)?;
+        let mut text = vec![0; 4096];
+        let mut len = 0;
+        loop {
+            let into = &mut text[len..];
+            let got =
+                rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *into, len as u64))?;
+            len += got;
+            if got == 0 || len < text.len() {
+                return look(&text[..len]);
+            }
+            // Thousands of groups.
+            text.resize(2 * len, 0);
         }
     }
-}
 
-fn not_readable(path: &str, e: &io::Error) -> io::Error {
-    io::Error::new(
-        e.kind(),
-        format!("what a process may do is compared through {path}, which cannot be read: {e}"),
-    )
-}
-
-/// The number of this thread's namespace of this name; 0: the kernel was built without.
-fn namespace(name: &str) -> io::Result<u64> {
-    let path = format!("/proc/thread-self/ns/{name}");
-    // `name:[number]`
-    let mut link = [std::mem::MaybeUninit::uninit(); 64];
-    match rustix::fs::readlinkat_raw(rustix::fs::CWD, &path, &mut link[..]) {
-        Ok((text, _)) => {
-            let digits = text.split(|b| !b.is_ascii_digit()).find(|d| !d.is_empty());
-            digits
-                .and_then(|digits| numbers(digits, 10).next())
-                .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    /// The number of its namespace of this name; 0: the kernel was built without.
+    fn namespace(&self, name: &str) -> io::Result<u64> {
+        // `name:[number]`
+        let mut link = [std::mem::MaybeUninit::uninit(); 64];
+        match rustix::fs::readlinkat_raw(&self.0, format!("ns/{name}"), &mut link[..]) {
+            Ok((text, _)) => {
+                let digits = text.split(|b| !b.is_ascii_digit()).find(|d| !d.is_empty());
+                digits
+                    .and_then(|digits| numbers(digits, 10).next())
+                    .ok_or_else(|| io::ErrorKind::InvalidData.into())
+            }
+            Err(rustix::io::Errno::NOENT) => Ok(0),
+            Err(e) => Err(e.into()),
         }
-        // Without /proc, nothing of this thread can be read, which `status` has told.
-        Err(rustix::io::Errno::NOENT) => Ok(0),
-        Err(e) => Err(not_readable(&path, &e.into())),
+    }
+
+    fn namespaces(&self) -> io::Result<[u64; NAMESPACES.len()]> {
+        let mut all = [0; NAMESPACES.len()];
+        for (number, name) in all.iter_mut().zip(NAMESPACES) {
+            *number = self.namespace(name)?;
+        }
+        Ok(all)
     }
 }
 
@@ -438,14 +409,6 @@ fn root() -> io::Result<(u64, (u32, u32), u64)> {
         (stat.stx_dev_major, stat.stx_dev_minor),
         stat.stx_ino,
     ))
-}
-
-fn namespaces() -> io::Result<[u64; NAMESPACES.len()]> {
-    let mut all = [0; NAMESPACES.len()];
-    for (number, name) in all.iter_mut().zip(NAMESPACES) {
-        *number = namespace(name)?;
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

@@ -470,11 +470,16 @@ impl<'m> Producer<'m> {
     /// Shows the consumer what was pushed, and wakes it if it sleeps.
     pub(crate) fn publish(&mut self) {
         self.show();
-        let control = self.memory.control;
         fence(Ordering::SeqCst);
-        if control.bell.0.load(Ordering::Relaxed) != 0 {
-            control.bell.0.store(0, Ordering::Relaxed);
-            watch::wake_one(&control.bell.0);
+        self.call();
+    }
+
+    /// Wakes the consumer if it sleeps. Without a push before it, that tells the consumer that one comes in a moment.
+    pub(crate) fn call(&self) {
+        let bell = &self.memory.control.bell.0;
+        if bell.load(Ordering::Relaxed) != 0 {
+            bell.store(0, Ordering::Relaxed);
+            watch::wake_one(bell);
         }
     }
 }
@@ -682,12 +687,18 @@ impl<'m> Consumer<'m> {
         watch::wait_either((&self.memory.control.bell.0, 1), other, deadline)
     }
 
-    /// Sleeps until there is something to take.
+    /// Sleeps until there is something to take: for the models and the tests.
+    #[cfg(any(loom, test))]
     pub(crate) fn wait(&self) {
         while !self.is_ready() {
-            if self.announce_sleep() {
-                watch::wait(&self.memory.control.bell.0, 1, None);
-            }
+            self.sleep_once();
+        }
+    }
+
+    /// Sleeps until it is woken, or until something else ends the sleep, unless there is something to take.
+    pub(crate) fn sleep_once(&self) {
+        if self.announce_sleep() {
+            watch::wait(&self.memory.control.bell.0, 1, None);
         }
     }
 }

@@ -333,19 +333,6 @@ fn changes(args: &[String]) -> Ended {
     let change = CHANGES.iter().find(|(n, _)| n == name);
     change.ok_or("there is no such change")?.1()?;
     // What has to be read from /proc is not read each time: PLATFORM.md says how long that may take. What a worker may do is compared each time.
-    const READ: [&str; 7] = [
-        "bounding set",
-        "seccomp",
-        "umask",
-        "network",
-        "host name",
-        "IPC",
-        "control groups",
-    ];
-    if READ.contains(&name.as_str()) {
-        // A pool compares everything, and so the next process is of the fork server that it had to start.
-        drop(Pool::processes(1)?);
-    }
     look_alike().map_err(|e| format!("after the change: {e}"))?;
     look_alike().map_err(|e| format!("after the change, later: {e}").into())
 }
@@ -445,12 +432,9 @@ fn server_retires(_: &[String]) -> Ended {
     let mask = |mask| -> Ended {
         // SAFETY: no memory is involved.
         unsafe { libc::umask(mask) };
-        // A pool compares everything.
-        drop(Pool::processes(1)?);
-        Ok(())
+        spawn_works()
     };
     mask(0o77)?;
-    spawn_works()?;
     // The spares are gone; the task and the pool are not.
     let old = servers[0];
     until(
@@ -526,7 +510,7 @@ fn keeps_unbound(_: &[String]) -> Ended {
     brigade::init();
     spawn_works()?;
     drop_bound()?;
-    let error = Pool::processes(1).err().ok_or("it worked")?;
+    let error = process::spawn(double, 1).err().ok_or("it worked")?;
     match error.to_string().contains("other capabilities") {
         true => Ok(()),
         false => Err(error.into()),

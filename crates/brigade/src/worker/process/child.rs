@@ -18,7 +18,7 @@ use super::stderr_count::Seen;
 use crate::sync::roster::{self, Roster, Token};
 use crate::sys::fds::Pinned;
 use crate::sys::signal::Fault;
-use crate::sys::{fds, futex, process, signal};
+use crate::sys::{fds, futex, process, signal, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{self, Outcome, Plan};
 
@@ -175,7 +175,7 @@ impl Worker {
         let mut frame = Vec::new();
         loop {
             self.mailbox.note_processor();
-            self.ends.orders.wait();
+            self.wait_for_order();
             match self.ends.orders.pop(&mut frame) {
                 Ok(None) => {}
                 Ok(Some(order::SETUP)) => {
@@ -239,6 +239,16 @@ impl Worker {
                 // The host is of the same build and no enemy; this cannot be.
                 Ok(Some(_)) | Err(_) => process::exit_now(71),
             }
+        }
+    }
+
+    /// Sleeps until there is an order. The host calls this worker before it has the order ready, so that the two take
+    /// less time than one after the other: a worker that is woken and finds no order looks for it for a moment.
+    fn wait_for_order(&self) {
+        let orders = &self.ends.orders;
+        while !orders.is_ready() {
+            orders.sleep_once();
+            let _ = spin::until(|| orders.is_ready());
         }
     }
 

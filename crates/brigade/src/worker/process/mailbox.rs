@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use super::turns::Turns;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::signal::Fault;
-use crate::sys::unwind;
+use crate::sys::{spin, unwind};
 use crate::task::crash::Phase;
 use crate::transport::ring::{Consumer, Place, Producer};
 
@@ -226,6 +226,13 @@ impl Mailbox {
         cfg!(shuttle)
             || self.status().processor.load(Ordering::Relaxed)
                 != rustix::thread::sched_getcpu() as u32
+    }
+
+    /// The host: wakes a worker that sleeps on another processor, because its first order comes in a moment.
+    pub(crate) fn call(&self) {
+        if spin::pays() && self.runs_elsewhere() {
+            Producer::new(&self.mapping, IN).call();
+        }
     }
 
     /// The host: do not rest after the task (see [`child`](super::child)).

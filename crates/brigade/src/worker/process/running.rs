@@ -196,7 +196,9 @@ fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
             Err(_) if server.is_gone() || server.is_retired() => continue,
             hired => hired?,
         };
-        match server.is_like_us_as_of_late() {
+        // It wakes up while we compare.
+        hired.mailbox.call();
+        match server.is_like_us() {
             Ok(true) => return Ok((server, hired)),
             Ok(false) => server.dismiss(&hired),
             Err(e) => {

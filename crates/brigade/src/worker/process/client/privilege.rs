@@ -7,17 +7,13 @@
 //! A pool stays with the fork server of its building, so that all its workers are alike. It makes a worker for it later only if the thread that looks after the pool
 //! then could give itself all that the worker will have ([`may_make_more`](ForkServer::may_make_more)): no worker begins with more than the program has at that time.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{CURRENT, ForkServer, Hired, State, bootstrap};
 use crate::sys::privilege::Privilege;
 use crate::worker::process::protocol::Request;
-
-/// For so long a thread does not read again what it has read.
-const LATELY: Duration = Duration::from_millis(100);
 
 impl ForkServer {
     /// This process's fork server, if it has the privileges of this thread; otherwise another, which has.
@@ -32,28 +28,6 @@ impl ForkServer {
     /// Whether its workers have what this thread has now.
     pub(crate) fn is_like_us(&self) -> io::Result<bool> {
         Ok(self.privilege.is_still_here()?.is_ok())
-    }
-
-    /// As [`is_like_us`](Self::is_like_us), for whoever asks often. What a thread may do is compared each time; its umask, its namespaces, and what bounds what it
-    /// starts (bounding set, ambient capabilities, seccomp filters) have to be read from /proc, which costs as much as a wake-up: they are compared if that was not done for
-    /// [`LATELY`].
-    pub(crate) fn is_like_us_as_of_late(&self) -> io::Result<bool> {
-        thread_local! {
-            static COMPARED: Cell<Option<(u32, Instant)>> = const { Cell::new(None) };
-        }
-        if !self.privilege.has_same_rights()? {
-            return Ok(false);
-        }
-        let now = Instant::now();
-        let last = COMPARED.try_with(Cell::get).ok().flatten();
-        if last.is_some_and(|(server, at)| server == self.pid && now.duration_since(at) < LATELY) {
-            return Ok(true);
-        }
-        let is_like_us = self.is_like_us()?;
-        if is_like_us {
-            let _ = COMPARED.try_with(|last| last.set(Some((self.pid, now))));
-        }
-        Ok(is_like_us)
     }
 
     /// Whether the workers of the two have the same.
