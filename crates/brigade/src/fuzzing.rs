@@ -264,6 +264,9 @@ fn write_raw(
             }
         }
         (Transport::Socket, _) => send_with_files(link, bytes, &mut Script(&[fds])),
+        (Transport::SharedMemory, Some(wakeup)) => {
+            send_with_files(wakeup, bytes, &mut Script(&[fds]));
+        }
         (_, Some(mechanism)) => {
             let _ = rustix::io::write(mechanism, bytes);
         }
@@ -271,7 +274,7 @@ fn write_raw(
     }
 }
 
-fn send_with_files(link: &OwnedFd, bytes: &[u8], script: &mut Script<'_>) {
+fn send_with_files(link: impl AsFd, bytes: &[u8], script: &mut Script<'_>) {
     let files: Vec<OwnedFd> = (0..script.byte() % 4).filter_map(some_file).collect();
     let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
     let _ = fds::send(link, bytes, &files);

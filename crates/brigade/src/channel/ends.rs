@@ -12,9 +12,9 @@ use super::receiver::ReceiveSide;
 use super::sender::SendSide;
 use super::{Receiver, Sender, Transport};
 use crate::Message;
-use crate::sys::fds;
 use crate::sys::opened;
 use crate::sys::original::PerProcess;
+use crate::sys::wakeup;
 use crate::task::carry;
 use crate::transport::gate::Gate;
 use crate::transport::spill::{SpillInlet, SpillOutlet};
@@ -44,8 +44,8 @@ pub(super) fn create<T: Message>(
             (Some(queue.try_clone()?), Some(queue))
         }
         Transport::SharedMemory => {
-            let bell = memory::bell(&gate)?;
-            (Some(bell.try_clone()?), Some(bell))
+            let (woken, wakes) = memory::pair(&gate)?;
+            (Some(wakes), Some(woken))
         }
     };
     let outlet = outlet(over, for_sender)?;
@@ -65,7 +65,7 @@ fn outlet(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn Out
         (Transport::Queue, Some(queue)) => {
             Box::new(SpillOutlet::new(queue::QueueOutlet::new(queue)?))
         }
-        (Transport::SharedMemory, Some(bell)) => Box::new(memory::MemoryOutlet::new(bell)),
+        (Transport::SharedMemory, Some(wakes)) => Box::new(memory::MemoryOutlet::new(wakes)?),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     })
 }
@@ -96,7 +96,7 @@ fn inlet(
             let queue = queue::QueueInlet::new(queue)?;
             Box::new(SpillInlet::new(gate, queue, held))
         }
-        (Transport::SharedMemory, Some(bell)) => Box::new(memory::MemoryInlet::new(gate, bell)),
+        (Transport::SharedMemory, Some(woken)) => Box::new(memory::MemoryInlet::new(gate, woken)?),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     })
 }
@@ -111,8 +111,15 @@ pub(super) struct Identity {
     memory: (u64, u64),
     /// Nor that of a socket: SO_COOKIE, socket(7).
     link: u64,
-    /// A pipe's, a queue's, or an event descriptor's.
-    mechanism: Option<(u64, u64, u64)>,
+    mechanism: Option<Mechanism>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Mechanism {
+    /// A pipe, or a queue: device and inode.
+    File(u64, u64),
+    /// By its cookie.
+    Socket(u64),
 }
 
 impl Identity {
@@ -127,15 +134,12 @@ impl Identity {
             let stat = rustix::fs::fstat(file)?;
             Ok((stat.st_dev, stat.st_ino))
         };
-        let mechanism = mechanism.map(|mechanism| {
-            let mechanism = mechanism.as_fd();
-            let (device, inode) = numbers(mechanism)?;
-            let number = match over {
-                // All of its kind have the same inode.
-                Transport::SharedMemory => fds::event_number(mechanism)?,
-                _ => 0,
-            };
-            Ok::<_, io::Error>((device, inode, number))
+        let mechanism = mechanism.map(|mechanism| match over {
+            Transport::SharedMemory => {
+                let cookie = rustix::net::sockopt::socket_cookie(mechanism)?;
+                Ok::<_, io::Error>(Mechanism::Socket(cookie))
+            }
+            _ => numbers(mechanism.as_fd()).map(|(device, inode)| Mechanism::File(device, inode)),
         });
         Ok(Identity {
             over,
@@ -235,6 +239,8 @@ impl Wire {
         if arrived.capacity == 0 {
             return Err(E::custom("a channel of capacity 0"));
         }
+        // Its link is of the kind that wake-ups go through, too.
+        wakeup::check(&arrived.link).map_err(broken)?;
         Ok(arrived)
     }
 }

@@ -18,7 +18,7 @@ use crate::Message;
 use crate::sync::watch::Token;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::original::{self, Original, OwnCell};
-use crate::sys::{fds, futex, opened, spin};
+use crate::sys::{fds, futex, opened, spin, wakeup};
 use crate::task::codec;
 use crate::transport::gate::{self, Gate, Waited};
 use crate::transport::{Inlet, Link, NotGot, parcel};
@@ -144,10 +144,23 @@ impl ReceiveSide {
 
     /// What to poll for: the hanging up of the link, and something to get.
     fn interests(&self) -> [PollFd<'_>; 2] {
+        let mut something = PollFlags::IN;
+        something.set(PollFlags::RDHUP, self.is_only_woken());
         [
             PollFd::new(&self.link, PollFlags::empty()),
-            PollFd::from_borrowed_fd(self.readable(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.readable(), something),
         ]
+    }
+
+    /// Whether the mechanism's descriptor carries wake-ups only: when it is at its end, nobody is there who could send one.
+    fn is_only_woken(&self) -> bool {
+        self.over == Transport::SharedMemory
+    }
+
+    /// Whether poll(2) found that nothing comes any more but what is here.
+    fn tell_the_end(&self, [link, readable]: &[PollFd<'_>; 2]) -> bool {
+        !link.revents().is_empty()
+            || (self.is_only_woken() && readable.revents().intersects(wakeup::ENDS))
     }
 
     /// What to poll for outside the lock.
@@ -207,7 +220,13 @@ impl ReceiveSide {
     }
 
     fn is_hung_up(&self) -> bool {
-        gate::is_hung_up(&self.link)
+        match self.mechanism() {
+            Some(woken) if self.is_only_woken() => gate::is_any_hung_up(&mut [
+                PollFd::new(&self.link, PollFlags::empty()),
+                PollFd::new(woken, PollFlags::RDHUP),
+            ]),
+            _ => gate::is_hung_up(&self.link),
+        }
     }
 
     fn receive<T: Message>(&self, patience: Patience) -> Result<T, TryRecvError> {
@@ -327,9 +346,9 @@ impl ReceiveSide {
         if !fds::poll_until(&mut interests, deadline)? {
             return Ok(Waited::TimedOut);
         }
-        Ok(match interests[0].revents().is_empty() {
-            true => Waited::Look,
-            false => Waited::Gone,
+        Ok(match self.tell_the_end(&interests) {
+            true => Waited::Gone,
+            false => Waited::Look,
         })
     }
 

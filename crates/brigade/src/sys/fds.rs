@@ -176,15 +176,6 @@ fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// What tells an event descriptor (eventfd(2)) from all others, which have the same inode: proc(5), `eventfd-id`, since Linux 5.2. An error: it is none.
-pub(crate) fn event_number(fd: impl AsFd) -> io::Result<u64> {
-    let about = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    std::fs::read_to_string(about)?
-        .lines()
-        .find_map(|line| line.strip_prefix("eventfd-id:")?.trim().parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "this is no event descriptor"))
-}
-
 /// Takes the descriptor with this number, if it is open.
 ///
 /// # Safety

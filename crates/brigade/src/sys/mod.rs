@@ -21,3 +21,4 @@ pub(crate) mod spin;
 pub(crate) mod stack;
 pub(crate) mod ticks;
 pub(crate) mod unwind;
+pub(crate) mod wakeup;

@@ -20,6 +20,7 @@ use crate::sync::raw::RawLock;
 use crate::sync::watch::{self, Vigil, Wake};
 use crate::sys::fds;
 use crate::sys::mapping::{Mapping, sized_memfd};
+use crate::sys::wakeup;
 
 /// Bytes of a gate, at the start of its memory file.
 pub(crate) const LEN: usize = 4096;
@@ -415,17 +416,22 @@ fn note_processor(word: &AtomicU32) {
 
 /// Whether everyone at the other end of a link is gone.
 pub(crate) fn is_hung_up(link: impl AsFd) -> bool {
-    let mut wait = [PollFd::new(&link, PollFlags::empty())];
-    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-    match fds::poll_until(&mut wait, Some(Instant::now())) {
-        Ok(_) => wait[0].revents().intersects(gone),
+    is_any_hung_up(&mut [PollFd::new(&link, PollFlags::empty())])
+}
+
+/// Whether everyone at the other end of one of these sockets is gone; or, where that is asked for (`RDHUP`), has shut it down.
+pub(crate) fn is_any_hung_up(sockets: &mut [PollFd<'_>]) -> bool {
+    match fds::poll_until(sockets, Some(Instant::now())) {
+        Ok(_) => sockets
+            .iter()
+            .any(|socket| socket.revents().intersects(wakeup::ENDS)),
         // No memory, or this process may have no descriptors any more: that says nothing of the
         // peer. What can be read does, if there is nothing else before the end.
-        Err(_) => {
+        Err(_) => sockets.iter().any(|socket| {
             let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-            let seen = rustix::net::recv(&link, &mut [0_u8; 1][..], flags);
+            let seen = rustix::net::recv(socket, &mut [0_u8; 1][..], flags);
             matches!(seen, Ok((0, _)) | Err(Errno::CONNRESET))
-        }
+        }),
     }
 }
 

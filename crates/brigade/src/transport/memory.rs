@@ -2,21 +2,23 @@
 //!
 //! The ring lies behind the gate, in the same memory file. Of its 4 MiB only what was ever needed is taken from the system, and asked for before it is
 //! touched (fallocate(2)): so a lack of memory is an error, and not a SIGBUS. A receiver that finds nothing looks for a moment, then announces in the ring
-//! that it sleeps, and waits on a descriptor (eventfd(2)), together with the link.
+//! that it sleeps, and waits on a socket, together with the link: a sender that finds the announcement sends a wake-up through it ([`wakeup`]). If that is shut down, which only a
+//! hostile sender does while another is there, nobody would be woken any more: so it is the end of the channel, for the receiver and for those who send.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::fs::FallocateFlags;
-use rustix::io::ReadWriteFlags;
 
 use super::gate::{self, Gate};
 use super::parcel;
 use super::ring::{Consumer, Control, Place, Producer};
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet};
-use crate::sys::opened;
+use crate::sys::futex;
+use crate::sys::wakeup::{self, Way};
 
 const RING: usize = 4 << 20;
 const PLACE: Place = Place {
@@ -36,10 +38,13 @@ const HEAD: usize = 8;
 
 const _: () = assert!(PLACE.control + size_of::<Control>() <= gate::LEN);
 
-/// The receiver's alarm clock.
-pub(crate) fn bell(gate: &Gate) -> io::Result<OwnedFd> {
+/// How often a wake-up is tried that finds no memory, a millisecond apart.
+pub(super) const TRIES: u32 = 10;
+
+/// Takes the first memory for a new ring. What the receiver is woken by, its end and the senders'.
+pub(crate) fn pair(gate: &Gate) -> io::Result<(OwnedFd, OwnedFd)> {
     reserve(gate, 0, STEP)?;
-    opened::event()
+    wakeup::pair()
 }
 
 fn reserve(gate: &Gate, from: u64, to: u64) -> io::Result<()> {
@@ -181,21 +186,42 @@ fn corrupt() -> NotGot {
 /// The sending side.
 #[derive(Debug)]
 pub(crate) struct MemoryOutlet {
-    bell: OwnedFd,
+    /// The senders' end of what wakes the receiver.
+    wakeup: OwnedFd,
+    /// That was found to be shut down: the receiver is gone, or will not hear of any message.
+    is_shut_down: AtomicBool,
     ring: RingOut,
 }
 
 impl MemoryOutlet {
-    pub(crate) fn new(bell: OwnedFd) -> MemoryOutlet {
-        MemoryOutlet {
-            bell,
+    /// # Errors
+    /// It is no channel's.
+    pub(crate) fn new(wakeup: OwnedFd) -> io::Result<MemoryOutlet> {
+        wakeup::check(&wakeup)?;
+        Ok(MemoryOutlet {
+            wakeup,
+            is_shut_down: AtomicBool::new(false),
             ring: RingOut::default(),
-        }
+        })
     }
 
-    fn ring_bell(&self) {
-        // It fails when the count would overflow: then it is readable.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    /// Whether the receiver is woken.
+    fn wake(&self) -> bool {
+        (0..TRIES).any(|tries| {
+            if tries > 0 {
+                futex::rest(Duration::from_millis(1));
+            }
+            match wakeup::wake(&self.wakeup) {
+                Ok(Way::Open) => true,
+                // It sees that itself.
+                Ok(Way::ShutDown) => {
+                    self.is_shut_down.store(true, Ordering::Relaxed);
+                    true
+                }
+                // No memory.
+                Err(_) => false,
+            }
+        })
     }
 }
 
@@ -216,33 +242,35 @@ impl Outlet for MemoryOutlet {
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
+        // What was put when that was found was sent as far as this side could know.
+        if self.is_shut_down.load(Ordering::Relaxed) {
+            return Err(NotPut::Gone);
+        }
         gate.note_sender(header.number);
         self.ring.put(
             gate,
             header,
             body,
             || parcel::send_ahead(link, header, descriptors),
-            || {
-                self.ring_bell();
-                true
-            },
+            || self.wake(),
         )
     }
 
     fn recovered(&self, _gate: &Gate) {
         // It may have put a frame, and have woken nobody.
-        self.ring_bell();
+        self.wake();
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.bell.as_fd())
+        Some(self.wakeup.as_fd())
     }
 }
 
 /// The receiving side.
 #[derive(Debug)]
 pub(crate) struct MemoryInlet {
-    bell: Arc<OwnedFd>,
+    /// The receiver's end of what wakes it.
+    wakeup: Arc<OwnedFd>,
     ring: RingIn,
     pace: Pace,
 }
@@ -284,12 +312,15 @@ impl Pace {
 }
 
 impl MemoryInlet {
-    pub(crate) fn new(gate: &Gate, bell: Arc<OwnedFd>) -> MemoryInlet {
-        MemoryInlet {
-            bell,
+    /// # Errors
+    /// What it is to be woken by is no channel's.
+    pub(crate) fn new(gate: &Gate, wakeup: Arc<OwnedFd>) -> io::Result<MemoryInlet> {
+        wakeup::check(&wakeup)?;
+        Ok(MemoryInlet {
+            wakeup,
             ring: RingIn::resume(gate),
             pace: Pace::default(),
-        }
+        })
     }
 }
 
@@ -313,13 +344,8 @@ impl Inlet for MemoryInlet {
     }
 
     fn announce_sleep(&mut self, gate: &Gate) -> bool {
-        // Without a wait, whatever the flags of the open file are: others have it too.
-        let _ = rustix::io::preadv2(
-            &self.bell,
-            &mut [IoSliceMut::new(&mut [0; 8])],
-            u64::MAX,
-            ReadWriteFlags::NOWAIT,
-        );
+        // One, which is all there is but where a sender has died or is hostile: another one costs a look. Its end is seen by who waits for it.
+        let _ = wakeup::take(&self.wakeup, 1);
         self.ring.announce_sleep(gate)
     }
 

@@ -13,7 +13,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::gate::{self, Gate};
-use super::memory::{RingIn, RingOut};
+use super::memory::{RingIn, RingOut, TRIES};
 use super::{Header, Held, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
 use crate::sys::futex;
 
@@ -35,9 +35,6 @@ impl<O> SpillOutlet<O> {
         }
     }
 }
-
-/// How often a nudge is tried that finds no memory, a millisecond apart.
-const TRIES: u32 = 10;
 
 impl<O: Outlet> SpillOutlet<O> {
     /// Whether the receiver has something to wake up for: a nudge, or what leaves no room for one.

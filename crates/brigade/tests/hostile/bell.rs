@@ -23,7 +23,7 @@ impl Wake for Unpark {
     }
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut future = pin!(future);
     loop {
@@ -35,7 +35,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// The numbers of the descriptors that this worker was born with.
-fn born_with() -> impl Iterator<Item = i32> {
+pub(crate) fn born_with() -> impl Iterator<Item = i32> {
     // SAFETY: asks for a flag of a number, which may be none.
     (3..64).filter(|&number| unsafe { libc::fcntl(number, libc::F_GETFD) } != -1)
 }

@@ -6,6 +6,7 @@
 mod bell;
 mod files;
 mod holding;
+mod wakeups;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;

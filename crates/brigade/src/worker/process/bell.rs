@@ -2,24 +2,15 @@
 //!
 //! One pair of connected sockets for all workers of a fork server, so that a worker costs the host no descriptor. All workers have one of the two, and the host the other.
 //!
-//! Problem: workers need not trust each other, and one that takes away what another has sent makes whoever awaits that one wait for ever. A pipe's writing end can be opened
-//! anew to read (`/proc/self/fd`), and an event descriptor can be read by whoever has it. A socket cannot be opened anew (`ENXIO`, open(2)), and what is read from it is what
-//! the *host* has sent, which is nothing. unix(7).
+//! They are of the kind of [`wakeup`], so that no worker can keep from the host what another one says, nor make it wait.
 //!
 //! What a worker still can do is shut the pair down for all (shutdown(2)). The host sees that at once, and then looks every few milliseconds; the others go on, for
 //! it is not they who have lost anything. A full socket is none of this: the host has something to read then.
-//!
-//! Of the kind that keeps messages apart: the other has urgent data, which could be there and not be read.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
-
-use crate::sys::{fds, opened};
+use crate::sys::wakeup::{self, Way};
 
 /// As many are read at once, so that nobody who rings without end keeps the host from everything else.
 const AT_ONCE: usize = 256;
@@ -39,45 +30,23 @@ pub(crate) enum Rung {
 
 /// A new bell: the host's end, and the workers'.
 pub(crate) fn pair() -> io::Result<(HostBell, OwnedFd)> {
-    let (host, workers) = opened::socket_pair()?;
+    let (host, workers) = wakeup::pair()?;
     Ok((HostBell(host), workers))
 }
 
 /// A worker: wakes the host. An error: this worker cannot, and its end is the only way to be heard.
 pub(crate) fn ring(bell: BorrowedFd<'_>) -> io::Result<()> {
-    loop {
-        // Whatever the flags of the open socket are: they are all workers'.
-        match rustix::net::send(bell, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            // Full: the host has been told already. Shut down: it looks by itself.
-            Ok(_) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => {
-                return Ok(());
-            }
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
+    // Shut down: the host looks by itself.
+    wakeup::wake(bell).map(|_| ())
 }
 
 impl HostBell {
     /// Takes what has rung.
     pub(crate) fn silence(&self) -> Rung {
-        for _ in 0..AT_ONCE {
-            match rustix::net::recv(&self.0, &mut [0; 8], RecvFlags::DONTWAIT) {
-                // An empty message, or the end.
-                Ok((0, _)) if self.is_shut_down() => return Rung::Broken,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                Err(_) => return Rung::Broken,
-            }
+        match wakeup::take(&self.0, AT_ONCE) {
+            Ok(Way::Open) => Rung::Whole,
+            Ok(Way::ShutDown) | Err(_) => Rung::Broken,
         }
-        Rung::Whole
-    }
-
-    fn is_shut_down(&self) -> bool {
-        let mut wait = [PollFd::new(&self.0, PollFlags::RDHUP)];
-        let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        fds::poll_until(&mut wait, Some(Instant::now())).is_err()
-            || wait[0].revents().intersects(ends)
     }
 }
 
@@ -89,7 +58,11 @@ impl AsFd for HostBell {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+    use rustix::net::{RecvFlags, SendFlags};
+
     use super::*;
+    use crate::sys::fds;
 
     fn is_ringing(bell: &HostBell) -> bool {
         fds::wait_readable(bell, std::time::Duration::ZERO).expect("poll")
