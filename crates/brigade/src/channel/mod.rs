@@ -56,7 +56,7 @@
 //! does itself, but its death is not: what it had locked when it died stays locked, and its parent
 //! must not drop a receiver that the child is to go on with.
 //!
-//! Sources: pipe(7), unix(7), mq_overview(7), memfd_create(2), eventfd(2), poll(2).
+//! Sources: pipe(7), unix(7), mq_overview(7), memfd_create(2), poll(2).
 
 mod ends;
 mod error;
@@ -67,6 +67,8 @@ mod select;
 mod sender;
 #[cfg(all(test, not(loom)))]
 mod torn_tests;
+#[cfg(all(test, not(loom)))]
+mod wakeup_tests;
 
 use std::fmt;
 use std::io;

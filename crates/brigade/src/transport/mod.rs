@@ -16,7 +16,8 @@
 //! - **Capacity.** No more than `capacity` messages are on their way: sent, and not yet received. The gate counts them; each has a number, one more
 //!   than the one before. A sender that dies between sending and counting leaves a number that is given out twice, which does no harm.
 //! - **Size.** A frame of up to [`Outlet::inline_max`] bytes goes through the mechanism itself; a longer one in a sealed memory file, whose descriptor goes
-//!   with it. A put does not wait, whatever the receiver does: the lock is held meanwhile.
+//!   with it. A put does not wait, whatever the receiver and other senders do: the lock is held meanwhile. So no call relies on flags of an open file that
+//!   others have too (`O_NONBLOCK`): sockets are told with each call (`MSG_DONTWAIT`), queues by a time that has passed, and a pipe's writing end is opened anew by each process.
 //! - **Backpressure.** When the capacity, or all room, is used up, [`Outlet::put`] says so, and the sender waits outside the lock.
 //! - **Disconnect.** Both sides hold one end each of a *link*, a pair of Unix sockets, for which the kernel keeps count: of ends in this process, in others, and
 //!   on their way inside messages. When the last of one side is gone, however it went, the other side's poll(2) says so (`POLLHUP`). A receiver

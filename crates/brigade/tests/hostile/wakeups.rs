@@ -152,8 +152,10 @@ fn one_that_fills_all_it_has_makes_no_other_sender_wait() {
     }
 }
 
+type Wait = fn(&Receiver<u64>) -> Option<u64>;
+
 /// The ways to wait for a message.
-const WAYS: [(&str, fn(&Receiver<u64>) -> Option<u64>); 4] = [
+const WAYS: [(&str, Wait); 4] = [
     ("recv", |from| from.recv().ok()),
     ("recv_timeout", |from| from.recv_timeout(LIMIT).ok()),
     ("select", |from| {

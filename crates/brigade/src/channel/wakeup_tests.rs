@@ -1,0 +1,97 @@
+//! The way by which the receiver of a channel over shared memory is woken, in the hands of somebody hostile who has a sending end.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::net::Shutdown;
+
+use super::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, shm};
+use crate::sys::wakeup;
+
+/// Only a hang takes longer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn shut_down(sender: &Sender<u32>, how: Shutdown) {
+    let wakeup = sender.side().descriptor().expect("a socket");
+    rustix::net::shutdown(wakeup, how).expect("shut down");
+}
+
+/// What a receiver that sleeps is told when this is done to it.
+fn asleep(receiver: Receiver<u32>, worst: impl FnOnce()) -> Result<u32, RecvTimeoutError> {
+    let (say, said) = mpsc::channel();
+    std::thread::spawn(move || say.send(receiver.recv_timeout(LIMIT)));
+    std::thread::park_timeout(Duration::from_millis(5));
+    worst();
+    said.recv_timeout(LIMIT / 2).expect("it is told")
+}
+
+#[test]
+fn where_nobody_can_be_woken_any_more_the_channel_ends_for_both_sides() {
+    for how in [Shutdown::Write, Shutdown::Both] {
+        let (sender, receiver) = shm(4).expect("a channel");
+        sender.send(1).expect("sent");
+        shut_down(&sender, how);
+        assert_eq!(receiver.recv(), Ok(1), "what was sent before");
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+        assert_eq!(
+            receiver.recv_timeout(LIMIT),
+            Err(RecvTimeoutError::Disconnected)
+        );
+
+        let (sender, receiver) = shm(4).expect("a channel");
+        let told = asleep(receiver, || shut_down(&sender, how));
+        assert_eq!(told, Err(RecvTimeoutError::Disconnected));
+
+        // A receiver that has been told and stays.
+        let (sender, receiver) = shm(4).expect("a channel");
+        let nothing = receiver.recv_timeout(Duration::from_millis(1));
+        assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
+        shut_down(&sender, how);
+        let refused = (0..4).find_map(|n| sender.try_send(n).err());
+        assert!(
+            matches!(refused, Some(TrySendError::Disconnected(_))),
+            "{refused:?}"
+        );
+        assert!(receiver.try_recv().is_ok(), "it was sent before");
+    }
+}
+
+#[test]
+fn what_the_other_side_shuts_down_for_itself_changes_nothing() {
+    let (sender, receiver) = shm(4).expect("a channel");
+    shut_down(&sender, Shutdown::Read);
+    let told = asleep(receiver, || sender.send(7).expect("sent"));
+    assert_eq!(told, Ok(7));
+}
+
+#[test]
+fn a_wake_up_that_is_left_over_wakes_once() {
+    let (sender, receiver) = shm(4).expect("a channel");
+    let wakeup = sender.side().descriptor().expect("a socket");
+    for _ in 0..1000 {
+        rustix::net::send(wakeup, &[], rustix::net::SendFlags::DONTWAIT).ok();
+        wakeup::wake(wakeup).expect("woken");
+    }
+    let nothing = receiver.recv_timeout(Duration::from_millis(20));
+    assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
+    assert_eq!(asleep(receiver, || sender.send(7).expect("sent")), Ok(7));
+}
+
+#[test]
+fn only_sockets_that_keep_messages_apart_are_taken_for_a_channels() {
+    let (stream, _other) = UnixStream::pair().expect("a pair");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let tcp = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    let (pipe, _write) = rustix::pipe::pipe().expect("a pipe");
+    let others: [OwnedFd; 3] = [stream.into(), tcp.into(), pipe];
+    for other in &others {
+        assert!(wakeup::check(other).is_err(), "{other:?}");
+    }
+    let (woken, wakes) = wakeup::pair().expect("a pair");
+    for end in [woken, wakes] {
+        wakeup::check(end.as_fd()).expect("of the kind");
+    }
+}
