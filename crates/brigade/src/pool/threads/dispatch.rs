@@ -198,10 +198,17 @@ impl Shared {
     fn refuse_if_deserted(self: &Arc<Self>, refusal: &Refusal) {
         // Who puts something into the queue now starts a thread himself.
         fence(Ordering::SeqCst);
-        if self.roster(|r| r.active() + r.sleepers.len() == 0) {
-            self.refuse_all(refusal);
-            self.changed.notify_all();
+        let mut left = self.queued();
+        // Taken under the lock, so that nobody comes meanwhile. To refuse one may take long (its input's destructor is the
+        // user's): what comes until then is not for us to refuse, nor is what is left once there is a thread again.
+        let next = || self.roster(|r| (r.active() + r.sleepers.len() == 0).then(|| self.next()));
+        while left > 0
+            && let Some(Some(item)) = next()
+        {
+            left -= 1;
+            contained(move || item.refuse(self, refusal));
         }
+        self.changed.notify_all();
     }
 
     pub(super) fn refuse_all(self: &Arc<Self>, refusal: &Refusal) {

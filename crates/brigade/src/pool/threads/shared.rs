@@ -93,7 +93,7 @@ impl Shared {
         self.queue.is_empty()
     }
 
-    #[cfg(test)]
+    /// How many wait, shells included.
     pub(super) fn queued(&self) -> usize {
         self.queue.len()
     }

@@ -69,6 +69,56 @@ fn initializers_that_panic_later_refuse_tasks_and_may_come_round() {
     assert!(consistent(&pool.stats()));
 }
 
+/// An input whose destructor waits before a door.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Lingers(u64);
+
+impl Drop for Lingers {
+    fn drop(&mut self) {
+        pass(self.0);
+    }
+}
+
+#[test]
+fn who_refuses_tasks_leaves_alone_what_comes_later() {
+    static BROKEN: AtomicBool = AtomicBool::new(false);
+    static GONE: AtomicUsize = AtomicUsize::new(0);
+    struct Thread;
+    impl Drop for Thread {
+        fn drop(&mut self) {
+            GONE.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    thread_local!(static THREAD: Thread = const { Thread });
+    let pool = builder(1)
+        .initializer(|| {
+            THREAD.with(|_| {});
+            assert!(!BROKEN.load(Ordering::SeqCst), "broken");
+        })
+        .build()
+        .unwrap();
+    let [first, lingering, second] = [(); 3].map(|()| DOORS.make());
+    let running = pool.submit(pass, first);
+    until("it runs", || pool.stats().running == 1);
+    BROKEN.store(true, Ordering::SeqCst);
+    let refused = pool.submit(|_: Lingers| (), Lingers(lingering));
+    running.cancel();
+    assert!(ended(refused).is_err());
+    // The thread that has refused it is still at that.
+    BROKEN.store(false, Ordering::SeqCst);
+    let running = pool.submit(pass, second);
+    until("it runs", || pool.stats().running == 1);
+    let later = pool.submit(double, 4);
+    DOORS.open(lingering);
+    until("all that failed are gone", || {
+        GONE.load(Ordering::SeqCst) == 3
+    });
+    DOORS.open(second);
+    assert_eq!(ended(running).unwrap(), second);
+    assert_eq!(ended(later).unwrap(), 8);
+    DOORS.open(first);
+}
+
 #[test]
 fn a_thread_is_replaced_after_so_many_tasks() {
     let pool = builder(2).recycle_after(3).build().unwrap();
