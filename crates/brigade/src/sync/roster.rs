@@ -112,7 +112,9 @@ impl Token {
     /// As [`outsider`](Self::outsider), and async-signal-safe.
     fn try_outsider() -> Option<Token> {
         let pid = std::process::id();
-        let digest = start_digest(pid)?;
+        let Life::Started(digest) = life_of(pid) else {
+            return None;
+        };
         (pid < 1 << PID_BITS).then_some(Token(OUTSIDER | digest << PID_BITS | pid))
     }
 
@@ -121,10 +123,35 @@ impl Token {
     }
 }
 
-/// Eight bits of the time at which a live process was started. `None`: there is no such process, or it has ended.
-///
-/// Nothing is allocated: it is asked in a process that was just forked.
-fn start_digest(pid: u32) -> Option<u32> {
+/// What can be found out about a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It lives, and this is eight bits of the time at which it was started.
+    Started(u32),
+    Ended,
+    /// There is no descriptor left to look, or no /proc: that is no reason to take anything over from it.
+    Unknown,
+}
+
+/// Looks whether a process lives. Nothing is allocated: it is asked in a process that was just forked.
+fn life_of(pid: u32) -> Life {
+    // One that nobody has waited for is there to the kernel, but /proc says that it has ended.
+    match stat_of(pid) {
+        Some(life) => life,
+        // Asked last, so that it holds for one that has ended since.
+        None if is_nobody(pid) => Life::Ended,
+        None => Life::Unknown,
+    }
+}
+
+/// Whether there is no process of this number.
+fn is_nobody(pid: u32) -> bool {
+    let raw = Pid::from_raw(pid.cast_signed());
+    raw.is_none_or(|raw| rustix::process::test_kill_process(raw) == Err(Errno::SRCH))
+}
+
+/// What /proc says. `None`: nothing.
+fn stat_of(pid: u32) -> Option<Life> {
     let mut path = [0_u8; 32];
     let mut rest = &mut path[..];
     write!(rest, "/proc/{pid}/stat").ok()?;
@@ -141,10 +168,11 @@ fn start_digest(pid: u32) -> Option<u32> {
         .ok()?
         .split_ascii_whitespace();
     if matches!(fields.next()?, "Z" | "X" | "x") {
-        return None;
+        return Some(Life::Ended);
     }
     let started: u64 = fields.nth(18)?.parse().ok()?;
-    Some((started ^ started >> 8 ^ started >> 16) as u32 & 0xff)
+    let digest = (started ^ started >> 8 ^ started >> 16) as u32 & 0xff;
+    Some(Life::Started(digest))
 }
 
 static MINE: AtomicU32 = AtomicU32::new(Token::HOST.0);
@@ -399,6 +427,7 @@ static IS_KNOWN: AtomicBool = AtomicBool::new(false);
 /// If there is no memory or no descriptor for that, it is not, until there is.
 pub(crate) fn expect_forks() {
     if !IS_KNOWN.load(Ordering::Relaxed) {
+        // The error is the next caller's, who needs it.
         let _ = Roster::get();
     }
 }
@@ -421,13 +450,7 @@ fn has_ended(pid: u32) -> bool {
     let Some(raw) = Pid::from_raw(pid.cast_signed()) else {
         return false;
     };
-    if rustix::process::getppid() == Some(raw) {
-        return false;
-    }
-    // One that nobody has waited for is there to the kernel, but /proc says that it has ended. Where
-    // /proc says nothing of ourselves either, that says nothing.
-    rustix::process::test_kill_process(raw) == Err(Errno::SRCH)
-        || (start_digest(pid).is_none() && start_digest(std::process::id()).is_some())
+    rustix::process::getppid() != Some(raw) && life_of(pid) == Life::Ended
 }
 
 /// Whether this process is a worker: the program that it is of goes on without it.
@@ -469,11 +492,14 @@ impl Vigil {
         if token.is_outsider() {
             let pid = token.0 & ((1 << PID_BITS) - 1);
             let digest = token.0 >> PID_BITS & 0xff;
-            if start_digest(pid) != Some(digest) {
-                return true;
-            }
-            self.sliced = true;
-            return false;
+            let is_dead = match life_of(pid) {
+                // Another process has its number now.
+                Life::Started(other) => other != digest,
+                Life::Ended => true,
+                Life::Unknown => false,
+            };
+            self.sliced |= !is_dead;
+            return is_dead;
         }
         let Some(roster) = self.roster else {
             return false;

@@ -272,10 +272,31 @@ fn are_poisoned(locks: &Locks) -> Ended {
 
 /// Somebody who lives has them.
 fn are_held(locks: &Locks) -> Ended {
-    if locks.mutex.lock_timeout(SOON).is_ok() || locks.rwlock.read_timeout(SOON).is_ok() {
-        return fail("two have it at a time");
+    use std::sync::TryLockError::WouldBlock;
+    let mutex = locks.mutex.lock_timeout(SOON).map(drop);
+    let rwlock = locks.rwlock.read_timeout(SOON).map(drop);
+    match (&mutex, &rwlock) {
+        (Err(WouldBlock), Err(WouldBlock)) => Ok(()),
+        _ => fail(format!(
+            "two have it at a time: {:?}, {:?}",
+            mutex.is_ok(),
+            rwlock.is_ok()
+        )),
     }
-    Ok(())
+}
+
+/// Runs it in a program that can open nothing.
+fn without_descriptors<R>(run: impl FnOnce() -> R) -> R {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        ..before.clone()
+    };
+    setrlimit(Resource::Nofile, none).expect("lowered");
+    let result = run();
+    setrlimit(Resource::Nofile, before).expect("raised to what it was");
+    result
 }
 
 fn are_free(locks: &Locks) -> Ended {
@@ -309,6 +330,9 @@ pub(crate) fn locked(_: &[String]) -> Ended {
         };
         locks.meet.wait_timeout(LIMIT)?;
         are_held(&locks).map_err(|why| format!("turn {turn}, the copy: {why}"))?;
+        // Who cannot look whether it lives takes nothing over from it.
+        without_descriptors(|| are_held(&locks))
+            .map_err(|why| format!("turn {turn}, the copy, and no descriptor: {why}"))?;
         locks.meet.wait_timeout(LIMIT)?;
         wait_for_copy(pid)?;
         are_poisoned(&locks).map_err(|why| format!("turn {turn}, the copy: {why}"))?;
