@@ -216,9 +216,13 @@ pub(crate) fn may_have_threads() -> bool {
     if !has_had_threads() {
         return false;
     }
+    SINGLE_THREADED.get().is_some_and(Option::is_some) || !is_alone()
+}
+
+/// Whether this process has no other thread now. Where /proc does not say, it may have.
+pub(crate) fn is_alone() -> bool {
     // Two for the directory itself, and one for each thread: proc(5).
-    SINGLE_THREADED.get().is_some_and(Option::is_some)
-        || rustix::fs::stat("/proc/self/task").map_or(true, |tasks| tasks.st_nlink != 3)
+    rustix::fs::stat("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink == 3)
 }
 
 /// How a process ended.
@@ -387,6 +391,16 @@ pub(crate) fn parent_of(pid: u32) -> Option<u32> {
 /// Whether a signal has stopped this process, or a debugger.
 pub(crate) fn is_stopped(pid: u32) -> bool {
     matches!(state_of(pid), Some(('T' | 't', _)))
+}
+
+/// The most pages that this process ever had resident. getrusage(2); takes no descriptor.
+pub(crate) fn most_resident_pages() -> u64 {
+    // SAFETY: numbers, for which zeroes are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: writes to `usage`. It fails for no argument but another.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    // Of 1024 bytes each.
+    usage.ru_maxrss.cast_unsigned() * 1024 / rustix::param::page_size() as u64
 }
 
 /// Ends this process, now: no destructor, no `atexit`, no flush.

@@ -103,6 +103,32 @@ fn a_worker_that_grows_is_replaced() {
     });
 }
 
+/// It is looked at another way where no descriptor is left to look.
+#[test]
+fn also_one_that_has_no_descriptor_left() {
+    const MIB: usize = 1 << 20;
+    fn leak(bytes: usize) -> u32 {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        setrlimit(Resource::Nofile, none).expect("lowered");
+        std::hint::black_box(vec![1_u8; bytes].leak());
+        std::process::id()
+    }
+    processes(|| {
+        let builder = Pool::builder(Kind::Process).workers(1);
+        let pool = builder.recycle_above(64 * MIB as u64).build();
+        let pool = pool.expect("a pool");
+        let mut workers = BTreeMap::<u32, usize>::new();
+        for ended in pool.map(leak, std::iter::repeat_n(4 * MIB, 100)) {
+            *workers.entry(ended.expect("returns")).or_default() += 1;
+        }
+        assert!(workers.len() > 2, "{workers:?}");
+    });
+}
+
 #[test]
 fn a_bound_of_memory_does_nothing_to_threads() {
     let pool = Pool::builder(Kind::Thread).workers(1).recycle_above(1);

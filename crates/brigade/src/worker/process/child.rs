@@ -192,8 +192,9 @@ impl Worker {
                         }),
                     };
                     let failed = answer.is_err();
+                    // Never nothing, which would say that it is ready: of what makes no sense, the host says so.
                     let bytes = answer.map_or_else(
-                        |e| postcard::to_stdvec(&e).unwrap_or_default(),
+                        |e| postcard::to_stdvec(&e).unwrap_or_else(|_| vec![0]),
                         |()| Vec::new(),
                     );
                     if !failed {
@@ -353,6 +354,7 @@ pub(super) fn word(frame: &[u8], index: usize) -> u64 {
 fn set_up(setup: Setup) -> Result<(), NotReady> {
     use std::ffi::OsString;
     if let Some(name) = setup.name {
+        // A name with a zero byte was refused where it was given.
         process::set_name(&CString::new(name).unwrap_or_default());
     }
     process::set_environment(

@@ -74,10 +74,16 @@ impl Rest {
     fn flush_within(self, limit: Duration) -> bool {
         let free = || FREE.lock().unwrap_or_else(|e| e.into_inner());
         let kept = free().take();
-        // Without a thread for it there is nobody who may wait.
         let Some(flusher) = kept.or_else(|| Flusher::start().ok()) else {
-            return false;
+            // No thread is to be had for it (a limit that the task has set). Where this one is alone there is nobody else who
+            // holds anything; where it is not, there is nobody who may wait.
+            let alone = process::is_alone();
+            if alone {
+                self.flush();
+            }
+            return alone;
         };
+        // Neither fails unless the thread was ended from outside: then nothing was flushed, which is what is said.
         let is_done = flusher.todo.send(self).is_ok() && flusher.done.recv_timeout(limit).is_ok();
         if is_done {
             *free() = Some(flusher);

@@ -16,6 +16,7 @@ pub(crate) struct OomKills {
 impl OomKills {
     /// Of this process's control group.
     pub(crate) fn watch() -> OomKills {
+        // Whatever cannot be read here is another place's turn; without any, no death is laid to the OOM killer.
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let file = candidates(&groups)
             .into_iter()
@@ -24,10 +25,15 @@ impl OomKills {
         OomKills { file }
     }
 
-    /// How many were killed so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.file.as_ref().and_then(count).unwrap_or(0)
+    /// How many were killed so far. `None`: nobody says. A death is laid to the OOM killer only between two numbers.
+    pub(crate) fn count(&self) -> Option<u64> {
+        self.file.as_ref().and_then(count)
     }
+}
+
+/// Whether there were more kills than before, as far as both are known.
+pub(crate) fn is_more(now: Option<u64>, before: Option<u64>) -> bool {
+    now.zip(before).is_some_and(|(now, before)| now > before)
 }
 
 fn count(file: &File) -> Option<u64> {
@@ -71,6 +77,12 @@ fn candidates(groups: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_could_not_be_read_is_no_fewer() {
+        assert!(is_more(Some(2), Some(1)) && !is_more(Some(2), Some(2)));
+        assert!(!is_more(Some(2), None) && !is_more(None, Some(1)));
+    }
 
     #[test]
     fn both_versions_are_read() {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Rlimit};
 use super::board::{Board, SLOTS};
 use super::child::{self, Birth};
 use super::mailbox::Mailbox;
-use super::oom::OomKills;
+use super::oom::{self, OomKills};
 use super::orphans::Children;
 use super::prepare;
 use super::protocol::{self, Build, Event, Message, ModuleAt, Request};
@@ -82,7 +82,7 @@ struct Worker {
     lane: Arc<OwnedFd>,
     stderr: Input,
     /// The OOM killer's count at its birth.
-    oom_kills: u64,
+    oom_kills: Option<u64>,
     /// Was asked to end, and is killed at this time.
     kill_at: Option<Instant>,
     /// Since when it is stopped.
@@ -352,7 +352,11 @@ impl<'a> Server<'a> {
     }
 
     /// Makes a worker, which sleeps until the host gives it something to do.
-    fn hire(&mut self, token: Option<Token>, oom_kills: u64) -> io::Result<(u32, u32, OwnedFd)> {
+    fn hire(
+        &mut self,
+        token: Option<Token>,
+        oom_kills: Option<u64>,
+    ) -> io::Result<(u32, u32, OwnedFd)> {
         let slot = self.take_slot()?;
         match self.fork_worker(slot, token, oom_kills) {
             Ok((pid, mailbox)) => Ok((slot, pid, mailbox)),
@@ -367,7 +371,7 @@ impl<'a> Server<'a> {
         &mut self,
         slot: u32,
         token: Option<Token>,
-        oom_kills: u64,
+        oom_kills: Option<u64>,
     ) -> io::Result<(u32, OwnedFd)> {
         let mailbox = Mailbox::file()?;
         let (lane, their_lane) = opened::socket_pair()?;
@@ -532,8 +536,8 @@ impl<'a> Server<'a> {
             // Its last words come before the news of its end.
             worker.stderr.drain(&mut self.output);
             self.epoll.remove(worker.stderr.pipe());
-            let oom_killed =
-                ended == Ended::Signaled(libc::SIGKILL) && self.oom.count() > worker.oom_kills;
+            let oom_killed = ended == Ended::Signaled(libc::SIGKILL)
+                && oom::is_more(self.oom.count(), worker.oom_kills);
             let (notify, free) =
                 self.board
                     .end(worker.slot, Some(ended), oom_killed, worker.stderr.tail());

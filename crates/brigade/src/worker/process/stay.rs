@@ -364,9 +364,13 @@ impl Scale {
             return false;
         }
         self.last = now;
-        std::fs::read_to_string("/proc/self/statm")
-            .ok()
-            .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok())
-            .is_some_and(|pages| pages > self.most_pages)
+        // Where that cannot be read (a task has left no descriptor free, or has changed the root directory), the most that it ever
+        // had stands in for it: it may leave too early then, but does not grow without end.
+        resident_pages().unwrap_or_else(process::most_resident_pages) > self.most_pages
     }
+}
+
+fn resident_pages() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    text.split_whitespace().nth(1)?.parse().ok()
 }

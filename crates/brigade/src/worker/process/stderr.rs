@@ -48,7 +48,10 @@ fn start_relay() -> io::Result<(u32, OwnedFd)> {
                     match rustix::io::write(rustix::stdio::stderr(), &bytes[done..n]) {
                         Ok(wrote) => done += wrote,
                         Err(Errno::INTR) => {}
-                        Err(_) => process::exit_now(0),
+                        // Nobody reads it any more: the pipe to this process breaks, which is seen there.
+                        Err(Errno::PIPE) => process::exit_now(0),
+                        // A terminal that may not be written to now, for one: these words are lost, not the next.
+                        Err(_) => break,
                     }
                 }
             }
@@ -136,9 +139,13 @@ impl Output {
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                // Nobody reads it any more.
-                Err(_) => {
-                    self.to = To::Nowhere;
+                Err(e) => {
+                    // Nobody reads it any more, or it was closed. Else it may work again (a disk that was full): these
+                    // words are lost, as they would be if the worker had written them itself.
+                    let gone = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN, Errno::BADF];
+                    if gone.contains(&e) {
+                        self.to = To::Nowhere;
+                    }
                     done = self.backlog.len();
                 }
             }
@@ -383,6 +390,26 @@ mod tests {
             (&bytes[..n], input.held_until()),
             (&b"the last words"[..], None)
         );
+    }
+
+    #[test]
+    fn an_output_that_was_full_is_written_to_again() {
+        let full = rustix::fs::open("/dev/full", OFlags::WRONLY, rustix::fs::Mode::empty());
+        let mut output = Output {
+            to: To::Own(full.expect("opened")),
+            backlog: Vec::new(),
+            relay: None,
+        };
+        output.write(b"lost\n", &[]);
+        let To::Own(full) = &mut output.to else {
+            panic!("given up: {output:?}");
+        };
+        let (read, write) = pipe().expect("pipe");
+        rustix::io::dup3(&write, full, rustix::io::DupFlags::CLOEXEC).expect("dup3");
+        output.write(b"kept\n", &[]);
+        let mut bytes = [0; 64];
+        let n = rustix::io::read(&read, &mut bytes[..]).expect("read");
+        assert_eq!(&bytes[..n], b"kept\n");
     }
 
     #[test]
