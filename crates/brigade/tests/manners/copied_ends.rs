@@ -291,7 +291,7 @@ fn without_descriptors<R>(run: impl FnOnce() -> R) -> R {
     let before = getrlimit(Resource::Nofile);
     let none = Rlimit {
         current: Some(0),
-        ..before.clone()
+        ..before
     };
     setrlimit(Resource::Nofile, none).expect("lowered");
     let result = run();
