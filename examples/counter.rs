@@ -1,4 +1,5 @@
-//! Threads and processes add to one counter under one lock. One of them is killed while it has the lock: the others go on, and the sum is right.
+//! Threads and processes add to one counter under one lock. One of them is killed while it has the
+//! lock: the others go on, and the sum is right.
 //!
 //! `cargo run --example counter`
 

@@ -1,6 +1,7 @@
 //! The same task faults in a process, and the program reads why and goes on.
 //!
-//! `cargo run --example crash`; with the word `thread` it does the same in a thread, and that ends the program.
+//! `cargo run --example crash`; with the word `thread` it does the same in a thread, and that ends
+//! the program.
 
 use brigade::{JoinError, Kind};
 

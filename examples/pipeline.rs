@@ -1,7 +1,9 @@
-//! Three workers in a row: the first makes numbers, the second squares them, the third adds them up.
+//! Three workers in a row: the first makes numbers, the second squares them, the third adds them
+//! up.
 //!
-//! `cargo run --release --example pipeline`; with two words it says what is between them and what they are: `pipeline -- pipe thread`. The first is one of
-//! `pipe`, `socket`, `queue` and `shm` (the default), the second `thread` or `process` (the default).
+//! `cargo run --release --example pipeline`; with two words it says what is between them and what
+//! they are: `pipeline -- pipe thread`. The first is one of `pipe`, `socket`, `queue` and `shm`
+//! (the default), the second `thread` or `process` (the default).
 
 use std::error::Error;
 use std::time::Instant;
@@ -10,7 +12,8 @@ use brigade::Kind;
 use brigade::channel::{self, Receiver, Sender, Transport};
 
 const NUMBERS: u64 = 100_000;
-/// How many may be on their way between two stages. A queue has room for no more, unless the system was told so.
+/// How many may be on their way between two stages. A queue has room for no more, unless the system
+/// was told so.
 const CAPACITY: usize = 10;
 
 fn produce((count, to): (u64, Sender<u64>)) -> u64 {

@@ -1,4 +1,5 @@
-//! Small programs that some anchors are: other starts of this one, which do one thing and have next to no memory.
+//! Small programs that some anchors are: other starts of this one, which do one thing and have next
+//! to no memory.
 
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
@@ -16,9 +17,11 @@ pub(crate) enum Role {
     Exit,
     /// For each request, a count: forks so often, and says how long that took.
     Fork,
-    /// Forks a child that waits for ever, says its process id; at the next request reaps it and forks another.
+    /// Forks a child that waits for ever, says its process id; at the next request reaps it and
+    /// forks another.
     Parent,
-    /// For each byte of its stdin, a socket: forks a child that ends, reaps it, and answers with a byte. A fork server's floor.
+    /// For each byte of its stdin, a socket: forks a child that ends, reaps it, and answers with a
+    /// byte. A fork server's floor.
     ForkServer,
     /// Starts a crowd of process workers; see the row.
     Crowd,

@@ -2,8 +2,10 @@
 //!
 //! - [`rows`]: what is measured, a file a row of the goals
 //! - [`peers`]: what it is measured beside; [`helper`]: the small programs that some of them are
-//! - [`traffic`]: what passes through channels; [`pooled`]: what pools are given; [`work`]: what tasks do
-//! - [`rounds`]: taking turns; [`stats`]: what to make of the figures; [`report`]: how they are told
+//! - [`traffic`]: what passes through channels; [`pooled`]: what pools are given; [`work`]: what
+//!   tasks do
+//! - [`rounds`]: taking turns; [`stats`]: what to make of the figures; [`report`]: how they are
+//!   told
 //! - [`procfs`], [`doorbell`], [`wait`], [`crew`]: seeing what the kernel and the workers do
 
 mod crew;

@@ -1,4 +1,5 @@
-//! What our pools are given: tasks one at a time, or many at once. And a program that has nothing but a pool.
+//! What our pools are given: tasks one at a time, or many at once. And a program that has nothing
+//! but a pool.
 
 use std::io::{self, Read};
 use std::iter::repeat_n;
@@ -62,12 +63,14 @@ fn per_task(start: Instant, count: u32, results: u32) -> io::Result<f64> {
     }
 }
 
-/// How long the machine is left alone before an idle pool is looked at: by then, everybody who looked for a moment has gone to sleep.
+/// How long the machine is left alone before an idle pool is looked at: by then, everybody who
+/// looked for a moment has gone to sleep.
 const SETTLED: Duration = Duration::from_millis(200);
 /// How long it is looked at.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
 
-/// Microseconds of processor time while nobody uses the pool: its workers', the spare ones' and their server's, and those of this program's threads but this.
+/// Microseconds of processor time while nobody uses the pool: its workers', the spare ones' and
+/// their server's, and those of this program's threads but this.
 fn idle(pool: &Pool) -> io::Result<f64> {
     let server = join(pool.submit(|()| std::os::unix::process::parent_id(), ()))?;
     let mut processes = pool.pids();

@@ -61,7 +61,8 @@ impl Goal {
 }
 
 impl Row {
-    /// A row from what was measured: ours is the first. `goals`: for the ratio to the anchor of that name.
+    /// A row from what was measured: ours is the first. `goals`: for the ratio to the anchor of
+    /// that name.
     pub(crate) fn new(
         id: &'static str,
         what: &'static str,

@@ -1,4 +1,5 @@
-//! Taking turns: everything that is compared is measured in every round, so that what else the machine does falls on all.
+//! Taking turns: everything that is compared is measured in every round, so that what else the
+//! machine does falls on all.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -51,7 +52,8 @@ impl Series {
     }
 }
 
-/// Measures all, in so many rounds. The order changes from round to round, so that nobody always comes after the same one.
+/// Measures all, in so many rounds. The order changes from round to round, so that nobody always
+/// comes after the same one.
 pub(crate) fn take_turns(
     rounds: usize,
     mut contenders: Vec<Contender<'_>>,

@@ -7,7 +7,8 @@ use brigade::{JoinHandle, Message, process};
 
 use crate::rounds::each;
 
-/// 64 bytes that serde carries as 64 bytes: it writes a float whole, and other numbers as long as they are large.
+/// 64 bytes that serde carries as 64 bytes: it writes a float whole, and other numbers as long as
+/// they are large.
 pub(crate) type Small = [f64; 8];
 
 pub(crate) const SMALL: Small = [1.5; 8];

@@ -29,7 +29,8 @@ pub(crate) fn until<T>(
     }
 }
 
-/// Sleeps. What /proc says has no descriptor that could be waited on; and a machine at rest is what some rows begin with.
+/// Sleeps. What /proc says has no descriptor that could be waited on; and a machine at rest is what
+/// some rows begin with.
 pub(crate) fn rest(time: Duration) {
     let time = Timespec {
         tv_sec: time.as_secs().cast_signed(),

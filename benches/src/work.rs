@@ -9,7 +9,8 @@ pub(crate) fn nothing((): ()) {}
 
 /// A task that takes so many steps, each of which has to wait for the one before.
 ///
-/// Work and not time: one that looks at a clock would be done as soon while somebody else has its processor.
+/// Work and not time: one that looks at a clock would be done as soon while somebody else has its
+/// processor.
 pub(crate) fn steps(count: u32) {
     let mut state = black_box(1_u64);
     for _ in 0..count {

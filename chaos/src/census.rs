@@ -90,8 +90,9 @@ impl Census {
         })
     }
 
-    /// Every child of the fork server is a spare worker whose mailbox this program has: nobody is on the way in or out. What belongs
-    /// together cannot be read at one moment, so it is read twice.
+    /// Every child of the fork server is a spare worker whose mailbox this program has: nobody is
+    /// on the way in or out. What belongs together cannot be read at one moment, so it is read
+    /// twice.
     fn at_rest(server: u32) -> io::Result<Option<Census>> {
         let census = Census::take(server)?;
         let whole =
@@ -108,7 +109,8 @@ impl Census {
     }
 }
 
-/// The spares go down as tasks take them and up again when they are refilled; after this many tasks they have been full.
+/// The spares go down as tasks take them and up again when they are refilled; after this many tasks
+/// they have been full.
 const CYCLE: usize = 16;
 
 fn after_a_task(server: u32) -> io::Result<Census> {
@@ -126,7 +128,8 @@ pub(crate) fn baseline(server: u32) -> io::Result<Census> {
         if now.server.children > full.server.children {
             full = now;
         } else if now.server.children == full.server.children {
-            // What belonged to a worker may be kept for a moment after it: that is not the baseline's.
+            // What belonged to a worker may be kept for a moment after it: that is not the
+            // baseline's.
             full = Census {
                 program: full.program.least(now.program),
                 server: full.server.least(now.server),
@@ -140,11 +143,13 @@ pub(crate) fn baseline(server: u32) -> io::Result<Census> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Last {
     pub(crate) census: Census,
-    /// Whether it came to rest. Otherwise there is a worker that is no spare, or a mailbox whose worker is gone.
+    /// Whether it came to rest. Otherwise there is a worker that is no spare, or a mailbox whose
+    /// worker is gone.
     pub(crate) at_rest: bool,
 }
 
-/// Comes to rest again with as many spares as in `baseline`: the first census that is within it, or, if there is none, the last.
+/// Comes to rest again with as many spares as in `baseline`: the first census that is within it,
+/// or, if there is none, the last.
 pub(crate) fn again(server: u32, baseline: &Census) -> io::Result<Last> {
     let mut last = None;
     for _ in 0..8 * CYCLE {
@@ -209,8 +214,8 @@ fn names(directory: &str) -> io::Result<BTreeSet<String>> {
         .collect()
 }
 
-/// The file system of message queues is not mounted everywhere, and the queues are there all the same: then another start of this program mounts
-/// it where nobody else sees it. mq_overview(7).
+/// The file system of message queues is not mounted everywhere, and the queues are there all the
+/// same: then another start of this program mounts it where nobody else sees it. mq_overview(7).
 fn queues() -> io::Result<BTreeSet<String>> {
     if fs::read_to_string("/proc/self/mounts")?
         .lines()
@@ -233,7 +238,8 @@ fn queues() -> io::Result<BTreeSet<String>> {
         .collect())
 }
 
-/// The hidden command: mounts the queues' file system over a directory, in a mount namespace that ends with this process.
+/// The hidden command: mounts the queues' file system over a directory, in a mount namespace that
+/// ends with this process.
 pub(crate) fn print_queues() -> io::Result<()> {
     const AT: &CStr = c"/proc";
     let result = |code: libc::c_int| {
@@ -268,7 +274,8 @@ pub(crate) fn print_queues() -> io::Result<()> {
     Ok(())
 }
 
-/// The control groups below the ones that we are in, in every hierarchy that is mounted where it usually is.
+/// The control groups below the ones that we are in, in every hierarchy that is mounted where it
+/// usually is.
 fn groups() -> io::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     // A line is `number:controllers:path`: cgroups(7).

@@ -1,4 +1,5 @@
-//! How a task says that it runs: a datagram to a socket with an abstract name, which leaves nothing behind.
+//! How a task says that it runs: a datagram to a socket with an abstract name, which leaves nothing
+//! behind.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;

@@ -59,7 +59,8 @@ fn brief(turn: u64) {
     }
 }
 
-/// A task: has a child, and a daemon that has left its parent, its session and its group and ignores what can be ignored.
+/// A task: has a child, and a daemon that has left its parent, its session and its group and
+/// ignores what can be ignored.
 #[expect(
     clippy::zombie_processes,
     reason = "whoever kills the program has to end the child too"
@@ -78,7 +79,8 @@ fn family(door: String) {
 /// As daemon(7) has it: forks, leaves the session, forks again.
 pub(crate) fn daemon() -> io::Result<u32> {
     let (read, write) = rustix::pipe::pipe()?;
-    // SAFETY: a worker has one thread, so its forks are whole. The first child makes system calls and forks, the second ends in a wait for ever.
+    // SAFETY: a worker has one thread, so its forks are whole. The first child makes system calls
+    // and forks, the second ends in a wait for ever.
     unsafe {
         match libc::fork() {
             -1 => return Err(io::Error::last_os_error()),
@@ -86,7 +88,8 @@ pub(crate) fn daemon() -> io::Result<u32> {
                 libc::setsid();
                 match libc::fork() {
                     0 => {
-                        // From 1 to 31: the real-time ones end nobody who is not asked. Two cannot be ignored, which is no error here.
+                        // From 1 to 31: the real-time ones end nobody who is not asked. Two cannot
+                        // be ignored, which is no error here.
                         for signal in 1..32 {
                             libc::signal(signal, libc::SIG_IGN);
                         }

@@ -37,7 +37,8 @@ impl Before {
         })
     }
 
-    /// Prints both, and whether nothing is left over. `drift`: what memory may grow by, in KiB, if anything is to be said of it.
+    /// Prints both, and whether nothing is left over. `drift`: what memory may grow by, in KiB, if
+    /// anything is to be said of it.
     pub(crate) fn compare(&self, drift: Option<i64>) -> io::Result<bool> {
         if procfs::name(self.server).ok().as_deref() != Some(procfs::SERVER) {
             println!(

@@ -1,9 +1,12 @@
 //! Brigade's reliability goals, as commands: `cargo run --release -p chaos -- r3 --count 10000`.
 //!
-//! Each command does what a row of the goals says, so often, and prints what it saw beside what it should see.
+//! Each command does what a row of the goals says, so often, and prints what it saw beside what it
+//! should see.
 //!
-//! - [`r1`], [`r2`], [`r3`], [`r4`], [`r5`], [`r7`], [`r8`], [`r12`]: the goals, a file each; [`host`] is the program that `r4` kills
-//! - [`census`], [`procfs`]: what the kernel says is there; [`leftovers`]: before, and afterwards; [`rollcall`]: processes, watched until they are gone
+//! - [`r1`], [`r2`], [`r3`], [`r4`], [`r5`], [`r7`], [`r8`], [`r12`]: the goals, a file each;
+//!   [`host`] is the program that `r4` kills
+//! - [`census`], [`procfs`]: what the kernel says is there; [`leftovers`]: before, and afterwards;
+//!   [`rollcall`]: processes, watched until they are gone
 //! - [`doorbell`]: how a task says that it runs; [`wait`]: looking again until something is so
 //! - [`measure`]: times, and accidental numbers; [`table`]: what is printed
 
@@ -57,7 +60,8 @@ struct Arguments {
 enum Command {
     /// Kill a pool's workers while a million tasks run: each task ends once.
     R1(r1::Options),
-    /// Whatever goes wrong with a pool's task, wherever: the right cause, soon, and the next one succeeds.
+    /// Whatever goes wrong with a pool's task, wherever: the right cause, soon, and the next one
+    /// succeeds.
     R2(r2::Options),
     /// Spawn processes and end them in every way: nothing is left of them.
     R3(r3::Options),
@@ -69,7 +73,8 @@ enum Command {
     R7(r7::Options),
     /// Time out what spins, is deaf, and has children: it is gone, and soon.
     R8(r8::Options),
-    /// Stop the program, its fork server and its workers: nobody waits for ever, and no task is over a time that it had not had.
+    /// Stop the program, its fork server and its workers: nobody waits for ever, and no task is
+    /// over a time that it had not had.
     R12(r12::Options),
     /// The program that `r12` stops.
     #[command(hide = true)]

@@ -101,7 +101,8 @@ pub(crate) fn mappings(pid: u32, memfd: &str) -> io::Result<usize> {
         .count())
 }
 
-/// Processes that were started with this variable in their environment, or were forked from one that was. Zombies have none.
+/// Processes that were started with this variable in their environment, or were forked from one
+/// that was. Zombies have none.
 pub(crate) fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
     let needle = format!("{key}={value}").into_bytes();
     let mut found = Vec::new();

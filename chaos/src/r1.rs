@@ -1,8 +1,10 @@
-//! R1: a pool's workers are killed, at random and at every point of their work, while a million tasks run: each task ends once, and was run once.
+//! R1: a pool's workers are killed, at random and at every point of their work, while a million
+//! tasks run: each task ends once, and was run once.
 //!
-//! Some tasks kill themselves: while they are decoded, run, hold a lock, or are encoded. The others are killed from outside: when the pool has nothing to do, and at
-//! any moment. A ledger counts how often each was begun. Who died of what is known here, so that every loss has to be explained: a death costs the task that was running, and
-//! one that had none costs nothing.
+//! Some tasks kill themselves: while they are decoded, run, hold a lock, or are encoded. The others
+//! are killed from outside: when the pool has nothing to do, and at any moment. A ledger counts how
+//! often each was begun. Who died of what is known here, so that every loss has to be explained: a
+//! death costs the task that was running, and one that had none costs nothing.
 
 mod killer;
 mod ledger;

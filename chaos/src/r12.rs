@@ -1,7 +1,9 @@
-//! R12: the program, its fork server and its workers are stopped at random: nobody waits for ever, and no task is over its time that had not had it.
+//! R12: the program, its fork server and its workers are stopped at random: nobody waits for ever,
+//! and no task is over its time that had not had it.
 //!
-//! The program is a process of its own, `stopped`, for it is stopped too. It has tasks run all the time: in processes of their own, in a pool of processes and in one of
-//! threads. This one stops it and what it started, and lets them go on; and then reads what became of the tasks.
+//! The program is a process of its own, `stopped`, for it is stopped too. It has tasks run all the
+//! time: in processes of their own, in a pool of processes and in one of threads. This one stops it
+//! and what it started, and lets them go on; and then reads what became of the tasks.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -82,7 +84,8 @@ impl Tally {
     }
 }
 
-/// A task that needs so much time in which it can run, in milliseconds: of what is between two of its steps it counts no more than one.
+/// A task that needs so much time in which it can run, in milliseconds: of what is between two of
+/// its steps it counts no more than one.
 fn work(needs: u64) -> u64 {
     let step = Duration::from_millis(5);
     let (mut had, mut last) = (Duration::ZERO, Instant::now());
@@ -303,7 +306,8 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     let [_, timed_out, lost, otherwise, for_ever] = short;
     let short_is_met = timed_out + lost + otherwise + for_ever == 0 && short[0] > 0;
     let [_, timed_out, lost, otherwise, for_ever] = long;
-    // A worker that is stopped for longer than a task's time costs the one that it runs; a fork server that is, what its workers run.
+    // A worker that is stopped for longer than a task's time costs the one that it runs; a fork
+    // server that is, what its workers run.
     let most_timed_out = stops[1][Who::Worker as usize];
     let most_lost = stops[1][Who::Server as usize] * AT_ONCE;
     let long_is_met = timed_out <= most_timed_out

@@ -1,4 +1,5 @@
-//! R2: whatever can go wrong with a task, wherever it can, with pools of four sizes and of both kinds: the right cause within a second, and the next task succeeds.
+//! R2: whatever can go wrong with a task, wherever it can, with pools of four sizes and of both
+//! kinds: the right cause within a second, and the next task succeeds.
 
 use std::fmt;
 use std::io;
@@ -80,7 +81,8 @@ struct Cell {
 }
 
 impl Cell {
-    /// Whether it can be tried. Between threads nothing is encoded; what ends a process ends the program, if it happens there.
+    /// Whether it can be tried. Between threads nothing is encoded; what ends a process ends the
+    /// program, if it happens there.
     fn applies(self, kind: Kind) -> bool {
         let ends_the_process = matches!(self.trouble, Trouble::Exit | Trouble::Fault);
         match kind {
@@ -233,7 +235,8 @@ fn try_one(pool: &Pool, cell: Cell, tally: &mut Tally) -> Result<(), String> {
 }
 
 pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
-    // Panics of tasks print nothing: there are thousands. In workers they do, as they are processes of their own.
+    // Panics of tasks print nothing: there are thousands. In workers they do, as they are processes
+    // of their own.
     Pool::processes(SIZES[3])?
         .map(|n: u64| n, 0..10_000)
         .count();

@@ -1,7 +1,9 @@
 //! R3: spawn processes and end them in every way, thousands of times: nothing is left of them.
 //!
-//! What is there is counted when the program is at rest, after a warm-up, and again at the end: in this program, in its fork server, and what
-//! has a name on the machine. Names are compared one by one, and only those with `brigade` in them are held against the library: others share the machine.
+//! What is there is counted when the program is at rest, after a warm-up, and again at the end: in
+//! this program, in its fork server, and what has a name on the machine. Names are compared one by
+//! one, and only those with `brigade` in them are held against the library: others share the
+//! machine.
 
 use std::io;
 use std::time::Instant;
@@ -67,7 +69,8 @@ impl Ending {
             Ending::Cancelled => handle.cancel(),
             Ending::Killed => {
                 let pid = handle.pid().unwrap_or(0).cast_signed();
-                // SAFETY: no memory is involved. The process waits until it is killed, so the number is still its own.
+                // SAFETY: no memory is involved. The process waits until it is killed, so the
+                // number is still its own.
                 if pid <= 1 || unsafe { libc::kill(pid, libc::SIGKILL) } != 0 {
                     return Some(format!("process {pid} could not be killed"));
                 }

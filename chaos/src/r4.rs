@@ -1,8 +1,11 @@
-//! R4: the program is killed by SIGKILL, so that it can do nothing any more: its workers and their children are gone, and soon.
+//! R4: the program is killed by SIGKILL, so that it can do nothing any more: its workers and their
+//! children are gone, and soon.
 //!
-//! Each time a program of its own is started, with workers that wait; each has a child, and a daemon of the kind that gets away from everybody.
-//! Every second program is killed while it goes on spawning. All who come from it are found by a mark in their environment,
-//! watched by pidfd, and looked for again afterwards. This command stands in for init: orphans come to it, and it reaps them at once.
+//! Each time a program of its own is started, with workers that wait; each has a child, and a
+//! daemon of the kind that gets away from everybody. Every second program is killed while it goes
+//! on spawning. All who come from it are found by a mark in their environment, watched by pidfd,
+//! and looked for again afterwards. This command stands in for init: orphans come to it, and it
+//! reaps them at once.
 
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -171,7 +174,8 @@ fn observe(program: &mut Child, mark: &str, workers: u64) -> io::Result<Outcome>
         Ok(taken) => (Some(taken), Vec::new()),
         Err(alive) => (None, alive),
     };
-    // Those who came after the look above have had the same time: whoever is there now and does not end has survived.
+    // Those who came after the look above have had the same time: whoever is there now and does not
+    // end has survived.
     for pid in procfs::with_variable(MARK, mark)? {
         if let Ok(late) = Watched::new(pid)
             && !survivors.contains(&pid)

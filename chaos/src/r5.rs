@@ -1,8 +1,10 @@
-//! R5: whoever holds a lock is killed, thousands of times for each: those who wait are told, and soon; nobody waits for ever.
+//! R5: whoever holds a lock is killed, thousands of times for each: those who wait are told, and
+//! soon; nobody waits for ever.
 //!
-//! Threads of this program and processes of its own wait, round after round; in each round one more process, the victim, is killed while it holds
-//! what they wait for, or at any instant while it takes it and lets go of it. Counted are those who were not told, and what they found: the two halves
-//! of a value, how often it was changed, how many permits there are.
+//! Threads of this program and processes of its own wait, round after round; in each round one more
+//! process, the victim, is killed while it holds what they wait for, or at any instant while it
+//! takes it and lets go of it. Counted are those who were not told, and what they found: the two
+//! halves of a value, how often it was changed, how many permits there are.
 
 mod arena;
 mod victim;
@@ -254,7 +256,8 @@ impl Scene {
             point: self.point,
             number,
         };
-        // Who is to have it comes first; but the victim has to come to a barrier in full, and it is for the holder of the mutex to notify.
+        // Who is to have it comes first; but the victim has to come to a barrier in full, and it is
+        // for the holder of the mutex to notify.
         let waiters_first = match self.case {
             Case::CondvarHolder => self.point == Point::Held,
             Case::Barrier => self.point == Point::Anywhere,

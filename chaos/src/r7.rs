@@ -1,4 +1,5 @@
-//! R7: fourteen causes of death, each so often: each is named right, with how far the worker had come, and the next task succeeds.
+//! R7: fourteen causes of death, each so often: each is named right, with how far the worker had
+//! come, and the next task succeeds.
 
 mod codec;
 mod inside;

@@ -1,4 +1,5 @@
-//! R8: a task ignores SIGTERM, spins, and has a child that has left everybody: when its time is over, both are dead, the caller is told, and soon.
+//! R8: a task ignores SIGTERM, spins, and has a child that has left everybody: when its time is
+//! over, both are dead, the caller is told, and soon.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -57,7 +58,8 @@ fn exists(pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// So many tasks, at once. `false`: one had not even a daemon before its time was over, on a machine that is busy otherwise.
+/// So many tasks, at once. `false`: one had not even a daemon before its time was over, on a
+/// machine that is busy otherwise.
 fn try_some(pool: &Pool, count: usize, tally: &mut Tally) -> io::Result<bool> {
     let said: Vec<Said> = (0..count)
         .map(|_| Shared::new([const { AtomicU64::new(0) }; 2]))

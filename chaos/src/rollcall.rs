@@ -35,7 +35,8 @@ impl Watched {
         }
     }
 
-    /// Whether it is still in the process table: also when it has ended, and its parent has not taken notice.
+    /// Whether it is still in the process table: also when it has ended, and its parent has not
+    /// taken notice.
     pub(crate) fn has_entry(&self) -> bool {
         // SAFETY: no memory is involved; signal 0 is not sent, and only asks.
         let asked = unsafe {
@@ -51,7 +52,8 @@ impl Watched {
     }
 }
 
-/// Waits until all have ended, but no longer than `limit`: the time that the last one took since `start`, or those who have not.
+/// Waits until all have ended, but no longer than `limit`: the time that the last one took since
+/// `start`, or those who have not.
 pub(crate) fn await_ends(
     all: &[Watched],
     start: Instant,
@@ -80,7 +82,8 @@ pub(crate) fn await_ends(
     }
 }
 
-/// Orphans among our descendants become our children, not those of init, which may take seconds to reap them. PR_SET_CHILD_SUBREAPER(2const).
+/// Orphans among our descendants become our children, not those of init, which may take seconds to
+/// reap them. PR_SET_CHILD_SUBREAPER(2const).
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(
         rustix::process::getpid(),

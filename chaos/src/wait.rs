@@ -29,7 +29,8 @@ pub(crate) fn until<T>(
     }
 }
 
-/// A short sleep. What /proc says has no descriptor that could be waited on, so it is looked at again a little later.
+/// A short sleep. What /proc says has no descriptor that could be waited on, so it is looked at
+/// again a little later.
 fn breathe() {
     // Woken early by a signal: then the next look comes early.
     let _ = rustix::thread::nanosleep(&Timespec {

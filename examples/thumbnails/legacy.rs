@@ -1,7 +1,8 @@
-//! A decoder for a made-up format, as many a C library has one: it believes what the file says of its own length.
+//! A decoder for a made-up format, as many a C library has one: it believes what the file says of
+//! its own length.
 //!
-//! A LEG file is `LEG1`, width and height (16 bits each), the number of pixels, the sum of all pixels (32 bits each), all little-endian, and the pixels, a
-//! byte each.
+//! A LEG file is `LEG1`, width and height (16 bits each), the number of pixels, the sum of all
+//! pixels (32 bits each), all little-endian, and the pixels, a byte each.
 
 use image::GrayImage;
 

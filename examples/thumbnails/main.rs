@@ -1,8 +1,12 @@
-//! Thumbnails of a directory of pictures, some of which nobody should open: a real job, with workers that are threads or processes.
+//! Thumbnails of a directory of pictures, some of which nobody should open: a real job, with
+//! workers that are threads or processes.
 //!
-//! `cargo run --release --example thumbnails` makes pictures to work on: PNG and JPEG files of many sizes, one that is cut off, and some in an old format, one of which
-//! crashes the format's decoder. In a process that costs the one picture, and the report says how to run its crash again, in a debugger if you like. `-- --workers thread` does
-//! the same in threads, but leaves those in the old format alone. `-- DIRECTORY` does it for the pictures there; `-- --help` tells the rest.
+//! `cargo run --release --example thumbnails` makes pictures to work on: PNG and JPEG files of many
+//! sizes, one that is cut off, and some in an old format, one of which crashes the format's
+//! decoder. In a process that costs the one picture, and the report says how to run its crash
+//! again, in a debugger if you like. `-- --workers thread` does the same in threads, but leaves
+//! those in the old format alone. `-- DIRECTORY` does it for the pictures there; `-- --help` tells
+//! the rest.
 
 mod legacy;
 mod picture;
@@ -86,7 +90,8 @@ fn run(arguments: Arguments, here: &Path) -> Result<Report, Box<dyn Error>> {
     Ok(report)
 }
 
-/// One picture after another, each read when a worker has room for it. A task is given a file's bytes, not its name: so a crash file has all that it takes.
+/// One picture after another, each read when a worker has room for it. A task is given a file's
+/// bytes, not its name: so a crash file has all that it takes.
 fn shrink_all(pool: &Pool, files: &[PathBuf], out: &Path, report: &mut Report) {
     let bar = progress_bar(files.len());
     let (taken, unreadable) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));

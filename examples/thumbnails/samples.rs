@@ -9,7 +9,8 @@ use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
 
 use crate::legacy;
 
-/// Makes so many pictures in this directory, and three in the old format; one file is cut off, and one crashes its decoder.
+/// Makes so many pictures in this directory, and three in the old format; one file is cut off, and
+/// one crashes its decoder.
 pub(crate) fn make(pool: &Pool, directory: &Path, count: usize) -> io::Result<PathBuf> {
     fs::create_dir_all(directory)?;
     println!("making {count} pictures in {}", directory.display());

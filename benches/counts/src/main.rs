@@ -1,12 +1,16 @@
-//! How many instructions Brigade's hot paths take: a guard for speed that does not depend on the clock. `scripts/counts` runs it.
+//! How many instructions Brigade's hot paths take: a guard for speed that does not depend on the
+//! clock. `scripts/counts` runs it.
 //!
-//! One thread runs each path: the host's half, then the worker's half, so that no step waits. Callgrind counts the
-//! instructions inside the functions of [`marks`]. Counts belong to a compiler, a C library and a processor's architecture, and to nothing else: the clock is [made up](clock), and the
-//! script takes away what depends on the processor's model. The kernel's part is not counted; nor are waits and wake-ups.
+//! One thread runs each path: the host's half, then the worker's half, so that no step waits.
+//! Callgrind counts the instructions inside the functions of [`marks`]. Counts belong to a
+//! compiler, a C library and a processor's architecture, and to nothing else: the clock is
+//! [made up](clock), and the script takes away what depends on the processor's model. The kernel's
+//! part is not counted; nor are waits and wake-ups.
 //!
 //! - [`paths`]: the paths; [`values`]: the values that they carry
 //! - [`marks`]: what is counted, and how it is named; [`clock`]: what time it is
-//! - [`profile`]: what callgrind writes; [`table`]: what is kept of it, and what is said of a change
+//! - [`profile`]: what callgrind writes; [`table`]: what is kept of it, and what is said of a
+//!   change
 
 // Without it the library has no ways in for this: say so, and not that names are missing.
 #[cfg(not(brigade_counts))]

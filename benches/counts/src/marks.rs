@@ -1,4 +1,5 @@
-//! What is counted: everything that happens inside of one of these functions. callgrind knows them by their names.
+//! What is counted: everything that happens inside of one of these functions. callgrind knows them
+//! by their names.
 
 /// One thing that is counted.
 pub struct Mark {

@@ -70,14 +70,15 @@ fn start(stage: &OneThread) -> io::Result<(Pool, StayingWorker)> {
     Ok((pool, worker))
 }
 
-/// A worker has one thread, unless a task starts others, and knows it by the C library's word, which is never taken back. Here it
-/// is true again.
+/// A worker has one thread, unless a task starts others, and knows it by the C library's word,
+/// which is never taken back. Here it is true again.
 fn forget_threads() {
     unsafe extern "C" {
         // glibc 2.32, <sys/single_threaded.h>.
         static mut __libc_single_threaded: std::ffi::c_char;
     }
-    // SAFETY: it is a plain variable of the C library's, and no other thread is left that could look at it.
+    // SAFETY: it is a plain variable of the C library's, and no other thread is left that could
+    // look at it.
     unsafe { (&raw mut __libc_single_threaded).write(1) };
 }
 

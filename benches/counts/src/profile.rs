@@ -1,6 +1,8 @@
-//! What callgrind writes: its [format](https://valgrind.org/docs/manual/cl-format.html), as far as it is needed here.
+//! What callgrind writes: its [format](https://valgrind.org/docs/manual/cl-format.html), as far as
+//! it is needed here.
 //!
-//! A function's own costs and those of what it calls are lines of numbers under its `fn=`; the last number of each is the cost.
+//! A function's own costs and those of what it calls are lines of numbers under its `fn=`; the last
+//! number of each is the cost.
 
 use std::collections::HashMap;
 

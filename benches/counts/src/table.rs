@@ -16,7 +16,8 @@ pub struct Row {
     pub count: f64,
 }
 
-/// What was counted, a row a line, with tabs between; lines that begin with `#` say what it belongs to.
+/// What was counted, a row a line, with tabs between; lines that begin with `#` say what it belongs
+/// to.
 pub struct Table(pub Vec<Row>);
 
 impl fmt::Display for Table {

@@ -1,4 +1,5 @@
-//! iceoryx2: shared memory without copies. There is nothing to wait on in its publishers and subscribers: both sides look again and again.
+//! iceoryx2: shared memory without copies. There is nothing to wait on in its publishers and
+//! subscribers: both sides look again and again.
 
 use std::fmt::Debug;
 use std::io;
@@ -135,7 +136,8 @@ fn publish((name, len, stop): (String, usize, Shared<AtomicU32>)) -> Result<(), 
     publish().map_err(|e| e.to_string())
 }
 
-/// Millions of messages of `len` bytes a second, copied into a loan; the receiver looks at the first and the last byte, and copies nothing.
+/// Millions of messages of `len` bytes a second, copied into a loan; the receiver looks at the
+/// first and the last byte, and copies nothing.
 pub(crate) fn one_way(len: usize, count: u32) -> io::Result<f64> {
     let node = node()?;
     let name = fresh_name();

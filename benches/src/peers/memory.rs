@@ -163,7 +163,8 @@ fn fill((ring, count): (Ring, u32)) {
             Ring::wait(|| ring.counts.taken.0.load(Ordering::Acquire) != taken);
             taken = ring.counts.taken.0.load(Ordering::Acquire);
         }
-        // SAFETY: the place is as long as the source, and the receiver does not read it before it is counted. Memory of atomics may be written to.
+        // SAFETY: the place is as long as the source, and the receiver does not read it before it
+        // is counted. Memory of atomics may be written to.
         unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), ring.at(number), ring.place) };
         ring.counts.sent.0.store(number + 1, Ordering::Release);
     }
@@ -180,7 +181,8 @@ pub(crate) fn one_way(len: usize, places: u64, count: u32) -> io::Result<f64> {
             Ring::wait(|| ring.counts.sent.0.load(Ordering::Acquire) != sent);
             sent = ring.counts.sent.0.load(Ordering::Acquire);
         }
-        // SAFETY: the place is as long as `into`, and the sender does not write to it before it is counted as taken.
+        // SAFETY: the place is as long as `into`, and the sender does not write to it before it is
+        // counted as taken.
         unsafe { std::ptr::copy_nonoverlapping(ring.at(number), into.as_mut_ptr(), len) };
         std::hint::black_box(&mut into);
         number += 1;
@@ -235,7 +237,8 @@ fn answer_lines((rings, count): (Shared<Rings>, u64)) {
     }
 }
 
-/// Microseconds for one of many lines to a worker and back: what a pool of one worker could come to that had nothing else to do.
+/// Microseconds for one of many lines to a worker and back: what a pool of one worker could come to
+/// that had nothing else to do.
 pub(crate) fn lines(count: u32) -> io::Result<f64> {
     let line = || Line([const { AtomicU64::new(0) }; WORDS]);
     let zero = || Count(AtomicU64::new(0));
@@ -266,7 +269,8 @@ pub(crate) fn lines(count: u32) -> io::Result<f64> {
     Ok(figure)
 }
 
-/// Millions of copies of `len` bytes a second, from a place in the cache or out of it, as it happens, to another.
+/// Millions of copies of `len` bytes a second, from a place in the cache or out of it, as it
+/// happens, to another.
 pub(crate) fn copies(len: usize, count: u32) -> io::Result<f64> {
     let (from, mut to) = (vec![7_u8; len], vec![0_u8; len]);
     arrivals(count, || {

@@ -1,4 +1,5 @@
-//! How the four transports grow: with the size of a message, and with the number of senders. One way, from worker processes to this one.
+//! How the four transports grow: with the size of a message, and with the number of senders. One
+//! way, from worker processes to this one.
 
 use std::io;
 

@@ -59,7 +59,8 @@ pub(crate) enum Name {
     S17,
     /// How the four transports grow with the size of a message, and with the number of senders.
     Growth,
-    /// How pools grow with the length, the input and the number of tasks, and with the number of workers.
+    /// How pools grow with the length, the input and the number of tasks, and with the number of
+    /// workers.
     Curves,
 }
 

@@ -1,7 +1,8 @@
 //! S1, fresh process: `process::spawn` of a task that does nothing, and join, one at a time.
 //!
-//! (a) While spares last: a burst of as many tasks as there are spare workers, begun when all of them are there and asleep. (b) Sustained: one
-//! after another for as long as you like, so that every worker has to be forked meanwhile.
+//! (a) While spares last: a burst of as many tasks as there are spare workers, begun when all of
+//! them are there and asleep. (b) Sustained: one after another for as long as you like, so that
+//! every worker has to be forked meanwhile.
 
 use std::cell::RefCell;
 use std::io;
@@ -18,7 +19,8 @@ use crate::rounds::{Contender, each, microseconds, take_turns};
 use crate::stats::Summary;
 use crate::{rows, wait};
 
-/// How long the machine is left alone before each burst: processors that were idle for a while wake up slowly, and that is to fall on all.
+/// How long the machine is left alone before each burst: processors that were idle for a while wake
+/// up slowly, and that is to fall on all.
 const REST: Duration = Duration::from_millis(1);
 
 pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {

@@ -1,4 +1,5 @@
-//! S10, channels over a pipe, a socket and a queue: one way, from a worker process to this one, beside the same system calls with nothing around them.
+//! S10, channels over a pipe, a socket and a queue: one way, from a worker process to this one,
+//! beside the same system calls with nothing around them.
 
 use std::io;
 

@@ -1,7 +1,9 @@
-//! S11, a shared region to a worker and back: from handing it over until the worker has mapped it, looked at its first and its last byte and sent it back.
+//! S11, a shared region to a worker and back: from handing it over until the worker has mapped it,
+//! looked at its first and its last byte and sent it back.
 //!
-//! The worker was there before and waits; the region was made and filled before. The floor does the same with the bare calls: the descriptor over a
-//! socket, mapped there, two bytes looked at, and the descriptor back.
+//! The worker was there before and waits; the region was made and filled before. The floor does the
+//! same with the bare calls: the descriptor over a socket, mapped there, two bytes looked at, and
+//! the descriptor back.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -134,7 +136,8 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {
 fn map_and_look((Descriptor(socket), len): (Descriptor, usize)) -> Result<(), String> {
     let work = || -> io::Result<()> {
         while let Some(file) = receive(&socket)? {
-            // SAFETY: a new mapping, at an address that the kernel chooses, of a file that is as long as that; unmapped after its last use.
+            // SAFETY: a new mapping, at an address that the kernel chooses, of a file that is as
+            // long as that; unmapped after its last use.
             unsafe {
                 let at = rustix::mm::mmap(
                     std::ptr::null_mut(),

@@ -117,7 +117,8 @@ fn add_while(signal: &AtomicU32, mut add: impl FnMut()) -> u64 {
     count
 }
 
-/// Two that add at the same time: millions a second. `partner`: the other one, running by the time that this returns.
+/// Two that add at the same time: millions a second. `partner`: the other one, running by the time
+/// that this returns.
 fn together(
     signal: &AtomicU32,
     ready: &AtomicU32,

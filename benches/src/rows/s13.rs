@@ -1,4 +1,5 @@
-//! S13, a killed worker: from SIGKILL to the error in the hands of the caller, who is asleep in `join`.
+//! S13, a killed worker: from SIGKILL to the error in the hands of the caller, who is asleep in
+//! `join`.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -14,7 +15,8 @@ use crate::report::{Goal, Row};
 use crate::rounds::{Contender, microseconds, take_turns};
 use crate::{procfs, rows, wait};
 
-/// How long a task runs before its end: by then, the worker that it took from the spares has been replaced.
+/// How long a task runs before its end: by then, the worker that it took from the spares has been
+/// replaced.
 const REST: Duration = Duration::from_millis(5);
 
 const WORKERS: usize = 2;
@@ -113,7 +115,8 @@ fn time_kill<T: Send + 'static>(
     })?;
     wait::rest(REST);
     let start = Instant::now();
-    // SAFETY: no memory is involved. The process waits until it is killed, so the number is its own.
+    // SAFETY: no memory is involved. The process waits until it is killed, so the number is its
+    // own.
     if unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) } != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -1,4 +1,5 @@
-//! S14, memory of an idle process worker: what would not be there without it. And a thousand of them at once.
+//! S14, memory of an idle process worker: what would not be there without it. And a thousand of
+//! them at once.
 
 use std::io;
 use std::time::Instant;
@@ -64,7 +65,8 @@ fn memory(rounds: usize) -> io::Result<Row> {
                 let pid = u32::from_ne_bytes(parent.hear()?);
                 let memory = Memory::of(pid)?;
                 bare_tables.push(memory.tables);
-                // SAFETY: no memory is involved. The child waits until it is killed, so the number is its own.
+                // SAFETY: no memory is involved. The child waits until it is killed, so the number
+                // is its own.
                 unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
                 parent.tell(&[1])?;
                 Ok(memory.private)
@@ -160,7 +162,8 @@ fn crowd(id: &'static str, what: &'static str, descriptors: Option<u64>) -> io::
 
 const LIMIT_VARIABLE: &str = "BRIGADE_BENCHES_DESCRIPTORS";
 
-/// In the program of its own: starts the crowd, and says in a line how many ran, how long it took, and what was wrong.
+/// In the program of its own: starts the crowd, and says in a line how many ran, how long it took,
+/// and what was wrong.
 pub(crate) fn play_crowd() -> io::Result<()> {
     if let Some(soft) = std::env::var(LIMIT_VARIABLE)
         .ok()

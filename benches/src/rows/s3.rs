@@ -1,4 +1,5 @@
-//! S3, pool of two processes: a task that does nothing, submitted and joined, one at a time. The same on one processor. And what an idle pool costs.
+//! S3, pool of two processes: a task that does nothing, submitted and joined, one at a time. The
+//! same on one processor. And what an idle pool costs.
 
 use std::io;
 

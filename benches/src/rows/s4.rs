@@ -1,4 +1,5 @@
-//! S4, pool of two processes: a million tasks that do nothing, through `map`; and submitted all, then joined all.
+//! S4, pool of two processes: a million tasks that do nothing, through `map`; and submitted all,
+//! then joined all.
 
 use std::io;
 

@@ -1,4 +1,5 @@
-//! S7, channel over shared memory: 64 B from this process to a worker process and back, one at a time. And what waiting costs.
+//! S7, channel over shared memory: 64 B from this process to a worker process and back, one at a
+//! time. And what waiting costs.
 
 use std::io;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! S8, channel over shared memory: 64 B, one way, from worker processes to this one, messages a second.
+//! S8, channel over shared memory: 64 B, one way, from worker processes to this one, messages a
+//! second.
 
 use std::io;
 

@@ -1,7 +1,10 @@
-//! S9, channel over shared memory: 1 MiB of bytes in each message, one way, from a worker process to this one.
+//! S9, channel over shared memory: 1 MiB of bytes in each message, one way, from a worker process
+//! to this one.
 //!
-//! A message is a `Vec<u8>`. The sender keeps it and sends copies (`send_ref`), as the ring and iceoryx2 copy out of a source that they keep; the receiver is
-//! given a vector of its own for each, and drops it. Beside it, the sender that gives each away (`send`), and so has to make each: allocated, and copied.
+//! A message is a `Vec<u8>`. The sender keeps it and sends copies (`send_ref`), as the ring and
+//! iceoryx2 copy out of a source that they keep; the receiver is given a vector of its own for
+//! each, and drops it. Beside it, the sender that gives each away (`send`), and so has to make
+//! each: allocated, and copied.
 
 use std::io;
 

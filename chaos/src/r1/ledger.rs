@@ -1,7 +1,9 @@
-//! How often each task was begun: one counter a task, in memory that the program and all its workers see.
+//! How often each task was begun: one counter a task, in memory that the program and all its
+//! workers see.
 //!
-//! It is no [`brigade::Shared`], which every input would have to bring along as a descriptor: then none would be the plain input that a pool is quickest with.
-//! The workers' initializer maps it, from where proc(5) shows the program's descriptor.
+//! It is no [`brigade::Shared`], which every input would have to bring along as a descriptor: then
+//! none would be the plain input that a pool is quickest with. The workers' initializer maps it,
+//! from where proc(5) shows the program's descriptor.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,7 +23,8 @@ pub(super) const VARIABLE: &str = "BRIGADE_CHAOS_LEDGER";
 pub(super) struct Ledger(&'static [AtomicU32]);
 
 impl Ledger {
-    /// For so many tasks, all at 0. Gives also what [`VARIABLE`] must be, which is true as long as the file is open.
+    /// For so many tasks, all at 0. Gives also what [`VARIABLE`] must be, which is true as long as
+    /// the file is open.
     pub(super) fn new(tasks: usize) -> io::Result<(Ledger, File, String)> {
         let file = File::from(memfd_create("chaos-ledger", MemfdFlags::CLOEXEC)?);
         ftruncate(&file, (tasks * size_of::<AtomicU32>()) as u64)?;
@@ -32,7 +35,8 @@ impl Ledger {
     fn map(file: &File) -> io::Result<Ledger> {
         let bytes = file.metadata()?.len() as usize;
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping; all of it is in the file, whose length nobody changes; zeros and whatever is added are counters; it is never unmapped.
+        // SAFETY: a fresh mapping; all of it is in the file, whose length nobody changes; zeros and
+        // whatever is added are counters; it is never unmapped.
         let counters = unsafe {
             let at = mmap(
                 std::ptr::null_mut(),

@@ -1,4 +1,5 @@
-//! The one that is killed: a task that takes what it is told to, and either keeps it or goes on taking it.
+//! The one that is killed: a task that takes what it is told to, and either keeps it or goes on
+//! taking it.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 

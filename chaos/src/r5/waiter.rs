@@ -1,4 +1,5 @@
-//! Those who wait: tasks, in threads and in processes, that live as long as the command and wait in every round.
+//! Those who wait: tasks, in threads and in processes, that live as long as the command and wait in
+//! every round.
 
 use std::ops::DerefMut;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -150,7 +151,8 @@ impl Waiter<'_> {
         }
     }
 
-    /// Whether what it had last is what it waited for when the victim was killed, where nothing else tells.
+    /// Whether what it had last is what it waited for when the victim was killed, where nothing
+    /// else tells.
     fn outlived(&self) -> bool {
         let killed_at = self.world.killed_at.load(SeqCst);
         matches!(self.round.case, Case::Reader | Case::Semaphore)

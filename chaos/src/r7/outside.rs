@@ -44,13 +44,16 @@ pub(super) fn killed_by(signal: i32) -> io::Result<Told> {
     Ok(told(handle))
 }
 
-/// So many spares are there when nobody has just taken one: the program has heard of one at least, and need not wait for the fork server.
+/// So many spares are there when nobody has just taken one: the program has heard of one at least,
+/// and need not wait for the fork server.
 const SPARES: usize = 4;
 
-/// All spare workers are stopped, so that the one that gets the task cannot take it up; then it is killed. The fork server is stopped
-/// first: it would tell of their stop, and a worker that is known to be stopped gets no task.
+/// All spare workers are stopped, so that the one that gets the task cannot take it up; then it is
+/// killed. The fork server is stopped first: it would tell of their stop, and a worker that is
+/// known to be stopped gets no task.
 ///
-/// Spares come and go while they are counted, so the task may go to one that came since: then it succeeds, and the stage is set again.
+/// Spares come and go while they are counted, so the task may go to one that came since: then it
+/// succeeds, and the stage is set again.
 pub(super) fn before_it_started() -> io::Result<Told> {
     wait::until("a task to go to a stopped worker", || {
         let server = procfs::fork_server()?;

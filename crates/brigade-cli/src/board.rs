@@ -1,11 +1,12 @@
 //! A piece of memory that tasks of both kinds can reach: where they meet, wait, and count.
 //!
-//! Problem: an experiment needs its workers to start together and to wait for one another, in threads and in processes
-//! alike, before the library has channels. A named file or socket would stay behind when the program is killed.
+//! Problem: an experiment needs its workers to start together and to wait for one another, in
+//! threads and in processes alike, before the library has channels. A named file or socket would
+//! stay behind when the program is killed.
 //!
-//! So: an anonymous memfd in the host, sealed in size. Its [`Ticket`] travels in a task's input. A thread finds the host's
-//! own mapping; a worker process opens `/proc/<host>/fd/<n>`, which leads to the same memory and has no name of its own.
-//! All waits are on futexes and have a deadline.
+//! So: an anonymous memfd in the host, sealed in size. Its [`Ticket`] travels in a task's input. A
+//! thread finds the host's own mapping; a worker process opens `/proc/<host>/fd/<n>`, which leads
+//! to the same memory and has no name of its own. All waits are on futexes and have a deadline.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -38,8 +39,8 @@ pub(crate) struct Mapping {
     len: usize,
 }
 
-// SAFETY: the mapping is plain memory that stays where it is until drop; all access goes through atomics, or through raw
-// pointers whose users order their accesses by those atomics.
+// SAFETY: the mapping is plain memory that stays where it is until drop; all access goes through
+// atomics, or through raw pointers whose users order their accesses by those atomics.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; no method hands out a plain reference into the memory.
 unsafe impl Sync for Mapping {}
@@ -48,7 +49,8 @@ impl Mapping {
     /// Maps the first `len` bytes of a memfd.
     pub(crate) fn of(fd: BorrowedFd<'_>, len: usize) -> Result<Self, Failure> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a null hint lets the kernel choose a free place, so no existing memory is replaced.
+        // SAFETY: a null hint lets the kernel choose a free place, so no existing memory is
+        // replaced.
         let start = unsafe {
             mmap(
                 std::ptr::null_mut(),
@@ -80,8 +82,8 @@ impl Mapping {
         let at = self
             .bytes(index * CELL, size_of::<AtomicU32>())
             .cast::<AtomicU32>();
-        // SAFETY: in bounds (checked by `bytes`), aligned (mappings start on a page, cells on 128 bytes), alive as long as
-        // `self`, and only ever accessed as an atomic of this size.
+        // SAFETY: in bounds (checked by `bytes`), aligned (mappings start on a page, cells on 128
+        // bytes), alive as long as `self`, and only ever accessed as an atomic of this size.
         unsafe { at.as_ref() }
     }
 
@@ -97,8 +99,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly what `of` mapped; nobody holds a pointer into it, for all of them borrow from `self`
-        // or belong to an object that owns it.
+        // SAFETY: exactly what `of` mapped; nobody holds a pointer into it, for all of them borrow
+        // from `self` or belong to an object that owns it.
         let done = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
         debug_assert!(done.is_ok(), "munmap of our own mapping: {done:?}");
     }

@@ -1,4 +1,5 @@
-//! The control groups this program is in: where they are, what they control, and how many tasks they leave room for.
+//! The control groups this program is in: where they are, what they control, and how many tasks
+//! they leave room for.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -130,7 +131,8 @@ mod tests {
             .iter()
             .map(|hierarchy| hierarchy.folder.to_str().unwrap())
             .collect();
-        // The second is mounted from /a, which is where we are; `devices` is mounted, but we are in no group of it.
+        // The second is mounted from /a, which is where we are; `devices` is mounted, but we are in
+        // no group of it.
         assert_eq!(
             folders,
             [

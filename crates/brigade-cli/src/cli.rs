@@ -90,7 +90,8 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// A mistake, or what `--help` and `--version` asked for. Not by clap's own `exit`, which ends the program on the spot.
+/// A mistake, or what `--help` and `--version` asked for. Not by clap's own `exit`, which ends the
+/// program on the spot.
 fn say(message: &clap::Error) -> ExitCode {
     let mistake = message.use_stderr();
     match message.print() {

@@ -4,10 +4,12 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::fail::{Failure, OrFail as _};
 
-/// The numbers of the cores this program may run on, lowest first. Never empty: a program that runs, runs somewhere.
+/// The numbers of the cores this program may run on, lowest first. Never empty: a program that
+/// runs, runs somewhere.
 pub(crate) fn allowed() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(None) else {
-        // A machine with more cores than the set has places for: the count is still known, the numbers are a guess.
+        // A machine with more cores than the set has places for: the count is still known, the
+        // numbers are a guess.
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         return (0..count).collect();
     };
@@ -26,7 +28,8 @@ pub(crate) fn pair() -> [usize; 2] {
 
 /// Keeps the calling thread on one core until it is dropped.
 ///
-/// The old set comes back on drop because the worker may be used again after the task, and others may be forked from it.
+/// The old set comes back on drop because the worker may be used again after the task, and others
+/// may be forked from it.
 #[derive(Debug)]
 pub(crate) struct Pinned {
     before: CpuSet,
@@ -44,7 +47,8 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // Nothing to do about a failure: the set was valid a moment ago, and the figures are already taken.
+        // Nothing to do about a failure: the set was valid a moment ago, and the figures are
+        // already taken.
         let _ = sched_setaffinity(None, &self.before);
     }
 }

@@ -1,6 +1,7 @@
 //! Why something could not be measured, in words for the reader.
 //!
-//! Nobody branches on these: they are carried to the table. They also travel as results of tasks, so they are plain text.
+//! Nobody branches on these: they are carried to the table. They also travel as results of tasks,
+//! so they are plain text.
 
 use std::fmt;
 

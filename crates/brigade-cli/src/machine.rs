@@ -15,7 +15,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// Bytes of memory.
     pub(crate) memory: Option<u64>,
-    /// Programs that wanted to run, on average over the last minute: with many, figures are unsteady.
+    /// Programs that wanted to run, on average over the last minute: with many, figures are
+    /// unsteady.
     pub(crate) load: Option<f64>,
     /// `release` or `debug`: how this program was built.
     pub(crate) build: &'static str,

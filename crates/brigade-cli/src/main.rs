@@ -1,7 +1,7 @@
 //! `brigade`: processes and threads compared on this machine, and what this machine offers them.
 //!
-//! The program stands on the public API of the library alone. Where it shows a mechanism raw (a pipe, a message queue),
-//! it calls the kernel itself, in `raw/`.
+//! The program stands on the public API of the library alone. Where it shows a mechanism raw (a
+//! pipe, a message queue), it calls the kernel itself, in `raw/`.
 
 mod board;
 mod cgroups;

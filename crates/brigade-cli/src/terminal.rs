@@ -71,10 +71,11 @@ impl Paint {
     }
 }
 
-/// Breaks text into lines of at most `width` columns: between words where it can, inside a word that is too long.
+/// Breaks text into lines of at most `width` columns: between words where it can, inside a word
+/// that is too long.
 ///
-/// Widths are of the terminal, so that wide characters count as two. Control characters become visible: text from outside
-/// must not steer the terminal.
+/// Widths are of the terminal, so that wide characters count as two. Control characters become
+/// visible: text from outside must not steer the terminal.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();

@@ -1,5 +1,5 @@
-//! Tasks that wait for something real, for both kinds, and what they wait for: a gate in shared memory, or the answer of a
-//! slow server over a socket.
+//! Tasks that wait for something real, for both kinds, and what they wait for: a gate in shared
+//! memory, or the answer of a slow server over a socket.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
@@ -162,7 +162,8 @@ fn serve(
         }
         if clients {
             let (mut client, _) = listener.accept()?;
-            // Both kinds write right after they connect; one that died in between is an end of file.
+            // Both kinds write right after they connect; one that died in between is an end of
+            // file.
             if client.read(&mut [0])? == 1 {
                 waiting.push_back((Instant::now(), client));
                 board::arrive(asked);

@@ -9,7 +9,8 @@ use crate::fail::Failure;
 /// Both kinds, in the order of the columns.
 pub(crate) const KINDS: [Kind; 2] = [Kind::Thread, Kind::Process];
 
-/// How long any one task of an experiment may take. They take milliseconds; this is for a machine that hangs.
+/// How long any one task of an experiment may take. They take milliseconds; this is for a machine
+/// that hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The result of a task that cannot fail by itself.

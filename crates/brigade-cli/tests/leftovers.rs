@@ -29,8 +29,9 @@ fn no_process_outlives_a_comparison() {
         run.stderr
     );
     for pid in marked(&mark) {
-        // It may be on its way out, for its program died on purpose; it gets five seconds, not fifty milliseconds, for the
-        // machine may be busy. The library's own tests measure how long it takes.
+        // It may be on its way out, for its program died on purpose; it gets five seconds, not
+        // fifty milliseconds, for the machine may be busy. The library's own tests measure how long
+        // it takes.
         let Ok(watched) = pidfd_open(pid, PidfdFlags::empty()) else {
             continue;
         };
@@ -66,7 +67,8 @@ fn no_named_object_is_left() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Processes that come from the run with this mark. Other tests may run the same program at this time.
+/// Processes that come from the run with this mark. Other tests may run the same program at this
+/// time.
 fn marked(mark: &str) -> Vec<Pid> {
     let needle = format!("{MARK}={mark}").into_bytes();
     let entries = std::fs::read_dir("/proc").expect("/proc");

@@ -1,4 +1,5 @@
-//! `#[derive(ShmSafe)]`, which the crate `brigade` re-exports beside its trait. Not for use without it.
+//! `#[derive(ShmSafe)]`, which the crate `brigade` re-exports beside its trait. Not for use without
+//! it.
 
 #![forbid(unsafe_code)]
 
@@ -7,10 +8,12 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Field, Ident, parse_quote};
 
-/// Implements `ShmSafe` for a struct whose fields are all `ShmSafe`, and that does not implement `Drop`.
+/// Implements `ShmSafe` for a struct whose fields are all `ShmSafe`, and that does not implement
+/// `Drop`.
 ///
-/// What does not qualify is a compile error that points to the field. Enums are refused, for a byte that a peer wrote could be none of their
-/// variants: keep an integer, and convert it when it is read. Unions are refused as well. The trait's documentation has an example of each.
+/// What does not qualify is a compile error that points to the field. Enums are refused, for a byte
+/// that a peer wrote could be none of their variants: keep an integer, and convert it when it is
+/// read. Unions are refused as well. The trait's documentation has an example of each.
 #[proc_macro_derive(ShmSafe)]
 pub fn shm_safe(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     syn::parse(input)
@@ -49,7 +52,8 @@ fn implement(input: &DeriveInput) -> Result<TokenStream, Error> {
     for parameter in &parameters {
         bounds.predicates.push(parse_quote!(#parameter: 'static));
     }
-    // Only the types that depend on a parameter need a bound; the others are checked where `FROZEN` names them.
+    // Only the types that depend on a parameter need a bound; the others are checked where `FROZEN`
+    // names them.
     for field in fields
         .iter()
         .filter(|f| mentions(f.ty.to_token_stream(), &parameters))
@@ -65,8 +69,9 @@ fn implement(input: &DeriveInput) -> Result<TokenStream, Error> {
         quote_spanned!(ty.span()=> <#ty as ::brigade::ShmSafe>::FROZEN)
     });
     Ok(quote! {
-        // SAFETY: a struct whose fields are all `ShmSafe` (a bound for each), and that does not implement `Drop` (the trait below, which would conflict): its bytes are
-        // theirs and padding, which nobody reads as a value.
+        // SAFETY: a struct whose fields are all `ShmSafe` (a bound for each), and that does not
+        // implement `Drop` (the trait below, which would conflict): its bytes are theirs and
+        // padding, which nobody reads as a value.
         #[automatically_derived]
         unsafe impl #implementing ::brigade::ShmSafe for #name #of #bounds {
             const FROZEN: bool = true #(&& #frozen)*;
@@ -76,7 +81,8 @@ fn implement(input: &DeriveInput) -> Result<TokenStream, Error> {
     })
 }
 
-/// Whether any of these names is in the tokens, however deep. A field that only looks as if gets a bound that it did not need.
+/// Whether any of these names is in the tokens, however deep. A field that only looks as if gets a
+/// bound that it did not need.
 fn mentions(tokens: TokenStream, names: &[Ident]) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => names.contains(&ident),

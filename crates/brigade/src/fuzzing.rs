@@ -1,4 +1,5 @@
-//! Ways in for `scripts/fuzz`: what a hostile peer can write, and then what we do with it. No panic, no hang, no memory beyond what came.
+//! Ways in for `scripts/fuzz`: what a hostile peer can write, and then what we do with it. No
+//! panic, no hang, no memory beyond what came.
 
 use std::fs::File;
 use std::io::Read;
@@ -398,7 +399,8 @@ pub fn ends(data: &[u8]) {
     }
 }
 
-/// What is in a lock's words, as anyone may have left it, and as it changes. Only calls that wait for a time.
+/// What is in a lock's words, as anyone may have left it, and as it changes. Only calls that wait
+/// for a time.
 pub fn locks(data: &[u8]) {
     const LEN: usize = 4096;
     let mut script = Script(data);
@@ -442,7 +444,8 @@ pub fn locks(data: &[u8]) {
 #[expect(unsafe_code, reason = "as Shared does it")]
 fn there<T: crate::ShmSafe>(mapping: &Mapping) -> &T {
     assert!(size_of::<T>() <= mapping.len() && align_of::<T>() <= 4096);
-    // SAFETY: in bounds and aligned (asserted; a mapping begins at a page); whatever is shared is valid whatever its bytes are.
+    // SAFETY: in bounds and aligned (asserted; a mapping begins at a page); whatever is shared is
+    // valid whatever its bytes are.
     unsafe { mapping.at().cast().as_ref() }
 }
 
@@ -468,8 +471,9 @@ fn rwlock(lock: &RwLock<u64>, step: u8) {
     }
 }
 
-/// Its permits are kept: to give one back takes the semaphore's lock, and waits as long as a live process has that, or is said to have it. So do
-/// `available_permits` and `add_permits`, which are left out.
+/// Its permits are kept: to give one back takes the semaphore's lock, and waits as long as a live
+/// process has that, or is said to have it. So do `available_permits` and `add_permits`, which are
+/// left out.
 fn semaphore(semaphore: &Semaphore, step: u8) {
     let _kept = ManuallyDrop::new(match step % 3 {
         0 => semaphore.try_acquire_many(u32::from(step)),
@@ -489,7 +493,8 @@ fn barrier(barrier: &Barrier, step: u8) {
     }
 }
 
-/// It panics where it is poisoned: that is what it is to do. The fuzzer's own hook is told of it by [`PANICS`].
+/// It panics where it is poisoned: that is what it is to do. The fuzzer's own hook is told of it by
+/// [`PANICS`].
 fn once(once: &Once, step: u8) {
     PANICS.store(true, Ordering::SeqCst);
     let _ = std::panic::catch_unwind(|| match step % 3 {
@@ -503,7 +508,8 @@ fn once(once: &Once, step: u8) {
 /// A panic now is as it should be.
 pub static PANICS: AtomicBool = AtomicBool::new(false);
 
-/// Values: one of a type that the fuzzer makes up, there and back; and bytes that anyone may have written, read as many types.
+/// Values: one of a type that the fuzzer makes up, there and back; and bytes that anyone may have
+/// written, read as many types.
 pub fn values(data: &[u8]) {
     codec::model::there_and_back(data);
     codec::model::from_anyone(data);

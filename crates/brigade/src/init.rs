@@ -3,10 +3,13 @@
 use crate::pool::replay;
 use crate::worker::process::bootstrap;
 
-/// Makes this program able to start processes. Call it first in `main`; in a test, first in the test.
+/// Makes this program able to start processes. Call it first in `main`; in a test, first in the
+/// test.
 ///
-/// Brigade starts worker processes from a second start of the same program, which never comes as far as `main`: whatever `main` does, it does
-/// once. `init` says that the program knows this. It costs a look through the environment, and may be called again, also in a worker: then it does nothing.
+/// Brigade starts worker processes from a second start of the same program, which never comes as
+/// far as `main`: whatever `main` does, it does once. `init` says that the program knows this. It
+/// costs a look through the environment, and may be called again, also in a worker: then it does
+/// nothing.
 ///
 /// # Examples
 /// ```
@@ -19,8 +22,9 @@ use crate::worker::process::bootstrap;
 /// ```
 ///
 /// # A crash, once more
-/// A pool that [keeps crashes](crate::PoolBuilder::keep_crashes) writes a file for each task whose worker died. Where the environment variable `BRIGADE_REPLAY` names
-/// such a file, `init` runs that task again and never returns:
+/// A pool that [keeps crashes](crate::PoolBuilder::keep_crashes) writes a file for each task whose
+/// worker died. Where the environment variable `BRIGADE_REPLAY` names such a file, `init` runs that
+/// task again and never returns:
 ///
 /// ```console
 /// $ BRIGADE_REPLAY=crashes/thumbnails-decode-4711-20261121T130418Z.crash thumbnails
@@ -29,9 +33,11 @@ use crate::worker::process::bootstrap;
 /// Segmentation fault
 /// ```
 ///
-/// It runs in the program itself, on this thread and in no other process, so that breakpoints, sanitizers and `strace` see what they see of any program. It gets the input
-/// that it had, the directory and the variables that the pool's [`process::Builder`](crate::process::Builder) had set, and an empty stdin; the pool's
-/// initializer runs first. A crash ends the program in its own way, by its signal or its exit status; otherwise the status is
+/// It runs in the program itself, on this thread and in no other process, so that breakpoints,
+/// sanitizers and `strace` see what they see of any program. It gets the input that it had, the
+/// directory and the variables that the pool's [`process::Builder`](crate::process::Builder) had
+/// set, and an empty stdin; the pool's initializer runs first. A crash ends the program in its own
+/// way, by its signal or its exit status; otherwise the status is
 ///
 /// | status | the task |
 /// |---|---|
@@ -40,8 +46,10 @@ use crate::worker::process::bootstrap;
 /// | 3 | was not run, or not to its end: its input could not be decoded, or its result not be encoded |
 /// | 2 | was not run: the file is damaged, or of another build of the program; or descriptors came with the input, which a file cannot keep |
 ///
-/// Whoever may set the program's environment can choose what it runs in this way, as with `LD_PRELOAD`; and so a program with more privileges than its caller (setuid)
-/// ignores the variable. In a `#[test]`, a crash file of the test is replayed by the test's own program: `BRIGADE_REPLAY=… target/debug/deps/name-…`.
+/// Whoever may set the program's environment can choose what it runs in this way, as with
+/// `LD_PRELOAD`; and so a program with more privileges than its caller (setuid) ignores the
+/// variable. In a `#[test]`, a crash file of the test is replayed by the test's own program:
+/// `BRIGADE_REPLAY=… target/debug/deps/name-…`.
 pub fn init() {
     if bootstrap::initialize() {
         replay::replay_if_asked();

@@ -1,7 +1,8 @@
 //! Run the same task in a thread or in a process, one word apart.
 //!
-//! A **task** is a function and its input: `fn(A) -> R`. A **worker** runs it. A worker is a **thread**, which is light and shares the memory
-//! of the program, or a **process**, which has its own, so that what goes wrong in it stays in it. Which one is a single word; the handle, the
+//! A **task** is a function and its input: `fn(A) -> R`. A **worker** runs it. A worker is a
+//! **thread**, which is light and shares the memory of the program, or a **process**, which has its
+//! own, so that what goes wrong in it stays in it. Which one is a single word; the handle, the
 //! errors and everything else are the same.
 //!
 //! ```
@@ -32,8 +33,9 @@
 //!
 //! # Pools
 //!
-//! A [`Pool`] has workers that stay and run one task after another: threads or processes, by the same word. A task costs no start of a worker then, and tasks that take
-//! microseconds are worth giving to a process.
+//! A [`Pool`] has workers that stay and run one task after another: threads or processes, by the
+//! same word. A task costs no start of a worker then, and tasks that take microseconds are worth
+//! giving to a process.
 //!
 //! ```
 //! use brigade::{JoinError, Kind, Pool};
@@ -59,10 +61,13 @@
 //! }
 //! ```
 //!
-//! **Each task ends exactly once, with a typed result, and a crash costs only the task that was running**: its worker is replaced, and what waited goes to others. With
-//! [`retries`](PoolBuilder::retries) a task may run more than once; it still ends once. A pool tells what it does in [numbers](Pool::stats), and in events of
-//! [`tracing`](https://docs.rs/tracing) with the target `brigade::pool`. What a crash was, its input included, can be [kept](PoolBuilder::keep_crashes), and [run again](init#a-crash-once-more) in a
-//! debugger.
+//! **Each task ends exactly once, with a typed result, and a crash costs only the task that was
+//! running**: its worker is replaced, and what waited goes to others. With
+//! [`retries`](PoolBuilder::retries) a task may run more than once; it still ends once. A pool
+//! tells what it does in [numbers](Pool::stats), and in events of
+//! [`tracing`](https://docs.rs/tracing) with the target `brigade::pool`. What a crash was, its
+//! input included, can be [kept](PoolBuilder::keep_crashes), and
+//! [run again](init#a-crash-once-more) in a debugger.
 //!
 //! # What is the same, and what cannot be
 //!
@@ -84,23 +89,31 @@
 //!
 //! # What arrives
 //!
-//! A task's input and result, and what a channel carries, are [`Message`]s: what serde can write and read back. Between threads they are moved. Between processes they are encoded, and what
-//! arrives is equal to what was sent, or is refused with the place in the value (`items[3].price`) and serde's own sentence:
-//! [`Undeliverable`](JoinError::Undeliverable). Nothing arrives as another value, but that a field that serde is told to skip takes its default, and that integers are told from each other by their
-//! values only, as in JSON. Refused are 128-bit integers within `untagged`, internally tagged enums and `flatten`, which serde's buffer does not know, values nested more deeply than the stack
-//! allows, and what takes more than 2 GiB. The format is that of the build: it is not for files.
+//! A task's input and result, and what a channel carries, are [`Message`]s: what serde can write
+//! and read back. Between threads they are moved. Between processes they are encoded, and what
+//! arrives is equal to what was sent, or is refused with the place in the value (`items[3].price`)
+//! and serde's own sentence: [`Undeliverable`](JoinError::Undeliverable). Nothing arrives as
+//! another value, but that a field that serde is told to skip takes its default, and that integers
+//! are told from each other by their values only, as in JSON. Refused are 128-bit integers within
+//! `untagged`, internally tagged enums and `flatten`, which serde's buffer does not know, values
+//! nested more deeply than the stack allows, and what takes more than 2 GiB. The format is that of
+//! the build: it is not for files.
 //!
-//! Messages too: both ends of a [`channel`], [`Shared`] memory, and files and sockets in a [`Descriptor`].
+//! Messages too: both ends of a [`channel`], [`Shared`] memory, and files and sockets in a
+//! [`Descriptor`].
 //!
 //! # Talking to each other
 //!
-//! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared memory.
+//! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared
+//!   memory.
 //! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied.
-//! - [`sync`]: std's locks and three more, in a static, on the heap or in a [`Shared`]; a holder that panics *or dies* poisons, and nobody waits for the dead.
+//! - [`sync`]: std's locks and three more, in a static, on the heap or in a [`Shared`]; a holder
+//!   that panics *or dies* poisons, and nobody waits for the dead.
 //!
 //! # In tests
 //!
-//! Call [`init`] first in the test, as in `main`. That is all: it works under `cargo test` and `cargo nextest`, though the harness owns `main`.
+//! Call [`init`] first in the test, as in `main`. That is all: it works under `cargo test` and
+//! `cargo nextest`, though the harness owns `main`.
 //!
 //! ```
 //! // #[test]
@@ -116,20 +129,28 @@
 //!
 //! # Manners
 //!
-//! No signal handler, no `waitpid(-1)` and no SIGCHLD disposition is touched in the program: its own children stay its own. No thread and no
-//! process is started before the first use; from then on there is one thread, `brigade-listener`, which sleeps, and one small process,
-//! `brigade-server`, which is no child of the program. The panic hook is wrapped, once, when the first task starts: panics of tasks are noted, and
-//! the hook that was there is called as before. A pool of processes has no thread of its own: whoever waits for it looks after it. Descriptors are anonymous and close-on-exec; nothing has a name that could be left behind.
+//! No signal handler, no `waitpid(-1)` and no SIGCHLD disposition is touched in the program: its
+//! own children stay its own. No thread and no process is started before the first use; from then
+//! on there is one thread, `brigade-listener`, which sleeps, and one small process,
+//! `brigade-server`, which is no child of the program. The panic hook is wrapped, once, when the
+//! first task starts: panics of tasks are noted, and the hook that was there is called as before. A
+//! pool of processes has no thread of its own: whoever waits for it looks after it. Descriptors are
+//! anonymous and close-on-exec; nothing has a name that could be left behind.
 //!
 //! # What it does not do
 //!
-//! - A process is a wall against mistakes, not yet against malice: it runs as the same user, and may read the same files and signal the same processes.
-//! - A task's function must be code of the main program: a plain `fn`, or a closure that captures nothing; not one of a shared library.
-//! - A thread cannot be killed, by anyone. One that is let go (cancelled, or over its time) runs on until it returns, and what it holds is held until then.
-//! - A pool belongs to the program that made it: it is no [`Message`], and in a fork of the program it takes nothing on. It has as many workers as it was made with, and
-//!   no priorities.
-//! - A task that waits for other tasks in a pool of processes keeps its worker; its own pool, if it makes one, is gone with that worker.
-//! - A result of a recursive type is decoded by recursion: one nested ten thousand levels deep overflows a 2 MiB stack of the program.
+//! - A process is a wall against mistakes, not yet against malice: it runs as the same user, and
+//!   may read the same files and signal the same processes.
+//! - A task's function must be code of the main program: a plain `fn`, or a closure that captures
+//!   nothing; not one of a shared library.
+//! - A thread cannot be killed, by anyone. One that is let go (cancelled, or over its time) runs on
+//!   until it returns, and what it holds is held until then.
+//! - A pool belongs to the program that made it: it is no [`Message`], and in a fork of the program
+//!   it takes nothing on. It has as many workers as it was made with, and no priorities.
+//! - A task that waits for other tasks in a pool of processes keeps its worker; its own pool, if it
+//!   makes one, is gone with that worker.
+//! - A result of a recursive type is decoded by recursion: one nested ten thousand levels deep
+//!   overflows a 2 MiB stack of the program.
 //! - Linux only (5.10 or later), 64-bit only. Elsewhere the crate does not compile, and says so.
 
 #![deny(unsafe_code)]

@@ -1,11 +1,13 @@
-//! The atomics of everything that is shared: std's, or loom's when its models are run (`scripts/loom`).
+//! The atomics of everything that is shared: std's, or loom's when its models are run
+//! (`scripts/loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// Between two accesses that are `SeqCst`: nothing. Loom knows that order for fences only, so it gets one.
+/// Between two accesses that are `SeqCst`: nothing. Loom knows that order for fences only, so it
+/// gets one.
 #[inline]
 pub(crate) fn fence_in_models() {
     #[cfg(loom)]
@@ -14,8 +16,9 @@ pub(crate) fn fence_in_models() {
 
 /// Stores into a word that others change by compare-and-swap.
 ///
-/// In models a swap, which no more than says that it comes after what was there: loom does not conclude that a store which comes after what a
-/// compare-and-swap has read comes after what that wrote, too, and reports a wake-up lost that cannot be.
+/// In models a swap, which no more than says that it comes after what was there: loom does not
+/// conclude that a store which comes after what a compare-and-swap has read comes after what that
+/// wrote, too, and reports a wake-up lost that cannot be.
 #[inline]
 pub(crate) fn store_over(word: &AtomicU32, value: u32, order: Ordering) {
     if cfg!(loom) {

@@ -1,4 +1,5 @@
-//! How pools grow: with the length of their tasks, with the size of the inputs, with the number of workers, and with the number of tasks.
+//! How pools grow: with the length of their tasks, with the size of the inputs, with the number of
+//! workers, and with the number of tasks.
 
 mod inputs;
 mod lengths;

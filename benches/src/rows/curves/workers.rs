@@ -1,4 +1,5 @@
-//! Pools of 1 to 256 workers: tasks that do nothing, through `map` and one at a time. A task is to cost the same in all of them.
+//! Pools of 1 to 256 workers: tasks that do nothing, through `map` and one at a time. A task is to
+//! cost the same in all of them.
 
 use std::io;
 

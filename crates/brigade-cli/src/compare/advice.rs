@@ -1,10 +1,11 @@
 //! Row 10: when to use which, from the figures of the rows above.
 //!
-//! The break-even: a task of length L costs L + T where a task that does nothing costs T. A process costs less than 5 %
-//! more than a thread when (L + P) < 1.05 × (L + T), which is when L > (P − 1.05 × T) / 0.05.
+//! The break-even: a task of length L costs L + T where a task that does nothing costs T. A process
+//! costs less than 5 % more than a thread when (L + P) < 1.05 × (L + T), which is when L > (P −
+//! 1.05 × T) / 0.05.
 //!
-//! T and P are those of a pool, submitted and joined one at a time: who has many tasks has a pool. Beside it, the same
-//! for a fresh worker for each task.
+//! T and P are those of a pool, submitted and joined one at a time: who has many tasks has a pool.
+//! Beside it, the same for a fresh worker for each task.
 
 use super::format::Unit;
 use super::row::{Figure, Measured, Value};
@@ -30,7 +31,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 /// What a process may cost more.
 const MARGIN: f64 = 0.05;
 
-/// Nanoseconds a task must last for one that costs `process` in addition to cost under 5 % more than one that costs `thread`.
+/// Nanoseconds a task must last for one that costs `process` in addition to cost under 5 % more
+/// than one that costs `thread`.
 fn break_even(process: f64, thread: f64) -> f64 {
     ((process - (1.0 + MARGIN) * thread) / MARGIN).max(0.0)
 }

@@ -1,4 +1,5 @@
-//! The library's channels, as a task of the user's has them: the far end is a worker of either kind.
+//! The library's channels, as a task of the user's has them: the far end is a worker of either
+//! kind.
 
 use std::sync::mpsc;
 use std::time::Instant;
@@ -56,7 +57,8 @@ pub(super) fn measure(over: Transport, kind: Kind, plan: Plan) -> Result<Summary
 pub(super) fn measure_std(plan: Plan) -> Result<Summary, Failure> {
     let (to_far, from_near) = mpsc::sync_channel::<Vec<u8>>(CAPACITY);
     let (to_near, from_far) = mpsc::sync_channel::<Vec<u8>>(CAPACITY);
-    // A task's input can be sent to a process, and these ends cannot: so this is a thread of the standard library's too.
+    // A task's input can be sent to a process, and these ends cannot: so this is a thread of the
+    // standard library's too.
     std::thread::scope(|scope| {
         let far = scope.spawn(move || {
             let _stay = Pinned::to(plan.cores[1])?;

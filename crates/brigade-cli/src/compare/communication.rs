@@ -24,7 +24,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 const SMALL: usize = 64;
 const LARGE: usize = 1024 * 1024;
 
-/// A transport, the mechanism that it stands on, and the names of their figures: of the channel, and of the mechanism by itself.
+/// A transport, the mechanism that it stands on, and the names of their figures: of the channel,
+/// and of the mechanism by itself.
 struct Means {
     transport: Transport,
     over: Over,
@@ -192,7 +193,8 @@ fn conditions(figures: &[Figure]) -> Result<Vec<Condition>, Failure> {
         .collect())
 }
 
-/// What the same transport costs between processes, by what it costs between threads: from the least to the most.
+/// What the same transport costs between processes, by what it costs between threads: from the
+/// least to the most.
 fn same_mechanism(figures: &[Figure]) -> String {
     let ratios = figures
         .iter()

@@ -132,7 +132,8 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
                 conditions.push(Condition::new(name, *larger, *smaller));
             }
         };
-    // Computing: the claim wants processes to be ahead. Waiting: it wants them to take longer, and more memory.
+    // Computing: the claim wants processes to be ahead. Waiting: it wants them to take longer, and
+    // more memory.
     add("speed-up", &process_speed, &thread_speed);
     add("waiting", &process_time, &thread_time);
     add("memory", &process_memory, &thread_memory);

@@ -23,7 +23,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 
 const SECRET: usize = 32;
 
-/// What the worker is set on. It is told where everything is: isolation must not rest on not knowing.
+/// What the worker is set on. It is told where everything is: isolation must not rest on not
+/// knowing.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Target {
     host: u32,
@@ -61,15 +62,17 @@ fn attack(target: Target) -> Tried {
 
 /// A task: closes a descriptor of that number.
 fn close(descriptor: i32) -> Result<(), String> {
-    // SAFETY: in a thread this is the host's descriptor, which the host gave up with `into_raw_fd` for just this. In a process
-    // there is none of that number: it is far above those that a worker has, and the system says so.
+    // SAFETY: in a thread this is the host's descriptor, which the host gave up with `into_raw_fd`
+    // for just this. In a process there is none of that number: it is far above those that a worker
+    // has, and the system says so.
     match unsafe { libc::close(descriptor) } {
         0 => Ok(()),
         _ => Err(short(std::io::Error::last_os_error())),
     }
 }
 
-/// Reads memory of a process by asking the kernel, which checks the address: a wrong one is an error and no crash.
+/// Reads memory of a process by asking the kernel, which checks the address: a wrong one is an
+/// error and no crash.
 ///
 /// For this process itself it gives what a load through a pointer would give.
 fn read(pid: u32, address: usize) -> Result<Vec<u8>, String> {
@@ -82,8 +85,8 @@ fn read(pid: u32, address: usize) -> Result<Vec<u8>, String> {
         iov_base: address as *mut libc::c_void,
         iov_len: SECRET,
     };
-    // SAFETY: `local` is a buffer of ours of that length; `remote` is checked by the kernel against the other's memory and
-    // only read. Both vectors have one element.
+    // SAFETY: `local` is a buffer of ours of that length; `remote` is checked by the kernel against
+    // the other's memory and only read. Both vectors have one element.
     let got = unsafe {
         libc::process_vm_readv(
             pid.cast_signed(),
@@ -186,7 +189,8 @@ const NAMES: [(&str, &str); 5] = [
 fn run(_: &Context<'_>) -> Result<Measured, Failure> {
     let [thread, process] = KINDS.map(try_all);
     let (thread, process) = (thread?, process?);
-    // The claim: a process can do none of it. (A thread can do all of it; where it cannot, the test itself is void.)
+    // The claim: a process can do none of it. (A thread can do all of it; where it cannot, the test
+    // itself is void.)
     let expectations: Vec<bool> = thread
         .iter()
         .zip(&process)

@@ -1,5 +1,5 @@
-//! The same for programs. The schema is written down in `docs/compare-json.md`; [`VERSION`] goes up when a program that
-//! reads it could break.
+//! The same for programs. The schema is written down in `docs/compare-json.md`; [`VERSION`] goes up
+//! when a program that reads it could break.
 
 use serde_json::{Value as Json, json};
 

@@ -1,8 +1,10 @@
-//! The textbooks' table of processes and threads, each row an experiment that runs now, on this machine.
+//! The textbooks' table of processes and threads, each row an experiment that runs now, on this
+//! machine.
 //!
-//! The contract of an [`Experiment`]: it says the claim, does what it says it does, and gives figures for both kinds and a
-//! verdict by the rules of [`verdict`]; or it gives the reason why it could not. It waits for nothing without a deadline,
-//! leaves nothing behind, and works through the library: what a task does here, a user's task can do.
+//! The contract of an [`Experiment`]: it says the claim, does what it says it does, and gives
+//! figures for both kinds and a verdict by the rules of [`verdict`]; or it gives the reason why it
+//! could not. It waits for nothing without a deadline, leaves nothing behind, and works through the
+//! library: what a task does here, a user's task can do.
 //!
 //! What implements it: a file each, in the order of [`EXPERIMENTS`].
 

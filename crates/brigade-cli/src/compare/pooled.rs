@@ -7,7 +7,8 @@ use crate::helper::launch;
 
 pub(super) use crate::helper::{TASKS, WORKERS, Way};
 
-/// Nanoseconds per task in a pool of threads and in one of processes, over so many samples in so many pools of each.
+/// Nanoseconds per task in a pool of threads and in one of processes, over so many samples in so
+/// many pools of each.
 pub(super) fn costs(way: Way, turns: u32, samples: u32) -> Result<[Summary; 2], Failure> {
     let way = match way {
         Way::Single => "single",

@@ -1,5 +1,5 @@
-//! A bar on standard error while it measures: only if that is a terminal, and never from a thread of its own, which
-//! would be in the way of what is measured.
+//! A bar on standard error while it measures: only if that is a terminal, and never from a thread
+//! of its own, which would be in the way of what is measured.
 
 use std::io::IsTerminal as _;
 
@@ -20,7 +20,8 @@ impl Progress {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(Some(rows as u64), target);
-        // The template is ours and constant; should it ever be wrong, indicatif's own is good enough.
+        // The template is ours and constant; should it ever be wrong, indicatif's own is good
+        // enough.
         if let Ok(style) = ProgressStyle::with_template("{bar:20} {pos}/{len} {wide_msg}") {
             bar.set_style(style);
         }

@@ -1,4 +1,5 @@
-//! The table for people. It fits 100 columns whatever the cells say: long ones are broken into lines.
+//! The table for people. It fits 100 columns whatever the cells say: long ones are broken into
+//! lines.
 
 use std::fmt::Write as _;
 

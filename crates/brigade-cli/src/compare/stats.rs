@@ -1,4 +1,5 @@
-//! A handful of samples in three numbers that a busy machine does not spoil: the median and the quartiles.
+//! A handful of samples in three numbers that a busy machine does not spoil: the median and the
+//! quartiles.
 
 use serde::Serialize;
 

@@ -70,8 +70,8 @@ struct Side {
 const TURN: usize = 0;
 const THERE: usize = 1;
 
-/// A task: plays its side, on its core. The first side gives nanoseconds per switch, its own work on the working set
-/// taken off.
+/// A task: plays its side, on its core. The first side gives nanoseconds per switch, its own work
+/// on the working set taken off.
 fn rally(side: Side) -> Result<Vec<f64>, Failure> {
     let memory = side.ticket.open()?;
     let turn = memory.word(TURN);

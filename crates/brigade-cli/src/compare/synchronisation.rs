@@ -195,7 +195,8 @@ fn several(kind: Kind, how: How, times: u64, repeats: usize) -> Result<Several, 
     })
 }
 
-/// Without a lock an increment takes a nanosecond: so many more of them, that the two workers are sure to meet.
+/// Without a lock an increment takes a nanosecond: so many more of them, that the two workers are
+/// sure to meet.
 fn more(how: How) -> u64 {
     match how {
         How::Variable | How::Page => 10,

@@ -1,13 +1,15 @@
 //! Whether a textbook's claim holds here: decided from the figures, by these rules.
 //!
-//! **A claim of size** ("a process costs more than a thread") is put to the test under one or more *conditions* (heap sizes,
-//! mechanisms …), each with the figure that should be larger and the one that should be smaller.
-//! - Under one condition it *holds* if the ratio of the medians is at least 1.25 and the middle halves of the two sets of
-//!   samples have no value in common.
-//! - It *holds* if it holds under all conditions, it *does not hold here* if it holds under none, and otherwise it
-//!   *depends*, on what the conditions differ in.
+//! **A claim of size** ("a process costs more than a thread") is put to the test under one or more
+//! *conditions* (heap sizes, mechanisms …), each with the figure that should be larger and the one
+//! that should be smaller.
+//! - Under one condition it *holds* if the ratio of the medians is at least 1.25 and the middle
+//!   halves of the two sets of samples have no value in common.
+//! - It *holds* if it holds under all conditions, it *does not hold here* if it holds under none,
+//!   and otherwise it *depends*, on what the conditions differ in.
 //!
-//! **A claim of fact** ("a thread takes the program with it") is a list of expectations, each seen or not.
+//! **A claim of fact** ("a thread takes the program with it") is a list of expectations, each seen
+//! or not.
 //! - It *holds* if all were seen, *does not hold here* if none was, and otherwise it *depends*.
 
 use serde::Serialize;
@@ -89,7 +91,8 @@ impl Condition {
     }
 }
 
-/// The ratio of two medians. `None` for nothing against nothing; infinite for something against nothing.
+/// The ratio of two medians. `None` for nothing against nothing; infinite for something against
+/// nothing.
 pub(crate) fn ratio(larger: Summary, smaller: Summary) -> Option<f64> {
     if larger.median == 0.0 && smaller.median == 0.0 {
         None

@@ -85,7 +85,8 @@ fn second_version(hierarchies: &[Hierarchy], writable: impl Fn(&Hierarchy) -> bo
         let means = "Limits for a worker and all it starts take a group that is delegated to this user (systemd: Delegate=yes).";
         return Finding::new(id, name, Status::No, found, means);
     }
-    // Freezing needs no controller in v2: every group below the root can be frozen, and killed as a whole.
+    // Freezing needs no controller in v2: every group below the root can be frozen, and killed as a
+    // whole.
     let useful: Vec<&str> = USEFUL
         .into_iter()
         .filter(|name| ours.controllers.iter().any(|one| one == name))

@@ -172,7 +172,8 @@ fn own_id(_: u32) -> u32 {
 
 fn futex_waitv() -> Finding {
     let (id, name) = ("futex-waitv", "futex_waitv");
-    // SAFETY: a wait for nothing: no address is looked at, and the kernel answers that none is not a number of waiters.
+    // SAFETY: a wait for nothing: no address is looked at, and the kernel answers that none is not
+    // a number of waiters.
     let asked = unsafe {
         libc::syscall(
             libc::SYS_futex_waitv,

@@ -81,7 +81,8 @@ fn descriptors() -> Finding {
         limit_text(limit.current),
         limit_text(limit.maximum)
     );
-    // A few per worker process (of the fork server, which has the same limit), and some for the program itself.
+    // A few per worker process (of the fork server, which has the same limit), and some for the
+    // program itself.
     let (status, means) = if soft >= 4096 {
         (
             Status::Yes,

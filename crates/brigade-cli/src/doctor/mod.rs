@@ -1,7 +1,8 @@
 //! `brigade doctor`: which of the kernel's means are there, and what that means for the user.
 //!
-//! The contract of a probe: it tries the thing itself where that is harmless, and in a sacrificial program where it is not;
-//! it changes nothing that stays. What implements it: the modules below, in the order of the report.
+//! The contract of a probe: it tries the thing itself where that is harmless, and in a sacrificial
+//! program where it is not; it changes nothing that stays. What implements it: the modules below,
+//! in the order of the report.
 
 mod groups;
 mod kernel;

@@ -13,7 +13,8 @@ fn landlock() -> Finding {
     let (id, name) = ("landlock", "Landlock");
     // LANDLOCK_CREATE_RULESET_VERSION: gives the version of the interface and makes nothing.
     const VERSION: libc::c_uint = 1;
-    // SAFETY: with this flag the kernel wants a null pointer and a size of 0, and looks at no memory.
+    // SAFETY: with this flag the kernel wants a null pointer and a size of 0, and looks at no
+    // memory.
     let version = unsafe {
         libc::syscall(
             libc::SYS_landlock_create_ruleset,

@@ -1,7 +1,8 @@
-//! Many workers at once: each waits for something real until all are up and have been looked at, then all end.
+//! Many workers at once: each waits for something real until all are up and have been looked at,
+//! then all end.
 //!
-//! In a program of its own: what it takes is counted from a clean start, and goes back whole at its end, also when
-//! something on the way fails.
+//! In a program of its own: what it takes is counted from a clean start, and goes back whole at its
+//! end, also when something on the way fails.
 
 use std::time::Instant;
 
@@ -45,9 +46,11 @@ pub(crate) struct Report {
     pub(crate) reduced: Option<String>,
     /// Nanoseconds from the first call until all were up.
     pub(crate) start: f64,
-    /// Bytes that belong to the worker alone. One figure for each process; for threads one, the average.
+    /// Bytes that belong to the worker alone. One figure for each process; for threads one, the
+    /// average.
     pub(crate) private: Vec<f64>,
-    /// Bytes of the worker, and what it adds to the host and to the fork server: what one more worker takes.
+    /// Bytes of the worker, and what it adds to the host and to the fork server: what one more
+    /// worker takes.
     pub(crate) proportional: f64,
     /// Bytes of page tables, likewise.
     pub(crate) page_tables: f64,
@@ -102,7 +105,8 @@ pub(crate) fn run(crowd: Crowd) -> Result<Report, Failure> {
     // First of all: the fork server inherits the limit.
     raise_descriptor_limit();
     let mut meeting = Meeting::new(crowd.wait)?;
-    // The first worker brings the fork server, allocator arenas and the like: paid once. The second shows what each takes.
+    // The first worker brings the fork server, allocator arenas and the like: paid once. The second
+    // shows what each takes.
     let first = meeting.admit(crowd.kind)?;
     meeting.await_all(1)?;
     let server = match first.pid() {
@@ -120,7 +124,8 @@ pub(crate) fn run(crowd: Crowd) -> Result<Report, Failure> {
     for number in 0..count {
         match meeting.admit(crowd.kind) {
             Ok(worker) => workers.push(worker),
-            // A limit that `room` does not know of. What is up is a crowd all the same, if a small one.
+            // A limit that `room` does not know of. What is up is a crowd all the same, if a small
+            // one.
             Err(reason) if number >= ENOUGH => {
                 reduced = Some(format!("{number} instead of {}: {reason}", crowd.count));
                 break;
@@ -235,7 +240,8 @@ impl Meeting {
     }
 }
 
-/// How many can be started, and why not all, if not all. `one` and `two`: what was there with so many workers.
+/// How many can be started, and why not all, if not all. `one` and `two`: what was there with so
+/// many workers.
 fn room(crowd: Crowd, one: &Around, two: &Around) -> Result<(usize, Option<String>), Failure> {
     let threads_max = procfs::number("/proc/sys/kernel/threads-max").unwrap_or(u64::MAX);
     let pid_max = procfs::number("/proc/sys/kernel/pid_max").unwrap_or(u64::MAX);

@@ -1,6 +1,7 @@
 //! What creating a worker costs, in a program with a heap of a given size.
 //!
-//! In a program of its own so that each size starts from nothing, and the memory goes back whole at the end.
+//! In a program of its own so that each size starts from nothing, and the memory goes back whole at
+//! the end.
 
 use std::hint::black_box;
 use std::process::Stdio;
@@ -64,8 +65,9 @@ fn timed(
         .collect()
 }
 
-/// How many are started one after another for one sample: more than the library keeps ahead, or some samples would be the price of taking a process
-/// from the shelf, and others that of putting several there.
+/// How many are started one after another for one sample: more than the library keeps ahead, or
+/// some samples would be the price of taking a process from the shelf, and others that of putting
+/// several there.
 const RUN: usize = 20;
 
 /// As [`timed`], for `samples` steps in all; each sample is the mean of a run.
@@ -103,8 +105,8 @@ fn program_once() -> Result<(), Failure> {
 }
 
 fn fork_once() -> Result<(), Failure> {
-    // SAFETY: the child calls nothing but `_exit`, which is async-signal-safe, so it does not matter which locks the other
-    // threads of this program held.
+    // SAFETY: the child calls nothing but `_exit`, which is async-signal-safe, so it does not
+    // matter which locks the other threads of this program held.
     match unsafe { libc::fork() } {
         -1 => Err(Failure::new(format!(
             "fork: {}",

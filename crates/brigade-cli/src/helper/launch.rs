@@ -1,7 +1,7 @@
 //! Starting this program once more, and learning how it ended: never by waiting for ever.
 //!
-//! Its output goes to anonymous memory and not to a pipe: a pipe can be full, and can be held open by a worker that is
-//! still about when the helper is not.
+//! Its output goes to anonymous memory and not to a pipe: a pipe can be full, and can be held open
+//! by a worker that is still about when the helper is not.
 
 use std::ffi::OsStr;
 use std::fs::File;

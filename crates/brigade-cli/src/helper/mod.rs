@@ -1,7 +1,8 @@
 //! This program once more, for what must not happen in the program that measures.
 //!
-//! `brigade helper …` is no command for people: it is hidden, and its output is read by [`launch`]. Some helpers are
-//! sacrificed (they crash), some need a heap of their own, some are the far end of a raw mechanism.
+//! `brigade helper …` is no command for people: it is hidden, and its output is read by [`launch`].
+//! Some helpers are sacrificed (they crash), some need a heap of their own, some are the far end of
+//! a raw mechanism.
 
 mod crowd;
 mod growth;

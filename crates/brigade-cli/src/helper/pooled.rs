@@ -1,6 +1,7 @@
 //! What a task costs that goes to a pool: to workers that are there already.
 //!
-//! In a program of its own: a map waits for its results without a limit, and who started the helper has one.
+//! In a program of its own: a map waits for its results without a limit, and who started the helper
+//! has one.
 
 use std::time::Instant;
 
@@ -47,8 +48,9 @@ pub(crate) fn run(way: Way, turns: u32, samples: u32) -> Result<Report, Failure>
         Way::Map => |pool: &Pool| map(pool, TASKS),
     };
     let mut all = [Vec::new(), Vec::new()];
-    // Turn and turn about, so that what else the machine does meets both. And many pools: where the kernel puts the
-    // workers of one can stay as it is for thousands of tasks, and makes them several times quicker or slower.
+    // Turn and turn about, so that what else the machine does meets both. And many pools: where the
+    // kernel puts the workers of one can stay as it is for thousands of tasks, and makes them
+    // several times quicker or slower.
     for _ in 0..turns {
         for (figures, kind) in all.iter_mut().zip(KINDS) {
             let pool = Pool::new(kind, WORKERS).or_fail("making a pool")?;

@@ -1,4 +1,5 @@
-//! Asking the kernel for something that would change the program that asks: in a program that ends right after.
+//! Asking the kernel for something that would change the program that asks: in a program that ends
+//! right after.
 
 use clap::ValueEnum;
 use rustix::process::{getpid, set_child_subreaper};
@@ -72,7 +73,8 @@ impl Try {
     }
 }
 
-/// Tries it. `in_user`: inside a user namespace made in the same step, as a program without privileges has to.
+/// Tries it. `in_user`: inside a user namespace made in the same step, as a program without
+/// privileges has to.
 pub(crate) fn run(what: Try, in_user: bool) -> Result<(), Failure> {
     if what == Try::Subreaper {
         return set_child_subreaper(Some(getpid())).or_fail("PR_SET_CHILD_SUBREAPER");

@@ -1,7 +1,8 @@
-//! A program with three workers, one of which comes to a bad end. It writes down what it lives to see.
+//! A program with three workers, one of which comes to a bad end. It writes down what it lives to
+//! see.
 //!
-//! Each event is a line of JSON on standard output, written as it happens: who observes from outside sees how far the
-//! program came.
+//! Each event is a line of JSON on standard output, written as it happens: who observes from
+//! outside sees how far the program came.
 
 use std::hint::black_box;
 use std::io::Write as _;
@@ -182,8 +183,8 @@ fn write_where_none_may() -> u64 {
         )
     };
     let Ok(page) = page else { return 0 };
-    // SAFETY: none, on purpose: the page is ours and nobody else's, but allows no access, so the kernel answers with
-    // SIGSEGV. Volatile, so that the compiler leaves the write in.
+    // SAFETY: none, on purpose: the page is ours and nobody else's, but allows no access, so the
+    // kernel answers with SIGSEGV. Volatile, so that the compiler leaves the write in.
     unsafe { page.cast::<u8>().write_volatile(1) };
     1
 }

@@ -1,4 +1,5 @@
-//! POSIX's own mutex and semaphore, made to be shared: they live on a board, and threads and processes use them alike.
+//! POSIX's own mutex and semaphore, made to be shared: they live on a board, and threads and
+//! processes use them alike.
 //!
 //! Kept in one place because every step is unsafe: they are C objects at an address.
 
@@ -47,12 +48,13 @@ impl Locks {
                 libc::PTHREAD_PROCESS_SHARED,
             )
         })?;
-        // SAFETY: the place is ours alone (no worker has the board yet), aligned, and large enough; the attributes are
-        // initialised.
+        // SAFETY: the place is ours alone (no worker has the board yet), aligned, and large enough;
+        // the attributes are initialised.
         checked("pthread_mutex_init", unsafe {
             libc::pthread_mutex_init(locks.mutex().as_ptr(), attributes.as_ptr())
         })?;
-        // SAFETY: as for the mutex; the second argument says "shared between processes", the third "free".
+        // SAFETY: as for the mutex; the second argument says "shared between processes", the third
+        // "free".
         if unsafe { libc::sem_init(locks.semaphore().as_ptr(), 1, 1) } != 0 {
             return Err(Failure::new(format!(
                 "sem_init: {}",
@@ -81,7 +83,8 @@ impl Locks {
 
     /// Runs `step` while holding the mutex.
     pub(crate) fn with_mutex(&self, step: impl FnOnce()) -> Result<(), Failure> {
-        // SAFETY: initialised by `make` before the board was passed on, and mapped as long as `self`.
+        // SAFETY: initialised by `make` before the board was passed on, and mapped as long as
+        // `self`.
         checked("pthread_mutex_lock", unsafe {
             libc::pthread_mutex_lock(self.mutex().as_ptr())
         })?;
@@ -94,7 +97,8 @@ impl Locks {
 
     /// Runs `step` while holding the semaphore's one permit.
     pub(crate) fn with_semaphore(&self, step: impl FnOnce()) -> Result<(), Failure> {
-        // SAFETY: initialised by `make` before the board was passed on, and mapped as long as `self`.
+        // SAFETY: initialised by `make` before the board was passed on, and mapped as long as
+        // `self`.
         while unsafe { libc::sem_wait(self.semaphore().as_ptr()) } != 0 {
             let error = std::io::Error::last_os_error();
             if error.kind() != std::io::ErrorKind::Interrupted {

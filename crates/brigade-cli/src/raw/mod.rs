@@ -1,11 +1,13 @@
 //! The textbook mechanisms, raw: bytes between two ends, without the library.
 //!
-//! The contract of a [`Line`]: `send` and `receive` move exactly the bytes they are given, in order, in both directions;
-//! a peer that is gone is an error and never a hang. What implements it: [`stream`] (two pipes, or a socket pair), [`queue`]
-//! (two POSIX message queues), [`page`] (two rings in shared memory, with futexes).
+//! The contract of a [`Line`]: `send` and `receive` move exactly the bytes they are given, in
+//! order, in both directions; a peer that is gone is an error and never a hang. What implements it:
+//! [`stream`] (two pipes, or a socket pair), [`queue`] (two POSIX message queues), [`page`] (two
+//! rings in shared memory, with futexes).
 //!
-//! The peer is a thread of this program, or this program once more (`helper peer`): it gets its ends as standard input
-//! and output, which every program can be given without any unsafe code between fork and exec.
+//! The peer is a thread of this program, or this program once more (`helper peer`): it gets its
+//! ends as standard input and output, which every program can be given without any unsafe code
+//! between fork and exec.
 
 pub(crate) mod lock;
 pub(crate) mod page;
@@ -58,7 +60,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Batches that count. One more is made before, to warm up.
     pub(crate) batches: usize,
-    /// On which cores the near and the far end stay. Where they are decides more than what they use.
+    /// On which cores the near and the far end stay. Where they are decides more than what they
+    /// use.
     pub(crate) cores: [usize; 2],
 }
 

@@ -1,8 +1,9 @@
 //! Shared memory with futexes: a ring of slots in each direction.
 //!
-//! The sender fills the slot at `head` and moves `head` on; the receiver empties the one at `tail` and moves `tail` on.
-//! Who finds nothing to do looks again for a moment, where there is a core to spare, and then says that it sleeps and
-//! sleeps. The other wakes it only if it said so: a wake that wakes nobody is a system call all the same.
+//! The sender fills the slot at `head` and moves `head` on; the receiver empties the one at `tail`
+//! and moves `tail` on. Who finds nothing to do looks again for a moment, where there is a core to
+//! spare, and then says that it sleeps and sleeps. The other wakes it only if it said so: a wake
+//! that wakes nobody is a system call all the same.
 
 use std::io;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ const SLOTS: usize = 4;
 const SLOT: usize = 128 * 1024;
 /// Where the slots start. The cells before it are the counters.
 const DATA: usize = 4096;
-/// How long to look again before sleeping: longer than it takes to wake a core that sleeps, or each side would find the
-/// other asleep for ever.
+/// How long to look again before sleeping: longer than it takes to wake a core that sleeps, or each
+/// side would find the other asleep for ever.
 const LOOK: Duration = Duration::from_micros(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,8 +36,8 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The end number 0 or 1 over memory of [`BYTES`] zeroed bytes. `apart`: the other end has a core of its own, so that
-    /// it can come while this one looks.
+    /// The end number 0 or 1 over memory of [`BYTES`] zeroed bytes. `apart`: the other end has a
+    /// core of its own, so that it can come while this one looks.
     pub(crate) fn new(memory: Arc<Mapping>, end: usize, apart: bool) -> Self {
         Self {
             memory,
@@ -72,7 +73,8 @@ struct Ring<'a> {
 
 /// Moves a counter on and wakes the other end if it said that it sleeps.
 fn advance(counter: &AtomicU32, to: u32, other_sleeps: &AtomicU32) {
-    // SeqCst on both words: either we see that the other sleeps, or it sees the counter move before it sleeps.
+    // SeqCst on both words: either we see that the other sleeps, or it sees the counter move before
+    // it sleeps.
     counter.store(to, Ordering::SeqCst);
     if other_sleeps.load(Ordering::SeqCst) != 0 {
         other_sleeps.store(0, Ordering::SeqCst);
@@ -119,8 +121,9 @@ impl Line for Page {
                 wait_past(ring.tail, full, ring.sender_sleeps, self.look)?;
             }
             let slot = self.slot(self.end, head, piece.len());
-            // SAFETY: the slot is in bounds (checked by `bytes`); the receiver is done with it (its `tail` passed it, read
-            // with Acquire) and does not look at it before `head` moves; a slice of ours does not overlap the mapping.
+            // SAFETY: the slot is in bounds (checked by `bytes`); the receiver is done with it (its
+            // `tail` passed it, read with Acquire) and does not look at it before `head` moves; a
+            // slice of ours does not overlap the mapping.
             unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), slot, piece.len()) };
             advance(ring.head, head.wrapping_add(1), ring.receiver_sleeps);
         }
@@ -136,7 +139,8 @@ impl Line for Page {
                 wait_past(ring.head, tail, ring.receiver_sleeps, self.look)?;
             }
             let slot = self.slot(number, tail, piece.len());
-            // SAFETY: as in `send`, with the roles exchanged: `head` passed this slot, read with Acquire.
+            // SAFETY: as in `send`, with the roles exchanged: `head` passed this slot, read with
+            // Acquire.
             unsafe { std::ptr::copy_nonoverlapping(slot, piece.as_mut_ptr(), piece.len()) };
             advance(ring.tail, tail.wrapping_add(1), ring.sender_sleeps);
         }

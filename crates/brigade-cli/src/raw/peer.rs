@@ -1,5 +1,5 @@
-//! The two roles of a measurement over a line, and the three ways to get a far end: in a thread, in a helper program, or
-//! as that helper program.
+//! The two roles of a measurement over a line, and the three ways to get a far end: in a thread, in
+//! a helper program, or as that helper program.
 
 use std::io;
 use std::os::fd::{AsFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
@@ -179,8 +179,9 @@ fn serve_far_end(far: FarEnd) -> Result<(), Failure> {
             output,
             plan,
         } => {
-            // SAFETY: `measure` gave these two up with `into_raw_fd` for this task, which is started once and always as a
-            // thread of the same process; so they are open and nobody else's.
+            // SAFETY: `measure` gave these two up with `into_raw_fd` for this task, which is
+            // started once and always as a thread of the same process; so they are open and nobody
+            // else's.
             let (input, output) =
                 unsafe { (OwnedFd::from_raw_fd(input), OwnedFd::from_raw_fd(output)) };
             serve_descriptors(over, input, output, plan)

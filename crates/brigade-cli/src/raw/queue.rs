@@ -1,7 +1,8 @@
-//! POSIX message queues, by the system calls themselves: glibc's functions ask nothing more of the kernel, and these work
-//! with `/dev/mqueue` unmounted too.
+//! POSIX message queues, by the system calls themselves: glibc's functions ask nothing more of the
+//! kernel, and these work with `/dev/mqueue` unmounted too.
 //!
-//! A queue is made with a name, and the name is removed at once: the descriptor is the queue from then on.
+//! A queue is made with a name, and the name is removed at once: the descriptor is the queue from
+//! then on.
 
 use std::ffi::CString;
 use std::io;
@@ -12,7 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Line;
 use super::stream::Ends;
 
-/// How long one message may take to get through. The peer answers in microseconds; this is for one that died.
+/// How long one message may take to get through. The peer answers in microseconds; this is for one
+/// that died.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The limits this machine sets to queues of programs without privileges.
@@ -54,7 +56,8 @@ pub(crate) fn anonymous(limits: Limits) -> io::Result<OwnedFd> {
     attributes.mq_maxmsg = limits.messages.try_into().map_err(io::Error::other)?;
     attributes.mq_msgsize = limits.size.try_into().map_err(io::Error::other)?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
-    // SAFETY: the name is a C string and the attributes are a whole `mq_attr`; both live through the call.
+    // SAFETY: the name is a C string and the attributes are a whole `mq_attr`; both live through
+    // the call.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_mq_open,
@@ -146,8 +149,8 @@ impl Line for Queue {
         for piece in bytes.chunks_mut(self.piece) {
             let (fd, room) = (self.input.as_raw_fd(), self.room.len());
             let none: *mut libc::c_uint = std::ptr::null_mut();
-            // SAFETY: pointer and length are of one buffer we own; a null priority is allowed; the deadline lives through
-            // the call.
+            // SAFETY: pointer and length are of one buffer we own; a null priority is allowed; the
+            // deadline lives through the call.
             let got = checked(unsafe {
                 libc::syscall(
                     libc::SYS_mq_timedreceive,

@@ -19,7 +19,8 @@ impl Run {
     }
 }
 
-/// A variable in the environment of a run, and so in that of everybody who comes from it: the id of the test program.
+/// A variable in the environment of a run, and so in that of everybody who comes from it: the id of
+/// the test program.
 pub(crate) const MARK: &str = "BRIGADE_TEST_RUN";
 
 /// Runs `brigade` with these arguments, without a terminal.

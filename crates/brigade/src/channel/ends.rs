@@ -101,8 +101,9 @@ fn inlet(
     })
 }
 
-/// What tells sending ends apart: all that they are made of. Who sends an end may be hostile, and put one together of parts of several channels: where such a
-/// one was taken for the end of the channel that its memory is of, what is sent with that channel's own ends would go another way.
+/// What tells sending ends apart: all that they are made of. Who sends an end may be hostile, and
+/// put one together of parts of several channels: where such a one was taken for the end of the
+/// channel that its memory is of, what is sent with that channel's own ends would go another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     over: Transport,
@@ -151,7 +152,8 @@ impl Identity {
     }
 }
 
-/// The channels to which this process has a sending end. However often it is sent one, it keeps one set of descriptors for each channel.
+/// The channels to which this process has a sending end. However often it is sent one, it keeps one
+/// set of descriptors for each channel.
 fn senders() -> MutexGuard<'static, HashMap<Identity, Weak<SendSide>>> {
     // A fork begins with an empty one: its parent's may be locked for good there.
     static ALL: PerProcess<Mutex<HashMap<Identity, Weak<SendSide>>>> =
@@ -251,7 +253,8 @@ fn broken<E: serde::de::Error>(e: io::Error) -> E {
 
 impl<T> Serialize for Sender<T> {
     /// # Errors
-    /// Any serializer but that of a task's input or result or of a channel's message: an end is descriptors, which no bytes can carry.
+    /// Any serializer but that of a task's input or result or of a channel's message: an end is
+    /// descriptors, which no bytes can carry.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let side = self.side();
         let (over, gate, link, mechanism) =
@@ -388,7 +391,8 @@ mod tests {
     use super::*;
     use crate::task::codec;
 
-    /// What a hostile peer may send for a sender of the first channel: its memory, and the rest of another one.
+    /// What a hostile peer may send for a sender of the first channel: its memory, and the rest of
+    /// another one.
     struct Forged(Sender<u32>, Sender<u32>);
 
     impl Serialize for Forged {
@@ -409,7 +413,8 @@ mod tests {
         }
     }
 
-    /// What such a value becomes in this process, once there is no end of the channel here any more.
+    /// What such a value becomes in this process, once there is no end of the channel here any
+    /// more.
     fn arrive(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Sender<u32> {
         codec::decode(bytes, descriptors).expect("an end")
     }

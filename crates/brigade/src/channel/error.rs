@@ -1,12 +1,14 @@
-//! Why nothing was sent or received. Names and shapes are crossbeam's; what was not sent comes back.
+//! Why nothing was sent or received. Names and shapes are crossbeam's; what was not sent comes
+//! back.
 
 use std::error::Error;
 use std::fmt;
 
 /// The message was not sent, and waiting would not help; it comes back.
 ///
-/// The receiver is gone; or this message cannot be carried, and the channel is as good as before: [`Sender::fault`](super::Sender::fault) tells
-/// which. The shape is crossbeam's, and has no room for the reason.
+/// The receiver is gone; or this message cannot be carried, and the channel is as good as before:
+/// [`Sender::fault`](super::Sender::fault) tells which. The shape is crossbeam's, and has no room
+/// for the reason.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
@@ -30,8 +32,8 @@ pub enum SendTimeoutError<T> {
 
 /// A message came and could not be made out. It is lost, and the channel goes on with the next.
 ///
-/// It could not be decoded, in serde's own words; or its descriptors or its bytes could not be had. One that says that the channel itself is broken is the last, and
-/// the disconnect follows it.
+/// It could not be decoded, in serde's own words; or its descriptors or its bytes could not be had.
+/// One that says that the channel itself is broken is the last, and the disconnect follows it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Undeliverable(
@@ -131,7 +133,8 @@ impl RecvError {
 }
 
 impl TryRecvError {
-    /// Whether there is nothing now, but may be later. Not after a lost message: the next may be here.
+    /// Whether there is nothing now, but may be later. Not after a lost message: the next may be
+    /// here.
     pub fn is_empty(&self) -> bool {
         *self == TryRecvError::Empty
     }

@@ -1,7 +1,8 @@
 //! Awaiting a message.
 //!
-//! One thread, `brigade-reactor`, started when somebody first awaits, sleeps until any of the awaited receivers' descriptors is readable or hung up, and wakes
-//! whoever awaits it; they try again themselves. A receiver is registered once, and told of each change (`EPOLLET`, epoll(7)).
+//! One thread, `brigade-reactor`, started when somebody first awaits, sleeps until any of the
+//! awaited receivers' descriptors is readable or hung up, and wakes whoever awaits it; they try
+//! again themselves. A receiver is registered once, and told of each change (`EPOLLET`, epoll(7)).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -60,7 +61,8 @@ impl<T: Message> Future for Recv<'_, T> {
             }
             let side = receiver.side();
             let Ok(registration) = side.registration() else {
-                // No descriptor or no thread to be had. The executor tries again, and goes on doing so: slow, but nothing is lost.
+                // No descriptor or no thread to be had. The executor tries again, and goes on doing
+                // so: slow, but nothing is lost.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             };
@@ -86,7 +88,8 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// Of what can be read when there may be something to receive, the link, and what tells of left-overs.
+    /// Of what can be read when there may be something to receive, the link, and what tells of
+    /// left-overs.
     pub(super) fn new(descriptors: [BorrowedFd<'_>; 3]) -> io::Result<Registration> {
         let [readable, link, left_over] = descriptors;
         let reactor = Reactor::get()?;

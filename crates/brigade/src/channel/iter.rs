@@ -56,7 +56,8 @@ impl<T: Message> Iterator for TryIter<'_, T> {
     }
 }
 
-/// Each message of a receiver that is used up, until all senders are gone. Waits for each; one that is lost is an error in its place.
+/// Each message of a receiver that is used up, until all senders are gone. Waits for each; one that
+/// is lost is an error in its place.
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,

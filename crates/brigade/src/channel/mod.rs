@@ -1,8 +1,9 @@
 //! Channels: the same ends over four real mechanisms, between threads and between processes.
 //!
-//! A channel has any number of [`Sender`]s and one [`Receiver`]. Both are [`Message`]s themselves: give one to a task as its input, get one as its result, send
-//! one through another channel. Which mechanism carries the messages is a value, [`Transport`]; order, bounds and errors are the same for
-//! all.
+//! A channel has any number of [`Sender`]s and one [`Receiver`]. Both are [`Message`]s themselves:
+//! give one to a task as its input, get one as its result, send one through another channel. Which
+//! mechanism carries the messages is a value, [`Transport`]; order, bounds and errors are the same
+//! for all.
 //!
 //! ```
 //! use brigade::channel::{self, Sender};
@@ -28,33 +29,44 @@
 //!
 //! # What holds for all four
 //!
-//! - **Order**: messages of one sender arrive in the order in which they were sent; messages of several are never mixed up.
-//! - **Size**: any, up to 2 GiB encoded. What does not fit the mechanism goes in a memory file, whose descriptor goes through it.
-//! - **Bounds**: no more than `capacity` messages are on their way; the next waits. There is a bound in bytes too, of 4 MiB, beyond what the mechanism itself holds: what the
-//!   capacity allows and a pipe, a socket or a queue has no room for waits in memory beside it. Large messages, and those that carry descriptors, wait for the mechanism's own room.
-//! - **No message is lost in silence**: one that cannot be decoded, or whose descriptors the receiver has no room for, is an error of its own,
-//!   [`Undeliverable`], in its place, and the next is received as if nothing had been. If somebody has written over the channel itself, so that no more can be made out, that is
-//!   such an error too, and then the disconnect. A message was sent when `send` has returned `Ok`: of one whose sender is killed before, nobody hears.
-//! - **The end**: a receiver whose senders are all gone gets what was sent, and then [`RecvError::Disconnected`]. A sender whose receiver is gone gets its message back. It makes
-//!   no difference whether an end was dropped or its process was killed, also in the middle of a message; who waits is woken. Over shared memory and queues, where nothing tells a
-//!   sender that does not wait, it may send a few messages more before it hears of it.
-//! - **Ends on their way** count: a channel whose only sender is inside a message that nobody has received yet is not disconnected.
+//! - **Order**: messages of one sender arrive in the order in which they were sent; messages of
+//!   several are never mixed up.
+//! - **Size**: any, up to 2 GiB encoded. What does not fit the mechanism goes in a memory file,
+//!   whose descriptor goes through it.
+//! - **Bounds**: no more than `capacity` messages are on their way; the next waits. There is a
+//!   bound in bytes too, of 4 MiB, beyond what the mechanism itself holds: what the capacity allows
+//!   and a pipe, a socket or a queue has no room for waits in memory beside it. Large messages, and
+//!   those that carry descriptors, wait for the mechanism's own room.
+//! - **No message is lost in silence**: one that cannot be decoded, or whose descriptors the
+//!   receiver has no room for, is an error of its own, [`Undeliverable`], in its place, and the
+//!   next is received as if nothing had been. If somebody has written over the channel itself, so
+//!   that no more can be made out, that is such an error too, and then the disconnect. A message
+//!   was sent when `send` has returned `Ok`: of one whose sender is killed before, nobody hears.
+//! - **The end**: a receiver whose senders are all gone gets what was sent, and then
+//!   [`RecvError::Disconnected`]. A sender whose receiver is gone gets its message back. It makes
+//!   no difference whether an end was dropped or its process was killed, also in the middle of a
+//!   message; who waits is woken. Over shared memory and queues, where nothing tells a sender that
+//!   does not wait, it may send a few messages more before it hears of it.
+//! - **Ends on their way** count: a channel whose only sender is inside a message that nobody has
+//!   received yet is not disconnected.
 //!
 //! # After fork(2)
 //!
 //! A program that forks itself, past this library, has each of its ends twice.
 //!
 //! - **Senders** send in both, as any two do.
-//! - **A receiver** is for one of the two, as if it had moved: whichever receives with it first. The other one
-//!   may drop it, which disconnects nobody; if it receives too, messages are lost to both. A copy
-//!   of one with which another thread of the parent was receiving at that moment receives nothing, and says so.
-//! - **Dropping** a copy closes it in that process only. A channel is disconnected when the last end of
-//!   a side is gone in both; a copy that the child does not need, and keeps, keeps it connected.
+//! - **A receiver** is for one of the two, as if it had moved: whichever receives with it first.
+//!   The other one may drop it, which disconnects nobody; if it receives too, messages are lost to
+//!   both. A copy of one with which another thread of the parent was receiving at that moment
+//!   receives nothing, and says so.
+//! - **Dropping** a copy closes it in that process only. A channel is disconnected when the last
+//!   end of a side is gone in both; a copy that the child does not need, and keeps, keeps it
+//!   connected.
 //! - **`select` and `recv_async`** work in the child; it starts its own reactor thread.
 //!
-//! A fork that is made by the bare system call, without the C library's fork(3), is noticed by what it
-//! does itself, but its death is not: what it had locked when it died stays locked, and its parent
-//! must not drop a receiver that the child is to go on with.
+//! A fork that is made by the bare system call, without the C library's fork(3), is noticed by what
+//! it does itself, but its death is not: what it had locked when it died stays locked, and its
+//! parent must not drop a receiver that the child is to go on with.
 //!
 //! Sources: pipe(7), unix(7), mq_overview(7), memfd_create(2), poll(2).
 
@@ -143,7 +155,8 @@ impl FromStr for Transport {
 /// A channel that holds up to `capacity` messages, over the mechanism that you name.
 ///
 /// # Errors
-/// A capacity of 0; no more descriptors (a channel takes up to six) or memory; for a queue, more than the system allows (see [`queue`]).
+/// A capacity of 0; no more descriptors (a channel takes up to six) or memory; for a queue, more
+/// than the system allows (see [`queue`]).
 ///
 /// # Examples
 /// ```
@@ -184,8 +197,9 @@ pub fn socket<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>
 /// A channel over a POSIX message queue. mq_overview(7).
 ///
 /// # Errors
-/// As [`channel`]; and the system sets bounds to queues: the messages in one (/proc/sys/fs/mqueue/msg_max, 10 by default, which a process with CAP_SYS_RESOURCE may
-/// exceed), and the bytes of all that a user has (`RLIMIT_MSGQUEUE`). The error says which it was.
+/// As [`channel`]; and the system sets bounds to queues: the messages in one
+/// (/proc/sys/fs/mqueue/msg_max, 10 by default, which a process with CAP_SYS_RESOURCE may exceed),
+/// and the bytes of all that a user has (`RLIMIT_MSGQUEUE`). The error says which it was.
 pub fn queue<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     channel(Transport::Queue, capacity)
 }

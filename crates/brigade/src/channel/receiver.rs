@@ -42,17 +42,20 @@ pub(super) struct ReceiveSide {
     inlet: Mutex<Box<dyn Inlet>>,
     /// Why nothing more can be received, if it is not that the senders are gone.
     fault: OnceLock<String>,
-    /// It was sent on, or may have been: then it is not the end of the channel when this is dropped.
+    /// It was sent on, or may have been: then it is not the end of the channel when this is
+    /// dropped.
     left: AtomicBool,
     registration: OwnCell<Registration>,
-    /// Readable while something was left by one who received, for others who wait outside the lock, with `Select` or in async code: the mechanism may have
-    /// told of it only once. Made when the first of them waits.
+    /// Readable while something was left by one who received, for others who wait outside the lock,
+    /// with `Select` or in async code: the mechanism may have told of it only once. Made when the
+    /// first of them waits.
     left_over: OnceLock<OwnedFd>,
     /// The process that made it; a fork of that has a copy.
     original: Original,
     /// How often the process had been forked then: there may be copies in others, if it was since.
     forks: u32,
-    /// One who waits outside could not look, for another had the lock, who is to say so when he lets go of it.
+    /// One who waits outside could not look, for another had the lock, who is to say so when he
+    /// lets go of it.
     missed: AtomicBool,
 }
 
@@ -152,7 +155,8 @@ impl ReceiveSide {
         ]
     }
 
-    /// Whether the mechanism's descriptor carries wake-ups only: when it is at its end, nobody is there who could send one.
+    /// Whether the mechanism's descriptor carries wake-ups only: when it is at its end, nobody is
+    /// there who could send one.
     fn is_only_woken(&self) -> bool {
         self.over == Transport::SharedMemory
     }
@@ -371,7 +375,8 @@ impl ReceiveSide {
         }
     }
 
-    /// Announces that somebody is about to wait for the [interests](Self::interests_outside). `false`: look again first.
+    /// Announces that somebody is about to wait for the [interests](Self::interests_outside).
+    /// `false`: look again first.
     pub(super) fn announce_sleep(&self) -> bool {
         if let Some(left_over) = self.left_over.get() {
             // If there is nothing to take away, all the better.
@@ -387,7 +392,8 @@ impl ReceiveSide {
             return true;
         };
         let inlet = locked.get_mut();
-        // When it is let go of, another who may have counted on what was just taken away is told of what is left.
+        // When it is let go of, another who may have counted on what was just taken away is told of
+        // what is left.
         inlet.announce_sleep(&self.gate) && !inlet.is_holding(&self.gate)
     }
 }
@@ -429,7 +435,8 @@ impl Drop for Locked<'_> {
             inlet.is_holding(&side.gate) || inlet.peek(&side.gate) == Some(true)
         };
         self.inlet = None;
-        // Before looking who has missed it: pairs with the fence in `announce_sleep`. On x86-64 letting go of the lock was one.
+        // Before looking who has missed it: pairs with the fence in `announce_sleep`. On x86-64
+        // letting go of the lock was one.
         if cfg!(not(target_arch = "x86_64")) {
             fence(Ordering::SeqCst);
         }
@@ -464,7 +471,8 @@ impl Frame {
             return Ok(());
         }
         let len = <[u8; 8]>::try_from(self.body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
-        // A sender's frame has one, or else it is a nudge, which is no message and does not come as far as this unless somebody made it up.
+        // A sender's frame has one, or else it is a nudge, which is no message and does not come as
+        // far as this unless somebody made it up.
         if self.descriptors.is_empty() {
             return Err("is none that was sent".to_owned());
         }
@@ -613,7 +621,8 @@ impl<T: Message> Receiver<T> {
     }
 }
 
-// A panic in the middle of sending or receiving leaves no message half-done: the lock is let go of, and what was not put was not sent.
+// A panic in the middle of sending or receiving leaves no message half-done: the lock is let go of,
+// and what was not put was not sent.
 impl<T> UnwindSafe for Receiver<T> {}
 impl<T> RefUnwindSafe for Receiver<T> {}
 

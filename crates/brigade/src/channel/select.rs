@@ -54,8 +54,9 @@ impl<'r> Select<'r> {
         self.receivers.len() - 1
     }
 
-    /// Waits until one is ready, and gives its number. It has a message, or has lost one, or is disconnected; use [`Receiver::try_recv`], which may also find that another
-    /// thread was quicker.
+    /// Waits until one is ready, and gives its number. It has a message, or has lost one, or is
+    /// disconnected; use [`Receiver::try_recv`], which may also find that another thread was
+    /// quicker.
     ///
     /// # Panics
     /// When there are no receivers: the wait would never end.
@@ -120,7 +121,8 @@ impl<'r> Select<'r> {
                     return self.look().ok_or(SelectTimeoutError);
                 }
                 Ok(true) => {}
-                // More descriptors than this process may have, or no memory: slow, but nothing is lost.
+                // More descriptors than this process may have, or no memory: slow, but nothing is
+                // lost.
                 Err(_) => futex::rest(TRY_AGAIN),
             }
         }
@@ -135,7 +137,8 @@ impl fmt::Debug for Select<'_> {
     }
 }
 
-/// Waits for several receivers of the same messages, and receives from the first that is ready: which one, and what.
+/// Waits for several receivers of the same messages, and receives from the first that is ready:
+/// which one, and what.
 ///
 /// # Panics
 /// When there are none.

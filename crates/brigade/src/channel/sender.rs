@@ -20,10 +20,12 @@ use crate::task::codec;
 use crate::transport::gate::{self, Gate, Waited};
 use crate::transport::{Header, Link, NotPut, Outlet, parcel};
 
-/// How long a sender that does not wait may wait for the lock: as long as another sender needs for its message, or for being dead.
+/// How long a sender that does not wait may wait for the lock: as long as another sender needs for
+/// its message, or for being dead.
 const LOCK_LIMIT: Duration = Duration::from_millis(50);
 
-/// How often a sender asks the kernel whether the receiver is still there, though nothing has told it that it is not.
+/// How often a sender asks the kernel whether the receiver is still there, though nothing has told
+/// it that it is not.
 const ASK_EVERY: u64 = 64;
 
 /// Sends messages into a channel. Clone it for each who sends; give it to tasks.
@@ -135,8 +137,8 @@ impl SendSide {
     /// Remembers why it was, or that it was for no other reason.
     fn set_fault(&self, why: Option<String>) {
         let _ = FAULT.try_with(|own| own.set(Some((self.number, why.clone()))));
-        // Not waited for: another thread that has it puts its own reason there, and in a fork it may
-        // be a thread that is not there.
+        // Not waited for: another thread that has it puts its own reason there, and in a fork it
+        // may be a thread that is not there.
         if let Some(mut any) = usable(self.fault.try_lock()) {
             *any = why;
         }
@@ -156,7 +158,8 @@ impl SendSide {
         }
     }
 
-    /// Whether the receiver is gone, as far as that can be known without asking the kernel each time.
+    /// Whether the receiver is gone, as far as that can be known without asking the kernel each
+    /// time.
     fn is_gone(&self) -> bool {
         if self.gate.is_closed() {
             return true;
@@ -267,7 +270,8 @@ impl SendSide {
         let Some(number) = self.gate.next_number(&self.seen) else {
             return Ok(Some(NotPut::Full));
         };
-        // A receiver that was to be sent on and was not is no death, and closes nothing: the kernel is asked now and then.
+        // A receiver that was to be sent on and was not is no death, and closes nothing: the kernel
+        // is asked now and then.
         if number % ASK_EVERY == ASK_EVERY - 1 && gate::is_hung_up(&self.link) {
             return Err(Refused::Gone);
         }
@@ -307,7 +311,8 @@ impl SendSide {
                         && self.gate.on_their_way() < self.gate.capacity()
                         && self.outlet.may_fit(&self.gate, header)
                 };
-                // For more than one message's room, if it comes soon: else the two would go on in step, each waiting for the other's line of memory.
+                // For more than one message's room, if it comes soon: else the two would go on in
+                // step, each waiting for the other's line of memory.
                 let enough = self.gate.capacity() - self.gate.capacity() / 4;
                 let has_much_room = || self.gate.on_their_way() <= enough && has_room();
                 if self.gate.receiver_runs_elsewhere()
@@ -383,7 +388,8 @@ impl<T: Message> Sender<T> {
     /// Sends a message; waits while the channel is full.
     ///
     /// # Errors
-    /// The receiver is gone, or goes while this waits; or the message cannot be carried, which [`fault`](Self::fault) tells. The message comes back.
+    /// The receiver is gone, or goes while this waits; or the message cannot be carried, which
+    /// [`fault`](Self::fault) tells. The message comes back.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         match self.side.send(&message, Patience::Until(None)) {
             Ok(()) => Ok(()),
@@ -391,7 +397,8 @@ impl<T: Message> Sender<T> {
         }
     }
 
-    /// Sends a copy of a message that the caller keeps, to send another one in the same buffer, say; waits while the channel is full.
+    /// Sends a copy of a message that the caller keeps, to send another one in the same buffer,
+    /// say; waits while the channel is full.
     ///
     /// # Errors
     /// As [`send`](Self::send). There is nothing to come back.
@@ -434,7 +441,8 @@ impl<T> Clone for Sender<T> {
     }
 }
 
-// A panic in the middle of sending or receiving leaves no message half-done: the lock is let go of, and what was not put was not sent.
+// A panic in the middle of sending or receiving leaves no message half-done: the lock is let go of,
+// and what was not put was not sent.
 impl<T> UnwindSafe for Sender<T> {}
 impl<T> RefUnwindSafe for Sender<T> {}
 

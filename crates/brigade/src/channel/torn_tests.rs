@@ -1,4 +1,5 @@
-//! A pipe that ends in part of a frame: nobody waits for the rest, and nothing that was sent is lost.
+//! A pipe that ends in part of a frame: nobody waits for the rest, and nothing that was sent is
+//! lost.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicU64;

@@ -101,30 +101,37 @@ impl PoolBuilder {
         self
     }
 
-    /// The name of its workers, as `ps` and debuggers show it, and as errors tell it. The kernel keeps the first 15 bytes.
+    /// The name of its workers, as `ps` and debuggers show it, and as errors tell it. The kernel
+    /// keeps the first 15 bytes.
     pub fn name(mut self, name: impl Into<String>) -> PoolBuilder {
         self.options.name = Some(name.into().into());
         self
     }
 
-    /// How long a task may run: then it ends with [`TimedOut`](crate::JoinError::TimedOut). A process is killed, its children too, and is gone when the caller
-    /// hears of it; a thread is let go, and a new one takes its place. Time in the queue does not count, nor does time in which the program is stopped (SIGSTOP, Ctrl-Z, a suspended machine). Nor
-    /// does time in which its worker process is, up to as much as this at a time, and ten times that in all: one that stays stopped ends too.
+    /// How long a task may run: then it ends with [`TimedOut`](crate::JoinError::TimedOut). A
+    /// process is killed, its children too, and is gone when the caller hears of it; a thread is
+    /// let go, and a new one takes its place. Time in the queue does not count, nor does time in
+    /// which the program is stopped (SIGSTOP, Ctrl-Z, a suspended machine). Nor does time in which
+    /// its worker process is, up to as much as this at a time, and ten times that in all: one that
+    /// stays stopped ends too.
     pub fn timeout(mut self, time: Duration) -> PoolBuilder {
         self.options.timeout = Some(time);
         self
     }
 
-    /// How often a task is run again after its worker died or its time was over. It still ends once. None, if nothing is said.
+    /// How often a task is run again after its worker died or its time was over. It still ends
+    /// once. None, if nothing is said.
     ///
-    /// A task that panicked is not run again. Neither is one in a thread whose input cannot be encoded, or brings descriptors: inputs are moved, not copied.
+    /// A task that panicked is not run again. Neither is one in a thread whose input cannot be
+    /// encoded, or brings descriptors: inputs are moved, not copied.
     pub fn retries(mut self, times: u32) -> PoolBuilder {
         self.options.retries = times;
         self
     }
 
-    /// How many tasks may wait that nobody has begun: one more has [`submit`](Pool::submit) wait, and [`try_submit`](Pool::try_submit) give the input back.
-    /// There is no limit if nothing is said.
+    /// How many tasks may wait that nobody has begun: one more has [`submit`](Pool::submit) wait,
+    /// and [`try_submit`](Pool::try_submit) give the input back. There is no limit if nothing is
+    /// said.
     pub fn queue_limit(mut self, tasks: usize) -> PoolBuilder {
         self.options.queue_limit = Some(tasks);
         self
@@ -132,8 +139,9 @@ impl PoolBuilder {
 
     /// Runs once in every worker before its first task, also in those that come later.
     ///
-    /// One that panics or crashes is an error of [`build`](Self::build). Later it is tried again in another worker; if no worker is left and none comes, what is queued ends with
-    /// what it died of. A [`timeout`](Self::timeout) counts for it in a process, too.
+    /// One that panics or crashes is an error of [`build`](Self::build). Later it is tried again in
+    /// another worker; if no worker is left and none comes, what is queued ends with what it died
+    /// of. A [`timeout`](Self::timeout) counts for it in a process, too.
     #[track_caller]
     pub fn initializer(mut self, initializer: fn()) -> PoolBuilder {
         self.options.initializer = Some(initializer);
@@ -147,22 +155,26 @@ impl PoolBuilder {
         self
     }
 
-    /// A worker process is replaced by a new one when it has more than so many bytes of memory after a task (resident, looked at once a millisecond at most).
-    /// Threads share the program's memory: for them it does nothing.
+    /// A worker process is replaced by a new one when it has more than so many bytes of memory
+    /// after a task (resident, looked at once a millisecond at most). Threads share the program's
+    /// memory: for them it does nothing.
     pub fn recycle_above(mut self, bytes: u64) -> PoolBuilder {
         self.options.recycle_above = Some(bytes);
         self
     }
 
-    /// Writes a file into this directory for each task whose worker process died: what it was, its input, and all that is known of the death. With
-    /// `BRIGADE_REPLAY` it is run again, in a debugger if you like: see [`init`](crate::init).
+    /// Writes a file into this directory for each task whose worker process died: what it was, its
+    /// input, and all that is known of the death. With `BRIGADE_REPLAY` it is run again, in a
+    /// debugger if you like: see [`init`](crate::init).
     ///
-    /// The file is a text, for people first, and [`Crash::file`](crate::Crash::file) says where it is. The directory is made if it is missing. Only the program's
-    /// user can read what is in it: inputs may be secret, and so may the variables that the pool's [`process`](Self::process) sets, which are in the file too. A
-    /// task that panicked, ran over its time or was cancelled leaves none; with [`retries`](Self::retries) there is one for each crash, and those before the
-    /// last may come a moment after the task's end, but before the pool's. An input that came
-    /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is told of, but cannot be replayed. For threads it does nothing: their
-    /// crash is the program's.
+    /// The file is a text, for people first, and [`Crash::file`](crate::Crash::file) says where it
+    /// is. The directory is made if it is missing. Only the program's user can read what is in it:
+    /// inputs may be secret, and so may the variables that the pool's [`process`](Self::process)
+    /// sets, which are in the file too. A task that panicked, ran over its time or was cancelled
+    /// leaves none; with [`retries`](Self::retries) there is one for each crash, and those before
+    /// the last may come a moment after the task's end, but before the pool's. An input that came
+    /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is told of, but
+    /// cannot be replayed. For threads it does nothing: their crash is the program's.
     ///
     /// # Examples
     /// ```
@@ -201,8 +213,9 @@ impl PoolBuilder {
     /// Starts the workers, and returns when each is ready.
     ///
     /// # Errors
-    /// The workers could not be started; the initializer panicked or crashed; the directory for crash files cannot be made or written to; a number makes no sense (no
-    /// workers, a queue of no tasks).
+    /// The workers could not be started; the initializer panicked or crashed; the directory for
+    /// crash files cannot be made or written to; a number makes no sense (no workers, a queue of no
+    /// tasks).
     pub fn build(self) -> io::Result<Pool> {
         let mut options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));

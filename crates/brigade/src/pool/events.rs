@@ -1,7 +1,9 @@
-//! What a pool tells those who listen to it with [`tracing`]: target `brigade::pool`. Where nobody listens, nothing is made.
+//! What a pool tells those who listen to it with [`tracing`]: target `brigade::pool`. Where nobody
+//! listens, nothing is made.
 //!
-//! Each event has a name, which says what happened (`started`), a message, the number of its `pool`, and the `kind` of its workers.
-//! Of each task that was accepted there is one `submitted` and one `ended`, and a `started` for each time that it was run.
+//! Each event has a name, which says what happened (`started`), a message, the number of its
+//! `pool`, and the `kind` of its workers. Of each task that was accepted there is one `submitted`
+//! and one `ended`, and a `started` for each time that it was run.
 
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ use crate::{Cause, Kind};
 
 const TARGET: &str = "brigade::pool";
 
-/// Asks the subscriber. It is the program's own code, which may panic: then it does not listen. Where there is none this costs one look.
+/// Asks the subscriber. It is the program's own code, which may panic: then it does not listen.
+/// Where there is none this costs one look.
 #[inline]
 fn ask(level: Level, ask: impl FnOnce() -> bool) -> bool {
     level <= LevelFilter::current() && asked(ask)
@@ -24,7 +27,8 @@ fn asked(ask: impl FnOnce() -> bool) -> bool {
     attempt(ask).unwrap_or(false)
 }
 
-/// Tells the subscriber. Its panic is its own affair: it would take a task's end along, or the thread that tells them.
+/// Tells the subscriber. Its panic is its own affair: it would take a task's end along, or the
+/// thread that tells them.
 #[inline]
 fn tell(level: Level, tell: impl FnOnce()) {
     if level <= LevelFilter::current() {
@@ -79,7 +83,8 @@ impl Of {
         event!(TRACE, "submitted", self, task, "task {task} was submitted");
     }
 
-    /// A worker runs it: seen after it had `waited` so long. In a process that is seen some time after it has begun, a millisecond as a rule.
+    /// A worker runs it: seen after it had `waited` so long. In a process that is seen some time
+    /// after it has begun, a millisecond as a rule.
     pub(super) fn started(self, worker: u64, task: u64, waited: Duration) {
         let kind = self.kind;
         event!(
@@ -133,7 +138,8 @@ impl Of {
         );
     }
 
-    /// A worker died of a task, which ends with that. (Where it is run again, that is told if crashes are kept.)
+    /// A worker died of a task, which ends with that. (Where it is run again, that is told if
+    /// crashes are kept.)
     pub(super) fn crashed(self, worker: u64, cause: &Cause, task_name: &str) {
         event!(
             WARN,

@@ -6,7 +6,8 @@ use std::iter::FusedIterator;
 use super::{processes, threads};
 use crate::{JoinError, Message};
 
-/// How far ahead of the result that is awaited others may be: results that wait for it to come, and inputs that were pulled.
+/// How far ahead of the result that is awaited others may be: results that wait for it to come, and
+/// inputs that were pulled.
 const AHEAD: usize = 16 * 1024;
 
 /// A map over a pool of either kind.
@@ -16,7 +17,8 @@ pub(super) enum Source<'p, A, R, I> {
 }
 
 impl<A: Message, R: Message, I: Iterator<Item = A>> Source<'_, A, R, I> {
-    /// The next result that comes. No input is pulled whose number is `horizon` or more. `None`: there are no more.
+    /// The next result that comes. No input is pulled whose number is `horizon` or more. `None`:
+    /// there are no more.
     fn next_within(&mut self, horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
         match self {
             Source::Threads(map) => map.next_within(horizon),

@@ -26,11 +26,13 @@ use crate::{JoinError, JoinHandle, Kind, Message};
 
 /// A number of workers, threads or processes, that run one task after another.
 ///
-/// Every task ends exactly once, with a typed result, and a crash costs only the task that was running: its worker is replaced, and what waited
-/// goes to others. Dropping a pool finishes what was accepted first, as [`shutdown`](Self::shutdown) does.
+/// Every task ends exactly once, with a typed result, and a crash costs only the task that was
+/// running: its worker is replaced, and what waited goes to others. Dropping a pool finishes what
+/// was accepted first, as [`shutdown`](Self::shutdown) does.
 ///
-/// In a fork of the process that made it (by fork(2), past this library) a pool is only a copy: every task ends with [`JoinError::Closed`] at
-/// once, its numbers are empty, and dropping it does nothing.
+/// In a fork of the process that made it (by fork(2), past this library) a pool is only a copy:
+/// every task ends with [`JoinError::Closed`] at once, its numbers are empty, and dropping it does
+/// nothing.
 ///
 /// # Examples
 /// ```
@@ -96,7 +98,8 @@ impl Pool {
 
     /// Gives the pool a task. Waits while its queue is at its [limit](PoolBuilder::queue_limit).
     ///
-    /// It has no error of its own: an input that cannot be encoded, and a worker that cannot be made, are told by the handle.
+    /// It has no error of its own: an input that cannot be encoded, and a worker that cannot be
+    /// made, are told by the handle.
     #[track_caller]
     pub fn submit<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> JoinHandle<R> {
         match &self.crew {
@@ -123,9 +126,10 @@ impl Pool {
 
     /// Runs `task` on each input, and gives the results in the order of the inputs.
     ///
-    /// Inputs are pulled as workers have room for them, and results are held back only as long as one before them is not there, so that memory does not grow
-    /// with the number of inputs. Nothing is done before the first result is asked for. When the iterator is dropped, what was not started
-    /// never starts, and what runs runs on, detached.
+    /// Inputs are pulled as workers have room for them, and results are held back only as long as
+    /// one before them is not there, so that memory does not grow with the number of inputs.
+    /// Nothing is done before the first result is asked for. When the iterator is dropped, what was
+    /// not started never starts, and what runs runs on, detached.
     ///
     /// # Panics
     /// The iterator does if `inputs` does.
@@ -143,7 +147,8 @@ impl Pool {
         map::Ordered::new(self.start_map(task, inputs.into_iter()))
     }
 
-    /// Runs `task` on each input, and gives the results as they come, each with the number of its input, counted from 0.
+    /// Runs `task` on each input, and gives the results as they come, each with the number of its
+    /// input, counted from 0.
     ///
     /// Otherwise as [`map`](Self::map).
     ///
@@ -246,7 +251,8 @@ impl Pool {
 
     /// Ends the pool now: everything that it has is cancelled.
     ///
-    /// What was not started never starts; running processes are killed, their children too, and are gone when this returns; running threads are let go.
+    /// What was not started never starts; running processes are killed, their children too, and are
+    /// gone when this returns; running threads are let go.
     pub fn abort(self) {
         match &self.crew {
             Crew::Threads(crew) => crew.abort(),

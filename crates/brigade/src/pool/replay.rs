@@ -1,11 +1,13 @@
 //! `BRIGADE_REPLAY`: one task from a crash file, run again in the program itself.
 //!
-//! The task runs on the thread that called `init`, in this very process, so that breakpoints and signals are what they are in any program: no fork server, no signal
-//! handler of ours, and a fault is a fault. What a worker does to itself first is done here too: its environment, its directory, an empty stdin, the pool's
-//! initializer. What tasks before it did in the same worker is not.
+//! The task runs on the thread that called `init`, in this very process, so that breakpoints and
+//! signals are what they are in any program: no fork server, no signal handler of ours, and a fault
+//! is a fault. What a worker does to itself first is done here too: its environment, its directory,
+//! an empty stdin, the pool's initializer. What tasks before it did in the same worker is not.
 //!
-//! A file says which of the program's functions is called with which bytes, so it is trusted as the program's own arguments are. A program that runs with
-//! privileges its caller does not have (setuid) ignores the variable.
+//! A file says which of the program's functions is called with which bytes, so it is trusted as the
+//! program's own arguments are. A program that runs with privileges its caller does not have
+//! (setuid) ignores the variable.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -159,7 +161,8 @@ fn set_up(decisive: &Decisive) -> Result<(), String> {
 
 /// Sets what the pool had set, and takes the variable away: what the task starts is no replay.
 ///
-/// With other threads, a test harness's say, none of it can be done, for they may read the environment at this moment.
+/// With other threads, a test harness's say, none of it can be done, for they may read the
+/// environment at this moment.
 fn set_environment(decisive: &Decisive) -> Result<(), String> {
     let variables = || {
         let strings = decisive.variables.iter();

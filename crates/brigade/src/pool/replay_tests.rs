@@ -1,4 +1,5 @@
-//! Crash files of tasks of this very test program, replayed by it. No worker is started: other tests here have the roster to themselves.
+//! Crash files of tasks of this very test program, replayed by it. No worker is started: other
+//! tests here have the roster to themselves.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -71,7 +72,8 @@ impl Kept<'_> {
     }
 }
 
-/// Starts this test program again, with the variable, for this test only; a core file would be left behind.
+/// Starts this test program again, with the variable, for this test only; a core file would be left
+/// behind.
 fn replay_in(test: &str, file: &Path) -> (Output, String) {
     let ended = Command::new("/bin/sh")
         .args(["-c", "ulimit -c 0; exec \"$0\" \"$@\""])
@@ -170,7 +172,8 @@ fn it_is_set_up_as_its_worker_was() {
             here.display(),
             len.expect("is empty"),
             std::env::var(SEEN).unwrap_or_default(),
-            // What it starts is no replay; a test harness has threads, though, and cannot take the variable away.
+            // What it starts is no replay; a test harness has threads, though, and cannot take the
+            // variable away.
             std::env::var_os(VARIABLE).is_none() || !process::one_thread(),
         ));
     }

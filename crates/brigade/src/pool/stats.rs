@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use crate::Cause;
 
-/// A pool's numbers at one moment. Those that count go up only; together they account for every task:
-/// `submitted` is `queued + running + done + failed()`.
+/// A pool's numbers at one moment. Those that count go up only; together they account for every
+/// task: `submitted` is `queued + running + done + failed()`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
     /// Workers that it should have.
     pub workers: usize,
-    /// Worker processes that are stopped now: by a signal (SIGSTOP), or a debugger that came and left. Their tasks wait with them, unless they have a
-    /// [`timeout`](crate::PoolBuilder::timeout) or are cancelled. Threads are stopped with the program only.
+    /// Worker processes that are stopped now: by a signal (SIGSTOP), or a debugger that came and
+    /// left. Their tasks wait with them, unless they have a
+    /// [`timeout`](crate::PoolBuilder::timeout) or are cancelled. Threads are stopped with the
+    /// program only.
     pub stopped: usize,
     /// Tasks that were accepted.
     pub submitted: u64,
@@ -36,8 +38,9 @@ pub struct PoolStats {
     pub closed: u64,
     /// How often a task was run again.
     pub retried: u64,
-    /// Workers that were gone before their time, for others to take their places: one for each task that crashed, whose time was over or that
-    /// was run again, and the two below. (One that wrote over its mailbox may have taken several tasks along.) Not those that
+    /// Workers that were gone before their time, for others to take their places: one for each task
+    /// that crashed, whose time was over or that was run again, and the two below. (One that wrote
+    /// over its mailbox may have taken several tasks along.) Not those that
     /// [`abort`](crate::Pool::abort) ended.
     pub restarts: u64,
     /// Of them, those that were ended because their task was cancelled.
@@ -46,8 +49,9 @@ pub struct PoolStats {
     pub died_idle: u64,
     /// Workers that never were ready: they could not be made, or their initializer failed.
     pub not_ready: u64,
-    /// Workers that ended by themselves, between two tasks, and were replaced: by `recycle_after` and `recycle_above`, or because a task had
-    /// left them unfit for others (it closed their descriptors, or left a thread behind that holds stdout).
+    /// Workers that ended by themselves, between two tasks, and were replaced: by `recycle_after`
+    /// and `recycle_above`, or because a task had left them unfit for others (it closed their
+    /// descriptors, or left a thread behind that holds stdout).
     pub recycled: u64,
     /// Time that workers have had tasks, summed over all of them.
     pub busy: Duration,
@@ -74,7 +78,8 @@ impl PoolStats {
     }
 }
 
-/// How many tasks took how long: a histogram, four steps to each doubling from 1 ns on, so that what it says is right to within 19 %.
+/// How many tasks took how long: a histogram, four steps to each doubling from 1 ns on, so that
+/// what it says is right to within 19 %.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Latencies {
     counts: Box<[u64; STEPS]>,
@@ -106,7 +111,8 @@ impl Latencies {
         self.longest
     }
 
-    /// The time that this part of them, 0.0 to 1.0, took at the most: 0.5 is the median. `None`: there are none.
+    /// The time that this part of them, 0.0 to 1.0, took at the most: 0.5 is the median. `None`:
+    /// there are none.
     pub fn quantile(&self, part: f64) -> Option<Duration> {
         if self.count == 0 {
             return None;

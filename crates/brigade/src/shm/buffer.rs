@@ -36,10 +36,12 @@ use crate::sys::mapping::Mapping;
 /// # }
 /// ```
 ///
-/// Most of what a large buffer costs is its pages: where the same memory is filled again and again and its readers take turns, a `Shared` of
-/// atomics or of a lock, kept and sent each time, saves that.
+/// Most of what a large buffer costs is its pages: where the same memory is filled again and again
+/// and its readers take turns, a `Shared` of atomics or of a lock, kept and sent each time, saves
+/// that.
 ///
-/// A child that the process makes by `fork` without `exec` does not inherit it: to touch it there is a `SIGSEGV`.
+/// A child that the process makes by `fork` without `exec` does not inherit it: to touch it there
+/// is a `SIGSEGV`.
 pub struct Buffer {
     mapping: Mapping,
     file: OwnedFd,
@@ -47,10 +49,12 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer of `len` bytes, all zero. Its memory is there, and mapped: that takes longest, and filling it then runs at full speed.
+    /// A buffer of `len` bytes, all zero. Its memory is there, and mapped: that takes longest, and
+    /// filling it then runs at full speed.
     ///
     /// # Errors
-    /// There is no memory, or a limit of the process (descriptors, RLIMIT_FSIZE, RLIMIT_AS) is reached.
+    /// There is no memory, or a limit of the process (descriptors, RLIMIT_FSIZE, RLIMIT_AS) is
+    /// reached.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -126,11 +130,12 @@ impl Buffer {
         self.len == 0
     }
 
-    /// Seals it, so that no process can change it any more, hostile or not, and makes it one to share. No byte is copied.
+    /// Seals it, so that no process can change it any more, hostile or not, and makes it one to
+    /// share. No byte is copied.
     ///
     /// # Errors
-    /// It could not be mapped anew, or something else holds its memory at the moment, as a debugger or a device can.
-    /// Its content is lost then.
+    /// It could not be mapped anew, or something else holds its memory at the moment, as a debugger
+    /// or a device can. Its content is lost then.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -152,8 +157,9 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `len` is at most what was mapped; a file's bytes are initialized. The file was made here, and its descriptor has never left this
-        // struct: this mapping is the only one, and what is borrowed from it is governed by `self`.
+        // SAFETY: `len` is at most what was mapped; a file's bytes are initialized. The file was
+        // made here, and its descriptor has never left this struct: this mapping is the only one,
+        // and what is borrowed from it is governed by `self`.
         unsafe { std::slice::from_raw_parts(self.mapping.at().as_ptr(), self.len) }
     }
 }

@@ -1,22 +1,30 @@
 //! A region: one memory file, sealed at its size, and the one mapping of it in this process.
 //!
-//! Problem: a region arrives again and again, in every message that names it, each time with a new descriptor. Were each kept and mapped, a
-//! loop would run out of descriptors, and a lock would be at several addresses of one process.
-//! So all regions of the process are listed, by device and inode, which no other memory file ever has (since Linux 5.9, where inodes of memory files have 64 bits), and
-//! which is all that a region is: its file. A region that is
-//! in the list is used again, and the new descriptor closed. The list does not keep regions alive: the last one to drop a region takes it out.
-//! While it does so the same region may arrive once more; then the list has a dead entry or a newer one, and either is told by its count.
+//! Problem: a region arrives again and again, in every message that names it, each time with a new
+//! descriptor. Were each kept and mapped, a loop would run out of descriptors, and a lock would be
+//! at several addresses of one process. So all regions of the process are listed, by device and
+//! inode, which no other memory file ever has (since Linux 5.9, where inodes of memory files have
+//! 64 bits), and which is all that a region is: its file. A region that is in the list is used
+//! again, and the new descriptor closed. The list does not keep regions alive: the last one to drop
+//! a region takes it out. While it does so the same region may arrive once more; then the list has
+//! a dead entry or a newer one, and either is told by its count.
 //!
-//! A region that arrives may be anything: who sent it may be hostile. Only what the kernel says of the file is believed.
+//! A region that arrives may be anything: who sent it may be hostile. Only what the kernel says of
+//! the file is believed.
 //!
-//! **Whether its memory is there.** A page that is missing would be made when it is touched, of the memory of who touches it: somebody could have this process take as much as
-//! it likes, for nothing. The kernel counts a file's blocks, but also those behind its end, where fallocate(2) puts some before the size is sealed. So:
+//! **Whether its memory is there.** A page that is missing would be made when it is touched, of the
+//! memory of who touches it: somebody could have this process take as much as it likes, for
+//! nothing. The kernel counts a file's blocks, but also those behind its end, where fallocate(2)
+//! puts some before the size is sealed. So:
 //!
-//! - If the region can be written, what is behind the end is given back first, and then the count is right. Later its peers can give back pages inside,
-//!   but no more than they have once paid for.
-//! - If it is frozen nothing can be given back, neither there nor inside. The kernel says where data is (`SEEK_HOLE`, lseek(2)); memory that was
-//!   reserved and not written yet counts as a hole there, so such places are reserved again: if that makes blocks, they were missing. This takes some time for each page, and is
-//!   for a program that is to outlive its workers: a worker is done without it.
+//! - If the region can be written, what is behind the end is given back first, and then the count
+//!   is right. Later its peers can give back pages inside, but no more than they have once paid
+//!   for.
+//! - If it is frozen nothing can be given back, neither there nor inside. The kernel says where
+//!   data is (`SEEK_HOLE`, lseek(2)); memory that was reserved and not written yet counts as a hole
+//!   there, so such places are reserved again: if that makes blocks, they were missing. This takes
+//!   some time for each page, and is for a program that is to outlive its workers: a worker is done
+//!   without it.
 
 #![expect(
     unsafe_code,
@@ -55,7 +63,8 @@ enum Origin {
     Elsewhere,
 }
 
-/// The bytes of a file that holds `count` values of `size` bytes: whole pages, and at least one, for neither a file nor a mapping can be empty.
+/// The bytes of a file that holds `count` values of `size` bytes: whole pages, and at least one,
+/// for neither a file nor a mapping can be empty.
 pub(crate) fn file_len(size: usize, count: usize) -> io::Result<usize> {
     let page = rustix::param::page_size();
     size.checked_mul(count)
@@ -68,10 +77,12 @@ pub(crate) fn file_len(size: usize, count: usize) -> io::Result<usize> {
         })
 }
 
-/// A new memory file of `len` bytes, a result of [`file_len`]. Its size is sealed, its content not yet: [`Region::publish`].
+/// A new memory file of `len` bytes, a result of [`file_len`]. Its size is sealed, its content not
+/// yet: [`Region::publish`].
 pub(crate) fn draft(len: usize, memory: Memory) -> io::Result<OwnedFd> {
     allowed_size(len)?;
-    // The kernel takes page after page without asking whether the rest will fit, until it has to kill somebody for memory.
+    // The kernel takes page after page without asking whether the rest will fit, until it has to
+    // kill somebody for memory.
     let machine = rustix::system::sysinfo();
     let all = (machine.totalram as u64).saturating_add(machine.totalswap as u64);
     if len as u64 > all.saturating_mul(machine.mem_unit.into()) {
@@ -93,15 +104,17 @@ fn no_memory(len: usize, why: &io::Error) -> io::Error {
     )
 }
 
-/// Writes `bytes` bytes of `value` to the start of a file. Twice as fast as writing through a mapping, which faults on every page.
+/// Writes `bytes` bytes of `value` to the start of a file. Twice as fast as writing through a
+/// mapping, which faults on every page.
 ///
 /// # Safety
 /// `value` is valid for reads of `bytes` bytes.
 pub(crate) unsafe fn write(file: BorrowedFd<'_>, value: *const u8, bytes: usize) -> io::Result<()> {
     let mut at = 0;
     while at < bytes {
-        // SAFETY: `at` is less than `bytes`, so the caller's promise covers the rest of the range. The kernel only copies it; that some of it may
-        // lie between the fields of a struct, and never have been written, makes no difference to a copy.
+        // SAFETY: `at` is less than `bytes`, so the caller's promise covers the rest of the range.
+        // The kernel only copies it; that some of it may lie between the fields of a struct, and
+        // never have been written, makes no difference to a copy.
         let written = unsafe {
             libc::pwrite(
                 file.as_raw_fd(),
@@ -209,7 +222,8 @@ impl Region {
         if !seals.contains(SIZE_SEALS | SealFlags::SEAL) {
             return Err(invalid("a region whose size is not sealed"));
         }
-        // One of huge pages has seals too, but its memory comes from a pool that can be empty later.
+        // One of huge pages has seals too, but its memory comes from a pool that can be empty
+        // later.
         if rustix::fs::fstatfs(&file)?.f_type != libc::TMPFS_MAGIC {
             return Err(invalid("a region of another kind of memory"));
         }
@@ -248,7 +262,8 @@ impl Region {
         Ok(region)
     }
 
-    /// The first byte. Page-aligned; valid as long as the region is, to write as well if it is not frozen.
+    /// The first byte. Page-aligned; valid as long as the region is, to write as well if it is not
+    /// frozen.
     pub(crate) fn at(&self) -> NonNull<u8> {
         self.mapping.at()
     }
@@ -367,7 +382,8 @@ mod tests {
         rustix::fs::ftruncate(&endless, 1 << 60).expect("sized");
         refused(seal(endless), "not all there");
 
-        // It cannot be sealed for writing while it is mapped to be written, so it is refused as what it is: a region to be written, read-only.
+        // It cannot be sealed for writing while it is mapped to be written, so it is refused as
+        // what it is: a region to be written, read-only.
         let file = seal(draft(page, Memory::Reserved).expect("draft"));
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let readable = std::fs::File::open(path).expect("opens again");

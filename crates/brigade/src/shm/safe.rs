@@ -9,14 +9,16 @@ use crate::sync::{Barrier, Condvar, Mutex, Once, RwLock, Semaphore};
 use std::num::Wrapping;
 use std::sync::atomic;
 
-/// Derives [`ShmSafe`](trait@ShmSafe) for a struct whose fields are all `ShmSafe`, and that does not implement `Drop`.
+/// Derives [`ShmSafe`](trait@ShmSafe) for a struct whose fields are all `ShmSafe`, and that does
+/// not implement `Drop`.
 pub use brigade_derive::ShmSafe;
 
-/// What may be in memory that several processes share: integers, floats, arrays and slices of them, std's atomics, and structs that
-/// [derive](macro@ShmSafe) it.
+/// What may be in memory that several processes share: integers, floats, arrays and slices of them,
+/// std's atomics, and structs that [derive](macro@ShmSafe) it.
 ///
-/// No more than "plain data" is asked for than this: another process may die in the middle of a write, or write what it likes. So whatever bytes
-/// are there must be a value: that rules out `bool`, `char`, enums, `NonZero` and `AtomicBool`. And they must mean the same in every process:
+/// No more than "plain data" is asked for than this: another process may die in the middle of a
+/// write, or write what it likes. So whatever bytes are there must be a value: that rules out
+/// `bool`, `char`, enums, `NonZero` and `AtomicBool`. And they must mean the same in every process:
 /// that rules out pointers, references and what owns memory, `Box`, `Vec` and `String`.
 ///
 /// ```
@@ -151,7 +153,8 @@ pub use brigade_derive::ShmSafe;
 /// # fn is_shm_safe<T: ShmSafe>() {}
 /// is_shm_safe::<Pair<bool>>();
 /// ```
-/// An enum has bytes that are none of its variants. Keep an integer, and convert it when it is read:
+/// An enum has bytes that are none of its variants. Keep an integer, and convert it when it is
+/// read:
 /// ```
 /// # use brigade::ShmSafe;
 /// #[derive(ShmSafe)]
@@ -208,11 +211,14 @@ pub use brigade_derive::ShmSafe;
 /// Who implements it by hand promises, of every field however deep:
 ///
 /// - every pattern of initialized bytes is a valid value, and using it is safe, whoever wrote it;
-/// - there are no pointers, references, descriptors or thread identities: nothing whose meaning belongs to one process;
+/// - there are no pointers, references, descriptors or thread identities: nothing whose meaning
+///   belongs to one process;
 /// - there is nothing to drop;
-/// - [`FROZEN`](ShmSafe::FROZEN) is true only if nothing in it is ever written through a shared reference.
+/// - [`FROZEN`](ShmSafe::FROZEN) is true only if nothing in it is ever written through a shared
+///   reference.
 ///
-/// An invariant that a struct's own safe code relies on for memory safety is no exception: another process may have broken it.
+/// An invariant that a struct's own safe code relies on for memory safety is no exception: another
+/// process may have broken it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be in shared memory",
     label = "not `ShmSafe`",
@@ -220,8 +226,8 @@ pub use brigade_derive::ShmSafe;
     note = "instead of a bool, a char or an enum keep an integer; instead of a pointer an index; instead of a String or a Vec an array, or a `Shared<[T]>` beside it"
 )]
 pub unsafe trait ShmSafe: Send + Sync + 'static {
-    /// Whether nothing in it is ever written through a shared reference: true of numbers, false of atomics and locks. The regions of such a
-    /// type are sealed, and mapped to be read only.
+    /// Whether nothing in it is ever written through a shared reference: true of numbers, false of
+    /// atomics and locks. The regions of such a type are sealed, and mapped to be read only.
     ///
     /// ```
     /// use brigade::ShmSafe;
@@ -235,7 +241,8 @@ pub unsafe trait ShmSafe: Send + Sync + 'static {
     const FROZEN: bool = false;
 }
 
-/// Implemented for everything that has a `Drop`, and by the derive for everything else: a type that is both is a compile error that bears this name.
+/// Implemented for everything that has a `Drop`, and by the derive for everything else: a type that
+/// is both is a compile error that bears this name.
 #[doc(hidden)]
 pub trait ShmSafeTypesMustNotImplementDrop {}
 
@@ -247,8 +254,9 @@ impl<T: ?Sized + Drop> ShmSafeTypesMustNotImplementDrop for T {}
 
 macro_rules! shm_safe {
     ($frozen:literal: $($ty:ty),+) => {$(
-        // SAFETY: the integers, the floats and the atomics over them are valid for every pattern of bits, hold nothing that belongs to a
-        // process and have nothing to drop; the atomics are written through shared references, and are told apart.
+        // SAFETY: the integers, the floats and the atomics over them are valid for every pattern of
+        // bits, hold nothing that belongs to a process and have nothing to drop; the atomics are
+        // written through shared references, and are told apart.
         unsafe impl ShmSafe for $ty {
             const FROZEN: bool = $frozen;
         }
@@ -259,8 +267,9 @@ shm_safe!(true: u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, 
 shm_safe!(false: atomic::AtomicU8, atomic::AtomicU16, atomic::AtomicU32, atomic::AtomicU64, atomic::AtomicUsize);
 shm_safe!(false: atomic::AtomicI8, atomic::AtomicI16, atomic::AtomicI32, atomic::AtomicI64, atomic::AtomicIsize);
 
-// SAFETY: words of which any pattern is tolerated (a garbage holder is a dead one: see `sync`), and what the lock guards, which is `ShmSafe` itself. They
-// hold no pointers: who waits sleeps on the word's place in the shared file. They are written through shared references.
+// SAFETY: words of which any pattern is tolerated (a garbage holder is a dead one: see `sync`), and
+// what the lock guards, which is `ShmSafe` itself. They hold no pointers: who waits sleeps on the
+// word's place in the shared file. They are written through shared references.
 unsafe impl<T: ShmSafe> ShmSafe for Mutex<T> {}
 // SAFETY: see above.
 unsafe impl<T: ShmSafe> ShmSafe for RwLock<T> {}

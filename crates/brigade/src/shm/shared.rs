@@ -21,8 +21,9 @@ use crate::task::carry;
 
 /// A value that workers of either kind see in the same memory.
 ///
-/// It is an [`Arc`] that reaches other processes: cloning it is cheap, and when it is sent to a worker the value stays where it is; what
-/// travels is a descriptor, whatever the size. The last worker that drops it, or ends, frees it.
+/// It is an [`Arc`] that reaches other processes: cloning it is cheap, and when it is sent to a
+/// worker the value stays where it is; what travels is a descriptor, whatever the size. The last
+/// worker that drops it, or ends, frees it.
 ///
 /// ```
 /// use brigade::{Shared, thread};
@@ -41,17 +42,19 @@ use crate::task::carry;
 /// # }
 /// ```
 ///
-/// There is no `&mut`: what several workers shall change is an atomic, or in a lock. Where there is neither, nobody can write to it at all
-/// ([`is_sealed`](Shared::is_sealed)).
+/// There is no `&mut`: what several workers shall change is an atomic, or in a lock. Where there is
+/// neither, nobody can write to it at all ([`is_sealed`](Shared::is_sealed)).
 ///
-/// It is serialized by a task's input and result and by a channel, which can carry descriptors. Other serializers (JSON, say) get an error.
+/// It is serialized by a task's input and result and by a channel, which can carry descriptors.
+/// Other serializers (JSON, say) get an error.
 pub struct Shared<T: ?Sized + ShmSafe> {
     at: NonNull<T>,
     region: Arc<Region>,
 }
 
-// SAFETY: it gives out `&T`, in any thread, for as long as the region lives, and `T` is `Send + Sync`, as every `ShmSafe` is. Nothing is dropped with it
-// but the region, which is an `Arc` of something that may be anywhere.
+// SAFETY: it gives out `&T`, in any thread, for as long as the region lives, and `T` is
+// `Send + Sync`, as every `ShmSafe` is. Nothing is dropped with it but the region, which is an
+// `Arc` of something that may be anywhere.
 unsafe impl<T: ?Sized + ShmSafe> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized + ShmSafe> Sync for Shared<T> {}
@@ -76,7 +79,8 @@ impl<T: ShmSafe> Shared<T> {
     /// Moves a value into a region of its own.
     ///
     /// # Errors
-    /// There is no memory, or a limit of the process (descriptors, RLIMIT_FSIZE, RLIMIT_AS) is reached.
+    /// There is no memory, or a limit of the process (descriptors, RLIMIT_FSIZE, RLIMIT_AS) is
+    /// reached.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicI64, Ordering};
@@ -95,8 +99,8 @@ impl<T: ShmSafe> Shared<T> {
             frozen(std::slice::from_ref(&value), len)?
         } else {
             let region = Region::publish(region::draft(len, Memory::Reserved)?, false)?;
-            // SAFETY: the region is not frozen, so it is mapped to be written; it has room for one `T`, begins at a page, which is aligned for it, and
-            // nobody else has it yet.
+            // SAFETY: the region is not frozen, so it is mapped to be written; it has room for one
+            // `T`, begins at a page, which is aligned for it, and nobody else has it yet.
             unsafe { region.at().cast::<T>().write(value) };
             region
         };
@@ -142,8 +146,9 @@ impl<T: ShmSafe> Shared<[T]> {
             frozen(slice, len)?
         } else {
             let region = Region::publish(region::draft(len, Memory::Reserved)?, false)?;
-            // SAFETY: the region is mapped to be written, has room for as many `T` as the slice, is aligned for them, and does not overlap the slice, being
-            // new. `T` is `Copy`, so both are values of their own.
+            // SAFETY: the region is mapped to be written, has room for as many `T` as the slice, is
+            // aligned for them, and does not overlap the slice, being new. `T` is `Copy`, so both
+            // are values of their own.
             unsafe {
                 region
                     .at()
@@ -207,7 +212,8 @@ fn frozen<T: ShmSafe>(values: &[T], len: usize) -> io::Result<Arc<Region>> {
     Region::publish(file, true)
 }
 
-/// The region that came with the message under this number, if it is one for `count` values. Who sent it may be hostile.
+/// The region that came with the message under this number, if it is one for `count` values. Who
+/// sent it may be hostile.
 fn received<T: ShmSafe>(number: u32, count: usize) -> io::Result<Arc<Region>> {
     let file = carry::take::<serde::de::value::Error>(number).map_err(io::Error::other)?;
     let region = Region::receive(file)?;
@@ -227,8 +233,8 @@ fn unfit() -> io::Error {
 }
 
 impl<T: ?Sized + ShmSafe> Shared<T> {
-    /// Whether nobody can write to it any more, in any process: so it is if there is neither an atomic nor a lock in it
-    /// ([`FROZEN`](ShmSafe::FROZEN)).
+    /// Whether nobody can write to it any more, in any process: so it is if there is neither an
+    /// atomic nor a lock in it ([`FROZEN`](ShmSafe::FROZEN)).
     ///
     /// ```
     /// use std::sync::atomic::AtomicU32;
@@ -244,7 +250,8 @@ impl<T: ?Sized + ShmSafe> Shared<T> {
         self.region.frozen()
     }
 
-    /// Whether both are the same region, as clones of one another are, also when one of them has been to another process and back.
+    /// Whether both are the same region, as clones of one another are, also when one of them has
+    /// been to another process and back.
     ///
     /// ```
     /// use brigade::Shared;
@@ -265,10 +272,12 @@ impl<T: ?Sized + ShmSafe> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: where it was made, `at` was given a region large enough (its whole file is mapped, allocated, and sealed at that size: no peer can
-        // take a page away), aligned for `T`, and `self` keeps it mapped. Its bytes are initialized, for a file has no others, and every pattern of
-        // them is a `T`. If `T` is frozen so is the region, and nobody can write to it while it is borrowed; if it is not, it is written through
-        // shared references, as its atomics and locks are made for.
+        // SAFETY: where it was made, `at` was given a region large enough (its whole file is
+        // mapped, allocated, and sealed at that size: no peer can take a page away), aligned for
+        // `T`, and `self` keeps it mapped. Its bytes are initialized, for a file has no others, and
+        // every pattern of them is a `T`. If `T` is frozen so is the region, and nobody can write
+        // to it while it is borrowed; if it is not, it is written through shared references, as its
+        // atomics and locks are made for.
         unsafe { self.at.as_ref() }
     }
 }

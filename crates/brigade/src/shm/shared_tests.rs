@@ -101,7 +101,8 @@ fn what_is_written_at_one_end_is_read_at_the_other() {
     let here = Shared::new(AtomicU32::new(0)).expect("made");
     // Another mapping of the same file: as another process has it.
     let there = crate::sys::mapping::Mapping::writable(&here.region, 4096).expect("mapped");
-    // SAFETY: the mapping is a page, and the first four bytes of it are the atomic, at both addresses.
+    // SAFETY: the mapping is a page, and the first four bytes of it are the atomic, at both
+    // addresses.
     let there = unsafe { there.at().cast::<AtomicU32>().as_ref() };
     there.store(5, Ordering::Release);
     assert_eq!(here.load(Ordering::Acquire), 5);
@@ -254,7 +255,8 @@ fn out_of_descriptors_is_an_error() {
     }
 }
 
-/// Not a test of speed: figures to look at. `cargo test --release -p brigade --lib shm -- --ignored --nocapture figures`
+/// Not a test of speed: figures to look at.
+/// `cargo test --release -p brigade --lib shm -- --ignored --nocapture figures`
 #[test]
 #[ignore = "prints figures"]
 fn figures() {

@@ -11,7 +11,8 @@ use crate::primitive::{AtomicU32, Ordering};
 /// The deaths of as many processes are noticed, for each round.
 const PROCESSES: usize = if cfg!(loom) { 2 } else { 64 };
 
-/// So many of the rounds that ended broken are remembered, for those who slept through it and a reset.
+/// So many of the rounds that ended broken are remembered, for those who slept through it and a
+/// reset.
 const REMEMBERED: usize = 8;
 
 /// How long one whose time is over waits for the lock, to leave the barrier in order.
@@ -19,8 +20,9 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// Makes so many threads, of however many processes, wait for one another; round after round.
 ///
-/// It is [`std::sync::Barrier`] with an end that std's does not have: a barrier *breaks* when those it waits for can no longer all come, and then everybody who
-/// waits, and who comes later, is told [`BrokenBarrier`]. It breaks when
+/// It is [`std::sync::Barrier`] with an end that std's does not have: a barrier *breaks* when those
+/// it waits for can no longer all come, and then everybody who waits, and who comes later, is told
+/// [`BrokenBarrier`]. It breaks when
 ///
 /// - a process dies (or ends) after it has arrived and before the others have,
 /// - a process that took part in the last round dies (or ends) while others wait for the next one,
@@ -28,8 +30,9 @@ const GRACE: Duration = Duration::from_millis(100);
 ///
 /// [`reset`](Self::reset) mends it.
 ///
-/// Limits: that a process died before it ever arrived cannot be known; use [`wait_timeout`](Self::wait_timeout) where that may happen. The same is true of
-/// processes after the 64th in a round. All zero bytes are a barrier of one.
+/// Limits: that a process died before it ever arrived cannot be known; use
+/// [`wait_timeout`](Self::wait_timeout) where that may happen. The same is true of processes after
+/// the 64th in a round. All zero bytes are a barrier of one.
 ///
 /// # Examples
 ///
@@ -103,8 +106,8 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](BarrierTimeoutError::TimedOut): our time was over, which broke the barrier. [`Broken`](BarrierTimeoutError::Broken): it is
-    /// broken, or another broke it.
+    /// [`TimedOut`](BarrierTimeoutError::TimedOut): our time was over, which broke the barrier.
+    /// [`Broken`](BarrierTimeoutError::Broken): it is broken, or another broke it.
     ///
     /// # Examples
     ///
@@ -124,12 +127,14 @@ impl Barrier {
         self.wait_until(watch::deadline(timeout))
     }
 
-    /// Whether it is broken. A death that breaks it is found out by those who wait or come, so this may not know it yet.
+    /// Whether it is broken. A death that breaks it is found out by those who wait or come, so this
+    /// may not know it yet.
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire) != 0
     }
 
-    /// Mends it, and begins a new round, in which no process counts that took part in an earlier one. Who waits now is told that it broke.
+    /// Mends it, and begins a new round, in which no process counts that took part in an earlier
+    /// one. Who waits now is told that it broke.
     ///
     /// # Examples
     ///
@@ -257,7 +262,8 @@ impl Barrier {
             if !dead && vigil.sleep(&self.event, seen, deadline) == Wake::Look {
                 continue;
             }
-            // Not before the round is known to go on: those of a round that has ended may die as they like.
+            // Not before the round is known to go on: those of a round that has ended may die as
+            // they like.
             let end = match dead {
                 true => BarrierTimeoutError::Broken,
                 false => BarrierTimeoutError::TimedOut,
@@ -305,7 +311,8 @@ impl BarrierWaitResult {
     }
 }
 
-/// Not all can arrive any more: one died, or its time was over, or the barrier was reset. From [`Barrier::wait`].
+/// Not all can arrive any more: one died, or its time was over, or the barrier was reset. From
+/// [`Barrier::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the barrier is broken: one of those it waits for died, gave up, or reset it")]
 pub struct BrokenBarrier;

@@ -8,10 +8,12 @@ use super::mutex::MutexGuard;
 use super::watch::{self, Vigil, Wake};
 use crate::primitive::{AtomicU32, Ordering};
 
-/// Lets a thread sleep until another, of this process or not, says that what it waits for may be so.
+/// Lets a thread sleep until another, of this process or not, says that what it waits for may be
+/// so.
 ///
-/// It is [`std::sync::Condvar`] for [`brigade::sync::Mutex`](super::Mutex). A wait may come back though nobody has notified, as any condition
-/// variable's may; here it does so whenever a worker process dies, anywhere. So a notification that a dying process owed, or has taken along, is
+/// It is [`std::sync::Condvar`] for [`brigade::sync::Mutex`](super::Mutex). A wait may come back
+/// though nobody has notified, as any condition variable's may; here it does so whenever a worker
+/// process dies, anywhere. So a notification that a dying process owed, or has taken along, is
 /// never missed: look at the condition again, or let [`wait_while`](Self::wait_while) do it.
 ///
 /// # Examples
@@ -69,7 +71,8 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// As [`wait`](Self::wait), but sleeps no longer than this. The lock is waited for without a limit.
+    /// As [`wait`](Self::wait), but sleeps no longer than this. The lock is waited for without a
+    /// limit.
     ///
     /// # Errors
     ///
@@ -104,7 +107,8 @@ impl Condvar {
         }
     }
 
-    /// Waits for as long as this is so, but no longer than the time given. It has timed out if the condition is so still.
+    /// Waits for as long as this is so, but no longer than the time given. It has timed out if the
+    /// condition is so still.
     ///
     /// # Errors
     ///

@@ -1,7 +1,9 @@
-//! The world in models: what [`roster`](super::roster) and the kernel's futex are to the locks, made of what loom can look through.
+//! The world in models: what [`roster`](super::roster) and the kernel's futex are to the locks,
+//! made of what loom can look through.
 //!
-//! A thread of the model is a process of its own, with the token it is given. The check of the words and the falling asleep are one step, as in the
-//! kernel; a sleeper that nobody wakes is a deadlock, which loom reports: that is how a lost wake-up is found.
+//! A thread of the model is a process of its own, with the token it is given. The check of the
+//! words and the falling asleep are one step, as in the kernel; a sleeper that nobody wakes is a
+//! deadlock, which loom reports: that is how a lost wake-up is found.
 
 use std::time::Instant;
 
@@ -88,7 +90,8 @@ pub(crate) fn wake_all(word: &AtomicU32) {
     wake(Some(address(word)), usize::MAX);
 }
 
-/// Process `n` is dead, as the fork server says it: first the slot, then the epoch, then all are woken.
+/// Process `n` is dead, as the fork server says it: first the slot, then the epoch, then all are
+/// woken.
 pub(super) fn bury(n: u32) {
     WORLD.dead[n as usize].store(1, Ordering::Release);
     WORLD.epoch.fetch_add(1, Ordering::AcqRel);
@@ -155,7 +158,8 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -
     }
 }
 
-/// As [`futex::wait_either`](crate::sys::futex::wait_either); the other word is not the model's, and never changes.
+/// As [`futex::wait_either`](crate::sys::futex::wait_either); the other word is not the model's,
+/// and never changes.
 pub(crate) fn wait_either(
     (word, expected): (&AtomicU32, u32),
     _other: (&std::sync::atomic::AtomicU32, u32),

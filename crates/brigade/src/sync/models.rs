@@ -1,6 +1,8 @@
-//! What must hold whatever the order in which threads take their steps, and whatever they see of one another's stores: run by `scripts/loom`.
+//! What must hold whatever the order in which threads take their steps, and whatever they see of
+//! one another's stores: run by `scripts/loom`.
 //!
-//! Each thread is a process of its own. One that dies does so by doing no more: it leaves what it had as it is, and is buried.
+//! Each thread is a process of its own. One that dies does so by doing no more: it leaves what it
+//! had as it is, and is buried.
 
 #![expect(
     unsafe_code,

@@ -16,11 +16,13 @@ use super::watch::{self, Token};
 
 /// Lets one thread at a time at what it guards, of however many processes.
 ///
-/// It is [`std::sync::Mutex`] with two additions: in memory that processes share it locks between them, and a *process* that dies while it holds
-/// the lock poisons it as a thread does that panics: the next one gets the lock, inside a [`PoisonError`], and may mend what the
-/// dead one left half-written. Every wait can have an end: [`lock_timeout`](Self::lock_timeout).
+/// It is [`std::sync::Mutex`] with two additions: in memory that processes share it locks between
+/// them, and a *process* that dies while it holds the lock poisons it as a thread does that panics:
+/// the next one gets the lock, inside a [`PoisonError`], and may mend what the dead one left
+/// half-written. Every wait can have an end: [`lock_timeout`](Self::lock_timeout).
 ///
-/// Not recursive: who locks it twice waits for itself. Not fair. All zero bytes are an unlocked mutex (if they are a value of `T`).
+/// Not recursive: who locks it twice waits for itself. Not fair. All zero bytes are an unlocked
+/// mutex (if they are a value of `T`).
 ///
 /// # Examples
 ///
@@ -45,7 +47,8 @@ pub struct Mutex<T: ?Sized> {
 
 // SAFETY: as std's: whoever gets the mutex gets the value, and may send it on.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
-// SAFETY: a shared mutex gives out the value to one thread at a time (the raw lock), which is sending it: `T: Send` is enough.
+// SAFETY: a shared mutex gives out the value to one thread at a time (the raw lock), which is
+// sending it: `T: Send` is enough.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 // A panic under the lock is seen by who locks next: it is poisoned.
 impl<T: ?Sized> UnwindSafe for Mutex<T> {}
@@ -80,7 +83,8 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// The mutex is poisoned: a holder panicked or died. The error has the guard; the mutex *is* locked.
+    /// The mutex is poisoned: a holder panicked or died. The error has the guard; the mutex *is*
+    /// locked.
     ///
     /// # Examples
     ///
@@ -110,7 +114,8 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](TryLockError::WouldBlock): it is held. [`Poisoned`](TryLockError::Poisoned): as in [`lock`](Self::lock).
+    /// [`WouldBlock`](TryLockError::WouldBlock): it is held. [`Poisoned`](TryLockError::Poisoned):
+    /// as in [`lock`](Self::lock).
     ///
     /// # Examples
     ///
@@ -132,7 +137,8 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](TryLockError::WouldBlock): the time is over. [`Poisoned`](TryLockError::Poisoned): as in [`lock`](Self::lock).
+    /// [`WouldBlock`](TryLockError::WouldBlock): the time is over.
+    /// [`Poisoned`](TryLockError::Poisoned): as in [`lock`](Self::lock).
     ///
     /// # Examples
     ///
@@ -154,7 +160,8 @@ impl<T: ?Sized> Mutex<T> {
         self.raw.holder()
     }
 
-    /// Whether a holder panicked or died. That a holder is dead is found out by who locks next, so this may not know it yet.
+    /// Whether a holder panicked or died. That a holder is dead is found out by who locks next, so
+    /// this may not know it yet.
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
     }
@@ -265,7 +272,8 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the raw lock is held for as long as the guard lives, so nobody else has the value.
+        // SAFETY: the raw lock is held for as long as the guard lives, so nobody else has the
+        // value.
         unsafe { &*self.mutex.data.get() }
     }
 }

@@ -14,8 +14,10 @@ const POISONED: u32 = 2;
 
 /// Runs something once, whoever comes first, of however many threads and processes.
 ///
-/// It is [`std::sync::Once`] with two additions: between processes it runs once for all of them, and it is poisoned by a process that dies while it runs, as by a thread that panics.
-/// Every wait can have an end. A closure that calls its own `Once` waits for itself. All zero bytes are one that has not run.
+/// It is [`std::sync::Once`] with two additions: between processes it runs once for all of them,
+/// and it is poisoned by a process that dies while it runs, as by a thread that panics. Every wait
+/// can have an end. A closure that calls its own `Once` waits for itself. All zero bytes are one
+/// that has not run.
 ///
 /// # Examples
 ///
@@ -46,7 +48,8 @@ impl Once {
         }
     }
 
-    /// Runs this if nothing has run yet, and waits while another runs. When it comes back, something has run.
+    /// Runs this if nothing has run yet, and waits while another runs. When it comes back,
+    /// something has run.
     ///
     /// # Panics
     ///
@@ -59,7 +62,8 @@ impl Once {
         }
     }
 
-    /// As [`call_once`](Self::call_once), but runs it also if the first panicked or died; it is told whether.
+    /// As [`call_once`](Self::call_once), but runs it also if the first panicked or died; it is
+    /// told whether.
     ///
     /// # Examples
     ///
@@ -81,7 +85,8 @@ impl Once {
         }
     }
 
-    /// As [`call_once`](Self::call_once), but waits no longer than this while another runs. Gives whether something has run.
+    /// As [`call_once`](Self::call_once), but waits no longer than this while another runs. Gives
+    /// whether something has run.
     ///
     /// # Panics
     ///

@@ -40,7 +40,8 @@ impl Poison {
     }
 }
 
-/// Whether the thread was panicking already when it took the lock: only a panic that begins under the lock poisons it.
+/// Whether the thread was panicking already when it took the lock: only a panic that begins under
+/// the lock poisons it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
     panicking: bool,

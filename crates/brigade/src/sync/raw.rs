@@ -1,22 +1,29 @@
 //! A lock of one word that lives in shared memory and survives its holder.
 //!
-//! Problem: a process may die at any instruction: while it holds the lock, after it has let go of it and before it has woken anybody, or
-//! after it was woken and before it has taken it. Who waits must not wait for ever in any of the three.
+//! Problem: a process may die at any instruction: while it holds the lock, after it has let go of
+//! it and before it has woken anybody, or after it was woken and before it has taken it. Who waits
+//! must not wait for ever in any of the three.
 //!
-//! The word is zero while the lock is free, else the [`Token`] of the holder's process. Its highest bit says that somebody sleeps, so that who
-//! finds it clear when it lets go need not ask the kernel to wake anyone.
+//! The word is zero while the lock is free, else the [`Token`] of the holder's process. Its highest
+//! bit says that somebody sleeps, so that who finds it clear when it lets go need not ask the
+//! kernel to wake anyone.
 //!
-//! 1. To take: one compare-and-swap, zero to our token. To let go: one swap with zero; where the bit was set, one sleeper is woken.
-//! 2. To wait: begin a [`Vigil`], *then* look. Dead holder: one compare-and-swap takes the lock over, and only one of us succeeds. Live
-//!    holder: set the bit, sleep.
-//! 3. Who has slept takes the lock with the bit set, as others may be asleep; the price is one needless wake in the end.
-//! 4. The vigil ends with *any* death, anywhere. So a wake-up that a dying process owed, or took along, is replaced by its death.
+//! 1. To take: one compare-and-swap, zero to our token. To let go: one swap with zero; where the
+//!    bit was set, one sleeper is woken.
+//! 2. To wait: begin a [`Vigil`], *then* look. Dead holder: one compare-and-swap takes the lock
+//!    over, and only one of us succeeds. Live holder: set the bit, sleep.
+//! 3. Who has slept takes the lock with the bit set, as others may be asleep; the price is one
+//!    needless wake in the end.
+//! 4. The vigil ends with *any* death, anywhere. So a wake-up that a dying process owed, or took
+//!    along, is replaced by its death.
 //!
-//! Memory may be scribbled over by a peer. A token that is nobody's is that of somebody dead; the bit without a token is a free lock. A peer that writes
-//! the token of a live process has made that process the holder: no worse than if that process did not let go.
+//! Memory may be scribbled over by a peer. A token that is nobody's is that of somebody dead; the
+//! bit without a token is a free lock. A peer that writes the token of a live process has made that
+//! process the holder: no worse than if that process did not let go.
 //!
-//! Limits: not fair (who comes along may be quicker than who was woken, as with std's); not recursive; threads of one process are not told
-//! apart, so a thread that ends without letting go has deadlocked the others, as with std's.
+//! Limits: not fair (who comes along may be quicker than who was woken, as with std's); not
+//! recursive; threads of one process are not told apart, so a thread that ends without letting go
+//! has deadlocked the others, as with std's.
 
 use std::time::Instant;
 
@@ -26,8 +33,9 @@ use crate::primitive::{AtomicU32, Ordering};
 /// Somebody sleeps.
 const SLEEPERS: u32 = 1 << 31;
 
-/// How long to wait for a holder that is about to let go, before asking the kernel for sleep: half a microsecond or some more, without a look in between.
-/// A look takes the line from the holder, who works on it: with one every few nanoseconds, as in std, two processes that do nothing but
+/// How long to wait for a holder that is about to let go, before asking the kernel for sleep: half
+/// a microsecond or some more, without a look in between. A look takes the line from the holder,
+/// who works on it: with one every few nanoseconds, as in std, two processes that do nothing but
 /// lock are four times as slow.
 const PAUSE: u32 = if cfg!(loom) { 0 } else { 64 };
 
@@ -90,7 +98,8 @@ impl RawLock {
         }
     }
 
-    /// Lets go, and wakes all who sleep: those of [`wait_until_free`](Self::wait_until_free) do not take the lock, so one would not wake the next.
+    /// Lets go, and wakes all who sleep: those of [`wait_until_free`](Self::wait_until_free) do not
+    /// take the lock, so one would not wake the next.
     #[inline]
     pub(crate) fn release_to_all(&self) {
         if self.word.swap(0, Ordering::Release) & SLEEPERS != 0 {
@@ -125,7 +134,8 @@ impl RawLock {
         }
     }
 
-    /// As [`wait_until_free`](Self::wait_until_free), but does not wait. `None`: somebody alive holds it.
+    /// As [`wait_until_free`](Self::wait_until_free), but does not wait. `None`: somebody alive
+    /// holds it.
     #[cold]
     pub(crate) fn look_if_free(&self) -> Option<Freed> {
         match self.take_from_the_dead()? {
@@ -134,7 +144,8 @@ impl RawLock {
         }
     }
 
-    /// Changes the word in one step, to hold the lock. In one order with what readers do: see `RwLock`.
+    /// Changes the word in one step, to hold the lock. In one order with what readers do: see
+    /// `RwLock`.
     #[inline]
     fn swap_in(&self, seen: u32, to: u32) -> bool {
         self.word
@@ -218,13 +229,15 @@ impl RawLock {
                 .compare_exchange(seen, asleep, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if announced && vigil.sleep(&self.word, asleep, deadline) == Wake::TimedOut {
-            // Nobody's wake-up is lost with us: a sleeper that was woken is not told that its time is over, and looks again.
+            // Nobody's wake-up is lost with us: a sleeper that was woken is not told that its time
+            // is over, and looks again.
             return Looked::TimedOut;
         }
         Looked::Slept
     }
 
-    /// Looks, and if somebody holds the lock looks again a little later. Not if somebody sleeps, for then the holder is not about to let go.
+    /// Looks, and if somebody holds the lock looks again a little later. Not if somebody sleeps,
+    /// for then the holder is not about to let go.
     fn spin(&self) -> u32 {
         let seen = self.word.load(Ordering::Relaxed);
         if PAUSE == 0 || seen & Token::MASK == 0 || seen & SLEEPERS != 0 {

@@ -1,14 +1,18 @@
 //! Many readers or one writer, without the value: what [`RwLock`](super::RwLock) stands on.
 //!
-//! 1. To read: see that nobody writes; take a share; see that *still* nobody writes. Else give the share back and wait for the writer.
-//!    To let go: give the share back; if somebody writes, or waits for a slot, wake it.
-//! 2. To write: take the writers' lock; then wait until no living process has a share. To let go: let go of the lock, wake all.
+//! 1. To read: see that nobody writes; take a share; see that *still* nobody writes. Else give the
+//!    share back and wait for the writer. To let go: give the share back; if somebody writes, or
+//!    waits for a slot, wake it.
+//! 2. To write: take the writers' lock; then wait until no living process has a share. To let go:
+//!    let go of the lock, wake all.
 //!
-//! A reader stores (its share) and then loads (the writer's word), a writer stores (the word) and then loads (the shares), all in one total order
-//! (`SeqCst`): one of the two sees the other. The same holds when a reader leaves, for the writer that sleeps until it does.
+//! A reader stores (its share) and then loads (the writer's word), a writer stores (the word) and
+//! then loads (the shares), all in one total order (`SeqCst`): one of the two sees the other. The
+//! same holds when a reader leaves, for the writer that sleeps until it does.
 //!
-//! Death: a reader's share does not count once its process is dead, and has done no harm. A writer's word is found by the next reader or writer, which
-//! takes it over and poisons; also if the dead one was still waiting for readers, for that cannot be told.
+//! Death: a reader's share does not count once its process is dead, and has done no harm. A
+//! writer's word is found by the next reader or writer, which takes it over and poisons; also if
+//! the dead one was still waiting for readers, for that cannot be told.
 
 use std::time::Instant;
 
@@ -26,7 +30,8 @@ pub(super) const PROCESSES: usize = if cfg!(loom) { 2 } else { 32 };
 #[derive(Debug)]
 pub(super) struct Readers {
     writer: RawLock,
-    /// Counts what a writer that waits for readers, and a reader that waits for a slot, should look at.
+    /// Counts what a writer that waits for readers, and a reader that waits for a slot, should look
+    /// at.
     drain: AtomicU32,
     /// Not zero: a reader waits for a slot.
     crowded: AtomicU32,

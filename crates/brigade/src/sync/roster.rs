@@ -1,36 +1,47 @@
-//! Who is alive: the table in which every process that may hold a lock can be looked up by every other, and the word to sleep on until one dies.
+//! Who is alive: the table in which every process that may hold a lock can be looked up by every
+//! other, and the word to sleep on until one dies.
 //!
-//! Problem: a lock in shared memory outlives its holder. Whoever waits for it must learn that the holder is dead; be woken when it dies; and must not
-//! mistake another process, which was given the same number later, for the holder. Process numbers are no good for this: they are used again, and a
-//! process in a namespace of its own cannot see those outside it.
+//! Problem: a lock in shared memory outlives its holder. Whoever waits for it must learn that the
+//! holder is dead; be woken when it dies; and must not mistake another process, which was given the
+//! same number later, for the holder. Process numbers are no good for this: they are used again,
+//! and a process in a namespace of its own cannot see those outside it.
 //!
 //! So each process has a [`Token`], which a lock word holds while the process holds the lock:
 //!
 //! - The program itself, the *host*, has one that never dies: the others do not outlive it.
-//! - A *worker* has a slot in its host's table and that slot's generation. The table says which generation lives there, or that it is dead.
-//! - An *outsider* is a worker of a worker. Its fork server cannot write the table, so its token has its process number and a digest of the time when
-//!   it was started, and the kernel is asked (`/proc`, proc(5)). Who waits for an outsider looks again every 5 ms.
+//! - A *worker* has a slot in its host's table and that slot's generation. The table says which
+//!   generation lives there, or that it is dead.
+//! - An *outsider* is a worker of a worker. Its fork server cannot write the table, so its token
+//!   has its process number and a digest of the time when it was started, and the kernel is asked
+//!   (`/proc`, proc(5)). Who waits for an outsider looks again every 5 ms.
 //!
-//! **One table for each host**, whatever fork servers it has had, for a lock may be held by a worker of any of them, and a process cannot map a table that was
-//! made after it was started. Two fork servers may have workers at the same time (one was killed, and its last workers are still dying while the next has
-//! begun). So the host gives out the slots ([`Roster::allot`]), each to one worker of one fork server, and gives a slot out again only when the generation
-//! that had it is dead. Who reports a death names the generation too: a late report never hits a successor.
+//! **One table for each host**, whatever fork servers it has had, for a lock may be held by a
+//! worker of any of them, and a process cannot map a table that was made after it was started. Two
+//! fork servers may have workers at the same time (one was killed, and its last workers are still
+//! dying while the next has begun). So the host gives out the slots ([`Roster::allot`]), each to
+//! one worker of one fork server, and gives a slot out again only when the generation that had it
+//! is dead. Who reports a death names the generation too: a late report never hits a successor.
 //!
-//! **Who writes it**: the host, and its first fork server, which both map it before there is any worker. Then the file is sealed
-//! ([`Roster::seal`]), and nobody can map it or write to it any more: a worker that opens its read-only descriptor anew, which its mode does not keep it from, for
-//! the worker is the file's owner, cannot write. A later fork server cannot either: it tells its host of each death, and the host writes it down.
+//! **Who writes it**: the host, and its first fork server, which both map it before there is any
+//! worker. Then the file is sealed ([`Roster::seal`]), and nobody can map it or write to it any
+//! more: a worker that opens its read-only descriptor anew, which its mode does not keep it from,
+//! for the worker is the file's owner, cannot write. A later fork server cannot either: it tells
+//! its host of each death, and the host writes it down.
 //!
-//! Each death changes the *epoch*. Who waits for anything that a process may hold sleeps on two words at once, its own and the epoch ([`Vigil`]); so no wake-up
-//! that a dying process has forgotten, or has received and taken along, is ever missed.
+//! Each death changes the *epoch*. Who waits for anything that a process may hold sleeps on two
+//! words at once, its own and the epoch ([`Vigil`]); so no wake-up that a dying process has
+//! forgotten, or has received and taken along, is ever missed.
 //!
-//! Limits: 16,384 workers of a host at a time, and more are outsiders; a lock that nobody looks at while its dead holder's slot is given out 65,535 times
-//! (slots are given out in turn, so that is some 2^30 workers), and then when the same generation lives there again, seems held until that one ends.
+//! Limits: 16,384 workers of a host at a time, and more are outsiders; a lock that nobody looks at
+//! while its dead holder's slot is given out 65,535 times (slots are given out in turn, so that is
+//! some 2^30 workers), and then when the same generation lives there again, seems held until that
+//! one ends.
 //!
 //! **A fork** of any of them that is none of our workers (fork(2), past this library) becomes an
-//! outsider at once ([`watch_forks`]), for it and its parent are two that may hold a lock; and it reads
-//! its parent's table, as a worker would: its own workers are outsiders too. The host may end before
-//! it; then the host's token is of somebody dead. A fork that is made by the bare system call, without
-//! fork(3), has its parent's token: its own death is not noticed.
+//! outsider at once ([`watch_forks`]), for it and its parent are two that may hold a lock; and it
+//! reads its parent's table, as a worker would: its own workers are outsiders too. The host may end
+//! before it; then the host's token is of somebody dead. A fork that is made by the bare system
+//! call, without fork(3), has its parent's token: its own death is not noticed.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
@@ -62,7 +73,8 @@ const PID_BITS: u32 = 22;
 const SLOTS_AT: usize = 128;
 const LEN: usize = (SLOTS_AT + SLOTS as usize * 4).next_multiple_of(4096);
 
-/// How long one sleep lasts when nobody would wake us: the holder is an outsider, or there is no table.
+/// How long one sleep lasts when nobody would wake us: the holder is an outsider, or there is no
+/// table.
 const SLICE: Duration = Duration::from_millis(5);
 
 /// A process that may hold a lock, in 31 bits, not zero; the highest bit is the lock word's own.
@@ -94,7 +106,8 @@ impl Token {
         Token(generation << SLOT_BITS | slot)
     }
 
-    /// The slot and the generation, of a worker's. No worker has generation 0, though the table of a slot that was never used says so.
+    /// The slot and the generation, of a worker's. No worker has generation 0, though the table of
+    /// a slot that was never used says so.
     fn place(self) -> Option<(u32, u32)> {
         let (slot, generation) = (self.0 & (SLOTS - 1), self.0 >> SLOT_BITS);
         (self.0 & OUTSIDER == 0 && generation != 0).then_some((slot, generation))
@@ -129,11 +142,13 @@ enum Life {
     /// It lives, and this is eight bits of the time at which it was started.
     Started(u32),
     Ended,
-    /// There is no descriptor left to look, or no /proc: that is no reason to take anything over from it.
+    /// There is no descriptor left to look, or no /proc: that is no reason to take anything over
+    /// from it.
     Unknown,
 }
 
-/// Looks whether a process lives. Nothing is allocated: it is asked in a process that was just forked.
+/// Looks whether a process lives. Nothing is allocated: it is asked in a process that was just
+/// forked.
 fn life_of(pid: u32) -> Life {
     // One that nobody has waited for is there to the kernel, but /proc says that it has ended.
     match stat_of(pid) {
@@ -247,7 +262,8 @@ impl Roster {
             .then_some(roster)
     }
 
-    /// Makes this the process's table in place of `old`, unless another thread was quicker. It stays for good: others may be asleep on it.
+    /// Makes this the process's table in place of `old`, unless another thread was quicker. It
+    /// stays for good: others may be asleep on it.
     fn install(self, old: *mut Roster) -> &'static Roster {
         let new = Box::into_raw(Box::new(self));
         match CURRENT.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
@@ -262,8 +278,9 @@ impl Roster {
         }
     }
 
-    /// In a fork server: the table that came from the host, for the workers that will be forked. They can read it only; so can the fork server, if it did not
-    /// get a second descriptor, or if that file is sealed: then it gets no registrar.
+    /// In a fork server: the table that came from the host, for the workers that will be forked.
+    /// They can read it only; so can the fork server, if it did not get a second descriptor, or if
+    /// that file is sealed: then it gets no registrar.
     pub(crate) fn adopt(file: OwnedFd, to_write: Option<OwnedFd>) -> io::Result<Option<Registrar>> {
         let roster = Roster {
             mapping: Mapping::readable(&file, LEN)?,
@@ -307,7 +324,8 @@ impl Roster {
         self.epoch().load(Ordering::Relaxed)
     }
 
-    /// Wakes all who wait for a death, though no epoch has changed: all that a fork server can do that may not write the table.
+    /// Wakes all who wait for a death, though no epoch has changed: all that a fork server can do
+    /// that may not write the table.
     pub(crate) fn stir(&self) {
         futex::wake_all_shared(self.epoch());
     }
@@ -317,7 +335,8 @@ impl Roster {
         self.maker.is_some_and(|maker| maker == std::process::id())
     }
 
-    /// The host, when those who may write the table have mapped it, and before there is any worker: nobody can from now on, by whatever descriptor.
+    /// The host, when those who may write the table have mapped it, and before there is any worker:
+    /// nobody can from now on, by whatever descriptor.
     pub(crate) fn seal(&self) -> io::Result<()> {
         let mut to_write = self.to_write();
         let Some(file) = &*to_write else {
@@ -328,7 +347,8 @@ impl Roster {
         Ok(())
     }
 
-    /// The host: the token of a worker that will be made, alive from now on. `None`: there is no slot for it, or the table is that of a host further up.
+    /// The host: the token of a worker that will be made, alive from now on. `None`: there is no
+    /// slot for it, or the table is that of a host further up.
     pub(crate) fn allot(&self) -> Option<Token> {
         if !self.is_ours() {
             return None;
@@ -419,12 +439,12 @@ pub(crate) fn become_worker(token: Token) {
     IS_KNOWN.store(true, Ordering::Relaxed);
 }
 
-/// Others may know this process by its token, so a fork of it needs another. Not so the fork server,
-/// of which each worker is a fork.
+/// Others may know this process by its token, so a fork of it needs another. Not so the fork
+/// server, of which each worker is a fork.
 static IS_KNOWN: AtomicBool = AtomicBool::new(false);
 
-/// Memory is made that may have locks in it: a fork that has it too is to be told from this process.
-/// If there is no memory or no descriptor for that, it is not, until there is.
+/// Memory is made that may have locks in it: a fork that has it too is to be told from this
+/// process. If there is no memory or no descriptor for that, it is not, until there is.
 pub(crate) fn expect_forks() {
     if !IS_KNOWN.load(Ordering::Relaxed) {
         // The error is the next caller's, who needs it.
@@ -458,7 +478,8 @@ pub(crate) fn is_worker() -> bool {
     IS_WORKER.load(Ordering::Relaxed)
 }
 
-/// A watch over the living, to be begun *before* looking at who holds what: a death after that ends the sleep.
+/// A watch over the living, to be begun *before* looking at who holds what: a death after that ends
+/// the sleep.
 #[derive(Debug)]
 pub(crate) struct Vigil {
     roster: Option<&'static Roster>,
@@ -470,7 +491,8 @@ pub(crate) struct Vigil {
 impl Vigil {
     /// Begins to watch.
     pub(crate) fn begin() -> Vigil {
-        // Without one (no descriptors left) the sleep is cut into slices, and there are no workers to look up.
+        // Without one (no descriptors left) the sleep is cut into slices, and there are no workers
+        // to look up.
         let roster = Roster::get().ok();
         Vigil {
             epoch: roster.map_or(0, |r| r.epoch().load(Ordering::Acquire)),
@@ -509,7 +531,8 @@ impl Vigil {
         })
     }
 
-    /// Sleeps while `word` is `expected` and nobody has died, and no longer than until the deadline. May come back early.
+    /// Sleeps while `word` is `expected` and nobody has died, and no longer than until the
+    /// deadline. May come back early.
     pub(crate) fn sleep(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {
         let now = Instant::now();
         if deadline.is_some_and(|at| at <= now) {

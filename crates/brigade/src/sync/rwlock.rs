@@ -18,15 +18,16 @@ use super::watch;
 
 /// Lets many threads read what it guards or one write it, of however many processes.
 ///
-/// It is [`std::sync::RwLock`] with two additions: in memory that processes share it locks between them, and a process that dies is not waited for. One that dies
-/// while it *writes* poisons the lock as a thread does that panics; one that dies while it *reads* has done no harm, and its read
+/// It is [`std::sync::RwLock`] with two additions: in memory that processes share it locks between
+/// them, and a process that dies is not waited for. One that dies while it *writes* poisons the
+/// lock as a thread does that panics; one that dies while it *reads* has done no harm, and its read
 /// locks are gone with it. Every wait can have an end.
 ///
-/// A writer that waits keeps new readers out, so it is never starved; a thread that reads twice may therefore wait for itself. All zero bytes are
-/// an unlocked one (if they are a value of `T`).
+/// A writer that waits keeps new readers out, so it is never starved; a thread that reads twice may
+/// therefore wait for itself. All zero bytes are an unlocked one (if they are a value of `T`).
 ///
-/// Limits: 32 processes may read at a time, with as many threads each as they like; the next one waits. A process that dies while it waits to write, for
-/// the readers to leave, poisons as well.
+/// Limits: 32 processes may read at a time, with as many threads each as they like; the next one
+/// waits. A process that dies while it waits to write, for the readers to leave, poisons as well.
 ///
 /// # Examples
 ///
@@ -99,7 +100,8 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](TryLockError::WouldBlock): somebody does, or 32 other processes read. [`Poisoned`](TryLockError::Poisoned): as in [`read`](Self::read).
+    /// [`WouldBlock`](TryLockError::WouldBlock): somebody does, or 32 other processes read.
+    /// [`Poisoned`](TryLockError::Poisoned): as in [`read`](Self::read).
     #[inline]
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
         let seat = self.readers.try_read().ok_or(TryLockError::WouldBlock)?;
@@ -110,7 +112,8 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](TryLockError::WouldBlock): the time is over. [`Poisoned`](TryLockError::Poisoned): as in [`read`](Self::read).
+    /// [`WouldBlock`](TryLockError::WouldBlock): the time is over.
+    /// [`Poisoned`](TryLockError::Poisoned): as in [`read`](Self::read).
     ///
     /// # Examples
     ///
@@ -132,7 +135,8 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     ///
-    /// The lock is poisoned: a writer panicked or died. The error has the guard; the lock *is* locked.
+    /// The lock is poisoned: a writer panicked or died. The error has the guard; the lock *is*
+    /// locked.
     #[inline]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         loop {
@@ -146,7 +150,8 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](TryLockError::WouldBlock): somebody does. [`Poisoned`](TryLockError::Poisoned): as in [`write`](Self::write).
+    /// [`WouldBlock`](TryLockError::WouldBlock): somebody does.
+    /// [`Poisoned`](TryLockError::Poisoned): as in [`write`](Self::write).
     #[inline]
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         self.readers.try_write().ok_or(TryLockError::WouldBlock)?;
@@ -157,7 +162,8 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](TryLockError::WouldBlock): the time is over. [`Poisoned`](TryLockError::Poisoned): as in [`write`](Self::write).
+    /// [`WouldBlock`](TryLockError::WouldBlock): the time is over.
+    /// [`Poisoned`](TryLockError::Poisoned): as in [`write`](Self::write).
     ///
     /// # Examples
     ///
@@ -176,7 +182,8 @@ impl<T: ?Sized> RwLock<T> {
         Ok(self.writes()?)
     }
 
-    /// Whether a writer panicked or died. That one is dead is found out by who locks next, so this may not know it yet.
+    /// Whether a writer panicked or died. That one is dead is found out by who locks next, so this
+    /// may not know it yet.
     pub fn is_poisoned(&self) -> bool {
         self.readers.poison.is_set()
     }

@@ -16,13 +16,17 @@ const PROCESSES: usize = if cfg!(loom) { 2 } else { 128 };
 
 /// Lets so many in at a time, of however many threads and processes.
 ///
-/// A [permit](SemaphorePermit) is given back when it is dropped, or when the process that has it dies; so permits are never lost, and who
-/// waits for one goes on. Not fair: who comes along may be quicker than who waits, and who wants many may wait long among those who want few.
+/// A [permit](SemaphorePermit) is given back when it is dropped, or when the process that has it
+/// dies; so permits are never lost, and who waits for one goes on. Not fair: who comes along may be
+/// quicker than who waits, and who wants many may wait long among those who want few.
 ///
-/// All zero bytes are a semaphore without permits, to which [`add_permits`](Self::add_permits) adds.
+/// All zero bytes are a semaphore without permits, to which [`add_permits`](Self::add_permits)
+/// adds.
 ///
-/// Limits: permits may be held by 128 processes at a time, with as many each as there are; the next one waits, though there be permits. A process that is stopped
-/// (SIGSTOP) in the few instructions in which it counts its permits holds up those who add, give back or count theirs without a time limit.
+/// Limits: permits may be held by 128 processes at a time, with as many each as there are; the next
+/// one waits, though there be permits. A process that is stopped (SIGSTOP) in the few instructions
+/// in which it counts its permits holds up those who add, give back or count theirs without a time
+/// limit.
 ///
 /// # Examples
 ///
@@ -45,7 +49,8 @@ pub struct Semaphore {
     /// Not zero: somebody waits.
     waiting: AtomicU32,
     total: AtomicU32,
-    /// `total` without the shares of the living, as far as is known; made anew from them when it may be wrong.
+    /// `total` without the shares of the living, as far as is known; made anew from them when it
+    /// may be wrong.
     available: AtomicU32,
     shares: Shares<PROCESSES>,
 }
@@ -70,7 +75,8 @@ impl Semaphore {
         self.acquire_many(1)
     }
 
-    /// Takes so many permits at once, waiting until there are as many; for ever, if there are never so many.
+    /// Takes so many permits at once, waiting until there are as many; for ever, if there are never
+    /// so many.
     ///
     /// # Examples
     ///
@@ -237,7 +243,8 @@ impl Semaphore {
             .available
             .load(Ordering::Relaxed)
             .checked_sub(permits)?;
-        // First the share: if we die in between, who counts anew finds it, and that its process is dead.
+        // First the share: if we die in between, who counts anew finds it, and that its process is
+        // dead.
         let seat = self.shares.take(permits)?;
         self.available.store(left, Ordering::Relaxed);
         Some(seat)
@@ -294,7 +301,8 @@ impl SemaphorePermit<'_> {
     pub fn forget(mut self) {
         let semaphore = self.semaphore;
         semaphore.enter_without_limit();
-        // In this order: if we die in between, the share went back with us and nothing was forgotten.
+        // In this order: if we die in between, the share went back with us and nothing was
+        // forgotten.
         semaphore.shares.give_back(self.seat, self.permits);
         let total = semaphore.total.load(Ordering::Relaxed);
         let left = total.saturating_sub(self.permits);

@@ -1,15 +1,20 @@
-//! Who has how many of something that several processes may have at a time: read locks, permits, arrivals.
+//! Who has how many of something that several processes may have at a time: read locks, permits,
+//! arrivals.
 //!
-//! Problem: a plain count has no owner. When a process dies that had counted itself in, nobody knows by how much the count is wrong.
+//! Problem: a plain count has no owner. When a process dies that had counted itself in, nobody
+//! knows by how much the count is wrong.
 //!
-//! So there is no count. Each process has a slot with its [`Token`] and its own number, in one word, changed in one step: there is no moment at
-//! which a share is taken and not written down, or the other way round. The total is the sum over the slots, and a slot whose process is dead does not
-//! count.
+//! So there is no count. Each process has a slot with its [`Token`] and its own number, in one
+//! word, changed in one step: there is no moment at which a share is taken and not written down, or
+//! the other way round. The total is the sum over the slots, and a slot whose process is dead does
+//! not count.
 //!
-//! A slot is used by whoever has something in it. One with nothing in it, or of a dead process, is free for any other. A process may end up with two slots; that
-//! is harmless, as whoever takes a share is told in which slot it is.
+//! A slot is used by whoever has something in it. One with nothing in it, or of a dead process, is
+//! free for any other. A process may end up with two slots; that is harmless, as whoever takes a
+//! share is told in which slot it is.
 //!
-//! Limit: there are `N` slots, so shares of more than `N` processes at a time cannot be written down.
+//! Limit: there are `N` slots, so shares of more than `N` processes at a time cannot be written
+//! down.
 
 use super::watch::{Token, Vigil};
 use crate::primitive::{AtomicU64, Ordering};

@@ -1,7 +1,9 @@
-//! The world in the models of `scripts/shuttle`: atomics, threads, futexes and a clock that shuttle looks through.
+//! The world in the models of `scripts/shuttle`: atomics, threads, futexes and a clock that shuttle
+//! looks through.
 //!
-//! Time is what the model says it is: it goes on by a little at each look, and to the end of a wait whose time may be over. A wait with a near deadline
-//! ends at any moment; one with a far deadline, which only a hang exceeds, never.
+//! Time is what the model says it is: it goes on by a little at each look, and to the end of a wait
+//! whose time may be over. A wait with a near deadline ends at any moment; one with a far deadline,
+//! which only a hang exceeds, never.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 /// More than any machine takes to let a thread run up to its wait: only what hangs takes longer.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs `f` in a thread, and comes back when it sleeps on a word of a lock. It may be woken again, and look, at any time: any test's death does that.
+/// Runs `f` in a thread, and comes back when it sleeps on a word of a lock. It may be woken again,
+/// and look, at any time: any test's death does that.
 pub(crate) fn waiting<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     f: impl FnOnce() -> T + Send + 'scope,
@@ -29,7 +30,8 @@ pub(crate) fn waiting<'scope, T: Send + 'scope>(
     thread
 }
 
-/// Whether this is the system call in which a lock sleeps; proc_pid_syscall(5). std and the allocator sleep too, but on private words.
+/// Whether this is the system call in which a lock sleeps; proc_pid_syscall(5). std and the
+/// allocator sleep too, but on private words.
 fn is_asleep(call: &str) -> bool {
     let mut fields = call.split_ascii_whitespace();
     // The number, in decimal, then the arguments, in hexadecimal; or "running".

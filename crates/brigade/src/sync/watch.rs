@@ -1,6 +1,7 @@
 //! The world as the locks see it: who this process is, who is dead, how to sleep and how to wake.
 //!
-//! It is [`roster`](super::roster) and the kernel's futex; in models (`scripts/loom`) their [twin](super::model).
+//! It is [`roster`](super::roster) and the kernel's futex; in models (`scripts/loom`) their
+//! [twin](super::model).
 
 use std::time::{Duration, Instant};
 

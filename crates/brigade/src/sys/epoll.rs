@@ -1,4 +1,5 @@
-//! Waiting for descriptors: epoll(7), of which rustix has the calls; here they get an owner and a buffer.
+//! Waiting for descriptors: epoll(7), of which rustix has the calls; here they get an owner and a
+//! buffer.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -65,8 +66,9 @@ impl Epoll {
         let _ = epoll::delete(&self.fd, fd);
     }
 
-    /// The keys that are ready, after at most `timeout` (`None`: wait for ever). `false`: the wait was interrupted, by a signal, or because this process was stopped and
-    /// goes on: signal(7) has epoll_wait(2) among the calls that end then, handler or not.
+    /// The keys that are ready, after at most `timeout` (`None`: wait for ever). `false`: the wait
+    /// was interrupted, by a signal, or because this process was stopped and goes on: signal(7) has
+    /// epoll_wait(2) among the calls that end then, handler or not.
     pub(crate) fn wait(&self, ready: &mut Vec<u64>, timeout: Option<Duration>) -> io::Result<bool> {
         ready.clear();
         let mut events = [const {

@@ -1,4 +1,5 @@
-//! Descriptors: passing them over a Unix socket (unix(7), `SCM_RIGHTS`), and owning them by number after a fork or an exec.
+//! Descriptors: passing them over a Unix socket (unix(7), `SCM_RIGHTS`), and owning them by number
+//! after a fork or an exec.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -68,7 +69,8 @@ pub(crate) struct Received {
 
 /// Receives one datagram and its descriptors, which are close-on-exec.
 ///
-/// A datagram that was cut short is an error: part of a message is never taken for a whole one. If not all of its descriptors arrived, none is given.
+/// A datagram that was cut short is an error: part of a message is never taken for a whole one. If
+/// not all of its descriptors arrived, none is given.
 pub(crate) fn recv(
     socket: impl AsFd,
     bytes: &mut [u8],
@@ -113,7 +115,8 @@ pub(crate) fn recv_parts(
                 match opened::lifted(fd) {
                     Ok(fd) if !descriptors_lost => fds.push(fd),
                     Ok(_) => {}
-                    // It came under the number of a standard stream, and this process may have no other.
+                    // It came under the number of a standard stream, and this process may have no
+                    // other.
                     Err(_) => descriptors_lost = true,
                 }
             }
@@ -134,7 +137,8 @@ pub(crate) fn recv_parts(
     })
 }
 
-/// A descriptor by number, in a process whose task may close it and open something else under the same number.
+/// A descriptor by number, in a process whose task may close it and open something else under the
+/// same number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pinned {
     number: RawFd,
@@ -142,7 +146,8 @@ pub(crate) struct Pinned {
 }
 
 impl Pinned {
-    /// Remembers what is behind `fd` now. The owner may let go of it, as long as nobody of ours closes it.
+    /// Remembers what is behind `fd` now. The owner may let go of it, as long as nobody of ours
+    /// closes it.
     pub(crate) fn new(fd: impl AsFd) -> io::Result<Pinned> {
         let fd = fd.as_fd();
         Ok(Pinned {
@@ -160,8 +165,9 @@ impl Pinned {
 
     /// The descriptor, if it is still the one that it was.
     pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
-        // SAFETY: only looked at, and used only if the same file is behind it as when it was pinned; in a worker the task has ended
-        // by then, so nobody closes it meanwhile but a thread that the task left behind, whose harm is its own process's.
+        // SAFETY: only looked at, and used only if the same file is behind it as when it was
+        // pinned; in a worker the task has ended by then, so nobody closes it meanwhile but a
+        // thread that the task left behind, whose harm is its own process's.
         let fd = unsafe { BorrowedFd::borrow_raw(self.number) };
         (identity(fd).ok()? == self.identity).then_some(fd)
     }
@@ -179,7 +185,8 @@ fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
 /// Takes the descriptor with this number, if it is open.
 ///
 /// # Safety
-/// Nothing else in the process may own or use that number: called first thing after an exec, for a number that was left open for us.
+/// Nothing else in the process may own or use that number: called first thing after an exec, for a
+/// number that was left open for us.
 pub(crate) unsafe fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD reads a flag and touches no memory.
     if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
@@ -244,7 +251,8 @@ pub(crate) fn become_stderr(fd: impl AsFd) -> io::Result<()> {
 
 /// In a worker just forked: closes every descriptor but the standard ones and these.
 ///
-/// The owners of the others are in memory that this process copied and never drops: it ends by `_exit`.
+/// The owners of the others are in memory that this process copied and never drops: it ends by
+/// `_exit`.
 pub(crate) fn close_all_but(keep: &[RawFd]) {
     let mut first = 3;
     // No sorted copy: few numbers, and a worker's heap is not to be touched for it.
@@ -278,7 +286,8 @@ fn close_between(first: RawFd, last: RawFd) {
     }
 }
 
-/// Waits until `fd` can be read or was hung up. `false`: not within `limit`. poll(2): it needs no descriptor of its own.
+/// Waits until `fd` can be read or was hung up. `false`: not within `limit`. poll(2): it needs no
+/// descriptor of its own.
 pub(crate) fn wait_readable(fd: impl AsFd, limit: Duration) -> io::Result<bool> {
     let deadline = Instant::now().checked_add(limit);
     poll_until(&mut [PollFd::new(&fd, PollFlags::IN)], deadline)

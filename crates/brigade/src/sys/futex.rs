@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags};
 
-/// How long one sleep may last when the kernel cannot wait on two words at once: a bound on how late the second word is seen.
+/// How long one sleep may last when the kernel cannot wait on two words at once: a bound on how
+/// late the second word is seen.
 const SLICE: Duration = Duration::from_millis(5);
 
 /// Why a wait came back. Every wait may come back early: look at the condition again.
@@ -76,9 +77,10 @@ pub(crate) fn rest(time: Duration) {
 
 /// Sleeps while *both* shared words are as expected.
 ///
-/// The first is in memory that a worker can write, and so may lie; the second only the host and its fork server
-/// can write. Waiting on both at once means that a worker that scribbles over the first cannot make its own death unseen.
-/// Kernels before 5.16 cannot do it: there the wait is cut into slices of 5 ms.
+/// The first is in memory that a worker can write, and so may lie; the second only the host and its
+/// fork server can write. Waiting on both at once means that a worker that scribbles over the first
+/// cannot make its own death unseen. Kernels before 5.16 cannot do it: there the wait is cut into
+/// slices of 5 ms.
 pub(crate) fn wait_either(
     a: (&AtomicU32, u32),
     b: (&AtomicU32, u32),
@@ -108,7 +110,8 @@ struct Waiter {
 
 const FUTEX_32: u32 = 2;
 
-/// Whether the kernel knows the call: an empty list is EINVAL where it does, ENOSYS where it does not.
+/// Whether the kernel knows the call: an empty list is EINVAL where it does, ENOSYS where it does
+/// not.
 pub(crate) fn has_waitv() -> bool {
     // SAFETY: no pointer is given and the count is zero, so the kernel reads nothing.
     let r = unsafe {
@@ -127,8 +130,9 @@ pub(crate) fn has_waitv() -> bool {
 /// As many words as one sleep can be for: `FUTEX_WAITV_MAX`, less some.
 pub(crate) const MOST: usize = 120;
 
-/// Sleeps while *all* of these shared words are as expected, at most [`MOST`] of them. Where the kernel cannot wait for several, it sleeps on the first, which it is told of
-/// whatever happens to the others 5 ms late.
+/// Sleeps while *all* of these shared words are as expected, at most [`MOST`] of them. Where the
+/// kernel cannot wait for several, it sleeps on the first, which it is told of whatever happens to
+/// the others 5 ms late.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -> Wake {
     match words {
         [one] => return wait_shared(one.0, one.1, deadline),
@@ -189,7 +193,8 @@ fn waitv(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -> Wake {
         },
     };
     let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `waiters` and `until` live across the call, the words are borrowed for it, and the kernel only reads them.
+    // SAFETY: `waiters` and `until` live across the call, the words are borrowed for it, and the
+    // kernel only reads them.
     let r = unsafe {
         libc::syscall(
             libc::SYS_futex_waitv,

@@ -1,7 +1,7 @@
 //! The program in memory: where it was loaded, which build it is, what has to run before `main`.
 //!
-//! A worker is the same file loaded at another address, so a function travels as its distance from the load address.
-//! dl_iterate_phdr(3), elf(5).
+//! A worker is the same file loaded at another address, so a function travels as its distance from
+//! the load address. dl_iterate_phdr(3), elf(5).
 
 use std::ffi::CStr;
 use std::sync::OnceLock;
@@ -70,7 +70,8 @@ impl Program {
                         program.text.push(start..end)
                     }
                     libc::PT_NOTE => {
-                        // SAFETY: the loader mapped this segment, readable, for as long as the program runs.
+                        // SAFETY: the loader mapped this segment, readable, for as long as the
+                        // program runs.
                         let notes = unsafe {
                             std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize)
                         };
@@ -124,7 +125,8 @@ pub(crate) fn modules() -> Vec<Module> {
             let path = if info.dlpi_name.is_null() || all.is_empty() {
                 String::new()
             } else {
-                // SAFETY: the loader's name of the object, a C string that lives as long as the object is loaded, which this call-back guarantees.
+                // SAFETY: the loader's name of the object, a C string that lives as long as the
+                // object is loaded, which this call-back guarantees.
                 unsafe { CStr::from_ptr(info.dlpi_name) }
                     .to_string_lossy()
                     .into_owned()
@@ -147,7 +149,8 @@ pub(crate) type Constructor =
 /// Runs the constructors that the loader would have called after `current`.
 ///
 /// # Safety
-/// Called from the constructor `current` itself, before `main`, in a process that never goes on to them by itself.
+/// Called from the constructor `current` itself, before `main`, in a process that never goes on to
+/// them by itself.
 pub(crate) unsafe fn run_constructors_after(
     current: Constructor,
     argc: libc::c_int,
@@ -159,7 +162,8 @@ pub(crate) unsafe fn run_constructors_after(
     if count == 0 {
         return;
     }
-    // SAFETY: DT_INIT_ARRAY is an array of that many words, relocated by the loader before it called any of them.
+    // SAFETY: DT_INIT_ARRAY is an array of that many words, relocated by the loader before it
+    // called any of them.
     let entries = unsafe { std::slice::from_raw_parts(range.start as *const usize, count) };
     let Some(at) = entries.iter().position(|&e| e == current as usize) else {
         return;
@@ -167,7 +171,8 @@ pub(crate) unsafe fn run_constructors_after(
     for &entry in &entries[at + 1..] {
         // The ABI allows 0 and -1 as fillers.
         if entry != 0 && entry != usize::MAX {
-            // SAFETY: an entry of the init array is a function of this type; the loader would call it next, with these arguments.
+            // SAFETY: an entry of the init array is a function of this type; the loader would call
+            // it next, with these arguments.
             let constructor = unsafe { std::mem::transmute::<usize, Constructor>(entry) };
             constructor(argc, argv, envp);
         }
@@ -178,7 +183,8 @@ fn headers(info: &libc::dl_phdr_info) -> &[libc::Elf64_Phdr] {
     if info.dlpi_phdr.is_null() {
         return &[];
     }
-    // SAFETY: the loader gives the table and its length, both valid during the call-back that `info` is borrowed for.
+    // SAFETY: the loader gives the table and its length, both valid during the call-back that
+    // `info` is borrowed for.
     unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) }
 }
 
@@ -189,15 +195,16 @@ fn each_module(f: &mut dyn FnMut(&libc::dl_phdr_info) -> bool) {
         _size: libc::size_t,
         data: *mut libc::c_void,
     ) -> libc::c_int {
-        // SAFETY: `data` is the pointer given below, to a closure that lives across the whole iteration.
+        // SAFETY: `data` is the pointer given below, to a closure that lives across the whole
+        // iteration.
         let f = unsafe { &mut *data.cast::<&mut dyn FnMut(&libc::dl_phdr_info) -> bool>() };
         // SAFETY: the loader gives a valid `info` for the duration of this call.
         let go_on = f(unsafe { &*info });
         libc::c_int::from(!go_on)
     }
     let mut f = f;
-    // SAFETY: `visit` is called before this returns, with the pointer to `f`, which lives here. None of our closures unwinds
-    // for other reasons than a failed allocation, which aborts.
+    // SAFETY: `visit` is called before this returns, with the pointer to `f`, which lives here.
+    // None of our closures unwinds for other reasons than a failed allocation, which aborts.
     unsafe { libc::dl_iterate_phdr(Some(visit), std::ptr::from_mut(&mut f).cast()) };
 }
 

@@ -12,14 +12,16 @@ use super::opened;
 /// Nobody can change the size any more.
 pub(crate) const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
-/// A new anonymous file of `len` bytes, zeroed, whose size nobody can change any more, nor its seals.
+/// A new anonymous file of `len` bytes, zeroed, whose size nobody can change any more, nor its
+/// seals.
 pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
     memfd_of(name, len, SIZE_SEALS | SealFlags::SEAL)
 }
 
 /// A new anonymous file of `len` bytes, zeroed, with these seals.
 ///
-/// The size is sealed before anyone else can have the descriptor: a file that a peer truncates is a SIGBUS for all who map it.
+/// The size is sealed before anyone else can have the descriptor: a file that a peer truncates is a
+/// SIGBUS for all who map it.
 pub(crate) fn memfd_of(name: &str, len: usize, seals: SealFlags) -> io::Result<OwnedFd> {
     allowed_size(len)?;
     let fd = memfd(name)?;
@@ -28,7 +30,8 @@ pub(crate) fn memfd_of(name: &str, len: usize, seals: SealFlags) -> io::Result<O
     Ok(fd)
 }
 
-/// A file over RLIMIT_FSIZE is not only an error: the kernel sends a SIGXFSZ too, which ends the program. So it is asked for first.
+/// A file over RLIMIT_FSIZE is not only an error: the kernel sends a SIGXFSZ too, which ends the
+/// program. So it is asked for first.
 pub(crate) fn allowed_size(len: usize) -> io::Result<()> {
     match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
         Some(limit) if limit < len as u64 => Err(io::Error::from_raw_os_error(libc::EFBIG)),
@@ -40,15 +43,18 @@ pub(crate) fn allowed_size(len: usize) -> io::Result<()> {
 pub(crate) fn memfd(name: &str) -> io::Result<OwnedFd> {
     let base = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match opened::memfd(name, base | MemfdFlags::NOEXEC_SEAL) {
-        // Before Linux 6.3 the flag is unknown; the file is then executable, which nothing here relies on.
+        // Before Linux 6.3 the flag is unknown; the file is then executable, which nothing here
+        // relies on.
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => opened::memfd(name, base),
         other => other,
     }
 }
 
-/// Gives a file its memory now: later a full machine would be a SIGBUS, in whoever touches the page that is not there.
+/// Gives a file its memory now: later a full machine would be a SIGBUS, in whoever touches the page
+/// that is not there.
 pub(crate) fn reserve(fd: impl AsFd, len: usize) -> io::Result<()> {
-    // A signal undoes what the call has done so far: in steps, a program with a fast timer gets through as well.
+    // A signal undoes what the call has done so far: in steps, a program with a fast timer gets
+    // through as well.
     const STEP: u64 = 16 << 20;
     let len = len as u64;
     let mut at = 0;
@@ -70,8 +76,8 @@ pub(crate) struct Mapping {
     len: usize,
 }
 
-// SAFETY: a mapping is an address range, valid in every thread of the process; what is read and written through it
-// is the concern of those who dereference `at`, each with its own argument.
+// SAFETY: a mapping is an address range, valid in every thread of the process; what is read and
+// written through it is the concern of those who dereference `at`, each with its own argument.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; `&Mapping` gives out addresses and lengths only.
 unsafe impl Sync for Mapping {}
@@ -114,10 +120,12 @@ impl Mapping {
         self.len
     }
 
-    /// Maps every page now, to be written: one call instead of a fault per page. Of a file that has its memory ([`reserve`]).
+    /// Maps every page now, to be written: one call instead of a fault per page. Of a file that has
+    /// its memory ([`reserve`]).
     pub(crate) fn populate(&self) {
         let (at, len) = (self.at.as_ptr().cast(), self.len);
-        // SAFETY: the range is ours; the advice changes none of its bytes. A kernel before 5.14 does not know it: the faults come one by one then.
+        // SAFETY: the range is ours; the advice changes none of its bytes. A kernel before 5.14
+        // does not know it: the faults come one by one then.
         let _ = unsafe { rustix::mm::madvise(at, len, Advice::LinuxPopulateWrite) };
     }
 
@@ -152,15 +160,17 @@ impl std::ops::Deref for Sealed {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: mapped to be read, for as long as `self` is borrowed; the file is as long, and was sealed against writing before it was mapped, which the kernel
-        // refuses while anybody has it mapped to write: so these bytes do not change, whoever has the file.
+        // SAFETY: mapped to be read, for as long as `self` is borrowed; the file is as long, and
+        // was sealed against writing before it was mapped, which the kernel refuses while anybody
+        // has it mapped to write: so these bytes do not change, whoever has the file.
         unsafe { std::slice::from_raw_parts(self.0.at.as_ptr(), self.0.len) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range came from `mmap` with this length and nothing borrowed from `self` outlives it.
+        // SAFETY: the range came from `mmap` with this length and nothing borrowed from `self`
+        // outlives it.
         let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), self.len) };
     }
 }

@@ -1,8 +1,9 @@
 //! The only place with system calls and their `unsafe`.
 //!
-//! Each file wraps one kernel mechanism in the smallest safe interface that the rest needs. Where rustix
-//! has the call, it is used from outside directly; what is here is what rustix does not have (`clone`, `fork`,
-//! signal handlers, `futex_waitv`) and what needs an argument about memory (mappings, descriptors by number).
+//! Each file wraps one kernel mechanism in the smallest safe interface that the rest needs. Where
+//! rustix has the call, it is used from outside directly; what is here is what rustix does not have
+//! (`clone`, `fork`, signal handlers, `futex_waitv`) and what needs an argument about memory
+//! (mappings, descriptors by number).
 
 #![expect(unsafe_code, reason = "this is the layer that talks to the kernel")]
 

@@ -1,10 +1,13 @@
 //! New descriptors, never under the number of a standard stream.
 //!
-//! Problem: a program may have closed its stdin, stdout or stderr. The kernel gives out the lowest free number, so the next descriptor of ours would become "stdout",
-//! and whatever any code prints would be written into it. So every descriptor is made here, or passes through [`lifted`]. In the usual case that costs a comparison.
+//! Problem: a program may have closed its stdin, stdout or stderr. The kernel gives out the lowest
+//! free number, so the next descriptor of ours would become "stdout", and whatever any code prints
+//! would be written into it. So every descriptor is made here, or passes through [`lifted`]. In the
+//! usual case that costs a comparison.
 //!
-//! What is made anew under a higher number is made while `/dev/null` has the low ones ([`Held`]): not even for a moment can another thread print into it. What is received
-//! cannot be received twice; it is received so from the first time on that a low number was seen to be free.
+//! What is made anew under a higher number is made while `/dev/null` has the low ones ([`Held`]):
+//! not even for a moment can another thread print into it. What is received cannot be received
+//! twice; it is received so from the first time on that a low number was seen to be free.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -40,7 +43,8 @@ impl Descriptors for (OwnedFd, OwnedFd) {
     }
 }
 
-/// What `make` opens, above the standard streams. It is called again where it opened something under their numbers.
+/// What `make` opens, above the standard streams. It is called again where it opened something
+/// under their numbers.
 pub(crate) fn above<T: Descriptors>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     // Another thread may have closed, just now, what it had there for a moment.
     const ATTEMPTS: u32 = 100;
@@ -71,14 +75,16 @@ static LOW_ARE_FREE: AtomicBool = AtomicBool::new(false);
 
 /// Keeps the numbers of the standard streams taken, by `/dev/null` where they are free.
 ///
-/// All threads that need it at the same time share one: what one of them held alone would be free again while another relies on it.
+/// All threads that need it at the same time share one: what one of them held alone would be free
+/// again while another relies on it.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     nulls: Mutex<Vec<OwnedFd>>,
 }
 
 impl Held {
-    /// Where this process is known to be without one. For a moment only: they are the program's to open.
+    /// Where this process is known to be without one. For a moment only: they are the program's to
+    /// open.
     pub(crate) fn if_needed() -> io::Result<Option<Arc<Held>>> {
         static CURRENT: Mutex<Weak<Held>> = Mutex::new(Weak::new());
         if !LOW_ARE_FREE.load(Ordering::Relaxed) {

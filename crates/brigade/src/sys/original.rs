@@ -63,8 +63,8 @@ fn page() -> Option<&'static AtomicU32> {
         // SAFETY: it stays mapped.
         Ok(_) => Some(unsafe { &*mark }),
         Err(theirs) => {
-            // SAFETY: `mark` was mapped above with this length, and nobody has seen it; `theirs` is not
-            // null, for it took the place of what was there, and stays mapped.
+            // SAFETY: `mark` was mapped above with this length, and nobody has seen it; `theirs` is
+            // not null, for it took the place of what was there, and stays mapped.
             unsafe {
                 let _ = rustix::mm::munmap(mark.cast(), len);
                 Some(&*theirs)
@@ -73,17 +73,17 @@ fn page() -> Option<&'static AtomicU32> {
     }
 }
 
-/// How often this process was forked, and it itself from others, as far as fork(3) has told: one that
-/// is made by the bare system call goes unnoticed, and so does one that only starts another program
-/// (posix_spawn(3)). Who finds it changed may have a copy in another process, or be one.
+/// How often this process was forked, and it itself from others, as far as fork(3) has told: one
+/// that is made by the bare system call goes unnoticed, and so does one that only starts another
+/// program (posix_spawn(3)). Who finds it changed may have a copy in another process, or be one.
 pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// From now on, [`forks`] counts, and `in_child` is run first thing in each fork of this process and
-/// of those. It may do what is async-signal-safe (signal-safety(7)).
+/// From now on, [`forks`] counts, and `in_child` is run first thing in each fork of this process
+/// and of those. It may do what is async-signal-safe (signal-safety(7)).
 pub(crate) fn watch_forks(in_child: extern "C" fn()) {
     extern "C" fn count() {
         FORKS.fetch_add(1, Ordering::Relaxed);
@@ -93,17 +93,17 @@ pub(crate) fn watch_forks(in_child: extern "C" fn()) {
     if WATCHED.swap(true, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: the first two handlers add to an atomic; the third is the caller's, who is told what it
-    // may do. If there is no memory for them, copies have their parent's token, as they have where
-    // fork(3) is not used.
+    // SAFETY: the first two handlers add to an atomic; the third is the caller's, who is told what
+    // it may do. If there is no memory for them, copies have their parent's token, as they have
+    // where fork(3) is not used.
     unsafe {
         libc::pthread_atfork(None, Some(count), Some(count));
         libc::pthread_atfork(None, None, Some(in_child));
     }
 }
 
-/// What each process that has this makes for itself when it is first asked for: a fork makes its own,
-/// and keeps its parent's, unused, until this is dropped.
+/// What each process that has this makes for itself when it is first asked for: a fork makes its
+/// own, and keeps its parent's, unused, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct OwnCell<T> {
     current: AtomicPtr<Own<T>>,
@@ -157,8 +157,8 @@ impl<T> Drop for OwnCell<T> {
     fn drop(&mut self) {
         let mut current = *self.current.get_mut();
         while !current.is_null() {
-            // SAFETY: from `get_or_try_init`, each in the list of one cell, and once; and nobody else
-            // has this cell any more.
+            // SAFETY: from `get_or_try_init`, each in the list of one cell, and once; and nobody
+            // else has this cell any more.
             let own = unsafe { Box::from_raw(current) };
             current = own.before;
         }

@@ -1,8 +1,11 @@
-//! What a thread may do, and where it is: its users and groups, capabilities and what else bounds it, its umask, its root directory and its namespaces.
+//! What a thread may do, and where it is: its users and groups, capabilities and what else bounds
+//! it, its umask, its root directory and its namespaces.
 //!
-//! credentials(7), capabilities(7), namespaces(7). All but the last three of them are in one file, /proc/thread-self/status, proc_pid_status(5): there is no call that says that something has
-//! changed, and the umask cannot be asked for in another way without changing it. To the kernel they
-//! belong to the thread; the C library's `setuid` and its kin change all threads. What compares is the thread that asks for a worker.
+//! credentials(7), capabilities(7), namespaces(7). All but the last three of them are in one file,
+//! /proc/thread-self/status, proc_pid_status(5): there is no call that says that something has
+//! changed, and the umask cannot be asked for in another way without changing it. To the kernel
+//! they belong to the thread; the C library's `setuid` and its kin change all threads. What
+//! compares is the thread that asks for a worker.
 
 use std::fmt::Write as _;
 use std::io;
@@ -13,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::opened;
 
-/// Those that a thread of a program with several can change, as they are called in /proc/thread-self/ns. The mount namespace is told by the root directory; the
-/// user, pid and time namespaces are what they were when the program was started: setns(2), unshare(2).
+/// Those that a thread of a program with several can change, as they are called in
+/// /proc/thread-self/ns. The mount namespace is told by the root directory; the user, pid and time
+/// namespaces are what they were when the program was started: setns(2), unshare(2).
 const NAMESPACES: [&str; 4] = ["cgroup", "ipc", "net", "uts"];
 
 const CAP_SETGID: u64 = 1 << 6;
@@ -57,8 +61,9 @@ impl Privilege {
 
     /// Whether this thread's is the same now. `Err` with that, if not.
     ///
-    /// Where a thread may not change its namespaces, nor its root directory, they are not looked at: it takes capabilities to change them, which are compared, and the
-    /// user namespace cannot change in a program with several threads.
+    /// Where a thread may not change its namespaces, nor its root directory, they are not looked
+    /// at: it takes capabilities to change them, which are compared, and the user namespace cannot
+    /// change in a program with several threads.
     pub(crate) fn is_still_here(&self) -> io::Result<Result<(), Privilege>> {
         let thread = Thread::this()?;
         let mut now = Privilege::from_status(&thread)?;
@@ -76,7 +81,8 @@ impl Privilege {
         Ok(if now == *self { Ok(()) } else { Err(now) })
     }
 
-    /// Whether this, or what can be had again with a user that it has, has one of these capabilities.
+    /// Whether this, or what can be had again with a user that it has, has one of these
+    /// capabilities.
     fn may_change(&self, capabilities: u64) -> bool {
         self.users[..3].contains(&0) || self.permitted & capabilities != 0
     }
@@ -179,7 +185,8 @@ impl Privilege {
         if root { 0 } else { self.permitted }
     }
 
-    /// In a process that whoever has this has just started: gives up what it has got beyond that, and takes what it could not keep on the way.
+    /// In a process that whoever has this has just started: gives up what it has got beyond that,
+    /// and takes what it could not keep on the way.
     ///
     /// A failure leaves it with something else, which whoever compares sees.
     pub(crate) fn assume(&self) {
@@ -241,8 +248,8 @@ impl Privilege {
 struct Thread(OwnedFd);
 
 impl Thread {
-    /// The calling thread. It is opened each time: a descriptor that stays open would be one more for each thread of the
-    /// program, and to look the directory up once is what costs.
+    /// The calling thread. It is opened each time: a descriptor that stays open would be one more
+    /// for each thread of the program, and to look the directory up once is what costs.
     fn this() -> io::Result<Thread> {
         const PATH: &str = "/proc/thread-self";
         let directory = opened::file(PATH, OFlags::PATH | OFlags::DIRECTORY);

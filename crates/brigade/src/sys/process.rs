@@ -7,17 +7,21 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::signal::Blocked;
 
-/// Starts `/proc/self/exe` as a process that is *not* a child of this one, and returns its process id.
+/// Starts `/proc/self/exe` as a process that is *not* a child of this one, and returns its process
+/// id.
 ///
 /// `keep` stays open in it, under the same number; everything else that is close-on-exec is closed.
 ///
-/// Problem: the host may have any number of threads, a heap of any size, and its own ideas about its children. So: no `fork`
-/// (dear with a large heap, and it leaves only async-signal-safe code legal), no SIGCHLD, nothing for a `waitpid(-1)` to find.
-/// Steps, as in posix_spawn(3) but twice: an intermediate process shares our memory and holds us up (`CLONE_VM|CLONE_VFORK`), and has
-/// no exit signal, so that the host is not told of it and only `__WALL` finds it; it starts the real one in the same way, and ends. The real one,
-/// whose parent is gone, belongs to the init process or to the nearest subreaper.
+/// Problem: the host may have any number of threads, a heap of any size, and its own ideas about
+/// its children. So: no `fork` (dear with a large heap, and it leaves only async-signal-safe code
+/// legal), no SIGCHLD, nothing for a `waitpid(-1)` to find. Steps, as in posix_spawn(3) but twice:
+/// an intermediate process shares our memory and holds us up (`CLONE_VM|CLONE_VFORK`), and has no
+/// exit signal, so that the host is not told of it and only `__WALL` finds it; it starts the real
+/// one in the same way, and ends. The real one, whose parent is gone, belongs to the init process
+/// or to the nearest subreaper.
 ///
-/// `carried`: capabilities of this thread that it keeps over the exec, as ambient ones: capabilities(7).
+/// `carried`: capabilities of this thread that it keeps over the exec, as ambient ones:
+/// capabilities(7).
 pub(crate) fn launch_detached(
     argv: &[CString],
     envp: &[CString],
@@ -36,8 +40,9 @@ pub(crate) fn launch_detached(
 
     extern "C" fn intermediate(launch: *mut libc::c_void) -> libc::c_int {
         let launch = launch.cast::<Launch>();
-        // SAFETY: `launch` is the caller's, who is held up until this process ends; `stack` is one that only the process made here uses.
-        // System calls only from here on: no allocation, no lock.
+        // SAFETY: `launch` is the caller's, who is held up until this process ends; `stack` is one
+        // that only the process made here uses. System calls only from here on: no allocation, no
+        // lock.
         unsafe {
             let pid = libc::clone(
                 real,
@@ -55,7 +60,8 @@ pub(crate) fn launch_detached(
 
     extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
         let launch = launch.cast::<Launch>();
-        // SAFETY: as above; the vectors end with a null pointer, and their strings outlive the call.
+        // SAFETY: as above; the vectors end with a null pointer, and their strings outlive the
+        // call.
         unsafe {
             libc::fcntl((*launch).keep, libc::F_SETFD, 0);
             make_ambient((*launch).carried);
@@ -92,7 +98,8 @@ pub(crate) fn launch_detached(
     };
     // A handler of the host must not run in a process that shares the host's memory.
     let _blocked = Blocked::all();
-    // SAFETY: the child runs `intermediate` on a stack of its own while this thread stands still, and touches `launch` only.
+    // SAFETY: the child runs `intermediate` on a stack of its own while this thread stands still,
+    // and touches `launch` only.
     let pid = unsafe {
         libc::clone(
             intermediate,
@@ -115,7 +122,8 @@ pub(crate) fn launch_detached(
             _ => return Err(refused("waitpid(2)", "reap the fork server's parent", &e)),
         }
     }
-    // SAFETY: `launch` was written through a pointer by processes that have ended or left our memory; read it as it is now.
+    // SAFETY: `launch` was written through a pointer by processes that have ended or left our
+    // memory; read it as it is now.
     let (pid, errno) = unsafe {
         (
             std::ptr::read_volatile(&raw const launch.pid),
@@ -133,8 +141,9 @@ pub(crate) fn launch_detached(
     }
 }
 
-/// Makes capabilities of this thread ambient, which an execve(2) then leaves in force: capset(2), PR_CAP_AMBIENT(2const). System calls only. One that fails leaves the new program with
-/// fewer, which it tells.
+/// Makes capabilities of this thread ambient, which an execve(2) then leaves in force: capset(2),
+/// PR_CAP_AMBIENT(2const). System calls only. One that fails leaves the new program with fewer,
+/// which it tells.
 ///
 /// # Safety
 /// In a process that is about to become another program.
@@ -146,7 +155,8 @@ unsafe fn make_ambient(capabilities: u64) {
     let header = [VERSION_3, 0];
     // Effective, permitted, inheritable: the lower halves, then the upper ones.
     let mut sets = [[0_u32; 3]; 2];
-    // SAFETY: the kernel reads the header, and reads or writes the sets: capget(2). Numbers otherwise.
+    // SAFETY: the kernel reads the header, and reads or writes the sets: capget(2). Numbers
+    // otherwise.
     unsafe {
         if libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) == -1 {
             return;
@@ -173,7 +183,8 @@ pub(crate) enum Fork {
     Child,
 }
 
-/// fork(2), in a process that has one thread; refused in any other, for there the child's memory would not be whole.
+/// fork(2), in a process that has one thread; refused in any other, for there the child's memory
+/// would not be whole.
 pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
     if !one_thread() {
         return Err(io::Error::other(
@@ -188,7 +199,8 @@ pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
     }
 }
 
-/// Whether this process has one thread. A constructor of another library may have started one before we came.
+/// Whether this process has one thread. A constructor of another library may have started one
+/// before we came.
 pub(crate) fn one_thread() -> bool {
     static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ONE.get_or_init(|| std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1))
@@ -197,12 +209,13 @@ pub(crate) fn one_thread() -> bool {
 /// The C library's flag, if it has one.
 static SINGLE_THREADED: std::sync::OnceLock<Option<&'static AtomicU8>> = std::sync::OnceLock::new();
 
-/// Whether this process has, or once had, more than one thread, or may have. The C library's word, where it has one
-/// (`__libc_single_threaded`, glibc 2.32): costs a look at two places in memory.
+/// Whether this process has, or once had, more than one thread, or may have. The C library's word,
+/// where it has one (`__libc_single_threaded`, glibc 2.32): costs a look at two places in memory.
 pub(crate) fn has_had_threads() -> bool {
     let flag = SINGLE_THREADED.get_or_init(|| {
-        // SAFETY: the name is a C string; the symbol, where there is one, is a `char` that lives as long as the C library, which
-        // nobody unloads, and that is written only before a second thread is there.
+        // SAFETY: the name is a C string; the symbol, where there is one, is a `char` that lives as
+        // long as the C library, which nobody unloads, and that is written only before a second
+        // thread is there.
         unsafe {
             let at = libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr());
             (!at.is_null()).then(|| AtomicU8::from_ptr(at.cast()))
@@ -211,7 +224,8 @@ pub(crate) fn has_had_threads() -> bool {
     flag.is_none_or(|single| single.load(Ordering::Relaxed) == 0)
 }
 
-/// As [`has_had_threads`]; where the C library does not say, whether there are several now, which costs a system call.
+/// As [`has_had_threads`]; where the C library does not say, whether there are several now, which
+/// costs a system call.
 pub(crate) fn may_have_threads() -> bool {
     if !has_had_threads() {
         return false;
@@ -240,12 +254,15 @@ pub(crate) fn refused(call: &str, purpose: &str, why: &io::Error) -> io::Error {
     )
 }
 
-/// Asks the kernel for what a fork server needs, and what cannot fail but where it is denied altogether (seccomp(2), a security module); of that nothing would be
-/// seen later, for these calls also fail where there is simply nobody. A filter that a process did not begin with it gets from itself only. In a process without children.
+/// Asks the kernel for what a fork server needs, and what cannot fail but where it is denied
+/// altogether (seccomp(2), a security module); of that nothing would be seen later, for these calls
+/// also fail where there is simply nobody. A filter that a process did not begin with it gets from
+/// itself only. In a process without children.
 pub(crate) fn try_calls() -> io::Result<()> {
     let own = std::process::id().cast_signed();
     let nobody = |result: i64| result != -1 || is_last(libc::ECHILD);
-    // SAFETY: no memory is involved, but for what the kernel writes into `info` and `status`. Signal 0 is none: kill(2); 0 clears what was not set: PR_SET_PDEATHSIG(2const).
+    // SAFETY: no memory is involved, but for what the kernel writes into `info` and `status`.
+    // Signal 0 is none: kill(2); 0 clears what was not set: PR_SET_PDEATHSIG(2const).
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let mut status = 0;
@@ -289,9 +306,11 @@ pub(crate) fn try_signal_through(process: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// A child that has ended, and is not reaped yet. An error is that there are no children: see [`try_calls`].
+/// A child that has ended, and is not reaped yet. An error is that there are no children: see
+/// [`try_calls`].
 pub(crate) fn peek_ended() -> Option<u32> {
-    // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such child: waitid(2).
+    // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such
+    // child: waitid(2).
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
@@ -302,9 +321,11 @@ pub(crate) fn peek_ended() -> Option<u32> {
     }
 }
 
-/// A child that was stopped since this was asked last (`true`), or has gone on. Each is told once; one that was stopped and has gone on already is told as that alone.
+/// A child that was stopped since this was asked last (`true`), or has gone on. Each is told once;
+/// one that was stopped and has gone on already is told as that alone.
 pub(crate) fn stopped_child() -> Option<(u32, bool)> {
-    // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such child: waitid(2).
+    // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such
+    // child: waitid(2).
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let flags = libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::__WALL;
@@ -318,7 +339,8 @@ pub(crate) fn stopped_child() -> Option<(u32, bool)> {
     }
 }
 
-/// Takes the status of this child, if it has ended. An error is that it is no child: see [`try_calls`].
+/// Takes the status of this child, if it has ended. An error is that it is no child: see
+/// [`try_calls`].
 pub(crate) fn reap(pid: u32) -> Option<Ended> {
     let mut status = 0;
     loop {
@@ -344,8 +366,8 @@ pub(crate) fn reap(pid: u32) -> Option<Ended> {
     }
 }
 
-/// Sends a signal to a process. One that has ended already is no error; one that has become another user's is left to those who may: it is missed when its end does not come.
-/// See [`try_calls`].
+/// Sends a signal to a process. One that has ended already is no error; one that has become another
+/// user's is left to those who may: it is missed when its end does not come. See [`try_calls`].
 pub(crate) fn kill(pid: u32, signal: i32) {
     debug_assert!(pid > 1, "0, 1 and their negatives mean many processes");
     // SAFETY: no memory is involved.
@@ -359,14 +381,16 @@ pub(crate) fn kill_group(leader: u32, signal: i32) {
     unsafe { libc::kill(-leader.cast_signed(), signal) };
 }
 
-/// Sends a signal to a process that is held by a pidfd, and to the group that it leads. `pid` is its number, and not another's for as long as it is not reaped, which the
-/// caller has seen to: Linux before 6.9 cannot find the group by the descriptor.
+/// Sends a signal to a process that is held by a pidfd, and to the group that it leads. `pid` is
+/// its number, and not another's for as long as it is not reaped, which the caller has seen to:
+/// Linux before 6.9 cannot find the group by the descriptor.
 pub(crate) fn kill_through(process: impl AsFd, pid: u32, signal: i32) {
     const PROCESS_GROUP: libc::c_uint = 1 << 2;
     let send = |flags: libc::c_uint| {
         let process = process.as_fd().as_raw_fd();
         let none = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: numbers only; without a siginfo the kernel makes one as kill(2) does. pidfd_send_signal(2)
+        // SAFETY: numbers only; without a siginfo the kernel makes one as kill(2) does.
+        // pidfd_send_signal(2)
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, signal, none, flags) }
     };
     if send(PROCESS_GROUP) == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
@@ -377,7 +401,8 @@ pub(crate) fn kill_through(process: impl AsFd, pid: u32, signal: i32) {
     send(0);
 }
 
-/// What /proc says of a process: its state's letter, and its parent. /proc/[pid]/stat, proc(5); the second field, the name, is in parentheses and may contain anything.
+/// What /proc says of a process: its state's letter, and its parent. /proc/[pid]/stat, proc(5); the
+/// second field, the name, is in parentheses and may contain anything.
 pub(crate) fn state_of(pid: u32) -> Option<(char, u32)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
@@ -409,14 +434,16 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// This process is killed when its parent *thread* ends. Cleared by fork and by a change of uid. PR_SET_PDEATHSIG(2const); it does not fail in a child of a process that
-/// may call it ([`try_calls`]).
+/// This process is killed when its parent *thread* ends. Cleared by fork and by a change of uid.
+/// PR_SET_PDEATHSIG(2const); it does not fail in a child of a process that may call it
+/// ([`try_calls`]).
 pub(crate) fn die_with_parent() {
     // SAFETY: no memory is involved.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
-/// Orphans among this process's descendants become its children, not those of init. PR_SET_CHILD_SUBREAPER(2const).
+/// Orphans among this process's descendants become its children, not those of init.
+/// PR_SET_CHILD_SUBREAPER(2const).
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     // SAFETY: no memory is involved.
     if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } == -1 {
@@ -434,8 +461,8 @@ pub(crate) fn set_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Has C's stdout write line by line, whatever it is: a block that ends in the middle of a line would be torn by what others write.
-/// For a process that has not used it yet. setvbuf(3).
+/// Has C's stdout write line by line, whatever it is: a block that ends in the middle of a line
+/// would be torn by what others write. For a process that has not used it yet. setvbuf(3).
 pub(crate) fn write_c_stdout_by_lines() {
     unsafe extern "C" {
         static mut stdout: *mut libc::FILE;
@@ -482,8 +509,10 @@ pub(crate) fn flush_c_stdout() {
         // stdio_ext(3); glibc and musl have it.
         fn __fpending(stream: *mut libc::FILE) -> libc::size_t;
     }
-    // SAFETY: the C library's own stream, which it keeps for as long as the process lives; a task may have replaced it by another, and closed it
-    // only if it broke the rules for `stdout` in C. Threads that a task left behind may write to it: `fflush` locks, and a count that is out of date is a flush more or less.
+    // SAFETY: the C library's own stream, which it keeps for as long as the process lives; a task
+    // may have replaced it by another, and closed it only if it broke the rules for `stdout` in C.
+    // Threads that a task left behind may write to it: `fflush` locks, and a count that is out of
+    // date is a flush more or less.
     unsafe {
         let stream = stdout;
         if !stream.is_null() && __fpending(stream) > 0 {
@@ -507,7 +536,8 @@ pub(crate) fn environment() -> Vec<CString> {
 
 /// Changes this process's environment.
 ///
-/// Called by a worker before its task: it has one thread, so nobody reads the environment meanwhile.
+/// Called by a worker before its task: it has one thread, so nobody reads the environment
+/// meanwhile.
 pub(crate) fn set_environment(
     clear: bool,
     vars: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
@@ -524,7 +554,8 @@ pub(crate) fn set_environment(
     }
 }
 
-/// Whether this process has privileges that whoever started it does not have (setuid, file capabilities). AT_SECURE: getauxval(3).
+/// Whether this process has privileges that whoever started it does not have (setuid, file
+/// capabilities). AT_SECURE: getauxval(3).
 pub(crate) fn is_privileged() -> bool {
     // SAFETY: no memory of ours is involved.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{futex, opened};
 
-/// Long ago, as a deadline: a call that would wait comes back at once. `O_NONBLOCK` would say the same; but it belongs to the open queue, and whoever
-/// else has that can take it away.
+/// Long ago, as a deadline: a call that would wait comes back at once. `O_NONBLOCK` would say the
+/// same; but it belongs to the open queue, and whoever else has that can take it away.
 static AT_ONCE: libc::timespec = libc::timespec {
     tv_sec: 0,
     tv_nsec: 0,
@@ -23,7 +23,8 @@ fn would_block(e: io::Error) -> io::Error {
     }
 }
 
-/// A new queue for so many messages of up to so many bytes, which has no name any more, and does not block.
+/// A new queue for so many messages of up to so many bytes, which has no name any more, and does
+/// not block.
 pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let too_many = || io::Error::from_raw_os_error(libc::EINVAL);
@@ -44,8 +45,9 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
         if queue == -1 {
             let e = io::Error::last_os_error();
             if e.kind() == io::ErrorKind::AlreadyExists {
-                // Left by a process of this number that was killed between these two calls; it is nobody's, or its owner has it open and needs no name.
-                // If it cannot be taken away, it is another user's; then the next name is tried.
+                // Left by a process of this number that was killed between these two calls; it is
+                // nobody's, or its owner has it open and needs no name. If it cannot be taken away,
+                // it is another user's; then the next name is tried.
                 let _ = unlink(&name);
                 continue;
             }
@@ -137,7 +139,8 @@ pub(crate) fn send(queue: &OwnedFd, message: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Receives a message, into a buffer as long as the longest. Gives its length. Does not block: an empty queue is `WouldBlock`.
+/// Receives a message, into a buffer as long as the longest. Gives its length. Does not block: an
+/// empty queue is `WouldBlock`.
 pub(crate) fn recv(queue: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
     loop {
         // SAFETY: writes no more than the buffer's length; reads the time.

@@ -1,4 +1,5 @@
-//! Signals: blocking them (pthread_sigmask(3)), and, in worker processes only, catching the fatal ones (sigaction(2), sigaltstack(2)).
+//! Signals: blocking them (pthread_sigmask(3)), and, in worker processes only, catching the fatal
+//! ones (sigaction(2), sigaltstack(2)).
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -39,7 +40,8 @@ impl Drop for Blocked {
     }
 }
 
-/// Blocks SIGCHLD and gives a descriptor that is readable when one is pending: signalfd(2). All other signals are let through.
+/// Blocks SIGCHLD and gives a descriptor that is readable when one is pending: signalfd(2). All
+/// other signals are let through.
 pub(crate) fn child_events() -> io::Result<OwnedFd> {
     // SAFETY: the set is initialised by sigemptyset; the descriptor is new and ours.
     unsafe {
@@ -69,7 +71,8 @@ pub(crate) fn unblock_all() {
     }
 }
 
-/// Gives `signal` its default action, or has it ignored. Both are what a child inherits, also through exec.
+/// Gives `signal` its default action, or has it ignored. Both are what a child inherits, also
+/// through exec.
 pub(crate) fn set_default(signal: i32) {
     // SAFETY: no handler is involved.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
@@ -87,7 +90,8 @@ pub(crate) struct Fault {
     pub(crate) signal: i32,
     /// The address that was accessed, for faults of memory and arithmetic; otherwise 0.
     pub(crate) address: usize,
-    /// Where the thread was, and where its stack was; 0 on processors whose registers we do not read.
+    /// Where the thread was, and where its stack was; 0 on processors whose registers we do not
+    /// read.
     pub(crate) instruction: usize,
     pub(crate) stack: usize,
     /// The process that sent it, where one did.
@@ -108,10 +112,12 @@ pub(crate) const FATAL: [i32; 8] = [
 
 static OBSERVER: OnceLock<fn(&Fault)> = OnceLock::new();
 
-/// Has `observer` called, on a stack of its own, when a fatal signal comes; the signal then ends the process as if nobody had looked.
+/// Has `observer` called, on a stack of its own, when a fatal signal comes; the signal then ends
+/// the process as if nobody had looked.
 ///
-/// `observer` runs in a signal handler: it may only touch memory that is there already. Should it hang all the same, an alarm ends the process.
-/// The stack is that of the calling thread and of processes forked from it.
+/// `observer` runs in a signal handler: it may only touch memory that is there already. Should it
+/// hang all the same, an alarm ends the process. The stack is that of the calling thread and of
+/// processes forked from it.
 pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
     const STACK: usize = 64 * 1024;
     if OBSERVER.set(observer).is_err() {
@@ -127,7 +133,8 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
             rustix::mm::MapFlags::PRIVATE,
         )
     }?;
-    // SAFETY: the stack is never unmapped, so it is there for as long as the process is; `handler` has the type that SA_SIGINFO asks for.
+    // SAFETY: the stack is never unmapped, so it is there for as long as the process is; `handler`
+    // has the type that SA_SIGINFO asks for.
     unsafe {
         let alternate = libc::stack_t {
             ss_sp: stack,
@@ -139,7 +146,8 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
         }
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as extern "C" fn(_, _, _) as usize;
-        // Once only, and not blocked meanwhile: a fault inside the handler ends the process at once.
+        // Once only, and not blocked meanwhile: a fault inside the handler ends the process at
+        // once.
         action.sa_flags =
             libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND | libc::SA_NODEFER;
         libc::sigemptyset(&raw mut action.sa_mask);
@@ -154,9 +162,11 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
 
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     arm_alarm();
-    // SAFETY: the kernel gives a valid `info` with SA_SIGINFO; which of its fields mean something is decided by `si_code` before they are read.
+    // SAFETY: the kernel gives a valid `info` with SA_SIGINFO; which of its fields mean something
+    // is decided by `si_code` before they are read.
     let (sender, address) = unsafe {
-        // Zero and below: sent by a process (SI_USER, SI_TKILL, SI_QUEUE), not by the kernel for a fault.
+        // Zero and below: sent by a process (SI_USER, SI_TKILL, SI_QUEUE), not by the kernel for a
+        // fault.
         match (*info).si_code {
             ..=0 => (Some((*info).si_pid().cast_unsigned()), 0),
             _ => (None, (*info).si_addr() as usize),
@@ -173,16 +183,19 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
             sender,
         });
     }
-    // SAFETY: no memory is involved. The action is the default again (SA_RESETHAND), so this ends the process with the same signal.
+    // SAFETY: no memory is involved. The action is the default again (SA_RESETHAND), so this ends
+    // the process with the same signal.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
     }
 }
 
-/// Ends the process in half a second, whatever it does: the observer walks a stack that may be broken.
+/// Ends the process in half a second, whatever it does: the observer walks a stack that may be
+/// broken.
 fn arm_alarm() {
-    // SAFETY: async-signal-safe calls (signal-safety(7); setitimer is a plain system call), with values on this stack.
+    // SAFETY: async-signal-safe calls (signal-safety(7); setitimer is a plain system call), with
+    // values on this stack.
     unsafe {
         libc::signal(libc::SIGALRM, libc::SIG_DFL);
         let mut set: libc::sigset_t = std::mem::zeroed();
@@ -258,9 +271,11 @@ pub(crate) fn learn_stack() {
     }
 }
 
-/// Whether a fault is a stack's end: an access close to the stack pointer, or just below the main thread's stack.
+/// Whether a fault is a stack's end: an access close to the stack pointer, or just below the main
+/// thread's stack.
 ///
-/// Rust touches a large frame page by page, so it faults next to the stack pointer; C may skip a few pages.
+/// Rust touches a large frame page by page, so it faults next to the stack pointer; C may skip a
+/// few pages.
 pub(crate) fn is_stack_overflow(fault: &Fault) -> bool {
     const NEAR: usize = 64 * 1024;
     const GUARD: usize = 1024 * 1024;
@@ -286,10 +301,12 @@ pub(crate) fn is_default(signal: i32) -> bool {
     }
 }
 
-/// Runs `write` so that a SIGPIPE that it causes is taken back: the thread blocks the signal meanwhile, and then takes the one that came, unless one was
-/// pending before. A SIGPIPE goes to the thread that writes. sigtimedwait(2).
+/// Runs `write` so that a SIGPIPE that it causes is taken back: the thread blocks the signal
+/// meanwhile, and then takes the one that came, unless one was pending before. A SIGPIPE goes to
+/// the thread that writes. sigtimedwait(2).
 pub(crate) fn without_sigpipe<R>(write: impl FnOnce() -> R) -> R {
-    // SAFETY: the sets are this function's, and are filled before they are read; the mask that was there is put back.
+    // SAFETY: the sets are this function's, and are filled before they are read; the mask that was
+    // there is put back.
     unsafe {
         let (mut pipe, mut before, mut pending) = (
             std::mem::zeroed::<libc::sigset_t>(),

@@ -3,14 +3,15 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Sleeping and being woken costs some 70 µs where the other processor has to be woken too; looking for as long as that costs at most twice what the
-/// better of the two would have.
+/// Sleeping and being woken costs some 70 µs where the other processor has to be woken too; looking
+/// for as long as that costs at most twice what the better of the two would have.
 const LIMIT: Duration = Duration::from_micros(50);
 
-/// Whether it pays at all. With one processor, looking keeps the one that is waited for from running.
+/// Whether it pays at all. With one processor, looking keeps the one that is waited for from
+/// running.
 ///
-/// The machine's are counted, not those that this thread may use: the answer is the process's, for good, and who asks first may be a thread that is kept
-/// on one processor so as to be quick.
+/// The machine's are counted, not those that this thread may use: the answer is the process's, for
+/// good, and who asks first may be a thread that is kept on one processor so as to be quick.
 pub(crate) fn pays() -> bool {
     static PAYS: OnceLock<bool> = OnceLock::new();
     *PAYS.get_or_init(|| {

@@ -11,12 +11,13 @@ struct Bounds {
 }
 
 thread_local! {
-    /// Looked up once for each thread: for the main thread, glibc reads /proc/self/maps. No destructor.
+    /// Looked up once for each thread: for the main thread, glibc reads /proc/self/maps. No
+    /// destructor.
     static BOUNDS: Cell<Option<Bounds>> = const { Cell::new(None) };
 }
 
-/// The bytes of the calling thread's stack that are left. `None`: unknown, because the system does not tell, or
-/// because the caller runs on a stack that is not its thread's own (a coroutine).
+/// The bytes of the calling thread's stack that are left. `None`: unknown, because the system does
+/// not tell, or because the caller runs on a stack that is not its thread's own (a coroutine).
 pub(crate) fn left() -> Option<usize> {
     let here = 0_u8;
     let here = std::ptr::from_ref(&here) as usize;
@@ -42,7 +43,8 @@ fn bounds() -> Option<Bounds> {
     }
     let mut base = std::ptr::null_mut();
     let (mut size, mut guard) = (0, 0);
-    // SAFETY: `attributes` was initialized above; the out pointers are to locals. It is destroyed once, and not used again.
+    // SAFETY: `attributes` was initialized above; the out pointers are to locals. It is destroyed
+    // once, and not used again.
     let told = unsafe {
         let told = libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut base, &raw mut size);
         libc::pthread_attr_getguardsize(attributes.as_ptr(), &raw mut guard);

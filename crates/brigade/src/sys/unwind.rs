@@ -1,4 +1,5 @@
-//! Walking the stack: `_Unwind_Backtrace` of the C++ ABI, which std links already. Addresses only: names are found elsewhere, later.
+//! Walking the stack: `_Unwind_Backtrace` of the C++ ABI, which std links already. Addresses only:
+//! names are found elsewhere, later.
 
 use std::ffi::c_void;
 
@@ -31,17 +32,19 @@ unsafe extern "C" fn step(context: *mut Context, data: *mut c_void) -> i32 {
     if ip == 0 || walk.len == walk.into.len() {
         return END_OF_STACK;
     }
-    // A return address is after the call; the frame that a signal interrupted is at its very instruction.
+    // A return address is after the call; the frame that a signal interrupted is at its very
+    // instruction.
     walk.into[walk.len] = if before == 0 { ip - 1 } else { ip };
     walk.len += 1;
     GO_ON
 }
 
-/// Fills `into` with the addresses of the calls on this thread's stack, innermost first, and says how many there are.
-/// Allocates nothing.
+/// Fills `into` with the addresses of the calls on this thread's stack, innermost first, and says
+/// how many there are. Allocates nothing.
 pub(crate) fn walk(into: &mut [usize]) -> usize {
     let mut walk = Walk { into, len: 0 };
-    // SAFETY: `step` is called only during this call, with the `walk` that lives across it, and does not unwind.
+    // SAFETY: `step` is called only during this call, with the `walk` that lives across it, and
+    // does not unwind.
     unsafe { _Unwind_Backtrace(step, std::ptr::from_mut(&mut walk).cast()) };
     walk.len
 }

@@ -1,16 +1,22 @@
-//! Waking another process that waits with poll(2) or epoll(7), where peers that share the way need not trust each other: a pair of connected sockets, of which those who wake
-//! have one and the one who is woken the other. unix(7).
+//! Waking another process that waits with poll(2) or epoll(7), where peers that share the way need
+//! not trust each other: a pair of connected sockets, of which those who wake have one and the one
+//! who is woken the other. unix(7).
 //!
-//! Problem: an event descriptor (eventfd(2)) or a pipe is one open file for all who have it. One of them can take away what another has written; and one can fill it and clear
-//! its `O_NONBLOCK` (fcntl(2)), and then all others wait in write(2), for as long as it likes. So:
+//! Problem: an event descriptor (eventfd(2)) or a pipe is one open file for all who have it. One of
+//! them can take away what another has written; and one can fill it and clear its `O_NONBLOCK`
+//! (fcntl(2)), and then all others wait in write(2), for as long as it likes. So:
 //!
-//! - **Nobody waits**: each call says so itself (`MSG_DONTWAIT`), whatever the flags of the open socket are. Full means that there is something to wake up for.
-//! - **Nobody takes a wake-up away**: what is read from a socket is what the *other* side has sent, and a socket cannot be opened anew to read (`ENXIO`, open(2)), as a pipe
-//!   can through `/proc/self/fd`.
-//! - **Shutting it down** (shutdown(2)) is left, and is no secret: the one who is woken sees it at once, and so does who wakes.
+//! - **Nobody waits**: each call says so itself (`MSG_DONTWAIT`), whatever the flags of the open
+//!   socket are. Full means that there is something to wake up for.
+//! - **Nobody takes a wake-up away**: what is read from a socket is what the *other* side has sent,
+//!   and a socket cannot be opened anew to read (`ENXIO`, open(2)), as a pipe can through
+//!   `/proc/self/fd`.
+//! - **Shutting it down** (shutdown(2)) is left, and is no secret: the one who is woken sees it at
+//!   once, and so does who wakes.
 //!
-//! The sockets keep messages apart (`SOCK_SEQPACKET`): those that do not have urgent data, which could be there and not be read; and of the other kind a shutdown on one side
-//! is not told to the other.
+//! The sockets keep messages apart (`SOCK_SEQPACKET`): those that do not have urgent data, which
+//! could be there and not be read; and of the other kind a shutdown on one side is not told to the
+//! other.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,7 +47,8 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     opened::socket_pair()
 }
 
-/// Whether one that came from somebody who may be hostile is of this kind: calls on others may wait, whatever they say.
+/// Whether one that came from somebody who may be hostile is of this kind: calls on others may
+/// wait, whatever they say.
 pub(crate) fn check(end: impl AsFd) -> io::Result<()> {
     let is_unix = sockopt::socket_domain(&end)? == AddressFamily::UNIX;
     if !is_unix || sockopt::socket_type(&end)? != SocketType::SEQPACKET {
@@ -66,7 +73,8 @@ pub(crate) fn wake(other: impl AsFd) -> io::Result<Way> {
     }
 }
 
-/// Takes up to so many wake-ups. Does not wait. An error: nobody will be woken by this end any more, either.
+/// Takes up to so many wake-ups. Does not wait. An error: nobody will be woken by this end any
+/// more, either.
 pub(crate) fn take(own: impl AsFd, most: usize) -> io::Result<Way> {
     for _ in 0..most {
         match rustix::net::recv(&own, &mut [0_u8; 8][..], RecvFlags::DONTWAIT) {

@@ -1,22 +1,28 @@
 //! Descriptors that travel with a message.
 //!
-//! Bytes alone cannot carry an end of a channel, a shared region or a file: their descriptors go beside the bytes, over a Unix socket. While a
-//! value is encoded, what it is made of [`attach`]es its descriptors here and writes the number it was given into the bytes; while it is decoded, it
-//! [`take`]s them back by that number. Who encodes and decodes (a task's input and result, a channel's message) opens the list with [`Collecting`] and
-//! [`provide`]. Anything else that serializes such a value (JSON, say) has opened no list, and gets an error.
+//! Bytes alone cannot carry an end of a channel, a shared region or a file: their descriptors go
+//! beside the bytes, over a Unix socket. While a value is encoded, what it is made of [`attach`]es
+//! its descriptors here and writes the number it was given into the bytes; while it is decoded, it
+//! [`take`]s them back by that number. Who encodes and decodes (a task's input and result, a
+//! channel's message) opens the list with [`Collecting`] and [`provide`]. Anything else that
+//! serializes such a value (JSON, say) has opened no list, and gets an error.
 //!
-//! The lists are the thread's own, for serde hands no context through. They nest: a `Serialize` implementation may itself send a message.
+//! The lists are the thread's own, for serde hands no context through. They nest: a `Serialize`
+//! implementation may itself send a message.
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// The most descriptors that one message may carry: what the kernel takes with one datagram (`SCM_MAX_FD`, 253), less some for its carrier.
+/// The most descriptors that one message may carry: what the kernel takes with one datagram
+/// (`SCM_MAX_FD`, 253), less some for its carrier.
 pub(crate) const MAX: usize = 240;
 
 thread_local! {
-    // None of these has a destructor: a message without descriptors, which is nearly every one, costs no more than a look, and the lists are there as long as
-    // the thread runs, also in the destructors of other locals. They are empty, and have no memory, when no message is being encoded or decoded.
+    // None of these has a destructor: a message without descriptors, which is nearly every one,
+    // costs no more than a look, and the lists are there as long as the thread runs, also in the
+    // destructors of other locals. They are empty, and have no memory, when no message is being
+    // encoded or decoded.
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
     static COLLECTED: Cell<usize> = const { Cell::new(0) };
     static FIRST: Cell<usize> = const { Cell::new(0) };
@@ -81,7 +87,8 @@ pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
     (encoded, descriptors)
 }
 
-/// Attaches a copy of a descriptor to the message that is being encoded. Gives its number in that message.
+/// Attaches a copy of a descriptor to the message that is being encoded. Gives its number in that
+/// message.
 pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32, E> {
     if !COLLECTING.get() {
         return Err(E::custom(
@@ -135,7 +142,8 @@ pub(crate) fn provide<R>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> R) 
     decode()
 }
 
-/// Takes a descriptor of the message that is being decoded, by its number there. Each can be taken once.
+/// Takes a descriptor of the message that is being decoded, by its number there. Each can be taken
+/// once.
 pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<OwnedFd, E> {
     let taken = if PROVIDING.get() == 0 {
         None

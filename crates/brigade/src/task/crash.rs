@@ -48,13 +48,15 @@ impl Crash {
         self.0.phase
     }
 
-    /// The last lines that the worker wrote to its stderr: at most 4 KiB, whole lines unless one alone is longer.
+    /// The last lines that the worker wrote to its stderr: at most 4 KiB, whole lines unless one
+    /// alone is longer.
     pub fn stderr(&self) -> &str {
         &self.0.stderr
     }
 
-    /// The calls that led to the fault, innermost first, one a line. `None` where there was nobody to note them: a worker that was killed, or
-    /// that left by `exit`. Names are looked up now, which takes some milliseconds the first time.
+    /// The calls that led to the fault, innermost first, one a line. `None` where there was nobody
+    /// to note them: a worker that was killed, or that left by `exit`. Names are looked up now,
+    /// which takes some milliseconds the first time.
     pub fn backtrace(&self) -> Option<&str> {
         self.0
             .backtrace
@@ -62,7 +64,8 @@ impl Crash {
             .as_deref()
     }
 
-    /// The file that tells of it, and that [`init`](crate::init) can run the task from again; of a pool that [keeps crashes](crate::PoolBuilder::keep_crashes).
+    /// The file that tells of it, and that [`init`](crate::init) can run the task from again; of a
+    /// pool that [keeps crashes](crate::PoolBuilder::keep_crashes).
     pub fn file(&self) -> Option<&Path> {
         self.0.file.as_deref()
     }

@@ -6,11 +6,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::carry;
 
-/// A file or a socket, as a [`Message`](crate::Message): in a task's input or result, or in a channel.
+/// A file or a socket, as a [`Message`](crate::Message): in a task's input or result, or in a
+/// channel.
 ///
-/// It holds anything that is a descriptor and nothing else: [`OwnedFd`], [`std::fs::File`], [`std::net::TcpStream`], [`std::net::TcpListener`],
-/// [`std::net::UdpSocket`], [`std::os::unix::net::UnixStream`] and its kin. A process receives a descriptor of its own for the same open file: the position in it and its
-/// flags are shared, as after dup(2).
+/// It holds anything that is a descriptor and nothing else: [`OwnedFd`], [`std::fs::File`],
+/// [`std::net::TcpStream`], [`std::net::TcpListener`], [`std::net::UdpSocket`],
+/// [`std::os::unix::net::UnixStream`] and its kin. A process receives a descriptor of its own for
+/// the same open file: the position in it and its flags are shared, as after dup(2).
 ///
 /// # Examples
 /// ```
@@ -57,7 +59,8 @@ impl<T: AsFd> AsFd for Descriptor<T> {
 
 impl<T: AsFd> Serialize for Descriptor<T> {
     /// # Errors
-    /// Any serializer but that of a task's input or result or of a channel's message; no more descriptors.
+    /// Any serializer but that of a task's input or result or of a channel's message; no more
+    /// descriptors.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         carry::attach::<S::Error>(self.0.as_fd())?.serialize(serializer)
     }

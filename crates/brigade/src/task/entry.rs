@@ -1,4 +1,5 @@
-//! One task, run with its panics caught; and, in a worker process, found by its address and fed from bytes.
+//! One task, run with its panics caught; and, in a worker process, found by its address and fed
+//! from bytes.
 
 #![expect(unsafe_code, reason = "turns addresses back into functions")]
 
@@ -14,7 +15,8 @@ use super::panic::{self, Unwound};
 /// Runs `f`; a panic becomes a value.
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Unwound> {
     let watching = panic::watch();
-    // A task is given its input by value and gives back its result by value: what it broke on the way it took along.
+    // A task is given its input by value and gives back its result by value: what it broke on the
+    // way it took along.
     let ended = catch_unwind(AssertUnwindSafe(f));
     let seen = watching.end();
     ended.map_err(|payload| Unwound::new(payload, seen))
@@ -29,7 +31,8 @@ pub(crate) enum Outcome {
     Undeliverable(String),
 }
 
-/// A task's way through a worker process, compiled once for each pair of types: decode, run, encode.
+/// A task's way through a worker process, compiled once for each pair of types: decode, run,
+/// encode.
 type Entry = fn(
     task: usize,
     input: &[u8],
@@ -45,8 +48,8 @@ fn entry<A: Message, R: Message>(
     result: &mut Vec<u8>,
     phase: &dyn Fn(Phase),
 ) -> Outcome {
-    // SAFETY: `Plan::of` is the only maker of plans, and it pairs this very instance of `entry` with a `fn(A) -> R` of the same
-    // program; `Plan::run` checked that the address is code of it.
+    // SAFETY: `Plan::of` is the only maker of plans, and it pairs this very instance of `entry`
+    // with a `fn(A) -> R` of the same program; `Plan::run` checked that the address is code of it.
     let task = unsafe { std::mem::transmute::<usize, fn(A) -> R>(task) };
     let start = result.len();
     let ended = caught(|| {
@@ -93,7 +96,8 @@ impl Plan {
         }
     }
 
-    /// Runs the task on `input`, appending the encoded result. The plan came from the host, which a worker trusts.
+    /// Runs the task on `input`, appending the encoded result. The plan came from the host, which a
+    /// worker trusts.
     pub(crate) fn run(
         self,
         input: &[u8],
@@ -106,17 +110,20 @@ impl Plan {
                 "its function is not part of this worker's program".to_owned(),
             );
         };
-        // SAFETY: a plan is made by `Plan::of` in a process of the same build (the fork server proved that to the host before any plan was sent),
-        // so this offset is that of an `Entry`, and it lies in the program's code.
+        // SAFETY: a plan is made by `Plan::of` in a process of the same build (the fork server
+        // proved that to the host before any plan was sent), so this offset is that of an `Entry`,
+        // and it lies in the program's code.
         let entry = unsafe { std::mem::transmute::<usize, Entry>(entry) };
         entry(task, input, descriptors, result, phase)
     }
 }
 
-/// Runs the `fn()` at this offset; `None`: there is no code there. The offset came from the host, which a worker trusts.
+/// Runs the `fn()` at this offset; `None`: there is no code there. The offset came from the host,
+/// which a worker trusts.
 pub(crate) fn run_initializer(offset: u64) -> Option<Result<(), Unwound>> {
     let address = Function(offset).address()?;
-    // SAFETY: the offset is that of a `fn()` in a process of the same build, as in `Plan::run`, and lies in the program's code.
+    // SAFETY: the offset is that of a `fn()` in a process of the same build, as in `Plan::run`, and
+    // lies in the program's code.
     let initializer = unsafe { std::mem::transmute::<usize, fn()>(address) };
     Some(caught(initializer))
 }

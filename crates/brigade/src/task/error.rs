@@ -12,7 +12,8 @@ pub enum JoinError {
     /// It panicked; the worker went on.
     #[error("{0}")]
     Panicked(Panic),
-    /// The worker died before the task returned. Threads never give this: they take the program with them.
+    /// The worker died before the task returned. Threads never give this: they take the program
+    /// with them.
     #[error("{0}")]
     Crashed(Crash),
     /// It ran over its time, and was killed (a process) or let go (a thread).
@@ -24,10 +25,12 @@ pub enum JoinError {
     /// It was cancelled by its handle.
     #[error("the task was cancelled")]
     Cancelled,
-    /// Its input or its result could not be encoded or decoded, or was over the limit. Says which, and why.
+    /// Its input or its result could not be encoded or decoded, or was over the limit. Says which,
+    /// and why.
     #[error("{0}")]
     Undeliverable(String),
-    /// The pool was shut down before the task started; or the pool, or the task, is that of the process that this one was forked from.
+    /// The pool was shut down before the task started; or the pool, or the task, is that of the
+    /// process that this one was forked from.
     #[error(
         "the pool was shut down before the task started, or belongs to the process that this one was forked from"
     )]

@@ -1,8 +1,10 @@
 //! A function's name across address spaces.
 //!
-//! Problem: a worker is the same program loaded at another address, so a function pointer of the host means nothing there. A plain `fn`'s distance
-//! from the load address is the same in both, and that travels. It is only believed where it falls into the program's code, and only between
-//! processes of the same build, which the fork server's first message proves (see `worker::process`).
+//! Problem: a worker is the same program loaded at another address, so a function pointer of the
+//! host means nothing there. A plain `fn`'s distance from the load address is the same in both, and
+//! that travels. It is only believed where it falls into the program's code, and only between
+//! processes of the same build, which the fork server's first message proves (see
+//! `worker::process`).
 
 use std::io;
 

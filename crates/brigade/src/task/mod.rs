@@ -22,11 +22,12 @@ pub(crate) mod symbols;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What a task may take and give: anything that serde can carry and that may move to another thread.
+/// What a task may take and give: anything that serde can carry and that may move to another
+/// thread.
 ///
-/// Implemented for every type that qualifies. Between threads values are moved; between processes they are encoded, and what
-/// arrives is equal to what was sent, or the value is refused, with the place in it and serde's own words: see
-/// [what arrives](crate#what-arrives).
+/// Implemented for every type that qualifies. Between threads values are moved; between processes
+/// they are encoded, and what arrives is equal to what was sent, or the value is refused, with the
+/// place in it and serde's own words: see [what arrives](crate#what-arrives).
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::symbols::Symbols;
 
-/// The name of a task: its function, found in the symbols when somebody asks (a closure has no name of its own: where it was started), and the name of its worker, if it has one.
+/// The name of a task: its function, found in the symbols when somebody asks (a closure has no name
+/// of its own: where it was started), and the name of its worker, if it has one.
 #[derive(Clone)]
 pub(crate) struct TaskName(Arc<Inner>);
 
@@ -59,7 +60,8 @@ impl TaskName {
                 Some(shim) if shim == "core::ops::function::FnOnce::call_once" => {
                     format!("closure at {}", self.0.started)
                 }
-                // The same, where symbols carry types (the v0 mangling): `<closure as core::ops::function::FnOnce<…>>::call_once`.
+                // The same, where symbols carry types (the v0 mangling):
+                // `<closure as core::ops::function::FnOnce<…>>::call_once`.
                 Some(shim) if shim.contains(" as core::ops::function::FnOnce<") => {
                     let closure = shim.split(" as core::ops::function::FnOnce<").next();
                     closure.unwrap_or(&shim).trim_start_matches('<').to_owned()

@@ -46,12 +46,14 @@ impl Panic {
         &self.0.message
     }
 
-    /// Where, as `file:line:column`. `None` if the program replaced the panic hook after the first task was started.
+    /// Where, as `file:line:column`. `None` if the program replaced the panic hook after the first
+    /// task was started.
     pub fn location(&self) -> Option<&str> {
         self.0.location.as_deref()
     }
 
-    /// The calls that led there, innermost first, one a line. Names are looked up now, which takes some milliseconds the first time.
+    /// The calls that led there, innermost first, one a line. Names are looked up now, which takes
+    /// some milliseconds the first time.
     pub fn backtrace(&self) -> Option<&str> {
         self.0
             .backtrace
@@ -113,7 +115,8 @@ impl Unwound {
     }
 }
 
-/// Runs code of the program's whose panic nobody can be told of: a destructor, a waker, a subscriber.
+/// Runs code of the program's whose panic nobody can be told of: a destructor, a waker, a
+/// subscriber.
 pub(crate) fn contained(f: impl FnOnce()) {
     attempt(f);
 }
@@ -129,7 +132,8 @@ pub(crate) fn attempt<R>(f: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// The payload of a panic is the program's own type: its destructor may panic too, with a payload of which the same is true.
+/// The payload of a panic is the program's own type: its destructor may panic too, with a payload
+/// of which the same is true.
 fn discard(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
         leak(another);
@@ -154,8 +158,9 @@ pub(crate) struct Seen {
 thread_local! {
     /// How many tasks this thread is inside of; the hook notes nothing elsewhere.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// It has no destructor, so it is there as long as the thread runs, in the destructors of other locals too, and costs no more than a look. Whoever watches
-    /// takes out what was put in, so nothing is left behind.
+    /// It has no destructor, so it is there as long as the thread runs, in the destructors of other
+    /// locals too, and costs no more than a look. Whoever watches takes out what was put in, so
+    /// nothing is left behind.
     static SEEN: ManuallyDrop<Cell<Option<Box<Seen>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 }
 
@@ -185,9 +190,11 @@ impl Watching {
     }
 }
 
-/// Puts our hook in front of whatever hook there is; that one is still called, and so prints what it always printed.
+/// Puts our hook in front of whatever hook there is; that one is still called, and so prints what
+/// it always printed.
 ///
-/// The hook is the only place where Rust tells the location of a panic. It notes panics of tasks only.
+/// The hook is the only place where Rust tells the location of a panic. It notes panics of tasks
+/// only.
 fn hook() {
     static INSTALLING: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
     // `set_hook` panics in a thread that is panicking; the next task will do it.

@@ -1,7 +1,8 @@
 //! Addresses to names, in the host, when somebody asks.
 //!
-//! A worker that faults can only note addresses. They are turned into names here, from the same files: the program itself is read through
-//! `/proc/self/exe`, which is the right file even when another has taken its path since.
+//! A worker that faults can only note addresses. They are turned into names here, from the same
+//! files: the program itself is read through `/proc/self/exe`, which is the right file even when
+//! another has taken its path since.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -48,8 +49,9 @@ impl Symbols {
             &module.path
         };
         let mut loaders = LOADERS.get().lock().unwrap_or_else(PoisonError::into_inner);
-        // A file is whatever a linker, a stripper or a damaged disk has made of it. What the reader of its debug information panics at has no name; and neither who waits for a
-        // task nor the thread that tells of its end ends of that.
+        // A file is whatever a linker, a stripper or a damaged disk has made of it. What the reader
+        // of its debug information panics at has no name; and neither who waits for a task nor the
+        // thread that tells of its end ends of that.
         let found = attempt(|| {
             #[cfg(test)]
             tests::maybe_panic(address);
@@ -66,7 +68,8 @@ impl Symbols {
         })
     }
 
-    /// The calls at `address`, innermost first: more than one where functions were inlined. The last is the function itself, by its full name.
+    /// The calls at `address`, innermost first: more than one where functions were inlined. The
+    /// last is the function itself, by its full name.
     fn calls(&self, address: usize) -> Vec<(String, Option<String>)> {
         let found = self.with_loader(address, |loader, at| {
             let mut calls = Vec::new();
@@ -167,7 +170,8 @@ impl Frames {
         Some(text)
     }
 
-    /// The calls, innermost first, as far as they are the task's. Never cut to nothing: a stack that is all ours is all there.
+    /// The calls, innermost first, as far as they are the task's. Never cut to nothing: a stack
+    /// that is all ours is all there.
     fn without_ours(&self) -> Vec<(String, Option<String>)> {
         let mut all = Vec::new();
         let mut end = None;
@@ -190,7 +194,8 @@ impl Frames {
             .any(|&at| self.symbols.function(at).is_some_and(|name| like(&name)))
     }
 
-    /// The innermost call and its place, on one line: not one of the standard library or of C's, if it was called by another one.
+    /// The innermost call and its place, on one line: not one of the standard library or of C's, if
+    /// it was called by another one.
     pub(crate) fn innermost(&self) -> Option<String> {
         let mut all = self.without_ours();
         let is_own = |(name, place): &(String, Option<String>)| match place.as_deref() {
@@ -210,8 +215,8 @@ impl Frames {
 /// Where the standard library's sources were when it was built.
 const STANDARD_LIBRARY: &str = "/rustc/";
 
-/// Whether such a place is the standard library's, or in a library that every program has: C's, whether its debug information is there (which
-/// has relative paths, or some below /usr) or not.
+/// Whether such a place is the standard library's, or in a library that every program has: C's,
+/// whether its debug information is there (which has relative paths, or some below /usr) or not.
 fn is_system(place: &str) -> bool {
     const LIBRARIES: [&str; 7] = [
         "libc.",

@@ -9,8 +9,9 @@
 //! | a frame in a ring | the ring | [`ring`](super::ring) |
 //! | messages of a channel that were taken out of its mechanism | one | [`spill`](super::spill) |
 //!
-//! A pool takes a worker's results as they come, so that the worker can go on; their values are made when they are asked for. What waits in between is memory, which a
-//! program can be expected to have for what it has ordered, and descriptors, of which there are few.
+//! A pool takes a worker's results as they come, so that the worker can go on; their values are
+//! made when they are asked for. What waits in between is memory, which a program can be expected
+//! to have for what it has ordered, and descriptors, of which there are few.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};

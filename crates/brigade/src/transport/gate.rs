@@ -1,9 +1,12 @@
-//! What all channels share: the senders' lock, the count of messages, and who waits for room. One page of shared memory.
+//! What all channels share: the senders' lock, the count of messages, and who waits for room. One
+//! page of shared memory.
 //!
-//! **Room.** `sent` is written by senders, under the lock; `received` by the receiver. A sender that finds no room reads the word `room`, sets `waiting`, looks
-//! again, and sleeps while `room` is what it was. The receiver, when it has received something and finds `waiting` set, takes it away, changes `room` and wakes
-//! all who sleep. They sleep until the next death of a process, too ([`Vigil`]): the receiver may have been the one. A receiver that is lost in
-//! another way (inside a message that nobody will receive) wakes nobody, so the link is looked at now and then.
+//! **Room.** `sent` is written by senders, under the lock; `received` by the receiver. A sender
+//! that finds no room reads the word `room`, sets `waiting`, looks again, and sleeps while `room`
+//! is what it was. The receiver, when it has received something and finds `waiting` set, takes it
+//! away, changes `room` and wakes all who sleep. They sleep until the next death of a process, too
+//! ([`Vigil`]): the receiver may have been the one. A receiver that is lost in another way (inside
+//! a message that nobody will receive) wakes nobody, so the link is looked at now and then.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
@@ -69,7 +72,8 @@ pub(super) struct Waiting {
     for_room: AtomicU32,
     /// Changes when there may be room.
     room: AtomicU32,
-    /// The processor on which something was sent last. Here, for a receiver that finds nothing asks for it, and must not take the line with the lock away.
+    /// The processor on which something was sent last. Here, for a receiver that finds nothing asks
+    /// for it, and must not take the line with the lock away.
     sender: AtomicU32,
     /// The mechanism is torn: it ends in part of a frame. See [`Gate::tear`].
     torn: AtomicU32,
@@ -140,8 +144,9 @@ pub(crate) enum Waited {
 }
 
 impl Gate {
-    /// A new one, at the start of a memory file of `len` bytes. Its size is sealed; its content is not, nor can later mappings be kept from writing: every process
-    /// that an end is sent to writes here.
+    /// A new one, at the start of a memory file of `len` bytes. Its size is sealed; its content is
+    /// not, nor can later mappings be kept from writing: every process that an end is sent to
+    /// writes here.
     pub(crate) fn new(capacity: usize, len: usize) -> io::Result<Gate> {
         let file = sized_memfd("brigade-channel", len)?;
         rustix::io::retry_on_intr(|| {
@@ -150,7 +155,8 @@ impl Gate {
         Gate::open(file, capacity as u64, len)
     }
 
-    /// One that came from another process, which may be hostile: the file must be as long as ours would be, and stay so.
+    /// One that came from another process, which may be hostile: the file must be as long as ours
+    /// would be, and stay so.
     pub(crate) fn open(file: OwnedFd, capacity: u64, len: usize) -> io::Result<Gate> {
         use rustix::fs::SealFlags;
         let sealed = rustix::fs::fcntl_get_seals(&file)
@@ -169,7 +175,8 @@ impl Gate {
     }
 
     fn words(&self) -> &Words {
-        // SAFETY: the mapping is at least a page (both constructors), and page-aligned; atomics of any value are valid.
+        // SAFETY: the mapping is at least a page (both constructors), and page-aligned; atomics of
+        // any value are valid.
         unsafe { self.mapping.at().cast().as_ref() }
     }
 
@@ -190,7 +197,8 @@ impl Gate {
         &self.words().senders.lock
     }
 
-    /// Messages sent and not yet received. What a peer has scribbled over is no more than full or empty.
+    /// Messages sent and not yet received. What a peer has scribbled over is no more than full or
+    /// empty.
     pub(crate) fn on_their_way(&self) -> u64 {
         let sent = self.words().senders.sent.load(Ordering::Relaxed);
         let received = self.words().receiver.received.load(Ordering::Acquire);
@@ -203,7 +211,8 @@ impl Gate {
         }
     }
 
-    /// With the lock: the number of the next message, if the receiver's count as last seen in `seen`, or else as it is now, leaves room for it.
+    /// With the lock: the number of the next message, if the receiver's count as last seen in
+    /// `seen`, or else as it is now, leaves room for it.
     pub(crate) fn next_number(&self, seen: &std::sync::atomic::AtomicU64) -> Option<u64> {
         let number = self.words().senders.sent.load(Ordering::Relaxed);
         let within = |received: u64| {
@@ -241,8 +250,9 @@ impl Gate {
         self.words().waiting.made_room();
     }
 
-    /// Whether so many bytes more make no more than `most` in the mechanism, by the receiver's count as last seen in `seen`, or else as it is now. `None`: it has
-    /// counted more than was sent.
+    /// Whether so many bytes more make no more than `most` in the mechanism, by the receiver's
+    /// count as last seen in `seen`, or else as it is now. `None`: it has counted more than was
+    /// sent.
     pub(crate) fn fits(
         &self,
         seen: &std::sync::atomic::AtomicU64,
@@ -260,8 +270,9 @@ impl Gate {
         (inside <= u64::MAX / 2).then(|| inside.saturating_add(bytes) <= most)
     }
 
-    /// With the lock: counts the bytes in the mechanism anew, as `inside` says. A receiver that takes some meanwhile makes it say so again; one that takes some and
-    /// has not counted them yet makes the count too low until then, which is noticed, for it is then negative.
+    /// With the lock: counts the bytes in the mechanism anew, as `inside` says. A receiver that
+    /// takes some meanwhile makes it say so again; one that takes some and has not counted them yet
+    /// makes the count too low until then, which is noticed, for it is then negative.
     pub(crate) fn recount_bytes(&self, inside: impl Fn() -> io::Result<u64>) -> io::Result<()> {
         let words = self.words();
         // A peer that writes the count all the time keeps nobody in here.
@@ -341,9 +352,9 @@ impl Gate {
         self.words().senders.putting.load(Ordering::Acquire) != 0
     }
 
-    /// With the lock: the frame that bears the next number is not whole in the mechanism, or may not
-    /// be. Nothing more goes there until the receiver has thrown away what is left of it, and has
-    /// [mended](Self::mend) the mechanism.
+    /// With the lock: the frame that bears the next number is not whole in the mechanism, or may
+    /// not be. Nothing more goes there until the receiver has thrown away what is left of it, and
+    /// has [mended](Self::mend) the mechanism.
     pub(crate) fn tear(&self) {
         let Words {
             senders, waiting, ..
@@ -419,7 +430,8 @@ pub(crate) fn is_hung_up(link: impl AsFd) -> bool {
     is_any_hung_up(&mut [PollFd::new(&link, PollFlags::empty())])
 }
 
-/// Whether everyone at the other end of one of these sockets is gone; or, where that is asked for (`RDHUP`), has shut it down.
+/// Whether everyone at the other end of one of these sockets is gone; or, where that is asked for
+/// (`RDHUP`), has shut it down.
 pub(crate) fn is_any_hung_up(sockets: &mut [PollFd<'_>]) -> bool {
     match fds::poll_until(sockets, Some(Instant::now())) {
         Ok(_) => sockets

@@ -1,9 +1,12 @@
 //! A channel over a ring in shared memory: no system call while both sides are at work.
 //!
-//! The ring lies behind the gate, in the same memory file. Of its 4 MiB only what was ever needed is taken from the system, and asked for before it is
-//! touched (fallocate(2)): so a lack of memory is an error, and not a SIGBUS. A receiver that finds nothing looks for a moment, then announces in the ring
-//! that it sleeps, and waits on a socket, together with the link: a sender that finds the announcement sends a wake-up through it ([`wakeup`]). If that is shut down, which only a
-//! hostile sender does while another is there, nobody would be woken any more: so it is the end of the channel, for the receiver and for those who send.
+//! The ring lies behind the gate, in the same memory file. Of its 4 MiB only what was ever needed
+//! is taken from the system, and asked for before it is touched (fallocate(2)): so a lack of memory
+//! is an error, and not a SIGBUS. A receiver that finds nothing looks for a moment, then announces
+//! in the ring that it sleeps, and waits on a socket, together with the link: a sender that finds
+//! the announcement sends a wake-up through it ([`wakeup`]). If that is shut down, which only a
+//! hostile sender does while another is there, nobody would be woken any more: so it is the end of
+//! the channel, for the receiver and for those who send.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -80,8 +83,9 @@ impl RingOut {
         Producer::resume(gate.mapping(), PLACE, 0).has_room(HEAD + header.len as usize)
     }
 
-    /// With the lock: puts a frame, whose descriptors `ahead` sends; and wakes the receiver by `wake`, if it has announced that it sleeps. Where that says
-    /// that it has failed, the announcement is left to the next sender.
+    /// With the lock: puts a frame, whose descriptors `ahead` sends; and wakes the receiver by
+    /// `wake`, if it has announced that it sleeps. Where that says that it has failed, the
+    /// announcement is left to the next sender.
     pub(crate) fn put(
         &self,
         gate: &Gate,
@@ -106,7 +110,8 @@ impl RingOut {
         pushed.map_err(|_| NotPut::Full)?;
         ring.show();
         if let Some(announcement) = ring.announcement() {
-            // In this order: who is killed between the two leaves the announcement for the next sender.
+            // In this order: who is killed between the two leaves the announcement for the next
+            // sender.
             if wake() {
                 ring.take_announcement(announcement);
             }
@@ -121,7 +126,8 @@ pub(crate) struct RingIn {
     head: u64,
     /// The senders' count of bytes, as last seen.
     seen: u64,
-    /// The last announcement that it sleeps. Each has another number: a sender that is slow to take one away must not take the next.
+    /// The last announcement that it sleeps. Each has another number: a sender that is slow to take
+    /// one away must not take the next.
     announcement: u32,
 }
 
@@ -277,9 +283,10 @@ pub(crate) struct MemoryInlet {
 
 /// When to look away.
 ///
-/// A receiver that is quicker than its sender finds each message as soon as it is there, and so has the two pass the same lines of memory to and fro for
-/// each: either would be several times as fast alone. If it looks away for a moment, it finds several together. That is worth it in a stream, and a loss in a
-/// dialogue; which of the two it is, is tried out now and then.
+/// A receiver that is quicker than its sender finds each message as soon as it is there, and so has
+/// the two pass the same lines of memory to and fro for each: either would be several times as fast
+/// alone. If it looks away for a moment, it finds several together. That is worth it in a stream,
+/// and a loss in a dialogue; which of the two it is, is tried out now and then.
 #[derive(Debug, Default)]
 struct Pace {
     /// Messages since nothing was there.
@@ -344,7 +351,8 @@ impl Inlet for MemoryInlet {
     }
 
     fn announce_sleep(&mut self, gate: &Gate) -> bool {
-        // One, which is all there is but where a sender has died or is hostile: another one costs a look. Its end is seen by who waits for it.
+        // One, which is all there is but where a sender has died or is hostile: another one costs a
+        // look. Its end is seen by who waits for it.
         let _ = wakeup::take(&self.wakeup, 1);
         self.ring.announce_sleep(gate)
     }

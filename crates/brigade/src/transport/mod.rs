@@ -1,32 +1,47 @@
 //! HOW bytes move: between a host and its workers, and through channels.
 //!
-//! - [`ring`]: whole frames through shared memory, from one producer to one consumer; what mailboxes are made of
+//! - [`ring`]: whole frames through shared memory, from one producer to one consumer; what
+//!   mailboxes are made of
 //! - [`gate`]: what all channels share: their bounds, and who waits
-//! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an [`Outlet`] and an [`Inlet`]
+//! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an
+//!   [`Outlet`] and an [`Inlet`]
 //! - [`spill`]: room for what a mechanism has no room for
 //! - [`bounds`]: what a peer can make this process hold
-//! - [`parcel`]: descriptors that travel beside the bytes, and messages too large for their mechanism
+//! - [`parcel`]: descriptors that travel beside the bytes, and messages too large for their
+//!   mechanism
 //!
 //! # The contract
 //!
-//! One channel has any number of senders, in any number of processes, and one receiver. Whatever the mechanism:
+//! One channel has any number of senders, in any number of processes, and one receiver. Whatever
+//! the mechanism:
 //!
-//! - **Order.** Messages arrive in the order in which they were sent; those of several senders are interleaved whole, never in parts. Sending is done
-//!   with the gate's lock held, so there is one sender at a time.
-//! - **Capacity.** No more than `capacity` messages are on their way: sent, and not yet received. The gate counts them; each has a number, one more
-//!   than the one before. A sender that dies between sending and counting leaves a number that is given out twice, which does no harm.
-//! - **Size.** A frame of up to [`Outlet::inline_max`] bytes goes through the mechanism itself; a longer one in a sealed memory file, whose descriptor goes
-//!   with it. A put does not wait, whatever the receiver and other senders do: the lock is held meanwhile. So no call relies on flags of an open file that
-//!   others have too (`O_NONBLOCK`): sockets are told with each call (`MSG_DONTWAIT`), queues by a time that has passed, and a pipe's writing end is opened anew by each process.
-//! - **Backpressure.** When the capacity, or all room, is used up, [`Outlet::put`] says so, and the sender waits outside the lock.
-//! - **Disconnect.** Both sides hold one end each of a *link*, a pair of Unix sockets, for which the kernel keeps count: of ends in this process, in others, and
-//!   on their way inside messages. When the last of one side is gone, however it went, the other side's poll(2) says so (`POLLHUP`). A receiver
-//!   gets what was sent before that, and then the disconnect.
-//! - **Death of a peer**, at any instruction: the kernel closes its descriptors, which is a disconnect if it was the last; a sender's lock is taken over
-//!   by the next; a part of a frame is never taken for a message, and is in nobody's way ([`pipe`]).
-//! - **Descriptors** go with the frame whose number they bear, through the link (the socket's own go with the frame itself).
-//! - **Hostility.** Whoever shares a channel may write anything into it. What is no frame is lost alone, where the mechanism keeps frames apart
-//!   ([`NoFrame`](NotGot::NoFrame)); where it does not, the channel is [`Corrupt`](NotGot::Corrupt), and is not read again. Nothing that is allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
+//! - **Order.** Messages arrive in the order in which they were sent; those of several senders are
+//!   interleaved whole, never in parts. Sending is done with the gate's lock held, so there is one
+//!   sender at a time.
+//! - **Capacity.** No more than `capacity` messages are on their way: sent, and not yet received.
+//!   The gate counts them; each has a number, one more than the one before. A sender that dies
+//!   between sending and counting leaves a number that is given out twice, which does no harm.
+//! - **Size.** A frame of up to [`Outlet::inline_max`] bytes goes through the mechanism itself; a
+//!   longer one in a sealed memory file, whose descriptor goes with it. A put does not wait,
+//!   whatever the receiver and other senders do: the lock is held meanwhile. So no call relies on
+//!   flags of an open file that others have too (`O_NONBLOCK`): sockets are told with each call
+//!   (`MSG_DONTWAIT`), queues by a time that has passed, and a pipe's writing end is opened anew by
+//!   each process.
+//! - **Backpressure.** When the capacity, or all room, is used up, [`Outlet::put`] says so, and the
+//!   sender waits outside the lock.
+//! - **Disconnect.** Both sides hold one end each of a *link*, a pair of Unix sockets, for which
+//!   the kernel keeps count: of ends in this process, in others, and on their way inside messages.
+//!   When the last of one side is gone, however it went, the other side's poll(2) says so
+//!   (`POLLHUP`). A receiver gets what was sent before that, and then the disconnect.
+//! - **Death of a peer**, at any instruction: the kernel closes its descriptors, which is a
+//!   disconnect if it was the last; a sender's lock is taken over by the next; a part of a frame is
+//!   never taken for a message, and is in nobody's way ([`pipe`]).
+//! - **Descriptors** go with the frame whose number they bear, through the link (the socket's own
+//!   go with the frame itself).
+//! - **Hostility.** Whoever shares a channel may write anything into it. What is no frame is lost
+//!   alone, where the mechanism keeps frames apart ([`NoFrame`](NotGot::NoFrame)); where it does
+//!   not, the channel is [`Corrupt`](NotGot::Corrupt), and is not read again. Nothing that is
+//!   allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
 
 pub(crate) mod bounds;
 pub(crate) mod gate;
@@ -119,7 +134,8 @@ pub(crate) enum NotPut {
     Full,
     /// Not now: the kernel will say when the mechanism can be written.
     Blocked,
-    /// Not now: the kernel will say when the link can be written. It has more descriptors on their way than it takes.
+    /// Not now: the kernel will say when the link can be written. It has more descriptors on their
+    /// way than it takes.
     LinkBlocked,
     /// Not now, and nobody will say when.
     Busy,
@@ -158,13 +174,15 @@ impl From<io::Error> for NotGot {
 /// Both ends of a channel that a process may have: each is one of the two sockets of the link.
 pub(crate) type Link = OwnedFd;
 
-/// The sending side of a mechanism. [`put`](Self::put) and [`recovered`](Self::recovered) are called with the gate's lock held.
+/// The sending side of a mechanism. [`put`](Self::put) and [`recovered`](Self::recovered) are
+/// called with the gate's lock held.
 pub(crate) trait Outlet: fmt::Debug + Send + Sync {
     /// The longest frame, without its header, that goes through the mechanism itself, or through
     /// what takes its overflow; which takes no frame that has descriptors.
     fn inline_max(&self, has_descriptors: bool) -> usize;
 
-    /// Whether this frame may fit now: asked again after the wait for room was announced, so that no wake-up is missed.
+    /// Whether this frame may fit now: asked again after the wait for room was announced, so that
+    /// no wake-up is missed.
     fn may_fit(&self, gate: &Gate, header: Header) -> bool;
 
     /// Puts one frame, whole or not at all, and wakes the receiver.
@@ -204,20 +222,24 @@ pub(crate) trait Inlet: fmt::Debug + Send {
         true
     }
 
-    /// Whether a frame is there, if that can be seen without the kernel: then it is worth looking for a moment before sleeping.
+    /// Whether a frame is there, if that can be seen without the kernel: then it is worth looking
+    /// for a moment before sleeping.
     fn peek(&self, _gate: &Gate) -> Option<bool> {
         None
     }
 
-    /// Before it is looked for frames again and again: a moment to look away, if that has proved good.
+    /// Before it is looked for frames again and again: a moment to look away, if that has proved
+    /// good.
     fn look_away(&mut self) {}
 
-    /// Whether it has taken something out of its mechanism that may be a whole frame, so that waiting for the mechanism would be wrong.
+    /// Whether it has taken something out of its mechanism that may be a whole frame, so that
+    /// waiting for the mechanism would be wrong.
     fn is_holding(&self, _gate: &Gate) -> bool {
         false
     }
 
-    /// What was taken out of the mechanism and is not received yet. It goes along when the receiver moves to another process.
+    /// What was taken out of the mechanism and is not received yet. It goes along when the receiver
+    /// moves to another process.
     fn remainder(&self) -> Remainder<'_> {
         Remainder::default()
     }

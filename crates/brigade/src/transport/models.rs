@@ -1,7 +1,9 @@
-//! What must hold of the ring and of the wait for room, whatever the order in which both sides take their steps: run by `scripts/loom`.
+//! What must hold of the ring and of the wait for room, whatever the order in which both sides take
+//! their steps: run by `scripts/loom`.
 //!
-//! Each word of a ring's data has a cell beside it, in which loom sees whether who reads it is sure that nobody writes it meanwhile. So a frame that is read
-//! before it is whole fails, and so does one that is overwritten before it is read.
+//! Each word of a ring's data has a cell beside it, in which loom sees whether who reads it is sure
+//! that nobody writes it meanwhile. So a frame that is read before it is whole fails, and so does
+//! one that is overwritten before it is read.
 
 use std::sync::atomic::AtomicBool;
 
@@ -14,7 +16,8 @@ use super::ring::{Consumer, Parts, Producer, frame_size};
 use crate::sync::model::{Event, be};
 use crate::sync::raw::RawLock;
 
-/// Two words, which differ for each frame: frames of 24 bytes, so that in a ring of 32 each begins elsewhere, and wraps.
+/// Two words, which differ for each frame: frames of 24 bytes, so that in a ring of 32 each begins
+/// elsewhere, and wraps.
 fn body(n: u32) -> Vec<u8> {
     (0..16).map(|i| (n * 16 + i) as u8).collect()
 }
@@ -41,7 +44,8 @@ fn pop(consumer: &mut Consumer<'_>, n: u32, len: usize) -> bool {
     }
 }
 
-/// Frames of these lengths through a ring of so many bytes, shown as soon as they are pushed. Whether, in any order of steps, a rest was left out.
+/// Frames of these lengths through a ring of so many bytes, shown as soon as they are pushed.
+/// Whether, in any order of steps, a rest was left out.
 fn pass(capacity: usize, lengths: &'static [usize]) -> bool {
     let skipped = std::sync::Arc::new(AtomicBool::new(false));
     let note = skipped.clone();
@@ -78,7 +82,8 @@ fn loom_ring_frames_come_whole_and_in_order() {
 
 #[test]
 fn loom_ring_frames_wrap_around_the_end() {
-    // From 0 to 24, from 24 around to 8, and from 8 to the end: each has to wait for the one before, by a word.
+    // From 0 to 24, from 24 around to 8, and from 8 to the end: each has to wait for the one
+    // before, by a word.
     pass(32, &[16, 8, 16]);
 }
 

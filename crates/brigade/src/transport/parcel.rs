@@ -1,4 +1,5 @@
-//! What does not go through a mechanism itself: values too large for it, in a sealed memory file each; and descriptors, which go through the link.
+//! What does not go through a mechanism itself: values too large for it, in a sealed memory file
+//! each; and descriptors, which go through the link.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -26,7 +27,8 @@ pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The length of the value in a file that came from somebody who may be hostile and says that it is so many bytes: it is believed only in what is sealed.
+/// The length of the value in a file that came from somebody who may be hostile and says that it is
+/// so many bytes: it is believed only in what is sealed.
 fn checked(file: &OwnedFd, len: u64) -> io::Result<usize> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let len = usize::try_from(len)
@@ -41,8 +43,9 @@ fn checked(file: &OwnedFd, len: u64) -> io::Result<usize> {
     if rustix::fs::fstat(file)?.st_size.cast_unsigned() != len as u64 {
         return Err(invalid("a value of another length than announced"));
     }
-    // The bytes of a hole are zeros that cost the sender nothing and would cost us memory. So we take
-    // no more memory for a value than its sender has. A worker that is made to harms only itself.
+    // The bytes of a hole are zeros that cost the sender nothing and would cost us memory. So we
+    // take no more memory for a value than its sender has. A worker that is made to harms only
+    // itself.
     if !roster::is_worker() && len > 0 && rustix::fs::seek(file, SeekFrom::Hole(0))? < len as u64 {
         return Err(invalid("a value whose memory is not all there"));
     }
@@ -70,7 +73,8 @@ pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
             Err(e) => return Err(e.into()),
         }
     }
-    // The allocator may have given more room than was asked for, but the file is sealed at this length.
+    // The allocator may have given more room than was asked for, but the file is sealed at this
+    // length.
     bytes.truncate(len);
     Ok(bytes)
 }
@@ -91,7 +95,8 @@ pub(crate) fn send_ahead(
 
 /// What a socket's refusal means.
 pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
-    // The kernel has as many descriptors on their way, for this user, as it takes; or no memory for the moment. It does not say when that is over.
+    // The kernel has as many descriptors on their way, for this user, as it takes; or no memory for
+    // the moment. It does not say when that is over.
     if let Some(libc::ETOOMANYREFS | libc::ENOBUFS) = e.raw_os_error() {
         return NotPut::Busy;
     }
@@ -113,8 +118,8 @@ pub(crate) fn take(link: &Link, header: Header, into: &mut Vec<OwnedFd>) -> Resu
         return Ok(());
     }
     let mut found = None;
-    // A sender that died between the two has left some for a message that another then sent under the same number: the last are right. Those of later
-    // messages stay where they are.
+    // A sender that died between the two has left some for a message that another then sent under
+    // the same number: the last are right. Those of later messages stay where they are.
     while let Some(number) = next_number(link)? {
         if (1..u64::MAX / 2).contains(&number.wrapping_sub(header.number)) {
             break;

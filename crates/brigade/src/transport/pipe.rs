@@ -1,25 +1,27 @@
 //! A channel over a pipe. pipe(7).
 //!
-//! A pipe is a stream of bytes with a bound in pages: a write of up to `PIPE_BUF` (4096) bytes is one
-//! step, a longer one may be cut where the room ends. Frames may be longer than that, so the gate
-//! counts the bytes inside, and only what is sure to fit is written: then it is one step too. Each
-//! write takes up whole pages, unless it fits behind the last one; two successive writes together are
-//! longer than a page or share one, so `n` bytes never take more than `2n / 4096 + 2` pages.
+//! A pipe is a stream of bytes with a bound in pages: a write of up to `PIPE_BUF` (4096) bytes is
+//! one step, a longer one may be cut where the room ends. Frames may be longer than that, so the
+//! gate counts the bytes inside, and only what is sure to fit is written: then it is one step too.
+//! Each write takes up whole pages, unless it fits behind the last one; two successive writes
+//! together are longer than a page or share one, so `n` bytes never take more than `2n / 4096 + 2`
+//! pages.
 //!
-//! **A torn frame.** It may be cut all the same: the pipe was made smaller (fcntl(2)), the receiver's
-//! count is wrong, the kernel is out of memory, the sender was killed. The rest of the frame is not
-//! waited for, for that would be with the lock held and as long as the receiver likes; and a sender
-//! that is dead has none. So:
+//! **A torn frame.** It may be cut all the same: the pipe was made smaller (fcntl(2)), the
+//! receiver's count is wrong, the kernel is out of memory, the sender was killed. The rest of the
+//! frame is not waited for, for that would be with the lock held and as long as the receiver likes;
+//! and a sender that is dead has none. So:
 //!
 //! 1. Before a frame that may be cut is written, the gate is told (`putting`), and after it too. A
 //!    sender whose write was cut, and one that gets the lock and finds that the last holder died
 //!    meanwhile, declares the pipe *torn*, from this frame's number on.
-//! 2. While it is torn, nothing goes through the pipe. What has no descriptors goes through the spill's
-//!    ring, the torn frame of a living sender first; what has some waits. To wake the receiver, a
-//!    [byte](WAKE) is written that fits no frame.
-//! 3. A receiver that finds part of a frame and nothing behind it, what is no frame, or a frame that may
-//!    be torn, looks whether the pipe is. Then it throws away what it has, takes the senders' lock, for
-//!    which it does not wait long, empties the pipe, and declares it whole again.
+//! 2. While it is torn, nothing goes through the pipe. What has no descriptors goes through the
+//!    spill's ring, the torn frame of a living sender first; what has some waits. To wake the
+//!    receiver, a [byte](WAKE) is written that fits no frame.
+//! 3. A receiver that finds part of a frame and nothing behind it, what is no frame, or a frame
+//!    that may be torn, looks whether the pipe is. Then it throws away what it has, takes the
+//!    senders' lock, for which it does not wait long, empties the pipe, and declares it whole
+//!    again.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -34,17 +36,19 @@ use super::parcel;
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
 use crate::sys::{fds, opened, signal};
 
-/// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share, we do with less.
+/// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share,
+/// we do with less.
 const WANTED: usize = 256 * 1024;
 const PAGE: usize = 4096;
 /// What is written in one step or not at all.
 const PIPE_BUF: usize = 4096;
-/// Wakes the receiver of a pipe that is torn. Behind part of a header it makes it no header, whatever
-/// part that is, for the last byte of a length or a tag is never this one. Behind part of a body it may
-/// make that seem whole; but a frame that was cut is longer than `PIPE_BUF`, and those are looked at.
+/// Wakes the receiver of a pipe that is torn. Behind part of a header it makes it no header,
+/// whatever part that is, for the last byte of a length or a tag is never this one. Behind part of
+/// a body it may make that seem whole; but a frame that was cut is longer than `PIPE_BUF`, and
+/// those are looked at.
 const WAKE: u8 = 0xff;
-/// How long a receiver waits for the senders' lock, to mend the pipe. If it does not get it, it tries
-/// again when it looks again.
+/// How long a receiver waits for the senders' lock, to mend the pipe. If it does not get it, it
+/// tries again when it looks again.
 const LOCK_LIMIT: Duration = Duration::from_millis(1);
 /// How often a receiver reads from a torn pipe, to empty it: more than any pipe holds.
 const MOST_READS: usize = 64;
@@ -73,7 +77,8 @@ pub(crate) struct PipeOutlet {
     budget: AtomicUsize,
     /// The receiver's count of bytes, as last seen.
     seen: AtomicU64,
-    /// A write to a pipe without a reader would be the end of the program: it has not said, as Rust's start does, that it ignores the signal.
+    /// A write to a pipe without a reader would be the end of the program: it has not said, as
+    /// Rust's start does, that it ignores the signal.
     deadly: bool,
 }
 
@@ -217,8 +222,8 @@ impl PipeOutlet {
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => {
-                    // Nothing was written, though it was counted. If it cannot be counted anew, less
-                    // fits until it is mended.
+                    // Nothing was written, though it was counted. If it cannot be counted anew,
+                    // less fits until it is mended.
                     if gate.recount_bytes(|| inside(&self.pipe)).is_err() {
                         gate.tear();
                     }
@@ -233,10 +238,10 @@ impl PipeOutlet {
     }
 }
 
-/// A description of this pipe's writing end that shares no flags with the given one: who has that one
-/// too could make our writes wait (`O_NONBLOCK`, fcntl(2)). So each process has one to itself, and
-/// gives away others. `None`: it cannot be had, for there is no /proc here, the pipe is another user's,
-/// or nobody reads any more; or this is no pipe.
+/// A description of this pipe's writing end that shares no flags with the given one: who has that
+/// one too could make our writes wait (`O_NONBLOCK`, fcntl(2)). So each process has one to itself,
+/// and gives away others. `None`: it cannot be had, for there is no /proc here, the pipe is another
+/// user's, or nobody reads any more; or this is no pipe.
 pub(crate) fn reopen(pipe: BorrowedFd<'_>) -> Option<OwnedFd> {
     rustix::pipe::fcntl_getpipe_size(pipe).ok()?;
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
@@ -247,9 +252,11 @@ fn inside(pipe: &OwnedFd) -> io::Result<u64> {
     Ok(rustix::io::ioctl_fionread(pipe)?)
 }
 
-/// Whether a message of this number may come now. After part of a frame, what is taken for a header has any number.
+/// Whether a message of this number may come now. After part of a frame, what is taken for a header
+/// has any number.
 fn is_plausible(header: &Header, gate: &Gate) -> bool {
-    // A number that was given out twice is behind by as many as have died; and the receiver may count only what it has already got.
+    // A number that was given out twice is behind by as many as have died; and the receiver may
+    // count only what it has already got.
     const SLACK: u64 = 1 << 16;
     let oldest = gate.received().wrapping_sub(SLACK);
     *header == Header::NUDGE

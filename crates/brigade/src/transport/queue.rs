@@ -1,9 +1,11 @@
 //! A channel over a POSIX message queue. mq_overview(7).
 //!
-//! The queue's name is taken away as soon as it is open, so that it lives as long as somebody has it. A queue knows nothing of its users' ends: the link
-//! does. How many messages a queue may hold, how long they may be, and how many bytes all queues of a user may take is limited
-//! (/proc/sys/fs/mqueue, `RLIMIT_MSGQUEUE`); so the queue has no more than the kernel allows, and the rest of the capacity is the spill's; and the longest frame is
-//! the shorter, the more messages there are.
+//! The queue's name is taken away as soon as it is open, so that it lives as long as somebody has
+//! it. A queue knows nothing of its users' ends: the link does. How many messages a queue may hold,
+//! how long they may be, and how many bytes all queues of a user may take is limited
+//! (/proc/sys/fs/mqueue, `RLIMIT_MSGQUEUE`); so the queue has no more than the kernel allows, and
+//! the rest of the capacity is the spill's; and the longest frame is the shorter, the more messages
+//! there are.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -93,7 +95,8 @@ impl Outlet for QueueOutlet {
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
-        // Asked first, for nothing takes descriptors back; and with the lock held nobody else takes the room.
+        // Asked first, for nothing takes descriptors back; and with the lock held nobody else takes
+        // the room.
         if !descriptors.is_empty() && !queue::has_room(&self.queue).map_err(NotPut::Failed)? {
             return Err(NotPut::Blocked);
         }

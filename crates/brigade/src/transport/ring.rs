@@ -1,20 +1,26 @@
-//! Whole frames through shared memory: one producer, one consumer, in two processes that need not trust each other.
+//! Whole frames through shared memory: one producer, one consumer, in two processes that need not
+//! trust each other.
 //!
-//! Layout, in memory that begins zeroed: a [`Control`] with two running counts of bytes, `tail` (written by the producer) and `head` (written by the
-//! consumer), each on cache lines of its own, and a word to sleep on; elsewhere a power of two of data bytes. A frame is one word (length in
-//! the low half, the caller's tag in the high half) and the bytes, padded to a word; it wraps around the end.
+//! Layout, in memory that begins zeroed: a [`Control`] with two running counts of bytes, `tail`
+//! (written by the producer) and `head` (written by the consumer), each on cache lines of its own,
+//! and a word to sleep on; elsewhere a power of two of data bytes. A frame is one word (length in
+//! the low half, the caller's tag in the high half) and the bytes, padded to a word; it wraps
+//! around the end.
 //!
-//! A frame with the tag [`SKIP`] means that the rest of the ring, up to its end, is left out: a producer that has been caught up with begins at the start
-//! again, so that a ring that is never very full touches little memory.
+//! A frame with the tag [`SKIP`] means that the rest of the ring, up to its end, is left out: a
+//! producer that has been caught up with begins at the start again, so that a ring that is never
+//! very full touches little memory.
 //!
-//! **Hostile memory.** The other side may write anything, at any time. So: each side believes only its own count and keeps it in private memory; the
-//! other's count is read once, and checked; a frame's head is read once, checked against what is there, and only then used; bytes are
-//! copied out before anybody looks at them. Counts and heads are atomic; the bytes of a frame are copied by `memcpy` out of memory that Rust knows nothing
-//! about, and whatever they are then is what is checked. What
-//! does not add up is [`Corrupt`], and the ring is not used again.
+//! **Hostile memory.** The other side may write anything, at any time. So: each side believes only
+//! its own count and keeps it in private memory; the other's count is read once, and checked; a
+//! frame's head is read once, checked against what is there, and only then used; bytes are copied
+//! out before anybody looks at them. Counts and heads are atomic; the bytes of a frame are copied
+//! by `memcpy` out of memory that Rust knows nothing about, and whatever they are then is what is
+//! checked. What does not add up is [`Corrupt`], and the ring is not used again.
 //!
-//! **Sleeping.** The consumer announces itself in `bell`, looks again, and sleeps; the producer publishes, looks at `bell`, and wakes. Each has a
-//! full fence between its store and its load, so one of them sees the other.
+//! **Sleeping.** The consumer announces itself in `bell`, looks again, and sleeps; the producer
+//! publishes, looks at `bell`, and wakes. Each has a full fence between its store and its load, so
+//! one of them sees the other.
 
 #![expect(unsafe_code, reason = "memory shared with another process")]
 
@@ -54,7 +60,8 @@ const WORD: usize = 8;
 struct Memory<'m> {
     control: &'m Control,
     words: &'m [AtomicU64],
-    /// In models: loom sees, at each word's, whether who reads it may do so while another writes it.
+    /// In models: loom sees, at each word's, whether who reads it may do so while another writes
+    /// it.
     #[cfg(loom)]
     touched: &'m [Touched],
 }
@@ -149,8 +156,9 @@ impl<'m> Memory<'m> {
             control + size_of::<Control>() <= mapping.len() && data + capacity <= mapping.len(),
             "a ring is inside its mapping"
         );
-        // SAFETY: in bounds and aligned (asserted; a mapping begins at a page); atomics of any bit pattern are valid, and their
-        // interior is what others may change. Borrowed no longer than the mapping.
+        // SAFETY: in bounds and aligned (asserted; a mapping begins at a page); atomics of any bit
+        // pattern are valid, and their interior is what others may change. Borrowed no longer than
+        // the mapping.
         unsafe {
             Memory {
                 control: mapping.at().add(control).cast().as_ref(),
@@ -187,8 +195,9 @@ impl<'m> Memory<'m> {
         self.words[index].store(word, Ordering::Relaxed);
     }
 
-    /// Asks the processor for the lines that a later frame will be written to: the consumer has read them, so that they are in its cache, and a write would
-    /// otherwise hold up the next fence until they have come.
+    /// Asks the processor for the lines that a later frame will be written to: the consumer has
+    /// read them, so that they are in its cache, and a write would otherwise hold up the next fence
+    /// until they have come.
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     fn fetch_to_write(&self, tail: u64, size: u64) {
         for line in 0..size.div_ceil(LINE).min(FETCHED) {
@@ -200,7 +209,8 @@ impl<'m> Memory<'m> {
         }
     }
 
-    /// Asks the processor for the lines of a later frame, which was published: they are in the producer's cache.
+    /// Asks the processor for the lines of a later frame, which was published: they are in the
+    /// producer's cache.
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     fn fetch_to_read(&self, head: u64, size: u64, available: u64) {
         if available < size + AHEAD + FETCHED * LINE {
@@ -234,8 +244,10 @@ impl<'m> Memory<'m> {
         let start = at as usize & (capacity - 1);
         let first = bytes.len().min(capacity - start);
         let base = self.words.as_ptr().cast::<u8>().cast_mut();
-        // SAFETY: `start + first` and the rest are within the capacity (masked; asserted), and the ring is memory of a mapping, which Rust allows to change
-        // behind its atomics. The consumer, if it keeps to the protocol, reads none of these bytes before they are published.
+        // SAFETY: `start + first` and the rest are within the capacity (masked; asserted), and the
+        // ring is memory of a mapping, which Rust allows to change behind its atomics. The
+        // consumer, if it keeps to the protocol, reads none of these bytes before they are
+        // published.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(start), first);
             if first < bytes.len() {
@@ -253,8 +265,9 @@ impl<'m> Memory<'m> {
         let start = at as usize & (capacity - 1);
         let first = len.min(capacity - start);
         let base = self.words.as_ptr().cast::<u8>();
-        // SAFETY: as in `write`; `into` has room for `len` more, which are all written before they count. A producer that changes them meanwhile
-        // makes them other bytes, and any byte is a byte.
+        // SAFETY: as in `write`; `into` has room for `len` more, which are all written before they
+        // count. A producer that changes them meanwhile makes them other bytes, and any byte is a
+        // byte.
         unsafe {
             let end = into.as_mut_ptr().add(into.len());
             std::ptr::copy_nonoverlapping(base.add(start), end, first);
@@ -289,11 +302,13 @@ impl<'m> Memory<'m> {
 /// The tag of a frame without bytes that leaves out the rest of the ring.
 pub(crate) const SKIP: u32 = u32::MAX;
 
-/// How far into a ring a producer that has been caught up with goes on before it begins at the start again.
+/// How far into a ring a producer that has been caught up with goes on before it begins at the
+/// start again.
 const WARM: u64 = if cfg!(loom) { 16 } else { 256 * 1024 };
 
-/// How often it looks whether it has been caught up with: each time that it has come so much further. The consumer's count is on a line that the
-/// consumer writes for every frame, so that reading it for every frame would cost both of them more than all the rest.
+/// How often it looks whether it has been caught up with: each time that it has come so much
+/// further. The consumer's count is on a line that the consumer writes for every frame, so that
+/// reading it for every frame would cost both of them more than all the rest.
 const GRAIN: u64 = if cfg!(loom) { 8 } else { 16 * 1024 };
 
 /// Of a processor's cache, in bytes.
@@ -311,7 +326,8 @@ pub(crate) const fn frame_size(len: usize) -> usize {
     WORD + len.next_multiple_of(WORD)
 }
 
-/// Appends a frame to `into`, whose bytes `write` appends. What it says of an error is given back, and then nothing was appended.
+/// Appends a frame to `into`, whose bytes `write` appends. What it says of an error is given back,
+/// and then nothing was appended.
 pub(crate) fn append_frame<R, E>(
     into: &mut Vec<u8>,
     tag: u32,
@@ -326,7 +342,8 @@ pub(crate) fn append_frame<R, E>(
         return written;
     }
     let len = into.len() - start - WORD;
-    // More than a ring can hold is cut off by whoever looks at the length; nothing here makes such a frame.
+    // More than a ring can hold is cut off by whoever looks at the length; nothing here makes such
+    // a frame.
     let head = u64::from(len as u32) | u64::from(tag) << 32;
     into[start..start + WORD].copy_from_slice(&head.to_ne_bytes());
     into.resize(start + frame_size(len), 0);
@@ -361,8 +378,8 @@ impl<'m> Producer<'m> {
         }
     }
 
-    /// The producer of a ring that others have written to before, and will again: it believes the count that they have left there. `head` is the consumer's
-    /// count as it was last seen.
+    /// The producer of a ring that others have written to before, and will again: it believes the
+    /// count that they have left there. `head` is the consumer's count as it was last seen.
     pub(crate) fn resume(mapping: &'m Mapping, place: Place, head: u64) -> Producer<'m> {
         Producer::over(Memory::new(mapping, place), head)
     }
@@ -377,13 +394,15 @@ impl<'m> Producer<'m> {
         self.head
     }
 
-    /// How far into the ring a frame of `len` bytes would reach, from its start; all of it, once it wraps.
+    /// How far into the ring a frame of `len` bytes would reach, from its start; all of it, once it
+    /// wraps.
     pub(crate) fn reach(&self, len: usize) -> u64 {
         let capacity = self.memory.capacity();
         ((self.tail & (capacity - 1)) + frame_size(len) as u64).min(capacity)
     }
 
-    /// Goes back to the start of the ring, if the consumer has taken everything, the producer has come far, and a frame of `len` bytes still fits then.
+    /// Goes back to the start of the ring, if the consumer has taken everything, the producer has
+    /// come far, and a frame of `len` bytes still fits then.
     pub(crate) fn rewind(&mut self, len: usize) {
         let capacity = self.memory.capacity();
         let rest = capacity - (self.tail & (capacity - 1));
@@ -449,7 +468,8 @@ impl<'m> Producer<'m> {
         self.tail
     }
 
-    /// Takes frames back that the consumer has not come to, and will not come to: the next one is written where they began.
+    /// Takes frames back that the consumer has not come to, and will not come to: the next one is
+    /// written where they began.
     pub(crate) fn retract(&mut self, to: u64) {
         debug_assert!(self.tail.wrapping_sub(to) <= self.memory.capacity());
         self.tail = to;
@@ -463,7 +483,8 @@ impl<'m> Producer<'m> {
 
     fn room(&self) -> u64 {
         let used = self.tail.wrapping_sub(self.head);
-        // A head that is ahead of us, or further behind than the ring is long, is a lie: then there is no room, for ever.
+        // A head that is ahead of us, or further behind than the ring is long, is a lie: then there
+        // is no room, for ever.
         self.memory.capacity().saturating_sub(used)
     }
 
@@ -474,7 +495,8 @@ impl<'m> Producer<'m> {
         self.call();
     }
 
-    /// Wakes the consumer if it sleeps. Without a push before it, that tells the consumer that one comes in a moment.
+    /// Wakes the consumer if it sleeps. Without a push before it, that tells the consumer that one
+    /// comes in a moment.
     pub(crate) fn call(&self) {
         let bell = &self.memory.control.bell.0;
         if bell.load(Ordering::Relaxed) != 0 {
@@ -485,7 +507,8 @@ impl<'m> Producer<'m> {
 }
 
 impl Producer<'_> {
-    /// After [`show`](Self::show): the consumer's announcement that it sleeps, if there is one. It has to be woken then.
+    /// After [`show`](Self::show): the consumer's announcement that it sleeps, if there is one. It
+    /// has to be woken then.
     pub(crate) fn announcement(&self) -> Option<u32> {
         fence(Ordering::SeqCst);
         Some(self.memory.control.bell.0.load(Ordering::Relaxed)).filter(|&a| a != 0)
@@ -512,7 +535,8 @@ impl Producer<'_> {
 pub(crate) struct Consumer<'m> {
     memory: Memory<'m>,
     head: u64,
-    /// The producer's count as it was last seen. What was published up to there is taken before it is read again.
+    /// The producer's count as it was last seen. What was published up to there is taken before it
+    /// is read again.
     tail: u64,
 }
 
@@ -527,7 +551,8 @@ impl<'m> Consumer<'m> {
         Consumer::knowing(mapping, place, head, head)
     }
 
-    /// As [`at`](Self::at), where the producer's count was `tail` when it was last [`seen`](Self::seen).
+    /// As [`at`](Self::at), where the producer's count was `tail` when it was last
+    /// [`seen`](Self::seen).
     pub(crate) fn knowing(
         mapping: &'m Mapping,
         place: Place,
@@ -541,7 +566,8 @@ impl<'m> Consumer<'m> {
         }
     }
 
-    /// The consumer of a ring from which another has taken before: it believes the count that it has left there.
+    /// The consumer of a ring from which another has taken before: it believes the count that it
+    /// has left there.
     pub(crate) fn resume(mapping: &'m Mapping, place: Place) -> Consumer<'m> {
         let mut consumer = Consumer::at(mapping, place, 0);
         consumer.head = consumer.memory.control.head.0.load(Ordering::Acquire) & !(WORD as u64 - 1);
@@ -678,7 +704,8 @@ impl<'m> Consumer<'m> {
         true
     }
 
-    /// After [`announce_sleep`](Self::announce_sleep): sleeps until it is woken, or another word is no longer as expected.
+    /// After [`announce_sleep`](Self::announce_sleep): sleeps until it is woken, or another word is
+    /// no longer as expected.
     pub(crate) fn sleep_or(
         &self,
         other: (&std::sync::atomic::AtomicU32, u32),
@@ -695,7 +722,8 @@ impl<'m> Consumer<'m> {
         }
     }
 
-    /// Sleeps until it is woken, or until something else ends the sleep, unless there is something to take.
+    /// Sleeps until it is woken, or until something else ends the sleep, unless there is something
+    /// to take.
     pub(crate) fn sleep_once(&self) {
         if self.announce_sleep() {
             watch::wait(&self.memory.control.bell.0, 1, None);

@@ -1,6 +1,7 @@
 //! A channel over a Unix socket. unix(7).
 //!
-//! The link itself, whose sockets are of the kind that keeps messages apart (`SOCK_SEQPACKET`): one frame is one message, and its descriptors go with it.
+//! The link itself, whose sockets are of the kind that keeps messages apart (`SOCK_SEQPACKET`): one
+//! frame is one message, and its descriptors go with it.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,7 +10,8 @@ use super::gate::Gate;
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, parcel};
 use crate::sys::fds;
 
-/// The longest frame. The kernel's buffer takes some 200 KiB by default (/proc/sys/net/core/wmem_default).
+/// The longest frame. The kernel's buffer takes some 200 KiB by default
+/// (/proc/sys/net/core/wmem_default).
 const INLINE_MAX: usize = 32 * 1024;
 
 /// The longest frame that is copied together.
@@ -60,7 +62,8 @@ impl Outlet for SocketOutlet {
 /// The receiving end.
 #[derive(Debug)]
 pub(crate) struct SocketInlet {
-    /// Where a frame comes in, header first: its length is not known before. Kept, so that it is not made anew for each.
+    /// Where a frame comes in, header first: its length is not known before. Kept, so that it is
+    /// not made anew for each.
     frame: Box<[u8]>,
 }
 

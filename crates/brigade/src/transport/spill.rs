@@ -1,13 +1,16 @@
 //! Room for what a mechanism has no room for.
 //!
-//! A channel's capacity is what its user asked for; a queue of the kernel's holds ten messages, a socket some hundreds. What the capacity allows and the mechanism does
-//! not take goes into the ring behind the gate. The receiver takes from both, in the order of the numbers: of the mechanism's next and the
-//! ring's next, the lower one; the mechanism's is held back meanwhile.
+//! A channel's capacity is what its user asked for; a queue of the kernel's holds ten messages, a
+//! socket some hundreds. What the capacity allows and the mechanism does not take goes into the
+//! ring behind the gate. The receiver takes from both, in the order of the numbers: of the
+//! mechanism's next and the ring's next, the lower one; the mechanism's is held back meanwhile.
 //!
 //! A message that carries descriptors is not spilled: it waits for the mechanism.
 //!
-//! **Waking.** The receiver waits for the mechanism. So it announces in the ring that it is about to wait, and looks there again; a sender that has spilled, and finds
-//! the announcement, puts a frame without a message into the mechanism, a nudge. If there is no room for that, there is something to wake up for.
+//! **Waking.** The receiver waits for the mechanism. So it announces in the ring that it is about
+//! to wait, and looks there again; a sender that has spilled, and finds the announcement, puts a
+//! frame without a message into the mechanism, a nudge. If there is no room for that, there is
+//! something to wake up for.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -17,7 +20,8 @@ use super::memory::{RingIn, RingOut, TRIES};
 use super::{Header, Held, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
 use crate::sys::futex;
 
-/// More nudges than any mechanism holds, one behind the other: somebody sends them as fast as they are taken.
+/// More nudges than any mechanism holds, one behind the other: somebody sends them as fast as they
+/// are taken.
 const MOST_NUDGES: u32 = 1 << 17;
 
 /// A mechanism's sending side, and the ring.
@@ -78,7 +82,8 @@ impl<O: Outlet> Outlet for SpillOutlet<O> {
                     self.ring
                         .put(gate, header, body, || Ok(()), || self.nudge(gate, link));
                 match spilled {
-                    // Then it is the mechanism that is waited for: where the kernel says when that has room, the counts do not.
+                    // Then it is the mechanism that is waited for: where the kernel says when that
+                    // has room, the counts do not.
                     Err(NotPut::Full) => Err(full),
                     spilled => spilled,
                 }
@@ -173,7 +178,8 @@ impl<I: Inlet> SpillInlet<I> {
                     let Some(number) = self.ring.next_number(gate)? else {
                         return Err(end);
                     };
-                    // What comes before it may have come into the mechanism after we looked there: then it is there now.
+                    // What comes before it may have come into the mechanism after we looked there:
+                    // then it is there now.
                     if again || !gate::is_after(number, self.next) {
                         return self.take_from_ring(gate, body);
                     }

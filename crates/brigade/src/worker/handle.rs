@@ -14,12 +14,13 @@ use crate::JoinError;
 ///
 /// It is also a future, for any executor. Dropping it detaches the task, which runs on.
 ///
-/// In a fork of the process that has started the task (by fork(2), past this library) the handle is only a copy: it says that the task has
-/// ended with [`JoinError::Closed`], and does nothing to it.
+/// In a fork of the process that has started the task (by fork(2), past this library) the handle is
+/// only a copy: it says that the task has ended with [`JoinError::Closed`], and does nothing to it.
 #[must_use = "dropping the handle detaches the task"]
 pub struct JoinHandle<R>(pub(crate) Task<R>);
 
-/// What is behind the handle. Of pooled tasks there may be millions: nothing here is larger than theirs.
+/// What is behind the handle. Of pooled tasks there may be millions: nothing here is larger than
+/// theirs.
 pub(crate) enum Task<R> {
     Thread(Box<thread::Running<R>>),
     Process(Box<process::Running<R>>),
@@ -54,10 +55,12 @@ impl<R> JoinHandle<R> {
         }
     }
 
-    /// Waits until the task ends, but no longer than `timeout`: then the handle comes back, and the task runs on.
+    /// Waits until the task ends, but no longer than `timeout`: then the handle comes back, and the
+    /// task runs on.
     ///
     /// # Errors
-    /// The outer error is the handle, if the time is over; the inner one says why there is no result.
+    /// The outer error is the handle, if the time is over; the inner one says why there is no
+    /// result.
     pub fn join_timeout(
         mut self,
         timeout: Duration,
@@ -83,10 +86,11 @@ impl<R> JoinHandle<R> {
         }
     }
 
-    /// Ends the task: [`join`](Self::join) then gives [`JoinError::Cancelled`], unless it had already ended.
+    /// Ends the task: [`join`](Self::join) then gives [`JoinError::Cancelled`], unless it had
+    /// already ended.
     ///
-    /// A task that was not started never starts. A running process is killed, its children too, and is gone when `join` returns. A running
-    /// thread cannot be killed: it is let go.
+    /// A task that was not started never starts. A running process is killed, its children too, and
+    /// is gone when `join` returns. A running thread cannot be killed: it is let go.
     pub fn cancel(&self) {
         match &self.0 {
             Task::Thread(task) => task.cancel(),

@@ -1,4 +1,5 @@
-//! WHERE a task runs: in a thread or in a process, behind one handle. `README.md` beside this file tells the protocol of processes.
+//! WHERE a task runs: in a thread or in a process, behind one handle. `README.md` beside this file
+//! tells the protocol of processes.
 
 pub(crate) mod handle;
 pub mod process;

@@ -52,7 +52,8 @@ impl Builder {
         Builder::default()
     }
 
-    /// The thread's name, as debuggers and `ps -L` show it, and as errors tell it. The kernel keeps the first 15 bytes.
+    /// The thread's name, as debuggers and `ps -L` show it, and as errors tell it. The kernel keeps
+    /// the first 15 bytes.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into().into());
         self
@@ -195,12 +196,13 @@ impl<R> Running<R> {
         if self.is_copy() {
             return Err(JoinError::Closed);
         }
-        // Nobody can cancel any more: the handle is here. So, unless that has happened, the thread will end, and its end is waited for
-        // as std does, including the destructors of its locals.
+        // Nobody can cancel any more: the handle is here. So, unless that has happened, the thread
+        // will end, and its end is waited for as std does, including the destructors of its locals.
         if self.shared.state.load(Ordering::Acquire) != LET_GO
             && let Some(thread) = self.thread.take()
         {
-            // The closure catches all panics of the task; one in a thread-local's destructor aborts the program.
+            // The closure catches all panics of the task; one in a thread-local's destructor aborts
+            // the program.
             let _ = thread.join();
         }
         self.take()

@@ -1,4 +1,5 @@
-//! Whoever is at the other end may die at any instruction. Who waits is woken; what was whole is delivered; nothing else is.
+//! Whoever is at the other end may die at any instruction. Who waits is woken; what was whole is
+//! delivered; nothing else is.
 
 use std::time::Instant;
 

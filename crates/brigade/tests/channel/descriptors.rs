@@ -111,7 +111,8 @@ fn what_is_refused_again_and_again_leaves_nothing_behind() {
     each(|over, _| {
         let (sender, receiver) = channel::<Vec<Descriptor>>(over, 20).expect("a channel");
         let received = || receiver.recv_timeout(LIMIT).map(|m| m.len());
-        // As many as a queue of the kernel's holds; beyond, what comes with a descriptor has to wait.
+        // As many as a queue of the kernel's holds; beyond, what comes with a descriptor has to
+        // wait.
         for _ in 0..10 {
             sender.send(Vec::new()).expect("there is room");
         }

@@ -120,7 +120,8 @@ fn an_end_that_could_not_be_sent_can_still_be_used() {
         sender.send(5).expect("received");
         assert_eq!(receiver.recv(), Ok(5));
         drop(receiver);
-        // It was about to leave, so its end is noticed by the kernel's word only: at the latest when the channel is full.
+        // It was about to leave, so its end is noticed by the kernel's word only: at the latest
+        // when the channel is full.
         let refused = (6..9).find_map(|n| sender.send(n).err());
         assert!(refused.is_some());
     });

@@ -1,4 +1,5 @@
-//! The contract of channels: one suite, for each transport and each kind of worker at the other end.
+//! The contract of channels: one suite, for each transport and each kind of worker at the other
+//! end.
 
 mod bounds;
 mod deaths;

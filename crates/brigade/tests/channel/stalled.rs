@@ -1,4 +1,5 @@
-//! Whoever is at the other end may stop at any instruction, and stay: nobody waits longer than they said.
+//! Whoever is at the other end may stop at any instruction, and stay: nobody waits longer than they
+//! said.
 
 use std::time::{Duration, Instant};
 

@@ -330,7 +330,8 @@ fn allow_descriptors(more: u64) -> u64 {
     before
 }
 
-/// What is in the message that has no descriptors, what the one says that has too many, and what comes after.
+/// What is in the message that has no descriptors, what the one says that has too many, and what
+/// comes after.
 fn receive_with_few_descriptors(
     from: Receiver<(u32, Vec<Descriptor>)>,
 ) -> Result<(String, u32), String> {

@@ -143,7 +143,8 @@ fn its_handle_is_dropped_and_it_runs_on() {
 #[test]
 fn a_process_takes_its_children_along() {
     brigade::init();
-    /// Starts a child, and a grandchild that leaves the session and the group, and tells their numbers.
+    /// Starts a child, and a grandchild that leaves the session and the group, and tells their
+    /// numbers.
     #[expect(
         clippy::zombie_processes,
         reason = "what becomes of children that nobody waits for is the question"

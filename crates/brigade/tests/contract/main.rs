@@ -1,4 +1,5 @@
-//! The parity table: one task, two kinds. Each row runs for both; where a cell differs, that is tested too.
+//! The parity table: one task, two kinds. Each row runs for both; where a cell differs, that is
+//! tested too.
 
 mod ends;
 mod futures;
@@ -22,7 +23,8 @@ fn both(row: impl Fn(Kind)) {
     }
 }
 
-/// A named pipe, removed at the end: how a task, of either kind, tells the test that it has come to a point, and waits there.
+/// A named pipe, removed at the end: how a task, of either kind, tells the test that it has come to
+/// a point, and waits there.
 struct Fifo(PathBuf);
 
 impl Fifo {

@@ -1,6 +1,8 @@
-//! The limit of size, which is one for all ways that a value goes: just under it and at it a value arrives, over it it is refused, in one sentence with both numbers.
+//! The limit of size, which is one for all ways that a value goes: just under it and at it a value
+//! arrives, over it it is refused, in one sentence with both numbers.
 //!
-//! Not run by itself: it takes 12 GiB of memory, and a minute. `cargo test --release --test contract -- --ignored size`
+//! Not run by itself: it takes 12 GiB of memory, and a minute.
+//! `cargo test --release --test contract -- --ignored size`
 
 use brigade::channel::{Transport, channel};
 use brigade::{JoinError, Message, Pool, process};
@@ -72,7 +74,8 @@ fn undeliverable<R: std::fmt::Debug>(ended: Result<R, JoinError>) -> String {
     }
 }
 
-/// The longest that can be carried, found by what is said of those that are longer; one less, and one more.
+/// The longest that can be carried, found by what is said of those that are longer; one less, and
+/// one more.
 fn sizes<T: Long>() -> [(usize, bool); 3] {
     let mut most = LIMIT;
     loop {
@@ -137,7 +140,8 @@ fn goes_everywhere<T: Long + std::fmt::Debug>() {
     assert_eq!(pool.stats().restarts, 0);
 }
 
-/// In a message a vector of bytes may be its own encoding, so that the limit is its own length then.
+/// In a message a vector of bytes may be its own encoding, so that the limit is its own length
+/// then.
 fn through_a_channel<T: Long + std::fmt::Debug>(over_what: Transport, len: usize, fits: bool) {
     let (sender, receiver) = channel::<T>(over_what, 1).expect("a channel");
     let sent = sender.send(T::of(len));

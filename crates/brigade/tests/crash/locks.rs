@@ -1,4 +1,5 @@
-//! Whoever holds a lock dies, or waits for it and dies: the others are told, or go on; threads and processes alike.
+//! Whoever holds a lock dies, or waits for it and dies: the others are told, or go on; threads and
+//! processes alike.
 
 use std::process::Command;
 use std::sync::TryLockError;
@@ -332,7 +333,8 @@ fn a_barrier_at_which_one_dies_breaks() {
     brigade::init();
     let barrier = Shared::new(Barrier::new(5)).expect("a region");
     for turn in 0..DEATHS {
-        // They have all been there: from then on a death is known whether or not it is at the barrier.
+        // They have all been there: from then on a death is known whether or not it is at the
+        // barrier.
         let victims = [(); 3].map(|()| {
             let (say, said) = channel::pipe(1).expect("a pipe");
             let victim = process::spawn(come_again, (barrier.clone(), say));
@@ -441,7 +443,8 @@ fn parent(_: ()) -> u32 {
     std::os::unix::process::parent_id()
 }
 
-/// Not a test by itself: it kills the fork server of this program, and with it the workers of all other tests.
+/// Not a test by itself: it kills the fork server of this program, and with it the workers of all
+/// other tests.
 #[test]
 #[ignore = "run by the one below, alone in a program of its own"]
 fn inside_a_program_that_loses_its_fork_server() {

@@ -6,7 +6,8 @@ use brigade::{Cause, JoinError, process};
 
 use crate::{crash_of, into_crash, next_task_succeeds};
 
-/// Overwrites everything in the memory that this worker shares with its host, but for the phase: a task that corrupts its process.
+/// Overwrites everything in the memory that this worker shares with its host, but for the phase: a
+/// task that corrupts its process.
 fn scribble(byte: u8) {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     for line in maps.lines().filter(|l| l.contains("memfd:brigade-mailbox")) {

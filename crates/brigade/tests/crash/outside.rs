@@ -57,8 +57,8 @@ fn kill(pid: u32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
 }
 
-/// As [`wait_for_ever`], in a worker that no signal passes by: what the test was started by may ignore SIGINT, as a shell has it for what it runs in the
-/// background, and that is inherited.
+/// As [`wait_for_ever`], in a worker that no signal passes by: what the test was started by may
+/// ignore SIGINT, as a shell has it for what it runs in the background, and that is inherited.
 fn wait_to_be_killed(fifo: String) {
     // SAFETY: the default action, in a process of our own.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };

@@ -1,6 +1,8 @@
-//! `keep_crashes` and `BRIGADE_REPLAY`: a crash in a pool is a file, and the file is the crash again.
+//! `keep_crashes` and `BRIGADE_REPLAY`: a crash in a pool is a file, and the file is the crash
+//! again.
 //!
-//! A program of its own, for it is started again to replay: with a test harness it would have threads before its first line.
+//! A program of its own, for it is started again to replay: with a test harness it would have
+//! threads before its first line.
 
 mod tasks;
 mod trials;

@@ -1,4 +1,5 @@
-//! A worker that does what it can to the way by which all workers wake the host: nobody else's result is kept from who awaits it.
+//! A worker that does what it can to the way by which all workers wake the host: nobody else's
+//! result is kept from who awaits it.
 
 use std::fs::File;
 use std::future::Future;

@@ -1,4 +1,5 @@
-//! A worker that tries to write to each memory file that it has in any way: descriptors, opened anew, and mappings.
+//! A worker that tries to write to each memory file that it has in any way: descriptors, opened
+//! anew, and mappings.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -10,8 +11,8 @@ use brigade::{Kind, Pool, Shared, process};
 
 use crate::alone;
 
-/// What a worker may write by design, and nothing else: its mailbox, a region with locks in it (one without has the same name, and a test of its own), and a
-/// channel's memory.
+/// What a worker may write by design, and nothing else: its mailbox, a region with locks in it (one
+/// without has the same name, and a test of its own), and a channel's memory.
 const ITS_OWN: [&str; 3] = ["brigade-mailbox", "brigade-shared", "brigade-channel"];
 
 /// Everything that a worker is given which is in a memory file.
@@ -31,7 +32,8 @@ fn try_file(path: &str, name: &str, done: &mut Done) {
     let Ok(c_path) = CString::new(path) else {
         return;
     };
-    // SAFETY: a path that ends with a zero, and numbers. The mode is of a file that this process has; it is its owner, or root.
+    // SAFETY: a path that ends with a zero, and numbers. The mode is of a file that this process
+    // has; it is its owner, or root.
     let number = unsafe {
         libc::chmod(c_path.as_ptr(), 0o666);
         libc::open(c_path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC)
@@ -192,7 +194,8 @@ fn inside_a_program_that_has_a_second_fork_server() {
         .expect("a process starts")
         .join()
         .expect("it returns");
-    // SAFETY: no memory is involved. It is the parent of our workers, of which there are spare ones.
+    // SAFETY: no memory is involved. It is the parent of our workers, of which there are spare
+    // ones.
     let killed = unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
     assert_eq!(killed, 0);
     while Kind::Process

@@ -1,5 +1,6 @@
-//! A worker that writes whatever it likes over all memory that it shares with its host, while the host uses it: the host does not panic, does not hang,
-//! and is not made to ask for more memory than a message may have.
+//! A worker that writes whatever it likes over all memory that it shares with its host, while the
+//! host uses it: the host does not panic, does not hang, and is not made to ask for more memory
+//! than a message may have.
 //!
 //! What it receives may be anything. The same for the same seed, but for when the two meet.
 
@@ -111,8 +112,9 @@ fn mappings(name: &str) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// Writes over what it finds, a burst at a time: words that are changed in one bit, small numbers, large ones, and whole lines; in the first page
-/// more than elsewhere, for there are the counts. Then a moment in which the host goes on.
+/// Writes over what it finds, a burst at a time: words that are changed in one bit, small numbers,
+/// large ones, and whole lines; in the first page more than elsewhere, for there are the counts.
+/// Then a moment in which the host goes on.
 fn scribble(name: &str, numbers: &mut Numbers, mut between: impl FnMut(&mut Numbers)) -> ! {
     let found = mappings(name);
     assert!(!found.is_empty(), "there is no mapping of {name}");
@@ -125,7 +127,8 @@ fn scribble(name: &str, numbers: &mut Numbers, mut between: impl FnMut(&mut Numb
                 _ => 4096.min(high - low),
             };
             let word = (low + numbers.below(reach / 8) * 8) as *const AtomicU64;
-            // SAFETY: in a mapping that is ours to write as far as the kernel is concerned; aligned. That others rely on it is the point.
+            // SAFETY: in a mapping that is ours to write as far as the kernel is concerned;
+            // aligned. That others rely on it is the point.
             let word = unsafe { &*word };
             let value = match numbers.below(5) {
                 0 => word.load(Ordering::Relaxed) ^ 1 << numbers.below(64),
@@ -145,7 +148,8 @@ fn scribble(name: &str, numbers: &mut Numbers, mut between: impl FnMut(&mut Numb
     }
 }
 
-/// Each of its ends, for the worker that lies at it. Bytes and texts: one has rules, the other none.
+/// Each of its ends, for the worker that lies at it. Bytes and texts: one has rules, the other
+/// none.
 type Parcel = (u64, String, Vec<u8>);
 
 fn parcel(numbers: &mut Numbers) -> Parcel {

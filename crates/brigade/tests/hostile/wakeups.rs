@@ -1,4 +1,5 @@
-//! A worker that has a sending end, and does what it can to that by which a receiver is woken: no other sender waits, and the receiver hears of each message.
+//! A worker that has a sending end, and does what it can to that by which a receiver is woken: no
+//! other sender waits, and the receiver hears of each message.
 
 use std::fs::File;
 use std::io::Read;
@@ -206,7 +207,8 @@ fn one_that_shuts_all_down_ends_the_channel_and_nobody_waits() {
     brigade::init();
     for over in Transport::ALL {
         for (way, wait) in WAYS {
-            // That sleeps in the pipe itself, which cannot be shut down, and is at its end when this sender is.
+            // That sleeps in the pipe itself, which cannot be shut down, and is at its end when
+            // this sender is.
             if (over, way) == (Transport::Pipe, "recv") {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! A host that is copied by fork(2), with ends of channels and locks in shared memory: they work in both, as far as they can, and what
-//! the copy drops is no loss to the original.
+//! A host that is copied by fork(2), with ends of channels and locks in shared memory: they work in
+//! both, as far as they can, and what the copy drops is no loss to the original.
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,5 +1,6 @@
-//! A host that is copied by fork(2), with everything that this library gives out alive in it: each thing knows in the copy that it is
-//! one, says so at once, and leaves what belongs to the original alone.
+//! A host that is copied by fork(2), with everything that this library gives out alive in it: each
+//! thing knows in the copy that it is one, says so at once, and leaves what belongs to the original
+//! alone.
 
 use std::future::Future;
 use std::pin::pin;
@@ -49,8 +50,8 @@ fn is_copy<R: Message + std::fmt::Debug>(what: &str, mut handle: JoinHandle<R>) 
 
 /// Makes a copy, which is killed by its alarm if it hangs. `None`: this is the copy.
 pub(crate) fn copy() -> Option<libc::pid_t> {
-    // SAFETY: the copy goes on with one thread, in memory in which others may have locked anything: that it gets by with that is
-    // what is tested. glibc makes its allocator usable after a fork.
+    // SAFETY: the copy goes on with one thread, in memory in which others may have locked anything:
+    // that it gets by with that is what is tested. glibc makes its allocator usable after a fork.
     match unsafe { libc::fork() } {
         0 => {
             // SAFETY: no memory is involved.

@@ -1,5 +1,6 @@
-//! A program that may not make some system call, as under a strict seccomp(2) filter: the first process that it asks for gives one error, which names the call and what it
-//! is needed for. Nobody waits.
+//! A program that may not make some system call, as under a strict seccomp(2) filter: the first
+//! process that it asks for gives one error, which names the call and what it is needed for. Nobody
+//! waits.
 
 use libtest_mimic::Trial;
 
@@ -9,7 +10,8 @@ use crate::trials::trial;
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[("denied-call", denied_call)];
 
-/// A call: its number, its first argument if it is that alone that is denied, what the error calls it, and what it is needed for.
+/// A call: its number, its first argument if it is that alone that is denied, what the error calls
+/// it, and what it is needed for.
 struct Call {
     number: libc::c_long,
     first: Option<libc::c_int>,

@@ -107,7 +107,8 @@ fn ignores_sigchld(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// A host that reaps whatever there is, in a loop, as an init process does; and whose loop must find an end.
+/// A host that reaps whatever there is, in a loop, as an init process does; and whose loop must
+/// find an end.
 fn reaps_everything(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     spawn_works()?;
@@ -263,7 +264,8 @@ pub(crate) fn parent(stdout: bool) -> u32 {
     }
 }
 
-/// Has workers, and they have children, of every sort; prints their numbers, and waits to be killed, or to be told to end.
+/// Has workers, and they have children, of every sort; prints their numbers, and waits to be
+/// killed, or to be told to end.
 fn family(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     let _workers = [process::spawn(parent, true)?, process::spawn(parent, true)?];
@@ -334,7 +336,8 @@ fn panic_hook(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 fn forks(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     spawn_works()?;
-    // SAFETY: the copy does only what the test asks, and leaves by _exit; glibc makes its allocator usable after a fork.
+    // SAFETY: the copy does only what the test asks, and leaves by _exit; glibc makes its allocator
+    // usable after a fork.
     match unsafe { libc::fork() } {
         0 => {
             let status = i32::from(spawn_works().is_err());
@@ -374,7 +377,8 @@ fn loses_server(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
             .parse()?;
         // SAFETY: no memory is involved.
         unsafe { libc::kill(server, libc::SIGKILL) };
-        // At once, whether or not anybody has noticed: a task may be lost with the server, but a process is always had.
+        // At once, whether or not anybody has noticed: a task may be lost with the server, but a
+        // process is always had.
         for n in 0..6 {
             match process::spawn(double, n)?.join() {
                 Ok(doubled) if doubled == n * 2 => {}
@@ -430,7 +434,8 @@ pub(crate) fn limit(
     Ok(before)
 }
 
-/// Has as many descriptors open as it may when new workers arrive: an error for who asks, and nothing for who runs already.
+/// Has as many descriptors open as it may when new workers arrive: an error for who asks, and
+/// nothing for who runs already.
 fn few_descriptors(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     use rustix::process::Resource::Nofile;
     brigade::init();
@@ -478,7 +483,8 @@ fn few_descriptors(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     spawn_works()
 }
 
-/// Closes its standard streams before the first process; what its tasks print goes nowhere, and into nothing.
+/// Closes its standard streams before the first process; what its tasks print goes nowhere, and
+/// into nothing.
 fn closed_streams(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     // SAFETY: nobody owns these numbers; what std writes to them later is an error that it ignores.
@@ -514,8 +520,9 @@ fn small_files(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     spawn_works()
 }
 
-/// A subreaper, as an init process is: a fork server that was killed becomes its child, and so do the workers; none must stay as a zombie, nor what a task started. One of the
-/// workers was just made, and nobody has been told of it.
+/// A subreaper, as an init process is: a fork server that was killed becomes its child, and so do
+/// the workers; none must stay as a zombie, nor what a task started. One of the workers was just
+/// made, and nobody has been told of it.
 fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     // SAFETY: no memory is involved.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };

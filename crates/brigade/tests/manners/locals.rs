@@ -1,8 +1,10 @@
-//! Destructors of thread-locals that use the library: they run when the library's own thread-locals may be gone.
+//! Destructors of thread-locals that use the library: they run when the library's own thread-locals
+//! may be gone.
 //!
-//! The locals of a thread are destroyed in the opposite order of their first use. So there are three hosts: one
-//! whose local was there *before* the library was used in that thread, and outlives what it keeps; one whose
-//! local came *after*; and one that *alone* uses the library, while the thread ends.
+//! The locals of a thread are destroyed in the opposite order of their first use. So there are
+//! three hosts: one whose local was there *before* the library was used in that thread, and
+//! outlives what it keeps; one whose local came *after*; and one that *alone* uses the library,
+//! while the thread ends.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -102,7 +104,8 @@ impl Drop for AtTheEnd {
     }
 }
 
-/// What a thread keeps of the library comes into being after the local: it is gone when that one's destructor runs.
+/// What a thread keeps of the library comes into being after the local: it is gone when that one's
+/// destructor runs.
 fn before(kind: Kind) -> Done {
     LOCAL.set(None);
     let all = AtTheEnd::new(kind)?;

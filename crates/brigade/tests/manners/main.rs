@@ -1,7 +1,8 @@
 //! Manners in the host program, and the end of everything with it: CONTRACT §4.
 //!
-//! Each test needs a host of its own, observed from outside. So this program is all of them: with `--host NAME` it is that host; otherwise
-//! it is the test harness, which starts itself again as hosts.
+//! Each test needs a host of its own, observed from outside. So this program is all of them: with
+//! `--host NAME` it is that host; otherwise it is the test harness, which starts itself again as
+//! hosts.
 
 mod copied_ends;
 mod copies;

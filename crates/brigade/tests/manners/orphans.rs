@@ -17,7 +17,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     })]
 }
 
-/// Forks twice, again and again: some of those end at once, others never would. Gives its worker's number.
+/// Forks twice, again and again: some of those end at once, others never would. Gives its worker's
+/// number.
 fn fork_many(_: ()) -> u32 {
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (true &); (setsid sleep 1000 &); done";
     let done = Command::new("/bin/sh").args(["-c", script]).status();

@@ -1,6 +1,8 @@
-//! Code of the program's that the library calls and that panics: a subscriber to its events, an executor's wakers. What it panics with panics too, when it is dropped.
+//! Code of the program's that the library calls and that panics: a subscriber to its events, an
+//! executor's wakers. What it panics with panics too, when it is dropped.
 //!
-//! Everything is awaited, and nobody waits in the library: so what is heard is heard by its own threads, which must not end of it.
+//! Everything is awaited, and nobody waits in the library: so what is heard is heard by its own
+//! threads, which must not end of it.
 
 use std::future::Future;
 use std::panic::panic_any;

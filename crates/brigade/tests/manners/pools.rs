@@ -87,7 +87,8 @@ fn reaps_everything(_: &[String]) -> Ended {
     works(&pool)
 }
 
-/// A pool whose workers, and their children of every sort, wait: prints their numbers, and waits to be killed, or to be told to end.
+/// A pool whose workers, and their children of every sort, wait: prints their numbers, and waits to
+/// be killed, or to be told to end.
 fn family(_: &[String]) -> Ended {
     brigade::init();
     let pool = Pool::processes(2)?;
@@ -199,7 +200,8 @@ fn forks(_: &[String]) -> Ended {
     let pools = [Pool::threads(2)?, Pool::processes(2)?];
     pools.iter().try_for_each(works)?;
     let pids = pools[1].pids();
-    // SAFETY: the copy does only what the test asks, and leaves by _exit; glibc makes its allocator usable after a fork.
+    // SAFETY: the copy does only what the test asks, and leaves by _exit; glibc makes its allocator
+    // usable after a fork.
     match unsafe { libc::fork() } {
         0 => {
             let own = Kind::ALL
@@ -270,7 +272,8 @@ fn holdings() -> Result<[usize; 3], Box<dyn std::error::Error>> {
     ])
 }
 
-/// Pools come and go, in every way, and so do their tasks: what is held afterwards is what was held before.
+/// Pools come and go, in every way, and so do their tasks: what is held afterwards is what was held
+/// before.
 fn leaves_nothing(_: &[String]) -> Ended {
     fn cycle(turn: u32) -> Ended {
         for kind in Kind::ALL {
@@ -321,7 +324,8 @@ fn leaves_nothing(_: &[String]) -> Ended {
     let mut last = [0; 3];
     let settled = until(
         || {
-            // A worker for one task comes and goes as well, and what waits for that is done meanwhile.
+            // A worker for one task comes and goes as well, and what waits for that is done
+            // meanwhile.
             spawn_works()?;
             last = holdings()?;
             Ok(last.iter().zip(before).all(|(now, before)| *now <= before))

@@ -1,4 +1,5 @@
-//! Hosts that change what they may do, and where they are: workers have what the host has when it asks.
+//! Hosts that change what they may do, and where they are: workers have what the host has when it
+//! asks.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
@@ -217,7 +218,8 @@ fn unshare(what: i32) -> Ended {
     done(unsafe { libc::unshare(what) } == 0)
 }
 
-/// The same files under another root: one that has all of the mounts below it, so that the program and /proc are still found.
+/// The same files under another root: one that has all of the mounts below it, so that the program
+/// and /proc are still found.
 fn other_root() -> Ended {
     unshare(libc::CLONE_NEWNS)?;
     let at = std::env::temp_dir().join(format!("brigade-root-{}", getpid().as_raw_pid()));
@@ -332,12 +334,14 @@ fn changes(args: &[String]) -> Ended {
     let name = args.first().ok_or("what is changed")?;
     let change = CHANGES.iter().find(|(n, _)| n == name);
     change.ok_or("there is no such change")?.1()?;
-    // What has to be read from /proc is not read each time: PLATFORM.md says how long that may take. What a worker may do is compared each time.
+    // What has to be read from /proc is not read each time: PLATFORM.md says how long that may
+    // take. What a worker may do is compared each time.
     look_alike().map_err(|e| format!("after the change: {e}"))?;
     look_alike().map_err(|e| format!("after the change, later: {e}").into())
 }
 
-/// A pool of root's: its workers are what they were, and it gets no others once the program is somebody else.
+/// A pool of root's: its workers are what they were, and it gets no others once the program is
+/// somebody else.
 fn pool_before_drop(_: &[String]) -> Ended {
     fn user((): ()) -> u32 {
         geteuid().as_raw()
@@ -505,7 +509,8 @@ fn two_users(_: &[String]) -> Ended {
     spawn_works()
 }
 
-/// It has a capability that nothing which it starts can have: it hears of that, before it gets a worker that has less.
+/// It has a capability that nothing which it starts can have: it hears of that, before it gets a
+/// worker that has less.
 fn keeps_unbound(_: &[String]) -> Ended {
     brigade::init();
     spawn_works()?;

@@ -1,4 +1,5 @@
-//! Programs with more privilege than who started them: they get no processes, and nobody can make them a fork server.
+//! Programs with more privilege than who started them: they get no processes, and nobody can make
+//! them a fork server.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -117,7 +118,8 @@ impl Copy {
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
         let path = std::env::temp_dir().join(name);
-        // By another process: a file that this one had open to write would be busy as a program while a child of another test, just forked, has it too.
+        // By another process: a file that this one had open to write would be busy as a program
+        // while a child of another test, just forked, has it too.
         let exe = std::env::current_exe().expect("this program");
         let copied = Command::new("/bin/cp").arg(exe).arg(&path).status();
         assert!(copied.expect("cp starts").success());
@@ -180,7 +182,8 @@ fn secure(_: &[String]) -> Ended {
     (doubled == 10).then_some(()).ok_or("too few".into())
 }
 
-/// Started by root, so that it has no more than who started it, and works; then it becomes somebody whom a new start would give something back.
+/// Started by root, so that it has no more than who started it, and works; then it becomes somebody
+/// whom a new start would give something back.
 fn dropped(_: &[String]) -> Ended {
     brigade::init();
     // In some of the runs it has workers as root already; those are not to be had any more either.

@@ -60,12 +60,14 @@ fn without(args: &[String], run: impl FnOnce(u32) -> Ended) -> Ended {
 /// Closes the streams that are named by bits.
 fn close(closed: u32) {
     for number in (0..3).filter(|n| closed & 1 << n != 0) {
-        // SAFETY: nobody owns these numbers; what std reads or writes there later is an error that it ignores.
+        // SAFETY: nobody owns these numbers; what std reads or writes there later is an error that
+        // it ignores.
         unsafe { libc::close(number) };
     }
 }
 
-/// They still are closed, but for the moments in which the library keeps them taken by `/dev/null`; what is printed goes nowhere.
+/// They still are closed, but for the moments in which the library keeps them taken by `/dev/null`;
+/// what is printed goes nowhere.
 fn check(closed: u32, after: &str) -> Ended {
     for number in (0..3).filter(|n| closed & 1 << n != 0) {
         // SAFETY: a constant, to a number that nobody owns.

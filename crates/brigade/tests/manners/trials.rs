@@ -118,7 +118,8 @@ pub(crate) fn all() -> Vec<Trial> {
                         .all(|p| p.ends_within(HANG)),
                     "a worker is still alive"
                 );
-                // The workers' own children survive this, as PLATFORM.md says: nobody was left to end them.
+                // The workers' own children survive this, as PLATFORM.md says: nobody was left to
+                // end them.
                 family.children.iter().for_each(|p| kill(p.pid));
             },
         ),
@@ -224,7 +225,8 @@ fn replaced(more: &[&str]) {
         std::process::id(),
         more.len()
     ));
-    // By another process: a file that this one had open to write would be busy as a program while a child of another test, just forked, has it too.
+    // By another process: a file that this one had open to write would be busy as a program while a
+    // child of another test, just forked, has it too.
     let exe = std::env::current_exe().expect("this program");
     let copied = std::process::Command::new("/bin/cp")
         .arg(exe)

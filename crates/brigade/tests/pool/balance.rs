@@ -1,6 +1,7 @@
 //! Who is busy keeps nobody waiting: what lies behind a long task is done by others.
 //!
-//! No clock: one task waits at a gate, which the test opens when all the others have ended. If any of them stayed behind it, that would be never.
+//! No clock: one task waits at a gate, which the test opens when all the others have ended. If any
+//! of them stayed behind it, that would be never.
 
 use brigade::{JoinHandle, Pool};
 use serde::{Deserialize, Serialize};

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::LIMIT;
 
-/// A number that tests and tasks of either kind see, that only grows, and that can be waited for: an event, a gate, a tally. Whoever dies with it has
-/// broken nothing.
+/// A number that tests and tasks of either kind see, that only grows, and that can be waited for:
+/// an event, a gate, a tally. Whoever dies with it has broken nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Count(Shared<AtomicU32>);
 

@@ -1,4 +1,5 @@
-//! A task leaves somebody behind who holds a stream: neither its end nor any other task waits for that.
+//! A task leaves somebody behind who holds a stream: neither its end nor any other task waits for
+//! that.
 
 use std::io::Write;
 use std::sync::mpsc;
@@ -130,7 +131,8 @@ fn by_an_initializer() {
     });
 }
 
-/// A worker that may have no thread beside its task's, and had one: what it prints is not lost, and it serves on.
+/// A worker that may have no thread beside its task's, and had one: what it prints is not lost, and
+/// it serves on.
 #[test]
 fn where_no_thread_is_to_be_had() {
     fn say_without(n: u32) -> u32 {
@@ -212,7 +214,8 @@ fn a_thread_that_only_stays_is_left_in_peace() {
             assert_eq!(join(pool.submit(stay, n)).expect("returns"), n);
             assert_eq!(join(pool.submit(prints, n)).expect("returns"), n);
         }
-        // On a busy machine a thread that has nothing to flush may take as long as one that is stuck.
+        // On a busy machine a thread that has nothing to flush may take as long as one that is
+        // stuck.
         let stats = pool.stats();
         assert!(stats.recycled <= 5, "{stats:?}");
     });

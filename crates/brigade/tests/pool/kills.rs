@@ -1,4 +1,5 @@
-//! Workers are killed by others: when they have nothing to do, when they have, one at a time and all at once.
+//! Workers are killed by others: when they have nothing to do, when they have, one at a time and
+//! all at once.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -259,7 +260,8 @@ fn server_of(worker: u32) -> Option<u32> {
 fn the_fork_server_is_killed_while_nobody_looks() {
     fn kill_server(pool: &Pool) {
         let (running, _gate) = occupy(pool);
-        // That of the very worker that runs this: one whose own server was killed the last time may still be on its way out.
+        // That of the very worker that runs this: one whose own server was killed the last time may
+        // still be on its way out.
         let mut server = None;
         until("its server is known", || {
             server = running.pid().and_then(server_of);

@@ -15,7 +15,8 @@ fn deaf() {
     }
 }
 
-/// Starts a child, and a grandchild that has left its parent, its session and its group. Both wait for ever. Gives their numbers.
+/// Starts a child, and a grandchild that has left its parent, its session and its group. Both wait
+/// for ever. Gives their numbers.
 fn multiply() -> [u32; 2] {
     let (mut read, write) = std::io::pipe().expect("a pipe");
     let tell = |mut write: std::io::PipeWriter| {
@@ -29,7 +30,8 @@ fn multiply() -> [u32; 2] {
             unsafe { libc::pause() };
         }
     };
-    // SAFETY: a worker has one thread, so its forks are whole. The copies do no more than what is here.
+    // SAFETY: a worker has one thread, so its forks are whole. The copies do no more than what is
+    // here.
     unsafe {
         match libc::fork() {
             0 => {
@@ -289,7 +291,8 @@ fn a_task_that_writes_over_what_its_worker_shares_with_the_program() {
                 for (n, handle) in (0..).zip(innocent) {
                     match join(handle) {
                         Ok(doubled) => assert_eq!(doubled, n * 2, "{what}"),
-                        // Its worker found nonsense where the input had been; or its result was there still, and was written over.
+                        // Its worker found nonsense where the input had been; or its result was
+                        // there still, and was written over.
                         Err(JoinError::Crashed(_)) => lost += 1,
                         Err(why) => panic!("{what}, {n}: {why}"),
                     }

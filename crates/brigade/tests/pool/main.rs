@@ -1,6 +1,8 @@
-//! The contract of pools: one suite, for threads and for processes; then what only processes survive.
+//! The contract of pools: one suite, for threads and for processes; then what only processes
+//! survive.
 //!
-//! A file a subject. Nothing here waits for a time: tasks and tests wait for each other at a [`Count`], and a watchdog ends what hangs.
+//! A file a subject. Nothing here waits for a time: tasks and tests wait for each other at a
+//! [`Count`], and a watchdog ends what hangs.
 
 mod balance;
 mod closing;
@@ -63,7 +65,8 @@ fn alone(kind: Kind, row: impl Fn(Kind)) {
     row(kind);
 }
 
-/// Ends the program, and says why, if a test hangs: a test that waits for ever tells nobody anything.
+/// Ends the program, and says why, if a test hangs: a test that waits for ever tells nobody
+/// anything.
 struct Watchdog(#[expect(dead_code, reason = "its end is what is heard")] mpsc::Sender<()>);
 
 impl Watchdog {
@@ -118,7 +121,8 @@ fn occupy(pool: &Pool) -> (JoinHandle<u32>, Count) {
     (handle, gate)
 }
 
-/// A task that never ends by itself, and takes no processor time. A thread that is let go keeps it for as long as the program runs.
+/// A task that never ends by itself, and takes no processor time. A thread that is let go keeps it
+/// for as long as the program runs.
 fn for_ever(begun: Count) -> u32 {
     begun.add();
     loop {
@@ -190,6 +194,7 @@ fn exists(pid: u32) -> bool {
 
 fn kill(pid: u32) {
     assert!(pid > 1);
-    // SAFETY: no memory is involved. One that has just ended is no error: its number is not given to another so soon.
+    // SAFETY: no memory is involved. One that has just ended is no error: its number is not given
+    // to another so soon.
     unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
 }

@@ -1,4 +1,5 @@
-//! Many inputs, one task: results in order or as they come, inputs pulled as there is room for them.
+//! Many inputs, one task: results in order or as they come, inputs pulled as there is room for
+//! them.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Count, both, double, pool, until, works};
 
-/// Results beyond this are not held back, whatever they wait for; and inputs beyond this are not pulled. Room for several thousand small ones there must be.
+/// Results beyond this are not held back, whatever they wait for; and inputs beyond this are not
+/// pulled. Room for several thousand small ones there must be.
 const AHEAD: u32 = 64 * 1024;
 
 fn all<R>(results: impl Iterator<Item = Result<R, JoinError>>) -> Vec<R> {

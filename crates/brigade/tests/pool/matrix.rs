@@ -1,8 +1,11 @@
-//! What goes wrong × where: an error, a panic, an exit or a fault, while the input is encoded or decoded, while the task runs, while the result is encoded or decoded.
+//! What goes wrong × where: an error, a panic, an exit or a fault, while the input is encoded or
+//! decoded, while the task runs, while the result is encoded or decoded.
 //!
-//! In pools of four sizes, in the midst of innocent tasks: the right cause, none of the others lost, and the next task succeeds. Two cells there cannot be: what
-//! encodes an input or decodes a result runs in the program, and an exit or a fault there ends it, as it would without any library. And between
-//! threads a value is moved, so that there is only the task that can go wrong, and only by a panic.
+//! In pools of four sizes, in the midst of innocent tasks: the right cause, none of the others
+//! lost, and the next task succeeds. Two cells there cannot be: what encodes an input or decodes a
+//! result runs in the program, and an exit or a fault there ends it, as it would without any
+//! library. And between threads a value is moved, so that there is only the task that can go wrong,
+//! and only by a panic.
 
 use brigade::{Cause, JoinError, Kind, Phase, Pool};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

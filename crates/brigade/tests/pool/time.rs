@@ -65,7 +65,8 @@ fn linger(_: u32) {
 fn each_has_its_own_time() {
     both(|kind| {
         let pool = timed(kind, 1).build().expect("a pool");
-        // Together they need more than one has; given together, and so that they may lie at one worker together.
+        // Together they need more than one has; given together, and so that they may lie at one
+        // worker together.
         let handles: Vec<_> = (0..8).map(|n| pool.submit(linger, n)).collect();
         for handle in handles {
             join(handle).expect("it had time enough");
@@ -142,7 +143,8 @@ fn without_a_timeout_there_is_none() {
     });
 }
 
-/// How often a task was run. In this program a number in a table: a plain input, as threads need it to be run on it again.
+/// How often a task was run. In this program a number in a table: a plain input, as threads need it
+/// to be run on it again.
 #[derive(Clone, Serialize, Deserialize)]
 enum Runs {
     Here(usize),

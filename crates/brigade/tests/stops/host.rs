@@ -92,7 +92,8 @@ fn for_moments(name: &'static str) {
 /// What a task has.
 const TIME: Duration = Duration::from_millis(1500);
 
-/// A task that needs so much time, in milliseconds, in which it can run: what is between two of its steps counts as one of them at the most.
+/// A task that needs so much time, in milliseconds, in which it can run: what is between two of its
+/// steps counts as one of them at the most.
 pub(crate) fn run_for(needs: u64) -> u64 {
     let step = Duration::from_millis(5);
     let mut had = Duration::ZERO;
@@ -152,7 +153,8 @@ fn long() {
         .timeout(TIME)
         .build()
         .expect("a pool");
-    // It ends while the program is stopped; and one that ends after that, having had less than its time beside the program.
+    // It ends while the program is stopped; and one that ends after that, having had less than its
+    // time beside the program.
     for needs in [2500, 3300] {
         let handle = pool.submit(last, needs);
         until("it runs", || handle.pid().is_some());

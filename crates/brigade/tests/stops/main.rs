@@ -1,8 +1,9 @@
-//! Processes that are stopped: the program itself, its fork server, its workers. SIGSTOP stands for whatever holds a process up: Ctrl-Z, a debugger, a control
-//! group that is frozen.
+//! Processes that are stopped: the program itself, its fork server, its workers. SIGSTOP stands for
+//! whatever holds a process up: Ctrl-Z, a debugger, a control group that is frozen.
 //!
-//! Each test needs a program of its own, which has a fork server of its own. So this program is all of them: with `--host NAME` it is that one; otherwise it is the
-//! test harness, which starts itself again.
+//! Each test needs a program of its own, which has a fork server of its own. So this program is all
+//! of them: with `--host NAME` it is that one; otherwise it is the test harness, which starts
+//! itself again.
 
 mod host;
 mod processes;

@@ -56,7 +56,8 @@ pub(crate) fn until(what: &str, mut look: impl FnMut() -> bool) {
     }
 }
 
-/// How long something is stopped, or a task takes, is what is tried; or /proc is asked again, which nobody can wait for.
+/// How long something is stopped, or a task takes, is what is tried; or /proc is asked again, which
+/// nobody can wait for.
 #[expect(clippy::disallowed_methods, reason = "see above")]
 pub(crate) fn let_pass(time: Duration) {
     std::thread::sleep(time);

@@ -371,7 +371,8 @@ fn scribble(begun: Flag) -> u32 {
     }
 }
 
-/// Returns a large value when its fork server is stopped. No descriptor comes with its input, so that nobody has asked for its lane.
+/// Returns a large value when its fork server is stopped. No descriptor comes with its input, so
+/// that nobody has asked for its lane.
 fn large_when_stopped(server: u32) -> Vec<u8> {
     until("the fork server is stopped", || state(server) == Some('T'));
     vec![3; 1 << 20]

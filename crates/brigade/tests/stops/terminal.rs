@@ -35,7 +35,8 @@ pub(crate) const TRIALS: &[(&str, fn())] = &[
 
 /// A host that leads a session with a terminal of its own. Gives the terminal's other end.
 fn in_terminal(name: &'static str) -> (File, Child) {
-    // SAFETY: the descriptor is new, and nobody else's; the name is copied before another call could change it.
+    // SAFETY: the descriptor is new, and nobody else's; the name is copied before another call
+    // could change it.
     let (terminal, path) = unsafe {
         let terminal = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
         assert!(terminal >= 0, "there are pseudo-terminals");

@@ -290,8 +290,8 @@ fn not_begun() {
     }
 }
 
-/// A task that returns, and whose worker can then not end: the system calls for that are refused, and where the C library has nothing else it faults, which is
-/// caught.
+/// A task that returns, and whose worker can then not end: the system calls for that are refused,
+/// and where the C library has nothing else it faults, which is caught.
 fn stays((begun, _): (Flag, u32)) -> u32 {
     extern "C" fn stand(_: i32) {
         loop {

@@ -1,4 +1,5 @@
-//! Implementations by hand: what the derive never calls, in orders that it never uses, with counts that are wrong.
+//! Implementations by hand: what the derive never calls, in orders that it never uses, with counts
+//! that are wrong.
 
 use std::fmt;
 

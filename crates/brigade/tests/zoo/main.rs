@@ -1,8 +1,9 @@
 //! Types of all kinds that serde knows, each through every way to another process and back.
 //!
-//! A kind is a type that calls a method of serde, or asks for something, as no other kind does. Each has its outcome written
-//! beside it: it arrives equal, it is refused for a reason, or serde itself is told to leave something out. What JSON carries,
-//! a process has to carry; and nothing may arrive as another value, also where serde buffers (`untagged`).
+//! A kind is a type that calls a method of serde, or asks for something, as no other kind does.
+//! Each has its outcome written beside it: it arrives equal, it is refused for a reason, or serde
+//! itself is told to leave something out. What JSON carries, a process has to carry; and nothing
+//! may arrive as another value, also where serde buffers (`untagged`).
 
 #![expect(
     clippy::large_enum_variant,

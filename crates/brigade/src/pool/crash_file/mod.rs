@@ -1,7 +1,9 @@
-//! What `keep_crashes` writes, and `BRIGADE_REPLAY` reads: one task whose worker died, with all that it takes to run it again.
+//! What `keep_crashes` writes, and `BRIGADE_REPLAY` reads: one task whose worker died, with all
+//! that it takes to run it again.
 //!
-//! It is a text, for people first. A line that begins at the margin is ours; whatever comes from somebody else (backtrace, stderr) is indented, so that nothing a
-//! task prints can look like a line of ours:
+//! It is a text, for people first. A line that begins at the margin is ours; whatever comes from
+//! somebody else (backtrace, stderr) is indented, so that nothing a task prints can look like a
+//! line of ours:
 //!
 //! ```text
 //! brigade crash file, version 1
@@ -36,9 +38,10 @@
 //! end: 8c2f3d5a90b1e644                           a checksum of all that decides what is run: from `build` to `input length`, and the input
 //! ```
 //!
-//! In values, `\` and control characters and bytes that are not UTF-8 are written as `\xNN`. What is for people (task, cause, stderr …) may be edited, to
-//! pass the file on; the rest may not: the checksum would no longer fit. A reader takes nothing on trust: every line has its limit, each key comes once, and what is
-//! damaged, cut off or unknown is an error.
+//! In values, `\` and control characters and bytes that are not UTF-8 are written as `\xNN`. What
+//! is for people (task, cause, stderr …) may be edited, to pass the file on; the rest may not: the
+//! checksum would no longer fit. A reader takes nothing on trust: every line has its limit, each
+//! key comes once, and what is damaged, cut off or unknown is an error.
 
 mod read;
 #[cfg(test)]
@@ -103,8 +106,8 @@ pub(crate) fn not_kept(crash: &mut Crash, why: String) {
     crash.0.file_error = Some(why);
 }
 
-/// Makes the directory for crash files if it is missing, and sees that files can be made in it. Gives its absolute path: the program may change its own directory
-/// before somebody crashes.
+/// Makes the directory for crash files if it is missing, and sees that files can be made in it.
+/// Gives its absolute path: the program may change its own directory before somebody crashes.
 pub(crate) fn prepare(dir: &Path) -> io::Result<PathBuf> {
     let told = |e: io::Error| {
         let what = format!("no crash files can be kept in {}: {e}", dir.display());
@@ -140,7 +143,8 @@ impl Decisive {
     }
 }
 
-/// FNV-1a, 64 bits. It is there to find damage, not malice: who may write the file may as well write the program.
+/// FNV-1a, 64 bits. It is there to find damage, not malice: who may write the file may as well
+/// write the program.
 #[derive(Debug)]
 struct Checksum(u64);
 
@@ -170,7 +174,8 @@ pub(super) fn build_of_this_program() -> io::Result<&'static str> {
     }
     let id = &Program::this().build_id;
     let build = if id.is_empty() {
-        // The linker wrote none. What is in memory would do too, but a debugger writes its breakpoints there.
+        // The linker wrote none. What is in memory would do too, but a debugger writes its
+        // breakpoints there.
         hash_of(Path::new("/proc/self/exe"))?
     } else {
         text::hex(id)

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-/// A value on one line: what could end the line or play with a terminal, and `\` itself, is written as `\xNN`.
+/// A value on one line: what could end the line or play with a terminal, and `\` itself, is written
+/// as `\xNN`.
 pub(super) fn escaped(bytes: &[u8]) -> String {
     escape(bytes, |c| c == '\\' || c.is_control())
 }
 
-/// A line for people: as [`escaped`], but `\` and tabs stay what they are, since nobody reads it back.
+/// A line for people: as [`escaped`], but `\` and tabs stay what they are, since nobody reads it
+/// back.
 pub(super) fn shown(line: &str) -> String {
     escape(line.as_bytes(), |c| c.is_control() && c != '\t')
 }
@@ -42,7 +44,8 @@ pub(super) fn unescaped(text: &str) -> Option<Vec<u8>> {
         bytes.push(byte(digits.get(..2)?)?);
         bytes.extend(digits.get(2..)?.as_bytes());
     }
-    // One way to write each value, so that a line that was tampered with is not taken for another one.
+    // One way to write each value, so that a line that was tampered with is not taken for another
+    // one.
     (escaped(&bytes) == text).then_some(bytes)
 }
 
@@ -90,7 +93,8 @@ impl Moment {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
         let seconds = since.as_secs();
-        // Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: years begin in March there, and eras of 400 years in the year 0.
+        // Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: years
+        // begin in March there, and eras of 400 years in the year 0.
         let days = seconds / 86_400 + 719_468;
         let (era, of_era) = (days / 146_097, days % 146_097);
         let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

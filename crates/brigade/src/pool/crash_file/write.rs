@@ -31,7 +31,8 @@ pub(in crate::pool) const DEBUGGER: &str = "rust-gdb -ex run --args ";
 impl CrashFile<'_> {
     /// Writes the file. Gives its path, which is absolute if `dir` is.
     ///
-    /// Only its owner can read it, for an input may be secret; and nobody sees half of it, for it gets its name when it is whole.
+    /// Only its owner can read it, for an input may be secret; and nobody sees half of it, for it
+    /// gets its name when it is whole.
     pub(crate) fn write(&self, crash: &Crash, dir: &Path) -> io::Result<PathBuf> {
         make_directory(dir)?;
         let now = Moment::at(SystemTime::now());
@@ -201,7 +202,8 @@ struct Part {
 }
 
 impl Part {
-    /// The first free name of this kind, and the part that nobody but us has: whoever wants the same name makes the same part first, and fails.
+    /// The first free name of this kind, and the part that nobody but us has: whoever wants the
+    /// same name makes the same part first, and fails.
     fn create(dir: &Path, name: &str) -> io::Result<(PathBuf, Part)> {
         for n in 1..=MOST_OF_A_NAME {
             let number = if n == 1 {

@@ -1,6 +1,7 @@
 //! When a worker is to ring: for a driver that sleeps, or, if there is none, for the listener.
 //!
-//! A ring costs both sides more than a small task, so a worker rings as seldom as it may, but always before somebody would have to wait who need not.
+//! A ring costs both sides more than a small task, so a worker rings as seldom as it may, but
+//! always before somebody would have to wait who need not.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use crate::worker::process::turns::Bell;
 use crate::worker::process::world::futex;
 
 impl State {
-    /// Whether somebody has to look when workers finish, even if nobody waits for a result: there are more tasks to give out, some are to be shared, or a
-    /// future is to be woken.
+    /// Whether somebody has to look when workers finish, even if nobody waits for a result: there
+    /// are more tasks to give out, some are to be shared, or a future is to be woken.
     ///
     /// `soon`: somebody will look soon in any case, and has nothing in the queue.
     fn needs_attention(&self, soon: bool) -> bool {
@@ -36,7 +37,8 @@ impl State {
         }
     }
 
-    /// Nobody looks from now on: has workers ring for the listener where that is needed. `false`: there is news, look first.
+    /// Nobody looks from now on: has workers ring for the listener where that is needed. `false`:
+    /// there is news, look first.
     pub(super) fn arm(&mut self, soon: bool) -> bool {
         if self.is_done() {
             self.watched = false;
@@ -78,9 +80,11 @@ impl State {
         quiet
     }
 
-    /// The driver is about to sleep: has workers ring for it. Gives their bells. `None`: there is news, look first.
+    /// The driver is about to sleep: has workers ring for it. Gives their bells. `None`: there is
+    /// news, look first.
     ///
-    /// `others`: somebody else waits for something too, so that each result may be what is waited for.
+    /// `others`: somebody else waits for something too, so that each result may be what is waited
+    /// for.
     pub(super) fn prepare_sleep(
         &mut self,
         want: &Want<'_>,

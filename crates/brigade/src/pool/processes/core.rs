@@ -1,11 +1,14 @@
 //! Who looks after a pool, and who sleeps meanwhile.
 //!
-//! Problem: a thread of the pool's own between callers and workers would cost two more switches for each task. So whoever waits for something looks after the pool meanwhile:
-//! it takes results, also those of others, and gives out what there is to do. At most one does so at a time, the *driver*; it looks for a
-//! moment, then sleeps until a worker rings or ends. Others that wait sleep until the driver wakes them, and when it leaves, one of them is the next.
-//! If nobody waits at all, workers ring for the fork server's listener, and only if something has to be done (`arm`).
+//! Problem: a thread of the pool's own between callers and workers would cost two more switches for
+//! each task. So whoever waits for something looks after the pool meanwhile: it takes results, also
+//! those of others, and gives out what there is to do. At most one does so at a time, the *driver*;
+//! it looks for a moment, then sleeps until a worker rings or ends. Others that wait sleep until
+//! the driver wakes them, and when it leaves, one of them is the next. If nobody waits at all,
+//! workers ring for the fork server's listener, and only if something has to be done (`arm`).
 //!
-//! Nothing of the user's runs under the lock: results are decoded by those who asked for them; wakers are woken, and crashes are told, when it is free again.
+//! Nothing of the user's runs under the lock: results are decoded by those who asked for them;
+//! wakers are woken, and crashes are told, when it is free again.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -217,7 +220,8 @@ impl Core {
             Want::Results { inbox } => inner.state.inboxes.set_waiter(*inbox, Some(me.clone())),
             Want::Room | Want::Ready | Want::Done => inner.watchers.push(me.clone()),
         }
-        // It may have ended before it could see that we wait: that was under the lock, which we have.
+        // It may have ended before it could see that we wait: that was under the lock, which we
+        // have.
         inner.waiters.push(me);
         match inner.driver {
             // It sleeps so that it hears of what it waits for itself: it has to hear of more.
@@ -261,7 +265,8 @@ impl Core {
         }
     }
 
-    /// One that has looked after the pool will do so again soon: nobody else need be woken, unless for others' sake.
+    /// One that has looked after the pool will do so again soon: nobody else need be woken, unless
+    /// for others' sake.
     pub(super) fn step_aside(&self, inner: &mut Inner, after: &mut After) {
         if inner.driver == Driver::Nobody && inner.waiters.is_empty() {
             self.arm_for(inner, after, true);
@@ -308,7 +313,8 @@ impl Core {
         true
     }
 
-    /// Whether this process is the one that made the pool, and not a fork of it: the workers are the other's.
+    /// Whether this process is the one that made the pool, and not a fork of it: the workers are
+    /// the other's.
     pub(super) fn is_ours(&self) -> bool {
         self.original.is_this_process()
     }
@@ -476,7 +482,8 @@ impl Prospect {
 }
 
 impl State {
-    /// The worker that what is wanted comes from, if looking for it for a moment can pay: there is a processor for it and one for us.
+    /// The worker that what is wanted comes from, if looking for it for a moment can pay: there is
+    /// a processor for it and one for us.
     fn prospect(&self, want: &Want<'_>) -> Option<Prospect> {
         if self.busy.is_empty() || self.busy.len() >= processors() || !spin::pays() {
             return None;

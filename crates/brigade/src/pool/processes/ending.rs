@@ -10,14 +10,16 @@ use crate::JoinError;
 use crate::sys::process;
 use crate::worker::process::world::{Instant, Ordering};
 
-/// How long a worker may take to begin what it was given, before it is given to another that has nothing to do.
+/// How long a worker may take to begin what it was given, before it is given to another that has
+/// nothing to do.
 const SLOW: Duration = Duration::from_millis(10);
 
 impl State {
     /// Cancels a task that has not ended.
     pub(super) fn cancel(&mut self, slot: &Slot, now: Instant, after: &mut After) {
         let Some(Place { seat: i, number }) = slot.place() else {
-            // In the queue, where it is thrown away when its turn comes; or now, if somebody listens, who is told of it by its number.
+            // In the queue, where it is thrown away when its turn comes; or now, if somebody
+            // listens, who is told of it by its number.
             let is_it = |task: &Task| matches!(&task.owner, Owner::Handle(of) if std::ptr::eq(of.slot(), slot));
             let found = (self.heard)
                 .then(|| self.queue.iter().position(is_it))
@@ -47,8 +49,9 @@ impl State {
         self.feed(now, after);
     }
 
-    /// Ends a worker that has begun this one of its tasks, and has nothing that it could begin next: unless it has finished that one meanwhile, for then it may have
-    /// begun another, before all that was taken back.
+    /// Ends a worker that has begun this one of its tasks, and has nothing that it could begin
+    /// next: unless it has finished that one meanwhile, for then it may have begun another, before
+    /// all that was taken back.
     pub(super) fn doom_with(
         &mut self,
         i: u32,
@@ -91,7 +94,8 @@ impl State {
         }
     }
 
-    /// Gives what a worker has not begun for some time to those that have nothing to do: it may be stopped, or starved. Whether there may be more of that.
+    /// Gives what a worker has not begun for some time to those that have nothing to do: it may be
+    /// stopped, or starved. Whether there may be more of that.
     pub(super) fn relieve(&mut self, now: Instant, after: &mut After) -> bool {
         let mut unbegun = false;
         for i in self.busy.clone() {
@@ -105,7 +109,8 @@ impl State {
             if let Some(line) = &seat.line {
                 // It may sleep, and the word that says so be written over.
                 line.rouse();
-                // Where tasks have a time, so has a worker that was stopped, for those that wait in its place.
+                // Where tasks have a time, so has a worker that was stopped, for those that wait in
+                // its place.
                 if self.options.timeout.is_some()
                     && now.saturating_duration_since(seat.head.1) >= SLOW
                     && process::is_stopped(line.pid())
@@ -217,7 +222,8 @@ impl State {
                         self.doom_with(i, first, Doom::TimedOut, now, after);
                     }
                 }
-                // All this time it has not begun: it is stopped, or worse. Somebody else will do it.
+                // All this time it has not begun: it is stopped, or worse. Somebody else will do
+                // it.
                 Some(Ok(_)) => {
                     self.give_up(i, now, after);
                 }

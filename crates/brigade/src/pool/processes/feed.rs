@@ -18,7 +18,8 @@ impl State {
             let idle = self.idle.len();
             self.feed_idle(now, after);
             self.feed_ahead(now, after);
-            // What was taken from one for another is shared further, as long as there is somebody who takes it.
+            // What was taken from one for another is shared further, as long as there is somebody
+            // who takes it.
             if !self.queue.is_empty() || self.idle.len() == idle {
                 break;
             }
@@ -42,8 +43,9 @@ impl State {
         }
     }
 
-    /// Whether the next task brings descriptors. It is given to a worker that begins it at once: one that it was taken back from would still have them in its lane, and who
-    /// waits for their other ends would wait in vain.
+    /// Whether the next task brings descriptors. It is given to a worker that begins it at once:
+    /// one that it was taken back from would still have them in its lane, and who waits for their
+    /// other ends would wait in vain.
     fn next_needs_its_own(&self) -> bool {
         self.queue
             .front()
@@ -143,7 +145,8 @@ impl State {
             }
             return true;
         }
-        // What it cannot take now, for its lane is still to come, it can take when it is called again.
+        // What it cannot take now, for its lane is still to come, it can take when it is called
+        // again.
         if seat.full && !seat.listed {
             seat.full = false;
         }
@@ -178,8 +181,9 @@ impl State {
         self.finish(task, End::failed(why()), now, after);
     }
 
-    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than the one task that it runs: takes back a
-    /// part of what it has not begun. `false`: there is none.
+    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than
+    /// the one task that it runs: takes back a part of what it has not begun. `false`: there is
+    /// none.
     pub(super) fn balance(&mut self, now: Instant, after: &mut After) -> bool {
         if self.idle.is_empty() || self.in_hand <= self.busy.len() {
             return false;
@@ -208,7 +212,8 @@ impl State {
     }
 
     pub(super) fn publish_seat(&mut self, i: u32) {
-        // Whether there is a processor for a worker that only looks: one for each that works, and one for us.
+        // Whether there is a processor for a worker that only looks: one for each that works, and
+        // one for us.
         let patience = self.busy.len() < processors() && spin::pays();
         let seat = &mut self.seats[i as usize];
         if std::mem::take(&mut seat.dirty)

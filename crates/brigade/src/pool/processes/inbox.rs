@@ -6,7 +6,8 @@ use super::state::After;
 use super::task::{Bytes, End};
 use crate::worker::process::world::thread::Thread;
 
-/// Results, in the order in which they came: those that are plain bytes one after another, and the others.
+/// Results, in the order in which they came: those that are plain bytes one after another, and the
+/// others.
 #[derive(Default)]
 pub(super) struct Results {
     entries: VecDeque<Entry>,

@@ -14,10 +14,12 @@ use crate::worker::process::line::task_frame;
 use crate::worker::process::world::Instant;
 use crate::{JoinError, Message};
 
-/// How long inputs are pulled before those that were are given out: a slow iterator does not hold up its first ones.
+/// How long inputs are pulled before those that were are given out: a slow iterator does not hold
+/// up its first ones.
 const PULLING: Duration = Duration::from_micros(50);
 
-/// Inputs that are pulled at a time, at the most: they stay in the processor's cache until they are given out.
+/// Inputs that are pulled at a time, at the most: they stay in the processor's cache until they are
+/// given out.
 const CHUNK: usize = 128;
 
 /// Bytes of inputs that are given out together, at the most: a part of what a mailbox holds.
@@ -95,7 +97,8 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         }
     }
 
-    /// The next result that comes; no input is pulled whose number is `horizon` or more, counted from 0. `None`: there are no more.
+    /// The next result that comes; no input is pulled whose number is `horizon` or more, counted
+    /// from 0. `None`: there are no more.
     pub(crate) fn next_within(&mut self, horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
         loop {
             match self.next_now(horizon) {
@@ -191,7 +194,8 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         self.strip_count > 0 || !self.tasks.is_empty()
     }
 
-    /// Gives out what was pulled, and fetches what is there. Gives how many more inputs there is room for.
+    /// Gives out what was pulled, and fetches what is there. Gives how many more inputs there is
+    /// room for.
     fn exchange(&mut self, horizon: usize) -> usize {
         self.end_strip();
         let mut after = After::default();
@@ -260,7 +264,8 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let begun = Instant::now();
         let before = self.carried;
         for n in 1..=room {
-            // The iterator's own code, which may panic: then what was pulled before it is here, and is given out when the caller asks again.
+            // The iterator's own code, which may panic: then what was pulled before it is here, and
+            // is given out when the caller asks again.
             let Some(input) = self.inputs.next() else {
                 self.exhausted = true;
                 return;

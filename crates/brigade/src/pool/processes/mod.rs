@@ -4,9 +4,11 @@
 //! - task: what is run, on what, for whom, and how it ended
 //! - slot: a task's handle; inbox: the results of a map
 //! - seat: one worker's place
-//! - state: the dispatcher: what there is to do; results: what workers say; staff: who ends, who comes; feed: who gets what; ending: what is ended early
+//! - state: the dispatcher: what there is to do; results: what workers say; staff: who ends, who
+//!   comes; feed: who gets what; ending: what is ended early
 //! - arm: when workers ring
-//! - core: who looks after all that, and who sleeps; attend: when nobody does; tell: what is done outside the lock
+//! - core: who looks after all that, and who sleeps; attend: when nobody does; tell: what is done
+//!   outside the lock
 //! - map: inputs in, results out
 //! - models: what must hold whatever the order of steps
 
@@ -148,8 +150,8 @@ impl Crew {
             }
         };
         let pooled = Arc::new(Pooled::new(Arc::clone(&self.core), job, codec::decode::<R>));
-        // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of its own. So does the destructor of another local, when
-        // the scratch is gone.
+        // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of
+        // its own. So does the destructor of another local, when the scratch is gone.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         let encoded = Input::encode(input, &mut scratch);
         let _ = SCRATCH.try_with(|kept| kept.set(scratch));

@@ -1,7 +1,9 @@
-//! What must hold of a pool of processes, in whatever order its callers, its workers and the listener take their steps: run by `scripts/shuttle`.
+//! What must hold of a pool of processes, in whatever order its callers, its workers and the
+//! listener take their steps: run by `scripts/shuttle`.
 //!
-//! The pool is the real one, down to the mailboxes; its workers are threads, which may die at any step ([`shuttled`](crate::worker::process::shuttled)). Whoever
-//! waits for what never comes is a deadlock, which shuttle reports.
+//! The pool is the real one, down to the mailboxes; its workers are threads, which may die at any
+//! step ([`shuttled`](crate::worker::process::shuttled)). Whoever waits for what never comes is a
+//! deadlock, which shuttle reports.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};

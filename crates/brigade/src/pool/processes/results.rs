@@ -46,9 +46,11 @@ enum Heard {
 const ROOMY: usize = 16 * 1024;
 
 impl State {
-    /// Looks at everything: results, ends, empty seats; and gives out what there is to do. Whether anything came of it is in `news`.
+    /// Looks at everything: results, ends, empty seats; and gives out what there is to do. Whether
+    /// anything came of it is in `news`.
     ///
-    /// `more`: whether the caller has more to do for those who have nothing, which is then not taken from others.
+    /// `more`: whether the caller has more to do for those who have nothing, which is then not
+    /// taken from others.
     pub(super) fn look(&mut self, after: &mut After, more: bool) {
         // One time for all: it is a large part of what a small task costs.
         let now = Instant::now();
@@ -217,7 +219,8 @@ impl State {
         }
     }
 
-    /// There seemed to be news, and looking found none: a worker that says it has finished what it has not shown lies.
+    /// There seemed to be news, and looking found none: a worker that says it has finished what it
+    /// has not shown lies.
     pub(super) fn check_words(&mut self, after: &mut After) {
         for i in self.busy.clone() {
             let seat = &self.seats[i as usize];

@@ -54,11 +54,13 @@ pub(super) struct Seat {
     pub(super) plan: Option<[u64; 2]>,
     /// A reply of which a part is still to come through the lane.
     pub(super) held: Option<(u32, Vec<u8>)>,
-    /// It has answered for the first task in its hand, but that made no sense, or came too late: it is being ended.
+    /// It has answered for the first task in its hand, but that made no sense, or came too late: it
+    /// is being ended.
     pub(super) answered: bool,
     /// When it got something to do, or finished something.
     pub(super) mark: Instant,
-    /// How many it had finished when that was looked at last, and when its next one was first seen; later, by the time in which this program or the worker could not run.
+    /// How many it had finished when that was looked at last, and when its next one was first seen;
+    /// later, by the time in which this program or the worker could not run.
     pub(super) head: (u32, Instant),
     /// Since when its worker is stopped, as far as one has seen.
     pub(super) stopped: Option<Instant>,
@@ -72,7 +74,8 @@ pub(super) struct Seat {
     pub(super) announced: u32,
     /// Its worker did not begin what it was given, for a while: others come first.
     pub(super) slow: bool,
-    /// A task of its worker has closed the way that descriptors come: it gets no more, and is ended when it has nothing in hand.
+    /// A task of its worker has closed the way that descriptors come: it gets no more, and is ended
+    /// when it has nothing in hand.
     pub(super) unfit: bool,
     /// Not before this is a new worker hired.
     pub(super) hire_at: Option<Instant>,
@@ -113,7 +116,8 @@ impl Seat {
         self.line.is_some() && !self.is_ready()
     }
 
-    /// When the time is over of what it has first in its hand: so long it may run, and so long its worker may be stopped meanwhile, at a time. `None`: that one has ended, or is being ended.
+    /// When the time is over of what it has first in its hand: so long it may run, and so long its
+    /// worker may be stopped meanwhile, at a time. `None`: that one has ended, or is being ended.
     pub(super) fn over_at(&self, timeout: Duration) -> Option<Instant> {
         let is_running = self.is_ready() && self.held.is_none();
         is_running.then(|| match self.stopped {
@@ -131,7 +135,8 @@ impl Seat {
         }
     }
 
-    /// How much more of its time that one may be given back because of that: it could have itself stopped and continued for ever.
+    /// How much more of its time that one may be given back because of that: it could have itself
+    /// stopped and continued for ever.
     fn may_be_given(&self, timeout: Duration) -> Duration {
         timeout
             .saturating_mul(MOST_STOPS)
@@ -160,7 +165,8 @@ impl Seat {
         self.is_ready() && !self.full && !self.unfit
     }
 
-    /// Whether there is nothing that its worker could ring for: what it waits for, or its end, is heard in another way.
+    /// Whether there is nothing that its worker could ring for: what it waits for, or its end, is
+    /// heard in another way.
     pub(super) fn is_mute(&self) -> bool {
         self.held.is_some() || self.answered || self.status == Status::Doomed(Doom::Lost)
     }
@@ -170,7 +176,8 @@ impl Seat {
         self.announced.wrapping_sub(self.first()).cast_signed() <= 0
     }
 
-    /// The tasks in its hand that its worker has begun, `begun` since it came, and that nobody was told of: each with when it was submitted.
+    /// The tasks in its hand that its worker has begun, `begun` since it came, and that nobody was
+    /// told of: each with when it was submitted.
     pub(super) fn announce(&mut self, begun: u32) -> Vec<(u64, Instant)> {
         let first = self.first();
         let known = self.announced.wrapping_sub(first).cast_signed().max(0);
@@ -199,11 +206,13 @@ impl Seat {
         self.line.as_ref().map_or(0, Line::taken)
     }
 
-    /// Writes a task, or several, into its mailbox. Gives back what there is no room for, or not yet; and how many there was room for.
+    /// Writes a task, or several, into its mailbox. Gives back what there is no room for, or not
+    /// yet; and how many there was room for.
     pub(super) fn give(&mut self, mut task: Task, seat: u32) -> (u32, Option<Task>) {
         let (given, rest) = match self.write(&mut task) {
             Ok((given, rest)) => (given, rest),
-            // Failed: as many descriptors as this process may have; some are closed with each result.
+            // Failed: as many descriptors as this process may have; some are closed with each
+            // result.
             Err(why) => {
                 self.full = true;
                 self.unfit |= matches!(why, NotNow::Gone);
@@ -254,7 +263,8 @@ impl Seat {
         Ok((given, rest))
     }
 
-    /// Closes our copies of the descriptors of a task that was begun, and that nobody else will run.
+    /// Closes our copies of the descriptors of a task that was begun, and that nobody else will
+    /// run.
     pub(super) fn close_copies(&mut self) {
         let first = self.first();
         if let Some(Task {
@@ -284,7 +294,8 @@ impl Seat {
         }
     }
 
-    /// Of a map's tasks, lets go of the first, which is done. Gives whose it was, and when it was submitted. `None`: it is no task of a map.
+    /// Of a map's tasks, lets go of the first, which is done. Gives whose it was, and when it was
+    /// submitted. `None`: it is no task of a map.
     pub(super) fn advance(&mut self) -> Option<(u32, u64, Instant)> {
         let front = self.hand.front_mut()?;
         let (inbox, index) = front.advance()?;
@@ -296,7 +307,8 @@ impl Seat {
         Some((inbox, index, submitted))
     }
 
-    /// Takes those out of its hand that are no longer with its worker: all but the first `left`, counted as the worker does.
+    /// Takes those out of its hand that are no longer with its worker: all but the first `left`,
+    /// counted as the worker does.
     pub(super) fn let_go(&mut self, left: u32) -> VecDeque<Task> {
         let mut kept = left.wrapping_sub(self.first());
         let mut at = 0;
@@ -328,15 +340,15 @@ impl Seat {
 /// A task's worker may be stopped for as many times its timeout, all in all.
 const MOST_STOPS: u32 = 10;
 
-/// How long tasks take, as far as one can see from outside: a mean that goes down quickly and up slowly, for a worker that has long finished seems slow to
-/// a host that looks late.
+/// How long tasks take, as far as one can see from outside: a mean that goes down quickly and up
+/// slowly, for a worker that has long finished seems slow to a host that looks late.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     nanos: Option<f64>,
 }
 
-/// How much work a worker has ahead of it: so much that it need not wait for the host to wake up, and so little that
-/// it is soon done.
+/// How much work a worker has ahead of it: so much that it need not wait for the host to wake up,
+/// and so little that it is soon done.
 const AHEAD: Duration = Duration::from_millis(1);
 
 /// The most tasks that a worker has in hand.
@@ -357,7 +369,8 @@ impl Pace {
     /// How many tasks a worker has in hand, the one that it runs included.
     pub(super) fn window(&self) -> usize {
         match self.nanos {
-            // Nothing is known: not so few that both sides only wait, and not so many that it is wrong for long.
+            // Nothing is known: not so few that both sides only wait, and not so many that it is
+            // wrong for long.
             None => 4,
             Some(nanos) => (AHEAD.as_nanos() as f64 / nanos).clamp(2.0, MOST_IN_HAND) as usize,
         }

@@ -146,7 +146,8 @@ impl<R> Pooled<R> {
         }
     }
 
-    /// In a fork of the program nothing comes any more, and what other threads had locked stays locked.
+    /// In a fork of the program nothing comes any more, and what other threads had locked stays
+    /// locked.
     fn is_lost(&self) -> bool {
         !self.core.is_ours()
     }

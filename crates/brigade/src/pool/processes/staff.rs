@@ -65,8 +65,8 @@ impl State {
             return self.no_worker(i, Reason::Died(evidence, symbols), now, after);
         }
         let first = line.taken();
-        // Whether it had begun what is first in its hand, and come as far as to decode it. Where the count itself is written over, there is only what it said last of
-        // what it does.
+        // Whether it had begun what is first in its hand, and come as far as to decode it. Where
+        // the count itself is written over, there is only what it said last of what it does.
         let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
         let begun = line.begun().map(|begun| begun.wrapping_sub(first));
         let mut victim = None;
@@ -197,7 +197,8 @@ impl State {
         self.aborting || matches!(&task.owner, Owner::Handle(slot) if slot.slot().is_cancelled())
     }
 
-    /// Puts a task back where it came from: it is the next. One that was cancelled while its worker had it ends here.
+    /// Puts a task back where it came from: it is the next. One that was cancelled while its worker
+    /// had it ends here.
     pub(super) fn give_back(&mut self, task: Task, now: Instant, after: &mut After) {
         if self.is_cancelled(&task) {
             return self.fail(task, || JoinError::Cancelled, now, after);
@@ -220,7 +221,8 @@ impl State {
         Some(task)
     }
 
-    /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was ever given.
+    /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was
+    /// ever given.
     pub(super) fn reclaim(&mut self, i: u32, left: u32, now: Instant, after: &mut After) {
         let seat = &mut self.seats[i as usize];
         let before = seat.load;
@@ -235,7 +237,8 @@ impl State {
         }
     }
 
-    /// Takes back from a worker what it has not begun, but for the first `keep`. `false`: it broke the protocol.
+    /// Takes back from a worker what it has not begun, but for the first `keep`. `false`: it broke
+    /// the protocol.
     pub(super) fn take_back(&mut self, i: u32, keep: u32, now: Instant, after: &mut After) -> bool {
         self.publish_seat(i);
         let Some(line) = &mut self.seats[i as usize].line else {
@@ -259,7 +262,8 @@ impl State {
         let Some(line) = &mut seat.line else {
             return;
         };
-        // Garbage from one that has ended by itself: the kernel's word says more, and is about to be heard.
+        // Garbage from one that has ended by itself: the kernel's word says more, and is about to
+        // be heard.
         if matches!(seat.status, Status::Doomed(_)) || line.has_ended() {
             return;
         }
@@ -268,7 +272,8 @@ impl State {
             seat.hand.clear();
         }
         seat.status = Status::Doomed(Doom::Lost);
-        // It may have gone on behind what it has garbled. Where that cannot be believed either, all behind the first is taken to be untouched.
+        // It may have gone on behind what it has garbled. Where that cannot be believed either, all
+        // behind the first is taken to be untouched.
         let keep = line.taken().wrapping_add(1);
         let keep = line.take_back(keep).unwrap_or(keep);
         seat.dirty = false;
@@ -350,7 +355,8 @@ impl State {
         }
     }
 
-    /// Goes to another fork server, where the old one has ended; to one whose workers are as those of the old one. Otherwise says why not.
+    /// Goes to another fork server, where the old one has ended; to one whose workers are as those
+    /// of the old one. Otherwise says why not.
     pub(super) fn move_house(&mut self) -> Result<(), String> {
         let server = ForkServer::like_us()
             .map_err(|e| format!("the fork server could not be started again: {e}"))?;

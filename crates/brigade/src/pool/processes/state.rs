@@ -1,4 +1,5 @@
-//! What a pool of processes has to do, and who does it: the dispatcher. Everything here is done under the pool's lock, and nothing here waits.
+//! What a pool of processes has to do, and who does it: the dispatcher. Everything here is done
+//! under the pool's lock, and nothing here waits.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ pub(super) struct State {
     /// What the fork server calls this pool.
     pub(super) employer: u64,
     pub(super) seats: Vec<Seat>,
-    /// Ready, with nothing in hand. The one that was used last is used next: its processor may still be looking.
+    /// Ready, with nothing in hand. The one that was used last is used next: its processor may
+    /// still be looking.
     pub(super) idle: Vec<u32>,
     /// With something in hand.
     pub(super) busy: Vec<u32>,
@@ -90,7 +92,8 @@ pub(super) enum Reason {
     NotHired(String),
 }
 
-/// A task that died with its worker, and what is known of that. It is told outside the lock: names have to be looked up, and files written.
+/// A task that died with its worker, and what is known of that. It is told outside the lock: names
+/// have to be looked up, and files written.
 pub(super) struct Casualty {
     pub(super) task: Task,
     pub(super) end: Ending,
@@ -255,10 +258,12 @@ impl State {
     /// The numbers as they are now.
     pub(super) fn snapshot(&self, now: Instant) -> PoolStats {
         let mut stats = self.stats.clone();
-        // A replacement may have been given something before the end of the task that its predecessor died of is told: that has hardly begun.
+        // A replacement may have been given something before the end of the task that its
+        // predecessor died of is told: that has hardly begun.
         let seats = self.busy.iter().map(|&i| &self.seats[i as usize]);
         let unbegun = seats.filter(|seat| !seat.has_begun()).count();
-        // The queue is never longer than its limit: what a worker that had nothing to do is about to begin is beyond it.
+        // The queue is never longer than its limit: what a worker that had nothing to do is about
+        // to begin is beyond it.
         let room = (self.options.queue_limit).map_or(unbegun, |n| n.saturating_sub(self.waiting()));
         let unbegun = unbegun.min(room);
         let running = self.busy.len() - unbegun + self.casualties;

@@ -81,14 +81,16 @@ pub(super) enum Owner {
     Map(u32, u64),
 }
 
-/// An encoded input. It is kept until the task has ended: its worker may die before it has come to it.
+/// An encoded input. It is kept until the task has ended: its worker may die before it has come to
+/// it.
 pub(super) enum Input {
     Small(Bytes),
     Carried(Box<Carried>),
     Strip(Strip),
 }
 
-/// The inputs of several tasks of a map, as they are written to a mailbox. Whoever has a part of them has the whole in memory.
+/// The inputs of several tasks of a map, as they are written to a mailbox. Whoever has a part of
+/// them has the whole in memory.
 pub(super) struct Strip {
     frames: Arc<Vec<u8>>,
     /// Where the first begins.
@@ -119,7 +121,8 @@ impl Strip {
         })
     }
 
-    /// The first inputs, as they are written, no more than fit in so many bytes; and how many they are.
+    /// The first inputs, as they are written, no more than fit in so many bytes; and how many they
+    /// are.
     pub(super) fn fitting(&self, bytes: usize) -> (&[u8], u32) {
         let (mut end, mut count) = (self.from, 0);
         while count < self.count {
@@ -289,7 +292,8 @@ impl Input {
 }
 
 impl Carried {
-    /// Closes our copies of its descriptors: its worker has its own, and what hangs on them is that worker's now.
+    /// Closes our copies of its descriptors: its worker has its own, and what hangs on them is that
+    /// worker's now.
     pub(super) fn close(&mut self) {
         self.descriptors = Vec::new();
     }

@@ -80,7 +80,8 @@ impl<A, R> Chunk<A, R> {
     /// Takes the results that are there.
     pub(super) fn harvest(&self) -> Vec<Done<R>> {
         let mut inner = lock(&self.inner);
-        // Whoever is looked at while he works has no more room set aside: it would be lost each time.
+        // Whoever is looked at while he works has no more room set aside: it would be lost each
+        // time.
         std::mem::take(&mut inner.done)
     }
 

@@ -13,10 +13,12 @@ use crate::JoinError;
 use crate::pool::builder::InitializerFailed;
 use crate::task::panic::Unwound;
 
-/// So often, times the number of workers, an initializer may panic in a row before tasks are refused.
+/// So often, times the number of workers, an initializer may panic in a row before tasks are
+/// refused.
 const TRIES: usize = 3;
 
-/// So many nanoseconds of work are too much for those who are awake, even if one stands by who will look soon.
+/// So many nanoseconds of work are too much for those who are awake, even if one stands by who will
+/// look soon.
 pub(super) const MUCH: u64 = 50_000;
 
 /// Where one that lies down finds itself.
@@ -111,7 +113,8 @@ impl Shared {
             Act::Nothing => {}
             Act::Wake(worker) => worker.wake(),
             Act::Start(worker) => {
-                // The system has no thread for us. Somebody else may do the work; if there is nobody, it is refused.
+                // The system has no thread for us. Somebody else may do the work; if there is
+                // nobody, it is refused.
                 if self.start_thread(worker).is_err() {
                     self.refuse_if_deserted(&Refusal::Closed);
                 }
@@ -199,8 +202,9 @@ impl Shared {
         // Who puts something into the queue now starts a thread himself.
         fence(Ordering::SeqCst);
         let mut left = self.queued();
-        // Taken under the lock, so that nobody comes meanwhile. To refuse one may take long (its input's destructor is the
-        // user's): what comes until then is not for us to refuse, nor is what is left once there is a thread again.
+        // Taken under the lock, so that nobody comes meanwhile. To refuse one may take long (its
+        // input's destructor is the user's): what comes until then is not for us to refuse, nor is
+        // what is left once there is a thread again.
         let next = || self.roster(|r| (r.active() + r.sleepers.len() == 0).then(|| self.next()));
         while left > 0
             && let Some(Some(item)) = next()
@@ -264,7 +268,8 @@ impl Shared {
         bed
     }
 
-    /// One that stands by looks. If there is something to do it is woken, unless somebody else was. The last time it sleeps for good.
+    /// One that stands by looks. If there is something to do it is woken, unless somebody else was.
+    /// The last time it sleeps for good.
     pub(super) fn stands_by(self: &Arc<Self>, worker: &Worker, last: bool) {
         let has_come = !self.queue_is_empty();
         if !has_come && !last {
@@ -317,7 +322,8 @@ impl Shared {
         self.act(act);
     }
 
-    /// A worker is about to be let go, because its task ends like this, or (`None`) is to be run again. Before anybody hears of that, so that the numbers are right when he does.
+    /// A worker is about to be let go, because its task ends like this, or (`None`) is to be run
+    /// again. Before anybody hears of that, so that the numbers are right when he does.
     pub(super) fn counts_parting(&self, id: u64, how: Option<&JoinError>) {
         self.roster(|r| {
             let interrupted = matches!(how, Some(JoinError::Cancelled));
@@ -381,7 +387,8 @@ impl Shared {
         }
     }
 
-    /// A thread of the pool is about to wait inside its task: another may run meanwhile. `false`: it is none any more.
+    /// A thread of the pool is about to wait inside its task: another may run meanwhile. `false`:
+    /// it is none any more.
     pub(super) fn block(self: &Arc<Self>, id: u64) -> bool {
         let is_ours = self.roster(|r| {
             let member = r.live.get_mut(&id).filter(|member| !member.blocked);

@@ -50,7 +50,8 @@ impl Shared {
             self.help();
         }
         let own = here::worker().filter(|worker| Arc::ptr_eq(&worker.crew, self));
-        // In one of its own threads nobody can wait for that thread, and those that wait may wait for it.
+        // In one of its own threads nobody can wait for that thread, and those that wait may wait
+        // for it.
         let waiting = own.as_ref().map(|_| here::block());
         let is_over = |r: &super::roster::Roster| {
             let those = if own.is_some() { r.blocked } else { 0 };

@@ -85,8 +85,9 @@ impl Drop for Woken {
     }
 }
 
-/// One that waits for one task after another, while the pool has many, would be woken for each, and take the processor from the
-/// next. If it was woken just now, and a lot is ahead (`backlog`, in nanoseconds), it sleeps for a part of that time first.
+/// One that waits for one task after another, while the pool has many, would be woken for each, and
+/// take the processor from the next. If it was woken just now, and a lot is ahead (`backlog`, in
+/// nanoseconds), it sleeps for a part of that time first.
 pub(super) fn nap(deadline: Option<Instant>, backlog: impl FnOnce() -> u64) {
     let Some(woken) = WOKEN.try_with(Cell::get).ok().flatten() else {
         return;

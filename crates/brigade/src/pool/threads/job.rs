@@ -1,9 +1,10 @@
 //! One map: inputs that nobody has begun, who works on them, and results that nobody has fetched.
 //!
-//! What waits in the pool's queue for a map is not its inputs but *tickets*, no more than there are workers. Who draws one takes a bundle of inputs
-//! as a [`Chunk`], and when that is done the next; between two of them others in the queue have their turn. If there are no inputs left it takes
-//! half of what another has not begun, and so nothing waits behind a long task while anybody is idle. If there is nothing at all
-//! the ticket is void.
+//! What waits in the pool's queue for a map is not its inputs but *tickets*, no more than there are
+//! workers. Who draws one takes a bundle of inputs as a [`Chunk`], and when that is done the next;
+//! between two of them others in the queue have their turn. If there are no inputs left it takes
+//! half of what another has not begun, and so nothing waits behind a long task while anybody is
+//! idle. If there is nothing at all the ticket is void.
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -235,7 +236,8 @@ impl<A: Message, R: Message> Job<A, R> {
         }
     }
 
-    /// Something to do for one that has a ticket. `None`: there is nothing, and it has a ticket no more.
+    /// Something to do for one that has a ticket. `None`: there is nothing, and it has a ticket no
+    /// more.
     fn take(self: &Arc<Self>, worker: &Worker) -> Option<Arc<Chunk<A, R>>> {
         let mut state = lock(&self.state);
         let bundle = state.bundles.pop_front();

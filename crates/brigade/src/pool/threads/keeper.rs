@@ -1,12 +1,15 @@
 //! Keeps the time: one thread that ends tasks whose time is over.
 //!
-//! Every task of a pool has the same time, so one that begins while the keeper sleeps cannot be over before the keeper wakes: it sleeps until
-//! the time of the oldest that runs is over, or, from now on, for as long as a task may run. Nobody has to wake it for a task. When nothing
-//! was begun while it slept, it sleeps for good, and who begins a task then wakes it.
+//! Every task of a pool has the same time, so one that begins while the keeper sleeps cannot be
+//! over before the keeper wakes: it sleeps until the time of the oldest that runs is over, or, from
+//! now on, for as long as a task may run. Nobody has to wake it for a task. When nothing was begun
+//! while it slept, it sleeps for good, and who begins a task then wakes it.
 //!
-//! Only time counts in which the program could run. The clock is `CLOCK_MONOTONIC`, which stands still while the machine is suspended, but not while the program is stopped
-//! (SIGSTOP, Ctrl-Z, a frozen control group), of which nobody tells. So the keeper, as long as tasks run, never sleeps longer than a [`BEAT`]; and if it wakes much later than it wanted to, what is
-//! more was not theirs: they are given it back. A stop that is shorter than a beat may go unseen.
+//! Only time counts in which the program could run. The clock is `CLOCK_MONOTONIC`, which stands
+//! still while the machine is suspended, but not while the program is stopped (SIGSTOP, Ctrl-Z, a
+//! frozen control group), of which nobody tells. So the keeper, as long as tasks run, never sleeps
+//! longer than a [`BEAT`]; and if it wakes much later than it wanted to, what is more was not
+//! theirs: they are given it back. A stop that is shorter than a beat may go unseen.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -16,14 +19,16 @@ use super::primitive::{AtomicBool, Ordering, contained, fence, thread};
 use super::shared::Shared;
 use super::work::Why;
 
-/// How long it sleeps at a time while tasks run, in nanoseconds: a part of their time, but no less than the one and no more than the other.
+/// How long it sleeps at a time while tasks run, in nanoseconds: a part of their time, but no less
+/// than the one and no more than the other.
 const BEAT: (u64, u64) = (1_000_000, 10_000_000);
 const BEATS: u64 = 16;
 
 /// No sleep is so much longer than it was to be, in nanoseconds, unless the program could not run.
 const LATE: u64 = 2_000_000;
 
-/// The tasks that run, and what they were given back of their time: the thread, when its task began, and how much.
+/// The tasks that run, and what they were given back of their time: the thread, when its task
+/// began, and how much.
 type Given = Vec<(u64, u64, u64)>;
 
 pub(super) struct Keeper {
@@ -82,7 +87,8 @@ impl Keeper {
             let oldest = self.look(crew, time, &given, woke);
             let oldest = oldest.or_else(|| {
                 self.dormant.store(true, Ordering::SeqCst);
-                // Who begins a task says so and then looks whether we sleep; we do it the other way round.
+                // Who begins a task says so and then looks whether we sleep; we do it the other way
+                // round.
                 fence(Ordering::SeqCst);
                 let oldest = self.look(crew, time, &given, woke);
                 if oldest.is_some() {
@@ -96,7 +102,8 @@ impl Keeper {
                 None => {
                     thread::park();
                     woke = crew.now();
-                    // All that runs was begun a moment ago, or the program was stopped in that moment.
+                    // All that runs was begun a moment ago, or the program was stopped in that
+                    // moment.
                     give_back(crew, &mut given, u64::MAX, woke);
                 }
                 Some(oldest) => {
@@ -113,8 +120,9 @@ impl Keeper {
         }
     }
 
-    /// Ends what has run too long by `now`: when the keeper woke, so that a stop in the middle of this is nobody's time. When the oldest began that runs on, or as if it had,
-    /// where it was given time back.
+    /// Ends what has run too long by `now`: when the keeper woke, so that a stop in the middle of
+    /// this is nobody's time. When the oldest began that runs on, or as if it had, where it was
+    /// given time back.
     fn look(&self, crew: &Arc<Shared>, time: u64, given: &Given, now: u64) -> Option<u64> {
         let workers = crew.members();
         let mut oldest = None;
@@ -129,7 +137,8 @@ impl Keeper {
                 continue;
             }
             let item = worker.desk();
-            // It may end meanwhile, and then we are the last who have it: what a destructor of the program's does must not end the keeper.
+            // It may end meanwhile, and then we are the last who have it: what a destructor of the
+            // program's does must not end the keeper.
             let kept = item.clone();
             let parted = item.is_some_and(|item| item.let_go(&worker, began, Why::TimedOut));
             contained(|| drop(kept));

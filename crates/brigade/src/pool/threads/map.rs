@@ -13,7 +13,8 @@ use super::room::Ring;
 use super::shared::Shared;
 use crate::{JoinError, Message};
 
-/// Inputs that were pulled and whose results were not fetched, at the most, for each worker and task of a bundle.
+/// Inputs that were pulled and whose results were not fetched, at the most, for each worker and
+/// task of a bundle.
 const AHEAD: usize = 8;
 /// And in all.
 const MOST_AHEAD: usize = 16 * 1024;
@@ -55,7 +56,8 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
         }
     }
 
-    /// The next result that comes; no input is pulled whose number is `horizon` or more, counted from 0. `None`: there are no more.
+    /// The next result that comes; no input is pulled whose number is `horizon` or more, counted
+    /// from 0. `None`: there are no more.
     pub(in crate::pool) fn next_within(
         &mut self,
         horizon: usize,
@@ -183,7 +185,8 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
             return;
         }
         self.job.hungry.store(true, Ordering::Relaxed);
-        // Who has locked a chunk before us has put his results there; who does it after us sees that we are hungry.
+        // Who has locked a chunk before us has put his results there; who does it after us sees
+        // that we are hungry.
         if !self.harvest() {
             self.sleep(None);
         }

@@ -1,9 +1,12 @@
 //! A pool of threads.
 
 // The files:
-// - shared: the queue, and what all see; roster: who is there; dispatch: who comes, goes and sleeps; ending: how a pool ends
-// - worker: one thread; spinning: how long it looks before it sleeps; here: what a thread is to a pool
-// - work: what waits in the queue; slot: a task that was submitted; retry: what it takes to run it again
+// - shared: the queue, and what all see; roster: who is there; dispatch: who comes, goes and
+//   sleeps; ending: how a pool ends
+// - worker: one thread; spinning: how long it looks before it sleeps; here: what a thread is to a
+//   pool
+// - work: what waits in the queue; slot: a task that was submitted; retry: what it takes to run it
+//   again
 // - job, chunk, map: many inputs for one function
 // - room: the limit of the queue; keeper: the time that tasks have; tally: what is counted
 // - registry: pools by their numbers; primitive: what threads meet in

@@ -1,4 +1,5 @@
-//! The pools of this process by their numbers: a task knows its pool's number, which costs nothing to copy.
+//! The pools of this process by their numbers: a task knows its pool's number, which costs nothing
+//! to copy.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -40,7 +41,8 @@ pub(super) fn find(number: u64) -> Option<Arc<Shared>> {
         .and_then(Weak::upgrade)
 }
 
-/// Whether this process is a fork of the one whose pool that is: it has none of its threads, and what they had locked stays locked.
+/// Whether this process is a fork of the one whose pool that is: it has none of its threads, and
+/// what they had locked stays locked.
 pub(super) fn is_copy(number: u64) -> bool {
     number < POOLS.get().first
 }

@@ -1,7 +1,8 @@
 //! What it takes to run a task again: its input, encoded before it was moved into the task.
 //!
-//! Inputs are moved, not copied, so a task can be run again only if its input can be encoded and decoded again. One that cannot, or that has
-//! descriptors, which are there only once, is not run again: it ends as if no retries had been asked for.
+//! Inputs are moved, not copied, so a task can be run again only if its input can be encoded and
+//! decoded again. One that cannot, or that has descriptors, which are there only once, is not run
+//! again: it ends as if no retries had been asked for.
 
 use std::sync::Arc;
 

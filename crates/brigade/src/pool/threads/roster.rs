@@ -1,7 +1,9 @@
-//! Who is there: the threads of a pool that live, sleep and are blocked, and what has to be done about it.
+//! Who is there: the threads of a pool that live, sleep and are blocked, and what has to be done
+//! about it.
 //!
-//! Everything here is under one lock, which is taken when a thread begins or ends to sleep, to look for work or to be blocked, and not for each task.
-//! Who gives the pool a task reads one word, [`Roster::hint`], that says whether anybody has to be woken.
+//! Everything here is under one lock, which is taken when a thread begins or ends to sleep, to look
+//! for work or to be blocked, and not for each task. Who gives the pool a task reads one word,
+//! [`Roster::hint`], that says whether anybody has to be woken.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +35,8 @@ pub(super) struct Roster {
     pub(super) sleepers: Vec<Arc<Worker>>,
     /// Somebody looks for work, or was woken to look.
     pub(super) searching: bool,
-    /// The sleeper that stands by: while others are at work, it looks from time to time whether that is enough.
+    /// The sleeper that stands by: while others are at work, it looks from time to time whether
+    /// that is enough.
     sentry: Option<u64>,
     pub(super) ending: bool,
     pub(super) aborted: bool,
@@ -173,8 +176,9 @@ impl Roster {
         self.ended.extend(member.thread);
     }
 
-    /// One that has just lain down may stand by, if somebody is at work and nobody else does. Tasks are so short that to be woken
-    /// for each would cost more than it helps: those who are at work may be enough for what comes.
+    /// One that has just lain down may stand by, if somebody is at work and nobody else does. Tasks
+    /// are so short that to be woken for each would cost more than it helps: those who are at work
+    /// may be enough for what comes.
     pub(super) fn stand_by(&mut self, id: u64) -> bool {
         let may = self.sentry.is_none() && self.active() > 0;
         if may {

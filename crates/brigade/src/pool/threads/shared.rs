@@ -112,7 +112,8 @@ impl Shared {
     /// Puts it into the queue, and sees to it that somebody comes.
     pub(super) fn push(self: &Arc<Self>, item: Arc<dyn Work>) {
         self.queue.push(item);
-        // A thread that lies down says so and then looks at the queue; we do it the other way round.
+        // A thread that lies down says so and then looks at the queue; we do it the other way
+        // round.
         fence(Ordering::SeqCst);
         let hint = self.hint();
         if hint & (HELP | WATCHED) != 0 && (hint & HELP != 0 || self.backlog() > MUCH) {
@@ -120,7 +121,8 @@ impl Shared {
         }
     }
 
-    /// One that is queued has ended: only its shell is left, for a queue gives nothing back from its middle. When there are too many of them, they are sorted out.
+    /// One that is queued has ended: only its shell is left, for a queue gives nothing back from
+    /// its middle. When there are too many of them, they are sorted out.
     pub(super) fn leaves_shell(self: &Arc<Self>) {
         let shells = self.shells.fetch_add(1, Ordering::Relaxed) + 1;
         if shells < MOST_SHELLS || shells < self.queue.len() / 2 {

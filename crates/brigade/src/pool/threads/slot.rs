@@ -124,7 +124,8 @@ impl<A: Message, R: Message> Slot<A, R> {
     /// Its worker has a result. `LetGo`: too late.
     fn finish(&self, worker: &Worker, began: u64, result: Result<R, JoinError>) -> Went {
         if worker.crew.is_copy() {
-            // The task forked, and this is its child, which came back first: its thread ends, and with it the child.
+            // The task forked, and this is its child, which came back first: its thread ends, and
+            // with it the child.
             contained(|| drop(result));
             return Went::LetGo;
         }
@@ -246,7 +247,8 @@ impl<A: Message, R: Message> Work for Slot<A, R> {
         let task = self.task;
         let result = match input {
             Input::Value(input) => caught(move || task(input)).map(Ok),
-            // What was encoded here is decoded here. If it cannot be, it ends as it would have without another try.
+            // What was encoded here is decoded here. If it cannot be, it ends as it would have
+            // without another try.
             Input::Bytes(bytes) => caught(move || retry::decode(&bytes).map(task))
                 .map(|result| result.ok_or_else(|| Why::TimedOut.error(&worker.crew))),
         };

@@ -26,7 +26,8 @@ pub(super) fn count_cores() {
     CORES.store(cores, Ordering::Relaxed);
 }
 
-/// Whether a thread of a pool that has nothing to do keeps nobody from running: it, and one that gives the pool something to do, need a processor.
+/// Whether a thread of a pool that has nothing to do keeps nobody from running: it, and one that
+/// gives the pool something to do, need a processor.
 pub(super) fn may_search() -> bool {
     AWAKE.load(Ordering::Relaxed) < CORES.load(Ordering::Relaxed)
 }

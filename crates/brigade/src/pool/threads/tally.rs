@@ -13,7 +13,8 @@ pub(super) struct Tally {
     pub(super) begun: AtomicU64,
     pub(super) done: AtomicU64,
     pub(super) panicked: AtomicU64,
-    /// Those of `begun` whose ends are counted elsewhere, or that wait again. Written under the roster's lock.
+    /// Those of `begun` whose ends are counted elsewhere, or that wait again. Written under the
+    /// roster's lock.
     pub(super) elsewhere: AtomicU64,
     /// Nanoseconds.
     pub(super) busy: AtomicU64,
@@ -134,10 +135,12 @@ impl Counters {
     }
 }
 
-/// All together: of those who are there, and of those who were. Nobody may come, go or be let go meanwhile.
+/// All together: of those who are there, and of those who were. Nobody may come, go or be let go
+/// meanwhile.
 ///
-/// One number is read after the other, and tasks go on meanwhile. So first those are read that account for the tasks that left the queue, and then how many
-/// were submitted; what is more than there is room for (`limit`) in the queue came in between, and is left out.
+/// One number is read after the other, and tasks go on meanwhile. So first those are read that
+/// account for the tasks that left the queue, and then how many were submitted; what is more than
+/// there is room for (`limit`) in the queue came in between, and is left out.
 pub(super) fn sum<'a>(
     workers: usize,
     limit: Option<usize>,

@@ -14,8 +14,9 @@ pub(super) trait Work: Send + Sync {
     /// Does it, or a part of it.
     fn run(self: Arc<Self>, worker: &Arc<Worker>) -> Went;
 
-    /// Ends what `worker` runs of it, if it has begun by `before` (in nanoseconds of the pool's clock) and has not ended.
-    /// `false`: it has not, or it has. The worker finds out when the task returns, and ends; the rest goes to others.
+    /// Ends what `worker` runs of it, if it has begun by `before` (in nanoseconds of the pool's
+    /// clock) and has not ended. `false`: it has not, or it has. The worker finds out when the task
+    /// returns, and ends; the rest goes to others.
     fn let_go(self: Arc<Self>, worker: &Worker, before: u64, why: Why) -> bool;
 
     /// Nobody will run it.

@@ -19,7 +19,8 @@ use crate::task::name::TaskName;
 /// How long a thread that is one too many sleeps before it ends: it may be wanted again.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// How long one that stands by sleeps between two looks, and how many are in vain before it sleeps for good.
+/// How long one that stands by sleeps between two looks, and how many are in vain before it sleeps
+/// for good.
 const LOOK: Duration = Duration::from_micros(100);
 const LOOKS: u32 = 20;
 
@@ -29,9 +30,11 @@ pub(super) struct Worker {
     thread: OnceLock<thread::Thread>,
     /// Somebody took it off the list of sleepers.
     woken: AtomicBool,
-    /// When the task that it runs began, by the pool's clock; 0 while it runs none. Kept only where tasks have a time.
+    /// When the task that it runs began, by the pool's clock; 0 while it runs none. Kept only where
+    /// tasks have a time.
     pub(super) began: AtomicU64,
-    /// Since when it is at what it is at, which is when it ended what was before that, by the pool's clock; 0 if it has waited since.
+    /// Since when it is at what it is at, which is when it ended what was before that, by the
+    /// pool's clock; 0 if it has waited since.
     since: AtomicU64,
     /// What it is at. For those who may have to end that.
     desk: Mutex<Option<Arc<dyn Work>>>,
@@ -75,7 +78,8 @@ impl Worker {
     }
 
     fn work(self: &Arc<Self>) {
-        // Whether the pool counts on it to look for work. One that was just started has not been waited for.
+        // Whether the pool counts on it to look for work. One that was just started has not been
+        // waited for.
         let mut searching = false;
         let mut patience = Patience::new();
         loop {
@@ -107,7 +111,8 @@ impl Worker {
 
     fn run(self: &Arc<Self>, item: Arc<dyn Work>) -> Went {
         let mut went = Went::Well;
-        // A destructor of a value that nobody wants, or a waker, may panic: its task has ended by then.
+        // A destructor of a value that nobody wants, or a waker, may panic: its task has ended by
+        // then.
         contained(|| {
             self.is_at(Arc::clone(&item));
             // Who aborts the pool says so before he looks at the desk.
@@ -264,7 +269,8 @@ impl Worker {
                     until = None;
                 }
             } else if self.crew.hint() & ENDING != 0 {
-                // It has lain down since the sleepers were told: nobody wakes it any more, unless for work.
+                // It has lain down since the sleepers were told: nobody wakes it any more, unless
+                // for work.
                 if self.crew.queue_is_empty() && self.crew.leave_bed(self) {
                     return Next::End;
                 }

@@ -33,7 +33,8 @@ pub(super) struct Decoder<'de, 'n> {
     names: &'n Names<'de>,
     /// The variant that comes next.
     announced: Announced<'de>,
-    /// An element or a field could not be read, and so many come after it. Whoever reads them all takes it.
+    /// An element or a field could not be read, and so many come after it. Whoever reads them all
+    /// takes it.
     failed_before: Option<usize>,
 }
 
@@ -116,7 +117,8 @@ impl<'de, 'n> Decoder<'de, 'n> {
         tag::take_count(&mut self.input).ok_or_else(|| Error::malformed("a count"))
     }
 
-    /// How many values follow. Each takes a byte at least, so that a count costs nobody more than what came.
+    /// How many values follow. Each takes a byte at least, so that a count costs nobody more than
+    /// what came.
     #[inline(always)]
     fn values(&mut self) -> Result<usize> {
         let count = self.count()?;
@@ -337,7 +339,8 @@ impl<'de, 'n> Decoder<'de, 'n> {
         Ok(())
     }
 
-    /// Takes the tag of a value that is asked for as no option, and gives the input from that tag on.
+    /// Takes the tag of a value that is asked for as no option, and gives the input from that tag
+    /// on.
     #[inline(always)]
     fn take_tag_past_some(&mut self) -> Result<(u8, &'de [u8])> {
         if self.peek()? == tag::SOME {
@@ -401,7 +404,8 @@ impl<'de, 'n> Decoder<'de, 'n> {
                     self.count()?;
                     pending += 1;
                 }
-                // Each count is bounded by the bytes that are left, so that the sum cannot overflow.
+                // Each count is bounded by the bytes that are left, so that the sum cannot
+                // overflow.
                 tag::SEQ => pending += self.values()?,
                 tag::MAP => pending += 2 * self.values()?,
                 tag => match self.struct_of(tag)? {

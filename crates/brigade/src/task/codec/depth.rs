@@ -1,7 +1,9 @@
-//! How deep values may be nested. Serde encodes and decodes by recursion, on the stack of whoever does it.
+//! How deep values may be nested. Serde encodes and decodes by recursion, on the stack of whoever
+//! does it.
 //!
-//! A value that is nested too deeply is refused, before the stack overflows. How much stack a level takes is up to the
-//! compiler and to the types, so what counts is what is left; the levels are counted as well, for stacks that are not known.
+//! A value that is nested too deeply is refused, before the stack overflows. How much stack a level
+//! takes is up to the compiler and to the types, so what counts is what is left; the levels are
+//! counted as well, for stacks that are not known.
 
 use super::error::{Error, Result};
 use crate::sys::stack;
@@ -15,7 +17,8 @@ const LIMIT_UNKNOWN: usize = 4096;
 /// Levels for which nobody looks at the stack. Without optimization, a level can take 10 KiB of it.
 const UNCHECKED: usize = if cfg!(debug_assertions) { 4 } else { 16 };
 
-/// What has to be left of the stack, for what runs between two looks at it, and for dropping what was decoded.
+/// What has to be left of the stack, for what runs between two looks at it, and for dropping what
+/// was decoded.
 const RESERVE: usize = 128 << 10;
 
 /// The levels that are open.

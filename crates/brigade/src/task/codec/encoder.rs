@@ -27,7 +27,8 @@ pub(super) struct Encoder<'o> {
 /// The bytes of a small message.
 const SMALL: usize = 128;
 
-/// Appends the whole message that `value` is, if that is an array of plain numbers, for which little else is to be done.
+/// Appends the whole message that `value` is, if that is an array of plain numbers, for which
+/// little else is to be done.
 #[inline(always)]
 pub(super) fn encode_array<T>(value: &T, out: &mut Vec<u8>) -> bool {
     match plain::run_of(value) {
@@ -265,8 +266,8 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
     type SerializeStruct = Fields<'a, 'o>;
     type SerializeStructVariant = Fields<'a, 'o>;
 
-    // Serde gives its buffers of `untagged` and `flatten` no way to say "not for humans": what such a type writes would not
-    // be what it reads. JSON says the same.
+    // Serde gives its buffers of `untagged` and `flatten` no way to say "not for humans": what such
+    // a type writes would not be what it reads. JSON says the same.
     #[inline]
     fn is_human_readable(&self) -> bool {
         true

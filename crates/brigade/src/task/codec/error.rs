@@ -33,8 +33,8 @@ thread_local! {
     static PLACED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Counts the errors that get a place while a message is written or read. Where that succeeds all the same, somebody has passed
-/// over one, and nobody knows where in the message that has left us.
+/// Counts the errors that get a place while a message is written or read. Where that succeeds all
+/// the same, somebody has passed over one, and nobody knows where in the message that has left us.
 pub(super) struct Placed(u64);
 
 impl Placed {
@@ -140,7 +140,8 @@ impl Error {
         self.0.is_learned
     }
 
-    /// The error as a sentence about a value of type `T`: the way to the place, then serde's own words.
+    /// The error as a sentence about a value of type `T`: the way to the place, then serde's own
+    /// words.
     pub(super) fn sentence<T: ?Sized>(&self) -> String {
         let root = std::any::type_name::<T>();
         if self.0.path.is_empty() {

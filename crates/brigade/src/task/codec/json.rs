@@ -1,11 +1,13 @@
 //! Visitors that were written for JSON only.
 //!
-//! Who asks "what is it?" gets `visit_some`, `visit_none` and `visit_bytes` from us, which JSON never calls: it has null, and
-//! lists of numbers. A visitor that lacks these methods refuses them, and is used up then. So that is noted for its type, the
-//! message is read once more, and from then on such a visitor gets what JSON would give. One that has the methods always gets them.
+//! Who asks "what is it?" gets `visit_some`, `visit_none` and `visit_bytes` from us, which JSON
+//! never calls: it has null, and lists of numbers. A visitor that lacks these methods refuses them,
+//! and is used up then. So that is noted for its type, the message is read once more, and from then
+//! on such a visitor gets what JSON would give. One that has the methods always gets them.
 //!
-//! Where serde stands in between and buffers (`untagged`, `flatten` and the like), nobody knows who will ask. A message that
-//! cannot be read, and in which such a method was lacking, is read once more with all buffers filled as JSON would fill them.
+//! Where serde stands in between and buffers (`untagged`, `flatten` and the like), nobody knows who
+//! will ask. A message that cannot be read, and in which such a method was lacking, is read once
+//! more with all buffers filled as JSON would fill them.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -36,8 +38,9 @@ pub(super) fn note_refusal() {
     REFUSED.set(true);
 }
 
-/// Whether serde itself keeps what this visitor is given, to look at it again as one type after another (`untagged`,
-/// `flatten` and the like). There `Some(x)` and `x` are the same to whoever asks for an option, and only `x` will do for whoever does not.
+/// Whether serde itself keeps what this visitor is given, to look at it again as one type after
+/// another (`untagged`, `flatten` and the like). There `Some(x)` and `x` are the same to whoever
+/// asks for an option, and only `x` will do for whoever does not.
 pub(super) fn is_buffer<V>() -> bool {
     let name = std::any::type_name::<V>();
     name.starts_with("serde") && name.contains("ContentVisitor")
@@ -79,8 +82,8 @@ pub(super) fn learn<V>(what: Lacks) -> bool {
 /// More visitors than any type has.
 const TRIES: usize = 64;
 
-/// Has a message that could not be read read once more, or more often, where something was learned by that. What has
-/// descriptors is read once: they are taken.
+/// Has a message that could not be read read once more, or more often, where something was learned
+/// by that. What has descriptors is read once: they are taken.
 #[cold]
 #[inline(never)]
 pub(super) fn again<R>(

@@ -1,7 +1,7 @@
 //! Values to bytes and back: serde with a format of our own.
 //!
-//! What serde can write and read back arrives equal or is refused; the README beside this file says how, and what the
-//! bytes are.
+//! What serde can write and read back arrives equal or is refused; the README beside this file says
+//! how, and what the bytes are.
 //!
 //! - [`encoder`], [`decoder`]: the two halves of the format; [`tag`]: its bytes
 //! - [`plain`]: plain numbers, of which many are one copy; [`shape`]: lists of fields
@@ -27,8 +27,8 @@ use self::decoder::{Decoder, Names};
 use self::error::{Error, Result};
 use super::{Message, carry};
 
-/// The largest encoded value that a task or a channel may carry: 2 GiB. A limit there must be, for a length that a peer
-/// wrote is believed up to it.
+/// The largest encoded value that a task or a channel may carry: 2 GiB. A limit there must be, for
+/// a length that a peer wrote is believed up to it.
 pub(crate) const MAX_BYTES: usize = 1 << 31;
 
 /// The first byte of each message.
@@ -40,16 +40,19 @@ const HAS_NAMES: u8 = 0x80;
 /// Set beside it where they take more than 64 KiB.
 const HAS_WIDE_NAMES: u8 = 0x40;
 
-/// The most variants, and the most lists of fields, in one message: what a peer can make its reader keep has a bound.
+/// The most variants, and the most lists of fields, in one message: what a peer can make its reader
+/// keep has a bound.
 const NAMES_LIMIT: usize = 1 << 16;
 
-/// What MessagePack's values call a newtype that is an extension of it: who asks what comes next is told that it is one.
+/// What MessagePack's values call a newtype that is an extension of it: who asks what comes next is
+/// told that it is one.
 const EXTENSION: &str = "_ExtStruct";
 
 /// What CBOR's values call the variant that is a tag: who asks what comes next is given a variant.
 const CBOR_TAG: &str = "@@TAGGED@@";
 
-/// Appends the encoding of `value`, and gives the descriptors that belong to it; on error `into` is as it was.
+/// Appends the encoding of `value`, and gives the descriptors that belong to it; on error `into` is
+/// as it was.
 pub(crate) fn encode<T: Message>(
     value: &T,
     into: &mut Vec<u8>,
@@ -78,8 +81,8 @@ fn not_decoded<T>(error: &Error) -> String {
     format!("could not be decoded: {}", error.sentence::<T>())
 }
 
-/// Encodes a message that goes in a frame of its own. A vector of bytes is its own encoding then: it is not copied. Else
-/// the bytes are in `scratch`.
+/// Encodes a message that goes in a frame of its own. A vector of bytes is its own encoding then:
+/// it is not copied. Else the bytes are in `scratch`.
 pub(crate) fn encode_frame<'m, T: Message>(
     value: &'m T,
     scratch: &'m mut Vec<u8>,

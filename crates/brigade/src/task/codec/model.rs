@@ -1,7 +1,8 @@
-//! Types and values of serde's whole data model, made from bytes, for property tests and the fuzzer.
+//! Types and values of serde's whole data model, made from bytes, for property tests and the
+//! fuzzer.
 //!
-//! [`there_and_back`] makes a type and a value of it, and expects it back: asked for by its type, asked what it is, and out of
-//! serde's buffer. [`from_anyone`] reads what nobody has written.
+//! [`there_and_back`] makes a type and a value of it, and expects it back: asked for by its type,
+//! asked what it is, and out of serde's buffer. [`from_anyone`] reads what nobody has written.
 
 mod read;
 mod write;

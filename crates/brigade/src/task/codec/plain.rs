@@ -73,12 +73,13 @@ pub(super) struct Run<'m> {
     pub(super) count: usize,
     /// Whether they are an array, of at most 32.
     pub(super) is_array: bool,
-    /// The numbers as they are in memory, which is how a message has them: both ends are one machine.
+    /// The numbers as they are in memory, which is how a message has them: both ends are one
+    /// machine.
     pub(super) bytes: &'m [u8],
 }
 
-/// Calls a macro with each type of number and its kind. Serde writes `usize` and `isize` as 64 bits, which is what they are
-/// on all processors that the crate compiles for.
+/// Calls a macro with each type of number and its kind. Serde writes `usize` and `isize` as 64
+/// bits, which is what they are on all processors that the crate compiles for.
 macro_rules! for_each_number {
     ($with:ident) => {
         $with! {
@@ -112,8 +113,8 @@ pub(super) enum Layout {
     Array(Plain, usize),
 }
 
-/// What the type with this identity and size is. All comparisons are between constants: in optimized code nothing is left
-/// of them.
+/// What the type with this identity and size is. All comparisons are between constants: in
+/// optimized code nothing is left of them.
 #[inline(always)]
 fn layout(id: TypeId, size: usize) -> Layout {
     if size == size_of::<Vec<u8>>() {
@@ -141,8 +142,8 @@ fn layout(id: TypeId, size: usize) -> Layout {
     Layout::Other
 }
 
-/// The numbers in `value`, where it is a vector or an array of plain numbers, or a reference to a vector, which is what
-/// collections give of their elements.
+/// The numbers in `value`, where it is a vector or an array of plain numbers, or a reference to a
+/// vector, which is what collections give of their elements.
 #[inline(always)]
 pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
     let at = std::ptr::from_ref(value);
@@ -150,8 +151,8 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
         macro_rules! referred {
             ($($number:ty => $kind:ident),*) => {
                 $(if typeid::of::<T>() == TypeId::of::<&Vec<$number>>() {
-                    // SAFETY: `typeid::of` names a type but for its lifetimes: `T` is a reference to a `Vec<$number>`, which
-                    // lives as long as it is borrowed here.
+                    // SAFETY: `typeid::of` names a type but for its lifetimes: `T` is a reference
+                    // to a `Vec<$number>`, which lives as long as it is borrowed here.
                     let vector = unsafe { *at.cast::<&Vec<$number>>() };
                     return Some(Run {
                         kind: Plain::$kind,
@@ -170,7 +171,8 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
             macro_rules! bytes {
                 ($($number:ty => $kind:ident),*) => {
                     $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() {
-                        // SAFETY: `typeid::of` names a type but for its lifetimes, and this one has none: `T` is `Vec<$number>`.
+                        // SAFETY: `typeid::of` names a type but for its lifetimes, and this one has
+                        // none: `T` is `Vec<$number>`.
                         let vector = unsafe { &*at.cast::<Vec<$number>>() };
                         return Some(Run { kind, count: vector.len(), is_array: false, bytes: bytemuck::cast_slice(vector.as_slice()) });
                     })*
@@ -180,7 +182,8 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
             None
         }
         Layout::Array(kind, count) => {
-            // SAFETY: `T` is an array of `count` numbers, by its identity as above: so many bytes, all of them initialized.
+            // SAFETY: `T` is an array of `count` numbers, by its identity as above: so many bytes,
+            // all of them initialized.
             let bytes = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), count * kind.size()) };
             Some(Run {
                 kind,
@@ -216,7 +219,8 @@ pub(super) fn vector_of<T>(run: Run<'_>) -> Option<T> {
         ($($number:ty => $kind:ident),*) => {
             $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() && run.kind == Plain::$kind {
                 let vector = ManuallyDrop::new(copied(run.bytes, <$number>::from_ne_bytes));
-                // SAFETY: as in `run_of`, `T` is `Vec<$number>`. The vector is moved: the original is not dropped.
+                // SAFETY: as in `run_of`, `T` is `Vec<$number>`. The vector is moved: the original
+                // is not dropped.
                 return Some(unsafe { std::mem::transmute_copy::<ManuallyDrop<Vec<$number>>, T>(&vector) });
             })*
         };
@@ -243,8 +247,8 @@ impl<'m, T> ArrayBytes<'m, T> {
     /// The array. By way of an option it would be copied once more.
     #[inline(always)]
     pub(super) fn read(self) -> T {
-        // SAFETY: `new` has seen that `T` is an array of numbers, for which any bytes will do, and that there are as many
-        // as it has.
+        // SAFETY: `new` has seen that `T` is an array of numbers, for which any bytes will do, and
+        // that there are as many as it has.
         unsafe { self.0.as_ptr().cast::<T>().read_unaligned() }
     }
 }

@@ -1,8 +1,9 @@
 //! Lists of fields, as bytes, kept for as long as the program runs.
 //!
-//! A type's list of fields never changes, so each list is made once for each process, and found again by its address: writers
-//! know a struct by the address of its name, readers by that of the list that serde's derive gives them. Comparing the list of
-//! a message with a reader's own is one comparison of memory then.
+//! A type's list of fields never changes, so each list is made once for each process, and found
+//! again by its address: writers know a struct by the address of its name, readers by that of the
+//! list that serde's derive gives them. Comparing the list of a message with a reader's own is one
+//! comparison of memory then.
 
 #![expect(unsafe_code, reason = "gives out references to what is never freed")]
 
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::tag;
 
-/// The fields of a struct in the order of their values: how many they are, the length of each name, then the names.
+/// The fields of a struct in the order of their values: how many they are, the length of each name,
+/// then the names.
 pub(super) fn encode_fields(fields: &[&'static str]) -> Vec<u8> {
     let mut block = Vec::new();
     tag::put_count(&mut block, fields.len());
@@ -126,7 +128,8 @@ impl<T: Send + Sync + 'static, const LEN: usize> Table<T, LEN> {
         self.places(key).map_while(|place| {
             // Acquire, with the release below: what the address points at was written before it.
             let entry = place.load(Ordering::Acquire);
-            // SAFETY: each address in the table is null, or that of an entry that was leaked, and is never changed.
+            // SAFETY: each address in the table is null, or that of an entry that was leaked, and
+            // is never changed.
             unsafe { entry.as_ref() }
         })
     }

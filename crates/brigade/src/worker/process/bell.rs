@@ -1,18 +1,22 @@
 //! The bell: how workers wake the host's event loop, when somebody awaits them.
 //!
-//! One pair of connected sockets for all workers of a fork server, so that a worker costs the host no descriptor. All workers have one of the two, and the host the other.
+//! One pair of connected sockets for all workers of a fork server, so that a worker costs the host
+//! no descriptor. All workers have one of the two, and the host the other.
 //!
-//! They are of the kind of [`wakeup`], so that no worker can keep from the host what another one says, nor make it wait.
+//! They are of the kind of [`wakeup`], so that no worker can keep from the host what another one
+//! says, nor make it wait.
 //!
-//! What a worker still can do is shut the pair down for all (shutdown(2)). The host sees that at once, and then looks every few milliseconds; the others go on, for
-//! it is not they who have lost anything. A full socket is none of this: the host has something to read then.
+//! What a worker still can do is shut the pair down for all (shutdown(2)). The host sees that at
+//! once, and then looks every few milliseconds; the others go on, for it is not they who have lost
+//! anything. A full socket is none of this: the host has something to read then.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::wakeup::{self, Way};
 
-/// As many are read at once, so that nobody who rings without end keeps the host from everything else.
+/// As many are read at once, so that nobody who rings without end keeps the host from everything
+/// else.
 const AT_ONCE: usize = 256;
 
 /// The host's end.

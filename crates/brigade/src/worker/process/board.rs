@@ -1,7 +1,8 @@
 //! The board: where the fork server writes how each worker ended, and the host reads it.
 //!
-//! One memory file, mapped by the host and by the fork server, and by no worker. A worker's slot has one word that both sleep on and set
-//! bits in; a slot is free again when the worker has ended *and* the host has released it, in whichever order.
+//! One memory file, mapped by the host and by the fork server, and by no worker. A worker's slot
+//! has one word that both sleep on and set bits in; a slot is free again when the worker has ended
+//! *and* the host has released it, in whichever order.
 
 #![expect(unsafe_code, reason = "memory shared by the host and its fork server")]
 
@@ -22,7 +23,8 @@ pub(crate) const TAIL: usize = 4096;
 const ENDED: u32 = 1;
 const RELEASED: u32 = 2;
 const NOTIFY: u32 = 4;
-/// Its parent has seen that it has ended, and is about to reap it: from then on its number may be another's.
+/// Its parent has seen that it has ended, and is about to reap it: from then on its number may be
+/// another's.
 const REAPED: u32 = 8;
 
 #[repr(C, align(64))]
@@ -31,7 +33,8 @@ struct Slot {
     word: AtomicU32,
     how: AtomicU32,
     code: AtomicI32,
-    /// Whether the kernel killed something in the fork server's control group for lack of memory while the worker lived.
+    /// Whether the kernel killed something in the fork server's control group for lack of memory
+    /// while the worker lived.
     oom_killed: AtomicU32,
     tail_len: AtomicU32,
     /// Bytes of stderr that were read, in all.
@@ -65,7 +68,8 @@ pub(crate) struct Obituary {
 }
 
 impl Obituary {
-    /// Of what it wrote to stderr, keeps only what came after so many bytes. The number is the worker's word.
+    /// Of what it wrote to stderr, keeps only what came after so many bytes. The number is the
+    /// worker's word.
     pub(crate) fn forget_stderr_before(&mut self, begin: u64) {
         let own = usize::try_from(self.written.saturating_sub(begin)).unwrap_or(usize::MAX);
         let before = self.stderr.len().saturating_sub(own);
@@ -98,7 +102,8 @@ impl Board {
 
     fn slot(&self, slot: u32) -> &Slot {
         assert!(slot < SLOTS, "a slot of the board");
-        // SAFETY: in bounds (asserted) and aligned (a mapping begins at a page); atomics of any bit pattern are valid.
+        // SAFETY: in bounds (asserted) and aligned (a mapping begins at a page); atomics of any bit
+        // pattern are valid.
         unsafe { self.mapping.at().cast::<Slot>().add(slot as usize).as_ref() }
     }
 
@@ -135,7 +140,8 @@ impl Board {
         self.stops().fetch_add(1, Ordering::Release);
     }
 
-    /// The host: whether a worker is stopped, and how long it has stood before it went on, all in all.
+    /// The host: whether a worker is stopped, and how long it has stood before it went on, all in
+    /// all.
     pub(crate) fn stop(&self, slot: u32) -> (bool, Duration) {
         let entry = self.slot(slot);
         let stopped = entry.stopped.load(Ordering::Acquire) != 0;
@@ -168,7 +174,8 @@ impl Board {
         self.slot(slot).word.load(Ordering::SeqCst) & REAPED != 0
     }
 
-    /// The fork server: the worker is gone. Says whether the host asked to be told by an event, and whether the slot is free now.
+    /// The fork server: the worker is gone. Says whether the host asked to be told by an event, and
+    /// whether the slot is free now.
     pub(crate) fn end(
         &self,
         slot: u32,
@@ -217,9 +224,11 @@ impl Board {
         fence(Ordering::SeqCst);
     }
 
-    /// The host: the worker is gone, and its fork server too, or it does not answer; how it ended nobody can say. Gives `false` if the end was known before.
+    /// The host: the worker is gone, and its fork server too, or it does not answer; how it ended
+    /// nobody can say. Gives `false` if the end was known before.
     ///
-    /// A fork server that answers again says it once more, which does no harm: only it gives slots out again, and not before it has said so itself.
+    /// A fork server that answers again says it once more, which does no harm: only it gives slots
+    /// out again, and not before it has said so itself.
     pub(crate) fn lose(&self, slot: u32) -> bool {
         let entry = self.slot(slot);
         if entry.word.load(Ordering::Acquire) & ENDED != 0 {

@@ -1,12 +1,16 @@
 //! How the program becomes its own fork server.
 //!
-//! The fork server is the same program, started again. It must be told apart from the program proper before any of the program's own code
-//! runs, or there would be a second copy of it: with `main` reading the same arguments and opening the same files; or a whole test
-//! harness, whose `main` is not ours to change. So it is a constructor, which the loader runs before `main`, that looks for the marker; in the fork
-//! server it never returns. Other constructors that come after it (a C++ library's, a registry's) are run first.
+//! The fork server is the same program, started again. It must be told apart from the program
+//! proper before any of the program's own code runs, or there would be a second copy of it: with
+//! `main` reading the same arguments and opening the same files; or a whole test harness, whose
+//! `main` is not ours to change. So it is a constructor, which the loader runs before `main`, that
+//! looks for the marker; in the fork server it never returns. Other constructors that come after it
+//! (a C++ library's, a registry's) are run first.
 //!
-//! Whoever sets the marker chooses which function of the program is called with which bytes. Where the program has more privilege than who started it (setuid, setgid, file
-//! capabilities: `AT_SECURE`, getauxval(3)), that would be a way to get at it: there the marker is refused, and nothing is started ([`check`]).
+//! Whoever sets the marker chooses which function of the program is called with which bytes. Where
+//! the program has more privilege than who started it (setuid, setgid, file capabilities:
+//! `AT_SECURE`, getauxval(3)), that would be a way to get at it: there the marker is refused, and
+//! nothing is started ([`check`]).
 
 #![expect(
     unsafe_code,
@@ -35,7 +39,8 @@ pub(crate) fn initialize() -> bool {
     !INITIALIZED.swap(true, Ordering::AcqRel)
 }
 
-// SAFETY: a function of the type that the loader calls the entries of this section with; the static is only ever read by the loader.
+// SAFETY: a function of the type that the loader calls the entries of this section with; the static
+// is only ever read by the loader.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: crate::sys::image::Constructor = constructor;
@@ -47,18 +52,22 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
         return;
     }
     if process::is_privileged() {
-        // Nor may `main` run: if it was this program that set the marker, that would be its second copy.
+        // Nor may `main` run: if it was this program that set the marker, that would be its second
+        // copy.
         refuse(b"brigade: this program has more privilege than who started it, and so it is no fork server\n");
     }
     occupy_standard_streams();
-    // SAFETY: this is the constructor itself, before `main`, and from here on this process never goes on to the next one by itself.
+    // SAFETY: this is the constructor itself, before `main`, and from here on this process never
+    // goes on to the next one by itself.
     unsafe { crate::sys::image::run_constructors_after(constructor, argc, argv, envp) };
-    // SAFETY: no thread was started yet, unless by a constructor, and then the server refuses to fork.
+    // SAFETY: no thread was started yet, unless by a constructor, and then the server refuses to
+    // fork.
     let marker = unsafe { process::take_variable(MARKER) };
     let socket = marker
         .and_then(|m| m.parse().ok())
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
-        // SAFETY: the host left this number open for us; nothing else in this process has opened anything that it would own under this number.
+        // SAFETY: the host left this number open for us; nothing else in this process has opened
+        // anything that it would own under this number.
         .and_then(|number| unsafe { fds::adopt(number) })
         .and_then(|fd| {
             rustix::net::sockopt::socket_type(&fd)
@@ -67,13 +76,15 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
         });
     match socket {
         Ok(socket) => {
-            // A program that is a fork server has done what `init` asks for, and its workers may start processes of their own.
+            // A program that is a fork server has done what `init` asks for, and its workers may
+            // start processes of their own.
             initialize();
             fds::close_all_but(&[std::os::fd::AsRawFd::as_raw_fd(&socket)]);
             server::serve(socket)
         }
         Err(_) => {
-            // The variable came from somewhere else. Going on would be the second copy that nobody wants.
+            // The variable came from somewhere else. Going on would be the second copy that nobody
+            // wants.
             refuse(b"brigade: BRIGADE_FORK_SERVER is set, but not by brigade; this variable is for its own use\n")
         }
     }
@@ -85,7 +96,8 @@ fn refuse(why: &[u8]) -> ! {
     process::exit_now(70)
 }
 
-/// A host without a stdin, stdout or stderr has a fork server without them: what is opened next would take their numbers, and tasks would print into it.
+/// A host without a stdin, stdout or stderr has a fork server without them: what is opened next
+/// would take their numbers, and tasks would print into it.
 fn occupy_standard_streams() {
     while let Ok(null) = rustix::fs::open(
         "/dev/null",
@@ -131,9 +143,11 @@ pub(crate) fn check() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a new start of this program would have a user, a group or capabilities that it does not have now, by the file's bits: execve(2), capabilities(7).
+/// Whether a new start of this program would have a user, a group or capabilities that it does not
+/// have now, by the file's bits: execve(2), capabilities(7).
 fn gains_privilege() -> io::Result<bool> {
-    // Then the kernel heeds neither bit: PR_SET_NO_NEW_PRIVS(2const). It still looks at the capabilities.
+    // Then the kernel heeds neither bit: PR_SET_NO_NEW_PRIVS(2const). It still looks at the
+    // capabilities.
     let heeded = !rustix::thread::no_new_privs()?;
     let exe = std::fs::metadata("/proc/self/exe")?;
     let (mode, user) = (exe.mode(), rustix::process::geteuid());

@@ -71,8 +71,9 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     if rustix::process::getppid().map(|p| p.as_raw_pid().cast_unsigned()) != Some(birth.server) {
         process::exit_now(0);
     }
-    // A group of its own, so that it and its children can be ended together; and orphans among them come to it, and at its end to the fork server.
-    // If the one is refused, the fork server sees it; the other was allowed to the fork server.
+    // A group of its own, so that it and its children can be ended together; and orphans among them
+    // come to it, and at its end to the fork server. If the one is refused, the fork server sees
+    // it; the other was allowed to the fork server.
     let _ = rustix::process::setpgid(None, None);
     let _ = process::adopt_orphans();
     process::set_name(c"brigade-worker");
@@ -100,15 +101,17 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     if let Some(stay) = worker.serve() {
         worker.stay(&stay);
     }
-    // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be waiting for this very processor.
+    // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be
+    // waiting for this very processor.
     if mailbox.may_rest() {
         futex::rest(LINGER);
     }
     process::exit_now(0)
 }
 
-/// Runs a task that does nothing and tells nobody. In the fork server too, once: what the loader and the libraries do at a first call (symbols, the panic
-/// hook, the C library's and std's streams) is then done for all workers.
+/// Runs a task that does nothing and tells nobody. In the fork server too, once: what the loader
+/// and the libraries do at a first call (symbols, the panic hook, the C library's and std's
+/// streams) is then done for all workers.
 pub(crate) fn rehearse() {
     fn nothing((): ()) {}
     if let Ok(plan) = Plan::of(nothing as fn(())) {
@@ -158,8 +161,8 @@ impl Worker {
         }
     }
 
-    /// Touches what the first task will. After a fork every page is a fault at its first touch; the task, which somebody waits for, then finds
-    /// them all there. (18 faults, some 25 µs.)
+    /// Touches what the first task will. After a fork every page is a fault at its first touch; the
+    /// task, which somebody waits for, then finds them all there. (18 faults, some 25 µs.)
     pub(super) fn rehearse(&mut self) {
         self.mailbox.warm();
         rehearse();
@@ -192,13 +195,15 @@ impl Worker {
                         }),
                     };
                     let failed = answer.is_err();
-                    // Never nothing, which would say that it is ready: of what makes no sense, the host says so.
+                    // Never nothing, which would say that it is ready: of what makes no sense, the
+                    // host says so.
                     let bytes = answer.map_or_else(
                         |e| postcard::to_stdvec(&e).unwrap_or_else(|_| vec![0]),
                         |()| Vec::new(),
                     );
                     if !failed {
-                        // Before anybody hears that it is ready: what it is killed by from now on finds it without a task.
+                        // Before anybody hears that it is ready: what it is killed by from now on
+                        // finds it without a task.
                         self.mailbox.set_phase(Phase::Idle);
                     }
                     self.reply(reply::READY, &bytes);
@@ -243,8 +248,9 @@ impl Worker {
         }
     }
 
-    /// Sleeps until there is an order. The host calls this worker before it has the order ready, so that the two take
-    /// less time than one after the other: a worker that is woken and finds no order looks for it for a moment.
+    /// Sleeps until there is an order. The host calls this worker before it has the order ready, so
+    /// that the two take less time than one after the other: a worker that is woken and finds no
+    /// order looks for it for a moment.
     fn wait_for_order(&self) {
         let orders = &self.ends.orders;
         while !orders.is_ready() {
@@ -263,7 +269,8 @@ impl Worker {
         let outcome = plan.run(input, descriptors, &mut result, &|phase| {
             self.mailbox.set_phase(phase)
         });
-        // The task forked, and this is its child, which came back first: it is not the one to reply.
+        // The task forked, and this is its child, which came back first: it is not the one to
+        // reply.
         if !is_the_worker() {
             process::exit_now(0);
         }

@@ -1,4 +1,5 @@
-//! The host's side of its fork server: starts it at first use, keeps spare workers at hand, hears its events.
+//! The host's side of its fork server: starts it at first use, keeps spare workers at hand, hears
+//! its events.
 
 mod lanes;
 mod listener;
@@ -39,17 +40,20 @@ use watch::Watch;
 /// Spare workers to have at hand.
 const SPARES: usize = 4;
 
-/// When they are scarce, new ones are asked for at this number: together, so that one wake-up of the fork server makes several.
+/// When they are scarce, new ones are asked for at this number: together, so that one wake-up of
+/// the fork server makes several.
 const REFILL_AT: usize = 1;
 
-/// How long after a spare was taken new ones are asked for, if there are others left. Making them at once would take a processor away from the
-/// very task that the spare was taken for; on two cores that costs it more than its own wake-up.
+/// How long after a spare was taken new ones are asked for, if there are others left. Making them
+/// at once would take a processor away from the very task that the spare was taken for; on two
+/// cores that costs it more than its own wake-up.
 const REST: Duration = Duration::from_millis(1);
 
 /// So many spares in a row that are dead when they are taken are no accident.
 const STILLBORN: u32 = 64;
 
-/// How many seconds a fork server may take to say that it is there. Only one that hangs, or is stopped, takes longer.
+/// How many seconds a fork server may take to say that it is there. Only one that hangs, or is
+/// stopped, takes longer.
 const START_LIMIT: u32 = 30;
 
 /// A worker that the host has been given, not yet employed.
@@ -96,7 +100,8 @@ struct State {
     expected: usize,
     /// Whether `rest` will go off.
     resting: bool,
-    /// More workers are asked for than are made: somebody had to wait for one, and there have not been enough since.
+    /// More workers are asked for than are made: somebody had to wait for one, and there have not
+    /// been enough since.
     scarce: bool,
     /// Callers that have no worker yet.
     waiting: usize,
@@ -120,10 +125,12 @@ struct State {
     told: bool,
 }
 
-/// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has happened that may concern it: a worker has come, has ended, was stopped, or has
-/// rung the bell; a lane has come; the time that was asked for has come; the fork server has ended.
+/// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has
+/// happened that may concern it: a worker has come, has ended, was stopped, or has rung the bell; a
+/// lane has come; the time that was asked for has come; the fork server has ended.
 pub(crate) trait Employer: Send + Sync {
-    /// `missed`: for so long, until now, this program could not run, and nobody's time is to be over because of that.
+    /// `missed`: for so long, until now, this program could not run, and nobody's time is to be
+    /// over because of that.
     fn attend(&self, missed: Duration);
 }
 
@@ -157,7 +164,8 @@ impl State {
     }
 }
 
-/// This process's, once there is one. A fork of the host begins without: what the parent shares with its own is left alone.
+/// This process's, once there is one. A fork of the host begins without: what the parent shares
+/// with its own is left alone.
 pub(super) static CURRENT: PerProcess<Mutex<Option<Arc<ForkServer>>>> =
     PerProcess::new(|| Mutex::new(None));
 
@@ -331,7 +339,8 @@ impl ForkServer {
             }
             state.scarce = true;
             match self.refill(&mut state) {
-                // It has just ended, and the listener is about to say so, which is what is waited for below.
+                // It has just ended, and the listener is about to say so, which is what is waited
+                // for below.
                 Err(e) if protocol::is_hang_up(&e) => {}
                 Err(e) => break Err(e),
                 Ok(()) => {}
@@ -350,7 +359,8 @@ impl ForkServer {
         hired
     }
 
-    /// Whether a spare can be given something to do. One that was killed or stopped while it slept is nobody's loss, and let go.
+    /// Whether a spare can be given something to do. One that was killed or stopped while it slept
+    /// is nobody's loss, and let go.
     fn is_fit(&self, state: &mut State, spare: &Hired) -> bool {
         let has_ended = self.board.has_ended(spare.slot);
         if !has_ended && !self.board.stop(spare.slot).0 {
@@ -395,7 +405,8 @@ impl ForkServer {
         drop(gone);
     }
 
-    /// A worker that sleeps, for an employer that lacks so many, if there is one; otherwise it will be called when there is.
+    /// A worker that sleeps, for an employer that lacks so many, if there is one; otherwise it will
+    /// be called when there is.
     pub(crate) fn hire_soon(&self, employer: u64, lacks: usize) -> io::Result<Option<Hired>> {
         let mut state = self.lock();
         if state.gone {
@@ -471,11 +482,13 @@ impl ForkServer {
                 tv_nsec: i64::from(left.subsec_nanos()),
             },
         };
-        // It can fail only if the program has closed a descriptor that is not its own: see `try_timers`.
+        // It can fail only if the program has closed a descriptor that is not its own: see
+        // `try_timers`.
         let _ = timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &timer);
     }
 
-    /// After a spare was put to work: sees to it that there will be others, in a while, or now if they are scarce.
+    /// After a spare was put to work: sees to it that there will be others, in a while, or now if
+    /// they are scarce.
     pub(crate) fn replace_spare(&self) {
         let mut state = self.lock();
         if state.scarce && state.spares.len() <= REFILL_AT {
@@ -528,7 +541,8 @@ impl ForkServer {
         let _ = self.send(Request::Released);
     }
 
-    /// Has `waker` woken when `ready` says so, asked again at each event; or when this lane has come.
+    /// Has `waker` woken when `ready` says so, asked again at each event; or when this lane has
+    /// come.
     pub(crate) fn wake_when(
         &self,
         slot: u32,
@@ -552,7 +566,8 @@ impl ForkServer {
         self.lock().told
     }
 
-    /// Whether this process is the one that started it, and not a fork of that one: what they share belongs to the other.
+    /// Whether this process is the one that started it, and not a fork of that one: what they share
+    /// belongs to the other.
     pub(crate) fn is_ours(&self) -> bool {
         self.host.is_this_process()
     }
@@ -565,12 +580,14 @@ const BELL: u64 = 3;
 const ALARM: u64 = 4;
 const WATCH: u64 = 5;
 
-/// Waits until a fork server that was started says that it is there. Gives its pidfd and its modules. One that does not say so is killed: it has nobody yet.
+/// Waits until a fork server that was started says that it is there. Gives its pidfd and its
+/// modules. One that does not say so is killed: it has nobody yet.
 fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<(OwnedFd, Vec<ModuleAt>)> {
     let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
     let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
     let process = opened::pidfd(id);
-    // While nobody has closed the other end, the process that we started is alive, so that its number is not another's.
+    // While nobody has closed the other end, the process that we started is alive, so that its
+    // number is not another's.
     let hung_up = |socket: &OwnedFd| {
         let mut fd = [PollFd::new(socket, PollFlags::empty())];
         rustix::event::poll(&mut fd, Some(&Timespec::default())) != Ok(0)

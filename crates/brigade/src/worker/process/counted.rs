@@ -1,7 +1,9 @@
-//! A fork server that is none, and workers that take a step when they are told to: for [`counts`](crate::counts).
+//! A fork server that is none, and workers that take a step when they are told to: for
+//! [`counts`](crate::counts).
 //!
-//! Problem: what a task costs is to be counted in one thread of one process, where nobody may wait for anybody. The host's half and the worker's are the
-//! library's own, on one mailbox that is mapped twice; only who makes the workers is made up. Nothing here is a hot path.
+//! Problem: what a task costs is to be counted in one thread of one process, where nobody may wait
+//! for anybody. The host's half and the worker's are the library's own, on one mailbox that is
+//! mapped twice; only who makes the workers is made up. Nothing here is a hot path.
 
 use std::cell::Cell;
 use std::fmt;
@@ -41,7 +43,8 @@ impl fmt::Debug for OneThread {
 }
 
 impl OneThread {
-    /// From here on, whoever starts a process in this process gets a worker of [`add_worker`](Self::add_worker).
+    /// From here on, whoever starts a process in this process gets a worker of
+    /// [`add_worker`](Self::add_worker).
     ///
     /// # Errors
     /// The kernel's.
@@ -120,7 +123,8 @@ impl Worker {
         self.0.rehearse();
     }
 
-    /// Obeys, until a task is done; or until it is told to stay. It waits if there is nothing to obey.
+    /// Obeys, until a task is done; or until it is told to stay. It waits if there is nothing to
+    /// obey.
     pub fn serve(mut self) -> Option<StayingWorker> {
         let stay = self.0.serve()?;
         let staying = Staying::new(&self.0, &stay);
@@ -138,7 +142,8 @@ pub struct StayingWorker {
 }
 
 impl StayingWorker {
-    /// Runs what it was given, until it finds nothing more to do. It does not sleep then. `false`: it has left.
+    /// Runs what it was given, until it finds nothing more to do. It does not sleep then. `false`:
+    /// it has left.
     pub fn serve(&mut self) -> bool {
         while self.worker.begin_at_once(&mut self.staying) {
             if !self.worker.serve_begun(&mut self.staying) {

@@ -1,7 +1,9 @@
-//! Why a worker died: the wait status, held against what the worker noted, what it wrote last, and what the kernel counted.
+//! Why a worker died: the wait status, held against what the worker noted, what it wrote last, and
+//! what the kernel counted.
 //!
-//! The status comes from the kernel and is believed. The note comes from the worker, in memory that it could write: it can only refine what
-//! the status says, and a note that does not agree with it is dropped.
+//! The status comes from the kernel and is believed. The note comes from the worker, in memory that
+//! it could write: it can only refine what the status says, and a note that does not agree with it
+//! is dropped.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,7 +25,8 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Of a worker that has ended, from what the fork server says of it and what it has left in its mailbox.
+    /// Of a worker that has ended, from what the fork server says of it and what it has left in its
+    /// mailbox.
     pub(crate) fn gather(pid: u32, mailbox: &Mailbox, mut obituary: Obituary) -> Evidence {
         obituary.forget_stderr_before(mailbox.stderr_before_task());
         Evidence {
@@ -121,7 +124,8 @@ fn says_out_of_memory(stderr: &str) -> bool {
     })
 }
 
-/// The functions that Rust calls when an allocation has failed, for when a long backtrace has pushed the line out of what is kept.
+/// The functions that Rust calls when an allocation has failed, for when a long backtrace has
+/// pushed the line out of what is kept.
 fn is_allocation_failure(function: &str) -> bool {
     function.ends_with("alloc::handle_alloc_error")
         || function.ends_with("alloc::rust_oom")

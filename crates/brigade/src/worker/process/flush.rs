@@ -1,11 +1,14 @@
-//! What a task has printed is written out before anybody hears that it is done, but nobody waits for that for ever.
+//! What a task has printed is written out before anybody hears that it is done, but nobody waits
+//! for that for ever.
 //!
-//! Problem: a task may leave a thread behind that holds a stream's lock (it prints to something that nobody reads, or sits in
-//! fgetc(3)), and to flush a stream is to wait for its lock. std's stdout cannot be tried.
+//! Problem: a task may leave a thread behind that holds a stream's lock (it prints to something
+//! that nobody reads, or sits in fgetc(3)), and to flush a stream is to wait for its lock. std's
+//! stdout cannot be tried.
 //!
-//! So: where the process never had a second thread, nobody else can hold a lock, and the streams are flushed. Else C's stdout is
-//! flushed if its lock can be had, and a thread does the rest, for which the task's own waits [`LIMIT`]. What is not out by then
-//! is left, and the host is told. The thread stays for the next task; one that is stuck is left, too.
+//! So: where the process never had a second thread, nobody else can hold a lock, and the streams
+//! are flushed. Else C's stdout is flushed if its lock can be had, and a thread does the rest, for
+//! which the task's own waits [`LIMIT`]. What is not out by then is left, and the host is told. The
+//! thread stays for the next task; one that is stuck is left, too.
 
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -75,15 +78,17 @@ impl Rest {
         let free = || FREE.lock().unwrap_or_else(|e| e.into_inner());
         let kept = free().take();
         let Some(flusher) = kept.or_else(|| Flusher::start().ok()) else {
-            // No thread is to be had for it (a limit that the task has set). Where this one is alone there is nobody else who
-            // holds anything; where it is not, there is nobody who may wait.
+            // No thread is to be had for it (a limit that the task has set). Where this one is
+            // alone there is nobody else who holds anything; where it is not, there is nobody who
+            // may wait.
             let alone = process::is_alone();
             if alone {
                 self.flush();
             }
             return alone;
         };
-        // Neither fails unless the thread was ended from outside: then nothing was flushed, which is what is said.
+        // Neither fails unless the thread was ended from outside: then nothing was flushed, which
+        // is what is said.
         let is_done = flusher.todo.send(self).is_ok() && flusher.done.recv_timeout(limit).is_ok();
         if is_done {
             *free() = Some(flusher);

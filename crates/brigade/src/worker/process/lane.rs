@@ -1,4 +1,5 @@
-//! What does not go through a worker's ring: large values, in a memory file each, and descriptors. They go through the worker's lane, a Unix socket.
+//! What does not go through a worker's ring: large values, in a memory file each, and descriptors.
+//! They go through the worker's lane, a Unix socket.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,7 +34,8 @@ pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
     parcel::seal(bytes)
 }
 
-/// The value in such a file, where it is: no descriptor is needed any more. The sender may be hostile.
+/// The value in such a file, where it is: no descriptor is needed any more. The sender may be
+/// hostile.
 pub(crate) fn map(file: &OwnedFd, len: u64) -> io::Result<Sealed> {
     parcel::map(file, len)
 }
@@ -52,7 +54,8 @@ pub(crate) fn send_numbered(
     fds::send(lane, &number.to_ne_bytes(), descriptors)
 }
 
-/// Waits for the descriptors that were sent under this number. Those that come before them are nobody's.
+/// Waits for the descriptors that were sent under this number. Those that come before them are
+/// nobody's.
 pub(crate) fn recv_numbered(lane: impl AsFd, number: u64) -> io::Result<Vec<OwnedFd>> {
     loop {
         let mut descriptors = Vec::new();

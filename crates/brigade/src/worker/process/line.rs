@@ -13,7 +13,8 @@ use super::turns::Bell;
 use super::world::{AtomicU32, ForkServer, Hired, Instant, futex};
 use crate::transport::ring::{self, Corrupt};
 
-/// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that wrap.
+/// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that
+/// wrap.
 pub(crate) struct Line {
     server: Arc<ForkServer>,
     slot: u32,
@@ -204,7 +205,8 @@ impl Line {
         Ok(())
     }
 
-    /// Offers what was written, and wakes the worker if it sleeps. `patience`: whether it may look for a while when it has nothing to do.
+    /// Offers what was written, and wakes the worker if it sleeps. `patience`: whether it may look
+    /// for a while when it has nothing to do.
     pub(crate) fn publish(&mut self, patience: bool) {
         let count = self.written.wrapping_sub(self.offered);
         if count == 0 {
@@ -234,9 +236,11 @@ impl Line {
         self.ends.mailbox().turns().begun(self.taken, self.offered)
     }
 
-    /// Takes back what is not begun, but for the first `keep` of all that were ever written. Gives how many are left with it, of all.
+    /// Takes back what is not begun, but for the first `keep` of all that were ever written. Gives
+    /// how many are left with it, of all.
     ///
-    /// What was taken back lies from its own place on, and the earliest of them has to be told to [`forget`](Self::forget).
+    /// What was taken back lies from its own place on, and the earliest of them has to be told to
+    /// [`forget`](Self::forget).
     pub(crate) fn take_back(&mut self, keep: u32) -> Result<u32, Corrupt> {
         // What is not offered yet goes with it.
         let left = self
@@ -256,7 +260,8 @@ impl Line {
 
     // ---- results
 
-    /// Takes the next reply. One that answers a task is counted by [`count_result`](Self::count_result).
+    /// Takes the next reply. One that answers a task is counted by
+    /// [`count_result`](Self::count_result).
     pub(crate) fn reply(&mut self, frame: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
         self.ends.replies.pop(frame)
     }
@@ -283,7 +288,8 @@ impl Line {
         self.ends.mailbox().turns().made_room();
     }
 
-    /// What the worker says that it has finished. More than was taken, after everything was taken that is there, is a lie.
+    /// What the worker says that it has finished. More than was taken, after everything was taken
+    /// that is there, is a lie.
     pub(crate) fn finished(&self) -> u32 {
         self.ends.mailbox().turns().finished()
     }

@@ -1,4 +1,5 @@
-//! One worker's memory file: a ring in, a ring out, its state, and its crash record. See `worker/README.md`.
+//! One worker's memory file: a ring in, a ring out, its state, and its crash record. See
+//! `worker/README.md`.
 //!
 //! The host and the worker map it, and nobody else. The host treats all of it as hostile.
 
@@ -33,27 +34,33 @@ const OUT: Place = Place {
 };
 const LEN: usize = 2 * PAGE + 2 * RING;
 
-/// The largest value that goes through a ring; larger ones go in a memory file of their own, whose descriptor goes through the lane.
+/// The largest value that goes through a ring; larger ones go in a memory file of their own, whose
+/// descriptor goes through the lane.
 pub(crate) const INLINE_MAX: usize = 32 * 1024;
 
 /// Tags of frames from the host to a worker.
 pub(crate) mod order {
-    /// A [`Setup`](super::super::protocol::Setup): answered by [`reply::READY`](super::reply::READY).
+    /// A [`Setup`](super::super::protocol::Setup): answered by
+    /// [`reply::READY`](super::reply::READY).
     pub(crate) const SETUP: u32 = 1;
     /// Two words of plan, then the encoded input.
     pub(crate) const TASK: u32 = 2;
-    /// Two words of plan, then the length of the input, which comes through the lane, with its descriptors.
+    /// Two words of plan, then the length of the input, which comes through the lane, with its
+    /// descriptors.
     pub(crate) const LARGE_TASK: u32 = 3;
     /// As [`TASK`]; the descriptors of the input come through the lane.
     pub(crate) const ACCOMPANIED_TASK: u32 = 4;
     /// The encoded input alone; the plan came before. For workers that stay.
     pub(crate) const SAME_TASK: u32 = 5;
-    /// Two words of plan, for the tasks that follow. For workers that stay; it is no task by itself.
+    /// Two words of plan, for the tasks that follow. For workers that stay; it is no task by
+    /// itself.
     pub(crate) const PLAN: u32 = 8;
-    /// The number of the parcel, then the encoded input, whose descriptors are in that parcel, which comes through the lane. For workers that
-    /// stay: what was taken back leaves its parcels there.
+    /// The number of the parcel, then the encoded input, whose descriptors are in that parcel,
+    /// which comes through the lane. For workers that stay: what was taken back leaves its parcels
+    /// there.
     pub(crate) const PARCEL_TASK: u32 = 6;
-    /// The number of the parcel, then the length of the input, which is in that parcel. For workers that stay.
+    /// The number of the parcel, then the length of the input, which is in that parcel. For workers
+    /// that stay.
     pub(crate) const LARGE_PARCEL_TASK: u32 = 7;
 }
 
@@ -81,7 +88,8 @@ pub(crate) mod reply {
 struct Status {
     /// Index into [`Phase::ALL`].
     phase: AtomicU32,
-    /// Not 0: the host sleeps in its event loop, not on the ring's bell; it is to be told through the event descriptor.
+    /// Not 0: the host sleeps in its event loop, not on the ring's bell; it is to be told through
+    /// the event descriptor.
     notify: AtomicU32,
     /// The processor that it was on when it slept, or started its task, last.
     processor: AtomicU32,
@@ -115,7 +123,8 @@ const _: () = assert!(size_of::<Status>() + STATUS_AT <= TURNS_AT && size_of::<R
 const _: () =
     assert!(size_of::<Turns>() + TURNS_AT <= PAGE && TURNS_AT.is_multiple_of(align_of::<Turns>()));
 
-/// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must agree with.
+/// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must
+/// agree with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Noted {
     pub(crate) signal: i32,
@@ -136,7 +145,8 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// A new memory file for a mailbox, zeroed, and sealed at its size. Not against writing: both sides write, and nobody but the two ever has the file.
+    /// A new memory file for a mailbox, zeroed, and sealed at its size. Not against writing: both
+    /// sides write, and nobody but the two ever has the file.
     pub(crate) fn file() -> io::Result<OwnedFd> {
         sized_memfd("brigade-mailbox", LEN)
     }
@@ -150,7 +160,8 @@ impl Mailbox {
     }
 
     fn status(&self) -> &Status {
-        // SAFETY: in bounds and aligned (constants, asserted above); atomics of any bit pattern are valid.
+        // SAFETY: in bounds and aligned (constants, asserted above); atomics of any bit pattern are
+        // valid.
         unsafe { self.mapping.at().add(STATUS_AT).cast().as_ref() }
     }
 
@@ -193,7 +204,8 @@ impl Mailbox {
         self.status().phase.store(phase as u32, Ordering::Release);
     }
 
-    /// The worker: somebody whom its task has left behind holds its stdout, and what is in it is left.
+    /// The worker: somebody whom its task has left behind holds its stdout, and what is in it is
+    /// left.
     pub(crate) fn note_unflushed(&self) {
         self.status().unflushed.store(1, Ordering::Relaxed);
     }
@@ -220,7 +232,8 @@ impl Mailbox {
             .store(rustix::thread::sched_getcpu() as u32, Ordering::Relaxed);
     }
 
-    /// The host: whether looking for a reply can pay. On the worker's own processor it cannot: the worker does not run until we sleep.
+    /// The host: whether looking for a reply can pay. On the worker's own processor it cannot: the
+    /// worker does not run until we sleep.
     pub(crate) fn runs_elsewhere(&self) -> bool {
         // In models nothing may depend on where they run.
         cfg!(shuttle)
@@ -228,7 +241,8 @@ impl Mailbox {
                 != rustix::thread::sched_getcpu() as u32
     }
 
-    /// The host: wakes a worker that sleeps on another processor, because its first order comes in a moment.
+    /// The host: wakes a worker that sleeps on another processor, because its first order comes in
+    /// a moment.
     pub(crate) fn call(&self) {
         if spin::pays() && self.runs_elsewhere() {
             Producer::new(&self.mapping, IN).call();
@@ -251,12 +265,14 @@ impl Mailbox {
         fence(Ordering::SeqCst);
     }
 
-    /// The worker, after it published: whether the host asked. The ring's publication ended with the fence that pairs with the host's.
+    /// The worker, after it published: whether the host asked. The ring's publication ended with
+    /// the fence that pairs with the host's.
     pub(crate) fn wants_events(&self) -> bool {
         self.status().notify.load(Ordering::Relaxed) != 0
     }
 
-    /// In a worker's signal handler: notes the fault and the calls that led to it. Touches memory that is there, and allocates nothing.
+    /// In a worker's signal handler: notes the fault and the calls that led to it. Touches memory
+    /// that is there, and allocates nothing.
     pub(crate) fn note(&self, fault: &Fault, overflow: bool) {
         let record = self.record();
         if record
@@ -278,7 +294,8 @@ impl Mailbox {
             .overflow
             .store(u32::from(overflow), Ordering::Relaxed);
         record.address.store(fault.address, Ordering::Relaxed);
-        // The first call is known without walking; walking may go wrong on a broken stack, and then this is what remains.
+        // The first call is known without walking; walking may go wrong on a broken stack, and then
+        // this is what remains.
         record.calls[0].store(fault.instruction, Ordering::Relaxed);
         record
             .len
@@ -334,8 +351,8 @@ pub(crate) struct HostEnds {
 
 impl HostEnds {
     pub(crate) fn new(mailbox: Arc<Mailbox>) -> HostEnds {
-        // SAFETY: the mapping is on the heap behind the `Arc`, which lives in the same struct, and is dropped after both ends;
-        // neither end is ever moved out.
+        // SAFETY: the mapping is on the heap behind the `Arc`, which lives in the same struct, and
+        // is dropped after both ends; neither end is ever moved out.
         let mapping: &'static Mapping = unsafe { &*std::ptr::from_ref(&mailbox.mapping) };
         HostEnds {
             orders: Producer::new(mapping, IN),

@@ -2,15 +2,19 @@
 
 // `../README.md` tells the protocol. The files:
 // - bootstrap: how the program becomes its own fork server
-// - client: the host's side of the fork server; client/listener: the thread that hears it; client/outgoing: what it is asked; client/lanes; client/watch: whether it answers
-// - server: the fork server; server/outbox: what it tells; prepare: how it begins; orphans, stderr, oom: what it looks after
+// - client: the host's side of the fork server; client/listener: the thread that hears it;
+//   client/outgoing: what it is asked; client/lanes; client/watch: whether it answers
+// - server: the fork server; server/outbox: what it tells; prepare: how it begins; orphans, stderr,
+//   oom: what it looks after
 // - stderr_count, stderr_mark: where in a worker's stderr the text of its task begins
 // - child: the worker; flush: how what it printed gets out
 // - stay: the worker that runs one task after another; line: the host's side of it
-// - protocol, mailbox, turns, lane, board: what they say to each other, and where; turns_models: what must hold of that
+// - protocol, mailbox, turns, lane, board: what they say to each other, and where; turns_models:
+//   what must hold of that
 // - world: what a pool of processes sees of all that; shuttled: its twin in models
 // - ending: why a worker died
-// - counted: a fork server that is none, and workers that take a step when they are told to, for `scripts/counts`
+// - counted: a fork server that is none, and workers that take a step when they are told to, for
+//   `scripts/counts`
 // - running: the handle's side of a task in a process
 
 pub(crate) mod bell;
@@ -57,12 +61,15 @@ use protocol::Setup;
 
 /// Starts `task` on `input` in a process of its own, which ends with the task.
 ///
-/// The process begins with the environment, the directory and the limits that the program had when it started its first process; its stdin is
-/// empty, and what it writes to stdout and stderr appears in the program's. Its user, groups, capabilities, umask, root directory and namespaces are those that this thread has
-/// now; PLATFORM.md tells how they are compared, and what is refused.
+/// The process begins with the environment, the directory and the limits that the program had when
+/// it started its first process; its stdin is empty, and what it writes to stdout and stderr
+/// appears in the program's. Its user, groups, capabilities, umask, root directory and namespaces
+/// are those that this thread has now; PLATFORM.md tells how they are compared, and what is
+/// refused.
 ///
 /// # Errors
-/// [`init`](crate::init) was not called; no process could be made. An input that cannot be encoded is no error here: the handle tells it.
+/// [`init`](crate::init) was not called; no process could be made. An input that cannot be encoded
+/// is no error here: the handle tells it.
 ///
 /// # Examples
 /// ```
@@ -93,7 +100,8 @@ impl Builder {
         Builder::default()
     }
 
-    /// The process's name, as `ps` and `top` show it, and as errors tell it. The kernel keeps the first 15 bytes.
+    /// The process's name, as `ps` and `top` show it, and as errors tell it. The kernel keeps the
+    /// first 15 bytes.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into().into());
         self
@@ -120,7 +128,8 @@ impl Builder {
         self
     }
 
-    /// When the task is cancelled: how long it has, after a SIGTERM, before it is killed. Zero, the default, kills it at once.
+    /// When the task is cancelled: how long it has, after a SIGTERM, before it is killed. Zero, the
+    /// default, kills it at once.
     pub fn grace(mut self, time: Duration) -> Builder {
         self.grace = time;
         self
@@ -129,7 +138,8 @@ impl Builder {
     /// Starts `task` on `input`.
     ///
     /// # Errors
-    /// As [`spawn`]; and what was asked for cannot be: no such directory, a name or a variable that contains a zero byte.
+    /// As [`spawn`]; and what was asked for cannot be: no such directory, a name or a variable that
+    /// contains a zero byte.
     #[track_caller]
     pub fn spawn<A: Message, R: Message>(
         &self,

@@ -1,7 +1,9 @@
-//! Whether the kernel's OOM killer was at work: its counter for our control group, or for the machine.
+//! Whether the kernel's OOM killer was at work: its counter for our control group, or for the
+//! machine.
 //!
-//! Control groups v2: `memory.events`; v1: `memory.oom_control` (kernel documents `cgroup-v2.rst`, `cgroup-v1/memory.rst`); where neither
-//! has the counter (the root group), `/proc/vmstat`, which counts every process of the machine.
+//! Control groups v2: `memory.events`; v1: `memory.oom_control` (kernel documents `cgroup-v2.rst`,
+//! `cgroup-v1/memory.rst`); where neither has the counter (the root group), `/proc/vmstat`, which
+//! counts every process of the machine.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,7 +18,8 @@ pub(crate) struct OomKills {
 impl OomKills {
     /// Of this process's control group.
     pub(crate) fn watch() -> OomKills {
-        // Whatever cannot be read here is another place's turn; without any, no death is laid to the OOM killer.
+        // Whatever cannot be read here is another place's turn; without any, no death is laid to
+        // the OOM killer.
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let file = candidates(&groups)
             .into_iter()
@@ -25,7 +28,8 @@ impl OomKills {
         OomKills { file }
     }
 
-    /// How many were killed so far. `None`: nobody says. A death is laid to the OOM killer only between two numbers.
+    /// How many were killed so far. `None`: nobody says. A death is laid to the OOM killer only
+    /// between two numbers.
     pub(crate) fn count(&self) -> Option<u64> {
         self.file.as_ref().and_then(count)
     }
@@ -48,7 +52,8 @@ fn parse(text: &str) -> Option<u64> {
         .and_then(|n| n.trim().parse().ok())
 }
 
-/// Where the counter may be, best first. `groups` is /proc/self/cgroup: a line `number:controllers:path` for each hierarchy, cgroups(7).
+/// Where the counter may be, best first. `groups` is /proc/self/cgroup: a line
+/// `number:controllers:path` for each hierarchy, cgroups(7).
 fn candidates(groups: &str) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for line in groups.lines() {

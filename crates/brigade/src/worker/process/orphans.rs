@@ -1,8 +1,10 @@
 //! The children that dead workers leave behind.
 //!
-//! A worker is the reaper of its own descendants, and the fork server the reaper of its workers'. So when the fork server hears that a worker
-//! has ended, what the worker left has become the fork server's child already: every child that is no worker is an orphan, also one that left its
-//! session and its process group. /proc/[pid]/task/[tid]/children in proc(5); it needs CONFIG_PROC_CHILDREN, and otherwise all of /proc is read.
+//! A worker is the reaper of its own descendants, and the fork server the reaper of its workers'.
+//! So when the fork server hears that a worker has ended, what the worker left has become the fork
+//! server's child already: every child that is no worker is an orphan, also one that left its
+//! session and its process group. /proc/[pid]/task/[tid]/children in proc(5); it needs
+//! CONFIG_PROC_CHILDREN, and otherwise all of /proc is read.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -82,11 +84,14 @@ fn scan(into: &mut Vec<u32>) {
     }
 }
 
-/// Kills all that descends from a process that is stopped, or does not reap its children for other reasons, and that is itself about to be killed: afterwards nobody could
-/// tell whose they are. In the host.
+/// Kills all that descends from a process that is stopped, or does not reap its children for other
+/// reasons, and that is itself about to be killed: afterwards nobody could tell whose they are. In
+/// the host.
 ///
-/// One look at all of /proc, and another as long as the one before found somebody who was alive; so that those are found that were forked meanwhile, by others that were then
-/// killed. `is_gone`: the process has ended, and its children are the init process's, so that nothing can be said any more.
+/// One look at all of /proc, and another as long as the one before found somebody who was alive; so
+/// that those are found that were forked meanwhile, by others that were then killed. `is_gone`: the
+/// process has ended, and its children are the init process's, so that nothing can be said any
+/// more.
 pub(crate) fn end_descendants(of: u32, is_gone: impl Fn() -> bool) {
     const LOOKS: usize = 20;
     for _ in 0..LOOKS {
@@ -108,7 +113,8 @@ pub(crate) fn end_descendants(of: u32, is_gone: impl Fn() -> bool) {
     }
 }
 
-/// Kills and reaps those children of this process that are in a session: its leader was a fork server, is dead, and this program has adopted what it had. In the host.
+/// Kills and reaps those children of this process that are in a session: its leader was a fork
+/// server, is dead, and this program has adopted what it had. In the host.
 ///
 /// `is_its_own`: the session's number still means that session, for its leader is not reaped.
 pub(crate) fn end_adopted(session: Pid, is_its_own: impl Fn() -> bool) {
@@ -122,7 +128,8 @@ pub(crate) fn end_adopted(session: Pid, is_its_own: impl Fn() -> bool) {
             let Some(Ok(child)) = id.map(opened::pidfd) else {
                 continue;
             };
-            // Looked up again, now that its number can be no other's. The leader itself is kept for last.
+            // Looked up again, now that its number can be no other's. The leader itself is kept for
+            // last.
             let is_one = id != Some(session)
                 && rustix::process::getsid(id) == Ok(session)
                 && process::parent_of(pid) == Some(own);

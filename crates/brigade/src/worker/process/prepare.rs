@@ -1,4 +1,5 @@
-//! What a start of the program does to itself to become a fork server, and what its workers inherit.
+//! What a start of the program does to itself to become a fork server, and what its workers
+//! inherit.
 
 use std::io;
 
@@ -8,22 +9,28 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::child;
 use crate::sys::{opened, process, signal};
 
-/// Makes a process that was meant to become the program fit to be a fork server. Gives the limit of descriptors as it was.
+/// Makes a process that was meant to become the program fit to be a fork server. Gives the limit of
+/// descriptors as it was.
 pub(crate) fn prepare() -> io::Result<Rlimit> {
-    // What the program's own start sets up, a worker's start sets up too: Rust's `main` ignores SIGPIPE.
+    // What the program's own start sets up, a worker's start sets up too: Rust's `main` ignores
+    // SIGPIPE.
     signal::set_default(libc::SIGCHLD);
     signal::set_ignored(libc::SIGPIPE);
-    // A session of its own, which has no terminal: a terminal's Ctrl-C and Ctrl-Z are for the host, which decides what becomes of its workers; and a worker that
-    // reads /dev/tty, or writes to a terminal with `tostop`, gets an error, or is heard, and is not stopped, which nobody would see. Workers lead a process group each, but no
-    // session, so that opening a terminal makes none of them its owner. A process that was just made leads no group, so that it may.
+    // A session of its own, which has no terminal: a terminal's Ctrl-C and Ctrl-Z are for the host,
+    // which decides what becomes of its workers; and a worker that reads /dev/tty, or writes to a
+    // terminal with `tostop`, gets an error, or is heard, and is not stopped, which nobody would
+    // see. Workers lead a process group each, but no session, so that opening a terminal makes none
+    // of them its owner. A process that was just made leads no group, so that it may.
     rustix::process::setsid()
         .map_err(|e| process::refused("setsid(2)", "have no terminal stop workers", &e.into()))?;
     process::try_calls()?;
     signal::learn_stack();
     signal::observe_faults(child::note_fault)?;
     process::adopt_orphans()?;
-    // A core file would be something named that is left behind; a task that wants one raises the limit. To lower a limit, or raise it to the maximum, anybody may, unless it is
-    // denied altogether: then there are core files where the program itself leaves some, and fewer descriptors, whose lack is told.
+    // A core file would be something named that is left behind; a task that wants one raises the
+    // limit. To lower a limit, or raise it to the maximum, anybody may, unless it is denied
+    // altogether: then there are core files where the program itself leaves some, and fewer
+    // descriptors, whose lack is told.
     let mut cores = getrlimit(Resource::Core);
     cores.current = Some(0);
     let _ = setrlimit(Resource::Core, cores);
@@ -38,7 +45,8 @@ pub(crate) fn prepare() -> io::Result<Rlimit> {
 
     let null = opened::file("/dev/null", OFlags::RDWR)?;
     rustix::stdio::dup2_stdin(&null)?;
-    // What constructors have left in the buffers of stdout would be written by every worker: it is written once, by the program.
+    // What constructors have left in the buffers of stdout would be written by every worker: it is
+    // written once, by the program.
     let stdout = opened::copy(rustix::stdio::stdout())?;
     rustix::stdio::dup2_stdout(&null)?;
     let _ = io::Write::flush(&mut io::stdout());

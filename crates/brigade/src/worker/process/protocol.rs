@@ -1,4 +1,5 @@
-//! What the host and its fork server tell each other, a datagram each, and what a worker is told before its task.
+//! What the host and its fork server tell each other, a datagram each, and what a worker is told
+//! before its task.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,11 +12,12 @@ use crate::sys::image::Module;
 use crate::sys::privilege::Privilege;
 use crate::task::panic::Unwound;
 
-/// The environment variable that makes a start of the program a fork server: the number of its socket. Two versions of this library in one
-/// program each have their own.
+/// The environment variable that makes a start of the program a fork server: the number of its
+/// socket. Two versions of this library in one program each have their own.
 pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_VERSION"));
 
-/// The first datagrams are no longer than this: they have the paths of the fork server's modules, and the groups of the host.
+/// The first datagrams are no longer than this: they have the paths of the fork server's modules,
+/// and the groups of the host.
 const MAX_DATAGRAM: usize = 64 * 1024;
 /// All others are no longer than this.
 const SHORT_DATAGRAM: usize = 512;
@@ -25,14 +27,17 @@ pub(crate) const HIRED_AT_ONCE: usize = 64;
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// First, with five descriptors: the board, a pidfd of the host, the fork server's event descriptor, the workers' bell (a socket), and the
-    /// roster, to read; and the roster to write, where it is not sealed yet.
+    /// First, with five descriptors: the board, a pidfd of the host, the fork server's event
+    /// descriptor, the workers' bell (a socket), and the roster, to read; and the roster to write,
+    /// where it is not sealed yet.
     Begin { privilege: Box<Privilege> },
     /// No spare is wanted any more, and nobody has workers that stay: end when the last worker has.
     Retire,
-    /// Make this many workers. Who they are in the roster, in order; those for whom there is no token are outsiders there.
+    /// Make this many workers. Who they are in the roster, in order; those for whom there is no
+    /// token are outsiders there.
     Hire { count: u32, tokens: Vec<u32> },
-    /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that is 0.
+    /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that
+    /// is 0.
     Kill { slot: u32, pid: u32, grace_ms: u64 },
     /// Some workers that had ended were released: what they left in their lanes is nobody's.
     Released,
@@ -60,7 +65,8 @@ pub(crate) enum Event {
     NotHired { errno: i32, why: String },
     /// The worker with this token is dead, which the fork server could not write into the roster.
     Dead { token: u32 },
-    /// With the lane's socket. Without a descriptor, and without an error's number: there is no such worker any more.
+    /// With the lane's socket. Without a descriptor, and without an error's number: there is no
+    /// such worker any more.
     Lane { ticket: u64, errno: i32 },
     /// The answer to [`Request::AreYouThere`].
     Here { number: u64 },
@@ -154,8 +160,8 @@ pub(crate) fn send<T: Serialize>(
     fds::send(socket, &bytes, descriptors)
 }
 
-/// Whether a message that could not be sent or received may be tried again later: there is no room, no memory, or too many descriptors of this user's are on their way
-/// (unix(7), `ETOOMANYREFS`).
+/// Whether a message that could not be sent or received may be tried again later: there is no room,
+/// no memory, or too many descriptors of this user's are on their way (unix(7), `ETOOMANYREFS`).
 pub(crate) fn is_temporary(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

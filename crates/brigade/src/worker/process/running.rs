@@ -22,7 +22,8 @@ use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 use crate::{JoinError, Message};
 
-/// How long a wait looks before it sleeps. A worker that has to be woken needs 4 to 40 µs; sleeping and being woken costs as much again.
+/// How long a wait looks before it sleeps. A worker that has to be woken needs 4 to 40 µs; sleeping
+/// and being woken costs as much again.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// How often another fork server is tried.
@@ -94,7 +95,8 @@ impl Drop for Worker {
         if let Some(Held::Lane { ticket, .. }) = self.held {
             self.server.forget_lane(ticket);
         }
-        // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is ended.
+        // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is
+        // ended.
         let replied = self.replied || self.held.is_some() || self.ends.replies.is_ready();
         self.server.retire(self.slot, self.pid, replied);
         // A result that nobody fetched may be all that keeps a channel's end, or a file, open.
@@ -188,7 +190,8 @@ impl<R: Message> Running<R> {
     }
 }
 
-/// A worker with the privileges of this thread, from a new fork server if the old one has others, or ended just now: no task was given to anybody yet.
+/// A worker with the privileges of this thread, from a new fork server if the old one has others,
+/// or ended just now: no task was given to anybody yet.
 fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
     for _ in 0..HIRES {
         let server = ForkServer::get()?;
@@ -218,7 +221,8 @@ impl Worker {
         self.server.kill(self.slot, self.pid, grace);
     }
 
-    /// Sends something through the lane. A worker that has ended has none; its end is told by the wait.
+    /// Sends something through the lane. A worker that has ended has none; its end is told by the
+    /// wait.
     fn pass(&self, send: impl FnOnce(OwnedFd) -> io::Result<()>) -> io::Result<()> {
         let ticket = self.server.ask_for_lane(self.slot, self.pid)?;
         let Some(lane) = self
@@ -371,7 +375,8 @@ impl Worker {
                 Err(undeliverable(&String::from_utf8_lossy(&frame)))
             }
             Reply::Ended => return self.died(deadline, name, decode),
-            // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says more.
+            // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says
+            // more.
             Reply::Corrupt if self.server.board.has_ended(self.slot) => {
                 return self.died(deadline, name, decode);
             }
@@ -411,7 +416,8 @@ impl Worker {
                 self.replied = true;
                 let lane = match lane {
                     Ok(Some(lane)) => lane,
-                    // What was sent is kept until we release the worker: there was nothing, or the fork server has ended.
+                    // What was sent is kept until we release the worker: there was nothing, or the
+                    // fork server has ended.
                     Ok(None) => return self.died(deadline, name, decode),
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
@@ -584,7 +590,8 @@ impl<R> Running<R> {
         self.look().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether this process is a fork of the one that started the task: what it shares with the worker is the other's.
+    /// Whether this process is a fork of the one that started the task: what it shares with the
+    /// worker is the other's.
     fn is_copy(&self) -> bool {
         matches!(&self.state, State::Worker(worker) if !worker.server.is_ours())
     }
@@ -610,7 +617,8 @@ impl<R> Running<R> {
         if let State::Worker(worker) = &self.state
             && !self.is_copy()
         {
-            // The mailbox may say that it has replied when it has not: it is killed in any case. One that has is ending anyway.
+            // The mailbox may say that it has replied when it has not: it is killed in any case.
+            // One that has is ending anyway.
             let now = if worker.held.is_some() || worker.is_finished() {
                 TOO_LATE
             } else {

@@ -1,7 +1,8 @@
-//! The fork server: a small process with one thread that makes the workers, hears of their ends, and ends them.
+//! The fork server: a small process with one thread that makes the workers, hears of their ends,
+//! and ends them.
 //!
-//! One loop over descriptors. Nothing in it waits for anybody: not for the host, not for whoever reads the host's stderr (see [`stderr`]), not for a
-//! worker.
+//! One loop over descriptors. Nothing in it waits for anybody: not for the host, not for whoever
+//! reads the host's stderr (see [`stderr`]), not for a worker.
 
 mod outbox;
 
@@ -44,10 +45,12 @@ const REWATCH: Duration = Duration::from_millis(20);
 /// How long it is waited for memory.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How long a worker's end is kept back because its children are not gone yet, though they were killed: a process in an uninterruptible wait.
+/// How long a worker's end is kept back because its children are not gone yet, though they were
+/// killed: a process in an uninterruptible wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Serves the host at the other end of `socket` until it is gone; then ends, with everything that it started.
+/// Serves the host at the other end of `socket` until it is gone; then ends, with everything that
+/// it started.
 pub(crate) fn serve(socket: OwnedFd) -> ! {
     process::set_name(c"brigade-server");
     let status = match Server::start(&socket) {
@@ -64,7 +67,8 @@ pub(crate) fn serve(socket: OwnedFd) -> ! {
                 errno: e.raw_os_error().unwrap_or(0),
                 why: e.to_string(),
             };
-            // What is left unread when a socket is closed has the other end get an error instead of what was sent.
+            // What is left unread when a socket is closed has the other end get an error instead of
+            // what was sent.
             let _ = protocol::recv_first::<Request>(&socket, false);
             // Nobody may be there any more.
             let _ = protocol::send(&socket, &unfit, &[]);
@@ -111,13 +115,15 @@ struct Server<'a> {
     /// The same socket, so that the event loop can wait for room in it too.
     socket_out: OwnedFd,
     outbox: Outbox,
-    /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the host's would hide its end.
+    /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the
+    /// host's would hide its end.
     _host: OwnedFd,
     board: Board,
     /// `None`: the host alone may write the roster.
     registrar: Option<Registrar>,
     events: OwnedFd,
-    /// The workers' way to do the same: a socket, from which they cannot take what others have sent.
+    /// The workers' way to do the same: a socket, from which they cannot take what others have
+    /// sent.
     bell: OwnedFd,
     /// The limit of descriptors before it was raised.
     open_files: Rlimit,
@@ -128,7 +134,8 @@ struct Server<'a> {
     /// Slots never used start here.
     next_slot: u32,
     free_slots: Vec<u32>,
-    /// Workers that have ended, but that the host has not released: a large result may still be in the lane.
+    /// Workers that have ended, but that the host has not released: a large result may still be in
+    /// the lane.
     unreleased: Vec<Gone>,
     children: Children,
     output: Output,
@@ -137,7 +144,8 @@ struct Server<'a> {
     /// Some worker's stderr could not be added to the event loop.
     unwatched: bool,
     oom: OomKills,
-    /// Orphans that did not end though they were killed: another user's, or in an uninterruptible wait. Nobody waits for them a second time.
+    /// Orphans that did not end though they were killed: another user's, or in an uninterruptible
+    /// wait. Nobody waits for them a second time.
     hopeless: Vec<u32>,
     /// Nobody asks for workers any more.
     retired: bool,
@@ -211,8 +219,9 @@ impl<'a> Server<'a> {
         })
     }
 
-    /// Until the host is gone. What fails meanwhile fails for who asked for it; everybody else's work goes on. An error is that of a wait for events (epoll_wait(2)), which
-    /// no lack of anything explains: without it nothing can be done any more.
+    /// Until the host is gone. What fails meanwhile fails for who asked for it; everybody else's
+    /// work goes on. An error is that of a wait for events (epoll_wait(2)), which no lack of
+    /// anything explains: without it nothing can be done any more.
     fn run(&mut self) -> io::Result<()> {
         let mut ready = Vec::new();
         loop {
@@ -392,7 +401,8 @@ impl<'a> Server<'a> {
             Ok(Fork::Parent(pid)) => pid,
             Err(e) => return Err(e),
         };
-        // Both sides do it, so that it is done before either relies on it. The worker has no task yet, and has not become another program; so this fails only where it is denied.
+        // Both sides do it, so that it is done before either relies on it. The worker has no task
+        // yet, and has not become another program; so this fails only where it is denied.
         let id = Pid::from_raw(pid.cast_signed());
         if let Err(e) = rustix::process::setpgid(id, id) {
             // An orphan like any other from here on.
@@ -411,7 +421,8 @@ impl<'a> Server<'a> {
         };
         self.board.reset(slot);
         if !self.stderr_blocked {
-            // If there is no memory to watch it, it is tried again: a worker whose pipe nobody reads would wait for ever.
+            // If there is no memory to watch it, it is tried again: a worker whose pipe nobody
+            // reads would wait for ever.
             self.unwatched |= self
                 .epoll
                 .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot))
@@ -559,7 +570,8 @@ impl<'a> Server<'a> {
         self.watch_output();
     }
 
-    /// Kills every child that is no worker, and gives those that there are hopes of; their ends come as events.
+    /// Kills every child that is no worker, and gives those that there are hopes of; their ends
+    /// come as events.
     fn kill_orphans(&mut self) -> Vec<u32> {
         let mut all = Vec::new();
         self.children.list(&mut all);
@@ -635,7 +647,8 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Has the loop read what workers write. Those that it reads already are an error, too, which is none.
+    /// Has the loop read what workers write. Those that it reads already are an error, too, which
+    /// is none.
     fn watch_workers(&mut self) {
         self.unwatched = false;
         for worker in self.workers.values() {
@@ -647,7 +660,8 @@ impl<'a> Server<'a> {
 
     fn tell(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
         self.outbox.push(event, descriptor);
-        // At once: somebody waits for it. That nobody hears it any more is found at the end of the turn.
+        // At once: somebody waits for it. That nobody hears it any more is found at the end of the
+        // turn.
         self.send_outbox();
     }
 

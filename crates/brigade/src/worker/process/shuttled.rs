@@ -1,8 +1,10 @@
 //! The fork server and the workers in the models of `scripts/shuttle`.
 //!
-//! A worker is a thread that does what [`stay`](super::stay) does, with the same [`Turns`](super::turns::Turns) and the same rings, on tasks that are a
-//! [`Deed`] each. It may die, or be killed, between any two steps. The fork server and the listener are one thread: it calls
-//! the pool when a bell is rung through the pipe, when a worker has come or ended, and when it is time.
+//! A worker is a thread that does what [`stay`](super::stay) does, with the same
+//! [`Turns`](super::turns::Turns) and the same rings, on tasks that are a [`Deed`] each. It may
+//! die, or be killed, between any two steps. The fork server and the listener are one thread: it
+//! calls the pool when a bell is rung through the pipe, when a worker has come or ended, and when
+//! it is time.
 
 #![expect(unsafe_code, reason = "a mailbox outlives the ends of its rings")]
 
@@ -65,7 +67,8 @@ pub(crate) struct Fate {
     pub(crate) unready: u32,
     /// No worker can be made.
     pub(crate) unmade: u32,
-    /// The alarm that looks after workers which do not begin goes off: without it, nobody may depend on that.
+    /// The alarm that looks after workers which do not begin goes off: without it, nobody may
+    /// depend on that.
     pub(crate) slow: bool,
 }
 

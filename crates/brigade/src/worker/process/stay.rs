@@ -130,7 +130,8 @@ impl Worker {
         begun
     }
 
-    /// What is in the mailbox makes no sense: the task before has written over it. What was begun was not run.
+    /// What is in the mailbox makes no sense: the task before has written over it. What was begun
+    /// was not run.
     fn break_off(&self) -> ! {
         self.mailbox.set_phase(Phase::Starting);
         process::exit_now(NONSENSE)
@@ -165,8 +166,9 @@ impl Worker {
         turns.wake_host(occasion, || tell(&self.bell));
     }
 
-    /// Runs the task that was begun. `false`: no other can be run here. Either this one was not, for a task before it has closed the way that its input comes; or it
-    /// has left somebody behind who holds stdout.
+    /// Runs the task that was begun. `false`: no other can be run here. Either this one was not,
+    /// for a task before it has closed the way that its input comes; or it has left somebody behind
+    /// who holds stdout.
     fn serve_one(&mut self, tasks: &mut Tasks, original: &Original) -> bool {
         let tag = self.next_frame(tasks);
         self.mailbox.set_phase(Phase::Decoding);
@@ -201,7 +203,8 @@ impl Worker {
             mailbox.set_phase(phase);
         });
         drop(large);
-        // The task forked, and this is its child, which came back first: it is not the one to reply.
+        // The task forked, and this is its child, which came back first: it is not the one to
+        // reply.
         if !original.is_this_process() {
             process::exit_now(0);
         }
@@ -261,7 +264,8 @@ impl Worker {
         }
     }
 
-    /// The parcel of a task: a large input, and descriptors. Those of tasks that were taken back come before it, and are nobody's.
+    /// The parcel of a task: a large input, and descriptors. Those of tasks that were taken back
+    /// come before it, and are nobody's.
     fn parcel(&self, tag: u32, frame: &[u8]) -> io::Result<(Option<Vec<u8>>, Vec<OwnedFd>)> {
         let number = word(frame, 0);
         let mut descriptors = lane::recv_numbered(self.lane()?, number)?;
@@ -305,12 +309,14 @@ impl Worker {
             self.mailbox.turns().settle();
             self.ring(Occasion::Full);
             match full.raw_os_error() {
-                // For a moment: the host may have gone to sleep without having seen that this is stuck, and is then told again.
+                // For a moment: the host may have gone to sleep without having seen that this is
+                // stuck, and is then told again.
                 Some(libc::EAGAIN) => {
                     let again = Instant::now() + Duration::from_millis(1);
                     fds::poll_until(&mut [PollFd::new(&lane, PollFlags::OUT)], Some(again))?;
                 }
-                // As many descriptors are on their way as this user may have. Nobody says when that is over.
+                // As many descriptors are on their way as this user may have. Nobody says when that
+                // is over.
                 Some(libc::ETOOMANYREFS | libc::ENOBUFS) => futex::rest(Duration::from_millis(1)),
                 _ => return Err(full),
             }
@@ -337,14 +343,16 @@ impl Worker {
     }
 }
 
-/// Tells the host through the bell. Without a way to do that there is no sense in going on; that this has ended is heard.
+/// Tells the host through the bell. Without a way to do that there is no sense in going on; that
+/// this has ended is heard.
 fn tell(bell: &Pinned) {
     if wake_events(bell).is_err() {
         process::exit_now(0);
     }
 }
 
-/// How much memory this process has, looked at now and then. The second number of /proc/self/statm, proc(5): pages that are resident.
+/// How much memory this process has, looked at now and then. The second number of /proc/self/statm,
+/// proc(5): pages that are resident.
 struct Scale {
     most_pages: u64,
     last: Instant,
@@ -364,8 +372,9 @@ impl Scale {
             return false;
         }
         self.last = now;
-        // Where that cannot be read (a task has left no descriptor free, or has changed the root directory), the most that it ever
-        // had stands in for it: it may leave too early then, but does not grow without end.
+        // Where that cannot be read (a task has left no descriptor free, or has changed the root
+        // directory), the most that it ever had stands in for it: it may leave too early then, but
+        // does not grow without end.
         resident_pages().unwrap_or_else(process::most_resident_pages) > self.most_pages
     }
 }

@@ -1,8 +1,10 @@
 //! What workers write to stderr: passed on to the host's by whole lines, and its last lines kept.
 //!
-//! The fork server reads a pipe from each worker. The beginning of a line is held back until its end comes, so that what two workers say at the
-//! same time can be read; but not for longer than [`HELD_FOR`], and no more than [`MOST_HELD`]. It must never block on the host's stderr, or one reader that sleeps would hold up every worker's
-//! death; and it may not make the host's stderr non-blocking, for the host has it too. So it opens it again, for itself.
+//! The fork server reads a pipe from each worker. The beginning of a line is held back until its
+//! end comes, so that what two workers say at the same time can be read; but not for longer than
+//! [`HELD_FOR`], and no more than [`MOST_HELD`]. It must never block on the host's stderr, or one
+//! reader that sleeps would hold up every worker's death; and it may not make the host's stderr
+//! non-blocking, for the host has it too. So it opens it again, for itself.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,7 +28,8 @@ const HELD_FOR: Duration = Duration::from_millis(100);
 /// How many bytes of a line are held back.
 const MOST_HELD: usize = 8 * 1024;
 
-/// Starts a process that writes to the host's stderr, and may be held up there, what we write to it without being held up.
+/// Starts a process that writes to the host's stderr, and may be held up there, what we write to it
+/// without being held up.
 fn start_relay() -> io::Result<(u32, OwnedFd)> {
     let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
     let server = std::process::id();
@@ -48,9 +51,11 @@ fn start_relay() -> io::Result<(u32, OwnedFd)> {
                     match rustix::io::write(rustix::stdio::stderr(), &bytes[done..n]) {
                         Ok(wrote) => done += wrote,
                         Err(Errno::INTR) => {}
-                        // Nobody reads it any more: the pipe to this process breaks, which is seen there.
+                        // Nobody reads it any more: the pipe to this process breaks, which is seen
+                        // there.
                         Err(Errno::PIPE) => process::exit_now(0),
-                        // A terminal that may not be written to now, for one: these words are lost, not the next.
+                        // A terminal that may not be written to now, for one: these words are lost,
+                        // not the next.
                         Err(_) => break,
                     }
                 }
@@ -60,8 +65,8 @@ fn start_relay() -> io::Result<(u32, OwnedFd)> {
     }
 }
 
-/// The host's stderr, and what could not be written to it yet. While there is such, workers are not read, and so wait as they would on a stderr
-/// of their own.
+/// The host's stderr, and what could not be written to it yet. While there is such, workers are not
+/// read, and so wait as they would on a stderr of their own.
 #[derive(Debug)]
 pub(crate) struct Output {
     to: To,
@@ -72,7 +77,8 @@ pub(crate) struct Output {
 
 #[derive(Debug)]
 enum To {
-    /// Opened again, non-blocking: a pipe or a terminal. Or a pipe to a relay, where that is not allowed.
+    /// Opened again, non-blocking: a pipe or a terminal. Or a pipe to a relay, where that is not
+    /// allowed.
     Own(OwnedFd),
     /// The inherited one, and never blocking: a file.
     File(BorrowedFd<'static>),
@@ -91,7 +97,8 @@ impl Output {
                 let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
                 match opened::file("/proc/self/fd/2", flags) {
                     Ok(own) => To::Own(own),
-                    // Another user's pipe or terminal, given to us: it can be written, and not opened.
+                    // Another user's pipe or terminal, given to us: it can be written, and not
+                    // opened.
                     Err(_) => {
                         let (pid, pipe) = start_relay()?;
                         relay = Some(pid);
@@ -112,7 +119,8 @@ impl Output {
 
     /// Takes `bytes`, in two parts, and writes what can be written now.
     pub(crate) fn write(&mut self, first: &[u8], second: &[u8]) {
-        // Living workers are not read while there is a backlog; this much the last words of dead ones may add to it, if nobody reads.
+        // Living workers are not read while there is a backlog; this much the last words of dead
+        // ones may add to it, if nobody reads.
         if self.backlog.len() < BACKLOG {
             self.backlog.extend_from_slice(first);
             self.backlog.extend_from_slice(second);
@@ -140,8 +148,9 @@ impl Output {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(e) => {
-                    // Nobody reads it any more, or it was closed. Else it may work again (a disk that was full): these
-                    // words are lost, as they would be if the worker had written them itself.
+                    // Nobody reads it any more, or it was closed. Else it may work again (a disk
+                    // that was full): these words are lost, as they would be if the worker had
+                    // written them itself.
                     let gone = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN, Errno::BADF];
                     if gone.contains(&e) {
                         self.to = To::Nowhere;
@@ -229,7 +238,8 @@ impl Input {
         }
     }
 
-    /// Passes on all that is there. For a worker that has ended: a pipe holds only so much, but its children may still be writing, so there is a bound.
+    /// Passes on all that is there. For a worker that has ended: a pipe holds only so much, but its
+    /// children may still be writing, so there is a bound.
     pub(crate) fn drain(&mut self, output: &mut Output) {
         for _ in 0..1024 {
             if self.pass(output) != Found::Something {

@@ -1,4 +1,5 @@
-//! How much of each worker's stderr the fork server has read: what tells the text of one task from that of the one before.
+//! How much of each worker's stderr the fork server has read: what tells the text of one task from
+//! that of the one before.
 //!
 //! Problem: the pipe of a worker that stays carries the text of one task after another, and whoever
 //! writes to it (a child, a C library) writes bytes and nothing else. A mark between them would be

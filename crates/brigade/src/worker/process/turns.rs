@@ -1,20 +1,26 @@
 //! Who has which task: the words that the host and a worker that stays share beside their rings.
 //!
-//! Problem: tasks lie in a worker's mailbox ahead of their turn, so that it need not wait for the host. When the worker dies, the host must know exactly
-//! which one was running; and it must be able to take back those that are not begun, for another worker that has nothing to do, without ever
-//! having one run twice.
+//! Problem: tasks lie in a worker's mailbox ahead of their turn, so that it need not wait for the
+//! host. When the worker dies, the host must know exactly which one was running; and it must be
+//! able to take back those that are not begun, for another worker that has nothing to do, without
+//! ever having one run twice.
 //!
-//! Tasks are counted in the order in which they were offered. One 64-bit word, the *claim*, holds how many of them were begun (the low half) and how many are offered
-//! (the high half). The worker begins a task by moving the low half on, the host offers by moving the high half on, and takes back by moving it
-//! down: each by one atomic step on the same word, so a task is either begun or taken back.
+//! Tasks are counted in the order in which they were offered. One 64-bit word, the *claim*, holds
+//! how many of them were begun (the low half) and how many are offered (the high half). The worker
+//! begins a task by moving the low half on, the host offers by moving the high half on, and takes
+//! back by moving it down: each by one atomic step on the same word, so a task is either begun or
+//! taken back.
 //!
-//! Each side may sleep. The worker says so in `asleep`, the host in `bell`, where it also says when it wants to be woken: after so many tasks,
-//! or when there is nothing more to do, or when the worker is held up because there is no room for a result.
+//! Each side may sleep. The worker says so in `asleep`, the host in `bell`, where it also says when
+//! it wants to be woken: after so many tasks, or when there is nothing more to do, or when the
+//! worker is held up because there is no room for a result.
 //!
-//! **Hostile memory.** The worker can write all of this. The host checks what it reads against its own counts, tries a bounded number of times, and takes anything
-//! else for a broken protocol. A worker that lies can only make its own tasks fail.
+//! **Hostile memory.** The worker can write all of this. The host checks what it reads against its
+//! own counts, tries a bounded number of times, and takes anything else for a broken protocol. A
+//! worker that lies can only make its own tasks fail.
 //!
-//! The steps of both sides that are about who waits for whom are here in one piece each, for the order of what they do is all there is to them.
+//! The steps of both sides that are about who waits for whom are here in one piece each, for the
+//! order of what they do is all there is to them.
 
 #[cfg(not(shuttle))]
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence, store_over};
@@ -41,7 +47,8 @@ pub(crate) struct Turns {
 #[derive(Debug, Default)]
 struct Host {
     bell: AtomicU32,
-    /// 0: sleep at once when there is nothing to do. Otherwise one more than the processor that the host was on: look for a while first, unless it is one's own.
+    /// 0: sleep at once when there is nothing to do. Otherwise one more than the processor that the
+    /// host was on: look for a while first, unless it is one's own.
     patience: AtomicU32,
 }
 
@@ -52,11 +59,13 @@ struct Finished(AtomicU32);
 /// How the host wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bell {
-    /// It sleeps on the bell: when so many tasks are finished, or there is nothing to do, or no room.
+    /// It sleeps on the bell: when so many tasks are finished, or there is nothing to do, or no
+    /// room.
     Futex(u32),
     /// It sleeps in its event loop: the same, through the pipe.
     Pipe(u32),
-    /// Through the pipe, and only when there is no room for a result, or descriptors are to be closed.
+    /// Through the pipe, and only when there is no room for a result, or descriptors are to be
+    /// closed.
     IfFull,
 }
 
@@ -89,7 +98,8 @@ impl Bell {
     }
 }
 
-/// Whether a running count has come to another; both are right to within half of what their bits hold.
+/// Whether a running count has come to another; both are right to within half of what their bits
+/// hold.
 fn reached(count: u32, at: u32) -> bool {
     (count.wrapping_sub(at) << (32 - COUNT_BITS)) >> 31 == 0
 }
@@ -112,7 +122,8 @@ pub(crate) enum Occasion {
     Idle,
     /// There is no room for a result.
     Full,
-    /// The host is to look in any case: a task with descriptors was begun or has ended, and its own are to be closed; or the worker leaves.
+    /// The host is to look in any case: a task with descriptors was begun or has ended, and its own
+    /// are to be closed; or the worker leaves.
     Carried,
 }
 
@@ -132,7 +143,8 @@ fn unpack(word: u64) -> (u32, u32) {
     (word as u32, (word >> 32) as u32)
 }
 
-/// After an atomic step: what comes before it is seen by others before anything that comes after it is looked at. On x86-64 the step alone sees to that.
+/// After an atomic step: what comes before it is seen by others before anything that comes after it
+/// is looked at. On x86-64 the step alone sees to that.
 fn fence_after_step() {
     if !cfg!(target_arch = "x86_64") || cfg!(loom) {
         fence(Ordering::SeqCst);
@@ -148,8 +160,8 @@ const TRIES: u32 = 10_000;
 impl Turns {
     // ---- the worker
 
-    /// Begins the next task, the one after `begun` others, if there is one; and wakes the host, if it waits for those that are `finished`, or for the end of
-    /// all.
+    /// Begins the next task, the one after `begun` others, if there is one; and wakes the host, if
+    /// it waits for those that are `finished`, or for the end of all.
     pub(super) fn begin_or_ring(
         &self,
         begun: u32,
@@ -184,7 +196,8 @@ impl Turns {
         has_room: impl FnOnce() -> bool,
         through_pipe: impl FnOnce(),
     ) {
-        // The bell is looked at after the sleep is announced: of the host, which does it the other way round, one sees the other.
+        // The bell is looked at after the sleep is announced: of the host, which does it the other
+        // way round, one sees the other.
         self.announce_sleep(Sleep::Room);
         self.wake_host(Occasion::Full, through_pipe);
         if has_room() {
@@ -246,7 +259,8 @@ impl Turns {
         self.finished.0.store(finished, Ordering::Release);
     }
 
-    /// Whom to wake. The bell is looked at after everything that the worker has shown: it has just begun a task, or calls [`settle`](Self::settle) first.
+    /// Whom to wake. The bell is looked at after everything that the worker has shown: it has just
+    /// begun a task, or calls [`settle`](Self::settle) first.
     fn ring(&self, occasion: Occasion) -> Ring {
         let word = self.host.bell.load(Ordering::Relaxed);
         if word == 0 {
@@ -320,8 +334,9 @@ impl Turns {
         }
     }
 
-    /// Sets the bell, where `taken` results were taken and `offered` tasks offered; `is_ready`: whether there is a result to take. Gives what it is set to, and
-    /// whether what it is to ring for is still to come.
+    /// Sets the bell, where `taken` results were taken and `offered` tasks offered; `is_ready`:
+    /// whether there is a result to take. Gives what it is set to, and whether what it is to ring
+    /// for is still to come.
     pub(super) fn set_bell_and_look(
         &self,
         bell: Bell,
@@ -332,7 +347,8 @@ impl Turns {
         match self.asleep.load(Ordering::Relaxed) {
             // What is not counted: it waits for room for a reply, or has said that it leaves.
             ROOM | NOTHING if is_ready() => return (word, false),
-            // All was taken, and it has not seen that: it looked in between, and who took little did not look at it.
+            // All was taken, and it has not seen that: it looked in between, and who took little
+            // did not look at it.
             ROOM => self.wake_worker(Sleep::Room),
             _ => {}
         }
@@ -340,7 +356,8 @@ impl Turns {
             Bell::IfFull => return (word, true),
             Bell::Futex(at) | Bell::Pipe(at) => at,
         };
-        // Counted from what was taken, so that it is a number that goes up. A result is shown before it is counted.
+        // Counted from what was taken, so that it is a number that goes up. A result is shown
+        // before it is counted.
         let finished = beyond(self.finished(), taken);
         let all = offered.wrapping_sub(taken);
         (word, finished < at.wrapping_sub(taken).min(all))
@@ -353,7 +370,8 @@ impl Turns {
         fence_after_step();
     }
 
-    /// Whether the worker sleeps for this; then it has to be woken, for which this is the one to do it. Looked at after an [`offer`](Self::offer), or a fence.
+    /// Whether the worker sleeps for this; then it has to be woken, for which this is the one to do
+    /// it. Looked at after an [`offer`](Self::offer), or a fence.
     fn take_sleep(&self, sleep: Sleep) -> bool {
         self.asleep.load(Ordering::Relaxed) == sleep as u32
             && self
@@ -369,7 +387,8 @@ impl Turns {
         Ok(begun)
     }
 
-    /// Takes back what was offered and not begun, but for the first `keep` tasks of all. Gives how many are offered now.
+    /// Takes back what was offered and not begun, but for the first `keep` tasks of all. Gives how
+    /// many are offered now.
     pub(super) fn take_back(&self, keep: u32, finished: u32, offered: u32) -> Result<u32, Corrupt> {
         let mut word = self.claim.load(Ordering::Acquire);
         for _ in 0..TRIES {

@@ -1,8 +1,9 @@
-//! What must hold of a worker that stays and its host, whatever the order in which both take their steps, and whatever they see of each other's stores: run by
-//! `scripts/loom`.
+//! What must hold of a worker that stays and its host, whatever the order in which both take their
+//! steps, and whatever they see of each other's stores: run by `scripts/loom`.
 //!
-//! The worker does what [`stay`](super::stay) does, and the host what [`line`](super::line) and the pool do, with the same functions. A wake-up that is lost is a
-//! deadlock, which loom reports. Frames lie in rings, where loom sees whether one is read while it is written.
+//! The worker does what [`stay`](super::stay) does, and the host what [`line`](super::line) and the
+//! pool do, with the same functions. A wake-up that is lost is a deadlock, which loom reports.
+//! Frames lie in rings, where loom sees whether one is read while it is written.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -27,7 +28,8 @@ const STOP: u32 = 99;
 const RETURNED: u32 = 2;
 const LEAVING: u32 = 7;
 
-/// As many bytes of replies as the host takes before it looks whether the worker waits for room: a quarter of the ring.
+/// As many bytes of replies as the host takes before it looks whether the worker waits for room: a
+/// quarter of the ring.
 const ROOMY: usize = RING / 4;
 const RING: usize = 128;
 /// The largest reply: half of the ring.
@@ -217,7 +219,8 @@ impl Host<'_> {
         }
     }
 
-    /// Takes results, and sleeps while there are none, until so many are there. `bell`: when it is to be woken, where so many were taken.
+    /// Takes results, and sleeps while there are none, until so many are there. `bell`: when it is
+    /// to be woken, where so many were taken.
     fn wait_for(&mut self, count: u32, bell: impl Fn(u32) -> Bell) {
         loop {
             self.drain();

@@ -1,6 +1,8 @@
-//! The world as a pool of processes sees it: where its workers come from, what its threads meet in, how to sleep and how to wake, and what time it is.
+//! The world as a pool of processes sees it: where its workers come from, what its threads meet in,
+//! how to sleep and how to wake, and what time it is.
 //!
-//! It is the fork server, std and the kernel's futex; in models (`scripts/shuttle`) their [twins](super::shuttled).
+//! It is the fork server, std and the kernel's futex; in models (`scripts/shuttle`) their
+//! [twins](super::shuttled).
 
 #[cfg(not(shuttle))]
 pub(crate) use std::{

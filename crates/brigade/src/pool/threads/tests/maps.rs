@@ -63,7 +63,8 @@ fn nothing_waits_behind_a_long_task() {
 
 #[test]
 fn inputs_that_are_slow_to_come_are_not_held_back() {
-    // The next input comes only when the result of the one before has come: each is begun as soon as it is there.
+    // The next input comes only when the result of the one before has come: each is begun as soon
+    // as it is there.
     static DONE: AtomicUsize = AtomicUsize::new(0);
     for workers in [1, 2, 3] {
         DONE.store(0, Ordering::SeqCst);

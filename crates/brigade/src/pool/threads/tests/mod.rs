@@ -1,7 +1,8 @@
 //! What a pool of threads does. Nothing here waits for time to pass, but for the thing itself.
 
 // - ends: how tasks end; letting_go: timeouts, cancelling, retries; maps: many inputs
-// - nesting: pools used from inside their tasks; endings: how pools end; starting: initializers, recycling
+// - nesting: pools used from inside their tasks; endings: how pools end; starting: initializers,
+//   recycling
 
 mod endings;
 mod ends;
@@ -51,7 +52,8 @@ fn consistent(stats: &PoolStats) -> bool {
     stats.submitted == stats.queued + stats.running + stats.done + stats.failed()
 }
 
-/// Doors by number: tasks wait before them, for functions that capture nothing can share only what is static.
+/// Doors by number: tasks wait before them, for functions that capture nothing can share only what
+/// is static.
 struct Doors {
     open: Mutex<Vec<u64>>,
     opened: Condvar,

@@ -19,7 +19,8 @@ struct Elements<'d, 'de, 'n> {
 }
 
 /// Has `visitor` read so many elements.
-// Inlined, like all that hands values on here: what is copied once more on its way costs more than reading it.
+// Inlined, like all that hands values on here: what is copied once more on its way costs more than
+// reading it.
 #[inline(always)]
 pub(super) fn visit_elements<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de, '_>,
@@ -41,7 +42,8 @@ pub(super) fn visit_elements<'de, V: Visitor<'de>>(
     }
 }
 
-/// Which of so many values failed, after which so many were left. That may be an old story: of a failure that was passed over.
+/// Which of so many values failed, after which so many were left. That may be an old story: of a
+/// failure that was passed over.
 #[cold]
 fn index_of(count: usize, left: usize) -> usize {
     count.saturating_sub(left + 1)
@@ -53,7 +55,8 @@ struct FieldValues<'d, 'de, 'n> {
     left: usize,
 }
 
-/// Has the visitor of a struct called `name`, which is the derive's, read its fields: the derive reads all, or fails.
+/// Has the visitor of a struct called `name`, which is the derive's, read its fields: the derive
+/// reads all, or fails.
 #[inline(always)]
 pub(super) fn visit_fields<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de, '_>,
@@ -382,7 +385,8 @@ impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
         Ok(self.decoder)
     }
 
-    /// Keys and values are read in turn; a reader that does otherwise would read another value than was written.
+    /// Keys and values are read in turn; a reader that does otherwise would read another value than
+    /// was written.
     #[inline]
     fn check_due(&self, is_due: bool) -> Result<()> {
         match self.is_value_due == is_due {

@@ -184,11 +184,12 @@ impl<'de> FieldNames<'de> {
     }
 }
 
-/// Whether this visitor of a struct is the work of serde's derive, which can read the fields in order, without their names.
-/// Others may know names only.
+/// Whether this visitor of a struct is the work of serde's derive, which can read the fields in
+/// order, without their names. Others may know names only.
 #[inline]
 pub(super) fn is_derived<V>() -> bool {
-    // The derive calls it so; a visitor that is called otherwise gets the names, which is slower and always right.
+    // The derive calls it so; a visitor that is called otherwise gets the names, which is slower
+    // and always right.
     let name = std::any::type_name::<V>().as_bytes();
     match name.last() {
         Some(b'>') => is_derived_generic(name),

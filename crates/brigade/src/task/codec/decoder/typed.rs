@@ -212,7 +212,8 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 self.skip_byte();
                 visitor.visit_unit()
             }
-            // It counts as a level: a type that is an option of itself would find the same value again and again.
+            // It counts as a level: a type that is an option of itself would find the same value
+            // again and again.
             _ => self.nested(|decoder| visitor.visit_some(decoder)),
         }
     }
@@ -238,7 +239,8 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         if name == EXTENSION {
             self.skip_extension()?;
         }
-        // What asks for a newtype by this name, and has written a struct: `serde_json::value::RawValue`.
+        // What asks for a newtype by this name, and has written a struct:
+        // `serde_json::value::RawValue`.
         if name == "$serde_json::private::RawValue" {
             return self.other(visitor);
         }

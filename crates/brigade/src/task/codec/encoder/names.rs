@@ -1,8 +1,9 @@
-//! The names that a message uses: of variants, and of the fields of structs. Values refer to them by number; the names
-//! themselves stand at the end, once.
+//! The names that a message uses: of variants, and of the fields of structs. Values refer to them
+//! by number; the names themselves stand at the end, once.
 //!
-//! A **shape** is the list of fields of a struct, in the order in which they are written. That of a type is learned from the
-//! first struct of it: it is *open* meanwhile, and gets a field with each that comes. Afterwards it never changes.
+//! A **shape** is the list of fields of a struct, in the order in which they are written. That of a
+//! type is learned from the first struct of it: it is *open* meanwhile, and gets a field with each
+//! that comes. Afterwards it never changes.
 
 use smallvec::SmallVec;
 
@@ -216,8 +217,8 @@ impl Names {
         Ok(number as u32)
     }
 
-    /// A shape for a struct that has the first `index` fields of shape `number`, and then, maybe after others that it
-    /// lacks, `field`: its number, and where `field` is in it.
+    /// A shape for a struct that has the first `index` fields of shape `number`, and then, maybe
+    /// after others that it lacks, `field`: its number, and where `field` is in it.
     #[inline(never)]
     pub(super) fn shape_with(
         &mut self,
@@ -286,8 +287,9 @@ impl Names {
 
     /// Appends the names; gives what the first byte of the message says of them.
     ///
-    /// First the names of the variants, then the lists of fields, each as [`shape::encode_fields`] has it; then where each
-    /// ends, and how many there are of both: two bytes each, or four where that is too little.
+    /// First the names of the variants, then the lists of fields, each as [`shape::encode_fields`]
+    /// has it; then where each ends, and how many there are of both: two bytes each, or four where
+    /// that is too little.
     pub(super) fn put(&self, out: &mut Vec<u8>) -> Result<u8> {
         // One struct's fields, as most messages have it.
         if let (None, Some(Used::Known(shape)), []) =

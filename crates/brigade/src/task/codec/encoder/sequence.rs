@@ -1,7 +1,9 @@
-//! Sequences and tuples. Plain numbers of one kind become a run: one head, then the numbers as they are in memory.
+//! Sequences and tuples. Plain numbers of one kind become a run: one head, then the numbers as they
+//! are in memory.
 //!
-//! Nobody says beforehand what the elements are. A sequence whose first element is a plain number begins a run; if an
-//! element comes that does not belong into it, what is there is written again, one by one.
+//! Nobody says beforehand what the elements are. A sequence whose first element is a plain number
+//! begins a run; if an element comes that does not belong into it, what is there is written again,
+//! one by one.
 
 use serde::ser::{
     self, Serialize, SerializeSeq, SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,
@@ -14,7 +16,8 @@ use crate::task::codec::error::{Error, Result};
 use crate::task::codec::plain::{self, Plain};
 use crate::task::codec::{EXTENSION, tag};
 
-/// With fewer elements, a run is no shorter, and a tuple of few numbers is most likely one of different kinds.
+/// With fewer elements, a run is no shorter, and a tuple of few numbers is most likely one of
+/// different kinds.
 const RUN_MIN: usize = 4;
 
 /// A sequence of which some elements are written.

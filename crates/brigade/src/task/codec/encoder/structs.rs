@@ -1,4 +1,5 @@
-//! Structs: the number of a shape, then the values of its fields. In place of one that the struct lacks, a mark.
+//! Structs: the number of a shape, then the values of its fields. In place of one that the struct
+//! lacks, a mark.
 
 use serde::ser::{Serialize, SerializeStruct, SerializeStructVariant};
 

@@ -1,5 +1,5 @@
-//! Implementations of `Serialize` and `Deserialize` as people write them: with methods that the derive never calls, in
-//! orders that it never uses, and with mistakes.
+//! Implementations of `Serialize` and `Deserialize` as people write them: with methods that the
+//! derive never calls, in orders that it never uses, and with mistakes.
 
 use std::fmt;
 
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
-/// A text or nothing, as people read it from JSON: whatever comes, with a method for a text, and one for null.
+/// A text or nothing, as people read it from JSON: whatever comes, with a method for a text, and
+/// one for null.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct TextOrNull(Option<String>);
 

@@ -1,4 +1,5 @@
-//! The host's one thread: hears the fork server, takes spare workers in, wakes futures, and tells everybody when the fork server is gone.
+//! The host's one thread: hears the fork server, takes spare workers in, wakes futures, and tells
+//! everybody when the fork server is gone.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,7 +44,8 @@ impl ForkServer {
             // This program was stopped in the middle of a turn.
             let mut missed = (asleep - woke).saturating_sub(TURN);
             let recheck = bell_is_broken.then_some(RECHECK);
-            // An error is no signal's, which are blocked here, and no lack of anything: the program has closed a descriptor that is not its own. Nothing can be heard any more.
+            // An error is no signal's, which are blocked here, and no lack of anything: the program
+            // has closed a descriptor that is not its own. Nothing can be heard any more.
             let Ok(whole) = self.epoll.wait(&mut ready, recheck) else {
                 break;
             };
@@ -89,7 +91,8 @@ impl ForkServer {
             }
         }
         if !self.has_ended() {
-            // It may have closed its end of the line, and not ended; or it may be ours that is closed.
+            // It may have closed its end of the line, and not ended; or it may be ours that is
+            // closed.
             let _ = rustix::process::pidfd_send_signal(&self.process, Signal::KILL);
         }
         let workers = self.lose_all();
@@ -115,7 +118,8 @@ impl ForkServer {
                     futex::rest(PAUSE);
                     return true;
                 }
-                // A message that makes no sense costs who waits for it; the others that are behind it make sense.
+                // A message that makes no sense costs who waits for it; the others that are behind
+                // it make sense.
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => continue,
                 // The socket is not ours any more.
                 Err(_) => return false,
@@ -194,7 +198,8 @@ impl ForkServer {
         }
     }
 
-    /// How much later than it was to call an employer it woke: there was no processor for it, or it was stopped.
+    /// How much later than it was to call an employer it woke: there was no processor for it, or it
+    /// was stopped.
     fn lateness(&self, woke: Instant) -> Duration {
         let state = self.lock();
         let first = state.employers.values().filter_map(|e| e.alarm).min();
@@ -217,7 +222,8 @@ impl ForkServer {
                 .collect()
         };
         for employer in employers {
-            // It contains what code of the program's it calls. We may be the last who have it, and then wakers are dropped here.
+            // It contains what code of the program's it calls. We may be the last who have it, and
+            // then wakers are dropped here.
             contained(|| {
                 employer.attend(missed);
                 drop(employer);
@@ -243,21 +249,25 @@ impl ForkServer {
             );
         }
         for sleeper in wake {
-            // An executor's code: its panic is its own affair, and must not end the only thread that hears of ends.
+            // An executor's code: its panic is its own affair, and must not end the only thread
+            // that hears of ends.
             contained(|| sleeper.waker.wake());
         }
     }
 
-    /// Where this program is the init process of its container, or a subreaper, the fork server was its child, and now all that the fork server had is;
-    /// nobody else will reap them. Last of all, for one that is frozen may take any time to end.
+    /// Where this program is the init process of its container, or a subreaper, the fork server was
+    /// its child, and now all that the fork server had is; nobody else will reap them. Last of all,
+    /// for one that is frozen may take any time to end.
     fn reap(&self, workers: &[u32]) {
-        // Any may be reaped by the program meanwhile, which is an error here, at once; and so it is for what is no child of ours.
+        // Any may be reaped by the program meanwhile, which is an error here, at once; and so it is
+        // for what is no child of ours.
         let ended = |id, options| rustix::process::waitid(id, WaitIdOptions::EXITED | options);
         let server = || WaitId::PidFd(self.process.as_fd());
         // Not reaped yet: until it is, its number is that of its session and of nothing else.
         let is_child = ended(server(), WaitIdOptions::NOWAIT).is_ok();
-        // They are ending: the fork server has closed its end of the line, and they die with it. What is a child of ours cannot be one of the host's own, for these
-        // numbers were never free.
+        // They are ending: the fork server has closed its end of the line, and they die with it.
+        // What is a child of ours cannot be one of the host's own, for these numbers were never
+        // free.
         for pid in workers
             .iter()
             .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
@@ -265,7 +275,8 @@ impl ForkServer {
             let _ = ended(WaitId::Pid(pid), WaitIdOptions::empty());
         }
         if let Some(session) = Pid::from_raw(self.pid.cast_signed()).filter(|_| is_child) {
-            // A worker whose birth was not announced, what a task has started, who writes to stderr for the fork server.
+            // A worker whose birth was not announced, what a task has started, who writes to stderr
+            // for the fork server.
             orphans::end_adopted(session, || {
                 ended(server(), WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG).is_ok()
             });
@@ -273,7 +284,8 @@ impl ForkServer {
         }
     }
 
-    /// The fork server is gone, and its workers with it, for they die with their parent. All who wait hear of it.
+    /// The fork server is gone, and its workers with it, for they die with their parent. All who
+    /// wait hear of it.
     ///
     /// Gives the workers whose end nobody has seen.
     fn lose_all(&self) -> Vec<u32> {
@@ -290,7 +302,8 @@ impl ForkServer {
         let mut dying = Vec::new();
         for (slot, (pid, token)) in workers.into_iter().enumerate() {
             if self.board.lose(slot as u32) && pid > 1 {
-                // Its children outlive it, and there is nobody left to reap them: those that stayed in its group can still be found.
+                // Its children outlive it, and there is nobody left to reap them: those that stayed
+                // in its group can still be found.
                 process::kill_group(pid, libc::SIGKILL);
                 dying.push((pid, token));
             } else {
@@ -311,7 +324,8 @@ impl ForkServer {
     }
 }
 
-/// Frees what these held. A slot of the roster that has been given to another meanwhile is not touched.
+/// Frees what these held. A slot of the roster that has been given to another meanwhile is not
+/// touched.
 pub(super) fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
     if let Ok(roster) = Roster::get() {
         dead.into_iter()
@@ -320,7 +334,8 @@ pub(super) fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
     }
 }
 
-/// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment later; or, if it is frozen, before it does anything else.
+/// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment
+/// later; or, if it is frozen, before it does anything else.
 fn wait_for_end(pid: u32, deadline: Instant) {
     let id = Pid::from_raw(pid.cast_signed());
     if let Some(worker) = id.and_then(|id| opened::pidfd(id).ok()) {

@@ -1,5 +1,5 @@
-//! Requests to the fork server. They are sent at once, or kept until there is room for them: whoever makes one never waits, for the fork server may be
-//! stopped.
+//! Requests to the fork server. They are sent at once, or kept until there is room for them:
+//! whoever makes one never waits, for the fork server may be stopped.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{ForkServer, SOCKET};
 use crate::worker::process::protocol::{self, Request};
 
-/// Requests that there was no room for, oldest first. It is bounded by what the fork server is asked for before it is given up: two requests for each worker.
+/// Requests that there was no room for, oldest first. It is bounded by what the fork server is
+/// asked for before it is given up: two requests for each worker.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     kept: Mutex<VecDeque<Request>>,
@@ -25,7 +26,8 @@ impl Outgoing {
 }
 
 impl ForkServer {
-    /// Sends a request, now or when there is room for it. An error is this request's: [`is_hang_up`](protocol::is_hang_up), or the kernel does not take it.
+    /// Sends a request, now or when there is room for it. An error is this request's:
+    /// [`is_hang_up`](protocol::is_hang_up), or the kernel does not take it.
     pub(super) fn send(&self, request: Request) -> io::Result<()> {
         let mut kept = self.outgoing.lock();
         if kept.is_empty() {
@@ -51,8 +53,9 @@ impl ForkServer {
         while let Some(request) = kept.front() {
             match protocol::send(&self.socket, request, &[]) {
                 Err(e) if protocol::is_temporary(&e) => return,
-                // Sent; or nobody is there any more, which is heard soon. What the kernel does not take is not asked for: who waits for an answer is told when the
-                // fork server is given up.
+                // Sent; or nobody is there any more, which is heard soon. What the kernel does not
+                // take is not asked for: who waits for an answer is told when the fork server is
+                // given up.
                 _ => kept.pop_front(),
             };
         }

@@ -1,11 +1,16 @@
-//! Workers have the privileges that the program has when it asks for them: see `sys/privilege.rs` for what that is.
+//! Workers have the privileges that the program has when it asks for them: see `sys/privilege.rs`
+//! for what that is.
 //!
-//! A fork server and its workers have those of the thread that started it, at that time. So whoever asks for a process compares itself with the current one, and
-//! where something differs starts another. The one before is **retired**: its spares are killed, it makes no more, and it ends with the last of those who use it: tasks
-//! that still run, and pools that were built when it was the current one.
+//! A fork server and its workers have those of the thread that started it, at that time. So whoever
+//! asks for a process compares itself with the current one, and where something differs starts
+//! another. The one before is **retired**: its spares are killed, it makes no more, and it ends
+//! with the last of those who use it: tasks that still run, and pools that were built when it was
+//! the current one.
 //!
-//! A pool stays with the fork server of its building, so that all its workers are alike. It makes a worker for it later only if the thread that looks after the pool
-//! then could give itself all that the worker will have ([`may_make_more`](ForkServer::may_make_more)): no worker begins with more than the program has at that time.
+//! A pool stays with the fork server of its building, so that all its workers are alike. It makes a
+//! worker for it later only if the thread that looks after the pool then could give itself all that
+//! the worker will have ([`may_make_more`](ForkServer::may_make_more)): no worker begins with more
+//! than the program has at that time.
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -16,7 +21,8 @@ use crate::sys::privilege::Privilege;
 use crate::worker::process::protocol::Request;
 
 impl ForkServer {
-    /// This process's fork server, if it has the privileges of this thread; otherwise another, which has.
+    /// This process's fork server, if it has the privileges of this thread; otherwise another,
+    /// which has.
     pub(crate) fn like_us() -> io::Result<Arc<ForkServer>> {
         let server = ForkServer::get()?;
         if server.is_like_us()? {
@@ -45,7 +51,8 @@ impl ForkServer {
                 *current = Some(Arc::clone(&server));
                 return Ok(server);
             }
-            // Also if there will be no other: its spares are not to be had by this program any more.
+            // Also if there will be no other: its spares are not to be had by this program any
+            // more.
             server.replace();
         }
         bootstrap::check()?;
@@ -96,7 +103,8 @@ impl ForkServer {
         self.lock().retired
     }
 
-    /// After somebody who used it has gone: a fork server that is retired, and that nobody will ask for workers any more, ends when the last worker has.
+    /// After somebody who used it has gone: a fork server that is retired, and that nobody will ask
+    /// for workers any more, ends when the last worker has.
     pub(super) fn end_if_unused(&self, state: &mut State) {
         if state.retired && !state.unused && state.employers.is_empty() && state.waiting == 0 {
             // If it is gone, that is what was to be.

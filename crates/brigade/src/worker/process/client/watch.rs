@@ -1,20 +1,28 @@
-//! The watch over the fork server: whether it still answers, and what is done in its place while it does not.
+//! The watch over the fork server: whether it still answers, and what is done in its place while it
+//! does not.
 //!
-//! Problem: a fork server may be stopped (SIGSTOP, a debugger, a frozen control group), and says nothing then, not even that it is stopped. Nobody may wait for it
-//! for ever; but one that is only slow, or a program that was itself stopped meanwhile, is no reason to end everybody's work.
+//! Problem: a fork server may be stopped (SIGSTOP, a debugger, a frozen control group), and says
+//! nothing then, not even that it is stopped. Nobody may wait for it for ever; but one that is only
+//! slow, or a program that was itself stopped meanwhile, is no reason to end everybody's work.
 //!
-//! While a task of ours runs, or anything is asked for, the listener wakes once a second and *asks* it whether it is there. Idle, nobody is woken.
+//! While a task of ours runs, or anything is asked for, the listener wakes once a second and *asks*
+//! it whether it is there. Idle, nobody is woken.
 //!
-//! 1. A second after a question without an answer, or as soon as /proc says that it is stopped, it *stalls*: workers that are to be ended are ended from here
-//!    ([`Ending`]), so that timeouts, cancels and the ends of pools come in their time.
-//! 2. After [`GIVE_UP`] without a word it is killed, with everything that descends from it, and so gone: its workers' tasks are lost, and the next who needs a worker starts
-//!    another fork server.
+//! 1. A second after a question without an answer, or as soon as /proc says that it is stopped, it
+//!    *stalls*: workers that are to be ended are ended from here ([`Ending`]), so that timeouts,
+//!    cancels and the ends of pools come in their time.
+//! 2. After [`GIVE_UP`] without a word it is killed, with everything that descends from it, and so
+//!    gone: its workers' tasks are lost, and the next who needs a worker starts another fork
+//!    server.
 //!
-//! Only time counts in which this process could run: of the time between two looks no more than [`LOOK_COUNTS`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands still
+//! Only time counts in which this process could run: of the time between two looks no more than
+//! [`LOOK_COUNTS`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands still
 //! while the machine is suspended.
 //!
-//! **Whose number is it?** A worker is killed through a pidfd, which is taken when it is needed: after it was opened, the worker's parent must still be the fork server, and
-//! the fork server must not have said (on the board) that it may have reaped it. A number that was not reaped before is not another's, so the descriptor is the worker's.
+//! **Whose number is it?** A worker is killed through a pidfd, which is taken when it is needed:
+//! after it was opened, the worker's parent must still be the fork server, and the fork server must
+//! not have said (on the board) that it may have reaped it. A number that was not reaped before is
+//! not another's, so the descriptor is the worker's.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,7 +71,8 @@ pub(super) struct Watch {
     employed: usize,
     /// Those whose tasks nobody waits for any more.
     detached: Vec<Who>,
-    /// Those whose only reply was taken: they end by themselves. And those that had not at the last look.
+    /// Those whose only reply was taken: they end by themselves. And those that had not at the last
+    /// look.
     replied: Vec<Who>,
     lingering: Vec<Who>,
     endings: Vec<Ending>,
@@ -148,7 +157,8 @@ impl ForkServer {
         state.watch.due = set.is_ok().then_some(at);
     }
 
-    /// A worker with a single task is nobody's any more. `replied`: it is about to end by itself; otherwise its task goes on.
+    /// A worker with a single task is nobody's any more. `replied`: it is about to end by itself;
+    /// otherwise its task goes on.
     pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool) {
         let mut state = self.lock();
         let sleeper = state.sleepers.remove(&slot);
@@ -168,7 +178,8 @@ impl ForkServer {
         drop(sleeper);
     }
 
-    /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end comes on the board.
+    /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end
+    /// comes on the board.
     pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
         if self.is_ours() {
             self.end(&mut self.lock(), slot, pid, grace);
@@ -200,7 +211,8 @@ impl ForkServer {
             }),
         }
         self.look_at(state, now, SOON);
-        // If the fork server is gone, so are its workers; if it cannot be told, the watch ends this one.
+        // If the fork server is gone, so are its workers; if it cannot be told, the watch ends this
+        // one.
         let _ = self.send(Request::Kill {
             slot,
             pid,
@@ -208,7 +220,8 @@ impl ForkServer {
         });
     }
 
-    /// The listener, when the timer has gone off, and after it has heard all that there is. `false`: the fork server is given up, and has been killed.
+    /// The listener, when the timer has gone off, and after it has heard all that there is.
+    /// `false`: the fork server is given up, and has been killed.
     pub(super) fn look_after(&self) -> bool {
         let now = Instant::now();
         self.send_kept();
@@ -243,7 +256,8 @@ impl ForkServer {
         true
     }
 
-    /// Asks whether it is there, unless it still has to answer, or has just answered and nobody waits for it.
+    /// Asks whether it is there, unless it still has to answer, or has just answered and nobody
+    /// waits for it.
     fn ask(&self, state: &mut State, now: Instant) {
         let watch = &mut state.watch;
         let lately = watch.asked_at.is_some_and(|at| now < at + LOOK);
@@ -292,7 +306,8 @@ impl ForkServer {
         unanswered.is_some_and(|(_, since)| since >= STALLS) || process::is_stopped(self.pid)
     }
 
-    /// Ends, in a stalled fork server's place, those whose time has come. Gives those that are dead.
+    /// Ends, in a stalled fork server's place, those whose time has come. Gives those that are
+    /// dead.
     fn look_at_endings(&self, state: &mut State, now: Instant) -> Vec<Who> {
         if state.watch.endings.is_empty() || !self.stalls(state) {
             return Vec::new();
@@ -374,7 +389,8 @@ impl ForkServer {
         self.call_employers(Duration::ZERO);
     }
 
-    /// Kills the fork server, and first all that descends from it: when it is gone, nobody could tell whose they are.
+    /// Kills the fork server, and first all that descends from it: when it is gone, nobody could
+    /// tell whose they are.
     pub(super) fn end_all(&self) {
         orphans::end_descendants(self.pid, || self.has_ended());
         let _ = rustix::process::pidfd_send_signal(self.process.as_fd(), Signal::KILL);

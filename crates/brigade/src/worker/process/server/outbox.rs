@@ -13,7 +13,8 @@ use crate::worker::process::protocol::{self, Event};
 /// When that is tried again which failed, and may not fail then.
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// How long it is tried. Longer than descriptors are on their way, but for a host that is stopped, which has no room then.
+/// How long it is tried. Longer than descriptors are on their way, but for a host that is stopped,
+/// which has no room then.
 const TRIES: Duration = Duration::from_secs(2);
 
 /// Events, oldest first.
@@ -82,7 +83,8 @@ impl Outbox {
         self.again_at
     }
 
-    /// Sends what can be sent now. `room`: the same socket, for the event loop to wait for room in it.
+    /// Sends what can be sent now. `room`: the same socket, for the event loop to wait for room in
+    /// it.
     pub(super) fn send(&mut self, socket: &OwnedFd, room: &OwnedFd, epoll: &Epoll) -> Sent {
         let now = Instant::now();
         let (sent, has_room) = self.send_by(now, |event, descriptors| {
@@ -102,7 +104,8 @@ impl Outbox {
 
     /// Sends what `send` takes. `false`: there is no more room for it.
     ///
-    /// One that fails holds up none of another kind. If it goes on failing, the host is told so in its place, without the descriptor.
+    /// One that fails holds up none of another kind. If it goes on failing, the host is told so in
+    /// its place, without the descriptor.
     fn send_by(
         &mut self,
         now: Instant,
@@ -142,7 +145,8 @@ impl Outbox {
                 Failure::Passing | Failure::Refused if outgoing.descriptor.is_some() => {
                     outgoing.refuse(&error, &mut sent.refused);
                 }
-                // Not even a few bytes. The host asks whether we are there, and ends us if it hears nothing.
+                // Not even a few bytes. The host asks whether we are there, and ends us if it hears
+                // nothing.
                 Failure::Passing | Failure::Refused => {
                     self.again_at = Some(now + AGAIN);
                     hires_wait |= hire;
@@ -188,7 +192,8 @@ mod tests {
         }
     }
 
-    /// As an outbox whose messages with descriptors fail like this. Gives what was sent, and what came of it.
+    /// As an outbox whose messages with descriptors fail like this. Gives what was sent, and what
+    /// came of it.
     fn send(outbox: &mut Outbox, now: Instant, errno: Option<i32>) -> (String, Sent) {
         let mut words = Vec::new();
         let (sent, _) = outbox.send_by(now, |event, descriptors| {
