@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 
+use brigade::process::StartMethod;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
@@ -20,6 +21,7 @@ pub(super) fn look() -> Vec<Finding> {
         pidfd(),
         seals(),
         worker(),
+        start_method(),
         futex_waitv(),
         subreaper(),
         queues(),
@@ -130,6 +132,34 @@ fn seals() -> Finding {
         ),
     }
     .required()
+}
+
+/// How workers come to be, of which this program has only what is preloaded into it to show.
+fn start_method() -> Finding {
+    let (id, name) = ("start-method", "how workers are made");
+    match brigade::process::start_method() {
+        Ok(StartMethod::Fork) => Finding::new(
+            id,
+            name,
+            Status::Yes,
+            "forked from a fork server with one thread",
+            "Making one is as quick as fork(2). A library that starts a thread before main would change that: process::start_method() tells of a program of yours.",
+        ),
+        Ok(other) => Finding::new(
+            id,
+            name,
+            Status::Partly,
+            other.to_string(),
+            "Everything works; many fresh processes in a row are some times slower.",
+        ),
+        Err(e) => Finding::new(
+            id,
+            name,
+            Status::No,
+            format!("there is no fork server: {e}"),
+            "No process worker can be made.",
+        ),
+    }
 }
 
 /// The thing itself: a task in a process of the library's.

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use super::crash_file::{DEBUGGER, Decisive, Recorded, build_of_this_program, command, read};
-use crate::sys::{process, signal};
+use crate::sys::{environment, process, signal};
 use crate::task::entry::{self, Outcome, Plan};
 use crate::task::panic::Unwound;
 
@@ -141,7 +141,13 @@ fn check(recorded: &Recorded) -> Result<(), String> {
 
 /// Makes this process what the worker was.
 fn set_up(decisive: &Decisive) -> Result<(), String> {
-    set_environment(decisive)?;
+    // What the task starts is no replay.
+    environment::take_variable(VARIABLE);
+    let variables = decisive.variables.iter();
+    environment::set_environment(
+        decisive.clear_environment,
+        variables.map(|(k, v)| (OsString::from_vec(k.clone()), OsString::from_vec(v.clone()))),
+    );
     if let Some(there) = &decisive.directory {
         let there = OsString::from_vec(there.clone());
         if let Err(e) = std::env::set_current_dir(&there) {
@@ -157,37 +163,6 @@ fn set_up(decisive: &Decisive) -> Result<(), String> {
     File::open("/dev/null")
         .and_then(|null| Ok(rustix::stdio::dup2_stdin(&null)?))
         .map_err(|e| format!("it has no empty stdin: {e}"))
-}
-
-/// Sets what the pool had set, and takes the variable away: what the task starts is no replay.
-///
-/// With other threads, a test harness's say, none of it can be done, for they may read the
-/// environment at this moment.
-fn set_environment(decisive: &Decisive) -> Result<(), String> {
-    let variables = || {
-        let strings = decisive.variables.iter();
-        strings.map(|(k, v)| (OsString::from_vec(k.clone()), OsString::from_vec(v.clone())))
-    };
-    let alone = process::one_thread();
-    if alone {
-        process::forget_variable(VARIABLE);
-        process::set_environment(decisive.clear_environment, variables());
-        return Ok(());
-    }
-    let missing: Vec<_> = variables()
-        .filter(|(key, value)| std::env::var_os(key).as_ref() != Some(value))
-        .map(|(key, _)| key.to_string_lossy().into_owned())
-        .collect();
-    if decisive.clear_environment {
-        return Err("its environment was an empty one, and this program already has threads, so that it cannot be emptied".to_owned());
-    }
-    if !missing.is_empty() {
-        return Err(format!(
-            "its environment had {} set, and this program already has threads, so that it cannot be changed: set it before the program is started",
-            missing.join(", ")
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -172,9 +172,8 @@ fn it_is_set_up_as_its_worker_was() {
             here.display(),
             len.expect("is empty"),
             std::env::var(SEEN).unwrap_or_default(),
-            // What it starts is no replay; a test harness has threads, though, and cannot take the
-            // variable away.
-            std::env::var_os(VARIABLE).is_none() || !process::one_thread(),
+            // What it starts is no replay.
+            std::env::var_os(VARIABLE).is_none(),
         ));
     }
     fn initializer() {
@@ -191,22 +190,7 @@ fn it_is_set_up_as_its_worker_was() {
         ..Kept::new()
     };
     let file = kept.write(&scratch, look, ());
-    // With threads, as in a test harness, the environment is only compared.
     let (ended, stderr) = replay_in("it_is_set_up_as_its_worker_was", &file);
-    assert_eq!(ended.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains(&format!("had {SEEN} set")), "{stderr}");
-
-    let ended = Command::new("/usr/bin/env")
-        .arg(format!("{SEEN}=yes"))
-        .arg(std::env::current_exe().expect("has a path"))
-        .args([
-            "pool::replay::tests::it_is_set_up_as_its_worker_was",
-            "--exact",
-        ])
-        .env(VARIABLE, &file)
-        .output()
-        .expect("the program starts");
-    let stderr = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(0), "{stderr}");
     assert!(
         stderr.contains("told: initialized\ntold: in /proc, stdin 0, seen yes, replay true\n"),

@@ -264,6 +264,13 @@ pub(crate) fn close_all_but(keep: &[RawFd]) {
     unsafe { close_from(first) };
 }
 
+/// In a worker that was just started: closes these, whose owners are as in [`close_all_but`].
+pub(crate) fn close_all(numbers: &[RawFd]) {
+    for &number in numbers {
+        close_between(number, number);
+    }
+}
+
 fn close_between(first: RawFd, last: RawFd) {
     if first > last {
         return;

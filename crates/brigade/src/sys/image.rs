@@ -142,6 +142,36 @@ pub(crate) fn modules() -> Vec<Module> {
     all
 }
 
+/// Where code of this process lies in another one that has loaded the same files.
+#[derive(Debug)]
+struct Moved {
+    here: std::ops::Range<usize>,
+    there: usize,
+}
+
+static MOVED: OnceLock<Vec<Moved>> = OnceLock::new();
+
+/// From now on, [`as_there`] tells addresses as they are in the process that has these modules.
+pub(crate) fn lies_elsewhere(mut there: Vec<Module>) {
+    let moved = modules().into_iter().filter_map(|here| {
+        // A file may be loaded twice; they are listed in the order of loading.
+        let at = there.iter().position(|m| m.path == here.path)?;
+        let there = there.remove(at).range.start;
+        Some(Moved {
+            here: here.range,
+            there,
+        })
+    });
+    let _ = MOVED.set(moved.collect());
+}
+
+/// An address of code, as the process has it that tells what is there. Allocates nothing.
+pub(crate) fn as_there(address: usize) -> usize {
+    let mut all = MOVED.get().into_iter().flatten();
+    all.find(|m| m.here.contains(&address))
+        .map_or(address, |m| m.there.wrapping_add(address - m.here.start))
+}
+
 /// A constructor, as the loader calls it.
 pub(crate) type Constructor =
     extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char);

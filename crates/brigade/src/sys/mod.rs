@@ -7,10 +7,12 @@
 
 #![expect(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
+pub(crate) mod environment;
 pub(crate) mod epoll;
 pub(crate) mod fds;
 pub(crate) mod futex;
 pub(crate) mod image;
+pub(crate) mod launch;
 pub(crate) mod mapping;
 pub(crate) mod opened;
 pub(crate) mod original;

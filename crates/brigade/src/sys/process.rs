@@ -1,180 +1,9 @@
 //! Making processes and ending them: clone(2), fork(2), execve(2), waitid(2), kill(2), prctl(2).
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicU8, Ordering};
-
-use super::signal::Blocked;
-
-/// Starts `/proc/self/exe` as a process that is *not* a child of this one, and returns its process
-/// id.
-///
-/// `keep` stays open in it, under the same number; everything else that is close-on-exec is closed.
-///
-/// Problem: the host may have any number of threads, a heap of any size, and its own ideas about
-/// its children. So: no `fork` (dear with a large heap, and it leaves only async-signal-safe code
-/// legal), no SIGCHLD, nothing for a `waitpid(-1)` to find. Steps, as in posix_spawn(3) but twice:
-/// an intermediate process shares our memory and holds us up (`CLONE_VM|CLONE_VFORK`), and has no
-/// exit signal, so that the host is not told of it and only `__WALL` finds it; it starts the real
-/// one in the same way, and ends. The real one, whose parent is gone, belongs to the init process
-/// or to the nearest subreaper.
-///
-/// `carried`: capabilities of this thread that it keeps over the exec, as ambient ones:
-/// capabilities(7).
-pub(crate) fn launch_detached(
-    argv: &[CString],
-    envp: &[CString],
-    keep: impl AsFd,
-    carried: u64,
-) -> io::Result<u32> {
-    struct Launch {
-        argv: Vec<*const libc::c_char>,
-        envp: Vec<*const libc::c_char>,
-        keep: libc::c_int,
-        carried: u64,
-        stack: *mut libc::c_void,
-        pid: libc::c_int,
-        errno: libc::c_int,
-    }
-
-    extern "C" fn intermediate(launch: *mut libc::c_void) -> libc::c_int {
-        let launch = launch.cast::<Launch>();
-        // SAFETY: `launch` is the caller's, who is held up until this process ends; `stack` is one
-        // that only the process made here uses. System calls only from here on: no allocation, no
-        // lock.
-        unsafe {
-            let pid = libc::clone(
-                real,
-                (*launch).stack,
-                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-                launch.cast(),
-            );
-            if pid == -1 {
-                (*launch).errno = *libc::__errno_location();
-            }
-            (*launch).pid = pid;
-            libc::_exit(0)
-        }
-    }
-
-    extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
-        let launch = launch.cast::<Launch>();
-        // SAFETY: as above; the vectors end with a null pointer, and their strings outlive the
-        // call.
-        unsafe {
-            libc::fcntl((*launch).keep, libc::F_SETFD, 0);
-            make_ambient((*launch).carried);
-            libc::execve(
-                c"/proc/self/exe".as_ptr(),
-                (*launch).argv.as_ptr(),
-                (*launch).envp.as_ptr(),
-            );
-            (*launch).errno = *libc::__errno_location();
-            libc::_exit(127)
-        }
-    }
-
-    fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-        strings
-            .iter()
-            .map(|s| s.as_ptr())
-            .chain([std::ptr::null()])
-            .collect()
-    }
-
-    const STACK: usize = 64 * 1024;
-    let mut stacks = vec![0_u128; 2 * STACK / size_of::<u128>()];
-    let base = stacks.as_mut_ptr().cast::<u8>();
-    let mut launch = Launch {
-        argv: pointers(argv),
-        envp: pointers(envp),
-        keep: keep.as_fd().as_raw_fd(),
-        carried,
-        // SAFETY: both stacks lie in `stacks`, and grow down from these ends.
-        stack: unsafe { base.add(STACK) }.cast(),
-        pid: -1,
-        errno: 0,
-    };
-    // A handler of the host must not run in a process that shares the host's memory.
-    let _blocked = Blocked::all();
-    // SAFETY: the child runs `intermediate` on a stack of its own while this thread stands still,
-    // and touches `launch` only.
-    let pid = unsafe {
-        libc::clone(
-            intermediate,
-            base.add(2 * STACK).cast(),
-            libc::CLONE_VM | libc::CLONE_VFORK,
-            (&raw mut launch).cast(),
-        )
-    };
-    if pid == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut status = 0;
-    // SAFETY: waits for exactly the process made above.
-    while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == -1 {
-        let e = io::Error::last_os_error();
-        match e.raw_os_error() {
-            Some(libc::EINTR) => {}
-            // The host waits for whatever there is, and was quicker.
-            Some(libc::ECHILD) => break,
-            _ => return Err(refused("waitpid(2)", "reap the fork server's parent", &e)),
-        }
-    }
-    // SAFETY: `launch` was written through a pointer by processes that have ended or left our
-    // memory; read it as it is now.
-    let (pid, errno) = unsafe {
-        (
-            std::ptr::read_volatile(&raw const launch.pid),
-            std::ptr::read_volatile(&raw const launch.errno),
-        )
-    };
-    drop(stacks);
-    match (pid, errno) {
-        (1.., 0) => Ok(pid.cast_unsigned()),
-        _ => Err(io::Error::from_raw_os_error(if errno == 0 {
-            libc::EAGAIN
-        } else {
-            errno
-        })),
-    }
-}
-
-/// Makes capabilities of this thread ambient, which an execve(2) then leaves in force: capset(2),
-/// PR_CAP_AMBIENT(2const). System calls only. One that fails leaves the new program with fewer,
-/// which it tells.
-///
-/// # Safety
-/// In a process that is about to become another program.
-unsafe fn make_ambient(capabilities: u64) {
-    const VERSION_3: u32 = 0x2008_0522;
-    if capabilities == 0 {
-        return;
-    }
-    let header = [VERSION_3, 0];
-    // Effective, permitted, inheritable: the lower halves, then the upper ones.
-    let mut sets = [[0_u32; 3]; 2];
-    // SAFETY: the kernel reads the header, and reads or writes the sets: capget(2). Numbers
-    // otherwise.
-    unsafe {
-        if libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) == -1 {
-            return;
-        }
-        sets[0][2] |= capabilities as u32 & sets[0][1];
-        sets[1][2] |= (capabilities >> 32) as u32 & sets[1][1];
-        libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr());
-        for capability in super::privilege::bits(capabilities) {
-            libc::prctl(
-                libc::PR_CAP_AMBIENT,
-                libc::PR_CAP_AMBIENT_RAISE,
-                capability,
-                0,
-                0,
-            );
-        }
-    }
-}
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Which side of a fork this is.
 #[derive(Debug)]
@@ -191,7 +20,15 @@ pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
             "a process with several threads cannot be forked",
         ));
     }
-    // SAFETY: with one thread, nothing is locked or half-written by another at this moment.
+    fork_for_calls()
+}
+
+/// fork(2), also in a process with threads: the child makes system calls and nothing else, for any
+/// lock may be one that nobody will let go of. signal-safety(7)
+pub(crate) fn fork_for_calls() -> io::Result<Fork> {
+    // SAFETY: the child is in memory of its own, which it either uses in no way that depends on
+    // another thread (by what is said above), or which was whole (with one thread, nothing is
+    // locked or half-written by another at this moment).
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
@@ -199,11 +36,26 @@ pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
     }
 }
 
-/// Whether this process has one thread. A constructor of another library may have started one
-/// before we came.
+/// Whether this process has one thread, in which no code runs that starts others. A constructor of
+/// another library may have started one before we came, and that may have ended since.
 pub(crate) fn one_thread() -> bool {
-    static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *ONE.get_or_init(|| std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1))
+    static ONE: AtomicBool = AtomicBool::new(false);
+    if !ONE.load(Ordering::Relaxed) {
+        ONE.store(is_alone(), Ordering::Relaxed);
+    }
+    ONE.load(Ordering::Relaxed)
+}
+
+/// The names of this process's other threads.
+pub(crate) fn other_threads() -> Vec<String> {
+    let own = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    tasks
+        .flatten()
+        .filter(|task| *task.file_name() != *own)
+        .filter_map(|task| std::fs::read(task.path().join("comm")).ok())
+        .map(|name| String::from_utf8_lossy(&name).trim_end().to_owned())
+        .collect()
 }
 
 /// The C library's flag, if it has one.
@@ -521,61 +373,9 @@ pub(crate) fn flush_c_stdout() {
     }
 }
 
-/// The environment as it is now, as execve(2) takes it.
-pub(crate) fn environment() -> Vec<CString> {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    std::env::vars_os()
-        .filter_map(|(key, value)| {
-            let mut entry = key.into_vec();
-            entry.push(b'=');
-            entry.extend(value.as_bytes());
-            CString::new(entry).ok()
-        })
-        .collect()
-}
-
-/// Changes this process's environment.
-///
-/// Called by a worker before its task: it has one thread, so nobody reads the environment
-/// meanwhile.
-pub(crate) fn set_environment(
-    clear: bool,
-    vars: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
-) {
-    if clear {
-        for (key, _) in std::env::vars_os() {
-            // SAFETY: one thread.
-            unsafe { std::env::remove_var(key) };
-        }
-    }
-    for (key, value) in vars {
-        // SAFETY: one thread.
-        unsafe { std::env::set_var(key, value) };
-    }
-}
-
 /// Whether this process has privileges that whoever started it does not have (setuid, file
 /// capabilities). AT_SECURE: getauxval(3).
 pub(crate) fn is_privileged() -> bool {
     // SAFETY: no memory of ours is involved.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
-/// Takes a variable out of this process's environment.
-///
-/// Called where [`one_thread`] says so, as for [`set_environment`].
-pub(crate) fn forget_variable(name: &str) {
-    // SAFETY: one thread.
-    unsafe { std::env::remove_var(name) };
-}
-
-/// Takes a variable out of this process's environment.
-///
-/// # Safety
-/// The process has one thread.
-pub(crate) unsafe fn take_variable(name: &str) -> Option<String> {
-    let value = std::env::var(name).ok()?;
-    // SAFETY: by the caller's word, nobody reads the environment meanwhile.
-    unsafe { std::env::remove_var(name) };
-    Some(value)
 }

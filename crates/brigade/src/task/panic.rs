@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::name::TaskName;
 use super::symbols::Frames;
 use crate::sys::original::PerProcess;
-use crate::sys::unwind;
+use crate::sys::{image, unwind};
 
 /// A task panicked. The worker went on.
 pub struct Panic(Box<Inner>);
@@ -92,8 +92,13 @@ impl fmt::Debug for Panic {
 pub(crate) struct Unwound {
     pub(crate) message: String,
     pub(crate) location: Option<String>,
-    /// Addresses in the process that panicked.
+    /// Addresses in the process that panicked. They travel as those of its fork server.
+    #[serde(serialize_with = "as_in_fork_server")]
     pub(crate) calls: Vec<usize>,
+}
+
+fn as_in_fork_server<S: Serializer>(calls: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(calls.iter().map(|&call| image::as_there(call)))
 }
 
 impl Unwound {

@@ -44,6 +44,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .iter()
         .chain(crate::pools::HOSTS)
         .chain(crate::denied_calls::HOSTS)
+        .chain(crate::early_threads::HOSTS)
         .chain(crate::locals::HOSTS)
         .chain(crate::orphans::HOSTS)
         .chain(crate::panics::HOSTS)

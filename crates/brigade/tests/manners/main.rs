@@ -7,6 +7,7 @@
 mod copied_ends;
 mod copies;
 mod denied_calls;
+mod early_threads;
 mod hosts;
 mod locals;
 mod observe;

@@ -188,6 +188,7 @@ pub(crate) fn all() -> Vec<Trial> {
     all.extend(crate::privileges::trials());
     all.extend(crate::secure::trials());
     all.extend(crate::streams::trials());
+    all.extend(crate::early_threads::trials());
     all.extend(crate::locals::trials());
     all.extend(crate::panics::trials());
     all

@@ -287,18 +287,18 @@ fn a_task_that_writes_over_what_its_worker_shares_with_the_program() {
                     ),
                     other => panic!("{what}: {other:?}"),
                 }
-                let mut lost = 0;
+                let mut lost = Vec::new();
                 for (n, handle) in (0..).zip(innocent) {
                     match join(handle) {
                         Ok(doubled) => assert_eq!(doubled, n * 2, "{what}"),
                         // Its worker found nonsense where the input had been; or its result was
                         // there still, and was written over.
-                        Err(JoinError::Crashed(_)) => lost += 1,
+                        Err(JoinError::Crashed(crash)) => lost.push(format!("{n}: {crash}")),
                         Err(why) => panic!("{what}, {n}: {why}"),
                     }
                 }
                 // One for each time that such a task is believed not to have run.
-                assert!(lost <= 3, "{what}: {lost} lost");
+                assert!(lost.len() <= 3, "{what}: lost are {lost:#?}");
             }
         }
         works(&pool);

@@ -1,10 +1,11 @@
-//! How the program becomes its own fork server.
+//! How the program becomes its own fork server, or a worker.
 //!
-//! The fork server is the same program, started again. It must be told apart from the program
+//! The fork server is the same program, started again; so is a worker of a fork server that cannot
+//! fork ([`executed`]). Such a start must be told apart from the program
 //! proper before any of the program's own code runs, or there would be a second copy of it: with
 //! `main` reading the same arguments and opening the same files; or a whole test harness, whose
 //! `main` is not ours to change. So it is a constructor, which the loader runs before `main`, that
-//! looks for the marker; in the fork server it never returns. Other constructors that come after it
+//! looks for the marker; where it finds it, it never returns. Other constructors that come after it
 //! (a C++ library's, a registry's) are run first.
 //!
 //! Whoever sets the marker chooses which function of the program is called with which bytes. Where
@@ -12,22 +13,19 @@
 //! `AT_SECURE`, getauxval(3)), that would be a way to get at it: there the marker is refused, and
 //! nothing is started ([`check`]).
 
-#![expect(
-    unsafe_code,
-    reason = "a constructor, and the one environment variable that it takes away"
-)]
+#![expect(unsafe_code, reason = "a constructor, and a descriptor by number")]
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CString, OsStr, c_char, c_int};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::protocol::MARKER;
-use super::server;
+use super::{executed, server};
 use crate::sys::privilege::Privilege;
-use crate::sys::{fds, process};
+use crate::sys::{environment, fds, launch, process};
 
 /// Set by the constructor, in the program itself: the proof that it is linked in.
 static CONSTRUCTED: AtomicBool = AtomicBool::new(false);
@@ -60,34 +58,53 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     // SAFETY: this is the constructor itself, before `main`, and from here on this process never
     // goes on to the next one by itself.
     unsafe { crate::sys::image::run_constructors_after(constructor, argc, argv, envp) };
-    // SAFETY: no thread was started yet, unless by a constructor, and then the server refuses to
-    // fork.
-    let marker = unsafe { process::take_variable(MARKER) };
-    let socket = marker
-        .and_then(|m| m.parse().ok())
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
-        // SAFETY: the host left this number open for us; nothing else in this process has opened
-        // anything that it would own under this number.
-        .and_then(|number| unsafe { fds::adopt(number) })
-        .and_then(|fd| {
-            rustix::net::sockopt::socket_type(&fd)
-                .map(|_| fd)
-                .map_err(Into::into)
-        });
-    match socket {
-        Ok(socket) => {
-            // A program that is a fork server has done what `init` asks for, and its workers may
-            // start processes of their own.
-            initialize();
-            fds::close_all_but(&[std::os::fd::AsRawFd::as_raw_fd(&socket)]);
-            server::serve(socket)
-        }
-        Err(_) => {
-            // The variable came from somewhere else. Going on would be the second copy that nobody
-            // wants.
-            refuse(b"brigade: BRIGADE_FORK_SERVER is set, but not by brigade; this variable is for its own use\n")
-        }
+    let marker = environment::take_variable(MARKER);
+    let Some((role, socket)) = marker.and_then(|marker| adopt(&marker)) else {
+        // The variable came from somewhere else. Going on would be the second copy that nobody
+        // wants.
+        refuse(b"brigade: BRIGADE_FORK_SERVER is set, but not by brigade; this variable is for its own use\n")
+    };
+    // A program that is a fork server has done what `init` asks for, and its workers may start
+    // processes of their own.
+    initialize();
+    // Where a constructor has started a thread, that may use what it has opened. What others had
+    // open was closed by the exec, unless the kernel is older than that (see `sys/launch.rs`).
+    if process::one_thread() {
+        fds::close_all_but(&[socket.as_raw_fd()]);
     }
+    match role {
+        Role::ForkServer => server::serve(socket),
+        Role::Worker => executed::begin(&socket),
+    }
+}
+
+/// What a start of the program is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    ForkServer,
+    Worker,
+}
+
+impl Role {
+    const ALL: [(Role, &'static str); 2] = [(Role::ForkServer, "server"), (Role::Worker, "worker")];
+
+    /// The value of the marker: what it is to be, and the number of its socket.
+    fn marker(self, socket: BorrowedFd<'_>) -> io::Result<CString> {
+        let (_, name) = Role::ALL[self as usize];
+        let marker = format!("{MARKER}={name}:{}", socket.as_raw_fd());
+        CString::new(marker).map_err(io::Error::other)
+    }
+}
+
+/// Reads the value of the marker. `None`: it is not one of ours.
+fn adopt(marker: &OsStr) -> Option<(Role, OwnedFd)> {
+    let (name, number) = marker.to_str()?.split_once(':')?;
+    let (role, _) = Role::ALL.into_iter().find(|(_, its)| *its == name)?;
+    // SAFETY: whoever started this program left this number open for us; nothing else in this
+    // process has opened anything that it would own under this number.
+    let socket = unsafe { fds::adopt(number.parse().ok()?) }.ok()?;
+    rustix::net::sockopt::socket_type(&socket).ok()?;
+    Some((role, socket))
 }
 
 /// Ends the process, and says why if there is somebody to hear it.
@@ -104,11 +121,11 @@ fn occupy_standard_streams() {
         rustix::fs::OFlags::RDWR,
         rustix::fs::Mode::empty(),
     ) {
-        use std::os::fd::IntoRawFd;
-        if null.into_raw_fd() > 2 {
-            // That one is closed with everything else that is not the socket.
+        if null.as_raw_fd() > 2 {
             return;
         }
+        // It stays open.
+        let _ = null.into_raw_fd();
     }
 }
 
@@ -191,17 +208,38 @@ fn is_main_program() -> io::Result<bool> {
 
 /// Starts the fork server, with `socket` as its end of the line. Gives its process id.
 pub(crate) fn launch(socket: impl AsFd, privilege: &Privilege) -> io::Result<u32> {
-    use std::os::fd::AsRawFd;
-    let argv: Vec<CString> = std::env::args_os()
-        .filter_map(|a| CString::new(a.into_vec()).ok())
-        .collect();
-    let mut envp = process::environment();
-    let marker = format!("{MARKER}={}", socket.as_fd().as_raw_fd());
-    envp.push(CString::new(marker).map_err(io::Error::other)?);
-    process::launch_detached(&argv, &envp, socket, privilege.to_carry_over()).map_err(|e| {
+    start(Role::ForkServer, socket.as_fd(), privilege, |program| {
+        launch::launch_detached(program, &socket)
+    })
+    .map_err(|e| {
         io::Error::new(
             e.kind(),
             format!("the program could not be started again as a fork server: {e}"),
         )
+    })
+}
+
+/// Starts a worker by executing the program. Gives its process id.
+pub(super) fn launch_worker(socket: impl AsFd, privilege: &Privilege) -> io::Result<u32> {
+    start(Role::Worker, socket.as_fd(), privilege, |program| {
+        launch::launch_worker(program, &socket)
+    })
+}
+
+fn start(
+    role: Role,
+    socket: BorrowedFd<'_>,
+    privilege: &Privilege,
+    launch: impl FnOnce(&launch::Program<'_>) -> io::Result<u32>,
+) -> io::Result<u32> {
+    let argv: Vec<CString> = std::env::args_os()
+        .filter_map(|a| CString::new(a.into_vec()).ok())
+        .collect();
+    let mut envp = environment::environment();
+    envp.push(role.marker(socket)?);
+    launch(&launch::Program {
+        argv: &argv,
+        envp: &envp,
+        carried: privilege.to_carry_over(),
     })
 }

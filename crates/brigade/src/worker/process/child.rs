@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use super::stderr_count::Seen;
 use crate::sync::roster::{self, Roster, Token};
 use crate::sys::fds::Pinned;
 use crate::sys::signal::Fault;
-use crate::sys::{fds, futex, process, signal, spin};
+use crate::sys::{environment, fds, futex, process, signal, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{self, Outcome, Plan};
 
-/// What a worker is born with. The descriptors are the fork server's numbers: the fork copied them.
+/// What a worker is born with.
 #[derive(Debug)]
 pub(crate) struct Birth<'a> {
     pub(crate) server: u32,
@@ -37,6 +37,16 @@ pub(crate) struct Birth<'a> {
     pub(crate) token: Option<Token>,
     /// What the fork server's limit of descriptors was before it raised it.
     pub(crate) open_files: Rlimit,
+    pub(crate) surplus: Surplus,
+}
+
+/// The descriptors that a worker does not keep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Surplus {
+    /// All others: they are copies of the fork server's.
+    All,
+    /// These: others may be those of a library.
+    These([RawFd; 3]),
 }
 
 /// Who this worker is; the signal handler's way to the crash record.
@@ -91,7 +101,12 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
         process::exit_now(NO_MAILBOX)
     };
     roster::become_worker(token);
-    fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);
+    match birth.surplus {
+        Surplus::All => {
+            fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);
+        }
+        Surplus::These(numbers) => fds::close_all(&numbers),
+    }
     // Lowers it, which anybody may. If it is denied altogether, it was never raised.
     let _ = rustix::process::setrlimit(Resource::Nofile, birth.open_files);
     signal::unblock_all();
@@ -127,7 +142,7 @@ pub(crate) fn rehearse() {
 const LINGER: Duration = Duration::from_millis(1);
 
 /// The exit status of a worker that could not even map its mailbox. It never had a task.
-const NO_MAILBOX: i32 = 70;
+pub(super) const NO_MAILBOX: i32 = 70;
 
 pub(super) struct Worker {
     pub(super) mailbox: &'static Mailbox,
@@ -364,7 +379,7 @@ fn set_up(setup: Setup) -> Result<(), NotReady> {
         // A name with a zero byte was refused where it was given.
         process::set_name(&CString::new(name).unwrap_or_default());
     }
-    process::set_environment(
+    environment::set_environment(
         setup.env_clear,
         setup
             .env

@@ -24,6 +24,7 @@ use super::board::Board;
 use super::bootstrap;
 use super::mailbox::Mailbox;
 use super::protocol::{self, Build, Event, HIRED_AT_ONCE, Message, ModuleAt, Request};
+use super::start_method::StartMethod;
 use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::fds;
@@ -89,6 +90,7 @@ pub(crate) struct ForkServer {
     privilege: Privilege,
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
+    start_method: StartMethod,
     state: Mutex<State>,
     arrived: Condvar,
 }
@@ -231,18 +233,26 @@ impl ForkServer {
         drop(to_write);
         let pid = bootstrap::launch(&theirs, &ours)?;
         drop(theirs);
-        let (process, modules) = greet(&socket, pid, &ours)?;
+        let Greeting {
+            process,
+            modules,
+            threads,
+        } = greet(&socket, pid, &ours)?;
 
         // It has mapped the roster, if it can, and has no worker yet.
         roster.seal()?;
-        let symbols = Symbols::new(modules.into_iter().map(ModuleAt::into_module).collect());
+        let modules: Vec<_> = modules.into_iter().map(ModuleAt::into_module).collect();
+        let paths: Vec<_> = modules.iter().map(|m| m.path.as_str()).collect();
+        let start_method = StartMethod::new(threads, &paths);
+        start_method.tell();
+        let symbols = Symbols::new(modules);
         let lines = Lines {
             socket,
             board,
             events,
             bell,
         };
-        let server = ForkServer::new(pid, process, ours, lines, symbols)?;
+        let server = ForkServer::new(pid, process, ours, lines, symbols, start_method)?;
         server.try_timers()?;
         let server = Arc::new(server);
         let epoll = &server.epoll;
@@ -268,6 +278,7 @@ impl ForkServer {
         privilege: Privilege,
         lines: Lines,
         symbols: Symbols,
+        start_method: StartMethod,
     ) -> io::Result<ForkServer> {
         let Lines {
             socket,
@@ -291,9 +302,14 @@ impl ForkServer {
             alarm: timer()?,
             watch: timer()?,
             symbols: Arc::new(symbols),
+            start_method,
             state: Mutex::default(),
             arrived: Condvar::new(),
         })
+    }
+
+    pub(crate) fn start_method(&self) -> &StartMethod {
+        &self.start_method
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -580,9 +596,17 @@ const BELL: u64 = 3;
 const ALARM: u64 = 4;
 const WATCH: u64 = 5;
 
-/// Waits until a fork server that was started says that it is there. Gives its pidfd and its
-/// modules. One that does not say so is killed: it has nobody yet.
-fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<(OwnedFd, Vec<ModuleAt>)> {
+/// What a fork server says of itself.
+struct Greeting {
+    /// Its pidfd.
+    process: OwnedFd,
+    modules: Vec<ModuleAt>,
+    threads: Vec<String>,
+}
+
+/// Waits until a fork server that was started says that it is there. One that does not say so is
+/// killed: it has nobody yet.
+fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<Greeting> {
     let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
     let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
     let process = opened::pidfd(id);
@@ -622,10 +646,11 @@ fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<(OwnedFd, V
                         build,
                         privilege,
                         modules,
+                        threads,
                         ..
                     },
                 ..
-            }) => Ok((build, privilege, modules)),
+            }) => Ok((build, privilege, modules, threads)),
             Some(Message {
                 content: Event::Unfit { errno, why },
                 ..
@@ -636,12 +661,16 @@ fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<(OwnedFd, V
         Err(early("did not start within 30 seconds"))
     };
     let this = Build::of_this_process()?;
-    let hello = hello.and_then(|(build, theirs, modules)| match build == this {
-        true => privilege::check(ours, &theirs).map(|()| modules),
+    let hello = hello.and_then(|(build, theirs, modules, threads)| match build == this {
+        true => privilege::check(ours, &theirs).map(|()| (modules, threads)),
         false => Err(early("is not the same build of this program")),
     });
     match hello {
-        Ok(modules) => Ok((process, modules)),
+        Ok((modules, threads)) => Ok(Greeting {
+            process,
+            modules,
+            threads,
+        }),
         Err(why) => {
             let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
             Err(why)

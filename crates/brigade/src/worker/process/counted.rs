@@ -18,6 +18,7 @@ use super::child;
 use super::client::{CURRENT, ForkServer, Lines};
 use super::mailbox::Mailbox;
 use super::protocol::{self, Event};
+use super::start_method::StartMethod;
 use super::stay::Staying;
 use super::stderr_count::Counts;
 use crate::sys::fds::Pinned;
@@ -67,6 +68,7 @@ impl OneThread {
                 bell: rung,
             },
             symbols,
+            StartMethod::Fork,
         )?;
         let server = Arc::new(server);
         *CURRENT.get().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));

@@ -6,9 +6,9 @@
 //! stdout cannot be tried.
 //!
 //! So: where the process never had a second thread, nobody else can hold a lock, and the streams
-//! are flushed. Else C's stdout is flushed if its lock can be had, and a thread does the rest, for
-//! which the task's own waits [`LIMIT`]. What is not out by then is left, and the host is told. The
-//! thread stays for the next task; one that is stuck is left, too.
+//! are flushed. Else a thread does it, for which the task's own waits [`LIMIT`]. What is not out by
+//! then is left, but for C's stdout, if its lock can be had; and the host is told. The thread stays
+//! for the next task; one that is stuck is left, too.
 
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -32,23 +32,15 @@ pub(super) enum Streams {
 /// Flushes. `false`: somebody holds a stream, and what is in it is left.
 pub(super) fn flush(streams: Streams) -> bool {
     if !process::may_have_threads() {
-        std_stdout();
-        match streams {
-            Streams::Stdout => process::flush_c_stdout(),
-            Streams::All => process::flush_c_streams(),
-        }
+        streams.flush();
         return true;
     }
-    let rest = match streams {
-        Streams::Stdout if process::try_flush_c_stdout() => Rest::NotC,
-        Streams::Stdout => Rest::CStdout,
-        Streams::All => {
-            // Before those that come first in the list, one of which may be held.
-            process::try_flush_c_stdout();
-            Rest::AllOfC
-        }
-    };
-    rest.flush_within(LIMIT)
+    let is_done = streams.flush_within(LIMIT);
+    if !is_done {
+        // It may be another that is held.
+        process::try_flush_c_stdout();
+    }
+    is_done
 }
 
 fn std_stdout() {
@@ -56,24 +48,16 @@ fn std_stdout() {
     let _ = io::stdout().flush();
 }
 
-/// What needs a thread: std's stdout, and what is left of C's streams.
-#[derive(Clone, Copy, Debug)]
-enum Rest {
-    NotC,
-    CStdout,
-    AllOfC,
-}
-
 /// The thread: what it is to do, and that it has done it.
 struct Flusher {
-    todo: SyncSender<Rest>,
+    todo: SyncSender<Streams>,
     done: Receiver<()>,
 }
 
 /// One that has nothing to do.
 static FREE: Mutex<Option<Flusher>> = Mutex::new(None);
 
-impl Rest {
+impl Streams {
     fn flush_within(self, limit: Duration) -> bool {
         let free = || FREE.lock().unwrap_or_else(|e| e.into_inner());
         let kept = free().take();
@@ -96,19 +80,19 @@ impl Rest {
         is_done
     }
 
+    /// In the order in which they are most likely to have been written to.
     fn flush(self) {
         std_stdout();
-        match self {
-            Rest::NotC => {}
-            Rest::CStdout => process::flush_c_stdout(),
-            Rest::AllOfC => process::flush_c_streams(),
+        process::flush_c_stdout();
+        if self == Streams::All {
+            process::flush_c_streams();
         }
     }
 }
 
 impl Flusher {
     fn start() -> io::Result<Flusher> {
-        let (todo, orders) = mpsc::sync_channel::<Rest>(1);
+        let (todo, orders) = mpsc::sync_channel::<Streams>(1);
         let (say, done) = mpsc::sync_channel(1);
         // The task's signals are for the task's own threads.
         let _blocked = Blocked::all();
@@ -116,8 +100,8 @@ impl Flusher {
             .name("brigade-flush".to_owned())
             .stack_size(64 * 1024)
             .spawn(move || {
-                for rest in orders {
-                    rest.flush();
+                for streams in orders {
+                    streams.flush();
                     if say.send(()).is_err() {
                         // It took too long, and another does it now.
                         return;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use super::turns::Turns;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::signal::Fault;
-use crate::sys::{spin, unwind};
+use crate::sys::{image, spin, unwind};
 use crate::task::crash::Phase;
 use crate::transport::ring::{Consumer, Place, Producer};
 
@@ -296,7 +296,7 @@ impl Mailbox {
         record.address.store(fault.address, Ordering::Relaxed);
         // The first call is known without walking; walking may go wrong on a broken stack, and then
         // this is what remains.
-        record.calls[0].store(fault.instruction, Ordering::Relaxed);
+        record.calls[0].store(image::as_there(fault.instruction), Ordering::Relaxed);
         record
             .len
             .store(u64::from(fault.instruction != 0), Ordering::Release);
@@ -309,7 +309,7 @@ impl Mailbox {
             .unwrap_or(0);
         let calls = &calls[start..len];
         for (into, call) in record.calls.iter().zip(calls) {
-            into.store(*call, Ordering::Relaxed);
+            into.store(image::as_there(*call), Ordering::Relaxed);
         }
         record
             .len

@@ -25,6 +25,7 @@ pub(crate) mod client;
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
 pub(crate) mod counted;
 pub(crate) mod ending;
+mod executed;
 mod flush;
 pub(crate) mod lane;
 pub(crate) mod line;
@@ -37,6 +38,7 @@ mod running;
 mod server;
 #[cfg(shuttle)]
 pub(crate) mod shuttled;
+mod start_method;
 mod stay;
 mod stderr;
 mod stderr_count;
@@ -54,6 +56,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use running::Running;
+
+pub use start_method::{StartMethod, start_method};
 
 use super::handle::{JoinHandle, Task};
 use crate::Message;

@@ -12,10 +12,6 @@ use crate::sys::{opened, process, signal};
 /// Makes a process that was meant to become the program fit to be a fork server. Gives the limit of
 /// descriptors as it was.
 pub(crate) fn prepare() -> io::Result<Rlimit> {
-    // What the program's own start sets up, a worker's start sets up too: Rust's `main` ignores
-    // SIGPIPE.
-    signal::set_default(libc::SIGCHLD);
-    signal::set_ignored(libc::SIGPIPE);
     // A session of its own, which has no terminal: a terminal's Ctrl-C and Ctrl-Z are for the host,
     // which decides what becomes of its workers; and a worker that reads /dev/tty, or writes to a
     // terminal with `tostop`, gets an error, or is heard, and is not stopped, which nobody would
@@ -24,8 +20,6 @@ pub(crate) fn prepare() -> io::Result<Rlimit> {
     rustix::process::setsid()
         .map_err(|e| process::refused("setsid(2)", "have no terminal stop workers", &e.into()))?;
     process::try_calls()?;
-    signal::learn_stack();
-    signal::observe_faults(child::note_fault)?;
     process::adopt_orphans()?;
     // A core file would be something named that is left behind; a task that wants one raises the
     // limit. To lower a limit, or raise it to the maximum, anybody may, unless it is denied
@@ -42,7 +36,19 @@ pub(crate) fn prepare() -> io::Result<Rlimit> {
             maximum: open_files.maximum,
         },
     );
+    prepare_program()?;
+    Ok(open_files)
+}
 
+/// What is also to be done where a worker is a start of the program, and no copy of the fork
+/// server.
+pub(crate) fn prepare_program() -> io::Result<()> {
+    // What the program's own start sets up, a worker's start sets up too: Rust's `main` ignores
+    // SIGPIPE.
+    signal::set_default(libc::SIGCHLD);
+    signal::set_ignored(libc::SIGPIPE);
+    signal::learn_stack();
+    signal::observe_faults(child::note_fault)?;
     let null = opened::file("/dev/null", OFlags::RDWR)?;
     rustix::stdio::dup2_stdin(&null)?;
     // What constructors have left in the buffers of stdout would be written by every worker: it is
@@ -52,5 +58,6 @@ pub(crate) fn prepare() -> io::Result<Rlimit> {
     let _ = io::Write::flush(&mut io::stdout());
     process::flush_c_streams();
     rustix::stdio::dup2_stdout(&stdout)?;
-    Ok(open_files)
+    process::write_c_stdout_by_lines();
+    Ok(())
 }

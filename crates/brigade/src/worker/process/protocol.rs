@@ -56,6 +56,9 @@ pub(crate) enum Event {
         build: Build,
         privilege: Box<Privilege>,
         modules: Vec<ModuleAt>,
+        /// The names of its threads beside the one that speaks. Where it has any, workers are
+        /// executed.
+        threads: Vec<String>,
     },
     /// In its place: it cannot be a fork server.
     Unfit { errno: i32, why: String },
@@ -101,6 +104,12 @@ pub(crate) struct ModuleAt {
 }
 
 impl ModuleAt {
+    /// As many as a message has room for.
+    pub(crate) fn of_this_process() -> Vec<ModuleAt> {
+        let modules = crate::sys::image::modules().into_iter();
+        modules.take(256).map(ModuleAt::from_module).collect()
+    }
+
     pub(crate) fn from_module(m: Module) -> ModuleAt {
         ModuleAt {
             path: m.path,

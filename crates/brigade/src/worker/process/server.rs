@@ -12,10 +12,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Rlimit};
 
 use super::board::{Board, SLOTS};
-use super::child::{self, Birth};
+use super::child::{self, Birth, Surplus};
+use super::executed::Executing;
 use super::mailbox::Mailbox;
 use super::oom::{self, OomKills};
 use super::orphans::Children;
@@ -121,6 +123,8 @@ struct Server<'a> {
     board: Board,
     /// `None`: the host alone may write the roster.
     registrar: Option<Registrar>,
+    /// How workers are made where this process cannot be forked.
+    executing: Option<Executing>,
     events: OwnedFd,
     /// The workers' way to do the same: a socket, from which they cannot take what others have
     /// sent.
@@ -176,17 +180,20 @@ impl<'a> Server<'a> {
         epoll.add_readable(socket, HOST)?;
         epoll.add_readable(&host, HOST_ENDED)?;
         epoll.add_readable(&child_events, CHILD_ENDED)?;
+        let modules = ModuleAt::of_this_process();
+        let mut threads = Vec::new();
+        let mut executing = None;
+        if !process::one_thread() {
+            threads = process::other_threads();
+            executing = Some(Executing::new(privilege, &modules));
+        }
         let hello = Event::Hello {
             pid: std::process::id(),
             build: Build::of_this_process()?,
             privilege: Box::new(Privilege::of_this_thread()?),
-            modules: crate::sys::image::modules()
-                .into_iter()
-                .take(256)
-                .map(ModuleAt::from_module)
-                .collect(),
+            modules,
+            threads,
         };
-        process::write_c_stdout_by_lines();
         child::rehearse();
         let output = Output::open()?;
         protocol::send(socket, &hello, &[])?;
@@ -198,6 +205,7 @@ impl<'a> Server<'a> {
             _host: host,
             board,
             registrar,
+            executing,
             events,
             bell,
             open_files,
@@ -395,16 +403,28 @@ impl<'a> Server<'a> {
             bell: &self.bell,
             token,
             open_files: self.open_files,
+            surplus: Surplus::All,
         };
-        let pid = match process::fork_single_threaded() {
-            Ok(Fork::Child) => child::run(&birth),
-            Ok(Fork::Parent(pid)) => pid,
-            Err(e) => return Err(e),
+        let pid = match &self.executing {
+            Some(executing) => executing.make(&birth, slot, self.stderr_counts.file())?,
+            None => match process::fork_single_threaded()? {
+                Fork::Child => child::run(&birth),
+                Fork::Parent(pid) => pid,
+            },
         };
         // Both sides do it, so that it is done before either relies on it. The worker has no task
         // yet, and has not become another program; so this fails only where it is denied.
         let id = Pid::from_raw(pid.cast_signed());
-        if let Err(e) = rustix::process::setpgid(id, id) {
+        let leads = match self.executing {
+            None => rustix::process::setpgid(id, id),
+            // It has done so before it became the program, or was refused.
+            Some(_) => match rustix::process::getpgid(id) {
+                Ok(group) if Some(group) == id => Ok(()),
+                Ok(_) => Err(Errno::PERM),
+                Err(e) => Err(e),
+            },
+        };
+        if let Err(e) = leads {
             // An orphan like any other from here on.
             process::kill(pid, libc::SIGKILL);
             let purpose = "end a worker with what it has started";

@@ -33,11 +33,12 @@ const MOST_HELD: usize = 8 * 1024;
 fn start_relay() -> io::Result<(u32, OwnedFd)> {
     let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
     let server = std::process::id();
-    match process::fork_single_threaded()? {
+    match process::fork_for_calls()? {
         Fork::Parent(pid) => {
             rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
             Ok((pid, write))
         }
+        // System calls only.
         Fork::Child => {
             process::die_with_parent();
             if rustix::process::getppid().map(|p| p.as_raw_pid().cast_unsigned()) != Some(server) {

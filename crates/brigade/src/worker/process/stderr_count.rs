@@ -19,7 +19,7 @@
 )]
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::SealFlags;
@@ -41,6 +41,7 @@ const TRIES: u32 = 100;
 pub(crate) struct Counts {
     writable: &'static Mapping,
     readable: &'static Mapping,
+    file: OwnedFd,
 }
 
 impl Counts {
@@ -56,7 +57,13 @@ impl Counts {
         Ok(Counts {
             writable: Box::leak(Box::new(writable)),
             readable: Box::leak(Box::new(readable)),
+            file,
         })
+    }
+
+    /// What they are in: for a worker that is no copy of the fork server.
+    pub(crate) fn file(&self) -> &OwnedFd {
+        &self.file
     }
 
     /// The fork server's count of a worker that is about to be made.
@@ -112,6 +119,15 @@ impl Count {
 pub(crate) struct Seen(&'static AtomicU64);
 
 impl Seen {
+    /// That of a worker that was given the counts' file.
+    pub(crate) fn map(file: impl AsFd, slot: u32) -> io::Result<Seen> {
+        let readable = Mapping::readable(file, LEN)?;
+        if slot >= SLOTS {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Seen(word(Box::leak(Box::new(readable)), slot)))
+    }
+
     /// How many bytes were ever written to this pipe. `None`: that cannot be found out now.
     pub(crate) fn written(self, pipe: BorrowedFd<'_>) -> Option<u64> {
         for _ in 0..TRIES {
@@ -133,7 +149,6 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn what_was_read_and_what_was_not_is_counted() {
