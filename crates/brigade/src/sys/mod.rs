@@ -23,5 +23,6 @@ pub(crate) mod signal;
 pub(crate) mod spin;
 pub(crate) mod stack;
 pub(crate) mod ticks;
+pub(crate) mod timer;
 pub(crate) mod unwind;
 pub(crate) mod wakeup;

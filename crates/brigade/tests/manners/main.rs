@@ -9,6 +9,7 @@ mod copies;
 mod denied_calls;
 mod early_threads;
 mod hosts;
+mod idle;
 mod locals;
 mod observe;
 mod orphans;

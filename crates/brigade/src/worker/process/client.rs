@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdTimerFlags, Timespec, timerfd_settime};
+use rustix::time::Timespec;
 
 use super::bell::{self, HostBell};
 use super::board::Board;
@@ -33,6 +33,7 @@ use crate::sys::original::{Original, PerProcess};
 use crate::sys::privilege::Privilege;
 use crate::sys::process;
 use crate::sys::signal::Blocked;
+use crate::sys::timer::Timer;
 use crate::task::symbols::Symbols;
 use lanes::Lanes;
 use outgoing::Outgoing;
@@ -81,11 +82,11 @@ pub(crate) struct ForkServer {
     /// What workers ring when somebody awaits them: see [`bell`](super::bell).
     bell: HostBell,
     /// Goes off when it is time to ask for new spares.
-    rest: OwnedFd,
+    rest: Timer,
     /// Goes off when an employer wants to be called.
-    alarm: OwnedFd,
+    alarm: Timer,
     /// Goes off when it is to be seen whether the fork server still answers.
-    watch: OwnedFd,
+    watch: Timer,
     /// What its workers may do.
     privilege: Privilege,
     /// Where things are in its workers' memory.
@@ -286,7 +287,6 @@ impl ForkServer {
             events,
             bell,
         } = lines;
-        let timer = || opened::timer(TimerfdClockId::Monotonic);
         Ok(ForkServer {
             host: Original::this_process(),
             pid,
@@ -298,9 +298,9 @@ impl ForkServer {
             events,
             bell,
             privilege,
-            rest: timer()?,
-            alarm: timer()?,
-            watch: timer()?,
+            rest: Timer::new()?,
+            alarm: Timer::new()?,
+            watch: Timer::new()?,
             symbols: Arc::new(symbols),
             start_method,
             state: Mutex::default(),
@@ -462,45 +462,27 @@ impl ForkServer {
             return;
         };
         employment.alarm = at;
-        self.set_alarm(&state);
-        if at.is_some() {
+        let now = Instant::now();
+        self.set_alarm(&state, now);
+        // Otherwise the listener does that when the alarm goes off, if it is still needed.
+        if at.is_some_and(|at| at > now + watch::LOOK) {
             self.watch(&mut state);
         }
     }
 
     /// Timers that cannot be set would be limits of time that do not hold.
     fn try_timers(&self) -> io::Result<()> {
-        let none = Timespec::default();
-        let timer = Itimerspec {
-            it_interval: none,
-            it_value: none,
-        };
-        timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &timer)
-            .map(drop)
-            .map_err(|e| process::refused("timerfd_settime(2)", "hold limits of time", &e.into()))
+        (self.alarm.stop())
+            .map_err(|e| process::refused("timerfd_settime(2)", "hold limits of time", &e))
     }
 
-    fn set_alarm(&self, state: &State) {
+    /// Its timer can be set: see `try_timers`.
+    fn set_alarm(&self, state: &State, now: Instant) {
         let first = state.employers.values().filter_map(|e| e.alarm).min();
-        // Zero would disarm it.
-        let left = first.map(|at| {
-            at.saturating_duration_since(Instant::now())
-                .max(Duration::from_nanos(1))
-        });
-        let left = left.unwrap_or_default();
-        let timer = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: Timespec {
-                tv_sec: left.as_secs().min(i64::MAX as u64) as i64,
-                tv_nsec: i64::from(left.subsec_nanos()),
-            },
+        let _ = match first {
+            Some(at) => self.alarm.set(at.saturating_duration_since(now)),
+            None => self.alarm.stop(),
         };
-        // It can fail only if the program has closed a descriptor that is not its own: see
-        // `try_timers`.
-        let _ = timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &timer);
     }
 
     /// After a spare was put to work: sees to it that there will be others, in a while, or now if
@@ -512,17 +494,7 @@ impl ForkServer {
             let _ = self.refill(&mut state);
         }
         if !state.resting {
-            let timer = Itimerspec {
-                it_interval: Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0,
-                },
-                it_value: Timespec {
-                    tv_sec: 0,
-                    tv_nsec: REST.as_nanos() as i64,
-                },
-            };
-            state.resting = timerfd_settime(&self.rest, TimerfdTimerFlags::empty(), &timer).is_ok();
+            state.resting = self.rest.set(REST).is_ok();
         }
     }
 

@@ -54,21 +54,20 @@ impl ForkServer {
                 // It was stopped, nobody can say since when.
                 missed += woke - asleep;
             }
-            let mut news = [0; 8];
             if ready.contains(&BELL) && self.bell.silence() == Rung::Broken {
                 // It would be reported for ever.
                 self.epoll.remove(&self.bell);
                 bell_is_broken = true;
             }
             if ready.contains(&EVENTS) || ready.contains(&BELL) || bell_is_broken {
-                let _ = rustix::io::read(&self.events, &mut news[..]);
+                let _ = rustix::io::read(&self.events, &mut [0; 8]);
                 self.wake_ready();
             }
             if ready.contains(&ALARM) {
-                let _ = rustix::io::read(&self.alarm, &mut news[..]);
+                self.alarm.silence();
             }
             if ready.contains(&RESTED) {
-                let _ = rustix::io::read(&self.rest, &mut news[..]);
+                self.rest.silence();
                 let mut state = self.lock();
                 state.resting = false;
                 let _ = self.refill(&mut state);
@@ -80,7 +79,7 @@ impl ForkServer {
                 }
             }
             if ready.contains(&WATCH) {
-                let _ = rustix::io::read(&self.watch, &mut news[..]);
+                self.watch.silence();
                 // What it has said is heard before it is found to have said nothing.
                 if !self.hear() || !self.look_after() {
                     break;
@@ -88,6 +87,7 @@ impl ForkServer {
             }
             if ready != [RESTED] && ready != [WATCH] || !missed.is_zero() {
                 self.call_employers(missed.max(self.lateness(woke)));
+                self.watch_if_needed();
             }
         }
         if !self.has_ended() {
