@@ -47,6 +47,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::early_threads::HOSTS)
         .chain(crate::idle::HOSTS)
         .chain(crate::locals::HOSTS)
+        .chain(crate::memory::HOSTS)
         .chain(crate::orphans::HOSTS)
         .chain(crate::panics::HOSTS)
         .chain(crate::privileges::HOSTS)

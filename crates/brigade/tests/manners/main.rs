@@ -11,6 +11,7 @@ mod early_threads;
 mod hosts;
 mod idle;
 mod locals;
+mod memory;
 mod observe;
 mod orphans;
 mod panics;

@@ -13,6 +13,7 @@ use super::bell;
 use super::flush::{self, Streams};
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
+use super::oom_score;
 use super::protocol::{NotReady, Setup, Stay};
 use super::stderr_count::Seen;
 use crate::sync::roster::{self, Roster, Token};
@@ -110,6 +111,8 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     // Lowers it, which anybody may. If it is denied altogether, it was never raised.
     let _ = rustix::process::setrlimit(Resource::Nofile, birth.open_files);
     signal::unblock_all();
+    // Where it is refused (no /proc), the kernel chooses as it does among others.
+    let _ = oom_score::set(oom_score::HIGHEST);
 
     let mut worker = Worker::new(mailbox, lane, bell, birth.stderr_count);
     worker.rehearse();
@@ -386,6 +389,13 @@ fn set_up(setup: Setup) -> Result<(), NotReady> {
             .into_iter()
             .map(|(key, value)| (OsString::from_vec(key), OsString::from_vec(value))),
     );
+    if let Some(value) = setup.oom_score_adj {
+        oom_score::set(value).map_err(|e| NotReady {
+            errno: e.raw_os_error().unwrap_or(libc::EIO),
+            what: format!("cannot have an oom_score_adj of {value}"),
+            panic: None,
+        })?;
+    }
     if let Some(dir) = setup.current_dir {
         let dir = OsString::from_vec(dir);
         std::env::set_current_dir(&dir).map_err(|e| NotReady {

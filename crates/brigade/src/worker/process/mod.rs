@@ -31,6 +31,7 @@ pub(crate) mod lane;
 pub(crate) mod line;
 pub(crate) mod mailbox;
 mod oom;
+mod oom_score;
 mod orphans;
 mod prepare;
 pub(crate) mod protocol;
@@ -95,6 +96,7 @@ pub struct Builder {
     env_clear: bool,
     env: Vec<(OsString, OsString)>,
     current_dir: Option<PathBuf>,
+    oom_score_adj: Option<i16>,
     grace: Duration,
 }
 
@@ -129,6 +131,19 @@ impl Builder {
     /// The directory it works in.
     pub fn current_dir(mut self, path: impl AsRef<Path>) -> Builder {
         self.current_dir = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// How soon the kernel kills the process where memory has run out: so many thousandths of the
+    /// memory there is are added to what it has, from -1000 (never) to 1000 (before all others).
+    /// proc(5), `oom_score_adj`.
+    ///
+    /// By default it is 1000, so that a task that asks for too much is killed and not the program,
+    /// unless that has 1000 as well (a container without requests of memory, in Kubernetes). A value
+    /// below the one that the program has takes CAP_SYS_RESOURCE; without it the task is not
+    /// started.
+    pub fn oom_score_adj(mut self, value: i16) -> Builder {
+        self.oom_score_adj = Some(value);
         self
     }
 
@@ -173,6 +188,14 @@ impl Builder {
                 "a process's name cannot contain a zero byte".to_owned(),
             ));
         }
+        if self
+            .oom_score_adj
+            .is_some_and(|v| !(-1000..=1000).contains(&v))
+        {
+            return Err(invalid(
+                "an oom_score_adj is between -1000 and 1000".to_owned(),
+            ));
+        }
         let mut env = Vec::new();
         for (key, value) in &self.env {
             let (key_bytes, value_bytes) = (key.clone().into_vec(), value.clone().into_vec());
@@ -195,6 +218,7 @@ impl Builder {
                 .current_dir
                 .clone()
                 .map(|d| OsString::from(d).into_vec()),
+            oom_score_adj: self.oom_score_adj,
             stay: None,
         };
         Ok((setup != Setup::default()).then_some(setup))

@@ -135,6 +135,7 @@ pub(crate) struct Setup {
     pub(crate) env_clear: bool,
     pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) current_dir: Option<Vec<u8>>,
+    pub(crate) oom_score_adj: Option<i16>,
     /// It runs one task after another; otherwise one.
     pub(crate) stay: Option<Stay>,
 }
