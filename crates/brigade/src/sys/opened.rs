@@ -152,6 +152,18 @@ pub(crate) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     above(|| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
 }
 
+/// pidfd_open(2), of the calling thread alone: it becomes readable when that thread ends, also
+/// where another thread of the process executes a program. PIDFD_THREAD: Linux 6.9.
+pub(crate) fn pidfd_of_this_thread() -> io::Result<OwnedFd> {
+    let thread = PidfdFlags::from_bits_retain(OFlags::EXCL.bits());
+    above(|| {
+        Ok(rustix::process::pidfd_open(
+            rustix::thread::gettid(),
+            thread,
+        )?)
+    })
+}
+
 /// memfd_create(2).
 pub(crate) fn memfd(name: &str, flags: MemfdFlags) -> io::Result<OwnedFd> {
     above(|| Ok(rustix::fs::memfd_create(name, flags)?))

@@ -45,6 +45,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::pools::HOSTS)
         .chain(crate::denied_calls::HOSTS)
         .chain(crate::early_threads::HOSTS)
+        .chain(crate::execs::HOSTS)
         .chain(crate::idle::HOSTS)
         .chain(crate::locals::HOSTS)
         .chain(crate::memory::HOSTS)

@@ -8,6 +8,7 @@ mod copied_ends;
 mod copies;
 mod denied_calls;
 mod early_threads;
+mod execs;
 mod hosts;
 mod idle;
 mod locals;

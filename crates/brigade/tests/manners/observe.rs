@@ -57,6 +57,10 @@ impl Watched {
         })
     }
 
+    pub(crate) fn lives(&self) -> bool {
+        !self.ends_within(Duration::ZERO)
+    }
+
     /// Waits until it has ended; `false`: it has not.
     pub(crate) fn ends_within(&self, limit: Duration) -> bool {
         readable_within(&self.fd, limit)

@@ -184,6 +184,7 @@ pub(crate) fn all() -> Vec<Trial> {
         assert!(out.contains("told"), "{out}{err}");
     }));
     all.extend(crate::denied_calls::trials());
+    all.extend(crate::execs::trials());
     all.extend(crate::idle::trials());
     all.extend(crate::orphans::trials());
     all.extend(crate::privileges::trials());

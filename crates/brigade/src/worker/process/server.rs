@@ -39,6 +39,7 @@ const HOST_ENDED: u64 = 1;
 const CHILD_ENDED: u64 = 2;
 const STDERR_FREE: u64 = 3;
 const HOST_FREE: u64 = 4;
+const LISTENER_ENDED: u64 = 5;
 const FIRST_SLOT: u64 = 16;
 
 /// How soon it is tried again to watch a worker's stderr.
@@ -120,6 +121,9 @@ struct Server<'a> {
     /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the
     /// host's would hide its end.
     _host: OwnedFd,
+    /// A pidfd of the host's listener, where threads can have one: it ends with the program also
+    /// where the host's process goes on as another program.
+    listener: Option<OwnedFd>,
     board: Board,
     /// `None`: the host alone may write the roster.
     registrar: Option<Registrar>,
@@ -203,6 +207,7 @@ impl<'a> Server<'a> {
             socket,
             outbox: Outbox::default(),
             _host: host,
+            listener: None,
             board,
             registrar,
             executing,
@@ -236,7 +241,7 @@ impl<'a> Server<'a> {
             self.epoll.wait(&mut ready, self.next_deadline())?;
             for key in ready.drain(..) {
                 match key {
-                    HOST_ENDED => return Ok(()),
+                    HOST_ENDED | LISTENER_ENDED => return Ok(()),
                     HOST => {
                         if !self.requests() {
                             return Ok(());
@@ -284,8 +289,8 @@ impl<'a> Server<'a> {
     /// Obeys what the host has asked for. `false`: the host is gone.
     fn requests(&mut self) -> bool {
         loop {
-            let request = match protocol::recv(self.socket, false) {
-                Ok(Some(message)) => message.content,
+            let message = match protocol::recv(self.socket, false) {
+                Ok(Some(message)) => message,
                 Ok(None) => return false,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
                 // There is no memory for it. It stays where it is, and is tried again.
@@ -298,8 +303,9 @@ impl<'a> Server<'a> {
                 // Not even the kernel understands the socket any more.
                 Err(_) => return false,
             };
-            match request {
+            match message.content {
                 Request::Begin { .. } => {}
+                Request::Listens => self.watch_listener(message.descriptors),
                 Request::Retire => self.retired = true,
                 Request::Hire { count, tokens } => {
                     let oom_kills = self.oom.count();
@@ -334,6 +340,13 @@ impl<'a> Server<'a> {
                 Request::AreYouThere { number } => self.tell(Event::Here { number }, None),
             }
         }
+    }
+
+    fn watch_listener(&mut self, mut descriptors: Vec<OwnedFd>) {
+        // Without it, or without memory to watch it, the host's own end and that of the socket are
+        // what is heard of.
+        let watched = |listener: &OwnedFd| self.epoll.add_readable(listener, LISTENER_ENDED);
+        self.listener = descriptors.pop().filter(|l| watched(l).is_ok());
     }
 
     fn kill(&mut self, slot: u32, pid: u32, grace: Duration) {

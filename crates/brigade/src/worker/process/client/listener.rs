@@ -16,7 +16,7 @@ use crate::worker::process::bell::Rung;
 use crate::worker::process::board::SLOTS;
 use crate::worker::process::mailbox::Mailbox;
 use crate::worker::process::orphans;
-use crate::worker::process::protocol::{self, Event, Message};
+use crate::worker::process::protocol::{self, Event, Message, Request};
 
 /// How often it is looked whether workers have rung, once one of them has seen to it that none can.
 const RECHECK: Duration = Duration::from_millis(5);
@@ -36,6 +36,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 impl ForkServer {
     /// The listener's thread: until the fork server is gone.
     pub(super) fn listen(&self) {
+        self.show_thread();
         let mut ready = Vec::new();
         let mut bell_is_broken = false;
         let mut woke = Instant::now();
@@ -100,6 +101,16 @@ impl ForkServer {
         // They may start another fork server, which has a listener of its own.
         self.call_employers(Duration::ZERO);
         self.reap(&workers);
+    }
+
+    /// Has the fork server watch this thread. A program that executes another keeps its number, and
+    /// the socket may be open in a process that the program forked by itself: then nothing but the
+    /// end of its threads tells that it is not this program any more.
+    fn show_thread(&self) {
+        // Linux before 6.9 has none: see PLATFORM.md. The socket is new, and has room.
+        if let Ok(thread) = opened::pidfd_of_this_thread() {
+            let _ = protocol::send(&self.socket, &Request::Listens, &[thread.as_fd()]);
+        }
     }
 
     /// Hears what there is. `false`: the fork server is gone.
