@@ -380,9 +380,11 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
 }
 
 // Promised: both ends are messages.
-const fn is_message<T: Serialize + DeserializeOwned + Send + 'static>() {}
-const _: () = is_message::<Sender<Receiver<u8>>>();
-const _: () = is_message::<Receiver<Sender<u8>>>();
+const _: () = {
+    const fn is_message<T: Serialize + DeserializeOwned + Send + 'static>() {}
+    is_message::<Sender<Receiver<u8>>>();
+    is_message::<Receiver<Sender<u8>>>();
+};
 
 #[cfg(test)]
 mod tests {

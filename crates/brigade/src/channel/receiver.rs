@@ -440,11 +440,11 @@ impl Drop for Locked<'_> {
         if cfg!(not(target_arch = "x86_64")) {
             fence(Ordering::SeqCst);
         }
-        if let Some(left_over) = side.left_over.get()
-            && (side.missed.swap(false, Ordering::SeqCst) || more)
-        {
-            // It fails when the count would overflow: then it is readable.
-            let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
+        if let Some(left_over) = side.left_over.get() {
+            if side.missed.swap(false, Ordering::SeqCst) || more {
+                // It fails when the count would overflow: then it is readable.
+                let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
+            }
         }
     }
 }

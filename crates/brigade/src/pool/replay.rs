@@ -153,7 +153,7 @@ fn set_up(decisive: &Decisive) -> Result<(), String> {
         if let Err(e) = std::env::set_current_dir(&there) {
             return Err(format!(
                 "the directory that it worked in, {}, cannot be entered: {e}",
-                there.display()
+                Path::new(&there).display()
             ));
         }
     }

@@ -138,7 +138,7 @@ pub(crate) unsafe fn write(file: BorrowedFd<'_>, value: *const u8, bytes: usize)
 /// Whether a sealed file of `len` bytes has all of its memory: see above.
 fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
     let blocks = || -> io::Result<u64> {
-        let blocks = rustix::fs::fstat(file)?.st_blocks.cast_unsigned();
+        let blocks = rustix::fs::fstat(file)?.st_blocks as u64;
         Ok(blocks.saturating_mul(512))
     };
     let len = len as u64;

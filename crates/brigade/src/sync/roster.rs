@@ -161,7 +161,7 @@ fn life_of(pid: u32) -> Life {
 
 /// Whether there is no process of this number.
 fn is_nobody(pid: u32) -> bool {
-    let raw = Pid::from_raw(pid.cast_signed());
+    let raw = Pid::from_raw(pid as i32);
     raw.is_none_or(|raw| rustix::process::test_kill_process(raw) == Err(Errno::SRCH))
 }
 
@@ -179,7 +179,7 @@ fn stat_of(pid: u32) -> Option<Life> {
     let stat = &stat[..len];
     // pid (name) state …, and the time is field 22; the name may contain anything.
     let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
-    let mut fields = str::from_utf8(&stat[name_ends + 1..])
+    let mut fields = std::str::from_utf8(&stat[name_ends + 1..])
         .ok()?
         .split_ascii_whitespace();
     if matches!(fields.next()?, "Z" | "X" | "x") {
@@ -456,10 +456,10 @@ pub(crate) fn expect_forks() {
 fn watch_forks() {
     extern "C" fn become_outsider() {
         // Without /proc, the parent's token is kept.
-        if IS_KNOWN.load(Ordering::Relaxed)
-            && let Some(token) = Token::try_outsider()
-        {
-            MINE.store(token.0, Ordering::Relaxed);
+        if IS_KNOWN.load(Ordering::Relaxed) {
+            if let Some(token) = Token::try_outsider() {
+                MINE.store(token.0, Ordering::Relaxed);
+            }
         }
     }
     original::watch_forks(become_outsider);
@@ -467,7 +467,7 @@ fn watch_forks() {
 
 /// Whether this process, which is our parent or one above it, has ended.
 fn has_ended(pid: u32) -> bool {
-    let Some(raw) = Pid::from_raw(pid.cast_signed()) else {
+    let Some(raw) = Pid::from_raw(pid as i32) else {
         return false;
     };
     rustix::process::getppid() != Some(raw) && life_of(pid) == Life::Ended

@@ -71,7 +71,7 @@ impl Launch {
             )
         };
         match (pid, errno) {
-            (1.., 0) => Ok(pid.cast_unsigned()),
+            (1.., 0) => Ok(pid as u32),
             (_, 0) => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
             (_, errno) => Err(io::Error::from_raw_os_error(errno)),
         }

@@ -146,7 +146,7 @@ impl Sealed {
     pub(crate) fn map(file: impl AsFd, len: usize) -> io::Result<Sealed> {
         let needed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         let is_sealed = rustix::fs::fcntl_get_seals(&file)?.contains(needed);
-        if !is_sealed || rustix::fs::fstat(&file)?.st_size.cast_unsigned() != len as u64 {
+        if !is_sealed || rustix::fs::fstat(&file)?.st_size as u64 != len as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a file whose content may change",

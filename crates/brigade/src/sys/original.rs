@@ -36,10 +36,9 @@ fn page() -> Option<&'static AtomicU32> {
     static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
     let old = PAGE.load(Ordering::Acquire);
     // SAFETY: null, or a page from below, which is never unmapped.
-    if let Some(mark) = unsafe { old.as_ref() }
-        && mark.load(Ordering::Relaxed) != 0
-    {
-        return Some(mark);
+    let known = unsafe { old.as_ref() };
+    if known.is_some_and(|mark| mark.load(Ordering::Relaxed) != 0) {
+        return known;
     }
     let len = rustix::param::page_size();
     // SAFETY: the kernel chooses a range that was free. All zero is a valid atomic.
@@ -128,9 +127,8 @@ impl<T: Send + Sync> OwnCell<T> {
     pub(crate) fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         let old = self.current.load(Ordering::Acquire);
         // SAFETY: null, or from below; it is freed by `drop` only, which has this for itself.
-        if let Some(own) = unsafe { old.as_ref() }
-            && own.by.is_this_process()
-        {
+        let known = unsafe { old.as_ref() };
+        if let Some(own) = known.filter(|own| own.by.is_this_process()) {
             return Ok(&own.value);
         }
         let new = Box::into_raw(Box::new(Own {

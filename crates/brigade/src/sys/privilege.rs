@@ -238,8 +238,7 @@ impl Privilege {
                 .ok_or_else(|| io::Error::other("/proc/thread-self/status is not as it should be"))
         })?;
         // SAFETY: numbers only.
-        privilege.securebits =
-            unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) }.cast_unsigned();
+        privilege.securebits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;
         Ok(privilege)
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn fork_for_calls() -> io::Result<Fork> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
-        pid => Ok(Fork::Parent(pid.cast_unsigned())),
+        pid => Ok(Fork::Parent(pid as u32)),
     }
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn refused(call: &str, purpose: &str, why: &io::Error) -> io::Error {
 /// also fail where there is simply nobody. A filter that a process did not begin with it gets from
 /// itself only. In a process without children.
 pub(crate) fn try_calls() -> io::Result<()> {
-    let own = std::process::id().cast_signed();
+    let own = std::process::id() as i32;
     let nobody = |result: i64| result != -1 || is_last(libc::ECHILD);
     // SAFETY: no memory is involved, but for what the kernel writes into `info` and `status`.
     // Signal 0 is none: kill(2); 0 clears what was not set: PR_SET_PDEATHSIG(2const).
@@ -169,7 +169,7 @@ pub(crate) fn peek_ended() -> Option<u32> {
         if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 {
             return None;
         }
-        Some(info.si_pid().cast_unsigned()).filter(|&pid| pid != 0)
+        Some(info.si_pid() as u32).filter(|&pid| pid != 0)
     }
 }
 
@@ -184,10 +184,7 @@ pub(crate) fn stopped_child() -> Option<(u32, bool)> {
         if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 || info.si_pid() == 0 {
             return None;
         }
-        Some((
-            info.si_pid().cast_unsigned(),
-            info.si_code != libc::CLD_CONTINUED,
-        ))
+        Some((info.si_pid() as u32, info.si_code != libc::CLD_CONTINUED))
     }
 }
 
@@ -197,13 +194,8 @@ pub(crate) fn reap(pid: u32) -> Option<Ended> {
     let mut status = 0;
     loop {
         // SAFETY: writes one integer.
-        let reaped = unsafe {
-            libc::waitpid(
-                pid.cast_signed(),
-                &raw mut status,
-                libc::WNOHANG | libc::__WALL,
-            )
-        };
+        let reaped =
+            unsafe { libc::waitpid(pid as i32, &raw mut status, libc::WNOHANG | libc::__WALL) };
         if reaped == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
             continue;
         }
@@ -223,14 +215,14 @@ pub(crate) fn reap(pid: u32) -> Option<Ended> {
 pub(crate) fn kill(pid: u32, signal: i32) {
     debug_assert!(pid > 1, "0, 1 and their negatives mean many processes");
     // SAFETY: no memory is involved.
-    unsafe { libc::kill(pid.cast_signed(), signal) };
+    unsafe { libc::kill(pid as i32, signal) };
 }
 
 /// Sends a signal to every member of a process group, as [`kill`].
 pub(crate) fn kill_group(leader: u32, signal: i32) {
     debug_assert!(leader > 1, "0, 1 and their negatives mean many processes");
     // SAFETY: no memory is involved.
-    unsafe { libc::kill(-leader.cast_signed(), signal) };
+    unsafe { libc::kill(-(leader as i32), signal) };
 }
 
 /// Sends a signal to a process that is held by a pidfd, and to the group that it leads. `pid` is
@@ -277,7 +269,7 @@ pub(crate) fn most_resident_pages() -> u64 {
     // SAFETY: writes to `usage`. It fails for no argument but another.
     unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
     // Of 1024 bytes each.
-    usage.ru_maxrss.cast_unsigned() * 1024 / rustix::param::page_size() as u64
+    usage.ru_maxrss as u64 * 1024 / rustix::param::page_size() as u64
 }
 
 /// Ends this process, now: no destructor, no `atexit`, no flush.

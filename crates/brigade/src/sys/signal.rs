@@ -168,7 +168,7 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         // Zero and below: sent by a process (SI_USER, SI_TKILL, SI_QUEUE), not by the kernel for a
         // fault.
         match (*info).si_code {
-            ..=0 => (Some((*info).si_pid().cast_unsigned()), 0),
+            ..=0 => (Some((*info).si_pid() as u32), 0),
             _ => (None, (*info).si_addr() as usize),
         }
     };

@@ -6,6 +6,7 @@
 //! - [`descriptor`]: files and sockets as messages
 //! - [`entry`]: one task, run with its panics caught
 //! - [`panic`], [`crash`], [`error`]: how a task may end other than well
+//! - [`text`]: what is cut where it is too long
 //! - [`symbols`]: addresses to names, in the host, when somebody asks
 
 pub(crate) mod carry;
@@ -18,6 +19,7 @@ pub(crate) mod identity;
 pub(crate) mod name;
 pub(crate) mod panic;
 pub(crate) mod symbols;
+pub(crate) mod text;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -92,15 +92,12 @@ impl Symbols {
             if let (Some((name, _)), Some(full)) = (calls.last_mut(), loader.find_symbol(at)) {
                 *name = demangled(full);
             }
-            if calls.is_empty()
-                && let Some(name) = loader.find_symbol(at)
-            {
-                let place = loader
-                    .find_location(at)
-                    .ok()
-                    .flatten()
-                    .and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
-                calls.push((demangled(name), place));
+            if calls.is_empty() {
+                if let Some(name) = loader.find_symbol(at) {
+                    let location = loader.find_location(at).ok().flatten();
+                    let place = location.and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
+                    calls.push((demangled(name), place));
+                }
             }
             calls
         });
@@ -154,10 +151,9 @@ impl Frames {
             return None;
         }
         let mut all = self.without_ours();
-        if let Some(start) = all.iter().rposition(|(name, _)| is_panic_machinery(name))
-            && start + 1 < all.len()
-        {
-            all.drain(..=start);
+        let last = all.iter().rposition(|(name, _)| is_panic_machinery(name));
+        if let Some(last) = last.filter(|last| last + 1 < all.len()) {
+            all.drain(..=last);
         }
         let mut text = String::new();
         for (n, (name, place)) in all.iter().enumerate() {

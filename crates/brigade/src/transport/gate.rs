@@ -161,7 +161,7 @@ impl Gate {
         use rustix::fs::SealFlags;
         let sealed = rustix::fs::fcntl_get_seals(&file)
             .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
-        if !sealed || rustix::fs::fstat(&file)?.st_size.cast_unsigned() != len as u64 {
+        if !sealed || rustix::fs::fstat(&file)?.st_size as u64 != len as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "this is no channel's memory",
@@ -244,7 +244,7 @@ impl Gate {
             received.store(next, Ordering::Release);
         }
         // One that never has to wait would otherwise never say where it is.
-        if number.is_multiple_of(NOTED) {
+        if number % NOTED == 0 {
             self.note_receiver();
         }
         self.words().waiting.made_room();
@@ -392,7 +392,7 @@ impl Gate {
 
     /// A sender: it is on this processor. Now and then is enough: processes do not move often.
     pub(crate) fn note_sender(&self, number: u64) {
-        if number.is_multiple_of(NOTED) {
+        if number % NOTED == 0 {
             note_processor(&self.words().waiting.sender);
         }
     }

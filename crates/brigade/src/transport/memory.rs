@@ -309,7 +309,7 @@ impl Pace {
         let stream = self.away && self.run >= Pace::STREAM;
         self.run = 0;
         self.pauses = self.pauses.wrapping_add(1);
-        self.away = stream || self.pauses.is_multiple_of(Pace::TRIED);
+        self.away = stream || self.pauses % Pace::TRIED == 0;
         if self.away {
             for _ in 0..Pace::MOMENT {
                 std::hint::spin_loop();

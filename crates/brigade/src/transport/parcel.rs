@@ -40,7 +40,7 @@ fn checked(file: &OwnedFd, len: u64) -> io::Result<usize> {
     if !rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(needed)) {
         return Err(invalid("a value that is not sealed"));
     }
-    if rustix::fs::fstat(file)?.st_size.cast_unsigned() != len as u64 {
+    if rustix::fs::fstat(file)?.st_size as u64 != len as u64 {
         return Err(invalid("a value of another length than announced"));
     }
     // The bytes of a hole are zeros that cost the sender nothing and would cost us memory. So we
@@ -131,9 +131,8 @@ pub(crate) fn take(link: &Link, header: Header, into: &mut Vec<OwnedFd>) -> Resu
         fds::recv(link, &mut [0; 8], &mut descriptors, false)?;
         found = (number == header.number).then_some(descriptors);
     }
-    if let Some(descriptors) = found
-        && descriptors.len() == usize::from(header.descriptors)
-    {
+    let expected = usize::from(header.descriptors);
+    if let Some(descriptors) = found.filter(|found| found.len() == expected) {
         *into = descriptors;
     }
     Ok(())

@@ -149,7 +149,7 @@ impl<'m> Memory<'m> {
             "a ring's capacity is a power of two"
         );
         assert!(
-            control.is_multiple_of(align_of::<Control>()) && data.is_multiple_of(WORD),
+            control % align_of::<Control>() == 0 && data % WORD == 0,
             "a ring is aligned"
         );
         assert!(
@@ -334,7 +334,7 @@ pub(crate) fn append_frame<R, E>(
     write: impl FnOnce(&mut Vec<u8>) -> Result<R, E>,
 ) -> Result<R, E> {
     let start = into.len();
-    debug_assert!(start.is_multiple_of(WORD) && tag != SKIP);
+    debug_assert!(start % WORD == 0 && tag != SKIP);
     into.extend_from_slice(&[0; WORD]);
     let written = write(into);
     if written.is_err() {
@@ -424,7 +424,7 @@ impl<'m> Producer<'m> {
 
     /// As [`push`](Self::push), of two parts, of which the first is a number of whole words.
     pub(crate) fn push_parts(&mut self, tag: u32, head: &[u8], bytes: &[u8]) -> Result<(), Full> {
-        debug_assert!(head.len().is_multiple_of(WORD) && tag != SKIP);
+        debug_assert!(head.len() % WORD == 0 && tag != SKIP);
         let len = u32::try_from(head.len() + bytes.len()).map_err(|_| Full)?;
         let size = frame_size(len as usize) as u64;
         if self.room() < size {
@@ -454,7 +454,7 @@ impl<'m> Producer<'m> {
 
     /// Writes whole frames, as [`append_frame`] makes them, for which there is room.
     pub(crate) fn push_frames(&mut self, frames: &[u8]) -> Result<(), Full> {
-        debug_assert!(frames.len().is_multiple_of(WORD));
+        debug_assert!(frames.len() % WORD == 0);
         if self.room_for(frames.len()) < frames.len() {
             return Err(Full);
         }
@@ -625,7 +625,7 @@ impl<'m> Consumer<'m> {
                 continue;
             }
             let capacity = self.memory.capacity();
-            if available > capacity || !available.is_multiple_of(WORD as u64) {
+            if available > capacity || available % WORD as u64 != 0 {
                 return Err(Corrupt);
             }
             // Read once: what is checked is what is used.

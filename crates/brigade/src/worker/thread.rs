@@ -198,12 +198,12 @@ impl<R> Running<R> {
         }
         // Nobody can cancel any more: the handle is here. So, unless that has happened, the thread
         // will end, and its end is waited for as std does, including the destructors of its locals.
-        if self.shared.state.load(Ordering::Acquire) != LET_GO
-            && let Some(thread) = self.thread.take()
-        {
-            // The closure catches all panics of the task; one in a thread-local's destructor aborts
-            // the program.
-            let _ = thread.join();
+        if self.shared.state.load(Ordering::Acquire) != LET_GO {
+            if let Some(thread) = self.thread.take() {
+                // The closure catches all panics of the task; one in a thread-local's destructor
+                // aborts the program.
+                let _ = thread.join();
+            }
         }
         self.take()
     }

@@ -27,7 +27,7 @@ fn send_some_and_hang((to, count): (Sender<String>, usize)) {
 
 fn kill<R>(task: &JoinHandle<R>) {
     let pid = task.pid().expect("a process");
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a number");
+    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a number");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
 }
 

@@ -19,7 +19,7 @@ fn over_all(row: impl Fn(Transport)) {
 
 fn pid<R>(task: &JoinHandle<R>) -> Pid {
     let pid = task.pid().expect("a process");
-    Pid::from_raw(pid.cast_signed()).expect("a number")
+    Pid::from_raw(pid as i32).expect("a number")
 }
 
 /// Stops the process, and waits until it is.

@@ -56,10 +56,10 @@ fn start_both<A: Message + Clone, R: Message>(
 }
 
 fn kill<R: std::fmt::Debug>(turn: u32, victim: JoinHandle<R>) {
-    if turn.is_multiple_of(2) {
+    if turn % 2 == 0 {
         victim.cancel();
     } else {
-        let pid = victim.pid().expect("a process").cast_signed();
+        let pid = victim.pid().expect("a process") as i32;
         // SAFETY: no memory is involved. It does not end by itself, so the number is still its own.
         assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
     }
@@ -464,7 +464,7 @@ fn inside_a_program_that_loses_its_fork_server() {
     ];
     let permits = start_as(Kind::Thread, await_permits, semaphore.clone());
     // SAFETY: no memory is involved. It is the parent of our workers, which are alive.
-    let killed = unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    let killed = unsafe { libc::kill(server as i32, libc::SIGKILL) };
     assert_eq!(killed, 0);
     assert_eq!(waits.map(ends), [Some(1), Some(2)]);
     ends(permits);
@@ -497,7 +497,7 @@ fn inside_a_program_whose_old_workers_die_slowly() {
     let server = ends(process::spawn(parent, ()).expect("a process starts"));
     let slow: Vec<_> = (0..3).map(|_| start(be_slow_to_die, 256)).collect();
     // SAFETY: no memory is involved. It is the parent of our workers, which are alive.
-    let killed = unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    let killed = unsafe { libc::kill(server as i32, libc::SIGKILL) };
     assert_eq!(killed, 0);
     // The next fork server is there before the last one's workers are gone.
     while process::spawn(parent, ())

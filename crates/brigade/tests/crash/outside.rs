@@ -54,7 +54,7 @@ impl Drop for Fifo {
 
 fn kill(pid: u32, signal: i32) {
     // SAFETY: no memory is involved.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
+    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
 }
 
 /// As [`wait_for_ever`], in a worker that no signal passes by: what the test was started by may
@@ -105,7 +105,7 @@ fn stopped_and_then_killed() {
     handle.cancel();
     assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
     // SAFETY: no memory is involved.
-    let asked = unsafe { libc::kill(pid.cast_signed(), 0) };
+    let asked = unsafe { libc::kill(pid as i32, 0) };
     assert_eq!(asked, -1, "it is gone when the caller hears of it");
 }
 

@@ -245,7 +245,7 @@ fn each_crash_of_many_has_its_file() {
     for (number, ended) in pool.map_unordered(tasks::third, 0..60) {
         match ended {
             Ok(n) => assert_eq!(n as usize, number),
-            Err(JoinError::Crashed(crash)) if number.is_multiple_of(3) => {
+            Err(JoinError::Crashed(crash)) if number % 3 == 0 => {
                 let text = fs::read_to_string(file_of(&crash)).expect("is there");
                 assert!(
                     text.contains(&format!("\nprocess: {}\n", crash.pid())),

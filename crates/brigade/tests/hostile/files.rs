@@ -196,7 +196,7 @@ fn inside_a_program_that_has_a_second_fork_server() {
         .expect("it returns");
     // SAFETY: no memory is involved. It is the parent of our workers, of which there are spare
     // ones.
-    let killed = unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    let killed = unsafe { libc::kill(server as i32, libc::SIGKILL) };
     assert_eq!(killed, 0);
     while Kind::Process
         .spawn(parent, ())

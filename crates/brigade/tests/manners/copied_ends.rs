@@ -63,7 +63,7 @@ pub(crate) fn talk(_: &[String]) -> Ended {
 fn talk_over(over: Transport, turn: usize) -> Ended {
     let (ask, questions) = channel::channel::<Message>(over, 4)?;
     let (answer, answers) = channel::channel::<Message>(over, 4)?;
-    let (keeps, awaits) = (turn.is_multiple_of(2), turn % 3 == 2);
+    let (keeps, awaits) = (turn % 2 == 0, turn % 3 == 2);
     let Some(pid) = copy() else {
         let ended = (|| {
             // Until it leaves by `_exit`, or at once.
@@ -308,7 +308,7 @@ fn are_free(locks: &Locks) -> Ended {
 
 fn kill<R>(task: &JoinHandle<R>) -> Ended {
     let pid = task.pid().ok_or("a process")?;
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).ok_or("a number")?;
+    let pid = rustix::process::Pid::from_raw(pid as i32).ok_or("a number")?;
     rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
     Ok(())
 }

@@ -133,7 +133,7 @@ fn deny(call: &Call, errno: u32) -> std::io::Result<()> {
             load(NUMBER),
             equal(number, 3),
             load(FIRST),
-            equal(first.cast_unsigned(), 1),
+            equal(first as u32, 1),
         ],
     };
     program.push(give(libc::SECCOMP_RET_ERRNO | errno));

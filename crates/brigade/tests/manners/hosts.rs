@@ -126,7 +126,7 @@ fn reaps_everything(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
             pid => statuses.push((pid, status)),
         }
     }
-    if statuses != [(own.id().cast_signed(), 1 << 8)] {
+    if statuses != [(own.id() as i32, 1 << 8)] {
         return Err(format!("children that are not the host's: {statuses:?}").into());
     }
     spawn_works()
@@ -321,7 +321,10 @@ fn quits_at_once(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 fn panic_hook(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     std::panic::set_hook(Box::new(|info| {
-        eprintln!("the host's hook: {}", info.payload_as_str().unwrap_or("?"))
+        eprintln!(
+            "the host's hook: {}",
+            info.payload().downcast_ref().unwrap_or(&"?")
+        )
     }));
     match brigade::thread::spawn(|()| -> () { panic!("in a thread") }, ())?.join() {
         Err(JoinError::Panicked(panic)) if panic.location().is_some() => {}
@@ -550,7 +553,7 @@ fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         "the worker and four spares",
     )?;
     // SAFETY: no memory is involved.
-    unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    unsafe { libc::kill(server as i32, libc::SIGKILL) };
     match handle.join() {
         Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost => {}
         other => return Err(format!("{other:?}").into()),

@@ -50,7 +50,7 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(pid: u32) -> io::Result<Watched> {
-        let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+        let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Watched {
             pid,
             fd: pidfd_open(id, PidfdFlags::empty())?,
@@ -73,7 +73,7 @@ pub(crate) fn readable_within(fd: impl AsFd, limit: Duration) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {
-            tv_sec: left.as_secs().cast_signed(),
+            tv_sec: left.as_secs() as i64,
             tv_nsec: i64::from(left.subsec_nanos()),
         };
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];

@@ -77,12 +77,12 @@ fn reaps_everything(_: &[String]) -> Ended {
             pid => statuses.push((pid, status)),
         }
     }
-    if statuses != [(own.id().cast_signed(), 1 << 8)] {
+    if statuses != [(own.id() as i32, 1 << 8)] {
         return Err(format!("children that are not the host's: {statuses:?}").into());
     }
     for pid in pool.pids() {
         // SAFETY: no memory is involved.
-        unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+        unsafe { libc::kill(pid as i32, libc::SIGKILL) };
     }
     works(&pool)
 }
@@ -240,7 +240,7 @@ fn few_descriptors(_: &[String]) -> Ended {
         if turn == 5 {
             for pid in pool.pids() {
                 // SAFETY: no memory is involved.
-                unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+                unsafe { libc::kill(pid as i32, libc::SIGKILL) };
             }
         }
         let large = pool.submit(|text: String| text, "x".repeat(4 << 20));
@@ -288,7 +288,7 @@ fn leaves_nothing(_: &[String]) -> Ended {
                 }
                 for pid in pool.pids() {
                     // SAFETY: no memory is involved.
-                    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+                    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
                 }
             }
             match turn % 3 {

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 
 use brigade::{Kind, Pool, process};
 use libtest_mimic::Trial;
+use rustix::pipe::PipeFlags;
 use rustix::process::{geteuid, getpid};
 
 use crate::hosts::{Host, double, parent_number, spawn_works, until};
@@ -320,7 +321,7 @@ fn look_alike() -> Ended {
         if n == 1 {
             for pid in pool.pids() {
                 // SAFETY: no memory is involved.
-                unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+                unsafe { libc::kill(pid as i32, libc::SIGKILL) };
             }
         }
     }
@@ -399,7 +400,7 @@ fn pool_replaces_less(_: &[String]) -> Ended {
     for _ in 0..4 {
         for pid in pool.pids() {
             // SAFETY: no memory is involved.
-            unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
         }
         let kept = (0..4)
             .map(|_| pool.submit(bounded, ()))
@@ -415,8 +416,8 @@ fn pool_replaces_less(_: &[String]) -> Ended {
 fn server_retires(_: &[String]) -> Ended {
     brigade::init();
     let server_of = |pid: Option<u32>| parent_number(pid.ok_or("a process has a number")?);
-    let (go, wait) = std::io::pipe().map(|(read, write)| (write, read))?;
-    let wait = brigade::Descriptor(std::os::fd::OwnedFd::from(wait));
+    let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let wait = brigade::Descriptor(wait);
     let task = process::spawn(
         |brigade::Descriptor(wait): brigade::Descriptor| {
             let mut byte = [0];

@@ -8,6 +8,7 @@ use brigade::channel::{Sender, Transport, channel};
 use brigade::shm::Shared;
 use brigade::{Cause, Descriptor, JoinError, Kind, Pool};
 use libtest_mimic::Trial;
+use rustix::pipe::PipeFlags;
 
 use crate::hosts::{Host, spawn_works, until};
 use crate::observe::well_behaved;
@@ -100,9 +101,9 @@ fn everything(closed: u32) -> Result<(), Box<dyn std::error::Error>> {
         let pool = Pool::new(kind, 2)?;
         for over in Transport::ALL {
             let (sender, receiver) = channel::<String>(over, 4)?;
-            let (read, write) = std::io::pipe()?;
-            File::from(std::os::fd::OwnedFd::from(write)).write_all(b"through a pipe")?;
-            let file = Descriptor(File::from(std::os::fd::OwnedFd::from(read)));
+            let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+            File::from(write).write_all(b"through a pipe")?;
+            let file = Descriptor(File::from(read));
             // The user's own pipe may have been opened there: it is gone by now, or moves.
             let (text, number) = pool.submit(receive, (sender, file)).join()?;
             if text != "through a pipe" || receiver.recv()? != text {

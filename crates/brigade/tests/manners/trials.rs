@@ -249,7 +249,7 @@ fn replaced(more: &[&str]) {
 
 fn kill(pid: u32) {
     // SAFETY: no memory is involved.
-    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
 }
 
 /// A host, its fork server, its workers, and their children and daemons, all alive.

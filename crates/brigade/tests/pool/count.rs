@@ -29,7 +29,7 @@ impl Count {
     /// One more. Gives how many there were.
     pub(crate) fn add(&self) -> u32 {
         let before = self.0.fetch_add(1, SeqCst);
-        futex::wake(&self.0, futex::Flags::empty(), i32::MAX.cast_unsigned()).expect("woken");
+        futex::wake(&self.0, futex::Flags::empty(), i32::MAX as u32).expect("woken");
         before
     }
 
@@ -46,7 +46,7 @@ impl Count {
                 "waited {LIMIT:?} for {least}, and there are {now}"
             );
             let left = Timespec {
-                tv_sec: left.as_secs().cast_signed(),
+                tv_sec: left.as_secs() as i64,
                 tv_nsec: left.subsec_nanos().into(),
             };
             match futex::wait(&self.0, futex::Flags::empty(), now, Some(&left)) {

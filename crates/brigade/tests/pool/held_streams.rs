@@ -183,7 +183,7 @@ fn deny_threads() {
         filter(
             libc::BPF_RET | libc::BPF_K,
             0,
-            libc::SECCOMP_RET_ERRNO | libc::EAGAIN.cast_unsigned(),
+            libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32,
         ),
     ];
     let program = libc::sock_fprog {

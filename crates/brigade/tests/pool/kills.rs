@@ -190,7 +190,7 @@ fn one_that_is_stopped_keeps_nobody_waiting() {
 
 fn signal(pid: u32, signal: i32) {
     // SAFETY: no memory is involved.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
+    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Tasks with bad manners: what they start and leave, what they close, what they write over.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::time::Duration;
 
 use brigade::{Cause, JoinError, Kind, Pool};
+use rustix::pipe::PipeFlags;
 
 use crate::{Count, crash_of, double, exists, join, pool, processes, until, works};
 
@@ -18,8 +20,9 @@ fn deaf() {
 /// Starts a child, and a grandchild that has left its parent, its session and its group. Both wait
 /// for ever. Gives their numbers.
 fn multiply() -> [u32; 2] {
-    let (mut read, write) = std::io::pipe().expect("a pipe");
-    let tell = |mut write: std::io::PipeWriter| {
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let (mut read, write) = (File::from(read), File::from(write));
+    let tell = |mut write: File| {
         let own = std::process::id().to_ne_bytes();
         write.write_all(&own).expect("written");
     };

@@ -196,5 +196,5 @@ fn kill(pid: u32) {
     assert!(pid > 1);
     // SAFETY: no memory is involved. One that has just ended is no error: its number is not given
     // to another so soon.
-    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
 }

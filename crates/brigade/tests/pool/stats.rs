@@ -121,11 +121,11 @@ fn each_end_is_counted_where_it_belongs() {
 #[test]
 fn they_add_up_at_every_moment() {
     fn mixed(n: u32) -> u32 {
-        if n.is_multiple_of(13) {
+        if n % 13 == 0 {
             // As a panic, but in silence: there are hundreds.
             std::panic::resume_unwind(Box::new("thirteen"));
         }
-        if n.is_multiple_of(101) && std::env::var_os("BRIGADE_TEST_CRASH").is_some() {
+        if n % 101 == 0 && std::env::var_os("BRIGADE_TEST_CRASH").is_some() {
             std::process::abort();
         }
         n

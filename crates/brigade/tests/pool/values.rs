@@ -85,11 +85,7 @@ fn large_and_small_mixed_in_a_map() {
     both(|kind| {
         let pool = pool(kind, 3);
         let len = |n: usize| {
-            if n.is_multiple_of(10) {
-                100_000 + n
-            } else {
-                n % 50
-            }
+            if n % 10 == 0 { 100_000 + n } else { n % 50 }
         };
         let results = pool.map(there_and_back, (0..500).map(|n| bytes(len(n))));
         for (n, ended) in results.enumerate() {

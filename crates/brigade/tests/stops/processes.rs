@@ -14,7 +14,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) fn signal(pid: u32, signal: i32) {
     assert!(pid > 1);
     // SAFETY: no memory is involved.
-    unsafe { libc::kill(pid.cast_signed(), signal) };
+    unsafe { libc::kill(pid as i32, signal) };
 }
 
 /// Stops a process, and waits until it is, or has ended.
@@ -93,7 +93,7 @@ impl Child {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a host starts");
-        let id = Pid::from_raw(child.id().cast_signed()).expect("a number");
+        let id = Pid::from_raw(child.id() as i32).expect("a number");
         Child {
             name,
             mark,
@@ -131,7 +131,7 @@ impl Child {
     /// It has ended well, and in time.
     pub(crate) fn ends_well(mut self) {
         let timeout = Timespec {
-            tv_sec: 2 * LIMIT.as_secs().cast_signed(),
+            tv_sec: 2 * LIMIT.as_secs() as i64,
             tv_nsec: 0,
         };
         let mut fds = [PollFd::new(&self.ended, PollFlags::IN)];

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::text::unescaped;
 use super::{Decisive, INPUT, TITLE, VERSION};
 use crate::task::codec::MAX_BYTES;
+use crate::task::text::floor_char_boundary;
 
 /// The longest line: a variable may have 32 KiB, and each byte may become four.
 const MAX_LINE: usize = 256 * 1024;
@@ -97,7 +98,7 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
         if let Some(sum) = line.strip_prefix("end: ") {
             break sum;
         }
-        if !input.len().is_multiple_of(3) || line.is_empty() {
+        if input.len() % 3 != 0 || line.is_empty() {
             return damaged("a line of the input ends too early");
         }
         let at = input.len();
@@ -175,7 +176,7 @@ impl Recorded {
 
 /// Enough of a line to find it.
 fn start(line: &str) -> String {
-    super::text::shown(&line[..line.floor_char_boundary(40)])
+    super::text::shown(&line[..floor_char_boundary(line, 40)])
 }
 
 /// Lines, none of them longer than they may be.

@@ -16,6 +16,7 @@ use super::{CrashFile, Decisive, INPUT, TITLE, VERSION, build_of_this_program};
 use crate::Crash;
 use crate::pool::replay::VARIABLE;
 use crate::sys::opened::lifted;
+use crate::task::text::floor_char_boundary;
 
 /// Bytes of input on one line, which becomes 76 characters.
 const LINE: usize = 57;
@@ -156,7 +157,7 @@ fn section(to: &mut impl Write, title: &str, text: &str) -> io::Result<()> {
 }
 
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(BACKTRACE)]
+    &text[..floor_char_boundary(text, BACKTRACE)]
 }
 
 /// The shell's command that replays a file, with this before the program.

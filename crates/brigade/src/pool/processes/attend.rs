@@ -61,10 +61,8 @@ impl State {
     pub(super) fn set_alarm_if(&mut self, unbegun: bool) {
         let mut at: Option<Instant> = None;
         let mut sooner = |when: Instant| at = Some(at.map_or(when, |a| a.min(when)));
-        if let Some(timeout) = self.options.timeout
-            && !self.busy.is_empty()
-            && self.alarm.is_none()
-        {
+        let is_unset = self.alarm.is_none() && !self.busy.is_empty();
+        if let Some(timeout) = self.options.timeout.filter(|_| is_unset) {
             // When a task begins is seen only when somebody looks: so that is done now and then.
             let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
             let now = Instant::now();
@@ -72,7 +70,7 @@ impl State {
             let first = busy.filter_map(|seat| seat.over_at(timeout)).min();
             sooner(first.map_or(now + period, |first| first.min(now + period)));
         }
-        if self.alarm.is_none() && !self.busy.is_empty() {
+        if is_unset {
             // A worker whose mailbox was written over does not ring.
             sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
         }
@@ -94,9 +92,7 @@ impl State {
                 sooner(when);
             }
         }
-        if let Some(at) = at
-            && self.alarm.is_none_or(|set| at < set)
-        {
+        if let Some(at) = at.filter(|&at| self.alarm.is_none_or(|set| at < set)) {
             self.call_at(at);
         }
     }

@@ -162,15 +162,15 @@ impl Core {
                 may_look = true;
                 continue;
             }
-            if std::mem::take(&mut may_look)
-                && let Some(prospect) = inner.state.prospect(want)
-            {
-                inner.driver = Driver::Looking;
-                self.unlock(inner, after);
-                prospect.look();
-                inner = self.lock();
-                inner.driver = Driver::Nobody;
-                continue;
+            if std::mem::take(&mut may_look) {
+                if let Some(prospect) = inner.state.prospect(want) {
+                    inner.driver = Driver::Looking;
+                    self.unlock(inner, after);
+                    prospect.look();
+                    inner = self.lock();
+                    inner.driver = Driver::Nobody;
+                    continue;
+                }
             }
             // Who listens is to hear of each task when it ends.
             let others = !inner.waiters.is_empty() || inner.state.heard;

@@ -71,10 +71,10 @@ impl State {
     /// What runs was cancelled while the result of the one before it was still to come.
     pub(super) fn end_cancelled(&mut self, i: u32, now: Instant, after: &mut After) {
         let seat = &self.seats[i as usize];
-        if let Some(Owner::Handle(slot)) = seat.hand.front().map(|task| &task.owner)
-            && slot.slot().is_cancelled()
-        {
-            self.doom_with(i, seat.first(), Doom::Cancelled, now, after);
+        if let Some(Owner::Handle(slot)) = seat.hand.front().map(|task| &task.owner) {
+            if slot.slot().is_cancelled() {
+                self.doom_with(i, seat.first(), Doom::Cancelled, now, after);
+            }
         }
     }
 

@@ -96,10 +96,10 @@ impl State {
                 continue;
             }
             let wanted = (count - given) as u32;
-            if task.count() > wanted
-                && let Some(rest) = task.split_off(wanted)
-            {
-                self.requeue(rest);
+            if task.count() > wanted {
+                if let Some(rest) = task.split_off(wanted) {
+                    self.requeue(rest);
+                }
             }
             let (number, with) = (task.number, task.with);
             let pid = self.seats[i as usize].line.as_ref().map_or(0, |l| l.pid());
@@ -173,9 +173,8 @@ impl State {
         now: Instant,
         after: &mut After,
     ) {
-        while task.count() > 1
-            && let Some(one) = task.take_first()
-        {
+        while task.count() > 1 {
+            let Some(one) = task.take_first() else { break };
             self.finish(one, End::failed(why()), now, after);
         }
         self.finish(task, End::failed(why()), now, after);
@@ -216,10 +215,10 @@ impl State {
         // one for us.
         let patience = self.busy.len() < processors() && spin::pays();
         let seat = &mut self.seats[i as usize];
-        if std::mem::take(&mut seat.dirty)
-            && let Some(line) = &mut seat.line
-        {
-            line.publish(patience);
+        if std::mem::take(&mut seat.dirty) {
+            if let Some(line) = &mut seat.line {
+                line.publish(patience);
+            }
         }
     }
 

@@ -274,7 +274,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             self.pulled += 1;
             self.add(job, index, input);
             if self.carried - before > MOST_PULLED
-                || (n.is_power_of_two() || n.is_multiple_of(32)) && begun.elapsed() > PULLING
+                || (n.is_power_of_two() || n % 32 == 0) && begun.elapsed() > PULLING
             {
                 return;
             }

@@ -208,9 +208,7 @@ impl Crew {
             return Err(input);
         }
         let (pooled, task) = self.make(task, &input);
-        if let Some(task) = task
-            && !self.core.try_submit(task)
-        {
+        if task.is_some_and(|task| !self.core.try_submit(task)) {
             return Err(input);
         }
         Ok(JoinHandle(Behind::Pooled(pooled)))

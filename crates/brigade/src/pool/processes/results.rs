@@ -140,11 +140,8 @@ impl State {
             };
             bytes += frame.len() + 16;
             // By far the most of what is heard.
-            if tag == reply::RETURNED
-                && seat.status == Status::Ready
-                && !self.heard
-                && let Some((inbox, index, submitted)) = seat.advance()
-            {
+            let may_advance = tag == reply::RETURNED && seat.status == Status::Ready && !self.heard;
+            if let Some((inbox, index, submitted)) = may_advance.then(|| seat.advance()).flatten() {
                 if let Some(line) = &mut seat.line {
                     line.count_result();
                 }

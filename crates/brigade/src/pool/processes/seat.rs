@@ -173,16 +173,16 @@ impl Seat {
 
     /// Whether those who listen do not know yet that the first in its hand runs.
     pub(super) fn is_unannounced(&self) -> bool {
-        self.announced.wrapping_sub(self.first()).cast_signed() <= 0
+        self.announced.wrapping_sub(self.first()) as i32 <= 0
     }
 
     /// The tasks in its hand that its worker has begun, `begun` since it came, and that nobody was
     /// told of: each with when it was submitted.
     pub(super) fn announce(&mut self, begun: u32) -> Vec<(u64, Instant)> {
         let first = self.first();
-        let known = self.announced.wrapping_sub(first).cast_signed().max(0);
-        let begun = begun.wrapping_sub(first).cast_signed().max(known);
-        self.announced = first.wrapping_add(begun.cast_unsigned());
+        let known = (self.announced.wrapping_sub(first) as i32).max(0);
+        let begun = (begun.wrapping_sub(first) as i32).max(known);
+        self.announced = first.wrapping_add(begun as u32);
         let tasks = self.hand.iter().flat_map(|task| {
             (0..u64::from(task.count())).map(|n| (task.number + n, task.submitted))
         });
@@ -267,15 +267,18 @@ impl Seat {
     /// run.
     pub(super) fn close_copies(&mut self) {
         let first = self.first();
-        if let Some(Task {
+        let Some(Task {
             input: Input::Carried(carried),
             ..
         }) = self.hand.front_mut()
-            && carried.has_descriptors()
-            && let Some(Ok(begun)) = self.line.as_ref().map(Line::begun)
-            && begun != first
-        {
-            carried.close();
+        else {
+            return;
+        };
+        if carried.has_descriptors() {
+            let begun = self.line.as_ref().map(Line::begun);
+            if matches!(begun, Some(Ok(begun)) if begun != first) {
+                carried.close();
+            }
         }
     }
 
@@ -312,18 +315,15 @@ impl Seat {
     pub(super) fn let_go(&mut self, left: u32) -> VecDeque<Task> {
         let mut kept = left.wrapping_sub(self.first());
         let mut at = 0;
-        while let Some(task) = self.hand.get(at)
-            && task.count() <= kept
-        {
+        while let Some(task) = self.hand.get(at).filter(|task| task.count() <= kept) {
             kept -= task.count();
             at += 1;
         }
         let mut back = self.hand.split_off(at);
-        if kept > 0
-            && let Some(rest) = back.front_mut().and_then(|first| first.split_off(kept))
-            && let Some(first) = back.front_mut()
-        {
-            self.hand.push_back(std::mem::replace(first, rest));
+        if let Some(first) = back.front_mut().filter(|_| kept > 0) {
+            if let Some(rest) = first.split_off(kept) {
+                self.hand.push_back(std::mem::replace(first, rest));
+            }
         }
         self.load -= back.iter().map(|t| t.count() as usize).sum::<usize>();
         if let (Some(first), Some(line)) = (back.front(), &mut self.line) {

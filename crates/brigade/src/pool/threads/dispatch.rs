@@ -192,7 +192,7 @@ impl Shared {
         });
         self.leaves();
         self.act(act);
-        if gives_up && let Some(name) = name {
+        if let Some(name) = name.filter(|_| gives_up) {
             self.refuse_if_deserted(&Refusal::Initializer(name, unwound));
         }
     }
@@ -206,9 +206,8 @@ impl Shared {
         // input's destructor is the user's): what comes until then is not for us to refuse, nor is
         // what is left once there is a thread again.
         let next = || self.roster(|r| (r.active() + r.sleepers.len() == 0).then(|| self.next()));
-        while left > 0
-            && let Some(Some(item)) = next()
-        {
+        while left > 0 {
+            let Some(Some(item)) = next() else { break };
             left -= 1;
             contained(move || item.refuse(self, refusal));
         }
@@ -301,10 +300,10 @@ impl Shared {
     /// Somebody is gone: for those who wait for that.
     fn leaves(&self) {
         self.changed.notify_all();
-        if self.hint() & ENDING != 0
-            && let Some(keeper) = &self.keeper
-        {
-            keeper.wake();
+        if self.hint() & ENDING != 0 {
+            if let Some(keeper) = &self.keeper {
+                keeper.wake();
+            }
         }
     }
 

@@ -81,9 +81,7 @@ impl Shared {
         drop(roster);
         drop(waiting);
         self.join(ended);
-        if own.is_none()
-            && let Some(keeper) = keeper
-        {
+        if let Some(keeper) = keeper.filter(|_| own.is_none()) {
             if let Some(keeper) = &self.keeper {
                 keeper.wake();
             }

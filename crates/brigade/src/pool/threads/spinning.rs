@@ -84,7 +84,7 @@ impl Patience {
         if cfg!(shuttle) || !free || !spin::pays() {
             return false;
         }
-        if self.in_vain >= 4 && !self.in_vain.is_multiple_of(AGAIN) {
+        if self.in_vain >= 4 && self.in_vain % AGAIN != 0 {
             self.in_vain = self.in_vain.wrapping_add(1);
             return false;
         }

@@ -65,9 +65,7 @@ impl Worker {
     pub(super) fn main(self: Arc<Self>) {
         let _ = self.thread.set(thread::current());
         here::enter(&self);
-        if let Some(initializer) = self.crew.options.initializer
-            && let Err(unwound) = caught(initializer)
-        {
+        if let Some(Err(unwound)) = self.crew.options.initializer.map(caught) {
             self.crew.failed(&self, unwound);
             return;
         }

@@ -520,7 +520,7 @@ impl SerializeMap for Entries<'_, '_> {
         }
         self.key = self.encoder.out.len();
         // An iterator without end comes to one.
-        if self.count.is_multiple_of(4096) {
+        if self.count % 4096 == 0 {
             self.encoder.check_growth(0)?;
         }
         let count = self.count;

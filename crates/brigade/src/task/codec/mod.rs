@@ -116,12 +116,11 @@ pub(crate) fn decode<T: Message>(
     bytes: &[u8],
     descriptors: Vec<OwnedFd>,
 ) -> std::result::Result<T, String> {
-    if let [VERSION, array @ ..] = bytes
-        && let mut array = array
-        && let Some(decoded) = decoder::take_array(&mut array)
-        && array.is_empty()
-    {
-        return Ok(decoded.read());
+    if let [VERSION, array @ ..] = bytes {
+        let mut array = array;
+        if let Some(decoded) = decoder::take_array(&mut array).filter(|_| array.is_empty()) {
+            return Ok(decoded.read());
+        }
     }
     let may_repeat = descriptors.is_empty();
     carry::provide(descriptors, || decode_message(bytes)).or_else(|e| {

@@ -89,19 +89,19 @@ macro_rules! for_each_number {
     };
 }
 
-/// The longest array that serde knows.
-const LONGEST_ARRAY: usize = 32;
-
-/// The types of arrays of `N` numbers, by their lengths.
-type Arrays = [TypeId; LONGEST_ARRAY + 1];
-
-const fn arrays_of<N: 'static>() -> Arrays {
-    let mut arrays = [TypeId::of::<[N; 0]>(); LONGEST_ARRAY + 1];
-    macro_rules! fill {
-        ($($len:literal)*) => { $(arrays[$len] = TypeId::of::<[N; $len]>();)* };
+/// Whether the type is an array of `len` numbers: at least one, and at most 32, which is the
+/// longest that serde knows.
+#[inline(always)]
+fn is_array_of<N: 'static>(id: TypeId, len: usize) -> bool {
+    macro_rules! any {
+        ($($len:literal)*) => {
+            match len {
+                $($len => id == TypeId::of::<[N; $len]>(),)*
+                _ => false,
+            }
+        };
     }
-    fill!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
-    arrays
+    any!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
 }
 
 /// Which numbers a type is made of.
@@ -132,7 +132,7 @@ fn layout(id: TypeId, size: usize) -> Layout {
             $(
                 const { assert!(size_of::<$number>() == Plain::$kind.size()) };
                 let len = size / size_of::<$number>();
-                if (1..=LONGEST_ARRAY).contains(&len) && const { arrays_of::<$number>() }[len] == id {
+                if is_array_of::<$number>(id, len) {
                     return Layout::Array(Plain::$kind, len);
                 }
             )*
@@ -255,8 +255,10 @@ impl<'m, T> ArrayBytes<'m, T> {
 
 /// The compiler makes one copy of this loop.
 fn copied<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let (numbers, _) = bytes.as_chunks::<N>();
-    numbers.iter().map(|bytes| number(*bytes)).collect()
+    let numbers = bytes.chunks_exact(N);
+    numbers
+        .map(|bytes| number(bytes.try_into().expect("chunks of N bytes")))
+        .collect()
 }
 
 #[cfg(test)]

@@ -74,10 +74,10 @@ impl Shape {
 #[inline(always)]
 pub(super) fn expected(fields: &'static [&'static str]) -> Option<&'static [u8]> {
     let at = fields.as_ptr() as usize;
-    if let Some(known) = EXPECTED.first(at)
-        && ptr::eq(known.fields, fields)
-    {
-        return Some(&known.block);
+    if let Some(known) = EXPECTED.first(at) {
+        if ptr::eq(known.fields, fields) {
+            return Some(&known.block);
+        }
     }
     find_expected(fields)
 }

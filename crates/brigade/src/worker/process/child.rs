@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::sys::signal::Fault;
 use crate::sys::{environment, fds, futex, process, signal, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{self, Outcome, Plan};
+use crate::task::text::floor_char_boundary;
 
 /// What a worker is born with.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ pub(super) fn become_the_worker_of(mailbox: Mailbox) -> &'static Mailbox {
 pub(crate) fn run(birth: &Birth<'_>) -> ! {
     process::die_with_parent();
     // The fork server may have died before that took effect.
-    if rustix::process::getppid().map(|p| p.as_raw_pid().cast_unsigned()) != Some(birth.server) {
+    if rustix::process::getppid().map(|p| p.as_raw_pid() as u32) != Some(birth.server) {
         process::exit_now(0);
     }
     // A group of its own, so that it and its children can be ended together; and orphans among them
@@ -362,13 +364,6 @@ pub(super) fn is_the_worker() -> bool {
     WORKER.get().is_some_and(Identity::is_this_process)
 }
 
-pub(super) fn floor_char_boundary(text: &str, most: usize) -> usize {
-    (0..=most.min(text.len()))
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0)
-}
-
 pub(super) fn word(frame: &[u8], index: usize) -> u64 {
     frame
         .get(index * 8..index * 8 + 8)
@@ -400,7 +395,7 @@ fn set_up(setup: Setup) -> Result<(), NotReady> {
         let dir = OsString::from_vec(dir);
         std::env::set_current_dir(&dir).map_err(|e| NotReady {
             errno: e.raw_os_error().unwrap_or(libc::EIO),
-            what: format!("cannot enter the directory {}", dir.display()),
+            what: format!("cannot enter the directory {}", Path::new(&dir).display()),
             panic: None,
         })?;
     }

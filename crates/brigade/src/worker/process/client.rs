@@ -193,9 +193,7 @@ impl ForkServer {
     pub(crate) fn get() -> io::Result<Arc<ForkServer>> {
         let current = CURRENT.get();
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = &*current
-            && !server.lock().gone
-        {
+        if let Some(server) = current.as_ref().filter(|server| !server.lock().gone) {
             return Ok(Arc::clone(server));
         }
         bootstrap::check()?;
@@ -580,7 +578,7 @@ struct Greeting {
 /// killed: it has nobody yet.
 fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<Greeting> {
     let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
-    let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
+    let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
     let process = opened::pidfd(id);
     // While nobody has closed the other end, the process that we started is alive, so that its
     // number is not another's.

@@ -120,8 +120,7 @@ struct Record {
 const _: () = assert!(size_of::<Status>() + STATUS_AT <= TURNS_AT && size_of::<Record>() <= PAGE);
 // In models the words are others, which are larger, and lie in no mailbox.
 #[cfg(not(any(loom, shuttle)))]
-const _: () =
-    assert!(size_of::<Turns>() + TURNS_AT <= PAGE && TURNS_AT.is_multiple_of(align_of::<Turns>()));
+const _: () = assert!(size_of::<Turns>() + TURNS_AT <= PAGE && TURNS_AT % align_of::<Turns>() == 0);
 
 /// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must
 /// agree with.
@@ -282,9 +281,7 @@ impl Mailbox {
         {
             return;
         }
-        record
-            .signal
-            .store(fault.signal.cast_unsigned(), Ordering::Relaxed);
+        record.signal.store(fault.signal as u32, Ordering::Relaxed);
         // One more, so that 0 is nobody: a process outside our pid namespace has the number 0.
         record.sender.store(
             fault.sender.map_or(0, |s| s.saturating_add(1)),
@@ -327,7 +324,7 @@ impl Mailbox {
         let len =
             usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
         Some(Noted {
-            signal: record.signal.load(Ordering::Relaxed).cast_signed(),
+            signal: record.signal.load(Ordering::Relaxed) as i32,
             sender: record.sender.load(Ordering::Relaxed).checked_sub(1),
             whole: state == 2,
             overflow: record.overflow.load(Ordering::Relaxed) != 0,

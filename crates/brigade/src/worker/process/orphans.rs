@@ -97,7 +97,7 @@ pub(crate) fn end_descendants(of: u32, is_gone: impl Fn() -> bool) {
     for _ in 0..LOOKS {
         let mut killed = false;
         for pid in descendants(of) {
-            let id = Pid::from_raw(pid.cast_signed());
+            let id = Pid::from_raw(pid as i32);
             let Some(Ok(process)) = id.map(opened::pidfd) else {
                 continue;
             };
@@ -124,7 +124,7 @@ pub(crate) fn end_adopted(session: Pid, is_its_own: impl Fn() -> bool) {
         scan(&mut children);
         let mut any = false;
         for pid in children {
-            let id = Pid::from_raw(pid.cast_signed());
+            let id = Pid::from_raw(pid as i32);
             let Some(Ok(child)) = id.map(opened::pidfd) else {
                 continue;
             };

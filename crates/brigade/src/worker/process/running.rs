@@ -307,9 +307,10 @@ impl Worker {
                 }
                 continue;
             }
-            if self.ends.replies.announce_sleep()
-                && let Some(alive) = self.server.board.still_alive(self.slot)
-            {
+            if !self.ends.replies.announce_sleep() {
+                continue;
+            }
+            if let Some(alive) = self.server.board.still_alive(self.slot) {
                 let woken = self.ends.replies.sleep_or(alive, deadline);
                 if woken == futex::Wake::TimedOut && !self.is_finished() {
                     return Reply::TimedOut;
@@ -614,23 +615,25 @@ impl<R> Running<R> {
     }
 
     pub(crate) fn cancel(&self) {
-        if let State::Worker(worker) = &self.state
-            && !self.is_copy()
+        let State::Worker(worker) = &self.state else {
+            return;
+        };
+        if self.is_copy() {
+            return;
+        }
+        // The mailbox may say that it has replied when it has not: it is killed in any case. One
+        // that has is ending anyway.
+        let now = if worker.held.is_some() || worker.is_finished() {
+            TOO_LATE
+        } else {
+            CANCELLED
+        };
+        if self
+            .cancelled
+            .compare_exchange(WANTED, now, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
         {
-            // The mailbox may say that it has replied when it has not: it is killed in any case.
-            // One that has is ending anyway.
-            let now = if worker.held.is_some() || worker.is_finished() {
-                TOO_LATE
-            } else {
-                CANCELLED
-            };
-            if self
-                .cancelled
-                .compare_exchange(WANTED, now, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-            {
-                worker.kill(self.grace);
-            }
+            worker.kill(self.grace);
         }
     }
 

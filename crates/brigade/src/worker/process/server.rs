@@ -427,7 +427,7 @@ impl<'a> Server<'a> {
         };
         // Both sides do it, so that it is done before either relies on it. The worker has no task
         // yet, and has not become another program; so this fails only where it is denied.
-        let id = Pid::from_raw(pid.cast_signed());
+        let id = Pid::from_raw(pid as i32);
         let leads = match self.executing {
             None => rustix::process::setpgid(id, id),
             // It has done so before it became the program, or was refused.
@@ -497,10 +497,13 @@ impl<'a> Server<'a> {
     }
 
     fn collect_released(&mut self) {
-        let released = self
-            .unreleased
-            .extract_if(.., |gone| self.board.is_free(gone.slot));
-        self.free_slots.extend(released.map(|gone| gone.slot));
+        self.unreleased.retain(|gone| {
+            let is_free = self.board.is_free(gone.slot);
+            if is_free {
+                self.free_slots.push(gone.slot);
+            }
+            !is_free
+        });
     }
 
     /// Reaps what has ended, and ends what the dead left behind.
@@ -658,9 +661,10 @@ impl<'a> Server<'a> {
         if self.stderr_blocked {
             return;
         }
-        if let Some(fd) = self.output.blocked_on()
-            && self.epoll.add_writable(fd, STDERR_FREE).is_ok()
-        {
+        let Some(fd) = self.output.blocked_on() else {
+            return;
+        };
+        if self.epoll.add_writable(fd, STDERR_FREE).is_ok() {
             self.stderr_blocked = true;
             for worker in self.workers.values() {
                 self.epoll.remove(worker.stderr.pipe());

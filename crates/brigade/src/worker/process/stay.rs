@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::child::{Worker, floor_char_boundary, wake_events, word};
+use super::child::{Worker, wake_events, word};
 use super::flush::{self, Streams};
 use super::lane;
 use super::mailbox::{INLINE_MAX, order, reply};
@@ -18,6 +18,7 @@ use crate::sys::original::Original;
 use crate::sys::{fds, futex, process, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{Outcome, Plan};
+use crate::task::text::floor_char_boundary;
 use crate::transport::ring::Corrupt;
 
 /// How long a worker with nothing to do looks before it sleeps, where it may.

@@ -41,7 +41,7 @@ fn start_relay() -> io::Result<(u32, OwnedFd)> {
         // System calls only.
         Fork::Child => {
             process::die_with_parent();
-            if rustix::process::getppid().map(|p| p.as_raw_pid().cast_unsigned()) != Some(server) {
+            if rustix::process::getppid().map(|p| p.as_raw_pid() as u32) != Some(server) {
                 process::exit_now(0);
             }
             fds::close_all_but(&[read.as_raw_fd()]);

@@ -106,11 +106,7 @@ fn reached(count: u32, at: u32) -> bool {
 
 /// By how much a running count is beyond another; 0, if it is behind.
 fn beyond(count: u32, other: u32) -> u32 {
-    count
-        .wrapping_sub(other)
-        .cast_signed()
-        .max(0)
-        .cast_unsigned()
+    (count.wrapping_sub(other) as i32).max(0) as u32
 }
 
 /// Why the worker looks at the bell.

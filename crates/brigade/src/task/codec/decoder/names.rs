@@ -36,15 +36,15 @@ impl<'de> Names<'de> {
         is_wide: bool,
     ) -> Result<()> {
         // One list of fields, as most messages have it.
-        if let (false, [rest @ .., low, high, 0, 0, 1, 0]) = (is_wide, *message)
-            && let Some((values, items)) =
-                split_end(rest, usize::from(u16::from_le_bytes([*low, *high])))
-        {
-            self.shapes = 1;
-            self.items = items;
-            self.ends = &message[rest.len()..];
-            *message = values;
-            return Ok(());
+        if let (false, [rest @ .., low, high, 0, 0, 1, 0]) = (is_wide, *message) {
+            let len = usize::from(u16::from_le_bytes([*low, *high]));
+            if let Some((values, items)) = split_end(rest, len) {
+                self.shapes = 1;
+                self.items = items;
+                self.ends = &message[rest.len()..];
+                *message = values;
+                return Ok(());
+            }
         }
         self.find(message, is_wide).ok_or_else(malformed)
     }
@@ -135,11 +135,11 @@ fn malformed() -> Error {
 #[inline(always)]
 fn number(table: &[u8], index: usize, is_wide: bool) -> Option<usize> {
     if is_wide {
-        let (numbers, _) = table.as_chunks::<4>();
-        Some(u32::from_le_bytes(*numbers.get(index)?) as usize)
+        let number = table.get(index.checked_mul(4)?..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*number) as usize)
     } else {
-        let (numbers, _) = table.as_chunks::<2>();
-        Some(usize::from(u16::from_le_bytes(*numbers.get(index)?)))
+        let number = table.get(index.checked_mul(2)?..)?.first_chunk()?;
+        Some(usize::from(u16::from_le_bytes(*number)))
     }
 }
 

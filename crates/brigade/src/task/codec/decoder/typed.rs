@@ -327,11 +327,11 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         if let Some((name, has_value)) = self.variant_of(tag)? {
             return self.variant(Some(name), has_value, visitor);
         }
-        if let Some((shape, _)) = self.struct_of(tag)?
-            && shape.count()? == 1
-        {
-            let name = shape.names()?.next()?;
-            return self.variant(Some(name), true, visitor);
+        if let Some((shape, _)) = self.struct_of(tag)? {
+            if shape.count()? == 1 {
+                let name = shape.names()?.next()?;
+                return self.variant(Some(name), true, visitor);
+            }
         }
         self.input = before;
         // As JSON has it: the name of a variant without a value, or a map of one entry.

@@ -151,16 +151,16 @@ impl Names {
             return Ok(self.last.1);
         }
         // The message's first struct.
-        if self.first_shape.is_none()
-            && let Some(shape) = Shape::found_at_once(name)
-        {
-            let likely = Likely {
-                number: 0,
-                fields: &shape.fields,
-            };
-            self.first_shape = Some(Used::Known(shape));
-            self.last = (name, likely);
-            return Ok(likely);
+        if self.first_shape.is_none() {
+            if let Some(shape) = Shape::found_at_once(name) {
+                let likely = Likely {
+                    number: 0,
+                    fields: &shape.fields,
+                };
+                self.first_shape = Some(Used::Known(shape));
+                self.last = (name, likely);
+                return Ok(likely);
+            }
         }
         self.find_shape(name)
     }
@@ -227,12 +227,11 @@ impl Names {
         field: &'static str,
     ) -> Result<(u32, usize)> {
         let current = self.shape(number);
-        if let Used::Local(local) = current
-            && local.open
-            && index == local.fields.len()
-        {
-            local.fields.push(field);
-            return Ok((number, index));
+        if let Used::Local(local) = current {
+            if local.open && index == local.fields.len() {
+                local.fields.push(field);
+                return Ok((number, index));
+            }
         }
         if let Some(at) = position_from(current.fields(), index, field) {
             return Ok((number, at));
@@ -294,13 +293,14 @@ impl Names {
         // One struct's fields, as most messages have it.
         if let (None, Some(Used::Known(shape)), []) =
             (self.first_variant, &self.first_shape, &self.shapes[..])
-            && let Ok(len) = u16::try_from(shape.block.len())
         {
-            out.reserve(shape.block.len() + 6);
-            out.extend_from_slice(&shape.block);
-            let [low, high] = len.to_le_bytes();
-            out.extend_from_slice(&[low, high, 0, 0, 1, 0]);
-            return Ok(HAS_NAMES);
+            if let Ok(len) = u16::try_from(shape.block.len()) {
+                out.reserve(shape.block.len() + 6);
+                out.extend_from_slice(&shape.block);
+                let [low, high] = len.to_le_bytes();
+                out.extend_from_slice(&[low, high, 0, 0, 1, 0]);
+                return Ok(HAS_NAMES);
+            }
         }
         let items = || {
             let variants = self.all_variants().map(|name| name.as_bytes());

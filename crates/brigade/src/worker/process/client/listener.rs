@@ -279,13 +279,10 @@ impl ForkServer {
         // They are ending: the fork server has closed its end of the line, and they die with it.
         // What is a child of ours cannot be one of the host's own, for these numbers were never
         // free.
-        for pid in workers
-            .iter()
-            .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
-        {
+        for pid in workers.iter().filter_map(|pid| Pid::from_raw(*pid as i32)) {
             let _ = ended(WaitId::Pid(pid), WaitIdOptions::empty());
         }
-        if let Some(session) = Pid::from_raw(self.pid.cast_signed()).filter(|_| is_child) {
+        if let Some(session) = Pid::from_raw(self.pid as i32).filter(|_| is_child) {
             // A worker whose birth was not announced, what a task has started, who writes to stderr
             // for the fork server.
             orphans::end_adopted(session, || {
@@ -348,7 +345,7 @@ pub(super) fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
 /// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment
 /// later; or, if it is frozen, before it does anything else.
 fn wait_for_end(pid: u32, deadline: Instant) {
-    let id = Pid::from_raw(pid.cast_signed());
+    let id = Pid::from_raw(pid as i32);
     if let Some(worker) = id.and_then(|id| opened::pidfd(id).ok()) {
         // The number may be another's by now, who has no reason to end.
         let left = deadline.saturating_duration_since(Instant::now());

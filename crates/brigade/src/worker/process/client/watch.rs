@@ -365,7 +365,7 @@ impl ForkServer {
 
     /// A worker's pidfd, which is certain to be that worker's: see above.
     fn find(&self, slot: u32, pid: u32) -> io::Result<OwnedFd> {
-        let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+        let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
         let found = opened::pidfd(id)?;
         let is_it = process::parent_of(pid) == Some(self.pid)
             && !self.board.is_reaped(slot)
