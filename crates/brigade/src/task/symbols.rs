@@ -208,9 +208,6 @@ impl Frames {
     }
 }
 
-/// Where the standard library's sources were when it was built.
-const STANDARD_LIBRARY: &str = "/rustc/";
-
 /// Whether such a place is the standard library's, or in a library that every program has: C's,
 /// whether its debug information is there (which has relative paths, or some below /usr) or not.
 fn is_system(place: &str) -> bool {
@@ -226,10 +223,21 @@ fn is_system(place: &str) -> bool {
     let file = place.rsplit('/').next().unwrap_or(place);
     let is_library = LIBRARIES.iter().any(|name| file.starts_with(name)) && file.contains(".so");
     let is_c = [".c:", ".S:", ".h:"].iter().any(|end| file.contains(end));
-    place.starts_with(STANDARD_LIBRARY)
-        || place.starts_with("library/")
+    is_standard_library(place)
         || is_library
         || is_c && (place.starts_with("./") || place.starts_with("../"))
+}
+
+/// Whether the place is in the sources of the standard library, wherever they were when it was
+/// built: rustup's is from below `/rustc/`, a distribution's from below `/usr/src/`.
+fn is_standard_library(place: &str) -> bool {
+    let is_crate = |rest: &str| {
+        let names = ["alloc/src/", "core/src/", "std/src/", "panic_unwind/src/"];
+        names.iter().any(|name| rest.starts_with(name))
+    };
+    let below = place.strip_prefix("library/");
+    let below = below.or_else(|| place.split_once("/library/").map(|(_, rest)| rest));
+    place.starts_with("/rustc/") || below.is_some_and(is_crate)
 }
 
 /// Whether it is the standard library's, by its name.
@@ -287,6 +295,21 @@ pub(crate) mod tests {
         if PANICS_IN_LISTENER.load(Ordering::Relaxed) && is_listener() {
             PANICKED_IN_LISTENER.fetch_add(1, Ordering::Relaxed);
             panic!("injected");
+        }
+    }
+
+    #[test]
+    fn places_in_the_standard_library_are_known_wherever_it_was_built() {
+        for place in [
+            "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library/core/src/ptr/mod.rs:1757",
+            "/usr/src/rustc-1.85.0/library/core/src/ptr/mod.rs:1757",
+            "library/std/src/sys/pal/unix/thread.rs:110",
+            "/usr/lib/x86_64-linux-gnu/libc.so.6",
+        ] {
+            assert!(is_system(place), "{place}");
+        }
+        for place in ["/home/me/library/src/main.rs:1", "library/src/lib.rs:1"] {
+            assert!(!is_system(place), "{place}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
+use bytemuck::AnyBitPattern;
 use serde::de::DeserializeSeed;
 
 /// How many kinds there are.
@@ -218,7 +219,7 @@ pub(super) fn vector_of<T>(run: Run<'_>) -> Option<T> {
     macro_rules! vector {
         ($($number:ty => $kind:ident),*) => {
             $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() && run.kind == Plain::$kind {
-                let vector = ManuallyDrop::new(copied(run.bytes, <$number>::from_ne_bytes));
+                let vector = ManuallyDrop::new(copied::<$number>(run.bytes));
                 // SAFETY: as in `run_of`, `T` is `Vec<$number>`. The vector is moved: the original
                 // is not dropped.
                 return Some(unsafe { std::mem::transmute_copy::<ManuallyDrop<Vec<$number>>, T>(&vector) });
@@ -253,12 +254,18 @@ impl<'m, T> ArrayBytes<'m, T> {
     }
 }
 
-/// The compiler makes one copy of this loop.
-fn copied<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let numbers = bytes.chunks_exact(N);
+/// The numbers that these bytes are, in one copy also where nothing is optimized.
+fn copied<T: AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
+    let count = bytes.len() / size_of::<T>();
+    let mut numbers = Vec::<T>::with_capacity(count);
+    // SAFETY: there is room for `count` numbers, and there are bytes for as many. The room is new,
+    // so the two do not overlap. Any bytes are a `T`.
+    unsafe {
+        let room = numbers.as_mut_ptr().cast::<u8>();
+        room.copy_from_nonoverlapping(bytes.as_ptr(), count * size_of::<T>());
+        numbers.set_len(count);
+    }
     numbers
-        .map(|bytes| number(bytes.try_into().expect("chunks of N bytes")))
-        .collect()
 }
 
 #[cfg(test)]
