@@ -53,7 +53,8 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::panics::HOSTS)
         .chain(crate::privileges::HOSTS)
         .chain(crate::secure::HOSTS)
-        .chain(crate::streams::HOSTS);
+        .chain(crate::streams::HOSTS)
+        .chain(crate::users::HOSTS);
     let Some((_, host)) = all.into_iter().find(|(n, _)| *n == name) else {
         eprintln!("no host is called {name:?}");
         return ExitCode::from(2);

@@ -21,6 +21,7 @@ mod privileges;
 mod secure;
 mod streams;
 mod trials;
+mod users;
 
 use std::process::ExitCode;
 

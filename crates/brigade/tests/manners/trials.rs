@@ -187,6 +187,7 @@ pub(crate) fn all() -> Vec<Trial> {
     all.extend(crate::execs::trials());
     all.extend(crate::idle::trials());
     all.extend(crate::orphans::trials());
+    all.extend(crate::users::trials());
     all.extend(crate::privileges::trials());
     all.extend(crate::secure::trials());
     all.extend(crate::streams::trials());
@@ -253,16 +254,16 @@ fn kill(pid: u32) {
 }
 
 /// A host, its fork server, its workers, and their children and daemons, all alive.
-struct Family {
-    host: Guard,
+pub(crate) struct Family {
+    pub(crate) host: Guard,
     stdout: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    server: Watched,
-    workers: Vec<Watched>,
-    children: Vec<Watched>,
+    pub(crate) server: Watched,
+    pub(crate) workers: Vec<Watched>,
+    pub(crate) children: Vec<Watched>,
 }
 
 impl Family {
-    fn new(name: &str) -> Family {
+    pub(crate) fn new(name: &str) -> Family {
         let mut host = Guard(
             host(name)
                 .stdin(Stdio::piped())
@@ -293,7 +294,7 @@ impl Family {
     }
 }
 
-fn family_ends(name: &str, end: impl FnOnce(&mut Guard)) {
+pub(crate) fn family_ends(name: &str, end: impl FnOnce(&mut Guard)) {
     let mut family = Family::new(name);
     end(&mut family.host);
     for process in family
