@@ -69,7 +69,7 @@ impl Tally {
     fn count(&self, handle: JoinHandle<u64>) {
         let at = match handle.join_timeout(LIMIT) {
             Ok(Ok(NEEDS)) => 0,
-            Ok(Err(JoinError::TimedOut { .. })) => 1,
+            Ok(Err(JoinError::TimedOut(_))) => 1,
             Ok(Err(JoinError::Crashed(crash))) if crash.cause() == &Cause::Lost => 2,
             Ok(other) => {
                 eprintln!("{other:?}");

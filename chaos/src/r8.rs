@@ -79,7 +79,7 @@ fn try_some(pool: &Pool, count: usize, tally: &mut Tally) -> io::Result<bool> {
         let told = now();
         let over = said[0].load(SeqCst) + TIMEOUT.as_nanos() as u64;
         match ended {
-            Ok(Err(JoinError::TimedOut { after })) if after == TIMEOUT => {
+            Ok(Err(JoinError::TimedOut(timeout))) if timeout.after() == TIMEOUT => {
                 // Its input is decoded before it can look at a clock.
                 if told + 1_000_000 < over {
                     tally

@@ -207,7 +207,7 @@ pub use shm::{Shared, ShmSafe};
 pub use task::Message;
 pub use task::crash::{Cause, Crash, Phase};
 pub use task::descriptor::Descriptor;
-pub use task::error::JoinError;
+pub use task::error::{JoinError, Timeout};
 pub use task::panic::Panic;
 pub use worker::handle::JoinHandle;
 pub use worker::{Kind, ParseKindError, process, thread};

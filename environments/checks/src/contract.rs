@@ -180,7 +180,7 @@ fn timed_out() -> Outcome {
         .timeout(Duration::from_secs(1));
     let pool = pool.build().map_err(text)?;
     let ended = pool.submit(with_daemon, says).join();
-    if !matches!(ended, Err(JoinError::TimedOut { .. })) {
+    if !matches!(ended, Err(JoinError::TimedOut(_))) {
         return Err(format!("{ended:?}"));
     }
     // The first is what it said.

@@ -25,7 +25,7 @@ const MOST: usize = 4096;
 /// let pool = Pool::builder(Kind::Process).workers(1).timeout(Duration::from_millis(100)).build()?;
 /// let endless = pool.submit(|()| loop { std::hint::spin_loop() }, ());
 /// let ended: Result<(), JoinError> = endless.join();
-/// assert!(matches!(ended, Err(JoinError::TimedOut { .. }))); // and its process is gone
+/// assert!(matches!(ended, Err(JoinError::TimedOut(_)))); // and its process is gone
 /// assert_eq!(pool.submit(|n: u32| n + 1, 1).join()?, 2); // another has taken its place
 /// # Ok(())
 /// # }

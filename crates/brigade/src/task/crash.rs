@@ -160,7 +160,8 @@ pub enum Cause {
     CpuLimit,
     /// It left by `exit` before the task returned; the status, 0 included.
     Exit(i32),
-    /// It did what its sandbox forbids with death; what it tried.
+    /// It did what its sandbox forbids with death; what it tried. To come with sandboxes: nothing
+    /// gives this yet.
     Sandbox(String),
     /// A signal from outside, by its number, and not one of ours.
     Killed(i32),

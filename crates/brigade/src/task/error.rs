@@ -1,5 +1,6 @@
 //! How a task may end other than well.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::crash::Crash;
@@ -17,11 +18,8 @@ pub enum JoinError {
     #[error("{0}")]
     Crashed(Crash),
     /// It ran over its time, and was killed (a process) or let go (a thread).
-    #[error("the task ran longer than its {after:?}")]
-    TimedOut {
-        /// The time that it had.
-        after: Duration,
-    },
+    #[error("{0}")]
+    TimedOut(Timeout),
     /// It was cancelled by its handle.
     #[error("the task was cancelled")]
     Cancelled,
@@ -35,4 +33,27 @@ pub enum JoinError {
         "the pool was shut down before the task started, or belongs to the process that this one was forked from"
     )]
     Closed,
+}
+
+/// A task ran over its time. (Where it was stuck, in which phase and in which process, is to come.)
+#[derive(Clone, Debug)]
+pub struct Timeout {
+    after: Duration,
+}
+
+impl Timeout {
+    pub(crate) fn new(after: Duration) -> Timeout {
+        Timeout { after }
+    }
+
+    /// The time that it had: the pool's [`timeout`](crate::PoolBuilder::timeout).
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the task ran longer than its {:?}", self.after)
+    }
 }

@@ -203,7 +203,7 @@ fn pools() -> Done {
         )
         .join()
     {
-        Err::<(), _>(JoinError::TimedOut { .. }) => {}
+        Err::<(), _>(JoinError::TimedOut(_)) => {}
         other => return Err(format!("a timeout: {other:?}").into()),
     }
     expect("after all that", pool.submit(double, 4).join()?, 8)

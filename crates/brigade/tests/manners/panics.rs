@@ -124,7 +124,7 @@ fn everything(kind: Kind, dir: &Path) -> Done {
     let limit = Duration::from_millis(100);
     let hasty = Pool::builder(kind).workers(1).timeout(limit).build()?;
     let overdue = awaited(hasty.submit(forever, theirs))?;
-    let Err(JoinError::TimedOut { .. }) = overdue else {
+    let Err(JoinError::TimedOut(_)) = overdue else {
         return Err(format!("not overdue: {overdue:?}").into());
     };
     let (_gate, theirs) = channel(Transport::Socket, 1)?;

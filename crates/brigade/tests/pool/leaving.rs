@@ -101,7 +101,7 @@ fn with_a_task_go_its_children() {
         // Its time is over.
         all_gone(
             |pool, handle| {
-                assert!(matches!(join(handle), Err(JoinError::TimedOut { .. })));
+                assert!(matches!(join(handle), Err(JoinError::TimedOut(_))));
                 Some(pool)
             },
             Duration::from_millis(500),
@@ -282,7 +282,7 @@ fn a_task_that_writes_over_what_its_worker_shares_with_the_program() {
                 let what = format!("{byte:#x}, then {then}");
                 match join(hostile) {
                     Ok(6) if then == 0 => {}
-                    Err(JoinError::TimedOut { .. }) if then == 2 => {}
+                    Err(JoinError::TimedOut(_)) if then == 2 => {}
                     Err(JoinError::Crashed(crash)) => assert!(
                         matches!(crash.cause(), Cause::Lost)
                             || then == 1 && *crash.cause() == Cause::Abort,

@@ -252,7 +252,7 @@ fn grace_lets_a_task_end_well() {
         let pool = builder.build().expect("a pool");
         let done = Count::new();
         let handle = pool.submit(ends_well, (Count::new(), done.clone()));
-        assert!(matches!(join(handle), Err(JoinError::TimedOut { .. })));
+        assert!(matches!(join(handle), Err(JoinError::TimedOut(_))));
         assert_eq!(done.get(), 1, "it had the time");
         works(&pool);
         // Aborted.

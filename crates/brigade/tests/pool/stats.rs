@@ -74,7 +74,7 @@ fn each_end_is_counted_where_it_belongs() {
         }
         crate::panic_of(join(pool.submit(panics, ())));
         let over = join(pool.submit(for_ever, Count::new()));
-        assert!(matches!(over, Err(JoinError::TimedOut { .. })));
+        assert!(matches!(over, Err(JoinError::TimedOut(_))));
         let (running, _gate) = occupy(&pool);
         let queued = pool.submit(double, 1);
         let stats = pool.stats();
@@ -183,7 +183,7 @@ fn each_worker_that_is_gone_is_accounted_for() {
         let pool = builder.build().expect("a pool");
         let over = join(pool.submit(for_ever, Count::new()));
         // Its descriptors are there only once: a thread does not run it again.
-        assert!(matches!(over, Err(JoinError::TimedOut { .. })));
+        assert!(matches!(over, Err(JoinError::TimedOut(_))));
         let (running, _gate) = occupy(&pool);
         running.cancel();
         assert!(matches!(join(running), Err(JoinError::Cancelled)));

@@ -220,7 +220,7 @@ fn timeout() {
         let ended = join(handle);
         is_still_stopped(server);
         assert!(
-            matches!(ended, Err(JoinError::TimedOut { after }) if after == timeout),
+            matches!(&ended, Err(JoinError::TimedOut(over)) if over.after() == timeout),
             "{ended:?}"
         );
         assert!(is_dead(pid));

@@ -61,7 +61,7 @@ fn check(server: &ForkServer, deed: Deed, end: &Result<u64, JoinError>, retries:
             assert_eq!(*value, 2 * deed.number());
             assert!((1..=1 + retries).contains(&ran), "{deed:?} ran {ran} times");
         }
-        Err(JoinError::Crashed(_) | JoinError::TimedOut { .. }) => {
+        Err(JoinError::Crashed(_) | JoinError::TimedOut(_)) => {
             // A worker dies before it does what it has begun, or while it does.
             assert!(ran <= 1 + retries, "{deed:?} ran {ran} times");
         }
@@ -470,7 +470,7 @@ fn shuttle_what_takes_too_long_ends() {
         });
         joined(server, submitted(&pool, deeds), |deed, end| match end {
             Ok(_) => deed != Deed::Hang(1),
-            Err(JoinError::TimedOut { .. }) => true,
+            Err(JoinError::TimedOut(_)) => true,
             _ => false,
         });
     });

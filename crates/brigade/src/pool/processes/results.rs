@@ -25,7 +25,7 @@ fn outcome(end: &End) -> &'static str {
         End::Failed(why) => match &**why {
             JoinError::Panicked(_) => "panicked",
             JoinError::Crashed(_) => "crashed",
-            JoinError::TimedOut { .. } => "timed out",
+            JoinError::TimedOut(_) => "timed out",
             JoinError::Cancelled => "cancelled",
             JoinError::Undeliverable(_) => "undeliverable",
             JoinError::Closed => "closed",
@@ -423,7 +423,7 @@ impl State {
             End::Failed(why) => match &**why {
                 JoinError::Panicked(_) => self.stats.panicked += 1,
                 JoinError::Crashed(crash) => self.stats.count_crash(crash.cause()),
-                JoinError::TimedOut { .. } => self.stats.timed_out += 1,
+                JoinError::TimedOut(_) => self.stats.timed_out += 1,
                 JoinError::Cancelled => self.stats.cancelled += 1,
                 JoinError::Undeliverable(_) => self.stats.undeliverable += 1,
                 JoinError::Closed => self.stats.closed += 1,

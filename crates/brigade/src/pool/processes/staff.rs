@@ -7,12 +7,12 @@ use super::seat::{Doom, Seat, Status};
 use super::slot::Place;
 use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
 use super::task::{Owner, Task};
-use crate::JoinError;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::ending::Evidence;
 use crate::worker::process::line::Line;
 use crate::worker::process::world::{ForkServer, Instant, Ordering};
+use crate::{JoinError, Timeout};
 
 /// Replacements that may fail in a row, for each worker of the pool.
 const STILLBORN: u32 = 2;
@@ -171,9 +171,10 @@ impl State {
             return;
         }
         let end = match status {
-            Status::Doomed(Doom::TimedOut) => Ending::Failed(JoinError::TimedOut {
-                after: self.options.timeout.unwrap_or_default(),
-            }),
+            Status::Doomed(Doom::TimedOut) => {
+                let after = self.options.timeout.unwrap_or_default();
+                Ending::Failed(JoinError::TimedOut(Timeout::new(after)))
+            }
             Status::Doomed(Doom::Cancelled) => Ending::Failed(JoinError::Cancelled),
             Status::Doomed(Doom::Lost) => Ending::Lost(evidence, symbols),
             _ => Ending::Crashed(evidence, symbols),

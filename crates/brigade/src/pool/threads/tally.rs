@@ -121,7 +121,7 @@ impl Counters {
 
     pub(super) fn count(&self, how: &JoinError, tasks: u64) {
         let count = match how {
-            JoinError::TimedOut { .. } => &self.timed_out,
+            JoinError::TimedOut(_) => &self.timed_out,
             JoinError::Closed => &self.closed,
             JoinError::Panicked(_) => &self.panicked,
             _ => &self.cancelled,

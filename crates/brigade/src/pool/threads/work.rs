@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::shared::Shared;
 use super::worker::Worker;
-use crate::JoinError;
 use crate::task::name::TaskName;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
+use crate::{JoinError, Timeout};
 
 /// Something for a worker to do.
 pub(super) trait Work: Send + Sync {
@@ -51,9 +51,9 @@ impl Why {
 
     pub(super) fn error(self, crew: &Shared) -> JoinError {
         match self {
-            Why::TimedOut => JoinError::TimedOut {
-                after: crew.options.timeout.unwrap_or_default(),
-            },
+            Why::TimedOut => {
+                JoinError::TimedOut(Timeout::new(crew.options.timeout.unwrap_or_default()))
+            }
             Why::Cancelled => JoinError::Cancelled,
         }
     }
@@ -83,7 +83,7 @@ impl Refusal {
 pub(super) fn outcome(error: &JoinError) -> &'static str {
     match error {
         JoinError::Panicked(_) => "panicked",
-        JoinError::TimedOut { .. } => "timed out",
+        JoinError::TimedOut(_) => "timed out",
         JoinError::Closed => "closed",
         _ => "cancelled",
     }

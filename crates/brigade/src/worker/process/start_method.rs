@@ -15,6 +15,7 @@ pub enum StartMethod {
     /// Each is a start of the program that does not come as far as `main`: execve(2). Some 1.2 ms,
     /// which spare workers hide unless many are asked for at once. Everything else is the same, but
     /// that each worker has the threads of the library, too.
+    #[non_exhaustive]
     Exec {
         /// The names of the threads that a library has started before `main`.
         threads: Vec<String>,
