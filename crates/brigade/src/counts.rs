@@ -7,7 +7,7 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 
-use crate::pool::processes::{self, Now};
+use crate::pool::process::{self, Now};
 use crate::task::codec;
 use crate::{JoinError, Message, Pool};
 
@@ -26,7 +26,7 @@ pub fn decode<T: Message>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Option<T> 
 }
 
 /// A map over a pool of processes that does not wait.
-pub struct Map<'p, A, R, I>(processes::Map<'p, A, R, I>);
+pub struct Map<'p, A, R, I>(process::Map<'p, A, R, I>);
 
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     /// `None`: the pool is not one of processes.

@@ -1,6 +1,6 @@
 //! The program's first line.
 
-use crate::pool::replay;
+use crate::pool::crash_file::replay;
 use crate::worker::process::bootstrap;
 
 /// Makes this program able to start processes. Call it first in `main`; in a test, first in the

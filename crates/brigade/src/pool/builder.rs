@@ -2,13 +2,12 @@
 
 use std::io;
 use std::panic::Location;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Crew, Pool, crash_file, processes, threads};
-use crate::task::name::TaskName;
-use crate::{JoinError, Kind, process};
+use super::config::Options;
+use super::{Crew, Pool, crash_file, process as process_pool, thread};
+use crate::{Kind, process};
 
 /// Workers that one pool may have.
 const MOST: usize = 4096;
@@ -35,43 +34,6 @@ const MOST: usize = 4096;
 pub struct PoolBuilder {
     kind: Kind,
     options: Options,
-}
-
-/// What was asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) workers: usize,
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) retries: u32,
-    pub(crate) queue_limit: Option<usize>,
-    pub(crate) initializer: Option<fn()>,
-    /// Where that was said.
-    initializer_at: &'static Location<'static>,
-    pub(crate) recycle_after: Option<u64>,
-    pub(crate) recycle_above: Option<u64>,
-    pub(crate) keep_crashes: Option<PathBuf>,
-    pub(crate) process: process::Builder,
-}
-
-impl Options {
-    /// What the initializer is called, if there is one.
-    pub(super) fn initializer_name(&self) -> Option<TaskName> {
-        let address = self.initializer? as usize;
-        let worker = self.name.clone();
-        Some(TaskName::started_at(address, self.initializer_at, worker))
-    }
-}
-
-/// Why a pool could not be built.
-#[derive(Debug, thiserror::Error)]
-#[error("the pool's initializer failed: {0}")]
-pub(super) struct InitializerFailed(#[source] pub(super) JoinError);
-
-impl From<InitializerFailed> for io::Error {
-    fn from(why: InitializerFailed) -> io::Error {
-        io::Error::other(why)
-    }
 }
 
 impl PoolBuilder {
@@ -241,8 +203,8 @@ impl PoolBuilder {
             *dir = crash_file::prepare(dir)?;
         }
         let crew = match self.kind {
-            Kind::Thread => Crew::Threads(threads::Crew::start(options)?),
-            Kind::Process => Crew::Processes(processes::Crew::start(options)?),
+            Kind::Thread => Crew::Threads(thread::Crew::start(options)?),
+            Kind::Process => Crew::Processes(process_pool::Crew::start(options)?),
         };
         Ok(Pool { crew })
     }

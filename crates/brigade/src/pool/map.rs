@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
 
-use super::{processes, threads};
+use super::{process, thread};
 use crate::{JoinError, Message};
 
 /// How far ahead of the result that is awaited others may be: results that wait for it to come, and
@@ -12,8 +12,8 @@ const AHEAD: usize = 16 * 1024;
 
 /// A map over a pool of either kind.
 pub(super) enum Source<'p, A, R, I> {
-    Threads(threads::Map<'p, A, R, I>),
-    Processes(processes::Map<'p, A, R, I>),
+    Threads(thread::Map<'p, A, R, I>),
+    Processes(process::Map<'p, A, R, I>),
 }
 
 impl<A: Message, R: Message, I: Iterator<Item = A>> Source<'_, A, R, I> {

@@ -4,17 +4,18 @@
 // - builder: how a pool is to be
 // - map: results in the order of their inputs, or as they come
 // - stats: what a pool has done; events: what it tells those who listen
-// - threads: a pool of threads; processes: a pool of processes
-// - crash_file: what `keep_crashes` writes; replay: `BRIGADE_REPLAY`
+// - config: what the builder was told
+// - thread: a pool of threads; process: a pool of processes
+// - crash_file: what `keep_crashes` writes, and what `BRIGADE_REPLAY` does with it
 
 mod builder;
+mod config;
 pub(crate) mod crash_file;
 mod events;
 mod map;
-pub(crate) mod processes;
-pub(crate) mod replay;
+pub(crate) mod process;
 mod stats;
-pub(crate) mod threads;
+pub(crate) mod thread;
 
 use std::fmt;
 use std::io;
@@ -62,8 +63,8 @@ pub struct Pool {
 
 /// Who does the work.
 enum Crew {
-    Threads(threads::Crew),
-    Processes(processes::Crew),
+    Threads(thread::Crew),
+    Processes(process::Crew),
 }
 
 impl Pool {
@@ -191,7 +192,7 @@ impl Pool {
     }
 
     #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
-    pub(crate) fn processes_only(&self) -> Option<&processes::Crew> {
+    pub(crate) fn processes_only(&self) -> Option<&process::Crew> {
         match &self.crew {
             Crew::Threads(_) => None,
             Crew::Processes(crew) => Some(crew),

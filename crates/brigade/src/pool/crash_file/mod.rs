@@ -44,6 +44,7 @@
 //! key comes once, and what is damaged, cut off or unknown is an error.
 
 mod read;
+pub(crate) mod replay;
 #[cfg(test)]
 pub(super) mod tests;
 mod text;

@@ -11,10 +11,10 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::replay::VARIABLE;
 use super::text::{Moment, escaped, quoted, shown};
 use super::{CrashFile, Decisive, INPUT, TITLE, VERSION, build_of_this_program};
 use crate::Crash;
-use crate::pool::replay::VARIABLE;
 use crate::sys::opened::lifted;
 use crate::task::text::floor_char_boundary;
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::Message;
-use crate::pool::builder::Options;
+use crate::pool::config::Options;
 use crate::task::codec;
 use crate::task::entry::caught;
 

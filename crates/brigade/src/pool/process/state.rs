@@ -9,7 +9,7 @@ use super::inbox::Inboxes;
 use super::seat::{Pace, Seat};
 use super::slot::Wakes;
 use super::task::{End, Job, Task};
-use crate::pool::builder::Options;
+use crate::pool::config::Options;
 use crate::task::name::TaskName;
 use crate::task::panic::Panic;
 use crate::task::symbols::{Frames, Symbols};

@@ -16,7 +16,7 @@ use super::roster::{HELP, Roster, WATCHED};
 use super::spinning;
 use super::tally::{self, Counters, Tally};
 use super::work::Work;
-use crate::pool::builder::Options;
+use crate::pool::config::Options;
 use crate::pool::events;
 use crate::sys::original::Original;
 use crate::{Kind, PoolStats};

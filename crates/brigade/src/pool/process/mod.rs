@@ -37,7 +37,7 @@ use self::core::{Core, Want};
 use self::slot::{Pooled, Settle};
 use self::state::{After, Reason, State};
 use self::task::{End, Input, Job, Owner, Task};
-use super::builder::{InitializerFailed, Options};
+use super::config::{InitializerFailed, Options};
 use crate::task::codec;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;

@@ -15,7 +15,7 @@ use std::io::{self, BufReader, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::crash_file::{DEBUGGER, Decisive, Recorded, build_of_this_program, command, read};
+use super::{DEBUGGER, Decisive, Recorded, build_of_this_program, command, read};
 use crate::sys::{environment, process, signal};
 use crate::task::entry::{self, Outcome, Plan};
 use crate::task::panic::Unwound;
@@ -166,5 +166,4 @@ fn set_up(decisive: &Decisive) -> Result<(), String> {
 }
 
 #[cfg(test)]
-#[path = "replay_tests.rs"]
 mod tests;

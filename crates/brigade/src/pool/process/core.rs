@@ -17,7 +17,7 @@ use super::slot::Slot;
 use super::state::{After, Event, Reason, State, processors};
 use super::task::{Job, Task};
 use crate::JoinError;
-use crate::pool::builder::Options;
+use crate::pool::config::Options;
 use crate::pool::events;
 use crate::sys::original::Original;
 use crate::task::name::TaskName;

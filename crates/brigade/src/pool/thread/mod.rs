@@ -36,7 +36,7 @@ use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::builder::Options;
+use super::config::Options;
 use crate::worker::handle::Task;
 use crate::{JoinHandle, Kind, Message, PoolStats};
 

@@ -10,7 +10,7 @@ use super::spinning;
 use super::work::{Refusal, Why, panicked};
 use super::worker::Worker;
 use crate::JoinError;
-use crate::pool::builder::InitializerFailed;
+use crate::pool::config::InitializerFailed;
 use crate::task::panic::Unwound;
 
 /// So often, times the number of workers, an initializer may panic in a row before tasks are

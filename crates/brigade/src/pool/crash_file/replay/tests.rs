@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use super::super::crash_file::CrashFile;
-use super::super::crash_file::tests::{Scratch, crash};
+use super::super::CrashFile;
+use super::super::tests::{Scratch, crash};
 use super::*;
 use crate::task::codec;
 use crate::worker::process::protocol::Setup;
@@ -78,7 +78,10 @@ fn replay_in(test: &str, file: &Path) -> (Output, String) {
     let ended = Command::new("/bin/sh")
         .args(["-c", "ulimit -c 0; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().expect("has a path"))
-        .args([&format!("pool::replay::tests::{test}"), "--exact"])
+        .args([
+            &format!("pool::crash_file::replay::tests::{test}"),
+            "--exact",
+        ])
         .env(VARIABLE, file)
         .env_remove("RUST_BACKTRACE")
         .output()

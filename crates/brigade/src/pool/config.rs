@@ -1,0 +1,47 @@
+//! What a pool is to be like, as its builder was told.
+
+use std::io;
+use std::panic::Location;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::task::name::TaskName;
+use crate::{JoinError, process};
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) workers: usize,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) queue_limit: Option<usize>,
+    pub(crate) initializer: Option<fn()>,
+    /// Where that was said.
+    pub(super) initializer_at: &'static Location<'static>,
+    pub(crate) recycle_after: Option<u64>,
+    pub(crate) recycle_above: Option<u64>,
+    pub(crate) keep_crashes: Option<PathBuf>,
+    pub(crate) process: process::Builder,
+}
+
+impl Options {
+    /// What the initializer is called, if there is one.
+    pub(super) fn initializer_name(&self) -> Option<TaskName> {
+        let address = self.initializer? as usize;
+        let worker = self.name.clone();
+        Some(TaskName::started_at(address, self.initializer_at, worker))
+    }
+}
+
+/// Why a pool could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("the pool's initializer failed: {0}")]
+pub(super) struct InitializerFailed(#[source] pub(super) JoinError);
+
+impl From<InitializerFailed> for io::Error {
+    fn from(why: InitializerFailed) -> io::Error {
+        io::Error::other(why)
+    }
+}
