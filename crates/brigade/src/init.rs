@@ -7,9 +7,21 @@ use crate::worker::process::bootstrap;
 /// test.
 ///
 /// Brigade starts worker processes from a second start of the same program, which never comes as
-/// far as `main`: whatever `main` does, it does once. `init` says that the program knows this. It
-/// costs a look through the environment, and may be called again, also in a worker: then it does
-/// nothing.
+/// far as `main`: whatever `main` does, it does once. A constructor, which the loader runs before
+/// `main`, tells that second start from the program. `init` declares that the program expects it:
+/// without that, the first process that is asked for is an error. It costs a look through the
+/// environment, and may be called again, also in a worker: then it does nothing.
+///
+/// As workers have not run `main`, statics that `main` has set are not set in them.
+///
+/// # In a library
+/// A library that uses Brigade leaves `init` to the program and says so in its documentation, or
+/// calls it itself before its first process: that is never too late, as the constructor has run
+/// long before. In the second case a [replay](#a-crash-once-more) begins where the library calls
+/// `init`, after whatever the program did until then. The library must be linked into the program:
+/// from a shared library (a plugin, a Python extension) no process can be started, and the error
+/// says so. A library that takes a [`Kind`](crate::Kind) or a [`Pool`](crate::Pool) from its caller
+/// leaves the choice to the program.
 ///
 /// # Examples
 /// ```
@@ -44,12 +56,14 @@ use crate::worker::process::bootstrap;
 /// | 0 | returned |
 /// | 101 | panicked |
 /// | 3 | was not run, or not to its end: its input could not be decoded, or its result not be encoded |
-/// | 2 | was not run: the file is damaged, or of another build of the program; or descriptors came with the input, which a file cannot keep |
+/// | 2 | was not run: the file is damaged, or of another build of the program; or the input came with descriptors (ends of channels, [`Shared`](crate::Shared) regions, files), which a file cannot keep |
 ///
-/// Whoever may set the program's environment can choose what it runs in this way, as with
-/// `LD_PRELOAD`; and so a program with more privileges than its caller (setuid) ignores the
+/// A user that may set the program's environment can choose what it runs in this way, as with
+/// `LD_PRELOAD`; so a program with more privileges than its caller (setuid) ignores the
 /// variable. In a `#[test]`, a crash file of the test is replayed by the test's own program:
 /// `BRIGADE_REPLAY=… target/debug/deps/name-…`.
+#[doc(alias = "main")]
+#[doc(alias = "freeze_support")]
 pub fn init() {
     if bootstrap::initialize() {
         replay::replay_if_asked();

@@ -1,12 +1,12 @@
-//! Run the same task in a thread or in a process, one word apart.
+//! Runs the same task in a thread or in a process, one word apart.
 //!
-//! A **task** is a function and its input: `fn(A) -> R`. A **worker** runs it. A worker is a
+//! A **task** is a function and its input: `fn(A) -> R`. A **worker** runs tasks. A worker is a
 //! **thread**, which is light and shares the memory of the program, or a **process**, which has its
-//! own, so that what goes wrong in it stays in it. Which one is a single word; the handle, the
-//! errors and everything else are the same.
+//! own, so that a fault in it ends one task and not the program. The handle, the errors and
+//! everything else are the same for both.
 //!
 //! ```
-//! use brigade::{JoinError, process, thread};
+//! use brigade::{JoinError, Pool, process, thread};
 //!
 //! fn sum(v: Vec<u64>) -> u64 {
 //!     v.into_iter().sum()
@@ -23,135 +23,193 @@
 //!     let b = process::spawn(sum, vec![3, 4])?; // same call, same handle
 //!     assert_eq!(a.join()? + b.join()?, 10);
 //!
-//!     match process::spawn(faulty, 0x10)?.join() {
-//!         Err(JoinError::Crashed(crash)) => eprintln!("{crash}"), // who died of what, where, doing what
+//!     let pool = Pool::processes(2)?; // or Pool::threads(2), or Pool::new(kind, 2)
+//!     match pool.submit(faulty, 0x10).join() {
+//!         // The cause, the task, and the place: the program goes on, and so does the pool.
+//!         Err(JoinError::Crashed(crash)) => eprintln!("{crash}"),
 //!         other => unreachable!("{other:?}"),
 //!     }
-//!     Ok(()) // the program goes on
-//! }
-//! ```
-//!
-//! # Pools
-//!
-//! A [`Pool`] has workers that stay and run one task after another: threads or processes, by the
-//! same word. A task costs no start of a worker then, and tasks that take microseconds are worth
-//! giving to a process.
-//!
-//! ```
-//! use brigade::{JoinError, Kind, Pool};
-//!
-//! fn peek(address: usize) -> u8 {
-//!     // A C library's mistake, once in a while.
-//!     if address == 0x10 { unsafe { std::ptr::read_volatile(address as *const u8) } } else { 7 }
-//! }
-//!
-//! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     brigade::init();
-//!     let pool = Pool::builder(Kind::Process).workers(2).build()?; // `timeout`, `retries`, `queue_limit` …: see `PoolBuilder`
-//!     for (address, ended) in pool.map(peek, 0..1000).enumerate() {
-//!         match ended {
-//!             Ok(byte) => assert_eq!(byte, 7),
-//!             Err(JoinError::Crashed(crash)) => assert_eq!(address, 0x10, "{crash}"), // this one; the others go on
-//!             Err(other) => return Err(other.into()),
-//!         }
+//!     for total in pool.map(sum, (0..1000).map(|i| vec![i, i])) {
+//!         assert_eq!(total? % 2, 0);
 //!     }
-//!     let stats = pool.stats();
-//!     assert_eq!((stats.done, stats.failed(), stats.restarts), (999, 1, 1));
 //!     Ok(())
 //! }
 //! ```
 //!
-//! **Each task ends exactly once, with a typed result, and a crash costs only the task that was
-//! running**: its worker is replaced, and what waited goes to others. With
-//! [`retries`](PoolBuilder::retries) a task may run more than once; it still ends once. A pool
-//! tells what it does in [numbers](Pool::stats), and in events of
-//! [`tracing`](https://docs.rs/tracing) with the target `brigade::pool`. What a crash was, its
-//! input included, can be [kept](PoolBuilder::keep_crashes), and
-//! [run again](init#a-crash-once-more) in a debugger.
+//! # Constraints
 //!
-//! # What is the same, and what cannot be
+//! - **A task is a plain `fn`**, or a closure that captures nothing: all that it needs is in its
+//!   input. It is code of the main program, not of a shared library.
+//! - **Inputs and results are [`Message`]s**: serde types, `Send` and `'static`. Nothing is
+//!   borrowed, there are no scopes.
+//! - **[`init`] is called first** in `main`, and in each test that uses processes.
+//! - **A worker process has not run `main`.** Statics that `main` has set are not set in it. Give
+//!   the value to the task in its input, or compute it in an
+//!   [initializer](PoolBuilder::initializer).
+//! - **Linux 5.10 or later, 64-bit, with /proc mounted.** Elsewhere the crate does not compile, and
+//!   says so.
+//!
+//! # Thread and process: what is the same, and what cannot be
 //!
 //! | what happens | thread | process |
 //! |---|---|---|
 //! | it returns | `Ok(R)` | `Ok(R)` |
 //! | it panics | [`Panicked`](JoinError::Panicked): message, location, backtrace; the worker goes on | the same |
 //! | it faults (bad memory, stack overflow, abort, `exit`) | the program ends: shared memory cannot be contained | [`Crashed`](JoinError::Crashed) with its [`Cause`]; the others go on; a new worker takes its place |
-//! | it runs over its [timeout](PoolBuilder::timeout) | [`TimedOut`](JoinError::TimedOut); the thread is let go, a new one takes its place | [`TimedOut`](JoinError::TimedOut); the process is killed, its children too, and is gone when the caller hears of it |
-//! | it is cancelled | not started: never runs. Running: let go | not started: never runs. Running: killed, its children too, and gone when the caller hears of it |
+//! | it runs over its [timeout](PoolBuilder::timeout) | [`TimedOut`](JoinError::TimedOut); the thread is let go, a new one takes its place | [`TimedOut`](JoinError::TimedOut); the process is killed, its children too, and is gone when the caller gets the error |
+//! | it is [cancelled](JoinHandle::cancel) | not started: never runs. Running: let go | not started: never runs. Running: killed, its children too, and gone when the caller gets the error |
 //! | its input or result cannot be carried | values are moved: nothing to carry | [`Undeliverable`](JoinError::Undeliverable); the worker goes on |
+//! | what it is given and gives back | the value itself | an equal value, or [`Undeliverable`](JoinError::Undeliverable): see [what arrives](#what-arrives) |
 //! | the handle is dropped | it runs on, detached | the same |
 //! | the queue is [full](PoolBuilder::queue_limit) | [`submit`](Pool::submit) waits, [`try_submit`](Pool::try_submit) gives the input back | the same |
 //! | order of results | [`map`](Pool::map): of the inputs; [`map_unordered`](Pool::map_unordered): as they come | the same |
 //! | a task given to the pool from inside a task | runs, also if all workers wait for such tasks | the pool stays in the program: a task in a process has a pool if it makes one |
 //! | an [initializer](PoolBuilder::initializer) panics or crashes | it panics: [`build`](PoolBuilder::build) gives the error. It crashes: as any fault in a thread | [`build`](PoolBuilder::build) gives the error |
+//! | it fails in a replacement, later | another is tried; if no worker is left and none can be made, what is queued ends with that error | the same |
 //! | the pool is dropped | as [`shutdown`](Pool::shutdown): what was accepted is finished first | the same |
 //! | the program ends or is killed | it ends | it ends too, with its children; nothing stays in memory, in /dev/shm or in the process table |
+//!
+//! **Each task ends exactly once, with a typed result, and a crash costs only the task that was
+//! running**: its worker is replaced, and what waited goes to others. With
+//! [`retries`](PoolBuilder::retries) a task may run more than once; it still ends once.
+//!
+//! # What there is
+//!
+//! - [`Pool`], [`PoolBuilder`]: workers that run one task after another, so that a task does not
+//!   pay for the start of a worker. [`Pool::stats`] gives numbers,
+//!   [`tracing`](https://docs.rs/tracing) [events](Pool#events).
+//! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own.
+//! - [`JoinHandle`]: joined, joined with a timeout, awaited on any executor, cancelled, or dropped.
+//! - [`JoinError`], [`Crash`], [`Panic`]: why there is no result. A crash can be
+//!   [kept in a file](PoolBuilder::keep_crashes) and [run again](init#a-crash-once-more) in a
+//!   debugger.
+//! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared
+//!   memory. Ends are messages themselves.
+//! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied.
+//! - [`sync`]: std's locks and three more. A holder that panics *or dies* poisons; a lock never
+//!   stays locked because its holder died.
+//! - [`Descriptor`]: files and sockets as messages.
+//!
+//! ```
+//! use brigade::channel::{self, Sender};
+//! use brigade::sync::Mutex;
+//! use brigade::{Kind, Shared};
+//!
+//! fn work((total, done): (Shared<Mutex<u64>>, Sender<u32>)) {
+//!     for n in 0..100 {
+//!         *total.lock().expect("no holder died") += n;
+//!     }
+//!     done.send(std::process::id()).expect("the receiver is there");
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     brigade::init();
+//!     let total = Shared::new(Mutex::new(0))?; // one region, seen by all workers
+//!     let (done, workers) = channel::shm(16)?; // or channel::pipe, socket, queue
+//!     for kind in [Kind::Thread, Kind::Process, Kind::Process] {
+//!         kind.spawn(work, (total.clone(), done.clone()))?;
+//!     }
+//!     drop(done);
+//!     // Ends when the last sender is dropped, or its process ends.
+//!     assert_eq!(workers.iter().count(), 3);
+//!     assert_eq!(*total.lock().expect("no holder died"), 3 * 4950);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What surprises newcomers
+//!
+//! - **A `static` lock is one lock for each process.** Only a lock inside a [`Shared`] is shared
+//!   between processes.
+//! - **Some calls block**: [`submit`](Pool::submit) while the queue is at its limit, the iterators
+//!   of `map`, [`join`](JoinHandle::join), sending and receiving, and dropping a [`Pool`]. In async
+//!   code await the handle, use [`try_submit`](Pool::try_submit), and drop the pool on a thread
+//!   that may block.
+//! - **`ps` shows more processes than the pool has workers.** A pool of two shows six workers: its
+//!   two, and four spare ones that wait to be used; and the fork server, `brigade-server`, which
+//!   makes them. See [`process`].
+//! - **An [`initializer`](PoolBuilder::initializer) is a plain `fn()`**, without Python's
+//!   `initargs`.
+//! - **A release build has no line tables by default.** Then inlined calls have no frames of their
+//!   own, and the backtrace of a small task is often a single frame without file and line. Set
+//!   `debug = "line-tables-only"` in `[profile.release]`.
+//! - **An input with a descriptor cannot be replayed** from a crash file: ends of channels,
+//!   [`Shared`] regions, files and sockets.
+//! - **A library that uses Brigade** finds in [`init`](init#in-a-library) what it has to do.
+//! - **Which transport?** [`channel::shm`], unless there is a reason: see [`channel::Transport`].
 //!
 //! # What arrives
 //!
 //! A task's input and result, and what a channel carries, are [`Message`]s: what serde can write
 //! and read back. Between threads they are moved. Between processes they are encoded, and what
-//! arrives is equal to what was sent, or is refused with the place in the value (`items[3].price`)
-//! and serde's own sentence: [`Undeliverable`](JoinError::Undeliverable). Nothing arrives as
-//! another value, but that a field that serde is told to skip takes its default, and that integers
-//! are told from each other by their values only, as in JSON. Refused are 128-bit integers within
-//! `untagged`, internally tagged enums and `flatten`, which serde's buffer does not know, values
-//! nested more deeply than the stack allows, and what takes more than 2 GiB. The format is that of
-//! the build: it is not for files.
+//! arrives is equal to what was sent, or is refused with an error that names the place in the value
+//! (`items[3].price` of `Order`) and has serde's own sentence.
 //!
-//! Messages too: both ends of a [`channel`], [`Shared`] memory, and files and sockets in a
-//! [`Descriptor`].
+//! - **Equal**: all that the derive makes of structs and enums, whatever its attributes
+//!   (`untagged`, internally and adjacently tagged, `flatten`, `skip_serializing_if`, `alias`,
+//!   `other`, `remote` …), implementations by hand, the values of well-known crates, and what JSON
+//!   loses: `Option<Option<T>>`, `Option<()>`, `u128`, each bit of a NaN, keys that are not text.
+//!   `Cow` and the like are owned on arrival.
+//! - **Refused**: what its own implementation refuses to write or to read (a `SystemTime` before
+//!   1970, a `RefCell` that is borrowed, a field that is not written and has no default); integers
+//!   of 128 bits within `untagged`, internally tagged enums and `flatten`, which serde's buffer
+//!   does not know; a value nested more deeply than the stack allows; a value that takes more than
+//!   2 GiB.
+//! - **Different from a thread**: a field that serde is told not to write or not to read (`skip`,
+//!   `skip_serializing`, `skip_deserializing`) takes its default, and what an implementation does
+//!   not write does not arrive (a `SocketAddrV6`'s flow information). A visitor that takes any
+//!   value is given `u64` or `i64` for each integer, as with JSON, so that
+//!   `serde_value::Value::U8(5)` arrives as `U64(5)`; and the variants of an `untagged` enum are
+//!   tried in their order: the first that fits is what arrives.
 //!
-//! # Talking to each other
-//!
-//! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared
-//!   memory.
-//! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied.
-//! - [`sync`]: std's locks and three more, in a static, on the heap or in a [`Shared`]; a holder
-//!   that panics *or dies* poisons, and nobody waits for the dead.
+//! The format is that of the build: it is not for files.
 //!
 //! # In tests
 //!
-//! Call [`init`] first in the test, as in `main`. That is all: it works under `cargo test` and
-//! `cargo nextest`, though the harness owns `main`.
+//! Call [`init`] first in the test, as in `main`. It works under `cargo test` and `cargo nextest`,
+//! though the harness owns `main`. A pool in a `static` is never dropped; its workers end with the
+//! test's process all the same.
 //!
 //! ```
 //! // #[test]
 //! fn a_crash_costs_one_task() {
 //!     brigade::init();
 //!     let pool = brigade::Pool::processes(2).unwrap();
-//!     let ended: Vec<_> = pool.map(|n: u32| if n == 7 { std::process::abort() } else { 2 * n }, 0..10).collect();
-//!     assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 9);
-//!     assert!(matches!(&ended[7], Err(brigade::JoinError::Crashed(_))));
+//!     let results: Vec<_> = pool.map(|n: u32| if n == 7 { std::process::abort() } else { 2 * n }, 0..10).collect();
+//!     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 9);
+//!     assert!(matches!(&results[7], Err(brigade::JoinError::Crashed(_))));
 //! }
 //! # a_crash_costs_one_task();
 //! ```
 //!
-//! # Manners
+//! # Effects on the program
 //!
-//! No signal handler, no `waitpid(-1)` and no SIGCHLD disposition is touched in the program: its
-//! own children stay its own. No thread and no process is started before the first use; from then
-//! on there is one thread, `brigade-listener`, which sleeps, and one small process,
-//! `brigade-server`, which is no child of the program. The panic hook is wrapped, once, when the
+//! The library touches no signal handler, no SIGCHLD disposition, and does not call `waitpid(-1)`:
+//! the program's own children stay its own. It starts no thread and no process before the first
+//! use; from then on there is one thread, `brigade-listener`, which sleeps, and one small process,
+//! `brigade-server`, which is not a child of the program. It wraps the panic hook, once, when the
 //! first task starts: panics of tasks are noted, and the hook that was there is called as before. A
-//! pool of processes has no thread of its own: whoever waits for it looks after it. Descriptors are
-//! anonymous and close-on-exec; nothing has a name that could be left behind.
+//! pool of processes has no thread of its own: a thread that waits for it drives it meanwhile.
+//! Descriptors are anonymous and close-on-exec; nothing has a name that could be left behind.
 //!
 //! # What it does not do
 //!
-//! - A process is a wall against mistakes, not yet against malice: it runs as the same user, and
-//!   may read the same files and signal the same processes.
-//! - A task's function must be code of the main program: a plain `fn`, or a closure that captures
-//!   nothing; not one of a shared library.
-//! - A thread cannot be killed, by anyone. One that is let go (cancelled, or over its time) runs on
+//! - A process contains mistakes, not malice: it runs as the same user, and may read the same files
+//!   and signal the same processes. There is no sandbox yet.
+//! - Each worker that has a shared region that can be written (atomics, locks) can write anything
+//!   there. What the library reads from such memory is checked, or harmless whatever it is; but a
+//!   lock excludes only those that take it.
+//! - A thread cannot be killed or limited. One that is let go (cancelled, or over its time) runs on
 //!   until it returns, and what it holds is held until then.
-//! - A pool belongs to the program that made it: it is no [`Message`], and in a fork of the program
-//!   it takes nothing on. It has as many workers as it was made with, and no priorities.
+//! - A task in a process sees the environment, the directory and the limits that the program had at
+//!   its first process, not later changes; its stdin is empty.
+//! - A pool belongs to the program that made it: it is not a [`Message`], and in a fork of the
+//!   program it accepts nothing. It has as many workers as it was made with, up to 4096, and no
+//!   priorities.
 //! - A task that waits for other tasks in a pool of processes keeps its worker; its own pool, if it
 //!   makes one, is gone with that worker.
 //! - A result of a recursive type is decoded by recursion: one nested ten thousand levels deep
 //!   overflows a 2 MiB stack of the program.
-//! - Linux only (5.10 or later), 64-bit only. Elsewhere the crate does not compile, and says so.
 
 #![deny(unsafe_code)]
 

@@ -25,15 +25,35 @@ pub use stats::{Latencies, PoolStats};
 
 use crate::{JoinError, JoinHandle, Kind, Message};
 
-/// A number of workers, threads or processes, that run one task after another.
+/// Workers, threads or processes, that run one task after another.
 ///
 /// Every task ends exactly once, with a typed result, and a crash costs only the task that was
 /// running: its worker is replaced, and what waited goes to others. Dropping a pool finishes what
-/// was accepted first, as [`shutdown`](Self::shutdown) does.
+/// was accepted first, as [`shutdown`](Self::shutdown) does, and blocks until then.
+///
+/// - **A crash** costs the task that was running, and a new worker, which is forked in the
+///   background while the others go on. Tasks that lay ahead of the dead worker had not begun, and
+///   run elsewhere. What earlier tasks have left in that worker (caches, static variables) is gone
+///   with it; an [`initializer`](PoolBuilder::initializer) brings it back.
+/// - **Retries** are for crashes and timeouts, not for panics, which would only come again. A task
+///   that is retried runs more than once: use them for tasks that may.
+/// - **Recycling** is for what leaks. A worker ends between two tasks, so no task is lost by it.
 ///
 /// In a fork of the process that made it (by fork(2), past this library) a pool is only a copy:
 /// every task ends with [`JoinError::Closed`] at once, its numbers are empty, and dropping it does
 /// nothing.
+///
+/// # Events
+/// A pool tells what it does in events of [`tracing`](https://docs.rs/tracing), target
+/// `brigade::pool`. Without a subscriber that is interested they cost nothing. Each has a name, a
+/// message, the number of its `pool` and the `kind` of its workers.
+///
+/// | level | events |
+/// |---|---|
+/// | `TRACE` | a task was `submitted`; has `started` to run; was `moved` to another worker process before it began; is `retried`; has `ended` |
+/// | `DEBUG` | a worker is `replaced`, and why |
+/// | `INFO` | a stopped worker process has `continued` |
+/// | `WARN` | a worker process has `crashed`; was `stopped` by a signal |
 ///
 /// # Examples
 /// ```
@@ -57,6 +77,13 @@ use crate::{JoinError, JoinHandle, Kind, Message};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "ThreadPool")]
+#[doc(alias = "ProcessPool")]
+#[doc(alias = "ThreadPoolExecutor")]
+#[doc(alias = "ProcessPoolExecutor")]
+#[doc(alias = "executor")]
+#[doc(alias = "rayon")]
+#[doc(alias = "multiprocessing")]
 pub struct Pool {
     crew: Crew,
 }
@@ -68,7 +95,7 @@ enum Crew {
 }
 
 impl Pool {
-    /// A pool of so many threads.
+    /// A pool of this many threads.
     ///
     /// # Errors
     /// As [`PoolBuilder::build`].
@@ -76,7 +103,7 @@ impl Pool {
         Pool::new(Kind::Thread, workers)
     }
 
-    /// A pool of so many processes.
+    /// A pool of this many processes.
     ///
     /// # Errors
     /// As [`PoolBuilder::build`].
@@ -84,7 +111,7 @@ impl Pool {
         Pool::new(Kind::Process, workers)
     }
 
-    /// A pool of so many workers of this kind.
+    /// A pool of this many workers of this kind.
     ///
     /// # Errors
     /// As [`PoolBuilder::build`].
@@ -92,15 +119,21 @@ impl Pool {
         Pool::builder(kind).workers(workers).build()
     }
 
-    /// To say more of how it is to be.
+    /// Configures a pool: its timeout, retries, queue limit and more.
     pub fn builder(kind: Kind) -> PoolBuilder {
         PoolBuilder::new(kind)
     }
 
-    /// Gives the pool a task. Waits while its queue is at its [limit](PoolBuilder::queue_limit).
+    /// Gives the pool a task.
+    ///
+    /// Blocks while the queue is at its [limit](PoolBuilder::queue_limit): in async code use
+    /// [`try_submit`](Self::try_submit), or set no limit. Without a limit it never waits for a
+    /// worker.
     ///
     /// It has no error of its own: an input that cannot be encoded, and a worker that cannot be
-    /// made, are told by the handle.
+    /// made, are errors that the handle gives.
+    #[doc(alias = "apply_async")]
+    #[doc(alias = "spawn_blocking")]
     #[track_caller]
     pub fn submit<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> JoinHandle<R> {
         match &self.crew {
@@ -109,7 +142,7 @@ impl Pool {
         }
     }
 
-    /// Gives the pool a task, unless its queue is at its limit.
+    /// Gives the pool a task, unless its queue is at its limit. Never waits for room.
     ///
     /// # Errors
     /// The input, which was not taken.
@@ -129,11 +162,14 @@ impl Pool {
     ///
     /// Inputs are pulled as workers have room for them, and results are held back only as long as
     /// one before them is not there, so that memory does not grow with the number of inputs.
-    /// Nothing is done before the first result is asked for. When the iterator is dropped, what was
-    /// not started never starts, and what runs runs on, detached.
+    /// Nothing is done before the first result is asked for. The iterator blocks until its next
+    /// result is there. When the iterator is dropped, what was not started never starts, and what
+    /// runs runs on, detached.
     ///
     /// # Panics
     /// The iterator does if `inputs` does.
+    #[doc(alias = "imap")]
+    #[doc(alias = "par_iter")]
     #[track_caller]
     pub fn map<A, R, I>(
         &self,
@@ -165,6 +201,8 @@ impl Pool {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "imap_unordered")]
+    #[doc(alias = "as_completed")]
     #[track_caller]
     pub fn map_unordered<A, R, I>(
         &self,
@@ -244,7 +282,8 @@ impl Pool {
         }
     }
 
-    /// Ends the pool when all that was accepted is finished.
+    /// Ends the pool when all that was accepted is finished. Blocks until then, and so does
+    /// dropping the pool.
     pub fn shutdown(self) {
         // As dropping it does.
         drop(self);
