@@ -50,8 +50,9 @@ pub struct PoolStats {
     /// Workers that never were ready: they could not be made, or their initializer failed.
     pub not_ready: u64,
     /// Workers that ended by themselves, between two tasks, and were replaced: by `recycle_after`
-    /// and `recycle_above`, or because a task had left them unfit for others (it closed their
-    /// descriptors, or left a thread behind that holds stdout).
+    /// and `recycle_above`, or because tasks had left them unfit for others (they closed their
+    /// descriptors, left a thread behind that holds stdout, or more than 64 ended processes that
+    /// nothing waits for).
     pub recycled: u64,
     /// Time that workers have had tasks, summed over all of them.
     pub busy: Duration,

@@ -2,19 +2,27 @@
 
 use std::process::Command;
 
-use brigade::{JoinError, process};
+use brigade::{JoinError, Pool, process};
 use libtest_mimic::Trial;
 
 use crate::hosts::{Host, children, parent_number, until};
 use crate::observe::well_behaved;
 use crate::trials::trial;
 
-pub(crate) const HOSTS: &[(&str, Host)] = &[("leaves-orphans", leaves_orphans)];
+pub(crate) const HOSTS: &[(&str, Host)] = &[
+    ("leaves-orphans", leaves_orphans),
+    ("leaves-zombies", leaves_zombies),
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("orphans_end_with_their_worker_not_with_all", || {
-        well_behaved("leaves-orphans", &[]);
-    })]
+    vec![
+        trial("orphans_end_with_their_worker_not_with_all", || {
+            well_behaved("leaves-orphans", &[]);
+        }),
+        trial("ended_orphans_do_not_fill_the_process_table", || {
+            well_behaved("leaves-zombies", &[]);
+        }),
+    ]
 }
 
 /// Forks twice, again and again: some of those end at once, others never would. Gives its worker's
@@ -24,6 +32,11 @@ fn fork_many(_: ()) -> u32 {
     let done = Command::new("/bin/sh").args(["-c", script]).status();
     assert!(done.expect("sh starts").success());
     std::process::id()
+}
+
+fn is_worker(child: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+    status.contains("Name:\tbrigade-worker") && !status.contains("State:\tZ")
 }
 
 fn leaves_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
@@ -42,10 +55,6 @@ fn leaves_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         process::spawn(fork_many, ())?.join()?;
     }
     // Workers are all that is left there, and none of them has ended.
-    let is_worker = |child: u32| {
-        let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
-        status.contains("Name:\tbrigade-worker") && !status.contains("State:\tZ")
-    };
     until(
         || Ok(children(server)?.into_iter().all(is_worker)),
         "the orphans to be reaped",
@@ -58,4 +67,37 @@ fn leaves_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         Err(JoinError::Cancelled) => Ok(()),
         other => Err(format!("{other:?}").into()),
     }
+}
+
+/// A process table has room for some thousands, a control group's often for some hundreds.
+fn leaves_zombies(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    const TASKS: usize = 60;
+    const EACH: usize = 10;
+    /// Fewer than a worker may keep, and the tasks between two counts leave.
+    const MOST: usize = TASKS * EACH / 2;
+    brigade::init();
+    let pool = Pool::processes(1)?;
+    let task = |kept: u32| {
+        let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (true &); done";
+        let done = Command::new("/bin/sh").args(["-c", script]).status();
+        assert!(done.expect("sh starts").success());
+        let own = std::process::id();
+        (kept, own, std::os::unix::process::parent_id())
+    };
+    let mut server = 0;
+    for n in 0..TASKS {
+        let (kept, own, parent) = pool.submit(task, n as u32).join()?;
+        assert_eq!(kept, n as u32);
+        server = parent;
+        // Those that it has ended, and those that are about to.
+        let left = children(own).map_or(0, |all| all.len());
+        assert!(left < MOST, "{left} processes after {n} tasks");
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.done, stats.crashed.len()), (TASKS as u64, 0));
+    assert!(stats.recycled > 0, "{stats:?}");
+    until(
+        || Ok(children(server)?.into_iter().all(is_worker)),
+        "the orphans to be reaped",
+    )
 }

@@ -48,6 +48,7 @@ pub(crate) mod turns;
 #[cfg(all(loom, test))]
 mod turns_models;
 pub(crate) mod world;
+mod zombies;
 
 use std::ffi::{OsStr, OsString};
 use std::io;

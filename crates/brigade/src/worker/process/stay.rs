@@ -13,6 +13,7 @@ use super::mailbox::{INLINE_MAX, order, reply};
 use super::protocol::Stay;
 use super::stderr_mark::Mark;
 use super::turns::Occasion;
+use super::zombies::Zombies;
 use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
 use crate::sys::{fds, futex, process, spin};
@@ -38,6 +39,7 @@ pub(super) struct Staying {
     /// The process that serves, and no child of a task.
     original: Original,
     stderr: Mark,
+    zombies: Zombies,
     tasks: Tasks,
 }
 
@@ -62,6 +64,7 @@ impl Staying {
             scale: stay.bytes.map(Scale::new),
             original: Original::this_process(),
             stderr,
+            zombies: Zombies::default(),
             tasks: Tasks {
                 begun: 0,
                 finished: 0,
@@ -114,9 +117,12 @@ impl Worker {
     /// Runs the task that was begun. `false`: it was the last; the host was told that this leaves.
     pub(super) fn serve_begun(&mut self, staying: &mut Staying) -> bool {
         let served = self.serve_one(&mut staying.tasks, &staying.original);
-        staying.stderr.task_ended(self.mailbox);
+        let was_long = staying.stderr.task_ended(self.mailbox);
         staying.left -= 1;
-        if served && staying.left > 0 && !staying.scale.as_mut().is_some_and(Scale::is_over) {
+        let had_enough = staying.left == 0
+            || staying.scale.as_mut().is_some_and(Scale::is_over)
+            || was_long && staying.zombies.are_too_many();
+        if served && !had_enough {
             return true;
         }
         self.say(&staying.tasks, reply::LEAVING, &[]);

@@ -10,6 +10,9 @@ use super::mailbox::Mailbox;
 use super::stderr_count::Seen;
 use crate::sys::{process, ticks};
 
+/// To make a process takes longer than so many simple system calls.
+const LONG: u64 = 128;
+
 /// A worker's.
 #[derive(Debug)]
 pub(super) struct Mark {
@@ -37,14 +40,17 @@ impl Mark {
         }
     }
 
-    /// A task has ended, and its result was shown.
-    pub(super) fn task_ended(&mut self, mailbox: &Mailbox) {
+    /// A task has ended, and its result was shown. `true`: it took long enough to have made
+    /// processes.
+    pub(super) fn task_ended(&mut self, mailbox: &Mailbox) -> bool {
         let took = ticks::now().wrapping_sub(self.since);
+        let was_long = took / LONG >= self.shortest;
         if took >= self.shortest || process::has_had_threads() {
             self.ask(mailbox);
         } else {
             self.since = self.since.wrapping_add(took);
         }
+        was_long
     }
 
     /// The worker has waited for the next task.
