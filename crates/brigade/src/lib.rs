@@ -262,6 +262,7 @@ mod worker;
 pub use init::init;
 pub use pool::{Latencies, Pool, PoolBuilder, PoolStats};
 pub use shm::{Shared, ShmSafe};
+pub use sys::error::SystemError;
 pub use task::Message;
 pub use task::crash::{Cause, Crash, Phase};
 pub use task::descriptor::Descriptor;

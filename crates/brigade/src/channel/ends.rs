@@ -12,6 +12,7 @@ use super::receiver::ReceiveSide;
 use super::sender::SendSide;
 use super::{Receiver, Sender, Transport};
 use crate::Message;
+use crate::sys::error::{self, Call};
 use crate::sys::opened;
 use crate::sys::original::PerProcess;
 use crate::sys::wakeup;
@@ -31,7 +32,7 @@ pub(super) fn create<T: Message>(
         ));
     }
     let gate = Gate::new(capacity, memory::LEN)?;
-    let theirs = Gate::open(gate.file().try_clone()?, gate.capacity(), memory::LEN)?;
+    let theirs = Gate::open(opened::copy(gate.file())?, gate.capacity(), memory::LEN)?;
     let (send_link, receive_link) = opened::socket_pair()?;
     let (for_sender, for_receiver) = match over {
         Transport::Pipe => {
@@ -41,7 +42,7 @@ pub(super) fn create<T: Message>(
         Transport::Socket => (None, None),
         Transport::Queue => {
             let queue = queue::create(capacity)?;
-            (Some(queue.try_clone()?), Some(queue))
+            (Some(opened::copy(&queue)?), Some(queue))
         }
         Transport::SharedMemory => {
             let (woken, wakes) = memory::pair(&gate)?;
@@ -132,12 +133,13 @@ impl Identity {
         mechanism: Option<impl AsFd>,
     ) -> io::Result<Identity> {
         let numbers = |file: BorrowedFd<'_>| -> io::Result<_> {
-            let stat = rustix::fs::fstat(file)?;
+            let stat = rustix::fs::fstat(file).call("fstat(2)")?;
             Ok((stat.st_dev, stat.st_ino))
         };
         let mechanism = mechanism.map(|mechanism| match over {
             Transport::SharedMemory => {
-                let cookie = rustix::net::sockopt::socket_cookie(mechanism)?;
+                let cookie =
+                    rustix::net::sockopt::socket_cookie(mechanism).call("getsockopt(2)")?;
                 Ok::<_, io::Error>(Mechanism::Socket(cookie))
             }
             _ => numbers(mechanism.as_fd()).map(|(device, inode)| Mechanism::File(device, inode)),
@@ -146,7 +148,7 @@ impl Identity {
             over,
             capacity,
             memory: numbers(memory.as_fd())?,
-            link: rustix::net::sockopt::socket_cookie(link)?,
+            link: rustix::net::sockopt::socket_cookie(link).call("getsockopt(2)")?,
             mechanism: mechanism.transpose()?,
         })
     }
@@ -248,6 +250,7 @@ impl Wire {
 }
 
 fn broken<E: serde::de::Error>(e: io::Error) -> E {
+    let e = error::needed("receive a channel's end", e);
     E::custom(format_args!("an end of a channel did not arrive: {e}"))
 }
 

@@ -17,6 +17,8 @@ use std::task::{Context, Poll, Waker};
 use super::{Receiver, RecvError, TryRecvError};
 use crate::Message;
 use crate::sys::epoll::Epoll;
+use crate::sys::error::{Call, THREAD};
+use crate::sys::opened;
 use crate::sys::original::{Original, PerProcess};
 use crate::sys::signal::Blocked;
 use crate::task::panic::contained;
@@ -99,9 +101,9 @@ impl Registration {
             key: reactor.next.fetch_add(1, Ordering::Relaxed),
             waiting: Arc::default(),
             descriptors: [
-                readable.try_clone_to_owned()?,
-                link.try_clone_to_owned()?,
-                left_over.try_clone_to_owned()?,
+                opened::copy(readable)?,
+                opened::copy(link)?,
+                opened::copy(left_over)?,
             ],
         };
         let waiting = Arc::clone(&registration.waiting);
@@ -169,7 +171,9 @@ impl Reactor {
         let blocked = Blocked::all();
         std::thread::Builder::new()
             .name("brigade-reactor".to_owned())
-            .spawn(|| reactor.run())?;
+            .spawn(|| reactor.run())
+            .call(THREAD)
+            .needed_to("wake futures")?;
         drop(blocked);
         *current = Some(reactor);
         Ok(reactor)

@@ -99,6 +99,7 @@ pub use select::{Select, SelectTimeoutError, select};
 pub use sender::Sender;
 
 use crate::Message;
+use crate::sys::error::Call;
 
 /// What carries a channel's messages.
 #[derive(
@@ -175,7 +176,7 @@ pub fn channel<T: Message>(
     over: Transport,
     capacity: usize,
 ) -> io::Result<(Sender<T>, Receiver<T>)> {
-    ends::create(over, capacity)
+    ends::create(over, capacity).needed_to("make a channel")
 }
 
 /// A channel over a pipe. pipe(7).

@@ -15,6 +15,7 @@ use super::{SendError, SendTimeoutError, Transport, TrySendError};
 use crate::Message;
 use crate::sync::raw::Acquired;
 use crate::sync::roster::Roster;
+use crate::sys::error;
 use crate::sys::spin;
 use crate::task::codec;
 use crate::transport::gate::{self, Gate, Waited};
@@ -285,7 +286,10 @@ impl SendSide {
                 Ok(None)
             }
             Err(NotPut::Gone) => Err(Refused::Gone),
-            Err(NotPut::Failed(e)) => Err(Refused::Failed(format!("could not be sent: {e}"))),
+            Err(NotPut::Failed(e)) => {
+                let e = error::needed("send a message", e);
+                Err(Refused::Failed(format!("could not be sent: {e}")))
+            }
             Err(full) => Ok(Some(full)),
         }
     }
@@ -327,7 +331,10 @@ impl SendSide {
             Ok(Waited::Look) => Ok(()),
             Ok(Waited::TimedOut) => Err(Refused::Full),
             Ok(Waited::Gone) => Err(Refused::Gone),
-            Err(e) => Err(Refused::Failed(format!("waited for room in vain: {e}"))),
+            Err(e) => {
+                let e = error::needed("wait for room", e);
+                Err(Refused::Failed(format!("waited for room in vain: {e}")))
+            }
         }
     }
 }

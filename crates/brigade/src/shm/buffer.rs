@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::Shared;
 use super::region::{self, Memory, Region, file_len};
+use crate::sys::error::Call;
 use crate::sys::mapping::Mapping;
 
 /// Bytes that are written by one owner, and then sealed and shared: a large result without a copy.
@@ -100,9 +101,12 @@ impl Buffer {
     }
 
     fn map(file: OwnedFd, size: usize, len: usize) -> io::Result<Buffer> {
-        let mapping = Mapping::writable(&file, size)?;
-        // It would keep the file from being sealed.
-        mapping.keep_from_children()?;
+        let mapped = Mapping::writable(&file, size).and_then(|mapping| {
+            // It would keep the file from being sealed.
+            mapping.keep_from_children()?;
+            Ok(mapping)
+        });
+        let mapping = mapped.needed_to("make shared memory")?;
         Ok(Buffer { mapping, file, len })
     }
 

@@ -41,7 +41,11 @@ use rustix::fs::{FallocateFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::sync::roster;
-use crate::sys::mapping::{Mapping, SIZE_SEALS, allowed_size, memfd, reserve};
+use crate::sys::error::Call;
+use crate::sys::limits;
+use crate::sys::mapping::{
+    Mapping, SIZE_SEALS, add_seals, allowed_size, is_denied, memfd, reserve, set_len,
+};
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -80,28 +84,27 @@ pub(crate) fn file_len(size: usize, count: usize) -> io::Result<usize> {
 /// A new memory file of `len` bytes, a result of [`file_len`]. Its size is sealed, its content not
 /// yet: [`Region::publish`].
 pub(crate) fn draft(len: usize, memory: Memory) -> io::Result<OwnedFd> {
+    make(len, memory).needed_to("make shared memory")
+}
+
+fn make(len: usize, memory: Memory) -> io::Result<OwnedFd> {
     allowed_size(len)?;
     // The kernel takes page after page without asking whether the rest will fit, until it has to
     // kill somebody for memory.
-    let machine = rustix::system::sysinfo();
-    let all = (machine.totalram as u64).saturating_add(machine.totalswap as u64);
-    if len as u64 > all.saturating_mul(machine.mem_unit.into()) {
-        return Err(no_memory(len, &io::ErrorKind::OutOfMemory.into()));
+    if limits::memory_and_swap().is_some_and(|all| len as u64 > all) {
+        return Err(io::Error::from(io::ErrorKind::OutOfMemory)).at(|| no_memory(len));
     }
     let file = memfd("brigade-shared")?;
-    rustix::fs::ftruncate(&file, len as u64)?;
-    rustix::fs::fcntl_add_seals(&file, SIZE_SEALS)?;
+    set_len(&file, len)?;
+    add_seals(&file, SIZE_SEALS)?;
     if memory == Memory::Reserved {
-        reserve(&file, len).map_err(|e| no_memory(len, &e))?;
+        reserve(&file, 0..len as u64).at(|| no_memory(len))?;
     }
     Ok(file)
 }
 
-fn no_memory(len: usize, why: &io::Error) -> io::Error {
-    io::Error::new(
-        why.kind(),
-        format!("no memory for a shared region of {len} bytes: {why}"),
-    )
+fn no_memory(len: usize) -> String {
+    format!("no memory for a shared region of {len} bytes")
 }
 
 /// Writes `bytes` bytes of `value` to the start of a file. Twice as fast as writing through a
@@ -128,7 +131,12 @@ pub(crate) unsafe fn write(file: BorrowedFd<'_>, value: *const u8, bytes: usize)
             n @ 1.. => at += n.unsigned_abs(),
             _ => match io::Error::last_os_error() {
                 e if e.kind() == io::ErrorKind::Interrupted => {}
-                e => return Err(no_memory(bytes, &e)),
+                e => {
+                    return Err(e)
+                        .call("pwrite(2)")
+                        .needed_to("make shared memory")
+                        .at(|| no_memory(bytes));
+                }
             },
         }
     }
@@ -138,7 +146,7 @@ pub(crate) unsafe fn write(file: BorrowedFd<'_>, value: *const u8, bytes: usize)
 /// Whether a sealed file of `len` bytes has all of its memory: see above.
 fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
     let blocks = || -> io::Result<u64> {
-        let blocks = rustix::fs::fstat(file)?.st_blocks as u64;
+        let blocks = rustix::fs::fstat(file).call("fstat(2)")?.st_blocks as u64;
         Ok(blocks.saturating_mul(512))
     };
     let len = len as u64;
@@ -148,14 +156,17 @@ fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
     if !frozen {
         let behind = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let rest = i64::MAX as u64 - len;
-        rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, behind, len, rest)).map_err(
-            |e| match e {
-                // A descriptor that can only be read.
-                Errno::BADF => io::ErrorKind::PermissionDenied.into(),
-                e => io::Error::from(e),
-            },
-        )?;
-        return Ok(blocks()? >= len);
+        match rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, behind, len, rest)) {
+            // A descriptor that can only be read.
+            Err(Errno::BADF) => return Err(io::ErrorKind::PermissionDenied.into()),
+            // It is denied to this process, and so to those that it starts, and what they make has
+            // been written: see `reserve`.
+            Err(e) if is_denied(e) => {}
+            given_back => {
+                given_back.call("fallocate(2)")?;
+                return Ok(blocks()? >= len);
+            }
+        }
     }
     if roster::is_worker() {
         return Ok(true);
@@ -165,13 +176,13 @@ fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
     let before = blocks()?;
     let mut at = 0;
     while at < len {
-        let hole = rustix::fs::seek(file, SeekFrom::Hole(at))?;
+        let hole = rustix::fs::seek(file, SeekFrom::Hole(at)).call("lseek(2)")?;
         if hole >= len {
             break;
         }
         let end = match rustix::fs::seek(file, SeekFrom::Data(hole)) {
             Err(Errno::NXIO) => len,
-            end => end?,
+            end => end.call("lseek(2)")?,
         };
         if end <= hole {
             // Somebody has touched what was reserved, just now: it counts as data from then on.
@@ -179,7 +190,10 @@ fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
         }
         at = end.min(hole + STEP);
         let plain = FallocateFlags::empty();
-        rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, plain, hole, at - hole))?;
+        match rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, plain, hole, at - hole)) {
+            Err(e) if is_denied(e) => return Ok(false),
+            made => made.call("fallocate(2)")?,
+        }
         if blocks()? != before {
             return Ok(false);
         }
@@ -205,29 +219,34 @@ impl Region {
         } else {
             roster::expect_forks();
         }
-        rustix::fs::fcntl_add_seals(&file, seals)?;
-        Region::open(file, Origin::Here)
+        add_seals(&file, seals)
+            .and_then(|()| Region::open(file, Origin::Here))
+            .needed_to("share memory")
     }
 
     /// The region that a descriptor from anywhere is of.
     pub(crate) fn receive(file: OwnedFd) -> io::Result<Arc<Region>> {
-        Region::open(file, Origin::Elsewhere)
+        Region::open(file, Origin::Elsewhere).needed_to("receive shared memory")
     }
 
     fn open(file: OwnedFd, origin: Origin) -> io::Result<Arc<Region>> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         // What is no memory file has no seals.
-        let seals = rustix::fs::fcntl_get_seals(&file)
-            .map_err(|_| invalid("a region that is no memory file"))?;
+        let seals = match rustix::fs::fcntl_get_seals(&file) {
+            Err(Errno::INVAL | Errno::BADF) => {
+                return Err(invalid("a region that is no memory file"));
+            }
+            seals => seals.call("fcntl(F_GET_SEALS)")?,
+        };
         if !seals.contains(SIZE_SEALS | SealFlags::SEAL) {
             return Err(invalid("a region whose size is not sealed"));
         }
         // One of huge pages has seals too, but its memory comes from a pool that can be empty
         // later.
-        if rustix::fs::fstatfs(&file)?.f_type != libc::TMPFS_MAGIC {
+        if rustix::fs::fstatfs(&file).call("fstatfs(2)")?.f_type != libc::TMPFS_MAGIC {
             return Err(invalid("a region of another kind of memory"));
         }
-        let stat = rustix::fs::fstat(&file)?;
+        let stat = rustix::fs::fstat(&file).call("fstat(2)")?;
         let len = usize::try_from(stat.st_size)
             .ok()
             .filter(|&len| len > 0 && len % rustix::param::page_size() == 0)

@@ -57,8 +57,8 @@ use rustix::process::Pid;
 
 use crate::sys::fds::Pinned;
 use crate::sys::futex::{self, Wake};
-use crate::sys::mapping::{Mapping, SIZE_SEALS, memfd_of};
-use crate::sys::{opened, original};
+use crate::sys::mapping::{self, Mapping, SIZE_SEALS, memfd_of};
+use crate::sys::{opened, original, process};
 
 /// Slots, one for each worker that a host may have at a time.
 pub(crate) const SLOTS: u32 = 1 << SLOT_BITS;
@@ -342,7 +342,7 @@ impl Roster {
         let Some(file) = &*to_write else {
             return Ok(());
         };
-        rustix::fs::fcntl_add_seals(file, SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
+        mapping::add_seals(file, SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
         *to_write = None;
         Ok(())
     }
@@ -467,10 +467,7 @@ fn watch_forks() {
 
 /// Whether this process, which is our parent or one above it, has ended.
 fn has_ended(pid: u32) -> bool {
-    let Some(raw) = Pid::from_raw(pid as i32) else {
-        return false;
-    };
-    rustix::process::getppid() != Some(raw) && life_of(pid) == Life::Ended
+    pid != 0 && process::parent().ok() != Some(pid) && life_of(pid) == Life::Ended
 }
 
 /// Whether this process is a worker: the program that it is of goes on without it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
+use super::error::Call;
 use super::opened;
 
 /// A set of descriptors, each with the number that its readiness is reported under.
@@ -24,41 +25,39 @@ impl Epoll {
 
     /// Reports `key` while `fd` can be read, or has been hung up.
     pub(crate) fn add_readable(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
-        Ok(epoll::add(
-            &self.fd,
-            fd,
-            EventData::new_u64(key),
-            EventFlags::IN,
-        )?)
+        self.add(fd, key, EventFlags::IN)
     }
 
     /// Reports `key` while `fd` can be written.
     pub(crate) fn add_writable(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
-        Ok(epoll::add(
-            &self.fd,
-            fd,
-            EventData::new_u64(key),
-            EventFlags::OUT,
-        )?)
+        self.add(fd, key, EventFlags::OUT)
     }
 
     /// From now on reports `key` while `fd` can be read or, if `or_written`, be written too.
     pub(crate) fn change(&self, fd: impl AsFd, key: u64, or_written: bool) -> io::Result<()> {
         let mut flags = EventFlags::IN;
         flags.set(EventFlags::OUT, or_written);
-        Ok(epoll::modify(&self.fd, fd, EventData::new_u64(key), flags)?)
+        epoll::modify(&self.fd, fd, EventData::new_u64(key), flags).call("epoll_ctl(2)")
     }
 
     /// Reports `key` each time that there is more to read from `fd`, and when it is hung up.
     pub(crate) fn add_changes(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
-        let flags = EventFlags::IN | EventFlags::ET;
-        Ok(epoll::add(&self.fd, fd, EventData::new_u64(key), flags)?)
+        self.add(fd, key, EventFlags::IN | EventFlags::ET)
     }
 
     /// Reports `key` when `fd` is hung up.
     pub(crate) fn add_hang_up(&self, fd: impl AsFd, key: u64) -> io::Result<()> {
-        let flags = EventFlags::ET;
-        Ok(epoll::add(&self.fd, fd, EventData::new_u64(key), flags)?)
+        self.add(fd, key, EventFlags::ET)
+    }
+
+    fn add(&self, fd: impl AsFd, key: u64, flags: EventFlags) -> io::Result<()> {
+        epoll::add(&self.fd, fd, EventData::new_u64(key), flags).call("epoll_ctl(2)")
+    }
+
+    /// Whether it can be waited for at all: it fails later only where a descriptor is not ours any
+    /// more.
+    pub(crate) fn try_wait(&self) -> io::Result<()> {
+        self.wait(&mut Vec::new(), Some(Duration::ZERO)).map(drop)
     }
 
     pub(crate) fn remove(&self, fd: impl AsFd) {
@@ -87,7 +86,7 @@ impl Epoll {
                 data.u64()
             })),
             Err(rustix::io::Errno::INTR) => return Ok(false),
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(e).call("epoll_wait(2)"),
         }
         Ok(true)
     }

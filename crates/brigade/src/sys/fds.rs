@@ -8,12 +8,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
 
+use super::error::{self, Call};
 use super::opened;
+use super::process;
 
 /// The most descriptors that one message may carry.
 ///
@@ -35,8 +38,10 @@ pub(crate) fn send_parts(
     if let ([only], []) = (parts, fds) {
         loop {
             match rustix::net::send(&socket, only, flags) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(e.into()),
+                Err(Errno::INTR) => {}
+                // It may be this call alone that is denied.
+                Err(Errno::PERM | Errno::ACCESS | Errno::NOSYS) => break,
+                Err(e) => return Err(not_sent("sendto(2)", e)),
                 Ok(_) => return Ok(()),
             }
         }
@@ -51,10 +56,18 @@ pub(crate) fn send_parts(
     }
     loop {
         match rustix::net::sendmsg(&socket, parts, &mut control, flags) {
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(not_sent("sendmsg(2)", e)),
             Ok(_) => return Ok(()),
         }
+    }
+}
+
+/// That there is no room is said often, and quickly.
+fn not_sent(call: &'static str, why: Errno) -> io::Error {
+    match why {
+        Errno::AGAIN => why.into(),
+        why => error::named(call, why.into()),
     }
 }
 
@@ -97,13 +110,14 @@ pub(crate) fn recv_parts(
             flags |= RecvFlags::DONTWAIT;
         }
         match rustix::net::recvmsg(&socket, parts, &mut control, flags) {
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) if wait => {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if wait => {
                 // The streams' numbers are not held while it waits.
                 drop(held);
                 poll_until(&mut [PollFd::new(&socket, PollFlags::IN)], None)?;
             }
-            Err(e) => return Err(e.into()),
+            Err(Errno::AGAIN) => return Err(Errno::AGAIN.into()),
+            Err(e) => return Err(e).call("recvmsg(2)"),
             Ok(got) => break got,
         }
     };
@@ -178,7 +192,7 @@ impl Pinned {
 }
 
 fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(fd)?;
+    let stat = rustix::fs::fstat(fd).call("fstat(2)")?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
@@ -190,11 +204,11 @@ fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
 pub(crate) unsafe fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD reads a flag and touches no memory.
     if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
-        return Err(io::Error::last_os_error());
+        return Err(error::last("fcntl(F_GETFD)"));
     }
     // SAFETY: it is open, and the caller says that it is nobody else's.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).call("fcntl(F_SETFD)")?;
     Ok(fd)
 }
 
@@ -210,9 +224,15 @@ pub(crate) unsafe fn place(fd: impl AsFd, at: RawFd) -> io::Result<()> {
     }
     // SAFETY: numbers only; the caller vouches for `at`.
     if unsafe { libc::dup3(from, at, flags) } == -1 {
-        return Err(io::Error::last_os_error());
+        return Err(error::last("dup3(2)"));
     }
     Ok(())
+}
+
+/// Clears the close-on-exec flag of a descriptor of nobody's.
+pub(crate) fn keep_over_exec(number: RawFd) {
+    // SAFETY: numbers only. It fails only where it is denied, which costs this descriptor alone.
+    unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
 }
 
 /// Closes every descriptor from `first` on.
@@ -233,8 +253,8 @@ pub(crate) unsafe fn close_from(first: RawFd) {
         return;
     }
     // Linux before 5.9.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-        .current
+    let limit = process::limit(rustix::process::Resource::Nofile)
+        .and_then(|limit| limit.current)
         .unwrap_or(4096)
         .min(65_536);
     for number in first..limit as RawFd {
@@ -243,9 +263,21 @@ pub(crate) unsafe fn close_from(first: RawFd) {
     }
 }
 
+/// Makes `fd` this process's stdin.
+pub(crate) fn become_stdin(fd: impl AsFd) -> io::Result<()> {
+    // SAFETY: numbers 0 to 2 are nobody's to own: std and C use whatever is there.
+    unsafe { place(fd, 0) }
+}
+
+/// Makes `fd` this process's stdout.
+pub(crate) fn become_stdout(fd: impl AsFd) -> io::Result<()> {
+    // SAFETY: as in `become_stdin`.
+    unsafe { place(fd, 1) }
+}
+
 /// Makes `fd` this process's stderr.
 pub(crate) fn become_stderr(fd: impl AsFd) -> io::Result<()> {
-    // SAFETY: number 2 is nobody's to own: std and C write to whatever is there.
+    // SAFETY: as in `become_stdin`.
     unsafe { place(fd, 2) }
 }
 
@@ -313,9 +345,9 @@ pub(crate) fn poll_until(
         });
         match rustix::event::poll(descriptors, timeout.as_ref()) {
             Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(true),
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(e).call("ppoll(2)"),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::process::refused;
+use super::error::{self, Call};
 use super::signal::Blocked;
 
 /// How the program is started again.
@@ -72,8 +72,10 @@ impl Launch {
         };
         match (pid, errno) {
             (1.., 0) => Ok(pid as u32),
-            (_, 0) => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
-            (_, errno) => Err(io::Error::from_raw_os_error(errno)),
+            (1.., errno) => Err(error::as_if("execve(2)", errno)),
+            // The one in between was killed.
+            (_, 0) => Err(error::as_if("clone(2)", libc::EAGAIN)),
+            (_, errno) => Err(error::as_if("clone(2)", errno)),
         }
     }
 }
@@ -133,7 +135,7 @@ pub(crate) fn launch_worker(program: &Program<'_>, keep: impl AsFd) -> io::Resul
         )
     };
     if pid == -1 {
-        return Err(io::Error::last_os_error());
+        return Err(error::last("clone(2)"));
     }
     launch.pid = pid;
     launch.outcome()
@@ -187,7 +189,7 @@ pub(crate) fn launch_detached(program: &Program<'_>, keep: impl AsFd) -> io::Res
         )
     };
     if pid == -1 {
-        return Err(io::Error::last_os_error());
+        return Err(error::last("clone(2)"));
     }
     let mut status = 0;
     // SAFETY: waits for exactly the process made above.
@@ -197,7 +199,10 @@ pub(crate) fn launch_detached(program: &Program<'_>, keep: impl AsFd) -> io::Res
             Some(libc::EINTR) => {}
             // The host waits for whatever there is, and was quicker.
             Some(libc::ECHILD) => break,
-            _ => return Err(refused("waitpid(2)", "reap the fork server's parent", &e)),
+            _ => {
+                let e = Err(error::named("waitpid(2)", e));
+                return e.needed_to("reap the fork server's parent");
+            }
         }
     }
     launch.outcome()

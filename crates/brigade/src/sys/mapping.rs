@@ -1,13 +1,16 @@
 //! Anonymous memory files, and mappings of them. memfd_create(2), F_ADD_SEALS in fcntl(2), mmap(2).
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::opened;
+use super::error::{self, Call};
+use super::{opened, process};
 
 /// Nobody can change the size any more.
 pub(crate) const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
@@ -25,16 +28,36 @@ pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
 pub(crate) fn memfd_of(name: &str, len: usize, seals: SealFlags) -> io::Result<OwnedFd> {
     allowed_size(len)?;
     let fd = memfd(name)?;
-    rustix::fs::ftruncate(&fd, len as u64)?;
-    rustix::fs::fcntl_add_seals(&fd, seals)?;
+    set_len(&fd, len)?;
+    add_seals(&fd, seals)?;
     Ok(fd)
+}
+
+/// ftruncate(2), of a file that may be as long: see [`allowed_size`].
+pub(crate) fn set_len(fd: impl AsFd, len: usize) -> io::Result<()> {
+    rustix::fs::ftruncate(fd, len as u64).call("ftruncate(2)")
+}
+
+pub(crate) fn add_seals(fd: impl AsFd, seals: SealFlags) -> io::Result<()> {
+    rustix::fs::fcntl_add_seals(fd, seals).call("fcntl(F_ADD_SEALS)")
+}
+
+/// The length of a file, in bytes.
+pub(crate) fn file_size(fd: impl AsFd) -> io::Result<u64> {
+    let stat = rustix::fs::fstat(fd).call("fstat(2)")?;
+    Ok(stat.st_size as u64)
+}
+
+pub(crate) fn seals(fd: impl AsFd) -> io::Result<SealFlags> {
+    rustix::fs::fcntl_get_seals(fd).call("fcntl(F_GET_SEALS)")
 }
 
 /// A file over RLIMIT_FSIZE is not only an error: the kernel sends a SIGXFSZ too, which ends the
 /// program. So it is asked for first.
 pub(crate) fn allowed_size(len: usize) -> io::Result<()> {
-    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
-        Some(limit) if limit < len as u64 => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+    // Where nobody says what it is, there are few who have set one.
+    match process::limit(rustix::process::Resource::Fsize).and_then(|limit| limit.current) {
+        Some(limit) if limit < len as u64 => Err(error::as_if("ftruncate(2)", libc::EFBIG)),
         _ => Ok(()),
     }
 }
@@ -50,20 +73,50 @@ pub(crate) fn memfd(name: &str) -> io::Result<OwnedFd> {
     }
 }
 
-/// Gives a file its memory now: later a full machine would be a SIGBUS, in whoever touches the page
-/// that is not there.
-pub(crate) fn reserve(fd: impl AsFd, len: usize) -> io::Result<()> {
+/// Gives a part of a file its memory now: later a full machine would be a SIGBUS, in whoever
+/// touches the page that is not there. Nobody else writes to what is missing of it meanwhile.
+pub(crate) fn reserve(fd: impl AsFd, part: Range<u64>) -> io::Result<()> {
     // A signal undoes what the call has done so far: in steps, a program with a fast timer gets
     // through as well.
     const STEP: u64 = 16 << 20;
-    let len = len as u64;
-    let mut at = 0;
-    while at < len {
-        let step = STEP.min(len - at);
+    let mut at = part.start;
+    while at < part.end {
+        let step = STEP.min(part.end - at);
         match rustix::fs::fallocate(&fd, FallocateFlags::empty(), at, step) {
             Ok(()) => at += step,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
+            Err(Errno::INTR) => {}
+            Err(e) if is_denied(e) => return write_holes(&fd, at..part.end),
+            Err(e) => return Err(e).call("fallocate(2)"),
+        }
+    }
+    Ok(())
+}
+
+/// Whether fallocate(2) is denied as such: seccomp(2).
+pub(crate) fn is_denied(fallocate: Errno) -> bool {
+    matches!(fallocate, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+/// As [`reserve`], for a process to which fallocate(2) is denied: zeros are written where there is
+/// nothing. lseek(2), `SEEK_HOLE`
+fn write_holes(fd: impl AsFd, part: Range<u64>) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = part.start;
+    while at < part.end {
+        let hole = rustix::fs::seek(&fd, SeekFrom::Hole(at)).call("lseek(2)")?;
+        let end = match rustix::fs::seek(&fd, SeekFrom::Data(hole)) {
+            // There is nothing but a hole from here on.
+            Err(Errno::NXIO) => part.end,
+            end => end.call("lseek(2)")?.min(part.end),
+        };
+        at = hole;
+        while at < end {
+            let len = usize::try_from(end - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            match rustix::io::pwrite(&fd, &ZEROS[..len], at) {
+                Ok(written) => at += written as u64,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e).call("pwrite(2)"),
+            }
         }
     }
     Ok(())
@@ -104,7 +157,8 @@ impl Mapping {
                 fd,
                 0,
             )
-        }?;
+        }
+        .call("mmap(2)")?;
         let at = NonNull::new(at.cast())
             .ok_or_else(|| io::Error::other("mmap returned the null page"))?;
         Ok(Mapping { at, len })
@@ -132,8 +186,8 @@ impl Mapping {
     /// Keeps the mapping out of children made by `fork`.
     pub(crate) fn keep_from_children(&self) -> io::Result<()> {
         // SAFETY: the range is ours; the advice changes what a child inherits, not what we see.
-        unsafe { rustix::mm::madvise(self.at.as_ptr().cast(), self.len, Advice::LinuxDontFork) }?;
-        Ok(())
+        unsafe { rustix::mm::madvise(self.at.as_ptr().cast(), self.len, Advice::LinuxDontFork) }
+            .call("madvise(2)")
     }
 }
 
@@ -145,8 +199,8 @@ impl Sealed {
     /// Maps a file that is `len` bytes long, if it is sealed so.
     pub(crate) fn map(file: impl AsFd, len: usize) -> io::Result<Sealed> {
         let needed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-        let is_sealed = rustix::fs::fcntl_get_seals(&file)?.contains(needed);
-        if !is_sealed || rustix::fs::fstat(&file)?.st_size as u64 != len as u64 {
+        let is_sealed = seals(&file)?.contains(needed);
+        if !is_sealed || file_size(&file)? != len as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a file whose content may change",

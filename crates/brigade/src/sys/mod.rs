@@ -7,12 +7,15 @@
 
 #![expect(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
+pub(crate) mod cgroup;
 pub(crate) mod environment;
 pub(crate) mod epoll;
+pub(crate) mod error;
 pub(crate) mod fds;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod launch;
+pub(crate) mod limits;
 pub(crate) mod mapping;
 pub(crate) mod opened;
 pub(crate) mod original;

@@ -5,7 +5,7 @@
 //! would be written into it. So every descriptor is made here, or passes through [`lifted`]. In the
 //! usual case that costs a comparison.
 //!
-//! What is made anew under a higher number is made while `/dev/null` has the low ones ([`Held`]):
+//! What is made anew under a higher number is made while [`null`] has the low ones ([`Held`]):
 //! not even for a moment can another thread print into it. What is received cannot be received
 //! twice; it is received so from the first time on that a low number was seen to be free.
 
@@ -21,6 +21,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
 use rustix::time::{TimerfdClockId, TimerfdFlags};
+
+use super::error::Call;
 
 /// The lowest number that is no standard stream's.
 const FIRST: i32 = 3;
@@ -73,7 +75,7 @@ pub(crate) fn lifted(fd: OwnedFd) -> io::Result<OwnedFd> {
 /// Whether this process was once seen to be without one of its standard streams.
 static LOW_ARE_FREE: AtomicBool = AtomicBool::new(false);
 
-/// Keeps the numbers of the standard streams taken, by `/dev/null` where they are free.
+/// Keeps the numbers of the standard streams taken, by [`null`] where they are free.
 ///
 /// All threads that need it at the same time share one: what one of them held alone would be free
 /// again while another relies on it.
@@ -96,8 +98,7 @@ impl Held {
         drop(current);
         let mut nulls = held.nulls.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let flags = OFlags::RDWR | OFlags::CLOEXEC;
-            let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
+            let null = null()?;
             if null.are_above() {
                 break;
             }
@@ -108,48 +109,69 @@ impl Held {
     }
 }
 
+/// What is open where there is nothing to read, and nobody to read what is written: under the
+/// lowest number that is free.
+///
+/// It is `/dev/null`. In a container without it, it is the reading end of a pipe that nobody writes
+/// to: reading says that this is the end, and writing is EBADF, which std's streams, and C's, take
+/// as they take a stream that was closed.
+pub(crate) fn null() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open("/dev/null", flags, Mode::empty()) {
+        Ok(null) => Ok(null),
+        Err(_) => {
+            let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+            let (read, _) = pipe
+                .call("pipe2(2)")
+                .needed_to("stand in for /dev/null, which cannot be opened")?;
+            Ok(read)
+        }
+    }
+}
+
 /// A copy, close-on-exec.
 pub(crate) fn copy(fd: impl AsFd) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, FIRST)?)
+    rustix::io::fcntl_dupfd_cloexec(fd, FIRST).call("fcntl(F_DUPFD_CLOEXEC)")
 }
 
 /// pipe(2): the reading and the writing end.
 pub(crate) fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {
-    above(|| Ok(rustix::pipe::pipe_with(flags | PipeFlags::CLOEXEC)?))
+    above(|| rustix::pipe::pipe_with(flags | PipeFlags::CLOEXEC).call("pipe2(2)"))
 }
 
 /// socketpair(2), of Unix sockets that keep messages apart.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     above(|| {
-        Ok(rustix::net::socketpair(
+        rustix::net::socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
             SocketFlags::CLOEXEC,
             None,
-        )?)
+        )
+        .call("socketpair(2)")
     })
 }
 
 /// eventfd(2), which does not block.
 pub(crate) fn event() -> io::Result<OwnedFd> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    above(|| Ok(rustix::event::eventfd(0, flags)?))
+    above(|| rustix::event::eventfd(0, flags).call("eventfd(2)"))
 }
 
 /// timerfd_create(2), of a clock, which does not block.
 pub(crate) fn timer(clock: TimerfdClockId) -> io::Result<OwnedFd> {
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-    above(|| Ok(rustix::time::timerfd_create(clock, flags)?))
+    above(|| rustix::time::timerfd_create(clock, flags).call("timerfd_create(2)"))
 }
 
 /// epoll_create1(2).
 pub(crate) fn epoll() -> io::Result<OwnedFd> {
-    above(|| Ok(rustix::event::epoll::create(CreateFlags::CLOEXEC)?))
+    above(|| rustix::event::epoll::create(CreateFlags::CLOEXEC).call("epoll_create1(2)"))
 }
 
 /// pidfd_open(2).
 pub(crate) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
-    above(|| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
+    above(|| rustix::process::pidfd_open(pid, PidfdFlags::empty()).call("pidfd_open(2)"))
 }
 
 /// pidfd_open(2), of the calling thread alone: it becomes readable when that thread ends, also
@@ -166,7 +188,7 @@ pub(crate) fn pidfd_of_this_thread() -> io::Result<OwnedFd> {
 
 /// memfd_create(2).
 pub(crate) fn memfd(name: &str, flags: MemfdFlags) -> io::Result<OwnedFd> {
-    above(|| Ok(rustix::fs::memfd_create(name, flags)?))
+    above(|| rustix::fs::memfd_create(name, flags).call("memfd_create(2)"))
 }
 
 /// open(2), of a file that exists.
@@ -177,11 +199,9 @@ pub(crate) fn file(path: &str, flags: OFlags) -> io::Result<OwnedFd> {
 /// The same, of a path within a directory: openat(2).
 pub(crate) fn file_at(directory: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
     above(|| {
-        Ok(rustix::fs::openat(
-            &directory,
-            path,
-            flags | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?)
+        let flags = flags | OFlags::CLOEXEC;
+        rustix::fs::openat(&directory, path, flags, Mode::empty())
+            .call("open(2)")
+            .at(|| path.to_owned())
     })
 }

@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
+use super::error::Call;
 use super::opened;
 
 /// Those that a thread of a program with several can change, as they are called in
@@ -252,12 +253,9 @@ impl Thread {
     fn this() -> io::Result<Thread> {
         const PATH: &str = "/proc/thread-self";
         let directory = opened::file(PATH, OFlags::PATH | OFlags::DIRECTORY);
-        directory.map(Thread).map_err(|e| {
-            let why = format!(
-                "what a process may do is compared through {PATH}, which cannot be opened: {e}"
-            );
-            io::Error::new(e.kind(), why)
-        })
+        directory
+            .map(Thread)
+            .needed_to("compare what a process may do with what this thread may")
     }
 
     /// Calls `look` with the text of `status`.
@@ -268,7 +266,8 @@ impl Thread {
         loop {
             let into = &mut text[len..];
             let got =
-                rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *into, len as u64))?;
+                rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *into, len as u64))
+                    .call("pread(2)")?;
             len += got;
             if got == 0 || len < text.len() {
                 return look(&text[..len]);
@@ -290,7 +289,7 @@ impl Thread {
                     .ok_or_else(|| io::ErrorKind::InvalidData.into())
             }
             Err(rustix::io::Errno::NOENT) => Ok(0),
-            Err(e) => Err(e.into()),
+            Err(e) => Err(e).call("readlink(2)"),
         }
     }
 
@@ -409,7 +408,7 @@ fn numbers(value: &[u8], base: u32) -> impl Iterator<Item = u64> {
 /// Which directory `/` is: another mount namespace has mounts of other numbers. statx(2).
 fn root() -> io::Result<(u64, (u32, u32), u64)> {
     let flags = StatxFlags::INO | StatxFlags::MNT_ID;
-    let stat = rustix::fs::statx(rustix::fs::CWD, "/", AtFlags::empty(), flags)?;
+    let stat = rustix::fs::statx(rustix::fs::CWD, "/", AtFlags::empty(), flags).call("statx(2)")?;
     Ok((
         stat.stx_mnt_id,
         (stat.stx_dev_major, stat.stx_dev_minor),

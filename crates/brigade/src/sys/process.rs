@@ -4,6 +4,12 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit};
+
+use super::error::{self, Call};
+use super::{fds, futex};
 
 /// Which side of a fork this is.
 #[derive(Debug)]
@@ -30,7 +36,7 @@ pub(crate) fn fork_for_calls() -> io::Result<Fork> {
     // another thread (by what is said above), or which was whole (with one thread, nothing is
     // locked or half-written by another at this moment).
     match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => Err(error::last("fork(2)")),
         0 => Ok(Fork::Child),
         pid => Ok(Fork::Parent(pid as u32)),
     }
@@ -98,14 +104,6 @@ pub(crate) enum Ended {
     Signaled(i32),
 }
 
-/// An error that says which call was refused, and what it was for.
-pub(crate) fn refused(call: &str, purpose: &str, why: &io::Error) -> io::Error {
-    io::Error::new(
-        why.kind(),
-        format!("{call}, which is needed to {purpose}, is refused: {why}"),
-    )
-}
-
 /// Asks the kernel for what a fork server needs, and what cannot fail but where it is denied
 /// altogether (seccomp(2), a security module); of that nothing would be seen later, for these calls
 /// also fail where there is simply nobody. A filter that a process did not begin with it gets from
@@ -120,31 +118,59 @@ pub(crate) fn try_calls() -> io::Result<()> {
         let mut status = 0;
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
         if !nobody(libc::waitid(libc::P_ALL, 0, &raw mut info, flags).into()) {
-            return Err(last_refused("waitid(2)", "hear of workers' ends"));
+            return Err(error::last("waitid(2)")).needed_to("hear of workers' ends");
         }
         let flags = libc::WNOHANG | libc::__WALL;
         if !nobody(libc::waitpid(-1, &raw mut status, flags).into()) {
-            return Err(last_refused("waitpid(2)", "reap workers"));
+            return Err(error::last("waitpid(2)")).needed_to("reap workers");
         }
         if libc::kill(own, 0) == -1 {
-            return Err(last_refused("kill(2)", "end workers"));
+            return Err(error::last("kill(2)")).needed_to("end workers");
         }
         if libc::prctl(libc::PR_SET_PDEATHSIG, 0) == -1 {
-            return Err(last_refused(
-                "prctl(PR_SET_PDEATHSIG)",
-                "end workers with the fork server",
-            ));
+            return Err(error::last("prctl(PR_SET_PDEATHSIG)"))
+                .needed_to("end workers with the fork server");
         }
     }
-    Ok(())
+    parent()?;
+    fds::poll_until(&mut [], Some(Instant::now())).map(drop)
+}
+
+/// The parent's number: getppid(2), which fails only where it is denied.
+pub(crate) fn parent() -> io::Result<u32> {
+    // The C library's own function takes it that the call cannot fail.
+    // SAFETY: no memory is involved.
+    match unsafe { libc::syscall(libc::SYS_getppid) } {
+        -1 => Err(error::last("getppid(2)")).needed_to("see whether the fork server lives"),
+        parent => Ok(parent as u32),
+    }
+}
+
+/// A limit of this process. `None`: prlimit(2) is denied.
+pub(crate) fn limit(of: Resource) -> Option<Rlimit> {
+    let number = match of {
+        Resource::As => libc::RLIMIT_AS,
+        Resource::Core => libc::RLIMIT_CORE,
+        Resource::Fsize => libc::RLIMIT_FSIZE,
+        Resource::Msgqueue => libc::RLIMIT_MSGQUEUE,
+        Resource::Nofile => libc::RLIMIT_NOFILE,
+        Resource::Nproc => libc::RLIMIT_NPROC,
+        _ => return None,
+    };
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let finite = |n: libc::rlim64_t| (n != libc::RLIM64_INFINITY).then_some(n);
+    // SAFETY: writes the two numbers.
+    (unsafe { libc::getrlimit64(number, &raw mut limit) } == 0).then(|| Rlimit {
+        current: finite(limit.rlim_cur),
+        maximum: finite(limit.rlim_max),
+    })
 }
 
 fn is_last(errno: i32) -> bool {
     io::Error::last_os_error().raw_os_error() == Some(errno)
-}
-
-fn last_refused(call: &str, purpose: &str) -> io::Error {
-    refused(call, purpose, &io::Error::last_os_error())
 }
 
 /// Whether a signal may be sent through a pidfd.
@@ -153,7 +179,7 @@ pub(crate) fn try_signal_through(process: impl AsFd) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: numbers only, and signal 0 is none. pidfd_send_signal(2)
     if unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, 0, none, 0) } == -1 {
-        return Err(last_refused("pidfd_send_signal(2)", "end the fork server"));
+        return Err(error::last("pidfd_send_signal(2)")).needed_to("end the fork server");
     }
     Ok(())
 }
@@ -210,6 +236,67 @@ pub(crate) fn reap(pid: u32) -> Option<Ended> {
     }
 }
 
+/// The status in what /proc says of a process, if that waits to be reaped.
+fn zombies_status(stat: &[u8]) -> Option<i32> {
+    let text = std::str::from_utf8(stat).ok()?;
+    let status = text.rsplit(' ').next().filter(|_| text.starts_with('Z'));
+    status?.parse().ok()
+}
+
+/// Whether the number of a process that is held by a pidfd may be another's.
+fn is_reaped(process: impl AsFd) -> bool {
+    try_signal_through(process).is_err()
+}
+
+/// How a process that is held by a pidfd ended, whoever's child it was. `None`: it has not, or
+/// nobody says: /proc/[pid]/stat before it is reaped; PIDFD_GET_INFO (Linux 6.15) once it is.
+pub(crate) fn how_it_ended(process: impl AsFd, pid: u32) -> Option<Ended> {
+    let ended = |status: i32| {
+        if libc::WIFSIGNALED(status) {
+            Ended::Signaled(libc::WTERMSIG(status))
+        } else {
+            Ended::Exited(libc::WEXITSTATUS(status))
+        }
+    };
+    /// `struct pidfd_info`, in its first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        numbers: [u32; 11],
+        exit_code: i32,
+    }
+    const GET_INFO: libc::c_ulong = 0xc040_ff0b;
+    const EXIT: u64 = 1 << 3;
+    // Whoever reaps it may take a moment.
+    const TRIES: u32 = 20;
+    let _ = fds::wait_readable(&process, Duration::from_millis(100));
+    for _ in 0..TRIES {
+        let mut info = Info {
+            mask: EXIT,
+            ..Info::default()
+        };
+        let number = process.as_fd().as_raw_fd();
+        // SAFETY: the request says how long the struct is that the kernel reads and writes.
+        if unsafe { libc::ioctl(number, GET_INFO as _, &raw mut info) } == -1
+            && !is_last(libc::ESRCH)
+        {
+            return None;
+        }
+        if info.mask & EXIT != 0 {
+            return Some(ended(info.exit_code));
+        }
+        // If it is not reaped now, it was not when it was looked at.
+        let status = stat_of(pid).and_then(|stat| zombies_status(&stat));
+        if let Some(status) = status.filter(|_| !is_reaped(&process)) {
+            return Some(ended(status));
+        }
+        futex::rest(Duration::from_millis(5));
+    }
+    None
+}
+
 /// Sends a signal to a process. One that has ended already is no error; one that has become another
 /// user's is left to those who may: it is missed when its end does not come. See [`try_calls`].
 pub(crate) fn kill(pid: u32, signal: i32) {
@@ -245,11 +332,18 @@ pub(crate) fn kill_through(process: impl AsFd, pid: u32, signal: i32) {
     send(0);
 }
 
-/// What /proc says of a process: its state's letter, and its parent. /proc/[pid]/stat, proc(5); the
-/// second field, the name, is in parentheses and may contain anything.
+/// What /proc says of a process, after its name: /proc/[pid]/stat, proc(5); the second field, the
+/// name, is in parentheses and may contain anything.
+fn stat_of(pid: u32) -> Option<Vec<u8>> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let name_ends = stat.iter().rposition(|&b| b == b')')?;
+    Some(stat[name_ends + 1..].trim_ascii().to_vec())
+}
+
+/// Its state's letter, and its parent.
 pub(crate) fn state_of(pid: u32) -> Option<(char, u32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let stat = String::from_utf8(stat_of(pid)?).ok()?;
+    let mut fields = stat.split_ascii_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
@@ -291,10 +385,8 @@ pub(crate) fn die_with_parent() {
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     // SAFETY: no memory is involved.
     if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } == -1 {
-        return Err(last_refused(
-            "prctl(PR_SET_CHILD_SUBREAPER)",
-            "end what tasks leave behind",
-        ));
+        return Err(error::last("prctl(PR_SET_CHILD_SUBREAPER)"))
+            .needed_to("end what tasks leave behind");
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::error::{self, Call};
 use super::{futex, opened};
 
 /// Long ago, as a deadline: a call that would wait comes back at once. `O_NONBLOCK` would say the
@@ -16,10 +17,10 @@ static AT_ONCE: libc::timespec = libc::timespec {
 };
 
 /// What came of a call that would have waited.
-fn would_block(e: io::Error) -> io::Error {
+fn would_block(call: &'static str, e: io::Error) -> io::Error {
     match e.raw_os_error() {
         Some(libc::ETIMEDOUT) => io::ErrorKind::WouldBlock.into(),
-        _ => e,
+        _ => error::named(call, e),
     }
 }
 
@@ -27,11 +28,13 @@ fn would_block(e: io::Error) -> io::Error {
 /// not block.
 pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let too_many = || io::Error::from_raw_os_error(libc::EINVAL);
+    let too_many = || error::as_if("mq_open(3)", libc::EINVAL);
     // SAFETY: plain numbers, for which zero is valid.
     let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
     attributes.mq_maxmsg = messages.try_into().map_err(|_| too_many())?;
     attributes.mq_msgsize = size.try_into().map_err(|_| too_many())?;
+    // Before there is a name that could not be taken away again.
+    may_unlink()?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NONBLOCK | libc::O_CLOEXEC;
     for _ in 0..MOST_NAMES {
         let name = format!(
@@ -51,18 +54,13 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
                 let _ = unlink(&name);
                 continue;
             }
-            return Err(e);
+            return Err(error::named("mq_open(3)", e));
         }
         // SAFETY: on Linux a queue is a descriptor, and this one was opened here.
         let queue = unsafe { OwnedFd::from_raw_fd(queue) };
-        unlink(&name).map_err(|e| {
+        unlink(&name).at(|| {
             let name = name.to_string_lossy();
-            io::Error::new(
-                e.kind(),
-                format!(
-                    "the message queue {name} stays behind: its name cannot be taken away: {e}"
-                ),
-            )
+            format!("the message queue {name} stays behind: its name cannot be taken away")
         })?;
         return opened::lifted(queue);
     }
@@ -73,6 +71,19 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
 
 /// How many names are tried: others can take what this process would.
 const MOST_NAMES: u32 = 1024;
+
+/// Whether names can be taken away at all.
+fn may_unlink() -> io::Result<()> {
+    // SAFETY: the name lives as long as the program. No queue has it.
+    if unsafe { libc::mq_unlink(c"/".as_ptr()) } == 0 {
+        return Ok(());
+    }
+    let e = io::Error::last_os_error();
+    match e.raw_os_error() {
+        Some(libc::ENOSYS | libc::EPERM | libc::EACCES) => Err(error::named("mq_unlink(3)", e)),
+        _ => Ok(()),
+    }
+}
 
 /// Takes a queue's name away. Nobody has it who needs it: if another was quicker, all is well.
 fn unlink(name: &CStr) -> io::Result<()> {
@@ -90,7 +101,7 @@ fn unlink(name: &CStr) -> io::Result<()> {
                 tries += 1;
                 futex::rest(Duration::from_millis(1));
             }
-            _ => return Err(e),
+            _ => return Err(error::named("mq_unlink(3)", e)),
         }
     }
 }
@@ -111,7 +122,7 @@ fn attributes(queue: &OwnedFd) -> io::Result<libc::mq_attr> {
     let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
     // SAFETY: writes the attributes.
     if unsafe { libc::mq_getattr(queue.as_raw_fd(), &raw mut attributes) } == -1 {
-        return Err(io::Error::last_os_error());
+        return Err(error::last("mq_getattr(3)"));
     }
     Ok(attributes)
 }
@@ -134,7 +145,7 @@ pub(crate) fn send(queue: &OwnedFd, message: &[u8]) -> io::Result<()> {
         }
         let e = io::Error::last_os_error();
         if e.kind() != io::ErrorKind::Interrupted {
-            return Err(would_block(e));
+            return Err(would_block("mq_timedsend(3)", e));
         }
     }
 }
@@ -158,7 +169,7 @@ pub(crate) fn recv(queue: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
         }
         let e = io::Error::last_os_error();
         if e.kind() != io::ErrorKind::Interrupted {
-            return Err(would_block(e));
+            return Err(would_block("mq_timedreceive(3)", e));
         }
     }
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
+use super::error::{self, Call};
 use super::opened;
-use super::process::refused;
 
 /// All signals blocked in this thread, until dropped.
 #[derive(Debug)]
@@ -49,13 +49,11 @@ pub(crate) fn child_events() -> io::Result<OwnedFd> {
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGCHLD);
         if libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) == -1 {
-            let e = io::Error::last_os_error();
-            return Err(refused("sigprocmask(2)", "hear of workers' ends", &e));
+            return Err(error::last("sigprocmask(2)"));
         }
         let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
         if fd == -1 {
-            let e = io::Error::last_os_error();
-            return Err(refused("signalfd(2)", "hear of workers' ends", &e));
+            return Err(error::last("signalfd(2)"));
         }
         opened::lifted(OwnedFd::from_raw_fd(fd))
     }
@@ -132,7 +130,8 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
             rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
             rustix::mm::MapFlags::PRIVATE,
         )
-    }?;
+    }
+    .call("mmap(2)")?;
     // SAFETY: the stack is never unmapped, so it is there for as long as the process is; `handler`
     // has the type that SA_SIGINFO asks for.
     unsafe {
@@ -142,7 +141,7 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
             ss_size: STACK,
         };
         if libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) == -1 {
-            return Err(io::Error::last_os_error());
+            return Err(error::last("sigaltstack(2)"));
         }
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as extern "C" fn(_, _, _) as usize;
@@ -153,7 +152,7 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
         libc::sigemptyset(&raw mut action.sa_mask);
         for signal in FATAL {
             if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) == -1 {
-                return Err(io::Error::last_os_error());
+                return Err(error::last("sigaction(2)"));
             }
         }
     }

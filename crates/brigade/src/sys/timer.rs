@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdTimerFlags, Timespec, timerfd_settime};
 
+use super::error::Call;
 use super::opened;
 
 #[derive(Debug)]
@@ -44,8 +45,9 @@ impl Timer {
                 tv_nsec: i64::from(after.subsec_nanos()),
             },
         };
-        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &timer)?;
-        Ok(())
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &timer)
+            .map(drop)
+            .call("timerfd_settime(2)")
     }
 }
 

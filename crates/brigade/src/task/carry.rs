@@ -14,6 +14,8 @@ use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::sys::error::Call;
+
 /// The most descriptors that one message may carry: what the kernel takes with one datagram
 /// (`SCM_MAX_FD`, 253), less some for its carrier.
 pub(crate) const MAX: usize = 240;
@@ -102,6 +104,7 @@ pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32,
         )));
     }
     let copy = crate::sys::opened::copy(descriptor)
+        .needed_to("send it")
         .map_err(|e| E::custom(format_args!("a descriptor could not be copied: {e}")))?;
     ATTACHED.with(|all| {
         let mut all = all.borrow_mut();

@@ -16,8 +16,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::Resource;
 
+use crate::sys::process;
 pub(crate) use crate::task::codec::MAX_BYTES;
 
 /// Of one value, the file of a large one included.
@@ -28,7 +29,7 @@ static UNCLAIMED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many may be.
 fn most() -> usize {
-    let all = getrlimit(Resource::Nofile).current;
+    let all = process::limit(Resource::Nofile).and_then(|limit| limit.current);
     all.map_or(usize::MAX, |all| {
         usize::try_from(all / 2).unwrap_or(usize::MAX)
     })

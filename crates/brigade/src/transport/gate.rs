@@ -22,7 +22,7 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::raw::RawLock;
 use crate::sync::watch::{self, Vigil, Wake};
 use crate::sys::fds;
-use crate::sys::mapping::{Mapping, sized_memfd};
+use crate::sys::mapping::{self, Mapping, reserve, sized_memfd};
 use crate::sys::wakeup;
 
 /// Bytes of a gate, at the start of its memory file.
@@ -149,9 +149,7 @@ impl Gate {
     /// writes here.
     pub(crate) fn new(capacity: usize, len: usize) -> io::Result<Gate> {
         let file = sized_memfd("brigade-channel", len)?;
-        rustix::io::retry_on_intr(|| {
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LEN as u64)
-        })?;
+        reserve(&file, 0..LEN as u64)?;
         Gate::open(file, capacity as u64, len)
     }
 
@@ -159,9 +157,9 @@ impl Gate {
     /// would be, and stay so.
     pub(crate) fn open(file: OwnedFd, capacity: u64, len: usize) -> io::Result<Gate> {
         use rustix::fs::SealFlags;
-        let sealed = rustix::fs::fcntl_get_seals(&file)
+        let sealed = mapping::seals(&file)
             .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
-        if !sealed || rustix::fs::fstat(&file)?.st_size as u64 != len as u64 {
+        if !sealed || mapping::file_size(&file)? != len as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "this is no channel's memory",

@@ -14,13 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::FallocateFlags;
-
 use super::gate::{self, Gate};
 use super::parcel;
 use super::ring::{Consumer, Control, Place, Producer};
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet};
 use crate::sys::futex;
+use crate::sys::mapping;
 use crate::sys::wakeup::{self, Way};
 
 const RING: usize = 4 << 20;
@@ -52,11 +51,8 @@ pub(crate) fn pair(gate: &Gate) -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn reserve(gate: &Gate, from: u64, to: u64) -> io::Result<()> {
     let from = gate::LEN as u64 + from;
-    let len = gate::LEN as u64 + to - from;
-    let file = gate.file();
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::fs::fallocate(file, FallocateFlags::empty(), from, len)
-    })?)
+    let to = gate::LEN as u64 + to;
+    mapping::reserve(gate.file(), from..to)
 }
 
 /// The writing side of the ring behind a gate.

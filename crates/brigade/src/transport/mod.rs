@@ -59,6 +59,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use crate::sys::error::{self, errno_of};
 use gate::Gate;
 
 /// What precedes the bytes of a message.
@@ -162,11 +163,11 @@ pub(crate) enum NotGot {
 
 impl From<io::Error> for NotGot {
     fn from(e: io::Error) -> NotGot {
-        match e.raw_os_error() {
+        match errno_of(&e) {
             // Who had this end before may have made it one that does not wait.
             Some(libc::EAGAIN) => NotGot::Empty,
             Some(libc::ENOMEM | libc::ENOBUFS) => NotGot::Later,
-            _ => NotGot::Corrupt(e.to_string()),
+            _ => NotGot::Corrupt(error::needed("receive a message", e).to_string()),
         }
     }
 }

@@ -12,15 +12,23 @@ use rustix::net::RecvFlags;
 use super::bounds::MAX_BYTES;
 use super::{Header, Link, NotGot, NotPut};
 use crate::sync::roster;
+use crate::sys::error::{Call, errno_of};
 use crate::sys::fds;
-use crate::sys::mapping::{Sealed, allowed_size, memfd};
+use crate::sys::mapping::{Sealed, add_seals, allowed_size, file_size, memfd, seals};
+
+/// What the calls of a receiver are for.
+const RECEIVE: &str = "receive a large value";
 
 /// A memory file of these bytes, which nobody can change any more.
 pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
+    file_of(bytes).needed_to("pass on a large value")
+}
+
+fn file_of(bytes: &[u8]) -> io::Result<OwnedFd> {
     allowed_size(bytes.len())?;
     let mut file = File::from(memfd("brigade-value")?);
-    file.write_all(bytes)?;
-    rustix::fs::fcntl_add_seals(
+    file.write_all(bytes).call("write(2)")?;
+    add_seals(
         &file,
         SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
     )?;
@@ -37,16 +45,17 @@ fn checked(file: &OwnedFd, len: u64) -> io::Result<usize> {
         .ok_or_else(|| invalid("a value over the limit"))?;
     let needed = SealFlags::SHRINK | SealFlags::WRITE;
     // A descriptor that is no memory file has no seals.
-    if !rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(needed)) {
+    if !seals(file).is_ok_and(|seals| seals.contains(needed)) {
         return Err(invalid("a value that is not sealed"));
     }
-    if rustix::fs::fstat(file)?.st_size as u64 != len as u64 {
+    if file_size(file)? != len as u64 {
         return Err(invalid("a value of another length than announced"));
     }
     // The bytes of a hole are zeros that cost the sender nothing and would cost us memory. So we
     // take no more memory for a value than its sender has. A worker that is made to harms only
     // itself.
-    if !roster::is_worker() && len > 0 && rustix::fs::seek(file, SeekFrom::Hole(0))? < len as u64 {
+    let first_hole = || rustix::fs::seek(file, SeekFrom::Hole(0)).call("lseek(2)");
+    if !roster::is_worker() && len > 0 && first_hole()? < len as u64 {
         return Err(invalid("a value whose memory is not all there"));
     }
     Ok(len)
@@ -54,11 +63,17 @@ fn checked(file: &OwnedFd, len: u64) -> io::Result<usize> {
 
 /// The value of `len` bytes in such a file, where it is. It needs no descriptor any more.
 pub(crate) fn map(file: &OwnedFd, len: u64) -> io::Result<Sealed> {
-    Sealed::map(file, checked(file, len)?)
+    checked(file, len)
+        .and_then(|len| Sealed::map(file, len))
+        .needed_to(RECEIVE)
 }
 
 /// The value of `len` bytes in such a file.
 pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
+    read(file, len).needed_to(RECEIVE)
+}
+
+fn read(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
     let len = checked(&file, len)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(io::Error::other)?;
@@ -70,7 +85,7 @@ pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => at += n,
             Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(e).call("pread(2)"),
         }
     }
     // The allocator may have given more room than was asked for, but the file is sealed at this
@@ -90,6 +105,7 @@ pub(crate) fn send_ahead(
     }
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
     fds::send(link, &header.number.to_ne_bytes(), &descriptors)
+        .needed_to("send a message's descriptors")
         .map_err(|e| not_sent(e, NotPut::LinkBlocked))
 }
 
@@ -97,7 +113,7 @@ pub(crate) fn send_ahead(
 pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
     // The kernel has as many descriptors on their way, for this user, as it takes; or no memory for
     // the moment. It does not say when that is over.
-    if let Some(libc::ETOOMANYREFS | libc::ENOBUFS) = e.raw_os_error() {
+    if let Some(libc::ETOOMANYREFS | libc::ENOBUFS) = errno_of(&e) {
         return NotPut::Busy;
     }
     match e.kind() {
@@ -128,7 +144,8 @@ pub(crate) fn take(link: &Link, header: Header, into: &mut Vec<OwnedFd>) -> Resu
         drop(found.take());
         let mut descriptors = Vec::new();
         // If they were lost, for this process has as many as it may, there are none.
-        fds::recv(link, &mut [0; 8], &mut descriptors, false)?;
+        fds::recv(link, &mut [0; 8], &mut descriptors, false)
+            .needed_to("receive a message's descriptors")?;
         found = (number == header.number).then_some(descriptors);
     }
     let expected = usize::from(header.descriptors);
@@ -147,7 +164,10 @@ fn next_number(link: &Link) -> Result<Option<u64>, NotGot> {
             Ok((0, _)) | Err(Errno::AGAIN | Errno::CONNRESET) => return Ok(None),
             Ok(_) => return Ok(Some(u64::from_ne_bytes(number))),
             Err(Errno::INTR) => {}
-            Err(e) => return Err(io::Error::from(e).into()),
+            Err(e) => {
+                let e = Err(e).call("recvfrom(2)");
+                return Ok(e.needed_to("receive a message's descriptors")?);
+            }
         }
     }
 }

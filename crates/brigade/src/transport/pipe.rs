@@ -34,6 +34,7 @@ use rustix::fs::OFlags;
 use super::gate::Gate;
 use super::parcel;
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
+use crate::sys::error::Call;
 use crate::sys::{fds, opened, signal};
 
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share,
@@ -63,7 +64,7 @@ const CHUNK: usize = 64 * 1024;
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
     // Only this end: the two have flags of their own.
-    rustix::io::ioctl_fionbio(&write, true)?;
+    rustix::io::ioctl_fionbio(&write, true).call("ioctl(FIONBIO)")?;
     // If we do not get it, fewer bytes are sure to fit.
     let _ = rustix::pipe::fcntl_setpipe_size(&write, WANTED);
     Ok((read, write))
@@ -83,7 +84,7 @@ pub(crate) struct PipeOutlet {
 }
 
 fn budget(pipe: &OwnedFd) -> io::Result<usize> {
-    let pages = rustix::pipe::fcntl_getpipe_size(pipe)? / PAGE;
+    let pages = rustix::pipe::fcntl_getpipe_size(pipe).call("fcntl(F_GETPIPE_SZ)")? / PAGE;
     Ok((pages.saturating_sub(2) * PAGE / 2).max(PAGE))
 }
 
@@ -249,7 +250,7 @@ pub(crate) fn reopen(pipe: BorrowedFd<'_>) -> Option<OwnedFd> {
 }
 
 fn inside(pipe: &OwnedFd) -> io::Result<u64> {
-    Ok(rustix::io::ioctl_fionread(pipe)?)
+    rustix::io::ioctl_fionread(pipe).call("ioctl(FIONREAD)")
 }
 
 /// Whether a message of this number may come now. After part of a frame, what is taken for a header

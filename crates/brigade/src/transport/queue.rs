@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::gate::Gate;
 use super::parcel;
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet};
+use crate::sys::error::Call;
 use crate::sys::queue;
 
 /// A frame's longest and shortest limit: the kernel's default, and room for a header and a length.
@@ -33,21 +34,7 @@ pub(crate) fn create(capacity: usize) -> io::Result<OwnedFd> {
         .unwrap_or(MESSAGES);
     let messages = capacity.min(limit).max(1);
     let longest = (SHARE / messages).clamp(SHORTEST, LONGEST);
-    queue::create(messages, longest).map_err(|e| {
-        let why = match e.raw_os_error() {
-            Some(libc::EINVAL) => "/proc/sys/fs/mqueue/msg_max and msgsize_max",
-            Some(libc::EMFILE) => {
-                "RLIMIT_MSGQUEUE, which counts all queues of this user, or RLIMIT_NOFILE"
-            }
-            Some(libc::ENOSPC) => "/proc/sys/fs/mqueue/queues_max",
-            Some(libc::ENOSYS) => "a kernel without POSIX message queues",
-            _ => return e,
-        };
-        io::Error::new(
-            e.kind(),
-            format!("no message queue of {messages} messages: {why} ({e})"),
-        )
-    })
+    queue::create(messages, longest).at(|| format!("no message queue of {messages} messages"))
 }
 
 /// The sending end.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::handle::{JoinHandle, Task};
 use crate::JoinError;
+use crate::sys::error::{Call, THREAD};
 use crate::sys::futex::{self, Wake};
 use crate::sys::original::Original;
 use crate::task::entry::caught;
@@ -91,7 +92,10 @@ impl Builder {
         let shared = Arc::new(Shared::new());
         let theirs = Arc::clone(&shared);
         // What panics beside the task, a waker or a destructor, has nobody to be told.
-        let thread = builder.spawn(move || contained(|| theirs.run(task, input)))?;
+        let thread = builder
+            .spawn(move || contained(|| theirs.run(task, input)))
+            .call(THREAD)
+            .needed_to("run a task in a thread")?;
         let name = TaskName::new(task as usize, self.name.clone());
         Ok(JoinHandle(Task::Thread(Box::new(Running {
             host: Original::this_process(),

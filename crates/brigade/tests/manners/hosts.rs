@@ -521,7 +521,9 @@ fn small_files(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     let before = limit(rustix::process::Resource::Fsize, 1 << 20)?;
     let error = process::spawn(double, 1).err().ok_or("it worked")?;
-    if error.raw_os_error() != Some(libc::EFBIG) {
+    let told = brigade::SystemError::of(&error).ok_or("no system call's")?;
+    let limit = told.limit().unwrap_or_default();
+    if told.raw_os_error() != libc::EFBIG || !limit.starts_with("RLIMIT_FSIZE is 1048576") {
         return Err(error.into());
     }
     rustix::process::setrlimit(rustix::process::Resource::Fsize, before)?;

@@ -202,7 +202,7 @@ impl State {
                 };
                 let why = format!("a worker was not ready: {what} took longer than {timeout:?}");
                 self.vacate(i, now);
-                self.no_worker(i, Reason::NotHired(why), now, after);
+                self.no_worker(i, Reason::not_hired(why), now, after);
             }
         }
         let mut taken = false;

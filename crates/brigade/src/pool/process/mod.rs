@@ -38,6 +38,7 @@ use self::slot::{Pooled, Settle};
 use self::state::{After, Reason, State};
 use self::task::{End, Input, Job, Owner, Task};
 use super::config::{InitializerFailed, Options};
+use crate::sys::error;
 use crate::task::codec;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
@@ -110,11 +111,10 @@ impl Crew {
             return InitializerFailed(reason.to_error(name)).into();
         }
         match reason {
-            Reason::NotHired(why) => io::Error::other(why.clone()),
-            Reason::NotReady(why, _) if why.panic.is_none() => io::Error::new(
-                io::Error::from_raw_os_error(why.errno).kind(),
-                format!("a process could not be prepared: {}", why.what),
-            ),
+            Reason::NotHired(why) => why.clone().into(),
+            Reason::NotReady(why, _) if why.panic.is_none() => {
+                error::placed("a process could not be prepared", why.why.clone().into())
+            }
             reason => {
                 let name = TaskName::new(0, self.core.options.name.clone());
                 io::Error::other(reason.to_error(name))

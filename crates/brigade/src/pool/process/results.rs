@@ -9,6 +9,7 @@ use super::staff::SPARED;
 use super::state::{After, Event, Reason, State};
 use super::task::{Bytes, Content, Delivered, End, Owner, Refused, Task};
 use crate::JoinError;
+use crate::sys::error::errno_of;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::Frames;
 use crate::transport::bounds::{MAX_BYTES, Unclaimed};
@@ -264,7 +265,7 @@ impl State {
             (Status::Starting, reply::READY) => {
                 let reason = match postcard::from_bytes::<NotReady>(frame) {
                     Ok(why) => Reason::NotReady(why, Arc::clone(&self.server.symbols)),
-                    Err(_) => Reason::NotHired("a worker broke the protocol".to_owned()),
+                    Err(_) => Reason::not_hired("a worker broke the protocol"),
                 };
                 self.vacate(i, now);
                 self.no_worker(i, reason, now, after);
@@ -315,8 +316,7 @@ impl State {
                         return Heard::Later;
                     }
                     Err(NotNow::Failed(e))
-                        if e.raw_os_error() == Some(libc::EMFILE)
-                            || e.raw_os_error() == Some(libc::ENFILE) =>
+                        if matches!(errno_of(&e), Some(libc::EMFILE | libc::ENFILE)) =>
                     {
                         return self.undelivered(
                             i,

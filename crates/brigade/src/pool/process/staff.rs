@@ -7,6 +7,7 @@ use super::seat::{Doom, Seat, Status};
 use super::slot::Place;
 use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
 use super::task::{Owner, Task};
+use crate::sys::error::RemoteError;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::ending::Evidence;
@@ -62,7 +63,11 @@ impl State {
         let symbols = Arc::clone(&line.server().symbols);
         if status == Status::Starting {
             self.vacate(i, now);
-            return self.no_worker(i, Reason::Died(evidence, symbols), now, after);
+            let reason = match evidence.obituary.unstarted {
+                Some(why) => Reason::NotHired(*why),
+                None => Reason::Died(evidence, symbols),
+            };
+            return self.no_worker(i, reason, now, after);
         }
         let first = line.taken();
         // Whether it had begun what is first in its hand, and come as far as to decode it. Where
@@ -330,7 +335,7 @@ impl State {
                 self.server.may_make_more()
             };
             if let Err(why) = may_hire {
-                self.no_worker(i, Reason::NotHired(why), now, after);
+                self.no_worker(i, Reason::not_hired(why), now, after);
                 continue;
             }
             let hired = match self.server.hire_soon(self.employer, lacks) {
@@ -338,7 +343,7 @@ impl State {
                 Ok(None) => continue,
                 Err(_) if self.server.is_gone() => continue,
                 Err(e) => {
-                    self.no_worker(i, Reason::NotHired(e.to_string()), now, after);
+                    self.no_worker(i, Reason::NotHired(RemoteError::from(&e)), now, after);
                     continue;
                 }
             };
@@ -351,7 +356,7 @@ impl State {
                     seat.status = Status::Starting;
                     seat.mark = now;
                 }
-                Err(e) => self.no_worker(i, Reason::NotHired(e.to_string()), now, after),
+                Err(e) => self.no_worker(i, Reason::NotHired(RemoteError::from(&e)), now, after),
             }
         }
     }

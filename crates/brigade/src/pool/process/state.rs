@@ -10,6 +10,7 @@ use super::seat::{Pace, Seat};
 use super::slot::Wakes;
 use super::task::{End, Job, Task};
 use crate::pool::config::Options;
+use crate::sys::error::RemoteError;
 use crate::task::name::TaskName;
 use crate::task::panic::Panic;
 use crate::task::symbols::{Frames, Symbols};
@@ -89,7 +90,7 @@ pub(super) struct State {
 pub(super) enum Reason {
     Died(Evidence, Arc<Symbols>),
     NotReady(NotReady, Arc<Symbols>),
-    NotHired(String),
+    NotHired(RemoteError),
 }
 
 /// A task that died with its worker, and what is known of that. It is told outside the lock: names
@@ -294,6 +295,10 @@ pub(super) fn processors() -> usize {
 }
 
 impl Reason {
+    pub(super) fn not_hired(why: impl Into<String>) -> Reason {
+        Reason::NotHired(RemoteError::other(why))
+    }
+
     /// The initializer, if it is what failed.
     pub(super) fn initializer(&self, options: &Options) -> Option<TaskName> {
         match self {
@@ -314,7 +319,7 @@ impl Reason {
                 })),
                 None => JoinError::Undeliverable(format!(
                     "task `{name}`: no worker process could be prepared: {}",
-                    why.what
+                    why.why
                 )),
             },
             Reason::NotHired(why) => JoinError::Undeliverable(format!(

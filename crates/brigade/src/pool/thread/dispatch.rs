@@ -11,6 +11,7 @@ use super::work::{Refusal, Why, panicked};
 use super::worker::Worker;
 use crate::JoinError;
 use crate::pool::config::InitializerFailed;
+use crate::sys::error::{Call, THREAD};
 use crate::task::panic::Unwound;
 
 /// So often, times the number of workers, an initializer may panic in a row before tasks are
@@ -128,7 +129,9 @@ impl Shared {
         let name = self.options.name.as_deref().unwrap_or("brigade-pool");
         let started = thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || worker.main());
+            .spawn(move || worker.main())
+            .call(THREAD)
+            .needed_to("run a pool's tasks");
         self.roster(|r| match started {
             Ok(thread) => {
                 match r.live.get_mut(&id) {

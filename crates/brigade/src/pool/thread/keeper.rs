@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::primitive::{AtomicBool, Ordering, contained, fence, thread};
 use super::shared::Shared;
 use super::work::Why;
+use crate::sys::error::{Call, THREAD};
 
 /// How long it sleeps at a time while tasks run, in nanoseconds: a part of their time, but no less
 /// than the one and no more than the other.
@@ -56,7 +57,9 @@ impl Keeper {
                 if let Some(keeper) = &theirs.keeper {
                     keeper.keep(&theirs);
                 }
-            })?;
+            })
+            .call(THREAD)
+            .needed_to("keep a pool's limit of time")?;
         let _ = self.thread.set(thread.thread().clone());
         crew.lock_roster().keeper = Some(thread);
         Ok(())

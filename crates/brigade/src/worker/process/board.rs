@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
+use crate::sys::error::RemoteError;
 use crate::sys::futex;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::process::Ended;
@@ -48,6 +49,8 @@ struct Slot {
 const EXITED: u32 = 1;
 const SIGNALED: u32 = 2;
 const LOST: u32 = 3;
+/// Its end is told by an error, which is where otherwise the last of its stderr is.
+const UNSTARTED: u32 = 4;
 
 const TAILS_AT: usize = SLOTS as usize * size_of::<Slot>();
 /// A word that changes with each end, for who waits for several workers.
@@ -61,6 +64,8 @@ const LEN: usize = EPOCH_AT + 4096;
 pub(crate) struct Obituary {
     /// `None`: its end cannot be known.
     pub(crate) ended: Option<Ended>,
+    /// It could not become a worker, and says why.
+    pub(crate) unstarted: Option<Box<RemoteError>>,
     pub(crate) oom_killed: bool,
     pub(crate) stderr: Vec<u8>,
     /// How many bytes it wrote to stderr, of which those are the last.
@@ -183,12 +188,28 @@ impl Board {
         oom_killed: bool,
         (stderr, written): (&[u8], u64),
     ) -> (bool, bool) {
-        let entry = self.slot(slot);
-        let (how, code) = match ended {
+        let how = match ended {
             Some(Ended::Exited(code)) => (EXITED, code),
             Some(Ended::Signaled(signal)) => (SIGNALED, signal),
             None => (LOST, 0),
         };
+        self.end_how(slot, how, oom_killed, (stderr, written))
+    }
+
+    /// The same, of a worker that could not start.
+    pub(crate) fn end_unstarted(&self, slot: u32, why: &RemoteError) -> (bool, bool) {
+        let why = postcard::to_stdvec(why).unwrap_or_default();
+        self.end_how(slot, (UNSTARTED, 0), false, (&why, 0))
+    }
+
+    fn end_how(
+        &self,
+        slot: u32,
+        (how, code): (u32, i32),
+        oom_killed: bool,
+        (stderr, written): (&[u8], u64),
+    ) -> (bool, bool) {
+        let entry = self.slot(slot);
         entry.how.store(how, Ordering::Relaxed);
         entry.code.store(code, Ordering::Relaxed);
         entry
@@ -268,8 +289,13 @@ impl Board {
             .flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes())
             .collect();
         stderr.truncate(len);
+        let mut unstarted = None;
+        if entry.how.load(Ordering::Relaxed) == UNSTARTED {
+            unstarted = postcard::from_bytes(&std::mem::take(&mut stderr)).ok();
+        }
         Obituary {
             ended,
+            unstarted,
             oom_killed: entry.oom_killed.load(Ordering::Relaxed) != 0,
             stderr,
             written: entry.written.load(Ordering::Relaxed),
@@ -300,6 +326,7 @@ mod tests {
                 board.obituary(SLOTS - 1),
                 Obituary {
                     ended,
+                    unstarted: None,
                     oom_killed: false,
                     stderr: stderr.to_vec(),
                     written: 9000,
@@ -320,6 +347,16 @@ mod tests {
         assert_eq!(obituary.stderr, &long[110..]);
         // A lie costs only the one who tells it.
         obituary.forget_stderr_before(u64::MAX);
+        assert!(obituary.stderr.is_empty());
+
+        let why = RemoteError::other("no parent");
+        board.reset(0);
+        assert_eq!(board.end_unstarted(0, &why), (false, false));
+        let obituary = board.obituary(0);
+        assert_eq!(
+            (obituary.unstarted, obituary.ended),
+            (Some(Box::new(why)), None)
+        );
         assert!(obituary.stderr.is_empty());
     }
 }

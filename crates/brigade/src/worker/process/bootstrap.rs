@@ -22,10 +22,13 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::FileType;
+
 use super::protocol::MARKER;
 use super::{executed, server};
+use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
-use crate::sys::{environment, fds, launch, process};
+use crate::sys::{environment, fds, launch, opened, process};
 
 /// Set by the constructor, in the program itself: the proof that it is linked in.
 static CONSTRUCTED: AtomicBool = AtomicBool::new(false);
@@ -103,8 +106,15 @@ fn adopt(marker: &OsStr) -> Option<(Role, OwnedFd)> {
     // SAFETY: whoever started this program left this number open for us; nothing else in this
     // process has opened anything that it would own under this number.
     let socket = unsafe { fds::adopt(number.parse().ok()?) }.ok()?;
-    rustix::net::sockopt::socket_type(&socket).ok()?;
-    Some((role, socket))
+    is_socket(&socket).then_some((role, socket))
+}
+
+/// By either of two calls, for one may be denied.
+fn is_socket(fd: impl AsFd) -> bool {
+    match rustix::fs::fstat(&fd) {
+        Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Socket,
+        Err(_) => rustix::net::sockopt::socket_type(&fd).is_ok(),
+    }
 }
 
 /// Ends the process, and says why if there is somebody to hear it.
@@ -116,16 +126,13 @@ fn refuse(why: &[u8]) -> ! {
 /// A host without a stdin, stdout or stderr has a fork server without them: what is opened next
 /// would take their numbers, and tasks would print into it.
 fn occupy_standard_streams() {
-    while let Ok(null) = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR,
-        rustix::fs::Mode::empty(),
-    ) {
-        if null.as_raw_fd() > 2 {
+    while let Ok(null) = opened::null() {
+        let number = null.into_raw_fd();
+        if number > 2 {
+            // It is closed at the next exec.
             return;
         }
-        // It stays open.
-        let _ = null.into_raw_fd();
+        fds::keep_over_exec(number);
     }
 }
 
@@ -152,7 +159,7 @@ pub(crate) fn check() -> io::Result<()> {
             "brigade is not part of the program that /proc/self/exe names: it is in a shared library, or the program runs under another one, such as valgrind",
         );
     }
-    if gains_privilege()? {
+    if gains_privilege().needed_to("see whether a new start gains privileges")? {
         return unsupported(
             "this program is setuid or setgid, or its file has capabilities: started again for a process, it would get a privilege that it does not have now",
         );
@@ -165,8 +172,8 @@ pub(crate) fn check() -> io::Result<()> {
 fn gains_privilege() -> io::Result<bool> {
     // Then the kernel heeds neither bit: PR_SET_NO_NEW_PRIVS(2const). It still looks at the
     // capabilities.
-    let heeded = !rustix::thread::no_new_privs()?;
-    let exe = std::fs::metadata("/proc/self/exe")?;
+    let heeded = !rustix::thread::no_new_privs().call("prctl(PR_GET_NO_NEW_PRIVS)")?;
+    let exe = std::fs::metadata("/proc/self/exe").call("stat(2)")?;
     let (mode, user) = (exe.mode(), rustix::process::geteuid());
     let of_user = heeded && mode & libc::S_ISUID != 0 && exe.uid() != user.as_raw();
     // Without the group's x it means something else.
@@ -185,18 +192,18 @@ fn gains_privilege() -> io::Result<bool> {
 /// Whether the file that this code was loaded from is the one that a new start would run.
 fn is_main_program() -> io::Result<bool> {
     let ours = constructor as crate::sys::image::Constructor as usize;
-    let needed = |path: &str, e: &io::Error| {
-        io::Error::new(
-            e.kind(),
-            format!("a process is started through {path}, which cannot be read: {e}"),
-        )
-    };
-    let exe = std::fs::metadata("/proc/self/exe").map_err(|e| needed("/proc/self/exe", &e))?;
-    let maps =
-        std::fs::read_to_string("/proc/self/maps").map_err(|e| needed("/proc/self/maps", &e))?;
+    let needed = |path: &str| format!("a process is started through {path}, which cannot be read");
+    let exe = std::fs::metadata("/proc/self/exe")
+        .call("stat(2)")
+        .at(|| needed("/proc/self/exe"))?;
+    let maps = std::fs::read("/proc/self/maps")
+        .call("open(2)")
+        .at(|| needed("/proc/self/maps"))?;
     // address perms offset dev inode path: proc(5).
-    let inode = maps.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
+    let inode = maps.split(|&b| b == b'\n').find_map(|line| {
+        // The path alone may be no text.
+        let line = String::from_utf8_lossy(line);
+        let mut fields = line.split_ascii_whitespace();
         let (low, high) = fields.next()?.split_once('-')?;
         let range = usize::from_str_radix(low, 16).ok()?..usize::from_str_radix(high, 16).ok()?;
         range
@@ -211,12 +218,7 @@ pub(crate) fn launch(socket: impl AsFd, privilege: &Privilege) -> io::Result<u32
     start(Role::ForkServer, socket.as_fd(), privilege, |program| {
         launch::launch_detached(program, &socket)
     })
-    .map_err(|e| {
-        io::Error::new(
-            e.kind(),
-            format!("the program could not be started again as a fork server: {e}"),
-        )
-    })
+    .needed_to("start this program again as a fork server")
 }
 
 /// Starts a worker by executing the program. Gives its process id.

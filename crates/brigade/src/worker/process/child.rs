@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit};
 
 use super::bell;
@@ -15,9 +17,10 @@ use super::flush::{self, Streams};
 use super::lane;
 use super::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
 use super::oom_score;
-use super::protocol::{NotReady, Setup, Stay};
+use super::protocol::{self, NotReady, Setup, Stay};
 use super::stderr_count::Seen;
 use crate::sync::roster::{self, Roster, Token};
+use crate::sys::error::{self, Call, RemoteError};
 use crate::sys::fds::Pinned;
 use crate::sys::signal::Fault;
 use crate::sys::{environment, fds, futex, process, signal, spin};
@@ -39,7 +42,7 @@ pub(crate) struct Birth<'a> {
     /// Who it is in the roster; `None`: an outsider there.
     pub(crate) token: Option<Token>,
     /// What the fork server's limit of descriptors was before it raised it.
-    pub(crate) open_files: Rlimit,
+    pub(crate) open_files: Option<Rlimit>,
     pub(crate) surplus: Surplus,
 }
 
@@ -79,44 +82,7 @@ pub(super) fn become_the_worker_of(mailbox: Mailbox) -> &'static Mailbox {
 
 /// Lives and ends as a worker.
 pub(crate) fn run(birth: &Birth<'_>) -> ! {
-    process::die_with_parent();
-    // The fork server may have died before that took effect.
-    if rustix::process::getppid().map(|p| p.as_raw_pid() as u32) != Some(birth.server) {
-        process::exit_now(0);
-    }
-    // A group of its own, so that it and its children can be ended together; and orphans among them
-    // come to it, and at its end to the fork server. If the one is refused, the fork server sees
-    // it; the other was allowed to the fork server.
-    let _ = rustix::process::setpgid(None, None);
-    let _ = process::adopt_orphans();
-    process::set_name(c"brigade-worker");
-    let Ok(mailbox) = Mailbox::map(birth.mailbox) else {
-        process::exit_now(NO_MAILBOX)
-    };
-    let mailbox = become_the_worker_of(mailbox);
-    let (Ok(lane), Ok(bell), Ok(roster), Ok(token), Ok(())) = (
-        Pinned::new(birth.lane),
-        Pinned::new(birth.bell),
-        Roster::get(),
-        birth.token.map_or_else(Token::outsider, Ok),
-        fds::become_stderr(birth.stderr),
-    ) else {
-        process::exit_now(NO_MAILBOX)
-    };
-    roster::become_worker(token);
-    match birth.surplus {
-        Surplus::All => {
-            fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);
-        }
-        Surplus::These(numbers) => fds::close_all(&numbers),
-    }
-    // Lowers it, which anybody may. If it is denied altogether, it was never raised.
-    let _ = rustix::process::setrlimit(Resource::Nofile, birth.open_files);
-    signal::unblock_all();
-    // Where it is refused (no /proc), the kernel chooses as it does among others.
-    let _ = oom_score::set(oom_score::HIGHEST);
-
-    let mut worker = Worker::new(mailbox, lane, bell, birth.stderr_count);
+    let (mailbox, mut worker) = begin(birth).unwrap_or_else(|e| could_not_start(birth.lane, e));
     worker.rehearse();
     if let Some(stay) = worker.serve() {
         worker.stay(&stay);
@@ -127,6 +93,69 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
         futex::rest(LINGER);
     }
     process::exit_now(0)
+}
+
+/// Ends a process that could not become a worker, and says why in its lane: it has no task, so that
+/// nothing else of it is there.
+pub(super) fn could_not_start(lane: &OwnedFd, why: io::Error) -> ! {
+    let why = error::needed("start a worker process", why);
+    let _ = protocol::send_last(lane, &RemoteError::from(&why));
+    process::exit_now(NOT_STARTED)
+}
+
+/// Becomes a worker.
+fn begin(birth: &Birth<'_>) -> io::Result<(&'static Mailbox, Worker)> {
+    process::die_with_parent();
+    // The fork server may have died before that took effect.
+    if process::parent()? != birth.server {
+        process::exit_now(0);
+    }
+    // A group of its own, so that it and its children can be ended together; and orphans among them
+    // come to it, and at its end to the fork server. If the one is refused, the fork server sees
+    // it; the other was allowed to the fork server.
+    let _ = rustix::process::setpgid(None, None);
+    let _ = process::adopt_orphans();
+    process::set_name(c"brigade-worker");
+    let mailbox = become_the_worker_of(Mailbox::map(birth.mailbox)?);
+    let (lane, bell) = (Pinned::new(birth.lane)?, Pinned::new(birth.bell)?);
+    let roster = Roster::get()?;
+    let token = birth.token.map_or_else(Token::outsider, Ok)?;
+    fds::become_stderr(birth.stderr)?;
+    roster::become_worker(token);
+    match birth.surplus {
+        Surplus::All => {
+            fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);
+        }
+        Surplus::These(numbers) => fds::close_all(&numbers),
+    }
+    // Lowers it, which anybody may. If it is denied altogether, it was never raised.
+    if let Some(open_files) = birth.open_files {
+        let _ = rustix::process::setrlimit(Resource::Nofile, open_files);
+    }
+    signal::unblock_all();
+    // Where it is refused (no /proc), the kernel chooses as it does among others.
+    let _ = oom_score::set(oom_score::HIGHEST);
+    let worker = Worker::new(mailbox, lane, bell, birth.stderr_count);
+    Ok((mailbox, worker))
+}
+
+/// The fork server: why a worker that ended with [`NOT_STARTED`] was none, as it has said in its
+/// lane. What is there is left there: it may be a result, which is shorter, of a task that has
+/// ended its process with the same status.
+pub(super) fn why_not_started(lane: &OwnedFd) -> Option<RemoteError> {
+    /// As long as what goes with the descriptors of a value: see [`lane`].
+    const SHORT: usize = 8;
+    let mut bytes = [0; 512];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let look = |bytes: &mut [u8]| rustix::net::recv(lane, bytes, flags);
+    let (len, _) = match look(&mut bytes) {
+        // Told first, and once: the host has sent it something that it has not read.
+        Err(Errno::CONNRESET) => look(&mut bytes),
+        looked => looked,
+    }
+    .ok()?;
+    let said = bytes.get(..len).filter(|said| said.len() > SHORT)?;
+    postcard::from_bytes(said).ok()
 }
 
 /// Runs a task that does nothing and tells nobody. In the fork server too, once: what the loader
@@ -146,8 +175,8 @@ pub(crate) fn rehearse() {
 /// How long a worker stays after its reply.
 const LINGER: Duration = Duration::from_millis(1);
 
-/// The exit status of a worker that could not even map its mailbox. It never had a task.
-pub(super) const NO_MAILBOX: i32 = 70;
+/// The exit status of a process that could not become a worker. It never had a task.
+pub(super) const NOT_STARTED: i32 = 70;
 
 pub(super) struct Worker {
     pub(super) mailbox: &'static Mailbox,
@@ -209,8 +238,7 @@ impl Worker {
                             set_up(setup).and_then(|()| initialize(stay.as_ref()))
                         }
                         Err(e) => Err(NotReady {
-                            errno: libc::EINVAL,
-                            what: e.to_string(),
+                            why: RemoteError::other(e.to_string()),
                             panic: None,
                         }),
                     };
@@ -385,19 +413,18 @@ fn set_up(setup: Setup) -> Result<(), NotReady> {
             .map(|(key, value)| (OsString::from_vec(key), OsString::from_vec(value))),
     );
     if let Some(value) = setup.oom_score_adj {
-        oom_score::set(value).map_err(|e| NotReady {
-            errno: e.raw_os_error().unwrap_or(libc::EIO),
-            what: format!("cannot have an oom_score_adj of {value}"),
-            panic: None,
-        })?;
+        oom_score::set(value)
+            .needed_to("set it")
+            .at(|| format!("cannot have an oom_score_adj of {value}"))
+            .map_err(|e| NotReady::because(&e))?;
     }
     if let Some(dir) = setup.current_dir {
         let dir = OsString::from_vec(dir);
-        std::env::set_current_dir(&dir).map_err(|e| NotReady {
-            errno: e.raw_os_error().unwrap_or(libc::EIO),
-            what: format!("cannot enter the directory {}", Path::new(&dir).display()),
-            panic: None,
-        })?;
+        std::env::set_current_dir(&dir)
+            .call("chdir(2)")
+            .needed_to("enter it")
+            .at(|| format!("cannot enter the directory {}", Path::new(&dir).display()))
+            .map_err(|e| NotReady::because(&e))?;
     }
     Ok(())
 }
@@ -408,8 +435,7 @@ fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
         return Ok(());
     };
     let failed = |what: &str, panic| NotReady {
-        errno: libc::EIO,
-        what: what.to_owned(),
+        why: RemoteError::other(what),
         panic,
     };
     let ended = entry::run_initializer(offset);

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal};
-use rustix::time::Timespec;
 
 use super::bell::{self, HostBell};
 use super::board::Board;
@@ -27,11 +26,13 @@ use super::protocol::{self, Build, Event, HIRED_AT_ONCE, Message, ModuleAt, Requ
 use super::start_method::StartMethod;
 use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
+use crate::sys::error::{self, Call, RemoteError, SystemError, THREAD};
 use crate::sys::fds;
+use crate::sys::limits;
 use crate::sys::opened;
 use crate::sys::original::{Original, PerProcess};
 use crate::sys::privilege::Privilege;
-use crate::sys::process;
+use crate::sys::process::{self, Ended};
 use crate::sys::signal::Blocked;
 use crate::sys::timer::Timer;
 use crate::task::symbols::Symbols;
@@ -53,6 +54,9 @@ const REST: Duration = Duration::from_millis(1);
 
 /// So many spares in a row that are dead when they are taken are no accident.
 const STILLBORN: u32 = 64;
+
+/// So many that could not start, and say why, are none either, nor a lack that is over at once.
+const UNSTARTED: u32 = 8;
 
 /// How many seconds a fork server may take to say that it is there. Only one that hangs, or is
 /// stopped, takes longer.
@@ -109,7 +113,7 @@ struct State {
     /// Callers that have no worker yet.
     waiting: usize,
     /// Failures that nobody has been told of.
-    failures: Vec<(i32, String)>,
+    failures: Vec<RemoteError>,
     lanes: Lanes,
     watch: Watch,
     /// The last worker of each slot used so far, and who it is in the roster.
@@ -160,9 +164,9 @@ impl State {
     }
 
     /// A spare that could not be made is no news, until somebody needs it.
-    fn fail(&mut self, errno: i32, why: String) {
+    fn fail(&mut self, why: RemoteError) {
         if self.failures.len() < self.in_need() {
-            self.failures.push((errno, why));
+            self.failures.push(why);
         }
     }
 }
@@ -203,6 +207,10 @@ impl ForkServer {
     }
 
     fn start() -> io::Result<Arc<ForkServer>> {
+        ForkServer::try_start().needed_to("start the fork server, which makes worker processes")
+    }
+
+    fn try_start() -> io::Result<Arc<ForkServer>> {
         let ours = Privilege::of_this_thread()?;
         if let Some(why) = ours.why_not_inherited() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
@@ -255,6 +263,7 @@ impl ForkServer {
         server.try_timers()?;
         let server = Arc::new(server);
         let epoll = &server.epoll;
+        epoll.try_wait()?;
         epoll.add_readable(&server.socket, SOCKET)?;
         epoll.add_readable(&server.events, EVENTS)?;
         epoll.add_readable(&server.bell, BELL)?;
@@ -266,7 +275,9 @@ impl ForkServer {
         let blocked = Blocked::all();
         std::thread::Builder::new()
             .name("brigade-listener".to_owned())
-            .spawn(move || listener.listen())?;
+            .spawn(move || listener.listen())
+            .call(THREAD)
+            .needed_to("hear of worker processes")?;
         drop(blocked);
         Ok(server)
     }
@@ -321,7 +332,7 @@ impl ForkServer {
         state.waiting += 1;
         self.watch(&mut state);
         let mut stillborn = 0;
-        let hired = loop {
+        let hired: io::Result<Hired> = loop {
             if state.gone {
                 break Err(io::Error::other("the fork server has ended"));
             }
@@ -330,10 +341,13 @@ impl ForkServer {
             }
             state.scarce &= state.spares.len() < SPARES;
             if let Some(spare) = state.spares.pop() {
+                let why = self.why_not_started(&spare);
                 if !self.is_fit(&mut state, &spare) {
                     stillborn += 1;
-                    if stillborn < STILLBORN {
-                        continue;
+                    match why {
+                        Some(why) if stillborn >= UNSTARTED => break Err((*why).into()),
+                        _ if stillborn < STILLBORN => continue,
+                        _ => {}
                     }
                     break Err(io::Error::other(format!(
                         "{stillborn} worker processes one after another ended before they could be given a task"
@@ -345,11 +359,8 @@ impl ForkServer {
                 state.watch.employs();
                 break Ok(spare);
             }
-            if let Some((errno, why)) = state.failures.pop() {
-                break Err(io::Error::new(
-                    io::Error::from_raw_os_error(errno).kind(),
-                    why,
-                ));
+            if let Some(why) = state.failures.pop() {
+                break Err(why.into());
             }
             state.scarce = true;
             match self.refill(&mut state) {
@@ -370,7 +381,13 @@ impl ForkServer {
             state.failures.clear();
         }
         self.end_if_unused(&mut state);
-        hired
+        hired.needed_to("have a worker process made")
+    }
+
+    /// Why a spare that has ended was no worker, if it says so.
+    fn why_not_started(&self, spare: &Hired) -> Option<Box<RemoteError>> {
+        let ended = self.board.has_ended(spare.slot);
+        ended.then(|| self.board.obituary(spare.slot).unstarted)?
     }
 
     /// Whether a spare can be given something to do. One that was killed or stopped while it slept
@@ -438,12 +455,9 @@ impl ForkServer {
             note(&mut state, lacks.saturating_sub(1));
             return Ok(Some(spare));
         }
-        if let Some((errno, why)) = state.failures.pop() {
+        if let Some(why) = state.failures.pop() {
             note(&mut state, 0);
-            return Err(io::Error::new(
-                io::Error::from_raw_os_error(errno).kind(),
-                why,
-            ));
+            return Err(why.into());
         }
         note(&mut state, lacks);
         match self.refill(&mut state) {
@@ -470,8 +484,7 @@ impl ForkServer {
 
     /// Timers that cannot be set would be limits of time that do not hold.
     fn try_timers(&self) -> io::Result<()> {
-        (self.alarm.stop())
-            .map_err(|e| process::refused("timerfd_settime(2)", "hold limits of time", &e))
+        self.alarm.stop().needed_to("hold limits of time")
     }
 
     /// Its timer can be set: see `try_timers`.
@@ -584,21 +597,21 @@ fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<Greeting> {
     // number is not another's.
     let hung_up = |socket: &OwnedFd| {
         let mut fd = [PollFd::new(socket, PollFlags::empty())];
-        rustix::event::poll(&mut fd, Some(&Timespec::default())) != Ok(0)
+        fds::poll_until(&mut fd, Some(Instant::now()))
     };
-    let unfit = |errno, why: String| {
-        let kind = match errno {
-            0 => io::ErrorKind::PermissionDenied,
-            errno => io::Error::from_raw_os_error(errno).kind(),
-        };
-        io::Error::new(kind, early(&format!("could not begin: {why}")))
+    let unfit = |why: RemoteError| {
+        let place = format!("the fork server (process {pid}) could not begin");
+        error::placed(&place, why.into())
     };
-    if hung_up(socket) {
+    if hung_up(socket)? {
         // It may have said why.
-        let last = protocol::recv_first(socket, false).ok().flatten();
-        return Err(match last.map(|message| message.content) {
-            Some(Event::Unfit { errno, why }) => unfit(errno, why),
-            _ => early("ended before it was ready"),
+        return Err(match protocol::recv_first(socket, false) {
+            Ok(Some(Message {
+                content: Event::Unfit { why },
+                ..
+            })) => unfit(why),
+            Err(e) if SystemError::of(&e).is_some() => e,
+            _ => ended_early(pid, process.as_ref().ok()),
         });
     }
     let process = process?;
@@ -622,10 +635,10 @@ fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<Greeting> {
                 ..
             }) => Ok((build, privilege, modules, threads)),
             Some(Message {
-                content: Event::Unfit { errno, why },
+                content: Event::Unfit { why },
                 ..
-            }) => Err(unfit(errno, why)),
-            _ => Err(early("ended before it was ready")),
+            }) => Err(unfit(why)),
+            _ => Err(ended_early(pid, Some(&process))),
         }
     } else {
         Err(early("did not start within 30 seconds"))
@@ -646,4 +659,22 @@ fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<Greeting> {
             Err(why)
         }
     }
+}
+
+/// Of a fork server that could say nothing: how it ended, and which limits it had.
+fn ended_early(pid: u32, process: Option<&OwnedFd>) -> io::Error {
+    let how = match process.and_then(|process| process::how_it_ended(process, pid)) {
+        Some(Ended::Exited(status)) => format!(" (it left with status {status})"),
+        Some(Ended::Signaled(signal)) => format!(" (signal {signal} ended it)"),
+        None => String::new(),
+    };
+    let limits = limits::all();
+    let limits = match limits.is_empty() {
+        true => "no limit of this program's explains it".to_owned(),
+        false => format!("its limits are this program's: {limits}"),
+    };
+    io::Error::other(format!(
+        "the fork server (process {pid}), which makes worker processes, ended before it was \
+         ready{how}; {limits}; what it wrote to stderr may say more"
+    ))
 }

@@ -143,6 +143,7 @@ mod tests {
             PID,
             &Obituary {
                 ended,
+                unstarted: None,
                 oom_killed,
                 stderr: Vec::new(),
                 written: 0,

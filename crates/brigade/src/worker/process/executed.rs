@@ -14,7 +14,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::process::Rlimit;
+use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
 use super::bootstrap;
@@ -32,8 +32,8 @@ struct Begin {
     server: u32,
     slot: u32,
     token: Option<u32>,
-    /// What the soft limit of descriptors was; `None`: none.
-    open_files: Option<u64>,
+    /// What the soft limit of descriptors was, if that is known; within, `None`: none.
+    open_files: Option<Option<u64>>,
     privilege: Box<Privilege>,
     modules: Vec<ModuleAt>,
 }
@@ -65,7 +65,7 @@ impl Executing {
             server: birth.server,
             slot,
             token: birth.token.map(Token::to_bits),
-            open_files: birth.open_files.current,
+            open_files: birth.open_files.map(|limit| limit.current),
             privilege: self.privilege.clone(),
             modules: self.modules.clone(),
         };
@@ -91,7 +91,7 @@ pub(super) fn begin(socket: &OwnedFd) -> ! {
         // Its stderr is the program's still.
         Err(e) => {
             eprintln!("brigade: a worker could not begin: {e}");
-            process::exit_now(child::NO_MAILBOX)
+            process::exit_now(child::NOT_STARTED)
         }
     }
 }
@@ -116,13 +116,15 @@ impl Made {
         };
         let [mailbox, lane, stderr, bell, roster, counts] =
             <[OwnedFd; 6]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
-        fds::become_stderr(&stderr)?;
-        begin.privilege.assume();
-        prepare::prepare_program()?;
         let there = std::mem::take(&mut begin.modules);
         image::lies_elsewhere(there.into_iter().map(ModuleAt::into_module).collect());
-        Roster::adopt(roster, None)?;
-        let stderr_count = Seen::map(&counts, begin.slot)?;
+        let prepared = fds::become_stderr(&stderr).and_then(|()| {
+            begin.privilege.assume();
+            prepare::prepare_program()?;
+            Roster::adopt(roster, None)?;
+            Seen::map(&counts, begin.slot)
+        });
+        let stderr_count = prepared.unwrap_or_else(|e| child::could_not_start(&lane, e));
         drop(counts);
         child::rehearse();
         Ok(Made {
@@ -135,11 +137,9 @@ impl Made {
 
     fn run(&self) -> ! {
         let [mailbox, lane, stderr, bell] = &self.files;
-        let mut open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        open_files = Rlimit {
-            current: self.begin.open_files,
-            ..open_files
-        };
+        let now = process::limit(Resource::Nofile);
+        let open_files = now.zip(self.begin.open_files);
+        let open_files = open_files.map(|(now, current)| Rlimit { current, ..now });
         child::run(&Birth {
             server: self.begin.server,
             mailbox,

@@ -4,14 +4,18 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::sys::error::{self, Call};
 use crate::sys::fds;
 use crate::sys::mapping::Sealed;
 use crate::transport::{bounds, parcel};
 
+/// What the calls are for.
+const PURPOSE: &str = "pass on a value that is large or has descriptors";
+
 /// Sends the descriptors of a value.
 pub(crate) fn send(lane: impl AsFd, descriptors: &[OwnedFd]) -> io::Result<()> {
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-    fds::send(lane, &[1], &descriptors)
+    fds::send(lane, &[1], &descriptors).needed_to(PURPOSE)
 }
 
 /// Sends a large value in a memory file, and its descriptors.
@@ -51,7 +55,7 @@ pub(crate) fn send_numbered(
     number: u64,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    fds::send(lane, &number.to_ne_bytes(), descriptors)
+    fds::send(lane, &number.to_ne_bytes(), descriptors).needed_to(PURPOSE)
 }
 
 /// Waits for the descriptors that were sent under this number. Those that come before them are
@@ -60,13 +64,13 @@ pub(crate) fn recv_numbered(lane: impl AsFd, number: u64) -> io::Result<Vec<Owne
     loop {
         let mut descriptors = Vec::new();
         let mut bytes = [0; 8];
-        let received = fds::recv(&lane, &mut bytes, &mut descriptors, true)?;
+        let received = fds::recv(&lane, &mut bytes, &mut descriptors, true).needed_to(PURPOSE)?;
         if received.bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if u64::from_ne_bytes(bytes) == number {
             if received.descriptors_lost {
-                return Err(io::Error::from_raw_os_error(libc::EMFILE));
+                return Err(error::as_if("recvmsg(2)", libc::EMFILE)).needed_to(PURPOSE);
             }
             return Ok(descriptors);
         }
@@ -76,12 +80,12 @@ pub(crate) fn recv_numbered(lane: impl AsFd, number: u64) -> io::Result<Vec<Owne
 /// Receives the descriptors of a value.
 pub(crate) fn recv(lane: impl AsFd, wait: bool) -> io::Result<Vec<OwnedFd>> {
     let mut descriptors: Vec<OwnedFd> = Vec::new();
-    let received = fds::recv(lane, &mut [0; 8], &mut descriptors, wait)?;
+    let received = fds::recv(lane, &mut [0; 8], &mut descriptors, wait).needed_to(PURPOSE)?;
     if received.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if received.descriptors_lost {
-        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        return Err(error::as_if("recvmsg(2)", libc::EMFILE)).needed_to(PURPOSE);
     }
     if descriptors.len() > bounds::MAX_DESCRIPTORS {
         return Err(io::Error::new(

@@ -11,6 +11,7 @@ use super::mailbox::{HostEnds, Mailbox, order};
 use super::protocol::Setup;
 use super::turns::Bell;
 use super::world::{AtomicU32, ForkServer, Hired, Instant, futex};
+use crate::sys::error::errno_of;
 use crate::transport::ring::{self, Corrupt};
 
 /// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that
@@ -182,14 +183,12 @@ impl Line {
         let Some(lane) = self.lane()? else {
             return Err(NotNow::Gone);
         };
-        lane::send_numbered(lane, number, &all).map_err(|e| {
-            match (e.kind(), e.raw_os_error()) {
-                (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => {
-                    NotNow::Full
-                }
-                (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
-                _ => NotNow::Failed(e),
+        lane::send_numbered(lane, number, &all).map_err(|e| match (e.kind(), errno_of(&e)) {
+            (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => {
+                NotNow::Full
             }
+            (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
+            _ => NotNow::Failed(e),
         })?;
         self.parcels += 1;
         let orders = &mut self.ends.orders;

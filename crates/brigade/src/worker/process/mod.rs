@@ -63,6 +63,7 @@ pub use start_method::{StartMethod, start_method};
 
 use super::handle::{JoinHandle, Task};
 use crate::Message;
+use crate::sys::error::Call;
 use protocol::Setup;
 
 /// Starts `task` on `input` in a process of its own, which ends with the task.
@@ -167,13 +168,10 @@ impl Builder {
         input: A,
     ) -> io::Result<JoinHandle<R>> {
         let setup = self.setup()?;
-        Ok(JoinHandle(Task::Process(Box::new(Running::start(
-            task,
-            input,
-            setup.as_ref(),
-            self.name.clone(),
-            self.grace,
-        )?))))
+        let (setup, name) = (setup.as_ref(), self.name.clone());
+        let started = Running::start(task, input, setup, name, self.grace);
+        let running = started.needed_to("run a task in a process")?;
+        Ok(JoinHandle(Task::Process(Box::new(running))))
     }
 
     /// How long a worker has, after a SIGTERM.

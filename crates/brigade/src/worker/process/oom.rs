@@ -2,12 +2,15 @@
 //! machine.
 //!
 //! Control groups v2: `memory.events`; v1: `memory.oom_control` (kernel documents `cgroup-v2.rst`,
-//! `cgroup-v1/memory.rst`); where neither has the counter (the root group), `/proc/vmstat`, which
-//! counts every process of the machine.
+//! `cgroup-v1/memory.rst`), of the group that this process is in, wherever that is mounted
+//! ([`cgroup`]); where neither has the counter (the root group), `/proc/vmstat`, which counts every
+//! process of the machine.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+
+use crate::sys::cgroup;
 
 /// The counter.
 #[derive(Debug)]
@@ -20,9 +23,12 @@ impl OomKills {
     pub(crate) fn watch() -> OomKills {
         // Whatever cannot be read here is another place's turn; without any, no death is laid to
         // the OOM killer.
-        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let file = candidates(&groups)
-            .into_iter()
+        let groups = cgroup::directories("memory");
+        let files = groups.iter().flat_map(|(group, _)| {
+            ["memory.oom_control", "memory.events"].map(|name| group.join(name))
+        });
+        let file = files
+            .chain([PathBuf::from("/proc/vmstat")])
             .filter_map(|path| File::open(path).ok())
             .find(|file| count(file).is_some());
         OomKills { file }
@@ -52,33 +58,6 @@ fn parse(text: &str) -> Option<u64> {
         .and_then(|n| n.trim().parse().ok())
 }
 
-/// Where the counter may be, best first. `groups` is /proc/self/cgroup: a line
-/// `number:controllers:path` for each hierarchy, cgroups(7).
-fn candidates(groups: &str) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    for line in groups.lines() {
-        let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
-        else {
-            continue;
-        };
-        let path = path.trim_start_matches('/');
-        if controllers.split(',').any(|c| c == "memory") {
-            paths.push(
-                PathBuf::from("/sys/fs/cgroup/memory")
-                    .join(path)
-                    .join("memory.oom_control"),
-            );
-        } else if controllers.is_empty() {
-            for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-                paths.push(PathBuf::from(root).join(path).join("memory.events"));
-            }
-        }
-    }
-    paths.push(PathBuf::from("/proc/vmstat"));
-    paths
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,12 +76,5 @@ mod tests {
             Some(5)
         );
         assert_eq!(parse("nothing of the kind"), None);
-        let paths = candidates("9:memory:/a/b\n0::/c\n");
-        assert_eq!(
-            paths[0],
-            PathBuf::from("/sys/fs/cgroup/memory/a/b/memory.oom_control")
-        );
-        assert_eq!(paths[1], PathBuf::from("/sys/fs/cgroup/c/memory.events"));
-        assert_eq!(paths.last(), Some(&PathBuf::from("/proc/vmstat")));
     }
 }

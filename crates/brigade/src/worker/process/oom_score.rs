@@ -10,6 +10,7 @@ use std::io::{self, Write};
 
 use rustix::fs::OFlags;
 
+use crate::sys::error::Call;
 use crate::sys::opened;
 
 const PATH: &str = "/proc/self/oom_score_adj";
@@ -24,6 +25,6 @@ pub(super) fn set(value: i16) -> io::Result<()> {
     write!(rest, "{value}")?;
     let len = 8 - rest.len();
     let file = opened::file(PATH, OFlags::WRONLY)?;
-    rustix::io::write(&file, &text[..len])?;
+    rustix::io::write(&file, &text[..len]).call("write(2)")?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::sys::error::{Call, RemoteError, errno_of};
 use crate::sys::fds;
 use crate::sys::image::Module;
 use crate::sys::privilege::Privilege;
@@ -64,11 +65,11 @@ pub(crate) enum Event {
         threads: Vec<String>,
     },
     /// In its place: it cannot be a fork server.
-    Unfit { errno: i32, why: String },
+    Unfit { why: RemoteError },
     /// A worker, with its mailbox.
     Hired { slot: u32, pid: u32 },
     /// A worker could not be made.
-    NotHired { errno: i32, why: String },
+    NotHired { why: RemoteError },
     /// The worker with this token is dead, which the fork server could not write into the roster.
     Dead { token: u32 },
     /// With the lane's socket. Without a descriptor, and without an error's number: there is no
@@ -89,7 +90,9 @@ pub(crate) struct Build {
 
 impl Build {
     pub(crate) fn of_this_process() -> io::Result<Build> {
-        let file = rustix::fs::stat("/proc/self/exe")?;
+        let file = rustix::fs::stat("/proc/self/exe")
+            .call("stat(2)")
+            .needed_to("know that a process runs the same program")?;
         Ok(Build {
             id: crate::sys::image::Program::this().build_id.clone(),
             file: (file.st_dev, file.st_ino),
@@ -157,10 +160,18 @@ pub(crate) struct Stay {
 /// Why a [`Setup`] could not be done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NotReady {
-    pub(crate) errno: i32,
-    pub(crate) what: String,
+    pub(crate) why: RemoteError,
     /// The initializer panicked.
     pub(crate) panic: Option<Unwound>,
+}
+
+impl NotReady {
+    pub(crate) fn because(error: &io::Error) -> NotReady {
+        NotReady {
+            why: error.into(),
+            panic: None,
+        }
+    }
 }
 
 /// Sends one message. Does not block: a full socket is `WouldBlock`.
@@ -173,11 +184,22 @@ pub(crate) fn send<T: Serialize>(
     fds::send(socket, &bytes, descriptors)
 }
 
+/// Sends the last message, also where the calls for sockets are denied: write(2) does as well.
+pub(crate) fn send_last<T: Serialize>(socket: impl AsFd, message: &T) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    match fds::send(&socket, &bytes, &[]) {
+        Err(e) if e.kind() != io::ErrorKind::WouldBlock && !is_hang_up(&e) => {
+            rustix::io::write(socket, &bytes).call("write(2)").map(drop)
+        }
+        sent => sent,
+    }
+}
+
 /// Whether a message that could not be sent or received may be tried again later: there is no room,
 /// no memory, or too many descriptors of this user's are on their way (unix(7), `ETOOMANYREFS`).
 pub(crate) fn is_temporary(error: &io::Error) -> bool {
     matches!(
-        error.raw_os_error(),
+        errno_of(error),
         Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::ETOOMANYREFS)
     )
 }
@@ -222,9 +244,15 @@ fn recv_into<T: DeserializeOwned>(
     wait: bool,
 ) -> io::Result<Option<Message<T>>> {
     let mut descriptors = Vec::new();
-    match fds::recv(socket, bytes, &mut descriptors, wait) {
-        // A socket whose other end closed while it held unread data.
-        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+    let is_reset = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionReset;
+    let received = match fds::recv(&socket, bytes, &mut descriptors, wait) {
+        // The other end closed while it held unread data. That is told first, and once; what it had
+        // sent comes after.
+        Err(e) if is_reset(&e) => fds::recv(&socket, bytes, &mut descriptors, wait),
+        received => received,
+    };
+    match received {
+        Err(e) if is_reset(&e) => Ok(None),
         Err(e) => Err(e),
         Ok(fds::Received { bytes: 0, .. }) => Ok(None),
         Ok(fds::Received {

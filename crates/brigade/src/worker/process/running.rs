@@ -14,6 +14,7 @@ use super::ending::Evidence;
 use super::lane;
 use super::mailbox::{HostEnds, INLINE_MAX, order, reply};
 use super::protocol::{self, NotReady, Setup};
+use crate::sys::error::{self, RemoteError};
 use crate::sys::{futex, spin};
 use crate::task::codec;
 use crate::task::entry::{Plan, caught};
@@ -259,19 +260,19 @@ impl Worker {
         }
         self.order(order::SETUP, &bytes)?;
         let mut frame = Vec::new();
-        let failed = |errno: i32, what: &str| {
-            io::Error::new(
-                io::Error::from_raw_os_error(errno).kind(),
-                format!("a process could not be prepared: {what}"),
-            )
-        };
+        let failed =
+            |why: RemoteError| Err(error::placed("a process could not be prepared", why.into()));
+        let other = |what: &str| RemoteError::other(what);
         match self.next_reply(&mut frame, None) {
             Reply::Frame(reply::READY) if frame.is_empty() => Ok(()),
             Reply::Frame(reply::READY) => match postcard::from_bytes::<NotReady>(&frame) {
-                Ok(not) => Err(failed(not.errno, &not.what)),
-                Err(_) => Err(failed(libc::EIO, "the worker broke the protocol")),
+                Ok(not) => failed(not.why),
+                Err(_) => failed(other("the worker broke the protocol")),
             },
-            _ => Err(failed(libc::EIO, "the worker ended before it was ready")),
+            _ => failed(
+                self.why_not_started()
+                    .map_or_else(|| other("the worker ended before it was ready"), |why| *why),
+            ),
         }
     }
 
@@ -329,6 +330,13 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// Why it could not become a worker, if it has ended and says so.
+    fn why_not_started(&self) -> Option<Box<RemoteError>> {
+        let board = &self.server.board;
+        let ended = board.has_ended(self.slot);
+        ended.then(|| board.obituary(self.slot).unstarted).flatten()
     }
 
     fn evidence(&self) -> Evidence {
@@ -401,6 +409,10 @@ impl Worker {
                 if !self.wait_ended(deadline) {
                     self.held = Some(Held::Gone(lied));
                     return None;
+                }
+                if let Some(why) = self.why_not_started() {
+                    let why = format!("task `{name}`: there is no worker process: {why}");
+                    return Some(Err(JoinError::Undeliverable(why)));
                 }
                 let (evidence, symbols) = (self.evidence(), &self.server.symbols);
                 Some(Err(JoinError::Crashed(if lied {

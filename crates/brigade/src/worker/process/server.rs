@@ -27,6 +27,7 @@ use super::stderr::{self, Found, Input, Output};
 use super::stderr_count::Counts;
 use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
+use crate::sys::error::{Call, RemoteError};
 use crate::sys::opened;
 use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended, Fork};
@@ -56,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// it started.
 pub(crate) fn serve(socket: OwnedFd) -> ! {
     process::set_name(c"brigade-server");
-    let status = match Server::start(&socket) {
+    let status = match Server::start(&socket).needed_to("be a fork server") {
         Ok(mut server) => {
             let ended = server.run();
             server.end_all();
@@ -66,19 +67,24 @@ pub(crate) fn serve(socket: OwnedFd) -> ! {
             }
         }
         Err(e) => {
-            let unfit = Event::Unfit {
-                errno: e.raw_os_error().unwrap_or(0),
-                why: e.to_string(),
-            };
+            let why = RemoteError::from(&e);
             // What is left unread when a socket is closed has the other end get an error instead of
             // what was sent.
             let _ = protocol::recv_first::<Request>(&socket, false);
-            // Nobody may be there any more.
-            let _ = protocol::send(&socket, &unfit, &[]);
+            if protocol::send_last(&socket, &Event::Unfit { why }).is_err() {
+                // Nobody may be there any more; or it is the sending that is denied.
+                say_on_stderr(&e);
+            }
             1
         }
     };
     process::exit_now(status)
+}
+
+/// The last way to be heard.
+fn say_on_stderr(why: &io::Error) {
+    let text = format!("brigade: the fork server could not begin: {why}\n");
+    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
 }
 
 struct Worker {
@@ -134,7 +140,7 @@ struct Server<'a> {
     /// sent.
     bell: OwnedFd,
     /// The limit of descriptors before it was raised.
-    open_files: Rlimit,
+    open_files: Option<Rlimit>,
     child_events: OwnedFd,
     epoll: Epoll,
     workers: HashMap<u32, Worker>,
@@ -179,8 +185,9 @@ impl<'a> Server<'a> {
         let board = Board::map(board)?;
         board.keep_from_workers()?;
         let registrar = Roster::adopt(roster, roster_to_write)?;
-        let child_events = signal::child_events()?;
+        let child_events = signal::child_events().needed_to("hear of workers' ends")?;
         let epoll = Epoll::new()?;
+        epoll.try_wait()?;
         epoll.add_readable(socket, HOST)?;
         epoll.add_readable(&host, HOST_ENDED)?;
         epoll.add_readable(&child_events, CHILD_ENDED)?;
@@ -200,10 +207,9 @@ impl<'a> Server<'a> {
         };
         child::rehearse();
         let output = Output::open()?;
-        protocol::send(socket, &hello, &[])?;
-        Ok(Server {
+        let server = Server {
             own: std::process::id(),
-            socket_out: socket.try_clone()?,
+            socket_out: opened::copy(socket)?,
             socket,
             outbox: Outbox::default(),
             _host: host,
@@ -229,7 +235,10 @@ impl<'a> Server<'a> {
             oom: OomKills::watch(),
             hopeless: Vec::new(),
             retired: false,
-        })
+        };
+        // Last: from here on the host counts on it.
+        protocol::send(socket, &hello, &[])?;
+        Ok(server)
     }
 
     /// Until the host is gone. What fails meanwhile fails for who asked for it; everybody else's
@@ -317,12 +326,8 @@ impl<'a> Server<'a> {
                             }
                             Err(e) => {
                                 self.bury(token);
-                                let errno = e.raw_os_error().unwrap_or(match e.kind() {
-                                    io::ErrorKind::PermissionDenied => libc::EPERM,
-                                    _ => libc::EAGAIN,
-                                });
-                                let why = e.to_string();
-                                self.tell(Event::NotHired { errno, why }, None);
+                                let why = RemoteError::from(&e);
+                                self.tell(Event::NotHired { why }, None);
                             }
                         }
                     }
@@ -388,7 +393,8 @@ impl<'a> Server<'a> {
         oom_kills: Option<u64>,
     ) -> io::Result<(u32, u32, OwnedFd)> {
         let slot = self.take_slot()?;
-        match self.fork_worker(slot, token, oom_kills) {
+        let made = self.fork_worker(slot, token, oom_kills);
+        match made.needed_to("make a worker process") {
             Ok((pid, mailbox)) => Ok((slot, pid, mailbox)),
             Err(e) => {
                 self.free_slots.push(slot);
@@ -440,8 +446,9 @@ impl<'a> Server<'a> {
         if let Err(e) = leads {
             // An orphan like any other from here on.
             process::kill(pid, libc::SIGKILL);
-            let purpose = "end a worker with what it has started";
-            return Err(process::refused("setpgid(2)", purpose, &e.into()));
+            return Err(e)
+                .call("setpgid(2)")
+                .needed_to("end a worker with what it has started");
         }
         let worker = Worker {
             slot,
@@ -490,7 +497,9 @@ impl<'a> Server<'a> {
             return Ok(slot);
         }
         if self.next_slot == SLOTS {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            return Err(io::Error::other(format!(
+                "a fork server has no more than {SLOTS} worker processes"
+            )));
         }
         self.next_slot += 1;
         Ok(self.next_slot - 1)
@@ -585,9 +594,16 @@ impl<'a> Server<'a> {
             self.epoll.remove(worker.stderr.pipe());
             let oom_killed = ended == Ended::Signaled(libc::SIGKILL)
                 && oom::is_more(self.oom.count(), worker.oom_kills);
-            let (notify, free) =
-                self.board
-                    .end(worker.slot, Some(ended), oom_killed, worker.stderr.tail());
+            let unstarted = (ended == Ended::Exited(child::NOT_STARTED))
+                .then(|| child::why_not_started(&worker.lane))
+                .flatten();
+            let (notify, free) = match unstarted {
+                Some(why) => self.board.end_unstarted(worker.slot, &why),
+                None => {
+                    let tail = worker.stderr.tail();
+                    self.board.end(worker.slot, Some(ended), oom_killed, tail)
+                }
+            };
             if free {
                 self.free_slots.push(worker.slot);
             } else {

@@ -117,6 +117,7 @@ impl Board {
     pub(crate) fn obituary(&self, _slot: u32) -> Obituary {
         Obituary {
             ended: Some(Ended::Signaled(libc::SIGKILL)),
+            unstarted: None,
             oom_killed: false,
             stderr: Vec::new(),
             written: 0,

@@ -14,6 +14,7 @@ use super::protocol::Stay;
 use super::stderr_mark::Mark;
 use super::turns::Occasion;
 use super::zombies::Zombies;
+use crate::sys::error::errno_of;
 use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
 use crate::sys::{fds, futex, process, spin};
@@ -315,7 +316,7 @@ impl Worker {
             };
             self.mailbox.turns().settle();
             self.ring(Occasion::Full);
-            match full.raw_os_error() {
+            match errno_of(&full) {
                 // For a moment: the host may have gone to sleep without having seen that this is
                 // stuck, and is then told again.
                 Some(libc::EAGAIN) => {

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::board::TAIL;
 use super::stderr_count::Count;
+use crate::sys::error::Call;
 use crate::sys::fds;
 use crate::sys::opened;
 use crate::sys::process::{self, Fork};
@@ -35,13 +36,13 @@ fn start_relay() -> io::Result<(u32, OwnedFd)> {
     let server = std::process::id();
     match process::fork_for_calls()? {
         Fork::Parent(pid) => {
-            rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
+            rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK).call("fcntl(F_SETFL)")?;
             Ok((pid, write))
         }
         // System calls only.
         Fork::Child => {
             process::die_with_parent();
-            if rustix::process::getppid().map(|p| p.as_raw_pid() as u32) != Some(server) {
+            if process::parent().ok() != Some(server) {
                 process::exit_now(0);
             }
             fds::close_all_but(&[read.as_raw_fd()]);
@@ -302,7 +303,7 @@ impl Input {
 /// The two ends of a worker's stderr: to read without blocking, and to write.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
-    rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+    rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK).call("fcntl(F_SETFL)")?;
     Ok((read, write))
 }
 

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::SealFlags;
 
 use super::board::SLOTS;
-use crate::sys::mapping::{Mapping, memfd};
+use crate::sys::mapping::{Mapping, add_seals, memfd, set_len};
 
 const LEN: usize = SLOTS as usize * size_of::<AtomicU64>();
 
@@ -48,11 +48,11 @@ impl Counts {
     /// In a fork server, which has them for as long as it lives.
     pub(crate) fn new() -> io::Result<Counts> {
         let file = memfd("brigade-stderr")?;
-        rustix::fs::ftruncate(&file, LEN as u64)?;
+        set_len(&file, LEN)?;
         let writable = Mapping::writable(&file, LEN)?;
         writable.keep_from_children()?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&file, seals | SealFlags::FUTURE_WRITE)?;
+        add_seals(&file, seals | SealFlags::FUTURE_WRITE)?;
         let readable = Mapping::readable(&file, LEN)?;
         Ok(Counts {
             writable: Box::leak(Box::new(writable)),

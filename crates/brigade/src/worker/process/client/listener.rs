@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET, WATCH};
 use crate::sync::roster::{Roster, Token};
+use crate::sys::error::{self, Call, RemoteError};
 use crate::sys::{fds, futex, opened, process};
 use crate::task::panic::contained;
 use crate::worker::process::bell::Rung;
@@ -137,29 +138,27 @@ impl ForkServer {
             };
             let descriptor = match descriptors.pop() {
                 Some(descriptor) => Ok(Some(descriptor)),
-                None if descriptors_lost => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+                None if descriptors_lost => Err(error::as_if("recvmsg(2)", libc::EMFILE)),
                 None => Ok(None),
             };
             let mut here = None;
             match content {
                 Event::Hello { .. } | Event::Unfit { .. } => {}
                 Event::Hired { slot, pid } => self.hired(slot, pid, descriptor),
-                Event::NotHired { errno, why } => {
+                Event::NotHired { why } => {
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
                     // The fork server has said of it that it is dead.
                     state.tokens.pop_front();
-                    state.fail(
-                        errno,
-                        format!("the fork server could not make a worker process: {why}"),
-                    );
+                    state.fail(why);
                 }
                 Event::Dead { token } => bury([Token::from_bits(token)]),
                 Event::Lane { ticket, errno } => {
                     let lane = match errno {
                         0 => descriptor,
-                        errno => Err(io::Error::from_raw_os_error(errno)),
+                        errno => Err(error::as_if("sendmsg(2)", errno)),
                     };
+                    let lane = lane.needed_to("pass on what does not fit a worker's mailbox");
                     self.lock().lanes.arrive(ticket, lane);
                     self.wake_ready();
                 }
@@ -173,7 +172,8 @@ impl ForkServer {
     fn hired(&self, slot: u32, pid: u32, mailbox: io::Result<Option<OwnedFd>>) {
         let mailbox = mailbox
             .and_then(|file| file.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
-            .and_then(|file| Mailbox::map(&file));
+            .and_then(|file| Mailbox::map(&file))
+            .needed_to("take a worker process");
         let mut state = self.lock();
         state.expected = state.expected.saturating_sub(1);
         let index = slot.min(SLOTS - 1) as usize;
@@ -198,10 +198,7 @@ impl ForkServer {
                 }
             }
             Err(e) => {
-                state.fail(
-                    e.raw_os_error().unwrap_or(libc::EIO),
-                    format!("the program could not take a worker process: {e}"),
-                );
+                state.fail(RemoteError::from(&e));
                 drop(state);
                 self.kill(slot, pid, Duration::ZERO);
                 self.board.release(slot);

@@ -17,6 +17,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{CURRENT, ForkServer, Hired, State, bootstrap};
+use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
 use crate::worker::process::protocol::Request;
 
@@ -33,7 +34,10 @@ impl ForkServer {
 
     /// Whether its workers have what this thread has now.
     pub(crate) fn is_like_us(&self) -> io::Result<bool> {
-        Ok(self.privilege.is_still_here()?.is_ok())
+        let here = self.privilege.is_still_here();
+        Ok(here
+            .needed_to("compare what a process may do with what this thread may")?
+            .is_ok())
     }
 
     /// Whether the workers of the two have the same.

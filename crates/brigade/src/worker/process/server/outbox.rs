@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::HOST_FREE;
 use crate::sys::epoll::Epoll;
+use crate::sys::error::errno_of;
 use crate::worker::process::protocol::{self, Event};
 
 /// When that is tried again which failed, and may not fail then.
@@ -161,14 +162,13 @@ impl Outbox {
 impl Outgoing {
     /// It cannot be sent: from now on it says that.
     fn refuse(&mut self, why: &io::Error, refused: &mut Vec<(u32, u32)>) {
-        let errno = why.raw_os_error().unwrap_or(libc::EIO);
+        let errno = errno_of(why).unwrap_or(libc::EIO);
         self.descriptor = None;
         self.failing = None;
         match self.event {
             Event::Hired { slot, pid } => {
                 refused.push((slot, pid));
-                let why = why.to_string();
-                self.event = Event::NotHired { errno, why };
+                self.event = Event::NotHired { why: why.into() };
             }
             Event::Lane { ticket, .. } => self.event = Event::Lane { ticket, errno },
             _ => {}
@@ -179,13 +179,14 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::error::RemoteError;
 
     /// Says what was sent, each as one word.
     fn word(event: &Event, descriptors: &[BorrowedFd<'_>]) -> String {
         let with = if descriptors.is_empty() { "" } else { "+" };
         match event {
             Event::Hired { slot, .. } => format!("hired{slot}{with}"),
-            Event::NotHired { errno, .. } => format!("not{errno}{with}"),
+            Event::NotHired { why } => format!("not{}{with}", why.errno()),
             Event::Lane { ticket, errno } => format!("lane{ticket}:{errno}{with}"),
             Event::Here { number } => format!("here{number}{with}"),
             other => format!("{other:?}"),
@@ -210,8 +211,8 @@ mod tests {
         let file = || Some(Arc::new(crate::sys::mapping::memfd("test").expect("memfd")));
         let mut outbox = Outbox::default();
         outbox.push(Event::Hired { slot: 1, pid: 11 }, file());
-        let why = String::new();
-        outbox.push(Event::NotHired { errno: 7, why }, None);
+        let why = RemoteError::from(&io::Error::from_raw_os_error(7));
+        outbox.push(Event::NotHired { why }, None);
         outbox.push(
             Event::Lane {
                 ticket: 2,

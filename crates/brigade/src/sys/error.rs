@@ -1,0 +1,393 @@
+//! Errors of system calls, with what they are about.
+//!
+//! A number alone ("os error 11") says neither which call failed, nor what it was for, nor what is
+//! in the way. So:
+//!
+//! - who makes a call names it: [`Call::call`], at the place of the call, once;
+//! - who needs it says for what: [`Call::needed_to`], at the boundary of what is being done (a
+//!   channel is made, a worker is started). The first to say so is the most exact, and stands;
+//! - what is probably in the way is found out here, at that moment, in the process that it failed
+//!   in, and travels with the error: from the fork server and the workers too ([`RemoteError`]).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+
+/// A system call that failed: which one, what it was needed for, and what is probably in the way.
+///
+/// It is inside the [`io::Error`] that a function of this crate gives, where that came from the
+/// operating system:
+///
+/// ```
+/// use brigade::SystemError;
+///
+/// fn explain(error: &std::io::Error) -> String {
+///     match SystemError::of(error) {
+///         // ("memfd_create(2)", "make a channel", libc::EMFILE, "RLIMIT_NOFILE is 64")
+///         Some(e) => format!(
+///             "{} to {}: error {}; {}",
+///             e.call(), e.purpose(), e.raw_os_error(), e.limit().unwrap_or("no limit known"),
+///         ),
+///         None => error.to_string(),
+///     }
+/// }
+/// # let _ = explain(&std::io::Error::other("another"));
+/// ```
+///
+/// [`io::Error::kind`] is that of the call's error. [`io::Error::raw_os_error`] is `None`, for an
+/// `io::Error` has either a number or a text: [`raw_os_error`](SystemError::raw_os_error) is here.
+/// Displayed, it is one sentence with all of it, and what can be done.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SystemError(Subject);
+
+/// What a system call's error is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subject {
+    /// Where it happened, if that is worth to be said: empty otherwise.
+    place: String,
+    call: Cow<'static, str>,
+    purpose: Cow<'static, str>,
+    errno: i32,
+    limit: Option<String>,
+}
+
+/// What makes a thread.
+pub(crate) const THREAD: &str = "pthread_create(3), by clone3(2)";
+
+/// The longest part of an error that travels, in bytes: it has to fit a datagram.
+const MOST_TEXT: usize = 120;
+
+impl SystemError {
+    /// The one inside this error, if there is one.
+    pub fn of(error: &io::Error) -> Option<&SystemError> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    fn new(call: &'static str, errno: i32) -> SystemError {
+        SystemError(Subject {
+            place: String::new(),
+            call: Cow::Borrowed(call),
+            purpose: Cow::Borrowed(""),
+            errno,
+            limit: limits::in_the_way(call, errno).map(|mut limit| {
+                truncate(&mut limit);
+                limit
+            }),
+        })
+    }
+
+    /// The call, and the section of its manual page: `"memfd_create(2)"`.
+    pub fn call(&self) -> &str {
+        &self.0.call
+    }
+
+    /// What it was needed for, as it goes on after "to": `"make a channel"`.
+    pub fn purpose(&self) -> &str {
+        &self.0.purpose
+    }
+
+    /// The error's number, as of errno(3).
+    pub fn raw_os_error(&self) -> i32 {
+        self.0.errno
+    }
+
+    /// What kind of error that is.
+    pub fn kind(&self) -> io::ErrorKind {
+        io::Error::from_raw_os_error(self.0.errno).kind()
+    }
+
+    /// The limit that is probably in the way, with its value: `"RLIMIT_NOFILE is 64"`. `None`:
+    /// none is known.
+    pub fn limit(&self) -> Option<&str> {
+        self.0.limit.as_deref()
+    }
+
+    /// What can be done about it, where something can.
+    pub fn advice(&self) -> Option<&'static str> {
+        limits::advice(&self.0.call, self.0.errno)
+    }
+}
+
+impl fmt::Display for SystemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Subject {
+            place,
+            call,
+            purpose,
+            errno,
+            limit,
+        } = &self.0;
+        if !place.is_empty() {
+            write!(f, "{place}: ")?;
+        }
+        f.write_str(call)?;
+        if !purpose.is_empty() {
+            write!(f, ", which is needed to {purpose},")?;
+        }
+        let what = if limits::is_denial(*errno) {
+            "is refused"
+        } else {
+            "has failed"
+        };
+        let why = io::Error::from_raw_os_error(*errno);
+        write!(f, " {what}: {why}")?;
+        match (limit, self.advice()) {
+            (Some(limit), Some(advice)) => write!(f, "; {limit}: {advice}"),
+            (Some(only), None) => write!(f, "; {only}"),
+            (None, Some(only)) => write!(f, "; {only}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for SystemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SystemError")
+            .field("call", &self.0.call)
+            .field("purpose", &self.0.purpose)
+            .field("errno", &self.0.errno)
+            .field("limit", &self.0.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for SystemError {}
+
+impl From<SystemError> for io::Error {
+    fn from(error: SystemError) -> io::Error {
+        io::Error::new(error.kind(), error)
+    }
+}
+
+/// The number of an error of the operating system, bare or with its subject.
+pub(crate) fn errno_of(error: &io::Error) -> Option<i32> {
+    let subject = || SystemError::of(error).map(SystemError::raw_os_error);
+    error.raw_os_error().or_else(subject)
+}
+
+/// The error of the C library's last call, which was this one.
+pub(crate) fn last(call: &'static str) -> io::Error {
+    named(call, io::Error::last_os_error())
+}
+
+/// An error of this call that the kernel did not give itself: a limit that is kept to beforehand,
+/// or descriptors that it could not deliver.
+pub(crate) fn as_if(call: &'static str, errno: i32) -> io::Error {
+    SystemError::new(call, errno).into()
+}
+
+#[cold]
+pub(crate) fn named(call: &'static str, error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => SystemError::new(call, errno).into(),
+        None => error,
+    }
+}
+
+/// Says what a system call's error is about.
+pub(crate) trait Call<T> {
+    /// This call it was: for an error that has no subject yet.
+    fn call(self, call: &'static str) -> io::Result<T>;
+
+    /// For this it was needed, as it goes on after "to": for an error of which that was not said.
+    fn needed_to(self, purpose: &'static str) -> io::Result<T>;
+
+    /// There it happened, in front of what was said before.
+    fn at(self, place: impl FnOnce() -> String) -> io::Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Call<T> for Result<T, E> {
+    #[inline]
+    fn call(self, call: &'static str) -> io::Result<T> {
+        self.map_err(|e| named(call, e.into()))
+    }
+
+    #[inline]
+    fn needed_to(self, purpose: &'static str) -> io::Result<T> {
+        self.map_err(|e| needed(purpose, e.into()))
+    }
+
+    #[inline]
+    fn at(self, place: impl FnOnce() -> String) -> io::Result<T> {
+        self.map_err(|e| placed(&place(), e.into()))
+    }
+}
+
+fn subject(error: &mut io::Error) -> Option<&mut Subject> {
+    let error: &mut SystemError = error.get_mut()?.downcast_mut()?;
+    Some(&mut error.0)
+}
+
+/// As [`Call::needed_to`].
+#[cold]
+pub(crate) fn needed(purpose: &'static str, mut error: io::Error) -> io::Error {
+    if let Some(subject) = subject(&mut error).filter(|subject| subject.purpose.is_empty()) {
+        subject.purpose = Cow::Borrowed(purpose);
+    }
+    error
+}
+
+/// As [`Call::at`].
+#[cold]
+pub(crate) fn placed(place: &str, mut error: io::Error) -> io::Error {
+    match subject(&mut error) {
+        Some(subject) if subject.place.is_empty() => subject.place = place.to_owned(),
+        Some(subject) => subject.place = format!("{place}: {}", subject.place),
+        None => return io::Error::new(error.kind(), format!("{place}: {error}")),
+    }
+    error
+}
+
+/// An error that travels to another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RemoteError {
+    System(Box<Subject>),
+    Other {
+        /// An error of this number is of the same kind.
+        errno: i32,
+        what: String,
+    },
+}
+
+impl From<&io::Error> for RemoteError {
+    fn from(error: &io::Error) -> RemoteError {
+        if let Some(SystemError(subject)) = SystemError::of(error) {
+            let mut subject = subject.clone();
+            truncate(&mut subject.place);
+            return RemoteError::System(Box::new(subject));
+        }
+        let of_kind = || match error.kind() {
+            io::ErrorKind::PermissionDenied => libc::EPERM,
+            io::ErrorKind::Unsupported => libc::EOPNOTSUPP,
+            io::ErrorKind::InvalidInput => libc::EINVAL,
+            io::ErrorKind::NotFound => libc::ENOENT,
+            io::ErrorKind::OutOfMemory => libc::ENOMEM,
+            _ => 0,
+        };
+        let mut what = error.to_string();
+        truncate(&mut what);
+        RemoteError::Other {
+            errno: error.raw_os_error().unwrap_or_else(of_kind),
+            what,
+        }
+    }
+}
+
+impl From<RemoteError> for io::Error {
+    fn from(failure: RemoteError) -> io::Error {
+        match failure {
+            RemoteError::System(subject) => SystemError(*subject).into(),
+            RemoteError::Other { errno: 0, what } => io::Error::other(what),
+            RemoteError::Other { errno, what } => {
+                io::Error::new(io::Error::from_raw_os_error(errno).kind(), what)
+            }
+        }
+    }
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RemoteError::System(subject) => SystemError(Subject::clone(subject)).fmt(f),
+            RemoteError::Other { what, .. } => f.write_str(what),
+        }
+    }
+}
+
+impl RemoteError {
+    /// Of no call.
+    pub(crate) fn other(what: impl Into<String>) -> RemoteError {
+        let mut what = what.into();
+        truncate(&mut what);
+        RemoteError::Other { errno: 0, what }
+    }
+
+    /// The number of its error; 0 where it has none.
+    #[cfg(test)]
+    pub(crate) fn errno(&self) -> i32 {
+        match self {
+            RemoteError::System(subject) => subject.errno,
+            RemoteError::Other { errno, .. } => *errno,
+        }
+    }
+}
+
+fn truncate(text: &mut String) {
+    let end = (0..=MOST_TEXT.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at));
+    text.truncate(end.unwrap_or(0));
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn it_says_call_purpose_limit_and_advice_and_keeps_kind_and_number() {
+        let made: io::Result<()> = Err(Errno::MFILE).call("eventfd(2)");
+        let error = made
+            .call("another(2)")
+            .needed_to("hear of ends")
+            .needed_to("do more")
+            .at(|| "inner".to_owned())
+            .at(|| "outer".to_owned())
+            .expect_err("it failed");
+        let subject = SystemError::of(&error).expect("a system call's");
+        assert_eq!(subject.call(), "eventfd(2)");
+        assert_eq!(subject.purpose(), "hear of ends");
+        assert_eq!(subject.raw_os_error(), libc::EMFILE);
+        assert_eq!(errno_of(&error), Some(libc::EMFILE));
+        assert_eq!(error.kind(), io::Error::from(Errno::MFILE).kind());
+        let limit = subject.limit().expect("RLIMIT_NOFILE");
+        assert!(limit.starts_with("RLIMIT_NOFILE is "), "{limit}");
+        let text = error.to_string();
+        let start = "outer: inner: eventfd(2), which is needed to hear of ends, has failed: ";
+        assert!(text.starts_with(start), "{text}");
+        let end = format!("; {limit}: {}", subject.advice().expect("raise it"));
+        assert!(text.ends_with(&end), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_system_calls_error_is_left_as_it_is() {
+        let other: io::Result<()> = Err(io::Error::other("no call"));
+        let error = other
+            .call("open(2)")
+            .needed_to("read")
+            .expect_err("it failed");
+        assert_eq!(error.to_string(), "no call");
+        assert!(SystemError::of(&error).is_none() && errno_of(&error).is_none());
+    }
+
+    #[test]
+    fn it_travels_and_fits_a_datagram() {
+        let longest = "x".repeat(1000);
+        let mut subject = SystemError::new("prctl(PR_SET_CHILD_SUBREAPER)", libc::EPERM);
+        subject.0.limit = Some(longest[..MOST_TEXT].to_owned());
+        subject.0.purpose = Cow::Owned(longest[..MOST_TEXT].to_owned());
+        let error: io::Error = subject.clone().into();
+        let error = placed(&longest, error);
+        let failure = RemoteError::from(&error);
+        let bytes = postcard::to_stdvec(&failure).expect("encoded");
+        assert!(bytes.len() < 450, "{}", bytes.len());
+        let back: RemoteError = postcard::from_bytes(&bytes).expect("decoded");
+        assert_eq!(back, failure);
+        let back = io::Error::from(back);
+        let back = SystemError::of(&back).expect("a system call's");
+        assert_eq!(
+            (back.call(), back.raw_os_error()),
+            (subject.call(), libc::EPERM)
+        );
+
+        let other = io::Error::new(io::ErrorKind::Unsupported, longest);
+        let failure = RemoteError::from(&other);
+        assert!(postcard::to_stdvec(&failure).expect("encoded").len() < 450);
+        assert_eq!(io::Error::from(failure).kind(), io::ErrorKind::Unsupported);
+    }
+}

@@ -1,0 +1,124 @@
+//! What is probably in the way of a system call, by its error: getrlimit(2), cgroups(7), and what
+//! can be done about it.
+
+use rustix::process::Resource;
+
+use super::{cgroup, process};
+
+/// Whether a call that fails like this is denied as such: seccomp(2), a security module, or a
+/// kernel that does not have it.
+pub(super) fn is_denial(errno: i32) -> bool {
+    matches!(errno, libc::EPERM | libc::EACCES | libc::ENOSYS)
+}
+
+/// The limit that this call has probably met, with its value, in this process and at this moment.
+pub(super) fn in_the_way(call: &str, errno: i32) -> Option<String> {
+    match errno {
+        libc::EMFILE if call.starts_with("mq_") => {
+            let queues = soft(Resource::Msgqueue).map(|n| format!("RLIMIT_MSGQUEUE is {n} bytes"));
+            let files = soft(Resource::Nofile).map(|n| format!("RLIMIT_NOFILE is {n}"));
+            both(queues, files)
+        }
+        libc::EMFILE | libc::ETOOMANYREFS => {
+            soft(Resource::Nofile).map(|n| format!("RLIMIT_NOFILE is {n}"))
+        }
+        libc::ENFILE => number("/proc/sys/fs/file-max"),
+        libc::EAGAIN if makes_tasks(call) => tasks(),
+        libc::ENOMEM => soft(Resource::As).map(|n| format!("RLIMIT_AS is {n} bytes")),
+        libc::EFBIG => soft(Resource::Fsize).map(|n| format!("RLIMIT_FSIZE is {n} bytes")),
+        libc::ENOSPC if call.starts_with("mq_") => number("/proc/sys/fs/mqueue/queues_max"),
+        libc::ENOSPC if call.starts_with("epoll_") => number("/proc/sys/fs/epoll/max_user_watches"),
+        libc::EINVAL if call.starts_with("mq_") => both(
+            number("/proc/sys/fs/mqueue/msg_max"),
+            number("/proc/sys/fs/mqueue/msgsize_max"),
+        ),
+        _ => None,
+    }
+}
+
+/// What can be done about an error of this call.
+pub(super) fn advice(call: &str, errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        libc::ENOSYS => {
+            "this kernel does not have it, or a seccomp filter or a container's profile hides it: \
+             allow it there"
+        }
+        libc::EPERM | libc::EACCES => {
+            "a seccomp filter, a container's profile or a security module probably denies it: \
+             allow it there"
+        }
+        libc::EMFILE if call.starts_with("mq_") => {
+            "raise what is too low (`ulimit -q`, `ulimit -n`), or use another transport"
+        }
+        libc::EMFILE => "raise it (`ulimit -n`), or close some descriptors",
+        libc::ENFILE => "raise it (sysctl fs.file-max), or close some descriptors",
+        libc::ETOOMANYREFS => "raise it (`ulimit -n`), or send fewer descriptors at a time",
+        libc::EAGAIN if makes_tasks(call) => {
+            "raise what is too low (`ulimit -u`, pids.max), or start fewer threads and processes"
+        }
+        libc::ENOMEM => {
+            "raise what is too low (`ulimit -v`, the control group's memory, vm.max_map_count), \
+             or use less memory"
+        }
+        libc::EFBIG => "raise it (`ulimit -f`): memory that processes share is files to the kernel",
+        libc::ENOSPC if call.starts_with("mq_") => "raise it, or use another transport",
+        libc::ENOSPC if call.starts_with("epoll_") => "raise it (sysctl)",
+        libc::ENOSPC => "there is no memory or no room on the disk for it: use less, or free some",
+        _ => return None,
+    })
+}
+
+/// Whether a call makes a thread or a process.
+fn makes_tasks(call: &str) -> bool {
+    ["clone", "fork", "pthread_create"]
+        .iter()
+        .any(|makes| call.starts_with(makes))
+}
+
+fn soft(resource: Resource) -> Option<u64> {
+    process::limit(resource)?.current
+}
+
+/// What a file of /proc/sys says, with its name.
+fn number(path: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(format!("{path} is {}", text.trim()))
+}
+
+/// How many threads and processes there may be: by the user's limit, and by the control group's.
+fn tasks() -> Option<String> {
+    let user = soft(Resource::Nproc).map(|n| format!("RLIMIT_NPROC is {n}"));
+    let group = cgroup::lowest_pids_max().map(|n| format!("pids.max is {n}"));
+    both(user, group).or_else(|| number("/proc/sys/kernel/threads-max"))
+}
+
+fn both(one: Option<String>, other: Option<String>) -> Option<String> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(format!("{one}, {other}")),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The limits of this process that are not without end, and may keep another one from starting.
+pub(crate) fn all() -> String {
+    let of = |resource, name: &str| soft(resource).map(|n| format!("{name} is {n}"));
+    let limits = [
+        of(Resource::As, "RLIMIT_AS"),
+        of(Resource::Fsize, "RLIMIT_FSIZE"),
+        of(Resource::Nofile, "RLIMIT_NOFILE"),
+        tasks(),
+    ];
+    limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The bytes of memory that this machine has, and of swap. `None`: sysinfo(2) is denied.
+pub(crate) fn memory_and_swap() -> Option<u64> {
+    // SAFETY: numbers, for which zeroes are valid.
+    let mut machine: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the numbers.
+    if unsafe { libc::sysinfo(&raw mut machine) } == -1 {
+        return None;
+    }
+    let units = machine.totalram.saturating_add(machine.totalswap);
+    Some(units.saturating_mul(machine.mem_unit.into()))
+}
