@@ -11,7 +11,7 @@
 //!
 //! fn count(to: Sender<u32>) {
 //!     for n in 0..3 {
-//!         to.send(n).expect("somebody receives");
+//!         to.send(n).expect("the receiver is there");
 //!     }
 //! }
 //!
@@ -68,6 +68,18 @@
 //! it does itself, but its death is not: what it had locked when it died stays locked, and its
 //! parent must not drop a receiver that the child is to go on with.
 //!
+//! # Which transport?
+//!
+//! [`SharedMemory`](Transport::SharedMemory), unless there is a reason: it needs no system call for
+//! a message while both sides are at work. The other three make system calls for each message.
+//!
+//! | | take it | mind that |
+//! |---|---|---|
+//! | shared memory | first | a channel has a region of 4 MiB, of which only what was ever needed is taken from the system |
+//! | socket | where most messages bring descriptors: they go with the message itself | |
+//! | pipe | to see the traffic with strace(1), or to compare | a sender that writes nonsense into it ends the channel, and does not lose that message alone |
+//! | queue | to compare | the system limits the queues of a user, by default to some ten |
+//!
 //! Sources: pipe(7), unix(7), mq_overview(7), memfd_create(2), poll(2).
 
 mod ends;
@@ -101,7 +113,8 @@ pub use sender::Sender;
 use crate::Message;
 use crate::sys::error::Call;
 
-/// What carries a channel's messages.
+/// What carries a channel's messages. [Which transport?](self#which-transport)
+#[doc(alias = "ipc")]
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -139,7 +152,7 @@ impl fmt::Display for Transport {
 
 /// The word was none of `pipe`, `socket`, `queue` and `shm`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no transport: say `pipe`, `socket`, `queue` or `shm`")]
+#[error("`{0}` is not a transport: expected `pipe`, `socket`, `queue` or `shm`")]
 pub struct ParseTransportError(String);
 
 impl FromStr for Transport {
@@ -168,10 +181,13 @@ impl FromStr for Transport {
 ///     sender.send("hello".to_owned())?;
 ///     drop(sender);
 ///     assert_eq!(receiver.recv().as_deref(), Ok("hello"));
-///     assert!(receiver.recv().is_err(), "nobody is left to send");
+///     assert!(receiver.recv().is_err(), "the last sender is gone");
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "mpsc")]
+#[doc(alias = "bounded")]
+#[doc(alias = "sync_channel")]
 pub fn channel<T: Message>(
     over: Transport,
     capacity: usize,
@@ -183,6 +199,7 @@ pub fn channel<T: Message>(
 ///
 /// # Errors
 /// As [`channel`].
+#[doc(alias = "Pipe")]
 pub fn pipe<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     channel(Transport::Pipe, capacity)
 }
@@ -191,6 +208,7 @@ pub fn pipe<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)>
 ///
 /// # Errors
 /// As [`channel`].
+#[doc(alias = "socketpair")]
 pub fn socket<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     channel(Transport::Socket, capacity)
 }
@@ -201,14 +219,17 @@ pub fn socket<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>
 /// As [`channel`]; and the system sets bounds to queues: the messages in one
 /// (/proc/sys/fs/mqueue/msg_max, 10 by default, which a process with CAP_SYS_RESOURCE may exceed),
 /// and the bytes of all that a user has (`RLIMIT_MSGQUEUE`). The error says which it was.
+#[doc(alias = "mq_open")]
 pub fn queue<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     channel(Transport::Queue, capacity)
 }
 
-/// A channel over shared memory.
+/// A channel over shared memory: the fastest one, and the one to begin with.
 ///
 /// # Errors
 /// As [`channel`].
+#[doc(alias = "mpsc")]
+#[doc(alias = "Queue")]
 pub fn shm<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     channel(Transport::SharedMemory, capacity)
 }

@@ -474,7 +474,7 @@ impl Frame {
         // A sender's frame has one, or else it is a nudge, which is no message and does not come as
         // far as this unless somebody made it up.
         if self.descriptors.is_empty() {
-            return Err("is none that was sent".to_owned());
+            return Err("is not a message that was sent".to_owned());
         }
         let file = self.descriptors.remove(0);
         self.body = parcel::open(file, len)

@@ -333,7 +333,9 @@ impl SendSide {
             Ok(Waited::Gone) => Err(Refused::Gone),
             Err(e) => {
                 let e = error::needed("wait for room", e);
-                Err(Refused::Failed(format!("waited for room in vain: {e}")))
+                Err(Refused::Failed(format!(
+                    "could not wait for room in the channel: {e}"
+                )))
             }
         }
     }
@@ -392,7 +394,8 @@ impl<T> Sender<T> {
 }
 
 impl<T: Message> Sender<T> {
-    /// Sends a message; waits while the channel is full.
+    /// Sends a message; blocks while the channel is full. In async code use
+    /// [`try_send`](Self::try_send).
     ///
     /// # Errors
     /// The receiver is gone, or goes while this waits; or the message cannot be carried, which

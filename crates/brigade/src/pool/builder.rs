@@ -1,4 +1,4 @@
-//! How a pool is to be.
+//! Configures a pool and starts it.
 
 use std::io;
 use std::panic::Location;
@@ -12,7 +12,7 @@ use crate::{Kind, process};
 /// Workers that one pool may have.
 const MOST: usize = 4096;
 
-/// What a [`Pool`] is to be like. Made by [`Pool::builder`].
+/// Configures a [`Pool`]. Made by [`Pool::builder`].
 ///
 /// # Examples
 /// ```
@@ -23,12 +23,56 @@ const MOST: usize = 4096;
 /// brigade::init();
 /// let pool = Pool::builder(Kind::Process).workers(1).timeout(Duration::from_millis(100)).build()?;
 /// let endless = pool.submit(|()| loop { std::hint::spin_loop() }, ());
-/// let ended: Result<(), JoinError> = endless.join();
-/// assert!(matches!(ended, Err(JoinError::TimedOut(_)))); // and its process is gone
+/// let result: Result<(), JoinError> = endless.join();
+/// assert!(matches!(result, Err(JoinError::TimedOut(_)))); // and its process is gone
 /// assert_eq!(pool.submit(|n: u32| n + 1, 1).join()?, 2); // another has taken its place
 /// # Ok(())
 /// # }
 /// ```
+///
+/// All that there is:
+/// ```no_run
+/// use std::time::Duration;
+/// use brigade::{JoinError, Kind, Pool, process};
+///
+/// fn load_tables() {}
+///
+/// fn decode(file: Vec<u8>) -> Result<usize, String> {
+///     std::str::from_utf8(&file).map(str::len).map_err(|e| e.to_string())
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     brigade::init();
+///     let pool = Pool::builder(Kind::Process)
+///         .workers(4)
+///         .name("decoder")
+///         .initializer(load_tables) // once in every worker, before its first task
+///         .timeout(Duration::from_secs(5)) // for each task, from when it runs
+///         .retries(1) // after a crash or a timeout
+///         .queue_limit(1000) // then `submit` blocks, and `try_submit` gives the input back
+///         .recycle_after(10_000) // a new worker after this many tasks,
+///         .recycle_above(1 << 30) // or when one has more memory than this
+///         .keep_crashes("crashes") // a file for each crash
+///         .process(process::Builder::new().env("LANG", "C").current_dir("/"))
+///         .build()?; // each worker is ready, or here is why not
+///
+///     let files = std::env::args().skip(1).filter_map(|name| std::fs::read(name).ok());
+///     for (number, result) in pool.map_unordered(decode, files) {
+///         match result {
+///             Ok(Ok(length)) => println!("{number}: {length} bytes of text"),
+///             Ok(Err(why)) => eprintln!("{number}: {why}"), // the task's own error
+///             Err(JoinError::Crashed(crash)) => {
+///                 eprintln!("{number}: {crash}\n{}", crash.backtrace().unwrap_or_default());
+///             }
+///             Err(other) => eprintln!("{number}: {other}"),
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
+#[doc(alias = "ThreadPoolBuilder")]
+#[doc(alias = "ThreadPoolExecutor")]
+#[doc(alias = "ProcessPoolExecutor")]
 #[derive(Clone, Debug)]
 #[must_use = "a builder starts nothing by itself"]
 pub struct PoolBuilder {
@@ -57,53 +101,85 @@ impl PoolBuilder {
         }
     }
 
-    /// How many workers. As many as this process may use processors, if nothing is said.
+    /// How many workers the pool has, from 1 to 4096.
+    ///
+    /// *Default: the number of processors that this process may use
+    /// ([`std::thread::available_parallelism`]).*
+    #[doc(alias = "num_threads")]
+    #[doc(alias = "max_workers")]
     pub fn workers(mut self, workers: usize) -> PoolBuilder {
         self.options.workers = workers;
         self
     }
 
-    /// The name of its workers, as `ps` and debuggers show it, and as errors tell it. The kernel
-    /// keeps the first 15 bytes.
+    /// The name of its workers, as `ps`, debuggers and errors show it. The kernel keeps the first
+    /// 15 bytes.
+    ///
+    /// *Default: `brigade-worker` for processes, `brigade-pool` for threads.*
+    #[doc(alias = "thread_name")]
+    #[doc(alias = "thread_name_prefix")]
     pub fn name(mut self, name: impl Into<String>) -> PoolBuilder {
         self.options.name = Some(name.into().into());
         self
     }
 
-    /// How long a task may run: then it ends with [`TimedOut`](crate::JoinError::TimedOut). A
-    /// process is killed, its children too, and is gone when the caller hears of it; a thread is
-    /// let go, and a new one takes its place. Time in the queue does not count, nor does time in
-    /// which the program is stopped (SIGSTOP, Ctrl-Z, a suspended machine). Nor does time in which
-    /// its worker process is, up to as much as this at a time, and ten times that in all: one that
-    /// stays stopped ends too.
+    /// How long a task may run: then it ends with [`TimedOut`](crate::JoinError::TimedOut).
+    ///
+    /// A process is killed at once, its children too, and is gone when the caller gets the error;
+    /// the [`grace`](process::Builder::grace) of its builder, if that is set, comes first. A thread
+    /// is let go, a new one takes its place, and its late result is dropped.
+    ///
+    /// The time begins when the task runs: time in the queue does not count, nor does time in which
+    /// the program is stopped (SIGSTOP, Ctrl-Z, a suspended machine). Nor does time in which its
+    /// worker process is stopped, up to as much as this at a time, and ten times that in all: one
+    /// that stays stopped ends too.
+    ///
+    /// *Default: no timeout.*
     pub fn timeout(mut self, time: Duration) -> PoolBuilder {
         self.options.timeout = Some(time);
         self
     }
 
     /// How often a task is run again after its worker died or its time was over. It still ends
-    /// once. None, if nothing is said.
+    /// once.
     ///
     /// A task that panicked is not run again. Neither is one in a thread whose input cannot be
-    /// encoded, or brings descriptors: inputs are moved, not copied.
+    /// encoded, or brings descriptors: inputs are moved, not copied. In a pool of threads with a
+    /// timeout, retries cost an encoding of each input.
+    ///
+    /// *Default: 0.*
+    #[doc(alias = "max_retries")]
     pub fn retries(mut self, times: u32) -> PoolBuilder {
         self.options.retries = times;
         self
     }
 
-    /// How many tasks may wait that nobody has begun: one more has [`submit`](Pool::submit) wait,
-    /// and [`try_submit`](Pool::try_submit) give the input back. There is no limit if nothing is
-    /// said.
+    /// How many tasks that have not begun the pool holds: at the limit [`submit`](Pool::submit)
+    /// blocks, and [`try_submit`](Pool::try_submit) gives the input back.
+    ///
+    /// *Default: no limit; `submit` never blocks for room.*
+    #[doc(alias = "backpressure")]
+    #[doc(alias = "bounded")]
     pub fn queue_limit(mut self, tasks: usize) -> PoolBuilder {
         self.options.queue_limit = Some(tasks);
         self
     }
 
-    /// Runs once in every worker before its first task, also in those that come later.
+    /// A function that runs once in every worker before its first task, also in those that come
+    /// later: to load tables, open files, set statics.
+    ///
+    /// It is a plain `fn()`, and there is no `initargs` as in Python: it captures nothing and takes
+    /// no arguments. What it needs from the program comes as environment variables
+    /// ([`process::Builder::env`]) or from files; what differs from task to task comes in the
+    /// input.
     ///
     /// One that panics or crashes is an error of [`build`](Self::build). Later it is tried again in
-    /// another worker; if no worker is left and none comes, what is queued ends with what it died
-    /// of. A [`timeout`](Self::timeout) counts for it in a process, too.
+    /// another worker; if no worker is left and none can be made, what is queued ends with that
+    /// error. A [`timeout`](Self::timeout) counts for it in a process, too.
+    ///
+    /// *Default: none.*
+    #[doc(alias = "initargs")]
+    #[doc(alias = "start_handler")]
     #[track_caller]
     pub fn initializer(mut self, initializer: fn()) -> PoolBuilder {
         self.options.initializer = Some(initializer);
@@ -111,15 +187,22 @@ impl PoolBuilder {
         self
     }
 
-    /// A worker is replaced by a new one when it has run so many tasks.
+    /// After how many tasks a worker is replaced by a new one.
+    ///
+    /// *Default: never.*
+    #[doc(alias = "maxtasksperchild")]
+    #[doc(alias = "max_tasks_per_child")]
     pub fn recycle_after(mut self, tasks: u64) -> PoolBuilder {
         self.options.recycle_after = Some(tasks);
         self
     }
 
-    /// A worker process is replaced by a new one when it has more than so many bytes of memory
-    /// after a task (resident, looked at once a millisecond at most). Threads share the program's
+    /// A worker process that has more than this many bytes of memory after a task is replaced by a
+    /// new one (resident memory, looked at once a millisecond at most). Threads share the program's
     /// memory: for them it does nothing.
+    ///
+    /// *Default: never.*
+    #[doc(alias = "max_memory")]
     pub fn recycle_above(mut self, bytes: u64) -> PoolBuilder {
         self.options.recycle_above = Some(bytes);
         self
@@ -135,8 +218,10 @@ impl PoolBuilder {
     /// sets, which are in the file too. A task that panicked, ran over its time or was cancelled
     /// leaves none; with [`retries`](Self::retries) there is one for each crash, and those before
     /// the last may come a moment after the task's end, but before the pool's. An input that came
-    /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is told of, but
-    /// cannot be replayed. For threads it does nothing: their crash is the program's.
+    /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is mentioned,
+    /// but cannot be replayed. For threads it does nothing: their crash is the program's.
+    ///
+    /// *Default: no files.*
     ///
     /// # Examples
     /// ```
@@ -166,7 +251,10 @@ impl PoolBuilder {
         self
     }
 
-    /// How its processes are to be. For threads it does nothing.
+    /// Configures its processes: their environment, directory, grace. Its name, if it has one, is
+    /// overridden by [`name`](Self::name). For threads it does nothing.
+    ///
+    /// *Default: [`process::Builder::new`].*
     pub fn process(mut self, process: process::Builder) -> PoolBuilder {
         self.options.process = process;
         self
@@ -182,7 +270,7 @@ impl PoolBuilder {
         let mut options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         if options.workers == 0 {
-            return invalid("a pool has at least one worker".to_owned());
+            return invalid("a pool needs at least one worker".to_owned());
         }
         if options.workers > MOST {
             return invalid(format!(
@@ -191,13 +279,13 @@ impl PoolBuilder {
             ));
         }
         if options.queue_limit == Some(0) {
-            return invalid("a queue has room for at least one task".to_owned());
+            return invalid("a pool's queue limit must be at least 1".to_owned());
         }
         if options.recycle_after == Some(0) {
-            return invalid("a worker runs at least one task before it is replaced".to_owned());
+            return invalid("`recycle_after` must be at least 1".to_owned());
         }
         if options.timeout == Some(Duration::ZERO) {
-            return invalid("a task has more time than none".to_owned());
+            return invalid("a pool's timeout must be longer than zero".to_owned());
         }
         if let (Kind::Process, Some(dir)) = (self.kind, &mut options.keep_crashes) {
             *dir = crash_file::prepare(dir)?;

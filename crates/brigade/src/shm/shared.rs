@@ -47,6 +47,10 @@ use crate::task::carry;
 ///
 /// It is serialized by a task's input and result and by a channel, which can carry descriptors.
 /// Other serializers (JSON, say) get an error.
+#[doc(alias = "shared_memory")]
+#[doc(alias = "SharedMemory")]
+#[doc(alias = "mmap")]
+#[doc(alias = "Arc")]
 pub struct Shared<T: ?Sized + ShmSafe> {
     at: NonNull<T>,
     region: Arc<Region>,

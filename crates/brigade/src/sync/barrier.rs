@@ -314,14 +314,14 @@ impl BarrierWaitResult {
 /// Not all can arrive any more: one died, or its time was over, or the barrier was reset. From
 /// [`Barrier::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the barrier is broken: one of those it waits for died, gave up, or reset it")]
+#[error("the barrier is broken: a participant died, stopped waiting, or reset it")]
 pub struct BrokenBarrier;
 
 /// Why a [`Barrier::wait_timeout`] ended before all had arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BarrierTimeoutError {
     /// Our time was over; that has broken the barrier for all.
-    #[error("not all came to the barrier in time; it is broken now")]
+    #[error("not all participants reached the barrier in time; it is broken now")]
     TimedOut,
     /// As [`BrokenBarrier`].
     #[error("{BrokenBarrier}")]

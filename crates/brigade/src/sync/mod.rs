@@ -1,5 +1,9 @@
 //! WHO waits: locks that work between threads and between processes, and survive their holder.
 //!
+//! **Where the lock lies decides what shares it.** One in a `static` or on the heap is one lock for
+//! each process: threads of that process share it, and every worker process has its own. One inside
+//! a [`Shared`](crate::Shared) is one lock for all processes that have the region.
+//!
 //! They have std's names, std's shapes and std's poisoning, and three things more:
 //!
 //! - They have no pointers in them, and all zero bytes are a fresh one; so each works in a

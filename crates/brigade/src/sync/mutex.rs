@@ -38,6 +38,8 @@ use super::watch::{self, Token};
 /// });
 /// assert_eq!(*TOTAL.lock().unwrap(), 10);
 /// ```
+#[doc(alias = "pthread_mutex")]
+#[doc(alias = "Lock")]
 #[repr(C)]
 pub struct Mutex<T: ?Sized> {
     raw: RawLock,

@@ -201,7 +201,7 @@ impl Once {
     }
 }
 
-const SPOILT: &str = "the Once is poisoned: what it ran has panicked, or its process has died";
+const SPOILT: &str = "the Once is poisoned: its closure panicked, or the process that ran it died";
 
 /// With the lock: dropped, it says how it ended, lets go, and wakes all who wait for either.
 struct Ending<'o> {

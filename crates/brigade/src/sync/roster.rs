@@ -116,9 +116,7 @@ impl Token {
     /// This process's, if the table is not its own fork server's to write.
     pub(crate) fn outsider() -> io::Result<Token> {
         Token::try_outsider().ok_or_else(|| {
-            io::Error::other(
-                "/proc/self/stat says nothing, or a process number of more than 22 bits",
-            )
+            io::Error::other("/proc/self/stat has no process id, or one of more than 22 bits")
         })
     }
 

@@ -119,7 +119,7 @@ impl Privilege {
             if !one(ids) {
                 let [real, effective, saved, files] = ids;
                 return Some(format!(
-                    "the real, effective, saved and file-system {what} of the program are not one ({real}, {effective}, {saved}, {files}); a process would not have the same"
+                    "the real, effective, saved and file-system {what} of the program differ ({real}, {effective}, {saved}, {files}); a process would not have the same"
                 ));
             }
         }
@@ -235,8 +235,9 @@ impl Privilege {
 
     fn from_status(thread: &Thread) -> io::Result<Privilege> {
         let mut privilege = thread.status(|text| {
-            parse(text)
-                .ok_or_else(|| io::Error::other("/proc/thread-self/status is not as it should be"))
+            parse(text).ok_or_else(|| {
+                io::Error::other("/proc/thread-self/status has an unexpected format")
+            })
         })?;
         // SAFETY: numbers only.
         privilege.securebits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;

@@ -65,7 +65,7 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
         return opened::lifted(queue);
     }
     Err(io::Error::other(format!(
-        "no message queue: {MOST_NAMES} names are other users'"
+        "no message queue could be made: {MOST_NAMES} names are taken by other users"
     )))
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn check(end: impl AsFd) -> io::Result<()> {
     if !is_unix || sockopt::socket_type(&end).call("getsockopt(2)")? != SocketType::SEQPACKET {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "this is no socket of a channel's",
+            "this socket is not a channel's",
         ));
     }
     Ok(())

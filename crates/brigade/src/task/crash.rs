@@ -8,6 +8,9 @@ use super::name::TaskName;
 use super::symbols::Frames;
 
 /// A worker process died before its task returned.
+#[doc(alias = "segfault")]
+#[doc(alias = "SIGSEGV")]
+#[doc(alias = "BrokenProcessPool")]
 pub struct Crash(pub(crate) Box<Death>);
 
 /// All that is told of a death.
@@ -54,9 +57,13 @@ impl Crash {
         &self.0.stderr
     }
 
-    /// The calls that led to the fault, innermost first, one a line. `None` where there was nobody
-    /// to note them: a worker that was killed, or that left by `exit`. Names are looked up now,
-    /// which takes some milliseconds the first time.
+    /// The calls that led to the fault, innermost first, one a line. `None` where the worker could
+    /// not note them: it was killed, or left by `exit`. Names are looked up now, which takes some
+    /// milliseconds the first time.
+    ///
+    /// Inlined calls, files and lines need line tables, which a release build does not have by
+    /// default: without them the backtrace of a small task is often a single frame. Set
+    /// `debug = "line-tables-only"` in `[profile.release]`.
     pub fn backtrace(&self) -> Option<&str> {
         self.0
             .backtrace

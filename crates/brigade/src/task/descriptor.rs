@@ -22,7 +22,7 @@ use super::carry;
 /// use brigade::{Descriptor, process};
 ///
 /// fn greet(Descriptor(mut stream): Descriptor<UnixStream>) {
-///     stream.write_all(b"hello").expect("somebody reads");
+///     stream.write_all(b"hello").expect("the other end is open");
 /// }
 ///
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -54,6 +54,10 @@ impl Timeout {
 
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the task ran longer than its {:?}", self.after)
+        write!(
+            f,
+            "the task ran longer than its timeout of {:?}",
+            self.after
+        )
     }
 }

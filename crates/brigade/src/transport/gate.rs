@@ -162,7 +162,7 @@ impl Gate {
         if !sealed || mapping::file_size(&file)? != len as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "this is no channel's memory",
+                "this memory file is not a channel's",
             ));
         }
         Ok(Gate {

@@ -170,7 +170,7 @@ impl RingIn {
             return Err(NotGot::Empty);
         };
         Header::from_parts(number[0], body.len() as u32, tag).ok_or_else(|| {
-            NotGot::NoFrame("what came over the shared memory is no message".to_owned())
+            NotGot::NoFrame("a frame in the shared memory is not a message".to_owned())
         })
     }
 
@@ -182,7 +182,7 @@ impl RingIn {
 }
 
 fn corrupt() -> NotGot {
-    NotGot::Corrupt("what is in the shared memory is no message".to_owned())
+    NotGot::Corrupt("the content of the shared memory is not a message".to_owned())
 }
 
 /// The sending side.

@@ -308,7 +308,7 @@ impl PipeInlet {
             return match gate.is_torn() {
                 true => Ok(Next::Torn),
                 false => Err(NotGot::Corrupt(
-                    "what is in the pipe is no message".to_owned(),
+                    "the content of the pipe is not a message".to_owned(),
                 )),
             };
         };

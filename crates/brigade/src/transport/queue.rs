@@ -59,7 +59,7 @@ fn longest(queue: &OwnedFd) -> io::Result<usize> {
     if !(SHORTEST..=LONGEST).contains(&longest) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "this is no channel's message queue",
+            "this message queue is not a channel's",
         ));
     }
     Ok(longest)
@@ -136,7 +136,7 @@ impl Inlet for QueueInlet {
             .and_then(|(head, rest)| {
                 Header::from_bytes(head).filter(|h| h.len as usize == rest.len())
             })
-            .ok_or_else(|| NotGot::NoFrame("what came over the queue is no message".to_owned()))?;
+            .ok_or_else(|| NotGot::NoFrame("a frame in the queue is not a message".to_owned()))?;
         body.clear();
         body.extend_from_slice(&frame[Header::SIZE..len]);
         parcel::take(link, header, descriptors)?;

@@ -98,7 +98,7 @@ impl Inlet for SocketInlet {
                                 || descriptors.len() == usize::from(header.descriptors))
                     })
                     .ok_or_else(|| {
-                        NotGot::NoFrame("what came over the socket is no message".to_owned())
+                        NotGot::NoFrame("a frame in the socket is not a message".to_owned())
                     })?;
                 body.clear();
                 body.extend_from_slice(found);
@@ -108,7 +108,7 @@ impl Inlet for SocketInlet {
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => Err(NotGot::Gone),
             // Longer than a frame may be: the kernel has thrown the rest away.
             Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(NotGot::NoFrame(
-                "what came over the socket is longer than a message".to_owned(),
+                "a frame in the socket is longer than any message".to_owned(),
             )),
             Err(e) => Err(e.into()),
         }

@@ -131,7 +131,7 @@ impl<I: Inlet> SpillInlet<I> {
         match self.ring.get(gate, body)? {
             // None that was sent: what has descriptors is not spilled.
             header if header.descriptors > 0 => Err(NotGot::NoFrame(
-                "what came over the shared memory is no message".to_owned(),
+                "a frame in the shared memory is not a message".to_owned(),
             )),
             header => Ok(header),
         }

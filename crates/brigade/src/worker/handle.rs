@@ -16,6 +16,8 @@ use crate::JoinError;
 ///
 /// In a fork of the process that has started the task (by fork(2), past this library) the handle is
 /// only a copy: it says that the task has ended with [`JoinError::Closed`], and does nothing to it.
+#[doc(alias = "Future")]
+#[doc(alias = "AsyncResult")]
 #[must_use = "dropping the handle detaches the task"]
 pub struct JoinHandle<R>(pub(crate) Task<R>);
 
@@ -91,6 +93,9 @@ impl<R> JoinHandle<R> {
     ///
     /// A task that was not started never starts. A running process is killed, its children too, and
     /// is gone when `join` returns. A running thread cannot be killed: it is let go.
+    #[doc(alias = "abort")]
+    #[doc(alias = "kill")]
+    #[doc(alias = "terminate")]
     pub fn cancel(&self) {
         match &self.0 {
             Task::Thread(task) => task.cancel(),

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use crate::{JoinHandle, Message};
 
 /// Where a task runs: the one word.
+#[doc(alias = "WorkerKind")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// In a thread of this program: light, and shares its memory and its fate.
@@ -52,7 +53,7 @@ impl fmt::Display for Kind {
 
 /// The word was neither `thread` nor `process`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no kind of worker: say `thread` or `process`")]
+#[error("`{0}` is not a kind of worker: expected `thread` or `process`")]
 pub struct ParseKindError(String);
 
 impl FromStr for Kind {

@@ -37,7 +37,7 @@ where
     Builder::new().spawn(task, input)
 }
 
-/// How a thread is to be. One builder starts as many as you like.
+/// Configures a worker thread. One builder starts any number of them.
 ///
 /// What a thread cannot do (be killed, be limited, be sandboxed) is no method here.
 #[derive(Clone, Debug, Default)]
@@ -48,19 +48,23 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A thread as std makes it.
+    /// The defaults: a thread as std makes it.
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// The thread's name, as debuggers and `ps -L` show it, and as errors tell it. The kernel keeps
-    /// the first 15 bytes.
+    /// The thread's name, as debuggers, `ps -L` and errors show it. The kernel keeps the first 15
+    /// bytes.
+    ///
+    /// *Default: none; the kernel then shows the name of the thread that starts it.*
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into().into());
         self
     }
 
     /// The size of its stack, in bytes.
+    ///
+    /// *Default: that of [`std::thread::Builder`], 2 MiB or `RUST_MIN_STACK`.*
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self

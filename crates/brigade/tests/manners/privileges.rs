@@ -497,7 +497,7 @@ fn two_users(_: &[String]) -> Ended {
     for _ in 0..2 {
         let error = process::spawn(double, 1).err().ok_or("it worked")?;
         if error.kind() != std::io::ErrorKind::Unsupported
-            || !error.to_string().contains("are not one")
+            || !error.to_string().contains("of the program differ")
         {
             return Err(error.into());
         }

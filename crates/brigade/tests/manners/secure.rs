@@ -42,7 +42,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             let output = copy.run_as_nobody("secure", |c| c.env("BRIGADE_REPLAY", "/nonexistent"));
             let output = check("secure", output);
             let out = String::from_utf8_lossy(&output.stdout);
-            assert!(out.contains("more privilege than who started it"), "{out}");
+            assert!(
+                out.contains("more privilege than the user who started it"),
+                "{out}"
+            );
         }));
         all.push(trial(
             &format!("{way}: nobody makes it a fork server"),

@@ -32,7 +32,7 @@ pub(crate) struct Recorded {
 pub(crate) enum ReadError {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("it is no crash file")]
+    #[error("it is not a crash file")]
     Other,
     #[error("it is a crash file of version {0}, and this program knows version {VERSION} only")]
     Version(String),
@@ -70,7 +70,7 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
             break;
         }
         let Some((key, value)) = line.split_once(": ") else {
-            return damaged(format!("`{}` is no line of a crash file", start(line)));
+            return damaged(format!("`{}` is not a line of a crash file", start(line)));
         };
         recorded.set(key, value)?;
         if key != "variable" {
@@ -89,7 +89,7 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
     while lines.next()? != INPUT {}
     let length = recorded.decisive.length;
     if length > MAX_BYTES as u64 {
-        return damaged(format!("an input is not of {length} bytes"));
+        return damaged(format!("an input cannot have {length} bytes"));
     }
     let input = &mut recorded.input;
     let end = loop {
@@ -108,16 +108,16 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
             Err(e) => return damaged(format!("the input is not base64: {e}")),
         }
         if input.len() as u64 > length {
-            return damaged("there is more input than it says");
+            return damaged("the input is longer than its stated length");
         }
     };
     if (input.len() as u64) < length {
-        return damaged("there is less input than it says");
+        return damaged("the input is shorter than its stated length");
     }
     let mut sum = recorded.decisive.checksum()?;
     sum.add(input);
     if end != sum.hex() {
-        return damaged("its checksum does not fit");
+        return damaged("its checksum does not match");
     }
     if !lines.is_over()? {
         return damaged("something follows its end");
@@ -168,7 +168,7 @@ impl Recorded {
             "descriptors" => decisive.descriptors = decimal()?,
             "input length" => decisive.length = decimal()?,
             "clear environment" => return Err(wrong()),
-            _ => return damaged(format!("nobody knows what `{}` is", start(key))),
+            _ => return damaged(format!("`{}` is not a field of a crash file", start(key))),
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ impl<R: BufRead> Lines<R> {
         match self.line.strip_suffix(b"\n") {
             Some(line) => std::str::from_utf8(line)
                 .map_err(|_| ReadError::Damaged("it is not text".to_owned())),
-            None if len == most => damaged("it has more text than a crash file"),
+            None if len == most => damaged("it has more text than a crash file may have"),
             None => Err(ReadError::Cut),
         }
     }

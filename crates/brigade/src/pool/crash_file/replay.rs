@@ -74,7 +74,7 @@ fn replay(path: &Path) -> Result<i32, String> {
 
     if let Some(initializer) = decisive.initializer {
         match entry::run_initializer(initializer) {
-            None => return Err("its initializer is no code of this program".to_owned()),
+            None => return Err("its initializer is not code of this program".to_owned()),
             Some(Err(unwound)) => return Ok(panicked("the initializer", &unwound)),
             Some(Ok(())) => {}
         }
@@ -122,7 +122,8 @@ fn is_debugged() -> bool {
 
 /// Whether it can be run again, in this program.
 fn check(recorded: &Recorded) -> Result<(), String> {
-    let this = build_of_this_program().map_err(|e| format!("this program is unknown: {e}"))?;
+    let this = build_of_this_program()
+        .map_err(|e| format!("the build of this program cannot be determined: {e}"))?;
     let decisive = &recorded.decisive;
     if decisive.build != this {
         return Err(format!(
@@ -162,7 +163,7 @@ fn set_up(decisive: &Decisive) -> Result<(), String> {
     signal::set_ignored(libc::SIGPIPE);
     File::open("/dev/null")
         .and_then(|null| Ok(rustix::stdio::dup2_stdin(&null)?))
-        .map_err(|e| format!("it has no empty stdin: {e}"))
+        .map_err(|e| format!("it cannot be given an empty stdin: {e}"))
 }
 
 #[cfg(test)]

@@ -242,9 +242,9 @@ fn what_is_for_people_may_be_edited() {
 #[test]
 fn what_is_no_crash_file_is_told_so() {
     let told = |bytes: &[u8]| read(bytes).expect_err("no crash file").to_string();
-    assert_eq!(told(b""), "it is no crash file");
-    assert_eq!(told(&[0xff; 1000]), "it is no crash file");
-    assert_eq!(told(b"#!/bin/sh\n"), "it is no crash file");
+    assert_eq!(told(b""), "it is not a crash file");
+    assert_eq!(told(&[0xff; 1000]), "it is not a crash file");
+    assert_eq!(told(b"#!/bin/sh\n"), "it is not a crash file");
     assert!(told(b"brigade crash file, version 2\n").contains("version 2"));
     assert!(told(b"brigade crash file, version 1\n").contains("cut off"));
 }

@@ -283,7 +283,7 @@ impl State {
                 let why = if unflushed {
                     "a task has left a thread behind that holds stdout, and what was printed there is lost"
                 } else {
-                    "it has run as much as it may"
+                    "it has reached its limit of tasks or of memory"
                 };
                 let replaced = Event::Replaced(pid, why);
                 after.events.push(replaced);
@@ -388,7 +388,7 @@ impl State {
             return;
         }
         let name = task.job.name(self.options.name.as_ref());
-        let why = "no worker could be given its input: each has closed the way that it comes";
+        let why = "no worker could be given its input: in each, a task has closed the socket through which inputs arrive";
         let end = Refused::Why(why.to_owned()).into_error(name);
         self.finish(task, End::failed(end), now, after);
     }

@@ -114,7 +114,7 @@ impl State {
                 Status::Doomed(Doom::TimedOut) => "its task ran over its time",
                 Status::Doomed(Doom::Cancelled) => "its task was cancelled",
                 Status::Doomed(Doom::Lost) => "it broke the protocol",
-                Status::Doomed(Doom::Stuck) => "it did not begin what it was given",
+                Status::Doomed(Doom::Stuck) => "it did not begin its tasks",
                 _ => "it died",
             },
         ));

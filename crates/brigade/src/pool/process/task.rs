@@ -413,7 +413,7 @@ impl End {
                     Content::File(len) => len,
                 };
                 if descriptors.is_empty() {
-                    let why = "its result came without its file".to_owned();
+                    let why = "its result arrived without its memory file".to_owned();
                     return Err(Refused::Why(why).into_error(name()));
                 }
                 match lane::open(descriptors.remove(0), len) {

@@ -320,7 +320,7 @@ impl Shared {
         });
         self.leaves();
         self.events()
-            .replaced(worker.id, "it has run as many tasks as it may");
+            .replaced(worker.id, "it has reached its limit of tasks");
         self.act(act);
     }
 

@@ -197,7 +197,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
             tag::STR => self.count()?,
             short => usize::from(short - tag::SHORT_STR),
         };
-        std::str::from_utf8(self.take(len)?).map_err(|_| Error::malformed("text that is no UTF-8"))
+        std::str::from_utf8(self.take(len)?).map_err(|_| Error::malformed("text that is not UTF-8"))
     }
 
     /// A string, if that is what comes next.

@@ -55,7 +55,7 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     if process::is_privileged() {
         // Nor may `main` run: if it was this program that set the marker, that would be its second
         // copy.
-        refuse(b"brigade: this program has more privilege than who started it, and so it is no fork server\n");
+        refuse(b"brigade: this program has more privilege than the user who started it, so it does not act as a fork server\n");
     }
     occupy_standard_streams();
     // SAFETY: this is the constructor itself, before `main`, and from here on this process never
@@ -146,7 +146,7 @@ pub(crate) fn check() -> io::Result<()> {
     }
     if process::is_privileged() {
         return unsupported(
-            "this program has more privilege than who started it (it is setuid or setgid, or its file has capabilities): it gets no processes, for whoever starts it could choose what they run",
+            "this program has more privilege than the user who started it (it is setuid or setgid, or its file has capabilities): it gets no processes, as that user could choose what they run",
         );
     }
     if !CONSTRUCTED.load(Ordering::Acquire) {

@@ -350,7 +350,7 @@ impl ForkServer {
                         _ => {}
                     }
                     break Err(io::Error::other(format!(
-                        "{stillborn} worker processes one after another ended before they could be given a task"
+                        "{stillborn} worker processes in a row ended before they could be given a task"
                     )));
                 }
                 if state.scarce {

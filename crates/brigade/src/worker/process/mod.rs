@@ -1,4 +1,15 @@
 //! Workers that are processes.
+//!
+//! # What `ps` shows
+//!
+//! | name | what it is |
+//! |---|---|
+//! | `brigade-server` | the fork server: the program started once more, with one thread, which forks all workers and reaps them; not a child of the program |
+//! | `brigade-worker`, or the [name](Builder::name) that was given | a worker with a task, or of a pool |
+//! | `brigade-worker`, asleep | a spare: up to four are forked ahead, so that a task in a process costs a wake-up and not a fork |
+//!
+//! So a pool of two processes shows six workers and the fork server. A spare has some 100 KiB of
+//! memory of its own, and uses no processor. All of them end with the program, however it ends.
 
 // `../README.md` tells the protocol. The files:
 // - bootstrap: how the program becomes its own fork server
@@ -85,12 +96,16 @@ use protocol::Setup;
 /// assert_eq!(sum.join()?, 6);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "fork")]
+#[doc(alias = "exec")]
+#[doc(alias = "Command")]
+#[doc(alias = "multiprocessing")]
 #[track_caller]
 pub fn spawn<A: Message, R: Message>(task: fn(A) -> R, input: A) -> io::Result<JoinHandle<R>> {
     Builder::new().spawn(task, input)
 }
 
-/// How a process is to be. One builder starts as many as you like.
+/// Configures a worker process. One builder starts any number of them.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder starts nothing by itself"]
 pub struct Builder {
@@ -103,19 +118,23 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A process like the program.
+    /// The defaults: a process with the environment and the directory that the program had at its
+    /// first process.
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// The process's name, as `ps` and `top` show it, and as errors tell it. The kernel keeps the
-    /// first 15 bytes.
+    /// The process's name, as `ps`, `top` and errors show it. The kernel keeps the first 15 bytes.
+    ///
+    /// *Default: `brigade-worker`.*
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into().into());
         self
     }
 
     /// Sets a variable of its environment.
+    ///
+    /// *Default: the environment that the program had at its first process.*
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Builder {
         let key = key.as_ref().to_owned();
         self.env.retain(|(k, _)| *k != key);
@@ -124,6 +143,8 @@ impl Builder {
     }
 
     /// Empties its environment, of what was set here before too.
+    ///
+    /// *Default: it is not emptied.*
     pub fn env_clear(mut self) -> Builder {
         self.env_clear = true;
         self.env.clear();
@@ -131,6 +152,8 @@ impl Builder {
     }
 
     /// The directory it works in.
+    ///
+    /// *Default: the directory that the program had at its first process.*
     pub fn current_dir(mut self, path: impl AsRef<Path>) -> Builder {
         self.current_dir = Some(path.as_ref().to_owned());
         self
@@ -140,17 +163,20 @@ impl Builder {
     /// memory there is are added to what it has, from -1000 (never) to 1000 (before all others).
     /// proc(5), `oom_score_adj`.
     ///
-    /// By default it is 1000, so that a task that asks for too much is killed and not the program,
-    /// unless that has 1000 as well (a container without requests of memory, in Kubernetes). A value
-    /// below the one that the program has takes CAP_SYS_RESOURCE; without it the task is not
-    /// started.
+    /// A value below the one that the program has takes CAP_SYS_RESOURCE; without it the task is
+    /// not started.
+    ///
+    /// *Default: 1000*, so that a task that asks for too much is killed and not the program, unless
+    /// that has 1000 as well (a container without requests of memory, in Kubernetes).
     pub fn oom_score_adj(mut self, value: i16) -> Builder {
         self.oom_score_adj = Some(value);
         self
     }
 
-    /// When the task is cancelled: how long it has, after a SIGTERM, before it is killed. Zero, the
-    /// default, kills it at once.
+    /// When the task is cancelled or over its time: how long it has, after a SIGTERM, before it is
+    /// killed.
+    ///
+    /// *Default: zero, which kills it at once.*
     pub fn grace(mut self, time: Duration) -> Builder {
         self.grace = time;
         self

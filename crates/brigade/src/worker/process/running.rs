@@ -213,7 +213,7 @@ fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
         ForkServer::renew(&server)?;
     }
     Err(io::Error::other(
-        "no process could be had: the fork server ended, or the program changed its privileges, again and again",
+        "no process could be started: each time it was tried the fork server ended, or the program changed its privileges",
     ))
 }
 

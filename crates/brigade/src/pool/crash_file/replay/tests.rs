@@ -226,7 +226,7 @@ fn what_cannot_be_replayed_is_refused() {
     let text = std::fs::read_to_string(&file).expect("is text");
     let build = build_of_this_program().expect("is known");
     std::fs::write(&file, text.replace(build, "0123")).expect("is written");
-    refused(&file, "its checksum does not fit");
+    refused(&file, "its checksum does not match");
     std::fs::write(&file, &text[..text.len() / 2]).expect("is written");
     refused(&file, "it is cut off");
     refused(Path::new("/nowhere/at/all"), "it cannot be opened");
