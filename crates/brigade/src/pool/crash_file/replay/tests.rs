@@ -140,7 +140,7 @@ fn each_other_end_has_its_status() {
     let (ended, stderr) =
         replayed(&kept.write(&scratch, |n: u32| -> () { panic!("burnt: {n}") }, 7));
     assert_eq!(ended.status.code(), Some(101), "{stderr}");
-    assert!(stderr.contains("replay_tests.rs:"), "{stderr}");
+    assert!(stderr.contains("replay/tests.rs:"), "{stderr}");
     assert!(stderr.contains(": burnt: 7\n"), "{stderr}");
 
     let (ended, stderr) = replayed(&kept.write(
