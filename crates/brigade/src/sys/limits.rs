@@ -54,7 +54,7 @@ pub(super) fn advice(call: &str, errno: i32) -> Option<&'static str> {
         libc::ENFILE => "raise it (sysctl fs.file-max), or close some descriptors",
         libc::ETOOMANYREFS => "raise it (`ulimit -n`), or send fewer descriptors at a time",
         libc::EAGAIN if makes_tasks(call) => {
-            "raise what is too low (`ulimit -u`, pids.max), or start fewer threads and processes"
+            "raise what is too low (`ulimit -u`, pids.max, `ulimit -v`), or start fewer threads and processes"
         }
         libc::ENOMEM => {
             "raise what is too low (`ulimit -v`, the control group's memory, vm.max_map_count), \
@@ -85,11 +85,18 @@ fn number(path: &str) -> Option<String> {
     Some(format!("{path} is {}", text.trim()))
 }
 
-/// How many threads and processes there may be: by the user's limit, and by the control group's.
+/// How many threads and processes there may be: by the user's limit, by the control group's, and
+/// by the room for them.
 fn tasks() -> Option<String> {
-    let user = soft(Resource::Nproc).map(|n| format!("RLIMIT_NPROC is {n}"));
+    // Root's processes are not counted.
+    let counted = !rustix::process::geteuid().is_root();
+    let user = soft(Resource::Nproc)
+        .filter(|_| counted)
+        .map(|n| format!("RLIMIT_NPROC is {n}"));
     let group = cgroup::lowest_pids_max().map(|n| format!("pids.max is {n}"));
-    both(user, group).or_else(|| number("/proc/sys/kernel/threads-max"))
+    // For stacks.
+    let memory = soft(Resource::As).map(|n| format!("RLIMIT_AS is {n} bytes"));
+    both(both(user, group), memory).or_else(|| number("/proc/sys/kernel/threads-max"))
 }
 
 fn both(one: Option<String>, other: Option<String>) -> Option<String> {
@@ -103,7 +110,6 @@ fn both(one: Option<String>, other: Option<String>) -> Option<String> {
 pub(crate) fn all() -> String {
     let of = |resource, name: &str| soft(resource).map(|n| format!("{name} is {n}"));
     let limits = [
-        of(Resource::As, "RLIMIT_AS"),
         of(Resource::Fsize, "RLIMIT_FSIZE"),
         of(Resource::Nofile, "RLIMIT_NOFILE"),
         tasks(),

@@ -43,6 +43,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
     let all = HOSTS
         .iter()
         .chain(crate::pools::HOSTS)
+        .chain(crate::bare::HOSTS)
         .chain(crate::denied_calls::HOSTS)
         .chain(crate::early_threads::HOSTS)
         .chain(crate::execs::HOSTS)
@@ -53,6 +54,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::panics::HOSTS)
         .chain(crate::privileges::HOSTS)
         .chain(crate::secure::HOSTS)
+        .chain(crate::small_limits::HOSTS)
         .chain(crate::streams::HOSTS)
         .chain(crate::users::HOSTS);
     let Some((_, host)) = all.into_iter().find(|(n, _)| *n == name) else {

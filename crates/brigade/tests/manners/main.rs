@@ -4,6 +4,7 @@
 //! `--host NAME` it is that host; otherwise it is the test harness, which starts itself again as
 //! hosts.
 
+mod bare;
 mod copied_ends;
 mod copies;
 mod denied_calls;
@@ -19,6 +20,8 @@ mod panics;
 mod pools;
 mod privileges;
 mod secure;
+mod small_limits;
+mod steps;
 mod streams;
 mod trials;
 mod users;

@@ -183,6 +183,7 @@ pub(crate) fn all() -> Vec<Trial> {
         let (out, err) = well_behaved_lines("copies-locks-and-ends");
         assert!(out.contains("told"), "{out}{err}");
     }));
+    all.extend(crate::bare::trials());
     all.extend(crate::denied_calls::trials());
     all.extend(crate::execs::trials());
     all.extend(crate::idle::trials());
@@ -190,6 +191,7 @@ pub(crate) fn all() -> Vec<Trial> {
     all.extend(crate::users::trials());
     all.extend(crate::privileges::trials());
     all.extend(crate::secure::trials());
+    all.extend(crate::small_limits::trials());
     all.extend(crate::streams::trials());
     all.extend(crate::early_threads::trials());
     all.extend(crate::locals::trials());

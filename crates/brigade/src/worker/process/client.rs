@@ -200,7 +200,7 @@ impl ForkServer {
         if let Some(server) = current.as_ref().filter(|server| !server.lock().gone) {
             return Ok(Arc::clone(server));
         }
-        bootstrap::check()?;
+        bootstrap::check().needed_to("see whether this program can be started again")?;
         let server = ForkServer::start()?;
         *current = Some(Arc::clone(&server));
         Ok(server)

@@ -6,7 +6,6 @@
 //! alone; or to the workers alone.
 
 mod filter;
-mod steps;
 
 use std::process::Stdio;
 
@@ -14,6 +13,7 @@ use libtest_mimic::Trial;
 
 use crate::hosts::Host;
 use crate::observe::{check, host};
+use crate::steps;
 use crate::trials::trial;
 use filter::{Which, deny};
 
@@ -170,10 +170,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn judge(what: &str, call: &Call, place: &str, text: &str) {
-    let told: Vec<(&str, &str)> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("step ")?.split_once(": "))
-        .collect();
+    let told = steps::told(text);
     let steps: Vec<&str> = told.iter().map(|(step, _)| *step).collect();
     let expected = steps::names(call.makes_queues());
     assert_eq!(steps, expected, "{what}:\n{text}");

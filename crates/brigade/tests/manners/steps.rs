@@ -12,13 +12,20 @@ const NAMES: [&str; 10] = [
 ];
 
 /// What the steps are called, in order.
-pub(super) fn names(with_queues: bool) -> Vec<&'static str> {
+pub(crate) fn names(with_queues: bool) -> Vec<&'static str> {
     let is_taken = |name: &&str| with_queues || *name != "queue";
     NAMES.into_iter().filter(is_taken).collect()
 }
 
+/// What a host printed: the steps' names, and how they ended.
+pub(crate) fn told(text: &str) -> Vec<(&str, &str)> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("step ")?.split_once(": "))
+        .collect()
+}
+
 /// An end that is no success, as it is printed.
-struct Told(String);
+pub(crate) struct Told(String);
 
 impl From<io::Error> for Told {
     fn from(e: io::Error) -> Told {
@@ -39,7 +46,7 @@ impl From<JoinError> for Told {
     }
 }
 
-pub(super) fn all(with_queues: bool) {
+pub(crate) fn all(with_queues: bool) {
     step("spawn", spawn);
     step("large", large);
     step("shared", shared);
@@ -56,14 +63,14 @@ fn transports(with_queues: bool) -> impl Iterator<Item = Transport> {
     Transport::ALL.into_iter().filter(is_taken)
 }
 
-fn step(name: &str, run: impl FnOnce() -> Result<(), Told>) {
+pub(crate) fn step(name: &str, run: impl FnOnce() -> Result<(), Told>) {
     match run() {
         Ok(()) => println!("step {name}: ok"),
         Err(Told(why)) => println!("step {name}: {}", why.replace('\n', " ")),
     }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(is: T, expected: T) -> Result<(), Told> {
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(is: T, expected: T) -> Result<(), Told> {
     if is == expected {
         Ok(())
     } else {

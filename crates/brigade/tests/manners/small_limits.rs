@@ -1,0 +1,208 @@
+//! A program that has little of something: descriptors, threads and processes, the size of files,
+//! address space. Each thing that it asks for either works or gives one error, which names the call,
+//! what it is needed for, and the limit. Nobody waits.
+
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Output, Stdio};
+
+use libtest_mimic::Trial;
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::hosts::Host;
+use crate::observe::host;
+use crate::steps;
+use crate::trials::trial;
+
+pub(crate) const HOSTS: &[(&str, Host)] = &[("small-limit", small_limit)];
+
+/// A limit: what an error calls it, and how little there is of it.
+struct Limit {
+    name: &'static str,
+    of: Option<Resource>,
+    values: &'static [u64],
+}
+
+const LIMITS: &[Limit] = &[
+    Limit {
+        name: "RLIMIT_NOFILE",
+        of: Some(Resource::Nofile),
+        values: &[
+            0, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 40,
+        ],
+    },
+    Limit {
+        name: "RLIMIT_FSIZE",
+        of: Some(Resource::Fsize),
+        values: &[0, 1, 4096, 100_000, 1 << 20, 16 << 20],
+    },
+    // Beyond what the program has already.
+    Limit {
+        name: "RLIMIT_AS",
+        of: Some(Resource::As),
+        values: &[0, 1 << 20, 3 << 20, 8 << 20, 20 << 20, 40 << 20, 80 << 20],
+    },
+    Limit {
+        name: "RLIMIT_NPROC",
+        of: Some(Resource::Nproc),
+        values: &[0, 1],
+    },
+    Limit {
+        name: "pids.max",
+        of: None,
+        values: &[1, 2, 3, 4, 5, 6, 8, 10],
+    },
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let each = LIMITS.iter().map(|limit| {
+        let test = format!("a_host_with_little_of {}", limit.name);
+        trial(&test, || match limit.name {
+            "RLIMIT_NPROC" => few_tasks(limit),
+            "pids.max" => small_group(limit),
+            _ => each_value(limit, |value| command(limit, value)),
+        })
+    });
+    each.collect()
+}
+
+fn command(limit: &Limit, value: u64) -> Command {
+    let mut command = host("small-limit");
+    command.args([limit.name, &value.to_string()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn each_value(limit: &Limit, command: impl Fn(u64) -> Command) {
+    let started: Vec<_> = limit
+        .values
+        .iter()
+        .map(|&value| (value, command(value).spawn().expect("starts")))
+        .collect();
+    for (value, child) in started {
+        let output = child.wait_with_output().expect("waited for");
+        judge(&format!("{} with {value}", limit.name), limit, &output);
+    }
+}
+
+/// Root may have as many as it likes.
+fn few_tasks(limit: &Limit) {
+    const NOBODY: u32 = 65534;
+    let mut probe = host("idle");
+    let other = rustix::process::geteuid().is_root();
+    if other && !probe.uid(NOBODY).output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped, because user {NOBODY} cannot execute this program");
+        return;
+    }
+    each_value(limit, |value| {
+        let mut command = command(limit, value);
+        if other {
+            command.uid(NOBODY);
+        }
+        command
+    });
+}
+
+/// A control group for each, of version 1 or 2.
+fn small_group(limit: &Limit) {
+    for (i, &value) in limit.values.iter().enumerate() {
+        let name = format!("brigade-test-{}-{i}", std::process::id());
+        let Some(group) = Group::new(&name, value) else {
+            eprintln!("skipped, because no control group can be made that limits processes");
+            return;
+        };
+        let mut command = command(limit, value);
+        let procs = group.0.join("cgroup.procs");
+        // SAFETY: opens, writes and closes a file, and allocates for that, in a child that the
+        // harness's other threads may have left with a locked allocator only in theory: glibc's is
+        // usable after fork(3).
+        unsafe { command.pre_exec(move || std::fs::write(&procs, "0")) };
+        let output = command.output().expect("starts");
+        judge(&format!("{} with {value}", limit.name), limit, &output);
+    }
+}
+
+struct Group(std::path::PathBuf);
+
+impl Group {
+    fn new(name: &str, most: u64) -> Option<Group> {
+        ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"]
+            .iter()
+            .find_map(|top| {
+                let group = Group(std::path::Path::new(top).join(name));
+                std::fs::create_dir(&group.0).ok()?;
+                std::fs::write(group.0.join("pids.max"), most.to_string()).ok()?;
+                Some(group)
+            })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // What was in it has ended, or is about to.
+        for _ in 0..500 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
+fn judge(what: &str, limit: &Limit, output: &Output) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    let told = steps::told(&text);
+    if !output.status.success() {
+        // The program itself had no memory left, which Rust tells by an abort, or no thread.
+        let own = output.status.signal() == Some(libc::SIGABRT)
+            && (err.contains("memory allocation of ") || err.contains("failed to spawn thread"));
+        assert!(own, "{what}: {}\n{text}\n{err}", output.status);
+    } else {
+        let steps: Vec<&str> = told.iter().map(|(step, _)| *step).collect();
+        assert_eq!(steps, steps::names(false), "{what}:\n{text}");
+    }
+    for (step, end) in told {
+        let works = end == "ok";
+        let named = end.contains(", which is needed to ") && end.contains(limit.name);
+        // The fork server could say nothing: there was no memory for the program's start.
+        let early = end.contains("which makes worker processes, ended before it was ready")
+            && end.contains(limit.name);
+        assert!(works || named || early, "{what}, {step}: {end}\n{err}");
+        assert!(
+            early || !end.starts_with("untyped"),
+            "{what}, {step}: {end}"
+        );
+    }
+    if std::env::var_os("BRIGADE_TABLE").is_some() {
+        eprintln!("{what}:\n{text}");
+    }
+}
+
+fn small_limit(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let [name, value] = args else {
+        return Err("which limit, and how much of it?".into());
+    };
+    // SAFETY: no memory is involved. It ends a host that waits for ever, which fails the test.
+    unsafe { libc::alarm(60) };
+    brigade::init();
+    let limit = LIMITS.iter().find(|limit| limit.name == name);
+    let value: u64 = value.parse()?;
+    if let Some(of) = limit.ok_or("no such limit")?.of {
+        let had = match of {
+            Resource::As => address_space()?,
+            _ => 0,
+        };
+        let current = Some(had + value);
+        let maximum = current;
+        setrlimit(of, Rlimit { current, maximum })?;
+    }
+    steps::all(false);
+    Ok(())
+}
+
+/// What this program has of it, in bytes.
+fn address_space() -> Result<u64, Box<dyn std::error::Error>> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = statm.split(' ').next().unwrap_or_default().parse()?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
