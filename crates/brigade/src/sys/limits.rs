@@ -54,7 +54,8 @@ pub(super) fn advice(call: &str, errno: i32) -> Option<&'static str> {
         libc::ENFILE => "raise it (sysctl fs.file-max), or close some descriptors",
         libc::ETOOMANYREFS => "raise it (`ulimit -n`), or send fewer descriptors at a time",
         libc::EAGAIN if makes_tasks(call) => {
-            "raise what is too low (`ulimit -u`, pids.max, `ulimit -v`), or start fewer threads and processes"
+            "raise what is too low (`ulimit -u`, pids.max, `ulimit -v`), or start fewer threads \
+             and processes"
         }
         libc::ENOMEM => {
             "raise what is too low (`ulimit -v`, the control group's memory, vm.max_map_count), \

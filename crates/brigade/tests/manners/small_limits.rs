@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use libtest_mimic::Trial;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::hosts::Host;
+use crate::hosts::{Host, until};
 use crate::observe::host;
 use crate::steps;
 use crate::trials::trial;
@@ -139,12 +139,10 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // What was in it has ended, or is about to.
-        for _ in 0..500 {
-            if std::fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        let _ = until(
+            || Ok(std::fs::remove_dir(&self.0).is_ok()),
+            "an empty group",
+        );
     }
 }
 
