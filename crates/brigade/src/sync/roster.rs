@@ -58,7 +58,7 @@ use rustix::process::Pid;
 use crate::sys::fds::Pinned;
 use crate::sys::futex::{self, Wake};
 use crate::sys::mapping::{self, Mapping, SIZE_SEALS, memfd_of};
-use crate::sys::{opened, original, process};
+use crate::sys::{numbers, opened, original, process};
 
 /// Slots, one for each worker that a host may have at a time.
 pub(crate) const SLOTS: u32 = 1 << SLOT_BITS;
@@ -167,7 +167,7 @@ fn is_nobody(pid: u32) -> bool {
 fn stat_of(pid: u32) -> Option<Life> {
     let mut path = [0_u8; 32];
     let mut rest = &mut path[..];
-    write!(rest, "/proc/{pid}/stat").ok()?;
+    write!(rest, "/proc/{}/stat", numbers::in_proc(pid)?).ok()?;
     let unused = rest.len();
     let path = &path[..path.len() - unused];
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;

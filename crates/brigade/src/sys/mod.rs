@@ -17,6 +17,7 @@ pub(crate) mod image;
 pub(crate) mod launch;
 pub(crate) mod limits;
 pub(crate) mod mapping;
+pub(crate) mod numbers;
 pub(crate) mod opened;
 pub(crate) mod original;
 pub(crate) mod privilege;

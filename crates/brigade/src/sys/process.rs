@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit};
 
 use super::error::{self, Call};
-use super::{fds, futex};
+use super::{fds, futex, numbers};
 
 /// Which side of a fork this is.
 #[derive(Debug)]
@@ -288,7 +288,8 @@ pub(crate) fn how_it_ended(process: impl AsFd, pid: u32) -> Option<Ended> {
             return Some(ended(info.exit_code));
         }
         // If it is not reaped now, it was not when it was looked at.
-        let status = stat_of(pid).and_then(|stat| zombies_status(&stat));
+        let stat = numbers::in_proc(pid).and_then(stat_in_proc);
+        let status = stat.and_then(|stat| zombies_status(&stat));
         if let Some(status) = status.filter(|_| !is_reaped(&process)) {
             return Some(ended(status));
         }
@@ -332,28 +333,38 @@ pub(crate) fn kill_through(process: impl AsFd, pid: u32, signal: i32) {
     send(0);
 }
 
-/// What /proc says of a process, after its name: /proc/[pid]/stat, proc(5); the second field, the
-/// name, is in parentheses and may contain anything.
-fn stat_of(pid: u32) -> Option<Vec<u8>> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+/// What /proc says, after its name, of the process that it calls so ([`numbers`]):
+/// /proc/[pid]/stat, proc(5); the second field, the name, is in parentheses and may contain
+/// anything.
+fn stat_in_proc(number: u32) -> Option<Vec<u8>> {
+    let stat = std::fs::read(format!("/proc/{number}/stat")).ok()?;
     let name_ends = stat.iter().rposition(|&b| b == b')')?;
     Some(stat[name_ends + 1..].trim_ascii().to_vec())
 }
 
-/// Its state's letter, and its parent.
-pub(crate) fn state_of(pid: u32) -> Option<(char, u32)> {
-    let stat = String::from_utf8(stat_of(pid)?).ok()?;
+/// Its state's letter, and its parent, as /proc calls that.
+pub(crate) fn state_in_proc(number: u32) -> Option<(char, u32)> {
+    let stat = String::from_utf8(stat_in_proc(number)?).ok()?;
     let mut fields = stat.split_ascii_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-pub(crate) fn parent_of(pid: u32) -> Option<u32> {
-    state_of(pid).map(|(_, parent)| parent)
+/// Whether a process is another's child.
+pub(crate) fn is_child(pid: u32, of: u32) -> bool {
+    let parent = numbers::in_proc(pid).and_then(state_in_proc);
+    parent.is_some_and(|(_, parent)| numbers::in_proc(of) == Some(parent))
 }
 
 /// Whether a signal has stopped this process, or a debugger.
 pub(crate) fn is_stopped(pid: u32) -> bool {
-    matches!(state_of(pid), Some(('T' | 't', _)))
+    let state = numbers::in_proc(pid).and_then(state_in_proc);
+    matches!(state, Some(('T' | 't', _)))
+}
+
+/// Whether it has ended, and was not reaped.
+pub(crate) fn is_zombie(pid: u32) -> bool {
+    let state = numbers::in_proc(pid).and_then(state_in_proc);
+    matches!(state, Some(('Z', _)))
 }
 
 /// The most pages that this process ever had resident. getrusage(2); takes no descriptor.

@@ -16,6 +16,7 @@ mod locals;
 mod memory;
 mod observe;
 mod orphans;
+mod outer_proc;
 mod panics;
 mod pools;
 mod privileges;

@@ -189,6 +189,7 @@ pub(crate) fn all() -> Vec<Trial> {
     all.extend(crate::idle::trials());
     all.extend(crate::orphans::trials());
     all.extend(crate::users::trials());
+    all.extend(crate::outer_proc::trials());
     all.extend(crate::privileges::trials());
     all.extend(crate::secure::trials());
     all.extend(crate::small_limits::trials());

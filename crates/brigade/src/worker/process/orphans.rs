@@ -4,16 +4,19 @@
 //! So when the fork server hears that a worker has ended, what the worker left has become the fork
 //! server's child already: every child that is no worker is an orphan, also one that left its
 //! session and its process group. /proc/[pid]/task/[tid]/children in proc(5); it needs
-//! CONFIG_PROC_CHILDREN, and otherwise all of /proc is read.
+//! CONFIG_PROC_CHILDREN, and otherwise all of /proc is read. What /proc calls a process is not always
+//! what we call it ([`numbers`]).
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use crate::sys::numbers::{self, Numbers};
 use crate::sys::{opened, process};
 
 /// This process's children, asked for often.
@@ -21,29 +24,36 @@ use crate::sys::{opened, process};
 pub(crate) struct Children {
     file: Option<File>,
     text: Vec<u8>,
+    numbers: Numbers,
 }
 
 impl Children {
-    pub(crate) fn of_this_process() -> Children {
-        let own = rustix::process::getpid().as_raw_pid();
-        Children {
-            file: opened::file(&format!("/proc/self/task/{own}/children"), OFlags::RDONLY)
-                .ok()
+    /// Those of its first thread: an orphan is given to that one.
+    ///
+    /// # Errors
+    /// As of [`Numbers::of_proc`].
+    pub(crate) fn of_this_process() -> io::Result<Children> {
+        Ok(Children {
+            file: numbers::own()
+                .map(|own| format!("/proc/self/task/{own}/children"))
+                .and_then(|path| opened::file(&path, OFlags::RDONLY).ok())
                 .map(File::from),
             text: vec![0; 4096],
-        }
+            numbers: Numbers::of_proc()?,
+        })
     }
 
-    /// Process ids of all children, ended ones that were not reaped included.
+    /// Process ids of all children, ended ones that were not reaped included. They stay so until
+    /// one is reaped, which only this process does.
     pub(crate) fn list(&mut self, into: &mut Vec<u32>) {
         into.clear();
         match &self.file {
             // One that cannot be read must not pass for one without children.
             Some(file) => match read_whole(file, &mut self.text) {
-                Some(len) => parse(&self.text[..len], into),
-                None => scan(into),
+                Some(len) => parse(&self.text[..len], self.numbers, into),
+                None => scan(self.numbers, into),
             },
-            None => scan(into),
+            None => scan(self.numbers, into),
         }
     }
 }
@@ -61,27 +71,29 @@ fn read_whole(file: &File, text: &mut Vec<u8>) -> Option<usize> {
     }
 }
 
-fn parse(text: &[u8], into: &mut Vec<u32>) {
-    into.extend(
-        text.split(u8::is_ascii_whitespace)
-            .filter_map(|word| std::str::from_utf8(word).ok()?.parse::<u32>().ok()),
-    );
+fn parse(text: &[u8], numbers: Numbers, into: &mut Vec<u32>) {
+    let words = text.split(u8::is_ascii_whitespace);
+    let listed = words.filter_map(|word| std::str::from_utf8(word).ok()?.parse::<u32>().ok());
+    into.extend(listed.filter_map(|number| numbers.here(number)));
 }
 
 /// Looks at every process for those whose parent this is.
-fn scan(into: &mut Vec<u32>) {
-    let own = std::process::id();
-    let Ok(all) = std::fs::read_dir("/proc") else {
+fn scan(numbers: Numbers, into: &mut Vec<u32>) {
+    let Some(own) = numbers::own() else {
         return;
     };
-    for pid in all
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
-    {
-        if process::parent_of(pid) == Some(own) {
-            into.push(pid);
-        }
-    }
+    let children = all_in_proc().filter(|&number| parent_in_proc(number) == Some(own));
+    into.extend(children.filter_map(|number| numbers.here(number)));
+}
+
+/// All processes, as /proc calls them.
+fn all_in_proc() -> impl Iterator<Item = u32> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+}
+
+fn parent_in_proc(number: u32) -> Option<u32> {
+    process::state_in_proc(number).map(|(_, parent)| parent)
 }
 
 /// Kills all that descends from a process that is stopped, or does not reap its children for other
@@ -94,15 +106,17 @@ fn scan(into: &mut Vec<u32>) {
 /// more.
 pub(crate) fn end_descendants(of: u32, is_gone: impl Fn() -> bool) {
     const LOOKS: usize = 20;
+    let (Ok(numbers), Some(of)) = (Numbers::of_proc(), numbers::in_proc(of)) else {
+        return;
+    };
     for _ in 0..LOOKS {
         let mut killed = false;
-        for pid in descendants(of) {
-            let id = Pid::from_raw(pid as i32);
-            let Some(Ok(process)) = id.map(opened::pidfd) else {
+        for number in descendants(of) {
+            let Some(process) = numbers.open(number) else {
                 continue;
             };
             // Looked up again, through its parents, now that its number can be no other's.
-            if is_gone() || !descends(pid, of) || is_dead(pid) {
+            if is_gone() || !descends(number, of) || is_dead(number) {
                 continue;
             }
             killed |= rustix::process::pidfd_send_signal(&process, Signal::KILL).is_ok();
@@ -119,9 +133,12 @@ pub(crate) fn end_descendants(of: u32, is_gone: impl Fn() -> bool) {
 /// `is_its_own`: the session's number still means that session, for its leader is not reaped.
 pub(crate) fn end_adopted(session: Pid, is_its_own: impl Fn() -> bool) {
     let own = std::process::id();
+    let Ok(numbers) = Numbers::of_proc() else {
+        return;
+    };
     loop {
         let mut children = Vec::new();
-        scan(&mut children);
+        scan(numbers, &mut children);
         let mut any = false;
         for pid in children {
             let id = Pid::from_raw(pid as i32);
@@ -132,7 +149,7 @@ pub(crate) fn end_adopted(session: Pid, is_its_own: impl Fn() -> bool) {
             // last.
             let is_one = id != Some(session)
                 && rustix::process::getsid(id) == Ok(session)
-                && process::parent_of(pid) == Some(own);
+                && process::is_child(pid, own);
             if !is_its_own() {
                 return;
             }
@@ -150,15 +167,18 @@ pub(crate) fn end_adopted(session: Pid, is_its_own: impl Fn() -> bool) {
     }
 }
 
-fn is_dead(pid: u32) -> bool {
-    matches!(process::state_of(pid), None | Some(('Z' | 'X', _)))
+// From here on, numbers are those of /proc.
+
+fn is_dead(number: u32) -> bool {
+    let state = process::state_in_proc(number);
+    matches!(state, None | Some(('Z' | 'X', _)))
 }
 
-fn descends(pid: u32, of: u32) -> bool {
-    let mut at = pid;
+fn descends(number: u32, of: u32) -> bool {
+    let mut at = number;
     // No chain is longer, unless it changes while it is followed.
     for _ in 0..1000 {
-        match process::parent_of(at) {
+        match parent_in_proc(at) {
             Some(parent) if parent == of => return true,
             None | Some(0 | 1) => return false,
             Some(parent) => at = parent,
@@ -168,16 +188,11 @@ fn descends(pid: u32, of: u32) -> bool {
 }
 
 fn descendants(of: u32) -> Vec<u32> {
-    let Ok(all) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let parents: HashMap<u32, u32> = all
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
-        .filter_map(|pid| Some((pid, process::parent_of(pid)?)))
+    let parents: HashMap<u32, u32> = all_in_proc()
+        .filter_map(|number| Some((number, parent_in_proc(number)?)))
         .collect();
-    let is_one = |&pid: &u32| {
-        let chain = std::iter::successors(parents.get(&pid), |parent| parents.get(parent));
+    let is_one = |number: &u32| {
+        let chain = std::iter::successors(parents.get(number), |parent| parents.get(parent));
         chain.take(1000).any(|&parent| parent == of)
     };
     parents.keys().copied().filter(is_one).collect()
@@ -194,7 +209,8 @@ mod tests {
             .spawn()
             .expect("cat starts");
         let mut found = Vec::new();
-        scan(&mut found);
+        let numbers = Numbers::of_proc().expect("a /proc");
+        scan(numbers, &mut found);
         assert!(found.contains(&child.id()));
         drop(child.stdin.take());
         child.wait().expect("cat ends");
@@ -203,7 +219,8 @@ mod tests {
     #[test]
     fn lists_are_read_whole() {
         let mut pids = Vec::new();
-        parse(b"1 22 333 ", &mut pids);
+        let numbers = Numbers::of_proc().expect("a /proc");
+        parse(b"1 22 333 ", numbers, &mut pids);
         assert_eq!(pids, [1, 22, 333]);
     }
 }

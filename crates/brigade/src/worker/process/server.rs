@@ -207,6 +207,7 @@ impl<'a> Server<'a> {
         };
         child::rehearse();
         let output = Output::open()?;
+        let children = Children::of_this_process()?;
         let server = Server {
             own: std::process::id(),
             socket_out: opened::copy(socket)?,
@@ -227,7 +228,7 @@ impl<'a> Server<'a> {
             next_slot: 0,
             free_slots: Vec::new(),
             unreleased: Vec::new(),
-            children: Children::of_this_process(),
+            children,
             output,
             stderr_counts: Counts::new()?,
             stderr_blocked: false,

@@ -35,11 +35,11 @@ impl Zombies {
         }
         self.counted = Some(now);
         let mut all = Vec::new();
-        Children::of_this_process().list(&mut all);
-        all.len() > MOST && all.into_iter().filter(|&pid| is_zombie(pid)).count() > MOST
+        let Ok(mut children) = Children::of_this_process() else {
+            return false;
+        };
+        children.list(&mut all);
+        let zombies = all.iter().filter(|&&pid| process::is_zombie(pid));
+        all.len() > MOST && zombies.count() > MOST
     }
-}
-
-fn is_zombie(pid: u32) -> bool {
-    matches!(process::state_of(pid), Some(('Z', _)))
 }

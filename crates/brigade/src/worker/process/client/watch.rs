@@ -367,9 +367,8 @@ impl ForkServer {
     fn find(&self, slot: u32, pid: u32) -> io::Result<OwnedFd> {
         let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
         let found = opened::pidfd(id)?;
-        let is_it = process::parent_of(pid) == Some(self.pid)
-            && !self.board.is_reaped(slot)
-            && !self.has_ended();
+        let is_it =
+            process::is_child(pid, self.pid) && !self.board.is_reaped(slot) && !self.has_ended();
         is_it.then_some(found).ok_or(io::ErrorKind::NotFound.into())
     }
 
