@@ -3,14 +3,15 @@
 //! A worker is the same file loaded at another address, so a function travels as its distance from
 //! the load address. dl_iterate_phdr(3), elf(5).
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
 
 /// One loaded object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Module {
     /// The path it was loaded from; the main program's is empty.
-    pub(crate) path: String,
+    pub(crate) path: OsString,
     /// What is added to the addresses in its file.
     pub(crate) bias: usize,
     /// Its first and last+1 address in memory.
@@ -123,13 +124,12 @@ pub(crate) fn modules() -> Vec<Module> {
             .max();
         if let (Some(low), Some(high)) = (low, high) {
             let path = if info.dlpi_name.is_null() || all.is_empty() {
-                String::new()
+                OsString::new()
             } else {
                 // SAFETY: the loader's name of the object, a C string that lives as long as the
                 // object is loaded, which this call-back guarantees.
-                unsafe { CStr::from_ptr(info.dlpi_name) }
-                    .to_string_lossy()
-                    .into_owned()
+                let name = unsafe { CStr::from_ptr(info.dlpi_name) };
+                OsString::from_vec(name.to_bytes().to_vec())
             };
             all.push(Module {
                 path,

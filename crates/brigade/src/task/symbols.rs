@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,11 +41,11 @@ impl Symbols {
 
     /// The file that an address's object was loaded from, opened, and the address in it.
     fn with_loader<T>(&self, address: usize, f: impl FnOnce(&Loader, u64) -> T) -> Option<T> {
-        static LOADERS: PerProcess<Mutex<HashMap<String, Option<Loader>>>> =
+        static LOADERS: PerProcess<Mutex<HashMap<OsString, Option<Loader>>>> =
             PerProcess::new(Mutex::default);
         let module = self.modules.iter().find(|m| m.range.contains(&address))?;
         let path = if module.path.is_empty() {
-            "/proc/self/exe"
+            OsStr::new("/proc/self/exe")
         } else {
             &module.path
         };
@@ -105,8 +106,9 @@ impl Symbols {
         if let Some(mut calls) = found.filter(|c| !c.is_empty()) {
             // Of a library without line tables the library is the place.
             let library = module.map(|m| &m.path).filter(|path| !path.is_empty());
+            let library = library.map(|path| path.to_string_lossy().into_owned());
             for (_, place) in &mut calls {
-                *place = place.take().or_else(|| library.cloned());
+                *place = place.take().or_else(|| library.clone());
             }
             return calls;
         }
@@ -116,7 +118,7 @@ impl Symbols {
             if m.path.is_empty() {
                 "the program".to_owned()
             } else {
-                m.path.clone()
+                m.path.to_string_lossy().into_owned()
             }
         });
         vec![(format!("{at:#x}"), place)]

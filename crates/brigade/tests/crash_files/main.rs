@@ -4,6 +4,7 @@
 //! A program of its own, for it is started again to replay: with a test harness it would have
 //! threads before its first line.
 
+mod not_text;
 mod tasks;
 mod trials;
 
@@ -11,5 +12,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     brigade::init();
+    if let Some(ended) = not_text::main() {
+        return ended;
+    }
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials::all()).exit_code()
 }

@@ -53,6 +53,7 @@ pub(crate) fn all() -> Vec<Trial> {
         trial("a_worker_replays_nothing", a_worker_replays_nothing),
         trial("threads_keep_nothing", threads_keep_nothing),
     ];
+    all.extend(crate::not_text::trials());
     if debugger_works() {
         all.push(trial(
             "a_debugger_stops_at_the_fault",
@@ -64,7 +65,7 @@ pub(crate) fn all() -> Vec<Trial> {
     all
 }
 
-fn trial(name: &str, test: fn()) -> Trial {
+pub(crate) fn trial(name: &str, test: fn()) -> Trial {
     Trial::test(name, move || {
         std::panic::catch_unwind(test).map_err(|_| Failed::without_message())
     })

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use super::{DEBUGGER, Decisive, Recorded, build_of_this_program, command, read};
-use crate::sys::{environment, process, signal};
+use crate::sys::{environment, fds, opened, process, signal};
 use crate::task::entry::{self, Outcome, Plan};
 use crate::task::panic::Unwound;
 
@@ -111,11 +111,12 @@ fn panicked(who: &str, unwound: &Unwound) -> i32 {
 
 /// Whether it is told already. proc_pid_status(5).
 fn is_debugged() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
-        let mut lines = status.lines();
+    // The thread's name, which is in there, may be no text.
+    std::fs::read("/proc/self/status").is_ok_and(|status| {
+        let mut lines = status.split(|&b| b == b'\n');
         lines.any(|l| {
-            l.strip_prefix("TracerPid:")
-                .is_some_and(|pid| pid.trim() != "0")
+            l.strip_prefix(b"TracerPid:")
+                .is_some_and(|pid| pid.trim_ascii() != b"0")
         })
     })
 }
@@ -161,8 +162,8 @@ fn set_up(decisive: &Decisive) -> Result<(), String> {
     // A worker's start has done these.
     signal::set_default(libc::SIGCHLD);
     signal::set_ignored(libc::SIGPIPE);
-    File::open("/dev/null")
-        .and_then(|null| Ok(rustix::stdio::dup2_stdin(&null)?))
+    opened::above(opened::null)
+        .and_then(fds::become_stdin)
         .map_err(|e| format!("it cannot be given an empty stdin: {e}"))
 }
 

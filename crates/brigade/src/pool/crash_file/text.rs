@@ -1,6 +1,8 @@
 //! Bytes and times as text, and back.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 /// A value on one line: what could end the line or play with a terminal, and `\` itself, is written
@@ -65,13 +67,27 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A word for a POSIX shell.
-pub(super) fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &OsStr) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+    match word.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
+        Some(text) => format!("'{}'", text.replace('\'', r"'\''")),
+        None => written_out(word),
     }
+}
+
+/// A word that is no text: the shell has printf(1) make it of octal digits. It takes line feeds at
+/// the end away, which a path that is no text has to do without.
+fn written_out(word: &OsStr) -> String {
+    let mut all = String::new();
+    for &byte in word.as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            all.push(char::from(byte));
+        } else {
+            let _ = write!(all, "\\{byte:03o}");
+        }
+    }
+    format!("\"$(printf '{all}')\"")
 }
 
 /// A moment, in UTC.
@@ -184,8 +200,10 @@ mod tests {
 
     #[test]
     fn words_for_a_shell() {
-        assert_eq!(quoted("/usr/bin/a-b.c"), "/usr/bin/a-b.c");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quoted(""), "''");
+        assert_eq!(quoted(OsStr::new("/usr/bin/a-b.c")), "/usr/bin/a-b.c");
+        assert_eq!(quoted(OsStr::new("it's $HOME")), r"'it'\''s $HOME'");
+        assert_eq!(quoted(OsStr::new("")), "''");
+        let odd = OsStr::from_bytes(b"/a b/\xff'%");
+        assert_eq!(quoted(odd), r#""$(printf '/a\040b/\377\047\045')""#);
     }
 }

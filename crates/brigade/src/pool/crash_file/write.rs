@@ -162,8 +162,7 @@ fn cut(text: &str) -> &str {
 
 /// The shell's command that replays a file, with this before the program.
 pub(in crate::pool) fn command(file: &Path, before: &str) -> String {
-    let (file, program) = (file.to_string_lossy(), program());
-    let (file, program) = (quoted(&file), quoted(&program.to_string_lossy()));
+    let (file, program) = (quoted(file.as_os_str()), quoted(program().as_os_str()));
     format!("{VARIABLE}={file} {before}{program}")
 }
 

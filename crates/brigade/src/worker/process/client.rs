@@ -249,7 +249,7 @@ impl ForkServer {
         // It has mapped the roster, if it can, and has no worker yet.
         roster.seal()?;
         let modules: Vec<_> = modules.into_iter().map(ModuleAt::into_module).collect();
-        let paths: Vec<_> = modules.iter().map(|m| m.path.as_str()).collect();
+        let paths: Vec<_> = modules.iter().map(|m| m.path.to_string_lossy()).collect();
         let start_method = StartMethod::new(threads, &paths);
         start_method.tell();
         let symbols = Symbols::new(modules);

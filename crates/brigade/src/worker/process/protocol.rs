@@ -1,8 +1,10 @@
 //! What the host and its fork server tell each other, a datagram each, and what a worker is told
 //! before its task.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -103,7 +105,7 @@ impl Build {
 /// A [`Module`], as it travels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ModuleAt {
-    path: String,
+    path: Vec<u8>,
     bias: usize,
     start: usize,
     end: usize,
@@ -118,7 +120,7 @@ impl ModuleAt {
 
     pub(crate) fn from_module(m: Module) -> ModuleAt {
         ModuleAt {
-            path: m.path,
+            path: m.path.into_vec(),
             bias: m.bias,
             start: m.range.start,
             end: m.range.end,
@@ -127,7 +129,7 @@ impl ModuleAt {
 
     pub(crate) fn into_module(self) -> Module {
         Module {
-            path: self.path,
+            path: OsString::from_vec(self.path),
             bias: self.bias,
             range: self.start..self.end,
         }

@@ -25,13 +25,13 @@ pub enum StartMethod {
 }
 
 impl StartMethod {
-    pub(super) fn new(threads: Vec<String>, libraries: &[&str]) -> StartMethod {
+    pub(super) fn new(threads: Vec<String>, libraries: &[impl AsRef<str>]) -> StartMethod {
         if threads.is_empty() {
             return StartMethod::Fork;
         }
         let has = |name: &str| {
             let mut libraries = libraries.iter();
-            threads.iter().any(|t| t.starts_with(name)) || libraries.any(|l| l.contains(name))
+            threads.iter().any(|t| t.starts_with(name)) || libraries.any(|l| l.as_ref().contains(name))
         };
         let known = KNOWN.into_iter().find(|(name, _)| has(name));
         StartMethod::Exec {
