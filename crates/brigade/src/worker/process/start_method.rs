@@ -31,7 +31,8 @@ impl StartMethod {
         }
         let has = |name: &str| {
             let mut libraries = libraries.iter();
-            threads.iter().any(|t| t.starts_with(name)) || libraries.any(|l| l.as_ref().contains(name))
+            threads.iter().any(|t| t.starts_with(name))
+                || libraries.any(|l| l.as_ref().contains(name))
         };
         let known = KNOWN.into_iter().find(|(name, _)| has(name));
         StartMethod::Exec {
