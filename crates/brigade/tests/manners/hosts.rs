@@ -48,6 +48,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::early_threads::HOSTS)
         .chain(crate::execs::HOSTS)
         .chain(crate::idle::HOSTS)
+        .chain(crate::interpreters::HOSTS)
         .chain(crate::locals::HOSTS)
         .chain(crate::memory::HOSTS)
         .chain(crate::orphans::HOSTS)

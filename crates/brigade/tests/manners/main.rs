@@ -12,6 +12,7 @@ mod early_threads;
 mod execs;
 mod hosts;
 mod idle;
+mod interpreters;
 mod locals;
 mod memory;
 mod observe;

@@ -195,6 +195,7 @@ pub(crate) fn all() -> Vec<Trial> {
     all.extend(crate::small_limits::trials());
     all.extend(crate::streams::trials());
     all.extend(crate::early_threads::trials());
+    all.extend(crate::interpreters::trials());
     all.extend(crate::locals::trials());
     all.extend(crate::memory::trials());
     all.extend(crate::panics::trials());

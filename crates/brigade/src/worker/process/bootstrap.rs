@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::FileType;
 
 use super::protocol::MARKER;
-use super::{executed, server};
+use super::{executed, main_program, server};
 use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
 use crate::sys::{environment, fds, launch, opened, process};
@@ -154,10 +154,9 @@ pub(crate) fn check() -> io::Result<()> {
             "this program was linked without brigade's constructor (section .init_array), so it cannot be started as a fork server",
         );
     }
-    if !is_main_program()? {
-        return unsupported(
-            "brigade is not part of the program that /proc/self/exe names: it is in a shared library, or the program runs under another one, such as valgrind",
-        );
+    let code = constructor as crate::sys::image::Constructor as usize;
+    if let Some(why) = main_program::why_not_startable(code)? {
+        return unsupported(&why);
     }
     if gains_privilege().needed_to("see whether a new start gains privileges")? {
         return unsupported(
@@ -187,30 +186,6 @@ fn gains_privilege() -> io::Result<bool> {
             Ok(_) | Err(rustix::io::Errno::RANGE)
         );
     Ok(of_user || of_group || of_file)
-}
-
-/// Whether the file that this code was loaded from is the one that a new start would run.
-fn is_main_program() -> io::Result<bool> {
-    let ours = constructor as crate::sys::image::Constructor as usize;
-    let needed = |path: &str| format!("a process is started through {path}, which cannot be read");
-    let exe = std::fs::metadata("/proc/self/exe")
-        .call("stat(2)")
-        .at(|| needed("/proc/self/exe"))?;
-    let maps = std::fs::read("/proc/self/maps")
-        .call("open(2)")
-        .at(|| needed("/proc/self/maps"))?;
-    // address perms offset dev inode path: proc(5).
-    let inode = maps.split(|&b| b == b'\n').find_map(|line| {
-        // The path alone may be no text.
-        let line = String::from_utf8_lossy(line);
-        let mut fields = line.split_ascii_whitespace();
-        let (low, high) = fields.next()?.split_once('-')?;
-        let range = usize::from_str_radix(low, 16).ok()?..usize::from_str_radix(high, 16).ok()?;
-        range
-            .contains(&ours)
-            .then(|| fields.nth(3)?.parse::<u64>().ok())?
-    });
-    Ok(inode == Some(exe.ino()))
 }
 
 /// Starts the fork server, with `socket` as its end of the line. Gives its process id.

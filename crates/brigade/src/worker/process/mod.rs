@@ -41,6 +41,7 @@ mod flush;
 pub(crate) mod lane;
 pub(crate) mod line;
 pub(crate) mod mailbox;
+mod main_program;
 mod oom;
 mod oom_score;
 mod orphans;
