@@ -52,6 +52,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::locals::HOSTS)
         .chain(crate::memory::HOSTS)
         .chain(crate::orphans::HOSTS)
+        .chain(crate::out_of_memory::HOSTS)
         .chain(crate::outer_proc::HOSTS)
         .chain(crate::panics::HOSTS)
         .chain(crate::privileges::HOSTS)

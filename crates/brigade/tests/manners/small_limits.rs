@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 use libtest_mimic::Trial;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::hosts::{Host, until};
+use crate::groups::Group;
+use crate::hosts::Host;
 use crate::observe::host;
 use crate::steps;
 use crate::trials::trial;
@@ -102,47 +103,16 @@ fn few_tasks(limit: &Limit) {
     });
 }
 
-/// A control group for each, of version 1 or 2.
+/// A control group for each.
 fn small_group(limit: &Limit) {
-    for (i, &value) in limit.values.iter().enumerate() {
-        let name = format!("brigade-test-{}-{i}", std::process::id());
-        let Some(group) = Group::new(&name, value) else {
-            eprintln!("skipped, because no control group can be made that limits processes");
+    for &value in limit.values {
+        let Some(group) = Group::new("pids", [limit.name; 2], value) else {
             return;
         };
         let mut command = command(limit, value);
-        let procs = group.0.join("cgroup.procs");
-        // SAFETY: opens, writes and closes a file, and allocates for that, in a child that the
-        // harness's other threads may have left with a locked allocator only in theory: glibc's is
-        // usable after fork(3).
-        unsafe { command.pre_exec(move || std::fs::write(&procs, "0")) };
+        group.takes(&mut command, false);
         let output = command.output().expect("starts");
         judge(&format!("{} with {value}", limit.name), limit, &output);
-    }
-}
-
-struct Group(std::path::PathBuf);
-
-impl Group {
-    fn new(name: &str, most: u64) -> Option<Group> {
-        ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"]
-            .iter()
-            .find_map(|top| {
-                let group = Group(std::path::Path::new(top).join(name));
-                std::fs::create_dir(&group.0).ok()?;
-                std::fs::write(group.0.join("pids.max"), most.to_string()).ok()?;
-                Some(group)
-            })
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // What was in it has ended, or is about to.
-        let _ = until(
-            || Ok(std::fs::remove_dir(&self.0).is_ok()),
-            "an empty group",
-        );
     }
 }
 

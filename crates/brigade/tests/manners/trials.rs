@@ -188,6 +188,7 @@ pub(crate) fn all() -> Vec<Trial> {
     all.extend(crate::execs::trials());
     all.extend(crate::idle::trials());
     all.extend(crate::orphans::trials());
+    all.extend(crate::out_of_memory::trials());
     all.extend(crate::users::trials());
     all.extend(crate::outer_proc::trials());
     all.extend(crate::privileges::trials());
