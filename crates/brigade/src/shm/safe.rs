@@ -268,8 +268,9 @@ shm_safe!(false: atomic::AtomicU8, atomic::AtomicU16, atomic::AtomicU32, atomic:
 shm_safe!(false: atomic::AtomicI8, atomic::AtomicI16, atomic::AtomicI32, atomic::AtomicI64, atomic::AtomicIsize);
 
 // SAFETY: words of which any pattern is tolerated (a garbage holder is a dead one: see `sync`), and
-// what the lock guards, which is `ShmSafe` itself. They hold no pointers: who waits sleeps on the
-// word's place in the shared file. They are written through shared references.
+// what the lock guards, which is `ShmSafe` itself. They hold no pointers: a waiter sleeps on the
+// word's place in the shared file. They are written through shared references. A peer that takes no
+// lock may change what it guards while a guard is there: see `MutexGuard::deref`.
 unsafe impl<T: ShmSafe> ShmSafe for Mutex<T> {}
 // SAFETY: see above.
 unsafe impl<T: ShmSafe> ShmSafe for RwLock<T> {}

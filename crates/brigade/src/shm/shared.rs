@@ -57,8 +57,8 @@ pub struct Shared<T: ?Sized + ShmSafe> {
 }
 
 // SAFETY: it gives out `&T`, in any thread, for as long as the region lives, and `T` is
-// `Send + Sync`, as every `ShmSafe` is. Nothing is dropped with it but the region, which is an
-// `Arc` of something that may be anywhere.
+// `Send + Sync`, as every `ShmSafe` is. Nothing is dropped with it but the region, whose `Arc` may
+// be dropped in any thread.
 unsafe impl<T: ?Sized + ShmSafe> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized + ShmSafe> Sync for Shared<T> {}
@@ -277,11 +277,17 @@ impl<T: ?Sized + ShmSafe> Deref for Shared<T> {
 
     fn deref(&self) -> &T {
         // SAFETY: where it was made, `at` was given a region large enough (its whole file is
-        // mapped, allocated, and sealed at that size: no peer can take a page away), aligned for
-        // `T`, and `self` keeps it mapped. Its bytes are initialized, for a file has no others, and
-        // every pattern of them is a `T`. If `T` is frozen so is the region, and nobody can write
-        // to it while it is borrowed; if it is not, it is written through shared references, as its
-        // atomics and locks are made for.
+        // mapped, and sealed at that size), aligned for `T`, and `self` keeps it mapped. Its bytes
+        // are initialized, for a file has no others, and every pattern of them is a `T`. If `T` is
+        // frozen so is the region: it is sealed against writing, and no process can change it while
+        // it is borrowed. If it is not, safe code of every process that has it writes through
+        // atomics and locks only.
+        //
+        // That a process writes in no other way is its good will. One that does not changes plain
+        // fields while they are borrowed here, which the language does not provide for: what is
+        // read of them then is some value of their type, perhaps another each time, and nothing of
+        // ours relies on it. One that punches holes leaves zeros, which are a `T`; where there is
+        // no memory for such a page, touching it is a SIGBUS, which ends this process.
         unsafe { self.at.as_ref() }
     }
 }

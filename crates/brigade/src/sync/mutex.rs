@@ -47,7 +47,7 @@ pub struct Mutex<T: ?Sized> {
     data: UnsafeCell<T>,
 }
 
-// SAFETY: as std's: whoever gets the mutex gets the value, and may send it on.
+// SAFETY: as std's: the owner of the mutex owns the value, and may send it on.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
 // SAFETY: a shared mutex gives out the value to one thread at a time (the raw lock), which is
 // sending it: `T: Send` is enough.
@@ -274,8 +274,14 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the raw lock is held for as long as the guard lives, so nobody else has the
-        // value.
+        // SAFETY: the raw lock is held for as long as the guard lives, so no thread of this program
+        // has the value, and none of any process that takes the lock as it should. (A fork of the
+        // program has a copy of the guard, in memory of its own, or must not use it: see `sync`.)
+        //
+        // In a region, that others take the lock is their good will. A process that writes over the
+        // lock's word, or past the lock, changes the value under this reference, which the language
+        // does not provide for: `T` is `ShmSafe` there, so that what is read is a wrong value,
+        // never an invalid one, and nothing of ours relies on it.
         unsafe { &*self.mutex.data.get() }
     }
 }

@@ -395,13 +395,15 @@ fn to_read(file: impl AsFd) -> io::Result<OwnedFd> {
 }
 
 fn epoch(mapping: &Mapping) -> &AtomicU32 {
-    // SAFETY: the mapping is `LEN` long and page-aligned; an atomic of any value is valid.
+    // SAFETY: the mapping is `LEN` long and page-aligned; an atomic of any value is valid. Where it
+    // is mapped to be read only, it is only loaded.
     unsafe { mapping.at().cast().as_ref() }
 }
 
 fn slot_word(mapping: &Mapping, slot: u32) -> &AtomicU32 {
     assert!(slot < SLOTS, "a slot of the roster");
-    // SAFETY: in bounds (asserted) and aligned; an atomic of any value is valid.
+    // SAFETY: in bounds (asserted) and aligned; an atomic of any value is valid, and only loaded
+    // where it is mapped to be read only.
     unsafe {
         mapping
             .at()

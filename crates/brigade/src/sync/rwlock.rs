@@ -49,7 +49,7 @@ pub struct RwLock<T: ?Sized> {
     data: UnsafeCell<T>,
 }
 
-// SAFETY: as std's: whoever gets the lock gets the value, and may send it on.
+// SAFETY: as std's: the owner of the lock owns the value, and may send it on.
 unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
 // SAFETY: a shared lock gives `&T` to many threads at a time (`Sync`) and `&mut T` to one (`Send`).
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
@@ -274,7 +274,8 @@ impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: while our share is there no writer has the value.
+        // SAFETY: while our share is there no writer that takes the lock as it should has the
+        // value. In a region that is the good will of the others: see `MutexGuard::deref`.
         unsafe { &*self.lock.data.get() }
     }
 }
@@ -283,7 +284,9 @@ impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: we are the writer and the readers have left, so nobody else has the value.
+        // SAFETY: we are the writer, and the readers have left: nothing that takes the lock as it
+        // should has the value. In a region that is the good will of the others: see
+        // `MutexGuard::deref`.
         unsafe { &*self.lock.data.get() }
     }
 }

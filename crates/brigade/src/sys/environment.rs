@@ -50,9 +50,9 @@ fn replace(vars: impl Iterator<Item = (OsString, OsString)>) {
     let entries = vars.filter_map(|(key, value)| Some(entry(key, &value)?.into_raw()));
     let array = entries.chain([std::ptr::null_mut()]).collect::<Vec<_>>();
     let array = Box::leak(array.into_boxed_slice());
-    // SAFETY: an aligned pointer that lives as long as the process; it is read by others as a
-    // whole. What it points to from now on is an array of C strings that ends with a null pointer,
-    // all of it leaked.
+    // SAFETY: an aligned pointer that lives as long as the process. C reads it by plain loads,
+    // which processors of 64 bits do as a whole. What it points to from now on is an array of C
+    // strings that ends with a null pointer, all of it leaked.
     let place = unsafe { AtomicPtr::from_ptr(&raw mut environ) };
     place.store(array.as_mut_ptr(), Ordering::Release);
 }

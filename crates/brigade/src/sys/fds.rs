@@ -179,9 +179,11 @@ impl Pinned {
 
     /// The descriptor, if it is still the one that it was.
     pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
-        // SAFETY: only looked at, and used only if the same file is behind it as when it was
-        // pinned; in a worker the task has ended by then, so nobody closes it meanwhile but a
-        // thread that the task left behind, whose harm is its own process's.
+        // SAFETY: it is used only if the same file is behind it as when it was pinned. Code that
+        // closes numbers which are not its own may still do so between this look and the use: then
+        // a system call of ours is refused, or meets another file of the same process. No memory
+        // depends on it: what is mapped from it is as long as the file is or faults, and is read as
+        // atomics.
         let fd = unsafe { BorrowedFd::borrow_raw(self.number) };
         (identity(fd).ok()? == self.identity).then_some(fd)
     }
@@ -206,7 +208,7 @@ pub(crate) unsafe fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
         return Err(error::last("fcntl(F_GETFD)"));
     }
-    // SAFETY: it is open, and the caller says that it is nobody else's.
+    // SAFETY: it is open, and by the caller's word nothing else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).call("fcntl(F_SETFD)")?;
     Ok(fd)
@@ -265,7 +267,9 @@ pub(crate) unsafe fn close_from(first: RawFd) {
 
 /// Makes `fd` this process's stdin.
 pub(crate) fn become_stdin(fd: impl AsFd) -> io::Result<()> {
-    // SAFETY: numbers 0 to 2 are nobody's to own: std and C use whatever is there.
+    // SAFETY: std and C take numbers 0 to 2 as open for good, and use whatever is there. A program
+    // that has a file of its own under such a number loses it, in a worker, in the fork server, or
+    // in a replay, which is before its own code but for constructors.
     unsafe { place(fd, 0) }
 }
 

@@ -71,8 +71,9 @@ impl Program {
                         program.text.push(start..end)
                     }
                     libc::PT_NOTE => {
-                        // SAFETY: the loader mapped this segment, readable, for as long as the
-                        // program runs.
+                        // SAFETY: the loader mapped this, readable, for as long as the program
+                        // runs: linkers put notes that have a program header into a loaded segment.
+                        // What the program's own file says is believed.
                         let notes = unsafe {
                             std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize)
                         };

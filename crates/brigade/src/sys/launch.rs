@@ -86,6 +86,10 @@ extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `launch` is that of the thread that is held up until this process is another program
     // or ends; the vectors end with a null pointer, and their strings outlive the call. System
     // calls only: no allocation, no lock.
+    //
+    // There is one way to break that: a SIGKILL to the process in between, in the microseconds in
+    // which it is held up. The host's thread goes on then, while this process still reads `launch`
+    // and stands on its stack.
     unsafe {
         // What others in this program have left open without close-on-exec is not for it:
         // close_range(2). Where the kernel does not know that (before 5.11), it closes them itself.
@@ -147,15 +151,15 @@ pub(crate) fn launch_worker(program: &Program<'_>, keep: impl AsFd) -> io::Resul
 /// `keep` stays open in it, under the same number, beside the standard streams.
 ///
 /// No SIGCHLD, and nothing for a `waitpid(-1)` to find: an intermediate process has no exit signal,
-/// so that this one is not told of it and only `__WALL` finds it; it starts the real one in the same
-/// way, and ends. The real one, whose parent is gone, belongs to the init process or to the nearest
-/// subreaper.
+/// so that this one is not told of it and only `__WALL` finds it; it starts the real one in the
+/// same way, and ends. The real one, whose parent is gone, belongs to the init process or to the
+/// nearest subreaper.
 pub(crate) fn launch_detached(program: &Program<'_>, keep: impl AsFd) -> io::Result<u32> {
     extern "C" fn intermediate(launch: *mut libc::c_void) -> libc::c_int {
         let launch = launch.cast::<Launch>();
-        // SAFETY: `launch` is the caller's, who is held up until this process ends; `stack` is one
-        // that only the process made here uses. System calls only from here on: no allocation, no
-        // lock.
+        // SAFETY: `launch` is that of the thread that is held up until this process ends; `stack`
+        // is one that only the process made here uses. System calls only from here on: no
+        // allocation, no lock.
         unsafe {
             let pid = libc::clone(
                 real,

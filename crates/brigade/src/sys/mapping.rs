@@ -224,7 +224,8 @@ impl std::ops::Deref for Sealed {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range came from `mmap` with this length and nothing borrowed from `self`
-        // outlives it.
+        // outlives it; what borrows from it for longer than the compiler sees (`HostEnds`) keeps
+        // it.
         let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), self.len) };
     }
 }

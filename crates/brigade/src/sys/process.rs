@@ -32,9 +32,9 @@ pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
 /// fork(2), also in a process with threads: the child makes system calls and nothing else, for any
 /// lock may be one that nobody will let go of. signal-safety(7)
 pub(crate) fn fork_for_calls() -> io::Result<Fork> {
-    // SAFETY: the child is in memory of its own, which it either uses in no way that depends on
-    // another thread (by what is said above), or which was whole (with one thread, nothing is
-    // locked or half-written by another at this moment).
+    // SAFETY: the child is in memory of its own. Either that was whole, as there was one thread, so
+    // that nothing is locked or half-written by another (`fork_single_threaded` has looked); or the
+    // child uses it in no way that depends on another thread, which is the caller's word.
     match unsafe { libc::fork() } {
         -1 => Err(error::last("fork(2)")),
         0 => Ok(Fork::Child),
@@ -71,9 +71,8 @@ static SINGLE_THREADED: std::sync::OnceLock<Option<&'static AtomicU8>> = std::sy
 /// where it has one (`__libc_single_threaded`, glibc 2.32): costs a look at two places in memory.
 pub(crate) fn has_had_threads() -> bool {
     let flag = SINGLE_THREADED.get_or_init(|| {
-        // SAFETY: the name is a C string; the symbol, where there is one, is a `char` that lives as
-        // long as the C library, which nobody unloads, and that is written only before a second
-        // thread is there.
+        // SAFETY: the name is a C string; the symbol, where there is one, is a `char` of the C
+        // library, which cannot be unloaded, and which writes it only while there is one thread.
         unsafe {
             let at = libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr());
             (!at.is_null()).then(|| AtomicU8::from_ptr(at.cast()))
@@ -414,7 +413,8 @@ pub(crate) fn write_c_stdout_by_lines() {
     unsafe extern "C" {
         static mut stdout: *mut libc::FILE;
     }
-    // SAFETY: the C library's own stream, and a buffer of its own making.
+    // SAFETY: the C library's own stream, unless a constructor has put another in its place, which
+    // then has to be an open one; and a buffer of its own making.
     unsafe {
         libc::setvbuf(stdout, std::ptr::null_mut(), libc::_IOLBF, 0);
     }
@@ -456,8 +456,9 @@ pub(crate) fn flush_c_stdout() {
         // stdio_ext(3); glibc and musl have it.
         fn __fpending(stream: *mut libc::FILE) -> libc::size_t;
     }
-    // SAFETY: the C library's own stream, which it keeps for as long as the process lives; a task
-    // may have replaced it by another, and closed it only if it broke the rules for `stdout` in C.
+    // SAFETY: the C library's own stream is a static, which stays when it is closed. A task may
+    // have put a stream of its own in its place; one that has closed that and left the pointer
+    // there has broken the rules of C, and this touches freed memory, in the task's own process.
     // Threads that a task left behind may write to it: `fflush` locks, and a count that is out of
     // date is a flush more or less.
     unsafe {

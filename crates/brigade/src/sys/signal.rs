@@ -171,7 +171,7 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
             _ => (None, (*info).si_addr() as usize),
         }
     };
-    // SAFETY: the kernel gives the interrupted context.
+    // SAFETY: the kernel gives the interrupted context, with SA_SIGINFO.
     let (instruction, stack) = unsafe { registers(context) };
     if let Some(observer) = OBSERVER.get() {
         observer(&Fault {

@@ -48,8 +48,12 @@ fn entry<A: Message, R: Message>(
     result: &mut Vec<u8>,
     phase: &dyn Fn(Phase),
 ) -> Outcome {
-    // SAFETY: `Plan::of` is the only maker of plans, and it pairs this very instance of `entry`
-    // with a `fn(A) -> R` of the same program; `Plan::run` checked that the address is code of it.
+    // SAFETY: in the host, `Plan::of` pairs this very instance of `entry` with a `fn(A) -> R`, and
+    // `Plan::run` checked that the address is code of the program. In between, the plan lay in the
+    // mailbox as two words (`from_words`), which an earlier task of this worker could have written
+    // over; a crash file's come from the user that replays it. With other words this calls other
+    // code of the program, or the middle of a function: in the worker that its own task had taken
+    // over already, or for the user whose program it is. It gains nothing by that.
     let task = unsafe { std::mem::transmute::<usize, fn(A) -> R>(task) };
     let start = result.len();
     let ended = caught(|| {
@@ -110,9 +114,10 @@ impl Plan {
                 "its function is not part of this worker's program".to_owned(),
             );
         };
-        // SAFETY: a plan is made by `Plan::of` in a process of the same build (the fork server
-        // proved that to the host before any plan was sent), so this offset is that of an `Entry`,
-        // and it lies in the program's code.
+        // SAFETY: `address` checked that this lies in the program's code. That it is an `Entry` is
+        // the word of the sender of the plan, which is of the same build (the fork server proved
+        // that to the host before any plan was sent; a crash file names its build): see `entry` for
+        // what becomes of words that something else has written.
         let entry = unsafe { std::mem::transmute::<usize, Entry>(entry) };
         entry(task, input, descriptors, result, phase)
     }
@@ -122,8 +127,9 @@ impl Plan {
 /// which a worker trusts.
 pub(crate) fn run_initializer(offset: u64) -> Option<Result<(), Unwound>> {
     let address = Function(offset).address()?;
-    // SAFETY: the offset is that of a `fn()` in a process of the same build, as in `Plan::run`, and
-    // lies in the program's code.
+    // SAFETY: `address` checked that this lies in the program's code. That it is a `fn()` is the
+    // host's word, which is of the same build, as in `Plan::run`; no task has run in this worker
+    // yet.
     let initializer = unsafe { std::mem::transmute::<usize, fn()>(address) };
     Some(caught(initializer))
 }

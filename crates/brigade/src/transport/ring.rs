@@ -157,8 +157,8 @@ impl<'m> Memory<'m> {
             "a ring is inside its mapping"
         );
         // SAFETY: in bounds and aligned (asserted; a mapping begins at a page); atomics of any bit
-        // pattern are valid, and their interior is what others may change. Borrowed no longer than
-        // the mapping.
+        // pattern are valid, and may change at any time. Borrowed no longer than the mapping. The
+        // file is as long as its mapping: it was made or checked so, and sealed at that size.
         unsafe {
             Memory {
                 control: mapping.at().add(control).cast().as_ref(),
@@ -245,9 +245,10 @@ impl<'m> Memory<'m> {
         let first = bytes.len().min(capacity - start);
         let base = self.words.as_ptr().cast::<u8>().cast_mut();
         // SAFETY: `start + first` and the rest are within the capacity (masked; asserted), and the
-        // ring is memory of a mapping, which Rust allows to change behind its atomics. The
-        // consumer, if it keeps to the protocol, reads none of these bytes before they are
-        // published.
+        // words are atomics, which may be written to behind a shared reference. The copy is not
+        // atomic: a consumer that keeps to the protocol reads none of these bytes before they are
+        // published. One that does not is another process; it reads some bytes or others, and
+        // nothing in this one reads them back.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(start), first);
             if first < bytes.len() {
@@ -265,9 +266,12 @@ impl<'m> Memory<'m> {
         let start = at as usize & (capacity - 1);
         let first = len.min(capacity - start);
         let base = self.words.as_ptr().cast::<u8>();
-        // SAFETY: as in `write`; `into` has room for `len` more, which are all written before they
-        // count. A producer that changes them meanwhile makes them other bytes, and any byte is a
-        // byte.
+        // SAFETY: in bounds as in `write`; `into` has room for `len` more, which are all written
+        // before they count. The copy is not atomic: a producer that keeps to the protocol writes
+        // to none of these bytes before they are taken. That it does is its good will. Where it
+        // does not, a race with another process, which the language does not provide for, leaves
+        // some bytes or others in `into`; what is checked afterwards is this copy, and any byte is
+        // a byte.
         unsafe {
             let end = into.as_mut_ptr().add(into.len());
             std::ptr::copy_nonoverlapping(base.add(start), end, first);

@@ -103,8 +103,11 @@ impl Role {
 fn adopt(marker: &OsStr) -> Option<(Role, OwnedFd)> {
     let (name, number) = marker.to_str()?.split_once(':')?;
     let (role, _) = Role::ALL.into_iter().find(|(_, its)| *its == name)?;
-    // SAFETY: whoever started this program left this number open for us; nothing else in this
-    // process has opened anything that it would own under this number.
+    // SAFETY: the host has left this number open over the exec, so what constructors have opened
+    // since then has others, unless one of them has closed this. A marker that no host of ours has
+    // set may name a number that a constructor owns: then what is behind it is no socket, and it is
+    // closed and this process ends; or it is one, whose owner loses it to the fork server that the
+    // user who set the marker has asked for.
     let socket = unsafe { fds::adopt(number.parse().ok()?) }.ok()?;
     is_socket(&socket).then_some((role, socket))
 }

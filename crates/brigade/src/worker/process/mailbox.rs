@@ -185,7 +185,7 @@ impl Mailbox {
     /// Touches the pages that the first task will need, so that it does not pay for them.
     pub(crate) fn warm(&self) {
         for offset in [0, RECORD_AT, IN.data, OUT.data] {
-            // SAFETY: in bounds; an atomic load of shared memory.
+            // SAFETY: in bounds and aligned (constants); an atomic of any bit pattern is valid.
             let word: &AtomicU32 = unsafe { self.mapping.at().add(offset).cast().as_ref() };
             word.load(Ordering::Relaxed);
         }
@@ -349,7 +349,8 @@ pub(crate) struct HostEnds {
 impl HostEnds {
     pub(crate) fn new(mailbox: Arc<Mailbox>) -> HostEnds {
         // SAFETY: the mapping is on the heap behind the `Arc`, which lives in the same struct, and
-        // is dropped after both ends; neither end is ever moved out.
+        // is dropped after both ends. The compiler does not keep an end from being moved out of the
+        // struct and outliving it: no code of this crate moves one.
         let mapping: &'static Mapping = unsafe { &*std::ptr::from_ref(&mailbox.mapping) };
         HostEnds {
             orders: Producer::new(mapping, IN),
