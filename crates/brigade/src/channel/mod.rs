@@ -39,15 +39,16 @@
 //!   those that carry descriptors, wait for the mechanism's own room.
 //! - **No message is lost in silence**: one that cannot be decoded, or whose descriptors the
 //!   receiver has no room for, is an error of its own, [`Undeliverable`], in its place, and the
-//!   next is received as if nothing had been. If somebody has written over the channel itself, so
+//!   next is received as if nothing had been. If a process has written over the channel itself, so
 //!   that no more can be made out, that is such an error too, and then the disconnect. A message
-//!   was sent when `send` has returned `Ok`: of one whose sender is killed before, nobody hears.
+//!   was sent when `send` has returned `Ok`: a message whose sender is killed before that is not
+//!   received.
 //! - **The end**: a receiver whose senders are all gone gets what was sent, and then
 //!   [`RecvError::Disconnected`]. A sender whose receiver is gone gets its message back. It makes
 //!   no difference whether an end was dropped or its process was killed, also in the middle of a
-//!   message; who waits is woken. Over shared memory and queues, where nothing tells a sender that
-//!   does not wait, it may send a few messages more before it hears of it.
-//! - **Ends on their way** count: a channel whose only sender is inside a message that nobody has
+//!   message; a waiting thread is woken. Over shared memory and queues, where nothing tells a
+//!   sender that does not wait, it may send a few messages more before it hears of it.
+//! - **Ends on their way** count: a channel whose only sender is inside a message that was not
 //!   received yet is not disconnected.
 //!
 //! # After fork(2)
@@ -56,8 +57,8 @@
 //!
 //! - **Senders** send in both, as any two do.
 //! - **A receiver** is for one of the two, as if it had moved: whichever receives with it first.
-//!   The other one may drop it, which disconnects nobody; if it receives too, messages are lost to
-//!   both. A copy of one with which another thread of the parent was receiving at that moment
+//!   The other one may drop it, which disconnects no sender; if it receives too, messages are lost
+//!   to both. A copy of one with which another thread of the parent was receiving at that moment
 //!   receives nothing, and says so.
 //! - **Dropping** a copy closes it in that process only. A channel is disconnected when the last
 //!   end of a side is gone in both; a copy that the child does not need, and keeps, keeps it

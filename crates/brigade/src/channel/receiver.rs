@@ -515,7 +515,7 @@ impl<T> Receiver<T> {
         self.len() == 0
     }
 
-    /// Why nothing more can be received though senders may be there: somebody has written over
+    /// Why nothing more can be received though senders may be there: a process has written over
     /// the channel itself, and where the next message begins cannot be known. One receive said so,
     /// with [`Undeliverable`](RecvError::Undeliverable); all later ones say that the channel is
     /// disconnected. `None`: the channel is in order. A message that was lost alone is no fault.

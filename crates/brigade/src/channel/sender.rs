@@ -29,7 +29,7 @@ const LOCK_LIMIT: Duration = Duration::from_millis(50);
 /// it that it is not.
 const ASK_EVERY: u64 = 64;
 
-/// Sends messages into a channel. Clone it for each who sends; give it to tasks.
+/// Sends messages into a channel. Clone it for each thread or task that sends.
 ///
 /// All clones in a process, and all that were sent to it, share one set of descriptors.
 pub struct Sender<T> {

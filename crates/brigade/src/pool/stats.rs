@@ -18,7 +18,7 @@ pub struct PoolStats {
     pub stopped: usize,
     /// Tasks that were accepted.
     pub submitted: u64,
-    /// Tasks that nobody has begun.
+    /// Tasks that have not begun.
     pub queued: u64,
     /// Tasks that run.
     pub running: u64,

@@ -3,7 +3,7 @@
 //!
 //! - [`Shared<T>`](Shared): one value, or a slice, in a region of its own. Clone it, put it into a
 //!   task's input or result, or into a channel
-//! - [`Buffer`]: a writable region with one owner, and then a `Shared<[u8]>` that nobody can
+//! - [`Buffer`]: a writable region with one owner, and then a `Shared<[u8]>` that no process can
 //!   change: large results without a copy
 //! - [`ShmSafe`]: what may be in such a region
 //!
@@ -54,9 +54,9 @@
 //! - A worker that can write to a region (atomics, locks) can also give its pages back to the
 //!   kernel (`fallocate(2)`, punching holes): others then find zeros, in memory that is allocated
 //!   anew, and is theirs. Only code that sets out to do so does. That allocation is the one that
-//!   can fail where nobody can be told: under a memory control group it is the OOM killer's case,
-//!   as any other; and where the system refuses to overcommit (`vm.overcommit_memory` = 2) and has
-//!   no more, it is a `SIGBUS`.
+//!   can fail where no error can be given: under a memory control group it is the OOM killer's
+//!   case, as any other; and where the system refuses to overcommit (`vm.overcommit_memory` = 2)
+//!   and has no more, it is a `SIGBUS`.
 //! - The bytes between a struct's fields are copied with it, whatever was there.
 //!
 //! The mechanism: memfd_create(2), file seals in fcntl(2), unix(7) for how the descriptor travels.

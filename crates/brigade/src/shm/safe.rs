@@ -208,9 +208,10 @@ pub use brigade_derive::ShmSafe;
 ///
 /// # Safety
 ///
-/// Who implements it by hand promises, of every field however deep:
+/// An implementation by hand promises, of every field however deep:
 ///
-/// - every pattern of initialized bytes is a valid value, and using it is safe, whoever wrote it;
+/// - every pattern of initialized bytes is a valid value, and using it is safe, whichever process
+///   wrote it;
 /// - there are no pointers, references, descriptors or thread identities: nothing whose meaning
 ///   belongs to one process;
 /// - there is nothing to drop;

@@ -42,8 +42,8 @@ use crate::task::carry;
 /// # }
 /// ```
 ///
-/// There is no `&mut`: what several workers shall change is an atomic, or in a lock. Where there is
-/// neither, nobody can write to it at all ([`is_sealed`](Shared::is_sealed)).
+/// There is no `&mut`: what several workers are to change is an atomic, or in a lock. Where there
+/// is neither, no process can write to it at all ([`is_sealed`](Shared::is_sealed)).
 ///
 /// It is serialized by a task's input and result and by a channel, which can carry descriptors.
 /// Other serializers (JSON, say) get an error.
@@ -237,7 +237,7 @@ fn unfit() -> io::Error {
 }
 
 impl<T: ?Sized + ShmSafe> Shared<T> {
-    /// Whether nobody can write to it any more, in any process: so it is if there is neither an
+    /// Whether no process can write to it any more: so it is if there is neither an
     /// atomic nor a lock in it ([`FROZEN`](ShmSafe::FROZEN)).
     ///
     /// ```

@@ -21,12 +21,12 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Makes so many threads, of however many processes, wait for one another; round after round.
 ///
 /// It is [`std::sync::Barrier`] with an end that std's does not have: a barrier *breaks* when those
-/// it waits for can no longer all come, and then everybody who waits, and who comes later, is told
+/// it waits for can no longer all come, and then every thread that waits, or comes later, is told
 /// [`BrokenBarrier`]. It breaks when
 ///
 /// - a process dies (or ends) after it has arrived and before the others have,
 /// - a process that took part in the last round dies (or ends) while others wait for the next one,
-/// - the time of one who waits is over.
+/// - the time of one that waits is over.
 ///
 /// [`reset`](Self::reset) mends it.
 ///
@@ -127,14 +127,14 @@ impl Barrier {
         self.wait_until(watch::deadline(timeout))
     }
 
-    /// Whether it is broken. A death that breaks it is found out by those who wait or come, so this
-    /// may not know it yet.
+    /// Whether it is broken. A death that breaks it is found out by those that wait or come, so
+    /// this may not know it yet.
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire) != 0
     }
 
     /// Mends it, and begins a new round, in which no process counts that took part in an earlier
-    /// one. Who waits now is told that it broke.
+    /// one. The threads that wait now are told that it broke.
     ///
     /// # Examples
     ///
@@ -305,7 +305,7 @@ pub struct BarrierWaitResult {
 }
 
 impl BarrierWaitResult {
-    /// True for one of those who waited: the last to arrive.
+    /// True for one of those that waited: the last to arrive.
     pub fn is_leader(&self) -> bool {
         self.leader
     }

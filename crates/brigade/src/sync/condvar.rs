@@ -12,9 +12,9 @@ use crate::primitive::{AtomicU32, Ordering};
 /// so.
 ///
 /// It is [`std::sync::Condvar`] for [`brigade::sync::Mutex`](super::Mutex). A wait may come back
-/// though nobody has notified, as any condition variable's may; here it does so whenever a worker
-/// process dies, anywhere. So a notification that a dying process owed, or has taken along, is
-/// never missed: look at the condition again, or let [`wait_while`](Self::wait_while) do it.
+/// though nothing has notified it, as any condition variable's may; here it does so whenever a
+/// worker process dies, anywhere. So a notification that a dying process owed, or has taken along,
+/// is never missed: look at the condition again, or let [`wait_while`](Self::wait_while) do it.
 ///
 /// # Examples
 ///

@@ -8,10 +8,10 @@
 //!
 //! - They have no pointers in them, and all zero bytes are a fresh one; so each works in a
 //!   `static`, on the heap, and in memory that processes share.
-//! - A process may die at any instruction, also with a lock in its hand. Who waits for it is woken
-//!   and goes on, and is told what std would tell it of a thread that panicked: the lock is
-//!   *poisoned*, as what it guards may be half-written. What the dead one only *had*, a read lock
-//!   or a permit, is given back.
+//! - A process may die at any instruction, also while it holds a lock. A waiting thread is woken,
+//!   gets the lock, and is told what std would tell it of a thread that panicked: the lock is
+//!   *poisoned*, as what it guards may be half-written. What the dead process only *had*, a read
+//!   lock or a permit, is given back.
 //! - Every wait has a form that ends: [`Mutex::lock_timeout`], [`RwLock::read_timeout`],
 //!   [`Condvar::wait_timeout`], [`Semaphore::acquire_timeout`], [`Barrier::wait_timeout`],
 //!   [`Once::wait_timeout`].
@@ -26,13 +26,13 @@
 //! | [`Barrier`] | has arrived, or took part in the last round | are told that it is broken |
 //! | [`Once`] | runs | panic, as for a thread that panicked; [`call_once_force`](Once::call_once_force) repairs |
 //!
-//! A lock that nobody contends for costs two locked instructions, one to take and one to let go.
+//! A lock without contention costs two locked instructions, one to take and one to let go.
 //! The words are futexes (futex(2)), shared ones, also where only threads use them.
 //!
 //! # What they do not do
 //!
-//! - None is fair: who comes along may be quicker than who was woken.
-//! - None is recursive: who takes what it has waits for itself.
+//! - None is fair: a thread that comes along may take the lock before one that was woken.
+//! - None is recursive: a thread that takes a lock which it has waits for itself.
 //! - A holder that lives and does not let go, stopped or in an endless loop, is waited for; that is
 //!   what the timeouts are for.
 //! - Threads of one process are not told apart: one that ends without dropping its guard

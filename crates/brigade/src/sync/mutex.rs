@@ -21,8 +21,8 @@ use super::watch::{self, Token};
 /// the next one gets the lock, inside a [`PoisonError`], and may mend what the dead one left
 /// half-written. Every wait can have an end: [`lock_timeout`](Self::lock_timeout).
 ///
-/// Not recursive: who locks it twice waits for itself. Not fair. All zero bytes are an unlocked
-/// mutex (if they are a value of `T`).
+/// Not recursive: a thread that locks it twice waits for itself. Not fair. All zero bytes are an
+/// unlocked mutex (if they are a value of `T`).
 ///
 /// # Examples
 ///
@@ -69,7 +69,7 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// The value. Nobody can hold the lock: we own it.
+    /// The value. Not locked: the lock is consumed.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Locks, waiting for as long as somebody alive holds the lock.
+    /// Locks, waiting for as long as a live process holds the lock.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    /// Locks if nobody alive holds the lock.
+    /// Locks if no live process holds the lock.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl<T: ?Sized> Mutex<T> {
         self.raw.holder()
     }
 
-    /// Whether a holder panicked or died. That a holder is dead is found out by who locks next, so
+    /// Whether a holder panicked or died. That a holder is dead is found out by the next lock, so
     /// this may not know it yet.
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
@@ -173,7 +173,7 @@ impl<T: ?Sized> Mutex<T> {
         self.poison.clear();
     }
 
-    /// The value. Nobody can hold the lock: we have it to ourselves.
+    /// The value. Not locked: the lock is borrowed mutably.
     ///
     /// # Errors
     ///

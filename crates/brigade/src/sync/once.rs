@@ -12,7 +12,7 @@ const COMPLETE: u32 = 1;
 /// As is everything else.
 const POISONED: u32 = 2;
 
-/// Runs something once, whoever comes first, of however many threads and processes.
+/// Runs something once, in the first of any number of threads and processes that comes to it.
 ///
 /// It is [`std::sync::Once`] with two additions: between processes it runs once for all of them,
 /// and it is poisoned by a process that dies while it runs, as by a thread that panics. Every wait
@@ -116,7 +116,7 @@ impl Once {
         self.state.load(Ordering::Acquire) == COMPLETE
     }
 
-    /// Waits until it has run; also if nobody has begun.
+    /// Waits until it has run; also if no thread has begun it.
     ///
     /// # Panics
     ///

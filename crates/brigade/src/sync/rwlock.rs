@@ -69,7 +69,7 @@ impl<T> RwLock<T> {
         }
     }
 
-    /// The value. Nobody can hold the lock: we own it.
+    /// The value. Not locked: the lock is consumed.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl<T> RwLock<T> {
 }
 
 impl<T: ?Sized> RwLock<T> {
-    /// Locks to read, waiting for as long as somebody alive writes, or waits to.
+    /// Locks to read, waiting for as long as a live process writes, or waits to.
     ///
     /// # Errors
     ///
@@ -96,11 +96,11 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Locks to read if nobody alive writes, or waits to.
+    /// Locks to read if no live process writes, or waits to.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](TryLockError::WouldBlock): somebody does, or 32 other processes read.
+    /// [`WouldBlock`](TryLockError::WouldBlock): one does, or 32 other processes read.
     /// [`Poisoned`](TryLockError::Poisoned): as in [`read`](Self::read).
     #[inline]
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
@@ -131,7 +131,7 @@ impl<T: ?Sized> RwLock<T> {
         Ok(self.reads(seat.ok_or(TryLockError::WouldBlock)?)?)
     }
 
-    /// Locks to write, waiting for as long as somebody alive holds the lock.
+    /// Locks to write, waiting for as long as a live process holds the lock.
     ///
     /// # Errors
     ///
@@ -146,11 +146,11 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Locks to write if nobody alive holds the lock.
+    /// Locks to write if no live process holds the lock.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](TryLockError::WouldBlock): somebody does.
+    /// [`WouldBlock`](TryLockError::WouldBlock): one does.
     /// [`Poisoned`](TryLockError::Poisoned): as in [`write`](Self::write).
     #[inline]
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
@@ -182,7 +182,7 @@ impl<T: ?Sized> RwLock<T> {
         Ok(self.writes()?)
     }
 
-    /// Whether a writer panicked or died. That one is dead is found out by who locks next, so this
+    /// Whether a writer panicked or died. That one is dead is found out by the next lock, so this
     /// may not know it yet.
     pub fn is_poisoned(&self) -> bool {
         self.readers.poison.is_set()
@@ -193,7 +193,7 @@ impl<T: ?Sized> RwLock<T> {
         self.readers.poison.clear();
     }
 
-    /// The value. Nobody can hold the lock: we have it to ourselves.
+    /// The value. Not locked: the lock is borrowed mutably.
     ///
     /// # Errors
     ///

@@ -17,15 +17,16 @@ const PROCESSES: usize = if cfg!(loom) { 2 } else { 128 };
 /// Lets so many in at a time, of however many threads and processes.
 ///
 /// A [permit](SemaphorePermit) is given back when it is dropped, or when the process that has it
-/// dies; so permits are never lost, and who waits for one goes on. Not fair: who comes along may be
-/// quicker than who waits, and who wants many may wait long among those who want few.
+/// dies; so permits are never lost, and a thread that waits for one goes on. Not fair: a thread
+/// that comes along may be faster than one that waits, and one that wants many may wait long among
+/// those that want few.
 ///
 /// All zero bytes are a semaphore without permits, to which [`add_permits`](Self::add_permits)
 /// adds.
 ///
 /// Limits: permits may be held by 128 processes at a time, with as many each as there are; the next
 /// one waits, though there be permits. A process that is stopped (SIGSTOP) in the few instructions
-/// in which it counts its permits holds up those who add, give back or count theirs without a time
+/// in which it counts its permits holds up those that add, give back or count theirs without a time
 /// limit.
 ///
 /// # Examples

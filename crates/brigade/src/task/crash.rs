@@ -1,4 +1,4 @@
-//! What a dead worker leaves behind: who died, of what, where, doing what.
+//! What is known of a worker's death: cause, process, task, phase and place.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
