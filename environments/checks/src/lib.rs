@@ -1,7 +1,7 @@
 //! A short form of the contract, for programs that are no test harness: with a `main` in C, with
 //! `panic = "abort"`, as a plugin, or where only an error is expected of processes.
 //!
-//! - [`contract`]: what is checked; [`memory`]: a task that takes more than its control group has
+//! - `contract`: what is checked; `memory`: a task that takes more than its control group has
 //! - here: the three ways to run them, and the way in from C
 //!
 //! Every line that is printed says what was checked and what came of it, and the last one counts.
