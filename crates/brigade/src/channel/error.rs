@@ -4,11 +4,14 @@
 use std::error::Error;
 use std::fmt;
 
+use super::sender;
+
 /// The message was not sent, and waiting would not help; it comes back.
 ///
 /// The receiver is gone; or this message cannot be carried, and the channel is as good as before:
 /// [`Sender::fault`](super::Sender::fault) tells which. The shape is crossbeam's, and has no room
-/// for the reason.
+/// for the reason. Displayed, it says the reason of the last message that the calling thread could
+/// not send.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
@@ -100,7 +103,7 @@ impl<T> TrySendError<T> {
         matches!(self, TrySendError::Full(_))
     }
 
-    /// Whether the receiver is gone.
+    /// Whether the receiver is gone, or this message cannot be carried: as for [`SendError`].
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TrySendError::Disconnected(_))
     }
@@ -119,7 +122,7 @@ impl<T> SendTimeoutError<T> {
         matches!(self, SendTimeoutError::Timeout(_))
     }
 
-    /// Whether the receiver is gone.
+    /// Whether the receiver is gone, or this message cannot be carried: as for [`SendError`].
     pub fn is_disconnected(&self) -> bool {
         matches!(self, SendTimeoutError::Disconnected(_))
     }
@@ -156,9 +159,21 @@ impl RecvTimeoutError {
     }
 }
 
-/// A `SendError` has room for nothing but the message, so it cannot say which of the two it was.
-const NOT_SENT: &str =
-    "sending on a disconnected channel, or a message that cannot be carried (see `Sender::fault`)";
+/// A `SendError` has room for nothing but the message. What this thread knows is said: why the last
+/// message that it could not send was not sent.
+fn not_sent(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match sender::last_fault() {
+        Some(None) => f.write_str("sending on a disconnected channel"),
+        Some(Some(why)) => write!(
+            f,
+            "a message was not sent; of this thread's last that was not: {why}"
+        ),
+        None => f.write_str(
+            "sending on a disconnected channel, or a message that cannot be carried (see \
+             `Sender::fault`)",
+        ),
+    }
+}
 
 // Messages need not be `Debug`, and are not shown.
 impl<T> fmt::Debug for SendError<T> {
@@ -169,7 +184,7 @@ impl<T> fmt::Debug for SendError<T> {
 
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NOT_SENT)
+        not_sent(f)
     }
 }
 
@@ -186,10 +201,10 @@ impl<T> fmt::Debug for TrySendError<T> {
 
 impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TrySendError::Full(_) => "sending on a full channel",
-            TrySendError::Disconnected(_) => NOT_SENT,
-        })
+        match self {
+            TrySendError::Full(_) => f.write_str("sending on a full channel"),
+            TrySendError::Disconnected(_) => not_sent(f),
+        }
     }
 }
 
@@ -206,10 +221,10 @@ impl<T> fmt::Debug for SendTimeoutError<T> {
 
 impl<T> fmt::Display for SendTimeoutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SendTimeoutError::Timeout(_) => "timed out waiting on a full channel",
-            SendTimeoutError::Disconnected(_) => NOT_SENT,
-        })
+        match self {
+            SendTimeoutError::Timeout(_) => f.write_str("timed out waiting on a full channel"),
+            SendTimeoutError::Disconnected(_) => not_sent(f),
+        }
     }
 }
 

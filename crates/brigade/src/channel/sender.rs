@@ -86,6 +86,17 @@ thread_local! {
     static FAULT: Cell<Option<(u64, Option<String>)>> = const { Cell::new(None) };
 }
 
+/// Why this thread's last message that came back came back. `Some(None)`: the receiver is gone.
+/// `None`: none has come back.
+pub(super) fn last_fault() -> Option<Option<String>> {
+    let kept = FAULT.try_with(|kept| {
+        let own = kept.take();
+        kept.set(own.clone());
+        own
+    });
+    kept.ok().flatten().map(|(_, why)| why)
+}
+
 /// What a thread keeps of it between messages.
 const SCRATCH_KEPT: usize = 2 << 20;
 

@@ -7,6 +7,7 @@ mod descriptors;
 mod ends;
 mod messages;
 mod stalled;
+mod too_large;
 mod undeliverable;
 mod waiting;
 

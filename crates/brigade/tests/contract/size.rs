@@ -1,7 +1,7 @@
 //! The limit of size, which is one for all ways that a value goes: just under it and at it a value
 //! arrives, over it it is refused, in one sentence with both numbers.
 //!
-//! Not run by itself: it takes 12 GiB of memory, and a minute.
+//! With real bytes not run by itself: it takes 12 GiB of memory, and a minute.
 //! `cargo test --release --test contract -- --ignored size`
 
 use brigade::channel::{Transport, channel};
@@ -173,4 +173,40 @@ fn size_of_a_string() {
 #[ignore = "takes 12 GiB of memory"]
 fn size_of_a_vector_of_bytes() {
     goes_everywhere::<Vec<u8>>();
+}
+
+/// Elements without bytes, which take one each when they are encoded: cheap to make.
+#[test]
+fn size_of_4_gib_and_more_is_told() {
+    type Many = Vec<()>;
+    fn count(many: Many) -> usize {
+        many.len()
+    }
+    fn make(count: usize) -> Many {
+        vec![(); count]
+    }
+    brigade::init();
+    let pool = Pool::processes(1).expect("a pool");
+    for len in [LIMIT, 1 << 32, (1 << 32) + 3, 5 << 30] {
+        let many = || vec![(); len];
+        let alone = process::spawn(count, many()).expect("a process starts");
+        let given = process::spawn(make, len).expect("a process starts");
+        let mapped = pool.map(count, [many()]).next().expect("one result");
+        for why in [
+            undeliverable(alone.join()),
+            undeliverable(given.join()),
+            undeliverable(pool.submit(count, many()).join()),
+            undeliverable(pool.submit(make, len).join()),
+            undeliverable(mapped),
+        ] {
+            let [encoded, limit] = numbers(&why);
+            assert!(
+                (len..len + 16).contains(&encoded) && limit == LIMIT,
+                "{why}"
+            );
+        }
+        let next = pool.submit(count, vec![(); 3]).join();
+        assert_eq!(next.expect("the worker goes on"), 3);
+    }
+    assert_eq!(pool.stats().restarts, 0);
 }
