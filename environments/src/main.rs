@@ -36,6 +36,9 @@ struct Arguments {
     /// The quick part: the contract's suite, in the environments that need no other build.
     #[arg(long)]
     quick: bool,
+    /// The test suites, instead of the contract's and, but for the quick part, the pool's.
+    #[arg(long, value_delimiter = ',')]
+    suites: Vec<String>,
     /// How many environments are tried at a time.
     #[arg(long, default_value_t = 2)]
     at_once: usize,
@@ -92,11 +95,13 @@ fn try_all(arguments: &Arguments) -> io::Result<ExitCode> {
     let target = target()?;
     let logs = target.join("environments/logs");
     std::fs::create_dir_all(&logs)?;
-    let suites: &[&str] = if arguments.quick {
+    let usual: &[&str] = if arguments.quick {
         &["contract"]
     } else {
         &["contract", "pool"]
     };
+    let named: Vec<&str> = arguments.suites.iter().map(String::as_str).collect();
+    let suites = if named.is_empty() { usual } else { &named };
     let limit = Duration::from_secs(if arguments.quick { 120 } else { 900 });
 
     let mut built: HashMap<Build, Programs> = HashMap::new();
