@@ -120,6 +120,17 @@ pub(crate) const ALL: &[Environment] = &[
         ..PLAIN
     },
     Environment {
+        name: "-C instrument-coverage: workers write profiles",
+        build: Build::Coverage,
+        runs: Runs::Checks("environments-checks", "profile"),
+        enter: |start| {
+            let profiles = start.scratch.join("tmp/%p-%m.profraw");
+            start.variable("LLVM_PROFILE_FILE", profiles);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Environment {
         name: "/dev/shm of 64 KiB",
         quick: true,
         needs: &[Need::Root],

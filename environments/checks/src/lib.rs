@@ -1,13 +1,15 @@
 //! A short form of the contract, for programs that are no test harness: with a `main` in C, with
 //! `panic = "abort"`, as a plugin, or where only an error is expected of processes.
 //!
-//! - `contract`: what is checked; `memory`: a task that takes more than its control group has
+//! - `contract`: what is checked; `memory`: a task that takes more than its control group has;
+//!   `profile`: what a program that was built with `-C instrument-coverage` leaves
 //! - here: the three ways to run them, and the way in from C
 //!
 //! Every line that is printed says what was checked and what came of it, and the last one counts.
 
 mod contract;
 mod memory;
+mod profile;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::process::ExitCode;
@@ -27,7 +29,7 @@ const FAILED: u8 = 1;
 /// There are no processes here; the error was printed, and threads work.
 pub const REFUSED: u8 = 4;
 
-/// Runs what `name` says: `contract`, `memory`, or `refused`.
+/// Runs what `name` says: `contract`, `memory`, `profile`, or `refused`.
 pub fn run(name: &str) -> ExitCode {
     code(name).into()
 }
@@ -48,6 +50,7 @@ fn code(name: &str) -> u8 {
     match name {
         "contract" => report(contract::ALL),
         "memory" => report(&[("a task takes more memory than there is", memory::outgrow)]),
+        "profile" => report(&[("each worker writes its profile", profile::written)]),
         "refused" => refused(),
         other => {
             println!("there are no checks of the name {other}");

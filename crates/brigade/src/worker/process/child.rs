@@ -23,7 +23,7 @@ use crate::sync::roster::{self, Roster, Token};
 use crate::sys::error::{self, Call, RemoteError};
 use crate::sys::fds::Pinned;
 use crate::sys::signal::Fault;
-use crate::sys::{environment, fds, futex, process, signal, spin};
+use crate::sys::{environment, fds, futex, process, profile, signal, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{self, Outcome, Plan};
 use crate::task::text::floor_char_boundary;
@@ -105,6 +105,7 @@ pub(super) fn could_not_start(lane: &OwnedFd, why: io::Error) -> ! {
 
 /// Becomes a worker.
 fn begin(birth: &Birth<'_>) -> io::Result<(&'static Mailbox, Worker)> {
+    profile::begin();
     process::die_with_parent();
     // The fork server may have died before that took effect.
     if process::parent()? != birth.server {
@@ -326,6 +327,7 @@ impl Worker {
         if !flush::flush(Streams::All) {
             self.mailbox.note_unflushed();
         }
+        profile::write();
         match outcome {
             Outcome::Returned(descriptors) => self.returned(&result, descriptors),
             Outcome::Undeliverable(mut why) => {

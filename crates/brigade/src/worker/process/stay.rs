@@ -17,7 +17,7 @@ use super::zombies::Zombies;
 use crate::sys::error::errno_of;
 use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
-use crate::sys::{fds, futex, process, spin};
+use crate::sys::{fds, futex, process, profile, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{Outcome, Plan};
 use crate::task::text::floor_char_boundary;
@@ -126,6 +126,7 @@ impl Worker {
         if served && !had_enough {
             return true;
         }
+        profile::write();
         self.say(&staying.tasks, reply::LEAVING, &[]);
         self.ends.replies.show();
         self.mailbox.turns().leave(|| tell(&self.bell));
@@ -218,6 +219,10 @@ impl Worker {
         }
         // What it wrote is out before anybody hears that it is done.
         let is_flushed = flush::flush(Streams::Stdout);
+        // It may be killed as soon as the host has its last result.
+        if profile::is_linked() && !self.mailbox.turns().has_more(tasks.begun) {
+            profile::write();
+        }
         if !is_flushed {
             self.mailbox.note_unflushed();
         }
