@@ -256,6 +256,7 @@ pub mod shm;
 pub mod sync;
 mod sys;
 mod task;
+mod trace;
 mod transport;
 mod worker;
 

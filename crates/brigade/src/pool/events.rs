@@ -1,16 +1,19 @@
-//! What a pool tells those who listen to it with [`tracing`]: target `brigade::pool`. Where nobody
+//! What a pool tells those who listen to it with `tracing`: target `brigade::pool`. Where nobody
 //! listens, nothing is made.
 //!
 //! Each event has a name, which says what happened (`started`), a message, the number of its
 //! `pool`, and the `kind` of its workers. Of each task that was accepted there is one `submitted`
 //! and one `ended`, and a `started` for each time that it was run.
 
+#![cfg_attr(
+    not(feature = "tracing"),
+    expect(unused_variables, reason = "what an event has in it goes nowhere")
+)]
+
 use std::time::Duration;
 
-use tracing::Level;
-use tracing::level_filters::LevelFilter;
-
 use crate::task::panic::{attempt, contained};
+use crate::trace::{self, Level, LevelFilter};
 use crate::{Cause, Kind};
 
 const TARGET: &str = "brigade::pool";
@@ -41,16 +44,13 @@ fn tell(level: Level, tell: impl FnOnce()) {
 pub(super) fn are_heard() -> bool {
     ask(
         Level::TRACE,
-        || tracing::enabled!(target: TARGET, Level::TRACE),
+        || trace::enabled!(target: TARGET, Level::TRACE),
     )
 }
 
 /// Whether anybody listens to deaths: a task's name has to be looked up for them.
 pub(super) fn crashes_are_heard() -> bool {
-    ask(
-        Level::WARN,
-        || tracing::enabled!(target: TARGET, Level::WARN),
-    )
+    ask(Level::WARN, || trace::enabled!(target: TARGET, Level::WARN))
 }
 
 /// Whose events these are.
@@ -64,13 +64,13 @@ pub(super) struct Of {
 macro_rules! event {
     ($level:ident, $name:literal, $of:ident, $($rest:tt)+) => {
         tell(Level::$level, || {
-            tracing::event!(
+            trace::event!(
                 name: $name,
                 target: TARGET,
                 Level::$level,
                 event = $name,
                 pool = $of.pool,
-                kind = tracing::field::display($of.kind),
+                kind = trace::display($of.kind),
                 $($rest)+
             )
         })
@@ -186,6 +186,6 @@ impl Of {
 pub(super) fn not_kept(pid: u32, task_name: &str, why: &str) {
     tell(
         Level::WARN,
-        || tracing::warn!(target: TARGET, task = task_name, pid, "{why}"),
+        || trace::warn!(target: TARGET, task = task_name, pid, "{why}"),
     );
 }

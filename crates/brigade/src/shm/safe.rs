@@ -11,6 +11,7 @@ use std::sync::atomic;
 
 /// Derives [`ShmSafe`](trait@ShmSafe) for a struct whose fields are all `ShmSafe`, and that does
 /// not implement `Drop`.
+#[cfg(feature = "derive")]
 pub use brigade_derive::ShmSafe;
 
 /// What may be in memory that several processes share: integers, floats, arrays and slices of them,

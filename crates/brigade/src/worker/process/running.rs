@@ -355,7 +355,7 @@ impl Worker {
     ) -> Option<Result<R, JoinError>> {
         let undeliverable = |why: &str| JoinError::Undeliverable(format!("task `{name}`: {why}"));
         if self.ends.mailbox().is_unflushed() {
-            tracing::warn!(
+            crate::trace::warn!(
                 target: "brigade::process",
                 pid = self.pid,
                 task = name.get(),

@@ -45,7 +45,9 @@ impl StartMethod {
     pub(super) fn tell(&self) {
         static TOLD: AtomicBool = AtomicBool::new(false);
         if *self != StartMethod::Fork && !TOLD.swap(true, Ordering::Relaxed) {
-            crate::task::panic::contained(|| tracing::warn!(target: "brigade::process", "{self}"));
+            crate::task::panic::contained(
+                || crate::trace::warn!(target: "brigade::process", "{self}"),
+            );
         }
     }
 }

@@ -4,17 +4,27 @@
 //! files: the program itself is read through `/proc/self/exe`, which is the right file even when
 //! another has taken its path since.
 
-use std::borrow::Cow;
+#[cfg(feature = "backtrace")]
+mod debug_info;
+#[cfg(not(feature = "backtrace"))]
+#[path = "no_debug_info.rs"]
+mod debug_info;
+#[cfg(feature = "backtrace")]
+mod functions;
+
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use addr2line::Loader;
-
+use self::debug_info::DebugInfo;
 use crate::sys::image::{self, Module};
 use crate::sys::original::PerProcess;
 use crate::task::panic::attempt;
+
+/// The name of what was called, and where in its source or in which file.
+type Call = (String, Option<String>);
 
 /// A process's loaded objects.
 #[derive(Debug)]
@@ -36,12 +46,16 @@ impl Symbols {
 
     /// The path of the function that `address` is in.
     pub(crate) fn function(&self, address: usize) -> Option<String> {
-        self.with_loader(address, |loader, at| loader.find_symbol(at).map(demangled))?
+        self.with_debug_info(address, DebugInfo::function)?
     }
 
-    /// The file that an address's object was loaded from, opened, and the address in it.
-    fn with_loader<T>(&self, address: usize, f: impl FnOnce(&Loader, u64) -> T) -> Option<T> {
-        static LOADERS: PerProcess<Mutex<HashMap<OsString, Option<Loader>>>> =
+    /// What is known of the file that an address's object was loaded from, and the address in it.
+    fn with_debug_info<T>(
+        &self,
+        address: usize,
+        f: impl FnOnce(&DebugInfo, u64) -> T,
+    ) -> Option<T> {
+        static KNOWN: PerProcess<Mutex<HashMap<OsString, DebugInfo>>> =
             PerProcess::new(Mutex::default);
         let module = self.modules.iter().find(|m| m.range.contains(&address))?;
         let path = if module.path.is_empty() {
@@ -49,59 +63,29 @@ impl Symbols {
         } else {
             &module.path
         };
-        let mut loaders = LOADERS.get().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = KNOWN.get().lock().unwrap_or_else(PoisonError::into_inner);
         // A file is whatever a linker, a stripper or a damaged disk has made of it. What the reader
         // of its debug information panics at has no name; and neither who waits for a task nor the
         // thread that tells of its end ends of that.
         let found = attempt(|| {
             #[cfg(test)]
             tests::maybe_panic(address);
-            let loader = loaders
+            let info = known
                 .entry(path.to_owned())
-                .or_insert_with(|| Loader::new(path).ok());
-            let at = address.wrapping_sub(module.bias) as u64;
-            loader.as_ref().map(|loader| f(loader, at))
+                .or_insert_with(|| DebugInfo::open(Path::new(path)));
+            f(info, address.wrapping_sub(module.bias) as u64)
         });
-        found.unwrap_or_else(|| {
+        if found.is_none() {
             // It may be half of what it was.
-            loaders.remove(path);
-            None
-        })
+            known.remove(path);
+        }
+        found
     }
 
     /// The calls at `address`, innermost first: more than one where functions were inlined. The
     /// last is the function itself, by its full name.
-    fn calls(&self, address: usize) -> Vec<(String, Option<String>)> {
-        let found = self.with_loader(address, |loader, at| {
-            let mut calls = Vec::new();
-            if let Ok(mut frames) = loader.find_frames(at) {
-                while let Ok(Some(frame)) = frames.next() {
-                    let Some(name) = frame
-                        .function
-                        .as_ref()
-                        .and_then(|f| f.raw_name().ok().map(|n| demangled(&n)))
-                    else {
-                        continue;
-                    };
-                    let place = frame
-                        .location
-                        .and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
-                    calls.push((name, place));
-                }
-            }
-            // Where debug information is little, its names have no path.
-            if let (Some((name, _)), Some(full)) = (calls.last_mut(), loader.find_symbol(at)) {
-                *name = demangled(full);
-            }
-            if calls.is_empty() {
-                if let Some(name) = loader.find_symbol(at) {
-                    let location = loader.find_location(at).ok().flatten();
-                    let place = location.and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
-                    calls.push((demangled(name), place));
-                }
-            }
-            calls
-        });
+    fn calls(&self, address: usize) -> Vec<Call> {
+        let found = self.with_debug_info(address, DebugInfo::calls);
         let module = self.modules.iter().find(|m| m.range.contains(&address));
         if let Some(mut calls) = found.filter(|c| !c.is_empty()) {
             // Of a library without line tables the library is the place.
@@ -122,13 +106,6 @@ impl Symbols {
             }
         });
         vec![(format!("{at:#x}"), place)]
-    }
-}
-
-fn demangled(name: &str) -> String {
-    match rustc_demangle::try_demangle(name) {
-        Ok(path) => format!("{path:#}"),
-        Err(_) => Cow::Borrowed(name).into_owned(),
     }
 }
 
@@ -170,7 +147,7 @@ impl Frames {
 
     /// The calls, innermost first, as far as they are the task's. Never cut to nothing: a stack
     /// that is all ours is all there.
-    fn without_ours(&self) -> Vec<(String, Option<String>)> {
+    fn without_ours(&self) -> Vec<Call> {
         let mut all = Vec::new();
         let mut end = None;
         for &at in &self.calls {
@@ -196,7 +173,7 @@ impl Frames {
     /// it was called by another one.
     pub(crate) fn innermost(&self) -> Option<String> {
         let mut all = self.without_ours();
-        let is_own = |(name, place): &(String, Option<String>)| match place.as_deref() {
+        let is_own = |(name, place): &Call| match place.as_deref() {
             Some(place) => !is_system(place),
             // A program without line tables: its names are all there is.
             None => !name.starts_with("0x") && !is_standard(name),

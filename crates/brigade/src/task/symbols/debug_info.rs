@@ -1,0 +1,65 @@
+//! What the debug information and the symbols of a program file tell of its addresses.
+
+use std::path::Path;
+
+use addr2line::Loader;
+
+use super::Call;
+use super::functions::Functions;
+
+pub(super) struct DebugInfo {
+    functions: Option<Functions>,
+    loader: Option<Loader>,
+}
+
+impl DebugInfo {
+    pub(super) fn open(path: &Path) -> DebugInfo {
+        DebugInfo {
+            functions: Functions::read(path),
+            loader: Loader::new(path).ok(),
+        }
+    }
+
+    /// The path of the function that this address is in.
+    pub(super) fn function(&self, at: u64) -> Option<String> {
+        let name = self.functions.as_ref()?.name_at(at)?;
+        Some(demangled(&name))
+    }
+
+    /// The calls at this address, innermost first: more than one where functions were inlined. The
+    /// last is the function itself, by its full name.
+    pub(super) fn calls(&self, at: u64) -> Vec<Call> {
+        let mut calls = Vec::new();
+        if let Some(mut frames) = self.loader.as_ref().and_then(|l| l.find_frames(at).ok()) {
+            while let Ok(Some(frame)) = frames.next() {
+                let name = frame.function.as_ref().and_then(|f| f.raw_name().ok());
+                if let Some(name) = name {
+                    calls.push((demangled(&name), frame.location.and_then(place)));
+                }
+            }
+        }
+        let Some(function) = self.function(at) else {
+            return calls;
+        };
+        match calls.last_mut() {
+            // Where debug information is little, its names have no path.
+            Some((name, _)) => *name = function,
+            None => {
+                let location = self.loader.as_ref().and_then(|l| l.find_location(at).ok()?);
+                calls.push((function, location.and_then(place)));
+            }
+        }
+        calls
+    }
+}
+
+fn place(location: addr2line::Location<'_>) -> Option<String> {
+    Some(format!("{}:{}", location.file?, location.line?))
+}
+
+fn demangled(name: &str) -> String {
+    match rustc_demangle::try_demangle(name) {
+        Ok(path) => format!("{path:#}"),
+        Err(_) => name.to_owned(),
+    }
+}
