@@ -164,6 +164,17 @@
 //!
 //! The format is that of the build: it is not for files.
 //!
+//! # Features
+//!
+//! All are on unless `default-features = false` is said.
+//!
+//! - `backtrace`: names and lines in backtraces, and tasks called by their functions' names. Without
+//!   it there are addresses, which addr2line(1) looks up, and a task is called by where it was
+//!   started.
+//! - `derive`: `#[derive(ShmSafe)]`.
+//! - `tracing`: events of [`tracing`](https://docs.rs/tracing). Without it all that they would have
+//!   told is in [numbers](Pool::stats) and errors.
+//!
 //! # In tests
 //!
 //! Call [`init`] first in the test, as in `main`. It works under `cargo test` and `cargo nextest`,
@@ -212,13 +223,14 @@
 //!   overflows a 2 MiB stack of the program.
 
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
     "brigade works on Linux only (5.10 or later): it is built on memfd, pidfd, futex and signalfd"
 );
-#[cfg(not(target_pointer_width = "64"))]
-compile_error!("brigade works on 64-bit processors only");
+#[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
+compile_error!("brigade works on 64-bit little-endian processors only, such as x86-64 and aarch64");
 
 // What `#[derive(ShmSafe)]` writes names this crate as its users do.
 #[cfg(test)]
@@ -274,6 +286,6 @@ pub use worker::{Kind, ParseKindError, process, thread};
 
 /// README's programs are compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 #[derive(Debug)]
 pub struct Readme;

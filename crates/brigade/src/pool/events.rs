@@ -7,7 +7,11 @@
 
 #![cfg_attr(
     not(feature = "tracing"),
-    expect(unused_variables, reason = "what an event has in it goes nowhere")
+    expect(
+        unused_variables,
+        dead_code,
+        reason = "what an event has in it goes nowhere"
+    )
 )]
 
 use std::time::Duration;

@@ -357,6 +357,6 @@ impl<'de, T: ShmSafe> Deserialize<'de> for Shared<[T]> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "derive"))]
 #[path = "shared_tests.rs"]
 mod tests;
