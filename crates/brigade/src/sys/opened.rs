@@ -18,6 +18,7 @@ use rustix::event::EventfdFlags;
 use rustix::event::epoll::CreateFlags;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::path::Arg;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
 use rustix::time::{TimerfdClockId, TimerfdFlags};
@@ -192,12 +193,16 @@ pub(crate) fn memfd(name: &str, flags: MemfdFlags) -> io::Result<OwnedFd> {
 }
 
 /// open(2), of a file that exists.
-pub(crate) fn file(path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+pub(crate) fn file(path: impl Arg + Copy, flags: OFlags) -> io::Result<OwnedFd> {
     file_at(rustix::fs::CWD, path, flags)
 }
 
 /// The same, of a path within a directory: openat(2).
-pub(crate) fn file_at(directory: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+pub(crate) fn file_at(
+    directory: impl AsFd,
+    path: impl Arg + Copy,
+    flags: OFlags,
+) -> io::Result<OwnedFd> {
     above(|| {
         let flags = flags | OFlags::CLOEXEC;
         rustix::fs::openat(&directory, path, flags, Mode::empty())

@@ -167,5 +167,5 @@ fn set_up(decisive: &Decisive) -> Result<(), String> {
         .map_err(|e| format!("it cannot be given an empty stdin: {e}"))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "backtrace"))]
 mod tests;

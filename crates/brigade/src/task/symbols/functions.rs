@@ -125,7 +125,7 @@ impl Functions {
 }
 
 fn open(path: &Path) -> Option<(std::fs::File, FileId)> {
-    let file = opened::file(path.to_str()?, OFlags::RDONLY).ok()?;
+    let file = opened::file(path, OFlags::RDONLY).ok()?;
     let stat = rustix::fs::fstat(&file).ok()?;
     let id = FileId {
         device: stat.st_dev,
@@ -167,8 +167,6 @@ mod tests {
         }
         let first = functions.all[0].start;
         assert_eq!(functions.name_at(first - 1), None);
-        let last = functions.all.last().expect("one");
-        assert_eq!(functions.name_at(last.start + last.len), None);
     }
 
     #[test]
