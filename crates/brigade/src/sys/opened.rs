@@ -11,6 +11,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -18,7 +19,6 @@ use rustix::event::EventfdFlags;
 use rustix::event::epoll::CreateFlags;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::path::Arg;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
 use rustix::time::{TimerfdClockId, TimerfdFlags};
@@ -193,20 +193,21 @@ pub(crate) fn memfd(name: &str, flags: MemfdFlags) -> io::Result<OwnedFd> {
 }
 
 /// open(2), of a file that exists.
-pub(crate) fn file(path: impl Arg + Copy, flags: OFlags) -> io::Result<OwnedFd> {
+pub(crate) fn file(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd> {
     file_at(rustix::fs::CWD, path, flags)
 }
 
 /// The same, of a path within a directory: openat(2).
 pub(crate) fn file_at(
     directory: impl AsFd,
-    path: impl Arg + Copy,
+    path: impl AsRef<Path>,
     flags: OFlags,
 ) -> io::Result<OwnedFd> {
+    let path = path.as_ref();
     above(|| {
         let flags = flags | OFlags::CLOEXEC;
         rustix::fs::openat(&directory, path, flags, Mode::empty())
             .call("open(2)")
-            .at(|| path.to_owned())
+            .at(|| path.display().to_string())
     })
 }
