@@ -1,7 +1,7 @@
 //! The program's first line.
 
 use crate::pool::crash_file::replay;
-use crate::worker::process::bootstrap;
+use crate::worker::process::fork_server::bootstrap;
 
 /// Makes this program able to start processes. Call it first in `main`; in a test, first in the
 /// test.

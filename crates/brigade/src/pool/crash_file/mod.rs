@@ -64,7 +64,7 @@ use super::events;
 use crate::Crash;
 use crate::sys::image::Program;
 use crate::task::entry::Plan;
-use crate::worker::process::protocol::Setup;
+use crate::worker::process::ipc::protocol::Setup;
 
 /// The first line, without the version.
 const TITLE: &str = "brigade crash file, version ";

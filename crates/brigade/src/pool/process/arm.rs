@@ -9,9 +9,9 @@ use super::core::Want;
 use super::seat::Seat;
 use super::slot::Place;
 use super::state::State;
-use crate::worker::process::mailbox::Mailbox;
-use crate::worker::process::turns::Bell;
-use crate::worker::process::world::futex;
+use crate::worker::process::ipc::mailbox::Mailbox;
+use crate::worker::process::ipc::turns::Bell;
+use crate::worker::process::sim::futex;
 
 impl State {
     /// Whether somebody has to look when workers finish, even if nobody waits for a result: there

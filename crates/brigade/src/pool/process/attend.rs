@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::core::{Core, Driver};
 use super::seat::Status;
 use super::state::{After, State};
-use crate::worker::process::client::Employer;
-use crate::worker::process::world::Instant;
+use crate::worker::process::host::client::Employer;
+use crate::worker::process::sim::Instant;
 
 /// When it is looked whether tasks that were given out are begun.
 const UNBEGUN: Duration = Duration::from_millis(20);

@@ -21,11 +21,11 @@ use crate::pool::config::Options;
 use crate::pool::events;
 use crate::sys::original::Original;
 use crate::task::name::TaskName;
-use crate::worker::process::line::Line;
-use crate::worker::process::mailbox::Mailbox;
-use crate::worker::process::protocol::Setup;
-use crate::worker::process::world::thread::{self, Thread};
-use crate::worker::process::world::{
+use crate::worker::process::host::connection::Line;
+use crate::worker::process::ipc::mailbox::Mailbox;
+use crate::worker::process::ipc::protocol::Setup;
+use crate::worker::process::sim::thread::{self, Thread};
+use crate::worker::process::sim::{
     AtomicU32, AtomicU64, ForkServer, Instant, Mutex, MutexGuard, Ordering, futex, spin,
 };
 

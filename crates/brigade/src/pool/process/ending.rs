@@ -8,7 +8,7 @@ use super::state::{After, Event, Reason, State};
 use super::task::{End, Owner, Task};
 use crate::JoinError;
 use crate::sys::process;
-use crate::worker::process::world::{Instant, Ordering};
+use crate::worker::process::sim::{Instant, Ordering};
 
 /// How long a worker may take to begin what it was given, before it is given to another that has
 /// nothing to do.

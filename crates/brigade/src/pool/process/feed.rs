@@ -6,7 +6,7 @@ use super::seat::Doom;
 use super::state::{After, Event, State, processors};
 use super::task::{End, Owner, Task};
 use crate::JoinError;
-use crate::worker::process::world::{Instant, spin};
+use crate::worker::process::sim::{Instant, spin};
 
 impl State {
     /// Gives out what there is to do.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::state::After;
 use super::task::{Bytes, End};
-use crate::worker::process::world::thread::Thread;
+use crate::worker::process::sim::thread::Thread;
 
 /// Results, in the order in which they came: those that are plain bytes one after another, and the
 /// others.

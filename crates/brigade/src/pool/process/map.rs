@@ -10,8 +10,8 @@ use super::state::{After, Event};
 use super::task::{Decode, End, INLINE_MAX, Input, Job, Owner, Refused, Strip, Task, concluded};
 use crate::task::codec;
 use crate::task::entry::caught;
-use crate::worker::process::line::task_frame;
-use crate::worker::process::world::Instant;
+use crate::worker::process::host::connection::task_frame;
+use crate::worker::process::sim::Instant;
 use crate::{JoinError, Message};
 
 /// How long inputs are pulled before those that were are given out: a slow iterator does not hold

@@ -43,9 +43,9 @@ use crate::task::codec;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
 use crate::worker::handle::Task as Behind;
-use crate::worker::process::client::Employer;
-use crate::worker::process::protocol::Stay;
-use crate::worker::process::world::Instant;
+use crate::worker::process::host::client::Employer;
+use crate::worker::process::ipc::protocol::Stay;
+use crate::worker::process::sim::Instant;
 use crate::{JoinError, JoinHandle, Kind, Message, PoolStats};
 
 pub(crate) use map::Map;

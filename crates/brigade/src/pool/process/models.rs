@@ -2,7 +2,7 @@
 //! listener take their steps: run by `scripts/shuttle`.
 //!
 //! The pool is the real one, down to the mailboxes; its workers are threads, which may die at any
-//! step ([`shuttled`](crate::worker::process::shuttled)). Whoever waits for what never comes is a
+//! step ([`shuttled`](crate::worker::process::sim::shuttled)). Whoever waits for what never comes is a
 //! deadlock, which shuttle reports.
 
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Schedul
 use shuttle::thread;
 
 use crate::sync::shuttled::{one_in, pause, thread as parking};
-use crate::worker::process::shuttled::{Deed, Fate, world};
-use crate::worker::process::world::ForkServer;
+use crate::worker::process::sim::ForkServer;
+use crate::worker::process::sim::shuttled::{Deed, Fate, world};
 use crate::{JoinError, JoinHandle, Kind, Pool, PoolBuilder};
 
 /// As many worlds are gone through for each model by each scheduler, if nothing is said.

@@ -13,11 +13,11 @@ use crate::sys::error::errno_of;
 use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::Frames;
 use crate::transport::bounds::{MAX_BYTES, Unclaimed};
-use crate::worker::process::lane;
-use crate::worker::process::line::NotNow;
-use crate::worker::process::mailbox::reply;
-use crate::worker::process::protocol::NotReady;
-use crate::worker::process::world::{Instant, Ordering};
+use crate::worker::process::host::connection::NotNow;
+use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::mailbox::reply;
+use crate::worker::process::ipc::protocol::NotReady;
+use crate::worker::process::sim::{Instant, Ordering};
 
 /// What is said of an end to those who listen.
 fn outcome(end: &End) -> &'static str {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::slot::Place;
 use super::task::{Input, Owner, Task};
-use crate::worker::process::line::{Line, NotNow};
-use crate::worker::process::world::Instant;
+use crate::worker::process::host::connection::{Line, NotNow};
+use crate::worker::process::sim::Instant;
 
 /// How a worker is to be ended, and its task with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 use super::core::{Core, Want};
 use super::task::{Decode, End, Job};
 use crate::worker::handle::Pending;
-use crate::worker::process::world::thread::Thread;
-use crate::worker::process::world::{
+use crate::worker::process::sim::thread::Thread;
+use crate::worker::process::sim::{
     self, AtomicBool, AtomicU64, Instant, Mutex, MutexGuard, Ordering,
 };
 use crate::{JoinError, Kind};
@@ -168,7 +168,7 @@ impl<R> Settle for Pooled<R> {
 
 impl<R> Pending<R> for Pooled<R> {
     fn wait(&self, deadline: Option<std::time::Instant>) -> Option<Result<R, JoinError>> {
-        let deadline = deadline.map(world::deadline);
+        let deadline = deadline.map(sim::deadline);
         if self.is_lost() {
             return Some(Err(JoinError::Closed));
         }

@@ -10,9 +10,9 @@ use super::task::{Owner, Task};
 use crate::sys::error::RemoteError;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
-use crate::worker::process::ending::Evidence;
-use crate::worker::process::line::Line;
-use crate::worker::process::world::{ForkServer, Instant, Ordering};
+use crate::worker::process::host::connection::Line;
+use crate::worker::process::host::death::Evidence;
+use crate::worker::process::sim::{ForkServer, Instant, Ordering};
 use crate::{JoinError, Timeout};
 
 /// Replacements that may fail in a row, for each worker of the pool.

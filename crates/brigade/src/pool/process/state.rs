@@ -14,9 +14,9 @@ use crate::sys::error::RemoteError;
 use crate::task::name::TaskName;
 use crate::task::panic::Panic;
 use crate::task::symbols::{Frames, Symbols};
-use crate::worker::process::ending::Evidence;
-use crate::worker::process::protocol::{NotReady, Setup};
-use crate::worker::process::world::{ForkServer, Instant, Ordering};
+use crate::worker::process::host::death::Evidence;
+use crate::worker::process::ipc::protocol::{NotReady, Setup};
+use crate::worker::process::sim::{ForkServer, Instant, Ordering};
 use crate::{JoinError, PoolStats};
 
 /// A pool's work.

@@ -14,9 +14,9 @@ use crate::task::panic::{Panic, Unwound};
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::{codec, identity};
 use crate::transport::bounds::Unclaimed;
-use crate::worker::process::lane;
-use crate::worker::process::line::{Parcel, task_at};
-use crate::worker::process::world::Instant;
+use crate::worker::process::host::connection::{Parcel, task_at};
+use crate::worker::process::ipc::lane;
+use crate::worker::process::sim::Instant;
 use crate::{JoinError, Message};
 
 /// Encoded values: most are small.
@@ -99,7 +99,7 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    /// So many inputs, made by [`task_frame`](crate::worker::process::line::task_frame).
+    /// So many inputs, made by [`task_frame`](crate::worker::process::host::connection::task_frame).
     pub(super) fn new(frames: Vec<u8>, count: u32) -> Strip {
         Strip {
             frames: Arc::new(frames),

@@ -7,7 +7,7 @@ use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
 use crate::task::entry::Plan;
 use crate::task::panic::contained;
-use crate::worker::process::world::{Instant, MutexGuard, Ordering, futex};
+use crate::worker::process::sim::{Instant, MutexGuard, Ordering, futex};
 use crate::{Cause, Crash, JoinError, Kind};
 
 impl Core {

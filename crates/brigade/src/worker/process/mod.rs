@@ -11,56 +11,19 @@
 //! So a pool of two processes shows six workers and the fork server. A spare has some 100 KiB of
 //! memory of its own, and uses no processor. All of them end with the program, however it ends.
 
-// `../README.md` tells the protocol. The files:
-// - bootstrap: how the program becomes its own fork server
-// - client: the host's side of the fork server; client/listener: the thread that hears it;
-//   client/outgoing: what it is asked; client/lanes; client/watch: whether it answers
-// - server: the fork server; server/outbox: what it tells; prepare: how it begins; orphans, stderr,
-//   oom: what it looks after
-// - stderr_count, stderr_mark: where in a worker's stderr the text of its task begins
-// - child: the worker; flush: how what it printed gets out
-// - stay: the worker that runs one task after another; line: the host's side of it
-// - protocol, mailbox, turns, lane, board: what they say to each other, and where; turns_models:
-//   what must hold of that
-// - world: what a pool of processes sees of all that; shuttled: its twin in models
-// - ending: why a worker died
-// - counted: a fork server that is none, and workers that take a step when they are told to, for
+// `../README.md` tells the protocol. The folders say in which process code runs:
+// - host: the program itself
+// - fork_server: the process that makes the workers
+// - child: a worker
+// - ipc: what they share, and say to each other
+// - sim: what a pool of processes runs on, and what stands in its place in models and in
 //   `scripts/counts`
-// - running: the handle's side of a task in a process
 
-pub(crate) mod bell;
-pub(crate) mod board;
-pub(crate) mod bootstrap;
 mod child;
-pub(crate) mod client;
-#[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
-pub(crate) mod counted;
-pub(crate) mod ending;
-mod executed;
-mod flush;
-pub(crate) mod lane;
-pub(crate) mod line;
-pub(crate) mod mailbox;
-mod main_program;
-mod oom;
-mod oom_score;
-mod orphans;
-mod prepare;
-pub(crate) mod protocol;
-mod running;
-mod server;
-#[cfg(shuttle)]
-pub(crate) mod shuttled;
-mod start_method;
-mod stay;
-mod stderr;
-mod stderr_count;
-mod stderr_mark;
-pub(crate) mod turns;
-#[cfg(all(loom, test))]
-mod turns_models;
-pub(crate) mod world;
-mod zombies;
+pub(crate) mod fork_server;
+pub(crate) mod host;
+pub(crate) mod ipc;
+pub(crate) mod sim;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -69,14 +32,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use running::Running;
+pub(crate) use host::one_shot::Running;
 
-pub use start_method::{StartMethod, start_method};
+pub use host::start_method::{StartMethod, start_method};
 
 use super::handle::{JoinHandle, Task};
 use crate::Message;
 use crate::sys::error::Call;
-use protocol::Setup;
+use ipc::protocol::Setup;
 
 /// Starts `task` on `input` in a process of its own, which ends with the task.
 ///

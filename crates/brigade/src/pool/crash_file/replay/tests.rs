@@ -9,7 +9,7 @@ use super::super::CrashFile;
 use super::super::tests::{Scratch, crash};
 use super::*;
 use crate::task::codec;
-use crate::worker::process::protocol::Setup;
+use crate::worker::process::ipc::protocol::Setup;
 use crate::{Crash, Message};
 
 /// Where tasks look for what a replay differs in.

@@ -1,0 +1,113 @@
+//! What a task has printed is written out before anybody hears that it is done, but nobody waits
+//! for that for ever.
+//!
+//! Problem: a task may leave a thread behind that holds a stream's lock (it prints to something
+//! that nobody reads, or sits in fgetc(3)), and to flush a stream is to wait for its lock. std's
+//! stdout cannot be tried.
+//!
+//! So: where the process never had a second thread, nobody else can hold a lock, and the streams
+//! are flushed. Else a thread does it, for which the task's own waits [`LIMIT`]. What is not out by
+//! then is left, but for C's stdout, if its lock can be had; and the host is told. The thread stays
+//! for the next task; one that is stuck is left, too.
+
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
+
+use crate::sys::process;
+use crate::sys::signal::Blocked;
+
+/// How long a task's end is held up by a stream that somebody holds.
+const LIMIT: Duration = Duration::from_millis(100);
+
+/// Which of C's streams are flushed, beside std's stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::worker::process) enum Streams {
+    /// For a worker that stays: it is asked for after each task.
+    Stdout,
+    All,
+}
+
+/// Flushes. `false`: somebody holds a stream, and what is in it is left.
+pub(in crate::worker::process) fn flush(streams: Streams) -> bool {
+    if !process::may_have_threads() {
+        streams.flush();
+        return true;
+    }
+    let is_done = streams.flush_within(LIMIT);
+    if !is_done {
+        // It may be another that is held.
+        process::try_flush_c_stdout();
+    }
+    is_done
+}
+
+fn std_stdout() {
+    // An error is the task's own affair: whoever was to read it is gone.
+    let _ = io::stdout().flush();
+}
+
+/// The thread: what it is to do, and that it has done it.
+struct Flusher {
+    todo: SyncSender<Streams>,
+    done: Receiver<()>,
+}
+
+/// One that has nothing to do.
+static FREE: Mutex<Option<Flusher>> = Mutex::new(None);
+
+impl Streams {
+    fn flush_within(self, limit: Duration) -> bool {
+        let free = || FREE.lock().unwrap_or_else(|e| e.into_inner());
+        let kept = free().take();
+        let Some(flusher) = kept.or_else(|| Flusher::start().ok()) else {
+            // No thread is to be had for it (a limit that the task has set). Where this one is
+            // alone there is nobody else who holds anything; where it is not, there is nobody who
+            // may wait.
+            let alone = process::is_alone();
+            if alone {
+                self.flush();
+            }
+            return alone;
+        };
+        // Neither fails unless the thread was ended from outside: then nothing was flushed, which
+        // is what is said.
+        let is_done = flusher.todo.send(self).is_ok() && flusher.done.recv_timeout(limit).is_ok();
+        if is_done {
+            *free() = Some(flusher);
+        }
+        is_done
+    }
+
+    /// In the order in which they are most likely to have been written to.
+    fn flush(self) {
+        std_stdout();
+        process::flush_c_stdout();
+        if self == Streams::All {
+            process::flush_c_streams();
+        }
+    }
+}
+
+impl Flusher {
+    fn start() -> io::Result<Flusher> {
+        let (todo, orders) = mpsc::sync_channel::<Streams>(1);
+        let (say, done) = mpsc::sync_channel(1);
+        // The task's signals are for the task's own threads.
+        let _blocked = Blocked::all();
+        std::thread::Builder::new()
+            .name("brigade-flush".to_owned())
+            .stack_size(64 * 1024)
+            .spawn(move || {
+                for streams in orders {
+                    streams.flush();
+                    if say.send(()).is_err() {
+                        // It took too long, and another does it now.
+                        return;
+                    }
+                }
+            })?;
+        Ok(Flusher { todo, done })
+    }
+}

@@ -1,0 +1,158 @@
+//! Workers that are made by executing the program again, where the fork server has other threads.
+//!
+//! Problem: fork(2) copies the thread that calls it and no other, so that a fork of a process with
+//! threads is a copy in which locks are held by nobody. A library that starts a thread in its
+//! constructor (OpenBLAS, jemalloc's background threads) does so in the fork server too, before
+//! anything of ours runs there. Such a fork server does not fork; it executes the program once more,
+//! which becomes a worker in the same constructor (see [`bootstrap`]), and has that library's
+//! threads as the program has them. It takes about a millisecond, which spare workers hide.
+//!
+//! What a fork copies, such a worker is sent: [`Begin`], the first message on its socket, with the
+//! descriptors. Its memory is another, so addresses of code are told as they are in the fork server
+//! ([`image::as_there`]), which the host knows.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::process::{Resource, Rlimit};
+use serde::{Deserialize, Serialize};
+
+use crate::sync::roster::{Roster, Token};
+use crate::sys::privilege::Privilege;
+use crate::sys::{fds, image, opened, process};
+use crate::worker::process::child::startup::{self, Birth, Surplus};
+use crate::worker::process::fork_server::bootstrap;
+use crate::worker::process::fork_server::prepare;
+use crate::worker::process::ipc::protocol::{self, Message, ModuleAt};
+use crate::worker::process::ipc::stderr_count::Seen;
+
+/// What a worker is told that a fork would have copied. With six descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+struct Begin {
+    server: u32,
+    slot: u32,
+    token: Option<u32>,
+    /// What the soft limit of descriptors was, if that is known; within, `None`: none.
+    open_files: Option<Option<u64>>,
+    privilege: Box<Privilege>,
+    modules: Vec<ModuleAt>,
+}
+
+/// What the fork server has for each of its workers that it executes.
+#[derive(Debug)]
+pub(in crate::worker::process) struct Executing {
+    privilege: Box<Privilege>,
+    modules: Vec<ModuleAt>,
+}
+
+impl Executing {
+    pub(in crate::worker::process) fn new(
+        privilege: Box<Privilege>,
+        modules: &[ModuleAt],
+    ) -> Executing {
+        Executing {
+            privilege,
+            modules: modules.to_vec(),
+        }
+    }
+
+    /// Makes a worker. Gives its process id.
+    pub(in crate::worker::process) fn make(
+        &self,
+        birth: &Birth<'_>,
+        slot: u32,
+        stderr_counts: &OwnedFd,
+    ) -> io::Result<u32> {
+        let (socket, theirs) = opened::socket_pair()?;
+        let begin = Begin {
+            server: birth.server,
+            slot,
+            token: birth.token.map(Token::to_bits),
+            open_files: birth.open_files.map(|limit| limit.current),
+            privilege: self.privilege.clone(),
+            modules: self.modules.clone(),
+        };
+        let roster = Roster::get()?.file().get().ok_or(io::ErrorKind::NotFound)?;
+        let descriptors = [
+            birth.mailbox.as_fd(),
+            birth.lane.as_fd(),
+            birth.stderr.as_fd(),
+            birth.bell.as_fd(),
+            roster,
+            stderr_counts.as_fd(),
+        ];
+        // It is there before the worker is: there is always room for the first.
+        protocol::send(&socket, &begin, &descriptors)?;
+        bootstrap::launch_worker(theirs, &self.privilege)
+    }
+}
+
+/// Lives and ends as the worker at the other end of this socket.
+pub(in crate::worker::process) fn begin(socket: &OwnedFd) -> ! {
+    match Made::receive(socket) {
+        Ok(made) => made.run(),
+        // Its stderr is the program's still.
+        Err(e) => {
+            eprintln!("brigade: a worker could not begin: {e}");
+            process::exit_now(startup::NOT_STARTED)
+        }
+    }
+}
+
+/// A worker that has what it needs.
+struct Made {
+    begin: Begin,
+    files: [OwnedFd; 4],
+    stderr_count: Seen,
+    surplus: [i32; 3],
+}
+
+impl Made {
+    fn receive(socket: &OwnedFd) -> io::Result<Made> {
+        let Some(Message {
+            content: mut begin,
+            descriptors,
+            ..
+        }) = protocol::recv_first::<Begin>(socket, false)?
+        else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        let [mailbox, lane, stderr, bell, roster, counts] =
+            <[OwnedFd; 6]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
+        let there = std::mem::take(&mut begin.modules);
+        image::lies_elsewhere(there.into_iter().map(ModuleAt::into_module).collect());
+        let prepared = fds::become_stderr(&stderr).and_then(|()| {
+            begin.privilege.assume();
+            prepare::prepare_program()?;
+            Roster::adopt(roster, None)?;
+            Seen::map(&counts, begin.slot)
+        });
+        let stderr_count = prepared.unwrap_or_else(|e| startup::could_not_start(&lane, e));
+        drop(counts);
+        startup::rehearse();
+        Ok(Made {
+            surplus: [socket.as_raw_fd(), mailbox.as_raw_fd(), stderr.as_raw_fd()],
+            begin,
+            files: [mailbox, lane, stderr, bell],
+            stderr_count,
+        })
+    }
+
+    fn run(&self) -> ! {
+        let [mailbox, lane, stderr, bell] = &self.files;
+        let now = process::limit(Resource::Nofile);
+        let open_files = now.zip(self.begin.open_files);
+        let open_files = open_files.map(|(now, current)| Rlimit { current, ..now });
+        startup::run(&Birth {
+            server: self.begin.server,
+            mailbox,
+            lane,
+            stderr,
+            stderr_count: self.stderr_count,
+            bell,
+            token: self.begin.token.and_then(Token::from_bits),
+            open_files,
+            surplus: Surplus::These(self.surplus),
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! What runs in the fork server, a process with one thread that makes the workers.
+//!
+//! - `bootstrap`: how a start of the program becomes one, or a worker; and how the host starts it
+//! - `main_program`: whether the library is part of the program that would be started
+//! - `prepare`: what it does to itself first
+//! - `event_loop`: makes workers, hears of their ends, and ends them; `event_loop/outbox`: what it
+//!   tells the host
+//! - `exec`: workers that are made by executing the program
+//! - `orphans`: what dead workers leave behind
+//! - `stderr`: what workers write there, passed on by whole lines
+//! - `oom`: whether the kernel's OOM killer was at work
+
+pub(crate) mod bootstrap;
+mod event_loop;
+mod exec;
+mod main_program;
+mod oom;
+pub(super) mod orphans;
+mod prepare;
+pub(super) mod stderr;

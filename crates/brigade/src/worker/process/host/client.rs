@@ -1,0 +1,682 @@
+//! The host's side of its fork server: starts it at first use, keeps spare workers at hand, hears
+//! its events.
+
+mod lanes;
+mod listener;
+mod outgoing;
+mod privilege;
+mod watch;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, Signal};
+
+use crate::sync::roster::{Roster, Token};
+use crate::sys::epoll::Epoll;
+use crate::sys::error::{self, Call, RemoteError, SystemError, THREAD};
+use crate::sys::fds;
+use crate::sys::limits;
+use crate::sys::opened;
+use crate::sys::original::{Original, PerProcess};
+use crate::sys::privilege::Privilege;
+use crate::sys::process::{self, Ended};
+use crate::sys::signal::Blocked;
+use crate::sys::timer::Timer;
+use crate::task::symbols::Symbols;
+use crate::worker::process::fork_server::bootstrap;
+use crate::worker::process::host::start_method::StartMethod;
+use crate::worker::process::ipc::bell::{self, HostBell};
+use crate::worker::process::ipc::board::Board;
+use crate::worker::process::ipc::mailbox::Mailbox;
+use crate::worker::process::ipc::protocol::{
+    self, Build, Event, HIRED_AT_ONCE, Message, ModuleAt, Request,
+};
+use lanes::Lanes;
+use outgoing::Outgoing;
+use watch::Watch;
+
+/// Spare workers to have at hand.
+const SPARES: usize = 4;
+
+/// When they are scarce, new ones are asked for at this number: together, so that one wake-up of
+/// the fork server makes several.
+const REFILL_AT: usize = 1;
+
+/// How long after a spare was taken new ones are asked for, if there are others left. Making them
+/// at once would take a processor away from the very task that the spare was taken for; on two
+/// cores that costs it more than its own wake-up.
+const REST: Duration = Duration::from_millis(1);
+
+/// So many spares in a row that are dead when they are taken are no accident.
+const STILLBORN: u32 = 64;
+
+/// So many that could not start, and say why, are none either, nor a lack that is over at once.
+const UNSTARTED: u32 = 8;
+
+/// How many seconds a fork server may take to say that it is there. Only one that hangs, or is
+/// stopped, takes longer.
+const START_LIMIT: u32 = 30;
+
+/// A worker that the host has been given, not yet employed.
+#[derive(Debug)]
+pub(crate) struct Hired {
+    pub(crate) slot: u32,
+    pub(crate) pid: u32,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+/// A fork server, as the host sees it.
+pub(crate) struct ForkServer {
+    /// The host that started it: a fork of the host must not use it.
+    host: Original,
+    pid: u32,
+    /// The fork server itself.
+    process: OwnedFd,
+    socket: OwnedFd,
+    outgoing: Outgoing,
+    /// What the listener waits for.
+    epoll: Epoll,
+    pub(crate) board: Board,
+    events: OwnedFd,
+    /// What workers ring when somebody awaits them: see [`bell`](crate::worker::process::ipc::bell).
+    bell: HostBell,
+    /// Goes off when it is time to ask for new spares.
+    rest: Timer,
+    /// Goes off when an employer wants to be called.
+    alarm: Timer,
+    /// Goes off when it is to be seen whether the fork server still answers.
+    watch: Timer,
+    /// What its workers may do.
+    privilege: Privilege,
+    /// Where things are in its workers' memory.
+    pub(crate) symbols: Arc<Symbols>,
+    start_method: StartMethod,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    spares: Vec<Hired>,
+    /// Asked for, and not here yet.
+    expected: usize,
+    /// Whether `rest` will go off.
+    resting: bool,
+    /// More workers are asked for than are made: somebody had to wait for one, and there have not
+    /// been enough since.
+    scarce: bool,
+    /// Callers that have no worker yet.
+    waiting: usize,
+    /// Failures that nobody has been told of.
+    failures: Vec<RemoteError>,
+    lanes: Lanes,
+    watch: Watch,
+    /// The last worker of each slot used so far, and who it is in the roster.
+    last: Vec<(u32, Option<Token>)>,
+    /// Who those that were asked for will be, in the order in which they will come.
+    tokens: VecDeque<Option<Token>>,
+    sleepers: HashMap<u32, Sleeper>,
+    employers: HashMap<u64, Employment>,
+    next_employer: u64,
+    /// Another has taken its place, because the program has other privileges: see [`privilege`].
+    retired: bool,
+    /// It is retired, and was told to end.
+    unused: bool,
+    gone: bool,
+    /// It is gone, and the end of every worker is on the board.
+    told: bool,
+}
+
+/// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has
+/// happened that may concern it: a worker has come, has ended, was stopped, or has rung the bell; a
+/// lane has come; the time that was asked for has come; the fork server has ended.
+pub(crate) trait Employer: Send + Sync {
+    /// `missed`: for so long, until now, this program could not run, and nobody's time is to be
+    /// over because of that.
+    fn attend(&self, missed: Duration);
+}
+
+struct Employment {
+    employer: Weak<dyn Employer>,
+    /// Workers that it lacks.
+    lacks: usize,
+    /// When it wants to be called.
+    alarm: Option<Instant>,
+}
+
+/// A future that waits for a worker.
+struct Sleeper {
+    ready: Box<dyn Fn() -> bool + Send>,
+    /// A lane that it waits for instead.
+    lane: Option<u64>,
+    waker: Waker,
+}
+
+impl State {
+    /// Who needs a worker now.
+    fn in_need(&self) -> usize {
+        self.waiting + self.employers.values().map(|e| e.lacks).sum::<usize>()
+    }
+
+    /// A spare that could not be made is no news, until somebody needs it.
+    fn fail(&mut self, why: RemoteError) {
+        if self.failures.len() < self.in_need() {
+            self.failures.push(why);
+        }
+    }
+}
+
+/// This process's, once there is one. A fork of the host begins without: what the parent shares
+/// with its own is left alone.
+pub(in crate::worker::process) static CURRENT: PerProcess<Mutex<Option<Arc<ForkServer>>>> =
+    PerProcess::new(|| Mutex::new(None));
+
+/// What the host shares with a fork server and its workers.
+pub(in crate::worker::process) struct Lines {
+    pub(in crate::worker::process) socket: OwnedFd,
+    pub(in crate::worker::process) board: Board,
+    pub(in crate::worker::process) events: OwnedFd,
+    pub(in crate::worker::process) bell: HostBell,
+}
+
+impl fmt::Debug for ForkServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForkServer")
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ForkServer {
+    /// This process's fork server, started if there is none.
+    pub(crate) fn get() -> io::Result<Arc<ForkServer>> {
+        let current = CURRENT.get();
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = current.as_ref().filter(|server| !server.lock().gone) {
+            return Ok(Arc::clone(server));
+        }
+        bootstrap::check().needed_to("see whether this program can be started again")?;
+        let server = ForkServer::start()?;
+        *current = Some(Arc::clone(&server));
+        Ok(server)
+    }
+
+    fn start() -> io::Result<Arc<ForkServer>> {
+        ForkServer::try_start().needed_to("start the fork server, which makes worker processes")
+    }
+
+    fn try_start() -> io::Result<Arc<ForkServer>> {
+        let ours = Privilege::of_this_thread()?;
+        if let Some(why) = ours.why_not_inherited() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        let (socket, theirs) = opened::socket_pair()?;
+        let board_file = Board::file()?;
+        let board = Board::map(&board_file)?;
+        let events = opened::event()?;
+        let (bell, their_bell) = bell::pair()?;
+        let host = opened::pidfd(rustix::process::getpid())?;
+        let roster = Roster::get()?;
+        let mut descriptors = vec![
+            board_file.as_fd(),
+            host.as_fd(),
+            events.as_fd(),
+            their_bell.as_fd(),
+            roster.file().get().ok_or_else(|| {
+                io::Error::other("the program closed a descriptor that was not its own")
+            })?,
+        ];
+        let to_write = roster.to_write();
+        descriptors.extend(to_write.as_ref().map(AsFd::as_fd));
+        let begin = Request::Begin {
+            privilege: Box::new(ours.clone()),
+        };
+        protocol::send(&socket, &begin, &descriptors)?;
+        drop(to_write);
+        let pid = bootstrap::launch(&theirs, &ours)?;
+        drop(theirs);
+        let Greeting {
+            process,
+            modules,
+            threads,
+        } = greet(&socket, pid, &ours)?;
+
+        // It has mapped the roster, if it can, and has no worker yet.
+        roster.seal()?;
+        let modules: Vec<_> = modules.into_iter().map(ModuleAt::into_module).collect();
+        let paths: Vec<_> = modules.iter().map(|m| m.path.to_string_lossy()).collect();
+        let start_method = StartMethod::new(threads, &paths);
+        start_method.tell();
+        let symbols = Symbols::new(modules);
+        let lines = Lines {
+            socket,
+            board,
+            events,
+            bell,
+        };
+        let server = ForkServer::new(pid, process, ours, lines, symbols, start_method)?;
+        server.try_timers()?;
+        let server = Arc::new(server);
+        let epoll = &server.epoll;
+        epoll.try_wait()?;
+        epoll.add_readable(&server.socket, SOCKET)?;
+        epoll.add_readable(&server.events, EVENTS)?;
+        epoll.add_readable(&server.bell, BELL)?;
+        epoll.add_readable(&server.rest, RESTED)?;
+        epoll.add_readable(&server.alarm, ALARM)?;
+        epoll.add_readable(&server.watch, WATCH)?;
+        let listener = Arc::clone(&server);
+        // The host's signals are for the host's own threads.
+        let blocked = Blocked::all();
+        std::thread::Builder::new()
+            .name("brigade-listener".to_owned())
+            .spawn(move || listener.listen())
+            .call(THREAD)
+            .needed_to("hear of worker processes")?;
+        drop(blocked);
+        Ok(server)
+    }
+
+    pub(in crate::worker::process) fn new(
+        pid: u32,
+        process: OwnedFd,
+        privilege: Privilege,
+        lines: Lines,
+        symbols: Symbols,
+        start_method: StartMethod,
+    ) -> io::Result<ForkServer> {
+        let Lines {
+            socket,
+            board,
+            events,
+            bell,
+        } = lines;
+        Ok(ForkServer {
+            host: Original::this_process(),
+            pid,
+            process,
+            socket,
+            outgoing: Outgoing::default(),
+            epoll: Epoll::new()?,
+            board,
+            events,
+            bell,
+            privilege,
+            rest: Timer::new()?,
+            alarm: Timer::new()?,
+            watch: Timer::new()?,
+            symbols: Arc::new(symbols),
+            start_method,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn start_method(&self) -> &StartMethod {
+        &self.start_method
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of the user's runs under this lock: wakers are cloned, woken and dropped outside.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker that sleeps: a spare, or one that is made now.
+    pub(crate) fn hire(&self) -> io::Result<Hired> {
+        let mut state = self.lock();
+        state.waiting += 1;
+        self.watch(&mut state);
+        let mut stillborn = 0;
+        let hired: io::Result<Hired> = loop {
+            if state.gone {
+                break Err(io::Error::other("the fork server has ended"));
+            }
+            if state.retired {
+                break Err(io::Error::other("the fork server was replaced"));
+            }
+            state.scarce &= state.spares.len() < SPARES;
+            if let Some(spare) = state.spares.pop() {
+                let why = self.why_not_started(&spare);
+                if !self.is_fit(&mut state, &spare) {
+                    stillborn += 1;
+                    match why {
+                        Some(why) if stillborn >= UNSTARTED => break Err((*why).into()),
+                        _ if stillborn < STILLBORN => continue,
+                        _ => {}
+                    }
+                    break Err(io::Error::other(format!(
+                        "{stillborn} worker processes in a row ended before they could be given a task"
+                    )));
+                }
+                if state.scarce {
+                    spare.mailbox.ask_to_leave_at_once();
+                }
+                state.watch.employs();
+                break Ok(spare);
+            }
+            if let Some(why) = state.failures.pop() {
+                break Err(why.into());
+            }
+            state.scarce = true;
+            match self.refill(&mut state) {
+                // It has just ended, and the listener is about to say so, which is what is waited
+                // for below.
+                Err(e) if protocol::is_hang_up(&e) => {}
+                Err(e) => break Err(e),
+                Ok(()) => {}
+            }
+            state = self
+                .arrived
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        state.waiting -= 1;
+        if state.in_need() == 0 {
+            // What failed for a caller that has been served meanwhile is nobody's news.
+            state.failures.clear();
+        }
+        self.end_if_unused(&mut state);
+        hired.needed_to("have a worker process made")
+    }
+
+    /// Why a spare that has ended was no worker, if it says so.
+    fn why_not_started(&self, spare: &Hired) -> Option<Box<RemoteError>> {
+        let ended = self.board.has_ended(spare.slot);
+        ended.then(|| self.board.obituary(spare.slot).unstarted)?
+    }
+
+    /// Whether a spare can be given something to do. One that was killed or stopped while it slept
+    /// is nobody's loss, and let go.
+    fn is_fit(&self, state: &mut State, spare: &Hired) -> bool {
+        let has_ended = self.board.has_ended(spare.slot);
+        if !has_ended && !self.board.stop(spare.slot).0 {
+            return true;
+        }
+        if !has_ended {
+            self.end(state, spare.slot, spare.pid, Duration::ZERO);
+        }
+        self.board.release(spare.slot);
+        false
+    }
+
+    /// Somebody who has workers that stay. Gives its number.
+    pub(crate) fn employ(&self, employer: Weak<dyn Employer>) -> u64 {
+        let mut state = self.lock();
+        let number = state.next_employer;
+        state.next_employer += 1;
+        let employment = Employment {
+            employer,
+            lacks: 0,
+            alarm: None,
+        };
+        state.employers.insert(number, employment);
+        number
+    }
+
+    /// It goes to another fork server, for this one has ended. Gives its number there.
+    pub(crate) fn move_employer(&self, employer: u64, to: &ForkServer) -> u64 {
+        let gone = self.lock().employers.remove(&employer);
+        match gone {
+            Some(employment) => to.employ(employment.employer),
+            None => u64::MAX,
+        }
+    }
+
+    /// It has none any more.
+    pub(crate) fn leave(&self, employer: u64) {
+        let mut state = self.lock();
+        let gone = state.employers.remove(&employer);
+        self.end_if_unused(&mut state);
+        drop(state);
+        drop(gone);
+    }
+
+    /// A worker that sleeps, for an employer that lacks so many, if there is one; otherwise it will
+    /// be called when there is.
+    pub(crate) fn hire_soon(&self, employer: u64, lacks: usize) -> io::Result<Option<Hired>> {
+        let mut state = self.lock();
+        if state.gone {
+            return Err(io::Error::other("the fork server has ended"));
+        }
+        let note = |state: &mut State, lacks: usize| {
+            if let Some(employment) = state.employers.get_mut(&employer) {
+                employment.lacks = lacks;
+            }
+        };
+        while let Some(spare) = state.spares.pop() {
+            if !self.is_fit(&mut state, &spare) {
+                continue;
+            }
+            note(&mut state, lacks.saturating_sub(1));
+            return Ok(Some(spare));
+        }
+        if let Some(why) = state.failures.pop() {
+            note(&mut state, 0);
+            return Err(why.into());
+        }
+        note(&mut state, lacks);
+        match self.refill(&mut state) {
+            // The listener is about to say so.
+            Err(e) if protocol::is_hang_up(&e) => Ok(None),
+            asked => asked.map(|()| None),
+        }
+    }
+
+    /// Has this employer called at that time, unless it is called earlier by its own wish.
+    pub(crate) fn call_at(&self, employer: u64, at: Option<Instant>) {
+        let mut state = self.lock();
+        let Some(employment) = state.employers.get_mut(&employer) else {
+            return;
+        };
+        employment.alarm = at;
+        let now = Instant::now();
+        self.set_alarm(&state, now);
+        // Otherwise the listener does that when the alarm goes off, if it is still needed.
+        if at.is_some_and(|at| at > now + watch::LOOK) {
+            self.watch(&mut state);
+        }
+    }
+
+    /// Timers that cannot be set would be limits of time that do not hold.
+    fn try_timers(&self) -> io::Result<()> {
+        self.alarm.stop().needed_to("hold limits of time")
+    }
+
+    /// Its timer can be set: see `try_timers`.
+    fn set_alarm(&self, state: &State, now: Instant) {
+        let first = state.employers.values().filter_map(|e| e.alarm).min();
+        let _ = match first {
+            Some(at) => self.alarm.set(at.saturating_duration_since(now)),
+            None => self.alarm.stop(),
+        };
+    }
+
+    /// After a spare was put to work: sees to it that there will be others, in a while, or now if
+    /// they are scarce.
+    pub(crate) fn replace_spare(&self) {
+        let mut state = self.lock();
+        if state.scarce && state.spares.len() <= REFILL_AT {
+            // It failing is no reason to fail: the next one who needs a worker asks again.
+            let _ = self.refill(&mut state);
+        }
+        if !state.resting {
+            state.resting = self.rest.set(REST).is_ok();
+        }
+    }
+
+    /// Asks for as many workers as are wanted and not on their way.
+    fn refill(&self, state: &mut State) -> io::Result<()> {
+        let spares = if state.retired { 0 } else { SPARES };
+        let wanted = (spares + state.in_need()).saturating_sub(state.spares.len() + state.expected);
+        let roster = Roster::get()?;
+        for at in (0..wanted).step_by(HIRED_AT_ONCE) {
+            let count = HIRED_AT_ONCE.min(wanted - at);
+            let tokens: Vec<_> = (0..count).map_while(|_| roster.allot()).collect();
+            let asked = self.send(Request::Hire {
+                count: count as u32,
+                tokens: tokens.iter().map(|token| token.to_bits()).collect(),
+            });
+            if let Err(e) = asked {
+                tokens.into_iter().for_each(|token| roster.bury(token));
+                return Err(e);
+            }
+            let outsiders = count - tokens.len();
+            state.tokens.extend(tokens.into_iter().map(Some));
+            state.tokens.extend((0..outsiders).map(|_| None));
+            state.expected += count;
+            self.watch(state);
+        }
+        Ok(())
+    }
+
+    /// A worker that had ended was released, and its result not fetched.
+    pub(crate) fn released(&self) {
+        // If the fork server is gone, so is what it kept.
+        let _ = self.send(Request::Released);
+    }
+
+    /// Has `waker` woken when `ready` says so, asked again at each event; or when this lane has
+    /// come.
+    pub(crate) fn wake_when(
+        &self,
+        slot: u32,
+        ready: Box<dyn Fn() -> bool + Send>,
+        lane: Option<u64>,
+        waker: Waker,
+    ) {
+        let sleeper = Sleeper { ready, lane, waker };
+        // The old one is dropped after the lock: a waker's destructor is the executor's code.
+        let old = self.lock().sleepers.insert(slot, sleeper);
+        drop(old);
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
+    /// Whether it has ended, and the ends of all its workers have been told.
+    pub(crate) fn has_told_all(&self) -> bool {
+        self.lock().told
+    }
+
+    /// Whether this process is the one that started it, and not a fork of that one: what they share
+    /// belongs to the other.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.host.is_this_process()
+    }
+}
+
+const SOCKET: u64 = 0;
+const EVENTS: u64 = 1;
+const RESTED: u64 = 2;
+const BELL: u64 = 3;
+const ALARM: u64 = 4;
+const WATCH: u64 = 5;
+
+/// What a fork server says of itself.
+struct Greeting {
+    /// Its pidfd.
+    process: OwnedFd,
+    modules: Vec<ModuleAt>,
+    threads: Vec<String>,
+}
+
+/// Waits until a fork server that was started says that it is there. One that does not say so is
+/// killed: it has nobody yet.
+fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<Greeting> {
+    let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
+    let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
+    let process = opened::pidfd(id);
+    // While nobody has closed the other end, the process that we started is alive, so that its
+    // number is not another's.
+    let hung_up = |socket: &OwnedFd| {
+        let mut fd = [PollFd::new(socket, PollFlags::empty())];
+        fds::poll_until(&mut fd, Some(Instant::now()))
+    };
+    let unfit = |why: RemoteError| {
+        let place = format!("the fork server (process {pid}) could not begin");
+        error::placed(&place, why.into())
+    };
+    if hung_up(socket)? {
+        // It may have said why.
+        return Err(match protocol::recv_first(socket, false) {
+            Ok(Some(Message {
+                content: Event::Unfit { why },
+                ..
+            })) => unfit(why),
+            Err(e) if SystemError::of(&e).is_some() => e,
+            _ => ended_early(pid, process.as_ref().ok()),
+        });
+    }
+    let process = process?;
+    process::try_signal_through(&process)?;
+    // A second in which this program is stopped as well counts as one, however long it is.
+    let mut said = false;
+    for _ in 0..START_LIMIT {
+        said = said || fds::wait_readable(socket, Duration::from_secs(1))?;
+    }
+    let hello = if said {
+        match protocol::recv_first(socket, false)? {
+            Some(Message {
+                content:
+                    Event::Hello {
+                        build,
+                        privilege,
+                        modules,
+                        threads,
+                        ..
+                    },
+                ..
+            }) => Ok((build, privilege, modules, threads)),
+            Some(Message {
+                content: Event::Unfit { why },
+                ..
+            }) => Err(unfit(why)),
+            _ => Err(ended_early(pid, Some(&process))),
+        }
+    } else {
+        Err(early("did not start within 30 seconds"))
+    };
+    let this = Build::of_this_process()?;
+    let hello = hello.and_then(|(build, theirs, modules, threads)| match build == this {
+        true => privilege::check(ours, &theirs).map(|()| (modules, threads)),
+        false => Err(early("is not the same build of this program")),
+    });
+    match hello {
+        Ok((modules, threads)) => Ok(Greeting {
+            process,
+            modules,
+            threads,
+        }),
+        Err(why) => {
+            let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
+            Err(why)
+        }
+    }
+}
+
+/// Of a fork server that could say nothing: how it ended, and which limits it had.
+fn ended_early(pid: u32, process: Option<&OwnedFd>) -> io::Error {
+    let how = match process.and_then(|process| process::how_it_ended(process, pid)) {
+        Some(Ended::Exited(status)) => format!(" (it left with status {status})"),
+        Some(Ended::Signaled(signal)) => format!(" (signal {signal} ended it)"),
+        None => String::new(),
+    };
+    let limits = limits::all();
+    let limits = match limits.is_empty() {
+        true => "no limit of this program's explains it".to_owned(),
+        false => format!("its limits are this program's: {limits}"),
+    };
+    io::Error::other(format!(
+        "the fork server (process {pid}), which makes worker processes, ended before it was \
+         ready{how}; {limits}; what it wrote to stderr may say more"
+    ))
+}

@@ -1,0 +1,411 @@
+//! The host's one thread: hears the fork server, takes spare workers in, wakes futures, and tells
+//! everybody when the fork server is gone.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET, WATCH};
+use crate::sync::roster::{Roster, Token};
+use crate::sys::error::{self, Call, RemoteError};
+use crate::sys::{fds, futex, opened, process};
+use crate::task::panic::contained;
+use crate::worker::process::fork_server::orphans;
+use crate::worker::process::ipc::bell::Rung;
+use crate::worker::process::ipc::board::SLOTS;
+use crate::worker::process::ipc::mailbox::Mailbox;
+use crate::worker::process::ipc::protocol::{self, Event, Message, Request};
+
+/// How often it is looked whether workers have rung, once one of them has seen to it that none can.
+const RECHECK: Duration = Duration::from_millis(5);
+
+/// How long killed workers may take to end, all together.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+/// No turn of the listener takes longer, unless it is held up.
+const TURN: Duration = Duration::from_millis(20);
+
+/// No timer is so late, unless there is no processor for the listener.
+const LATE: Duration = Duration::from_millis(2);
+
+/// How long it is waited for memory.
+const PAUSE: Duration = Duration::from_millis(1);
+
+impl ForkServer {
+    /// The listener's thread: until the fork server is gone.
+    pub(super) fn listen(&self) {
+        self.show_thread();
+        let mut ready = Vec::new();
+        let mut bell_is_broken = false;
+        let mut woke = Instant::now();
+        loop {
+            let asleep = Instant::now();
+            // This program was stopped in the middle of a turn.
+            let mut missed = (asleep - woke).saturating_sub(TURN);
+            let recheck = bell_is_broken.then_some(RECHECK);
+            // An error is no signal's, which are blocked here, and no lack of anything: the program
+            // has closed a descriptor that is not its own. Nothing can be heard any more.
+            let Ok(whole) = self.epoll.wait(&mut ready, recheck) else {
+                break;
+            };
+            woke = Instant::now();
+            if !whole {
+                // It was stopped, nobody can say since when.
+                missed += woke - asleep;
+            }
+            if ready.contains(&BELL) && self.bell.silence() == Rung::Broken {
+                // It would be reported for ever.
+                self.epoll.remove(&self.bell);
+                bell_is_broken = true;
+            }
+            if ready.contains(&EVENTS) || ready.contains(&BELL) || bell_is_broken {
+                let _ = rustix::io::read(&self.events, &mut [0; 8]);
+                self.wake_ready();
+            }
+            if ready.contains(&ALARM) {
+                self.alarm.silence();
+            }
+            if ready.contains(&RESTED) {
+                self.rest.silence();
+                let mut state = self.lock();
+                state.resting = false;
+                let _ = self.refill(&mut state);
+            }
+            if ready.contains(&SOCKET) {
+                self.send_kept();
+                if !self.hear() {
+                    break;
+                }
+            }
+            if ready.contains(&WATCH) {
+                self.watch.silence();
+                // What it has said is heard before it is found to have said nothing.
+                if !self.hear() || !self.look_after() {
+                    break;
+                }
+            }
+            if ready != [RESTED] && ready != [WATCH] || !missed.is_zero() {
+                self.call_employers(missed.max(self.lateness(woke)));
+                self.watch_if_needed();
+            }
+        }
+        if !self.has_ended() {
+            // It may have closed its end of the line, and not ended; or it may be ours that is
+            // closed.
+            let _ = rustix::process::pidfd_send_signal(&self.process, Signal::KILL);
+        }
+        let workers = self.lose_all();
+        self.lock().told = true;
+        // They may start another fork server, which has a listener of its own.
+        self.call_employers(Duration::ZERO);
+        self.reap(&workers);
+    }
+
+    /// Has the fork server watch this thread. A program that executes another keeps its number, and
+    /// the socket may be open in a process that the program forked by itself: then nothing but the
+    /// end of its threads tells that it is not this program any more.
+    fn show_thread(&self) {
+        // Linux before 6.9 has none: see PLATFORM.md. The socket is new, and has room.
+        if let Ok(thread) = opened::pidfd_of_this_thread() {
+            let _ = protocol::send(&self.socket, &Request::Listens, &[thread.as_fd()]);
+        }
+    }
+
+    /// Hears what there is. `false`: the fork server is gone.
+    pub(in crate::worker::process) fn hear(&self) -> bool {
+        loop {
+            let Message {
+                content,
+                mut descriptors,
+                descriptors_lost,
+            } = match protocol::recv(&self.socket, false) {
+                Ok(Some(message)) => message,
+                Ok(None) => return false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+                // There is no memory for it. It stays where it is, and is tried again.
+                Err(e) if protocol::is_temporary(&e) => {
+                    futex::rest(PAUSE);
+                    return true;
+                }
+                // A message that makes no sense costs who waits for it; the others that are behind
+                // it make sense.
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => continue,
+                // The socket is not ours any more.
+                Err(_) => return false,
+            };
+            let descriptor = match descriptors.pop() {
+                Some(descriptor) => Ok(Some(descriptor)),
+                None if descriptors_lost => Err(error::as_if("recvmsg(2)", libc::EMFILE)),
+                None => Ok(None),
+            };
+            let mut here = None;
+            match content {
+                Event::Hello { .. } | Event::Unfit { .. } => {}
+                Event::Hired { slot, pid } => self.hired(slot, pid, descriptor),
+                Event::NotHired { why } => {
+                    let mut state = self.lock();
+                    state.expected = state.expected.saturating_sub(1);
+                    // The fork server has said of it that it is dead.
+                    state.tokens.pop_front();
+                    state.fail(why);
+                }
+                Event::Dead { token } => bury([Token::from_bits(token)]),
+                Event::Lane { ticket, errno } => {
+                    let lane = match errno {
+                        0 => descriptor,
+                        errno => Err(error::as_if("sendmsg(2)", errno)),
+                    };
+                    let lane = lane.needed_to("pass on what does not fit a worker's mailbox");
+                    self.lock().lanes.arrive(ticket, lane);
+                    self.wake_ready();
+                }
+                Event::Here { number } => here = Some(number),
+            }
+            self.lock().watch.heard(here);
+            self.arrived.notify_all();
+        }
+    }
+
+    fn hired(&self, slot: u32, pid: u32, mailbox: io::Result<Option<OwnedFd>>) {
+        let mailbox = mailbox
+            .and_then(|file| file.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
+            .and_then(|file| Mailbox::map(&file))
+            .needed_to("take a worker process");
+        let mut state = self.lock();
+        state.expected = state.expected.saturating_sub(1);
+        let index = slot.min(SLOTS - 1) as usize;
+        if state.last.len() <= index {
+            state.last.resize(index + 1, (0, None));
+        }
+        let token = state.tokens.pop_front().flatten();
+        state.last[index] = (pid, token);
+        match mailbox {
+            Ok(mailbox) => {
+                mailbox.warm();
+                let hired = Hired {
+                    slot,
+                    pid,
+                    mailbox: Arc::new(mailbox),
+                };
+                // Asked for before it was retired.
+                if state.retired && state.in_need() <= state.spares.len() {
+                    self.turn_away(&mut state, &hired);
+                } else {
+                    state.spares.push(hired);
+                }
+            }
+            Err(e) => {
+                state.fail(RemoteError::from(&e));
+                drop(state);
+                self.kill(slot, pid, Duration::ZERO);
+                self.board.release(slot);
+            }
+        }
+    }
+
+    /// How much later than it was to call an employer it woke: there was no processor for it, or it
+    /// was stopped.
+    fn lateness(&self, woke: Instant) -> Duration {
+        let state = self.lock();
+        let first = state.employers.values().filter_map(|e| e.alarm).min();
+        let late = first.map_or(Duration::ZERO, |at| woke.saturating_duration_since(at));
+        if late >= LATE { late } else { Duration::ZERO }
+    }
+
+    /// Has all who have workers that stay look after them.
+    pub(in crate::worker::process) fn call_employers(&self, missed: Duration) {
+        let employers: Vec<_> = {
+            let mut state = self.lock();
+            let now = Instant::now();
+            for employment in state.employers.values_mut() {
+                employment.alarm = employment.alarm.filter(|&at| at > now);
+            }
+            state
+                .employers
+                .values()
+                .filter_map(|e| e.employer.upgrade())
+                .collect()
+        };
+        for employer in employers {
+            // It contains what code of the program's it calls. We may be the last who have it, and
+            // then wakers are dropped here.
+            contained(|| {
+                employer.attend(missed);
+                drop(employer);
+            });
+        }
+    }
+
+    pub(super) fn wake_ready(&self) {
+        let mut wake = Vec::new();
+        {
+            let mut state = self.lock();
+            let has_come = |lane| state.gone || state.lanes.has_come(lane);
+            let slots: Vec<u32> = state
+                .sleepers
+                .iter()
+                .filter(|(_, s)| (s.ready)() || s.lane.is_some_and(has_come))
+                .map(|(&slot, _)| slot)
+                .collect();
+            wake.extend(
+                slots
+                    .into_iter()
+                    .filter_map(|slot| state.sleepers.remove(&slot)),
+            );
+        }
+        for sleeper in wake {
+            // An executor's code: its panic is its own affair, and must not end the only thread
+            // that hears of ends.
+            contained(|| sleeper.waker.wake());
+        }
+    }
+
+    /// Where this program is the init process of its container, or a subreaper, the fork server was
+    /// its child, and now all that the fork server had is; nobody else will reap them. Last of all,
+    /// for one that is frozen may take any time to end.
+    fn reap(&self, workers: &[u32]) {
+        // Any may be reaped by the program meanwhile, which is an error here, at once; and so it is
+        // for what is no child of ours.
+        let ended = |id, options| rustix::process::waitid(id, WaitIdOptions::EXITED | options);
+        let server = || WaitId::PidFd(self.process.as_fd());
+        // Not reaped yet: until it is, its number is that of its session and of nothing else.
+        let is_child = ended(server(), WaitIdOptions::NOWAIT).is_ok();
+        // They are ending: the fork server has closed its end of the line, and they die with it.
+        // What is a child of ours cannot be one of the host's own, for these numbers were never
+        // free.
+        for pid in workers.iter().filter_map(|pid| Pid::from_raw(*pid as i32)) {
+            let _ = ended(WaitId::Pid(pid), WaitIdOptions::empty());
+        }
+        if let Some(session) = Pid::from_raw(self.pid as i32).filter(|_| is_child) {
+            // A worker whose birth was not announced, what a task has started, who writes to stderr
+            // for the fork server.
+            orphans::end_adopted(session, || {
+                ended(server(), WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG).is_ok()
+            });
+            let _ = ended(server(), WaitIdOptions::empty());
+        }
+    }
+
+    /// The fork server is gone, and its workers with it, for they die with their parent. All who
+    /// wait hear of it.
+    ///
+    /// Gives the workers whose end nobody has seen.
+    fn lose_all(&self) -> Vec<u32> {
+        let (workers, unmade) = {
+            let mut state = self.lock();
+            state.gone = true;
+            state.spares.clear();
+            (
+                std::mem::take(&mut state.last),
+                std::mem::take(&mut state.tokens),
+            )
+        };
+        let mut dead: Vec<Option<Token>> = unmade.into();
+        let mut dying = Vec::new();
+        for (slot, (pid, token)) in workers.into_iter().enumerate() {
+            if self.board.lose(slot as u32) && pid > 1 {
+                // Its children outlive it, and there is nobody left to reap them: those that stayed
+                // in its group can still be found.
+                process::kill_group(pid, libc::SIGKILL);
+                dying.push((pid, token));
+            } else {
+                // The fork server has reaped it, and may not have come to say so.
+                dead.push(token);
+            }
+        }
+        bury(dead);
+        let deadline = Instant::now() + LAST_MOMENT;
+        for &(pid, token) in &dying {
+            wait_for_end(pid, deadline);
+            bury([token]);
+        }
+        let lost = dying.into_iter().map(|(pid, _)| pid).collect();
+        self.arrived.notify_all();
+        self.wake_ready();
+        lost
+    }
+}
+
+/// Frees what these held. A slot of the roster that has been given to another meanwhile is not
+/// touched.
+pub(super) fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
+    if let Ok(roster) = Roster::get() {
+        dead.into_iter()
+            .flatten()
+            .for_each(|token| roster.bury(token));
+    }
+}
+
+/// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment
+/// later; or, if it is frozen, before it does anything else.
+fn wait_for_end(pid: u32, deadline: Instant) {
+    let id = Pid::from_raw(pid as i32);
+    if let Some(worker) = id.and_then(|id| opened::pidfd(id).ok()) {
+        // The number may be another's by now, who has no reason to end.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let _ = fds::wait_readable(worker, left);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::Ordering;
+    use std::task::{Context, Poll, Wake, Waker};
+    use std::thread::Thread;
+
+    use super::*;
+    use crate::task::symbols::tests::{PANICKED_IN_LISTENER, PANICS_IN_LISTENER};
+    use crate::{Cause, JoinError, Kind, Pool};
+
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Nobody waits in the library meanwhile, so the listener looks after the pool.
+    fn awaited<F: Future>(future: F) -> F::Output {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut future = pin!(future);
+        let limit = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Poll::Ready(ended) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return ended;
+            }
+            let left = limit.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "nobody woke this");
+            std::thread::park_timeout(left);
+        }
+    }
+
+    #[test]
+    fn a_death_that_cannot_be_looked_up_is_told_all_the_same() {
+        crate::init();
+        let dir = std::env::temp_dir().join(format!("brigade-listener-{}", std::process::id()));
+        let pool = Pool::builder(Kind::Process).workers(1).keep_crashes(&dir);
+        let pool = pool.build().expect("a pool");
+        PANICS_IN_LISTENER.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let ended = awaited(pool.submit(|()| -> u32 { std::process::abort() }, ()));
+            let Err(JoinError::Crashed(crash)) = ended else {
+                panic!("{ended:?}");
+            };
+            assert_eq!(crash.cause(), &Cause::Abort);
+            assert!(crash.file().is_some(), "{:?}", crash.file_error());
+            assert_eq!(awaited(pool.submit(|n: u32| 2 * n, 21)).ok(), Some(42));
+        }
+        PANICS_IN_LISTENER.store(false, Ordering::Relaxed);
+        assert!(
+            PANICKED_IN_LISTENER.load(Ordering::Relaxed) > 0,
+            "the listener told it"
+        );
+        drop(pool);
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+}

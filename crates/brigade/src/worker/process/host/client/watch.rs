@@ -1,0 +1,406 @@
+//! The watch over the fork server: whether it still answers, and what is done in its place while it
+//! does not.
+//!
+//! Problem: a fork server may be stopped (SIGSTOP, a debugger, a frozen control group), and says
+//! nothing then, not even that it is stopped. Nobody may wait for it for ever; but one that is only
+//! slow, or a program that was itself stopped meanwhile, is no reason to end everybody's work.
+//!
+//! While a task of ours runs, or anything is asked for, the listener wakes once a second and *asks*
+//! it whether it is there. Idle, it is not woken: the timer is set and stopped by the listener
+//! itself, after what it was awake for anyway. So a pool's first task costs its caller no timer but
+//! the alarm's, and the alarm's last call, 20 to 100 ms after the last task, ends the watch, too.
+//!
+//! 1. A second after a question without an answer, or as soon as /proc says that it is stopped, it
+//!    *stalls*: workers that are to be ended are ended from here ([`Ending`]), so that timeouts,
+//!    cancels and the ends of pools come in their time.
+//! 2. After [`GIVE_UP`] without a word it is killed, with everything that descends from it, and so
+//!    gone: its workers' tasks are lost, and the next who needs a worker starts another fork
+//!    server.
+//!
+//! Only time counts in which this process could run: of the time between two looks no more than
+//! [`LOOK_COUNTS`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands still
+//! while the machine is suspended.
+//!
+//! **Whose number is it?** A worker is killed through a pidfd, which is taken when it is needed:
+//! after it was opened, the worker's parent must still be the fork server, and the fork server must
+//! not have said (on the board) that it may have reaped it. A number that was not reaped before is
+//! not another's, so the descriptor is the worker's.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use super::listener::bury;
+use super::{ForkServer, State};
+use crate::sys::{fds, opened, process};
+use crate::worker::process::fork_server::orphans;
+use crate::worker::process::ipc::protocol::Request;
+
+/// How often it is asked.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// What is counted of the time between two looks, at the most.
+const LOOK_COUNTS: Duration = Duration::from_millis(1500);
+/// After so long without an answer its work is done for it.
+const STALLS: Duration = Duration::from_secs(1);
+/// After so long without an answer it is killed.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// When it is looked, for the first time, whether a worker that is to be ended has.
+const SOON: Duration = Duration::from_millis(50);
+/// How often it is looked whether a worker that was killed from here is dead.
+const AT_ONCE: Duration = Duration::from_millis(5);
+/// How long a worker may take to end after its only reply was taken.
+const MOMENT: Duration = Duration::from_millis(500);
+
+/// A worker, by the number of its slot and its own.
+type Who = (u32, u32);
+
+/// What the watch knows. Part of the fork server's state, and under its lock.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// When the timer goes off.
+    due: Option<Instant>,
+    /// The last look.
+    looked: Option<Instant>,
+    /// How many questions were asked, and when the last one was.
+    asked: u64,
+    asked_at: Option<Instant>,
+    /// A question without an answer, and how long that has been so.
+    unanswered: Option<(u64, Duration)>,
+    /// Workers with a single task that somebody waits for.
+    employed: usize,
+    /// Those whose tasks nobody waits for any more.
+    detached: Vec<Who>,
+    /// Those whose only reply was taken: they end by themselves. And those that had not at the last
+    /// look.
+    replied: Vec<Who>,
+    lingering: Vec<Who>,
+    endings: Vec<Ending>,
+}
+
+/// A worker that the fork server was told to end.
+#[derive(Debug)]
+struct Ending {
+    who: Who,
+    /// When it is to be killed; `None`: never.
+    kill_at: Option<Instant>,
+    /// It was sent SIGTERM, or SIGKILL, from here.
+    sent: Option<Signal>,
+    /// The worker, when it had to be ended from here.
+    process: Option<OwnedFd>,
+}
+
+impl Watch {
+    /// Somebody has a worker for a single task.
+    pub(super) fn employs(&mut self) {
+        self.employed += 1;
+    }
+
+    /// The fork server has said something.
+    pub(super) fn heard(&mut self, here: Option<u64>) {
+        match (&mut self.unanswered, here) {
+            (Some((asked, _)), Some(number)) if *asked == number => self.unanswered = None,
+            // It may have been said before the question; if there is no more, it counts from here.
+            (Some((_, since)), _) => *since = Duration::ZERO,
+            (None, _) => {}
+        }
+    }
+}
+
+impl State {
+    /// Whether there is something that only the fork server can do or tell.
+    fn depends(&self) -> bool {
+        let watch = &self.watch;
+        watch.employed + self.waiting + self.expected > 0
+            || !(watch.detached.is_empty() && watch.replied.is_empty())
+            || !(watch.lingering.is_empty() && watch.endings.is_empty())
+            || watch.unanswered.is_some()
+            || self
+                .employers
+                .values()
+                .any(|e| e.alarm.is_some() || e.lacks > 0)
+    }
+
+    fn is_worker(&self, (slot, pid): Who) -> bool {
+        self.last
+            .get(slot as usize)
+            .is_some_and(|last| last.0 == pid)
+    }
+}
+
+impl ForkServer {
+    /// Whether the fork server has something to do, or to be told yet.
+    fn is_needed(&self, state: &State) -> bool {
+        state.depends() || !self.outgoing.is_empty()
+    }
+
+    /// From now on something depends on the fork server.
+    pub(super) fn watch(&self, state: &mut State) {
+        if state.watch.due.is_none() && !state.gone {
+            self.look_at(state, Instant::now(), LOOK);
+        }
+    }
+
+    /// Begins to look where something depends on the fork server, and stops where nothing does any
+    /// more: for the listener, after it was awake for something else, so that nothing wakes it a
+    /// last time when nobody needs that.
+    pub(super) fn watch_if_needed(&self) {
+        let mut state = self.lock();
+        if self.is_needed(&state) {
+            self.watch(&mut state);
+        } else if state.watch.due.is_some() && self.watch.stop().is_ok() {
+            state.watch.due = None;
+            state.watch.looked = None;
+        }
+    }
+
+    /// Has the listener look, `after` so long at the latest.
+    fn look_at(&self, state: &mut State, now: Instant, after: Duration) {
+        let at = now + after;
+        if state.watch.due.is_some_and(|due| due <= at) {
+            return;
+        }
+        // It can fail only if the program has closed a descriptor that is not its own.
+        let set = self.watch.set(after);
+        state.watch.due = set.is_ok().then_some(at);
+    }
+
+    /// A worker with a single task is nobody's any more. `replied`: it is about to end by itself;
+    /// otherwise its task goes on.
+    pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool) {
+        let mut state = self.lock();
+        let sleeper = state.sleepers.remove(&slot);
+        let watch = &mut state.watch;
+        watch.employed = watch.employed.saturating_sub(1);
+        let list = if replied {
+            &mut watch.replied
+        } else {
+            &mut watch.detached
+        };
+        if list.len() >= 64 && list.len() == list.capacity() {
+            list.retain(|&(slot, _)| !self.board.has_ended(slot));
+        }
+        list.push((slot, pid));
+        self.watch(&mut state);
+        drop(state);
+        drop(sleeper);
+    }
+
+    /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end
+    /// comes on the board.
+    pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
+        if self.is_ours() {
+            self.end(&mut self.lock(), slot, pid, grace);
+        }
+    }
+
+    /// As [`kill`](Self::kill), under the lock.
+    pub(super) fn end(&self, state: &mut State, slot: u32, pid: u32, grace: Duration) {
+        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
+            .unwrap_or(u64::MAX / 4)
+            .min(u64::MAX / 4);
+        let now = Instant::now();
+        let kill_at = now.checked_add(grace);
+        let endings = &mut state.watch.endings;
+        match endings.iter_mut().find(|e| e.who == (slot, pid)) {
+            Some(ending)
+                if ending
+                    .kill_at
+                    .is_none_or(|at| kill_at.is_some_and(|k| k < at)) =>
+            {
+                ending.kill_at = kill_at;
+            }
+            Some(_) => {}
+            None => endings.push(Ending {
+                who: (slot, pid),
+                kill_at,
+                sent: None,
+                process: None,
+            }),
+        }
+        self.look_at(state, now, SOON);
+        // If the fork server is gone, so are its workers; if it cannot be told, the watch ends this
+        // one.
+        let _ = self.send(Request::Kill {
+            slot,
+            pid,
+            grace_ms,
+        });
+    }
+
+    /// The listener, when the timer has gone off, and after it has heard all that there is.
+    /// `false`: the fork server is given up, and has been killed.
+    pub(super) fn look_after(&self) -> bool {
+        let now = Instant::now();
+        self.send_kept();
+        let mut state = self.lock();
+        let before = state.watch.looked.replace(now).unwrap_or(now);
+        state.watch.due = None;
+        let could_run = now.saturating_duration_since(before).min(LOOK_COUNTS);
+        if let Some((_, since)) = &mut state.watch.unanswered {
+            *since += could_run;
+            if *since >= GIVE_UP {
+                drop(state);
+                self.end_all();
+                return false;
+            }
+        }
+        self.look_at_lists(&mut state);
+        for (slot, pid) in std::mem::take(&mut state.watch.lingering) {
+            // It has said that its task has ended, and runs on.
+            self.end(&mut state, slot, pid, Duration::ZERO);
+        }
+        state.watch.lingering = std::mem::take(&mut state.watch.replied);
+        let dead = self.look_at_endings(&mut state, now);
+        if self.is_needed(&state) {
+            self.ask(&mut state, now);
+            let after = self.next_look(&state, now);
+            self.look_at(&mut state, now, after);
+        } else {
+            state.watch.looked = None;
+        }
+        drop(state);
+        self.tell_dead(&dead);
+        true
+    }
+
+    /// Asks whether it is there, unless it still has to answer, or has just answered and nobody
+    /// waits for it.
+    fn ask(&self, state: &mut State, now: Instant) {
+        let watch = &mut state.watch;
+        let lately = watch.asked_at.is_some_and(|at| now < at + LOOK);
+        if watch.unanswered.is_some() || lately && watch.endings.is_empty() {
+            return;
+        }
+        watch.asked += 1;
+        watch.asked_at = Some(now);
+        watch.unanswered = Some((watch.asked, Duration::ZERO));
+        let number = watch.asked;
+        // One that could not be asked does not answer.
+        let _ = self.send(Request::AreYouThere { number });
+    }
+
+    /// Forgets those that have ended.
+    fn look_at_lists(&self, state: &mut State) {
+        let mut watch = std::mem::take(&mut state.watch);
+        let lives = |who: Who| !self.board.has_ended(who.0) && state.is_worker(who);
+        watch.detached.retain(|&who| lives(who));
+        watch.replied.retain(|&who| lives(who));
+        watch.lingering.retain(|&who| lives(who));
+        watch.endings.retain(|ending| lives(ending.who));
+        state.watch = watch;
+    }
+
+    fn next_look(&self, state: &State, now: Instant) -> Duration {
+        let watch = &state.watch;
+        let soonest = watch.endings.iter().map(|ending| match ending {
+            Ending {
+                sent: Some(Signal::KILL),
+                ..
+            } => AT_ONCE,
+            Ending {
+                kill_at: Some(at), ..
+            } => at.saturating_duration_since(now).clamp(SOON, LOOK),
+            _ => LOOK,
+        });
+        let lingering = (!watch.lingering.is_empty()).then_some(MOMENT);
+        let kept = (!self.outgoing.is_empty()).then_some(SOON);
+        soonest.chain(lingering).chain(kept).min().unwrap_or(LOOK)
+    }
+
+    /// Whether it does not do what it is told.
+    fn stalls(&self, state: &State) -> bool {
+        let unanswered = state.watch.unanswered;
+        unanswered.is_some_and(|(_, since)| since >= STALLS) || process::is_stopped(self.pid)
+    }
+
+    /// Ends, in a stalled fork server's place, those whose time has come. Gives those that are
+    /// dead.
+    fn look_at_endings(&self, state: &mut State, now: Instant) -> Vec<Who> {
+        if state.watch.endings.is_empty() || !self.stalls(state) {
+            return Vec::new();
+        }
+        let mut endings = std::mem::take(&mut state.watch.endings);
+        let mut dead = Vec::new();
+        endings.retain_mut(|ending| {
+            let ends = self.end_from_here(ending, now);
+            if ends {
+                dead.push(ending.who);
+            }
+            !ends
+        });
+        state.watch.endings = endings;
+        dead
+    }
+
+    /// `true`: it is dead.
+    fn end_from_here(&self, ending: &mut Ending, now: Instant) -> bool {
+        let (slot, pid) = ending.who;
+        // It is a zombie, or was.
+        if self.board.is_reaped(slot) {
+            return true;
+        }
+        if ending.process.is_none() {
+            // Not now: it is tried again at the next look.
+            ending.process = self.find(slot, pid).ok();
+        }
+        let Some(worker) = &ending.process else {
+            return false;
+        };
+        if ending.kill_at.is_some_and(|at| at <= now) {
+            if ending.sent != Some(Signal::KILL) {
+                process::kill_through(worker, pid, libc::SIGKILL);
+                ending.sent = Some(Signal::KILL);
+            }
+        } else if ending.sent.is_none() {
+            let _ = rustix::process::pidfd_send_signal(worker, Signal::TERM);
+            if process::is_stopped(pid) {
+                let _ = rustix::process::pidfd_send_signal(worker, Signal::CONT);
+            }
+            ending.sent = Some(Signal::TERM);
+        }
+        fds::wait_readable(worker, Duration::ZERO).unwrap_or(false)
+    }
+
+    /// A worker's pidfd, which is certain to be that worker's: see above.
+    fn find(&self, slot: u32, pid: u32) -> io::Result<OwnedFd> {
+        let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
+        let found = opened::pidfd(id)?;
+        let is_it =
+            process::is_child(pid, self.pid) && !self.board.is_reaped(slot) && !self.has_ended();
+        is_it.then_some(found).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    /// Whether the fork server has ended, reaped or not.
+    pub(super) fn has_ended(&self) -> bool {
+        fds::wait_readable(&self.process, Duration::ZERO).unwrap_or(false)
+    }
+
+    /// These are dead, and the fork server does not say so: it is said in its place.
+    fn tell_dead(&self, dead: &[Who]) {
+        if dead.is_empty() {
+            return;
+        }
+        let tokens: Vec<_> = {
+            let state = self.lock();
+            let last = dead.iter().filter(|&&who| state.is_worker(who));
+            last.filter_map(|&(slot, _)| state.last.get(slot as usize))
+                .map(|&(_, token)| token)
+                .collect()
+        };
+        bury(tokens);
+        for &(slot, _) in dead {
+            self.board.lose(slot);
+        }
+        self.wake_ready();
+        self.call_employers(Duration::ZERO);
+    }
+
+    /// Kills the fork server, and first all that descends from it: when it is gone, nobody could
+    /// tell whose they are.
+    pub(super) fn end_all(&self) {
+        orphans::end_descendants(self.pid, || self.has_ended());
+        let _ = rustix::process::pidfd_send_signal(self.process.as_fd(), Signal::KILL);
+    }
+}

@@ -1,0 +1,413 @@
+//! The host's side of a worker that stays.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sys::error::errno_of;
+use crate::transport::ring::{self, Corrupt};
+use crate::worker::process::host::death::Evidence;
+use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::mailbox::{HostEnds, Mailbox, order};
+use crate::worker::process::ipc::protocol::Setup;
+use crate::worker::process::ipc::turns::Bell;
+use crate::worker::process::sim::{AtomicU32, ForkServer, Hired, Instant, futex};
+
+/// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that
+/// wrap.
+pub(crate) struct Line {
+    server: Arc<ForkServer>,
+    slot: u32,
+    pid: u32,
+    ends: HostEnds,
+    /// Tasks that it may begin.
+    offered: u32,
+    /// Tasks that were written, and not offered yet.
+    written: u32,
+    /// Results that were taken.
+    taken: u32,
+    /// The bell as it was set last. It may have been rung since.
+    bell: u32,
+    patience: u32,
+    parcels: u64,
+    lane: Lane,
+}
+
+enum Lane {
+    Closed,
+    /// Asked for, with this ticket.
+    Coming(u64),
+    Open(OwnedFd),
+    /// There is none any more.
+    Gone,
+}
+
+/// Why something cannot be done now.
+#[derive(Debug)]
+pub(crate) enum NotNow {
+    /// There is no room, until more results are taken.
+    Full,
+    /// The lane is not open yet: the fork server was asked for it.
+    LaneComing,
+    /// The worker has ended, or is about to.
+    Gone,
+    Failed(io::Error),
+}
+
+/// Descriptors that go with a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parcel<'a> {
+    /// A large input, which is in this file then, and its length.
+    pub(crate) file: Option<(BorrowedFd<'a>, u64)>,
+    pub(crate) descriptors: &'a [OwnedFd],
+}
+
+/// Appends a task to a list of them, for [`Line::write_frames`]: `encode` appends its input.
+pub(crate) fn task_frame<R, E>(
+    into: &mut Vec<u8>,
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<R, E>,
+) -> Result<R, E> {
+    ring::append_frame(into, order::SAME_TASK, encode)
+}
+
+/// The input of the task at `at` in such a list, and where the next one is.
+pub(crate) fn task_at(frames: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    ring::frame_at(frames, at)
+}
+
+impl Line {
+    /// Employs a worker, for good: it is told to stay.
+    pub(crate) fn open(server: Arc<ForkServer>, hired: Hired, setup: &Setup) -> io::Result<Line> {
+        let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
+        let Hired { slot, pid, mailbox } = hired;
+        let mut line = Line {
+            server,
+            slot,
+            pid,
+            ends: HostEnds::new(mailbox),
+            offered: 0,
+            written: 0,
+            taken: 0,
+            bell: 0,
+            patience: 0,
+            parcels: 0,
+            lane: Lane::Closed,
+        };
+        line.server.board.ask_for_events(slot);
+        line.ends.mailbox().ask_for_events();
+        line.ends.orders.push(order::SETUP, &bytes).map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the environment for a process is over 32 KiB",
+            )
+        })?;
+        line.ends.orders.publish();
+        Ok(line)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn server(&self) -> &Arc<ForkServer> {
+        &self.server
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        self.ends.mailbox()
+    }
+
+    /// How many results were taken.
+    pub(crate) fn taken(&self) -> u32 {
+        self.taken
+    }
+
+    /// The task that is written next.
+    pub(crate) fn next(&self) -> u32 {
+        self.written
+    }
+
+    // ---- tasks
+
+    /// Writes what the tasks after this have in common.
+    pub(crate) fn write_plan(&mut self, plan: [u64; 2]) -> Result<(), NotNow> {
+        let mut words = [0; 16];
+        words[..8].copy_from_slice(&plan[0].to_ne_bytes());
+        words[8..].copy_from_slice(&plan[1].to_ne_bytes());
+        let pushed = self.ends.orders.push(order::PLAN, &words);
+        pushed.map_err(|_| NotNow::Full)
+    }
+
+    /// Where the next task will lie, for [`forget`](Self::forget).
+    pub(crate) fn position(&self) -> u64 {
+        self.ends.orders.position()
+    }
+
+    /// Writes a task; it is begun after [`publish`](Self::publish).
+    pub(crate) fn write(&mut self, input: &[u8]) -> Result<(), NotNow> {
+        let pushed = self.ends.orders.push(order::SAME_TASK, input);
+        pushed.map_err(|_| NotNow::Full)?;
+        self.written = self.written.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Bytes of tasks that there is room for, where so many are to be written.
+    pub(crate) fn room_for(&mut self, bytes: usize) -> usize {
+        self.ends.orders.room_for(bytes)
+    }
+
+    /// Writes so many tasks at once, as [`task_frame`] has made them.
+    pub(crate) fn write_frames(&mut self, frames: &[u8], count: u32) -> Result<(), NotNow> {
+        let pushed = self.ends.orders.push_frames(frames);
+        pushed.map_err(|_| NotNow::Full)?;
+        self.written = self.written.wrapping_add(count);
+        Ok(())
+    }
+
+    /// Writes a task with descriptors.
+    pub(crate) fn write_with_parcel(
+        &mut self,
+        input: &[u8],
+        parcel: Parcel<'_>,
+    ) -> Result<(), NotNow> {
+        let input = if parcel.file.is_some() { &[] } else { input };
+        // First, so that nothing is sent for which there is no room.
+        if !self.ends.orders.has_room(16 + input.len()) {
+            return Err(NotNow::Full);
+        }
+        let number = self.parcels;
+        let mut all: Vec<BorrowedFd<'_>> = Vec::with_capacity(parcel.descriptors.len() + 1);
+        all.extend(parcel.file.map(|(file, _)| file));
+        all.extend(parcel.descriptors.iter().map(AsFd::as_fd));
+        let Some(lane) = self.lane()? else {
+            return Err(NotNow::Gone);
+        };
+        lane::send_numbered(lane, number, &all).map_err(|e| match (e.kind(), errno_of(&e)) {
+            (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => {
+                NotNow::Full
+            }
+            (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
+            _ => NotNow::Failed(e),
+        })?;
+        self.parcels += 1;
+        let orders = &mut self.ends.orders;
+        let number = number.to_ne_bytes();
+        let pushed = match parcel.file {
+            Some((_, len)) => {
+                orders.push_parts(order::LARGE_PARCEL_TASK, &number, &len.to_ne_bytes())
+            }
+            None => orders.push_parts(order::PARCEL_TASK, &number, input),
+        };
+        pushed.map_err(|_| NotNow::Full)?;
+        self.written = self.written.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Offers what was written, and wakes the worker if it sleeps. `patience`: whether it may look
+    /// for a while when it has nothing to do.
+    pub(crate) fn publish(&mut self, patience: bool) {
+        let count = self.written.wrapping_sub(self.offered);
+        if count == 0 {
+            return;
+        }
+        let turns = self.ends.mailbox().turns();
+        let patience = if patience {
+            rustix::thread::sched_getcpu() as u32 + 1
+        } else {
+            0
+        };
+        if patience != self.patience {
+            self.patience = patience;
+            turns.set_patience(patience);
+        }
+        turns.offer_and_wake(count);
+        self.offered = self.written;
+    }
+
+    /// Wakes the worker, if it sleeps, whatever its mailbox says.
+    pub(crate) fn rouse(&self) {
+        self.ends.mailbox().turns().rouse();
+    }
+
+    /// How many tasks it has begun.
+    pub(crate) fn begun(&self) -> Result<u32, Corrupt> {
+        self.ends.mailbox().turns().begun(self.taken, self.offered)
+    }
+
+    /// Takes back what is not begun, but for the first `keep` of all that were ever written. Gives
+    /// how many are left with it, of all.
+    ///
+    /// What was taken back lies from its own place on, and the earliest of them has to be told to
+    /// [`forget`](Self::forget).
+    pub(crate) fn take_back(&mut self, keep: u32) -> Result<u32, Corrupt> {
+        // What is not offered yet goes with it.
+        let left = self
+            .ends
+            .mailbox()
+            .turns()
+            .take_back(keep, self.taken, self.offered)?;
+        self.offered = left;
+        self.written = left;
+        Ok(left)
+    }
+
+    /// What lies from there on was taken back: it is written over.
+    pub(crate) fn forget(&mut self, at: u64) {
+        self.ends.orders.retract(at);
+    }
+
+    // ---- results
+
+    /// Takes the next reply. One that answers a task is counted by
+    /// [`count_result`](Self::count_result).
+    pub(crate) fn reply(&mut self, frame: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
+        self.ends.replies.pop(frame)
+    }
+
+    pub(crate) fn count_result(&mut self) {
+        self.taken = self.taken.wrapping_add(1);
+    }
+
+    /// Where the next reply will be: for [`has_replied`](Self::has_replied) without this.
+    pub(crate) fn seen(&self) -> u64 {
+        self.ends.replies.position()
+    }
+
+    pub(crate) fn has_replied(mailbox: &Mailbox, seen: u64) -> bool {
+        HostEnds::has_replied(mailbox, seen)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ends.replies.is_ready()
+    }
+
+    /// After results were taken: a worker that waits for room goes on.
+    pub(crate) fn made_room(&self) {
+        self.ends.mailbox().turns().made_room();
+    }
+
+    /// What the worker says that it has finished. More than was taken, after everything was taken
+    /// that is there, is a lie.
+    pub(crate) fn finished(&self) -> u32 {
+        self.ends.mailbox().turns().finished()
+    }
+
+    // ---- waking
+
+    /// Sets the bell. `false`: what it is to ring for has happened.
+    ///
+    /// `again`: also if it was set to this before, and may have been rung since.
+    pub(crate) fn set_bell(&mut self, bell: Bell, again: bool) -> bool {
+        if !again && bell == Bell::IfFull && self.bell == bell.to_word() {
+            return true;
+        }
+        let turns = self.ends.mailbox().turns();
+        let counts = (self.taken, self.offered);
+        let (word, quiet) = turns.set_bell_and_look(bell, counts, || self.is_ready());
+        self.bell = word;
+        // A reply that would have been rung for, had the bell been set in time.
+        quiet && !(again && bell == Bell::IfFull && self.is_ready())
+    }
+
+    /// The bell, and what it was set to.
+    pub(crate) fn bell(&self) -> (Arc<Mailbox>, u32) {
+        (Arc::clone(self.ends.mailbox()), self.bell)
+    }
+
+    /// The word of a mailbox's bell.
+    #[cfg(not(loom))]
+    pub(crate) fn bell_of(mailbox: &Mailbox) -> &AtomicU32 {
+        mailbox.turns().bell()
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn bell_of(_mailbox: &Mailbox) -> &AtomicU32 {
+        unreachable!("no mailbox is mapped in models")
+    }
+
+    // ---- the lane
+
+    /// The lane. `None`: there is none any more.
+    pub(crate) fn lane(&mut self) -> Result<Option<BorrowedFd<'_>>, NotNow> {
+        match self.lane {
+            Lane::Closed => {
+                let ticket = self
+                    .server
+                    .ask_for_lane(self.slot, self.pid)
+                    .map_err(NotNow::Failed)?;
+                self.lane = Lane::Coming(ticket);
+                return Err(NotNow::LaneComing);
+            }
+            Lane::Coming(ticket) => match self.server.lane_that_came(ticket) {
+                None => return Err(NotNow::LaneComing),
+                Some(Ok(Some(lane))) => self.lane = Lane::Open(lane),
+                Some(Ok(None)) => self.lane = Lane::Gone,
+                Some(Err(e)) => {
+                    self.lane = Lane::Closed;
+                    return Err(NotNow::Failed(e));
+                }
+            },
+            Lane::Open(_) | Lane::Gone => {}
+        }
+        Ok(match &self.lane {
+            Lane::Open(lane) => Some(lane.as_fd()),
+            _ => None,
+        })
+    }
+
+    /// Takes what came with a reply.
+    pub(crate) fn fetch(&mut self) -> Result<Vec<OwnedFd>, NotNow> {
+        match self.lane()? {
+            Some(lane) => lane::recv(lane, false).map_err(NotNow::Failed),
+            None => Err(NotNow::Gone),
+        }
+    }
+
+    // ---- its end
+
+    pub(crate) fn kill(&self, grace: Duration) {
+        self.server.kill(self.slot, self.pid, grace);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.server.board.has_ended(self.slot)
+    }
+
+    /// Whether it is stopped, and how long it has been before, all in all.
+    pub(crate) fn stop(&self) -> (bool, Duration) {
+        self.server.board.stop(self.slot)
+    }
+
+    /// Waits until the process is gone.
+    pub(crate) fn wait_ended(&self, deadline: Option<Instant>) {
+        while let Some((word, value)) = self.server.board.still_alive(self.slot) {
+            if futex::wait_shared(word, value, deadline) == futex::Wake::TimedOut {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn evidence(&self) -> Evidence {
+        let obituary = self.server.board.obituary(self.slot);
+        Evidence::gather(self.pid, self.ends.mailbox(), obituary)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.server.is_ours() {
+            return;
+        }
+        if let Lane::Coming(ticket) = self.lane {
+            self.server.forget_lane(ticket);
+        }
+        // Nobody will give it anything to do any more.
+        if !self.has_ended() {
+            self.kill(Duration::ZERO);
+        }
+        if self.server.board.release(self.slot) {
+            self.server.released();
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What runs in the program itself: how it has worker processes made, and gives them tasks.
+//!
+//! - `client`: the host's side of the fork server: spares, pools that have workers, descriptors
+//!   asked for. `client/listener` is the thread that hears the fork server; `outgoing` what is sent
+//!   to it; `lanes` the workers' sockets; `privilege` what workers may do; `watch` whether the fork
+//!   server still answers
+//! - `connection`: the host's side of a worker that stays
+//! - `one_shot`: the handle's side of a task in a process of its own
+//! - `death`: why a worker died
+//! - `start_method`: whether workers are forked or executed
+
+pub(crate) mod client;
+pub(crate) mod connection;
+pub(crate) mod death;
+pub(crate) mod one_shot;
+pub(super) mod start_method;

@@ -1,0 +1,435 @@
+//! One worker's memory file: a ring in, a ring out, its state, and its crash record. See
+//! `worker/README.md`.
+//!
+//! The host and the worker map it, and nobody else. The host treats all of it as hostile.
+
+#![expect(unsafe_code, reason = "memory shared with a worker")]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+use crate::sys::mapping::{Mapping, sized_memfd};
+use crate::sys::signal::Fault;
+use crate::sys::{image, spin, unwind};
+use crate::task::crash::Phase;
+use crate::transport::ring::{Consumer, Place, Producer};
+use crate::worker::process::ipc::turns::Turns;
+
+const PAGE: usize = 4096;
+const RING: usize = 64 * 1024;
+const STATUS_AT: usize = 2048;
+const TURNS_AT: usize = 3072;
+const RECORD_AT: usize = PAGE;
+const IN: Place = Place {
+    control: 0,
+    data: 2 * PAGE,
+    capacity: RING,
+};
+const OUT: Place = Place {
+    control: 1024,
+    data: 2 * PAGE + RING,
+    capacity: RING,
+};
+const LEN: usize = 2 * PAGE + 2 * RING;
+
+/// The largest value that goes through a ring; larger ones go in a memory file of their own, whose
+/// descriptor goes through the lane.
+pub(crate) const INLINE_MAX: usize = 32 * 1024;
+
+/// Tags of frames from the host to a worker.
+pub(crate) mod order {
+    /// A [`Setup`](crate::worker::process::ipc::protocol::Setup): answered by
+    /// [`reply::READY`](super::reply::READY).
+    pub(crate) const SETUP: u32 = 1;
+    /// Two words of plan, then the encoded input.
+    pub(crate) const TASK: u32 = 2;
+    /// Two words of plan, then the length of the input, which comes through the lane, with its
+    /// descriptors.
+    pub(crate) const LARGE_TASK: u32 = 3;
+    /// As [`TASK`]; the descriptors of the input come through the lane.
+    pub(crate) const ACCOMPANIED_TASK: u32 = 4;
+    /// The encoded input alone; the plan came before. For workers that stay.
+    pub(crate) const SAME_TASK: u32 = 5;
+    /// Two words of plan, for the tasks that follow. For workers that stay; it is no task by
+    /// itself.
+    pub(crate) const PLAN: u32 = 8;
+    /// The number of the parcel, then the encoded input, whose descriptors are in that parcel,
+    /// which comes through the lane. For workers that stay: what was taken back leaves its parcels
+    /// there.
+    pub(crate) const PARCEL_TASK: u32 = 6;
+    /// The number of the parcel, then the length of the input, which is in that parcel. For workers
+    /// that stay.
+    pub(crate) const LARGE_PARCEL_TASK: u32 = 7;
+}
+
+/// Tags of frames from a worker to the host.
+pub(crate) mod reply {
+    /// The setup was done (empty), or why not (an errno and a text).
+    pub(crate) const READY: u32 = 1;
+    /// The encoded result.
+    pub(crate) const RETURNED: u32 = 2;
+    /// The length of the encoded result, which comes through the lane, with its descriptors.
+    pub(crate) const LARGE_RETURNED: u32 = 3;
+    /// An encoded [`Unwound`](crate::task::panic::Unwound).
+    pub(crate) const PANICKED: u32 = 4;
+    /// A text.
+    pub(crate) const UNDELIVERABLE: u32 = 5;
+    /// As [`RETURNED`]; the descriptors of the result come through the lane.
+    pub(crate) const ACCOMPANIED_RETURNED: u32 = 6;
+    /// No result: it begins no more tasks, as it was told when it was set up, and ends.
+    pub(crate) const LEAVING: u32 = 7;
+}
+
+/// What a worker says of itself.
+#[repr(C)]
+#[derive(Debug)]
+struct Status {
+    /// Index into [`Phase::ALL`].
+    phase: AtomicU32,
+    /// Not 0: the host sleeps in its event loop, not on the ring's bell; it is to be told through
+    /// the event descriptor.
+    notify: AtomicU32,
+    /// The processor that it was on when it slept, or started its task, last.
+    processor: AtomicU32,
+    /// Not 0: the host waits for the next worker, and every processor is needed to make it.
+    leave: AtomicU32,
+    /// How many bytes had been written to its stderr before its task began.
+    stderr_before: AtomicU64,
+    /// Not 0: what its task has printed could not be written out.
+    unflushed: AtomicU32,
+}
+
+const CALLS: usize = 64;
+
+/// What a dying worker notes of its fault. One page.
+#[repr(C)]
+#[derive(Debug)]
+struct Record {
+    /// 0: nothing happened; 1: being written; 2: whole.
+    state: AtomicU32,
+    signal: AtomicU32,
+    sender: AtomicU32,
+    overflow: AtomicU32,
+    address: AtomicUsize,
+    len: AtomicU64,
+    calls: [AtomicUsize; CALLS],
+}
+
+const _: () = assert!(size_of::<Status>() + STATUS_AT <= TURNS_AT && size_of::<Record>() <= PAGE);
+// In models the words are others, which are larger, and lie in no mailbox.
+#[cfg(not(any(loom, shuttle)))]
+const _: () = assert!(size_of::<Turns>() + TURNS_AT <= PAGE && TURNS_AT % align_of::<Turns>() == 0);
+
+/// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must
+/// agree with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) signal: i32,
+    pub(crate) sender: Option<u32>,
+    pub(crate) overflow: bool,
+    pub(crate) address: usize,
+    pub(crate) calls: Vec<usize>,
+    /// Whether it finished noting: otherwise its own alarm ended it (see `sys::signal`).
+    pub(crate) whole: bool,
+}
+
+/// A mapped mailbox.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    mapping: Mapping,
+    #[cfg(shuttle)]
+    turns: Turns,
+}
+
+impl Mailbox {
+    /// A new memory file for a mailbox, zeroed, and sealed at its size. Not against writing: both
+    /// sides write, and nobody but the two ever has the file.
+    pub(crate) fn file() -> io::Result<OwnedFd> {
+        sized_memfd("brigade-mailbox", LEN)
+    }
+
+    pub(crate) fn map(file: impl AsFd) -> io::Result<Mailbox> {
+        Ok(Mailbox {
+            mapping: Mapping::writable(file, LEN)?,
+            #[cfg(shuttle)]
+            turns: Turns::default(),
+        })
+    }
+
+    fn status(&self) -> &Status {
+        // SAFETY: in bounds and aligned (constants, asserted above); atomics of any bit pattern are
+        // valid.
+        unsafe { self.mapping.at().add(STATUS_AT).cast().as_ref() }
+    }
+
+    /// Who has which task, where the worker stays.
+    #[cfg(shuttle)]
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Who has which task, where the worker stays.
+    #[cfg(not(shuttle))]
+    pub(crate) fn turns(&self) -> &Turns {
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(TURNS_AT).cast().as_ref() }
+    }
+
+    fn record(&self) -> &Record {
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(RECORD_AT).cast().as_ref() }
+    }
+
+    /// Touches the pages that the first task will need, so that it does not pay for them.
+    pub(crate) fn warm(&self) {
+        for offset in [0, RECORD_AT, IN.data, OUT.data] {
+            // SAFETY: in bounds and aligned (constants); an atomic of any bit pattern is valid.
+            let word: &AtomicU32 = unsafe { self.mapping.at().add(offset).cast().as_ref() };
+            word.load(Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::ALL
+            .get(self.status().phase.load(Ordering::Acquire) as usize)
+            .copied()
+            .unwrap_or(Phase::Running)
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        // The order of `Phase::ALL`, which a test holds to.
+        self.status().phase.store(phase as u32, Ordering::Release);
+    }
+
+    /// The worker: somebody whom its task has left behind holds its stdout, and what is in it is
+    /// left.
+    pub(crate) fn note_unflushed(&self) {
+        self.status().unflushed.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether what its task has printed could not be written out; the worker's word.
+    pub(crate) fn is_unflushed(&self) -> bool {
+        self.status().unflushed.load(Ordering::Relaxed) != 0
+    }
+
+    /// How many bytes of its stderr are not of its task.
+    pub(crate) fn stderr_before_task(&self) -> u64 {
+        self.status().stderr_before.load(Ordering::Relaxed)
+    }
+
+    /// The worker, between two tasks.
+    pub(crate) fn set_stderr_before_task(&self, bytes: u64) {
+        self.status().stderr_before.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The worker: where it is now.
+    pub(crate) fn note_processor(&self) {
+        self.status()
+            .processor
+            .store(rustix::thread::sched_getcpu() as u32, Ordering::Relaxed);
+    }
+
+    /// The host: whether looking for a reply can pay. On the worker's own processor it cannot: the
+    /// worker does not run until we sleep.
+    pub(crate) fn runs_elsewhere(&self) -> bool {
+        // In models nothing may depend on where they run.
+        cfg!(shuttle)
+            || self.status().processor.load(Ordering::Relaxed)
+                != rustix::thread::sched_getcpu() as u32
+    }
+
+    /// The host: wakes a worker that sleeps on another processor, because its first order comes in
+    /// a moment.
+    pub(crate) fn call(&self) {
+        if spin::pays() && self.runs_elsewhere() {
+            Producer::new(&self.mapping, IN).call();
+        }
+    }
+
+    /// The host: do not rest after the task (see [`child`](crate::worker::process::child::startup)).
+    pub(crate) fn ask_to_leave_at_once(&self) {
+        self.status().leave.store(1, Ordering::Relaxed);
+    }
+
+    /// The worker: whether it may rest after the task.
+    pub(crate) fn may_rest(&self) -> bool {
+        self.status().leave.load(Ordering::Relaxed) == 0
+    }
+
+    /// The host: from now on, tell me through the event descriptor.
+    pub(crate) fn ask_for_events(&self) {
+        self.status().notify.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker, after it published: whether the host asked. The ring's publication ended with
+    /// the fence that pairs with the host's.
+    pub(crate) fn wants_events(&self) -> bool {
+        self.status().notify.load(Ordering::Relaxed) != 0
+    }
+
+    /// In a worker's signal handler: notes the fault and the calls that led to it. Touches memory
+    /// that is there, and allocates nothing.
+    pub(crate) fn note(&self, fault: &Fault, overflow: bool) {
+        let record = self.record();
+        if record
+            .state
+            .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            return;
+        }
+        record.signal.store(fault.signal as u32, Ordering::Relaxed);
+        // One more, so that 0 is nobody: a process outside our pid namespace has the number 0.
+        record.sender.store(
+            fault.sender.map_or(0, |s| s.saturating_add(1)),
+            Ordering::Relaxed,
+        );
+        record
+            .overflow
+            .store(u32::from(overflow), Ordering::Relaxed);
+        record.address.store(fault.address, Ordering::Relaxed);
+        // The first call is known without walking; walking may go wrong on a broken stack, and then
+        // this is what remains.
+        record.calls[0].store(image::as_there(fault.instruction), Ordering::Relaxed);
+        record
+            .len
+            .store(u64::from(fault.instruction != 0), Ordering::Release);
+        let mut calls = [0; CALLS + 16];
+        let len = unwind::walk(&mut calls);
+        // Our own handler's frames come first; the fault's own is the one that was interrupted.
+        let start = calls[..len]
+            .iter()
+            .position(|&c| c == fault.instruction)
+            .unwrap_or(0);
+        let calls = &calls[start..len];
+        for (into, call) in record.calls.iter().zip(calls) {
+            into.store(image::as_there(*call), Ordering::Relaxed);
+        }
+        record
+            .len
+            .store(calls.len().min(CALLS) as u64, Ordering::Release);
+        record.state.store(2, Ordering::Release);
+    }
+
+    /// The host, after the worker's end: what it noted.
+    pub(crate) fn noted(&self) -> Option<Noted> {
+        let record = self.record();
+        let state = record.state.load(Ordering::Acquire);
+        if state == 0 {
+            return None;
+        }
+        let len =
+            usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
+        Some(Noted {
+            signal: record.signal.load(Ordering::Relaxed) as i32,
+            sender: record.sender.load(Ordering::Relaxed).checked_sub(1),
+            whole: state == 2,
+            overflow: record.overflow.load(Ordering::Relaxed) != 0,
+            address: record.address.load(Ordering::Relaxed),
+            calls: record.calls[..len]
+                .iter()
+                .map(|c| c.load(Ordering::Relaxed))
+                .collect(),
+        })
+    }
+}
+
+/// The host's ends of a mailbox's rings. They keep it mapped.
+#[derive(Debug)]
+pub(crate) struct HostEnds {
+    // Before the mailbox: fields are dropped in order, and these borrow from it.
+    pub(crate) orders: Producer<'static>,
+    pub(crate) replies: Consumer<'static>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl HostEnds {
+    pub(crate) fn new(mailbox: Arc<Mailbox>) -> HostEnds {
+        // SAFETY: the mapping is on the heap behind the `Arc`, which lives in the same struct, and
+        // is dropped after both ends. The compiler does not keep an end from being moved out of the
+        // struct and outliving it: no code of this crate moves one.
+        let mapping: &'static Mapping = unsafe { &*std::ptr::from_ref(&mailbox.mapping) };
+        HostEnds {
+            orders: Producer::new(mapping, IN),
+            replies: Consumer::new(mapping, OUT),
+            mailbox,
+        }
+    }
+
+    /// Whether there is a reply that was not taken.
+    pub(crate) fn has_replied(mailbox: &Mailbox, seen: u64) -> bool {
+        Consumer::at(&mailbox.mapping, OUT, seen).is_ready()
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// A question for another thread: has the worker replied since?
+    pub(crate) fn replied_since_now(&self) -> impl Fn() -> bool + Send + use<> {
+        let (mailbox, seen) = (Arc::clone(&self.mailbox), self.replies.position());
+        move || Consumer::at(&mailbox.mapping, OUT, seen).is_ready()
+    }
+}
+
+/// The worker's ends.
+#[derive(Debug)]
+pub(crate) struct WorkerEnds {
+    pub(crate) orders: Consumer<'static>,
+    pub(crate) replies: Producer<'static>,
+}
+
+impl WorkerEnds {
+    pub(crate) fn new(mailbox: &'static Mailbox) -> WorkerEnds {
+        WorkerEnds {
+            orders: Consumer::new(&mailbox.mapping, IN),
+            replies: Producer::new(&mailbox.mapping, OUT),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_garbage_is_read_without_harm() {
+        let mailbox = Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap");
+        assert_eq!(mailbox.noted(), None);
+        for offset in (0..PAGE).step_by(4) {
+            // SAFETY: inside the record's page.
+            let word: &AtomicU32 =
+                unsafe { mailbox.mapping.at().add(RECORD_AT + offset).cast().as_ref() };
+            word.store(u32::MAX, Ordering::Relaxed);
+        }
+        assert_eq!(
+            mailbox.noted().expect("there is something").calls.len(),
+            CALLS
+        );
+        mailbox.status().phase.store(77, Ordering::Relaxed);
+        assert_eq!(mailbox.phase(), Phase::Running);
+    }
+
+    #[test]
+    fn phases_are_numbered_as_they_are_listed() {
+        for (index, phase) in Phase::ALL.into_iter().enumerate() {
+            assert_eq!(phase as usize, index);
+        }
+    }
+
+    #[test]
+    fn rings_do_not_overlap() {
+        let mailbox = Arc::new(Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap"));
+        let mut host = HostEnds::new(Arc::clone(&mailbox));
+        let mailbox: &'static Mailbox = Box::leak(Box::new(
+            Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap"),
+        ));
+        let mut worker = WorkerEnds::new(mailbox);
+        host.orders.push(1, &[1; INLINE_MAX + 16]).expect("fits");
+        worker.replies.push(1, &[1; INLINE_MAX + 16]).expect("fits");
+        assert_eq!(host.mailbox().phase(), Phase::Starting);
+    }
+}

@@ -1,0 +1,19 @@
+//! What host, fork server and workers say to each other, and where.
+//!
+//! - `protocol`: datagrams between host and fork server; what a worker is told before its tasks
+//! - `mailbox`: a worker's memory: rings, state, crash record
+//! - `turns`: which tasks a worker has begun, and who sleeps; `turns_models`: what must hold of that
+//! - `board`: how each worker ended
+//! - `lane`: a socket to each worker, for descriptors and large values
+//! - `bell`: how workers wake the host's listener
+//! - `stderr_count`: how much of each worker's stderr was read
+
+pub(crate) mod bell;
+pub(crate) mod board;
+pub(crate) mod lane;
+pub(crate) mod mailbox;
+pub(crate) mod protocol;
+pub(crate) mod stderr_count;
+pub(crate) mod turns;
+#[cfg(all(loom, test))]
+mod turns_models;

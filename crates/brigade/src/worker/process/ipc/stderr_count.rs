@@ -1,0 +1,173 @@
+//! How much of each worker's stderr the fork server has read: what tells the text of one task from
+//! that of the one before.
+//!
+//! Problem: the pipe of a worker that stays carries the text of one task after another, and whoever
+//! writes to it (a child, a C library) writes bytes and nothing else. A mark between them would be
+//! text itself. So a place in the pipe is a number of bytes: those that were read, and those that
+//! are still in the pipe. The fork server counts the first here; the worker asks for the second
+//! (FIONREAD) when a task has ended, and notes the sum in its mailbox.
+//!
+//! A read takes bytes out of the pipe before they are counted, so a count says in its lowest bit
+//! that a read is going on: who sees that, or another count afterwards, asks again.
+//!
+//! The counts are one memory file for all workers of a fork server. It alone can write them: they
+//! are sealed (F_SEAL_FUTURE_WRITE) when its own mapping is there, and that is not inherited.
+
+#![expect(
+    unsafe_code,
+    reason = "memory shared by the fork server and its workers"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::SealFlags;
+
+use crate::sys::mapping::{Mapping, add_seals, memfd, set_len};
+use crate::worker::process::ipc::board::SLOTS;
+
+const LEN: usize = SLOTS as usize * size_of::<AtomicU64>();
+
+/// A read is going on.
+const READING: u64 = 1;
+
+/// How often a worker asks until nothing was read meanwhile. A fork server that is in the middle of
+/// a read is on another processor, or waits for this one.
+const TRIES: u32 = 100;
+
+/// The counts of all workers, as the fork server sees them and as they do.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    writable: &'static Mapping,
+    readable: &'static Mapping,
+    file: OwnedFd,
+}
+
+impl Counts {
+    /// In a fork server, which has them for as long as it lives.
+    pub(crate) fn new() -> io::Result<Counts> {
+        let file = memfd("brigade-stderr")?;
+        set_len(&file, LEN)?;
+        let writable = Mapping::writable(&file, LEN)?;
+        writable.keep_from_children()?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        add_seals(&file, seals | SealFlags::FUTURE_WRITE)?;
+        let readable = Mapping::readable(&file, LEN)?;
+        Ok(Counts {
+            writable: Box::leak(Box::new(writable)),
+            readable: Box::leak(Box::new(readable)),
+            file,
+        })
+    }
+
+    /// What they are in: for a worker that is no copy of the fork server.
+    pub(crate) fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+
+    /// The fork server's count of a worker that is about to be made.
+    pub(crate) fn begin(&self, slot: u32) -> Count {
+        let count = Count(word(self.writable, slot));
+        count.0.store(0, Ordering::Release);
+        count
+    }
+
+    /// The same, as the worker will see it.
+    pub(crate) fn seen_by_worker(&self, slot: u32) -> Seen {
+        Seen(word(self.readable, slot))
+    }
+}
+
+fn word(mapping: &'static Mapping, slot: u32) -> &'static AtomicU64 {
+    assert!(slot < SLOTS, "a slot of the board");
+    // SAFETY: in bounds (asserted) and aligned (a mapping begins at a page); an atomic of any bit
+    // pattern is valid; the mapping is never dropped.
+    unsafe { mapping.at().cast::<AtomicU64>().add(slot as usize).as_ref() }
+}
+
+/// One worker's count; the fork server's side.
+#[derive(Debug)]
+pub(crate) struct Count(&'static AtomicU64);
+
+impl Count {
+    /// Of a worker that is none.
+    #[cfg(test)]
+    pub(in crate::worker::process) fn for_test() -> Count {
+        Count(Box::leak(Box::default()))
+    }
+
+    /// How many bytes were read.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) >> 1
+    }
+
+    /// Reads, and counts what was read.
+    pub(crate) fn reading<E>(&self, read: impl FnOnce() -> Result<usize, E>) -> Result<usize, E> {
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(before | READING, Ordering::SeqCst);
+        let read = read();
+        let count = read.as_ref().map_or(0, |&n| n as u64);
+        self.0
+            .store((before & !READING) + (count << 1), Ordering::SeqCst);
+        read
+    }
+}
+
+/// One worker's count; the worker's side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen(&'static AtomicU64);
+
+impl Seen {
+    /// That of a worker that was given the counts' file.
+    pub(crate) fn map(file: impl AsFd, slot: u32) -> io::Result<Seen> {
+        let readable = Mapping::readable(file, LEN)?;
+        if slot >= SLOTS {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Seen(word(Box::leak(Box::new(readable)), slot)))
+    }
+
+    /// How many bytes were ever written to this pipe. `None`: that cannot be found out now.
+    pub(crate) fn written(self, pipe: BorrowedFd<'_>) -> Option<u64> {
+        for _ in 0..TRIES {
+            let before = self.0.load(Ordering::SeqCst);
+            if before & READING == 0 {
+                // The task may have put something else there.
+                let pending = rustix::io::ioctl_fionread(pipe).ok()?;
+                // The kernel's lock on the pipe puts this after whatever was read before we asked.
+                if self.0.load(Ordering::SeqCst) == before {
+                    return Some((before >> 1) + pending);
+                }
+            }
+            rustix::thread::sched_yield();
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_and_what_was_not_is_counted() {
+        let counts = Counts::new().expect("memory");
+        let (read, write) = rustix::pipe::pipe().expect("pipe");
+        let (count, seen) = (counts.begin(7), counts.seen_by_worker(7));
+        assert_eq!(seen.written(write.as_fd()), Some(0));
+        rustix::io::write(&write, b"12345").expect("written");
+        assert_eq!(seen.written(write.as_fd()), Some(5));
+        let mut bytes = [0; 3];
+        let n = count.reading(|| {
+            // In the middle of a read nobody can say.
+            assert_eq!(seen.written(write.as_fd()), None);
+            rustix::io::read(&read, &mut bytes[..])
+        });
+        assert_eq!((n, count.get()), (Ok(3), 3));
+        assert_eq!(seen.written(write.as_fd()), Some(5));
+        // Another worker's.
+        assert_eq!(counts.seen_by_worker(8).written(write.as_fd()), Some(2));
+        assert_eq!(counts.begin(7).get(), 0);
+    }
+}

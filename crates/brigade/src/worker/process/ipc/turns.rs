@@ -1,0 +1,552 @@
+//! Who has which task: the words that the host and a worker that stays share beside their rings.
+//!
+//! Problem: tasks lie in a worker's mailbox ahead of their turn, so that it need not wait for the
+//! host. When the worker dies, the host must know exactly which one was running; and it must be
+//! able to take back those that are not begun, for another worker that has nothing to do, without
+//! ever having one run twice.
+//!
+//! Tasks are counted in the order in which they were offered. One 64-bit word, the *claim*, holds
+//! how many of them were begun (the low half) and how many are offered (the high half). The worker
+//! begins a task by moving the low half on, the host offers by moving the high half on, and takes
+//! back by moving it down: each by one atomic step on the same word, so a task is either begun or
+//! taken back.
+//!
+//! Each side may sleep. The worker says so in `asleep`, the host in `bell`, where it also says when
+//! it wants to be woken: after so many tasks, or when there is nothing more to do, or when the
+//! worker is held up because there is no room for a result.
+//!
+//! **Hostile memory.** The worker can write all of this. The host checks what it reads against its
+//! own counts, tries a bounded number of times, and takes anything else for a broken protocol. A
+//! worker that lies can only make its own tasks fail.
+//!
+//! The steps of both sides that are about who waits for whom are here in one piece each, for the
+//! order of what they do is all there is to them.
+
+#[cfg(not(shuttle))]
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence, store_over};
+#[cfg(shuttle)]
+use crate::sync::shuttled::{AtomicU32, AtomicU64, Ordering, fence, store_over, watch};
+#[cfg(not(shuttle))]
+use crate::sync::watch;
+use crate::transport::ring::Corrupt;
+
+/// All zero is the beginning.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    claim: AtomicU64,
+    /// Not 0: the worker sleeps here, or is about to; for what, see [`Sleep`].
+    asleep: AtomicU32,
+    /// What the host has to say: on other lines, for the worker looks here after each task.
+    host: Host,
+    /// How many results the worker has shown.
+    finished: Finished,
+}
+
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+struct Host {
+    bell: AtomicU32,
+    /// 0: sleep at once when there is nothing to do. Otherwise one more than the processor that the
+    /// host was on: look for a while first, unless it is one's own.
+    patience: AtomicU32,
+}
+
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+struct Finished(AtomicU32);
+
+/// How the host wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bell {
+    /// It sleeps on the bell: when so many tasks are finished, or there is nothing to do, or no
+    /// room.
+    Futex(u32),
+    /// It sleeps in its event loop: the same, through the pipe.
+    Pipe(u32),
+    /// Through the pipe, and only when there is no room for a result, or descriptors are to be
+    /// closed.
+    IfFull,
+}
+
+/// What a worker sleeps for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// More tasks.
+    Tasks = 1,
+    /// Room for a result.
+    Room = 2,
+    /// Nothing any more: it leaves.
+    Nothing = 3,
+}
+
+const ROOM: u32 = Sleep::Room as u32;
+const NOTHING: u32 = Sleep::Nothing as u32;
+
+const COUNT_BITS: u32 = 30;
+const FUTEX: u32 = 1;
+const PIPE: u32 = 2;
+const IF_FULL: u32 = 3;
+
+impl Bell {
+    pub(crate) fn to_word(self) -> u32 {
+        match self {
+            Bell::Futex(at) => at << 2 | FUTEX,
+            Bell::Pipe(at) => at << 2 | PIPE,
+            Bell::IfFull => IF_FULL,
+        }
+    }
+}
+
+/// Whether a running count has come to another; both are right to within half of what their bits
+/// hold.
+fn reached(count: u32, at: u32) -> bool {
+    (count.wrapping_sub(at) << (32 - COUNT_BITS)) >> 31 == 0
+}
+
+/// By how much a running count is beyond another; 0, if it is behind.
+fn beyond(count: u32, other: u32) -> u32 {
+    (count.wrapping_sub(other) as i32).max(0) as u32
+}
+
+/// Why the worker looks at the bell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A task is finished, so many in all.
+    Finished(u32),
+    /// So many are finished, and there is nothing more to do.
+    Idle,
+    /// There is no room for a result.
+    Full,
+    /// The host is to look in any case: a task with descriptors was begun or has ended, and its own
+    /// are to be closed; or the worker leaves.
+    Carried,
+}
+
+/// What a ring of the bell asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ring {
+    Nobody,
+    Futex,
+    Pipe,
+}
+
+fn pack(begun: u32, offered: u32) -> u64 {
+    u64::from(begun) | u64::from(offered) << 32
+}
+
+fn unpack(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+/// After an atomic step: what comes before it is seen by others before anything that comes after it
+/// is looked at. On x86-64 the step alone sees to that.
+fn fence_after_step() {
+    if !cfg!(target_arch = "x86_64") || cfg!(loom) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// More tasks than a mailbox has room for.
+const MOST_OFFERED: u32 = 1 << 20;
+
+/// How often the host tries to change the claim. An honest worker changes it once for each task.
+const TRIES: u32 = 10_000;
+
+impl Turns {
+    // ---- the worker
+
+    /// Begins the next task, the one after `begun` others, if there is one; and wakes the host, if
+    /// it waits for those that are `finished`, or for the end of all.
+    pub(in crate::worker::process) fn begin_or_ring(
+        &self,
+        begun: u32,
+        finished: u32,
+        through_pipe: impl FnOnce(),
+    ) -> Result<bool, Corrupt> {
+        let more = self.begin(begun)?;
+        if more {
+            self.wake_host(Occasion::Finished(finished), through_pipe);
+        } else {
+            self.settle();
+            self.wake_host(Occasion::Idle, through_pipe);
+        }
+        Ok(more)
+    }
+
+    /// Sleeps until there is a task after `begun` others.
+    pub(in crate::worker::process) fn sleep_until_more(&self, begun: u32) {
+        while !self.has_more(begun) {
+            self.announce_sleep(Sleep::Tasks);
+            if self.has_more(begun) {
+                self.stay_awake();
+                return;
+            }
+            watch::wait(&self.asleep, Sleep::Tasks as u32, None);
+        }
+    }
+
+    /// There was no room for a reply: sleeps until there may be, once the host has heard of it.
+    pub(in crate::worker::process) fn wait_for_room(
+        &self,
+        has_room: impl FnOnce() -> bool,
+        through_pipe: impl FnOnce(),
+    ) {
+        // The bell is looked at after the sleep is announced: of the host, which does it the other
+        // way round, one sees the other.
+        self.announce_sleep(Sleep::Room);
+        self.wake_host(Occasion::Full, through_pipe);
+        if has_room() {
+            self.stay_awake();
+            return;
+        }
+        watch::wait(&self.asleep, Sleep::Room as u32, None);
+    }
+
+    /// The worker has said, and shown, that it leaves.
+    pub(in crate::worker::process) fn leave(&self, through_pipe: impl FnOnce()) {
+        self.announce_sleep(Sleep::Nothing);
+        self.wake_host(Occasion::Carried, through_pipe);
+    }
+
+    /// Wakes the host, if it wants to be.
+    pub(in crate::worker::process) fn wake_host(
+        &self,
+        occasion: Occasion,
+        through_pipe: impl FnOnce(),
+    ) {
+        match self.ring(occasion) {
+            Ring::Nobody => {}
+            Ring::Futex => watch::wake_one(&self.host.bell),
+            Ring::Pipe => through_pipe(),
+        }
+    }
+
+    /// Begins the next task, the one after `begun` others, if there is one.
+    pub(in crate::worker::process) fn begin(&self, begun: u32) -> Result<bool, Corrupt> {
+        let mut word = self.claim.load(Ordering::Acquire);
+        loop {
+            let (_, offered) = unpack(word);
+            if offered == begun {
+                return Ok(false);
+            }
+            // The task before has written over this.
+            if offered.wrapping_sub(begun) > MOST_OFFERED {
+                return Err(Corrupt);
+            }
+            match self.claim.compare_exchange_weak(
+                word,
+                pack(begun.wrapping_add(1), offered),
+                Ordering::SeqCst,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    fence_after_step();
+                    return Ok(true);
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Whether there is a task after `begun` others.
+    pub(in crate::worker::process) fn has_more(&self, begun: u32) -> bool {
+        unpack(self.claim.load(Ordering::Acquire)).1 != begun
+    }
+
+    /// After a result was shown.
+    pub(in crate::worker::process) fn finish(&self, finished: u32) {
+        self.finished.0.store(finished, Ordering::Release);
+    }
+
+    /// Whom to wake. The bell is looked at after everything that the worker has shown: it has just
+    /// begun a task, or calls [`settle`](Self::settle) first.
+    fn ring(&self, occasion: Occasion) -> Ring {
+        let word = self.host.bell.load(Ordering::Relaxed);
+        if word == 0 {
+            return Ring::Nobody;
+        }
+        let due = match occasion {
+            Occasion::Finished(count) => word & 3 != IF_FULL && reached(count, word >> 2),
+            Occasion::Idle => word & 3 != IF_FULL,
+            Occasion::Full | Occasion::Carried => true,
+        };
+        // The host may have changed its mind meanwhile, and then it has looked after that.
+        if !due
+            || self
+                .host
+                .bell
+                .compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed)
+                .is_err()
+        {
+            return Ring::Nobody;
+        }
+        if word & 3 == FUTEX {
+            Ring::Futex
+        } else {
+            Ring::Pipe
+        }
+    }
+
+    /// What was shown before is seen by whoever sleeps after.
+    pub(in crate::worker::process) fn settle(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker is about to sleep on `asleep`; it looks once more, and then does.
+    fn announce_sleep(&self, sleep: Sleep) {
+        store_over(&self.asleep, sleep as u32, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// It has seen something.
+    fn stay_awake(&self) {
+        store_over(&self.asleep, 0, Ordering::Relaxed);
+    }
+
+    /// The processor of the host, if looking for a while is allowed.
+    pub(in crate::worker::process) fn patience(&self) -> Option<u32> {
+        self.host.patience.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    // ---- the host
+
+    /// Offers `count` more tasks, and wakes the worker if it sleeps.
+    pub(in crate::worker::process) fn offer_and_wake(&self, count: u32) {
+        self.offer(count);
+        self.wake_worker(Sleep::Tasks);
+    }
+
+    /// After results were taken: a worker that waits for room goes on.
+    pub(in crate::worker::process) fn made_room(&self) {
+        fence(Ordering::SeqCst);
+        self.wake_worker(Sleep::Room);
+    }
+
+    /// Wakes the worker whatever `asleep` says.
+    pub(in crate::worker::process) fn rouse(&self) {
+        watch::wake_one(&self.asleep);
+    }
+
+    fn wake_worker(&self, sleep: Sleep) {
+        if self.take_sleep(sleep) {
+            watch::wake_one(&self.asleep);
+        }
+    }
+
+    /// Sets the bell, where `taken` results were taken and `offered` tasks offered; `is_ready`:
+    /// whether there is a result to take. Gives what it is set to, and whether what it is to ring
+    /// for is still to come.
+    pub(in crate::worker::process) fn set_bell_and_look(
+        &self,
+        bell: Bell,
+        (taken, offered): (u32, u32),
+        is_ready: impl Fn() -> bool,
+    ) -> (u32, bool) {
+        let word = self.set_bell(bell);
+        match self.asleep.load(Ordering::Relaxed) {
+            // What is not counted: it waits for room for a reply, or has said that it leaves.
+            ROOM | NOTHING if is_ready() => return (word, false),
+            // All was taken, and it has not seen that: it looked in between, and who took little
+            // did not look at it.
+            ROOM => self.wake_worker(Sleep::Room),
+            _ => {}
+        }
+        let at = match bell {
+            Bell::IfFull => return (word, true),
+            Bell::Futex(at) | Bell::Pipe(at) => at,
+        };
+        // Counted from what was taken, so that it is a number that goes up. A result is shown
+        // before it is counted.
+        let finished = beyond(self.finished(), taken);
+        let all = offered.wrapping_sub(taken);
+        (word, finished < at.wrapping_sub(taken).min(all))
+    }
+
+    /// Offers `count` more tasks.
+    fn offer(&self, count: u32) {
+        self.claim
+            .fetch_add(u64::from(count) << 32, Ordering::SeqCst);
+        fence_after_step();
+    }
+
+    /// Whether the worker sleeps for this; then it has to be woken, for which this is the one to do
+    /// it. Looked at after an [`offer`](Self::offer), or a fence.
+    fn take_sleep(&self, sleep: Sleep) -> bool {
+        self.asleep.load(Ordering::Relaxed) == sleep as u32
+            && self
+                .asleep
+                .compare_exchange(sleep as u32, 0, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// How many were begun, where `finished` results were taken and `offered` tasks offered.
+    pub(in crate::worker::process) fn begun(
+        &self,
+        finished: u32,
+        offered: u32,
+    ) -> Result<u32, Corrupt> {
+        let (begun, there) = unpack(self.claim.load(Ordering::Acquire));
+        believable(begun, there, finished, offered)?;
+        Ok(begun)
+    }
+
+    /// Takes back what was offered and not begun, but for the first `keep` tasks of all. Gives how
+    /// many are offered now.
+    pub(in crate::worker::process) fn take_back(
+        &self,
+        keep: u32,
+        finished: u32,
+        offered: u32,
+    ) -> Result<u32, Corrupt> {
+        let mut word = self.claim.load(Ordering::Acquire);
+        for _ in 0..TRIES {
+            let (begun, there) = unpack(word);
+            believable(begun, there, finished, offered)?;
+            // In order of age: what was finished, what was begun, what is kept.
+            let kept = begun
+                .wrapping_sub(finished)
+                .max(beyond(keep, finished))
+                .min(offered.wrapping_sub(finished));
+            let left = finished.wrapping_add(kept);
+            match self.claim.compare_exchange(
+                word,
+                pack(begun, left),
+                Ordering::SeqCst,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(left),
+                Err(now) => word = now,
+            }
+        }
+        Err(Corrupt)
+    }
+
+    /// The host wants to be woken, from now on.
+    fn set_bell(&self, bell: Bell) -> u32 {
+        let word = bell.to_word();
+        store_over(&self.host.bell, word, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        word
+    }
+
+    pub(in crate::worker::process) fn bell(&self) -> &AtomicU32 {
+        &self.host.bell
+    }
+
+    /// How many results it says that it has shown.
+    pub(in crate::worker::process) fn finished(&self) -> u32 {
+        self.finished.0.load(Ordering::Acquire)
+    }
+
+    pub(in crate::worker::process) fn set_patience(&self, patience: u32) {
+        self.host.patience.store(patience, Ordering::Relaxed);
+    }
+}
+
+/// Whether a worker can have begun so many, and left the offers alone.
+fn believable(begun: u32, there: u32, finished: u32, offered: u32) -> Result<(), Corrupt> {
+    let most = offered.wrapping_sub(finished);
+    if there == offered && begun.wrapping_sub(finished) <= most {
+        Ok(())
+    } else {
+        Err(Corrupt)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// As far as the counts in a bell reach, on both sides of where they wrap.
+    const REACH: u32 = 1 << (COUNT_BITS - 1);
+
+    #[test]
+    fn a_count_is_reached_wherever_it_wraps() {
+        let places = [0, 1, REACH - 1, REACH, 1 << COUNT_BITS, 1 << 31, u32::MAX];
+        let steps = [0, 1, 2, 3, 1000, REACH / 2, REACH - 2, REACH - 1];
+        for place in places {
+            for nudge in 0..8_u32 {
+                let at = place.wrapping_add(nudge).wrapping_sub(4);
+                // As the worker reads it from the bell.
+                let told = Bell::Futex(at).to_word() >> 2;
+                for step in steps {
+                    assert!(reached(at.wrapping_add(step), told), "{at} + {step}");
+                    let before = at.wrapping_sub(step + 1);
+                    assert!(!reached(before, told), "{at} - {step} - 1");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bells_are_told_apart() {
+        let turns = Turns::default();
+        let rings = |bell, occasion| {
+            turns.set_bell(bell);
+            turns.ring(occasion)
+        };
+        for at in [0, 1, 1 << 29, u32::MAX] {
+            for occasion in [Occasion::Finished(at), Occasion::Idle, Occasion::Full] {
+                assert_eq!(rings(Bell::Futex(at), occasion), Ring::Futex);
+                assert_eq!(rings(Bell::Pipe(at), occasion), Ring::Pipe);
+            }
+            let early = Occasion::Finished(at.wrapping_sub(1));
+            assert_eq!(rings(Bell::Futex(at), early), Ring::Nobody);
+            assert_eq!(rings(Bell::Pipe(at), early), Ring::Nobody);
+        }
+        assert_eq!(rings(Bell::IfFull, Occasion::Finished(0)), Ring::Nobody);
+        assert_eq!(rings(Bell::IfFull, Occasion::Idle), Ring::Nobody);
+        assert_eq!(rings(Bell::IfFull, Occasion::Full), Ring::Pipe);
+        // It is rung once.
+        assert_eq!(turns.ring(Occasion::Full), Ring::Nobody);
+    }
+
+    #[test]
+    fn counts_wrap() {
+        let turns = Turns::default();
+        let start = u32::MAX - 1;
+        turns.claim.store(pack(start, start), Ordering::Relaxed);
+        turns.offer(4);
+        let offered = start.wrapping_add(4);
+        assert_eq!(turns.begin(start), Ok(true));
+        assert_eq!(turns.begun(start, offered), Ok(u32::MAX));
+        assert_eq!(turns.begin(u32::MAX), Ok(true));
+        // One is kept that was not begun, though its number is the smaller one.
+        assert_eq!(turns.take_back(1, start, offered), Ok(1));
+        assert_eq!((turns.begin(0), turns.begin(1)), (Ok(true), Ok(false)));
+        assert!(!turns.has_more(1));
+        turns.finish(1);
+        assert_eq!(
+            turns.set_bell_and_look(Bell::Futex(2), (start, 2), || false),
+            (Bell::Futex(2).to_word(), true)
+        );
+        assert!(
+            !turns
+                .set_bell_and_look(Bell::Futex(1), (start, 2), || false)
+                .1
+        );
+    }
+
+    #[test]
+    fn what_is_taken_before_it_is_counted_is_no_news() {
+        let turns = Turns::default();
+        turns.offer(2);
+        assert_eq!(turns.begin(0), Ok(true));
+        // The result was shown and taken, and is counted a moment later, or never.
+        assert!(turns.set_bell_and_look(Bell::Futex(2), (1, 2), || false).1);
+        turns.finish(1);
+        assert!(turns.set_bell_and_look(Bell::Futex(2), (1, 2), || false).1);
+    }
+
+    #[test]
+    fn a_claim_that_makes_no_sense_is_corrupt() {
+        let turns = Turns::default();
+        turns.offer(2);
+        for (begun, offered) in [(3, 2), (u32::MAX, 2), (0, 1), (0, 3)] {
+            turns.claim.store(pack(begun, offered), Ordering::Relaxed);
+            assert_eq!(turns.begun(0, 2), Err(Corrupt));
+            assert_eq!(turns.take_back(0, 0, 2), Err(Corrupt));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A fork server that is none, and workers that take a step when they are told to: for
+//! [`counts`](crate::counts).
+//!
+//! Problem: what a task costs is to be counted in one thread of one process, where nobody may wait
+//! for anybody. The host's half and the worker's are the library's own, on one mailbox that is
+//! mapped twice; only who makes the workers is made up. Nothing here is a hot path.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crate::sys::fds::Pinned;
+use crate::sys::opened;
+use crate::sys::privilege::Privilege;
+use crate::task::symbols::Symbols;
+use crate::worker::process::child::startup;
+use crate::worker::process::child::worker_loop::Staying;
+use crate::worker::process::host::client::{CURRENT, ForkServer, Lines};
+use crate::worker::process::host::start_method::StartMethod;
+use crate::worker::process::ipc::bell;
+use crate::worker::process::ipc::board::{Board, SLOTS};
+use crate::worker::process::ipc::mailbox::Mailbox;
+use crate::worker::process::ipc::protocol::{self, Event};
+use crate::worker::process::ipc::stderr_count::Counts;
+
+/// What this process takes for its fork server.
+pub struct OneThread {
+    server: Arc<ForkServer>,
+    /// The fork server's end of the line. What is asked for there is not answered.
+    theirs: OwnedFd,
+    /// The workers' end of the bell.
+    bell: OwnedFd,
+    stderr_counts: Counts,
+    slot: Cell<u32>,
+}
+
+impl fmt::Debug for OneThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneThread").finish_non_exhaustive()
+    }
+}
+
+impl OneThread {
+    /// From here on, whoever starts a process in this process gets a worker of
+    /// [`add_worker`](Self::add_worker).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn begin() -> io::Result<OneThread> {
+        let (ours, theirs) = opened::socket_pair()?;
+        let board = Board::map(Board::file()?)?;
+        let events = opened::event()?;
+        let (rung, bell) = bell::pair()?;
+        let symbols = Symbols::new(Vec::new());
+        // No process has the number 0, and this is no pidfd: nobody is ever ended.
+        let process = opened::event()?;
+        let server = ForkServer::new(
+            0,
+            process,
+            Privilege::of_this_thread()?,
+            Lines {
+                socket: ours,
+                board,
+                events,
+                bell: rung,
+            },
+            symbols,
+            StartMethod::Fork,
+        )?;
+        let server = Arc::new(server);
+        *CURRENT.get().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
+        startup::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);
+        Ok(OneThread {
+            server,
+            theirs,
+            bell,
+            stderr_counts: Counts::new()?,
+            slot: Cell::new(0),
+        })
+    }
+
+    /// Has the host take in a worker that has nothing to do yet.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn add_worker(&self) -> io::Result<Worker> {
+        let slot = self.slot.get();
+        self.slot.set((slot + 1) % SLOTS);
+        let file = Mailbox::file()?;
+        // A worker's mailbox is mapped for as long as its process lives.
+        let mailbox = Box::leak(Box::new(Mailbox::map(&file)?));
+        let (_, lane) = opened::socket_pair()?;
+        self.stderr_counts.begin(slot);
+        let worker = startup::Worker::new(
+            mailbox,
+            Pinned::leaked(lane)?,
+            Pinned::new(&self.bell)?,
+            self.stderr_counts.seen_by_worker(slot),
+        );
+        self.server.board.reset(slot);
+        protocol::send(
+            &self.theirs,
+            &Event::Hired { slot, pid: 0 },
+            &[file.as_fd()],
+        )?;
+        self.server.hear();
+        Ok(Worker(worker))
+    }
+
+    /// Does what the listener does when a worker has rung: has the pools look after their workers.
+    pub fn listen(&self) {
+        self.server.call_employers(Duration::ZERO);
+    }
+}
+
+/// A worker that has not been given anything to do.
+pub struct Worker(startup::Worker);
+
+impl Worker {
+    /// Does what a worker does at first: touches what the first task will.
+    pub fn rehearse(&mut self) {
+        self.0.rehearse();
+    }
+
+    /// Obeys, until a task is done; or until it is told to stay. It waits if there is nothing to
+    /// obey.
+    pub fn serve(mut self) -> Option<StayingWorker> {
+        let stay = self.0.serve()?;
+        let staying = Staying::new(&self.0, &stay);
+        Some(StayingWorker {
+            worker: self.0,
+            staying,
+        })
+    }
+}
+
+/// A worker of a pool.
+pub struct StayingWorker {
+    worker: startup::Worker,
+    staying: Staying,
+}
+
+impl StayingWorker {
+    /// Runs what it was given, until it finds nothing more to do. It does not sleep then. `false`:
+    /// it has left.
+    pub fn serve(&mut self) -> bool {
+        while self.worker.begin_at_once(&mut self.staying) {
+            if !self.worker.serve_begun(&mut self.staying) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StayingWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StayingWorker").finish_non_exhaustive()
+    }
+}
