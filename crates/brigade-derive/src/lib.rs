@@ -35,7 +35,7 @@ fn implement(input: &DeriveInput) -> Result<TokenStream, Error> {
         Data::Union(data) => {
             return Err(Error::new(
                 data.union_token.span,
-                "a union cannot be ShmSafe: nobody could say which of its fields is there. \
+                "a union cannot be ShmSafe: nothing says which of its fields is there. \
                  Keep the bytes, as `[u8; N]`, and convert them when they are read",
             ));
         }
