@@ -168,9 +168,9 @@
 //!
 //! All are on unless `default-features = false` is said.
 //!
-//! - `backtrace`: names and lines in backtraces, and tasks called by their functions' names. Without
-//!   it there are addresses, which addr2line(1) looks up, and a task is called by where it was
-//!   started.
+//! - `backtrace`: names and lines in backtraces, and tasks called by their functions' names.
+//!   Without it there are addresses, which addr2line(1) looks up, and a task is called by where it
+//!   was started.
 //! - `derive`: `#[derive(ShmSafe)]`.
 //! - `tracing`: events of [`tracing`](https://docs.rs/tracing). Without it all that they would have
 //!   told is in [numbers](Pool::stats) and errors.

@@ -2,8 +2,8 @@
 //! listener take their steps: run by `scripts/shuttle`.
 //!
 //! The pool is the real one, down to the mailboxes; its workers are threads, which may die at any
-//! step ([`shuttled`](crate::worker::process::sim::shuttled)). Whoever waits for what never comes is a
-//! deadlock, which shuttle reports.
+//! step ([`shuttled`](crate::worker::process::sim::shuttled)). Whoever waits for what never comes
+//! is a deadlock, which shuttle reports.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};

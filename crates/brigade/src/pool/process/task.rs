@@ -99,7 +99,8 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    /// So many inputs, made by [`task_frame`](crate::worker::process::host::connection::task_frame).
+    /// So many inputs, made by
+    /// [`task_frame`](crate::worker::process::host::connection::task_frame).
     pub(super) fn new(frames: Vec<u8>, count: u32) -> Strip {
         Strip {
             frames: Arc::new(frames),

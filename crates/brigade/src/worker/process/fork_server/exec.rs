@@ -3,8 +3,8 @@
 //! Problem: fork(2) copies the thread that calls it and no other, so that a fork of a process with
 //! threads is a copy in which locks are held by nobody. A library that starts a thread in its
 //! constructor (OpenBLAS, jemalloc's background threads) does so in the fork server too, before
-//! anything of ours runs there. Such a fork server does not fork; it executes the program once more,
-//! which becomes a worker in the same constructor (see [`bootstrap`]), and has that library's
+//! anything of ours runs there. Such a fork server does not fork; it executes the program once
+//! more, which becomes a worker in the same constructor (see [`bootstrap`]), and has that library's
 //! threads as the program has them. It takes about a millisecond, which spare workers hide.
 //!
 //! What a fork copies, such a worker is sent: [`Begin`], the first message on its socket, with the

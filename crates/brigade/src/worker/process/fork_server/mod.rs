@@ -3,8 +3,9 @@
 //! - `bootstrap`: how a start of the program becomes one, or a worker; and how the host starts it
 //! - `main_program`: whether the library is part of the program that would be started
 //! - `prepare`: what it does to itself first
-//! - `event_loop`: makes workers, hears of their ends, and ends them; `event_loop/outbox`: what it
-//!   tells the host
+//! - `event_loop`: what it waits for, and what the host asks for; `event_loop/workers` makes
+//!   workers, `endings` reaps them and ends what they left, `output` passes on their stderr,
+//!   `outbox` tells the host
 //! - `exec`: workers that are made by executing the program
 //! - `orphans`: what dead workers leave behind
 //! - `stderr`: what workers write there, passed on by whole lines

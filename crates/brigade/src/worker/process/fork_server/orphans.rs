@@ -4,8 +4,8 @@
 //! So when the fork server hears that a worker has ended, what the worker left has become the fork
 //! server's child already: every child that is no worker is an orphan, also one that left its
 //! session and its process group. /proc/[pid]/task/[tid]/children in proc(5); it needs
-//! CONFIG_PROC_CHILDREN, and otherwise all of /proc is read. What /proc calls a process is not always
-//! what we call it ([`numbers`]).
+//! CONFIG_PROC_CHILDREN, and otherwise all of /proc is read. What /proc calls a process is not
+//! always what we call it ([`numbers`]).
 
 use std::collections::HashMap;
 use std::fs::File;

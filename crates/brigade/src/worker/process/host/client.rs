@@ -85,7 +85,8 @@ pub(crate) struct ForkServer {
     epoll: Epoll,
     pub(crate) board: Board,
     events: OwnedFd,
-    /// What workers ring when somebody awaits them: see [`bell`](crate::worker::process::ipc::bell).
+    /// What workers ring when somebody awaits them: see
+    /// [`bell`](crate::worker::process::ipc::bell).
     bell: HostBell,
     /// Goes off when it is time to ask for new spares.
     rest: Timer,

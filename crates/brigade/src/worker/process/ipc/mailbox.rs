@@ -248,7 +248,8 @@ impl Mailbox {
         }
     }
 
-    /// The host: do not rest after the task (see [`child`](crate::worker::process::child::startup)).
+    /// The host: do not rest after the task (see
+    /// [`child`](crate::worker::process::child::startup)).
     pub(crate) fn ask_to_leave_at_once(&self) {
         self.status().leave.store(1, Ordering::Relaxed);
     }

@@ -2,7 +2,8 @@
 //!
 //! - `protocol`: datagrams between host and fork server; what a worker is told before its tasks
 //! - `mailbox`: a worker's memory: rings, state, crash record
-//! - `turns`: which tasks a worker has begun, and who sleeps; `turns_models`: what must hold of that
+//! - `turns`: which tasks a worker has begun, and who sleeps; `turns_models`: what must hold of
+//!   that
 //! - `board`: how each worker ended
 //! - `lane`: a socket to each worker, for descriptors and large values
 //! - `bell`: how workers wake the host's listener

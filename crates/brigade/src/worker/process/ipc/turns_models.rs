@@ -1,9 +1,10 @@
 //! What must hold of a worker that stays and its host, whatever the order in which both take their
 //! steps, and whatever they see of each other's stores: run by `scripts/loom`.
 //!
-//! The worker does what [`stay`](crate::worker::process::child::worker_loop) does, and the host what [`line`](crate::worker::process::host::connection) and the
-//! pool do, with the same functions. A wake-up that is lost is a deadlock, which loom reports.
-//! Frames lie in rings, where loom sees whether one is read while it is written.
+//! The worker does what [`stay`](crate::worker::process::child::worker_loop) does, and the host
+//! what [`line`](crate::worker::process::host::connection) and the pool do, with the same
+//! functions. A wake-up that is lost is a deadlock, which loom reports. Frames lie in rings, where
+//! loom sees whether one is read while it is written.
 
 use loom::sync::Arc;
 use loom::thread;

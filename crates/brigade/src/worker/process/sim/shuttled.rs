@@ -1,10 +1,10 @@
 //! The fork server and the workers in the models of `scripts/shuttle`.
 //!
-//! A worker is a thread that does what [`stay`](crate::worker::process::child::worker_loop) does, with the same
-//! [`Turns`](crate::worker::process::ipc::turns::Turns) and the same rings, on tasks that are a [`Deed`] each. It may
-//! die, or be killed, between any two steps. The fork server and the listener are one thread: it
-//! calls the pool when a bell is rung through the pipe, when a worker has come or ended, and when
-//! it is time.
+//! A worker is a thread that does what [`stay`](crate::worker::process::child::worker_loop) does,
+//! with the same [`Turns`](crate::worker::process::ipc::turns::Turns) and the same rings, on tasks
+//! that are a [`Deed`] each. It may die, or be killed, between any two steps. The fork server and
+//! the listener are one thread: it calls the pool when a bell is rung through the pipe, when a
+//! worker has come or ended, and when it is time.
 
 #![expect(unsafe_code, reason = "a mailbox outlives the ends of its rings")]
 

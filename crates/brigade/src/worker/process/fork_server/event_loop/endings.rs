@@ -1,0 +1,189 @@
+//! Workers that have ended, or are to: they are reaped, what they left behind is ended, and the
+//! host is told. The end of all of them, when the host is gone.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use super::{Closing, Gone, PATIENCE, Server};
+use crate::sys::process::Ended;
+use crate::sys::{fds, process};
+use crate::worker::process::child::startup;
+use crate::worker::process::fork_server::oom;
+
+impl Server<'_> {
+    /// Reaps what has ended, and ends what the dead left behind.
+    pub(super) fn children_ended(&mut self) {
+        let mut info = [0_u8; 128];
+        while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
+        self.children_stopped();
+        while let Some(pid) = process::peek_ended() {
+            // Before it is reaped: while it is a zombie, its group's number is nobody else's.
+            if let Some((slot, token)) = self.workers.get(&pid).map(|w| (w.slot, w.token)) {
+                // None of its threads runs any more: this is when its locks are free for others.
+                self.bury(token);
+                process::kill_group(pid, libc::SIGKILL);
+                self.board.reap(slot);
+            }
+            let Some(ended) = process::reap(pid) else {
+                break;
+            };
+            if let Some(worker) = self.workers.remove(&pid) {
+                self.closing.push(Closing {
+                    pid,
+                    worker,
+                    ended,
+                    since: Instant::now(),
+                });
+            }
+        }
+    }
+
+    /// Takes notice of workers that were stopped, and of those that go on.
+    pub(super) fn children_stopped(&mut self) {
+        let mut news = false;
+        while let Some((pid, stopped)) = process::stopped_child() {
+            let Some(worker) = self.workers.get_mut(&pid) else {
+                continue;
+            };
+            let now = Instant::now();
+            let before = std::mem::replace(&mut worker.stopped, stopped.then_some(now));
+            let stood = before.map_or(Duration::ZERO, |since| now - since);
+            self.board.note_stop(worker.slot, stopped, stood);
+            // It was asked to end before we heard of its stop: it is to hear of that.
+            if stopped && worker.kill_at.is_some() {
+                process::kill(pid, libc::SIGCONT);
+            }
+            news = true;
+        }
+        if news {
+            self.call_host();
+        }
+    }
+
+    /// Tells of the workers whose children are gone too.
+    pub(super) fn close_finished(&mut self) {
+        if self.closing.is_empty() {
+            return;
+        }
+        let orphans = self.kill_orphans();
+        if !orphans.is_empty() {
+            if self.closing.iter().all(|c| c.since.elapsed() < PATIENCE) {
+                return;
+            }
+            self.hopeless.extend(orphans);
+        }
+        for Closing {
+            pid,
+            mut worker,
+            ended,
+            ..
+        } in std::mem::take(&mut self.closing)
+        {
+            // Its last words come before the news of its end.
+            worker.stderr.drain(&mut self.output);
+            self.epoll.remove(worker.stderr.pipe());
+            let oom_killed = ended == Ended::Signaled(libc::SIGKILL)
+                && oom::is_more(self.oom.count(), worker.oom_kills);
+            let unstarted = (ended == Ended::Exited(startup::NOT_STARTED))
+                .then(|| startup::why_not_started(&worker.lane))
+                .flatten();
+            let (notify, free) = match unstarted {
+                Some(why) => self.board.end_unstarted(worker.slot, &why),
+                None => {
+                    let tail = worker.stderr.tail();
+                    self.board.end(worker.slot, Some(ended), oom_killed, tail)
+                }
+            };
+            if free {
+                self.free_slots.push(worker.slot);
+            } else {
+                let lane = holds_data(&worker.lane).then_some(worker.lane);
+                self.unreleased.push(Gone {
+                    slot: worker.slot,
+                    pid,
+                    lane,
+                });
+            }
+            if notify {
+                self.call_host();
+            }
+        }
+        self.collect_released();
+        self.watch_output();
+    }
+
+    /// Kills every child that is no worker, and gives those that there are hopes of; their ends
+    /// come as events.
+    pub(super) fn kill_orphans(&mut self) -> Vec<u32> {
+        let mut all = Vec::new();
+        self.children.list(&mut all);
+        self.hopeless.retain(|pid| all.contains(pid));
+        let relay = self.output.relay;
+        all.retain(|pid| !self.workers.contains_key(pid) && Some(*pid) != relay);
+        for &pid in &all {
+            process::kill(pid, libc::SIGKILL);
+        }
+        all.retain(|pid| !self.hopeless.contains(pid));
+        all
+    }
+
+    pub(super) fn kill_overdue(&mut self) {
+        let now = Instant::now();
+        for (&pid, worker) in &mut self.workers {
+            if worker.kill_at.is_some_and(|at| at <= now) {
+                worker.kill_at = None;
+                end(pid);
+            }
+        }
+    }
+
+    /// The host is gone: so is everything that was done for it.
+    pub(super) fn end_all(&mut self) {
+        for &pid in self.workers.keys() {
+            end(pid);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.children_ended();
+            let orphans = self.kill_orphans();
+            if (self.workers.is_empty() && orphans.is_empty()) || Instant::now() >= deadline {
+                break;
+            }
+            // Needs no descriptor of its own: there may be none left.
+            let _ = fds::wait_readable(&self.child_events, Duration::from_millis(20));
+        }
+        for closing in &mut self.closing {
+            closing.worker.stderr.drain(&mut self.output);
+        }
+        self.output.flush();
+        self.end_relay();
+    }
+
+    /// The relay has what it was given; it gets a moment to pass that on.
+    pub(super) fn end_relay(&mut self) {
+        let Some(pid) = self.output.close() else {
+            return;
+        };
+        let deadline = Instant::now() + Duration::from_millis(20);
+        while process::reap(pid).is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                process::kill(pid, libc::SIGKILL);
+                break;
+            }
+            let _ = fds::wait_readable(&self.child_events, left);
+            let mut info = [0_u8; 128];
+            while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
+        }
+    }
+}
+
+fn holds_data(lane: &OwnedFd) -> bool {
+    fds::wait_readable(lane, Duration::ZERO).unwrap_or(false)
+}
+
+/// Kills a worker and its group; it may have left the group.
+pub(super) fn end(pid: u32) {
+    process::kill_group(pid, libc::SIGKILL);
+    process::kill(pid, libc::SIGKILL);
+}

@@ -1,0 +1,186 @@
+//! Making workers, on request; asking one to end; its lane, for the host.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use super::endings::end;
+use super::{FIRST_SLOT, Server, Worker};
+use crate::sync::roster::{Roster, Token};
+use crate::sys::error::Call;
+use crate::sys::process::Fork;
+use crate::sys::{opened, process};
+use crate::worker::process::child::startup;
+use crate::worker::process::child::startup::{Birth, Surplus};
+use crate::worker::process::fork_server::stderr;
+use crate::worker::process::fork_server::stderr::Input;
+use crate::worker::process::ipc::board::SLOTS;
+use crate::worker::process::ipc::mailbox::Mailbox;
+use crate::worker::process::ipc::protocol::Event;
+
+impl Server<'_> {
+    pub(super) fn kill(&mut self, slot: u32, pid: u32, grace: Duration) {
+        let Some(worker) = self.workers.get_mut(&pid).filter(|w| w.slot == slot) else {
+            return;
+        };
+        if grace.is_zero() {
+            return end(pid);
+        }
+        process::kill(pid, libc::SIGTERM);
+        if worker.stopped.is_some() {
+            // Or it would not hear of it before its time of grace is over.
+            process::kill(pid, libc::SIGCONT);
+        }
+        worker.kill_at = Instant::now().checked_add(grace);
+    }
+
+    pub(super) fn lane(&self, slot: u32, pid: u32) -> Option<Arc<OwnedFd>> {
+        let alive = self.workers.get(&pid).filter(|w| w.slot == slot);
+        let closing = self
+            .closing
+            .iter()
+            .find(|c| c.pid == pid && c.worker.slot == slot)
+            .map(|c| &c.worker);
+        let gone = self
+            .unreleased
+            .iter()
+            .find(|g| g.pid == pid && g.slot == slot);
+        alive
+            .or(closing)
+            .map(|w| Arc::clone(&w.lane))
+            .or_else(|| gone?.lane.clone())
+    }
+
+    /// Makes a worker, which sleeps until the host gives it something to do.
+    pub(super) fn hire(
+        &mut self,
+        token: Option<Token>,
+        oom_kills: Option<u64>,
+    ) -> io::Result<(u32, u32, OwnedFd)> {
+        let slot = self.take_slot()?;
+        let made = self.fork_worker(slot, token, oom_kills);
+        match made.needed_to("make a worker process") {
+            Ok((pid, mailbox)) => Ok((slot, pid, mailbox)),
+            Err(e) => {
+                self.free_slots.push(slot);
+                Err(e)
+            }
+        }
+    }
+
+    pub(super) fn fork_worker(
+        &mut self,
+        slot: u32,
+        token: Option<Token>,
+        oom_kills: Option<u64>,
+    ) -> io::Result<(u32, OwnedFd)> {
+        let mailbox = Mailbox::file()?;
+        let (lane, their_lane) = opened::socket_pair()?;
+        let (input, their_stderr) = stderr::pipe()?;
+        let count = self.stderr_counts.begin(slot);
+        let birth = Birth {
+            server: self.own,
+            stderr_count: self.stderr_counts.seen_by_worker(slot),
+            mailbox: &mailbox,
+            lane: &their_lane,
+            stderr: &their_stderr,
+            bell: &self.bell,
+            token,
+            open_files: self.open_files,
+            surplus: Surplus::All,
+        };
+        let pid = match &self.executing {
+            Some(executing) => executing.make(&birth, slot, self.stderr_counts.file())?,
+            None => match process::fork_single_threaded()? {
+                Fork::Child => startup::run(&birth),
+                Fork::Parent(pid) => pid,
+            },
+        };
+        // Both sides do it, so that it is done before either relies on it. The worker has no task
+        // yet, and has not become another program; so this fails only where it is denied.
+        let id = Pid::from_raw(pid as i32);
+        let leads = match self.executing {
+            None => rustix::process::setpgid(id, id),
+            // It has done so before it became the program, or was refused.
+            Some(_) => match rustix::process::getpgid(id) {
+                Ok(group) if Some(group) == id => Ok(()),
+                Ok(_) => Err(Errno::PERM),
+                Err(e) => Err(e),
+            },
+        };
+        if let Err(e) = leads {
+            // An orphan like any other from here on.
+            process::kill(pid, libc::SIGKILL);
+            return Err(e)
+                .call("setpgid(2)")
+                .needed_to("end a worker with what it has started");
+        }
+        let worker = Worker {
+            slot,
+            token,
+            lane: Arc::new(lane),
+            stderr: Input::new(input, count),
+            oom_kills,
+            kill_at: None,
+            stopped: None,
+        };
+        self.board.reset(slot);
+        if !self.stderr_blocked {
+            // If there is no memory to watch it, it is tried again: a worker whose pipe nobody
+            // reads would wait for ever.
+            self.unwatched |= self
+                .epoll
+                .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot))
+                .is_err();
+        }
+        self.workers.insert(pid, worker);
+        Ok((pid, mailbox))
+    }
+
+    /// This worker is dead, or was not made: whoever waits for something that it held hears of it.
+    pub(super) fn bury(&mut self, token: Option<Token>) {
+        match (token, &self.registrar) {
+            (Some(token), Some(registrar)) => registrar.bury(token),
+            // Sent before the loop waits again.
+            (Some(token), None) => {
+                let token = token.to_bits();
+                self.outbox.push(Event::Dead { token }, None);
+            }
+            (None, _) => {
+                if let Ok(roster) = Roster::get() {
+                    roster.stir();
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_slot(&mut self) -> io::Result<u32> {
+        if self.free_slots.is_empty() {
+            self.collect_released();
+        }
+        if let Some(slot) = self.free_slots.pop() {
+            return Ok(slot);
+        }
+        if self.next_slot == SLOTS {
+            return Err(io::Error::other(format!(
+                "a fork server has no more than {SLOTS} worker processes"
+            )));
+        }
+        self.next_slot += 1;
+        Ok(self.next_slot - 1)
+    }
+
+    pub(super) fn collect_released(&mut self) {
+        self.unreleased.retain(|gone| {
+            let is_free = self.board.is_free(gone.slot);
+            if is_free {
+                self.free_slots.push(gone.slot);
+            }
+            !is_free
+        });
+    }
+}
