@@ -70,7 +70,7 @@ use crate::{JoinError, JoinHandle, Kind, Message};
 /// for result in pool.map(sum, (0..1000).map(|i| vec![i, i])) {
 ///     match result {
 ///         Ok(total) => assert_eq!(total % 2, 0),
-///         Err(JoinError::Crashed(crash)) => eprintln!("one task lost: {crash}"), // the others go on
+///         Err(JoinError::Crashed(crash)) => eprintln!("one task lost: {crash}"),
 ///         Err(other) => return Err(other.into()),
 ///     }
 /// }
