@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
@@ -174,6 +175,14 @@ pub(crate) fn last(call: &'static str) -> io::Error {
     named(call, io::Error::last_os_error())
 }
 
+/// The same of a call that would often have to wait, of which nothing more is to be said: quickly.
+pub(crate) fn unless_again(call: &'static str, why: Errno) -> io::Error {
+    match why {
+        Errno::AGAIN => why.into(),
+        why => named(call, why.into()),
+    }
+}
+
 /// An error of this call that the kernel did not give itself: a limit that is kept to beforehand,
 /// or descriptors that it could not deliver.
 pub(crate) fn as_if(call: &'static str, errno: i32) -> io::Error {
@@ -325,8 +334,6 @@ fn truncate(text: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
-
     use super::*;
 
     #[test]

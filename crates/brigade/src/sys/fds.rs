@@ -41,7 +41,7 @@ pub(crate) fn send_parts(
                 Err(Errno::INTR) => {}
                 // It may be this call alone that is denied.
                 Err(Errno::PERM | Errno::ACCESS | Errno::NOSYS) => break,
-                Err(e) => return Err(not_sent("sendto(2)", e)),
+                Err(e) => return Err(error::unless_again("sendto(2)", e)),
                 Ok(_) => return Ok(()),
             }
         }
@@ -57,17 +57,9 @@ pub(crate) fn send_parts(
     loop {
         match rustix::net::sendmsg(&socket, parts, &mut control, flags) {
             Err(Errno::INTR) => {}
-            Err(e) => return Err(not_sent("sendmsg(2)", e)),
+            Err(e) => return Err(error::unless_again("sendmsg(2)", e)),
             Ok(_) => return Ok(()),
         }
-    }
-}
-
-/// That there is no room is said often, and quickly.
-fn not_sent(call: &'static str, why: Errno) -> io::Error {
-    match why {
-        Errno::AGAIN => why.into(),
-        why => error::named(call, why.into()),
     }
 }
 

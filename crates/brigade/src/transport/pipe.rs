@@ -34,7 +34,7 @@ use rustix::fs::OFlags;
 use super::gate::Gate;
 use super::parcel;
 use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
-use crate::sys::error::Call;
+use crate::sys::error::{self, Call};
 use crate::sys::{fds, opened, signal};
 
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share,
@@ -228,7 +228,8 @@ impl PipeOutlet {
                     if gate.recount_bytes(|| inside(&self.pipe)).is_err() {
                         gate.tear();
                     }
-                    break Err(parcel::not_sent(e.into(), NotPut::Blocked));
+                    let e = error::unless_again("write(2)", e);
+                    break Err(parcel::not_sent(e, NotPut::Blocked));
                 }
             }
         };
@@ -341,7 +342,7 @@ impl PipeInlet {
                     return Ok(());
                 }
                 Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(io::Error::from(e).into()),
+                Err(e) => return Err(error::unless_again("read(2)", e).into()),
             }
         }
     }
