@@ -51,14 +51,8 @@ macro_rules! weak {
 /// What Rust's compiler has the library use if `LLVM_PROFILE_FILE` says nothing.
 const DEFAULT: &[u8] = b"default_%m_%p.profraw";
 
-struct Pattern {
-    text: CString,
-    /// The file is added to, and not written anew.
-    merges: bool,
-}
-
 /// Where this process's workers write; `None`: nowhere.
-static PATTERN: OnceLock<Option<Pattern>> = OnceLock::new();
+static PATTERN: OnceLock<Option<CString>> = OnceLock::new();
 
 /// The process that the library has the name of.
 static NAMED: AtomicU32 = AtomicU32::new(0);
@@ -93,17 +87,15 @@ pub(crate) fn write() {
         // The library does nothing where the pattern is the one that it has. This one has it open
         // nothing.
         set_filename(c"%m");
-        set_filename(&pattern.text);
+        set_filename(pattern);
     }
     let write = weak!("__llvm_profile_write_file");
     // SAFETY: the library's function of this name and type: InstrProfiling.h. It says on stderr
     // what goes wrong.
     let write: extern "C" fn() -> c_int = unsafe { std::mem::transmute(write) };
     write();
-    if pattern.merges {
-        // What has been added is not to be added again.
-        reset();
-    }
+    // The file is merged into: what was added is not to be added again.
+    reset();
 }
 
 fn reset() {
@@ -127,11 +119,10 @@ fn set_filename(pattern: &CStr) {
     set(pattern.as_ptr());
 }
 
-fn pattern() -> Option<Pattern> {
+fn pattern() -> Option<CString> {
     let said = std::env::var_os("LLVM_PROFILE_FILE").map(OsStringExt::into_vec);
     let text = said.filter(|text| !text.is_empty());
-    let text = in_directory(text.unwrap_or_else(|| DEFAULT.to_vec()));
-    complete(text).map(|(text, merges)| Pattern { text, merges })
+    complete(in_directory(text.unwrap_or_else(|| DEFAULT.to_vec())))
 }
 
 /// Where it is in a directory that is named from here, its path from the root.
@@ -148,9 +139,10 @@ fn in_directory(pattern: Vec<u8>) -> Vec<u8> {
     path
 }
 
-/// With each process's number in it, if it would be one file for all of them; and whether that file
-/// is added to. `None`: it is written all the time.
-fn complete(mut pattern: Vec<u8>) -> Option<(CString, bool)> {
+/// Such that what a process writes is merged with what is in its file: it writes more than once.
+/// Where the pattern does not say so itself, each process has its own file, beside the one that is
+/// named. `None`: it is written all the time.
+fn complete(mut pattern: Vec<u8>) -> Option<CString> {
     let has = |kind: u8| {
         let behind = pattern.split(|&byte| byte == b'%').skip(1);
         // %4m: a pool of four.
@@ -162,10 +154,16 @@ fn complete(mut pattern: Vec<u8>) -> Option<(CString, bool)> {
     if continuous {
         return None;
     }
-    if !number && !merges {
-        pattern.extend(b".%p");
+    if !merges {
+        let more: &[u8] = if number { b"-%m" } else { b"-%p-%m" };
+        let name = pattern.iter().rposition(|&byte| byte == b'/');
+        let dot = pattern.iter().rposition(|&byte| byte == b'.');
+        // Before the extension, by which tools look for such files.
+        let at = dot.filter(|&dot| dot > name.map_or(0, |name| name + 1));
+        let at = at.unwrap_or(pattern.len());
+        pattern.splice(at..at, more.iter().copied());
     }
-    Some((CString::new(pattern).ok()?, merges))
+    CString::new(pattern).ok()
 }
 
 #[cfg(test)]
@@ -175,15 +173,15 @@ mod tests {
     #[test]
     fn each_process_has_a_file_or_adds_to_one() {
         let complete = |text: &str| {
-            let (text, merges) = super::complete(text.as_bytes().to_vec())?;
-            Some((text.into_string().expect("text"), merges))
+            let text = super::complete(text.as_bytes().to_vec())?;
+            Some(text.into_string().expect("text"))
         };
-        let some = |text: &str, merges| Some((text.to_owned(), merges));
-        assert_eq!(complete("/x/%p-%m"), some("/x/%p-%m", true));
-        assert_eq!(complete("/x/%4m"), some("/x/%4m", true));
-        assert_eq!(complete("/x/%p"), some("/x/%p", false));
-        assert_eq!(complete("/x/all"), some("/x/all.%p", false));
-        assert_eq!(complete("/x/pm%"), some("/x/pm%.%p", false));
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(complete("/x/%p-%m"), some("/x/%p-%m"));
+        assert_eq!(complete("/x/%4m"), some("/x/%4m"));
+        assert_eq!(complete("/x.d/%p"), some("/x.d/%p-%m"));
+        assert_eq!(complete("/x/all.profraw"), some("/x/all-%p-%m.profraw"));
+        assert_eq!(complete("/x/.pm%"), some("/x/.pm%-%p-%m"));
         assert_eq!(complete("/x/%c%p"), None);
     }
 
