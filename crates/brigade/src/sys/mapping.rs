@@ -122,7 +122,7 @@ fn write_holes(fd: impl AsFd, part: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// A shared mapping of a whole file. Unmapped when dropped.
+/// A mapping of a whole file, shared with all who have it. Unmapped when dropped.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     at: NonNull<u8>,
@@ -138,29 +138,38 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes of `fd`, to read and write.
     pub(crate) fn writable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
-        Mapping::new(fd, len, ProtFlags::READ | ProtFlags::WRITE)
+        Mapping::new(
+            fd,
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+        )
+        .call("mmap(2)")
     }
 
     /// Maps `len` bytes of `fd`, to read only.
     pub(crate) fn readable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
-        Mapping::new(fd, len, ProtFlags::READ)
+        match Mapping::new(&fd, len, ProtFlags::READ, MapFlags::SHARED) {
+            // Before Linux 6.7, no shared mapping of a file that nobody may write, not even one to
+            // be read. A private one of it is the same pages.
+            Err(Errno::PERM) if seals(&fd).is_ok_and(|seals| seals.contains(SealFlags::WRITE)) => {
+                Mapping::new(&fd, len, ProtFlags::READ, MapFlags::PRIVATE)
+            }
+            mapped => mapped,
+        }
+        .call("mmap(2)")
     }
 
-    fn new(fd: impl AsFd, len: usize, protection: ProtFlags) -> io::Result<Mapping> {
+    fn new(
+        fd: impl AsFd,
+        len: usize,
+        protection: ProtFlags,
+        kind: MapFlags,
+    ) -> Result<Mapping, Errno> {
         // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched.
-        let at = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                MapFlags::SHARED,
-                fd,
-                0,
-            )
-        }
-        .call("mmap(2)")?;
-        let at = NonNull::new(at.cast())
-            .ok_or_else(|| io::Error::other("mmap returned the null page"))?;
+        let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, kind, fd, 0) }?;
+        // The first page is never given out unless it is asked for.
+        let at = NonNull::new(at.cast()).ok_or(Errno::NOMEM)?;
         Ok(Mapping { at, len })
     }
 
