@@ -50,7 +50,8 @@ use ipc::protocol::Setup;
 /// refused.
 ///
 /// # Errors
-/// [`init`](crate::init) was not called; no process could be made. An input that cannot be encoded
+/// [`init`](crate::init) was not called; no process could be made, of which a
+/// [`SystemError`](crate::SystemError) inside tells more. An input that cannot be encoded
 /// is no error here: the handle tells it.
 ///
 /// # Examples
