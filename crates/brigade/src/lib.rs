@@ -46,8 +46,8 @@
 //! - **A worker process has not run `main`.** Statics that `main` has set are not set in it. Give
 //!   the value to the task in its input, or compute it in an
 //!   [initializer](PoolBuilder::initializer).
-//! - **Linux 5.10 or later, 64-bit, with /proc mounted.** Elsewhere the crate does not compile, and
-//!   says so.
+//! - **Linux 5.10 or later, 64-bit little-endian, with /proc mounted.** On other systems and
+//!   processors the crate does not compile, and says so.
 //!
 //! # Thread and process: what is the same, and what cannot be
 //!
