@@ -450,9 +450,9 @@ pub(crate) const ALL: &[Environment] = &[
         ..PLAIN
     },
     Environment {
-        name: "RLIMIT_AS of 1 GiB",
+        name: "RLIMIT_AS of 4 GiB",
         one_by_one: true,
-        enter: |_| place::limit(Resource::As, 1 << 30),
+        enter: |_| place::limit(Resource::As, 4 << 30),
         ..PLAIN
     },
     Environment {
@@ -493,6 +493,10 @@ pub(crate) const ALL: &[Environment] = &[
     },
     Environment {
         name: "pids.max of 100",
+        without: &[(
+            "hundreds_at_once_from_many_threads",
+            "it starts more than that",
+        )],
         one_by_one: true,
         needs: &[Need::Root, Need::Controller("pids")],
         enter: |start| place::control_group(&start.group, "pids", &[("pids.max", "100")]),

@@ -132,12 +132,10 @@ fn refuse(why: &[u8]) -> ! {
 /// would take their numbers, and tasks would print into it.
 fn occupy_standard_streams() {
     while let Ok(null) = opened::null() {
-        let number = null.into_raw_fd();
-        if number > 2 {
-            // It is closed at the next exec.
+        if null.as_raw_fd() > 2 {
             return;
         }
-        fds::keep_over_exec(number);
+        fds::keep_over_exec(null.into_raw_fd());
     }
 }
 
