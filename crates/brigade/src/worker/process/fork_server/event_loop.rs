@@ -318,7 +318,11 @@ impl<'a> Server<'a> {
             match message.content {
                 Request::Begin { .. } => {}
                 Request::Listens => self.watch_listener(message.descriptors),
-                Request::Retire => self.retired = true,
+                Request::Retire => {
+                    self.retired = true;
+                    // What was released since is not told of, and nothing else may come any more.
+                    self.collect_released();
+                }
                 Request::Hire { count, tokens } => {
                     let oom_kills = self.oom.count();
                     for i in 0..count as usize {

@@ -87,7 +87,10 @@ impl ForkServer {
     /// Kills a spare.
     pub(super) fn turn_away(&self, state: &mut State, spare: &Hired) {
         self.end(state, spare.slot, spare.pid, Duration::ZERO);
-        self.board.release(spare.slot);
+        if self.board.release(spare.slot) && state.unused {
+            // The fork server waits for nothing else.
+            self.released();
+        }
     }
 
     /// Another takes its place.
