@@ -1,6 +1,8 @@
 //! The contract of channels: one suite, for each transport and each kind of worker at the other
 //! end.
 
+#[path = "../support/block_on.rs"]
+mod block_on;
 mod bounds;
 mod deaths;
 mod descriptors;

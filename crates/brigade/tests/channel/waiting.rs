@@ -1,35 +1,13 @@
 //! Waiting for several receivers, and in async code.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
 use brigade::channel::{Receiver, RecvError, Select, Sender, Transport, channel, select};
 use brigade::sync::{Barrier, Semaphore};
 use brigade::{Kind, Shared};
 
+use crate::block_on::block_on;
 use crate::{LIMIT, all, each};
-
-/// The smallest executor.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        std::thread::park();
-    }
-}
 
 fn count((to, from, upto): (Sender<u32>, u32, u32)) {
     for n in from..upto {

@@ -1,6 +1,8 @@
 //! The parity table: one task, two kinds. Each row runs for both; where a cell differs, that is
 //! tested too.
 
+#[path = "../support/block_on.rs"]
+mod block_on;
 mod ends;
 mod futures;
 mod handles;

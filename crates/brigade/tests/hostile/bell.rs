@@ -2,38 +2,15 @@
 //! result is kept from who awaits it.
 
 use std::fs::File;
-use std::future::Future;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
 use brigade::sync::Barrier;
 use brigade::{Pool, Shared, process};
 
+use crate::block_on::block_on;
 use crate::{alone, end, within_limit};
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
 
 /// The numbers of the descriptors that this worker was born with.
 pub(crate) fn born_with() -> impl Iterator<Item = i32> {

@@ -11,7 +11,8 @@ use brigade::channel::{Receiver, Select, Sender, Transport, TryRecvError, channe
 use brigade::sync::Barrier;
 use brigade::{JoinHandle, Shared, process};
 
-use crate::bell::{block_on, born_with};
+use crate::bell::born_with;
+use crate::block_on::block_on;
 use crate::{LIMIT, end, within_limit};
 
 /// Messages that each of the others sends, in each way.

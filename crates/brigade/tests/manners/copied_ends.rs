@@ -1,16 +1,13 @@
 //! A host that is copied by fork(2), with ends of channels and locks in shared memory: they work in
 //! both, as far as they can, and what the copy drops is no loss to the original.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use brigade::channel::{self, Receiver, RecvError, Select, Sender, Transport};
 use brigade::sync::{Barrier, Mutex, RwLock};
 use brigade::{JoinHandle, Shared, ShmSafe, process};
 
+use crate::block_on::block_on;
 use crate::copies::{Ended, copy, end_copy, wait_for_copy};
 
 /// Only what hangs takes longer.
@@ -26,24 +23,6 @@ fn numbered(n: usize) -> (usize, Vec<u8>) {
 }
 
 type Message = (usize, Vec<u8>);
-
-/// The smallest executor.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        std::thread::park();
-    }
-}
 
 /// The copy asks, and the original answers. Each drops what the other uses, or keeps it.
 pub(crate) fn talk(_: &[String]) -> Ended {

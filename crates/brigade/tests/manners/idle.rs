@@ -1,4 +1,4 @@
-//! A program that has a pool, and nothing for it to do.
+//! A program that has pools, and nothing for them to do.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,27 +19,36 @@ const QUIET: Duration = Duration::from_millis(300);
 const IDLE: Duration = Duration::from_millis(1500);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("an_idle_pool_sleeps", || {
-        well_behaved("idle-pools", &[]);
-    })]
+    vec![trial(
+        "nobody_is_woken_while_there_is_nothing_to_do",
+        || {
+            well_behaved("idle-pools", &[]);
+        },
+    )]
 }
 
 fn idle_pools(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
-    for (what, timeout) in [("no timeout", None), ("a timeout", Some(60))] {
-        let mut builder = Pool::builder(Kind::Process).workers(2);
-        if let Some(seconds) = timeout {
-            builder = builder.timeout(Duration::from_secs(seconds));
-        }
-        let pool = builder.build()?;
-        for n in 0..100 {
-            assert_eq!(pool.submit(double, n).join()?, 2 * n);
+    for timeout in [None, Some(Duration::from_secs(60))] {
+        let builder = |kind| {
+            let builder = Pool::builder(kind).workers(2);
+            match timeout {
+                None => builder,
+                Some(timeout) => builder.timeout(timeout),
+            }
+        };
+        let threads = builder(Kind::Thread).build()?;
+        let pool = builder(Kind::Process).build()?;
+        for pool in [&threads, &pool] {
+            for n in 0..100 {
+                assert_eq!(pool.submit(double, n).join()?, 2 * n);
+            }
         }
         let server = pool.submit(|()| std::os::unix::process::parent_id(), ());
         let server = server.join()?;
         let before = until_quiet(server)?;
         rest(IDLE);
-        assert_eq!(sleeps(server)?, before, "{what}: nobody woke");
+        assert_eq!(sleeps(server)?, before, "{timeout:?}: nobody woke");
     }
     Ok(())
 }

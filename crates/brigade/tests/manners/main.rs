@@ -5,6 +5,8 @@
 //! hosts.
 
 mod bare;
+#[path = "../support/block_on.rs"]
+mod block_on;
 mod copied_ends;
 mod copies;
 mod denied_calls;

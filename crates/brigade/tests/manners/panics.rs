@@ -9,8 +9,7 @@ use std::panic::panic_any;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use brigade::channel::{Receiver, Transport, channel};
@@ -19,6 +18,7 @@ use libtest_mimic::Trial;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
+use crate::block_on::block_on;
 use crate::hosts::{Host, double};
 use crate::observe::{HANG, well_behaved};
 use crate::trials::trial;
@@ -111,38 +111,38 @@ fn everything(kind: Kind, dir: &Path) -> Done {
         .keep_crashes(dir)
         .build()?;
     for n in 0..30 {
-        is(awaited(pool.submit(double, n))?.ok(), Some(2 * n))?;
-        is(awaited(kind.spawn(double, n)?)?.ok(), Some(2 * n))?;
+        is(block_on(pool.submit(double, n)).ok(), Some(2 * n))?;
+        is(block_on(kind.spawn(double, n)?).ok(), Some(2 * n))?;
     }
     let sum = pool.map(double, 0..1000).sum::<Result<u32, _>>()?;
     is(sum, 999_000)?;
-    let panicked = awaited(pool.submit(|()| -> u32 { panic!("as it should") }, ()))?;
+    let panicked = block_on(pool.submit(|()| -> u32 { panic!("as it should") }, ()));
     let Err(JoinError::Panicked(_)) = panicked else {
         return Err(format!("no panic: {panicked:?}").into());
     };
     let (_gate, theirs) = channel(Transport::Socket, 1)?;
     let limit = Duration::from_millis(100);
     let hasty = Pool::builder(kind).workers(1).timeout(limit).build()?;
-    let overdue = awaited(hasty.submit(forever, theirs))?;
+    let overdue = block_on(hasty.submit(forever, theirs));
     let Err(JoinError::TimedOut(_)) = overdue else {
         return Err(format!("not overdue: {overdue:?}").into());
     };
     let (_gate, theirs) = channel(Transport::Socket, 1)?;
     let cancelled = pool.submit(forever, theirs);
     cancelled.cancel();
-    let cancelled = awaited(cancelled)?;
+    let cancelled = block_on(cancelled);
     let Err(JoinError::Cancelled) = cancelled else {
         return Err(format!("not cancelled: {cancelled:?}").into());
     };
     if kind == Kind::Process {
         let died = |()| -> u32 { std::process::abort() };
-        let Err(JoinError::Crashed(crash)) = awaited(pool.submit(died, ()))? else {
+        let Err(JoinError::Crashed(crash)) = block_on(pool.submit(died, ())) else {
             return Err("it did not crash".into());
         };
         if crash.file().is_none() {
             return Err(format!("no file: {crash:?}, {:?}", crash.file_error()).into());
         }
-        let died = awaited(kind.spawn(died, ())?)?;
+        let died = block_on(kind.spawn(died, ())?);
         let Err(JoinError::Crashed(_)) = died else {
             return Err(format!("no crash: {died:?}").into());
         };
@@ -209,8 +209,8 @@ fn wakers(args: &[String]) -> Done {
                 is(Instant::now() < limit, true)?;
                 std::thread::yield_now();
             }
-            is(awaited(pool.submit(double, 21))?.ok(), Some(42))?;
-            is(awaited(kind.spawn(double, 21)?)?.ok(), Some(42))?;
+            is(block_on(pool.submit(double, 21)).ok(), Some(42))?;
+            is(block_on(kind.spawn(double, 21)?).ok(), Some(42))?;
         }
     }
     Ok(())
@@ -239,27 +239,4 @@ fn is<T: PartialEq + std::fmt::Debug>(got: T, wanted: T) -> Done {
         return Ok(());
     }
     Err(format!("{got:?}, and not {wanted:?}").into())
-}
-
-/// What a future becomes; an error if it never does.
-fn awaited<F: Future>(future: F) -> Result<F::Output, String> {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    let limit = Instant::now() + HANG;
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return Ok(output);
-        }
-        let left = limit.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err("nobody woke this".to_owned());
-        }
-        std::thread::park_timeout(left);
-    }
 }

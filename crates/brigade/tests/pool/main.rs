@@ -5,6 +5,8 @@
 //! [`Count`], and a watchdog ends what hangs.
 
 mod balance;
+#[path = "../support/block_on.rs"]
+mod block_on;
 mod closing;
 mod count;
 mod ends;

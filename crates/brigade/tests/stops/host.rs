@@ -6,7 +6,7 @@ use brigade::{Kind, Pool, process};
 
 use crate::Host;
 use crate::processes::{Child, go_on, is_dead, let_pass, listen, say, stop, until};
-use crate::server::{double, flag, is_set, join, server, until_let};
+use crate::tasks::{double, flag, is_set, join, server, until_let};
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[
     ("timed-threads", || timed(Kind::Thread)),
@@ -221,7 +221,7 @@ fn never_ends(kind: Kind) {
         .build();
     let pool = pool.expect("a pool");
     let begun = flag();
-    let handle = pool.submit(crate::server::for_ever, begun.clone());
+    let handle = pool.submit(crate::tasks::for_ever, begun.clone());
     is_set(&begun);
     say("ready");
     listen();

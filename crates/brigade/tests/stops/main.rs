@@ -8,6 +8,7 @@
 mod host;
 mod processes;
 mod server;
+mod tasks;
 mod terminal;
 mod workers;
 

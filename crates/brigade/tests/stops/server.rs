@@ -1,22 +1,20 @@
 //! The fork server is stopped: nobody waits for it for ever.
 
 use std::pin::pin;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use brigade::sync::Mutex;
-use brigade::{Cause, Crash, JoinError, JoinHandle, Kind, Pool, Shared, process};
+use brigade::{Cause, JoinError, Kind, Pool, Shared, process};
 
 use crate::Host;
 use crate::processes::{LIMIT, go_on, is_dead, let_pass, parent_of, signal, state, stop, until};
+use crate::tasks::{
+    self, Flag, crash_of, double, flag, for_ever, is_set, join, running, until_let,
+};
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[
-    (
-        "nobody_is_woken_while_there_is_nothing_to_do",
-        nobody_is_woken,
-    ),
     ("server_stopped_and_continued_goes_on", continued),
     ("server_stopped_while_idle_is_replaced_when_needed", idle),
     ("server_stopped_while_workers_are_asked_for", asked_for),
@@ -35,71 +33,6 @@ pub(crate) const HOSTS: &[(&str, Host)] = &[
     ("server_stopped_again_and_again", again),
 ];
 
-pub(crate) fn double(n: u32) -> u32 {
-    n * 2
-}
-
-/// A word that a task sets when it runs.
-pub(crate) type Flag = Shared<AtomicU32>;
-
-pub(crate) fn flag() -> Flag {
-    Shared::new(AtomicU32::new(0)).expect("a region")
-}
-
-/// A task that never ends.
-pub(crate) fn for_ever(begun: Flag) -> u32 {
-    begun.store(std::process::id(), SeqCst);
-    loop {
-        std::thread::park();
-    }
-}
-
-/// A task that ends when it is let.
-pub(crate) fn until_let((begun, gate): (Flag, Flag)) -> u32 {
-    begun.store(std::process::id(), SeqCst);
-    while gate.load(SeqCst) == 0 {
-        let_pass(Duration::from_millis(1));
-    }
-    7
-}
-
-pub(crate) fn is_set(flag: &Flag) -> u32 {
-    until("a task has begun", || flag.load(SeqCst) != 0);
-    flag.load(SeqCst)
-}
-
-pub(crate) fn join<R: std::fmt::Debug>(handle: JoinHandle<R>) -> Result<R, JoinError> {
-    let ended = handle.join_timeout(LIMIT);
-    ended.unwrap_or_else(|handle| panic!("{handle:?} has not ended"))
-}
-
-fn crash_of<R: std::fmt::Debug>(ended: Result<R, JoinError>) -> Crash {
-    match ended {
-        Err(JoinError::Crashed(crash)) => crash,
-        other => panic!("expected a crash, got {other:?}"),
-    }
-}
-
-/// The fork server, which has some spare workers now.
-pub(crate) fn server() -> u32 {
-    let worker = process::spawn(|()| std::process::id(), ()).expect("a process");
-    join(worker).expect("it returns");
-    let (begun, gate) = (flag(), flag());
-    let worker = process::spawn(until_let, (begun.clone(), gate.clone())).expect("a process");
-    let server = parent_of(is_set(&begun));
-    gate.store(1, SeqCst);
-    join(worker).expect("it returns");
-    server
-}
-
-/// A process with a task that never ends. Gives its number.
-fn running() -> (JoinHandle<u32>, u32) {
-    let begun = flag();
-    let handle = process::spawn(for_ever, begun.clone()).expect("a process");
-    let pid = is_set(&begun);
-    (handle, pid)
-}
-
 /// That it has not been replaced: it was this one that nobody waited for.
 fn is_still_stopped(server: u32) {
     assert_eq!(state(server), Some('T'), "it was not waited for");
@@ -116,55 +49,13 @@ fn is_replaced(server: u32) {
         ));
         is_dead(server)
     });
-    let other = self::server();
+    let other = tasks::server();
     assert_ne!(other, server);
     until("the old one is gone", || is_dead(server));
 }
 
-/// How often the threads of a process have gone to sleep, but for its first. proc(5)
-fn sleeps(pid: u32, but: Option<u32>) -> u64 {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
-    let names = threads
-        .flatten()
-        .filter_map(|t| t.file_name().to_str()?.parse::<u32>().ok());
-    names
-        .filter(|&thread| Some(thread) != but)
-        .filter_map(|t| std::fs::read_to_string(format!("/proc/{pid}/task/{t}/status")).ok())
-        .flat_map(|status| {
-            let line = status
-                .lines()
-                .find(|l| l.starts_with("voluntary_ctxt_switches"));
-            line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok())
-        })
-        .sum()
-}
-
-fn nobody_is_woken() {
-    let pool = Pool::builder(Kind::Process)
-        .workers(2)
-        .timeout(Duration::from_secs(9))
-        .build();
-    let pool = pool.expect("a pool");
-    let threads = Pool::builder(Kind::Thread)
-        .workers(2)
-        .timeout(Duration::from_secs(9))
-        .build();
-    let threads = threads.expect("a pool");
-    let server = server();
-    for pool in [&pool, &threads] {
-        assert_eq!(join(pool.submit(double, 2)).expect("it returns"), 4);
-    }
-    // What was just done is looked after for a while.
-    let_pass(Duration::from_secs(4));
-    let own = std::process::id();
-    let count = || sleeps(own, Some(own)) + sleeps(server, None);
-    let before = count();
-    let_pass(Duration::from_secs(5));
-    assert_eq!(count() - before, 0);
-}
-
 fn continued() {
-    let server = server();
+    let server = tasks::server();
     let (handle, pid) = running();
     let pool = Pool::processes(2).expect("a pool");
     for _ in 0..5 {
@@ -172,7 +63,7 @@ fn continued() {
         let_pass(Duration::from_millis(1200));
         go_on(server);
         assert_eq!(pool.map(double, 0..100).filter(|r| r.is_ok()).count(), 100);
-        assert_eq!(self::server(), server);
+        assert_eq!(tasks::server(), server);
     }
     assert!(!is_dead(pid) && !handle.is_finished());
     handle.cancel();
@@ -182,7 +73,7 @@ fn continued() {
 }
 
 fn idle() {
-    let server = server();
+    let server = tasks::server();
     // Until it has made new spares, and it was seen that nobody needs it.
     let_pass(Duration::from_secs(3));
     stop(server);
@@ -193,7 +84,7 @@ fn idle() {
 }
 
 fn asked_for() {
-    let server = server();
+    let server = tasks::server();
     stop(server);
     // More than there are spares.
     let threads: Vec<_> = (0..12)
@@ -229,7 +120,7 @@ fn timeout() {
             join(pool.submit(double, 4)).expect("there is another worker"),
             8
         );
-        assert_eq!(self::server(), server);
+        assert_eq!(tasks::server(), server);
     }
 }
 
@@ -240,7 +131,7 @@ fn until_stopped((begun, server): (Flag, u32)) -> u32 {
 }
 
 fn cancel() {
-    let server = server();
+    let server = tasks::server();
     let pool = Pool::processes(2).expect("a pool");
     for pooled in [false, true] {
         let begun = flag();
@@ -259,12 +150,12 @@ fn cancel() {
         go_on(server);
         assert_eq!(join(pool.submit(double, 4)).expect("there is a worker"), 8);
         until("it is reaped", || state(pid).is_none());
-        assert_eq!(self::server(), server);
+        assert_eq!(tasks::server(), server);
     }
 }
 
 fn grace() {
-    let server = server();
+    let server = tasks::server();
     // Ends by the signal, and nobody has to wait for the end of its time.
     let builder = process::Builder::new().grace(Duration::from_secs(3600));
     let begun = flag();
@@ -276,7 +167,7 @@ fn grace() {
     is_still_stopped(server);
     assert!(is_dead(pid));
     go_on(server);
-    assert_eq!(self::server(), server);
+    assert_eq!(tasks::server(), server);
     // One that is deaf is killed when its time is over.
     let builder = process::Builder::new().grace(Duration::from_millis(300));
     let begun = flag();
@@ -297,11 +188,11 @@ fn grace() {
     is_still_stopped(server);
     assert!(is_dead(pid));
     go_on(server);
-    assert_eq!(self::server(), server);
+    assert_eq!(tasks::server(), server);
 }
 
 fn join_timeout() {
-    let server = server();
+    let server = tasks::server();
     let pool = Pool::processes(1).expect("a pool");
     for pooled in [false, true] {
         let begun = flag();
@@ -348,7 +239,7 @@ fn join_timeout() {
     assert_eq!(crash_of(ended).cause(), &Cause::Lost);
     is_still_stopped(server);
     go_on(server);
-    assert_eq!(self::server(), server);
+    assert_eq!(tasks::server(), server);
 }
 
 /// Writes over its mailbox when it is let, and goes on.
@@ -379,7 +270,7 @@ fn large_when_stopped(server: u32) -> Vec<u8> {
 }
 
 fn large() {
-    let server = server();
+    let server = tasks::server();
     let pool = Pool::processes(1).expect("a pool");
     for pooled in [false, true] {
         let mut handle = if pooled {
@@ -417,12 +308,12 @@ fn large() {
             value.is_some()
         });
         assert_eq!(value, Some(vec![3; 1 << 20]));
-        assert_eq!(self::server(), server);
+        assert_eq!(tasks::server(), server);
     }
 }
 
 fn lost() {
-    let server = server();
+    let server = tasks::server();
     let (one, pid) = running();
     let (other, other_pid) = running();
     stop(server);
@@ -502,7 +393,7 @@ fn dropped() {
     assert_eq!(join(last).expect("what was accepted is finished"), 6);
     assert!(pids.iter().all(|&pid| is_dead(pid)));
     go_on(server);
-    assert_eq!(self::server(), server);
+    assert_eq!(tasks::server(), server);
 }
 
 fn aborted() {
@@ -525,7 +416,7 @@ fn aborted() {
 }
 
 fn built() {
-    let server = server();
+    let server = tasks::server();
     stop(server);
     let pool = Pool::processes(20).expect("from another fork server");
     assert_eq!(
@@ -540,7 +431,7 @@ fn lock() {
         let _held = mutex.lock();
         for_ever(begun);
     }
-    let server = server();
+    let server = tasks::server();
     let mutex = Shared::new(Mutex::new(0)).expect("a region");
     let begun = flag();
     let handle = process::spawn(hold, (begun.clone(), mutex.clone())).expect("a process");
@@ -574,7 +465,7 @@ fn again() {
         }
         assert_eq!(join(spawned).expect("it returns"), turn * 2);
         until("there is a worker", || !pool.pids().is_empty());
-        let now = self::server();
+        let now = tasks::server();
         assert_eq!(now, server, "it was never stopped for long");
         server = now;
     }

@@ -12,7 +12,7 @@ use brigade::{Pool, process};
 
 use crate::Host;
 use crate::processes::{Child, is_dead, listen, say, until};
-use crate::server::{flag, is_set, join, until_let};
+use crate::tasks::{flag, is_set, join, until_let};
 
 pub(crate) const HOSTS: &[(&str, Host)] =
     &[("reads-terminal", reads), ("gets-signals", gets_signals)];

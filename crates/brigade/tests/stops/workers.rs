@@ -11,7 +11,7 @@ use tracing::{Event, Metadata, Subscriber, span};
 use crate::Host;
 use crate::host::run_for;
 use crate::processes::{go_on, is_dead, let_pass, parent_of, signal, state, stop, until};
-use crate::server::{Flag, double, flag, for_ever, is_set, join, server, until_let};
+use crate::tasks::{Flag, double, flag, for_ever, is_set, join, server, until_let};
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[
     ("a_stopped_worker_is_told", told),

@@ -1,0 +1,34 @@
+//! The smallest executor, for whichever suite awaits something.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes that does not hang.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// What a future becomes. Panics if it is never woken.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    let limit = Instant::now() + LIMIT;
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let left = limit.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "nothing has woken the future");
+        std::thread::park_timeout(left);
+    }
+}
