@@ -5,7 +5,7 @@
 //! threads, which must not end of it.
 
 use std::future::Future;
-use std::panic::panic_any;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -201,6 +201,9 @@ fn wakers(args: &[String]) -> Done {
                 }));
                 let mut context = Context::from_waker(&waker);
                 is(pin!(&mut *handle).poll(&mut context).is_pending(), true)?;
+                // The library's copy is the last, but where a time is over meanwhile.
+                let own = catch_unwind(AssertUnwindSafe(|| drop(waker)));
+                own.unwrap_or_else(std::mem::forget);
             }
             drop(gates);
             // All of them end, though nobody hears of it.
