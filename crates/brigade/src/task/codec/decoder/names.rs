@@ -131,14 +131,23 @@ fn malformed() -> Error {
     Error::malformed("the names of its fields")
 }
 
+/// The pieces of `N` bytes that a table has. (Slices have this themselves since Rust 1.88.)
+#[inline(always)]
+fn whole<const N: usize>(table: &[u8]) -> &[[u8; N]]
+where
+    [u8; N]: bytemuck::Pod,
+{
+    bytemuck::cast_slice(&table[..table.len() - table.len() % N])
+}
+
 /// The number at this index of a table.
 #[inline(always)]
 fn number(table: &[u8], index: usize, is_wide: bool) -> Option<usize> {
     if is_wide {
-        let number = table.get(index.checked_mul(4)?..)?.first_chunk()?;
+        let number = whole::<4>(table).get(index)?;
         Some(u32::from_le_bytes(*number) as usize)
     } else {
-        let number = table.get(index.checked_mul(2)?..)?.first_chunk()?;
+        let number = whole::<2>(table).get(index)?;
         Some(usize::from(u16::from_le_bytes(*number)))
     }
 }
