@@ -389,7 +389,6 @@ pub(crate) const ALL: &[Environment] = &[
     },
     Environment {
         name: "through ld.so",
-        known_fault: Some("the error does not say which it is"),
         quick: true,
         runs: Runs::Checks("environments-checks", "refused"),
         expected: Expected::Refused(&["ld"]),
@@ -401,7 +400,6 @@ pub(crate) const ALL: &[Environment] = &[
     },
     Environment {
         name: "valgrind",
-        known_fault: Some("the error does not say which it is"),
         needs: &[Need::Command("valgrind", "valgrind")],
         runs: Runs::Checks("environments-checks", "refused"),
         expected: Expected::Refused(&["valgrind"]),
@@ -413,7 +411,6 @@ pub(crate) const ALL: &[Environment] = &[
     },
     Environment {
         name: "qemu-user",
-        known_fault: Some("the error does not say which it is"),
         needs: &[Need::Command(EMULATOR, "qemu-user-static")],
         runs: Runs::Checks("environments-checks", "refused"),
         expected: Expected::Refused(&["qemu"]),
