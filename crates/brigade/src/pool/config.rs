@@ -31,7 +31,7 @@ impl Options {
     pub(super) fn initializer_name(&self) -> Option<TaskName> {
         let address = self.initializer? as usize;
         let worker = self.name.clone();
-        Some(TaskName::started_at(address, self.initializer_at, worker))
+        Some(TaskName::at(address, worker, self.initializer_at))
     }
 }
 

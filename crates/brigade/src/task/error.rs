@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::crash::Crash;
+use super::name::TaskName;
 use super::panic::Panic;
 
 /// Why there is no result. A task ends exactly once, with its result or with one of these.
@@ -38,12 +39,18 @@ pub enum JoinError {
 /// A task ran over its time. (Where it was stuck, in which phase and in which process, is to come.)
 #[derive(Clone, Debug)]
 pub struct Timeout {
+    task: TaskName,
     after: Duration,
 }
 
 impl Timeout {
-    pub(crate) fn new(after: Duration) -> Timeout {
-        Timeout { after }
+    pub(crate) fn new(task: TaskName, after: Duration) -> Timeout {
+        Timeout { task, after }
+    }
+
+    /// The task's function.
+    pub fn task(&self) -> &str {
+        self.task.get()
     }
 
     /// The time that it had: the pool's [`timeout`](crate::PoolBuilder::timeout).
@@ -56,8 +63,8 @@ impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the task ran longer than its timeout of {:?}",
-            self.after
+            "task `{}` ran longer than its timeout of {:?}",
+            self.task, self.after
         )
     }
 }

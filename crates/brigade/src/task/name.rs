@@ -26,24 +26,11 @@ impl TaskName {
         TaskName::at(address, worker, Location::caller())
     }
 
+    /// As [`new`](Self::new), of a task that was started there.
     pub(crate) fn at(
         address: usize,
         worker: Option<Arc<str>>,
         started: &'static Location<'static>,
-    ) -> TaskName {
-        TaskName(Arc::new(Inner {
-            address,
-            started,
-            worker,
-            text: OnceLock::new(),
-        }))
-    }
-
-    /// As [`new`](Self::new), of a task that was started there.
-    pub(crate) fn started_at(
-        address: usize,
-        started: &'static Location<'static>,
-        worker: Option<Arc<str>>,
     ) -> TaskName {
         TaskName(Arc::new(Inner {
             address,

@@ -177,8 +177,9 @@ impl State {
         }
         let end = match status {
             Status::Doomed(Doom::TimedOut) => {
+                let name = task.job.name(self.options.name.as_ref());
                 let after = self.options.timeout.unwrap_or_default();
-                Ending::Failed(JoinError::TimedOut(Timeout::new(after)))
+                Ending::Failed(JoinError::TimedOut(Timeout::new(name, after)))
             }
             Status::Doomed(Doom::Cancelled) => Ending::Failed(JoinError::Cancelled),
             Status::Doomed(Doom::Lost) => Ending::Lost(evidence, symbols),

@@ -53,7 +53,7 @@ impl Job {
     /// What it is called.
     pub(super) fn name(&self, worker: Option<&Arc<str>>) -> TaskName {
         let address = identity::Function(self.plan[1]).address().unwrap_or(0);
-        TaskName::started_at(address, self.started, worker.cloned())
+        TaskName::at(address, worker.cloned(), self.started)
     }
 }
 

@@ -169,8 +169,11 @@ impl<A: Message, R: Message> Chunk<A, R> {
         let task = job.task;
         let result = match entry.input {
             Input::Value(input) => caught(move || task(input)).map(Ok),
-            Input::Bytes(bytes) => caught(move || super::retry::decode(&bytes).map(task))
-                .map(|result| result.ok_or_else(|| Why::TimedOut.error(crew))),
+            Input::Bytes(bytes) => {
+                caught(move || super::retry::decode(&bytes).map(task)).map(|result| {
+                    result.ok_or_else(|| Why::TimedOut.error(crew, task as usize, job.started))
+                })
+            }
         };
         worker.ends();
         result.unwrap_or_else(|unwound| {
@@ -270,7 +273,7 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
                 });
             }
             None => {
-                let error = why.error(crew);
+                let error = why.error(crew, job.task as usize, job.started);
                 crew.counts_parting(worker.id, Some(&error));
                 crew.counters.took(nanos, 1);
                 done.push((running.index, Err(error)));

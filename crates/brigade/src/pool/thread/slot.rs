@@ -209,7 +209,7 @@ impl<A: Message, R: Message> Slot<A, R> {
                 again: true,
             });
         }
-        let error = why.error(crew);
+        let error = why.error(crew, self.task as usize, self.started);
         let nanos = crew.now().saturating_sub(self.submitted);
         crew.counts_parting(worker, Some(&error));
         crew.counters.took(nanos, 1);
@@ -249,8 +249,9 @@ impl<A: Message, R: Message> Work for Slot<A, R> {
             Input::Value(input) => caught(move || task(input)).map(Ok),
             // What was encoded here is decoded here. If it cannot be, it ends as it would have
             // without another try.
-            Input::Bytes(bytes) => caught(move || retry::decode(&bytes).map(task))
-                .map(|result| result.ok_or_else(|| Why::TimedOut.error(&worker.crew))),
+            Input::Bytes(bytes) => caught(move || retry::decode(&bytes).map(task)).map(|result| {
+                result.ok_or_else(|| Why::TimedOut.error(&worker.crew, task as usize, self.started))
+            }),
         };
         let result = result.unwrap_or_else(|unwound| {
             let name = worker.name(self.task as usize, self.started);

@@ -1,5 +1,6 @@
 //! What waits in the queue: a task, or a ticket to take part in a map.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use super::shared::Shared;
@@ -49,10 +50,18 @@ impl Why {
         }
     }
 
-    pub(super) fn error(self, crew: &Shared) -> JoinError {
+    /// `task`: the function's address.
+    pub(super) fn error(
+        self,
+        crew: &Shared,
+        task: usize,
+        started: &'static Location<'static>,
+    ) -> JoinError {
         match self {
             Why::TimedOut => {
-                JoinError::TimedOut(Timeout::new(crew.options.timeout.unwrap_or_default()))
+                let name = TaskName::at(task, crew.options.name.clone(), started);
+                let after = crew.options.timeout.unwrap_or_default();
+                JoinError::TimedOut(Timeout::new(name, after))
             }
             Why::Cancelled => JoinError::Cancelled,
         }
