@@ -10,6 +10,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::{self, Call};
@@ -17,22 +18,25 @@ use super::signal::Blocked;
 
 /// How the program is started again.
 #[derive(Debug)]
-pub(crate) struct Program<'a> {
-    pub(crate) argv: &'a [CString],
-    pub(crate) envp: &'a [CString],
+pub(crate) struct Program {
+    pub(crate) argv: Vec<CString>,
+    pub(crate) envp: Vec<CString>,
     /// Capabilities of this thread that it keeps over the exec, as ambient ones: capabilities(7).
     pub(crate) carried: u64,
 }
 
-/// What the process needs that is about to become the program, and what it has to say.
+/// What the process needs that is about to become the program, and what it has to say. It is in one
+/// place, so that it can be left there.
 struct Launch {
     argv: Vec<*const libc::c_char>,
     envp: Vec<*const libc::c_char>,
+    /// What the pointers point to.
+    program: Program,
     keep: libc::c_int,
-    carried: u64,
     /// It leads a process group, and is killed when its parent ends.
     is_worker: bool,
-    stack: *mut libc::c_void,
+    /// Two stacks, one above the other, for two processes at most.
+    stacks: Vec<u128>,
     pid: libc::c_int,
     errno: libc::c_int,
 }
@@ -40,7 +44,7 @@ struct Launch {
 const STACK: usize = 64 * 1024;
 
 impl Launch {
-    fn new(program: &Program<'_>, keep: impl AsFd) -> Launch {
+    fn new(program: Program, keep: impl AsFd, is_worker: bool) -> Box<Launch> {
         fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
             strings
                 .iter()
@@ -48,15 +52,27 @@ impl Launch {
                 .chain([std::ptr::null()])
                 .collect()
         }
-        Launch {
-            argv: pointers(program.argv),
-            envp: pointers(program.envp),
+        Box::new(Launch {
+            argv: pointers(&program.argv),
+            envp: pointers(&program.envp),
+            program,
             keep: keep.as_fd().as_raw_fd(),
-            carried: program.carried,
-            is_worker: false,
-            stack: std::ptr::null_mut(),
+            is_worker,
+            stacks: vec![0; 2 * STACK / size_of::<u128>()],
             pid: -1,
             errno: 0,
+        })
+    }
+
+    /// Where the stack of the first process begins, or of the second; it grows down from there.
+    ///
+    /// # Safety
+    /// `launch` points to one that is there.
+    unsafe fn stack(launch: *mut Launch, second: bool) -> *mut libc::c_void {
+        // SAFETY: by the caller's word; both ends lie in `stacks`, or just behind it.
+        unsafe {
+            let base = (*launch).stacks.as_mut_ptr().cast::<u8>();
+            base.add(if second { STACK } else { 2 * STACK }).cast()
         }
     }
 
@@ -87,9 +103,8 @@ extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
     // or ends; the vectors end with a null pointer, and their strings outlive the call. System
     // calls only: no allocation, no lock.
     //
-    // There is one way to break that: a SIGKILL to the process in between, in the microseconds in
-    // which it is held up. The host's thread goes on then, while this process still reads `launch`
-    // and stands on its stack.
+    // A SIGKILL to the process in between lets the host's thread go on while this process still
+    // reads `launch` and stands on its stack: `launch_detached` leaves both where they are then.
     unsafe {
         // What others in this program have left open without close-on-exec is not for it:
         // close_range(2). Where the kernel does not know that (before 5.11), it closes them itself.
@@ -100,7 +115,7 @@ extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
             libc::setpgid(0, 0);
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         }
-        make_ambient((*launch).carried);
+        make_ambient((*launch).program.carried);
         libc::execve(
             c"/proc/self/exe".as_ptr(),
             (*launch).argv.as_ptr(),
@@ -113,19 +128,13 @@ extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
 
-/// Two stacks, one above the other, for two processes at most.
-fn stacks() -> Vec<u128> {
-    vec![0_u128; 2 * STACK / size_of::<u128>()]
-}
-
 /// Starts `/proc/self/exe` as a child of this process that is a worker: the leader of a process
 /// group, killed when the calling thread ends. Gives its process id.
 ///
 /// `keep` stays open in it, under the same number, beside the standard streams.
-pub(crate) fn launch_worker(program: &Program<'_>, keep: impl AsFd) -> io::Result<u32> {
-    let mut launch = Launch::new(program, keep);
-    launch.is_worker = true;
-    let mut stacks = stacks();
+pub(crate) fn launch_worker(program: Program, keep: impl AsFd) -> io::Result<u32> {
+    let mut launch = Launch::new(program, keep, true);
+    let at = &raw mut *launch;
     // A handler must not run in a process that shares this one's memory.
     let _blocked = Blocked::all();
     // SAFETY: the child runs `real` on a stack of its own while this thread stands still, and
@@ -133,9 +142,9 @@ pub(crate) fn launch_worker(program: &Program<'_>, keep: impl AsFd) -> io::Resul
     let pid = unsafe {
         libc::clone(
             real,
-            stacks.as_mut_ptr().cast::<u8>().add(2 * STACK).cast(),
+            Launch::stack(at, false),
             libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-            (&raw mut launch).cast(),
+            at.cast(),
         )
     };
     if pid == -1 {
@@ -154,7 +163,7 @@ pub(crate) fn launch_worker(program: &Program<'_>, keep: impl AsFd) -> io::Resul
 /// so that this one is not told of it and only `__WALL` finds it; it starts the real one in the
 /// same way, and ends. The real one, whose parent is gone, belongs to the init process or to the
 /// nearest subreaper.
-pub(crate) fn launch_detached(program: &Program<'_>, keep: impl AsFd) -> io::Result<u32> {
+pub(crate) fn launch_detached(program: Program, keep: impl AsFd) -> io::Result<u32> {
     extern "C" fn intermediate(launch: *mut libc::c_void) -> libc::c_int {
         let launch = launch.cast::<Launch>();
         // SAFETY: `launch` is that of the thread that is held up until this process ends; `stack`
@@ -163,7 +172,7 @@ pub(crate) fn launch_detached(program: &Program<'_>, keep: impl AsFd) -> io::Res
         unsafe {
             let pid = libc::clone(
                 real,
-                (*launch).stack,
+                Launch::stack(launch, true),
                 libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
                 launch.cast(),
             );
@@ -175,11 +184,9 @@ pub(crate) fn launch_detached(program: &Program<'_>, keep: impl AsFd) -> io::Res
         }
     }
 
-    let mut launch = Launch::new(program, keep);
-    let mut stacks = stacks();
-    let base = stacks.as_mut_ptr().cast::<u8>();
-    // SAFETY: both stacks lie in `stacks`, and grow down from these ends.
-    launch.stack = unsafe { base.add(STACK) }.cast();
+    // Not freed by itself: see the end.
+    let mut launch = ManuallyDrop::new(Launch::new(program, keep, false));
+    let at = &raw mut **launch;
     // A handler of the host must not run in a process that shares the host's memory.
     let _blocked = Blocked::all();
     // SAFETY: the child runs `intermediate` on a stack of its own while this thread stands still,
@@ -187,9 +194,9 @@ pub(crate) fn launch_detached(program: &Program<'_>, keep: impl AsFd) -> io::Res
     let pid = unsafe {
         libc::clone(
             intermediate,
-            base.add(2 * STACK).cast(),
+            Launch::stack(at, false),
             libc::CLONE_VM | libc::CLONE_VFORK,
-            (&raw mut launch).cast(),
+            at.cast(),
         )
     };
     if pid == -1 {
@@ -209,7 +216,14 @@ pub(crate) fn launch_detached(program: &Program<'_>, keep: impl AsFd) -> io::Res
             }
         }
     }
-    launch.outcome()
+    let outcome = launch.outcome();
+    // SAFETY: as in `outcome`.
+    if unsafe { std::ptr::read_volatile(&raw const launch.pid) } != -1 {
+        drop(ManuallyDrop::into_inner(launch));
+    }
+    // Else the one in between was killed, perhaps while it was held up by the other: that one may
+    // be on its stack still, so the memory stays. It finds nobody at its socket, and ends.
+    outcome
 }
 
 /// Makes capabilities of this thread ambient, which an execve(2) then leaves in force: capset(2),

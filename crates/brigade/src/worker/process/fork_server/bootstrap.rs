@@ -213,16 +213,16 @@ fn start(
     role: Role,
     socket: BorrowedFd<'_>,
     privilege: &Privilege,
-    launch: impl FnOnce(&launch::Program<'_>) -> io::Result<u32>,
+    launch: impl FnOnce(launch::Program) -> io::Result<u32>,
 ) -> io::Result<u32> {
     let argv: Vec<CString> = std::env::args_os()
         .filter_map(|a| CString::new(a.into_vec()).ok())
         .collect();
     let mut envp = environment::environment();
     envp.push(role.marker(socket)?);
-    launch(&launch::Program {
-        argv: &argv,
-        envp: &envp,
+    launch(launch::Program {
+        argv,
+        envp,
         carried: privilege.to_carry_over(),
     })
 }
