@@ -276,18 +276,8 @@ fn word(arrived: &Arrived, sent: &Animal) -> &'static str {
     }
 }
 
-/// On a stack as a program's main thread has it: without optimization, what is made of so many kinds
-/// leaves too little of a test's own.
 #[test]
 fn each_kind_arrives_equal_or_is_refused() {
-    let thread = std::thread::Builder::new().stack_size(8 << 20);
-    let all = thread.spawn(each_kind).expect("a thread");
-    if let Err(why) = all.join() {
-        std::panic::resume_unwind(why);
-    }
-}
-
-fn each_kind() {
     brigade::init();
     let ways = Ways::new();
     let kinds = kinds();

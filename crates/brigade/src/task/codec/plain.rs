@@ -115,8 +115,9 @@ pub(super) enum Layout {
 }
 
 /// What the type with this identity and size is. All comparisons are between constants: in
-/// optimized code nothing is left of them.
-#[inline(always)]
+/// optimized code nothing is left of them. Otherwise they have a frame of their own: they would be
+/// part of each level of a nested value, and use up the stack.
+#[cfg_attr(not(debug_assertions), inline(always))]
 fn layout(id: TypeId, size: usize) -> Layout {
     if size == size_of::<Vec<u8>>() {
         macro_rules! vectors {
