@@ -69,7 +69,7 @@ const SETTLED: Duration = Duration::from_millis(200);
 /// How long it is looked at.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
 
-/// Microseconds of processor time while nobody uses the pool: its workers', the spare ones' and
+/// Microseconds of processor time while the pool has no task: its workers', the spare ones' and
 /// their server's, and those of this program's threads but this.
 fn idle(pool: &Pool) -> io::Result<f64> {
     let server = join(pool.submit(|()| std::os::unix::process::parent_id(), ()))?;
@@ -149,7 +149,7 @@ impl Alone {
         self.ask(FUTEX, count)
     }
 
-    /// Microseconds of processor time in [`IDLE`], while nobody uses the pool.
+    /// Microseconds of processor time in [`IDLE`], while the pool has no task.
     pub(crate) fn idle(&mut self) -> io::Result<f64> {
         self.ask(LOOK, 0)
     }

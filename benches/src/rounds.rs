@@ -52,8 +52,8 @@ impl Series {
     }
 }
 
-/// Measures all, in so many rounds. The order changes from round to round, so that nobody always
-/// comes after the same one.
+/// Measures each contender once a round. The order changes from round to round, so that none of
+/// them always comes after the same one.
 pub(crate) fn take_turns(
     rounds: usize,
     mut contenders: Vec<Contender<'_>>,

@@ -1,53 +1,13 @@
-//! Filters of system calls: seccomp(2).
+//! Profiles of system calls that are denied.
 
 use std::io;
 
-/// From here on these calls fail with that error, in this process and in all that it starts.
-pub(crate) fn deny(calls: &[libc::c_long], errno: i32) -> io::Result<()> {
-    let give = |k| sock_filter(libc::BPF_RET | libc::BPF_K, 0, k);
-    // The number of the call is the first word of `struct seccomp_data`.
-    let mut program = vec![sock_filter(
-        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-        0,
-        0,
-    )];
-    for &call in calls {
-        program.push(sock_filter(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            1,
-            call as u32,
-        ));
-        program.push(give(libc::SECCOMP_RET_ERRNO | errno.cast_unsigned()));
-    }
-    program.push(give(libc::SECCOMP_RET_ALLOW));
-    let filter = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_mut_ptr(),
-    };
-    // SAFETY: the kernel copies the program, which lives across the call.
-    let denied = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const filter,
-            ) == 0
-    };
-    if denied {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
+use crate::deny::{Which, deny};
 
-/// `over`: how many are jumped over where a comparison fails.
-fn sock_filter(code: u32, over: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: over,
-        k,
-    }
+/// From here on these calls fail with that error, in this process and in all that it starts.
+pub(crate) fn deny_all(calls: &[libc::c_long], errno: i32) -> io::Result<()> {
+    let calls: Vec<Which> = calls.iter().map(|&call| call.into()).collect();
+    deny(&calls, errno)
 }
 
 /// What the container engines' default profile denies a program without capabilities, with EPERM.

@@ -543,15 +543,15 @@ pub(crate) const ALL: &[Environment] = &[
         needs: &[Need::Root],
         enter: |_| {
             place::become_user(20_004)?;
-            filter::deny(&[libc::SYS_clone3], libc::ENOSYS)?;
-            filter::deny(filter::CONTAINER, libc::EPERM)
+            filter::deny_all(&[libc::SYS_clone3], libc::ENOSYS)?;
+            filter::deny_all(filter::CONTAINER, libc::EPERM)
         },
         ..PLAIN
     },
     Environment {
         name: "seccomp: a profile older than the newest calls",
         quick: true,
-        enter: |_| filter::deny(filter::UNKNOWN_TO_OLD_PROFILES, libc::EPERM),
+        enter: |_| filter::deny_all(filter::UNKNOWN_TO_OLD_PROFILES, libc::EPERM),
         ..PLAIN
     },
     Environment {
@@ -580,5 +580,5 @@ fn bare_container(start: &mut Start) -> io::Result<()> {
     place::tmpfs("/dev/shm", c"mode=1777,size=64m")?;
     place::read_only(&start.scratch)?;
     place::become_user(20_005)?;
-    filter::deny(filter::CONTAINER, libc::EPERM)
+    filter::deny_all(filter::CONTAINER, libc::EPERM)
 }

@@ -29,7 +29,7 @@ impl Posix {
         let posix = Posix(place);
         let mut attributes = std::mem::MaybeUninit::uninit();
         // SAFETY: the attributes are made before they are used and ended after; the mutex has room
-        // (asserted), is aligned, and nobody uses it yet.
+        // (asserted), is aligned, and no other thread or process has it yet.
         unsafe {
             let attributes = attributes.as_mut_ptr();
             checked(libc::pthread_mutexattr_init(attributes))?;

@@ -50,7 +50,7 @@ impl Rayon {
     }
 
     /// The same with a channel of crossbeam's, whose receiver gives the processor away for a moment
-    /// before it sleeps: so, mostly, nobody sleeps.
+    /// before it sleeps: so, mostly, the receiving thread does not sleep.
     pub(crate) fn spawned_crossbeam(&self, count: u32) -> io::Result<f64> {
         let (to, from) = crossbeam_channel::bounded(1);
         each(count, || {

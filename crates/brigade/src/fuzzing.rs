@@ -134,7 +134,7 @@ pub fn ring(data: &[u8]) {
                     let _ = (consumer.peek_first(), consumer.is_ready());
                 }
                 3 => {
-                    consumer.announce_sleep();
+                    consumer.prepare_to_wait();
                 }
                 _ => {
                     let mut producer = Producer::resume(&mapping, PLACE, seen);

@@ -70,7 +70,7 @@ impl<T: Message> Future for Recv<'_, T> {
             };
             registration.wake_when_changed(context.waker());
             // It may have changed before it was asked to tell.
-            if side.announce_sleep() && !side.is_ready() {
+            if side.prepare_to_wait() && !side.is_ready() {
                 return Poll::Pending;
             }
         }

@@ -343,7 +343,7 @@ impl ReceiveSide {
                 return Ok(Waited::Look);
             }
         }
-        if !inlet.announce_sleep(&self.gate) {
+        if !inlet.prepare_to_wait(&self.gate) {
             return Ok(Waited::Look);
         }
         let mut interests = self.interests();
@@ -377,7 +377,7 @@ impl ReceiveSide {
 
     /// Announces that somebody is about to wait for the [interests](Self::interests_outside).
     /// `false`: look again first.
-    pub(super) fn announce_sleep(&self) -> bool {
+    pub(super) fn prepare_to_wait(&self) -> bool {
         if let Some(left_over) = self.left_over.get() {
             // If there is nothing to take away, all the better.
             let _ = rustix::io::read(left_over, &mut [0; 8][..]);
@@ -394,7 +394,7 @@ impl ReceiveSide {
         let inlet = locked.get_mut();
         // When it is let go of, another who may have counted on what was just taken away is told of
         // what is left.
-        inlet.announce_sleep(&self.gate) && !inlet.is_holding(&self.gate)
+        inlet.prepare_to_wait(&self.gate) && !inlet.is_holding(&self.gate)
     }
 }
 
@@ -435,7 +435,7 @@ impl Drop for Locked<'_> {
             inlet.is_holding(&side.gate) || inlet.peek(&side.gate) == Some(true)
         };
         self.inlet = None;
-        // Before looking who has missed it: pairs with the fence in `announce_sleep`. On x86-64
+        // Before looking who has missed it: pairs with the fence in `prepare_to_wait`. On x86-64
         // letting go of the lock was one.
         if cfg!(not(target_arch = "x86_64")) {
             fence(Ordering::SeqCst);

@@ -110,7 +110,7 @@ impl<'r> Select<'r> {
                 continue;
             };
             let mut interests: Vec<_> = interests.into_iter().flatten().collect();
-            let waited = match self.receivers.iter().all(|r| r.announce_sleep()) {
+            let waited = match self.receivers.iter().all(|r| r.prepare_to_wait()) {
                 true => fds::poll_until(&mut interests, deadline),
                 false => Ok(true),
             };

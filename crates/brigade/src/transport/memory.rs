@@ -175,7 +175,7 @@ impl RingIn {
     }
 
     /// Announces that the receiver is about to sleep. `false`: there is something to get.
-    pub(crate) fn announce_sleep(&mut self, gate: &Gate) -> bool {
+    pub(crate) fn prepare_to_wait(&mut self, gate: &Gate) -> bool {
         self.announcement = self.announcement.wrapping_add(1).max(1);
         self.consumer(gate).announce(self.announcement)
     }
@@ -346,11 +346,11 @@ impl Inlet for MemoryInlet {
         self.pace.look_away();
     }
 
-    fn announce_sleep(&mut self, gate: &Gate) -> bool {
+    fn prepare_to_wait(&mut self, gate: &Gate) -> bool {
         // One, which is all there is but where a sender has died or is hostile: another one costs a
         // look. Its end is seen by who waits for it.
         let _ = wakeup::take(&self.wakeup, 1);
-        self.ring.announce_sleep(gate)
+        self.ring.prepare_to_wait(gate)
     }
 
     fn peek(&self, gate: &Gate) -> Option<bool> {

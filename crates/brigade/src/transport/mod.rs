@@ -219,7 +219,7 @@ pub(crate) trait Inlet: fmt::Debug + Send {
     ) -> Result<Header, NotGot>;
 
     /// Announces that the receiver is about to sleep. `false`: look again first.
-    fn announce_sleep(&mut self, _gate: &Gate) -> bool {
+    fn prepare_to_wait(&mut self, _gate: &Gate) -> bool {
         true
     }
 

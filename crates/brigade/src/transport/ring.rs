@@ -692,11 +692,11 @@ impl<'m> Consumer<'m> {
     }
 
     /// Announces that this side is about to sleep. `false`: there is something to take, do not.
-    pub(crate) fn announce_sleep(&self) -> bool {
+    pub(crate) fn prepare_to_wait(&self) -> bool {
         self.announce(1)
     }
 
-    /// As [`announce_sleep`](Self::announce_sleep), by a number that is not 0.
+    /// As [`prepare_to_wait`](Self::prepare_to_wait), by a number that is not 0.
     pub(crate) fn announce(&self, announcement: u32) -> bool {
         let bell = &self.memory.control.bell.0;
         store_over(bell, announcement, Ordering::Relaxed);
@@ -708,8 +708,8 @@ impl<'m> Consumer<'m> {
         true
     }
 
-    /// After [`announce_sleep`](Self::announce_sleep): sleeps until it is woken, or another word is
-    /// no longer as expected.
+    /// After [`prepare_to_wait`](Self::prepare_to_wait): sleeps until it is woken, or another word
+    /// is no longer as expected.
     pub(crate) fn sleep_or(
         &self,
         other: (&std::sync::atomic::AtomicU32, u32),
@@ -729,7 +729,7 @@ impl<'m> Consumer<'m> {
     /// Sleeps until it is woken, or until something else ends the sleep, unless there is something
     /// to take.
     pub(crate) fn sleep_once(&self) {
-        if self.announce_sleep() {
+        if self.prepare_to_wait() {
             watch::wait(&self.memory.control.bell.0, 1, None);
         }
     }

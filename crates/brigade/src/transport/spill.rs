@@ -158,7 +158,7 @@ impl<I: Inlet> SpillInlet<I> {
         let (mut again, mut nudges) = (false, 0);
         loop {
             // Each time: a nudge that was got has used the announcement up.
-            let may_wait = may_wait && !again && self.ring.announce_sleep(gate);
+            let may_wait = may_wait && !again && self.ring.prepare_to_wait(gate);
             match self.mechanism.get(gate, link, body, descriptors, may_wait) {
                 Ok(header) if header == Header::NUDGE => {
                     nudges += 1;
@@ -208,8 +208,8 @@ impl<I: Inlet> Inlet for SpillInlet<I> {
         Ok(header)
     }
 
-    fn announce_sleep(&mut self, gate: &Gate) -> bool {
-        self.mechanism.announce_sleep(gate) && self.ring.announce_sleep(gate)
+    fn prepare_to_wait(&mut self, gate: &Gate) -> bool {
+        self.mechanism.prepare_to_wait(gate) && self.ring.prepare_to_wait(gate)
     }
 
     fn is_holding(&self, gate: &Gate) -> bool {

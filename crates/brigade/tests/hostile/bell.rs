@@ -20,16 +20,27 @@ pub(crate) fn born_with() -> impl Iterator<Item = i32> {
 
 /// Takes away what others say, if it can.
 fn drain(there: Shared<Barrier>) {
-    let mut opened: Vec<File> = born_with()
-        .filter_map(|number| {
-            File::options()
-                .read(true)
-                .custom_flags(libc::O_NONBLOCK)
-                .open(format!("/proc/self/fd/{number}"))
-                .ok()
-        })
-        .collect();
-    let own: Vec<i32> = born_with().collect();
+    drain_all(born_with().collect(), there, |number, bytes| {
+        // SAFETY: the buffer is as long as it is said to be.
+        unsafe {
+            libc::recv(
+                number,
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+                libc::MSG_DONTWAIT,
+            )
+        };
+    })
+}
+
+/// Reads without end: from these, by `read`, and from the same opened anew.
+pub(crate) fn drain_all(own: Vec<i32>, there: Shared<Barrier>, read: impl Fn(i32, &mut [u8])) -> ! {
+    let open = |number| {
+        let mut options = File::options();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        options.open(format!("/proc/self/fd/{number}")).ok()
+    };
+    let mut opened: Vec<File> = own.iter().filter_map(open).collect();
     there.wait().expect("the test is there");
     let mut bytes = [0; 4096];
     loop {
@@ -37,15 +48,7 @@ fn drain(there: Shared<Barrier>) {
             let _ = file.read(&mut bytes);
         }
         for &number in &own {
-            // SAFETY: the buffer is as long as it is said to be.
-            unsafe {
-                libc::recv(
-                    number,
-                    bytes.as_mut_ptr().cast(),
-                    bytes.len(),
-                    libc::MSG_DONTWAIT,
-                );
-            }
+            read(number, &mut bytes);
         }
     }
 }

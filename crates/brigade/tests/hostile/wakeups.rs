@@ -1,9 +1,6 @@
 //! A worker that has a sending end, and does what it can to that by which a receiver is woken: no
 //! other sender waits, and the receiver hears of each message.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,7 +8,7 @@ use brigade::channel::{Receiver, Select, Sender, Transport, TryRecvError, channe
 use brigade::sync::Barrier;
 use brigade::{JoinHandle, Shared, process};
 
-use crate::bell::born_with;
+use crate::bell::{born_with, drain_all};
 use crate::block_on::block_on;
 use crate::{LIMIT, end, within_limit};
 
@@ -65,30 +62,14 @@ fn fill((_to, there): (Sender<u64>, Shared<Barrier>)) {
 
 /// Takes away what others send, if it can.
 fn drain((_to, there): (Sender<u64>, Shared<Barrier>)) {
-    let mut opened: Vec<File> = streams()
-        .filter_map(|number| {
-            File::options()
-                .read(true)
-                .custom_flags(libc::O_NONBLOCK)
-                .open(format!("/proc/self/fd/{number}"))
-                .ok()
-        })
-        .collect();
     let own: Vec<i32> = streams().collect();
     for &number in &own {
         set_nonblocking(number, true);
     }
-    there.wait().expect("the test is there");
-    let mut bytes = [0; 4096];
-    loop {
-        for file in &mut opened {
-            let _ = file.read(&mut bytes);
-        }
-        for &number in &own {
-            // SAFETY: the buffer is as long as it is said to be.
-            unsafe { libc::read(number, bytes.as_mut_ptr().cast(), bytes.len()) };
-        }
-    }
+    drain_all(own, there, |number, bytes| {
+        // SAFETY: the buffer is as long as it is said to be.
+        unsafe { libc::read(number, bytes.as_mut_ptr().cast(), bytes.len()) };
+    })
 }
 
 /// Says of all sockets that nothing comes any more.

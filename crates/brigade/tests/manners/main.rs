@@ -10,6 +10,8 @@ mod block_on;
 mod copied_ends;
 mod copies;
 mod denied_calls;
+#[path = "../support/deny.rs"]
+mod deny;
 mod early_threads;
 mod execs;
 mod groups;

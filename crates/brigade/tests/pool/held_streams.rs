@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use brigade::{JoinHandle, Kind, Pool, process};
 
+use crate::deny::deny;
 use crate::{double, join, pool, processes, until};
 
 unsafe extern "C" {
@@ -140,7 +141,8 @@ fn where_no_thread_is_to_be_had() {
         let before = tasks();
         std::thread::spawn(|| {}).join().expect("no panic");
         until("the thread is gone", || tasks() == before);
-        deny_threads();
+        let threads = [libc::SYS_clone, libc::SYS_clone3].map(Into::into);
+        deny(&threads, libc::EAGAIN).expect("a filter");
         // It stays in the buffer, for it is no whole line.
         print!("said");
         n
@@ -157,49 +159,6 @@ fn where_no_thread_is_to_be_had() {
         }
         assert_eq!(pool.stats().recycled, 0);
     });
-}
-
-/// No thread is made in this process from here on.
-fn deny_threads() {
-    let filter = |code: u32, jt: u8, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf: 0,
-        k,
-    };
-    let is = |call: libc::c_long, skip: u8| {
-        filter(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            skip,
-            call as u32,
-        )
-    };
-    let mut filters = [
-        // The number of the call comes first: seccomp(2).
-        filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        is(libc::SYS_clone, 2),
-        is(libc::SYS_clone3, 1),
-        filter(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
-        filter(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32,
-        ),
-    ];
-    let program = libc::sock_fprog {
-        len: filters.len() as u16,
-        filter: filters.as_mut_ptr(),
-    };
-    // SAFETY: the kernel copies the program, which lives across the call.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let set = libc::prctl(
-            libc::PR_SET_SECCOMP,
-            libc::SECCOMP_MODE_FILTER,
-            &raw const program,
-        );
-        assert_eq!(set, 0);
-    }
 }
 
 /// A thread that holds nothing costs its worker nothing.

@@ -9,6 +9,8 @@ mod balance;
 mod block_on;
 mod closing;
 mod count;
+#[path = "../support/deny.rs"]
+mod deny;
 mod ends;
 mod futures;
 mod initializer;

@@ -5,17 +5,15 @@
 //! The call is denied to the program and all that it starts; or to the fork server and its workers
 //! alone; or to the workers alone.
 
-mod filter;
-
 use std::process::Stdio;
 
 use libtest_mimic::Trial;
 
+use crate::deny::{Which, deny};
 use crate::hosts::Host;
 use crate::observe::{check, host};
 use crate::steps;
 use crate::trials::trial;
-use filter::{Which, deny};
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[("denied-call", denied_call)];
 
@@ -212,7 +210,7 @@ fn denied_call(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     let which = CALLS.get(call.parse::<usize>()?).ok_or("no such call")?;
     if place == "host" {
-        deny(which.which, errno.parse()?)?;
+        deny(&[which.which], errno.parse()?)?;
     } else {
         // SAFETY: this process has one thread.
         unsafe { std::env::set_var(VARIABLE, format!("{call}:{errno}:{place}")) };
@@ -253,7 +251,9 @@ extern "C" fn deny_here() {
     let Some((call, errno, _)) = ordered() else {
         return;
     };
-    let denied = CALLS.get(call).map(|call| deny(call.which, errno));
+    let denied = CALLS
+        .get(call)
+        .map(|call| deny(&[call.which], errno as i32));
     if let Some(Err(e)) = denied {
         eprintln!("a filter could not be set: {e}");
         std::process::abort();

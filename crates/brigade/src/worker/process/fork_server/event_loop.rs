@@ -23,7 +23,7 @@ use crate::sys::error::{Call, RemoteError};
 use crate::sys::opened;
 use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended};
-use crate::sys::{futex, signal};
+use crate::sys::signal;
 use crate::worker::process::child::startup::{self};
 use crate::worker::process::fork_server::exec::Executing;
 use crate::worker::process::fork_server::oom::OomKills;
@@ -31,7 +31,7 @@ use crate::worker::process::fork_server::orphans::Children;
 use crate::worker::process::fork_server::prepare;
 use crate::worker::process::fork_server::stderr::{Input, Output};
 use crate::worker::process::ipc::board::Board;
-use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt, Request};
+use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt, Next, Request};
 use crate::worker::process::ipc::stderr_count::Counts;
 use endings::end;
 use outbox::Outbox;
@@ -47,9 +47,6 @@ const FIRST_SLOT: u64 = 16;
 
 /// How soon it is tried again to watch a worker's stderr.
 const REWATCH: Duration = Duration::from_millis(20);
-
-/// How long it is waited for memory.
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// How long a worker's end is kept back because its children are not gone yet, though they were
 /// killed: a process in an uninterruptible wait.
@@ -301,19 +298,10 @@ impl<'a> Server<'a> {
     /// Obeys what the host has asked for. `false`: the host is gone.
     fn requests(&mut self) -> bool {
         loop {
-            let message = match protocol::recv(self.socket, false) {
-                Ok(Some(message)) => message,
-                Ok(None) => return false,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
-                // There is no memory for it. It stays where it is, and is tried again.
-                Err(e) if protocol::is_temporary(&e) => {
-                    futex::rest(PAUSE);
-                    return true;
-                }
-                // What makes no sense is nobody's request.
-                Err(e) if e.kind() == io::ErrorKind::InvalidData => continue,
-                // Not even the kernel understands the socket any more.
-                Err(_) => return false,
+            let message = match protocol::next(self.socket) {
+                Next::Message(message) => message,
+                Next::Nothing => return true,
+                Next::Gone => return false,
             };
             match message.content {
                 Request::Begin { .. } => {}

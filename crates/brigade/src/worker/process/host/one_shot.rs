@@ -308,7 +308,7 @@ impl Worker {
                 }
                 continue;
             }
-            if !self.ends.replies.announce_sleep() {
+            if !self.ends.replies.prepare_to_wait() {
                 continue;
             }
             if let Some(alive) = self.server.board.still_alive(self.slot) {

@@ -5,12 +5,14 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::error::{Call, RemoteError, errno_of};
 use crate::sys::fds;
+use crate::sys::futex;
 use crate::sys::image::Module;
 use crate::sys::privilege::Privilege;
 use crate::task::panic::Unwound;
@@ -221,6 +223,37 @@ pub(crate) struct Message<T> {
     pub(crate) descriptors: Vec<OwnedFd>,
     /// It came with descriptors, but this process has as many as it may.
     pub(crate) descriptors_lost: bool,
+}
+
+/// What there is at a socket now.
+#[derive(Debug)]
+pub(crate) enum Next<T> {
+    Message(Message<T>),
+    Nothing,
+    /// The other end is gone, or the socket is not ours any more.
+    Gone,
+}
+
+/// How long a receiver pauses where the kernel has no memory for a message.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Receives the next message, if there is one. One that makes no sense is passed over: those behind
+/// it do make sense, and only the sender of that one waits for it.
+pub(crate) fn next<T: DeserializeOwned>(socket: impl AsFd) -> Next<T> {
+    loop {
+        return match recv(&socket, false) {
+            Ok(Some(message)) => Next::Message(message),
+            Ok(None) => Next::Gone,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Next::Nothing,
+            // It stays where it is, and is tried again.
+            Err(e) if is_temporary(&e) => {
+                futex::rest(PAUSE);
+                Next::Nothing
+            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => continue,
+            Err(_) => Next::Gone,
+        };
+    }
 }
 
 /// Receives one message. `None`: the other end is gone.

@@ -177,7 +177,7 @@ impl Turns {
     /// Sleeps until there is a task after `begun` others.
     pub(in crate::worker::process) fn sleep_until_more(&self, begun: u32) {
         while !self.has_more(begun) {
-            self.announce_sleep(Sleep::Tasks);
+            self.prepare_to_wait(Sleep::Tasks);
             if self.has_more(begun) {
                 self.stay_awake();
                 return;
@@ -194,7 +194,7 @@ impl Turns {
     ) {
         // The bell is looked at after the sleep is announced: of the host, which does it the other
         // way round, one sees the other.
-        self.announce_sleep(Sleep::Room);
+        self.prepare_to_wait(Sleep::Room);
         self.wake_host(Occasion::Full, through_pipe);
         if has_room() {
             self.stay_awake();
@@ -205,7 +205,7 @@ impl Turns {
 
     /// The worker has said, and shown, that it leaves.
     pub(in crate::worker::process) fn leave(&self, through_pipe: impl FnOnce()) {
-        self.announce_sleep(Sleep::Nothing);
+        self.prepare_to_wait(Sleep::Nothing);
         self.wake_host(Occasion::Carried, through_pipe);
     }
 
@@ -294,7 +294,7 @@ impl Turns {
     }
 
     /// The worker is about to sleep on `asleep`; it looks once more, and then does.
-    fn announce_sleep(&self, sleep: Sleep) {
+    fn prepare_to_wait(&self, sleep: Sleep) {
         store_over(&self.asleep, sleep as u32, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }

@@ -11,13 +11,13 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET, WATCH};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::error::{self, Call, RemoteError};
-use crate::sys::{fds, futex, opened, process};
+use crate::sys::{fds, opened, process};
 use crate::task::panic::contained;
 use crate::worker::process::fork_server::orphans;
 use crate::worker::process::ipc::bell::Rung;
 use crate::worker::process::ipc::board::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::{self, Event, Message, Request};
+use crate::worker::process::ipc::protocol::{self, Event, Message, Next, Request};
 
 /// How often it is looked whether workers have rung, once one of them has seen to it that none can.
 const RECHECK: Duration = Duration::from_millis(5);
@@ -30,9 +30,6 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// No timer is so late, unless there is no processor for the listener.
 const LATE: Duration = Duration::from_millis(2);
-
-/// How long it is waited for memory.
-const PAUSE: Duration = Duration::from_millis(1);
 
 impl ForkServer {
     /// The listener's thread: until the fork server is gone.
@@ -121,20 +118,10 @@ impl ForkServer {
                 content,
                 mut descriptors,
                 descriptors_lost,
-            } = match protocol::recv(&self.socket, false) {
-                Ok(Some(message)) => message,
-                Ok(None) => return false,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
-                // There is no memory for it. It stays where it is, and is tried again.
-                Err(e) if protocol::is_temporary(&e) => {
-                    futex::rest(PAUSE);
-                    return true;
-                }
-                // A message that makes no sense costs who waits for it; the others that are behind
-                // it make sense.
-                Err(e) if e.kind() == io::ErrorKind::InvalidData => continue,
-                // The socket is not ours any more.
-                Err(_) => return false,
+            } = match protocol::next(&self.socket) {
+                Next::Message(message) => message,
+                Next::Nothing => return true,
+                Next::Gone => return false,
             };
             let descriptor = match descriptors.pop() {
                 Some(descriptor) => Ok(Some(descriptor)),
