@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::receiver::ReceiveSide;
+use super::receive_side::ReceiveSide;
 use super::sender::SendSide;
 use super::{Receiver, Sender, Transport};
 use crate::Message;

@@ -87,6 +87,7 @@ mod ends;
 mod error;
 mod future;
 mod iter;
+mod receive_side;
 mod receiver;
 mod select;
 mod sender;

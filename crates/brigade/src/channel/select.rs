@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::receiver::{ReceiveSide, TRY_AGAIN};
+use super::receive_side::{ReceiveSide, TRY_AGAIN};
 use super::{Receiver, RecvError, TryRecvError};
 use crate::Message;
 use crate::sys::{fds, futex};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::ends::{self, Identity};
-use super::receiver::usable;
+use super::receive_side::usable;
 use super::{SendError, SendTimeoutError, Transport, TrySendError};
 use crate::Message;
 use crate::sync::raw::Acquired;

@@ -1,0 +1,478 @@
+//! A process's receiving side of a channel: taking messages out, and waiting for them.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock, PoisonError, TryLockError, TryLockResult};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+
+use super::future::Registration;
+use super::{Transport, TryRecvError};
+use crate::Message;
+use crate::sync::watch::Token;
+use crate::sync::{Mutex, MutexGuard};
+use crate::sys::original::{self, Original, OwnCell};
+use crate::sys::{fds, futex, opened, spin, wakeup};
+use crate::task::codec;
+use crate::transport::gate::{self, Gate, Waited};
+use crate::transport::{Inlet, Link, NotGot, parcel};
+
+/// A process's receiving side of a channel.
+#[derive(Debug)]
+pub(super) struct ReceiveSide {
+    over: Transport,
+    gate: Gate,
+    link: Link,
+    /// The mechanism's own descriptor, if it is another than the link.
+    mechanism: Option<Arc<OwnedFd>>,
+    inlet: Mutex<Box<dyn Inlet>>,
+    /// Why nothing more can be received, if it is not that the senders are gone.
+    fault: OnceLock<String>,
+    /// It was sent on, or may have been: then it is not the end of the channel when this is
+    /// dropped.
+    left: AtomicBool,
+    registration: OwnCell<Registration>,
+    /// Readable while something was left by one who received, for others who wait outside the lock,
+    /// with `Select` or in async code: the mechanism may have told of it only once. Made when the
+    /// first of them waits.
+    left_over: OnceLock<OwnedFd>,
+    /// The process that made it; a fork of that has a copy.
+    original: Original,
+    /// How often the process had been forked then: there may be copies in others, if it was since.
+    forks: u32,
+    /// One who waits outside could not look, for another had the lock, who is to say so when he
+    /// lets go of it.
+    missed: AtomicBool,
+}
+
+/// A message, not decoded.
+#[derive(Debug)]
+struct Frame {
+    body: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    /// How many descriptors it should have.
+    announced: u16,
+    large: bool,
+}
+
+thread_local! {
+    /// Where messages come in.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What a thread keeps of it for the next message.
+const BODY_KEPT: usize = 2 << 20;
+
+/// How long to rest where nobody says when to look again.
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1);
+
+/// How long to wait.
+#[derive(Clone, Copy)]
+pub(super) enum Patience {
+    None,
+    Until(Option<Instant>),
+}
+
+impl Drop for ReceiveSide {
+    fn drop(&mut self) {
+        // If there may be another, the kernel says when the last is gone.
+        let is_the_only_one = !self.left.load(Ordering::Acquire)
+            && self.original.is_this_process()
+            && self.forks == original::forks();
+        if is_the_only_one {
+            self.gate.close();
+        }
+    }
+}
+
+impl ReceiveSide {
+    pub(super) fn new(
+        over: Transport,
+        gate: Gate,
+        link: Link,
+        mechanism: Option<Arc<OwnedFd>>,
+        inlet: Box<dyn Inlet>,
+        fault: Option<String>,
+    ) -> ReceiveSide {
+        ReceiveSide {
+            over,
+            gate,
+            link,
+            mechanism,
+            inlet: Mutex::new(inlet),
+            fault: fault.map_or_else(OnceLock::new, OnceLock::from),
+            left: AtomicBool::new(false),
+            registration: OwnCell::new(),
+            left_over: OnceLock::new(),
+            original: Original::this_process(),
+            forks: original::forks(),
+            missed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn over(&self) -> Transport {
+        self.over
+    }
+
+    /// Why nothing more can be received, if it is not that the senders are gone.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.get().cloned()
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(super) fn link(&self) -> &OwnedFd {
+        &self.link
+    }
+
+    pub(super) fn mechanism(&self) -> Option<&OwnedFd> {
+        self.mechanism.as_deref()
+    }
+
+    /// The descriptor that is readable when there may be something to get.
+    pub(super) fn readable(&self) -> BorrowedFd<'_> {
+        self.mechanism().unwrap_or(&self.link).as_fd()
+    }
+
+    /// What to poll for: the hanging up of the link, and something to get.
+    fn interests(&self) -> [PollFd<'_>; 2] {
+        let mut something = PollFlags::IN;
+        something.set(PollFlags::RDHUP, self.is_only_woken());
+        [
+            PollFd::new(&self.link, PollFlags::empty()),
+            PollFd::from_borrowed_fd(self.readable(), something),
+        ]
+    }
+
+    /// Whether the mechanism's descriptor carries wake-ups only: when it is at its end, nobody is
+    /// there who could send one.
+    fn is_only_woken(&self) -> bool {
+        self.over == Transport::SharedMemory
+    }
+
+    /// Whether poll(2) found that nothing comes any more but what is here.
+    fn tell_the_end(&self, [link, readable]: &[PollFd<'_>; 2]) -> bool {
+        !link.revents().is_empty()
+            || (self.is_only_woken() && readable.revents().intersects(wakeup::ENDS))
+    }
+
+    /// What to poll for outside the lock.
+    pub(super) fn interests_outside(&self) -> io::Result<[PollFd<'_>; 3]> {
+        let [link, readable] = self.interests();
+        let left_over = PollFd::new(self.left_over()?, PollFlags::IN);
+        Ok([link, readable, left_over])
+    }
+
+    fn left_over(&self) -> io::Result<&OwnedFd> {
+        if let Some(left_over) = self.left_over.get() {
+            return Ok(left_over);
+        }
+        let new = opened::event()?;
+        Ok(self.left_over.get_or_init(|| new))
+    }
+
+    /// Its place with the reactor, for whoever awaits.
+    pub(super) fn registration(&self) -> io::Result<&Registration> {
+        self.registration.get_or_try_init(|| {
+            Registration::new([
+                self.readable(),
+                self.link.as_fd(),
+                self.left_over()?.as_fd(),
+            ])
+        })
+    }
+
+    /// Lends what has to be sent along. `None`: a thread waits.
+    pub(super) fn leaving<R>(&self, send: impl FnOnce(&dyn Inlet, Option<&str>) -> R) -> Option<R> {
+        let inlet = self.try_lock()?;
+        self.left.store(true, Ordering::Release);
+        Some(send(inlet.get(), self.fault.get().map(String::as_str)))
+    }
+
+    fn lock(&self, deadline: Option<Instant>) -> Option<Locked<'_>> {
+        // An inlet is never half-changed when a panic passes through: messages are decoded outside.
+        let inlet = match deadline {
+            None => self.inlet.lock().unwrap_or_else(PoisonError::into_inner),
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                usable(self.inlet.lock_timeout(left))?
+            }
+        };
+        Some(Locked::new(self, inlet))
+    }
+
+    fn try_lock(&self) -> Option<Locked<'_>> {
+        Some(Locked::new(self, usable(self.inlet.try_lock())?))
+    }
+
+    /// In a fork: a thread that the fork does not have had the lock when it was made, and may have
+    /// been in the middle of anything. Nobody will let go of it.
+    fn is_stuck(&self) -> bool {
+        let is_mine = |holder| holder == Token::mine();
+        !self.original.is_this_process() && self.inlet.holder().is_some_and(|h| !is_mine(h))
+    }
+
+    fn is_hung_up(&self) -> bool {
+        match self.mechanism() {
+            Some(woken) if self.is_only_woken() => gate::is_any_hung_up(&mut [
+                PollFd::new(&self.link, PollFlags::empty()),
+                PollFd::new(woken, PollFlags::RDHUP),
+            ]),
+            _ => gate::is_hung_up(&self.link),
+        }
+    }
+
+    pub(super) fn receive<T: Message>(&self, patience: Patience) -> Result<T, TryRecvError> {
+        let mut frame = Frame {
+            // In a destructor of the thread's own it may be gone already.
+            body: SCRATCH.try_with(Cell::take).unwrap_or_default(),
+            descriptors: Vec::new(),
+            announced: 0,
+            large: false,
+        };
+        self.receive_frame(&mut frame, patience)?;
+        // Outside the lock: a message's decoding is its own code, and may take its time, and panic.
+        let decoded = frame
+            .open()
+            .and_then(|()| codec::decode_frame(&mut frame.body, frame.descriptors));
+        if frame.body.capacity() <= BODY_KEPT {
+            // The same: then it is dropped.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(frame.body));
+        }
+        decoded.map_err(|why| {
+            let (what, over) = (std::any::type_name::<T>(), self.over);
+            TryRecvError::Undeliverable(format!(
+                "a message of type {what}, received over a channel ({over}), {why}"
+            ))
+        })
+    }
+
+    /// No more messages can be made out. The first who meets that is told why; for all others the
+    /// channel has ended, and [`fault`](Receiver::fault) says why.
+    fn broken(&self, why: &str) -> TryRecvError {
+        let over = self.over;
+        let why = format!("no more can be received over a channel ({over}): {why}");
+        match self.fault.set(why.clone()) {
+            Ok(()) => TryRecvError::Undeliverable(why),
+            Err(_) => TryRecvError::Disconnected,
+        }
+    }
+
+    /// Receives a message, all but its decoding.
+    fn receive_frame(&self, frame: &mut Frame, patience: Patience) -> Result<(), TryRecvError> {
+        if self.is_stuck() {
+            return Err(self.broken(
+                "this receiver is a fork's copy, and a thread of the fork's parent was receiving \
+                 with it when the fork was made",
+            ));
+        }
+        let (locked, deadline) = match patience {
+            Patience::None => (self.try_lock(), None),
+            Patience::Until(deadline) => (self.lock(deadline), deadline),
+        };
+        // Somebody else waits with this receiver, so there is nothing.
+        let mut locked = locked.ok_or(TryRecvError::Empty)?;
+        let inlet = locked.get_mut();
+        let waits = matches!(patience, Patience::Until(_));
+        let (mut hung_up, mut is_last_look) = (false, false);
+        loop {
+            if self.fault.get().is_some() {
+                return Err(TryRecvError::Disconnected);
+            }
+            let may_wait = waits && deadline.is_none();
+            let (body, descriptors) = (&mut frame.body, &mut frame.descriptors);
+            match inlet.get(&self.gate, &self.link, body, descriptors, may_wait) {
+                Ok(header) => {
+                    self.gate.count_received(header.number);
+                    frame.large = header.large;
+                    frame.announced = header.descriptors;
+                    return Ok(());
+                }
+                Err(NotGot::Gone) => return Err(TryRecvError::Disconnected),
+                Err(NotGot::NoFrame(why)) => return Err(TryRecvError::Undeliverable(why)),
+                Err(NotGot::Corrupt(why)) => return Err(self.broken(&why)),
+                // What the senders sent before they were gone, we would have got now.
+                Err(NotGot::Empty) if hung_up => return Err(TryRecvError::Disconnected),
+                Err(NotGot::Empty) if is_last_look || !waits => {
+                    if !self.is_hung_up() {
+                        return Err(TryRecvError::Empty);
+                    }
+                    hung_up = true;
+                    continue;
+                }
+                Err(NotGot::Empty) => {}
+                Err(NotGot::Later) if is_last_look || !waits => return Err(TryRecvError::Empty),
+                Err(NotGot::Later) => {
+                    futex::rest(TRY_AGAIN);
+                    is_last_look = deadline.is_some_and(|at| at <= Instant::now());
+                    continue;
+                }
+            }
+            match self.wait(inlet, deadline) {
+                // A peer can see to it that there is always something to look at.
+                Ok(Waited::Look) => is_last_look = deadline.is_some_and(|at| at <= Instant::now()),
+                Ok(Waited::Gone) => hung_up = true,
+                Ok(Waited::TimedOut) => return Err(TryRecvError::Empty),
+                // It cannot be waited for: no memory, or this process may have no descriptors any
+                // more (`RLIMIT_NOFILE`). Slow, but nothing is lost.
+                Err(_) => {
+                    hung_up = self.is_hung_up();
+                    futex::rest(TRY_AGAIN);
+                    is_last_look = deadline.is_some_and(|at| at <= Instant::now());
+                }
+            }
+        }
+    }
+
+    fn wait(&self, inlet: &mut dyn Inlet, deadline: Option<Instant>) -> io::Result<Waited> {
+        self.gate.note_receiver();
+        if inlet.peek(&self.gate).is_some() && self.gate.sender_runs_elsewhere() {
+            inlet.look_away();
+            if spin::until(|| inlet.peek(&self.gate) == Some(true)) {
+                return Ok(Waited::Look);
+            }
+        }
+        if !inlet.prepare_to_wait(&self.gate) {
+            return Ok(Waited::Look);
+        }
+        let mut interests = self.interests();
+        if !fds::poll_until(&mut interests, deadline)? {
+            return Ok(Waited::TimedOut);
+        }
+        Ok(match self.tell_the_end(&interests) {
+            true => Waited::Gone,
+            false => Waited::Look,
+        })
+    }
+
+    /// Whether it is worth trying to receive: there may be a message, or the disconnect.
+    pub(super) fn is_ready(&self) -> bool {
+        if self.fault.get().is_some() || self.is_stuck() {
+            return true;
+        }
+        let Some(locked) = self.try_lock() else {
+            return false;
+        };
+        let inlet = locked.get();
+        if inlet.is_holding(&self.gate) {
+            return true;
+        }
+        match inlet.peek(&self.gate) {
+            Some(true) => true,
+            Some(false) => self.is_hung_up(),
+            None => fds::poll_until(&mut self.interests(), Some(Instant::now())).unwrap_or(true),
+        }
+    }
+
+    /// Announces that somebody is about to wait for the [interests](Self::interests_outside).
+    /// `false`: look again first.
+    pub(super) fn prepare_to_wait(&self) -> bool {
+        if let Some(left_over) = self.left_over.get() {
+            // If there is nothing to take away, all the better.
+            let _ = rustix::io::read(left_over, &mut [0; 8][..]);
+        }
+        let locked = self.try_lock().or_else(|| {
+            self.missed.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            self.try_lock()
+        });
+        let Some(mut locked) = locked else {
+            // Who has it tells when it is free.
+            return true;
+        };
+        let inlet = locked.get_mut();
+        // When it is let go of, another who may have counted on what was just taken away is told of
+        // what is left.
+        inlet.prepare_to_wait(&self.gate) && !inlet.is_holding(&self.gate)
+    }
+}
+
+/// The inlet, in use. When it is let go of, those who wait outside are told of what is left.
+struct Locked<'s> {
+    side: &'s ReceiveSide,
+    inlet: Option<MutexGuard<'s, Box<dyn Inlet>>>,
+}
+
+impl<'s> Locked<'s> {
+    fn new(side: &'s ReceiveSide, inlet: MutexGuard<'s, Box<dyn Inlet>>) -> Locked<'s> {
+        Locked {
+            side,
+            inlet: Some(inlet),
+        }
+    }
+
+    fn get(&self) -> &dyn Inlet {
+        match &self.inlet {
+            Some(inlet) => &***inlet,
+            None => unreachable!("only dropping takes it"),
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Inlet {
+        match &mut self.inlet {
+            Some(inlet) => &mut ***inlet,
+            None => unreachable!("only dropping takes it"),
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let side = self.side;
+        let more = side.left_over.get().is_some() && {
+            let inlet = self.get();
+            inlet.is_holding(&side.gate) || inlet.peek(&side.gate) == Some(true)
+        };
+        self.inlet = None;
+        // Before looking who has missed it: pairs with the fence in `prepare_to_wait`. On x86-64
+        // letting go of the lock was one.
+        if cfg!(not(target_arch = "x86_64")) {
+            fence(Ordering::SeqCst);
+        }
+        if let Some(left_over) = side.left_over.get() {
+            if side.missed.swap(false, Ordering::SeqCst) || more {
+                // It fails when the count would overflow: then it is readable.
+                let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
+            }
+        }
+    }
+}
+
+pub(super) fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
+    match locked {
+        Ok(inlet) => Some(inlet),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+impl Frame {
+    /// A large message is in its first descriptor. All that can fail here is this message's own.
+    fn open(&mut self) -> Result<(), String> {
+        if self.descriptors.len() != usize::from(self.announced) {
+            return Err(format!(
+                "came without its {} descriptors: this process has as many as it may \
+                 (RLIMIT_NOFILE), or its sender did not send them",
+                self.announced
+            ));
+        }
+        if !self.large {
+            return Ok(());
+        }
+        let len = <[u8; 8]>::try_from(self.body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
+        // A sender's frame has one, or else it is a nudge, which is no message and does not come as
+        // far as this unless somebody made it up.
+        if self.descriptors.is_empty() {
+            return Err("is not a message that was sent".to_owned());
+        }
+        let file = self.descriptors.remove(0);
+        self.body = parcel::open(file, len)
+            .map_err(|e| format!("could not be read from its {len} bytes of memory: {e}"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! The first words of a fork server that was started: that it is there, or why it cannot be one.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, Signal};
+
+use crate::sys::error::{self, RemoteError, SystemError};
+use crate::sys::privilege::Privilege;
+use crate::sys::process::{self, Ended};
+use crate::sys::{fds, limits, opened};
+use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt};
+
+/// How many seconds a fork server may take to say that it is there. Only one that hangs, or is
+/// stopped, takes longer.
+const START_LIMIT: u32 = 30;
+
+/// What a fork server says of itself.
+pub(super) struct Greeting {
+    /// Its pidfd.
+    pub(super) process: OwnedFd,
+    pub(super) modules: Vec<ModuleAt>,
+    pub(super) threads: Vec<String>,
+}
+
+/// Waits until a fork server that was started says that it is there. One that does not say so is
+/// killed: it has nobody yet.
+pub(super) fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<Greeting> {
+    let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
+    let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
+    let process = opened::pidfd(id);
+    // While nobody has closed the other end, the process that we started is alive, so that its
+    // number is not another's.
+    let hung_up = |socket: &OwnedFd| {
+        let mut fd = [PollFd::new(socket, PollFlags::empty())];
+        fds::poll_until(&mut fd, Some(Instant::now()))
+    };
+    let unfit = |why: RemoteError| {
+        let place = format!("the fork server (process {pid}) could not begin");
+        error::placed(&place, why.into())
+    };
+    if hung_up(socket)? {
+        // It may have said why.
+        return Err(match protocol::recv_first(socket, false) {
+            Ok(Some(Message {
+                content: Event::Unfit { why },
+                ..
+            })) => unfit(why),
+            Err(e) if SystemError::of(&e).is_some() => e,
+            _ => ended_early(pid, process.as_ref().ok()),
+        });
+    }
+    let process = process?;
+    process::try_signal_through(&process)?;
+    // A second in which this program is stopped as well counts as one, however long it is.
+    let mut said = false;
+    for _ in 0..START_LIMIT {
+        said = said || fds::wait_readable(socket, Duration::from_secs(1))?;
+    }
+    let hello = if said {
+        match protocol::recv_first(socket, false)? {
+            Some(Message {
+                content:
+                    Event::Hello {
+                        build,
+                        privilege,
+                        modules,
+                        threads,
+                        ..
+                    },
+                ..
+            }) => Ok((build, privilege, modules, threads)),
+            Some(Message {
+                content: Event::Unfit { why },
+                ..
+            }) => Err(unfit(why)),
+            _ => Err(ended_early(pid, Some(&process))),
+        }
+    } else {
+        Err(early("did not start within 30 seconds"))
+    };
+    let this = Build::of_this_process()?;
+    let hello = hello.and_then(|(build, theirs, modules, threads)| match build == this {
+        true => super::privilege::check(ours, &theirs).map(|()| (modules, threads)),
+        false => Err(early("is not the same build of this program")),
+    });
+    match hello {
+        Ok((modules, threads)) => Ok(Greeting {
+            process,
+            modules,
+            threads,
+        }),
+        Err(why) => {
+            let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
+            Err(why)
+        }
+    }
+}
+
+/// Of a fork server that could say nothing: how it ended, and which limits it had.
+fn ended_early(pid: u32, process: Option<&OwnedFd>) -> io::Error {
+    let how = match process.and_then(|process| process::how_it_ended(process, pid)) {
+        Some(Ended::Exited(status)) => format!(" (it left with status {status})"),
+        Some(Ended::Signaled(signal)) => format!(" (signal {signal} ended it)"),
+        None => String::new(),
+    };
+    let limits = limits::all();
+    let limits = match limits.is_empty() {
+        true => "no limit of this program's explains it".to_owned(),
+        false => format!("its limits are this program's: {limits}"),
+    };
+    io::Error::other(format!(
+        "the fork server (process {pid}), which makes worker processes, ended before it was \
+         ready{how}; {limits}; what it wrote to stderr may say more"
+    ))
+}
