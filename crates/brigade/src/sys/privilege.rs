@@ -7,15 +7,18 @@
 //! they belong to the thread; the C library's `setuid` and its kin change all threads. What
 //! compares is the thread that asks for a worker.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use super::error::Call;
 use super::opened;
+use super::original::Original;
 
 /// Those that a thread of a program with several can change, as they are called in
 /// /proc/thread-self/ns. The mount namespace is told by the root directory; the user, pid and time
@@ -24,8 +27,6 @@ const NAMESPACES: [&str; 4] = ["cgroup", "ipc", "net", "uts"];
 
 const CAP_SETGID: u64 = 1 << 6;
 const CAP_SETUID: u64 = 1 << 7;
-const CAP_SYS_CHROOT: u64 = 1 << 18;
-const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// Root by number has no capabilities for that: capabilities(7).
 const SECBIT_NOROOT: u32 = 1;
 
@@ -54,38 +55,20 @@ pub(crate) struct Privilege {
 impl Privilege {
     /// This thread's, now.
     pub(crate) fn of_this_thread() -> io::Result<Privilege> {
-        let thread = Thread::this()?;
-        let mut now = Privilege::from_status(&thread)?;
+        Privilege::of(&Thread::this()?)
+    }
+
+    fn of(thread: &Thread) -> io::Result<Privilege> {
+        let mut now = Privilege::from_status(thread)?;
         (now.root, now.namespaces) = (root()?, thread.namespaces()?);
         Ok(now)
     }
 
-    /// Whether this thread's is the same now. `Err` with that, if not.
-    ///
-    /// Where a thread may not change its namespaces, nor its root directory, they are not looked
-    /// at: it takes capabilities to change them, which are compared, and the user namespace cannot
-    /// change in a program with several threads.
+    /// Whether this thread's is the same now. `Err` with that, if not. The thread keeps what it
+    /// looks at open.
     pub(crate) fn is_still_here(&self) -> io::Result<Result<(), Privilege>> {
-        let thread = Thread::this()?;
-        let mut now = Privilege::from_status(&thread)?;
-        let may = |capability| self.may_change(capability) || now.permitted & capability != 0;
-        now.root = if may(CAP_SYS_CHROOT | CAP_SYS_ADMIN) {
-            root()?
-        } else {
-            self.root
-        };
-        now.namespaces = if may(CAP_SYS_ADMIN) {
-            thread.namespaces()?
-        } else {
-            self.namespaces
-        };
+        let now = Kept::look(Privilege::of)?;
         Ok(if now == *self { Ok(()) } else { Err(now) })
-    }
-
-    /// Whether this, or what can be had again with a user that it has, has one of these
-    /// capabilities.
-    fn may_change(&self, capabilities: u64) -> bool {
-        self.users[..3].contains(&0) || self.permitted & capabilities != 0
     }
 
     /// Whether whoever has `now` could give this to itself.
@@ -246,29 +229,96 @@ impl Privilege {
 }
 
 /// Where /proc tells of a thread.
-struct Thread(OwnedFd);
+struct Thread {
+    directory: OwnedFd,
+    status: OwnedFd,
+}
+
+thread_local! {
+    /// This thread's, once it has asked.
+    static KEPT: Cell<Option<Kept>> = const { Cell::new(None) };
+}
+
+/// Threads that keep theirs.
+static KEEPING: AtomicU32 = AtomicU32::new(0);
+
+/// As many as may: a program may have hundreds of threads, and few descriptors.
+const KEEPING_MAX: u32 = 16;
+
+/// A thread's own, open until the thread ends: to open it takes longer than to look, and each spawn
+/// of a process looks.
+struct Kept {
+    thread: Option<Thread>,
+    by: Original,
+}
+
+impl Kept {
+    fn look<R>(look: impl Fn(&Thread) -> io::Result<R>) -> io::Result<R> {
+        // A thread that ends has none any more; a fork of the process has its parent's.
+        let kept = KEPT.try_with(Cell::take).ok().flatten();
+        let mut kept = kept.filter(|kept| kept.by.is_this_process());
+        let thread = kept.as_ref().and_then(|kept| kept.thread.as_ref());
+        if let Some(looked) = thread.and_then(|thread| look(thread).ok()) {
+            let _ = KEPT.try_with(|own| own.set(kept));
+            return Ok(looked);
+        }
+        // The program has closed what is not its own, and may have others under these numbers.
+        Thread::leave_open(kept.as_mut().and_then(|kept| kept.thread.take()));
+        let thread = Thread::this()?;
+        let looked = look(&thread);
+        Kept::keep(thread);
+        looked
+    }
+
+    fn keep(thread: Thread) {
+        if KEEPING.fetch_add(1, Ordering::Relaxed) >= KEEPING_MAX {
+            KEEPING.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let kept = Kept {
+            thread: Some(thread),
+            by: Original::this_process(),
+        };
+        let _ = KEPT.try_with(|own| own.set(Some(kept)));
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEEPING.fetch_sub(1, Ordering::Relaxed);
+        if !self.by.is_this_process() {
+            // A fork may have closed all that it had, and have others under these numbers.
+            Thread::leave_open(self.thread.take());
+        }
+    }
+}
 
 impl Thread {
-    /// The calling thread. It is opened each time: a descriptor that stays open would be one more
-    /// for each thread of the program, and to look the directory up once is what costs.
+    /// The calling thread.
     fn this() -> io::Result<Thread> {
-        const PATH: &str = "/proc/thread-self";
-        let directory = opened::file(PATH, OFlags::PATH | OFlags::DIRECTORY);
-        directory
-            .map(Thread)
-            .needed_to("compare what a process may do with what this thread may")
+        const WHY: &str = "compare what a process may do with what this thread may";
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = opened::file("/proc/thread-self", flags).needed_to(WHY)?;
+        let status = opened::file_at(&directory, "status", OFlags::RDONLY).needed_to(WHY)?;
+        Ok(Thread { directory, status })
+    }
+
+    fn leave_open(thread: Option<Thread>) {
+        if let Some(Thread { directory, status }) = thread {
+            let _ = (directory.into_raw_fd(), status.into_raw_fd());
+        }
     }
 
     /// Calls `look` with the text of `status`.
     fn status<R>(&self, look: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
-        let file = opened::file_at(&self.0, "status", OFlags::RDONLY)?;
         let mut text = vec![0; 4096];
         let mut len = 0;
         loop {
             let into = &mut text[len..];
-            let got =
-                rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *into, len as u64))
-                    .call("pread(2)")?;
+            let got = rustix::io::retry_on_intr(|| {
+                rustix::io::pread(&self.status, &mut *into, len as u64)
+            })
+            .call("pread(2)")?;
             len += got;
             if got == 0 || len < text.len() {
                 return look(&text[..len]);
@@ -282,7 +332,7 @@ impl Thread {
     fn namespace(&self, name: &str) -> io::Result<u64> {
         // `name:[number]`
         let mut link = [std::mem::MaybeUninit::uninit(); 64];
-        match rustix::fs::readlinkat_raw(&self.0, format!("ns/{name}"), &mut link[..]) {
+        match rustix::fs::readlinkat_raw(&self.directory, format!("ns/{name}"), &mut link[..]) {
             Ok((text, _)) => {
                 let digits = text.split(|b| !b.is_ascii_digit()).find(|d| !d.is_empty());
                 digits
@@ -428,6 +478,31 @@ mod tests {
         assert!(before.is_within(&before));
         assert_eq!(before.difference(&before), "");
         assert!(before.namespaces.iter().any(|&n| n != 0));
+    }
+
+    #[test]
+    fn what_a_thread_keeps_open_is_its_own_and_ends_with_it() {
+        let here = Privilege::of_this_thread().expect("/proc is mounted");
+        let keeper = || {
+            let kept = KEPT.take().expect("it has looked");
+            let thread = kept.thread.as_ref().expect("few threads look");
+            let pid = |text: &[u8]| {
+                let line = text.split(|&b| b == b'\n').find(|l| l.starts_with(b"Pid:"));
+                Ok(line.and_then(|line| numbers(&line[4..], 10).next()))
+            };
+            thread.status(pid).expect("is readable")
+        };
+        let look = || {
+            assert_eq!(here.is_still_here().expect("is readable"), Ok(()));
+            assert_eq!(here.is_still_here().expect("is readable"), Ok(()));
+            keeper().map(|tid| tid as i32) == Some(rustix::thread::gettid().as_raw_nonzero().get())
+        };
+        assert!(look());
+        // More of them, one after the other, than may keep theirs at a time.
+        let all = 3 * KEEPING_MAX;
+        let own =
+            (0..all).filter(|_| std::thread::scope(|s| s.spawn(look).join().is_ok_and(|own| own)));
+        assert_eq!(own.count() as u32, all);
     }
 
     #[test]

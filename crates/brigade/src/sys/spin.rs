@@ -23,10 +23,15 @@ pub(crate) fn pays() -> bool {
 
 /// Looks until it is so, for a moment. `false`: it was not.
 pub(crate) fn until(is_so: impl Fn() -> bool) -> bool {
+    until_within(LIMIT, is_so)
+}
+
+/// As [`until`], for no longer than this.
+pub(crate) fn until_within(limit: Duration, is_so: impl Fn() -> bool) -> bool {
     if !pays() {
         return is_so();
     }
-    let limit = Instant::now() + LIMIT;
+    let limit = Instant::now() + limit;
     loop {
         for _ in 0..32 {
             if is_so() {

@@ -134,8 +134,6 @@ fn begin(birth: &Birth<'_>) -> io::Result<(&'static Mailbox, Worker)> {
         let _ = rustix::process::setrlimit(Resource::Nofile, open_files);
     }
     signal::unblock_all();
-    // Where it is refused (no /proc), the kernel chooses as it does among others.
-    let _ = oom_score::set(oom_score::HIGHEST);
     let worker = Worker::new(mailbox, lane, bell, birth.stderr_count);
     Ok((mailbox, worker))
 }
@@ -170,8 +168,14 @@ pub(crate) fn rehearse() {
         flush::flush(Streams::All);
         let _ = rustix::thread::sched_getcpu();
         let _ = process::has_had_threads();
+        // A worker that is woken would read a file for it, and the host waits.
+        let _ = spin::pays();
     }
 }
+
+/// How long a worker that was called looks for its order: longer than the host takes to compare
+/// privileges when it has slept, which is 80 µs, and as long again to prepare the order.
+const CALLED: Duration = Duration::from_micros(200);
 
 /// How long a worker stays after its reply.
 const LINGER: Duration = Duration::from_millis(1);
@@ -304,7 +308,7 @@ impl Worker {
         let orders = &self.ends.orders;
         while !orders.is_ready() {
             orders.sleep_once();
-            let _ = spin::until(|| orders.is_ready());
+            let _ = spin::until_within(CALLED, || orders.is_ready());
         }
     }
 

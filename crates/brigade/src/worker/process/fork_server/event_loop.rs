@@ -27,6 +27,7 @@ use crate::sys::signal;
 use crate::worker::process::child::startup::{self};
 use crate::worker::process::fork_server::exec::Executing;
 use crate::worker::process::fork_server::oom::OomKills;
+use crate::worker::process::fork_server::oom_score::OomScore;
 use crate::worker::process::fork_server::orphans::Children;
 use crate::worker::process::fork_server::prepare;
 use crate::worker::process::fork_server::stderr::{Input, Output};
@@ -157,6 +158,7 @@ struct Server<'a> {
     /// Some worker's stderr could not be added to the event loop.
     unwatched: bool,
     oom: OomKills,
+    oom_score: OomScore,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible
     /// wait. Nobody waits for them a second time.
     hopeless: Vec<u32>,
@@ -233,6 +235,7 @@ impl<'a> Server<'a> {
             stderr_blocked: false,
             unwatched: false,
             oom: OomKills::watch(),
+            oom_score: OomScore::of_this_process(),
             hopeless: Vec::new(),
             retired: false,
         };
@@ -313,6 +316,7 @@ impl<'a> Server<'a> {
                 }
                 Request::Hire { count, tokens } => {
                     let oom_kills = self.oom.count();
+                    let own_score = self.oom_score.raise();
                     for i in 0..count as usize {
                         let token = tokens.get(i).and_then(|&bits| Token::from_bits(bits));
                         match self.hire(token, oom_kills) {
@@ -326,6 +330,7 @@ impl<'a> Server<'a> {
                             }
                         }
                     }
+                    self.oom_score.lower(own_score);
                 }
                 Request::Kill {
                     slot,

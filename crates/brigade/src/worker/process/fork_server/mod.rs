@@ -10,12 +10,14 @@
 //! - `orphans`: what dead workers leave behind
 //! - `stderr`: what workers write there, passed on by whole lines
 //! - `oom`: whether the kernel's OOM killer was at work
+//! - `oom_score`: that it takes workers first
 
 pub(crate) mod bootstrap;
 mod event_loop;
 mod exec;
 mod main_program;
 mod oom;
+mod oom_score;
 pub(super) mod orphans;
 mod prepare;
 pub(super) mod stderr;

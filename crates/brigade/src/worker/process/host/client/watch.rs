@@ -28,6 +28,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -36,7 +37,11 @@ use super::listener::bury;
 use super::{ForkServer, State};
 use crate::sys::{fds, opened, process};
 use crate::worker::process::fork_server::orphans;
+use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Request;
+
+/// So many mailboxes are kept for the listener to unmap; a caller that has more unmaps its own.
+const DISCARDED_MAX: usize = 64;
 
 /// How often it is asked.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
@@ -168,8 +173,17 @@ impl ForkServer {
 
     /// A worker with a single task is nobody's any more. `replied`: it is about to end by itself;
     /// otherwise its task goes on.
-    pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool) {
+    ///
+    /// If the listener is about to wake, it is the one that unmaps the mailbox: that takes some
+    /// 20 µs, as the other processors are told of it.
+    pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool, mailbox: Arc<Mailbox>) {
         let mut state = self.lock();
+        let left = if state.resting && !state.gone && state.discarded.len() < DISCARDED_MAX {
+            state.discarded.push(mailbox);
+            None
+        } else {
+            Some(mailbox)
+        };
         let sleeper = state.sleepers.remove(&slot);
         let watch = &mut state.watch;
         watch.employed = watch.employed.saturating_sub(1);
@@ -184,7 +198,7 @@ impl ForkServer {
         list.push((slot, pid));
         self.watch(&mut state);
         drop(state);
-        drop(sleeper);
+        drop((sleeper, left));
     }
 
     /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end
