@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::config::Options;
 use super::{Crew, Pool, crash_file, process as process_pool, thread};
+use crate::sys::processors;
 use crate::{Kind, process};
 
 /// Workers that one pool may have.
@@ -86,7 +87,7 @@ impl PoolBuilder {
         PoolBuilder {
             kind,
             options: Options {
-                workers: std::thread::available_parallelism().map_or(1, usize::from),
+                workers: processors::count(),
                 name: None,
                 timeout: None,
                 retries: 0,

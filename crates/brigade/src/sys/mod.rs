@@ -22,6 +22,7 @@ pub(crate) mod opened;
 pub(crate) mod original;
 pub(crate) mod privilege;
 pub(crate) mod process;
+pub(crate) mod processors;
 pub(crate) mod profile;
 pub(crate) mod queue;
 pub(crate) mod signal;

@@ -1,11 +1,13 @@
 //! How a task may end other than well.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::crash::Crash;
 use super::name::TaskName;
-use super::panic::Panic;
+use super::panic::{Panic, Unwound};
+use super::symbols::Symbols;
 
 /// Why there is no result. A task ends exactly once, with its result or with one of these.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,13 @@ pub enum JoinError {
         "the pool was shut down before the task started, or belongs to the process that this one was forked from"
     )]
     Closed,
+}
+
+impl JoinError {
+    /// The error of a task that panicked. `symbols` are those of the process in which it did.
+    pub(crate) fn panicked(task: TaskName, unwound: Unwound, symbols: &Arc<Symbols>) -> JoinError {
+        JoinError::Panicked(Panic::new(task, unwound, symbols))
+    }
 }
 
 /// A task ran over its time. (Where it was stuck, in which phase and in which process, is to come.)

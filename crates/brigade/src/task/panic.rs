@@ -6,12 +6,12 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::name::TaskName;
-use super::symbols::Frames;
+use super::symbols::{Frames, Symbols};
 use crate::sys::original::PerProcess;
 use crate::sys::{image, unwind};
 
@@ -27,16 +27,12 @@ struct Inner {
 }
 
 impl Panic {
-    pub(crate) fn new(
-        task: TaskName,
-        unwound: Unwound,
-        frames: impl FnOnce(Vec<usize>) -> Frames,
-    ) -> Panic {
+    pub(crate) fn new(task: TaskName, unwound: Unwound, symbols: &Arc<Symbols>) -> Panic {
         Panic(Box::new(Inner {
             task,
             message: unwound.message,
             location: unwound.location,
-            frames: frames(unwound.calls),
+            frames: Frames::new(symbols, unwound.calls),
             backtrace: OnceLock::new(),
         }))
     }

@@ -125,6 +125,12 @@ impl<R> JoinHandle<R> {
     }
 }
 
+/// A future was polled after it was ready: its result is with the one who polled it before.
+#[track_caller]
+pub(crate) fn joined_twice() -> ! {
+    panic!("a task was joined twice: its handle was polled after it was ready")
+}
+
 fn always<T>(ended: Option<T>) -> T {
     match ended {
         Some(ended) => ended,

@@ -40,6 +40,17 @@ impl Kind {
             Kind::Process => process::spawn(task, input),
         }
     }
+
+    /// Refuses a worker's name that the kernel could not be told.
+    pub(crate) fn check_name(self, name: &str) -> io::Result<()> {
+        if name.contains('\0') {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("a {self}'s name cannot contain a zero byte"),
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Kind {

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::handle::{JoinHandle, Task};
-use crate::JoinError;
+use super::handle::{JoinHandle, Task, joined_twice};
 use crate::sys::error::{Call, THREAD};
 use crate::sys::futex::{self, Wake};
 use crate::sys::original::Original;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
-use crate::task::panic::{Panic, Unwound, contained};
-use crate::task::symbols::{Frames, Symbols};
+use crate::task::panic::{Unwound, contained};
+use crate::task::symbols::Symbols;
+use crate::{JoinError, Kind};
 
 /// Starts `task` on `input` in a new thread.
 ///
@@ -82,12 +82,7 @@ impl Builder {
     {
         let mut builder = std::thread::Builder::new();
         if let Some(name) = &self.name {
-            if name.contains('\0') {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "a thread's name cannot contain a zero byte",
-                ));
-            }
+            Kind::Thread.check_name(name)?;
             builder = builder.name(name.to_string());
         }
         if let Some(bytes) = self.stack_size {
@@ -284,12 +279,10 @@ impl<R> Running<R> {
             return Err(JoinError::Cancelled);
         }
         let Some(result) = self.shared.lock().result.take() else {
-            panic!("a task was joined twice: its handle was polled after it was ready")
+            joined_twice()
         };
         result.map_err(|unwound| {
-            JoinError::Panicked(Panic::new(self.name.clone(), unwound, |calls| {
-                Frames::new(Symbols::of_this_process(), calls)
-            }))
+            JoinError::panicked(self.name.clone(), unwound, Symbols::of_this_process())
         })
     }
 }

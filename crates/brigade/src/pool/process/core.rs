@@ -14,12 +14,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::slot::Slot;
-use super::state::{After, Event, Reason, State, processors};
+use super::state::{After, Event, Reason, State};
 use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::events;
 use crate::sys::original::Original;
+use crate::sys::processors;
 use crate::task::name::TaskName;
 use crate::worker::process::host::connection::Line;
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -485,7 +486,7 @@ impl State {
     /// The worker that what is wanted comes from, if looking for it for a moment can pay: there is
     /// a processor for it and one for us.
     fn prospect(&self, want: &Want<'_>) -> Option<Prospect> {
-        if self.busy.is_empty() || self.busy.len() >= processors() || !spin::pays() {
+        if self.busy.is_empty() || self.busy.len() >= processors::usable() || !spin::pays() {
             return None;
         }
         let i = match want {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::seat::Doom;
-use super::state::{After, Event, State, processors};
+use super::state::{After, Event, State};
 use super::task::{End, Owner, Task};
 use crate::JoinError;
+use crate::sys::processors;
 use crate::worker::process::sim::{Instant, spin};
 
 impl State {
@@ -213,7 +214,7 @@ impl State {
     pub(super) fn publish_seat(&mut self, i: u32) {
         // Whether there is a processor for a worker that only looks: one for each that works, and
         // one for us.
-        let patience = self.busy.len() < processors() && spin::pays();
+        let patience = self.busy.len() < processors::usable() && spin::pays();
         let seat = &mut self.seats[i as usize];
         if std::mem::take(&mut seat.dirty) {
             if let Some(line) = &mut seat.line {

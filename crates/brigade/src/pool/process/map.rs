@@ -7,10 +7,11 @@ use super::Crew;
 use super::core::Want;
 use super::inbox::{Results, Taken};
 use super::state::{After, Event};
-use super::task::{Decode, End, INLINE_MAX, Input, Job, Owner, Refused, Strip, Task, concluded};
+use super::task::{Decode, End, Input, Job, Owner, Refused, Strip, Task, concluded};
 use crate::task::codec;
 use crate::task::entry::caught;
 use crate::worker::process::host::connection::task_frame;
+use crate::worker::process::ipc::mailbox::INLINE_MAX;
 use crate::worker::process::sim::Instant;
 use crate::{JoinError, Message};
 

@@ -72,12 +72,7 @@ impl Crew {
         let server = core::server()?;
         let mut setup = options.process.setup()?.unwrap_or_default();
         if let Some(name) = &options.name {
-            if name.contains('\0') {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "a process's name cannot contain a zero byte",
-                ));
-            }
+            Kind::Process.check_name(name)?;
             setup.name = Some(name.to_string());
         }
         let initializer = match options.initializer {

@@ -10,8 +10,7 @@ use super::state::{After, Event, Reason, State};
 use super::task::{Bytes, Content, Delivered, End, Owner, Refused, Task};
 use crate::JoinError;
 use crate::sys::error::errno_of;
-use crate::task::panic::{Panic, Unwound};
-use crate::task::symbols::Frames;
+use crate::task::panic::Unwound;
 use crate::transport::bounds::{MAX_BYTES, Unclaimed};
 use crate::worker::process::host::connection::NotNow;
 use crate::worker::process::ipc::lane;
@@ -369,11 +368,8 @@ impl State {
                     location: None,
                     calls: Vec::new(),
                 });
-                End::failed(JoinError::Panicked(Panic::new(
-                    task.job.name(self.options.name.as_ref()),
-                    unwound,
-                    |calls| Frames::new(&symbols, calls),
-                )))
+                let name = task.job.name(self.options.name.as_ref());
+                End::failed(JoinError::panicked(name, unwound, &symbols))
             }
         };
         self.finish(task, end, now, after);

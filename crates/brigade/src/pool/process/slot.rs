@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::core::{Core, Want};
 use super::task::{Decode, End, Job};
-use crate::worker::handle::Pending;
+use crate::worker::handle::{Pending, joined_twice};
 use crate::worker::process::sim::thread::Thread;
 use crate::worker::process::sim::{
     self, AtomicBool, AtomicU64, Instant, Mutex, MutexGuard, Ordering,
@@ -154,7 +154,7 @@ impl<R> Pooled<R> {
 
     fn take(&self) -> Result<R, JoinError> {
         let Some(end) = self.slot.take() else {
-            panic!("a task was joined twice: its handle was polled after it was ready")
+            joined_twice()
         };
         end.conclude(self.decode, || self.core.name_of(&self.job))
     }

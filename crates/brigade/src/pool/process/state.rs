@@ -12,8 +12,7 @@ use super::task::{End, Job, Task};
 use crate::pool::config::Options;
 use crate::sys::error::RemoteError;
 use crate::task::name::TaskName;
-use crate::task::panic::Panic;
-use crate::task::symbols::{Frames, Symbols};
+use crate::task::symbols::Symbols;
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::protocol::{NotReady, Setup};
 use crate::worker::process::sim::{ForkServer, Instant, Ordering};
@@ -288,12 +287,6 @@ impl State {
     }
 }
 
-/// Processors of this machine.
-pub(super) fn processors() -> usize {
-    static COUNT: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
 impl Reason {
     pub(super) fn not_hired(why: impl Into<String>) -> Reason {
         Reason::NotHired(RemoteError::other(why))
@@ -314,9 +307,7 @@ impl Reason {
                 JoinError::Crashed(evidence.clone().into_crash(name, symbols))
             }
             Reason::NotReady(why, symbols) => match &why.panic {
-                Some(unwound) => JoinError::Panicked(Panic::new(name, unwound.clone(), |calls| {
-                    Frames::new(symbols, calls)
-                })),
+                Some(unwound) => JoinError::panicked(name, unwound.clone(), symbols),
                 None => JoinError::Undeliverable(format!(
                     "task `{name}`: no worker process could be prepared: {}",
                     why.why

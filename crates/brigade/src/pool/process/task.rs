@@ -10,20 +10,18 @@ use super::slot::Settle;
 use crate::sys::mapping::Sealed;
 use crate::task::entry::{Plan, caught};
 use crate::task::name::TaskName;
-use crate::task::panic::{Panic, Unwound};
-use crate::task::symbols::{Frames, Symbols};
+use crate::task::panic::Unwound;
+use crate::task::symbols::Symbols;
 use crate::task::{codec, identity};
 use crate::transport::bounds::Unclaimed;
 use crate::worker::process::host::connection::{Parcel, task_at};
 use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::mailbox::INLINE_MAX;
 use crate::worker::process::sim::Instant;
 use crate::{JoinError, Message};
 
 /// Encoded values: most are small.
 pub(super) type Bytes = SmallVec<[u8; 32]>;
-
-/// The largest value that goes through a ring.
-pub(super) const INLINE_MAX: usize = 32 * 1024;
 
 /// A function to run, and who asked for it where.
 #[derive(Clone, Copy, Debug)]
@@ -325,9 +323,9 @@ impl Refused {
     pub(super) fn into_error(self, name: TaskName) -> JoinError {
         match self {
             Refused::Why(why) => JoinError::Undeliverable(format!("task `{name}`: {why}")),
-            Refused::Panicked(unwound) => JoinError::Panicked(Panic::new(name, unwound, |calls| {
-                Frames::new(Symbols::of_this_process(), calls)
-            })),
+            Refused::Panicked(unwound) => {
+                JoinError::panicked(name, unwound, Symbols::of_this_process())
+            }
         }
     }
 }

@@ -8,10 +8,11 @@ use super::primitive::{Mutex, Ordering, contained, lock};
 use super::retry::{Input, Retry};
 use super::roster::ABORTED;
 use super::shared::Shared;
-use super::work::{Refusal, Went, Why, Work, panicked};
+use super::work::{Refusal, Went, Why, Work};
 use super::worker::Worker;
 use crate::pool::events;
 use crate::task::entry::caught;
+use crate::task::symbols::Symbols;
 use crate::{JoinError, Message};
 
 pub(super) struct Chunk<A, R> {
@@ -177,7 +178,12 @@ impl<A: Message, R: Message> Chunk<A, R> {
         };
         worker.ends();
         result.unwrap_or_else(|unwound| {
-            Err(panicked(worker.name(task as usize, job.started), unwound))
+            let name = worker.name(task as usize, job.started);
+            Err(JoinError::panicked(
+                name,
+                unwound,
+                Symbols::of_this_process(),
+            ))
         })
     }
 

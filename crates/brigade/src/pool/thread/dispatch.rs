@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::primitive::{Ordering, contained, fence, thread, wait};
 use super::roster::{Act, ENDING, Roster, WATCHED};
 use super::shared::Shared;
-use super::spinning;
-use super::work::{Refusal, Why, panicked};
+use super::work::{Refusal, Why};
 use super::worker::Worker;
-use crate::JoinError;
 use crate::pool::config::InitializerFailed;
 use crate::sys::error::{Call, THREAD};
 use crate::task::panic::Unwound;
+use crate::task::symbols::Symbols;
+use crate::{JoinError, Kind};
 
 /// So often, times the number of workers, an initializer may panic in a row before tasks are
 /// refused.
@@ -39,18 +39,9 @@ pub(super) enum Bed {
 impl Shared {
     /// Starts the workers, and waits until each is ready.
     pub(super) fn build(self: &Arc<Self>) -> io::Result<()> {
-        if self
-            .options
-            .name
-            .as_deref()
-            .is_some_and(|name| name.contains('\0'))
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a thread's name cannot contain a zero byte",
-            ));
+        if let Some(name) = &self.options.name {
+            Kind::Thread.check_name(name)?;
         }
-        spinning::count_cores();
         let built = self.start_all();
         if built.is_err() {
             self.abort();
@@ -70,7 +61,12 @@ impl Shared {
         let mut roster = self.lock_roster();
         loop {
             if let Some((name, unwound)) = roster.failed.take() {
-                return Err(InitializerFailed(panicked(name, unwound)).into());
+                return Err(InitializerFailed(JoinError::panicked(
+                    name,
+                    unwound,
+                    Symbols::of_this_process(),
+                ))
+                .into());
             }
             if roster.ready == self.options.workers {
                 roster.building = false;

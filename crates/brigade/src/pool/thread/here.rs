@@ -60,7 +60,7 @@ pub(in crate::pool) fn look(deadline: Option<Instant>, is_so: impl Fn() -> bool)
     PATIENCE
         .try_with(|patience| {
             let mut mine = patience.take();
-            let is_so = mine.until(spinning::may_wait(), is_so);
+            let is_so = mine.until(spinning::has_idle_processor(), is_so);
             patience.set(mine);
             is_so
         })

@@ -12,11 +12,12 @@ use super::primitive::{
 use super::registry;
 use super::retry::{self, Input, Retry};
 use super::shared::Shared;
-use super::work::{self, Refusal, Went, Why, Work, panicked};
+use super::work::{self, Refusal, Went, Why, Work};
 use super::worker::Worker;
 use crate::pool::events;
 use crate::task::entry::caught;
-use crate::worker::handle::Pending;
+use crate::task::symbols::Symbols;
+use crate::worker::handle::{Pending, joined_twice};
 use crate::{JoinError, Kind, Message};
 
 pub(super) struct Slot<A, R> {
@@ -233,7 +234,7 @@ impl<A: Message, R: Message> Slot<A, R> {
     fn take(inner: &mut Inner<A, R>) -> Result<R, JoinError> {
         match std::mem::replace(&mut inner.phase, Phase::Taken) {
             Phase::Ended(result) => result,
-            _ => panic!("a task was joined twice: its handle was polled after it was ready"),
+            _ => joined_twice(),
         }
     }
 }
@@ -255,7 +256,11 @@ impl<A: Message, R: Message> Work for Slot<A, R> {
         };
         let result = result.unwrap_or_else(|unwound| {
             let name = worker.name(self.task as usize, self.started);
-            Err(panicked(name, unwound))
+            Err(JoinError::panicked(
+                name,
+                unwound,
+                Symbols::of_this_process(),
+            ))
         });
         worker.ends();
         self.finish(worker, began, result)

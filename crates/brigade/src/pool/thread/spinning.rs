@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::primitive::{AtomicUsize, Ordering};
-use crate::sys::spin;
+use crate::sys::{processors, spin};
 
 /// Threads of all pools that are awake: they run tasks, or look for some.
 static AWAKE: AtomicUsize = AtomicUsize::new(0);
@@ -17,24 +17,10 @@ pub(super) fn awake_changed(from: usize, to: usize) {
     }
 }
 
-/// Processors that this process may use.
-static CORES: AtomicUsize = AtomicUsize::new(1);
-
-/// Counts the processors: they may be others by now.
-pub(super) fn count_cores() {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    CORES.store(cores, Ordering::Relaxed);
-}
-
-/// Whether a thread of a pool that has nothing to do keeps nobody from running: it, and one that
-/// gives the pool something to do, need a processor.
-pub(super) fn may_search() -> bool {
-    AWAKE.load(Ordering::Relaxed) < CORES.load(Ordering::Relaxed)
-}
-
-/// Whether a thread that waits for a pool keeps none of its threads from running.
-pub(super) fn may_wait() -> bool {
-    AWAKE.load(Ordering::Relaxed) < CORES.load(Ordering::Relaxed)
+/// Whether a processor is free for a thread that only looks: one that has nothing to do, while
+/// another gives the pool something to do; or one that waits for a pool, while threads of it run.
+pub(super) fn has_idle_processor() -> bool {
+    AWAKE.load(Ordering::Relaxed) < processors::usable()
 }
 
 /// Sleeping and being woken costs some 70 µs where the other processor has to be woken too.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::task::name::TaskName;
-use crate::task::panic::{Panic, Unwound};
-use crate::task::symbols::{Frames, Symbols};
+use crate::task::panic::Unwound;
+use crate::task::symbols::Symbols;
 use crate::{JoinError, Timeout};
 
 /// Something for a worker to do.
@@ -83,7 +83,9 @@ impl Refusal {
         match self {
             Refusal::Cancelled => JoinError::Cancelled,
             Refusal::Closed => JoinError::Closed,
-            Refusal::Initializer(name, unwound) => panicked(name.clone(), unwound.clone()),
+            Refusal::Initializer(name, unwound) => {
+                JoinError::panicked(name.clone(), unwound.clone(), Symbols::of_this_process())
+            }
         }
     }
 }
@@ -96,11 +98,4 @@ pub(super) fn outcome(error: &JoinError) -> &'static str {
         JoinError::Closed => "closed",
         _ => "cancelled",
     }
-}
-
-/// The error of a task that panicked in this process.
-pub(super) fn panicked(name: TaskName, unwound: Unwound) -> JoinError {
-    JoinError::Panicked(Panic::new(name, unwound, |calls| {
-        Frames::new(Symbols::of_this_process(), calls)
-    }))
 }

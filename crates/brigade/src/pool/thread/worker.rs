@@ -213,7 +213,7 @@ impl Worker {
     fn look(self: &Arc<Self>, searching: &mut bool, patience: &mut Patience) -> Next {
         self.since.store(0, Ordering::Relaxed);
         // Tasks that come one right after another are not worth a word to the others.
-        if spinning::may_search() && spinning::glance(|| !self.crew.queue_is_empty()) {
+        if spinning::has_idle_processor() && spinning::glance(|| !self.crew.queue_is_empty()) {
             return Next::Look;
         }
         self.clears_desk();
@@ -222,7 +222,9 @@ impl Worker {
         }
         let crew = &self.crew;
         let has_come = || !crew.queue_is_empty() || crew.hint() & ENDING != 0;
-        if *searching && patience.until(spinning::may_search(), has_come) && !crew.queue_is_empty()
+        if *searching
+            && patience.until(spinning::has_idle_processor(), has_come)
+            && !crew.queue_is_empty()
         {
             return Next::Look;
         }

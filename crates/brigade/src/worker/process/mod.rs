@@ -37,8 +37,8 @@ pub(crate) use host::one_shot::Running;
 pub use host::start_method::{StartMethod, start_method};
 
 use super::handle::{JoinHandle, Task};
-use crate::Message;
 use crate::sys::error::Call;
+use crate::{Kind, Message};
 use ipc::protocol::Setup;
 
 /// Starts `task` on `input` in a process of its own, which ends with the task.
@@ -173,10 +173,8 @@ impl Builder {
     /// What the worker has to do to itself; `None`: nothing.
     pub(crate) fn setup(&self) -> io::Result<Option<Setup>> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
-        if self.name.as_ref().is_some_and(|n| n.contains('\0')) {
-            return Err(invalid(
-                "a process's name cannot contain a zero byte".to_owned(),
-            ));
+        if let Some(name) = &self.name {
+            Kind::Process.check_name(name)?;
         }
         if self
             .oom_score_adj

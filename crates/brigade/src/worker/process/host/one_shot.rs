@@ -14,8 +14,9 @@ use crate::sys::{futex, spin};
 use crate::task::codec;
 use crate::task::entry::{Plan, caught};
 use crate::task::name::TaskName;
-use crate::task::panic::{Panic, Unwound};
-use crate::task::symbols::{Frames, Symbols};
+use crate::task::panic::Unwound;
+use crate::task::symbols::Symbols;
+use crate::worker::handle::joined_twice;
 use crate::worker::process::host::client::{ForkServer, Hired};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::lane;
@@ -159,10 +160,9 @@ impl<R: Message> Running<R> {
                 ))));
             }
             Err(unwound) => {
-                let panic = Panic::new(name.clone(), unwound, |calls| {
-                    Frames::new(Symbols::of_this_process(), calls)
-                });
-                return Ok(running(State::Stillborn(JoinError::Panicked(panic))));
+                let symbols = Symbols::of_this_process();
+                let why = JoinError::panicked(name.clone(), unwound, symbols);
+                return Ok(running(State::Stillborn(why)));
             }
         };
         let (server, Hired { slot, pid, mailbox }) = hire()?;
@@ -378,11 +378,11 @@ impl Worker {
                 return self.release(deadline, name, decode);
             }
             Reply::Frame(reply::PANICKED) => match postcard::from_bytes::<Unwound>(&frame) {
-                Ok(unwound) => Err(JoinError::Panicked(Panic::new(
+                Ok(unwound) => Err(JoinError::panicked(
                     name.clone(),
                     unwound,
-                    |calls| Frames::new(&self.server.symbols, calls),
-                ))),
+                    &self.server.symbols,
+                )),
                 Err(_) => return self.lost(deadline, name, decode),
             },
             Reply::Frame(reply::UNDELIVERABLE) => {
@@ -503,11 +503,11 @@ fn decoded<R>(
         Ok(Err(why)) => Err(JoinError::Undeliverable(format!(
             "task `{name}`: its result {why}"
         ))),
-        Err(unwound) => Err(JoinError::Panicked(Panic::new(
+        Err(unwound) => Err(JoinError::panicked(
             name.clone(),
             unwound,
-            |calls| Frames::new(Symbols::of_this_process(), calls),
-        ))),
+            Symbols::of_this_process(),
+        )),
     }
 }
 
@@ -562,9 +562,7 @@ impl<R> Running<R> {
             return Some(Err(JoinError::Closed));
         }
         let mut worker = match std::mem::replace(&mut self.state, State::Told) {
-            State::Told => {
-                panic!("a task was joined twice: its handle was polled after it was ready")
-            }
+            State::Told => joined_twice(),
             State::Stillborn(why) => return Some(Err(why)),
             State::Worker(worker) => worker,
         };
