@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::config::Options;
+use super::policy::limits::QueueLimit;
 use super::{Crew, Pool, crash_file, process as process_pool, thread};
 use crate::sys::processors;
 use crate::{Kind, process};
@@ -91,7 +92,7 @@ impl PoolBuilder {
                 name: None,
                 timeout: None,
                 retries: 0,
-                queue_limit: None,
+                queue_limit: QueueLimit::default(),
                 initializer: None,
                 initializer_at: Location::caller(),
                 recycle_after: None,
@@ -162,7 +163,7 @@ impl PoolBuilder {
     #[doc(alias = "backpressure")]
     #[doc(alias = "bounded")]
     pub fn queue_limit(mut self, tasks: usize) -> PoolBuilder {
-        self.options.queue_limit = Some(tasks);
+        self.options.queue_limit = QueueLimit::new(tasks);
         self
     }
 
@@ -279,7 +280,7 @@ impl PoolBuilder {
                 options.workers
             ));
         }
-        if options.queue_limit == Some(0) {
+        if options.queue_limit.get() == Some(0) {
             return invalid("a pool's queue limit must be at least 1".to_owned());
         }
         if options.recycle_after == Some(0) {

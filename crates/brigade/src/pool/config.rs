@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::policy::limits::QueueLimit;
 use crate::task::name::TaskName;
 use crate::{JoinError, process};
 
@@ -16,7 +17,7 @@ pub(crate) struct Options {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: u32,
-    pub(crate) queue_limit: Option<usize>,
+    pub(super) queue_limit: QueueLimit,
     pub(crate) initializer: Option<fn()>,
     /// Where that was said.
     pub(super) initializer_at: &'static Location<'static>,

@@ -3,12 +3,9 @@
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
 
+use super::policy::limits::MAP_WINDOW;
 use super::{process, thread};
 use crate::{JoinError, Message};
-
-/// How far ahead of the result that is awaited others may be: results that wait for it to come, and
-/// inputs that were pulled.
-const AHEAD: usize = 16 * 1024;
 
 /// A map over a pool of either kind.
 pub(super) enum Source<'p, A, R, I> {
@@ -160,7 +157,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Ordered<'_, A, 
                 self.put(number, result);
                 continue;
             }
-            let Some((number, result)) = self.source.next_within(self.next + AHEAD) else {
+            let Some((number, result)) = self.source.next_within(self.next + MAP_WINDOW) else {
                 self.ended = true;
                 return None;
             };

@@ -5,6 +5,7 @@
 // - map: results in the order of their inputs, or as they come
 // - stats: what a pool has done; events: what it tells those who listen
 // - config: what the builder was told
+// - policy: what both kinds of pools decide alike
 // - thread: a pool of threads; process: a pool of processes
 // - crash_file: what `keep_crashes` writes, and what `BRIGADE_REPLAY` does with it
 
@@ -13,6 +14,7 @@ mod config;
 pub(crate) mod crash_file;
 mod events;
 mod map;
+mod policy;
 pub(crate) mod process;
 mod stats;
 pub(crate) mod thread;

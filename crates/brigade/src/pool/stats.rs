@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Cause;
+use crate::{Cause, JoinError};
 
 /// A pool's numbers at one moment. Those that count go up only; together they account for every
 /// task: `submitted` is `queued + running + done + failed()`.
@@ -71,7 +71,19 @@ impl PoolStats {
         self.panicked + crashed + self.timed_out + self.cancelled + self.undeliverable + self.closed
     }
 
-    pub(crate) fn count_crash(&mut self, cause: &Cause) {
+    /// Counts a task that has ended without a result.
+    pub(super) fn count_failure(&mut self, why: &JoinError) {
+        match why {
+            JoinError::Panicked(_) => self.panicked += 1,
+            JoinError::Crashed(crash) => self.count_crash(crash.cause()),
+            JoinError::TimedOut(_) => self.timed_out += 1,
+            JoinError::Cancelled => self.cancelled += 1,
+            JoinError::Undeliverable(_) => self.undeliverable += 1,
+            JoinError::Closed => self.closed += 1,
+        }
+    }
+
+    fn count_crash(&mut self, cause: &Cause) {
         match self.crashed.iter_mut().find(|(c, _)| c == cause) {
             Some((_, n)) => *n += 1,
             None => self.crashed.push((cause.clone(), 1)),

@@ -134,7 +134,7 @@ impl State {
             },
             // A quarter of a millisecond of work, but never all that it has.
             Want::Results { .. } => {
-                let batch = self.pace.batch().min((hand / 2).max(1));
+                let batch = self.pace.wake_batch().min((hand / 2).max(1));
                 Some(first.wrapping_add(batch))
             }
             Want::Room => Some(first.wrapping_add(1)),

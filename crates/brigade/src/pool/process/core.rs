@@ -19,6 +19,7 @@ use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::events;
+use crate::pool::policy::outcome::Outcome;
 use crate::sys::original::Original;
 use crate::sys::processors;
 use crate::task::name::TaskName;
@@ -354,23 +355,14 @@ impl Core {
         let mut inner = self.lock();
         let state = &mut inner.state;
         state.stats.submitted += 1;
-        let outcome = match why {
-            JoinError::Panicked(_) => {
-                state.stats.panicked += 1;
-                "panicked"
-            }
-            _ => {
-                state.stats.undeliverable += 1;
-                "undeliverable"
-            }
-        };
+        state.stats.count_failure(why);
         if state.heard {
             let task = state.next_number;
             state.next_number += 1;
             after.events.push(Event::Submitted(task, 1));
-            after
-                .events
-                .push(Event::Ended(task, outcome, Duration::ZERO));
+            let outcome = Outcome::of_error(why).label();
+            let ended = Event::Ended(task, outcome, Duration::ZERO);
+            after.events.push(ended);
         }
         self.unlock(inner, after);
     }

@@ -30,7 +30,7 @@ impl State {
 
     /// Those that do nothing, the one that was used last first.
     pub(super) fn feed_idle(&mut self, now: Instant, after: &mut After) {
-        let window = self.pace.window();
+        let window = self.pace.prefetch_depth();
         let ready = self.idle.len() + self.busy.len();
         let mut at = self.idle.len();
         let mut misses = 0;
@@ -55,7 +55,7 @@ impl State {
 
     /// Some ahead, so that nobody waits for us.
     pub(super) fn feed_ahead(&mut self, now: Instant, after: &mut After) {
-        let window = self.pace.window();
+        let window = self.pace.prefetch_depth();
         let ready = self.idle.len() + self.busy.len();
         let mut seen = 0;
         while !self.queue.is_empty()

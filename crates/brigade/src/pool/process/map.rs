@@ -8,6 +8,7 @@ use super::core::Want;
 use super::inbox::{Results, Taken};
 use super::state::{After, Event};
 use super::task::{Decode, End, Input, Job, Owner, Refused, Strip, Task, concluded};
+use crate::pool::policy::limits::Attempts;
 use crate::task::codec;
 use crate::task::entry::caught;
 use crate::worker::process::host::connection::task_frame;
@@ -247,7 +248,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             job,
             input: Input::Strip(Strip::new(frames, self.strip_count)),
             owner: Owner::Map(self.inbox, self.strip_first),
-            attempts: 0,
+            attempts: Attempts::default(),
             spared: 0,
             with: 0,
             submitted: Instant::now(),
@@ -317,7 +318,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                             input
                         },
                         owner: Owner::Map(self.inbox, index),
-                        attempts: 0,
+                        attempts: Attempts::default(),
                         spared: 0,
                         with: 0,
                         submitted: Instant::now(),

@@ -38,6 +38,7 @@ use self::slot::{Pooled, Settle};
 use self::state::{After, Reason, State};
 use self::task::{End, Input, Job, Owner, Task};
 use super::config::{InitializerFailed, Options};
+use super::policy::limits::Attempts;
 use crate::sys::error;
 use crate::task::codec;
 use crate::task::identity::Function;
@@ -156,7 +157,7 @@ impl Crew {
                     job,
                     input,
                     owner: Owner::Handle(Arc::clone(&pooled) as Arc<dyn Settle>),
-                    attempts: 0,
+                    attempts: Attempts::default(),
                     spared: 0,
                     with: 0,
                     submitted: pooled.slot().submitted(),
@@ -199,7 +200,9 @@ impl Crew {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        if !self.core.is_ours() || self.core.options.queue_limit.is_some() && self.core.is_full() {
+        if !self.core.is_ours()
+            || self.core.options.queue_limit.get().is_some() && self.core.is_full()
+        {
             return Err(input);
         }
         let (pooled, task) = self.make(task, &input);

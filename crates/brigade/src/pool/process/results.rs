@@ -9,6 +9,7 @@ use super::staff::SPARED;
 use super::state::{After, Event, Reason, State};
 use super::task::{Bytes, Content, Delivered, End, Owner, Refused, Task};
 use crate::JoinError;
+use crate::pool::policy::outcome::Outcome;
 use crate::sys::error::errno_of;
 use crate::task::panic::Unwound;
 use crate::transport::bounds::{MAX_BYTES, Unclaimed};
@@ -17,21 +18,6 @@ use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::reply;
 use crate::worker::process::ipc::protocol::NotReady;
 use crate::worker::process::sim::{Instant, Ordering};
-
-/// What is said of an end to those who listen.
-fn outcome(end: &End) -> &'static str {
-    match end {
-        End::Returned(_) | End::Carried(_) => "returned",
-        End::Failed(why) => match &**why {
-            JoinError::Panicked(_) => "panicked",
-            JoinError::Crashed(_) => "crashed",
-            JoinError::TimedOut(_) => "timed out",
-            JoinError::Cancelled => "cancelled",
-            JoinError::Undeliverable(_) => "undeliverable",
-            JoinError::Closed => "closed",
-        },
-    }
-}
 
 /// What was made of a reply.
 enum Heard {
@@ -194,7 +180,7 @@ impl State {
             self.no_room = false;
             seat.full = false;
             self.news = true;
-            self.pace.saw(took, now - seat.mark);
+            self.pace.record(took, now - seat.mark);
             seat.mark = now;
             seat.slow = false;
             seat.head = (line.taken(), now);
@@ -255,7 +241,7 @@ impl State {
             (Status::Starting, reply::READY) if frame.is_empty() => {
                 seat.status = Status::Ready;
                 seat.mark = now;
-                self.stillborn = 0;
+                self.start_failures.reset();
                 self.idle.push(i);
                 self.no_room = false;
                 self.news = true;
@@ -414,21 +400,20 @@ impl State {
 
     /// A task has ended.
     pub(super) fn finish(&mut self, task: Task, end: End, now: Instant, after: &mut After) {
-        match &end {
-            End::Returned(_) | End::Carried(_) => self.stats.done += 1,
-            End::Failed(why) => match &**why {
-                JoinError::Panicked(_) => self.stats.panicked += 1,
-                JoinError::Crashed(crash) => self.stats.count_crash(crash.cause()),
-                JoinError::TimedOut(_) => self.stats.timed_out += 1,
-                JoinError::Cancelled => self.stats.cancelled += 1,
-                JoinError::Undeliverable(_) => self.stats.undeliverable += 1,
-                JoinError::Closed => self.stats.closed += 1,
-            },
-        }
+        let outcome = match &end {
+            End::Returned(_) | End::Carried(_) => {
+                self.stats.done += 1;
+                Outcome::Returned
+            }
+            End::Failed(why) => {
+                self.stats.count_failure(why);
+                Outcome::of_error(why)
+            }
+        };
         let time = now.saturating_duration_since(task.submitted);
         self.stats.latencies.record(time);
         if self.heard {
-            let ended = Event::Ended(task.number, outcome(&end), time);
+            let ended = Event::Ended(task.number, outcome.label(), time);
             after.events.push(ended);
         }
         match task.owner {

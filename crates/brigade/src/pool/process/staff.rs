@@ -7,6 +7,7 @@ use super::seat::{Doom, Seat, Status};
 use super::slot::Place;
 use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
 use super::task::{Owner, Task};
+use crate::pool::policy::outcome::{RAN_OVER, replaced};
 use crate::sys::error::RemoteError;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
@@ -14,9 +15,6 @@ use crate::worker::process::host::connection::Line;
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::sim::{ForkServer, Instant, Ordering};
 use crate::{JoinError, Timeout};
-
-/// Replacements that may fail in a row, for each worker of the pool.
-const STILLBORN: u32 = 2;
 
 /// How long a seat stays vacant after its worker did not come, the first time.
 const RETRY: Duration = Duration::from_millis(2);
@@ -111,8 +109,8 @@ impl State {
         after.events.push(Event::Replaced(
             evidence.pid,
             match status {
-                Status::Doomed(Doom::TimedOut) => "its task ran over its time",
-                Status::Doomed(Doom::Cancelled) => "its task was cancelled",
+                Status::Doomed(Doom::TimedOut) => replaced::TIMED_OUT,
+                Status::Doomed(Doom::Cancelled) => replaced::CANCELLED,
                 Status::Doomed(Doom::Lost) => "it broke the protocol",
                 Status::Doomed(Doom::Stuck) => "it did not begin its tasks",
                 _ => "it died",
@@ -146,7 +144,8 @@ impl State {
         let may_retry = !matches!(status, Status::Doomed(Doom::Cancelled))
             && !self.is_unwanted(&task)
             && !self.is_cancelled(&task);
-        if may_retry && task.attempts < self.options.retries {
+        let attempts = task.attempts;
+        if may_retry && task.attempts.retry(self.options.retries) {
             if self.options.keep_crashes.is_some()
                 && !matches!(status, Status::Doomed(Doom::TimedOut))
             {
@@ -156,17 +155,16 @@ impl State {
                     job: task.job,
                     input: task.input.read(),
                     descriptors: task.input.descriptors(),
-                    attempts: task.attempts,
+                    attempts,
                     evidence,
                     symbols,
                     lost,
                 });
             }
-            task.attempts += 1;
             self.stats.retried += 1;
             if self.heard {
                 let why = match status {
-                    Status::Doomed(Doom::TimedOut) => "ran over its time",
+                    Status::Doomed(Doom::TimedOut) => RAN_OVER,
                     _ => "died with its worker",
                 };
                 let pid = std::mem::take(&mut task.with);
@@ -386,9 +384,8 @@ impl State {
 
     /// A worker did not come, or did not get ready.
     pub(super) fn no_worker(&mut self, i: u32, reason: Reason, now: Instant, after: &mut After) {
-        self.stillborn += 1;
+        let failures = self.start_failures.record();
         self.stats.not_ready += 1;
-        let most = STILLBORN * self.seats.len() as u32 + 1;
         let alive = !self.idle.is_empty() || !self.busy.is_empty();
         self.news = true;
         if self.building {
@@ -396,10 +393,10 @@ impl State {
             self.seats[i as usize].hire_at = Some(now + Duration::from_secs(3600));
             return;
         }
-        if alive || self.stillborn < most {
-            let pause = RETRY * 2_u32.pow((self.stillborn - 1).min(9));
+        if alive || !self.start_failures.is_over_limit() {
+            let pause = RETRY * 2_u32.pow((failures - 1).min(9));
             // At once, the first time.
-            let at = (self.stillborn > 1).then(|| now + pause);
+            let at = (failures > 1).then(|| now + pause);
             self.seats[i as usize].hire_at = at;
             return;
         }

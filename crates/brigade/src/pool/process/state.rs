@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inbox::Inboxes;
-use super::seat::{Pace, Seat};
+use super::seat::Seat;
 use super::slot::Wakes;
 use super::task::{End, Job, Task};
 use crate::pool::config::Options;
+use crate::pool::policy::estimate::PrefetchEstimate;
+use crate::pool::policy::limits::{Attempts, StartFailures};
 use crate::sys::error::RemoteError;
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
@@ -56,7 +58,7 @@ pub(super) struct State {
     /// Deaths that are being written down, of tasks that are run again.
     pub(super) reporting: usize,
     pub(super) inboxes: Inboxes,
-    pub(super) pace: Pace,
+    pub(super) pace: PrefetchEstimate,
     pub(super) stats: PoolStats,
     /// The board's epoch when it was looked at last.
     pub(super) epoch: u32,
@@ -64,8 +66,7 @@ pub(super) struct State {
     pub(super) stops: u32,
     /// Ends that could not be dealt with yet.
     pub(super) postponed: bool,
-    /// Seats without a worker, and since when there is nobody to be had.
-    pub(super) stillborn: u32,
+    pub(super) start_failures: StartFailures,
     /// Why there are no workers, if that is given up.
     pub(super) halted: Option<Reason>,
     /// Something came of the last look.
@@ -111,7 +112,7 @@ pub(super) struct Report {
     pub(super) job: Job,
     pub(super) input: std::io::Result<Vec<u8>>,
     pub(super) descriptors: usize,
-    pub(super) attempts: u32,
+    pub(super) attempts: Attempts,
     pub(super) evidence: Evidence,
     pub(super) symbols: Arc<Symbols>,
     pub(super) lost: bool,
@@ -169,6 +170,7 @@ impl State {
                 workers: options.workers,
                 ..PoolStats::default()
             },
+            start_failures: StartFailures::more_than(2, options.workers),
             options,
             setup,
             server,
@@ -188,11 +190,10 @@ impl State {
             casualties: 0,
             reporting: 0,
             inboxes: Inboxes::default(),
-            pace: Pace::default(),
+            pace: PrefetchEstimate::default(),
             epoch,
             stops: 0,
             postponed: false,
-            stillborn: 0,
             halted: None,
             news: false,
             closing: false,
@@ -212,15 +213,13 @@ impl State {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.options
-            .queue_limit
-            .is_some_and(|limit| self.waiting() >= limit)
+        self.options.queue_limit.is_reached(self.waiting())
     }
 
     /// Takes a task on.
     pub(super) fn accept(&mut self, mut task: Task) {
         if self.halted.take().is_some() {
-            self.stillborn = 0;
+            self.start_failures.reset();
             for seat in &mut self.seats {
                 seat.hire_at = None;
             }
@@ -245,12 +244,12 @@ impl State {
 
     /// How many tasks more there is room for ahead of the workers.
     pub(super) fn room_for_more(&self) -> usize {
-        let room = self.pace.window() * (self.idle.len() + self.busy.len());
-        let limit = self.options.queue_limit.unwrap_or(usize::MAX);
+        let room = self.pace.prefetch_depth() * (self.idle.len() + self.busy.len());
+        let limit = self.options.queue_limit;
         // With no worker at hand, one task waits for the first.
         room.max(1).saturating_sub(self.in_hand + self.queued).min(
             limit
-                .saturating_sub(self.waiting())
+                .room(self.waiting())
                 .max(usize::from(self.busy.is_empty())),
         )
     }
@@ -264,8 +263,7 @@ impl State {
         let unbegun = seats.filter(|seat| !seat.has_begun()).count();
         // The queue is never longer than its limit: what a worker that had nothing to do is about
         // to begin is beyond it.
-        let room = (self.options.queue_limit).map_or(unbegun, |n| n.saturating_sub(self.waiting()));
-        let unbegun = unbegun.min(room);
+        let unbegun = unbegun.min(self.options.queue_limit.room(self.waiting()));
         let running = self.busy.len() - unbegun + self.casualties;
         let over = running.saturating_sub(self.seats.len());
         stats.queued = (self.waiting() + unbegun + over) as u64;

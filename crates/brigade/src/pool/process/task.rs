@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::slot::Settle;
+use crate::pool::policy::limits::Attempts;
 use crate::sys::mapping::Sealed;
 use crate::task::entry::{Plan, caught};
 use crate::task::name::TaskName;
@@ -61,7 +62,7 @@ pub(super) struct Task {
     pub(super) input: Input,
     pub(super) owner: Owner,
     /// How often it was run and did not end.
-    pub(super) attempts: u32,
+    pub(super) attempts: Attempts,
     /// How often its worker died and said that it had not run it.
     pub(super) spared: u8,
     /// The process of the worker that was given it last, where somebody listens; or 0.

@@ -5,6 +5,7 @@ use super::state::{After, Casualty, Ending, Event};
 use super::task::{End, Job};
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
+use crate::pool::policy::limits::Attempts;
 use crate::task::entry::Plan;
 use crate::task::panic::contained;
 use crate::worker::process::sim::{Instant, MutexGuard, Ordering, futex};
@@ -109,7 +110,7 @@ impl Core {
         job: &Job,
         input: std::io::Result<Vec<u8>>,
         descriptors: usize,
-        attempts: u32,
+        attempts: Attempts,
     ) {
         let Some(dir) = &self.options.keep_crashes else {
             return;
@@ -129,7 +130,7 @@ impl Core {
             plan: Plan::from_words(job.plan),
             input: &input,
             descriptors,
-            attempt: attempts + 1,
+            attempt: attempts.current(),
             initializer: self.setup.stay.as_ref().and_then(|s| s.initializer),
             setup: Some(&self.setup),
         };

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::work::{Refusal, Went, Why, Work};
 use super::worker::Worker;
 use crate::pool::events;
+use crate::pool::policy::outcome::{Outcome, RAN_OVER};
 use crate::task::entry::caught;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Message};
@@ -125,10 +126,7 @@ impl<A: Message, R: Message> Chunk<A, R> {
                     tasks += 1;
                     worker.counts(&result);
                     if heard {
-                        let outcome = result
-                            .as_ref()
-                            .map_or_else(super::work::outcome, |_| "returned");
-                        told = Some((number, outcome));
+                        told = Some((number, Outcome::of(&result)));
                     }
                     inner.running = None;
                     inner.done.push((index, result));
@@ -146,7 +144,7 @@ impl<A: Message, R: Message> Chunk<A, R> {
                 entry
             };
             if let Some((number, outcome)) = told {
-                (crew.events()).ended(number, outcome, self.elapsed(crew));
+                (crew.events()).ended(number, outcome.label(), self.elapsed(crew));
             }
             if job.hungry.load(Ordering::Relaxed) {
                 self.feed(worker);
@@ -214,7 +212,7 @@ impl<A: Message, R: Message> Chunk<A, R> {
         let mut state = lock(&job.state);
         state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, self));
         if let Some(each) = nanos.checked_div(tasks) {
-            worker.crew.took(each);
+            worker.crew.task_time.record(each);
             job.learn(&mut state, each);
         }
         drop(state);
@@ -264,10 +262,10 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
         self.record(now, done.len(), |nanos, tasks| {
             crew.counters.took(nanos, tasks)
         });
-        let again = |retry: &mut Box<Retry>| why == Why::TimedOut && retry.again();
+        let retries = crew.options.retries;
+        let again = |retry: &mut Box<Retry>| why == Why::TimedOut && retry.again(retries);
         let retry = running.retry.take_if(again);
-        let is_retried = retry.is_some();
-        match retry {
+        let outcome = match retry {
             Some(retry) => {
                 crew.counts_parting(worker.id, None);
                 crew.room.put_back();
@@ -277,22 +275,26 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
                     input: Input::Bytes(retry.bytes()),
                     retry: Some(retry),
                 });
+                None
             }
             None => {
                 let error = why.error(crew, job.task as usize, job.started);
                 crew.counts_parting(worker.id, Some(&error));
                 crew.counters.took(nanos, 1);
+                let outcome = Outcome::of_error(&error);
                 done.push((running.index, Err(error)));
+                Some(outcome)
             }
-        }
+        };
         drop(inner);
         let mut state = lock(&job.state);
         state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, &self));
         drop(state);
-        if is_retried {
-            (crew.events()).retried(worker.id, running.number, why.text());
-        } else {
-            (crew.events()).ended(running.number, why.text(), self.elapsed(crew));
+        match outcome {
+            None => (crew.events()).retried(worker.id, running.number, RAN_OVER),
+            Some(outcome) => {
+                (crew.events()).ended(running.number, outcome.label(), self.elapsed(crew));
+            }
         }
         job.deliver(done);
         job.put_back(Bundle {

@@ -9,14 +9,11 @@ use super::shared::Shared;
 use super::work::{Refusal, Why};
 use super::worker::Worker;
 use crate::pool::config::InitializerFailed;
+use crate::pool::policy::outcome::replaced;
 use crate::sys::error::{Call, THREAD};
 use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Kind};
-
-/// So often, times the number of workers, an initializer may panic in a row before tasks are
-/// refused.
-const TRIES: usize = 3;
 
 /// So many nanoseconds of work are too much for those who are awake, even if one stands by who will
 /// look soon.
@@ -147,7 +144,7 @@ impl Shared {
     /// Its initializer has returned. `false`: it is not needed any more.
     pub(super) fn ready(&self, id: u64) -> bool {
         let goes_on = self.roster(|r| {
-            r.failures = 0;
+            r.failures.reset();
             r.ready += 1;
             let Some(member) = r.live.get_mut(&id) else {
                 return false;
@@ -173,9 +170,9 @@ impl Shared {
                 r.failed = name.clone().map(|name| (name, unwound.clone()));
                 return (Act::Nothing, false);
             }
-            r.failures += 1;
-            if r.failures >= TRIES * r.workers {
-                r.failures = 0;
+            r.failures.record();
+            if r.failures.is_over_limit() {
+                r.failures.reset();
                 return (Act::Nothing, true);
             }
             let wanted = if r.ending {
@@ -252,7 +249,7 @@ impl Shared {
                 return Bed::End;
             }
             r.sleepers.push(Arc::clone(worker));
-            if !surplus && !r.ending && self.tasks_are_short() && r.stand_by(worker.id) {
+            if !surplus && !r.ending && self.task_time.is_short() && r.stand_by(worker.id) {
                 Bed::StandsBy
             } else if r.live.len() > r.workers {
                 Bed::Lingers
@@ -315,8 +312,7 @@ impl Shared {
             self.successor(r)
         });
         self.leaves();
-        self.events()
-            .replaced(worker.id, "it has reached its limit of tasks");
+        self.events().replaced(worker.id, replaced::TASK_LIMIT);
         self.act(act);
     }
 
@@ -360,8 +356,8 @@ impl Shared {
         drop(member);
         self.leaves();
         let why = match why {
-            Why::TimedOut => "its task ran over its time",
-            Why::Cancelled => "its task was cancelled",
+            Why::TimedOut => replaced::TIMED_OUT,
+            Why::Cancelled => replaced::CANCELLED,
         };
         self.events().replaced(id, why);
         self.act(act);

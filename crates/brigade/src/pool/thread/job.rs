@@ -7,8 +7,10 @@
 //! idle. If there is nothing at all the ticket is void.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::chunk::Chunk;
 use super::primitive::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, contained, lock};
@@ -16,14 +18,16 @@ use super::retry::{Input, Retry};
 use super::room::Ring;
 use super::roster::{ABORTED, SURPLUS};
 use super::shared::Shared;
-use super::work::{self, Refusal, Went, Why, Work};
+use super::work::{Refusal, Went, Why, Work};
 use super::worker::Worker;
+use crate::pool::policy::estimate::TaskTime;
+use crate::pool::policy::outcome::Outcome;
 use crate::{JoinError, Message};
 
 /// So much work should be in a bundle.
-const BUNDLE_NANOS: u64 = 200_000;
-/// So many tasks at the most.
-const MOST: usize = 512;
+const BUNDLE_TIME: Duration = Duration::from_micros(200);
+/// So many tasks.
+const BUNDLE: RangeInclusive<usize> = 1..=512;
 
 /// An input that nobody has begun.
 pub(super) struct Entry<A> {
@@ -76,8 +80,8 @@ pub(super) struct State<A, R> {
     pub(super) done: VecDeque<Vec<Done<R>>>,
     /// In the queue or drawn.
     tickets: usize,
-    /// Nanoseconds that a task takes, on average.
-    nanos: u64,
+    /// How long a task takes; `None`: not known yet.
+    task_time: Option<TaskTime>,
     /// Somebody sleeps on `arrived`.
     pub(super) waiting: bool,
     /// There may be room in the queue.
@@ -102,7 +106,7 @@ impl<A, R> Job<A, R> {
                 chunks: Vec::new(),
                 done: VecDeque::new(),
                 tickets: 0,
-                nanos: 0,
+                task_time: None,
                 waiting: false,
                 rung: false,
                 dropped: false,
@@ -162,8 +166,8 @@ impl<A, R> Job<A, R> {
         for entry in entries {
             let error = error(&entry);
             crew.counters.ended(&error, 0, 1);
-            let outcome = work::outcome(&error);
-            (crew.events()).ended(entry.number, outcome, std::time::Duration::ZERO);
+            let outcome = Outcome::of_error(&error).label();
+            (crew.events()).ended(entry.number, outcome, Duration::ZERO);
             crew.room.leave(1);
             tell(entry.index, error);
             contained(|| drop(entry));
@@ -183,13 +187,14 @@ impl<A, R> Job<A, R> {
 
     /// The tasks of a chunk took so long on average: how many are to be in the next bundles?
     pub(super) fn learn(&self, state: &mut State<A, R>, each: u64) {
-        state.nanos = match state.nanos {
-            0 => each,
-            before => (before * 3 + each) / 4,
+        let each = each as f64;
+        let task_time = match state.task_time {
+            None => TaskTime::from_nanos(each),
+            Some(before) => before.observe(each, 1.0 / 4.0),
         };
+        state.task_time = Some(task_time);
         let before = self.target.load(Ordering::Relaxed);
-        let target = usize::try_from(BUNDLE_NANOS / state.nanos.max(1)).unwrap_or(MOST);
-        let target = target.clamp(1, MOST).min(before * 2);
+        let target = task_time.tasks_in(BUNDLE_TIME, BUNDLE).min(before * 2);
         self.target.store(target, Ordering::Relaxed);
     }
 }

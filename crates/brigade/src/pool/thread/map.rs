@@ -11,13 +11,12 @@ use super::primitive::{Ordering, lock, wait_until};
 use super::retry::{Input, Retry};
 use super::room::Ring;
 use super::shared::Shared;
+use crate::pool::policy::limits::MAP_WINDOW;
 use crate::{JoinError, Message};
 
 /// Inputs that were pulled and whose results were not fetched, at the most, for each worker and
 /// task of a bundle.
 const AHEAD: usize = 8;
-/// And in all.
-const MOST_AHEAD: usize = 16 * 1024;
 /// Inputs that are pulled while a result is there.
 const BESIDES: usize = 2;
 /// After that long without any results they are looked for where they are.
@@ -109,7 +108,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
         let crew = &self.job.crew;
         let target = self.job.target.load(Ordering::Relaxed);
         let workers = crew.options.workers;
-        let most = (target * workers * AHEAD).min(MOST_AHEAD.max(workers * 2));
+        let most = (target * workers * AHEAD).min(MAP_WINDOW.max(workers * 2));
         let horizon = horizon.min(self.fetched + most);
         let mut besides = 0;
         self.is_full = false;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::Message;
 use crate::pool::config::Options;
+use crate::pool::policy::limits::Attempts;
 use crate::task::codec;
 use crate::task::entry::caught;
 
@@ -19,7 +20,7 @@ pub(super) enum Input<A> {
 }
 
 pub(super) struct Retry {
-    left: u32,
+    attempts: Attempts,
     bytes: Arc<[u8]>,
 }
 
@@ -33,17 +34,15 @@ impl Retry {
         let descriptors = caught(|| codec::encode(input, &mut bytes)).ok()?.ok()?;
         descriptors.is_empty().then(|| {
             Box::new(Retry {
-                left: options.retries,
+                attempts: Attempts::default(),
                 bytes: bytes.into(),
             })
         })
     }
 
     /// Whether it may be run once more; it counts as run then.
-    pub(super) fn again(&mut self) -> bool {
-        let may = self.left > 0;
-        self.left -= u32::from(may);
-        may
+    pub(super) fn again(&mut self, retries: u32) -> bool {
+        self.attempts.retry(retries)
     }
 
     pub(super) fn bytes(&self) -> Arc<[u8]> {

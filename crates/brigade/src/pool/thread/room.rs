@@ -3,6 +3,7 @@
 use std::sync::Weak;
 
 use super::primitive::{Condvar, Mutex, lock};
+use crate::pool::policy::limits::QueueLimit;
 
 /// Room in the queue. Where there is no limit nothing is counted.
 pub(super) struct Room(Option<Limited>);
@@ -27,8 +28,8 @@ pub(super) trait Ring: Send + Sync {
 }
 
 impl Room {
-    pub(super) fn new(limit: Option<usize>) -> Room {
-        Room(limit.map(|free| Limited {
+    pub(super) fn new(limit: QueueLimit) -> Room {
+        Room(limit.get().map(|free| Limited {
             state: Mutex::new(State {
                 free: isize::try_from(free).unwrap_or(isize::MAX),
                 waiting: 0,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::primitive::thread;
 use super::worker::Worker;
+use crate::pool::policy::limits::StartFailures;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 
@@ -46,7 +47,7 @@ pub(super) struct Roster {
     pub(super) building: bool,
     pub(super) failed: Option<(TaskName, Unwound)>,
     /// Initializers that panicked since one did not.
-    pub(super) failures: usize,
+    pub(super) failures: StartFailures,
     /// The number of the next thread.
     next: u64,
     /// Threads that have ended, or are about to.
@@ -88,7 +89,7 @@ impl Roster {
             ready: 0,
             building: true,
             failed: None,
-            failures: 0,
+            failures: StartFailures::as_many_as(3, workers),
             next: 0,
             ended: Vec::new(),
             keeper: None,

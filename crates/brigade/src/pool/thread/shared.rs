@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::dispatch::MUCH;
 use super::keeper::Keeper;
 use super::primitive::{
-    AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, contained, fence, lock,
+    AtomicU32, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, contained, fence, lock,
 };
 use super::registry;
 use super::room::Room;
@@ -18,11 +18,10 @@ use super::tally::{self, Counters, Tally};
 use super::work::Work;
 use crate::pool::config::Options;
 use crate::pool::events;
+use crate::pool::policy::estimate::SharedEstimate;
+use crate::pool::policy::limits::should_remove_cancelled;
 use crate::sys::original::Original;
 use crate::{Kind, PoolStats};
-
-/// So many are never sorted out.
-const MOST_SHELLS: usize = 1024;
 
 pub(super) struct Shared {
     /// The pool's, in this process.
@@ -39,8 +38,8 @@ pub(super) struct Shared {
     /// A thread has become ready or ended, or waits.
     pub(super) changed: Condvar,
     pub(super) counters: Counters,
-    /// Nanoseconds that a task takes, on average of late.
-    pace: AtomicU64,
+    /// How long tasks take.
+    pub(super) task_time: SharedEstimate,
     /// What those have counted that have ended or were let go. Written under the roster's lock.
     pub(super) past: Tally,
     pub(super) keeper: Option<Keeper>,
@@ -58,7 +57,7 @@ impl Shared {
             hint: AtomicU32::new(0),
             changed: Condvar::new(),
             counters: Counters::new(),
-            pace: AtomicU64::new(0),
+            task_time: SharedEstimate::default(),
             past: Tally::new(),
             keeper: options.timeout.map(Keeper::new),
             options,
@@ -125,10 +124,11 @@ impl Shared {
     /// its middle. When there are too many of them, they are sorted out.
     pub(super) fn leaves_shell(self: &Arc<Self>) {
         let shells = self.shells.fetch_add(1, Ordering::Relaxed) + 1;
-        if shells < MOST_SHELLS || shells < self.queue.len() / 2 {
+        if !should_remove_cancelled(shells, self.queue.len()) {
             return;
         }
-        if self.shells.swap(0, Ordering::Relaxed) < MOST_SHELLS {
+        let shells = self.shells.swap(0, Ordering::Relaxed);
+        if !should_remove_cancelled(shells, 0) {
             // Somebody else is at it.
             return;
         }
@@ -163,28 +163,13 @@ impl Shared {
         lock(&self.roster)
     }
 
-    /// So long a task took.
-    pub(super) fn took(&self, nanos: u64) {
-        let before = self.pace.load(Ordering::Relaxed);
-        let after = before - before / 8 + nanos / 8;
-        // All look at it, so it is written only if it says something new.
-        if before.abs_diff(after) > before / 16 {
-            self.pace.store(after, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether tasks are shorter than it takes to wake somebody.
-    pub(super) fn tasks_are_short(&self) -> bool {
-        self.pace.load(Ordering::Relaxed) < 20_000
-    }
-
     /// Nanoseconds that what is queued will take, if it is as what was before it.
     pub(super) fn backlog(&self) -> u64 {
         self.time_for(self.queue.len() as u64)
     }
 
     pub(super) fn time_for(&self, tasks: u64) -> u64 {
-        tasks * self.pace.load(Ordering::Relaxed) / self.options.workers as u64
+        (tasks as f64 * self.task_time.get().nanos() / self.options.workers as f64) as u64
     }
 
     pub(super) fn stats(&self) -> PoolStats {

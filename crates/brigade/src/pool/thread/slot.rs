@@ -12,9 +12,10 @@ use super::primitive::{
 use super::registry;
 use super::retry::{self, Input, Retry};
 use super::shared::Shared;
-use super::work::{self, Refusal, Went, Why, Work};
+use super::work::{Refusal, Went, Why, Work};
 use super::worker::Worker;
 use crate::pool::events;
+use crate::pool::policy::outcome::{Outcome, RAN_OVER};
 use crate::task::entry::caught;
 use crate::task::symbols::Symbols;
 use crate::worker::handle::{Pending, joined_twice};
@@ -140,13 +141,9 @@ impl<A: Message, R: Message> Slot<A, R> {
         }
         worker.counts(&result);
         worker.tally.took(nanos, 1);
-        worker.crew.took(now.saturating_sub(began));
+        worker.crew.task_time.record(now.saturating_sub(began));
         worker.was_busy(now);
-        let outcome = if result.is_ok() {
-            "returned"
-        } else {
-            "panicked"
-        };
+        let outcome = Outcome::of(&result);
         self.end(inner, result);
         self.tell_end(outcome, nanos);
         Went::Well
@@ -178,7 +175,7 @@ impl<A: Message, R: Message> Slot<A, R> {
         };
         let nanos = crew.now().saturating_sub(self.submitted);
         crew.counters.ended(&error, nanos, 1);
-        let outcome = work::outcome(&error);
+        let outcome = Outcome::of_error(&error);
         self.end(inner, Err(error));
         self.tell_end(outcome, nanos);
         crew.room.leave(1);
@@ -198,12 +195,12 @@ impl<A: Message, R: Message> Slot<A, R> {
             Phase::Running { worker, began } if is_it(worker, began) => worker,
             _ => return None,
         };
-        let again = |retry: &mut Box<Retry>| retry.again();
+        let again = |retry: &mut Box<Retry>| retry.again(crew.options.retries);
         if why == Why::TimedOut && inner.retry.as_mut().is_some_and(again) {
             inner.phase = Phase::Again;
             crew.counts_parting(worker, None);
             drop(inner);
-            crew.events().retried(worker, self.number, why.text());
+            crew.events().retried(worker, self.number, RAN_OVER);
             crew.room.put_back();
             return Some(Parted {
                 worker,
@@ -211,24 +208,25 @@ impl<A: Message, R: Message> Slot<A, R> {
             });
         }
         let error = why.error(crew, self.task as usize, self.started);
+        let outcome = Outcome::of_error(&error);
         let nanos = crew.now().saturating_sub(self.submitted);
         crew.counts_parting(worker, Some(&error));
         crew.counters.took(nanos, 1);
         self.end(inner, Err(error));
-        self.tell_end(why.text(), nanos);
+        self.tell_end(outcome, nanos);
         Some(Parted {
             worker,
             again: false,
         })
     }
 
-    fn tell_end(&self, outcome: &str, nanos: u64) {
+    fn tell_end(&self, outcome: Outcome, nanos: u64) {
         let elapsed = Duration::from_nanos(nanos);
         let of = events::Of {
             pool: self.pool,
             kind: Kind::Thread,
         };
-        of.ended(self.number, outcome, elapsed);
+        of.ended(self.number, outcome.label(), elapsed);
     }
 
     fn take(inner: &mut Inner<A, R>) -> Result<R, JoinError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::primitive::{AtomicU64, Mutex, Ordering, lock};
 use crate::JoinError;
 use crate::PoolStats;
+use crate::pool::policy::limits::QueueLimit;
 use crate::pool::stats::{Latencies, STEPS, step};
 
 /// The numbers of one thread. It alone writes them, so that no addition has to be atomic.
@@ -143,7 +144,7 @@ impl Counters {
 /// there is room for (`limit`) in the queue came in between, and is left out.
 pub(super) fn sum<'a>(
     workers: usize,
-    limit: Option<usize>,
+    limit: QueueLimit,
     counters: &Counters,
     live: impl Iterator<Item = &'a Tally>,
     past: &Tally,
@@ -171,7 +172,7 @@ pub(super) fn sum<'a>(
     let out = stats.running + stats.done + stats.failed();
     let submitted = counters.submitted.load(Ordering::Acquire);
     // What was begun and put back goes in, whether there is room or not.
-    let room = limit.map_or(u64::MAX, |limit| limit as u64 + stats.retried);
+    let room = (limit.get()).map_or(u64::MAX, |limit| limit as u64 + stats.retried);
     stats.queued = submitted.saturating_sub(out).min(room);
     stats.submitted = out + stats.queued;
     stats.restarts = counters.restarts.load(Ordering::Acquire);

@@ -43,13 +43,6 @@ pub(super) enum Why {
 }
 
 impl Why {
-    pub(super) fn text(self) -> &'static str {
-        match self {
-            Why::TimedOut => "timed out",
-            Why::Cancelled => "cancelled",
-        }
-    }
-
     /// `task`: the function's address.
     pub(super) fn error(
         self,
@@ -87,15 +80,5 @@ impl Refusal {
                 JoinError::panicked(name.clone(), unwound.clone(), Symbols::of_this_process())
             }
         }
-    }
-}
-
-/// How events say it.
-pub(super) fn outcome(error: &JoinError) -> &'static str {
-    match error {
-        JoinError::Panicked(_) => "panicked",
-        JoinError::TimedOut(_) => "timed out",
-        JoinError::Closed => "closed",
-        _ => "cancelled",
     }
 }

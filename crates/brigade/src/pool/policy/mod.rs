@@ -1,0 +1,14 @@
+//! What a pool decides, whether its workers are threads or processes.
+//!
+//! The two pools have different engines: threads take tasks from one queue, processes are assigned
+//! tasks ahead. What they decide alike is written here, once. Nothing here takes a lock, reads a
+//! clock or knows a worker.
+
+// The files:
+// - estimate: how long tasks take, and how many of them are so much work
+// - limits: of the queue, of a map's window, of retries, of workers that do not start
+// - outcome: how a task has ended, as events and numbers say it
+
+pub(super) mod estimate;
+pub(super) mod limits;
+pub(super) mod outcome;
