@@ -72,6 +72,14 @@ enum Variant<T> {
     Value(T),
 }
 
+fn enums() -> Vec<Variant<u64>> {
+    let value = |n| match n % 2 {
+        0 => Variant::Nothing,
+        _ => Variant::Value(n),
+    };
+    (0..100).map(value).collect()
+}
+
 #[derive(Clone, Copy)]
 struct Repeat {
     rounds: usize,
@@ -200,6 +208,7 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
             0.5,
             large,
         )?,
+        value("100 enums, half of them empty", enums(), 1.0, large)?,
         value("in a map: 10 structs of 6 fields", map, 1.0, small)?,
     ])
 }

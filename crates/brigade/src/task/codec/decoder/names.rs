@@ -1,6 +1,7 @@
 //! The names at the end of a message. They are looked at one by one, when a value refers to them.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::{NAMES_LIMIT, shape, tag};
@@ -8,8 +9,10 @@ use crate::task::codec::{NAMES_LIMIT, shape, tag};
 /// The names that values refer to by number.
 #[derive(Default)]
 pub(in crate::task::codec) struct Names<'de> {
-    /// The names of variants, then lists of fields, one after another.
+    /// The names of variants, one after another; then lists of fields.
     items: &'de [u8],
+    /// The first of those, as text.
+    variant_names: &'de str,
     /// Where each of them ends.
     ends: &'de [u8],
     is_wide: bool,
@@ -67,18 +70,22 @@ impl<'de> Names<'de> {
         };
         let (values, items) = split_end(rest, len)?;
         (self.items, self.ends) = (items, ends);
+        if let Some(last) = self.variants.checked_sub(1) {
+            let names = items.get(..number(ends, last, is_wide)?)?;
+            self.variant_names = std::str::from_utf8(names).ok()?;
+        }
         *message = values;
         Some(())
     }
 
+    /// Where an item is.
     #[inline(always)]
-    fn item(&self, index: usize) -> Option<&'de [u8]> {
+    fn place(&self, index: usize) -> Option<Range<usize>> {
         let start = match index.checked_sub(1) {
             Some(before) => number(self.ends, before, self.is_wide)?,
             None => 0,
         };
-        self.items
-            .get(start..number(self.ends, index, self.is_wide)?)
+        Some(start..number(self.ends, index, self.is_wide)?)
     }
 
     /// The name of a variant.
@@ -87,7 +94,7 @@ impl<'de> Names<'de> {
         if number >= self.variants {
             return None;
         }
-        std::str::from_utf8(self.item(number)?).ok()
+        self.variant_names.get(self.place(number)?)
     }
 
     #[inline]
@@ -95,7 +102,7 @@ impl<'de> Names<'de> {
         if number >= self.shapes {
             return None;
         }
-        let block = self.item(self.variants + number)?;
+        let block = self.items.get(self.place(self.variants + number)?)?;
         Some(Shape { number, block })
     }
 

@@ -216,3 +216,29 @@ fn a_sequence_without_end_has_a_limit() {
     let why = encode(&Endless, &mut Vec::new()).expect_err("too many");
     assert!(why.contains(&MAX_BYTES.to_string()), "{why}");
 }
+
+#[test]
+fn names_of_variants_that_are_no_text_are_refused() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Letter {
+        #[serde(rename = "é")]
+        Acute,
+        #[serde(rename = "e")]
+        Plain,
+    }
+    let letters = vec![Letter::Acute, Letter::Plain];
+    let mut bytes = Vec::new();
+    encode(&letters, &mut bytes).expect("encodes");
+    let read = |bytes: &[u8]| decode::<Vec<Letter>>(bytes, Vec::new());
+    assert_eq!(read(&bytes).as_ref(), Ok(&letters));
+    // Two names, in three bytes; where they end, and how many there are, two bytes each.
+    let names = bytes.len() - 11;
+    assert_eq!(&bytes[names..], "ée\x02\0\x03\0\x02\0\0\0".as_bytes());
+    // The first ends within its letter; it is longer than all; one is no text.
+    for (at, byte) in [(3, 1), (3, 200), (5, 200), (1, b'e'), (2, 0xff)] {
+        let mut bytes = bytes.clone();
+        bytes[names + at] = byte;
+        let why = read(&bytes).expect_err("no such names");
+        assert!(why.contains("malformed"), "{why}");
+    }
+}
