@@ -341,4 +341,8 @@ pub(crate) mod spin {
     pub(crate) fn pays() -> bool {
         one_in(2)
     }
+
+    pub(crate) fn until(is_so: impl Fn() -> bool) -> bool {
+        (0..64).any(|_| is_so())
+    }
 }

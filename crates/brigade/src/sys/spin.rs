@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Sleeping and being woken costs some 70 µs where the other processor has to be woken too; looking
 /// for as long as that costs at most twice what the better of the two would have.
-const LIMIT: Duration = Duration::from_micros(50);
+pub(crate) const LIMIT: Duration = Duration::from_micros(50);
 
 /// Whether it pays at all. With one processor, looking keeps the one that is waited for from
 /// running.

@@ -97,9 +97,6 @@ struct Prospect {
     seen: u64,
 }
 
-/// How long a driver looks before it sleeps.
-const LOOK: Duration = Duration::from_micros(50);
-
 impl Core {
     pub(super) fn new(
         options: Arc<Options>,
@@ -459,18 +456,7 @@ impl Core {
 
 impl Prospect {
     fn look(&self) {
-        let limit = Instant::now() + LOOK;
-        loop {
-            for _ in 0..64 {
-                if Line::has_replied(&self.mailbox, self.seen) {
-                    return;
-                }
-                std::hint::spin_loop();
-            }
-            if Instant::now() >= limit {
-                return;
-            }
-        }
+        spin::until(|| Line::has_replied(&self.mailbox, self.seen));
     }
 }
 

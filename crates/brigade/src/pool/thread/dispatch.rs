@@ -11,13 +11,14 @@ use super::worker::Worker;
 use crate::pool::config::InitializerFailed;
 use crate::pool::policy::outcome::replaced;
 use crate::sys::error::{Call, THREAD};
+use crate::sys::spin;
 use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Kind};
 
 /// So many nanoseconds of work are too much for those who are awake, even if one stands by who will
 /// look soon.
-pub(super) const MUCH: u64 = 50_000;
+pub(super) const MUCH: u64 = spin::LIMIT.as_nanos() as u64;
 
 /// Where one that lies down finds itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

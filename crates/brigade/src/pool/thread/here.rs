@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::spinning::{self, Patience};
 use super::worker::Worker;
-use crate::sys::futex;
+use crate::sys::{futex, spin};
 
 thread_local! {
     static HERE: RefCell<Option<Arc<Worker>>> = const { RefCell::new(None) };
@@ -53,7 +53,7 @@ thread_local! {
 
 /// Looks for a moment, if that pays. `false`: it was not so.
 pub(in crate::pool) fn look(deadline: Option<Instant>, is_so: impl Fn() -> bool) -> bool {
-    let is_short = |at: Instant| at.saturating_duration_since(Instant::now()) < spinning::LONGEST;
+    let is_short = |at: Instant| at.saturating_duration_since(Instant::now()) < spin::LIMIT;
     if deadline.is_some_and(is_short) {
         return is_so();
     }
@@ -69,8 +69,6 @@ pub(in crate::pool) fn look(deadline: Option<Instant>, is_so: impl Fn() -> bool)
 
 /// So much work has to be ahead for a nap to make no difference.
 const FAR_AHEAD: u64 = 200_000;
-/// A wait that follows so closely on another did the thread no good.
-const JUST_NOW: Duration = Duration::from_micros(50);
 
 thread_local! {
     static WOKEN: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -93,7 +91,7 @@ pub(super) fn nap(deadline: Option<Instant>, backlog: impl FnOnce() -> u64) {
         return;
     };
     let now = Instant::now();
-    if cfg!(shuttle) || now.saturating_duration_since(woken) > JUST_NOW {
+    if cfg!(shuttle) || now.saturating_duration_since(woken) > spin::LIMIT {
         return;
     }
     let backlog = backlog();

@@ -1,6 +1,6 @@
 //! How long it pays to look before sleeping.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::primitive::{AtomicUsize, Ordering};
 use crate::sys::{processors, spin};
@@ -22,9 +22,6 @@ pub(super) fn awake_changed(from: usize, to: usize) {
 pub(super) fn has_idle_processor() -> bool {
     AWAKE.load(Ordering::Relaxed) < processors::usable()
 }
-
-/// Sleeping and being woken costs some 70 µs where the other processor has to be woken too.
-pub(super) const LONGEST: Duration = Duration::from_micros(50);
 
 /// Looks of a [`glance`].
 const GLANCE: u32 = 16;
@@ -57,7 +54,7 @@ impl Patience {
 
     /// It slept for so long, and was woken. If that was soon, it had better looked.
     pub(super) fn slept(&mut self, time: Duration) {
-        if time < LONGEST {
+        if time < spin::LIMIT {
             self.in_vain = 0;
         }
     }
@@ -74,19 +71,12 @@ impl Patience {
             self.in_vain = self.in_vain.wrapping_add(1);
             return false;
         }
-        let limit = Instant::now() + LONGEST;
-        loop {
-            for _ in 0..32 {
-                if is_so() {
-                    self.in_vain = 0;
-                    return true;
-                }
-                std::hint::spin_loop();
-            }
-            if Instant::now() >= limit {
-                self.in_vain = self.in_vain.wrapping_add(1);
-                return false;
-            }
-        }
+        let is_so = spin::until(is_so);
+        self.in_vain = if is_so {
+            0
+        } else {
+            self.in_vain.wrapping_add(1)
+        };
+        is_so
     }
 }
