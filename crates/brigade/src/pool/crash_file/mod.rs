@@ -43,6 +43,14 @@
 //! checksum would no longer fit. A reader takes nothing on trust: every line has its limit, each
 //! key comes once, and what is damaged, cut off or unknown is an error.
 
+// The files:
+// - format: what decides what is run, and its checksum; text: values as text
+// - build: which program this is; command: what a person types to run a task again
+// - write, read: a file; replay: what `BRIGADE_REPLAY` does with one
+
+mod build;
+mod command;
+mod format;
 mod read;
 pub(crate) mod replay;
 #[cfg(test)]
@@ -50,152 +58,4 @@ pub(super) mod tests;
 mod text;
 mod write;
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-
-use serde::Serialize;
-
-pub(crate) use read::{Recorded, read};
-pub(super) use write::{DEBUGGER, command};
-
-use super::events;
-use crate::Crash;
-use crate::sys::image::Program;
-use crate::task::entry::Plan;
-use crate::worker::process::ipc::protocol::Setup;
-
-/// The first line, without the version.
-const TITLE: &str = "brigade crash file, version ";
-const VERSION: &str = "1";
-/// The line after which the input begins.
-const INPUT: &str = "input in base64:";
-
-/// A task whose worker died, as it was given to the worker.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CrashFile<'a> {
-    pub(crate) plan: Plan,
-    /// As it was encoded.
-    pub(crate) input: &'a [u8],
-    /// How many descriptors came with the input.
-    pub(crate) descriptors: usize,
-    /// Counted from 1: with retries, a task may crash more than once.
-    pub(crate) attempt: u32,
-    /// The pool's initializer, as an offset: `Function::at(initializer as usize)?.0`.
-    pub(crate) initializer: Option<u64>,
-    /// What the worker did to itself first.
-    pub(crate) setup: Option<&'a Setup>,
-}
-
-impl CrashFile<'_> {
-    /// Writes the file, and has the crash say where it is; or why there is none.
-    pub(crate) fn keep(&self, crash: &mut Crash, dir: &Path) {
-        match self.write(crash, dir) {
-            Ok(path) => crash.0.file = Some(path),
-            Err(e) => not_kept(
-                crash,
-                format!("no crash file could be written into {}: {e}", dir.display()),
-            ),
-        }
-    }
-}
-
-/// Has the crash say why there is no file.
-pub(crate) fn not_kept(crash: &mut Crash, why: String) {
-    events::not_kept(crash.pid(), crash.task(), &why);
-    crash.0.file_error = Some(why);
-}
-
-/// Makes the directory for crash files if it is missing, and sees that files can be made in it.
-/// Gives its absolute path: the program may change its own directory before somebody crashes.
-pub(crate) fn prepare(dir: &Path) -> io::Result<PathBuf> {
-    let told = |e: io::Error| {
-        let what = format!("no crash files can be kept in {}: {e}", dir.display());
-        io::Error::new(e.kind(), what)
-    };
-    let absolute = std::path::absolute(dir).map_err(told)?;
-    write::make_directory(&absolute).map_err(told)?;
-    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(&absolute, access).map_err(|e| told(e.into()))?;
-    Ok(absolute)
-}
-
-/// What decides what is run: all that the checksum is of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Decisive {
-    pub(crate) build: String,
-    pub(crate) entry: u64,
-    pub(crate) function: u64,
-    pub(crate) initializer: Option<u64>,
-    pub(crate) directory: Option<Vec<u8>>,
-    pub(crate) clear_environment: bool,
-    pub(crate) variables: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(crate) descriptors: u64,
-    pub(crate) length: u64,
-}
-
-impl Decisive {
-    /// The checksum without the input, which is added to it as it comes.
-    fn checksum(&self) -> io::Result<Checksum> {
-        let mut sum = Checksum::default();
-        sum.add(&postcard::to_stdvec(self).map_err(io::Error::other)?);
-        Ok(sum)
-    }
-}
-
-/// FNV-1a, 64 bits. It is there to find damage, not malice: who may write the file may as well
-/// write the program.
-#[derive(Debug)]
-struct Checksum(u64);
-
-impl Default for Checksum {
-    fn default() -> Checksum {
-        Checksum(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Checksum {
-    fn add(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    fn hex(&self) -> String {
-        format!("{:016x}", self.0)
-    }
-}
-
-/// Which program this is: offsets mean the same in the same build only.
-pub(super) fn build_of_this_program() -> io::Result<&'static str> {
-    static BUILD: OnceLock<String> = OnceLock::new();
-    if let Some(build) = BUILD.get() {
-        return Ok(build);
-    }
-    let id = &Program::this().build_id;
-    let build = if id.is_empty() {
-        // The linker wrote none. What is in memory would do too, but a debugger writes its
-        // breakpoints there.
-        hash_of(Path::new("/proc/self/exe"))?
-    } else {
-        text::hex(id)
-    };
-    Ok(BUILD.get_or_init(|| build))
-}
-
-fn hash_of(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut sum = Checksum::default();
-    let mut bytes = vec![0; 64 * 1024];
-    let mut len = 0;
-    loop {
-        match file.read(&mut bytes)? {
-            0 => return Ok(format!("file-{}-{len}", sum.hex())),
-            n => {
-                sum.add(&bytes[..n]);
-                len += n;
-            }
-        }
-    }
-}
+pub(super) use write::{CrashFile, not_kept, prepare};

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, Read};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::format::{Decisive, INPUT, TITLE, VERSION};
 use super::text::unescaped;
-use super::{Decisive, INPUT, TITLE, VERSION};
 use crate::task::codec::MAX_BYTES;
 use crate::task::text::floor_char_boundary;
 

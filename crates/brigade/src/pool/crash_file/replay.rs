@@ -15,13 +15,13 @@ use std::io::{self, BufReader, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::{DEBUGGER, Decisive, Recorded, build_of_this_program, command, read};
+use super::build::build_of_this_program;
+use super::command::{DEBUGGER, VARIABLE, command};
+use super::format::Decisive;
+use super::read::{Recorded, read};
 use crate::sys::{environment, fds, opened, process, signal};
 use crate::task::entry::{self, Outcome, Plan};
 use crate::task::panic::Unwound;
-
-/// The environment variable: the path of the crash file.
-pub(super) const VARIABLE: &str = "BRIGADE_REPLAY";
 
 /// How the program ends. A task that crashes again ends it in its own way.
 mod status {

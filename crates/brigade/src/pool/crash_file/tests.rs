@@ -1,16 +1,22 @@
 //! What is written can be read; what is damaged is an error.
 
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::read::ReadError;
-use super::*;
+use super::build::{build_of_this_program, hash_of};
+use super::format::{INPUT, TITLE, VERSION};
+use super::read::{ReadError, read};
+use super::write::{CrashFile, prepare};
+use crate::Crash;
 use crate::task::crash::{Cause, Death, Phase};
+use crate::task::entry::Plan;
 use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
+use crate::worker::process::ipc::protocol::Setup;
 
 /// A directory of this test's own, gone at its end.
 pub(in crate::pool) struct Scratch(pub(in crate::pool) PathBuf);

@@ -11,12 +11,16 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::replay::VARIABLE;
-use super::text::{Moment, escaped, quoted, shown};
-use super::{CrashFile, Decisive, INPUT, TITLE, VERSION, build_of_this_program};
+use super::build::build_of_this_program;
+use super::command::{DEBUGGER, command, program};
+use super::format::{Decisive, INPUT, TITLE, VERSION};
+use super::text::{Moment, escaped, shown};
 use crate::Crash;
+use crate::pool::events;
 use crate::sys::opened::lifted;
+use crate::task::entry::Plan;
 use crate::task::text::floor_char_boundary;
+use crate::worker::process::ipc::protocol::Setup;
 
 /// Bytes of input on one line, which becomes 76 characters.
 const LINE: usize = 57;
@@ -26,10 +30,35 @@ const NAME: usize = 64;
 const BACKTRACE: usize = 256 * 1024;
 /// Crashes of the same task, in the same process number, in the same second.
 const MOST_OF_A_NAME: u32 = 10_000;
-/// What a program is debugged with.
-pub(in crate::pool) const DEBUGGER: &str = "rust-gdb -ex run --args ";
+
+/// A task whose worker died, as it was given to the worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CrashFile<'a> {
+    pub(crate) plan: Plan,
+    /// As it was encoded.
+    pub(crate) input: &'a [u8],
+    /// How many descriptors came with the input.
+    pub(crate) descriptors: usize,
+    /// Counted from 1: with retries, a task may crash more than once.
+    pub(crate) attempt: u32,
+    /// The pool's initializer, as an offset: `Function::at(initializer as usize)?.0`.
+    pub(crate) initializer: Option<u64>,
+    /// What the worker did to itself first.
+    pub(crate) setup: Option<&'a Setup>,
+}
 
 impl CrashFile<'_> {
+    /// Writes the file, and has the crash say where it is; or why there is none.
+    pub(crate) fn keep(&self, crash: &mut Crash, dir: &Path) {
+        match self.write(crash, dir) {
+            Ok(path) => crash.0.file = Some(path),
+            Err(e) => not_kept(
+                crash,
+                format!("no crash file could be written into {}: {e}", dir.display()),
+            ),
+        }
+    }
+
     /// Writes the file. Gives its path, which is absolute if `dir` is.
     ///
     /// Only its owner can read it, for an input may be secret; and nobody sees half of it, for it
@@ -121,6 +150,26 @@ impl CrashFile<'_> {
     }
 }
 
+/// Has the crash say why there is no file.
+pub(crate) fn not_kept(crash: &mut Crash, why: String) {
+    events::not_kept(crash.pid(), crash.task(), &why);
+    crash.0.file_error = Some(why);
+}
+
+/// Makes the directory for crash files if it is missing, and sees that files can be made in it.
+/// Gives its absolute path: the program may change its own directory before somebody crashes.
+pub(crate) fn prepare(dir: &Path) -> io::Result<PathBuf> {
+    let told = |e: io::Error| {
+        let what = format!("no crash files can be kept in {}: {e}", dir.display());
+        io::Error::new(e.kind(), what)
+    };
+    let absolute = std::path::absolute(dir).map_err(told)?;
+    make_directory(&absolute).map_err(told)?;
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(&absolute, access).map_err(|e| told(e.into()))?;
+    Ok(absolute)
+}
+
 impl Decisive {
     fn describe(&self, to: &mut impl Write) -> io::Result<()> {
         writeln!(to, "build: {}", self.build)?;
@@ -160,21 +209,6 @@ fn cut(text: &str) -> &str {
     &text[..floor_char_boundary(text, BACKTRACE)]
 }
 
-/// The shell's command that replays a file, with this before the program.
-pub(in crate::pool) fn command(file: &Path, before: &str) -> String {
-    let (file, program) = (quoted(file.as_os_str()), quoted(program().as_os_str()));
-    format!("{VARIABLE}={file} {before}{program}")
-}
-
-/// The program's path; that which it was started from, if another file has taken its place.
-fn program() -> PathBuf {
-    let path = std::env::current_exe().unwrap_or_default();
-    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
-        Some(before) => PathBuf::from(OsString::from_vec(before.to_vec())),
-        None => path,
-    }
-}
-
 /// A task's name, fit for a file's: its end, which says most.
 fn file_name(task: &str) -> String {
     let mut name = String::with_capacity(task.len());
@@ -190,7 +224,7 @@ fn file_name(task: &str) -> String {
     if end.is_empty() { "task" } else { end }.to_owned()
 }
 
-pub(super) fn make_directory(dir: &Path) -> io::Result<()> {
+fn make_directory(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 

@@ -1,0 +1,27 @@
+//! What a person types to run a task again.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::text::quoted;
+
+/// The environment variable: the path of the crash file.
+pub(super) const VARIABLE: &str = "BRIGADE_REPLAY";
+/// What a program is debugged with.
+pub(super) const DEBUGGER: &str = "rust-gdb -ex run --args ";
+
+/// The shell's command that replays a file, with this before the program.
+pub(super) fn command(file: &Path, before: &str) -> String {
+    let (file, program) = (quoted(file.as_os_str()), quoted(program().as_os_str()));
+    format!("{VARIABLE}={file} {before}{program}")
+}
+
+/// The program's path; that which it was started from, if another file has taken its place.
+pub(super) fn program() -> PathBuf {
+    let path = std::env::current_exe().unwrap_or_default();
+    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(before) => PathBuf::from(OsString::from_vec(before.to_vec())),
+        None => path,
+    }
+}
