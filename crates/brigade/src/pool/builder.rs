@@ -290,7 +290,7 @@ impl PoolBuilder {
             return invalid("a pool's timeout must be longer than zero".to_owned());
         }
         if let (Kind::Process, Some(dir)) = (self.kind, &mut options.keep_crashes) {
-            *dir = crash_file::prepare(dir)?;
+            *dir = crash_file::create_dir(dir)?;
         }
         let crew = match self.kind {
             Kind::Thread => Crew::Threads(thread::Crew::start(options)?),

@@ -45,7 +45,7 @@ fn tell(level: Level, tell: impl FnOnce()) {
 
 /// Whether anybody listens to what happens to each task.
 #[inline]
-pub(super) fn are_heard() -> bool {
+pub(super) fn task_events_enabled() -> bool {
     ask(
         Level::TRACE,
         || trace::enabled!(target: TARGET, Level::TRACE),
@@ -53,13 +53,13 @@ pub(super) fn are_heard() -> bool {
 }
 
 /// Whether anybody listens to deaths: a task's name has to be looked up for them.
-pub(super) fn crashes_are_heard() -> bool {
+pub(super) fn crash_events_enabled() -> bool {
     ask(Level::WARN, || trace::enabled!(target: TARGET, Level::WARN))
 }
 
 /// Whose events these are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Of {
+pub(super) struct EventSource {
     pub(super) pool: u64,
     pub(super) kind: Kind,
 }
@@ -81,7 +81,7 @@ macro_rules! event {
     };
 }
 
-impl Of {
+impl EventSource {
     /// A task was accepted.
     pub(super) fn submitted(self, task: u64) {
         event!(TRACE, "submitted", self, task, "task {task} was submitted");
@@ -187,7 +187,7 @@ impl Of {
 }
 
 /// A crash file was to be written, and was not.
-pub(super) fn not_kept(pid: u32, task_name: &str, why: &str) {
+pub(super) fn crash_file_not_written(pid: u32, task_name: &str, why: &str) {
     tell(
         Level::WARN,
         || trace::warn!(target: TARGET, task = task_name, pid, "{why}"),

@@ -10,7 +10,7 @@ use super::text;
 use crate::sys::image::Program;
 
 /// The linker's build id; without one, a hash of the program's file.
-pub(super) fn build_of_this_program() -> io::Result<&'static str> {
+pub(super) fn build_id() -> io::Result<&'static str> {
     static BUILD: OnceLock<String> = OnceLock::new();
     if let Some(build) = BUILD.get() {
         return Ok(build);

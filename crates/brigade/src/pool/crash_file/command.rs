@@ -4,17 +4,20 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::text::quoted;
+use super::text::shell_quote;
 
 /// The environment variable: the path of the crash file.
-pub(super) const VARIABLE: &str = "BRIGADE_REPLAY";
+pub(super) const ENV_VAR: &str = "BRIGADE_REPLAY";
 /// What a program is debugged with.
 pub(super) const DEBUGGER: &str = "rust-gdb -ex run --args ";
 
 /// The shell's command that replays a file, with this before the program.
-pub(super) fn command(file: &Path, before: &str) -> String {
-    let (file, program) = (quoted(file.as_os_str()), quoted(program().as_os_str()));
-    format!("{VARIABLE}={file} {before}{program}")
+pub(super) fn replay_command(file: &Path, before: &str) -> String {
+    let (file, program) = (
+        shell_quote(file.as_os_str()),
+        shell_quote(program().as_os_str()),
+    );
+    format!("{ENV_VAR}={file} {before}{program}")
 }
 
 /// The program's path; that which it was started from, if another file has taken its place.

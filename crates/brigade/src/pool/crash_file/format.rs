@@ -12,7 +12,7 @@ pub(super) const INPUT: &str = "input in base64:";
 
 /// What decides what is run: all that the checksum is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Decisive {
+pub(crate) struct ReplaySpec {
     pub(crate) build: String,
     pub(crate) entry: u64,
     pub(crate) function: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Decisive {
     pub(crate) length: u64,
 }
 
-impl Decisive {
+impl ReplaySpec {
     /// The checksum without the input, which is added to it as it comes.
     pub(super) fn checksum(&self) -> io::Result<Checksum> {
         let mut sum = Checksum::default();

@@ -58,4 +58,4 @@ pub(super) mod tests;
 mod text;
 mod write;
 
-pub(super) use write::{CrashFile, not_kept, prepare};
+pub(super) use write::{CrashFile, attach_error, create_dir};

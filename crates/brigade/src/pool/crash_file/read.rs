@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::format::{Decisive, INPUT, TITLE, VERSION};
+use super::format::{INPUT, ReplaySpec, TITLE, VERSION};
 use super::text::unescaped;
 use crate::task::codec::MAX_BYTES;
 use crate::task::text::floor_char_boundary;
@@ -17,13 +17,13 @@ const MAX_TEXT: usize = 4 * 1024 * 1024;
 
 /// What a crash file says.
 #[derive(Debug, Default)]
-pub(crate) struct Recorded {
+pub(crate) struct CrashRecord {
     pub(crate) task: String,
     pub(crate) cause: String,
     pub(crate) phase: String,
     pub(crate) time: String,
     pub(crate) program: String,
-    pub(crate) decisive: Decisive,
+    pub(crate) spec: ReplaySpec,
     pub(crate) input: Vec<u8>,
 }
 
@@ -47,7 +47,7 @@ fn damaged<T>(what: impl Into<String>) -> Result<T, ReadError> {
 }
 
 /// Reads a crash file to its end.
-pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
+pub(crate) fn read(from: impl BufRead) -> Result<CrashRecord, ReadError> {
     let mut lines = Lines {
         from,
         line: Vec::new(),
@@ -62,7 +62,7 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
         Err(ReadError::Io(e)) => return Err(ReadError::Io(e)),
         Err(_) => return Err(ReadError::Other),
     }
-    let mut recorded = Recorded::default();
+    let mut record = CrashRecord::default();
     let mut seen = Vec::new();
     loop {
         let line = lines.next()?;
@@ -72,7 +72,7 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
         let Some((key, value)) = line.split_once(": ") else {
             return damaged(format!("`{}` is not a line of a crash file", start(line)));
         };
-        recorded.set(key, value)?;
+        record.set(key, value)?;
         if key != "variable" {
             if seen.iter().any(|k| k == key) {
                 return damaged(format!("`{key}` comes twice"));
@@ -87,11 +87,11 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
     }
     // For people; what is not ours is indented.
     while lines.next()? != INPUT {}
-    let length = recorded.decisive.length;
+    let length = record.spec.length;
     if length > MAX_BYTES as u64 {
         return damaged(format!("an input cannot have {length} bytes"));
     }
-    let input = &mut recorded.input;
+    let input = &mut record.input;
     let end = loop {
         lines.left = MAX_LINE;
         let line = lines.next()?;
@@ -114,7 +114,7 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
     if (input.len() as u64) < length {
         return damaged("the input is shorter than its stated length");
     }
-    let mut sum = recorded.decisive.checksum()?;
+    let mut sum = record.spec.checksum()?;
     sum.add(input);
     if end != sum.hex() {
         return damaged("its checksum does not match");
@@ -122,10 +122,10 @@ pub(crate) fn read(from: impl BufRead) -> Result<Recorded, ReadError> {
     if !lines.is_over()? {
         return damaged("something follows its end");
     }
-    Ok(recorded)
+    Ok(record)
 }
 
-impl Recorded {
+impl CrashRecord {
     fn set(&mut self, key: &str, value: &str) -> Result<(), ReadError> {
         let wrong = || ReadError::Damaged(format!("`{key}` cannot be `{}`", start(value)));
         let text = || {
@@ -144,7 +144,7 @@ impl Recorded {
             let number = u64::from_str_radix(digits, 16).ok().filter(|_| fit);
             number.ok_or_else(wrong)
         };
-        let decisive = &mut self.decisive;
+        let spec = &mut self.spec;
         match key {
             "task" => self.task = text()?,
             "cause" => self.cause = text()?,
@@ -152,21 +152,21 @@ impl Recorded {
             "time" => self.time = text()?,
             "program" => self.program = text()?,
             "address" | "process" | "attempt" => {}
-            "build" => decisive.build = text()?,
-            "entry" => decisive.entry = offset()?,
-            "function" => decisive.function = offset()?,
-            "initializer" => decisive.initializer = Some(offset()?),
-            "directory" => decisive.directory = Some(unescaped(value).ok_or_else(wrong)?),
-            "clear environment" if value == "yes" => decisive.clear_environment = true,
+            "build" => spec.build = text()?,
+            "entry" => spec.entry = offset()?,
+            "function" => spec.function = offset()?,
+            "initializer" => spec.initializer = Some(offset()?),
+            "directory" => spec.directory = Some(unescaped(value).ok_or_else(wrong)?),
+            "clear environment" if value == "yes" => spec.clear_environment = true,
             "variable" => {
                 let (key, value) = value.split_once('=').ok_or_else(wrong)?;
                 let unescaped = |text| unescaped(text).filter(|bytes| !bytes.contains(&0));
                 let key = unescaped(key).filter(|k| !k.is_empty() && !k.contains(&b'='));
                 let variable = key.zip(unescaped(value)).ok_or_else(wrong)?;
-                decisive.variables.push(variable);
+                spec.variables.push(variable);
             }
-            "descriptors" => decisive.descriptors = decimal()?,
-            "input length" => decisive.length = decimal()?,
+            "descriptors" => spec.descriptors = decimal()?,
+            "input length" => spec.length = decimal()?,
             "clear environment" => return Err(wrong()),
             _ => return damaged(format!("`{}` is not a field of a crash file", start(key))),
         }
@@ -176,7 +176,7 @@ impl Recorded {
 
 /// Enough of a line to find it.
 fn start(line: &str) -> String {
-    super::text::shown(&line[..floor_char_boundary(line, 40)])
+    super::text::escape_for_display(&line[..floor_char_boundary(line, 40)])
 }
 
 /// Lines, none of them longer than they may be.

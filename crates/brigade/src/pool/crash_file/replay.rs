@@ -15,10 +15,10 @@ use std::io::{self, BufReader, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::build::build_of_this_program;
-use super::command::{DEBUGGER, VARIABLE, command};
-use super::format::Decisive;
-use super::read::{Recorded, read};
+use super::build::build_id;
+use super::command::{DEBUGGER, ENV_VAR, replay_command};
+use super::format::ReplaySpec;
+use super::read::{CrashRecord, read};
 use crate::sys::{environment, fds, opened, process, signal};
 use crate::task::entry::{self, Outcome, Plan};
 use crate::task::panic::Unwound;
@@ -36,7 +36,7 @@ mod status {
 
 /// Replays the file that the environment names, and ends the process; returns if it names none.
 pub(crate) fn replay_if_asked() {
-    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
+    let Some(path) = std::env::var_os(ENV_VAR).filter(|path| !path.is_empty()) else {
         return;
     };
     if process::is_privileged() {
@@ -44,35 +44,36 @@ pub(crate) fn replay_if_asked() {
     }
     let path = Path::new(&path);
     let status = replay(path).unwrap_or_else(|why| {
-        say(&format!("{} is not replayed: {why}", path.display()));
+        eprint_line(&format!("{} is not replayed: {why}", path.display()));
         status::REFUSED
     });
     process::exit_now(status)
 }
 
 /// One line to stderr: not `eprintln`, which a test harness keeps to itself.
-fn say(what: &str) {
+fn eprint_line(what: &str) {
     let _ = io::stderr().write_all(format!("brigade: {what}\n").as_bytes());
 }
 
 fn replay(path: &Path) -> Result<i32, String> {
     let file = File::open(path).map_err(|e| format!("it cannot be opened: {e}"))?;
-    let recorded = read(BufReader::with_capacity(64 * 1024, file)).map_err(|e| e.to_string())?;
-    let Recorded {
-        decisive, input, ..
-    } = &recorded;
-    check(&recorded)?;
-    say(&format!(
+    let record = read(BufReader::with_capacity(64 * 1024, file)).map_err(|e| e.to_string())?;
+    let CrashRecord { spec, input, .. } = &record;
+    check(&record)?;
+    eprint_line(&format!(
         "replaying task `{}`, whose worker died of {} while {}, {}",
-        recorded.task, recorded.cause, recorded.phase, recorded.time
+        record.task, record.cause, record.phase, record.time
     ));
     if !is_debugged() {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        say(&format!("in a debugger: {}", command(&path, DEBUGGER)));
+        eprint_line(&format!(
+            "in a debugger: {}",
+            replay_command(&path, DEBUGGER)
+        ));
     }
-    set_up(decisive)?;
+    set_up(spec)?;
 
-    if let Some(initializer) = decisive.initializer {
+    if let Some(initializer) = spec.initializer {
         match entry::run_initializer(initializer) {
             None => return Err("its initializer is not code of this program".to_owned()),
             Some(Err(unwound)) => return Ok(panicked("the initializer", &unwound)),
@@ -80,13 +81,13 @@ fn replay(path: &Path) -> Result<i32, String> {
         }
     }
     let mut result = Vec::new();
-    let plan = Plan::from_words([decisive.entry, decisive.function]);
+    let plan = Plan::from_words([spec.entry, spec.function]);
     let outcome = plan.run(input, Vec::new(), &mut result, &|_| {});
     let _ = io::stdout().flush();
     process::flush_c_streams();
     Ok(match outcome {
         Outcome::Returned(_) => {
-            say(&format!(
+            eprint_line(&format!(
                 "the task returned this time; its result takes {} B",
                 result.len()
             ));
@@ -94,7 +95,7 @@ fn replay(path: &Path) -> Result<i32, String> {
         }
         Outcome::Panicked(unwound) => panicked("the task", &unwound),
         Outcome::Undeliverable(why) => {
-            say(&format!("the task could not be carried: {why}"));
+            eprint_line(&format!("the task could not be carried: {why}"));
             status::UNDELIVERABLE
         }
     })
@@ -105,7 +106,7 @@ fn panicked(who: &str, unwound: &Unwound) -> i32 {
         .location
         .as_ref()
         .map_or_else(String::new, |place| format!(" at {place}"));
-    say(&format!("{who} panicked{place}: {}", unwound.message));
+    eprint_line(&format!("{who} panicked{place}: {}", unwound.message));
     status::PANICKED
 }
 
@@ -122,18 +123,18 @@ fn is_debugged() -> bool {
 }
 
 /// Whether it can be run again, in this program.
-fn check(recorded: &Recorded) -> Result<(), String> {
-    let this = build_of_this_program()
-        .map_err(|e| format!("the build of this program cannot be determined: {e}"))?;
-    let decisive = &recorded.decisive;
-    if decisive.build != this {
+fn check(record: &CrashRecord) -> Result<(), String> {
+    let this =
+        build_id().map_err(|e| format!("the build of this program cannot be determined: {e}"))?;
+    let spec = &record.spec;
+    if spec.build != this {
         return Err(format!(
             "it is of another build, and only the same can run its task\n    \
              the file's:     {} ({})\n    this program's: {this}",
-            decisive.build, recorded.program
+            spec.build, record.program
         ));
     }
-    match decisive.descriptors {
+    match spec.descriptors {
         0 => Ok(()),
         n => Err(format!(
             "descriptors came with its input ({n}: ends of channels, shared memory or files), and a file cannot keep them"
@@ -142,15 +143,15 @@ fn check(recorded: &Recorded) -> Result<(), String> {
 }
 
 /// Makes this process what the worker was.
-fn set_up(decisive: &Decisive) -> Result<(), String> {
+fn set_up(spec: &ReplaySpec) -> Result<(), String> {
     // What the task starts is no replay.
-    environment::take_variable(VARIABLE);
-    let variables = decisive.variables.iter();
+    environment::take_variable(ENV_VAR);
+    let variables = spec.variables.iter();
     environment::set_environment(
-        decisive.clear_environment,
+        spec.clear_environment,
         variables.map(|(k, v)| (OsString::from_vec(k.clone()), OsString::from_vec(v.clone()))),
     );
-    if let Some(there) = &decisive.directory {
+    if let Some(there) = &spec.directory {
         let there = OsString::from_vec(there.clone());
         if let Err(e) = std::env::set_current_dir(&there) {
             return Err(format!(

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::build::{build_of_this_program, hash_of};
+use super::build::{build_id, hash_of};
 use super::format::{INPUT, TITLE, VERSION};
 use super::read::{ReadError, read};
-use super::write::{CrashFile, prepare};
+use super::write::{CrashFile, create_dir};
 use crate::Crash;
 use crate::task::crash::{Cause, Death, Phase};
 use crate::task::entry::Plan;
@@ -100,11 +100,11 @@ fn there_and_back() {
         assert!(back.input == input);
         assert_eq!(back.task, crash.task());
         assert_eq!(back.cause, "a segmentation fault (SIGSEGV)");
-        assert_eq!(back.decisive.variables, setup.env);
-        assert_eq!(back.decisive.directory, setup.current_dir);
-        assert!(back.decisive.clear_environment);
-        assert_eq!(back.decisive.initializer, Some(0x1234));
-        assert_eq!(back.decisive.build, build_of_this_program().expect("known"));
+        assert_eq!(back.spec.variables, setup.env);
+        assert_eq!(back.spec.directory, setup.current_dir);
+        assert!(back.spec.clear_environment);
+        assert_eq!(back.spec.initializer, Some(0x1234));
+        assert_eq!(back.spec.build, build_id().expect("known"));
     }
 }
 
@@ -144,18 +144,18 @@ fn only_its_owner_reads_it_and_nothing_else_is_left() {
 fn the_crash_says_where_it_is_or_why_not() {
     let scratch = Scratch::new("where");
     let mut one = crash("");
-    file_of(b"", None).keep(&mut one, &scratch.0);
+    file_of(b"", None).write_and_attach(&mut one, &scratch.0);
     assert!(one.file().is_some_and(std::path::Path::is_file));
     assert_eq!(one.file_error(), None);
 
     let file = scratch.0.join("a file");
     fs::write(&file, "").expect("is written");
     let mut other = crash("");
-    file_of(b"", None).keep(&mut other, &file);
+    file_of(b"", None).write_and_attach(&mut other, &file);
     assert_eq!(other.file(), None);
     assert!(other.file_error().is_some_and(|why| why.contains("a file")));
-    assert!(prepare(&file).is_err());
-    assert_eq!(prepare(&scratch.0).expect("is there"), scratch.0);
+    assert!(create_dir(&file).is_err());
+    assert_eq!(create_dir(&scratch.0).expect("is there"), scratch.0);
 }
 
 /// A file in bytes.
@@ -185,7 +185,7 @@ fn a_file_that_is_damaged_is_an_error_or_says_the_same() {
     let intact = read(&whole[..]).expect("is read");
     let same = |bytes: &[u8], what: &str| {
         if let Ok(back) = read(bytes) {
-            assert_eq!(back.decisive, intact.decisive, "{what}");
+            assert_eq!(back.spec, intact.spec, "{what}");
             assert_eq!(back.input, intact.input, "{what}");
         }
     };
@@ -227,7 +227,7 @@ fn lines_that_change_places_are_an_error_or_say_the_same() {
             }
         }
         if let Ok(back) = read(&mixed.concat()[..]) {
-            assert_eq!(back.decisive, intact.decisive);
+            assert_eq!(back.spec, intact.spec);
             assert_eq!(back.input, intact.input);
         }
     }

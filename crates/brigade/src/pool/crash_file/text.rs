@@ -13,7 +13,7 @@ pub(super) fn escaped(bytes: &[u8]) -> String {
 
 /// A line for people: as [`escaped`], but `\` and tabs stay what they are, since nobody reads it
 /// back.
-pub(super) fn shown(line: &str) -> String {
+pub(super) fn escape_for_display(line: &str) -> String {
     escape(line.as_bytes(), |c| c.is_control() && c != '\t')
 }
 
@@ -67,7 +67,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A word for a POSIX shell.
-pub(super) fn quoted(word: &OsStr) -> String {
+pub(super) fn shell_quote(word: &OsStr) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
     match word.to_str() {
         Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
@@ -92,7 +92,7 @@ fn written_out(word: &OsStr) -> String {
 
 /// A moment, in UTC.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(super) struct UtcTime {
     year: u64,
     month: u64,
     day: u64,
@@ -102,9 +102,9 @@ pub(super) struct Moment {
     millisecond: u32,
 }
 
-impl Moment {
+impl UtcTime {
     /// A time before 1970 is taken for 1970.
-    pub(super) fn at(time: SystemTime) -> Moment {
+    pub(super) fn at(time: SystemTime) -> UtcTime {
         let since = time
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
@@ -121,7 +121,7 @@ impl Moment {
         } else {
             from_march - 9
         };
-        Moment {
+        UtcTime {
             year: era * 400 + year_of_era + u64::from(month <= 2),
             month,
             day: of_year - (153 * from_march + 2) / 5 + 1,
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_line_for_people_stays_legible() {
-        assert_eq!(shown("C:\\dir\t\x1b[2J"), "C:\\dir\t\\x1b[2J");
+        assert_eq!(escape_for_display("C:\\dir\t\x1b[2J"), "C:\\dir\t\\x1b[2J");
     }
 
     #[test]
@@ -192,18 +192,18 @@ mod tests {
             (253_402_300_799, "9999-12-31T23:59:59.250Z"),
         ] {
             let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 250_000_000);
-            assert_eq!(Moment::at(time).rfc3339(), expected);
+            assert_eq!(UtcTime::at(time).rfc3339(), expected);
         }
         let late = SystemTime::UNIX_EPOCH + Duration::from_secs(951_782_399);
-        assert_eq!(Moment::at(late).compact(), "20000228T235959Z");
+        assert_eq!(UtcTime::at(late).compact(), "20000228T235959Z");
     }
 
     #[test]
     fn words_for_a_shell() {
-        assert_eq!(quoted(OsStr::new("/usr/bin/a-b.c")), "/usr/bin/a-b.c");
-        assert_eq!(quoted(OsStr::new("it's $HOME")), r"'it'\''s $HOME'");
-        assert_eq!(quoted(OsStr::new("")), "''");
+        assert_eq!(shell_quote(OsStr::new("/usr/bin/a-b.c")), "/usr/bin/a-b.c");
+        assert_eq!(shell_quote(OsStr::new("it's $HOME")), r"'it'\''s $HOME'");
+        assert_eq!(shell_quote(OsStr::new("")), "''");
         let odd = OsStr::from_bytes(b"/a b/\xff'%");
-        assert_eq!(quoted(odd), r#""$(printf '/a\040b/\377\047\045')""#);
+        assert_eq!(shell_quote(odd), r#""$(printf '/a\040b/\377\047\045')""#);
     }
 }

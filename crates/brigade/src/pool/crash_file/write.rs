@@ -11,10 +11,10 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::build::build_of_this_program;
-use super::command::{DEBUGGER, command, program};
-use super::format::{Decisive, INPUT, TITLE, VERSION};
-use super::text::{Moment, escaped, shown};
+use super::build::build_id;
+use super::command::{DEBUGGER, program, replay_command};
+use super::format::{INPUT, ReplaySpec, TITLE, VERSION};
+use super::text::{UtcTime, escape_for_display, escaped};
 use crate::Crash;
 use crate::pool::events;
 use crate::sys::opened::lifted;
@@ -23,13 +23,13 @@ use crate::task::text::floor_char_boundary;
 use crate::worker::process::ipc::protocol::Setup;
 
 /// Bytes of input on one line, which becomes 76 characters.
-const LINE: usize = 57;
+const BYTES_IN_LINE: usize = 57;
 /// Bytes of a task's name that its file is called by.
-const NAME: usize = 64;
+const MAX_NAME: usize = 64;
 /// Bytes of a backtrace that are kept: the names of generic functions know no bounds.
-const BACKTRACE: usize = 256 * 1024;
+const MAX_BACKTRACE: usize = 256 * 1024;
 /// Crashes of the same task, in the same process number, in the same second.
-const MOST_OF_A_NAME: u32 = 10_000;
+const MAX_SAME_NAME: u32 = 10_000;
 
 /// A task whose worker died, as it was given to the worker.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +49,10 @@ pub(crate) struct CrashFile<'a> {
 
 impl CrashFile<'_> {
     /// Writes the file, and has the crash say where it is; or why there is none.
-    pub(crate) fn keep(&self, crash: &mut Crash, dir: &Path) {
+    pub(crate) fn write_and_attach(&self, crash: &mut Crash, dir: &Path) {
         match self.write(crash, dir) {
             Ok(path) => crash.0.file = Some(path),
-            Err(e) => not_kept(
+            Err(e) => attach_error(
                 crash,
                 format!("no crash file could be written into {}: {e}", dir.display()),
             ),
@@ -64,32 +64,32 @@ impl CrashFile<'_> {
     /// Only its owner can read it, for an input may be secret; and nobody sees half of it, for it
     /// gets its name when it is whole.
     pub(crate) fn write(&self, crash: &Crash, dir: &Path) -> io::Result<PathBuf> {
-        make_directory(dir)?;
-        let now = Moment::at(SystemTime::now());
+        create_private_dir(dir)?;
+        let now = UtcTime::at(SystemTime::now());
         let name = format!(
             "{}-{}-{}",
             file_name(crash.task()),
             crash.pid(),
             now.compact()
         );
-        let (path, mut part) = Part::create(dir, &name)?;
+        let (path, mut part) = TempFile::create(dir, &name)?;
         let mut file = BufWriter::with_capacity(64 * 1024, &part.file);
-        self.describe(crash, now, &path, &mut file)?;
+        self.write_header(crash, now, &path, &mut file)?;
         file.flush()?;
         drop(file);
         part.finish(&path)?;
         Ok(path)
     }
 
-    fn describe(
+    fn write_header(
         &self,
         crash: &Crash,
-        now: Moment,
+        now: UtcTime,
         path: &Path,
         to: &mut impl Write,
     ) -> io::Result<()> {
-        let decisive = self.decisive()?;
-        let mut sum = decisive.checksum()?;
+        let spec = self.spec()?;
+        let mut sum = spec.checksum()?;
 
         writeln!(to, "{TITLE}{VERSION}")?;
         writeln!(to, "task: {}", escaped(crash.task().as_bytes()))?;
@@ -107,16 +107,24 @@ impl CrashFile<'_> {
         writeln!(to, "time: {}", now.rfc3339())?;
         writeln!(to, "attempt: {}", self.attempt)?;
         writeln!(to, "program: {}", escaped(program().as_os_str().as_bytes()))?;
-        decisive.describe(to)?;
+        spec.write_header(to)?;
 
-        section(to, "backtrace:", cut(crash.backtrace().unwrap_or_default()))?;
+        section(
+            to,
+            "backtrace:",
+            truncate(crash.backtrace().unwrap_or_default()),
+        )?;
         section(to, "stderr:", crash.stderr())?;
-        section(to, "to run this task again:", &command(path, ""))?;
-        section(to, "to run it in a debugger:", &command(path, DEBUGGER))?;
+        section(to, "to run this task again:", &replay_command(path, ""))?;
+        section(
+            to,
+            "to run it in a debugger:",
+            &replay_command(path, DEBUGGER),
+        )?;
 
         writeln!(to, "{INPUT}")?;
-        let mut line = [0; 4 * LINE.div_ceil(3) + 1];
-        for bytes in self.input.chunks(LINE) {
+        let mut line = [0; 4 * BYTES_IN_LINE.div_ceil(3) + 1];
+        for bytes in self.input.chunks(BYTES_IN_LINE) {
             let len = STANDARD
                 .encode_slice(bytes, &mut line)
                 .map_err(|e| io::Error::other(e.to_string()))?;
@@ -127,7 +135,7 @@ impl CrashFile<'_> {
         writeln!(to, "end: {}", sum.hex())
     }
 
-    fn decisive(&self) -> io::Result<Decisive> {
+    fn spec(&self) -> io::Result<ReplaySpec> {
         let [entry, function] = self.plan.to_words();
         let setup = self.setup.cloned().unwrap_or_default();
         // A worker begins where the program is.
@@ -136,8 +144,8 @@ impl CrashFile<'_> {
             Some(there) => Some(here.unwrap_or_default().join(there)),
             None => here,
         };
-        Ok(Decisive {
-            build: build_of_this_program()?.to_owned(),
+        Ok(ReplaySpec {
+            build: build_id()?.to_owned(),
             entry,
             function,
             initializer: self.initializer,
@@ -151,27 +159,27 @@ impl CrashFile<'_> {
 }
 
 /// Has the crash say why there is no file.
-pub(crate) fn not_kept(crash: &mut Crash, why: String) {
-    events::not_kept(crash.pid(), crash.task(), &why);
+pub(crate) fn attach_error(crash: &mut Crash, why: String) {
+    events::crash_file_not_written(crash.pid(), crash.task(), &why);
     crash.0.file_error = Some(why);
 }
 
 /// Makes the directory for crash files if it is missing, and sees that files can be made in it.
 /// Gives its absolute path: the program may change its own directory before somebody crashes.
-pub(crate) fn prepare(dir: &Path) -> io::Result<PathBuf> {
+pub(crate) fn create_dir(dir: &Path) -> io::Result<PathBuf> {
     let told = |e: io::Error| {
         let what = format!("no crash files can be kept in {}: {e}", dir.display());
         io::Error::new(e.kind(), what)
     };
     let absolute = std::path::absolute(dir).map_err(told)?;
-    make_directory(&absolute).map_err(told)?;
+    create_private_dir(&absolute).map_err(told)?;
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     rustix::fs::access(&absolute, access).map_err(|e| told(e.into()))?;
     Ok(absolute)
 }
 
-impl Decisive {
-    fn describe(&self, to: &mut impl Write) -> io::Result<()> {
+impl ReplaySpec {
+    fn write_header(&self, to: &mut impl Write) -> io::Result<()> {
         writeln!(to, "build: {}", self.build)?;
         writeln!(to, "entry: {:#x}", self.entry)?;
         writeln!(to, "function: {:#x}", self.function)?;
@@ -200,13 +208,13 @@ fn section(to: &mut impl Write, title: &str, text: &str) -> io::Result<()> {
     }
     writeln!(to, "{title}")?;
     for line in text.lines() {
-        writeln!(to, "    {}", shown(line))?;
+        writeln!(to, "    {}", escape_for_display(line))?;
     }
     Ok(())
 }
 
-fn cut(text: &str) -> &str {
-    &text[..floor_char_boundary(text, BACKTRACE)]
+fn truncate(text: &str) -> &str {
+    &text[..floor_char_boundary(text, MAX_BACKTRACE)]
 }
 
 /// A task's name, fit for a file's: its end, which says most.
@@ -220,26 +228,26 @@ fn file_name(task: &str) -> String {
         }
     }
     // All of it is ASCII.
-    let end = name[name.len().saturating_sub(NAME)..].trim_matches('-');
+    let end = name[name.len().saturating_sub(MAX_NAME)..].trim_matches('-');
     if end.is_empty() { "task" } else { end }.to_owned()
 }
 
-fn make_directory(dir: &Path) -> io::Result<()> {
+fn create_private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// A file that is not whole yet: gone when dropped.
-struct Part {
+struct TempFile {
     path: PathBuf,
     file: File,
     finished: bool,
 }
 
-impl Part {
+impl TempFile {
     /// The first free name of this kind, and the part that nobody but us has: whoever wants the
     /// same name makes the same part first, and fails.
-    fn create(dir: &Path, name: &str) -> io::Result<(PathBuf, Part)> {
-        for n in 1..=MOST_OF_A_NAME {
+    fn create(dir: &Path, name: &str) -> io::Result<(PathBuf, TempFile)> {
+        for n in 1..=MAX_SAME_NAME {
             let number = if n == 1 {
                 String::new()
             } else {
@@ -254,7 +262,7 @@ impl Part {
                 .open(&part);
             let part = match opened {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
-                opened => Part {
+                opened => TempFile {
                     path: part,
                     file: lifted(opened?.into())?.into(),
                     finished: false,
@@ -278,7 +286,7 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.finished {
             let _ = fs::remove_file(&self.path);
@@ -299,6 +307,6 @@ mod tests {
         );
         assert_eq!(file_name("../../etc/passwd"), "etc-passwd");
         assert_eq!(file_name("äöü"), "task");
-        assert_eq!(file_name(&"x".repeat(300)).len(), NAME);
+        assert_eq!(file_name(&"x".repeat(300)).len(), MAX_NAME);
     }
 }

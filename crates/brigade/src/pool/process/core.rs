@@ -122,7 +122,7 @@ impl Core {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         // Asked before: the answer is the listener's own code.
-        let heard = events::are_heard();
+        let heard = events::task_events_enabled();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.state.heard = heard;
         if heard && !inner.state.watched {

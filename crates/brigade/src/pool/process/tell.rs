@@ -89,15 +89,15 @@ impl Core {
         }
     }
 
-    fn events(&self) -> events::Of {
-        events::Of {
+    fn events(&self) -> events::EventSource {
+        events::EventSource {
             pool: self.number,
             kind: Kind::Process,
         }
     }
 
     fn say_crashed(&self, crash: &Crash) {
-        if events::crashes_are_heard() {
+        if events::crash_events_enabled() {
             let pid = u64::from(crash.pid());
             self.events().crashed(pid, crash.cause(), crash.task());
         }
@@ -118,7 +118,7 @@ impl Core {
         let input = match input {
             Ok(input) => input,
             Err(e) => {
-                return crash_file::not_kept(
+                return crash_file::attach_error(
                     crash,
                     format!(
                         "no crash file was written, for the task's input could not be read: {e}"
@@ -134,7 +134,7 @@ impl Core {
             initializer: self.setup.stay.as_ref().and_then(|s| s.initializer),
             setup: Some(&self.setup),
         };
-        file.keep(crash, dir);
+        file.write_and_attach(crash, dir);
     }
 
     /// Tells the ends of tasks that died with their workers.

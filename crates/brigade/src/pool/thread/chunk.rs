@@ -108,7 +108,7 @@ impl<A: Message, R: Message> Chunk<A, R> {
         let mut last = None;
         loop {
             // Asked before anything is locked: the answer is the listener's own code.
-            let heard = events::are_heard();
+            let heard = events::task_events_enabled();
             let mut told = None;
             if let Some(result) = last.take_if(|_| crew.is_copy()) {
                 // As in `Slot::finish`.

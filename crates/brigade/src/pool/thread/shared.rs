@@ -65,8 +65,8 @@ impl Shared {
     }
 
     /// What it tells those who listen.
-    pub(super) fn events(&self) -> events::Of {
-        events::Of {
+    pub(super) fn events(&self) -> events::EventSource {
+        events::EventSource {
             pool: self.number,
             kind: Kind::Thread,
         }

@@ -115,7 +115,7 @@ impl<A: Message, R: Message> Slot<A, R> {
         };
         drop(inner);
         worker.crew.room.leave(1);
-        if events::are_heard() {
+        if events::task_events_enabled() {
             let waited = worker.crew.now().saturating_sub(self.submitted);
             let waited = Duration::from_nanos(waited);
             (worker.crew.events()).started(worker.id, self.number, waited);
@@ -222,7 +222,7 @@ impl<A: Message, R: Message> Slot<A, R> {
 
     fn tell_end(&self, outcome: Outcome, nanos: u64) {
         let elapsed = Duration::from_nanos(nanos);
-        let of = events::Of {
+        let of = events::EventSource {
             pool: self.pool,
             kind: Kind::Thread,
         };

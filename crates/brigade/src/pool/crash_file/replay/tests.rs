@@ -82,7 +82,7 @@ fn replay_in(test: &str, file: &Path) -> (Output, String) {
             &format!("pool::crash_file::replay::tests::{test}"),
             "--exact",
         ])
-        .env(VARIABLE, file)
+        .env(ENV_VAR, file)
         .env_remove("RUST_BACKTRACE")
         .output()
         .expect("the program starts");
@@ -176,7 +176,7 @@ fn it_is_set_up_as_its_worker_was() {
             len.expect("is empty"),
             std::env::var(SEEN).unwrap_or_default(),
             // What it starts is no replay.
-            std::env::var_os(VARIABLE).is_none(),
+            std::env::var_os(ENV_VAR).is_none(),
         ));
     }
     fn initializer() {
@@ -224,7 +224,7 @@ fn what_cannot_be_replayed_is_refused() {
     kept.descriptors = 0;
     let file = kept.write(&scratch, never, ());
     let text = std::fs::read_to_string(&file).expect("is text");
-    let build = build_of_this_program().expect("is known");
+    let build = build_id().expect("is known");
     std::fs::write(&file, text.replace(build, "0123")).expect("is written");
     refused(&file, "its checksum does not match");
     std::fs::write(&file, &text[..text.len() / 2]).expect("is written");
@@ -235,18 +235,15 @@ fn what_cannot_be_replayed_is_refused() {
 
 #[test]
 fn another_build_is_refused_with_both_ids() {
-    let recorded = Recorded {
+    let record = CrashRecord {
         program: "/usr/bin/other".to_owned(),
-        decisive: Decisive {
+        spec: ReplaySpec {
             build: "0123abcd".to_owned(),
-            ..Decisive::default()
+            ..ReplaySpec::default()
         },
-        ..Recorded::default()
+        ..CrashRecord::default()
     };
-    let why = check(&recorded).expect_err("another build");
+    let why = check(&record).expect_err("another build");
     assert!(why.contains("0123abcd (/usr/bin/other)"), "{why}");
-    assert!(
-        why.contains(build_of_this_program().expect("is known")),
-        "{why}"
-    );
+    assert!(why.contains(build_id().expect("is known")), "{why}");
 }
