@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::config::Options;
 use super::policy::limits::QueueLimit;
-use super::{Crew, Pool, crash_file, process as process_pool, thread};
+use super::{Backend, Pool, crash_file, process as process_pool, thread};
 use crate::sys::processors;
 use crate::{Kind, process};
 
 /// Workers that one pool may have.
-const MOST: usize = 4096;
+const MAX_WORKERS: usize = 4096;
 
 /// Configures a [`Pool`]. Made by [`Pool::builder`].
 ///
@@ -274,9 +274,9 @@ impl PoolBuilder {
         if options.workers == 0 {
             return invalid("a pool needs at least one worker".to_owned());
         }
-        if options.workers > MOST {
+        if options.workers > MAX_WORKERS {
             return invalid(format!(
-                "a pool has at most {MOST} workers, not {}",
+                "a pool has at most {MAX_WORKERS} workers, not {}",
                 options.workers
             ));
         }
@@ -292,10 +292,10 @@ impl PoolBuilder {
         if let (Kind::Process, Some(dir)) = (self.kind, &mut options.keep_crashes) {
             *dir = crash_file::create_dir(dir)?;
         }
-        let crew = match self.kind {
-            Kind::Thread => Crew::Threads(thread::Crew::start(options)?),
-            Kind::Process => Crew::Processes(process_pool::Crew::start(options)?),
+        let backend = match self.kind {
+            Kind::Thread => Backend::Thread(thread::Shared::start(options)?),
+            Kind::Process => Backend::Process(process_pool::Crew::start(options)?),
         };
-        Ok(Pool { crew })
+        Ok(Pool { backend })
     }
 }

@@ -21,6 +21,7 @@ pub(crate) mod thread;
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 pub use builder::PoolBuilder;
 pub use stats::{Latencies, PoolStats};
@@ -87,13 +88,13 @@ use crate::{JoinError, JoinHandle, Kind, Message};
 #[doc(alias = "rayon")]
 #[doc(alias = "multiprocessing")]
 pub struct Pool {
-    crew: Crew,
+    backend: Backend,
 }
 
-/// Who does the work.
-enum Crew {
-    Threads(thread::Crew),
-    Processes(process::Crew),
+/// The workers.
+enum Backend {
+    Thread(Arc<thread::Shared>),
+    Process(process::Crew),
 }
 
 impl Pool {
@@ -138,9 +139,9 @@ impl Pool {
     #[doc(alias = "spawn_blocking")]
     #[track_caller]
     pub fn submit<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> JoinHandle<R> {
-        match &self.crew {
-            Crew::Threads(crew) => crew.submit(task, input),
-            Crew::Processes(crew) => crew.submit(task, input),
+        match &self.backend {
+            Backend::Thread(pool) => pool.submit(task, input),
+            Backend::Process(pool) => pool.submit(task, input),
         }
     }
 
@@ -154,9 +155,9 @@ impl Pool {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        match &self.crew {
-            Crew::Threads(crew) => crew.try_submit(task, input),
-            Crew::Processes(crew) => crew.try_submit(task, input),
+        match &self.backend {
+            Backend::Thread(pool) => pool.try_submit(task, input),
+            Backend::Process(pool) => pool.try_submit(task, input),
         }
     }
 
@@ -225,41 +226,41 @@ impl Pool {
         task: fn(A) -> R,
         inputs: I,
     ) -> map::Source<'_, A, R, I> {
-        match &self.crew {
-            Crew::Threads(crew) => map::Source::Threads(crew.map(task, inputs)),
-            Crew::Processes(crew) => map::Source::Processes(crew.map(task, inputs)),
+        match &self.backend {
+            Backend::Thread(pool) => map::Source::Threads(thread::Map::new(pool, task, inputs)),
+            Backend::Process(pool) => map::Source::Processes(pool.map(task, inputs)),
         }
     }
 
     #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
     pub(crate) fn processes_only(&self) -> Option<&process::Crew> {
-        match &self.crew {
-            Crew::Threads(_) => None,
-            Crew::Processes(crew) => Some(crew),
+        match &self.backend {
+            Backend::Thread(_) => None,
+            Backend::Process(pool) => Some(pool),
         }
     }
 
     /// What its workers are.
     pub fn kind(&self) -> Kind {
-        match &self.crew {
-            Crew::Threads(_) => Kind::Thread,
-            Crew::Processes(_) => Kind::Process,
+        match &self.backend {
+            Backend::Thread(_) => Kind::Thread,
+            Backend::Process(_) => Kind::Process,
         }
     }
 
     /// How many workers it has.
     pub fn workers(&self) -> usize {
-        match &self.crew {
-            Crew::Threads(crew) => crew.workers(),
-            Crew::Processes(crew) => crew.workers(),
+        match &self.backend {
+            Backend::Thread(pool) => pool.workers(),
+            Backend::Process(pool) => pool.workers(),
         }
     }
 
     /// The processes that are its workers now. Empty for a pool of threads.
     pub fn pids(&self) -> Vec<u32> {
-        match &self.crew {
-            Crew::Threads(_) => Vec::new(),
-            Crew::Processes(crew) => crew.pids(),
+        match &self.backend {
+            Backend::Thread(_) => Vec::new(),
+            Backend::Process(pool) => pool.pids(),
         }
     }
 
@@ -278,9 +279,9 @@ impl Pool {
     /// # }
     /// ```
     pub fn stats(&self) -> PoolStats {
-        match &self.crew {
-            Crew::Threads(crew) => crew.stats(),
-            Crew::Processes(crew) => crew.stats(),
+        match &self.backend {
+            Backend::Thread(pool) => pool.stats(),
+            Backend::Process(pool) => pool.stats(),
         }
     }
 
@@ -296,18 +297,18 @@ impl Pool {
     /// What was not started never starts; running processes are killed, their children too, and are
     /// gone when this returns; running threads are let go.
     pub fn abort(self) {
-        match &self.crew {
-            Crew::Threads(crew) => crew.abort(),
-            Crew::Processes(crew) => crew.abort(),
+        match &self.backend {
+            Backend::Thread(pool) => pool.abort(),
+            Backend::Process(pool) => pool.abort(),
         }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        match &self.crew {
-            Crew::Threads(crew) => crew.shutdown(),
-            Crew::Processes(crew) => crew.shutdown(),
+        match &self.backend {
+            Backend::Thread(pool) => pool.shutdown(),
+            Backend::Process(pool) => pool.shutdown(),
         }
     }
 }

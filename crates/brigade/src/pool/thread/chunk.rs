@@ -1,10 +1,11 @@
 //! Some inputs of a map, at one worker.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use super::job::{Bundle, Done, Entry, Job};
-use super::primitive::{Mutex, Ordering, contained, lock};
+use super::primitive::lock;
 use super::retry::{Input, Retry};
 use super::roster::ABORTED;
 use super::shared::Shared;
@@ -13,6 +14,7 @@ use super::worker::Worker;
 use crate::pool::events;
 use crate::pool::policy::outcome::{Outcome, RAN_OVER};
 use crate::task::entry::caught;
+use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Message};
 

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::thread;
 
-use super::primitive::{Ordering, contained, fence, thread, wait};
+use super::primitive::wait;
 use super::roster::{Act, ENDING, Roster, WATCHED};
 use super::shared::Shared;
 use super::work::{Refusal, Why};
@@ -12,7 +14,7 @@ use crate::pool::config::InitializerFailed;
 use crate::pool::policy::outcome::replaced;
 use crate::sys::error::{Call, THREAD};
 use crate::sys::spin;
-use crate::task::panic::Unwound;
+use crate::task::panic::{Unwound, contained};
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Kind};
 
@@ -20,18 +22,18 @@ use crate::{JoinError, Kind};
 /// look soon.
 pub(super) const MUCH: u64 = spin::LIMIT.as_nanos() as u64;
 
-/// Where one that lies down finds itself.
+/// What a thread does that has no task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bed {
-    /// Up again: there is something to do.
-    Up,
+pub(super) enum Idle {
+    /// There is something to do after all.
+    Resume,
     /// The pool needs it no more.
-    End,
-    /// Asleep, but not for ever.
-    Lingers,
-    /// Asleep, but looks from time to time.
-    StandsBy,
-    Stays,
+    Exit,
+    /// It sleeps, and exits if nobody needs it for some time.
+    SleepThenExit,
+    /// It sleeps, and looks from time to time whether the others are enough.
+    Sentry,
+    Sleep,
 }
 
 impl Shared {
@@ -236,32 +238,32 @@ impl Shared {
     }
 
     /// It has nothing to do, or is one too many (`surplus`).
-    pub(super) fn lie_down(&self, worker: &Arc<Worker>, searching: bool, surplus: bool) -> Bed {
-        let bed = self.roster(|r| {
+    pub(super) fn lie_down(&self, worker: &Arc<Worker>, searching: bool, surplus: bool) -> Idle {
+        let idle = self.roster(|r| {
             if searching {
                 r.searching = false;
             }
             if surplus && r.active() <= r.workers {
-                return Bed::Up;
+                return Idle::Resume;
             }
             if r.ending && (surplus || self.queue_is_empty()) {
                 r.leave(worker.id);
                 self.past.absorb(&worker.tally);
-                return Bed::End;
+                return Idle::Exit;
             }
             r.sleepers.push(Arc::clone(worker));
             if !surplus && !r.ending && self.task_time.is_short() && r.stand_by(worker.id) {
-                Bed::StandsBy
+                Idle::Sentry
             } else if r.live.len() > r.workers {
-                Bed::Lingers
+                Idle::SleepThenExit
             } else {
-                Bed::Stays
+                Idle::Sleep
             }
         });
-        if matches!(bed, Bed::End) {
+        if idle == Idle::Exit {
             self.leaves();
         }
-        bed
+        idle
     }
 
     /// One that stands by looks. If there is something to do it is woken, unless somebody else was.

@@ -1,12 +1,13 @@
 //! How a pool ends.
 
 use std::sync::Arc;
+use std::thread;
 
 use super::here;
-use super::primitive::{contained, thread};
 use super::shared::Shared;
 use super::work::{Refusal, Why};
 use super::worker::Worker;
+use crate::task::panic::contained;
 
 /// How often one that ends a pool looks again whether that is done.
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
@@ -44,7 +45,10 @@ impl Shared {
     }
 
     /// Finishes what was accepted, ends the threads and waits for them.
-    pub(super) fn shutdown(self: &Arc<Self>) {
+    pub(in crate::pool) fn shutdown(self: &Arc<Self>) {
+        if self.is_copy() {
+            return;
+        }
         self.end(false);
         if !self.queue_is_empty() {
             self.help();
@@ -99,8 +103,11 @@ impl Shared {
         }
     }
 
-    /// Cancels everything that waits and runs.
-    pub(super) fn abort(self: &Arc<Self>) {
+    /// Cancels everything that waits and runs. [`shutdown`](Self::shutdown) is called after it.
+    pub(in crate::pool) fn abort(self: &Arc<Self>) {
+        if self.is_copy() {
+            return;
+        }
         self.end(true);
         self.refuse_all(&Refusal::Cancelled);
         for worker in self.members() {

@@ -9,11 +9,12 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::chunk::Chunk;
-use super::primitive::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, contained, lock};
+use super::primitive::lock;
 use super::retry::{Input, Retry};
 use super::room::Ring;
 use super::roster::{ABORTED, SURPLUS};
@@ -22,6 +23,7 @@ use super::work::{Refusal, Went, Why, Work};
 use super::worker::Worker;
 use crate::pool::policy::estimate::TaskTime;
 use crate::pool::policy::outcome::Outcome;
+use crate::task::panic::contained;
 use crate::{JoinError, Message};
 
 /// So much work should be in a bundle.

@@ -12,13 +12,15 @@
 //! theirs: they are given it back. A stop that is shorter than a beat may go unseen.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
-use super::primitive::{AtomicBool, Ordering, contained, fence, thread};
 use super::shared::Shared;
 use super::work::Why;
 use crate::sys::error::{Call, THREAD};
+use crate::task::panic::contained;
 
 /// How long it sleeps at a time while tasks run, in nanoseconds: a part of their time, but no less
 /// than the one and no more than the other.

@@ -2,12 +2,13 @@
 
 use std::marker::PhantomData;
 use std::panic::Location;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::here;
 use super::job::{Done, Entry, Job};
-use super::primitive::{Ordering, lock, wait_until};
+use super::primitive::{lock, wait_until};
 use super::retry::{Input, Retry};
 use super::room::Ring;
 use super::shared::Shared;
@@ -37,15 +38,11 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
     pool: PhantomData<&'p ()>,
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Map<'_, A, R, I> {
-    pub(super) fn new(
-        crew: &Arc<Shared>,
-        task: fn(A) -> R,
-        started: &'static Location<'static>,
-        inputs: I,
-    ) -> Self {
+impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
+    #[track_caller]
+    pub(in crate::pool) fn new(crew: &'p Arc<Shared>, task: fn(A) -> R, inputs: I) -> Self {
         Map {
-            job: Arc::new(Job::new(crew, task, started)),
+            job: Arc::new(Job::new(crew, task, Location::caller())),
             inputs: Some(inputs),
             pulled: 0,
             fetched: 0,

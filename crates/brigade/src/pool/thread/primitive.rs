@@ -1,15 +1,7 @@
-//! What threads meet in: std's.
+//! Locks and waits of std, as a pool uses them.
 
-pub(super) use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
-pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
-pub(super) use std::thread;
-
-use std::sync::PoisonError;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-pub(super) use crate::task::panic::contained;
 
 /// Locks. No code of the user's runs under any lock of a pool, and so none is ever poisoned.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

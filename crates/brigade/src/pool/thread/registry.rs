@@ -2,9 +2,10 @@
 //! to copy.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
-use super::primitive::{AtomicU64, Mutex, Ordering, lock};
+use super::primitive::lock;
 use super::shared::Shared;
 use crate::sys::original::PerProcess;
 

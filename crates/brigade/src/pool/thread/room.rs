@@ -1,8 +1,8 @@
 //! How many tasks may wait that nobody has begun.
 
-use std::sync::Weak;
+use std::sync::{Condvar, Mutex, Weak};
 
-use super::primitive::{Condvar, Mutex, lock};
+use super::primitive::lock;
 use crate::pool::policy::limits::QueueLimit;
 
 /// Room in the queue. Where there is no limit nothing is counted.

@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 
-use super::primitive::thread;
 use super::worker::Worker;
 use crate::pool::policy::limits::StartFailures;
 use crate::task::name::TaskName;

@@ -1,18 +1,21 @@
 //! What the threads of a pool and its owner share: the queue, and who is there to work on it.
 
-use std::sync::Arc;
+use std::io;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crossbeam_deque::{Injector, Steal};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::dispatch::MUCH;
+use super::here;
 use super::keeper::Keeper;
-use super::primitive::{
-    AtomicU32, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, contained, fence, lock,
-};
+use super::primitive::lock;
 use super::registry;
 use super::room::Room;
 use super::roster::{HELP, Roster, WATCHED};
+use super::slot::Slot;
 use super::spinning;
 use super::tally::{self, Counters, Tally};
 use super::work::Work;
@@ -21,9 +24,12 @@ use crate::pool::events;
 use crate::pool::policy::estimate::SharedEstimate;
 use crate::pool::policy::limits::should_remove_cancelled;
 use crate::sys::original::Original;
-use crate::{Kind, PoolStats};
+use crate::task::panic::contained;
+use crate::worker::handle::Task;
+use crate::{JoinHandle, Kind, Message, PoolStats};
 
-pub(super) struct Shared {
+/// The threads of a pool, and what they have to do.
+pub(in crate::pool) struct Shared {
     /// The pool's, in this process.
     pub(super) number: u64,
     original: Original,
@@ -46,7 +52,61 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: Options) -> Shared {
+    /// Starts the workers, and waits until each is ready.
+    pub(in crate::pool) fn start(options: Options) -> io::Result<Arc<Shared>> {
+        let pool = Arc::new(Shared::new(options));
+        registry::enter(&pool);
+        pool.build()?;
+        Ok(pool)
+    }
+
+    #[track_caller]
+    pub(in crate::pool) fn submit<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+    ) -> JoinHandle<R> {
+        let started = Location::caller();
+        if self.is_copy() {
+            return JoinHandle(Task::Closed(Kind::Thread));
+        }
+        if !self.room.try_take() {
+            let _blocked = here::block();
+            self.room.take();
+        }
+        self.accept(task, started, input)
+    }
+
+    #[track_caller]
+    pub(in crate::pool) fn try_submit<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        let started = Location::caller();
+        if self.is_copy() || !self.room.try_take() {
+            return Err(input);
+        }
+        Ok(self.accept(task, started, input))
+    }
+
+    /// There is room for it.
+    fn accept<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        started: &'static Location<'static>,
+        input: A,
+    ) -> JoinHandle<R> {
+        let slot = Arc::new(Slot::new(self, task, started, input));
+        self.push(Arc::clone(&slot) as Arc<dyn Work>);
+        JoinHandle(Task::Pooled(slot))
+    }
+
+    pub(in crate::pool) fn workers(&self) -> usize {
+        self.options.workers
+    }
+
+    fn new(options: Options) -> Shared {
         Shared {
             number: registry::number(),
             original: Original::this_process(),
@@ -172,7 +232,7 @@ impl Shared {
         (tasks as f64 * self.task_time.get().nanos() / self.options.workers as f64) as u64
     }
 
-    pub(super) fn stats(&self) -> PoolStats {
+    pub(in crate::pool) fn stats(&self) -> PoolStats {
         if self.is_copy() {
             return PoolStats {
                 workers: self.options.workers,

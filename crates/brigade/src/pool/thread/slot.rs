@@ -1,14 +1,13 @@
 //! A task that was submitted: the queue, its worker and its handle share this one self.
 
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::here;
-use super::primitive::{
-    AtomicBool, Condvar, Mutex, MutexGuard, Ordering, contained, lock, wait_until,
-};
+use super::primitive::{lock, wait_until};
 use super::registry;
 use super::retry::{self, Input, Retry};
 use super::shared::Shared;
@@ -17,6 +16,7 @@ use super::worker::Worker;
 use crate::pool::events;
 use crate::pool::policy::outcome::{Outcome, RAN_OVER};
 use crate::task::entry::caught;
+use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
 use crate::worker::handle::{Pending, joined_twice};
 use crate::{JoinError, Kind, Message};

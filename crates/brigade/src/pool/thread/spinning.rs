@@ -1,8 +1,8 @@
 //! How long it pays to look before sleeping.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::primitive::{AtomicUsize, Ordering};
 use crate::sys::{processors, spin};
 
 /// Threads of all pools that are awake: they run tasks, or look for some.

@@ -1,8 +1,10 @@
 //! What is counted. Each thread counts for itself; the sums are made when somebody asks.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::primitive::{AtomicU64, Mutex, Ordering, lock};
+use super::primitive::lock;
 use crate::JoinError;
 use crate::PoolStats;
 use crate::pool::policy::limits::QueueLimit;

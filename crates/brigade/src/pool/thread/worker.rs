@@ -1,12 +1,14 @@
 //! One thread of the pool.
 
 use std::panic::Location;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::dispatch::Bed;
+use super::dispatch::Idle;
 use super::here;
-use super::primitive::{AtomicBool, AtomicU64, Mutex, Ordering, contained, fence, lock, thread};
+use super::primitive::lock;
 use super::roster::{ABORTED, ENDING, SURPLUS};
 use super::shared::Shared;
 use super::spinning::{self, Patience};
@@ -15,6 +17,7 @@ use super::work::{Refusal, Went, Work};
 use crate::JoinError;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
+use crate::task::panic::contained;
 
 /// How long a thread that is one too many sleeps before it ends: it may be wanted again.
 const LINGER: Duration = Duration::from_millis(100);
@@ -39,12 +42,6 @@ pub(super) struct Worker {
     /// What it is at. For those who may have to end that.
     desk: Mutex<Option<Arc<dyn Work>>>,
     pub(super) tally: Tally,
-}
-
-/// Whether it goes on.
-enum Next {
-    Look,
-    End,
 }
 
 impl Worker {
@@ -82,16 +79,16 @@ impl Worker {
         let mut patience = Patience::new();
         loop {
             if self.crew.hint() & SURPLUS != 0 && !searching {
-                match self.sleep(&mut searching, true) {
-                    Next::Look => continue,
-                    Next::End => return,
+                if self.sleep(&mut searching, true) {
+                    continue;
                 }
+                return;
             }
             let Some(item) = self.crew.next() else {
-                match self.look(&mut searching, &mut patience) {
-                    Next::Look => continue,
-                    Next::End => return,
+                if self.look(&mut searching, &mut patience) {
+                    continue;
                 }
+                return;
             };
             if searching {
                 searching = false;
@@ -209,12 +206,13 @@ impl Worker {
         TaskName::at(task, self.crew.options.name.clone(), started)
     }
 
-    /// There is nothing to do: looks for a while, if nobody else does, and sleeps.
-    fn look(self: &Arc<Self>, searching: &mut bool, patience: &mut Patience) -> Next {
+    /// There is nothing to do: looks for a while, if nobody else does, and sleeps. `false`: it is
+    /// not needed any more.
+    fn look(self: &Arc<Self>, searching: &mut bool, patience: &mut Patience) -> bool {
         self.since.store(0, Ordering::Relaxed);
         // Tasks that come one right after another are not worth a word to the others.
         if spinning::has_idle_processor() && spinning::glance(|| !self.crew.queue_is_empty()) {
-            return Next::Look;
+            return true;
         }
         self.clears_desk();
         if !*searching {
@@ -226,19 +224,20 @@ impl Worker {
             && patience.until(spinning::has_idle_processor(), has_come)
             && !crew.queue_is_empty()
         {
-            return Next::Look;
+            return true;
         }
         let lay_down = Instant::now();
-        let next = self.sleep(searching, false);
+        let goes_on = self.sleep(searching, false);
         patience.slept(lay_down.elapsed());
-        next
+        goes_on
     }
 
-    fn sleep(self: &Arc<Self>, searching: &mut bool, surplus: bool) -> Next {
-        let bed = match self.crew.lie_down(self, std::mem::take(searching), surplus) {
-            Bed::Up => return Next::Look,
-            Bed::End => return Next::End,
-            bed => bed,
+    /// `false`: it is not needed any more.
+    fn sleep(self: &Arc<Self>, searching: &mut bool, surplus: bool) -> bool {
+        let idle = match self.crew.lie_down(self, std::mem::take(searching), surplus) {
+            Idle::Resume => return true,
+            Idle::Exit => return false,
+            idle => idle,
         };
         if !surplus {
             // Who gave the pool something before it could know that we sleep counted on us.
@@ -247,12 +246,12 @@ impl Worker {
                 self.crew.help();
             }
         }
-        let mut looks = if bed == Bed::StandsBy { LOOKS } else { 0 };
-        let mut until = (bed != Bed::Stays).then(|| Instant::now() + LINGER);
+        let mut looks = if idle == Idle::Sentry { LOOKS } else { 0 };
+        let mut until = (idle != Idle::Sleep).then(|| Instant::now() + LINGER);
         loop {
             if self.woken.swap(false, Ordering::Acquire) {
                 *searching = true;
-                return Next::Look;
+                return true;
             }
             if looks > 0 {
                 thread::park_timeout(LOOK);
@@ -263,7 +262,7 @@ impl Worker {
                 if !left.is_zero() {
                     thread::park_timeout(left);
                 } else if self.crew.leave_bed(self) {
-                    return Next::End;
+                    return false;
                 } else {
                     // It is needed, or somebody is about to wake it.
                     until = None;
@@ -272,7 +271,7 @@ impl Worker {
                 // It has lain down since the sleepers were told: nobody wakes it any more, unless
                 // for work.
                 if self.crew.queue_is_empty() && self.crew.leave_bed(self) {
-                    return Next::End;
+                    return false;
                 }
                 thread::park_timeout(LOOK);
             } else {

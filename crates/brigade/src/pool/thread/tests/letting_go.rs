@@ -1,5 +1,6 @@
 use super::*;
 use crate::JoinError;
+use crate::pool::Backend;
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -29,10 +30,10 @@ fn those_that_were_cancelled_take_up_no_room() {
     for n in 0..20_000 {
         pool.submit(double, n).cancel();
     }
-    let crate::pool::Crew::Threads(crew) = &pool.crew else {
+    let Backend::Thread(threads) = &pool.backend else {
         unreachable!("it was asked for threads")
     };
-    assert!(crew.shared.queued() < 3000, "{}", crew.shared.queued());
+    assert!(threads.queued() < 3000, "{}", threads.queued());
     DOORS.open(door);
     assert!(ended(running).is_ok());
     for (n, other) in others.into_iter().enumerate() {

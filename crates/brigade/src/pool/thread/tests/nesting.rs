@@ -1,6 +1,7 @@
 use std::sync::{Arc, OnceLock, RwLock};
 
 use super::*;
+use crate::pool::Backend;
 
 /// Pools that tasks can reach.
 static POOLS: RwLock<Vec<Arc<Pool>>> = RwLock::new(Vec::new());
@@ -35,9 +36,9 @@ fn a_task_may_wait_for_a_task_of_its_own_pool() {
 }
 
 fn own_threads_of(pool: &Pool) -> usize {
-    match &pool.crew {
-        crate::pool::Crew::Threads(crew) => crew.shared.members().len(),
-        crate::pool::Crew::Processes(_) => 0,
+    match &pool.backend {
+        Backend::Thread(threads) => threads.members().len(),
+        Backend::Process(_) => 0,
     }
 }
 
