@@ -8,6 +8,7 @@
 //! compares is the thread that asks for a worker.
 
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd};
@@ -20,10 +21,9 @@ use super::error::Call;
 use super::opened;
 use super::original::Original;
 
-/// Those that a thread of a program with several can change, as they are called in
-/// /proc/thread-self/ns. The mount namespace is told by the root directory; the user, pid and time
+/// Those that a thread of a program with several can change, in /proc/thread-self. The mount namespace is told by the root directory; the user, pid and time
 /// namespaces are what they were when the program was started: setns(2), unshare(2).
-const NAMESPACES: [&str; 4] = ["cgroup", "ipc", "net", "uts"];
+const NAMESPACES: [&CStr; 4] = [c"ns/cgroup", c"ns/ipc", c"ns/net", c"ns/uts"];
 
 const CAP_SETGID: u64 = 1 << 6;
 const CAP_SETUID: u64 = 1 << 7;
@@ -110,12 +110,15 @@ impl Privilege {
             Ok(thread) => thread,
             Err(e) => return Some(e.to_string()),
         };
-        for (own, children) in [("pid", "pid_for_children"), ("time", "time_for_children")] {
+        for (name, own, children) in [
+            ("pid", c"ns/pid", c"ns/pid_for_children"),
+            ("time", c"ns/time", c"ns/time_for_children"),
+        ] {
             match (thread.namespace(own), thread.namespace(children)) {
                 (Ok(own), Ok(children)) if own == children => {}
                 (Ok(_), Ok(_)) => {
                     return Some(format!(
-                        "the program makes its children in another {own} namespace than its own (unshare, setns), and a process would not be where the program is"
+                        "the program makes its children in another {name} namespace than its own (unshare, setns), and a process would not be where the program is"
                     ));
                 }
                 (Err(e), _) | (_, Err(e)) => return Some(e.to_string()),
@@ -328,15 +331,16 @@ impl Thread {
         }
     }
 
-    /// The number of its namespace of this name; 0: the kernel was built without.
-    fn namespace(&self, name: &str) -> io::Result<u64> {
-        // `name:[number]`
-        let mut link = [std::mem::MaybeUninit::uninit(); 64];
-        match rustix::fs::readlinkat_raw(&self.directory, format!("ns/{name}"), &mut link[..]) {
+    /// The number of the namespace that this link names; 0: the kernel was built without.
+    fn namespace(&self, link: &CStr) -> io::Result<u64> {
+        let mut text = [std::mem::MaybeUninit::uninit(); 64];
+        match rustix::fs::readlinkat_raw(&self.directory, link, &mut text[..]) {
+            // `name:[number]`
             Ok((text, _)) => {
-                let digits = text.split(|b| !b.is_ascii_digit()).find(|d| !d.is_empty());
-                digits
-                    .and_then(|digits| numbers(digits, 10).next())
+                let number = std::str::from_utf8(text).ok();
+                let number = number.and_then(|text| text.split_once('[')?.1.strip_suffix(']'));
+                number
+                    .and_then(|digits| digits.parse().ok())
                     .ok_or_else(|| io::ErrorKind::InvalidData.into())
             }
             Err(rustix::io::Errno::NOENT) => Ok(0),
@@ -358,80 +362,70 @@ pub(crate) fn bits(set: u64) -> impl Iterator<Item = libc::c_ulong> {
     (0..64).filter(move |bit| set & 1 << bit != 0)
 }
 
-/// A line each: a name, a colon, values.
+/// What is read of `status`, in the order of its lines. Those of seccomp came later than the
+/// others, and a kernel without it has none of them.
+const LINES: [&[u8]; 12] = [
+    b"Umask:",
+    b"Uid:",
+    b"Gid:",
+    b"Groups:",
+    b"CapInh:",
+    b"CapPrm:",
+    b"CapEff:",
+    b"CapBnd:",
+    b"CapAmb:",
+    b"NoNewPrivs:",
+    b"Seccomp:",
+    b"Seccomp_filters:",
+];
+const NEEDED: usize = 10;
+
 fn parse(status: &[u8]) -> Option<Privilege> {
-    let mut privilege = Privilege {
-        users: [0; 4],
-        groups: [0; 4],
-        supplementary: Vec::new(),
-        inheritable: 0,
-        permitted: 0,
-        effective: 0,
-        bounding: 0,
-        ambient: 0,
+    let mut values = [&b"0"[..]; LINES.len()];
+    let mut found = 0;
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', status) {
+        let line = &status[std::mem::replace(&mut start, end + 1)..end];
+        if let Some(value) = LINES.get(found).and_then(|name| line.strip_prefix(*name)) {
+            values[found] = value;
+            found += 1;
+        }
+    }
+    if found < NEEDED {
+        return None;
+    }
+    let [
+        umask,
+        users,
+        groups,
+        others,
+        inh,
+        prm,
+        eff,
+        bnd,
+        amb,
+        no_new,
+        mode,
+        filters,
+    ] = values;
+    let set = |value| numbers(value, 16).next();
+    let one = |value| numbers(value, 10).next();
+    Some(Privilege {
+        users: four(users)?,
+        groups: four(groups)?,
+        supplementary: numbers(others, 10).map(|n| n as u32).collect(),
+        inheritable: set(inh)?,
+        permitted: set(prm)?,
+        effective: set(eff)?,
+        bounding: set(bnd)?,
+        ambient: set(amb)?,
         securebits: 0,
-        no_new_privs: false,
-        seccomp: [0; 2],
-        umask: 0,
+        no_new_privs: one(no_new)? != 0,
+        seccomp: [one(mode)? as u32, one(filters)? as u32],
+        umask: numbers(umask, 8).next()? as u32,
         root: (0, (0, 0), 0),
         namespaces: [0; NAMESPACES.len()],
-    };
-    // The last two came later than the others, and a kernel without seccomp has none of its lines.
-    let mut found = 0;
-    for line in status.split(|&b| b == b'\n') {
-        // Most lines are none of ours.
-        if !matches!(line.first(), Some(b'U' | b'G' | b'C' | b'N' | b'S')) {
-            continue;
-        }
-        let Some(colon) = line.iter().position(|&b| b == b':') else {
-            continue;
-        };
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        let set = match name {
-            b"Uid" => {
-                privilege.users = four(value)?;
-                found += 1;
-                continue;
-            }
-            b"Gid" => {
-                privilege.groups = four(value)?;
-                found += 1;
-                continue;
-            }
-            b"Groups" => {
-                privilege.supplementary = numbers(value, 10).map(|n| n as u32).collect();
-                found += 1;
-                continue;
-            }
-            b"Umask" => {
-                privilege.umask = numbers(value, 8).next()? as u32;
-                found += 1;
-                continue;
-            }
-            b"NoNewPrivs" => {
-                privilege.no_new_privs = numbers(value, 10).next()? != 0;
-                found += 1;
-                continue;
-            }
-            b"Seccomp" => {
-                privilege.seccomp[0] = numbers(value, 10).next()? as u32;
-                continue;
-            }
-            b"Seccomp_filters" => {
-                privilege.seccomp[1] = numbers(value, 10).next()? as u32;
-                continue;
-            }
-            b"CapInh" => &mut privilege.inheritable,
-            b"CapPrm" => &mut privilege.permitted,
-            b"CapEff" => &mut privilege.effective,
-            b"CapBnd" => &mut privilege.bounding,
-            b"CapAmb" => &mut privilege.ambient,
-            _ => continue,
-        };
-        *set = numbers(value, 16).next()?;
-        found += 1;
-    }
-    (found == 10).then_some(privilege)
+    })
 }
 
 fn four(value: &[u8]) -> Option<[u32; 4]> {
@@ -459,7 +453,8 @@ fn numbers(value: &[u8], base: u32) -> impl Iterator<Item = u64> {
 /// Which directory `/` is: another mount namespace has mounts of other numbers. statx(2).
 fn root() -> io::Result<(u64, (u32, u32), u64)> {
     let flags = StatxFlags::INO | StatxFlags::MNT_ID;
-    let stat = rustix::fs::statx(rustix::fs::CWD, "/", AtFlags::empty(), flags).call("statx(2)")?;
+    let stat =
+        rustix::fs::statx(rustix::fs::CWD, c"/", AtFlags::empty(), flags).call("statx(2)")?;
     Ok((
         stat.stx_mnt_id,
         (stat.stx_dev_major, stat.stx_dev_minor),
@@ -487,15 +482,16 @@ mod tests {
             let kept = KEPT.take().expect("it has looked");
             let thread = kept.thread.as_ref().expect("few threads look");
             let pid = |text: &[u8]| {
-                let line = text.split(|&b| b == b'\n').find(|l| l.starts_with(b"Pid:"));
-                Ok(line.and_then(|line| numbers(&line[4..], 10).next()))
+                let text = String::from_utf8_lossy(text);
+                let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+                Ok(line.and_then(|number| number.trim().parse().ok()))
             };
             thread.status(pid).expect("is readable")
         };
         let look = || {
             assert_eq!(here.is_still_here().expect("is readable"), Ok(()));
             assert_eq!(here.is_still_here().expect("is readable"), Ok(()));
-            keeper().map(|tid| tid as i32) == Some(rustix::thread::gettid().as_raw_nonzero().get())
+            keeper() == Some(rustix::thread::gettid().as_raw_nonzero().get())
         };
         assert!(look());
         // More of them, one after the other, than may keep theirs at a time.

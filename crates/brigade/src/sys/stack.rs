@@ -19,8 +19,7 @@ thread_local! {
 /// The bytes of the calling thread's stack that are left. `None`: unknown, because the system does
 /// not tell, or because the caller runs on a stack that is not its thread's own (a coroutine).
 pub(crate) fn left() -> Option<usize> {
-    let here = 0_u8;
-    let here = std::ptr::from_ref(&here) as usize;
+    let here = pointer();
     let bounds = match BOUNDS.get() {
         Some(bounds) => bounds,
         None => {
@@ -33,6 +32,29 @@ pub(crate) fn left() -> Option<usize> {
     (bounds.low..bounds.high)
         .contains(&here)
         .then(|| here - bounds.low)
+}
+
+/// The stack pointer. AddressSanitizer may put locals elsewhere, so that the address of one says
+/// nothing.
+#[inline(always)]
+fn pointer() -> usize {
+    let here: usize;
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: it copies one register into another.
+    unsafe {
+        std::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: it copies one register into another.
+    unsafe {
+        std::arch::asm!("mov {}, sp", out(reg) here, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    {
+        let local = 0_u8;
+        here = std::ptr::from_ref(&local) as usize;
+    }
+    here
 }
 
 fn bounds() -> Option<Bounds> {
@@ -68,8 +90,10 @@ mod tests {
     fn a_frame_further_down_has_less_left() {
         #[inline(never)]
         fn further_down() -> Option<usize> {
-            std::hint::black_box([0_u8; 4096]);
-            super::left()
+            let filled = std::hint::black_box([0_u8; 4096]);
+            let left = super::left();
+            std::hint::black_box(filled);
+            left
         }
         let here = super::left().expect("a test's thread has a stack of its own");
         assert!(further_down().expect("the same stack") < here);

@@ -290,8 +290,12 @@ fn scribble_over_locks((_locks, seed): (Shared<Locks>, u64)) {
 fn use_locks(locks: &Locks) {
     if let Ok(mut guard) = locks.mutex.lock_timeout(PATIENCE) {
         *guard = guard.wrapping_add(1);
-        let _ = locks.condvar.wait_timeout(guard, PATIENCE);
     }
+    // With a mutex of our own: its time over, it waits for the mutex without a limit, which a
+    // worker may say that we have.
+    let own = Mutex::new(());
+    let guard = own.lock().expect("nobody else has it");
+    let _ = locks.condvar.wait_timeout(guard, PATIENCE);
     let _ = locks.mutex.try_lock().map(drop);
     locks.mutex.clear_poison();
     locks.condvar.notify_one();
