@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::here;
-use super::job::{Done, Entry, Job};
-use super::primitive::{lock, wait_until};
+use super::capacity::Ring;
+use super::current;
+use super::locks::{lock, wait_until};
+use super::map_job::{Done, Entry, Job};
+use super::pool::Shared;
 use super::retry::{Input, Retry};
-use super::room::Ring;
-use super::shared::Shared;
 use crate::pool::policy::limits::MAP_WINDOW;
 use crate::{JoinError, Message};
 
@@ -168,10 +168,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     fn wait(&mut self) {
         let job = &self.job;
         let has_done = || job.has_done.load(Ordering::Acquire);
-        if here::look(None, has_done) {
+        if current::look(None, has_done) {
             return;
         }
-        let _blocked = here::block();
+        let _blocked = current::block();
         let bell = || Arc::downgrade(job) as Weak<dyn Ring>;
         if self.is_full && !job.crew.room.tell(bell) {
             return;

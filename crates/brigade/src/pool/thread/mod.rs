@@ -1,36 +1,36 @@
 //! A pool of threads.
 
 // The files:
-// - shared: the queue, and what all see; roster: who is there; dispatch: who comes, goes and
-//   sleeps; ending: how a pool ends
-// - worker: one thread; spinning: how long it looks before it sleeps; here: what a thread is to a
-//   pool
-// - work: what waits in the queue; slot: a task that was submitted; retry: what it takes to run it
+// - pool: the queue, and what all threads see; thread_table: which threads there are; scheduler:
+//   which of them come, go and sleep; shutdown: how a pool ends
+// - worker: one thread; adaptive_spin: how long it looks before it sleeps; current: the worker that
+//   the calling thread is
+// - work: what waits in the queue; task: one that was submitted; retry: what it takes to run it
 //   again
-// - job, chunk, map: many inputs for one function
-// - room: the limit of the queue; keeper: the time that tasks have; tally: what is counted
-// - registry: pools by their numbers; primitive: what threads meet in
+// - map_job, map_batch, map: many inputs for one function
+// - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: what is counted
+// - registry: pools by their numbers; locks: std's, as a pool uses them
 
-mod chunk;
-mod dispatch;
-mod ending;
-mod here;
-mod job;
-mod keeper;
+mod adaptive_spin;
+mod capacity;
+mod counters;
+mod current;
+mod locks;
 mod map;
-mod primitive;
+mod map_batch;
+mod map_job;
+mod pool;
 mod registry;
 mod retry;
-mod room;
-mod roster;
-mod shared;
-mod slot;
-mod spinning;
-mod tally;
+mod scheduler;
+mod shutdown;
+mod task;
 #[cfg(test)]
 mod tests;
+mod thread_table;
+mod timeouts;
 mod work;
 mod worker;
 
 pub(in crate::pool) use map::Map;
-pub(in crate::pool) use shared::Shared;
+pub(in crate::pool) use pool::Shared;

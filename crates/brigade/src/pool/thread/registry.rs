@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use super::primitive::lock;
-use super::shared::Shared;
+use super::locks::lock;
+use super::pool::Shared;
 use crate::sys::original::PerProcess;
 
 struct Registry {

@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::shared::Shared;
+use super::pool::Shared;
 use super::worker::Worker;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;

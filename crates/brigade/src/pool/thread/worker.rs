@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::dispatch::Idle;
-use super::here;
-use super::primitive::lock;
-use super::roster::{ABORTED, ENDING, SURPLUS};
-use super::shared::Shared;
-use super::spinning::{self, Patience};
-use super::tally::Tally;
+use super::adaptive_spin::{self, Patience};
+use super::counters::Tally;
+use super::current;
+use super::locks::lock;
+use super::pool::Shared;
+use super::scheduler::Idle;
+use super::thread_table::{ABORTED, ENDING, SURPLUS};
 use super::work::{Refusal, Went, Work};
 use crate::JoinError;
 use crate::task::entry::caught;
@@ -61,7 +61,7 @@ impl Worker {
     /// The thread's main function.
     pub(super) fn main(self: Arc<Self>) {
         let _ = self.thread.set(thread::current());
-        here::enter(&self);
+        current::enter(&self);
         if let Some(Err(unwound)) = self.crew.options.initializer.map(caught) {
             self.crew.failed(&self, unwound);
             return;
@@ -69,7 +69,7 @@ impl Worker {
         if self.crew.ready(self.id) {
             self.work();
         }
-        here::leave();
+        current::leave();
     }
 
     fn work(self: &Arc<Self>) {
@@ -147,8 +147,8 @@ impl Worker {
     /// A task of its ended by itself.
     pub(super) fn counts<R>(&self, result: &Result<R, JoinError>) {
         match result {
-            Ok(_) => super::tally::add(&self.tally.done, 1),
-            Err(JoinError::Panicked(_)) => super::tally::add(&self.tally.panicked, 1),
+            Ok(_) => super::counters::add(&self.tally.done, 1),
+            Err(JoinError::Panicked(_)) => super::counters::add(&self.tally.panicked, 1),
             Err(error) => self.crew.roster(|_| {
                 self.counts_elsewhere();
                 self.crew.counters.count(error, 1);
@@ -158,7 +158,7 @@ impl Worker {
 
     /// The end of a task of its is counted, but not by it. Under the roster's lock.
     pub(super) fn counts_elsewhere(&self) {
-        super::tally::add(&self.tally.elsewhere, 1);
+        super::counters::add(&self.tally.elsewhere, 1);
     }
 
     /// When what it does next begins, by the pool's clock.
@@ -176,13 +176,13 @@ impl Worker {
     /// It was busy until now.
     pub(super) fn was_busy(&self, now: u64) {
         let since = self.since.load(Ordering::Relaxed);
-        super::tally::add(&self.tally.busy, now.saturating_sub(since));
+        super::counters::add(&self.tally.busy, now.saturating_sub(since));
         self.since.store(now, Ordering::Relaxed);
     }
 
     /// A task begins: now, by the pool's clock.
     pub(super) fn begins(&self) -> u64 {
-        super::tally::add(&self.tally.begun, 1);
+        super::counters::add(&self.tally.begun, 1);
         let Some(keeper) = &self.crew.keeper else {
             return 0;
         };
@@ -211,7 +211,9 @@ impl Worker {
     fn look(self: &Arc<Self>, searching: &mut bool, patience: &mut Patience) -> bool {
         self.since.store(0, Ordering::Relaxed);
         // Tasks that come one right after another are not worth a word to the others.
-        if spinning::has_idle_processor() && spinning::glance(|| !self.crew.queue_is_empty()) {
+        if adaptive_spin::has_idle_processor()
+            && adaptive_spin::glance(|| !self.crew.queue_is_empty())
+        {
             return true;
         }
         self.clears_desk();
@@ -221,7 +223,7 @@ impl Worker {
         let crew = &self.crew;
         let has_come = || !crew.queue_is_empty() || crew.hint() & ENDING != 0;
         if *searching
-            && patience.until(spinning::has_idle_processor(), has_come)
+            && patience.until(adaptive_spin::has_idle_processor(), has_come)
             && !crew.queue_is_empty()
         {
             return true;

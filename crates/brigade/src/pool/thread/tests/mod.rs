@@ -4,12 +4,12 @@
 // - nesting: pools used from inside their tasks; endings: how pools end; starting: initializers,
 //   recycling
 
-mod endings;
-mod ends;
-mod letting_go;
-mod maps;
-mod nesting;
-mod starting;
+mod map;
+mod nested;
+mod outcomes;
+mod shutdown;
+mod start;
+mod timeout_cancel;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::thread;
 
-use super::here;
-use super::shared::Shared;
+use super::current;
+use super::pool::Shared;
 use super::work::{Refusal, Why};
 use super::worker::Worker;
 use crate::task::panic::contained;
@@ -53,11 +53,11 @@ impl Shared {
         if !self.queue_is_empty() {
             self.help();
         }
-        let own = here::worker().filter(|worker| Arc::ptr_eq(&worker.crew, self));
+        let own = current::worker().filter(|worker| Arc::ptr_eq(&worker.crew, self));
         // In one of its own threads nobody can wait for that thread, and those that wait may wait
         // for it.
-        let waiting = own.as_ref().map(|_| here::block());
-        let is_over = |r: &super::roster::Roster| {
+        let waiting = own.as_ref().map(|_| current::block());
+        let is_over = |r: &super::thread_table::Roster| {
             let those = if own.is_some() { r.blocked } else { 0 };
             r.live.len() <= those && self.queue_is_empty()
         };

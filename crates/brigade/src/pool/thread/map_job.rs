@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::chunk::Chunk;
-use super::primitive::lock;
+use super::capacity::Ring;
+use super::locks::lock;
+use super::map_batch::Chunk;
+use super::pool::Shared;
 use super::retry::{Input, Retry};
-use super::room::Ring;
-use super::roster::{ABORTED, SURPLUS};
-use super::shared::Shared;
+use super::thread_table::{ABORTED, SURPLUS};
 use super::work::{Refusal, Went, Why, Work};
 use super::worker::Worker;
 use crate::pool::policy::estimate::TaskTime;

@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::here;
-use super::primitive::{lock, wait_until};
+use super::current;
+use super::locks::{lock, wait_until};
+use super::pool::Shared;
 use super::registry;
 use super::retry::{self, Input, Retry};
-use super::shared::Shared;
 use super::work::{Refusal, Went, Why, Work};
 use super::worker::Worker;
 use crate::pool::events;
@@ -290,12 +290,12 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
             return Some(Err(JoinError::Closed));
         }
         let is_over = || self.ended.load(Ordering::Acquire);
-        if !is_over() && !here::look(deadline, is_over) {
-            let _blocked = here::block();
-            here::nap(deadline, || {
+        if !is_over() && !current::look(deadline, is_over) {
+            let _blocked = current::block();
+            current::nap(deadline, || {
                 registry::find(self.pool).map_or(0, |crew| crew.backlog())
             });
-            let _woken = here::Woken;
+            let _woken = current::Woken;
             let mut inner = lock(&self.inner);
             while !matches!(inner.phase, Phase::Ended(_) | Phase::Taken) {
                 let before = std::mem::replace(&mut inner.waiter, Waiter::Thread);

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::primitive::lock;
+use super::locks::lock;
 use crate::JoinError;
 use crate::PoolStats;
 use crate::pool::policy::limits::QueueLimit;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::spinning::{self, Patience};
+use super::adaptive_spin::{self, Patience};
 use super::worker::Worker;
 use crate::sys::{futex, spin};
 
@@ -60,7 +60,7 @@ pub(in crate::pool) fn look(deadline: Option<Instant>, is_so: impl Fn() -> bool)
     PATIENCE
         .try_with(|patience| {
             let mut mine = patience.take();
-            let is_so = mine.until(spinning::has_idle_processor(), is_so);
+            let is_so = mine.until(adaptive_spin::has_idle_processor(), is_so);
             patience.set(mine);
             is_so
         })

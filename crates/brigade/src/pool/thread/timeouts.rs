@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use super::shared::Shared;
+use super::pool::Shared;
 use super::work::Why;
 use crate::sys::error::{Call, THREAD};
 use crate::task::panic::contained;

@@ -8,16 +8,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crossbeam_deque::{Injector, Steal};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::dispatch::MUCH;
-use super::here;
-use super::keeper::Keeper;
-use super::primitive::lock;
+use super::adaptive_spin;
+use super::capacity::Room;
+use super::counters::{self, Counters, Tally};
+use super::current;
+use super::locks::lock;
 use super::registry;
-use super::room::Room;
-use super::roster::{HELP, Roster, WATCHED};
-use super::slot::Slot;
-use super::spinning;
-use super::tally::{self, Counters, Tally};
+use super::scheduler::MUCH;
+use super::task::Slot;
+use super::thread_table::{HELP, Roster, WATCHED};
+use super::timeouts::Keeper;
 use super::work::Work;
 use crate::pool::config::Options;
 use crate::pool::events;
@@ -71,7 +71,7 @@ impl Shared {
             return JoinHandle(Task::Closed(Kind::Thread));
         }
         if !self.room.try_take() {
-            let _blocked = here::block();
+            let _blocked = current::block();
             self.room.take();
         }
         self.accept(task, started, input)
@@ -211,7 +211,7 @@ impl Shared {
         let result = change(&mut roster);
         let (after, hint) = (roster.active(), roster.hint());
         if before != after {
-            spinning::awake_changed(before, after);
+            adaptive_spin::awake_changed(before, after);
         }
         if hint != self.hint() {
             self.hint.store(hint, Ordering::SeqCst);
@@ -243,7 +243,7 @@ impl Shared {
         let roster = lock(&self.roster);
         let live = roster.live.values().map(|member| &member.worker.tally);
         let (workers, limit) = (self.options.workers, self.options.queue_limit);
-        tally::sum(workers, limit, &self.counters, live, &self.past)
+        counters::sum(workers, limit, &self.counters, live, &self.past)
     }
 }
 

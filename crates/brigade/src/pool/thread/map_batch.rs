@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use super::job::{Bundle, Done, Entry, Job};
-use super::primitive::lock;
+use super::locks::lock;
+use super::map_job::{Bundle, Done, Entry, Job};
+use super::pool::Shared;
 use super::retry::{Input, Retry};
-use super::roster::ABORTED;
-use super::shared::Shared;
+use super::thread_table::ABORTED;
 use super::work::{Refusal, Went, Why, Work};
 use super::worker::Worker;
 use crate::pool::events;

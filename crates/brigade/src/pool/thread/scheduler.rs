@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::thread;
 
-use super::primitive::wait;
-use super::roster::{Act, ENDING, Roster, WATCHED};
-use super::shared::Shared;
+use super::locks::wait;
+use super::pool::Shared;
+use super::thread_table::{Act, ENDING, Roster, WATCHED};
 use super::work::{Refusal, Why};
 use super::worker::Worker;
 use crate::pool::config::InitializerFailed;

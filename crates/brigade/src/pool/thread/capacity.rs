@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, Weak};
 
-use super::primitive::lock;
+use super::locks::lock;
 use crate::pool::policy::limits::QueueLimit;
 
 /// Room in the queue. Where there is no limit nothing is counted.
@@ -71,7 +71,7 @@ impl Room {
         let mut state = lock(&limited.state);
         while state.free <= 0 {
             state.waiting += 1;
-            state = super::primitive::wait(&limited.freed, state);
+            state = super::locks::wait(&limited.freed, state);
             state.waiting -= 1;
         }
         state.free -= 1;
