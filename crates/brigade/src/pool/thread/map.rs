@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::capacity::Ring;
+use super::capacity::CapacityWaiter;
 use super::current;
 use super::locks::{lock, wait_until};
-use super::map_job::{Done, Entry, Job};
+use super::map_job::{MapInput, MapJob, MapResult};
 use super::pool::Shared;
 use super::retry::{Input, Retry};
 use crate::pool::policy::limits::MAP_WINDOW;
@@ -17,38 +17,38 @@ use crate::{JoinError, Message};
 
 /// Inputs that were pulled and whose results were not fetched, at the most, for each worker and
 /// task of a bundle.
-const AHEAD: usize = 8;
+const BATCHES_AHEAD: usize = 8;
 /// Inputs that are pulled while a result is there.
-const BESIDES: usize = 2;
+const READ_WHILE_READY: usize = 2;
 /// After that long without any results they are looked for where they are.
-const APPETITE: Duration = Duration::from_micros(200);
+const POLL_DELAY: Duration = Duration::from_micros(200);
 
 /// A map over the pool.
 pub(in crate::pool) struct Map<'p, A, R, I> {
-    job: Arc<Job<A, R>>,
+    job: Arc<MapJob<A, R>>,
     /// `None`: there are no more.
     inputs: Option<I>,
     pulled: usize,
     fetched: usize,
     /// Results that were fetched together.
-    ready: std::vec::IntoIter<Done<R>>,
+    ready: std::vec::IntoIter<MapResult<R>>,
     /// The next input was not pulled, because the queue is full.
     is_full: bool,
     /// The pool outlives it.
-    pool: PhantomData<&'p ()>,
+    borrowed: PhantomData<&'p ()>,
 }
 
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     #[track_caller]
     pub(in crate::pool) fn new(crew: &'p Arc<Shared>, task: fn(A) -> R, inputs: I) -> Self {
         Map {
-            job: Arc::new(Job::new(crew, task, Location::caller())),
+            job: Arc::new(MapJob::new(crew, task, Location::caller())),
             inputs: Some(inputs),
             pulled: 0,
             fetched: 0,
             ready: Vec::new().into_iter(),
             is_full: false,
-            pool: PhantomData,
+            borrowed: PhantomData,
         }
     }
 
@@ -103,38 +103,38 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     /// Pulls inputs for which there is room; while results are there, only a few.
     fn pull(&mut self, horizon: usize) {
         let crew = &self.job.crew;
-        let target = self.job.target.load(Ordering::Relaxed);
+        let batch_size = self.job.batch_size.load(Ordering::Relaxed);
         let workers = crew.options.workers;
-        let most = (target * workers * AHEAD).min(MAP_WINDOW.max(workers * 2));
+        let most = (batch_size * workers * BATCHES_AHEAD).min(MAP_WINDOW.max(workers * 2));
         let horizon = horizon.min(self.fetched + most);
-        let mut besides = 0;
+        let mut read = 0;
         self.is_full = false;
         while self.pulled < horizon {
             let Some(inputs) = &mut self.inputs else {
                 return;
             };
-            if self.ready.len() > 0 || self.job.has_done.load(Ordering::Relaxed) {
-                if besides == BESIDES {
+            if self.ready.len() > 0 || self.job.has_results.load(Ordering::Relaxed) {
+                if read == READ_WHILE_READY {
                     return;
                 }
-                besides += 1;
+                read += 1;
             }
-            if !crew.room.try_take() {
+            if !crew.capacity.try_acquire() {
                 self.is_full = true;
                 return;
             }
             // The iterator may panic.
-            let mut room = Room(Some(crew));
+            let mut guard = CapacityGuard(Some(crew));
             let Some(input) = inputs.next() else {
-                drop(room);
+                drop(guard);
                 self.inputs = None;
                 return;
             };
             let retry = Retry::of(&crew.options, &input);
-            room.0 = None;
+            guard.0 = None;
             let number = crew.counters.submitted.fetch_add(1, Ordering::AcqRel);
             crew.events().submitted(number);
-            self.job.push(Entry {
+            self.job.push_input(MapInput {
                 index: self.pulled,
                 number,
                 input: Input::Value(input),
@@ -146,13 +146,13 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 
     /// Fetches results that have come. `false`: there are none.
     fn fetch(&mut self) -> bool {
-        if !self.job.has_done.load(Ordering::Acquire) {
+        if !self.job.has_results.load(Ordering::Acquire) {
             return false;
         }
         let mut state = lock(&self.job.state);
         let done = state.done.pop_front();
         self.job
-            .has_done
+            .has_results
             .store(!state.done.is_empty(), Ordering::Relaxed);
         drop(state);
         match done {
@@ -167,26 +167,26 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     /// Waits until results have come, or there is room for another input.
     fn wait(&mut self) {
         let job = &self.job;
-        let has_done = || job.has_done.load(Ordering::Acquire);
-        if current::look(None, has_done) {
+        let has_results = || job.has_results.load(Ordering::Acquire);
+        if current::look(None, has_results) {
             return;
         }
         let _blocked = current::block();
-        let bell = || Arc::downgrade(job) as Weak<dyn Ring>;
-        if self.is_full && !job.crew.room.tell(bell) {
+        let bell = || Arc::downgrade(job) as Weak<dyn CapacityWaiter>;
+        if self.is_full && !job.crew.capacity.register(bell) {
             return;
         }
-        let until = Instant::now().checked_add(APPETITE);
-        if self.sleep(until) || self.harvest() {
+        let until = Instant::now().checked_add(POLL_DELAY);
+        if self.sleep(until) || self.collect_early() {
             return;
         }
-        self.job.hungry.store(true, Ordering::Relaxed);
+        self.job.consumer_waits.store(true, Ordering::Relaxed);
         // Who has locked a chunk before us has put his results there; who does it after us sees
         // that we are hungry.
-        if !self.harvest() {
+        if !self.collect_early() {
             self.sleep(None);
         }
-        self.job.hungry.store(false, Ordering::Relaxed);
+        self.job.consumer_waits.store(false, Ordering::Relaxed);
     }
 
     /// Sleeps until results have come or there may be room. `false`: neither until then.
@@ -194,23 +194,23 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let job = &self.job;
         let mut state = lock(&job.state);
         let mut in_time = true;
-        while state.done.is_empty() && !state.rung && in_time {
+        while state.done.is_empty() && !state.capacity_signalled && in_time {
             state.waiting = true;
             (state, in_time) = wait_until(&job.arrived, state, until);
         }
         state.waiting = false;
-        state.rung = false;
+        state.capacity_signalled = false;
         in_time
     }
 
     /// Takes the results of those that are at work. `false`: they have none.
-    fn harvest(&mut self) -> bool {
+    fn collect_early(&mut self) -> bool {
         let crew = &self.job.crew;
         let mut all = Vec::new();
         let state = lock(&self.job.state);
-        for chunk in &state.chunks {
-            let done = chunk.harvest();
-            chunk.record(crew.now(), done.len(), |nanos, tasks| {
+        for batch in &state.running {
+            let done = batch.take_results();
+            batch.record(crew.now(), done.len(), |nanos, tasks| {
                 crew.counters.took(nanos, tasks);
             });
             all.extend(done);
@@ -225,12 +225,12 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 }
 
 /// Room in the queue that was taken, and is given back if it is not used.
-struct Room<'c>(Option<&'c Arc<Shared>>);
+struct CapacityGuard<'c>(Option<&'c Arc<Shared>>);
 
-impl Drop for Room<'_> {
+impl Drop for CapacityGuard<'_> {
     fn drop(&mut self) {
         if let Some(crew) = self.0 {
-            crew.room.leave(1);
+            crew.capacity.release(1);
         }
     }
 }
@@ -238,7 +238,7 @@ impl Drop for Room<'_> {
 impl<A, R, I> Drop for Map<'_, A, R, I> {
     fn drop(&mut self) {
         if !self.job.crew.is_copy() {
-            self.job.abandon();
+            self.job.cancel_rest();
         }
     }
 }

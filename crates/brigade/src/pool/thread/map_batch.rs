@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::locks::lock;
-use super::map_job::{Bundle, Done, Entry, Job};
+use super::map_job::{Batch, MapInput, MapJob, MapResult};
 use super::pool::Shared;
 use super::retry::{Input, Retry};
 use super::thread_table::ABORTED;
@@ -18,26 +18,26 @@ use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Message};
 
-pub(super) struct Chunk<A, R> {
-    job: Arc<Job<A, R>>,
+pub(super) struct RunningBatch<A, R> {
+    job: Arc<MapJob<A, R>>,
     /// Whose it is.
     worker: u64,
     /// When its first input was pulled.
-    pulled: u64,
-    inner: Mutex<Inner<A, R>>,
+    read_at: u64,
+    inner: Mutex<BatchState<A, R>>,
 }
 
-struct Inner<A, R> {
+struct BatchState<A, R> {
     /// What was not begun. Others may take of it.
-    todo: VecDeque<Entry<A>>,
-    running: Option<Running>,
+    todo: VecDeque<MapInput<A>>,
+    running: Option<RunningInput>,
     /// Results that were not fetched.
-    done: Vec<Done<R>>,
+    done: Vec<MapResult<R>>,
     /// The worker was let go.
-    abandoned: bool,
+    is_abandoned: bool,
 }
 
-struct Running {
+struct RunningInput {
     index: usize,
     number: u64,
     /// By the pool's clock, if it is watched; else 0.
@@ -45,73 +45,73 @@ struct Running {
     retry: Option<Box<Retry>>,
 }
 
-impl<A, R> Chunk<A, R> {
-    pub(super) fn new(job: Arc<Job<A, R>>, worker: u64, bundle: Bundle<A>) -> Chunk<A, R> {
-        let tasks = bundle.entries.len();
-        Chunk {
+impl<A, R> RunningBatch<A, R> {
+    pub(super) fn new(job: Arc<MapJob<A, R>>, worker: u64, batch: Batch<A>) -> RunningBatch<A, R> {
+        let tasks = batch.entries.len();
+        RunningBatch {
             job,
             worker,
-            pulled: bundle.pulled,
-            inner: Mutex::new(Inner {
-                todo: bundle.entries,
+            read_at: batch.read_at,
+            inner: Mutex::new(BatchState {
+                todo: batch.entries,
                 running: None,
                 done: Vec::with_capacity(tasks),
-                abandoned: false,
+                is_abandoned: false,
             }),
         }
     }
 
     /// How many were not begun.
-    pub(super) fn rest(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         lock(&self.inner).todo.len()
     }
 
     /// Takes those that were not begun.
-    pub(super) fn take_rest(&self) -> VecDeque<Entry<A>> {
+    pub(super) fn take_remaining(&self) -> VecDeque<MapInput<A>> {
         std::mem::take(&mut lock(&self.inner).todo)
     }
 
     /// Takes half of those that were not begun, the later ones; or the last.
-    pub(super) fn halve(&self) -> Bundle<A> {
+    pub(super) fn steal_half(&self) -> Batch<A> {
         let mut inner = lock(&self.inner);
         let keep = inner.todo.len() / 2;
-        Bundle {
+        Batch {
             entries: inner.todo.split_off(keep),
-            pulled: self.pulled,
+            read_at: self.read_at,
         }
     }
 
     /// Takes the results that are there.
-    pub(super) fn harvest(&self) -> Vec<Done<R>> {
+    pub(super) fn take_results(&self) -> Vec<MapResult<R>> {
         let mut inner = lock(&self.inner);
         // Whoever is looked at while he works has no more room set aside: it would be lost each
         // time.
         std::mem::take(&mut inner.done)
     }
 
-    fn nanos(&self, now: u64) -> u64 {
-        now.saturating_sub(self.pulled)
+    fn elapsed_ns(&self, now: u64) -> u64 {
+        now.saturating_sub(self.read_at)
     }
 
     /// Records the time that these took; it is one for all of them.
     pub(super) fn record(&self, now: u64, tasks: usize, record: impl FnOnce(u64, u64)) {
         if tasks > 0 {
-            record(self.nanos(now), tasks as u64);
+            record(self.elapsed_ns(now), tasks as u64);
         }
     }
 }
 
-impl<A: Message, R: Message> Chunk<A, R> {
+impl<A: Message, R: Message> RunningBatch<A, R> {
     /// Its worker works on it until nothing is left.
-    pub(super) fn work(self: &Arc<Self>, worker: &Arc<Worker>) -> Went {
+    pub(super) fn run_all(self: &Arc<Self>, worker: &Arc<Worker>) -> Went {
         let (job, crew) = (&self.job, &worker.crew);
         let began = worker.turn();
         let mut tasks = 0;
         let mut last = None;
         loop {
             // Asked before anything is locked: the answer is the listener's own code.
-            let heard = events::task_events_enabled();
-            let mut told = None;
+            let has_listener = events::task_events_enabled();
+            let mut ended_now = None;
             if let Some(result) = last.take_if(|_| crew.is_copy()) {
                 // As in `Slot::finish`.
                 contained(|| drop(result));
@@ -120,15 +120,15 @@ impl<A: Message, R: Message> Chunk<A, R> {
             let entry = {
                 let mut inner = lock(&self.inner);
                 if let Some((index, number, result)) = last.take() {
-                    if inner.abandoned {
+                    if inner.is_abandoned {
                         drop(inner);
                         contained(|| drop(result));
                         return Went::LetGo;
                     }
                     tasks += 1;
                     worker.counts(&result);
-                    if heard {
-                        told = Some((number, Outcome::of(&result)));
+                    if has_listener {
+                        ended_now = Some((number, Outcome::of(&result)));
                     }
                     inner.running = None;
                     inner.done.push((index, result));
@@ -136,7 +136,7 @@ impl<A: Message, R: Message> Chunk<A, R> {
                 let stops = crew.hint() & ABORTED != 0 || worker.is_used_up();
                 let mut entry = if stops { None } else { inner.todo.pop_front() };
                 if let Some(entry) = &mut entry {
-                    inner.running = Some(Running {
+                    inner.running = Some(RunningInput {
                         index: entry.index,
                         number: entry.number,
                         began: worker.begins(),
@@ -145,27 +145,27 @@ impl<A: Message, R: Message> Chunk<A, R> {
                 }
                 entry
             };
-            if let Some((number, outcome)) = told {
+            if let Some((number, outcome)) = ended_now {
                 (crew.events()).ended(number, outcome.label(), self.elapsed(crew));
             }
-            if job.hungry.load(Ordering::Relaxed) {
-                self.feed(worker);
+            if job.consumer_waits.load(Ordering::Relaxed) {
+                self.flush_results(worker);
             }
             let Some(entry) = entry else {
                 break;
             };
-            crew.room.leave(1);
-            if heard {
+            crew.capacity.release(1);
+            if has_listener {
                 (crew.events()).started(worker.id, entry.number, self.elapsed(crew));
             }
             let number = entry.number;
-            last = Some((entry.index, number, self.perform(worker, entry)));
+            last = Some((entry.index, number, self.run_one(worker, entry)));
         }
-        self.leave(worker, began, tasks);
+        self.finish(worker, began, tasks);
         Went::Well
     }
 
-    fn perform(&self, worker: &Worker, entry: Entry<A>) -> Result<R, JoinError> {
+    fn run_one(&self, worker: &Worker, entry: MapInput<A>) -> Result<R, JoinError> {
         let (job, crew) = (&self.job, &worker.crew);
         let task = job.task;
         let result = match entry.input {
@@ -188,34 +188,34 @@ impl<A: Message, R: Message> Chunk<A, R> {
     }
 
     fn elapsed(&self, crew: &Shared) -> std::time::Duration {
-        std::time::Duration::from_nanos(self.nanos(crew.now()))
+        std::time::Duration::from_nanos(self.elapsed_ns(crew.now()))
     }
 
     /// Somebody waits for results, and will not wait until this is through.
     #[cold]
-    fn feed(&self, worker: &Worker) {
-        let done = self.harvest();
+    fn flush_results(&self, worker: &Worker) {
+        let done = self.take_results();
         if !done.is_empty() {
-            self.job.hungry.store(false, Ordering::Relaxed);
+            self.job.consumer_waits.store(false, Ordering::Relaxed);
             let now = worker.crew.now();
             self.record(now, done.len(), |nanos, tasks| {
                 worker.tally.took(nanos, tasks)
             });
-            self.job.deliver(done);
+            self.job.push_results(done);
         }
     }
 
     /// The worker is through, or stops.
-    fn leave(self: &Arc<Self>, worker: &Worker, began: u64, tasks: u64) {
+    fn finish(self: &Arc<Self>, worker: &Worker, began: u64, tasks: u64) {
         let job = &self.job;
         let now = worker.crew.now();
         worker.was_busy(now);
         let nanos = now.saturating_sub(began);
         let mut state = lock(&job.state);
-        state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, self));
+        state.running.retain(|chunk| !Arc::ptr_eq(chunk, self));
         if let Some(each) = nanos.checked_div(tasks) {
             worker.crew.task_time.record(each);
-            job.learn(&mut state, each);
+            job.adapt_batch_size(&mut state, each);
         }
         drop(state);
         // Nobody sees it any more.
@@ -229,38 +229,39 @@ impl<A: Message, R: Message> Chunk<A, R> {
         self.record(now, done.len(), |nanos, tasks| {
             worker.tally.took(nanos, tasks)
         });
-        job.deliver(done);
+        job.push_results(done);
         if rest.is_empty() {
             return;
         }
         if worker.crew.hint() & ABORTED != 0 {
-            job.refuse_entries(rest, &Refusal::Cancelled);
+            job.reject_inputs(rest, &Refusal::Cancelled);
         } else {
-            job.put_back(Bundle {
+            job.return_inputs(Batch {
                 entries: rest,
-                pulled: self.pulled,
+                read_at: self.read_at,
             });
         }
     }
 }
 
-impl<A: Message, R: Message> Work for Chunk<A, R> {
+impl<A: Message, R: Message> Work for RunningBatch<A, R> {
     fn run(self: Arc<Self>, worker: &Arc<Worker>) -> Went {
-        self.work(worker)
+        self.run_all(worker)
     }
 
     fn let_go(self: Arc<Self>, worker: &Worker, before: u64, why: Why) -> bool {
         let (job, crew) = (&self.job, &worker.crew);
         let mut inner = lock(&self.inner);
-        let is_it = |running: &mut Running| running.began <= before && self.worker == worker.id;
+        let is_it =
+            |running: &mut RunningInput| running.began <= before && self.worker == worker.id;
         let Some(mut running) = inner.running.take_if(is_it) else {
             return false;
         };
-        inner.abandoned = true;
+        inner.is_abandoned = true;
         let mut done = std::mem::take(&mut inner.done);
         let mut rest = std::mem::take(&mut inner.todo);
         let now = crew.now();
-        let nanos = self.nanos(now);
+        let nanos = self.elapsed_ns(now);
         self.record(now, done.len(), |nanos, tasks| {
             crew.counters.took(nanos, tasks)
         });
@@ -270,8 +271,8 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
         let outcome = match retry {
             Some(retry) => {
                 crew.counts_parting(worker.id, None);
-                crew.room.put_back();
-                rest.push_front(Entry {
+                crew.capacity.force_acquire();
+                rest.push_front(MapInput {
                     index: running.index,
                     number: running.number,
                     input: Input::Bytes(retry.bytes()),
@@ -290,7 +291,7 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
         };
         drop(inner);
         let mut state = lock(&job.state);
-        state.chunks.retain(|chunk| !Arc::ptr_eq(chunk, &self));
+        state.running.retain(|chunk| !Arc::ptr_eq(chunk, &self));
         drop(state);
         match outcome {
             None => (crew.events()).retried(worker.id, running.number, RAN_OVER),
@@ -298,10 +299,10 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
                 (crew.events()).ended(running.number, outcome.label(), self.elapsed(crew));
             }
         }
-        job.deliver(done);
-        job.put_back(Bundle {
+        job.push_results(done);
+        job.return_inputs(Batch {
             entries: rest,
-            pulled: self.pulled,
+            read_at: self.read_at,
         });
         // The ticket goes to another.
         crew.push(Arc::clone(job) as Arc<dyn Work>);
@@ -309,8 +310,8 @@ impl<A: Message, R: Message> Work for Chunk<A, R> {
     }
 
     fn refuse(self: Arc<Self>, _crew: &Arc<Shared>, refusal: &Refusal) {
-        let rest = self.take_rest();
-        self.job.refuse_entries(rest, refusal);
+        let rest = self.take_remaining();
+        self.job.reject_inputs(rest, refusal);
     }
 
     fn is_over(&self) -> bool {

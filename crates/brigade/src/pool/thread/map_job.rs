@@ -1,7 +1,7 @@
 //! One map: inputs that nobody has begun, who works on them, and results that nobody has fetched.
 //!
 //! What waits in the pool's queue for a map is not its inputs but *tickets*, no more than there are
-//! workers. Who draws one takes a bundle of inputs as a [`Chunk`], and when that is done the next;
+//! workers. Who draws one takes a bundle of inputs as a [`RunningBatch`], and when that is done the next;
 //! between two of them others in the queue have their turn. If there are no inputs left it takes
 //! half of what another has not begun, and so nothing waits behind a long task while anybody is
 //! idle. If there is nothing at all the ticket is void.
@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::capacity::Ring;
+use super::capacity::CapacityWaiter;
 use super::locks::lock;
-use super::map_batch::Chunk;
+use super::map_batch::RunningBatch;
 use super::pool::Shared;
 use super::retry::{Input, Retry};
 use super::thread_table::{ABORTED, SURPLUS};
@@ -27,12 +27,12 @@ use crate::task::panic::contained;
 use crate::{JoinError, Message};
 
 /// So much work should be in a bundle.
-const BUNDLE_TIME: Duration = Duration::from_micros(200);
+const BATCH_TIME: Duration = Duration::from_micros(200);
 /// So many tasks.
-const BUNDLE: RangeInclusive<usize> = 1..=512;
+const BATCH_LIMITS: RangeInclusive<usize> = 1..=512;
 
 /// An input that nobody has begun.
-pub(super) struct Entry<A> {
+pub(super) struct MapInput<A> {
     pub(super) index: usize,
     /// Of the task.
     pub(super) number: u64,
@@ -40,46 +40,46 @@ pub(super) struct Entry<A> {
     pub(super) retry: Option<Box<Retry>>,
 }
 
-pub(super) struct Bundle<A> {
-    pub(super) entries: VecDeque<Entry<A>>,
+pub(super) struct Batch<A> {
+    pub(super) entries: VecDeque<MapInput<A>>,
     /// When the first was pulled, by the pool's clock.
-    pub(super) pulled: u64,
+    pub(super) read_at: u64,
 }
 
-impl<A> Default for Bundle<A> {
-    fn default() -> Bundle<A> {
-        Bundle {
+impl<A> Default for Batch<A> {
+    fn default() -> Batch<A> {
+        Batch {
             entries: VecDeque::new(),
-            pulled: 0,
+            read_at: 0,
         }
     }
 }
 
 /// A result and the number of its input.
-pub(super) type Done<R> = (usize, Result<R, JoinError>);
+pub(super) type MapResult<R> = (usize, Result<R, JoinError>);
 
-pub(super) struct Job<A, R> {
+pub(super) struct MapJob<A, R> {
     pub(super) crew: Arc<Shared>,
     pub(super) task: fn(A) -> R,
     pub(super) started: &'static Location<'static>,
-    pub(super) state: Mutex<State<A, R>>,
+    pub(super) state: Mutex<MapJobState<A, R>>,
     /// For the one who fetches results.
     pub(super) arrived: Condvar,
     /// There are results; for one who only looks.
-    pub(super) has_done: AtomicBool,
+    pub(super) has_results: AtomicBool,
     /// He has waited so long that he takes them one by one.
-    pub(super) hungry: AtomicBool,
+    pub(super) consumer_waits: AtomicBool,
     /// How many tasks a bundle should have.
-    pub(super) target: AtomicUsize,
+    pub(super) batch_size: AtomicUsize,
 }
 
-pub(super) struct State<A, R> {
-    bundles: VecDeque<Bundle<A>>,
+pub(super) struct MapJobState<A, R> {
+    batches: VecDeque<Batch<A>>,
     /// The bundle that inputs go to.
-    open: Bundle<A>,
+    filling: Batch<A>,
     /// Those at work.
-    pub(super) chunks: Vec<Arc<Chunk<A, R>>>,
-    pub(super) done: VecDeque<Vec<Done<R>>>,
+    pub(super) running: Vec<Arc<RunningBatch<A, R>>>,
+    pub(super) done: VecDeque<Vec<MapResult<R>>>,
     /// In the queue or drawn.
     tickets: usize,
     /// How long a task takes; `None`: not known yet.
@@ -87,53 +87,53 @@ pub(super) struct State<A, R> {
     /// Somebody sleeps on `arrived`.
     pub(super) waiting: bool,
     /// There may be room in the queue.
-    pub(super) rung: bool,
+    pub(super) capacity_signalled: bool,
     /// Nobody wants any results.
-    dropped: bool,
+    is_dropped: bool,
 }
 
-impl<A, R> Job<A, R> {
+impl<A, R> MapJob<A, R> {
     pub(super) fn new(
         crew: &Arc<Shared>,
         task: fn(A) -> R,
         started: &'static Location<'static>,
-    ) -> Job<A, R> {
-        Job {
+    ) -> MapJob<A, R> {
+        MapJob {
             crew: Arc::clone(crew),
             task,
             started,
-            state: Mutex::new(State {
-                bundles: VecDeque::new(),
-                open: Bundle::default(),
-                chunks: Vec::new(),
+            state: Mutex::new(MapJobState {
+                batches: VecDeque::new(),
+                filling: Batch::default(),
+                running: Vec::new(),
                 done: VecDeque::new(),
                 tickets: 0,
                 task_time: None,
                 waiting: false,
-                rung: false,
-                dropped: false,
+                capacity_signalled: false,
+                is_dropped: false,
             }),
             arrived: Condvar::new(),
-            has_done: AtomicBool::new(false),
-            hungry: AtomicBool::new(false),
-            target: AtomicUsize::new(1),
+            has_results: AtomicBool::new(false),
+            consumer_waits: AtomicBool::new(false),
+            batch_size: AtomicUsize::new(1),
         }
     }
 
     /// Results that have come.
-    pub(super) fn deliver(&self, done: Vec<Done<R>>) {
+    pub(super) fn push_results(&self, done: Vec<MapResult<R>>) {
         if done.is_empty() {
             return;
         }
         let mut state = lock(&self.state);
-        if state.dropped {
+        if state.is_dropped {
             drop(state);
             done.into_iter()
                 .for_each(|result| contained(|| drop(result)));
             return;
         }
         state.done.push_back(done);
-        self.has_done.store(true, Ordering::Release);
+        self.has_results.store(true, Ordering::Release);
         let waiting = state.waiting;
         drop(state);
         if waiting {
@@ -142,26 +142,26 @@ impl<A, R> Job<A, R> {
     }
 
     /// Nobody wants results any more: what was not begun never will be.
-    pub(super) fn abandon(&self) {
+    pub(super) fn cancel_rest(&self) {
         let mut state = lock(&self.state);
-        state.dropped = true;
+        state.is_dropped = true;
         let done = std::mem::take(&mut state.done);
         let mut entries = state.take_inputs();
-        for chunk in &state.chunks {
-            entries.extend(chunk.take_rest());
+        for batch in &state.running {
+            entries.extend(batch.take_remaining());
         }
         drop(state);
-        self.pass_over(entries, |_| JoinError::Cancelled, |_, _| {});
+        self.reject(entries, |_| JoinError::Cancelled, |_, _| {});
         for result in done.into_iter().flatten() {
             contained(|| drop(result));
         }
     }
 
     /// These end without having been begun.
-    pub(super) fn pass_over(
+    pub(super) fn reject(
         &self,
-        entries: impl IntoIterator<Item = Entry<A>>,
-        error: impl Fn(&Entry<A>) -> JoinError,
+        entries: impl IntoIterator<Item = MapInput<A>>,
+        error: impl Fn(&MapInput<A>) -> JoinError,
         mut tell: impl FnMut(usize, JoinError),
     ) {
         let crew = &self.crew;
@@ -170,59 +170,59 @@ impl<A, R> Job<A, R> {
             crew.counters.ended(&error, 0, 1);
             let outcome = Outcome::of_error(&error).label();
             (crew.events()).ended(entry.number, outcome, Duration::ZERO);
-            crew.room.leave(1);
+            crew.capacity.release(1);
             tell(entry.index, error);
             contained(|| drop(entry));
         }
     }
 
     /// As [`pass_over`](Self::pass_over), and the results say so.
-    pub(super) fn refuse_entries(&self, entries: VecDeque<Entry<A>>, refusal: &Refusal) {
+    pub(super) fn reject_inputs(&self, entries: VecDeque<MapInput<A>>, refusal: &Refusal) {
         let mut done = Vec::with_capacity(entries.len());
-        self.pass_over(
+        self.reject(
             entries,
             |_| refusal.error(),
             |index, error| done.push((index, Err(error))),
         );
-        self.deliver(done);
+        self.push_results(done);
     }
 
     /// The tasks of a chunk took so long on average: how many are to be in the next bundles?
-    pub(super) fn learn(&self, state: &mut State<A, R>, each: u64) {
+    pub(super) fn adapt_batch_size(&self, state: &mut MapJobState<A, R>, each: u64) {
         let each = each as f64;
         let task_time = match state.task_time {
             None => TaskTime::from_nanos(each),
             Some(before) => before.observe(each, 1.0 / 4.0),
         };
         state.task_time = Some(task_time);
-        let before = self.target.load(Ordering::Relaxed);
-        let target = task_time.tasks_in(BUNDLE_TIME, BUNDLE).min(before * 2);
-        self.target.store(target, Ordering::Relaxed);
+        let before = self.batch_size.load(Ordering::Relaxed);
+        let batch_size = task_time.tasks_in(BATCH_TIME, BATCH_LIMITS).min(before * 2);
+        self.batch_size.store(batch_size, Ordering::Relaxed);
     }
 }
 
-impl<A: Message, R: Message> Job<A, R> {
+impl<A: Message, R: Message> MapJob<A, R> {
     /// One more input.
-    pub(super) fn push(self: &Arc<Self>, entry: Entry<A>) {
+    pub(super) fn push_input(self: &Arc<Self>, entry: MapInput<A>) {
         let workers = self.crew.options.workers;
         let mut state = lock(&self.state);
-        if state.open.entries.is_empty() {
-            state.open.pulled = self.crew.now();
+        if state.filling.entries.is_empty() {
+            state.filling.read_at = self.crew.now();
         }
-        state.open.entries.push_back(entry);
-        let target = self.target.load(Ordering::Relaxed);
-        if state.open.entries.len() >= target {
-            let full = std::mem::take(&mut state.open);
-            state.bundles.push_back(full);
+        state.filling.entries.push_back(entry);
+        let batch_size = self.batch_size.load(Ordering::Relaxed);
+        if state.filling.entries.len() >= batch_size {
+            let full = std::mem::take(&mut state.filling);
+            state.batches.push_back(full);
         }
         // Tickets that nobody works on yet.
-        let ahead = state.tickets.saturating_sub(state.chunks.len());
+        let ahead = state.tickets.saturating_sub(state.running.len());
         let is_enough =
-            state.tickets >= workers || ahead >= state.bundles.len() + state.open.entries.len();
+            state.tickets >= workers || ahead >= state.batches.len() + state.filling.entries.len();
         if !is_enough {
             state.tickets += 1;
         }
-        let inputs = state.bundles.len() * target + state.open.entries.len();
+        let inputs = state.batches.len() * batch_size + state.filling.entries.len();
         drop(state);
         if !is_enough {
             self.crew.push(Arc::clone(self) as Arc<dyn Work>);
@@ -231,56 +231,56 @@ impl<A: Message, R: Message> Job<A, R> {
     }
 
     /// What another has not done goes back.
-    pub(super) fn put_back(self: &Arc<Self>, bundle: Bundle<A>) {
+    pub(super) fn return_inputs(self: &Arc<Self>, batch: Batch<A>) {
         let mut state = lock(&self.state);
-        if state.dropped {
+        if state.is_dropped {
             drop(state);
-            self.pass_over(bundle.entries, |_| JoinError::Cancelled, |_, _| {});
+            self.reject(batch.entries, |_| JoinError::Cancelled, |_, _| {});
             return;
         }
-        if !bundle.entries.is_empty() {
-            state.bundles.push_front(bundle);
+        if !batch.entries.is_empty() {
+            state.batches.push_front(batch);
         }
     }
 
     /// Something to do for one that has a ticket. `None`: there is nothing, and it has a ticket no
     /// more.
-    fn take(self: &Arc<Self>, worker: &Worker) -> Option<Arc<Chunk<A, R>>> {
+    fn take_batch(self: &Arc<Self>, worker: &Worker) -> Option<Arc<RunningBatch<A, R>>> {
         let mut state = lock(&self.state);
-        let bundle = state.bundles.pop_front();
-        let bundle = bundle.unwrap_or_else(|| std::mem::take(&mut state.open));
-        let bundle = if bundle.entries.is_empty() {
-            let victim = state.chunks.iter().max_by_key(|chunk| chunk.rest());
-            victim.map(|victim| victim.halve()).unwrap_or_default()
+        let batch = state.batches.pop_front();
+        let batch = batch.unwrap_or_else(|| std::mem::take(&mut state.filling));
+        let batch = if batch.entries.is_empty() {
+            let victim = state.running.iter().max_by_key(|batch| batch.remaining());
+            victim.map(|victim| victim.steal_half()).unwrap_or_default()
         } else {
-            bundle
+            batch
         };
-        if bundle.entries.is_empty() {
+        if batch.entries.is_empty() {
             state.tickets = state.tickets.saturating_sub(1);
             return None;
         }
-        let chunk = Arc::new(Chunk::new(Arc::clone(self), worker.id, bundle));
-        state.chunks.push(Arc::clone(&chunk));
-        Some(chunk)
+        let batch = Arc::new(RunningBatch::new(Arc::clone(self), worker.id, batch));
+        state.running.push(Arc::clone(&batch));
+        Some(batch)
     }
 }
 
-impl<A, R> State<A, R> {
-    fn take_inputs(&mut self) -> VecDeque<Entry<A>> {
+impl<A, R> MapJobState<A, R> {
+    fn take_inputs(&mut self) -> VecDeque<MapInput<A>> {
         let mut entries = VecDeque::new();
-        for bundle in self.bundles.drain(..) {
-            entries.extend(bundle.entries);
+        for batch in self.batches.drain(..) {
+            entries.extend(batch.entries);
         }
-        entries.extend(std::mem::take(&mut self.open).entries);
+        entries.extend(std::mem::take(&mut self.filling).entries);
         entries
     }
 }
 
-impl<A: Message, R: Message> Work for Job<A, R> {
+impl<A: Message, R: Message> Work for MapJob<A, R> {
     fn run(self: Arc<Self>, worker: &Arc<Worker>) -> Went {
-        while let Some(chunk) = self.take(worker) {
-            worker.is_at(Arc::clone(&chunk) as Arc<dyn Work>);
-            if chunk.work(worker) == Went::LetGo {
+        while let Some(batch) = self.take_batch(worker) {
+            worker.is_at(Arc::clone(&batch) as Arc<dyn Work>);
+            if batch.run_all(worker) == Went::LetGo {
                 return Went::LetGo;
             }
             let others = !self.crew.queue_is_empty();
@@ -302,7 +302,7 @@ impl<A: Message, R: Message> Work for Job<A, R> {
         state.tickets = state.tickets.saturating_sub(1);
         let entries = state.take_inputs();
         drop(state);
-        self.refuse_entries(entries, refusal);
+        self.reject_inputs(entries, refusal);
     }
 
     fn is_over(&self) -> bool {
@@ -310,9 +310,9 @@ impl<A: Message, R: Message> Work for Job<A, R> {
     }
 }
 
-impl<A: Message, R: Message> Ring for Job<A, R> {
-    fn ring(&self) {
-        lock(&self.state).rung = true;
+impl<A: Message, R: Message> CapacityWaiter for MapJob<A, R> {
+    fn capacity_freed(&self) {
+        lock(&self.state).capacity_signalled = true;
         self.arrived.notify_one();
     }
 }

@@ -8,7 +8,7 @@
 // - work: what waits in the queue; task: one that was submitted; retry: what it takes to run it
 //   again
 // - map_job, map_batch, map: many inputs for one function
-// - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: what is counted
+// - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: numbers
 // - registry: pools by their numbers; locks: std's, as a pool uses them
 
 mod adaptive_spin;

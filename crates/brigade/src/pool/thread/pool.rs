@@ -9,7 +9,7 @@ use crossbeam_deque::{Injector, Steal};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::adaptive_spin;
-use super::capacity::Room;
+use super::capacity::Capacity;
 use super::counters::{self, Counters, Tally};
 use super::current;
 use super::locks::lock;
@@ -37,7 +37,7 @@ pub(in crate::pool) struct Shared {
     queue: Injector<Arc<dyn Work>>,
     /// Those in the queue that have ended.
     shells: AtomicUsize,
-    pub(super) room: Room,
+    pub(super) capacity: Capacity,
     roster: Mutex<Roster>,
     /// As the roster says when it is unlocked.
     hint: AtomicU32,
@@ -70,9 +70,9 @@ impl Shared {
         if self.is_copy() {
             return JoinHandle(Task::Closed(Kind::Thread));
         }
-        if !self.room.try_take() {
+        if !self.capacity.try_acquire() {
             let _blocked = current::block();
-            self.room.take();
+            self.capacity.acquire();
         }
         self.accept(task, started, input)
     }
@@ -84,7 +84,7 @@ impl Shared {
         input: A,
     ) -> Result<JoinHandle<R>, A> {
         let started = Location::caller();
-        if self.is_copy() || !self.room.try_take() {
+        if self.is_copy() || !self.capacity.try_acquire() {
             return Err(input);
         }
         Ok(self.accept(task, started, input))
@@ -112,7 +112,7 @@ impl Shared {
             original: Original::this_process(),
             queue: Injector::new(),
             shells: AtomicUsize::new(0),
-            room: Room::new(options.queue_limit),
+            capacity: Capacity::new(options.queue_limit),
             roster: Mutex::new(Roster::new(options.workers)),
             hint: AtomicU32::new(0),
             changed: Condvar::new(),

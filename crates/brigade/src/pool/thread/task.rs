@@ -114,7 +114,7 @@ impl<A: Message, R: Message> Slot<A, R> {
             began: worker.begins(),
         };
         drop(inner);
-        worker.crew.room.leave(1);
+        worker.crew.capacity.release(1);
         if events::task_events_enabled() {
             let waited = worker.crew.now().saturating_sub(self.submitted);
             let waited = Duration::from_nanos(waited);
@@ -178,7 +178,7 @@ impl<A: Message, R: Message> Slot<A, R> {
         let outcome = Outcome::of_error(&error);
         self.end(inner, Err(error));
         self.tell_end(outcome, nanos);
-        crew.room.leave(1);
+        crew.capacity.release(1);
         contained(|| drop(input));
         true
     }
@@ -201,7 +201,7 @@ impl<A: Message, R: Message> Slot<A, R> {
             crew.counts_parting(worker, None);
             drop(inner);
             crew.events().retried(worker, self.number, RAN_OVER);
-            crew.room.put_back();
+            crew.capacity.force_acquire();
             return Some(Parted {
                 worker,
                 again: true,
