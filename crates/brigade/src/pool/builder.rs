@@ -293,7 +293,7 @@ impl PoolBuilder {
             *dir = crash_file::create_dir(dir)?;
         }
         let backend = match self.kind {
-            Kind::Thread => Backend::Thread(thread::Shared::start(options)?),
+            Kind::Thread => Backend::Thread(thread::ThreadPool::start(options)?),
             Kind::Process => Backend::Process(process_pool::Crew::start(options)?),
         };
         Ok(Pool { backend })

@@ -93,7 +93,7 @@ pub struct Pool {
 
 /// The workers.
 enum Backend {
-    Thread(Arc<thread::Shared>),
+    Thread(Arc<thread::ThreadPool>),
     Process(process::Crew),
 }
 

@@ -24,17 +24,17 @@ pub(super) fn has_idle_processor() -> bool {
 }
 
 /// Looks of a [`glance`].
-const GLANCE: u32 = 16;
+const BRIEF_SPINS: u32 = 16;
 
 /// Every so many times that it would not have looked, it looks: what did not pay then may pay now.
-const AGAIN: u32 = 64;
+const RETRY_EVERY: u32 = 64;
 
 /// Looks for less than a microsecond.
-pub(super) fn glance(is_so: impl Fn() -> bool) -> bool {
+pub(super) fn spin_briefly(is_so: impl Fn() -> bool) -> bool {
     if cfg!(shuttle) || !spin::pays() {
         return is_so();
     }
-    (0..GLANCE).any(|_| {
+    (0..BRIEF_SPINS).any(|_| {
         std::hint::spin_loop();
         is_so()
     })
@@ -42,40 +42,40 @@ pub(super) fn glance(is_so: impl Fn() -> bool) -> bool {
 
 /// What one that waits has learned: after it has looked in vain some times it sleeps at once.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct AdaptiveSpin {
     /// Times in a row that it looked in vain, or did not look.
-    in_vain: u32,
+    failures: u32,
 }
 
-impl Patience {
-    pub(super) const fn new() -> Patience {
-        Patience { in_vain: 0 }
+impl AdaptiveSpin {
+    pub(super) const fn new() -> AdaptiveSpin {
+        AdaptiveSpin { failures: 0 }
     }
 
     /// It slept for so long, and was woken. If that was soon, it had better looked.
-    pub(super) fn slept(&mut self, time: Duration) {
+    pub(super) fn on_wake(&mut self, time: Duration) {
         if time < spin::LIMIT {
-            self.in_vain = 0;
+            self.failures = 0;
         }
     }
 
     /// Looks until it is so, for a moment, if there is a processor for it. `false`: it was not.
-    pub(super) fn until(&mut self, free: bool, is_so: impl Fn() -> bool) -> bool {
+    pub(super) fn spin_until(&mut self, has_processor: bool, is_so: impl Fn() -> bool) -> bool {
         if is_so() {
             return true;
         }
-        if cfg!(shuttle) || !free || !spin::pays() {
+        if cfg!(shuttle) || !has_processor || !spin::pays() {
             return false;
         }
-        if self.in_vain >= 4 && self.in_vain % AGAIN != 0 {
-            self.in_vain = self.in_vain.wrapping_add(1);
+        if self.failures >= 4 && self.failures % RETRY_EVERY != 0 {
+            self.failures = self.failures.wrapping_add(1);
             return false;
         }
         let is_so = spin::until(is_so);
-        self.in_vain = if is_so {
+        self.failures = if is_so {
             0
         } else {
-            self.in_vain.wrapping_add(1)
+            self.failures.wrapping_add(1)
         };
         is_so
     }

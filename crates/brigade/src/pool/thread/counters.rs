@@ -11,14 +11,14 @@ use crate::pool::policy::limits::QueueLimit;
 use crate::pool::stats::{Latencies, STEPS, step};
 
 /// The numbers of one thread. It alone writes them, so that no addition has to be atomic.
-pub(super) struct Tally {
+pub(super) struct ThreadCounters {
     /// Tasks that it has begun.
     pub(super) begun: AtomicU64,
     pub(super) done: AtomicU64,
     pub(super) panicked: AtomicU64,
     /// Those of `begun` whose ends are counted elsewhere, or that wait again. Written under the
     /// roster's lock.
-    pub(super) elsewhere: AtomicU64,
+    pub(super) external: AtomicU64,
     /// Nanoseconds.
     pub(super) busy: AtomicU64,
     latencies: Box<[AtomicU64; STEPS]>,
@@ -26,17 +26,17 @@ pub(super) struct Tally {
 }
 
 /// Adds without a lock prefix; for the one thread that writes.
-pub(super) fn add(to: &AtomicU64, n: u64) {
+pub(super) fn add_unshared(to: &AtomicU64, n: u64) {
     to.store(to.load(Ordering::Relaxed) + n, Ordering::Release);
 }
 
-impl Tally {
-    pub(super) fn new() -> Tally {
-        Tally {
+impl ThreadCounters {
+    pub(super) fn new() -> ThreadCounters {
+        ThreadCounters {
             begun: AtomicU64::new(0),
             done: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
-            elsewhere: AtomicU64::new(0),
+            external: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             latencies: Box::new([const { AtomicU64::new(0) }; STEPS]),
             longest: AtomicU64::new(0),
@@ -44,33 +44,33 @@ impl Tally {
     }
 
     /// So many tasks took so many nanoseconds from their submission to their end.
-    pub(super) fn took(&self, nanos: u64, tasks: u64) {
-        add(&self.latencies[step(nanos)], tasks);
+    pub(super) fn record_latency(&self, nanos: u64, tasks: u64) {
+        add_unshared(&self.latencies[step(nanos)], tasks);
         if nanos > self.longest.load(Ordering::Relaxed) {
             self.longest.store(nanos, Ordering::Release);
         }
     }
 
     /// Takes over what another has counted that counts no more.
-    pub(super) fn absorb(&self, other: &Tally) {
+    pub(super) fn merge(&self, other: &ThreadCounters) {
         let get = |from: &AtomicU64| from.load(Ordering::Acquire);
         for (to, from) in [
             (&self.begun, &other.begun),
             (&self.done, &other.done),
             (&self.panicked, &other.panicked),
-            (&self.elsewhere, &other.elsewhere),
+            (&self.external, &other.external),
             (&self.busy, &other.busy),
         ]
         .into_iter()
         .chain(self.latencies.iter().zip(other.latencies.iter()))
         {
-            add(to, get(from));
+            add_unshared(to, get(from));
         }
         let longest = get(&self.longest).max(get(&other.longest));
         self.longest.store(longest, Ordering::Release);
     }
 
-    fn ends_into(&self, stats: &mut PoolStats) {
+    fn add_to(&self, stats: &mut PoolStats) {
         stats.done += self.done.load(Ordering::Acquire);
         stats.panicked += self.panicked.load(Ordering::Acquire);
         stats.busy += Duration::from_nanos(self.busy.load(Ordering::Acquire));
@@ -84,7 +84,7 @@ impl Tally {
 }
 
 /// What is counted by whoever ends a task that no thread of the pool has ended.
-pub(super) struct Counters {
+pub(super) struct PoolCounters {
     /// Read after those that count ends, for it is counted before.
     pub(super) submitted: AtomicU64,
     pub(super) retried: AtomicU64,
@@ -99,9 +99,9 @@ pub(super) struct Counters {
     latencies: Mutex<Latencies>,
 }
 
-impl Counters {
-    pub(super) fn new() -> Counters {
-        Counters {
+impl PoolCounters {
+    pub(super) fn new() -> PoolCounters {
+        PoolCounters {
             submitted: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             timed_out: AtomicU64::new(0),
@@ -117,9 +117,9 @@ impl Counters {
     }
 
     /// So many tasks ended like this, not by themselves.
-    pub(super) fn ended(&self, how: &JoinError, nanos: u64, tasks: u64) {
+    pub(super) fn count_ended(&self, how: &JoinError, nanos: u64, tasks: u64) {
         self.count(how, tasks);
-        self.took(nanos, tasks);
+        self.record_latency(nanos, tasks);
     }
 
     pub(super) fn count(&self, how: &JoinError, tasks: u64) {
@@ -133,7 +133,7 @@ impl Counters {
     }
 
     /// So many tasks took so many nanoseconds from their submission to their end.
-    pub(super) fn took(&self, nanos: u64, tasks: u64) {
+    pub(super) fn record_latency(&self, nanos: u64, tasks: u64) {
         lock(&self.latencies).record_many(Duration::from_nanos(nanos), tasks);
     }
 }
@@ -144,25 +144,25 @@ impl Counters {
 /// One number is read after the other, and tasks go on meanwhile. So first those are read that
 /// account for the tasks that left the queue, and then how many were submitted; what is more than
 /// there is room for (`limit`) in the queue came in between, and is left out.
-pub(super) fn sum<'a>(
+pub(super) fn snapshot<'a>(
     workers: usize,
     limit: QueueLimit,
-    counters: &Counters,
-    live: impl Iterator<Item = &'a Tally>,
-    past: &Tally,
+    counters: &PoolCounters,
+    live: impl Iterator<Item = &'a ThreadCounters>,
+    past: &ThreadCounters,
 ) -> PoolStats {
     let mut stats = PoolStats {
         workers,
         ..PoolStats::default()
     };
-    past.ends_into(&mut stats);
-    for tally in live {
+    past.add_to(&mut stats);
+    for thread in live {
         let before = stats.done + stats.panicked;
-        tally.ends_into(&mut stats);
-        let elsewhere = tally.elsewhere.load(Ordering::Acquire);
-        let ended = stats.done + stats.panicked - before + elsewhere;
+        thread.add_to(&mut stats);
+        let external = thread.external.load(Ordering::Acquire);
+        let ended = stats.done + stats.panicked - before + external;
         // It may have ended some since we looked; but it runs only one at a time.
-        let begun = tally.begun.load(Ordering::Acquire);
+        let begun = thread.begun.load(Ordering::Acquire);
         stats.running += begun.saturating_sub(ended).min(1);
     }
     stats.timed_out = counters.timed_out.load(Ordering::Acquire);

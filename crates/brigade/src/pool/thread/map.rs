@@ -10,8 +10,8 @@ use super::capacity::CapacityWaiter;
 use super::current;
 use super::locks::{lock, wait_until};
 use super::map_job::{MapInput, MapJob, MapResult};
-use super::pool::Shared;
-use super::retry::{Input, Retry};
+use super::pool::ThreadPool;
+use super::retry::{Retry, TaskInput};
 use crate::pool::policy::limits::MAP_WINDOW;
 use crate::{JoinError, Message};
 
@@ -40,9 +40,9 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
 
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     #[track_caller]
-    pub(in crate::pool) fn new(crew: &'p Arc<Shared>, task: fn(A) -> R, inputs: I) -> Self {
+    pub(in crate::pool) fn new(pool: &'p Arc<ThreadPool>, task: fn(A) -> R, inputs: I) -> Self {
         Map {
-            job: Arc::new(MapJob::new(crew, task, Location::caller())),
+            job: Arc::new(MapJob::new(pool, task, Location::caller())),
             inputs: Some(inputs),
             pulled: 0,
             fetched: 0,
@@ -76,7 +76,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 
     /// Whether this process is a fork of the one whose pool it is.
     pub(in crate::pool) fn is_copy(&self) -> bool {
-        self.job.crew.is_copy()
+        self.job.pool.is_copy()
     }
 
     /// The next of the results that were fetched.
@@ -102,9 +102,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 
     /// Pulls inputs for which there is room; while results are there, only a few.
     fn pull(&mut self, horizon: usize) {
-        let crew = &self.job.crew;
+        let pool = &self.job.pool;
         let batch_size = self.job.batch_size.load(Ordering::Relaxed);
-        let workers = crew.options.workers;
+        let workers = pool.options.workers;
         let most = (batch_size * workers * BATCHES_AHEAD).min(MAP_WINDOW.max(workers * 2));
         let horizon = horizon.min(self.fetched + most);
         let mut read = 0;
@@ -119,25 +119,25 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 }
                 read += 1;
             }
-            if !crew.capacity.try_acquire() {
+            if !pool.capacity.try_acquire() {
                 self.is_full = true;
                 return;
             }
             // The iterator may panic.
-            let mut guard = CapacityGuard(Some(crew));
+            let mut guard = CapacityGuard(Some(pool));
             let Some(input) = inputs.next() else {
                 drop(guard);
                 self.inputs = None;
                 return;
             };
-            let retry = Retry::of(&crew.options, &input);
+            let retry = Retry::of(&pool.options, &input);
             guard.0 = None;
-            let number = crew.counters.submitted.fetch_add(1, Ordering::AcqRel);
-            crew.events().submitted(number);
+            let number = pool.counters.submitted.fetch_add(1, Ordering::AcqRel);
+            pool.events().submitted(number);
             self.job.push_input(MapInput {
                 index: self.pulled,
                 number,
-                input: Input::Value(input),
+                value: TaskInput::Value(input),
                 retry,
             });
             self.pulled += 1;
@@ -168,12 +168,12 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     fn wait(&mut self) {
         let job = &self.job;
         let has_results = || job.has_results.load(Ordering::Acquire);
-        if current::look(None, has_results) {
+        if current::spin_until(None, has_results) {
             return;
         }
         let _blocked = current::block();
         let bell = || Arc::downgrade(job) as Weak<dyn CapacityWaiter>;
-        if self.is_full && !job.crew.capacity.register(bell) {
+        if self.is_full && !job.pool.capacity.register(bell) {
             return;
         }
         let until = Instant::now().checked_add(POLL_DELAY);
@@ -205,13 +205,13 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 
     /// Takes the results of those that are at work. `false`: they have none.
     fn collect_early(&mut self) -> bool {
-        let crew = &self.job.crew;
+        let pool = &self.job.pool;
         let mut all = Vec::new();
         let state = lock(&self.job.state);
         for batch in &state.running {
             let done = batch.take_results();
-            batch.record(crew.now(), done.len(), |nanos, tasks| {
-                crew.counters.took(nanos, tasks);
+            batch.record(pool.now(), done.len(), |nanos, tasks| {
+                pool.counters.record_latency(nanos, tasks);
             });
             all.extend(done);
         }
@@ -225,19 +225,19 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 }
 
 /// Room in the queue that was taken, and is given back if it is not used.
-struct CapacityGuard<'c>(Option<&'c Arc<Shared>>);
+struct CapacityGuard<'c>(Option<&'c Arc<ThreadPool>>);
 
 impl Drop for CapacityGuard<'_> {
     fn drop(&mut self) {
-        if let Some(crew) = self.0 {
-            crew.capacity.release(1);
+        if let Some(pool) = self.0 {
+            pool.capacity.release(1);
         }
     }
 }
 
 impl<A, R, I> Drop for Map<'_, A, R, I> {
     fn drop(&mut self) {
-        if !self.job.crew.is_copy() {
+        if !self.job.pool.is_copy() {
             self.job.cancel_rest();
         }
     }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use super::locks::lock;
 use super::map_job::{Batch, MapInput, MapJob, MapResult};
-use super::pool::Shared;
-use super::retry::{Input, Retry};
+use super::pool::ThreadPool;
+use super::retry::{Retry, TaskInput};
 use super::thread_table::ABORTED;
-use super::work::{Refusal, Went, Why, Work};
-use super::worker::Worker;
+use super::work::{AbandonReason, Rejection, RunOutcome, Work};
+use super::worker::WorkerThread;
 use crate::pool::events;
 use crate::pool::policy::outcome::{Outcome, RAN_OVER};
 use crate::task::entry::caught;
@@ -47,13 +47,13 @@ struct RunningInput {
 
 impl<A, R> RunningBatch<A, R> {
     pub(super) fn new(job: Arc<MapJob<A, R>>, worker: u64, batch: Batch<A>) -> RunningBatch<A, R> {
-        let tasks = batch.entries.len();
+        let tasks = batch.inputs.len();
         RunningBatch {
             job,
             worker,
             read_at: batch.read_at,
             inner: Mutex::new(BatchState {
-                todo: batch.entries,
+                todo: batch.inputs,
                 running: None,
                 done: Vec::with_capacity(tasks),
                 is_abandoned: false,
@@ -76,7 +76,7 @@ impl<A, R> RunningBatch<A, R> {
         let mut inner = lock(&self.inner);
         let keep = inner.todo.len() / 2;
         Batch {
-            entries: inner.todo.split_off(keep),
+            inputs: inner.todo.split_off(keep),
             read_at: self.read_at,
         }
     }
@@ -103,82 +103,84 @@ impl<A, R> RunningBatch<A, R> {
 
 impl<A: Message, R: Message> RunningBatch<A, R> {
     /// Its worker works on it until nothing is left.
-    pub(super) fn run_all(self: &Arc<Self>, worker: &Arc<Worker>) -> Went {
-        let (job, crew) = (&self.job, &worker.crew);
-        let began = worker.turn();
+    pub(super) fn run_all(self: &Arc<Self>, worker: &Arc<WorkerThread>) -> RunOutcome {
+        let (job, pool) = (&self.job, &worker.pool);
+        let began = worker.start_time();
         let mut tasks = 0;
         let mut last = None;
         loop {
             // Asked before anything is locked: the answer is the listener's own code.
             let has_listener = events::task_events_enabled();
             let mut ended_now = None;
-            if let Some(result) = last.take_if(|_| crew.is_copy()) {
-                // As in `Slot::finish`.
+            if let Some(result) = last.take_if(|_| pool.is_copy()) {
+                // As in `PoolTask::finish`.
                 contained(|| drop(result));
-                return Went::LetGo;
+                return RunOutcome::Abandoned;
             }
-            let entry = {
+            let input = {
                 let mut inner = lock(&self.inner);
                 if let Some((index, number, result)) = last.take() {
                     if inner.is_abandoned {
                         drop(inner);
                         contained(|| drop(result));
-                        return Went::LetGo;
+                        return RunOutcome::Abandoned;
                     }
                     tasks += 1;
-                    worker.counts(&result);
+                    worker.count_result(&result);
                     if has_listener {
                         ended_now = Some((number, Outcome::of(&result)));
                     }
                     inner.running = None;
                     inner.done.push((index, result));
                 }
-                let stops = crew.hint() & ABORTED != 0 || worker.is_used_up();
-                let mut entry = if stops { None } else { inner.todo.pop_front() };
-                if let Some(entry) = &mut entry {
+                let stops = pool.wake_hint() & ABORTED != 0 || worker.at_task_limit();
+                let mut input = if stops { None } else { inner.todo.pop_front() };
+                if let Some(input) = &mut input {
                     inner.running = Some(RunningInput {
-                        index: entry.index,
-                        number: entry.number,
-                        began: worker.begins(),
-                        retry: entry.retry.take(),
+                        index: input.index,
+                        number: input.number,
+                        began: worker.task_started(),
+                        retry: input.retry.take(),
                     });
                 }
-                entry
+                input
             };
             if let Some((number, outcome)) = ended_now {
-                (crew.events()).ended(number, outcome.label(), self.elapsed(crew));
+                (pool.events()).ended(number, outcome.label(), self.elapsed(pool));
             }
             if job.consumer_waits.load(Ordering::Relaxed) {
                 self.flush_results(worker);
             }
-            let Some(entry) = entry else {
+            let Some(input) = input else {
                 break;
             };
-            crew.capacity.release(1);
+            pool.capacity.release(1);
             if has_listener {
-                (crew.events()).started(worker.id, entry.number, self.elapsed(crew));
+                (pool.events()).started(worker.id, input.number, self.elapsed(pool));
             }
-            let number = entry.number;
-            last = Some((entry.index, number, self.run_one(worker, entry)));
+            let number = input.number;
+            last = Some((input.index, number, self.run_one(worker, input)));
         }
         self.finish(worker, began, tasks);
-        Went::Well
+        RunOutcome::Done
     }
 
-    fn run_one(&self, worker: &Worker, entry: MapInput<A>) -> Result<R, JoinError> {
-        let (job, crew) = (&self.job, &worker.crew);
+    fn run_one(&self, worker: &WorkerThread, input: MapInput<A>) -> Result<R, JoinError> {
+        let (job, pool) = (&self.job, &worker.pool);
         let task = job.task;
-        let result = match entry.input {
-            Input::Value(input) => caught(move || task(input)).map(Ok),
-            Input::Bytes(bytes) => {
+        let result = match input.value {
+            TaskInput::Value(input) => caught(move || task(input)).map(Ok),
+            TaskInput::Bytes(bytes) => {
                 caught(move || super::retry::decode(&bytes).map(task)).map(|result| {
-                    result.ok_or_else(|| Why::TimedOut.error(crew, task as usize, job.started))
+                    result.ok_or_else(|| {
+                        AbandonReason::TimedOut.error(pool, task as usize, job.call_site)
+                    })
                 })
             }
         };
-        worker.ends();
+        worker.task_stopped();
         result.unwrap_or_else(|unwound| {
-            let name = worker.name(task as usize, job.started);
+            let name = worker.name(task as usize, job.call_site);
             Err(JoinError::panicked(
                 name,
                 unwound,
@@ -187,34 +189,34 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
         })
     }
 
-    fn elapsed(&self, crew: &Shared) -> std::time::Duration {
-        std::time::Duration::from_nanos(self.elapsed_ns(crew.now()))
+    fn elapsed(&self, pool: &ThreadPool) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.elapsed_ns(pool.now()))
     }
 
     /// Somebody waits for results, and will not wait until this is through.
     #[cold]
-    fn flush_results(&self, worker: &Worker) {
+    fn flush_results(&self, worker: &WorkerThread) {
         let done = self.take_results();
         if !done.is_empty() {
             self.job.consumer_waits.store(false, Ordering::Relaxed);
-            let now = worker.crew.now();
+            let now = worker.pool.now();
             self.record(now, done.len(), |nanos, tasks| {
-                worker.tally.took(nanos, tasks)
+                worker.counters.record_latency(nanos, tasks)
             });
             self.job.push_results(done);
         }
     }
 
     /// The worker is through, or stops.
-    fn finish(self: &Arc<Self>, worker: &Worker, began: u64, tasks: u64) {
+    fn finish(self: &Arc<Self>, worker: &WorkerThread, began: u64, tasks: u64) {
         let job = &self.job;
-        let now = worker.crew.now();
-        worker.was_busy(now);
+        let now = worker.pool.now();
+        worker.add_busy(now);
         let nanos = now.saturating_sub(began);
         let mut state = lock(&job.state);
         state.running.retain(|chunk| !Arc::ptr_eq(chunk, self));
         if let Some(each) = nanos.checked_div(tasks) {
-            worker.crew.task_time.record(each);
+            worker.pool.task_time.record(each);
             job.adapt_batch_size(&mut state, each);
         }
         drop(state);
@@ -227,17 +229,17 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
             )
         };
         self.record(now, done.len(), |nanos, tasks| {
-            worker.tally.took(nanos, tasks)
+            worker.counters.record_latency(nanos, tasks)
         });
         job.push_results(done);
         if rest.is_empty() {
             return;
         }
-        if worker.crew.hint() & ABORTED != 0 {
-            job.reject_inputs(rest, &Refusal::Cancelled);
+        if worker.pool.wake_hint() & ABORTED != 0 {
+            job.reject_inputs(rest, &Rejection::Cancelled);
         } else {
             job.return_inputs(Batch {
-                entries: rest,
+                inputs: rest,
                 read_at: self.read_at,
             });
         }
@@ -245,12 +247,12 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
 }
 
 impl<A: Message, R: Message> Work for RunningBatch<A, R> {
-    fn run(self: Arc<Self>, worker: &Arc<Worker>) -> Went {
+    fn run(self: Arc<Self>, worker: &Arc<WorkerThread>) -> RunOutcome {
         self.run_all(worker)
     }
 
-    fn let_go(self: Arc<Self>, worker: &Worker, before: u64, why: Why) -> bool {
-        let (job, crew) = (&self.job, &worker.crew);
+    fn abandon(self: Arc<Self>, worker: &WorkerThread, before: u64, why: AbandonReason) -> bool {
+        let (job, pool) = (&self.job, &worker.pool);
         let mut inner = lock(&self.inner);
         let is_it =
             |running: &mut RunningInput| running.began <= before && self.worker == worker.id;
@@ -260,30 +262,30 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
         inner.is_abandoned = true;
         let mut done = std::mem::take(&mut inner.done);
         let mut rest = std::mem::take(&mut inner.todo);
-        let now = crew.now();
+        let now = pool.now();
         let nanos = self.elapsed_ns(now);
         self.record(now, done.len(), |nanos, tasks| {
-            crew.counters.took(nanos, tasks)
+            pool.counters.record_latency(nanos, tasks)
         });
-        let retries = crew.options.retries;
-        let again = |retry: &mut Box<Retry>| why == Why::TimedOut && retry.again(retries);
+        let retries = pool.options.retries;
+        let again = |retry: &mut Box<Retry>| why == AbandonReason::TimedOut && retry.again(retries);
         let retry = running.retry.take_if(again);
         let outcome = match retry {
             Some(retry) => {
-                crew.counts_parting(worker.id, None);
-                crew.capacity.force_acquire();
+                pool.count_abandoned(worker.id, None);
+                pool.capacity.force_acquire();
                 rest.push_front(MapInput {
                     index: running.index,
                     number: running.number,
-                    input: Input::Bytes(retry.bytes()),
+                    value: TaskInput::Bytes(retry.bytes()),
                     retry: Some(retry),
                 });
                 None
             }
             None => {
-                let error = why.error(crew, job.task as usize, job.started);
-                crew.counts_parting(worker.id, Some(&error));
-                crew.counters.took(nanos, 1);
+                let error = why.error(pool, job.task as usize, job.call_site);
+                pool.count_abandoned(worker.id, Some(&error));
+                pool.counters.record_latency(nanos, 1);
                 let outcome = Outcome::of_error(&error);
                 done.push((running.index, Err(error)));
                 Some(outcome)
@@ -294,27 +296,27 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
         state.running.retain(|chunk| !Arc::ptr_eq(chunk, &self));
         drop(state);
         match outcome {
-            None => (crew.events()).retried(worker.id, running.number, RAN_OVER),
+            None => (pool.events()).retried(worker.id, running.number, RAN_OVER),
             Some(outcome) => {
-                (crew.events()).ended(running.number, outcome.label(), self.elapsed(crew));
+                (pool.events()).ended(running.number, outcome.label(), self.elapsed(pool));
             }
         }
         job.push_results(done);
         job.return_inputs(Batch {
-            entries: rest,
+            inputs: rest,
             read_at: self.read_at,
         });
         // The ticket goes to another.
-        crew.push(Arc::clone(job) as Arc<dyn Work>);
+        pool.push(Arc::clone(job) as Arc<dyn Work>);
         true
     }
 
-    fn refuse(self: Arc<Self>, _crew: &Arc<Shared>, refusal: &Refusal) {
+    fn reject(self: Arc<Self>, _crew: &Arc<ThreadPool>, rejection: &Rejection) {
         let rest = self.take_remaining();
-        self.job.reject_inputs(rest, refusal);
+        self.job.reject_inputs(rest, rejection);
     }
 
-    fn is_over(&self) -> bool {
+    fn has_ended(&self) -> bool {
         false
     }
 }

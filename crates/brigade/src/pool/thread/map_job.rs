@@ -16,11 +16,11 @@ use std::time::Duration;
 use super::capacity::CapacityWaiter;
 use super::locks::lock;
 use super::map_batch::RunningBatch;
-use super::pool::Shared;
-use super::retry::{Input, Retry};
+use super::pool::ThreadPool;
+use super::retry::{Retry, TaskInput};
 use super::thread_table::{ABORTED, SURPLUS};
-use super::work::{Refusal, Went, Why, Work};
-use super::worker::Worker;
+use super::work::{AbandonReason, Rejection, RunOutcome, Work};
+use super::worker::WorkerThread;
 use crate::pool::policy::estimate::TaskTime;
 use crate::pool::policy::outcome::Outcome;
 use crate::task::panic::contained;
@@ -36,12 +36,12 @@ pub(super) struct MapInput<A> {
     pub(super) index: usize,
     /// Of the task.
     pub(super) number: u64,
-    pub(super) input: Input<A>,
+    pub(super) value: TaskInput<A>,
     pub(super) retry: Option<Box<Retry>>,
 }
 
 pub(super) struct Batch<A> {
-    pub(super) entries: VecDeque<MapInput<A>>,
+    pub(super) inputs: VecDeque<MapInput<A>>,
     /// When the first was pulled, by the pool's clock.
     pub(super) read_at: u64,
 }
@@ -49,7 +49,7 @@ pub(super) struct Batch<A> {
 impl<A> Default for Batch<A> {
     fn default() -> Batch<A> {
         Batch {
-            entries: VecDeque::new(),
+            inputs: VecDeque::new(),
             read_at: 0,
         }
     }
@@ -59,9 +59,9 @@ impl<A> Default for Batch<A> {
 pub(super) type MapResult<R> = (usize, Result<R, JoinError>);
 
 pub(super) struct MapJob<A, R> {
-    pub(super) crew: Arc<Shared>,
+    pub(super) pool: Arc<ThreadPool>,
     pub(super) task: fn(A) -> R,
-    pub(super) started: &'static Location<'static>,
+    pub(super) call_site: &'static Location<'static>,
     pub(super) state: Mutex<MapJobState<A, R>>,
     /// For the one who fetches results.
     pub(super) arrived: Condvar,
@@ -94,14 +94,14 @@ pub(super) struct MapJobState<A, R> {
 
 impl<A, R> MapJob<A, R> {
     pub(super) fn new(
-        crew: &Arc<Shared>,
+        pool: &Arc<ThreadPool>,
         task: fn(A) -> R,
-        started: &'static Location<'static>,
+        call_site: &'static Location<'static>,
     ) -> MapJob<A, R> {
         MapJob {
-            crew: Arc::clone(crew),
+            pool: Arc::clone(pool),
             task,
-            started,
+            call_site,
             state: Mutex::new(MapJobState {
                 batches: VecDeque::new(),
                 filling: Batch::default(),
@@ -146,42 +146,42 @@ impl<A, R> MapJob<A, R> {
         let mut state = lock(&self.state);
         state.is_dropped = true;
         let done = std::mem::take(&mut state.done);
-        let mut entries = state.take_inputs();
+        let mut inputs = state.take_inputs();
         for batch in &state.running {
-            entries.extend(batch.take_remaining());
+            inputs.extend(batch.take_remaining());
         }
         drop(state);
-        self.reject(entries, |_| JoinError::Cancelled, |_, _| {});
+        self.reject_each(inputs, |_| JoinError::Cancelled, |_, _| {});
         for result in done.into_iter().flatten() {
             contained(|| drop(result));
         }
     }
 
     /// These end without having been begun.
-    pub(super) fn reject(
+    pub(super) fn reject_each(
         &self,
-        entries: impl IntoIterator<Item = MapInput<A>>,
+        inputs: impl IntoIterator<Item = MapInput<A>>,
         error: impl Fn(&MapInput<A>) -> JoinError,
         mut tell: impl FnMut(usize, JoinError),
     ) {
-        let crew = &self.crew;
-        for entry in entries {
-            let error = error(&entry);
-            crew.counters.ended(&error, 0, 1);
+        let pool = &self.pool;
+        for input in inputs {
+            let error = error(&input);
+            pool.counters.count_ended(&error, 0, 1);
             let outcome = Outcome::of_error(&error).label();
-            (crew.events()).ended(entry.number, outcome, Duration::ZERO);
-            crew.capacity.release(1);
-            tell(entry.index, error);
-            contained(|| drop(entry));
+            (pool.events()).ended(input.number, outcome, Duration::ZERO);
+            pool.capacity.release(1);
+            tell(input.index, error);
+            contained(|| drop(input));
         }
     }
 
     /// As [`pass_over`](Self::pass_over), and the results say so.
-    pub(super) fn reject_inputs(&self, entries: VecDeque<MapInput<A>>, refusal: &Refusal) {
-        let mut done = Vec::with_capacity(entries.len());
-        self.reject(
-            entries,
-            |_| refusal.error(),
+    pub(super) fn reject_inputs(&self, inputs: VecDeque<MapInput<A>>, rejection: &Rejection) {
+        let mut done = Vec::with_capacity(inputs.len());
+        self.reject_each(
+            inputs,
+            |_| rejection.error(),
             |index, error| done.push((index, Err(error))),
         );
         self.push_results(done);
@@ -203,31 +203,31 @@ impl<A, R> MapJob<A, R> {
 
 impl<A: Message, R: Message> MapJob<A, R> {
     /// One more input.
-    pub(super) fn push_input(self: &Arc<Self>, entry: MapInput<A>) {
-        let workers = self.crew.options.workers;
+    pub(super) fn push_input(self: &Arc<Self>, input: MapInput<A>) {
+        let workers = self.pool.options.workers;
         let mut state = lock(&self.state);
-        if state.filling.entries.is_empty() {
-            state.filling.read_at = self.crew.now();
+        if state.filling.inputs.is_empty() {
+            state.filling.read_at = self.pool.now();
         }
-        state.filling.entries.push_back(entry);
+        state.filling.inputs.push_back(input);
         let batch_size = self.batch_size.load(Ordering::Relaxed);
-        if state.filling.entries.len() >= batch_size {
+        if state.filling.inputs.len() >= batch_size {
             let full = std::mem::take(&mut state.filling);
             state.batches.push_back(full);
         }
         // Tickets that nobody works on yet.
         let ahead = state.tickets.saturating_sub(state.running.len());
         let is_enough =
-            state.tickets >= workers || ahead >= state.batches.len() + state.filling.entries.len();
+            state.tickets >= workers || ahead >= state.batches.len() + state.filling.inputs.len();
         if !is_enough {
             state.tickets += 1;
         }
-        let inputs = state.batches.len() * batch_size + state.filling.entries.len();
+        let inputs = state.batches.len() * batch_size + state.filling.inputs.len();
         drop(state);
         if !is_enough {
-            self.crew.push(Arc::clone(self) as Arc<dyn Work>);
+            self.pool.push(Arc::clone(self) as Arc<dyn Work>);
         }
-        self.crew.inputs_wait(inputs);
+        self.pool.on_map_backlog(inputs);
     }
 
     /// What another has not done goes back.
@@ -235,27 +235,27 @@ impl<A: Message, R: Message> MapJob<A, R> {
         let mut state = lock(&self.state);
         if state.is_dropped {
             drop(state);
-            self.reject(batch.entries, |_| JoinError::Cancelled, |_, _| {});
+            self.reject_each(batch.inputs, |_| JoinError::Cancelled, |_, _| {});
             return;
         }
-        if !batch.entries.is_empty() {
+        if !batch.inputs.is_empty() {
             state.batches.push_front(batch);
         }
     }
 
     /// Something to do for one that has a ticket. `None`: there is nothing, and it has a ticket no
     /// more.
-    fn take_batch(self: &Arc<Self>, worker: &Worker) -> Option<Arc<RunningBatch<A, R>>> {
+    fn take_batch(self: &Arc<Self>, worker: &WorkerThread) -> Option<Arc<RunningBatch<A, R>>> {
         let mut state = lock(&self.state);
         let batch = state.batches.pop_front();
         let batch = batch.unwrap_or_else(|| std::mem::take(&mut state.filling));
-        let batch = if batch.entries.is_empty() {
+        let batch = if batch.inputs.is_empty() {
             let victim = state.running.iter().max_by_key(|batch| batch.remaining());
             victim.map(|victim| victim.steal_half()).unwrap_or_default()
         } else {
             batch
         };
-        if batch.entries.is_empty() {
+        if batch.inputs.is_empty() {
             state.tickets = state.tickets.saturating_sub(1);
             return None;
         }
@@ -267,45 +267,46 @@ impl<A: Message, R: Message> MapJob<A, R> {
 
 impl<A, R> MapJobState<A, R> {
     fn take_inputs(&mut self) -> VecDeque<MapInput<A>> {
-        let mut entries = VecDeque::new();
+        let mut inputs = VecDeque::new();
         for batch in self.batches.drain(..) {
-            entries.extend(batch.entries);
+            inputs.extend(batch.inputs);
         }
-        entries.extend(std::mem::take(&mut self.filling).entries);
-        entries
+        inputs.extend(std::mem::take(&mut self.filling).inputs);
+        inputs
     }
 }
 
 impl<A: Message, R: Message> Work for MapJob<A, R> {
-    fn run(self: Arc<Self>, worker: &Arc<Worker>) -> Went {
+    fn run(self: Arc<Self>, worker: &Arc<WorkerThread>) -> RunOutcome {
         while let Some(batch) = self.take_batch(worker) {
-            worker.is_at(Arc::clone(&batch) as Arc<dyn Work>);
-            if batch.run_all(worker) == Went::LetGo {
-                return Went::LetGo;
+            worker.set_current_work(Arc::clone(&batch) as Arc<dyn Work>);
+            if batch.run_all(worker) == RunOutcome::Abandoned {
+                return RunOutcome::Abandoned;
             }
-            let others = !self.crew.queue_is_empty();
-            if others || self.crew.hint() & (SURPLUS | ABORTED) != 0 || worker.is_used_up() {
-                self.crew.push(self.clone());
+            let others = !self.pool.queue_is_empty();
+            if others || self.pool.wake_hint() & (SURPLUS | ABORTED) != 0 || worker.at_task_limit()
+            {
+                self.pool.push(self.clone());
                 break;
             }
         }
-        Went::Well
+        RunOutcome::Done
     }
 
-    fn let_go(self: Arc<Self>, _worker: &Worker, _before: u64, _why: Why) -> bool {
+    fn abandon(self: Arc<Self>, _worker: &WorkerThread, _before: u64, _why: AbandonReason) -> bool {
         // Between two chunks nothing runs.
         false
     }
 
-    fn refuse(self: Arc<Self>, _crew: &Arc<Shared>, refusal: &Refusal) {
+    fn reject(self: Arc<Self>, _crew: &Arc<ThreadPool>, rejection: &Rejection) {
         let mut state = lock(&self.state);
         state.tickets = state.tickets.saturating_sub(1);
-        let entries = state.take_inputs();
+        let inputs = state.take_inputs();
         drop(state);
-        self.reject_inputs(entries, refusal);
+        self.reject_inputs(inputs, rejection);
     }
 
-    fn is_over(&self) -> bool {
+    fn has_ended(&self) -> bool {
         false
     }
 }

@@ -33,4 +33,4 @@ mod work;
 mod worker;
 
 pub(in crate::pool) use map::Map;
-pub(in crate::pool) use pool::Shared;
+pub(in crate::pool) use pool::ThreadPool;

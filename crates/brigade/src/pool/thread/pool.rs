@@ -10,14 +10,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::adaptive_spin;
 use super::capacity::Capacity;
-use super::counters::{self, Counters, Tally};
+use super::counters::{self, PoolCounters, ThreadCounters};
 use super::current;
 use super::locks::lock;
 use super::registry;
-use super::scheduler::MUCH;
-use super::task::Slot;
-use super::thread_table::{HELP, Roster, WATCHED};
-use super::timeouts::Keeper;
+use super::scheduler::BACKLOG_WAKE_NS;
+use super::task::PoolTask;
+use super::thread_table::{HAS_SENTRY, NEED_WORKER, ThreadTable};
+use super::timeouts::TimeoutMonitor;
 use super::work::Work;
 use crate::pool::config::Options;
 use crate::pool::events;
@@ -29,33 +29,33 @@ use crate::worker::handle::Task;
 use crate::{JoinHandle, Kind, Message, PoolStats};
 
 /// The threads of a pool, and what they have to do.
-pub(in crate::pool) struct Shared {
+pub(in crate::pool) struct ThreadPool {
     /// The pool's, in this process.
-    pub(super) number: u64,
-    original: Original,
+    pub(super) pool_id: u64,
+    creator: Original,
     pub(super) options: Options,
     queue: Injector<Arc<dyn Work>>,
     /// Those in the queue that have ended.
-    shells: AtomicUsize,
+    cancelled: AtomicUsize,
     pub(super) capacity: Capacity,
-    roster: Mutex<Roster>,
+    table: Mutex<ThreadTable>,
     /// As the roster says when it is unlocked.
-    hint: AtomicU32,
+    wake_hint: AtomicU32,
     /// A thread has become ready or ended, or waits.
     pub(super) changed: Condvar,
-    pub(super) counters: Counters,
+    pub(super) counters: PoolCounters,
     /// How long tasks take.
     pub(super) task_time: SharedEstimate,
     /// What those have counted that have ended or were let go. Written under the roster's lock.
-    pub(super) past: Tally,
-    pub(super) keeper: Option<Keeper>,
+    pub(super) retired: ThreadCounters,
+    pub(super) timeout_monitor: Option<TimeoutMonitor>,
 }
 
-impl Shared {
+impl ThreadPool {
     /// Starts the workers, and waits until each is ready.
-    pub(in crate::pool) fn start(options: Options) -> io::Result<Arc<Shared>> {
-        let pool = Arc::new(Shared::new(options));
-        registry::enter(&pool);
+    pub(in crate::pool) fn start(options: Options) -> io::Result<Arc<ThreadPool>> {
+        let pool = Arc::new(ThreadPool::new(options));
+        registry::register(&pool);
         pool.build()?;
         Ok(pool)
     }
@@ -66,7 +66,7 @@ impl Shared {
         task: fn(A) -> R,
         input: A,
     ) -> JoinHandle<R> {
-        let started = Location::caller();
+        let call_site = Location::caller();
         if self.is_copy() {
             return JoinHandle(Task::Closed(Kind::Thread));
         }
@@ -74,7 +74,7 @@ impl Shared {
             let _blocked = current::block();
             self.capacity.acquire();
         }
-        self.accept(task, started, input)
+        self.accept(task, call_site, input)
     }
 
     #[track_caller]
@@ -83,43 +83,43 @@ impl Shared {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        let started = Location::caller();
+        let call_site = Location::caller();
         if self.is_copy() || !self.capacity.try_acquire() {
             return Err(input);
         }
-        Ok(self.accept(task, started, input))
+        Ok(self.accept(task, call_site, input))
     }
 
     /// There is room for it.
     fn accept<A: Message, R: Message>(
         self: &Arc<Self>,
         task: fn(A) -> R,
-        started: &'static Location<'static>,
+        call_site: &'static Location<'static>,
         input: A,
     ) -> JoinHandle<R> {
-        let slot = Arc::new(Slot::new(self, task, started, input));
-        self.push(Arc::clone(&slot) as Arc<dyn Work>);
-        JoinHandle(Task::Pooled(slot))
+        let task = Arc::new(PoolTask::new(self, task, call_site, input));
+        self.push(Arc::clone(&task) as Arc<dyn Work>);
+        JoinHandle(Task::Pooled(task))
     }
 
     pub(in crate::pool) fn workers(&self) -> usize {
         self.options.workers
     }
 
-    fn new(options: Options) -> Shared {
-        Shared {
-            number: registry::number(),
-            original: Original::this_process(),
+    fn new(options: Options) -> ThreadPool {
+        ThreadPool {
+            pool_id: registry::next_id(),
+            creator: Original::this_process(),
             queue: Injector::new(),
-            shells: AtomicUsize::new(0),
+            cancelled: AtomicUsize::new(0),
             capacity: Capacity::new(options.queue_limit),
-            roster: Mutex::new(Roster::new(options.workers)),
-            hint: AtomicU32::new(0),
+            table: Mutex::new(ThreadTable::new(options.workers)),
+            wake_hint: AtomicU32::new(0),
             changed: Condvar::new(),
-            counters: Counters::new(),
+            counters: PoolCounters::new(),
             task_time: SharedEstimate::default(),
-            past: Tally::new(),
-            keeper: options.timeout.map(Keeper::new),
+            retired: ThreadCounters::new(),
+            timeout_monitor: options.timeout.map(TimeoutMonitor::new),
             options,
         }
     }
@@ -127,14 +127,14 @@ impl Shared {
     /// What it tells those who listen.
     pub(super) fn events(&self) -> events::EventSource {
         events::EventSource {
-            pool: self.number,
+            pool: self.pool_id,
             kind: Kind::Thread,
         }
     }
 
     /// Whether this process is a fork of the one that made the pool.
     pub(super) fn is_copy(&self) -> bool {
-        !self.original.is_this_process()
+        !self.creator.is_this_process()
     }
 
     /// The pool's clock, in nanoseconds; never 0.
@@ -144,8 +144,8 @@ impl Shared {
         now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
     }
 
-    pub(super) fn hint(&self) -> u32 {
-        self.hint.load(Ordering::Relaxed)
+    pub(super) fn wake_hint(&self) -> u32 {
+        self.wake_hint.load(Ordering::Relaxed)
     }
 
     pub(super) fn queue_is_empty(&self) -> bool {
@@ -153,12 +153,12 @@ impl Shared {
     }
 
     /// How many wait, shells included.
-    pub(super) fn queued(&self) -> usize {
+    pub(super) fn queue_len(&self) -> usize {
         self.queue.len()
     }
 
     /// The next of the queue.
-    pub(super) fn next(&self) -> Option<Arc<dyn Work>> {
+    pub(super) fn next_work(&self) -> Option<Arc<dyn Work>> {
         loop {
             match self.queue.steal() {
                 Steal::Success(item) => return Some(item),
@@ -174,29 +174,31 @@ impl Shared {
         // A thread that lies down says so and then looks at the queue; we do it the other way
         // round.
         fence(Ordering::SeqCst);
-        let hint = self.hint();
-        if hint & (HELP | WATCHED) != 0 && (hint & HELP != 0 || self.backlog() > MUCH) {
-            self.help();
+        let wake_hint = self.wake_hint();
+        if wake_hint & (NEED_WORKER | HAS_SENTRY) != 0
+            && (wake_hint & NEED_WORKER != 0 || self.queued_ns() > BACKLOG_WAKE_NS)
+        {
+            self.wake_or_start();
         }
     }
 
     /// One that is queued has ended: only its shell is left, for a queue gives nothing back from
     /// its middle. When there are too many of them, they are sorted out.
-    pub(super) fn leaves_shell(self: &Arc<Self>) {
-        let shells = self.shells.fetch_add(1, Ordering::Relaxed) + 1;
-        if !should_remove_cancelled(shells, self.queue.len()) {
+    pub(super) fn note_cancelled(self: &Arc<Self>) {
+        let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed) + 1;
+        if !should_remove_cancelled(cancelled, self.queue.len()) {
             return;
         }
-        let shells = self.shells.swap(0, Ordering::Relaxed);
-        if !should_remove_cancelled(shells, 0) {
+        let cancelled = self.cancelled.swap(0, Ordering::Relaxed);
+        if !should_remove_cancelled(cancelled, 0) {
             // Somebody else is at it.
             return;
         }
         for _ in 0..self.queue.len() {
-            let Some(item) = self.next() else {
+            let Some(item) = self.next_work() else {
                 return;
             };
-            if item.is_over() {
+            if item.has_ended() {
                 contained(|| drop(item));
             } else {
                 self.push(item);
@@ -205,30 +207,30 @@ impl Shared {
     }
 
     /// Changes who is there.
-    pub(super) fn roster<T>(&self, change: impl FnOnce(&mut Roster) -> T) -> T {
-        let mut roster = lock(&self.roster);
-        let before = roster.active();
-        let result = change(&mut roster);
-        let (after, hint) = (roster.active(), roster.hint());
+    pub(super) fn with_table<T>(&self, change: impl FnOnce(&mut ThreadTable) -> T) -> T {
+        let mut table = lock(&self.table);
+        let before = table.active();
+        let result = change(&mut table);
+        let (after, wake_hint) = (table.active(), table.hint());
         if before != after {
             adaptive_spin::awake_changed(before, after);
         }
-        if hint != self.hint() {
-            self.hint.store(hint, Ordering::SeqCst);
+        if wake_hint != self.wake_hint() {
+            self.wake_hint.store(wake_hint, Ordering::SeqCst);
         }
         result
     }
 
-    pub(super) fn lock_roster(&self) -> MutexGuard<'_, Roster> {
-        lock(&self.roster)
+    pub(super) fn lock_table(&self) -> MutexGuard<'_, ThreadTable> {
+        lock(&self.table)
     }
 
     /// Nanoseconds that what is queued will take, if it is as what was before it.
-    pub(super) fn backlog(&self) -> u64 {
-        self.time_for(self.queue.len() as u64)
+    pub(super) fn queued_ns(&self) -> u64 {
+        self.estimate_ns(self.queue.len() as u64)
     }
 
-    pub(super) fn time_for(&self, tasks: u64) -> u64 {
+    pub(super) fn estimate_ns(&self, tasks: u64) -> u64 {
         (tasks as f64 * self.task_time.get().nanos() / self.options.workers as f64) as u64
     }
 
@@ -240,15 +242,15 @@ impl Shared {
             };
         }
         // Nobody comes or goes meanwhile.
-        let roster = lock(&self.roster);
-        let live = roster.live.values().map(|member| &member.worker.tally);
+        let table = lock(&self.table);
+        let live = table.threads.values().map(|entry| &entry.worker.counters);
         let (workers, limit) = (self.options.workers, self.options.queue_limit);
-        counters::sum(workers, limit, &self.counters, live, &self.past)
+        counters::snapshot(workers, limit, &self.counters, live, &self.retired)
     }
 }
 
-impl Drop for Shared {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
-        registry::leave(self.number);
+        registry::unregister(self.pool_id);
     }
 }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::locks::lock;
-use super::pool::Shared;
+use super::pool::ThreadPool;
 use crate::sys::original::PerProcess;
 
 struct Registry {
     /// The number of the first. Those below are pools of a process that this one is a fork of.
     first: u64,
-    pools: Mutex<BTreeMap<u64, Weak<Shared>>>,
+    pools: Mutex<BTreeMap<u64, Weak<ThreadPool>>>,
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -22,21 +22,21 @@ static POOLS: PerProcess<Registry> = PerProcess::new(|| Registry {
 });
 
 /// A number for a pool.
-pub(super) fn number() -> u64 {
+pub(super) fn next_id() -> u64 {
     // First, so that it is not below the first.
     POOLS.get();
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-pub(super) fn enter(crew: &Arc<Shared>) {
-    lock(&POOLS.get().pools).insert(crew.number, Arc::downgrade(crew));
+pub(super) fn register(pool: &Arc<ThreadPool>) {
+    lock(&POOLS.get().pools).insert(pool.pool_id, Arc::downgrade(pool));
 }
 
-pub(super) fn leave(number: u64) {
+pub(super) fn unregister(number: u64) {
     lock(&POOLS.get().pools).remove(&number);
 }
 
-pub(super) fn find(number: u64) -> Option<Arc<Shared>> {
+pub(super) fn get(number: u64) -> Option<Arc<ThreadPool>> {
     lock(&POOLS.get().pools)
         .get(&number)
         .and_then(Weak::upgrade)

@@ -13,7 +13,7 @@ use crate::task::codec;
 use crate::task::entry::caught;
 
 /// What a task is run on.
-pub(super) enum Input<A> {
+pub(super) enum TaskInput<A> {
     Value(A),
     /// The same again.
     Bytes(Arc<[u8]>),

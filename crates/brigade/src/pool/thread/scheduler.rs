@@ -6,10 +6,10 @@ use std::sync::atomic::{Ordering, fence};
 use std::thread;
 
 use super::locks::wait;
-use super::pool::Shared;
-use super::thread_table::{Act, ENDING, Roster, WATCHED};
-use super::work::{Refusal, Why};
-use super::worker::Worker;
+use super::pool::ThreadPool;
+use super::thread_table::{HAS_SENTRY, SHUTTING_DOWN, ThreadTable, WakeAction};
+use super::work::{AbandonReason, Rejection};
+use super::worker::WorkerThread;
 use crate::pool::config::InitializerFailed;
 use crate::pool::policy::outcome::replaced;
 use crate::sys::error::{Call, THREAD};
@@ -20,7 +20,7 @@ use crate::{JoinError, Kind};
 
 /// So many nanoseconds of work are too much for those who are awake, even if one stands by who will
 /// look soon.
-pub(super) const MUCH: u64 = spin::LIMIT.as_nanos() as u64;
+pub(super) const BACKLOG_WAKE_NS: u64 = spin::LIMIT.as_nanos() as u64;
 
 /// What a thread does that has no task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +36,13 @@ pub(super) enum Idle {
     Sleep,
 }
 
-impl Shared {
+impl ThreadPool {
     /// Starts the workers, and waits until each is ready.
     pub(super) fn build(self: &Arc<Self>) -> io::Result<()> {
         if let Some(name) = &self.options.name {
             Kind::Thread.check_name(name)?;
         }
-        let built = self.start_all();
+        let built = self.start_workers();
         if built.is_err() {
             self.abort();
             self.shutdown();
@@ -50,17 +50,17 @@ impl Shared {
         built
     }
 
-    fn start_all(self: &Arc<Self>) -> io::Result<()> {
-        if let Some(keeper) = &self.keeper {
-            keeper.start(self)?;
+    fn start_workers(self: &Arc<Self>) -> io::Result<()> {
+        if let Some(monitor) = &self.timeout_monitor {
+            monitor.start(self)?;
         }
         for _ in 0..self.options.workers {
-            let worker = self.roster(|r| r.enlist(self.make()));
+            let worker = self.with_table(|table| table.add(self.new_worker()));
             self.start_thread(worker)?;
         }
-        let mut roster = self.lock_roster();
+        let mut table = self.lock_table();
         loop {
-            if let Some((name, unwound)) = roster.failed.take() {
+            if let Some((name, unwound)) = table.build_failure.take() {
                 return Err(InitializerFailed(JoinError::panicked(
                     name,
                     unwound,
@@ -68,59 +68,59 @@ impl Shared {
                 ))
                 .into());
             }
-            if roster.ready == self.options.workers {
-                roster.building = false;
+            if table.ready == self.options.workers {
+                table.building = false;
                 return Ok(());
             }
-            roster = wait(&self.changed, roster);
+            table = wait(&self.changed, table);
         }
     }
 
-    fn make(self: &Arc<Self>) -> impl FnOnce(u64) -> Arc<Worker> {
-        let crew = Arc::clone(self);
-        |id| Arc::new(Worker::new(id, crew))
+    fn new_worker(self: &Arc<Self>) -> impl FnOnce(u64) -> Arc<WorkerThread> {
+        let pool = Arc::clone(self);
+        |id| Arc::new(WorkerThread::new(id, pool))
     }
 
     /// There is work: wakes somebody or starts one more, unless that would be one too many.
     #[cold]
-    pub(super) fn help(self: &Arc<Self>) {
-        self.help_with(self.backlog());
+    pub(super) fn wake_or_start(self: &Arc<Self>) {
+        self.wake_or_start_for(self.queued_ns());
     }
 
     /// As [`help`](Self::help), with so many nanoseconds of work.
     #[cold]
-    fn help_with(self: &Arc<Self>, backlog: u64) {
-        let is_much = backlog > MUCH;
-        let act = self.roster(|r| r.help(is_much, self.make()));
-        self.act(act);
+    fn wake_or_start_for(self: &Arc<Self>, backlog: u64) {
+        let is_long = backlog > BACKLOG_WAKE_NS;
+        let action = self.with_table(|table| table.wake_or_start(is_long, self.new_worker()));
+        self.apply(action);
     }
 
     /// So many inputs of a map wait behind its tickets: nobody sees them in the queue.
-    pub(super) fn inputs_wait(self: &Arc<Self>, inputs: usize) {
-        if self.hint() & WATCHED != 0 {
-            let backlog = self.time_for(inputs as u64);
-            if backlog > MUCH && !self.queue_is_empty() {
-                self.help_with(backlog);
+    pub(super) fn on_map_backlog(self: &Arc<Self>, inputs: usize) {
+        if self.wake_hint() & HAS_SENTRY != 0 {
+            let backlog = self.estimate_ns(inputs as u64);
+            if backlog > BACKLOG_WAKE_NS && !self.queue_is_empty() {
+                self.wake_or_start_for(backlog);
             }
         }
     }
 
-    fn act(self: &Arc<Self>, act: Act) {
-        match act {
-            Act::Nothing => {}
-            Act::Wake(worker) => worker.wake(),
-            Act::Start(worker) => {
+    fn apply(self: &Arc<Self>, action: WakeAction) {
+        match action {
+            WakeAction::Nothing => {}
+            WakeAction::Wake(worker) => worker.wake(),
+            WakeAction::Start(worker) => {
                 // The system has no thread for us. Somebody else may do the work; if there is
                 // nobody, it is refused.
                 if self.start_thread(worker).is_err() {
-                    self.refuse_if_deserted(&Refusal::Closed);
+                    self.reject_queue_if_no_threads(&Rejection::Closed);
                 }
             }
         }
     }
 
     /// Starts the thread of one that is counted already. If that fails it is no longer counted.
-    pub(super) fn start_thread(self: &Arc<Self>, worker: Arc<Worker>) -> io::Result<()> {
+    pub(super) fn start_thread(self: &Arc<Self>, worker: Arc<WorkerThread>) -> io::Result<()> {
         let id = worker.id;
         let name = self.options.name.as_deref().unwrap_or("brigade-pool");
         let started = thread::Builder::new()
@@ -128,34 +128,34 @@ impl Shared {
             .spawn(move || worker.main())
             .call(THREAD)
             .needed_to("run a pool's tasks");
-        self.roster(|r| match started {
+        self.with_table(|table| match started {
             Ok(thread) => {
-                match r.live.get_mut(&id) {
-                    Some(member) => member.thread = Some(thread),
+                match table.threads.get_mut(&id) {
+                    Some(entry) => entry.thread = Some(thread),
                     // It has ended already, or was let go.
-                    None => r.ended.push(thread),
+                    None => table.exited.push(thread),
                 }
                 Ok(())
             }
             Err(error) => {
-                r.strike(id);
+                table.remove(id);
                 Err(error)
             }
         })
     }
 
     /// Its initializer has returned. `false`: it is not needed any more.
-    pub(super) fn ready(&self, id: u64) -> bool {
-        let goes_on = self.roster(|r| {
-            r.failures.reset();
-            r.ready += 1;
-            let Some(member) = r.live.get_mut(&id) else {
+    pub(super) fn on_init_done(&self, id: u64) -> bool {
+        let goes_on = self.with_table(|table| {
+            table.init_failures.reset();
+            table.ready += 1;
+            let Some(entry) = table.threads.get_mut(&id) else {
                 return false;
             };
-            member.ready = true;
-            let goes_on = !r.ending || !self.queue_is_empty();
+            entry.ready = true;
+            let goes_on = !table.shutting_down || !self.queue_is_empty();
             if !goes_on {
-                r.leave(id);
+                table.retire(id);
             }
             goes_on
         });
@@ -164,177 +164,191 @@ impl Shared {
     }
 
     /// Its initializer has panicked: another is tried, but not for ever.
-    pub(super) fn failed(self: &Arc<Self>, worker: &Worker, unwound: Unwound) {
+    pub(super) fn on_init_failed(self: &Arc<Self>, worker: &WorkerThread, unwound: Unwound) {
         let name = self.options.initializer_name();
         self.counters.not_ready.fetch_add(1, Ordering::AcqRel);
-        let (act, gives_up) = self.roster(|r| {
-            r.leave(worker.id);
-            if r.building {
-                r.failed = name.clone().map(|name| (name, unwound.clone()));
-                return (Act::Nothing, false);
+        let (action, gives_up) = self.with_table(|table| {
+            table.retire(worker.id);
+            if table.building {
+                table.build_failure = name.clone().map(|name| (name, unwound.clone()));
+                return (WakeAction::Nothing, false);
             }
-            r.failures.record();
-            if r.failures.is_over_limit() {
-                r.failures.reset();
-                return (Act::Nothing, true);
+            table.init_failures.record();
+            if table.init_failures.is_over_limit() {
+                table.init_failures.reset();
+                return (WakeAction::Nothing, true);
             }
-            let wanted = if r.ending {
-                !self.queue_is_empty() && r.active() < r.workers
+            let wanted = if table.shutting_down {
+                !self.queue_is_empty() && table.active() < table.workers
             } else {
-                r.live.len() < r.workers
+                table.threads.len() < table.workers
             };
             if wanted {
-                (Act::Start(r.enlist(self.make())), false)
+                (WakeAction::Start(table.add(self.new_worker())), false)
             } else {
-                (Act::Nothing, false)
+                (WakeAction::Nothing, false)
             }
         });
-        self.leaves();
-        self.act(act);
+        self.notify_exit();
+        self.apply(action);
         if let Some(name) = name.filter(|_| gives_up) {
-            self.refuse_if_deserted(&Refusal::Initializer(name, unwound));
+            self.reject_queue_if_no_threads(&Rejection::Initializer(name, unwound));
         }
     }
 
     /// If there is no thread that could do it, all that waits is refused.
-    fn refuse_if_deserted(self: &Arc<Self>, refusal: &Refusal) {
+    fn reject_queue_if_no_threads(self: &Arc<Self>, rejection: &Rejection) {
         // Who puts something into the queue now starts a thread himself.
         fence(Ordering::SeqCst);
-        let mut left = self.queued();
+        let mut left = self.queue_len();
         // Taken under the lock, so that nobody comes meanwhile. To refuse one may take long (its
         // input's destructor is the user's): what comes until then is not for us to refuse, nor is
         // what is left once there is a thread again.
-        let next = || self.roster(|r| (r.active() + r.sleepers.len() == 0).then(|| self.next()));
+        let next = || {
+            self.with_table(|table| {
+                (table.active() + table.sleepers.len() == 0).then(|| self.next_work())
+            })
+        };
         while left > 0 {
             let Some(Some(item)) = next() else { break };
             left -= 1;
-            contained(move || item.refuse(self, refusal));
+            contained(move || item.reject(self, rejection));
         }
         self.changed.notify_all();
     }
 
-    pub(super) fn refuse_all(self: &Arc<Self>, refusal: &Refusal) {
-        while let Some(item) = self.next() {
-            contained(move || item.refuse(self, refusal));
+    pub(super) fn reject_queue(self: &Arc<Self>, rejection: &Rejection) {
+        while let Some(item) = self.next_work() {
+            contained(move || item.reject(self, rejection));
         }
     }
 
     /// A thread has nothing to do. `true`: it may look for something.
-    pub(super) fn search(&self) -> bool {
-        self.roster(|r| {
-            let may = !r.searching && r.active() <= r.workers;
-            r.searching |= may;
+    pub(super) fn begin_search(&self) -> bool {
+        self.with_table(|table| {
+            let may = !table.searching && table.active() <= table.workers;
+            table.searching |= may;
             may
         })
     }
 
     /// One that looked has found something. Where that is, there may be more.
-    pub(super) fn found(self: &Arc<Self>) {
-        self.roster(|r| r.searching = false);
+    pub(super) fn end_search(self: &Arc<Self>) {
+        self.with_table(|table| table.searching = false);
         fence(Ordering::SeqCst);
         if !self.queue_is_empty() {
-            self.help();
+            self.wake_or_start();
         }
     }
 
     /// It has nothing to do, or is one too many (`surplus`).
-    pub(super) fn lie_down(&self, worker: &Arc<Worker>, searching: bool, surplus: bool) -> Idle {
-        let idle = self.roster(|r| {
+    pub(super) fn enter_idle(
+        &self,
+        worker: &Arc<WorkerThread>,
+        searching: bool,
+        surplus: bool,
+    ) -> Idle {
+        let idle = self.with_table(|table| {
             if searching {
-                r.searching = false;
+                table.searching = false;
             }
-            if surplus && r.active() <= r.workers {
+            if surplus && table.active() <= table.workers {
                 return Idle::Resume;
             }
-            if r.ending && (surplus || self.queue_is_empty()) {
-                r.leave(worker.id);
-                self.past.absorb(&worker.tally);
+            if table.shutting_down && (surplus || self.queue_is_empty()) {
+                table.retire(worker.id);
+                self.retired.merge(&worker.counters);
                 return Idle::Exit;
             }
-            r.sleepers.push(Arc::clone(worker));
-            if !surplus && !r.ending && self.task_time.is_short() && r.stand_by(worker.id) {
+            table.sleepers.push(Arc::clone(worker));
+            if !surplus
+                && !table.shutting_down
+                && self.task_time.is_short()
+                && table.set_sentry(worker.id)
+            {
                 Idle::Sentry
-            } else if r.live.len() > r.workers {
+            } else if table.threads.len() > table.workers {
                 Idle::SleepThenExit
             } else {
                 Idle::Sleep
             }
         });
         if idle == Idle::Exit {
-            self.leaves();
+            self.notify_exit();
         }
         idle
     }
 
     /// One that stands by looks. If there is something to do it is woken, unless somebody else was.
     /// The last time it sleeps for good.
-    pub(super) fn stands_by(self: &Arc<Self>, worker: &Worker, last: bool) {
+    pub(super) fn sentry_tick(self: &Arc<Self>, worker: &WorkerThread, last: bool) {
         let has_come = !self.queue_is_empty();
         if !has_come && !last {
             return;
         }
-        self.roster(|r| r.stand_down(worker.id));
+        self.with_table(|table| table.clear_sentry(worker.id));
         fence(Ordering::SeqCst);
         if !self.queue_is_empty() {
-            self.help();
+            self.wake_or_start();
         }
     }
 
     /// It has slept long enough. `true`: it ends. `false`: it was woken, or is needed.
-    pub(super) fn leave_bed(&self, worker: &Worker) -> bool {
-        let ends = self.roster(|r| {
-            let ends = (r.live.len() > r.workers || r.ending) && r.rouse(worker.id);
+    pub(super) fn try_exit(&self, worker: &WorkerThread) -> bool {
+        let ends = self.with_table(|table| {
+            let ends = (table.threads.len() > table.workers || table.shutting_down)
+                && table.remove_sleeper(worker.id);
             if ends {
-                r.leave(worker.id);
-                self.past.absorb(&worker.tally);
+                table.retire(worker.id);
+                self.retired.merge(&worker.counters);
             }
             ends
         });
         if ends {
-            self.leaves();
+            self.notify_exit();
         }
         ends
     }
 
     /// Somebody is gone: for those who wait for that.
-    fn leaves(&self) {
+    fn notify_exit(&self) {
         self.changed.notify_all();
-        if self.hint() & ENDING != 0 {
-            if let Some(keeper) = &self.keeper {
-                keeper.wake();
+        if self.wake_hint() & SHUTTING_DOWN != 0 {
+            if let Some(monitor) = &self.timeout_monitor {
+                monitor.wake();
             }
         }
     }
 
     /// It has run as many tasks as a thread may: another takes its place.
-    pub(super) fn recycle(self: &Arc<Self>, worker: &Worker) {
-        let act = self.roster(|r| {
-            r.leave(worker.id);
-            self.past.absorb(&worker.tally);
+    pub(super) fn recycle(self: &Arc<Self>, worker: &WorkerThread) {
+        let action = self.with_table(|table| {
+            table.retire(worker.id);
+            self.retired.merge(&worker.counters);
             self.counters.recycled.fetch_add(1, Ordering::Relaxed);
-            self.successor(r)
+            self.pick_replacement(table)
         });
-        self.leaves();
+        self.notify_exit();
         self.events().replaced(worker.id, replaced::TASK_LIMIT);
-        self.act(act);
+        self.apply(action);
     }
 
     /// A worker is about to be let go, because its task ends like this, or (`None`) is to be run
     /// again. Before anybody hears of that, so that the numbers are right when he does.
-    pub(super) fn counts_parting(&self, id: u64, how: Option<&JoinError>) {
-        self.roster(|r| {
+    pub(super) fn count_abandoned(&self, id: u64, how: Option<&JoinError>) {
+        self.with_table(|table| {
             let interrupted = matches!(how, Some(JoinError::Cancelled));
-            if !(interrupted && r.aborted) {
+            if !(interrupted && table.aborted) {
                 self.counters.restarts.fetch_add(1, Ordering::AcqRel);
                 let interrupted = u64::from(interrupted);
                 self.counters
                     .interrupted
                     .fetch_add(interrupted, Ordering::AcqRel);
             }
-            if let Some(member) = r.live.get(&id) {
+            if let Some(entry) = table.threads.get(&id) {
                 // It counts nothing any more itself.
-                member.worker.counts_elsewhere();
-                member.worker.was_busy(self.now());
+                entry.worker.count_external();
+                entry.worker.add_busy(self.now());
             }
             match how {
                 Some(error) => self.counters.count(error, 1),
@@ -346,60 +360,60 @@ impl Shared {
     }
 
     /// Its task was ended without it: another takes its place.
-    pub(super) fn replace(self: &Arc<Self>, id: u64, why: Why) {
-        let (act, member) = self.roster(|r| {
-            let member = r.strike(id);
-            let Some(member) = member else {
-                return (Act::Nothing, None);
+    pub(super) fn replace(self: &Arc<Self>, id: u64, why: AbandonReason) {
+        let (action, entry) = self.with_table(|table| {
+            let entry = table.remove(id);
+            let Some(entry) = entry else {
+                return (WakeAction::Nothing, None);
             };
-            self.past.absorb(&member.worker.tally);
-            (self.successor(r), Some(member))
+            self.retired.merge(&entry.worker.counters);
+            (self.pick_replacement(table), Some(entry))
         });
         // Detached: nobody waits for it any more.
-        drop(member);
-        self.leaves();
+        drop(entry);
+        self.notify_exit();
         let why = match why {
-            Why::TimedOut => replaced::TIMED_OUT,
-            Why::Cancelled => replaced::CANCELLED,
+            AbandonReason::TimedOut => replaced::TIMED_OUT,
+            AbandonReason::Cancelled => replaced::CANCELLED,
         };
         self.events().replaced(id, why);
-        self.act(act);
+        self.apply(action);
     }
 
     /// The one who takes the place of one that has just left.
-    fn successor(self: &Arc<Self>, r: &mut Roster) -> Act {
-        let wanted = if r.aborted {
+    fn pick_replacement(self: &Arc<Self>, table: &mut ThreadTable) -> WakeAction {
+        let wanted = if table.aborted {
             false
-        } else if r.ending {
-            !self.queue_is_empty() && r.active() < r.workers
+        } else if table.shutting_down {
+            !self.queue_is_empty() && table.active() < table.workers
         } else {
-            r.live.len() < r.workers
+            table.threads.len() < table.workers
         };
         if wanted {
-            Act::Start(r.enlist(self.make()))
+            WakeAction::Start(table.add(self.new_worker()))
         } else if !self.queue_is_empty() {
-            r.help(true, self.make())
+            table.wake_or_start(true, self.new_worker())
         } else {
-            Act::Nothing
+            WakeAction::Nothing
         }
     }
 
     /// A thread of the pool is about to wait inside its task: another may run meanwhile. `false`:
     /// it is none any more.
     pub(super) fn block(self: &Arc<Self>, id: u64) -> bool {
-        let is_ours = self.roster(|r| {
-            let member = r.live.get_mut(&id).filter(|member| !member.blocked);
-            let is_ours = member.map(|member| member.blocked = true).is_some();
-            r.blocked += usize::from(is_ours);
+        let is_ours = self.with_table(|table| {
+            let entry = table.threads.get_mut(&id).filter(|entry| !entry.blocked);
+            let is_ours = entry.map(|entry| entry.blocked = true).is_some();
+            table.blocked += usize::from(is_ours);
             is_ours
         });
         if is_ours {
-            if self.hint() & ENDING != 0 {
+            if self.wake_hint() & SHUTTING_DOWN != 0 {
                 self.changed.notify_all();
             }
             fence(Ordering::SeqCst);
             if !self.queue_is_empty() {
-                self.help();
+                self.wake_or_start();
             }
         }
         is_ours
@@ -407,11 +421,11 @@ impl Shared {
 
     /// It goes on.
     pub(super) fn unblock(&self, id: u64) {
-        self.roster(|r| {
-            let member = r.live.get_mut(&id).filter(|member| member.blocked);
-            if let Some(member) = member {
-                member.blocked = false;
-                r.blocked -= 1;
+        self.with_table(|table| {
+            let entry = table.threads.get_mut(&id).filter(|entry| entry.blocked);
+            if let Some(entry) = entry {
+                entry.blocked = false;
+                table.blocked -= 1;
             }
         });
     }

@@ -4,42 +4,42 @@ use std::sync::Arc;
 use std::thread;
 
 use super::current;
-use super::pool::Shared;
-use super::work::{Refusal, Why};
-use super::worker::Worker;
+use super::pool::ThreadPool;
+use super::work::{AbandonReason, Rejection};
+use super::worker::WorkerThread;
 use crate::task::panic::contained;
 
 /// How often one that ends a pool looks again whether that is done.
-const AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
+const RECHECK: std::time::Duration = std::time::Duration::from_millis(20);
 
-impl Shared {
+impl ThreadPool {
     /// The threads that belong to it.
-    pub(super) fn members(&self) -> Vec<Arc<Worker>> {
-        let roster = self.lock_roster();
-        let live = roster.live.values();
-        live.map(|member| Arc::clone(&member.worker)).collect()
+    pub(super) fn live_workers(&self) -> Vec<Arc<WorkerThread>> {
+        let table = self.lock_table();
+        let live = table.threads.values();
+        live.map(|entry| Arc::clone(&entry.worker)).collect()
     }
 
     /// Whether it ends and has no threads any more.
-    pub(super) fn is_deserted(&self) -> bool {
-        let roster = self.lock_roster();
-        roster.ending && roster.live.is_empty() && self.queue_is_empty()
+    pub(super) fn is_over(&self) -> bool {
+        let table = self.lock_table();
+        table.shutting_down && table.threads.is_empty() && self.queue_is_empty()
     }
 
     /// Has the threads end when there is nothing left to do.
-    fn end(&self, aborted: bool) -> bool {
-        let (first, sleepers) = self.roster(|r| {
-            let first = !r.ending;
-            r.ending = true;
-            r.aborted |= aborted;
-            r.stand_down_all();
-            (first, std::mem::take(&mut r.sleepers))
+    fn begin_shutdown(&self, aborted: bool) -> bool {
+        let (first, sleepers) = self.with_table(|table| {
+            let first = !table.shutting_down;
+            table.shutting_down = true;
+            table.aborted |= aborted;
+            table.clear_any_sentry();
+            (first, std::mem::take(&mut table.sleepers))
         });
         for worker in sleepers {
             worker.wake();
         }
-        if let Some(keeper) = &self.keeper {
-            keeper.wake();
+        if let Some(monitor) = &self.timeout_monitor {
+            monitor.wake();
         }
         first
     }
@@ -49,47 +49,47 @@ impl Shared {
         if self.is_copy() {
             return;
         }
-        self.end(false);
+        self.begin_shutdown(false);
         if !self.queue_is_empty() {
-            self.help();
+            self.wake_or_start();
         }
-        let own = current::worker().filter(|worker| Arc::ptr_eq(&worker.crew, self));
+        let own = current::worker().filter(|worker| Arc::ptr_eq(&worker.pool, self));
         // In one of its own threads nobody can wait for that thread, and those that wait may wait
         // for it.
         let waiting = own.as_ref().map(|_| current::block());
-        let is_over = |r: &super::thread_table::Roster| {
-            let those = if own.is_some() { r.blocked } else { 0 };
-            r.live.len() <= those && self.queue_is_empty()
+        let is_over = |table: &super::thread_table::ThreadTable| {
+            let those = if own.is_some() { table.blocked } else { 0 };
+            table.threads.len() <= those && self.queue_is_empty()
         };
-        let mut roster = self.lock_roster();
-        while !is_over(&roster) {
+        let mut table = self.lock_table();
+        while !is_over(&table) {
             // What came when the last was about to leave is not left lying.
-            if roster.active() == 0 && !self.queue_is_empty() {
-                let aborted = roster.aborted;
-                drop(roster);
+            if table.active() == 0 && !self.queue_is_empty() {
+                let aborted = table.aborted;
+                drop(table);
                 if aborted {
-                    self.refuse_all(&Refusal::Cancelled);
+                    self.reject_queue(&Rejection::Cancelled);
                 } else {
-                    self.help();
+                    self.wake_or_start();
                 }
-                roster = self.lock_roster();
+                table = self.lock_table();
                 continue;
             }
-            roster = match self.changed.wait_timeout(roster, AGAIN) {
-                Ok((roster, _)) => roster,
+            table = match self.changed.wait_timeout(table, RECHECK) {
+                Ok((table, _)) => table,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        let ended = std::mem::take(&mut roster.ended);
-        let keeper = roster.keeper.take();
-        drop(roster);
+        let ended = std::mem::take(&mut table.exited);
+        let monitor = table.monitor.take();
+        drop(table);
         drop(waiting);
         self.join(ended);
-        if let Some(keeper) = keeper.filter(|_| own.is_none()) {
-            if let Some(keeper) = &self.keeper {
-                keeper.wake();
+        if let Some(monitor) = monitor.filter(|_| own.is_none()) {
+            if let Some(monitor) = &self.timeout_monitor {
+                monitor.wake();
             }
-            self.join(vec![keeper]);
+            self.join(vec![monitor]);
         }
     }
 
@@ -108,23 +108,23 @@ impl Shared {
         if self.is_copy() {
             return;
         }
-        self.end(true);
-        self.refuse_all(&Refusal::Cancelled);
-        for worker in self.members() {
-            let Some(item) = worker.desk() else {
+        self.begin_shutdown(true);
+        self.reject_queue(&Rejection::Cancelled);
+        for worker in self.live_workers() {
+            let Some(item) = worker.current_work() else {
                 continue;
             };
             // It has not begun it, or it has.
-            contained(|| Arc::clone(&item).refuse(self, &Refusal::Cancelled));
-            if item.let_go(&worker, u64::MAX, Why::Cancelled) {
-                self.replace(worker.id, Why::Cancelled);
+            contained(|| Arc::clone(&item).reject(self, &Rejection::Cancelled));
+            if item.abandon(&worker, u64::MAX, AbandonReason::Cancelled) {
+                self.replace(worker.id, AbandonReason::Cancelled);
             }
         }
         // Those that are not through with their initializer are not waited for.
-        let started = self.roster(|r| {
-            let unready = r.live.iter().filter(|(_, member)| !member.ready);
+        let started = self.with_table(|table| {
+            let unready = table.threads.iter().filter(|(_, entry)| !entry.ready);
             let unready: Vec<u64> = unready.map(|(id, _)| *id).collect();
-            let struck = unready.into_iter().filter_map(|id| r.strike(id));
+            let struck = unready.into_iter().filter_map(|id| table.remove(id));
             struck.collect::<Vec<_>>()
         });
         drop(started);

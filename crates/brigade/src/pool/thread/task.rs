@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::current;
 use super::locks::{lock, wait_until};
-use super::pool::Shared;
+use super::pool::ThreadPool;
 use super::registry;
-use super::retry::{self, Input, Retry};
-use super::work::{Refusal, Went, Why, Work};
-use super::worker::Worker;
+use super::retry::{self, Retry, TaskInput};
+use super::work::{AbandonReason, Rejection, RunOutcome, Work};
+use super::worker::WorkerThread;
 use crate::pool::events;
 use crate::pool::policy::outcome::{Outcome, RAN_OVER};
 use crate::task::entry::caught;
@@ -21,31 +21,31 @@ use crate::task::symbols::Symbols;
 use crate::worker::handle::{Pending, joined_twice};
 use crate::{JoinError, Kind, Message};
 
-pub(super) struct Slot<A, R> {
+pub(super) struct PoolTask<A, R> {
     task: fn(A) -> R,
-    started: &'static Location<'static>,
+    call_site: &'static Location<'static>,
     /// The pool's number. It is looked up by the few who need it.
-    pool: u64,
+    pool_id: u64,
     number: u64,
     /// By the pool's clock.
     submitted: u64,
-    inner: Mutex<Inner<A, R>>,
+    inner: Mutex<TaskState<A, R>>,
     changed: Condvar,
     /// Set when the phase is `Ended`, for those who only look.
     ended: AtomicBool,
 }
 
-struct Inner<A, R> {
-    phase: Phase<A, R>,
+struct TaskState<A, R> {
+    phase: TaskPhase<A, R>,
     waiter: Waiter,
     /// What it takes to run it again.
     retry: Option<Box<Retry>>,
 }
 
-enum Phase<A, R> {
+enum TaskPhase<A, R> {
     Queued(A),
     /// To be run again, on what the retry says.
-    Again,
+    Requeued,
     Running {
         worker: u64,
         /// By the pool's clock, if it is watched; else 0.
@@ -57,9 +57,9 @@ enum Phase<A, R> {
 }
 
 /// A task that goes on without its worker.
-struct Parted {
+struct Abandoned {
     worker: u64,
-    again: bool,
+    is_retried: bool,
 }
 
 /// Who waits. There is one handle, and few of many are ever polled.
@@ -69,24 +69,24 @@ enum Waiter {
     Waker(Box<Waker>),
 }
 
-impl<A: Message, R: Message> Slot<A, R> {
+impl<A: Message, R: Message> PoolTask<A, R> {
     pub(super) fn new(
-        crew: &Shared,
+        pool: &ThreadPool,
         task: fn(A) -> R,
-        started: &'static Location<'static>,
+        call_site: &'static Location<'static>,
         input: A,
-    ) -> Slot<A, R> {
-        let retry = Retry::of(&crew.options, &input);
-        let number = crew.counters.submitted.fetch_add(1, Ordering::AcqRel);
-        crew.events().submitted(number);
-        Slot {
+    ) -> PoolTask<A, R> {
+        let retry = Retry::of(&pool.options, &input);
+        let number = pool.counters.submitted.fetch_add(1, Ordering::AcqRel);
+        pool.events().submitted(number);
+        PoolTask {
             task,
-            started,
-            pool: crew.number,
+            call_site,
+            pool_id: pool.pool_id,
             number,
-            submitted: crew.now(),
-            inner: Mutex::new(Inner {
-                phase: Phase::Queued(input),
+            submitted: pool.now(),
+            inner: Mutex::new(TaskState {
+                phase: TaskPhase::Queued(input),
                 waiter: Waiter::None,
                 retry,
             }),
@@ -96,12 +96,12 @@ impl<A: Message, R: Message> Slot<A, R> {
     }
 
     /// Its worker begins it. `None`: it has ended already.
-    fn begin(&self, worker: &Worker) -> Option<Input<A>> {
+    fn begin(&self, worker: &WorkerThread) -> Option<TaskInput<A>> {
         let mut inner = lock(&self.inner);
-        let input = match std::mem::replace(&mut inner.phase, Phase::Taken) {
-            Phase::Queued(input) => Input::Value(input),
-            Phase::Again => match &inner.retry {
-                Some(retry) => Input::Bytes(retry.bytes()),
+        let input = match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
+            TaskPhase::Queued(input) => TaskInput::Value(input),
+            TaskPhase::Requeued => match &inner.retry {
+                Some(retry) => TaskInput::Bytes(retry.bytes()),
                 None => unreachable!("who runs it again knows on what"),
             },
             other => {
@@ -109,49 +109,54 @@ impl<A: Message, R: Message> Slot<A, R> {
                 return None;
             }
         };
-        inner.phase = Phase::Running {
+        inner.phase = TaskPhase::Running {
             worker: worker.id,
-            began: worker.begins(),
+            began: worker.task_started(),
         };
         drop(inner);
-        worker.crew.capacity.release(1);
+        worker.pool.capacity.release(1);
         if events::task_events_enabled() {
-            let waited = worker.crew.now().saturating_sub(self.submitted);
+            let waited = worker.pool.now().saturating_sub(self.submitted);
             let waited = Duration::from_nanos(waited);
-            (worker.crew.events()).started(worker.id, self.number, waited);
+            (worker.pool.events()).started(worker.id, self.number, waited);
         }
         Some(input)
     }
 
     /// Its worker has a result. `LetGo`: too late.
-    fn finish(&self, worker: &Worker, began: u64, result: Result<R, JoinError>) -> Went {
-        if worker.crew.is_copy() {
+    fn finish(
+        &self,
+        worker: &WorkerThread,
+        began: u64,
+        result: Result<R, JoinError>,
+    ) -> RunOutcome {
+        if worker.pool.is_copy() {
             // The task forked, and this is its child, which came back first: its thread ends, and
             // with it the child.
             contained(|| drop(result));
-            return Went::LetGo;
+            return RunOutcome::Abandoned;
         }
-        let now = worker.crew.now();
+        let now = worker.pool.now();
         let nanos = now.saturating_sub(self.submitted);
         let inner = lock(&self.inner);
-        if !matches!(inner.phase, Phase::Running { worker: id, .. } if id == worker.id) {
+        if !matches!(inner.phase, TaskPhase::Running { worker: id, .. } if id == worker.id) {
             drop(inner);
             contained(|| drop(result));
-            return Went::LetGo;
+            return RunOutcome::Abandoned;
         }
-        worker.counts(&result);
-        worker.tally.took(nanos, 1);
-        worker.crew.task_time.record(now.saturating_sub(began));
-        worker.was_busy(now);
+        worker.count_result(&result);
+        worker.counters.record_latency(nanos, 1);
+        worker.pool.task_time.record(now.saturating_sub(began));
+        worker.add_busy(now);
         let outcome = Outcome::of(&result);
         self.end(inner, result);
-        self.tell_end(outcome, nanos);
-        Went::Well
+        self.emit_ended(outcome, nanos);
+        RunOutcome::Done
     }
 
     /// It ends, and whoever waits is told.
-    fn end(&self, mut inner: MutexGuard<'_, Inner<A, R>>, result: Result<R, JoinError>) {
-        inner.phase = Phase::Ended(result);
+    fn end(&self, mut inner: MutexGuard<'_, TaskState<A, R>>, result: Result<R, JoinError>) {
+        inner.phase = TaskPhase::Ended(result);
         let waiter = std::mem::replace(&mut inner.waiter, Waiter::None);
         self.ended.store(true, Ordering::Release);
         drop(inner);
@@ -163,141 +168,145 @@ impl<A: Message, R: Message> Slot<A, R> {
     }
 
     /// It is ended by somebody else before it was begun. `false`: it was begun.
-    fn end_queued(&self, crew: &Shared, error: JoinError) -> bool {
+    fn end_if_queued(&self, pool: &ThreadPool, error: JoinError) -> bool {
         let mut inner = lock(&self.inner);
-        let input = match std::mem::replace(&mut inner.phase, Phase::Taken) {
-            Phase::Queued(input) => Some(input),
-            Phase::Again => None,
+        let input = match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
+            TaskPhase::Queued(input) => Some(input),
+            TaskPhase::Requeued => None,
             other => {
                 inner.phase = other;
                 return false;
             }
         };
-        let nanos = crew.now().saturating_sub(self.submitted);
-        crew.counters.ended(&error, nanos, 1);
+        let nanos = pool.now().saturating_sub(self.submitted);
+        pool.counters.count_ended(&error, nanos, 1);
         let outcome = Outcome::of_error(&error);
         self.end(inner, Err(error));
-        self.tell_end(outcome, nanos);
-        crew.capacity.release(1);
+        self.emit_ended(outcome, nanos);
+        pool.capacity.release(1);
         contained(|| drop(input));
         true
     }
 
     /// What runs is ended, or is to be run again, without its worker.
-    fn end_running(
+    fn end_if_running(
         &self,
-        crew: &Shared,
+        pool: &ThreadPool,
         is_it: impl FnOnce(u64, u64) -> bool,
-        why: Why,
-    ) -> Option<Parted> {
+        why: AbandonReason,
+    ) -> Option<Abandoned> {
         let mut inner = lock(&self.inner);
         let worker = match inner.phase {
-            Phase::Running { worker, began } if is_it(worker, began) => worker,
+            TaskPhase::Running { worker, began } if is_it(worker, began) => worker,
             _ => return None,
         };
-        let again = |retry: &mut Box<Retry>| retry.again(crew.options.retries);
-        if why == Why::TimedOut && inner.retry.as_mut().is_some_and(again) {
-            inner.phase = Phase::Again;
-            crew.counts_parting(worker, None);
+        let may_retry = |retry: &mut Box<Retry>| retry.again(pool.options.retries);
+        if why == AbandonReason::TimedOut && inner.retry.as_mut().is_some_and(may_retry) {
+            inner.phase = TaskPhase::Requeued;
+            pool.count_abandoned(worker, None);
             drop(inner);
-            crew.events().retried(worker, self.number, RAN_OVER);
-            crew.capacity.force_acquire();
-            return Some(Parted {
+            pool.events().retried(worker, self.number, RAN_OVER);
+            pool.capacity.force_acquire();
+            return Some(Abandoned {
                 worker,
-                again: true,
+                is_retried: true,
             });
         }
-        let error = why.error(crew, self.task as usize, self.started);
+        let error = why.error(pool, self.task as usize, self.call_site);
         let outcome = Outcome::of_error(&error);
-        let nanos = crew.now().saturating_sub(self.submitted);
-        crew.counts_parting(worker, Some(&error));
-        crew.counters.took(nanos, 1);
+        let nanos = pool.now().saturating_sub(self.submitted);
+        pool.count_abandoned(worker, Some(&error));
+        pool.counters.record_latency(nanos, 1);
         self.end(inner, Err(error));
-        self.tell_end(outcome, nanos);
-        Some(Parted {
+        self.emit_ended(outcome, nanos);
+        Some(Abandoned {
             worker,
-            again: false,
+            is_retried: false,
         })
     }
 
-    fn tell_end(&self, outcome: Outcome, nanos: u64) {
+    fn emit_ended(&self, outcome: Outcome, nanos: u64) {
         let elapsed = Duration::from_nanos(nanos);
         let of = events::EventSource {
-            pool: self.pool,
+            pool: self.pool_id,
             kind: Kind::Thread,
         };
         of.ended(self.number, outcome.label(), elapsed);
     }
 
-    fn take(inner: &mut Inner<A, R>) -> Result<R, JoinError> {
-        match std::mem::replace(&mut inner.phase, Phase::Taken) {
-            Phase::Ended(result) => result,
+    fn take_result(inner: &mut TaskState<A, R>) -> Result<R, JoinError> {
+        match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
+            TaskPhase::Ended(result) => result,
             _ => joined_twice(),
         }
     }
 }
 
-impl<A: Message, R: Message> Work for Slot<A, R> {
-    fn run(self: Arc<Self>, worker: &Arc<Worker>) -> Went {
-        let began = worker.turn();
+impl<A: Message, R: Message> Work for PoolTask<A, R> {
+    fn run(self: Arc<Self>, worker: &Arc<WorkerThread>) -> RunOutcome {
+        let began = worker.start_time();
         let Some(input) = self.begin(worker) else {
-            return Went::Well;
+            return RunOutcome::Done;
         };
         let task = self.task;
         let result = match input {
-            Input::Value(input) => caught(move || task(input)).map(Ok),
+            TaskInput::Value(input) => caught(move || task(input)).map(Ok),
             // What was encoded here is decoded here. If it cannot be, it ends as it would have
             // without another try.
-            Input::Bytes(bytes) => caught(move || retry::decode(&bytes).map(task)).map(|result| {
-                result.ok_or_else(|| Why::TimedOut.error(&worker.crew, task as usize, self.started))
-            }),
+            TaskInput::Bytes(bytes) => {
+                caught(move || retry::decode(&bytes).map(task)).map(|result| {
+                    result.ok_or_else(|| {
+                        AbandonReason::TimedOut.error(&worker.pool, task as usize, self.call_site)
+                    })
+                })
+            }
         };
         let result = result.unwrap_or_else(|unwound| {
-            let name = worker.name(self.task as usize, self.started);
+            let name = worker.name(self.task as usize, self.call_site);
             Err(JoinError::panicked(
                 name,
                 unwound,
                 Symbols::of_this_process(),
             ))
         });
-        worker.ends();
+        worker.task_stopped();
         self.finish(worker, began, result)
     }
 
-    fn let_go(self: Arc<Self>, worker: &Worker, before: u64, why: Why) -> bool {
+    fn abandon(self: Arc<Self>, worker: &WorkerThread, before: u64, why: AbandonReason) -> bool {
         let is_it = |id, began| id == worker.id && began <= before;
-        let Some(parted) = self.end_running(&worker.crew, is_it, why) else {
+        let Some(abandoned) = self.end_if_running(&worker.pool, is_it, why) else {
             return false;
         };
-        if parted.again {
-            worker.crew.push(self);
+        if abandoned.is_retried {
+            worker.pool.push(self);
         }
         true
     }
 
-    fn refuse(self: Arc<Self>, crew: &Arc<Shared>, refusal: &Refusal) {
-        self.end_queued(crew, refusal.error());
+    fn reject(self: Arc<Self>, pool: &Arc<ThreadPool>, rejection: &Rejection) {
+        self.end_if_queued(pool, rejection.error());
     }
 
-    fn is_over(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 }
 
-impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
+impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
-        if registry::is_copy(self.pool) {
+        if registry::is_copy(self.pool_id) {
             return Some(Err(JoinError::Closed));
         }
         let is_over = || self.ended.load(Ordering::Acquire);
-        if !is_over() && !current::look(deadline, is_over) {
+        if !is_over() && !current::spin_until(deadline, is_over) {
             let _blocked = current::block();
-            current::nap(deadline, || {
-                registry::find(self.pool).map_or(0, |crew| crew.backlog())
+            current::throttle(deadline, || {
+                registry::get(self.pool_id).map_or(0, |pool| pool.queued_ns())
             });
-            let _woken = current::Woken;
+            let _record = current::RecordWake;
             let mut inner = lock(&self.inner);
-            while !matches!(inner.phase, Phase::Ended(_) | Phase::Taken) {
+            while !matches!(inner.phase, TaskPhase::Ended(_) | TaskPhase::Taken) {
                 let before = std::mem::replace(&mut inner.waiter, Waiter::Thread);
                 if let Waiter::Waker(waker) = before {
                     // It is the user's: not under the lock.
@@ -308,23 +317,23 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
                 }
                 let (guard, in_time) = wait_until(&self.changed, inner, deadline);
                 inner = guard;
-                if !in_time && !matches!(inner.phase, Phase::Ended(_)) {
+                if !in_time && !matches!(inner.phase, TaskPhase::Ended(_)) {
                     inner.waiter = Waiter::None;
                     return None;
                 }
             }
         }
-        Some(Self::take(&mut lock(&self.inner)))
+        Some(Self::take_result(&mut lock(&self.inner)))
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
-        if registry::is_copy(self.pool) {
+        if registry::is_copy(self.pool_id) {
             return Poll::Ready(Err(JoinError::Closed));
         }
         if !self.is_finished() {
             let mut waker = Some(Box::new(context.waker().clone()));
             let mut inner = lock(&self.inner);
-            if !matches!(inner.phase, Phase::Ended(_) | Phase::Taken) {
+            if !matches!(inner.phase, TaskPhase::Ended(_) | TaskPhase::Taken) {
                 let waiter = waker.take().map_or(Waiter::None, Waiter::Waker);
                 let before = std::mem::replace(&mut inner.waiter, waiter);
                 drop(inner);
@@ -333,25 +342,25 @@ impl<A: Message, R: Message> Pending<R> for Slot<A, R> {
             }
             drop(inner);
         }
-        Poll::Ready(Self::take(&mut lock(&self.inner)))
+        Poll::Ready(Self::take_result(&mut lock(&self.inner)))
     }
 
     fn is_finished(&self) -> bool {
-        self.ended.load(Ordering::Acquire) || registry::is_copy(self.pool)
+        self.ended.load(Ordering::Acquire) || registry::is_copy(self.pool_id)
     }
 
     fn cancel(&self) {
         // A pool that is gone has nothing queued and nothing running.
-        let Some(crew) = registry::find(self.pool) else {
+        let Some(pool) = registry::get(self.pool_id) else {
             return;
         };
-        if self.end_queued(&crew, JoinError::Cancelled) {
-            crew.leaves_shell();
+        if self.end_if_queued(&pool, JoinError::Cancelled) {
+            pool.note_cancelled();
             return;
         }
-        let parted = self.end_running(&crew, |_, _| true, Why::Cancelled);
-        if let Some(parted) = parted {
-            crew.replace(parted.worker, Why::Cancelled);
+        let abandoned = self.end_if_running(&pool, |_, _| true, AbandonReason::Cancelled);
+        if let Some(abandoned) = abandoned {
+            pool.replace(abandoned.worker, AbandonReason::Cancelled);
         }
     }
 

@@ -3,62 +3,62 @@
 //!
 //! Everything here is under one lock, which is taken when a thread begins or ends to sleep, to look
 //! for work or to be blocked, and not for each task. Who gives the pool a task reads one word,
-//! [`Roster::hint`], that says whether anybody has to be woken.
+//! [`ThreadTable::hint`], that says whether anybody has to be woken.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 
-use super::worker::Worker;
+use super::worker::WorkerThread;
 use crate::pool::policy::limits::StartFailures;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 
 /// Somebody has to come: no thread looks for work, and one more may.
-pub(super) const HELP: u32 = 1;
+pub(super) const NEED_WORKER: u32 = 1;
 /// More threads are awake than there should be: the next that has ended its task lies down.
 pub(super) const SURPLUS: u32 = 2;
 /// The pool ends: who finds nothing to do ends.
-pub(super) const ENDING: u32 = 4;
+pub(super) const SHUTTING_DOWN: u32 = 4;
 /// The pool was aborted: nothing is begun any more.
 pub(super) const ABORTED: u32 = 8;
 /// Nobody has to come unless there is much to do: one stands by.
-pub(super) const WATCHED: u32 = 16;
+pub(super) const HAS_SENTRY: u32 = 16;
 
-pub(super) struct Roster {
+pub(super) struct ThreadTable {
     /// As many threads as should be awake and not blocked.
     pub(super) workers: usize,
     /// Threads that belong to the pool: neither ended nor let go.
-    pub(super) live: HashMap<u64, Member>,
+    pub(super) threads: HashMap<u64, ThreadEntry>,
     /// How many of them wait inside a task for another task.
     pub(super) blocked: usize,
     /// Those that sleep; the last is woken first.
-    pub(super) sleepers: Vec<Arc<Worker>>,
+    pub(super) sleepers: Vec<Arc<WorkerThread>>,
     /// Somebody looks for work, or was woken to look.
     pub(super) searching: bool,
     /// The sleeper that stands by: while others are at work, it looks from time to time whether
     /// that is enough.
     sentry: Option<u64>,
-    pub(super) ending: bool,
+    pub(super) shutting_down: bool,
     pub(super) aborted: bool,
     /// Threads that are through with their initializer.
     pub(super) ready: usize,
     /// The pool is being built: a panic in an initializer ends that.
     pub(super) building: bool,
-    pub(super) failed: Option<(TaskName, Unwound)>,
+    pub(super) build_failure: Option<(TaskName, Unwound)>,
     /// Initializers that panicked since one did not.
-    pub(super) failures: StartFailures,
+    pub(super) init_failures: StartFailures,
     /// The number of the next thread.
-    next: u64,
+    next_id: u64,
     /// Threads that have ended, or are about to.
-    pub(super) ended: Vec<thread::JoinHandle<()>>,
+    pub(super) exited: Vec<thread::JoinHandle<()>>,
     /// The thread that keeps the time.
-    pub(super) keeper: Option<thread::JoinHandle<()>>,
+    pub(super) monitor: Option<thread::JoinHandle<()>>,
 }
 
 /// A thread that belongs to the pool.
-pub(super) struct Member {
-    pub(super) worker: Arc<Worker>,
+pub(super) struct ThreadEntry {
+    pub(super) worker: Arc<WorkerThread>,
     /// It comes a moment after the thread itself.
     pub(super) thread: Option<thread::JoinHandle<()>>,
     pub(super) blocked: bool,
@@ -68,60 +68,64 @@ pub(super) struct Member {
 
 /// What has to be done when the lock is no longer held.
 #[must_use]
-pub(super) enum Act {
+pub(super) enum WakeAction {
     Nothing,
-    Wake(Arc<Worker>),
+    Wake(Arc<WorkerThread>),
     /// It is counted already.
-    Start(Arc<Worker>),
+    Start(Arc<WorkerThread>),
 }
 
-impl Roster {
-    pub(super) fn new(workers: usize) -> Roster {
-        Roster {
+impl ThreadTable {
+    pub(super) fn new(workers: usize) -> ThreadTable {
+        ThreadTable {
             workers,
-            live: HashMap::new(),
+            threads: HashMap::new(),
             blocked: 0,
             sleepers: Vec::new(),
             searching: false,
             sentry: None,
-            ending: false,
+            shutting_down: false,
             aborted: false,
             ready: 0,
             building: true,
-            failed: None,
-            failures: StartFailures::as_many_as(3, workers),
-            next: 0,
-            ended: Vec::new(),
-            keeper: None,
+            build_failure: None,
+            init_failures: StartFailures::as_many_as(3, workers),
+            next_id: 0,
+            exited: Vec::new(),
+            monitor: None,
         }
     }
 
     /// Threads that are awake and not blocked.
     pub(super) fn active(&self) -> usize {
-        self.live.len() - self.blocked - self.sleepers.len()
+        self.threads.len() - self.blocked - self.sleepers.len()
     }
 
     /// Nobody looks for work, and one more may.
-    fn is_short_handed(&self) -> bool {
+    fn needs_worker(&self) -> bool {
         self.active() < self.workers && !self.searching
     }
 
     /// Somebody will look soon whether those who are at work are enough.
-    fn is_watched(&self) -> bool {
+    fn has_sentry(&self) -> bool {
         self.sentry.is_some() && self.active() > 0
     }
 
     pub(super) fn hint(&self) -> u32 {
         let active = self.active();
         let mut hint = 0;
-        if self.is_short_handed() {
-            hint |= if self.is_watched() { WATCHED } else { HELP };
+        if self.needs_worker() {
+            hint |= if self.has_sentry() {
+                HAS_SENTRY
+            } else {
+                NEED_WORKER
+            };
         }
         if active > self.workers {
             hint |= SURPLUS;
         }
-        if self.ending {
-            hint |= ENDING;
+        if self.shutting_down {
+            hint |= SHUTTING_DOWN;
         }
         if self.aborted {
             hint |= ABORTED;
@@ -130,57 +134,61 @@ impl Roster {
     }
 
     /// There is work, perhaps much, and one more may do it, unless somebody looks for some already.
-    pub(super) fn help(&mut self, is_much: bool, make: impl FnOnce(u64) -> Arc<Worker>) -> Act {
-        if self.aborted || !self.is_short_handed() || self.is_watched() && !is_much {
-            return Act::Nothing;
+    pub(super) fn wake_or_start(
+        &mut self,
+        is_long: bool,
+        make: impl FnOnce(u64) -> Arc<WorkerThread>,
+    ) -> WakeAction {
+        if self.aborted || !self.needs_worker() || self.has_sentry() && !is_long {
+            return WakeAction::Nothing;
         }
         match self.sleepers.pop() {
             Some(worker) => {
-                self.stand_down(worker.id);
+                self.clear_sentry(worker.id);
                 self.searching = true;
-                Act::Wake(worker)
+                WakeAction::Wake(worker)
             }
-            None => Act::Start(self.enlist(make)),
+            None => WakeAction::Start(self.add(make)),
         }
     }
 
     /// One more.
-    pub(super) fn enlist(&mut self, make: impl FnOnce(u64) -> Arc<Worker>) -> Arc<Worker> {
-        self.next += 1;
-        let worker = make(self.next);
-        let member = Member {
+    pub(super) fn add(&mut self, make: impl FnOnce(u64) -> Arc<WorkerThread>) -> Arc<WorkerThread> {
+        self.next_id += 1;
+        let worker = make(self.next_id);
+        let entry = ThreadEntry {
             worker: Arc::clone(&worker),
             thread: None,
             blocked: false,
             ready: false,
         };
-        self.live.insert(self.next, member);
+        self.threads.insert(self.next_id, entry);
         worker
     }
 
     /// One fewer. It was awake.
-    pub(super) fn strike(&mut self, id: u64) -> Option<Member> {
-        let member = self.live.remove(&id)?;
-        if member.blocked {
+    pub(super) fn remove(&mut self, id: u64) -> Option<ThreadEntry> {
+        let entry = self.threads.remove(&id)?;
+        if entry.blocked {
             self.blocked -= 1;
         }
-        Some(member)
+        Some(entry)
     }
 
     /// The thread ends by itself, now.
-    pub(super) fn leave(&mut self, id: u64) {
-        let Some(member) = self.strike(id) else {
+    pub(super) fn retire(&mut self, id: u64) {
+        let Some(entry) = self.remove(id) else {
             return;
         };
         // Those of before are through by now; who ends the pool waits for the rest.
-        self.ended.retain(|thread| !thread.is_finished());
-        self.ended.extend(member.thread);
+        self.exited.retain(|thread| !thread.is_finished());
+        self.exited.extend(entry.thread);
     }
 
     /// One that has just lain down may stand by, if somebody is at work and nobody else does. Tasks
     /// are so short that to be woken for each would cost more than it helps: those who are at work
     /// may be enough for what comes.
-    pub(super) fn stand_by(&mut self, id: u64) -> bool {
+    pub(super) fn set_sentry(&mut self, id: u64) -> bool {
         let may = self.sentry.is_none() && self.active() > 0;
         if may {
             self.sentry = Some(id);
@@ -188,18 +196,18 @@ impl Roster {
         may
     }
 
-    pub(super) fn stand_down(&mut self, id: u64) {
+    pub(super) fn clear_sentry(&mut self, id: u64) {
         if self.sentry == Some(id) {
             self.sentry = None;
         }
     }
 
-    pub(super) fn stand_down_all(&mut self) {
+    pub(super) fn clear_any_sentry(&mut self) {
         self.sentry = None;
     }
 
     /// Takes a sleeper out of the list. `false`: somebody has woken it.
-    pub(super) fn rouse(&mut self, id: u64) -> bool {
+    pub(super) fn remove_sleeper(&mut self, id: u64) -> bool {
         let at = self.sleepers.iter().position(|w| w.id == id);
         at.map(|at| self.sleepers.remove(at)).is_some()
     }

@@ -8,7 +8,7 @@
 //! Only time counts in which the program could run. The clock is `CLOCK_MONOTONIC`, which stands
 //! still while the machine is suspended, but not while the program is stopped (SIGSTOP, Ctrl-Z, a
 //! frozen control group), of which nobody tells. So the keeper, as long as tasks run, never sleeps
-//! longer than a [`BEAT`]; and if it wakes much later than it wanted to, what is more was not
+//! longer than a [`SLEEP_LIMITS`]; and if it wakes much later than it wanted to, what is more was not
 //! theirs: they are given it back. A stop that is shorter than a beat may go unseen.
 
 use std::io;
@@ -17,59 +17,59 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use super::pool::Shared;
-use super::work::Why;
+use super::pool::ThreadPool;
+use super::work::AbandonReason;
 use crate::sys::error::{Call, THREAD};
 use crate::task::panic::contained;
 
 /// How long it sleeps at a time while tasks run, in nanoseconds: a part of their time, but no less
 /// than the one and no more than the other.
-const BEAT: (u64, u64) = (1_000_000, 10_000_000);
-const BEATS: u64 = 16;
+const SLEEP_LIMITS: (u64, u64) = (1_000_000, 10_000_000);
+const SLEEPS_PER_TIMEOUT: u64 = 16;
 
 /// No sleep is so much longer than it was to be, in nanoseconds, unless the program could not run.
-const LATE: u64 = 2_000_000;
+const MIN_MISSED: u64 = 2_000_000;
 
 /// The tasks that run, and what they were given back of their time: the thread, when its task
 /// began, and how much.
-type Given = Vec<(u64, u64, u64)>;
+type TimeGivenBack = Vec<(u64, u64, u64)>;
 
-pub(super) struct Keeper {
+pub(super) struct TimeoutMonitor {
     pub(super) timeout: Duration,
     /// It sleeps until it is woken.
-    dormant: AtomicBool,
+    is_parked: AtomicBool,
     thread: OnceLock<thread::Thread>,
 }
 
-impl Keeper {
-    pub(super) fn new(timeout: Duration) -> Keeper {
-        Keeper {
+impl TimeoutMonitor {
+    pub(super) fn new(timeout: Duration) -> TimeoutMonitor {
+        TimeoutMonitor {
             timeout,
-            dormant: AtomicBool::new(false),
+            is_parked: AtomicBool::new(false),
             thread: OnceLock::new(),
         }
     }
 
     /// Starts the thread. It ends when the pool ends and has no threads any more.
-    pub(super) fn start(&self, crew: &Arc<Shared>) -> io::Result<()> {
-        let theirs = Arc::clone(crew);
+    pub(super) fn start(&self, pool: &Arc<ThreadPool>) -> io::Result<()> {
+        let theirs = Arc::clone(pool);
         let thread = thread::Builder::new()
             .name("brigade-keeper".to_owned())
             .spawn(move || {
-                if let Some(keeper) = &theirs.keeper {
-                    keeper.keep(&theirs);
+                if let Some(monitor) = &theirs.timeout_monitor {
+                    monitor.run(&theirs);
                 }
             })
             .call(THREAD)
             .needed_to("keep a pool's limit of time")?;
         let _ = self.thread.set(thread.thread().clone());
-        crew.lock_roster().keeper = Some(thread);
+        pool.lock_table().monitor = Some(thread);
         Ok(())
     }
 
     /// A task has begun.
-    pub(super) fn notice(&self) {
-        if self.dormant.load(Ordering::Relaxed) && self.dormant.swap(false, Ordering::AcqRel) {
+    pub(super) fn on_task_start(&self) {
+        if self.is_parked.load(Ordering::Relaxed) && self.is_parked.swap(false, Ordering::AcqRel) {
             self.wake();
         }
     }
@@ -80,45 +80,45 @@ impl Keeper {
         }
     }
 
-    fn keep(&self, crew: &Arc<Shared>) {
+    fn run(&self, pool: &Arc<ThreadPool>) {
         let time = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX);
-        let beat = (time / BEATS).clamp(BEAT.0, BEAT.1);
-        let mut given = Given::new();
-        let mut woke = crew.now();
+        let longest_sleep = (time / SLEEPS_PER_TIMEOUT).clamp(SLEEP_LIMITS.0, SLEEP_LIMITS.1);
+        let mut given = TimeGivenBack::new();
+        let mut woke = pool.now();
         loop {
-            if crew.is_deserted() {
+            if pool.is_over() {
                 return;
             }
-            let oldest = self.look(crew, time, &given, woke);
+            let oldest = self.scan(pool, time, &given, woke);
             let oldest = oldest.or_else(|| {
-                self.dormant.store(true, Ordering::SeqCst);
+                self.is_parked.store(true, Ordering::SeqCst);
                 // Who begins a task says so and then looks whether we sleep; we do it the other way
                 // round.
                 fence(Ordering::SeqCst);
-                let oldest = self.look(crew, time, &given, woke);
+                let oldest = self.scan(pool, time, &given, woke);
                 if oldest.is_some() {
-                    self.dormant.store(false, Ordering::Relaxed);
+                    self.is_parked.store(false, Ordering::Relaxed);
                 }
                 oldest
             });
             match oldest {
                 // Whoever is told of the end of the last thread wakes us too.
-                None if crew.is_deserted() => return,
+                None if pool.is_over() => return,
                 None => {
                     thread::park();
-                    woke = crew.now();
+                    woke = pool.now();
                     // All that runs was begun a moment ago, or the program was stopped in that
                     // moment.
-                    give_back(crew, &mut given, u64::MAX, woke);
+                    give_back(pool, &mut given, u64::MAX, woke);
                 }
                 Some(oldest) => {
                     let until = oldest.saturating_add(time);
-                    let sleep = until.saturating_sub(woke).min(beat);
+                    let sleep = until.saturating_sub(woke).min(longest_sleep);
                     thread::park_timeout(Duration::from_nanos(sleep));
-                    let before = std::mem::replace(&mut woke, crew.now());
+                    let before = std::mem::replace(&mut woke, pool.now());
                     let missed = (woke - before).saturating_sub(sleep);
-                    if missed >= LATE {
-                        give_back(crew, &mut given, missed, woke);
+                    if missed >= MIN_MISSED {
+                        give_back(pool, &mut given, missed, woke);
                     }
                 }
             }
@@ -128,27 +128,34 @@ impl Keeper {
     /// Ends what has run too long by `now`: when the keeper woke, so that a stop in the middle of
     /// this is nobody's time. When the oldest began that runs on, or as if it had, where it was
     /// given time back.
-    fn look(&self, crew: &Arc<Shared>, time: u64, given: &Given, now: u64) -> Option<u64> {
-        let workers = crew.members();
+    fn scan(
+        &self,
+        pool: &Arc<ThreadPool>,
+        time: u64,
+        given: &TimeGivenBack,
+        now: u64,
+    ) -> Option<u64> {
+        let workers = pool.live_workers();
         let mut oldest = None;
         for worker in workers {
-            let began = worker.began.load(Ordering::Relaxed);
+            let began = worker.task_began.load(Ordering::Relaxed);
             if began == 0 {
                 continue;
             }
-            let counts_from = began + back(given, worker.id, began);
+            let counts_from = began + given_back(given, worker.id, began);
             if now.saturating_sub(counts_from) < time {
                 oldest = Some(oldest.map_or(counts_from, |oldest: u64| oldest.min(counts_from)));
                 continue;
             }
-            let item = worker.desk();
+            let item = worker.current_work();
             // It may end meanwhile, and then we are the last who have it: what a destructor of the
             // program's does must not end the keeper.
             let kept = item.clone();
-            let parted = item.is_some_and(|item| item.let_go(&worker, began, Why::TimedOut));
+            let abandoned =
+                item.is_some_and(|item| item.abandon(&worker, began, AbandonReason::TimedOut));
             contained(|| drop(kept));
-            if parted {
-                crew.replace(worker.id, Why::TimedOut);
+            if abandoned {
+                pool.replace(worker.id, AbandonReason::TimedOut);
             } else {
                 // It has ended meanwhile, and perhaps the next has begun.
                 oldest = Some(oldest.map_or(now, |oldest: u64| oldest.min(now)));
@@ -159,22 +166,24 @@ impl Keeper {
 }
 
 /// How much a thread's task was given back that began then.
-fn back(given: &Given, thread: u64, began: u64) -> u64 {
+fn given_back(given: &TimeGivenBack, thread: u64, began: u64) -> u64 {
     let entry = given.iter().find(|g| (g.0, g.1) == (thread, began));
     entry.map_or(0, |g| g.2)
 }
 
 /// For so long, until `now`, nothing could run.
-fn give_back(crew: &Shared, given: &mut Given, missed: u64, now: u64) {
-    let running = crew.members().into_iter().filter_map(|worker| {
-        let began = worker.began.load(Ordering::Relaxed);
+fn give_back(pool: &ThreadPool, given: &mut TimeGivenBack, missed: u64, now: u64) {
+    let running = pool.live_workers().into_iter().filter_map(|worker| {
+        let began = worker.task_began.load(Ordering::Relaxed);
         (began != 0).then_some((worker.id, began))
     });
     *given = running
         .map(|(thread, began)| {
             let most = now.saturating_sub(began);
-            let back = back(given, thread, began).saturating_add(missed).min(most);
-            (thread, began, back)
+            let returned = given_back(given, thread, began)
+                .saturating_add(missed)
+                .min(most);
+            (thread, began, returned)
         })
         .collect();
 }

@@ -3,8 +3,8 @@
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::pool::Shared;
-use super::worker::Worker;
+use super::pool::ThreadPool;
+use super::worker::WorkerThread;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
@@ -13,57 +13,57 @@ use crate::{JoinError, Timeout};
 /// Something for a worker to do.
 pub(super) trait Work: Send + Sync {
     /// Does it, or a part of it.
-    fn run(self: Arc<Self>, worker: &Arc<Worker>) -> Went;
+    fn run(self: Arc<Self>, worker: &Arc<WorkerThread>) -> RunOutcome;
 
     /// Ends what `worker` runs of it, if it has begun by `before` (in nanoseconds of the pool's
     /// clock) and has not ended. `false`: it has not, or it has. The worker finds out when the task
     /// returns, and ends; the rest goes to others.
-    fn let_go(self: Arc<Self>, worker: &Worker, before: u64, why: Why) -> bool;
+    fn abandon(self: Arc<Self>, worker: &WorkerThread, before: u64, why: AbandonReason) -> bool;
 
     /// Nobody will run it.
-    fn refuse(self: Arc<Self>, crew: &Arc<Shared>, refusal: &Refusal);
+    fn reject(self: Arc<Self>, pool: &Arc<ThreadPool>, rejection: &Rejection);
 
     /// Whether it has ended already, so that it only takes up room.
-    fn is_over(&self) -> bool;
+    fn has_ended(&self) -> bool;
 }
 
 /// How a worker comes out of some work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Went {
-    Well,
+pub(super) enum RunOutcome {
+    Done,
     /// It was let go meanwhile, and belongs to no pool any more.
-    LetGo,
+    Abandoned,
 }
 
 /// Why a task is ended that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum AbandonReason {
     TimedOut,
     Cancelled,
 }
 
-impl Why {
+impl AbandonReason {
     /// `task`: the function's address.
     pub(super) fn error(
         self,
-        crew: &Shared,
+        pool: &ThreadPool,
         task: usize,
-        started: &'static Location<'static>,
+        call_site: &'static Location<'static>,
     ) -> JoinError {
         match self {
-            Why::TimedOut => {
-                let name = TaskName::at(task, crew.options.name.clone(), started);
-                let after = crew.options.timeout.unwrap_or_default();
+            AbandonReason::TimedOut => {
+                let name = TaskName::at(task, pool.options.name.clone(), call_site);
+                let after = pool.options.timeout.unwrap_or_default();
                 JoinError::TimedOut(Timeout::new(name, after))
             }
-            Why::Cancelled => JoinError::Cancelled,
+            AbandonReason::Cancelled => JoinError::Cancelled,
         }
     }
 }
 
 /// Why a task is never begun.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum Rejection {
     Cancelled,
     /// There is no thread to run it, and none can be made.
     Closed,
@@ -71,12 +71,12 @@ pub(super) enum Refusal {
     Initializer(TaskName, Unwound),
 }
 
-impl Refusal {
+impl Rejection {
     pub(super) fn error(&self) -> JoinError {
         match self {
-            Refusal::Cancelled => JoinError::Cancelled,
-            Refusal::Closed => JoinError::Closed,
-            Refusal::Initializer(name, unwound) => {
+            Rejection::Cancelled => JoinError::Cancelled,
+            Rejection::Closed => JoinError::Closed,
+            Rejection::Initializer(name, unwound) => {
                 JoinError::panicked(name.clone(), unwound.clone(), Symbols::of_this_process())
             }
         }

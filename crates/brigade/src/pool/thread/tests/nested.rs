@@ -37,7 +37,7 @@ fn a_task_may_wait_for_a_task_of_its_own_pool() {
 
 fn own_threads_of(pool: &Pool) -> usize {
     match &pool.backend {
-        Backend::Thread(threads) => threads.members().len(),
+        Backend::Thread(threads) => threads.live_workers().len(),
         Backend::Process(_) => 0,
     }
 }

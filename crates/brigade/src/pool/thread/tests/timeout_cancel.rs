@@ -33,7 +33,7 @@ fn those_that_were_cancelled_take_up_no_room() {
     let Backend::Thread(threads) = &pool.backend else {
         unreachable!("it was asked for threads")
     };
-    assert!(threads.queued() < 3000, "{}", threads.queued());
+    assert!(threads.queue_len() < 3000, "{}", threads.queue_len());
     DOORS.open(door);
     assert!(ended(running).is_ok());
     for (n, other) in others.into_iter().enumerate() {
