@@ -1,14 +1,14 @@
-//! How long it pays to look before sleeping.
+//! Whether and how long a thread looks before it sleeps.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::sys::{processors, spin};
 
-/// Threads of all pools that are awake: they run tasks, or look for some.
+/// Threads of all pools that are awake: they run tasks, or search for some.
 static AWAKE: AtomicUsize = AtomicUsize::new(0);
 
-/// A pool has so many more of them, or fewer.
+/// The number of a pool's threads that are awake has changed.
 pub(super) fn awake_changed(from: usize, to: usize) {
     if to >= from {
         AWAKE.fetch_add(to - from, Ordering::Relaxed);
@@ -17,19 +17,19 @@ pub(super) fn awake_changed(from: usize, to: usize) {
     }
 }
 
-/// Whether a processor is free for a thread that only looks: one that has nothing to do, while
-/// another gives the pool something to do; or one that waits for a pool, while threads of it run.
+/// Whether a processor is free for a thread that only looks: one that searches for work while
+/// another thread submits some, or one that waits for a pool while the pool's threads run.
 pub(super) fn has_idle_processor() -> bool {
     AWAKE.load(Ordering::Relaxed) < processors::usable()
 }
 
-/// Looks of a [`glance`].
+/// How often [`spin_briefly`] looks.
 const BRIEF_SPINS: u32 = 16;
 
-/// Every so many times that it would not have looked, it looks: what did not pay then may pay now.
+/// After so many waits without a look a thread looks again: what did not pay may pay now.
 const RETRY_EVERY: u32 = 64;
 
-/// Looks for less than a microsecond.
+/// Looks until it is so, for less than a microsecond.
 pub(super) fn spin_briefly(is_so: impl Fn() -> bool) -> bool {
     if cfg!(shuttle) || !spin::pays() {
         return is_so();
@@ -40,10 +40,10 @@ pub(super) fn spin_briefly(is_so: impl Fn() -> bool) -> bool {
     })
 }
 
-/// What one that waits has learned: after it has looked in vain some times it sleeps at once.
+/// What a thread has learned of its waits: after some looks in vain it sleeps at once.
 #[derive(Debug, Default)]
 pub(super) struct AdaptiveSpin {
-    /// Times in a row that it looked in vain, or did not look.
+    /// Waits in a row in which it looked in vain, or did not look.
     failures: u32,
 }
 
@@ -52,14 +52,14 @@ impl AdaptiveSpin {
         AdaptiveSpin { failures: 0 }
     }
 
-    /// It slept for so long, and was woken. If that was soon, it had better looked.
+    /// The thread slept for `time` and was woken. If that was short, looking would have paid.
     pub(super) fn on_wake(&mut self, time: Duration) {
         if time < spin::LIMIT {
             self.failures = 0;
         }
     }
 
-    /// Looks until it is so, for a moment, if there is a processor for it. `false`: it was not.
+    /// Looks until it is so, for a moment, if a processor is free for it. `false`: it was not.
     pub(super) fn spin_until(&mut self, has_processor: bool, is_so: impl Fn() -> bool) -> bool {
         if is_so() {
             return true;

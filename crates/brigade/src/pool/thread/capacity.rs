@@ -1,11 +1,11 @@
-//! How many tasks may wait that nobody has begun.
+//! A semaphore that counts how many more tasks may wait in the queue.
 
 use std::sync::{Condvar, Mutex, Weak};
 
 use super::locks::lock;
 use crate::pool::policy::limits::QueueLimit;
 
-/// Room in the queue. Where there is no limit nothing is counted.
+/// Room in the queue. Without a limit nothing is counted.
 pub(super) struct Capacity(Option<Limited>);
 
 struct Limited {
@@ -14,15 +14,15 @@ struct Limited {
 }
 
 struct CapacityState {
-    /// Below nothing: what was begun and put back goes in, whether there is room or not.
+    /// Negative where a task that was begun has returned to a full queue.
     free: isize,
-    /// Those who wait here.
+    /// How many threads sleep on `freed`.
     blocked: usize,
-    /// Those who wait elsewhere.
+    /// Those that wait for something else as well.
     waiters: Vec<Weak<dyn CapacityWaiter>>,
 }
 
-/// Somebody to be told of room, who also waits for something else.
+/// A waiter that waits for something else as well, and is told of room.
 pub(super) trait CapacityWaiter: Send + Sync {
     fn capacity_freed(&self);
 }
@@ -50,7 +50,7 @@ impl Capacity {
         has
     }
 
-    /// Has `waiter` rung when there is room. `false`: there is some now.
+    /// Registers a waiter that is told when there is room. `false`: there is some now.
     pub(super) fn register(&self, waiter: impl FnOnce() -> Weak<dyn CapacityWaiter>) -> bool {
         let Some(limited) = &self.0 else {
             return false;
@@ -63,7 +63,7 @@ impl Capacity {
         is_full
     }
 
-    /// Takes room for one task, and waits until there is some.
+    /// Takes room for one task, and blocks until there is some.
     pub(super) fn acquire(&self) {
         let Some(limited) = &self.0 else {
             return;
@@ -77,14 +77,14 @@ impl Capacity {
         state.free -= 1;
     }
 
-    /// A task that was begun waits again.
+    /// Takes room for a task that was begun and is queued again, whether there is some or not.
     pub(super) fn force_acquire(&self) {
         if let Some(limited) = &self.0 {
             lock(&limited.state).free -= 1;
         }
     }
 
-    /// A task was begun, or will never be.
+    /// Returns the room of tasks that were begun, or never will be.
     pub(super) fn release(&self, tasks: usize) {
         let Some(limited) = &self.0 else {
             return;

@@ -1,4 +1,4 @@
-//! What is counted. Each thread counts for itself; the sums are made when somebody asks.
+//! A pool's counters. Each thread counts for itself; a snapshot adds them up.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use crate::PoolStats;
 use crate::pool::policy::limits::QueueLimit;
 use crate::pool::stats::{Latencies, STEPS, step};
 
-/// The numbers of one thread. It alone writes them, so that no addition has to be atomic.
+/// The counters of one thread. It alone writes them, so no addition has to be atomic.
 pub(super) struct ThreadCounters {
-    /// Tasks that it has begun.
+    /// Tasks that the thread has begun.
     pub(super) begun: AtomicU64,
     pub(super) done: AtomicU64,
     pub(super) panicked: AtomicU64,
-    /// Those of `begun` whose ends are counted elsewhere, or that wait again. Written under the
-    /// roster's lock.
+    /// Those of `begun` whose ends other threads count, or that were queued again. Written under
+    /// the table's lock.
     pub(super) external: AtomicU64,
     /// Nanoseconds.
     pub(super) busy: AtomicU64,
@@ -25,7 +25,7 @@ pub(super) struct ThreadCounters {
     longest: AtomicU64,
 }
 
-/// Adds without a lock prefix; for the one thread that writes.
+/// Adds without a lock prefix, for a counter that one thread writes.
 pub(super) fn add_unshared(to: &AtomicU64, n: u64) {
     to.store(to.load(Ordering::Relaxed) + n, Ordering::Release);
 }
@@ -43,7 +43,7 @@ impl ThreadCounters {
         }
     }
 
-    /// So many tasks took so many nanoseconds from their submission to their end.
+    /// Records that so many tasks took so many nanoseconds from their submission to their end.
     pub(super) fn record_latency(&self, nanos: u64, tasks: u64) {
         add_unshared(&self.latencies[step(nanos)], tasks);
         if nanos > self.longest.load(Ordering::Relaxed) {
@@ -51,7 +51,7 @@ impl ThreadCounters {
         }
     }
 
-    /// Takes over what another has counted that counts no more.
+    /// Adds the counters of a thread that counts no more.
     pub(super) fn merge(&self, other: &ThreadCounters) {
         let get = |from: &AtomicU64| from.load(Ordering::Acquire);
         for (to, from) in [
@@ -83,9 +83,9 @@ impl ThreadCounters {
     }
 }
 
-/// What is counted by whoever ends a task that no thread of the pool has ended.
+/// What is counted of tasks that end without a thread of the pool.
 pub(super) struct PoolCounters {
-    /// Read after those that count ends, for it is counted before.
+    /// A task is counted here before its end is counted, so a snapshot reads this after the ends.
     pub(super) submitted: AtomicU64,
     pub(super) retried: AtomicU64,
     pub(super) timed_out: AtomicU64,
@@ -116,7 +116,7 @@ impl PoolCounters {
         }
     }
 
-    /// So many tasks ended like this, not by themselves.
+    /// So many tasks ended like this without running to their end.
     pub(super) fn count_ended(&self, how: &JoinError, nanos: u64, tasks: u64) {
         self.count(how, tasks);
         self.record_latency(nanos, tasks);
@@ -132,18 +132,18 @@ impl PoolCounters {
         count.fetch_add(tasks, Ordering::AcqRel);
     }
 
-    /// So many tasks took so many nanoseconds from their submission to their end.
+    /// Records that so many tasks took so many nanoseconds from their submission to their end.
     pub(super) fn record_latency(&self, nanos: u64, tasks: u64) {
         lock(&self.latencies).record_many(Duration::from_nanos(nanos), tasks);
     }
 }
 
-/// All together: of those who are there, and of those who were. Nobody may come, go or be let go
-/// meanwhile.
+/// Adds up the counters of the threads that are there and of those that were. The caller holds the
+/// table's lock, so that no thread comes, goes or is abandoned meanwhile.
 ///
-/// One number is read after the other, and tasks go on meanwhile. So first those are read that
-/// account for the tasks that left the queue, and then how many were submitted; what is more than
-/// there is room for (`limit`) in the queue came in between, and is left out.
+/// Tasks go on while one counter is read after the other. So the counters of tasks that have left
+/// the queue are read first, and then how many were submitted. What is more than there is room for
+/// in the queue (`limit`) came in between, and is left out.
 pub(super) fn snapshot<'a>(
     workers: usize,
     limit: QueueLimit,
@@ -161,7 +161,7 @@ pub(super) fn snapshot<'a>(
         thread.add_to(&mut stats);
         let external = thread.external.load(Ordering::Acquire);
         let ended = stats.done + stats.panicked - before + external;
-        // It may have ended some since we looked; but it runs only one at a time.
+        // The thread may have ended some since its ends were read, but it runs only one at a time.
         let begun = thread.begun.load(Ordering::Acquire);
         stats.running += begun.saturating_sub(ended).min(1);
     }
@@ -173,7 +173,7 @@ pub(super) fn snapshot<'a>(
     stats.retried = counters.retried.load(Ordering::Acquire);
     let out = stats.running + stats.done + stats.failed();
     let submitted = counters.submitted.load(Ordering::Acquire);
-    // What was begun and put back goes in, whether there is room or not.
+    // A task that is queued again goes in whether there is room or not.
     let room = (limit.get()).map_or(u64::MAX, |limit| limit as u64 + stats.retried);
     stats.queued = submitted.saturating_sub(out).min(room);
     stats.submitted = out + stats.queued;

@@ -1,4 +1,4 @@
-//! What this thread is to a pool.
+//! The worker that the calling thread is, and how a thread waits for a pool.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<WorkerThread>>> = const { RefCell::new(None) };
 }
 
-/// This thread is a worker from here on.
+/// The calling thread is this worker from here on.
 pub(super) fn set(worker: &Arc<WorkerThread>) {
     CURRENT.with(|current| *current.borrow_mut() = Some(Arc::clone(worker)));
 }
@@ -22,7 +22,7 @@ pub(super) fn clear() {
     drop(worker);
 }
 
-/// The worker that this thread is.
+/// The worker that the calling thread is.
 pub(super) fn worker() -> Option<Arc<WorkerThread>> {
     // In the destructors of a thread's locals it is none any more.
     let worker = CURRENT
@@ -33,11 +33,11 @@ pub(super) fn worker() -> Option<Arc<WorkerThread>> {
     worker.filter(|worker| !worker.pool.is_copy())
 }
 
-/// This thread waits, and if it is a worker, another may work in its place until this is dropped.
+/// The calling thread waits. If it is a worker, another may run in its place until this is dropped.
 #[must_use]
 pub(in crate::pool) struct Blocked(Option<Arc<WorkerThread>>);
 
-/// To be called before a thread waits for tasks.
+/// Called before a thread waits for tasks.
 pub(in crate::pool) fn block() -> Blocked {
     Blocked(worker().filter(|worker| worker.pool.block(worker.id)))
 }
@@ -54,7 +54,7 @@ thread_local! {
     static SPIN: Cell<AdaptiveSpin> = const { Cell::new(AdaptiveSpin::new()) };
 }
 
-/// Looks for a moment, if that pays. `false`: it was not so.
+/// Looks until it is so, for a moment, if that pays. `false`: it was not.
 pub(in crate::pool) fn spin_until(deadline: Option<Instant>, is_so: impl Fn() -> bool) -> bool {
     let is_soon = |at: Instant| at.saturating_duration_since(Instant::now()) < spin::LIMIT;
     if deadline.is_some_and(is_soon) {
@@ -69,14 +69,14 @@ pub(in crate::pool) fn spin_until(deadline: Option<Instant>, is_so: impl Fn() ->
     .unwrap_or(false)
 }
 
-/// So much work has to be ahead for a nap to make no difference.
+/// A backlog of so many nanoseconds is long: a sleep within it delays nothing.
 const LONG_BACKLOG_NS: u64 = 200_000;
 
 thread_local! {
     static LAST_WAKE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// This thread waited for a task, until now.
+/// Records, when it is dropped, that the calling thread has just waited for a task.
 pub(super) struct RecordWake;
 
 impl Drop for RecordWake {
@@ -85,9 +85,9 @@ impl Drop for RecordWake {
     }
 }
 
-/// One that waits for one task after another, while the pool has many, would be woken for each, and
-/// take the processor from the next. If it was woken just now, and a lot is ahead (`backlog`, in
-/// nanoseconds), it sleeps for a part of that time first.
+/// Sleeps for a part of the backlog, in nanoseconds, if that is long and the calling thread was
+/// woken just now. A thread that joins one task after another would otherwise be woken for each,
+/// and take the processor from the next.
 pub(super) fn throttle(deadline: Option<Instant>, backlog: impl FnOnce() -> u64) {
     let Some(last_wake) = LAST_WAKE.try_with(Cell::get).ok().flatten() else {
         return;

@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Locks. No code of the user's runs under any lock of a pool, and so none is ever poisoned.
+/// Locks. No code of the user's runs under a lock of a pool, so none is ever poisoned.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -13,7 +13,7 @@ pub(super) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
     changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits to be notified, but not beyond the deadline. `false`: it had passed.
+/// Waits to be notified, until the deadline at most. `false`: it has passed.
 pub(super) fn wait_until<'a, T>(
     changed: &Condvar,
     guard: MutexGuard<'a, T>,

@@ -1,4 +1,4 @@
-//! The one who pulls the inputs of a map and fetches its results.
+//! The iterator of a map: reads inputs and takes results.
 
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -15,24 +15,23 @@ use super::retry::{Retry, TaskInput};
 use crate::pool::policy::limits::MAP_WINDOW;
 use crate::{JoinError, Message};
 
-/// Inputs that were pulled and whose results were not fetched, at the most, for each worker and
-/// task of a bundle.
+/// How many inputs may be read whose results were not taken: so many batches for each worker.
 const BATCHES_AHEAD: usize = 8;
-/// Inputs that are pulled while a result is there.
+/// How many inputs are read while a result is ready.
 const READ_WHILE_READY: usize = 2;
-/// After that long without any results they are looked for where they are.
+/// When there was no result for so long, the iterator takes those that lie in running batches.
 const POLL_DELAY: Duration = Duration::from_micros(200);
 
-/// A map over the pool.
+/// The iterator of a map over a pool of threads.
 pub(in crate::pool) struct Map<'p, A, R, I> {
     job: Arc<MapJob<A, R>>,
-    /// `None`: there are no more.
+    /// `None`: the inputs have ended.
     inputs: Option<I>,
     pulled: usize,
     fetched: usize,
-    /// Results that were fetched together.
+    /// Results that were taken and not returned yet.
     ready: std::vec::IntoIter<MapResult<R>>,
-    /// The next input was not pulled, because the queue is full.
+    /// The next input was not read, because the queue is at its limit.
     is_full: bool,
     /// The pool outlives it.
     borrowed: PhantomData<&'p ()>,
@@ -52,8 +51,8 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         }
     }
 
-    /// The next result that comes; no input is pulled whose number is `horizon` or more, counted
-    /// from 0. `None`: there are no more.
+    /// Returns the next result that comes. Reads no input whose number, counted from 0, is
+    /// `horizon` or more. `None`: there are no more results.
     pub(in crate::pool) fn next_within(
         &mut self,
         horizon: usize,
@@ -74,17 +73,17 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         }
     }
 
-    /// Whether this process is a fork of the one whose pool it is.
+    /// Whether this process is a fork of the one that made the pool.
     pub(in crate::pool) fn is_copy(&self) -> bool {
         self.job.pool.is_copy()
     }
 
-    /// The next of the results that were fetched.
+    /// The next of the results that were taken.
     pub(in crate::pool) fn next_ready(&mut self) -> Option<(usize, Result<R, JoinError>)> {
         self.ready.next()
     }
 
-    /// Pulls an input that nobody will run. Gives its number.
+    /// Reads an input that no worker will run. Returns its number.
     pub(in crate::pool) fn pass_over(&mut self) -> Option<usize> {
         let input = self.inputs.as_mut()?.next();
         if input.is_none() {
@@ -95,12 +94,12 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         number
     }
 
-    /// How many inputs were pulled.
+    /// How many inputs were read.
     pub(in crate::pool) fn pulled(&self) -> usize {
         self.pulled
     }
 
-    /// Pulls inputs for which there is room; while results are there, only a few.
+    /// Reads inputs for which there is room; while a result is ready, only a few.
     fn pull(&mut self, horizon: usize) {
         let pool = &self.job.pool;
         let batch_size = self.job.batch_size.load(Ordering::Relaxed);
@@ -123,7 +122,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 self.is_full = true;
                 return;
             }
-            // The iterator may panic.
+            // The iterator may panic: then the guard returns the room.
             let mut guard = CapacityGuard(Some(pool));
             let Some(input) = inputs.next() else {
                 drop(guard);
@@ -144,7 +143,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         }
     }
 
-    /// Fetches results that have come. `false`: there are none.
+    /// Takes results that workers have finished. `false`: there are none.
     fn fetch(&mut self) -> bool {
         if !self.job.has_results.load(Ordering::Acquire) {
             return false;
@@ -164,7 +163,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         }
     }
 
-    /// Waits until results have come, or there is room for another input.
+    /// Waits until there are results, or room for another input.
     fn wait(&mut self) {
         let job = &self.job;
         let has_results = || job.has_results.load(Ordering::Acquire);
@@ -181,15 +180,15 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             return;
         }
         self.job.consumer_waits.store(true, Ordering::Relaxed);
-        // Who has locked a chunk before us has put his results there; who does it after us sees
-        // that we are hungry.
+        // A worker that locked its batch before us has put its results there. One that locks it
+        // after us sees that the iterator waits.
         if !self.collect_early() {
             self.sleep(None);
         }
         self.job.consumer_waits.store(false, Ordering::Relaxed);
     }
 
-    /// Sleeps until results have come or there may be room. `false`: neither until then.
+    /// Sleeps until there are results or there may be room. `false`: neither came in time.
     fn sleep(&self, until: Option<Instant>) -> bool {
         let job = &self.job;
         let mut state = lock(&job.state);
@@ -203,7 +202,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         in_time
     }
 
-    /// Takes the results of those that are at work. `false`: they have none.
+    /// Takes the results that lie in running batches. `false`: there are none.
     fn collect_early(&mut self) -> bool {
         let pool = &self.job.pool;
         let mut all = Vec::new();
@@ -224,7 +223,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     }
 }
 
-/// Room in the queue that was taken, and is given back if it is not used.
+/// Room in the queue, which returns when this is dropped.
 struct CapacityGuard<'c>(Option<&'c Arc<ThreadPool>>);
 
 impl Drop for CapacityGuard<'_> {

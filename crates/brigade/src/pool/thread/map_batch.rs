@@ -1,4 +1,4 @@
-//! Some inputs of a map, at one worker.
+//! A batch of a map's inputs, at the worker that runs it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -20,27 +20,27 @@ use crate::{JoinError, Message};
 
 pub(super) struct RunningBatch<A, R> {
     job: Arc<MapJob<A, R>>,
-    /// Whose it is.
+    /// The worker that runs it.
     worker: u64,
-    /// When its first input was pulled.
+    /// When its first input was read.
     read_at: u64,
     inner: Mutex<BatchState<A, R>>,
 }
 
 struct BatchState<A, R> {
-    /// What was not begun. Others may take of it.
+    /// Inputs that have not begun. Other workers may steal them.
     todo: VecDeque<MapInput<A>>,
     running: Option<RunningInput>,
-    /// Results that were not fetched.
+    /// Results that were not handed to the iterator.
     done: Vec<MapResult<R>>,
-    /// The worker was let go.
+    /// The worker was abandoned.
     is_abandoned: bool,
 }
 
 struct RunningInput {
     index: usize,
     number: u64,
-    /// By the pool's clock, if it is watched; else 0.
+    /// By the pool's clock, if tasks have a timeout; else 0.
     began: u64,
     retry: Option<Box<Retry>>,
 }
@@ -61,17 +61,17 @@ impl<A, R> RunningBatch<A, R> {
         }
     }
 
-    /// How many were not begun.
+    /// How many inputs have not begun.
     pub(super) fn remaining(&self) -> usize {
         lock(&self.inner).todo.len()
     }
 
-    /// Takes those that were not begun.
+    /// Takes the inputs that have not begun.
     pub(super) fn take_remaining(&self) -> VecDeque<MapInput<A>> {
         std::mem::take(&mut lock(&self.inner).todo)
     }
 
-    /// Takes half of those that were not begun, the later ones; or the last.
+    /// Takes the later half of the inputs that have not begun; of one, that one.
     pub(super) fn steal_half(&self) -> Batch<A> {
         let mut inner = lock(&self.inner);
         let keep = inner.todo.len() / 2;
@@ -84,8 +84,8 @@ impl<A, R> RunningBatch<A, R> {
     /// Takes the results that are there.
     pub(super) fn take_results(&self) -> Vec<MapResult<R>> {
         let mut inner = lock(&self.inner);
-        // Whoever is looked at while he works has no more room set aside: it would be lost each
-        // time.
+        // A batch whose results are taken while it runs reserves no memory for more: it would lose
+        // that each time.
         std::mem::take(&mut inner.done)
     }
 
@@ -93,7 +93,7 @@ impl<A, R> RunningBatch<A, R> {
         now.saturating_sub(self.read_at)
     }
 
-    /// Records the time that these took; it is one for all of them.
+    /// Records how long these tasks took, which is taken to be the same for each.
     pub(super) fn record(&self, now: u64, tasks: usize, record: impl FnOnce(u64, u64)) {
         if tasks > 0 {
             record(self.elapsed_ns(now), tasks as u64);
@@ -102,14 +102,14 @@ impl<A, R> RunningBatch<A, R> {
 }
 
 impl<A: Message, R: Message> RunningBatch<A, R> {
-    /// Its worker works on it until nothing is left.
+    /// Runs the batch until nothing is left of it.
     pub(super) fn run_all(self: &Arc<Self>, worker: &Arc<WorkerThread>) -> RunOutcome {
         let (job, pool) = (&self.job, &worker.pool);
         let began = worker.start_time();
         let mut tasks = 0;
         let mut last = None;
         loop {
-            // Asked before anything is locked: the answer is the listener's own code.
+            // Asked before anything is locked: the answer is the subscriber's own code.
             let has_listener = events::task_events_enabled();
             let mut ended_now = None;
             if let Some(result) = last.take_if(|_| pool.is_copy()) {
@@ -193,7 +193,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
         std::time::Duration::from_nanos(self.elapsed_ns(pool.now()))
     }
 
-    /// Somebody waits for results, and will not wait until this is through.
+    /// The iterator waits for results, and not until the whole batch is done.
     #[cold]
     fn flush_results(&self, worker: &WorkerThread) {
         let done = self.take_results();
@@ -207,7 +207,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
         }
     }
 
-    /// The worker is through, or stops.
+    /// The batch is done, or its worker stops.
     fn finish(self: &Arc<Self>, worker: &WorkerThread, began: u64, tasks: u64) {
         let job = &self.job;
         let now = worker.pool.now();
@@ -220,7 +220,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
             job.adapt_batch_size(&mut state, each);
         }
         drop(state);
-        // Nobody sees it any more.
+        // No other thread sees the batch any more.
         let (done, rest) = {
             let mut inner = lock(&self.inner);
             (
@@ -306,7 +306,7 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
             inputs: rest,
             read_at: self.read_at,
         });
-        // The ticket goes to another.
+        // The ticket goes to another worker.
         pool.push(Arc::clone(job) as Arc<dyn Work>);
         true
     }

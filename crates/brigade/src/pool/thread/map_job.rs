@@ -1,10 +1,10 @@
-//! One map: inputs that nobody has begun, who works on them, and results that nobody has fetched.
+//! One map: inputs that have not begun, batches that workers run, and results that were not taken.
 //!
-//! What waits in the pool's queue for a map is not its inputs but *tickets*, no more than there are
-//! workers. Who draws one takes a bundle of inputs as a [`RunningBatch`], and when that is done the next;
-//! between two of them others in the queue have their turn. If there are no inputs left it takes
-//! half of what another has not begun, and so nothing waits behind a long task while anybody is
-//! idle. If there is nothing at all the ticket is void.
+//! The pool's queue does not hold the inputs of a map, but *tickets*, at most one for each worker.
+//! A worker that takes a ticket runs one batch of inputs after another as a [`RunningBatch`];
+//! between two batches it serves others in the queue. When there are no inputs left it steals half
+//! of what another worker has not begun, so that nothing waits behind a long task while a worker is
+//! idle. When there is nothing to steal the ticket is void.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -26,15 +26,15 @@ use crate::pool::policy::outcome::Outcome;
 use crate::task::panic::contained;
 use crate::{JoinError, Message};
 
-/// So much work should be in a bundle.
+/// How much work a batch should be.
 const BATCH_TIME: Duration = Duration::from_micros(200);
-/// So many tasks.
+/// How many tasks a batch may have.
 const BATCH_LIMITS: RangeInclusive<usize> = 1..=512;
 
-/// An input that nobody has begun.
+/// An input that has not begun.
 pub(super) struct MapInput<A> {
     pub(super) index: usize,
-    /// Of the task.
+    /// The number of its task.
     pub(super) number: u64,
     pub(super) value: TaskInput<A>,
     pub(super) retry: Option<Box<Retry>>,
@@ -42,7 +42,7 @@ pub(super) struct MapInput<A> {
 
 pub(super) struct Batch<A> {
     pub(super) inputs: VecDeque<MapInput<A>>,
-    /// When the first was pulled, by the pool's clock.
+    /// When the first was read, by the pool's clock.
     pub(super) read_at: u64,
 }
 
@@ -63,32 +63,32 @@ pub(super) struct MapJob<A, R> {
     pub(super) task: fn(A) -> R,
     pub(super) call_site: &'static Location<'static>,
     pub(super) state: Mutex<MapJobState<A, R>>,
-    /// For the one who fetches results.
+    /// For the iterator, which waits for results.
     pub(super) arrived: Condvar,
-    /// There are results; for one who only looks.
+    /// There are results. For an iterator that only looks.
     pub(super) has_results: AtomicBool,
-    /// He has waited so long that he takes them one by one.
+    /// The iterator has waited so long that it takes results one by one.
     pub(super) consumer_waits: AtomicBool,
-    /// How many tasks a bundle should have.
+    /// How many tasks a batch should have.
     pub(super) batch_size: AtomicUsize,
 }
 
 pub(super) struct MapJobState<A, R> {
     batches: VecDeque<Batch<A>>,
-    /// The bundle that inputs go to.
+    /// The batch that inputs are added to.
     filling: Batch<A>,
-    /// Those at work.
+    /// The batches that workers run.
     pub(super) running: Vec<Arc<RunningBatch<A, R>>>,
     pub(super) done: VecDeque<Vec<MapResult<R>>>,
-    /// In the queue or drawn.
+    /// Tickets in the queue or at a worker.
     tickets: usize,
     /// How long a task takes; `None`: not known yet.
     task_time: Option<TaskTime>,
-    /// Somebody sleeps on `arrived`.
+    /// The iterator sleeps on `arrived`.
     pub(super) waiting: bool,
     /// There may be room in the queue.
     pub(super) capacity_signalled: bool,
-    /// Nobody wants any results.
+    /// The iterator is gone: nothing takes results.
     is_dropped: bool,
 }
 
@@ -120,7 +120,7 @@ impl<A, R> MapJob<A, R> {
         }
     }
 
-    /// Results that have come.
+    /// Hands results to the iterator.
     pub(super) fn push_results(&self, done: Vec<MapResult<R>>) {
         if done.is_empty() {
             return;
@@ -141,7 +141,7 @@ impl<A, R> MapJob<A, R> {
         }
     }
 
-    /// Nobody wants results any more: what was not begun never will be.
+    /// The iterator is gone: cancels what has not begun.
     pub(super) fn cancel_rest(&self) {
         let mut state = lock(&self.state);
         state.is_dropped = true;
@@ -157,7 +157,7 @@ impl<A, R> MapJob<A, R> {
         }
     }
 
-    /// These end without having been begun.
+    /// Ends these inputs without running them.
     pub(super) fn reject_each(
         &self,
         inputs: impl IntoIterator<Item = MapInput<A>>,
@@ -176,7 +176,7 @@ impl<A, R> MapJob<A, R> {
         }
     }
 
-    /// As [`pass_over`](Self::pass_over), and the results say so.
+    /// As [`reject_each`](Self::reject_each), and hands the errors to the iterator.
     pub(super) fn reject_inputs(&self, inputs: VecDeque<MapInput<A>>, rejection: &Rejection) {
         let mut done = Vec::with_capacity(inputs.len());
         self.reject_each(
@@ -187,7 +187,7 @@ impl<A, R> MapJob<A, R> {
         self.push_results(done);
     }
 
-    /// The tasks of a chunk took so long on average: how many are to be in the next bundles?
+    /// The tasks of a batch took so long on average: adapts the size of the next batches.
     pub(super) fn adapt_batch_size(&self, state: &mut MapJobState<A, R>, each: u64) {
         let each = each as f64;
         let task_time = match state.task_time {
@@ -202,7 +202,7 @@ impl<A, R> MapJob<A, R> {
 }
 
 impl<A: Message, R: Message> MapJob<A, R> {
-    /// One more input.
+    /// Adds an input, and a ticket if there are too few.
     pub(super) fn push_input(self: &Arc<Self>, input: MapInput<A>) {
         let workers = self.pool.options.workers;
         let mut state = lock(&self.state);
@@ -215,7 +215,7 @@ impl<A: Message, R: Message> MapJob<A, R> {
             let full = std::mem::take(&mut state.filling);
             state.batches.push_back(full);
         }
-        // Tickets that nobody works on yet.
+        // Tickets that no worker has taken.
         let ahead = state.tickets.saturating_sub(state.running.len());
         let is_enough =
             state.tickets >= workers || ahead >= state.batches.len() + state.filling.inputs.len();
@@ -230,7 +230,7 @@ impl<A: Message, R: Message> MapJob<A, R> {
         self.pool.on_map_backlog(inputs);
     }
 
-    /// What another has not done goes back.
+    /// Takes back what a worker has not run.
     pub(super) fn return_inputs(self: &Arc<Self>, batch: Batch<A>) {
         let mut state = lock(&self.state);
         if state.is_dropped {
@@ -243,8 +243,7 @@ impl<A: Message, R: Message> MapJob<A, R> {
         }
     }
 
-    /// Something to do for one that has a ticket. `None`: there is nothing, and it has a ticket no
-    /// more.
+    /// A batch for a worker with a ticket. `None`: there is none, and the ticket is void.
     fn take_batch(self: &Arc<Self>, worker: &WorkerThread) -> Option<Arc<RunningBatch<A, R>>> {
         let mut state = lock(&self.state);
         let batch = state.batches.pop_front();
@@ -294,7 +293,7 @@ impl<A: Message, R: Message> Work for MapJob<A, R> {
     }
 
     fn abandon(self: Arc<Self>, _worker: &WorkerThread, _before: u64, _why: AbandonReason) -> bool {
-        // Between two chunks nothing runs.
+        // Between two batches no task runs.
         false
     }
 

@@ -1,4 +1,4 @@
-//! What the threads of a pool and its owner share: the queue, and who is there to work on it.
+//! A pool of threads, as its threads and its owner share it: the queue, and the table of threads.
 
 use std::io;
 use std::panic::Location;
@@ -28,31 +28,31 @@ use crate::task::panic::contained;
 use crate::worker::handle::Task;
 use crate::{JoinHandle, Kind, Message, PoolStats};
 
-/// The threads of a pool, and what they have to do.
+/// A pool of threads.
 pub(in crate::pool) struct ThreadPool {
-    /// The pool's, in this process.
+    /// The pool's number in this process.
     pub(super) pool_id: u64,
     creator: Original,
     pub(super) options: Options,
     queue: Injector<Arc<dyn Work>>,
-    /// Those in the queue that have ended.
+    /// Tasks in the queue that were cancelled.
     cancelled: AtomicUsize,
     pub(super) capacity: Capacity,
     table: Mutex<ThreadTable>,
-    /// As the roster says when it is unlocked.
+    /// What the table's hint was when the table was last unlocked.
     wake_hint: AtomicU32,
-    /// A thread has become ready or ended, or waits.
+    /// Notified when a thread becomes ready, leaves the table or is blocked.
     pub(super) changed: Condvar,
     pub(super) counters: PoolCounters,
     /// How long tasks take.
     pub(super) task_time: SharedEstimate,
-    /// What those have counted that have ended or were let go. Written under the roster's lock.
+    /// The counters of threads that have left the table. Written under the table's lock.
     pub(super) retired: ThreadCounters,
     pub(super) timeout_monitor: Option<TimeoutMonitor>,
 }
 
 impl ThreadPool {
-    /// Starts the workers, and waits until each is ready.
+    /// Starts the workers, and waits until the initializer of each has returned.
     pub(in crate::pool) fn start(options: Options) -> io::Result<Arc<ThreadPool>> {
         let pool = Arc::new(ThreadPool::new(options));
         registry::register(&pool);
@@ -90,7 +90,7 @@ impl ThreadPool {
         Ok(self.accept(task, call_site, input))
     }
 
-    /// There is room for it.
+    /// Queues a task, for which there is room.
     fn accept<A: Message, R: Message>(
         self: &Arc<Self>,
         task: fn(A) -> R,
@@ -124,7 +124,7 @@ impl ThreadPool {
         }
     }
 
-    /// What it tells those who listen.
+    /// The source of the pool's events.
     pub(super) fn events(&self) -> events::EventSource {
         events::EventSource {
             pool: self.pool_id,
@@ -140,7 +140,7 @@ impl ThreadPool {
     /// The pool's clock, in nanoseconds; never 0.
     pub(super) fn now(&self) -> u64 {
         let now = clock_gettime(ClockId::Monotonic);
-        // It counts from the start of the machine: neither is below nothing.
+        // The clock counts from the start of the machine: neither part is negative.
         now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
     }
 
@@ -152,12 +152,12 @@ impl ThreadPool {
         self.queue.is_empty()
     }
 
-    /// How many wait, shells included.
+    /// How long the queue is, cancelled tasks included.
     pub(super) fn queue_len(&self) -> usize {
         self.queue.len()
     }
 
-    /// The next of the queue.
+    /// Takes the next item out of the queue.
     pub(super) fn next_work(&self) -> Option<Arc<dyn Work>> {
         loop {
             match self.queue.steal() {
@@ -168,11 +168,11 @@ impl ThreadPool {
         }
     }
 
-    /// Puts it into the queue, and sees to it that somebody comes.
+    /// Adds an item to the queue, and wakes a worker if that is needed.
     pub(super) fn push(self: &Arc<Self>, item: Arc<dyn Work>) {
         self.queue.push(item);
-        // A thread that lies down says so and then looks at the queue; we do it the other way
-        // round.
+        // Store–fence–load (README.md): this thread adds an item and then reads the hint; a thread
+        // that goes to sleep changes the hint and then looks at the queue.
         fence(Ordering::SeqCst);
         let wake_hint = self.wake_hint();
         if wake_hint & (NEED_WORKER | HAS_SENTRY) != 0
@@ -182,8 +182,8 @@ impl ThreadPool {
         }
     }
 
-    /// One that is queued has ended: only its shell is left, for a queue gives nothing back from
-    /// its middle. When there are too many of them, they are sorted out.
+    /// A queued task was cancelled. Nothing can be taken out of the middle of the queue, so its
+    /// item stays there, until there are so many of them that this goes through the whole queue.
     pub(super) fn note_cancelled(self: &Arc<Self>) {
         let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed) + 1;
         if !should_remove_cancelled(cancelled, self.queue.len()) {
@@ -191,7 +191,7 @@ impl ThreadPool {
         }
         let cancelled = self.cancelled.swap(0, Ordering::Relaxed);
         if !should_remove_cancelled(cancelled, 0) {
-            // Somebody else is at it.
+            // Another thread goes through the queue.
             return;
         }
         for _ in 0..self.queue.len() {
@@ -206,7 +206,8 @@ impl ThreadPool {
         }
     }
 
-    /// Changes who is there.
+    /// Locks the table, changes it, and publishes what follows: the hint, and how many threads are
+    /// awake.
     pub(super) fn with_table<T>(&self, change: impl FnOnce(&mut ThreadTable) -> T) -> T {
         let mut table = lock(&self.table);
         let before = table.active();
@@ -225,7 +226,7 @@ impl ThreadPool {
         lock(&self.table)
     }
 
-    /// Nanoseconds that what is queued will take, if it is as what was before it.
+    /// How long the queued tasks will take, in nanoseconds, if they are like those before them.
     pub(super) fn queued_ns(&self) -> u64 {
         self.estimate_ns(self.queue.len() as u64)
     }
@@ -241,7 +242,7 @@ impl ThreadPool {
                 ..PoolStats::default()
             };
         }
-        // Nobody comes or goes meanwhile.
+        // Under the lock no thread comes or goes.
         let table = lock(&self.table);
         let live = table.threads.values().map(|entry| &entry.worker.counters);
         let (workers, limit) = (self.options.workers, self.options.queue_limit);

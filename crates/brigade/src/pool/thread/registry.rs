@@ -1,4 +1,4 @@
-//! The pools of this process by their numbers: a task knows its pool's number, which costs nothing
+//! The pools of this process by their numbers. A task keeps its pool's number, which costs nothing
 //! to copy.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,8 @@ use super::pool::ThreadPool;
 use crate::sys::original::PerProcess;
 
 struct Registry {
-    /// The number of the first. Those below are pools of a process that this one is a fork of.
+    /// The first number of this process. Lower ones belong to the process that this one was forked
+    /// from.
     first: u64,
     pools: Mutex<BTreeMap<u64, Weak<ThreadPool>>>,
 }
@@ -23,7 +24,7 @@ static POOLS: PerProcess<Registry> = PerProcess::new(|| Registry {
 
 /// A number for a pool.
 pub(super) fn next_id() -> u64 {
-    // First, so that it is not below the first.
+    // Before the number is taken, so that the number is not below `first`.
     POOLS.get();
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -42,8 +43,8 @@ pub(super) fn get(number: u64) -> Option<Arc<ThreadPool>> {
         .and_then(Weak::upgrade)
 }
 
-/// Whether this process is a fork of the one whose pool that is: it has none of its threads, and
-/// what they had locked stays locked.
+/// Whether the pool belongs to the process that this one was forked from: this one has none of its
+/// threads, and what they had locked stays locked.
 pub(super) fn is_copy(number: u64) -> bool {
     number < POOLS.get().first
 }

@@ -1,8 +1,8 @@
-//! What it takes to run a task again: its input, encoded before it was moved into the task.
+//! The input of a task that may run again, encoded before it was moved into the task.
 //!
-//! Inputs are moved, not copied, so a task can be run again only if its input can be encoded and
-//! decoded again. One that cannot, or that has descriptors, which are there only once, is not run
-//! again: it ends as if no retries had been asked for.
+//! Inputs are moved, not copied, so a task runs again only if its input can be encoded and decoded.
+//! One that cannot, or that has descriptors, which exist only once, does not run again: it ends as
+//! if the pool had no retries.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::pool::policy::limits::Attempts;
 use crate::task::codec;
 use crate::task::entry::caught;
 
-/// What a task is run on.
+/// What a task runs on.
 pub(super) enum TaskInput<A> {
     Value(A),
-    /// The same again.
+    /// The input encoded, for a task that runs again.
     Bytes(Arc<[u8]>),
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// `None`: the options do not ask for it, or it cannot be.
+    /// `None`: the pool has no retries, or the input cannot be kept.
     pub(super) fn of<A: Message>(options: &Options, input: &A) -> Option<Box<Retry>> {
         if options.retries == 0 || options.timeout.is_none() {
             return None;
@@ -40,7 +40,7 @@ impl Retry {
         })
     }
 
-    /// Whether it may be run once more; it counts as run then.
+    /// Whether the task may run once more. It counts as run then.
     pub(super) fn again(&mut self, retries: u32) -> bool {
         self.attempts.retry(retries)
     }

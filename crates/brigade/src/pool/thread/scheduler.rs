@@ -1,4 +1,4 @@
-//! Who comes, who goes, who sleeps. The steps are in README.md.
+//! Which threads of a pool start, search, sleep and exit. README.md describes the steps.
 
 use std::io;
 use std::sync::Arc;
@@ -18,26 +18,26 @@ use crate::task::panic::{Unwound, contained};
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Kind};
 
-/// So many nanoseconds of work are too much for those who are awake, even if one stands by who will
-/// look soon.
+/// A backlog of so many nanoseconds is too long for the active threads, even if a sentry looks
+/// soon.
 pub(super) const BACKLOG_WAKE_NS: u64 = spin::LIMIT.as_nanos() as u64;
 
-/// What a thread does that has no task.
+/// What a thread without a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idle {
-    /// There is something to do after all.
+    /// It searches again: there is work after all, or it is not one too many any more.
     Resume,
-    /// The pool needs it no more.
+    /// It exits.
     Exit,
-    /// It sleeps, and exits if nobody needs it for some time.
+    /// It sleeps, and exits if no other thread wakes it for some time.
     SleepThenExit,
-    /// It sleeps, and looks from time to time whether the others are enough.
+    /// It sleeps, and looks from time to time whether the active threads keep up.
     Sentry,
     Sleep,
 }
 
 impl ThreadPool {
-    /// Starts the workers, and waits until each is ready.
+    /// Starts the workers, and waits until the initializer of each has returned.
     pub(super) fn build(self: &Arc<Self>) -> io::Result<()> {
         if let Some(name) = &self.options.name {
             Kind::Thread.check_name(name)?;
@@ -81,13 +81,13 @@ impl ThreadPool {
         |id| Arc::new(WorkerThread::new(id, pool))
     }
 
-    /// There is work: wakes somebody or starts one more, unless that would be one too many.
+    /// There is work: wakes or starts a thread, if one more may run.
     #[cold]
     pub(super) fn wake_or_start(self: &Arc<Self>) {
         self.wake_or_start_for(self.queued_ns());
     }
 
-    /// As [`help`](Self::help), with so many nanoseconds of work.
+    /// As [`wake_or_start`](Self::wake_or_start), for a backlog of so many nanoseconds.
     #[cold]
     fn wake_or_start_for(self: &Arc<Self>, backlog: u64) {
         let is_long = backlog > BACKLOG_WAKE_NS;
@@ -95,7 +95,8 @@ impl ThreadPool {
         self.apply(action);
     }
 
-    /// So many inputs of a map wait behind its tickets: nobody sees them in the queue.
+    /// So many inputs of a map wait behind its tickets, where the queue's length does not show
+    /// them.
     pub(super) fn on_map_backlog(self: &Arc<Self>, inputs: usize) {
         if self.wake_hint() & HAS_SENTRY != 0 {
             let backlog = self.estimate_ns(inputs as u64);
@@ -110,8 +111,8 @@ impl ThreadPool {
             WakeAction::Nothing => {}
             WakeAction::Wake(worker) => worker.wake(),
             WakeAction::Start(worker) => {
-                // The system has no thread for us. Somebody else may do the work; if there is
-                // nobody, it is refused.
+                // The system has no thread for us. Another thread may do the work. If the pool has
+                // none, the work is rejected.
                 if self.start_thread(worker).is_err() {
                     self.reject_queue_if_no_threads(&Rejection::Closed);
                 }
@@ -119,7 +120,8 @@ impl ThreadPool {
         }
     }
 
-    /// Starts the thread of one that is counted already. If that fails it is no longer counted.
+    /// Starts the thread of a worker that is in the table. If that fails, removes it from the
+    /// table.
     pub(super) fn start_thread(self: &Arc<Self>, worker: Arc<WorkerThread>) -> io::Result<()> {
         let id = worker.id;
         let name = self.options.name.as_deref().unwrap_or("brigade-pool");
@@ -132,7 +134,7 @@ impl ThreadPool {
             Ok(thread) => {
                 match table.threads.get_mut(&id) {
                     Some(entry) => entry.thread = Some(thread),
-                    // It has ended already, or was let go.
+                    // It has exited already, or was abandoned.
                     None => table.exited.push(thread),
                 }
                 Ok(())
@@ -144,7 +146,7 @@ impl ThreadPool {
         })
     }
 
-    /// Its initializer has returned. `false`: it is not needed any more.
+    /// A thread's initializer has returned. `false`: the pool does not need the thread any more.
     pub(super) fn on_init_done(&self, id: u64) -> bool {
         let goes_on = self.with_table(|table| {
             table.init_failures.reset();
@@ -163,7 +165,8 @@ impl ThreadPool {
         goes_on
     }
 
-    /// Its initializer has panicked: another is tried, but not for ever.
+    /// A thread's initializer has panicked: starts another thread, up to a number of failures in a
+    /// row.
     pub(super) fn on_init_failed(self: &Arc<Self>, worker: &WorkerThread, unwound: Unwound) {
         let name = self.options.initializer_name();
         self.counters.not_ready.fetch_add(1, Ordering::AcqRel);
@@ -196,14 +199,14 @@ impl ThreadPool {
         }
     }
 
-    /// If there is no thread that could do it, all that waits is refused.
+    /// Rejects what is queued, if the pool has no thread that could run it.
     fn reject_queue_if_no_threads(self: &Arc<Self>, rejection: &Rejection) {
-        // Who puts something into the queue now starts a thread himself.
+        // Whoever adds work from here on starts a thread.
         fence(Ordering::SeqCst);
         let mut left = self.queue_len();
-        // Taken under the lock, so that nobody comes meanwhile. To refuse one may take long (its
-        // input's destructor is the user's): what comes until then is not for us to refuse, nor is
-        // what is left once there is a thread again.
+        // Each item is taken under the lock, so that no thread starts meanwhile. To reject one may
+        // take long, for its input's destructor is the user's code. What is queued until then is
+        // left alone, and so is the rest as soon as the pool has a thread again.
         let next = || {
             self.with_table(|table| {
                 (table.active() + table.sleepers.len() == 0).then(|| self.next_work())
@@ -223,7 +226,7 @@ impl ThreadPool {
         }
     }
 
-    /// A thread has nothing to do. `true`: it may look for something.
+    /// A thread has nothing to do. `true`: it is the one that searches for work.
     pub(super) fn begin_search(&self) -> bool {
         self.with_table(|table| {
             let may = !table.searching && table.active() <= table.workers;
@@ -232,7 +235,7 @@ impl ThreadPool {
         })
     }
 
-    /// One that looked has found something. Where that is, there may be more.
+    /// The thread that searched has found work. There may be more: wakes the next.
     pub(super) fn end_search(self: &Arc<Self>) {
         self.with_table(|table| table.searching = false);
         fence(Ordering::SeqCst);
@@ -241,7 +244,7 @@ impl ThreadPool {
         }
     }
 
-    /// It has nothing to do, or is one too many (`surplus`).
+    /// A thread has nothing to do, or is one too many (`surplus`). Decides what it does.
     pub(super) fn enter_idle(
         &self,
         worker: &Arc<WorkerThread>,
@@ -279,8 +282,8 @@ impl ThreadPool {
         idle
     }
 
-    /// One that stands by looks. If there is something to do it is woken, unless somebody else was.
-    /// The last time it sleeps for good.
+    /// The sentry looks. If there is work, it wakes a thread, itself as a rule. After its `last`
+    /// look it sleeps for good.
     pub(super) fn sentry_tick(self: &Arc<Self>, worker: &WorkerThread, last: bool) {
         let has_come = !self.queue_is_empty();
         if !has_come && !last {
@@ -293,7 +296,8 @@ impl ThreadPool {
         }
     }
 
-    /// It has slept long enough. `true`: it ends. `false`: it was woken, or is needed.
+    /// A thread has slept for its time. `true`: it exits. `false`: another has woken it, or it is
+    /// needed.
     pub(super) fn try_exit(&self, worker: &WorkerThread) -> bool {
         let ends = self.with_table(|table| {
             let ends = (table.threads.len() > table.workers || table.shutting_down)
@@ -310,7 +314,7 @@ impl ThreadPool {
         ends
     }
 
-    /// Somebody is gone: for those who wait for that.
+    /// A thread has left the table: tells those that wait for that.
     fn notify_exit(&self) {
         self.changed.notify_all();
         if self.wake_hint() & SHUTTING_DOWN != 0 {
@@ -320,7 +324,7 @@ impl ThreadPool {
         }
     }
 
-    /// It has run as many tasks as a thread may: another takes its place.
+    /// A thread has run as many tasks as it may: another takes its place.
     pub(super) fn recycle(self: &Arc<Self>, worker: &WorkerThread) {
         let action = self.with_table(|table| {
             table.retire(worker.id);
@@ -333,8 +337,9 @@ impl ThreadPool {
         self.apply(action);
     }
 
-    /// A worker is about to be let go, because its task ends like this, or (`None`) is to be run
-    /// again. Before anybody hears of that, so that the numbers are right when he does.
+    /// Counts the end of a task that runs in a worker about to be abandoned; or (`None`) that it is
+    /// run again. This comes before the end is told, so that whoever hears of the end finds it in
+    /// the numbers.
     pub(super) fn count_abandoned(&self, id: u64, how: Option<&JoinError>) {
         self.with_table(|table| {
             let interrupted = matches!(how, Some(JoinError::Cancelled));
@@ -346,7 +351,7 @@ impl ThreadPool {
                     .fetch_add(interrupted, Ordering::AcqRel);
             }
             if let Some(entry) = table.threads.get(&id) {
-                // It counts nothing any more itself.
+                // The worker itself counts this task no more.
                 entry.worker.count_external();
                 entry.worker.add_busy(self.now());
             }
@@ -359,7 +364,7 @@ impl ThreadPool {
         });
     }
 
-    /// Its task was ended without it: another takes its place.
+    /// A worker was abandoned with its task: another takes its place.
     pub(super) fn replace(self: &Arc<Self>, id: u64, why: AbandonReason) {
         let (action, entry) = self.with_table(|table| {
             let entry = table.remove(id);
@@ -369,7 +374,7 @@ impl ThreadPool {
             self.retired.merge(&entry.worker.counters);
             (self.pick_replacement(table), Some(entry))
         });
-        // Detached: nobody waits for it any more.
+        // Its thread is detached: nothing waits for it.
         drop(entry);
         self.notify_exit();
         let why = match why {
@@ -380,7 +385,7 @@ impl ThreadPool {
         self.apply(action);
     }
 
-    /// The one who takes the place of one that has just left.
+    /// Picks a thread in place of one that has just left the table.
     fn pick_replacement(self: &Arc<Self>, table: &mut ThreadTable) -> WakeAction {
         let wanted = if table.aborted {
             false
@@ -398,8 +403,8 @@ impl ThreadPool {
         }
     }
 
-    /// A thread of the pool is about to wait inside its task: another may run meanwhile. `false`:
-    /// it is none any more.
+    /// A worker is about to wait inside its task: another may run meanwhile. `false`: it belongs to
+    /// the pool no more, or is blocked already.
     pub(super) fn block(self: &Arc<Self>, id: u64) -> bool {
         let is_ours = self.with_table(|table| {
             let entry = table.threads.get_mut(&id).filter(|entry| !entry.blocked);
@@ -419,7 +424,7 @@ impl ThreadPool {
         is_ours
     }
 
-    /// It goes on.
+    /// A worker goes on after it was blocked.
     pub(super) fn unblock(&self, id: u64) {
         self.with_table(|table| {
             let entry = table.threads.get_mut(&id).filter(|entry| entry.blocked);

@@ -1,4 +1,4 @@
-//! How a pool ends.
+//! How a pool ends. README.md has the steps, and what races with them.
 
 use std::sync::Arc;
 use std::thread;
@@ -9,24 +9,24 @@ use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
 use crate::task::panic::contained;
 
-/// How often one that ends a pool looks again whether that is done.
+/// How often shutdown looks again whether it is complete.
 const RECHECK: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl ThreadPool {
-    /// The threads that belong to it.
+    /// The threads that belong to the pool.
     pub(super) fn live_workers(&self) -> Vec<Arc<WorkerThread>> {
         let table = self.lock_table();
         let live = table.threads.values();
         live.map(|entry| Arc::clone(&entry.worker)).collect()
     }
 
-    /// Whether it ends and has no threads any more.
+    /// Whether the pool has shut down, and has no threads and no work any more.
     pub(super) fn is_over(&self) -> bool {
         let table = self.lock_table();
         table.shutting_down && table.threads.is_empty() && self.queue_is_empty()
     }
 
-    /// Has the threads end when there is nothing left to do.
+    /// Has the threads exit when there is nothing left to do.
     fn begin_shutdown(&self, aborted: bool) -> bool {
         let (first, sleepers) = self.with_table(|table| {
             let first = !table.shutting_down;
@@ -54,8 +54,8 @@ impl ThreadPool {
             self.wake_or_start();
         }
         let own = current::worker().filter(|worker| Arc::ptr_eq(&worker.pool, self));
-        // In one of its own threads nobody can wait for that thread, and those that wait may wait
-        // for it.
+        // A thread of the pool that shuts it down cannot wait for itself. Threads that are blocked
+        // may wait for this one.
         let waiting = own.as_ref().map(|_| current::block());
         let is_over = |table: &super::thread_table::ThreadTable| {
             let those = if own.is_some() { table.blocked } else { 0 };
@@ -63,7 +63,7 @@ impl ThreadPool {
         };
         let mut table = self.lock_table();
         while !is_over(&table) {
-            // What came when the last was about to leave is not left lying.
+            // An item may come when the last thread is about to exit: it is not left behind.
             if table.active() == 0 && !self.queue_is_empty() {
                 let aborted = table.aborted;
                 drop(table);
@@ -97,7 +97,7 @@ impl ThreadPool {
         let this = thread::current().id();
         for thread in threads {
             if thread.thread().id() != this {
-                // Nothing in it panics.
+                // No panic leaves a thread's main function.
                 let _ = thread.join();
             }
         }
@@ -114,13 +114,13 @@ impl ThreadPool {
             let Some(item) = worker.current_work() else {
                 continue;
             };
-            // It has not begun it, or it has.
+            // Its item has not begun, or runs: one of the two ends it.
             contained(|| Arc::clone(&item).reject(self, &Rejection::Cancelled));
             if item.abandon(&worker, u64::MAX, AbandonReason::Cancelled) {
                 self.replace(worker.id, AbandonReason::Cancelled);
             }
         }
-        // Those that are not through with their initializer are not waited for.
+        // Threads whose initializer still runs are not waited for.
         let started = self.with_table(|table| {
             let unready = table.threads.iter().filter(|(_, entry)| !entry.ready);
             let unready: Vec<u64> = unready.map(|(id, _)| *id).collect();

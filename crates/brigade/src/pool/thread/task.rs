@@ -1,4 +1,4 @@
-//! A task that was submitted: the queue, its worker and its handle share this one self.
+//! A task that was submitted. The queue, its worker and its handle share it.
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,45 +24,45 @@ use crate::{JoinError, Kind, Message};
 pub(super) struct PoolTask<A, R> {
     task: fn(A) -> R,
     call_site: &'static Location<'static>,
-    /// The pool's number. It is looked up by the few who need it.
+    /// The pool's number. Few need the pool: they look it up.
     pool_id: u64,
     number: u64,
     /// By the pool's clock.
     submitted: u64,
     inner: Mutex<TaskState<A, R>>,
     changed: Condvar,
-    /// Set when the phase is `Ended`, for those who only look.
+    /// Set when the phase is `Ended`, for threads that only look.
     ended: AtomicBool,
 }
 
 struct TaskState<A, R> {
     phase: TaskPhase<A, R>,
     waiter: Waiter,
-    /// What it takes to run it again.
+    /// The encoded input, if the task may run again.
     retry: Option<Box<Retry>>,
 }
 
 enum TaskPhase<A, R> {
     Queued(A),
-    /// To be run again, on what the retry says.
+    /// The task runs again, on the input that `retry` has.
     Requeued,
     Running {
         worker: u64,
-        /// By the pool's clock, if it is watched; else 0.
+        /// By the pool's clock, if tasks have a timeout; else 0.
         began: u64,
     },
     Ended(Result<R, JoinError>),
-    /// The handle has the result.
+    /// The handle has taken the result.
     Taken,
 }
 
-/// A task that goes on without its worker.
+/// A task that was taken from its worker while it ran.
 struct Abandoned {
     worker: u64,
     is_retried: bool,
 }
 
-/// Who waits. There is one handle, and few of many are ever polled.
+/// What waits for the end. There is one handle, and most handles are never polled.
 enum Waiter {
     None,
     Thread,
@@ -95,7 +95,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         }
     }
 
-    /// Its worker begins it. `None`: it has ended already.
+    /// The worker begins the task. `None`: it has ended already.
     fn begin(&self, worker: &WorkerThread) -> Option<TaskInput<A>> {
         let mut inner = lock(&self.inner);
         let input = match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
@@ -123,7 +123,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         Some(input)
     }
 
-    /// Its worker has a result. `LetGo`: too late.
+    /// The worker has a result. `Abandoned`: the task has ended without it.
     fn finish(
         &self,
         worker: &WorkerThread,
@@ -131,8 +131,8 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         result: Result<R, JoinError>,
     ) -> RunOutcome {
         if worker.pool.is_copy() {
-            // The task forked, and this is its child, which came back first: its thread ends, and
-            // with it the child.
+            // The task forked, and its child has returned first. The child's thread ends, and with
+            // it the child.
             contained(|| drop(result));
             return RunOutcome::Abandoned;
         }
@@ -154,7 +154,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         RunOutcome::Done
     }
 
-    /// It ends, and whoever waits is told.
+    /// Stores the end, and wakes the thread or the future that waits for it.
     fn end(&self, mut inner: MutexGuard<'_, TaskState<A, R>>, result: Result<R, JoinError>) {
         inner.phase = TaskPhase::Ended(result);
         let waiter = std::mem::replace(&mut inner.waiter, Waiter::None);
@@ -167,7 +167,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         }
     }
 
-    /// It is ended by somebody else before it was begun. `false`: it was begun.
+    /// Ends a task that has not begun. `false`: it has begun.
     fn end_if_queued(&self, pool: &ThreadPool, error: JoinError) -> bool {
         let mut inner = lock(&self.inner);
         let input = match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
@@ -188,7 +188,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         true
     }
 
-    /// What runs is ended, or is to be run again, without its worker.
+    /// Takes a running task from its worker: it ends, or is to run again.
     fn end_if_running(
         &self,
         pool: &ThreadPool,
@@ -251,8 +251,8 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
         let task = self.task;
         let result = match input {
             TaskInput::Value(input) => caught(move || task(input)).map(Ok),
-            // What was encoded here is decoded here. If it cannot be, it ends as it would have
-            // without another try.
+            // What was encoded here is decoded here. If that fails the task ends as it would have
+            // without a retry.
             TaskInput::Bytes(bytes) => {
                 caught(move || retry::decode(&bytes).map(task)).map(|result| {
                     result.ok_or_else(|| {
@@ -309,7 +309,7 @@ impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
             while !matches!(inner.phase, TaskPhase::Ended(_) | TaskPhase::Taken) {
                 let before = std::mem::replace(&mut inner.waiter, Waiter::Thread);
                 if let Waiter::Waker(waker) = before {
-                    // It is the user's: not under the lock.
+                    // The waker is the user's: it is not dropped under the lock.
                     drop(inner);
                     drop(waker);
                     inner = lock(&self.inner);

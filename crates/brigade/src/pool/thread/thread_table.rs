@@ -1,9 +1,8 @@
-//! Who is there: the threads of a pool that live, sleep and are blocked, and what has to be done
-//! about it.
+//! Which threads a pool has, and which of them are active, blocked or asleep.
 //!
-//! Everything here is under one lock, which is taken when a thread begins or ends to sleep, to look
-//! for work or to be blocked, and not for each task. Who gives the pool a task reads one word,
-//! [`ThreadTable::hint`], that says whether anybody has to be woken.
+//! One lock guards the table. A thread takes it when it starts or stops to sleep, to search for
+//! work or to be blocked, and not for each task. A thread that submits a task reads one word
+//! instead, [`ThreadTable::hint`], which says whether it has to wake a worker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,64 +13,65 @@ use crate::pool::policy::limits::StartFailures;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 
-/// Somebody has to come: no thread looks for work, and one more may.
+/// No active thread searches for work, and one more may run: whoever adds work wakes or starts one.
 pub(super) const NEED_WORKER: u32 = 1;
-/// More threads are awake than there should be: the next that has ended its task lies down.
+/// More threads are active than the pool has workers: the next that has ended its task goes to
+/// sleep.
 pub(super) const SURPLUS: u32 = 2;
-/// The pool ends: who finds nothing to do ends.
+/// The pool shuts down: a thread that finds no work exits.
 pub(super) const SHUTTING_DOWN: u32 = 4;
-/// The pool was aborted: nothing is begun any more.
+/// The pool was aborted: no thread begins anything any more.
 pub(super) const ABORTED: u32 = 8;
-/// Nobody has to come unless there is much to do: one stands by.
+/// As `NEED_WORKER`, but a sentry is up: whoever adds work wakes a worker only for a long backlog.
 pub(super) const HAS_SENTRY: u32 = 16;
 
 pub(super) struct ThreadTable {
-    /// As many threads as should be awake and not blocked.
+    /// How many threads should be active.
     pub(super) workers: usize,
-    /// Threads that belong to the pool: neither ended nor let go.
+    /// The threads that belong to the pool: those that have neither exited nor been abandoned.
     pub(super) threads: HashMap<u64, ThreadEntry>,
-    /// How many of them wait inside a task for another task.
+    /// How many of them are blocked: they wait inside a task for the pool.
     pub(super) blocked: usize,
-    /// Those that sleep; the last is woken first.
+    /// The threads that sleep. The last is woken first.
     pub(super) sleepers: Vec<Arc<WorkerThread>>,
-    /// Somebody looks for work, or was woken to look.
+    /// A thread searches for work, or was woken to do so.
     pub(super) searching: bool,
-    /// The sleeper that stands by: while others are at work, it looks from time to time whether
-    /// that is enough.
+    /// The thread that sleeps as the sentry: while others are active, it looks from time to time
+    /// whether they keep up with the queue.
     sentry: Option<u64>,
     pub(super) shutting_down: bool,
     pub(super) aborted: bool,
-    /// Threads that are through with their initializer.
+    /// How many initializers have returned.
     pub(super) ready: usize,
-    /// The pool is being built: a panic in an initializer ends that.
+    /// The pool is being built: then the first initializer that panics fails the build.
     pub(super) building: bool,
     pub(super) build_failure: Option<(TaskName, Unwound)>,
-    /// Initializers that panicked since one did not.
+    /// Initializers that panicked since the last that returned.
     pub(super) init_failures: StartFailures,
-    /// The number of the next thread.
+    /// The id of the next thread.
     next_id: u64,
-    /// Threads that have ended, or are about to.
+    /// Handles of the threads that have exited, or are about to.
     pub(super) exited: Vec<thread::JoinHandle<()>>,
-    /// The thread that keeps the time.
+    /// The timeout monitor's thread.
     pub(super) monitor: Option<thread::JoinHandle<()>>,
 }
 
 /// A thread that belongs to the pool.
 pub(super) struct ThreadEntry {
     pub(super) worker: Arc<WorkerThread>,
-    /// It comes a moment after the thread itself.
+    /// The thread's handle, which is stored a moment after the thread has started.
     pub(super) thread: Option<thread::JoinHandle<()>>,
     pub(super) blocked: bool,
     /// Its initializer has returned.
     pub(super) ready: bool,
 }
 
-/// What has to be done when the lock is no longer held.
+/// What the caller has to do when it has released the lock.
 #[must_use]
 pub(super) enum WakeAction {
     Nothing,
     Wake(Arc<WorkerThread>),
-    /// It is counted already.
+    /// This worker is in the table already.
     Start(Arc<WorkerThread>),
 }
 
@@ -101,12 +101,12 @@ impl ThreadTable {
         self.threads.len() - self.blocked - self.sleepers.len()
     }
 
-    /// Nobody looks for work, and one more may.
+    /// No thread searches for work, and one more may run.
     fn needs_worker(&self) -> bool {
         self.active() < self.workers && !self.searching
     }
 
-    /// Somebody will look soon whether those who are at work are enough.
+    /// The sentry will soon see whether the active threads keep up.
     fn has_sentry(&self) -> bool {
         self.sentry.is_some() && self.active() > 0
     }
@@ -133,7 +133,8 @@ impl ThreadTable {
         hint
     }
 
-    /// There is work, perhaps much, and one more may do it, unless somebody looks for some already.
+    /// There is work. Picks a thread to do it, if one more may run and none searches for work
+    /// already. `is_long`: the backlog is so long that a sentry's next look is too late.
     pub(super) fn wake_or_start(
         &mut self,
         is_long: bool,
@@ -152,7 +153,7 @@ impl ThreadTable {
         }
     }
 
-    /// One more.
+    /// Adds a thread.
     pub(super) fn add(&mut self, make: impl FnOnce(u64) -> Arc<WorkerThread>) -> Arc<WorkerThread> {
         self.next_id += 1;
         let worker = make(self.next_id);
@@ -166,7 +167,7 @@ impl ThreadTable {
         worker
     }
 
-    /// One fewer. It was awake.
+    /// Removes a thread, which was awake.
     pub(super) fn remove(&mut self, id: u64) -> Option<ThreadEntry> {
         let entry = self.threads.remove(&id)?;
         if entry.blocked {
@@ -175,19 +176,19 @@ impl ThreadTable {
         Some(entry)
     }
 
-    /// The thread ends by itself, now.
+    /// A thread exits by itself, now.
     pub(super) fn retire(&mut self, id: u64) {
         let Some(entry) = self.remove(id) else {
             return;
         };
-        // Those of before are through by now; who ends the pool waits for the rest.
+        // The threads that exited before are through by now. Shutdown joins the rest.
         self.exited.retain(|thread| !thread.is_finished());
         self.exited.extend(entry.thread);
     }
 
-    /// One that has just lain down may stand by, if somebody is at work and nobody else does. Tasks
-    /// are so short that to be woken for each would cost more than it helps: those who are at work
-    /// may be enough for what comes.
+    /// Makes a thread that has just gone to sleep the sentry, if others are active and there is no
+    /// sentry. The caller has seen that tasks are shorter than a wake-up: the active threads may be
+    /// enough.
     pub(super) fn set_sentry(&mut self, id: u64) -> bool {
         let may = self.sentry.is_none() && self.active() > 0;
         if may {
@@ -206,7 +207,7 @@ impl ThreadTable {
         self.sentry = None;
     }
 
-    /// Takes a sleeper out of the list. `false`: somebody has woken it.
+    /// Takes a thread off the list of sleepers. `false`: another thread has woken it.
     pub(super) fn remove_sleeper(&mut self, id: u64) -> bool {
         let at = self.sleepers.iter().position(|w| w.id == id);
         at.map(|at| self.sleepers.remove(at)).is_some()

@@ -1,15 +1,16 @@
-//! Keeps the time: one thread that ends tasks whose time is over.
+//! The timeout monitor: a thread that ends tasks which run over the pool's timeout.
 //!
-//! Every task of a pool has the same time, so one that begins while the keeper sleeps cannot be
-//! over before the keeper wakes: it sleeps until the time of the oldest that runs is over, or, from
-//! now on, for as long as a task may run. Nobody has to wake it for a task. When nothing was begun
-//! while it slept, it sleeps for good, and who begins a task then wakes it.
+//! All tasks share one timeout, so a task that begins while the monitor sleeps cannot expire before
+//! the monitor wakes: it sleeps until the oldest task that runs expires, or for a whole timeout.
+//! The start of a task needs no notification. Only when no task was begun while it slept does the
+//! monitor park for good; then the next thread that begins a task wakes it.
 //!
 //! Only time counts in which the program could run. The clock is `CLOCK_MONOTONIC`, which stands
 //! still while the machine is suspended, but not while the program is stopped (SIGSTOP, Ctrl-Z, a
-//! frozen control group), of which nobody tells. So the keeper, as long as tasks run, never sleeps
-//! longer than a [`SLEEP_LIMITS`]; and if it wakes much later than it wanted to, what is more was not
-//! theirs: they are given it back. A stop that is shorter than a beat may go unseen.
+//! frozen control group), and the kernel does not tell the program of that. So while tasks run the
+//! monitor sleeps for a part of the timeout at a time ([`SLEEP_LIMITS`]). If it wakes much later
+//! than it asked for, the program was stopped in between, and the monitor gives the tasks that time
+//! back. A stop that is shorter than one sleep may go unseen.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -22,21 +23,19 @@ use super::work::AbandonReason;
 use crate::sys::error::{Call, THREAD};
 use crate::task::panic::contained;
 
-/// How long it sleeps at a time while tasks run, in nanoseconds: a part of their time, but no less
-/// than the one and no more than the other.
+/// The least and the most that the monitor sleeps at a time while tasks run, in nanoseconds.
 const SLEEP_LIMITS: (u64, u64) = (1_000_000, 10_000_000);
 const SLEEPS_PER_TIMEOUT: u64 = 16;
 
-/// No sleep is so much longer than it was to be, in nanoseconds, unless the program could not run.
+/// A sleep that is longer by so many nanoseconds than was asked for was a stop of the program.
 const MIN_MISSED: u64 = 2_000_000;
 
-/// The tasks that run, and what they were given back of their time: the thread, when its task
-/// began, and how much.
+/// How much time was given back to each running task: thread, when its task began, nanoseconds.
 type TimeGivenBack = Vec<(u64, u64, u64)>;
 
 pub(super) struct TimeoutMonitor {
     pub(super) timeout: Duration,
-    /// It sleeps until it is woken.
+    /// The monitor sleeps until it is woken.
     is_parked: AtomicBool,
     thread: OnceLock<thread::Thread>,
 }
@@ -50,7 +49,7 @@ impl TimeoutMonitor {
         }
     }
 
-    /// Starts the thread. It ends when the pool ends and has no threads any more.
+    /// Starts the thread. It exits when the pool has shut down and has no threads any more.
     pub(super) fn start(&self, pool: &Arc<ThreadPool>) -> io::Result<()> {
         let theirs = Arc::clone(pool);
         let thread = thread::Builder::new()
@@ -67,7 +66,7 @@ impl TimeoutMonitor {
         Ok(())
     }
 
-    /// A task has begun.
+    /// A task has begun: wakes the monitor if it is parked.
     pub(super) fn on_task_start(&self) {
         if self.is_parked.load(Ordering::Relaxed) && self.is_parked.swap(false, Ordering::AcqRel) {
             self.wake();
@@ -92,8 +91,8 @@ impl TimeoutMonitor {
             let oldest = self.scan(pool, time, &given, woke);
             let oldest = oldest.or_else(|| {
                 self.is_parked.store(true, Ordering::SeqCst);
-                // Who begins a task says so and then looks whether we sleep; we do it the other way
-                // round.
+                // Store–fence–load (README.md): a thread that begins a task says so and then looks
+                // whether the monitor is parked; the monitor does it the other way round.
                 fence(Ordering::SeqCst);
                 let oldest = self.scan(pool, time, &given, woke);
                 if oldest.is_some() {
@@ -102,13 +101,13 @@ impl TimeoutMonitor {
                 oldest
             });
             match oldest {
-                // Whoever is told of the end of the last thread wakes us too.
+                // The last thread of the pool wakes the monitor when it exits.
                 None if pool.is_over() => return,
                 None => {
                     thread::park();
                     woke = pool.now();
-                    // All that runs was begun a moment ago, or the program was stopped in that
-                    // moment.
+                    // All tasks that run were begun a moment ago, or the program was stopped in
+                    // that moment.
                     give_back(pool, &mut given, u64::MAX, woke);
                 }
                 Some(oldest) => {
@@ -125,9 +124,9 @@ impl TimeoutMonitor {
         }
     }
 
-    /// Ends what has run too long by `now`: when the keeper woke, so that a stop in the middle of
-    /// this is nobody's time. When the oldest began that runs on, or as if it had, where it was
-    /// given time back.
+    /// Ends the tasks that have expired by `now`. That is when the monitor woke, so that a stop in
+    /// the middle of this counts for no task. Returns when the oldest began of those that run on,
+    /// later by what it was given back.
     fn scan(
         &self,
         pool: &Arc<ThreadPool>,
@@ -148,8 +147,8 @@ impl TimeoutMonitor {
                 continue;
             }
             let item = worker.current_work();
-            // It may end meanwhile, and then we are the last who have it: what a destructor of the
-            // program's does must not end the keeper.
+            // The task may end meanwhile, and this be the last reference to it. A panic in the
+            // user's destructor must not end the monitor.
             let kept = item.clone();
             let abandoned =
                 item.is_some_and(|item| item.abandon(&worker, began, AbandonReason::TimedOut));
@@ -157,7 +156,7 @@ impl TimeoutMonitor {
             if abandoned {
                 pool.replace(worker.id, AbandonReason::TimedOut);
             } else {
-                // It has ended meanwhile, and perhaps the next has begun.
+                // It has ended meanwhile, and the next may have begun.
                 oldest = Some(oldest.map_or(now, |oldest: u64| oldest.min(now)));
             }
         }
@@ -165,13 +164,13 @@ impl TimeoutMonitor {
     }
 }
 
-/// How much a thread's task was given back that began then.
+/// How much was given back to the task of a thread that began then.
 fn given_back(given: &TimeGivenBack, thread: u64, began: u64) -> u64 {
     let entry = given.iter().find(|g| (g.0, g.1) == (thread, began));
     entry.map_or(0, |g| g.2)
 }
 
-/// For so long, until `now`, nothing could run.
+/// Nothing could run for so long, until `now`.
 fn give_back(pool: &ThreadPool, given: &mut TimeGivenBack, missed: u64, now: u64) {
     let running = pool.live_workers().into_iter().filter_map(|worker| {
         let began = worker.task_began.load(Ordering::Relaxed);

@@ -10,32 +10,32 @@ use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Timeout};
 
-/// Something for a worker to do.
+/// An item of the queue.
 pub(super) trait Work: Send + Sync {
     /// Does it, or a part of it.
     fn run(self: Arc<Self>, worker: &Arc<WorkerThread>) -> RunOutcome;
 
-    /// Ends what `worker` runs of it, if it has begun by `before` (in nanoseconds of the pool's
-    /// clock) and has not ended. `false`: it has not, or it has. The worker finds out when the task
-    /// returns, and ends; the rest goes to others.
+    /// Ends the task that `worker` runs, if it began by `before` (in nanoseconds of the pool's
+    /// clock) and has not ended; the rest of the item goes to other workers. The thread finds out
+    /// when the task returns, and exits. `false`: no such task runs.
     fn abandon(self: Arc<Self>, worker: &WorkerThread, before: u64, why: AbandonReason) -> bool;
 
-    /// Nobody will run it.
+    /// Ends what has not begun: no worker will run it.
     fn reject(self: Arc<Self>, pool: &Arc<ThreadPool>, rejection: &Rejection);
 
-    /// Whether it has ended already, so that it only takes up room.
+    /// Whether it has ended, so that it only takes up space in the queue.
     fn has_ended(&self) -> bool;
 }
 
-/// How a worker comes out of some work.
+/// How a worker comes out of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunOutcome {
     Done,
-    /// It was let go meanwhile, and belongs to no pool any more.
+    /// The worker was abandoned meanwhile, and belongs to no pool any more.
     Abandoned,
 }
 
-/// Why a task is ended that runs.
+/// Why a running task is ended, and its worker abandoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AbandonReason {
     TimedOut,
@@ -61,13 +61,13 @@ impl AbandonReason {
     }
 }
 
-/// Why a task is never begun.
+/// Why a task never begins.
 #[derive(Debug)]
 pub(super) enum Rejection {
     Cancelled,
-    /// There is no thread to run it, and none can be made.
+    /// The pool has no thread to run it, and the system has none.
     Closed,
-    /// There is none because the initializer panics.
+    /// The pool has no thread, for the initializer panics.
     Initializer(TaskName, Unwound),
 }
 

@@ -1,4 +1,4 @@
-//! One thread of the pool.
+//! One thread of a pool.
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -19,11 +19,10 @@ use crate::task::entry::caught;
 use crate::task::name::TaskName;
 use crate::task::panic::contained;
 
-/// How long a thread that is one too many sleeps before it ends: it may be wanted again.
+/// How long a thread that is one too many sleeps before it exits: it may be needed again.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long one that stands by sleeps between two looks, and how many are in vain before it sleeps
-/// for good.
+/// How long the sentry sleeps between two looks, and after how many in vain it sleeps for good.
 const SENTRY_PERIOD: Duration = Duration::from_micros(100);
 const SENTRY_TICKS: u32 = 20;
 
@@ -31,15 +30,14 @@ pub(super) struct WorkerThread {
     pub(super) id: u64,
     pub(super) pool: Arc<ThreadPool>,
     thread: OnceLock<thread::Thread>,
-    /// Somebody took it off the list of sleepers.
+    /// Another thread took this one off the list of sleepers.
     woken: AtomicBool,
-    /// When the task that it runs began, by the pool's clock; 0 while it runs none. Kept only where
-    /// tasks have a time.
+    /// When its task began, by the pool's clock; 0 while it runs none. Kept only where tasks have a
+    /// timeout.
     pub(super) task_began: AtomicU64,
-    /// Since when it is at what it is at, which is when it ended what was before that, by the
-    /// pool's clock; 0 if it has waited since.
+    /// When it ended the task before, or began to be busy, by the pool's clock; 0 while it is idle.
     busy_since: AtomicU64,
-    /// What it is at. For those who may have to end that.
+    /// The item that it works on, for threads that may have to abandon or reject it.
     current_work: Mutex<Option<Arc<dyn Work>>>,
     pub(super) counters: ThreadCounters,
 }
@@ -73,8 +71,8 @@ impl WorkerThread {
     }
 
     fn run_loop(self: &Arc<Self>) {
-        // Whether the pool counts on it to look for work. One that was just started has not been
-        // waited for.
+        // Whether this thread is the one that searches for work. A thread that has just started is
+        // not: it was not woken to search.
         let mut searching = false;
         let mut spin = AdaptiveSpin::new();
         loop {
@@ -106,11 +104,11 @@ impl WorkerThread {
 
     fn run(self: &Arc<Self>, item: Arc<dyn Work>) -> RunOutcome {
         let mut outcome = RunOutcome::Done;
-        // A destructor of a value that nobody wants, or a waker, may panic: its task has ended by
-        // then.
+        // A panic may come out of a destructor of a value that nothing takes, or out of a waker.
+        // The task has ended by then.
         contained(|| {
             self.set_current_work(Arc::clone(&item));
-            // Who aborts the pool says so before he looks at the desk.
+            // `ThreadPool::abort` sets the flag first and then looks at each current item.
             if self.pool.wake_hint() & ABORTED != 0 {
                 item.reject(&self.pool, &Rejection::Cancelled);
             } else {
@@ -120,20 +118,20 @@ impl WorkerThread {
         outcome
     }
 
-    /// It is at nothing any more.
+    /// It works on nothing any more.
     fn clear_current_work(&self) {
         let item = lock(&self.current_work).take();
         contained(|| drop(item));
     }
 
-    /// It is at something else now.
+    /// It works on something else now.
     pub(super) fn set_current_work(&self, item: Arc<dyn Work>) {
         let before = lock(&self.current_work).replace(item);
-        // Its result may have been nobody's.
+        // This may be the last reference to a result that nothing takes.
         contained(|| drop(before));
     }
 
-    /// What it is at.
+    /// The item that it works on.
     pub(super) fn current_work(&self) -> Option<Arc<dyn Work>> {
         lock(&self.current_work).clone()
     }
@@ -144,7 +142,7 @@ impl WorkerThread {
             .is_some_and(|most| self.counters.begun.load(Ordering::Relaxed) >= most)
     }
 
-    /// A task of its ended by itself.
+    /// Counts a task of this thread that ended by itself.
     pub(super) fn count_result<R>(&self, result: &Result<R, JoinError>) {
         match result {
             Ok(_) => super::counters::add_unshared(&self.counters.done, 1),
@@ -158,12 +156,12 @@ impl WorkerThread {
         }
     }
 
-    /// The end of a task of its is counted, but not by it. Under the roster's lock.
+    /// The end of one of its tasks is counted elsewhere. Called under the table's lock.
     pub(super) fn count_external(&self) {
         super::counters::add_unshared(&self.counters.external, 1);
     }
 
-    /// When what it does next begins, by the pool's clock.
+    /// When its next task begins, by the pool's clock.
     pub(super) fn start_time(&self) -> u64 {
         match self.busy_since.load(Ordering::Relaxed) {
             0 => {
@@ -175,14 +173,14 @@ impl WorkerThread {
         }
     }
 
-    /// It was busy until now.
+    /// It was busy until `now`.
     pub(super) fn add_busy(&self, now: u64) {
         let busy_since = self.busy_since.load(Ordering::Relaxed);
         super::counters::add_unshared(&self.counters.busy, now.saturating_sub(busy_since));
         self.busy_since.store(now, Ordering::Relaxed);
     }
 
-    /// A task begins: now, by the pool's clock.
+    /// A task begins. Returns when, by the pool's clock, if tasks have a timeout; else 0.
     pub(super) fn task_started(&self) -> u64 {
         super::counters::add_unshared(&self.counters.begun, 1);
         let Some(monitor) = &self.pool.timeout_monitor else {
@@ -190,13 +188,14 @@ impl WorkerThread {
         };
         let now = self.pool.now();
         self.task_began.store(now, Ordering::Relaxed);
-        // Either it sees that somebody runs something, or we see that it sleeps.
+        // Store–fence–load (README.md): either the monitor sees that a task runs, or this thread
+        // sees that the monitor is parked.
         fence(Ordering::SeqCst);
         monitor.on_task_start();
         now
     }
 
-    /// It has ended, or what was begun after it is not watched.
+    /// The task has returned: the monitor does not watch what comes after it.
     pub(super) fn task_stopped(&self) {
         if self.pool.timeout_monitor.is_some() {
             self.task_began.store(0, Ordering::Relaxed);
@@ -208,11 +207,11 @@ impl WorkerThread {
         TaskName::at(task, self.pool.options.name.clone(), call_site)
     }
 
-    /// There is nothing to do: looks for a while, if nobody else does, and sleeps. `false`: it is
-    /// not needed any more.
+    /// There is nothing to do: searches for a while, if no other thread does, and sleeps. `false`:
+    /// the pool does not need the thread any more.
     fn idle(self: &Arc<Self>, searching: &mut bool, spin: &mut AdaptiveSpin) -> bool {
         self.busy_since.store(0, Ordering::Relaxed);
-        // Tasks that come one right after another are not worth a word to the others.
+        // Tasks often come one right after another: a short look saves going through the table.
         if adaptive_spin::has_idle_processor()
             && adaptive_spin::spin_briefly(|| !self.pool.queue_is_empty())
         {
@@ -236,7 +235,7 @@ impl WorkerThread {
         goes_on
     }
 
-    /// `false`: it is not needed any more.
+    /// Sleeps until another thread wakes it. `false`: the pool does not need the thread any more.
     fn sleep(self: &Arc<Self>, searching: &mut bool, surplus: bool) -> bool {
         let idle = match self
             .pool
@@ -247,7 +246,8 @@ impl WorkerThread {
             idle => idle,
         };
         if !surplus {
-            // Who gave the pool something before it could know that we sleep counted on us.
+            // Store–fence–load (README.md): a thread that added work before it could see that this
+            // one sleeps has woken no thread.
             fence(Ordering::SeqCst);
             if !self.pool.queue_is_empty() {
                 self.pool.wake_or_start();
@@ -275,12 +275,11 @@ impl WorkerThread {
                 } else if self.pool.try_exit(self) {
                     return false;
                 } else {
-                    // It is needed, or somebody is about to wake it.
+                    // It is needed, or another thread is about to wake it.
                     until = None;
                 }
             } else if self.pool.wake_hint() & SHUTTING_DOWN != 0 {
-                // It has lain down since the sleepers were told: nobody wakes it any more, unless
-                // for work.
+                // It has gone to sleep since shutdown woke all sleepers: it is woken for work only.
                 if self.pool.queue_is_empty() && self.pool.try_exit(self) {
                     return false;
                 }
@@ -291,7 +290,7 @@ impl WorkerThread {
         }
     }
 
-    /// It is off the list of sleepers.
+    /// Wakes the thread, which the caller took off the list of sleepers.
     pub(super) fn wake(&self) {
         self.woken.store(true, Ordering::Release);
         if let Some(thread) = self.thread.get() {
