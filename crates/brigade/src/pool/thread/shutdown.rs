@@ -5,6 +5,7 @@ use std::thread;
 
 use super::current;
 use super::pool::ThreadPool;
+use super::thread_table::ThreadTable;
 use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
 use crate::task::panic::contained;
@@ -27,13 +28,12 @@ impl ThreadPool {
     }
 
     /// Has the threads exit when there is nothing left to do.
-    fn begin_shutdown(&self, aborted: bool) -> bool {
-        let (first, sleepers) = self.with_table(|table| {
-            let first = !table.shutting_down;
+    fn begin_shutdown(&self, aborted: bool) {
+        let sleepers = self.with_table(|table| {
             table.shutting_down = true;
             table.aborted |= aborted;
             table.clear_any_sentry();
-            (first, std::mem::take(&mut table.sleepers))
+            std::mem::take(&mut table.sleepers)
         });
         for worker in sleepers {
             worker.wake();
@@ -41,7 +41,6 @@ impl ThreadPool {
         if let Some(monitor) = &self.timeout_monitor {
             monitor.wake();
         }
-        first
     }
 
     /// Finishes what was accepted, ends the threads and waits for them.
@@ -56,13 +55,13 @@ impl ThreadPool {
         let own = current::worker().filter(|worker| Arc::ptr_eq(&worker.pool, self));
         // A thread of the pool that shuts it down cannot wait for itself. Threads that are blocked
         // may wait for this one.
-        let waiting = own.as_ref().map(|_| current::block());
-        let is_over = |table: &super::thread_table::ThreadTable| {
-            let those = if own.is_some() { table.blocked } else { 0 };
-            table.threads.len() <= those && self.queue_is_empty()
+        let blocked = own.as_ref().map(|_| current::block());
+        let is_complete = |table: &ThreadTable| {
+            let left = if own.is_some() { table.blocked } else { 0 };
+            table.threads.len() <= left && self.queue_is_empty()
         };
         let mut table = self.lock_table();
-        while !is_over(&table) {
+        while !is_complete(&table) {
             // An item may come when the last thread is about to exit: it is not left behind.
             if table.active() == 0 && !self.queue_is_empty() {
                 let aborted = table.aborted;
@@ -80,11 +79,11 @@ impl ThreadPool {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        let ended = std::mem::take(&mut table.exited);
+        let exited = std::mem::take(&mut table.exited);
         let monitor = table.monitor.take();
         drop(table);
-        drop(waiting);
-        self.join(ended);
+        drop(blocked);
+        self.join(exited);
         if let Some(monitor) = monitor.filter(|_| own.is_none()) {
             if let Some(monitor) = &self.timeout_monitor {
                 monitor.wake();
@@ -121,13 +120,13 @@ impl ThreadPool {
             }
         }
         // Threads whose initializer still runs are not waited for.
-        let started = self.with_table(|table| {
+        let removed = self.with_table(|table| {
             let unready = table.threads.iter().filter(|(_, entry)| !entry.ready);
             let unready: Vec<u64> = unready.map(|(id, _)| *id).collect();
-            let struck = unready.into_iter().filter_map(|id| table.remove(id));
-            struck.collect::<Vec<_>>()
+            let removed = unready.into_iter().filter_map(|id| table.remove(id));
+            removed.collect::<Vec<_>>()
         });
-        drop(started);
+        drop(removed);
         self.changed.notify_all();
     }
 }
