@@ -1,7 +1,5 @@
 //! A pool of threads, as its threads and its owner share it: the queue, and the table of threads.
 
-use std::io;
-use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -11,11 +9,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::adaptive_spin;
 use super::capacity::Capacity;
 use super::counters::{self, PoolCounters, ThreadCounters};
-use super::current;
 use super::locks::lock;
 use super::registry;
-use super::scheduler::BACKLOG_WAKE_NS;
-use super::task::PoolTask;
 use super::thread_table::{HAS_SENTRY, NEED_WORKER, ThreadTable};
 use super::timeouts::TimeoutMonitor;
 use super::work::Work;
@@ -24,9 +19,13 @@ use crate::pool::events;
 use crate::pool::policy::estimate::SharedEstimate;
 use crate::pool::policy::limits::should_remove_cancelled;
 use crate::sys::original::Original;
+use crate::sys::spin;
 use crate::task::panic::contained;
-use crate::worker::handle::Task;
-use crate::{JoinHandle, Kind, Message, PoolStats};
+use crate::{Kind, PoolStats};
+
+/// A backlog of so many nanoseconds is too long for the active threads, even if a sentry looks
+/// soon.
+pub(super) const BACKLOG_WAKE_NS: u64 = spin::LIMIT.as_nanos() as u64;
 
 /// A pool of threads.
 pub(in crate::pool) struct ThreadPool {
@@ -52,61 +51,11 @@ pub(in crate::pool) struct ThreadPool {
 }
 
 impl ThreadPool {
-    /// Starts the workers, and waits until the initializer of each has returned.
-    pub(in crate::pool) fn start(options: Options) -> io::Result<Arc<ThreadPool>> {
-        let pool = Arc::new(ThreadPool::new(options));
-        registry::register(&pool);
-        pool.build()?;
-        Ok(pool)
-    }
-
-    #[track_caller]
-    pub(in crate::pool) fn submit<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        input: A,
-    ) -> JoinHandle<R> {
-        let call_site = Location::caller();
-        if self.is_copy() {
-            return JoinHandle(Task::Closed(Kind::Thread));
-        }
-        if !self.capacity.try_acquire() {
-            let _blocked = current::block();
-            self.capacity.acquire();
-        }
-        self.accept(task, call_site, input)
-    }
-
-    #[track_caller]
-    pub(in crate::pool) fn try_submit<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        input: A,
-    ) -> Result<JoinHandle<R>, A> {
-        let call_site = Location::caller();
-        if self.is_copy() || !self.capacity.try_acquire() {
-            return Err(input);
-        }
-        Ok(self.accept(task, call_site, input))
-    }
-
-    /// Queues a task, for which there is room.
-    fn accept<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        call_site: &'static Location<'static>,
-        input: A,
-    ) -> JoinHandle<R> {
-        let task = Arc::new(PoolTask::new(self, task, call_site, input));
-        self.push(Arc::clone(&task) as Arc<dyn Work>);
-        JoinHandle(Task::Pooled(task))
-    }
-
     pub(in crate::pool) fn workers(&self) -> usize {
         self.options.workers
     }
 
-    fn new(options: Options) -> ThreadPool {
+    pub(super) fn new(options: Options) -> ThreadPool {
         ThreadPool {
             pool_id: registry::next_id(),
             creator: Original::this_process(),

@@ -6,39 +6,28 @@ use std::sync::atomic::{Ordering, fence};
 use std::thread;
 
 use super::locks::wait;
-use super::pool::ThreadPool;
-use super::thread_table::{HAS_SENTRY, SHUTTING_DOWN, ThreadTable, WakeAction};
+use super::pool::{BACKLOG_WAKE_NS, ThreadPool};
+use super::registry;
+use super::thread_table::{HAS_SENTRY, Idle, SHUTTING_DOWN, ThreadTable, WakeAction};
 use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
-use crate::pool::config::InitializerFailed;
+use crate::pool::config::{InitializerFailed, Options};
 use crate::pool::policy::outcome::replaced;
 use crate::sys::error::{Call, THREAD};
-use crate::sys::spin;
 use crate::task::panic::{Unwound, contained};
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Kind};
 
-/// A backlog of so many nanoseconds is too long for the active threads, even if a sentry looks
-/// soon.
-pub(super) const BACKLOG_WAKE_NS: u64 = spin::LIMIT.as_nanos() as u64;
-
-/// What a thread without a task does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Idle {
-    /// It searches again: there is work after all, or it is not one too many any more.
-    Resume,
-    /// It exits.
-    Exit,
-    /// It sleeps, and exits if no other thread wakes it for some time.
-    SleepThenExit,
-    /// It sleeps, and looks from time to time whether the active threads keep up.
-    Sentry,
-    Sleep,
-}
-
 impl ThreadPool {
     /// Starts the workers, and waits until the initializer of each has returned.
-    pub(super) fn build(self: &Arc<Self>) -> io::Result<()> {
+    pub(in crate::pool) fn start(options: Options) -> io::Result<Arc<ThreadPool>> {
+        let pool = Arc::new(ThreadPool::new(options));
+        registry::register(&pool);
+        pool.build()?;
+        Ok(pool)
+    }
+
+    fn build(self: &Arc<Self>) -> io::Result<()> {
         if let Some(name) = &self.options.name {
             Kind::Thread.check_name(name)?;
         }

@@ -18,8 +18,8 @@ use crate::pool::policy::outcome::{Outcome, RAN_OVER};
 use crate::task::entry::caught;
 use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
-use crate::worker::handle::{Pending, joined_twice};
-use crate::{JoinError, Kind, Message};
+use crate::worker::handle::{Pending, Task, joined_twice};
+use crate::{JoinError, JoinHandle, Kind, Message};
 
 pub(super) struct PoolTask<A, R> {
     task: fn(A) -> R,
@@ -67,6 +67,50 @@ enum Waiter {
     None,
     Thread,
     Waker(Box<Waker>),
+}
+
+impl ThreadPool {
+    #[track_caller]
+    pub(in crate::pool) fn submit<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+    ) -> JoinHandle<R> {
+        let call_site = Location::caller();
+        if self.is_copy() {
+            return JoinHandle(Task::Closed(Kind::Thread));
+        }
+        if !self.capacity.try_acquire() {
+            let _blocked = current::block();
+            self.capacity.acquire();
+        }
+        self.accept(task, call_site, input)
+    }
+
+    #[track_caller]
+    pub(in crate::pool) fn try_submit<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        let call_site = Location::caller();
+        if self.is_copy() || !self.capacity.try_acquire() {
+            return Err(input);
+        }
+        Ok(self.accept(task, call_site, input))
+    }
+
+    /// Queues a task, for which there is room.
+    fn accept<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        call_site: &'static Location<'static>,
+        input: A,
+    ) -> JoinHandle<R> {
+        let task = Arc::new(PoolTask::new(self, task, call_site, input));
+        self.push(Arc::clone(&task) as Arc<dyn Work>);
+        JoinHandle(Task::Pooled(task))
+    }
 }
 
 impl<A: Message, R: Message> PoolTask<A, R> {

@@ -75,6 +75,20 @@ pub(super) enum WakeAction {
     Start(Arc<WorkerThread>),
 }
 
+/// What a thread without a task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// It searches again: there is work after all, or it is not one too many any more.
+    Resume,
+    /// It exits.
+    Exit,
+    /// It sleeps, and exits if no other thread wakes it for some time.
+    SleepThenExit,
+    /// It sleeps, and looks from time to time whether the active threads keep up.
+    Sentry,
+    Sleep,
+}
+
 impl ThreadTable {
     pub(super) fn new(workers: usize) -> ThreadTable {
         ThreadTable {
