@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use brigade::channel::{self, Receiver, Sender};
-use brigade::{JoinHandle, Kind, Pool, PoolStats};
-use serde::{Deserialize, Serialize, Serializer};
+use brigade::{JoinError, JoinHandle, Kind, Pool, PoolStats};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -84,12 +84,16 @@ fn log() -> MutexGuard<'static, Vec<Seen>> {
 
 /// One kind after the other, with nobody else's events.
 fn both(row: impl Fn(Kind)) {
+    for_each(&Kind::ALL, row);
+}
+
+fn for_each(kinds: &[Kind], row: impl Fn(Kind)) {
     static ONE: Mutex<()> = Mutex::new(());
     static LISTENS: OnceLock<()> = OnceLock::new();
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     brigade::init();
     LISTENS.get_or_init(|| tracing::subscriber::set_global_default(Listener).expect("the first"));
-    for kind in Kind::ALL {
+    for &kind in kinds {
         log().clear();
         row(kind);
         for seen in log().iter() {
@@ -271,6 +275,53 @@ fn events_agree_with_the_numbers() {
             let replaced = events("replaced").len() as u64;
             replaced == stats.restarts && events("ended").len() as u64 == stats.submitted
         });
+        agree(&pool.stats());
+    });
+}
+
+/// An input that can be encoded, and never decoded again.
+struct OneWay;
+
+impl Serialize for OneWay {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for OneWay {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("no way back"))
+    }
+}
+
+fn parks(_: OneWay) {
+    sleeps_for_ever(0);
+}
+
+/// In a pool of threads a retry runs on the input as it was encoded. If that cannot be decoded, the
+/// task has timed out, and its event says what its handle says.
+#[test]
+fn a_retry_without_an_input_has_timed_out() {
+    for_each(&[Kind::Thread], |kind| {
+        let builder = Pool::builder(kind).workers(1).retries(1);
+        let pool = builder.timeout(Duration::from_millis(100)).build();
+        let pool = pool.expect("a pool");
+        for result in [
+            pool.submit(parks, OneWay).join(),
+            pool.map(parks, [OneWay]).next().expect("a result"),
+        ] {
+            assert!(matches!(result, Err(JoinError::TimedOut(_))), "{result:?}");
+        }
+        until("all is told", || {
+            let stats = pool.stats();
+            events("replaced").len() as u64 == stats.restarts && events("ended").len() == 2
+        });
+        assert_eq!(events("retried").len(), 2);
+        assert!(
+            events("retried")
+                .iter()
+                .all(|e| e.get("why") == "ran over its time")
+        );
         agree(&pool.stats());
     });
 }
