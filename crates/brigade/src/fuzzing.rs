@@ -14,9 +14,9 @@ use crate::sync::{Barrier, Condvar, Mutex, Once, RwLock, Semaphore};
 use crate::sys::fds;
 use crate::sys::mapping::{Mapping, memfd, sized_memfd};
 use crate::task::{carry, codec};
-use crate::transport::memory::RingOut;
 use crate::transport::ring::{Consumer, Place, Producer};
-use crate::transport::{Header, gate, memory, parcel, pipe, queue};
+use crate::transport::shm::RingSender;
+use crate::transport::{FrameHeader, attachment, mqueue, pipe, shared, shm};
 use crate::{Descriptor, Message};
 
 const SOON: Duration = Duration::from_millis(1);
@@ -175,13 +175,13 @@ fn hostile_sender<T: Message>(script: &mut Script<'_>, message: impl Fn(&[u8]) -
     let Ok((sender, mut receiver)) = channel::<T>(over, 1 + script.below(20)) else {
         return;
     };
-    let (gate, link, mechanism) = parts(&sender);
-    let Ok(file) = gate.file().try_clone().map(File::from) else {
+    let (shared, link, mechanism) = parts(&sender);
+    let Ok(file) = shared.file().try_clone().map(File::from) else {
         return;
     };
-    let ring = RingOut::default();
+    let ring = RingSender::default();
     let writes = writes(script, 1536);
-    meanwhile(gate.file(), &writes, || {
+    meanwhile(shared.file(), &writes, || {
         for _ in 0..40 {
             if script.is_over() {
                 break;
@@ -199,12 +199,12 @@ fn hostile_sender<T: Message>(script: &mut Script<'_>, message: impl Fn(&[u8]) -
                     let _ = file.write_all_at(script.bytes(16), at);
                 }
                 4 => {
-                    let at = (gate::LEN + script.below(256)) as u64;
+                    let at = (header::LEN + script.below(256)) as u64;
                     let _ = file.write_all_at(script.bytes(64), at);
                 }
                 5 => {
                     let header = header(script);
-                    let _ = ring.put(gate, header, script.bytes(64), || Ok(()), || true);
+                    let _ = ring.put(shared, header, script.bytes(64), || Ok(()), || true);
                 }
                 6 => {
                     let _ = sender.send_timeout(message(script.bytes(64)), SOON);
@@ -236,9 +236,9 @@ fn hostile_sender<T: Message>(script: &mut Script<'_>, message: impl Fn(&[u8]) -
 }
 
 /// One that may be what is due.
-fn header(script: &mut Script<'_>) -> Header {
+fn header(script: &mut Script<'_>) -> FrameHeader {
     let (number, tag) = (script.byte(), script.byte());
-    let header = Header {
+    let header = FrameHeader {
         number: u64::from(number % 24),
         len: u32::from(script.byte() % 80),
         descriptors: u16::from(tag % 4),
@@ -246,7 +246,7 @@ fn header(script: &mut Script<'_>) -> Header {
     };
     match tag & 64 {
         0 => header,
-        _ => Header::NUDGE,
+        _ => FrameHeader::WAKE_FRAME,
     }
 }
 
@@ -261,7 +261,7 @@ fn write_raw(
         (Transport::Queue, Some(queue)) => {
             // Its size differs; what is too long is refused.
             if let Ok(queue) = queue.try_clone_to_owned() {
-                let _ = crate::sys::queue::send(&queue, bytes);
+                let _ = crate::sys::mqueue::send(&queue, bytes);
             }
         }
         (Transport::Socket, _) => send_with_files(link, bytes, &mut Script(&[fds])),
@@ -302,12 +302,12 @@ fn tamper(mechanism: BorrowedFd<'_>, how: u8) {
 fn some_file(kind: u8) -> Option<OwnedFd> {
     let open = |path: &str| File::open(path).map(OwnedFd::from);
     match kind % 12 {
-        0 => parcel::seal(b"a sealed value"),
+        0 => attachment::seal(b"a sealed value"),
         1 => open("/dev/null"),
-        2 => sized_memfd("fuzz", memory::LEN),
+        2 => sized_memfd("fuzz", shm::LEN),
         3 => return Some(pipe::pair().ok()?.0),
         4 => return Some(pipe::pair().ok()?.1),
-        5 => queue::create(4),
+        5 => mqueue::create(4),
         6 => open("/"),
         7 => open("/dev/zero"),
         8 => memfd("fuzz"),

@@ -17,9 +17,9 @@ use crate::sys::opened;
 use crate::sys::original::PerProcess;
 use crate::sys::wakeup;
 use crate::task::carry;
-use crate::transport::gate::Gate;
-use crate::transport::spill::{SpillInlet, SpillOutlet};
-use crate::transport::{Header, Held, Inlet, Outlet, memory, pipe, queue, socket};
+use crate::transport::header::ChannelHeader;
+use crate::transport::overflow::{OverflowSink, OverflowSource};
+use crate::transport::{FrameHeader, FrameSink, FrameSource, Held, mqueue, pipe, shm, socket};
 
 pub(super) fn create<T: Message>(
     over: Transport,
@@ -31,8 +31,8 @@ pub(super) fn create<T: Message>(
             "a channel holds at least one message: capacity 0 would let none pass",
         ));
     }
-    let gate = Gate::new(capacity, memory::LEN)?;
-    let theirs = Gate::open(opened::copy(gate.file())?, gate.capacity(), memory::LEN)?;
+    let shared = ChannelHeader::new(capacity, shm::LEN)?;
+    let theirs = ChannelHeader::open(opened::copy(shared.file())?, shared.capacity(), shm::LEN)?;
     let (send_link, receive_link) = opened::socket_pair()?;
     let (for_sender, for_receiver) = match over {
         Transport::Pipe => {
@@ -41,32 +41,38 @@ pub(super) fn create<T: Message>(
         }
         Transport::Socket => (None, None),
         Transport::Queue => {
-            let queue = queue::create(capacity)?;
+            let queue = mqueue::create(capacity)?;
             (Some(opened::copy(&queue)?), Some(queue))
         }
         Transport::SharedMemory => {
-            let (woken, wakes) = memory::pair(&gate)?;
+            let (woken, wakes) = shm::pair(&shared)?;
             (Some(wakes), Some(woken))
         }
     };
-    let outlet = outlet(over, for_sender)?;
+    let sink = sink(over, for_sender)?;
     let for_receiver = for_receiver.map(Arc::new);
-    let inlet = inlet(over, &theirs, for_receiver.clone(), Luggage::default())?;
-    let descriptor = outlet.descriptor();
-    let channel = Identity::of(over, gate.capacity(), gate.file(), &send_link, descriptor)?;
-    let sender = register(channel, || SendSide::new(over, gate, send_link, outlet));
-    let receiver = ReceiveSide::new(over, theirs, receive_link, for_receiver, inlet, None);
+    let source = source(over, &theirs, for_receiver.clone(), Luggage::default())?;
+    let descriptor = sink.descriptor();
+    let channel = Identity::of(
+        over,
+        shared.capacity(),
+        shared.file(),
+        &send_link,
+        descriptor,
+    )?;
+    let sender = register(channel, || SendSide::new(over, shared, send_link, sink));
+    let receiver = ReceiveSide::new(over, theirs, receive_link, for_receiver, source, None);
     Ok((Sender::new(sender), Receiver::new(receiver)))
 }
 
-fn outlet(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn Outlet>> {
+fn sink(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn FrameSink>> {
     Ok(match (over, mechanism) {
-        (Transport::Pipe, Some(end)) => Box::new(SpillOutlet::new(pipe::PipeOutlet::new(end)?)),
-        (Transport::Socket, None) => Box::new(SpillOutlet::new(socket::SocketOutlet)),
+        (Transport::Pipe, Some(end)) => Box::new(OverflowSink::new(pipe::PipeSink::new(end)?)),
+        (Transport::Socket, None) => Box::new(OverflowSink::new(socket::SocketSink)),
         (Transport::Queue, Some(queue)) => {
-            Box::new(SpillOutlet::new(queue::QueueOutlet::new(queue)?))
+            Box::new(OverflowSink::new(mqueue::MqueueSink::new(queue)?))
         }
-        (Transport::SharedMemory, Some(wakes)) => Box::new(memory::MemoryOutlet::new(wakes)?),
+        (Transport::SharedMemory, Some(wakes)) => Box::new(shm::ShmSink::new(wakes)?),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     })
 }
@@ -78,26 +84,28 @@ struct Luggage {
     held: Option<Held>,
 }
 
-fn inlet(
+fn source(
     over: Transport,
-    gate: &Gate,
+    shared: &ChannelHeader,
     mechanism: Option<Arc<OwnedFd>>,
     luggage: Luggage,
-) -> io::Result<Box<dyn Inlet>> {
+) -> io::Result<Box<dyn FrameSource>> {
     let Luggage { bytes, held } = luggage;
     Ok(match (over, mechanism) {
         (Transport::Pipe, Some(end)) => {
-            let pipe = pipe::PipeInlet::new(end, bytes);
-            Box::new(SpillInlet::new(gate, pipe, held))
+            let pipe = pipe::PipeSource::new(end, bytes);
+            Box::new(OverflowSource::new(shared, pipe, held))
         }
-        (Transport::Socket, None) => {
-            Box::new(SpillInlet::new(gate, socket::SocketInlet::new(), held))
-        }
+        (Transport::Socket, None) => Box::new(OverflowSource::new(
+            shared,
+            socket::SocketSource::new(),
+            held,
+        )),
         (Transport::Queue, Some(queue)) => {
-            let queue = queue::QueueInlet::new(queue)?;
-            Box::new(SpillInlet::new(gate, queue, held))
+            let queue = mqueue::MqueueSource::new(queue)?;
+            Box::new(OverflowSource::new(shared, queue, held))
         }
-        (Transport::SharedMemory, Some(woken)) => Box::new(memory::MemoryInlet::new(gate, woken)?),
+        (Transport::SharedMemory, Some(woken)) => Box::new(shm::ShmSource::new(shared, woken)?),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     })
 }
@@ -190,9 +198,13 @@ pub(super) fn unregister(channel: Identity) {
 #[cfg(fuzzing)]
 pub(crate) fn parts<T>(
     sender: &Sender<T>,
-) -> (&Gate, &OwnedFd, Option<std::os::fd::BorrowedFd<'_>>) {
+) -> (
+    &ChannelHeader,
+    &OwnedFd,
+    Option<std::os::fd::BorrowedFd<'_>>,
+) {
     let side = sender.side();
-    (side.gate(), side.link(), side.descriptor())
+    (side.shared(), side.link(), side.descriptor())
 }
 
 /// An end, as it travels: numbers of descriptors that travel with it.
@@ -208,14 +220,14 @@ struct Wire {
 impl Wire {
     fn attach<E: serde::ser::Error>(
         over: Transport,
-        gate: &Gate,
+        shared: &ChannelHeader,
         link: &OwnedFd,
         mechanism: Option<impl AsFd>,
     ) -> Result<Wire, E> {
         Ok(Wire {
             over,
-            capacity: gate.capacity(),
-            memory: carry::attach(gate.file())?,
+            capacity: shared.capacity(),
+            memory: carry::attach(shared.file())?,
             link: carry::attach(link)?,
             mechanism: mechanism.map(carry::attach).transpose()?,
         })
@@ -260,14 +272,14 @@ impl<T> Serialize for Sender<T> {
     /// descriptors, which no bytes can carry.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let side = self.side();
-        let (over, gate, link, mechanism) =
-            (side.over(), side.gate(), side.link(), side.descriptor());
+        let (over, shared, link, mechanism) =
+            (side.over(), side.shared(), side.link(), side.descriptor());
         match mechanism
             .filter(|_| over == Transport::Pipe)
             .and_then(pipe::reopen)
         {
-            Some(another) => Wire::attach(over, gate, link, Some(another)),
-            None => Wire::attach(over, gate, link, mechanism),
+            Some(another) => Wire::attach(over, shared, link, Some(another)),
+            None => Wire::attach(over, shared, link, mechanism),
         }?
         .serialize(serializer)
     }
@@ -284,14 +296,14 @@ impl<'de, T: Message> Deserialize<'de> for Sender<T> {
         } = Wire::deserialize(deserializer)?.take()?;
         let channel = Identity::of(over, capacity, &memory, &link, mechanism.as_ref());
         let channel = channel.map_err(broken)?;
-        let gate = Gate::open(memory, capacity, memory::LEN).map_err(broken)?;
+        let shared = ChannelHeader::open(memory, capacity, shm::LEN).map_err(broken)?;
         let mechanism = mechanism.map(|given| match over {
             Transport::Pipe => pipe::reopen(given.as_fd()).unwrap_or(given),
             _ => given,
         });
-        let outlet = outlet(over, mechanism).map_err(broken)?;
+        let sink = sink(over, mechanism).map_err(broken)?;
         // If there is one already, what has come is closed.
-        let side = register(channel, || SendSide::new(over, gate, link, outlet));
+        let side = register(channel, || SendSide::new(over, shared, link, sink));
         Ok(Sender::new(side))
     }
 }
@@ -302,7 +314,7 @@ struct ReceiverWire {
     end: Wire,
     /// What was taken out of the mechanism and not received.
     bytes: Vec<u8>,
-    held: Option<([u8; Header::SIZE], Vec<u8>, Vec<u32>)>,
+    held: Option<([u8; FrameHeader::SIZE], Vec<u8>, Vec<u32>)>,
     fault: Option<String>,
 }
 
@@ -320,15 +332,15 @@ impl<T> Serialize for Receiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::Error as _;
         let side = self.side();
-        side.leaving(|inlet, fault| {
-            let remainder = inlet.remainder();
-            let held = remainder.held.map(|held| {
+        side.leaving(|source, fault| {
+            let buffered = source.buffered();
+            let held = buffered.held.map(|held| {
                 let descriptors = attach_all(&held.descriptors)?;
                 Ok((held.header.to_bytes(), held.body.clone(), descriptors))
             });
             ReceiverWire {
-                end: Wire::attach(side.over(), side.gate(), side.link(), side.mechanism())?,
-                bytes: remainder.bytes.to_vec(),
+                end: Wire::attach(side.over(), side.shared(), side.link(), side.mechanism())?,
+                bytes: buffered.bytes.to_vec(),
                 held: held.transpose()?,
                 fault: fault.map(str::to_owned),
             }
@@ -359,7 +371,7 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
         } = end.take()?;
         let held = held.map(|(header, body, descriptors)| {
             Ok(Held {
-                header: Header::from_bytes(&header)
+                header: FrameHeader::from_bytes(&header)
                     // None, if they were lost.
                     .filter(|h| {
                         descriptors.is_empty() || usize::from(h.descriptors) == descriptors.len()
@@ -373,11 +385,11 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
             bytes,
             held: held.transpose()?,
         };
-        let gate = Gate::open(memory, capacity, memory::LEN).map_err(broken)?;
+        let shared = ChannelHeader::open(memory, capacity, shm::LEN).map_err(broken)?;
         let mechanism = mechanism.map(Arc::new);
-        let inlet = inlet(over, &gate, mechanism.clone(), luggage).map_err(broken)?;
+        let source = source(over, &shared, mechanism.clone(), luggage).map_err(broken)?;
         Ok(Receiver::new(ReceiveSide::new(
-            over, gate, link, mechanism, inlet, fault,
+            over, shared, link, mechanism, source, fault,
         )))
     }
 }
@@ -408,7 +420,8 @@ mod tests {
                 Transport::Pipe => real.link(),
                 _ => other.link(),
             };
-            Wire::attach(real.over(), real.gate(), link, other.descriptor())?.serialize(serializer)
+            Wire::attach(real.over(), real.shared(), link, other.descriptor())?
+                .serialize(serializer)
         }
     }
 

@@ -143,13 +143,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Waiting = HashMap<u64, Arc<Mutex<Vec<Waker>>>>;
+type CapacityWait = HashMap<u64, Arc<Mutex<Vec<Waker>>>>;
 
 #[derive(Debug)]
 struct Reactor {
     epoll: Epoll,
     next: AtomicU64,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<CapacityWait>,
 }
 
 impl Reactor {
@@ -179,7 +179,7 @@ impl Reactor {
         Ok(reactor)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, CapacityWait> {
         lock(&self.waiting)
     }
 

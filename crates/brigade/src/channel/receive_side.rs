@@ -17,18 +17,18 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::sys::original::{self, Original, OwnCell};
 use crate::sys::{fds, futex, opened, spin, wakeup};
 use crate::task::codec;
-use crate::transport::gate::{self, Gate, Waited};
-use crate::transport::{Inlet, Link, NotGot, parcel};
+use crate::transport::header::{self, ChannelHeader, Waited};
+use crate::transport::{FrameSource, Link, NotGot, attachment};
 
 /// A process's receiving side of a channel.
 #[derive(Debug)]
 pub(super) struct ReceiveSide {
     over: Transport,
-    gate: Gate,
+    shared: ChannelHeader,
     link: Link,
     /// The mechanism's own descriptor, if it is another than the link.
     mechanism: Option<Arc<OwnedFd>>,
-    inlet: Mutex<Box<dyn Inlet>>,
+    source: Mutex<Box<dyn FrameSource>>,
     /// Why nothing more can be received, if it is not that the senders are gone.
     fault: OnceLock<String>,
     /// It was sent on, or may have been: then it is not the end of the channel when this is
@@ -83,7 +83,7 @@ impl Drop for ReceiveSide {
             && self.original.is_this_process()
             && self.forks == original::forks();
         if is_the_only_one {
-            self.gate.close();
+            self.shared.close();
         }
     }
 }
@@ -91,18 +91,18 @@ impl Drop for ReceiveSide {
 impl ReceiveSide {
     pub(super) fn new(
         over: Transport,
-        gate: Gate,
+        shared: ChannelHeader,
         link: Link,
         mechanism: Option<Arc<OwnedFd>>,
-        inlet: Box<dyn Inlet>,
+        source: Box<dyn FrameSource>,
         fault: Option<String>,
     ) -> ReceiveSide {
         ReceiveSide {
             over,
-            gate,
+            shared,
             link,
             mechanism,
-            inlet: Mutex::new(inlet),
+            source: Mutex::new(source),
             fault: fault.map_or_else(OnceLock::new, OnceLock::from),
             left: AtomicBool::new(false),
             registration: OwnCell::new(),
@@ -122,8 +122,8 @@ impl ReceiveSide {
         self.fault.get().cloned()
     }
 
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
+    pub(super) fn shared(&self) -> &ChannelHeader {
+        &self.shared
     }
 
     pub(super) fn link(&self) -> &OwnedFd {
@@ -188,42 +188,45 @@ impl ReceiveSide {
     }
 
     /// Lends what has to be sent along. `None`: a thread waits.
-    pub(super) fn leaving<R>(&self, send: impl FnOnce(&dyn Inlet, Option<&str>) -> R) -> Option<R> {
-        let inlet = self.try_lock()?;
+    pub(super) fn leaving<R>(
+        &self,
+        send: impl FnOnce(&dyn FrameSource, Option<&str>) -> R,
+    ) -> Option<R> {
+        let source = self.try_lock()?;
         self.left.store(true, Ordering::Release);
-        Some(send(inlet.get(), self.fault.get().map(String::as_str)))
+        Some(send(source.get(), self.fault.get().map(String::as_str)))
     }
 
     fn lock(&self, deadline: Option<Instant>) -> Option<Locked<'_>> {
-        // An inlet is never half-changed when a panic passes through: messages are decoded outside.
-        let inlet = match deadline {
-            None => self.inlet.lock().unwrap_or_else(PoisonError::into_inner),
+        // A source is never half-changed when a panic passes through: messages are decoded outside.
+        let source = match deadline {
+            None => self.source.lock().unwrap_or_else(PoisonError::into_inner),
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now());
-                usable(self.inlet.lock_timeout(left))?
+                usable(self.source.lock_timeout(left))?
             }
         };
-        Some(Locked::new(self, inlet))
+        Some(Locked::new(self, source))
     }
 
     fn try_lock(&self) -> Option<Locked<'_>> {
-        Some(Locked::new(self, usable(self.inlet.try_lock())?))
+        Some(Locked::new(self, usable(self.source.try_lock())?))
     }
 
     /// In a fork: a thread that the fork does not have had the lock when it was made, and may have
     /// been in the middle of anything. Nobody will let go of it.
     fn is_stuck(&self) -> bool {
         let is_mine = |holder| holder == Token::mine();
-        !self.original.is_this_process() && self.inlet.holder().is_some_and(|h| !is_mine(h))
+        !self.original.is_this_process() && self.source.holder().is_some_and(|h| !is_mine(h))
     }
 
     fn is_hung_up(&self) -> bool {
         match self.mechanism() {
-            Some(woken) if self.is_only_woken() => gate::is_any_hung_up(&mut [
+            Some(woken) if self.is_only_woken() => header::is_any_hung_up(&mut [
                 PollFd::new(&self.link, PollFlags::empty()),
                 PollFd::new(woken, PollFlags::RDHUP),
             ]),
-            _ => gate::is_hung_up(&self.link),
+            _ => header::is_hung_up(&self.link),
         }
     }
 
@@ -277,7 +280,7 @@ impl ReceiveSide {
         };
         // Somebody else waits with this receiver, so there is nothing.
         let mut locked = locked.ok_or(TryRecvError::Empty)?;
-        let inlet = locked.get_mut();
+        let source = locked.get_mut();
         let waits = matches!(patience, Patience::Until(_));
         let (mut hung_up, mut is_last_look) = (false, false);
         loop {
@@ -286,9 +289,9 @@ impl ReceiveSide {
             }
             let may_wait = waits && deadline.is_none();
             let (body, descriptors) = (&mut frame.body, &mut frame.descriptors);
-            match inlet.get(&self.gate, &self.link, body, descriptors, may_wait) {
+            match source.get(&self.shared, &self.link, body, descriptors, may_wait) {
                 Ok(header) => {
-                    self.gate.count_received(header.number);
+                    self.shared.count_received(header.number);
                     frame.large = header.large;
                     frame.announced = header.descriptors;
                     return Ok(());
@@ -313,7 +316,7 @@ impl ReceiveSide {
                     continue;
                 }
             }
-            match self.wait(inlet, deadline) {
+            match self.wait(source, deadline) {
                 // A peer can see to it that there is always something to look at.
                 Ok(Waited::Look) => is_last_look = deadline.is_some_and(|at| at <= Instant::now()),
                 Ok(Waited::Gone) => hung_up = true,
@@ -329,15 +332,15 @@ impl ReceiveSide {
         }
     }
 
-    fn wait(&self, inlet: &mut dyn Inlet, deadline: Option<Instant>) -> io::Result<Waited> {
-        self.gate.note_receiver();
-        if inlet.peek(&self.gate).is_some() && self.gate.sender_runs_elsewhere() {
-            inlet.look_away();
-            if spin::until(|| inlet.peek(&self.gate) == Some(true)) {
+    fn wait(&self, source: &mut dyn FrameSource, deadline: Option<Instant>) -> io::Result<Waited> {
+        self.shared.note_receiver();
+        if source.peek(&self.shared).is_some() && self.shared.sender_runs_elsewhere() {
+            source.back_off();
+            if spin::until(|| source.peek(&self.shared) == Some(true)) {
                 return Ok(Waited::Look);
             }
         }
-        if !inlet.prepare_to_wait(&self.gate) {
+        if !source.prepare_to_wait(&self.shared) {
             return Ok(Waited::Look);
         }
         let mut interests = self.interests();
@@ -358,11 +361,11 @@ impl ReceiveSide {
         let Some(locked) = self.try_lock() else {
             return false;
         };
-        let inlet = locked.get();
-        if inlet.is_holding(&self.gate) {
+        let source = locked.get();
+        if source.has_buffered(&self.shared) {
             return true;
         }
-        match inlet.peek(&self.gate) {
+        match source.peek(&self.shared) {
             Some(true) => true,
             Some(false) => self.is_hung_up(),
             None => fds::poll_until(&mut self.interests(), Some(Instant::now())).unwrap_or(true),
@@ -385,37 +388,37 @@ impl ReceiveSide {
             // Who has it tells when it is free.
             return true;
         };
-        let inlet = locked.get_mut();
+        let source = locked.get_mut();
         // When it is let go of, another who may have counted on what was just taken away is told of
         // what is left.
-        inlet.prepare_to_wait(&self.gate) && !inlet.is_holding(&self.gate)
+        source.prepare_to_wait(&self.shared) && !source.has_buffered(&self.shared)
     }
 }
 
-/// The inlet, in use. When it is let go of, those who wait outside are told of what is left.
+/// The source, in use. When it is let go of, those who wait outside are told of what is left.
 struct Locked<'s> {
     side: &'s ReceiveSide,
-    inlet: Option<MutexGuard<'s, Box<dyn Inlet>>>,
+    source: Option<MutexGuard<'s, Box<dyn FrameSource>>>,
 }
 
 impl<'s> Locked<'s> {
-    fn new(side: &'s ReceiveSide, inlet: MutexGuard<'s, Box<dyn Inlet>>) -> Locked<'s> {
+    fn new(side: &'s ReceiveSide, source: MutexGuard<'s, Box<dyn FrameSource>>) -> Locked<'s> {
         Locked {
             side,
-            inlet: Some(inlet),
+            source: Some(source),
         }
     }
 
-    fn get(&self) -> &dyn Inlet {
-        match &self.inlet {
-            Some(inlet) => &***inlet,
+    fn get(&self) -> &dyn FrameSource {
+        match &self.source {
+            Some(source) => &***source,
             None => unreachable!("only dropping takes it"),
         }
     }
 
-    fn get_mut(&mut self) -> &mut dyn Inlet {
-        match &mut self.inlet {
-            Some(inlet) => &mut ***inlet,
+    fn get_mut(&mut self) -> &mut dyn FrameSource {
+        match &mut self.source {
+            Some(source) => &mut ***source,
             None => unreachable!("only dropping takes it"),
         }
     }
@@ -425,10 +428,10 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let side = self.side;
         let more = side.left_over.get().is_some() && {
-            let inlet = self.get();
-            inlet.is_holding(&side.gate) || inlet.peek(&side.gate) == Some(true)
+            let source = self.get();
+            source.has_buffered(&side.shared) || source.peek(&side.shared) == Some(true)
         };
-        self.inlet = None;
+        self.source = None;
         // Before looking who has missed it: pairs with the fence in `prepare_to_wait`. On x86-64
         // letting go of the lock was one.
         if cfg!(not(target_arch = "x86_64")) {
@@ -445,7 +448,7 @@ impl Drop for Locked<'_> {
 
 pub(super) fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
     match locked {
-        Ok(inlet) => Some(inlet),
+        Ok(source) => Some(source),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         Err(TryLockError::WouldBlock) => None,
     }
@@ -471,7 +474,7 @@ impl Frame {
             return Err("is not a message that was sent".to_owned());
         }
         let file = self.descriptors.remove(0);
-        self.body = parcel::open(file, len)
+        self.body = attachment::open(file, len)
             .map_err(|e| format!("could not be read from its {len} bytes of memory: {e}"))?;
         Ok(())
     }

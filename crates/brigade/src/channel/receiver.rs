@@ -36,12 +36,12 @@ impl<T> Receiver<T> {
 
     /// How many messages may be on their way.
     pub fn capacity(&self) -> usize {
-        usize::try_from(self.side.gate().capacity()).unwrap_or(usize::MAX)
+        usize::try_from(self.side.shared().capacity()).unwrap_or(usize::MAX)
     }
 
     /// How many messages are on their way now: sent, and not received.
     pub fn len(&self) -> usize {
-        usize::try_from(self.side.gate().on_their_way()).unwrap_or(usize::MAX)
+        usize::try_from(self.side.shared().in_flight()).unwrap_or(usize::MAX)
     }
 
     /// Whether everything that was sent has been received.

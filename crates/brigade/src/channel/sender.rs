@@ -18,8 +18,8 @@ use crate::sync::roster::Roster;
 use crate::sys::error;
 use crate::sys::spin;
 use crate::task::codec;
-use crate::transport::gate::{self, Gate, Waited};
-use crate::transport::{Header, Link, NotPut, Outlet, parcel};
+use crate::transport::header::{self, ChannelHeader, Waited};
+use crate::transport::{FrameHeader, FrameSink, Link, NotPut, attachment};
 
 /// How long a sender that does not wait may wait for the lock: as long as another sender needs for
 /// its message, or for being dead.
@@ -41,9 +41,9 @@ pub struct Sender<T> {
 #[derive(Debug)]
 pub(super) struct SendSide {
     over: Transport,
-    gate: Gate,
+    shared: ChannelHeader,
     link: Link,
-    outlet: Box<dyn Outlet>,
+    sink: Box<dyn FrameSink>,
     /// The receiver's count, as last seen.
     seen: AtomicU64,
     roster: Option<&'static Roster>,
@@ -103,9 +103,9 @@ const SCRATCH_KEPT: usize = 2 << 20;
 impl SendSide {
     pub(super) fn new(
         over: Transport,
-        gate: Gate,
+        shared: ChannelHeader,
         link: Link,
-        outlet: Box<dyn Outlet>,
+        sink: Box<dyn FrameSink>,
     ) -> SendSide {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         // Made before the first message, so that a death of the receiver is noticed from the start.
@@ -113,9 +113,9 @@ impl SendSide {
         let roster = Roster::get().ok();
         SendSide {
             over,
-            gate,
+            shared,
             link,
-            outlet,
+            sink,
             seen: AtomicU64::new(0),
             deaths: AtomicU32::new(roster.map_or(0, |r| r.deaths().wrapping_sub(1))),
             roster,
@@ -134,8 +134,8 @@ impl SendSide {
         self.over
     }
 
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
+    pub(super) fn shared(&self) -> &ChannelHeader {
+        &self.shared
     }
 
     pub(super) fn link(&self) -> &OwnedFd {
@@ -143,7 +143,7 @@ impl SendSide {
     }
 
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.outlet.descriptor()
+        self.sink.descriptor()
     }
 
     /// Remembers why it was, or that it was for no other reason.
@@ -173,12 +173,12 @@ impl SendSide {
     /// Whether the receiver is gone, as far as that can be known without asking the kernel each
     /// time.
     fn is_gone(&self) -> bool {
-        if self.gate.is_closed() {
+        if self.shared.is_closed() {
             return true;
         }
         let deaths = self.roster.map_or(0, Roster::deaths);
         if deaths != self.deaths.load(Ordering::Relaxed) {
-            if gate::is_hung_up(&self.link) {
+            if header::is_hung_up(&self.link) {
                 return true;
             }
             self.deaths.store(deaths, Ordering::Relaxed);
@@ -228,8 +228,8 @@ impl SendSide {
             }
             // Asked each time: what the mechanism takes may become less while we wait.
             let has_descriptors = !descriptors.is_empty();
-            if !large && body.len() > self.outlet.inline_max(has_descriptors) {
-                let file = parcel::seal(bytes).map_err(|e| {
+            if !large && body.len() > self.sink.inline_max(has_descriptors) {
+                let file = attachment::seal(bytes).map_err(|e| {
                     Refused::Failed(format!(
                         "found no memory for its {} bytes: {e}",
                         bytes.len()
@@ -238,7 +238,7 @@ impl SendSide {
                 descriptors.insert(0, file);
                 (body, large) = (&len, true);
             }
-            let header = Header {
+            let header = FrameHeader {
                 number: 0,
                 len: body.len() as u32,
                 descriptors: descriptors.len() as u16,
@@ -263,37 +263,40 @@ impl SendSide {
     /// Puts the frame; or says what is full.
     fn try_put(
         &self,
-        mut header: Header,
+        mut header: FrameHeader,
         body: &[u8],
         descriptors: &[OwnedFd],
         patience: Patience,
     ) -> Result<Option<NotPut>, Refused> {
         let locked = match patience {
-            Patience::None => self.gate.lock().acquire(Some(Instant::now() + LOCK_LIMIT)),
-            Patience::Until(deadline) => self.gate.lock().acquire(deadline),
+            Patience::None => self
+                .shared
+                .lock()
+                .acquire(Some(Instant::now() + LOCK_LIMIT)),
+            Patience::Until(deadline) => self.shared.lock().acquire(deadline),
         };
         let Some(acquired) = locked else {
             return Err(Refused::Full);
         };
-        let _locked = Locked(&self.gate);
+        let _locked = Locked(&self.shared);
         if acquired == Acquired::FromTheDead {
-            self.outlet.recovered(&self.gate);
+            self.sink.recover(&self.shared);
         }
-        let Some(number) = self.gate.next_number(&self.seen) else {
+        let Some(number) = self.shared.next_number(&self.seen) else {
             return Ok(Some(NotPut::Full));
         };
         // A receiver that was to be sent on and was not is no death, and closes nothing: the kernel
         // is asked now and then.
-        if number % ASK_EVERY == ASK_EVERY - 1 && gate::is_hung_up(&self.link) {
+        if number % ASK_EVERY == ASK_EVERY - 1 && header::is_hung_up(&self.link) {
             return Err(Refused::Gone);
         }
         header.number = number;
         let put = self
-            .outlet
-            .put(&self.gate, &self.link, header, body, descriptors);
+            .sink
+            .put(&self.shared, &self.link, header, body, descriptors);
         match put {
             Ok(()) => {
-                self.gate.count_sent(number);
+                self.shared.count_sent(number);
                 Ok(None)
             }
             Err(NotPut::Gone) => Err(Refused::Gone),
@@ -309,33 +312,33 @@ impl SendSide {
     fn wait(
         &self,
         full: &NotPut,
-        header: Header,
+        header: FrameHeader,
         deadline: Option<Instant>,
     ) -> Result<(), Refused> {
         let kernel = match full {
-            NotPut::Blocked => self.outlet.descriptor().or(Some(self.link.as_fd())),
+            NotPut::Blocked => self.sink.descriptor().or(Some(self.link.as_fd())),
             NotPut::LinkBlocked => Some(self.link.as_fd()),
             _ => None,
         };
         let waited = match kernel {
-            Some(full) => gate::wait_for_kernel(full, &self.link, deadline),
+            Some(full) => header::wait_for_kernel(full, &self.link, deadline),
             None => {
                 let busy = matches!(full, NotPut::Busy);
                 let has_room = || {
                     !busy
-                        && self.gate.on_their_way() < self.gate.capacity()
-                        && self.outlet.may_fit(&self.gate, header)
+                        && self.shared.in_flight() < self.shared.capacity()
+                        && self.sink.may_fit(&self.shared, header)
                 };
                 // For more than one message's room, if it comes soon: else the two would go on in
                 // step, each waiting for the other's line of memory.
-                let enough = self.gate.capacity() - self.gate.capacity() / 4;
-                let has_much_room = || self.gate.on_their_way() <= enough && has_room();
-                if self.gate.receiver_runs_elsewhere()
-                    && spin::until(|| has_much_room() || self.gate.is_closed())
+                let enough = self.shared.capacity() - self.shared.capacity() / 4;
+                let has_much_room = || self.shared.in_flight() <= enough && has_room();
+                if self.shared.receiver_runs_elsewhere()
+                    && spin::until(|| has_much_room() || self.shared.is_closed())
                 {
                     return Ok(());
                 }
-                Ok(self.gate.wait_for_room(&self.link, deadline, has_room))
+                Ok(self.shared.wait_for_room(&self.link, deadline, has_room))
             }
         };
         match waited {
@@ -353,7 +356,7 @@ impl SendSide {
 }
 
 /// The senders' lock, to be let go of also in a panic.
-struct Locked<'g>(&'g Gate);
+struct Locked<'g>(&'g ChannelHeader);
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
@@ -380,12 +383,12 @@ impl<T> Sender<T> {
 
     /// How many messages may be on their way.
     pub fn capacity(&self) -> usize {
-        usize::try_from(self.side.gate.capacity()).unwrap_or(usize::MAX)
+        usize::try_from(self.side.shared.capacity()).unwrap_or(usize::MAX)
     }
 
     /// How many messages are on their way now: sent, and not received.
     pub fn len(&self) -> usize {
-        usize::try_from(self.side.gate.on_their_way()).unwrap_or(usize::MAX)
+        usize::try_from(self.side.shared.in_flight()).unwrap_or(usize::MAX)
     }
 
     /// Whether everything that was sent has been received.

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::{Receiver, RecvTimeoutError, Sender, pipe};
-use crate::transport::Header;
+use crate::transport::FrameHeader;
 use crate::{Descriptor, Message};
 
 /// Only a hang takes longer.
@@ -42,30 +42,30 @@ fn long(n: u8) -> Vec<u8> {
 /// As a sender that dies in the middle of a frame, of which it has written this many bytes, or as
 /// many as there is room for; the frame would have been as long as one of [`long`].
 fn die_putting<T>(sender: &Sender<T>, written: usize) {
-    let gate = sender.side().gate();
-    gate.lock().acquire(None).expect("no deadline");
-    let Some(number) = gate.next_number(&AtomicU64::new(0)) else {
-        gate.lock().release();
+    let shared = sender.side().shared();
+    shared.lock().acquire(None).expect("no deadline");
+    let Some(number) = shared.next_number(&AtomicU64::new(0)) else {
+        shared.lock().release();
         return;
     };
-    let header = Header {
+    let header = FrameHeader {
         number,
         len: 10_000,
         descriptors: 0,
         large: false,
     };
     let mut frame = header.to_bytes().to_vec();
-    frame.resize(Header::SIZE + 10_000, 0xee);
+    frame.resize(FrameHeader::SIZE + 10_000, 0xee);
     // As all do: nobody writes into a pipe that is torn.
-    if gate.died_putting() {
-        gate.tear();
+    if shared.died_putting() {
+        shared.tear();
     }
-    gate.count_bytes_sent(frame.len());
-    gate.set_putting(!gate.is_torn());
-    if written > 0 && !gate.is_torn() {
+    shared.count_bytes_sent(frame.len());
+    shared.set_putting(!shared.is_torn());
+    if written > 0 && !shared.is_torn() {
         let _ = rustix::io::write(mechanism(sender), &frame[..written]);
     }
-    gate.lock().release();
+    shared.lock().release();
 }
 
 /// Where a frame may be cut off: in each part of its header, behind it, and before its end.
@@ -88,7 +88,7 @@ fn a_pipe_that_was_made_smaller_makes_nobody_wait() {
             sender.try_send(long(n)).expect("there is room");
         }
         sender.send_timeout(vec![20], LIMIT).expect("there is room");
-        assert!(sender.side().gate().is_torn());
+        assert!(sender.side().shared().is_torn());
         for n in 0..20 {
             expect(&receiver, long(n));
         }
@@ -101,7 +101,7 @@ fn a_pipe_that_was_made_smaller_makes_nobody_wait() {
             expect(&receiver, vec![n; 100]);
             expect(&receiver, long(n));
         }
-        assert!(!sender.side().gate().is_torn());
+        assert!(!sender.side().shared().is_torn());
         drop(sender);
         assert!(receiver.recv().expect_err("the end").is_disconnected());
         assert_eq!(receiver.fault(), None);

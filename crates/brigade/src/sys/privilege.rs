@@ -21,8 +21,9 @@ use super::error::Call;
 use super::opened;
 use super::original::Original;
 
-/// Those that a thread of a program with several can change, in /proc/thread-self. The mount namespace is told by the root directory; the user, pid and time
-/// namespaces are what they were when the program was started: setns(2), unshare(2).
+/// Those that a thread of a program with several can change, in /proc/thread-self. The mount
+/// namespace is told by the root directory; the user, pid and time namespaces are what they were
+/// when the program was started: setns(2), unshare(2).
 const NAMESPACES: [&CStr; 4] = [c"ns/cgroup", c"ns/ipc", c"ns/net", c"ns/uts"];
 
 const CAP_SETGID: u64 = 1 << 6;

@@ -3,11 +3,11 @@
 //! | what | bound | where it is held to |
 //! |---|---|---|
 //! | a value | [`MAX_BYTES`] of encoding | before it is sent; and by its receiver, before any memory is taken for it |
-//! | the memory of a large value | no more than its sender has taken for it | [`parcel`](super::parcel) |
+//! | the memory of a large value | no more than its sender has taken for it | [`attachment`](super::attachment) |
 //! | descriptors of a value | [`MAX_DESCRIPTORS`] | the same, by number |
 //! | descriptors of results that nobody has asked for yet | half of what this process may have (RLIMIT_NOFILE) | [`Unclaimed`] |
 //! | a frame in a ring | the ring | [`ring`](super::ring) |
-//! | messages of a channel that were taken out of its mechanism | one | [`spill`](super::spill) |
+//! | messages of a channel that were taken out of its mechanism | one | [`overflow`](super::overflow) |
 //!
 //! A pool takes a worker's results as they come, so that the worker can go on; their values are
 //! made when they are asked for. What waits in between is memory, which a program can be expected

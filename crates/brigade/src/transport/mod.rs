@@ -2,12 +2,12 @@
 //!
 //! - [`ring`]: whole frames through shared memory, from one producer to one consumer; what
 //!   mailboxes are made of
-//! - [`gate`]: what all channels share: their bounds, and who waits
+//! - [`shared`]: what all channels share: their bounds, and who waits
 //! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an
-//!   [`Outlet`] and an [`Inlet`]
-//! - [`spill`]: room for what a mechanism has no room for
+//!   [`FrameSink`] and an [`FrameSource`]
+//! - [`overflow`]: room for what a mechanism has no room for
 //! - [`bounds`]: what a peer can make this process hold
-//! - [`parcel`]: descriptors that travel beside the bytes, and messages too large for their
+//! - [`attachment`]: descriptors that travel beside the bytes, and messages too large for their
 //!   mechanism
 //!
 //! # The contract
@@ -16,19 +16,19 @@
 //! the mechanism:
 //!
 //! - **Order.** Messages arrive in the order in which they were sent; those of several senders are
-//!   interleaved whole, never in parts. Sending is done with the gate's lock held, so there is one
-//!   sender at a time.
+//!   interleaved whole, never in parts. Sending is done with the header's lock held, so there is
+//!   one sender at a time.
 //! - **Capacity.** No more than `capacity` messages are on their way: sent, and not yet received.
-//!   The gate counts them; each has a number, one more than the one before. A sender that dies
+//!   The header counts them; each has a number, one more than the one before. A sender that dies
 //!   between sending and counting leaves a number that is given out twice, which does no harm.
-//! - **Size.** A frame of up to [`Outlet::inline_max`] bytes goes through the mechanism itself; a
-//!   longer one in a sealed memory file, whose descriptor goes with it. A put does not wait,
+//! - **Size.** A frame of up to [`FrameSink::inline_max`] bytes goes through the mechanism itself;
+//!   a longer one in a sealed memory file, whose descriptor goes with it. A put does not wait,
 //!   whatever the receiver and other senders do: the lock is held meanwhile. So no call relies on
 //!   flags of an open file that others have too (`O_NONBLOCK`): sockets are told with each call
 //!   (`MSG_DONTWAIT`), queues by a time that has passed, and a pipe's writing end is opened anew by
 //!   each process.
-//! - **Backpressure.** When the capacity, or all room, is used up, [`Outlet::put`] says so, and the
-//!   sender waits outside the lock.
+//! - **Backpressure.** When the capacity, or all room, is used up, [`FrameSink::put`] says so, and
+//!   the sender waits outside the lock.
 //! - **Disconnect.** Both sides hold one end each of a *link*, a pair of Unix sockets, for which
 //!   the kernel keeps count: of ends in this process, in others, and on their way inside messages.
 //!   When the last of one side is gone, however it went, the other side's poll(2) says so
@@ -43,28 +43,28 @@
 //!   not, the channel is [`Corrupt`](NotGot::Corrupt), and is not read again. Nothing that is
 //!   allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
 
+pub(crate) mod attachment;
 pub(crate) mod bounds;
-pub(crate) mod gate;
-pub(crate) mod memory;
+pub(crate) mod header;
 #[cfg(all(loom, test))]
-mod models;
-pub(crate) mod parcel;
+mod loom_tests;
+pub(crate) mod mqueue;
+pub(crate) mod overflow;
 pub(crate) mod pipe;
-pub(crate) mod queue;
 pub(crate) mod ring;
+pub(crate) mod shm;
 pub(crate) mod socket;
-pub(crate) mod spill;
 
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::sys::error::{self, errno_of};
-use gate::Gate;
+use header::ChannelHeader;
 
 /// What precedes the bytes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct FrameHeader {
     /// Counts the messages of a channel.
     pub(crate) number: u64,
     /// Of the bytes that follow it.
@@ -77,9 +77,9 @@ pub(crate) struct Header {
 
 const LARGE: u32 = 1 << 31;
 
-impl Header {
+impl FrameHeader {
     /// Of a frame that is no message, and only wakes.
-    pub(crate) const NUDGE: Header = Header {
+    pub(crate) const WAKE_FRAME: FrameHeader = FrameHeader {
         number: 0,
         len: 0,
         descriptors: 0,
@@ -89,18 +89,18 @@ impl Header {
     /// Bytes of a header.
     pub(crate) const SIZE: usize = 16;
 
-    pub(crate) fn to_bytes(self) -> [u8; Header::SIZE] {
-        let mut bytes = [0; Header::SIZE];
+    pub(crate) fn to_bytes(self) -> [u8; FrameHeader::SIZE] {
+        let mut bytes = [0; FrameHeader::SIZE];
         bytes[..8].copy_from_slice(&self.number.to_ne_bytes());
         bytes[8..12].copy_from_slice(&self.len.to_ne_bytes());
         bytes[12..].copy_from_slice(&self.tag().to_ne_bytes());
         bytes
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8; Header::SIZE]) -> Option<Header> {
+    pub(crate) fn from_bytes(bytes: &[u8; FrameHeader::SIZE]) -> Option<FrameHeader> {
         let [a, b, c, d, e, f, g, h, len @ .., i, j, k, l] = *bytes;
         let number = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-        Header::from_parts(
+        FrameHeader::from_parts(
             number,
             u32::from_ne_bytes(len),
             u32::from_ne_bytes([i, j, k, l]),
@@ -113,17 +113,17 @@ impl Header {
     }
 
     /// `None`: no header that we would write.
-    pub(crate) fn from_parts(number: u64, len: u32, tag: u32) -> Option<Header> {
+    pub(crate) fn from_parts(number: u64, len: u32, tag: u32) -> Option<FrameHeader> {
         let descriptors = u16::try_from(tag & !LARGE).ok()?;
         let large = tag & LARGE != 0;
-        let header = Header {
+        let header = FrameHeader {
             number,
             len,
             descriptors,
             large,
         };
         let sensible = usize::from(descriptors) <= bounds::MAX_DESCRIPTORS
-            && (!large || descriptors > 0 || header == Header::NUDGE);
+            && (!large || descriptors > 0 || header == FrameHeader::WAKE_FRAME);
         sensible.then_some(header)
     }
 }
@@ -175,80 +175,80 @@ impl From<io::Error> for NotGot {
 /// Both ends of a channel that a process may have: each is one of the two sockets of the link.
 pub(crate) type Link = OwnedFd;
 
-/// The sending side of a mechanism. [`put`](Self::put) and [`recovered`](Self::recovered) are
-/// called with the gate's lock held.
-pub(crate) trait Outlet: fmt::Debug + Send + Sync {
+/// The sending side of a mechanism. [`put`](Self::put) and [`recover`](Self::recovered) are
+/// called with the header's lock held.
+pub(crate) trait FrameSink: fmt::Debug + Send + Sync {
     /// The longest frame, without its header, that goes through the mechanism itself, or through
     /// what takes its overflow; which takes no frame that has descriptors.
     fn inline_max(&self, has_descriptors: bool) -> usize;
 
     /// Whether this frame may fit now: asked again after the wait for room was announced, so that
     /// no wake-up is missed.
-    fn may_fit(&self, gate: &Gate, header: Header) -> bool;
+    fn may_fit(&self, shared: &ChannelHeader, header: FrameHeader) -> bool;
 
     /// Puts one frame, whole or not at all, and wakes the receiver.
     fn put(
         &self,
-        gate: &Gate,
+        shared: &ChannelHeader,
         link: &Link,
-        header: Header,
+        header: FrameHeader,
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut>;
 
     /// The last sender died with the lock: what it left half-done is put right.
-    fn recovered(&self, _gate: &Gate) {}
+    fn recover(&self, _shared: &ChannelHeader) {}
 
     /// The mechanism's own descriptor, if it is another than the link's.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// The receiving side of a mechanism.
-pub(crate) trait Inlet: fmt::Debug + Send {
+pub(crate) trait FrameSource: fmt::Debug + Send {
     /// Gets the next frame: its bytes replace what is in `body`, its descriptors what is in
     /// `descriptors`. If those are fewer than the header says, they could not be had, and none is
     /// given. Does not wait, unless `may_wait` and it is quicker to wait in here: it may, then, for
     /// as long as it takes.
     fn get(
         &mut self,
-        gate: &Gate,
+        shared: &ChannelHeader,
         link: &Link,
         body: &mut Vec<u8>,
         descriptors: &mut Vec<OwnedFd>,
         may_wait: bool,
-    ) -> Result<Header, NotGot>;
+    ) -> Result<FrameHeader, NotGot>;
 
     /// Announces that the receiver is about to sleep. `false`: look again first.
-    fn prepare_to_wait(&mut self, _gate: &Gate) -> bool {
+    fn prepare_to_wait(&mut self, _shared: &ChannelHeader) -> bool {
         true
     }
 
     /// Whether a frame is there, if that can be seen without the kernel: then it is worth looking
     /// for a moment before sleeping.
-    fn peek(&self, _gate: &Gate) -> Option<bool> {
+    fn peek(&self, _shared: &ChannelHeader) -> Option<bool> {
         None
     }
 
     /// Before it is looked for frames again and again: a moment to look away, if that has proved
     /// good.
-    fn look_away(&mut self) {}
+    fn back_off(&mut self) {}
 
     /// Whether it has taken something out of its mechanism that may be a whole frame, so that
     /// waiting for the mechanism would be wrong.
-    fn is_holding(&self, _gate: &Gate) -> bool {
+    fn has_buffered(&self, _shared: &ChannelHeader) -> bool {
         false
     }
 
     /// What was taken out of the mechanism and is not received yet. It goes along when the receiver
     /// moves to another process.
-    fn remainder(&self) -> Remainder<'_> {
-        Remainder::default()
+    fn buffered(&self) -> Buffered<'_> {
+        Buffered::default()
     }
 }
 
 /// Bytes that are part of frames, and a frame that waits for its turn.
 #[derive(Debug, Default)]
-pub(crate) struct Remainder<'a> {
+pub(crate) struct Buffered<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) held: Option<&'a Held>,
 }
@@ -256,7 +256,7 @@ pub(crate) struct Remainder<'a> {
 /// A frame that waits for its turn.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) header: Header,
+    pub(crate) header: FrameHeader,
     pub(crate) body: Vec<u8>,
     pub(crate) descriptors: Vec<OwnedFd>,
 }

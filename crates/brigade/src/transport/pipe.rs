@@ -2,8 +2,8 @@
 //!
 //! A pipe is a stream of bytes with a bound in pages: a write of up to `PIPE_BUF` (4096) bytes is
 //! one step, a longer one may be cut where the room ends. Frames may be longer than that, so the
-//! gate counts the bytes inside, and only what is sure to fit is written: then it is one step too.
-//! Each write takes up whole pages, unless it fits behind the last one; two successive writes
+//! header counts the bytes inside, and only what is sure to fit is written: then it is one step
+//! too. Each write takes up whole pages, unless it fits behind the last one; two successive writes
 //! together are longer than a page or share one, so `n` bytes never take more than `2n / 4096 + 2`
 //! pages.
 //!
@@ -12,11 +12,11 @@
 //! frame is not waited for, for that would be with the lock held and as long as the receiver likes;
 //! and a sender that is dead has none. So:
 //!
-//! 1. Before a frame that may be cut is written, the gate is told (`putting`), and after it too. A
-//!    sender whose write was cut, and one that gets the lock and finds that the last holder died
+//! 1. Before a frame that may be cut is written, the header is told (`putting`), and after it too.
+//!    A sender whose write was cut, and one that gets the lock and finds that the last holder died
 //!    meanwhile, declares the pipe *torn*, from this frame's number on.
 //! 2. While it is torn, nothing goes through the pipe. What has no descriptors goes through the
-//!    spill's ring, the torn frame of a living sender first; what has some waits. To wake the
+//!    overflow ring, the torn frame of a living sender first; what has some waits. To wake the
 //!    receiver, a [byte](WAKE) is written that fits no frame.
 //! 3. A receiver that finds part of a frame and nothing behind it, what is no frame, or a frame
 //!    that may be torn, looks whether the pipe is. Then it throws away what it has, takes the
@@ -31,15 +31,15 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::gate::Gate;
-use super::parcel;
-use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, Remainder};
+use super::attachment;
+use super::header::ChannelHeader;
+use super::{Buffered, FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut};
 use crate::sys::error::{self, Call};
 use crate::sys::{fds, opened, signal};
 
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share,
 /// we do with less.
-const WANTED: usize = 256 * 1024;
+const PIPE_SIZE: usize = 256 * 1024;
 const PAGE: usize = 4096;
 /// What is written in one step or not at all.
 const PIPE_BUF: usize = 4096;
@@ -52,7 +52,7 @@ const WAKE: u8 = 0xff;
 /// tries again when it looks again.
 const LOCK_LIMIT: Duration = Duration::from_millis(1);
 /// How often a receiver reads from a torn pipe, to empty it: more than any pipe holds.
-const MOST_READS: usize = 64;
+const MAX_READS: usize = 64;
 /// The longest message that is copied together with its header.
 const SHORT: usize = 1024;
 /// The longest message that goes through the pipe itself.
@@ -66,13 +66,13 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     // Only this end: the two have flags of their own.
     rustix::io::ioctl_fionbio(&write, true).call("ioctl(FIONBIO)")?;
     // If we do not get it, fewer bytes are sure to fit.
-    let _ = rustix::pipe::fcntl_setpipe_size(&write, WANTED);
+    let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE_SIZE);
     Ok((read, write))
 }
 
 /// The writing end.
 #[derive(Debug)]
-pub(crate) struct PipeOutlet {
+pub(crate) struct PipeSink {
     pipe: OwnedFd,
     /// Bytes that are sure to fit.
     budget: AtomicUsize,
@@ -88,9 +88,9 @@ fn budget(pipe: &OwnedFd) -> io::Result<usize> {
     Ok((pages.saturating_sub(2) * PAGE / 2).max(PAGE))
 }
 
-impl PipeOutlet {
-    pub(crate) fn new(pipe: OwnedFd) -> io::Result<PipeOutlet> {
-        Ok(PipeOutlet {
+impl PipeSink {
+    pub(crate) fn new(pipe: OwnedFd) -> io::Result<PipeSink> {
+        Ok(PipeSink {
             budget: AtomicUsize::new(budget(&pipe)?),
             pipe,
             seen: AtomicU64::new(0),
@@ -98,7 +98,7 @@ impl PipeOutlet {
         })
     }
 
-    fn quietly<R>(&self, write: impl FnOnce() -> R) -> R {
+    fn with_sigpipe_blocked<R>(&self, write: impl FnOnce() -> R) -> R {
         if self.deadly {
             signal::without_sigpipe(write)
         } else {
@@ -110,88 +110,90 @@ impl PipeOutlet {
         self.budget.load(Ordering::Relaxed)
     }
 
-    fn fits(&self, gate: &Gate, header: Header) -> Option<bool> {
-        let size = Header::SIZE as u64 + u64::from(header.len);
-        gate.fits(&self.seen, size, self.budget() as u64)
+    fn fits(&self, shared: &ChannelHeader, header: FrameHeader) -> Option<bool> {
+        let size = FrameHeader::SIZE as u64 + u64::from(header.len);
+        shared.fits(&self.seen, size, self.budget() as u64)
     }
 
     /// The receiver of a torn pipe has something to look at.
     fn wake(&self) {
         // If the pipe is full, it has. If nobody reads it any more, who waits is told by the link.
-        let _ = self.quietly(|| rustix::io::write(&self.pipe, &[WAKE]));
+        let _ = self.with_sigpipe_blocked(|| rustix::io::write(&self.pipe, &[WAKE]));
     }
 }
 
-impl Outlet for PipeOutlet {
+impl FrameSink for PipeSink {
     fn inline_max(&self, has_descriptors: bool) -> usize {
         match has_descriptors {
             // It could never be put.
-            true => (self.budget() - Header::SIZE).min(INLINE_MAX),
+            true => (self.budget() - FrameHeader::SIZE).min(INLINE_MAX),
             false => INLINE_MAX,
         }
     }
 
-    fn may_fit(&self, gate: &Gate, header: Header) -> bool {
-        !gate.is_torn() && self.fits(gate, header).unwrap_or(true)
+    fn may_fit(&self, shared: &ChannelHeader, header: FrameHeader) -> bool {
+        !shared.is_torn() && self.fits(shared, header).unwrap_or(true)
     }
 
     fn put(
         &self,
-        gate: &Gate,
+        shared: &ChannelHeader,
         link: &Link,
-        header: Header,
+        header: FrameHeader,
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
-        if gate.died_putting() {
-            gate.tear();
+        if shared.died_putting() {
+            shared.tear();
         }
-        if gate.is_torn() {
-            if header == Header::NUDGE {
+        if shared.is_torn() {
+            if header == FrameHeader::WAKE_FRAME {
                 self.wake();
                 return Ok(());
             }
-            // What is spilled wakes the receiver, if it sleeps; what waits has to see to it itself.
+            // What is in the ring wakes the receiver, if it sleeps; what waits has to see to it
+            // itself.
             if !descriptors.is_empty() {
                 self.wake();
             }
             return Err(NotPut::Full);
         }
-        let fits = match self.fits(gate, header) {
+        let fits = match self.fits(shared, header) {
             Some(fits) => fits,
             None => {
                 // What a recount had missed.
-                gate.recount_bytes(|| inside(&self.pipe))
+                shared
+                    .recount_bytes(|| inside(&self.pipe))
                     .map_err(NotPut::Failed)?;
-                self.may_fit(gate, header)
+                self.may_fit(shared, header)
             }
         };
         // A nudge is put whatever is counted, if the kernel takes it: somebody may be asleep.
-        if header != Header::NUDGE && !fits {
+        if header != FrameHeader::WAKE_FRAME && !fits {
             return Err(NotPut::Full);
         }
-        parcel::send_ahead(link, header, descriptors)?;
+        attachment::send_ahead(link, header, descriptors)?;
         let head = header.to_bytes();
         let len = head.len() + body.len();
-        gate.count_bytes_sent(len);
+        shared.count_bytes_sent(len);
         if body.len() <= SHORT {
             // In one piece, for the kernel takes that quicker.
-            let mut frame = [0; Header::SIZE + SHORT];
-            frame[..Header::SIZE].copy_from_slice(&head);
-            frame[Header::SIZE..len].copy_from_slice(body);
-            return self.put_parts(gate, &frame[..len], &[]);
+            let mut frame = [0; FrameHeader::SIZE + SHORT];
+            frame[..FrameHeader::SIZE].copy_from_slice(&head);
+            frame[FrameHeader::SIZE..len].copy_from_slice(body);
+            return self.put_parts(shared, &frame[..len], &[]);
         }
-        let put = self.put_parts(gate, &head, body);
+        let put = self.put_parts(shared, &head, body);
         if matches!(put, Err(NotPut::Full)) && !descriptors.is_empty() {
             self.wake();
         }
         put
     }
 
-    fn recovered(&self, gate: &Gate) {
+    fn recover(&self, shared: &ChannelHeader) {
         // It may have counted bytes that it did not write. Else they are counted when it is mended.
-        if gate.recount_bytes(|| inside(&self.pipe)).is_err() {
-            gate.tear();
+        if shared.recount_bytes(|| inside(&self.pipe)).is_err() {
+            shared.tear();
         }
     }
 
@@ -200,22 +202,22 @@ impl Outlet for PipeOutlet {
     }
 }
 
-impl PipeOutlet {
-    fn put_parts(&self, gate: &Gate, head: &[u8], body: &[u8]) -> Result<(), NotPut> {
+impl PipeSink {
+    fn put_parts(&self, shared: &ChannelHeader, head: &[u8], body: &[u8]) -> Result<(), NotPut> {
         let len = head.len() + body.len();
         let may_be_cut = len > PIPE_BUF;
         if may_be_cut {
-            gate.set_putting(true);
+            shared.set_putting(true);
         }
         let put = loop {
-            let written = self.quietly(|| match body {
+            let written = self.with_sigpipe_blocked(|| match body {
                 [] => rustix::io::write(&self.pipe, head),
                 _ => rustix::io::writev(&self.pipe, &[IoSlice::new(head), IoSlice::new(body)]),
             });
             match written {
                 Ok(n) if n == len => break Ok(()),
                 Ok(_) => {
-                    gate.tear();
+                    shared.tear();
                     if let Ok(now) = budget(&self.pipe) {
                         self.budget.store(now, Ordering::Relaxed);
                     }
@@ -225,16 +227,16 @@ impl PipeOutlet {
                 Err(e) => {
                     // Nothing was written, though it was counted. If it cannot be counted anew,
                     // less fits until it is mended.
-                    if gate.recount_bytes(|| inside(&self.pipe)).is_err() {
-                        gate.tear();
+                    if shared.recount_bytes(|| inside(&self.pipe)).is_err() {
+                        shared.tear();
                     }
                     let e = error::unless_again("write(2)", e);
-                    break Err(parcel::not_sent(e, NotPut::Blocked));
+                    break Err(attachment::not_sent(e, NotPut::Blocked));
                 }
             }
         };
         if may_be_cut {
-            gate.set_putting(false);
+            shared.set_putting(false);
         }
         put
     }
@@ -256,18 +258,18 @@ fn inside(pipe: &OwnedFd) -> io::Result<u64> {
 
 /// Whether a message of this number may come now. After part of a frame, what is taken for a header
 /// has any number.
-fn is_plausible(header: &Header, gate: &Gate) -> bool {
+fn header_is_plausible(header: &FrameHeader, shared: &ChannelHeader) -> bool {
     // A number that was given out twice is behind by as many as have died; and the receiver may
     // count only what it has already got.
     const SLACK: u64 = 1 << 16;
-    let oldest = gate.received().wrapping_sub(SLACK);
-    *header == Header::NUDGE
-        || header.number.wrapping_sub(oldest) <= gate.capacity().saturating_add(2 * SLACK)
+    let oldest = shared.received().wrapping_sub(SLACK);
+    *header == FrameHeader::WAKE_FRAME
+        || header.number.wrapping_sub(oldest) <= shared.capacity().saturating_add(2 * SLACK)
 }
 
 /// The reading end.
 #[derive(Debug)]
-pub(crate) struct PipeInlet {
+pub(crate) struct PipeSource {
     pipe: Arc<OwnedFd>,
     bytes: Vec<u8>,
     /// Where in `bytes` the next frame begins.
@@ -278,16 +280,16 @@ pub(crate) struct PipeInlet {
 
 /// What comes next.
 enum Next {
-    Frame(Header),
+    Frame(FrameHeader),
     /// Not all of it was read.
     Part,
     /// What is no frame, in a pipe that is torn.
     Torn,
 }
 
-impl PipeInlet {
-    pub(crate) fn new(pipe: Arc<OwnedFd>, bytes: Vec<u8>) -> PipeInlet {
-        PipeInlet {
+impl PipeSource {
+    pub(crate) fn new(pipe: Arc<OwnedFd>, bytes: Vec<u8>) -> PipeSource {
+        PipeSource {
             pipe,
             bytes,
             start: 0,
@@ -299,14 +301,14 @@ impl PipeInlet {
         self.start < self.bytes.len()
     }
 
-    fn next(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Next, NotGot> {
+    fn next(&mut self, shared: &ChannelHeader, body: &mut Vec<u8>) -> Result<Next, NotGot> {
         let Some((head, rest)) = self.bytes[self.start..].split_first_chunk() else {
             return Ok(Next::Part);
         };
-        let header = Header::from_bytes(head)
-            .filter(|h| h.len as usize <= 2 * CHUNK && is_plausible(h, gate));
+        let header = FrameHeader::from_bytes(head)
+            .filter(|h| h.len as usize <= 2 * CHUNK && header_is_plausible(h, shared));
         let Some(header) = header else {
-            return match gate.is_torn() {
+            return match shared.is_torn() {
                 true => Ok(Next::Torn),
                 false => Err(NotGot::Corrupt(
                     "the content of the pipe is not a message".to_owned(),
@@ -316,8 +318,8 @@ impl PipeInlet {
         let Some(found) = rest.get(..header.len as usize) else {
             return Ok(Next::Part);
         };
-        let size = Header::SIZE + found.len();
-        if size > PIPE_BUF && gate.is_torn_at(header.number) {
+        let size = FrameHeader::SIZE + found.len();
+        if size > PIPE_BUF && shared.is_torn_at(header.number) {
             return Ok(Next::Torn);
         }
         body.clear();
@@ -326,7 +328,7 @@ impl PipeInlet {
         Ok(Next::Frame(header))
     }
 
-    fn read(&mut self, gate: &Gate, may_wait: bool) -> Result<(), NotGot> {
+    fn read(&mut self, shared: &ChannelHeader, may_wait: bool) -> Result<(), NotGot> {
         if !may_wait && !fds::wait_readable(&self.pipe, Duration::ZERO)? {
             return Err(NotGot::Empty);
         }
@@ -338,7 +340,7 @@ impl PipeInlet {
                 // The end, though a frame may have been cut off by its sender's death.
                 Ok(0) => return Err(NotGot::Gone),
                 Ok(n) => {
-                    gate.count_bytes_received(n);
+                    shared.count_bytes_received(n);
                     return Ok(());
                 }
                 Err(rustix::io::Errno::INTR) => {}
@@ -354,25 +356,25 @@ impl PipeInlet {
     }
 
     /// The pipe is torn: empties it, and has it be whole again, if the senders' lock can be had.
-    fn mend(&mut self, gate: &Gate) -> Result<(), NotGot> {
+    fn mend(&mut self, shared: &ChannelHeader) -> Result<(), NotGot> {
         self.discard();
-        if gate
+        if shared
             .lock()
             .acquire(Some(Instant::now() + LOCK_LIMIT))
             .is_none()
         {
             return Ok(());
         }
-        let emptied = (0..MOST_READS).find_map(|_| {
-            let read = self.read(gate, false);
+        let emptied = (0..MAX_READS).find_map(|_| {
+            let read = self.read(shared, false);
             self.discard();
             read.err()
         });
         if matches!(emptied, Some(NotGot::Empty | NotGot::Gone)) {
-            gate.mend();
+            shared.mend();
             self.discards = false;
         }
-        gate.lock().release();
+        shared.lock().release();
         match emptied {
             None | Some(NotGot::Empty | NotGot::Gone) => Ok(()),
             Some(failed) => Err(failed),
@@ -380,37 +382,37 @@ impl PipeInlet {
     }
 }
 
-impl Inlet for PipeInlet {
+impl FrameSource for PipeSource {
     fn get(
         &mut self,
-        gate: &Gate,
+        shared: &ChannelHeader,
         link: &Link,
         body: &mut Vec<u8>,
         descriptors: &mut Vec<OwnedFd>,
         may_wait: bool,
-    ) -> Result<Header, NotGot> {
+    ) -> Result<FrameHeader, NotGot> {
         if self.discards {
-            self.read(gate, may_wait)?;
-            self.mend(gate)?;
+            self.read(shared, may_wait)?;
+            self.mend(shared)?;
             return Err(NotGot::Empty);
         }
         loop {
-            match self.next(gate, body)? {
+            match self.next(shared, body)? {
                 Next::Frame(header) => {
-                    parcel::take(link, header, descriptors)?;
+                    attachment::take(link, header, descriptors)?;
                     return Ok(header);
                 }
                 Next::Part => {}
                 Next::Torn => {
-                    self.mend(gate)?;
+                    self.mend(shared)?;
                     // While it was, messages have gone another way.
                     return Err(NotGot::Empty);
                 }
             }
-            let is_torn = self.has_part() && gate.is_torn();
-            match self.read(gate, may_wait && !is_torn) {
+            let is_torn = self.has_part() && shared.is_torn();
+            match self.read(shared, may_wait && !is_torn) {
                 Err(NotGot::Empty) if is_torn => {
-                    self.mend(gate)?;
+                    self.mend(shared)?;
                     return Err(NotGot::Empty);
                 }
                 read => read?,
@@ -418,16 +420,16 @@ impl Inlet for PipeInlet {
         }
     }
 
-    fn is_holding(&self, _gate: &Gate) -> bool {
+    fn has_buffered(&self, _shared: &ChannelHeader) -> bool {
         let Some((head, rest)) = self.bytes[self.start..].split_first_chunk() else {
             return false;
         };
         // What is no header is worth finding out.
-        Header::from_bytes(head).is_none_or(|h| rest.len() >= h.len as usize)
+        FrameHeader::from_bytes(head).is_none_or(|h| rest.len() >= h.len as usize)
     }
 
-    fn remainder(&self) -> Remainder<'_> {
-        Remainder {
+    fn buffered(&self) -> Buffered<'_> {
+        Buffered {
             bytes: &self.bytes[self.start..],
             held: None,
         }

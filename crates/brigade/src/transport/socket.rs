@@ -6,8 +6,8 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::gate::Gate;
-use super::{Header, Inlet, Link, NotGot, NotPut, Outlet, parcel};
+use super::header::ChannelHeader;
+use super::{FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut, attachment};
 use crate::sys::fds;
 
 /// The longest frame. The kernel's buffer takes some 200 KiB by default
@@ -19,39 +19,39 @@ const SHORT: usize = 1024;
 
 /// The sending end.
 #[derive(Debug)]
-pub(crate) struct SocketOutlet;
+pub(crate) struct SocketSink;
 
-impl Outlet for SocketOutlet {
+impl FrameSink for SocketSink {
     fn inline_max(&self, _has_descriptors: bool) -> usize {
         INLINE_MAX
     }
 
-    fn may_fit(&self, _gate: &Gate, _header: Header) -> bool {
+    fn may_fit(&self, _shared: &ChannelHeader, _header: FrameHeader) -> bool {
         true
     }
 
     fn put(
         &self,
-        _gate: &Gate,
+        _shared: &ChannelHeader,
         link: &Link,
-        header: Header,
+        header: FrameHeader,
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
         if descriptors.is_empty() && body.len() <= SHORT {
             // In one piece, for the kernel takes that in half the time.
-            let mut frame = [0; Header::SIZE + SHORT];
-            let len = Header::SIZE + body.len();
-            frame[..Header::SIZE].copy_from_slice(&header.to_bytes());
-            frame[Header::SIZE..len].copy_from_slice(body);
+            let mut frame = [0; FrameHeader::SIZE + SHORT];
+            let len = FrameHeader::SIZE + body.len();
+            frame[..FrameHeader::SIZE].copy_from_slice(&header.to_bytes());
+            frame[FrameHeader::SIZE..len].copy_from_slice(body);
             return fds::send(link, &frame[..len], &[])
-                .map_err(|e| parcel::not_sent(e, NotPut::LinkBlocked));
+                .map_err(|e| attachment::not_sent(e, NotPut::LinkBlocked));
         }
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         let head = header.to_bytes();
         let parts = [IoSlice::new(&head), IoSlice::new(body)];
         fds::send_parts(link, &parts, &descriptors)
-            .map_err(|e| parcel::not_sent(e, NotPut::LinkBlocked))
+            .map_err(|e| attachment::not_sent(e, NotPut::LinkBlocked))
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -61,29 +61,29 @@ impl Outlet for SocketOutlet {
 
 /// The receiving end.
 #[derive(Debug)]
-pub(crate) struct SocketInlet {
+pub(crate) struct SocketSource {
     /// Where a frame comes in, header first: its length is not known before. Kept, so that it is
     /// not made anew for each.
     frame: Box<[u8]>,
 }
 
-impl SocketInlet {
-    pub(crate) fn new() -> SocketInlet {
-        SocketInlet {
-            frame: vec![0; Header::SIZE + INLINE_MAX].into(),
+impl SocketSource {
+    pub(crate) fn new() -> SocketSource {
+        SocketSource {
+            frame: vec![0; FrameHeader::SIZE + INLINE_MAX].into(),
         }
     }
 }
 
-impl Inlet for SocketInlet {
+impl FrameSource for SocketSource {
     fn get(
         &mut self,
-        _gate: &Gate,
+        _shared: &ChannelHeader,
         link: &Link,
         body: &mut Vec<u8>,
         descriptors: &mut Vec<OwnedFd>,
         may_wait: bool,
-    ) -> Result<Header, NotGot> {
+    ) -> Result<FrameHeader, NotGot> {
         descriptors.clear();
         let got = fds::recv(link, &mut self.frame, descriptors, may_wait);
         match got {
@@ -91,7 +91,7 @@ impl Inlet for SocketInlet {
             Ok(got) => {
                 let (header, found) = self.frame[..got.bytes]
                     .split_first_chunk()
-                    .and_then(|(head, found)| Some((Header::from_bytes(head)?, found)))
+                    .and_then(|(head, found)| Some((FrameHeader::from_bytes(head)?, found)))
                     .filter(|(header, found)| {
                         found.len() == header.len as usize
                             && (got.descriptors_lost

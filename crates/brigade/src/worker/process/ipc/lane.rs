@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::error::{self, Call};
 use crate::sys::fds;
 use crate::sys::mapping::Sealed;
-use crate::transport::{bounds, parcel};
+use crate::transport::{attachment, bounds};
 
 /// What the calls are for.
 const PURPOSE: &str = "pass on a value that is large or has descriptors";
@@ -29,24 +29,24 @@ pub(crate) fn send_large(
 
 /// A value in a memory file, before its other descriptors.
 pub(crate) fn with_file(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
-    descriptors.insert(0, parcel::seal(bytes)?);
+    descriptors.insert(0, attachment::seal(bytes)?);
     Ok(descriptors)
 }
 
 /// A memory file of these bytes, which nobody can change.
 pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
-    parcel::seal(bytes)
+    attachment::seal(bytes)
 }
 
 /// The value in such a file, where it is: no descriptor is needed any more. The sender may be
 /// hostile.
 pub(crate) fn map(file: &OwnedFd, len: u64) -> io::Result<Sealed> {
-    parcel::map(file, len)
+    attachment::map(file, len)
 }
 
 /// The value in such a file. The sender may be hostile.
 pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
-    parcel::open(file, len)
+    attachment::open(file, len)
 }
 
 /// Sends descriptors under a number.
@@ -110,7 +110,7 @@ pub(crate) fn recv_large(
         ));
     }
     let file = descriptors.remove(0);
-    Ok((parcel::open(file, len)?, descriptors))
+    Ok((attachment::open(file, len)?, descriptors))
 }
 
 #[cfg(test)]

@@ -4,18 +4,18 @@
 //! it. A queue knows nothing of its users' ends: the link does. How many messages a queue may hold,
 //! how long they may be, and how many bytes all queues of a user may take is limited
 //! (/proc/sys/fs/mqueue, `RLIMIT_MSGQUEUE`); so the queue has no more than the kernel allows, and
-//! the rest of the capacity is the spill's; and the longest frame is the shorter, the more messages
-//! there are.
+//! the rest of the capacity is the overflow ring's; and the longest frame is the shorter, the more
+//! messages there are.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::gate::Gate;
-use super::parcel;
-use super::{Header, Inlet, Link, NotGot, NotPut, Outlet};
+use super::attachment;
+use super::header::ChannelHeader;
+use super::{FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut};
 use crate::sys::error::Call;
-use crate::sys::queue;
+use crate::sys::mqueue;
 
 /// A frame's longest and shortest limit: the kernel's default, and room for a header and a length.
 const LONGEST: usize = 8192;
@@ -34,19 +34,19 @@ pub(crate) fn create(capacity: usize) -> io::Result<OwnedFd> {
         .unwrap_or(MESSAGES);
     let messages = capacity.min(limit).max(1);
     let longest = (SHARE / messages).clamp(SHORTEST, LONGEST);
-    queue::create(messages, longest).at(|| format!("no message queue of {messages} messages"))
+    mqueue::create(messages, longest).at(|| format!("no message queue of {messages} messages"))
 }
 
 /// The sending end.
 #[derive(Debug)]
-pub(crate) struct QueueOutlet {
+pub(crate) struct MqueueSink {
     queue: OwnedFd,
     longest: usize,
 }
 
-impl QueueOutlet {
-    pub(crate) fn new(queue: OwnedFd) -> io::Result<QueueOutlet> {
-        Ok(QueueOutlet {
+impl MqueueSink {
+    pub(crate) fn new(queue: OwnedFd) -> io::Result<MqueueSink> {
+        Ok(MqueueSink {
             longest: longest(&queue)?,
             queue,
         })
@@ -55,7 +55,7 @@ impl QueueOutlet {
 
 /// Of a queue that may have come from somebody hostile.
 fn longest(queue: &OwnedFd) -> io::Result<usize> {
-    let longest = queue::message_size(queue)?;
+    let longest = mqueue::message_size(queue)?;
     if !(SHORTEST..=LONGEST).contains(&longest) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -65,34 +65,35 @@ fn longest(queue: &OwnedFd) -> io::Result<usize> {
     Ok(longest)
 }
 
-impl Outlet for QueueOutlet {
+impl FrameSink for MqueueSink {
     fn inline_max(&self, _has_descriptors: bool) -> usize {
-        self.longest - Header::SIZE
+        self.longest - FrameHeader::SIZE
     }
 
-    fn may_fit(&self, _gate: &Gate, _header: Header) -> bool {
+    fn may_fit(&self, _shared: &ChannelHeader, _header: FrameHeader) -> bool {
         true
     }
 
     fn put(
         &self,
-        _gate: &Gate,
+        _shared: &ChannelHeader,
         link: &Link,
-        header: Header,
+        header: FrameHeader,
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
         // Asked first, for nothing takes descriptors back; and with the lock held nobody else takes
         // the room.
-        if !descriptors.is_empty() && !queue::has_room(&self.queue).map_err(NotPut::Failed)? {
+        if !descriptors.is_empty() && !mqueue::has_room(&self.queue).map_err(NotPut::Failed)? {
             return Err(NotPut::Blocked);
         }
-        parcel::send_ahead(link, header, descriptors)?;
+        attachment::send_ahead(link, header, descriptors)?;
         let mut frame = [0; LONGEST];
-        let len = Header::SIZE + body.len();
-        frame[..Header::SIZE].copy_from_slice(&header.to_bytes());
-        frame[Header::SIZE..len].copy_from_slice(body);
-        queue::send(&self.queue, &frame[..len]).map_err(|e| parcel::not_sent(e, NotPut::Blocked))
+        let len = FrameHeader::SIZE + body.len();
+        frame[..FrameHeader::SIZE].copy_from_slice(&header.to_bytes());
+        frame[FrameHeader::SIZE..len].copy_from_slice(body);
+        mqueue::send(&self.queue, &frame[..len])
+            .map_err(|e| attachment::not_sent(e, NotPut::Blocked))
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -102,31 +103,31 @@ impl Outlet for QueueOutlet {
 
 /// The receiving end.
 #[derive(Debug)]
-pub(crate) struct QueueInlet {
+pub(crate) struct MqueueSource {
     queue: Arc<OwnedFd>,
     longest: usize,
 }
 
-impl QueueInlet {
-    pub(crate) fn new(queue: Arc<OwnedFd>) -> io::Result<QueueInlet> {
-        Ok(QueueInlet {
+impl MqueueSource {
+    pub(crate) fn new(queue: Arc<OwnedFd>) -> io::Result<MqueueSource> {
+        Ok(MqueueSource {
             longest: longest(&queue)?,
             queue,
         })
     }
 }
 
-impl Inlet for QueueInlet {
+impl FrameSource for MqueueSource {
     fn get(
         &mut self,
-        _gate: &Gate,
+        _shared: &ChannelHeader,
         link: &Link,
         body: &mut Vec<u8>,
         descriptors: &mut Vec<OwnedFd>,
         _may_wait: bool,
-    ) -> Result<Header, NotGot> {
+    ) -> Result<FrameHeader, NotGot> {
         let mut frame = [0; LONGEST];
-        let len = match queue::recv(&self.queue, &mut frame[..self.longest]) {
+        let len = match mqueue::recv(&self.queue, &mut frame[..self.longest]) {
             Ok(len) => len,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(NotGot::Empty),
             Err(e) => return Err(e.into()),
@@ -134,12 +135,12 @@ impl Inlet for QueueInlet {
         let header = frame[..len]
             .split_first_chunk()
             .and_then(|(head, rest)| {
-                Header::from_bytes(head).filter(|h| h.len as usize == rest.len())
+                FrameHeader::from_bytes(head).filter(|h| h.len as usize == rest.len())
             })
             .ok_or_else(|| NotGot::NoFrame("a frame in the queue is not a message".to_owned()))?;
         body.clear();
-        body.extend_from_slice(&frame[Header::SIZE..len]);
-        parcel::take(link, header, descriptors)?;
+        body.extend_from_slice(&frame[FrameHeader::SIZE..len]);
+        attachment::take(link, header, descriptors)?;
         Ok(header)
     }
 }

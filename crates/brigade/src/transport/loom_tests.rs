@@ -11,7 +11,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
-use super::gate::Waiting;
+use super::header::CapacityWait;
 use super::ring::{Consumer, Parts, Producer, frame_size};
 use crate::sync::model::{Event, be};
 use crate::sync::raw::RawLock;
@@ -214,7 +214,7 @@ fn loom_ring_who_sleeps_on_a_descriptor_is_woken() {
 /// A channel for one message, of which only the counts are left.
 #[derive(Default)]
 struct Counts {
-    waiting: Waiting,
+    waiting: CapacityWait,
     sent: AtomicU64,
     received: AtomicU64,
 }

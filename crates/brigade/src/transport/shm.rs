@@ -1,6 +1,6 @@
 //! A channel over a ring in shared memory: no system call while both sides are at work.
 //!
-//! The ring lies behind the gate, in the same memory file. Of its 4 MiB only what was ever needed
+//! The ring lies behind the header, in the same memory file. Of its 4 MiB only what was ever needed
 //! is taken from the system, and asked for before it is touched (fallocate(2)): so a lack of memory
 //! is an error, and not a SIGBUS. A receiver that finds nothing looks for a moment, then announces
 //! in the ring that it sleeps, and waits on a socket, together with the link: a sender that finds
@@ -14,23 +14,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::gate::{self, Gate};
-use super::parcel;
+use super::attachment;
+use super::header::{self, ChannelHeader};
 use super::ring::{Consumer, Control, Place, Producer};
-use super::{Header, Inlet, Link, NotGot, NotPut, Outlet};
+use super::{FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut};
 use crate::sys::futex;
 use crate::sys::mapping;
 use crate::sys::wakeup::{self, Way};
 
 const RING: usize = 4 << 20;
 const PLACE: Place = Place {
-    // Behind the gate's own words, on the same page.
+    // Behind the header's own words, on the same page.
     control: 1024,
-    data: gate::LEN,
+    data: header::LEN,
     capacity: RING,
 };
-/// Bytes of the memory file, gate and ring.
-pub(crate) const LEN: usize = gate::LEN + RING;
+/// Bytes of the memory file, header and ring.
+pub(crate) const LEN: usize = header::LEN + RING;
 /// What is taken from the system at creation, and each time that more is needed.
 const STEP: u64 = 64 * 1024;
 /// The longest frame: so that one can be written while another is read.
@@ -38,45 +38,45 @@ const INLINE_MAX: usize = RING / 4;
 /// Of a frame: its number.
 const HEAD: usize = 8;
 
-const _: () = assert!(PLACE.control + size_of::<Control>() <= gate::LEN);
+const _: () = assert!(PLACE.control + size_of::<Control>() <= header::LEN);
 
 /// How often a wake-up is tried that finds no memory, a millisecond apart.
 pub(super) const TRIES: u32 = 10;
 
 /// Takes the first memory for a new ring. What the receiver is woken by, its end and the senders'.
-pub(crate) fn pair(gate: &Gate) -> io::Result<(OwnedFd, OwnedFd)> {
-    reserve(gate, 0, STEP)?;
+pub(crate) fn pair(shared: &ChannelHeader) -> io::Result<(OwnedFd, OwnedFd)> {
+    reserve(shared, 0, STEP)?;
     wakeup::pair()
 }
 
-fn reserve(gate: &Gate, from: u64, to: u64) -> io::Result<()> {
-    let from = gate::LEN as u64 + from;
-    let to = gate::LEN as u64 + to;
-    mapping::reserve(gate.file(), from..to)
+fn reserve(shared: &ChannelHeader, from: u64, to: u64) -> io::Result<()> {
+    let from = header::LEN as u64 + from;
+    let to = header::LEN as u64 + to;
+    mapping::reserve(shared.file(), from..to)
 }
 
-/// The writing side of the ring behind a gate.
+/// The writing side of the ring behind a header.
 #[derive(Debug, Default)]
-pub(crate) struct RingOut {
+pub(crate) struct RingSender {
     /// The receiver's count of bytes, as last seen.
     seen: AtomicU64,
     /// Bytes of ring that this process knows to be there.
     reserved: AtomicU64,
 }
 
-impl RingOut {
-    fn reserve(&self, gate: &Gate, upto: u64) -> Result<(), NotPut> {
+impl RingSender {
+    fn reserve(&self, shared: &ChannelHeader, upto: u64) -> Result<(), NotPut> {
         let reserved = self.reserved.load(Ordering::Relaxed);
         if upto > reserved {
             let upto = upto.next_multiple_of(STEP).min(RING as u64);
-            reserve(gate, reserved, upto).map_err(NotPut::Failed)?;
+            reserve(shared, reserved, upto).map_err(NotPut::Failed)?;
             self.reserved.store(upto, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    pub(crate) fn may_fit(gate: &Gate, header: Header) -> bool {
-        Producer::resume(gate.mapping(), PLACE, 0).has_room(HEAD + header.len as usize)
+    pub(crate) fn may_fit(shared: &ChannelHeader, header: FrameHeader) -> bool {
+        Producer::resume(shared.mapping(), PLACE, 0).has_room(HEAD + header.len as usize)
     }
 
     /// With the lock: puts a frame, whose descriptors `ahead` sends; and wakes the receiver by
@@ -84,16 +84,16 @@ impl RingOut {
     /// announcement is left to the next sender.
     pub(crate) fn put(
         &self,
-        gate: &Gate,
-        header: Header,
+        shared: &ChannelHeader,
+        header: FrameHeader,
         body: &[u8],
         ahead: impl FnOnce() -> Result<(), NotPut>,
         wake: impl FnOnce() -> bool,
     ) -> Result<(), NotPut> {
         let seen = self.seen.load(Ordering::Relaxed);
-        let mut ring = Producer::resume(gate.mapping(), PLACE, seen);
+        let mut ring = Producer::resume(shared.mapping(), PLACE, seen);
         ring.rewind(HEAD + body.len());
-        self.reserve(gate, ring.reach(HEAD + body.len()))?;
+        self.reserve(shared, ring.reach(HEAD + body.len()))?;
         if header.descriptors > 0 {
             // Before they are sent, for nothing takes them back.
             if !ring.has_room(HEAD + body.len()) {
@@ -116,9 +116,9 @@ impl RingOut {
     }
 }
 
-/// The reading side of the ring behind a gate.
+/// The reading side of the ring behind a header.
 #[derive(Debug)]
-pub(crate) struct RingIn {
+pub(crate) struct RingReceiver {
     head: u64,
     /// The senders' count of bytes, as last seen.
     seen: u64,
@@ -127,57 +127,61 @@ pub(crate) struct RingIn {
     announcement: u32,
 }
 
-impl RingIn {
+impl RingReceiver {
     /// Goes on where the receiver before left off.
-    pub(crate) fn resume(gate: &Gate) -> RingIn {
-        let head = Consumer::resume(gate.mapping(), PLACE).position();
+    pub(crate) fn resume(shared: &ChannelHeader) -> RingReceiver {
+        let head = Consumer::resume(shared.mapping(), PLACE).position();
         // Not where the receiver before, perhaps in another process, has counted.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        RingIn {
+        RingReceiver {
             head,
             seen: head,
             announcement: now.tv_nsec as u32,
         }
     }
 
-    fn consumer<'g>(&self, gate: &'g Gate) -> Consumer<'g> {
-        Consumer::knowing(gate.mapping(), PLACE, self.head, self.seen)
+    fn consumer<'g>(&self, shared: &'g ChannelHeader) -> Consumer<'g> {
+        Consumer::knowing(shared.mapping(), PLACE, self.head, self.seen)
     }
 
     /// Uses the ring, and remembers how far it is known.
-    fn with<R>(&mut self, gate: &Gate, f: impl FnOnce(&mut Consumer<'_>) -> R) -> R {
-        let mut ring = self.consumer(gate);
+    fn with<R>(&mut self, shared: &ChannelHeader, f: impl FnOnce(&mut Consumer<'_>) -> R) -> R {
+        let mut ring = self.consumer(shared);
         let result = f(&mut ring);
         (self.head, self.seen) = (ring.position(), ring.seen());
         result
     }
 
-    pub(crate) fn is_ready(&self, gate: &Gate) -> bool {
-        self.consumer(gate).is_ready()
+    pub(crate) fn is_ready(&self, shared: &ChannelHeader) -> bool {
+        self.consumer(shared).is_ready()
     }
 
     /// The number of the next frame.
-    pub(crate) fn next_number(&mut self, gate: &Gate) -> Result<Option<u64>, NotGot> {
-        self.with(gate, |ring| ring.peek_first())
+    pub(crate) fn next_number(&mut self, shared: &ChannelHeader) -> Result<Option<u64>, NotGot> {
+        self.with(shared, |ring| ring.peek_first())
             .map_err(|_| corrupt())
     }
 
     /// Takes a frame, all but its descriptors.
-    pub(crate) fn get(&mut self, gate: &Gate, body: &mut Vec<u8>) -> Result<Header, NotGot> {
+    pub(crate) fn get(
+        &mut self,
+        shared: &ChannelHeader,
+        body: &mut Vec<u8>,
+    ) -> Result<FrameHeader, NotGot> {
         let mut number = [0];
-        let popped = self.with(gate, |ring| ring.pop_parts(&mut number, body));
+        let popped = self.with(shared, |ring| ring.pop_parts(&mut number, body));
         let Some(tag) = popped.map_err(|_| corrupt())? else {
             return Err(NotGot::Empty);
         };
-        Header::from_parts(number[0], body.len() as u32, tag).ok_or_else(|| {
+        FrameHeader::from_parts(number[0], body.len() as u32, tag).ok_or_else(|| {
             NotGot::NoFrame("a frame in the shared memory is not a message".to_owned())
         })
     }
 
     /// Announces that the receiver is about to sleep. `false`: there is something to get.
-    pub(crate) fn prepare_to_wait(&mut self, gate: &Gate) -> bool {
+    pub(crate) fn prepare_to_wait(&mut self, shared: &ChannelHeader) -> bool {
         self.announcement = self.announcement.wrapping_add(1).max(1);
-        self.consumer(gate).announce(self.announcement)
+        self.consumer(shared).announce(self.announcement)
     }
 }
 
@@ -187,23 +191,23 @@ fn corrupt() -> NotGot {
 
 /// The sending side.
 #[derive(Debug)]
-pub(crate) struct MemoryOutlet {
+pub(crate) struct ShmSink {
     /// The senders' end of what wakes the receiver.
     wakeup: OwnedFd,
     /// That was found to be shut down: the receiver is gone, or will not hear of any message.
     is_shut_down: AtomicBool,
-    ring: RingOut,
+    ring: RingSender,
 }
 
-impl MemoryOutlet {
+impl ShmSink {
     /// # Errors
     /// It is no channel's.
-    pub(crate) fn new(wakeup: OwnedFd) -> io::Result<MemoryOutlet> {
+    pub(crate) fn new(wakeup: OwnedFd) -> io::Result<ShmSink> {
         wakeup::check(&wakeup)?;
-        Ok(MemoryOutlet {
+        Ok(ShmSink {
             wakeup,
             is_shut_down: AtomicBool::new(false),
-            ring: RingOut::default(),
+            ring: RingSender::default(),
         })
     }
 
@@ -227,20 +231,20 @@ impl MemoryOutlet {
     }
 }
 
-impl Outlet for MemoryOutlet {
+impl FrameSink for ShmSink {
     fn inline_max(&self, _has_descriptors: bool) -> usize {
         INLINE_MAX
     }
 
-    fn may_fit(&self, gate: &Gate, header: Header) -> bool {
-        RingOut::may_fit(gate, header)
+    fn may_fit(&self, shared: &ChannelHeader, header: FrameHeader) -> bool {
+        RingSender::may_fit(shared, header)
     }
 
     fn put(
         &self,
-        gate: &Gate,
+        shared: &ChannelHeader,
         link: &Link,
-        header: Header,
+        header: FrameHeader,
         body: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(), NotPut> {
@@ -248,17 +252,17 @@ impl Outlet for MemoryOutlet {
         if self.is_shut_down.load(Ordering::Relaxed) {
             return Err(NotPut::Gone);
         }
-        gate.note_sender(header.number);
+        shared.note_sender(header.number);
         self.ring.put(
-            gate,
+            shared,
             header,
             body,
-            || parcel::send_ahead(link, header, descriptors),
+            || attachment::send_ahead(link, header, descriptors),
             || self.wake(),
         )
     }
 
-    fn recovered(&self, _gate: &Gate) {
+    fn recover(&self, _shared: &ChannelHeader) {
         // It may have put a frame, and have woken nobody.
         self.wake();
     }
@@ -270,11 +274,11 @@ impl Outlet for MemoryOutlet {
 
 /// The receiving side.
 #[derive(Debug)]
-pub(crate) struct MemoryInlet {
+pub(crate) struct ShmSource {
     /// The receiver's end of what wakes it.
     wakeup: Arc<OwnedFd>,
-    ring: RingIn,
-    pace: Pace,
+    ring: RingReceiver,
+    pace: StreamBackoff,
 }
 
 /// When to look away.
@@ -284,7 +288,7 @@ pub(crate) struct MemoryInlet {
 /// alone. If it looks away for a moment, it finds several together. That is worth it in a stream,
 /// and a loss in a dialogue; which of the two it is, is tried out now and then.
 #[derive(Debug, Default)]
-struct Pace {
+struct StreamBackoff {
     /// Messages since nothing was there.
     run: u32,
     /// How often nothing was there.
@@ -293,7 +297,7 @@ struct Pace {
     away: bool,
 }
 
-impl Pace {
+impl StreamBackoff {
     /// So many together are a stream.
     const STREAM: u32 = 4;
     /// How often it is tried.
@@ -301,59 +305,59 @@ impl Pace {
     /// How long it looks away, in processors' pauses: about a microsecond.
     const MOMENT: u32 = 24;
 
-    fn look_away(&mut self) {
-        let stream = self.away && self.run >= Pace::STREAM;
+    fn back_off(&mut self) {
+        let stream = self.away && self.run >= StreamBackoff::STREAM;
         self.run = 0;
         self.pauses = self.pauses.wrapping_add(1);
-        self.away = stream || self.pauses % Pace::TRIED == 0;
+        self.away = stream || self.pauses % StreamBackoff::TRIED == 0;
         if self.away {
-            for _ in 0..Pace::MOMENT {
+            for _ in 0..StreamBackoff::MOMENT {
                 std::hint::spin_loop();
             }
         }
     }
 }
 
-impl MemoryInlet {
+impl ShmSource {
     /// # Errors
     /// What it is to be woken by is no channel's.
-    pub(crate) fn new(gate: &Gate, wakeup: Arc<OwnedFd>) -> io::Result<MemoryInlet> {
+    pub(crate) fn new(shared: &ChannelHeader, wakeup: Arc<OwnedFd>) -> io::Result<ShmSource> {
         wakeup::check(&wakeup)?;
-        Ok(MemoryInlet {
+        Ok(ShmSource {
             wakeup,
-            ring: RingIn::resume(gate),
-            pace: Pace::default(),
+            ring: RingReceiver::resume(shared),
+            pace: StreamBackoff::default(),
         })
     }
 }
 
-impl Inlet for MemoryInlet {
+impl FrameSource for ShmSource {
     fn get(
         &mut self,
-        gate: &Gate,
+        shared: &ChannelHeader,
         link: &Link,
         body: &mut Vec<u8>,
         descriptors: &mut Vec<OwnedFd>,
         _may_wait: bool,
-    ) -> Result<Header, NotGot> {
-        let header = self.ring.get(gate, body)?;
-        parcel::take(link, header, descriptors)?;
+    ) -> Result<FrameHeader, NotGot> {
+        let header = self.ring.get(shared, body)?;
+        attachment::take(link, header, descriptors)?;
         self.pace.run = self.pace.run.saturating_add(1);
         Ok(header)
     }
 
-    fn look_away(&mut self) {
-        self.pace.look_away();
+    fn back_off(&mut self) {
+        self.pace.back_off();
     }
 
-    fn prepare_to_wait(&mut self, gate: &Gate) -> bool {
+    fn prepare_to_wait(&mut self, shared: &ChannelHeader) -> bool {
         // One, which is all there is but where a sender has died or is hostile: another one costs a
         // look. Its end is seen by who waits for it.
         let _ = wakeup::take(&self.wakeup, 1);
-        self.ring.prepare_to_wait(gate)
+        self.ring.prepare_to_wait(shared)
     }
 
-    fn peek(&self, gate: &Gate) -> Option<bool> {
-        Some(self.ring.is_ready(gate))
+    fn peek(&self, shared: &ChannelHeader) -> Option<bool> {
+        Some(self.ring.is_ready(shared))
     }
 }

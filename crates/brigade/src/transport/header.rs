@@ -25,7 +25,7 @@ use crate::sys::fds;
 use crate::sys::mapping::{self, Mapping, reserve, sized_memfd};
 use crate::sys::wakeup;
 
-/// Bytes of a gate, at the start of its memory file.
+/// Bytes of a header, at the start of its memory file.
 pub(crate) const LEN: usize = 4096;
 
 /// One message in so many is the occasion to say where one runs.
@@ -34,10 +34,10 @@ const NOTED: u64 = 16;
 /// The shared words. All zero is a new channel.
 #[repr(C, align(128))]
 #[derive(Debug)]
-struct Words {
+struct SharedWords {
     senders: Senders,
     receiver: Receiver,
-    waiting: Waiting,
+    waiting: CapacityWait,
 }
 
 /// Written by senders, with the lock held.
@@ -65,7 +65,7 @@ struct Receiver {
 /// Written by both, seldom. Who waits for room, and how it is called.
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct CapacityWait {
     /// The receiver was dropped: a hint that comes sooner than the link's.
     closed: AtomicU32,
     /// A sender waits, or did.
@@ -75,24 +75,24 @@ pub(super) struct Waiting {
     /// The processor on which something was sent last. Here, for a receiver that finds nothing asks
     /// for it, and must not take the line with the lock away.
     sender: AtomicU32,
-    /// The mechanism is torn: it ends in part of a frame. See [`Gate::tear`].
+    /// The mechanism is torn: it ends in part of a frame. See [`ChannelHeader::tear`].
     torn: AtomicU32,
     /// Of that frame.
     torn_number: AtomicU64,
 }
 
-impl Waiting {
+impl CapacityWait {
     /// A sender has found no room. It has to look again, and then it may [`sleep`](Self::sleep).
-    pub(super) fn announce(&self) -> Announced {
+    pub(super) fn announce(&self) -> WaitTicket {
         let room = self.room.load(Ordering::Acquire);
         let vigil = Vigil::begin();
         self.for_room.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        Announced { room, vigil }
+        WaitTicket { room, vigil }
     }
 
     /// Sleeps until there may be room, or somebody has died, since it was announced.
-    pub(super) fn sleep(&self, announced: &Announced, until: Option<Instant>) -> Wake {
+    pub(super) fn sleep(&self, announced: &WaitTicket, until: Option<Instant>) -> Wake {
         announced.vigil.sleep(&self.room, announced.room, until)
     }
 
@@ -114,14 +114,14 @@ impl Waiting {
 
 /// A sender's announcement that it waits for room.
 #[derive(Debug)]
-pub(super) struct Announced {
+pub(super) struct WaitTicket {
     room: u32,
     vigil: Vigil,
 }
 
 /// One process's view of a channel's shared page, and what lies behind it.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct ChannelHeader {
     mapping: Mapping,
     file: OwnedFd,
     capacity: u64,
@@ -143,19 +143,19 @@ pub(crate) enum Waited {
     Gone,
 }
 
-impl Gate {
+impl ChannelHeader {
     /// A new one, at the start of a memory file of `len` bytes. Its size is sealed; its content is
     /// not, nor can later mappings be kept from writing: every process that an end is sent to
     /// writes here.
-    pub(crate) fn new(capacity: usize, len: usize) -> io::Result<Gate> {
+    pub(crate) fn new(capacity: usize, len: usize) -> io::Result<ChannelHeader> {
         let file = sized_memfd("brigade-channel", len)?;
         reserve(&file, 0..LEN as u64)?;
-        Gate::open(file, capacity as u64, len)
+        ChannelHeader::open(file, capacity as u64, len)
     }
 
     /// One that came from another process, which may be hostile: the file must be as long as ours
     /// would be, and stay so.
-    pub(crate) fn open(file: OwnedFd, capacity: u64, len: usize) -> io::Result<Gate> {
+    pub(crate) fn open(file: OwnedFd, capacity: u64, len: usize) -> io::Result<ChannelHeader> {
         use rustix::fs::SealFlags;
         let sealed = mapping::seals(&file)
             .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
@@ -165,14 +165,14 @@ impl Gate {
                 "this memory file is not a channel's",
             ));
         }
-        Ok(Gate {
+        Ok(ChannelHeader {
             mapping: Mapping::writable(&file, len)?,
             file,
             capacity,
         })
     }
 
-    fn words(&self) -> &Words {
+    fn words(&self) -> &SharedWords {
         // SAFETY: the mapping is at least a page (both constructors), and page-aligned; atomics of
         // any value are valid.
         unsafe { self.mapping.at().cast().as_ref() }
@@ -197,7 +197,7 @@ impl Gate {
 
     /// Messages sent and not yet received. What a peer has scribbled over is no more than full or
     /// empty.
-    pub(crate) fn on_their_way(&self) -> u64 {
+    pub(crate) fn in_flight(&self) -> u64 {
         let sent = self.words().senders.sent.load(Ordering::Relaxed);
         let received = self.words().receiver.received.load(Ordering::Acquire);
         // A message may be received before its sender has counted it.
@@ -354,7 +354,7 @@ impl Gate {
     /// not be. Nothing more goes there until the receiver has thrown away what is left of it, and
     /// has [mended](Self::mend) the mechanism.
     pub(crate) fn tear(&self) {
-        let Words {
+        let SharedWords {
             senders, waiting, ..
         } = self.words();
         let number = senders.sent.load(Ordering::Relaxed);
@@ -376,7 +376,7 @@ impl Gate {
 
     /// The receiver, with the senders' lock: there is nothing in the mechanism any more.
     pub(crate) fn mend(&self) {
-        let Words {
+        let SharedWords {
             senders,
             receiver,
             waiting,

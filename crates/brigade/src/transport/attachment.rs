@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use super::bounds::MAX_BYTES;
-use super::{Header, Link, NotGot, NotPut};
+use super::{FrameHeader, Link, NotGot, NotPut};
 use crate::sync::roster;
 use crate::sys::error::{Call, errno_of};
 use crate::sys::fds;
@@ -97,7 +97,7 @@ fn read(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
 /// Sends the descriptors of a message ahead of it. If its sender then dies, they are passed over.
 pub(crate) fn send_ahead(
     link: &Link,
-    header: Header,
+    header: FrameHeader,
     descriptors: &[OwnedFd],
 ) -> Result<(), NotPut> {
     if descriptors.is_empty() {
@@ -128,7 +128,11 @@ pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
 
 /// Takes the descriptors of a message that is here, which came ahead of it through the link: all
 /// of them, or none, if they could not be had.
-pub(crate) fn take(link: &Link, header: Header, into: &mut Vec<OwnedFd>) -> Result<(), NotGot> {
+pub(crate) fn take(
+    link: &Link,
+    header: FrameHeader,
+    into: &mut Vec<OwnedFd>,
+) -> Result<(), NotGot> {
     into.clear();
     if header.descriptors == 0 {
         return Ok(());
