@@ -13,6 +13,7 @@ mod builder;
 mod config;
 pub(crate) mod crash_file;
 mod events;
+mod histogram;
 mod map;
 mod policy;
 pub(crate) mod process;
@@ -24,7 +25,8 @@ use std::io;
 use std::sync::Arc;
 
 pub use builder::PoolBuilder;
-pub use stats::{Latencies, PoolStats};
+pub use histogram::Latencies;
+pub use stats::PoolStats;
 
 use crate::{JoinError, JoinHandle, Kind, Message};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::locks::lock;
 use crate::JoinError;
 use crate::PoolStats;
+use crate::pool::histogram::{BUCKETS, Latencies, bucket_of};
 use crate::pool::policy::limits::QueueLimit;
-use crate::pool::stats::{Latencies, STEPS, step};
 
 /// The counters of one thread. It alone writes them, so no addition has to be atomic.
 pub(super) struct ThreadCounters {
@@ -21,7 +21,7 @@ pub(super) struct ThreadCounters {
     pub(super) external: AtomicU64,
     /// Nanoseconds.
     pub(super) busy: AtomicU64,
-    latencies: Box<[AtomicU64; STEPS]>,
+    latencies: Box<[AtomicU64; BUCKETS]>,
     longest: AtomicU64,
 }
 
@@ -38,14 +38,14 @@ impl ThreadCounters {
             panicked: AtomicU64::new(0),
             external: AtomicU64::new(0),
             busy: AtomicU64::new(0),
-            latencies: Box::new([const { AtomicU64::new(0) }; STEPS]),
+            latencies: Box::new([const { AtomicU64::new(0) }; BUCKETS]),
             longest: AtomicU64::new(0),
         }
     }
 
     /// Records that so many tasks took so many nanoseconds from their submission to their end.
     pub(super) fn record_latency(&self, nanos: u64, tasks: u64) {
-        add_unshared(&self.latencies[step(nanos)], tasks);
+        add_unshared(&self.latencies[bucket_of(nanos)], tasks);
         if nanos > self.longest.load(Ordering::Relaxed) {
             self.longest.store(nanos, Ordering::Release);
         }
@@ -75,10 +75,10 @@ impl ThreadCounters {
         stats.panicked += self.panicked.load(Ordering::Acquire);
         stats.busy += Duration::from_nanos(self.busy.load(Ordering::Acquire));
         let longest = Duration::from_nanos(self.longest.load(Ordering::Acquire));
-        for (step, count) in self.latencies.iter().enumerate() {
+        for (bucket, count) in self.latencies.iter().enumerate() {
             stats
                 .latencies
-                .add_step(step, count.load(Ordering::Acquire), longest);
+                .add_bucket(bucket, count.load(Ordering::Acquire), longest);
         }
     }
 }
