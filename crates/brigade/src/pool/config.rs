@@ -1,4 +1,4 @@
-//! What a pool is to be like, as its builder was told.
+//! A pool's options, as its builder collects them.
 
 use std::io;
 use std::panic::Location;
@@ -10,7 +10,7 @@ use super::policy::limits::QueueLimit;
 use crate::task::name::TaskName;
 use crate::{JoinError, process};
 
-/// What was asked for.
+/// The options of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) workers: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     pub(crate) retries: u32,
     pub(super) queue_limit: QueueLimit,
     pub(crate) initializer: Option<fn()>,
-    /// Where that was said.
+    /// Where the program set the initializer.
     pub(super) initializer_at: &'static Location<'static>,
     pub(crate) recycle_after: Option<u64>,
     pub(crate) recycle_above: Option<u64>,
@@ -28,7 +28,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What the initializer is called, if there is one.
+    /// The initializer's name, if there is one.
     pub(super) fn initializer_name(&self) -> Option<TaskName> {
         let address = self.initializer? as usize;
         let worker = self.name.clone();

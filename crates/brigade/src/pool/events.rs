@@ -1,9 +1,9 @@
-//! What a pool tells those who listen to it with `tracing`: target `brigade::pool`. Where nobody
-//! listens, nothing is made.
+//! The events of a pool, for subscribers of `tracing`: target `brigade::pool`. Without a subscriber
+//! that is interested nothing is formatted.
 //!
 //! Each event has a name, which says what happened (`started`), a message, the number of its
-//! `pool`, and the `kind` of its workers. Of each task that was accepted there is one `submitted`
-//! and one `ended`, and a `started` for each time that it was run.
+//! `pool`, and the `kind` of its workers. Each task that was accepted has one event `submitted` and
+//! one `ended`, and a `started` for each time that it was run.
 
 #![cfg_attr(
     not(feature = "tracing"),
@@ -22,8 +22,8 @@ use crate::{Cause, Kind};
 
 const TARGET: &str = "brigade::pool";
 
-/// Asks the subscriber. It is the program's own code, which may panic: then it does not listen.
-/// Where there is none this costs one look.
+/// Asks the subscriber. It is the program's own code, and may panic: that counts as no. Without a
+/// subscriber this costs one load.
 #[inline]
 fn ask(level: Level, ask: impl FnOnce() -> bool) -> bool {
     level <= LevelFilter::current() && asked(ask)
@@ -34,8 +34,7 @@ fn asked(ask: impl FnOnce() -> bool) -> bool {
     attempt(ask).unwrap_or(false)
 }
 
-/// Tells the subscriber. Its panic is its own affair: it would take a task's end along, or the
-/// thread that tells them.
+/// Tells the subscriber. A panic in it must not take a task's end along, or the thread that tells.
 #[inline]
 fn tell(level: Level, tell: impl FnOnce()) {
     if level <= LevelFilter::current() {
@@ -43,7 +42,7 @@ fn tell(level: Level, tell: impl FnOnce()) {
     }
 }
 
-/// Whether anybody listens to what happens to each task.
+/// Whether a subscriber is interested in each task.
 #[inline]
 pub(super) fn task_events_enabled() -> bool {
     ask(
@@ -52,19 +51,19 @@ pub(super) fn task_events_enabled() -> bool {
     )
 }
 
-/// Whether anybody listens to deaths: a task's name has to be looked up for them.
+/// Whether a subscriber is interested in deaths: a task's name has to be looked up for them.
 pub(super) fn crash_events_enabled() -> bool {
     ask(Level::WARN, || trace::enabled!(target: TARGET, Level::WARN))
 }
 
-/// Whose events these are.
+/// The pool that an event comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EventSource {
     pub(super) pool: u64,
     pub(super) kind: Kind,
 }
 
-/// An event of the target, with what all have.
+/// An event of the target, with the fields that all have.
 macro_rules! event {
     ($level:ident, $name:literal, $of:ident, $($rest:tt)+) => {
         tell(Level::$level, || {
@@ -82,13 +81,13 @@ macro_rules! event {
 }
 
 impl EventSource {
-    /// A task was accepted.
+    /// The pool accepted a task.
     pub(super) fn submitted(self, task: u64) {
         event!(TRACE, "submitted", self, task, "task {task} was submitted");
     }
 
-    /// A worker runs it: seen after it had `waited` so long. In a process that is seen some time
-    /// after it has begun, a millisecond as a rule.
+    /// A worker runs a task, which has waited for so long. The host sees that of a process some
+    /// time after it has begun, a millisecond as a rule.
     pub(super) fn started(self, worker: u64, task: u64, waited: Duration) {
         let kind = self.kind;
         event!(
@@ -102,7 +101,7 @@ impl EventSource {
         );
     }
 
-    /// A worker process that was given it did not begin it, and another has it now.
+    /// A worker process did not begin a task that it was given, and another has the task now.
     pub(super) fn moved(self, from: u64, worker: u64, task: u64) {
         event!(
             TRACE,
@@ -115,7 +114,7 @@ impl EventSource {
         );
     }
 
-    /// It has not ended in that worker, and is run again.
+    /// A task did not end in that worker, and is run again.
     pub(super) fn retried(self, worker: u64, task: u64, why: &str) {
         let kind = self.kind;
         event!(
@@ -129,7 +128,7 @@ impl EventSource {
         );
     }
 
-    /// It has ended; `elapsed` is counted from its submission.
+    /// A task has ended; `elapsed` is counted from its submission.
     pub(super) fn ended(self, task: u64, outcome: &str, elapsed: Duration) {
         event!(
             TRACE,
@@ -142,8 +141,8 @@ impl EventSource {
         );
     }
 
-    /// A worker died of a task, which ends with that. (Where it is run again, that is told if
-    /// crashes are kept.)
+    /// A worker died of a task, which ends with that. (If the task is run again, this event comes
+    /// where crashes are kept.)
     pub(super) fn crashed(self, worker: u64, cause: &Cause, task_name: &str) {
         event!(
             WARN,
@@ -180,13 +179,13 @@ impl EventSource {
         );
     }
 
-    /// It goes on.
+    /// A stopped worker process goes on.
     pub(super) fn goes_on(self, worker: u64) {
         event!(INFO, "continued", self, worker, "process {worker} goes on");
     }
 }
 
-/// A crash file was to be written, and was not.
+/// A crash file could not be written.
 pub(super) fn crash_file_not_written(pid: u32, task_name: &str, why: &str) {
     tell(
         Level::WARN,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// How many tasks took how long: a histogram, four steps to each doubling from 1 ns on, so that
-/// what it says is right to within 19 %.
+/// How many tasks took how long: a histogram with four buckets for each doubling from 1 ns on, so
+/// that what it says is right to within 19 %.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Latencies {
     counts: Box<[u64; BUCKETS]>,
@@ -25,18 +25,18 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// How many there are.
+    /// How many tasks were recorded.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The longest.
+    /// The longest time.
     pub fn longest(&self) -> Duration {
         self.longest
     }
 
-    /// The time that this part of them, 0.0 to 1.0, took at the most: 0.5 is the median. `None`:
-    /// there are none.
+    /// The longest time that this part of the tasks took, from 0.0 to 1.0: 0.5 is the median.
+    /// `None`: no task was recorded.
     pub fn quantile(&self, part: f64) -> Option<Duration> {
         if self.count == 0 {
             return None;
@@ -63,7 +63,7 @@ impl Latencies {
         }
     }
 
-    /// So many of one step; none of them was longer than `longest`.
+    /// Adds `count` times of one bucket, none of which is longer than `longest`.
     pub(super) fn add_bucket(&mut self, bucket: usize, count: u64, longest: Duration) {
         self.counts[bucket] += count;
         self.count += count;
@@ -90,7 +90,7 @@ impl std::fmt::Debug for Latencies {
     }
 }
 
-/// The step of a time in nanoseconds: its power of two, and the two bits after the highest.
+/// The bucket of a time in nanoseconds: its power of two, and the two bits after the highest.
 pub(super) fn bucket_of(nanos: u64) -> usize {
     let power = nanos.max(1).ilog2();
     let quarter = if power < 2 {
@@ -101,7 +101,7 @@ pub(super) fn bucket_of(nanos: u64) -> usize {
     power as usize * 4 + quarter as usize
 }
 
-/// The longest time of a step.
+/// The longest time of a bucket.
 fn bucket_upper_bound(bucket: usize) -> Duration {
     let (power, quarter) = ((bucket / 4) as u32, (bucket % 4) as u128);
     Duration::from_nanos(

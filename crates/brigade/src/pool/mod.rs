@@ -1,10 +1,9 @@
 //! Workers that stay: a [`Pool`] of threads or of processes, one word apart.
 
 // The files:
-// - builder: how a pool is to be
+// - builder: configures and starts a pool; config: its options
 // - map: results in the order of their inputs, or as they come
-// - stats: what a pool has done; events: what it tells those who listen
-// - config: what the builder was told
+// - stats: a pool's numbers; histogram: how long tasks took; events: for subscribers of `tracing`
 // - policy: what both kinds of pools decide alike
 // - thread: a pool of threads; process: a pool of processes
 // - crash_file: what `keep_crashes` writes, and what `BRIGADE_REPLAY` does with it
