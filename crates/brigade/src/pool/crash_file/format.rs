@@ -33,8 +33,8 @@ impl ReplaySpec {
     }
 }
 
-/// FNV-1a, 64 bits. It is there to find damage, not malice: who may write the file may as well
-/// write the program.
+/// FNV-1a, 64 bits. It is there to find damage, not malice: a user who may write the file
+/// may as well write the program.
 #[derive(Debug)]
 pub(super) struct Checksum(u64);
 

@@ -2,12 +2,12 @@
 //! that it takes to run it again.
 //!
 //! It is a text, for people first. A line that begins at the margin is ours; whatever comes from
-//! somebody else (backtrace, stderr) is indented, so that nothing a task prints can look like a
+//! elsewhere (backtrace, stderr) is indented, so that nothing a task prints can look like a
 //! line of ours:
 //!
 //! ```text
 //! brigade crash file, version 1
-//! task: thumbnails::decode                        who died of what, doing what; for people
+//! task: thumbnails::decode                        what died, of what, doing what; for people
 //! cause: a segmentation fault (SIGSEGV)
 //! address: 0x10
 //! phase: running

@@ -42,7 +42,7 @@ fn hungry(dishes: Vec<u8>) -> usize {
     dishes.len()
 }
 
-/// What is left of somebody who never lived.
+/// The crash of a worker that never was.
 pub(in crate::pool) fn crash(stderr: &str) -> Crash {
     Crash(Box::new(Death {
         cause: Cause::Signal(libc::SIGSEGV),

@@ -11,8 +11,8 @@ pub(super) fn escaped(bytes: &[u8]) -> String {
     escape(bytes, |c| c == '\\' || c.is_control())
 }
 
-/// A line for people: as [`escaped`], but `\` and tabs stay what they are, since nobody reads it
-/// back.
+/// A line for people: as [`escaped`], but `\` and tabs stay what they are, since no program reads
+/// it back.
 pub(super) fn escape_for_display(line: &str) -> String {
     escape(line.as_bytes(), |c| c.is_control() && c != '\t')
 }

@@ -59,9 +59,9 @@ impl CrashFile<'_> {
         }
     }
 
-    /// Writes the file. Gives its path, which is absolute if `dir` is.
+    /// Writes the file. Returns its path, which is absolute if `dir` is.
     ///
-    /// Only its owner can read it, for an input may be secret; and nobody sees half of it, for it
+    /// Only its owner can read it, for an input may be secret. No program finds half a file, for it
     /// gets its name when it is whole.
     pub(crate) fn write(&self, crash: &Crash, dir: &Path) -> io::Result<PathBuf> {
         create_private_dir(dir)?;
@@ -165,7 +165,7 @@ pub(crate) fn attach_error(crash: &mut Crash, why: String) {
 }
 
 /// Makes the directory for crash files if it is missing, and sees that files can be made in it.
-/// Gives its absolute path: the program may change its own directory before somebody crashes.
+/// Returns its absolute path: the program may change its own directory before a worker crashes.
 pub(crate) fn create_dir(dir: &Path) -> io::Result<PathBuf> {
     let told = |e: io::Error| {
         let what = format!("no crash files can be kept in {}: {e}", dir.display());
@@ -201,7 +201,7 @@ impl ReplaySpec {
     }
 }
 
-/// Text that is somebody else's, or for people: indented.
+/// Writes text from elsewhere, or for people: indented.
 fn section(to: &mut impl Write, title: &str, text: &str) -> io::Result<()> {
     if text.is_empty() {
         return Ok(());
@@ -244,8 +244,8 @@ struct TempFile {
 }
 
 impl TempFile {
-    /// The first free name of this kind, and the part that nobody but us has: whoever wants the
-    /// same name makes the same part first, and fails.
+    /// Takes the first free name of this kind. Returns its path, and the file beside it that only
+    /// this writer has: another that wants the same name has to create the same file, and fails.
     fn create(dir: &Path, name: &str) -> io::Result<(PathBuf, TempFile)> {
         for n in 1..=MAX_SAME_NAME {
             let number = if n == 1 {
@@ -268,7 +268,7 @@ impl TempFile {
                     finished: false,
                 },
             };
-            // Looked for when the part is ours: from now on nobody makes it.
+            // Looked for when the part is ours: from now on no other writer makes it.
             if fs::symlink_metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
                 return Ok((path, part));
             }

@@ -190,7 +190,7 @@ impl ThreadPool {
 
     /// Rejects what is queued, if the pool has no thread that could run it.
     fn reject_queue_if_no_threads(self: &Arc<Self>, rejection: &Rejection) {
-        // Whoever adds work from here on starts a thread.
+        // A thread that adds work from here on starts a worker.
         fence(Ordering::SeqCst);
         let mut left = self.queue_len();
         // Each item is taken under the lock, so that no thread starts meanwhile. To reject one may
@@ -327,8 +327,8 @@ impl ThreadPool {
     }
 
     /// Counts the end of a task that runs in a worker about to be abandoned; or (`None`) that it is
-    /// run again. This comes before the end is told, so that whoever hears of the end finds it in
-    /// the numbers.
+    /// run again. This comes before the end is told, so that a caller that hears of the end finds
+    /// it in the numbers.
     pub(super) fn count_abandoned(&self, id: u64, how: Option<&JoinError>) {
         self.with_table(|table| {
             let interrupted = matches!(how, Some(JoinError::Cancelled));

@@ -13,7 +13,7 @@ use crate::pool::policy::limits::StartFailures;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 
-/// No active thread searches for work, and one more may run: whoever adds work wakes or starts one.
+/// No active thread searches for work, and one more may run: adding work wakes or starts one.
 pub(super) const NEED_WORKER: u32 = 1;
 /// More threads are active than the pool has workers: the next that has ended its task goes to
 /// sleep.
@@ -22,7 +22,7 @@ pub(super) const SURPLUS: u32 = 2;
 pub(super) const SHUTTING_DOWN: u32 = 4;
 /// The pool was aborted: no thread begins anything any more.
 pub(super) const ABORTED: u32 = 8;
-/// As `NEED_WORKER`, but a sentry is up: whoever adds work wakes a worker only for a long backlog.
+/// As `NEED_WORKER`, but a sentry is up: adding work wakes a worker only for a long backlog.
 pub(super) const HAS_SENTRY: u32 = 16;
 
 pub(super) struct ThreadTable {
