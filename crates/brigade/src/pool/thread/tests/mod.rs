@@ -1,7 +1,7 @@
 //! What a pool of threads does. Nothing here waits for time to pass, but for the thing itself.
 
-// - ends: how tasks end; letting_go: timeouts, cancelling, retries; maps: many inputs
-// - nesting: pools used from inside their tasks; endings: how pools end; starting: initializers,
+// - outcomes: how tasks end; timeout_cancel: timeouts, cancelling, retries; map: many inputs
+// - nested: pools used from inside their tasks; shutdown: how pools end; start: initializers,
 //   recycling
 
 mod map;

@@ -95,7 +95,7 @@ fn over_its_time_it_is_let_go() {
             "{error:?}"
         );
     }
-    // Those that wait for the keeper to sleep.
+    // Those that begin while the timeout monitor sleeps.
     for n in 0..50 {
         assert_eq!(ended(pool.submit(double, n)).unwrap(), n * 2);
     }
