@@ -214,7 +214,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
         worker.add_busy(now);
         let nanos = now.saturating_sub(began);
         let mut state = lock(&job.state);
-        state.running.retain(|chunk| !Arc::ptr_eq(chunk, self));
+        state.running.retain(|batch| !Arc::ptr_eq(batch, self));
         if let Some(each) = nanos.checked_div(tasks) {
             worker.pool.task_time.record(each);
             job.adapt_batch_size(&mut state, each);
@@ -293,7 +293,7 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
         };
         drop(inner);
         let mut state = lock(&job.state);
-        state.running.retain(|chunk| !Arc::ptr_eq(chunk, &self));
+        state.running.retain(|batch| !Arc::ptr_eq(batch, &self));
         drop(state);
         match outcome {
             None => (pool.events()).retried(worker.id, running.number, RAN_OVER),
