@@ -48,7 +48,7 @@ fn damaged<T>(what: impl Into<String>) -> Result<T, ReadError> {
 
 /// Reads a crash file to its end.
 pub(crate) fn read(from: impl BufRead) -> Result<CrashRecord, ReadError> {
-    let mut lines = Lines {
+    let mut lines = LineReader {
         from,
         line: Vec::new(),
         left: MAX_TEXT,
@@ -180,14 +180,14 @@ fn start(line: &str) -> String {
 }
 
 /// Lines, none of them longer than they may be.
-struct Lines<R> {
+struct LineReader<R> {
     from: R,
     line: Vec<u8>,
     /// Bytes that may still come.
     left: usize,
 }
 
-impl<R: BufRead> Lines<R> {
+impl<R: BufRead> LineReader<R> {
     /// The next line, without its end.
     fn next(&mut self) -> Result<&str, ReadError> {
         self.line.clear();

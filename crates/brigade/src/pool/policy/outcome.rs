@@ -4,7 +4,7 @@ use crate::JoinError;
 
 /// How a task has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pool) enum Outcome {
+pub(in crate::pool) enum TaskOutcome {
     Returned,
     Panicked,
     Crashed,
@@ -14,35 +14,35 @@ pub(in crate::pool) enum Outcome {
     Closed,
 }
 
-impl Outcome {
-    pub(in crate::pool) fn of<R>(result: &Result<R, JoinError>) -> Outcome {
+impl TaskOutcome {
+    pub(in crate::pool) fn of<R>(result: &Result<R, JoinError>) -> TaskOutcome {
         match result {
-            Ok(_) => Outcome::Returned,
-            Err(why) => Outcome::of_error(why),
+            Ok(_) => TaskOutcome::Returned,
+            Err(why) => TaskOutcome::of_error(why),
         }
     }
 
-    pub(in crate::pool) fn of_error(why: &JoinError) -> Outcome {
+    pub(in crate::pool) fn of_error(why: &JoinError) -> TaskOutcome {
         match why {
-            JoinError::Panicked(_) => Outcome::Panicked,
-            JoinError::Crashed(_) => Outcome::Crashed,
-            JoinError::TimedOut(_) => Outcome::TimedOut,
-            JoinError::Cancelled => Outcome::Cancelled,
-            JoinError::Undeliverable(_) => Outcome::Undeliverable,
-            JoinError::Closed => Outcome::Closed,
+            JoinError::Panicked(_) => TaskOutcome::Panicked,
+            JoinError::Crashed(_) => TaskOutcome::Crashed,
+            JoinError::TimedOut(_) => TaskOutcome::TimedOut,
+            JoinError::Cancelled => TaskOutcome::Cancelled,
+            JoinError::Undeliverable(_) => TaskOutcome::Undeliverable,
+            JoinError::Closed => TaskOutcome::Closed,
         }
     }
 
     /// The field `outcome` of the event `ended`.
     pub(in crate::pool) fn label(self) -> &'static str {
         match self {
-            Outcome::Returned => "returned",
-            Outcome::Panicked => "panicked",
-            Outcome::Crashed => "crashed",
-            Outcome::TimedOut => "timed out",
-            Outcome::Cancelled => "cancelled",
-            Outcome::Undeliverable => "undeliverable",
-            Outcome::Closed => "closed",
+            TaskOutcome::Returned => "returned",
+            TaskOutcome::Panicked => "panicked",
+            TaskOutcome::Crashed => "crashed",
+            TaskOutcome::TimedOut => "timed out",
+            TaskOutcome::Cancelled => "cancelled",
+            TaskOutcome::Undeliverable => "undeliverable",
+            TaskOutcome::Closed => "closed",
         }
     }
 }

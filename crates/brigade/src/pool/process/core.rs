@@ -19,7 +19,7 @@ use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::events;
-use crate::pool::policy::outcome::Outcome;
+use crate::pool::policy::outcome::TaskOutcome;
 use crate::sys::original::Original;
 use crate::sys::processors;
 use crate::task::name::TaskName;
@@ -357,7 +357,7 @@ impl Core {
             let task = state.next_number;
             state.next_number += 1;
             after.events.push(Event::Submitted(task, 1));
-            let outcome = Outcome::of_error(why).label();
+            let outcome = TaskOutcome::of_error(why).label();
             let ended = Event::Ended(task, outcome, Duration::ZERO);
             after.events.push(ended);
         }

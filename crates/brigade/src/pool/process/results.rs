@@ -9,7 +9,7 @@ use super::staff::SPARED;
 use super::state::{After, Event, Reason, State};
 use super::task::{Bytes, Content, Delivered, End, Owner, Refused, Task};
 use crate::JoinError;
-use crate::pool::policy::outcome::Outcome;
+use crate::pool::policy::outcome::TaskOutcome;
 use crate::sys::error::errno_of;
 use crate::task::panic::Unwound;
 use crate::transport::bounds::{MAX_BYTES, Unclaimed};
@@ -403,11 +403,11 @@ impl State {
         let outcome = match &end {
             End::Returned(_) | End::Carried(_) => {
                 self.stats.done += 1;
-                Outcome::Returned
+                TaskOutcome::Returned
             }
             End::Failed(why) => {
                 self.stats.count_failure(why);
-                Outcome::of_error(why)
+                TaskOutcome::of_error(why)
             }
         };
         let time = now.saturating_duration_since(task.submitted);

@@ -35,14 +35,14 @@ pub(super) fn worker() -> Option<Arc<WorkerThread>> {
 
 /// The calling thread waits. If it is a worker, another may run in its place until this is dropped.
 #[must_use]
-pub(in crate::pool) struct Blocked(Option<Arc<WorkerThread>>);
+pub(in crate::pool) struct BlockedGuard(Option<Arc<WorkerThread>>);
 
 /// Called before a thread waits for tasks.
-pub(in crate::pool) fn block() -> Blocked {
-    Blocked(worker().filter(|worker| worker.pool.block(worker.id)))
+pub(in crate::pool) fn block() -> BlockedGuard {
+    BlockedGuard(worker().filter(|worker| worker.pool.block(worker.id)))
 }
 
-impl Drop for Blocked {
+impl Drop for BlockedGuard {
     fn drop(&mut self) {
         if let Some(worker) = &self.0 {
             worker.pool.unblock(worker.id);

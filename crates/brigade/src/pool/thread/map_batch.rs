@@ -12,7 +12,7 @@ use super::thread_table::ABORTED;
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
 use crate::pool::events;
-use crate::pool::policy::outcome::{Outcome, RAN_OVER};
+use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
 use crate::task::entry::caught;
 use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
@@ -128,7 +128,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
                     tasks += 1;
                     worker.count_result(&result);
                     if has_listener {
-                        ended_now = Some((number, Outcome::of(&result)));
+                        ended_now = Some((number, TaskOutcome::of(&result)));
                     }
                     inner.running = None;
                     inner.done.push((index, result));
@@ -286,7 +286,7 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
                 let error = why.error(pool, job.task as usize, job.call_site);
                 pool.count_abandoned(worker.id, Some(&error));
                 pool.counters.record_latency(nanos, 1);
-                let outcome = Outcome::of_error(&error);
+                let outcome = TaskOutcome::of_error(&error);
                 done.push((running.index, Err(error)));
                 Some(outcome)
             }

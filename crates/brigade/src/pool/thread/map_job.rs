@@ -22,7 +22,7 @@ use super::thread_table::{ABORTED, SURPLUS};
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
 use crate::pool::policy::estimate::TaskTime;
-use crate::pool::policy::outcome::Outcome;
+use crate::pool::policy::outcome::TaskOutcome;
 use crate::task::panic::contained;
 use crate::{JoinError, Message};
 
@@ -168,7 +168,7 @@ impl<A, R> MapJob<A, R> {
         for input in inputs {
             let error = error(&input);
             pool.counters.count_ended(&error, 0, 1);
-            let outcome = Outcome::of_error(&error).label();
+            let outcome = TaskOutcome::of_error(&error).label();
             (pool.events()).ended(input.number, outcome, Duration::ZERO);
             pool.capacity.release(1);
             tell(input.index, error);

@@ -14,7 +14,7 @@ use super::retry::{self, Retry, TaskInput};
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
 use crate::pool::events;
-use crate::pool::policy::outcome::{Outcome, RAN_OVER};
+use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
 use crate::task::entry::caught;
 use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
@@ -37,7 +37,7 @@ pub(super) struct PoolTask<A, R> {
 
 struct TaskState<A, R> {
     phase: TaskPhase<A, R>,
-    waiter: Waiter,
+    waiter: TaskWaiter,
     /// The encoded input, if the task may run again.
     retry: Option<Box<Retry>>,
 }
@@ -63,7 +63,7 @@ struct Abandoned {
 }
 
 /// What waits for the end. There is one handle, and most handles are never polled.
-enum Waiter {
+enum TaskWaiter {
     None,
     Thread,
     Waker(Box<Waker>),
@@ -131,7 +131,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
             submitted: pool.now(),
             inner: Mutex::new(TaskState {
                 phase: TaskPhase::Queued(input),
-                waiter: Waiter::None,
+                waiter: TaskWaiter::None,
                 retry,
             }),
             changed: Condvar::new(),
@@ -192,7 +192,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         worker.counters.record_latency(nanos, 1);
         worker.pool.task_time.record(now.saturating_sub(began));
         worker.add_busy(now);
-        let outcome = Outcome::of(&result);
+        let outcome = TaskOutcome::of(&result);
         self.end(inner, result);
         self.emit_ended(outcome, nanos);
         RunOutcome::Done
@@ -201,13 +201,13 @@ impl<A: Message, R: Message> PoolTask<A, R> {
     /// Stores the end, and wakes the thread or the future that waits for it.
     fn end(&self, mut inner: MutexGuard<'_, TaskState<A, R>>, result: Result<R, JoinError>) {
         inner.phase = TaskPhase::Ended(result);
-        let waiter = std::mem::replace(&mut inner.waiter, Waiter::None);
+        let waiter = std::mem::replace(&mut inner.waiter, TaskWaiter::None);
         self.ended.store(true, Ordering::Release);
         drop(inner);
         match waiter {
-            Waiter::None => {}
-            Waiter::Thread => self.changed.notify_all(),
-            Waiter::Waker(waker) => contained(|| waker.wake()),
+            TaskWaiter::None => {}
+            TaskWaiter::Thread => self.changed.notify_all(),
+            TaskWaiter::Waker(waker) => contained(|| waker.wake()),
         }
     }
 
@@ -224,7 +224,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         };
         let nanos = pool.now().saturating_sub(self.submitted);
         pool.counters.count_ended(&error, nanos, 1);
-        let outcome = Outcome::of_error(&error);
+        let outcome = TaskOutcome::of_error(&error);
         self.end(inner, Err(error));
         self.emit_ended(outcome, nanos);
         pool.capacity.release(1);
@@ -257,7 +257,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
             });
         }
         let error = why.error(pool, self.task as usize, self.call_site);
-        let outcome = Outcome::of_error(&error);
+        let outcome = TaskOutcome::of_error(&error);
         let nanos = pool.now().saturating_sub(self.submitted);
         pool.count_abandoned(worker, Some(&error));
         pool.counters.record_latency(nanos, 1);
@@ -269,7 +269,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         })
     }
 
-    fn emit_ended(&self, outcome: Outcome, nanos: u64) {
+    fn emit_ended(&self, outcome: TaskOutcome, nanos: u64) {
         let elapsed = Duration::from_nanos(nanos);
         let of = events::EventSource {
             pool: self.pool_id,
@@ -351,8 +351,8 @@ impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
             let _record = current::RecordWake;
             let mut inner = lock(&self.inner);
             while !matches!(inner.phase, TaskPhase::Ended(_) | TaskPhase::Taken) {
-                let before = std::mem::replace(&mut inner.waiter, Waiter::Thread);
-                if let Waiter::Waker(waker) = before {
+                let before = std::mem::replace(&mut inner.waiter, TaskWaiter::Thread);
+                if let TaskWaiter::Waker(waker) = before {
                     // The waker is the user's: it is not dropped under the lock.
                     drop(inner);
                     drop(waker);
@@ -362,7 +362,7 @@ impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
                 let (guard, in_time) = wait_until(&self.changed, inner, deadline);
                 inner = guard;
                 if !in_time && !matches!(inner.phase, TaskPhase::Ended(_)) {
-                    inner.waiter = Waiter::None;
+                    inner.waiter = TaskWaiter::None;
                     return None;
                 }
             }
@@ -378,7 +378,7 @@ impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
             let mut waker = Some(Box::new(context.waker().clone()));
             let mut inner = lock(&self.inner);
             if !matches!(inner.phase, TaskPhase::Ended(_) | TaskPhase::Taken) {
-                let waiter = waker.take().map_or(Waiter::None, Waiter::Waker);
+                let waiter = waker.take().map_or(TaskWaiter::None, TaskWaiter::Waker);
                 let before = std::mem::replace(&mut inner.waiter, waiter);
                 drop(inner);
                 drop(before);
