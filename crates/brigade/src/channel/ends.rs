@@ -51,9 +51,14 @@ pub(super) fn create<T: Message>(
     };
     let sink = sink(over, for_sender)?;
     let for_receiver = for_receiver.map(Arc::new);
-    let source = source(over, &theirs, for_receiver.clone(), Luggage::default())?;
+    let source = source(
+        over,
+        &theirs,
+        for_receiver.clone(),
+        ReceiverState::default(),
+    )?;
     let descriptor = sink.descriptor();
-    let channel = Identity::of(
+    let channel = ChannelId::of(
         over,
         shared.capacity(),
         shared.file(),
@@ -79,7 +84,7 @@ fn sink(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn Frame
 
 /// What came along with a receiver.
 #[derive(Default)]
-struct Luggage {
+struct ReceiverState {
     bytes: Vec<u8>,
     held: Option<Held>,
 }
@@ -88,9 +93,9 @@ fn source(
     over: Transport,
     shared: &ChannelHeader,
     mechanism: Option<Arc<OwnedFd>>,
-    luggage: Luggage,
+    state: ReceiverState,
 ) -> io::Result<Box<dyn FrameSource>> {
-    let Luggage { bytes, held } = luggage;
+    let ReceiverState { bytes, held } = state;
     Ok(match (over, mechanism) {
         (Transport::Pipe, Some(end)) => {
             let pipe = pipe::PipeSource::new(end, bytes);
@@ -114,7 +119,7 @@ fn source(
 /// put one together of parts of several channels: where such a one was taken for the end of the
 /// channel that its memory is of, what is sent with that channel's own ends would go another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Identity {
+pub(super) struct ChannelId {
     over: Transport,
     capacity: u64,
     /// The kernel gives no number of a memory file twice (since Linux 5.9).
@@ -132,14 +137,14 @@ enum Mechanism {
     Socket(u64),
 }
 
-impl Identity {
+impl ChannelId {
     fn of(
         over: Transport,
         capacity: u64,
         memory: impl AsFd,
         link: impl AsFd,
         mechanism: Option<impl AsFd>,
-    ) -> io::Result<Identity> {
+    ) -> io::Result<ChannelId> {
         let numbers = |file: BorrowedFd<'_>| -> io::Result<_> {
             let stat = rustix::fs::fstat(file).call("fstat(2)")?;
             Ok((stat.st_dev, stat.st_ino))
@@ -152,7 +157,7 @@ impl Identity {
             }
             _ => numbers(mechanism.as_fd()).map(|(device, inode)| Mechanism::File(device, inode)),
         });
-        Ok(Identity {
+        Ok(ChannelId {
             over,
             capacity,
             memory: numbers(memory.as_fd())?,
@@ -164,15 +169,15 @@ impl Identity {
 
 /// The channels to which this process has a sending end. However often it is sent one, it keeps one
 /// set of descriptors for each channel.
-fn senders() -> MutexGuard<'static, HashMap<Identity, Weak<SendSide>>> {
+fn senders() -> MutexGuard<'static, HashMap<ChannelId, Weak<SendSide>>> {
     // A fork begins with an empty one: its parent's may be locked for good there.
-    static ALL: PerProcess<Mutex<HashMap<Identity, Weak<SendSide>>>> =
+    static ALL: PerProcess<Mutex<HashMap<ChannelId, Weak<SendSide>>>> =
         PerProcess::new(Mutex::default);
     ALL.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The sending end of this channel, which is made if there is none.
-fn register(channel: Identity, make: impl FnOnce() -> SendSide) -> Arc<SendSide> {
+fn register(channel: ChannelId, make: impl FnOnce() -> SendSide) -> Arc<SendSide> {
     let mut all = senders();
     if let Some(side) = all.get(&channel).and_then(Weak::upgrade) {
         return side;
@@ -183,7 +188,7 @@ fn register(channel: Identity, make: impl FnOnce() -> SendSide) -> Arc<SendSide>
 }
 
 /// The last of a channel's sending ends here is being dropped.
-pub(super) fn unregister(channel: Identity) {
+pub(super) fn unregister(channel: ChannelId) {
     let mut all = senders();
     // Another may have come meanwhile.
     if all
@@ -209,7 +214,7 @@ pub(crate) fn parts<T>(
 
 /// An end, as it travels: numbers of descriptors that travel with it.
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct EndWire {
     over: Transport,
     capacity: u64,
     memory: u32,
@@ -217,14 +222,14 @@ struct Wire {
     mechanism: Option<u32>,
 }
 
-impl Wire {
+impl EndWire {
     fn attach<E: serde::ser::Error>(
         over: Transport,
         shared: &ChannelHeader,
         link: &OwnedFd,
         mechanism: Option<impl AsFd>,
-    ) -> Result<Wire, E> {
-        Ok(Wire {
+    ) -> Result<EndWire, E> {
+        Ok(EndWire {
             over,
             capacity: shared.capacity(),
             memory: carry::attach(shared.file())?,
@@ -234,8 +239,8 @@ impl Wire {
     }
 }
 
-/// What came of a [`Wire`].
-struct Arrived {
+/// What came of a [`EndWire`].
+struct ReceivedEnd {
     over: Transport,
     capacity: u64,
     memory: OwnedFd,
@@ -243,21 +248,21 @@ struct Arrived {
     mechanism: Option<OwnedFd>,
 }
 
-impl Wire {
-    fn take<E: serde::de::Error>(self) -> Result<Arrived, E> {
-        let arrived = Arrived {
+impl EndWire {
+    fn take<E: serde::de::Error>(self) -> Result<ReceivedEnd, E> {
+        let received = ReceivedEnd {
             over: self.over,
             capacity: self.capacity,
             memory: carry::take(self.memory)?,
             link: carry::take(self.link)?,
             mechanism: self.mechanism.map(carry::take).transpose()?,
         };
-        if arrived.capacity == 0 {
+        if received.capacity == 0 {
             return Err(E::custom("a channel of capacity 0"));
         }
         // Its link is of the kind that wake-ups go through, too.
-        wakeup::check(&arrived.link).map_err(broken)?;
-        Ok(arrived)
+        wakeup::check(&received.link).map_err(broken)?;
+        Ok(received)
     }
 }
 
@@ -278,8 +283,8 @@ impl<T> Serialize for Sender<T> {
             .filter(|_| over == Transport::Pipe)
             .and_then(pipe::reopen)
         {
-            Some(another) => Wire::attach(over, shared, link, Some(another)),
-            None => Wire::attach(over, shared, link, mechanism),
+            Some(another) => EndWire::attach(over, shared, link, Some(another)),
+            None => EndWire::attach(over, shared, link, mechanism),
         }?
         .serialize(serializer)
     }
@@ -287,14 +292,14 @@ impl<T> Serialize for Sender<T> {
 
 impl<'de, T: Message> Deserialize<'de> for Sender<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Arrived {
+        let ReceivedEnd {
             over,
             capacity,
             memory,
             link,
             mechanism,
-        } = Wire::deserialize(deserializer)?.take()?;
-        let channel = Identity::of(over, capacity, &memory, &link, mechanism.as_ref());
+        } = EndWire::deserialize(deserializer)?.take()?;
+        let channel = ChannelId::of(over, capacity, &memory, &link, mechanism.as_ref());
         let channel = channel.map_err(broken)?;
         let shared = ChannelHeader::open(memory, capacity, shm::LEN).map_err(broken)?;
         let mechanism = mechanism.map(|given| match over {
@@ -311,7 +316,7 @@ impl<'de, T: Message> Deserialize<'de> for Sender<T> {
 /// A receiving end, as it travels.
 #[derive(Serialize, Deserialize)]
 struct ReceiverWire {
-    end: Wire,
+    end: EndWire,
     /// What was taken out of the mechanism and not received.
     bytes: Vec<u8>,
     held: Option<([u8; FrameHeader::SIZE], Vec<u8>, Vec<u32>)>,
@@ -339,7 +344,7 @@ impl<T> Serialize for Receiver<T> {
                 Ok((held.header.to_bytes(), held.body.clone(), descriptors))
             });
             ReceiverWire {
-                end: Wire::attach(side.over(), side.shared(), side.link(), side.mechanism())?,
+                end: EndWire::attach(side.over(), side.shared(), side.link(), side.mechanism())?,
                 bytes: buffered.bytes.to_vec(),
                 held: held.transpose()?,
                 fault: fault.map(str::to_owned),
@@ -362,7 +367,7 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
             held,
             fault,
         } = ReceiverWire::deserialize(deserializer)?;
-        let Arrived {
+        let ReceivedEnd {
             over,
             capacity,
             memory,
@@ -381,13 +386,13 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
                 descriptors: take_all(descriptors)?,
             })
         });
-        let luggage = Luggage {
+        let state = ReceiverState {
             bytes,
             held: held.transpose()?,
         };
         let shared = ChannelHeader::open(memory, capacity, shm::LEN).map_err(broken)?;
         let mechanism = mechanism.map(Arc::new);
-        let source = source(over, &shared, mechanism.clone(), luggage).map_err(broken)?;
+        let source = source(over, &shared, mechanism.clone(), state).map_err(broken)?;
         Ok(Receiver::new(ReceiveSide::new(
             over, shared, link, mechanism, source, fault,
         )))
@@ -420,7 +425,7 @@ mod tests {
                 Transport::Pipe => real.link(),
                 _ => other.link(),
             };
-            Wire::attach(real.over(), real.shared(), link, other.descriptor())?
+            EndWire::attach(real.over(), real.shared(), link, other.descriptor())?
                 .serialize(serializer)
         }
     }

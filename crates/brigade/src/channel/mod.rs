@@ -85,8 +85,8 @@
 
 mod ends;
 mod error;
-mod future;
 mod iter;
+mod reactor;
 mod receive_side;
 mod receiver;
 mod select;
@@ -106,8 +106,8 @@ pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
     Undeliverable,
 };
-pub use future::Recv;
 pub use iter::{IntoIter, Iter, TryIter};
+pub use reactor::Recv;
 pub use receiver::Receiver;
 pub use select::{Select, SelectTimeoutError, select};
 pub use sender::Sender;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::future::Registration;
+use super::reactor::Registration;
 use super::{Transport, TryRecvError};
 use crate::Message;
 use crate::sync::watch::Token;

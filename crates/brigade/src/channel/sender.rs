@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::ends::{self, Identity};
+use super::ends::{self, ChannelId};
 use super::receive_side::usable;
 use super::{SendError, SendTimeoutError, Transport, TrySendError};
 use crate::Message;
-use crate::sync::raw::Acquired;
+use crate::sync::raw_lock::Acquired;
 use crate::sync::roster::Roster;
 use crate::sys::error;
 use crate::sys::spin;
@@ -50,7 +50,7 @@ pub(super) struct SendSide {
     /// How many processes had died when it was last made sure that the receiver had not.
     deaths: AtomicU32,
     fault: Mutex<Option<String>>,
-    channel: Option<Identity>,
+    channel: Option<ChannelId>,
     /// No other side that this process ever has is given the same.
     number: u64,
 }
@@ -64,7 +64,7 @@ impl Drop for SendSide {
 }
 
 /// Why a message stays with its sender.
-enum Refused {
+enum NotAccepted {
     Full,
     Gone,
     /// Not because the receiver is gone.
@@ -125,7 +125,7 @@ impl SendSide {
         }
     }
 
-    pub(super) fn registered(mut self, channel: Identity) -> SendSide {
+    pub(super) fn registered(mut self, channel: ChannelId) -> SendSide {
         self.channel = Some(channel);
         self
     }
@@ -186,28 +186,28 @@ impl SendSide {
         false
     }
 
-    fn send<T: Message>(&self, message: &T, patience: Patience) -> Result<(), Refused> {
+    fn send<T: Message>(&self, message: &T, patience: Patience) -> Result<(), NotAccepted> {
         // In a destructor of the thread's own it may be gone already.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         let sent = match codec::encode_frame(message, &mut scratch) {
             Ok((bytes, descriptors)) => self.send_frame(bytes, descriptors, patience),
-            Err(why) => Err(Refused::Failed(why)),
+            Err(why) => Err(NotAccepted::Failed(why)),
         };
         if scratch.capacity() <= SCRATCH_KEPT {
             // The same: then it is dropped.
             let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         }
         match sent {
-            Err(Refused::Failed(why)) => {
+            Err(NotAccepted::Failed(why)) => {
                 let (what, over) = (std::any::type_name::<T>(), self.over);
                 self.set_fault(Some(format!(
                     "a message of type {what}, to be sent over a channel ({over}), {why}"
                 )));
-                Err(Refused::Gone)
+                Err(NotAccepted::Gone)
             }
-            Err(Refused::Gone) => {
+            Err(NotAccepted::Gone) => {
                 self.set_fault(None);
-                Err(Refused::Gone)
+                Err(NotAccepted::Gone)
             }
             sent => sent,
         }
@@ -218,19 +218,19 @@ impl SendSide {
         bytes: &[u8],
         mut descriptors: Vec<OwnedFd>,
         patience: Patience,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotAccepted> {
         let len = (bytes.len() as u64).to_ne_bytes();
         let (mut body, mut large) = (bytes, false);
         let mut is_last_look = false;
         loop {
             if self.is_gone() {
-                return Err(Refused::Gone);
+                return Err(NotAccepted::Gone);
             }
             // Asked each time: what the mechanism takes may become less while we wait.
             let has_descriptors = !descriptors.is_empty();
             if !large && body.len() > self.sink.inline_max(has_descriptors) {
                 let file = attachment::seal(bytes).map_err(|e| {
-                    Refused::Failed(format!(
+                    NotAccepted::Failed(format!(
                         "found no memory for its {} bytes: {e}",
                         bytes.len()
                     ))
@@ -249,10 +249,10 @@ impl SendSide {
                 Some(full) => full,
             };
             let Patience::Until(deadline) = patience else {
-                return Err(Refused::Full);
+                return Err(NotAccepted::Full);
             };
             if is_last_look {
-                return Err(Refused::Full);
+                return Err(NotAccepted::Full);
             }
             self.wait(&full, header, deadline)?;
             // A peer can see to it that there is always something to look at.
@@ -267,7 +267,7 @@ impl SendSide {
         body: &[u8],
         descriptors: &[OwnedFd],
         patience: Patience,
-    ) -> Result<Option<NotPut>, Refused> {
+    ) -> Result<Option<NotPut>, NotAccepted> {
         let locked = match patience {
             Patience::None => self
                 .shared
@@ -276,10 +276,10 @@ impl SendSide {
             Patience::Until(deadline) => self.shared.lock().acquire(deadline),
         };
         let Some(acquired) = locked else {
-            return Err(Refused::Full);
+            return Err(NotAccepted::Full);
         };
         let _locked = Locked(&self.shared);
-        if acquired == Acquired::FromTheDead {
+        if acquired == Acquired::OwnerDied {
             self.sink.recover(&self.shared);
         }
         let Some(number) = self.shared.next_number(&self.seen) else {
@@ -288,7 +288,7 @@ impl SendSide {
         // A receiver that was to be sent on and was not is no death, and closes nothing: the kernel
         // is asked now and then.
         if number % ASK_EVERY == ASK_EVERY - 1 && header::is_hung_up(&self.link) {
-            return Err(Refused::Gone);
+            return Err(NotAccepted::Gone);
         }
         header.number = number;
         let put = self
@@ -299,10 +299,10 @@ impl SendSide {
                 self.shared.count_sent(number);
                 Ok(None)
             }
-            Err(NotPut::Gone) => Err(Refused::Gone),
+            Err(NotPut::Gone) => Err(NotAccepted::Gone),
             Err(NotPut::Failed(e)) => {
                 let e = error::needed("send a message", e);
-                Err(Refused::Failed(format!("could not be sent: {e}")))
+                Err(NotAccepted::Failed(format!("could not be sent: {e}")))
             }
             Err(full) => Ok(Some(full)),
         }
@@ -314,7 +314,7 @@ impl SendSide {
         full: &NotPut,
         header: FrameHeader,
         deadline: Option<Instant>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotAccepted> {
         let kernel = match full {
             NotPut::Blocked => self.sink.descriptor().or(Some(self.link.as_fd())),
             NotPut::LinkBlocked => Some(self.link.as_fd()),
@@ -343,11 +343,11 @@ impl SendSide {
         };
         match waited {
             Ok(Waited::Look) => Ok(()),
-            Ok(Waited::TimedOut) => Err(Refused::Full),
-            Ok(Waited::Gone) => Err(Refused::Gone),
+            Ok(Waited::TimedOut) => Err(NotAccepted::Full),
+            Ok(Waited::Gone) => Err(NotAccepted::Gone),
             Err(e) => {
                 let e = error::needed("wait for room", e);
-                Err(Refused::Failed(format!(
+                Err(NotAccepted::Failed(format!(
                     "could not wait for room in the channel: {e}"
                 )))
             }
@@ -440,7 +440,7 @@ impl<T: Message> Sender<T> {
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         match self.side.send(&message, Patience::None) {
             Ok(()) => Ok(()),
-            Err(Refused::Full) => Err(TrySendError::Full(message)),
+            Err(NotAccepted::Full) => Err(TrySendError::Full(message)),
             Err(_) => Err(TrySendError::Disconnected(message)),
         }
     }
@@ -453,7 +453,7 @@ impl<T: Message> Sender<T> {
         let deadline = Instant::now().checked_add(timeout);
         match self.side.send(&message, Patience::Until(deadline)) {
             Ok(()) => Ok(()),
-            Err(Refused::Full) => Err(SendTimeoutError::Timeout(message)),
+            Err(NotAccepted::Full) => Err(SendTimeoutError::Timeout(message)),
             Err(_) => Err(SendTimeoutError::Disconnected(message)),
         }
     }

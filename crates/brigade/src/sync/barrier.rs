@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::raw::{Acquired, RawLock};
-use super::shares::Shares;
-use super::watch::{self, Vigil, Wake};
+use super::process_counts::ProcessCounts;
+use super::raw_lock::{Acquired, RawLock};
+use super::watch::{self, DeathWatch, Wake};
 use crate::primitive::{AtomicU32, Ordering};
 
 /// The deaths of as many processes are noticed, for each round.
@@ -62,7 +62,7 @@ pub struct Barrier {
     /// The rounds that ended broken, plus one; each where its number says.
     broken_rounds: [AtomicU32; REMEMBERED],
     /// Who has arrived in this round, and who took part in the last; by turns.
-    here: [Shares<PROCESSES>; 2],
+    here: [ProcessCounts<PROCESSES>; 2],
 }
 
 impl Barrier {
@@ -87,7 +87,7 @@ impl Barrier {
                     AtomicU32::new(0),
                     AtomicU32::new(0),
                 ],
-                here: [Shares::new(), Shares::new()],
+                here: [ProcessCounts::new(), ProcessCounts::new()],
             }
         }
     }
@@ -156,7 +156,7 @@ impl Barrier {
             self.broken_round(round)
                 .store(round.wrapping_add(1), Ordering::Relaxed);
         }
-        self.here.iter().for_each(Shares::clear);
+        self.here.iter().for_each(ProcessCounts::clear);
         self.arrived.store(0, Ordering::Relaxed);
         self.round.store(round.wrapping_add(1), Ordering::Release);
         self.broken.store(0, Ordering::Release);
@@ -178,14 +178,14 @@ impl Barrier {
 
     /// Takes the lock. Who died with it took part.
     fn enter(&self, deadline: Option<Instant>) -> Option<()> {
-        if self.lock.acquire(deadline)? == Acquired::FromTheDead {
+        if self.lock.acquire(deadline)? == Acquired::OwnerDied {
             self.snap();
         }
         Some(())
     }
 
-    fn has_dead(&self, vigil: &mut Vigil) -> bool {
-        self.here.iter().any(|shares| shares.has_dead(vigil))
+    fn has_dead(&self, death_watch: &mut DeathWatch) -> bool {
+        self.here.iter().any(|counts| counts.has_dead(death_watch))
     }
 
     /// How the round went that we waited in. `None`: it goes on.
@@ -204,12 +204,12 @@ impl Barrier {
         &self,
         deadline: Option<Instant>,
     ) -> Result<BarrierWaitResult, BarrierTimeoutError> {
-        let mut vigil = Vigil::begin();
+        let mut death_watch = DeathWatch::begin();
         if self.enter(deadline).is_none() {
             self.snap();
             return Err(BarrierTimeoutError::TimedOut);
         }
-        let arrived = self.arrive(&mut vigil);
+        let arrived = self.arrive(&mut death_watch);
         self.lock.release();
         match arrived {
             Ok(round) => self.sleep(round, deadline),
@@ -218,11 +218,11 @@ impl Barrier {
     }
 
     /// With the lock. Gives the round, and whether we have ended it.
-    fn arrive(&self, vigil: &mut Vigil) -> Result<Arrived, BrokenBarrier> {
+    fn arrive(&self, death_watch: &mut DeathWatch) -> Result<Arrived, BrokenBarrier> {
         if self.is_broken() {
             return Err(BrokenBarrier);
         }
-        if self.has_dead(vigil) {
+        if self.has_dead(death_watch) {
             self.snap();
             return Err(BrokenBarrier);
         }
@@ -253,13 +253,13 @@ impl Barrier {
             Arrived::Waits(round) => round,
         };
         loop {
-            let mut vigil = Vigil::begin();
+            let mut death_watch = DeathWatch::begin();
             let seen = self.event.load(Ordering::Acquire);
             if let Some(outcome) = self.outcome(round) {
                 return outcome;
             }
-            let dead = self.has_dead(&mut vigil);
-            if !dead && vigil.sleep(&self.event, seen, deadline) == Wake::Look {
+            let dead = self.has_dead(&mut death_watch);
+            if !dead && death_watch.sleep(&self.event, seen, deadline) == Wake::Look {
                 continue;
             }
             // Not before the round is known to go on: those of a round that has ended may die as
@@ -331,7 +331,7 @@ pub enum BarrierTimeoutError {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sync::roster::testing::Puppet;
+    use crate::sync::roster::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
@@ -395,13 +395,13 @@ mod tests {
     fn one_that_died_after_it_arrived_breaks_it() {
         for table in 0..2 {
             // In this round, or in the last.
-            let puppet = Puppet::new();
+            let process = FakeProcess::new();
             let barrier = Barrier::new(3);
-            barrier.here[table].pretend(5, puppet.token(), 1);
+            barrier.here[table].pretend(5, process.token(), 1);
             std::thread::scope(|scope| {
                 let waits = [(); 2].map(|()| waiting(scope, || barrier.wait_timeout(LONG)));
                 assert!(waits.iter().all(|w| !w.is_finished()));
-                puppet.kill();
+                process.kill();
                 assert_eq!(waits.map(|w| w.join().unwrap()), [BROKEN; 2]);
             });
             assert!(barrier.is_broken());
@@ -411,11 +411,11 @@ mod tests {
     #[test]
     fn the_last_to_arrive_does_not_complete_a_round_with_the_dead() {
         let barrier = Barrier::new(2);
-        barrier.here[0].pretend(5, Puppet::dead(), 1);
+        barrier.here[0].pretend(5, FakeProcess::dead(), 1);
         barrier.arrived.store(1, Ordering::Relaxed);
         assert_eq!(barrier.wait(), Err(BrokenBarrier));
         barrier.reset();
-        barrier.lock.pretend(Puppet::dead());
+        barrier.lock.pretend(FakeProcess::dead());
         assert_eq!(barrier.wait(), Err(BrokenBarrier));
     }
 

@@ -5,7 +5,7 @@ use std::sync::{LockResult, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::mutex::MutexGuard;
-use super::watch::{self, Vigil, Wake};
+use super::watch::{self, DeathWatch, Wake};
 use crate::primitive::{AtomicU32, Ordering};
 
 /// Lets a thread sleep until another, of this process or not, says that what it waits for may be
@@ -156,10 +156,10 @@ impl Condvar {
     ) -> (LockResult<MutexGuard<'m, T>>, Wake) {
         let lock = guard.raw();
         // Both before the lock is let go of: what happens after that ends the sleep.
-        let vigil = Vigil::begin();
+        let death_watch = DeathWatch::begin();
         let told = self.told.load(Ordering::Relaxed);
         lock.release();
-        let woken = vigil.sleep(&self.told, told, deadline);
+        let woken = death_watch.sleep(&self.told, told, deadline);
         loop {
             if let Some(acquired) = lock.acquire(None) {
                 return (guard.taken_again(acquired), woken);
@@ -197,7 +197,7 @@ impl WaitTimeoutResult {
 mod tests {
     use super::*;
     use crate::sync::Mutex;
-    use crate::sync::roster::testing::Puppet;
+    use crate::sync::roster::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_death_wakes_who_waits() {
         let (mutex, changed) = (Mutex::new(false), Condvar::new());
-        let puppet = Puppet::new();
+        let process = FakeProcess::new();
         std::thread::scope(|scope| {
             let waits = waiting(scope, || {
                 let guard = mutex.lock().unwrap();
@@ -247,7 +247,7 @@ mod tests {
             });
             // It did what it had to and died before it could say so.
             *mutex.lock().unwrap() = true;
-            puppet.kill();
+            process.kill();
             assert!(!waits.join().unwrap());
         });
     }

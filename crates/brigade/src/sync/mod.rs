@@ -46,19 +46,19 @@
 
 mod barrier;
 mod condvar;
+#[cfg(all(loom, test))]
+mod loom_tests;
 #[cfg(loom)]
 pub(crate) mod model;
-#[cfg(all(loom, test))]
-mod models;
 mod mutex;
 mod once;
 mod poison;
-pub(crate) mod raw;
-mod readers;
+mod process_counts;
+pub(crate) mod raw_lock;
+mod raw_rwlock;
 pub(crate) mod roster;
 mod rwlock;
 mod semaphore;
-mod shares;
 #[cfg(shuttle)]
 pub(crate) mod shuttled;
 #[cfg(test)]

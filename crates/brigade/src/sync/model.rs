@@ -98,15 +98,15 @@ pub(super) fn bury(n: u32) {
     wake(None, usize::MAX);
 }
 
-/// As [`roster::Vigil`](super::roster::Vigil).
+/// As [`roster::DeathWatch`](super::roster::DeathWatch).
 #[derive(Debug)]
-pub(crate) struct Vigil {
+pub(crate) struct DeathWatch {
     epoch: u32,
 }
 
-impl Vigil {
-    pub(crate) fn begin() -> Vigil {
-        Vigil {
+impl DeathWatch {
+    pub(crate) fn begin() -> DeathWatch {
+        DeathWatch {
             epoch: WORLD.epoch.load(Ordering::Acquire),
         }
     }

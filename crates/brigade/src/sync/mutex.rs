@@ -11,7 +11,7 @@ use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 
 use super::poison::{Before, Poison};
-use super::raw::{Acquired, RawLock};
+use super::raw_lock::{Acquired, RawLock};
 use super::watch::{self, Token};
 
 /// Lets one thread at a time at what it guards, of however many processes.
@@ -319,7 +319,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::sync::roster::testing::Puppet;
+    use crate::sync::roster::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
@@ -370,9 +370,9 @@ mod tests {
 
     #[test]
     fn a_holder_that_dies_poisons_it() {
-        let puppet = Puppet::new();
+        let process = FakeProcess::new();
         let mutex = Mutex::new(7);
-        mutex.raw.pretend(puppet.token());
+        mutex.raw.pretend(process.token());
         assert!(matches!(
             mutex.lock_timeout(SOON),
             Err(TryLockError::WouldBlock)
@@ -383,7 +383,7 @@ mod tests {
                 other => panic!("{other:?}"),
             });
             assert!(!waits.is_finished() && !mutex.is_poisoned());
-            puppet.kill();
+            process.kill();
             assert_eq!(waits.join().unwrap(), 7);
         });
         assert!(mutex.is_poisoned() && mutex.lock().is_err());

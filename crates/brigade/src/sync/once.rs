@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::raw::{Acquired, Freed, RawLock};
-use super::watch::{self, Vigil, Wake};
+use super::raw_lock::{Acquired, RawLock, WaitedFor};
+use super::watch::{self, DeathWatch, Wake};
 use crate::primitive::{AtomicU32, Ordering};
 
 const INCOMPLETE: u32 = 0;
@@ -165,7 +165,7 @@ impl Once {
         }
         // Until it has run to the end: for us, if it panics.
         ending.state = POISONED;
-        let poisoned = state != INCOMPLETE || acquired == Acquired::FromTheDead;
+        let poisoned = state != INCOMPLETE || acquired == Acquired::OwnerDied;
         assert!(!poisoned || force, "{SPOILT}");
         run(&OnceState { poisoned });
         ending.state = COMPLETE;
@@ -174,7 +174,7 @@ impl Once {
 
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
         loop {
-            let mut vigil = Vigil::begin();
+            let mut death_watch = DeathWatch::begin();
             let state = self.state.load(Ordering::Acquire);
             match state {
                 COMPLETE => return true,
@@ -182,16 +182,16 @@ impl Once {
                 _ => panic!("{SPOILT}"),
             }
             let runner = self.lock.holder();
-            if runner.is_some_and(|token| vigil.is_dead(token)) {
+            if runner.is_some_and(|token| death_watch.is_dead(token)) {
                 self.bury_the_runner();
-            } else if vigil.sleep(&self.state, state, deadline) == Wake::TimedOut {
+            } else if death_watch.sleep(&self.state, state, deadline) == Wake::TimedOut {
                 return self.is_completed();
             }
         }
     }
 
     fn bury_the_runner(&self) {
-        if self.lock.look_if_free() == Some(Freed::TakenOver) {
+        if self.lock.look_if_free() == Some(WaitedFor::TakenOver) {
             let state = match self.is_completed() {
                 true => COMPLETE,
                 false => POISONED,
@@ -251,7 +251,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::sync::roster::testing::Puppet;
+    use crate::sync::roster::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
@@ -294,17 +294,17 @@ mod tests {
     fn a_limit_ends_the_wait() {
         let once = Once::new();
         assert!(!once.wait_timeout(SOON));
-        let puppet = Puppet::new();
-        once.lock.pretend(puppet.token());
+        let process = FakeProcess::new();
+        once.lock.pretend(process.token());
         assert!(!once.call_once_timeout(SOON, || unreachable!()));
-        puppet.kill();
+        process.kill();
     }
 
     #[test]
     fn a_runner_that_dies_poisons() {
         for waits_only in [true, false] {
-            let (once, puppet) = (Once::new(), Puppet::new());
-            once.lock.pretend(puppet.token());
+            let (once, process) = (Once::new(), FakeProcess::new());
+            once.lock.pretend(process.token());
             std::thread::scope(|scope| {
                 let waits = waiting(scope, || {
                     panics(|| match waits_only {
@@ -313,7 +313,7 @@ mod tests {
                     })
                 });
                 assert!(!waits.is_finished());
-                puppet.kill();
+                process.kill();
                 assert!(waits.join().unwrap());
             });
             once.call_once_force(|state| assert!(state.is_poisoned()));
@@ -321,7 +321,7 @@ mod tests {
         // It died after it was done, and before it could let go.
         let once = Once::new();
         once.state.store(COMPLETE, Ordering::Relaxed);
-        once.lock.pretend(Puppet::dead());
+        once.lock.pretend(FakeProcess::dead());
         once.call_once(|| unreachable!());
     }
 

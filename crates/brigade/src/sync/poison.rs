@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::raw::Acquired;
+use super::raw_lock::Acquired;
 use crate::primitive::{AtomicU32, Ordering};
 
 /// Not zero: poisoned. Written only by who holds the lock.
@@ -34,7 +34,7 @@ impl Poison {
     /// Notes how the lock came to us.
     #[inline]
     pub(super) fn note(&self, acquired: Acquired) {
-        if acquired == Acquired::FromTheDead {
+        if acquired == Acquired::OwnerDied {
             self.set();
         }
     }

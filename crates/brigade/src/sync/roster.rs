@@ -29,7 +29,7 @@
 //! its host of each death, and the host writes it down.
 //!
 //! Each death changes the *epoch*. Who waits for anything that a process may hold sleeps on two
-//! words at once, its own and the epoch ([`Vigil`]); so no wake-up that a dying process has
+//! words at once, its own and the epoch ([`DeathWatch`]); so no wake-up that a dying process has
 //! forgotten, or has received and taken along, is ever missed.
 //!
 //! Limits: 16,384 workers of a host at a time, and more are outsiders; a lock that nobody looks at
@@ -478,20 +478,20 @@ pub(crate) fn is_worker() -> bool {
 /// A watch over the living, to be begun *before* looking at who holds what: a death after that ends
 /// the sleep.
 #[derive(Debug)]
-pub(crate) struct Vigil {
+pub(crate) struct DeathWatch {
     roster: Option<&'static Roster>,
     epoch: u32,
     /// Somebody that we looked up cannot wake us when it dies.
     sliced: bool,
 }
 
-impl Vigil {
+impl DeathWatch {
     /// Begins to watch.
-    pub(crate) fn begin() -> Vigil {
+    pub(crate) fn begin() -> DeathWatch {
         // Without one (no descriptors left) the sleep is cut into slices, and there are no workers
         // to look up.
         let roster = Roster::get().ok();
-        Vigil {
+        DeathWatch {
             epoch: roster.map_or(0, |r| r.epoch().load(Ordering::Acquire)),
             sliced: roster.is_none(),
             roster,
@@ -558,14 +558,14 @@ pub(crate) mod testing {
 
     /// Somebody who has a slot of the table, and is alive until it is killed.
     #[derive(Debug)]
-    pub(crate) struct Puppet {
+    pub(crate) struct FakeProcess {
         token: Token,
     }
 
-    impl Puppet {
-        pub(crate) fn new() -> Puppet {
+    impl FakeProcess {
+        pub(crate) fn new() -> FakeProcess {
             let roster = Roster::get().expect("a roster");
-            Puppet {
+            FakeProcess {
                 token: roster.allot().expect("a slot"),
             }
         }
@@ -580,9 +580,9 @@ pub(crate) mod testing {
 
         /// The token of one that has been dead for long.
         pub(crate) fn dead() -> Token {
-            let puppet = Puppet::new();
-            let token = puppet.token();
-            puppet.kill();
+            let process = FakeProcess::new();
+            let token = process.token();
+            process.kill();
             token
         }
     }
@@ -592,32 +592,32 @@ pub(crate) mod testing {
 mod tests {
     use rustix::io::Errno;
 
-    use super::testing::Puppet;
+    use super::testing::FakeProcess;
     use super::*;
 
     fn is_dead(token: Token) -> bool {
-        Vigil::begin().is_dead(token)
+        DeathWatch::begin().is_dead(token)
     }
 
     #[test]
     fn no_two_of_the_living_have_the_same_slot() {
-        let all: Vec<_> = (0..1000).map(|_| Puppet::new()).collect();
+        let all: Vec<_> = (0..1000).map(|_| FakeProcess::new()).collect();
         let mut slots: Vec<_> = all.iter().map(|p| p.token().place()).collect();
         slots.sort_unstable();
         slots.dedup();
         assert_eq!(slots.len(), all.len());
         assert!(all.iter().all(|p| !is_dead(p.token())));
-        all.into_iter().for_each(Puppet::kill);
+        all.into_iter().for_each(FakeProcess::kill);
     }
 
     #[test]
     fn a_late_report_of_a_death_does_not_hit_the_successor() {
         let roster = Roster::get().expect("a roster");
-        let first = Puppet::dead();
+        let first = FakeProcess::dead();
         let (slot, generation) = first.place().expect("a worker's");
         // The one that would have the slot when all others were in use.
         let successor = loop {
-            let next = Puppet::new();
+            let next = FakeProcess::new();
             match next.token().place() {
                 Some((same, _)) if same == slot => break next,
                 _ => next.kill(),

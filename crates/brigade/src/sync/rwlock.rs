@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::mutex::poisoned_if;
 use super::poison::Before;
-use super::readers::Readers;
-use super::shares::Seat;
+use super::process_counts::CountSlot;
+use super::raw_rwlock::RawRwLock;
 use super::watch;
 
 /// Lets many threads read what it guards or one write it, of however many processes.
@@ -45,7 +45,7 @@ use super::watch;
 /// ```
 #[repr(C)]
 pub struct RwLock<T: ?Sized> {
-    readers: Readers,
+    readers: RawRwLock,
     data: UnsafeCell<T>,
 }
 
@@ -63,7 +63,7 @@ impl<T> RwLock<T> {
         #[inline]
         pub const fn new(value: T) -> RwLock<T> {
             RwLock {
-                readers: Readers::new(),
+                readers: RawRwLock::new(),
                 data: UnsafeCell::new(value),
             }
         }
@@ -203,7 +203,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     #[inline]
-    fn reads(&self, seat: Seat) -> LockResult<RwLockReadGuard<'_, T>> {
+    fn reads(&self, seat: CountSlot) -> LockResult<RwLockReadGuard<'_, T>> {
         let guard = RwLockReadGuard {
             lock: self,
             seat,
@@ -251,7 +251,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 #[must_use = "the lock is let go at once if the guard is not kept"]
 pub struct RwLockReadGuard<'l, T: ?Sized> {
     lock: &'l RwLock<T>,
-    seat: Seat,
+    seat: CountSlot,
     /// Not `Send`, as std's.
     stays: PhantomData<*const ()>,
 }
@@ -343,8 +343,8 @@ mod tests {
     use std::panic::catch_unwind;
 
     use super::*;
-    use crate::sync::readers::PROCESSES;
-    use crate::sync::roster::testing::Puppet;
+    use crate::sync::raw_rwlock::PROCESSES;
+    use crate::sync::roster::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
@@ -417,15 +417,15 @@ mod tests {
 
     #[test]
     fn a_reader_that_dies_is_not_waited_for() {
-        let puppet = Puppet::new();
+        let process = FakeProcess::new();
         let lock = RwLock::new(0);
-        lock.readers.pretend_reader(5, puppet.token());
+        lock.readers.pretend_reader(5, process.token());
         assert!(lock.read().is_ok());
         assert!(would_block(lock.try_write()) && would_block(lock.write_timeout(SOON)));
         std::thread::scope(|scope| {
             let writes = waiting(scope, || lock.write_timeout(LONG).map(drop).is_ok());
             assert!(!writes.is_finished());
-            puppet.kill();
+            process.kill();
             assert!(writes.join().unwrap());
         });
         assert!(!lock.is_poisoned());
@@ -433,9 +433,9 @@ mod tests {
 
     #[test]
     fn a_writer_that_dies_poisons() {
-        let puppet = Puppet::new();
+        let process = FakeProcess::new();
         let lock = RwLock::new(0);
-        lock.readers.pretend_writer(puppet.token());
+        lock.readers.pretend_writer(process.token());
         assert!(would_block(lock.try_read()) && would_block(lock.try_write()));
         std::thread::scope(|scope| {
             let waits = [
@@ -449,31 +449,31 @@ mod tests {
                     matches!(lock.read_timeout(LONG), Err(TryLockError::Poisoned(_)))
                 }),
             ];
-            puppet.kill();
+            process.kill();
             assert_eq!(waits.map(|w| w.join().unwrap()), [true; 3]);
         });
         lock.clear_poison();
-        lock.readers.pretend_writer(Puppet::dead());
+        lock.readers.pretend_writer(FakeProcess::dead());
         assert!(matches!(lock.try_read(), Err(TryLockError::Poisoned(_))));
-        lock.readers.pretend_writer(Puppet::dead());
+        lock.readers.pretend_writer(FakeProcess::dead());
         assert!(matches!(lock.try_write(), Err(TryLockError::Poisoned(_))));
     }
 
     #[test]
     fn the_process_that_finds_no_slot_waits_for_one() {
         let lock = RwLock::new(0);
-        let mut puppets: Vec<_> = (0..PROCESSES).map(|_| Puppet::new()).collect();
-        for (at, puppet) in puppets.iter().enumerate() {
-            lock.readers.pretend_reader(at, puppet.token());
+        let mut processes: Vec<_> = (0..PROCESSES).map(|_| FakeProcess::new()).collect();
+        for (at, process) in processes.iter().enumerate() {
+            lock.readers.pretend_reader(at, process.token());
         }
         assert!(would_block(lock.try_read()) && would_block(lock.read_timeout(SOON)));
         std::thread::scope(|scope| {
             let reads = waiting(scope, || lock.read_timeout(LONG).map(drop).is_ok());
             assert!(!reads.is_finished());
-            puppets.remove(7).kill();
+            processes.remove(7).kill();
             assert!(reads.join().unwrap());
         });
-        puppets.into_iter().for_each(Puppet::kill);
+        processes.into_iter().for_each(FakeProcess::kill);
         assert!(lock.write().is_ok());
     }
 }

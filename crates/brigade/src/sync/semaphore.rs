@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::raw::{Acquired, RawLock};
-use super::shares::{Seat, Shares};
-use super::watch::{self, Vigil, Wake};
+use super::process_counts::{CountSlot, ProcessCounts};
+use super::raw_lock::{Acquired, RawLock};
+use super::watch::{self, DeathWatch, Wake};
 use crate::primitive::{AtomicU32, Ordering};
 
 /// How long a call that does not wait may take to get in.
@@ -50,10 +50,10 @@ pub struct Semaphore {
     /// Not zero: somebody waits.
     waiting: AtomicU32,
     total: AtomicU32,
-    /// `total` without the shares of the living, as far as is known; made anew from them when it
+    /// `total` without what the living have, as far as is known; made anew from them when it
     /// may be wrong.
     available: AtomicU32,
-    shares: Shares<PROCESSES>,
+    counts: ProcessCounts<PROCESSES>,
 }
 
 impl Semaphore {
@@ -66,7 +66,7 @@ impl Semaphore {
                 waiting: AtomicU32::new(0),
                 total: AtomicU32::new(permits),
                 available: AtomicU32::new(permits),
-                shares: Shares::new(),
+                counts: ProcessCounts::new(),
             }
         }
     }
@@ -109,7 +109,7 @@ impl Semaphore {
         // Others are inside for an instant only; unless one of them was stopped there.
         self.enter(Some(Instant::now() + INSTANT))?;
         let seat = self.take_now(permits).or_else(|| {
-            self.recount(&mut Vigil::begin());
+            self.recount(&mut DeathWatch::begin());
             self.take_now(permits)
         });
         self.lock.release();
@@ -167,15 +167,15 @@ impl Semaphore {
 
     /// How many permits could be taken now. By the time you look, it may be another number.
     pub fn available_permits(&self) -> u32 {
-        let mut vigil = Vigil::begin();
+        let mut death_watch = DeathWatch::begin();
         self.enter_without_limit();
-        self.recount(&mut vigil);
+        self.recount(&mut death_watch);
         let available = self.available.load(Ordering::Relaxed);
         self.lock.release();
         available
     }
 
-    fn permit(&self, seat: Seat, permits: u32) -> SemaphorePermit<'_> {
+    fn permit(&self, seat: CountSlot, permits: u32) -> SemaphorePermit<'_> {
         SemaphorePermit {
             semaphore: self,
             seat,
@@ -195,11 +195,11 @@ impl Semaphore {
     }
 
     #[cold]
-    fn take_slowly(&self, permits: u32, deadline: Option<Instant>) -> Option<Seat> {
+    fn take_slowly(&self, permits: u32, deadline: Option<Instant>) -> Option<CountSlot> {
         loop {
-            let mut vigil = Vigil::begin();
+            let mut death_watch = DeathWatch::begin();
             self.enter(deadline)?;
-            self.recount(&mut vigil);
+            self.recount(&mut death_watch);
             let seat = self.take_now(permits);
             let seen = self.event.load(Ordering::Relaxed);
             if seat.is_none() {
@@ -209,7 +209,7 @@ impl Semaphore {
             if seat.is_some() {
                 return seat;
             }
-            if vigil.sleep(&self.event, seen, deadline) == Wake::TimedOut {
+            if death_watch.sleep(&self.event, seen, deadline) == Wake::TimedOut {
                 return None;
             }
         }
@@ -218,8 +218,8 @@ impl Semaphore {
     /// Takes the lock. Whoever died with it may have left the count wrong.
     #[inline]
     fn enter(&self, deadline: Option<Instant>) -> Option<()> {
-        if self.lock.acquire(deadline)? == Acquired::FromTheDead {
-            self.recount(&mut Vigil::begin());
+        if self.lock.acquire(deadline)? == Acquired::OwnerDied {
+            self.recount(&mut DeathWatch::begin());
         }
         Some(())
     }
@@ -230,23 +230,23 @@ impl Semaphore {
 
     /// With the lock: the count, from what it is made of. What the dead had is available again.
     #[cold]
-    fn recount(&self, vigil: &mut Vigil) {
+    fn recount(&self, death_watch: &mut DeathWatch) {
         let total = self.total.load(Ordering::Relaxed);
-        let held = u32::try_from(self.shares.of_the_living(vigil)).unwrap_or(u32::MAX);
+        let held = u32::try_from(self.counts.of_the_living(death_watch)).unwrap_or(u32::MAX);
         self.available
             .store(total.saturating_sub(held), Ordering::Relaxed);
     }
 
     /// With the lock: takes them, if there are as many.
     #[inline]
-    fn take_now(&self, permits: u32) -> Option<Seat> {
+    fn take_now(&self, permits: u32) -> Option<CountSlot> {
         let left = self
             .available
             .load(Ordering::Relaxed)
             .checked_sub(permits)?;
         // First the share: if we die in between, who counts anew finds it, and that its process is
         // dead.
-        let seat = self.shares.take(permits)?;
+        let seat = self.counts.take(permits)?;
         self.available.store(left, Ordering::Relaxed);
         Some(seat)
     }
@@ -288,7 +288,7 @@ impl fmt::Debug for Semaphore {
 #[derive(Debug)]
 pub struct SemaphorePermit<'s> {
     semaphore: &'s Semaphore,
-    seat: Seat,
+    seat: CountSlot,
     permits: u32,
 }
 
@@ -304,7 +304,7 @@ impl SemaphorePermit<'_> {
         semaphore.enter_without_limit();
         // In this order: if we die in between, the share went back with us and nothing was
         // forgotten.
-        semaphore.shares.give_back(self.seat, self.permits);
+        semaphore.counts.give_back(self.seat, self.permits);
         let total = semaphore.total.load(Ordering::Relaxed);
         let left = total.saturating_sub(self.permits);
         semaphore.total.store(left, Ordering::Relaxed);
@@ -319,7 +319,7 @@ impl Drop for SemaphorePermit<'_> {
             return;
         }
         self.semaphore.enter_without_limit();
-        self.semaphore.shares.give_back(self.seat, self.permits);
+        self.semaphore.counts.give_back(self.seat, self.permits);
         self.semaphore.make_available(self.permits);
         self.semaphore.leave();
     }
@@ -328,7 +328,7 @@ impl Drop for SemaphorePermit<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sync::roster::testing::Puppet;
+    use crate::sync::roster::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
@@ -381,14 +381,14 @@ mod tests {
 
     #[test]
     fn the_dead_give_back_what_they_had() {
-        let puppet = Puppet::new();
+        let process = FakeProcess::new();
         let semaphore = Semaphore::new(2);
-        semaphore.shares.pretend(9, puppet.token(), 2);
+        semaphore.counts.pretend(9, process.token(), 2);
         assert_eq!(semaphore.available_permits(), 0);
         std::thread::scope(|scope| {
             let waits = waiting(scope, || semaphore.acquire_timeout(LONG).is_some());
             assert!(!waits.is_finished());
-            puppet.kill();
+            process.kill();
             assert!(waits.join().unwrap());
         });
         assert_eq!(semaphore.available_permits(), 2);
@@ -399,8 +399,8 @@ mod tests {
         let semaphore = Semaphore::new(2);
         let mine = semaphore.acquire();
         // In the middle of taking the other one.
-        let dead = Puppet::dead();
-        semaphore.shares.pretend(9, dead, 1);
+        let dead = FakeProcess::dead();
+        semaphore.counts.pretend(9, dead, 1);
         semaphore.available.store(0xdead, Ordering::Relaxed);
         semaphore.lock.pretend(dead);
         let other = semaphore.try_acquire().unwrap();
@@ -418,7 +418,7 @@ mod tests {
             semaphore.waiting.store(garbage, Ordering::Relaxed);
             semaphore.event.store(garbage, Ordering::Relaxed);
             let wide = u64::from(garbage);
-            (0..PROCESSES).for_each(|at| semaphore.shares.scribble(at, wide << 32 | wide));
+            (0..PROCESSES).for_each(|at| semaphore.counts.scribble(at, wide << 32 | wide));
             drop(semaphore.acquire_timeout(LONG));
             semaphore.add_permits(7);
             semaphore.available_permits();

@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 #[cfg(loom)]
-pub(crate) use super::model::{Token, Vigil, wait, wait_either, wake_all, wake_one};
+pub(crate) use super::model::{DeathWatch, Token, wait, wait_either, wake_all, wake_one};
 #[cfg(not(loom))]
-pub(crate) use super::roster::{Token, Vigil};
+pub(crate) use super::roster::{DeathWatch, Token};
 pub(crate) use crate::sys::futex::Wake;
 #[cfg(not(loom))]
 pub(crate) use crate::sys::futex::{

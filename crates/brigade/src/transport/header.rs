@@ -5,7 +5,7 @@
 //! that finds no room reads the word `room`, sets `waiting`, looks again, and sleeps while `room`
 //! is what it was. The receiver, when it has received something and finds `waiting` set, takes it
 //! away, changes `room` and wakes all who sleep. They sleep until the next death of a process, too
-//! ([`Vigil`]): the receiver may have been the one. A receiver that is lost in another way (inside
+//! ([`DeathWatch`]): the receiver may have been the one. A receiver that is lost in another way (inside
 //! a message that nobody will receive) wakes nobody, so the link is looked at now and then.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
@@ -19,8 +19,8 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sync::raw::RawLock;
-use crate::sync::watch::{self, Vigil, Wake};
+use crate::sync::raw_lock::RawLock;
+use crate::sync::watch::{self, DeathWatch, Wake};
 use crate::sys::fds;
 use crate::sys::mapping::{self, Mapping, reserve, sized_memfd};
 use crate::sys::wakeup;
@@ -85,15 +85,17 @@ impl CapacityWait {
     /// A sender has found no room. It has to look again, and then it may [`sleep`](Self::sleep).
     pub(super) fn announce(&self) -> WaitTicket {
         let room = self.room.load(Ordering::Acquire);
-        let vigil = Vigil::begin();
+        let death_watch = DeathWatch::begin();
         self.for_room.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        WaitTicket { room, vigil }
+        WaitTicket { room, death_watch }
     }
 
     /// Sleeps until there may be room, or somebody has died, since it was announced.
     pub(super) fn sleep(&self, announced: &WaitTicket, until: Option<Instant>) -> Wake {
-        announced.vigil.sleep(&self.room, announced.room, until)
+        announced
+            .death_watch
+            .sleep(&self.room, announced.room, until)
     }
 
     /// The receiver has made room, and says so to those who wait for it.
@@ -116,7 +118,7 @@ impl CapacityWait {
 #[derive(Debug)]
 pub(super) struct WaitTicket {
     room: u32,
-    vigil: Vigil,
+    death_watch: DeathWatch,
 }
 
 /// One process's view of a channel's shared page, and what lies behind it.
@@ -317,7 +319,7 @@ impl ChannelHeader {
         if has_room() || self.is_closed() {
             return Waited::Look;
         }
-        // After the vigil began: a death that is not noticed here ends the sleep.
+        // After the death watch began: a death that is not noticed here ends the sleep.
         if is_hung_up(link) {
             return Waited::Gone;
         }

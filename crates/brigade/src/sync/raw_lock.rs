@@ -10,11 +10,11 @@
 //!
 //! 1. To take: one compare-and-swap, zero to our token. To let go: one swap with zero; where the
 //!    bit was set, one sleeper is woken.
-//! 2. To wait: begin a [`Vigil`], *then* look. Dead holder: one compare-and-swap takes the lock
+//! 2. To wait: begin a [`DeathWatch`], *then* look. Dead holder: one compare-and-swap takes the lock
 //!    over, and only one of us succeeds. Live holder: set the bit, sleep.
 //! 3. Who has slept takes the lock with the bit set, as others may be asleep; the price is one
 //!    needless wake in the end.
-//! 4. The vigil ends with *any* death, anywhere. So a wake-up that a dying process owed, or took
+//! 4. The death watch ends with *any* death, anywhere. So a wake-up that a dying process owed, or took
 //!    along, is replaced by its death.
 //!
 //! Memory may be scribbled over by a peer. A token that is nobody's is that of somebody dead; the
@@ -27,7 +27,7 @@
 
 use std::time::Instant;
 
-use super::watch::{self, Token, Vigil, Wake};
+use super::watch::{self, DeathWatch, Token, Wake};
 use crate::primitive::{AtomicU32, Ordering};
 
 /// Somebody sleeps.
@@ -52,12 +52,12 @@ pub(crate) enum Acquired {
     /// Its last holder let go of it.
     Clean,
     /// Its last holder died with it: what it guards may be half-written.
-    FromTheDead,
+    OwnerDied,
 }
 
 /// How a wait for somebody else's lock ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Freed {
+pub(crate) enum WaitedFor {
     /// It was free a moment ago.
     LetGo,
     /// Its holder died, and the lock is *ours* now, to let go of.
@@ -121,14 +121,14 @@ impl RawLock {
 
     /// Waits until nobody holds it, and leaves it so. `None`: the deadline has passed.
     #[cold]
-    pub(crate) fn wait_until_free(&self, deadline: Option<Instant>) -> Option<Freed> {
+    pub(crate) fn wait_until_free(&self, deadline: Option<Instant>) -> Option<WaitedFor> {
         loop {
             if Token::from_bits(self.spin()).is_none() {
-                return Some(Freed::LetGo);
+                return Some(WaitedFor::LetGo);
             }
             match self.look_and_sleep(deadline) {
                 Looked::Free | Looked::Slept => {}
-                Looked::TakenOver => return Some(Freed::TakenOver),
+                Looked::TakenOver => return Some(WaitedFor::TakenOver),
                 Looked::TimedOut => return None,
             }
         }
@@ -137,10 +137,10 @@ impl RawLock {
     /// As [`wait_until_free`](Self::wait_until_free), but does not wait. `None`: somebody alive
     /// holds it.
     #[cold]
-    pub(crate) fn look_if_free(&self) -> Option<Freed> {
+    pub(crate) fn look_if_free(&self) -> Option<WaitedFor> {
         match self.take_from_the_dead()? {
-            Acquired::Clean => Some(Freed::LetGo),
-            Acquired::FromTheDead => Some(Freed::TakenOver),
+            Acquired::Clean => Some(WaitedFor::LetGo),
+            Acquired::OwnerDied => Some(WaitedFor::TakenOver),
         }
     }
 
@@ -161,13 +161,13 @@ impl RawLock {
                 if self.swap_in(seen, seen | Token::mine().to_bits()) {
                     return Some(Acquired::Clean);
                 }
-            } else if self.take_from_the_dead()? == Acquired::FromTheDead {
-                return Some(Acquired::FromTheDead);
+            } else if self.take_from_the_dead()? == Acquired::OwnerDied {
+                return Some(Acquired::OwnerDied);
             }
         }
     }
 
-    /// `FromTheDead`: ours now. `Clean`: nobody's. `None`: somebody alive holds it.
+    /// `OwnerDied`: ours now. `Clean`: nobody's. `None`: somebody alive holds it.
     fn take_from_the_dead(&self) -> Option<Acquired> {
         loop {
             let seen = self.word.load(Ordering::Relaxed);
@@ -175,11 +175,11 @@ impl RawLock {
                 return Some(Acquired::Clean);
             };
             // The common case is spared the table.
-            if holder == Token::mine() || !Vigil::begin().is_dead(holder) {
+            if holder == Token::mine() || !DeathWatch::begin().is_dead(holder) {
                 return None;
             }
             if self.swap_in(seen, Token::mine().to_bits() | SLEEPERS) {
-                return Some(Acquired::FromTheDead);
+                return Some(Acquired::OwnerDied);
             }
         }
     }
@@ -198,7 +198,7 @@ impl RawLock {
             }
             seen = match self.look_and_sleep(deadline) {
                 Looked::Free => 0,
-                Looked::TakenOver => return Some(Acquired::FromTheDead),
+                Looked::TakenOver => return Some(Acquired::OwnerDied),
                 Looked::Slept => {
                     // Of several who slept, one was woken: who takes it now must wake the next.
                     ours |= SLEEPERS;
@@ -211,12 +211,12 @@ impl RawLock {
 
     /// One round of waiting, in the order that matters: the watch, the look, the sleep.
     fn look_and_sleep(&self, deadline: Option<Instant>) -> Looked {
-        let mut vigil = Vigil::begin();
+        let mut death_watch = DeathWatch::begin();
         let seen = self.word.load(Ordering::Relaxed);
         let Some(holder) = Token::from_bits(seen) else {
             return Looked::Free;
         };
-        if vigil.is_dead(holder) {
+        if death_watch.is_dead(holder) {
             return match self.swap_in(seen, Token::mine().to_bits() | SLEEPERS) {
                 true => Looked::TakenOver,
                 false => Looked::Slept,
@@ -228,7 +228,7 @@ impl RawLock {
                 .word
                 .compare_exchange(seen, asleep, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
-        if announced && vigil.sleep(&self.word, asleep, deadline) == Wake::TimedOut {
+        if announced && death_watch.sleep(&self.word, asleep, deadline) == Wake::TimedOut {
             // Nobody's wake-up is lost with us: a sleeper that was woken is not told that its time
             // is over, and looks again.
             return Looked::TimedOut;
@@ -287,7 +287,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sync::roster::testing::Puppet;
+    use crate::sync::roster::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);
@@ -334,13 +334,13 @@ mod tests {
         assert_eq!(lock.look_if_free(), None);
         assert!(began.elapsed() >= 2 * SOON);
         lock.release();
-        assert_eq!(lock.look_if_free(), Some(Freed::LetGo));
+        assert_eq!(lock.look_if_free(), Some(WaitedFor::LetGo));
         assert_eq!(lock.acquire(within(LONG)), Some(Acquired::Clean));
     }
 
     #[test]
     fn the_dead_are_taken_over_from_by_one() {
-        let lock = with_word(Puppet::dead().to_bits());
+        let lock = with_word(FakeProcess::dead().to_bits());
         let clean = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -357,8 +357,8 @@ mod tests {
 
     #[test]
     fn a_death_wakes_who_sleeps() {
-        let puppet = Puppet::new();
-        let lock = with_word(puppet.token().to_bits());
+        let process = FakeProcess::new();
+        let lock = with_word(process.token().to_bits());
         assert_eq!(lock.try_acquire(), None);
         std::thread::scope(|scope| {
             let sleepers = [(); 3].map(|()| {
@@ -367,22 +367,22 @@ mod tests {
                 })
             });
             assert!(sleepers.iter().all(|s| !s.is_finished()));
-            puppet.kill();
+            process.kill();
             let ended = sleepers.map(|s| s.join().expect("no panic").expect("in time"));
-            let taken_over = ended.iter().filter(|a| **a == Acquired::FromTheDead);
+            let taken_over = ended.iter().filter(|a| **a == Acquired::OwnerDied);
             assert_eq!(taken_over.count(), 1);
         });
     }
 
     #[test]
     fn who_only_looks_takes_over_from_the_dead_as_well() {
-        let lock = with_word(Puppet::dead().to_bits());
-        assert_eq!(lock.wait_until_free(None), Some(Freed::TakenOver));
+        let lock = with_word(FakeProcess::dead().to_bits());
+        assert_eq!(lock.wait_until_free(None), Some(WaitedFor::TakenOver));
         lock.release_to_all();
-        assert_eq!(lock.wait_until_free(None), Some(Freed::LetGo));
+        assert_eq!(lock.wait_until_free(None), Some(WaitedFor::LetGo));
         assert_eq!(
-            with_word(Puppet::dead().to_bits()).look_if_free(),
-            Some(Freed::TakenOver)
+            with_word(FakeProcess::dead().to_bits()).look_if_free(),
+            Some(WaitedFor::TakenOver)
         );
     }
 

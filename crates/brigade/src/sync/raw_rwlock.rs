@@ -7,7 +7,7 @@
 //!    let go of the lock, wake all.
 //!
 //! A reader stores (its share) and then loads (the writer's word), a writer stores (the word) and
-//! then loads (the shares), all in one total order (`SeqCst`): one of the two sees the other. The
+//! then loads (the counts), all in one total order (`SeqCst`): one of the two sees the other. The
 //! same holds when a reader leaves, for the writer that sleeps until it does.
 //!
 //! Death: a reader's share does not count once its process is dead, and has done no harm. A
@@ -17,9 +17,9 @@
 use std::time::Instant;
 
 use super::poison::Poison;
-use super::raw::{Acquired, Freed, RawLock};
-use super::shares::{Seat, Shares};
-use super::watch::{self, Vigil, Wake};
+use super::process_counts::{CountSlot, ProcessCounts};
+use super::raw_lock::{Acquired, RawLock, WaitedFor};
+use super::watch::{self, DeathWatch, Wake};
 use crate::primitive::{AtomicU32, Ordering, fence_in_models};
 
 /// As many processes may read at a time. Every writer looks at every slot: in models there are few.
@@ -28,7 +28,7 @@ pub(super) const PROCESSES: usize = if cfg!(loom) { 2 } else { 32 };
 /// All zero bytes: nobody reads or writes.
 #[repr(C)]
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(super) struct RawRwLock {
     writer: RawLock,
     /// Counts what a writer that waits for readers, and a reader that waits for a slot, should look
     /// at.
@@ -36,56 +36,56 @@ pub(super) struct Readers {
     /// Not zero: a reader waits for a slot.
     crowded: AtomicU32,
     pub(super) poison: Poison,
-    shares: Shares<PROCESSES>,
+    counts: ProcessCounts<PROCESSES>,
 }
 
-enum Entered {
-    In(Seat),
+enum TryRead {
+    In(CountSlot),
     /// Somebody writes.
     Held,
     /// Too many processes read.
     Full,
 }
 
-impl Readers {
+impl RawRwLock {
     const_but_in_models! {
-        pub(super) const fn new() -> Readers {
-            Readers {
+        pub(super) const fn new() -> RawRwLock {
+            RawRwLock {
                 writer: RawLock::new(),
                 drain: AtomicU32::new(0),
                 crowded: AtomicU32::new(0),
                 poison: Poison::new(),
-                shares: Shares::new(),
+                counts: ProcessCounts::new(),
             }
         }
     }
 
     /// To read. `None`: the deadline has passed.
     #[inline]
-    pub(super) fn read(&self, deadline: Option<Instant>) -> Option<Seat> {
+    pub(super) fn read(&self, deadline: Option<Instant>) -> Option<CountSlot> {
         match self.enter() {
-            Entered::In(seat) => Some(seat),
+            TryRead::In(seat) => Some(seat),
             _ => self.read_contended(deadline),
         }
     }
 
     /// To read now. `None`: somebody alive writes, or too many processes read.
     #[inline]
-    pub(super) fn try_read(&self) -> Option<Seat> {
+    pub(super) fn try_read(&self) -> Option<CountSlot> {
         loop {
             match self.enter() {
-                Entered::In(seat) => return Some(seat),
-                Entered::Full => return None,
-                Entered::Held => self.look_after(self.writer.look_if_free()?),
+                TryRead::In(seat) => return Some(seat),
+                TryRead::Full => return None,
+                TryRead::Held => self.look_after(self.writer.look_if_free()?),
             }
         }
     }
 
     /// Reads no more.
     #[inline]
-    pub(super) fn leave(&self, seat: Seat) {
+    pub(super) fn leave(&self, seat: CountSlot) {
         // As long as others of this process read, nothing has changed for those who wait.
-        if self.shares.give_back(seat, 1) != 0 {
+        if self.counts.give_back(seat, 1) != 0 {
             return;
         }
         fence_in_models();
@@ -98,8 +98,8 @@ impl Readers {
     #[inline]
     pub(super) fn write(&self, deadline: Option<Instant>) -> Option<()> {
         let acquired = self.writer.acquire(deadline)?;
-        self.drain(acquired, |vigil, seen| {
-            vigil.sleep(&self.drain, seen, deadline) != Wake::TimedOut
+        self.drain(acquired, |death_watch, seen| {
+            death_watch.sleep(&self.drain, seen, deadline) != Wake::TimedOut
         })
     }
 
@@ -117,36 +117,36 @@ impl Readers {
     }
 
     #[inline]
-    fn enter(&self) -> Entered {
+    fn enter(&self) -> TryRead {
         // Not needed, but a share that is taken in vain wakes the writer.
         if self.writer.is_held() {
-            return Entered::Held;
+            return TryRead::Held;
         }
-        let Some(seat) = self.shares.take(1) else {
-            return Entered::Full;
+        let Some(seat) = self.counts.take(1) else {
+            return TryRead::Full;
         };
         fence_in_models();
         if self.writer.is_held() {
             self.leave(seat);
-            return Entered::Held;
+            return TryRead::Held;
         }
-        Entered::In(seat)
+        TryRead::In(seat)
     }
 
     #[cold]
-    fn read_contended(&self, deadline: Option<Instant>) -> Option<Seat> {
+    fn read_contended(&self, deadline: Option<Instant>) -> Option<CountSlot> {
         loop {
             match self.enter() {
-                Entered::In(seat) => return Some(seat),
-                Entered::Held => self.look_after(self.writer.wait_until_free(deadline)?),
-                Entered::Full => self.wait_for_a_slot(deadline)?,
+                TryRead::In(seat) => return Some(seat),
+                TryRead::Held => self.look_after(self.writer.wait_until_free(deadline)?),
+                TryRead::Full => self.wait_for_a_slot(deadline)?,
             }
         }
     }
 
     /// A reader that finds the writer dead has its lock, and no use for it.
-    fn look_after(&self, freed: Freed) {
-        if freed == Freed::TakenOver {
+    fn look_after(&self, freed: WaitedFor) {
+        if freed == WaitedFor::TakenOver {
             self.poison.set();
             self.writer.release_to_all();
         }
@@ -154,12 +154,12 @@ impl Readers {
 
     #[cold]
     fn wait_for_a_slot(&self, deadline: Option<Instant>) -> Option<()> {
-        let mut vigil = Vigil::begin();
+        let mut death_watch = DeathWatch::begin();
         let seen = self.drain.load(Ordering::SeqCst);
         self.crowded.store(1, Ordering::SeqCst);
         fence_in_models();
-        if !self.shares.has_room(&mut vigil)
-            && vigil.sleep(&self.drain, seen, deadline) == Wake::TimedOut
+        if !self.counts.has_room(&mut death_watch)
+            && death_watch.sleep(&self.drain, seen, deadline) == Wake::TimedOut
         {
             return None;
         }
@@ -176,24 +176,24 @@ impl Readers {
 
     /// With the writers' lock: until nobody reads. Gives the lock up when `sleep` says so.
     #[inline]
-    fn drain(&self, acquired: Acquired, sleep: impl Fn(&Vigil, u32) -> bool) -> Option<()> {
+    fn drain(&self, acquired: Acquired, sleep: impl Fn(&DeathWatch, u32) -> bool) -> Option<()> {
         self.poison.note(acquired);
         fence_in_models();
-        if self.shares.is_empty() {
+        if self.counts.is_empty() {
             return Some(());
         }
         self.drain_slowly(&sleep)
     }
 
     #[cold]
-    fn drain_slowly(&self, sleep: &dyn Fn(&Vigil, u32) -> bool) -> Option<()> {
+    fn drain_slowly(&self, sleep: &dyn Fn(&DeathWatch, u32) -> bool) -> Option<()> {
         loop {
-            let mut vigil = Vigil::begin();
+            let mut death_watch = DeathWatch::begin();
             let seen = self.drain.load(Ordering::SeqCst);
-            if self.shares.of_the_living(&mut vigil) == 0 {
+            if self.counts.of_the_living(&mut death_watch) == 0 {
                 return Some(());
             }
-            if !sleep(&vigil, seen) {
+            if !sleep(&death_watch, seen) {
                 self.writer.release_to_all();
                 return None;
             }
@@ -209,6 +209,6 @@ impl Readers {
     /// As if that process read.
     #[cfg(all(test, not(loom)))]
     pub(super) fn pretend_reader(&self, at: usize, token: watch::Token) {
-        self.shares.pretend(at, token, 1);
+        self.counts.pretend(at, token, 1);
     }
 }

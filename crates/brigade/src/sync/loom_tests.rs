@@ -14,8 +14,8 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::model::{be, bury};
-use super::raw::{Acquired, Freed, RawLock};
-use super::readers::Readers;
+use super::raw_lock::{Acquired, RawLock, WaitedFor};
+use super::raw_rwlock::RawRwLock;
 use super::{Barrier, Condvar, Mutex, Once, Semaphore};
 
 /// A lock and a count that only who holds it may touch: loom fails where two might.
@@ -97,7 +97,7 @@ fn loom_raw_lock_is_taken_over_from_the_dead_by_one() {
                 let acquired = guarded.lock.acquire(None);
                 guarded.add();
                 guarded.lock.release();
-                acquired == Some(Acquired::FromTheDead)
+                acquired == Some(Acquired::OwnerDied)
             })
         });
         bury(4);
@@ -135,20 +135,20 @@ fn loom_raw_lock_is_looked_at_until_free() {
             process(n, move || guarded.lock.wait_until_free(None))
         });
         guarded.lock.release_to_all();
-        assert_eq!(all(looks), [Some(Freed::LetGo); 2]);
+        assert_eq!(all(looks), [Some(WaitedFor::LetGo); 2]);
     });
 }
 
 /// A count that writers change and readers look at.
 struct Looked {
-    readers: Readers,
+    readers: RawRwLock,
     count: UnsafeCell<u32>,
 }
 
 impl Looked {
     fn new() -> Arc<Looked> {
         Arc::new(Looked {
-            readers: Readers::new(),
+            readers: RawRwLock::new(),
             count: UnsafeCell::new(0),
         })
     }

@@ -13,10 +13,10 @@
 //! free for any other. A process may end up with two slots; that is harmless, as whoever takes a
 //! share is told in which slot it is.
 //!
-//! Limit: there are `N` slots, so shares of more than `N` processes at a time cannot be written
+//! Limit: there are `N` slots, so counts of more than `N` processes at a time cannot be written
 //! down.
 
-use super::watch::{Token, Vigil};
+use super::watch::{DeathWatch, Token};
 use crate::primitive::{AtomicU64, Ordering};
 
 /// The low half of a slot is the number, the high half the token.
@@ -25,13 +25,13 @@ const NUMBER: u64 = u32::MAX as u64;
 /// All zero bytes: nobody has any.
 #[repr(transparent)]
 #[derive(Debug)]
-pub(super) struct Shares<const N: usize> {
+pub(super) struct ProcessCounts<const N: usize> {
     slots: [AtomicU64; N],
 }
 
 /// In which slot a share is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seat(usize);
+pub(super) struct CountSlot(usize);
 
 fn number(slot: u64) -> u32 {
     (slot & NUMBER) as u32
@@ -47,18 +47,18 @@ fn mine() -> u64 {
     u64::from(Token::mine().to_bits()) << 32
 }
 
-impl<const N: usize> Shares<N> {
+impl<const N: usize> ProcessCounts<N> {
     #[cfg(not(loom))]
-    pub(super) const fn new() -> Shares<N> {
+    pub(super) const fn new() -> ProcessCounts<N> {
         const { assert!(N.is_power_of_two()) };
-        Shares {
+        ProcessCounts {
             slots: [const { AtomicU64::new(0) }; N],
         }
     }
 
     #[cfg(loom)]
-    pub(super) fn new() -> Shares<N> {
-        Shares {
+    pub(super) fn new() -> ProcessCounts<N> {
+        ProcessCounts {
             slots: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -72,10 +72,10 @@ impl<const N: usize> Shares<N> {
 
     /// Takes `n` for this process. `None`: all slots are other live processes'.
     #[inline]
-    pub(super) fn take(&self, n: u32) -> Option<Seat> {
+    pub(super) fn take(&self, n: u32) -> Option<CountSlot> {
         let home = Self::home();
         match self.take_in(home, n) {
-            true => Some(Seat(home)),
+            true => Some(CountSlot(home)),
             false => self.take_anywhere(n),
         }
     }
@@ -106,17 +106,17 @@ impl<const N: usize> Shares<N> {
     }
 
     #[cold]
-    fn take_anywhere(&self, n: u32) -> Option<Seat> {
+    fn take_anywhere(&self, n: u32) -> Option<CountSlot> {
         let from_home = || (0..N).map(|i| (Self::home() + i) % N);
         if let Some(at) = from_home().find(|&at| self.take_in(at, n)) {
-            return Some(Seat(at));
+            return Some(CountSlot(at));
         }
-        let mut vigil = Vigil::begin();
+        let mut death_watch = DeathWatch::begin();
         from_home()
             .find(|&at| {
                 let seen = self.slots[at].load(Ordering::Relaxed);
                 number(seen) != 0
-                    && owner(seen).is_none_or(|token| vigil.is_dead(token))
+                    && owner(seen).is_none_or(|token| death_watch.is_dead(token))
                     && self.slots[at]
                         .compare_exchange(
                             seen,
@@ -126,14 +126,14 @@ impl<const N: usize> Shares<N> {
                         )
                         .is_ok()
             })
-            .map(Seat)
+            .map(CountSlot)
     }
 
     /// Gives back `n` that this process took. Gives what it still has in that slot.
     ///
     /// If the slot says that we have fewer, somebody has scribbled over it, and it is left alone.
     #[inline]
-    pub(super) fn give_back(&self, seat: Seat, n: u32) -> u32 {
+    pub(super) fn give_back(&self, seat: CountSlot, n: u32) -> u32 {
         let slot = &self.slots[seat.0];
         let mut seen = slot.load(Ordering::Relaxed);
         loop {
@@ -162,7 +162,7 @@ impl<const N: usize> Shares<N> {
     }
 
     /// How many the living have. What the dead had is wiped out on the way.
-    pub(super) fn of_the_living(&self, vigil: &mut Vigil) -> u64 {
+    pub(super) fn of_the_living(&self, death_watch: &mut DeathWatch) -> u64 {
         let mut sum = 0;
         for slot in &self.slots {
             loop {
@@ -170,7 +170,7 @@ impl<const N: usize> Shares<N> {
                 if number(seen) == 0 {
                     break;
                 }
-                if owner(seen).is_some_and(|token| !vigil.is_dead(token)) {
+                if owner(seen).is_some_and(|token| !death_watch.is_dead(token)) {
                     sum += u64::from(number(seen));
                     break;
                 }
@@ -187,20 +187,20 @@ impl<const N: usize> Shares<N> {
     }
 
     /// Whether one who has some is dead.
-    pub(super) fn has_dead(&self, vigil: &mut Vigil) -> bool {
+    pub(super) fn has_dead(&self, death_watch: &mut DeathWatch) -> bool {
         self.slots.iter().any(|slot| {
             let seen = slot.load(Ordering::Acquire);
-            number(seen) != 0 && owner(seen).is_none_or(|token| vigil.is_dead(token))
+            number(seen) != 0 && owner(seen).is_none_or(|token| death_watch.is_dead(token))
         })
     }
 
     /// Whether this process could take some.
-    pub(super) fn has_room(&self, vigil: &mut Vigil) -> bool {
+    pub(super) fn has_room(&self, death_watch: &mut DeathWatch) -> bool {
         self.slots.iter().any(|slot| {
             let seen = slot.load(Ordering::SeqCst);
             number(seen) == 0
                 || seen & !NUMBER == mine() && number(seen) < u32::MAX
-                || owner(seen).is_none_or(|token| vigil.is_dead(token))
+                || owner(seen).is_none_or(|token| death_watch.is_dead(token))
         })
     }
 
@@ -228,52 +228,52 @@ impl<const N: usize> Shares<N> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sync::roster::testing::Puppet;
+    use crate::sync::roster::testing::FakeProcess;
 
-    fn living<const N: usize>(shares: &Shares<N>) -> u64 {
-        shares.of_the_living(&mut Vigil::begin())
+    fn living<const N: usize>(counts: &ProcessCounts<N>) -> u64 {
+        counts.of_the_living(&mut DeathWatch::begin())
     }
 
     #[test]
     fn what_is_taken_is_counted_until_it_is_given_back() {
-        let shares = Shares::<4>::new();
-        assert!(shares.is_empty());
-        let a = shares.take(3).unwrap();
-        let b = shares.take(2).unwrap();
-        assert_eq!(living(&shares), 5);
-        assert_eq!(shares.give_back(a, 3), 2);
-        assert_eq!(shares.give_back(b, 2), 0);
-        assert!(shares.is_empty());
+        let counts = ProcessCounts::<4>::new();
+        assert!(counts.is_empty());
+        let a = counts.take(3).unwrap();
+        let b = counts.take(2).unwrap();
+        assert_eq!(living(&counts), 5);
+        assert_eq!(counts.give_back(a, 3), 2);
+        assert_eq!(counts.give_back(b, 2), 0);
+        assert!(counts.is_empty());
     }
 
     #[test]
     fn the_dead_have_nothing() {
-        let shares = Shares::<4>::new();
-        let puppet = Puppet::new();
-        shares.pretend(2, puppet.token(), 7);
-        let seat = shares.take(1).unwrap();
-        assert_eq!(living(&shares), 8);
-        assert!(!shares.has_dead(&mut Vigil::begin()));
-        puppet.kill();
-        assert!(shares.has_dead(&mut Vigil::begin()));
-        assert_eq!(living(&shares), 1);
-        assert_eq!(shares.give_back(seat, 1), 0);
-        assert!(shares.is_empty());
+        let counts = ProcessCounts::<4>::new();
+        let process = FakeProcess::new();
+        counts.pretend(2, process.token(), 7);
+        let seat = counts.take(1).unwrap();
+        assert_eq!(living(&counts), 8);
+        assert!(!counts.has_dead(&mut DeathWatch::begin()));
+        process.kill();
+        assert!(counts.has_dead(&mut DeathWatch::begin()));
+        assert_eq!(living(&counts), 1);
+        assert_eq!(counts.give_back(seat, 1), 0);
+        assert!(counts.is_empty());
     }
 
     #[test]
     fn a_full_table_has_room_again_when_one_dies() {
-        let shares = Shares::<4>::new();
-        let mut puppets: Vec<_> = (0..4).map(|_| Puppet::new()).collect();
-        for (at, puppet) in puppets.iter().enumerate() {
-            shares.pretend(at, puppet.token(), 1);
+        let counts = ProcessCounts::<4>::new();
+        let mut processes: Vec<_> = (0..4).map(|_| FakeProcess::new()).collect();
+        for (at, process) in processes.iter().enumerate() {
+            counts.pretend(at, process.token(), 1);
         }
-        assert_eq!(shares.take(1), None);
-        assert!(!shares.has_room(&mut Vigil::begin()));
-        puppets.remove(2).kill();
-        assert!(shares.has_room(&mut Vigil::begin()));
-        assert_eq!(shares.take(1), Some(Seat(2)));
-        assert_eq!(living(&shares), 4);
+        assert_eq!(counts.take(1), None);
+        assert!(!counts.has_room(&mut DeathWatch::begin()));
+        processes.remove(2).kill();
+        assert!(counts.has_room(&mut DeathWatch::begin()));
+        assert_eq!(counts.take(1), Some(CountSlot(2)));
+        assert_eq!(living(&counts), 4);
     }
 
     #[test]
@@ -286,14 +286,14 @@ mod tests {
             0xdead_beef_dead_beef,
             5 << 32 | 9,
         ] {
-            let shares = Shares::<4>::new();
-            (0..4).for_each(|at| shares.scribble(at, garbage));
-            let seat = shares.take(2).unwrap_or_else(|| panic!("{garbage:#x}"));
-            assert_eq!(living(&shares), 2, "{garbage:#x}");
-            shares.scribble(seat.0, garbage);
-            assert_eq!(shares.give_back(seat, 2), 0);
-            shares.scribble(seat.0, mine() | 1);
-            assert_eq!(shares.give_back(seat, 2), 0, "not below nothing");
+            let counts = ProcessCounts::<4>::new();
+            (0..4).for_each(|at| counts.scribble(at, garbage));
+            let seat = counts.take(2).unwrap_or_else(|| panic!("{garbage:#x}"));
+            assert_eq!(living(&counts), 2, "{garbage:#x}");
+            counts.scribble(seat.0, garbage);
+            assert_eq!(counts.give_back(seat, 2), 0);
+            counts.scribble(seat.0, mine() | 1);
+            assert_eq!(counts.give_back(seat, 2), 0, "not below nothing");
         }
     }
 }
