@@ -23,9 +23,6 @@ use crate::worker::process::ipc::mailbox::{INLINE_MAX, order, reply};
 use crate::worker::process::ipc::protocol::Stay;
 use crate::worker::process::ipc::turns::Occasion;
 
-/// How long a worker with nothing to do looks before it sleeps, where it may.
-const PATIENCE: Duration = Duration::from_micros(50);
-
 /// How often its memory is looked at, at the most.
 const WEIGHING: Duration = Duration::from_millis(1);
 
@@ -154,19 +151,8 @@ impl Worker {
         if !spin::pays() || host == rustix::thread::sched_getcpu() as u32 {
             return;
         }
-        let limit = Instant::now() + PATIENCE;
-        loop {
-            for _ in 0..64 {
-                if is_there() {
-                    return;
-                }
-                std::hint::spin_loop();
-            }
-            // The host may have found other use for this processor.
-            if Instant::now() >= limit || turns.patience().is_none() {
-                return;
-            }
-        }
+        // The host may find another use for this processor.
+        spin::until(|| is_there() || turns.patience().is_none());
     }
 
     /// Wakes the host, if it wants to be.

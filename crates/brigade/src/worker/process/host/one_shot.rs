@@ -24,10 +24,6 @@ use crate::worker::process::ipc::mailbox::{HostEnds, INLINE_MAX, order, reply};
 use crate::worker::process::ipc::protocol::{self, NotReady, Setup};
 use crate::{JoinError, Message};
 
-/// How long a wait looks before it sleeps. A worker that has to be woken needs 4 to 40 µs; sleeping
-/// and being woken costs as much again.
-const SPIN: Duration = Duration::from_micros(50);
-
 /// How often another fork server is tried.
 const HIRES: u32 = 8;
 
@@ -299,18 +295,14 @@ impl Worker {
 
     /// The next reply, or the worker's end.
     fn next_reply(&mut self, frame: &mut Vec<u8>, deadline: Option<Instant>) -> Reply {
-        let mut spinning = spin_limit().filter(|_| self.ends.mailbox().runs_elsewhere());
+        let mut may_spin = spin::pays() && self.ends.mailbox().runs_elsewhere();
         loop {
             if let Some(reply) = self.look(frame) {
                 return reply;
             }
-            if let Some(limit) = spinning {
-                for _ in 0..32 {
-                    std::hint::spin_loop();
-                }
-                if Instant::now() >= limit {
-                    spinning = None;
-                }
+            if std::mem::take(&mut may_spin) {
+                let (board, replies) = (&self.server.board, &self.ends.replies);
+                spin::until(|| replies.is_ready() || board.has_ended(self.slot));
                 continue;
             }
             if !self.ends.replies.prepare_to_wait() {
@@ -518,11 +510,6 @@ enum Reply {
     Ended,
     Corrupt,
     TimedOut,
-}
-
-/// Until when a wait may look before it sleeps.
-fn spin_limit() -> Option<Instant> {
-    spin::pays().then(|| Instant::now() + SPIN)
 }
 
 impl<R> Running<R> {
