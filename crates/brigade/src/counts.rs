@@ -32,7 +32,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     /// `None`: the pool is not one of processes.
     #[track_caller]
     pub fn new(pool: &'p Pool, task: fn(A) -> R, inputs: I) -> Option<Self> {
-        Some(Map(pool.processes_only()?.map(task, inputs)))
+        Some(Map(process::Map::new(pool.processes_only()?, task, inputs)))
     }
 
     /// The next result that comes, if it is there. `None`: there are no more.

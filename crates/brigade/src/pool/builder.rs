@@ -294,7 +294,7 @@ impl PoolBuilder {
         }
         let backend = match self.kind {
             Kind::Thread => Backend::Thread(thread::ThreadPool::start(options)?),
-            Kind::Process => Backend::Process(process_pool::Crew::start(options)?),
+            Kind::Process => Backend::Process(process_pool::ProcessPool::start(options)?),
         };
         Ok(Pool { backend })
     }

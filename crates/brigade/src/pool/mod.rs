@@ -95,7 +95,7 @@ pub struct Pool {
 /// The workers.
 enum Backend {
     Thread(Arc<thread::ThreadPool>),
-    Process(process::Crew),
+    Process(Arc<process::ProcessPool>),
 }
 
 impl Pool {
@@ -229,12 +229,12 @@ impl Pool {
     ) -> map::Source<'_, A, R, I> {
         match &self.backend {
             Backend::Thread(pool) => map::Source::Threads(thread::Map::new(pool, task, inputs)),
-            Backend::Process(pool) => map::Source::Processes(pool.map(task, inputs)),
+            Backend::Process(pool) => map::Source::Processes(process::Map::new(pool, task, inputs)),
         }
     }
 
     #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
-    pub(crate) fn processes_only(&self) -> Option<&process::Crew> {
+    pub(crate) fn processes_only(&self) -> Option<&process::ProcessPool> {
         match &self.backend {
             Backend::Thread(_) => None,
             Backend::Process(pool) => Some(pool),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::core::{Core, Driver};
+use super::core::{Driver, ProcessPool};
 use super::seat::Status;
 use super::state::{After, State};
 use crate::worker::process::host::client::Employer;
@@ -20,7 +20,7 @@ const UNTOLD: Duration = Duration::from_secs(1);
 /// The same, where somebody listens to what begins when.
 const UNANNOUNCED: Duration = Duration::from_millis(1);
 
-impl Employer for Core {
+impl Employer for ProcessPool {
     fn attend(&self, missed: Duration) {
         let mut after = After::default();
         let mut inner = self.lock();

@@ -32,7 +32,7 @@ use crate::worker::process::sim::{
 };
 
 /// A pool of processes, as its handles share it.
-pub(super) struct Core {
+pub(crate) struct ProcessPool {
     pub(super) options: Arc<Options>,
     /// What it is called in events.
     pub(super) number: u64,
@@ -97,14 +97,14 @@ struct Prospect {
     seen: u64,
 }
 
-impl Core {
+impl ProcessPool {
     pub(super) fn new(
         options: Arc<Options>,
         setup: Setup,
-        make: impl FnOnce(std::sync::Weak<Core>) -> State,
-    ) -> Arc<Core> {
+        make: impl FnOnce(std::sync::Weak<ProcessPool>) -> State,
+    ) -> Arc<ProcessPool> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Arc::new_cyclic(|core| Core {
+        Arc::new_cyclic(|core| ProcessPool {
             options,
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             setup,
@@ -292,23 +292,23 @@ impl Core {
     }
 
     /// Takes a task on, when there is room for it.
-    pub(super) fn submit(&self, task: Task) {
+    pub(super) fn enqueue(&self, task: Task) {
         let mut inner = self.lock();
         while inner.state.is_full() {
             drop(inner);
             self.wait(&mut Want::Room, None);
             inner = self.lock();
         }
-        self.submit_to(inner, task);
+        self.enqueue_locked(inner, task);
     }
 
     /// Takes a task on, if there is room for it.
-    pub(super) fn try_submit(&self, task: Task) -> bool {
+    pub(super) fn try_enqueue(&self, task: Task) -> bool {
         let inner = self.lock();
         if inner.state.is_full() {
             return false;
         }
-        self.submit_to(inner, task);
+        self.enqueue_locked(inner, task);
         true
     }
 
@@ -318,7 +318,7 @@ impl Core {
         self.original.is_this_process()
     }
 
-    fn submit_to(&self, mut inner: MutexGuard<'_, Inner>, task: Task) {
+    fn enqueue_locked(&self, mut inner: MutexGuard<'_, Inner>, task: Task) {
         let mut after = After::default();
         let now = task.submitted;
         let halted = inner.state.halted.is_some();

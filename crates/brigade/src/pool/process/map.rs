@@ -3,8 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::Crew;
-use super::core::Want;
+use super::core::{ProcessPool, Want};
 use super::inbox::{Results, Taken};
 use super::state::{After, Event};
 use super::task::{Decode, End, Input, Job, Owner, Refused, Strip, Task, concluded};
@@ -35,7 +34,7 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// Results as they come.
 pub(crate) struct Map<'p, A, R, I> {
-    crew: &'p Crew,
+    pool: &'p ProcessPool,
     job: Result<Job, String>,
     decode: Decode<R>,
     inputs: I,
@@ -69,21 +68,18 @@ pub(crate) enum Now<R> {
 }
 
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
-    pub(super) fn new(
-        crew: &'p Crew,
-        job: Result<Job, String>,
-        decode: Decode<R>,
-        inputs: I,
-    ) -> Map<'p, A, R, I> {
-        let inbox = if crew.core.is_ours() {
-            crew.core.lock().state.inboxes.open()
+    #[track_caller]
+    pub(crate) fn new(pool: &'p ProcessPool, task: fn(A) -> R, inputs: I) -> Map<'p, A, R, I> {
+        let job = Job::new(task).map_err(|e| pool.nowhere(task as usize, &e));
+        let inbox = if pool.is_ours() {
+            pool.lock().state.inboxes.open()
         } else {
             u32::MAX
         };
         Map {
-            crew,
+            pool,
             job,
-            decode,
+            decode: codec::decode::<R>,
             inputs,
             exhausted: false,
             inbox,
@@ -107,10 +103,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 Now::Next(next) => return next,
                 Now::NoResult => {
                     let mut want = Want::Results { inbox: self.inbox };
-                    self.crew.core.wait(&mut want, None);
+                    self.pool.wait(&mut want, None);
                 }
                 Now::NoRoom => {
-                    self.crew.core.wait(&mut Want::Room, None);
+                    self.pool.wait(&mut Want::Room, None);
                     self.pull(1);
                 }
             }
@@ -158,10 +154,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     pub(in crate::pool) fn next_ready(&mut self) -> Option<(usize, Result<R, JoinError>)> {
         let (index, taken) = self.ready.take()?;
         self.given += 1;
-        let core = &self.crew.core;
+        let pool = self.pool;
         let job = &self.job;
         let name = || match job {
-            Ok(job) => core.name_of(job),
+            Ok(job) => pool.name_of(job),
             Err(_) => unreachable!("nothing is run that has no name"),
         };
         let result = match taken {
@@ -173,7 +169,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 
     /// Whether this process is a fork of the one whose pool it is.
     pub(in crate::pool) fn is_copy(&self) -> bool {
-        !self.crew.core.is_ours()
+        !self.pool.is_ours()
     }
 
     /// Pulls an input that nobody will run. Gives its number.
@@ -201,7 +197,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     fn exchange(&mut self, horizon: usize) -> usize {
         self.end_strip();
         let mut after = After::default();
-        let mut inner = self.crew.core.lock();
+        let mut inner = self.pool.lock();
         let state = &mut inner.state;
         let more = !self.exhausted;
         if !self.tasks.is_empty() {
@@ -218,16 +214,16 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         state.look(&mut after, more);
         state.inboxes.fetch(self.inbox, &mut self.ready);
         let room = state.room_for_more();
-        self.crew.core.step_aside(&mut inner, &mut after);
-        self.crew.core.unlock(inner, after);
+        self.pool.step_aside(&mut inner, &mut after);
+        self.pool.unlock(inner, after);
         let ahead = horizon.saturating_sub(self.pulled);
-        let few = self.pulled - self.given < 2 * self.crew.workers();
+        let few = self.pulled - self.given < 2 * self.pool.workers();
         if self.ready.size() > MOST_BYTES && !few {
             return 0;
         }
         // As many as have so many bytes, as far as one can tell from those before them.
         let each = (self.carried / self.pulled.max(1) as u64).max(1);
-        let most = ((MOST_BYTES as u64 / each) as usize).max(2 * self.crew.workers());
+        let most = ((MOST_BYTES as u64 / each) as usize).max(2 * self.pool.workers());
         room.min(ahead)
             .min(CHUNK)
             .min(most.saturating_sub(self.pulled - self.given))
@@ -326,8 +322,8 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                         number: 0,
                     }),
                     Err(refused) => {
-                        let why = refused.into_error(self.crew.core.name_of(&job));
-                        self.crew.core.refuse(&why);
+                        let why = refused.into_error(self.pool.name_of(&job));
+                        self.pool.refuse(&why);
                         self.ready.put(index, End::failed(why));
                     }
                 }
@@ -338,16 +334,16 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 
 impl<A, R, I> Drop for Map<'_, A, R, I> {
     fn drop(&mut self) {
-        let core = &self.crew.core;
-        if !core.is_ours() {
+        let pool = self.pool;
+        if !pool.is_ours() {
             return;
         }
         let mut after = After::default();
-        let mut inner = core.lock();
+        let mut inner = pool.lock();
         inner
             .state
             .close_inbox(self.inbox, Instant::now(), &mut after);
-        core.leave(&mut inner, &mut after);
-        core.unlock(inner, after);
+        pool.leave(&mut inner, &mut after);
+        pool.unlock(inner, after);
     }
 }

@@ -33,7 +33,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
-use self::core::{Core, Want};
+use self::core::Want;
 use self::slot::{Pooled, Settle};
 use self::state::{After, Reason, State};
 use self::task::{End, Input, Job, Owner, Task};
@@ -49,23 +49,19 @@ use crate::worker::process::ipc::protocol::Stay;
 use crate::worker::process::sim::Instant;
 use crate::{JoinError, JoinHandle, Kind, Message, PoolStats};
 
+pub(crate) use self::core::ProcessPool;
 pub(crate) use map::Map;
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
 pub(crate) use map::Now;
-
-/// The workers of a pool, and what they have to do.
-pub(crate) struct Crew {
-    core: Arc<Core>,
-}
 
 thread_local! {
     /// Where inputs are encoded, before it is known how large they are.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-impl Crew {
+impl ProcessPool {
     /// Starts the workers, and waits until each is ready.
-    pub(super) fn start(mut options: Options) -> io::Result<Crew> {
+    pub(in crate::pool) fn start(mut options: Options) -> io::Result<Arc<ProcessPool>> {
         // A time so long that the clock cannot say when it ends is for ever.
         options.timeout = options
             .timeout
@@ -86,24 +82,23 @@ impl Crew {
             bytes: options.recycle_above,
         });
         let options = Arc::new(options);
-        let core = Core::new(Arc::clone(&options), setup.clone(), |core| {
-            let core: std::sync::Weak<dyn Employer> = core;
-            let employer = server.employ(core);
+        let pool = ProcessPool::new(Arc::clone(&options), setup.clone(), |pool| {
+            let pool: std::sync::Weak<dyn Employer> = pool;
+            let employer = server.employ(pool);
             State::new(options, setup, server, employer)
         });
-        let crew = Crew { core };
-        match crew.core.wait_ready() {
-            Ok(()) => Ok(crew),
+        match pool.wait_ready() {
+            Ok(()) => Ok(pool),
             Err(reason) => {
-                crew.core.dismiss();
-                Err(crew.not_started(&reason))
+                pool.dismiss();
+                Err(pool.not_started(&reason))
             }
         }
     }
 
     /// Why there is no pool.
     fn not_started(&self, reason: &Reason) -> io::Error {
-        if let Some(name) = reason.initializer(&self.core.options) {
+        if let Some(name) = reason.initializer(&self.options) {
             return InitializerFailed(reason.to_error(name)).into();
         }
         match reason {
@@ -112,7 +107,7 @@ impl Crew {
                 error::placed("a process could not be prepared", why.why.clone().into())
             }
             reason => {
-                let name = TaskName::new(0, self.core.options.name.clone());
+                let name = TaskName::new(0, self.options.name.clone());
                 io::Error::other(reason.to_error(name))
             }
         }
@@ -121,14 +116,14 @@ impl Crew {
     /// Why no worker can find a task's function.
     #[track_caller]
     fn nowhere(&self, function: usize, why: &io::Error) -> String {
-        let name = TaskName::new(function, self.core.options.name.clone());
+        let name = TaskName::new(function, self.options.name.clone());
         format!("task `{name}`: {why}")
     }
 
     /// A task, encoded, and its handle.
     #[track_caller]
     fn make<A: Message, R: Message>(
-        &self,
+        self: &Arc<Self>,
         task: fn(A) -> R,
         input: &A,
     ) -> (Arc<Pooled<R>>, Option<Task>) {
@@ -136,16 +131,16 @@ impl Crew {
             Ok(job) => job,
             Err(e) => {
                 let job = Job::nowhere();
-                let pooled = Arc::new(Pooled::new(Arc::clone(&self.core), job, codec::decode::<R>));
+                let pooled = Arc::new(Pooled::new(Arc::clone(self), job, codec::decode::<R>));
                 let why = JoinError::Undeliverable(self.nowhere(task as usize, &e));
-                self.core.refuse(&why);
+                self.refuse(&why);
                 pooled
                     .slot()
                     .settle(End::failed(why), &mut Default::default());
                 return (pooled, None);
             }
         };
-        let pooled = Arc::new(Pooled::new(Arc::clone(&self.core), job, codec::decode::<R>));
+        let pooled = Arc::new(Pooled::new(Arc::clone(self), job, codec::decode::<R>));
         // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of
         // its own. So does the destructor of another local, when the scratch is gone.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
@@ -167,8 +162,8 @@ impl Crew {
                 (pooled, Some(task))
             }
             Err(refused) => {
-                let why = refused.into_error(self.core.name_of(&job));
-                self.core.refuse(&why);
+                let why = refused.into_error(self.name_of(&job));
+                self.refuse(&why);
                 pooled
                     .slot()
                     .settle(End::failed(why), &mut Default::default());
@@ -178,97 +173,85 @@ impl Crew {
     }
 
     #[track_caller]
-    pub(super) fn submit<A: Message, R: Message>(
-        &self,
+    pub(in crate::pool) fn submit<A: Message, R: Message>(
+        self: &Arc<Self>,
         task: fn(A) -> R,
         input: A,
     ) -> JoinHandle<R> {
-        if !self.core.is_ours() {
+        if !self.is_ours() {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
         let (pooled, task) = self.make(task, &input);
         drop(input);
         if let Some(task) = task {
-            self.core.submit(task);
+            self.enqueue(task);
         }
         JoinHandle(Behind::Pooled(pooled))
     }
 
     #[track_caller]
-    pub(super) fn try_submit<A: Message, R: Message>(
-        &self,
+    pub(in crate::pool) fn try_submit<A: Message, R: Message>(
+        self: &Arc<Self>,
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        if !self.core.is_ours()
-            || self.core.options.queue_limit.get().is_some() && self.core.is_full()
-        {
+        if !self.is_ours() || self.options.queue_limit.get().is_some() && self.is_full() {
             return Err(input);
         }
         let (pooled, task) = self.make(task, &input);
-        if task.is_some_and(|task| !self.core.try_submit(task)) {
+        if task.is_some_and(|task| !self.try_enqueue(task)) {
             return Err(input);
         }
         Ok(JoinHandle(Behind::Pooled(pooled)))
     }
 
-    #[track_caller]
-    pub(crate) fn map<A: Message, R: Message, I: Iterator<Item = A>>(
-        &self,
-        task: fn(A) -> R,
-        inputs: I,
-    ) -> Map<'_, A, R, I> {
-        let job = Job::new(task).map_err(|e| self.nowhere(task as usize, &e));
-        Map::new(self, job, codec::decode::<R>, inputs)
+    pub(in crate::pool) fn workers(&self) -> usize {
+        self.options.workers
     }
 
-    pub(super) fn workers(&self) -> usize {
-        self.core.options.workers
-    }
-
-    pub(super) fn pids(&self) -> Vec<u32> {
-        if !self.core.is_ours() {
+    pub(in crate::pool) fn pids(&self) -> Vec<u32> {
+        if !self.is_ours() {
             return Vec::new();
         }
-        self.core.look();
-        let inner = self.core.lock();
+        self.look();
+        let inner = self.lock();
         let lines = inner.state.seats.iter().filter_map(|s| s.line.as_ref());
         lines.map(|line| line.pid()).collect()
     }
 
-    pub(super) fn stats(&self) -> PoolStats {
-        if !self.core.is_ours() {
+    pub(in crate::pool) fn stats(&self) -> PoolStats {
+        if !self.is_ours() {
             return PoolStats {
                 workers: self.workers(),
                 ..PoolStats::default()
             };
         }
-        self.core.look();
-        self.core.lock().state.snapshot(Instant::now())
+        self.look();
+        self.lock().state.snapshot(Instant::now())
     }
 
     /// Finishes what was accepted, and ends the workers.
-    pub(super) fn shutdown(&self) {
-        if !self.core.is_ours() {
+    pub(in crate::pool) fn shutdown(&self) {
+        if !self.is_ours() {
             return;
         }
-        self.core.lock().state.closing = true;
-        self.core.wait(&mut Want::Done, None);
-        self.core.dismiss();
+        self.lock().state.closing = true;
+        self.wait(&mut Want::Done, None);
+        self.dismiss();
     }
 
     /// Cancels everything, and ends the workers. `shutdown` is called after it.
-    pub(super) fn abort(&self) {
-        if !self.core.is_ours() {
+    pub(in crate::pool) fn abort(&self) {
+        if !self.is_ours() {
             return;
         }
         let mut after = After::default();
-        let mut inner = self.core.lock();
+        let mut inner = self.lock();
         inner.state.closing = true;
         inner.state.look(&mut after, true);
         inner.state.cancel_all(Instant::now(), &mut after);
-        self.core.leave(&mut inner, &mut after);
-        self.core.unlock(inner, after);
-        self.core.wait(&mut Want::Done, None);
+        self.leave(&mut inner, &mut after);
+        self.unlock(inner, after);
+        self.wait(&mut Want::Done, None);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::core::{Core, Want};
+use super::core::{ProcessPool, Want};
 use super::task::{Decode, End, Job};
 use crate::worker::handle::{Pending, joined_twice};
 use crate::worker::process::sim::thread::Thread;
@@ -131,13 +131,13 @@ pub(super) trait Settle: Send + Sync {
 /// A task's handle, and its slot.
 pub(super) struct Pooled<R> {
     slot: Slot,
-    core: Arc<Core>,
+    core: Arc<ProcessPool>,
     job: Job,
     decode: Decode<R>,
 }
 
 impl<R> Pooled<R> {
-    pub(super) fn new(core: Arc<Core>, job: Job, decode: Decode<R>) -> Pooled<R> {
+    pub(super) fn new(core: Arc<ProcessPool>, job: Job, decode: Decode<R>) -> Pooled<R> {
         Pooled {
             slot: Slot::new(),
             core,

@@ -1,6 +1,6 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
-use super::core::{Core, Driver, Inner};
+use super::core::{Driver, Inner, ProcessPool};
 use super::state::{After, Casualty, Ending, Event};
 use super::task::{End, Job};
 use crate::pool::crash_file::{self, CrashFile};
@@ -11,7 +11,7 @@ use crate::task::panic::contained;
 use crate::worker::process::sim::{Instant, MutexGuard, Ordering, futex};
 use crate::{Cause, Crash, JoinError, Kind};
 
-impl Core {
+impl ProcessPool {
     /// Frees the lock, and then does what was to be done without it.
     pub(super) fn unlock(&self, mut inner: MutexGuard<'_, Inner>, mut after: After) {
         let news = std::mem::take(&mut inner.state.news);
