@@ -5,11 +5,13 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
 
 use brigade::{JoinError, Kind, Pool};
 use serde::{Deserialize, Serialize};
 
-use crate::{Count, both, double, pool, until, works};
+use crate::{Count, both, double, pool, processes, until, works};
 
 /// Results beyond this are not held back, whatever they wait for; and inputs beyond this are not
 /// pulled. Room for several thousand small ones there must be.
@@ -374,5 +376,72 @@ fn a_map_inside_a_task() {
             let inside = outer.submit(sum, kind as u8);
             assert_eq!(crate::join(inside).expect("returns"), 499 * 500);
         }
+    });
+}
+
+/// How often the program serialized each input of the test below.
+static SERIALIZED: [AtomicU32; 60] = [const { AtomicU32::new(0) }; 60];
+
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    index: usize,
+    bytes: Vec<u8>,
+    /// A region, and the run that returns: those before it end the worker.
+    runs: Option<(Count, u32)>,
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Counted(Parts);
+
+impl Serialize for Counted {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        SERIALIZED[self.0.index].fetch_add(1, SeqCst);
+        self.0.serialize(serializer)
+    }
+}
+
+#[test]
+fn an_input_is_serialized_once() {
+    fn len_at_last(Counted(parts): Counted) -> (usize, usize) {
+        if let Some((runs, last)) = &parts.runs {
+            if runs.add() + 1 < *last {
+                std::process::abort();
+            }
+        }
+        assert!(parts.bytes.iter().all(|&b| usize::from(b) == parts.index));
+        (parts.index, parts.bytes.len())
+    }
+    // In a mailbox, at the limit of what goes there, and in a memory file.
+    const LENS: [usize; 5] = [10, (32 << 10) - 16, 32 << 10, 40 << 10, 3 << 20];
+    processes(|| {
+        let pool = Pool::builder(Kind::Process).workers(2).retries(2).build();
+        let pool = pool.expect("a pool");
+        let counts: Vec<Count> = (0..SERIALIZED.len()).map(|_| Count::new()).collect();
+        let len_of = |n: usize| LENS[n % LENS.len()];
+        // Without a region, with one, and with one and two deaths.
+        let last_of = |n: usize| match n / LENS.len() % 3 {
+            0 => None,
+            1 => Some(1),
+            _ => Some(3),
+        };
+        let inputs = (0..SERIALIZED.len()).map(|n| {
+            Counted(Parts {
+                index: n,
+                bytes: vec![n as u8; len_of(n)],
+                runs: last_of(n).map(|last| (counts[n].clone(), last)),
+            })
+        });
+        let ended = all(pool.map(len_at_last, inputs));
+        assert!(
+            ended
+                .into_iter()
+                .eq((0..SERIALIZED.len()).map(|n| (n, len_of(n))))
+        );
+        for (n, count) in counts.iter().enumerate() {
+            assert_eq!(count.get(), last_of(n).unwrap_or(0), "runs of input {n}");
+        }
+        let serialized: Vec<u32> = SERIALIZED.iter().map(|n| n.load(SeqCst)).collect();
+        assert_eq!(serialized, [1; SERIALIZED.len()], "once each");
     });
 }

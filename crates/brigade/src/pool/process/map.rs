@@ -10,7 +10,7 @@ use super::task::{Decode, End, Input, Job, Owner, Refused, Strip, Task, conclude
 use crate::pool::policy::limits::Attempts;
 use crate::task::codec;
 use crate::task::entry::caught;
-use crate::worker::process::host::connection::task_frame;
+use crate::worker::process::host::connection::{FRAME_HEADER, task_frame};
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
 use crate::worker::process::sim::Instant;
 use crate::{JoinError, Message};
@@ -279,13 +279,22 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         }
     }
 
-    /// Encodes an input: into the strip, if it is small and nothing else.
+    /// Encodes an input once: into the strip, where it stays if it is small and has no descriptors.
     fn add(&mut self, job: Job, index: u64, input: A) {
         let start = self.strip.len();
-        let encoded = caught(|| task_frame(&mut self.strip, |into| codec::encode(&input, into)));
-        let is_small = self.strip.len() - start <= INLINE_MAX;
-        match encoded {
-            Ok(Ok(descriptors)) if descriptors.is_empty() && is_small => {
+        // The frame is padded, and its header holds 32 bits of the length: the end of the input
+        // itself is noted here.
+        let mut end = start;
+        let encoded = caught(|| {
+            task_frame(&mut self.strip, |into| {
+                let descriptors = codec::encode(&input, into)?;
+                end = into.len();
+                Ok::<_, String>(descriptors)
+            })
+        });
+        let fits = self.strip.len() - start <= INLINE_MAX;
+        let encoded = match encoded {
+            Ok(Ok(descriptors)) if descriptors.is_empty() && fits => {
                 if self.strip_count == 0 {
                     self.strip_first = index;
                 }
@@ -293,40 +302,38 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 if self.strip.len() >= STRIP_BYTES {
                     self.end_strip();
                 }
+                return;
             }
-            ended => {
-                // It panicked in the middle, or is not for a strip: it begins anew, by itself.
-                self.strip.truncate(start);
-                self.end_strip();
-                let encoded = match ended {
-                    Ok(Ok(descriptors)) => {
-                        drop(descriptors);
-                        Input::encode(&input, &mut Vec::new())
-                    }
-                    Ok(Err(why)) => Err(Refused::Why(format!("its input {why}"))),
-                    Err(unwound) => Err(Refused::Panicked(unwound)),
-                };
-                match encoded {
-                    Ok(input) => self.tasks.push(Task {
-                        job,
-                        input: {
-                            self.carried += input.len();
-                            input
-                        },
-                        owner: Owner::Map(self.inbox, index),
-                        attempts: Attempts::default(),
-                        spared: 0,
-                        with: 0,
-                        submitted: Instant::now(),
-                        at: 0,
-                        number: 0,
-                    }),
-                    Err(refused) => {
-                        let why = refused.into_error(self.pool.name_of(&job));
-                        self.pool.refuse(&why);
-                        self.ready.put(index, End::failed(why));
-                    }
-                }
+            Ok(Ok(descriptors)) => {
+                Input::from_encoded(&self.strip[start + FRAME_HEADER..end], descriptors)
+            }
+            Ok(Err(why)) => Err(Refused::Why(format!("its input {why}"))),
+            Err(unwound) => Err(Refused::Panicked(unwound)),
+        };
+        // It is a task by itself, or none. A panic may have left a part of it in the strip.
+        self.strip.truncate(start);
+        // The next inputs may be small, and those before it keep this memory until they have ended.
+        self.strip.shrink_to(STRIP_BYTES + INLINE_MAX);
+        self.end_strip();
+        match encoded {
+            Ok(input) => {
+                self.carried += input.len();
+                self.tasks.push(Task {
+                    job,
+                    input,
+                    owner: Owner::Map(self.inbox, index),
+                    attempts: Attempts::default(),
+                    spared: 0,
+                    with: 0,
+                    submitted: Instant::now(),
+                    at: 0,
+                    number: 0,
+                });
+            }
+            Err(refused) => {
+                let why = refused.into_error(self.pool.name_of(&job));
+                self.pool.refuse(&why);
+                self.ready.put(index, End::failed(why));
             }
         }
     }

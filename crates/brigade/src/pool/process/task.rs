@@ -230,28 +230,34 @@ impl Input {
             Ok(Err(why)) => return Err(Refused::Why(format!("its input {why}"))),
             Err(unwound) => return Err(Refused::Panicked(unwound)),
         };
-        if scratch.len() <= INLINE_MAX && descriptors.is_empty() {
-            return Ok(Input::Small(Bytes::from_slice(scratch)));
+        let is_large = scratch.len() > INLINE_MAX;
+        let encoded = Input::from_encoded(scratch, descriptors);
+        if is_large {
+            // The next input may be small.
+            *scratch = Vec::new();
         }
-        if scratch.len() <= INLINE_MAX {
-            return Ok(Input::Carried(Box::new(Carried {
-                bytes: Bytes::from_slice(scratch),
-                file: None,
-                count: descriptors.len(),
-                descriptors,
-            })));
+        encoded
+    }
+
+    /// An input of these bytes and descriptors. Large bytes go into a sealed memory file.
+    pub(super) fn from_encoded(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Input, Refused> {
+        if bytes.len() <= INLINE_MAX && descriptors.is_empty() {
+            return Ok(Input::Small(Bytes::from_slice(bytes)));
         }
-        let len = scratch.len() as u64;
-        let file = lane::seal(scratch).map_err(|e| {
-            Refused::Why(format!(
-                "its input of {len} bytes could not be carried: {e}"
-            ))
-        })?;
-        // Not kept for the next, which may be small.
-        *scratch = Vec::new();
+        let (bytes, file) = if bytes.len() <= INLINE_MAX {
+            (Bytes::from_slice(bytes), None)
+        } else {
+            let len = bytes.len() as u64;
+            let file = lane::seal(bytes).map_err(|e| {
+                Refused::Why(format!(
+                    "its input of {len} bytes could not be carried: {e}"
+                ))
+            })?;
+            (Bytes::new(), Some((file, len)))
+        };
         Ok(Input::Carried(Box::new(Carried {
-            bytes: Bytes::new(),
-            file: Some((file, len)),
+            bytes,
+            file,
             count: descriptors.len(),
             descriptors,
         })))

@@ -63,6 +63,9 @@ pub(crate) struct Parcel<'a> {
     pub(crate) descriptors: &'a [OwnedFd],
 }
 
+/// Bytes of a frame before the input in it, in what [`task_frame`] appends.
+pub(crate) const FRAME_HEADER: usize = ring::frame_size(0);
+
 /// Appends a task to a list of them, for [`Line::write_frames`]: `encode` appends its input.
 pub(crate) fn task_frame<R, E>(
     into: &mut Vec<u8>,
