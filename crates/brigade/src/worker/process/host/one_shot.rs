@@ -203,7 +203,7 @@ fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
         };
         // It wakes up while we compare.
         hired.mailbox.call();
-        match server.is_like_us() {
+        match server.is_still_like_us() {
             Ok(true) => return Ok((server, hired)),
             Ok(false) => server.dismiss(&hired),
             Err(e) => {
