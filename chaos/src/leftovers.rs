@@ -59,6 +59,22 @@ impl Before {
                 "  it does not come to rest: a worker that is no spare is left, or a mailbox whose worker is gone"
             );
         }
+        for (who, pid, more) in [
+            (
+                "program",
+                std::process::id(),
+                after.program.counts()[0] > self.census.program.counts()[0],
+            ),
+            (
+                "fork server",
+                self.server,
+                after.server.counts()[0] > self.census.server.counts()[0],
+            ),
+        ] {
+            if more {
+                println!("  {who}: {}", procfs::descriptors(pid)?.join(", "));
+            }
+        }
         let left = print_named(&self.named, &named_after);
         Ok(at_rest
             && after.is_within(&self.census)

@@ -128,6 +128,20 @@ pub(crate) fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// What each descriptor of a process refers to.
+pub(crate) fn descriptors(pid: u32) -> io::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let path = entry?.path();
+        let number = path.file_name().unwrap_or_default().to_string_lossy();
+        // It may have been closed meanwhile.
+        if let Ok(target) = std::fs::read_link(&path) {
+            all.push(format!("{number} {}", target.display()));
+        }
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

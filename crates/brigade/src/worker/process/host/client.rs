@@ -103,8 +103,6 @@ struct State {
     /// More workers are asked for than are made: somebody had to wait for one, and there have not
     /// been enough since.
     scarce: bool,
-    /// Of workers with a single task that nobody has any more; `rest` goes off soon.
-    discarded: Vec<Arc<Mailbox>>,
     /// Callers that have no worker yet.
     waiting: usize,
     /// Failures that nobody has been told of.

@@ -96,12 +96,7 @@ impl Drop for Worker {
         // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is
         // ended.
         let replied = self.replied || self.held.is_some() || self.ends.replies.is_ready();
-        self.server.retire(
-            self.slot,
-            self.pid,
-            replied,
-            Arc::clone(self.ends.mailbox()),
-        );
+        self.server.retire(self.slot, self.pid, replied);
         // A result that nobody fetched may be all that keeps a channel's end, or a file, open.
         if self.server.board.release(self.slot)
             && (self.ends.replies.is_ready() || self.server.is_retired())

@@ -69,10 +69,7 @@ impl ForkServer {
                 self.rest.silence();
                 let mut state = self.lock();
                 state.resting = false;
-                let discarded = std::mem::take(&mut state.discarded);
                 let _ = self.refill(&mut state);
-                drop(state);
-                drop(discarded);
             }
             if ready.contains(&SOCKET) {
                 self.send_kept();
@@ -288,7 +285,6 @@ impl ForkServer {
             let mut state = self.lock();
             state.gone = true;
             state.spares.clear();
-            state.discarded.clear();
             (
                 std::mem::take(&mut state.last),
                 std::mem::take(&mut state.tokens),

@@ -87,7 +87,7 @@ impl ForkServer {
     /// Kills a worker that was had for a single task, and not given it.
     pub(crate) fn dismiss(&self, hired: &Hired) {
         self.turn_away(&mut self.lock(), hired);
-        self.retire(hired.slot, hired.pid, false, Arc::clone(&hired.mailbox));
+        self.retire(hired.slot, hired.pid, false);
     }
 
     /// Kills a spare.

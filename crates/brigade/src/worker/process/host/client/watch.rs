@@ -28,7 +28,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -37,11 +36,7 @@ use super::listener::bury;
 use super::{ForkServer, State};
 use crate::sys::{fds, opened, process};
 use crate::worker::process::fork_server::orphans;
-use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Request;
-
-/// So many mailboxes are kept for the listener to unmap; a caller that has more unmaps its own.
-const DISCARDED_MAX: usize = 64;
 
 /// How often it is asked.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
@@ -173,17 +168,8 @@ impl ForkServer {
 
     /// A worker with a single task is nobody's any more. `replied`: it is about to end by itself;
     /// otherwise its task goes on.
-    ///
-    /// If the listener is about to wake, it is the one that unmaps the mailbox: that takes some
-    /// 20 µs, as the other processors are told of it.
-    pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool, mailbox: Arc<Mailbox>) {
+    pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool) {
         let mut state = self.lock();
-        let left = if state.resting && !state.gone && state.discarded.len() < DISCARDED_MAX {
-            state.discarded.push(mailbox);
-            None
-        } else {
-            Some(mailbox)
-        };
         let sleeper = state.sleepers.remove(&slot);
         let watch = &mut state.watch;
         watch.employed = watch.employed.saturating_sub(1);
@@ -198,7 +184,7 @@ impl ForkServer {
         list.push((slot, pid));
         self.watch(&mut state);
         drop(state);
-        drop((sleeper, left));
+        drop(sleeper);
     }
 
     /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end
