@@ -91,7 +91,8 @@ impl State {
                 status,
                 Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
             );
-        let spared = victim.take_if(|task| !runs && !ours && task.spared < SPARED);
+        let spared =
+            victim.take_if(|task| !runs && !ours && task.spared < SPARED && task.input.is_whole());
         self.reclaim(i, first, now, after);
         if let Some(mut task) = spared {
             task.spared += 1;

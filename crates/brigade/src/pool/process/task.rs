@@ -297,6 +297,16 @@ impl Input {
     }
 }
 
+impl Input {
+    /// Whether a worker can be given it: our copies of its descriptors were not closed.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Input::Small(_) | Input::Strip(_) => true,
+            Input::Carried(carried) => carried.descriptors.len() == carried.count,
+        }
+    }
+}
+
 impl Carried {
     /// Closes our copies of its descriptors: its worker has its own, and what hangs on them is that
     /// worker's now.
