@@ -63,12 +63,12 @@ impl Before {
             (
                 "program",
                 std::process::id(),
-                after.program.counts()[0] > self.census.program.counts()[0],
+                after.program.descriptors > self.census.program.descriptors,
             ),
             (
                 "fork server",
                 self.server,
-                after.server.counts()[0] > self.census.server.counts()[0],
+                after.server.descriptors > self.census.server.descriptors,
             ),
         ] {
             if more {

@@ -468,7 +468,7 @@ impl Frame {
             return Ok(());
         }
         let len = <[u8; 8]>::try_from(self.body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
-        // A sender's frame has one, or else it is a nudge, which is no message and does not come as
+        // A sender's frame has one, or else it is a wake frame, which is no message and does not come as
         // far as this unless somebody made it up.
         if self.descriptors.is_empty() {
             return Err("is not a message that was sent".to_owned());

@@ -9,7 +9,7 @@
 //!
 //! **Waking.** The receiver waits for the mechanism. So it announces in the ring that it is about
 //! to wait, and looks there again; a sender that has used the ring, and finds the announcement,
-//! puts a frame without a message into the mechanism, a nudge. If there is no room for that, there
+//! puts a frame without a message into the mechanism, a *wake frame*. If there is no room for that, there
 //! is something to wake up for.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -20,8 +20,8 @@ use super::shm::{RingReceiver, RingSender, TRIES};
 use super::{Buffered, FrameHeader, FrameSink, FrameSource, Held, Link, NotGot, NotPut};
 use crate::sys::futex;
 
-/// More nudges than any mechanism holds, one behind the other: somebody sends them as fast as they
-/// are taken.
+/// More wake frames than any mechanism holds, one behind the other: a hostile sender sends them as
+/// fast as the receiver takes them.
 const MAX_WAKE_FRAMES: u32 = 1 << 17;
 
 /// A mechanism's sending side, and the ring.
@@ -41,7 +41,7 @@ impl<O> OverflowSink<O> {
 }
 
 impl<O: FrameSink> OverflowSink<O> {
-    /// Whether the receiver has something to wake up for: a nudge, or what leaves no room for one.
+    /// Whether the receiver has something to wake up for: a wake frame, or what leaves no room for one.
     fn send_wake_frame(&self, shared: &ChannelHeader, link: &Link) -> bool {
         (0..TRIES).any(|tries| {
             if tries > 0 {
@@ -170,17 +170,17 @@ impl<I: FrameSource> OverflowSource<I> {
             *descriptors = held.descriptors;
             return Ok(held.header);
         }
-        let (mut again, mut nudges) = (false, 0);
+        let (mut again, mut wake_frames) = (false, 0);
         loop {
-            // Each time: a nudge that was got has used the announcement up.
+            // Each time: a wake frame that was received has used the announcement up.
             let may_wait = may_wait && !again && self.ring.prepare_to_wait(shared);
             match self
                 .mechanism
                 .get(shared, link, body, descriptors, may_wait)
             {
                 Ok(header) if header == FrameHeader::WAKE_FRAME => {
-                    nudges += 1;
-                    if nudges > MAX_WAKE_FRAMES {
+                    wake_frames += 1;
+                    if wake_frames > MAX_WAKE_FRAMES {
                         return Err(NotGot::Later);
                     }
                 }

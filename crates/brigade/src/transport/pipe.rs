@@ -168,7 +168,7 @@ impl FrameSink for PipeSink {
                 self.may_fit(shared, header)
             }
         };
-        // A nudge is put whatever is counted, if the kernel takes it: somebody may be asleep.
+        // A wake frame is put whatever is counted, if the kernel takes it: the receiver may sleep.
         if header != FrameHeader::WAKE_FRAME && !fits {
             return Err(NotPut::Full);
         }

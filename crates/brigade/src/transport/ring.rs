@@ -20,7 +20,7 @@
 //!
 //! **Sleeping.** The consumer announces itself in `bell`, looks again, and sleeps; the producer
 //! publishes, looks at `bell`, and wakes. Each has a full fence between its store and its load, so
-//! one of them sees the other.
+//! one of them sees the other (store–fence–load, see `sync/README.md`).
 
 #![expect(unsafe_code, reason = "memory shared with another process")]
 

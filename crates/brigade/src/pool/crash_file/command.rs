@@ -20,7 +20,7 @@ pub(super) fn replay_command(file: &Path, before: &str) -> String {
     format!("{ENV_VAR}={file} {before}{program}")
 }
 
-/// The program's path; that which it was started from, if another file has taken its place.
+/// The path from which the program was started, also where another file has taken its place since.
 pub(super) fn program() -> PathBuf {
     let path = std::env::current_exe().unwrap_or_default();
     match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {

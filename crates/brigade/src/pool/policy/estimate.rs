@@ -45,8 +45,8 @@ const PREFETCH_TIME: Duration = Duration::from_millis(1);
 /// How many tasks a worker process has at least and at most, the one that it runs included.
 const PREFETCH: RangeInclusive<usize> = 2..=2048;
 
-/// How many it has before the time of any task is known: not so few that both sides only wait, and
-/// not so many that the guess is wrong for long.
+/// How many it has before the time of any task is known. With fewer, host and worker would wait for
+/// each other; with more, a wrong guess would last long.
 const FIRST_PREFETCH: usize = 4;
 
 /// How long tasks take, as the host sees it from outside, and how many of them a worker process has
@@ -98,7 +98,7 @@ impl SharedEstimate {
         TaskTime::from_nanos(f64::from_bits(self.mean.load(Ordering::Relaxed)))
     }
 
-    /// A task took so many nanoseconds.
+    /// Records that a task took `nanos` nanoseconds.
     pub(in crate::pool) fn record(&self, nanos: u64) {
         let before = self.get();
         let after = before.observe(nanos as f64, 1.0 / 8.0);

@@ -19,7 +19,7 @@ impl QueueLimit {
         self.0
     }
 
-    /// For how many more there is room where so many wait.
+    /// How many more tasks the queue takes while `waiting` of them wait.
     pub(in crate::pool) fn room(self, waiting: usize) -> usize {
         self.0
             .map_or(usize::MAX, |limit| limit.saturating_sub(waiting))
@@ -91,8 +91,8 @@ impl StartFailures {
 /// So few cancelled tasks are left in the queue until their turn comes.
 const MIN_CANCELLED: usize = 1024;
 
-/// Whether so many tasks of a queue were cancelled that it pays to go through all of it and take
-/// them out: to take out one by one, from the middle, costs more.
+/// Whether it pays to go through a queue of `queued` tasks and take out the `cancelled` ones: to take
+/// each out from the middle when it is cancelled costs more.
 pub(in crate::pool) fn should_remove_cancelled(cancelled: usize, queued: usize) -> bool {
     cancelled >= MIN_CANCELLED && cancelled >= queued / 2
 }

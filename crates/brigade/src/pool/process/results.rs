@@ -365,7 +365,7 @@ impl State {
     /// A worker could not be given a task that it had begun: another tries, but not for ever.
     fn refused(&mut self, mut task: Task, now: Instant, after: &mut After) {
         task.spared += 1;
-        if task.spared <= SPARED && task.input.is_whole() {
+        if task.spared <= SPARED {
             self.give_back(task, now, after);
             return;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::seat::{Doom, Seat, Status};
 use super::slot::Place;
 use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
-use super::task::{Owner, Task};
+use super::task::{Owner, Refused, Task};
 use crate::pool::policy::outcome::{RAN_OVER, replaced};
 use crate::sys::error::RemoteError;
 use crate::task::crash::Phase;
@@ -91,6 +91,8 @@ impl State {
                 status,
                 Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
             );
+        // Where our copies of its descriptors are closed, nobody else can run it: it died with its
+        // worker.
         let spared =
             victim.take_if(|task| !runs && !ours && task.spared < SPARED && task.input.is_whole());
         self.reclaim(i, first, now, after);
@@ -208,6 +210,12 @@ impl State {
     pub(super) fn give_back(&mut self, task: Task, now: Instant, after: &mut After) {
         if self.is_cancelled(&task) {
             return self.fail(task, || JoinError::Cancelled, now, after);
+        }
+        if !task.input.is_whole() {
+            let name = task.job.name(self.options.name.as_ref());
+            let why = "its worker had begun it and could not take its input, whose descriptors the program has closed since";
+            let end = || Refused::Why(why.to_owned()).into_error(name.clone());
+            return self.fail(task, end, now, after);
         }
         if let Owner::Handle(slot) = &task.owner {
             slot.slot().set_place(None);
@@ -412,5 +420,49 @@ impl State {
         }
         self.thrown = 0;
         self.halted = Some(reason);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    use std::time::Duration;
+
+    use crate::channel::{self, RecvTimeoutError, Sender, Transport};
+    use crate::task::crash::Phase;
+    use crate::worker::process::set_phase_of_this_worker;
+    use crate::{Cause, JoinError, Kind, Pool, Shared};
+
+    /// Dies as if it had been killed between the claim of its task and the decoding.
+    fn dies_undecoded((sender, may_die): (Sender<u32>, Shared<AtomicU32>)) {
+        drop(sender);
+        while may_die.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        set_phase_of_this_worker(Phase::Idle);
+        crate::sys::process::kill(std::process::id(), libc::SIGKILL);
+    }
+
+    #[test]
+    fn a_task_whose_descriptors_are_closed_dies_with_its_worker() {
+        crate::init();
+        let pool = Pool::builder(Kind::Process).workers(1).build();
+        let pool = pool.expect("a pool");
+        let may_die = Shared::new(AtomicU32::new(0)).expect("a region");
+        let (sender, receiver) = channel::channel::<u32>(Transport::Pipe, 1).expect("a channel");
+        let handle = pool.submit(dies_undecoded, (sender, may_die.clone()));
+        // The worker's copy is gone, and the program's with it.
+        let ended = receiver.recv_timeout(Duration::from_secs(30));
+        assert!(
+            matches!(ended, Err(RecvTimeoutError::Disconnected)),
+            "{ended:?}"
+        );
+        may_die.store(1, SeqCst);
+        match handle.join() {
+            Err(JoinError::Crashed(crash)) => {
+                assert_eq!(*crash.cause(), Cause::Killed(libc::SIGKILL));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }

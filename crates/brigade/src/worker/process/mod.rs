@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(crate) use child::startup::set_phase_of_this_worker;
 pub(crate) use host::one_shot::Running;
 
 pub use host::start_method::{StartMethod, start_method};

@@ -398,6 +398,14 @@ pub(in crate::worker::process) fn is_the_worker() -> bool {
     WORKER.get().is_some_and(Identity::is_this_process)
 }
 
+/// Says that this worker is about to do something else than it is.
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(crate) fn set_phase_of_this_worker(phase: Phase) {
+    if let Some(worker) = WORKER.get() {
+        worker.mailbox.set_phase(phase);
+    }
+}
+
 pub(in crate::worker::process) fn word(frame: &[u8], index: usize) -> u64 {
     frame
         .get(index * 8..index * 8 + 8)

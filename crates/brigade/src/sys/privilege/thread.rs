@@ -1,0 +1,281 @@
+//! What /proc tells of the calling thread.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::OFlags;
+
+use super::{NAMESPACES, Privilege};
+use crate::sys::error::Call;
+use crate::sys::opened;
+use crate::sys::original::Original;
+
+/// Where /proc tells of a thread.
+pub(super) struct Thread {
+    directory: OwnedFd,
+    status: OwnedFd,
+}
+
+thread_local! {
+    /// This thread's, once it has asked.
+    static KEPT: Cell<Option<Kept>> = const { Cell::new(None) };
+}
+
+/// Threads that keep theirs.
+static KEEPING: AtomicU32 = AtomicU32::new(0);
+
+/// As many as may: a program may have hundreds of threads, and few descriptors.
+const KEEPING_MAX: u32 = 16;
+
+/// A thread's own, open until the thread ends: to open it takes longer than to look, and each spawn
+/// of a process looks.
+pub(super) struct Kept {
+    thread: Option<Thread>,
+    by: Original,
+}
+
+impl Kept {
+    pub(super) fn look<R>(look: impl Fn(&Thread) -> io::Result<R>) -> io::Result<R> {
+        // A thread that ends has none any more; a fork of the process has its parent's.
+        let kept = KEPT.try_with(Cell::take).ok().flatten();
+        let mut kept = kept.filter(|kept| kept.by.is_this_process());
+        let thread = kept.as_ref().and_then(|kept| kept.thread.as_ref());
+        if let Some(looked) = thread.and_then(|thread| look(thread).ok()) {
+            let _ = KEPT.try_with(|own| own.set(kept));
+            return Ok(looked);
+        }
+        // The program has closed what is not its own, and may have others under these numbers.
+        Thread::leave_open(kept.as_mut().and_then(|kept| kept.thread.take()));
+        let thread = Thread::this()?;
+        let looked = look(&thread);
+        Kept::keep(thread);
+        looked
+    }
+
+    fn keep(thread: Thread) {
+        if KEEPING.fetch_add(1, Ordering::Relaxed) >= KEEPING_MAX {
+            KEEPING.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let kept = Kept {
+            thread: Some(thread),
+            by: Original::this_process(),
+        };
+        let _ = KEPT.try_with(|own| own.set(Some(kept)));
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEEPING.fetch_sub(1, Ordering::Relaxed);
+        if !self.by.is_this_process() {
+            // A fork may have closed all that it had, and have others under these numbers.
+            Thread::leave_open(self.thread.take());
+        }
+    }
+}
+
+impl Thread {
+    /// The calling thread.
+    pub(super) fn this() -> io::Result<Thread> {
+        const WHY: &str = "compare what a process may do with what this thread may";
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = opened::file("/proc/thread-self", flags).needed_to(WHY)?;
+        let status = opened::file_at(&directory, "status", OFlags::RDONLY).needed_to(WHY)?;
+        Ok(Thread { directory, status })
+    }
+
+    fn leave_open(thread: Option<Thread>) {
+        if let Some(Thread { directory, status }) = thread {
+            let _ = (directory.into_raw_fd(), status.into_raw_fd());
+        }
+    }
+
+    /// Calls `look` with the text of `status`.
+    pub(super) fn status<R>(&self, look: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
+        let mut text = vec![0; 4096];
+        let mut len = 0;
+        loop {
+            let into = &mut text[len..];
+            let got = rustix::io::retry_on_intr(|| {
+                rustix::io::pread(&self.status, &mut *into, len as u64)
+            })
+            .call("pread(2)")?;
+            len += got;
+            if got == 0 || len < text.len() {
+                return look(&text[..len]);
+            }
+            // Thousands of groups.
+            text.resize(2 * len, 0);
+        }
+    }
+
+    /// The number of the namespace that this link names; 0: the kernel was built without.
+    pub(super) fn namespace(&self, link: &CStr) -> io::Result<u64> {
+        let mut text = [std::mem::MaybeUninit::uninit(); 64];
+        match rustix::fs::readlinkat_raw(&self.directory, link, &mut text[..]) {
+            // `name:[number]`
+            Ok((text, _)) => {
+                let number = std::str::from_utf8(text).ok();
+                let number = number.and_then(|text| text.split_once('[')?.1.strip_suffix(']'));
+                number
+                    .and_then(|digits| digits.parse().ok())
+                    .ok_or_else(|| io::ErrorKind::InvalidData.into())
+            }
+            Err(rustix::io::Errno::NOENT) => Ok(0),
+            Err(e) => Err(e).call("readlink(2)"),
+        }
+    }
+
+    pub(super) fn namespaces(&self) -> io::Result<[u64; NAMESPACES.len()]> {
+        let mut all = [0; NAMESPACES.len()];
+        for (number, name) in all.iter_mut().zip(NAMESPACES) {
+            *number = self.namespace(name)?;
+        }
+        Ok(all)
+    }
+}
+
+/// What is read of `status`, in the order of its lines. Those of seccomp came later than the
+/// others, and a kernel without it has none of them.
+const LINES: [&[u8]; 12] = [
+    b"Umask:",
+    b"Uid:",
+    b"Gid:",
+    b"Groups:",
+    b"CapInh:",
+    b"CapPrm:",
+    b"CapEff:",
+    b"CapBnd:",
+    b"CapAmb:",
+    b"NoNewPrivs:",
+    b"Seccomp:",
+    b"Seccomp_filters:",
+];
+const NEEDED: usize = 10;
+
+pub(super) fn parse(status: &[u8]) -> Option<Privilege> {
+    let mut values = [&b"0"[..]; LINES.len()];
+    let mut found = 0;
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', status) {
+        let line = &status[std::mem::replace(&mut start, end + 1)..end];
+        if let Some(value) = LINES.get(found).and_then(|name| line.strip_prefix(*name)) {
+            values[found] = value;
+            found += 1;
+        }
+    }
+    if found < NEEDED {
+        return None;
+    }
+    let [
+        umask,
+        users,
+        groups,
+        others,
+        inh,
+        prm,
+        eff,
+        bnd,
+        amb,
+        no_new,
+        mode,
+        filters,
+    ] = values;
+    let set = |value| numbers(value, 16).next();
+    let one = |value| numbers(value, 10).next();
+    Some(Privilege {
+        users: four(users)?,
+        groups: four(groups)?,
+        supplementary: numbers(others, 10).map(|n| n as u32).collect(),
+        inheritable: set(inh)?,
+        permitted: set(prm)?,
+        effective: set(eff)?,
+        bounding: set(bnd)?,
+        ambient: set(amb)?,
+        securebits: 0,
+        no_new_privs: one(no_new)? != 0,
+        seccomp: [one(mode)? as u32, one(filters)? as u32],
+        umask: numbers(umask, 8).next()? as u32,
+        root: (0, (0, 0), 0),
+        namespaces: [0; NAMESPACES.len()],
+    })
+}
+
+fn four(value: &[u8]) -> Option<[u32; 4]> {
+    let mut all = [0; 4];
+    let mut given = numbers(value, 10);
+    for one in &mut all {
+        *one = given.next()? as u32;
+    }
+    Some(all)
+}
+
+/// Numbers with blanks between them.
+fn numbers(value: &[u8], base: u32) -> impl Iterator<Item = u64> {
+    value
+        .split(|b| b.is_ascii_whitespace())
+        .filter(|word| !word.is_empty())
+        .map_while(move |word| {
+            word.iter().try_fold(0_u64, |number, &digit| {
+                let digit = char::from(digit).to_digit(base)?;
+                number.checked_mul(base.into())?.checked_add(digit.into())
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn what_a_thread_keeps_open_is_its_own_and_ends_with_it() {
+        let here = Privilege::of_this_thread().expect("/proc is mounted");
+        let pid = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text);
+            let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+            Ok(line.and_then(|number| number.trim().parse().ok()))
+        };
+        let look = || {
+            assert!(here.is_that_of_this_thread().expect("is readable"));
+            assert!(here.is_that_of_this_thread().expect("is readable"));
+            let own = rustix::thread::gettid().as_raw_nonzero().get();
+            match KEPT.take() {
+                Some(kept) => {
+                    let thread = kept.thread.as_ref().expect("nothing has taken it");
+                    assert_eq!(thread.status(pid).expect("is readable"), Some(own));
+                    true
+                }
+                // Other tests' threads may keep as many as may.
+                None => false,
+            }
+        };
+        // Each gives its place back, or only the first few would have one.
+        let has_one = || std::thread::scope(|s| s.spawn(look).join().expect("it is its own"));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut kept = 0;
+        while kept < 3 * KEEPING_MAX {
+            kept += u32::from(has_one());
+            assert!(Instant::now() < deadline, "{kept} threads kept theirs");
+        }
+    }
+
+    #[test]
+    fn a_status_that_lacks_something_is_refused() {
+        let status = std::fs::read("/proc/thread-self/status").expect("is readable");
+        assert!(parse(&status).is_some());
+        for needed in ["Uid:", "Groups:", "Umask:", "CapEff:", "NoNewPrivs:"] {
+            let lines = status.split(|&b| b == b'\n');
+            let left: Vec<u8> = lines
+                .filter(|l| !l.starts_with(needed.as_bytes()))
+                .flat_map(|l| [l, b"\n"].concat())
+                .collect();
+            assert!(parse(&left).is_none(), "{needed}");
+        }
+    }
+}
