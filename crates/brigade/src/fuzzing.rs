@@ -13,10 +13,10 @@ use crate::channel::{Receiver, Sender, Transport, channel, parts};
 use crate::sync::{Barrier, Condvar, Mutex, Once, RwLock, Semaphore};
 use crate::sys::fds;
 use crate::sys::mapping::{Mapping, memfd, sized_memfd};
-use crate::task::{carry, codec};
+use crate::task::codec;
 use crate::transport::ring::{Consumer, Place, Producer};
 use crate::transport::shm::RingSender;
-use crate::transport::{FrameHeader, attachment, mqueue, pipe, shared, shm};
+use crate::transport::{FrameHeader, attachment, header, mqueue, pipe, shm};
 use crate::{Descriptor, Message};
 
 const SOON: Duration = Duration::from_millis(1);
