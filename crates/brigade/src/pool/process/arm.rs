@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
+use super::assignment::{Assignment, WorkerIndex};
 use super::core::Want;
 use super::seat::Seat;
-use super::slot::Place;
 use super::state::State;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::turns::Bell;
@@ -19,7 +19,7 @@ impl State {
     ///
     /// `soon`: somebody will look soon in any case, and has nothing in the queue.
     fn needs_attention(&self, soon: bool) -> bool {
-        !self.queue.is_empty() || self.watched || !soon && self.in_hand > self.busy.len()
+        !self.queue.is_empty() || self.watched || !soon && self.workers.has_queued_behind()
     }
 
     /// Where a seat's worker is to ring if nobody waits for it in particular; `None`: nowhere.
@@ -30,7 +30,7 @@ impl State {
             Some(first.wrapping_add(1))
         } else if !self.queue.is_empty() {
             Some(first.wrapping_add((hand / 2).max(1)))
-        } else if self.in_hand > self.busy.len() {
+        } else if self.workers.has_queued_behind() {
             Some(first.wrapping_add(hand))
         } else {
             None
@@ -49,13 +49,13 @@ impl State {
         self.armed = attention;
         let seats = if all {
             self.unarmed.clear();
-            self.busy.clone()
+            self.workers.busy().to_vec()
         } else {
             std::mem::take(&mut self.unarmed)
         };
         let mut quiet = true;
         for &i in &seats {
-            let seat = &self.seats[i as usize];
+            let seat = &self.workers[i];
             if seat.hand.is_empty() {
                 continue;
             }
@@ -65,7 +65,7 @@ impl State {
                 None => Bell::IfFull,
             };
             let mute = seat.is_mute();
-            if let Some(line) = &mut self.seats[i as usize].line {
+            if let Some(line) = &mut self.workers[i].line {
                 quiet &= line.set_bell(bell, all) || mute;
             }
         }
@@ -92,10 +92,10 @@ impl State {
     ) -> Option<Vec<(Arc<Mailbox>, u32)>> {
         self.disarmed = true;
         self.unarmed.clear();
-        let mut bells = Vec::with_capacity(self.busy.len());
-        for at in 0..self.busy.len() {
-            let i = self.busy[at];
-            let seat = &self.seats[i as usize];
+        let mut bells = Vec::with_capacity(self.workers.busy().len());
+        for at in 0..self.workers.busy().len() {
+            let i = self.workers.busy()[at];
+            let seat = &self.workers[i];
             let mute = seat.is_mute();
             let point = if mute {
                 None
@@ -108,7 +108,7 @@ impl State {
                 Some(at) => Bell::Futex(at),
                 None => Bell::IfFull,
             };
-            let Some(line) = &mut self.seats[i as usize].line else {
+            let Some(line) = &mut self.workers[i].line else {
                 continue;
             };
             if !line.set_bell(bell, true) && !mute {
@@ -121,15 +121,15 @@ impl State {
 
     /// Whether the driver can sleep on all bells at once.
     pub(super) fn has_few_bells(&self) -> bool {
-        self.busy.len() + 2 <= futex::MOST
+        self.workers.busy().len() + 2 <= futex::MOST
     }
 
-    fn wanted_point(&self, i: u32, seat: &Seat, want: &Want<'_>) -> Option<u32> {
+    fn wanted_point(&self, i: WorkerIndex, seat: &Seat, want: &Want<'_>) -> Option<u32> {
         let first = seat.first();
         let hand = seat.load as u32;
         match want {
-            Want::Slot(slot) => match slot.place() {
-                Some(Place { seat, number }) if seat == i => Some(number.wrapping_add(1)),
+            Want::Slot(slot) => match slot.assignment() {
+                Some(Assignment { worker, number }) if worker == i => Some(number.wrapping_add(1)),
                 _ => self.refill_point(seat),
             },
             // A quarter of a millisecond of work, but never all that it has.

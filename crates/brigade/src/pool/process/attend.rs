@@ -45,15 +45,15 @@ impl Employer for ProcessPool {
 impl State {
     /// What could not be done the last time may be possible now.
     pub(super) fn try_again(&mut self) {
-        self.no_room = false;
-        for seat in &mut self.seats {
+        self.workers.set_all_full(false);
+        for seat in self.workers.iter_mut() {
             seat.full = false;
         }
     }
 
     /// Has the listener call when a task's time may be over, or a worker is to be tried again.
     pub(super) fn set_alarm(&mut self) {
-        let unbegun = self.in_hand > 0;
+        let unbegun = self.workers.assigned() > 0;
         self.set_alarm_if(unbegun);
     }
 
@@ -61,12 +61,12 @@ impl State {
     pub(super) fn set_alarm_if(&mut self, unbegun: bool) {
         let mut at: Option<Instant> = None;
         let mut sooner = |when: Instant| at = Some(at.map_or(when, |a| a.min(when)));
-        let is_unset = self.alarm.is_none() && !self.busy.is_empty();
+        let is_unset = self.alarm.is_none() && !self.workers.busy().is_empty();
         if let Some(timeout) = self.options.timeout.filter(|_| is_unset) {
             // When a task begins is seen only when somebody looks: so that is done now and then.
             let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
             let now = Instant::now();
-            let busy = self.busy.iter().map(|&i| &self.seats[i as usize]);
+            let busy = self.workers.busy().iter().map(|&i| &self.workers[i]);
             let first = busy.filter_map(|seat| seat.over_at(timeout)).min();
             sooner(first.map_or(now + period, |first| first.min(now + period)));
         }
@@ -74,21 +74,21 @@ impl State {
             // A worker whose mailbox was written over does not ring.
             sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
         }
-        if self.heard && (self.busy.iter()).any(|&i| self.seats[i as usize].is_unannounced()) {
+        if self.heard && (self.workers.busy().iter()).any(|&i| self.workers[i].is_unannounced()) {
             // Nobody rings when a task begins.
             sooner(Instant::now() + UNANNOUNCED);
         }
-        if self.idle.len() + self.busy.len() < self.seats.len() {
+        if !self.workers.is_complete() {
             if let Some(timeout) = self.options.timeout {
-                for seat in self.seats.iter().filter(|s| s.status == Status::Starting) {
+                for seat in self.workers.iter().filter(|s| s.status == Status::Starting) {
                     sooner(seat.mark + timeout);
                 }
             }
             // While the fork server has to tell something it is watched.
-            if self.alarm.is_none() && self.seats.iter().any(|s| s.is_in_transit()) {
+            if self.alarm.is_none() && self.workers.iter().any(|s| s.is_in_transit()) {
                 sooner(Instant::now() + UNTOLD);
             }
-            for when in self.seats.iter().filter_map(|s| s.hire_at) {
+            for when in self.workers.iter().filter_map(|s| s.hire_at) {
                 sooner(when);
             }
         }

@@ -82,10 +82,7 @@ impl Want<'_> {
             Want::Slot(slot) => slot.is_done(),
             Want::Results { inbox } => !state.inboxes.is_empty(*inbox),
             Want::Room => !state.is_full(),
-            Want::Ready => {
-                state.first_failure.is_some()
-                    || state.idle.len() + state.busy.len() == state.seats.len()
-            }
+            Want::Ready => state.first_failure.is_some() || state.workers.is_complete(),
             Want::Done => state.is_done(),
         }
     }
@@ -402,15 +399,15 @@ impl ProcessPool {
     pub(super) fn pid_of(&self, slot: &Slot) -> Option<u32> {
         // What is before it may be done, and not be taken.
         self.look();
-        let place = slot.place()?;
+        let assignment = slot.assignment()?;
         let inner = self.lock();
-        let seat = inner.state.seats.get(place.seat as usize)?;
+        let seat = inner.state.workers.get(assignment.worker)?;
         let line = seat.line.as_ref()?;
         // The last that it has begun.
         let begun = line.begun().ok().filter(|&begun| begun != line.taken());
-        let runs = slot.place() == Some(place)
+        let runs = slot.assignment() == Some(assignment)
             && !slot.is_done()
-            && begun.is_some_and(|begun| begun.wrapping_sub(1) == place.number);
+            && begun.is_some_and(|begun| begun.wrapping_sub(1) == assignment.number);
         runs.then(|| line.pid())
     }
 
@@ -438,7 +435,7 @@ impl ProcessPool {
         inner.state.server.leave(inner.state.employer);
         let lines: Vec<Line> = inner
             .state
-            .seats
+            .workers
             .iter_mut()
             .filter_map(|seat| seat.line.take())
             .collect();
@@ -464,14 +461,17 @@ impl State {
     /// The worker that what is wanted comes from, if looking for it for a moment can pay: there is
     /// a processor for it and one for us.
     fn prospect(&self, want: &Want<'_>) -> Option<Prospect> {
-        if self.busy.is_empty() || self.busy.len() >= processors::usable() || !spin::pays() {
+        if self.workers.busy().is_empty()
+            || self.workers.busy().len() >= processors::usable()
+            || !spin::pays()
+        {
             return None;
         }
         let i = match want {
-            Want::Slot(slot) => slot.place()?.seat,
-            _ => *self.busy.first()?,
+            Want::Slot(slot) => slot.assignment()?.worker,
+            _ => *self.workers.busy().first()?,
         };
-        let line = self.seats.get(i as usize)?.line.as_ref()?;
+        let line = self.workers.get(i)?.line.as_ref()?;
         if !line.mailbox().runs_elsewhere() {
             return None;
         }

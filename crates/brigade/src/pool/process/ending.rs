@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::assignment::{Assignment, WorkerIndex};
 use super::seat::{Doom, Seat, Status};
-use super::slot::{Place, Slot};
+use super::slot::Slot;
 use super::state::{After, Event, Reason, State};
 use super::task::{End, Owner, Task};
 use crate::JoinError;
@@ -17,7 +18,7 @@ const SLOW: Duration = Duration::from_millis(10);
 impl State {
     /// Cancels a task that has not ended.
     pub(super) fn cancel(&mut self, slot: &Slot, now: Instant, after: &mut After) {
-        let Some(Place { seat: i, number }) = slot.place() else {
+        let Some(Assignment { worker: i, number }) = slot.assignment() else {
             // In the queue, where it is thrown away when its turn comes; or now, if somebody
             // listens, who is told of it by its number.
             let is_it = |task: &Task| matches!(&task.owner, Owner::Handle(of) if std::ptr::eq(of.slot(), slot));
@@ -38,7 +39,7 @@ impl State {
             return;
         };
         slot.set_cancelled();
-        if !self.seats.get(i as usize).is_some_and(Seat::is_ready) {
+        if !self.workers.get(i).is_some_and(Seat::is_ready) {
             // It is being ended anyway, or its end is about to be told.
             return;
         }
@@ -54,7 +55,7 @@ impl State {
     /// all that was taken back.
     pub(super) fn doom_with(
         &mut self,
-        i: u32,
+        i: WorkerIndex,
         number: u32,
         doom: Doom,
         now: Instant,
@@ -62,15 +63,15 @@ impl State {
     ) {
         // What it has begun last, it has begun after the results of all others were shown.
         self.drain_seat(i, now, after);
-        let seat = &self.seats[i as usize];
+        let seat = &self.workers[i];
         if seat.is_ready() && !seat.hand.is_empty() && seat.first() == number {
             self.doom(i, doom, self.grace);
         }
     }
 
     /// What runs was cancelled while the result of the one before it was still to come.
-    pub(super) fn end_cancelled(&mut self, i: u32, now: Instant, after: &mut After) {
-        let seat = &self.seats[i as usize];
+    pub(super) fn end_cancelled(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+        let seat = &self.workers[i];
         if let Some(Owner::Handle(slot)) = seat.hand.front().map(|task| &task.owner) {
             if slot.slot().is_cancelled() {
                 self.doom_with(i, seat.first(), Doom::Cancelled, now, after);
@@ -79,14 +80,14 @@ impl State {
     }
 
     /// Ends a worker that does not begin what it was given.
-    fn give_up(&mut self, i: u32, now: Instant, after: &mut After) {
-        let first = self.seats[i as usize].first();
+    fn give_up(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+        let first = self.workers[i].first();
         if !self.take_back(i, first, now, after) {
             return;
         }
-        let seat = &mut self.seats[i as usize];
+        let seat = &mut self.workers[i];
         if seat.hand.is_empty() {
-            self.idle.retain(|&s| s != i);
+            self.workers.end_idle(i);
             self.doom(i, Doom::Stuck, Duration::ZERO);
         } else {
             // It has begun meanwhile.
@@ -98,8 +99,8 @@ impl State {
     /// stopped, or starved. Whether there may be more of that.
     pub(super) fn relieve(&mut self, now: Instant, after: &mut After) -> bool {
         let mut unbegun = false;
-        for i in self.busy.clone() {
-            let seat = &self.seats[i as usize];
+        for i in self.workers.busy().to_vec() {
+            let seat = &self.workers[i];
             let first = seat.first();
             let begun = seat.line.as_ref().and_then(|l| l.begun().ok());
             if !seat.is_ready() || begun != Some(first) || seat.hand.is_empty() {
@@ -119,8 +120,9 @@ impl State {
                     continue;
                 }
             }
-            if now.saturating_duration_since(seat.head.1) >= SLOW && !self.idle.is_empty() {
-                self.seats[i as usize].slow = true;
+            if now.saturating_duration_since(seat.head.1) >= SLOW && !self.workers.idle().is_empty()
+            {
+                self.workers[i].slow = true;
                 self.take_back(i, first, now, after);
             }
         }
@@ -131,8 +133,8 @@ impl State {
     }
 
     /// Whether the time is over of what a seat has first in its hand.
-    fn is_overdue(&mut self, i: u32, timeout: Duration, now: Instant) -> bool {
-        let seat = &mut self.seats[i as usize];
+    fn is_overdue(&mut self, i: WorkerIndex, timeout: Duration, now: Instant) -> bool {
+        let seat = &mut self.workers[i];
         let is_over = |seat: &Seat| seat.over_at(timeout).is_some_and(|at| at <= now);
         let (Some(line), true) = (&seat.line, is_over(seat)) else {
             return false;
@@ -155,7 +157,7 @@ impl State {
     /// For so long, until now, this program could not run: nobody's time is over because of that.
     pub(super) fn give_time_back(&mut self, missed: Duration, now: Instant) {
         if !missed.is_zero() {
-            self.seats
+            self.workers
                 .iter_mut()
                 .for_each(|seat| seat.give_time_back(missed, now));
         }
@@ -167,7 +169,7 @@ impl State {
         if std::mem::replace(&mut self.stops, stops) == stops {
             return;
         }
-        for seat in &mut self.seats {
+        for seat in self.workers.iter_mut() {
             let Some((pid, (stopped, stood))) = seat.line.as_ref().map(|l| (l.pid(), l.stop()))
             else {
                 continue;
@@ -190,8 +192,8 @@ impl State {
         let Some(timeout) = self.options.timeout else {
             return;
         };
-        for i in 0..self.seats.len() as u32 {
-            let seat = &self.seats[i as usize];
+        for i in self.workers.indices() {
+            let seat = &self.workers[i];
             if seat.status == Status::Starting
                 && now.saturating_duration_since(seat.mark) >= timeout
             {
@@ -206,14 +208,14 @@ impl State {
             }
         }
         let mut taken = false;
-        for at in (0..self.busy.len()).rev() {
-            let Some(&i) = self.busy.get(at) else {
+        for at in (0..self.workers.busy().len()).rev() {
+            let Some(&i) = self.workers.busy().get(at) else {
                 continue;
             };
             if !self.is_overdue(i, timeout, now) {
                 continue;
             }
-            let seat = &self.seats[i as usize];
+            let seat = &self.workers[i];
             let first = seat.first();
             let begun = seat.line.as_ref().map(|l| l.begun());
             match begun {
@@ -239,14 +241,14 @@ impl State {
     /// Cancels everything.
     pub(super) fn cancel_all(&mut self, now: Instant, after: &mut After) {
         self.aborting = true;
-        for i in self.busy.clone() {
-            if !self.seats[i as usize].is_ready() {
+        for i in self.workers.busy().to_vec() {
+            if !self.workers[i].is_ready() {
                 continue;
             }
-            let first = self.seats[i as usize].first();
+            let first = self.workers[i].first();
             if self.take_back(i, first, now, after) {
                 self.drain_seat(i, now, after);
-                let first = self.seats[i as usize].first();
+                let first = self.workers[i].first();
                 self.doom_with(i, first, Doom::Cancelled, now, after);
             }
         }
@@ -261,8 +263,8 @@ impl State {
     /// Nobody wants the results of a map any more: what it has that was not begun never is.
     pub(super) fn close_inbox(&mut self, inbox: u32, now: Instant, after: &mut After) {
         self.inboxes.close(inbox, after);
-        for i in self.busy.clone() {
-            let seat = &self.seats[i as usize];
+        for i in self.workers.busy().to_vec() {
+            let seat = &self.workers[i];
             let mine = |t: &Task| matches!(t.owner, Owner::Map(of, _) if of == inbox);
             if seat.is_ready() && seat.load > 1 && seat.hand.iter().any(mine) {
                 let first = seat.first();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::assignment::WorkerIndex;
 use super::seat::Doom;
 use super::state::{After, Event, State};
 use super::task::{End, Owner, Task};
@@ -16,12 +17,12 @@ impl State {
             if self.queue.is_empty() && !self.balance(now, after) {
                 break;
             }
-            let idle = self.idle.len();
+            let idle = self.workers.idle().len();
             self.feed_idle(now, after);
             self.feed_ahead(now, after);
             // What was taken from one for another is shared further, as long as there is somebody
             // who takes it.
-            if !self.queue.is_empty() || self.idle.len() == idle {
+            if !self.queue.is_empty() || self.workers.idle().len() == idle {
                 break;
             }
         }
@@ -31,14 +32,14 @@ impl State {
     /// Those that do nothing, the one that was used last first.
     pub(super) fn feed_idle(&mut self, now: Instant, after: &mut After) {
         let window = self.pace.prefetch_depth();
-        let ready = self.idle.len() + self.busy.len();
-        let mut at = self.idle.len();
+        let ready = self.workers.active();
+        let mut at = self.workers.idle().len();
         let mut misses = 0;
         while at > 0 && !self.queue.is_empty() && misses <= self.queue.len() {
             at -= 1;
             let share = (self.queued / (2 * ready)).clamp(1, window);
             // One that cannot take it now asks for what it needs to do so later.
-            if !self.give(self.idle[at], share, now, after) {
+            if !self.give(self.workers.idle()[at], share, now, after) {
                 misses += 1;
             }
         }
@@ -56,16 +57,15 @@ impl State {
     /// Some ahead, so that nobody waits for us.
     pub(super) fn feed_ahead(&mut self, now: Instant, after: &mut After) {
         let window = self.pace.prefetch_depth();
-        let ready = self.idle.len() + self.busy.len();
+        let ready = self.workers.active();
         let mut seen = 0;
         while !self.queue.is_empty()
             && !self.next_needs_its_own()
-            && !self.no_room
-            && seen < self.busy.len()
+            && !self.workers.is_all_full()
+            && seen < self.workers.busy().len()
         {
-            self.cursor = (self.cursor + 1) % self.busy.len();
-            let i = self.busy[self.cursor];
-            let seat = &self.seats[i as usize];
+            let i = self.workers.next_busy();
+            let seat = &self.workers[i];
             let room = window.saturating_sub(seat.load);
             if room == 0 || !seat.has_room() {
                 seen += 1;
@@ -79,14 +79,22 @@ impl State {
                 seen + 1
             };
         }
-        self.no_room |= seen > 0 && seen == self.busy.len();
+        if seen > 0 && seen == self.workers.busy().len() {
+            self.workers.set_all_full(true);
+        }
     }
 
     /// Gives a seat so many of the next tasks. `false`: it took none, and it is not idle any more.
-    pub(super) fn give(&mut self, i: u32, count: usize, now: Instant, after: &mut After) -> bool {
+    pub(super) fn give(
+        &mut self,
+        i: WorkerIndex,
+        count: usize,
+        now: Instant,
+        after: &mut After,
+    ) -> bool {
         let mut given = 0;
         while given < count {
-            if self.next_needs_its_own() && self.seats[i as usize].load > 0 {
+            if self.next_needs_its_own() && self.workers[i].load > 0 {
                 break;
             }
             let Some(mut task) = self.unqueue() else {
@@ -103,11 +111,11 @@ impl State {
                 }
             }
             let (number, with) = (task.number, task.with);
-            let pid = self.seats[i as usize].line.as_ref().map_or(0, |l| l.pid());
+            let pid = self.workers[i].line.as_ref().map_or(0, |l| l.pid());
             if self.heard {
                 task.with = pid;
             }
-            let (took, mut rest) = self.seats[i as usize].give(task, i);
+            let (took, mut rest) = self.workers.assign(i, task);
             if self.heard {
                 if let Some(rest) = &mut rest {
                     rest.with = with;
@@ -122,25 +130,17 @@ impl State {
                 }
             }
             given += took as usize;
-            self.in_hand += took as usize;
             if let Some(rest) = rest {
                 self.requeue(rest);
                 break;
             }
         }
-        let seat = &mut self.seats[i as usize];
         if given > 0 {
-            if !seat.listed {
-                seat.listed = true;
+            if self.workers.mark_busy(i, now) {
+                let seat = &mut self.workers[i];
                 seat.mark = now;
-                seat.busy_since = now;
                 seat.head = (seat.first(), now);
                 self.unarmed.push(i);
-                self.busy.push(i);
-                // Near the end, nearly always.
-                if let Some(at) = self.idle.iter().rposition(|&s| s == i) {
-                    self.idle.remove(at);
-                }
                 // The one that sleeps does not know of this one.
                 after.nudge = true;
             }
@@ -148,11 +148,13 @@ impl State {
         }
         // What it cannot take now, for its lane is still to come, it can take when it is called
         // again.
-        if seat.full && !seat.listed {
+        let is_busy = self.workers.is_busy(i);
+        let seat = &mut self.workers[i];
+        if seat.full && !is_busy {
             seat.full = false;
         }
-        if seat.unfit && !seat.listed && seat.is_ready() {
-            self.idle.retain(|&s| s != i);
+        if seat.unfit && !is_busy && seat.is_ready() {
+            self.workers.end_idle(i);
             self.doom(i, Doom::Stuck, Duration::ZERO);
         }
         false
@@ -185,37 +187,38 @@ impl State {
     /// the one task that it runs: takes back a part of what it has not begun. `false`: there is
     /// none.
     pub(super) fn balance(&mut self, now: Instant, after: &mut After) -> bool {
-        if self.idle.is_empty() || self.in_hand <= self.busy.len() {
+        if self.workers.idle().is_empty() || !self.workers.has_queued_behind() {
             return false;
         }
         let loaded = self
-            .busy
+            .workers
+            .busy()
             .iter()
             .copied()
-            .filter(|&i| self.seats[i as usize].is_ready())
-            .max_by_key(|&i| self.seats[i as usize].ahead());
-        let Some(i) = loaded.filter(|&i| self.seats[i as usize].ahead() > 0) else {
+            .filter(|&i| self.workers[i].is_ready())
+            .max_by_key(|&i| self.workers[i].ahead());
+        let Some(i) = loaded.filter(|&i| self.workers[i].ahead() > 0) else {
             return false;
         };
-        let seat = &self.seats[i as usize];
+        let seat = &self.workers[i];
         // All but the one that it runs, shared with those who have nothing to do.
-        let share = seat.ahead() / (1 + self.idle.len());
+        let share = seat.ahead() / (1 + self.workers.idle().len());
         let keep = seat.first().wrapping_add(1 + share as u32);
         self.take_back(i, keep, now, after);
         !self.queue.is_empty()
     }
 
     pub(super) fn publish(&mut self) {
-        for at in 0..self.busy.len() {
-            self.publish_seat(self.busy[at]);
+        for at in 0..self.workers.busy().len() {
+            self.publish_seat(self.workers.busy()[at]);
         }
     }
 
-    pub(super) fn publish_seat(&mut self, i: u32) {
+    pub(super) fn publish_seat(&mut self, i: WorkerIndex) {
         // Whether there is a processor for a worker that only looks: one for each that works, and
         // one for us.
-        let patience = self.busy.len() < processors::usable() && spin::pays();
-        let seat = &mut self.seats[i as usize];
+        let patience = self.workers.busy().len() < processors::usable() && spin::pays();
+        let seat = &mut self.workers[i];
         if std::mem::take(&mut seat.dirty) {
             if let Some(line) = &mut seat.line {
                 line.publish(patience);
@@ -224,21 +227,18 @@ impl State {
     }
 
     /// A seat has nothing in hand any more.
-    pub(super) fn unlist(&mut self, i: u32, now: Instant) {
-        let seat = &mut self.seats[i as usize];
-        if !std::mem::take(&mut seat.listed) {
+    pub(super) fn unlist(&mut self, i: WorkerIndex, now: Instant) {
+        let Some(since) = self.workers.end_busy(i) else {
             return;
-        }
-        self.stats.busy += now.saturating_duration_since(seat.busy_since);
-        if let Some(at) = self.busy.iter().position(|&s| s == i) {
-            self.busy.swap_remove(at);
-        }
+        };
+        self.stats.busy += now.saturating_duration_since(since);
+        let seat = &self.workers[i];
         if seat.is_ready() && seat.unfit {
             self.doom(i, Doom::Stuck, Duration::ZERO);
         } else if seat.is_ready() && seat.slow {
-            self.idle.insert(0, i);
+            self.workers.mark_idle_last(i);
         } else if seat.is_ready() {
-            self.idle.push(i);
+            self.workers.mark_idle(i);
         }
     }
 }

@@ -13,6 +13,7 @@
 //! - models: what must hold whatever the order of steps
 
 mod arm;
+mod assignment;
 mod attend;
 mod core;
 mod ending;
@@ -28,6 +29,7 @@ mod staff;
 mod state;
 mod task;
 mod tell;
+mod worker_table;
 
 use std::cell::Cell;
 use std::io;
@@ -215,7 +217,7 @@ impl ProcessPool {
         }
         self.look();
         let inner = self.lock();
-        let lines = inner.state.seats.iter().filter_map(|s| s.line.as_ref());
+        let lines = inner.state.workers.iter().filter_map(|s| s.line.as_ref());
         lines.map(|line| line.pid()).collect()
     }
 

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::assignment::WorkerIndex;
 use super::seat::Status;
 use super::staff::SPARED;
 use super::state::{After, Event, Reason, State};
@@ -46,7 +47,7 @@ impl State {
             self.epoch = epoch;
             self.bury(now, after);
         }
-        if self.idle.len() + self.busy.len() < self.seats.len() {
+        if !self.workers.is_complete() {
             self.staff(now, after);
         }
         if !(more && self.queue.is_empty()) {
@@ -57,29 +58,29 @@ impl State {
     /// Takes the results that are there.
     pub(super) fn drain(&mut self, now: Instant, after: &mut After) {
         let mut at = 0;
-        while let Some(&i) = self.busy.get(at) {
+        while let Some(&i) = self.workers.busy().get(at) {
             self.announce_begun(i, now, after);
             self.drain_seat(i, now, after);
             // One that has nothing left is no longer in the list.
-            if self.busy.get(at) == Some(&i) {
+            if self.workers.busy().get(at) == Some(&i) {
                 at += 1;
             }
         }
     }
 
     /// Tells those who listen of the tasks that a worker has begun.
-    pub(super) fn announce_begun(&mut self, i: u32, now: Instant, after: &mut After) {
+    pub(super) fn announce_begun(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
         if !self.heard {
             return;
         }
-        let line = self.seats[i as usize].line.as_ref();
+        let line = self.workers[i].line.as_ref();
         if let Some(Ok(begun)) = line.map(|line| line.begun()) {
             self.announce(i, begun, now, after);
         }
     }
 
-    fn announce(&mut self, i: u32, begun: u32, now: Instant, after: &mut After) {
-        let seat = &mut self.seats[i as usize];
+    fn announce(&mut self, i: WorkerIndex, begun: u32, now: Instant, after: &mut After) {
+        let seat = &mut self.workers[i];
         let pid = seat.line.as_ref().map_or(0, |line| line.pid());
         let started = seat.announce(begun).into_iter().map(|(task, submitted)| {
             Event::Started(pid, task, now.saturating_duration_since(submitted))
@@ -87,8 +88,8 @@ impl State {
         after.events.extend(started);
     }
 
-    pub(super) fn drain_seat(&mut self, i: u32, now: Instant, after: &mut After) {
-        let seat = &mut self.seats[i as usize];
+    pub(super) fn drain_seat(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+        let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return;
         };
@@ -106,7 +107,7 @@ impl State {
         let (mut returned, mut returned_bytes) = (0, 0);
         let mut tally = (now, 0);
         loop {
-            let seat = &mut self.seats[i as usize];
+            let seat = &mut self.workers[i];
             let Some(line) = &mut seat.line else {
                 break;
             };
@@ -143,7 +144,7 @@ impl State {
                 self.inboxes.put_bytes(inbox, index, &frame, after);
                 continue;
             }
-            let seat = &self.seats[i as usize];
+            let seat = &self.workers[i];
             if self.heard && seat.is_ready() && tag != reply::LEAVING && seat.is_unannounced() {
                 // One that was begun, and has ended, since we looked.
                 self.announce(i, seat.first().wrapping_add(1), now, after);
@@ -152,7 +153,7 @@ impl State {
                 Heard::More => {}
                 Heard::Later => break,
                 Heard::Nonsense => {
-                    self.seats[i as usize].answered = true;
+                    self.workers[i].answered = true;
                     self.lose(i, now, after);
                     break;
                 }
@@ -160,13 +161,13 @@ impl State {
         }
         frame.clear();
         self.frame = frame;
-        self.in_hand -= returned as usize;
+        self.workers.count_done(returned as usize);
         self.stats.done += returned;
         self.stats.bytes_out += returned_bytes;
         self.stats
             .latencies
             .record_many(now.saturating_duration_since(tally.0), tally.1);
-        let seat = &mut self.seats[i as usize];
+        let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return;
         };
@@ -177,24 +178,20 @@ impl State {
         }
         let lied = seat.held.is_none() && (said.wrapping_sub(line.taken()) as i32) > 0;
         if took > 0 {
-            self.no_room = false;
             seat.full = false;
             self.news = true;
             self.pace.record(took, now - seat.mark);
             seat.mark = now;
             seat.slow = false;
             seat.head = (line.taken(), now);
+            let is_done = seat.hand.is_empty();
+            self.workers.set_all_full(false);
             self.unarmed.push(i);
-            if seat.hand.is_empty() {
+            if is_done {
                 self.unlist(i, now);
             }
         }
-        if lied
-            && matches!(
-                self.seats[i as usize].status,
-                Status::Ready | Status::Leaving
-            )
-        {
+        if lied && matches!(self.workers[i].status, Status::Ready | Status::Leaving) {
             self.lose(i, now, after);
         }
         if was_held {
@@ -205,8 +202,8 @@ impl State {
     /// There seemed to be news, and looking found none: a worker that says it has finished what it
     /// has not shown lies.
     pub(super) fn check_words(&mut self, after: &mut After) {
-        for i in self.busy.clone() {
-            let seat = &self.seats[i as usize];
+        for i in self.workers.busy().to_vec() {
+            let seat = &self.workers[i];
             if let Some(line) = seat.line.as_ref().filter(|_| seat.held.is_none()) {
                 let said = line.finished().wrapping_sub(line.taken()) as i32;
                 if said > 0 && !line.is_ready() {
@@ -219,13 +216,13 @@ impl State {
     /// One reply of a worker.
     fn heard(
         &mut self,
-        i: u32,
+        i: WorkerIndex,
         tag: u32,
         frame: &mut Vec<u8>,
         now: Instant,
         after: &mut After,
     ) -> Heard {
-        let seat = &mut self.seats[i as usize];
+        let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return Heard::Nonsense;
         };
@@ -242,8 +239,8 @@ impl State {
                 seat.status = Status::Ready;
                 seat.mark = now;
                 self.start_failures.reset();
-                self.idle.push(i);
-                self.no_room = false;
+                self.workers.mark_idle(i);
+                self.workers.set_all_full(false);
                 self.news = true;
                 return Heard::More;
             }
@@ -261,8 +258,7 @@ impl State {
                 // It may have begun one, and found that it could not be given it.
                 let claimed = line.begun() != Ok(line.taken());
                 let (pid, unflushed) = (line.pid(), line.mailbox().is_unflushed());
-                let refused = if claimed { seat.take_first() } else { None };
-                self.in_hand -= usize::from(refused.is_some());
+                let refused = claimed.then(|| self.workers.take_first(i)).flatten();
                 self.stats.recycled += 1;
                 // Its own word for it.
                 let why = if unflushed {
@@ -272,11 +268,11 @@ impl State {
                 };
                 let replaced = Event::Replaced(pid, why);
                 after.events.push(replaced);
-                self.reclaim(i, self.seats[i as usize].first(), now, after);
+                self.reclaim(i, self.workers[i].first(), now, after);
                 if let Some(task) = refused {
                     self.refused(task, now, after);
                 }
-                self.idle.retain(|&s| s != i);
+                self.workers.end_idle(i);
                 // Its end is waited for by the one that comes after it.
                 self.vacate(i, now);
                 self.news = true;
@@ -375,7 +371,13 @@ impl State {
         self.finish(task, End::failed(end), now, after);
     }
 
-    fn undelivered(&mut self, i: u32, why: String, now: Instant, after: &mut After) -> Heard {
+    fn undelivered(
+        &mut self,
+        i: WorkerIndex,
+        why: String,
+        now: Instant,
+        after: &mut After,
+    ) -> Heard {
         let Some(task) = self.answered(i) else {
             return Heard::Nonsense;
         };
@@ -390,11 +392,9 @@ impl State {
     }
 
     /// The task that a reply is for.
-    pub(super) fn answered(&mut self, i: u32) -> Option<Task> {
-        let seat = &mut self.seats[i as usize];
-        let task = seat.take_first()?;
-        self.in_hand -= 1;
-        seat.line.as_mut()?.count_result();
+    pub(super) fn answered(&mut self, i: WorkerIndex) -> Option<Task> {
+        let task = self.workers.take_first(i)?;
+        self.workers[i].line.as_mut()?.count_result();
         Some(task)
     }
 

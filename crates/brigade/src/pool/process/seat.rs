@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::slot::Place;
+use super::assignment::{Assignment, WorkerIndex};
 use super::task::{Input, Owner, Task};
 use crate::worker::process::host::connection::{Line, NotNow};
 use crate::worker::process::sim::Instant;
@@ -44,8 +44,6 @@ pub(super) struct Seat {
     pub(super) hand: VecDeque<Task>,
     /// How many tasks those are.
     pub(super) load: usize,
-    /// Whether it is in the list of those that have something in hand.
-    pub(super) listed: bool,
     /// Something was written to its mailbox that is not offered yet.
     pub(super) dirty: bool,
     /// There is no room in its mailbox.
@@ -68,8 +66,6 @@ pub(super) struct Seat {
     pub(super) stood: Duration,
     /// What the task that is first in its hand, by its number, was given back because of that.
     given: (u32, Duration),
-    /// When it got something to do.
-    pub(super) busy_since: Instant,
     /// How many tasks those who listen know to have begun.
     pub(super) announced: u32,
     /// Its worker did not begin what it was given, for a while: others come first.
@@ -88,7 +84,6 @@ impl Seat {
             line: None,
             hand: VecDeque::new(),
             load: 0,
-            listed: false,
             dirty: false,
             full: false,
             plan: None,
@@ -99,7 +94,6 @@ impl Seat {
             stopped: None,
             stood: Duration::ZERO,
             given: (0, Duration::ZERO),
-            busy_since: now,
             announced: 0,
             slow: false,
             unfit: false,
@@ -208,7 +202,7 @@ impl Seat {
 
     /// Writes a task, or several, into its mailbox. Gives back what there is no room for, or not
     /// yet; and how many there was room for.
-    pub(super) fn give(&mut self, mut task: Task, seat: u32) -> (u32, Option<Task>) {
+    pub(super) fn give(&mut self, mut task: Task, worker: WorkerIndex) -> (u32, Option<Task>) {
         let (given, rest) = match self.write(&mut task) {
             Ok((given, rest)) => (given, rest),
             // Failed: as many descriptors as this process may have; some are closed with each
@@ -221,7 +215,8 @@ impl Seat {
         };
         if let (Owner::Handle(slot), Some(line)) = (&task.owner, &self.line) {
             let number = line.next().wrapping_sub(1);
-            slot.slot().set_place(Some(Place { seat, number }));
+            let assignment = Assignment { worker, number };
+            slot.slot().set_assignment(Some(assignment));
         }
         self.full |= rest.is_some();
         self.load += given as usize;

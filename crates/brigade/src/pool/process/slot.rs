@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::assignment::Assignment;
 use super::core::{ProcessPool, Want};
 use super::task::{Decode, End, Job};
 use crate::worker::handle::{Pending, joined_twice};
@@ -18,8 +19,8 @@ pub(super) struct Slot {
     submitted: Instant,
     /// Somebody has cancelled it: it is not run any more, or again.
     cancelled: AtomicBool,
-    /// Which worker has it, and its number there; see [`Place`].
-    place: AtomicU64,
+    /// An [`Assignment`], as a word.
+    assignment: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -28,13 +29,6 @@ struct Inner {
     end: Option<End>,
     waker: Option<Waker>,
     waiter: Option<Thread>,
-}
-
-/// The worker that has a task: its seat, and the task's number among its tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) seat: u32,
-    pub(super) number: u32,
 }
 
 /// Those who are to be woken when nothing is locked any more: their code is their own.
@@ -50,7 +44,7 @@ impl Slot {
             done: AtomicBool::new(false),
             submitted: Instant::now(),
             cancelled: AtomicBool::new(false),
-            place: AtomicU64::new(0),
+            assignment: AtomicU64::new(0),
             inner: Mutex::default(),
         }
     }
@@ -109,17 +103,13 @@ impl Slot {
         drop(old);
     }
 
-    pub(super) fn set_place(&self, place: Option<Place>) {
-        let word = place.map_or(0, |p| (u64::from(p.seat) + 1) << 32 | u64::from(p.number));
-        self.place.store(word, Ordering::Release);
+    pub(super) fn set_assignment(&self, assignment: Option<Assignment>) {
+        let word = Assignment::to_word(assignment);
+        self.assignment.store(word, Ordering::Release);
     }
 
-    pub(super) fn place(&self) -> Option<Place> {
-        let word = self.place.load(Ordering::Acquire);
-        Some(Place {
-            seat: ((word >> 32) as u32).checked_sub(1)?,
-            number: word as u32,
-        })
+    pub(super) fn assignment(&self) -> Option<Assignment> {
+        Assignment::from_word(self.assignment.load(Ordering::Acquire))
     }
 }
 

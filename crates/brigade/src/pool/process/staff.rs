@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::assignment::{Assignment, WorkerIndex};
 use super::seat::{Doom, Seat, Status};
-use super::slot::Place;
 use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
 use super::task::{Owner, Refused, Task};
 use crate::pool::policy::outcome::{RAN_OVER, replaced};
@@ -22,18 +22,12 @@ const RETRY: Duration = Duration::from_millis(2);
 /// How often it is believed that a task was not run that its worker had begun when it died.
 pub(super) const SPARED: u8 = 2;
 
-/// Where a task is whose worker is gone, and whose end is about to be told.
-const NOWHERE: Place = Place {
-    seat: u32::MAX - 1,
-    number: 0,
-};
-
 impl State {
     /// Deals with the workers that have ended.
     pub(super) fn bury(&mut self, now: Instant, after: &mut After) {
         self.postponed = false;
-        for i in 0..self.seats.len() as u32 {
-            if self.seats[i as usize]
+        for i in self.workers.indices() {
+            if self.workers[i]
                 .line
                 .as_ref()
                 .is_some_and(|line| line.has_ended())
@@ -43,12 +37,12 @@ impl State {
         }
     }
 
-    pub(super) fn bury_one(&mut self, i: u32, now: Instant, after: &mut After) {
+    pub(super) fn bury_one(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
         // What it said last, it said before it ended.
         self.drain_seat(i, now, after);
         self.announce_begun(i, now, after);
-        let seat = &mut self.seats[i as usize];
-        let status = seat.status;
+        let seat = &self.workers[i];
+        let (status, answered) = (seat.status, seat.answered);
         if seat.held.is_some() {
             self.postponed = true;
             return;
@@ -74,7 +68,7 @@ impl State {
         let begun = line.begun().map(|begun| begun.wrapping_sub(first));
         let mut victim = None;
         if begun != Ok(0) && status != Status::Doomed(Doom::Stuck) {
-            victim = seat.take_first();
+            victim = self.workers.take_first(i);
         }
         // One that broke the protocol may have gone on behind what it has garbled.
         let more = begun.map_or(0, |begun| begun.saturating_sub(1));
@@ -83,10 +77,10 @@ impl State {
         } else {
             0
         };
-        let others: Vec<Task> = (0..more).map_while(|_| seat.take_first()).collect();
-        self.in_hand -= usize::from(victim.is_some()) + others.len();
+        let others = (0..more).map_while(|_| self.workers.take_first(i));
+        let others: Vec<Task> = others.collect();
         // It is believed that it was not run, but not for ever: a task can write that there.
-        let ours = seat.answered
+        let ours = answered
             || matches!(
                 status,
                 Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
@@ -119,7 +113,7 @@ impl State {
                 _ => "it died",
             },
         ));
-        self.idle.retain(|&s| s != i);
+        self.workers.end_idle(i);
         self.vacate(i, now);
         self.news = true;
         for task in victim.into_iter().chain(others) {
@@ -187,7 +181,7 @@ impl State {
             _ => Ending::Crashed(evidence, symbols),
         };
         if let Owner::Handle(slot) = &task.owner {
-            slot.slot().set_place(Some(NOWHERE));
+            slot.slot().set_assignment(Some(Assignment::ENDED));
         }
         self.casualties += 1;
         after.casualties.push(Casualty { task, end });
@@ -218,7 +212,7 @@ impl State {
             return self.fail(task, end, now, after);
         }
         if let Owner::Handle(slot) = &task.owner {
-            slot.slot().set_place(None);
+            slot.slot().set_assignment(None);
         }
         self.requeue(task);
     }
@@ -237,25 +231,27 @@ impl State {
 
     /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was
     /// ever given.
-    pub(super) fn reclaim(&mut self, i: u32, left: u32, now: Instant, after: &mut After) {
-        let seat = &mut self.seats[i as usize];
-        let before = seat.load;
-        let back = seat.let_go(left);
-        self.in_hand -= before - seat.load;
-        for task in back.into_iter().rev() {
+    pub(super) fn reclaim(&mut self, i: WorkerIndex, left: u32, now: Instant, after: &mut After) {
+        for task in self.workers.split_off(i, left).rev() {
             self.give_back(task, now, after);
         }
-        self.no_room = false;
-        if self.seats[i as usize].hand.is_empty() {
+        self.workers.set_all_full(false);
+        if self.workers[i].hand.is_empty() {
             self.unlist(i, now);
         }
     }
 
     /// Takes back from a worker what it has not begun, but for the first `keep`. `false`: it broke
     /// the protocol.
-    pub(super) fn take_back(&mut self, i: u32, keep: u32, now: Instant, after: &mut After) -> bool {
+    pub(super) fn take_back(
+        &mut self,
+        i: WorkerIndex,
+        keep: u32,
+        now: Instant,
+        after: &mut After,
+    ) -> bool {
         self.publish_seat(i);
-        let Some(line) = &mut self.seats[i as usize].line else {
+        let Some(line) = &mut self.workers[i].line else {
             return false;
         };
         match line.take_back(keep) {
@@ -271,8 +267,8 @@ impl State {
     }
 
     /// A worker broke the protocol: it is ended.
-    pub(super) fn lose(&mut self, i: u32, now: Instant, after: &mut After) {
-        let seat = &mut self.seats[i as usize];
+    pub(super) fn lose(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+        let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return;
         };
@@ -292,25 +288,21 @@ impl State {
         let keep = line.take_back(keep).unwrap_or(keep);
         seat.dirty = false;
         self.reclaim(i, keep, now, after);
-        self.idle.retain(|&s| s != i);
+        self.workers.end_idle(i);
     }
 
     /// Ends a worker, and the task that it runs with it. Everything else was taken back.
-    pub(super) fn doom(&mut self, i: u32, doom: Doom, grace: Duration) {
-        let seat = &mut self.seats[i as usize];
+    pub(super) fn doom(&mut self, i: WorkerIndex, doom: Doom, grace: Duration) {
+        let seat = &mut self.workers[i];
         if let Some(line) = &seat.line {
             seat.status = Status::Doomed(doom);
             line.kill(grace);
         }
     }
 
-    pub(super) fn vacate(&mut self, i: u32, now: Instant) {
-        let seat = &mut self.seats[i as usize];
-        debug_assert!(seat.hand.is_empty());
-        let (listed, since) = (seat.listed, seat.busy_since);
-        *seat = Seat::vacant(now);
-        if listed {
-            self.busy.retain(|&s| s != i);
+    pub(super) fn vacate(&mut self, i: WorkerIndex, now: Instant) {
+        debug_assert!(self.workers[i].hand.is_empty());
+        if let Some(since) = self.workers.clear(i, now) {
             self.stats.busy += now.saturating_duration_since(since);
         }
     }
@@ -322,12 +314,12 @@ impl State {
         }
         let wanted =
             |seat: &Seat| seat.status == Status::Vacant && seat.hire_at.is_none_or(|at| at <= now);
-        let mut lacks = self.seats.iter().filter(|s| wanted(s)).count();
-        for i in 0..self.seats.len() as u32 {
-            if self.seats[i as usize].status == Status::Starting {
+        let mut lacks = self.workers.iter().filter(|s| wanted(s)).count();
+        for i in self.workers.indices() {
+            if self.workers[i].status == Status::Starting {
                 self.drain_seat(i, now, after);
             }
-            if !wanted(&self.seats[i as usize]) || self.halted.is_some() {
+            if !wanted(&self.workers[i]) || self.halted.is_some() {
                 continue;
             }
             if self.server.is_gone() && !self.server.has_told_all() {
@@ -359,7 +351,7 @@ impl State {
             let opened = Line::open(Arc::clone(&self.server), hired, &self.setup);
             match opened {
                 Ok(line) => {
-                    let seat = &mut self.seats[i as usize];
+                    let seat = &mut self.workers[i];
                     seat.line = Some(line);
                     seat.status = Status::Starting;
                     seat.mark = now;
@@ -392,21 +384,27 @@ impl State {
     }
 
     /// A worker did not come, or did not get ready.
-    pub(super) fn no_worker(&mut self, i: u32, reason: Reason, now: Instant, after: &mut After) {
+    pub(super) fn no_worker(
+        &mut self,
+        i: WorkerIndex,
+        reason: Reason,
+        now: Instant,
+        after: &mut After,
+    ) {
         let failures = self.start_failures.record();
         self.stats.not_ready += 1;
-        let alive = !self.idle.is_empty() || !self.busy.is_empty();
+        let alive = self.workers.active() > 0;
         self.news = true;
         if self.building {
             self.first_failure.get_or_insert(reason);
-            self.seats[i as usize].hire_at = Some(now + Duration::from_secs(3600));
+            self.workers[i].hire_at = Some(now + Duration::from_secs(3600));
             return;
         }
         if alive || !self.start_failures.is_over_limit() {
             let pause = RETRY * 2_u32.pow((failures - 1).min(9));
             // At once, the first time.
             let at = (failures > 1).then(|| now + pause);
-            self.seats[i as usize].hire_at = at;
+            self.workers[i].hire_at = at;
             return;
         }
         while let Some(task) = self.unqueue() {

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::assignment::WorkerIndex;
 use super::inbox::Inboxes;
-use super::seat::Seat;
 use super::slot::Wakes;
 use super::task::{End, Job, Task};
+use super::worker_table::WorkerTable;
 use crate::pool::config::Options;
 use crate::pool::policy::estimate::PrefetchEstimate;
 use crate::pool::policy::limits::{Attempts, StartFailures};
@@ -28,25 +29,14 @@ pub(super) struct State {
     pub(super) server: Arc<ForkServer>,
     /// What the fork server calls this pool.
     pub(super) employer: u64,
-    pub(super) seats: Vec<Seat>,
-    /// Ready, with nothing in hand. The one that was used last is used next: its processor may
-    /// still be looking.
-    pub(super) idle: Vec<u32>,
-    /// With something in hand.
-    pub(super) busy: Vec<u32>,
-    /// Tasks that they have in hand.
-    pub(super) in_hand: usize,
+    pub(super) workers: WorkerTable,
     /// Somebody waits in an executor: results are to be taken when they are there.
     pub(super) watched: bool,
     /// Seats whose bells are to be set, and whether that is all of them.
-    pub(super) unarmed: Vec<u32>,
+    pub(super) unarmed: Vec<WorkerIndex>,
     pub(super) disarmed: bool,
     /// For what the others' are set.
     pub(super) armed: bool,
-    /// Where the next look for room begins.
-    pub(super) cursor: usize,
-    /// No seat has room, until something is finished.
-    pub(super) no_room: bool,
     /// Tasks that no worker has yet.
     pub(super) queue: VecDeque<Task>,
     /// How many tasks those are.
@@ -165,7 +155,7 @@ impl State {
         let epoch = server.board.epoch().load(Ordering::Acquire);
         State {
             grace: options.process.grace_time(),
-            seats: (0..options.workers).map(|_| Seat::vacant(now)).collect(),
+            workers: WorkerTable::new(options.workers, now),
             stats: PoolStats {
                 workers: options.workers,
                 ..PoolStats::default()
@@ -175,15 +165,10 @@ impl State {
             setup,
             server,
             employer,
-            idle: Vec::new(),
-            busy: Vec::new(),
-            in_hand: 0,
             watched: false,
             unarmed: Vec::new(),
             disarmed: false,
             armed: false,
-            cursor: 0,
-            no_room: false,
             queue: VecDeque::new(),
             queued: 0,
             thrown: 0,
@@ -209,7 +194,7 @@ impl State {
 
     /// How many tasks wait that nobody has begun.
     pub(super) fn waiting(&self) -> usize {
-        self.queued - self.thrown + self.in_hand - self.busy.len()
+        self.queued - self.thrown + self.workers.assigned() - self.workers.busy().len()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -220,7 +205,7 @@ impl State {
     pub(super) fn accept(&mut self, mut task: Task) {
         if self.halted.take().is_some() {
             self.start_failures.reset();
-            for seat in &mut self.seats {
+            for seat in self.workers.iter_mut() {
                 seat.hire_at = None;
             }
         }
@@ -244,14 +229,16 @@ impl State {
 
     /// How many tasks more there is room for ahead of the workers.
     pub(super) fn room_for_more(&self) -> usize {
-        let room = self.pace.prefetch_depth() * (self.idle.len() + self.busy.len());
+        let room = self.pace.prefetch_depth() * (self.workers.active());
         let limit = self.options.queue_limit;
         // With no worker at hand, one task waits for the first.
-        room.max(1).saturating_sub(self.in_hand + self.queued).min(
-            limit
-                .room(self.waiting())
-                .max(usize::from(self.busy.is_empty())),
-        )
+        room.max(1)
+            .saturating_sub(self.workers.assigned() + self.queued)
+            .min(
+                limit
+                    .room(self.waiting())
+                    .max(usize::from(self.workers.busy().is_empty())),
+            )
     }
 
     /// The numbers as they are now.
@@ -259,27 +246,25 @@ impl State {
         let mut stats = self.stats.clone();
         // A replacement may have been given something before the end of the task that its
         // predecessor died of is told: that has hardly begun.
-        let seats = self.busy.iter().map(|&i| &self.seats[i as usize]);
+        let seats = self.workers.busy().iter().map(|&i| &self.workers[i]);
         let unbegun = seats.filter(|seat| !seat.has_begun()).count();
         // The queue is never longer than its limit: what a worker that had nothing to do is about
         // to begin is beyond it.
         let unbegun = unbegun.min(self.options.queue_limit.room(self.waiting()));
-        let running = self.busy.len() - unbegun + self.casualties;
-        let over = running.saturating_sub(self.seats.len());
+        let running = self.workers.busy().len() - unbegun + self.casualties;
+        let over = running.saturating_sub(self.workers.len());
         stats.queued = (self.waiting() + unbegun + over) as u64;
         stats.running = (running - over) as u64;
-        let lines = self.seats.iter().filter_map(|seat| seat.line.as_ref());
+        let lines = self.workers.iter().filter_map(|seat| seat.line.as_ref());
         stats.stopped = lines.filter(|line| line.stop().0).count();
-        for &i in &self.busy {
-            stats.busy += now.saturating_duration_since(self.seats[i as usize].busy_since);
-        }
+        stats.busy += self.workers.busy_time(now);
         stats
     }
 
     /// Nothing to do, and nothing to tell.
     pub(super) fn is_done(&self) -> bool {
         self.queued == self.thrown
-            && self.busy.is_empty()
+            && self.workers.busy().is_empty()
             && self.casualties == 0
             && self.reporting == 0
     }

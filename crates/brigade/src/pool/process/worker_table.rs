@@ -1,0 +1,226 @@
+//! The workers of a pool: which are idle, which are busy, and how many tasks they have been given.
+
+use std::ops::{Index, IndexMut};
+use std::time::Duration;
+
+use super::assignment::WorkerIndex;
+use super::seat::Seat;
+use super::task::Task;
+use crate::worker::process::sim::Instant;
+
+/// The workers of a pool.
+///
+/// A worker is in the list of idle ones if it is ready and was given nothing, and in the list of
+/// busy ones from its first task until it has none. One that starts or ends may be in neither.
+pub(super) struct WorkerTable {
+    entries: Vec<Entry>,
+    /// The one that was used last is used next: its processor may still be looking.
+    idle: Vec<WorkerIndex>,
+    busy: Vec<WorkerIndex>,
+    /// Tasks that were given to workers and have not ended, of all of them.
+    assigned: usize,
+    /// Where in `busy` the next look for room begins.
+    scan_from: usize,
+    /// No busy worker has room, until one has finished something.
+    all_full: bool,
+}
+
+struct Entry {
+    seat: Seat,
+    /// Since when it is in the list of busy ones, if it is.
+    busy_since: Option<Instant>,
+}
+
+impl Entry {
+    fn vacant(now: Instant) -> Entry {
+        Entry {
+            seat: Seat::vacant(now),
+            busy_since: None,
+        }
+    }
+}
+
+impl Index<WorkerIndex> for WorkerTable {
+    type Output = Seat;
+
+    fn index(&self, i: WorkerIndex) -> &Seat {
+        &self.entries[i.at()].seat
+    }
+}
+
+impl IndexMut<WorkerIndex> for WorkerTable {
+    fn index_mut(&mut self, i: WorkerIndex) -> &mut Seat {
+        &mut self.entries[i.at()].seat
+    }
+}
+
+impl WorkerTable {
+    pub(super) fn new(workers: usize, now: Instant) -> WorkerTable {
+        WorkerTable {
+            entries: (0..workers).map(|_| Entry::vacant(now)).collect(),
+            idle: Vec::new(),
+            busy: Vec::new(),
+            assigned: 0,
+            scan_from: 0,
+            all_full: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn get(&self, i: WorkerIndex) -> Option<&Seat> {
+        Some(&self.entries.get(i.at())?.seat)
+    }
+
+    pub(super) fn indices(&self) -> impl Iterator<Item = WorkerIndex> + use<> {
+        WorkerIndex::up_to(self.entries.len())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Seat> {
+        self.entries.iter().map(|entry| &entry.seat)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Seat> {
+        self.entries.iter_mut().map(|entry| &mut entry.seat)
+    }
+
+    /// Empties a worker's place. Returns since when it was busy, if it was.
+    pub(super) fn clear(&mut self, i: WorkerIndex, now: Instant) -> Option<Instant> {
+        let since = self.end_busy(i);
+        self.entries[i.at()] = Entry::vacant(now);
+        since
+    }
+
+    // ---- idle and busy
+
+    pub(super) fn idle(&self) -> &[WorkerIndex] {
+        &self.idle
+    }
+
+    pub(super) fn busy(&self) -> &[WorkerIndex] {
+        &self.busy
+    }
+
+    /// How many take tasks, or did until a moment ago.
+    pub(super) fn active(&self) -> usize {
+        self.idle.len() + self.busy.len()
+    }
+
+    /// Whether every place has a worker that takes tasks.
+    pub(super) fn is_complete(&self) -> bool {
+        self.active() == self.len()
+    }
+
+    pub(super) fn is_busy(&self, i: WorkerIndex) -> bool {
+        self.entries[i.at()].busy_since.is_some()
+    }
+
+    /// Puts a worker into the list of busy ones. Returns whether it was not there.
+    pub(super) fn mark_busy(&mut self, i: WorkerIndex, now: Instant) -> bool {
+        if self.is_busy(i) {
+            return false;
+        }
+        self.entries[i.at()].busy_since = Some(now);
+        self.busy.push(i);
+        // Near the end, nearly always.
+        if let Some(at) = self.idle.iter().rposition(|&other| other == i) {
+            self.idle.remove(at);
+        }
+        true
+    }
+
+    /// Takes a worker out of the list of busy ones. Returns since when it was there.
+    pub(super) fn end_busy(&mut self, i: WorkerIndex) -> Option<Instant> {
+        let since = self.entries[i.at()].busy_since.take()?;
+        if let Some(at) = self.busy.iter().position(|&other| other == i) {
+            self.busy.swap_remove(at);
+        }
+        Some(since)
+    }
+
+    /// It is used next.
+    pub(super) fn mark_idle(&mut self, i: WorkerIndex) {
+        self.idle.push(i);
+    }
+
+    /// It is used when all other idle ones have something to do.
+    pub(super) fn mark_idle_last(&mut self, i: WorkerIndex) {
+        self.idle.insert(0, i);
+    }
+
+    pub(super) fn end_idle(&mut self, i: WorkerIndex) {
+        self.idle.retain(|&other| other != i);
+    }
+
+    /// How long those that are busy have been so, all in all.
+    pub(super) fn busy_time(&self, now: Instant) -> Duration {
+        let since = |&i: &WorkerIndex| self.entries[i.at()].busy_since;
+        let since = self.busy.iter().filter_map(since);
+        since.map(|at| now.saturating_duration_since(at)).sum()
+    }
+
+    // ---- tasks
+
+    /// How many tasks were given to workers and have not ended.
+    pub(super) fn assigned(&self) -> usize {
+        self.assigned
+    }
+
+    /// Whether some of those wait behind another.
+    pub(super) fn has_queued_behind(&self) -> bool {
+        self.assigned > self.busy.len()
+    }
+
+    /// Writes a task, or several, into a worker's mailbox. Returns how many there was room for, and
+    /// what there was none for.
+    pub(super) fn assign(&mut self, i: WorkerIndex, task: Task) -> (u32, Option<Task>) {
+        let (given, rest) = self[i].give(task, i);
+        self.assigned += given as usize;
+        (given, rest)
+    }
+
+    /// Takes out the first of a worker's tasks.
+    pub(super) fn take_first(&mut self, i: WorkerIndex) -> Option<Task> {
+        let task = self[i].take_first()?;
+        self.assigned -= 1;
+        Some(task)
+    }
+
+    /// Takes out the tasks that are no longer with a worker: all but the first `left`, counted as
+    /// the worker does.
+    pub(super) fn split_off(
+        &mut self,
+        i: WorkerIndex,
+        left: u32,
+    ) -> impl DoubleEndedIterator<Item = Task> + use<> {
+        let seat = &mut self[i];
+        let before = seat.load;
+        let back = seat.let_go(left);
+        let taken = before - seat.load;
+        self.assigned -= taken;
+        back.into_iter()
+    }
+
+    /// So many of the tasks of maps are done, by [`Seat::advance`].
+    pub(super) fn count_done(&mut self, tasks: usize) {
+        self.assigned -= tasks;
+    }
+
+    // ---- room
+
+    /// The next busy worker, in turn, of those that may be given more.
+    pub(super) fn next_busy(&mut self) -> WorkerIndex {
+        self.scan_from = (self.scan_from + 1) % self.busy.len();
+        self.busy[self.scan_from]
+    }
+
+    pub(super) fn is_all_full(&self) -> bool {
+        self.all_full
+    }
+
+    pub(super) fn set_all_full(&mut self, all_full: bool) {
+        self.all_full = all_full;
+    }
+}
