@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::core::{Driver, ProcessPool};
+use super::deferred::After;
 use super::seat::Status;
-use super::state::{After, State};
+use super::state::State;
 use crate::worker::process::host::client::Employer;
 use crate::worker::process::sim::Instant;
 

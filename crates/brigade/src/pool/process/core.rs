@@ -13,8 +13,9 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::deferred::{After, Event};
 use super::slot::Slot;
-use super::state::{After, Event, Reason, State};
+use super::state::{Reason, State};
 use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::config::Options;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
+use super::deferred::{After, Event};
+use super::outcome::End;
 use super::seat::{Doom, Seat, Status};
 use super::slot::Slot;
-use super::state::{After, Event, Reason, State};
-use super::task::{End, Owner, Task};
+use super::state::{Reason, State};
+use super::task::{Owner, Task};
 use crate::JoinError;
 use crate::sys::process;
 use crate::worker::process::sim::{Instant, Ordering};

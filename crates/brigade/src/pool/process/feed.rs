@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::assignment::WorkerIndex;
+use super::deferred::{After, Event};
+use super::outcome::End;
 use super::seat::Doom;
-use super::state::{After, Event, State};
-use super::task::{End, Owner, Task};
+use super::state::State;
+use super::task::{Owner, Task};
 use crate::JoinError;
 use crate::sys::processors;
 use crate::worker::process::sim::{Instant, spin};

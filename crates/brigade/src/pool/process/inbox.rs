@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::state::After;
-use super::task::{Bytes, End};
+use super::deferred::After;
+use super::outcome::{Bytes, End};
 use crate::worker::process::sim::thread::Thread;
 
 /// Results, in the order in which they came: those that are plain bytes one after another, and the

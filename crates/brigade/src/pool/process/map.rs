@@ -4,9 +4,11 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::core::{ProcessPool, Want};
+use super::deferred::{After, Event};
 use super::inbox::{Results, Taken};
-use super::state::{After, Event};
-use super::task::{Decode, End, Input, Job, Owner, Refused, Strip, Task, concluded};
+use super::input::{Input, Strip};
+use super::outcome::{Decode, End, Refused, concluded};
+use super::task::{Job, Owner, Task};
 use crate::pool::policy::limits::Attempts;
 use crate::task::codec;
 use crate::task::entry::caught;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::WorkerIndex;
+use super::deferred::{After, Event};
+use super::outcome::{Bytes, Content, Delivered, End, Refused};
 use super::seat::Status;
 use super::staff::SPARED;
-use super::state::{After, Event, Reason, State};
-use super::task::{Bytes, Content, Delivered, End, Owner, Refused, Task};
+use super::state::{Reason, State};
+use super::task::{Owner, Task};
 use crate::JoinError;
 use crate::pool::policy::outcome::TaskOutcome;
 use crate::sys::error::errno_of;

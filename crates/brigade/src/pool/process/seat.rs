@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::task::{Input, Owner, Task};
+use super::input::Input;
+use super::task::{Owner, Task};
 use crate::worker::process::host::connection::{Line, NotNow};
 use crate::worker::process::sim::Instant;
 

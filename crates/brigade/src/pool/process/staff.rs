@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
+use super::deferred::{After, Casualty, Ending, Event, Report};
+use super::outcome::Refused;
 use super::seat::{Doom, Seat, Status};
-use super::state::{After, Casualty, Ending, Event, Reason, Report, State};
-use super::task::{Owner, Refused, Task};
+use super::state::{Reason, State};
+use super::task::{Owner, Task};
 use crate::pool::policy::outcome::{RAN_OVER, replaced};
 use crate::sys::error::RemoteError;
 use crate::task::crash::Phase;

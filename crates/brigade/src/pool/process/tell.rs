@@ -1,8 +1,9 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
 use super::core::{Driver, Inner, ProcessPool};
-use super::state::{After, Casualty, Ending, Event};
-use super::task::{End, Job};
+use super::deferred::{After, Casualty, Ending, Event};
+use super::outcome::End;
+use super::task::Job;
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
 use crate::pool::policy::limits::Attempts;

@@ -1,0 +1,73 @@
+//! What a pass over the pool leaves to be done when its lock is free.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::outcome::End;
+use super::slot::Wakes;
+use super::task::{Job, Task};
+use crate::JoinError;
+use crate::pool::policy::limits::Attempts;
+use crate::task::symbols::Symbols;
+use crate::worker::process::host::death::Evidence;
+
+/// What is to be done when the lock is free.
+#[derive(Default)]
+pub(super) struct After {
+    pub(super) wakes: Wakes,
+    pub(super) casualties: Vec<Casualty>,
+    pub(super) reports: Vec<Report>,
+    /// For those who listen.
+    pub(super) events: Vec<Event>,
+    /// Nobody's any more: user code may run when it is dropped.
+    pub(super) rubbish: Vec<End>,
+    /// The driver, which sleeps, has to look again.
+    pub(super) nudge: bool,
+}
+
+/// A task that died with its worker, and what is known of that. It is told outside the lock: names
+/// have to be looked up, and files written.
+pub(super) struct Casualty {
+    pub(super) task: Task,
+    pub(super) end: Ending,
+}
+
+/// How such a task is to end.
+pub(super) enum Ending {
+    Crashed(Evidence, Arc<Symbols>),
+    Lost(Evidence, Arc<Symbols>),
+    Failed(JoinError),
+}
+
+/// A death whose task is run again: what is known of it is kept all the same.
+pub(super) struct Report {
+    pub(super) job: Job,
+    pub(super) input: std::io::Result<Vec<u8>>,
+    pub(super) descriptors: usize,
+    pub(super) attempts: Attempts,
+    pub(super) evidence: Evidence,
+    pub(super) symbols: Arc<Symbols>,
+    pub(super) lost: bool,
+}
+
+/// What happened, for those who listen.
+pub(super) enum Event {
+    Submitted(u64, u32),
+    /// A worker runs a task, which has waited so long.
+    Started(u32, u64, Duration),
+    /// A worker was given a task that another had not begun.
+    Moved {
+        from: u32,
+        to: u32,
+        task: u64,
+    },
+    /// A task is run again, for in that worker it did this.
+    Retried(u32, u64, &'static str),
+    Ended(u64, &'static str, Duration),
+    /// A worker is gone, and its place is taken by another.
+    Replaced(u32, &'static str),
+    /// A worker was stopped by a signal.
+    Stopped(u32),
+    /// It goes on.
+    GoesOn(u32),
+}

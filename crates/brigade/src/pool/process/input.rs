@@ -1,0 +1,219 @@
+//! An encoded input, on its way to a worker.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::outcome::{Bytes, Refused};
+use crate::Message;
+use crate::task::codec;
+use crate::task::entry::caught;
+use crate::worker::process::host::connection::{Parcel, task_at};
+use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::mailbox::INLINE_MAX;
+
+/// An encoded input. It is kept until the task has ended: its worker may die before it has come to
+/// it.
+pub(super) enum Input {
+    Small(Bytes),
+    Carried(Box<Carried>),
+    Strip(Strip),
+}
+
+/// The inputs of several tasks of a map, as they are written to a mailbox. Whoever has a part of
+/// them has the whole in memory.
+pub(super) struct Strip {
+    frames: Arc<Vec<u8>>,
+    /// Where the first begins.
+    from: usize,
+    count: u32,
+}
+
+impl Strip {
+    /// So many inputs, made by
+    /// [`task_frame`](crate::worker::process::host::connection::task_frame).
+    pub(super) fn new(frames: Vec<u8>, count: u32) -> Strip {
+        Strip {
+            frames: Arc::new(frames),
+            from: 0,
+            count,
+        }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The first input, and where the next one begins.
+    fn first_and_next(&self) -> (&[u8], usize) {
+        // It is ours, and whole: we have made it.
+        task_at(&self.frames, self.from).unwrap_or((&[], self.frames.len()))
+    }
+
+    pub(super) fn first(&self) -> &[u8] {
+        self.first_and_next().0
+    }
+
+    /// Lets go of the first. Returns how many bytes it was, with its header.
+    pub(super) fn advance(&mut self) -> usize {
+        let (_, next) = self.first_and_next();
+        let bytes = next - self.from;
+        self.from = next;
+        self.count -= 1;
+        bytes
+    }
+
+    /// Keeps the first `keep`. Returns the others, and how many bytes were kept.
+    pub(super) fn split_off(&mut self, keep: u32) -> (Strip, usize) {
+        let from = self.end_of(keep);
+        let rest = Strip {
+            frames: Arc::clone(&self.frames),
+            from,
+            count: self.count - keep,
+        };
+        self.count = keep;
+        (rest, from - self.from)
+    }
+
+    /// Where it ends after so many.
+    fn end_of(&self, count: u32) -> usize {
+        (0..count).fold(self.from, |at, _| {
+            task_at(&self.frames, at).map_or(self.frames.len(), |(_, next)| next)
+        })
+    }
+
+    /// The first inputs, as they are written, no more than fit in so many bytes; and how many they
+    /// are.
+    pub(super) fn fitting(&self, bytes: usize) -> (&[u8], u32) {
+        let (mut end, mut count) = (self.from, 0);
+        while count < self.count {
+            let next = task_at(&self.frames, end).map_or(self.frames.len(), |(_, next)| next);
+            if next - self.from > bytes {
+                break;
+            }
+            (end, count) = (next, count + 1);
+        }
+        (&self.frames[self.from..end], count)
+    }
+
+    /// About how many bytes all of them are.
+    pub(super) fn size(&self) -> usize {
+        self.frames.len() - self.from
+    }
+}
+
+/// What needs descriptors.
+pub(super) struct Carried {
+    bytes: Bytes,
+    /// A large value, sealed, instead of `bytes`; and its length.
+    file: Option<(OwnedFd, u64)>,
+    descriptors: Vec<OwnedFd>,
+    /// How many came with it.
+    count: usize,
+}
+
+impl Input {
+    /// Encodes an input, by way of `scratch`.
+    pub(super) fn encode<A: Message>(input: &A, scratch: &mut Vec<u8>) -> Result<Input, Refused> {
+        scratch.clear();
+        let descriptors = match caught(|| codec::encode(input, scratch)) {
+            Ok(Ok(descriptors)) => descriptors,
+            Ok(Err(why)) => return Err(Refused::Why(format!("its input {why}"))),
+            Err(unwound) => return Err(Refused::Panicked(unwound)),
+        };
+        let is_large = scratch.len() > INLINE_MAX;
+        let encoded = Input::from_encoded(scratch, descriptors);
+        if is_large {
+            // The next input may be small.
+            *scratch = Vec::new();
+        }
+        encoded
+    }
+
+    /// An input of these bytes and descriptors. Large bytes go into a sealed memory file.
+    pub(super) fn from_encoded(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Input, Refused> {
+        if bytes.len() <= INLINE_MAX && descriptors.is_empty() {
+            return Ok(Input::Small(Bytes::from_slice(bytes)));
+        }
+        let (bytes, file) = if bytes.len() <= INLINE_MAX {
+            (Bytes::from_slice(bytes), None)
+        } else {
+            let len = bytes.len() as u64;
+            let file = lane::seal(bytes).map_err(|e| {
+                Refused::Why(format!(
+                    "its input of {len} bytes could not be carried: {e}"
+                ))
+            })?;
+            (Bytes::new(), Some((file, len)))
+        };
+        Ok(Input::Carried(Box::new(Carried {
+            bytes,
+            file,
+            count: descriptors.len(),
+            descriptors,
+        })))
+    }
+
+    /// Its length, encoded.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Input::Small(bytes) => bytes.len() as u64,
+            Input::Carried(carried) => carried
+                .file
+                .as_ref()
+                .map_or(carried.bytes.len() as u64, |(_, len)| *len),
+            // With what they are wrapped in, which is not worth a look at each.
+            Input::Strip(strip) => strip.size() as u64,
+        }
+    }
+
+    /// The encoded bytes, wherever they are.
+    pub(super) fn read(&self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Input::Small(bytes) => Ok(bytes.to_vec()),
+            Input::Strip(strip) => Ok(strip.first().to_vec()),
+            Input::Carried(carried) => match &carried.file {
+                Some((file, len)) => lane::open(file.try_clone()?, *len),
+                None => Ok(carried.bytes.to_vec()),
+            },
+        }
+    }
+
+    /// How many descriptors belong to it.
+    pub(super) fn descriptors(&self) -> usize {
+        match self {
+            Input::Small(_) | Input::Strip(_) => 0,
+            Input::Carried(carried) => carried.count,
+        }
+    }
+
+    /// Whether a worker can be given it: our copies of its descriptors were not closed.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Input::Small(_) | Input::Strip(_) => true,
+            Input::Carried(carried) => carried.descriptors.len() == carried.count,
+        }
+    }
+}
+
+impl Carried {
+    /// Closes our copies of its descriptors: its worker has its own, and what hangs on them is that
+    /// worker's now.
+    pub(super) fn close(&mut self) {
+        self.descriptors = Vec::new();
+    }
+
+    pub(super) fn has_descriptors(&self) -> bool {
+        !self.descriptors.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn parcel(&self) -> Parcel<'_> {
+        Parcel {
+            file: self.file.as_ref().map(|(file, len)| (file.as_fd(), *len)),
+            descriptors: &self.descriptors,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! How a task ended, before its result is decoded, and how it is decoded.
+
+use std::os::fd::OwnedFd;
+
+use smallvec::SmallVec;
+
+use crate::JoinError;
+use crate::sys::mapping::Sealed;
+use crate::task::entry::caught;
+use crate::task::name::TaskName;
+use crate::task::panic::Unwound;
+use crate::task::symbols::Symbols;
+use crate::transport::bounds::Unclaimed;
+use crate::worker::process::ipc::lane;
+
+/// Encoded values: most are small.
+pub(super) type Bytes = SmallVec<[u8; 32]>;
+
+/// Why an input could not be encoded.
+pub(super) enum Refused {
+    Why(String),
+    Panicked(Unwound),
+}
+
+impl Refused {
+    pub(super) fn into_error(self, name: TaskName) -> JoinError {
+        match self {
+            Refused::Why(why) => JoinError::Undeliverable(format!("task `{name}`: {why}")),
+            Refused::Panicked(unwound) => {
+                JoinError::panicked(name, unwound, Symbols::of_this_process())
+            }
+        }
+    }
+}
+
+/// How a task ended, before its result is decoded: that is the business of whoever asked for it.
+pub(super) enum End {
+    Returned(Bytes),
+    /// With descriptors, or large.
+    Carried(Box<Delivered>),
+    Failed(Box<JoinError>),
+}
+
+/// A result that needs descriptors, or did.
+pub(super) struct Delivered {
+    pub(super) content: Content,
+    pub(super) descriptors: Unclaimed,
+}
+
+/// Where a result's bytes are.
+pub(super) enum Content {
+    Here(Bytes),
+    /// In the first descriptor; so many.
+    File(u64),
+    /// In a file that needs no descriptor any more, for there were too many.
+    Mapped(Sealed),
+}
+
+impl Content {
+    fn len(&self) -> usize {
+        match self {
+            Content::Here(bytes) => bytes.len(),
+            Content::File(len) => usize::try_from(*len).unwrap_or(usize::MAX),
+            Content::Mapped(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// From a result's bytes and descriptors.
+pub(super) type Decode<R> = fn(&[u8], Vec<OwnedFd>) -> Result<R, String>;
+
+/// A result, decoded.
+pub(super) fn concluded<R>(
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+    decode: Decode<R>,
+    name: impl Fn() -> TaskName,
+) -> Result<R, JoinError> {
+    match caught(|| decode(bytes, descriptors)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(why)) => Err(Refused::Why(format!("its result {why}")).into_error(name())),
+        Err(unwound) => Err(Refused::Panicked(unwound).into_error(name())),
+    }
+}
+
+impl End {
+    pub(super) fn failed(why: JoinError) -> End {
+        End::Failed(Box::new(why))
+    }
+
+    /// About how much memory it holds.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            End::Returned(bytes) => bytes.len(),
+            End::Carried(delivered) => delivered.content.len(),
+            End::Failed(_) => 0,
+        }
+    }
+
+    /// The end as the caller hears it.
+    pub(super) fn conclude<R>(
+        self,
+        decode: Decode<R>,
+        name: impl Fn() -> TaskName,
+    ) -> Result<R, JoinError> {
+        let decoded = |bytes: &[u8], descriptors| concluded(bytes, descriptors, decode, &name);
+        match self {
+            End::Returned(bytes) => decoded(&bytes, Vec::new()),
+            End::Failed(why) => Err(*why),
+            End::Carried(delivered) => {
+                let mut descriptors = delivered.descriptors.claim();
+                let len = match delivered.content {
+                    Content::Here(bytes) => return decoded(&bytes, descriptors),
+                    Content::Mapped(bytes) => return decoded(&bytes, descriptors),
+                    Content::File(len) => len,
+                };
+                if descriptors.is_empty() {
+                    let why = "its result arrived without its memory file".to_owned();
+                    return Err(Refused::Why(why).into_error(name()));
+                }
+                match lane::open(descriptors.remove(0), len) {
+                    Ok(bytes) => decoded(&bytes, descriptors),
+                    Err(e) => Err(
+                        Refused::Why(format!("its result could not be received: {e}"))
+                            .into_error(name()),
+                    ),
+                }
+            }
+        }
+    }
+}
