@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::core::{Driver, ProcessPool};
-use super::deferred::After;
+use super::deferred::Deferred;
 use super::seat::Status;
 use super::state::State;
 use crate::worker::process::host::client::Employer;
@@ -23,23 +23,23 @@ const UNANNOUNCED: Duration = Duration::from_millis(1);
 
 impl Employer for ProcessPool {
     fn attend(&self, missed: Duration) {
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.state.alarm = None;
         inner.state.give_time_back(missed, Instant::now());
         inner.state.try_again();
-        inner.state.look(&mut after, false);
-        let now = Instant::now();
-        inner.state.note_stops(now, &mut after);
-        inner.state.end_overdue(now, &mut after);
-        let unbegun = inner.state.relieve(now, &mut after);
+        inner.state.look(&mut deferred, false);
+        let ctx = &mut deferred.at(Instant::now());
+        inner.state.note_stops(ctx);
+        inner.state.end_overdue(ctx);
+        let unbegun = inner.state.relieve(ctx);
         if inner.driver == Driver::Nobody {
             // Bells that were rung are silent now.
             inner.state.disarmed = true;
-            self.arm(&mut inner, &mut after);
+            self.arm(&mut inner, &mut deferred);
         }
         inner.state.set_alarm_if(unbegun);
-        self.unlock(inner, after);
+        self.unlock(inner, deferred);
     }
 }
 

@@ -13,7 +13,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::deferred::{After, Event};
+use super::deferred::{Deferred, Event};
 use super::slot::Slot;
 use super::state::{Reason, State};
 use super::task::{Job, Task};
@@ -135,34 +135,34 @@ impl ProcessPool {
         let mut may_look = true;
         let mut inner = self.lock();
         loop {
-            let mut after = After::default();
+            let mut deferred = Deferred::default();
             let more = matches!(want, Want::Results { .. });
-            inner.state.look(&mut after, more);
-            if !after.casualties.is_empty() {
+            inner.state.look(&mut deferred, more);
+            if !deferred.casualties.is_empty() {
                 // Told before anybody sleeps: it may be what is waited for.
-                self.unlock(inner, after);
+                self.unlock(inner, deferred);
                 inner = self.lock();
                 continue;
             }
             let is_met = want.is_met(&inner.state);
             if is_met || deadline.is_some_and(|at| at <= Instant::now()) {
-                self.leave(&mut inner, &mut after);
-                self.unlock(inner, after);
+                self.leave(&mut inner, &mut deferred);
+                self.unlock(inner, deferred);
                 return is_met;
             }
             if more {
-                inner.state.feed(Instant::now(), &mut after);
+                inner.state.feed(&mut deferred.at(Instant::now()));
             }
             inner.state.set_alarm();
             if inner.driver != Driver::Nobody || !inner.state.has_few_bells() {
-                inner = self.sleep_as_waiter(inner, after, want, deadline);
+                inner = self.sleep_as_waiter(inner, deferred, want, deadline);
                 may_look = true;
                 continue;
             }
             if std::mem::take(&mut may_look) {
                 if let Some(prospect) = inner.state.prospect(want) {
                     inner.driver = Driver::Looking;
-                    self.unlock(inner, after);
+                    self.unlock(inner, deferred);
                     prospect.look();
                     inner = self.lock();
                     inner.driver = Driver::Nobody;
@@ -172,8 +172,8 @@ impl ProcessPool {
             // Who listens is to hear of each task when it ends.
             let others = !inner.waiters.is_empty() || inner.state.heard;
             let Some(bells) = inner.state.prepare_sleep(want, others) else {
-                inner.state.check_words(&mut after);
-                self.unlock(inner, after);
+                inner.state.check_words(&mut deferred);
+                self.unlock(inner, deferred);
                 inner = self.lock();
                 continue;
             };
@@ -182,7 +182,7 @@ impl ProcessPool {
             let server = Arc::clone(&inner.state.server);
             let nudge = self.nudge.load(Ordering::SeqCst);
             let epoch = inner.state.epoch();
-            self.unlock_asleep(inner, after);
+            self.unlock_asleep(inner, deferred);
             let mut words = Vec::with_capacity(bells.len() + 2);
             words.push((&self.nudge, nudge));
             words.push((server.board.epoch(), epoch));
@@ -194,19 +194,19 @@ impl ProcessPool {
     }
 
     /// As [`unlock`](Self::unlock), by the driver itself, which is no news to itself.
-    fn unlock_asleep(&self, mut inner: MutexGuard<'_, Inner>, mut after: After) {
+    fn unlock_asleep(&self, mut inner: MutexGuard<'_, Inner>, mut deferred: Deferred) {
         if std::mem::take(&mut inner.state.news) {
-            after.wakes.threads.append(&mut inner.watchers);
+            deferred.wakeups.threads.append(&mut inner.watchers);
         }
-        after.nudge = false;
-        self.unlock(inner, after);
+        deferred.wake_driver = false;
+        self.unlock(inner, deferred);
     }
 
     /// Somebody else drives, or there are too many bells to sleep on, and the listener drives.
     fn sleep_as_waiter<'c>(
         &'c self,
         mut inner: MutexGuard<'c, Inner>,
-        mut after: After,
+        mut deferred: Deferred,
         want: &Want<'_>,
         deadline: Option<Instant>,
     ) -> MutexGuard<'c, Inner> {
@@ -224,7 +224,7 @@ impl ProcessPool {
             // It sleeps so that it hears of what it waits for itself: it has to hear of more.
             Driver::Asleep if !inner.attentive => {
                 inner.attentive = true;
-                after.nudge = true;
+                deferred.wake_driver = true;
             }
             Driver::Asleep | Driver::Looking => {}
             Driver::Nobody => {
@@ -232,10 +232,10 @@ impl ProcessPool {
                     inner.state.watched = true;
                     inner.state.disarmed = true;
                 }
-                self.arm(&mut inner, &mut after);
+                self.arm(&mut inner, &mut deferred);
             }
         }
-        self.unlock(inner, after);
+        self.unlock(inner, deferred);
         match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
             None => thread::park(),
             Some(left) => thread::park_timeout(left),
@@ -252,38 +252,38 @@ impl ProcessPool {
     }
 
     /// One that has looked after the pool does so no longer: another does, or the listener.
-    pub(super) fn leave(&self, inner: &mut Inner, after: &mut After) {
+    pub(super) fn leave(&self, inner: &mut Inner, deferred: &mut Deferred) {
         if inner.driver != Driver::Nobody {
             return;
         }
         match inner.waiters.pop() {
-            Some(next) => after.wakes.threads.push(next),
-            None => self.arm(inner, after),
+            Some(next) => deferred.wakeups.threads.push(next),
+            None => self.arm(inner, deferred),
         }
     }
 
     /// One that has looked after the pool will do so again soon: nobody else need be woken, unless
     /// for others' sake.
-    pub(super) fn step_aside(&self, inner: &mut Inner, after: &mut After) {
+    pub(super) fn step_aside(&self, inner: &mut Inner, deferred: &mut Deferred) {
         if inner.driver == Driver::Nobody && inner.waiters.is_empty() {
-            self.arm_for(inner, after, true);
+            self.arm_for(inner, deferred, true);
         } else {
-            self.leave(inner, after);
+            self.leave(inner, deferred);
         }
     }
 
-    pub(super) fn arm(&self, inner: &mut Inner, after: &mut After) {
-        self.arm_for(inner, after, false);
+    pub(super) fn arm(&self, inner: &mut Inner, deferred: &mut Deferred) {
+        self.arm_for(inner, deferred, false);
     }
 
-    fn arm_for(&self, inner: &mut Inner, after: &mut After, soon: bool) {
+    fn arm_for(&self, inner: &mut Inner, deferred: &mut Deferred, soon: bool) {
         for _ in 0..4 {
             if inner.state.arm(soon) {
                 inner.state.set_alarm();
                 return;
             }
-            inner.state.check_words(after);
-            inner.state.look(after, false);
+            inner.state.check_words(deferred);
+            inner.state.look(deferred, false);
         }
         // There is always something new: the listener looks soon.
         inner.state.call_at(Instant::now());
@@ -317,25 +317,25 @@ impl ProcessPool {
     }
 
     fn enqueue_locked(&self, mut inner: MutexGuard<'_, Inner>, task: Task) {
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let now = task.submitted;
         let halted = inner.state.halted.is_some();
         let number = inner.state.next_number;
         inner.state.accept(task);
         if inner.state.heard {
-            after.events.push(Event::Submitted(number, 1));
+            deferred.events.push(Event::Submitted(number, 1));
         }
         if halted {
-            inner.state.look(&mut after, false);
+            inner.state.look(&mut deferred, false);
         } else {
-            inner.state.feed(now, &mut after);
+            inner.state.feed(&mut deferred.at(now));
         }
         if inner.driver == Driver::Nobody {
-            self.arm(&mut inner, &mut after);
+            self.arm(&mut inner, &mut deferred);
         } else {
             inner.state.set_alarm();
         }
-        self.unlock(inner, after);
+        self.unlock(inner, deferred);
     }
 
     /// Whether the queue is at its limit, now that everything was looked at.
@@ -346,7 +346,7 @@ impl ProcessPool {
 
     /// A task that never was one, for its input cannot be carried.
     pub(super) fn refuse(&self, why: &JoinError) {
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = self.lock();
         let state = &mut inner.state;
         state.stats.submitted += 1;
@@ -354,46 +354,46 @@ impl ProcessPool {
         if state.heard {
             let task = state.next_number;
             state.next_number += 1;
-            after.events.push(Event::Submitted(task, 1));
+            deferred.events.push(Event::Submitted(task, 1));
             let outcome = TaskOutcome::of_error(why).label();
             let ended = Event::Ended(task, outcome, Duration::ZERO);
-            after.events.push(ended);
+            deferred.events.push(ended);
         }
-        self.unlock(inner, after);
+        self.unlock(inner, deferred);
     }
 
     /// Looks, for somebody who does not wait.
     pub(super) fn look(&self) {
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        inner.state.look(&mut after, false);
-        self.leave(&mut inner, &mut after);
-        self.unlock(inner, after);
+        inner.state.look(&mut deferred, false);
+        self.leave(&mut inner, &mut deferred);
+        self.unlock(inner, deferred);
     }
 
     /// A future waits for this slot.
     pub(super) fn watch(&self, slot: &Slot) {
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        inner.state.look(&mut after, false);
+        inner.state.look(&mut deferred, false);
         if !slot.is_done() && !inner.state.watched {
             inner.state.watched = true;
             inner.state.disarmed = true;
-            after.nudge = true;
+            deferred.wake_driver = true;
         }
-        self.leave(&mut inner, &mut after);
-        self.unlock(inner, after);
+        self.leave(&mut inner, &mut deferred);
+        self.unlock(inner, deferred);
     }
 
     pub(super) fn cancel(&self, slot: &Slot) {
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        inner.state.look(&mut after, false);
+        inner.state.look(&mut deferred, false);
         if !slot.is_done() {
-            inner.state.cancel(slot, Instant::now(), &mut after);
+            inner.state.cancel(slot, &mut deferred.at(Instant::now()));
         }
-        self.leave(&mut inner, &mut after);
-        self.unlock(inner, after);
+        self.leave(&mut inner, &mut deferred);
+        self.unlock(inner, deferred);
     }
 
     /// The worker that runs it.

@@ -4,25 +4,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::End;
-use super::slot::Wakes;
+use super::slot::Wakeups;
 use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::policy::limits::Attempts;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::sim::Instant;
 
 /// What is to be done when the lock is free.
 #[derive(Default)]
-pub(super) struct After {
-    pub(super) wakes: Wakes,
+pub(super) struct Deferred {
+    pub(super) wakeups: Wakeups,
     pub(super) casualties: Vec<Casualty>,
     pub(super) reports: Vec<Report>,
     /// For those who listen.
     pub(super) events: Vec<Event>,
     /// Nobody's any more: user code may run when it is dropped.
-    pub(super) rubbish: Vec<End>,
+    pub(super) to_drop: Vec<End>,
     /// The driver, which sleeps, has to look again.
-    pub(super) nudge: bool,
+    pub(super) wake_driver: bool,
+}
+
+/// One pass over the pool: its time, and where it puts what is to be done later.
+pub(super) struct Ctx<'d> {
+    /// Read once: a clock is a large part of what a small task costs.
+    pub(super) now: Instant,
+    pub(super) deferred: &'d mut Deferred,
+}
+
+impl Deferred {
+    pub(super) fn at(&mut self, now: Instant) -> Ctx<'_> {
+        Ctx {
+            now,
+            deferred: self,
+        }
+    }
 }
 
 /// A task that died with its worker, and what is known of that. It is told outside the lock: names

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::deferred::{After, Event};
+use super::deferred::{Ctx, Event};
 use super::outcome::End;
 use super::seat::{Doom, Seat, Status};
 use super::slot::Slot;
@@ -19,7 +19,7 @@ const SLOW: Duration = Duration::from_millis(10);
 
 impl State {
     /// Cancels a task that has not ended.
-    pub(super) fn cancel(&mut self, slot: &Slot, now: Instant, after: &mut After) {
+    pub(super) fn cancel(&mut self, slot: &Slot, ctx: &mut Ctx<'_>) {
         let Some(Assignment { worker: i, number }) = slot.assignment() else {
             // In the queue, where it is thrown away when its turn comes; or now, if somebody
             // listens, who is told of it by its number.
@@ -29,15 +29,15 @@ impl State {
                 .flatten();
             if let Some(task) = found.and_then(|at| self.queue.remove(at)) {
                 self.queued -= 1;
-                return self.fail(task, || JoinError::Cancelled, now, after);
+                return self.fail(task, || JoinError::Cancelled, ctx);
             }
             self.thrown += 1;
             self.stats.cancelled += 1;
             self.stats
                 .latencies
-                .record(now.saturating_duration_since(slot.submitted()));
+                .record(ctx.now.saturating_duration_since(slot.submitted()));
             self.news = true;
-            slot.settle(End::failed(JoinError::Cancelled), &mut after.wakes);
+            slot.settle(End::failed(JoinError::Cancelled), &mut ctx.deferred.wakeups);
             return;
         };
         slot.set_cancelled();
@@ -46,25 +46,18 @@ impl State {
             return;
         }
         // If it was not begun, it has ended with that.
-        if self.take_back(i, number, now, after) && !slot.is_done() {
-            self.doom_with(i, number, Doom::Cancelled, now, after);
+        if self.take_back(i, number, ctx) && !slot.is_done() {
+            self.doom_with(i, number, Doom::Cancelled, ctx);
         }
-        self.feed(now, after);
+        self.feed(ctx);
     }
 
     /// Ends a worker that has begun this one of its tasks, and has nothing that it could begin
     /// next: unless it has finished that one meanwhile, for then it may have begun another, before
     /// all that was taken back.
-    pub(super) fn doom_with(
-        &mut self,
-        i: WorkerIndex,
-        number: u32,
-        doom: Doom,
-        now: Instant,
-        after: &mut After,
-    ) {
+    pub(super) fn doom_with(&mut self, i: WorkerIndex, number: u32, doom: Doom, ctx: &mut Ctx<'_>) {
         // What it has begun last, it has begun after the results of all others were shown.
-        self.drain_seat(i, now, after);
+        self.drain_seat(i, ctx);
         let seat = &self.workers[i];
         if seat.is_ready() && !seat.hand.is_empty() && seat.first() == number {
             self.doom(i, doom, self.grace);
@@ -72,19 +65,19 @@ impl State {
     }
 
     /// What runs was cancelled while the result of the one before it was still to come.
-    pub(super) fn end_cancelled(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+    pub(super) fn end_cancelled(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let seat = &self.workers[i];
         if let Some(Owner::Handle(slot)) = seat.hand.front().map(|task| &task.owner) {
             if slot.slot().is_cancelled() {
-                self.doom_with(i, seat.first(), Doom::Cancelled, now, after);
+                self.doom_with(i, seat.first(), Doom::Cancelled, ctx);
             }
         }
     }
 
     /// Ends a worker that does not begin what it was given.
-    fn give_up(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+    fn give_up(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let first = self.workers[i].first();
-        if !self.take_back(i, first, now, after) {
+        if !self.take_back(i, first, ctx) {
             return;
         }
         let seat = &mut self.workers[i];
@@ -93,13 +86,13 @@ impl State {
             self.doom(i, Doom::Stuck, Duration::ZERO);
         } else {
             // It has begun meanwhile.
-            seat.head.1 = now;
+            seat.head.1 = ctx.now;
         }
     }
 
     /// Gives what a worker has not begun for some time to those that have nothing to do: it may be
     /// stopped, or starved. Whether there may be more of that.
-    pub(super) fn relieve(&mut self, now: Instant, after: &mut After) -> bool {
+    pub(super) fn relieve(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let mut unbegun = false;
         for i in self.workers.busy().to_vec() {
             let seat = &self.workers[i];
@@ -115,21 +108,22 @@ impl State {
                 // Where tasks have a time, so has a worker that was stopped, for those that wait in
                 // its place.
                 if self.options.timeout.is_some()
-                    && now.saturating_duration_since(seat.head.1) >= SLOW
+                    && ctx.now.saturating_duration_since(seat.head.1) >= SLOW
                     && process::is_stopped(line.pid())
                 {
-                    self.give_up(i, now, after);
+                    self.give_up(i, ctx);
                     continue;
                 }
             }
-            if now.saturating_duration_since(seat.head.1) >= SLOW && !self.workers.idle().is_empty()
+            if ctx.now.saturating_duration_since(seat.head.1) >= SLOW
+                && !self.workers.idle().is_empty()
             {
                 self.workers[i].slow = true;
-                self.take_back(i, first, now, after);
+                self.take_back(i, first, ctx);
             }
         }
         if unbegun {
-            self.feed(now, after);
+            self.feed(ctx);
         }
         unbegun
     }
@@ -166,7 +160,7 @@ impl State {
     }
 
     /// Takes notice of workers that were stopped, and of those that go on.
-    pub(super) fn note_stops(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn note_stops(&mut self, ctx: &mut Ctx<'_>) {
         let stops = self.server.board.stops().load(Ordering::Acquire);
         if std::mem::replace(&mut self.stops, stops) == stops {
             return;
@@ -178,26 +172,26 @@ impl State {
             };
             let before = std::mem::replace(&mut seat.stood, stood);
             if let Some(timeout) = self.options.timeout {
-                seat.went_on(stood.saturating_sub(before), timeout, now);
+                seat.went_on(stood.saturating_sub(before), timeout, ctx.now);
             }
             match (stopped, seat.stopped) {
-                (true, None) => after.events.push(Event::Stopped(pid)),
-                (false, Some(_)) => after.events.push(Event::GoesOn(pid)),
+                (true, None) => ctx.deferred.events.push(Event::Stopped(pid)),
+                (false, Some(_)) => ctx.deferred.events.push(Event::GoesOn(pid)),
                 _ => {}
             }
-            seat.stopped = stopped.then(|| seat.stopped.unwrap_or(now));
+            seat.stopped = stopped.then(|| seat.stopped.unwrap_or(ctx.now));
         }
     }
 
     /// Ends the tasks whose time is over, and workers that take as long to get ready.
-    pub(super) fn end_overdue(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn end_overdue(&mut self, ctx: &mut Ctx<'_>) {
         let Some(timeout) = self.options.timeout else {
             return;
         };
         for i in self.workers.indices() {
             let seat = &self.workers[i];
             if seat.status == Status::Starting
-                && now.saturating_duration_since(seat.mark) >= timeout
+                && ctx.now.saturating_duration_since(seat.mark) >= timeout
             {
                 let what = if self.options.initializer.is_some() {
                     "its initializer"
@@ -205,8 +199,8 @@ impl State {
                     "its preparation"
                 };
                 let why = format!("a worker was not ready: {what} took longer than {timeout:?}");
-                self.vacate(i, now);
-                self.no_worker(i, Reason::not_hired(why), now, after);
+                self.vacate(i, ctx.now);
+                self.no_worker(i, Reason::not_hired(why), ctx);
             }
         }
         let mut taken = false;
@@ -214,7 +208,7 @@ impl State {
             let Some(&i) = self.workers.busy().get(at) else {
                 continue;
             };
-            if !self.is_overdue(i, timeout, now) {
+            if !self.is_overdue(i, timeout, ctx.now) {
                 continue;
             }
             let seat = &self.workers[i];
@@ -222,65 +216,65 @@ impl State {
             let begun = seat.line.as_ref().map(|l| l.begun());
             match begun {
                 Some(Ok(begun)) if begun != first => {
-                    if self.take_back(i, first.wrapping_add(1), now, after) {
-                        self.doom_with(i, first, Doom::TimedOut, now, after);
+                    if self.take_back(i, first.wrapping_add(1), ctx) {
+                        self.doom_with(i, first, Doom::TimedOut, ctx);
                     }
                 }
                 // All this time it has not begun: it is stopped, or worse. Somebody else will do
                 // it.
                 Some(Ok(_)) => {
-                    self.give_up(i, now, after);
+                    self.give_up(i, ctx);
                 }
-                _ => self.lose(i, now, after),
+                _ => self.lose(i, ctx),
             }
             taken = true;
         }
         if taken {
-            self.feed(now, after);
+            self.feed(ctx);
         }
     }
 
     /// Cancels everything.
-    pub(super) fn cancel_all(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn cancel_all(&mut self, ctx: &mut Ctx<'_>) {
         self.aborting = true;
         for i in self.workers.busy().to_vec() {
             if !self.workers[i].is_ready() {
                 continue;
             }
             let first = self.workers[i].first();
-            if self.take_back(i, first, now, after) {
-                self.drain_seat(i, now, after);
+            if self.take_back(i, first, ctx) {
+                self.drain_seat(i, ctx);
                 let first = self.workers[i].first();
-                self.doom_with(i, first, Doom::Cancelled, now, after);
+                self.doom_with(i, first, Doom::Cancelled, ctx);
             }
         }
         while let Some(task) = self.unqueue() {
             if !self.is_unwanted(&task) || matches!(task.owner, Owner::Map(..)) {
-                self.fail(task, || JoinError::Cancelled, now, after);
+                self.fail(task, || JoinError::Cancelled, ctx);
             }
         }
         self.thrown = 0;
     }
 
     /// Nobody wants the results of a map any more: what it has that was not begun never is.
-    pub(super) fn close_inbox(&mut self, inbox: u32, now: Instant, after: &mut After) {
-        self.inboxes.close(inbox, after);
+    pub(super) fn close_inbox(&mut self, inbox: u32, ctx: &mut Ctx<'_>) {
+        self.inboxes.close(inbox, ctx.deferred);
         for i in self.workers.busy().to_vec() {
             let seat = &self.workers[i];
             let mine = |t: &Task| matches!(t.owner, Owner::Map(of, _) if of == inbox);
             if seat.is_ready() && seat.load > 1 && seat.hand.iter().any(mine) {
                 let first = seat.first();
-                self.take_back(i, first.wrapping_add(1), now, after);
+                self.take_back(i, first.wrapping_add(1), ctx);
             }
         }
         for task in std::mem::take(&mut self.queue) {
             if matches!(task.owner, Owner::Map(of, _) if of == inbox) {
                 self.queued -= task.count() as usize;
-                self.fail(task, || JoinError::Cancelled, now, after);
+                self.fail(task, || JoinError::Cancelled, ctx);
             } else {
                 self.queue.push_back(task);
             }
         }
-        self.feed(now, after);
+        self.feed(ctx);
     }
 }

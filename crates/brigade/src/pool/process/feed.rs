@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::assignment::WorkerIndex;
-use super::deferred::{After, Event};
+use super::deferred::{Ctx, Event};
 use super::outcome::End;
 use super::seat::Doom;
 use super::state::State;
@@ -14,14 +14,14 @@ use crate::worker::process::sim::{Instant, spin};
 
 impl State {
     /// Gives out what there is to do.
-    pub(super) fn feed(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn feed(&mut self, ctx: &mut Ctx<'_>) {
         loop {
-            if self.queue.is_empty() && !self.balance(now, after) {
+            if self.queue.is_empty() && !self.balance(ctx) {
                 break;
             }
             let idle = self.workers.idle().len();
-            self.feed_idle(now, after);
-            self.feed_ahead(now, after);
+            self.feed_idle(ctx);
+            self.feed_ahead(ctx);
             // What was taken from one for another is shared further, as long as there is somebody
             // who takes it.
             if !self.queue.is_empty() || self.workers.idle().len() == idle {
@@ -32,7 +32,7 @@ impl State {
     }
 
     /// Those that do nothing, the one that was used last first.
-    pub(super) fn feed_idle(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn feed_idle(&mut self, ctx: &mut Ctx<'_>) {
         let window = self.pace.prefetch_depth();
         let ready = self.workers.active();
         let mut at = self.workers.idle().len();
@@ -41,7 +41,7 @@ impl State {
             at -= 1;
             let share = (self.queued / (2 * ready)).clamp(1, window);
             // One that cannot take it now asks for what it needs to do so later.
-            if !self.give(self.workers.idle()[at], share, now, after) {
+            if !self.give(self.workers.idle()[at], share, ctx) {
                 misses += 1;
             }
         }
@@ -57,7 +57,7 @@ impl State {
     }
 
     /// Some ahead, so that nobody waits for us.
-    pub(super) fn feed_ahead(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn feed_ahead(&mut self, ctx: &mut Ctx<'_>) {
         let window = self.pace.prefetch_depth();
         let ready = self.workers.active();
         let mut seen = 0;
@@ -75,7 +75,7 @@ impl State {
             }
             let share = self.queued.div_ceil(2 * ready).clamp(1, room);
             // Of those that nobody wants it takes none.
-            seen = if self.give(i, share, now, after) {
+            seen = if self.give(i, share, ctx) {
                 0
             } else {
                 seen + 1
@@ -87,13 +87,7 @@ impl State {
     }
 
     /// Gives a seat so many of the next tasks. `false`: it took none, and it is not idle any more.
-    pub(super) fn give(
-        &mut self,
-        i: WorkerIndex,
-        count: usize,
-        now: Instant,
-        after: &mut After,
-    ) -> bool {
+    pub(super) fn give(&mut self, i: WorkerIndex, count: usize, ctx: &mut Ctx<'_>) -> bool {
         let mut given = 0;
         while given < count {
             if self.next_needs_its_own() && self.workers[i].load > 0 {
@@ -103,7 +97,7 @@ impl State {
                 break;
             };
             if self.is_unwanted(&task) {
-                self.drop_unwanted(task, now, after);
+                self.drop_unwanted(task, ctx);
                 continue;
             }
             let wanted = (count - given) as u32;
@@ -128,7 +122,7 @@ impl State {
                         to: pid,
                         task,
                     });
-                    after.events.extend(moved);
+                    ctx.deferred.events.extend(moved);
                 }
             }
             given += took as usize;
@@ -138,13 +132,13 @@ impl State {
             }
         }
         if given > 0 {
-            if self.workers.mark_busy(i, now) {
+            if self.workers.mark_busy(i, ctx.now) {
                 let seat = &mut self.workers[i];
-                seat.mark = now;
-                seat.head = (seat.first(), now);
+                seat.mark = ctx.now;
+                seat.head = (seat.first(), ctx.now);
                 self.unarmed.push(i);
                 // The one that sleeps does not know of this one.
-                after.nudge = true;
+                ctx.deferred.wake_driver = true;
             }
             return true;
         }
@@ -163,32 +157,26 @@ impl State {
     }
 
     /// A task that nobody wants any more, in the queue: its end was told.
-    pub(super) fn drop_unwanted(&mut self, task: Task, now: Instant, after: &mut After) {
+    pub(super) fn drop_unwanted(&mut self, task: Task, ctx: &mut Ctx<'_>) {
         match &task.owner {
             Owner::Handle(_) => self.thrown = self.thrown.saturating_sub(1),
-            Owner::Map(..) => self.fail(task, || JoinError::Cancelled, now, after),
+            Owner::Map(..) => self.fail(task, || JoinError::Cancelled, ctx),
         }
     }
 
     /// Ends a task, or several, that never ran.
-    pub(super) fn fail(
-        &mut self,
-        mut task: Task,
-        why: impl Fn() -> JoinError,
-        now: Instant,
-        after: &mut After,
-    ) {
+    pub(super) fn fail(&mut self, mut task: Task, why: impl Fn() -> JoinError, ctx: &mut Ctx<'_>) {
         while task.count() > 1 {
             let Some(one) = task.take_first() else { break };
-            self.finish(one, End::failed(why()), now, after);
+            self.finish(one, End::failed(why()), ctx);
         }
-        self.finish(task, End::failed(why()), now, after);
+        self.finish(task, End::failed(why()), ctx);
     }
 
     /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than
     /// the one task that it runs: takes back a part of what it has not begun. `false`: there is
     /// none.
-    pub(super) fn balance(&mut self, now: Instant, after: &mut After) -> bool {
+    pub(super) fn balance(&mut self, ctx: &mut Ctx<'_>) -> bool {
         if self.workers.idle().is_empty() || !self.workers.has_queued_behind() {
             return false;
         }
@@ -206,7 +194,7 @@ impl State {
         // All but the one that it runs, shared with those who have nothing to do.
         let share = seat.ahead() / (1 + self.workers.idle().len());
         let keep = seat.first().wrapping_add(1 + share as u32);
-        self.take_back(i, keep, now, after);
+        self.take_back(i, keep, ctx);
         !self.queue.is_empty()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::deferred::After;
+use super::deferred::Deferred;
 use super::outcome::{Bytes, End};
 use crate::worker::process::sim::thread::Thread;
 
@@ -107,33 +107,39 @@ impl Inboxes {
     }
 
     /// A result that is plain bytes.
-    pub(super) fn put_bytes(&mut self, number: u32, index: u64, bytes: &[u8], after: &mut After) {
+    pub(super) fn put_bytes(
+        &mut self,
+        number: u32,
+        index: u64,
+        bytes: &[u8],
+        deferred: &mut Deferred,
+    ) {
         match self.get(number) {
             Some(inbox) if !inbox.closed => {
                 inbox.open -= 1;
                 inbox.there.put_bytes(index, bytes);
-                after.wakes.threads.extend(inbox.waiter.take());
+                deferred.wakeups.threads.extend(inbox.waiter.take());
             }
-            _ => self.put(number, index, End::Returned(Bytes::new()), after),
+            _ => self.put(number, index, End::Returned(Bytes::new()), deferred),
         }
     }
 
-    pub(super) fn put(&mut self, number: u32, index: u64, end: End, after: &mut After) {
+    pub(super) fn put(&mut self, number: u32, index: u64, end: End, deferred: &mut Deferred) {
         let Some(inbox) = self.get(number) else {
-            after.rubbish.push(end);
+            deferred.to_drop.push(end);
             return;
         };
         inbox.open -= 1;
         if inbox.closed {
             let free = inbox.open == 0;
-            after.rubbish.push(end);
+            deferred.to_drop.push(end);
             if free {
                 self.0[number as usize] = None;
             }
             return;
         }
         inbox.there.put(index, end);
-        after.wakes.threads.extend(inbox.waiter.take());
+        deferred.wakeups.threads.extend(inbox.waiter.take());
     }
 
     pub(super) fn is_empty(&self, inbox: u32) -> bool {
@@ -164,13 +170,13 @@ impl Inboxes {
     }
 
     /// Nobody fetches any more.
-    pub(super) fn close(&mut self, number: u32, after: &mut After) {
+    pub(super) fn close(&mut self, number: u32, deferred: &mut Deferred) {
         let Some(inbox) = self.get(number) else {
             return;
         };
         inbox.closed = true;
-        after
-            .rubbish
+        deferred
+            .to_drop
             .extend(std::mem::take(&mut inbox.there).others);
         if inbox.open == 0 {
             self.0[number as usize] = None;

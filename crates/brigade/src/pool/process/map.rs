@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::core::{ProcessPool, Want};
-use super::deferred::{After, Event};
+use super::deferred::{Deferred, Event};
 use super::inbox::{Results, Taken};
 use super::input::{Input, Strip};
 use super::outcome::{Decode, End, Refused, concluded};
@@ -198,7 +198,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     /// room for.
     fn exchange(&mut self, horizon: usize) -> usize {
         self.end_strip();
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = self.pool.lock();
         let state = &mut inner.state;
         let more = !self.exhausted;
@@ -207,17 +207,17 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 state.inboxes.expect(self.inbox, task.count());
                 if state.heard {
                     let submitted = Event::Submitted(state.next_number, task.count());
-                    after.events.push(submitted);
+                    deferred.events.push(submitted);
                 }
                 state.accept(task);
             }
-            state.feed(Instant::now(), &mut after);
+            state.feed(&mut deferred.at(Instant::now()));
         }
-        state.look(&mut after, more);
+        state.look(&mut deferred, more);
         state.inboxes.fetch(self.inbox, &mut self.ready);
         let room = state.room_for_more();
-        self.pool.step_aside(&mut inner, &mut after);
-        self.pool.unlock(inner, after);
+        self.pool.step_aside(&mut inner, &mut deferred);
+        self.pool.unlock(inner, deferred);
         let ahead = horizon.saturating_sub(self.pulled);
         let few = self.pulled - self.given < 2 * self.pool.workers();
         if self.ready.size() > MOST_BYTES && !few {
@@ -347,12 +347,12 @@ impl<A, R, I> Drop for Map<'_, A, R, I> {
         if !pool.is_ours() {
             return;
         }
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = pool.lock();
         inner
             .state
-            .close_inbox(self.inbox, Instant::now(), &mut after);
-        pool.leave(&mut inner, &mut after);
-        pool.unlock(inner, after);
+            .close_inbox(self.inbox, &mut deferred.at(Instant::now()));
+        pool.leave(&mut inner, &mut deferred);
+        pool.unlock(inner, deferred);
     }
 }

@@ -40,7 +40,7 @@ use std::io;
 use std::sync::Arc;
 
 use self::core::Want;
-use self::deferred::After;
+use self::deferred::Deferred;
 use self::handle::Pooled;
 use self::input::Input;
 use self::outcome::End;
@@ -255,13 +255,13 @@ impl ProcessPool {
         if !self.is_ours() {
             return;
         }
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.state.closing = true;
-        inner.state.look(&mut after, true);
-        inner.state.cancel_all(Instant::now(), &mut after);
-        self.leave(&mut inner, &mut after);
-        self.unlock(inner, after);
+        inner.state.look(&mut deferred, true);
+        inner.state.cancel_all(&mut deferred.at(Instant::now()));
+        self.leave(&mut inner, &mut deferred);
+        self.unlock(inner, deferred);
         self.wait(&mut Want::Done, None);
     }
 }

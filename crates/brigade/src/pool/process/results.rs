@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::WorkerIndex;
-use super::deferred::{After, Event};
+use super::deferred::{Ctx, Deferred, Event};
 use super::outcome::{Bytes, Content, Delivered, End, Refused};
 use super::seat::Status;
 use super::staff::SPARED;
@@ -40,29 +40,29 @@ impl State {
     ///
     /// `more`: whether the caller has more to do for those who have nothing, which is then not
     /// taken from others.
-    pub(super) fn look(&mut self, after: &mut After, more: bool) {
+    pub(super) fn look(&mut self, deferred: &mut Deferred, more: bool) {
         // One time for all: it is a large part of what a small task costs.
-        let now = Instant::now();
-        self.drain(now, after);
+        let ctx = &mut deferred.at(Instant::now());
+        self.drain(ctx);
         let epoch = self.server.board.epoch().load(Ordering::Acquire);
         if epoch != self.epoch || self.postponed {
             self.epoch = epoch;
-            self.bury(now, after);
+            self.bury(ctx);
         }
         if !self.workers.is_complete() {
-            self.staff(now, after);
+            self.staff(ctx);
         }
         if !(more && self.queue.is_empty()) {
-            self.feed(now, after);
+            self.feed(ctx);
         }
     }
 
     /// Takes the results that are there.
-    pub(super) fn drain(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn drain(&mut self, ctx: &mut Ctx<'_>) {
         let mut at = 0;
         while let Some(&i) = self.workers.busy().get(at) {
-            self.announce_begun(i, now, after);
-            self.drain_seat(i, now, after);
+            self.announce_begun(i, ctx);
+            self.drain_seat(i, ctx);
             // One that has nothing left is no longer in the list.
             if self.workers.busy().get(at) == Some(&i) {
                 at += 1;
@@ -71,26 +71,26 @@ impl State {
     }
 
     /// Tells those who listen of the tasks that a worker has begun.
-    pub(super) fn announce_begun(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+    pub(super) fn announce_begun(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         if !self.heard {
             return;
         }
         let line = self.workers[i].line.as_ref();
         if let Some(Ok(begun)) = line.map(|line| line.begun()) {
-            self.announce(i, begun, now, after);
+            self.announce(i, begun, ctx);
         }
     }
 
-    fn announce(&mut self, i: WorkerIndex, begun: u32, now: Instant, after: &mut After) {
+    fn announce(&mut self, i: WorkerIndex, begun: u32, ctx: &mut Ctx<'_>) {
         let seat = &mut self.workers[i];
         let pid = seat.line.as_ref().map_or(0, |line| line.pid());
         let started = seat.announce(begun).into_iter().map(|(task, submitted)| {
-            Event::Started(pid, task, now.saturating_duration_since(submitted))
+            Event::Started(pid, task, ctx.now.saturating_duration_since(submitted))
         });
-        after.events.extend(started);
+        ctx.deferred.events.extend(started);
     }
 
-    pub(super) fn drain_seat(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+    pub(super) fn drain_seat(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return;
@@ -107,7 +107,7 @@ impl State {
         let mut frame = std::mem::take(&mut self.frame);
         let mut bytes = 0;
         let (mut returned, mut returned_bytes) = (0, 0);
-        let mut tally = (now, 0);
+        let mut tally = (ctx.now, 0);
         loop {
             let seat = &mut self.workers[i];
             let Some(line) = &mut seat.line else {
@@ -122,7 +122,7 @@ impl State {
                     Ok(None) => break,
                     Ok(Some(tag)) => tag,
                     Err(_) => {
-                        self.lose(i, now, after);
+                        self.lose(i, ctx);
                         break;
                     }
                 },
@@ -137,26 +137,26 @@ impl State {
                 if tally.0 != submitted {
                     self.stats
                         .latencies
-                        .record_many(now.saturating_duration_since(tally.0), tally.1);
+                        .record_many(ctx.now.saturating_duration_since(tally.0), tally.1);
                     tally = (submitted, 0);
                 }
                 tally.1 += 1;
                 returned += 1;
                 returned_bytes += frame.len() as u64;
-                self.inboxes.put_bytes(inbox, index, &frame, after);
+                self.inboxes.put_bytes(inbox, index, &frame, ctx.deferred);
                 continue;
             }
             let seat = &self.workers[i];
             if self.heard && seat.is_ready() && tag != reply::LEAVING && seat.is_unannounced() {
                 // One that was begun, and has ended, since we looked.
-                self.announce(i, seat.first().wrapping_add(1), now, after);
+                self.announce(i, seat.first().wrapping_add(1), ctx);
             }
-            match self.heard(i, tag, &mut frame, now, after) {
+            match self.heard(i, tag, &mut frame, ctx) {
                 Heard::More => {}
                 Heard::Later => break,
                 Heard::Nonsense => {
                     self.workers[i].answered = true;
-                    self.lose(i, now, after);
+                    self.lose(i, ctx);
                     break;
                 }
             }
@@ -168,7 +168,7 @@ impl State {
         self.stats.bytes_out += returned_bytes;
         self.stats
             .latencies
-            .record_many(now.saturating_duration_since(tally.0), tally.1);
+            .record_many(ctx.now.saturating_duration_since(tally.0), tally.1);
         let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return;
@@ -182,48 +182,41 @@ impl State {
         if took > 0 {
             seat.full = false;
             self.news = true;
-            self.pace.record(took, now - seat.mark);
-            seat.mark = now;
+            self.pace.record(took, ctx.now - seat.mark);
+            seat.mark = ctx.now;
             seat.slow = false;
-            seat.head = (line.taken(), now);
+            seat.head = (line.taken(), ctx.now);
             let is_done = seat.hand.is_empty();
             self.workers.set_all_full(false);
             self.unarmed.push(i);
             if is_done {
-                self.unlist(i, now);
+                self.unlist(i, ctx.now);
             }
         }
         if lied && matches!(self.workers[i].status, Status::Ready | Status::Leaving) {
-            self.lose(i, now, after);
+            self.lose(i, ctx);
         }
         if was_held {
-            self.end_cancelled(i, now, after);
+            self.end_cancelled(i, ctx);
         }
     }
 
     /// There seemed to be news, and looking found none: a worker that says it has finished what it
     /// has not shown lies.
-    pub(super) fn check_words(&mut self, after: &mut After) {
+    pub(super) fn check_words(&mut self, deferred: &mut Deferred) {
         for i in self.workers.busy().to_vec() {
             let seat = &self.workers[i];
             if let Some(line) = seat.line.as_ref().filter(|_| seat.held.is_none()) {
                 let said = line.finished().wrapping_sub(line.taken()) as i32;
                 if said > 0 && !line.is_ready() {
-                    self.lose(i, Instant::now(), after);
+                    self.lose(i, &mut deferred.at(Instant::now()));
                 }
             }
         }
     }
 
     /// One reply of a worker.
-    fn heard(
-        &mut self,
-        i: WorkerIndex,
-        tag: u32,
-        frame: &mut Vec<u8>,
-        now: Instant,
-        after: &mut After,
-    ) -> Heard {
+    fn heard(&mut self, i: WorkerIndex, tag: u32, frame: &mut Vec<u8>, ctx: &mut Ctx<'_>) -> Heard {
         let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return Heard::Nonsense;
@@ -239,7 +232,7 @@ impl State {
             }
             (Status::Starting, reply::READY) if frame.is_empty() => {
                 seat.status = Status::Ready;
-                seat.mark = now;
+                seat.mark = ctx.now;
                 self.start_failures.reset();
                 self.workers.mark_idle(i);
                 self.workers.set_all_full(false);
@@ -251,8 +244,8 @@ impl State {
                     Ok(why) => Reason::NotReady(why, Arc::clone(&self.server.symbols)),
                     Err(_) => Reason::not_hired("a worker broke the protocol"),
                 };
-                self.vacate(i, now);
-                self.no_worker(i, reason, now, after);
+                self.vacate(i, ctx.now);
+                self.no_worker(i, reason, ctx);
                 return Heard::Later;
             }
             (Status::Ready, reply::LEAVING) => {
@@ -269,14 +262,14 @@ impl State {
                     "it has reached its limit of tasks or of memory"
                 };
                 let replaced = Event::Replaced(pid, why);
-                after.events.push(replaced);
-                self.reclaim(i, self.workers[i].first(), now, after);
+                ctx.deferred.events.push(replaced);
+                self.reclaim(i, self.workers[i].first(), ctx);
                 if let Some(task) = refused {
-                    self.refused(task, now, after);
+                    self.refused(task, ctx);
                 }
                 self.workers.end_idle(i);
                 // Its end is waited for by the one that comes after it.
-                self.vacate(i, now);
+                self.vacate(i, ctx.now);
                 self.news = true;
                 return Heard::Later;
             }
@@ -304,8 +297,7 @@ impl State {
                         return self.undelivered(
                             i,
                             format!("its result could not be received: {e}"),
-                            now,
-                            after,
+                            ctx,
                         );
                     }
                     // It sent before it replied, so it would be there.
@@ -324,7 +316,7 @@ impl State {
                     Ok(delivered) => delivered,
                     Err(why) => {
                         let why = format!("its result could not be received: {why}");
-                        return self.undelivered(i, why, now, after);
+                        return self.undelivered(i, why, ctx);
                     }
                 };
                 self.stats.bytes_out += large.unwrap_or(frame.len() as u64);
@@ -336,7 +328,7 @@ impl State {
             },
             reply::UNDELIVERABLE => {
                 let why = String::from_utf8_lossy(frame).into_owned();
-                return self.undelivered(i, why, now, after);
+                return self.undelivered(i, why, ctx);
             }
             _ => return Heard::Nonsense,
         };
@@ -356,40 +348,29 @@ impl State {
                 End::failed(JoinError::panicked(name, unwound, &symbols))
             }
         };
-        self.finish(task, end, now, after);
+        self.finish(task, end, ctx);
         Heard::More
     }
 
     /// A worker could not be given a task that it had begun: another tries, but not for ever.
-    fn refused(&mut self, mut task: Task, now: Instant, after: &mut After) {
+    fn refused(&mut self, mut task: Task, ctx: &mut Ctx<'_>) {
         task.spared += 1;
         if task.spared <= SPARED {
-            self.give_back(task, now, after);
+            self.give_back(task, ctx);
             return;
         }
         let name = task.job.name(self.options.name.as_ref());
         let why = "no worker could be given its input: in each, a task has closed the socket through which inputs arrive";
         let end = Refused::Why(why.to_owned()).into_error(name);
-        self.finish(task, End::failed(end), now, after);
+        self.finish(task, End::failed(end), ctx);
     }
 
-    fn undelivered(
-        &mut self,
-        i: WorkerIndex,
-        why: String,
-        now: Instant,
-        after: &mut After,
-    ) -> Heard {
+    fn undelivered(&mut self, i: WorkerIndex, why: String, ctx: &mut Ctx<'_>) -> Heard {
         let Some(task) = self.answered(i) else {
             return Heard::Nonsense;
         };
         let name = task.job.name(self.options.name.as_ref());
-        self.finish(
-            task,
-            End::failed(Refused::Why(why).into_error(name)),
-            now,
-            after,
-        );
+        self.finish(task, End::failed(Refused::Why(why).into_error(name)), ctx);
         Heard::More
     }
 
@@ -401,7 +382,7 @@ impl State {
     }
 
     /// A task has ended.
-    pub(super) fn finish(&mut self, task: Task, end: End, now: Instant, after: &mut After) {
+    pub(super) fn finish(&mut self, task: Task, end: End, ctx: &mut Ctx<'_>) {
         let outcome = match &end {
             End::Returned(_) | End::Carried(_) => {
                 self.stats.done += 1;
@@ -412,15 +393,15 @@ impl State {
                 TaskOutcome::of_error(why)
             }
         };
-        let time = now.saturating_duration_since(task.submitted);
+        let time = ctx.now.saturating_duration_since(task.submitted);
         self.stats.latencies.record(time);
         if self.heard {
             let ended = Event::Ended(task.number, outcome.label(), time);
-            after.events.push(ended);
+            ctx.deferred.events.push(ended);
         }
         match task.owner {
-            Owner::Handle(slot) => slot.slot().settle(end, &mut after.wakes),
-            Owner::Map(inbox, index) => self.inboxes.put(inbox, index, end, after),
+            Owner::Handle(slot) => slot.slot().settle(end, &mut ctx.deferred.wakeups),
+            Owner::Map(inbox, index) => self.inboxes.put(inbox, index, end, ctx.deferred),
         }
         self.news = true;
     }

@@ -28,7 +28,7 @@ struct Inner {
 
 /// Those who are to be woken when nothing is locked any more: their code is their own.
 #[derive(Default)]
-pub(super) struct Wakes {
+pub(super) struct Wakeups {
     pub(super) threads: Vec<Thread>,
     pub(super) wakers: Vec<Waker>,
 }
@@ -67,7 +67,7 @@ impl Slot {
     }
 
     /// Tells the end. The first one counts.
-    pub(super) fn settle(&self, end: End, wakes: &mut Wakes) {
+    pub(super) fn settle(&self, end: End, wakeups: &mut Wakeups) {
         let mut inner = self.lock();
         if self.is_done() {
             drop(inner);
@@ -77,8 +77,8 @@ impl Slot {
         }
         inner.end = Some(end);
         self.done.store(true, Ordering::Release);
-        wakes.threads.extend(inner.waiter.take());
-        wakes.wakers.extend(inner.waker.take());
+        wakeups.threads.extend(inner.waiter.take());
+        wakeups.wakers.extend(inner.waker.take());
     }
 
     pub(super) fn take(&self) -> Option<End> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::deferred::{After, Casualty, Ending, Event, Report};
+use super::deferred::{Casualty, Ctx, Ending, Event, Report};
 use super::outcome::Refused;
 use super::seat::{Doom, Seat, Status};
 use super::state::{Reason, State};
@@ -26,7 +26,7 @@ pub(super) const SPARED: u8 = 2;
 
 impl State {
     /// Deals with the workers that have ended.
-    pub(super) fn bury(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn bury(&mut self, ctx: &mut Ctx<'_>) {
         self.postponed = false;
         for i in self.workers.indices() {
             if self.workers[i]
@@ -34,15 +34,15 @@ impl State {
                 .as_ref()
                 .is_some_and(|line| line.has_ended())
             {
-                self.bury_one(i, now, after);
+                self.bury_one(i, ctx);
             }
         }
     }
 
-    pub(super) fn bury_one(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+    pub(super) fn bury_one(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         // What it said last, it said before it ended.
-        self.drain_seat(i, now, after);
-        self.announce_begun(i, now, after);
+        self.drain_seat(i, ctx);
+        self.announce_begun(i, ctx);
         let seat = &self.workers[i];
         let (status, answered) = (seat.status, seat.answered);
         if seat.held.is_some() {
@@ -56,12 +56,12 @@ impl State {
         let evidence = line.evidence();
         let symbols = Arc::clone(&line.server().symbols);
         if status == Status::Starting {
-            self.vacate(i, now);
+            self.vacate(i, ctx.now);
             let reason = match evidence.obituary.unstarted {
                 Some(why) => Reason::NotHired(*why),
                 None => Reason::Died(evidence, symbols),
             };
-            return self.no_worker(i, reason, now, after);
+            return self.no_worker(i, reason, ctx);
         }
         let first = line.taken();
         // Whether it had begun what is first in its hand, and come as far as to decode it. Where
@@ -91,10 +91,10 @@ impl State {
         // worker.
         let spared =
             victim.take_if(|task| !runs && !ours && task.spared < SPARED && task.input.is_whole());
-        self.reclaim(i, first, now, after);
+        self.reclaim(i, first, ctx);
         if let Some(mut task) = spared {
             task.spared += 1;
-            self.give_back(task, now, after);
+            self.give_back(task, ctx);
         }
         if victim.is_none() && status != Status::Doomed(Doom::Cancelled) {
             self.stats.died_idle += 1;
@@ -105,7 +105,7 @@ impl State {
             self.stats.interrupted += 1;
             self.stats.restarts += 1;
         }
-        after.events.push(Event::Replaced(
+        ctx.deferred.events.push(Event::Replaced(
             evidence.pid,
             match status {
                 Status::Doomed(Doom::TimedOut) => replaced::TIMED_OUT,
@@ -116,17 +116,10 @@ impl State {
             },
         ));
         self.workers.end_idle(i);
-        self.vacate(i, now);
+        self.vacate(i, ctx.now);
         self.news = true;
         for task in victim.into_iter().chain(others) {
-            self.mourn(
-                task,
-                status,
-                evidence.clone(),
-                Arc::clone(&symbols),
-                now,
-                after,
-            );
+            self.mourn(task, status, evidence.clone(), Arc::clone(&symbols), ctx);
         }
     }
 
@@ -137,8 +130,7 @@ impl State {
         status: Status,
         evidence: Evidence,
         symbols: Arc<Symbols>,
-        now: Instant,
-        after: &mut After,
+        ctx: &mut Ctx<'_>,
     ) {
         let may_retry = !matches!(status, Status::Doomed(Doom::Cancelled))
             && !self.is_unwanted(&task)
@@ -150,7 +142,7 @@ impl State {
             {
                 let lost = status == Status::Doomed(Doom::Lost);
                 self.reporting += 1;
-                after.reports.push(Report {
+                ctx.deferred.reports.push(Report {
                     job: task.job,
                     input: task.input.read(),
                     descriptors: task.input.descriptors(),
@@ -167,16 +159,18 @@ impl State {
                     _ => "died with its worker",
                 };
                 let pid = std::mem::take(&mut task.with);
-                after.events.push(Event::Retried(pid, task.number, why));
+                ctx.deferred
+                    .events
+                    .push(Event::Retried(pid, task.number, why));
             }
-            self.give_back(task, now, after);
+            self.give_back(task, ctx);
             return;
         }
         let end = match status {
             Status::Doomed(Doom::TimedOut) => {
                 let name = task.job.name(self.options.name.as_ref());
-                let after = self.options.timeout.unwrap_or_default();
-                Ending::Failed(JoinError::TimedOut(Timeout::new(name, after)))
+                let time = self.options.timeout.unwrap_or_default();
+                Ending::Failed(JoinError::TimedOut(Timeout::new(name, time)))
             }
             Status::Doomed(Doom::Cancelled) => Ending::Failed(JoinError::Cancelled),
             Status::Doomed(Doom::Lost) => Ending::Lost(evidence, symbols),
@@ -186,7 +180,7 @@ impl State {
             slot.slot().set_assignment(Some(Assignment::ENDED));
         }
         self.casualties += 1;
-        after.casualties.push(Casualty { task, end });
+        ctx.deferred.casualties.push(Casualty { task, end });
     }
 
     pub(super) fn is_unwanted(&self, task: &Task) -> bool {
@@ -203,15 +197,15 @@ impl State {
 
     /// Puts a task back where it came from: it is the next. One that was cancelled while its worker
     /// had it ends here.
-    pub(super) fn give_back(&mut self, task: Task, now: Instant, after: &mut After) {
+    pub(super) fn give_back(&mut self, task: Task, ctx: &mut Ctx<'_>) {
         if self.is_cancelled(&task) {
-            return self.fail(task, || JoinError::Cancelled, now, after);
+            return self.fail(task, || JoinError::Cancelled, ctx);
         }
         if !task.input.is_whole() {
             let name = task.job.name(self.options.name.as_ref());
             let why = "its worker had begun it and could not take its input, whose descriptors the program has closed since";
             let end = || Refused::Why(why.to_owned()).into_error(name.clone());
-            return self.fail(task, end, now, after);
+            return self.fail(task, end, ctx);
         }
         if let Owner::Handle(slot) = &task.owner {
             slot.slot().set_assignment(None);
@@ -233,43 +227,37 @@ impl State {
 
     /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was
     /// ever given.
-    pub(super) fn reclaim(&mut self, i: WorkerIndex, left: u32, now: Instant, after: &mut After) {
+    pub(super) fn reclaim(&mut self, i: WorkerIndex, left: u32, ctx: &mut Ctx<'_>) {
         for task in self.workers.split_off(i, left).rev() {
-            self.give_back(task, now, after);
+            self.give_back(task, ctx);
         }
         self.workers.set_all_full(false);
         if self.workers[i].hand.is_empty() {
-            self.unlist(i, now);
+            self.unlist(i, ctx.now);
         }
     }
 
     /// Takes back from a worker what it has not begun, but for the first `keep`. `false`: it broke
     /// the protocol.
-    pub(super) fn take_back(
-        &mut self,
-        i: WorkerIndex,
-        keep: u32,
-        now: Instant,
-        after: &mut After,
-    ) -> bool {
+    pub(super) fn take_back(&mut self, i: WorkerIndex, keep: u32, ctx: &mut Ctx<'_>) -> bool {
         self.publish_seat(i);
         let Some(line) = &mut self.workers[i].line else {
             return false;
         };
         match line.take_back(keep) {
             Ok(left) => {
-                self.reclaim(i, left, now, after);
+                self.reclaim(i, left, ctx);
                 true
             }
             Err(_) => {
-                self.lose(i, now, after);
+                self.lose(i, ctx);
                 false
             }
         }
     }
 
     /// A worker broke the protocol: it is ended.
-    pub(super) fn lose(&mut self, i: WorkerIndex, now: Instant, after: &mut After) {
+    pub(super) fn lose(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return;
@@ -289,7 +277,7 @@ impl State {
         let keep = line.taken().wrapping_add(1);
         let keep = line.take_back(keep).unwrap_or(keep);
         seat.dirty = false;
-        self.reclaim(i, keep, now, after);
+        self.reclaim(i, keep, ctx);
         self.workers.end_idle(i);
     }
 
@@ -310,16 +298,17 @@ impl State {
     }
 
     /// Sees to it that every seat is taken.
-    pub(super) fn staff(&mut self, now: Instant, after: &mut After) {
+    pub(super) fn staff(&mut self, ctx: &mut Ctx<'_>) {
         if self.closing && self.is_done() || self.halted.is_some() {
             return;
         }
+        let now = ctx.now;
         let wanted =
             |seat: &Seat| seat.status == Status::Vacant && seat.hire_at.is_none_or(|at| at <= now);
         let mut lacks = self.workers.iter().filter(|s| wanted(s)).count();
         for i in self.workers.indices() {
             if self.workers[i].status == Status::Starting {
-                self.drain_seat(i, now, after);
+                self.drain_seat(i, ctx);
             }
             if !wanted(&self.workers[i]) || self.halted.is_some() {
                 continue;
@@ -337,7 +326,7 @@ impl State {
                 self.server.may_make_more()
             };
             if let Err(why) = may_hire {
-                self.no_worker(i, Reason::not_hired(why), now, after);
+                self.no_worker(i, Reason::not_hired(why), ctx);
                 continue;
             }
             let hired = match self.server.hire_soon(self.employer, lacks) {
@@ -345,7 +334,7 @@ impl State {
                 Ok(None) => continue,
                 Err(_) if self.server.is_gone() => continue,
                 Err(e) => {
-                    self.no_worker(i, Reason::NotHired(RemoteError::from(&e)), now, after);
+                    self.no_worker(i, Reason::NotHired(RemoteError::from(&e)), ctx);
                     continue;
                 }
             };
@@ -356,9 +345,9 @@ impl State {
                     let seat = &mut self.workers[i];
                     seat.line = Some(line);
                     seat.status = Status::Starting;
-                    seat.mark = now;
+                    seat.mark = ctx.now;
                 }
-                Err(e) => self.no_worker(i, Reason::NotHired(RemoteError::from(&e)), now, after),
+                Err(e) => self.no_worker(i, Reason::NotHired(RemoteError::from(&e)), ctx),
             }
         }
     }
@@ -386,37 +375,31 @@ impl State {
     }
 
     /// A worker did not come, or did not get ready.
-    pub(super) fn no_worker(
-        &mut self,
-        i: WorkerIndex,
-        reason: Reason,
-        now: Instant,
-        after: &mut After,
-    ) {
+    pub(super) fn no_worker(&mut self, i: WorkerIndex, reason: Reason, ctx: &mut Ctx<'_>) {
         let failures = self.start_failures.record();
         self.stats.not_ready += 1;
         let alive = self.workers.active() > 0;
         self.news = true;
         if self.building {
             self.first_failure.get_or_insert(reason);
-            self.workers[i].hire_at = Some(now + Duration::from_secs(3600));
+            self.workers[i].hire_at = Some(ctx.now + Duration::from_secs(3600));
             return;
         }
         if alive || !self.start_failures.is_over_limit() {
             let pause = RETRY * 2_u32.pow((failures - 1).min(9));
             // At once, the first time.
-            let at = (failures > 1).then(|| now + pause);
+            let at = (failures > 1).then(|| ctx.now + pause);
             self.workers[i].hire_at = at;
             return;
         }
         while let Some(task) = self.unqueue() {
             if self.is_unwanted(&task) {
-                self.drop_unwanted(task, now, after);
+                self.drop_unwanted(task, ctx);
                 continue;
             }
             let name = reason.initializer(&self.options);
             let name = name.unwrap_or_else(|| task.job.name(self.options.name.as_ref()));
-            self.fail(task, || reason.to_error(name.clone()), now, after);
+            self.fail(task, || reason.to_error(name.clone()), ctx);
         }
         self.thrown = 0;
         self.halted = Some(reason);

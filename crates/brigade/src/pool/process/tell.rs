@@ -1,7 +1,7 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
 use super::core::{Driver, Inner, ProcessPool};
-use super::deferred::{After, Casualty, Ending, Event};
+use super::deferred::{Casualty, Deferred, Ending, Event};
 use super::outcome::End;
 use super::task::Job;
 use crate::pool::crash_file::{self, CrashFile};
@@ -14,34 +14,34 @@ use crate::{Cause, Crash, JoinError, Kind};
 
 impl ProcessPool {
     /// Frees the lock, and then does what was to be done without it.
-    pub(super) fn unlock(&self, mut inner: MutexGuard<'_, Inner>, mut after: After) {
+    pub(super) fn unlock(&self, mut inner: MutexGuard<'_, Inner>, mut deferred: Deferred) {
         let news = std::mem::take(&mut inner.state.news);
         if news {
-            after.wakes.threads.append(&mut inner.watchers);
+            deferred.wakeups.threads.append(&mut inner.watchers);
         }
-        let nudge = inner.driver == Driver::Asleep && (news || after.nudge);
+        let nudge = inner.driver == Driver::Asleep && (news || deferred.wake_driver);
         drop(inner);
         if nudge {
             self.nudge.fetch_add(1, Ordering::SeqCst);
             futex::wake_all_shared(&self.nudge);
         }
-        let events = std::mem::take(&mut after.events);
-        let After {
-            wakes,
+        let events = std::mem::take(&mut deferred.events);
+        let Deferred {
+            wakeups,
             casualties,
             reports,
-            rubbish,
-            nudge: _,
+            to_drop,
+            wake_driver: _,
             events: _,
-        } = after;
-        for thread in wakes.threads {
+        } = deferred;
+        for thread in wakeups.threads {
             thread.unpark();
         }
-        for waker in wakes.wakers {
+        for waker in wakeups.wakers {
             // An executor's code: its panic is its own affair.
             contained(|| waker.wake());
         }
-        drop(rubbish);
+        drop(to_drop);
         let reported = reports.len();
         for report in reports {
             let name = self.name_of(&report.job);
@@ -62,7 +62,7 @@ impl ProcessPool {
             let mut inner = self.lock();
             inner.state.reporting -= reported;
             inner.state.news = true;
-            self.unlock(inner, After::default());
+            self.unlock(inner, Deferred::default());
         }
         if !casualties.is_empty() {
             self.tell(casualties);
@@ -164,13 +164,13 @@ impl ProcessPool {
                 (task, end)
             })
             .collect();
-        let mut after = After::default();
+        let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        let now = Instant::now();
+        let ctx = &mut deferred.at(Instant::now());
         for (task, end) in told {
             inner.state.casualties -= 1;
-            inner.state.finish(task, End::failed(end), now, &mut after);
+            inner.state.finish(task, End::failed(end), ctx);
         }
-        self.unlock(inner, after);
+        self.unlock(inner, deferred);
     }
 }
