@@ -23,15 +23,11 @@ impl State {
         let Some(Assignment { worker: i, number }) = slot.assignment() else {
             // In the queue, where it is thrown away when its turn comes; or now, if somebody
             // listens, who is told of it by its number.
-            let is_it = |task: &Task| matches!(&task.owner, Owner::Handle(of) if std::ptr::eq(of.slot(), slot));
-            let found = (self.heard)
-                .then(|| self.queue.iter().position(is_it))
-                .flatten();
-            if let Some(task) = found.and_then(|at| self.queue.remove(at)) {
-                self.queued -= 1;
+            let removed = (self.heard).then(|| self.queue.remove(slot)).flatten();
+            if let Some(task) = removed {
                 return self.fail(task, || JoinError::Cancelled, ctx);
             }
-            self.thrown += 1;
+            self.queue.count_cancelled();
             self.stats.cancelled += 1;
             self.stats
                 .latencies
@@ -248,12 +244,13 @@ impl State {
                 self.doom_with(i, first, Doom::Cancelled, ctx);
             }
         }
-        while let Some(task) = self.unqueue() {
-            if !self.is_unwanted(&task) || matches!(task.owner, Owner::Map(..)) {
+        while let Some(task) = self.queue.pop() {
+            if self.is_unwanted(&task) {
+                self.drop_unwanted(task, ctx);
+            } else {
                 self.fail(task, || JoinError::Cancelled, ctx);
             }
         }
-        self.thrown = 0;
     }
 
     /// Nobody wants the results of a map any more: what it has that was not begun never is.
@@ -267,13 +264,8 @@ impl State {
                 self.take_back(i, first.wrapping_add(1), ctx);
             }
         }
-        for task in std::mem::take(&mut self.queue) {
-            if matches!(task.owner, Owner::Map(of, _) if of == inbox) {
-                self.queued -= task.count() as usize;
-                self.fail(task, || JoinError::Cancelled, ctx);
-            } else {
-                self.queue.push_back(task);
-            }
+        for task in self.queue.remove_map(inbox) {
+            self.fail(task, || JoinError::Cancelled, ctx);
         }
         self.feed(ctx);
     }

@@ -37,9 +37,9 @@ impl State {
         let ready = self.workers.active();
         let mut at = self.workers.idle().len();
         let mut misses = 0;
-        while at > 0 && !self.queue.is_empty() && misses <= self.queue.len() {
+        while at > 0 && !self.queue.is_empty() && misses <= self.queue.entries() {
             at -= 1;
-            let share = (self.queued / (2 * ready)).clamp(1, window);
+            let share = (self.queue.tasks() / (2 * ready)).clamp(1, window);
             // One that cannot take it now asks for what it needs to do so later.
             if !self.give(self.workers.idle()[at], share, ctx) {
                 misses += 1;
@@ -52,7 +52,7 @@ impl State {
     /// other ends would wait in vain.
     fn next_needs_its_own(&self) -> bool {
         self.queue
-            .front()
+            .first()
             .is_some_and(|task| task.input.descriptors() > 0)
     }
 
@@ -73,7 +73,7 @@ impl State {
                 seen += 1;
                 continue;
             }
-            let share = self.queued.div_ceil(2 * ready).clamp(1, room);
+            let share = self.queue.tasks().div_ceil(2 * ready).clamp(1, room);
             // Of those that nobody wants it takes none.
             seen = if self.give(i, share, ctx) {
                 0
@@ -93,7 +93,7 @@ impl State {
             if self.next_needs_its_own() && self.workers[i].load > 0 {
                 break;
             }
-            let Some(mut task) = self.unqueue() else {
+            let Some(mut task) = self.queue.pop() else {
                 break;
             };
             if self.is_unwanted(&task) {
@@ -103,7 +103,7 @@ impl State {
             let wanted = (count - given) as u32;
             if task.count() > wanted {
                 if let Some(rest) = task.split_off(wanted) {
-                    self.requeue(rest);
+                    self.queue.push_front(rest);
                 }
             }
             let (number, with) = (task.number, task.with);
@@ -127,7 +127,7 @@ impl State {
             }
             given += took as usize;
             if let Some(rest) = rest {
-                self.requeue(rest);
+                self.queue.push_front(rest);
                 break;
             }
         }
@@ -159,7 +159,7 @@ impl State {
     /// A task that nobody wants any more, in the queue: its end was told.
     pub(super) fn drop_unwanted(&mut self, task: Task, ctx: &mut Ctx<'_>) {
         match &task.owner {
-            Owner::Handle(_) => self.thrown = self.thrown.saturating_sub(1),
+            Owner::Handle(_) => self.queue.drop_cancelled(task),
             Owner::Map(..) => self.fail(task, || JoinError::Cancelled, ctx),
         }
     }

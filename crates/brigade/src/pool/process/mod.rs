@@ -26,6 +26,7 @@ mod map;
 #[cfg(all(shuttle, test))]
 mod models;
 mod outcome;
+mod queue;
 mod results;
 mod seat;
 mod slot;

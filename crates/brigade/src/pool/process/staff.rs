@@ -210,19 +210,7 @@ impl State {
         if let Owner::Handle(slot) = &task.owner {
             slot.slot().set_assignment(None);
         }
-        self.requeue(task);
-    }
-
-    /// It is the next.
-    pub(super) fn requeue(&mut self, task: Task) {
-        self.queued += task.count() as usize;
         self.queue.push_front(task);
-    }
-
-    pub(super) fn unqueue(&mut self) -> Option<Task> {
-        let task = self.queue.pop_front()?;
-        self.queued -= task.count() as usize;
-        Some(task)
     }
 
     /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was
@@ -392,7 +380,7 @@ impl State {
             self.workers[i].hire_at = at;
             return;
         }
-        while let Some(task) = self.unqueue() {
+        while let Some(task) = self.queue.pop() {
             if self.is_unwanted(&task) {
                 self.drop_unwanted(task, ctx);
                 continue;
@@ -401,7 +389,6 @@ impl State {
             let name = name.unwrap_or_else(|| task.job.name(self.options.name.as_ref()));
             self.fail(task, || reason.to_error(name.clone()), ctx);
         }
-        self.thrown = 0;
         self.halted = Some(reason);
     }
 }

@@ -1,12 +1,12 @@
 //! What a pool of processes has to do, and who does it: the dispatcher. Everything here is done
 //! under the pool's lock, and nothing here waits.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::WorkerIndex;
 use super::inbox::Inboxes;
+use super::queue::TaskQueue;
 use super::task::Task;
 use super::worker_table::WorkerTable;
 use crate::pool::config::Options;
@@ -36,12 +36,7 @@ pub(super) struct State {
     pub(super) disarmed: bool,
     /// For what the others' are set.
     pub(super) armed: bool,
-    /// Tasks that no worker has yet.
-    pub(super) queue: VecDeque<Task>,
-    /// How many tasks those are.
-    pub(super) queued: usize,
-    /// Of them, those that were cancelled, and only wait to be thrown away.
-    pub(super) thrown: usize,
+    pub(super) queue: TaskQueue,
     /// Tasks whose end is known and not yet told.
     pub(super) casualties: usize,
     /// Deaths that are being written down, of tasks that are run again.
@@ -107,9 +102,7 @@ impl State {
             unarmed: Vec::new(),
             disarmed: false,
             armed: false,
-            queue: VecDeque::new(),
-            queued: 0,
-            thrown: 0,
+            queue: TaskQueue::default(),
             casualties: 0,
             reporting: 0,
             inboxes: Inboxes::default(),
@@ -132,7 +125,7 @@ impl State {
 
     /// How many tasks wait that nobody has begun.
     pub(super) fn waiting(&self) -> usize {
-        self.queued - self.thrown + self.workers.assigned() - self.workers.busy().len()
+        self.queue.live() + self.workers.assigned() - self.workers.busy().len()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -152,7 +145,6 @@ impl State {
         self.next_number += u64::from(count);
         self.stats.submitted += u64::from(count);
         self.stats.bytes_in += task.input.len();
-        self.queued += count as usize;
         self.queue.push_back(task);
     }
 
@@ -171,7 +163,7 @@ impl State {
         let limit = self.options.queue_limit;
         // With no worker at hand, one task waits for the first.
         room.max(1)
-            .saturating_sub(self.workers.assigned() + self.queued)
+            .saturating_sub(self.workers.assigned() + self.queue.tasks())
             .min(
                 limit
                     .room(self.waiting())
@@ -201,7 +193,7 @@ impl State {
 
     /// Nothing to do, and nothing to tell.
     pub(super) fn is_done(&self) -> bool {
-        self.queued == self.thrown
+        self.queue.live() == 0
             && self.workers.busy().is_empty()
             && self.casualties == 0
             && self.reporting == 0

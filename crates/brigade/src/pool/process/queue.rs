@@ -1,0 +1,95 @@
+//! The tasks that no worker has.
+
+use std::collections::VecDeque;
+
+use super::slot::Slot;
+use super::task::{Owner, Task};
+
+/// The tasks that no worker has, in the order in which they are given to workers.
+#[derive(Default)]
+pub(super) struct TaskQueue {
+    entries: VecDeque<Task>,
+    /// How many tasks those are: an entry may be several of a map.
+    tasks: usize,
+    /// Of them, those of handles whose end was told when they were cancelled. They are dropped when
+    /// their turn comes.
+    cancelled: usize,
+}
+
+impl TaskQueue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many entries there are, of one task or several.
+    pub(super) fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many tasks there are, with those that were cancelled.
+    pub(super) fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    /// How many of them are to be run.
+    pub(super) fn live(&self) -> usize {
+        self.tasks - self.cancelled
+    }
+
+    pub(super) fn first(&self) -> Option<&Task> {
+        self.entries.front()
+    }
+
+    pub(super) fn push_back(&mut self, task: Task) {
+        self.tasks += task.count() as usize;
+        self.entries.push_back(task);
+    }
+
+    /// Puts a task back that was taken from a worker, or that there was no room for: it is the next.
+    pub(super) fn push_front(&mut self, task: Task) {
+        self.tasks += task.count() as usize;
+        self.entries.push_front(task);
+    }
+
+    /// Takes the next one. One that was cancelled is to be told to
+    /// [`drop_cancelled`](Self::drop_cancelled).
+    pub(super) fn pop(&mut self) -> Option<Task> {
+        let task = self.entries.pop_front()?;
+        self.tasks -= task.count() as usize;
+        Some(task)
+    }
+
+    /// The end of one of these tasks was told, since it was cancelled.
+    pub(super) fn count_cancelled(&mut self) {
+        self.cancelled += 1;
+    }
+
+    /// One of them was taken out.
+    pub(super) fn drop_cancelled(&mut self, task: Task) {
+        self.cancelled = self.cancelled.saturating_sub(1);
+        drop(task);
+    }
+
+    /// Takes the task of a handle out of the queue.
+    pub(super) fn remove(&mut self, slot: &Slot) -> Option<Task> {
+        let is_it =
+            |task: &Task| matches!(&task.owner, Owner::Handle(of) if std::ptr::eq(of.slot(), slot));
+        let at = self.entries.iter().position(is_it)?;
+        let task = self.entries.remove(at)?;
+        self.tasks -= task.count() as usize;
+        Some(task)
+    }
+
+    /// Takes the tasks of a map out of the queue.
+    pub(super) fn remove_map(&mut self, inbox: u32) -> VecDeque<Task> {
+        let is_its = |task: &Task| matches!(task.owner, Owner::Map(of, _) if of == inbox);
+        let entries = std::mem::take(&mut self.entries);
+        let (removed, kept): (VecDeque<_>, _) = entries.into_iter().partition(is_its);
+        self.entries = kept;
+        self.tasks -= removed
+            .iter()
+            .map(|task| task.count() as usize)
+            .sum::<usize>();
+        removed
+    }
+}
