@@ -19,14 +19,16 @@ impl State {
     ///
     /// `soon`: somebody will look soon in any case, and has nothing in the queue.
     fn needs_attention(&self, soon: bool) -> bool {
-        !self.queue.is_empty() || self.watched || !soon && self.workers.has_queued_behind()
+        !self.queue.is_empty()
+            || self.wakeups.rings_for_each_result()
+            || !soon && self.workers.has_queued_behind()
     }
 
     /// Where a seat's worker is to ring if nobody waits for it in particular; `None`: nowhere.
     fn refill_point(&self, seat: &Seat) -> Option<u32> {
         let first = seat.first();
         let hand = seat.load as u32;
-        if self.watched {
+        if self.wakeups.rings_for_each_result() {
             Some(first.wrapping_add(1))
         } else if !self.queue.is_empty() {
             Some(first.wrapping_add((hand / 2).max(1)))
@@ -41,20 +43,12 @@ impl State {
     /// there is news, look first.
     pub(super) fn arm(&mut self, soon: bool) -> bool {
         if self.is_done() {
-            self.watched = false;
+            self.wakeups.end_each_result();
         }
         let attention = self.needs_attention(soon);
-        let all = self.disarmed || attention != self.armed;
-        self.disarmed = false;
-        self.armed = attention;
-        let seats = if all {
-            self.unarmed.clear();
-            self.workers.busy().to_vec()
-        } else {
-            std::mem::take(&mut self.unarmed)
-        };
+        let stale = self.wakeups.take_stale(attention, self.workers.busy());
         let mut quiet = true;
-        for &i in &seats {
+        for &i in &stale.workers {
             let seat = &self.workers[i];
             if seat.hand.is_empty() {
                 continue;
@@ -66,16 +60,12 @@ impl State {
             };
             let mute = seat.is_mute();
             if let Some(line) = &mut self.workers[i].line {
-                quiet &= line.set_bell(bell, all) || mute;
+                quiet &= line.set_bell(bell, stale.all) || mute;
             }
         }
-        if !all {
-            // Its memory is used for the next.
-            self.unarmed = seats;
-            self.unarmed.clear();
-        }
+        self.wakeups.reuse(stale);
         if !quiet {
-            self.disarmed = true;
+            self.wakeups.mark_all_stale();
         }
         quiet
     }
@@ -90,8 +80,7 @@ impl State {
         want: &Want<'_>,
         others: bool,
     ) -> Option<Vec<(Arc<Mailbox>, u32)>> {
-        self.disarmed = true;
-        self.unarmed.clear();
+        self.wakeups.begin_driver();
         let mut bells = Vec::with_capacity(self.workers.busy().len());
         for at in 0..self.workers.busy().len() {
             let i = self.workers.busy()[at];

@@ -25,7 +25,7 @@ impl Employer for ProcessPool {
     fn attend(&self, missed: Duration) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        inner.state.alarm = None;
+        inner.state.wakeups.clear_timer();
         inner.state.give_time_back(missed, Instant::now());
         inner.state.try_again();
         inner.state.look(&mut deferred, false);
@@ -35,7 +35,7 @@ impl Employer for ProcessPool {
         let unbegun = inner.state.relieve(ctx);
         if inner.driver == Driver::Nobody {
             // Bells that were rung are silent now.
-            inner.state.disarmed = true;
+            inner.state.wakeups.mark_all_stale();
             self.arm(&mut inner, &mut deferred);
         }
         inner.state.set_alarm_if(unbegun);
@@ -62,7 +62,7 @@ impl State {
     pub(super) fn set_alarm_if(&mut self, unbegun: bool) {
         let mut at: Option<Instant> = None;
         let mut sooner = |when: Instant| at = Some(at.map_or(when, |a| a.min(when)));
-        let is_unset = self.alarm.is_none() && !self.workers.busy().is_empty();
+        let is_unset = !self.wakeups.has_timer() && !self.workers.busy().is_empty();
         if let Some(timeout) = self.options.timeout.filter(|_| is_unset) {
             // When a task begins is seen only when somebody looks: so that is done now and then.
             let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
@@ -86,20 +86,20 @@ impl State {
                 }
             }
             // While the fork server has to tell something it is watched.
-            if self.alarm.is_none() && self.workers.iter().any(|s| s.is_in_transit()) {
+            if !self.wakeups.has_timer() && self.workers.iter().any(|s| s.is_in_transit()) {
                 sooner(Instant::now() + UNTOLD);
             }
             for when in self.workers.iter().filter_map(|s| s.hire_at) {
                 sooner(when);
             }
         }
-        if let Some(at) = at.filter(|&at| self.alarm.is_none_or(|set| at < set)) {
+        if let Some(at) = at.filter(|&at| self.wakeups.is_later_than(at)) {
             self.call_at(at);
         }
     }
 
     pub(super) fn call_at(&mut self, at: Instant) {
-        self.alarm = Some(at);
+        self.wakeups.set_timer(at);
         self.server.call_at(self.employer, Some(at));
     }
 }

@@ -123,9 +123,8 @@ impl ProcessPool {
         let heard = events::task_events_enabled();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.state.heard = heard;
-        if heard && !inner.state.watched {
-            inner.state.watched = true;
-            inner.state.disarmed = true;
+        if heard {
+            inner.state.wakeups.ring_for_each_result();
         }
         inner
     }
@@ -228,10 +227,7 @@ impl ProcessPool {
             }
             Driver::Asleep | Driver::Looking => {}
             Driver::Nobody => {
-                if !inner.state.watched {
-                    inner.state.watched = true;
-                    inner.state.disarmed = true;
-                }
+                inner.state.wakeups.ring_for_each_result();
                 self.arm(&mut inner, &mut deferred);
             }
         }
@@ -376,9 +372,7 @@ impl ProcessPool {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.state.look(&mut deferred, false);
-        if !slot.is_done() && !inner.state.watched {
-            inner.state.watched = true;
-            inner.state.disarmed = true;
+        if !slot.is_done() && inner.state.wakeups.ring_for_each_result() {
             deferred.wake_driver = true;
         }
         self.leave(&mut inner, &mut deferred);

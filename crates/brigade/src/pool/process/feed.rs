@@ -136,7 +136,7 @@ impl State {
                 let seat = &mut self.workers[i];
                 seat.mark = ctx.now;
                 seat.head = (seat.first(), ctx.now);
-                self.unarmed.push(i);
+                self.wakeups.mark_stale(i);
                 // The one that sleeps does not know of this one.
                 ctx.deferred.wake_driver = true;
             }

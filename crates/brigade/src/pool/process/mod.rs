@@ -34,6 +34,7 @@ mod staff;
 mod state;
 mod task;
 mod tell;
+mod wakeup_schedule;
 mod worker_table;
 
 use std::cell::Cell;

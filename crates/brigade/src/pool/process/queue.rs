@@ -45,7 +45,7 @@ impl TaskQueue {
         self.entries.push_back(task);
     }
 
-    /// Puts a task back that was taken from a worker, or that there was no room for: it is the next.
+    /// Puts a task back that was taken from a worker, or that there was no room for. It is the next.
     pub(super) fn push_front(&mut self, task: Task) {
         self.tasks += task.count() as usize;
         self.entries.push_front(task);

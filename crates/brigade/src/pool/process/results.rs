@@ -188,7 +188,7 @@ impl State {
             seat.head = (line.taken(), ctx.now);
             let is_done = seat.hand.is_empty();
             self.workers.set_all_full(false);
-            self.unarmed.push(i);
+            self.wakeups.mark_stale(i);
             if is_done {
                 self.unlist(i, ctx.now);
             }

@@ -356,7 +356,7 @@ impl State {
             self.epoch = server.board.epoch().load(Ordering::Acquire);
             self.server = server;
             self.stops = 0;
-            self.alarm = None;
+            self.wakeups.clear_timer();
             self.postponed = true;
         }
         Ok(())

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::assignment::WorkerIndex;
 use super::inbox::Inboxes;
 use super::queue::TaskQueue;
 use super::task::Task;
+use super::wakeup_schedule::WakeupSchedule;
 use super::worker_table::WorkerTable;
 use crate::pool::config::Options;
 use crate::pool::policy::estimate::PrefetchEstimate;
@@ -29,13 +29,7 @@ pub(super) struct State {
     /// What the fork server calls this pool.
     pub(super) employer: u64,
     pub(super) workers: WorkerTable,
-    /// Somebody waits in an executor: results are to be taken when they are there.
-    pub(super) watched: bool,
-    /// Seats whose bells are to be set, and whether that is all of them.
-    pub(super) unarmed: Vec<WorkerIndex>,
-    pub(super) disarmed: bool,
-    /// For what the others' are set.
-    pub(super) armed: bool,
+    pub(super) wakeups: WakeupSchedule,
     pub(super) queue: TaskQueue,
     /// Tasks whose end is known and not yet told.
     pub(super) casualties: usize,
@@ -63,8 +57,6 @@ pub(super) struct State {
     /// The pool is being made: the first worker that does not come is the end of it.
     pub(super) building: bool,
     pub(super) first_failure: Option<Reason>,
-    /// When the listener will call us.
-    pub(super) alarm: Option<Instant>,
     pub(super) next_number: u64,
     pub(super) frame: Vec<u8>,
 }
@@ -98,10 +90,7 @@ impl State {
             setup,
             server,
             employer,
-            watched: false,
-            unarmed: Vec::new(),
-            disarmed: false,
-            armed: false,
+            wakeups: WakeupSchedule::default(),
             queue: TaskQueue::default(),
             casualties: 0,
             reporting: 0,
@@ -117,7 +106,6 @@ impl State {
             heard: false,
             building: true,
             first_failure: None,
-            alarm: None,
             next_number: 0,
             frame: Vec::new(),
         }

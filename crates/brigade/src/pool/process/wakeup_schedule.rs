@@ -1,0 +1,102 @@
+//! Which workers' bells are to be set anew, and when the listener calls.
+
+use super::assignment::WorkerIndex;
+use crate::worker::process::sim::Instant;
+
+/// Which workers' bells are to be set anew before the pool is left to itself, and when the listener
+/// calls in any case.
+#[derive(Default)]
+pub(super) struct WakeupSchedule {
+    /// Workers whose bells no longer fit what they have in hand.
+    stale: Vec<WorkerIndex>,
+    /// Those of all workers do not.
+    all_stale: bool,
+    /// Whether workers were told to ring when they have little left, when bells were set last.
+    rings_for_refill: bool,
+    /// A future was polled, or events are listened to: each result is to be taken when it is there.
+    rings_for_each_result: bool,
+    timer: Option<Instant>,
+}
+
+/// Bells that are to be set.
+pub(super) struct StaleBells {
+    pub(super) workers: Vec<WorkerIndex>,
+    /// These are all busy workers.
+    pub(super) all: bool,
+}
+
+impl WakeupSchedule {
+    pub(super) fn mark_stale(&mut self, i: WorkerIndex) {
+        self.stale.push(i);
+    }
+
+    pub(super) fn mark_all_stale(&mut self) {
+        self.all_stale = true;
+    }
+
+    /// The bells to be set, if workers ring for a refill or do not.
+    pub(super) fn take_stale(&mut self, for_refill: bool, busy: &[WorkerIndex]) -> StaleBells {
+        let all = std::mem::take(&mut self.all_stale) || for_refill != self.rings_for_refill;
+        self.rings_for_refill = for_refill;
+        let workers = if all {
+            self.stale.clear();
+            busy.to_vec()
+        } else {
+            std::mem::take(&mut self.stale)
+        };
+        StaleBells { workers, all }
+    }
+
+    /// Those bells were set: the list's memory is used for the next.
+    pub(super) fn reuse(&mut self, set: StaleBells) {
+        if !set.all {
+            self.stale = set.workers;
+            self.stale.clear();
+        }
+    }
+
+    /// A driver sets all bells for itself: none fits afterwards.
+    pub(super) fn begin_driver(&mut self) {
+        self.all_stale = true;
+        self.stale.clear();
+    }
+
+    // ---- each result
+
+    pub(super) fn rings_for_each_result(&self) -> bool {
+        self.rings_for_each_result
+    }
+
+    /// From now on workers ring after each task. Returns whether that is new.
+    pub(super) fn ring_for_each_result(&mut self) -> bool {
+        let is_new = !self.rings_for_each_result;
+        self.rings_for_each_result = true;
+        self.all_stale |= is_new;
+        is_new
+    }
+
+    /// All tasks have ended: no future or listener waits for one.
+    pub(super) fn end_each_result(&mut self) {
+        self.rings_for_each_result = false;
+    }
+
+    // ---- the timer
+
+    pub(super) fn has_timer(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    /// Whether the listener would call later than that.
+    pub(super) fn is_later_than(&self, at: Instant) -> bool {
+        self.timer.is_none_or(|timer| at < timer)
+    }
+
+    pub(super) fn set_timer(&mut self, at: Instant) {
+        self.timer = Some(at);
+    }
+
+    /// The listener has called, or the fork server that was asked to is gone.
+    pub(super) fn clear_timer(&mut self) {
+        self.timer = None;
+    }
+}
