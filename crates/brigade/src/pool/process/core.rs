@@ -14,8 +14,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::deferred::{Deferred, Event};
+use super::respawn::Reason;
 use super::slot::Slot;
-use super::state::{Reason, State};
+use super::state::State;
 use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::config::Options;
@@ -83,7 +84,7 @@ impl Want<'_> {
             Want::Slot(slot) => slot.is_done(),
             Want::Results { inbox } => !state.inboxes.is_empty(*inbox),
             Want::Room => !state.is_full(),
-            Want::Ready => state.first_failure.is_some() || state.workers.is_complete(),
+            Want::Ready => state.respawn.has_build_failed() || state.workers.is_complete(),
             Want::Done => state.is_done(),
         }
     }
@@ -315,7 +316,7 @@ impl ProcessPool {
     fn enqueue_locked(&self, mut inner: MutexGuard<'_, Inner>, task: Task) {
         let mut deferred = Deferred::default();
         let now = task.submitted;
-        let halted = inner.state.halted.is_some();
+        let halted = inner.state.respawn.is_halted();
         let number = inner.state.next_number;
         inner.state.accept(task);
         if inner.state.heard {
@@ -413,14 +414,7 @@ impl ProcessPool {
     /// Waits until every worker is ready.
     pub(super) fn wait_ready(&self) -> Result<(), Reason> {
         self.wait(&mut Want::Ready, None);
-        let mut inner = self.lock();
-        match inner.state.first_failure.take() {
-            None => {
-                inner.state.is_built();
-                Ok(())
-            }
-            Some(reason) => Err(reason),
-        }
+        self.lock().state.respawn.end_build()
     }
 
     /// Ends all workers, and waits until they are gone.

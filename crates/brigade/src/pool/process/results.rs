@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, Deferred, Event};
 use super::outcome::{Bytes, Content, Delivered, End, Refused};
+use super::respawn::Reason;
 use super::seat::Status;
 use super::staff::SPARED;
-use super::state::{Reason, State};
+use super::state::State;
 use super::task::{Owner, Task};
 use crate::JoinError;
 use crate::pool::policy::outcome::TaskOutcome;
@@ -233,7 +234,7 @@ impl State {
             (Status::Starting, reply::READY) if frame.is_empty() => {
                 seat.status = Status::Ready;
                 seat.mark = ctx.now;
-                self.start_failures.reset();
+                self.respawn.record_start();
                 self.workers.mark_idle(i);
                 self.workers.set_all_full(false);
                 self.news = true;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::assignment::{Assignment, WorkerIndex};
 use super::deferred::{Casualty, Ctx, Ending, Event, Report};
 use super::outcome::Refused;
+use super::respawn::Reason;
 use super::seat::{Doom, Seat, Status};
-use super::state::{Reason, State};
+use super::state::State;
 use super::task::{Owner, Task};
 use crate::pool::policy::outcome::{RAN_OVER, replaced};
 use crate::sys::error::RemoteError;
@@ -17,9 +18,6 @@ use crate::worker::process::host::connection::Line;
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::sim::{ForkServer, Instant, Ordering};
 use crate::{JoinError, Timeout};
-
-/// How long a seat stays vacant after its worker did not come, the first time.
-const RETRY: Duration = Duration::from_millis(2);
 
 /// How often it is believed that a task was not run that its worker had begun when it died.
 pub(super) const SPARED: u8 = 2;
@@ -287,7 +285,7 @@ impl State {
 
     /// Sees to it that every seat is taken.
     pub(super) fn staff(&mut self, ctx: &mut Ctx<'_>) {
-        if self.closing && self.is_done() || self.halted.is_some() {
+        if self.closing && self.is_done() || self.respawn.is_halted() {
             return;
         }
         let now = ctx.now;
@@ -298,7 +296,7 @@ impl State {
             if self.workers[i].status == Status::Starting {
                 self.drain_seat(i, ctx);
             }
-            if !wanted(&self.workers[i]) || self.halted.is_some() {
+            if !wanted(&self.workers[i]) || self.respawn.is_halted() {
                 continue;
             }
             if self.server.is_gone() && !self.server.has_told_all() {
@@ -307,7 +305,7 @@ impl State {
             }
             let may_hire = if self.server.is_gone() {
                 self.move_house()
-            } else if self.building {
+            } else if self.respawn.is_building() {
                 // Compared when its building began.
                 Ok(())
             } else {
@@ -364,22 +362,17 @@ impl State {
 
     /// A worker did not come, or did not get ready.
     pub(super) fn no_worker(&mut self, i: WorkerIndex, reason: Reason, ctx: &mut Ctx<'_>) {
-        let failures = self.start_failures.record();
         self.stats.not_ready += 1;
-        let alive = self.workers.active() > 0;
         self.news = true;
-        if self.building {
-            self.first_failure.get_or_insert(reason);
-            self.workers[i].hire_at = Some(ctx.now + Duration::from_secs(3600));
-            return;
+        let alive = self.workers.active() > 0;
+        match self.respawn.record_failure(reason, alive, ctx.now) {
+            Ok(at) => self.workers[i].hire_at = at,
+            Err(reason) => self.fail_queued(&reason, ctx),
         }
-        if alive || !self.start_failures.is_over_limit() {
-            let pause = RETRY * 2_u32.pow((failures - 1).min(9));
-            // At once, the first time.
-            let at = (failures > 1).then(|| ctx.now + pause);
-            self.workers[i].hire_at = at;
-            return;
-        }
+    }
+
+    /// Ends all queued tasks: there is no worker, for this reason.
+    fn fail_queued(&mut self, reason: &Reason, ctx: &mut Ctx<'_>) {
         while let Some(task) = self.queue.pop() {
             if self.is_unwanted(&task) {
                 self.drop_unwanted(task, ctx);
@@ -389,7 +382,6 @@ impl State {
             let name = name.unwrap_or_else(|| task.job.name(self.options.name.as_ref()));
             self.fail(task, || reason.to_error(name.clone()), ctx);
         }
-        self.halted = Some(reason);
     }
 }
 

@@ -6,19 +6,15 @@ use std::time::Duration;
 
 use super::inbox::Inboxes;
 use super::queue::TaskQueue;
+use super::respawn::Respawn;
 use super::task::Task;
 use super::wakeup_schedule::WakeupSchedule;
 use super::worker_table::WorkerTable;
+use crate::PoolStats;
 use crate::pool::config::Options;
 use crate::pool::policy::estimate::PrefetchEstimate;
-use crate::pool::policy::limits::StartFailures;
-use crate::sys::error::RemoteError;
-use crate::task::name::TaskName;
-use crate::task::symbols::Symbols;
-use crate::worker::process::host::death::Evidence;
-use crate::worker::process::ipc::protocol::{NotReady, Setup};
+use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::{ForkServer, Instant, Ordering};
-use crate::{JoinError, PoolStats};
 
 /// A pool's work.
 pub(super) struct State {
@@ -44,9 +40,7 @@ pub(super) struct State {
     pub(super) stops: u32,
     /// Ends that could not be dealt with yet.
     pub(super) postponed: bool,
-    pub(super) start_failures: StartFailures,
-    /// Why there are no workers, if that is given up.
-    pub(super) halted: Option<Reason>,
+    pub(super) respawn: Respawn,
     /// Something came of the last look.
     pub(super) news: bool,
     pub(super) closing: bool,
@@ -54,19 +48,8 @@ pub(super) struct State {
     pub(super) aborting: bool,
     /// Somebody listens to what happens to each task.
     pub(super) heard: bool,
-    /// The pool is being made: the first worker that does not come is the end of it.
-    pub(super) building: bool,
-    pub(super) first_failure: Option<Reason>,
     pub(super) next_number: u64,
     pub(super) frame: Vec<u8>,
-}
-
-/// Why there is no worker.
-#[derive(Clone)]
-pub(super) enum Reason {
-    Died(Evidence, Arc<Symbols>),
-    NotReady(NotReady, Arc<Symbols>),
-    NotHired(RemoteError),
 }
 
 impl State {
@@ -85,7 +68,7 @@ impl State {
                 workers: options.workers,
                 ..PoolStats::default()
             },
-            start_failures: StartFailures::more_than(2, options.workers),
+            respawn: Respawn::new(options.workers),
             options,
             setup,
             server,
@@ -99,13 +82,10 @@ impl State {
             epoch,
             stops: 0,
             postponed: false,
-            halted: None,
             news: false,
             closing: false,
             aborting: false,
             heard: false,
-            building: true,
-            first_failure: None,
             next_number: 0,
             frame: Vec::new(),
         }
@@ -122,8 +102,7 @@ impl State {
 
     /// Takes a task on.
     pub(super) fn accept(&mut self, mut task: Task) {
-        if self.halted.take().is_some() {
-            self.start_failures.reset();
+        if self.respawn.resume() {
             for seat in self.workers.iter_mut() {
                 seat.hire_at = None;
             }
@@ -138,11 +117,6 @@ impl State {
 
     pub(super) fn epoch(&self) -> u32 {
         self.epoch
-    }
-
-    /// All workers have come.
-    pub(super) fn is_built(&mut self) {
-        self.building = false;
     }
 
     /// How many tasks more there is room for ahead of the workers.
@@ -185,38 +159,5 @@ impl State {
             && self.workers.busy().is_empty()
             && self.casualties == 0
             && self.reporting == 0
-    }
-}
-
-impl Reason {
-    pub(super) fn not_hired(why: impl Into<String>) -> Reason {
-        Reason::NotHired(RemoteError::other(why))
-    }
-
-    /// The initializer, if it is what failed.
-    pub(super) fn initializer(&self, options: &Options) -> Option<TaskName> {
-        match self {
-            Reason::Died(..) => options.initializer_name(),
-            Reason::NotReady(why, _) if why.panic.is_some() => options.initializer_name(),
-            Reason::NotReady(..) | Reason::NotHired(_) => None,
-        }
-    }
-
-    pub(super) fn to_error(&self, name: TaskName) -> JoinError {
-        match self {
-            Reason::Died(evidence, symbols) => {
-                JoinError::Crashed(evidence.clone().into_crash(name, symbols))
-            }
-            Reason::NotReady(why, symbols) => match &why.panic {
-                Some(unwound) => JoinError::panicked(name, unwound.clone(), symbols),
-                None => JoinError::Undeliverable(format!(
-                    "task `{name}`: no worker process could be prepared: {}",
-                    why.why
-                )),
-            },
-            Reason::NotHired(why) => JoinError::Undeliverable(format!(
-                "task `{name}`: there is no worker process: {why}"
-            )),
-        }
     }
 }

@@ -1,0 +1,141 @@
+//! When a worker is tried again that did not start, and why there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::JoinError;
+use crate::pool::config::Options;
+use crate::pool::policy::limits::StartFailures;
+use crate::sys::error::RemoteError;
+use crate::task::name::TaskName;
+use crate::task::symbols::Symbols;
+use crate::worker::process::host::death::Evidence;
+use crate::worker::process::ipc::protocol::NotReady;
+use crate::worker::process::sim::Instant;
+
+/// How long a place stays empty after its worker did not start, the first time.
+const BACKOFF: Duration = Duration::from_millis(2);
+
+/// How long a place stays empty while the pool is built: the first failure ends that.
+const UNTIL_BUILT: Duration = Duration::from_secs(3600);
+
+/// Whether workers that did not start are tried again.
+pub(super) struct Respawn {
+    failures: StartFailures,
+    /// The pool is being built: the first worker that does not start is the end of it.
+    is_building: bool,
+    build_failure: Option<Reason>,
+    /// No more are tried, until a task is submitted.
+    is_halted: bool,
+}
+
+impl Respawn {
+    pub(super) fn new(workers: usize) -> Respawn {
+        Respawn {
+            failures: StartFailures::more_than(2, workers),
+            is_building: true,
+            build_failure: None,
+            is_halted: false,
+        }
+    }
+
+    pub(super) fn is_building(&self) -> bool {
+        self.is_building
+    }
+
+    pub(super) fn has_build_failed(&self) -> bool {
+        self.build_failure.is_some()
+    }
+
+    /// All workers have started, or one has failed to.
+    pub(super) fn end_build(&mut self) -> Result<(), Reason> {
+        match self.build_failure.take() {
+            Some(reason) => Err(reason),
+            None => {
+                self.is_building = false;
+                Ok(())
+            }
+        }
+    }
+
+    /// A worker has started.
+    pub(super) fn record_start(&mut self) {
+        self.failures.reset();
+    }
+
+    /// A worker did not start. `alive`: there are others. Returns when it is tried again, `None`
+    /// being at once; or gives the reason back, if it is not: what is queued ends with that.
+    pub(super) fn record_failure(
+        &mut self,
+        reason: Reason,
+        alive: bool,
+        now: Instant,
+    ) -> Result<Option<Instant>, Reason> {
+        let failures = self.failures.record();
+        if self.is_building {
+            self.build_failure.get_or_insert(reason);
+            return Ok(Some(now + UNTIL_BUILT));
+        }
+        if alive || !self.failures.is_over_limit() {
+            let pause = BACKOFF * 2_u32.pow((failures - 1).min(9));
+            // At once, the first time.
+            return Ok((failures > 1).then(|| now + pause));
+        }
+        self.is_halted = true;
+        Err(reason)
+    }
+
+    /// Whether no more workers are tried.
+    pub(super) fn is_halted(&self) -> bool {
+        self.is_halted
+    }
+
+    /// There is a task: workers are tried anew. Returns whether they were not.
+    pub(super) fn resume(&mut self) -> bool {
+        let was_halted = std::mem::take(&mut self.is_halted);
+        if was_halted {
+            self.failures.reset();
+        }
+        was_halted
+    }
+}
+
+/// Why there is no worker.
+pub(super) enum Reason {
+    Died(Evidence, Arc<Symbols>),
+    NotReady(NotReady, Arc<Symbols>),
+    NotHired(RemoteError),
+}
+
+impl Reason {
+    pub(super) fn not_hired(why: impl Into<String>) -> Reason {
+        Reason::NotHired(RemoteError::other(why))
+    }
+
+    /// The initializer, if it is what failed.
+    pub(super) fn initializer(&self, options: &Options) -> Option<TaskName> {
+        match self {
+            Reason::Died(..) => options.initializer_name(),
+            Reason::NotReady(why, _) if why.panic.is_some() => options.initializer_name(),
+            Reason::NotReady(..) | Reason::NotHired(_) => None,
+        }
+    }
+
+    pub(super) fn to_error(&self, name: TaskName) -> JoinError {
+        match self {
+            Reason::Died(evidence, symbols) => {
+                JoinError::Crashed(evidence.clone().into_crash(name, symbols))
+            }
+            Reason::NotReady(why, symbols) => match &why.panic {
+                Some(unwound) => JoinError::panicked(name, unwound.clone(), symbols),
+                None => JoinError::Undeliverable(format!(
+                    "task `{name}`: no worker process could be prepared: {}",
+                    why.why
+                )),
+            },
+            Reason::NotHired(why) => JoinError::Undeliverable(format!(
+                "task `{name}`: there is no worker process: {why}"
+            )),
+        }
+    }
+}
