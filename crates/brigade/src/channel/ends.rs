@@ -14,7 +14,7 @@ use super::{Receiver, Sender, Transport};
 use crate::Message;
 use crate::sys::error::{self, Call};
 use crate::sys::opened;
-use crate::sys::original::PerProcess;
+use crate::sys::per_process::PerProcess;
 use crate::sys::wakeup;
 use crate::task::carry;
 use crate::transport::header::ChannelHeader;

@@ -19,7 +19,8 @@ use crate::Message;
 use crate::sys::epoll::Epoll;
 use crate::sys::error::{Call, THREAD};
 use crate::sys::opened;
-use crate::sys::original::{Original, PerProcess};
+use crate::sys::original::Original;
+use crate::sys::per_process::PerProcess;
 use crate::sys::signal::Blocked;
 use crate::task::panic::contained;
 

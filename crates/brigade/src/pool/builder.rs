@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::config::Options;
 use super::policy::limits::QueueLimit;
-use super::{Backend, Pool, crash_file, process as process_pool, thread};
+use super::{Backend, Pool, process as process_pool, thread};
 use crate::sys::processors;
 use crate::{Kind, process};
 
@@ -269,7 +269,7 @@ impl PoolBuilder {
     /// crash files cannot be made or written to; a number makes no sense (no workers, a queue of no
     /// tasks).
     pub fn build(self) -> io::Result<Pool> {
-        let mut options = self.options;
+        let options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         if options.workers == 0 {
             return invalid("a pool needs at least one worker".to_owned());
@@ -288,9 +288,6 @@ impl PoolBuilder {
         }
         if options.timeout == Some(Duration::ZERO) {
             return invalid("a pool's timeout must be longer than zero".to_owned());
-        }
-        if let (Kind::Process, Some(dir)) = (self.kind, &mut options.keep_crashes) {
-            *dir = crash_file::create_dir(dir)?;
         }
         let backend = match self.kind {
             Kind::Thread => Backend::Thread(thread::ThreadPool::start(options)?),

@@ -7,16 +7,17 @@
 //! - who needs it says for what: [`Call::needed_to`], at the boundary of what is being done (a
 //!   channel is made, a worker is started). The first to say so is the most exact, and stands;
 //! - what is probably in the way is found out here, at that moment, in the process that it failed
-//!   in, and travels with the error: from the fork server and the workers too ([`RemoteError`]).
+//!   in, and travels with the error: from the fork server and the workers too
+//!   ([`remote_error`](super::remote_error)).
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
+pub(crate) use super::limits::THREAD;
 
 /// A system call that failed: which one, what it was needed for, and what is probably in the way.
 ///
@@ -43,24 +44,21 @@ use super::limits;
 /// `io::Error` has either a number or a text: [`raw_os_error`](SystemError::raw_os_error) is here.
 /// Displayed, it is one sentence with all of it, and what can be done.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SystemError(Subject);
+pub struct SystemError(pub(super) Subject);
 
 /// What a system call's error is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Subject {
     /// Where it happened, if that is worth to be said: empty otherwise.
-    place: String,
-    call: Cow<'static, str>,
-    purpose: Cow<'static, str>,
-    errno: i32,
-    limit: Option<String>,
+    pub(super) place: String,
+    pub(super) call: Cow<'static, str>,
+    pub(super) purpose: Cow<'static, str>,
+    pub(super) errno: i32,
+    pub(super) limit: Option<String>,
 }
 
-/// What makes a thread.
-pub(crate) const THREAD: &str = "pthread_create(3), by clone3(2)";
-
 /// The longest part of an error that travels, in bytes: it has to fit a datagram.
-const MOST_TEXT: usize = 120;
+pub(super) const MOST_TEXT: usize = 120;
 
 impl SystemError {
     /// The one inside this error, if there is one.
@@ -68,7 +66,7 @@ impl SystemError {
         error.get_ref()?.downcast_ref()
     }
 
-    fn new(call: &'static str, errno: i32) -> SystemError {
+    pub(super) fn new(call: &'static str, errno: i32) -> SystemError {
         SystemError(Subject {
             place: String::new(),
             call: Cow::Borrowed(call),
@@ -175,14 +173,6 @@ pub(crate) fn last(call: &'static str) -> io::Error {
     named(call, io::Error::last_os_error())
 }
 
-/// The same of a call that would often have to wait, of which nothing more is to be said: quickly.
-pub(crate) fn unless_again(call: &'static str, why: Errno) -> io::Error {
-    match why {
-        Errno::AGAIN => why.into(),
-        why => named(call, why.into()),
-    }
-}
-
 /// An error of this call that the kernel did not give itself: a limit that is kept to beforehand,
 /// or descriptors that it could not deliver.
 pub(crate) fn as_if(call: &'static str, errno: i32) -> io::Error {
@@ -251,81 +241,7 @@ pub(crate) fn placed(place: &str, mut error: io::Error) -> io::Error {
     error
 }
 
-/// An error that travels to another process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum RemoteError {
-    System(Box<Subject>),
-    Other {
-        /// An error of this number is of the same kind.
-        errno: i32,
-        what: String,
-    },
-}
-
-impl From<&io::Error> for RemoteError {
-    fn from(error: &io::Error) -> RemoteError {
-        if let Some(SystemError(subject)) = SystemError::of(error) {
-            let mut subject = subject.clone();
-            truncate(&mut subject.place);
-            return RemoteError::System(Box::new(subject));
-        }
-        let of_kind = || match error.kind() {
-            io::ErrorKind::PermissionDenied => libc::EPERM,
-            io::ErrorKind::Unsupported => libc::EOPNOTSUPP,
-            io::ErrorKind::InvalidInput => libc::EINVAL,
-            io::ErrorKind::NotFound => libc::ENOENT,
-            io::ErrorKind::OutOfMemory => libc::ENOMEM,
-            _ => 0,
-        };
-        let mut what = error.to_string();
-        truncate(&mut what);
-        RemoteError::Other {
-            errno: error.raw_os_error().unwrap_or_else(of_kind),
-            what,
-        }
-    }
-}
-
-impl From<RemoteError> for io::Error {
-    fn from(failure: RemoteError) -> io::Error {
-        match failure {
-            RemoteError::System(subject) => SystemError(*subject).into(),
-            RemoteError::Other { errno: 0, what } => io::Error::other(what),
-            RemoteError::Other { errno, what } => {
-                io::Error::new(io::Error::from_raw_os_error(errno).kind(), what)
-            }
-        }
-    }
-}
-
-impl fmt::Display for RemoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RemoteError::System(subject) => SystemError(Subject::clone(subject)).fmt(f),
-            RemoteError::Other { what, .. } => f.write_str(what),
-        }
-    }
-}
-
-impl RemoteError {
-    /// Of no call.
-    pub(crate) fn other(what: impl Into<String>) -> RemoteError {
-        let mut what = what.into();
-        truncate(&mut what);
-        RemoteError::Other { errno: 0, what }
-    }
-
-    /// The number of its error; 0 where it has none.
-    #[cfg(test)]
-    pub(crate) fn errno(&self) -> i32 {
-        match self {
-            RemoteError::System(subject) => subject.errno,
-            RemoteError::Other { errno, .. } => *errno,
-        }
-    }
-}
-
-fn truncate(text: &mut String) {
+pub(super) fn truncate(text: &mut String) {
     let end = (0..=MOST_TEXT.min(text.len()))
         .rev()
         .find(|&at| text.is_char_boundary(at));
@@ -338,7 +254,8 @@ mod tests {
 
     #[test]
     fn it_says_call_purpose_limit_and_advice_and_keeps_kind_and_number() {
-        let made: io::Result<()> = Err(Errno::MFILE).call("eventfd(2)");
+        let made: io::Result<()> =
+            Err(io::Error::from_raw_os_error(libc::EMFILE)).call("eventfd(2)");
         let error = made
             .call("another(2)")
             .needed_to("hear of ends")
@@ -351,7 +268,10 @@ mod tests {
         assert_eq!(subject.purpose(), "hear of ends");
         assert_eq!(subject.raw_os_error(), libc::EMFILE);
         assert_eq!(errno_of(&error), Some(libc::EMFILE));
-        assert_eq!(error.kind(), io::Error::from(Errno::MFILE).kind());
+        assert_eq!(
+            error.kind(),
+            io::Error::from_raw_os_error(libc::EMFILE).kind()
+        );
         let limit = subject.limit().expect("RLIMIT_NOFILE");
         assert!(limit.starts_with("RLIMIT_NOFILE is "), "{limit}");
         let text = error.to_string();
@@ -370,31 +290,5 @@ mod tests {
             .expect_err("it failed");
         assert_eq!(error.to_string(), "no call");
         assert!(SystemError::of(&error).is_none() && errno_of(&error).is_none());
-    }
-
-    #[test]
-    fn it_travels_and_fits_a_datagram() {
-        let longest = "x".repeat(1000);
-        let mut subject = SystemError::new("prctl(PR_SET_CHILD_SUBREAPER)", libc::EPERM);
-        subject.0.limit = Some(longest[..MOST_TEXT].to_owned());
-        subject.0.purpose = Cow::Owned(longest[..MOST_TEXT].to_owned());
-        let error: io::Error = subject.clone().into();
-        let error = placed(&longest, error);
-        let failure = RemoteError::from(&error);
-        let bytes = postcard::to_stdvec(&failure).expect("encoded");
-        assert!(bytes.len() < 450, "{}", bytes.len());
-        let back: RemoteError = postcard::from_bytes(&bytes).expect("decoded");
-        assert_eq!(back, failure);
-        let back = io::Error::from(back);
-        let back = SystemError::of(&back).expect("a system call's");
-        assert_eq!(
-            (back.call(), back.raw_os_error()),
-            (subject.call(), libc::EPERM)
-        );
-
-        let other = io::Error::new(io::ErrorKind::Unsupported, longest);
-        let failure = RemoteError::from(&other);
-        assert!(postcard::to_stdvec(&failure).expect("encoded").len() < 450);
-        assert_eq!(io::Error::from(failure).kind(), io::ErrorKind::Unsupported);
     }
 }

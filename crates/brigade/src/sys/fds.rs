@@ -23,6 +23,14 @@ use super::process;
 /// The kernel takes 253 (`SCM_MAX_FD`).
 pub(crate) const MAX_FDS: usize = 250;
 
+/// The error of a call that would often have to wait, of which nothing more is to be said: quickly.
+pub(crate) fn unless_again(call: &'static str, why: Errno) -> io::Error {
+    match why {
+        Errno::AGAIN => why.into(),
+        why => error::named(call, why.into()),
+    }
+}
+
 /// Sends one datagram with descriptors. Does not block: a full socket is `WouldBlock`.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     send_parts(socket, &[IoSlice::new(bytes)], fds)
@@ -41,7 +49,7 @@ pub(crate) fn send_parts(
                 Err(Errno::INTR) => {}
                 // It may be this call alone that is denied.
                 Err(Errno::PERM | Errno::ACCESS | Errno::NOSYS) => break,
-                Err(e) => return Err(error::unless_again("sendto(2)", e)),
+                Err(e) => return Err(unless_again("sendto(2)", e)),
                 Ok(_) => return Ok(()),
             }
         }
@@ -57,7 +65,7 @@ pub(crate) fn send_parts(
     loop {
         match rustix::net::sendmsg(&socket, parts, &mut control, flags) {
             Err(Errno::INTR) => {}
-            Err(e) => return Err(error::unless_again("sendmsg(2)", e)),
+            Err(e) => return Err(unless_again("sendmsg(2)", e)),
             Ok(_) => return Ok(()),
         }
     }

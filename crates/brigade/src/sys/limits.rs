@@ -5,6 +5,9 @@ use rustix::process::Resource;
 
 use super::{cgroup, process};
 
+/// What makes a thread.
+pub(crate) const THREAD: &str = "pthread_create(3), by clone3(2)";
+
 /// Whether a call that fails like this is denied as such: seccomp(2), a security module, or a
 /// kernel that does not have it.
 pub(super) fn is_denial(errno: i32) -> bool {

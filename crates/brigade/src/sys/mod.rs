@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
 pub(crate) mod cgroup;
+pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod epoll;
 pub(crate) mod error;
@@ -21,11 +22,14 @@ pub(crate) mod mqueue;
 pub(crate) mod numbers;
 pub(crate) mod opened;
 pub(crate) mod original;
+pub(crate) mod per_process;
 pub(crate) mod privilege;
 pub(crate) mod process;
 pub(crate) mod processors;
 pub(crate) mod profile;
+pub(crate) mod remote_error;
 pub(crate) mod signal;
+pub(crate) mod signal_name;
 pub(crate) mod spin;
 pub(crate) mod stack;
 pub(crate) mod ticks;

@@ -3,6 +3,25 @@
 
 use std::ffi::c_void;
 
+use serde::Serializer;
+
+use super::image;
+
+/// The calls on a stack, innermost first, by their addresses in the process whose stack it is.
+pub(crate) type Calls = Vec<usize>;
+
+/// Those on this thread's stack.
+pub(crate) fn calls() -> Calls {
+    let mut calls = [0; 128];
+    let len = walk(&mut calls);
+    calls[..len].to_vec()
+}
+
+/// They travel as addresses in the fork server of the process whose they are.
+pub(crate) fn serialize<S: Serializer>(calls: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(calls.iter().map(|&call| image::as_there(call)))
+}
+
 #[repr(C)]
 struct Context {
     _opaque: [u8; 0],

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use super::name::TaskName;
 use super::symbols::Frames;
+use crate::sys::signal_name;
 
 /// A worker process died before its task returned.
 #[doc(alias = "segfault")]
@@ -196,25 +197,9 @@ struct Signal(i32);
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.0 {
-            libc::SIGSEGV => "a segmentation fault (SIGSEGV)",
-            libc::SIGBUS => "a bus error (SIGBUS)",
-            libc::SIGILL => "an illegal instruction (SIGILL)",
-            libc::SIGFPE => "an arithmetic fault (SIGFPE)",
-            libc::SIGTRAP => "a trap (SIGTRAP)",
-            libc::SIGSYS => "a forbidden system call (SIGSYS)",
-            libc::SIGABRT => "SIGABRT",
-            libc::SIGKILL => "SIGKILL",
-            libc::SIGTERM => "SIGTERM",
-            libc::SIGINT => "SIGINT",
-            libc::SIGHUP => "SIGHUP",
-            libc::SIGQUIT => "SIGQUIT",
-            libc::SIGPIPE => "SIGPIPE",
-            libc::SIGALRM => "SIGALRM",
-            libc::SIGXCPU => "SIGXCPU",
-            libc::SIGXFSZ => "SIGXFSZ",
-            other => return write!(f, "signal {other}"),
-        };
-        f.write_str(name)
+        match signal_name::of(self.0) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "signal {}", self.0),
+        }
     }
 }

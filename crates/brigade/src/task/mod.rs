@@ -15,6 +15,7 @@ pub(crate) mod crash;
 pub(crate) mod descriptor;
 pub(crate) mod entry;
 pub(crate) mod error;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod identity;
 pub(crate) mod name;
 pub(crate) mod panic;

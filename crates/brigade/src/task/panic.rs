@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::name::TaskName;
 use super::symbols::{Frames, Symbols};
-use crate::sys::original::PerProcess;
-use crate::sys::{image, unwind};
+use crate::sys::per_process::PerProcess;
+use crate::sys::unwind::{self, Calls};
 
 /// A task panicked. The worker went on.
 pub struct Panic(Box<Inner>);
@@ -88,13 +88,8 @@ impl fmt::Debug for Panic {
 pub(crate) struct Unwound {
     pub(crate) message: String,
     pub(crate) location: Option<String>,
-    /// Addresses in the process that panicked. They travel as those of its fork server.
-    #[serde(serialize_with = "as_in_fork_server")]
-    pub(crate) calls: Vec<usize>,
-}
-
-fn as_in_fork_server<S: Serializer>(calls: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(calls.iter().map(|&call| image::as_there(call)))
+    #[serde(serialize_with = "unwind::serialize")]
+    pub(crate) calls: Calls,
 }
 
 impl Unwound {
@@ -107,7 +102,8 @@ impl Unwound {
             "Box<dyn Any>".to_owned()
         };
         discard(payload);
-        let (location, calls) = seen.map_or((None, Vec::new()), |s| (Some(s.location), s.calls));
+        let (location, calls) =
+            seen.map_or((None, Calls::default()), |s| (Some(s.location), s.calls));
         Unwound {
             message,
             location,
@@ -153,7 +149,7 @@ fn leak(payload: Box<dyn Any + Send>) {
 #[derive(Debug)]
 pub(crate) struct Seen {
     location: String,
-    calls: Vec<usize>,
+    calls: Calls,
 }
 
 thread_local! {
@@ -218,14 +214,12 @@ fn hook() {
 }
 
 fn note(info: &std::panic::PanicHookInfo<'_>) {
-    let mut calls = [0; 128];
-    let len = unwind::walk(&mut calls);
     let location = info
         .location()
         .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
     let noted = Seen {
         location,
-        calls: calls[..len].to_vec(),
+        calls: unwind::calls(),
     };
     SEEN.with(|seen| seen.set(Some(Box::new(noted))));
 }

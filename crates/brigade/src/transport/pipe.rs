@@ -34,7 +34,7 @@ use rustix::fs::OFlags;
 use super::attachment;
 use super::header::ChannelHeader;
 use super::{Buffered, FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut};
-use crate::sys::error::{self, Call};
+use crate::sys::error::Call;
 use crate::sys::{fds, opened, signal};
 
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share,
@@ -230,7 +230,7 @@ impl PipeSink {
                     if shared.recount_bytes(|| inside(&self.pipe)).is_err() {
                         shared.tear();
                     }
-                    let e = error::unless_again("write(2)", e);
+                    let e = fds::unless_again("write(2)", e);
                     break Err(attachment::not_sent(e, NotPut::Blocked));
                 }
             }
@@ -344,7 +344,7 @@ impl PipeSource {
                     return Ok(());
                 }
                 Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(error::unless_again("read(2)", e).into()),
+                Err(e) => return Err(fds::unless_again("read(2)", e).into()),
             }
         }
     }

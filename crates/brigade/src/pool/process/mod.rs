@@ -52,6 +52,7 @@ use self::slot::Settle;
 use self::state::State;
 use self::task::{Job, Owner, Task};
 use super::config::{InitializerFailed, Options};
+use super::crash_file;
 use super::policy::limits::Attempts;
 use crate::sys::error;
 use crate::task::codec;
@@ -76,6 +77,9 @@ thread_local! {
 impl ProcessPool {
     /// Starts the workers, and waits until each is ready.
     pub(in crate::pool) fn start(mut options: Options) -> io::Result<Arc<ProcessPool>> {
+        if let Some(dir) = &mut options.keep_crashes {
+            *dir = crash_file::create_dir(dir)?;
+        }
         // A time so long that the clock cannot say when it ends is for ever.
         options.timeout = options
             .timeout

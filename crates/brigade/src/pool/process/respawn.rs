@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::policy::limits::StartFailures;
-use crate::sys::error::RemoteError;
+use crate::sys::remote_error::RemoteError;
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::death::Evidence;

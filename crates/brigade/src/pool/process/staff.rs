@@ -11,7 +11,7 @@ use super::seat::{Doom, Seat, Status};
 use super::state::State;
 use super::task::{Owner, Task};
 use crate::pool::policy::outcome::{RAN_OVER, replaced};
-use crate::sys::error::RemoteError;
+use crate::sys::remote_error::RemoteError;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::connection::Line;

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crossbeam_deque::{Injector, Steal};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::adaptive_spin;
 use super::capacity::Capacity;
@@ -19,7 +18,7 @@ use crate::pool::events;
 use crate::pool::policy::estimate::SharedEstimate;
 use crate::pool::policy::limits::should_remove_cancelled;
 use crate::sys::original::Original;
-use crate::sys::spin;
+use crate::sys::{clock, spin};
 use crate::task::panic::contained;
 use crate::{Kind, PoolStats};
 
@@ -88,9 +87,7 @@ impl ThreadPool {
 
     /// The pool's clock, in nanoseconds; never 0.
     pub(super) fn now(&self) -> u64 {
-        let now = clock_gettime(ClockId::Monotonic);
-        // The clock counts from the start of the machine: neither part is negative.
-        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+        clock::nanos()
     }
 
     pub(super) fn wake_hint(&self) -> u32 {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::locks::lock;
 use super::pool::ThreadPool;
-use crate::sys::original::PerProcess;
+use crate::sys::per_process::PerProcess;
 
 struct Registry {
     /// The first number of this process. Lower ones belong to the process that this one was forked

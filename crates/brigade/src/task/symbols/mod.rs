@@ -11,20 +11,18 @@ mod debug_info;
 mod debug_info;
 #[cfg(feature = "backtrace")]
 mod functions;
+mod trim;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::debug_info::DebugInfo;
+use self::trim::Call;
 use crate::sys::image::{self, Module};
-use crate::sys::original::PerProcess;
+use crate::sys::per_process::PerProcess;
 use crate::task::panic::attempt;
-
-/// The name of what was called, and where in its source or in which file.
-type Call = (String, Option<String>);
 
 /// A process's loaded objects.
 #[derive(Debug)]
@@ -130,19 +128,8 @@ impl Frames {
             return None;
         }
         let mut all = self.without_ours();
-        let last = all.iter().rposition(|(name, _)| is_panic_machinery(name));
-        if let Some(last) = last.filter(|last| last + 1 < all.len()) {
-            all.drain(..=last);
-        }
-        let mut text = String::new();
-        for (n, (name, place)) in all.iter().enumerate() {
-            let _ = write!(text, "{n:4}: {name}");
-            if let Some(place) = place {
-                let _ = write!(text, "\n          at {place}");
-            }
-            text.push('\n');
-        }
-        Some(text)
+        trim::drop_panic_machinery(&mut all);
+        Some(trim::text(&all))
     }
 
     /// The calls, innermost first, as far as they are the task's. Never cut to nothing: a stack
@@ -153,7 +140,7 @@ impl Frames {
         for &at in &self.calls {
             let calls = self.symbols.calls(at);
             // What is inlined into ours is ours.
-            if end.is_none() && calls.iter().any(|(name, _)| is_ours(name)) {
+            if end.is_none() && calls.iter().any(|(name, _)| trim::is_ours(name)) {
                 end = Some(all.len()).filter(|&end| end > 0);
             }
             all.extend(calls);
@@ -225,34 +212,6 @@ fn is_standard(name: &str) -> bool {
     ["std::", "core::", "alloc::", "__rust", "rust_"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
-}
-
-/// The frame that calls a task: what is below is brigade's.
-fn is_ours(name: &str) -> bool {
-    name.starts_with("brigade::task::entry::")
-}
-
-fn is_panic_machinery(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = [
-        "core::panicking::",
-        "std::panicking::",
-        "brigade::task::panic::",
-        "brigade::sys::unwind::",
-    ];
-    const NAMES: [&str; 4] = [
-        "core::result::unwrap_failed",
-        "core::option::unwrap_failed",
-        "core::option::expect_failed",
-        "__rustc::rust_begin_unwind",
-    ];
-    // Those call what panics, and are not called by it.
-    const CATCHING: [&str; 2] = ["std::panicking::catch_unwind", "std::panicking::try"];
-    if CATCHING.iter().any(|p| name.starts_with(p)) {
-        return false;
-    }
-    PREFIXES.iter().any(|p| name.starts_with(p))
-        || NAMES.contains(&name)
-        || name.ends_with("rust_begin_unwind")
 }
 
 #[cfg(test)]

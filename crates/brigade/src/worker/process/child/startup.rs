@@ -13,8 +13,9 @@ use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit};
 
 use crate::sync::roster::{self, Roster, Token};
-use crate::sys::error::{self, Call, RemoteError};
+use crate::sys::error::{self, Call};
 use crate::sys::fds::Pinned;
+use crate::sys::remote_error::RemoteError;
 use crate::sys::signal::Fault;
 use crate::sys::{environment, fds, futex, process, profile, signal, spin};
 use crate::task::crash::Phase;

@@ -19,10 +19,11 @@ use rustix::process::Rlimit;
 
 use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
-use crate::sys::error::{Call, RemoteError};
+use crate::sys::error::Call;
 use crate::sys::opened;
 use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended};
+use crate::sys::remote_error::RemoteError;
 use crate::sys::signal;
 use crate::worker::process::child::startup::{self};
 use crate::worker::process::fork_server::exec::Executing;

@@ -18,10 +18,12 @@ use std::time::{Duration, Instant};
 
 use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
-use crate::sys::error::{Call, RemoteError, THREAD};
+use crate::sys::error::{Call, THREAD};
 use crate::sys::opened;
-use crate::sys::original::{Original, PerProcess};
+use crate::sys::original::Original;
+use crate::sys::per_process::PerProcess;
 use crate::sys::privilege::Privilege;
+use crate::sys::remote_error::RemoteError;
 use crate::sys::signal::Blocked;
 use crate::sys::timer::Timer;
 use crate::task::symbols::Symbols;

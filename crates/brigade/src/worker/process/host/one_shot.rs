@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::sys::error::{self, RemoteError};
+use crate::sys::error;
+use crate::sys::remote_error::RemoteError;
 use crate::sys::{futex, spin};
 use crate::task::codec;
 use crate::task::entry::{Plan, caught};

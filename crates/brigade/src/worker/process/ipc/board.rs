@@ -11,10 +11,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use crate::sys::error::RemoteError;
 use crate::sys::futex;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::process::Ended;
+use crate::sys::remote_error::RemoteError;
 
 /// The most workers that one fork server can have at a time.
 pub(crate) const SLOTS: u32 = crate::sync::roster::SLOTS;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::sys::error::{Call, RemoteError, errno_of};
+use crate::sys::error::{Call, errno_of};
 use crate::sys::fds;
 use crate::sys::futex;
 use crate::sys::image::Module;
 use crate::sys::privilege::Privilege;
+use crate::sys::remote_error::RemoteError;
 use crate::task::panic::Unwound;
 
 /// The environment variable that makes a start of the program a fork server: the number of its

@@ -179,7 +179,7 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::error::RemoteError;
+    use crate::sys::remote_error::RemoteError;
 
     /// Says what was sent, each as one word.
     fn word(event: &Event, descriptors: &[BorrowedFd<'_>]) -> String {

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal};
 
-use crate::sys::error::{self, RemoteError, SystemError};
+use crate::sys::error::{self, SystemError};
 use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended};
+use crate::sys::remote_error::RemoteError;
 use crate::sys::{fds, limits, opened};
 use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt};
 

@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET, WATCH};
 use crate::sync::roster::{Roster, Token};
-use crate::sys::error::{self, Call, RemoteError};
+use crate::sys::error::{self, Call};
+use crate::sys::remote_error::RemoteError;
 use crate::sys::{fds, opened, process};
 use crate::task::panic::contained;
 use crate::worker::process::fork_server::orphans;

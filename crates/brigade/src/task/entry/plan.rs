@@ -1,26 +1,15 @@
-//! One task, run with its panics caught; and, in a worker process, found by its address and fed
-//! from bytes.
+//! A task in a worker process: found by its address, and fed from bytes.
 
 #![expect(unsafe_code, reason = "turns addresses back into functions")]
 
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::Message;
-use super::codec;
-use super::crash::Phase;
-use super::identity::Function;
-use super::panic::{self, Unwound};
-
-/// Runs `f`; a panic becomes a value.
-pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Unwound> {
-    let watching = panic::watch();
-    // A task is given its input by value and gives back its result by value: what it broke on the
-    // way it took along.
-    let ended = catch_unwind(AssertUnwindSafe(f));
-    let seen = watching.end();
-    ended.map_err(|payload| Unwound::new(payload, seen))
-}
+use super::caught;
+use crate::Message;
+use crate::task::codec;
+use crate::task::crash::Phase;
+use crate::task::identity::Function;
+use crate::task::panic::Unwound;
 
 /// What a worker process has to say about a task. The result itself is in the bytes.
 #[derive(Debug)]

@@ -1,0 +1,21 @@
+//! One task, run with its panics caught; [`plan`]: in a worker process.
+
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+mod plan;
+
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) use plan::{Outcome, Plan, run_initializer};
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::panic::{self, Unwound};
+
+/// Runs `f`; a panic becomes a value.
+pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Unwound> {
+    let watching = panic::watch();
+    // A task is given its input by value and gives back its result by value: what it broke on the
+    // way it took along.
+    let ended = catch_unwind(AssertUnwindSafe(f));
+    let seen = watching.end();
+    ended.map_err(|payload| Unwound::new(payload, seen))
+}
