@@ -1,7 +1,7 @@
 //! The program's first line.
 
-use crate::pool::crash_file::replay;
-use crate::worker::process::fork_server::bootstrap;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+use crate::{pool::crash_file::replay, worker::process::fork_server::bootstrap};
 
 /// Makes this program able to start processes. Call it first in `main`; in a test, first in the
 /// test.
@@ -65,6 +65,7 @@ use crate::worker::process::fork_server::bootstrap;
 #[doc(alias = "main")]
 #[doc(alias = "freeze_support")]
 pub fn init() {
+    #[cfg(all(target_os = "linux", not(brigade_portable)))]
     if bootstrap::initialize() {
         replay::replay_if_asked();
     }

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::receive_side::ReceiveSide;
-use super::sender::SendSide;
+use super::send_side::SendSide;
 use super::{Receiver, Sender, Transport};
 use crate::Message;
 use crate::sys::error::{self, Call};

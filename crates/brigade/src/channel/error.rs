@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::sender;
+use super::fault;
 
 /// The message was not sent, and waiting would not help; it comes back.
 ///
@@ -162,7 +162,7 @@ impl RecvTimeoutError {
 /// A `SendError` has room for nothing but the message. What this thread knows is said: why the last
 /// message that it could not send was not sent.
 fn not_sent(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match sender::last_fault() {
+    match fault::last() {
         Some(None) => f.write_str("sending on a disconnected channel"),
         Some(Some(why)) => write!(
             f,

@@ -85,11 +85,14 @@
 
 mod ends;
 mod error;
+mod fault;
 mod iter;
 mod reactor;
 mod receive_side;
 mod receiver;
+mod recv;
 mod select;
+mod send_side;
 mod sender;
 #[cfg(all(test, not(loom)))]
 mod torn_tests;
@@ -99,6 +102,8 @@ mod wakeup_tests;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::sync::{TryLockError, TryLockResult};
+use std::time::Instant;
 
 #[cfg(fuzzing)]
 pub(crate) use ends::parts;
@@ -107,8 +112,8 @@ pub use error::{
     Undeliverable,
 };
 pub use iter::{IntoIter, Iter, TryIter};
-pub use reactor::Recv;
 pub use receiver::Receiver;
+pub use recv::Recv;
 pub use select::{Select, SelectTimeoutError, select};
 pub use sender::Sender;
 
@@ -234,4 +239,19 @@ pub fn queue<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)
 #[doc(alias = "Queue")]
 pub fn shm<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     channel(Transport::SharedMemory, capacity)
+}
+
+/// How long to wait.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Until(Option<Instant>),
+}
+
+fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
+    match locked {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }

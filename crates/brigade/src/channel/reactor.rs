@@ -1,21 +1,16 @@
-//! Awaiting a message.
+//! What wakes those who await a message.
 //!
 //! One thread, `brigade-reactor`, started when somebody first awaits, sleeps until any of the
 //! awaited receivers' descriptors is readable or hung up, and wakes whoever awaits it; they try
 //! again themselves. A receiver is registered once, and told of each change (`EPOLLET`, epoll(7)).
 
 use std::collections::HashMap;
-use std::fmt;
-use std::future::Future;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use super::{Receiver, RecvError, TryRecvError};
-use crate::Message;
 use crate::sys::epoll::Epoll;
 use crate::sys::error::{Call, THREAD};
 use crate::sys::opened;
@@ -23,60 +18,6 @@ use crate::sys::original::Original;
 use crate::sys::per_process::PerProcess;
 use crate::sys::signal::Blocked;
 use crate::task::panic::contained;
-
-/// The next message, to be awaited: see [`Receiver::recv_async`].
-///
-/// Dropping it loses no message.
-#[must_use = "futures do nothing unless they are awaited"]
-pub struct Recv<'r, T> {
-    receiver: &'r Receiver<T>,
-}
-
-impl<'r, T> Recv<'r, T> {
-    pub(super) fn new(receiver: &'r Receiver<T>) -> Recv<'r, T> {
-        Recv { receiver }
-    }
-}
-
-impl<T> fmt::Debug for Recv<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recv")
-            .field("receiver", self.receiver)
-            .finish()
-    }
-}
-
-impl<T: Message> Future for Recv<'_, T> {
-    type Output = Result<T, RecvError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let receiver = self.receiver;
-        loop {
-            match receiver.try_recv() {
-                Ok(message) => return Poll::Ready(Ok(message)),
-                Err(TryRecvError::Disconnected) => {
-                    return Poll::Ready(Err(RecvError::Disconnected));
-                }
-                Err(TryRecvError::Undeliverable(why)) => {
-                    return Poll::Ready(Err(RecvError::Undeliverable(why)));
-                }
-                Err(TryRecvError::Empty) => {}
-            }
-            let side = receiver.side();
-            let Ok(registration) = side.registration() else {
-                // No descriptor or no thread to be had. The executor tries again, and goes on doing
-                // so: slow, but nothing is lost.
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            };
-            registration.wake_when_changed(context.waker());
-            // It may have changed before it was asked to tell.
-            if side.prepare_to_wait() && !side.is_ready() {
-                return Poll::Pending;
-            }
-        }
-    }
-}
 
 /// A receiver's place with the reactor.
 #[derive(Debug)]
@@ -117,7 +58,7 @@ impl Registration {
         Ok(registration)
     }
 
-    fn wake_when_changed(&self, waker: &Waker) {
+    pub(super) fn wake_when_changed(&self, waker: &Waker) {
         let mut waiting = lock(&self.waiting);
         if !waiting.iter().any(|w| w.will_wake(waker)) {
             waiting.push(waker.clone());

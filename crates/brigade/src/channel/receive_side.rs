@@ -1,23 +1,21 @@
 //! A process's receiving side of a channel: taking messages out, and waiting for them.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, OnceLock, PoisonError, TryLockError, TryLockResult};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
 use super::reactor::Registration;
-use super::{Transport, TryRecvError};
-use crate::Message;
+use super::{Patience, Transport, TryRecvError, usable};
 use crate::sync::watch::Token;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::original::{self, Original};
 use crate::sys::per_process::OwnCell;
 use crate::sys::{fds, futex, opened, spin, wakeup};
-use crate::task::codec;
 use crate::transport::header::{self, ChannelHeader, Waited};
 use crate::transport::{FrameSource, Link, NotGot, attachment};
 
@@ -51,31 +49,16 @@ pub(super) struct ReceiveSide {
 
 /// A message, not decoded.
 #[derive(Debug)]
-struct Frame {
-    body: Vec<u8>,
-    descriptors: Vec<OwnedFd>,
+pub(super) struct Frame {
+    pub(super) body: Vec<u8>,
+    pub(super) descriptors: Vec<OwnedFd>,
     /// How many descriptors it should have.
     announced: u16,
     large: bool,
 }
 
-thread_local! {
-    /// Where messages come in.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// What a thread keeps of it for the next message.
-const BODY_KEPT: usize = 2 << 20;
-
 /// How long to rest where nobody says when to look again.
-pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1);
-
-/// How long to wait.
-#[derive(Clone, Copy)]
-pub(super) enum Patience {
-    None,
-    Until(Option<Instant>),
-}
+const TRY_AGAIN: Duration = Duration::from_millis(1);
 
 impl Drop for ReceiveSide {
     fn drop(&mut self) {
@@ -127,6 +110,16 @@ impl ReceiveSide {
         &self.shared
     }
 
+    /// How many messages may be on their way.
+    pub(super) fn capacity(&self) -> u64 {
+        self.shared.capacity()
+    }
+
+    /// How many are.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.shared.in_flight()
+    }
+
     pub(super) fn link(&self) -> &OwnedFd {
         &self.link
     }
@@ -163,7 +156,7 @@ impl ReceiveSide {
     }
 
     /// What to poll for outside the lock.
-    pub(super) fn interests_outside(&self) -> io::Result<[PollFd<'_>; 3]> {
+    fn interests_outside(&self) -> io::Result<[PollFd<'_>; 3]> {
         let [link, readable] = self.interests();
         let left_over = PollFd::new(self.left_over()?, PollFlags::IN);
         Ok([link, readable, left_over])
@@ -178,7 +171,7 @@ impl ReceiveSide {
     }
 
     /// Its place with the reactor, for whoever awaits.
-    pub(super) fn registration(&self) -> io::Result<&Registration> {
+    fn registration(&self) -> io::Result<&Registration> {
         self.registration.get_or_try_init(|| {
             Registration::new([
                 self.readable(),
@@ -231,31 +224,6 @@ impl ReceiveSide {
         }
     }
 
-    pub(super) fn receive<T: Message>(&self, patience: Patience) -> Result<T, TryRecvError> {
-        let mut frame = Frame {
-            // In a destructor of the thread's own it may be gone already.
-            body: SCRATCH.try_with(Cell::take).unwrap_or_default(),
-            descriptors: Vec::new(),
-            announced: 0,
-            large: false,
-        };
-        self.receive_frame(&mut frame, patience)?;
-        // Outside the lock: a message's decoding is its own code, and may take its time, and panic.
-        let decoded = frame
-            .open()
-            .and_then(|()| codec::decode_frame(&mut frame.body, frame.descriptors));
-        if frame.body.capacity() <= BODY_KEPT {
-            // The same: then it is dropped.
-            let _ = SCRATCH.try_with(|scratch| scratch.set(frame.body));
-        }
-        decoded.map_err(|why| {
-            let (what, over) = (std::any::type_name::<T>(), self.over);
-            TryRecvError::Undeliverable(format!(
-                "a message of type {what}, received over a channel ({over}), {why}"
-            ))
-        })
-    }
-
     /// No more messages can be made out. The first who meets that is told why; for all others the
     /// channel has ended, and [`fault`](Receiver::fault) says why.
     fn broken(&self, why: &str) -> TryRecvError {
@@ -268,7 +236,11 @@ impl ReceiveSide {
     }
 
     /// Receives a message, all but its decoding.
-    fn receive_frame(&self, frame: &mut Frame, patience: Patience) -> Result<(), TryRecvError> {
+    pub(super) fn receive_frame(
+        &self,
+        frame: &mut Frame,
+        patience: Patience,
+    ) -> Result<(), TryRecvError> {
         if self.is_stuck() {
             return Err(self.broken(
                 "this receiver is a fork's copy, and a thread of the fork's parent was receiving \
@@ -373,9 +345,19 @@ impl ReceiveSide {
         }
     }
 
+    /// Has the waker woken when it may be worth trying to receive. `false`: it may be now.
+    ///
+    /// # Errors
+    /// No descriptor or no thread to be had for it.
+    pub(super) fn wake_when_changed(&self, waker: &Waker) -> io::Result<bool> {
+        self.registration()?.wake_when_changed(waker);
+        // It may have changed before it was asked to tell.
+        Ok(self.prepare_to_wait() && !self.is_ready())
+    }
+
     /// Announces that somebody is about to wait for the [interests](Self::interests_outside).
     /// `false`: look again first.
-    pub(super) fn prepare_to_wait(&self) -> bool {
+    fn prepare_to_wait(&self) -> bool {
         if let Some(left_over) = self.left_over.get() {
             // If there is nothing to take away, all the better.
             let _ = rustix::io::read(left_over, &mut [0; 8][..]);
@@ -394,6 +376,25 @@ impl ReceiveSide {
         // what is left.
         source.prepare_to_wait(&self.shared) && !source.has_buffered(&self.shared)
     }
+}
+
+/// Sleeps until it may be worth looking at one of these. `false`: the deadline has passed first.
+pub(super) fn sleep_until_any(receivers: &[&ReceiveSide], deadline: Option<Instant>) -> bool {
+    let interests = receivers.iter().map(|r| r.interests_outside());
+    let Ok(interests) = interests.collect::<io::Result<Vec<_>>>() else {
+        // No descriptor to be had for it: slow, but nothing is lost.
+        futex::rest(TRY_AGAIN);
+        return true;
+    };
+    let mut interests: Vec<_> = interests.into_iter().flatten().collect();
+    if !receivers.iter().all(|r| r.prepare_to_wait()) {
+        return true;
+    }
+    fds::poll_until(&mut interests, deadline).unwrap_or_else(|_| {
+        // More descriptors than this process may have, or no memory: slow, but nothing is lost.
+        futex::rest(TRY_AGAIN);
+        true
+    })
 }
 
 /// The source, in use. When it is let go of, those who wait outside are told of what is left.
@@ -447,17 +448,19 @@ impl Drop for Locked<'_> {
     }
 }
 
-pub(super) fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
-    match locked {
-        Ok(source) => Some(source),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
-}
-
 impl Frame {
+    /// One to come, into this memory.
+    pub(super) fn new(body: Vec<u8>) -> Frame {
+        Frame {
+            body,
+            descriptors: Vec::new(),
+            announced: 0,
+            large: false,
+        }
+    }
+
     /// A large message is in its first descriptor. All that can fail here is this message's own.
-    fn open(&mut self) -> Result<(), String> {
+    pub(super) fn open(&mut self) -> Result<(), String> {
         if self.descriptors.len() != usize::from(self.announced) {
             return Err(format!(
                 "came without its {} descriptors: this process has as many as it may \

@@ -1,13 +1,23 @@
 //! The receiving end, as the program has it.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
-use super::receive_side::{Patience, ReceiveSide};
-use super::{Iter, Recv, RecvError, RecvTimeoutError, Transport, TryIter, TryRecvError};
+use super::receive_side::{Frame, ReceiveSide};
+use super::{Iter, Patience, Recv, RecvError, RecvTimeoutError, Transport, TryIter, TryRecvError};
 use crate::Message;
+use crate::task::codec;
+
+thread_local! {
+    /// Where messages come in.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What a thread keeps of it for the next message.
+const BODY_KEPT: usize = 2 << 20;
 
 /// Receives the messages of a channel. There is one for each channel; it can be sent on.
 ///
@@ -36,12 +46,12 @@ impl<T> Receiver<T> {
 
     /// How many messages may be on their way.
     pub fn capacity(&self) -> usize {
-        usize::try_from(self.side.shared().capacity()).unwrap_or(usize::MAX)
+        usize::try_from(self.side.capacity()).unwrap_or(usize::MAX)
     }
 
     /// How many messages are on their way now: sent, and not received.
     pub fn len(&self) -> usize {
-        usize::try_from(self.side.shared().in_flight()).unwrap_or(usize::MAX)
+        usize::try_from(self.side.in_flight()).unwrap_or(usize::MAX)
     }
 
     /// Whether everything that was sent has been received.
@@ -68,13 +78,11 @@ impl<T: Message> Receiver<T> {
     /// # Panics
     /// As the message's own `Deserialize` does. That message is lost, the channel goes on.
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.side
-            .receive(Patience::Until(None))
-            .map_err(|e| match e {
-                TryRecvError::Undeliverable(why) => RecvError::Undeliverable(why),
-                // A wait without a deadline does not end with nothing.
-                TryRecvError::Disconnected | TryRecvError::Empty => RecvError::Disconnected,
-            })
+        self.receive(Patience::Until(None)).map_err(|e| match e {
+            TryRecvError::Undeliverable(why) => RecvError::Undeliverable(why),
+            // A wait without a deadline does not end with nothing.
+            TryRecvError::Disconnected | TryRecvError::Empty => RecvError::Disconnected,
+        })
     }
 
     /// Receives the next message, if it is here.
@@ -82,7 +90,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// There is none; or as [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.side.receive(Patience::None)
+        self.receive(Patience::None)
     }
 
     /// Receives the next message; waits for it no longer than `timeout`.
@@ -91,8 +99,7 @@ impl<T: Message> Receiver<T> {
     /// None came in time; or as [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         let deadline = Instant::now().checked_add(timeout);
-        self.side
-            .receive(Patience::Until(deadline))
+        self.receive(Patience::Until(deadline))
             .map_err(|e| match e {
                 TryRecvError::Empty => RecvTimeoutError::Timeout,
                 TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
@@ -152,6 +159,26 @@ impl<T: Message> Receiver<T> {
     /// Each message that is here, and each loss of one. Does not wait.
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter::new(self)
+    }
+
+    fn receive(&self, patience: Patience) -> Result<T, TryRecvError> {
+        // In a destructor of the thread's own it may be gone already.
+        let mut frame = Frame::new(SCRATCH.try_with(Cell::take).unwrap_or_default());
+        self.side.receive_frame(&mut frame, patience)?;
+        // Outside the lock: a message's decoding is its own code, and may take its time, and panic.
+        let decoded = frame
+            .open()
+            .and_then(|()| codec::decode_frame(&mut frame.body, frame.descriptors));
+        if frame.body.capacity() <= BODY_KEPT {
+            // The same: then it is dropped.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(frame.body));
+        }
+        decoded.map_err(|why| {
+            let (what, over) = (std::any::type_name::<T>(), self.side.over());
+            TryRecvError::Undeliverable(format!(
+                "a message of type {what}, received over a channel ({over}), {why}"
+            ))
+        })
     }
 }
 

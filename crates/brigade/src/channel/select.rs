@@ -1,13 +1,11 @@
 //! Waiting for several receivers at once.
 
 use std::fmt;
-use std::io;
 use std::time::{Duration, Instant};
 
-use super::receive_side::{ReceiveSide, TRY_AGAIN};
+use super::receive_side::{ReceiveSide, sleep_until_any};
 use super::{Receiver, RecvError, TryRecvError};
 use crate::Message;
-use crate::sys::{fds, futex};
 
 /// Waits for several receivers, of any transports and messages, until one of them has something.
 ///
@@ -100,30 +98,10 @@ impl<'r> Select<'r> {
             if let Some(ready) = self.look() {
                 return Ok(ready);
             }
-            let interests = self.receivers.iter().map(|r| r.interests_outside());
-            let Ok(interests) = interests.collect::<io::Result<Vec<_>>>() else {
-                // No descriptor to be had for it: slow, but nothing is lost.
-                futex::rest(TRY_AGAIN);
-                if deadline.is_some_and(|at| at <= Instant::now()) {
-                    return Err(SelectTimeoutError);
-                }
-                continue;
-            };
-            let mut interests: Vec<_> = interests.into_iter().flatten().collect();
-            let waited = match self.receivers.iter().all(|r| r.prepare_to_wait()) {
-                true => fds::poll_until(&mut interests, deadline),
-                false => Ok(true),
-            };
-            match waited {
-                Ok(false) => return self.look().ok_or(SelectTimeoutError),
-                // A peer can see to it that there is always something to look at.
-                _ if deadline.is_some_and(|at| at <= Instant::now()) => {
-                    return self.look().ok_or(SelectTimeoutError);
-                }
-                Ok(true) => {}
-                // More descriptors than this process may have, or no memory: slow, but nothing is
-                // lost.
-                Err(_) => futex::rest(TRY_AGAIN),
+            let woken = sleep_until_any(&self.receivers, deadline);
+            // A peer can see to it that there is always something to look at.
+            if !woken || deadline.is_some_and(|at| at <= Instant::now()) {
+                return self.look().ok_or(SelectTimeoutError);
             }
         }
     }

@@ -8,12 +8,10 @@
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, OwnedFd};
 
 use super::Shared;
-use super::region::{self, Memory, Region, file_len};
-use crate::sys::error::Call;
-use crate::sys::mapping::Mapping;
+use super::draft::{self, MappedDraft, Memory, file_len};
+use super::region::Region;
 
 /// Bytes that are written by one owner, and then sealed and shared: a large result without a copy.
 ///
@@ -44,8 +42,7 @@ use crate::sys::mapping::Mapping;
 /// A child that the process makes by `fork` without `exec` does not inherit it: to touch it there
 /// is a `SIGSEGV`.
 pub struct Buffer {
-    mapping: Mapping,
-    file: OwnedFd,
+    memory: MappedDraft,
     len: usize,
 }
 
@@ -67,9 +64,9 @@ impl Buffer {
     /// ```
     pub fn zeroed(len: usize) -> io::Result<Buffer> {
         let size = file_len(1, len)?;
-        let buffer = Buffer::map(region::draft(size, Memory::Reserved)?, size, len)?;
-        buffer.mapping.populate();
-        Ok(buffer)
+        let memory = MappedDraft::new(draft::make(size, Memory::Reserved)?, size)?;
+        memory.populate();
+        Ok(Buffer { memory, len })
     }
 
     /// A buffer that begins as a copy of these bytes.
@@ -87,7 +84,7 @@ impl Buffer {
     /// ```
     pub fn from_slice(bytes: &[u8]) -> io::Result<Buffer> {
         let size = file_len(1, bytes.len())?;
-        let file = region::draft(
+        let mut file = draft::make(
             size,
             if bytes.is_empty() {
                 Memory::Reserved
@@ -96,18 +93,11 @@ impl Buffer {
             },
         )?;
         // SAFETY: the slice is valid for reads of its length.
-        unsafe { region::write(file.as_fd(), bytes.as_ptr(), bytes.len()) }?;
-        Buffer::map(file, size, bytes.len())
-    }
-
-    fn map(file: OwnedFd, size: usize, len: usize) -> io::Result<Buffer> {
-        let mapped = Mapping::writable(&file, size).and_then(|mapping| {
-            // It would keep the file from being sealed.
-            mapping.keep_from_children()?;
-            Ok(mapping)
-        });
-        let mapping = mapped.needed_to("make shared memory")?;
-        Ok(Buffer { mapping, file, len })
+        unsafe { draft::write(&mut file, bytes.as_ptr(), bytes.len()) }?;
+        Ok(Buffer {
+            memory: MappedDraft::new(file, size)?,
+            len: bytes.len(),
+        })
     }
 
     /// Bytes in it.
@@ -150,10 +140,8 @@ impl Buffer {
     /// # }
     /// ```
     pub fn into_shared(self) -> io::Result<Shared<[u8]>> {
-        let Buffer { mapping, file, len } = self;
-        // A file that is mapped to be written cannot be sealed against it.
-        drop(mapping);
-        Ok(Shared::slice(Region::publish(file, true)?, len))
+        let Buffer { memory, len } = self;
+        Ok(Shared::slice(Region::publish(memory.unmap(), true)?, len))
     }
 }
 
@@ -164,14 +152,14 @@ impl Deref for Buffer {
         // SAFETY: `len` is at most what was mapped; a file's bytes are initialized. The file was
         // made here, and its descriptor has never left this struct: this mapping is the only one,
         // and what is borrowed from it is governed by `self`.
-        unsafe { std::slice::from_raw_parts(self.mapping.at().as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.memory.at().as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above; it is mapped to be written, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.mapping.at().as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.memory.at().as_ptr(), self.len) }
     }
 }
 
@@ -196,13 +184,14 @@ impl fmt::Debug for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::mapping::Mapping;
 
     #[test]
     fn it_is_zero_then_what_was_written_and_then_it_cannot_be_changed() {
         let mut buffer = Buffer::zeroed(10_000).expect("made");
         assert!(buffer.iter().all(|&b| b == 0));
         buffer[9_999] = 7;
-        let other = rustix::io::fcntl_dupfd_cloexec(&buffer.file, 3).expect("dup");
+        let other = rustix::io::fcntl_dupfd_cloexec(buffer.memory.file(), 3).expect("dup");
         rustix::io::pwrite(&other, &[8], 9_998).expect("not sealed yet");
         let shared = buffer.into_shared().expect("sealed");
         assert_eq!((shared.len(), shared[9_998], shared[9_999]), (10_000, 8, 7));
@@ -216,7 +205,7 @@ mod tests {
     #[test]
     fn somebody_who_still_can_write_keeps_it_from_being_shared() {
         let buffer = Buffer::from_slice(b"x").expect("made");
-        let other = Mapping::writable(&buffer.file, 4096).expect("mapped");
+        let other = Mapping::writable(buffer.memory.file(), 4096).expect("mapped");
         let e = buffer.into_shared().expect_err("mapped elsewhere");
         assert_eq!(e.kind(), io::ErrorKind::ResourceBusy);
         drop(other);

@@ -62,6 +62,7 @@
 //! The mechanism: memfd_create(2), file seals in fcntl(2), unix(7) for how the descriptor travels.
 
 mod buffer;
+mod draft;
 mod region;
 mod safe;
 mod shared;

@@ -26,38 +26,25 @@
 //!   some time for each page, and is for a program that is to outlive its workers: a worker is done
 //!   without it.
 
-#![expect(
-    unsafe_code,
-    reason = "the bytes of any value are written to a file, which safe code can do for bytes only"
-)]
-
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::{FallocateFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 
+use super::draft::Draft;
 use crate::sync::roster;
 use crate::sys::error::Call;
-use crate::sys::limits;
-use crate::sys::mapping::{
-    Mapping, SIZE_SEALS, add_seals, allowed_size, is_denied, memfd, reserve, set_len,
-};
+use crate::sys::mapping::{Mapping, SIZE_SEALS, add_seals, is_denied};
+use crate::task::carry;
 
 /// Device and inode.
 type Id = (u64, u64);
 
 static REGIONS: Mutex<BTreeMap<Id, Weak<Region>>> = Mutex::new(BTreeMap::new());
-
-/// Whether the memory of a new file is wanted at once, or comes with what will be written to it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Memory {
-    Reserved,
-    Written,
-}
 
 /// Who has made a region.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,82 +52,6 @@ enum Origin {
     Here,
     /// Somebody who may be hostile.
     Elsewhere,
-}
-
-/// The bytes of a file that holds `count` values of `size` bytes: whole pages, and at least one,
-/// for neither a file nor a mapping can be empty.
-pub(crate) fn file_len(size: usize, count: usize) -> io::Result<usize> {
-    let page = rustix::param::page_size();
-    size.checked_mul(count)
-        .and_then(|bytes| bytes.max(1).checked_next_multiple_of(page))
-        // No value may be larger, nor any file.
-        .filter(|&len| len <= isize::MAX as usize)
-        .ok_or_else(|| {
-            let text = format!("{count} values of {size} bytes are more than can be addressed");
-            io::Error::new(io::ErrorKind::InvalidInput, text)
-        })
-}
-
-/// A new memory file of `len` bytes, a result of [`file_len`]. Its size is sealed, its content not
-/// yet: [`Region::publish`].
-pub(crate) fn draft(len: usize, memory: Memory) -> io::Result<OwnedFd> {
-    make(len, memory).needed_to("make shared memory")
-}
-
-fn make(len: usize, memory: Memory) -> io::Result<OwnedFd> {
-    allowed_size(len)?;
-    // The kernel takes page after page without asking whether the rest will fit, until it has to
-    // kill somebody for memory.
-    if limits::memory_and_swap().is_some_and(|all| len as u64 > all) {
-        return Err(io::Error::from(io::ErrorKind::OutOfMemory)).at(|| no_memory(len));
-    }
-    let file = memfd("brigade-shared")?;
-    set_len(&file, len)?;
-    add_seals(&file, SIZE_SEALS)?;
-    if memory == Memory::Reserved {
-        reserve(&file, 0..len as u64).at(|| no_memory(len))?;
-    }
-    Ok(file)
-}
-
-fn no_memory(len: usize) -> String {
-    format!("no memory for a shared region of {len} bytes")
-}
-
-/// Writes `bytes` bytes of `value` to the start of a file. Twice as fast as writing through a
-/// mapping, which faults on every page.
-///
-/// # Safety
-/// `value` is valid for reads of `bytes` bytes.
-pub(crate) unsafe fn write(file: BorrowedFd<'_>, value: *const u8, bytes: usize) -> io::Result<()> {
-    let mut at = 0;
-    while at < bytes {
-        // SAFETY: `at` is less than `bytes`, so the caller's promise covers the rest of the range.
-        // The kernel only copies it; that some of it may lie between the fields of a struct, and
-        // never have been written, makes no difference to a copy.
-        let written = unsafe {
-            libc::pwrite(
-                file.as_raw_fd(),
-                value.add(at).cast(),
-                bytes - at,
-                at as libc::off_t,
-            )
-        };
-        match written {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            n @ 1.. => at += n.unsigned_abs(),
-            _ => match io::Error::last_os_error() {
-                e if e.kind() == io::ErrorKind::Interrupted => {}
-                e => {
-                    return Err(e)
-                        .call("pwrite(2)")
-                        .needed_to("make shared memory")
-                        .at(|| no_memory(bytes));
-                }
-            },
-        }
-    }
-    Ok(())
 }
 
 /// Whether a sealed file of `len` bytes has all of its memory: see above.
@@ -212,7 +123,7 @@ pub(crate) struct Region {
 
 impl Region {
     /// Seals a draft, its content too if it shall be `frozen`, and maps it.
-    pub(crate) fn publish(file: OwnedFd, frozen: bool) -> io::Result<Arc<Region>> {
+    pub(crate) fn publish(file: Draft, frozen: bool) -> io::Result<Arc<Region>> {
         let mut seals = SIZE_SEALS | SealFlags::SEAL;
         if frozen {
             seals |= SealFlags::WRITE;
@@ -281,6 +192,11 @@ impl Region {
         Ok(region)
     }
 
+    /// Attaches it to the message that is being encoded. Gives its number there.
+    pub(crate) fn attach<E: serde::ser::Error>(this: &Arc<Region>) -> Result<u32, E> {
+        carry::attach(&**this)
+    }
+
     /// The first byte. Page-aligned; valid as long as the region is, to write as well if it is not
     /// frozen.
     pub(crate) fn at(&self) -> NonNull<u8> {
@@ -319,7 +235,11 @@ impl Drop for Region {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::super::draft::{self, Memory, file_len};
     use super::*;
+    use crate::sys::mapping::memfd;
 
     fn copy(file: impl AsFd) -> OwnedFd {
         rustix::io::fcntl_dupfd_cloexec(file, 3).expect("dup")
@@ -349,7 +269,7 @@ mod tests {
 
     #[test]
     fn more_than_the_machine_has_is_an_error() {
-        let e = draft(1 << 50, Memory::Reserved).expect_err("a petabyte");
+        let e = draft::make(1 << 50, Memory::Reserved).expect_err("a petabyte");
         assert_eq!(e.kind(), io::ErrorKind::OutOfMemory);
         assert!(e.to_string().contains("1125899906842624 bytes"), "{e}");
     }
@@ -365,7 +285,10 @@ mod tests {
         );
         refused(std::fs::File::open("/").expect("open"), "no memory file");
         refused(memfd("test").expect("memfd"), "not sealed");
-        refused(draft(page, Memory::Reserved).expect("draft"), "not sealed");
+        refused(
+            draft::make(page, Memory::Reserved).expect("draft"),
+            "not sealed",
+        );
 
         let seal = |file: OwnedFd| {
             rustix::fs::fcntl_add_seals(&file, SIZE_SEALS | SealFlags::SEAL).expect("seals");
@@ -376,7 +299,7 @@ mod tests {
         rustix::fs::ftruncate(&odd, 100).expect("sized");
         refused(seal(odd), "whole number of pages");
         refused(
-            seal(draft(page, Memory::Written).expect("draft")),
+            seal(draft::make(page, Memory::Written).expect("draft")),
             "not all there",
         );
         // As much memory as it should have, but elsewhere.
@@ -403,7 +326,7 @@ mod tests {
 
         // It cannot be sealed for writing while it is mapped to be written, so it is refused as
         // what it is: a region to be written, read-only.
-        let file = seal(draft(page, Memory::Reserved).expect("draft"));
+        let file = seal(draft::make(page, Memory::Reserved).expect("draft"));
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let readable = std::fs::File::open(path).expect("opens again");
         let e = Region::receive(readable.into()).expect_err("not to be written");
@@ -415,7 +338,7 @@ mod tests {
         let page = rustix::param::page_size();
         let len = 1000 * page;
         for written in [0..0, 0..1, 10..20, 999..1000, 0..1000] {
-            let file = draft(len, Memory::Reserved).expect("draft");
+            let file = draft::make(len, Memory::Reserved).expect("draft");
             for at in written {
                 rustix::io::pwrite(&file, &[1], (at * page) as u64).expect("written");
             }
@@ -441,7 +364,7 @@ mod tests {
     #[test]
     fn a_frozen_region_can_be_written_by_nobody() {
         let len = file_len(1, 100).expect("len");
-        let file = draft(len, Memory::Reserved).expect("draft");
+        let file = draft::make(len, Memory::Reserved).expect("draft");
         let other = copy(&file);
         let region = Region::publish(file, true).expect("published");
         assert!(region.frozen());
@@ -464,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_region_is_mapped_once_whoever_drops_it_meanwhile() {
-        let file = draft(file_len(1, 1).expect("len"), Memory::Reserved).expect("draft");
+        let file = draft::make(file_len(1, 1).expect("len"), Memory::Reserved).expect("draft");
         let stat = rustix::fs::fstat(&file).expect("stat");
         let id = (stat.st_dev, stat.st_ino);
         let first = Region::publish(copy(&file), false).expect("published");

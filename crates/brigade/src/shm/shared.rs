@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -16,7 +15,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ShmSafe;
-use super::region::{self, Memory, Region, file_len};
+use super::draft::{self, Memory, file_len};
+use super::region::Region;
 use crate::task::carry;
 
 /// A value that workers of either kind see in the same memory.
@@ -102,7 +102,7 @@ impl<T: ShmSafe> Shared<T> {
         let region = if T::FROZEN {
             frozen(std::slice::from_ref(&value), len)?
         } else {
-            let region = Region::publish(region::draft(len, Memory::Reserved)?, false)?;
+            let region = Region::publish(draft::make(len, Memory::Reserved)?, false)?;
             // SAFETY: the region is not frozen, so it is mapped to be written; it has room for one
             // `T`, begins at a page, which is aligned for it, and nobody else has it yet.
             unsafe { region.at().cast::<T>().write(value) };
@@ -149,7 +149,7 @@ impl<T: ShmSafe> Shared<[T]> {
         let region = if T::FROZEN {
             frozen(slice, len)?
         } else {
-            let region = Region::publish(region::draft(len, Memory::Reserved)?, false)?;
+            let region = Region::publish(draft::make(len, Memory::Reserved)?, false)?;
             // SAFETY: the region is mapped to be written, has room for as many `T` as the slice, is
             // aligned for them, and does not overlap the slice, being new. `T` is `Copy`, so both
             // are values of their own.
@@ -183,7 +183,7 @@ impl<T: ShmSafe> Shared<[T]> {
     /// # }
     /// ```
     pub fn zeroed(len: usize) -> io::Result<Shared<[T]>> {
-        let file = region::draft(len_of::<T>(len)?, Memory::Reserved)?;
+        let file = draft::make(len_of::<T>(len)?, Memory::Reserved)?;
         Ok(Shared::slice(Region::publish(file, T::FROZEN)?, len))
     }
 
@@ -210,9 +210,9 @@ fn frozen<T: ShmSafe>(values: &[T], len: usize) -> io::Result<Arc<Region>> {
     } else {
         Memory::Written
     };
-    let file = region::draft(len, memory)?;
+    let mut file = draft::make(len, memory)?;
     // SAFETY: the slice is valid for reads of its own size.
-    unsafe { region::write(file.as_fd(), values.as_ptr().cast(), bytes) }?;
+    unsafe { draft::write(&mut file, values.as_ptr().cast(), bytes) }?;
     Region::publish(file, true)
 }
 
@@ -331,14 +331,14 @@ type Wire = (u32, u64);
 
 impl<T: ShmSafe> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let wire: Wire = (carry::attach(&self.region)?, 1);
+        let wire: Wire = (Region::attach(&self.region)?, 1);
         wire.serialize(serializer)
     }
 }
 
 impl<T: ShmSafe> Serialize for Shared<[T]> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let wire: Wire = (carry::attach(&self.region)?, self.at.len() as u64);
+        let wire: Wire = (Region::attach(&self.region)?, self.at.len() as u64);
         wire.serialize(serializer)
     }
 }

@@ -147,7 +147,7 @@ fn what_is_not_of_the_type_is_refused() {
         decode::<T>(&bytes, vec![file]).expect_err("refused");
     }
     let seal = |frozen| {
-        let file = region::draft(8192, Memory::Reserved).expect("draft");
+        let file = draft::make(8192, Memory::Reserved).expect("draft");
         let copy = rustix::io::fcntl_dupfd_cloexec(&file, 3).expect("dup");
         (Region::publish(file, frozen).expect("published"), copy)
     };

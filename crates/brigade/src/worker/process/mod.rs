@@ -18,16 +18,24 @@
 // - ipc: what they share, and say to each other
 // - sim: what a pool of processes runs on, and what stands in its place in models and in
 //   `scripts/counts`
+// - unsupported: what stands in the place of all of it where there are no processes
 
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod child;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod fork_server;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod host;
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+#[path = "unsupported.rs"]
+pub(crate) mod host;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod ipc;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod sim;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,9 +47,7 @@ pub(crate) use host::one_shot::Running;
 pub use host::start_method::{StartMethod, start_method};
 
 use super::handle::{JoinHandle, Task};
-use crate::sys::error::Call;
-use crate::{Kind, Message};
-use ipc::protocol::Setup;
+use crate::Message;
 
 /// Starts `task` on `input` in a process of its own, which ends with the task.
 ///
@@ -160,57 +166,8 @@ impl Builder {
         task: fn(A) -> R,
         input: A,
     ) -> io::Result<JoinHandle<R>> {
-        let setup = self.setup()?;
-        let (setup, name) = (setup.as_ref(), self.name.clone());
-        let started = Running::start(task, input, setup, name, self.grace);
-        let running = started.needed_to("run a task in a process")?;
-        Ok(JoinHandle(Task::Process(Box::new(running))))
-    }
-
-    /// How long a worker has, after a SIGTERM.
-    pub(crate) fn grace_time(&self) -> Duration {
-        self.grace
-    }
-
-    /// What the worker has to do to itself; `None`: nothing.
-    pub(crate) fn setup(&self) -> io::Result<Option<Setup>> {
-        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
-        if let Some(name) = &self.name {
-            Kind::Process.check_name(name)?;
-        }
-        if self
-            .oom_score_adj
-            .is_some_and(|v| !(-1000..=1000).contains(&v))
-        {
-            return Err(invalid(
-                "an oom_score_adj is between -1000 and 1000".to_owned(),
-            ));
-        }
-        let mut env = Vec::new();
-        for (key, value) in &self.env {
-            let (key_bytes, value_bytes) = (key.clone().into_vec(), value.clone().into_vec());
-            if key_bytes.is_empty()
-                || key_bytes.contains(&b'=')
-                || key_bytes.contains(&0)
-                || value_bytes.contains(&0)
-            {
-                return Err(invalid(format!(
-                    "{key:?} cannot be set to {value:?}: an environment variable has a name, without `=` and zero bytes"
-                )));
-            }
-            env.push((key_bytes, value_bytes));
-        }
-        let setup = Setup {
-            name: self.name.as_deref().map(str::to_owned),
-            env_clear: self.env_clear,
-            env,
-            current_dir: self
-                .current_dir
-                .clone()
-                .map(|d| OsString::from(d).into_vec()),
-            oom_score_adj: self.oom_score_adj,
-            stay: None,
-        };
-        Ok((setup != Setup::default()).then_some(setup))
+        Ok(JoinHandle(Task::Process(Box::new(
+            self.start(task, input)?,
+        ))))
     }
 }

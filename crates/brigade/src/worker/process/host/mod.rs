@@ -7,10 +7,12 @@
 //! - `connection`: the host's side of a worker that stays
 //! - `one_shot`: the handle's side of a task in a process of its own
 //! - `death`: why a worker died
+//! - `setup`: what a builder asks for, as a worker is told it
 //! - `start_method`: whether workers are forked or executed
 
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod death;
 pub(crate) mod one_shot;
+mod setup;
 pub(super) mod start_method;

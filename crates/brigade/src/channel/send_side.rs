@@ -1,0 +1,275 @@
+//! A process's sending side of a channel: putting frames, and waiting for room.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::ends::{self, ChannelId};
+use super::fault::Fault;
+use super::sender::NotAccepted;
+use super::{Patience, Transport};
+use crate::sync::raw_lock::Acquired;
+use crate::sync::roster::Roster;
+use crate::sys::error;
+use crate::sys::spin;
+use crate::transport::header::{self, ChannelHeader, Waited};
+use crate::transport::{FrameHeader, FrameSink, Link, NotPut, attachment};
+
+/// How long a sender that does not wait may wait for the lock: as long as another sender needs for
+/// its message, or for being dead.
+const LOCK_LIMIT: Duration = Duration::from_millis(50);
+
+/// How often a sender asks the kernel whether the receiver is still there, though nothing has told
+/// it that it is not.
+const ASK_EVERY: u64 = 64;
+
+/// A process's sending side of a channel.
+#[derive(Debug)]
+pub(super) struct SendSide {
+    over: Transport,
+    shared: ChannelHeader,
+    link: Link,
+    sink: Box<dyn FrameSink>,
+    /// The receiver's count, as last seen.
+    seen: AtomicU64,
+    roster: Option<&'static Roster>,
+    /// How many processes had died when it was last made sure that the receiver had not.
+    deaths: AtomicU32,
+    fault: Fault,
+    channel: Option<ChannelId>,
+}
+
+impl Drop for SendSide {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel {
+            ends::unregister(channel);
+        }
+    }
+}
+
+impl SendSide {
+    pub(super) fn new(
+        over: Transport,
+        shared: ChannelHeader,
+        link: Link,
+        sink: Box<dyn FrameSink>,
+    ) -> SendSide {
+        // Made before the first message, so that a death of the receiver is noticed from the start.
+        // Without one, the kernel is asked now and then.
+        let roster = Roster::get().ok();
+        SendSide {
+            over,
+            shared,
+            link,
+            sink,
+            seen: AtomicU64::new(0),
+            deaths: AtomicU32::new(roster.map_or(0, |r| r.deaths().wrapping_sub(1))),
+            roster,
+            fault: Fault::new(),
+            channel: None,
+        }
+    }
+
+    pub(super) fn registered(mut self, channel: ChannelId) -> SendSide {
+        self.channel = Some(channel);
+        self
+    }
+
+    pub(super) fn over(&self) -> Transport {
+        self.over
+    }
+
+    pub(super) fn shared(&self) -> &ChannelHeader {
+        &self.shared
+    }
+
+    pub(super) fn link(&self) -> &OwnedFd {
+        &self.link
+    }
+
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.sink.descriptor()
+    }
+
+    /// How many messages may be on their way.
+    pub(super) fn capacity(&self) -> u64 {
+        self.shared.capacity()
+    }
+
+    /// How many are.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.shared.in_flight()
+    }
+
+    /// Why messages came back.
+    pub(super) fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// Whether the receiver is gone, as far as that can be known without asking the kernel each
+    /// time.
+    fn is_gone(&self) -> bool {
+        if self.shared.is_closed() {
+            return true;
+        }
+        let deaths = self.roster.map_or(0, Roster::deaths);
+        if deaths != self.deaths.load(Ordering::Relaxed) {
+            if header::is_hung_up(&self.link) {
+                return true;
+            }
+            self.deaths.store(deaths, Ordering::Relaxed);
+        }
+        false
+    }
+
+    /// Sends a message that was encoded.
+    pub(super) fn send_frame(
+        &self,
+        bytes: &[u8],
+        mut descriptors: Vec<OwnedFd>,
+        patience: Patience,
+    ) -> Result<(), NotAccepted> {
+        let len = (bytes.len() as u64).to_ne_bytes();
+        let (mut body, mut large) = (bytes, false);
+        let mut is_last_look = false;
+        loop {
+            if self.is_gone() {
+                return Err(NotAccepted::Gone);
+            }
+            // Asked each time: what the mechanism takes may become less while we wait.
+            let has_descriptors = !descriptors.is_empty();
+            if !large && body.len() > self.sink.inline_max(has_descriptors) {
+                let file = attachment::seal(bytes).map_err(|e| {
+                    NotAccepted::Failed(format!(
+                        "found no memory for its {} bytes: {e}",
+                        bytes.len()
+                    ))
+                })?;
+                descriptors.insert(0, file);
+                (body, large) = (&len, true);
+            }
+            let header = FrameHeader {
+                number: 0,
+                len: body.len() as u32,
+                descriptors: descriptors.len() as u16,
+                large,
+            };
+            let full = match self.try_put(header, body, &descriptors, patience)? {
+                None => return Ok(()),
+                Some(full) => full,
+            };
+            let Patience::Until(deadline) = patience else {
+                return Err(NotAccepted::Full);
+            };
+            if is_last_look {
+                return Err(NotAccepted::Full);
+            }
+            self.wait(&full, header, deadline)?;
+            // A peer can see to it that there is always something to look at.
+            is_last_look = deadline.is_some_and(|at| at <= Instant::now());
+        }
+    }
+
+    /// Puts the frame; or says what is full.
+    fn try_put(
+        &self,
+        mut header: FrameHeader,
+        body: &[u8],
+        descriptors: &[OwnedFd],
+        patience: Patience,
+    ) -> Result<Option<NotPut>, NotAccepted> {
+        let locked = match patience {
+            Patience::None => self
+                .shared
+                .lock()
+                .acquire(Some(Instant::now() + LOCK_LIMIT)),
+            Patience::Until(deadline) => self.shared.lock().acquire(deadline),
+        };
+        let Some(acquired) = locked else {
+            return Err(NotAccepted::Full);
+        };
+        let _locked = Locked(&self.shared);
+        if acquired == Acquired::OwnerDied {
+            self.sink.recover(&self.shared);
+        }
+        let Some(number) = self.shared.next_number(&self.seen) else {
+            return Ok(Some(NotPut::Full));
+        };
+        // A receiver that was to be sent on and was not is no death, and closes nothing: the kernel
+        // is asked now and then.
+        if number % ASK_EVERY == ASK_EVERY - 1 && header::is_hung_up(&self.link) {
+            return Err(NotAccepted::Gone);
+        }
+        header.number = number;
+        let put = self
+            .sink
+            .put(&self.shared, &self.link, header, body, descriptors);
+        match put {
+            Ok(()) => {
+                self.shared.count_sent(number);
+                Ok(None)
+            }
+            Err(NotPut::Gone) => Err(NotAccepted::Gone),
+            Err(NotPut::Failed(e)) => {
+                let e = error::needed("send a message", e);
+                Err(NotAccepted::Failed(format!("could not be sent: {e}")))
+            }
+            Err(full) => Ok(Some(full)),
+        }
+    }
+
+    /// Waits, outside the lock, until it may be worth trying again.
+    fn wait(
+        &self,
+        full: &NotPut,
+        header: FrameHeader,
+        deadline: Option<Instant>,
+    ) -> Result<(), NotAccepted> {
+        let kernel = match full {
+            NotPut::Blocked => self.sink.descriptor().or(Some(self.link.as_fd())),
+            NotPut::LinkBlocked => Some(self.link.as_fd()),
+            _ => None,
+        };
+        let waited = match kernel {
+            Some(full) => header::wait_for_kernel(full, &self.link, deadline),
+            None => {
+                let busy = matches!(full, NotPut::Busy);
+                let has_room = || {
+                    !busy
+                        && self.shared.in_flight() < self.shared.capacity()
+                        && self.sink.may_fit(&self.shared, header)
+                };
+                // For more than one message's room, if it comes soon: else the two would go on in
+                // step, each waiting for the other's line of memory.
+                let enough = self.shared.capacity() - self.shared.capacity() / 4;
+                let has_much_room = || self.shared.in_flight() <= enough && has_room();
+                if self.shared.receiver_runs_elsewhere()
+                    && spin::until(|| has_much_room() || self.shared.is_closed())
+                {
+                    return Ok(());
+                }
+                Ok(self.shared.wait_for_room(&self.link, deadline, has_room))
+            }
+        };
+        match waited {
+            Ok(Waited::Look) => Ok(()),
+            Ok(Waited::TimedOut) => Err(NotAccepted::Full),
+            Ok(Waited::Gone) => Err(NotAccepted::Gone),
+            Err(e) => {
+                let e = error::needed("wait for room", e);
+                Err(NotAccepted::Failed(format!(
+                    "could not wait for room in the channel: {e}"
+                )))
+            }
+        }
+    }
+}
+
+/// The senders' lock, to be let go of also in a panic.
+struct Locked<'g>(&'g ChannelHeader);
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0.lock().release();
+    }
+}

@@ -1,0 +1,73 @@
+//! What a builder asks for, as a worker is told it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use super::one_shot::Running;
+use crate::process::Builder;
+use crate::sys::error::Call;
+use crate::worker::process::ipc::protocol::Setup;
+use crate::{Kind, Message};
+
+impl Builder {
+    /// Starts `task` on `input` in a process of its own.
+    #[track_caller]
+    pub(in crate::worker::process) fn start<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+    ) -> io::Result<Running<R>> {
+        let setup = self.setup()?;
+        Running::start(task, input, setup.as_ref(), self.name.clone(), self.grace)
+            .needed_to("run a task in a process")
+    }
+
+    /// How long a worker has, after a SIGTERM.
+    pub(crate) fn grace_time(&self) -> Duration {
+        self.grace
+    }
+
+    /// What the worker has to do to itself; `None`: nothing.
+    pub(crate) fn setup(&self) -> io::Result<Option<Setup>> {
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+        if let Some(name) = &self.name {
+            Kind::Process.check_name(name)?;
+        }
+        if self
+            .oom_score_adj
+            .is_some_and(|v| !(-1000..=1000).contains(&v))
+        {
+            return Err(invalid(
+                "an oom_score_adj is between -1000 and 1000".to_owned(),
+            ));
+        }
+        let mut env = Vec::new();
+        for (key, value) in &self.env {
+            let (key_bytes, value_bytes) = (key.clone().into_vec(), value.clone().into_vec());
+            if key_bytes.is_empty()
+                || key_bytes.contains(&b'=')
+                || key_bytes.contains(&0)
+                || value_bytes.contains(&0)
+            {
+                return Err(invalid(format!(
+                    "{key:?} cannot be set to {value:?}: an environment variable has a name, without `=` and zero bytes"
+                )));
+            }
+            env.push((key_bytes, value_bytes));
+        }
+        let setup = Setup {
+            name: self.name.as_deref().map(str::to_owned),
+            env_clear: self.env_clear,
+            env,
+            current_dir: self
+                .current_dir
+                .clone()
+                .map(|d| OsString::from(d).into_vec()),
+            oom_score_adj: self.oom_score_adj,
+            stay: None,
+        };
+        Ok((setup != Setup::default()).then_some(setup))
+    }
+}

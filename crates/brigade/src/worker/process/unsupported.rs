@@ -1,0 +1,83 @@
+//! In place of `host`, where there are no worker processes: systems other than Linux.
+
+#[path = "host/start_method.rs"]
+pub(super) mod start_method;
+
+use std::io;
+
+use crate::Message;
+use crate::process::Builder;
+
+impl Builder {
+    pub(in crate::worker::process) fn start<A: Message, R: Message>(
+        &self,
+        _: fn(A) -> R,
+        _: A,
+    ) -> io::Result<one_shot::Running<R>> {
+        Err(unsupported())
+    }
+}
+
+/// Why there are none.
+pub(crate) fn unsupported() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "processes need Linux (5.10 or later); threads work here",
+    )
+}
+
+pub(crate) mod client {
+    use std::io;
+
+    use super::start_method::StartMethod;
+
+    /// There is none.
+    pub(in crate::worker::process) enum ForkServer {}
+
+    impl ForkServer {
+        pub(in crate::worker::process) fn get() -> io::Result<ForkServer> {
+            Err(super::unsupported())
+        }
+
+        pub(in crate::worker::process) fn start_method(&self) -> &StartMethod {
+            match *self {}
+        }
+    }
+}
+
+pub(crate) mod one_shot {
+    use std::convert::Infallible;
+    use std::marker::PhantomData;
+    use std::task::{Context, Poll};
+    use std::time::Instant;
+
+    use crate::JoinError;
+
+    /// A task in a process: there is none.
+    pub(crate) struct Running<R> {
+        none: Infallible,
+        result: PhantomData<fn() -> R>,
+    }
+
+    impl<R> Running<R> {
+        pub(crate) fn wait(&mut self, _: Option<Instant>) -> Option<Result<R, JoinError>> {
+            match self.none {}
+        }
+
+        pub(crate) fn poll(&mut self, _: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
+            match self.none {}
+        }
+
+        pub(crate) fn is_finished(&self) -> bool {
+            match self.none {}
+        }
+
+        pub(crate) fn cancel(&self) {
+            match self.none {}
+        }
+
+        pub(crate) fn pid(&self) -> Option<u32> {
+            match self.none {}
+        }
+    }
+}
