@@ -27,7 +27,7 @@ impl State {
     /// Where a seat's worker is to ring if nobody waits for it in particular; `None`: nowhere.
     fn refill_point(&self, seat: &Seat) -> Option<u32> {
         let first = seat.first();
-        let hand = seat.load as u32;
+        let hand = seat.hand.count() as u32;
         if self.wakeups.rings_for_each_result() {
             Some(first.wrapping_add(1))
         } else if !self.queue.is_empty() {
@@ -115,7 +115,7 @@ impl State {
 
     fn wanted_point(&self, i: WorkerIndex, seat: &Seat, want: &Want<'_>) -> Option<u32> {
         let first = seat.first();
-        let hand = seat.load as u32;
+        let hand = seat.hand.count() as u32;
         match want {
             Want::Slot(slot) => match slot.assignment() {
                 Some(Assignment { worker, number }) if worker == i => Some(number.wrapping_add(1)),

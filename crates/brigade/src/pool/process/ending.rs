@@ -64,7 +64,7 @@ impl State {
     /// What runs was cancelled while the result of the one before it was still to come.
     pub(super) fn end_cancelled(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let seat = &self.workers[i];
-        if let Some(Owner::Handle(slot)) = seat.hand.front().map(|task| &task.owner) {
+        if let Some(Owner::Handle(slot)) = seat.hand.first().map(|task| &task.owner) {
             if slot.slot().is_cancelled() {
                 self.doom_with(i, seat.first(), Doom::Cancelled, ctx);
             }
@@ -260,7 +260,7 @@ impl State {
         for i in self.workers.busy().to_vec() {
             let seat = &self.workers[i];
             let mine = |t: &Task| matches!(t.owner, Owner::Map(of, _) if of == inbox);
-            if seat.is_ready() && seat.load > 1 && seat.hand.iter().any(mine) {
+            if seat.is_ready() && seat.hand.count() > 1 && seat.hand.iter().any(mine) {
                 let first = seat.first();
                 self.take_back(i, first.wrapping_add(1), ctx);
             }

@@ -68,7 +68,7 @@ impl State {
         {
             let i = self.workers.next_busy();
             let seat = &self.workers[i];
-            let room = window.saturating_sub(seat.load);
+            let room = window.saturating_sub(seat.hand.count());
             if room == 0 || !seat.has_room() {
                 seen += 1;
                 continue;
@@ -90,7 +90,7 @@ impl State {
     pub(super) fn give(&mut self, i: WorkerIndex, count: usize, ctx: &mut Ctx<'_>) -> bool {
         let mut given = 0;
         while given < count {
-            if self.next_needs_its_own() && self.workers[i].load > 0 {
+            if self.next_needs_its_own() && self.workers[i].hand.count() > 0 {
                 break;
             }
             let Some(mut task) = self.queue.pop() else {
@@ -186,13 +186,13 @@ impl State {
             .iter()
             .copied()
             .filter(|&i| self.workers[i].is_ready())
-            .max_by_key(|&i| self.workers[i].ahead());
-        let Some(i) = loaded.filter(|&i| self.workers[i].ahead() > 0) else {
+            .max_by_key(|&i| self.workers[i].hand.behind_first());
+        let Some(i) = loaded.filter(|&i| self.workers[i].hand.behind_first() > 0) else {
             return false;
         };
         let seat = &self.workers[i];
         // All but the one that it runs, shared with those who have nothing to do.
-        let share = seat.ahead() / (1 + self.workers.idle().len());
+        let share = seat.hand.behind_first() / (1 + self.workers.idle().len());
         let keep = seat.first().wrapping_add(1 + share as u32);
         self.take_back(i, keep, ctx);
         !self.queue.is_empty()

@@ -13,6 +13,7 @@
 //! - models: what must hold whatever the order of steps
 
 mod arm;
+mod assigned_tasks;
 mod assignment;
 mod attend;
 mod core;

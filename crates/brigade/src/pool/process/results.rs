@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::assigned_tasks::MapTask;
 use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, Deferred, Event};
 use super::outcome::{Bytes, Content, Delivered, End, Refused};
@@ -131,7 +132,13 @@ impl State {
             bytes += frame.len() + 16;
             // By far the most of what is heard.
             let may_advance = tag == reply::RETURNED && seat.status == Status::Ready && !self.heard;
-            if let Some((inbox, index, submitted)) = may_advance.then(|| seat.advance()).flatten() {
+            let done = may_advance.then(|| seat.hand.pop_of_map()).flatten();
+            if let Some(MapTask {
+                inbox,
+                index,
+                submitted,
+            }) = done
+            {
                 if let Some(line) = &mut seat.line {
                     line.count_result();
                 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::assigned_tasks::AssignedTasks;
 use super::assignment::{Assignment, WorkerIndex};
 use super::input::Input;
 use super::task::{Owner, Task};
@@ -42,9 +43,7 @@ pub(super) struct Seat {
     pub(super) status: Status,
     pub(super) line: Option<Line>,
     /// What it has in hand, oldest first: that one it runs, or will next.
-    pub(super) hand: VecDeque<Task>,
-    /// How many tasks those are.
-    pub(super) load: usize,
+    pub(super) hand: AssignedTasks,
     /// Something was written to its mailbox that is not offered yet.
     pub(super) dirty: bool,
     /// There is no room in its mailbox.
@@ -83,8 +82,7 @@ impl Seat {
         Seat {
             status: Status::Vacant,
             line: None,
-            hand: VecDeque::new(),
-            load: 0,
+            hand: AssignedTasks::default(),
             dirty: false,
             full: false,
             plan: None,
@@ -191,11 +189,6 @@ impl Seat {
         line.is_some_and(|line| line.begun() != Ok(line.taken()))
     }
 
-    /// How many tasks wait in its hand behind the first.
-    pub(super) fn ahead(&self) -> usize {
-        self.load.saturating_sub(1)
-    }
-
     /// The number of the first task in its hand.
     pub(super) fn first(&self) -> u32 {
         self.line.as_ref().map_or(0, Line::taken)
@@ -220,8 +213,7 @@ impl Seat {
             slot.slot().set_assignment(Some(assignment));
         }
         self.full |= rest.is_some();
-        self.load += given as usize;
-        self.hand.push_back(task);
+        self.hand.push(task);
         self.dirty = true;
         (given, rest)
     }
@@ -266,7 +258,7 @@ impl Seat {
         let Some(Task {
             input: Input::Carried(carried),
             ..
-        }) = self.hand.front_mut()
+        }) = self.hand.first_mut()
         else {
             return;
         };
@@ -278,50 +270,10 @@ impl Seat {
         }
     }
 
-    /// Takes the first task out of its hand.
-    pub(super) fn take_first(&mut self) -> Option<Task> {
-        let front = self.hand.front_mut()?;
-        self.load -= 1;
-        match front.take_first() {
-            Some(one) => {
-                if front.count() == 0 {
-                    self.hand.pop_front();
-                }
-                Some(one)
-            }
-            None => self.hand.pop_front(),
-        }
-    }
-
-    /// Of a map's tasks, lets go of the first, which is done. Gives whose it was, and when it was
-    /// submitted. `None`: it is no task of a map.
-    pub(super) fn advance(&mut self) -> Option<(u32, u64, Instant)> {
-        let front = self.hand.front_mut()?;
-        let (inbox, index) = front.advance()?;
-        let submitted = front.submitted;
-        self.load -= 1;
-        if front.count() == 0 {
-            self.hand.pop_front();
-        }
-        Some((inbox, index, submitted))
-    }
-
     /// Takes those out of its hand that are no longer with its worker: all but the first `left`,
     /// counted as the worker does.
     pub(super) fn let_go(&mut self, left: u32) -> VecDeque<Task> {
-        let mut kept = left.wrapping_sub(self.first());
-        let mut at = 0;
-        while let Some(task) = self.hand.get(at).filter(|task| task.count() <= kept) {
-            kept -= task.count();
-            at += 1;
-        }
-        let mut back = self.hand.split_off(at);
-        if let Some(first) = back.front_mut().filter(|_| kept > 0) {
-            if let Some(rest) = first.split_off(kept) {
-                self.hand.push_back(std::mem::replace(first, rest));
-            }
-        }
-        self.load -= back.iter().map(|t| t.count() as usize).sum::<usize>();
+        let back = self.hand.split_off(left.wrapping_sub(self.first()));
         if let (Some(first), Some(line)) = (back.front(), &mut self.line) {
             line.forget(first.at);
         }

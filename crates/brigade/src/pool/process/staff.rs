@@ -254,9 +254,7 @@ impl State {
             return;
         }
         line.kill(Duration::ZERO);
-        if seat.status == Status::Starting {
-            seat.hand.clear();
-        }
+        debug_assert!(seat.status != Status::Starting || seat.hand.is_empty());
         seat.status = Status::Doomed(Doom::Lost);
         // It may have gone on behind what it has garbled. Where that cannot be believed either, all
         // behind the first is taken to be untouched.

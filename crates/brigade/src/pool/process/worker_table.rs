@@ -183,7 +183,7 @@ impl WorkerTable {
 
     /// Takes out the first of a worker's tasks.
     pub(super) fn take_first(&mut self, i: WorkerIndex) -> Option<Task> {
-        let task = self[i].take_first()?;
+        let task = self[i].hand.take_first()?;
         self.assigned -= 1;
         Some(task)
     }
@@ -196,14 +196,14 @@ impl WorkerTable {
         left: u32,
     ) -> impl DoubleEndedIterator<Item = Task> + use<> {
         let seat = &mut self[i];
-        let before = seat.load;
+        let before = seat.hand.count();
         let back = seat.let_go(left);
-        let taken = before - seat.load;
+        let taken = before - seat.hand.count();
         self.assigned -= taken;
         back.into_iter()
     }
 
-    /// So many of the tasks of maps are done, by [`Seat::advance`].
+    /// So many of the tasks of maps are done, by [`AssignedTasks::pop_of_map`](super::assigned_tasks::AssignedTasks::pop_of_map).
     pub(super) fn count_done(&mut self, tasks: usize) {
         self.assigned -= tasks;
     }

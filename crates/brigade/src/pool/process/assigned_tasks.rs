@@ -1,0 +1,103 @@
+//! The tasks that one worker has.
+
+use std::collections::VecDeque;
+
+use super::task::Task;
+use crate::worker::process::sim::Instant;
+
+/// The tasks that were written to a worker's mailbox and have not ended, oldest first. The worker
+/// runs the first one, or will next.
+#[derive(Default)]
+pub(super) struct AssignedTasks {
+    entries: VecDeque<Task>,
+    /// How many tasks those are: an entry may be several of a map.
+    count: usize,
+}
+
+/// A task of a map that is done.
+pub(super) struct MapTask {
+    pub(super) inbox: u32,
+    /// The number of its input.
+    pub(super) index: u64,
+    pub(super) submitted: Instant,
+}
+
+impl AssignedTasks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many wait behind the first.
+    pub(super) fn behind_first(&self) -> usize {
+        self.count.saturating_sub(1)
+    }
+
+    pub(super) fn first(&self) -> Option<&Task> {
+        self.entries.front()
+    }
+
+    pub(super) fn first_mut(&mut self) -> Option<&mut Task> {
+        self.entries.front_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
+        self.entries.iter()
+    }
+
+    pub(super) fn push(&mut self, task: Task) {
+        self.count += task.count() as usize;
+        self.entries.push_back(task);
+    }
+
+    /// Takes the first task out.
+    pub(super) fn take_first(&mut self) -> Option<Task> {
+        let first = self.entries.front_mut()?;
+        self.count -= 1;
+        match first.take_first() {
+            Some(one) => {
+                if first.count() == 0 {
+                    self.entries.pop_front();
+                }
+                Some(one)
+            }
+            None => self.entries.pop_front(),
+        }
+    }
+
+    /// Lets go of the first task, which is done, if it is of a map.
+    pub(super) fn pop_of_map(&mut self) -> Option<MapTask> {
+        let first = self.entries.front_mut()?;
+        let (inbox, index) = first.advance()?;
+        let submitted = first.submitted;
+        self.count -= 1;
+        if first.count() == 0 {
+            self.entries.pop_front();
+        }
+        Some(MapTask {
+            inbox,
+            index,
+            submitted,
+        })
+    }
+
+    /// Keeps the first `keep`, and returns the others.
+    pub(super) fn split_off(&mut self, mut keep: u32) -> VecDeque<Task> {
+        let mut at = 0;
+        while let Some(task) = self.entries.get(at).filter(|task| task.count() <= keep) {
+            keep -= task.count();
+            at += 1;
+        }
+        let mut others = self.entries.split_off(at);
+        if let Some(first) = others.front_mut().filter(|_| keep > 0) {
+            if let Some(rest) = first.split_off(keep) {
+                self.entries.push_back(std::mem::replace(first, rest));
+            }
+        }
+        self.count -= others.iter().map(|t| t.count() as usize).sum::<usize>();
+        others
+    }
+}
