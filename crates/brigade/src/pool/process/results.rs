@@ -13,7 +13,6 @@ use super::seat::Status;
 use super::staff::SPARED;
 use super::state::State;
 use super::task::{Owner, Task};
-use crate::JoinError;
 use crate::pool::policy::outcome::TaskOutcome;
 use crate::sys::error::errno_of;
 use crate::task::panic::Unwound;
@@ -23,6 +22,7 @@ use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::reply;
 use crate::worker::process::ipc::protocol::NotReady;
 use crate::worker::process::sim::{Instant, Ordering};
+use crate::{JoinError, PoolStats};
 
 /// What was made of a reply.
 enum Heard {
@@ -31,6 +31,46 @@ enum Heard {
     Later,
     /// It broke the protocol.
     Nonsense,
+}
+
+/// What a reply says of its task.
+enum Answer {
+    Returned(End),
+    Panicked(Unwound),
+    Undeliverable(String),
+}
+
+/// Replies that were taken together.
+#[derive(Default)]
+struct Batch {
+    /// About how many bytes of the ring they took.
+    frame_bytes: usize,
+    /// Of them, results of maps: they are counted together.
+    tasks: u64,
+    result_bytes: u64,
+    /// How many results in a row are of tasks that were submitted together, and when that was.
+    submitted: Option<Instant>,
+    in_a_row: u64,
+}
+
+impl Batch {
+    fn count(&mut self, task: &MapTask, bytes: usize, stats: &mut PoolStats, now: Instant) {
+        if self.submitted != Some(task.submitted) {
+            self.record_latencies(stats, now);
+            self.submitted = Some(task.submitted);
+            self.in_a_row = 0;
+        }
+        self.in_a_row += 1;
+        self.tasks += 1;
+        self.result_bytes += bytes as u64;
+    }
+
+    fn record_latencies(&self, stats: &mut PoolStats, now: Instant) {
+        if let Some(submitted) = self.submitted {
+            let time = now.saturating_duration_since(submitted);
+            stats.latencies.record_many(time, self.in_a_row);
+        }
+    }
 }
 
 /// As many bytes of replies as can be taken without a worker having waited for room.
@@ -92,9 +132,10 @@ impl State {
         ctx.deferred.events.extend(started);
     }
 
+    /// Takes all replies of a worker that are there.
     pub(super) fn drain_seat(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let seat = &mut self.workers[i];
-        let Some(line) = &mut seat.line else {
+        let Some(line) = &seat.line else {
             return;
         };
         if seat.held.is_none() && !line.is_ready() {
@@ -106,106 +147,100 @@ impl State {
         let was_held = seat.held.is_some();
         let said = line.finished();
         let before = line.taken();
-        let mut frame = std::mem::take(&mut self.frame);
-        let mut bytes = 0;
-        let (mut returned, mut returned_bytes) = (0, 0);
-        let mut tally = (ctx.now, 0);
-        loop {
-            let seat = &mut self.workers[i];
-            let Some(line) = &mut seat.line else {
-                break;
-            };
-            let tag = match seat.held.take() {
-                Some((tag, held)) => {
-                    frame = held;
-                    tag
-                }
-                None => match line.reply(&mut frame) {
-                    Ok(None) => break,
-                    Ok(Some(tag)) => tag,
-                    Err(_) => {
-                        self.lose(i, ctx);
-                        break;
-                    }
-                },
-            };
-            bytes += frame.len() + 16;
-            // By far the most of what is heard.
-            let may_advance = tag == reply::RETURNED && seat.status == Status::Ready && !self.heard;
-            let done = may_advance.then(|| seat.hand.pop_of_map()).flatten();
-            if let Some(MapTask {
-                inbox,
-                index,
-                submitted,
-            }) = done
-            {
-                if let Some(line) = &mut seat.line {
-                    line.count_result();
-                }
-                if tally.0 != submitted {
-                    self.stats
-                        .latencies
-                        .record_many(ctx.now.saturating_duration_since(tally.0), tally.1);
-                    tally = (submitted, 0);
-                }
-                tally.1 += 1;
-                returned += 1;
-                returned_bytes += frame.len() as u64;
-                self.inboxes.put_bytes(inbox, index, &frame, ctx.deferred);
-                continue;
-            }
-            let seat = &self.workers[i];
-            if self.heard && seat.is_ready() && tag != reply::LEAVING && seat.is_unannounced() {
-                // One that was begun, and has ended, since we looked.
-                self.announce(i, seat.first().wrapping_add(1), ctx);
-            }
-            match self.heard(i, tag, &mut frame, ctx) {
-                Heard::More => {}
-                Heard::Later => break,
-                Heard::Nonsense => {
-                    self.workers[i].answered = true;
-                    self.lose(i, ctx);
-                    break;
-                }
-            }
-        }
-        frame.clear();
-        self.frame = frame;
-        self.workers.count_done(returned as usize);
-        self.stats.done += returned;
-        self.stats.bytes_out += returned_bytes;
-        self.stats
-            .latencies
-            .record_many(ctx.now.saturating_duration_since(tally.0), tally.1);
+        let mut batch = Batch::default();
+        while let Heard::More = self.take_reply(i, &mut batch, ctx) {}
+        self.count_batch(&batch, ctx.now);
         let seat = &mut self.workers[i];
         let Some(line) = &mut seat.line else {
             return;
         };
-        let took = line.taken().wrapping_sub(before);
         // A worker may wait for room only where there was little.
-        if bytes >= ROOMY || was_held || seat.held.is_some() {
+        if batch.frame_bytes >= ROOMY || was_held || seat.held.is_some() {
             line.made_room();
         }
+        let taken = line.taken().wrapping_sub(before);
         let lied = seat.held.is_none() && (said.wrapping_sub(line.taken()) as i32) > 0;
-        if took > 0 {
-            seat.full = false;
-            self.news = true;
-            self.pace.record(took, ctx.now - seat.mark);
-            seat.mark = ctx.now;
-            seat.slow = false;
-            seat.head = (line.taken(), ctx.now);
-            let is_done = seat.hand.is_empty();
-            self.workers.set_all_full(false);
-            self.wakeups.mark_stale(i);
-            if is_done {
-                self.unlist(i, ctx.now);
-            }
+        if taken > 0 {
+            self.note_progress(i, taken, ctx.now);
         }
         if lied && matches!(self.workers[i].status, Status::Ready | Status::Leaving) {
             self.lose(i, ctx);
         }
         if was_held {
             self.end_cancelled(i, ctx);
+        }
+    }
+
+    /// Takes one reply. [`Heard::Later`]: there is none, or none that can be dealt with now.
+    fn take_reply(&mut self, i: WorkerIndex, batch: &mut Batch, ctx: &mut Ctx<'_>) -> Heard {
+        let seat = &mut self.workers[i];
+        let Some(line) = &mut seat.line else {
+            return Heard::Later;
+        };
+        let tag = match seat.held.take() {
+            Some((tag, held)) => {
+                self.frame = held;
+                tag
+            }
+            None => match line.reply(&mut self.frame) {
+                Ok(None) => return Heard::Later,
+                Ok(Some(tag)) => tag,
+                Err(_) => {
+                    self.lose(i, ctx);
+                    return Heard::Later;
+                }
+            },
+        };
+        batch.frame_bytes += self.frame.len() + 16;
+        // By far the most of what is heard.
+        if tag == reply::RETURNED && seat.status == Status::Ready && !self.heard {
+            if let Some(task) = seat.hand.pop_of_map() {
+                line.count_result();
+                batch.count(&task, self.frame.len(), &mut self.stats, ctx.now);
+                let (inbox, index) = (task.inbox, task.index);
+                self.inboxes
+                    .put_bytes(inbox, index, &self.frame, ctx.deferred);
+                return Heard::More;
+            }
+        }
+        if self.heard && seat.is_ready() && tag != reply::LEAVING && seat.is_unannounced() {
+            // One that was begun, and has ended, since we looked.
+            let begun = seat.first().wrapping_add(1);
+            self.announce(i, begun, ctx);
+        }
+        let mut frame = std::mem::take(&mut self.frame);
+        let mut heard = self.heard(i, tag, &mut frame, ctx);
+        self.frame = frame;
+        if let Heard::Nonsense = heard {
+            self.workers[i].answered = true;
+            self.lose(i, ctx);
+            heard = Heard::Later;
+        }
+        heard
+    }
+
+    /// Counts the tasks of maps that were taken together.
+    fn count_batch(&mut self, batch: &Batch, now: Instant) {
+        self.workers.count_done(batch.tasks as usize);
+        self.stats.done += batch.tasks;
+        self.stats.bytes_out += batch.result_bytes;
+        batch.record_latencies(&mut self.stats, now);
+    }
+
+    /// A worker has finished so many tasks.
+    fn note_progress(&mut self, i: WorkerIndex, tasks: u32, now: Instant) {
+        let seat = &mut self.workers[i];
+        seat.full = false;
+        self.news = true;
+        self.pace.record(tasks, now - seat.mark);
+        seat.mark = now;
+        seat.slow = false;
+        seat.head = (seat.first(), now);
+        let is_done = seat.hand.is_empty();
+        self.workers.set_all_full(false);
+        self.wakeups.mark_stale(i);
+        if is_done {
+            self.unlist(i, now);
         }
     }
 
@@ -225,139 +260,168 @@ impl State {
 
     /// One reply of a worker.
     fn heard(&mut self, i: WorkerIndex, tag: u32, frame: &mut Vec<u8>, ctx: &mut Ctx<'_>) -> Heard {
+        match (self.workers[i].status, tag) {
+            (Status::Doomed(_), _) => self.heard_of_doomed(i),
+            (Status::Starting, reply::READY) => self.heard_ready(i, frame, ctx),
+            (Status::Ready, reply::LEAVING) => self.heard_leaving(i, ctx),
+            (Status::Ready, _) => self.heard_end(i, tag, frame, ctx),
+            _ => Heard::Nonsense,
+        }
+    }
+
+    fn heard_of_doomed(&mut self, i: WorkerIndex) -> Heard {
         let seat = &mut self.workers[i];
-        let Some(line) = &mut seat.line else {
+        // It is done before its time of grace is over: it need not wait for that.
+        if let Some(line) = seat.line.as_ref().filter(|_| !self.grace.is_zero()) {
+            line.kill(Duration::ZERO);
+        }
+        seat.answered = true;
+        Heard::More
+    }
+
+    /// A worker has done its setup (nothing more is said), or says why not.
+    fn heard_ready(&mut self, i: WorkerIndex, frame: &[u8], ctx: &mut Ctx<'_>) -> Heard {
+        if frame.is_empty() {
+            let seat = &mut self.workers[i];
+            seat.status = Status::Ready;
+            seat.mark = ctx.now;
+            self.respawn.record_start();
+            self.workers.mark_idle(i);
+            self.workers.set_all_full(false);
+            self.news = true;
+            return Heard::More;
+        }
+        let reason = match postcard::from_bytes::<NotReady>(frame) {
+            Ok(why) => Reason::NotReady(why, Arc::clone(&self.server.symbols)),
+            Err(_) => Reason::not_hired("a worker broke the protocol"),
+        };
+        self.vacate(i, ctx.now);
+        self.no_worker(i, reason, ctx);
+        Heard::Later
+    }
+
+    /// A worker begins no more tasks, and ends by itself.
+    fn heard_leaving(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) -> Heard {
+        let seat = &mut self.workers[i];
+        let Some(line) = &seat.line else {
             return Heard::Nonsense;
         };
-        match (seat.status, tag) {
-            (Status::Doomed(_), _) => {
-                // It is done before its time of grace is over: it need not wait for that.
-                if !self.grace.is_zero() {
-                    line.kill(Duration::ZERO);
-                }
-                seat.answered = true;
-                return Heard::More;
-            }
-            (Status::Starting, reply::READY) if frame.is_empty() => {
-                seat.status = Status::Ready;
-                seat.mark = ctx.now;
-                self.respawn.record_start();
-                self.workers.mark_idle(i);
-                self.workers.set_all_full(false);
-                self.news = true;
-                return Heard::More;
-            }
-            (Status::Starting, reply::READY) => {
-                let reason = match postcard::from_bytes::<NotReady>(frame) {
-                    Ok(why) => Reason::NotReady(why, Arc::clone(&self.server.symbols)),
-                    Err(_) => Reason::not_hired("a worker broke the protocol"),
-                };
-                self.vacate(i, ctx.now);
-                self.no_worker(i, reason, ctx);
-                return Heard::Later;
-            }
-            (Status::Ready, reply::LEAVING) => {
-                seat.status = Status::Leaving;
-                // It may have begun one, and found that it could not be given it.
-                let claimed = line.begun() != Ok(line.taken());
-                let (pid, unflushed) = (line.pid(), line.mailbox().is_unflushed());
-                let refused = claimed.then(|| self.workers.take_first(i)).flatten();
-                self.stats.recycled += 1;
-                // Its own word for it.
-                let why = if unflushed {
-                    "a task has left a thread behind that holds stdout, and what was printed there is lost"
-                } else {
-                    "it has reached its limit of tasks or of memory"
-                };
-                let replaced = Event::Replaced(pid, why);
-                ctx.deferred.events.push(replaced);
-                self.reclaim(i, self.workers[i].first(), ctx);
-                if let Some(task) = refused {
-                    self.refused(task, ctx);
-                }
-                self.workers.end_idle(i);
-                // Its end is waited for by the one that comes after it.
-                self.vacate(i, ctx.now);
-                self.news = true;
-                return Heard::Later;
-            }
-            (Status::Ready, _) => {}
-            _ => return Heard::Nonsense,
+        seat.status = Status::Leaving;
+        // It may have begun one, and found that it could not be given it.
+        let claimed = line.begun() != Ok(line.taken());
+        let (pid, unflushed) = (line.pid(), line.mailbox().is_unflushed());
+        let refused = claimed.then(|| self.workers.take_first(i)).flatten();
+        self.stats.recycled += 1;
+        // Its own word for it.
+        let why = if unflushed {
+            "a task has left a thread behind that holds stdout, and what was printed there is lost"
+        } else {
+            "it has reached its limit of tasks or of memory"
+        };
+        ctx.deferred.events.push(Event::Replaced(pid, why));
+        self.reclaim(i, self.workers[i].first(), ctx);
+        if let Some(task) = refused {
+            self.refused(task, ctx);
         }
-        if seat.hand.is_empty() {
+        self.workers.end_idle(i);
+        // Its end is waited for by the one that comes after it.
+        self.vacate(i, ctx.now);
+        self.news = true;
+        Heard::Later
+    }
+
+    /// The first task that a worker has is done.
+    fn heard_end(
+        &mut self,
+        i: WorkerIndex,
+        tag: u32,
+        frame: &mut Vec<u8>,
+        ctx: &mut Ctx<'_>,
+    ) -> Heard {
+        if self.workers[i].hand.is_empty() {
             return Heard::Nonsense;
         }
-        let end = match tag {
-            reply::RETURNED => {
-                self.stats.bytes_out += frame.len() as u64;
-                Ok(End::Returned(Bytes::from_slice(frame)))
-            }
-            reply::ACCOMPANIED_RETURNED | reply::LARGE_RETURNED => {
-                let descriptors = match line.fetch() {
-                    Ok(descriptors) => descriptors,
-                    Err(NotNow::LaneComing) => {
-                        seat.held = Some((tag, std::mem::take(frame)));
-                        return Heard::Later;
-                    }
-                    Err(NotNow::Failed(e))
-                        if matches!(errno_of(&e), Some(libc::EMFILE | libc::ENFILE)) =>
-                    {
-                        return self.undelivered(
-                            i,
-                            format!("its result could not be received: {e}"),
-                            ctx,
-                        );
-                    }
-                    // It sent before it replied, so it would be there.
-                    Err(_) => return Heard::Nonsense,
-                };
-                let large = match tag {
-                    reply::LARGE_RETURNED => match frame.as_slice().try_into() {
-                        Ok(len) if u64::from_ne_bytes(len) <= MAX_BYTES as u64 => {
-                            Some(u64::from_ne_bytes(len))
-                        }
-                        _ => return Heard::Nonsense,
-                    },
-                    _ => None,
-                };
-                let delivered = match delivered(frame, large, descriptors) {
-                    Ok(delivered) => delivered,
-                    Err(why) => {
-                        let why = format!("its result could not be received: {why}");
-                        return self.undelivered(i, why, ctx);
-                    }
-                };
-                self.stats.bytes_out += large.unwrap_or(frame.len() as u64);
-                Ok(End::Carried(Box::new(delivered)))
-            }
-            reply::PANICKED => match postcard::from_bytes::<Unwound>(frame) {
-                Ok(unwound) => Err(Some(unwound)),
-                Err(_) => return Heard::Nonsense,
-            },
-            reply::UNDELIVERABLE => {
-                let why = String::from_utf8_lossy(frame).into_owned();
-                return self.undelivered(i, why, ctx);
-            }
-            _ => return Heard::Nonsense,
+        let answer = match self.answer(i, tag, frame) {
+            Ok(answer) => answer,
+            Err(heard) => return heard,
         };
         let Some(task) = self.answered(i) else {
             return Heard::Nonsense;
         };
-        let end = match end {
-            Ok(end) => end,
-            Err(unwound) => {
-                let symbols = Arc::clone(&self.server.symbols);
-                let unwound = unwound.unwrap_or_else(|| Unwound {
-                    message: String::new(),
-                    location: None,
-                    calls: Vec::new(),
-                });
-                let name = task.job.name(self.options.name.as_ref());
-                End::failed(JoinError::panicked(name, unwound, &symbols))
+        let name = || task.job.name(self.options.name.as_ref());
+        let end = match answer {
+            Answer::Returned(end) => end,
+            Answer::Panicked(unwound) => {
+                End::failed(JoinError::panicked(name(), unwound, &self.server.symbols))
             }
+            Answer::Undeliverable(why) => End::failed(Refused::Why(why).into_error(name())),
         };
         self.finish(task, end, ctx);
         Heard::More
+    }
+
+    /// What a reply says of its task.
+    fn answer(&mut self, i: WorkerIndex, tag: u32, frame: &mut Vec<u8>) -> Result<Answer, Heard> {
+        match tag {
+            reply::RETURNED => {
+                self.stats.bytes_out += frame.len() as u64;
+                Ok(Answer::Returned(End::Returned(Bytes::from_slice(frame))))
+            }
+            reply::ACCOMPANIED_RETURNED | reply::LARGE_RETURNED => {
+                self.answer_with_descriptors(i, tag, frame)
+            }
+            reply::PANICKED => match postcard::from_bytes::<Unwound>(frame) {
+                Ok(unwound) => Ok(Answer::Panicked(unwound)),
+                Err(_) => Err(Heard::Nonsense),
+            },
+            reply::UNDELIVERABLE => {
+                let why = String::from_utf8_lossy(frame).into_owned();
+                Ok(Answer::Undeliverable(why))
+            }
+            _ => Err(Heard::Nonsense),
+        }
+    }
+
+    /// A result whose descriptors come through the lane.
+    fn answer_with_descriptors(
+        &mut self,
+        i: WorkerIndex,
+        tag: u32,
+        frame: &mut Vec<u8>,
+    ) -> Result<Answer, Heard> {
+        let seat = &mut self.workers[i];
+        let line = seat.line.as_mut().ok_or(Heard::Nonsense)?;
+        let not_received = |why: &dyn std::fmt::Display| {
+            Answer::Undeliverable(format!("its result could not be received: {why}"))
+        };
+        let descriptors = match line.fetch() {
+            Ok(descriptors) => descriptors,
+            Err(NotNow::LaneComing) => {
+                seat.held = Some((tag, std::mem::take(frame)));
+                return Err(Heard::Later);
+            }
+            Err(NotNow::Failed(e)) if matches!(errno_of(&e), Some(libc::EMFILE | libc::ENFILE)) => {
+                return Ok(not_received(&e));
+            }
+            // It sent before it replied, so it would be there.
+            Err(_) => return Err(Heard::Nonsense),
+        };
+        let large = match tag {
+            reply::LARGE_RETURNED => match frame.as_slice().try_into() {
+                Ok(len) if u64::from_ne_bytes(len) <= MAX_BYTES as u64 => {
+                    Some(u64::from_ne_bytes(len))
+                }
+                _ => return Err(Heard::Nonsense),
+            },
+            _ => None,
+        };
+        match delivered(frame, large, descriptors) {
+            Ok(delivered) => {
+                self.stats.bytes_out += large.unwrap_or(frame.len() as u64);
+                Ok(Answer::Returned(End::Carried(Box::new(delivered))))
+            }
+            Err(why) => Ok(not_received(&why)),
+        }
     }
 
     /// A worker could not be given a task that it had begun: another tries, but not for ever.
@@ -371,15 +435,6 @@ impl State {
         let why = "no worker could be given its input: in each, a task has closed the socket through which inputs arrive";
         let end = Refused::Why(why.to_owned()).into_error(name);
         self.finish(task, End::failed(end), ctx);
-    }
-
-    fn undelivered(&mut self, i: WorkerIndex, why: String, ctx: &mut Ctx<'_>) -> Heard {
-        let Some(task) = self.answered(i) else {
-            return Heard::Nonsense;
-        };
-        let name = task.job.name(self.options.name.as_ref());
-        self.finish(task, End::failed(Refused::Why(why).into_error(name)), ctx);
-        Heard::More
     }
 
     /// The task that a reply is for.
