@@ -22,6 +22,27 @@ use crate::{JoinError, Timeout};
 /// How often it is believed that a task was not run that its worker had begun when it died.
 pub(super) const SPARED: u8 = 2;
 
+/// What a worker had begun when it died.
+struct Begun {
+    /// It was not run, as far as is known: another worker can.
+    spared: Option<Task>,
+    /// It died with its worker.
+    victim: Option<Task>,
+    /// These too: the worker had gone on to them.
+    others: Vec<Task>,
+}
+
+/// The field `why` of the event `replaced`.
+fn why_replaced(status: Status) -> &'static str {
+    match status {
+        Status::Doomed(Doom::TimedOut) => replaced::TIMED_OUT,
+        Status::Doomed(Doom::Cancelled) => replaced::CANCELLED,
+        Status::Doomed(Doom::Lost) => "it broke the protocol",
+        Status::Doomed(Doom::Stuck) => "it did not begin its tasks",
+        _ => "it died",
+    }
+}
+
 impl State {
     /// Deals with the workers that have ended.
     pub(super) fn bury(&mut self, ctx: &mut Ctx<'_>) {
@@ -37,12 +58,11 @@ impl State {
         }
     }
 
-    pub(super) fn bury_one(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
+    fn bury_one(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         // What it said last, it said before it ended.
         self.drain_seat(i, ctx);
         self.announce_begun(i, ctx);
         let seat = &self.workers[i];
-        let (status, answered) = (seat.status, seat.answered);
         if seat.held.is_some() {
             self.postponed = true;
             return;
@@ -51,6 +71,7 @@ impl State {
             // It left, or never was ready, and that was dealt with.
             return;
         };
+        let (status, first) = (seat.status, line.taken());
         let evidence = line.evidence();
         let symbols = Arc::clone(&line.server().symbols);
         if status == Status::Starting {
@@ -61,25 +82,51 @@ impl State {
             };
             return self.no_worker(i, reason, ctx);
         }
-        let first = line.taken();
-        // Whether it had begun what is first in its hand, and come as far as to decode it. Where
-        // the count itself is written over, there is only what it said last of what it does.
-        let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
-        let begun = line.begun().map(|begun| begun.wrapping_sub(first));
+        let Begun {
+            spared,
+            victim,
+            others,
+        } = self.take_begun(i, evidence.phase);
+        self.reclaim(i, first, ctx);
+        if let Some(mut task) = spared {
+            task.spared += 1;
+            self.give_back(task, ctx);
+        }
+        self.count_death(status, victim.is_some());
+        let why = why_replaced(status);
+        let replaced = Event::Replaced(evidence.pid, why);
+        ctx.deferred.events.push(replaced);
+        self.workers.end_idle(i);
+        self.vacate(i, ctx.now);
+        self.news = true;
+        for task in victim.into_iter().chain(others) {
+            self.mourn(task, status, evidence.clone(), Arc::clone(&symbols), ctx);
+        }
+    }
+
+    /// Takes out what a dead worker had begun, which did `phase` last.
+    fn take_begun(&mut self, i: WorkerIndex, phase: Phase) -> Begun {
+        let seat = &self.workers[i];
+        let (status, answered) = (seat.status, seat.answered);
+        // Where the count itself is written over, there is only what it said last of what it does.
+        let begun = seat.line.as_ref().map_or(Ok(0), |line| {
+            line.begun().map(|begun| begun.wrapping_sub(line.taken()))
+        });
         let mut victim = None;
         if begun != Ok(0) && status != Status::Doomed(Doom::Stuck) {
             victim = self.workers.take_first(i);
         }
         // One that broke the protocol may have gone on behind what it has garbled.
-        let more = begun.map_or(0, |begun| begun.saturating_sub(1));
-        let more = if status == Status::Doomed(Doom::Lost) {
-            more
-        } else {
-            0
+        let more = match status {
+            Status::Doomed(Doom::Lost) => begun.map_or(0, |begun| begun.saturating_sub(1)),
+            _ => 0,
         };
-        let others = (0..more).map_while(|_| self.workers.take_first(i));
-        let others: Vec<Task> = others.collect();
-        // It is believed that it was not run, but not for ever: a task can write that there.
+        let others = (0..more)
+            .map_while(|_| self.workers.take_first(i))
+            .collect();
+        // Whether it had come as far as to decode it. It is believed that it had not, but not for
+        // ever: a task can write that there.
+        let runs = !matches!(phase, Phase::Starting | Phase::Idle);
         let ours = answered
             || matches!(
                 status,
@@ -89,35 +136,21 @@ impl State {
         // worker.
         let spared =
             victim.take_if(|task| !runs && !ours && task.spared < SPARED && task.input.is_whole());
-        self.reclaim(i, first, ctx);
-        if let Some(mut task) = spared {
-            task.spared += 1;
-            self.give_back(task, ctx);
+        Begun {
+            spared,
+            victim,
+            others,
         }
-        if victim.is_none() && status != Status::Doomed(Doom::Cancelled) {
-            self.stats.died_idle += 1;
-            self.stats.restarts += 1;
-        } else if status != Status::Doomed(Doom::Cancelled) {
+    }
+
+    /// A worker has ended. `with_task`: a task died with it.
+    fn count_death(&mut self, status: Status, with_task: bool) {
+        if status != Status::Doomed(Doom::Cancelled) {
+            self.stats.died_idle += u64::from(!with_task);
             self.stats.restarts += 1;
         } else if !self.aborting {
             self.stats.interrupted += 1;
             self.stats.restarts += 1;
-        }
-        ctx.deferred.events.push(Event::Replaced(
-            evidence.pid,
-            match status {
-                Status::Doomed(Doom::TimedOut) => replaced::TIMED_OUT,
-                Status::Doomed(Doom::Cancelled) => replaced::CANCELLED,
-                Status::Doomed(Doom::Lost) => "it broke the protocol",
-                Status::Doomed(Doom::Stuck) => "it did not begin its tasks",
-                _ => "it died",
-            },
-        ));
-        self.workers.end_idle(i);
-        self.vacate(i, ctx.now);
-        self.news = true;
-        for task in victim.into_iter().chain(others) {
-            self.mourn(task, status, evidence.clone(), Arc::clone(&symbols), ctx);
         }
     }
 
