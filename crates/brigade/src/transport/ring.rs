@@ -534,6 +534,37 @@ impl Producer<'_> {
     }
 }
 
+/// The next frame of a ring. Its length and tag were read and checked, once: what is taken is what
+/// they say, whatever the producer writes there meanwhile.
+#[derive(Debug)]
+pub(crate) struct NextFrame<'c, 'm> {
+    consumer: &'c mut Consumer<'m>,
+    len: usize,
+    tag: u32,
+}
+
+impl NextFrame<'_, '_> {
+    pub(crate) fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Takes it, and appends its bytes.
+    pub(crate) fn append_to(self, into: &mut Vec<u8>) {
+        let at = self.consumer.head.wrapping_add(WORD as u64);
+        self.consumer.memory.read(at, self.len, into);
+        self.consumer.take(self.len);
+    }
+
+    /// Takes it, and drops its bytes.
+    pub(crate) fn skip(self) {
+        self.consumer.take(self.len);
+    }
+}
+
 /// The side that reads.
 #[derive(Debug)]
 pub(crate) struct Consumer<'m> {
@@ -650,6 +681,16 @@ impl<'m> Consumer<'m> {
         }
     }
 
+    /// The next frame, which stays until it is taken.
+    pub(crate) fn next(&mut self) -> Result<Option<NextFrame<'_, 'm>>, Corrupt> {
+        let next = self.next_frame()?;
+        Ok(next.map(|(len, tag)| NextFrame {
+            consumer: self,
+            len,
+            tag,
+        }))
+    }
+
     /// Takes the next frame: its bytes replace what is in `into`, its tag is returned.
     pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
         self.pop_parts(&mut [], into)
@@ -675,11 +716,16 @@ impl<'m> Consumer<'m> {
         }
         into.clear();
         self.memory.read(at, len - head, into);
+        self.take(len);
+        Ok(Some(tag))
+    }
+
+    /// The next frame, of `len` bytes, was read.
+    fn take(&mut self, len: usize) {
         let size = frame_size(len) as u64;
         let available = self.tail.wrapping_sub(self.head);
         self.advance(size);
         self.memory.fetch_to_read(self.head, size, available);
-        Ok(Some(tag))
     }
 
     fn advance(&mut self, bytes: u64) {

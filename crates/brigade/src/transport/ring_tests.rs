@@ -56,6 +56,36 @@ fn a_full_ring_says_so_and_loses_nothing() {
 }
 
 #[test]
+fn a_frame_stays_until_it_is_taken() {
+    let mapping = mapping();
+    let mut producer = Producer::new(&mapping, PLACE);
+    let mut consumer = Consumer::new(&mapping, PLACE);
+    for (tag, bytes) in [(1, "first"), (2, "second"), (3, "third")] {
+        producer.push(tag, bytes.as_bytes()).expect("there is room");
+    }
+    producer.publish();
+    let mut got = b"before ".to_vec();
+    for _ in 0..2 {
+        let frame = next(&mut consumer).expect("a frame");
+        assert_eq!((frame.tag(), frame.len()), (1, 5));
+    }
+    next(&mut consumer).expect("a frame").append_to(&mut got);
+    next(&mut consumer).expect("a frame").skip();
+    let third = next(&mut consumer).expect("a frame");
+    // A longer one, of another tag, written over the header since it was read: it is not believed.
+    let at = (frame_size(5) + frame_size(6)) as u64;
+    Memory::new(&mapping, PLACE).store(at, 9 << 32 | 500);
+    assert_eq!((third.tag(), third.len()), (3, 5));
+    third.append_to(&mut got);
+    assert!(next(&mut consumer).is_none());
+    assert_eq!(got, b"before firstthird");
+}
+
+fn next<'c, 'm>(consumer: &'c mut Consumer<'m>) -> Option<NextFrame<'c, 'm>> {
+    consumer.next().expect("an honest producer")
+}
+
+#[test]
 fn a_lying_producer_is_found_out() {
     for (tail, head_word) in [
         (8, 9_u64),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::deferred::Deferred;
 use super::outcome::{Bytes, End};
+use crate::transport::ring::NextFrame;
 use crate::worker::process::sim::thread::Thread;
 
 /// Results, in the order in which they came: those that are plain bytes one after another, and the
@@ -50,6 +51,11 @@ impl Results {
     fn put_bytes(&mut self, index: u64, bytes: &[u8]) {
         self.entries.push_back((index, bytes.len() as u32));
         self.bytes.extend_from_slice(bytes);
+    }
+
+    fn put_frame(&mut self, index: u64, frame: NextFrame<'_, '_>) {
+        self.entries.push_back((index, frame.len() as u32));
+        frame.append_to(&mut self.bytes);
     }
 
     /// Takes the next one out.
@@ -106,21 +112,24 @@ impl Inboxes {
         }
     }
 
-    /// A result that is plain bytes.
-    pub(super) fn put_bytes(
+    /// A result that is plain bytes, which are copied from the mailbox to where they are decoded.
+    pub(super) fn put_frame(
         &mut self,
         number: u32,
         index: u64,
-        bytes: &[u8],
+        frame: NextFrame<'_, '_>,
         deferred: &mut Deferred,
     ) {
         match self.get(number) {
             Some(inbox) if !inbox.closed => {
                 inbox.open -= 1;
-                inbox.there.put_bytes(index, bytes);
+                inbox.there.put_frame(index, frame);
                 deferred.wakeups.threads.extend(inbox.waiter.take());
             }
-            _ => self.put(number, index, End::Returned(Bytes::new()), deferred),
+            _ => {
+                frame.skip();
+                self.put(number, index, End::Returned(Bytes::new()), deferred);
+            }
         }
     }
 

@@ -11,10 +11,24 @@ use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
 use crate::transport::bounds::Unclaimed;
+use crate::transport::ring::NextFrame;
 use crate::worker::process::ipc::lane;
 
 /// Encoded values: most are small.
-pub(super) type Bytes = SmallVec<[u8; 32]>;
+pub(super) type Bytes = SmallVec<[u8; INLINE]>;
+const INLINE: usize = 32;
+
+/// Takes a frame. A small one is read by way of `scratch`.
+pub(super) fn take_frame(frame: NextFrame<'_, '_>, scratch: &mut Vec<u8>) -> Bytes {
+    if frame.len() > INLINE {
+        let mut bytes = Vec::with_capacity(frame.len());
+        frame.append_to(&mut bytes);
+        return Bytes::from_vec(bytes);
+    }
+    scratch.clear();
+    frame.append_to(scratch);
+    Bytes::from_slice(scratch)
+}
 
 /// Why an input could not be encoded.
 pub(super) enum Refused {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::assigned_tasks::MapTask;
 use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, Deferred, Event};
-use super::outcome::{Bytes, Content, Delivered, End, Refused};
+use super::outcome::{Bytes, Content, Delivered, End, Refused, take_frame};
 use super::respawn::Reason;
 use super::seat::Status;
 use super::staff::SPARED;
@@ -177,40 +177,38 @@ impl State {
         let Some(line) = &mut seat.line else {
             return Heard::Later;
         };
-        let tag = match seat.held.take() {
-            Some((tag, held)) => {
-                self.frame = held;
-                tag
-            }
-            None => match line.reply(&mut self.frame) {
-                Ok(None) => return Heard::Later,
-                Ok(Some(tag)) => tag,
-                Err(_) => {
-                    self.lose(i, ctx);
-                    return Heard::Later;
+        let (tag, bytes) = match seat.held.take() {
+            Some(held) => held,
+            None => {
+                let frame = match line.next_reply() {
+                    Ok(None) => return Heard::Later,
+                    Ok(Some(frame)) => frame,
+                    Err(_) => {
+                        self.lose(i, ctx);
+                        return Heard::Later;
+                    }
+                };
+                let (tag, len) = (frame.tag(), frame.len());
+                batch.frame_bytes += len + 16;
+                // By far the most of what is heard.
+                if tag == reply::RETURNED && seat.status == Status::Ready && !self.heard {
+                    if let Some(task) = seat.hand.pop_of_map() {
+                        let (inbox, index) = (task.inbox, task.index);
+                        self.inboxes.put_frame(inbox, index, frame, ctx.deferred);
+                        line.count_result();
+                        batch.count(&task, len, &mut self.stats, ctx.now);
+                        return Heard::More;
+                    }
                 }
-            },
-        };
-        batch.frame_bytes += self.frame.len() + 16;
-        // By far the most of what is heard.
-        if tag == reply::RETURNED && seat.status == Status::Ready && !self.heard {
-            if let Some(task) = seat.hand.pop_of_map() {
-                line.count_result();
-                batch.count(&task, self.frame.len(), &mut self.stats, ctx.now);
-                let (inbox, index) = (task.inbox, task.index);
-                self.inboxes
-                    .put_bytes(inbox, index, &self.frame, ctx.deferred);
-                return Heard::More;
+                (tag, take_frame(frame, &mut self.frame))
             }
-        }
+        };
         if self.heard && seat.is_ready() && tag != reply::LEAVING && seat.is_unannounced() {
             // One that was begun, and has ended, since we looked.
             let begun = seat.first().wrapping_add(1);
             self.announce(i, begun, ctx);
         }
-        let mut frame = std::mem::take(&mut self.frame);
-        let mut heard = self.heard(i, tag, &mut frame, ctx);
-        self.frame = frame;
+        let mut heard = self.heard(i, tag, bytes, ctx);
         if let Heard::Nonsense = heard {
             self.workers[i].answered = true;
             self.lose(i, ctx);
@@ -259,10 +257,10 @@ impl State {
     }
 
     /// One reply of a worker.
-    fn heard(&mut self, i: WorkerIndex, tag: u32, frame: &mut Vec<u8>, ctx: &mut Ctx<'_>) -> Heard {
+    fn heard(&mut self, i: WorkerIndex, tag: u32, frame: Bytes, ctx: &mut Ctx<'_>) -> Heard {
         match (self.workers[i].status, tag) {
             (Status::Doomed(_), _) => self.heard_of_doomed(i),
-            (Status::Starting, reply::READY) => self.heard_ready(i, frame, ctx),
+            (Status::Starting, reply::READY) => self.heard_ready(i, &frame, ctx),
             (Status::Ready, reply::LEAVING) => self.heard_leaving(i, ctx),
             (Status::Ready, _) => self.heard_end(i, tag, frame, ctx),
             _ => Heard::Nonsense,
@@ -331,13 +329,7 @@ impl State {
     }
 
     /// The first task that a worker has is done.
-    fn heard_end(
-        &mut self,
-        i: WorkerIndex,
-        tag: u32,
-        frame: &mut Vec<u8>,
-        ctx: &mut Ctx<'_>,
-    ) -> Heard {
+    fn heard_end(&mut self, i: WorkerIndex, tag: u32, frame: Bytes, ctx: &mut Ctx<'_>) -> Heard {
         if self.workers[i].hand.is_empty() {
             return Heard::Nonsense;
         }
@@ -361,21 +353,21 @@ impl State {
     }
 
     /// What a reply says of its task.
-    fn answer(&mut self, i: WorkerIndex, tag: u32, frame: &mut Vec<u8>) -> Result<Answer, Heard> {
+    fn answer(&mut self, i: WorkerIndex, tag: u32, frame: Bytes) -> Result<Answer, Heard> {
         match tag {
             reply::RETURNED => {
                 self.stats.bytes_out += frame.len() as u64;
-                Ok(Answer::Returned(End::Returned(Bytes::from_slice(frame))))
+                Ok(Answer::Returned(End::Returned(frame)))
             }
             reply::ACCOMPANIED_RETURNED | reply::LARGE_RETURNED => {
                 self.answer_with_descriptors(i, tag, frame)
             }
-            reply::PANICKED => match postcard::from_bytes::<Unwound>(frame) {
+            reply::PANICKED => match postcard::from_bytes::<Unwound>(&frame) {
                 Ok(unwound) => Ok(Answer::Panicked(unwound)),
                 Err(_) => Err(Heard::Nonsense),
             },
             reply::UNDELIVERABLE => {
-                let why = String::from_utf8_lossy(frame).into_owned();
+                let why = String::from_utf8_lossy(&frame).into_owned();
                 Ok(Answer::Undeliverable(why))
             }
             _ => Err(Heard::Nonsense),
@@ -387,7 +379,7 @@ impl State {
         &mut self,
         i: WorkerIndex,
         tag: u32,
-        frame: &mut Vec<u8>,
+        frame: Bytes,
     ) -> Result<Answer, Heard> {
         let seat = &mut self.workers[i];
         let line = seat.line.as_mut().ok_or(Heard::Nonsense)?;
@@ -397,7 +389,7 @@ impl State {
         let descriptors = match line.fetch() {
             Ok(descriptors) => descriptors,
             Err(NotNow::LaneComing) => {
-                seat.held = Some((tag, std::mem::take(frame)));
+                seat.held = Some((tag, frame));
                 return Err(Heard::Later);
             }
             Err(NotNow::Failed(e)) if matches!(errno_of(&e), Some(libc::EMFILE | libc::ENFILE)) => {
@@ -415,9 +407,10 @@ impl State {
             },
             _ => None,
         };
+        let len = large.unwrap_or(frame.len() as u64);
         match delivered(frame, large, descriptors) {
             Ok(delivered) => {
-                self.stats.bytes_out += large.unwrap_or(frame.len() as u64);
+                self.stats.bytes_out += len;
                 Ok(Answer::Returned(End::Carried(Box::new(delivered))))
             }
             Err(why) => Ok(not_received(&why)),
@@ -472,12 +465,12 @@ impl State {
 
 /// A result with its descriptors, of which the first is the file of a large one.
 fn delivered(
-    frame: &[u8],
+    frame: Bytes,
     large: Option<u64>,
     descriptors: Vec<OwnedFd>,
 ) -> Result<Delivered, String> {
     let content = match large {
-        None => Content::Here(Bytes::from_slice(frame)),
+        None => Content::Here(frame),
         Some(len) => Content::File(len),
     };
     match (Unclaimed::hold(descriptors), large) {
@@ -494,5 +487,32 @@ fn delivered(
             })
         }
         (Err(too_many), _) => Err(too_many.why()),
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use crate::{Kind, Pool};
+
+    const LEN: usize = 20 * 1024;
+
+    fn bytes_of(value: u8) -> Vec<u8> {
+        vec![value; LEN]
+    }
+
+    #[test]
+    fn a_result_is_copied_once_from_the_mailbox() {
+        crate::init();
+        let pool = Pool::builder(Kind::Process).workers(1).build();
+        let pool = pool.expect("a pool");
+        let result = pool.submit(bytes_of, 1).join();
+        assert_eq!(result.expect("a result"), [1; LEN]);
+        for (value, result) in (0..).zip(pool.map(bytes_of, 0..8)) {
+            assert_eq!(result.expect("a result"), [value; LEN]);
+        }
+        // What is read into this buffer is copied once more from there.
+        let pool = pool.processes_only().expect("processes");
+        let scratch = pool.lock().state.frame.capacity();
+        assert!(scratch < LEN, "{scratch} bytes");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::assigned_tasks::AssignedTasks;
 use super::assignment::{Assignment, WorkerIndex};
 use super::input::Input;
+use super::outcome::Bytes;
 use super::task::{Owner, Task};
 use crate::worker::process::host::connection::{Line, NotNow};
 use crate::worker::process::sim::Instant;
@@ -51,7 +52,7 @@ pub(super) struct Seat {
     /// The plan of the task that was written last.
     pub(super) plan: Option<[u64; 2]>,
     /// A reply of which a part is still to come through the lane.
-    pub(super) held: Option<(u32, Vec<u8>)>,
+    pub(super) held: Option<(u32, Bytes)>,
     /// It has answered for the first task in its hand, but that made no sense, or came too late: it
     /// is being ended.
     pub(super) answered: bool,

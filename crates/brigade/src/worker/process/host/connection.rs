@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::error::errno_of;
-use crate::transport::ring::{self, Corrupt};
+use crate::transport::ring::{self, Corrupt, NextFrame};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{HostEnds, Mailbox, order};
@@ -262,10 +262,10 @@ impl Line {
 
     // ---- results
 
-    /// Takes the next reply. One that answers a task is counted by
+    /// The next reply, which is to be taken. One that answers a task is counted by
     /// [`count_result`](Self::count_result).
-    pub(crate) fn reply(&mut self, frame: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
-        self.ends.replies.pop(frame)
+    pub(crate) fn next_reply(&mut self) -> Result<Option<NextFrame<'_, 'static>>, Corrupt> {
+        self.ends.replies.next()
     }
 
     pub(crate) fn count_result(&mut self) {
