@@ -3,8 +3,7 @@
 use std::io;
 
 use brigade::process;
-
-use crate::{procfs, wait};
+use brigade_test_support::{procfs, wait};
 
 /// A fork server at work.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +26,7 @@ impl Crew {
             process::spawn(|()| (), ())?
                 .join()
                 .map_err(io::Error::other)?;
-            let now = wait::until("workers to come and go", || crew.at_rest())?;
+            let now = wait::until_found("workers to come and go", || crew.at_rest())?;
             crew.spares = crew.spares.max(now.len());
         }
         Ok(crew)
@@ -48,7 +47,7 @@ impl Crew {
 
     /// Waits until all spares are there. Some task must have taken so many that they are refilled.
     pub(crate) fn await_spares(&self) -> io::Result<Vec<u32>> {
-        wait::until("all spare workers", || {
+        wait::until_found("all spare workers", || {
             Ok(self
                 .at_rest()?
                 .filter(|workers| workers.len() >= self.spares))

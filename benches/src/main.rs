@@ -6,22 +6,18 @@
 //!   tasks do
 //! - [`rounds`]: taking turns; [`stats`]: what to make of the figures; [`report`]: how they are
 //!   told
-//! - [`procfs`], [`doorbell`], [`wait`], [`crew`]: seeing what the kernel and the workers do
+//! - [`footprint`], [`crew`]: seeing what processes cost, and what the workers do
 
 mod crew;
-// The same as the reliability goals use; two workspaces, one file.
-#[path = "../../chaos/src/doorbell.rs"]
-mod doorbell;
+mod footprint;
 mod helper;
 mod peers;
 mod pooled;
-mod procfs;
 mod report;
 mod rounds;
 mod rows;
 mod stats;
 mod traffic;
-mod wait;
 mod work;
 
 use std::process::ExitCode;

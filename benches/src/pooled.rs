@@ -7,13 +7,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use brigade::{Message, Pool};
+use brigade_test_support::{procfs, wait};
 
+use crate::footprint;
 use crate::helper::{Helper, Role, answer};
 use crate::peers::memory;
 use crate::rounds::{each, microseconds};
 use crate::traffic::join;
 use crate::work::nothing;
-use crate::{procfs, wait};
 
 /// Microseconds for a task that does nothing, one at a time.
 pub(crate) fn one_at_a_time(pool: &Pool, count: u32) -> io::Result<f64> {
@@ -74,21 +75,21 @@ pub(crate) const IDLE: Duration = Duration::from_secs(1);
 fn idle(pool: &Pool) -> io::Result<f64> {
     let server = join(pool.submit(|()| std::os::unix::process::parent_id(), ()))?;
     let mut processes = pool.pids();
-    wait::rest(SETTLED);
+    wait::pause(SETTLED);
     processes.extend(procfs::children(server)?);
     processes.push(server);
     processes.sort_unstable();
     processes.dedup();
     let me = rustix::thread::gettid().as_raw_pid().cast_unsigned();
     let used = || -> io::Result<f64> {
-        let mut sum = procfs::processor_time(std::process::id(), Some(me))?;
+        let mut sum = footprint::processor_time(std::process::id(), Some(me))?;
         for &process in &processes {
-            sum += procfs::processor_time(process, None)?;
+            sum += footprint::processor_time(process, None)?;
         }
         Ok(sum)
     };
     let before = used()?;
-    wait::rest(IDLE);
+    wait::pause(IDLE);
     Ok(used()? - before)
 }
 

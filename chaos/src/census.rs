@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::process::{Command, Stdio};
 
-use crate::{procfs, wait};
+use brigade_test_support::{procfs, wait};
 
 /// What one process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ fn after_a_task(server: u32) -> io::Result<Census> {
     brigade::process::spawn(|()| (), ())?
         .join()
         .map_err(io::Error::other)?;
-    wait::until("workers to come and go", || Census::at_rest(server))
+    wait::until_found("workers to come and go", || Census::at_rest(server))
 }
 
 /// What there is when all spares are there, and nothing else is: the baseline.

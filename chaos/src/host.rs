@@ -5,9 +5,8 @@ use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
 use brigade::process;
-
-use crate::doorbell::{self, Doorbell};
-use crate::wait;
+use brigade_test_support::doorbell::{self, Doorbell};
+use brigade_test_support::wait;
 
 /// A variable in its environment, and so in everybody's who comes from it: how they are found.
 pub(crate) const MARK: &str = "BRIGADE_CHAOS_HOST";

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use brigade_test_support::procfs;
+
 use crate::census::{self, Census, Last, NAMES, Named};
-use crate::procfs;
+use crate::fork_server;
 use crate::table::{Table, grouped};
 
 /// The program at rest, before it does anything.
@@ -27,7 +29,7 @@ fn memory(server: u32) -> io::Result<[u64; 2]> {
 impl Before {
     /// After a warm-up: what grows once has grown.
     pub(crate) fn look() -> io::Result<Before> {
-        let server = procfs::fork_server()?;
+        let server = fork_server::find()?;
         let census = census::baseline(server)?;
         Ok(Before {
             server,
@@ -40,7 +42,7 @@ impl Before {
     /// Prints both, and whether nothing is left over. `drift`: what memory may grow by, in KiB, if
     /// anything is to be said of it.
     pub(crate) fn compare(&self, drift: Option<i64>) -> io::Result<bool> {
-        if procfs::name(self.server).ok().as_deref() != Some(procfs::SERVER) {
+        if procfs::name(self.server).ok().as_deref() != Some(fork_server::NAME) {
             println!(
                 "  the fork server, process {}, is not there any more",
                 self.server

@@ -5,17 +5,15 @@
 //!
 //! - [`r1`], [`r2`], [`r3`], [`r4`], [`r5`], [`r7`], [`r8`], [`r12`]: the goals, a file each;
 //!   [`host`] is the program that `r4` kills
-//! - [`census`], [`procfs`]: what the kernel says is there; [`leftovers`]: before, and afterwards;
-//!   [`rollcall`]: processes, watched until they are gone
-//! - [`doorbell`]: how a task says that it runs; [`wait`]: looking again until something is so
+//! - [`census`]: what the kernel says is there; [`leftovers`]: before, and afterwards; [`rollcall`]:
+//!   processes, watched until they are gone; [`fork_server`]: which process that is
 //! - [`measure`]: times, and accidental numbers; [`table`]: what is printed
 
 mod census;
-mod doorbell;
+mod fork_server;
 mod host;
 mod leftovers;
 mod measure;
-mod procfs;
 mod r1;
 mod r12;
 mod r2;
@@ -26,11 +24,11 @@ mod r7;
 mod r8;
 mod rollcall;
 mod table;
-mod wait;
 
 use std::io;
 use std::process::ExitCode;
 
+use brigade_test_support::wait;
 use clap::{Parser, Subcommand};
 
 /// The goal was met.

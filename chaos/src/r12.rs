@@ -13,12 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use brigade::{Cause, JoinError, JoinHandle, Kind, Pool, process};
+use brigade_test_support::{procfs, wait};
 use rustix::process::Signal;
 
+use crate::Verdict;
+use crate::fork_server;
 use crate::measure::Numbers;
 use crate::rollcall::{Watched, await_ends};
 use crate::table::{Table, grouped};
-use crate::{Verdict, procfs, wait};
 
 /// A variable in the program's environment, and so in everybody's who comes from it.
 const MARK: &str = "BRIGADE_CHAOS_STOPPED";
@@ -179,16 +181,16 @@ impl Program {
 
     /// The fork server that it has now.
     fn server(&self) -> io::Result<u32> {
-        wait::until("a fork server", || {
+        wait::until_found("a fork server", || {
             let all = procfs::with_variable(MARK, &self.mark)?;
-            let is_one = |&pid: &u32| procfs::name(pid).is_ok_and(|name| name == procfs::SERVER);
+            let is_one = |&pid: &u32| procfs::name(pid).is_ok_and(|name| name == fork_server::NAME);
             // One that was given up may be there for a moment more.
             Ok(all.into_iter().filter(is_one).max())
         })
     }
 
     fn find(&self, who: Who, numbers: &mut Numbers) -> io::Result<Watched> {
-        wait::until("somebody to be stopped", || {
+        wait::until_found("somebody to be stopped", || {
             let pid = match who {
                 Who::Program => self.child.id(),
                 Who::Server => self.server()?,
@@ -224,7 +226,7 @@ impl Program {
             self.child.kill()?;
         }
         let well = self.child.wait()?.success();
-        let left = wait::until("everybody to be gone", || {
+        let left = wait::until_found("everybody to be gone", || {
             let left = procfs::with_variable(MARK, &self.mark)?;
             Ok(left.is_empty().then_some(()))
         });

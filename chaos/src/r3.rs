@@ -9,10 +9,12 @@ use std::io;
 use std::time::Instant;
 
 use brigade::{Cause, JoinError, JoinHandle, process};
+use brigade_test_support::wait;
 
+use crate::Verdict;
+use crate::fork_server;
 use crate::leftovers::Before;
 use crate::table::grouped;
-use crate::{Verdict, procfs, wait};
 
 /// What memory may grow by, in KiB.
 const DRIFT: i64 = 1024;
@@ -159,7 +161,7 @@ fn cycles(count: u64) -> io::Result<Tally> {
 }
 
 pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
-    procfs::fork_server()?;
+    fork_server::find()?;
     cycles(WARM_UP)?;
     let before = Before::look()?;
     let start = Instant::now();

@@ -11,10 +11,12 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use brigade_test_support::{procfs, wait};
+
+use crate::Verdict;
 use crate::host::{FAMILY, MARK};
 use crate::rollcall::{self, Watched};
 use crate::table::grouped;
-use crate::{Verdict, procfs, wait};
 
 /// When they have to be gone, at p99.
 const GOAL: Duration = Duration::from_millis(50);
@@ -189,7 +191,7 @@ fn observe(program: &mut Child, mark: &str, workers: u64) -> io::Result<Outcome>
         watched.kill()?;
     }
     // Who has ended is reaped by the fork server, and the fork server by us.
-    let reaped = wait::until("the process table to be empty", || {
+    let reaped = wait::until_found("the process table to be empty", || {
         rollcall::reap_children()?;
         Ok(all.iter().all(|w| !w.has_entry()).then_some(()))
     });

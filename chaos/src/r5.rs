@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 use brigade::channel::{self, Receiver, RecvTimeoutError, Sender, Transport};
 use brigade::sync::Once;
 use brigade::{Cause, JoinError, JoinHandle, Kind, Shared, process};
+use brigade_test_support::doorbell::Doorbell;
+use brigade_test_support::{procfs, wait};
 
-use crate::doorbell::Doorbell;
+use crate::Verdict;
 use crate::measure::{Numbers, let_pass, milliseconds, now, percentile};
 use crate::rollcall::{self, Watched};
 use crate::table::{Table, grouped};
-use crate::{Verdict, procfs, wait};
 use arena::{Arena, Case, Ended, PERMITS, Pair, Point, Round, Said, WAITERS, World};
 
 /// Who is not told by then hangs.
@@ -270,7 +271,7 @@ impl Scene {
         let pid = self.bell.await_ring()?[0];
         if self.case == Case::Barrier && self.point == Point::Held {
             // Asleep it has arrived: nobody else is there yet who could have the barrier's lock.
-            wait::until("the victim to sleep", || {
+            wait::until_found("the victim to sleep", || {
                 Ok((procfs::state(pid)? == 'S').then_some(()))
             })?;
         }

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use brigade::{JoinError, Kind, Pool, Shared};
+use brigade_test_support::wait;
 
 use crate::leftovers::Before;
 use crate::measure::{milliseconds, now, percentile};
 use crate::table::{Table, grouped};
-use crate::{Verdict, host, wait};
+use crate::{Verdict, host};
 
 /// What a task has.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -65,7 +66,7 @@ fn try_some(pool: &Pool, count: usize, tally: &mut Tally) -> io::Result<bool> {
         .map(|_| Shared::new([const { AtomicU64::new(0) }; 2]))
         .collect::<io::Result<_>>()?;
     let handles: Vec<_> = said.iter().map(|s| pool.submit(spin, s.clone())).collect();
-    wait::until("the tasks to have begun", || {
+    wait::until_found("the tasks to have begun", || {
         let mut all = said.iter().zip(&handles);
         let seen = all.all(|(s, handle)| s[1].load(SeqCst) > 0 || handle.is_finished());
         Ok(seen.then_some(()))
@@ -115,7 +116,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         let pool = pool.build()?;
         let mut tally = Tally::default();
         for _ in 0..options.count.div_ceil(at_once as u64) {
-            wait::until("a task that has begun in time", || {
+            wait::until_found("a task that has begun in time", || {
                 Ok(try_some(&pool, at_once, &mut tally)?.then_some(()))
             })?;
         }

@@ -4,10 +4,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use brigade_test_support::wait;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
-
-use crate::wait;
 
 /// A process, held by a descriptor: its number may be given to another, the descriptor not.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use crate::deny::{Which, deny};
+use brigade_test_support::{DeniedCall, deny};
 
 /// From here on these calls fail with that error, in this process and in all that it starts.
 pub(crate) fn deny_all(calls: &[libc::c_long], errno: i32) -> io::Result<()> {
-    let calls: Vec<Which> = calls.iter().map(|&call| call.into()).collect();
+    let calls: Vec<DeniedCall> = calls.iter().map(|&call| call.into()).collect();
     deny(&calls, errno)
 }
 

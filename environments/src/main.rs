@@ -6,8 +6,6 @@
 //! - here: which are run, two at a time, and the table
 
 mod builds;
-#[path = "../../crates/brigade/tests/support/deny.rs"]
-mod deny;
 mod filter;
 mod list;
 mod place;

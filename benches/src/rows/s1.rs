@@ -9,6 +9,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use brigade::process;
+use brigade_test_support::wait;
 
 use crate::crew::Crew;
 use crate::peers::floor::{self, ForkServer, Forks};
@@ -16,8 +17,8 @@ use crate::peers::procspawn;
 use crate::peers::python::{self, Python};
 use crate::report::{Goal, Row, figure};
 use crate::rounds::{Contender, each, microseconds, take_turns};
+use crate::rows;
 use crate::stats::Summary;
-use crate::{rows, wait};
 
 /// How long the machine is left alone before each burst: processors that were idle for a while wake
 /// up slowly, and that is to fall on all.
@@ -43,7 +44,7 @@ fn burst(rounds: usize) -> io::Result<Row> {
     let mut forks = Forks::start()?;
     // The same for all, so that each begins on a machine in the same state.
     let ready = || {
-        wait::rest(REST);
+        wait::pause(REST);
         crew.await_spares()
     };
     let all = take_turns(

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use brigade::{Cause, JoinError, JoinHandle, Pool, process};
+use brigade_test_support::doorbell::{self, Doorbell};
+use brigade_test_support::{procfs, wait};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::doorbell::{self, Doorbell};
 use crate::helper::{Helper, Role};
 use crate::report::{Goal, Row};
 use crate::rounds::{Contender, microseconds, take_turns};
-use crate::{procfs, rows, wait};
+use crate::rows;
 
 /// How long a task runs before its end: by then, the worker that it took from the spares has been
 /// replaced.
@@ -84,7 +85,7 @@ fn pidfd(parent: &mut Helper) -> io::Result<f64> {
     let pid = u32::from_ne_bytes(parent.hear()?);
     let id = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
     let pidfd = rustix::process::pidfd_open(id, PidfdFlags::empty())?;
-    wait::until("a child to sleep", || {
+    wait::until_found("a child to sleep", || {
         Ok((procfs::state(pid)? == 'S').then_some(()))
     })?;
     let (taken, polled) = time_kill(pid, move || {
@@ -107,13 +108,13 @@ fn time_kill<T: Send + 'static>(
         let ended = wait_for_it();
         (Instant::now(), ended)
     });
-    wait::until("the caller to sleep", || {
+    wait::until_found("the caller to sleep", || {
         match SLEEPER.load(Ordering::Acquire) {
             0 => Ok(None),
             thread => Ok((procfs::state(thread.cast_unsigned())? == 'S').then_some(())),
         }
     })?;
-    wait::rest(REST);
+    wait::pause(REST);
     let start = Instant::now();
     // SAFETY: no memory is involved. The process waits until it is killed, so the number is its
     // own.

@@ -5,16 +5,17 @@ use std::io;
 use std::time::Instant;
 
 use brigade::{JoinError, process};
+use brigade_test_support::doorbell::{self, Doorbell};
+use brigade_test_support::wait;
 use rustix::process::{Resource, Rlimit};
 
 use crate::crew::Crew;
-use crate::doorbell::{self, Doorbell};
+use crate::footprint::Memory;
 use crate::helper::{Helper, Role};
-use crate::procfs::Memory;
 use crate::report::{Goal, Row, figure};
 use crate::rounds::{Contender, take_turns};
+use crate::rows;
 use crate::stats::Summary;
-use crate::{rows, wait};
 
 const LIMIT: f64 = 200.0;
 const CROWD: usize = 1000;

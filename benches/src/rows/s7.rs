@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use brigade::channel::{self, Receiver, Transport};
 use brigade::process;
+use brigade_test_support::wait;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::peers::{iceoryx, ipc, memory, threads};
 use crate::report::{Goal, Row, figure};
 use crate::rounds::{Contender, take_turns};
+use crate::rows;
 use crate::stats::Summary;
 use crate::traffic::{self, SMALL};
-use crate::{rows, wait};
 
 /// Of both channels.
 const CAPACITY: usize = 16;
@@ -66,7 +67,7 @@ fn idle(rounds: usize) -> io::Result<Row> {
         let (to, from) = channel::channel(Transport::SharedMemory, CAPACITY)?;
         let worker = process::spawn(wait_for_two, from)?;
         to.send(1).map_err(io::Error::other)?;
-        wait::rest(IDLE);
+        wait::pause(IDLE);
         to.send(2).map_err(io::Error::other)?;
         figures.push(traffic::join(worker)?);
     }

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::Mutex;
 
 use brigade::Pool;
+use brigade_test_support::{procfs, wait};
 
 use crate::measure::Numbers;
 use crate::rollcall::Watched;
-use crate::{procfs, wait};
 
 /// When a worker was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Killed {
         when: When,
         numbers: &mut Numbers,
     ) -> io::Result<()> {
-        wait::until("a worker that lives", || {
+        wait::until_found("a worker that lives", || {
             let mut pids = pool.pids();
             {
                 let killed = self.lock();

@@ -4,10 +4,10 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use brigade::sync::Once;
+use brigade_test_support::{doorbell, wait};
 
 use super::arena::{Arena, Case, PERMITS, Pair, Point, Round, World, linger};
 use crate::measure::now;
-use crate::{doorbell, wait};
 
 pub(super) fn run(((world, onces), round, door): (Arena, Round, String)) {
     let ring = || doorbell::ring(&door, &[std::process::id()]).expect("the program listens");

@@ -3,10 +3,12 @@
 use std::io;
 
 use brigade::process;
+use brigade_test_support::doorbell::{self, Doorbell};
+use brigade_test_support::{procfs, wait};
 
 use super::{Told, told};
-use crate::doorbell::{self, Doorbell};
-use crate::{procfs, wait};
+
+use crate::fork_server;
 
 fn kill(pid: u32, signal: i32) -> io::Result<()> {
     if pid <= 1 {
@@ -55,9 +57,9 @@ const SPARES: usize = 4;
 /// Spares come and go while they are counted, so the task may go to one that came since: then it
 /// succeeds, and the stage is set again.
 pub(super) fn before_it_started() -> io::Result<Told> {
-    wait::until("a task to go to a stopped worker", || {
-        let server = procfs::fork_server()?;
-        wait::until("spare workers", || {
+    wait::until_found("a task to go to a stopped worker", || {
+        let server = fork_server::find()?;
+        wait::until_found("spare workers", || {
             Ok((procfs::children(server)?.len() >= SPARES).then_some(()))
         })?;
         stop(server)?;
@@ -88,7 +90,7 @@ pub(super) fn before_it_started() -> io::Result<Told> {
 /// Stops a process, and waits until it has stopped. Fails if it has ended.
 fn stop(pid: u32) -> io::Result<()> {
     kill(pid, libc::SIGSTOP)?;
-    wait::until("a worker to stop", || match procfs::state(pid)? {
+    wait::until_found("a worker to stop", || match procfs::state(pid)? {
         'T' => Ok(Some(())),
         'Z' | 'X' => Err(io::ErrorKind::NotFound.into()),
         _ => Ok(None),
@@ -97,14 +99,14 @@ fn stop(pid: u32) -> io::Result<()> {
 
 /// The task runs, and the fork server is killed: nobody is left who could say how the worker ended.
 pub(super) fn lost() -> io::Result<Told> {
-    let server = procfs::fork_server()?;
+    let server = fork_server::find()?;
     let bell = Doorbell::new()?;
     let handle = process::spawn(doorbell::ring_and_wait, bell.name())?;
     bell.await_ring()?;
     kill(server, libc::SIGKILL)?;
     let outcome = told(handle);
     // The next task needs a new one.
-    let new = procfs::fork_server()?;
+    let new = fork_server::find()?;
     Ok(if new == server {
         Err("the fork server is still the same".to_owned())
     } else {

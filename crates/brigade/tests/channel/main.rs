@@ -1,8 +1,6 @@
 //! The contract of channels: one suite, for each transport and each kind of worker at the other
 //! end.
 
-#[path = "../support/block_on.rs"]
-mod block_on;
 mod bounds;
 mod deaths;
 mod descriptors;
@@ -13,10 +11,9 @@ mod too_large;
 mod undeliverable;
 mod waiting;
 
-use std::time::Duration;
-
 use brigade::channel::{Receiver, Transport};
 use brigade::{Kind, Message};
+use brigade_test_support::wait::LIMIT;
 
 /// Runs a row for each transport, with threads and with processes.
 fn each(row: impl Fn(Transport, Kind)) {
@@ -31,9 +28,6 @@ fn each(row: impl Fn(Transport, Kind)) {
         }
     }
 }
-
-/// Longer than anything here takes; only what hangs exceeds it.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// All that is left to come; nothing may be lost.
 fn all<T: Message>(receiver: &Receiver<T>) -> Vec<T> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use brigade::channel::{Receiver, Sender, Transport, channel};
 use brigade::{Descriptor, JoinHandle, process};
-use rustix::process::{Pid, Signal};
+use brigade_test_support::signal::{go_on, stop};
 
 use crate::{LIMIT, text};
 
@@ -17,29 +17,8 @@ fn over_all(row: impl Fn(Transport)) {
     }
 }
 
-fn pid<R>(task: &JoinHandle<R>) -> Pid {
-    let pid = task.pid().expect("a process");
-    Pid::from_raw(pid as i32).expect("a number")
-}
-
-/// Stops the process, and waits until it is.
-fn stop(pid: Pid) {
-    rustix::process::kill_process(pid, Signal::STOP).expect("it is there");
-    let path = format!("/proc/{}/stat", pid.as_raw_pid());
-    let began = Instant::now();
-    loop {
-        let stat = std::fs::read_to_string(&path).expect("it is there");
-        let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
-        if state == Some("T") {
-            return;
-        }
-        assert!(began.elapsed() < LIMIT, "it does not stop: {stat}");
-        std::thread::yield_now();
-    }
-}
-
-fn go_on(pid: Pid) {
-    rustix::process::kill_process(pid, Signal::CONT).expect("it is there");
+fn pid<R>(task: &JoinHandle<R>) -> u32 {
+    task.pid().expect("a process")
 }
 
 type Numbered = (u64, String);
@@ -72,7 +51,7 @@ fn a_receiver_that_is_stopped_makes_nobody_wait_longer_than_they_said() {
         let task = process::spawn(receive_all, (receiver, ready)).expect("starts");
         sender.send(numbered(0)).expect("received");
         is_ready.recv_timeout(LIMIT).expect("ready");
-        stop(pid(&task));
+        assert!(stop(pid(&task)));
         let mut sent = 1;
         let began = Instant::now();
         while sender.try_send(numbered(sent)).is_ok() {
@@ -130,7 +109,7 @@ fn a_sender_that_is_stopped_anywhere_makes_nobody_wait_longer_than_they_said() {
             for _ in 0..round % 7 {
                 is_next(receiver.recv_timeout(LIMIT).expect("sent"));
             }
-            stop(pid(&task));
+            assert!(stop(pid(&task)));
             // It may have the lock.
             let began = Instant::now();
             let _ = sender.try_send(numbered(0));

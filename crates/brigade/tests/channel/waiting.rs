@@ -5,8 +5,8 @@ use std::time::Duration;
 use brigade::channel::{Receiver, RecvError, Select, Sender, Transport, channel, select};
 use brigade::sync::{Barrier, Semaphore};
 use brigade::{Kind, Shared};
+use brigade_test_support::block_on;
 
-use crate::block_on::block_on;
 use crate::{LIMIT, all, each};
 
 fn count((to, from, upto): (Sender<u32>, u32, u32)) {

@@ -1,14 +1,13 @@
 //! It returns, it panics, it is cancelled, its handle is dropped.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brigade::{JoinError, Kind, Message};
+use brigade_test_support::signal::exists;
+use brigade_test_support::wait;
 
 use crate::{Fifo, both};
-
-/// Longer than anything takes that does not hang.
-const HANG: Duration = Duration::from_secs(30);
 
 fn panicking<R: std::fmt::Debug>(ended: Result<R, JoinError>) -> brigade::Panic {
     match ended {
@@ -207,7 +206,7 @@ fn grace_lets_a_process_end_by_itself() {
         std::fs::write(done, "ended well").expect("the test reads");
     }
     let (said, done) = (Fifo::new(), Fifo::new());
-    let builder = brigade::process::Builder::new().grace(HANG);
+    let builder = brigade::process::Builder::new().grace(wait::LIMIT);
     let handle = builder
         .spawn(ends_well, (said.path(), done.path()))
         .expect("starts");
@@ -239,16 +238,5 @@ fn grace_ends() {
 }
 
 pub(crate) fn wait_until_finished<R: Message>(handle: &brigade::JoinHandle<R>) {
-    let start = Instant::now();
-    while !handle.is_finished() {
-        assert!(start.elapsed() < HANG, "it hangs");
-        std::thread::yield_now();
-    }
-}
-
-fn exists(pid: u32) -> bool {
-    // A zombie exists too: it would be a leftover. Another's process is not ours to signal.
-    // SAFETY: no memory is involved, and nothing is sent.
-    let found = unsafe { libc::kill(pid as i32, 0) } == 0;
-    found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+    wait::until("it ends", || handle.is_finished());
 }

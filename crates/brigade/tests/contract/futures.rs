@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::task::{Context, Poll, Waker};
 
 use brigade::JoinError;
+use brigade_test_support::block_on;
 
-use crate::block_on::block_on;
 use crate::{Fifo, both};
 
 #[test]

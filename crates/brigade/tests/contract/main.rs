@@ -1,8 +1,6 @@
 //! The parity table: one task, two kinds. Each row runs for both; where a cell differs, that is
 //! tested too.
 
-#[path = "../support/block_on.rs"]
-mod block_on;
 mod ends;
 mod futures;
 mod handles;

@@ -10,6 +10,7 @@ use brigade::sync::{
     Barrier, BarrierTimeoutError, BrokenBarrier, Condvar, Mutex, Once, RwLock, Semaphore,
 };
 use brigade::{JoinError, JoinHandle, Kind, Message, Shared, ShmSafe, process};
+use brigade_test_support::signal;
 
 use crate::next_task_succeeds;
 
@@ -59,9 +60,9 @@ fn kill<R: std::fmt::Debug>(turn: u32, victim: JoinHandle<R>) {
     if turn % 2 == 0 {
         victim.cancel();
     } else {
-        let pid = victim.pid().expect("a process") as i32;
-        // SAFETY: no memory is involved. It does not end by itself, so the number is still its own.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+        // It does not end by itself, so the number is still its own.
+        let pid = victim.pid().expect("a process");
+        assert!(signal::send(pid, libc::SIGKILL));
     }
     let ended = victim.join_timeout(LIMIT).expect("it is dead");
     assert!(
@@ -463,9 +464,8 @@ fn inside_a_program_that_loses_its_fork_server() {
         start_as(Kind::Thread, await_to_write, lock.clone()),
     ];
     let permits = start_as(Kind::Thread, await_permits, semaphore.clone());
-    // SAFETY: no memory is involved. It is the parent of our workers, which are alive.
-    let killed = unsafe { libc::kill(server as i32, libc::SIGKILL) };
-    assert_eq!(killed, 0);
+    // It is the parent of our workers, which are alive.
+    assert!(signal::send(server, libc::SIGKILL));
     assert_eq!(waits.map(ends), [Some(1), Some(2)]);
     ends(permits);
     assert_eq!(semaphore.available_permits(), 3);
@@ -496,9 +496,8 @@ fn inside_a_program_whose_old_workers_die_slowly() {
     brigade::init();
     let server = ends(process::spawn(parent, ()).expect("a process starts"));
     let slow: Vec<_> = (0..3).map(|_| start(be_slow_to_die, 256)).collect();
-    // SAFETY: no memory is involved. It is the parent of our workers, which are alive.
-    let killed = unsafe { libc::kill(server as i32, libc::SIGKILL) };
-    assert_eq!(killed, 0);
+    // It is the parent of our workers, which are alive.
+    assert!(signal::send(server, libc::SIGKILL));
     // The next fork server is there before the last one's workers are gone.
     while process::spawn(parent, ())
         .ok()

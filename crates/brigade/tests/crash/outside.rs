@@ -1,6 +1,7 @@
 //! Workers that are killed by others.
 
 use brigade::{Cause, JoinError, Phase, process};
+use brigade_test_support::signal;
 
 use crate::{into_crash, next_task_succeeds};
 
@@ -52,11 +53,6 @@ impl Drop for Fifo {
     }
 }
 
-fn kill(pid: u32, signal: i32) {
-    // SAFETY: no memory is involved.
-    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
-}
-
 /// As [`wait_for_ever`], in a worker that no signal passes by: what the test was started by may
 /// ignore SIGINT, as a shell has it for what it runs in the background, and that is inherited.
 fn wait_to_be_killed(fifo: String) {
@@ -79,7 +75,10 @@ fn killed_from_outside() {
         let fifo = Fifo::new();
         let handle = process::spawn(wait_to_be_killed, fifo.path()).expect("a process starts");
         fifo.wait();
-        kill(handle.pid().expect("it runs in a process"), signal);
+        assert!(signal::send(
+            handle.pid().expect("it runs in a process"),
+            signal
+        ));
         let crash = into_crash(handle.join());
         assert_eq!(
             (crash.cause(), crash.phase()),
@@ -97,16 +96,17 @@ fn stopped_and_then_killed() {
     let handle = process::spawn(wait_for_ever, fifo.path()).expect("a process starts");
     fifo.wait();
     let pid = handle.pid().expect("it runs in a process");
-    kill(pid, libc::SIGSTOP);
+    assert!(signal::send(pid, libc::SIGSTOP));
     let handle = handle
         .join_timeout(std::time::Duration::from_millis(20))
         .expect_err("a stopped task does not end");
     assert!(!handle.is_finished());
     handle.cancel();
     assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
-    // SAFETY: no memory is involved.
-    let asked = unsafe { libc::kill(pid as i32, 0) };
-    assert_eq!(asked, -1, "it is gone when the caller hears of it");
+    assert!(
+        !signal::exists(pid),
+        "it is gone when the caller hears of it"
+    );
 }
 
 #[test]

@@ -5,17 +5,15 @@
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brigade::channel::{self, Receiver, Sender};
 use brigade::{JoinError, JoinHandle, Kind, Pool, PoolStats};
+use brigade_test_support::wait;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
-
-/// Longer than anything takes that does not hang.
-const LIMIT: Duration = Duration::from_secs(30);
 
 static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
@@ -113,12 +111,12 @@ fn tasks(name: &str) -> Vec<u64> {
 }
 
 #[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < LIMIT, "waited for: {what}: {:#?}", log());
-        std::thread::yield_now();
-    }
+fn until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(
+        wait::comes_about(is_so),
+        "waited in vain until {what}: {:#?}",
+        log()
+    );
 }
 
 fn wait_at(gate: Receiver<u32>) -> u32 {

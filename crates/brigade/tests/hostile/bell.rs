@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use brigade::sync::Barrier;
 use brigade::{Pool, Shared, process};
+use brigade_test_support::block_on;
 
-use crate::block_on::block_on;
 use crate::{alone, end, within_limit};
 
 /// The numbers of the descriptors that this worker was born with.

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use brigade::channel::{self, Sender};
 use brigade::sync::Mutex;
 use brigade::{Kind, Pool, Shared, process};
+use brigade_test_support::signal;
 
 use crate::alone;
 
@@ -194,10 +195,8 @@ fn inside_a_program_that_has_a_second_fork_server() {
         .expect("a process starts")
         .join()
         .expect("it returns");
-    // SAFETY: no memory is involved. It is the parent of our workers, of which there are spare
-    // ones.
-    let killed = unsafe { libc::kill(server as i32, libc::SIGKILL) };
-    assert_eq!(killed, 0);
+    // It is the parent of our workers, of which there are spare ones.
+    assert!(signal::send(server, libc::SIGKILL));
     while Kind::Process
         .spawn(parent, ())
         .ok()

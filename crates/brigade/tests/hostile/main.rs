@@ -5,8 +5,6 @@
 //! What it receives may be anything. The same for the same seed, but for when the two meet.
 
 mod bell;
-#[path = "../support/block_on.rs"]
-mod block_on;
 mod files;
 mod holding;
 mod wakeups;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use brigade::channel::{Receiver, Select, Sender, Transport, TryRecvError, channel};
 use brigade::sync::Barrier;
 use brigade::{JoinHandle, Shared, process};
+use brigade_test_support::block_on;
 
 use crate::bell::{born_with, drain_all};
-use crate::block_on::block_on;
 use crate::{LIMIT, end, within_limit};
 
 /// Messages that each of the others sends, in each way.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use brigade::channel::{self, Receiver, RecvError, Select, Sender, Transport};
 use brigade::sync::{Barrier, Mutex, RwLock};
 use brigade::{JoinHandle, Shared, ShmSafe, process};
+use brigade_test_support::block_on;
 
-use crate::block_on::block_on;
 use crate::copies::{Ended, copy, end_copy, wait_for_copy};
 
 /// Only what hangs takes longer.

@@ -6,10 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use brigade::{Pool, process};
+use brigade_test_support::procfs;
 use libtest_mimic::{Failed, Trial};
 use rustix::process::PidfdFlags;
 
-use crate::hosts::{Host, children, double, parent_number, until};
+use crate::hosts::{Host, double, until};
 use crate::observe::{Guard, HANG, Watched, host, well_behaved};
 use crate::trials::trial;
 
@@ -86,7 +87,7 @@ fn execs(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         },
         (),
     )?;
-    let server = parent_number(task.pid().ok_or("it has a process")?)?;
+    let server = procfs::parent(task.pid().ok_or("it has a process")?)?;
     // SAFETY: the child does nothing but sleep.
     let helper = unsafe { libc::fork() };
     if helper == 0 {
@@ -99,7 +100,7 @@ fn execs(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     println!("helper {helper}\nmember {server}");
-    for worker in children(server)? {
+    for worker in procfs::children(server)? {
         println!("member {worker}");
     }
     println!("all");
@@ -149,7 +150,7 @@ fn forks(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         assert_eq!(spawned.join()?, server);
     }
     until(
-        || Ok(children(server)?.len() >= workers.len()),
+        || Ok(procfs::children(server)?.len() >= workers.len()),
         "its workers",
     )
 }

@@ -1,9 +1,10 @@
 //! The hosts: small programs, each with a trait that gives other libraries trouble.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 
 use brigade::{Cause, JoinError, process};
+use brigade_test_support::{procfs, signal, wait};
 
 /// A host: what it is told on its command line, and what it prints for the test to read.
 pub(crate) type Host = fn(&[String]) -> Result<(), Box<dyn std::error::Error>>;
@@ -382,14 +383,7 @@ fn loses_server(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
             (),
         )?;
         let worker = handle.pid().ok_or("a process has a number")?;
-        let stat = std::fs::read_to_string(format!("/proc/{worker}/stat"))?;
-        let server: i32 = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_whitespace().nth(1))
-            .ok_or("stat")?
-            .parse()?;
-        // SAFETY: no memory is involved.
-        unsafe { libc::kill(server, libc::SIGKILL) };
+        signal::kill(procfs::parent(worker)?);
         // At once, whether or not anybody has noticed: a task may be lost with the server, but a
         // process is always had.
         for n in 0..6 {
@@ -552,58 +546,35 @@ fn adopts_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         },
         (),
     )?;
-    let server = children(std::process::id())?
+    let server = procfs::children(std::process::id())?
         .first()
         .copied()
         .ok_or("the fork server is our child here")?;
     until(
-        || Ok(children(server)?.len() == 5),
+        || Ok(procfs::children(server)?.len() == 5),
         "the worker and four spares",
     )?;
-    // SAFETY: no memory is involved.
-    unsafe { libc::kill(server as i32, libc::SIGKILL) };
+    signal::kill(server);
     match handle.join() {
         Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost => {}
         other => return Err(format!("{other:?}").into()),
     }
     until(
-        || Ok(children(std::process::id())?.is_empty()),
+        || Ok(procfs::children(std::process::id())?.is_empty()),
         "nobody left",
     )
 }
 
-/// The parent of a process.
-pub(crate) fn parent_number(pid: u32) -> Result<u32, Box<dyn std::error::Error>> {
-    Ok(crate::observe::parent_of(pid).ok_or("it has a parent")?)
-}
-
-/// The children of all threads of a process.
-pub(crate) fn children(pid: u32) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
-    let mut all = Vec::new();
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end while it is looked at.
-        let Ok(text) = std::fs::read_to_string(thread?.path().join("children")) else {
-            continue;
-        };
-        for child in text.split_whitespace() {
-            all.push(child.parse()?);
-        }
-    }
-    Ok(all)
-}
-
+/// Looks again and again until `seen` says so.
 pub(crate) fn until(
     mut seen: impl FnMut() -> Result<bool, Box<dyn std::error::Error>>,
     what: &str,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let start = std::time::Instant::now();
-    while !seen()? {
-        if start.elapsed() > std::time::Duration::from_secs(30) {
-            return Err(format!("waited in vain for: {what}").into());
-        }
-        std::thread::yield_now();
-    }
-    Ok(())
+    let seen = wait::until_found(what, || match seen() {
+        Ok(seen) => Ok(seen.then_some(())),
+        Err(e) => Err(io::Error::other(e.to_string())),
+    });
+    Ok(seen?)
 }
 
 /// Joins nothing until everything is started: more handles than the usual limit of descriptors.

@@ -7,15 +7,11 @@
 //! while the thread ends.
 
 use std::cell::Cell;
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 
 use brigade::channel::{Receiver, Select, Sender, Transport, channel, select};
 use brigade::sync::{Condvar, Mutex, Once, RwLock, Semaphore};
 use brigade::{Cause, Descriptor, JoinError, JoinHandle, Kind, Pool, Shared};
+use brigade_test_support::block_on;
 use libtest_mimic::Trial;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -321,21 +317,4 @@ fn is<T: PartialEq + std::fmt::Debug>(got: T, wanted: T) -> Done {
         return Ok(());
     }
     Err(format!("{got:?}, and not {wanted:?}").into())
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
 }

@@ -5,13 +5,9 @@
 //! hosts.
 
 mod bare;
-#[path = "../support/block_on.rs"]
-mod block_on;
 mod copied_ends;
 mod copies;
 mod denied_calls;
-#[path = "../support/deny.rs"]
-mod deny;
 mod early_threads;
 mod execs;
 mod groups;

@@ -85,17 +85,6 @@ pub(crate) fn readable_within(fd: impl AsFd, limit: Duration) -> bool {
     }
 }
 
-/// The fork server of a host, if it has one: its workers' parent.
-pub(crate) fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
-}
-
 /// Ends a host that a failed test would leave behind.
 pub(crate) struct Guard(pub(crate) Child);
 

@@ -4,9 +4,10 @@ use std::process::Command;
 use std::time::Instant;
 
 use brigade::{JoinError, Pool, process};
+use brigade_test_support::procfs;
 use libtest_mimic::Trial;
 
-use crate::hosts::{Host, children, parent_number, until};
+use crate::hosts::{Host, until};
 use crate::observe::{HANG, well_behaved};
 use crate::trials::trial;
 
@@ -51,16 +52,16 @@ fn leaves_orphans(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         (),
     )?;
     let pid = goes_on.pid().ok_or("it has a process")?;
-    let server = parent_number(pid)?;
+    let server = procfs::parent(pid)?;
     for _ in 0..5 {
         process::spawn(fork_many, ())?.join()?;
     }
     // Workers are all that is left there, and none of them has ended.
     until(
-        || Ok(children(server)?.into_iter().all(is_worker)),
+        || Ok(procfs::children(server)?.into_iter().all(is_worker)),
         "the orphans to be reaped",
     )?;
-    if !children(server)?.contains(&pid) {
+    if !procfs::children(server)?.contains(&pid) {
         return Err("the task that goes on has ended".into());
     }
     goes_on.cancel();
@@ -96,7 +97,7 @@ fn leaves_zombies(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let stats = pool.stats();
     assert_eq!((stats.done, stats.crashed.len()), (done.into(), 0));
     until(
-        || Ok(children(server)?.into_iter().all(is_worker)),
+        || Ok(procfs::children(server)?.into_iter().all(is_worker)),
         "the orphans to be reaped",
     )
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use brigade::channel::{self, RecvTimeoutError, Sender};
 use brigade::{Cause, JoinError, process};
+use brigade_test_support::signal;
 use libtest_mimic::Trial;
 
 use crate::hosts::Host;
@@ -65,8 +66,7 @@ fn outer_proc(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     } else {
         libc::SIGKILL
     };
-    // SAFETY: no memory is involved.
-    unsafe { libc::kill(server as i32, signal) };
+    signal::send(server, signal);
     match task.join() {
         Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost => {}
         other => return Err(format!("{other:?}").into()),

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use brigade::channel::{Receiver, Transport, channel};
 use brigade::{JoinError, JoinHandle, Kind, Pool};
+use brigade_test_support::block_on;
 use libtest_mimic::Trial;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::block_on::block_on;
 use crate::hosts::{Host, double};
 use crate::observe::{HANG, well_behaved};
 use crate::trials::trial;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use brigade::channel::{self, Receiver};
 use brigade::{Cause, JoinError, Kind, Pool};
+use brigade_test_support::signal;
 
 use crate::hosts::{Host, double, limit, parent, spawn_works, until};
 
@@ -81,8 +82,7 @@ fn reaps_everything(_: &[String]) -> Ended {
         return Err(format!("children that are not the host's: {statuses:?}").into());
     }
     for pid in pool.pids() {
-        // SAFETY: no memory is involved.
-        unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+        signal::kill(pid);
     }
     works(&pool)
 }
@@ -239,8 +239,7 @@ fn few_descriptors(_: &[String]) -> Ended {
     for turn in 0..10 {
         if turn == 5 {
             for pid in pool.pids() {
-                // SAFETY: no memory is involved.
-                unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+                signal::kill(pid);
             }
         }
         let large = pool.submit(|text: String| text, "x".repeat(4 << 20));
@@ -287,8 +286,7 @@ fn leaves_nothing(_: &[String]) -> Ended {
                     drop(pool.submit(|()| -> () { std::process::abort() }, ()));
                 }
                 for pid in pool.pids() {
-                    // SAFETY: no memory is involved.
-                    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+                    signal::kill(pid);
                 }
             }
             match turn % 3 {

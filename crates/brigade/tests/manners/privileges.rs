@@ -5,11 +5,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 
 use brigade::{Kind, Pool, process};
+use brigade_test_support::{procfs, signal};
 use libtest_mimic::Trial;
 use rustix::pipe::PipeFlags;
 use rustix::process::{geteuid, getpid};
 
-use crate::hosts::{Host, double, parent_number, spawn_works, until};
+use crate::hosts::{Host, double, spawn_works, until};
 use crate::observe::{check, host, well_behaved};
 use crate::secure::{NOBODY, skip};
 use crate::trials::trial;
@@ -320,8 +321,7 @@ fn look_alike() -> Ended {
         same(pool.submit(portrait, ()).join()?, "a pool's worker")?;
         if n == 1 {
             for pid in pool.pids() {
-                // SAFETY: no memory is involved.
-                unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+                signal::kill(pid);
             }
         }
     }
@@ -399,8 +399,7 @@ fn pool_replaces_less(_: &[String]) -> Ended {
     let pool = pool.join().map_err(|_| "it panicked")??;
     for _ in 0..4 {
         for pid in pool.pids() {
-            // SAFETY: no memory is involved.
-            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+            signal::kill(pid);
         }
         let kept = (0..4)
             .map(|_| pool.submit(bounded, ()))
@@ -415,7 +414,10 @@ fn pool_replaces_less(_: &[String]) -> Ended {
 /// Fork servers of another time end: at once, with the last task, or with the last pool.
 fn server_retires(_: &[String]) -> Ended {
     brigade::init();
-    let server_of = |pid: Option<u32>| parent_number(pid.ok_or("a process has a number")?);
+    let server_of = |pid: Option<u32>| {
+        let pid = pid.ok_or_else(|| std::io::Error::other("a process has a number"))?;
+        procfs::parent(pid)
+    };
     let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let wait = brigade::Descriptor(wait);
     let task = process::spawn(
@@ -443,7 +445,7 @@ fn server_retires(_: &[String]) -> Ended {
     // The spares are gone; the task and the pool are not.
     let old = servers[0];
     until(
-        || Ok(crate::hosts::children(old)?.len() == 2),
+        || Ok(procfs::children(old)?.len() == 2),
         "the spares are gone",
     )?;
     if pool.submit(double, 21).join()? != 42 {
@@ -451,7 +453,7 @@ fn server_retires(_: &[String]) -> Ended {
     }
     drop(pool);
     until(
-        || Ok(crate::hosts::children(old)?.len() == 1),
+        || Ok(procfs::children(old)?.len() == 1),
         "the pool's worker is gone",
     )?;
     drop(go);

@@ -3,9 +3,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
+use brigade_test_support::procfs;
+use brigade_test_support::signal::kill;
 use libtest_mimic::{Failed, Trial};
 
-use crate::observe::{Guard, HANG, Watched, check, host, parent_of, readable_within, well_behaved};
+use crate::observe::{Guard, HANG, Watched, check, host, readable_within, well_behaved};
 
 pub(crate) fn all() -> Vec<Trial> {
     let mut all = vec![
@@ -253,11 +255,6 @@ fn replaced(more: &[&str]) {
     check("replaced", output.expect("starts"));
 }
 
-fn kill(pid: u32) {
-    // SAFETY: no memory is involved.
-    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
-}
-
 /// A host, its fork server, its workers, and their children and daemons, all alive.
 pub(crate) struct Family {
     pub(crate) host: Guard,
@@ -288,7 +285,7 @@ impl Family {
                 children.extend(pids);
             }
         }
-        let server = parent_of(workers[0].pid).expect("the worker has a parent");
+        let server = procfs::parent(workers[0].pid).expect("the worker has a parent");
         Family {
             host,
             stdout,

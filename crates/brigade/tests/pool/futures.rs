@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 
 use brigade::{JoinError, JoinHandle, Kind};
+use brigade_test_support::block_on;
 
-use crate::block_on::block_on;
 use crate::{Count, both, double, for_ever, occupy, pool, until, works};
 
 /// Counts how often it is woken.

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::mpsc;
 
 use brigade::{JoinHandle, Kind, Pool, process};
+use brigade_test_support::deny;
 
-use crate::deny::deny;
 use crate::{double, join, pool, processes, until};
 
 unsafe extern "C" {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 
 use brigade::{Cause, JoinError, Kind, Phase, Pool, process};
+use brigade_test_support::{procfs, signal};
 
 use crate::{Count, crash_of, double, exists, join, kill, occupy, pool, processes, until, works};
 
@@ -188,23 +189,18 @@ fn one_that_is_stopped_keeps_nobody_waiting() {
     });
 }
 
-fn signal(pid: u32, signal: i32) {
-    // SAFETY: no memory is involved.
-    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
-}
-
 #[test]
 fn one_that_is_stopped_before_it_has_a_task_keeps_nobody_waiting() {
     processes(|| {
         let pool = pool(Kind::Process, 2);
         for turn in 0..4 {
             let stopped = pool.pids()[turn % 2];
-            signal(stopped, libc::SIGSTOP);
+            assert!(signal::send(stopped, libc::SIGSTOP));
             let handles: Vec<_> = (0..500).map(|n| pool.submit(double, n)).collect();
             for (n, handle) in (0..).zip(handles) {
                 assert_eq!(join(handle).expect("the other does it"), n * 2);
             }
-            signal(stopped, libc::SIGCONT);
+            assert!(signal::send(stopped, libc::SIGCONT));
         }
         works(&pool);
     });
@@ -249,11 +245,8 @@ fn the_fork_server_is_killed_in_the_middle_of_a_map() {
 
 /// The fork server of a worker. `None`: one of them is dead.
 fn server_of(worker: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
-    let name = std::fs::read_to_string(format!("/proc/{parent}/comm")).ok()?;
-    (name == "brigade-server\n").then_some(parent)
+    let parent = procfs::parent(worker).ok()?;
+    (procfs::name(parent).ok()? == "brigade-server").then_some(parent)
 }
 
 #[test]

@@ -5,12 +5,8 @@
 //! [`Count`], and a watchdog ends what hangs.
 
 mod balance;
-#[path = "../support/block_on.rs"]
-mod block_on;
 mod closing;
 mod count;
-#[path = "../support/deny.rs"]
-mod deny;
 mod ends;
 mod futures;
 mod initializer;
@@ -31,16 +27,16 @@ mod leaving;
 mod matrix;
 
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brigade::{Crash, JoinError, JoinHandle, Kind, Panic, Pool};
+use brigade_test_support::signal::{exists, kill};
+use brigade_test_support::wait::{LIMIT, until};
 
 use count::Count;
 
-/// Longer than anything takes that does not hang.
-const LIMIT: Duration = Duration::from_secs(30);
 /// When a test is given up.
-const HANG: Duration = Duration::from_secs(90);
+const HANG: Duration = Duration::from_secs(180);
 
 /// Runs a row for threads and for processes.
 fn both(row: impl Fn(Kind)) {
@@ -179,28 +175,4 @@ fn crash_of<R: std::fmt::Debug>(ended: Result<R, JoinError>) -> Crash {
         Err(JoinError::Crashed(crash)) => crash,
         other => panic!("expected a crash, got {other:?}"),
     }
-}
-
-/// Looks until it is so.
-#[track_caller]
-fn until(what: &str, mut look: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !look() {
-        assert!(start.elapsed() < LIMIT, "waited in vain for: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Whether there is such a process. One that has ended and was not reaped is a leftover: it counts.
-fn exists(pid: u32) -> bool {
-    // SAFETY: no memory is involved, and nothing is sent.
-    let found = unsafe { libc::kill(pid as i32, 0) } == 0;
-    found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
-}
-
-fn kill(pid: u32) {
-    assert!(pid > 1);
-    // SAFETY: no memory is involved. One that has just ended is no error: its number is not given
-    // to another so soon.
-    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
 }

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use brigade::{Kind, Pool, process};
+use brigade_test_support::procfs::has_ended;
+use brigade_test_support::signal::{go_on, stop};
+use brigade_test_support::wait::{pause, until};
 
 use crate::Host;
-use crate::processes::{Child, go_on, is_dead, let_pass, listen, say, stop, until};
+use crate::processes::{Child, listen, say};
 use crate::tasks::{double, flag, is_set, join, server, until_let};
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[
@@ -53,7 +56,7 @@ pub(crate) const TRIALS: &[(&str, fn())] = &[
         // Both, as in a control group that is frozen.
         stop(host.pid());
         stop(server);
-        let_pass(Duration::from_secs(12));
+        pause(Duration::from_secs(12));
         go_on(host.pid());
         go_on(server);
         host.tell();
@@ -83,7 +86,7 @@ fn for_moments(name: &'static str) {
     assert_eq!(host.line(), "ready");
     for _ in 0..10 {
         host.is_stopped_for(Duration::from_millis(100));
-        let_pass(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
     host.tell();
     host.ends_well();
@@ -99,7 +102,7 @@ pub(crate) fn run_for(needs: u64) -> u64 {
     let mut had = Duration::ZERO;
     let mut last = Instant::now();
     while had < Duration::from_millis(needs) {
-        let_pass(Duration::from_millis(1));
+        pause(Duration::from_millis(1));
         had += last.elapsed().min(step);
         last = Instant::now();
     }
@@ -114,7 +117,7 @@ fn timed(kind: Kind) {
         .expect("a pool");
     for turn in 0..3 {
         let handles: Vec<_> = (0..8).map(|_| pool.submit(run_for, 300)).collect();
-        let_pass(Duration::from_millis(150 * turn));
+        pause(Duration::from_millis(150 * turn));
         say("ready");
         listen();
         for handle in handles {
@@ -143,7 +146,7 @@ fn short(kind: Kind) {
 
 /// Takes so many milliseconds, whoever is stopped meanwhile.
 fn last(millis: u64) -> u64 {
-    let_pass(Duration::from_millis(millis));
+    pause(Duration::from_millis(millis));
     millis
 }
 
@@ -179,7 +182,7 @@ fn joins() {
         };
         let kind = handle.kind();
         let waiter = std::thread::spawn(move || handle.join_timeout(Duration::from_secs(2)));
-        let_pass(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
         say("ready");
         listen();
         // A thread has not run, and so it may not have ended; the result of a process is there.
@@ -199,12 +202,12 @@ fn keeps_its_server() {
     let handle = process::spawn(until_let, (begun.clone(), gate.clone())).expect("a process");
     let pid = is_set(&begun);
     // A question is on its way.
-    let_pass(Duration::from_millis(900));
+    pause(Duration::from_millis(900));
     say("ready");
     say(server);
     listen();
-    let_pass(Duration::from_secs(3));
-    assert!(!is_dead(pid));
+    pause(Duration::from_secs(3));
+    assert!(!has_ended(pid));
     gate.store(1, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(join(handle).expect("it is let"), 7);
     assert_eq!(

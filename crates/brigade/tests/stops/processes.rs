@@ -1,67 +1,14 @@
-//! Processes: stopped, continued, looked at, waited for.
+//! Programs that are started by a test, talked to, stopped, and waited for.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use brigade_test_support::wait::{LIMIT, pause, timespec};
+use brigade_test_support::{procfs, signal};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
-/// Longer than anything takes that does not hang, a fork server's replacement included.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
-pub(crate) fn signal(pid: u32, signal: i32) {
-    assert!(pid > 1);
-    // SAFETY: no memory is involved.
-    unsafe { libc::kill(pid as i32, signal) };
-}
-
-/// Stops a process, and waits until it is, or has ended.
-pub(crate) fn stop(pid: u32) {
-    signal(pid, libc::SIGSTOP);
-    until("it is stopped", || state(pid) == Some('T') || is_dead(pid));
-}
-
-pub(crate) fn go_on(pid: u32) {
-    signal(pid, libc::SIGCONT);
-    until("it goes on", || state(pid) != Some('T'));
-}
-
-/// The state's letter: `T` is stopped, `Z` has ended. `None`: there is none any more. proc(5)
-pub(crate) fn state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
-}
-
-/// Whether it can do anything any more.
-pub(crate) fn is_dead(pid: u32) -> bool {
-    matches!(state(pid), None | Some('Z' | 'X'))
-}
-
-pub(crate) fn parent_of(pid: u32) -> u32 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
-    let rest = stat.rsplit_once(')').expect("a name").1;
-    let parent = rest.split_whitespace().nth(1).expect("a parent");
-    parent.parse().expect("a number")
-}
-
-/// Looks until it is so.
-#[track_caller]
-pub(crate) fn until(what: &str, mut look: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !look() {
-        assert!(start.elapsed() < LIMIT, "waited in vain until {what}");
-        let_pass(Duration::from_millis(1));
-    }
-}
-
-/// How long something is stopped, or a task takes, is what is tried; or /proc is asked again, which
-/// nobody can wait for.
-#[expect(clippy::disallowed_methods, reason = "see above")]
-pub(crate) fn let_pass(time: Duration) {
-    std::thread::sleep(time);
-}
 
 /// A process that was started here, and is ended with the test.
 #[derive(Debug)]
@@ -118,9 +65,9 @@ impl Child {
 
     /// Stops it for so long.
     pub(crate) fn is_stopped_for(&self, time: Duration) {
-        stop(self.pid());
-        let_pass(time);
-        go_on(self.pid());
+        signal::stop(self.pid());
+        pause(time);
+        signal::go_on(self.pid());
     }
 
     /// Tells it to go on.
@@ -130,10 +77,7 @@ impl Child {
 
     /// It has ended well, and in time.
     pub(crate) fn ends_well(mut self) {
-        let timeout = Timespec {
-            tv_sec: 2 * LIMIT.as_secs() as i64,
-            tv_nsec: 0,
-        };
+        let timeout = timespec(2 * LIMIT);
         let mut fds = [PollFd::new(&self.ended, PollFlags::IN)];
         let ended = rustix::event::poll(&mut fds, Some(&timeout)).expect("polled");
         assert!(ended > 0, "{} hangs", self.name);
@@ -150,27 +94,13 @@ impl Drop for Child {
         let _ = self.child.kill();
         let _ = self.child.wait();
         // Its fork server may be stopped, and ends everything else when it goes on.
-        for pid in with_mark(&self.mark) {
-            signal(pid, libc::SIGCONT);
+        for pid in procfs::with_variable(MARK, &self.mark).unwrap_or_default() {
+            signal::send(pid, libc::SIGCONT);
         }
     }
 }
 
 const MARK: &str = "BRIGADE_STOPS";
-
-/// Processes that were started with this mark, or forked from one that was.
-fn with_mark(mark: &str) -> Vec<u32> {
-    let needle = format!("{MARK}={mark}").into_bytes();
-    let all = std::fs::read_dir("/proc").expect("proc");
-    let pids = all
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|&byte| byte == 0).any(|v| v == needle)
-    })
-    .collect()
-}
 
 /// In a host: says that it has come to a place.
 pub(crate) fn say(what: impl std::fmt::Display) {

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use brigade::sync::Mutex;
 use brigade::{Cause, JoinError, Kind, Pool, Shared, process};
+use brigade_test_support::procfs::{has_ended, parent, state};
+use brigade_test_support::signal::{go_on, send, stop};
+use brigade_test_support::wait::{LIMIT, pause, until};
 
 use crate::Host;
-use crate::processes::{LIMIT, go_on, is_dead, let_pass, parent_of, signal, state, stop, until};
 use crate::tasks::{
     self, Flag, crash_of, double, flag, for_ever, is_set, join, running, until_let,
 };
@@ -35,7 +37,7 @@ pub(crate) const HOSTS: &[(&str, Host)] = &[
 
 /// That it has not been replaced: it was this one that nobody waited for.
 fn is_still_stopped(server: u32) {
-    assert_eq!(state(server), Some('T'), "it was not waited for");
+    assert_eq!(state(server).ok(), Some('T'), "it was not waited for");
 }
 
 /// That everything goes on, with another fork server.
@@ -47,11 +49,11 @@ fn is_replaced(server: u32) {
             |e| crash_of::<u32>(Err(e)).cause() == &Cause::Lost,
             |n| n == 8
         ));
-        is_dead(server)
+        has_ended(server)
     });
     let other = tasks::server();
     assert_ne!(other, server);
-    until("the old one is gone", || is_dead(server));
+    until("the old one is gone", || has_ended(server));
 }
 
 fn continued() {
@@ -60,25 +62,25 @@ fn continued() {
     let pool = Pool::processes(2).expect("a pool");
     for _ in 0..5 {
         stop(server);
-        let_pass(Duration::from_millis(1200));
+        pause(Duration::from_millis(1200));
         go_on(server);
         assert_eq!(pool.map(double, 0..100).filter(|r| r.is_ok()).count(), 100);
         assert_eq!(tasks::server(), server);
     }
-    assert!(!is_dead(pid) && !handle.is_finished());
+    assert!(!has_ended(pid) && !handle.is_finished());
     handle.cancel();
     assert!(matches!(join(handle), Err(JoinError::Cancelled)));
-    assert!(is_dead(pid));
-    assert_eq!(parent_of(pool.pids()[0]), server);
+    assert!(has_ended(pid));
+    assert_eq!(parent(pool.pids()[0]).expect("it is there"), server);
 }
 
 fn idle() {
     let server = tasks::server();
     // Until it has made new spares, and it was seen that nobody needs it.
-    let_pass(Duration::from_secs(3));
+    pause(Duration::from_secs(3));
     stop(server);
     // Nobody asks it anything: it is nobody's business how long it is stopped.
-    let_pass(Duration::from_secs(12));
+    pause(Duration::from_secs(12));
     is_still_stopped(server);
     is_replaced(server);
 }
@@ -105,16 +107,19 @@ fn timeout() {
         let pool = Pool::builder(Kind::Process).workers(1).timeout(timeout);
         let pool = pool.build().expect("a pool");
         let begun = flag();
-        let handle = pool.submit(until_stopped, (begun.clone(), parent_of(pool.pids()[0])));
+        let handle = pool.submit(
+            until_stopped,
+            (begun.clone(), parent(pool.pids()[0]).expect("it is there")),
+        );
         let pid = is_set(&begun);
-        let server = parent_of(pid);
+        let server = parent(pid).expect("it is there");
         let ended = join(handle);
         is_still_stopped(server);
         assert!(
             matches!(&ended, Err(JoinError::TimedOut(over)) if over.after() == timeout),
             "{ended:?}"
         );
-        assert!(is_dead(pid));
+        assert!(has_ended(pid));
         go_on(server);
         assert_eq!(
             join(pool.submit(double, 4)).expect("there is another worker"),
@@ -146,10 +151,10 @@ fn cancel() {
         let ended = join(handle);
         is_still_stopped(server);
         assert!(matches!(ended, Err(JoinError::Cancelled)), "{ended:?}");
-        assert!(is_dead(pid));
+        assert!(has_ended(pid));
         go_on(server);
         assert_eq!(join(pool.submit(double, 4)).expect("there is a worker"), 8);
-        until("it is reaped", || state(pid).is_none());
+        until("it is reaped", || state(pid).is_err());
         assert_eq!(tasks::server(), server);
     }
 }
@@ -165,7 +170,7 @@ fn grace() {
     handle.cancel();
     assert!(matches!(join(handle), Err(JoinError::Cancelled)));
     is_still_stopped(server);
-    assert!(is_dead(pid));
+    assert!(has_ended(pid));
     go_on(server);
     assert_eq!(tasks::server(), server);
     // One that is deaf is killed when its time is over.
@@ -186,7 +191,7 @@ fn grace() {
     handle.cancel();
     assert!(matches!(join(handle), Err(JoinError::Cancelled)));
     is_still_stopped(server);
-    assert!(is_dead(pid));
+    assert!(has_ended(pid));
     go_on(server);
     assert_eq!(tasks::server(), server);
 }
@@ -203,7 +208,7 @@ fn join_timeout() {
         };
         let pid = is_set(&begun);
         stop(server);
-        signal(pid, libc::SIGKILL);
+        send(pid, libc::SIGKILL);
         for _ in 0..3 {
             handle = match handle.join_timeout(Duration::from_millis(100)) {
                 Err(handle) => handle,
@@ -246,7 +251,7 @@ fn join_timeout() {
 fn scribble(begun: Flag) -> u32 {
     begun.store(std::process::id(), SeqCst);
     while begun.load(SeqCst) != 0 {
-        let_pass(Duration::from_millis(1));
+        pause(Duration::from_millis(1));
     }
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     for line in maps.lines().filter(|l| l.contains("memfd:brigade-mailbox")) {
@@ -265,7 +270,9 @@ fn scribble(begun: Flag) -> u32 {
 /// Returns a large value when its fork server is stopped. No descriptor comes with its input, so
 /// that nobody has asked for its lane.
 fn large_when_stopped(server: u32) -> Vec<u8> {
-    until("the fork server is stopped", || state(server) == Some('T'));
+    until("the fork server is stopped", || {
+        state(server).ok() == Some('T')
+    });
     vec![3; 1 << 20]
 }
 
@@ -317,17 +324,17 @@ fn lost() {
     let (one, pid) = running();
     let (other, other_pid) = running();
     stop(server);
-    signal(pid, libc::SIGKILL);
+    send(pid, libc::SIGKILL);
     // Of one it is not known how it died; the other lives, and goes with its fork server.
     assert_eq!(crash_of(join(one)).cause(), &Cause::Lost);
     assert_eq!(crash_of(join(other)).cause(), &Cause::Lost);
-    until("they are gone", || is_dead(pid) && is_dead(other_pid));
+    until("they are gone", || has_ended(pid) && has_ended(other_pid));
     is_replaced(server);
 }
 
 fn pool_moves() {
     let pool = Pool::processes(3).expect("a pool");
-    let server = parent_of(pool.pids()[0]);
+    let server = parent(pool.pids()[0]).expect("it is there");
     let begun: Vec<Flag> = (0..3).map(|_| flag()).collect();
     let handles: Vec<_> = begun
         .iter()
@@ -343,16 +350,16 @@ fn pool_moves() {
         assert_eq!(join(handle).expect("it was not begun"), n * 2);
     }
     until("the old workers are gone", || {
-        pids.iter().all(|&pid| is_dead(pid))
+        pids.iter().all(|&pid| has_ended(pid))
     });
-    assert_ne!(parent_of(pool.pids()[0]), server);
+    assert_ne!(parent(pool.pids()[0]).expect("it is there"), server);
     is_replaced(server);
 }
 
 fn full_socket() {
     // A request for each of them is more than a socket holds.
     let pool = Pool::processes(600).expect("a pool");
-    let server = parent_of(pool.pids()[0]);
+    let server = parent(pool.pids()[0]).expect("it is there");
     let pids = pool.pids();
     stop(server);
     let start = Instant::now();
@@ -375,23 +382,23 @@ fn full_socket() {
     });
     drop(pool);
     assert!(start.elapsed() < LIMIT);
-    until("all are dead", || pids.iter().all(|&pid| is_dead(pid)));
+    until("all are dead", || pids.iter().all(|&pid| has_ended(pid)));
     go_on(server);
     until("all are reaped", || {
-        pids.iter().all(|&pid| state(pid).is_none())
+        pids.iter().all(|&pid| state(pid).is_err())
     });
 }
 
 fn dropped() {
     let pool = Pool::processes(4).expect("a pool");
     let pids = pool.pids();
-    let server = parent_of(pids[0]);
+    let server = parent(pids[0]).expect("it is there");
     let last = pool.submit(double, 3);
     stop(server);
     drop(pool);
     is_still_stopped(server);
     assert_eq!(join(last).expect("what was accepted is finished"), 6);
-    assert!(pids.iter().all(|&pid| is_dead(pid)));
+    assert!(pids.iter().all(|&pid| has_ended(pid)));
     go_on(server);
     assert_eq!(tasks::server(), server);
 }
@@ -404,14 +411,14 @@ fn aborted() {
         .map(|b| pool.submit(for_ever, b.clone()))
         .collect();
     let pids: Vec<u32> = begun.iter().map(is_set).collect();
-    let server = parent_of(pids[0]);
+    let server = parent(pids[0]).expect("it is there");
     stop(server);
     pool.abort();
     is_still_stopped(server);
     for handle in handles {
         assert!(matches!(join(handle), Err(JoinError::Cancelled)));
     }
-    assert!(pids.iter().all(|&pid| is_dead(pid)));
+    assert!(pids.iter().all(|&pid| has_ended(pid)));
     go_on(server);
 }
 
@@ -423,7 +430,7 @@ fn built() {
         pool.map(double, 0..1000).filter(|r| r.is_ok()).count(),
         1000
     );
-    until("the old one is gone", || is_dead(server));
+    until("the old one is gone", || has_ended(server));
 }
 
 fn lock() {
@@ -437,7 +444,7 @@ fn lock() {
     let handle = process::spawn(hold, (begun.clone(), mutex.clone())).expect("a process");
     let pid = is_set(&begun);
     stop(server);
-    signal(pid, libc::SIGKILL);
+    send(pid, libc::SIGKILL);
     assert!(mutex.lock().is_err(), "its holder has died");
     drop(handle);
     is_replaced(server);
@@ -450,15 +457,15 @@ fn again() {
         .retries(20)
         .build()
         .expect("a pool");
-    let mut server = parent_of(pool.pids()[0]);
+    let mut server = parent(pool.pids()[0]).expect("it is there");
     for turn in 0..40_u32 {
         let handles: Vec<_> = (0..20).map(|n| pool.submit(double, n)).collect();
         let spawned = process::spawn(double, turn).expect("a process");
         stop(server);
         if turn % 4 == 0 {
-            signal(pool.pids()[0], libc::SIGKILL);
+            send(pool.pids()[0], libc::SIGKILL);
         }
-        let_pass(Duration::from_millis(u64::from(turn % 7) * 20));
+        pause(Duration::from_millis(u64::from(turn % 7) * 20));
         go_on(server);
         for (n, handle) in (0..).zip(handles) {
             assert_eq!(join(handle).expect("it is run again"), n * 2);

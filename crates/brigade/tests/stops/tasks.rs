@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use brigade::{Crash, JoinError, JoinHandle, Shared, process};
-
-use crate::processes::{LIMIT, let_pass, parent_of, until};
+use brigade_test_support::procfs::parent;
+use brigade_test_support::wait::{LIMIT, pause, until};
 
 pub(crate) fn double(n: u32) -> u32 {
     n * 2
@@ -31,7 +31,7 @@ pub(crate) fn for_ever(begun: Flag) -> u32 {
 pub(crate) fn until_let((begun, gate): (Flag, Flag)) -> u32 {
     begun.store(std::process::id(), SeqCst);
     while gate.load(SeqCst) == 0 {
-        let_pass(Duration::from_millis(1));
+        pause(Duration::from_millis(1));
     }
     7
 }
@@ -59,7 +59,7 @@ pub(crate) fn server() -> u32 {
     join(worker).expect("it returns");
     let (begun, gate) = (flag(), flag());
     let worker = process::spawn(until_let, (begun.clone(), gate.clone())).expect("a process");
-    let server = parent_of(is_set(&begun));
+    let server = parent(is_set(&begun)).expect("it is there");
     gate.store(1, SeqCst);
     join(worker).expect("it returns");
     server

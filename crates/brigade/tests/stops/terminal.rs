@@ -9,9 +9,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use brigade::{Pool, process};
+use brigade_test_support::procfs::has_ended;
+use brigade_test_support::wait::until;
 
 use crate::Host;
-use crate::processes::{Child, is_dead, listen, say, until};
+use crate::processes::{Child, listen, say};
 use crate::tasks::{flag, is_set, join, until_let};
 
 pub(crate) const HOSTS: &[(&str, Host)] =
@@ -99,7 +101,7 @@ fn gets_signals() {
     let workers = begun.map(|begun| is_set(&begun));
     say("ready");
     until("it is interrupted", || INTERRUPTS.load(SeqCst) > 0);
-    assert!(!workers.into_iter().any(is_dead));
+    assert!(!workers.into_iter().any(has_ended));
     say("interrupted");
     listen();
     gate.store(1, SeqCst);

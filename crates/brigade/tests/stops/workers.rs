@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use brigade::{JoinError, Kind, Pool, process};
+use brigade_test_support::procfs::{children, has_ended, parent, state};
+use brigade_test_support::signal::{go_on, send, stop};
+use brigade_test_support::wait::{pause, until};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::Host;
 use crate::host::run_for;
-use crate::processes::{go_on, is_dead, let_pass, parent_of, signal, state, stop, until};
 use crate::tasks::{Flag, double, flag, for_ever, is_set, join, server, until_let};
 
 pub(crate) const HOSTS: &[(&str, Host)] = &[
@@ -113,7 +115,7 @@ fn told() {
     until("it is told", || {
         pool.stats().stopped == 1 && said.has("stopped", idle)
     });
-    signal(idle, libc::SIGKILL);
+    send(idle, libc::SIGKILL);
     until("it is gone", || pool.stats().stopped == 0);
 }
 
@@ -134,7 +136,7 @@ fn waits() {
         let handle = handle
             .join_timeout(Duration::from_secs(12))
             .expect_err("it stands");
-        assert_eq!(state(pid), Some('T'));
+        assert_eq!(state(pid).ok(), Some('T'));
         go_on(pid);
         assert_eq!(join(handle).expect("it is as if nothing were"), 7);
     }
@@ -151,9 +153,9 @@ fn a_while() {
         until("it runs", || handle.pid().is_some());
         let pid = handle.pid().expect("it runs");
         for _ in 0..4 {
-            let_pass(Duration::from_millis(60));
+            pause(Duration::from_millis(60));
             stop(pid);
-            let_pass(Duration::from_millis(400));
+            pause(Duration::from_millis(400));
             go_on(pid);
         }
         assert_eq!(join(handle).expect("it had not had its time"), 600);
@@ -177,7 +179,7 @@ fn timed_out() {
             matches!(&ended, Err(JoinError::TimedOut(over)) if over.after() == time),
             "{ended:?}"
         );
-        assert_eq!(state(pid), None, "it is gone when that is told");
+        assert!(state(pid).is_err(), "it is gone when that is told");
         assert_eq!(join(pool.submit(double, 2)).expect("there is another"), 4);
     }
 }
@@ -192,13 +194,13 @@ fn both_stopped() {
     let begun = flag();
     let handle = pool.submit(for_ever, begun.clone());
     let pid = is_set(&begun);
-    let server = parent_of(pid);
+    let server = parent(pid).expect("it is there");
     stop(server);
     stop(pid);
     let ended = join(handle);
-    assert_eq!(state(server), Some('T'), "it was not waited for");
+    assert_eq!(state(server).ok(), Some('T'), "it was not waited for");
     assert!(matches!(ended, Err(JoinError::TimedOut(_))), "{ended:?}");
-    assert!(is_dead(pid));
+    assert!(has_ended(pid));
     go_on(server);
     assert_eq!(join(pool.submit(double, 2)).expect("there is another"), 4);
 }
@@ -216,7 +218,7 @@ fn cancelled() {
         stop(pid);
         handle.cancel();
         assert!(matches!(join(handle), Err(JoinError::Cancelled)));
-        assert_eq!(state(pid), None);
+        assert!(state(pid).is_err());
     }
     assert_eq!(join(pool.submit(double, 2)).expect("there is another"), 4);
 }
@@ -240,31 +242,25 @@ fn grace() {
         stop(pid);
         handle.cancel();
         assert!(matches!(join(handle), Err(JoinError::Cancelled)));
-        assert_eq!(state(pid), None);
+        assert!(state(pid).is_err());
     }
-}
-
-/// Children of a process, by the number of their parent.
-fn children(of: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children"));
-    let numbers = children.expect("children");
-    numbers
-        .split_whitespace()
-        .map(|n| n.parse().expect("a number"))
-        .collect()
 }
 
 fn spare() {
     let server = server();
-    until("there are spares", || children(server).len() >= 4);
-    let spares = children(server);
-    spares.iter().for_each(|&pid| stop(pid));
+    until("there are spares", || {
+        children(server).expect("children").len() >= 4
+    });
+    let spares = children(server).expect("children");
+    for &pid in &spares {
+        stop(pid);
+    }
     for n in 0..10 {
         let handle = process::spawn(double, n).expect("a process");
         assert_eq!(join(handle).expect("another did it"), n * 2);
     }
     until("they are gone", || {
-        spares.iter().all(|&pid| state(pid).is_none())
+        spares.iter().all(|&pid| state(pid).is_err())
     });
 }
 
@@ -349,15 +345,15 @@ fn goes_on() {
         } else {
             assert_eq!(join(handle).expect("it returned"), 7);
         }
-        until("it is ended", || state(pid).is_none());
+        until("it is ended", || state(pid).is_err());
     }
     // One whose handle is dropped while its task runs goes on.
     let (begun, gate) = (flag(), flag());
     drop(process::spawn(until_let, (begun.clone(), gate.clone())).expect("a process"));
     let pid = is_set(&begun);
-    let_pass(Duration::from_secs(3));
-    assert!(!is_dead(pid));
+    pause(Duration::from_secs(3));
+    assert!(!has_ended(pid));
     gate.store(1, SeqCst);
-    until("it ends", || state(pid).is_none());
+    until("it ends", || state(pid).is_err());
     assert_eq!(self::server(), server);
 }

@@ -7,9 +7,9 @@
 
 use std::process::Stdio;
 
+use brigade_test_support::{DeniedCall, deny};
 use libtest_mimic::Trial;
 
-use crate::deny::{Which, deny};
 use crate::hosts::Host;
 use crate::observe::{check, host};
 use crate::steps;
@@ -20,7 +20,7 @@ pub(crate) const HOSTS: &[(&str, Host)] = &[("denied-call", denied_call)];
 /// A call: what an error calls it, and, if the first process must fail without it, what that error
 /// says that it is needed for.
 struct Call {
-    which: Which,
+    which: DeniedCall,
     name: &'static str,
     needed_to: Option<&'static str>,
     errnos: &'static [i32],
@@ -33,7 +33,7 @@ const TASKS: &[i32] = &[libc::EPERM, libc::ENOSYS, libc::EAGAIN, libc::ENOMEM];
 
 const fn call(number: libc::c_long, name: &'static str) -> Call {
     Call {
-        which: Which {
+        which: DeniedCall {
             number,
             argument: None,
         },

@@ -13,7 +13,9 @@ mod timeout_cancel;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use brigade_test_support::wait::until;
 
 use crate::{JoinHandle, Kind, Pool, PoolBuilder, PoolStats};
 
@@ -36,15 +38,6 @@ fn ended<R>(handle: JoinHandle<R>) -> Result<R, crate::JoinError> {
     match handle.join_timeout(HANG) {
         Ok(result) => result,
         Err(_) => panic!("it does not end"),
-    }
-}
-
-/// Waits for something that others bring about.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < HANG, "{what} does not come about");
-        std::thread::yield_now();
     }
 }
 

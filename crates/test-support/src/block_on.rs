@@ -1,14 +1,13 @@
-//! The smallest executor, for whichever suite awaits something.
+//! The smallest executor: the calling thread.
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Longer than anything takes that does not hang.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::wait::LIMIT;
 
 struct Unpark(Thread);
 
@@ -18,8 +17,11 @@ impl Wake for Unpark {
     }
 }
 
-/// What a future becomes. Panics if it is never woken.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+/// Waits for a future, and gives its output.
+///
+/// # Panics
+/// Nothing has woken it within [`LIMIT`].
+pub fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut future = pin!(future);
     let limit = Instant::now() + LIMIT;

@@ -1,30 +1,7 @@
-//! What /proc says of a process: proc(5).
+//! What processes cost, in time and in memory: proc(5).
 
 use std::fs;
 use std::io;
-
-/// Ids of a process's children, ended ones that were not reaped included.
-pub(crate) fn children(pid: u32) -> io::Result<Vec<u32>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    Ok(text
-        .split_whitespace()
-        .filter_map(|word| word.parse::<u32>().ok())
-        .collect())
-}
-
-/// The state's letter: `S` sleeps.
-pub(crate) fn state(pid: u32) -> io::Result<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field, the name, is in parentheses and may contain anything.
-    stat.rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next())
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("/proc/{pid}/stat: {stat}"),
-            )
-        })
-}
 
 /// Processor time of all threads but that one, in microseconds.
 pub(crate) fn processor_time(pid: u32, except: Option<u32>) -> io::Result<f64> {
@@ -40,15 +17,6 @@ pub(crate) fn processor_time(pid: u32, except: Option<u32>) -> io::Result<f64> {
         sum += first.parse::<f64>().map_err(io::Error::other)? / 1e3;
     }
     Ok(sum)
-}
-
-/// How many mappings are of memory files whose name begins like this.
-pub(crate) fn mappings(pid: u32, memfd: &str) -> io::Result<usize> {
-    let needle = format!("/memfd:{memfd}");
-    Ok(fs::read_to_string(format!("/proc/{pid}/maps"))?
-        .lines()
-        .filter(|line| line.contains(&needle))
-        .count())
 }
 
 /// Memory that ends with a process, in KiB.
@@ -111,7 +79,7 @@ mod tests {
     fn time_is_summed_over_threads() {
         let me = rustix::thread::gettid().as_raw_pid().cast_unsigned();
         // A thread sees its own time when the kernel has counted it anew.
-        crate::wait::until("this thread's time to be counted", || {
+        brigade_test_support::wait::until_found("this thread's time to be counted", || {
             crate::work::steps(100_000);
             let others = processor_time(std::process::id(), Some(me))?;
             let all = processor_time(std::process::id(), None)?;

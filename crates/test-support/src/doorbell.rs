@@ -10,16 +10,20 @@ use crate::wait;
 
 /// The program's end.
 #[derive(Debug)]
-pub(crate) struct Doorbell {
+pub struct Doorbell {
     socket: UnixDatagram,
     name: String,
 }
 
 impl Doorbell {
-    pub(crate) fn new() -> io::Result<Doorbell> {
+    /// A bell with a name of its own.
+    ///
+    /// # Errors
+    /// There is no descriptor, or no memory, for a socket.
+    pub fn new() -> io::Result<Doorbell> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
-            concat!(env!("CARGO_PKG_NAME"), "-{}-{}"),
+            "brigade-doorbell-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
@@ -29,12 +33,15 @@ impl Doorbell {
     }
 
     /// What a task needs to ring.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.name.clone()
     }
 
     /// The next ring: the process ids that it came with.
-    pub(crate) fn await_ring(&self) -> io::Result<Vec<u32>> {
+    ///
+    /// # Errors
+    /// No task rang within [`wait::LIMIT`].
+    pub fn await_ring(&self) -> io::Result<Vec<u32>> {
         let mut bytes = [0; 64];
         let len = self
             .socket
@@ -45,15 +52,21 @@ impl Doorbell {
     }
 }
 
-/// In a task.
-pub(crate) fn ring(name: &str, pids: &[u32]) -> io::Result<()> {
+/// Rings a bell, from a task.
+///
+/// # Errors
+/// The program has dropped the bell.
+pub fn ring(name: &str, pids: &[u32]) -> io::Result<()> {
     let bytes: Vec<u8> = pids.iter().flat_map(|pid| pid.to_ne_bytes()).collect();
     UnixDatagram::unbound()?.send_to_addr(&bytes, &SocketAddr::from_abstract_name(name)?)?;
     Ok(())
 }
 
 /// A task: rings, and waits until it is killed.
-pub(crate) fn ring_and_wait(name: String) {
+///
+/// # Panics
+/// The program has dropped the bell.
+pub fn ring_and_wait(name: String) {
     ring(&name, &[std::process::id()]).expect("the program listens");
     wait::for_ever()
 }

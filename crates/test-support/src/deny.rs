@@ -4,15 +4,16 @@ use std::io;
 
 /// A call, or, of one that does several things, that thing of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Which {
-    pub(crate) number: libc::c_long,
+pub struct DeniedCall {
+    /// Its number: `SYS_…`.
+    pub number: libc::c_long,
     /// An argument, and the value of it that is denied.
-    pub(crate) argument: Option<(u32, libc::c_int)>,
+    pub argument: Option<(u32, libc::c_int)>,
 }
 
-impl From<libc::c_long> for Which {
-    fn from(number: libc::c_long) -> Which {
-        Which {
+impl From<libc::c_long> for DeniedCall {
+    fn from(number: libc::c_long) -> DeniedCall {
+        DeniedCall {
             number,
             argument: None,
         }
@@ -20,7 +21,10 @@ impl From<libc::c_long> for Which {
 }
 
 /// From here on these calls fail with that error, in this process and in all that it starts.
-pub(crate) fn deny(calls: &[Which], errno: libc::c_int) -> io::Result<()> {
+///
+/// # Errors
+/// The kernel refuses the filter.
+pub fn deny(calls: &[DeniedCall], errno: libc::c_int) -> io::Result<()> {
     // Places in `struct seccomp_data`; an argument's lower half, on a little-endian machine.
     const NUMBER: u32 = 0;
     const ARGUMENTS: u32 = 16;

@@ -1,32 +1,12 @@
 //! What /proc says of a process: proc(5).
+//!
+//! Errors are those of reading: [`is_gone`] tells whether they say that the process has ended.
 
 use std::fs;
 use std::io;
 
-use crate::wait;
-
-/// The name of a fork server.
-pub(crate) const SERVER: &str = "brigade-server";
-
-/// The fork server of this program, found through a worker: it is the worker's parent.
-pub(crate) fn fork_server() -> io::Result<u32> {
-    wait::until("a worker of a fork server that is there", || {
-        let worker = brigade::process::spawn(|()| std::os::unix::process::parent_id(), ())?;
-        let server = worker.join().map_err(io::Error::other)?;
-        match name(server) {
-            Ok(name) if name == SERVER => Ok(Some(server)),
-            Ok(other) => Err(io::Error::other(format!(
-                "a worker's parent, process {server}, is called `{other}`, not `{SERVER}`"
-            ))),
-            // It was killed just now, and its workers die with it: a moment later.
-            Err(e) if is_gone(&e) => Ok(None),
-            Err(e) => Err(e),
-        }
-    })
-}
-
 /// Ids of a process's children, ended ones that were not reaped included.
-pub(crate) fn children(pid: u32) -> io::Result<Vec<u32>> {
+pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut all = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         match fs::read_to_string(thread?.path().join("children")) {
@@ -43,38 +23,57 @@ pub(crate) fn children(pid: u32) -> io::Result<Vec<u32>> {
 }
 
 /// Whether an error says that the process has ended.
-pub(crate) fn is_gone(error: &io::Error) -> bool {
+pub fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
+/// Whether it can do nothing any more: it has ended, also if it was not reaped.
+pub fn has_ended(pid: u32) -> bool {
+    matches!(state(pid), Ok('Z' | 'X') | Err(_))
+}
+
 /// The state's letter: `S` sleeps, `T` is stopped, `Z` has ended.
-pub(crate) fn state(pid: u32) -> io::Result<char> {
+pub fn state(pid: u32) -> io::Result<char> {
+    let stat = stat(pid)?;
+    let state = stat.first().and_then(|word| word.chars().next());
+    state.ok_or_else(|| unexpected(pid, "stat"))
+}
+
+/// The process id of its parent.
+pub fn parent(pid: u32) -> io::Result<u32> {
+    let stat = stat(pid)?;
+    let parent = stat.get(1).and_then(|word| word.parse().ok());
+    parent.ok_or_else(|| unexpected(pid, "stat"))
+}
+
+/// The words of `stat` behind the name, which is in parentheses and may contain anything.
+fn stat(pid: u32) -> io::Result<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field, the name, is in parentheses and may contain anything.
-    stat.rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next())
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("/proc/{pid}/stat: {stat}"),
-            )
-        })
+    let (_, rest) = stat
+        .rsplit_once(") ")
+        .ok_or_else(|| unexpected(pid, "stat"))?;
+    Ok(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+fn unexpected(pid: u32, file: &str) -> io::Error {
+    let why = format!("/proc/{pid}/{file} is not as proc(5) says");
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// What `ps` calls it.
-pub(crate) fn name(pid: u32) -> io::Result<String> {
+pub fn name(pid: u32) -> io::Result<String> {
     Ok(fs::read_to_string(format!("/proc/{pid}/comm"))?
         .trim_end()
         .to_owned())
 }
 
 /// How many entries a directory has.
-pub(crate) fn entries(directory: &str) -> io::Result<usize> {
+pub fn entries(directory: &str) -> io::Result<usize> {
     Ok(fs::read_dir(directory)?.count())
 }
 
 /// Resident memory in KiB, counted page by page (`VmRSS` in `status` is a sum that lags behind).
-pub(crate) fn resident(pid: u32) -> io::Result<u64> {
+pub fn resident(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     text.lines()
         .find_map(|line| {
@@ -84,16 +83,11 @@ pub(crate) fn resident(pid: u32) -> io::Result<u64> {
                 .parse()
                 .ok()
         })
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("/proc/{pid}/smaps_rollup has no Rss"),
-            )
-        })
+        .ok_or_else(|| unexpected(pid, "smaps_rollup"))
 }
 
 /// How many mappings are of memory files whose name begins like this.
-pub(crate) fn mappings(pid: u32, memfd: &str) -> io::Result<usize> {
+pub fn mappings(pid: u32, memfd: &str) -> io::Result<usize> {
     let needle = format!("/memfd:{memfd}");
     Ok(fs::read_to_string(format!("/proc/{pid}/maps"))?
         .lines()
@@ -103,7 +97,7 @@ pub(crate) fn mappings(pid: u32, memfd: &str) -> io::Result<usize> {
 
 /// Processes that were started with this variable in their environment, or were forked from one
 /// that was. Zombies have none.
-pub(crate) fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
+pub fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
     let needle = format!("{key}={value}").into_bytes();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -129,13 +123,13 @@ pub(crate) fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
 }
 
 /// What each descriptor of a process refers to.
-pub(crate) fn descriptors(pid: u32) -> io::Result<Vec<String>> {
+pub fn descriptors(pid: u32) -> io::Result<Vec<String>> {
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let path = entry?.path();
         let number = path.file_name().unwrap_or_default().to_string_lossy();
         // It may have been closed meanwhile.
-        if let Ok(target) = std::fs::read_link(&path) {
+        if let Ok(target) = fs::read_link(&path) {
             all.push(format!("{number} {}", target.display()));
         }
     }
@@ -150,6 +144,11 @@ mod tests {
     fn this_process_is_as_it_is() {
         let own = std::process::id();
         assert!(matches!(state(own).expect("a state"), 'R' | 'S'));
+        assert_eq!(
+            parent(own).expect("a parent"),
+            std::os::unix::process::parent_id()
+        );
+        assert!(!has_ended(own));
         assert!(resident(own).expect("memory") > 100);
         assert_eq!(mappings(own, "no-such-file").expect("maps"), 0);
         assert!(entries("/proc/self/fd").expect("descriptors") >= 3);
