@@ -4,9 +4,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use brigade::{JoinError, Kind, Pool};
+use brigade::channel::{self, RecvTimeoutError, Sender, Transport};
+use brigade::{JoinError, JoinHandle, Kind, Pool};
 
-use crate::{Count, both, double, join, occupy, pool, until, works};
+use crate::{Count, LIMIT, both, double, join, occupy, pool, until, works};
 
 fn limited(kind: Kind, workers: usize, limit: usize) -> Pool {
     Pool::builder(kind)
@@ -150,6 +151,68 @@ fn who_is_cancelled_in_the_queue_makes_room() {
             assert_eq!(join(handle).expect("returns"), 4);
         });
         join(first).expect("returns");
+    });
+}
+
+fn send_one(sender: Sender<u32>) {
+    sender.send(1).expect("a receiver");
+}
+
+/// The only sender is in the input of a task. Gives what the receiver hears.
+fn with_sender(pool: &Pool) -> (JoinHandle<()>, impl Fn() -> Result<u32, RecvTimeoutError>) {
+    let (sender, receiver) = channel::channel::<u32>(Transport::Pipe, 1).expect("a channel");
+    let task = pool.submit(send_one, sender);
+    (task, move || receiver.recv_timeout(LIMIT))
+}
+
+#[test]
+fn the_input_of_a_cancelled_task_is_dropped_at_once() {
+    both(|kind| {
+        let pool = pool(kind, 1);
+        let (first, gate) = occupy(&pool);
+        let (cancelled, hears) = with_sender(&pool);
+        let (other, hears_of_other) = with_sender(&pool);
+        cancelled.cancel();
+        // The worker is busy: it is not the task's turn.
+        assert_eq!(hears(), Err(RecvTimeoutError::Disconnected));
+        assert!(matches!(join(cancelled), Err(JoinError::Cancelled)));
+        assert_eq!((pool.stats().queued, pool.stats().cancelled), (1, 1));
+        gate.add();
+        join(first).expect("returns");
+        assert_eq!(hears_of_other(), Ok(1));
+        join(other).expect("returns");
+    });
+}
+
+#[test]
+fn inputs_of_many_cancelled_tasks_are_dropped_before_their_turn() {
+    both(|kind| {
+        let pool = pool(kind, 1);
+        let (first, gate) = occupy(&pool);
+        let (cancelled, hears) = with_sender(&pool);
+        let mut others: Vec<_> = (0..3000).map(|n| pool.submit(double, n)).collect();
+        cancelled.cancel();
+        others[..2000].iter().for_each(JoinHandle::cancel);
+        assert_eq!(hears(), Err(RecvTimeoutError::Disconnected));
+        assert!(matches!(join(cancelled), Err(JoinError::Cancelled)));
+        assert_eq!((pool.stats().queued, pool.stats().cancelled), (1000, 2001));
+        for n in (2000..3000).rev() {
+            others[n].cancel();
+            assert_eq!(pool.stats().queued, n as u64 - 2000);
+            if n == 2500 {
+                break;
+            }
+        }
+        gate.add();
+        join(first).expect("returns");
+        let kept = others.drain(2000..2500).zip(2000..);
+        for (handle, n) in kept {
+            assert_eq!(join(handle).expect("returns"), 2 * n);
+        }
+        for handle in others {
+            assert!(matches!(join(handle), Err(JoinError::Cancelled)));
+        }
+        assert_eq!((pool.stats().queued, pool.stats().done), (0, 501));
     });
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Deferred {
     pub(super) events: Vec<Event>,
     /// Nobody's any more: user code may run when it is dropped.
     pub(super) to_drop: Vec<End>,
+    /// Tasks to be dropped: they are many, and may have descriptors to be closed.
+    pub(super) cancelled: Vec<Task>,
     /// The driver, which sleeps, has to look again.
     pub(super) wake_driver: bool,
 }

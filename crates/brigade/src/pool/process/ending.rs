@@ -22,20 +22,7 @@ impl State {
     /// Cancels a task that has not ended.
     pub(super) fn cancel(&mut self, slot: &Slot, ctx: &mut Ctx<'_>) {
         let Some(Assignment { worker: i, number }) = slot.assignment() else {
-            // In the queue, where it is thrown away when its turn comes; or now, if somebody
-            // listens, who is told of it by its number.
-            let removed = (self.heard).then(|| self.queue.remove(slot)).flatten();
-            if let Some(task) = removed {
-                return self.fail(task, || JoinError::Cancelled, ctx);
-            }
-            self.queue.count_cancelled();
-            self.stats.cancelled += 1;
-            self.stats
-                .latencies
-                .record(ctx.now.saturating_duration_since(slot.submitted()));
-            self.news = true;
-            slot.settle(End::failed(JoinError::Cancelled), &mut ctx.deferred.wakeups);
-            return;
+            return self.cancel_queued(slot, ctx);
         };
         slot.set_cancelled();
         if !self.workers.get(i).is_some_and(Seat::is_ready) {
@@ -47,6 +34,24 @@ impl State {
             self.doom_with(i, number, Doom::Cancelled, ctx);
         }
         self.feed(ctx);
+    }
+
+    /// Cancels a task that no worker has. Its input is dropped now where that is soon done.
+    fn cancel_queued(&mut self, slot: &Slot, ctx: &mut Ctx<'_>) {
+        // Whoever listens to events is told of it by its number.
+        let may_search = self.heard || self.queue.is_short();
+        let removed = may_search.then(|| self.queue.remove(slot)).flatten();
+        if let Some(task) = removed {
+            return self.fail(task, || JoinError::Cancelled, ctx);
+        }
+        self.stats.cancelled += 1;
+        self.stats
+            .latencies
+            .record(ctx.now.saturating_duration_since(slot.submitted()));
+        self.news = true;
+        slot.settle(End::failed(JoinError::Cancelled), &mut ctx.deferred.wakeups);
+        let cancelled = self.queue.count_cancelled();
+        ctx.deferred.cancelled.extend(cancelled);
     }
 
     /// Ends a worker that has begun this one of its tasks, and has nothing that it could begin

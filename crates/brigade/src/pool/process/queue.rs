@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::slot::Slot;
 use super::task::{Owner, Task};
+use crate::pool::policy::limits::should_remove_cancelled;
 
 /// The tasks that no worker has, in the order in which they are given to workers.
 #[derive(Default)]
@@ -11,10 +12,14 @@ pub(super) struct TaskQueue {
     entries: VecDeque<Task>,
     /// How many tasks those are: an entry may be several of a map.
     tasks: usize,
-    /// Of them, those of handles whose end was told when they were cancelled. They are dropped when
-    /// their turn comes.
+    /// Of them, those of handles whose end was told when they were cancelled.
     cancelled: usize,
 }
+
+/// Among no more entries than these, a task that is cancelled is looked for. In a longer queue it
+/// stays, with its input, until its turn comes or until so many were cancelled that to go through
+/// all of them pays.
+const SEARCHED: usize = 1024;
 
 impl TaskQueue {
     pub(super) fn is_empty(&self) -> bool {
@@ -59,12 +64,23 @@ impl TaskQueue {
         Some(task)
     }
 
-    /// The end of one of these tasks was told, since it was cancelled.
-    pub(super) fn count_cancelled(&mut self) {
-        self.cancelled += 1;
+    /// Whether there are so few entries that one that is cancelled is taken out at once.
+    pub(super) fn is_short(&self) -> bool {
+        self.entries.len() <= SEARCHED
     }
 
-    /// One of them was taken out.
+    /// The end of one of these tasks was told, since it was cancelled. Returns those that are to be
+    /// dropped now.
+    pub(super) fn count_cancelled(&mut self) -> VecDeque<Task> {
+        self.cancelled += 1;
+        if !should_remove_cancelled(self.cancelled, self.entries.len()) {
+            return VecDeque::new();
+        }
+        self.cancelled = 0;
+        self.remove_all(|task| matches!(&task.owner, Owner::Handle(of) if of.slot().is_done()))
+    }
+
+    /// A cancelled task was taken out.
     pub(super) fn drop_cancelled(&mut self, task: Task) {
         self.cancelled = self.cancelled.saturating_sub(1);
         drop(task);
@@ -82,14 +98,15 @@ impl TaskQueue {
 
     /// Takes the tasks of a map out of the queue.
     pub(super) fn remove_map(&mut self, inbox: u32) -> VecDeque<Task> {
-        let is_its = |task: &Task| matches!(task.owner, Owner::Map(of, _) if of == inbox);
+        self.remove_all(|task| matches!(task.owner, Owner::Map(of, _) if of == inbox))
+    }
+
+    fn remove_all(&mut self, is_one: impl Fn(&Task) -> bool) -> VecDeque<Task> {
         let entries = std::mem::take(&mut self.entries);
-        let (removed, kept): (VecDeque<_>, _) = entries.into_iter().partition(is_its);
+        let (removed, kept): (VecDeque<_>, _) = entries.into_iter().partition(is_one);
         self.entries = kept;
-        self.tasks -= removed
-            .iter()
-            .map(|task| task.count() as usize)
-            .sum::<usize>();
+        let tasks = removed.iter().map(|task| task.count() as usize);
+        self.tasks -= tasks.sum::<usize>();
         removed
     }
 }

@@ -31,6 +31,7 @@ impl ProcessPool {
             casualties,
             reports,
             to_drop,
+            cancelled,
             wake_driver: _,
             events: _,
         } = deferred;
@@ -41,7 +42,7 @@ impl ProcessPool {
             // An executor's code: its panic is its own affair.
             contained(|| waker.wake());
         }
-        drop(to_drop);
+        drop((to_drop, cancelled));
         let reported = reports.len();
         for report in reports {
             let name = self.name_of(&report.job);
