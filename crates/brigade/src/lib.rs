@@ -264,6 +264,8 @@ pub mod counts;
 pub mod fuzzing;
 mod init;
 mod pool;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod shm;
 pub mod sync;
 mod sys;
@@ -274,6 +276,8 @@ mod worker;
 
 pub use init::init;
 pub use pool::{Latencies, Pool, PoolBuilder, PoolStats};
+#[cfg(feature = "sandbox")]
+pub use sandbox::Sandbox;
 pub use shm::{Shared, ShmSafe};
 pub use sys::error::SystemError;
 pub use task::Message;

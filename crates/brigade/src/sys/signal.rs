@@ -224,7 +224,7 @@ fn arm_alarm() {
 ///
 /// # Safety
 /// `context` is what the kernel gave to a handler with SA_SIGINFO.
-unsafe fn registers(context: *mut libc::c_void) -> (usize, usize) {
+pub(crate) unsafe fn registers(context: *mut libc::c_void) -> (usize, usize) {
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: by the caller's word.
     #[cfg(target_arch = "x86_64")]

@@ -42,12 +42,16 @@ use std::time::Duration;
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) use child::startup::set_phase_of_this_worker;
+#[cfg(feature = "sandbox")]
+pub(crate) use host::applied_in_this_worker;
 pub(crate) use host::one_shot::Running;
 
 pub use host::start_method::{StartMethod, start_method};
 
 use super::handle::{JoinHandle, Task};
 use crate::Message;
+#[cfg(feature = "sandbox")]
+use crate::Sandbox;
 
 /// Starts `task` on `input` in a process of its own, which ends with the task.
 ///
@@ -88,6 +92,8 @@ pub struct Builder {
     current_dir: Option<PathBuf>,
     oom_score_adj: Option<i16>,
     grace: Duration,
+    #[cfg(feature = "sandbox")]
+    sandbox: Option<Sandbox>,
 }
 
 impl Builder {
@@ -152,6 +158,15 @@ impl Builder {
     /// *Default: zero, which kills it at once.*
     pub fn grace(mut self, time: Duration) -> Builder {
         self.grace = time;
+        self
+    }
+
+    /// What it may reach: see [`Sandbox`].
+    ///
+    /// *Default: everything that the program may.*
+    #[cfg(feature = "sandbox")]
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Builder {
+        self.sandbox = Some(sandbox);
         self
     }
 

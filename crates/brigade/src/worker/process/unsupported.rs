@@ -26,6 +26,12 @@ pub(crate) fn unsupported() -> io::Error {
     )
 }
 
+/// What this worker's sandbox is made of: this is no worker.
+#[cfg(feature = "sandbox")]
+pub(crate) fn applied_in_this_worker() -> Option<crate::sandbox::Applied> {
+    None
+}
+
 pub(crate) mod client {
     use std::io;
 

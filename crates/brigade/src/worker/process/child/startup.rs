@@ -241,7 +241,12 @@ impl Worker {
                     let answer = match postcard::from_bytes::<Setup>(&frame) {
                         Ok(mut setup) => {
                             stay = setup.stay.take();
-                            set_up(setup).and_then(|()| initialize(stay.as_ref()))
+                            #[cfg(feature = "sandbox")]
+                            let rules = setup.sandbox.take();
+                            let ready = set_up(setup).and_then(|()| initialize(stay.as_ref()));
+                            #[cfg(feature = "sandbox")]
+                            let ready = ready.and_then(|()| shut_in(rules.as_deref()));
+                            ready
                         }
                         Err(e) => Err(NotReady {
                             why: RemoteError::other(e.to_string()),
@@ -444,6 +449,14 @@ fn set_up(setup: Setup) -> Result<(), NotReady> {
     Ok(())
 }
 
+/// Puts the worker's sandbox in force, if it has one.
+#[cfg(feature = "sandbox")]
+fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
+    let locked = rules.map_or(Ok(()), super::lockdown::lock);
+    let locked = locked.map_err(|e| error::placed("the sandbox cannot be had", e));
+    locked.map_err(|e| NotReady::because(&e))
+}
+
 /// Runs the initializer of a worker that stays.
 fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
     let Some(offset) = stay.and_then(|s| s.initializer) else {
@@ -477,5 +490,14 @@ fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
 pub(crate) fn note_fault(fault: &Fault) {
     if let Some(worker) = WORKER.get().filter(|w| w.is_this_process()) {
         worker.mailbox.note(fault, signal::is_stack_overflow(fault));
+    }
+}
+
+/// The handler of what a sandbox refuses: as [`note_fault`], with what it was.
+#[cfg(feature = "sandbox")]
+pub(in crate::worker::process::child) fn note_refused(fault: &Fault, what: &str) {
+    if let Some(worker) = WORKER.get().filter(|w| w.is_this_process()) {
+        worker.mailbox.note_refused(what);
+        worker.mailbox.note(fault, false);
     }
 }

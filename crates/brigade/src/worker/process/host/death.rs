@@ -102,6 +102,13 @@ fn cause(
         (libc::SIGKILL, _) if obituary.oom_killed => Cause::OutOfMemory,
         (libc::SIGKILL, _) => Cause::Killed(signal),
         (libc::SIGXCPU, _) => Cause::CpuLimit,
+        (
+            libc::SIGSYS,
+            Some(Noted {
+                refused: Some(what),
+                ..
+            }),
+        ) => Cause::Sandbox(what.clone()),
         (_, Some(n)) if n.overflow => Cause::StackOverflow,
         (libc::SIGABRT, _) if out_of_memory() => Cause::OutOfMemory,
         // kill(2) from outside; abort(3) and raise(3) send from inside.
@@ -160,6 +167,7 @@ mod tests {
             overflow,
             address: 0,
             calls: Vec::new(),
+            refused: None,
             whole: true,
         })
     }

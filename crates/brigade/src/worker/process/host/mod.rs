@@ -16,3 +16,9 @@ pub(crate) mod death;
 pub(crate) mod one_shot;
 mod setup;
 pub(super) mod start_method;
+
+/// What this worker's sandbox is made of; `None`: it has none, or this is no worker.
+#[cfg(feature = "sandbox")]
+pub(crate) fn applied_in_this_worker() -> Option<crate::sandbox::Applied> {
+    super::child::lockdown::applied()
+}

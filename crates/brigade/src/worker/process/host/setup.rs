@@ -66,8 +66,23 @@ impl Builder {
                 .clone()
                 .map(|d| OsString::from(d).into_vec()),
             oom_score_adj: self.oom_score_adj,
+            #[cfg(feature = "sandbox")]
+            sandbox: self.sandbox.clone().map(|s| Box::new(s.0)),
             stay: None,
         };
+        #[cfg(feature = "sandbox")]
+        let setup = of_sandbox(setup);
         Ok((setup != Setup::default()).then_some(setup))
     }
+}
+
+/// A worker in a sandbox has none of the program's environment, and none of its directories, but
+/// what it is given.
+#[cfg(feature = "sandbox")]
+fn of_sandbox(mut setup: Setup) -> Setup {
+    if setup.sandbox.is_some() {
+        setup.env_clear = true;
+        setup.current_dir.get_or_insert_with(|| b"/".to_vec());
+    }
+    setup
 }

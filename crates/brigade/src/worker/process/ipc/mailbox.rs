@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::signal::Fault;
@@ -115,7 +115,12 @@ struct Record {
     address: AtomicUsize,
     len: AtomicU64,
     calls: [AtomicUsize; CALLS],
+    /// What a sandbox has refused, as text; 0 ends it.
+    refused: [AtomicU8; REFUSED_TEXT],
 }
+
+/// The longest text about what a sandbox has refused.
+pub(crate) const REFUSED_TEXT: usize = 240;
 
 const _: () = assert!(size_of::<Status>() + STATUS_AT <= TURNS_AT && size_of::<Record>() <= PAGE);
 // In models the words are others, which are larger, and lie in no mailbox.
@@ -131,6 +136,8 @@ pub(crate) struct Noted {
     pub(crate) overflow: bool,
     pub(crate) address: usize,
     pub(crate) calls: Vec<usize>,
+    /// What its sandbox has refused.
+    pub(crate) refused: Option<String>,
     /// Whether it finished noting: otherwise its own alarm ended it (see `sys::signal`).
     pub(crate) whole: bool,
 }
@@ -315,6 +322,14 @@ impl Mailbox {
         record.state.store(2, Ordering::Release);
     }
 
+    /// In a worker's signal handler, before [`note`](Self::note): what its sandbox has refused.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn note_refused(&self, what: &str) {
+        for (into, byte) in self.record().refused.iter().zip(what.bytes()) {
+            into.store(byte, Ordering::Relaxed);
+        }
+    }
+
     /// The host, after the worker's end: what it noted.
     pub(crate) fn noted(&self) -> Option<Noted> {
         let record = self.record();
@@ -322,6 +337,11 @@ impl Mailbox {
         if state == 0 {
             return None;
         }
+        let refused: Vec<u8> = (record.refused.iter())
+            .map(|byte| byte.load(Ordering::Relaxed))
+            // What a worker wrote goes to a terminal.
+            .take_while(|byte| (b' '..=b'~').contains(byte))
+            .collect();
         let len =
             usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
         Some(Noted {
@@ -330,6 +350,7 @@ impl Mailbox {
             whole: state == 2,
             overflow: record.overflow.load(Ordering::Relaxed) != 0,
             address: record.address.load(Ordering::Relaxed),
+            refused: String::from_utf8(refused).ok().filter(|r| !r.is_empty()),
             calls: record.calls[..len]
                 .iter()
                 .map(|c| c.load(Ordering::Relaxed))

@@ -147,6 +147,9 @@ pub(crate) struct Setup {
     pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) current_dir: Option<Vec<u8>>,
     pub(crate) oom_score_adj: Option<i16>,
+    /// Shuts it in, after the initializer.
+    #[cfg(feature = "sandbox")]
+    pub(crate) sandbox: Option<Box<crate::sandbox::Rules>>,
     /// It runs one task after another; otherwise one.
     pub(crate) stay: Option<Stay>,
 }

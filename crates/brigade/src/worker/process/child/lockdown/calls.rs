@@ -1,0 +1,416 @@
+//! What a sandbox does with which system calls: syscalls(2). Everything that is in none of these
+//! lists is refused with EPERM.
+
+use std::fmt::Write as _;
+
+use libc::{c_int, c_long};
+
+use super::refused::Text;
+
+/// Allowed, whatever their arguments: they concern this process alone, or what it has open.
+pub(super) const ALLOWED: &[c_long] = &[
+    // Memory.
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_memfd_create,
+    libc::SYS_mincore,
+    libc::SYS_mlock,
+    libc::SYS_mlock2,
+    libc::SYS_mlockall,
+    libc::SYS_mremap,
+    MSEAL,
+    libc::SYS_msync,
+    libc::SYS_munlock,
+    libc::SYS_munlockall,
+    libc::SYS_munmap,
+    libc::SYS_pkey_alloc,
+    libc::SYS_pkey_free,
+    // Threads, and how they wait.
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    FUTEX_WAITV,
+    FUTEX_WAKE,
+    FUTEX_WAIT,
+    FUTEX_REQUEUE,
+    libc::SYS_get_robust_list,
+    libc::SYS_getcpu,
+    libc::SYS_gettid,
+    libc::SYS_membarrier,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_sched_get_priority_max,
+    libc::SYS_sched_get_priority_min,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_getattr,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_sched_rr_get_interval,
+    libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
+    libc::SYS_set_tid_address,
+    // Signals to itself.
+    libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigsuspend,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_sigaltstack,
+    libc::SYS_signalfd4,
+    // Time.
+    libc::SYS_clock_getres,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_getitimer,
+    libc::SYS_gettimeofday,
+    libc::SYS_nanosleep,
+    libc::SYS_setitimer,
+    libc::SYS_timer_create,
+    libc::SYS_timer_delete,
+    libc::SYS_timer_getoverrun,
+    libc::SYS_timer_gettime,
+    libc::SYS_timer_settime,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_gettime,
+    libc::SYS_timerfd_settime,
+    libc::SYS_times,
+    // What it is.
+    libc::SYS_capget,
+    libc::SYS_getcwd,
+    libc::SYS_getegid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getgroups,
+    libc::SYS_getpgid,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_getpriority,
+    libc::SYS_getrandom,
+    libc::SYS_getresgid,
+    libc::SYS_getresuid,
+    libc::SYS_getrusage,
+    libc::SYS_getsid,
+    libc::SYS_getuid,
+    libc::SYS_sysinfo,
+    libc::SYS_umask,
+    libc::SYS_uname,
+    // Its children, where it may have any.
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    // What it has open.
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_copy_file_range,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_eventfd2,
+    libc::SYS_fadvise64,
+    libc::SYS_fallocate,
+    libc::SYS_fdatasync,
+    libc::SYS_fgetxattr,
+    libc::SYS_flistxattr,
+    libc::SYS_flock,
+    libc::SYS_fstat,
+    libc::SYS_fstatfs,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_getdents64,
+    libc::SYS_lseek,
+    libc::SYS_mq_getsetattr,
+    libc::SYS_mq_timedreceive,
+    libc::SYS_mq_timedsend,
+    libc::SYS_pipe2,
+    libc::SYS_ppoll,
+    libc::SYS_pread64,
+    libc::SYS_preadv,
+    libc::SYS_preadv2,
+    libc::SYS_pselect6,
+    libc::SYS_pwrite64,
+    libc::SYS_pwritev,
+    libc::SYS_pwritev2,
+    libc::SYS_read,
+    libc::SYS_readahead,
+    libc::SYS_readv,
+    libc::SYS_sendfile,
+    libc::SYS_splice,
+    libc::SYS_sync_file_range,
+    libc::SYS_tee,
+    libc::SYS_vmsplice,
+    libc::SYS_write,
+    libc::SYS_writev,
+    // Sockets that it has open.
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+];
+
+/// The same, for calls that newer processors do not have.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ALLOWED_OLD: &[c_long] = &[
+    libc::SYS_alarm,
+    libc::SYS_arch_prctl,
+    libc::SYS_dup2,
+    libc::SYS_epoll_create,
+    libc::SYS_epoll_wait,
+    libc::SYS_eventfd,
+    libc::SYS_getdents,
+    libc::SYS_getpgrp,
+    libc::SYS_getrlimit,
+    libc::SYS_pause,
+    libc::SYS_pipe,
+    libc::SYS_poll,
+    libc::SYS_select,
+    libc::SYS_signalfd,
+    libc::SYS_time,
+];
+/// None.
+#[cfg(target_arch = "aarch64")]
+pub(super) const ALLOWED_OLD: &[c_long] = &[];
+
+/// Refused as if the kernel did not have them: libraries ask for them first, and go on without; or
+/// they do what others do, behind a pointer.
+pub(super) const ABSENT: &[c_long] = &[
+    libc::SYS_clone3,
+    libc::SYS_faccessat2,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_uring_setup,
+    libc::SYS_statx,
+];
+
+/// They open a file, or would.
+pub(super) const OPENING: &[c_long] = &[
+    libc::SYS_openat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_creat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+];
+
+/// They tell of a file by its path.
+pub(super) const ASKING: &[c_long] = &[
+    libc::SYS_faccessat,
+    libc::SYS_newfstatat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_access,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+];
+
+/// They change directories, which Landlock judges.
+pub(super) const CHANGING: &[c_long] = &[
+    libc::SYS_linkat,
+    libc::SYS_mkdirat,
+    libc::SYS_renameat2,
+    libc::SYS_renameat,
+    libc::SYS_symlinkat,
+    libc::SYS_unlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_link,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rmdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_symlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+];
+
+/// They take a path, and no grant allows them.
+pub(super) const NEVER: &[c_long] = &[
+    libc::SYS_chdir,
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    libc::SYS_getxattr,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_lgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_mknodat,
+    libc::SYS_readlinkat,
+    libc::SYS_removexattr,
+    libc::SYS_setxattr,
+    libc::SYS_statfs,
+    libc::SYS_utimensat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mknod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+];
+
+// Newer than the C library's names for them; the same number on every processor.
+const FUTEX_WAITV: c_long = 449;
+const FUTEX_WAKE: c_long = 454;
+const FUTEX_WAIT: c_long = 455;
+const FUTEX_REQUEUE: c_long = 456;
+const MSEAL: c_long = 462;
+
+/// Calls from this number on are unknown here, as to a kernel that does not have them.
+pub(super) const UNKNOWN: u32 = 463;
+
+/// Where a call has its path.
+fn path_at(number: c_long) -> Option<usize> {
+    match number {
+        libc::SYS_openat
+        | libc::SYS_newfstatat
+        | libc::SYS_faccessat
+        | libc::SYS_execveat
+        | libc::SYS_linkat
+        | libc::SYS_mkdirat
+        | libc::SYS_renameat
+        | libc::SYS_renameat2
+        | libc::SYS_unlinkat
+        | libc::SYS_fchmodat
+        | libc::SYS_fchownat
+        | libc::SYS_mknodat
+        | libc::SYS_readlinkat
+        | libc::SYS_utimensat => Some(1),
+        libc::SYS_execve | libc::SYS_symlinkat => Some(0),
+        _ if [OPENING, ASKING, CHANGING, NEVER]
+            .iter()
+            .any(|list| list.contains(&number)) =>
+        {
+            Some(0)
+        }
+        _ => None,
+    }
+}
+
+/// Says what was tried. In a signal handler: without an allocation.
+pub(super) fn describe(number: c_long, arguments: [usize; 6], into: &mut Text) {
+    match NAMES.iter().find(|(of, _)| *of == number) {
+        Some((_, name)) => {
+            let _ = into.write_str(name);
+        }
+        None => {
+            let _ = write!(into, "system call {number}");
+        }
+    }
+    if let Some(at) = path_at(number) {
+        let _ = into.write_str(" ");
+        return into.push_path(arguments[at]);
+    }
+    let [a, b, c, ..] = arguments.map(|argument| argument as c_int);
+    let _ = match number {
+        libc::SYS_socket => write!(into, " of family {a}, type {b}, protocol {c}"),
+        libc::SYS_kill | libc::SYS_tkill => write!(into, " {a} with signal {b}"),
+        libc::SYS_tgkill => write!(into, " {a}, {b} with signal {c}"),
+        libc::SYS_ptrace => write!(into, " {a} of process {b}"),
+        _ => Ok(()),
+    };
+}
+
+macro_rules! names {
+    ($($(#[$only:meta])? $name:literal = $number:ident,)*) => {
+        /// What is refused most, by name.
+        const NAMES: &[(c_long, &str)] = &[$($(#[$only])? (libc::$number, $name),)*];
+    };
+}
+
+names! {
+    #[cfg(target_arch = "x86_64")] "access" = SYS_access,
+    #[cfg(target_arch = "x86_64")] "chmod" = SYS_chmod,
+    #[cfg(target_arch = "x86_64")] "chown" = SYS_chown,
+    #[cfg(target_arch = "x86_64")] "creat" = SYS_creat,
+    #[cfg(target_arch = "x86_64")] "fork" = SYS_fork,
+    #[cfg(target_arch = "x86_64")] "link" = SYS_link,
+    #[cfg(target_arch = "x86_64")] "lstat" = SYS_lstat,
+    #[cfg(target_arch = "x86_64")] "mkdir" = SYS_mkdir,
+    #[cfg(target_arch = "x86_64")] "mknod" = SYS_mknod,
+    #[cfg(target_arch = "x86_64")] "open" = SYS_open,
+    #[cfg(target_arch = "x86_64")] "readlink" = SYS_readlink,
+    #[cfg(target_arch = "x86_64")] "rename" = SYS_rename,
+    #[cfg(target_arch = "x86_64")] "rmdir" = SYS_rmdir,
+    #[cfg(target_arch = "x86_64")] "stat" = SYS_stat,
+    #[cfg(target_arch = "x86_64")] "symlink" = SYS_symlink,
+    #[cfg(target_arch = "x86_64")] "unlink" = SYS_unlink,
+    #[cfg(target_arch = "x86_64")] "vfork" = SYS_vfork,
+    "bind" = SYS_bind,
+    "bpf" = SYS_bpf,
+    "chdir" = SYS_chdir,
+    "chroot" = SYS_chroot,
+    "clone" = SYS_clone,
+    "connect" = SYS_connect,
+    "execve" = SYS_execve,
+    "execveat" = SYS_execveat,
+    "faccessat" = SYS_faccessat,
+    "fchmod" = SYS_fchmod,
+    "fchmodat" = SYS_fchmodat,
+    "fchown" = SYS_fchown,
+    "fchownat" = SYS_fchownat,
+    "fcntl" = SYS_fcntl,
+    "getxattr" = SYS_getxattr,
+    "ioctl" = SYS_ioctl,
+    "keyctl" = SYS_keyctl,
+    "kill" = SYS_kill,
+    "linkat" = SYS_linkat,
+    "listen" = SYS_listen,
+    "mkdirat" = SYS_mkdirat,
+    "mknodat" = SYS_mknodat,
+    "mmap" = SYS_mmap,
+    "mount" = SYS_mount,
+    "mprotect" = SYS_mprotect,
+    "mq_open" = SYS_mq_open,
+    "newfstatat" = SYS_newfstatat,
+    "openat" = SYS_openat,
+    "perf_event_open" = SYS_perf_event_open,
+    "pidfd_getfd" = SYS_pidfd_getfd,
+    "pidfd_open" = SYS_pidfd_open,
+    "pidfd_send_signal" = SYS_pidfd_send_signal,
+    "pivot_root" = SYS_pivot_root,
+    "prctl" = SYS_prctl,
+    "prlimit64" = SYS_prlimit64,
+    "process_vm_readv" = SYS_process_vm_readv,
+    "process_vm_writev" = SYS_process_vm_writev,
+    "ptrace" = SYS_ptrace,
+    "readlinkat" = SYS_readlinkat,
+    "renameat" = SYS_renameat,
+    "renameat2" = SYS_renameat2,
+    "sched_setaffinity" = SYS_sched_setaffinity,
+    "sendto" = SYS_sendto,
+    "setns" = SYS_setns,
+    "setpriority" = SYS_setpriority,
+    "setxattr" = SYS_setxattr,
+    "shmat" = SYS_shmat,
+    "shmget" = SYS_shmget,
+    "socket" = SYS_socket,
+    "socketpair" = SYS_socketpair,
+    "statfs" = SYS_statfs,
+    "symlinkat" = SYS_symlinkat,
+    "tgkill" = SYS_tgkill,
+    "tkill" = SYS_tkill,
+    "truncate" = SYS_truncate,
+    "unlinkat" = SYS_unlinkat,
+    "unshare" = SYS_unshare,
+    "userfaultfd" = SYS_userfaultfd,
+    "utimensat" = SYS_utimensat,
+}

@@ -1,0 +1,355 @@
+//! The filter of system calls: seccomp(2). It cannot be taken off again.
+//!
+//! Several filters are stacked; the kernel asks all of them for each call, and takes the strictest
+//! answer: end the process, trap, an error, allow. Of two errors it takes that of the filter that
+//! was installed last. The last one allows what is in its list and refuses the rest; among that is
+//! seccomp(2) itself. Those before it say more about parts of the list.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use libc::c_long;
+use seccompiler::{
+    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter, sock_filter,
+};
+
+use super::calls::{self, ABSENT, ALLOWED, ALLOWED_OLD, ASKING, CHANGING, NEVER, OPENING};
+use super::refused;
+use crate::sandbox::Rules;
+use crate::worker::process::child::startup;
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: TargetArch = TargetArch::x86_64;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: TargetArch = TargetArch::aarch64;
+
+/// Shuts this process's only thread in.
+pub(super) fn install(rules: &Rules, landlock: u8) -> io::Result<()> {
+    refused::handle(refused::Handling {
+        opens: rules.has_paths(),
+        kills: rules.kill,
+        note: startup::note_refused,
+    })?;
+    let trap = SeccompAction::Trap;
+    let refuse = |errno: i32| {
+        if rules.kill {
+            SeccompAction::Trap
+        } else {
+            SeccompAction::Errno(errno as u32)
+        }
+    };
+    let only = |calls: &[&[c_long]], action| compile(all_of(calls), SeccompAction::Allow, action);
+    let mut filters = vec![
+        numbers(),
+        only(&[ABSENT], SeccompAction::Errno(libc::ENOSYS as u32))?,
+    ];
+    // Refused as a file is that may not be opened.
+    let mut paths = vec![NEVER];
+    if rules.write.is_empty() {
+        paths.push(CHANGING);
+    }
+    if !rules.has_paths() {
+        paths.push(OPENING);
+    }
+    filters.push(only(&paths, refuse(libc::EACCES))?);
+    // Without granted paths they are told apart as well: some are about what is open.
+    filters.push(only(&[ASKING], trap.clone())?);
+    if rules.kill && rules.has_paths() {
+        filters.push(only(&[OPENING], trap)?);
+    }
+    if !rules.has_ports() {
+        let sockets = [libc::SYS_socket];
+        filters.push(only(&[&sockets], refuse(libc::EAFNOSUPPORT))?);
+    }
+    let allowed = allowed(rules, landlock)?;
+    filters.push(compile(allowed, refuse(libc::EPERM), SeccompAction::Allow)?);
+    for filter in &filters {
+        apply_filter(filter).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+type Calls = BTreeMap<c_long, Vec<SeccompRule>>;
+
+fn compile(
+    calls: Calls,
+    otherwise: SeccompAction,
+    these: SeccompAction,
+) -> io::Result<Vec<sock_filter>> {
+    SeccompFilter::new(calls, otherwise, these, ARCHITECTURE)
+        .and_then(TryInto::try_into)
+        .map_err(io::Error::other)
+}
+
+fn all_of(lists: &[&[c_long]]) -> Calls {
+    let calls = lists.iter().flat_map(|list| list.iter());
+    calls.map(|&call| (call, Vec::new())).collect()
+}
+
+/// What may be done; of some calls, with which arguments.
+fn allowed(rules: &Rules, landlock: u8) -> io::Result<Calls> {
+    let mut calls = all_of(&[ALLOWED, ALLOWED_OLD, ABSENT, ASKING, CHANGING, NEVER]);
+    let own = u64::from(std::process::id());
+    let may_execute = !rules.execute.is_empty();
+
+    memory(&mut calls, may_execute)?;
+    files(&mut calls, rules, landlock)?;
+    sockets(&mut calls, rules)?;
+    processes(&mut calls, may_execute)?;
+
+    // Signals to itself; where there may be others of the same sandbox, Landlock keeps them there.
+    const KEEPS_SIGNALS: u8 = 6;
+    if may_execute && landlock >= KEEPS_SIGNALS {
+        calls.insert(libc::SYS_kill, Vec::new());
+    } else {
+        only_if(&mut calls, libc::SYS_kill, &[&[equal(0, own)]])?;
+    }
+    only_if(&mut calls, libc::SYS_tgkill, &[&[equal(0, own)]])?;
+    // The handler of what is refused stays.
+    let sigsys = libc::SIGSYS as u64;
+    only_if(
+        &mut calls,
+        libc::SYS_rt_sigaction,
+        &[&[(0, SeccompCmpOp::Ne, sigsys)]],
+    )?;
+    any_of(
+        &mut calls,
+        libc::SYS_prctl,
+        0,
+        &[
+            libc::PR_SET_NAME,
+            libc::PR_GET_NAME,
+            libc::PR_CAPBSET_READ,
+            libc::PR_GET_DUMPABLE,
+            libc::PR_GET_NO_NEW_PRIVS,
+            libc::PR_GET_SECCOMP,
+            libc::PR_GET_TIMERSLACK,
+            libc::PR_SET_VMA,
+        ]
+        .map(|option| option as u64),
+    )?;
+    any_of(&mut calls, libc::SYS_prlimit64, 0, &[0, own])?;
+    // Asks, and changes nothing.
+    only_if(
+        &mut calls,
+        libc::SYS_personality,
+        &[&[equal(0, u64::from(u32::MAX))]],
+    )?;
+    Ok(calls)
+}
+
+/// No memory becomes code, but what a program is loaded from.
+fn memory(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
+    const BOTH: u64 = (libc::PROT_WRITE | libc::PROT_EXEC) as u64;
+    const EXEC: u64 = libc::PROT_EXEC as u64;
+    let never = bits(2, EXEC, 0);
+    for call in [libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
+        only_if(calls, call, &[&[never.clone()]])?;
+    }
+    if may_execute {
+        // As code, of a file, and not to write to.
+        let anonymous = libc::MAP_ANONYMOUS as u64;
+        let code: &[_] = &[bits(2, BOTH, EXEC), bits(3, anonymous, 0)];
+        return only_if(calls, libc::SYS_mmap, &[&[never], code]);
+    }
+    only_if(calls, libc::SYS_mmap, &[&[never]])
+}
+
+/// What Landlock judges, where it is to; and what is done with open files.
+fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
+    // Landlock has no say in files that are opened as mere paths: fstat(2) tells of them all the
+    // same.
+    let path = libc::O_PATH as u64;
+    only_if(calls, libc::SYS_openat, &[&[bits(2, path, 0)]])?;
+    #[cfg(target_arch = "x86_64")]
+    {
+        only_if(calls, libc::SYS_open, &[&[bits(1, path, 0)]])?;
+        calls.insert(libc::SYS_creat, Vec::new());
+    }
+    if rules.kill && rules.has_paths() {
+        // By the handler of openat(2). Its flags are behind a pointer: see `refused`.
+        calls.insert(libc::SYS_openat2, Vec::new());
+    }
+    const JUDGES_LENGTHS: u8 = 3;
+    if landlock >= JUDGES_LENGTHS && !rules.write.is_empty() {
+        calls.insert(libc::SYS_truncate, Vec::new());
+    }
+    any_of(
+        calls,
+        libc::SYS_fcntl,
+        1,
+        &[
+            libc::F_DUPFD,
+            libc::F_DUPFD_CLOEXEC,
+            libc::F_GETFD,
+            libc::F_SETFD,
+            libc::F_GETFL,
+            libc::F_SETFL,
+            libc::F_GETLK,
+            libc::F_SETLK,
+            libc::F_SETLKW,
+            libc::F_OFD_GETLK,
+            libc::F_OFD_SETLK,
+            libc::F_OFD_SETLKW,
+            libc::F_GETPIPE_SZ,
+            libc::F_SETPIPE_SZ,
+            libc::F_ADD_SEALS,
+            libc::F_GET_SEALS,
+        ]
+        .map(|command| command as u64),
+    )?;
+    const TCGETS2: u64 = 0x802c_542a;
+    any_of(
+        calls,
+        libc::SYS_ioctl,
+        1,
+        &[
+            libc::FIOCLEX as u64,
+            libc::FIONCLEX as u64,
+            libc::FIONBIO as u64,
+            libc::FIONREAD as u64,
+            libc::TCGETS as u64,
+            libc::TIOCGWINSZ as u64,
+            TCGETS2,
+        ],
+    )
+}
+
+/// Sockets that lead nowhere; and, where ports are granted, those of TCP.
+fn sockets(calls: &mut Calls, rules: &Rules) -> io::Result<()> {
+    let (unix, kind) = (libc::AF_UNIX as u64, 0xf);
+    let pair = |of: i32| [equal(0, unix), bits(1, kind, of as u64)];
+    // Not of datagrams: their ends send to other addresses too.
+    let (stream, packets) = (pair(libc::SOCK_STREAM), pair(libc::SOCK_SEQPACKET));
+    only_if(calls, libc::SYS_socketpair, &[&stream, &packets])?;
+    // A connection that is made by sending is made without connect(2), which Landlock judges.
+    let fast_open = libc::MSG_FASTOPEN as u64;
+    only_if(calls, libc::SYS_sendmsg, &[&[bits(2, fast_open, 0)]])?;
+    only_if(calls, libc::SYS_sendmmsg, &[&[bits(3, fast_open, 0)]])?;
+    // Without an address.
+    let nowhere = (4, SeccompCmpOp::Eq, 0);
+    only_if(
+        calls,
+        libc::SYS_sendto,
+        &[&[bits(3, fast_open, 0), nowhere]],
+    )?;
+    if !rules.has_ports() {
+        calls.insert(libc::SYS_socket, Vec::new());
+        return Ok(());
+    }
+    let mut tcp = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for protocol in [0, libc::IPPROTO_TCP] {
+            tcp.push([
+                equal(0, family as u64),
+                bits(1, kind, libc::SOCK_STREAM as u64),
+                equal(2, protocol as u64),
+            ]);
+        }
+    }
+    let tcp: Vec<&[_]> = tcp.iter().map(|rule| rule.as_slice()).collect();
+    only_if(calls, libc::SYS_socket, &tcp)?;
+    if !rules.connect.is_empty() {
+        calls.insert(libc::SYS_connect, Vec::new());
+    }
+    if !rules.listen.is_empty() {
+        calls.insert(libc::SYS_bind, Vec::new());
+        calls.insert(libc::SYS_listen, Vec::new());
+    }
+    Ok(())
+}
+
+/// Threads; and, where programs are granted, processes. In no other namespaces.
+fn processes(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
+    const NAMESPACES: i32 = libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWUTS;
+    let namespaces = NAMESPACES as u32 as u64;
+    if !may_execute {
+        let thread = libc::CLONE_THREAD as u64;
+        return only_if(
+            calls,
+            libc::SYS_clone,
+            &[&[bits(0, namespaces | thread, thread)]],
+        );
+    }
+    only_if(calls, libc::SYS_clone, &[&[bits(0, namespaces, 0)]])?;
+    calls.insert(libc::SYS_execve, Vec::new());
+    calls.insert(libc::SYS_setpgid, Vec::new());
+    #[cfg(target_arch = "x86_64")]
+    {
+        calls.insert(libc::SYS_fork, Vec::new());
+        calls.insert(libc::SYS_vfork, Vec::new());
+    }
+    // A file in memory is on no path, so that Landlock has no say in whether it is executed.
+    const NOEXEC: u64 = 0x8;
+    only_if(calls, libc::SYS_memfd_create, &[&[bits(1, NOEXEC, NOEXEC)]])
+}
+
+/// A condition: which argument, and what of it.
+type Condition = (u8, SeccompCmpOp, u64);
+
+fn equal(argument: u8, value: u64) -> Condition {
+    (argument, SeccompCmpOp::Eq, value)
+}
+
+/// These bits of an argument are these.
+fn bits(argument: u8, mask: u64, value: u64) -> Condition {
+    (argument, SeccompCmpOp::MaskedEq(mask), value)
+}
+
+/// Allows a call where all conditions of one of these hold.
+fn only_if(calls: &mut Calls, call: c_long, rules: &[&[Condition]]) -> io::Result<()> {
+    let compiled: Result<Vec<_>, _> = rules
+        .iter()
+        .map(|conditions| {
+            let conditions: Result<Vec<_>, _> = conditions
+                .iter()
+                .map(|(argument, operator, value)| {
+                    // The kernel reads a pointer whole, and of numbers the lower half, but for
+                    // those that are `long`, whose upper half is zero in all that is meant here.
+                    let len = if call == libc::SYS_sendto && *argument == 4 {
+                        SeccompCmpArgLen::Qword
+                    } else {
+                        SeccompCmpArgLen::Dword
+                    };
+                    SeccompCondition::new(*argument, len, operator.clone(), *value)
+                })
+                .collect();
+            conditions.and_then(SeccompRule::new)
+        })
+        .collect();
+    calls.insert(call, compiled.map_err(io::Error::other)?);
+    Ok(())
+}
+
+/// Allows a call where an argument is one of these.
+fn any_of(calls: &mut Calls, call: c_long, argument: u8, values: &[u64]) -> io::Result<()> {
+    let conditions: Vec<_> = values.iter().map(|&v| [equal(argument, v)]).collect();
+    let rules: Vec<&[_]> = conditions.iter().map(|rule| rule.as_slice()).collect();
+    only_if(calls, call, &rules)
+}
+
+/// By a call's number alone: those of another calling convention (x32) end the process, and those
+/// that are newer than this list are unknown.
+fn numbers() -> Vec<sock_filter> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    const X32: u32 = 0x4000_0000;
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let answer = |action: SeccompAction| step(RETURN, 0, 0, action.into());
+    vec![
+        step(LOAD, 0, 0, 0),
+        step(AT_LEAST, 0, 1, X32),
+        answer(SeccompAction::KillProcess),
+        step(AT_LEAST, 0, 1, calls::UNKNOWN),
+        answer(SeccompAction::Errno(libc::ENOSYS as u32)),
+        answer(SeccompAction::Allow),
+    ]
+}
