@@ -119,7 +119,9 @@ impl Sandbox {
     /// dynamically takes `execute` of its loader and `read` of its libraries, which for a program
     /// of the system is `execute("/usr")`, as this grants reading too.
     ///
-    /// A task may then also fork, and map files as code.
+    /// A task may then also fork, map files as code, and use `/dev/null`; and it can read the
+    /// **metadata of all files** (names, sizes, times), which programs ask for in ways that cannot
+    /// be told apart. Contents are read where that is granted, and nowhere else.
     pub fn execute(mut self, path: impl AsRef<Path>) -> Sandbox {
         self.0.execute.push(bytes(path));
         self
@@ -187,7 +189,7 @@ impl Sandbox {
             .map_err(|e| e.to_string())
             .and_then(|worker| worker.join().map_err(|e| e.to_string()));
         match asked {
-            Ok(Some(applied)) => Report(effects(&self.0, &applied)),
+            Ok(Some(applied)) => Report::of_worker(&self.0, applied),
             Ok(None) => Report::nothing("the worker has no sandbox"),
             Err(why) => Report::nothing(&why),
         }

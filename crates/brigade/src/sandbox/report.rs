@@ -1,6 +1,7 @@
 //! What a sandbox is to bring about, and by what it does.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -79,32 +80,47 @@ impl fmt::Display for Enforcement {
 
 /// By what each [`Effect`] of a sandbox is enforced on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report(pub(super) Vec<(Effect, Enforcement)>);
+pub struct Report {
+    effects: Vec<(Effect, Enforcement)>,
+    took: Vec<(String, Duration)>,
+}
 
 impl Report {
+    pub(super) fn of_worker(rules: &Rules, applied: Applied) -> Report {
+        Report {
+            effects: effects(rules, &applied),
+            took: applied.took,
+        }
+    }
+
     pub(super) fn nothing(why: &str) -> Report {
-        Report(
-            Effect::ALL
-                .map(|effect| (effect, Enforcement::Unavailable(why.to_owned())))
-                .to_vec(),
-        )
+        let unavailable = |effect| (effect, Enforcement::Unavailable(why.to_owned()));
+        Report {
+            effects: Effect::ALL.map(unavailable).to_vec(),
+            took: Vec::new(),
+        }
+    }
+
+    /// What each step took that shut the worker in, in order.
+    pub fn steps(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.took.iter().map(|(step, time)| (step.as_str(), *time))
     }
 
     /// Of this effect.
     pub fn of(&self, effect: Effect) -> &Enforcement {
-        let found = self.0.iter().find(|(of, _)| *of == effect);
+        let found = self.effects.iter().find(|(of, _)| *of == effect);
         // Every report has every effect.
-        &found.unwrap_or(&self.0[0]).1
+        &found.unwrap_or(&self.effects[0]).1
     }
 
     /// Each effect, in the order of [`Effect::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Effect, &Enforcement)> {
-        self.0.iter().map(|(effect, state)| (*effect, state))
+        self.effects.iter().map(|(effect, state)| (*effect, state))
     }
 
     /// Whether all are enforced in full, so that [`require`](crate::Sandbox::require) starts.
     pub fn is_complete(&self) -> bool {
-        self.0.iter().all(|(_, state)| state.is_enforced())
+        self.effects.iter().all(|(_, state)| state.is_enforced())
     }
 }
 
@@ -113,14 +129,14 @@ impl IntoIterator for Report {
     type IntoIter = std::vec::IntoIter<(Effect, Enforcement)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.effects.into_iter()
     }
 }
 
 /// An effect a line.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (effect, state)) in self.0.iter().enumerate() {
+        for (i, (effect, state)) in self.effects.iter().enumerate() {
             let end = if i == 0 { "" } else { "\n" };
             write!(f, "{end}{effect}: {state}")?;
         }
@@ -137,6 +153,8 @@ pub(crate) struct Applied {
     pub(crate) no_landlock: Option<String>,
     /// Why no seccomp filter is in force.
     pub(crate) no_seccomp: Option<String>,
+    /// How long each step took.
+    pub(crate) took: Vec<(String, Duration)>,
 }
 
 /// The version of Landlock that knows ports.
@@ -200,6 +218,7 @@ mod tests {
             landlock,
             no_landlock: (landlock == 0).then(|| "this kernel has no Landlock".to_owned()),
             no_seccomp: (!seccomp).then(|| "seccomp(2) is denied".to_owned()),
+            took: Vec::new(),
         }
     }
 

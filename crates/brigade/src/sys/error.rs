@@ -60,6 +60,9 @@ pub(crate) struct Subject {
 /// The longest part of an error that travels, in bytes: it has to fit a datagram.
 pub(super) const MOST_TEXT: usize = 120;
 
+/// The longest sentence that travels without a call.
+pub(super) const MOST_SENTENCE: usize = 400;
+
 impl SystemError {
     /// The one inside this error, if there is one.
     pub fn of(error: &io::Error) -> Option<&SystemError> {
@@ -73,7 +76,7 @@ impl SystemError {
             purpose: Cow::Borrowed(""),
             errno,
             limit: limits::in_the_way(call, errno).map(|mut limit| {
-                truncate(&mut limit);
+                truncate(&mut limit, MOST_TEXT);
                 limit
             }),
         })
@@ -241,8 +244,8 @@ pub(crate) fn placed(place: &str, mut error: io::Error) -> io::Error {
     error
 }
 
-pub(super) fn truncate(text: &mut String) {
-    let end = (0..=MOST_TEXT.min(text.len()))
+pub(super) fn truncate(text: &mut String, most: usize) {
+    let end = (0..=most.min(text.len()))
         .rev()
         .find(|&at| text.is_char_boundary(at));
     text.truncate(end.unwrap_or(0));

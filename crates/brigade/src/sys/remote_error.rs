@@ -5,7 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{Subject, SystemError, truncate};
+use super::error::{MOST_SENTENCE, MOST_TEXT, Subject, SystemError, truncate};
 
 /// An error that travels to another process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl From<&io::Error> for RemoteError {
     fn from(error: &io::Error) -> RemoteError {
         if let Some(SystemError(subject)) = SystemError::of(error) {
             let mut subject = subject.clone();
-            truncate(&mut subject.place);
+            truncate(&mut subject.place, MOST_TEXT);
             return RemoteError::System(Box::new(subject));
         }
         let of_kind = || match error.kind() {
@@ -34,7 +34,7 @@ impl From<&io::Error> for RemoteError {
             _ => 0,
         };
         let mut what = error.to_string();
-        truncate(&mut what);
+        truncate(&mut what, MOST_SENTENCE);
         RemoteError::Other {
             errno: error.raw_os_error().unwrap_or_else(of_kind),
             what,
@@ -67,7 +67,7 @@ impl RemoteError {
     /// Of no call.
     pub(crate) fn other(what: impl Into<String>) -> RemoteError {
         let mut what = what.into();
-        truncate(&mut what);
+        truncate(&mut what, MOST_SENTENCE);
         RemoteError::Other { errno: 0, what }
     }
 

@@ -1,13 +1,38 @@
-//! What a worker in a sandbox can reach, and what it cannot.
+//! What a worker in a sandbox can do, and what it cannot: every way out of `escape_room`, without
+//! and within, on machines of several kinds.
 
+mod conditions;
+#[path = "../../../../examples/escape_room/escapes/mod.rs"]
+mod escapes;
+mod grants;
+#[path = "../../../../examples/escape_room/outside.rs"]
+mod outside;
+mod refusals;
+mod room;
 mod works;
 
-/// A worker process of these tests starts here.
+use libtest_mimic::{Arguments, Trial};
+
+/// Workers start here, and so does this program once more, under other conditions.
 fn main() {
+    conditions::put_in_force();
     brigade::init();
-    libtest_mimic::run(
-        &libtest_mimic::Arguments::from_args(),
-        works::tests(),
-    )
-    .exit();
+    conditions::if_asked(room::try_all);
+    let mut tests: Vec<Trial> = Vec::new();
+    tests.extend(conditions::tests());
+    tests.extend(works::tests());
+    tests.extend(grants::tests());
+    tests.extend(refusals::tests());
+    libtest_mimic::run(&Arguments::from_args(), tests).exit();
+}
+
+/// A test by its function's name.
+#[macro_export]
+macro_rules! trials {
+    ($($name:ident),* $(,)?) => {
+        vec![$(libtest_mimic::Trial::test(stringify!($name), || {
+            $name();
+            Ok(())
+        })),*]
+    };
 }

@@ -493,6 +493,16 @@ pub(crate) fn note_fault(fault: &Fault) {
     }
 }
 
+/// What this worker's sandbox will have refused if it ends the worker and cannot say what it was:
+/// the kernel does it alone where a thread has blocked the signal, and for calls of another
+/// processor's kind.
+#[cfg(feature = "sandbox")]
+pub(in crate::worker::process::child) fn note_sandbox() {
+    if let Some(worker) = WORKER.get().filter(|w| w.is_this_process()) {
+        worker.mailbox.note_refused("a system call");
+    }
+}
+
 /// The handler of what a sandbox refuses: as [`note_fault`], with what it was.
 #[cfg(feature = "sandbox")]
 pub(in crate::worker::process::child) fn note_refused(fault: &Fault, what: &str) {

@@ -22,6 +22,8 @@ pub(crate) struct Evidence {
     pub(crate) phase: Phase,
     pub(crate) obituary: Obituary,
     pub(crate) noted: Option<Noted>,
+    /// What its sandbox has refused, or will have: what it was ended by then.
+    pub(crate) refused: Option<String>,
 }
 
 impl Evidence {
@@ -34,6 +36,7 @@ impl Evidence {
             phase: mailbox.phase(),
             obituary,
             noted: mailbox.noted(),
+            refused: mailbox.refused(),
         }
     }
 
@@ -58,7 +61,12 @@ impl Evidence {
                     Frames::new(symbols, n.calls.clone()).pass_through(is_allocation_failure)
                 })
         };
-        let cause = cause(self.pid, &obituary, noted, out_of_memory);
+        let cause = match cause(self.pid, &obituary, noted, out_of_memory) {
+            Cause::Signal(libc::SIGSYS) => {
+                (self.refused).map_or(Cause::Signal(libc::SIGSYS), Cause::Sandbox)
+            }
+            cause => cause,
+        };
         let address = noted
             .filter(|n| n.sender.is_none() && matches!(cause, Cause::Signal(_)))
             .map(|n| n.address);
@@ -102,13 +110,6 @@ fn cause(
         (libc::SIGKILL, _) if obituary.oom_killed => Cause::OutOfMemory,
         (libc::SIGKILL, _) => Cause::Killed(signal),
         (libc::SIGXCPU, _) => Cause::CpuLimit,
-        (
-            libc::SIGSYS,
-            Some(Noted {
-                refused: Some(what),
-                ..
-            }),
-        ) => Cause::Sandbox(what.clone()),
         (_, Some(n)) if n.overflow => Cause::StackOverflow,
         (libc::SIGABRT, _) if out_of_memory() => Cause::OutOfMemory,
         // kill(2) from outside; abort(3) and raise(3) send from inside.
@@ -167,7 +168,6 @@ mod tests {
             overflow,
             address: 0,
             calls: Vec::new(),
-            refused: None,
             whole: true,
         })
     }

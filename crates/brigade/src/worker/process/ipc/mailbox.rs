@@ -136,8 +136,6 @@ pub(crate) struct Noted {
     pub(crate) overflow: bool,
     pub(crate) address: usize,
     pub(crate) calls: Vec<usize>,
-    /// What its sandbox has refused.
-    pub(crate) refused: Option<String>,
     /// Whether it finished noting: otherwise its own alarm ended it (see `sys::signal`).
     pub(crate) whole: bool,
 }
@@ -322,12 +320,25 @@ impl Mailbox {
         record.state.store(2, Ordering::Release);
     }
 
-    /// In a worker's signal handler, before [`note`](Self::note): what its sandbox has refused.
+    /// The worker, also in its signal handler: what its sandbox has refused, or will have.
     #[cfg(feature = "sandbox")]
     pub(crate) fn note_refused(&self, what: &str) {
-        for (into, byte) in self.record().refused.iter().zip(what.bytes()) {
+        let ended = what.bytes().chain([0]);
+        for (into, byte) in self.record().refused.iter().zip(ended) {
             into.store(byte, Ordering::Relaxed);
         }
+    }
+
+    /// The host, after the worker's end: what its sandbox has refused, by the worker's word.
+    /// `None`: it had none.
+    pub(crate) fn refused(&self) -> Option<String> {
+        let bytes = self.record().refused.iter();
+        let text: String = bytes
+            .map(|byte| char::from(byte.load(Ordering::Relaxed)))
+            // It may be printed on a terminal.
+            .take_while(|c| (' '..='~').contains(c))
+            .collect();
+        (!text.is_empty()).then_some(text)
     }
 
     /// The host, after the worker's end: what it noted.
@@ -337,11 +348,6 @@ impl Mailbox {
         if state == 0 {
             return None;
         }
-        let refused: Vec<u8> = (record.refused.iter())
-            .map(|byte| byte.load(Ordering::Relaxed))
-            // What a worker wrote goes to a terminal.
-            .take_while(|byte| (b' '..=b'~').contains(byte))
-            .collect();
         let len =
             usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
         Some(Noted {
@@ -350,7 +356,6 @@ impl Mailbox {
             whole: state == 2,
             overflow: record.overflow.load(Ordering::Relaxed) != 0,
             address: record.address.load(Ordering::Relaxed),
-            refused: String::from_utf8(refused).ok().filter(|r| !r.is_empty()),
             calls: record.calls[..len]
                 .iter()
                 .map(|c| c.load(Ordering::Relaxed))

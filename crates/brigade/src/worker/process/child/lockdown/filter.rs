@@ -1,9 +1,11 @@
 //! The filter of system calls: seccomp(2). It cannot be taken off again.
 //!
-//! Several filters are stacked; the kernel asks all of them for each call, and takes the strictest
-//! answer: end the process, trap, an error, allow. Of two errors it takes that of the filter that
-//! was installed last. The last one allows what is in its list and refuses the rest; among that is
-//! seccomp(2) itself. Those before it say more about parts of the list.
+//! A part says what becomes of some calls, and leaves the others to the next part. The last one
+//! allows what is in its list, and refuses the rest; among that is seccomp(2) itself.
+//!
+//! The kernel translates each program that it is given, and tries it with every call there is; both
+//! take longer than all else that a sandbox is made of. So there is one program, and it goes to the
+//! parts that are about calls of a few numbers only, the call's own among them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +16,7 @@ use seccompiler::{
     TargetArch, apply_filter, sock_filter,
 };
 
-use super::calls::{self, ABSENT, ALLOWED, ALLOWED_OLD, ASKING, CHANGING, NEVER, OPENING};
+use super::calls::{self, ABSENT, ALLOWED, ALLOWED_OLD, ASKING, CHANGING, LOOKING, NEVER, OPENING};
 use super::refused;
 use crate::sandbox::Rules;
 use crate::worker::process::child::startup;
@@ -24,14 +26,19 @@ const ARCHITECTURE: TargetArch = TargetArch::x86_64;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: TargetArch = TargetArch::aarch64;
 
-/// Shuts this process's only thread in.
-pub(super) fn install(rules: &Rules, landlock: u8) -> io::Result<()> {
+/// Puts a filter in force for this process's only thread.
+pub(super) fn install(rules: &Rules, filter: &[sock_filter]) -> io::Result<()> {
     refused::handle(refused::Handling {
         opens: rules.has_paths(),
         kills: rules.kill,
         note: startup::note_refused,
     })?;
-    let trap = SeccompAction::Trap;
+    startup::note_sandbox();
+    apply_filter(filter).map_err(io::Error::other)
+}
+
+/// The filter of a sandbox.
+pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
     let refuse = |errno: i32| {
         if rules.kill {
             SeccompAction::Trap
@@ -39,11 +46,7 @@ pub(super) fn install(rules: &Rules, landlock: u8) -> io::Result<()> {
             SeccompAction::Errno(errno as u32)
         }
     };
-    let only = |calls: &[&[c_long]], action| compile(all_of(calls), SeccompAction::Allow, action);
-    let mut filters = vec![
-        numbers(),
-        only(&[ABSENT], SeccompAction::Errno(libc::ENOSYS as u32))?,
-    ];
+    let errno = |errno: i32| SeccompAction::Errno(errno as u32);
     // Refused as a file is that may not be opened.
     let mut paths = vec![NEVER];
     if rules.write.is_empty() {
@@ -52,22 +55,86 @@ pub(super) fn install(rules: &Rules, landlock: u8) -> io::Result<()> {
     if !rules.has_paths() {
         paths.push(OPENING);
     }
-    filters.push(only(&paths, refuse(libc::EACCES))?);
-    // Without granted paths they are told apart as well: some are about what is open.
-    filters.push(only(&[ASKING], trap.clone())?);
+    // A program that is granted has no handler, and asks for metadata as for all else.
+    let mut trapped = Vec::new();
+    if rules.execute.is_empty() {
+        paths.push(LOOKING);
+        // Also without granted paths: some are about what is open.
+        trapped.push(ASKING);
+        if rules.kill && rules.has_paths() {
+            trapped.push(OPENING);
+        }
+    }
+    let sockets: &[c_long] = if rules.has_ports() {
+        &[]
+    } else {
+        &[libc::SYS_socket]
+    };
+    let mut absent = all_of(&[ABSENT]);
     if rules.kill && rules.has_paths() {
-        filters.push(only(&[OPENING], trap)?);
+        // By it the handler opens what openat(2) was asked for. Landlock judges both.
+        absent.remove(&libc::SYS_openat2);
     }
-    if !rules.has_ports() {
-        let sockets = [libc::SYS_socket];
-        filters.push(only(&[&sockets], refuse(libc::EAFNOSUPPORT))?);
-    }
+    let parts = [
+        (all_of(&trapped), SeccompAction::Trap),
+        (absent, errno(libc::ENOSYS)),
+        (all_of(&paths), refuse(libc::EACCES)),
+        (all_of(&[sockets]), refuse(libc::EAFNOSUPPORT)),
+    ];
     let allowed = allowed(rules, landlock)?;
-    filters.push(compile(allowed, refuse(libc::EPERM), SeccompAction::Allow)?);
-    for filter in &filters {
-        apply_filter(filter).map_err(io::Error::other)?;
+    let otherwise = refuse(libc::EPERM);
+
+    let mut filter = by_number_alone();
+    for first in (0..calls::UNKNOWN).step_by(RANGE) {
+        let range = c_long::from(first)..c_long::from(first) + RANGE as c_long;
+        let within = |calls: &Calls| -> Calls {
+            let calls = calls.range(range.clone());
+            calls.map(|(call, rules)| (*call, rules.clone())).collect()
+        };
+        let mut program = Vec::new();
+        for (calls, action) in &parts {
+            let calls = within(calls);
+            if !calls.is_empty() {
+                let part = compile(calls, SeccompAction::Allow, action.clone())?;
+                program.extend(open_ended(part));
+            }
+        }
+        let last = compile(within(&allowed), otherwise.clone(), SeccompAction::Allow)?;
+        program.extend(last);
+        filter.push(step(LOAD, 0, 0, NUMBER));
+        filter.push(step(AT_LEAST, 0, 1, range.end as u32));
+        filter.push(step(JUMP, 0, 0, program.len() as u32));
+        filter.extend(program);
     }
-    Ok(())
+    // No call comes here: those that are above all ranges are unknown.
+    filter.push(step(RETURN, 0, 0, otherwise.into()));
+    Ok(filter)
+}
+
+/// Calls that are looked for one after the other.
+const RANGE: usize = 16;
+
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+/// Where a call's number is, for `LOAD`: `struct seccomp_data`.
+const NUMBER: u32 = 0;
+
+fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// What a part allows is decided by what is behind it.
+fn open_ended(mut part: Vec<sock_filter>) -> Vec<sock_filter> {
+    let allow = u32::from(SeccompAction::Allow);
+    let len = part.len();
+    for (at, step) in part.iter_mut().enumerate() {
+        if step.code == RETURN && step.k == allow {
+            *step = self::step(JUMP, 0, 0, (len - at - 1) as u32);
+        }
+    }
+    part
 }
 
 type Calls = BTreeMap<c_long, Vec<SeccompRule>>;
@@ -89,7 +156,10 @@ fn all_of(lists: &[&[c_long]]) -> Calls {
 
 /// What may be done; of some calls, with which arguments.
 fn allowed(rules: &Rules, landlock: u8) -> io::Result<Calls> {
-    let mut calls = all_of(&[ALLOWED, ALLOWED_OLD, ABSENT, ASKING, CHANGING, NEVER]);
+    let mut calls = all_of(&[ALLOWED, ALLOWED_OLD]);
+    if !rules.write.is_empty() {
+        calls.extend(all_of(&[CHANGING]));
+    }
     let own = u64::from(std::process::id());
     let may_execute = !rules.execute.is_empty();
 
@@ -167,10 +237,8 @@ fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
         only_if(calls, libc::SYS_open, &[&[bits(1, path, 0)]])?;
         calls.insert(libc::SYS_creat, Vec::new());
     }
-    if rules.kill && rules.has_paths() {
-        // By the handler of openat(2). Its flags are behind a pointer: see `refused`.
-        calls.insert(libc::SYS_openat2, Vec::new());
-    }
+    // Where it is not absent.
+    calls.insert(libc::SYS_openat2, Vec::new());
     const JUDGES_LENGTHS: u8 = 3;
     if landlock >= JUDGES_LENGTHS && !rules.write.is_empty() {
         calls.insert(libc::SYS_truncate, Vec::new());
@@ -235,7 +303,6 @@ fn sockets(calls: &mut Calls, rules: &Rules) -> io::Result<()> {
         &[&[bits(3, fast_open, 0), nowhere]],
     )?;
     if !rules.has_ports() {
-        calls.insert(libc::SYS_socket, Vec::new());
         return Ok(());
     }
     let mut tcp = Vec::new();
@@ -279,6 +346,7 @@ fn processes(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
         );
     }
     only_if(calls, libc::SYS_clone, &[&[bits(0, namespaces, 0)]])?;
+    calls.extend(all_of(&[ASKING, LOOKING]));
     calls.insert(libc::SYS_execve, Vec::new());
     calls.insert(libc::SYS_setpgid, Vec::new());
     #[cfg(target_arch = "x86_64")]
@@ -337,19 +405,14 @@ fn any_of(calls: &mut Calls, call: c_long, argument: u8, values: &[u64]) -> io::
 
 /// By a call's number alone: those of another calling convention (x32) end the process, and those
 /// that are newer than this list are unknown.
-fn numbers() -> Vec<sock_filter> {
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+fn by_number_alone() -> Vec<sock_filter> {
     const X32: u32 = 0x4000_0000;
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
     let answer = |action: SeccompAction| step(RETURN, 0, 0, action.into());
     vec![
-        step(LOAD, 0, 0, 0),
+        step(LOAD, 0, 0, NUMBER),
         step(AT_LEAST, 0, 1, X32),
         answer(SeccompAction::KillProcess),
         step(AT_LEAST, 0, 1, calls::UNKNOWN),
         answer(SeccompAction::Errno(libc::ENOSYS as u32)),
-        answer(SeccompAction::Allow),
     ]
 }

@@ -22,6 +22,7 @@ mod refused;
 
 use std::io;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use rustix::process::{SpeculationFeature, SpeculationFeatureControl, control_speculative_feature};
 
@@ -39,10 +40,12 @@ pub(in crate::worker::process) fn applied() -> Option<Applied> {
 
 /// Shuts this process in, for good.
 pub(super) fn lock(rules: &Rules) -> io::Result<()> {
+    let mut took = Took::begin();
     one_thread()?;
     let parent = process::parent()?;
     // Before this process becomes a user who may not look at them.
     let granted = paths::Granted::open(rules)?;
+    took.step("look granted paths up");
     identity::give_up(rules)?;
     process::die_with_parent();
     if process::parent()? != parent {
@@ -51,20 +54,49 @@ pub(super) fn lock(rules: &Rules) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)
         .call("prctl(2)")
         .needed_to("give up privileges for good")?;
+    took.step("give up privileges");
     let mut applied = Applied::default();
     match granted.restrict(rules) {
         Ok(version) => applied.landlock = version,
         Err(why) => applied.no_landlock = Some(why),
     }
+    took.step("Landlock");
     no_speculation();
-    if let Err(why) = filter::install(rules, applied.landlock) {
+    took.step("speculation");
+    let filter = filter::of(rules, applied.landlock)?;
+    took.step("compile the filter");
+    if let Err(why) = filter::install(rules, &filter) {
         applied.no_seccomp = Some(why.to_string());
     }
+    took.step("seccomp");
+    applied.took = took.steps;
     let missing = missing(rules, &applied);
     let _ = APPLIED.set(applied);
     missing.map_or(Ok(()), |why| {
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     })
+}
+
+/// How long each step took.
+struct Took {
+    last: Instant,
+    steps: Vec<(String, Duration)>,
+}
+
+impl Took {
+    fn begin() -> Took {
+        Took {
+            last: Instant::now(),
+            steps: Vec::with_capacity(8),
+        }
+    }
+
+    /// This step has ended, and the next begins.
+    fn step(&mut self, name: &str) {
+        let now = Instant::now();
+        self.steps.push((name.to_owned(), now - self.last));
+        self.last = now;
+    }
 }
 
 /// What these rules are to bring about and do not, if that keeps the worker from starting.
@@ -97,10 +129,10 @@ fn no_speculation() {
 
 /// What a thread that is running may do stays as it is.
 fn one_thread() -> io::Result<()> {
-    let others = process::other_threads();
-    if others.is_empty() {
+    if process::is_alone() {
         return Ok(());
     }
+    let others = process::other_threads();
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
         format!(

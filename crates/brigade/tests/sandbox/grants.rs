@@ -1,0 +1,340 @@
+//! What is granted can be had, and nothing beside it.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use brigade::{Sandbox, process};
+use libtest_mimic::Trial;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    crate::trials![
+        what_is_granted_is_read_and_nothing_beside_it,
+        metadata_can_be_had_of_what_may_be_read,
+        what_is_granted_is_written_and_not_read,
+        a_file_is_granted_by_itself,
+        a_link_is_what_it_points_to_at_the_start,
+        a_link_out_of_what_is_granted_leads_nowhere,
+        a_path_that_is_not_there_is_an_error_of_the_start,
+        programs_that_are_granted_run_in_the_same_sandbox,
+        a_file_in_memory_is_no_granted_program,
+        a_port_is_connected_to_and_no_other,
+        a_port_is_listened_on,
+    ]
+}
+
+/// A directory that anybody may read and write.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("brigade-grants-{}-{number}", std::process::id());
+        let directory = Directory(std::env::temp_dir().join(name));
+        for sub in ["", "granted", "other"] {
+            let path = directory.0.join(sub);
+            fs::create_dir(&path).expect("made");
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).expect("set");
+        }
+        directory.file("granted/file");
+        directory.file("other/file");
+        directory
+    }
+
+    fn file(&self, name: &str) {
+        fs::write(self.0.join(name), name).expect("written");
+        fs::set_permissions(self.0.join(name), PermissionsExt::from_mode(0o666)).expect("set");
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn within(sandbox: Sandbox) -> process::Builder {
+    process::Builder::new().sandbox(sandbox)
+}
+
+type Said<T> = Result<T, Option<i32>>;
+
+fn errno(e: io::Error) -> Option<i32> {
+    e.raw_os_error()
+}
+
+fn read(path: String) -> Said<String> {
+    fs::read_to_string(path).map_err(errno)
+}
+
+fn write(path: String) -> Said<()> {
+    fs::write(path, "written").map_err(errno)
+}
+
+const DENIED: Option<i32> = Some(libc::EACCES);
+
+fn ask<A: brigade::Message, R: brigade::Message>(
+    builder: &process::Builder,
+    task: fn(A) -> R,
+    input: A,
+) -> R {
+    builder
+        .spawn(task, input)
+        .expect("a worker")
+        .join()
+        .expect("it ends")
+}
+
+fn what_is_granted_is_read_and_nothing_beside_it() {
+    let d = Directory::new();
+    let reads = within(Sandbox::deny_all().read(d.path("granted")));
+    assert_eq!(
+        ask(&reads, read, d.path("granted/file")),
+        Ok("granted/file".to_owned())
+    );
+    assert_eq!(ask(&reads, read, d.path("other/file")), Err(DENIED));
+    assert_eq!(
+        ask(&reads, read, d.path("granted/../other/file")),
+        Err(DENIED)
+    );
+    assert_eq!(ask(&reads, write, d.path("granted/file")), Err(DENIED));
+    assert_eq!(ask(&reads, write, d.path("granted/new")), Err(DENIED));
+    fn list(path: String) -> Said<Vec<String>> {
+        let entries = fs::read_dir(path).map_err(errno)?;
+        let name = |e: io::Result<fs::DirEntry>| Ok(e.map_err(errno)?.file_name());
+        let names = entries.map(name).collect::<Said<Vec<_>>>()?;
+        Ok(names
+            .into_iter()
+            .filter_map(|n| n.into_string().ok())
+            .collect())
+    }
+    assert_eq!(
+        ask(&reads, list, d.path("granted")),
+        Ok(vec!["file".to_owned()])
+    );
+    assert_eq!(ask(&reads, list, d.path("other")), Err(DENIED));
+}
+
+fn metadata_can_be_had_of_what_may_be_read() {
+    let d = Directory::new();
+    symlink("file", d.path("granted/link")).expect("made");
+    fn len(path: String) -> Said<u64> {
+        fs::metadata(path).map(|m| m.len()).map_err(errno)
+    }
+    fn is_there(path: String) -> Said<bool> {
+        fs::exists(path).map_err(errno)
+    }
+    for sandbox in [
+        Sandbox::deny_all().read(d.path("granted")),
+        Sandbox::deny_all()
+            .read(d.path("granted"))
+            .write(d.path("granted")),
+        Sandbox::deny_all().write(d.path("granted")),
+    ] {
+        let b = within(sandbox);
+        assert_eq!(ask(&b, len, d.path("granted/file")), Ok(12));
+        assert_eq!(ask(&b, len, d.path("granted/link")), Ok(12));
+        assert_eq!(ask(&b, len, d.path("other/file")), Err(DENIED));
+        assert_eq!(ask(&b, is_there, d.path("granted/none")), Ok(false));
+    }
+    let reads = within(Sandbox::deny_all().read(d.path("granted")));
+    fn open_len(path: String) -> Said<u64> {
+        let file = fs::File::open(path).map_err(errno)?;
+        Ok(file.metadata().map_err(errno)?.len())
+    }
+    assert_eq!(ask(&reads, open_len, d.path("granted/file")), Ok(12));
+    assert_eq!(
+        ask(&reads, len, d.path("granted")),
+        Ok(fs::metadata(d.path("granted")).expect("there").len())
+    );
+}
+
+fn what_is_granted_is_written_and_not_read() {
+    let d = Directory::new();
+    let writes = within(Sandbox::deny_all().write(d.path("granted")));
+    assert_eq!(ask(&writes, write, d.path("granted/file")), Ok(()));
+    assert_eq!(ask(&writes, write, d.path("granted/new")), Ok(()));
+    assert_eq!(ask(&writes, write, d.path("other/new")), Err(DENIED));
+    assert_eq!(ask(&writes, read, d.path("granted/file")), Err(DENIED));
+    assert_eq!(
+        fs::read_to_string(d.path("granted/new")).expect("there"),
+        "written"
+    );
+    fn change(directory: String) -> Said<()> {
+        let path = |name| format!("{directory}/{name}");
+        fs::create_dir(path("made")).map_err(errno)?;
+        fs::rename(path("new"), path("renamed")).map_err(errno)?;
+        fs::remove_dir(path("made")).map_err(errno)?;
+        fs::remove_file(path("renamed")).map_err(errno)
+    }
+    assert_eq!(ask(&writes, change, d.path("granted")), Ok(()));
+    fn out((from, to): (String, String)) -> Said<()> {
+        fs::rename(from, to).map_err(errno)
+    }
+    let moved = ask(
+        &writes,
+        out,
+        (d.path("granted/file"), d.path("other/stolen")),
+    );
+    assert!(moved.is_err(), "{moved:?}");
+}
+
+fn a_file_is_granted_by_itself() {
+    let d = Directory::new();
+    d.file("granted/second");
+    let one = Sandbox::deny_all()
+        .read(d.path("granted/file"))
+        .write(d.path("granted/second"));
+    let b = within(one);
+    assert_eq!(
+        ask(&b, read, d.path("granted/file")),
+        Ok("granted/file".to_owned())
+    );
+    assert_eq!(ask(&b, read, d.path("granted/second")), Err(DENIED));
+    assert_eq!(ask(&b, write, d.path("granted/second")), Ok(()));
+    assert_eq!(ask(&b, write, d.path("granted/file")), Err(DENIED));
+}
+
+fn a_link_is_what_it_points_to_at_the_start() {
+    let d = Directory::new();
+    symlink(d.path("granted"), d.path("link")).expect("made");
+    let reads = within(Sandbox::deny_all().read(d.path("link")));
+    assert_eq!(
+        ask(&reads, read, d.path("granted/file")),
+        Ok("granted/file".to_owned())
+    );
+    assert_eq!(
+        ask(&reads, read, d.path("link/file")),
+        Ok("granted/file".to_owned())
+    );
+    assert_eq!(ask(&reads, read, d.path("other/file")), Err(DENIED));
+}
+
+fn a_link_out_of_what_is_granted_leads_nowhere() {
+    let d = Directory::new();
+    symlink(d.path("other/file"), d.path("granted/out")).expect("made");
+    let both = within(
+        Sandbox::deny_all()
+            .read(d.path("granted"))
+            .write(d.path("granted")),
+    );
+    assert_eq!(ask(&both, read, d.path("granted/out")), Err(DENIED));
+    fn link_and_read((target, link): (String, String)) -> Said<String> {
+        symlink(target, &link).map_err(errno)?;
+        fs::read_to_string(link).map_err(errno)
+    }
+    let own = (d.path("other/file"), d.path("granted/own"));
+    assert_eq!(ask(&both, link_and_read, own), Err(DENIED));
+}
+
+fn a_path_that_is_not_there_is_an_error_of_the_start() {
+    for sandbox in [
+        Sandbox::deny_all().read("/no/such/path"),
+        Sandbox::deny_all().write("/no/such/path").prefer(),
+    ] {
+        let started = within(sandbox).spawn(|()| (), ());
+        let why = started
+            .map(drop)
+            .expect_err("there is no such path")
+            .to_string();
+        assert!(
+            why.contains("/no/such/path") && why.contains("No such file"),
+            "{why}"
+        );
+    }
+}
+
+fn programs_that_are_granted_run_in_the_same_sandbox() {
+    let d = Directory::new();
+    fn run((program, argument): (String, String)) -> Said<(Option<i32>, String)> {
+        let output = std::process::Command::new(program).arg(argument).output();
+        let output = output.map_err(errno)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((output.status.code(), text))
+    }
+    let granted = Sandbox::deny_all().execute("/usr").read("/etc/ld.so.cache");
+    let runs = within(granted.read(d.path("granted")));
+    let cat = |name| ("/usr/bin/cat".to_owned(), d.path(name));
+    let granted = Ok((Some(0), "granted/file".to_owned()));
+    assert_eq!(ask(&runs, run, cat("granted/file")), granted);
+    let (status, text) = ask(&runs, run, cat("other/file")).expect("it runs");
+    assert_eq!((status, text.as_str()), (Some(1), ""));
+    let own = d.path("granted/program");
+    fs::copy("/usr/bin/true", &own).expect("copied");
+    assert_eq!(ask(&runs, run, (own, String::new())), Err(DENIED));
+}
+
+fn a_file_in_memory_is_no_granted_program() {
+    let runs = within(Sandbox::deny_all().execute("/usr"));
+    fn make(flags: u32) -> Said<()> {
+        // SAFETY: a name, and flags.
+        let made = unsafe { libc::memfd_create(c"program".as_ptr(), flags) };
+        if made == -1 {
+            Err(errno(io::Error::last_os_error()))
+        } else {
+            Ok(())
+        }
+    }
+    assert_eq!(ask(&runs, make, 0), Err(Some(libc::EPERM)));
+    // Not to be executed, which the kernel holds to.
+    assert_eq!(ask(&runs, make, 8), Ok(()));
+}
+
+fn connect(port: u16) -> Said<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(errno)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(errno)?;
+    Ok(text)
+}
+
+fn a_port_is_connected_to_and_no_other() {
+    let server = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let (granted, other) = (server(), server());
+    let port = |of: &TcpListener| of.local_addr().expect("bound").port();
+    let b = within(Sandbox::deny_all().connect(port(&granted)));
+    assert_eq!(ask(&b, connect, port(&other)), Err(DENIED));
+    let connected = b.spawn(connect, port(&granted)).expect("a worker");
+    let (mut stream, _) = granted.accept().expect("it connects");
+    stream.write_all(b"hello").expect("sent");
+    drop(stream);
+    assert_eq!(connected.join().expect("ok"), Ok("hello".to_owned()));
+    fn listen(_: ()) -> Said<()> {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .map(drop)
+            .map_err(errno)
+    }
+    assert!(ask(&b, listen, ()).is_err());
+}
+
+fn a_port_is_listened_on() {
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = probe.local_addr().expect("bound").port();
+    drop(probe);
+    fn serve((port, ready): (u16, brigade::channel::Sender<Said<()>>)) -> Said<()> {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(errno);
+        let said = server.as_ref().map(drop).map_err(|e| *e);
+        ready.send(said).expect("the program listens");
+        let (mut stream, _) = server?.accept().map_err(errno)?;
+        stream.write_all(b"served").map_err(errno)
+    }
+    let b = within(Sandbox::deny_all().listen(port));
+    let (ready, is_ready) = brigade::channel::pipe(1).expect("a channel");
+    let worker = b.spawn(serve, (port, ready)).expect("a worker");
+    assert_eq!(is_ready.recv().expect("it says"), Ok(()));
+    assert_eq!(connect(port), Ok("served".to_owned()));
+    assert_eq!(worker.join().expect("ok"), Ok(()));
+    let (ready, is_ready) = brigade::channel::pipe(1).expect("a channel");
+    let other = b
+        .spawn(serve, (port.wrapping_add(1).max(1024), ready))
+        .expect("a worker");
+    assert_eq!(is_ready.recv().expect("it says"), Err(DENIED));
+    assert!(other.join().expect("ok").is_err());
+}
