@@ -206,7 +206,7 @@
 //! # What it does not do
 //!
 //! - A process contains mistakes, not malice: it runs as the same user, and may read the same files
-//!   and signal the same processes. There is no sandbox yet.
+//!   and signal the same processes, unless it is given a [`Sandbox`].
 //! - Each worker that has a shared region that can be written (atomics, locks) can write anything
 //!   there. What the library reads from such memory is checked, or harmless whatever it is; but a
 //!   lock excludes only those that take it.

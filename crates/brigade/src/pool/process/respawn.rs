@@ -102,7 +102,7 @@ impl Respawn {
 
 /// Why there is no worker.
 pub(super) enum Reason {
-    Died(Evidence, Arc<Symbols>),
+    Died(Box<Evidence>, Arc<Symbols>),
     NotReady(NotReady, Arc<Symbols>),
     NotHired(RemoteError),
 }

@@ -78,7 +78,7 @@ impl State {
             self.vacate(i, ctx.now);
             let reason = match evidence.obituary.unstarted {
                 Some(why) => Reason::NotHired(*why),
-                None => Reason::Died(evidence, symbols),
+                None => Reason::Died(Box::new(evidence), symbols),
             };
             return self.no_worker(i, reason, ctx);
         }

@@ -215,7 +215,7 @@ fn memory(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
     const EXEC: u64 = libc::PROT_EXEC as u64;
     let never = bits(2, EXEC, 0);
     for call in [libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
-        only_if(calls, call, &[&[never.clone()]])?;
+        only_if(calls, call, &[std::slice::from_ref(&never)])?;
     }
     if may_execute {
         // As code, of a file, and not to write to.
@@ -273,12 +273,12 @@ fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
         libc::SYS_ioctl,
         1,
         &[
-            libc::FIOCLEX as u64,
-            libc::FIONCLEX as u64,
-            libc::FIONBIO as u64,
-            libc::FIONREAD as u64,
-            libc::TCGETS as u64,
-            libc::TIOCGWINSZ as u64,
+            libc::FIOCLEX,
+            libc::FIONCLEX,
+            libc::FIONBIO,
+            libc::FIONREAD,
+            libc::TCGETS,
+            libc::TIOCGWINSZ,
             TCGETS2,
         ],
     )
