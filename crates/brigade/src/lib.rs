@@ -224,11 +224,12 @@
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// Where there are no worker processes, what is for them only is never used.
+#![cfg_attr(
+    any(not(target_os = "linux"), brigade_portable),
+    expect(dead_code, reason = "it is for worker processes")
+)]
 
-#[cfg(not(target_os = "linux"))]
-compile_error!(
-    "brigade works on Linux only (5.10 or later): it is built on memfd, pidfd, futex and signalfd"
-);
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("brigade works on 64-bit little-endian processors only, such as x86-64 and aarch64");
 
@@ -268,9 +269,14 @@ mod pool;
 pub mod sandbox;
 pub mod shm;
 pub mod sync;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+mod sys;
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+#[path = "sys/portable/mod.rs"]
 mod sys;
 mod task;
 mod trace;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod transport;
 mod worker;
 
@@ -282,6 +288,7 @@ pub use shm::{Shared, ShmSafe};
 pub use sys::error::SystemError;
 pub use task::Message;
 pub use task::crash::{Cause, Crash, Phase};
+#[cfg(unix)]
 pub use task::descriptor::Descriptor;
 pub use task::error::{JoinError, Timeout};
 pub use task::panic::Panic;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::receive_side::ReceiveSide;
@@ -25,12 +25,7 @@ pub(super) fn create<T: Message>(
     over: Transport,
     capacity: usize,
 ) -> io::Result<(Sender<T>, Receiver<T>)> {
-    if capacity == 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "a channel holds at least one message: capacity 0 would let none pass",
-        ));
-    }
+    super::check_capacity(capacity)?;
     let shared = ChannelHeader::new(capacity, shm::LEN)?;
     let theirs = ChannelHeader::open(opened::copy(shared.file())?, shared.capacity(), shm::LEN)?;
     let (send_link, receive_link) = opened::socket_pair()?;
@@ -399,13 +394,6 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
     }
 }
 
-// Promised: both ends are messages.
-const _: () = {
-    const fn is_message<T: Serialize + DeserializeOwned + Send + 'static>() {}
-    is_message::<Sender<Receiver<u8>>>();
-    is_message::<Receiver<Sender<u8>>>();
-};
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -453,7 +441,7 @@ mod tests {
                 codec::encode(&Forged(real, other), &mut forged).expect("encodes");
             let forged = arrive(&forged, forged_descriptors);
             let honest = arrive(&honest, honest_descriptors);
-            assert!(!std::ptr::eq(honest.side(), forged.side()), "{over}");
+            assert!(!Arc::ptr_eq(honest.side(), forged.side()), "{over}");
             honest.send(7).expect("sent");
             let limit = Duration::from_secs(30);
             assert_eq!(receiver.recv_timeout(limit), Ok(7), "{over}");
@@ -468,7 +456,7 @@ mod tests {
             let mut bytes = Vec::new();
             let descriptors = codec::encode(&sender, &mut bytes).expect("encodes");
             let again = arrive(&bytes, descriptors);
-            assert!(std::ptr::eq(sender.side(), again.side()), "{over}");
+            assert!(Arc::ptr_eq(sender.side(), again.side()), "{over}");
         }
     }
 }

@@ -83,21 +83,30 @@
 //!
 //! Sources: pipe(7), unix(7), mq_overview(7), memfd_create(2), poll(2).
 
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod ends;
 mod error;
 mod fault;
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+mod in_program;
 mod iter;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod reactor;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod receive_side;
 mod receiver;
 mod recv;
 mod select;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod send_side;
 mod sender;
 #[cfg(all(test, not(loom)))]
 mod torn_tests;
 #[cfg(all(test, not(loom)))]
 mod wakeup_tests;
+
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+use in_program::{self as ends, self as receive_side, self as send_side};
 
 use std::fmt;
 use std::io;
@@ -255,3 +264,20 @@ fn usable<G>(locked: TryLockResult<G>) -> Option<G> {
         Err(TryLockError::WouldBlock) => None,
     }
 }
+
+fn check_capacity(capacity: usize) -> io::Result<()> {
+    if capacity == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a channel holds at least one message: capacity 0 would let none pass",
+        ));
+    }
+    Ok(())
+}
+
+// Promised: both ends are messages.
+const _: () = {
+    const fn is_message<T: serde::Serialize + serde::de::DeserializeOwned + Send + 'static>() {}
+    is_message::<Sender<Receiver<u8>>>();
+    is_message::<Receiver<Sender<u8>>>();
+};

@@ -44,7 +44,7 @@ impl<T> Sender<T> {
         }
     }
 
-    pub(super) fn side(&self) -> &SendSide {
+    pub(super) fn side(&self) -> &Arc<SendSide> {
         &self.side
     }
 

@@ -10,11 +10,16 @@
 
 mod builder;
 mod config;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod crash_file;
 mod events;
 mod histogram;
 mod map;
 mod policy;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) mod process;
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+#[path = "no_processes.rs"]
 pub(crate) mod process;
 mod stats;
 pub(crate) mod thread;

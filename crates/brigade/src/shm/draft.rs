@@ -26,15 +26,7 @@ pub(crate) enum Memory {
 /// The bytes of a file that holds `count` values of `size` bytes: whole pages, and at least one,
 /// for neither a file nor a mapping can be empty.
 pub(crate) fn file_len(size: usize, count: usize) -> io::Result<usize> {
-    let page = rustix::param::page_size();
-    size.checked_mul(count)
-        .and_then(|bytes| bytes.max(1).checked_next_multiple_of(page))
-        // No value may be larger, nor any file.
-        .filter(|&len| len <= isize::MAX as usize)
-        .ok_or_else(|| {
-            let text = format!("{count} values of {size} bytes are more than can be addressed");
-            io::Error::new(io::ErrorKind::InvalidInput, text)
-        })
+    super::whole_pages(size, count, rustix::param::page_size())
 }
 
 /// A new memory file of `len` bytes, a result of [`file_len`]. Its size is sealed, its content not

@@ -62,13 +62,34 @@
 //! The mechanism: memfd_create(2), file seals in fcntl(2), unix(7) for how the descriptor travels.
 
 mod buffer;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod draft;
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+mod heap;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod region;
 mod safe;
 mod shared;
+
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+use heap::{self as draft, self as region};
+
+use std::io;
 
 pub use buffer::Buffer;
 pub use safe::ShmSafe;
 #[doc(hidden)]
 pub use safe::ShmSafeTypesMustNotImplementDrop;
 pub use shared::Shared;
+
+/// The bytes of whole pages, at least one, that hold `count` values of `size` bytes.
+fn whole_pages(size: usize, count: usize, page: usize) -> io::Result<usize> {
+    size.checked_mul(count)
+        .and_then(|bytes| bytes.max(1).checked_next_multiple_of(page))
+        // No value may be larger, nor any file.
+        .filter(|&len| len <= isize::MAX as usize)
+        .ok_or_else(|| {
+            let text = format!("{count} values of {size} bytes are more than can be addressed");
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })
+}

@@ -53,9 +53,12 @@ pub(crate) mod model;
 mod mutex;
 mod once;
 mod poison;
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+mod portable;
 mod process_counts;
 pub(crate) mod raw_lock;
 mod raw_rwlock;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod roster;
 mod rwlock;
 mod semaphore;

@@ -7,6 +7,7 @@
 
 #![expect(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
+pub(crate) mod carried;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod environment;

@@ -14,11 +14,19 @@ pub(crate) const LIMIT: Duration = Duration::from_micros(50);
 /// good, and who asks first may be a thread that is kept on one processor so as to be quick.
 pub(crate) fn pays() -> bool {
     static PAYS: OnceLock<bool> = OnceLock::new();
-    *PAYS.get_or_init(|| {
-        // SAFETY: no memory is involved.
-        let processors = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-        processors > 1
-    })
+    *PAYS.get_or_init(|| processors() > 1)
+}
+
+#[cfg(unix)]
+fn processors() -> usize {
+    // SAFETY: no memory is involved.
+    let processors = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(processors).unwrap_or(1)
+}
+
+#[cfg(not(unix))]
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Looks until it is so, for a moment. `false`: it was not.

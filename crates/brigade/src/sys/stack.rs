@@ -1,6 +1,7 @@
 //! How much of this thread's stack is left (pthread_getattr_np(3)).
 
 use std::cell::Cell;
+#[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
 
 /// The lowest and the highest address of a stack.
@@ -57,6 +58,7 @@ fn pointer() -> usize {
     here
 }
 
+#[cfg(target_os = "linux")]
 fn bounds() -> Option<Bounds> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: `attributes` is writable; pthread_getattr_np initializes it where it returns 0.
@@ -82,6 +84,49 @@ fn bounds() -> Option<Bounds> {
         low: base.checked_add(guard)?,
         high: base.checked_add(size)?,
     })
+}
+
+/// pthread_get_stackaddr_np(3): the highest address.
+#[cfg(target_vendor = "apple")]
+fn bounds() -> Option<Bounds> {
+    // SAFETY: both read what the thread's own handle says.
+    let (high, size) = unsafe {
+        let this = libc::pthread_self();
+        (
+            libc::pthread_get_stackaddr_np(this) as usize,
+            libc::pthread_get_stacksize_np(this),
+        )
+    };
+    Some(Bounds {
+        low: high.checked_sub(size)?,
+        high,
+    })
+}
+
+/// GetCurrentThreadStackLimits, of kernel32.dll.
+#[cfg(windows)]
+fn bounds() -> Option<Bounds> {
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GetCurrentThreadStackLimits(low: *mut usize, high: *mut usize);
+    }
+    let (mut low, mut high) = (0, 0);
+    // SAFETY: the two are written to.
+    unsafe { GetCurrentThreadStackLimits(&raw mut low, &raw mut high) };
+    // The lowest pages are guards, which are committed as the stack grows.
+    Some(Bounds {
+        low: low.checked_add(GUARD)?,
+        high,
+    })
+}
+
+/// What is not used of a stack's lowest end.
+#[cfg(windows)]
+const GUARD: usize = 64 << 10;
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple", windows)))]
+fn bounds() -> Option<Bounds> {
+    None
 }
 
 #[cfg(test)]

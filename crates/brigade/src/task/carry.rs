@@ -12,9 +12,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
 
-use crate::sys::error::Call;
+use crate::sys::carried::{self, Carried};
 
 /// The most descriptors that one message may carry: what the kernel takes with one datagram
 /// (`SCM_MAX_FD`, 253), less some for its carrier.
@@ -28,9 +27,9 @@ thread_local! {
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
     static COLLECTED: Cell<usize> = const { Cell::new(0) };
     static FIRST: Cell<usize> = const { Cell::new(0) };
-    static ATTACHED: Lasting<Vec<OwnedFd>> = const { Lasting::new(RefCell::new(Vec::new())) };
+    static ATTACHED: Lasting<Vec<Carried>> = const { Lasting::new(RefCell::new(Vec::new())) };
     static PROVIDING: Cell<usize> = const { Cell::new(0) };
-    static PROVIDED: Lasting<Vec<Option<OwnedFd>>> = const { Lasting::new(RefCell::new(Vec::new())) };
+    static PROVIDED: Lasting<Vec<Option<Carried>>> = const { Lasting::new(RefCell::new(Vec::new())) };
 }
 
 type Lasting<T> = ManuallyDrop<RefCell<T>>;
@@ -49,7 +48,7 @@ impl Collecting {
 
     /// The descriptors that were attached so far.
     #[inline(always)]
-    pub(crate) fn take(&self) -> Vec<OwnedFd> {
+    pub(crate) fn take(&self) -> Vec<Carried> {
         match COLLECTED.get() == FIRST.get() {
             true => Vec::new(),
             false => self.take_attached(),
@@ -57,7 +56,7 @@ impl Collecting {
     }
 
     #[cold]
-    fn take_attached(&self) -> Vec<OwnedFd> {
+    fn take_attached(&self) -> Vec<Carried> {
         let first = FIRST.get();
         COLLECTED.set(first);
         ATTACHED.with(|all| {
@@ -82,7 +81,7 @@ impl Drop for Collecting {
 
 /// Runs `encode`, and gives the descriptors that were attached meanwhile.
 #[cfg(test)]
-pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
+pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<Carried>) {
     let collecting = Collecting::begin();
     let encoded = encode();
     let descriptors = collecting.take();
@@ -91,7 +90,18 @@ pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
 
 /// Attaches a copy of a descriptor to the message that is being encoded. Gives its number in that
 /// message.
-pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32, E> {
+#[cfg(unix)]
+pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl std::os::fd::AsFd) -> Result<u32, E> {
+    attach_with(|| {
+        carried::copy(descriptor)
+            .map_err(|e| E::custom(format_args!("a descriptor could not be copied: {e}")))
+    })
+}
+
+/// Attaches what is made when there is room for it.
+pub(crate) fn attach_with<E: serde::ser::Error>(
+    make: impl FnOnce() -> Result<Carried, E>,
+) -> Result<u32, E> {
     if !COLLECTING.get() {
         return Err(E::custom(
             "it has a descriptor, which only a task's input or result or a channel's message can carry",
@@ -103,15 +113,13 @@ pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32,
             "it has more than {MAX} descriptors"
         )));
     }
-    let copy = crate::sys::opened::copy(descriptor)
-        .needed_to("send it")
-        .map_err(|e| E::custom(format_args!("a descriptor could not be copied: {e}")))?;
+    let carried = make()?;
     ATTACHED.with(|all| {
         let mut all = all.borrow_mut();
         if all.capacity() == 0 {
             *all = Vec::with_capacity(4);
         }
-        all.push(copy);
+        all.push(carried);
     });
     COLLECTED.set(COLLECTED.get() + 1);
     Ok(number as u32)
@@ -119,7 +127,7 @@ pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl AsFd) -> Result<u32,
 
 struct Providing {
     /// Of the message that this one is within.
-    outer: Vec<Option<OwnedFd>>,
+    outer: Vec<Option<Carried>>,
 }
 
 impl Drop for Providing {
@@ -134,7 +142,7 @@ impl Drop for Providing {
 
 /// Runs `decode`, which may take these descriptors. Those that it does not take are closed.
 #[inline]
-pub(crate) fn provide<R>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> R) -> R {
+pub(crate) fn provide<R>(descriptors: Vec<Carried>, decode: impl FnOnce() -> R) -> R {
     if descriptors.is_empty() && PROVIDING.get() == 0 {
         return decode();
     }
@@ -147,7 +155,7 @@ pub(crate) fn provide<R>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> R) 
 
 /// Takes a descriptor of the message that is being decoded, by its number there. Each can be taken
 /// once.
-pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<OwnedFd, E> {
+pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<Carried, E> {
     let taken = if PROVIDING.get() == 0 {
         None
     } else {

@@ -2,9 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::carry;
+use crate::sys::carried;
 
 /// A file or a socket, as a [`Message`](crate::Message): in a task's input or result, or in a
 /// channel.
@@ -69,6 +71,8 @@ impl<T: AsFd> Serialize for Descriptor<T> {
 impl<'de, T: From<OwnedFd>> Deserialize<'de> for Descriptor<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u32::deserialize(deserializer)?;
-        Ok(Descriptor(carry::take::<D::Error>(number)?.into()))
+        let came = carry::take::<D::Error>(number)?;
+        let descriptor = carried::into_descriptor(came).map_err(D::Error::custom)?;
+        Ok(Descriptor(descriptor.into()))
     }
 }

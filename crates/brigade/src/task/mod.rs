@@ -12,6 +12,7 @@
 pub(crate) mod carry;
 pub(crate) mod codec;
 pub(crate) mod crash;
+#[cfg(unix)]
 pub(crate) mod descriptor;
 pub(crate) mod entry;
 pub(crate) mod error;
@@ -19,6 +20,10 @@ pub(crate) mod error;
 pub(crate) mod identity;
 pub(crate) mod name;
 pub(crate) mod panic;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) mod symbols;
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+#[path = "symbols/portable.rs"]
 pub(crate) mod symbols;
 pub(crate) mod text;
 

@@ -21,11 +21,11 @@ mod shape;
 mod tag;
 
 use std::any::Any;
-use std::os::fd::OwnedFd;
 
 use self::decoder::{Decoder, Names};
 use self::error::{Error, Result};
 use super::{Message, carry};
+use crate::sys::carried::Carried;
 
 /// The largest encoded value that a task or a channel may carry: 2 GiB. A limit there must be, for
 /// a length that a peer wrote is believed up to it.
@@ -56,7 +56,7 @@ const CBOR_TAG: &str = "@@TAGGED@@";
 pub(crate) fn encode<T: Message>(
     value: &T,
     into: &mut Vec<u8>,
-) -> std::result::Result<Vec<OwnedFd>, String> {
+) -> std::result::Result<Vec<Carried>, String> {
     if encoder::encode_array(value, into) {
         return Ok(Vec::new());
     }
@@ -86,7 +86,7 @@ fn not_decoded<T>(error: &Error) -> String {
 pub(crate) fn encode_frame<'m, T: Message>(
     value: &'m T,
     scratch: &'m mut Vec<u8>,
-) -> std::result::Result<(&'m [u8], Vec<OwnedFd>), String> {
+) -> std::result::Result<(&'m [u8], Vec<Carried>), String> {
     if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
         encoder::within_limit(bytes.len()).map_err(|e| not_encoded::<T>(&e))?;
         return Ok((bytes, Vec::new()));
@@ -99,7 +99,7 @@ pub(crate) fn encode_frame<'m, T: Message>(
 /// The message of such a frame. What it needs of `bytes` it takes.
 pub(crate) fn decode_frame<T: Message>(
     bytes: &mut Vec<u8>,
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<Carried>,
 ) -> std::result::Result<T, String> {
     let mut vector = None::<T>;
     if let Some(vector) = (&mut vector as &mut dyn Any).downcast_mut::<Option<Vec<u8>>>() {
@@ -114,7 +114,7 @@ pub(crate) fn decode_frame<T: Message>(
 /// The value that `bytes` encode, all of them, and these descriptors.
 pub(crate) fn decode<T: Message>(
     bytes: &[u8],
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<Carried>,
 ) -> std::result::Result<T, String> {
     if let [VERSION, array @ ..] = bytes {
         let mut array = array;

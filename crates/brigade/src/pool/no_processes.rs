@@ -1,0 +1,90 @@
+//! In place of `process`, where there are no worker processes: a pool of them cannot be made.
+
+use std::convert::Infallible;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::config::Options;
+use crate::worker::process::host::unsupported;
+use crate::{JoinError, JoinHandle, Message, PoolStats};
+
+/// A pool of processes: there is none.
+pub(crate) struct ProcessPool(Infallible);
+
+impl ProcessPool {
+    pub(in crate::pool) fn start(_: Options) -> io::Result<Arc<ProcessPool>> {
+        Err(unsupported())
+    }
+
+    pub(in crate::pool) fn submit<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: fn(A) -> R,
+        _: A,
+    ) -> JoinHandle<R> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn try_submit<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: fn(A) -> R,
+        _: A,
+    ) -> Result<JoinHandle<R>, A> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn workers(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn pids(&self) -> Vec<u32> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn stats(&self) -> PoolStats {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn shutdown(&self) {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn abort(&self) {
+        match self.0 {}
+    }
+}
+
+/// A map over such a pool.
+pub(in crate::pool) struct Map<'p, A, R, I> {
+    pool: &'p ProcessPool,
+    of: PhantomData<fn(A, I) -> R>,
+}
+
+impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
+    pub(in crate::pool) fn new(pool: &'p Arc<ProcessPool>, _: fn(A) -> R, _: I) -> Self {
+        match pool.0 {}
+    }
+
+    pub(in crate::pool) fn next_within(
+        &mut self,
+        _: usize,
+    ) -> Option<(usize, Result<R, JoinError>)> {
+        match self.pool.0 {}
+    }
+
+    pub(in crate::pool) fn next_ready(&mut self) -> Option<(usize, Result<R, JoinError>)> {
+        match self.pool.0 {}
+    }
+
+    pub(in crate::pool) fn pass_over(&mut self) -> Option<usize> {
+        match self.pool.0 {}
+    }
+
+    pub(in crate::pool) fn is_copy(&self) -> bool {
+        match self.pool.0 {}
+    }
+
+    pub(in crate::pool) fn pulled(&self) -> usize {
+        match self.pool.0 {}
+    }
+}

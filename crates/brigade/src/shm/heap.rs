@@ -1,0 +1,135 @@
+//! In place of `draft` and `region`, where there are no worker processes: a region is memory of
+//! this program, whole pages of it, and what travels in a message is a count of who has it.
+
+#![expect(unsafe_code, reason = "memory whose size and type are its user's")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::sys::carried::Carried;
+use crate::task::carry;
+
+/// What regions are aligned to.
+const PAGE: usize = 4096;
+
+/// The bytes of a region for `count` values of `size` bytes: at least a page.
+pub(crate) fn file_len(size: usize, count: usize) -> io::Result<usize> {
+    super::whole_pages(size, count, PAGE)
+}
+
+/// Whether the memory is wanted at once, or comes with what will be written to it: here it is the
+/// same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Memory {
+    Reserved,
+    Written,
+}
+
+/// A region that is being made.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    at: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: it is memory that nobody else has; what is read and written there is the concern of those
+// who dereference `at`, each with its own argument.
+unsafe impl Send for Draft {}
+// SAFETY: as above; `&Draft` gives out addresses and lengths only.
+unsafe impl Sync for Draft {}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // SAFETY: from `alloc_zeroed` with this layout, and freed once.
+        unsafe { dealloc(self.at.as_ptr(), self.layout) }
+    }
+}
+
+/// `len` bytes, a result of [`file_len`], all zero.
+pub(crate) fn make(len: usize, _: Memory) -> io::Result<Draft> {
+    let no_memory = || {
+        let text = format!("no memory for a shared region of {len} bytes");
+        io::Error::new(io::ErrorKind::OutOfMemory, text)
+    };
+    let layout = Layout::from_size_align(len.max(PAGE), PAGE).map_err(|_| no_memory())?;
+    // SAFETY: the layout has a size, a page or more.
+    let at = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(no_memory)?;
+    Ok(Draft { at, layout })
+}
+
+/// Writes `bytes` bytes of `value` to the start.
+///
+/// # Safety
+/// `value` is valid for reads of `bytes` bytes, which are no more than the draft has.
+pub(crate) unsafe fn write(draft: &mut Draft, value: *const u8, bytes: usize) -> io::Result<()> {
+    debug_assert!(bytes <= draft.layout.size());
+    // SAFETY: the caller's promise; nobody else has the draft's memory, so it does not overlap.
+    unsafe { draft.at.as_ptr().copy_from_nonoverlapping(value, bytes) };
+    Ok(())
+}
+
+/// A draft that is written in place.
+#[derive(Debug)]
+pub(crate) struct MappedDraft(Draft);
+
+impl MappedDraft {
+    pub(crate) fn new(draft: Draft, _: usize) -> io::Result<MappedDraft> {
+        Ok(MappedDraft(draft))
+    }
+
+    /// The first byte. Page-aligned; valid, to write as well, as long as this is.
+    pub(crate) fn at(&self) -> NonNull<u8> {
+        self.0.at
+    }
+
+    /// It is there.
+    pub(crate) fn populate(&self) {}
+
+    pub(crate) fn unmap(self) -> Draft {
+        self.0
+    }
+}
+
+/// A region.
+#[derive(Debug)]
+pub(crate) struct Region {
+    memory: Draft,
+    frozen: bool,
+}
+
+impl Region {
+    /// Makes a region of a draft. If it is frozen, nobody has a way to write to it.
+    pub(crate) fn publish(memory: Draft, frozen: bool) -> io::Result<Arc<Region>> {
+        Ok(Arc::new(Region { memory, frozen }))
+    }
+
+    /// The region that came with a message.
+    pub(crate) fn receive(carried: Carried) -> io::Result<Arc<Region>> {
+        carried
+            .downcast()
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "what came is no region"))
+    }
+
+    /// Attaches it to the message that is being encoded. Gives its number there.
+    pub(crate) fn attach<E: serde::ser::Error>(this: &Arc<Region>) -> Result<u32, E> {
+        carry::attach_with(|| Ok(Arc::clone(this) as Carried))
+    }
+
+    /// The first byte. Page-aligned; valid as long as the region is, to write as well if it is not
+    /// frozen.
+    pub(crate) fn at(&self) -> NonNull<u8> {
+        self.memory.at
+    }
+
+    /// Bytes: whole pages.
+    pub(crate) fn len(&self) -> usize {
+        self.memory.layout.size()
+    }
+
+    /// Whether nobody can write to it.
+    pub(crate) fn frozen(&self) -> bool {
+        self.frozen
+    }
+}

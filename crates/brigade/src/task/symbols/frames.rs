@@ -1,0 +1,185 @@
+//! A stack of calls, as text and by its innermost call.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::Symbols;
+
+/// The name of what was called, and where in its source or in which file.
+pub(super) type Call = (String, Option<String>);
+
+/// A stack of calls, not yet looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames {
+    symbols: Arc<Symbols>,
+    calls: Vec<usize>,
+}
+
+impl Frames {
+    pub(crate) fn new(symbols: &Arc<Symbols>, calls: Vec<usize>) -> Frames {
+        Frames {
+            symbols: Arc::clone(symbols),
+            calls,
+        }
+    }
+
+    /// One call a line, innermost first; without the machinery of panics above, and ours below.
+    pub(crate) fn render(&self) -> Option<String> {
+        if self.calls.is_empty() {
+            return None;
+        }
+        let mut all = self.without_ours();
+        drop_panic_machinery(&mut all);
+        Some(text(&all))
+    }
+
+    /// The calls, innermost first, as far as they are the task's. Never cut to nothing: a stack
+    /// that is all ours is all there.
+    fn without_ours(&self) -> Vec<Call> {
+        let mut all = Vec::new();
+        let mut end = None;
+        for &at in &self.calls {
+            let calls = self.symbols.calls(at);
+            // What is inlined into ours is ours.
+            if end.is_none() && calls.iter().any(|(name, _)| is_ours(name)) {
+                end = Some(all.len()).filter(|&end| end > 0);
+            }
+            all.extend(calls);
+        }
+        all.truncate(end.unwrap_or(all.len()));
+        all
+    }
+
+    /// Whether a call of a function like this is among them.
+    pub(crate) fn pass_through(&self, like: impl Fn(&str) -> bool) -> bool {
+        self.calls
+            .iter()
+            .any(|&at| self.symbols.function(at).is_some_and(|name| like(&name)))
+    }
+
+    /// The innermost call and its place, on one line: not one of the standard library or of C's, if
+    /// it was called by another one.
+    pub(crate) fn innermost(&self) -> Option<String> {
+        let mut all = self.without_ours();
+        let is_own = |(name, place): &Call| match place.as_deref() {
+            Some(place) => !is_system(place),
+            // A program without line tables: its names are all there is.
+            None => !name.starts_with("0x") && !is_standard(name),
+        };
+        let at = all.iter().position(is_own);
+        let (name, place) = all.drain(at.unwrap_or(0)..).next()?;
+        Some(match place {
+            Some(place) => format!("{name} at {place}"),
+            None => name,
+        })
+    }
+}
+
+/// Whether such a place is the standard library's, or in a library that every program has: C's,
+/// whether its debug information is there (which has relative paths, or some below /usr) or not.
+fn is_system(place: &str) -> bool {
+    const LIBRARIES: [&str; 7] = [
+        "libc.",
+        "libc-",
+        "libpthread",
+        "libm.",
+        "libgcc_s",
+        "libstdc++",
+        "ld-",
+    ];
+    let file = place.rsplit('/').next().unwrap_or(place);
+    let is_library = LIBRARIES.iter().any(|name| file.starts_with(name)) && file.contains(".so");
+    let is_c = [".c:", ".S:", ".h:"].iter().any(|end| file.contains(end));
+    is_standard_library(place)
+        || is_library
+        || is_c && (place.starts_with("./") || place.starts_with("../"))
+}
+
+/// Whether the place is in the sources of the standard library, wherever they were when it was
+/// built: rustup's is from below `/rustc/`, a distribution's from below `/usr/src/`.
+fn is_standard_library(place: &str) -> bool {
+    let is_crate = |rest: &str| {
+        let names = ["alloc/src/", "core/src/", "std/src/", "panic_unwind/src/"];
+        names.iter().any(|name| rest.starts_with(name))
+    };
+    let below = place.strip_prefix("library/");
+    let below = below.or_else(|| place.split_once("/library/").map(|(_, rest)| rest));
+    place.starts_with("/rustc/") || below.is_some_and(is_crate)
+}
+
+/// Whether it is the standard library's, by its name.
+fn is_standard(name: &str) -> bool {
+    let name = name.trim_start_matches(['<', '&']);
+    ["std::", "core::", "alloc::", "__rust", "rust_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+/// One call a line.
+fn text(calls: &[Call]) -> String {
+    let mut text = String::new();
+    for (n, (name, place)) in calls.iter().enumerate() {
+        let _ = write!(text, "{n:4}: {name}");
+        if let Some(place) = place {
+            let _ = write!(text, "\n          at {place}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Takes out what a panic itself has called. Never all.
+fn drop_panic_machinery(calls: &mut Vec<Call>) {
+    let last = calls.iter().rposition(|(name, _)| is_panic_machinery(name));
+    if let Some(last) = last.filter(|last| last + 1 < calls.len()) {
+        calls.drain(..=last);
+    }
+}
+
+/// The frame that calls a task: what is below is brigade's.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("brigade::task::entry::")
+}
+
+fn is_panic_machinery(name: &str) -> bool {
+    const PREFIXES: [&str; 4] = [
+        "core::panicking::",
+        "std::panicking::",
+        "brigade::task::panic::",
+        "brigade::sys::unwind::",
+    ];
+    const NAMES: [&str; 4] = [
+        "core::result::unwrap_failed",
+        "core::option::unwrap_failed",
+        "core::option::expect_failed",
+        "__rustc::rust_begin_unwind",
+    ];
+    // Those call what panics, and are not called by it.
+    const CATCHING: [&str; 2] = ["std::panicking::catch_unwind", "std::panicking::try"];
+    if CATCHING.iter().any(|p| name.starts_with(p)) {
+        return false;
+    }
+    PREFIXES.iter().any(|p| name.starts_with(p))
+        || NAMES.contains(&name)
+        || name.ends_with("rust_begin_unwind")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_the_standard_library_are_known_wherever_it_was_built() {
+        for place in [
+            "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library/core/src/ptr/mod.rs:1757",
+            "/usr/src/rustc-1.85.0/library/core/src/ptr/mod.rs:1757",
+            "library/std/src/sys/pal/unix/thread.rs:110",
+            "/usr/lib/x86_64-linux-gnu/libc.so.6",
+        ] {
+            assert!(is_system(place), "{place}");
+        }
+        for place in ["/home/me/library/src/main.rs:1", "library/src/lib.rs:1"] {
+            assert!(!is_system(place), "{place}");
+        }
+    }
+}
