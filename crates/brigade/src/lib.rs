@@ -46,8 +46,9 @@
 //! - **A worker process has not run `main`.** Statics that `main` has set are not set in it. Give
 //!   the value to the task in its input, or compute it in an
 //!   [initializer](PoolBuilder::initializer).
-//! - **Linux 5.10 or later, 64-bit little-endian, with /proc mounted.** On other systems and
-//!   processors the crate does not compile, and says so.
+//! - **Processes need Linux, 5.10 or later, with /proc mounted.** On other systems threads work, and
+//!   what is between them: see [other systems](#other-systems). The processor is 64-bit and
+//!   little-endian; for others the crate does not compile, and says so.
 //!
 //! # Thread and process: what is the same, and what cannot be
 //!
@@ -174,6 +175,21 @@
 //! - `derive`: `#[derive(ShmSafe)]`.
 //! - `tracing`: events of [`tracing`](https://docs.rs/tracing). Without it all that they would have
 //!   told is in [numbers](Pool::stats) and errors.
+//!
+//! # Other systems
+//!
+//! On macOS, Windows, the BSDs and others the crate is the same, but for what needs a process:
+//!
+//! - [`process::spawn`] and a [`Pool`] of processes give an error of kind
+//!   [`Unsupported`](std::io::ErrorKind::Unsupported); [`init`] does nothing.
+//! - A [`channel`], whatever transport is named, is one queue in the program's memory. Its messages
+//!   are encoded as on Linux, so that the same values arrive and the same are refused.
+//! - [`Shared`] and [`shm::Buffer`] are memory of the program, and [`sync`]'s locks are between its
+//!   threads.
+//! - `Descriptor` is there on Unix systems.
+//!
+//! So a program that takes a [`Kind`] can be developed on a Mac with threads, and run on Linux with
+//! processes.
 //!
 //! # In tests
 //!

@@ -13,7 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 
-use crate::sys::carried::{self, Carried};
+use crate::sys::carried::Carried;
 
 /// The most descriptors that one message may carry: what the kernel takes with one datagram
 /// (`SCM_MAX_FD`, 253), less some for its carrier.
@@ -93,7 +93,7 @@ pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<Carried>) {
 #[cfg(unix)]
 pub(crate) fn attach<E: serde::ser::Error>(descriptor: impl std::os::fd::AsFd) -> Result<u32, E> {
     attach_with(|| {
-        carried::copy(descriptor)
+        crate::sys::carried::copy(descriptor)
             .map_err(|e| E::custom(format_args!("a descriptor could not be copied: {e}")))
     })
 }
