@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::process;
 use crate::worker::process::applied_in_this_worker;
 
-pub(crate) use report::{Applied, effects};
+pub(crate) use report::Applied;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) use report::effects;
 pub use report::{Effect, Enforcement, Report};
 
 /// Shuts a worker process in, before it runs its first task: it reaches nothing outside, but what
