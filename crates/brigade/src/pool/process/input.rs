@@ -7,9 +7,10 @@ use super::outcome::{Bytes, Refused};
 use crate::Message;
 use crate::task::codec;
 use crate::task::entry::caught;
-use crate::worker::process::host::connection::{Parcel, task_at};
+use crate::worker::process::host::connection::Parcel;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
+use crate::worker::process::ipc::order::task_at;
 
 /// An encoded input. It is kept until the task has ended: its worker may die before it has come to
 /// it.
@@ -30,7 +31,7 @@ pub(super) struct Strip {
 
 impl Strip {
     /// So many inputs, made by
-    /// [`task_frame`](crate::worker::process::host::connection::task_frame).
+    /// [`task_frame`](crate::worker::process::ipc::order::task_frame).
     pub(super) fn new(frames: Vec<u8>, count: u32) -> Strip {
         Strip {
             frames: Arc::new(frames),

@@ -12,8 +12,8 @@ use super::task::{Job, Owner, Task};
 use crate::pool::policy::limits::Attempts;
 use crate::task::codec;
 use crate::task::entry::caught;
-use crate::worker::process::host::connection::{FRAME_HEADER, task_frame};
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
+use crate::worker::process::ipc::order::{FRAME_HEADER, task_frame};
 use crate::worker::process::sim::Instant;
 use crate::{JoinError, Message};
 

@@ -71,7 +71,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Content::Here(bytes) => bytes.len(),
             Content::File(len) => usize::try_from(*len).unwrap_or(usize::MAX),

@@ -19,8 +19,7 @@ use crate::task::panic::Unwound;
 use crate::transport::bounds::{MAX_BYTES, Unclaimed};
 use crate::worker::process::host::connection::NotNow;
 use crate::worker::process::ipc::lane;
-use crate::worker::process::ipc::mailbox::reply;
-use crate::worker::process::ipc::protocol::NotReady;
+use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 use crate::worker::process::sim::{Instant, Ordering};
 use crate::{JoinError, PoolStats};
 
@@ -180,18 +179,18 @@ impl State {
         let (tag, bytes) = match seat.held.take() {
             Some(held) => held,
             None => {
-                let frame = match line.next_reply() {
+                let (tag, frame) = match line.next_reply() {
                     Ok(None) => return Heard::Later,
-                    Ok(Some(frame)) => frame,
+                    Ok(Some(next)) => next,
                     Err(_) => {
                         self.lose(i, ctx);
                         return Heard::Later;
                     }
                 };
-                let (tag, len) = (frame.tag(), frame.len());
+                let len = frame.len();
                 batch.frame_bytes += len + 16;
                 // By far the most of what is heard.
-                if tag == reply::RETURNED && seat.status == Status::Ready && !self.heard {
+                if tag.is_returned() && seat.status == Status::Ready && !self.heard {
                     if let Some(task) = seat.hand.pop_of_map() {
                         let (inbox, index) = (task.inbox, task.index);
                         self.inboxes.put_frame(inbox, index, frame, ctx.deferred);
@@ -203,7 +202,8 @@ impl State {
                 (tag, take_frame(frame, &mut self.frame))
             }
         };
-        if self.heard && seat.is_ready() && tag != reply::LEAVING && seat.is_unannounced() {
+        let is_news = self.heard && seat.is_ready() && seat.is_unannounced();
+        if is_news && tag.read(&bytes) != Reply::Leaving {
             // One that was begun, and has ended, since we looked.
             let begun = seat.first().wrapping_add(1);
             self.announce(i, begun, ctx);
@@ -257,11 +257,12 @@ impl State {
     }
 
     /// One reply of a worker.
-    fn heard(&mut self, i: WorkerIndex, tag: u32, frame: Bytes, ctx: &mut Ctx<'_>) -> Heard {
-        match (self.workers[i].status, tag) {
+    fn heard(&mut self, i: WorkerIndex, tag: ReplyTag, frame: Bytes, ctx: &mut Ctx<'_>) -> Heard {
+        match (self.workers[i].status, tag.read(&frame)) {
             (Status::Doomed(_), _) => self.heard_of_doomed(i),
-            (Status::Starting, reply::READY) => self.heard_ready(i, &frame, ctx),
-            (Status::Ready, reply::LEAVING) => self.heard_leaving(i, ctx),
+            (Status::Starting, Reply::Ready) => self.heard_ready(i, ctx),
+            (Status::Starting, Reply::NotReady(why)) => self.heard_not_ready(i, why, ctx),
+            (Status::Ready, Reply::Leaving) => self.heard_leaving(i, ctx),
             (Status::Ready, _) => self.heard_end(i, tag, frame, ctx),
             _ => Heard::Nonsense,
         }
@@ -277,21 +278,23 @@ impl State {
         Heard::More
     }
 
-    /// A worker has done its setup (nothing more is said), or says why not.
-    fn heard_ready(&mut self, i: WorkerIndex, frame: &[u8], ctx: &mut Ctx<'_>) -> Heard {
-        if frame.is_empty() {
-            let seat = &mut self.workers[i];
-            seat.status = Status::Ready;
-            seat.mark = ctx.now;
-            self.respawn.record_start();
-            self.workers.mark_idle(i);
-            self.workers.set_all_full(false);
-            self.news = true;
-            return Heard::More;
-        }
-        let reason = match postcard::from_bytes::<NotReady>(frame) {
-            Ok(why) => Reason::NotReady(why, Arc::clone(&self.server.symbols)),
-            Err(_) => Reason::not_hired("a worker broke the protocol"),
+    /// A worker has done its setup.
+    fn heard_ready(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) -> Heard {
+        let seat = &mut self.workers[i];
+        seat.status = Status::Ready;
+        seat.mark = ctx.now;
+        self.respawn.record_start();
+        self.workers.mark_idle(i);
+        self.workers.set_all_full(false);
+        self.news = true;
+        Heard::More
+    }
+
+    /// A worker could not do its setup.
+    fn heard_not_ready(&mut self, i: WorkerIndex, why: &[u8], ctx: &mut Ctx<'_>) -> Heard {
+        let reason = match reply::decoded(why) {
+            Some(why) => Reason::NotReady(why, Arc::clone(&self.server.symbols)),
+            None => Reason::not_hired("a worker broke the protocol"),
         };
         self.vacate(i, ctx.now);
         self.no_worker(i, reason, ctx);
@@ -329,7 +332,13 @@ impl State {
     }
 
     /// The first task that a worker has is done.
-    fn heard_end(&mut self, i: WorkerIndex, tag: u32, frame: Bytes, ctx: &mut Ctx<'_>) -> Heard {
+    fn heard_end(
+        &mut self,
+        i: WorkerIndex,
+        tag: ReplyTag,
+        frame: Bytes,
+        ctx: &mut Ctx<'_>,
+    ) -> Heard {
         if self.workers[i].hand.is_empty() {
             return Heard::Nonsense;
         }
@@ -353,24 +362,26 @@ impl State {
     }
 
     /// What a reply says of its task.
-    fn answer(&mut self, i: WorkerIndex, tag: u32, frame: Bytes) -> Result<Answer, Heard> {
-        match tag {
-            reply::RETURNED => {
-                self.stats.bytes_out += frame.len() as u64;
+    fn answer(&mut self, i: WorkerIndex, tag: ReplyTag, frame: Bytes) -> Result<Answer, Heard> {
+        match tag.read(&frame) {
+            Reply::Returned(result) => {
+                self.stats.bytes_out += result.len() as u64;
                 Ok(Answer::Returned(End::Returned(frame)))
             }
-            reply::ACCOMPANIED_RETURNED | reply::LARGE_RETURNED => {
+            Reply::AccompaniedReturned(_) | Reply::LargeReturned(_) => {
                 self.answer_with_descriptors(i, tag, frame)
             }
-            reply::PANICKED => match postcard::from_bytes::<Unwound>(&frame) {
-                Ok(unwound) => Ok(Answer::Panicked(unwound)),
-                Err(_) => Err(Heard::Nonsense),
+            Reply::Panicked(unwound) => match reply::decoded(unwound) {
+                Some(unwound) => Ok(Answer::Panicked(unwound)),
+                None => Err(Heard::Nonsense),
             },
-            reply::UNDELIVERABLE => {
-                let why = String::from_utf8_lossy(&frame).into_owned();
+            Reply::Undeliverable(why) => {
+                let why = String::from_utf8_lossy(why).into_owned();
                 Ok(Answer::Undeliverable(why))
             }
-            _ => Err(Heard::Nonsense),
+            Reply::Ready | Reply::NotReady(_) | Reply::Leaving | Reply::Unknown(_) => {
+                Err(Heard::Nonsense)
+            }
         }
     }
 
@@ -378,7 +389,7 @@ impl State {
     fn answer_with_descriptors(
         &mut self,
         i: WorkerIndex,
-        tag: u32,
+        tag: ReplyTag,
         frame: Bytes,
     ) -> Result<Answer, Heard> {
         let seat = &mut self.workers[i];
@@ -398,17 +409,13 @@ impl State {
             // It sent before it replied, so it would be there.
             Err(_) => return Err(Heard::Nonsense),
         };
-        let large = match tag {
-            reply::LARGE_RETURNED => match frame.as_slice().try_into() {
-                Ok(len) if u64::from_ne_bytes(len) <= MAX_BYTES as u64 => {
-                    Some(u64::from_ne_bytes(len))
-                }
-                _ => return Err(Heard::Nonsense),
-            },
-            _ => None,
+        let content = match tag.read(&frame) {
+            Reply::LargeReturned(Some(len)) if len <= MAX_BYTES as u64 => Content::File(len),
+            Reply::AccompaniedReturned(_) => Content::Here(frame),
+            _ => return Err(Heard::Nonsense),
         };
-        let len = large.unwrap_or(frame.len() as u64);
-        match delivered(frame, large, descriptors) {
+        let len = content.len() as u64;
+        match delivered(content, descriptors) {
             Ok(delivered) => {
                 self.stats.bytes_out += len;
                 Ok(Answer::Returned(End::Carried(Box::new(delivered))))
@@ -464,22 +471,14 @@ impl State {
 }
 
 /// A result with its descriptors, of which the first is the file of a large one.
-fn delivered(
-    frame: Bytes,
-    large: Option<u64>,
-    descriptors: Vec<OwnedFd>,
-) -> Result<Delivered, String> {
-    let content = match large {
-        None => Content::Here(frame),
-        Some(len) => Content::File(len),
-    };
-    match (Unclaimed::hold(descriptors), large) {
-        (Ok(descriptors), _) => Ok(Delivered {
+fn delivered(content: Content, descriptors: Vec<OwnedFd>) -> Result<Delivered, String> {
+    match (Unclaimed::hold(descriptors), content) {
+        (Ok(descriptors), content) => Ok(Delivered {
             content,
             descriptors,
         }),
         // One that needs a descriptor only to be read can do without.
-        (Err(too_many), Some(len)) if too_many.descriptors.len() == 1 => {
+        (Err(too_many), Content::File(len)) if too_many.descriptors.len() == 1 => {
             let mapped = lane::map(&too_many.descriptors[0], len).map_err(|e| e.to_string())?;
             Ok(Delivered {
                 content: Content::Mapped(mapped),

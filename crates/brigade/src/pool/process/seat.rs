@@ -9,6 +9,7 @@ use super::input::Input;
 use super::outcome::Bytes;
 use super::task::{Owner, Task};
 use crate::worker::process::host::connection::{Line, NotNow};
+use crate::worker::process::ipc::reply::ReplyTag;
 use crate::worker::process::sim::Instant;
 
 /// How a worker is to be ended, and its task with it.
@@ -52,7 +53,7 @@ pub(super) struct Seat {
     /// The plan of the task that was written last.
     pub(super) plan: Option<[u64; 2]>,
     /// A reply of which a part is still to come through the lane.
-    pub(super) held: Option<(u32, Bytes)>,
+    pub(super) held: Option<(ReplyTag, Bytes)>,
     /// It has answered for the first task in its hand, but that made no sense, or came too late: it
     /// is being ended.
     pub(super) answered: bool,

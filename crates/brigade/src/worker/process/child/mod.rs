@@ -1,7 +1,10 @@
 //! What runs in a worker process.
 //!
-//! - `startup`: from the fork to the end; a worker with a single task
-//! - `worker_loop`: a worker that runs one task after another
+//! - `startup`: from the fork to the end
+//! - `setup`: what it does to itself before its first task
+//! - `one_shot`: its first orders: a single task, or to stay
+//! - `worker_loop`: a worker that stays, and runs one task after another
+//! - `task`: one task, in either
 //! - `flush`: how what a task has printed gets out
 //! - `stderr_mark`: where in its stderr the text of a task begins
 //! - `oom_score`: how soon the kernel kills it where memory has run out, if its builder says so
@@ -11,8 +14,11 @@
 mod flush;
 #[cfg(feature = "sandbox")]
 pub(super) mod lockdown;
+mod one_shot;
 pub(in crate::worker::process) mod oom_score;
+mod setup;
 pub(super) mod startup;
 pub(super) mod stderr_mark;
+mod task;
 pub(super) mod worker_loop;
 mod zombies;

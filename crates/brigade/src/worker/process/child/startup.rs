@@ -1,10 +1,7 @@
 //! A worker process: from the fork to its end.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -13,20 +10,18 @@ use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit};
 
 use crate::sync::roster::{self, Roster, Token};
-use crate::sys::error::{self, Call};
+use crate::sys::error;
 use crate::sys::fds::Pinned;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::signal::Fault;
-use crate::sys::{environment, fds, futex, process, profile, signal, spin};
-use crate::task::crash::Phase;
-use crate::task::entry::{self, Outcome, Plan};
-use crate::task::text::floor_char_boundary;
+use crate::sys::{fds, futex, process, profile, signal, spin};
+use crate::task::entry::Plan;
 use crate::worker::process::child::flush::{self, Streams};
-use crate::worker::process::child::oom_score;
+use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::ipc::bell;
-use crate::worker::process::ipc::lane;
-use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox, WorkerEnds, order, reply};
-use crate::worker::process::ipc::protocol::{self, NotReady, Setup, Stay};
+use crate::worker::process::ipc::mailbox::{Mailbox, WorkerEnds};
+use crate::worker::process::ipc::protocol;
+use crate::worker::process::ipc::reply::Reply;
 use crate::worker::process::ipc::stderr_count::Seen;
 
 /// What a worker is born with.
@@ -86,7 +81,7 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
     let (mailbox, mut worker) = begin(birth).unwrap_or_else(|e| could_not_start(birth.lane, e));
     worker.rehearse();
     if let Some(stay) = worker.serve() {
-        worker.stay(&stay);
+        WorkerLoop::new(worker, &stay).run();
     }
     // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be
     // waiting for this very processor.
@@ -174,15 +169,14 @@ pub(crate) fn rehearse() {
     }
 }
 
-/// How long a worker that was called looks for its order: longer than the host takes to compare
-/// privileges when it has slept, which is 80 µs, and as long again to prepare the order.
-const CALLED: Duration = Duration::from_micros(200);
-
 /// How long a worker stays after its reply.
 const LINGER: Duration = Duration::from_millis(1);
 
 /// The exit status of a process that could not become a worker. It never had a task.
 pub(in crate::worker::process) const NOT_STARTED: i32 = 70;
+
+/// The exit status of a worker that broke off: what the host says makes no sense.
+pub(in crate::worker::process) const NONSENSE: i32 = 71;
 
 pub(in crate::worker::process) struct Worker {
     pub(in crate::worker::process) mailbox: &'static Mailbox,
@@ -222,175 +216,8 @@ impl Worker {
         self.mailbox.warm();
         rehearse();
         // Written where the first reply will be, and never published.
-        let _ = WorkerEnds::new(self.mailbox)
-            .replies
-            .push(reply::READY, &[0; 64]);
+        let _ = Reply::Returned(&[0; 64]).push(&mut WorkerEnds::new(self.mailbox).replies);
         let _ = (self.mailbox.wants_events(), self.bell.get());
-    }
-
-    /// Obeys one order after another, until a task is done; or until it is told to stay, and how.
-    pub(in crate::worker::process) fn serve(&mut self) -> Option<Stay> {
-        let mut frame = Vec::new();
-        loop {
-            self.mailbox.note_processor();
-            self.wait_for_order();
-            match self.ends.orders.pop(&mut frame) {
-                Ok(None) => {}
-                Ok(Some(order::SETUP)) => {
-                    let mut stay = None;
-                    let answer = match postcard::from_bytes::<Setup>(&frame) {
-                        Ok(mut setup) => {
-                            stay = setup.stay.take();
-                            #[cfg(feature = "sandbox")]
-                            let rules = setup.sandbox.take();
-                            let ready = set_up(setup).and_then(|()| initialize(stay.as_ref()));
-                            #[cfg(feature = "sandbox")]
-                            let ready = ready.and_then(|()| shut_in(rules.as_deref()));
-                            ready
-                        }
-                        Err(e) => Err(NotReady {
-                            why: RemoteError::other(e.to_string()),
-                            panic: None,
-                        }),
-                    };
-                    let failed = answer.is_err();
-                    // Never nothing, which would say that it is ready: of what makes no sense, the
-                    // host says so.
-                    let bytes = answer.map_or_else(
-                        |e| postcard::to_stdvec(&e).unwrap_or_else(|_| vec![0]),
-                        |()| Vec::new(),
-                    );
-                    if !failed {
-                        // Before anybody hears that it is ready: what it is killed by from now on
-                        // finds it without a task.
-                        self.mailbox.set_phase(Phase::Idle);
-                    }
-                    self.reply(reply::READY, &bytes);
-                    if failed || stay.is_some() {
-                        return stay.filter(|_| !failed);
-                    }
-                    self.mailbox.set_phase(Phase::Starting);
-                }
-                Ok(Some(order::TASK)) => {
-                    self.task(&frame, None, Vec::new());
-                    return None;
-                }
-                Ok(Some(order::ACCOMPANIED_TASK)) => {
-                    self.mailbox.set_phase(Phase::Decoding);
-                    match self.lane().and_then(|lane| lane::recv(lane, true)) {
-                        Ok(descriptors) => self.task(&frame, None, descriptors),
-                        Err(e) => {
-                            let why = format!("the descriptors of its input did not arrive: {e}");
-                            self.reply(reply::UNDELIVERABLE, why.as_bytes());
-                        }
-                    }
-                    return None;
-                }
-                Ok(Some(order::LARGE_TASK)) => {
-                    let len = word(&frame, 2);
-                    self.mailbox.set_phase(Phase::Decoding);
-                    match self
-                        .lane()
-                        .and_then(|lane| lane::recv_large(lane, len, true))
-                    {
-                        Ok((input, descriptors)) => self.task(&frame, Some(input), descriptors),
-                        Err(e) => {
-                            let why = format!("its input of {len} bytes did not arrive: {e}");
-                            self.reply(reply::UNDELIVERABLE, why.as_bytes());
-                        }
-                    }
-                    return None;
-                }
-                // The host is of the same build and no enemy; this cannot be.
-                Ok(Some(_)) | Err(_) => process::exit_now(71),
-            }
-        }
-    }
-
-    /// Sleeps until there is an order. The host calls this worker before it has the order ready, so
-    /// that the two take less time than one after the other: a worker that is woken and finds no
-    /// order looks for it for a moment.
-    fn wait_for_order(&self) {
-        let orders = &self.ends.orders;
-        while !orders.is_ready() {
-            orders.sleep_once();
-            let _ = spin::until_within(CALLED, || orders.is_ready());
-        }
-    }
-
-    fn task(&mut self, frame: &[u8], large: Option<Vec<u8>>, descriptors: Vec<OwnedFd>) {
-        self.mailbox.note_processor();
-        let plan = Plan::from_words([word(frame, 0), word(frame, 1)]);
-        let input = large
-            .as_deref()
-            .unwrap_or_else(|| frame.get(16..).unwrap_or_default());
-        let mut result = Vec::new();
-        let outcome = plan.run(input, descriptors, &mut result, &|phase| {
-            self.mailbox.set_phase(phase)
-        });
-        // The task forked, and this is its child, which came back first: it is not the one to
-        // reply.
-        if !is_the_worker() {
-            process::exit_now(0);
-        }
-        // What it wrote is out before anybody hears that it is done.
-        if !flush::flush(Streams::All) {
-            self.mailbox.note_unflushed();
-        }
-        profile::write();
-        match outcome {
-            Outcome::Returned(descriptors) => self.returned(&result, descriptors),
-            Outcome::Undeliverable(mut why) => {
-                why.truncate(floor_char_boundary(&why, INLINE_MAX));
-                self.reply(reply::UNDELIVERABLE, why.as_bytes());
-            }
-            Outcome::Panicked(mut unwound) => {
-                unwound
-                    .message
-                    .truncate(floor_char_boundary(&unwound.message, INLINE_MAX / 2));
-                match postcard::to_stdvec(&unwound) {
-                    Ok(bytes) => self.reply(reply::PANICKED, &bytes),
-                    Err(e) => self.reply(reply::UNDELIVERABLE, e.to_string().as_bytes()),
-                }
-            }
-        }
-    }
-
-    fn returned(&mut self, result: &[u8], descriptors: Vec<OwnedFd>) {
-        if result.len() <= INLINE_MAX && descriptors.is_empty() {
-            return self.reply(reply::RETURNED, result);
-        }
-        let len = result.len();
-        let sent = self.lane().and_then(|lane| {
-            if len <= INLINE_MAX {
-                lane::send(lane, &descriptors)
-            } else {
-                lane::send_large(lane, result, descriptors)
-            }
-        });
-        match sent {
-            Ok(()) if len <= INLINE_MAX => self.reply(reply::ACCOMPANIED_RETURNED, result),
-            Ok(()) => self.reply(reply::LARGE_RETURNED, &(len as u64).to_ne_bytes()),
-            Err(e) => {
-                let why = format!("its result of {len} bytes could not be sent: {e}");
-                self.reply(reply::UNDELIVERABLE, why.as_bytes());
-            }
-        }
-    }
-
-    /// Tells the host. One task's replies always fit the ring.
-    fn reply(&mut self, tag: u32, bytes: &[u8]) {
-        if self.ends.replies.push(tag, bytes).is_err() {
-            process::exit_now(71);
-        }
-        if tag != reply::READY {
-            self.mailbox.set_phase(Phase::Idle);
-        }
-        self.ends.replies.publish();
-        if self.mailbox.wants_events() {
-            // A worker that does one task ends in a moment, which is heard.
-            let _ = wake_events(&self.bell);
-        }
     }
 
     pub(in crate::worker::process) fn lane(&self) -> io::Result<BorrowedFd<'_>> {
@@ -406,83 +233,9 @@ pub(in crate::worker::process) fn is_the_worker() -> bool {
 
 /// Says that this worker is about to do something else than it is.
 #[cfg(all(test, not(any(loom, shuttle))))]
-pub(crate) fn set_phase_of_this_worker(phase: Phase) {
+pub(crate) fn set_phase_of_this_worker(phase: crate::task::crash::Phase) {
     if let Some(worker) = WORKER.get() {
         worker.mailbox.set_phase(phase);
-    }
-}
-
-pub(in crate::worker::process) fn word(frame: &[u8], index: usize) -> u64 {
-    frame
-        .get(index * 8..index * 8 + 8)
-        .and_then(|b| b.try_into().ok())
-        .map_or(u64::MAX, u64::from_ne_bytes)
-}
-
-fn set_up(setup: Setup) -> Result<(), NotReady> {
-    use std::ffi::OsString;
-    if let Some(name) = setup.name {
-        // A name with a zero byte was refused where it was given.
-        process::set_name(&CString::new(name).unwrap_or_default());
-    }
-    environment::set_environment(
-        setup.env_clear,
-        setup
-            .env
-            .into_iter()
-            .map(|(key, value)| (OsString::from_vec(key), OsString::from_vec(value))),
-    );
-    if let Some(value) = setup.oom_score_adj {
-        oom_score::set(value)
-            .needed_to("set it")
-            .at(|| format!("cannot have an oom_score_adj of {value}"))
-            .map_err(|e| NotReady::because(&e))?;
-    }
-    if let Some(dir) = setup.current_dir {
-        let dir = OsString::from_vec(dir);
-        std::env::set_current_dir(&dir)
-            .call("chdir(2)")
-            .needed_to("enter it")
-            .at(|| format!("cannot enter the directory {}", Path::new(&dir).display()))
-            .map_err(|e| NotReady::because(&e))?;
-    }
-    Ok(())
-}
-
-/// Puts the worker's sandbox in force, if it has one.
-#[cfg(feature = "sandbox")]
-fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
-    let locked = rules.map_or(Ok(()), super::lockdown::lock);
-    let locked = locked.map_err(|e| error::placed("the sandbox cannot be had", e));
-    locked.map_err(|e| NotReady::because(&e))
-}
-
-/// Runs the initializer of a worker that stays.
-fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
-    let Some(offset) = stay.and_then(|s| s.initializer) else {
-        return Ok(());
-    };
-    let failed = |what: &str, panic| NotReady {
-        why: RemoteError::other(what),
-        panic,
-    };
-    let ended = entry::run_initializer(offset);
-    if !is_the_worker() {
-        process::exit_now(0);
-    }
-    flush::flush(Streams::All);
-    match ended {
-        Some(Ok(())) => Ok(()),
-        Some(Err(mut unwound)) => {
-            unwound
-                .message
-                .truncate(floor_char_boundary(&unwound.message, INLINE_MAX / 2));
-            Err(failed("its initializer panicked", Some(unwound)))
-        }
-        None => Err(failed(
-            "its initializer is not part of this worker's program",
-            None,
-        )),
     }
 }
 

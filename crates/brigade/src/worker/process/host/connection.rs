@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::error::errno_of;
-use crate::transport::ring::{self, Corrupt, NextFrame};
+use crate::task::entry::Plan;
+use crate::transport::ring::{Corrupt, NextFrame};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::lane;
-use crate::worker::process::ipc::mailbox::{HostEnds, Mailbox, order};
+use crate::worker::process::ipc::mailbox::{HostEnds, Mailbox};
+use crate::worker::process::ipc::order::{Order, Payload};
 use crate::worker::process::ipc::protocol::Setup;
+use crate::worker::process::ipc::reply::{self, ReplyTag};
 use crate::worker::process::ipc::turns::Bell;
 use crate::worker::process::sim::{AtomicU32, ForkServer, Hired, Instant, futex};
 
@@ -63,22 +66,6 @@ pub(crate) struct Parcel<'a> {
     pub(crate) descriptors: &'a [OwnedFd],
 }
 
-/// Bytes of a frame before the input in it, in what [`task_frame`] appends.
-pub(crate) const FRAME_HEADER: usize = ring::frame_size(0);
-
-/// Appends a task to a list of them, for [`Line::write_frames`]: `encode` appends its input.
-pub(crate) fn task_frame<R, E>(
-    into: &mut Vec<u8>,
-    encode: impl FnOnce(&mut Vec<u8>) -> Result<R, E>,
-) -> Result<R, E> {
-    ring::append_frame(into, order::SAME_TASK, encode)
-}
-
-/// The input of the task at `at` in such a list, and where the next one is.
-pub(crate) fn task_at(frames: &[u8], at: usize) -> Option<(&[u8], usize)> {
-    ring::frame_at(frames, at)
-}
-
 impl Line {
     /// Employs a worker, for good: it is told to stay.
     pub(crate) fn open(server: Arc<ForkServer>, hired: Hired, setup: &Setup) -> io::Result<Line> {
@@ -99,7 +86,8 @@ impl Line {
         };
         line.server.board.ask_for_events(slot);
         line.ends.mailbox().ask_for_events();
-        line.ends.orders.push(order::SETUP, &bytes).map_err(|_| {
+        let pushed = Order::SetUp(&bytes).push(&mut line.ends.orders);
+        pushed.map_err(|_| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the environment for a process is over 32 KiB",
@@ -135,11 +123,12 @@ impl Line {
 
     /// Writes what the tasks after this have in common.
     pub(crate) fn write_plan(&mut self, plan: [u64; 2]) -> Result<(), NotNow> {
-        let mut words = [0; 16];
-        words[..8].copy_from_slice(&plan[0].to_ne_bytes());
-        words[8..].copy_from_slice(&plan[1].to_ne_bytes());
-        let pushed = self.ends.orders.push(order::PLAN, &words);
-        pushed.map_err(|_| NotNow::Full)
+        self.push(Order::Plan(Plan::from_words(plan)))
+    }
+
+    #[inline(always)]
+    fn push(&mut self, order: Order<'_>) -> Result<(), NotNow> {
+        order.push(&mut self.ends.orders).map_err(|_| NotNow::Full)
     }
 
     /// Where the next task will lie, for [`forget`](Self::forget).
@@ -149,8 +138,7 @@ impl Line {
 
     /// Writes a task; it is begun after [`publish`](Self::publish).
     pub(crate) fn write(&mut self, input: &[u8]) -> Result<(), NotNow> {
-        let pushed = self.ends.orders.push(order::SAME_TASK, input);
-        pushed.map_err(|_| NotNow::Full)?;
+        self.push(Order::Task(Payload::Inline(input)))?;
         self.written = self.written.wrapping_add(1);
         Ok(())
     }
@@ -160,7 +148,8 @@ impl Line {
         self.ends.orders.room_for(bytes)
     }
 
-    /// Writes so many tasks at once, as [`task_frame`] has made them.
+    /// Writes so many tasks at once, as
+    /// [`task_frame`](crate::worker::process::ipc::order::task_frame) has made them.
     pub(crate) fn write_frames(&mut self, frames: &[u8], count: u32) -> Result<(), NotNow> {
         let pushed = self.ends.orders.push_frames(frames);
         pushed.map_err(|_| NotNow::Full)?;
@@ -174,12 +163,21 @@ impl Line {
         input: &[u8],
         parcel: Parcel<'_>,
     ) -> Result<(), NotNow> {
-        let input = if parcel.file.is_some() { &[] } else { input };
+        let number = self.parcels;
+        let payload = match parcel.file {
+            Some((_, len)) => Payload::Large {
+                parcel: number,
+                len,
+            },
+            None => Payload::Accompanied {
+                parcel: number,
+                bytes: input,
+            },
+        };
         // First, so that nothing is sent for which there is no room.
-        if !self.ends.orders.has_room(16 + input.len()) {
+        if !self.ends.orders.has_room(payload.len()) {
             return Err(NotNow::Full);
         }
-        let number = self.parcels;
         let mut all: Vec<BorrowedFd<'_>> = Vec::with_capacity(parcel.descriptors.len() + 1);
         all.extend(parcel.file.map(|(file, _)| file));
         all.extend(parcel.descriptors.iter().map(AsFd::as_fd));
@@ -194,15 +192,7 @@ impl Line {
             _ => NotNow::Failed(e),
         })?;
         self.parcels += 1;
-        let orders = &mut self.ends.orders;
-        let number = number.to_ne_bytes();
-        let pushed = match parcel.file {
-            Some((_, len)) => {
-                orders.push_parts(order::LARGE_PARCEL_TASK, &number, &len.to_ne_bytes())
-            }
-            None => orders.push_parts(order::PARCEL_TASK, &number, input),
-        };
-        pushed.map_err(|_| NotNow::Full)?;
+        self.push(Order::Task(payload))?;
         self.written = self.written.wrapping_add(1);
         Ok(())
     }
@@ -264,8 +254,11 @@ impl Line {
 
     /// The next reply, which is to be taken. One that answers a task is counted by
     /// [`count_result`](Self::count_result).
-    pub(crate) fn next_reply(&mut self) -> Result<Option<NextFrame<'_, 'static>>, Corrupt> {
-        self.ends.replies.next()
+    #[inline]
+    pub(crate) fn next_reply(
+        &mut self,
+    ) -> Result<Option<(ReplyTag, NextFrame<'_, 'static>)>, Corrupt> {
+        reply::next(&mut self.ends.replies)
     }
 
     pub(crate) fn count_result(&mut self) {
@@ -362,7 +355,7 @@ impl Line {
     /// Takes what came with a reply.
     pub(crate) fn fetch(&mut self) -> Result<Vec<OwnedFd>, NotNow> {
         match self.lane()? {
-            Some(lane) => lane::recv(lane, false).map_err(NotNow::Failed),
+            Some(lane) => lane::recv(lane).map_err(NotNow::Failed),
             None => Err(NotNow::Gone),
         }
     }

@@ -1,9 +1,10 @@
 //! The handle's side of a task that has a process of its own.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
@@ -15,18 +16,22 @@ use crate::sys::{futex, spin};
 use crate::task::codec;
 use crate::task::entry::{Plan, caught};
 use crate::task::name::TaskName;
-use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
 use crate::worker::handle::joined_twice;
 use crate::worker::process::host::client::{ForkServer, Hired};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::lane;
-use crate::worker::process::ipc::mailbox::{HostEnds, INLINE_MAX, order, reply};
+use crate::worker::process::ipc::mailbox::{HostEnds, INLINE_MAX};
+use crate::worker::process::ipc::order::{Order, Payload};
 use crate::worker::process::ipc::protocol::{self, NotReady, Setup};
+use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 use crate::{JoinError, Message};
 
 /// How often another fork server is tried.
 const HIRES: u32 = 8;
+
+/// The number of the only parcel that a worker with one task gets.
+const PARCEL: u64 = 0;
 
 /// Nobody cancelled it.
 const WANTED: u8 = 0;
@@ -75,7 +80,7 @@ struct Worker {
 enum Held {
     /// A reply, of which a part comes through the lane, which was asked for with this ticket.
     Lane {
-        tag: u32,
+        tag: ReplyTag,
         frame: Vec<u8>,
         ticket: u64,
     },
@@ -137,12 +142,8 @@ impl<R: Message> Running<R> {
             decode: codec::decode::<R>,
         };
 
-        let mut frame = Vec::with_capacity(64);
-        for word in plan.to_words() {
-            frame.extend(word.to_ne_bytes());
-        }
-        let head = frame.len();
-        let encoded = caught(|| codec::encode(&input, &mut frame));
+        let mut encoded_input = Vec::with_capacity(64);
+        let encoded = caught(|| codec::encode(&input, &mut encoded_input));
         drop(input);
         let descriptors = match encoded {
             Ok(Ok(descriptors)) => descriptors,
@@ -170,18 +171,7 @@ impl<R: Message> Running<R> {
         if let Some(setup) = setup {
             worker.set_up(setup)?;
         }
-        let input_len = frame.len() - head;
-        if input_len <= INLINE_MAX && descriptors.is_empty() {
-            worker.order(order::TASK, &frame)?;
-        } else if input_len <= INLINE_MAX {
-            worker.pass(|lane| lane::send(lane, &descriptors))?;
-            worker.order(order::ACCOMPANIED_TASK, &frame)?;
-        } else {
-            worker.pass(|lane| lane::send_large(lane, &frame[head..], descriptors))?;
-            frame.truncate(head);
-            frame.extend((input_len as u64).to_ne_bytes());
-            worker.order(order::LARGE_TASK, &frame)?;
-        }
+        worker.give(plan, &encoded_input, descriptors)?;
         worker.employed = true;
         worker.server.replace_spare();
         Ok(running(State::Worker(Box::new(worker))))
@@ -219,9 +209,9 @@ impl Worker {
         self.server.kill(self.slot, self.pid, grace);
     }
 
-    /// Sends something through the lane. A worker that has ended has none; its end is told by the
-    /// wait.
-    fn pass(&self, send: impl FnOnce(OwnedFd) -> io::Result<()>) -> io::Result<()> {
+    /// Sends the task's parcel through the lane. A worker that has ended has none; its end is told
+    /// by the wait.
+    fn pass(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
         let ticket = self.server.ask_for_lane(self.slot, self.pid)?;
         let Some(lane) = self
             .server
@@ -231,19 +221,42 @@ impl Worker {
         else {
             return Ok(());
         };
-        match send(lane) {
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        match lane::send_numbered(lane, PARCEL, &descriptors) {
             Err(e) if protocol::is_hang_up(&e) => Ok(()),
             sent => sent,
         }
     }
 
-    fn order(&mut self, tag: u32, bytes: &[u8]) -> io::Result<()> {
-        let orders = &mut self.ends.orders;
-        orders
-            .push(tag, bytes)
-            .map_err(|_| io::Error::other("the worker's mailbox is too small"))?;
-        orders.publish();
+    /// Writes its only task, and wakes it. What goes through the lane goes before.
+    fn give(&mut self, plan: Plan, input: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        self.write(Order::Plan(plan))?;
+        let payload = if input.len() > INLINE_MAX {
+            self.pass(&lane::with_file(input, descriptors)?)?;
+            let len = input.len() as u64;
+            Payload::Large {
+                parcel: PARCEL,
+                len,
+            }
+        } else if descriptors.is_empty() {
+            Payload::Inline(input)
+        } else {
+            self.pass(&descriptors)?;
+            Payload::Accompanied {
+                parcel: PARCEL,
+                bytes: input,
+            }
+        };
+        self.write(Order::Task(payload))?;
+        self.ends.orders.publish();
         Ok(())
+    }
+
+    /// Writes an order, which the worker sees when the ring is published.
+    fn write(&mut self, order: Order<'_>) -> io::Result<()> {
+        order
+            .push(&mut self.ends.orders)
+            .map_err(|_| io::Error::other("the worker's mailbox is too small"))
     }
 
     /// Has the worker prepare itself, and waits until it has.
@@ -255,16 +268,22 @@ impl Worker {
                 "the environment for a process is over 32 KiB",
             ));
         }
-        self.order(order::SETUP, &bytes)?;
+        self.write(Order::SetUp(&bytes))?;
+        self.ends.orders.publish();
         let mut frame = Vec::new();
         let failed =
             |why: RemoteError| Err(error::placed("a process could not be prepared", why.into()));
         let other = |what: &str| RemoteError::other(what);
-        match self.next_reply(&mut frame, None) {
-            Reply::Frame(reply::READY) if frame.is_empty() => Ok(()),
-            Reply::Frame(reply::READY) => match postcard::from_bytes::<NotReady>(&frame) {
-                Ok(not) => failed(not.why),
-                Err(_) => failed(other("the worker broke the protocol")),
+        let found = self.next_reply(&mut frame, None);
+        let reply = match found {
+            Found::Reply(tag) => Some(tag.read(&frame)),
+            _ => None,
+        };
+        match reply {
+            Some(Reply::Ready) => Ok(()),
+            Some(Reply::NotReady(why)) => match reply::decoded::<NotReady>(why) {
+                Some(not) => failed(not.why),
+                None => failed(other("the worker broke the protocol")),
             },
             _ => failed(
                 self.why_not_started()
@@ -279,22 +298,22 @@ impl Worker {
     }
 
     /// What there is, without waiting.
-    fn look(&mut self, frame: &mut Vec<u8>) -> Option<Reply> {
+    fn look(&mut self, frame: &mut Vec<u8>) -> Option<Found> {
         // Asked before the ring: what it said last, it said before it ended.
         let ended = self.server.board.has_ended(self.slot);
-        match self.ends.replies.pop(frame) {
-            Ok(Some(tag)) => Some(Reply::Frame(tag)),
-            Err(_) => Some(Reply::Corrupt),
-            Ok(None) => ended.then_some(Reply::Ended),
+        match reply::pop(&mut self.ends.replies, frame) {
+            Ok(Some(tag)) => Some(Found::Reply(tag)),
+            Err(_) => Some(Found::Corrupt),
+            Ok(None) => ended.then_some(Found::Ended),
         }
     }
 
     /// The next reply, or the worker's end.
-    fn next_reply(&mut self, frame: &mut Vec<u8>, deadline: Option<Instant>) -> Reply {
+    fn next_reply(&mut self, frame: &mut Vec<u8>, deadline: Option<Instant>) -> Found {
         let mut may_spin = spin::pays() && self.ends.mailbox().runs_elsewhere();
         loop {
-            if let Some(reply) = self.look(frame) {
-                return reply;
+            if let Some(found) = self.look(frame) {
+                return found;
             }
             if std::mem::take(&mut may_spin) {
                 let (board, replies) = (&self.server.board, &self.ends.replies);
@@ -307,7 +326,7 @@ impl Worker {
             if let Some(alive) = self.server.board.still_alive(self.slot) {
                 let woken = self.ends.replies.sleep_or(alive, deadline);
                 if woken == futex::Wake::TimedOut && !self.is_finished() {
-                    return Reply::TimedOut;
+                    return Found::TimedOut;
                 }
             }
         }
@@ -340,7 +359,7 @@ impl Worker {
     /// The task's end, from the worker's last reply. `None`: it cannot be told before the deadline.
     fn conclude<R>(
         &mut self,
-        reply: Reply,
+        found: Found,
         frame: Vec<u8>,
         deadline: Option<Instant>,
         name: &TaskName,
@@ -355,9 +374,19 @@ impl Worker {
                 "the task has left a thread behind that holds a stream, and what was printed there is lost"
             );
         }
-        let ended = match reply {
-            Reply::Frame(reply::RETURNED) => decoded(&frame, Vec::new(), name, decode),
-            Reply::Frame(tag @ (reply::ACCOMPANIED_RETURNED | reply::LARGE_RETURNED)) => {
+        let tag = match found {
+            Found::Reply(tag) => tag,
+            Found::Ended => return self.died(deadline, name, decode),
+            // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says
+            // more.
+            Found::Corrupt if self.server.board.has_ended(self.slot) => {
+                return self.died(deadline, name, decode);
+            }
+            Found::Corrupt | Found::TimedOut => return self.lost(deadline, name, decode),
+        };
+        let ended = match tag.read(&frame) {
+            Reply::Returned(bytes) => decoded(bytes, Vec::new(), name, decode),
+            Reply::AccompaniedReturned(_) | Reply::LargeReturned(_) => {
                 let ticket = match self.server.ask_for_lane(self.slot, self.pid) {
                     Ok(ticket) => ticket,
                     Err(e) => return Some(Err(not_received(name, &e))),
@@ -365,24 +394,16 @@ impl Worker {
                 self.held = Some(Held::Lane { tag, frame, ticket });
                 return self.release(deadline, name, decode);
             }
-            Reply::Frame(reply::PANICKED) => match postcard::from_bytes::<Unwound>(&frame) {
-                Ok(unwound) => Err(JoinError::panicked(
+            Reply::Panicked(unwound) => match reply::decoded(unwound) {
+                Some(unwound) => Err(JoinError::panicked(
                     name.clone(),
                     unwound,
                     &self.server.symbols,
                 )),
-                Err(_) => return self.lost(deadline, name, decode),
+                None => return self.lost(deadline, name, decode),
             },
-            Reply::Frame(reply::UNDELIVERABLE) => {
-                Err(undeliverable(&String::from_utf8_lossy(&frame)))
-            }
-            Reply::Ended => return self.died(deadline, name, decode),
-            // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says
-            // more.
-            Reply::Corrupt if self.server.board.has_ended(self.slot) => {
-                return self.died(deadline, name, decode);
-            }
-            Reply::Frame(_) | Reply::Corrupt | Reply::TimedOut => {
+            Reply::Undeliverable(why) => Err(undeliverable(&String::from_utf8_lossy(why))),
+            Reply::Ready | Reply::NotReady(_) | Reply::Leaving | Reply::Unknown(_) => {
                 return self.lost(deadline, name, decode);
             }
         };
@@ -427,13 +448,15 @@ impl Worker {
                     Ok(None) => return self.died(deadline, name, decode),
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
-                let received = match tag {
-                    reply::LARGE_RETURNED => {
-                        let len = frame[..].try_into().map_or(u64::MAX, u64::from_ne_bytes);
-                        lane::recv_large(lane, len, false)
+                let received = lane::recv(lane).and_then(|descriptors| match tag.read(&frame) {
+                    Reply::LargeReturned(len) => {
+                        let (bytes, descriptors) =
+                            lane::open_large(descriptors, len.unwrap_or(u64::MAX))?;
+                        Ok((Cow::Owned(bytes), descriptors))
                     }
-                    _ => lane::recv(lane, false).map(|descriptors| (frame, descriptors)),
-                };
+                    Reply::AccompaniedReturned(bytes) => Ok((Cow::Borrowed(bytes), descriptors)),
+                    _ => Err(io::ErrorKind::InvalidData.into()),
+                });
                 match received {
                     Ok((bytes, descriptors)) => Some(decoded(&bytes, descriptors, name, decode)),
                     // It sent before it replied, so it would be there.
@@ -501,8 +524,9 @@ fn decoded<R>(
 
 /// What a wait for a worker found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reply {
-    Frame(u32),
+enum Found {
+    /// A reply, which was taken.
+    Reply(ReplyTag),
     Ended,
     Corrupt,
     TimedOut,
@@ -513,9 +537,9 @@ impl<R> Running<R> {
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
         self.end(deadline, |worker, cancelled, frame| {
             if cancelled {
-                worker.wait_ended(deadline).then_some(Reply::Ended)
+                worker.wait_ended(deadline).then_some(Found::Ended)
             } else {
-                Some(worker.next_reply(frame, deadline)).filter(|&reply| reply != Reply::TimedOut)
+                Some(worker.next_reply(frame, deadline)).filter(|&found| found != Found::TimedOut)
             }
         })
     }
@@ -528,7 +552,7 @@ impl<R> Running<R> {
                     .server
                     .board
                     .has_ended(worker.slot)
-                    .then_some(Reply::Ended)
+                    .then_some(Found::Ended)
             } else {
                 worker.look(frame)
             }
@@ -539,7 +563,7 @@ impl<R> Running<R> {
     fn end(
         &mut self,
         deadline: Option<Instant>,
-        find: impl FnOnce(&mut Worker, bool, &mut Vec<u8>) -> Option<Reply>,
+        find: impl FnOnce(&mut Worker, bool, &mut Vec<u8>) -> Option<Found>,
     ) -> Option<Result<R, JoinError>> {
         if self.is_copy() {
             return Some(Err(JoinError::Closed));
@@ -556,8 +580,8 @@ impl<R> Running<R> {
             let mut frame = Vec::new();
             match find(&mut worker, cancelled == CANCELLED, &mut frame) {
                 None => None,
-                Some(Reply::Ended) if cancelled != WANTED => Some(Err(JoinError::Cancelled)),
-                Some(reply) => worker.conclude(reply, frame, deadline, &self.name, self.decode),
+                Some(Found::Ended) if cancelled != WANTED => Some(Err(JoinError::Cancelled)),
+                Some(found) => worker.conclude(found, frame, deadline, &self.name, self.decode),
             }
         };
         if ended.is_none() {

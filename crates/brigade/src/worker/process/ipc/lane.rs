@@ -18,15 +18,6 @@ pub(crate) fn send(lane: impl AsFd, descriptors: &[OwnedFd]) -> io::Result<()> {
     fds::send(lane, &[1], &descriptors).needed_to(PURPOSE)
 }
 
-/// Sends a large value in a memory file, and its descriptors.
-pub(crate) fn send_large(
-    lane: impl AsFd,
-    bytes: &[u8],
-    descriptors: Vec<OwnedFd>,
-) -> io::Result<()> {
-    send(lane, &with_file(bytes, descriptors)?)
-}
-
 /// A value in a memory file, before its other descriptors.
 pub(crate) fn with_file(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
     descriptors.insert(0, attachment::seal(bytes)?);
@@ -77,10 +68,10 @@ pub(crate) fn recv_numbered(lane: impl AsFd, number: u64) -> io::Result<Vec<Owne
     }
 }
 
-/// Receives the descriptors of a value.
-pub(crate) fn recv(lane: impl AsFd, wait: bool) -> io::Result<Vec<OwnedFd>> {
+/// Receives the descriptors of a value, which were sent before.
+pub(crate) fn recv(lane: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut descriptors: Vec<OwnedFd> = Vec::new();
-    let received = fds::recv(lane, &mut [0; 8], &mut descriptors, wait).needed_to(PURPOSE)?;
+    let received = fds::recv(lane, &mut [0; 8], &mut descriptors, false).needed_to(PURPOSE)?;
     if received.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -96,13 +87,12 @@ pub(crate) fn recv(lane: impl AsFd, wait: bool) -> io::Result<Vec<OwnedFd>> {
     Ok(descriptors)
 }
 
-/// Receives a large value of `len` bytes, and its descriptors. The sender may be hostile.
-pub(crate) fn recv_large(
-    lane: impl AsFd,
+/// The large value of `len` bytes among descriptors that were received, and its other descriptors.
+/// The sender may be hostile.
+pub(crate) fn open_large(
+    mut descriptors: Vec<OwnedFd>,
     len: u64,
-    wait: bool,
 ) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut descriptors = recv(lane, wait)?;
     if descriptors.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -110,7 +100,7 @@ pub(crate) fn recv_large(
         ));
     }
     let file = descriptors.remove(0);
-    Ok((attachment::open(file, len)?, descriptors))
+    Ok((open(file, len)?, descriptors))
 }
 
 #[cfg(test)]
@@ -130,13 +120,21 @@ mod tests {
         .expect("socketpair")
     }
 
+    fn send_large(lane: &OwnedFd, bytes: &[u8], beside: Vec<OwnedFd>) {
+        send(lane, &with_file(bytes, beside).expect("sealed")).expect("sent");
+    }
+
+    fn recv_large(lane: &OwnedFd, len: u64) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+        open_large(recv(lane)?, len)
+    }
+
     #[test]
     fn a_value_arrives_as_it_was_with_its_descriptors() {
         let (a, b) = pair();
         let value: Vec<u8> = (0..3_000_000_u32).map(|i| (i * 7) as u8).collect();
         let beside = vec![memfd("test").expect("memfd")];
-        send_large(&a, &value, beside).expect("sent");
-        let (got, beside) = recv_large(&b, value.len() as u64, false).expect("received");
+        send_large(&a, &value, beside);
+        let (got, beside) = recv_large(&b, value.len() as u64).expect("received");
         assert!(got == value && beside.len() == 1);
     }
 
@@ -146,27 +144,24 @@ mod tests {
         let open = memfd("test").expect("memfd");
         rustix::fs::ftruncate(&open, 100).expect("sized");
         send(&a, &[open]).expect("sent");
-        assert!(recv_large(&b, 100, false).is_err(), "not sealed");
-        send_large(&a, &[0; 100], Vec::new()).expect("sent");
-        assert!(
-            recv_large(&b, 101, false).is_err(),
-            "shorter than announced"
-        );
-        send_large(&a, &[0; 100], Vec::new()).expect("sent");
-        assert!(recv_large(&b, u64::MAX, false).is_err(), "over the limit");
+        assert!(recv_large(&b, 100).is_err(), "not sealed");
+        send_large(&a, &[0; 100], Vec::new());
+        assert!(recv_large(&b, 101).is_err(), "shorter than announced");
+        send_large(&a, &[0; 100], Vec::new());
+        assert!(recv_large(&b, u64::MAX).is_err(), "over the limit");
         let sparse = memfd("test").expect("memfd");
         rustix::fs::ftruncate(&sparse, 1 << 31).expect("sized");
         rustix::io::pwrite(&sparse, &[1; 4096], 0).expect("written");
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&sparse, seals).expect("sealed");
         send(&a, &[sparse]).expect("sent");
-        assert!(recv_large(&b, 1 << 31, false).is_err(), "sparse");
+        assert!(recv_large(&b, 1 << 31).is_err(), "sparse");
         let (pipe, _keep) = rustix::pipe::pipe().expect("pipe");
         send(&a, &[pipe]).expect("sent");
-        assert!(recv_large(&b, 100, false).is_err(), "no memory file");
+        assert!(recv_large(&b, 100).is_err(), "no memory file");
         send(&a, &[]).expect("sent");
-        assert!(recv_large(&b, 100, false).is_err(), "no descriptor");
+        assert!(recv_large(&b, 100).is_err(), "no descriptor");
         drop(a);
-        assert!(recv(&b, false).is_err(), "nobody there");
+        assert!(recv(&b).is_err(), "nobody there");
     }
 }

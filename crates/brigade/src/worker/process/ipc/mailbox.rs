@@ -38,50 +38,6 @@ const LEN: usize = 2 * PAGE + 2 * RING;
 /// descriptor goes through the lane.
 pub(crate) const INLINE_MAX: usize = 32 * 1024;
 
-/// Tags of frames from the host to a worker.
-pub(crate) mod order {
-    /// A [`Setup`](crate::worker::process::ipc::protocol::Setup): answered by
-    /// [`reply::READY`](super::reply::READY).
-    pub(crate) const SETUP: u32 = 1;
-    /// Two words of plan, then the encoded input.
-    pub(crate) const TASK: u32 = 2;
-    /// Two words of plan, then the length of the input, which comes through the lane, with its
-    /// descriptors.
-    pub(crate) const LARGE_TASK: u32 = 3;
-    /// As [`TASK`]; the descriptors of the input come through the lane.
-    pub(crate) const ACCOMPANIED_TASK: u32 = 4;
-    /// The encoded input alone; the plan came before. For workers that stay.
-    pub(crate) const SAME_TASK: u32 = 5;
-    /// Two words of plan, for the tasks that follow. For workers that stay; it is no task by
-    /// itself.
-    pub(crate) const PLAN: u32 = 8;
-    /// The number of the parcel, then the encoded input, whose descriptors are in that parcel,
-    /// which comes through the lane. For workers that stay: what was taken back leaves its parcels
-    /// there.
-    pub(crate) const PARCEL_TASK: u32 = 6;
-    /// The number of the parcel, then the length of the input, which is in that parcel. For workers
-    /// that stay.
-    pub(crate) const LARGE_PARCEL_TASK: u32 = 7;
-}
-
-/// Tags of frames from a worker to the host.
-pub(crate) mod reply {
-    /// The setup was done (empty), or why not (an errno and a text).
-    pub(crate) const READY: u32 = 1;
-    /// The encoded result.
-    pub(crate) const RETURNED: u32 = 2;
-    /// The length of the encoded result, which comes through the lane, with its descriptors.
-    pub(crate) const LARGE_RETURNED: u32 = 3;
-    /// An encoded [`Unwound`](crate::task::panic::Unwound).
-    pub(crate) const PANICKED: u32 = 4;
-    /// A text.
-    pub(crate) const UNDELIVERABLE: u32 = 5;
-    /// As [`RETURNED`]; the descriptors of the result come through the lane.
-    pub(crate) const ACCOMPANIED_RETURNED: u32 = 6;
-    /// No result: it begins no more tasks, as it was told when it was set up, and ends.
-    pub(crate) const LEAVING: u32 = 7;
-}
-
 /// What a worker says of itself.
 #[repr(C)]
 #[derive(Debug)]
@@ -414,6 +370,25 @@ impl WorkerEnds {
         WorkerEnds {
             orders: Consumer::new(&mailbox.mapping, IN),
             replies: Producer::new(&mailbox.mapping, OUT),
+        }
+    }
+}
+
+/// Both sides of a mailbox, in one process.
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(super) struct Pair {
+    pub(super) host: HostEnds,
+    pub(super) worker: WorkerEnds,
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+impl Pair {
+    pub(super) fn new() -> Pair {
+        let file = Mailbox::file().expect("memfd");
+        let map = || Mailbox::map(&file).expect("mmap");
+        Pair {
+            host: HostEnds::new(Arc::new(map())),
+            worker: WorkerEnds::new(Box::leak(Box::new(map()))),
         }
     }
 }

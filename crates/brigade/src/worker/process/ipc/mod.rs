@@ -2,6 +2,7 @@
 //!
 //! - `protocol`: datagrams between host and fork server; what a worker is told before its tasks
 //! - `mailbox`: a worker's memory: rings, state, crash record
+//! - `order`, `reply`: what the host and a worker write into those rings
 //! - `turns`: which tasks a worker has begun, and who sleeps; `turns_models`: what must hold of
 //!   that
 //! - `board`: how each worker ended
@@ -13,7 +14,9 @@ pub(crate) mod bell;
 pub(crate) mod board;
 pub(crate) mod lane;
 pub(crate) mod mailbox;
+pub(crate) mod order;
 pub(crate) mod protocol;
+pub(crate) mod reply;
 pub(crate) mod stderr_count;
 pub(crate) mod turns;
 #[cfg(all(loom, test))]

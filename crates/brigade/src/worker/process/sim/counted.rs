@@ -17,7 +17,7 @@ use crate::sys::opened;
 use crate::sys::privilege::Privilege;
 use crate::task::symbols::Symbols;
 use crate::worker::process::child::startup;
-use crate::worker::process::child::worker_loop::Staying;
+use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::host::client::{CURRENT, ForkServer, Lines};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::ipc::bell;
@@ -129,26 +129,19 @@ impl Worker {
     /// obey.
     pub fn serve(mut self) -> Option<StayingWorker> {
         let stay = self.0.serve()?;
-        let staying = Staying::new(&self.0, &stay);
-        Some(StayingWorker {
-            worker: self.0,
-            staying,
-        })
+        Some(StayingWorker(WorkerLoop::new(self.0, &stay)))
     }
 }
 
 /// A worker of a pool.
-pub struct StayingWorker {
-    worker: startup::Worker,
-    staying: Staying,
-}
+pub struct StayingWorker(WorkerLoop);
 
 impl StayingWorker {
     /// Runs what it was given, until it finds nothing more to do. It does not sleep then. `false`:
     /// it has left.
     pub fn serve(&mut self) -> bool {
-        while self.worker.begin_at_once(&mut self.staying) {
-            if !self.worker.serve_begun(&mut self.staying) {
+        while self.0.begin_at_once() {
+            if !self.0.serve_begun() {
                 return false;
             }
         }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU32 as Count, Ordering as Order};
+use std::sync::atomic::{AtomicU32 as Count, Ordering as Ordinary};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,8 +27,10 @@ use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::client::Employer;
 use crate::worker::process::ipc::board::Obituary;
-use crate::worker::process::ipc::mailbox::{Mailbox, WorkerEnds, order, reply};
+use crate::worker::process::ipc::mailbox::{Mailbox, WorkerEnds};
+use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
 use crate::worker::process::ipc::protocol::{NotReady, Setup};
+use crate::worker::process::ipc::reply::{self, Reply};
 
 /// A task of the model, as its input says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -329,7 +331,7 @@ impl ForkServer {
     fn dies_now(&self) -> bool {
         self.fate.dies > 0
             && one_in(self.fate.dies)
-            && self.deaths.fetch_add(1, Order::Relaxed) < self.fate.deaths
+            && self.deaths.fetch_add(1, Ordinary::Relaxed) < self.fate.deaths
     }
 
     /// Something is written to the pipe, or to the socket.
@@ -474,27 +476,28 @@ impl<'w> Worker<'w> {
             pause();
             self.life.check();
         }
-        let mut frame = Vec::new();
-        let popped = self.ends.orders.pop(&mut frame);
-        assert_eq!(popped, Ok(Some(order::SETUP)));
-        let setup: Setup = postcard::from_bytes(&frame).expect("a setup");
+        let mut frame = OrderFrame::default();
+        assert_eq!(frame.take(&mut self.ends.orders), Ok(true));
+        let Order::SetUp(setup) = frame.order() else {
+            panic!("no setup: {frame:?}");
+        };
+        let setup: Setup = postcard::from_bytes(setup).expect("a setup");
         let mut left = setup.stay.and_then(|stay| stay.tasks).unwrap_or(u64::MAX);
         self.step();
-        let mut answer = Vec::new();
-        if one_in(self.server.fate.unready) {
-            let why = io::Error::other("the model says so");
-            answer = postcard::to_stdvec(&NotReady::because(&why)).expect("encodes");
-        }
-        self.ends
-            .replies
-            .push(reply::READY, &answer)
-            .expect("there is room");
+        let why = NotReady::because(&io::Error::other("the model says so"));
+        let why = reply::encoded(&why);
+        let answer = if one_in(self.server.fate.unready) {
+            Reply::NotReady(&why)
+        } else {
+            Reply::Ready
+        };
+        answer.push(&mut self.ends.replies).expect("there is room");
         self.ends.replies.show();
         self.step();
         if self.mailbox.wants_events() {
             self.server.ring();
         }
-        if !answer.is_empty() {
+        if answer != Reply::Ready {
             return;
         }
         loop {
@@ -502,7 +505,7 @@ impl<'w> Worker<'w> {
             self.serve_one();
             left -= 1;
             if left == 0 {
-                self.say(reply::LEAVING, &[]);
+                self.say(Reply::Leaving);
                 self.ends.replies.show();
                 self.step();
                 self.mailbox.turns().leave(|| self.server.ring());
@@ -529,17 +532,18 @@ impl<'w> Worker<'w> {
     fn serve_one(&mut self) {
         self.step();
         self.ends.orders.trust();
-        let mut frame = Vec::new();
-        loop {
-            match self.ends.orders.pop(&mut frame) {
-                Ok(Some(order::PLAN)) => {}
-                Ok(Some(order::SAME_TASK)) => break,
+        let mut frame = OrderFrame::default();
+        let input = loop {
+            assert_eq!(frame.take(&mut self.ends.orders), Ok(true), "a task");
+            match frame.order() {
+                Order::Plan(_) => {}
+                Order::Task(Payload::Inline(input)) => break input,
                 other => panic!("no task: {other:?}"),
             }
-        }
+        };
         self.mailbox.set_phase(Phase::Decoding);
         self.step();
-        let deed: Deed = codec::decode(&frame, Vec::new()).expect("a deed");
+        let deed: Deed = codec::decode(input, Vec::new()).expect("a deed");
         self.mailbox.set_phase(Phase::Running);
         let before = self.server.note(deed.number());
         match deed {
@@ -555,8 +559,8 @@ impl<'w> Worker<'w> {
         let mut result = Vec::new();
         codec::encode(&(2 * deed.number()), &mut result).expect("encodes");
         match deed {
-            Deed::Garble(_) => self.say(NONSENSE, &[]),
-            _ => self.say(reply::RETURNED, &result),
+            Deed::Garble(_) => self.say(Reply::Unknown(NONSENSE)),
+            _ => self.say(Reply::Returned(&result)),
         }
         self.step();
         self.ends.replies.show();
@@ -567,11 +571,11 @@ impl<'w> Worker<'w> {
         self.mailbox.turns().finish(self.finished);
     }
 
-    fn say(&mut self, tag: u32, bytes: &[u8]) {
+    fn say(&mut self, reply: Reply<'_>) {
         let replies = &mut self.ends.replies;
-        while replies.push(tag, bytes).is_err() {
+        while reply.push(replies).is_err() {
             let turns = self.mailbox.turns();
-            turns.wait_for_room(|| replies.has_room(bytes.len()), || self.server.ring());
+            turns.wait_for_room(|| replies.has_room(reply.len()), || self.server.ring());
         }
     }
 }

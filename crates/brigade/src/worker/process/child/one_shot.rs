@@ -1,0 +1,144 @@
+//! A worker's first orders. One of them is either its only task, after which it ends, or to stay.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use crate::sys::{process, profile, spin};
+use crate::task::crash::Phase;
+use crate::task::entry::Plan;
+use crate::worker::process::child::flush::Streams;
+use crate::worker::process::child::setup;
+use crate::worker::process::child::startup::{NONSENSE, Worker, is_the_worker, wake_events};
+use crate::worker::process::child::task::{self, Service};
+use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::mailbox::Mailbox;
+use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
+use crate::worker::process::ipc::protocol::Stay;
+use crate::worker::process::ipc::reply::{self, Reply};
+
+/// Bytes that a plan and a small input fit, so that one allocation does for both.
+const FRAME: usize = 64;
+
+/// How long a worker that was called looks for its order: longer than the host takes to compare
+/// privileges when it has slept, which is 80 µs, and as long again to prepare the order.
+const CALLED: Duration = Duration::from_micros(200);
+
+impl Worker {
+    /// Obeys one order after another, until a task is done; or until it is told to stay, and how.
+    pub(in crate::worker::process) fn serve(&mut self) -> Option<Stay> {
+        let mut frame = OrderFrame::with_capacity(FRAME);
+        let mut plan = None;
+        loop {
+            self.mailbox.note_processor();
+            self.wait_for_order();
+            // The host is of the same build and no enemy: there is nothing else.
+            while frame
+                .take(&mut self.ends.orders)
+                .unwrap_or_else(|_| break_off())
+            {
+                match frame.order() {
+                    Order::SetUp(setup) => match setup::set_up(setup) {
+                        Ok(stay) => {
+                            // Before the host hears that it is ready: what it is killed by from
+                            // now on finds it without a task.
+                            self.mailbox.set_phase(Phase::Idle);
+                            self.write(Reply::Ready);
+                            self.publish();
+                            if stay.is_some() {
+                                return stay;
+                            }
+                            self.mailbox.set_phase(Phase::Starting);
+                        }
+                        Err(why) => {
+                            self.write(Reply::NotReady(&reply::encoded(&why)));
+                            self.publish();
+                            return None;
+                        }
+                    },
+                    Order::Plan(given) => plan = Some(given),
+                    Order::Task(payload) => {
+                        self.serve_only(plan.unwrap_or_else(|| break_off()), payload);
+                        return None;
+                    }
+                    Order::Unknown(_) => break_off(),
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there is an order. The host calls this worker before it has the order ready, so
+    /// that the two take less time than one after the other: a worker that is woken and finds no
+    /// order looks for it for a moment.
+    fn wait_for_order(&self) {
+        let orders = &self.ends.orders;
+        while !orders.is_ready() {
+            orders.sleep_once();
+            let _ = spin::until_within(CALLED, || orders.is_ready());
+        }
+    }
+
+    /// Runs its only task.
+    fn serve_only(&mut self, plan: Plan, payload: Payload<'_>) {
+        self.mailbox.set_phase(Phase::Decoding);
+        let received = task::receive(self, payload);
+        let mut only = Only(self);
+        let (input, descriptors) = match received {
+            Ok(received) => received,
+            Err(why) => return only.reply(Reply::Undeliverable(why.as_bytes())),
+        };
+        only.0.mailbox.note_processor();
+        let mut result = Vec::new();
+        let outcome = task::run(&only, plan, &input, descriptors, &mut result);
+        task::flush(&only);
+        profile::write();
+        task::tell(&mut only, outcome, &result);
+    }
+
+    /// Writes a reply. Those of one task always fit the ring.
+    fn write(&mut self, reply: Reply<'_>) {
+        if reply.push(&mut self.ends.replies).is_err() {
+            break_off();
+        }
+    }
+
+    /// Tells the host of what was written.
+    fn publish(&mut self) {
+        self.ends.replies.publish();
+        if self.mailbox.wants_events() {
+            // A worker that does one task ends in a moment, which is heard.
+            let _ = wake_events(&self.bell);
+        }
+    }
+}
+
+/// A worker, and its only task.
+struct Only<'w>(&'w mut Worker);
+
+impl Service for Only<'_> {
+    const STREAMS: Streams = Streams::All;
+
+    fn mailbox(&self) -> &'static Mailbox {
+        self.0.mailbox
+    }
+
+    fn is_the_worker(&self) -> bool {
+        is_the_worker()
+    }
+
+    fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()> {
+        lane::send(self.0.lane()?, descriptors)
+    }
+
+    fn reply(&mut self, reply: Reply<'_>) {
+        self.0.write(reply);
+        // Before the host hears of it, which may end this worker then.
+        self.0.mailbox.set_phase(Phase::Idle);
+        self.0.publish();
+    }
+}
+
+/// What the mailbox says makes no sense.
+fn break_off() -> ! {
+    process::exit_now(NONSENSE)
+}

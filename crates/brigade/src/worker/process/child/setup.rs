@@ -1,0 +1,97 @@
+//! What a worker does to itself before its first task, as its builder, or that of its pool, says.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+#[cfg(feature = "sandbox")]
+use crate::sys::error;
+use crate::sys::error::Call;
+use crate::sys::remote_error::RemoteError;
+use crate::sys::{environment, process};
+use crate::task::entry;
+use crate::worker::process::child::flush::{self, Streams};
+use crate::worker::process::child::oom_score;
+use crate::worker::process::child::startup::is_the_worker;
+use crate::worker::process::child::task::shorten;
+use crate::worker::process::ipc::protocol::{NotReady, Setup, Stay};
+
+/// Does what an encoded [`Setup`] says. Gives how the worker is to stay, if it is to.
+pub(super) fn set_up(encoded: &[u8]) -> Result<Option<Stay>, NotReady> {
+    let mut setup: Setup = postcard::from_bytes(encoded).map_err(|e| NotReady {
+        why: RemoteError::other(e.to_string()),
+        panic: None,
+    })?;
+    let stay = setup.stay.take();
+    #[cfg(feature = "sandbox")]
+    let rules = setup.sandbox.take();
+    prepare(setup)?;
+    initialize(stay.as_ref())?;
+    #[cfg(feature = "sandbox")]
+    shut_in(rules.as_deref())?;
+    Ok(stay)
+}
+
+fn prepare(setup: Setup) -> Result<(), NotReady> {
+    if let Some(name) = setup.name {
+        // A name with a zero byte was refused where it was given.
+        process::set_name(&CString::new(name).unwrap_or_default());
+    }
+    environment::set_environment(
+        setup.env_clear,
+        setup
+            .env
+            .into_iter()
+            .map(|(key, value)| (OsString::from_vec(key), OsString::from_vec(value))),
+    );
+    if let Some(value) = setup.oom_score_adj {
+        oom_score::set(value)
+            .needed_to("set it")
+            .at(|| format!("cannot have an oom_score_adj of {value}"))
+            .map_err(|e| NotReady::because(&e))?;
+    }
+    if let Some(dir) = setup.current_dir {
+        let dir = OsString::from_vec(dir);
+        std::env::set_current_dir(&dir)
+            .call("chdir(2)")
+            .needed_to("enter it")
+            .at(|| format!("cannot enter the directory {}", Path::new(&dir).display()))
+            .map_err(|e| NotReady::because(&e))?;
+    }
+    Ok(())
+}
+
+/// Puts the worker's sandbox in force, if it has one.
+#[cfg(feature = "sandbox")]
+fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
+    let locked = rules.map_or(Ok(()), super::lockdown::lock);
+    let locked = locked.map_err(|e| error::placed("the sandbox cannot be had", e));
+    locked.map_err(|e| NotReady::because(&e))
+}
+
+/// Runs the initializer of a worker that stays.
+fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
+    let Some(offset) = stay.and_then(|s| s.initializer) else {
+        return Ok(());
+    };
+    let failed = |what: &str, panic| NotReady {
+        why: RemoteError::other(what),
+        panic,
+    };
+    let ended = entry::run_initializer(offset);
+    if !is_the_worker() {
+        process::exit_now(0);
+    }
+    flush::flush(Streams::All);
+    match ended {
+        Some(Ok(())) => Ok(()),
+        Some(Err(mut unwound)) => {
+            shorten(&mut unwound);
+            Err(failed("its initializer panicked", Some(unwound)))
+        }
+        None => Err(failed(
+            "its initializer is not part of this worker's program",
+            None,
+        )),
+    }
+}

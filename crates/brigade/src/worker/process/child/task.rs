@@ -1,0 +1,163 @@
+//! One task in a worker: what its input brings along is received, it runs, and its outcome is told
+//! to the host. That is the same in a worker for one task and in one that stays. What is not is a
+//! [`Service`].
+
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::sys::process;
+use crate::task::entry::{Outcome, Plan};
+use crate::task::panic::Unwound;
+use crate::task::text::floor_char_boundary;
+use crate::worker::process::child::flush::{self, Streams};
+use crate::worker::process::child::startup::Worker;
+use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
+use crate::worker::process::ipc::order::Payload;
+use crate::worker::process::ipc::reply::{self, Reply};
+
+/// How a worker of one sort serves a task.
+pub(super) trait Service {
+    /// What is flushed before the reply.
+    const STREAMS: Streams;
+
+    fn mailbox(&self) -> &'static Mailbox;
+
+    /// Whether this process is the worker, and no child of its task.
+    fn is_the_worker(&self) -> bool;
+
+    /// Sends what the next reply needs through the lane.
+    fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()>;
+
+    /// Writes the reply to the task.
+    fn reply(&mut self, reply: Reply<'_>);
+}
+
+/// A task's input, and its descriptors.
+pub(super) type Received<'a> = (Cow<'a, [u8]>, Vec<OwnedFd>);
+
+/// Waits for what the lane carries of an input. The error is a text for the host.
+#[inline]
+pub(super) fn receive<'a>(worker: &Worker, payload: Payload<'a>) -> Result<Received<'a>, String> {
+    match payload {
+        Payload::Inline(bytes) => Ok((Cow::Borrowed(bytes), Vec::new())),
+        Payload::Accompanied { parcel, bytes } => receive_descriptors(worker, parcel)
+            .map(|descriptors| (Cow::Borrowed(bytes), descriptors)),
+        Payload::Large { parcel, len } => receive_large(worker, parcel, len)
+            .map(|(bytes, descriptors)| (Cow::Owned(bytes), descriptors)),
+    }
+}
+
+#[cold]
+fn receive_descriptors(worker: &Worker, parcel: u64) -> Result<Vec<OwnedFd>, String> {
+    worker
+        .lane()
+        .and_then(|lane| lane::recv_numbered(lane, parcel))
+        .map_err(|e| format!("the descriptors of its input did not arrive: {e}"))
+}
+
+#[cold]
+fn receive_large(
+    worker: &Worker,
+    parcel: u64,
+    len: u64,
+) -> Result<(Vec<u8>, Vec<OwnedFd>), String> {
+    worker
+        .lane()
+        .and_then(|lane| lane::recv_numbered(lane, parcel))
+        .and_then(|descriptors| lane::open_large(descriptors, len))
+        .map_err(|e| format!("its input of {len} bytes did not arrive: {e}"))
+}
+
+/// Runs a task, whose encoded result is appended to `result`.
+#[inline]
+pub(super) fn run(
+    service: &impl Service,
+    plan: Plan,
+    input: &[u8],
+    descriptors: Vec<OwnedFd>,
+    result: &mut Vec<u8>,
+) -> Outcome {
+    let mailbox = service.mailbox();
+    let outcome = plan.run(input, descriptors, result, &|phase| {
+        mailbox.set_phase(phase);
+    });
+    // The task forked, and this is its child, which came back first: it is not the one to reply.
+    if !service.is_the_worker() {
+        process::exit_now(0);
+    }
+    outcome
+}
+
+/// What a task has printed is out before the host hears that it is done. `false`: it is not, as
+/// the task has left a thread behind that holds a stream; the mailbox says so.
+#[inline]
+pub(super) fn flush<S: Service>(service: &S) -> bool {
+    let is_flushed = flush::flush(S::STREAMS);
+    if !is_flushed {
+        service.mailbox().note_unflushed();
+    }
+    is_flushed
+}
+
+/// Tells the outcome of a task, of which `result` is the encoded result. Says whether something
+/// went through the lane.
+#[inline]
+pub(super) fn tell(service: &mut impl Service, outcome: Outcome, result: &[u8]) -> bool {
+    match outcome {
+        Outcome::Returned(descriptors) if descriptors.is_empty() && result.len() <= INLINE_MAX => {
+            service.reply(Reply::Returned(result));
+            false
+        }
+        Outcome::Returned(descriptors) => {
+            tell_through_lane(service, descriptors, result);
+            true
+        }
+        Outcome::Undeliverable(why) => {
+            tell_undeliverable(service, why);
+            false
+        }
+        Outcome::Panicked(unwound) => {
+            tell_panicked(service, unwound);
+            false
+        }
+    }
+}
+
+#[cold]
+fn tell_undeliverable(service: &mut impl Service, mut why: String) {
+    why.truncate(floor_char_boundary(&why, INLINE_MAX));
+    service.reply(Reply::Undeliverable(why.as_bytes()));
+}
+
+#[cold]
+fn tell_panicked(service: &mut impl Service, mut unwound: Unwound) {
+    shorten(&mut unwound);
+    service.reply(Reply::Panicked(&reply::encoded(&unwound)));
+}
+
+#[cold]
+fn tell_through_lane(service: &mut impl Service, descriptors: Vec<OwnedFd>, result: &[u8]) {
+    let len = result.len();
+    let is_large = len > INLINE_MAX;
+    let descriptors = if is_large {
+        lane::with_file(result, descriptors)
+    } else {
+        Ok(descriptors)
+    };
+    match descriptors.and_then(|descriptors| service.send_descriptors(&descriptors)) {
+        Ok(()) if is_large => service.reply(Reply::LargeReturned(Some(len as u64))),
+        Ok(()) => service.reply(Reply::AccompaniedReturned(result)),
+        Err(e) => {
+            let why = format!("its result of {len} bytes could not be sent: {e}");
+            service.reply(Reply::Undeliverable(why.as_bytes()));
+        }
+    }
+}
+
+/// So that what is told of a panic fits a ring.
+pub(super) fn shorten(unwound: &mut Unwound) {
+    let end = floor_char_boundary(&unwound.message, INLINE_MAX / 2);
+    unwound.message.truncate(end);
+}

@@ -1,0 +1,242 @@
+//! What the host tells a worker: one frame of the ring each.
+//!
+//! The numbers that tell orders apart in a frame are known here only. The host writes an [`Order`]
+//! with [`push`](Order::push), or many tasks at once with [`task_frame`]; the worker takes frames
+//! with an [`OrderFrame`], and reads each as an [`Order`].
+
+use crate::task::entry::Plan;
+use crate::transport::ring::{self, Consumer, Corrupt, Full, Producer};
+
+const SET_UP: u32 = 1;
+const PLAN: u32 = 2;
+const TASK: u32 = 3;
+const ACCOMPANIED_TASK: u32 = 4;
+const LARGE_TASK: u32 = 5;
+
+/// An order. What it borrows lies in its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order<'a> {
+    /// Prepare yourself, and say when you are ready, or why you are not. An encoded
+    /// [`Setup`](super::protocol::Setup).
+    SetUp(&'a [u8]),
+    /// What to call for the tasks that follow. It is no task by itself.
+    Plan(Plan),
+    /// Run the plan on this.
+    Task(Payload<'a>),
+    /// There is no such order: something has written over the mailbox.
+    Unknown(u32),
+}
+
+/// A task's input, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payload<'a> {
+    /// Encoded, in the order itself.
+    Inline(&'a [u8]),
+    /// Encoded, in the order itself. Its descriptors are in the parcel of this number, which the
+    /// lane carries.
+    Accompanied { parcel: u64, bytes: &'a [u8] },
+    /// In a file of `len` bytes, which is the first descriptor of the parcel of this number.
+    Large { parcel: u64, len: u64 },
+}
+
+impl Order<'_> {
+    /// Writes it, if there is room. The worker sees it when the ring is published or, of a worker
+    /// that stays, when the task is offered.
+    // Which order it is is mostly known where this is called.
+    #[inline(always)]
+    pub(crate) fn push(self, orders: &mut Producer<'_>) -> Result<(), Full> {
+        match self {
+            Order::SetUp(bytes) => orders.push(SET_UP, bytes),
+            Order::Plan(plan) => {
+                let [entry, task] = plan.to_words().map(u64::to_ne_bytes);
+                orders.push_parts(PLAN, &entry, &task)
+            }
+            Order::Task(Payload::Inline(bytes)) => orders.push(TASK, bytes),
+            Order::Task(Payload::Accompanied { parcel, bytes }) => {
+                orders.push_parts(ACCOMPANIED_TASK, &parcel.to_ne_bytes(), bytes)
+            }
+            Order::Task(Payload::Large { parcel, len }) => {
+                orders.push_parts(LARGE_TASK, &parcel.to_ne_bytes(), &len.to_ne_bytes())
+            }
+            Order::Unknown(tag) => orders.push(tag, &[]),
+        }
+    }
+}
+
+impl Payload<'_> {
+    /// How many bytes of it the order holds, so that [`Producer::has_room`] can be asked.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Payload::Inline(bytes) => bytes.len(),
+            Payload::Accompanied { bytes, .. } => 8 + bytes.len(),
+            Payload::Large { .. } => 16,
+        }
+    }
+}
+
+/// Bytes before the input in what [`task_frame`] appends.
+pub(crate) const FRAME_HEADER: usize = ring::frame_size(0);
+
+/// Appends a task with an inline input to a list of frames, for [`Producer::push_frames`]:
+/// `encode` appends the input. If that fails, nothing is appended.
+pub(crate) fn task_frame<R, E>(
+    into: &mut Vec<u8>,
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<R, E>,
+) -> Result<R, E> {
+    ring::append_frame(into, TASK, encode)
+}
+
+/// The input of the task at `at` in such a list, and where the next one is.
+pub(crate) fn task_at(frames: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    ring::frame_at(frames, at)
+}
+
+/// An order as it was taken from the ring. A worker keeps one, and so its memory.
+#[derive(Debug, Default)]
+pub(crate) struct OrderFrame {
+    tag: u32,
+    body: Vec<u8>,
+}
+
+impl OrderFrame {
+    pub(crate) fn with_capacity(bytes: usize) -> OrderFrame {
+        OrderFrame {
+            tag: 0,
+            body: Vec::with_capacity(bytes),
+        }
+    }
+
+    /// Takes the next order. `false`: there is none.
+    #[inline]
+    pub(crate) fn take(&mut self, orders: &mut Consumer<'_>) -> Result<bool, Corrupt> {
+        let Some(tag) = orders.pop(&mut self.body)? else {
+            return Ok(false);
+        };
+        self.tag = tag;
+        Ok(true)
+    }
+
+    /// The order that was taken last. One that is shorter than it has to be is none.
+    #[inline]
+    pub(crate) fn order(&self) -> Order<'_> {
+        let body = &self.body[..];
+        let order = match self.tag {
+            TASK => Some(Order::Task(Payload::Inline(body))),
+            PLAN => plan(body).map(Order::Plan),
+            SET_UP => Some(Order::SetUp(body)),
+            ACCOMPANIED_TASK => body.split_first_chunk().map(|(parcel, bytes)| {
+                let parcel = u64::from_ne_bytes(*parcel);
+                Order::Task(Payload::Accompanied { parcel, bytes })
+            }),
+            LARGE_TASK => {
+                two_words(body).map(|[parcel, len]| Order::Task(Payload::Large { parcel, len }))
+            }
+            _ => None,
+        };
+        order.unwrap_or(Order::Unknown(self.tag))
+    }
+}
+
+fn plan(body: &[u8]) -> Option<Plan> {
+    two_words(body).map(Plan::from_words)
+}
+
+fn two_words(body: &[u8]) -> Option<[u64; 2]> {
+    let (first, rest) = body.split_first_chunk()?;
+    let second = rest.first_chunk()?;
+    Some([u64::from_ne_bytes(*first), u64::from_ne_bytes(*second)])
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::worker::process::ipc::mailbox::{INLINE_MAX, Pair};
+
+    fn orders(bytes: &[u8]) -> [Order<'_>; 6] {
+        [
+            Order::SetUp(bytes),
+            Order::Plan(Plan::from_words([3, u64::MAX])),
+            Order::Task(Payload::Inline(bytes)),
+            Order::Task(Payload::Accompanied { parcel: 7, bytes }),
+            Order::Task(Payload::Large {
+                parcel: u64::MAX,
+                len: 1 << 40,
+            }),
+            Order::Unknown(77),
+        ]
+    }
+
+    #[test]
+    fn orders_arrive_as_they_were_given() {
+        let mut pair = Pair::new();
+        let mut frame = OrderFrame::default();
+        for bytes in [&[][..], &[1], &[2; 8], &[3; INLINE_MAX]] {
+            for order in orders(bytes) {
+                order.push(&mut pair.host.orders).expect("there is room");
+                pair.host.orders.publish();
+                assert_eq!(frame.take(&mut pair.worker.orders), Ok(true));
+                assert_eq!(frame.order(), order);
+                assert_eq!(frame.take(&mut pair.worker.orders), Ok(false));
+            }
+        }
+    }
+
+    #[test]
+    fn an_input_takes_the_room_that_it_says() {
+        for input in orders(&[1; 99]) {
+            if let Order::Task(input) = input {
+                let mut pair = Pair::new();
+                let before = pair.host.orders.position();
+                Order::Task(input)
+                    .push(&mut pair.host.orders)
+                    .expect("room");
+                let took = pair.host.orders.position() - before;
+                assert_eq!(took, ring::frame_size(input.len()) as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn appended_tasks_are_orders() {
+        let mut frames = Vec::new();
+        for n in 0..3_u8 {
+            let encoded = task_frame(&mut frames, |into| {
+                into.extend(std::iter::repeat_n(n, 5));
+                Ok::<(), ()>(())
+            });
+            encoded.expect("encodes");
+        }
+        assert_eq!(task_frame(&mut frames, |_| Err::<(), ()>(())), Err(()));
+        assert_eq!(&frames[FRAME_HEADER..FRAME_HEADER + 5], [0; 5]);
+        let mut pair = Pair::new();
+        pair.host.orders.push_frames(&frames).expect("room");
+        pair.host.orders.publish();
+        let (mut frame, mut at) = (OrderFrame::default(), 0);
+        for n in 0..3_u8 {
+            assert_eq!(frame.take(&mut pair.worker.orders), Ok(true));
+            assert_eq!(frame.order(), Order::Task(Payload::Inline(&[n; 5])));
+            let (bytes, next) = task_at(&frames, at).expect("a task");
+            assert_eq!(bytes, [n; 5]);
+            at = next;
+        }
+        assert_eq!(task_at(&frames, at), None);
+    }
+
+    #[test]
+    fn what_is_too_short_or_has_another_number_is_no_order() {
+        for tag in [
+            0,
+            PLAN,
+            ACCOMPANIED_TASK,
+            LARGE_TASK,
+            LARGE_TASK + 1,
+            u32::MAX,
+        ] {
+            let short = OrderFrame {
+                tag,
+                body: vec![0; 7],
+            };
+            assert_eq!(short.order(), Order::Unknown(tag));
+        }
+    }
+}
