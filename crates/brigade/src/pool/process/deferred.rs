@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::End;
-use super::slot::Wakeups;
+use super::result_cell::Wakeups;
 use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::policy::limits::Attempts;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::core::{ProcessPool, Want};
 use super::outcome::Decode;
-use super::slot::{Settle, Slot};
+use super::pool::{ProcessPool, Want};
+use super::result_cell::{Settle, Slot};
 use super::task::Job;
 use crate::worker::handle::{Pending, joined_twice};
 use crate::worker::process::sim;

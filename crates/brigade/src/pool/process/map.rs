@@ -3,11 +3,11 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::core::{ProcessPool, Want};
 use super::deferred::{Deferred, Event};
-use super::inbox::{Results, Taken};
 use super::input::{Input, Strip};
+use super::map_results::{Results, Taken};
 use super::outcome::{Decode, End, Refused, concluded};
+use super::pool::{ProcessPool, Want};
 use super::task::{Job, Owner, Task};
 use crate::pool::policy::limits::Attempts;
 use crate::task::codec;

@@ -1,56 +1,57 @@
 //! A pool of processes.
 //!
 //! Each worker has a mailbox with some tasks ahead. The files:
-//! - task: what is run, on what, for whom, and how it ended
-//! - slot: a task's handle; inbox: the results of a map
-//! - seat: one worker's place
-//! - state: the dispatcher: what there is to do; results: what workers say; staff: who ends, who
-//!   comes; feed: who gets what; ending: what is ended early
-//! - arm: when workers ring
-//! - core: who looks after all that, and who sleeps; attend: when nobody does; tell: what is done
-//!   outside the lock
-//! - map: inputs in, results out
-//! - models: what must hold whatever the order of steps
+//! - task: what is run, on what, for whom; input: what it is given; outcome: how it ended
+//! - result_cell: where a task hears of its end; handle: who waits for that; map_results: the same,
+//!   of a map; map: inputs in, results out
+//! - dispatcher: what there is to do. Its parts: queue: tasks that no worker has; worker_table,
+//!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
+//!   tried again that did not start; wakeup_schedule: whose bells are to be set
+//! - what it does: assign: which worker gets what; collect: what workers say; supervise: workers
+//!   that end, and that come; cancel: what is ended early; wakeups: when workers ring
+//! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is left
+//!   to be done when the lock is free; after_unlock: doing it
+//! - shuttle_tests: what must hold whatever the order of steps
 
-mod arm;
+mod after_unlock;
+mod assign;
 mod assigned_tasks;
 mod assignment;
-mod attend;
-mod core;
+mod cancel;
+mod collect;
 mod deferred;
-mod ending;
-mod feed;
+mod dispatcher;
 mod handle;
-mod inbox;
 mod input;
+mod listener;
 mod map;
-#[cfg(all(shuttle, test))]
-mod models;
+mod map_results;
 mod outcome;
+mod pool;
 mod queue;
 mod respawn;
-mod results;
-mod seat;
-mod slot;
-mod staff;
-mod state;
+mod result_cell;
+#[cfg(all(shuttle, test))]
+mod shuttle_tests;
+mod supervise;
 mod task;
-mod tell;
 mod wakeup_schedule;
+mod wakeups;
+mod worker_slot;
 mod worker_table;
 
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
-use self::core::Want;
 use self::deferred::Deferred;
+use self::dispatcher::State;
 use self::handle::Pooled;
 use self::input::Input;
 use self::outcome::End;
+use self::pool::Want;
 use self::respawn::Reason;
-use self::slot::Settle;
-use self::state::State;
+use self::result_cell::Settle;
 use self::task::{Job, Owner, Task};
 use super::config::{InitializerFailed, Options};
 use super::crash_file;
@@ -65,7 +66,7 @@ use crate::worker::process::ipc::protocol::Stay;
 use crate::worker::process::sim::Instant;
 use crate::{JoinError, JoinHandle, Kind, Message, PoolStats};
 
-pub(crate) use self::core::ProcessPool;
+pub(crate) use self::pool::ProcessPool;
 pub(crate) use map::Map;
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
 pub(crate) use map::Now;
@@ -85,7 +86,7 @@ impl ProcessPool {
         options.timeout = options
             .timeout
             .filter(|&time| Instant::now().checked_add(time.saturating_mul(2)).is_some());
-        let server = core::server()?;
+        let server = pool::server()?;
         let mut setup = options.process.setup()?.unwrap_or_default();
         if let Some(name) = &options.name {
             Kind::Process.check_name(name)?;

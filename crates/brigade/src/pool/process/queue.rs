@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::slot::Slot;
+use super::result_cell::Slot;
 use super::task::{Owner, Task};
 use crate::pool::policy::limits::should_remove_cancelled;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::input::Input;
 use super::outcome::Bytes;
-use super::slot::Settle;
+use super::result_cell::Settle;
 use crate::Message;
 use crate::pool::policy::limits::Attempts;
 use crate::task::entry::Plan;

@@ -4,8 +4,8 @@ use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use super::assignment::WorkerIndex;
-use super::seat::Seat;
 use super::task::Task;
+use super::worker_slot::Seat;
 use crate::worker::process::sim::Instant;
 
 /// The workers of a pool.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::core::{Driver, ProcessPool};
 use super::deferred::Deferred;
-use super::seat::Status;
-use super::state::State;
+use super::dispatcher::State;
+use super::pool::{Driver, ProcessPool};
+use super::worker_slot::Status;
 use crate::worker::process::host::client::Employer;
 use crate::worker::process::sim::Instant;
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, Event};
+use super::dispatcher::State;
 use super::outcome::End;
-use super::seat::Doom;
-use super::state::State;
 use super::task::{Owner, Task};
+use super::worker_slot::Doom;
 use crate::JoinError;
 use crate::sys::processors;
 use crate::worker::process::sim::{Instant, spin};

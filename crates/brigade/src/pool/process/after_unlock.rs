@@ -1,8 +1,8 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
-use super::core::{Driver, Inner, ProcessPool};
 use super::deferred::{Casualty, Deferred, Ending, Event};
 use super::outcome::End;
+use super::pool::{Driver, Inner, ProcessPool};
 use super::task::Job;
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;

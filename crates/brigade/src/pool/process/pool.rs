@@ -14,9 +14,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::deferred::{Deferred, Event};
+use super::dispatcher::State;
 use super::respawn::Reason;
-use super::slot::Slot;
-use super::state::State;
+use super::result_cell::Slot;
 use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::config::Options;

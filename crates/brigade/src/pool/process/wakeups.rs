@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::core::Want;
-use super::seat::Seat;
-use super::state::State;
+use super::dispatcher::State;
+use super::pool::Want;
+use super::worker_slot::Seat;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::turns::Bell;
 use crate::worker::process::sim::futex;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inbox::Inboxes;
+use super::map_results::Inboxes;
 use super::queue::TaskQueue;
 use super::respawn::Respawn;
 use super::task::Task;

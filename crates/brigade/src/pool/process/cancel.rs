@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
 use super::deferred::{Ctx, Event};
+use super::dispatcher::State;
 use super::outcome::End;
 use super::respawn::Reason;
-use super::seat::{Doom, Seat, Status};
-use super::slot::Slot;
-use super::state::State;
+use super::result_cell::Slot;
 use super::task::{Owner, Task};
+use super::worker_slot::{Doom, Seat, Status};
 use crate::JoinError;
 use crate::sys::process;
 use crate::worker::process::sim::{Instant, Ordering};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
 use super::deferred::{Casualty, Ctx, Ending, Event, Report};
+use super::dispatcher::State;
 use super::outcome::Refused;
 use super::respawn::Reason;
-use super::seat::{Doom, Seat, Status};
-use super::state::State;
 use super::task::{Owner, Task};
+use super::worker_slot::{Doom, Seat, Status};
 use crate::pool::policy::outcome::{RAN_OVER, replaced};
 use crate::sys::remote_error::RemoteError;
 use crate::task::crash::Phase;
