@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::outcome::Decode;
 use super::pool::{ProcessPool, Want};
 use super::result_cell::{Settle, Slot};
 use super::task::Job;
 use crate::worker::handle::{Pending, joined_twice};
+use crate::worker::process::host::result::Decode;
 use crate::worker::process::sim;
 use crate::{JoinError, Kind};
 

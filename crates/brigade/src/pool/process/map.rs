@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::deferred::{Deferred, Event};
 use super::input::{Input, Strip};
 use super::map_results::{Results, Taken};
-use super::outcome::{Decode, End, Refused, concluded};
+use super::outcome::{End, Refused};
 use super::pool::{ProcessPool, Want};
 use super::task::{Job, Owner, Task};
 use crate::pool::policy::limits::Attempts;
 use crate::task::codec;
 use crate::task::entry::caught;
+use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
 use crate::worker::process::ipc::order::{FRAME_HEADER, task_frame};
 use crate::worker::process::sim::Instant;
@@ -163,7 +164,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             Err(_) => unreachable!("nothing is run that has no name"),
         };
         let result = match taken {
-            Taken::Bytes(bytes) => concluded(bytes, Vec::new(), self.decode, name),
+            Taken::Bytes(bytes) => decoded(bytes, Vec::new(), self.decode, name),
             Taken::Other(end) => end.conclude(self.decode, name),
         };
         Some((index as usize, result))

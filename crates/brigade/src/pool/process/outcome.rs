@@ -1,17 +1,15 @@
 //! How a task ended, before its result is decoded, and how it is decoded.
 
-use std::os::fd::OwnedFd;
-
 use smallvec::SmallVec;
 
 use crate::JoinError;
 use crate::sys::mapping::Sealed;
-use crate::task::entry::caught;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
 use crate::transport::bounds::Unclaimed;
 use crate::transport::ring::NextFrame;
+use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::lane;
 
 /// Encoded values: most are small.
@@ -80,23 +78,6 @@ impl Content {
     }
 }
 
-/// From a result's bytes and descriptors.
-pub(super) type Decode<R> = fn(&[u8], Vec<OwnedFd>) -> Result<R, String>;
-
-/// A result, decoded.
-pub(super) fn concluded<R>(
-    bytes: &[u8],
-    descriptors: Vec<OwnedFd>,
-    decode: Decode<R>,
-    name: impl Fn() -> TaskName,
-) -> Result<R, JoinError> {
-    match caught(|| decode(bytes, descriptors)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(why)) => Err(Refused::Why(format!("its result {why}")).into_error(name())),
-        Err(unwound) => Err(Refused::Panicked(unwound).into_error(name())),
-    }
-}
-
 impl End {
     pub(super) fn failed(why: JoinError) -> End {
         End::Failed(Box::new(why))
@@ -117,7 +98,7 @@ impl End {
         decode: Decode<R>,
         name: impl Fn() -> TaskName,
     ) -> Result<R, JoinError> {
-        let decoded = |bytes: &[u8], descriptors| concluded(bytes, descriptors, decode, &name);
+        let decoded = |bytes: &[u8], descriptors| decoded(bytes, descriptors, decode, &name);
         match self {
             End::Returned(bytes) => decoded(&bytes, Vec::new()),
             End::Failed(why) => Err(*why),

@@ -6,6 +6,7 @@
 //!   server still answers
 //! - `connection`: the host's side of a worker that stays
 //! - `one_shot`: the handle's side of a task in a process of its own
+//! - `result`: a result's bytes, decoded
 //! - `death`: why a worker died
 //! - `setup`: what a builder asks for, as a worker is told it
 //! - `start_method`: whether workers are forked or executed
@@ -14,6 +15,7 @@ pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod death;
 pub(crate) mod one_shot;
+pub(crate) mod result;
 mod setup;
 pub(super) mod start_method;
 

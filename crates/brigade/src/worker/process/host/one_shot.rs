@@ -1,6 +1,5 @@
 //! The handle's side of a task that has a process of its own.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -20,6 +19,7 @@ use crate::task::symbols::Symbols;
 use crate::worker::handle::joined_twice;
 use crate::worker::process::host::client::{ForkServer, Hired};
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{HostEnds, INLINE_MAX};
 use crate::worker::process::ipc::order::{Order, Payload};
@@ -50,8 +50,8 @@ pub(crate) struct Running<R> {
     decode: Decode<R>,
 }
 
-/// From a result's bytes and descriptors.
-type Decode<R> = fn(&[u8], Vec<OwnedFd>) -> Result<R, String>;
+/// The encoded result of a task, and its descriptors; or why there is none.
+type Outcome = Result<(Vec<u8>, Vec<OwnedFd>), JoinError>;
 
 enum State {
     /// With a worker.
@@ -357,14 +357,13 @@ impl Worker {
     }
 
     /// The task's end, from the worker's last reply. `None`: it cannot be told before the deadline.
-    fn conclude<R>(
+    fn conclude(
         &mut self,
         found: Found,
         frame: Vec<u8>,
         deadline: Option<Instant>,
         name: &TaskName,
-        decode: Decode<R>,
-    ) -> Option<Result<R, JoinError>> {
+    ) -> Option<Outcome> {
         let undeliverable = |why: &str| JoinError::Undeliverable(format!("task `{name}`: {why}"));
         if self.ends.mailbox().is_unflushed() {
             crate::trace::warn!(
@@ -376,23 +375,23 @@ impl Worker {
         }
         let tag = match found {
             Found::Reply(tag) => tag,
-            Found::Ended => return self.died(deadline, name, decode),
+            Found::Ended => return self.died(deadline, name),
             // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says
             // more.
             Found::Corrupt if self.server.board.has_ended(self.slot) => {
-                return self.died(deadline, name, decode);
+                return self.died(deadline, name);
             }
-            Found::Corrupt | Found::TimedOut => return self.lost(deadline, name, decode),
+            Found::Corrupt | Found::TimedOut => return self.lost(deadline, name),
         };
         let ended = match tag.read(&frame) {
-            Reply::Returned(bytes) => decoded(bytes, Vec::new(), name, decode),
+            Reply::Returned(_) => Ok((frame, Vec::new())),
             Reply::AccompaniedReturned(_) | Reply::LargeReturned(_) => {
                 let ticket = match self.server.ask_for_lane(self.slot, self.pid) {
                     Ok(ticket) => ticket,
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
                 self.held = Some(Held::Lane { tag, frame, ticket });
-                return self.release(deadline, name, decode);
+                return self.release(deadline, name);
             }
             Reply::Panicked(unwound) => match reply::decoded(unwound) {
                 Some(unwound) => Err(JoinError::panicked(
@@ -400,11 +399,11 @@ impl Worker {
                     unwound,
                     &self.server.symbols,
                 )),
-                None => return self.lost(deadline, name, decode),
+                None => return self.lost(deadline, name),
             },
             Reply::Undeliverable(why) => Err(undeliverable(&String::from_utf8_lossy(why))),
             Reply::Ready | Reply::NotReady(_) | Reply::Leaving | Reply::Unknown(_) => {
-                return self.lost(deadline, name, decode);
+                return self.lost(deadline, name);
             }
         };
         self.replied = true;
@@ -412,12 +411,7 @@ impl Worker {
     }
 
     /// Tells the end that was held back, if what it waits for has come.
-    fn release<R>(
-        &mut self,
-        deadline: Option<Instant>,
-        name: &TaskName,
-        decode: Decode<R>,
-    ) -> Option<Result<R, JoinError>> {
+    fn release(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
         match self.held.take()? {
             Held::Gone(lied) => {
                 if !self.wait_ended(deadline) {
@@ -445,20 +439,18 @@ impl Worker {
                     Ok(Some(lane)) => lane,
                     // What was sent is kept until we release the worker: there was nothing, or the
                     // fork server has ended.
-                    Ok(None) => return self.died(deadline, name, decode),
+                    Ok(None) => return self.died(deadline, name),
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
                 let received = lane::recv(lane).and_then(|descriptors| match tag.read(&frame) {
                     Reply::LargeReturned(len) => {
-                        let (bytes, descriptors) =
-                            lane::open_large(descriptors, len.unwrap_or(u64::MAX))?;
-                        Ok((Cow::Owned(bytes), descriptors))
+                        lane::open_large(descriptors, len.unwrap_or(u64::MAX))
                     }
-                    Reply::AccompaniedReturned(bytes) => Ok((Cow::Borrowed(bytes), descriptors)),
+                    Reply::AccompaniedReturned(_) => Ok((frame, descriptors)),
                     _ => Err(io::ErrorKind::InvalidData.into()),
                 });
                 match received {
-                    Ok((bytes, descriptors)) => Some(decoded(&bytes, descriptors, name, decode)),
+                    Ok(received) => Some(Ok(received)),
                     // It sent before it replied, so it would be there.
                     Err(e)
                         if matches!(
@@ -466,7 +458,7 @@ impl Worker {
                             io::ErrorKind::InvalidData | io::ErrorKind::WouldBlock
                         ) =>
                     {
-                        self.lost(deadline, name, decode)
+                        self.lost(deadline, name)
                     }
                     Err(e) => Some(Err(not_received(name, &e))),
                 }
@@ -474,26 +466,16 @@ impl Worker {
         }
     }
 
-    fn died<R>(
-        &mut self,
-        deadline: Option<Instant>,
-        name: &TaskName,
-        decode: Decode<R>,
-    ) -> Option<Result<R, JoinError>> {
+    fn died(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
         self.held = Some(Held::Gone(false));
-        self.release(deadline, name, decode)
+        self.release(deadline, name)
     }
 
     /// It broke the protocol: it is ended, and nothing that it said is believed.
-    fn lost<R>(
-        &mut self,
-        deadline: Option<Instant>,
-        name: &TaskName,
-        decode: Decode<R>,
-    ) -> Option<Result<R, JoinError>> {
+    fn lost(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
         self.kill(Duration::ZERO);
         self.held = Some(Held::Gone(true));
-        self.release(deadline, name, decode)
+        self.release(deadline, name)
     }
 }
 
@@ -501,25 +483,6 @@ fn not_received(name: &TaskName, why: &io::Error) -> JoinError {
     JoinError::Undeliverable(format!(
         "task `{name}`: its result could not be received: {why}"
     ))
-}
-
-fn decoded<R>(
-    bytes: &[u8],
-    descriptors: Vec<OwnedFd>,
-    name: &TaskName,
-    decode: Decode<R>,
-) -> Result<R, JoinError> {
-    match caught(|| decode(bytes, descriptors)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(why)) => Err(JoinError::Undeliverable(format!(
-            "task `{name}`: its result {why}"
-        ))),
-        Err(unwound) => Err(JoinError::panicked(
-            name.clone(),
-            unwound,
-            Symbols::of_this_process(),
-        )),
-    }
 }
 
 /// What a wait for a worker found.
@@ -575,19 +538,22 @@ impl<R> Running<R> {
         };
         let cancelled = *self.cancelled.get_mut();
         let ended = if worker.held.is_some() {
-            worker.release(deadline, &self.name, self.decode)
+            worker.release(deadline, &self.name)
         } else {
             let mut frame = Vec::new();
             match find(&mut worker, cancelled == CANCELLED, &mut frame) {
                 None => None,
                 Some(Found::Ended) if cancelled != WANTED => Some(Err(JoinError::Cancelled)),
-                Some(found) => worker.conclude(found, frame, deadline, &self.name, self.decode),
+                Some(found) => worker.conclude(found, frame, deadline, &self.name),
             }
         };
-        if ended.is_none() {
+        let Some(ended) = ended else {
             self.state = State::Worker(worker);
-        }
-        ended
+            return None;
+        };
+        Some(ended.and_then(|(bytes, descriptors)| {
+            decoded(&bytes, descriptors, self.decode, || self.name.clone())
+        }))
     }
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
