@@ -1,0 +1,160 @@
+//! How a task with a worker of its own ended: from the worker's last reply, or from its end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use super::worker::{Found, Worker};
+use crate::JoinError;
+use crate::task::name::TaskName;
+use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
+
+/// The encoded result of a task, and its descriptors; or why there is none.
+pub(super) type Outcome = Result<(Vec<u8>, Vec<OwnedFd>), JoinError>;
+
+/// An end that is known, and waits for the fork server.
+pub(super) enum Held {
+    /// A reply, of which a part comes through the lane, which was asked for with this ticket.
+    Lane {
+        tag: ReplyTag,
+        frame: Vec<u8>,
+        ticket: u64,
+    },
+    /// It has ended, or broken the protocol (`true`), and is told of when it is gone.
+    Gone(bool),
+}
+
+impl Worker {
+    /// The task's end, from the worker's last reply. `None`: it cannot be told before the deadline.
+    pub(super) fn conclude(
+        &mut self,
+        found: Found,
+        frame: Vec<u8>,
+        deadline: Option<Instant>,
+        name: &TaskName,
+    ) -> Option<Outcome> {
+        let undeliverable = |why: &str| JoinError::Undeliverable(format!("task `{name}`: {why}"));
+        if self.ends.mailbox().is_unflushed() {
+            crate::trace::warn!(
+                target: "brigade::process",
+                pid = self.pid,
+                task = name.get(),
+                "the task has left a thread behind that holds a stream, and what was printed there is lost"
+            );
+        }
+        let tag = match found {
+            Found::Reply(tag) => tag,
+            Found::Ended => return self.died(deadline, name),
+            // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says
+            // more.
+            Found::Corrupt if self.server.board.has_ended(self.slot) => {
+                return self.died(deadline, name);
+            }
+            Found::Corrupt | Found::TimedOut => return self.lost(deadline, name),
+        };
+        let ended = match tag.read(&frame) {
+            Reply::Returned(_) => Ok((frame, Vec::new())),
+            Reply::AccompaniedReturned(_) | Reply::LargeReturned(_) => {
+                let ticket = match self.server.ask_for_lane(self.slot, self.pid) {
+                    Ok(ticket) => ticket,
+                    Err(e) => return Some(Err(not_received(name, &e))),
+                };
+                self.held = Some(Held::Lane { tag, frame, ticket });
+                return self.release(deadline, name);
+            }
+            Reply::Panicked(unwound) => match reply::decoded(unwound) {
+                Some(unwound) => Err(JoinError::panicked(
+                    name.clone(),
+                    unwound,
+                    &self.server.symbols,
+                )),
+                None => return self.lost(deadline, name),
+            },
+            Reply::Undeliverable(why) => Err(undeliverable(&String::from_utf8_lossy(why))),
+            Reply::Ready | Reply::NotReady(_) | Reply::Leaving | Reply::Unknown(_) => {
+                return self.lost(deadline, name);
+            }
+        };
+        self.replied = true;
+        Some(ended)
+    }
+
+    /// Tells the end that was held back, if what it waits for has come.
+    pub(super) fn release(
+        &mut self,
+        deadline: Option<Instant>,
+        name: &TaskName,
+    ) -> Option<Outcome> {
+        match self.held.take()? {
+            Held::Gone(lied) => {
+                if !self.wait_ended(deadline) {
+                    self.held = Some(Held::Gone(lied));
+                    return None;
+                }
+                if let Some(why) = self.why_not_started() {
+                    let why = format!("task `{name}`: there is no worker process: {why}");
+                    return Some(Err(JoinError::Undeliverable(why)));
+                }
+                let (evidence, symbols) = (self.evidence(), &self.server.symbols);
+                Some(Err(JoinError::Crashed(if lied {
+                    evidence.into_lost(name.clone(), symbols)
+                } else {
+                    evidence.into_crash(name.clone(), symbols)
+                })))
+            }
+            Held::Lane { tag, frame, ticket } => {
+                let Some(lane) = self.server.wait_for_lane(ticket, deadline) else {
+                    self.held = Some(Held::Lane { tag, frame, ticket });
+                    return None;
+                };
+                self.replied = true;
+                let lane = match lane {
+                    Ok(Some(lane)) => lane,
+                    // What was sent is kept until we release the worker: there was nothing, or the
+                    // fork server has ended.
+                    Ok(None) => return self.died(deadline, name),
+                    Err(e) => return Some(Err(not_received(name, &e))),
+                };
+                let received = lane::recv(lane).and_then(|descriptors| match tag.read(&frame) {
+                    Reply::LargeReturned(len) => {
+                        lane::open_large(descriptors, len.unwrap_or(u64::MAX))
+                    }
+                    Reply::AccompaniedReturned(_) => Ok((frame, descriptors)),
+                    _ => Err(io::ErrorKind::InvalidData.into()),
+                });
+                match received {
+                    Ok(received) => Some(Ok(received)),
+                    // It sent before it replied, so it would be there.
+                    Err(e)
+                        if matches!(
+                            e.kind(),
+                            io::ErrorKind::InvalidData | io::ErrorKind::WouldBlock
+                        ) =>
+                    {
+                        self.lost(deadline, name)
+                    }
+                    Err(e) => Some(Err(not_received(name, &e))),
+                }
+            }
+        }
+    }
+
+    fn died(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
+        self.held = Some(Held::Gone(false));
+        self.release(deadline, name)
+    }
+
+    /// It broke the protocol: it is ended, and nothing that it said is believed.
+    fn lost(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
+        self.kill(Duration::ZERO);
+        self.held = Some(Held::Gone(true));
+        self.release(deadline, name)
+    }
+}
+
+fn not_received(name: &TaskName, why: &io::Error) -> JoinError {
+    JoinError::Undeliverable(format!(
+        "task `{name}`: its result could not be received: {why}"
+    ))
+}

@@ -1,0 +1,273 @@
+//! The host's side of a worker with a single task: it is hired, given its task, and heard.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::outcome::Held;
+use crate::sys::error;
+use crate::sys::remote_error::RemoteError;
+use crate::sys::{futex, spin};
+use crate::task::entry::Plan;
+use crate::worker::process::host::client::{ForkServer, Hired};
+use crate::worker::process::host::death::Evidence;
+use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::mailbox::{HostEnds, INLINE_MAX};
+use crate::worker::process::ipc::order::{Order, Payload};
+use crate::worker::process::ipc::protocol::{self, NotReady, Setup};
+use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
+
+/// How often another fork server is tried.
+const HIRES: u32 = 8;
+
+/// The number of the only parcel that a worker with one task gets.
+const PARCEL: u64 = 0;
+
+/// A worker with a task of ours.
+pub(super) struct Worker {
+    pub(super) server: Arc<ForkServer>,
+    pub(super) slot: u32,
+    pub(super) pid: u32,
+    pub(super) ends: HostEnds,
+    /// Whether it was given its task. Otherwise nobody will ever give it one.
+    employed: bool,
+    /// What it has said of its end, where that cannot be told yet.
+    pub(super) held: Option<Held>,
+    /// Its only reply was taken.
+    pub(super) replied: bool,
+}
+
+/// What a wait for a worker found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A reply, which was taken.
+    Reply(ReplyTag),
+    Ended,
+    Corrupt,
+    TimedOut,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.server.is_ours() {
+            return;
+        }
+        if !self.employed {
+            self.kill(Duration::ZERO);
+        }
+        if let Some(Held::Lane { ticket, .. }) = self.held {
+            self.server.forget_lane(ticket);
+        }
+        // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is
+        // ended.
+        let replied = self.replied || self.held.is_some() || self.ends.replies.is_ready();
+        self.server.retire(self.slot, self.pid, replied);
+        // A result that nobody fetched may be all that keeps a channel's end, or a file, open.
+        if self.server.board.release(self.slot)
+            && (self.ends.replies.is_ready() || self.server.is_retired())
+        {
+            self.server.released();
+        }
+    }
+}
+
+/// A worker with the privileges of this thread, from a new fork server if the old one has others,
+/// or ended just now: no task was given to anybody yet.
+fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
+    for _ in 0..HIRES {
+        let server = ForkServer::get()?;
+        let hired = match server.hire() {
+            Err(_) if server.is_gone() || server.is_retired() => continue,
+            hired => hired?,
+        };
+        // It wakes up while we compare.
+        hired.mailbox.call();
+        match server.is_still_like_us() {
+            Ok(true) => return Ok((server, hired)),
+            Ok(false) => server.dismiss(&hired),
+            Err(e) => {
+                server.dismiss(&hired);
+                return Err(e);
+            }
+        }
+        ForkServer::renew(&server)?;
+    }
+    Err(io::Error::other(
+        "no process could be started: each time it was tried the fork server ended, or the program changed its privileges",
+    ))
+}
+
+impl Worker {
+    /// One that has nothing to do yet.
+    pub(super) fn hire() -> io::Result<Worker> {
+        let (server, Hired { slot, pid, mailbox }) = hire()?;
+        Ok(Worker {
+            server,
+            slot,
+            pid,
+            ends: HostEnds::new(mailbox),
+            employed: false,
+            held: None,
+            replied: false,
+        })
+    }
+
+    pub(super) fn kill(&self, grace: Duration) {
+        self.server.kill(self.slot, self.pid, grace);
+    }
+
+    /// Sends the task's parcel through the lane. A worker that has ended has none; its end is told
+    /// by the wait.
+    fn pass(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
+        let ticket = self.server.ask_for_lane(self.slot, self.pid)?;
+        let Some(lane) = self
+            .server
+            .wait_for_lane(ticket, None)
+            .transpose()?
+            .flatten()
+        else {
+            return Ok(());
+        };
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        match lane::send_numbered(lane, PARCEL, &descriptors) {
+            Err(e) if protocol::is_hang_up(&e) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// Writes its only task, and wakes it. What goes through the lane goes before.
+    pub(super) fn give(
+        &mut self,
+        plan: Plan,
+        input: &[u8],
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        self.write(Order::Plan(plan))?;
+        let payload = if input.len() > INLINE_MAX {
+            self.pass(&lane::with_file(input, descriptors)?)?;
+            let len = input.len() as u64;
+            Payload::Large {
+                parcel: PARCEL,
+                len,
+            }
+        } else if descriptors.is_empty() {
+            Payload::Inline(input)
+        } else {
+            self.pass(&descriptors)?;
+            Payload::Accompanied {
+                parcel: PARCEL,
+                bytes: input,
+            }
+        };
+        self.write(Order::Task(payload))?;
+        self.ends.orders.publish();
+        self.employed = true;
+        self.server.replace_spare();
+        Ok(())
+    }
+
+    /// Writes an order, which the worker sees when the ring is published.
+    fn write(&mut self, order: Order<'_>) -> io::Result<()> {
+        order
+            .push(&mut self.ends.orders)
+            .map_err(|_| io::Error::other("the worker's mailbox is too small"))
+    }
+
+    /// Has the worker prepare itself, and waits until it has.
+    pub(super) fn set_up(&mut self, setup: &Setup) -> io::Result<()> {
+        let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
+        if bytes.len() > INLINE_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the environment for a process is over 32 KiB",
+            ));
+        }
+        self.write(Order::SetUp(&bytes))?;
+        self.ends.orders.publish();
+        let mut frame = Vec::new();
+        let failed =
+            |why: RemoteError| Err(error::placed("a process could not be prepared", why.into()));
+        let other = |what: &str| RemoteError::other(what);
+        let found = self.next_reply(&mut frame, None);
+        let reply = match found {
+            Found::Reply(tag) => Some(tag.read(&frame)),
+            _ => None,
+        };
+        match reply {
+            Some(Reply::Ready) => Ok(()),
+            Some(Reply::NotReady(why)) => match reply::decoded::<NotReady>(why) {
+                Some(not) => failed(not.why),
+                None => failed(other("the worker broke the protocol")),
+            },
+            _ => failed(
+                self.why_not_started()
+                    .map_or_else(|| other("the worker ended before it was ready"), |why| *why),
+            ),
+        }
+    }
+
+    /// Whether there is a reply, or no hope of one.
+    pub(super) fn is_finished(&self) -> bool {
+        self.ends.replies.is_ready() || self.server.board.has_ended(self.slot)
+    }
+
+    /// What there is, without waiting.
+    pub(super) fn look(&mut self, frame: &mut Vec<u8>) -> Option<Found> {
+        // Asked before the ring: what it said last, it said before it ended.
+        let ended = self.server.board.has_ended(self.slot);
+        match reply::pop(&mut self.ends.replies, frame) {
+            Ok(Some(tag)) => Some(Found::Reply(tag)),
+            Err(_) => Some(Found::Corrupt),
+            Ok(None) => ended.then_some(Found::Ended),
+        }
+    }
+
+    /// The next reply, or the worker's end.
+    pub(super) fn next_reply(&mut self, frame: &mut Vec<u8>, deadline: Option<Instant>) -> Found {
+        let mut may_spin = spin::pays() && self.ends.mailbox().runs_elsewhere();
+        loop {
+            if let Some(found) = self.look(frame) {
+                return found;
+            }
+            if std::mem::take(&mut may_spin) {
+                let (board, replies) = (&self.server.board, &self.ends.replies);
+                spin::until(|| replies.is_ready() || board.has_ended(self.slot));
+                continue;
+            }
+            if !self.ends.replies.prepare_to_wait() {
+                continue;
+            }
+            if let Some(alive) = self.server.board.still_alive(self.slot) {
+                let woken = self.ends.replies.sleep_or(alive, deadline);
+                if woken == futex::Wake::TimedOut && !self.is_finished() {
+                    return Found::TimedOut;
+                }
+            }
+        }
+    }
+
+    /// Waits until the process is gone.
+    pub(super) fn wait_ended(&self, deadline: Option<Instant>) -> bool {
+        while let Some((word, value)) = self.server.board.still_alive(self.slot) {
+            if futex::wait_shared(word, value, deadline) == futex::Wake::TimedOut
+                && !self.server.board.has_ended(self.slot)
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Why it could not become a worker, if it has ended and says so.
+    pub(super) fn why_not_started(&self) -> Option<Box<RemoteError>> {
+        let board = &self.server.board;
+        let ended = board.has_ended(self.slot);
+        ended.then(|| board.obituary(self.slot).unstarted).flatten()
+    }
+
+    pub(super) fn evidence(&self) -> Evidence {
+        let obituary = self.server.board.obituary(self.slot);
+        Evidence::gather(self.pid, self.ends.mailbox(), obituary)
+    }
+}
