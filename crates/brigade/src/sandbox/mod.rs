@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::process;
 use crate::worker::process::applied_in_this_worker;
 
+pub use crate::process::Enforcement;
 pub(crate) use report::Applied;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) use report::effects;
-pub use report::{Effect, Enforcement, Report};
+pub use report::{Effect, Report};
 
 /// Shuts a worker process in, before it runs its first task: it reaches nothing outside, but what
 /// it is granted here. For [`process::Builder::sandbox`].

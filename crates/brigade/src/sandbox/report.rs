@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Rules;
+use crate::process::Enforcement;
 
 /// What a sandbox brings about. See [`Sandbox`](crate::Sandbox).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,35 +47,6 @@ impl fmt::Display for Effect {
             Effect::Signals => "no signals to others",
             Effect::Memory => "no outside memory",
         })
-    }
-}
-
-/// Whether an [`Effect`] is had, and by what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Enforcement {
-    /// It is: by these mechanisms.
-    Enforced(String),
-    /// In part; what is missing, and why.
-    Partial(String),
-    /// It is not; why.
-    Unavailable(String),
-}
-
-impl Enforcement {
-    /// Whether it is enforced in full.
-    pub fn is_enforced(&self) -> bool {
-        matches!(self, Enforcement::Enforced(_))
-    }
-}
-
-impl fmt::Display for Enforcement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Enforcement::Enforced(by) => write!(f, "enforced by {by}"),
-            Enforcement::Partial(why) => write!(f, "in part: {why}"),
-            Enforcement::Unavailable(why) => write!(f, "unavailable: {why}"),
-        }
     }
 }
 

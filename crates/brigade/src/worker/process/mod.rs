@@ -22,6 +22,7 @@
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod child;
+mod enforcement;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod fork_server;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
@@ -46,6 +47,7 @@ pub(crate) use child::startup::set_phase_of_this_worker;
 pub(crate) use host::applied_in_this_worker;
 pub(crate) use host::one_shot::Running;
 
+pub use enforcement::{Enforcement, Limit, limited_by};
 pub use host::start_method::{StartMethod, start_method};
 
 use super::handle::{JoinHandle, Task};
@@ -92,8 +94,21 @@ pub struct Builder {
     current_dir: Option<PathBuf>,
     oom_score_adj: Option<i16>,
     grace: Duration,
+    limits: Limits,
     #[cfg(feature = "sandbox")]
     sandbox: Option<Sandbox>,
+}
+
+/// What a builder limits.
+#[derive(Clone, Debug, Default)]
+struct Limits {
+    memory: Option<u64>,
+    cpu: Option<Duration>,
+    open_files: Option<u64>,
+    file_size: Option<u64>,
+    processes: Option<u64>,
+    nice: Option<i32>,
+    processors: Vec<u32>,
 }
 
 impl Builder {
@@ -158,6 +173,81 @@ impl Builder {
     /// *Default: zero, which kills it at once.*
     pub fn grace(mut self, time: Duration) -> Builder {
         self.grace = time;
+        self
+    }
+
+    /// The memory that it, with its children, may have, in bytes. Beyond it the kernel kills it:
+    /// [`Cause::OutOfMemory`](crate::Cause::OutOfMemory).
+    ///
+    /// By a control group, where the program may make any. Elsewhere it is a limit of the address
+    /// space that each process may take beyond what it began with (setrlimit(2), `RLIMIT_AS`), where
+    /// an allocation fails that is over it; which of them, [`limited_by`] tells.
+    ///
+    /// *Default: no limit of its own.*
+    pub fn memory_limit(mut self, bytes: u64) -> Builder {
+        self.limits.memory = Some(bytes);
+        self
+    }
+
+    /// The processor time that the task may use, of all its threads together; in a pool, each task.
+    /// Beyond it the worker is ended: [`Cause::CpuLimit`](crate::Cause::CpuLimit). Time in which it
+    /// waits does not count; for that there is [`timeout`](crate::PoolBuilder::timeout).
+    ///
+    /// timer_create(2), `CLOCK_PROCESS_CPUTIME_ID`. A hostile task can take the limit off; a
+    /// timeout it cannot.
+    ///
+    /// *Default: no limit.*
+    pub fn cpu_limit(mut self, time: Duration) -> Builder {
+        self.limits.cpu = Some(time);
+        self
+    }
+
+    /// How many descriptors it may have open; some ten are the library's. Beyond it calls fail with
+    /// `EMFILE`. setrlimit(2), `RLIMIT_NOFILE`.
+    ///
+    /// *Default: the program's limit.*
+    pub fn open_files_limit(mut self, count: u64) -> Builder {
+        self.limits.open_files = Some(count);
+        self
+    }
+
+    /// How many processes and threads it, with its children, may be. Beyond it no other can be
+    /// made: `EAGAIN`.
+    ///
+    /// By a control group, where the program may make any. Elsewhere those of its user in the whole
+    /// machine are counted (setrlimit(2), `RLIMIT_NPROC`); for root's there is no such limit, and
+    /// no worker is started.
+    ///
+    /// *Default: no limit of its own.*
+    pub fn processes_limit(mut self, count: u64) -> Builder {
+        self.limits.processes = Some(count);
+        self
+    }
+
+    /// How long a file may become that it writes, in bytes; files in memory too, which are what
+    /// large results and shared memory are. Beyond it calls fail with `EFBIG`. setrlimit(2),
+    /// `RLIMIT_FSIZE`.
+    ///
+    /// *Default: the program's limit.*
+    pub fn file_size_limit(mut self, bytes: u64) -> Builder {
+        self.limits.file_size = Some(bytes);
+        self
+    }
+
+    /// Its nice value, from -20 (first) to 19 (last). One below the program's takes CAP_SYS_NICE.
+    /// setpriority(2).
+    ///
+    /// *Default: the program's.*
+    pub fn nice(mut self, value: i32) -> Builder {
+        self.limits.nice = Some(value);
+        self
+    }
+
+    /// The processors that it may run on, by number. sched_setaffinity(2).
+    ///
+    /// *Default: those of the program.*
+    pub fn cpu_affinity(mut self, processors: impl IntoIterator<Item = u32>) -> Builder {
+        self.limits.processors = processors.into_iter().collect();
         self
     }
 

@@ -6,7 +6,7 @@ pub(super) mod start_method;
 use std::io;
 
 use crate::Message;
-use crate::process::Builder;
+use crate::process::{Builder, Enforcement, Limit};
 
 impl Builder {
     pub(in crate::worker::process) fn start<A: Message, R: Message>(
@@ -30,6 +30,10 @@ pub(crate) fn unsupported() -> io::Error {
 #[cfg(feature = "sandbox")]
 pub(crate) fn applied_in_this_worker() -> Option<crate::sandbox::Applied> {
     None
+}
+
+pub(super) fn limited_by(_: Limit) -> Enforcement {
+    Enforcement::Unavailable(unsupported().to_string())
 }
 
 pub(crate) mod client {

@@ -11,9 +11,9 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::{environment, process};
 use crate::task::entry;
 use crate::worker::process::child::flush::{self, Streams};
-use crate::worker::process::child::oom_score;
 use crate::worker::process::child::startup::is_the_worker;
 use crate::worker::process::child::task::shorten;
+use crate::worker::process::child::{limits, oom_score};
 use crate::worker::process::ipc::protocol::{NotReady, Setup, Stay};
 
 /// Does what an encoded [`Setup`] says. Gives how the worker is to stay, if it is to.
@@ -33,6 +33,7 @@ pub(super) fn set_up(encoded: &[u8]) -> Result<Option<Stay>, NotReady> {
 }
 
 fn prepare(setup: Setup) -> Result<(), NotReady> {
+    limits::apply(&setup.limits).map_err(|e| NotReady::because(&e))?;
     if let Some(name) = setup.name {
         // A name with a zero byte was refused where it was given.
         process::set_name(&CString::new(name).unwrap_or_default());

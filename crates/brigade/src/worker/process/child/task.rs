@@ -11,6 +11,7 @@ use crate::task::entry::{Outcome, Plan};
 use crate::task::panic::Unwound;
 use crate::task::text::floor_char_boundary;
 use crate::worker::process::child::flush::{self, Streams};
+use crate::worker::process::child::limits;
 use crate::worker::process::child::startup::Worker;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
@@ -80,6 +81,7 @@ pub(super) fn run(
     result: &mut Vec<u8>,
 ) -> Outcome {
     let mailbox = service.mailbox();
+    limits::begin_task();
     let outcome = plan.run(input, descriptors, result, &|phase| {
         mailbox.set_phase(phase);
     });

@@ -27,6 +27,7 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::signal;
 use crate::worker::process::child::startup::{self};
 use crate::worker::process::fork_server::exec::Executing;
+use crate::worker::process::fork_server::groups::Groups;
 use crate::worker::process::fork_server::oom::OomKills;
 use crate::worker::process::fork_server::oom_score::OomScore;
 use crate::worker::process::fork_server::orphans::Children;
@@ -159,6 +160,7 @@ struct Server<'a> {
     /// Some worker's stderr could not be added to the event loop.
     unwatched: bool,
     oom: OomKills,
+    groups: Groups,
     oom_score: OomScore,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible
     /// wait. Nobody waits for them a second time.
@@ -236,6 +238,7 @@ impl<'a> Server<'a> {
             stderr_blocked: false,
             unwatched: false,
             oom: OomKills::watch(),
+            groups: Groups::default(),
             oom_score: OomScore::of_this_process(),
             hopeless: Vec::new(),
             retired: false,
@@ -342,6 +345,9 @@ impl<'a> Server<'a> {
                 Request::Lane { slot, pid, ticket } => {
                     let lane = self.lane(slot, pid);
                     self.tell(Event::Lane { ticket, errno: 0 }, lane);
+                }
+                Request::Groups { memory, processes } => {
+                    self.groups.are_below([memory, processes]);
                 }
                 Request::AreYouThere { number } => self.tell(Event::Here { number }, None),
             }

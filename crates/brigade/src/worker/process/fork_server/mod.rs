@@ -9,12 +9,14 @@
 //! - `exec`: workers that are made by executing the program
 //! - `orphans`: what dead workers leave behind
 //! - `stderr`: what workers write there, passed on by whole lines
+//! - `groups`: the control groups of workers that are limited
 //! - `oom`: whether the kernel's OOM killer was at work
 //! - `oom_score`: that it takes workers first
 
 pub(crate) mod bootstrap;
 mod event_loop;
 mod exec;
+mod groups;
 mod main_program;
 mod oom;
 mod oom_score;

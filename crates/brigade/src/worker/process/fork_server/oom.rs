@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::sys::cgroup;
 
@@ -24,9 +24,7 @@ impl OomKills {
         // Whatever cannot be read here is another place's turn; without any, no death is laid to
         // the OOM killer.
         let groups = cgroup::directories("memory");
-        let files = groups.iter().flat_map(|(group, _)| {
-            ["memory.oom_control", "memory.events"].map(|name| group.join(name))
-        });
+        let files = groups.iter().flat_map(|(group, _)| files(group));
         let file = files
             .chain([PathBuf::from("/proc/vmstat")])
             .filter_map(|path| File::open(path).ok())
@@ -39,6 +37,18 @@ impl OomKills {
     pub(crate) fn count(&self) -> Option<u64> {
         self.file.as_ref().and_then(count)
     }
+}
+
+fn files(group: &Path) -> [PathBuf; 2] {
+    ["memory.oom_control", "memory.events"].map(|name| group.join(name))
+}
+
+/// How many were killed in this group so far.
+pub(super) fn kills_in(group: &Path) -> Option<u64> {
+    let files = files(group).into_iter();
+    files
+        .filter_map(|path| File::open(path).ok())
+        .find_map(|file| count(&file))
 }
 
 /// Whether there were more kills than before, as far as both are known.

@@ -28,11 +28,12 @@ use crate::sys::signal::Blocked;
 use crate::sys::timer::Timer;
 use crate::task::symbols::Symbols;
 use crate::worker::process::fork_server::bootstrap;
+use crate::worker::process::host::groups::{self, Groups};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::ipc::bell::{self, HostBell};
 use crate::worker::process::ipc::board::Board;
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::{self, HIRED_AT_ONCE, ModuleAt, Request};
+use crate::worker::process::ipc::protocol::{self, HIRED_AT_ONCE, Limits, ModuleAt, Request};
 use greeting::{Greeting, greet};
 use lanes::Lanes;
 use outgoing::Outgoing;
@@ -118,6 +119,8 @@ struct State {
     sleepers: HashMap<u32, Sleeper>,
     employers: HashMap<u64, Employment>,
     next_employer: u64,
+    /// It knows where the control groups of workers are.
+    told_groups: bool,
     /// Another has taken its place, because the program has other privileges: see [`privilege`].
     retired: bool,
     /// It is retired, and was told to end.
@@ -526,6 +529,25 @@ impl ForkServer {
             state.expected += count;
             self.watch(state);
         }
+        Ok(())
+    }
+
+    /// Before a worker makes a control group of its own: the fork server is to remove it.
+    pub(crate) fn tell_groups(&self, limits: &Limits) -> io::Result<()> {
+        let (memory, processes) = (&limits.memory_group, &limits.processes_group);
+        if memory.is_empty() && processes.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        if state.told_groups {
+            return Ok(());
+        }
+        let here = groups::here();
+        self.send(Request::Groups {
+            memory: Groups::bytes(&here.memory),
+            processes: Groups::bytes(&here.processes),
+        })?;
+        state.told_groups = true;
         Ok(())
     }
 

@@ -70,6 +70,7 @@ impl Line {
     /// Employs a worker, for good: it is told to stay.
     pub(crate) fn open(server: Arc<ForkServer>, hired: Hired, setup: &Setup) -> io::Result<Line> {
         let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
+        server.tell_groups(&setup.limits)?;
         let Hired { slot, pid, mailbox } = hired;
         let mut line = Line {
             server,

@@ -9,16 +9,50 @@
 //!   `one_shot/outcome`: how the task ended
 //! - `result`: a result's bytes, decoded
 //! - `death`: why a worker died
+//! - `groups`: where workers may have control groups of their own
 //! - `setup`: what a builder asks for, as a worker is told it
 //! - `start_method`: whether workers are forked or executed
+
+use crate::process::{Enforcement, Limit};
 
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod death;
+pub(crate) mod groups;
 pub(crate) mod one_shot;
 pub(crate) mod result;
 mod setup;
 pub(super) mod start_method;
+
+/// How workers of this program are limited.
+pub(super) fn limited_by(limit: Limit) -> Enforcement {
+    let groups = match limit {
+        Limit::Memory => &groups::here().memory,
+        Limit::Processes => &groups::here().processes,
+        Limit::Cpu => return Enforcement::Enforced("a timer of each worker's".to_owned()),
+        Limit::OpenFiles | Limit::FileSize => {
+            return Enforcement::Enforced("setrlimit(2)".to_owned());
+        }
+    };
+    let why = match groups {
+        Ok(place) => {
+            let place = place.display();
+            return Enforcement::Enforced(format!("control groups below {place}"));
+        }
+        Err(why) => why,
+    };
+    match limit {
+        Limit::Memory => Enforcement::Partial(format!(
+            "address space, not memory, of each process for itself, by setrlimit(2): {why}"
+        )),
+        _ if rustix::process::geteuid().is_root() => {
+            Enforcement::Unavailable(format!("root's are not counted by setrlimit(2), and {why}"))
+        }
+        _ => Enforcement::Partial(format!(
+            "all processes of the user are counted, by setrlimit(2): {why}"
+        )),
+    }
+}
 
 /// What this worker's sandbox is made of; `None`: it has none, or this is no worker.
 #[cfg(feature = "sandbox")]

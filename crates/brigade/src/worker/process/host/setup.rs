@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use super::groups::{self, Groups};
 use super::one_shot::Running;
 use crate::process::Builder;
 use crate::sys::error::Call;
-use crate::worker::process::ipc::protocol::Setup;
+use crate::worker::process::ipc::protocol::{Limits, Setup};
 use crate::{Kind, Message};
 
 impl Builder {
@@ -66,6 +67,7 @@ impl Builder {
                 .clone()
                 .map(|d| OsString::from(d).into_vec()),
             oom_score_adj: self.oom_score_adj,
+            limits: self.limits()?,
             #[cfg(feature = "sandbox")]
             sandbox: self.sandbox.clone().map(|s| Box::new(s.0)),
             stay: None,
@@ -73,6 +75,42 @@ impl Builder {
         #[cfg(feature = "sandbox")]
         let setup = of_sandbox(setup);
         Ok((setup != Setup::default()).then_some(setup))
+    }
+}
+
+impl Builder {
+    fn limits(&self) -> io::Result<Limits> {
+        let asked = &self.limits;
+        let zero = [
+            ("memory", asked.memory),
+            ("open files", asked.open_files),
+            ("processes", asked.processes),
+        ];
+        if let Some((what, _)) = zero.iter().find(|(_, limit)| *limit == Some(0)) {
+            let why = format!("a process cannot run with {what} limited to 0");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        if asked.cpu.is_some_and(|time| time.is_zero()) {
+            let why = "a process cannot run with no processor time";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let mut limits = Limits {
+            memory: asked.memory,
+            cpu: asked.cpu,
+            open_files: asked.open_files,
+            file_size: asked.file_size,
+            processes: asked.processes,
+            nice: asked.nice,
+            processors: asked.processors.clone(),
+            ..Limits::default()
+        };
+        if limits.memory.is_some() {
+            limits.memory_group = Groups::bytes(&groups::here().memory);
+        }
+        if limits.processes.is_some() {
+            limits.processes_group = Groups::bytes(&groups::here().processes);
+        }
+        Ok(limits)
     }
 }
 

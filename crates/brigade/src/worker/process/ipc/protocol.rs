@@ -52,6 +52,9 @@ pub(crate) enum Request {
     Released,
     /// Give me the socket of this worker's lane.
     Lane { slot: u32, pid: u32, ticket: u64 },
+    /// Workers move to control groups of their own below these, each to one of its process number:
+    /// what kills in there is told, and they are removed with their workers.
+    Groups { memory: Vec<u8>, processes: Vec<u8> },
     /// Are you there? Answered by [`Event::Here`] with the same number.
     AreYouThere { number: u64 },
 }
@@ -147,11 +150,31 @@ pub(crate) struct Setup {
     pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) current_dir: Option<Vec<u8>>,
     pub(crate) oom_score_adj: Option<i16>,
+    pub(crate) limits: Limits,
     /// Shuts it in, after the initializer.
     #[cfg(feature = "sandbox")]
     pub(crate) sandbox: Option<Box<crate::sandbox::Rules>>,
     /// It runs one task after another; otherwise one.
     pub(crate) stay: Option<Stay>,
+}
+
+/// What a worker may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// Bytes.
+    pub(crate) memory: Option<u64>,
+    /// Processor time: of its task, or of each task where it stays.
+    pub(crate) cpu: Option<Duration>,
+    pub(crate) open_files: Option<u64>,
+    /// Bytes.
+    pub(crate) file_size: Option<u64>,
+    /// Processes and threads.
+    pub(crate) processes: Option<u64>,
+    pub(crate) nice: Option<i32>,
+    pub(crate) processors: Vec<u32>,
+    /// The directories below which it makes control groups of its own; empty: not there.
+    pub(crate) memory_group: Vec<u8>,
+    pub(crate) processes_group: Vec<u8>,
 }
 
 /// What a worker that stays is told.

@@ -83,7 +83,9 @@ impl Server<'_> {
             worker.stderr.drain(&mut self.output);
             self.epoll.remove(worker.stderr.pipe());
             let oom_killed = ended == Ended::Signaled(libc::SIGKILL)
-                && oom::is_more(self.oom.count(), worker.oom_kills);
+                && (self.groups.was_killed_for_memory(pid)
+                    || oom::is_more(self.oom.count(), worker.oom_kills));
+            self.groups.remove(pid);
             let unstarted = (ended == Ended::Exited(startup::NOT_STARTED))
                 .then(|| startup::why_not_started(&worker.lane))
                 .flatten();
@@ -155,6 +157,7 @@ impl Server<'_> {
         for closing in &mut self.closing {
             closing.worker.stderr.drain(&mut self.output);
         }
+        self.groups.end();
         self.output.flush();
         self.end_relay();
     }

@@ -183,6 +183,7 @@ impl Worker {
                 "the environment for a process is over 32 KiB",
             ));
         }
+        self.server.tell_groups(&setup.limits)?;
         self.write(Order::SetUp(&bytes))?;
         self.ends.orders.publish();
         let mut frame = Vec::new();
