@@ -93,7 +93,7 @@ fn number(path: &str) -> Option<String> {
 /// by the room for them.
 fn tasks() -> Option<String> {
     // Root's processes are not counted.
-    let counted = !rustix::process::geteuid().is_root();
+    let counted = process::effective_user() != 0;
     let user = soft(Resource::Nproc)
         .filter(|_| counted)
         .map(|n| format!("RLIMIT_NPROC is {n}"));

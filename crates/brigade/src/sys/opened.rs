@@ -24,6 +24,7 @@ use rustix::process::{Pid, PidfdFlags};
 use rustix::time::{TimerfdClockId, TimerfdFlags};
 
 use super::error::Call;
+use super::process;
 
 /// The lowest number that is no standard stream's.
 const FIRST: i32 = 3;
@@ -179,12 +180,8 @@ pub(crate) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
 /// where another thread of the process executes a program. PIDFD_THREAD: Linux 6.9.
 pub(crate) fn pidfd_of_this_thread() -> io::Result<OwnedFd> {
     let thread = PidfdFlags::from_bits_retain(OFlags::EXCL.bits());
-    above(|| {
-        Ok(rustix::process::pidfd_open(
-            rustix::thread::gettid(),
-            thread,
-        )?)
-    })
+    let this = process::thread_id()?;
+    above(|| Ok(rustix::process::pidfd_open(this, thread)?))
 }
 
 /// memfd_create(2).

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit};
 
 use super::error::{self, Call};
 use super::{fds, futex, numbers};
@@ -52,9 +52,38 @@ pub(crate) fn one_thread() -> bool {
     ONE.load(Ordering::Relaxed)
 }
 
+/// Whose the program's files are to it: geteuid(2). Where that is denied, a number that nobody has:
+/// rustix's own function takes for granted that it may be asked for.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: no memory is involved.
+    unsafe { libc::geteuid() }
+}
+
+/// The same of the group: getegid(2).
+pub(crate) fn effective_group() -> u32 {
+    // SAFETY: no memory is involved.
+    unsafe { libc::getegid() }
+}
+
+/// The calling thread's number. Rustix's own function takes for granted that it may be asked for:
+/// gettid(2).
+pub(crate) fn thread_id() -> io::Result<Pid> {
+    // SAFETY: no memory is involved.
+    let number = unsafe { libc::syscall(libc::SYS_gettid) };
+    match i32::try_from(number) {
+        Ok(number @ 1..) => Pid::from_raw(number).ok_or_else(|| error::last("gettid(2)")),
+        _ => Err(error::last("gettid(2)")),
+    }
+}
+
 /// The names of this process's other threads.
 pub(crate) fn other_threads() -> Vec<String> {
-    let own = rustix::thread::gettid().as_raw_nonzero().to_string();
+    // One to which that is denied asks in its first thread, which has the process's number.
+    let own = thread_id().map_or_else(
+        |_| std::process::id(),
+        |own| own.as_raw_nonzero().get() as u32,
+    );
+    let own = own.to_string();
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
     tasks
         .flatten()

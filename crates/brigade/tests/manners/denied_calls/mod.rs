@@ -6,6 +6,7 @@
 //! alone; or to the workers alone.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use brigade_test_support::{DeniedCall, deny};
 use libtest_mimic::Trial;
@@ -15,7 +16,10 @@ use crate::observe::{check, host};
 use crate::steps;
 use crate::trials::trial;
 
-pub(crate) const HOSTS: &[(&str, Host)] = &[("denied-call", denied_call)];
+pub(crate) const HOSTS: &[(&str, Host)] = &[
+    ("denied-call", denied_call),
+    ("closes-nothing", closes_nothing),
+];
 
 /// A call: what an error calls it, and, if the first process must fail without it, what that error
 /// says that it is needed for.
@@ -127,6 +131,8 @@ const CALLS: &[Call] = &[
     call(libc::SYS_fstatfs, "fstatfs(2)"),
     call(libc::SYS_pwrite64, "pwrite(2)"),
     call(libc::SYS_getsid, "getsid(2)"),
+    call(libc::SYS_gettid, "gettid(2)"),
+    call(libc::SYS_geteuid, "geteuid(2)"),
     call(libc::SYS_setrlimit, "setrlimit(2)"),
 ];
 
@@ -171,7 +177,32 @@ pub(crate) fn trials() -> Vec<Trial> {
             }
         })
     });
-    each.collect()
+    each.chain([trial("a_host_that_may_not_close_is_told_at_once", || {
+        for errno in DENIED {
+            let output = host("closes-nothing").arg(errno.to_string()).output();
+            check("close(2) denied", output.expect("starts"));
+        }
+    })])
+    .collect()
+}
+
+/// The loader cannot do without close(2), so there is no fork server. Its end is heard of though
+/// this process still has its end of their socket open: it cannot close that either.
+fn closes_nothing(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    // SAFETY: no memory is involved. It ends a host that waits for ever, which fails the test.
+    unsafe { libc::alarm(60) };
+    brigade::init();
+    deny(&[libc::SYS_close.into()], args[0].parse()?)?;
+    let began = Instant::now();
+    let Err(why) = brigade::process::spawn(|()| (), ()) else {
+        return Err("a process was started without close(2)".into());
+    };
+    let took = began.elapsed();
+    let why = why.to_string();
+    if !why.contains("ended before it was ready") || took > Duration::from_secs(15) {
+        return Err(format!("after {took:?}: {why}").into());
+    }
+    Ok(())
 }
 
 fn judge(what: &str, call: &Call, place: &str, text: &str) {

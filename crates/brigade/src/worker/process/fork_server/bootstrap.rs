@@ -176,14 +176,13 @@ fn gains_privilege() -> io::Result<bool> {
     // capabilities.
     let heeded = !rustix::thread::no_new_privs().call("prctl(PR_GET_NO_NEW_PRIVS)")?;
     let exe = std::fs::metadata("/proc/self/exe").call("stat(2)")?;
-    let (mode, user) = (exe.mode(), rustix::process::geteuid());
-    let of_user = heeded && mode & libc::S_ISUID != 0 && exe.uid() != user.as_raw();
+    let (mode, user) = (exe.mode(), process::effective_user());
+    let of_user = heeded && mode & libc::S_ISUID != 0 && exe.uid() != user;
     // Without the group's x it means something else.
     let group = libc::S_ISGID | libc::S_IXGRP;
-    let of_group =
-        heeded && mode & group == group && exe.gid() != rustix::process::getegid().as_raw();
+    let of_group = heeded && mode & group == group && exe.gid() != process::effective_group();
     // Root has them all anyway.
-    let of_file = !user.is_root()
+    let of_file = user != 0
         && matches!(
             rustix::fs::getxattr("/proc/self/exe", "security.capability", &mut [0_u8; 64][..]),
             Ok(_) | Err(rustix::io::Errno::RANGE)

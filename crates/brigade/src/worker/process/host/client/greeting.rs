@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal};
 
-use crate::sys::error::{self, SystemError};
+use crate::sys::error::{self, SystemError, errno_of};
 use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended};
 use crate::sys::remote_error::RemoteError;
@@ -53,15 +53,30 @@ pub(super) fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<
             _ => ended_early(pid, process.as_ref().ok()),
         });
     }
-    let process = process?;
-    process::try_signal_through(&process)?;
+    // It may have ended, and the socket not tell: another process has a copy of the other end, or
+    // this one has, to which close(2) is denied.
+    let is_gone = |e: &io::Error| errno_of(e) == Some(libc::ESRCH);
+    let process = match process {
+        Err(e) if is_gone(&e) => return Err(ended_early(pid, None)),
+        process => process?,
+    };
+    match process::try_signal_through(&process) {
+        Err(e) if is_gone(&e) => return Err(ended_early(pid, Some(&process))),
+        may => may?,
+    }
     // A second in which this program is stopped as well counts as one, however long it is.
     let mut said = false;
     for _ in 0..START_LIMIT {
-        said = said || fds::wait_readable(socket, Duration::from_secs(1))?;
+        let mut either = [&socket, &&process].map(|fd| PollFd::new(*fd, PollFlags::IN));
+        let second = Instant::now().checked_add(Duration::from_secs(1));
+        said = said || fds::poll_until(&mut either, second)?;
     }
     let hello = if said {
-        match protocol::recv_first(socket, false)? {
+        let first = match protocol::recv_first(socket, false) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+            first => first?,
+        };
+        match first {
             Some(Message {
                 content:
                     Event::Hello {
