@@ -254,7 +254,7 @@ compile_error!("brigade works on 64-bit little-endian processors only, such as x
 extern crate self as brigade;
 
 #[macro_use]
-mod primitive;
+mod sim;
 pub mod channel;
 /// For the benches: a value there and back, without a worker.
 #[cfg(feature = "__codec")]

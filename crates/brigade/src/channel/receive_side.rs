@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::reactor::Registration;
 use super::{Patience, Transport, TryRecvError, usable};
-use crate::sync::watch::Token;
+use crate::sync::Token;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::original::{self, Original};
 use crate::sys::per_process::OwnCell;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::process_counts::ProcessCounts;
 use super::raw_lock::{Acquired, RawLock};
-use super::watch::{self, DeathWatch, Wake};
-use crate::primitive::{AtomicU32, Ordering};
+use super::{DeathWatch, deadline};
+use crate::sim::shared::futex::{self, Wake};
+use crate::sim::shared::{AtomicU32, Ordering};
 
 /// The deaths of as many processes are noticed, for each round.
 const PROCESSES: usize = if cfg!(loom) { 2 } else { 64 };
@@ -124,7 +125,7 @@ impl Barrier {
         &self,
         timeout: Duration,
     ) -> Result<BarrierWaitResult, BarrierTimeoutError> {
-        self.wait_until(watch::deadline(timeout))
+        self.wait_until(deadline(timeout))
     }
 
     /// Whether it is broken. A death that breaks it is found out by those that wait or come, so
@@ -162,7 +163,7 @@ impl Barrier {
         self.broken.store(0, Ordering::Release);
         self.event.fetch_add(1, Ordering::Release);
         self.lock.release();
-        watch::wake_all(&self.event);
+        futex::wake_all(&self.event);
     }
 
     fn broken_round(&self, round: u32) -> &AtomicU32 {
@@ -173,7 +174,7 @@ impl Barrier {
     fn snap(&self) {
         self.broken.store(1, Ordering::Release);
         self.event.fetch_add(1, Ordering::Release);
-        watch::wake_all(&self.event);
+        futex::wake_all(&self.event);
     }
 
     /// Takes the lock. Who died with it took part.
@@ -239,7 +240,7 @@ impl Barrier {
         self.here[(round as usize + 1) % 2].clear();
         self.round.store(round.wrapping_add(1), Ordering::Release);
         self.event.fetch_add(1, Ordering::Release);
-        watch::wake_all(&self.event);
+        futex::wake_all(&self.event);
         Ok(Arrived::Leads)
     }
 

@@ -5,8 +5,9 @@ use std::sync::{LockResult, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::mutex::MutexGuard;
-use super::watch::{self, DeathWatch, Wake};
-use crate::primitive::{AtomicU32, Ordering};
+use super::{DeathWatch, deadline};
+use crate::sim::shared::futex::{self, Wake};
+use crate::sim::shared::{AtomicU32, Ordering};
 
 /// Lets a thread sleep until another, of this process or not, says that what it waits for may be
 /// so.
@@ -97,7 +98,7 @@ impl Condvar {
         guard: MutexGuard<'m, T>,
         timeout: Duration,
     ) -> LockResult<(MutexGuard<'m, T>, WaitTimeoutResult)> {
-        let (result, woken) = self.wait_until(guard, watch::deadline(timeout));
+        let (result, woken) = self.wait_until(guard, deadline(timeout));
         let waited = WaitTimeoutResult {
             timed_out: woken == Wake::TimedOut,
         };
@@ -119,7 +120,7 @@ impl Condvar {
         timeout: Duration,
         mut condition: impl FnMut(&mut T) -> bool,
     ) -> LockResult<(MutexGuard<'m, T>, WaitTimeoutResult)> {
-        let deadline = watch::deadline(timeout);
+        let deadline = deadline(timeout);
         loop {
             if !condition(&mut *guard) {
                 return Ok((guard, WaitTimeoutResult { timed_out: false }));
@@ -140,13 +141,13 @@ impl Condvar {
     /// Wakes one that waits, if there is one.
     pub fn notify_one(&self) {
         self.told.fetch_add(1, Ordering::Relaxed);
-        watch::wake_one(&self.told);
+        futex::wake_one(&self.told);
     }
 
     /// Wakes all that wait.
     pub fn notify_all(&self) {
         self.told.fetch_add(1, Ordering::Relaxed);
-        watch::wake_all(&self.told);
+        futex::wake_all(&self.told);
     }
 
     fn wait_until<'m, T: ?Sized>(

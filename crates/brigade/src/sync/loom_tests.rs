@@ -13,10 +13,10 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::model::{be, bury};
 use super::raw_lock::{Acquired, RawLock, WaitedFor};
 use super::raw_rwlock::RawRwLock;
 use super::{Barrier, Condvar, Mutex, Once, Semaphore};
+use crate::sim::loom_os::{be, bury};
 
 /// A lock and a count that only who holds it may touch: loom fails where two might.
 struct Guarded {

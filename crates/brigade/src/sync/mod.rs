@@ -48,8 +48,6 @@ mod barrier;
 mod condvar;
 #[cfg(all(loom, test))]
 mod loom_tests;
-#[cfg(loom)]
-pub(crate) mod model;
 mod mutex;
 mod once;
 mod poison;
@@ -62,11 +60,17 @@ mod raw_rwlock;
 pub(crate) mod roster;
 mod rwlock;
 mod semaphore;
-#[cfg(shuttle)]
-pub(crate) mod shuttled;
 #[cfg(test)]
 mod testing;
-pub(crate) mod watch;
+
+use std::time::{Duration, Instant};
+
+#[cfg(loom)]
+pub(crate) use crate::sim::loom_os::{DeathWatch, Token};
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+pub(crate) use portable::{DeathWatch, Token};
+#[cfg(all(target_os = "linux", not(any(loom, brigade_portable))))]
+pub(crate) use roster::{DeathWatch, Token};
 
 pub use barrier::{Barrier, BarrierTimeoutError, BarrierWaitResult, BrokenBarrier};
 pub use condvar::{Condvar, WaitTimeoutResult};
@@ -74,3 +78,8 @@ pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceState};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};
+
+/// When a wait of this long is over. `None`: never, as far as a clock can say.
+fn deadline(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::poison::{Before, Poison};
 use super::raw_lock::{Acquired, RawLock};
-use super::watch::{self, Token};
+use super::{Token, deadline};
 
 /// Lets one thread at a time at what it guards, of however many processes.
 ///
@@ -154,7 +154,7 @@ impl<T: ?Sized> Mutex<T> {
     /// assert!(matches!(late, Err(TryLockError::WouldBlock)));
     /// ```
     pub fn lock_timeout(&self, timeout: Duration) -> TryLockResult<MutexGuard<'_, T>> {
-        self.guard_or_not(self.raw.acquire(watch::deadline(timeout)))
+        self.guard_or_not(self.raw.acquire(deadline(timeout)))
     }
 
     /// Whose process has it locked, dead or alive.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::raw_lock::{Acquired, RawLock, WaitedFor};
-use super::watch::{self, DeathWatch, Wake};
-use crate::primitive::{AtomicU32, Ordering};
+use super::{DeathWatch, deadline};
+use crate::sim::shared::futex::{self, Wake};
+use crate::sim::shared::{AtomicU32, Ordering};
 
 const INCOMPLETE: u32 = 0;
 const COMPLETE: u32 = 1;
@@ -105,7 +106,7 @@ impl Once {
     pub fn call_once_timeout(&self, timeout: Duration, f: impl FnOnce()) -> bool {
         let mut f = Some(f);
         self.is_completed()
-            || self.call(watch::deadline(timeout), false, &mut |_| {
+            || self.call(deadline(timeout), false, &mut |_| {
                 f.take().into_iter().for_each(|f| f());
             })
     }
@@ -142,7 +143,7 @@ impl Once {
     /// ```
     #[must_use = "it may not have run"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_until(watch::deadline(timeout))
+        self.wait_until(deadline(timeout))
     }
 
     #[cold]
@@ -214,7 +215,7 @@ impl Drop for Ending<'_> {
         let changed = self.once.state.swap(self.state, Ordering::AcqRel) != self.state;
         self.once.lock.release_to_all();
         if changed {
-            watch::wake_all(&self.once.state);
+            futex::wake_all(&self.once.state);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::raw_lock::Acquired;
-use crate::primitive::{AtomicU32, Ordering};
+use crate::sim::shared::{AtomicU32, Ordering};
 
 /// Not zero: poisoned. Written only by who holds the lock.
 #[repr(transparent)]

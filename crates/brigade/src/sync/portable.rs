@@ -3,9 +3,8 @@
 
 use std::time::Instant;
 
-use crate::primitive::AtomicU32;
+use crate::sim::shared::AtomicU32;
 use crate::sys::futex::{self, Wake};
-pub(crate) use crate::sys::futex::{wake_all_private as wake_all, wake_one};
 
 /// The program, in 31 bits, not zero; the highest bit is the lock word's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

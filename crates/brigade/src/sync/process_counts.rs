@@ -16,8 +16,8 @@
 //! Limit: there are `N` slots, so counts of more than `N` processes at a time cannot be written
 //! down.
 
-use super::watch::{DeathWatch, Token};
-use crate::primitive::{AtomicU64, Ordering};
+use super::{DeathWatch, Token};
+use crate::sim::shared::{AtomicU64, Ordering};
 
 /// The low half of a slot is the number, the high half the token.
 const NUMBER: u64 = u32::MAX as u64;

@@ -27,8 +27,9 @@
 
 use std::time::Instant;
 
-use super::watch::{self, DeathWatch, Token, Wake};
-use crate::primitive::{AtomicU32, Ordering};
+use super::{DeathWatch, Token};
+use crate::sim::shared::futex::{self, Wake};
+use crate::sim::shared::{AtomicU32, Ordering};
 
 /// Somebody sleeps.
 const SLEEPERS: u32 = 1 << 31;
@@ -261,12 +262,12 @@ impl RawLock {
 
     #[cold]
     fn wake_one(&self) {
-        watch::wake_one(&self.word);
+        futex::wake_one(&self.word);
     }
 
     #[cold]
     fn wake_all(&self) {
-        watch::wake_all(&self.word);
+        futex::wake_all(&self.word);
     }
 }
 

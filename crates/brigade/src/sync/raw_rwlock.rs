@@ -16,11 +16,12 @@
 
 use std::time::Instant;
 
+use super::DeathWatch;
 use super::poison::Poison;
 use super::process_counts::{CountSlot, ProcessCounts};
 use super::raw_lock::{Acquired, RawLock, WaitedFor};
-use super::watch::{self, DeathWatch, Wake};
-use crate::primitive::{AtomicU32, Ordering, fence_in_models};
+use crate::sim::shared::futex::{self, Wake};
+use crate::sim::shared::{AtomicU32, Ordering, fence_in_models};
 
 /// As many processes may read at a time. Every writer looks at every slot: in models there are few.
 pub(super) const PROCESSES: usize = if cfg!(loom) { 2 } else { 32 };
@@ -171,7 +172,7 @@ impl RawRwLock {
         // Who sets it again after this has not slept yet, or sees the count change.
         self.crowded.store(0, Ordering::SeqCst);
         self.drain.fetch_add(1, Ordering::SeqCst);
-        watch::wake_all(&self.drain);
+        futex::wake_all(&self.drain);
     }
 
     /// With the writers' lock: until nobody reads. Gives the lock up when `sleep` says so.
@@ -202,13 +203,13 @@ impl RawRwLock {
 
     /// As if that process wrote.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn pretend_writer(&self, token: watch::Token) {
+    pub(super) fn pretend_writer(&self, token: super::Token) {
         self.writer.pretend(token);
     }
 
     /// As if that process read.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn pretend_reader(&self, at: usize, token: watch::Token) {
+    pub(super) fn pretend_reader(&self, at: usize, token: super::Token) {
         self.counts.pretend(at, token, 1);
     }
 }

@@ -10,11 +10,11 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{LockResult, TryLockError, TryLockResult};
 use std::time::Duration;
 
+use super::deadline;
 use super::mutex::poisoned_if;
 use super::poison::Before;
 use super::process_counts::CountSlot;
 use super::raw_rwlock::RawRwLock;
-use super::watch;
 
 /// Lets many threads read what it guards or one write it, of however many processes.
 ///
@@ -127,7 +127,7 @@ impl<T: ?Sized> RwLock<T> {
     /// assert!(matches!(late, Err(TryLockError::WouldBlock)));
     /// ```
     pub fn read_timeout(&self, timeout: Duration) -> TryLockResult<RwLockReadGuard<'_, T>> {
-        let seat = self.readers.read(watch::deadline(timeout));
+        let seat = self.readers.read(deadline(timeout));
         Ok(self.reads(seat.ok_or(TryLockError::WouldBlock)?)?)
     }
 
@@ -177,7 +177,7 @@ impl<T: ?Sized> RwLock<T> {
     /// assert!(matches!(late, Err(TryLockError::WouldBlock)));
     /// ```
     pub fn write_timeout(&self, timeout: Duration) -> TryLockResult<RwLockWriteGuard<'_, T>> {
-        let written = self.readers.write(watch::deadline(timeout));
+        let written = self.readers.write(deadline(timeout));
         written.ok_or(TryLockError::WouldBlock)?;
         Ok(self.writes()?)
     }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::process_counts::{CountSlot, ProcessCounts};
 use super::raw_lock::{Acquired, RawLock};
-use super::watch::{self, DeathWatch, Wake};
-use crate::primitive::{AtomicU32, Ordering};
+use super::{DeathWatch, deadline};
+use crate::sim::shared::futex::{self, Wake};
+use crate::sim::shared::{AtomicU32, Ordering};
 
 /// How long a call that does not wait may take to get in.
 const INSTANT: Duration = Duration::from_millis(50);
@@ -138,7 +139,7 @@ impl Semaphore {
         permits: u32,
         timeout: Duration,
     ) -> Option<SemaphorePermit<'_>> {
-        self.take(permits, watch::deadline(timeout))
+        self.take(permits, deadline(timeout))
     }
 
     /// Adds permits; at `u32::MAX` of them it stays.
@@ -269,7 +270,7 @@ impl Semaphore {
         }
         self.lock.release();
         if waiting {
-            watch::wake_all(&self.event);
+            futex::wake_all(&self.event);
         }
     }
 }

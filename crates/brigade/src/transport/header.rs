@@ -18,9 +18,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sim::shared::futex::{self, Wake};
+use crate::sim::shared::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::DeathWatch;
 use crate::sync::raw_lock::RawLock;
-use crate::sync::watch::{self, DeathWatch, Wake};
 use crate::sys::fds;
 use crate::sys::mapping::{self, Mapping, reserve, sized_memfd};
 use crate::sys::wakeup;
@@ -110,7 +111,7 @@ impl CapacityWait {
 
     fn call(&self) {
         self.room.fetch_add(1, Ordering::Release);
-        watch::wake_all(&self.room);
+        futex::wake_all(&self.room);
     }
 }
 

@@ -13,7 +13,7 @@ use loom::thread;
 
 use super::header::CapacityWait;
 use super::ring::{Consumer, Parts, Producer, frame_size};
-use crate::sync::model::{Event, be};
+use crate::sim::loom_os::{Event, be};
 use crate::sync::raw_lock::RawLock;
 
 /// Two words, which differ for each frame: frames of 24 bytes, so that in a ring of 32 each begins

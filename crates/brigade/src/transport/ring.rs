@@ -26,8 +26,8 @@
 
 use std::time::Instant;
 
-use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence, store_over};
-use crate::sync::watch::{self, Wake};
+use crate::sim::shared::futex::{self, Wake};
+use crate::sim::shared::{AtomicU32, AtomicU64, Ordering, fence, store_over};
 use crate::sys::mapping::Mapping;
 
 /// The other side wrote what it cannot have meant.
@@ -505,7 +505,7 @@ impl<'m> Producer<'m> {
         let bell = &self.memory.control.bell.0;
         if bell.load(Ordering::Relaxed) != 0 {
             bell.store(0, Ordering::Relaxed);
-            watch::wake_one(bell);
+            futex::wake_one(bell);
         }
     }
 }
@@ -761,7 +761,7 @@ impl<'m> Consumer<'m> {
         other: (&std::sync::atomic::AtomicU32, u32),
         deadline: Option<Instant>,
     ) -> Wake {
-        watch::wait_either((&self.memory.control.bell.0, 1), other, deadline)
+        futex::wait_either((&self.memory.control.bell.0, 1), other, deadline)
     }
 
     /// Sleeps until there is something to take: for the models and the tests.
@@ -776,7 +776,7 @@ impl<'m> Consumer<'m> {
     /// to take.
     pub(crate) fn sleep_once(&self) {
         if self.prepare_to_wait() {
-            watch::wait(&self.memory.control.bell.0, 1, None);
+            futex::wait(&self.memory.control.bell.0, 1, None);
         }
     }
 }

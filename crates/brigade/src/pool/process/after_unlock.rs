@@ -7,9 +7,9 @@ use super::task::Job;
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
 use crate::pool::policy::limits::Attempts;
+use crate::sim::local::{Instant, MutexGuard, Ordering, futex};
 use crate::task::entry::Plan;
 use crate::task::panic::contained;
-use crate::worker::process::sim::{Instant, MutexGuard, Ordering, futex};
 use crate::{Cause, Crash, JoinError, Kind};
 
 impl ProcessPool {

@@ -9,8 +9,8 @@ use super::outcome::End;
 use super::task::{Owner, Task};
 use super::worker_slot::Doom;
 use crate::JoinError;
+use crate::sim::local::{Instant, spin};
 use crate::sys::processors;
-use crate::worker::process::sim::{Instant, spin};
 
 impl State {
     /// Gives out what there is to do.

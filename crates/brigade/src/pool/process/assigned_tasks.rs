@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::task::Task;
-use crate::worker::process::sim::Instant;
+use crate::sim::local::Instant;
 
 /// The tasks that were written to a worker's mailbox and have not ended, oldest first. The worker
 /// runs the first one, or will next.

@@ -11,8 +11,8 @@ use super::result_cell::Slot;
 use super::task::{Owner, Task};
 use super::worker_slot::{Doom, Seat, Status};
 use crate::JoinError;
+use crate::sim::local::{Instant, Ordering};
 use crate::sys::process;
-use crate::worker::process::sim::{Instant, Ordering};
 
 /// How long a worker may take to begin what it was given, before it is given to another that has
 /// nothing to do.

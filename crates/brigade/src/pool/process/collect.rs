@@ -14,13 +14,13 @@ use super::supervise::SPARED;
 use super::task::{Owner, Task};
 use super::worker_slot::Status;
 use crate::pool::policy::outcome::TaskOutcome;
+use crate::sim::local::{Instant, Ordering};
 use crate::sys::error::errno_of;
 use crate::task::panic::Unwound;
 use crate::transport::bounds::{MAX_BYTES, Unclaimed};
 use crate::worker::process::host::connection::NotNow;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
-use crate::worker::process::sim::{Instant, Ordering};
 use crate::{JoinError, PoolStats};
 
 /// What was made of a reply.

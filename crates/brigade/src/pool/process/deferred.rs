@@ -8,9 +8,9 @@ use super::result_cell::Wakeups;
 use super::task::{Job, Task};
 use crate::JoinError;
 use crate::pool::policy::limits::Attempts;
+use crate::sim::local::Instant;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::death::Evidence;
-use crate::worker::process::sim::Instant;
 
 /// What is to be done when the lock is free.
 #[derive(Default)]

@@ -13,8 +13,9 @@ use super::worker_table::WorkerTable;
 use crate::PoolStats;
 use crate::pool::config::Options;
 use crate::pool::policy::estimate::PrefetchEstimate;
+use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::ipc::protocol::Setup;
-use crate::worker::process::sim::{ForkServer, Instant, Ordering};
+use crate::worker::process::sim::ForkServer;
 
 /// A pool's work.
 pub(super) struct State {

@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use super::pool::{ProcessPool, Want};
 use super::result_cell::{Settle, Slot};
 use super::task::Job;
+use crate::sim;
 use crate::worker::handle::{Pending, joined_twice};
 use crate::worker::process::host::result::Decode;
-use crate::worker::process::sim;
 use crate::{JoinError, Kind};
 
 /// A task's handle, and its slot.
@@ -51,7 +51,7 @@ impl<R> Settle for Pooled<R> {
 
 impl<R> Pending<R> for Pooled<R> {
     fn wait(&self, deadline: Option<std::time::Instant>) -> Option<Result<R, JoinError>> {
-        let deadline = deadline.map(sim::deadline);
+        let deadline = deadline.map(sim::local::deadline);
         if self.is_lost() {
             return Some(Err(JoinError::Closed));
         }

@@ -6,8 +6,8 @@ use super::deferred::Deferred;
 use super::dispatcher::State;
 use super::pool::{Driver, ProcessPool};
 use super::worker_slot::Status;
+use crate::sim::local::Instant;
 use crate::worker::process::host::client::Employer;
-use crate::worker::process::sim::Instant;
 
 /// When it is looked whether tasks that were given out are begun.
 const UNBEGUN: Duration = Duration::from_millis(20);

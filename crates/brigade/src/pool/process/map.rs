@@ -10,12 +10,12 @@ use super::outcome::{End, Refused};
 use super::pool::{ProcessPool, Want};
 use super::task::{Job, Owner, Task};
 use crate::pool::policy::limits::Attempts;
+use crate::sim::local::Instant;
 use crate::task::codec;
 use crate::task::entry::caught;
 use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
 use crate::worker::process::ipc::order::{FRAME_HEADER, task_frame};
-use crate::worker::process::sim::Instant;
 use crate::{JoinError, Message};
 
 /// How long inputs are pulled before those that were are given out: a slow iterator does not hold

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::deferred::Deferred;
 use super::outcome::{Bytes, End};
+use crate::sim::local::thread::Thread;
 use crate::transport::ring::NextFrame;
-use crate::worker::process::sim::thread::Thread;
 
 /// Results, in the order in which they came: those that are plain bytes one after another, and the
 /// others.

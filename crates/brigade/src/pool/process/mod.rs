@@ -56,6 +56,7 @@ use self::task::{Job, Owner, Task};
 use super::config::{InitializerFailed, Options};
 use super::crash_file;
 use super::policy::limits::Attempts;
+use crate::sim::local::Instant;
 use crate::sys::error;
 use crate::task::codec;
 use crate::task::identity::Function;
@@ -63,7 +64,6 @@ use crate::task::name::TaskName;
 use crate::worker::handle::Task as Behind;
 use crate::worker::process::host::client::Employer;
 use crate::worker::process::ipc::protocol::Stay;
-use crate::worker::process::sim::Instant;
 use crate::{JoinError, JoinHandle, Kind, Message, PoolStats};
 
 pub(crate) use self::pool::ProcessPool;

@@ -22,16 +22,15 @@ use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::policy::outcome::TaskOutcome;
+use crate::sim::local::thread::{self, Thread};
+use crate::sim::local::{AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Ordering, futex, spin};
 use crate::sys::original::Original;
 use crate::sys::processors;
 use crate::task::name::TaskName;
 use crate::worker::process::host::connection::Line;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Setup;
-use crate::worker::process::sim::thread::{self, Thread};
-use crate::worker::process::sim::{
-    AtomicU32, AtomicU64, ForkServer, Instant, Mutex, MutexGuard, Ordering, futex, spin,
-};
+use crate::worker::process::sim::ForkServer;
 
 /// A pool of processes, as its handles share it.
 pub(crate) struct ProcessPool {

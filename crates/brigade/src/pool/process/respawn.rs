@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::policy::limits::StartFailures;
+use crate::sim::local::Instant;
 use crate::sys::remote_error::RemoteError;
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::protocol::NotReady;
-use crate::worker::process::sim::Instant;
 
 /// How long a place stays empty after its worker did not start, the first time.
 const BACKOFF: Duration = Duration::from_millis(2);

@@ -5,8 +5,8 @@ use std::task::Waker;
 
 use super::assignment::Assignment;
 use super::outcome::End;
-use crate::worker::process::sim::thread::Thread;
-use crate::worker::process::sim::{AtomicBool, AtomicU64, Instant, Mutex, MutexGuard, Ordering};
+use crate::sim::local::thread::Thread;
+use crate::sim::local::{AtomicBool, AtomicU64, Instant, Mutex, MutexGuard, Ordering};
 
 /// Where a task's end is told. The handle waits here, and the pool settles it, once.
 pub(super) struct Slot {

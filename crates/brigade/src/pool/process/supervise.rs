@@ -11,12 +11,13 @@ use super::respawn::Reason;
 use super::task::{Owner, Task};
 use super::worker_slot::{Doom, Seat, Status};
 use crate::pool::policy::outcome::{RAN_OVER, replaced};
+use crate::sim::local::{Instant, Ordering};
 use crate::sys::remote_error::RemoteError;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::connection::Line;
 use crate::worker::process::host::death::Evidence;
-use crate::worker::process::sim::{ForkServer, Instant, Ordering};
+use crate::worker::process::sim::ForkServer;
 use crate::{JoinError, Timeout};
 
 /// How often it is believed that a task was not run that its worker had begun when it died.

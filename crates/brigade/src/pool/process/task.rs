@@ -8,10 +8,10 @@ use super::outcome::Bytes;
 use super::result_cell::Settle;
 use crate::Message;
 use crate::pool::policy::limits::Attempts;
+use crate::sim::local::Instant;
 use crate::task::entry::Plan;
 use crate::task::identity;
 use crate::task::name::TaskName;
-use crate::worker::process::sim::Instant;
 
 /// A function to run, and who asked for it where.
 #[derive(Clone, Copy, Debug)]

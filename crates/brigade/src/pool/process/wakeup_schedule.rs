@@ -1,7 +1,7 @@
 //! Which workers' bells are to be set anew, and when the listener calls.
 
 use super::assignment::WorkerIndex;
-use crate::worker::process::sim::Instant;
+use crate::sim::local::Instant;
 
 /// Which workers' bells are to be set anew before the pool is left to itself, and when the listener
 /// calls in any case.

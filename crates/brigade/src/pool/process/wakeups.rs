@@ -9,9 +9,9 @@ use super::assignment::{Assignment, WorkerIndex};
 use super::dispatcher::State;
 use super::pool::Want;
 use super::worker_slot::Seat;
+use crate::sim::local::futex;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::turns::Bell;
-use crate::worker::process::sim::futex;
 
 impl State {
     /// Whether somebody has to look when workers finish, even if nobody waits for a result: there

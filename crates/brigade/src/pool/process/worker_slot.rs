@@ -8,9 +8,9 @@ use super::assignment::{Assignment, WorkerIndex};
 use super::input::Input;
 use super::outcome::Bytes;
 use super::task::{Owner, Task};
+use crate::sim::local::Instant;
 use crate::worker::process::host::connection::{Line, NotNow};
 use crate::worker::process::ipc::reply::ReplyTag;
-use crate::worker::process::sim::Instant;
 
 /// How a worker is to be ended, and its task with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::assignment::WorkerIndex;
 use super::task::Task;
 use super::worker_slot::Seat;
-use crate::worker::process::sim::Instant;
+use crate::sim::local::Instant;
 
 /// The workers of a pool.
 ///

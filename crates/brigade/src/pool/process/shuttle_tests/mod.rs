@@ -2,7 +2,7 @@
 //! listener take their steps: run by `scripts/shuttle`.
 //!
 //! The pool is the real one, down to the mailboxes; its workers are threads, which may die at any
-//! step ([`shuttled`](crate::worker::process::sim::shuttled)). Whoever waits for what never comes
+//! step ([`fork_server`](crate::worker::process::sim::fork_server)). Whoever waits for what never comes
 //! is a deadlock, which shuttle reports.
 
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::thread;
 
-use crate::sync::shuttled::{one_in, pause, thread as parking};
+use crate::sim::shuttle_os::{one_in, pause, thread as parking};
 use crate::worker::process::sim::ForkServer;
-use crate::worker::process::sim::shuttled::{Deed, Fate, world};
+use crate::worker::process::sim::fork_server::{Deed, Fate, world};
 use crate::{JoinError, JoinHandle, Kind, Pool, PoolBuilder};
 
 /// As many worlds are gone through for each model by each scheduler, if nothing is said.

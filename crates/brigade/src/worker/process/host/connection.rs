@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sim::local::{AtomicU32, Instant, futex};
 use crate::sys::error::errno_of;
 use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
@@ -15,7 +16,7 @@ use crate::worker::process::ipc::order::{Order, Payload};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::ipc::reply::{self, ReplyTag};
 use crate::worker::process::ipc::turns::Bell;
-use crate::worker::process::sim::{AtomicU32, ForkServer, Hired, Instant, futex};
+use crate::worker::process::sim::{ForkServer, Hired};
 
 /// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that
 /// wrap.

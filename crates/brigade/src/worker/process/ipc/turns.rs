@@ -22,12 +22,7 @@
 //! The steps of both sides that are about who waits for whom are here in one piece each, for the
 //! order of what they do is all there is to them.
 
-#[cfg(not(shuttle))]
-use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence, store_over};
-#[cfg(shuttle)]
-use crate::sync::shuttled::{AtomicU32, AtomicU64, Ordering, fence, store_over, watch};
-#[cfg(not(shuttle))]
-use crate::sync::watch;
+use crate::sim::claims::{AtomicU32, AtomicU64, Ordering, fence, futex, store_over};
 use crate::transport::ring::Corrupt;
 
 /// All zero is the beginning.
@@ -182,7 +177,7 @@ impl Turns {
                 self.stay_awake();
                 return;
             }
-            watch::wait(&self.asleep, Sleep::Tasks as u32, None);
+            futex::wait(&self.asleep, Sleep::Tasks as u32, None);
         }
     }
 
@@ -200,7 +195,7 @@ impl Turns {
             self.stay_awake();
             return;
         }
-        watch::wait(&self.asleep, Sleep::Room as u32, None);
+        futex::wait(&self.asleep, Sleep::Room as u32, None);
     }
 
     /// The worker has said, and shown, that it leaves.
@@ -217,7 +212,7 @@ impl Turns {
     ) {
         match self.ring(occasion) {
             Ring::Nobody => {}
-            Ring::Futex => watch::wake_one(&self.host.bell),
+            Ring::Futex => futex::wake_one(&self.host.bell),
             Ring::Pipe => through_pipe(),
         }
     }
@@ -325,12 +320,12 @@ impl Turns {
 
     /// Wakes the worker whatever `asleep` says.
     pub(in crate::worker::process) fn rouse(&self) {
-        watch::wake_one(&self.asleep);
+        futex::wake_one(&self.asleep);
     }
 
     fn wake_worker(&self, sleep: Sleep) {
         if self.take_sleep(sleep) {
-            watch::wake_one(&self.asleep);
+            futex::wake_one(&self.asleep);
         }
     }
 

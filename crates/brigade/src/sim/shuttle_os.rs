@@ -1,4 +1,4 @@
-//! The world in the models of `scripts/shuttle`: atomics, threads, futexes and a clock that shuttle
+//! The operating system in the models of `scripts/shuttle`: atomics, threads, futexes and a clock that shuttle
 //! looks through.
 //!
 //! Time is what the model says it is: it goes on by a little at each look, and to the end of a wait
@@ -18,7 +18,7 @@ pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
 /// All that shuttle does is in one order already.
 pub(crate) fn fence(_: Ordering) {}
 
-/// As in `primitive`.
+/// As in `shared`.
 pub(crate) fn store_over(word: &AtomicU32, value: u32, order: Ordering) {
     word.store(value, order);
 }
@@ -329,8 +329,8 @@ pub(crate) mod futex {
     }
 }
 
-/// As `sync::watch`, as far as it is used.
-pub(crate) mod watch {
+/// As `shared::futex`, as far as it is used.
+pub(crate) mod claims_futex {
     pub(crate) use super::futex::{wait_shared as wait, wake_shared as wake_one};
 }
 

@@ -1,5 +1,5 @@
-//! The world in models: what [`roster`](super::roster) and the kernel's futex are to the locks,
-//! made of what loom can look through.
+//! The operating system in the models of `scripts/loom`: what [`roster`](crate::sync::roster) and
+//! the kernel's futex are to the locks, made of what loom can look through.
 //!
 //! A thread of the model is a process of its own, with the token it is given. The check of the
 //! words and the falling asleep are one step, as in the kernel; a sleeper that nobody wakes is a
@@ -15,7 +15,7 @@ use crate::sys::futex::Wake;
 /// As many processes can be told apart; the first is that of threads which have said nothing.
 const PROCESSES: usize = 5;
 
-/// As [`roster::Token`](super::roster::Token).
+/// As [`roster::Token`](crate::sync::roster::Token).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token(u32);
 
@@ -35,7 +35,7 @@ impl Token {
     }
 
     /// That of process `n`, from 1.
-    pub(super) fn of(n: u32) -> Token {
+    pub(crate) fn of(n: u32) -> Token {
         Token(n)
     }
 }
@@ -92,13 +92,13 @@ pub(crate) fn wake_all(word: &AtomicU32) {
 
 /// Process `n` is dead, as the fork server says it: first the slot, then the epoch, then all are
 /// woken.
-pub(super) fn bury(n: u32) {
+pub(crate) fn bury(n: u32) {
     WORLD.dead[n as usize].store(1, Ordering::Release);
     WORLD.epoch.fetch_add(1, Ordering::AcqRel);
     wake(None, usize::MAX);
 }
 
-/// As [`roster::DeathWatch`](super::roster::DeathWatch).
+/// As [`roster::DeathWatch`](crate::sync::roster::DeathWatch).
 #[derive(Debug)]
 pub(crate) struct DeathWatch {
     epoch: u32,

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sync::shuttled::{
+use crate::sim::shuttle_os::{
     AtomicU32, Condvar, Instant, Killed, Life, Mutex, MutexGuard, Ordering, futex, one_in, pause,
 };
 use crate::sys::process::Ended;

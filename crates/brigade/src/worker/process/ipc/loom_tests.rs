@@ -9,8 +9,8 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::sync::model::Event;
-use crate::sync::watch;
+use crate::sim::loom_os::Event;
+use crate::sim::shared::futex;
 use crate::transport::ring::{Consumer, Parts, Producer};
 use crate::worker::process::ipc::turns::{Bell, Turns};
 
@@ -211,7 +211,7 @@ impl Host<'_> {
     fn sleep(&self, bell: Bell, word: u32) {
         match bell {
             Bell::Futex(_) => {
-                watch::wait(self.shared.turns.bell(), word, None);
+                futex::wait(self.shared.turns.bell(), word, None);
             }
             _ => {
                 self.shared.pipe.poll();

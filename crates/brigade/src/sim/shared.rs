@@ -1,5 +1,5 @@
-//! The atomics of everything that is shared: std's, or loom's when its models are run
-//! (`scripts/loom`).
+//! Words in memory that processes share, and how to sleep on them: std's and the kernel's, or
+//! loom's when its models are run (`scripts/loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -7,6 +7,19 @@ pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) use std::sync::atomic::fence;
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Futexes, futex(2): shared ones; private ones where there are no processes.
+pub(crate) mod futex {
+    #[cfg(loom)]
+    pub(crate) use crate::sim::loom_os::{wait, wait_either, wake_all, wake_one};
+    pub(crate) use crate::sys::futex::Wake;
+    #[cfg(all(target_os = "linux", not(any(loom, brigade_portable))))]
+    pub(crate) use crate::sys::futex::{
+        wait_either, wait_shared as wait, wake_all_shared as wake_all, wake_shared as wake_one,
+    };
+    #[cfg(any(not(target_os = "linux"), brigade_portable))]
+    pub(crate) use crate::sys::futex::{wake_all_private as wake_all, wake_one};
+}
 
 /// Between two accesses that are `SeqCst`: nothing. Loom knows that order for fences only, so it
 /// gets one.
