@@ -570,6 +570,11 @@ pub(crate) mod testing {
             }
         }
 
+        /// The token that the first one of this program has, as long as it lives.
+        pub(crate) fn first() -> Token {
+            Token::worker(0, 1)
+        }
+
         pub(crate) fn token(&self) -> Token {
             self.token
         }
