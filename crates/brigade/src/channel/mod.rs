@@ -101,9 +101,7 @@ mod select;
 mod send_side;
 mod sender;
 #[cfg(all(test, not(loom)))]
-mod torn_tests;
-#[cfg(all(test, not(loom)))]
-mod wakeup_tests;
+mod tests;
 
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 use in_program::{self as ends, self as receive_side, self as send_side};

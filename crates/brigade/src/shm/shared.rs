@@ -358,5 +358,4 @@ impl<'de, T: ShmSafe> Deserialize<'de> for Shared<[T]> {
 }
 
 #[cfg(all(test, feature = "derive"))]
-#[path = "shared_tests.rs"]
 mod tests;

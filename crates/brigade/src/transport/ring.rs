@@ -782,5 +782,4 @@ impl<'m> Consumer<'m> {
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "ring_tests.rs"]
 mod tests;

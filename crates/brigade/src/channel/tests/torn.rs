@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::{Receiver, RecvTimeoutError, Sender, pipe};
+use crate::channel::{Receiver, RecvTimeoutError, Sender, pipe};
 use crate::transport::FrameHeader;
 use crate::{Descriptor, Message};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::net::Shutdown;
 
-use super::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, shm};
+use crate::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, shm};
 use crate::sys::wakeup;
 
 /// Only a hang takes longer.
