@@ -233,7 +233,7 @@ impl std::ops::Deref for Sealed {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range came from `mmap` with this length and nothing borrowed from `self`
-        // outlives it; what borrows from it for longer than the compiler sees (`HostEnds`) keeps
+        // outlives it; what borrows from it for longer than the compiler sees (`HostRings`) keeps
         // it.
         let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), self.len) };
     }

@@ -24,8 +24,8 @@ pub struct JoinHandle<R>(pub(crate) Task<R>);
 /// What is behind the handle. Of pooled tasks there may be millions: nothing here is larger than
 /// theirs.
 pub(crate) enum Task<R> {
-    Thread(Box<thread::Running<R>>),
-    Process(Box<process::Running<R>>),
+    Thread(Box<thread::ThreadTask<R>>),
+    Process(Box<process::ProcessTask<R>>),
     Pooled(Arc<dyn Pending<R> + Send + Sync>),
     /// It was given to a pool of the process that this one is a fork of.
     Closed(Kind),

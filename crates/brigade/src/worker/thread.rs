@@ -96,7 +96,7 @@ impl Builder {
             .call(THREAD)
             .needed_to("run a task in a thread")?;
         let name = TaskName::new(task as usize, self.name.clone());
-        Ok(JoinHandle(Task::Thread(Box::new(Running {
+        Ok(JoinHandle(Task::Thread(Box::new(ThreadTask {
             host: Original::this_process(),
             shared,
             thread: Some(thread),
@@ -169,7 +169,7 @@ impl<R> Shared<R> {
 }
 
 /// The handle's side of a thread.
-pub(crate) struct Running<R> {
+pub(crate) struct ThreadTask<R> {
     /// A fork of the process has no such thread.
     host: Original,
     shared: Arc<Shared<R>>,
@@ -177,7 +177,7 @@ pub(crate) struct Running<R> {
     name: TaskName,
 }
 
-impl<R> Drop for Running<R> {
+impl<R> Drop for ThreadTask<R> {
     #[expect(clippy::mem_forget, reason = "it belongs to another process")]
     fn drop(&mut self) {
         if self.is_copy() {
@@ -186,15 +186,15 @@ impl<R> Drop for Running<R> {
     }
 }
 
-impl<R> fmt::Debug for Running<R> {
+impl<R> fmt::Debug for ThreadTask<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running")
+        f.debug_struct("ThreadTask")
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
-impl<R> Running<R> {
+impl<R> ThreadTask<R> {
     pub(crate) fn join(mut self) -> Result<R, JoinError> {
         if self.is_copy() {
             return Err(JoinError::Closed);

@@ -207,11 +207,11 @@ impl State {
     pub(super) fn publish_seat(&mut self, i: WorkerIndex) {
         // Whether there is a processor for a worker that only looks: one for each that works, and
         // one for us.
-        let patience = self.workers.busy().len() < processors::usable() && spin::pays();
+        let may_spin = self.workers.busy().len() < processors::usable() && spin::pays();
         let seat = &mut self.workers[i];
         if std::mem::take(&mut seat.dirty) {
             if let Some(line) = &mut seat.line {
-                line.publish(patience);
+                line.publish(may_spin);
             }
         }
     }

@@ -106,7 +106,7 @@ impl State {
             unbegun = true;
             if let Some(line) = &seat.line {
                 // It may sleep, and the word that says so be written over.
-                line.rouse();
+                line.force_wake();
                 // Where tasks have a time, so has a worker that was stopped, for those that wait in
                 // its place.
                 if self.options.timeout.is_some()

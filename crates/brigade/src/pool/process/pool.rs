@@ -27,7 +27,7 @@ use crate::sim::local::{AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Orderi
 use crate::sys::original::Original;
 use crate::sys::processors;
 use crate::task::name::TaskName;
-use crate::worker::process::host::connection::Line;
+use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
@@ -185,7 +185,11 @@ impl ProcessPool {
             let mut words = Vec::with_capacity(bells.len() + 2);
             words.push((&self.nudge, nudge));
             words.push((server.board.epoch(), epoch));
-            words.extend(bells.iter().map(|(m, word)| (Line::bell_of(m), *word)));
+            words.extend(
+                bells
+                    .iter()
+                    .map(|(m, word)| (WorkerConnection::notify_word_of(m), *word)),
+            );
             futex::wait_any(&words, deadline);
             inner = self.lock();
             inner.driver = Driver::Nobody;
@@ -421,7 +425,7 @@ impl ProcessPool {
         let mut inner = self.lock();
         inner.state.closing = true;
         inner.state.server.leave(inner.state.employer);
-        let lines: Vec<Line> = inner
+        let lines: Vec<WorkerConnection> = inner
             .state
             .workers
             .iter_mut()
@@ -441,7 +445,7 @@ impl ProcessPool {
 
 impl Prospect {
     fn look(&self) {
-        spin::until(|| Line::has_replied(&self.mailbox, self.seen));
+        spin::until(|| WorkerConnection::has_replied(&self.mailbox, self.seen));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::sim::local::{Instant, Ordering};
 use crate::sys::remote_error::RemoteError;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
-use crate::worker::process::host::connection::Line;
+use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::sim::ForkServer;
 use crate::{JoinError, Timeout};
@@ -357,7 +357,7 @@ impl State {
                 }
             };
             lacks = lacks.saturating_sub(1);
-            let opened = Line::open(Arc::clone(&self.server), hired, &self.setup);
+            let opened = WorkerConnection::open(Arc::clone(&self.server), hired, &self.setup);
             match opened {
                 Ok(line) => {
                     let seat = &mut self.workers[i];

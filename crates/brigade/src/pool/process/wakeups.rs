@@ -10,8 +10,8 @@ use super::dispatcher::State;
 use super::pool::Want;
 use super::worker_slot::Seat;
 use crate::sim::local::futex;
+use crate::worker::process::ipc::handoff::Notify;
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::turns::Bell;
 
 impl State {
     /// Whether somebody has to look when workers finish, even if nobody waits for a result: there
@@ -54,13 +54,13 @@ impl State {
                 continue;
             }
             let bell = match self.refill_point(seat) {
-                _ if !attention || seat.is_mute() => Bell::IfFull,
-                Some(at) => Bell::Pipe(at),
-                None => Bell::IfFull,
+                _ if !attention || seat.is_mute() => Notify::ListenerIfFull,
+                Some(at) => Notify::Listener(at),
+                None => Notify::ListenerIfFull,
             };
             let mute = seat.is_mute();
             if let Some(line) = &mut self.workers[i].line {
-                quiet &= line.set_bell(bell, stale.all) || mute;
+                quiet &= line.set_notify(bell, stale.all) || mute;
             }
         }
         self.wakeups.reuse(stale);
@@ -94,16 +94,16 @@ impl State {
                 self.wanted_point(i, seat, want)
             };
             let bell = match point {
-                Some(at) => Bell::Futex(at),
-                None => Bell::IfFull,
+                Some(at) => Notify::Futex(at),
+                None => Notify::ListenerIfFull,
             };
             let Some(line) = &mut self.workers[i].line else {
                 continue;
             };
-            if !line.set_bell(bell, true) && !mute {
+            if !line.set_notify(bell, true) && !mute {
                 return None;
             }
-            bells.push(line.bell());
+            bells.push(line.notify_word());
         }
         Some(bells)
     }

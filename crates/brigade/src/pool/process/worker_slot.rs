@@ -9,7 +9,7 @@ use super::input::Input;
 use super::outcome::Bytes;
 use super::task::{Owner, Task};
 use crate::sim::local::Instant;
-use crate::worker::process::host::connection::{Line, NotNow};
+use crate::worker::process::host::connection::{NotNow, WorkerConnection};
 use crate::worker::process::ipc::reply::ReplyTag;
 
 /// How a worker is to be ended, and its task with it.
@@ -43,7 +43,7 @@ pub(super) enum Status {
 /// A worker's place.
 pub(super) struct Seat {
     pub(super) status: Status,
-    pub(super) line: Option<Line>,
+    pub(super) line: Option<WorkerConnection>,
     /// What it has in hand, oldest first: that one it runs, or will next.
     pub(super) hand: AssignedTasks,
     /// Something was written to its mailbox that is not offered yet.
@@ -193,7 +193,7 @@ impl Seat {
 
     /// The number of the first task in its hand.
     pub(super) fn first(&self) -> u32 {
-        self.line.as_ref().map_or(0, Line::taken)
+        self.line.as_ref().map_or(0, WorkerConnection::taken)
     }
 
     /// Writes a task, or several, into its mailbox. Gives back what there is no room for, or not
@@ -265,7 +265,7 @@ impl Seat {
             return;
         };
         if carried.has_descriptors() {
-            let begun = self.line.as_ref().map(Line::begun);
+            let begun = self.line.as_ref().map(WorkerConnection::begun);
             if matches!(begun, Some(Ok(begun)) if begun != first) {
                 carried.close();
             }

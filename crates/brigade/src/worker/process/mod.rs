@@ -45,7 +45,7 @@ use std::time::Duration;
 pub(crate) use child::startup::set_phase_of_this_worker;
 #[cfg(feature = "sandbox")]
 pub(crate) use host::applied_in_this_worker;
-pub(crate) use host::one_shot::Running;
+pub(crate) use host::one_shot::ProcessTask;
 
 pub use enforcement::{Enforcement, Limit, limited_by};
 pub use host::start_method::{StartMethod, start_method};

@@ -13,7 +13,7 @@ impl Builder {
         &self,
         _: fn(A) -> R,
         _: A,
-    ) -> io::Result<one_shot::Running<R>> {
+    ) -> io::Result<one_shot::ProcessTask<R>> {
         Err(unsupported())
     }
 }
@@ -64,12 +64,12 @@ pub(crate) mod one_shot {
     use crate::JoinError;
 
     /// A task in a process: there is none.
-    pub(crate) struct Running<R> {
+    pub(crate) struct ProcessTask<R> {
         none: Infallible,
         result: PhantomData<fn() -> R>,
     }
 
-    impl<R> Running<R> {
+    impl<R> ProcessTask<R> {
         pub(crate) fn wait(&mut self, _: Option<Instant>) -> Option<Result<R, JoinError>> {
             match self.none {}
         }

@@ -9,7 +9,9 @@ use crate::task::crash::Phase;
 use crate::task::entry::Plan;
 use crate::worker::process::child::flush::Streams;
 use crate::worker::process::child::setup;
-use crate::worker::process::child::startup::{NONSENSE, Worker, is_the_worker, wake_events};
+use crate::worker::process::child::startup::{
+    EXIT_PROTOCOL_BROKEN, Worker, is_the_worker, wake_events,
+};
 use crate::worker::process::child::task::{self, Service};
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -140,5 +142,5 @@ impl Service for Only<'_> {
 
 /// What the mailbox says makes no sense.
 fn break_off() -> ! {
-    process::exit_now(NONSENSE)
+    process::exit_now(EXIT_PROTOCOL_BROKEN)
 }

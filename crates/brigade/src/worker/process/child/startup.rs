@@ -19,14 +19,14 @@ use crate::task::entry::Plan;
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::ipc::bell;
-use crate::worker::process::ipc::mailbox::{Mailbox, WorkerEnds};
+use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::protocol;
 use crate::worker::process::ipc::reply::Reply;
 use crate::worker::process::ipc::stderr_count::Seen;
 
 /// What a worker is born with.
 #[derive(Debug)]
-pub(crate) struct Birth<'a> {
+pub(crate) struct WorkerArgs<'a> {
     pub(crate) server: u32,
     pub(crate) mailbox: &'a OwnedFd,
     pub(crate) lane: &'a OwnedFd,
@@ -52,16 +52,16 @@ pub(crate) enum Surplus {
 }
 
 /// Who this worker is; the signal handler's way to the crash record.
-static WORKER: OnceLock<Identity> = OnceLock::new();
+static WORKER: OnceLock<WorkerIdentity> = OnceLock::new();
 
 #[derive(Debug)]
-struct Identity {
+struct WorkerIdentity {
     /// A process that the task forked has all of this too, and another number.
     pid: u32,
     mailbox: Mailbox,
 }
 
-impl Identity {
+impl WorkerIdentity {
     fn is_this_process(&self) -> bool {
         self.pid == std::process::id()
     }
@@ -69,7 +69,7 @@ impl Identity {
 
 /// From here on this process is the worker that this mailbox belongs to.
 pub(in crate::worker::process) fn become_the_worker_of(mailbox: Mailbox) -> &'static Mailbox {
-    let identity = WORKER.get_or_init(|| Identity {
+    let identity = WORKER.get_or_init(|| WorkerIdentity {
         pid: std::process::id(),
         mailbox,
     });
@@ -77,16 +77,16 @@ pub(in crate::worker::process) fn become_the_worker_of(mailbox: Mailbox) -> &'st
 }
 
 /// Lives and ends as a worker.
-pub(crate) fn run(birth: &Birth<'_>) -> ! {
+pub(crate) fn run(birth: &WorkerArgs<'_>) -> ! {
     let (mailbox, mut worker) = begin(birth).unwrap_or_else(|e| could_not_start(birth.lane, e));
-    worker.rehearse();
+    worker.warm_up();
     if let Some(stay) = worker.serve() {
         WorkerLoop::new(worker, &stay).run();
     }
     // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be
     // waiting for this very processor.
-    if mailbox.may_rest() {
-        futex::rest(LINGER);
+    if mailbox.may_delay_exit() {
+        futex::rest(EXIT_DELAY);
     }
     process::exit_now(0)
 }
@@ -96,11 +96,11 @@ pub(crate) fn run(birth: &Birth<'_>) -> ! {
 pub(in crate::worker::process) fn could_not_start(lane: &OwnedFd, why: io::Error) -> ! {
     let why = error::needed("start a worker process", why);
     let _ = protocol::send_last(lane, &RemoteError::from(&why));
-    process::exit_now(NOT_STARTED)
+    process::exit_now(EXIT_NOT_STARTED)
 }
 
 /// Becomes a worker.
-fn begin(birth: &Birth<'_>) -> io::Result<(&'static Mailbox, Worker)> {
+fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     profile::begin();
     process::die_with_parent();
     // The fork server may have died before that took effect.
@@ -134,8 +134,8 @@ fn begin(birth: &Birth<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     Ok((mailbox, worker))
 }
 
-/// The fork server: why a worker that ended with [`NOT_STARTED`] was none, as it has said in its
-/// lane. What is there is left there: it may be a result, which is shorter, of a task that has
+/// The fork server: why a worker that ended with [`EXIT_NOT_STARTED`] was none, as it has said in
+/// its lane. What is there is left there: it may be a result, which is shorter, of a task that has
 /// ended its process with the same status.
 pub(in crate::worker::process) fn why_not_started(lane: &OwnedFd) -> Option<RemoteError> {
     /// As long as what goes with the descriptors of a value: see [`lane`].
@@ -156,7 +156,7 @@ pub(in crate::worker::process) fn why_not_started(lane: &OwnedFd) -> Option<Remo
 /// Runs a task that does nothing and tells nobody. In the fork server too, once: what the loader
 /// and the libraries do at a first call (symbols, the panic hook, the C library's and std's
 /// streams) is then done for all workers.
-pub(crate) fn rehearse() {
+pub(crate) fn warm_up() {
     fn nothing((): ()) {}
     if let Ok(plan) = Plan::of(nothing as fn(())) {
         let mut result = Vec::with_capacity(64);
@@ -170,17 +170,17 @@ pub(crate) fn rehearse() {
 }
 
 /// How long a worker stays after its reply.
-const LINGER: Duration = Duration::from_millis(1);
+const EXIT_DELAY: Duration = Duration::from_millis(1);
 
 /// The exit status of a process that could not become a worker. It never had a task.
-pub(in crate::worker::process) const NOT_STARTED: i32 = 70;
+pub(in crate::worker::process) const EXIT_NOT_STARTED: i32 = 70;
 
 /// The exit status of a worker that broke off: what the host says makes no sense.
-pub(in crate::worker::process) const NONSENSE: i32 = 71;
+pub(in crate::worker::process) const EXIT_PROTOCOL_BROKEN: i32 = 71;
 
 pub(in crate::worker::process) struct Worker {
     pub(in crate::worker::process) mailbox: &'static Mailbox,
-    pub(in crate::worker::process) ends: WorkerEnds,
+    pub(in crate::worker::process) ends: WorkerRings,
     lane: Pinned,
     pub(in crate::worker::process) bell: Pinned,
     pub(in crate::worker::process) stderr_count: Seen,
@@ -203,7 +203,7 @@ impl Worker {
     ) -> Worker {
         Worker {
             mailbox,
-            ends: WorkerEnds::new(mailbox),
+            ends: WorkerRings::new(mailbox),
             lane,
             bell,
             stderr_count,
@@ -212,11 +212,11 @@ impl Worker {
 
     /// Touches what the first task will. After a fork every page is a fault at its first touch; the
     /// task, which somebody waits for, then finds them all there. (18 faults, some 25 µs.)
-    pub(in crate::worker::process) fn rehearse(&mut self) {
+    pub(in crate::worker::process) fn warm_up(&mut self) {
         self.mailbox.warm();
-        rehearse();
+        warm_up();
         // Written where the first reply will be, and never published.
-        let _ = Reply::Returned(&[0; 64]).push(&mut WorkerEnds::new(self.mailbox).replies);
+        let _ = Reply::Returned(&[0; 64]).push(&mut WorkerRings::new(self.mailbox).replies);
         let _ = (self.mailbox.wants_events(), self.bell.get());
     }
 
@@ -228,7 +228,7 @@ impl Worker {
 }
 
 pub(in crate::worker::process) fn is_the_worker() -> bool {
-    WORKER.get().is_some_and(Identity::is_this_process)
+    WORKER.get().is_some_and(WorkerIdentity::is_this_process)
 }
 
 /// Says that this worker is about to do something else than it is.

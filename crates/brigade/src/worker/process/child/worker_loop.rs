@@ -15,25 +15,25 @@ use crate::task::crash::Phase;
 use crate::task::entry::Plan;
 use crate::transport::ring::Corrupt;
 use crate::worker::process::child::flush::Streams;
-use crate::worker::process::child::startup::{NONSENSE, Worker, wake_events};
+use crate::worker::process::child::startup::{EXIT_PROTOCOL_BROKEN, Worker, wake_events};
 use crate::worker::process::child::stderr_mark::Mark;
 use crate::worker::process::child::task::{self, Service};
+use crate::worker::process::ipc::handoff::NotifyEvent;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
 use crate::worker::process::ipc::protocol::Stay;
 use crate::worker::process::ipc::reply::Reply;
-use crate::worker::process::ipc::turns::Occasion;
 
 /// How often its memory is looked at, at the most.
-const WEIGHING: Duration = Duration::from_millis(1);
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A worker that stays: until when, and what it has in hand.
 pub(in crate::worker::process) struct WorkerLoop {
     worker: Worker,
     /// Tasks until it leaves.
     left: u64,
-    scale: Option<Scale>,
+    memory_limit: Option<MemoryLimit>,
     /// The process that serves, and no child of a task.
     original: Original,
     stderr: Mark,
@@ -55,7 +55,7 @@ impl WorkerLoop {
         WorkerLoop {
             worker,
             left: stay.tasks.unwrap_or(u64::MAX),
-            scale: stay.bytes.map(Scale::new),
+            memory_limit: stay.bytes.map(MemoryLimit::new),
             original: Original::this_process(),
             stderr,
             zombies: Zombies::default(),
@@ -82,24 +82,24 @@ impl WorkerLoop {
     /// Begins the next task, if there is one.
     pub(in crate::worker::process) fn begin_at_once(&mut self) -> bool {
         let Worker { mailbox, bell, .. } = &self.worker;
-        let turns = mailbox.turns();
-        let first = turns.begin_or_ring(self.begun, self.finished, || tell(bell));
+        let handoff = mailbox.handoff();
+        let first = handoff.begin_or_notify(self.begun, self.finished, || tell(bell));
         self.has_begun(first)
     }
 
     /// Begins the next task, when there is one.
     fn begin_later(&mut self) {
         let mailbox = self.worker.mailbox;
-        let turns = mailbox.turns();
+        let handoff = mailbox.handoff();
         loop {
-            self.look_for_a_while(|| turns.has_more(self.begun));
+            self.spin_for_tasks(|| handoff.has_more(self.begun));
             self.stderr.waited(mailbox);
-            let begun = turns.begin(self.begun);
+            let begun = handoff.begin(self.begun);
             if self.has_begun(begun) {
                 return;
             }
             mailbox.note_processor();
-            turns.sleep_until_more(self.begun);
+            handoff.sleep_until_more(self.begun);
             mailbox.note_processor();
         }
     }
@@ -110,7 +110,7 @@ impl WorkerLoop {
         let was_long = self.stderr.task_ended(self.worker.mailbox);
         self.left -= 1;
         let had_enough = self.left == 0
-            || self.scale.as_mut().is_some_and(Scale::is_over)
+            || self.memory_limit.as_mut().is_some_and(MemoryLimit::is_over)
             || was_long && self.zombies.are_too_many();
         if served && !had_enough {
             return true;
@@ -119,7 +119,7 @@ impl WorkerLoop {
         self.worker.reply_in_turn(Reply::Leaving);
         self.worker.ends.replies.show();
         let Worker { mailbox, bell, .. } = &self.worker;
-        mailbox.turns().leave(|| tell(bell));
+        mailbox.handoff().leave(|| tell(bell));
         false
     }
 
@@ -131,16 +131,16 @@ impl WorkerLoop {
         begun
     }
 
-    fn look_for_a_while(&self, is_there: impl Fn() -> bool) {
-        let turns = self.worker.mailbox.turns();
-        let Some(host) = turns.patience() else {
+    fn spin_for_tasks(&self, is_there: impl Fn() -> bool) {
+        let handoff = self.worker.mailbox.handoff();
+        let Some(host) = handoff.spin_hint() else {
             return;
         };
         if !spin::pays() || host == rustix::thread::sched_getcpu() as u32 {
             return;
         }
         // The host may find another use for this processor.
-        spin::until(|| is_there() || turns.patience().is_none());
+        spin::until(|| is_there() || handoff.spin_hint().is_none());
     }
 
     /// Runs the task that was begun. `false`: no other can be run here. Either this one was not,
@@ -179,8 +179,8 @@ impl WorkerLoop {
         };
         if !is_inline {
             // The host may close its copies now.
-            mailbox.turns().settle();
-            worker.ring(Occasion::Carried);
+            mailbox.handoff().full_fence();
+            worker.ring(NotifyEvent::MustLook);
         }
         self.result.clear();
         let mut one_of_many = OneOfMany {
@@ -191,7 +191,7 @@ impl WorkerLoop {
         drop(input);
         let is_flushed = task::flush(&one_of_many);
         // It may be killed as soon as the host has its last result.
-        if profile::is_linked() && !mailbox.turns().has_more(self.begun) {
+        if profile::is_linked() && !mailbox.handoff().has_more(self.begun) {
             profile::write();
         }
         let told_through_lane = task::tell(&mut one_of_many, outcome, &self.result);
@@ -200,8 +200,8 @@ impl WorkerLoop {
         }
         self.show();
         if told_through_lane || !is_inline {
-            mailbox.turns().settle();
-            self.worker.ring(Occasion::Carried);
+            mailbox.handoff().full_fence();
+            self.worker.ring(NotifyEvent::MustLook);
         }
         // Whoever prints here next would wait for the same.
         is_flushed
@@ -214,7 +214,7 @@ impl WorkerLoop {
         // Not before: one that has begun and is idle has not run its task.
         self.worker.mailbox.set_phase(Phase::Idle);
         self.finished = self.finished.wrapping_add(1);
-        self.worker.mailbox.turns().finish(self.finished);
+        self.worker.mailbox.handoff().finish(self.finished);
     }
 }
 
@@ -223,13 +223,13 @@ impl Worker {
     /// was not run.
     fn break_off(&self) -> ! {
         self.mailbox.set_phase(Phase::Starting);
-        process::exit_now(NONSENSE)
+        process::exit_now(EXIT_PROTOCOL_BROKEN)
     }
 
     /// Wakes the host, if it wants to be.
-    fn ring(&self, occasion: Occasion) {
-        let turns = self.mailbox.turns();
-        turns.wake_host(occasion, || tell(&self.bell));
+    fn ring(&self, event: NotifyEvent) {
+        let handoff = self.mailbox.handoff();
+        handoff.wake_host(event, || tell(&self.bell));
     }
 
     /// Writes a reply, when there is room.
@@ -244,8 +244,8 @@ impl Worker {
     #[cold]
     fn wait_for_room(&mut self, bytes: usize) {
         let (replies, bell) = (&mut self.ends.replies, &self.bell);
-        let turns = self.mailbox.turns();
-        turns.wait_for_room(|| replies.has_room(bytes), || tell(bell));
+        let handoff = self.mailbox.handoff();
+        handoff.wait_for_room(|| replies.has_room(bytes), || tell(bell));
     }
 }
 
@@ -275,8 +275,8 @@ impl Service for OneOfMany<'_> {
                 Err(e) => e,
                 sent => return sent,
             };
-            self.worker.mailbox.turns().settle();
-            self.worker.ring(Occasion::Full);
+            self.worker.mailbox.handoff().full_fence();
+            self.worker.ring(NotifyEvent::Full);
             match errno_of(&full) {
                 // For a moment: the host may have gone to sleep without having seen that this is
                 // stuck, and is then told again.
@@ -308,29 +308,29 @@ fn tell(bell: &Pinned) {
 
 /// How much memory this process has, looked at now and then. The second number of /proc/self/statm,
 /// proc(5): pages that are resident.
-struct Scale {
-    most_pages: u64,
+struct MemoryLimit {
+    max_pages: u64,
     last: Instant,
 }
 
-impl Scale {
-    fn new(bytes: u64) -> Scale {
-        Scale {
-            most_pages: bytes / rustix::param::page_size() as u64,
+impl MemoryLimit {
+    fn new(bytes: u64) -> MemoryLimit {
+        MemoryLimit {
+            max_pages: bytes / rustix::param::page_size() as u64,
             last: Instant::now(),
         }
     }
 
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
-        if now.duration_since(self.last) < WEIGHING {
+        if now.duration_since(self.last) < MEMORY_CHECK_INTERVAL {
             return false;
         }
         self.last = now;
         // Where that cannot be read (a task has left no descriptor free, or has changed the root
         // directory), the most that it ever had stands in for it: it may leave too early then, but
         // does not grow without end.
-        resident_pages().unwrap_or_else(process::most_resident_pages) > self.most_pages
+        resident_pages().unwrap_or_else(process::most_resident_pages) > self.max_pages
     }
 }
 

@@ -209,7 +209,7 @@ impl<'a> Server<'a> {
             modules,
             threads,
         };
-        startup::rehearse();
+        startup::warm_up();
         let output = Output::open()?;
         let children = Children::of_this_process()?;
         let server = Server {

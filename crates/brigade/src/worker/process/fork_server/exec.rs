@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::privilege::Privilege;
 use crate::sys::{fds, image, opened, process};
-use crate::worker::process::child::startup::{self, Birth, Surplus};
+use crate::worker::process::child::startup::{self, Surplus, WorkerArgs};
 use crate::worker::process::fork_server::bootstrap;
 use crate::worker::process::fork_server::prepare;
 use crate::worker::process::ipc::protocol::{self, Message, ModuleAt};
@@ -59,7 +59,7 @@ impl Executing {
     /// Makes a worker. Gives its process id.
     pub(in crate::worker::process) fn make(
         &self,
-        birth: &Birth<'_>,
+        birth: &WorkerArgs<'_>,
         slot: u32,
         stderr_counts: &OwnedFd,
     ) -> io::Result<u32> {
@@ -94,7 +94,7 @@ pub(in crate::worker::process) fn begin(socket: &OwnedFd) -> ! {
         // Its stderr is the program's still.
         Err(e) => {
             eprintln!("brigade: a worker could not begin: {e}");
-            process::exit_now(startup::NOT_STARTED)
+            process::exit_now(startup::EXIT_NOT_STARTED)
         }
     }
 }
@@ -129,7 +129,7 @@ impl Made {
         });
         let stderr_count = prepared.unwrap_or_else(|e| startup::could_not_start(&lane, e));
         drop(counts);
-        startup::rehearse();
+        startup::warm_up();
         Ok(Made {
             surplus: [socket.as_raw_fd(), mailbox.as_raw_fd(), stderr.as_raw_fd()],
             begin,
@@ -143,7 +143,7 @@ impl Made {
         let now = process::limit(Resource::Nofile);
         let open_files = now.zip(self.begin.open_files);
         let open_files = open_files.map(|(now, current)| Rlimit { current, ..now });
-        startup::run(&Birth {
+        startup::run(&WorkerArgs {
             server: self.begin.server,
             mailbox,
             lane,

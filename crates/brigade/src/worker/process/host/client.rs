@@ -49,17 +49,17 @@ const REFILL_AT: usize = 1;
 /// How long after a spare was taken new ones are asked for, if there are others left. Making them
 /// at once would take a processor away from the very task that the spare was taken for; on two
 /// cores that costs it more than its own wake-up.
-const REST: Duration = Duration::from_millis(1);
+const REFILL_DELAY: Duration = Duration::from_millis(1);
 
 /// So many spares in a row that are dead when they are taken are no accident.
-const STILLBORN: u32 = 64;
+const MAX_DEAD_SPARES: u32 = 64;
 
 /// So many that could not start, and say why, are none either, nor a lack that is over at once.
-const UNSTARTED: u32 = 8;
+const MAX_UNSTARTED_SPARES: u32 = 8;
 
 /// A worker that the host has been given, not yet employed.
 #[derive(Debug)]
-pub(crate) struct Hired {
+pub(crate) struct SpareWorker {
     pub(crate) slot: u32,
     pub(crate) pid: u32,
     pub(crate) mailbox: Arc<Mailbox>,
@@ -98,7 +98,7 @@ pub(crate) struct ForkServer {
 
 #[derive(Default)]
 struct State {
-    spares: Vec<Hired>,
+    spares: Vec<SpareWorker>,
     /// Asked for, and not here yet.
     expected: usize,
     /// Whether `rest` will go off.
@@ -116,7 +116,7 @@ struct State {
     last: Vec<(u32, Option<Token>)>,
     /// Who those that were asked for will be, in the order in which they will come.
     tokens: VecDeque<Option<Token>>,
-    sleepers: HashMap<u32, Sleeper>,
+    async_waiters: HashMap<u32, AsyncWaiter>,
     employers: HashMap<u64, Employment>,
     next_employer: u64,
     /// It knows where the control groups of workers are.
@@ -148,7 +148,7 @@ struct Employment {
 }
 
 /// A future that waits for a worker.
-struct Sleeper {
+struct AsyncWaiter {
     ready: Box<dyn Fn() -> bool + Send>,
     /// A lane that it waits for instead.
     lane: Option<u64>,
@@ -325,12 +325,12 @@ impl ForkServer {
     }
 
     /// A worker that sleeps: a spare, or one that is made now.
-    pub(crate) fn hire(&self) -> io::Result<Hired> {
+    pub(crate) fn hire(&self) -> io::Result<SpareWorker> {
         let mut state = self.lock();
         state.waiting += 1;
         self.watch(&mut state);
         let mut stillborn = 0;
-        let hired: io::Result<Hired> = loop {
+        let hired: io::Result<SpareWorker> = loop {
             if state.gone {
                 break Err(io::Error::other("the fork server has ended"));
             }
@@ -343,8 +343,8 @@ impl ForkServer {
                 if !self.is_fit(&mut state, &spare) {
                     stillborn += 1;
                     match why {
-                        Some(why) if stillborn >= UNSTARTED => break Err((*why).into()),
-                        _ if stillborn < STILLBORN => continue,
+                        Some(why) if stillborn >= MAX_UNSTARTED_SPARES => break Err((*why).into()),
+                        _ if stillborn < MAX_DEAD_SPARES => continue,
                         _ => {}
                     }
                     break Err(io::Error::other(format!(
@@ -383,14 +383,14 @@ impl ForkServer {
     }
 
     /// Why a spare that has ended was no worker, if it says so.
-    fn why_not_started(&self, spare: &Hired) -> Option<Box<RemoteError>> {
+    fn why_not_started(&self, spare: &SpareWorker) -> Option<Box<RemoteError>> {
         let ended = self.board.has_ended(spare.slot);
         ended.then(|| self.board.obituary(spare.slot).unstarted)?
     }
 
     /// Whether a spare can be given something to do. One that was killed or stopped while it slept
     /// is nobody's loss, and let go.
-    fn is_fit(&self, state: &mut State, spare: &Hired) -> bool {
+    fn is_fit(&self, state: &mut State, spare: &SpareWorker) -> bool {
         let has_ended = self.board.has_ended(spare.slot);
         if !has_ended && !self.board.stop(spare.slot).0 {
             return true;
@@ -436,7 +436,7 @@ impl ForkServer {
 
     /// A worker that sleeps, for an employer that lacks so many, if there is one; otherwise it will
     /// be called when there is.
-    pub(crate) fn hire_soon(&self, employer: u64, lacks: usize) -> io::Result<Option<Hired>> {
+    pub(crate) fn hire_soon(&self, employer: u64, lacks: usize) -> io::Result<Option<SpareWorker>> {
         let mut state = self.lock();
         if state.gone {
             return Err(io::Error::other("the fork server has ended"));
@@ -503,7 +503,7 @@ impl ForkServer {
             let _ = self.refill(&mut state);
         }
         if !state.resting {
-            state.resting = self.rest.set(REST).is_ok();
+            state.resting = self.rest.set(REFILL_DELAY).is_ok();
         }
     }
 
@@ -566,9 +566,9 @@ impl ForkServer {
         lane: Option<u64>,
         waker: Waker,
     ) {
-        let sleeper = Sleeper { ready, lane, waker };
+        let sleeper = AsyncWaiter { ready, lane, waker };
         // The old one is dropped after the lock: a waker's destructor is the executor's code.
-        let old = self.lock().sleepers.insert(slot, sleeper);
+        let old = self.lock().async_waiters.insert(slot, sleeper);
         drop(old);
     }
 

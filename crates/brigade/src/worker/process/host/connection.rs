@@ -10,35 +10,35 @@ use crate::sys::error::errno_of;
 use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::ipc::handoff::Notify;
 use crate::worker::process::ipc::lane;
-use crate::worker::process::ipc::mailbox::{HostEnds, Mailbox};
+use crate::worker::process::ipc::mailbox::{HostRings, Mailbox};
 use crate::worker::process::ipc::order::{Order, Payload};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::ipc::reply::{self, ReplyTag};
-use crate::worker::process::ipc::turns::Bell;
-use crate::worker::process::sim::{ForkServer, Hired};
+use crate::worker::process::sim::{ForkServer, SpareWorker};
 
 /// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that
 /// wrap.
-pub(crate) struct Line {
+pub(crate) struct WorkerConnection {
     server: Arc<ForkServer>,
     slot: u32,
     pid: u32,
-    ends: HostEnds,
+    ends: HostRings,
     /// Tasks that it may begin.
     offered: u32,
     /// Tasks that were written, and not offered yet.
     written: u32,
     /// Results that were taken.
     taken: u32,
-    /// The bell as it was set last. It may have been rung since.
-    bell: u32,
-    patience: u32,
+    /// When the worker is to wake this side, as it was told last. It may have done so since.
+    notify: u32,
+    spin_hint: u32,
     parcels: u64,
-    lane: Lane,
+    lane: LaneState,
 }
 
-enum Lane {
+enum LaneState {
     Closed,
     /// Asked for, with this ticket.
     Coming(u64),
@@ -67,24 +67,28 @@ pub(crate) struct Parcel<'a> {
     pub(crate) descriptors: &'a [OwnedFd],
 }
 
-impl Line {
+impl WorkerConnection {
     /// Employs a worker, for good: it is told to stay.
-    pub(crate) fn open(server: Arc<ForkServer>, hired: Hired, setup: &Setup) -> io::Result<Line> {
+    pub(crate) fn open(
+        server: Arc<ForkServer>,
+        hired: SpareWorker,
+        setup: &Setup,
+    ) -> io::Result<WorkerConnection> {
         let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
         server.tell_groups(&setup.limits)?;
-        let Hired { slot, pid, mailbox } = hired;
-        let mut line = Line {
+        let SpareWorker { slot, pid, mailbox } = hired;
+        let mut line = WorkerConnection {
             server,
             slot,
             pid,
-            ends: HostEnds::new(mailbox),
+            ends: HostRings::new(mailbox),
             offered: 0,
             written: 0,
             taken: 0,
-            bell: 0,
-            patience: 0,
+            notify: 0,
+            spin_hint: 0,
             parcels: 0,
-            lane: Lane::Closed,
+            lane: LaneState::Closed,
         };
         line.server.board.ask_for_events(slot);
         line.ends.mailbox().ask_for_events();
@@ -199,35 +203,38 @@ impl Line {
         Ok(())
     }
 
-    /// Offers what was written, and wakes the worker if it sleeps. `patience`: whether it may look
+    /// Offers what was written, and wakes the worker if it sleeps. `may_spin`: whether it may look
     /// for a while when it has nothing to do.
-    pub(crate) fn publish(&mut self, patience: bool) {
+    pub(crate) fn publish(&mut self, may_spin: bool) {
         let count = self.written.wrapping_sub(self.offered);
         if count == 0 {
             return;
         }
-        let turns = self.ends.mailbox().turns();
-        let patience = if patience {
+        let handoff = self.ends.mailbox().handoff();
+        let spin_hint = if may_spin {
             rustix::thread::sched_getcpu() as u32 + 1
         } else {
             0
         };
-        if patience != self.patience {
-            self.patience = patience;
-            turns.set_patience(patience);
+        if spin_hint != self.spin_hint {
+            self.spin_hint = spin_hint;
+            handoff.set_spin_hint(spin_hint);
         }
-        turns.offer_and_wake(count);
+        handoff.offer_and_wake(count);
         self.offered = self.written;
     }
 
     /// Wakes the worker, if it sleeps, whatever its mailbox says.
-    pub(crate) fn rouse(&self) {
-        self.ends.mailbox().turns().rouse();
+    pub(crate) fn force_wake(&self) {
+        self.ends.mailbox().handoff().force_wake();
     }
 
     /// How many tasks it has begun.
     pub(crate) fn begun(&self) -> Result<u32, Corrupt> {
-        self.ends.mailbox().turns().begun(self.taken, self.offered)
+        self.ends
+            .mailbox()
+            .handoff()
+            .begun(self.taken, self.offered)
     }
 
     /// Takes back what is not begun, but for the first `keep` of all that were ever written. Gives
@@ -240,7 +247,7 @@ impl Line {
         let left = self
             .ends
             .mailbox()
-            .turns()
+            .handoff()
             .take_back(keep, self.taken, self.offered)?;
         self.offered = left;
         self.written = left;
@@ -273,7 +280,7 @@ impl Line {
     }
 
     pub(crate) fn has_replied(mailbox: &Mailbox, seen: u64) -> bool {
-        HostEnds::has_replied(mailbox, seen)
+        HostRings::has_replied(mailbox, seen)
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -282,45 +289,45 @@ impl Line {
 
     /// After results were taken: a worker that waits for room goes on.
     pub(crate) fn made_room(&self) {
-        self.ends.mailbox().turns().made_room();
+        self.ends.mailbox().handoff().made_room();
     }
 
     /// What the worker says that it has finished. More than was taken, after everything was taken
     /// that is there, is a lie.
     pub(crate) fn finished(&self) -> u32 {
-        self.ends.mailbox().turns().finished()
+        self.ends.mailbox().handoff().finished()
     }
 
     // ---- waking
 
-    /// Sets the bell. `false`: what it is to ring for has happened.
+    /// Tells the worker when to wake this side. `false`: that has happened already.
     ///
-    /// `again`: also if it was set to this before, and may have been rung since.
-    pub(crate) fn set_bell(&mut self, bell: Bell, again: bool) -> bool {
-        if !again && bell == Bell::IfFull && self.bell == bell.to_word() {
+    /// `again`: also if it was told the same before, and may have done so since.
+    pub(crate) fn set_notify(&mut self, notify: Notify, again: bool) -> bool {
+        if !again && notify == Notify::ListenerIfFull && self.notify == notify.to_word() {
             return true;
         }
-        let turns = self.ends.mailbox().turns();
+        let handoff = self.ends.mailbox().handoff();
         let counts = (self.taken, self.offered);
-        let (word, quiet) = turns.set_bell_and_look(bell, counts, || self.is_ready());
-        self.bell = word;
-        // A reply that would have been rung for, had the bell been set in time.
-        quiet && !(again && bell == Bell::IfFull && self.is_ready())
+        let (word, quiet) = handoff.set_notify_and_check(notify, counts, || self.is_ready());
+        self.notify = word;
+        // A reply that this side would have been woken for, had the worker been told in time.
+        quiet && !(again && notify == Notify::ListenerIfFull && self.is_ready())
     }
 
-    /// The bell, and what it was set to.
-    pub(crate) fn bell(&self) -> (Arc<Mailbox>, u32) {
-        (Arc::clone(self.ends.mailbox()), self.bell)
+    /// The mailbox whose word to sleep on, and what that word was set to.
+    pub(crate) fn notify_word(&self) -> (Arc<Mailbox>, u32) {
+        (Arc::clone(self.ends.mailbox()), self.notify)
     }
 
-    /// The word of a mailbox's bell.
+    /// The word of a mailbox that the host sleeps on.
     #[cfg(not(loom))]
-    pub(crate) fn bell_of(mailbox: &Mailbox) -> &AtomicU32 {
-        mailbox.turns().bell()
+    pub(crate) fn notify_word_of(mailbox: &Mailbox) -> &AtomicU32 {
+        mailbox.handoff().notify_word()
     }
 
     #[cfg(loom)]
-    pub(crate) fn bell_of(_mailbox: &Mailbox) -> &AtomicU32 {
+    pub(crate) fn notify_word_of(_mailbox: &Mailbox) -> &AtomicU32 {
         unreachable!("no mailbox is mapped in models")
     }
 
@@ -329,27 +336,27 @@ impl Line {
     /// The lane. `None`: there is none any more.
     pub(crate) fn lane(&mut self) -> Result<Option<BorrowedFd<'_>>, NotNow> {
         match self.lane {
-            Lane::Closed => {
+            LaneState::Closed => {
                 let ticket = self
                     .server
                     .ask_for_lane(self.slot, self.pid)
                     .map_err(NotNow::Failed)?;
-                self.lane = Lane::Coming(ticket);
+                self.lane = LaneState::Coming(ticket);
                 return Err(NotNow::LaneComing);
             }
-            Lane::Coming(ticket) => match self.server.lane_that_came(ticket) {
+            LaneState::Coming(ticket) => match self.server.lane_that_came(ticket) {
                 None => return Err(NotNow::LaneComing),
-                Some(Ok(Some(lane))) => self.lane = Lane::Open(lane),
-                Some(Ok(None)) => self.lane = Lane::Gone,
+                Some(Ok(Some(lane))) => self.lane = LaneState::Open(lane),
+                Some(Ok(None)) => self.lane = LaneState::Gone,
                 Some(Err(e)) => {
-                    self.lane = Lane::Closed;
+                    self.lane = LaneState::Closed;
                     return Err(NotNow::Failed(e));
                 }
             },
-            Lane::Open(_) | Lane::Gone => {}
+            LaneState::Open(_) | LaneState::Gone => {}
         }
         Ok(match &self.lane {
-            Lane::Open(lane) => Some(lane.as_fd()),
+            LaneState::Open(lane) => Some(lane.as_fd()),
             _ => None,
         })
     }
@@ -392,12 +399,12 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for WorkerConnection {
     fn drop(&mut self) {
         if !self.server.is_ours() {
             return;
         }
-        if let Lane::Coming(ticket) = self.lane {
+        if let LaneState::Coming(ticket) = self.lane {
             self.server.forget_lane(ticket);
         }
         // Nobody will give it anything to do any more.

@@ -13,7 +13,7 @@ use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
 use crate::worker::process::fork_server::stderr::last_lines;
 use crate::worker::process::ipc::board::Obituary;
-use crate::worker::process::ipc::mailbox::{Mailbox, Noted};
+use crate::worker::process::ipc::mailbox::{Mailbox, RecordedFault};
 
 /// Everything that is known of a death.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Evidence {
     pub(crate) pid: u32,
     pub(crate) phase: Phase,
     pub(crate) obituary: Obituary,
-    pub(crate) noted: Option<Noted>,
+    pub(crate) noted: Option<RecordedFault>,
     /// What its sandbox has refused, or will have: what it was ended by then.
     pub(crate) refused: Option<String>,
 }
@@ -97,7 +97,7 @@ impl Evidence {
 fn cause(
     pid: u32,
     obituary: &Obituary,
-    noted: Option<&Noted>,
+    noted: Option<&RecordedFault>,
     out_of_memory: impl Fn() -> bool,
 ) -> Cause {
     let signal = match obituary.ended {
@@ -146,7 +146,12 @@ mod tests {
 
     const PID: u32 = 77;
 
-    fn died(ended: Option<Ended>, noted: Option<Noted>, stderr: &str, oom_killed: bool) -> Cause {
+    fn died(
+        ended: Option<Ended>,
+        noted: Option<RecordedFault>,
+        stderr: &str,
+        oom_killed: bool,
+    ) -> Cause {
         cause(
             PID,
             &Obituary {
@@ -161,8 +166,8 @@ mod tests {
         )
     }
 
-    fn noted(signal: i32, sender: Option<u32>, overflow: bool) -> Option<Noted> {
-        Some(Noted {
+    fn noted(signal: i32, sender: Option<u32>, overflow: bool) -> Option<RecordedFault> {
+        Some(RecordedFault {
             signal,
             sender,
             overflow,

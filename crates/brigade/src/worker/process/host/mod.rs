@@ -5,8 +5,8 @@
 //!   to it; `lanes` the workers' sockets; `privilege` what workers may do; `watch` whether the fork
 //!   server still answers
 //! - `connection`: the host's side of a worker that stays
-//! - `one_shot`: the handle's side of a task in a process of its own; `one_shot/worker`: that worker;
-//!   `one_shot/outcome`: how the task ended
+//! - `one_shot`: the handle's side of a task in a process of its own; `one_shot/worker`: that
+//!   worker; `one_shot/outcome`: how the task ended
 //! - `result`: a result's bytes, decoded
 //! - `death`: why a worker died
 //! - `groups`: where workers may have control groups of their own

@@ -24,14 +24,14 @@ use outcome::Held;
 use worker::{Found, Worker};
 
 /// Nobody cancelled it.
-const WANTED: u8 = 0;
+const NOT_CANCELLED: u8 = 0;
 /// Cancelled before it had replied: whatever it may still say, it was cancelled.
 const CANCELLED: u8 = 1;
 /// Cancelled when it seemed to have replied. If there is no reply after all, it was killed by us.
-const TOO_LATE: u8 = 2;
+const CANCELLED_LATE: u8 = 2;
 
 /// A task, and the process that runs it.
-pub(crate) struct Running<R> {
+pub(crate) struct ProcessTask<R> {
     name: TaskName,
     state: State,
     cancelled: AtomicU8,
@@ -42,22 +42,22 @@ pub(crate) struct Running<R> {
 
 enum State {
     /// With a worker.
-    Worker(Box<Worker>),
+    Started(Box<Worker>),
     /// It never got one: the input could not be encoded.
-    Stillborn(JoinError),
+    NotStarted(JoinError),
     /// Its end has been told.
-    Told,
+    Taken,
 }
 
-impl<R> fmt::Debug for Running<R> {
+impl<R> fmt::Debug for ProcessTask<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running")
+        f.debug_struct("ProcessTask")
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
-impl<R: Message> Running<R> {
+impl<R: Message> ProcessTask<R> {
     #[track_caller]
     pub(crate) fn start<A: Message>(
         task: fn(A) -> R,
@@ -65,15 +65,15 @@ impl<R: Message> Running<R> {
         setup: Option<&Setup>,
         worker_name: Option<Arc<str>>,
         grace: Duration,
-    ) -> io::Result<Running<R>> {
+    ) -> io::Result<ProcessTask<R>> {
         // First, so that a program that cannot start processes hears of it, whatever the input.
         ForkServer::get()?;
         let plan = Plan::of(task)?;
         let name = TaskName::new(task as usize, worker_name);
-        let running = |state| Running {
+        let running = |state| ProcessTask {
             name: name.clone(),
             state,
-            cancelled: AtomicU8::new(WANTED),
+            cancelled: AtomicU8::new(NOT_CANCELLED),
             grace,
             result: PhantomData,
             decode: codec::decode::<R>,
@@ -85,14 +85,14 @@ impl<R: Message> Running<R> {
         let descriptors = match encoded {
             Ok(Ok(descriptors)) => descriptors,
             Ok(Err(why)) => {
-                return Ok(running(State::Stillborn(JoinError::Undeliverable(
+                return Ok(running(State::NotStarted(JoinError::Undeliverable(
                     format!("task `{name}`: its input {why}"),
                 ))));
             }
             Err(unwound) => {
                 let symbols = Symbols::of_this_process();
                 let why = JoinError::panicked(name.clone(), unwound, symbols);
-                return Ok(running(State::Stillborn(why)));
+                return Ok(running(State::NotStarted(why)));
             }
         };
         let mut worker = Worker::hire()?;
@@ -100,11 +100,11 @@ impl<R: Message> Running<R> {
             worker.set_up(setup)?;
         }
         worker.give(plan, &encoded_input, descriptors)?;
-        Ok(running(State::Worker(Box::new(worker))))
+        Ok(running(State::Started(Box::new(worker))))
     }
 }
 
-impl<R> Running<R> {
+impl<R> ProcessTask<R> {
     /// Waits for the end. `None`: not before the deadline.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
         self.end(deadline, |worker, cancelled, frame| {
@@ -140,10 +140,10 @@ impl<R> Running<R> {
         if self.is_copy() {
             return Some(Err(JoinError::Closed));
         }
-        let mut worker = match std::mem::replace(&mut self.state, State::Told) {
-            State::Told => joined_twice(),
-            State::Stillborn(why) => return Some(Err(why)),
-            State::Worker(worker) => worker,
+        let mut worker = match std::mem::replace(&mut self.state, State::Taken) {
+            State::Taken => joined_twice(),
+            State::NotStarted(why) => return Some(Err(why)),
+            State::Started(worker) => worker,
         };
         let cancelled = *self.cancelled.get_mut();
         let ended = if worker.held.is_some() {
@@ -152,12 +152,12 @@ impl<R> Running<R> {
             let mut frame = Vec::new();
             match find(&mut worker, cancelled == CANCELLED, &mut frame) {
                 None => None,
-                Some(Found::Ended) if cancelled != WANTED => Some(Err(JoinError::Cancelled)),
+                Some(Found::Ended) if cancelled != NOT_CANCELLED => Some(Err(JoinError::Cancelled)),
                 Some(found) => worker.conclude(found, frame, deadline, &self.name),
             }
         };
         let Some(ended) = ended else {
-            self.state = State::Worker(worker);
+            self.state = State::Started(worker);
             return None;
         };
         Some(ended.and_then(|(bytes, descriptors)| {
@@ -169,7 +169,7 @@ impl<R> Running<R> {
         if let Some(ended) = self.look() {
             return Poll::Ready(ended);
         }
-        if let State::Worker(worker) = &self.state {
+        if let State::Started(worker) = &self.state {
             let (server, slot) = (&worker.server, worker.slot);
             let hears =
                 worker.held.is_none() && self.cancelled.load(Ordering::Acquire) != CANCELLED;
@@ -191,14 +191,14 @@ impl<R> Running<R> {
     /// Whether this process is a fork of the one that started the task: what it shares with the
     /// worker is the other's.
     fn is_copy(&self) -> bool {
-        matches!(&self.state, State::Worker(worker) if !worker.server.is_ours())
+        matches!(&self.state, State::Started(worker) if !worker.server.is_ours())
     }
 
     pub(crate) fn is_finished(&self) -> bool {
         if self.is_copy() {
             return true;
         }
-        let State::Worker(worker) = &self.state else {
+        let State::Started(worker) = &self.state else {
             return true;
         };
         match worker.held {
@@ -212,7 +212,7 @@ impl<R> Running<R> {
     }
 
     pub(crate) fn cancel(&self) {
-        let State::Worker(worker) = &self.state else {
+        let State::Started(worker) = &self.state else {
             return;
         };
         if self.is_copy() {
@@ -221,13 +221,13 @@ impl<R> Running<R> {
         // The mailbox may say that it has replied when it has not: it is killed in any case. One
         // that has is ending anyway.
         let now = if worker.held.is_some() || worker.is_finished() {
-            TOO_LATE
+            CANCELLED_LATE
         } else {
             CANCELLED
         };
         if self
             .cancelled
-            .compare_exchange(WANTED, now, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(NOT_CANCELLED, now, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
         {
             worker.kill(self.grace);
@@ -236,7 +236,7 @@ impl<R> Running<R> {
 
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.state {
-            State::Worker(worker) if !self.is_copy() => Some(worker.pid),
+            State::Started(worker) if !self.is_copy() => Some(worker.pid),
             _ => None,
         }
     }

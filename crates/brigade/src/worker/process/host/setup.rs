@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use super::groups::{self, Groups};
-use super::one_shot::Running;
+use super::one_shot::ProcessTask;
 use crate::process::Builder;
 use crate::sys::error::Call;
 use crate::worker::process::ipc::protocol::{Limits, Setup};
@@ -19,9 +19,9 @@ impl Builder {
         &self,
         task: fn(A) -> R,
         input: A,
-    ) -> io::Result<Running<R>> {
+    ) -> io::Result<ProcessTask<R>> {
         let setup = self.setup()?;
-        Running::start(task, input, setup.as_ref(), self.name.clone(), self.grace)
+        ProcessTask::start(task, input, setup.as_ref(), self.name.clone(), self.grace)
             .needed_to("run a task in a process")
     }
 

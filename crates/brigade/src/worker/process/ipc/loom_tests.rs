@@ -1,10 +1,10 @@
 //! What must hold of a worker that stays and its host, whatever the order in which both take their
 //! steps, and whatever they see of each other's stores: run by `scripts/loom`.
 //!
-//! The worker does what [`stay`](crate::worker::process::child::worker_loop) does, and the host
-//! what [`line`](crate::worker::process::host::connection) and the pool do, with the same
-//! functions. A wake-up that is lost is a deadlock, which loom reports. Frames lie in rings, where
-//! loom sees whether one is read while it is written.
+//! The worker does what [`worker_loop`](crate::worker::process::child::worker_loop) does, and the
+//! host what [`connection`](crate::worker::process::host::connection) and the pool do, with the
+//! same functions. A wake-up that is lost is a deadlock, which loom reports. Frames lie in rings,
+//! where loom sees whether one is read while it is written.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -12,11 +12,11 @@ use loom::thread;
 use crate::sim::loom_os::Event;
 use crate::sim::shared::futex;
 use crate::transport::ring::{Consumer, Parts, Producer};
-use crate::worker::process::ipc::turns::{Bell, Turns};
+use crate::worker::process::ipc::handoff::{Handoff, Notify};
 
 /// What both share.
 struct Shared {
-    turns: Turns,
+    handoff: Handoff,
     orders: Parts,
     replies: Parts,
     pipe: Event,
@@ -39,7 +39,7 @@ const LARGEST: usize = RING / 2;
 impl Shared {
     fn new() -> Arc<Shared> {
         Arc::new(Shared {
-            turns: Turns::default(),
+            handoff: Handoff::default(),
             orders: Parts::new(RING),
             replies: Parts::new(RING),
             pipe: Event::new(),
@@ -72,7 +72,7 @@ impl Shared {
                 if ran.len() == leaves_after {
                     worker.say(LEAVING, 0);
                     worker.replies.show();
-                    shared.turns.leave(|| shared.pipe.write());
+                    shared.handoff.leave(|| shared.pipe.write());
                     return ran;
                 }
             }
@@ -102,7 +102,7 @@ impl Shared {
     }
 }
 
-/// As the worker in `stay`.
+/// As the worker in `worker_loop`.
 struct Worker<'s> {
     shared: &'s Shared,
     orders: Consumer<'s>,
@@ -114,12 +114,12 @@ struct Worker<'s> {
 impl Worker<'_> {
     /// Begins the next task. Gives its tag.
     fn begin(&mut self) -> u32 {
-        let Shared { turns, pipe, .. } = self.shared;
-        let mut begun = turns.begin_or_ring(self.begun, self.finished, || pipe.write());
+        let Shared { handoff, pipe, .. } = self.shared;
+        let mut begun = handoff.begin_or_notify(self.begun, self.finished, || pipe.write());
         while begun == Ok(false) {
-            begun = turns.begin(self.begun);
+            begun = handoff.begin(self.begun);
             if begun == Ok(false) {
-                turns.sleep_until_more(self.begun);
+                handoff.sleep_until_more(self.begun);
             }
         }
         assert_eq!(begun, Ok(true), "an honest host");
@@ -130,16 +130,16 @@ impl Worker<'_> {
     }
 
     fn say(&mut self, tag: u32, len: usize) {
-        let Shared { turns, pipe, .. } = self.shared;
+        let Shared { handoff, pipe, .. } = self.shared;
         while self.replies.push(tag, &[0; RING][..len]).is_err() {
-            turns.wait_for_room(|| self.replies.has_room(len), || pipe.write());
+            handoff.wait_for_room(|| self.replies.has_room(len), || pipe.write());
         }
     }
 
     fn show(&mut self) {
         self.replies.show();
         self.finished += 1;
-        self.shared.turns.finish(self.finished);
+        self.shared.handoff.finish(self.finished);
     }
 }
 
@@ -162,14 +162,14 @@ impl Host<'_> {
             self.at.push(self.orders.position());
             self.orders.push(*tag, &[]).expect("room");
         }
-        self.shared.turns.offer_and_wake(tags.len() as u32);
+        self.shared.handoff.offer_and_wake(tags.len() as u32);
         self.offered += tags.len() as u32;
     }
 
     /// Takes back all but the first `keep`, and gives how many are left.
     fn take_back(&mut self, keep: u32) -> u32 {
-        let turns = &self.shared.turns;
-        let left = turns.take_back(keep, self.taken, self.offered);
+        let handoff = &self.shared.handoff;
+        let left = handoff.take_back(keep, self.taken, self.offered);
         let left = left.expect("an honest worker");
         if left != self.offered {
             self.orders.retract(self.at[left as usize]);
@@ -184,7 +184,7 @@ impl Host<'_> {
         if !self.replies.is_ready() {
             return;
         }
-        let said = self.shared.turns.finished();
+        let said = self.shared.handoff.finished();
         let (mut bytes, mut frame) = (0, Vec::new());
         while let Some(tag) = self.replies.pop(&mut frame).expect("an honest worker") {
             bytes += frame.len() + 16;
@@ -194,24 +194,25 @@ impl Host<'_> {
             }
         }
         if bytes >= ROOMY {
-            self.shared.turns.made_room();
+            self.shared.handoff.made_room();
         }
         assert!(said <= self.taken, "what is finished was shown");
     }
 
-    /// Whether the bell was set, and there is nothing new.
-    fn set_bell(&self, bell: Bell) -> Option<u32> {
+    /// Whether the worker was told when to wake the host, and there is nothing new.
+    fn set_notify(&self, notify: Notify) -> Option<u32> {
         let counts = (self.taken, self.offered);
-        let turns = &self.shared.turns;
-        let (word, quiet) = turns.set_bell_and_look(bell, counts, || self.replies.is_ready());
+        let handoff = &self.shared.handoff;
+        let (word, quiet) =
+            handoff.set_notify_and_check(notify, counts, || self.replies.is_ready());
         quiet.then_some(word)
     }
 
-    /// Sleeps as it was told to, until the bell is rung.
-    fn sleep(&self, bell: Bell, word: u32) {
-        match bell {
-            Bell::Futex(_) => {
-                futex::wait(self.shared.turns.bell(), word, None);
+    /// Sleeps as it was told to, until it is woken.
+    fn sleep(&self, notify: Notify, word: u32) {
+        match notify {
+            Notify::Futex(_) => {
+                futex::wait(self.shared.handoff.notify_word(), word, None);
             }
             _ => {
                 self.shared.pipe.poll();
@@ -220,17 +221,17 @@ impl Host<'_> {
         }
     }
 
-    /// Takes results, and sleeps while there are none, until so many are there. `bell`: when it is
+    /// Takes results, and sleeps while there are none, until so many are there. `notify`: when it is
     /// to be woken, where so many were taken.
-    fn wait_for(&mut self, count: u32, bell: impl Fn(u32) -> Bell) {
+    fn wait_for(&mut self, count: u32, notify: impl Fn(u32) -> Notify) {
         loop {
             self.drain();
             if self.taken >= count || self.left {
                 return;
             }
-            let bell = bell(self.taken);
-            if let Some(word) = self.set_bell(bell) {
-                self.sleep(bell, word);
+            let notify = notify(self.taken);
+            if let Some(word) = self.set_notify(notify) {
+                self.sleep(notify, word);
             }
         }
     }
@@ -244,7 +245,7 @@ impl Host<'_> {
 const FOR_EVER: usize = usize::MAX;
 
 #[test]
-fn loom_turns_a_task_is_begun_or_taken_back() {
+fn loom_handoff_a_task_is_begun_or_taken_back() {
     loom::model(|| {
         let shared = Shared::new();
         let worker = Shared::employ(&shared, FOR_EVER, &[]);
@@ -259,7 +260,7 @@ fn loom_turns_a_task_is_begun_or_taken_back() {
 }
 
 #[test]
-fn loom_turns_some_are_kept() {
+fn loom_handoff_some_are_kept() {
     loom::model(|| {
         let shared = Shared::new();
         let worker = Shared::employ(&shared, FOR_EVER, &[]);
@@ -275,7 +276,7 @@ fn loom_turns_some_are_kept() {
 }
 
 #[test]
-fn loom_turns_who_sleeps_is_woken_for_tasks() {
+fn loom_handoff_who_sleeps_is_woken_for_tasks() {
     loom::model(|| {
         let shared = Shared::new();
         let worker = Shared::employ(&shared, FOR_EVER, &[]);
@@ -287,7 +288,7 @@ fn loom_turns_who_sleeps_is_woken_for_tasks() {
 }
 
 #[test]
-fn loom_turns_who_sleeps_is_woken_for_what_comes_after_what_was_taken_back() {
+fn loom_handoff_who_sleeps_is_woken_for_what_comes_after_what_was_taken_back() {
     loom::model(|| {
         let shared = Shared::new();
         let worker = Shared::employ(&shared, FOR_EVER, &[]);
@@ -298,79 +299,79 @@ fn loom_turns_who_sleeps_is_woken_for_what_comes_after_what_was_taken_back() {
     });
 }
 
-/// The host waits for both of two results, and is woken when the bell says so.
-fn waits_for_results(bell: fn(u32) -> Bell) {
+/// The host waits for both of two results, and is woken when it wants to be.
+fn waits_for_results(notify: fn(u32) -> Notify) {
     loom::model(move || {
         let shared = Shared::new();
         let worker = Shared::employ(&shared, FOR_EVER, &[0, 0]);
         let mut host = shared.host();
         host.offer(&[0, 1]);
-        host.wait_for(2, bell);
+        host.wait_for(2, notify);
         host.stop(worker);
     });
 }
 
 #[test]
-fn loom_turns_the_host_is_woken_for_each() {
-    waits_for_results(|taken| Bell::Futex(taken + 1));
+fn loom_handoff_the_host_is_woken_for_each() {
+    waits_for_results(|taken| Notify::Futex(taken + 1));
 }
 
 #[test]
-fn loom_turns_the_host_is_woken_at_the_last() {
-    waits_for_results(|_| Bell::Futex(2));
+fn loom_handoff_the_host_is_woken_at_the_last() {
+    waits_for_results(|_| Notify::Futex(2));
 }
 
 #[test]
-fn loom_turns_the_host_is_woken_when_there_is_no_more() {
-    waits_for_results(|_| Bell::Futex(3));
+fn loom_handoff_the_host_is_woken_when_there_is_no_more() {
+    waits_for_results(|_| Notify::Futex(3));
 }
 
 #[test]
-fn loom_turns_the_host_is_woken_for_each_through_the_pipe() {
-    waits_for_results(|taken| Bell::Pipe(taken + 1));
+fn loom_handoff_the_host_is_woken_for_each_through_the_pipe() {
+    waits_for_results(|taken| Notify::Listener(taken + 1));
 }
 
 #[test]
-fn loom_turns_the_host_is_woken_when_there_is_no_more_through_the_pipe() {
-    waits_for_results(|_| Bell::Pipe(3));
+fn loom_handoff_the_host_is_woken_when_there_is_no_more_through_the_pipe() {
+    waits_for_results(|_| Notify::Listener(3));
 }
 
-/// The bell is set for a number that is never reached, for tasks are taken back after that.
-fn waits_for_what_was_taken_back(bell: Bell) {
+/// The host is to be woken at a number that is never reached, for tasks are taken back after that.
+fn waits_for_what_was_taken_back(notify: Notify) {
     loom::model(move || {
         let shared = Shared::new();
         let worker = Shared::employ(&shared, FOR_EVER, &[0, 0]);
         let mut host = shared.host();
         host.offer(&[0, 1]);
-        let word = host.set_bell(bell);
-        // By another thread, while the one whose bell it is goes to sleep.
+        let word = host.set_notify(notify);
+        // By another thread, while the one that is to be woken goes to sleep.
         let left = host.take_back(1);
         if let Some(word) = word {
-            host.sleep(bell, word);
+            host.sleep(notify, word);
         }
-        host.wait_for(left, |_| bell);
+        host.wait_for(left, |_| notify);
         host.stop(worker);
     });
 }
 
 #[test]
-fn loom_turns_the_host_is_woken_though_tasks_were_taken_back() {
-    waits_for_what_was_taken_back(Bell::Futex(2));
+fn loom_handoff_the_host_is_woken_though_tasks_were_taken_back() {
+    waits_for_what_was_taken_back(Notify::Futex(2));
 }
 
 #[test]
-fn loom_turns_the_host_is_woken_though_tasks_were_taken_back_through_the_pipe() {
-    waits_for_what_was_taken_back(Bell::Pipe(2));
+fn loom_handoff_the_host_is_woken_though_tasks_were_taken_back_through_the_pipe() {
+    waits_for_what_was_taken_back(Notify::Listener(2));
 }
 
 #[test]
-fn loom_turns_the_host_hears_that_one_leaves() {
+fn loom_handoff_the_host_hears_that_one_leaves() {
     loom::model(|| {
         let shared = Shared::new();
         let worker = Shared::employ(&shared, 1, &[0, 0]);
         let mut host = shared.host();
         host.offer(&[0, 1]);
-        host.wait_for(2, |_| Bell::Futex(2));
+        host.wait_for(2, |_| Notify::Futex(2));
         assert!(host.left && host.taken == 1);
         assert_eq!(host.take_back(0), 1);
         assert_eq!(worker.join().expect("a thread of the model"), [0]);
@@ -378,29 +379,29 @@ fn loom_turns_the_host_hears_that_one_leaves() {
 }
 
 /// There is no room for the last reply before some of the others were taken.
-fn waits_for_room(bell: fn(u32) -> Bell) {
+fn waits_for_room(notify: fn(u32) -> Notify) {
     loom::model(move || {
         let shared = Shared::new();
         let worker = Shared::employ(&shared, FOR_EVER, &[LARGEST, LARGEST]);
         let mut host = shared.host();
         host.offer(&[0, 1, STOP]);
-        host.wait_for(2, bell);
+        host.wait_for(2, notify);
         worker.join().expect("a thread of the model");
     });
 }
 
 #[test]
-fn loom_turns_room_is_not_waited_for_in_vain() {
-    waits_for_room(|_| Bell::IfFull);
+fn loom_handoff_room_is_not_waited_for_in_vain() {
+    waits_for_room(|_| Notify::ListenerIfFull);
 }
 
 #[test]
-fn loom_turns_room_is_not_waited_for_in_vain_by_a_sleeper() {
-    waits_for_room(|_| Bell::Futex(2));
+fn loom_handoff_room_is_not_waited_for_in_vain_by_a_sleeper() {
+    waits_for_room(|_| Notify::Futex(2));
 }
 
 #[test]
-fn loom_turns_room_is_not_waited_for_in_vain_after_small_replies() {
+fn loom_handoff_room_is_not_waited_for_in_vain_after_small_replies() {
     // Each time so few are taken that nobody is told that there is room.
     for looks in 1..=3 {
         loom::model(move || {
@@ -424,7 +425,7 @@ fn loom_turns_room_is_not_waited_for_in_vain_after_small_replies() {
                 host.drain();
                 thread::yield_now();
             }
-            host.wait_for(5, |_| Bell::IfFull);
+            host.wait_for(5, |_| Notify::ListenerIfFull);
             worker.join().expect("a thread of the model");
         });
     }

@@ -15,12 +15,12 @@ use crate::sys::signal::Fault;
 use crate::sys::{image, spin, unwind};
 use crate::task::crash::Phase;
 use crate::transport::ring::{Consumer, Place, Producer};
-use crate::worker::process::ipc::turns::Turns;
+use crate::worker::process::ipc::handoff::Handoff;
 
 const PAGE: usize = 4096;
 const RING: usize = 64 * 1024;
 const STATUS_AT: usize = 2048;
-const TURNS_AT: usize = 3072;
+const HANDOFF_AT: usize = 3072;
 const RECORD_AT: usize = PAGE;
 const IN: Place = Place {
     control: 0,
@@ -62,7 +62,7 @@ const CALLS: usize = 64;
 /// What a dying worker notes of its fault. One page.
 #[repr(C)]
 #[derive(Debug)]
-struct Record {
+struct FaultRecord {
     /// 0: nothing happened; 1: being written; 2: whole.
     state: AtomicU32,
     signal: AtomicU32,
@@ -78,15 +78,17 @@ struct Record {
 /// The longest text about what a sandbox has refused.
 pub(crate) const REFUSED_TEXT: usize = 240;
 
-const _: () = assert!(size_of::<Status>() + STATUS_AT <= TURNS_AT && size_of::<Record>() <= PAGE);
+const _: () =
+    assert!(size_of::<Status>() + STATUS_AT <= HANDOFF_AT && size_of::<FaultRecord>() <= PAGE);
 // In models the words are others, which are larger, and lie in no mailbox.
 #[cfg(not(any(loom, shuttle)))]
-const _: () = assert!(size_of::<Turns>() + TURNS_AT <= PAGE && TURNS_AT % align_of::<Turns>() == 0);
+const _: () =
+    assert!(size_of::<Handoff>() + HANDOFF_AT <= PAGE && HANDOFF_AT % align_of::<Handoff>() == 0);
 
 /// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must
 /// agree with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Noted {
+pub(crate) struct RecordedFault {
     pub(crate) signal: i32,
     pub(crate) sender: Option<u32>,
     pub(crate) overflow: bool,
@@ -101,7 +103,7 @@ pub(crate) struct Noted {
 pub(crate) struct Mailbox {
     mapping: Mapping,
     #[cfg(shuttle)]
-    turns: Turns,
+    handoff: Handoff,
 }
 
 impl Mailbox {
@@ -115,7 +117,7 @@ impl Mailbox {
         Ok(Mailbox {
             mapping: Mapping::writable(file, LEN)?,
             #[cfg(shuttle)]
-            turns: Turns::default(),
+            handoff: Handoff::default(),
         })
     }
 
@@ -127,18 +129,18 @@ impl Mailbox {
 
     /// Who has which task, where the worker stays.
     #[cfg(shuttle)]
-    pub(crate) fn turns(&self) -> &Turns {
-        &self.turns
+    pub(crate) fn handoff(&self) -> &Handoff {
+        &self.handoff
     }
 
     /// Who has which task, where the worker stays.
     #[cfg(not(shuttle))]
-    pub(crate) fn turns(&self) -> &Turns {
+    pub(crate) fn handoff(&self) -> &Handoff {
         // SAFETY: as above.
-        unsafe { self.mapping.at().add(TURNS_AT).cast().as_ref() }
+        unsafe { self.mapping.at().add(HANDOFF_AT).cast().as_ref() }
     }
 
-    fn record(&self) -> &Record {
+    fn record(&self) -> &FaultRecord {
         // SAFETY: as above.
         unsafe { self.mapping.at().add(RECORD_AT).cast().as_ref() }
     }
@@ -216,7 +218,7 @@ impl Mailbox {
     }
 
     /// The worker: whether it may rest after the task.
-    pub(crate) fn may_rest(&self) -> bool {
+    pub(crate) fn may_delay_exit(&self) -> bool {
         self.status().leave.load(Ordering::Relaxed) == 0
     }
 
@@ -298,7 +300,7 @@ impl Mailbox {
     }
 
     /// The host, after the worker's end: what it noted.
-    pub(crate) fn noted(&self) -> Option<Noted> {
+    pub(crate) fn noted(&self) -> Option<RecordedFault> {
         let record = self.record();
         let state = record.state.load(Ordering::Acquire);
         if state == 0 {
@@ -306,7 +308,7 @@ impl Mailbox {
         }
         let len =
             usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
-        Some(Noted {
+        Some(RecordedFault {
             signal: record.signal.load(Ordering::Relaxed) as i32,
             sender: record.sender.load(Ordering::Relaxed).checked_sub(1),
             whole: state == 2,
@@ -322,20 +324,20 @@ impl Mailbox {
 
 /// The host's ends of a mailbox's rings. They keep it mapped.
 #[derive(Debug)]
-pub(crate) struct HostEnds {
+pub(crate) struct HostRings {
     // Before the mailbox: fields are dropped in order, and these borrow from it.
     pub(crate) orders: Producer<'static>,
     pub(crate) replies: Consumer<'static>,
     mailbox: Arc<Mailbox>,
 }
 
-impl HostEnds {
-    pub(crate) fn new(mailbox: Arc<Mailbox>) -> HostEnds {
+impl HostRings {
+    pub(crate) fn new(mailbox: Arc<Mailbox>) -> HostRings {
         // SAFETY: the mapping is on the heap behind the `Arc`, which lives in the same struct, and
         // is dropped after both ends. The compiler does not keep an end from being moved out of the
         // struct and outliving it: no code of this crate moves one.
         let mapping: &'static Mapping = unsafe { &*std::ptr::from_ref(&mailbox.mapping) };
-        HostEnds {
+        HostRings {
             orders: Producer::new(mapping, IN),
             replies: Consumer::new(mapping, OUT),
             mailbox,
@@ -360,14 +362,14 @@ impl HostEnds {
 
 /// The worker's ends.
 #[derive(Debug)]
-pub(crate) struct WorkerEnds {
+pub(crate) struct WorkerRings {
     pub(crate) orders: Consumer<'static>,
     pub(crate) replies: Producer<'static>,
 }
 
-impl WorkerEnds {
-    pub(crate) fn new(mailbox: &'static Mailbox) -> WorkerEnds {
-        WorkerEnds {
+impl WorkerRings {
+    pub(crate) fn new(mailbox: &'static Mailbox) -> WorkerRings {
+        WorkerRings {
             orders: Consumer::new(&mailbox.mapping, IN),
             replies: Producer::new(&mailbox.mapping, OUT),
         }
@@ -377,8 +379,8 @@ impl WorkerEnds {
 /// Both sides of a mailbox, in one process.
 #[cfg(all(test, not(any(loom, shuttle))))]
 pub(super) struct Pair {
-    pub(super) host: HostEnds,
-    pub(super) worker: WorkerEnds,
+    pub(super) host: HostRings,
+    pub(super) worker: WorkerRings,
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -387,8 +389,8 @@ impl Pair {
         let file = Mailbox::file().expect("memfd");
         let map = || Mailbox::map(&file).expect("mmap");
         Pair {
-            host: HostEnds::new(Arc::new(map())),
-            worker: WorkerEnds::new(Box::leak(Box::new(map()))),
+            host: HostRings::new(Arc::new(map())),
+            worker: WorkerRings::new(Box::leak(Box::new(map()))),
         }
     }
 }
@@ -425,11 +427,11 @@ mod tests {
     #[test]
     fn rings_do_not_overlap() {
         let mailbox = Arc::new(Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap"));
-        let mut host = HostEnds::new(Arc::clone(&mailbox));
+        let mut host = HostRings::new(Arc::clone(&mailbox));
         let mailbox: &'static Mailbox = Box::leak(Box::new(
             Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap"),
         ));
-        let mut worker = WorkerEnds::new(mailbox);
+        let mut worker = WorkerRings::new(mailbox);
         host.orders.push(1, &[1; INLINE_MAX + 16]).expect("fits");
         worker.replies.push(1, &[1; INLINE_MAX + 16]).expect("fits");
         assert_eq!(host.mailbox().phase(), Phase::Starting);

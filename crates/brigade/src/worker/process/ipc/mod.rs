@@ -3,8 +3,8 @@
 //! - `protocol`: datagrams between host and fork server; what a worker is told before its tasks
 //! - `mailbox`: a worker's memory: rings, state, crash record
 //! - `order`, `reply`: what the host and a worker write into those rings
-//! - `turns`: which tasks a worker has begun, and who sleeps; `loom_tests`: what must
-//!   hold of that
+//! - `handoff`: which tasks a worker has begun, and who sleeps; `loom_tests`: what must hold of
+//!   that
 //! - `board`: how each worker ended
 //! - `lane`: a socket to each worker, for descriptors and large values
 //! - `bell`: how workers wake the host's listener
@@ -12,6 +12,7 @@
 
 pub(crate) mod bell;
 pub(crate) mod board;
+pub(crate) mod handoff;
 pub(crate) mod lane;
 #[cfg(all(loom, test))]
 mod loom_tests;
@@ -20,4 +21,3 @@ pub(crate) mod order;
 pub(crate) mod protocol;
 pub(crate) mod reply;
 pub(crate) mod stderr_count;
-pub(crate) mod turns;

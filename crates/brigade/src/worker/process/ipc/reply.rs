@@ -2,8 +2,8 @@
 //!
 //! The numbers that tell replies apart in a frame are known here only. The worker writes a
 //! [`Reply`] with [`push`](Reply::push); the host takes a frame with [`pop`] or [`next`], and has
-//! its [`ReplyTag`] read its bytes as a [`Reply`]. Whatever a worker has written is some reply: what
-//! makes no sense is one that the host judges.
+//! its [`ReplyTag`] read its bytes as a [`Reply`]. Whatever a worker has written is some reply:
+//! what makes no sense is one that the host judges.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -121,8 +121,8 @@ pub struct Worker(startup::Worker);
 
 impl Worker {
     /// Does what a worker does at first: touches what the first task will.
-    pub fn rehearse(&mut self) {
-        self.0.rehearse();
+    pub fn warm_up(&mut self) {
+        self.0.warm_up();
     }
 
     /// Obeys, until a task is done; or until it is told to stay. It waits if there is nothing to

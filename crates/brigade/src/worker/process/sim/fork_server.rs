@@ -1,10 +1,11 @@
 //! The fork server and the workers in the models of `scripts/shuttle`.
 //!
-//! A worker is a thread that does what [`stay`](crate::worker::process::child::worker_loop) does,
-//! with the same [`Turns`](crate::worker::process::ipc::turns::Turns) and the same rings, on tasks
-//! that are a [`Deed`] each. It may die, or be killed, between any two steps. The fork server and
-//! the listener are one thread: it calls the pool when a bell is rung through the pipe, when a
-//! worker has come or ended, and when it is time.
+//! A worker is a thread that does what
+//! [`worker_loop`](crate::worker::process::child::worker_loop) does, with the same
+//! [`Handoff`](crate::worker::process::ipc::handoff::Handoff) and the same rings, on tasks that are
+//! a [`Deed`] each. It may die, or be killed, between any two steps. The fork server and the
+//! listener are one thread: it calls the pool when a worker wakes the listener, when one has come
+//! or ended, and when it is time.
 
 #![expect(unsafe_code, reason = "a mailbox outlives the ends of its rings")]
 
@@ -27,7 +28,7 @@ use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::client::Employer;
 use crate::worker::process::ipc::board::Obituary;
-use crate::worker::process::ipc::mailbox::{Mailbox, WorkerEnds};
+use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
 use crate::worker::process::ipc::protocol::{NotReady, Setup};
 use crate::worker::process::ipc::reply::{self, Reply};
@@ -137,7 +138,7 @@ impl Board {
 
 /// A worker that nobody has given anything to do.
 #[derive(Debug)]
-pub(crate) struct Hired {
+pub(crate) struct SpareWorker {
     pub(crate) slot: u32,
     pub(crate) pid: u32,
     pub(crate) mailbox: Arc<Mailbox>,
@@ -160,7 +161,7 @@ struct State {
     employers: BTreeMap<u64, (Weak<dyn Employer>, Option<Instant>)>,
     next: u64,
     expected: usize,
-    spares: Vec<Hired>,
+    spares: Vec<SpareWorker>,
     failures: usize,
     lives: Vec<Arc<Life>>,
     threads: Vec<shuttle::thread::JoinHandle<()>>,
@@ -256,7 +257,11 @@ impl ForkServer {
         drop(gone);
     }
 
-    pub(crate) fn hire_soon(&self, _employer: u64, lacks: usize) -> io::Result<Option<Hired>> {
+    pub(crate) fn hire_soon(
+        &self,
+        _employer: u64,
+        lacks: usize,
+    ) -> io::Result<Option<SpareWorker>> {
         let mut state = self.lock();
         if let Some(spare) = state.spares.pop() {
             state.hired.push(spare.slot);
@@ -408,7 +413,7 @@ impl ForkServer {
         }
     }
 
-    fn hire(self: &Arc<ForkServer>, state: &mut State) -> Hired {
+    fn hire(self: &Arc<ForkServer>, state: &mut State) -> SpareWorker {
         let mailbox = Mailbox::file().and_then(Mailbox::map);
         let mailbox = Arc::new(mailbox.expect("memory for a mailbox"));
         let slot = state.lives.len() as u32;
@@ -429,7 +434,7 @@ impl ForkServer {
             server.board.end(slot);
             server.ring();
         }));
-        Hired {
+        SpareWorker {
             slot,
             pid: (1 << 22) + 1 + slot,
             mailbox,
@@ -442,7 +447,7 @@ struct Worker<'w> {
     server: &'w ForkServer,
     life: &'w Life,
     mailbox: &'w Mailbox,
-    ends: WorkerEnds,
+    ends: WorkerRings,
     begun: u32,
     finished: u32,
 }
@@ -455,7 +460,7 @@ impl<'w> Worker<'w> {
             server,
             life,
             mailbox,
-            ends: WorkerEnds::new(lasting),
+            ends: WorkerRings::new(lasting),
             begun: 0,
             finished: 0,
         }
@@ -508,7 +513,7 @@ impl<'w> Worker<'w> {
                 self.say(Reply::Leaving);
                 self.ends.replies.show();
                 self.step();
-                self.mailbox.turns().leave(|| self.server.ring());
+                self.mailbox.handoff().leave(|| self.server.ring());
                 return;
             }
         }
@@ -516,14 +521,14 @@ impl<'w> Worker<'w> {
 
     fn begin(&mut self) {
         self.step();
-        let turns = self.mailbox.turns();
-        let first = turns.begin_or_ring(self.begun, self.finished, || self.server.ring());
+        let handoff = self.mailbox.handoff();
+        let first = handoff.begin_or_notify(self.begun, self.finished, || self.server.ring());
         let mut begun = first.expect("an honest host");
         while !begun {
             self.step();
-            begun = turns.begin(self.begun).expect("an honest host");
+            begun = handoff.begin(self.begun).expect("an honest host");
             if !begun {
-                turns.sleep_until_more(self.begun);
+                handoff.sleep_until_more(self.begun);
             }
         }
         self.begun = self.begun.wrapping_add(1);
@@ -568,14 +573,14 @@ impl<'w> Worker<'w> {
         self.mailbox.set_phase(Phase::Idle);
         self.step();
         self.finished = self.finished.wrapping_add(1);
-        self.mailbox.turns().finish(self.finished);
+        self.mailbox.handoff().finish(self.finished);
     }
 
     fn say(&mut self, reply: Reply<'_>) {
         let replies = &mut self.ends.replies;
         while reply.push(replies).is_err() {
-            let turns = self.mailbox.turns();
-            turns.wait_for_room(|| replies.has_room(reply.len()), || self.server.ring());
+            let handoff = self.mailbox.handoff();
+            handoff.wait_for_room(|| replies.has_room(reply.len()), || self.server.ring());
         }
     }
 }

@@ -7,6 +7,6 @@ pub(crate) mod counted;
 pub(crate) mod fork_server;
 
 #[cfg(not(shuttle))]
-pub(crate) use crate::worker::process::host::client::{ForkServer, Hired};
+pub(crate) use crate::worker::process::host::client::{ForkServer, SpareWorker};
 #[cfg(shuttle)]
-pub(crate) use fork_server::{ForkServer, Hired};
+pub(crate) use fork_server::{ForkServer, SpareWorker};

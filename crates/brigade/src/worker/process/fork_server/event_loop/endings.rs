@@ -86,7 +86,7 @@ impl Server<'_> {
                 && (self.groups.was_killed_for_memory(pid)
                     || oom::is_more(self.oom.count(), worker.oom_kills));
             self.groups.remove(pid);
-            let unstarted = (ended == Ended::Exited(startup::NOT_STARTED))
+            let unstarted = (ended == Ended::Exited(startup::EXIT_NOT_STARTED))
                 .then(|| startup::why_not_started(&worker.lane))
                 .flatten();
             let (notify, free) = match unstarted {

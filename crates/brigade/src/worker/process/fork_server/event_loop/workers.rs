@@ -15,7 +15,7 @@ use crate::sys::error::Call;
 use crate::sys::process::Fork;
 use crate::sys::{opened, process};
 use crate::worker::process::child::startup;
-use crate::worker::process::child::startup::{Birth, Surplus};
+use crate::worker::process::child::startup::{Surplus, WorkerArgs};
 use crate::worker::process::fork_server::stderr;
 use crate::worker::process::fork_server::stderr::Input;
 use crate::worker::process::ipc::board::SLOTS;
@@ -82,7 +82,7 @@ impl Server<'_> {
         let (lane, their_lane) = opened::socket_pair()?;
         let (input, their_stderr) = stderr::pipe()?;
         let count = self.stderr_counts.begin(slot);
-        let birth = Birth {
+        let birth = WorkerArgs {
             server: self.own,
             stderr_count: self.stderr_counts.seen_by_worker(slot),
             mailbox: &mailbox,

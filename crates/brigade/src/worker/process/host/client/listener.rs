@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::{ALARM, BELL, EVENTS, ForkServer, Hired, RESTED, SOCKET, WATCH};
+use super::{ALARM, BELL, EVENTS, ForkServer, RESTED, SOCKET, SpareWorker, WATCH};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::error::{self, Call};
 use crate::sys::remote_error::RemoteError;
@@ -173,7 +173,7 @@ impl ForkServer {
         match mailbox {
             Ok(mailbox) => {
                 mailbox.warm();
-                let hired = Hired {
+                let hired = SpareWorker {
                     slot,
                     pid,
                     mailbox: Arc::new(mailbox),
@@ -233,7 +233,7 @@ impl ForkServer {
             let mut state = self.lock();
             let has_come = |lane| state.gone || state.lanes.has_come(lane);
             let slots: Vec<u32> = state
-                .sleepers
+                .async_waiters
                 .iter()
                 .filter(|(_, s)| (s.ready)() || s.lane.is_some_and(has_come))
                 .map(|(&slot, _)| slot)
@@ -241,7 +241,7 @@ impl ForkServer {
             wake.extend(
                 slots
                     .into_iter()
-                    .filter_map(|slot| state.sleepers.remove(&slot)),
+                    .filter_map(|slot| state.async_waiters.remove(&slot)),
             );
         }
         for sleeper in wake {

@@ -16,7 +16,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{CURRENT, ForkServer, Hired, State, bootstrap};
+use super::{CURRENT, ForkServer, SpareWorker, State, bootstrap};
 use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
 use crate::worker::process::ipc::protocol::Request;
@@ -85,13 +85,13 @@ impl ForkServer {
     }
 
     /// Kills a worker that was had for a single task, and not given it.
-    pub(crate) fn dismiss(&self, hired: &Hired) {
+    pub(crate) fn dismiss(&self, hired: &SpareWorker) {
         self.turn_away(&mut self.lock(), hired);
         self.retire(hired.slot, hired.pid, false);
     }
 
     /// Kills a spare.
-    pub(super) fn turn_away(&self, state: &mut State, spare: &Hired) {
+    pub(super) fn turn_away(&self, state: &mut State, spare: &SpareWorker) {
         self.end(state, spare.slot, spare.pid, Duration::ZERO);
         if self.board.release(spare.slot) && state.unused {
             // The fork server waits for nothing else.

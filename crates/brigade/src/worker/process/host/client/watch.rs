@@ -170,7 +170,7 @@ impl ForkServer {
     /// otherwise its task goes on.
     pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool) {
         let mut state = self.lock();
-        let sleeper = state.sleepers.remove(&slot);
+        let sleeper = state.async_waiters.remove(&slot);
         let watch = &mut state.watch;
         watch.employed = watch.employed.saturating_sub(1);
         let list = if replied {

@@ -45,13 +45,13 @@ impl Worker {
         }
         let tag = match found {
             Found::Reply(tag) => tag,
-            Found::Ended => return self.died(deadline, name),
+            Found::Ended => return self.crashed(deadline, name),
             // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says
             // more.
             Found::Corrupt if self.server.board.has_ended(self.slot) => {
-                return self.died(deadline, name);
+                return self.crashed(deadline, name);
             }
-            Found::Corrupt | Found::TimedOut => return self.lost(deadline, name),
+            Found::Corrupt | Found::TimedOut => return self.broke_protocol(deadline, name),
         };
         let ended = match tag.read(&frame) {
             Reply::Returned(_) => Ok((frame, Vec::new())),
@@ -69,11 +69,11 @@ impl Worker {
                     unwound,
                     &self.server.symbols,
                 )),
-                None => return self.lost(deadline, name),
+                None => return self.broke_protocol(deadline, name),
             },
             Reply::Undeliverable(why) => Err(undeliverable(&String::from_utf8_lossy(why))),
             Reply::Ready | Reply::NotReady(_) | Reply::Leaving | Reply::Unknown(_) => {
-                return self.lost(deadline, name);
+                return self.broke_protocol(deadline, name);
             }
         };
         self.replied = true;
@@ -113,7 +113,7 @@ impl Worker {
                     Ok(Some(lane)) => lane,
                     // What was sent is kept until we release the worker: there was nothing, or the
                     // fork server has ended.
-                    Ok(None) => return self.died(deadline, name),
+                    Ok(None) => return self.crashed(deadline, name),
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
                 let received = lane::recv(lane).and_then(|descriptors| match tag.read(&frame) {
@@ -132,7 +132,7 @@ impl Worker {
                             io::ErrorKind::InvalidData | io::ErrorKind::WouldBlock
                         ) =>
                     {
-                        self.lost(deadline, name)
+                        self.broke_protocol(deadline, name)
                     }
                     Err(e) => Some(Err(not_received(name, &e))),
                 }
@@ -140,13 +140,13 @@ impl Worker {
         }
     }
 
-    fn died(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
+    fn crashed(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
         self.held = Some(Held::Gone(false));
         self.release(deadline, name)
     }
 
     /// It broke the protocol: it is ended, and nothing that it said is believed.
-    fn lost(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
+    fn broke_protocol(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
         self.kill(Duration::ZERO);
         self.held = Some(Held::Gone(true));
         self.release(deadline, name)

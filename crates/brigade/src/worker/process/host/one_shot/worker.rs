@@ -10,10 +10,10 @@ use crate::sys::error;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
-use crate::worker::process::host::client::{ForkServer, Hired};
+use crate::worker::process::host::client::{ForkServer, SpareWorker};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::lane;
-use crate::worker::process::ipc::mailbox::{HostEnds, INLINE_MAX};
+use crate::worker::process::ipc::mailbox::{HostRings, INLINE_MAX};
 use crate::worker::process::ipc::order::{Order, Payload};
 use crate::worker::process::ipc::protocol::{self, NotReady, Setup};
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
@@ -29,9 +29,9 @@ pub(super) struct Worker {
     pub(super) server: Arc<ForkServer>,
     pub(super) slot: u32,
     pub(super) pid: u32,
-    pub(super) ends: HostEnds,
+    pub(super) ends: HostRings,
     /// Whether it was given its task. Otherwise nobody will ever give it one.
-    employed: bool,
+    task_sent: bool,
     /// What it has said of its end, where that cannot be told yet.
     pub(super) held: Option<Held>,
     /// Its only reply was taken.
@@ -53,7 +53,7 @@ impl Drop for Worker {
         if !self.server.is_ours() {
             return;
         }
-        if !self.employed {
+        if !self.task_sent {
             self.kill(Duration::ZERO);
         }
         if let Some(Held::Lane { ticket, .. }) = self.held {
@@ -74,7 +74,7 @@ impl Drop for Worker {
 
 /// A worker with the privileges of this thread, from a new fork server if the old one has others,
 /// or ended just now: no task was given to anybody yet.
-fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
+fn hire() -> io::Result<(Arc<ForkServer>, SpareWorker)> {
     for _ in 0..HIRES {
         let server = ForkServer::get()?;
         let hired = match server.hire() {
@@ -101,13 +101,13 @@ fn hire() -> io::Result<(Arc<ForkServer>, Hired)> {
 impl Worker {
     /// One that has nothing to do yet.
     pub(super) fn hire() -> io::Result<Worker> {
-        let (server, Hired { slot, pid, mailbox }) = hire()?;
+        let (server, SpareWorker { slot, pid, mailbox }) = hire()?;
         Ok(Worker {
             server,
             slot,
             pid,
-            ends: HostEnds::new(mailbox),
-            employed: false,
+            ends: HostRings::new(mailbox),
+            task_sent: false,
             held: None,
             replied: false,
         })
@@ -119,7 +119,7 @@ impl Worker {
 
     /// Sends the task's parcel through the lane. A worker that has ended has none; its end is told
     /// by the wait.
-    fn pass(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
+    fn send_parcel(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
         let ticket = self.server.ask_for_lane(self.slot, self.pid)?;
         let Some(lane) = self
             .server
@@ -145,7 +145,7 @@ impl Worker {
     ) -> io::Result<()> {
         self.write(Order::Plan(plan))?;
         let payload = if input.len() > INLINE_MAX {
-            self.pass(&lane::with_file(input, descriptors)?)?;
+            self.send_parcel(&lane::with_file(input, descriptors)?)?;
             let len = input.len() as u64;
             Payload::Large {
                 parcel: PARCEL,
@@ -154,7 +154,7 @@ impl Worker {
         } else if descriptors.is_empty() {
             Payload::Inline(input)
         } else {
-            self.pass(&descriptors)?;
+            self.send_parcel(&descriptors)?;
             Payload::Accompanied {
                 parcel: PARCEL,
                 bytes: input,
@@ -162,7 +162,7 @@ impl Worker {
         };
         self.write(Order::Task(payload))?;
         self.ends.orders.publish();
-        self.employed = true;
+        self.task_sent = true;
         self.server.replace_spare();
         Ok(())
     }

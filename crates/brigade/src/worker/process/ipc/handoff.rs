@@ -1,4 +1,5 @@
-//! Who has which task: the words that the host and a worker that stays share beside their rings.
+//! Which tasks were handed to a worker that stays, and which side sleeps: the words that it and the
+//! host share beside their rings.
 //!
 //! Problem: tasks lie in a worker's mailbox ahead of their turn, so that it need not wait for the
 //! host. When the worker dies, the host must know exactly which one was running; and it must be
@@ -11,9 +12,9 @@
 //! back by moving it down: each by one atomic step on the same word, so a task is either begun or
 //! taken back.
 //!
-//! Each side may sleep. The worker says so in `asleep`, the host in `bell`, where it also says when
-//! it wants to be woken: after so many tasks, or when there is nothing more to do, or when the
-//! worker is held up because there is no room for a result.
+//! Each side may sleep. The worker says so in `asleep`, the host in `notify`, where it also says
+//! when it wants to be woken: after a number of tasks, or when there is nothing more to do, or when
+//! the worker is held up because there is no room for a result.
 //!
 //! **Hostile memory.** The worker can write all of this. The host checks what it reads against its
 //! own counts, tries a bounded number of times, and takes anything else for a broken protocol. A
@@ -28,23 +29,23 @@ use crate::transport::ring::Corrupt;
 /// All zero is the beginning.
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct Handoff {
     claim: AtomicU64,
-    /// Not 0: the worker sleeps here, or is about to; for what, see [`Sleep`].
+    /// Not 0: the worker sleeps here, or is about to; for what, see [`SleepReason`].
     asleep: AtomicU32,
     /// What the host has to say: on other lines, for the worker looks here after each task.
-    host: Host,
+    host: HostWords,
     /// How many results the worker has shown.
     finished: Finished,
 }
 
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
-struct Host {
-    bell: AtomicU32,
+struct HostWords {
+    notify: AtomicU32,
     /// 0: sleep at once when there is nothing to do. Otherwise one more than the processor that the
     /// host was on: look for a while first, unless it is one's own.
-    patience: AtomicU32,
+    spin_hint: AtomicU32,
 }
 
 #[repr(C, align(128))]
@@ -53,42 +54,42 @@ struct Finished(AtomicU32);
 
 /// How the host wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bell {
-    /// It sleeps on the bell: when so many tasks are finished, or there is nothing to do, or no
+pub(crate) enum Notify {
+    /// It sleeps on `notify`: when so many tasks are finished, or there is nothing to do, or no
     /// room.
     Futex(u32),
-    /// It sleeps in its event loop: the same, through the pipe.
-    Pipe(u32),
-    /// Through the pipe, and only when there is no room for a result, or descriptors are to be
-    /// closed.
-    IfFull,
+    /// Its listener is to be woken, through the [bell](super::bell), for the same.
+    Listener(u32),
+    /// Its listener is to be woken, and only when there is no room for a result, or descriptors are
+    /// to be closed.
+    ListenerIfFull,
 }
 
 /// What a worker sleeps for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sleep {
+pub(crate) enum SleepReason {
     /// More tasks.
     Tasks = 1,
     /// Room for a result.
     Room = 2,
     /// Nothing any more: it leaves.
-    Nothing = 3,
+    Leaving = 3,
 }
 
-const ROOM: u32 = Sleep::Room as u32;
-const NOTHING: u32 = Sleep::Nothing as u32;
+const ROOM: u32 = SleepReason::Room as u32;
+const LEAVING: u32 = SleepReason::Leaving as u32;
 
 const COUNT_BITS: u32 = 30;
 const FUTEX: u32 = 1;
-const PIPE: u32 = 2;
-const IF_FULL: u32 = 3;
+const LISTENER: u32 = 2;
+const LISTENER_IF_FULL: u32 = 3;
 
-impl Bell {
+impl Notify {
     pub(crate) fn to_word(self) -> u32 {
         match self {
-            Bell::Futex(at) => at << 2 | FUTEX,
-            Bell::Pipe(at) => at << 2 | PIPE,
-            Bell::IfFull => IF_FULL,
+            Notify::Futex(at) => at << 2 | FUTEX,
+            Notify::Listener(at) => at << 2 | LISTENER,
+            Notify::ListenerIfFull => LISTENER_IF_FULL,
         }
     }
 }
@@ -104,9 +105,9 @@ fn beyond(count: u32, other: u32) -> u32 {
     (count.wrapping_sub(other) as i32).max(0) as u32
 }
 
-/// Why the worker looks at the bell.
+/// What has happened, for which the host may want to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Occasion {
+pub(crate) enum NotifyEvent {
     /// A task is finished, so many in all.
     Finished(u32),
     /// So many are finished, and there is nothing more to do.
@@ -115,15 +116,15 @@ pub(crate) enum Occasion {
     Full,
     /// The host is to look in any case: a task with descriptors was begun or has ended, and its own
     /// are to be closed; or the worker leaves.
-    Carried,
+    MustLook,
 }
 
-/// What a ring of the bell asks for.
+/// What the worker is to wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ring {
+pub(crate) enum NotifyTarget {
     Nobody,
     Futex,
-    Pipe,
+    Listener,
 }
 
 fn pack(begun: u32, offered: u32) -> u64 {
@@ -143,28 +144,28 @@ fn fence_after_step() {
 }
 
 /// More tasks than a mailbox has room for.
-const MOST_OFFERED: u32 = 1 << 20;
+const MAX_OFFERED: u32 = 1 << 20;
 
 /// How often the host tries to change the claim. An honest worker changes it once for each task.
-const TRIES: u32 = 10_000;
+const MAX_CLAIM_TRIES: u32 = 10_000;
 
-impl Turns {
+impl Handoff {
     // ---- the worker
 
     /// Begins the next task, the one after `begun` others, if there is one; and wakes the host, if
     /// it waits for those that are `finished`, or for the end of all.
-    pub(in crate::worker::process) fn begin_or_ring(
+    pub(in crate::worker::process) fn begin_or_notify(
         &self,
         begun: u32,
         finished: u32,
-        through_pipe: impl FnOnce(),
+        wake_listener: impl FnOnce(),
     ) -> Result<bool, Corrupt> {
         let more = self.begin(begun)?;
         if more {
-            self.wake_host(Occasion::Finished(finished), through_pipe);
+            self.wake_host(NotifyEvent::Finished(finished), wake_listener);
         } else {
-            self.settle();
-            self.wake_host(Occasion::Idle, through_pipe);
+            self.full_fence();
+            self.wake_host(NotifyEvent::Idle, wake_listener);
         }
         Ok(more)
     }
@@ -172,12 +173,12 @@ impl Turns {
     /// Sleeps until there is a task after `begun` others.
     pub(in crate::worker::process) fn sleep_until_more(&self, begun: u32) {
         while !self.has_more(begun) {
-            self.prepare_to_wait(Sleep::Tasks);
+            self.prepare_to_wait(SleepReason::Tasks);
             if self.has_more(begun) {
-                self.stay_awake();
+                self.cancel_sleep();
                 return;
             }
-            futex::wait(&self.asleep, Sleep::Tasks as u32, None);
+            futex::wait(&self.asleep, SleepReason::Tasks as u32, None);
         }
     }
 
@@ -185,35 +186,35 @@ impl Turns {
     pub(in crate::worker::process) fn wait_for_room(
         &self,
         has_room: impl FnOnce() -> bool,
-        through_pipe: impl FnOnce(),
+        wake_listener: impl FnOnce(),
     ) {
-        // The bell is looked at after the sleep is announced: of the host, which does it the other
+        // `notify` is looked at after the sleep is announced: of the host, which does it the other
         // way round, one sees the other.
-        self.prepare_to_wait(Sleep::Room);
-        self.wake_host(Occasion::Full, through_pipe);
+        self.prepare_to_wait(SleepReason::Room);
+        self.wake_host(NotifyEvent::Full, wake_listener);
         if has_room() {
-            self.stay_awake();
+            self.cancel_sleep();
             return;
         }
-        futex::wait(&self.asleep, Sleep::Room as u32, None);
+        futex::wait(&self.asleep, SleepReason::Room as u32, None);
     }
 
     /// The worker has said, and shown, that it leaves.
-    pub(in crate::worker::process) fn leave(&self, through_pipe: impl FnOnce()) {
-        self.prepare_to_wait(Sleep::Nothing);
-        self.wake_host(Occasion::Carried, through_pipe);
+    pub(in crate::worker::process) fn leave(&self, wake_listener: impl FnOnce()) {
+        self.prepare_to_wait(SleepReason::Leaving);
+        self.wake_host(NotifyEvent::MustLook, wake_listener);
     }
 
     /// Wakes the host, if it wants to be.
     pub(in crate::worker::process) fn wake_host(
         &self,
-        occasion: Occasion,
-        through_pipe: impl FnOnce(),
+        event: NotifyEvent,
+        wake_listener: impl FnOnce(),
     ) {
-        match self.ring(occasion) {
-            Ring::Nobody => {}
-            Ring::Futex => futex::wake_one(&self.host.bell),
-            Ring::Pipe => through_pipe(),
+        match self.ring(event) {
+            NotifyTarget::Nobody => {}
+            NotifyTarget::Futex => futex::wake_one(&self.host.notify),
+            NotifyTarget::Listener => wake_listener(),
         }
     }
 
@@ -226,7 +227,7 @@ impl Turns {
                 return Ok(false);
             }
             // The task before has written over this.
-            if offered.wrapping_sub(begun) > MOST_OFFERED {
+            if offered.wrapping_sub(begun) > MAX_OFFERED {
                 return Err(Corrupt);
             }
             match self.claim.compare_exchange_weak(
@@ -254,54 +255,56 @@ impl Turns {
         self.finished.0.store(finished, Ordering::Release);
     }
 
-    /// Whom to wake. The bell is looked at after everything that the worker has shown: it has just
-    /// begun a task, or calls [`settle`](Self::settle) first.
-    fn ring(&self, occasion: Occasion) -> Ring {
-        let word = self.host.bell.load(Ordering::Relaxed);
+    /// What to wake. `notify` is looked at after everything that the worker has shown: it has just
+    /// begun a task, or calls [`full_fence`](Self::full_fence) first.
+    fn ring(&self, event: NotifyEvent) -> NotifyTarget {
+        let word = self.host.notify.load(Ordering::Relaxed);
         if word == 0 {
-            return Ring::Nobody;
+            return NotifyTarget::Nobody;
         }
-        let due = match occasion {
-            Occasion::Finished(count) => word & 3 != IF_FULL && reached(count, word >> 2),
-            Occasion::Idle => word & 3 != IF_FULL,
-            Occasion::Full | Occasion::Carried => true,
+        let due = match event {
+            NotifyEvent::Finished(count) => {
+                word & 3 != LISTENER_IF_FULL && reached(count, word >> 2)
+            }
+            NotifyEvent::Idle => word & 3 != LISTENER_IF_FULL,
+            NotifyEvent::Full | NotifyEvent::MustLook => true,
         };
         // The host may have changed its mind meanwhile, and then it has looked after that.
         if !due
             || self
                 .host
-                .bell
+                .notify
                 .compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed)
                 .is_err()
         {
-            return Ring::Nobody;
+            return NotifyTarget::Nobody;
         }
         if word & 3 == FUTEX {
-            Ring::Futex
+            NotifyTarget::Futex
         } else {
-            Ring::Pipe
+            NotifyTarget::Listener
         }
     }
 
     /// What was shown before is seen by whoever sleeps after.
-    pub(in crate::worker::process) fn settle(&self) {
+    pub(in crate::worker::process) fn full_fence(&self) {
         fence(Ordering::SeqCst);
     }
 
     /// The worker is about to sleep on `asleep`; it looks once more, and then does.
-    fn prepare_to_wait(&self, sleep: Sleep) {
-        store_over(&self.asleep, sleep as u32, Ordering::Relaxed);
+    fn prepare_to_wait(&self, reason: SleepReason) {
+        store_over(&self.asleep, reason as u32, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     /// It has seen something.
-    fn stay_awake(&self) {
+    fn cancel_sleep(&self) {
         store_over(&self.asleep, 0, Ordering::Relaxed);
     }
 
     /// The processor of the host, if looking for a while is allowed.
-    pub(in crate::worker::process) fn patience(&self) -> Option<u32> {
-        self.host.patience.load(Ordering::Relaxed).checked_sub(1)
+    pub(in crate::worker::process) fn spin_hint(&self) -> Option<u32> {
+        self.host.spin_hint.load(Ordering::Relaxed).checked_sub(1)
     }
 
     // ---- the host
@@ -309,47 +312,47 @@ impl Turns {
     /// Offers `count` more tasks, and wakes the worker if it sleeps.
     pub(in crate::worker::process) fn offer_and_wake(&self, count: u32) {
         self.offer(count);
-        self.wake_worker(Sleep::Tasks);
+        self.wake_worker(SleepReason::Tasks);
     }
 
     /// After results were taken: a worker that waits for room goes on.
     pub(in crate::worker::process) fn made_room(&self) {
         fence(Ordering::SeqCst);
-        self.wake_worker(Sleep::Room);
+        self.wake_worker(SleepReason::Room);
     }
 
     /// Wakes the worker whatever `asleep` says.
-    pub(in crate::worker::process) fn rouse(&self) {
+    pub(in crate::worker::process) fn force_wake(&self) {
         futex::wake_one(&self.asleep);
     }
 
-    fn wake_worker(&self, sleep: Sleep) {
-        if self.take_sleep(sleep) {
+    fn wake_worker(&self, reason: SleepReason) {
+        if self.take_sleep(reason) {
             futex::wake_one(&self.asleep);
         }
     }
 
-    /// Sets the bell, where `taken` results were taken and `offered` tasks offered; `is_ready`:
-    /// whether there is a result to take. Gives what it is set to, and whether what it is to ring
-    /// for is still to come.
-    pub(in crate::worker::process) fn set_bell_and_look(
+    /// Sets when the host is to be woken, where `taken` results were taken and `offered` tasks
+    /// offered; `is_ready`: whether there is a result to take. Returns what it is set to, and
+    /// whether that is still to come.
+    pub(in crate::worker::process) fn set_notify_and_check(
         &self,
-        bell: Bell,
+        notify: Notify,
         (taken, offered): (u32, u32),
         is_ready: impl Fn() -> bool,
     ) -> (u32, bool) {
-        let word = self.set_bell(bell);
+        let word = self.set_notify(notify);
         match self.asleep.load(Ordering::Relaxed) {
             // What is not counted: it waits for room for a reply, or has said that it leaves.
-            ROOM | NOTHING if is_ready() => return (word, false),
+            ROOM | LEAVING if is_ready() => return (word, false),
             // All was taken, and it has not seen that: it looked in between, and who took little
             // did not look at it.
-            ROOM => self.wake_worker(Sleep::Room),
+            ROOM => self.wake_worker(SleepReason::Room),
             _ => {}
         }
-        let at = match bell {
-            Bell::IfFull => return (word, true),
-            Bell::Futex(at) | Bell::Pipe(at) => at,
+        let at = match notify {
+            Notify::ListenerIfFull => return (word, true),
+            Notify::Futex(at) | Notify::Listener(at) => at,
         };
         // Counted from what was taken, so that it is a number that goes up. A result is shown
         // before it is counted.
@@ -367,11 +370,11 @@ impl Turns {
 
     /// Whether the worker sleeps for this; then it has to be woken, for which this is the one to do
     /// it. Looked at after an [`offer`](Self::offer), or a fence.
-    fn take_sleep(&self, sleep: Sleep) -> bool {
-        self.asleep.load(Ordering::Relaxed) == sleep as u32
+    fn take_sleep(&self, reason: SleepReason) -> bool {
+        self.asleep.load(Ordering::Relaxed) == reason as u32
             && self
                 .asleep
-                .compare_exchange(sleep as u32, 0, Ordering::SeqCst, Ordering::Relaxed)
+                .compare_exchange(reason as u32, 0, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok()
     }
 
@@ -382,7 +385,7 @@ impl Turns {
         offered: u32,
     ) -> Result<u32, Corrupt> {
         let (begun, there) = unpack(self.claim.load(Ordering::Acquire));
-        believable(begun, there, finished, offered)?;
+        check(begun, there, finished, offered)?;
         Ok(begun)
     }
 
@@ -395,9 +398,9 @@ impl Turns {
         offered: u32,
     ) -> Result<u32, Corrupt> {
         let mut word = self.claim.load(Ordering::Acquire);
-        for _ in 0..TRIES {
+        for _ in 0..MAX_CLAIM_TRIES {
             let (begun, there) = unpack(word);
-            believable(begun, there, finished, offered)?;
+            check(begun, there, finished, offered)?;
             // In order of age: what was finished, what was begun, what is kept.
             let kept = begun
                 .wrapping_sub(finished)
@@ -418,15 +421,15 @@ impl Turns {
     }
 
     /// The host wants to be woken, from now on.
-    fn set_bell(&self, bell: Bell) -> u32 {
-        let word = bell.to_word();
-        store_over(&self.host.bell, word, Ordering::SeqCst);
+    fn set_notify(&self, notify: Notify) -> u32 {
+        let word = notify.to_word();
+        store_over(&self.host.notify, word, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         word
     }
 
-    pub(in crate::worker::process) fn bell(&self) -> &AtomicU32 {
-        &self.host.bell
+    pub(in crate::worker::process) fn notify_word(&self) -> &AtomicU32 {
+        &self.host.notify
     }
 
     /// How many results it says that it has shown.
@@ -434,13 +437,13 @@ impl Turns {
         self.finished.0.load(Ordering::Acquire)
     }
 
-    pub(in crate::worker::process) fn set_patience(&self, patience: u32) {
-        self.host.patience.store(patience, Ordering::Relaxed);
+    pub(in crate::worker::process) fn set_spin_hint(&self, spin_hint: u32) {
+        self.host.spin_hint.store(spin_hint, Ordering::Relaxed);
     }
 }
 
 /// Whether a worker can have begun so many, and left the offers alone.
-fn believable(begun: u32, there: u32, finished: u32, offered: u32) -> Result<(), Corrupt> {
+fn check(begun: u32, there: u32, finished: u32, offered: u32) -> Result<(), Corrupt> {
     let most = offered.wrapping_sub(finished);
     if there == offered && begun.wrapping_sub(finished) <= most {
         Ok(())
@@ -453,7 +456,7 @@ fn believable(begun: u32, there: u32, finished: u32, offered: u32) -> Result<(),
 mod tests {
     use super::*;
 
-    /// As far as the counts in a bell reach, on both sides of where they wrap.
+    /// As far as the counts in `notify` reach, on both sides of where they wrap.
     const REACH: u32 = 1 << (COUNT_BITS - 1);
 
     #[test]
@@ -463,8 +466,8 @@ mod tests {
         for place in places {
             for nudge in 0..8_u32 {
                 let at = place.wrapping_add(nudge).wrapping_sub(4);
-                // As the worker reads it from the bell.
-                let told = Bell::Futex(at).to_word() >> 2;
+                // As the worker reads it from `notify`.
+                let told = Notify::Futex(at).to_word() >> 2;
                 for step in steps {
                     assert!(reached(at.wrapping_add(step), told), "{at} + {step}");
                     let before = at.wrapping_sub(step + 1);
@@ -475,73 +478,94 @@ mod tests {
     }
 
     #[test]
-    fn bells_are_told_apart() {
-        let turns = Turns::default();
-        let rings = |bell, occasion| {
-            turns.set_bell(bell);
-            turns.ring(occasion)
+    fn notifications_are_told_apart() {
+        let handoff = Handoff::default();
+        let rings = |notify, event| {
+            handoff.set_notify(notify);
+            handoff.ring(event)
         };
         for at in [0, 1, 1 << 29, u32::MAX] {
-            for occasion in [Occasion::Finished(at), Occasion::Idle, Occasion::Full] {
-                assert_eq!(rings(Bell::Futex(at), occasion), Ring::Futex);
-                assert_eq!(rings(Bell::Pipe(at), occasion), Ring::Pipe);
+            for event in [
+                NotifyEvent::Finished(at),
+                NotifyEvent::Idle,
+                NotifyEvent::Full,
+            ] {
+                assert_eq!(rings(Notify::Futex(at), event), NotifyTarget::Futex);
+                assert_eq!(rings(Notify::Listener(at), event), NotifyTarget::Listener);
             }
-            let early = Occasion::Finished(at.wrapping_sub(1));
-            assert_eq!(rings(Bell::Futex(at), early), Ring::Nobody);
-            assert_eq!(rings(Bell::Pipe(at), early), Ring::Nobody);
+            let early = NotifyEvent::Finished(at.wrapping_sub(1));
+            assert_eq!(rings(Notify::Futex(at), early), NotifyTarget::Nobody);
+            assert_eq!(rings(Notify::Listener(at), early), NotifyTarget::Nobody);
         }
-        assert_eq!(rings(Bell::IfFull, Occasion::Finished(0)), Ring::Nobody);
-        assert_eq!(rings(Bell::IfFull, Occasion::Idle), Ring::Nobody);
-        assert_eq!(rings(Bell::IfFull, Occasion::Full), Ring::Pipe);
+        assert_eq!(
+            rings(Notify::ListenerIfFull, NotifyEvent::Finished(0)),
+            NotifyTarget::Nobody
+        );
+        assert_eq!(
+            rings(Notify::ListenerIfFull, NotifyEvent::Idle),
+            NotifyTarget::Nobody
+        );
+        assert_eq!(
+            rings(Notify::ListenerIfFull, NotifyEvent::Full),
+            NotifyTarget::Listener
+        );
         // It is rung once.
-        assert_eq!(turns.ring(Occasion::Full), Ring::Nobody);
+        assert_eq!(handoff.ring(NotifyEvent::Full), NotifyTarget::Nobody);
     }
 
     #[test]
     fn counts_wrap() {
-        let turns = Turns::default();
+        let handoff = Handoff::default();
         let start = u32::MAX - 1;
-        turns.claim.store(pack(start, start), Ordering::Relaxed);
-        turns.offer(4);
+        handoff.claim.store(pack(start, start), Ordering::Relaxed);
+        handoff.offer(4);
         let offered = start.wrapping_add(4);
-        assert_eq!(turns.begin(start), Ok(true));
-        assert_eq!(turns.begun(start, offered), Ok(u32::MAX));
-        assert_eq!(turns.begin(u32::MAX), Ok(true));
+        assert_eq!(handoff.begin(start), Ok(true));
+        assert_eq!(handoff.begun(start, offered), Ok(u32::MAX));
+        assert_eq!(handoff.begin(u32::MAX), Ok(true));
         // One is kept that was not begun, though its number is the smaller one.
-        assert_eq!(turns.take_back(1, start, offered), Ok(1));
-        assert_eq!((turns.begin(0), turns.begin(1)), (Ok(true), Ok(false)));
-        assert!(!turns.has_more(1));
-        turns.finish(1);
+        assert_eq!(handoff.take_back(1, start, offered), Ok(1));
+        assert_eq!((handoff.begin(0), handoff.begin(1)), (Ok(true), Ok(false)));
+        assert!(!handoff.has_more(1));
+        handoff.finish(1);
         assert_eq!(
-            turns.set_bell_and_look(Bell::Futex(2), (start, 2), || false),
-            (Bell::Futex(2).to_word(), true)
+            handoff.set_notify_and_check(Notify::Futex(2), (start, 2), || false),
+            (Notify::Futex(2).to_word(), true)
         );
         assert!(
-            !turns
-                .set_bell_and_look(Bell::Futex(1), (start, 2), || false)
+            !handoff
+                .set_notify_and_check(Notify::Futex(1), (start, 2), || false)
                 .1
         );
     }
 
     #[test]
     fn what_is_taken_before_it_is_counted_is_no_news() {
-        let turns = Turns::default();
-        turns.offer(2);
-        assert_eq!(turns.begin(0), Ok(true));
+        let handoff = Handoff::default();
+        handoff.offer(2);
+        assert_eq!(handoff.begin(0), Ok(true));
         // The result was shown and taken, and is counted a moment later, or never.
-        assert!(turns.set_bell_and_look(Bell::Futex(2), (1, 2), || false).1);
-        turns.finish(1);
-        assert!(turns.set_bell_and_look(Bell::Futex(2), (1, 2), || false).1);
+        assert!(
+            handoff
+                .set_notify_and_check(Notify::Futex(2), (1, 2), || false)
+                .1
+        );
+        handoff.finish(1);
+        assert!(
+            handoff
+                .set_notify_and_check(Notify::Futex(2), (1, 2), || false)
+                .1
+        );
     }
 
     #[test]
     fn a_claim_that_makes_no_sense_is_corrupt() {
-        let turns = Turns::default();
-        turns.offer(2);
+        let handoff = Handoff::default();
+        handoff.offer(2);
         for (begun, offered) in [(3, 2), (u32::MAX, 2), (0, 1), (0, 3)] {
-            turns.claim.store(pack(begun, offered), Ordering::Relaxed);
-            assert_eq!(turns.begun(0, 2), Err(Corrupt));
-            assert_eq!(turns.take_back(0, 0, 2), Err(Corrupt));
+            handoff.claim.store(pack(begun, offered), Ordering::Relaxed);
+            assert_eq!(handoff.begun(0, 2), Err(Corrupt));
+            assert_eq!(handoff.take_back(0, 0, 2), Err(Corrupt));
         }
     }
 }
