@@ -30,7 +30,7 @@ use crate::worker::process::host::client::Employer;
 use crate::worker::process::ipc::board::Obituary;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
-use crate::worker::process::ipc::protocol::{NotReady, Setup};
+use crate::worker::process::ipc::protocol::{Limits, NotReady, Setup};
 use crate::worker::process::ipc::reply::{self, Reply};
 
 /// A task of the model, as its input says.
@@ -255,6 +255,11 @@ impl ForkServer {
     pub(crate) fn leave(&self, employer: u64) {
         let gone = self.lock().employers.remove(&employer);
         drop(gone);
+    }
+
+    /// No worker of a model has a control group.
+    pub(crate) fn tell_groups(&self, _limits: &Limits) -> io::Result<()> {
+        Ok(())
     }
 
     pub(crate) fn hire_soon(
