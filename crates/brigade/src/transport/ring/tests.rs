@@ -1,6 +1,9 @@
 //! Tests of the ring, with both sides in one process.
 
+use super::memory::Memory;
+use super::producer::{GRAIN, WARM};
 use super::*;
+use crate::sim::shared::Ordering;
 use crate::sys::mapping::{Mapping, sized_memfd};
 
 const PLACE: Place = Place {
