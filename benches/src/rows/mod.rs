@@ -8,6 +8,7 @@ mod s11;
 mod s12;
 mod s13;
 pub(crate) mod s14;
+mod s16;
 mod s17;
 mod s2;
 mod s3;
@@ -55,6 +56,8 @@ pub(crate) enum Name {
     S13,
     /// Memory of an idle process worker; a thousand of them.
     S14,
+    /// A worker in a sandbox.
+    S16,
     /// Values: encoding and decoding.
     S17,
     /// How the four transports grow with the size of a message, and with the number of senders.
@@ -65,7 +68,7 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    pub(crate) const ALL: [Name; 17] = [
+    pub(crate) const ALL: [Name; 18] = [
         Name::S1,
         Name::S2,
         Name::S3,
@@ -80,6 +83,7 @@ impl Name {
         Name::S12,
         Name::S13,
         Name::S14,
+        Name::S16,
         Name::S17,
         Name::Growth,
         Name::Curves,
@@ -101,6 +105,7 @@ impl Name {
             Name::S12 => s12::measure(quick),
             Name::S13 => s13::measure(quick),
             Name::S14 => s14::measure(quick),
+            Name::S16 => s16::measure(quick),
             Name::S17 => s17::measure(quick),
             Name::Growth => growth::measure(quick),
             Name::Curves => curves::measure(quick),

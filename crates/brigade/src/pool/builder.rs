@@ -96,6 +96,7 @@ impl PoolBuilder {
                 initializer: None,
                 initializer_at: Location::caller(),
                 recycle_after: None,
+                fresh_per_task: false,
                 recycle_above: None,
                 keep_crashes: None,
                 process: process::Builder::new(),
@@ -196,6 +197,19 @@ impl PoolBuilder {
     #[doc(alias = "max_tasks_per_child")]
     pub fn recycle_after(mut self, tasks: u64) -> PoolBuilder {
         self.options.recycle_after = Some(tasks);
+        self
+    }
+
+    /// Each task has a worker that no task was in before, so that none can read what another has
+    /// left, or change what it finds. In processes that costs about as much as
+    /// [`process::spawn`](crate::process::spawn) does, and the initializer runs for each task.
+    /// Threads are new too, but share the program's memory.
+    ///
+    /// The same as [`recycle_after`](Self::recycle_after) with 1, whatever that is given.
+    ///
+    /// *Default: `false`.*
+    pub fn fresh_per_task(mut self, yes: bool) -> PoolBuilder {
+        self.options.fresh_per_task = yes;
         self
     }
 

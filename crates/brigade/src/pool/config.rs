@@ -21,13 +21,22 @@ pub(crate) struct Options {
     pub(crate) initializer: Option<fn()>,
     /// Where the program set the initializer.
     pub(super) initializer_at: &'static Location<'static>,
-    pub(crate) recycle_after: Option<u64>,
+    pub(super) recycle_after: Option<u64>,
+    pub(super) fresh_per_task: bool,
     pub(crate) recycle_above: Option<u64>,
     pub(crate) keep_crashes: Option<PathBuf>,
     pub(crate) process: process::Builder,
 }
 
 impl Options {
+    /// After how many tasks a worker leaves.
+    pub(crate) fn most_tasks(&self) -> Option<u64> {
+        if self.fresh_per_task {
+            return Some(1);
+        }
+        self.recycle_after
+    }
+
     /// The initializer's name, if there is one.
     pub(super) fn initializer_name(&self) -> Option<TaskName> {
         let address = self.initializer? as usize;

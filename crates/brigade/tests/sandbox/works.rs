@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_pool_loads_before_the_door_shuts,
         a_pool_goes_on_after_a_violation,
         a_task_is_timed_out_and_its_worker_replaced,
+        no_task_finds_what_another_has_left,
     ]
 }
 
@@ -251,4 +252,32 @@ fn a_task_is_timed_out_and_its_worker_replaced() {
         Err(JoinError::TimedOut(_))
     ));
     pool.submit(hang, false).join().expect("another worker");
+}
+
+static LEFT: std::sync::Mutex<Vec<u32>> = std::sync::Mutex::new(Vec::new());
+
+fn no_task_finds_what_another_has_left() {
+    fn leave(number: u32) -> (u32, Vec<u32>) {
+        let mut left = LEFT.lock().expect("nobody panics");
+        let found = left.clone();
+        left.push(number);
+        (std::process::id(), found)
+    }
+    for builder in [process::Builder::new(), shut_in()] {
+        let pool = Pool::builder(Kind::Process)
+            .workers(2)
+            .fresh_per_task(true)
+            .recycle_after(100)
+            .process(builder)
+            .build()
+            .expect("a pool");
+        let mut workers = std::collections::HashSet::new();
+        for seen in pool.map(leave, 0..100) {
+            let (worker, found) = seen.expect("ok");
+            assert!(found.is_empty(), "{found:?}");
+            assert!(workers.insert(worker), "{worker} ran two tasks");
+        }
+        let stats = pool.stats();
+        assert_eq!(stats.done, 100, "{stats:?}");
+    }
 }

@@ -98,7 +98,7 @@ impl ProcessPool {
         };
         setup.stay = Some(Stay {
             initializer,
-            tasks: options.recycle_after,
+            tasks: options.most_tasks(),
             bytes: options.recycle_above,
         });
         let options = Arc::new(options);

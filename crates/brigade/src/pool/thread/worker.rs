@@ -137,7 +137,7 @@ impl WorkerThread {
 
     /// Whether it has run as many tasks as a thread of this pool may.
     pub(super) fn at_task_limit(&self) -> bool {
-        (self.pool.options.recycle_after)
+        (self.pool.options.most_tasks())
             .is_some_and(|most| self.counters.begun.load(Ordering::Relaxed) >= most)
     }
 
