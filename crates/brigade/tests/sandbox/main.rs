@@ -9,6 +9,7 @@ mod grants;
 mod outside;
 mod refusals;
 mod room;
+mod secrets;
 mod works;
 
 use libtest_mimic::{Arguments, Trial};
@@ -18,11 +19,13 @@ fn main() {
     conditions::put_in_force();
     brigade::init();
     conditions::if_asked(room::try_all);
+    secrets::if_asked();
     let mut tests: Vec<Trial> = Vec::new();
     tests.extend(conditions::tests());
     tests.extend(works::tests());
     tests.extend(grants::tests());
     tests.extend(refusals::tests());
+    tests.extend(secrets::tests());
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }
 

@@ -86,12 +86,12 @@ impl ProcessPool {
         options.timeout = options
             .timeout
             .filter(|&time| Instant::now().checked_add(time.saturating_mul(2)).is_some());
-        let server = pool::server()?;
         let mut setup = options.process.setup()?.unwrap_or_default();
         if let Some(name) = &options.name {
             Kind::Process.check_name(name)?;
             setup.name = Some(name.to_string());
         }
+        let server = pool::server(&setup)?;
         let initializer = match options.initializer {
             Some(initializer) => Some(Function::at(initializer as usize)?.0),
             None => None,

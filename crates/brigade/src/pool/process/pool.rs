@@ -475,6 +475,6 @@ impl State {
 }
 
 /// A fork server whose workers have what this thread has, started if there is none.
-pub(super) fn server() -> std::io::Result<Arc<ForkServer>> {
-    ForkServer::like_us()
+pub(super) fn server(setup: &Setup) -> std::io::Result<Arc<ForkServer>> {
+    ForkServer::like_us(Setup::inheritance(Some(setup)))
 }

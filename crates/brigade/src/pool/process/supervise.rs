@@ -17,6 +17,7 @@ use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
 use crate::{JoinError, Timeout};
 
@@ -373,7 +374,7 @@ impl State {
     /// Goes to another fork server, where the old one has ended; to one whose workers are as those
     /// of the old one. Otherwise says why not.
     pub(super) fn move_house(&mut self) -> Result<(), String> {
-        let server = ForkServer::like_us()
+        let server = ForkServer::like_us(Setup::inheritance(Some(&self.setup)))
             .map_err(|e| format!("the fork server could not be started again: {e}"))?;
         if !server.is_like(&self.server) {
             return Err(

@@ -16,6 +16,7 @@
 // - fork_server: the process that makes the workers
 // - child: a worker
 // - ipc: what they share, and say to each other
+// - inheritance: what workers have of the program's arguments and environment
 // - sim: what a pool of processes runs on, and what stands in its place in models and in
 //   `scripts/counts`
 // - unsupported: what stands in the place of all of it where there are no processes
@@ -30,6 +31,7 @@ pub(crate) mod host;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 #[path = "unsupported.rs"]
 pub(crate) mod host;
+pub(crate) mod inheritance;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod ipc;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]

@@ -40,12 +40,13 @@ pub(crate) mod client {
     use std::io;
 
     use super::start_method::StartMethod;
+    use crate::worker::process::inheritance::Inheritance;
 
     /// There is none.
     pub(in crate::worker::process) enum ForkServer {}
 
     impl ForkServer {
-        pub(in crate::worker::process) fn get() -> io::Result<ForkServer> {
+        pub(in crate::worker::process) fn get(_: Inheritance) -> io::Result<ForkServer> {
             Err(super::unsupported())
         }
 

@@ -30,6 +30,7 @@ use crate::sys::{environment, fds, launch, opened, process};
 use crate::worker::process::fork_server::event_loop;
 use crate::worker::process::fork_server::exec;
 use crate::worker::process::fork_server::main_program;
+use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::protocol::MARKER;
 
 /// Set by the constructor, in the program itself: the proof that it is linked in.
@@ -191,11 +192,32 @@ fn gains_privilege() -> io::Result<bool> {
 }
 
 /// Starts the fork server, with `socket` as its end of the line. Gives its process id.
-pub(crate) fn launch(socket: impl AsFd, privilege: &Privilege) -> io::Result<u32> {
-    start(Role::ForkServer, socket.as_fd(), privilege, |program| {
-        launch::launch_detached(program, &socket)
-    })
+pub(crate) fn launch(
+    socket: impl AsFd,
+    privilege: &Privilege,
+    inheritance: Inheritance,
+) -> io::Result<u32> {
+    start(
+        Role::ForkServer,
+        socket.as_fd(),
+        privilege,
+        |mut program| {
+            if inheritance == Inheritance::Nothing {
+                program.argv.truncate(1);
+                program.envp.retain(|entry| is_needed(entry.as_bytes()));
+            }
+            launch::launch_detached(program, &socket)
+        },
+    )
     .needed_to("start this program again as a fork server")
+}
+
+/// Whether a variable is needed to start the program as it was started: for the loader, ld.so(8);
+/// and what says that it is a fork server.
+fn is_needed(entry: &[u8]) -> bool {
+    ["LD_", "GLIBC_TUNABLES=", MARKER]
+        .iter()
+        .any(|start| entry.starts_with(start.as_bytes()))
 }
 
 /// Starts a worker by executing the program. Gives its process id.

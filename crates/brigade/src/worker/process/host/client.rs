@@ -30,6 +30,7 @@ use crate::task::symbols::Symbols;
 use crate::worker::process::fork_server::bootstrap;
 use crate::worker::process::host::groups::{self, Groups};
 use crate::worker::process::host::start_method::StartMethod;
+use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::bell::{self, HostBell};
 use crate::worker::process::ipc::board::Board;
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -89,6 +90,7 @@ pub(crate) struct ForkServer {
     watch: Timer,
     /// What its workers may do.
     privilege: Privilege,
+    inheritance: Inheritance,
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
     start_method: StartMethod,
@@ -171,8 +173,15 @@ impl State {
 
 /// This process's, once there is one. A fork of the host begins without: what the parent shares
 /// with its own is left alone.
-pub(in crate::worker::process) static CURRENT: PerProcess<Mutex<Option<Arc<ForkServer>>>> =
-    PerProcess::new(|| Mutex::new(None));
+static CURRENT: PerProcess<[Mutex<Option<Arc<ForkServer>>>; 2]> =
+    PerProcess::new(|| [Mutex::new(None), Mutex::new(None)]);
+
+/// This process's, with what it has of the program.
+pub(in crate::worker::process) fn current(
+    of: Inheritance,
+) -> &'static Mutex<Option<Arc<ForkServer>>> {
+    &CURRENT.get()[of as usize]
+}
 
 /// What the host shares with a fork server and its workers.
 pub(in crate::worker::process) struct Lines {
@@ -192,23 +201,25 @@ impl fmt::Debug for ForkServer {
 
 impl ForkServer {
     /// This process's fork server, started if there is none.
-    pub(crate) fn get() -> io::Result<Arc<ForkServer>> {
-        let current = CURRENT.get();
-        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn get(inheritance: Inheritance) -> io::Result<Arc<ForkServer>> {
+        let mut current = current(inheritance)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = current.as_ref().filter(|server| !server.lock().gone) {
             return Ok(Arc::clone(server));
         }
         bootstrap::check().needed_to("see whether this program can be started again")?;
-        let server = ForkServer::start()?;
+        let server = ForkServer::start(inheritance)?;
         *current = Some(Arc::clone(&server));
         Ok(server)
     }
 
-    fn start() -> io::Result<Arc<ForkServer>> {
-        ForkServer::try_start().needed_to("start the fork server, which makes worker processes")
+    fn start(inheritance: Inheritance) -> io::Result<Arc<ForkServer>> {
+        ForkServer::try_start(inheritance)
+            .needed_to("start the fork server, which makes worker processes")
     }
 
-    fn try_start() -> io::Result<Arc<ForkServer>> {
+    fn try_start(inheritance: Inheritance) -> io::Result<Arc<ForkServer>> {
         let ours = Privilege::of_this_thread()?;
         if let Some(why) = ours.why_not_inherited() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
@@ -236,7 +247,7 @@ impl ForkServer {
         };
         protocol::send(&socket, &begin, &descriptors)?;
         drop(to_write);
-        let pid = bootstrap::launch(&theirs, &ours)?;
+        let pid = bootstrap::launch(&theirs, &ours, inheritance)?;
         drop(theirs);
         let Greeting {
             process,
@@ -257,7 +268,14 @@ impl ForkServer {
             events,
             bell,
         };
-        let server = ForkServer::new(pid, process, ours, lines, symbols, start_method)?;
+        let server = ForkServer::new(
+            pid,
+            process,
+            (ours, inheritance),
+            lines,
+            symbols,
+            start_method,
+        )?;
         server.try_timers()?;
         let server = Arc::new(server);
         let epoll = &server.epoll;
@@ -283,7 +301,7 @@ impl ForkServer {
     pub(in crate::worker::process) fn new(
         pid: u32,
         process: OwnedFd,
-        privilege: Privilege,
+        (privilege, inheritance): (Privilege, Inheritance),
         lines: Lines,
         symbols: Symbols,
         start_method: StartMethod,
@@ -305,6 +323,7 @@ impl ForkServer {
             events,
             bell,
             privilege,
+            inheritance,
             rest: Timer::new()?,
             alarm: Timer::new()?,
             watch: Timer::new()?,

@@ -67,7 +67,8 @@ impl<R: Message> ProcessTask<R> {
         grace: Duration,
     ) -> io::Result<ProcessTask<R>> {
         // First, so that a program that cannot start processes hears of it, whatever the input.
-        ForkServer::get()?;
+        let inheritance = Setup::inheritance(setup);
+        ForkServer::get(inheritance)?;
         let plan = Plan::of(task)?;
         let name = TaskName::new(task as usize, worker_name);
         let running = |state| ProcessTask {
@@ -95,7 +96,7 @@ impl<R: Message> ProcessTask<R> {
                 return Ok(running(State::NotStarted(why)));
             }
         };
-        let mut worker = Worker::hire()?;
+        let mut worker = Worker::hire(inheritance)?;
         if let Some(setup) = setup {
             worker.set_up(setup)?;
         }

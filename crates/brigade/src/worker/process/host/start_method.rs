@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::worker::process::host::client::ForkServer;
+use crate::worker::process::inheritance::Inheritance;
 
 /// How worker processes are made; what [`start_method`] tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +103,9 @@ impl fmt::Display for StartMethod {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn start_method() -> io::Result<StartMethod> {
-    Ok(ForkServer::get()?.start_method().clone())
+    Ok(ForkServer::get(Inheritance::Environment)?
+        .start_method()
+        .clone())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::sys::image::Module;
 use crate::sys::privilege::Privilege;
 use crate::sys::remote_error::RemoteError;
 use crate::task::panic::Unwound;
+use crate::worker::process::inheritance::Inheritance;
 
 /// The environment variable that makes a start of the program a fork server: the number of its
 /// socket. Two versions of this library in one program each have their own.
@@ -175,6 +176,18 @@ pub(crate) struct Limits {
     /// The directories below which it makes control groups of its own; empty: not there.
     pub(crate) memory_group: Vec<u8>,
     pub(crate) processes_group: Vec<u8>,
+}
+
+impl Setup {
+    /// What a worker of this setup may have of the program.
+    pub(crate) fn inheritance(setup: Option<&Setup>) -> Inheritance {
+        #[cfg(feature = "sandbox")]
+        if setup.is_some_and(|setup| setup.sandbox.is_some()) {
+            return Inheritance::Nothing;
+        }
+        let _ = setup;
+        Inheritance::Environment
+    }
 }
 
 /// What a worker that stays is told.

@@ -18,8 +18,9 @@ use crate::sys::privilege::Privilege;
 use crate::task::symbols::Symbols;
 use crate::worker::process::child::startup;
 use crate::worker::process::child::worker_loop::WorkerLoop;
-use crate::worker::process::host::client::{CURRENT, ForkServer, Lines};
+use crate::worker::process::host::client::{ForkServer, Lines, current};
 use crate::worker::process::host::start_method::StartMethod;
+use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::bell;
 use crate::worker::process::ipc::board::{Board, SLOTS};
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -60,7 +61,7 @@ impl OneThread {
         let server = ForkServer::new(
             0,
             process,
-            Privilege::of_this_thread()?,
+            (Privilege::of_this_thread()?, Inheritance::Environment),
             Lines {
                 socket: ours,
                 board,
@@ -71,7 +72,9 @@ impl OneThread {
             StartMethod::Fork,
         )?;
         let server = Arc::new(server);
-        *CURRENT.get().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
+        *current(Inheritance::Environment)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
         startup::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);
         Ok(OneThread {
             server,

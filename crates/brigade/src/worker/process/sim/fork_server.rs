@@ -27,6 +27,7 @@ use crate::task::codec;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::client::Employer;
+use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::board::Obituary;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
@@ -216,7 +217,7 @@ impl ForkServer {
 
     // ---- as the pool sees it
 
-    pub(crate) fn like_us() -> io::Result<Arc<ForkServer>> {
+    pub(crate) fn like_us(_: Inheritance) -> io::Result<Arc<ForkServer>> {
         ForkServer::get()
     }
 

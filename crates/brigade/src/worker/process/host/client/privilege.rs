@@ -16,16 +16,18 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{CURRENT, ForkServer, SpareWorker, State, bootstrap};
+use super::{ForkServer, SpareWorker, State, bootstrap};
 use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
+use crate::worker::process::host::client::current;
+use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::protocol::Request;
 
 impl ForkServer {
     /// This process's fork server, if it has the privileges of this thread; otherwise another,
     /// which has.
-    pub(crate) fn like_us() -> io::Result<Arc<ForkServer>> {
-        let server = ForkServer::get()?;
+    pub(crate) fn like_us(inheritance: Inheritance) -> io::Result<Arc<ForkServer>> {
+        let server = ForkServer::get(inheritance)?;
         if server.is_like_us()? {
             return Ok(server);
         }
@@ -53,8 +55,9 @@ impl ForkServer {
 
     /// A fork server with this thread's privileges, in place of one that has others.
     pub(crate) fn renew(old: &Arc<ForkServer>) -> io::Result<Arc<ForkServer>> {
-        let current = CURRENT.get();
-        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = current(old.inheritance)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = current.take() {
             // Another thread may have been here first.
             if !Arc::ptr_eq(&server, old) && !server.lock().gone && server.is_like_us()? {
@@ -66,7 +69,7 @@ impl ForkServer {
             server.replace();
         }
         bootstrap::check()?;
-        let server = ForkServer::start()?;
+        let server = ForkServer::start(old.inheritance)?;
         *current = Some(Arc::clone(&server));
         Ok(server)
     }

@@ -12,6 +12,7 @@ use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
 use crate::worker::process::host::client::{ForkServer, SpareWorker};
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{HostRings, INLINE_MAX};
 use crate::worker::process::ipc::order::{Order, Payload};
@@ -74,9 +75,9 @@ impl Drop for Worker {
 
 /// A worker with the privileges of this thread, from a new fork server if the old one has others,
 /// or ended just now: no task was given to anybody yet.
-fn hire() -> io::Result<(Arc<ForkServer>, SpareWorker)> {
+fn hire(inheritance: Inheritance) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
     for _ in 0..HIRES {
-        let server = ForkServer::get()?;
+        let server = ForkServer::get(inheritance)?;
         let hired = match server.hire() {
             Err(_) if server.is_gone() || server.is_retired() => continue,
             hired => hired?,
@@ -100,8 +101,8 @@ fn hire() -> io::Result<(Arc<ForkServer>, SpareWorker)> {
 
 impl Worker {
     /// One that has nothing to do yet.
-    pub(super) fn hire() -> io::Result<Worker> {
-        let (server, SpareWorker { slot, pid, mailbox }) = hire()?;
+    pub(super) fn hire(inheritance: Inheritance) -> io::Result<Worker> {
+        let (server, SpareWorker { slot, pid, mailbox }) = hire(inheritance)?;
         Ok(Worker {
             server,
             slot,
