@@ -90,6 +90,7 @@
 //! - [`sync`]: std's locks and three more. A holder that panics *or dies* poisons; a lock never
 //!   stays locked because its holder died.
 //! - [`Descriptor`]: files and sockets as messages.
+//! - [`supervise`]: threads, processes and supervisors that are kept running, by OTP's rules.
 //!
 //! ```
 //! use brigade::channel::{self, Sender};
@@ -284,6 +285,7 @@ mod pool;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod shm;
+pub mod supervise;
 pub mod sync;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod sys;

@@ -16,8 +16,8 @@
 
 use std::time::Duration;
 
-use crate::task::panic::{attempt, contained};
-use crate::trace::{self, Level, LevelFilter};
+use crate::task::panic::attempt;
+use crate::trace::{self, Level, LevelFilter, tell};
 use crate::{Cause, Kind};
 
 const TARGET: &str = "brigade::pool";
@@ -32,14 +32,6 @@ fn ask(level: Level, ask: impl FnOnce() -> bool) -> bool {
 #[cold]
 fn asked(ask: impl FnOnce() -> bool) -> bool {
     attempt(ask).unwrap_or(false)
-}
-
-/// Tells the subscriber. A panic in it must not take a task's end along, or the thread that tells.
-#[inline]
-fn tell(level: Level, tell: impl FnOnce()) {
-    if level <= LevelFilter::current() {
-        contained(tell);
-    }
 }
 
 /// Whether a subscriber is interested in each task.

@@ -105,6 +105,22 @@ impl<R> JoinHandle<R> {
         }
     }
 
+    /// Sends SIGTERM to the process that runs it, if one does: its end is told as it comes.
+    pub(crate) fn terminate(&self) {
+        if let Task::Process(task) = &self.0 {
+            task.terminate();
+        }
+    }
+
+    /// The same task, whose end is told when its process is gone, if it has one, and not when it has
+    /// replied.
+    pub(crate) fn told_when_gone(mut self) -> JoinHandle<R> {
+        if let Task::Process(task) = &mut self.0 {
+            task.tell_when_gone();
+        }
+        self
+    }
+
     /// What kind of worker runs it.
     pub fn kind(&self) -> Kind {
         match &self.0 {

@@ -80,6 +80,20 @@ impl Builder {
         A: Send + 'static,
         R: Send + 'static,
     {
+        self.spawn_as(task, input, TaskName::new(task as usize, self.name.clone()))
+    }
+
+    /// As [`spawn`](Self::spawn), of a task that errors are to call by that name.
+    pub(crate) fn spawn_as<A, R>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+        name: TaskName,
+    ) -> io::Result<JoinHandle<R>>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+    {
         let mut builder = std::thread::Builder::new();
         if let Some(name) = &self.name {
             Kind::Thread.check_name(name)?;
@@ -95,7 +109,6 @@ impl Builder {
             .spawn(move || contained(|| theirs.run(task, input)))
             .call(THREAD)
             .needed_to("run a task in a thread")?;
-        let name = TaskName::new(task as usize, self.name.clone());
         Ok(JoinHandle(Task::Thread(Box::new(ThreadTask {
             host: Original::this_process(),
             shared,

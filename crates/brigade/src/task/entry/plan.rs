@@ -112,6 +112,18 @@ impl Plan {
     }
 }
 
+/// The task at this offset; `None`: there is no code there. The offset came from the host, which a
+/// worker trusts, and the types are those of the instance of a function that the host chose together
+/// with it.
+pub(crate) fn task_at<A: Message, R>(function: Function) -> Option<fn(A) -> R> {
+    let address = function.address()?;
+    // SAFETY: `address` checked that this lies in the program's code. That it is a `fn(A) -> R` is
+    // the host's word, which is of the same build: `supervise::launch` puts the offset of a
+    // `fn(A) -> R` into the input of the instance of its own task for the same types. With another
+    // offset, which the worker's own task would have to have written, see `entry`.
+    Some(unsafe { std::mem::transmute::<usize, fn(A) -> R>(address) })
+}
+
 /// Runs the `fn()` at this offset; `None`: there is no code there. The offset came from the host,
 /// which a worker trusts.
 pub(crate) fn run_initializer(offset: u64) -> Option<Result<(), Unwound>> {

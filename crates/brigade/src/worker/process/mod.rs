@@ -56,6 +56,7 @@ use super::handle::{JoinHandle, Task};
 use crate::Message;
 #[cfg(feature = "sandbox")]
 use crate::Sandbox;
+use crate::task::name::TaskName;
 
 /// Starts `task` on `input` in a process of its own, which ends with the task.
 ///
@@ -273,8 +274,17 @@ impl Builder {
         task: fn(A) -> R,
         input: A,
     ) -> io::Result<JoinHandle<R>> {
-        Ok(JoinHandle(Task::Process(Box::new(
-            self.start(task, input)?,
-        ))))
+        self.spawn_as(task, input, TaskName::new(task as usize, self.name.clone()))
+    }
+
+    /// As [`spawn`](Self::spawn), of a task that errors are to call by that name.
+    pub(crate) fn spawn_as<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+        name: TaskName,
+    ) -> io::Result<JoinHandle<R>> {
+        let running = self.start(task, input, name)?;
+        Ok(JoinHandle(Task::Process(Box::new(running))))
     }
 }

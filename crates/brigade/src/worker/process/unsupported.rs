@@ -7,12 +7,14 @@ use std::io;
 
 use crate::Message;
 use crate::process::{Builder, Enforcement, Limit};
+use crate::task::name::TaskName;
 
 impl Builder {
     pub(in crate::worker::process) fn start<A: Message, R: Message>(
         &self,
         _: fn(A) -> R,
         _: A,
+        _: TaskName,
     ) -> io::Result<one_shot::ProcessTask<R>> {
         Err(unsupported())
     }
@@ -84,6 +86,14 @@ pub(crate) mod one_shot {
         }
 
         pub(crate) fn cancel(&self) {
+            match self.none {}
+        }
+
+        pub(crate) fn terminate(&self) {
+            match self.none {}
+        }
+
+        pub(crate) fn tell_when_gone(&mut self) {
             match self.none {}
         }
 

@@ -36,6 +36,8 @@ pub(crate) struct ProcessTask<R> {
     state: State,
     cancelled: AtomicU8,
     grace: Duration,
+    /// Its end is told when its process is gone, and not when it has replied.
+    told_when_gone: bool,
     result: PhantomData<fn() -> R>,
     decode: Decode<R>,
 }
@@ -58,24 +60,23 @@ impl<R> fmt::Debug for ProcessTask<R> {
 }
 
 impl<R: Message> ProcessTask<R> {
-    #[track_caller]
     pub(crate) fn start<A: Message>(
         task: fn(A) -> R,
         input: A,
         setup: Option<&Setup>,
-        worker_name: Option<Arc<str>>,
+        name: TaskName,
         grace: Duration,
     ) -> io::Result<ProcessTask<R>> {
         // First, so that a program that cannot start processes hears of it, whatever the input.
         let inheritance = Setup::inheritance(setup);
         ForkServer::get(inheritance)?;
         let plan = Plan::of(task)?;
-        let name = TaskName::new(task as usize, worker_name);
         let running = |state| ProcessTask {
             name: name.clone(),
             state,
             cancelled: AtomicU8::new(NOT_CANCELLED),
             grace,
+            told_when_gone: false,
             result: PhantomData,
             decode: codec::decode::<R>,
         };
@@ -149,6 +150,8 @@ impl<R> ProcessTask<R> {
         let cancelled = *self.cancelled.get_mut();
         let ended = if worker.held.is_some() {
             worker.release(deadline, &self.name)
+        } else if self.told_when_gone && !worker.wait_ended(deadline) {
+            None
         } else {
             let mut frame = Vec::new();
             match find(&mut worker, cancelled == CANCELLED, &mut frame) {
@@ -172,8 +175,9 @@ impl<R> ProcessTask<R> {
         }
         if let State::Started(worker) = &self.state {
             let (server, slot) = (&worker.server, worker.slot);
-            let hears =
-                worker.held.is_none() && self.cancelled.load(Ordering::Acquire) != CANCELLED;
+            let hears = worker.held.is_none()
+                && !self.told_when_gone
+                && self.cancelled.load(Ordering::Acquire) != CANCELLED;
             let replied = worker.ends.replied_since_now();
             let board = Arc::clone(server);
             let (lane, is_held) = match worker.held {
@@ -205,7 +209,7 @@ impl<R> ProcessTask<R> {
         match worker.held {
             Some(Held::Lane { ticket, .. }) => worker.server.has_lane(ticket),
             Some(Held::Gone(_)) => worker.server.board.has_ended(worker.slot),
-            None if self.cancelled.load(Ordering::Acquire) == CANCELLED => {
+            None if self.told_when_gone || self.cancelled.load(Ordering::Acquire) == CANCELLED => {
                 worker.server.board.has_ended(worker.slot)
             }
             None => worker.is_finished(),
@@ -233,6 +237,20 @@ impl<R> ProcessTask<R> {
         {
             worker.kill(self.grace);
         }
+    }
+
+    /// Sends it SIGTERM. What becomes of it is told as if another had sent that.
+    pub(crate) fn terminate(&self) {
+        match &self.state {
+            State::Started(worker) if !self.is_copy() => worker.kill(Duration::MAX),
+            _ => {}
+        }
+    }
+
+    /// From now on its end is told when its process is gone: its descriptors, its locks and its
+    /// memory are free then. Otherwise that comes a moment after.
+    pub(crate) fn tell_when_gone(&mut self) {
+        self.told_when_gone = true;
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {

@@ -9,19 +9,20 @@ use super::groups::{self, Groups};
 use super::one_shot::ProcessTask;
 use crate::process::Builder;
 use crate::sys::error::Call;
+use crate::task::name::TaskName;
 use crate::worker::process::ipc::protocol::{Limits, Setup};
 use crate::{Kind, Message};
 
 impl Builder {
     /// Starts `task` on `input` in a process of its own.
-    #[track_caller]
     pub(in crate::worker::process) fn start<A: Message, R: Message>(
         &self,
         task: fn(A) -> R,
         input: A,
+        name: TaskName,
     ) -> io::Result<ProcessTask<R>> {
         let setup = self.setup()?;
-        ProcessTask::start(task, input, setup.as_ref(), self.name.clone(), self.grace)
+        ProcessTask::start(task, input, setup.as_ref(), name, self.grace)
             .needed_to("run a task in a process")
     }
 

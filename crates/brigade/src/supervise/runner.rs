@@ -1,0 +1,372 @@
+//! The thread of one supervisor: it starts and stops what the machine says.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::backoff;
+use super::child::Launcher;
+use super::events::{Teller, What};
+use super::exit::{ChildEnd, Exit, Report, Told};
+use super::handle::{Core, Handle};
+use super::inbox::{Address, Inbox, LookAgain, Note, Run};
+use super::launch::{Launch, Launched, Returned};
+use super::machine::{Machine, Readiness, Spec, World};
+use super::request::Request;
+use crate::task::entry::caught;
+use crate::task::panic::contained;
+use crate::{Cause, JoinError, Kind};
+
+/// signal(7). A process that is ended by it is one of Linux's.
+const SIGTERM: i32 = 15;
+
+/// A supervisor at work.
+pub(super) struct Runner {
+    machine: Machine<Launcher>,
+    runs: Runs,
+    /// The supervisor that this one is a child of.
+    parent: Option<Address>,
+    core: Arc<Core>,
+}
+
+/// Its children's runs: the machine's world.
+struct Runs {
+    inbox: Arc<Inbox>,
+    /// By child: at most one of each.
+    running: HashMap<u64, Running>,
+    /// Threads that were let go, by name.
+    let_go: Vec<(Arc<str>, Weak<()>)>,
+    /// What supervisors below have left running.
+    left_below: Vec<Arc<str>>,
+    teller: Teller,
+}
+
+struct Running {
+    number: u64,
+    name: Arc<str>,
+    what: Body,
+}
+
+enum Body {
+    Worker(Box<Worker>),
+    Supervisor(Handle),
+}
+
+struct Worker {
+    launched: Launched,
+    pid: Option<u32>,
+    look: Arc<LookAgain>,
+    waker: Waker,
+    /// It was asked to stop, by SIGTERM.
+    was_terminated: bool,
+}
+
+impl Runner {
+    pub(super) fn new(
+        machine: Machine<Launcher>,
+        teller: Teller,
+        parent: Option<Address>,
+        core: Arc<Core>,
+    ) -> Runner {
+        Runner {
+            machine,
+            runs: Runs {
+                inbox: Arc::clone(&core.inbox),
+                running: HashMap::new(),
+                let_go: Vec::new(),
+                left_below: Vec::new(),
+                teller,
+            },
+            parent,
+            core,
+        }
+    }
+
+    /// Until the supervisor has ended.
+    pub(super) fn run(mut self) {
+        let mut is_starting = true;
+        let report = loop {
+            let now = Instant::now();
+            self.machine.tick(now, &mut self.runs);
+            self.machine.advance(now, &mut self.runs);
+            if let Some((reason, ends)) = self.machine.ended() {
+                break self.runs.report(reason, ends);
+            }
+            if is_starting && self.machine.is_running() {
+                is_starting = false;
+                self.runs.teller.tell(None, None, What::Started);
+                self.core.is_up();
+                if let Some(parent) = &self.parent {
+                    parent.is_ready();
+                }
+            }
+            for note in self.runs.inbox.take(self.machine.deadline(now)) {
+                self.heed(note);
+            }
+        };
+        // What was not read is answered by being dropped.
+        let unread = self.runs.inbox.close();
+        contained(|| drop(unread));
+        let Runner {
+            machine,
+            runs,
+            parent,
+            core,
+        } = self;
+        // Inputs of children: their destructors are the program's.
+        contained(|| drop(machine));
+        runs.teller
+            .tell(None, None, What::Stopped(report.reason().clone()));
+        if parent.is_none() {
+            core.readers.close();
+        }
+        core.has_ended(report.clone());
+        if let Some(parent) = parent {
+            parent.has_ended(report);
+        }
+    }
+
+    fn heed(&mut self, note: Note) {
+        let now = Instant::now();
+        let (machine, runs) = (&mut self.machine, &mut self.runs);
+        match note {
+            Note::Ready(run) => machine.ready(run, now, runs),
+            Note::Look(run) => {
+                let (ready, exit) = runs.look(run);
+                if ready {
+                    machine.ready(run, now, runs);
+                }
+                if let Some(exit) = exit {
+                    machine.run_ended(run, exit, now, runs);
+                    runs.forget(run);
+                }
+            }
+            Note::Ended(run, report) => {
+                if runs.get(run).is_some() {
+                    runs.left_below.extend(runs.named_below(run, &report));
+                    machine.run_ended(run, Exit::Supervisor(report), now, runs);
+                    runs.forget(run);
+                }
+            }
+            Note::Request(request) => match request {
+                Request::Start(child, ticket) => machine.start_child(child.0, ticket, now),
+                Request::Terminate(name, ticket) => machine.terminate_child(&name, ticket, runs),
+                Request::Restart(name, ticket) => machine.restart_child(&name, ticket, now),
+                Request::Delete(name, ticket) => machine.delete_child(&name, ticket, runs),
+                Request::Children(ticket) => drop(ticket.send(machine.children(runs))),
+                Request::Supervisor(name, ticket) => {
+                    if let Some(handle) = runs.supervisor(&name) {
+                        drop(ticket.send(handle));
+                    }
+                }
+                Request::Shutdown => machine.shutdown(),
+                Request::Abort => machine.abort(runs),
+            },
+        }
+    }
+}
+
+impl Runs {
+    fn get(&self, run: Run) -> Option<&Running> {
+        self.running
+            .get(&run.child)
+            .filter(|running| running.number == run.number)
+    }
+
+    fn get_mut(&mut self, run: Run) -> Option<&mut Running> {
+        self.running
+            .get_mut(&run.child)
+            .filter(|running| running.number == run.number)
+    }
+
+    fn worker(&mut self, run: Run) -> Option<&mut Worker> {
+        match &mut self.get_mut(run)?.what {
+            Body::Worker(worker) => Some(worker),
+            Body::Supervisor(_) => None,
+        }
+    }
+
+    fn forget(&mut self, run: Run) {
+        if self.get(run).is_some() {
+            self.running.remove(&run.child);
+        }
+    }
+
+    /// Whether a run has become ready, and how it has ended, if it has.
+    fn look(&mut self, run: Run) -> (bool, Option<Exit>) {
+        let Some(worker) = self.worker(run) else {
+            return (false, None);
+        };
+        let (ready, exit) = worker.look();
+        if matches!(exit, Some(Exit::LetGo)) {
+            let presence = Weak::clone(&worker.launched.presence);
+            let name = self.get(run).map(|running| Arc::clone(&running.name));
+            self.let_go.retain(|(_, thread)| thread.strong_count() > 0);
+            self.let_go.extend(name.map(|name| (name, presence)));
+        }
+        (ready, exit)
+    }
+
+    fn supervisor(&self, name: &str) -> Option<Handle> {
+        let mut all = self.running.values().filter(|r| *r.name == *name);
+        all.find_map(|running| match &running.what {
+            Body::Supervisor(handle) => Some(handle.clone()),
+            Body::Worker(_) => None,
+        })
+    }
+
+    fn named_below(&self, run: Run, report: &Report) -> Vec<Arc<str>> {
+        let Some(running) = self.get(run) else {
+            return Vec::new();
+        };
+        let left = report.left_running().iter();
+        left.map(|name| format!("{}/{name}", running.name).into())
+            .collect()
+    }
+
+    fn report(&mut self, reason: super::Reason, children: Vec<ChildEnd>) -> Report {
+        let mut left_running = std::mem::take(&mut self.left_below);
+        let threads = self.let_go.iter();
+        let still = threads.filter(|(_, thread)| thread.strong_count() > 0);
+        left_running.extend(still.map(|(name, _)| Arc::clone(name)));
+        Report(Arc::new(Told {
+            reason,
+            children,
+            left_running,
+        }))
+    }
+}
+
+impl Worker {
+    /// What there is to be seen, and has a note come when there is more.
+    fn look(&mut self) -> (bool, Option<Exit>) {
+        self.look.is_looked_at();
+        let context = &mut Context::from_waker(&self.waker);
+        // Its end before its readiness is looked at: what it said last, it said before.
+        let ended = match pin!(&mut self.launched.handle).poll(context) {
+            Poll::Ready(ended) => Some(ended),
+            Poll::Pending => None,
+        };
+        let mut ready = false;
+        if let Some(receiver) = &self.launched.ready {
+            match pin!(receiver.recv_async()).poll(context) {
+                Poll::Ready(said) => {
+                    ready = said.is_ok();
+                    // It says no more than that.
+                    self.launched.ready = None;
+                }
+                Poll::Pending => {}
+            }
+        }
+        (ready, ended.map(|ended| self.exit(ended)))
+    }
+
+    fn exit(&self, ended: Result<Returned, JoinError>) -> Exit {
+        match ended {
+            Ok(returned) => returned.into(),
+            Err(JoinError::Cancelled) => match self.launched.handle.kind() {
+                Kind::Thread => Exit::LetGo,
+                Kind::Process => Exit::Killed,
+            },
+            Err(JoinError::Crashed(crash))
+                if self.was_terminated && *crash.cause() == Cause::Killed(SIGTERM) =>
+            {
+                Exit::Terminated
+            }
+            Err(error) => Exit::Died(Arc::new(error)),
+        }
+    }
+}
+
+impl World<Launcher> for Runs {
+    fn launch(&mut self, spec: &mut Spec<Launcher>, run: Run) -> Result<(), Exit> {
+        let supervisor = Address {
+            inbox: Arc::clone(&self.inbox),
+            run,
+        };
+        let what = match &spec.launcher {
+            Launcher::Task(task, process) => {
+                let launched = task.start(&Launch {
+                    name: &spec.name,
+                    supervisor: supervisor.clone(),
+                    waits_until_ready: spec.readiness != Readiness::AtOnce,
+                    process,
+                })?;
+                let look = LookAgain::new(supervisor);
+                // The first look asks to be told.
+                look.note();
+                Body::Worker(Box::new(Worker {
+                    pid: launched.handle.pid(),
+                    launched,
+                    waker: Waker::from(Arc::clone(&look)),
+                    look,
+                    was_terminated: false,
+                }))
+            }
+            Launcher::Supervisor(inner) => {
+                let started = caught(|| (**inner).clone());
+                let inner = started.map_err(|unwound| Exit::Failed(unwound.message))?;
+                let handle = inner.launch(&spec.name, Some((&self.teller, supervisor)));
+                Body::Supervisor(handle.map_err(|e| Exit::NotStarted(Arc::new(e)))?)
+            }
+        };
+        let running = Running {
+            number: run.number,
+            name: Arc::clone(&spec.name),
+            what,
+        };
+        self.running.insert(run.child, running);
+        Ok(())
+    }
+
+    fn ask(&mut self, run: Run) {
+        match self.get_mut(run).map(|running| &mut running.what) {
+            Some(Body::Worker(worker)) => {
+                let listens = worker.launched.line.ask_to_stop();
+                worker.was_terminated = !listens;
+                if !listens {
+                    worker.launched.handle.terminate();
+                }
+            }
+            Some(Body::Supervisor(handle)) => handle.put(Request::Shutdown),
+            None => {}
+        }
+    }
+
+    fn kill(&mut self, run: Run) {
+        match self.get_mut(run).map(|running| &mut running.what) {
+            Some(Body::Worker(worker)) => {
+                // A thread that is let go may still hear it.
+                worker.launched.line.ask_to_stop();
+                worker.launched.handle.cancel();
+                worker.look.note();
+            }
+            Some(Body::Supervisor(handle)) => handle.put(Request::Abort),
+            None => {}
+        }
+    }
+
+    fn beats(&self, run: Run) -> u32 {
+        match self.get(run).map(|running| &running.what) {
+            Some(Body::Worker(worker)) => worker.launched.line.beats(),
+            _ => 0,
+        }
+    }
+
+    fn pid(&self, run: Run) -> Option<u32> {
+        match self.get(run).map(|running| &running.what) {
+            Some(Body::Worker(worker)) => worker.pid,
+            _ => None,
+        }
+    }
+
+    fn tell(&mut self, child: &Arc<str>, pid: Option<u32>, what: What) {
+        self.teller.tell(Some(child), pid, what);
+    }
+
+    fn chance(&mut self) -> u64 {
+        backoff::chance()
+    }
+}
