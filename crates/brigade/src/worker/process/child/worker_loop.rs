@@ -92,9 +92,9 @@ impl WorkerLoop {
         let mailbox = self.worker.mailbox;
         let handoff = mailbox.handoff();
         loop {
-            self.spin_for_tasks(|| handoff.has_more(self.begun));
+            self.spin_for_tasks(|| handoff.claims.has_more(self.begun));
             self.stderr.waited(mailbox);
-            let begun = handoff.begin(self.begun);
+            let begun = handoff.claims.begin(self.begun);
             if self.has_begun(begun) {
                 return;
             }
@@ -191,7 +191,7 @@ impl WorkerLoop {
         drop(input);
         let is_flushed = task::flush(&one_of_many);
         // It may be killed as soon as the host has its last result.
-        if profile::is_linked() && !mailbox.handoff().has_more(self.begun) {
+        if profile::is_linked() && !mailbox.handoff().claims.has_more(self.begun) {
             profile::write();
         }
         let told_through_lane = task::tell(&mut one_of_many, outcome, &self.result);

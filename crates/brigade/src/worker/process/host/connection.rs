@@ -234,6 +234,7 @@ impl WorkerConnection {
         self.ends
             .mailbox()
             .handoff()
+            .claims
             .begun(self.taken, self.offered)
     }
 
@@ -244,11 +245,12 @@ impl WorkerConnection {
     /// [`forget`](Self::forget).
     pub(crate) fn take_back(&mut self, keep: u32) -> Result<u32, Corrupt> {
         // What is not offered yet goes with it.
-        let left = self
-            .ends
-            .mailbox()
-            .handoff()
-            .take_back(keep, self.taken, self.offered)?;
+        let left =
+            self.ends
+                .mailbox()
+                .handoff()
+                .claims
+                .take_back(keep, self.taken, self.offered)?;
         self.offered = left;
         self.written = left;
         Ok(left)

@@ -6,11 +6,8 @@
 //! able to take back those that are not begun, for another worker that has nothing to do, without
 //! ever having one run twice.
 //!
-//! Tasks are counted in the order in which they were offered. One 64-bit word, the *claim*, holds
-//! how many of them were begun (the low half) and how many are offered (the high half). The worker
-//! begins a task by moving the low half on, the host offers by moving the high half on, and takes
-//! back by moving it down: each by one atomic step on the same word, so a task is either begun or
-//! taken back.
+//! Which task is begun, offered or taken back is decided by one atomic step each on one word: see
+//! [`claims`](super::claims).
 //!
 //! Each side may sleep. The worker says so in `asleep`, the host in `notify`, where it also says
 //! when it wants to be woken: after a number of tasks, or when there is nothing more to do, or when
@@ -23,14 +20,15 @@
 //! The steps of both sides that are about who waits for whom are here in one piece each, for the
 //! order of what they do is all there is to them.
 
-use crate::sim::claims::{AtomicU32, AtomicU64, Ordering, fence, futex, store_over};
+use super::claims::{Claims, beyond};
+use crate::sim::claims::{AtomicU32, Ordering, fence, futex, store_over};
 use crate::transport::ring::Corrupt;
 
 /// All zero is the beginning.
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
 pub(crate) struct Handoff {
-    claim: AtomicU64,
+    pub(in crate::worker::process) claims: Claims,
     /// Not 0: the worker sleeps here, or is about to; for what, see [`SleepReason`].
     asleep: AtomicU32,
     /// What the host has to say: on other lines, for the worker looks here after each task.
@@ -100,11 +98,6 @@ fn reached(count: u32, at: u32) -> bool {
     (count.wrapping_sub(at) << (32 - COUNT_BITS)) >> 31 == 0
 }
 
-/// By how much a running count is beyond another; 0, if it is behind.
-fn beyond(count: u32, other: u32) -> u32 {
-    (count.wrapping_sub(other) as i32).max(0) as u32
-}
-
 /// What has happened, for which the host may want to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotifyEvent {
@@ -127,28 +120,6 @@ pub(crate) enum NotifyTarget {
     Listener,
 }
 
-fn pack(begun: u32, offered: u32) -> u64 {
-    u64::from(begun) | u64::from(offered) << 32
-}
-
-fn unpack(word: u64) -> (u32, u32) {
-    (word as u32, (word >> 32) as u32)
-}
-
-/// After an atomic step: what comes before it is seen by others before anything that comes after it
-/// is looked at. On x86-64 the step alone sees to that.
-fn fence_after_step() {
-    if !cfg!(target_arch = "x86_64") || cfg!(loom) {
-        fence(Ordering::SeqCst);
-    }
-}
-
-/// More tasks than a mailbox has room for.
-const MAX_OFFERED: u32 = 1 << 20;
-
-/// How often the host tries to change the claim. An honest worker changes it once for each task.
-const MAX_CLAIM_TRIES: u32 = 10_000;
-
 impl Handoff {
     // ---- the worker
 
@@ -160,7 +131,7 @@ impl Handoff {
         finished: u32,
         wake_listener: impl FnOnce(),
     ) -> Result<bool, Corrupt> {
-        let more = self.begin(begun)?;
+        let more = self.claims.begin(begun)?;
         if more {
             self.wake_host(NotifyEvent::Finished(finished), wake_listener);
         } else {
@@ -172,9 +143,9 @@ impl Handoff {
 
     /// Sleeps until there is a task after `begun` others.
     pub(in crate::worker::process) fn sleep_until_more(&self, begun: u32) {
-        while !self.has_more(begun) {
+        while !self.claims.has_more(begun) {
             self.prepare_to_wait(SleepReason::Tasks);
-            if self.has_more(begun) {
+            if self.claims.has_more(begun) {
                 self.cancel_sleep();
                 return;
             }
@@ -216,38 +187,6 @@ impl Handoff {
             NotifyTarget::Futex => futex::wake_one(&self.host.notify),
             NotifyTarget::Listener => wake_listener(),
         }
-    }
-
-    /// Begins the next task, the one after `begun` others, if there is one.
-    pub(in crate::worker::process) fn begin(&self, begun: u32) -> Result<bool, Corrupt> {
-        let mut word = self.claim.load(Ordering::Acquire);
-        loop {
-            let (_, offered) = unpack(word);
-            if offered == begun {
-                return Ok(false);
-            }
-            // The task before has written over this.
-            if offered.wrapping_sub(begun) > MAX_OFFERED {
-                return Err(Corrupt);
-            }
-            match self.claim.compare_exchange_weak(
-                word,
-                pack(begun.wrapping_add(1), offered),
-                Ordering::SeqCst,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => {
-                    fence_after_step();
-                    return Ok(true);
-                }
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Whether there is a task after `begun` others.
-    pub(in crate::worker::process) fn has_more(&self, begun: u32) -> bool {
-        unpack(self.claim.load(Ordering::Acquire)).1 != begun
     }
 
     /// After a result was shown.
@@ -311,7 +250,7 @@ impl Handoff {
 
     /// Offers `count` more tasks, and wakes the worker if it sleeps.
     pub(in crate::worker::process) fn offer_and_wake(&self, count: u32) {
-        self.offer(count);
+        self.claims.offer(count);
         self.wake_worker(SleepReason::Tasks);
     }
 
@@ -361,63 +300,14 @@ impl Handoff {
         (word, finished < at.wrapping_sub(taken).min(all))
     }
 
-    /// Offers `count` more tasks.
-    fn offer(&self, count: u32) {
-        self.claim
-            .fetch_add(u64::from(count) << 32, Ordering::SeqCst);
-        fence_after_step();
-    }
-
     /// Whether the worker sleeps for this; then it has to be woken, for which this is the one to do
-    /// it. Looked at after an [`offer`](Self::offer), or a fence.
+    /// it. Looked at after an [`offer`](Claims::offer), or a fence.
     fn take_sleep(&self, reason: SleepReason) -> bool {
         self.asleep.load(Ordering::Relaxed) == reason as u32
             && self
                 .asleep
                 .compare_exchange(reason as u32, 0, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok()
-    }
-
-    /// How many were begun, where `finished` results were taken and `offered` tasks offered.
-    pub(in crate::worker::process) fn begun(
-        &self,
-        finished: u32,
-        offered: u32,
-    ) -> Result<u32, Corrupt> {
-        let (begun, there) = unpack(self.claim.load(Ordering::Acquire));
-        check(begun, there, finished, offered)?;
-        Ok(begun)
-    }
-
-    /// Takes back what was offered and not begun, but for the first `keep` tasks of all. Gives how
-    /// many are offered now.
-    pub(in crate::worker::process) fn take_back(
-        &self,
-        keep: u32,
-        finished: u32,
-        offered: u32,
-    ) -> Result<u32, Corrupt> {
-        let mut word = self.claim.load(Ordering::Acquire);
-        for _ in 0..MAX_CLAIM_TRIES {
-            let (begun, there) = unpack(word);
-            check(begun, there, finished, offered)?;
-            // In order of age: what was finished, what was begun, what is kept.
-            let kept = begun
-                .wrapping_sub(finished)
-                .max(beyond(keep, finished))
-                .min(offered.wrapping_sub(finished));
-            let left = finished.wrapping_add(kept);
-            match self.claim.compare_exchange(
-                word,
-                pack(begun, left),
-                Ordering::SeqCst,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Ok(left),
-                Err(now) => word = now,
-            }
-        }
-        Err(Corrupt)
     }
 
     /// The host wants to be woken, from now on.
@@ -439,16 +329,6 @@ impl Handoff {
 
     pub(in crate::worker::process) fn set_spin_hint(&self, spin_hint: u32) {
         self.host.spin_hint.store(spin_hint, Ordering::Relaxed);
-    }
-}
-
-/// Whether a worker can have begun so many, and left the offers alone.
-fn check(begun: u32, there: u32, finished: u32, offered: u32) -> Result<(), Corrupt> {
-    let most = offered.wrapping_sub(finished);
-    if there == offered && begun.wrapping_sub(finished) <= most {
-        Ok(())
-    } else {
-        Err(Corrupt)
     }
 }
 
@@ -514,36 +394,21 @@ mod tests {
     }
 
     #[test]
-    fn counts_wrap() {
+    fn counts_of_results_wrap() {
         let handoff = Handoff::default();
         let start = u32::MAX - 1;
-        handoff.claim.store(pack(start, start), Ordering::Relaxed);
-        handoff.offer(4);
-        let offered = start.wrapping_add(4);
-        assert_eq!(handoff.begin(start), Ok(true));
-        assert_eq!(handoff.begun(start, offered), Ok(u32::MAX));
-        assert_eq!(handoff.begin(u32::MAX), Ok(true));
-        // One is kept that was not begun, though its number is the smaller one.
-        assert_eq!(handoff.take_back(1, start, offered), Ok(1));
-        assert_eq!((handoff.begin(0), handoff.begin(1)), (Ok(true), Ok(false)));
-        assert!(!handoff.has_more(1));
         handoff.finish(1);
-        assert_eq!(
-            handoff.set_notify_and_check(Notify::Futex(2), (start, 2), || false),
-            (Notify::Futex(2).to_word(), true)
-        );
-        assert!(
-            !handoff
-                .set_notify_and_check(Notify::Futex(1), (start, 2), || false)
-                .1
-        );
+        let quiet_until =
+            |at| handoff.set_notify_and_check(Notify::Futex(at), (start, 2), || false);
+        assert_eq!(quiet_until(2), (Notify::Futex(2).to_word(), true));
+        assert!(!quiet_until(1).1);
     }
 
     #[test]
     fn what_is_taken_before_it_is_counted_is_no_news() {
         let handoff = Handoff::default();
-        handoff.offer(2);
-        assert_eq!(handoff.begin(0), Ok(true));
+        handoff.claims.offer(2);
+        assert_eq!(handoff.claims.begin(0), Ok(true));
         // The result was shown and taken, and is counted a moment later, or never.
         assert!(
             handoff
@@ -556,16 +421,5 @@ mod tests {
                 .set_notify_and_check(Notify::Futex(2), (1, 2), || false)
                 .1
         );
-    }
-
-    #[test]
-    fn a_claim_that_makes_no_sense_is_corrupt() {
-        let handoff = Handoff::default();
-        handoff.offer(2);
-        for (begun, offered) in [(3, 2), (u32::MAX, 2), (0, 1), (0, 3)] {
-            handoff.claim.store(pack(begun, offered), Ordering::Relaxed);
-            assert_eq!(handoff.begun(0, 2), Err(Corrupt));
-            assert_eq!(handoff.take_back(0, 0, 2), Err(Corrupt));
-        }
     }
 }

@@ -117,7 +117,7 @@ impl Worker<'_> {
         let Shared { handoff, pipe, .. } = self.shared;
         let mut begun = handoff.begin_or_notify(self.begun, self.finished, || pipe.write());
         while begun == Ok(false) {
-            begun = handoff.begin(self.begun);
+            begun = handoff.claims.begin(self.begun);
             if begun == Ok(false) {
                 handoff.sleep_until_more(self.begun);
             }
@@ -169,7 +169,7 @@ impl Host<'_> {
     /// Takes back all but the first `keep`, and gives how many are left.
     fn take_back(&mut self, keep: u32) -> u32 {
         let handoff = &self.shared.handoff;
-        let left = handoff.take_back(keep, self.taken, self.offered);
+        let left = handoff.claims.take_back(keep, self.taken, self.offered);
         let left = left.expect("an honest worker");
         if left != self.offered {
             self.orders.retract(self.at[left as usize]);

@@ -532,7 +532,7 @@ impl<'w> Worker<'w> {
         let mut begun = first.expect("an honest host");
         while !begun {
             self.step();
-            begun = handoff.begin(self.begun).expect("an honest host");
+            begun = handoff.claims.begin(self.begun).expect("an honest host");
             if !begun {
                 handoff.sleep_until_more(self.begun);
             }
