@@ -47,7 +47,7 @@ pub fn run() -> Result<(), String> {
 fn spawn(stage: &OneThread) -> io::Result<()> {
     each("spawn_host", |counts| {
         let mut worker = stage.add_worker().expect("a worker");
-        worker.rehearse();
+        worker.warm_up();
         let handle = counted!(counts, spawn_host, || process::spawn(double, 21));
         let handle = handle.expect("it was given to the worker");
         counted!(counts, spawn_worker, || worker.serve());
@@ -60,7 +60,7 @@ fn spawn(stage: &OneThread) -> io::Result<()> {
 /// A pool of one worker.
 fn start(stage: &OneThread) -> io::Result<(Pool, StayingWorker)> {
     let mut worker = stage.add_worker()?;
-    worker.rehearse();
+    worker.warm_up();
     // The only time that anybody waits: the pool, until its worker is ready.
     let pool = std::thread::spawn(|| Pool::processes(1));
     let worker = worker.serve().expect("it is told to stay");
