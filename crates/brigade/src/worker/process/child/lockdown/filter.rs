@@ -267,11 +267,12 @@ fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
         ]
         .map(|command| command as u64),
     )?;
-    const TCGETS2: u64 = 0x802c_542a;
+    const TCGETS2: libc::Ioctl = 0x802c_542a_u32 as libc::Ioctl;
     any_of(
         calls,
         libc::SYS_ioctl,
         1,
+        // A request has 32 bits; the type of its number is another with musl.
         &[
             libc::FIOCLEX,
             libc::FIONCLEX,
@@ -280,7 +281,8 @@ fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
             libc::TCGETS,
             libc::TIOCGWINSZ,
             TCGETS2,
-        ],
+        ]
+        .map(|request| u64::from(request as u32)),
     )
 }
 
