@@ -79,11 +79,45 @@ fn bounds() -> Option<Bounds> {
         return None;
     }
     let base = base as usize;
-    Some(Bounds {
+    let bounds = Bounds {
         // Older versions of glibc count the guard as part of the stack.
         low: base.checked_add(guard)?,
         high: base.checked_add(size)?,
-    })
+    };
+    match of_first_thread(bounds.high) {
+        Some(low) => Some(Bounds { low, ..bounds }),
+        None => Some(bounds),
+    }
+}
+
+/// The lowest address that the program's first thread may come to, if its stack is the one that
+/// ends at `high`. Musl tells how far it has grown, which is no bound. The kernel lets it grow to
+/// its limit, and keeps more than this free below what is mapped: getrlimit(2), getauxval(3).
+#[cfg(target_os = "linux")]
+fn of_first_thread(high: usize) -> Option<usize> {
+    /// More than the strings that are above, and less than the way to the next stack.
+    const FAR: usize = 64 << 20;
+    /// Where there is no limit.
+    const USUAL: u64 = 8 << 20;
+    // SAFETY: no memory is involved. It is where the program's name is, the last there.
+    let top = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
+    if !cfg!(target_env = "musl") || top.checked_sub(high).is_none_or(|above| above >= FAR) {
+        return None;
+    }
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes the two numbers.
+    if unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) } == -1 {
+        return None;
+    }
+    let limit = if limit.rlim_cur == libc::RLIM_INFINITY {
+        USUAL
+    } else {
+        limit.rlim_cur
+    };
+    top.checked_sub(usize::try_from(limit).ok()?)
 }
 
 /// pthread_get_stackaddr_np(3): the highest address.
