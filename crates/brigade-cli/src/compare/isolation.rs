@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 
-use brigade::Kind;
+use brigade::{JoinHandle, Kind, Sandbox, process};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Pid, Resource, getrlimit, test_kill_process};
 use serde::{Deserialize, Serialize};
@@ -118,8 +118,38 @@ fn short(error: impl Into<std::io::Error>) -> String {
     }
 }
 
+/// How an attacker is started.
+type Start<'a> = &'a dyn Fn(Attack) -> std::io::Result<Attacker>;
+
+/// What it is to try.
+enum Attack {
+    All(Target),
+    Close(i32),
+}
+
+/// Its handle.
+enum Attacker {
+    All(JoinHandle<Tried>),
+    Close(JoinHandle<Result<(), String>>),
+}
+
+fn start_in(kind: Kind, attack_with: Attack) -> std::io::Result<Attacker> {
+    Ok(match attack_with {
+        Attack::All(target) => Attacker::All(kind.spawn(attack, target)?),
+        Attack::Close(number) => Attacker::Close(kind.spawn(close, number)?),
+    })
+}
+
+fn start_in_sandbox(attack_with: Attack) -> std::io::Result<Attacker> {
+    let shut_in = process::Builder::new().sandbox(Sandbox::deny_all());
+    Ok(match attack_with {
+        Attack::All(target) => Attacker::All(shut_in.spawn(attack, target)?),
+        Attack::Close(number) => Attacker::Close(shut_in.spawn(close, number)?),
+    })
+}
+
 /// What one kind of worker could do: five times yes, or why not.
-fn try_all(kind: Kind) -> Result<[Result<(), String>; 5], Failure> {
+fn try_all(kind: &str, start: Start<'_>) -> Result<[Result<(), String>; 5], Failure> {
     let secret = secret()?;
     // Only to be opened by the other: any descriptor does.
     let wanted = Board::new(1)?;
@@ -130,11 +160,17 @@ fn try_all(kind: Kind) -> Result<[Result<(), String>; 5], Failure> {
         wanted: wanted.descriptor().as_raw_fd(),
     };
     let what = format!("a {kind} that tries what it can");
-    let tried = collect(kind.spawn(attack, target).or_fail(&what)?, &what)?;
+    let Attacker::All(attacker) = start(Attack::All(target)).or_fail(&what)? else {
+        unreachable!("it was asked to try all");
+    };
+    let tried = collect(attacker, &what)?;
 
     // Nobody but the worker and the check below touches the descriptor from here on.
     let number = victim.into_raw_fd();
-    let closed = collect(kind.spawn(close, number).or_fail(&what)?, &what);
+    let Attacker::Close(attacker) = start(Attack::Close(number)).or_fail(&what)? else {
+        unreachable!("it was asked to close");
+    };
+    let closed = collect(attacker, &what);
     // SAFETY: asks about a number, which need not be open: then the answer is EBADF.
     let still_open = unsafe { libc::fcntl(number, libc::F_GETFD) } != -1;
     if still_open {
@@ -187,8 +223,10 @@ const NAMES: [(&str, &str); 5] = [
 ];
 
 fn run(_: &Context<'_>) -> Result<Measured, Failure> {
-    let [thread, process] = KINDS.map(try_all);
+    let [thread, process] =
+        KINDS.map(|kind| try_all(&kind.to_string(), &|attack| start_in(kind, attack)));
     let (thread, process) = (thread?, process?);
+    let shut_in = try_all("process in a sandbox", &start_in_sandbox);
     // The claim: a process can do none of it. (A thread can do all of it; where it cannot, the test
     // itself is void.)
     let expectations: Vec<bool> = thread
@@ -220,12 +258,34 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
             NAMES.len()
         )
     };
+    let sandbox = match shut_in {
+        Ok(tried) => {
+            let open: Vec<_> = NAMES
+                .iter()
+                .zip(&tried)
+                .filter(|(_, tried)| tried.is_ok())
+                .map(|((_, label), _)| *label)
+                .collect();
+            if open.is_empty() {
+                format!(
+                    "A process with `Sandbox::deny_all()`: none of the {} doors stays open.",
+                    NAMES.len()
+                )
+            } else {
+                format!(
+                    "A process with `Sandbox::deny_all()` still {}.",
+                    open.join(", ")
+                )
+            }
+        }
+        Err(why) => format!("A sandbox cannot be had here: {why}"),
+    };
     Ok(Measured {
         done: "A worker is told where the host's secret and files are and tries to get at them: by pointer, through the \
                kernel, by /proc; to signal the host; to close one of its descriptors."
             .to_owned(),
         figures,
         verdict: verdict::of_facts(&expectations, "what is tried"),
-        notes: vec![note],
+        notes: vec![note, sandbox],
     })
 }

@@ -10,6 +10,7 @@ mod limits;
 mod namespaces;
 mod render;
 mod security;
+mod walls;
 
 use std::process::ExitCode;
 
@@ -83,12 +84,13 @@ impl Finding {
 
 /// Everything, in the order of the report.
 fn look() -> Vec<Finding> {
-    let parts: [fn() -> Vec<Finding>; 5] = [
+    let parts: [fn() -> Vec<Finding>; 6] = [
         kernel::look,
         limits::look,
         security::look,
         namespaces::look,
         groups::look,
+        walls::look,
     ];
     parts.into_iter().flat_map(|part| part()).collect()
 }

@@ -49,6 +49,7 @@ fn main() {
     }
     match std::env::args().nth(1).as_deref() {
         Some("--hold") => hold(),
+        Some("--ask") => println!("{}", place().expect("there is one").display()),
         _ => libtest_mimic::run(&Arguments::from_args(), tests).exit(),
     }
 }
@@ -341,6 +342,15 @@ fn groups(place: &PathBuf) -> Vec<String> {
 
 fn no_group_is_left() {
     let Some(place) = place() else { return };
+    // To ask leaves nothing, in a program of its own that ends then.
+    let asked = Command::new(std::env::current_exe().expect("this program"))
+        .arg("--ask")
+        .output();
+    let asked = String::from_utf8(asked.expect("started").stdout).expect("a path");
+    assert!(
+        !asked.trim().is_empty() && !PathBuf::from(asked.trim()).exists(),
+        "{asked}"
+    );
     fn own(_: ()) -> u32 {
         std::process::id()
     }

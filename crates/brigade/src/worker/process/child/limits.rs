@@ -138,7 +138,16 @@ fn limit_processes(count: u64, below: &[u8]) -> io::Result<()> {
 fn make_group(below: &[u8]) -> io::Result<PathBuf> {
     let below = Path::new(OsStr::from_bytes(below));
     let group = below.join(std::process::id().to_string());
-    // The directory itself may have been removed by the last fork server that used it.
+    // The directory itself is removed by the last fork server that uses it.
+    let _ = fs::create_dir(below);
+    // Version 2: what is made in it has the controllers that are enabled in it. Another worker may
+    // have made it just now, and not come as far.
+    let control = below.join("cgroup.subtree_control");
+    if control.exists() {
+        for controller in ["+memory", "+pids"] {
+            let _ = fs::write(&control, controller);
+        }
+    }
     fs::create_dir_all(&group)
         .call("mkdir(2)")
         .needed_to("make a control group")?;

@@ -102,10 +102,11 @@ fn try_place(group: &Path, controller: &str, limits: &[&str]) -> io::Result<Path
     make(&probe)?;
     let has = limits.iter().any(|limit| probe.join(limit).exists());
     let _ = fs::remove_dir(&probe);
+    // The first worker makes it again, and the fork server removes it.
+    let _ = fs::remove_dir(&place);
     if has {
         return Ok(place);
     }
-    let _ = fs::remove_dir(&place);
     Err(io::Error::other(format!(
         "the groups below it have no controller {controller}"
     )))
