@@ -7,6 +7,8 @@ mod endings;
 mod intensity;
 mod requests;
 mod schedule;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

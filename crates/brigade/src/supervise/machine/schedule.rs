@@ -68,7 +68,7 @@ impl<L> Machine<L> {
     }
 
     /// Whether children wait for each other.
-    fn in_order(&self) -> bool {
+    pub(super) fn in_order(&self) -> bool {
         self.is_starting() || self.is_ending() || self.rules.strategy != Strategy::OneForOne
     }
 
