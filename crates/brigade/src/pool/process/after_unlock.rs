@@ -1,9 +1,9 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
-use super::deferred::{Casualty, Deferred, Ending, Event};
-use super::outcome::End;
-use super::pool::{Driver, Inner, ProcessPool};
-use super::task::Job;
+use super::deferred::{DeadOutcome, DeadTask, Deferred, TraceEvent};
+use super::outcome::RawOutcome;
+use super::pool::{Driver, LockedPool, ProcessPool};
+use super::task::CallTarget;
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
 use crate::pool::policy::limits::Attempts;
@@ -14,21 +14,28 @@ use crate::{Cause, Crash, JoinError, Kind};
 
 impl ProcessPool {
     /// Frees the lock, and then does what was to be done without it.
-    pub(super) fn unlock(&self, mut inner: MutexGuard<'_, Inner>, mut deferred: Deferred) {
-        let news = std::mem::take(&mut inner.state.news);
+    pub(super) fn unlock_and_run(
+        &self,
+        mut inner: MutexGuard<'_, LockedPool>,
+        mut deferred: Deferred,
+    ) {
+        let news = std::mem::take(&mut inner.dispatcher.changed);
         if news {
-            deferred.wakeups.threads.append(&mut inner.watchers);
+            deferred
+                .wakeups
+                .threads
+                .append(&mut inner.parked_on_any_change);
         }
-        let nudge = inner.driver == Driver::Asleep && (news || deferred.wake_driver);
+        let driver_wakeup = inner.driver == Driver::Sleeping && (news || deferred.wake_driver);
         drop(inner);
-        if nudge {
-            self.nudge.fetch_add(1, Ordering::SeqCst);
-            futex::wake_all_shared(&self.nudge);
+        if driver_wakeup {
+            self.driver_wakeup.fetch_add(1, Ordering::SeqCst);
+            futex::wake_all_shared(&self.driver_wakeup);
         }
         let events = std::mem::take(&mut deferred.events);
         let Deferred {
             wakeups,
-            casualties,
+            dead_tasks,
             reports,
             to_drop,
             cancelled,
@@ -45,15 +52,15 @@ impl ProcessPool {
         drop((to_drop, cancelled));
         let reported = reports.len();
         for report in reports {
-            let name = self.name_of(&report.job);
+            let name = self.name_of(&report.target);
             let mut crash = report.evidence.into_crash(name, &report.symbols);
             if report.lost {
                 crash.0.cause = Cause::Lost;
             }
-            self.say_crashed(&crash);
-            self.keep(
+            self.emit_crash(&crash);
+            self.write_crash_file(
                 &mut crash,
-                &report.job,
+                &report.target,
                 report.input,
                 report.descriptors,
                 report.attempts,
@@ -61,32 +68,32 @@ impl ProcessPool {
         }
         if reported > 0 {
             let mut inner = self.lock();
-            inner.state.reporting -= reported;
-            inner.state.news = true;
-            self.unlock(inner, Deferred::default());
+            inner.dispatcher.reports_pending -= reported;
+            inner.dispatcher.changed = true;
+            self.unlock_and_run(inner, Deferred::default());
         }
-        if !casualties.is_empty() {
-            self.tell(casualties);
+        if !dead_tasks.is_empty() {
+            self.complete_dead(dead_tasks);
         }
-        self.say(events);
+        self.emit(events);
     }
 
-    fn say(&self, events: Vec<Event>) {
+    fn emit(&self, events: Vec<TraceEvent>) {
         let of = self.events();
         for event in events {
             match event {
-                Event::Submitted(first, count) => {
+                TraceEvent::Submitted(first, count) => {
                     (first..first + u64::from(count)).for_each(|task| of.submitted(task));
                 }
-                Event::Started(pid, task, waited) => of.started(u64::from(pid), task, waited),
-                Event::Moved { from, to, task } => {
+                TraceEvent::Started(pid, task, waited) => of.started(u64::from(pid), task, waited),
+                TraceEvent::Moved { from, to, task } => {
                     of.moved(u64::from(from), u64::from(to), task);
                 }
-                Event::Retried(pid, task, why) => of.retried(u64::from(pid), task, why),
-                Event::Ended(task, outcome, time) => of.ended(task, outcome, time),
-                Event::Stopped(pid) => of.stopped(u64::from(pid)),
-                Event::GoesOn(pid) => of.goes_on(u64::from(pid)),
-                Event::Replaced(pid, why) => of.replaced(u64::from(pid), why),
+                TraceEvent::Retried(pid, task, why) => of.retried(u64::from(pid), task, why),
+                TraceEvent::Ended(task, outcome, time) => of.ended(task, outcome, time),
+                TraceEvent::Stopped(pid) => of.stopped(u64::from(pid)),
+                TraceEvent::GoesOn(pid) => of.goes_on(u64::from(pid)),
+                TraceEvent::Replaced(pid, why) => of.replaced(u64::from(pid), why),
             }
         }
     }
@@ -98,7 +105,7 @@ impl ProcessPool {
         }
     }
 
-    fn say_crashed(&self, crash: &Crash) {
+    fn emit_crash(&self, crash: &Crash) {
         if events::crash_events_enabled() {
             let pid = u64::from(crash.pid());
             self.events().crashed(pid, crash.cause(), crash.task());
@@ -106,10 +113,10 @@ impl ProcessPool {
     }
 
     /// Writes the crash file, where that is wanted.
-    pub(super) fn keep(
+    pub(super) fn write_crash_file(
         &self,
         crash: &mut Crash,
-        job: &Job,
+        target: &CallTarget,
         input: std::io::Result<Vec<u8>>,
         descriptors: usize,
         attempts: Attempts,
@@ -129,7 +136,7 @@ impl ProcessPool {
             }
         };
         let file = CrashFile {
-            plan: Plan::from_words(job.plan),
+            plan: Plan::from_words(target.plan),
             input: &input,
             descriptors,
             attempt: attempts.current(),
@@ -140,24 +147,32 @@ impl ProcessPool {
     }
 
     /// Tells the ends of tasks that died with their workers.
-    pub(super) fn tell(&self, casualties: Vec<Casualty>) {
-        let told: Vec<_> = casualties
+    pub(super) fn complete_dead(&self, dead_tasks: Vec<DeadTask>) {
+        let told: Vec<_> = dead_tasks
             .into_iter()
-            .map(|Casualty { task, end }| {
-                let name = task.job.name(self.options.name.as_ref());
+            .map(|DeadTask { task, end }| {
+                let name = task.target.name(self.options.name.as_ref());
                 let crash = match end {
-                    Ending::Crashed(evidence, symbols) => Ok(evidence.into_crash(name, &symbols)),
-                    Ending::Lost(evidence, symbols) => Ok(evidence.into_lost(name, &symbols)),
-                    Ending::Failed(why) => Err(why),
+                    DeadOutcome::Crashed(evidence, symbols) => {
+                        Ok(evidence.into_crash(name, &symbols))
+                    }
+                    DeadOutcome::Lost(evidence, symbols) => Ok(evidence.into_lost(name, &symbols)),
+                    DeadOutcome::Failed(why) => Err(why),
                 };
                 let end = match crash {
                     Ok(mut crash) => {
                         if self.options.keep_crashes.is_some() {
                             let (input, descriptors) =
                                 (task.input.read(), task.input.descriptors());
-                            self.keep(&mut crash, &task.job, input, descriptors, task.attempts);
+                            self.write_crash_file(
+                                &mut crash,
+                                &task.target,
+                                input,
+                                descriptors,
+                                task.attempts,
+                            );
                         }
-                        self.say_crashed(&crash);
+                        self.emit_crash(&crash);
                         JoinError::Crashed(crash)
                     }
                     Err(why) => why,
@@ -169,9 +184,11 @@ impl ProcessPool {
         let mut inner = self.lock();
         let ctx = &mut deferred.at(Instant::now());
         for (task, end) in told {
-            inner.state.casualties -= 1;
-            inner.state.finish(task, End::failed(end), ctx);
+            inner.dispatcher.dead_pending -= 1;
+            inner
+                .dispatcher
+                .complete(task, RawOutcome::failed(end), ctx);
         }
-        self.unlock(inner, deferred);
+        self.unlock_and_run(inner, deferred);
     }
 }

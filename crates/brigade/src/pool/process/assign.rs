@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use super::assignment::WorkerIndex;
-use super::deferred::{Ctx, Event};
-use super::dispatcher::State;
-use super::outcome::End;
-use super::task::{Owner, Task};
-use super::worker_slot::Doom;
+use super::deferred::{Ctx, TraceEvent};
+use super::dispatcher::Dispatcher;
+use super::outcome::RawOutcome;
+use super::task::{ResultSink, Task};
+use super::worker_slot::Termination;
 use crate::JoinError;
 use crate::sim::local::{Instant, spin};
 use crate::sys::processors;
 
-impl State {
+impl Dispatcher {
     /// Gives out what there is to do.
-    pub(super) fn feed(&mut self, ctx: &mut Ctx<'_>) {
+    pub(super) fn assign(&mut self, ctx: &mut Ctx<'_>) {
         loop {
-            if self.queue.is_empty() && !self.balance(ctx) {
+            if self.queue.is_empty() && !self.steal(ctx) {
                 break;
             }
             let idle = self.workers.idle().len();
-            self.feed_idle(ctx);
-            self.feed_ahead(ctx);
+            self.assign_idle(ctx);
+            self.prefetch(ctx);
             // What was taken from one for another is shared further, as long as there is somebody
             // who takes it.
             if !self.queue.is_empty() || self.workers.idle().len() == idle {
@@ -32,8 +32,8 @@ impl State {
     }
 
     /// Those that do nothing, the one that was used last first.
-    pub(super) fn feed_idle(&mut self, ctx: &mut Ctx<'_>) {
-        let window = self.pace.prefetch_depth();
+    pub(super) fn assign_idle(&mut self, ctx: &mut Ctx<'_>) {
+        let window = self.estimate.prefetch_depth();
         let ready = self.workers.active();
         let mut at = self.workers.idle().len();
         let mut misses = 0;
@@ -41,7 +41,7 @@ impl State {
             at -= 1;
             let share = (self.queue.tasks() / (2 * ready)).clamp(1, window);
             // One that cannot take it now asks for what it needs to do so later.
-            if !self.give(self.workers.idle()[at], share, ctx) {
+            if !self.assign_to(self.workers.idle()[at], share, ctx) {
                 misses += 1;
             }
         }
@@ -50,32 +50,32 @@ impl State {
     /// Whether the next task brings descriptors. It is given to a worker that begins it at once:
     /// one that it was taken back from would still have them in its lane, and who waits for their
     /// other ends would wait in vain.
-    fn next_needs_its_own(&self) -> bool {
+    fn front_has_descriptors(&self) -> bool {
         self.queue
             .first()
             .is_some_and(|task| task.input.descriptors() > 0)
     }
 
     /// Some ahead, so that nobody waits for us.
-    pub(super) fn feed_ahead(&mut self, ctx: &mut Ctx<'_>) {
-        let window = self.pace.prefetch_depth();
+    pub(super) fn prefetch(&mut self, ctx: &mut Ctx<'_>) {
+        let window = self.estimate.prefetch_depth();
         let ready = self.workers.active();
         let mut seen = 0;
         while !self.queue.is_empty()
-            && !self.next_needs_its_own()
+            && !self.front_has_descriptors()
             && !self.workers.is_all_full()
             && seen < self.workers.busy().len()
         {
             let i = self.workers.next_busy();
-            let seat = &self.workers[i];
-            let room = window.saturating_sub(seat.hand.count());
-            if room == 0 || !seat.has_room() {
+            let slot = &self.workers[i];
+            let room = window.saturating_sub(slot.assigned.count());
+            if room == 0 || !slot.has_room() {
                 seen += 1;
                 continue;
             }
             let share = self.queue.tasks().div_ceil(2 * ready).clamp(1, room);
             // Of those that nobody wants it takes none.
-            seen = if self.give(i, share, ctx) {
+            seen = if self.assign_to(i, share, ctx) {
                 0
             } else {
                 seen + 1
@@ -86,18 +86,18 @@ impl State {
         }
     }
 
-    /// Gives a seat so many of the next tasks. `false`: it took none, and it is not idle any more.
-    pub(super) fn give(&mut self, i: WorkerIndex, count: usize, ctx: &mut Ctx<'_>) -> bool {
+    /// Gives a slot so many of the next tasks. `false`: it took none, and it is not idle any more.
+    pub(super) fn assign_to(&mut self, i: WorkerIndex, count: usize, ctx: &mut Ctx<'_>) -> bool {
         let mut given = 0;
         while given < count {
-            if self.next_needs_its_own() && self.workers[i].hand.count() > 0 {
+            if self.front_has_descriptors() && self.workers[i].assigned.count() > 0 {
                 break;
             }
             let Some(mut task) = self.queue.pop() else {
                 break;
             };
-            if self.is_unwanted(&task) {
-                self.drop_unwanted(task, ctx);
+            if self.is_abandoned(&task) {
+                self.discard(task, ctx);
                 continue;
             }
             let wanted = (count - given) as u32;
@@ -108,16 +108,16 @@ impl State {
             }
             let (number, with) = (task.number, task.with);
             let pid = self.workers[i].line.as_ref().map_or(0, |l| l.pid());
-            if self.heard {
+            if self.is_traced {
                 task.with = pid;
             }
             let (took, mut rest) = self.workers.assign(i, task);
-            if self.heard {
+            if self.is_traced {
                 if let Some(rest) = &mut rest {
                     rest.with = with;
                 }
                 if with != 0 && with != pid {
-                    let moved = (number..number + u64::from(took)).map(|task| Event::Moved {
+                    let moved = (number..number + u64::from(took)).map(|task| TraceEvent::Moved {
                         from: with,
                         to: pid,
                         task,
@@ -133,9 +133,9 @@ impl State {
         }
         if given > 0 {
             if self.workers.mark_busy(i, ctx.now) {
-                let seat = &mut self.workers[i];
-                seat.mark = ctx.now;
-                seat.head = (seat.first(), ctx.now);
+                let slot = &mut self.workers[i];
+                slot.last_progress = ctx.now;
+                slot.front_since = (slot.first(), ctx.now);
                 self.wakeups.mark_stale(i);
                 // The one that sleeps does not know of this one.
                 ctx.deferred.wake_driver = true;
@@ -145,22 +145,22 @@ impl State {
         // What it cannot take now, for its lane is still to come, it can take when it is called
         // again.
         let is_busy = self.workers.is_busy(i);
-        let seat = &mut self.workers[i];
-        if seat.full && !is_busy {
-            seat.full = false;
+        let slot = &mut self.workers[i];
+        if slot.ring_full && !is_busy {
+            slot.ring_full = false;
         }
-        if seat.unfit && !is_busy && seat.is_ready() {
+        if slot.lane_broken && !is_busy && slot.is_ready() {
             self.workers.end_idle(i);
-            self.doom(i, Doom::Stuck, Duration::ZERO);
+            self.terminate(i, Termination::Stalled, Duration::ZERO);
         }
         false
     }
 
     /// A task that nobody wants any more, in the queue: its end was told.
-    pub(super) fn drop_unwanted(&mut self, task: Task, ctx: &mut Ctx<'_>) {
-        match &task.owner {
-            Owner::Handle(_) => self.queue.drop_cancelled(task),
-            Owner::Map(..) => self.fail(task, || JoinError::Cancelled, ctx),
+    pub(super) fn discard(&mut self, task: Task, ctx: &mut Ctx<'_>) {
+        match &task.sink {
+            ResultSink::Handle(_) => self.queue.drop_cancelled(task),
+            ResultSink::Map(..) => self.fail(task, || JoinError::Cancelled, ctx),
         }
     }
 
@@ -168,15 +168,15 @@ impl State {
     pub(super) fn fail(&mut self, mut task: Task, why: impl Fn() -> JoinError, ctx: &mut Ctx<'_>) {
         while task.count() > 1 {
             let Some(one) = task.take_first() else { break };
-            self.finish(one, End::failed(why()), ctx);
+            self.complete(one, RawOutcome::failed(why()), ctx);
         }
-        self.finish(task, End::failed(why()), ctx);
+        self.complete(task, RawOutcome::failed(why()), ctx);
     }
 
     /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than
     /// the one task that it runs: takes back a part of what it has not begun. `false`: there is
     /// none.
-    pub(super) fn balance(&mut self, ctx: &mut Ctx<'_>) -> bool {
+    pub(super) fn steal(&mut self, ctx: &mut Ctx<'_>) -> bool {
         if self.workers.idle().is_empty() || !self.workers.has_queued_behind() {
             return false;
         }
@@ -186,15 +186,15 @@ impl State {
             .iter()
             .copied()
             .filter(|&i| self.workers[i].is_ready())
-            .max_by_key(|&i| self.workers[i].hand.behind_first());
-        let Some(i) = loaded.filter(|&i| self.workers[i].hand.behind_first() > 0) else {
+            .max_by_key(|&i| self.workers[i].assigned.behind_first());
+        let Some(i) = loaded.filter(|&i| self.workers[i].assigned.behind_first() > 0) else {
             return false;
         };
-        let seat = &self.workers[i];
+        let slot = &self.workers[i];
         // All but the one that it runs, shared with those who have nothing to do.
-        let share = seat.hand.behind_first() / (1 + self.workers.idle().len());
-        let keep = seat.first().wrapping_add(1 + share as u32);
-        self.take_back(i, keep, ctx);
+        let share = slot.assigned.behind_first() / (1 + self.workers.idle().len());
+        let keep = slot.first().wrapping_add(1 + share as u32);
+        self.revoke(i, keep, ctx);
         !self.queue.is_empty()
     }
 
@@ -208,26 +208,26 @@ impl State {
         // Whether there is a processor for a worker that only looks: one for each that works, and
         // one for us.
         let may_spin = self.workers.busy().len() < processors::usable() && spin::pays();
-        let seat = &mut self.workers[i];
-        if std::mem::take(&mut seat.dirty) {
-            if let Some(line) = &mut seat.line {
+        let slot = &mut self.workers[i];
+        if std::mem::take(&mut slot.unpublished) {
+            if let Some(line) = &mut slot.line {
                 line.publish(may_spin);
             }
         }
     }
 
-    /// A seat has nothing in hand any more.
-    pub(super) fn unlist(&mut self, i: WorkerIndex, now: Instant) {
+    /// A worker has no task any more.
+    pub(super) fn mark_idle(&mut self, i: WorkerIndex, now: Instant) {
         let Some(since) = self.workers.end_busy(i) else {
             return;
         };
         self.stats.busy += now.saturating_duration_since(since);
-        let seat = &self.workers[i];
-        if seat.is_ready() && seat.unfit {
-            self.doom(i, Doom::Stuck, Duration::ZERO);
-        } else if seat.is_ready() && seat.slow {
+        let slot = &self.workers[i];
+        if slot.is_ready() && slot.lane_broken {
+            self.terminate(i, Termination::Stalled, Duration::ZERO);
+        } else if slot.is_ready() && slot.is_stalled {
             self.workers.mark_idle_last(i);
-        } else if seat.is_ready() {
+        } else if slot.is_ready() {
             self.workers.mark_idle(i);
         }
     }

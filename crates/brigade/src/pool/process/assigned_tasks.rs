@@ -16,7 +16,7 @@ pub(super) struct AssignedTasks {
 
 /// A task of a map that is done.
 pub(super) struct MapTask {
-    pub(super) inbox: u32,
+    pub(super) map: u32,
     /// The number of its input.
     pub(super) index: u64,
     pub(super) submitted: Instant,
@@ -71,14 +71,14 @@ impl AssignedTasks {
     /// Lets go of the first task, which is done, if it is of a map.
     pub(super) fn pop_of_map(&mut self) -> Option<MapTask> {
         let first = self.entries.front_mut()?;
-        let (inbox, index) = first.advance()?;
+        let (map, index) = first.pop_completed()?;
         let submitted = first.submitted;
         self.count -= 1;
         if first.count() == 0 {
             self.entries.pop_front();
         }
         Some(MapTask {
-            inbox,
+            map,
             index,
             submitted,
         })

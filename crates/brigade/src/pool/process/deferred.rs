@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::outcome::End;
+use super::outcome::RawOutcome;
 use super::result_cell::Wakeups;
-use super::task::{Job, Task};
+use super::task::{CallTarget, Task};
 use crate::JoinError;
 use crate::pool::policy::limits::Attempts;
 use crate::sim::local::Instant;
@@ -16,12 +16,12 @@ use crate::worker::process::host::death::Evidence;
 #[derive(Default)]
 pub(super) struct Deferred {
     pub(super) wakeups: Wakeups,
-    pub(super) casualties: Vec<Casualty>,
-    pub(super) reports: Vec<Report>,
+    pub(super) dead_tasks: Vec<DeadTask>,
+    pub(super) reports: Vec<CrashReport>,
     /// For those who listen.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<TraceEvent>,
     /// Nobody's any more: user code may run when it is dropped.
-    pub(super) to_drop: Vec<End>,
+    pub(super) to_drop: Vec<RawOutcome>,
     /// Tasks to be dropped: they are many, and may have descriptors to be closed.
     pub(super) cancelled: Vec<Task>,
     /// The driver, which sleeps, has to look again.
@@ -46,21 +46,21 @@ impl Deferred {
 
 /// A task that died with its worker, and what is known of that. It is told outside the lock: names
 /// have to be looked up, and files written.
-pub(super) struct Casualty {
+pub(super) struct DeadTask {
     pub(super) task: Task,
-    pub(super) end: Ending,
+    pub(super) end: DeadOutcome,
 }
 
 /// How such a task is to end.
-pub(super) enum Ending {
+pub(super) enum DeadOutcome {
     Crashed(Evidence, Arc<Symbols>),
     Lost(Evidence, Arc<Symbols>),
     Failed(JoinError),
 }
 
 /// A death whose task is run again: what is known of it is kept all the same.
-pub(super) struct Report {
-    pub(super) job: Job,
+pub(super) struct CrashReport {
+    pub(super) target: CallTarget,
     pub(super) input: std::io::Result<Vec<u8>>,
     pub(super) descriptors: usize,
     pub(super) attempts: Attempts,
@@ -70,7 +70,7 @@ pub(super) struct Report {
 }
 
 /// What happened, for those who listen.
-pub(super) enum Event {
+pub(super) enum TraceEvent {
     Submitted(u64, u32),
     /// A worker runs a task, which has waited so long.
     Started(u32, u64, Duration),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::map_results::Inboxes;
+use super::map_results::MapTable;
 use super::queue::TaskQueue;
 use super::respawn::Respawn;
 use super::task::Task;
@@ -18,51 +18,51 @@ use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
 
 /// A pool's work.
-pub(super) struct State {
+pub(super) struct Dispatcher {
     pub(super) options: Arc<Options>,
     pub(super) setup: Setup,
     pub(super) grace: Duration,
     pub(super) server: Arc<ForkServer>,
     /// What the fork server calls this pool.
-    pub(super) employer: u64,
+    pub(super) client_id: u64,
     pub(super) workers: WorkerTable,
     pub(super) wakeups: WakeupSchedule,
     pub(super) queue: TaskQueue,
     /// Tasks whose end is known and not yet told.
-    pub(super) casualties: usize,
+    pub(super) dead_pending: usize,
     /// Deaths that are being written down, of tasks that are run again.
-    pub(super) reporting: usize,
-    pub(super) inboxes: Inboxes,
-    pub(super) pace: PrefetchEstimate,
+    pub(super) reports_pending: usize,
+    pub(super) maps: MapTable,
+    pub(super) estimate: PrefetchEstimate,
     pub(super) stats: PoolStats,
     /// The board's epoch when it was looked at last.
     pub(super) epoch: u32,
     /// How often the board says that workers were stopped or went on, when that was looked at last.
     pub(super) stops: u32,
     /// Ends that could not be dealt with yet.
-    pub(super) postponed: bool,
+    pub(super) exits_deferred: bool,
     pub(super) respawn: Respawn,
     /// Something came of the last look.
-    pub(super) news: bool,
+    pub(super) changed: bool,
     pub(super) closing: bool,
     /// Everything was cancelled: nothing is run any more.
     pub(super) aborting: bool,
     /// Somebody listens to what happens to each task.
-    pub(super) heard: bool,
+    pub(super) is_traced: bool,
     pub(super) next_number: u64,
-    pub(super) frame: Vec<u8>,
+    pub(super) reply_buf: Vec<u8>,
 }
 
-impl State {
+impl Dispatcher {
     pub(super) fn new(
         options: Arc<Options>,
         setup: Setup,
         server: Arc<ForkServer>,
-        employer: u64,
-    ) -> State {
+        client_id: u64,
+    ) -> Dispatcher {
         let now = Instant::now();
         let epoch = server.board.epoch().load(Ordering::Acquire);
-        State {
+        Dispatcher {
             grace: options.process.grace_time(),
             workers: WorkerTable::new(options.workers, now),
             stats: PoolStats {
@@ -73,22 +73,22 @@ impl State {
             options,
             setup,
             server,
-            employer,
+            client_id,
             wakeups: WakeupSchedule::default(),
             queue: TaskQueue::default(),
-            casualties: 0,
-            reporting: 0,
-            inboxes: Inboxes::default(),
-            pace: PrefetchEstimate::default(),
+            dead_pending: 0,
+            reports_pending: 0,
+            maps: MapTable::default(),
+            estimate: PrefetchEstimate::default(),
             epoch,
             stops: 0,
-            postponed: false,
-            news: false,
+            exits_deferred: false,
+            changed: false,
             closing: false,
             aborting: false,
-            heard: false,
+            is_traced: false,
             next_number: 0,
-            frame: Vec::new(),
+            reply_buf: Vec::new(),
         }
     }
 
@@ -104,8 +104,8 @@ impl State {
     /// Takes a task on.
     pub(super) fn accept(&mut self, mut task: Task) {
         if self.respawn.resume() {
-            for seat in self.workers.iter_mut() {
-                seat.hire_at = None;
+            for slot in self.workers.iter_mut() {
+                slot.respawn_at = None;
             }
         }
         let count = task.count();
@@ -122,7 +122,7 @@ impl State {
 
     /// How many tasks more there is room for ahead of the workers.
     pub(super) fn room_for_more(&self) -> usize {
-        let room = self.pace.prefetch_depth() * (self.workers.active());
+        let room = self.estimate.prefetch_depth() * (self.workers.active());
         let limit = self.options.queue_limit;
         // With no worker at hand, one task waits for the first.
         room.max(1)
@@ -139,16 +139,16 @@ impl State {
         let mut stats = self.stats.clone();
         // A replacement may have been given something before the end of the task that its
         // predecessor died of is told: that has hardly begun.
-        let seats = self.workers.busy().iter().map(|&i| &self.workers[i]);
-        let unbegun = seats.filter(|seat| !seat.has_begun()).count();
+        let slots = self.workers.busy().iter().map(|&i| &self.workers[i]);
+        let unbegun = slots.filter(|slot| !slot.has_begun()).count();
         // The queue is never longer than its limit: what a worker that had nothing to do is about
         // to begin is beyond it.
         let unbegun = unbegun.min(self.options.queue_limit.room(self.waiting()));
-        let running = self.workers.busy().len() - unbegun + self.casualties;
+        let running = self.workers.busy().len() - unbegun + self.dead_pending;
         let over = running.saturating_sub(self.workers.len());
         stats.queued = (self.waiting() + unbegun + over) as u64;
         stats.running = (running - over) as u64;
-        let lines = self.workers.iter().filter_map(|seat| seat.line.as_ref());
+        let lines = self.workers.iter().filter_map(|slot| slot.line.as_ref());
         stats.stopped = lines.filter(|line| line.stop().0).count();
         stats.busy += self.workers.busy_time(now);
         stats
@@ -158,7 +158,7 @@ impl State {
     pub(super) fn is_done(&self) -> bool {
         self.queue.live() == 0
             && self.workers.busy().is_empty()
-            && self.casualties == 0
-            && self.reporting == 0
+            && self.dead_pending == 0
+            && self.reports_pending == 0
     }
 }

@@ -3,28 +3,32 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::pool::{ProcessPool, Want};
-use super::result_cell::{Settle, Slot};
-use super::task::Job;
+use super::pool::{ProcessPool, WaitFor};
+use super::result_cell::{HasResultCell, ResultCell};
+use super::task::CallTarget;
 use crate::sim;
 use crate::worker::handle::{Pending, joined_twice};
 use crate::worker::process::host::result::Decode;
 use crate::{JoinError, Kind};
 
-/// A task's handle, and its slot.
-pub(super) struct Pooled<R> {
-    slot: Slot,
+/// A task's handle, and its cell.
+pub(super) struct PoolTaskHandle<R> {
+    cell: ResultCell,
     core: Arc<ProcessPool>,
-    job: Job,
+    target: CallTarget,
     decode: Decode<R>,
 }
 
-impl<R> Pooled<R> {
-    pub(super) fn new(core: Arc<ProcessPool>, job: Job, decode: Decode<R>) -> Pooled<R> {
-        Pooled {
-            slot: Slot::new(),
+impl<R> PoolTaskHandle<R> {
+    pub(super) fn new(
+        core: Arc<ProcessPool>,
+        target: CallTarget,
+        decode: Decode<R>,
+    ) -> PoolTaskHandle<R> {
+        PoolTaskHandle {
+            cell: ResultCell::new(),
             core,
-            job,
+            target,
             decode,
         }
     }
@@ -36,26 +40,26 @@ impl<R> Pooled<R> {
     }
 
     fn take(&self) -> Result<R, JoinError> {
-        let Some(end) = self.slot.take() else {
+        let Some(end) = self.cell.take() else {
             joined_twice()
         };
-        end.conclude(self.decode, || self.core.name_of(&self.job))
+        end.into_result(self.decode, || self.core.name_of(&self.target))
     }
 }
 
-impl<R> Settle for Pooled<R> {
-    fn slot(&self) -> &Slot {
-        &self.slot
+impl<R> HasResultCell for PoolTaskHandle<R> {
+    fn cell(&self) -> &ResultCell {
+        &self.cell
     }
 }
 
-impl<R> Pending<R> for Pooled<R> {
+impl<R> Pending<R> for PoolTaskHandle<R> {
     fn wait(&self, deadline: Option<std::time::Instant>) -> Option<Result<R, JoinError>> {
         let deadline = deadline.map(sim::local::deadline);
         if self.is_lost() {
             return Some(Err(JoinError::Closed));
         }
-        if !self.slot.is_done() && !self.core.wait(&mut Want::Slot(&self.slot), deadline) {
+        if !self.cell.is_done() && !self.core.wait(&mut WaitFor::Task(&self.cell), deadline) {
             return None;
         }
         Some(self.take())
@@ -65,10 +69,10 @@ impl<R> Pending<R> for Pooled<R> {
         if self.is_lost() {
             return Poll::Ready(Err(JoinError::Closed));
         }
-        if !self.slot.is_done() {
-            self.slot.set_waker(context.waker());
-            self.core.watch(&self.slot);
-            if !self.slot.is_done() {
+        if !self.cell.is_done() {
+            self.cell.set_waker(context.waker());
+            self.core.register_async(&self.cell);
+            if !self.cell.is_done() {
                 return Poll::Pending;
             }
         }
@@ -79,15 +83,15 @@ impl<R> Pending<R> for Pooled<R> {
         if self.is_lost() {
             return true;
         }
-        if !self.slot.is_done() {
-            self.core.look();
+        if !self.cell.is_done() {
+            self.core.poll();
         }
-        self.slot.is_done()
+        self.cell.is_done()
     }
 
     fn cancel(&self) {
-        if !self.is_lost() && !self.slot.is_done() {
-            self.core.cancel(&self.slot);
+        if !self.is_lost() && !self.cell.is_done() {
+            self.core.cancel(&self.cell);
         }
     }
 
@@ -96,9 +100,9 @@ impl<R> Pending<R> for Pooled<R> {
     }
 
     fn pid(&self) -> Option<u32> {
-        if self.is_lost() || self.slot.is_done() {
+        if self.is_lost() || self.cell.is_done() {
             return None;
         }
-        self.core.pid_of(&self.slot)
+        self.core.pid_of(&self.cell)
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::outcome::{Bytes, Refused};
+use super::outcome::{Bytes, TransferError};
 use crate::Message;
 use crate::task::codec;
 use crate::task::entry::caught;
@@ -14,26 +14,26 @@ use crate::worker::process::ipc::order::task_at;
 
 /// An encoded input. It is kept until the task has ended: its worker may die before it has come to
 /// it.
-pub(super) enum Input {
-    Small(Bytes),
-    Carried(Box<Carried>),
-    Strip(Strip),
+pub(super) enum EncodedInput {
+    Inline(Bytes),
+    WithDescriptors(Box<InputWithDescriptors>),
+    Batch(TaskBatch),
 }
 
 /// The inputs of several tasks of a map, as they are written to a mailbox. Whoever has a part of
 /// them has the whole in memory.
-pub(super) struct Strip {
+pub(super) struct TaskBatch {
     frames: Arc<Vec<u8>>,
     /// Where the first begins.
     from: usize,
     count: u32,
 }
 
-impl Strip {
+impl TaskBatch {
     /// So many inputs, made by
     /// [`task_frame`](crate::worker::process::ipc::order::task_frame).
-    pub(super) fn new(frames: Vec<u8>, count: u32) -> Strip {
-        Strip {
+    pub(super) fn new(frames: Vec<u8>, count: u32) -> TaskBatch {
+        TaskBatch {
             frames: Arc::new(frames),
             from: 0,
             count,
@@ -64,9 +64,9 @@ impl Strip {
     }
 
     /// Keeps the first `keep`. Returns the others, and how many bytes were kept.
-    pub(super) fn split_off(&mut self, keep: u32) -> (Strip, usize) {
+    pub(super) fn split_off(&mut self, keep: u32) -> (TaskBatch, usize) {
         let from = self.end_of(keep);
-        let rest = Strip {
+        let rest = TaskBatch {
             frames: Arc::clone(&self.frames),
             from,
             count: self.count - keep,
@@ -103,7 +103,7 @@ impl Strip {
 }
 
 /// What needs descriptors.
-pub(super) struct Carried {
+pub(super) struct InputWithDescriptors {
     bytes: Bytes,
     /// A large value, sealed, instead of `bytes`; and its length.
     file: Option<(OwnedFd, u64)>,
@@ -112,17 +112,20 @@ pub(super) struct Carried {
     count: usize,
 }
 
-impl Input {
+impl EncodedInput {
     /// Encodes an input, by way of `scratch`.
-    pub(super) fn encode<A: Message>(input: &A, scratch: &mut Vec<u8>) -> Result<Input, Refused> {
+    pub(super) fn encode<A: Message>(
+        input: &A,
+        scratch: &mut Vec<u8>,
+    ) -> Result<EncodedInput, TransferError> {
         scratch.clear();
         let descriptors = match caught(|| codec::encode(input, scratch)) {
             Ok(Ok(descriptors)) => descriptors,
-            Ok(Err(why)) => return Err(Refused::Why(format!("its input {why}"))),
-            Err(unwound) => return Err(Refused::Panicked(unwound)),
+            Ok(Err(why)) => return Err(TransferError::Why(format!("its input {why}"))),
+            Err(unwound) => return Err(TransferError::Panicked(unwound)),
         };
         let is_large = scratch.len() > INLINE_MAX;
-        let encoded = Input::from_encoded(scratch, descriptors);
+        let encoded = EncodedInput::from_encoded(scratch, descriptors);
         if is_large {
             // The next input may be small.
             *scratch = Vec::new();
@@ -131,48 +134,53 @@ impl Input {
     }
 
     /// An input of these bytes and descriptors. Large bytes go into a sealed memory file.
-    pub(super) fn from_encoded(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Input, Refused> {
+    pub(super) fn from_encoded(
+        bytes: &[u8],
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<EncodedInput, TransferError> {
         if bytes.len() <= INLINE_MAX && descriptors.is_empty() {
-            return Ok(Input::Small(Bytes::from_slice(bytes)));
+            return Ok(EncodedInput::Inline(Bytes::from_slice(bytes)));
         }
         let (bytes, file) = if bytes.len() <= INLINE_MAX {
             (Bytes::from_slice(bytes), None)
         } else {
             let len = bytes.len() as u64;
             let file = lane::seal(bytes).map_err(|e| {
-                Refused::Why(format!(
+                TransferError::Why(format!(
                     "its input of {len} bytes could not be carried: {e}"
                 ))
             })?;
             (Bytes::new(), Some((file, len)))
         };
-        Ok(Input::Carried(Box::new(Carried {
-            bytes,
-            file,
-            count: descriptors.len(),
-            descriptors,
-        })))
+        Ok(EncodedInput::WithDescriptors(Box::new(
+            InputWithDescriptors {
+                bytes,
+                file,
+                count: descriptors.len(),
+                descriptors,
+            },
+        )))
     }
 
     /// Its length, encoded.
     pub(super) fn len(&self) -> u64 {
         match self {
-            Input::Small(bytes) => bytes.len() as u64,
-            Input::Carried(carried) => carried
+            EncodedInput::Inline(bytes) => bytes.len() as u64,
+            EncodedInput::WithDescriptors(carried) => carried
                 .file
                 .as_ref()
                 .map_or(carried.bytes.len() as u64, |(_, len)| *len),
             // With what they are wrapped in, which is not worth a look at each.
-            Input::Strip(strip) => strip.size() as u64,
+            EncodedInput::Batch(strip) => strip.size() as u64,
         }
     }
 
     /// The encoded bytes, wherever they are.
     pub(super) fn read(&self) -> std::io::Result<Vec<u8>> {
         match self {
-            Input::Small(bytes) => Ok(bytes.to_vec()),
-            Input::Strip(strip) => Ok(strip.first().to_vec()),
-            Input::Carried(carried) => match &carried.file {
+            EncodedInput::Inline(bytes) => Ok(bytes.to_vec()),
+            EncodedInput::Batch(strip) => Ok(strip.first().to_vec()),
+            EncodedInput::WithDescriptors(carried) => match &carried.file {
                 Some((file, len)) => lane::open(file.try_clone()?, *len),
                 None => Ok(carried.bytes.to_vec()),
             },
@@ -182,21 +190,21 @@ impl Input {
     /// How many descriptors belong to it.
     pub(super) fn descriptors(&self) -> usize {
         match self {
-            Input::Small(_) | Input::Strip(_) => 0,
-            Input::Carried(carried) => carried.count,
+            EncodedInput::Inline(_) | EncodedInput::Batch(_) => 0,
+            EncodedInput::WithDescriptors(carried) => carried.count,
         }
     }
 
     /// Whether a worker can be given it: our copies of its descriptors were not closed.
     pub(super) fn is_whole(&self) -> bool {
         match self {
-            Input::Small(_) | Input::Strip(_) => true,
-            Input::Carried(carried) => carried.descriptors.len() == carried.count,
+            EncodedInput::Inline(_) | EncodedInput::Batch(_) => true,
+            EncodedInput::WithDescriptors(carried) => carried.descriptors.len() == carried.count,
         }
     }
 }
 
-impl Carried {
+impl InputWithDescriptors {
     /// Closes our copies of its descriptors: its worker has its own, and what hangs on them is that
     /// worker's now.
     pub(super) fn close(&mut self) {

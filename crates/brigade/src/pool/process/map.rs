@@ -3,12 +3,12 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::deferred::{Deferred, Event};
-use super::input::{Input, Strip};
-use super::map_results::{Results, Taken};
-use super::outcome::{End, Refused};
-use super::pool::{ProcessPool, Want};
-use super::task::{Job, Owner, Task};
+use super::deferred::{Deferred, TraceEvent};
+use super::input::{EncodedInput, TaskBatch};
+use super::map_results::{ResultBuffer, ResultRef};
+use super::outcome::{RawOutcome, TransferError};
+use super::pool::{ProcessPool, WaitFor};
+use super::task::{CallTarget, ResultSink, Task};
 use crate::pool::policy::limits::Attempts;
 use crate::sim::local::Instant;
 use crate::task::codec;
@@ -38,17 +38,17 @@ const MOST_BYTES: usize = 64 << 20;
 /// Results as they come.
 pub(crate) struct Map<'p, A, R, I> {
     pool: &'p ProcessPool,
-    job: Result<Job, String>,
+    target: Result<CallTarget, String>,
     decode: Decode<R>,
     inputs: I,
     exhausted: bool,
-    inbox: u32,
+    map: u32,
     /// Inputs that were pulled.
     pulled: usize,
     /// Results that were given.
     given: usize,
     /// Results that were fetched.
-    ready: Results,
+    ready: ResultBuffer,
     /// Tasks that are about to be given out.
     tasks: Vec<Task>,
     /// Inputs that are about to be: how many, the number of the first, and when they were pulled.
@@ -73,22 +73,22 @@ pub(crate) enum Now<R> {
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     #[track_caller]
     pub(crate) fn new(pool: &'p ProcessPool, task: fn(A) -> R, inputs: I) -> Map<'p, A, R, I> {
-        let job = Job::new(task).map_err(|e| pool.nowhere(task as usize, &e));
-        let inbox = if pool.is_ours() {
-            pool.lock().state.inboxes.open()
+        let target = CallTarget::new(task).map_err(|e| pool.nowhere(task as usize, &e));
+        let map = if pool.is_ours() {
+            pool.lock().dispatcher.maps.open()
         } else {
             u32::MAX
         };
         Map {
             pool,
-            job,
+            target,
             decode: codec::decode::<R>,
             inputs,
             exhausted: false,
-            inbox,
+            map,
             pulled: 0,
             given: 0,
-            ready: Results::default(),
+            ready: ResultBuffer::default(),
             tasks: Vec::new(),
             strip: Vec::new(),
             strip_count: 0,
@@ -105,11 +105,11 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             match self.next_now(horizon) {
                 Now::Next(next) => return next,
                 Now::NoResult => {
-                    let mut want = Want::Results { inbox: self.inbox };
+                    let mut want = WaitFor::MapResult { map: self.map };
                     self.pool.wait(&mut want, None);
                 }
                 Now::NoRoom => {
-                    self.pool.wait(&mut Want::Room, None);
+                    self.pool.wait(&mut WaitFor::Capacity, None);
                     self.pull(1);
                 }
             }
@@ -122,7 +122,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             if let Some(result) = self.next_ready() {
                 return Now::Next(Some(result));
             }
-            if let Err(why) = &self.job {
+            if let Err(why) = &self.target {
                 // No worker could find the function: every input ends with that.
                 if self.inputs.next().is_none() {
                     return Now::Next(None);
@@ -158,14 +158,14 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let (index, taken) = self.ready.take()?;
         self.given += 1;
         let pool = self.pool;
-        let job = &self.job;
-        let name = || match job {
-            Ok(job) => pool.name_of(job),
+        let target = &self.target;
+        let name = || match target {
+            Ok(target) => pool.name_of(target),
             Err(_) => unreachable!("nothing is run that has no name"),
         };
         let result = match taken {
-            Taken::Bytes(bytes) => decoded(bytes, Vec::new(), self.decode, name),
-            Taken::Other(end) => end.conclude(self.decode, name),
+            ResultRef::Bytes(bytes) => decoded(bytes, Vec::new(), self.decode, name),
+            ResultRef::Other(end) => end.into_result(self.decode, name),
         };
         Some((index as usize, result))
     }
@@ -201,24 +201,24 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         self.end_strip();
         let mut deferred = Deferred::default();
         let mut inner = self.pool.lock();
-        let state = &mut inner.state;
+        let dispatcher = &mut inner.dispatcher;
         let more = !self.exhausted;
         if !self.tasks.is_empty() {
             for task in self.tasks.drain(..) {
-                state.inboxes.expect(self.inbox, task.count());
-                if state.heard {
-                    let submitted = Event::Submitted(state.next_number, task.count());
+                dispatcher.maps.expect(self.map, task.count());
+                if dispatcher.is_traced {
+                    let submitted = TraceEvent::Submitted(dispatcher.next_number, task.count());
                     deferred.events.push(submitted);
                 }
-                state.accept(task);
+                dispatcher.accept(task);
             }
-            state.feed(&mut deferred.at(Instant::now()));
+            dispatcher.assign(&mut deferred.at(Instant::now()));
         }
-        state.look(&mut deferred, more);
-        state.inboxes.fetch(self.inbox, &mut self.ready);
-        let room = state.room_for_more();
-        self.pool.step_aside(&mut inner, &mut deferred);
-        self.pool.unlock(inner, deferred);
+        dispatcher.poll(&mut deferred, more);
+        dispatcher.maps.fetch(self.map, &mut self.ready);
+        let room = dispatcher.room_for_more();
+        self.pool.release_driver_briefly(&mut inner, &mut deferred);
+        self.pool.unlock_and_run(inner, deferred);
         let ahead = horizon.saturating_sub(self.pulled);
         let few = self.pulled - self.given < 2 * self.pool.workers();
         if self.ready.size() > MOST_BYTES && !few {
@@ -234,7 +234,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 
     /// What was pulled is to be given out together.
     fn end_strip(&mut self) {
-        let Ok(job) = self.job else {
+        let Ok(target) = self.target else {
             return;
         };
         if self.strip_count == 0 {
@@ -244,11 +244,11 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let next = Vec::with_capacity(self.strip.len());
         let frames = std::mem::replace(&mut self.strip, next);
         self.tasks.push(Task {
-            job,
-            input: Input::Strip(Strip::new(frames, self.strip_count)),
-            owner: Owner::Map(self.inbox, self.strip_first),
+            target,
+            input: EncodedInput::Batch(TaskBatch::new(frames, self.strip_count)),
+            sink: ResultSink::Map(self.map, self.strip_first),
             attempts: Attempts::default(),
-            spared: 0,
+            free_requeues: 0,
             with: 0,
             submitted: Instant::now(),
             at: 0,
@@ -259,7 +259,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
 
     /// Pulls inputs, at most so many, and encodes them.
     fn pull(&mut self, room: usize) {
-        let Ok(job) = self.job else {
+        let Ok(target) = self.target else {
             return;
         };
         let begun = Instant::now();
@@ -273,7 +273,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             };
             let index = self.pulled as u64;
             self.pulled += 1;
-            self.add(job, index, input);
+            self.add(target, index, input);
             if self.carried - before > MOST_PULLED
                 || (n.is_power_of_two() || n % 32 == 0) && begun.elapsed() > PULLING
             {
@@ -283,7 +283,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     }
 
     /// Encodes an input once: into the strip, where it stays if it is small and has no descriptors.
-    fn add(&mut self, job: Job, index: u64, input: A) {
+    fn add(&mut self, target: CallTarget, index: u64, input: A) {
         let start = self.strip.len();
         // The frame is padded, and its header holds 32 bits of the length: the end of the input
         // itself is noted here.
@@ -308,10 +308,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 return;
             }
             Ok(Ok(descriptors)) => {
-                Input::from_encoded(&self.strip[start + FRAME_HEADER..end], descriptors)
+                EncodedInput::from_encoded(&self.strip[start + FRAME_HEADER..end], descriptors)
             }
-            Ok(Err(why)) => Err(Refused::Why(format!("its input {why}"))),
-            Err(unwound) => Err(Refused::Panicked(unwound)),
+            Ok(Err(why)) => Err(TransferError::Why(format!("its input {why}"))),
+            Err(unwound) => Err(TransferError::Panicked(unwound)),
         };
         // It is a task by itself, or none. A panic may have left a part of it in the strip.
         self.strip.truncate(start);
@@ -322,11 +322,11 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             Ok(input) => {
                 self.carried += input.len();
                 self.tasks.push(Task {
-                    job,
+                    target,
                     input,
-                    owner: Owner::Map(self.inbox, index),
+                    sink: ResultSink::Map(self.map, index),
                     attempts: Attempts::default(),
-                    spared: 0,
+                    free_requeues: 0,
                     with: 0,
                     submitted: Instant::now(),
                     at: 0,
@@ -334,9 +334,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 });
             }
             Err(refused) => {
-                let why = refused.into_error(self.pool.name_of(&job));
-                self.pool.refuse(&why);
-                self.ready.put(index, End::failed(why));
+                let why = refused.into_error(self.pool.name_of(&target));
+                self.pool.count_rejected(&why);
+                self.ready.put(index, RawOutcome::failed(why));
             }
         }
     }
@@ -351,9 +351,9 @@ impl<A, R, I> Drop for Map<'_, A, R, I> {
         let mut deferred = Deferred::default();
         let mut inner = pool.lock();
         inner
-            .state
-            .close_inbox(self.inbox, &mut deferred.at(Instant::now()));
-        pool.leave(&mut inner, &mut deferred);
-        pool.unlock(inner, deferred);
+            .dispatcher
+            .close_map(self.map, &mut deferred.at(Instant::now()));
+        pool.release_driver(&mut inner, &mut deferred);
+        pool.unlock_and_run(inner, deferred);
     }
 }

@@ -3,44 +3,44 @@
 use std::collections::VecDeque;
 
 use super::deferred::Deferred;
-use super::outcome::{Bytes, End};
+use super::outcome::{Bytes, RawOutcome};
 use crate::sim::local::thread::Thread;
 use crate::transport::ring::NextFrame;
 
 /// Results, in the order in which they came: those that are plain bytes one after another, and the
 /// others.
 #[derive(Default)]
-pub(super) struct Results {
-    entries: VecDeque<Entry>,
+pub(super) struct ResultBuffer {
+    entries: VecDeque<ResultEntry>,
     bytes: Vec<u8>,
     /// Where the bytes of the next entry begin.
     from: usize,
-    others: VecDeque<End>,
+    others: VecDeque<RawOutcome>,
 }
 
 /// One result: the number of its input, and the length of its bytes, or [`OTHER`].
-type Entry = (u64, u32);
+type ResultEntry = (u64, u32);
 const OTHER: u32 = u32::MAX;
 
 /// A result, as it is taken out.
-pub(super) enum Taken<'r> {
+pub(super) enum ResultRef<'r> {
     Bytes(&'r [u8]),
-    Other(End),
+    Other(RawOutcome),
 }
 
-impl Results {
+impl ResultBuffer {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// About how much memory they hold.
     pub(super) fn size(&self) -> usize {
-        self.bytes.len() - self.from + self.others.iter().map(End::size).sum::<usize>()
+        self.bytes.len() - self.from + self.others.iter().map(RawOutcome::size).sum::<usize>()
     }
 
-    pub(super) fn put(&mut self, index: u64, end: End) {
+    pub(super) fn put(&mut self, index: u64, end: RawOutcome) {
         match &end {
-            End::Returned(bytes) => self.put_bytes(index, bytes),
+            RawOutcome::Returned(bytes) => self.put_bytes(index, bytes),
             _ => {
                 self.entries.push_back((index, OTHER));
                 self.others.push_back(end);
@@ -59,7 +59,7 @@ impl Results {
     }
 
     /// Takes the next one out.
-    pub(super) fn take(&mut self) -> Option<(u64, Taken<'_>)> {
+    pub(super) fn take(&mut self) -> Option<(u64, ResultRef<'_>)> {
         if self.entries.is_empty() {
             // Its memory is used for the next.
             self.bytes.clear();
@@ -67,18 +67,18 @@ impl Results {
         }
         let (index, len) = self.entries.pop_front()?;
         if len == OTHER {
-            return Some((index, Taken::Other(self.others.pop_front()?)));
+            return Some((index, ResultRef::Other(self.others.pop_front()?)));
         }
         let from = self.from;
         self.from += len as usize;
-        Some((index, Taken::Bytes(&self.bytes[from..self.from])))
+        Some((index, ResultRef::Bytes(&self.bytes[from..self.from])))
     }
 }
 
 /// The results of one map that were not fetched.
 #[derive(Default)]
-pub(super) struct Inbox {
-    there: Results,
+pub(super) struct MapState {
+    there: ResultBuffer,
     /// Tasks that have not ended.
     open: u64,
     /// Nobody fetches any more.
@@ -88,27 +88,27 @@ pub(super) struct Inbox {
 
 /// All maps of a pool, by number.
 #[derive(Default)]
-pub(super) struct Inboxes(Vec<Option<Inbox>>);
+pub(super) struct MapTable(Vec<Option<MapState>>);
 
-impl Inboxes {
+impl MapTable {
     pub(super) fn open(&mut self) -> u32 {
         let free = self.0.iter().position(Option::is_none);
         let at = free.unwrap_or_else(|| {
             self.0.push(None);
             self.0.len() - 1
         });
-        self.0[at] = Some(Inbox::default());
+        self.0[at] = Some(MapState::default());
         at as u32
     }
 
-    fn get(&mut self, inbox: u32) -> Option<&mut Inbox> {
-        self.0.get_mut(inbox as usize)?.as_mut()
+    fn get(&mut self, map: u32) -> Option<&mut MapState> {
+        self.0.get_mut(map as usize)?.as_mut()
     }
 
     /// So many tasks more whose results will come.
-    pub(super) fn expect(&mut self, inbox: u32, count: u32) {
-        if let Some(inbox) = self.get(inbox) {
-            inbox.open += u64::from(count);
+    pub(super) fn expect(&mut self, map: u32, count: u32) {
+        if let Some(map) = self.get(map) {
+            map.open += u64::from(count);
         }
     }
 
@@ -121,73 +121,79 @@ impl Inboxes {
         deferred: &mut Deferred,
     ) {
         match self.get(number) {
-            Some(inbox) if !inbox.closed => {
-                inbox.open -= 1;
-                inbox.there.put_frame(index, frame);
-                deferred.wakeups.threads.extend(inbox.waiter.take());
+            Some(map) if !map.closed => {
+                map.open -= 1;
+                map.there.put_frame(index, frame);
+                deferred.wakeups.threads.extend(map.waiter.take());
             }
             _ => {
                 frame.skip();
-                self.put(number, index, End::Returned(Bytes::new()), deferred);
+                self.put(number, index, RawOutcome::Returned(Bytes::new()), deferred);
             }
         }
     }
 
-    pub(super) fn put(&mut self, number: u32, index: u64, end: End, deferred: &mut Deferred) {
-        let Some(inbox) = self.get(number) else {
+    pub(super) fn put(
+        &mut self,
+        number: u32,
+        index: u64,
+        end: RawOutcome,
+        deferred: &mut Deferred,
+    ) {
+        let Some(map) = self.get(number) else {
             deferred.to_drop.push(end);
             return;
         };
-        inbox.open -= 1;
-        if inbox.closed {
-            let free = inbox.open == 0;
+        map.open -= 1;
+        if map.closed {
+            let free = map.open == 0;
             deferred.to_drop.push(end);
             if free {
                 self.0[number as usize] = None;
             }
             return;
         }
-        inbox.there.put(index, end);
-        deferred.wakeups.threads.extend(inbox.waiter.take());
+        map.there.put(index, end);
+        deferred.wakeups.threads.extend(map.waiter.take());
     }
 
-    pub(super) fn is_empty(&self, inbox: u32) -> bool {
+    pub(super) fn is_empty(&self, map: u32) -> bool {
         self.0
-            .get(inbox as usize)
+            .get(map as usize)
             .and_then(Option::as_ref)
             .is_none_or(|i| i.there.is_empty())
     }
 
     /// Fetches what is there. `into` is empty, and its memory is used for the next.
-    pub(super) fn fetch(&mut self, inbox: u32, into: &mut Results) {
-        if let Some(inbox) = self.get(inbox) {
-            std::mem::swap(&mut inbox.there, into);
+    pub(super) fn fetch(&mut self, map: u32, into: &mut ResultBuffer) {
+        if let Some(map) = self.get(map) {
+            std::mem::swap(&mut map.there, into);
         }
     }
 
-    pub(super) fn set_waiter(&mut self, inbox: u32, waiter: Option<Thread>) {
-        if let Some(inbox) = self.get(inbox) {
-            inbox.waiter = waiter;
+    pub(super) fn set_waiter(&mut self, map: u32, waiter: Option<Thread>) {
+        if let Some(map) = self.get(map) {
+            map.waiter = waiter;
         }
     }
 
-    pub(super) fn is_closed(&self, inbox: u32) -> bool {
+    pub(super) fn is_closed(&self, map: u32) -> bool {
         self.0
-            .get(inbox as usize)
+            .get(map as usize)
             .and_then(Option::as_ref)
             .is_none_or(|i| i.closed)
     }
 
     /// Nobody fetches any more.
     pub(super) fn close(&mut self, number: u32, deferred: &mut Deferred) {
-        let Some(inbox) = self.get(number) else {
+        let Some(map) = self.get(number) else {
             return;
         };
-        inbox.closed = true;
+        map.closed = true;
         deferred
             .to_drop
-            .extend(std::mem::take(&mut inbox.there).others);
-        if inbox.open == 0 {
+            .extend(std::mem::take(&mut map.there).others);
+        if map.open == 0 {
             self.0[number as usize] = None;
         }
     }

@@ -9,8 +9,8 @@
 //!   tried again that did not start; wakeup_schedule: whose bells are to be set
 //! - what it does: assign: which worker gets what; collect: what workers say; supervise: workers
 //!   that end, and that come; cancel: what is ended early; wakeups: when workers ring
-//! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is left
-//!   to be done when the lock is free; after_unlock: doing it
+//! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
+//!   left to be done when the lock is free; after_unlock: doing it
 //! - shuttle_tests: what must hold whatever the order of steps
 
 mod after_unlock;
@@ -45,14 +45,14 @@ use std::io;
 use std::sync::Arc;
 
 use self::deferred::Deferred;
-use self::dispatcher::State;
-use self::handle::Pooled;
-use self::input::Input;
-use self::outcome::End;
-use self::pool::Want;
-use self::respawn::Reason;
-use self::result_cell::Settle;
-use self::task::{Job, Owner, Task};
+use self::dispatcher::Dispatcher;
+use self::handle::PoolTaskHandle;
+use self::input::EncodedInput;
+use self::outcome::RawOutcome;
+use self::pool::WaitFor;
+use self::respawn::StartError;
+use self::result_cell::HasResultCell;
+use self::task::{CallTarget, ResultSink, Task};
 use super::config::{InitializerFailed, Options};
 use super::crash_file;
 use super::policy::limits::Attempts;
@@ -104,26 +104,26 @@ impl ProcessPool {
         let options = Arc::new(options);
         let pool = ProcessPool::new(Arc::clone(&options), setup.clone(), |pool| {
             let pool: std::sync::Weak<dyn Employer> = pool;
-            let employer = server.employ(pool);
-            State::new(options, setup, server, employer)
+            let client_id = server.employ(pool);
+            Dispatcher::new(options, setup, server, client_id)
         });
         match pool.wait_ready() {
             Ok(()) => Ok(pool),
             Err(reason) => {
-                pool.dismiss();
+                pool.kill_workers();
                 Err(pool.not_started(&reason))
             }
         }
     }
 
     /// Why there is no pool.
-    fn not_started(&self, reason: &Reason) -> io::Error {
+    fn not_started(&self, reason: &StartError) -> io::Error {
         if let Some(name) = reason.initializer(&self.options) {
             return InitializerFailed(reason.to_error(name)).into();
         }
         match reason {
-            Reason::NotHired(why) => why.clone().into(),
-            Reason::NotReady(why, _) if why.panic.is_none() => {
+            StartError::SpawnFailed(why) => why.clone().into(),
+            StartError::SetupFailed(why, _) if why.panic.is_none() => {
                 error::placed("a process could not be prepared", why.why.clone().into())
             }
             reason => {
@@ -146,47 +146,55 @@ impl ProcessPool {
         self: &Arc<Self>,
         task: fn(A) -> R,
         input: &A,
-    ) -> (Arc<Pooled<R>>, Option<Task>) {
-        let job = match Job::new(task) {
-            Ok(job) => job,
+    ) -> (Arc<PoolTaskHandle<R>>, Option<Task>) {
+        let target = match CallTarget::new(task) {
+            Ok(target) => target,
             Err(e) => {
-                let job = Job::nowhere();
-                let pooled = Arc::new(Pooled::new(Arc::clone(self), job, codec::decode::<R>));
+                let target = CallTarget::invalid();
+                let pooled = Arc::new(PoolTaskHandle::new(
+                    Arc::clone(self),
+                    target,
+                    codec::decode::<R>,
+                ));
                 let why = JoinError::Undeliverable(self.nowhere(task as usize, &e));
-                self.refuse(&why);
+                self.count_rejected(&why);
                 pooled
-                    .slot()
-                    .settle(End::failed(why), &mut Default::default());
+                    .cell()
+                    .complete(RawOutcome::failed(why), &mut Default::default());
                 return (pooled, None);
             }
         };
-        let pooled = Arc::new(Pooled::new(Arc::clone(self), job, codec::decode::<R>));
+        let pooled = Arc::new(PoolTaskHandle::new(
+            Arc::clone(self),
+            target,
+            codec::decode::<R>,
+        ));
         // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of
         // its own. So does the destructor of another local, when the scratch is gone.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        let encoded = Input::encode(input, &mut scratch);
+        let encoded = EncodedInput::encode(input, &mut scratch);
         let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         match encoded {
             Ok(input) => {
                 let task = Task {
-                    job,
+                    target,
                     input,
-                    owner: Owner::Handle(Arc::clone(&pooled) as Arc<dyn Settle>),
+                    sink: ResultSink::Handle(Arc::clone(&pooled) as Arc<dyn HasResultCell>),
                     attempts: Attempts::default(),
-                    spared: 0,
+                    free_requeues: 0,
                     with: 0,
-                    submitted: pooled.slot().submitted(),
+                    submitted: pooled.cell().submitted(),
                     at: 0,
                     number: 0,
                 };
                 (pooled, Some(task))
             }
             Err(refused) => {
-                let why = refused.into_error(self.name_of(&job));
-                self.refuse(&why);
+                let why = refused.into_error(self.name_of(&target));
+                self.count_rejected(&why);
                 pooled
-                    .slot()
-                    .settle(End::failed(why), &mut Default::default());
+                    .cell()
+                    .complete(RawOutcome::failed(why), &mut Default::default());
                 (pooled, None)
             }
         }
@@ -233,9 +241,13 @@ impl ProcessPool {
         if !self.is_ours() {
             return Vec::new();
         }
-        self.look();
+        self.poll();
         let inner = self.lock();
-        let lines = inner.state.workers.iter().filter_map(|s| s.line.as_ref());
+        let lines = inner
+            .dispatcher
+            .workers
+            .iter()
+            .filter_map(|s| s.line.as_ref());
         lines.map(|line| line.pid()).collect()
     }
 
@@ -246,8 +258,8 @@ impl ProcessPool {
                 ..PoolStats::default()
             };
         }
-        self.look();
-        self.lock().state.snapshot(Instant::now())
+        self.poll();
+        self.lock().dispatcher.snapshot(Instant::now())
     }
 
     /// Finishes what was accepted, and ends the workers.
@@ -255,9 +267,9 @@ impl ProcessPool {
         if !self.is_ours() {
             return;
         }
-        self.lock().state.closing = true;
-        self.wait(&mut Want::Done, None);
-        self.dismiss();
+        self.lock().dispatcher.closing = true;
+        self.wait(&mut WaitFor::Drained, None);
+        self.kill_workers();
     }
 
     /// Cancels everything, and ends the workers. `shutdown` is called after it.
@@ -267,11 +279,13 @@ impl ProcessPool {
         }
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        inner.state.closing = true;
-        inner.state.look(&mut deferred, true);
-        inner.state.cancel_all(&mut deferred.at(Instant::now()));
-        self.leave(&mut inner, &mut deferred);
-        self.unlock(inner, deferred);
-        self.wait(&mut Want::Done, None);
+        inner.dispatcher.closing = true;
+        inner.dispatcher.poll(&mut deferred, true);
+        inner
+            .dispatcher
+            .cancel_all(&mut deferred.at(Instant::now()));
+        self.release_driver(&mut inner, &mut deferred);
+        self.unlock_and_run(inner, deferred);
+        self.wait(&mut WaitFor::Drained, None);
     }
 }

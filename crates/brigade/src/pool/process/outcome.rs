@@ -29,16 +29,16 @@ pub(super) fn take_frame(frame: NextFrame<'_, '_>, scratch: &mut Vec<u8>) -> Byt
 }
 
 /// Why an input could not be encoded.
-pub(super) enum Refused {
+pub(super) enum TransferError {
     Why(String),
     Panicked(Unwound),
 }
 
-impl Refused {
+impl TransferError {
     pub(super) fn into_error(self, name: TaskName) -> JoinError {
         match self {
-            Refused::Why(why) => JoinError::Undeliverable(format!("task `{name}`: {why}")),
-            Refused::Panicked(unwound) => {
+            TransferError::Why(why) => JoinError::Undeliverable(format!("task `{name}`: {why}")),
+            TransferError::Panicked(unwound) => {
                 JoinError::panicked(name, unwound, Symbols::of_this_process())
             }
         }
@@ -46,15 +46,15 @@ impl Refused {
 }
 
 /// How a task ended, before its result is decoded: that is the business of whoever asked for it.
-pub(super) enum End {
+pub(super) enum RawOutcome {
     Returned(Bytes),
     /// With descriptors, or large.
-    Carried(Box<Delivered>),
+    WithDescriptors(Box<ResultWithDescriptors>),
     Failed(Box<JoinError>),
 }
 
 /// A result that needs descriptors, or did.
-pub(super) struct Delivered {
+pub(super) struct ResultWithDescriptors {
     pub(super) content: Content,
     pub(super) descriptors: Unclaimed,
 }
@@ -78,31 +78,31 @@ impl Content {
     }
 }
 
-impl End {
-    pub(super) fn failed(why: JoinError) -> End {
-        End::Failed(Box::new(why))
+impl RawOutcome {
+    pub(super) fn failed(why: JoinError) -> RawOutcome {
+        RawOutcome::Failed(Box::new(why))
     }
 
     /// About how much memory it holds.
     pub(super) fn size(&self) -> usize {
         match self {
-            End::Returned(bytes) => bytes.len(),
-            End::Carried(delivered) => delivered.content.len(),
-            End::Failed(_) => 0,
+            RawOutcome::Returned(bytes) => bytes.len(),
+            RawOutcome::WithDescriptors(delivered) => delivered.content.len(),
+            RawOutcome::Failed(_) => 0,
         }
     }
 
     /// The end as the caller hears it.
-    pub(super) fn conclude<R>(
+    pub(super) fn into_result<R>(
         self,
         decode: Decode<R>,
         name: impl Fn() -> TaskName,
     ) -> Result<R, JoinError> {
         let decoded = |bytes: &[u8], descriptors| decoded(bytes, descriptors, decode, &name);
         match self {
-            End::Returned(bytes) => decoded(&bytes, Vec::new()),
-            End::Failed(why) => Err(*why),
-            End::Carried(delivered) => {
+            RawOutcome::Returned(bytes) => decoded(&bytes, Vec::new()),
+            RawOutcome::Failed(why) => Err(*why),
+            RawOutcome::WithDescriptors(delivered) => {
                 let mut descriptors = delivered.descriptors.claim();
                 let len = match delivered.content {
                     Content::Here(bytes) => return decoded(&bytes, descriptors),
@@ -111,14 +111,14 @@ impl End {
                 };
                 if descriptors.is_empty() {
                     let why = "its result arrived without its memory file".to_owned();
-                    return Err(Refused::Why(why).into_error(name()));
+                    return Err(TransferError::Why(why).into_error(name()));
                 }
                 match lane::open(descriptors.remove(0), len) {
                     Ok(bytes) => decoded(&bytes, descriptors),
-                    Err(e) => Err(
-                        Refused::Why(format!("its result could not be received: {e}"))
-                            .into_error(name()),
-                    ),
+                    Err(e) => Err(TransferError::Why(format!(
+                        "its result could not be received: {e}"
+                    ))
+                    .into_error(name())),
                 }
             }
         }

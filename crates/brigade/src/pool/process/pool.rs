@@ -13,11 +13,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::deferred::{Deferred, Event};
-use super::dispatcher::State;
-use super::respawn::Reason;
-use super::result_cell::Slot;
-use super::task::{Job, Task};
+use super::deferred::{Deferred, TraceEvent};
+use super::dispatcher::Dispatcher;
+use super::respawn::StartError;
+use super::result_cell::ResultCell;
+use super::task::{CallTarget, Task};
 use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::events;
@@ -40,57 +40,59 @@ pub(crate) struct ProcessPool {
     /// What its workers do to themselves.
     pub(super) setup: Setup,
     original: Original,
-    inner: Mutex<Inner>,
+    inner: Mutex<LockedPool>,
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
-    pub(super) nudge: AtomicU32,
+    pub(super) driver_wakeup: AtomicU32,
 }
 
-pub(super) struct Inner {
-    pub(super) state: State,
+pub(super) struct LockedPool {
+    pub(super) dispatcher: Dispatcher,
     pub(super) driver: Driver,
     /// The driver sleeps so that it hears of each result.
-    pub(super) attentive: bool,
+    pub(super) driver_wakes_on_all: bool,
     /// Those that sleep because somebody else drives.
-    pub(super) waiters: Vec<Thread>,
+    pub(super) parked: Vec<Thread>,
     /// Of them, those that are to be woken by any news.
-    pub(super) watchers: Vec<Thread>,
+    pub(super) parked_on_any_change: Vec<Thread>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Driver {
-    Nobody,
-    Looking,
-    Asleep,
+    None,
+    Spinning,
+    Sleeping,
 }
 
 /// What somebody waits for.
-pub(super) enum Want<'a> {
+pub(super) enum WaitFor<'a> {
     /// A task's end.
-    Slot(&'a Slot),
+    Task(&'a ResultCell),
     /// A result of a map.
-    Results { inbox: u32 },
+    MapResult { map: u32 },
     /// Room in the queue.
-    Room,
+    Capacity,
     /// All workers, or that there is no hope of them.
-    Ready,
+    Startup,
     /// That everything is done.
-    Done,
+    Drained,
 }
 
-impl Want<'_> {
-    fn is_met(&self, state: &State) -> bool {
+impl WaitFor<'_> {
+    fn is_satisfied(&self, dispatcher: &Dispatcher) -> bool {
         match self {
-            Want::Slot(slot) => slot.is_done(),
-            Want::Results { inbox } => !state.inboxes.is_empty(*inbox),
-            Want::Room => !state.is_full(),
-            Want::Ready => state.respawn.has_build_failed() || state.workers.is_complete(),
-            Want::Done => state.is_done(),
+            WaitFor::Task(cell) => cell.is_done(),
+            WaitFor::MapResult { map } => !dispatcher.maps.is_empty(*map),
+            WaitFor::Capacity => !dispatcher.is_full(),
+            WaitFor::Startup => {
+                dispatcher.respawn.has_build_failed() || dispatcher.workers.is_complete()
+            }
+            WaitFor::Drained => dispatcher.is_done(),
         }
     }
 }
 
 /// A worker that is about to finish what somebody waits for.
-struct Prospect {
+struct SpinTarget {
     mailbox: Arc<Mailbox>,
     seen: u64,
 }
@@ -99,7 +101,7 @@ impl ProcessPool {
     pub(super) fn new(
         options: Arc<Options>,
         setup: Setup,
-        make: impl FnOnce(std::sync::Weak<ProcessPool>) -> State,
+        make: impl FnOnce(std::sync::Weak<ProcessPool>) -> Dispatcher,
     ) -> Arc<ProcessPool> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Arc::new_cyclic(|core| ProcessPool {
@@ -107,83 +109,83 @@ impl ProcessPool {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             setup,
             original: Original::this_process(),
-            inner: Mutex::new(Inner {
-                state: make(core.clone()),
-                driver: Driver::Nobody,
-                attentive: false,
-                waiters: Vec::new(),
-                watchers: Vec::new(),
+            inner: Mutex::new(LockedPool {
+                dispatcher: make(core.clone()),
+                driver: Driver::None,
+                driver_wakes_on_all: false,
+                parked: Vec::new(),
+                parked_on_any_change: Vec::new(),
             }),
-            nudge: AtomicU32::new(0),
+            driver_wakeup: AtomicU32::new(0),
         })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, LockedPool> {
         // Asked before: the answer is the listener's own code.
         let heard = events::task_events_enabled();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.state.heard = heard;
+        inner.dispatcher.is_traced = heard;
         if heard {
-            inner.state.wakeups.ring_for_each_result();
+            inner.dispatcher.wakeups.ring_for_each_result();
         }
         inner
     }
 
     /// Waits until it is so. `false`: not before the deadline.
-    pub(super) fn wait(&self, want: &mut Want<'_>, deadline: Option<Instant>) -> bool {
+    pub(super) fn wait(&self, want: &mut WaitFor<'_>, deadline: Option<Instant>) -> bool {
         let mut may_look = true;
         let mut inner = self.lock();
         loop {
             let mut deferred = Deferred::default();
-            let more = matches!(want, Want::Results { .. });
-            inner.state.look(&mut deferred, more);
-            if !deferred.casualties.is_empty() {
+            let more = matches!(want, WaitFor::MapResult { .. });
+            inner.dispatcher.poll(&mut deferred, more);
+            if !deferred.dead_tasks.is_empty() {
                 // Told before anybody sleeps: it may be what is waited for.
-                self.unlock(inner, deferred);
+                self.unlock_and_run(inner, deferred);
                 inner = self.lock();
                 continue;
             }
-            let is_met = want.is_met(&inner.state);
-            if is_met || deadline.is_some_and(|at| at <= Instant::now()) {
-                self.leave(&mut inner, &mut deferred);
-                self.unlock(inner, deferred);
-                return is_met;
+            let is_satisfied = want.is_satisfied(&inner.dispatcher);
+            if is_satisfied || deadline.is_some_and(|at| at <= Instant::now()) {
+                self.release_driver(&mut inner, &mut deferred);
+                self.unlock_and_run(inner, deferred);
+                return is_satisfied;
             }
             if more {
-                inner.state.feed(&mut deferred.at(Instant::now()));
+                inner.dispatcher.assign(&mut deferred.at(Instant::now()));
             }
-            inner.state.set_alarm();
-            if inner.driver != Driver::Nobody || !inner.state.has_few_bells() {
-                inner = self.sleep_as_waiter(inner, deferred, want, deadline);
+            inner.dispatcher.update_timer();
+            if inner.driver != Driver::None || !inner.dispatcher.fits_waitv() {
+                inner = self.park(inner, deferred, want, deadline);
                 may_look = true;
                 continue;
             }
             if std::mem::take(&mut may_look) {
-                if let Some(prospect) = inner.state.prospect(want) {
-                    inner.driver = Driver::Looking;
-                    self.unlock(inner, deferred);
-                    prospect.look();
+                if let Some(spin_target) = inner.dispatcher.spin_target(want) {
+                    inner.driver = Driver::Spinning;
+                    self.unlock_and_run(inner, deferred);
+                    spin_target.spin();
                     inner = self.lock();
-                    inner.driver = Driver::Nobody;
+                    inner.driver = Driver::None;
                     continue;
                 }
             }
             // Who listens is to hear of each task when it ends.
-            let others = !inner.waiters.is_empty() || inner.state.heard;
-            let Some(bells) = inner.state.prepare_sleep(want, others) else {
-                inner.state.check_words(&mut deferred);
-                self.unlock(inner, deferred);
+            let others = !inner.parked.is_empty() || inner.dispatcher.is_traced;
+            let Some(bells) = inner.dispatcher.set_driver_wakeups(want, others) else {
+                inner.dispatcher.verify_counts(&mut deferred);
+                self.unlock_and_run(inner, deferred);
                 inner = self.lock();
                 continue;
             };
-            inner.attentive = others;
-            inner.driver = Driver::Asleep;
-            let server = Arc::clone(&inner.state.server);
-            let nudge = self.nudge.load(Ordering::SeqCst);
-            let epoch = inner.state.epoch();
-            self.unlock_asleep(inner, deferred);
+            inner.driver_wakes_on_all = others;
+            inner.driver = Driver::Sleeping;
+            let server = Arc::clone(&inner.dispatcher.server);
+            let driver_wakeup = self.driver_wakeup.load(Ordering::SeqCst);
+            let epoch = inner.dispatcher.epoch();
+            self.unlock_before_sleep(inner, deferred);
             let mut words = Vec::with_capacity(bells.len() + 2);
-            words.push((&self.nudge, nudge));
+            words.push((&self.driver_wakeup, driver_wakeup));
             words.push((server.board.epoch(), epoch));
             words.extend(
                 bells
@@ -192,109 +194,119 @@ impl ProcessPool {
             );
             futex::wait_any(&words, deadline);
             inner = self.lock();
-            inner.driver = Driver::Nobody;
+            inner.driver = Driver::None;
         }
     }
 
     /// As [`unlock`](Self::unlock), by the driver itself, which is no news to itself.
-    fn unlock_asleep(&self, mut inner: MutexGuard<'_, Inner>, mut deferred: Deferred) {
-        if std::mem::take(&mut inner.state.news) {
-            deferred.wakeups.threads.append(&mut inner.watchers);
+    fn unlock_before_sleep(&self, mut inner: MutexGuard<'_, LockedPool>, mut deferred: Deferred) {
+        if std::mem::take(&mut inner.dispatcher.changed) {
+            deferred
+                .wakeups
+                .threads
+                .append(&mut inner.parked_on_any_change);
         }
         deferred.wake_driver = false;
-        self.unlock(inner, deferred);
+        self.unlock_and_run(inner, deferred);
     }
 
     /// Somebody else drives, or there are too many bells to sleep on, and the listener drives.
-    fn sleep_as_waiter<'c>(
+    fn park<'c>(
         &'c self,
-        mut inner: MutexGuard<'c, Inner>,
+        mut inner: MutexGuard<'c, LockedPool>,
         mut deferred: Deferred,
-        want: &Want<'_>,
+        want: &WaitFor<'_>,
         deadline: Option<Instant>,
-    ) -> MutexGuard<'c, Inner> {
+    ) -> MutexGuard<'c, LockedPool> {
         let me = thread::current();
         let id = me.id();
         match want {
-            Want::Slot(slot) => slot.set_waiter(Some(me.clone())),
-            Want::Results { inbox } => inner.state.inboxes.set_waiter(*inbox, Some(me.clone())),
-            Want::Room | Want::Ready | Want::Done => inner.watchers.push(me.clone()),
+            WaitFor::Task(cell) => cell.set_waiter(Some(me.clone())),
+            WaitFor::MapResult { map } => inner.dispatcher.maps.set_waiter(*map, Some(me.clone())),
+            WaitFor::Capacity | WaitFor::Startup | WaitFor::Drained => {
+                inner.parked_on_any_change.push(me.clone())
+            }
         }
         // It may have ended before it could see that we wait: that was under the lock, which we
         // have.
-        inner.waiters.push(me);
+        inner.parked.push(me);
         match inner.driver {
             // It sleeps so that it hears of what it waits for itself: it has to hear of more.
-            Driver::Asleep if !inner.attentive => {
-                inner.attentive = true;
+            Driver::Sleeping if !inner.driver_wakes_on_all => {
+                inner.driver_wakes_on_all = true;
                 deferred.wake_driver = true;
             }
-            Driver::Asleep | Driver::Looking => {}
-            Driver::Nobody => {
-                inner.state.wakeups.ring_for_each_result();
-                self.arm(&mut inner, &mut deferred);
+            Driver::Sleeping | Driver::Spinning => {}
+            Driver::None => {
+                inner.dispatcher.wakeups.ring_for_each_result();
+                self.set_listener_wakeups(&mut inner, &mut deferred);
             }
         }
-        self.unlock(inner, deferred);
+        self.unlock_and_run(inner, deferred);
         match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
             None => thread::park(),
             Some(left) => thread::park_timeout(left),
         }
         let mut inner = self.lock();
-        inner.waiters.retain(|t| t.id() != id);
-        inner.watchers.retain(|t| t.id() != id);
+        inner.parked.retain(|t| t.id() != id);
+        inner.parked_on_any_change.retain(|t| t.id() != id);
         match want {
-            Want::Slot(slot) => slot.set_waiter(None),
-            Want::Results { inbox } => inner.state.inboxes.set_waiter(*inbox, None),
-            Want::Room | Want::Ready | Want::Done => {}
+            WaitFor::Task(cell) => cell.set_waiter(None),
+            WaitFor::MapResult { map } => inner.dispatcher.maps.set_waiter(*map, None),
+            WaitFor::Capacity | WaitFor::Startup | WaitFor::Drained => {}
         }
         inner
     }
 
     /// One that has looked after the pool does so no longer: another does, or the listener.
-    pub(super) fn leave(&self, inner: &mut Inner, deferred: &mut Deferred) {
-        if inner.driver != Driver::Nobody {
+    pub(super) fn release_driver(&self, inner: &mut LockedPool, deferred: &mut Deferred) {
+        if inner.driver != Driver::None {
             return;
         }
-        match inner.waiters.pop() {
+        match inner.parked.pop() {
             Some(next) => deferred.wakeups.threads.push(next),
-            None => self.arm(inner, deferred),
+            None => self.set_listener_wakeups(inner, deferred),
         }
     }
 
     /// One that has looked after the pool will do so again soon: nobody else need be woken, unless
     /// for others' sake.
-    pub(super) fn step_aside(&self, inner: &mut Inner, deferred: &mut Deferred) {
-        if inner.driver == Driver::Nobody && inner.waiters.is_empty() {
-            self.arm_for(inner, deferred, true);
+    pub(super) fn release_driver_briefly(&self, inner: &mut LockedPool, deferred: &mut Deferred) {
+        if inner.driver == Driver::None && inner.parked.is_empty() {
+            self.set_listener_wakeups_for(inner, deferred, true);
         } else {
-            self.leave(inner, deferred);
+            self.release_driver(inner, deferred);
         }
     }
 
-    pub(super) fn arm(&self, inner: &mut Inner, deferred: &mut Deferred) {
-        self.arm_for(inner, deferred, false);
+    pub(super) fn set_listener_wakeups(&self, inner: &mut LockedPool, deferred: &mut Deferred) {
+        self.set_listener_wakeups_for(inner, deferred, false);
     }
 
-    fn arm_for(&self, inner: &mut Inner, deferred: &mut Deferred, soon: bool) {
+    fn set_listener_wakeups_for(
+        &self,
+        inner: &mut LockedPool,
+        deferred: &mut Deferred,
+        soon: bool,
+    ) {
         for _ in 0..4 {
-            if inner.state.arm(soon) {
-                inner.state.set_alarm();
+            if inner.dispatcher.set_listener_wakeups(soon) {
+                inner.dispatcher.update_timer();
                 return;
             }
-            inner.state.check_words(deferred);
-            inner.state.look(deferred, false);
+            inner.dispatcher.verify_counts(deferred);
+            inner.dispatcher.poll(deferred, false);
         }
         // There is always something new: the listener looks soon.
-        inner.state.call_at(Instant::now());
+        inner.dispatcher.set_timer(Instant::now());
     }
 
     /// Takes a task on, when there is room for it.
     pub(super) fn enqueue(&self, task: Task) {
         let mut inner = self.lock();
-        while inner.state.is_full() {
+        while inner.dispatcher.is_full() {
             drop(inner);
-            self.wait(&mut Want::Room, None);
+            self.wait(&mut WaitFor::Capacity, None);
             inner = self.lock();
         }
         self.enqueue_locked(inner, task);
@@ -303,7 +315,7 @@ impl ProcessPool {
     /// Takes a task on, if there is room for it.
     pub(super) fn try_enqueue(&self, task: Task) -> bool {
         let inner = self.lock();
-        if inner.state.is_full() {
+        if inner.dispatcher.is_full() {
             return false;
         }
         self.enqueue_locked(inner, task);
@@ -316,120 +328,122 @@ impl ProcessPool {
         self.original.is_this_process()
     }
 
-    fn enqueue_locked(&self, mut inner: MutexGuard<'_, Inner>, task: Task) {
+    fn enqueue_locked(&self, mut inner: MutexGuard<'_, LockedPool>, task: Task) {
         let mut deferred = Deferred::default();
         let now = task.submitted;
-        let halted = inner.state.respawn.is_halted();
-        let number = inner.state.next_number;
-        inner.state.accept(task);
-        if inner.state.heard {
-            deferred.events.push(Event::Submitted(number, 1));
+        let halted = inner.dispatcher.respawn.is_halted();
+        let number = inner.dispatcher.next_number;
+        inner.dispatcher.accept(task);
+        if inner.dispatcher.is_traced {
+            deferred.events.push(TraceEvent::Submitted(number, 1));
         }
         if halted {
-            inner.state.look(&mut deferred, false);
+            inner.dispatcher.poll(&mut deferred, false);
         } else {
-            inner.state.feed(&mut deferred.at(now));
+            inner.dispatcher.assign(&mut deferred.at(now));
         }
-        if inner.driver == Driver::Nobody {
-            self.arm(&mut inner, &mut deferred);
+        if inner.driver == Driver::None {
+            self.set_listener_wakeups(&mut inner, &mut deferred);
         } else {
-            inner.state.set_alarm();
+            inner.dispatcher.update_timer();
         }
-        self.unlock(inner, deferred);
+        self.unlock_and_run(inner, deferred);
     }
 
     /// Whether the queue is at its limit, now that everything was looked at.
     pub(super) fn is_full(&self) -> bool {
-        self.look();
-        self.lock().state.is_full()
+        self.poll();
+        self.lock().dispatcher.is_full()
     }
 
     /// A task that never was one, for its input cannot be carried.
-    pub(super) fn refuse(&self, why: &JoinError) {
+    pub(super) fn count_rejected(&self, why: &JoinError) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        let state = &mut inner.state;
-        state.stats.submitted += 1;
-        state.stats.count_failure(why);
-        if state.heard {
-            let task = state.next_number;
-            state.next_number += 1;
-            deferred.events.push(Event::Submitted(task, 1));
+        let dispatcher = &mut inner.dispatcher;
+        dispatcher.stats.submitted += 1;
+        dispatcher.stats.count_failure(why);
+        if dispatcher.is_traced {
+            let task = dispatcher.next_number;
+            dispatcher.next_number += 1;
+            deferred.events.push(TraceEvent::Submitted(task, 1));
             let outcome = TaskOutcome::of_error(why).label();
-            let ended = Event::Ended(task, outcome, Duration::ZERO);
+            let ended = TraceEvent::Ended(task, outcome, Duration::ZERO);
             deferred.events.push(ended);
         }
-        self.unlock(inner, deferred);
+        self.unlock_and_run(inner, deferred);
     }
 
     /// Looks, for somebody who does not wait.
-    pub(super) fn look(&self) {
+    pub(super) fn poll(&self) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        inner.state.look(&mut deferred, false);
-        self.leave(&mut inner, &mut deferred);
-        self.unlock(inner, deferred);
+        inner.dispatcher.poll(&mut deferred, false);
+        self.release_driver(&mut inner, &mut deferred);
+        self.unlock_and_run(inner, deferred);
     }
 
-    /// A future waits for this slot.
-    pub(super) fn watch(&self, slot: &Slot) {
+    /// A future waits for this cell.
+    pub(super) fn register_async(&self, cell: &ResultCell) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        inner.state.look(&mut deferred, false);
-        if !slot.is_done() && inner.state.wakeups.ring_for_each_result() {
+        inner.dispatcher.poll(&mut deferred, false);
+        if !cell.is_done() && inner.dispatcher.wakeups.ring_for_each_result() {
             deferred.wake_driver = true;
         }
-        self.leave(&mut inner, &mut deferred);
-        self.unlock(inner, deferred);
+        self.release_driver(&mut inner, &mut deferred);
+        self.unlock_and_run(inner, deferred);
     }
 
-    pub(super) fn cancel(&self, slot: &Slot) {
+    pub(super) fn cancel(&self, cell: &ResultCell) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        inner.state.look(&mut deferred, false);
-        if !slot.is_done() {
-            inner.state.cancel(slot, &mut deferred.at(Instant::now()));
+        inner.dispatcher.poll(&mut deferred, false);
+        if !cell.is_done() {
+            inner
+                .dispatcher
+                .cancel(cell, &mut deferred.at(Instant::now()));
         }
-        self.leave(&mut inner, &mut deferred);
-        self.unlock(inner, deferred);
+        self.release_driver(&mut inner, &mut deferred);
+        self.unlock_and_run(inner, deferred);
     }
 
     /// The worker that runs it.
-    pub(super) fn pid_of(&self, slot: &Slot) -> Option<u32> {
+    pub(super) fn pid_of(&self, cell: &ResultCell) -> Option<u32> {
         // What is before it may be done, and not be taken.
-        self.look();
-        let assignment = slot.assignment()?;
+        self.poll();
+        let assignment = cell.assignment()?;
         let inner = self.lock();
-        let seat = inner.state.workers.get(assignment.worker)?;
-        let line = seat.line.as_ref()?;
+        let slot = inner.dispatcher.workers.get(assignment.worker)?;
+        let line = slot.line.as_ref()?;
         // The last that it has begun.
         let begun = line.begun().ok().filter(|&begun| begun != line.taken());
-        let runs = slot.assignment() == Some(assignment)
-            && !slot.is_done()
+        let runs = cell.assignment() == Some(assignment)
+            && !cell.is_done()
             && begun.is_some_and(|begun| begun.wrapping_sub(1) == assignment.number);
         runs.then(|| line.pid())
     }
 
-    pub(super) fn name_of(&self, job: &Job) -> TaskName {
-        job.name(self.options.name.as_ref())
+    pub(super) fn name_of(&self, target: &CallTarget) -> TaskName {
+        target.name(self.options.name.as_ref())
     }
 
     /// Waits until every worker is ready.
-    pub(super) fn wait_ready(&self) -> Result<(), Reason> {
-        self.wait(&mut Want::Ready, None);
-        self.lock().state.respawn.end_build()
+    pub(super) fn wait_ready(&self) -> Result<(), StartError> {
+        self.wait(&mut WaitFor::Startup, None);
+        self.lock().dispatcher.respawn.end_build()
     }
 
     /// Ends all workers, and waits until they are gone.
-    pub(super) fn dismiss(&self) {
+    pub(super) fn kill_workers(&self) {
         let mut inner = self.lock();
-        inner.state.closing = true;
-        inner.state.server.leave(inner.state.employer);
+        inner.dispatcher.closing = true;
+        inner.dispatcher.server.leave(inner.dispatcher.client_id);
         let lines: Vec<WorkerConnection> = inner
-            .state
+            .dispatcher
             .workers
             .iter_mut()
-            .filter_map(|seat| seat.line.take())
+            .filter_map(|slot| slot.line.take())
             .collect();
         drop(inner);
         for line in &lines {
@@ -443,16 +457,16 @@ impl ProcessPool {
     }
 }
 
-impl Prospect {
-    fn look(&self) {
+impl SpinTarget {
+    fn spin(&self) {
         spin::until(|| WorkerConnection::has_replied(&self.mailbox, self.seen));
     }
 }
 
-impl State {
+impl Dispatcher {
     /// The worker that what is wanted comes from, if looking for it for a moment can pay: there is
     /// a processor for it and one for us.
-    fn prospect(&self, want: &Want<'_>) -> Option<Prospect> {
+    fn spin_target(&self, want: &WaitFor<'_>) -> Option<SpinTarget> {
         if self.workers.busy().is_empty()
             || self.workers.busy().len() >= processors::usable()
             || !spin::pays()
@@ -460,14 +474,14 @@ impl State {
             return None;
         }
         let i = match want {
-            Want::Slot(slot) => slot.assignment()?.worker,
+            WaitFor::Task(cell) => cell.assignment()?.worker,
             _ => *self.workers.busy().first()?,
         };
         let line = self.workers.get(i)?.line.as_ref()?;
         if !line.mailbox().runs_elsewhere() {
             return None;
         }
-        Some(Prospect {
+        Some(SpinTarget {
             mailbox: Arc::clone(line.mailbox()),
             seen: line.seen(),
         })

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::result_cell::Slot;
-use super::task::{Owner, Task};
+use super::result_cell::ResultCell;
+use super::task::{ResultSink, Task};
 use crate::pool::policy::limits::should_remove_cancelled;
 
 /// The tasks that no worker has, in the order in which they are given to workers.
@@ -50,7 +50,7 @@ impl TaskQueue {
         self.entries.push_back(task);
     }
 
-    /// Puts a task back that was taken from a worker, or that there was no room for. It is the next.
+    /// Puts a task back that was taken from a worker, or that there was no room for. It is next.
     pub(super) fn push_front(&mut self, task: Task) {
         self.tasks += task.count() as usize;
         self.entries.push_front(task);
@@ -77,7 +77,7 @@ impl TaskQueue {
             return VecDeque::new();
         }
         self.cancelled = 0;
-        self.remove_all(|task| matches!(&task.owner, Owner::Handle(of) if of.slot().is_done()))
+        self.remove_all(|task| matches!(&task.sink, ResultSink::Handle(of) if of.cell().is_done()))
     }
 
     /// A cancelled task was taken out.
@@ -87,9 +87,8 @@ impl TaskQueue {
     }
 
     /// Takes the task of a handle out of the queue.
-    pub(super) fn remove(&mut self, slot: &Slot) -> Option<Task> {
-        let is_it =
-            |task: &Task| matches!(&task.owner, Owner::Handle(of) if std::ptr::eq(of.slot(), slot));
+    pub(super) fn remove(&mut self, cell: &ResultCell) -> Option<Task> {
+        let is_it = |task: &Task| matches!(&task.sink, ResultSink::Handle(of) if std::ptr::eq(of.cell(), cell));
         let at = self.entries.iter().position(is_it)?;
         let task = self.entries.remove(at)?;
         self.tasks -= task.count() as usize;
@@ -97,8 +96,8 @@ impl TaskQueue {
     }
 
     /// Takes the tasks of a map out of the queue.
-    pub(super) fn remove_map(&mut self, inbox: u32) -> VecDeque<Task> {
-        self.remove_all(|task| matches!(task.owner, Owner::Map(of, _) if of == inbox))
+    pub(super) fn remove_map(&mut self, map: u32) -> VecDeque<Task> {
+        self.remove_all(|task| matches!(task.sink, ResultSink::Map(of, _) if of == map))
     }
 
     fn remove_all(&mut self, is_one: impl Fn(&Task) -> bool) -> VecDeque<Task> {

@@ -24,7 +24,7 @@ pub(super) struct Respawn {
     failures: StartFailures,
     /// The pool is being built: the first worker that does not start is the end of it.
     is_building: bool,
-    build_failure: Option<Reason>,
+    build_failure: Option<StartError>,
     /// No more are tried, until a task is submitted.
     is_halted: bool,
 }
@@ -48,7 +48,7 @@ impl Respawn {
     }
 
     /// All workers have started, or one has failed to.
-    pub(super) fn end_build(&mut self) -> Result<(), Reason> {
+    pub(super) fn end_build(&mut self) -> Result<(), StartError> {
         match self.build_failure.take() {
             Some(reason) => Err(reason),
             None => {
@@ -67,10 +67,10 @@ impl Respawn {
     /// being at once; or gives the reason back, if it is not: what is queued ends with that.
     pub(super) fn record_failure(
         &mut self,
-        reason: Reason,
+        reason: StartError,
         alive: bool,
         now: Instant,
-    ) -> Result<Option<Instant>, Reason> {
+    ) -> Result<Option<Instant>, StartError> {
         let failures = self.failures.record();
         if self.is_building {
             self.build_failure.get_or_insert(reason);
@@ -101,39 +101,39 @@ impl Respawn {
 }
 
 /// Why there is no worker.
-pub(super) enum Reason {
+pub(super) enum StartError {
     Died(Box<Evidence>, Arc<Symbols>),
-    NotReady(NotReady, Arc<Symbols>),
-    NotHired(RemoteError),
+    SetupFailed(NotReady, Arc<Symbols>),
+    SpawnFailed(RemoteError),
 }
 
-impl Reason {
-    pub(super) fn not_hired(why: impl Into<String>) -> Reason {
-        Reason::NotHired(RemoteError::other(why))
+impl StartError {
+    pub(super) fn spawn_failed(why: impl Into<String>) -> StartError {
+        StartError::SpawnFailed(RemoteError::other(why))
     }
 
     /// The initializer, if it is what failed.
     pub(super) fn initializer(&self, options: &Options) -> Option<TaskName> {
         match self {
-            Reason::Died(..) => options.initializer_name(),
-            Reason::NotReady(why, _) if why.panic.is_some() => options.initializer_name(),
-            Reason::NotReady(..) | Reason::NotHired(_) => None,
+            StartError::Died(..) => options.initializer_name(),
+            StartError::SetupFailed(why, _) if why.panic.is_some() => options.initializer_name(),
+            StartError::SetupFailed(..) | StartError::SpawnFailed(_) => None,
         }
     }
 
     pub(super) fn to_error(&self, name: TaskName) -> JoinError {
         match self {
-            Reason::Died(evidence, symbols) => {
+            StartError::Died(evidence, symbols) => {
                 JoinError::Crashed(evidence.clone().into_crash(name, symbols))
             }
-            Reason::NotReady(why, symbols) => match &why.panic {
+            StartError::SetupFailed(why, symbols) => match &why.panic {
                 Some(unwound) => JoinError::panicked(name, unwound.clone(), symbols),
                 None => JoinError::Undeliverable(format!(
                     "task `{name}`: no worker process could be prepared: {}",
                     why.why
                 )),
             },
-            Reason::NotHired(why) => JoinError::Undeliverable(format!(
+            StartError::SpawnFailed(why) => JoinError::Undeliverable(format!(
                 "task `{name}`: there is no worker process: {why}"
             )),
         }

@@ -4,24 +4,24 @@ use std::sync::PoisonError;
 use std::task::Waker;
 
 use super::assignment::Assignment;
-use super::outcome::End;
+use super::outcome::RawOutcome;
 use crate::sim::local::thread::Thread;
 use crate::sim::local::{AtomicBool, AtomicU64, Instant, Mutex, MutexGuard, Ordering};
 
 /// Where a task's end is told. The handle waits here, and the pool settles it, once.
-pub(super) struct Slot {
+pub(super) struct ResultCell {
     done: AtomicBool,
     submitted: Instant,
     /// Somebody has cancelled it: it is not run any more, or again.
     cancelled: AtomicBool,
     /// An [`Assignment`], as a word.
     assignment: AtomicU64,
-    inner: Mutex<Inner>,
+    inner: Mutex<CellContent>,
 }
 
 #[derive(Default)]
-struct Inner {
-    end: Option<End>,
+struct CellContent {
+    end: Option<RawOutcome>,
     waker: Option<Waker>,
     waiter: Option<Thread>,
 }
@@ -33,9 +33,9 @@ pub(super) struct Wakeups {
     pub(super) wakers: Vec<Waker>,
 }
 
-impl Slot {
-    pub(super) fn new() -> Slot {
-        Slot {
+impl ResultCell {
+    pub(super) fn new() -> ResultCell {
+        ResultCell {
             done: AtomicBool::new(false),
             submitted: Instant::now(),
             cancelled: AtomicBool::new(false),
@@ -44,7 +44,7 @@ impl Slot {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, CellContent> {
         // No code of the user's runs under this lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,7 +67,7 @@ impl Slot {
     }
 
     /// Tells the end. The first one counts.
-    pub(super) fn settle(&self, end: End, wakeups: &mut Wakeups) {
+    pub(super) fn complete(&self, end: RawOutcome, wakeups: &mut Wakeups) {
         let mut inner = self.lock();
         if self.is_done() {
             drop(inner);
@@ -81,7 +81,7 @@ impl Slot {
         wakeups.wakers.extend(inner.waker.take());
     }
 
-    pub(super) fn take(&self) -> Option<End> {
+    pub(super) fn take(&self) -> Option<RawOutcome> {
         self.lock().end.take()
     }
 
@@ -108,7 +108,7 @@ impl Slot {
     }
 }
 
-/// Has a slot, whatever the type of the result.
-pub(super) trait Settle: Send + Sync {
-    fn slot(&self) -> &Slot;
+/// Has a cell, whatever the type of the result.
+pub(super) trait HasResultCell: Send + Sync {
+    fn cell(&self) -> &ResultCell;
 }

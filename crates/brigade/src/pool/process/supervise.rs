@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::deferred::{Casualty, Ctx, Ending, Event, Report};
-use super::dispatcher::State;
-use super::outcome::Refused;
-use super::respawn::Reason;
-use super::task::{Owner, Task};
-use super::worker_slot::{Doom, Seat, Status};
+use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, TraceEvent};
+use super::dispatcher::Dispatcher;
+use super::outcome::TransferError;
+use super::respawn::StartError;
+use super::task::{ResultSink, Task};
+use super::worker_slot::{SlotStatus, Termination, WorkerSlot};
 use crate::pool::policy::outcome::{RAN_OVER, replaced};
 use crate::sim::local::{Instant, Ordering};
 use crate::sys::remote_error::RemoteError;
@@ -22,7 +22,7 @@ use crate::worker::process::sim::ForkServer;
 use crate::{JoinError, Timeout};
 
 /// How often it is believed that a task was not run that its worker had begun when it died.
-pub(super) const SPARED: u8 = 2;
+pub(super) const MAX_FREE_REQUEUES: u8 = 2;
 
 /// What a worker had begun when it died.
 struct Begun {
@@ -35,92 +35,94 @@ struct Begun {
 }
 
 /// The field `why` of the event `replaced`.
-fn why_replaced(status: Status) -> &'static str {
+fn why_replaced(status: SlotStatus) -> &'static str {
     match status {
-        Status::Doomed(Doom::TimedOut) => replaced::TIMED_OUT,
-        Status::Doomed(Doom::Cancelled) => replaced::CANCELLED,
-        Status::Doomed(Doom::Lost) => "it broke the protocol",
-        Status::Doomed(Doom::Stuck) => "it did not begin its tasks",
+        SlotStatus::Terminating(Termination::TimedOut) => replaced::TIMED_OUT,
+        SlotStatus::Terminating(Termination::Cancelled) => replaced::CANCELLED,
+        SlotStatus::Terminating(Termination::ProtocolError) => "it broke the protocol",
+        SlotStatus::Terminating(Termination::Stalled) => "it did not begin its tasks",
         _ => "it died",
     }
 }
 
-impl State {
+impl Dispatcher {
     /// Deals with the workers that have ended.
-    pub(super) fn bury(&mut self, ctx: &mut Ctx<'_>) {
-        self.postponed = false;
+    pub(super) fn reap(&mut self, ctx: &mut Ctx<'_>) {
+        self.exits_deferred = false;
         for i in self.workers.indices() {
             if self.workers[i]
                 .line
                 .as_ref()
                 .is_some_and(|line| line.has_ended())
             {
-                self.bury_one(i, ctx);
+                self.on_exit(i, ctx);
             }
         }
     }
 
-    fn bury_one(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
+    fn on_exit(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         // What it said last, it said before it ended.
-        self.drain_seat(i, ctx);
+        self.collect_from(i, ctx);
         self.announce_begun(i, ctx);
-        let seat = &self.workers[i];
-        if seat.held.is_some() {
-            self.postponed = true;
+        let slot = &self.workers[i];
+        if slot.pending_reply.is_some() {
+            self.exits_deferred = true;
             return;
         }
-        let Some(line) = &seat.line else {
+        let Some(line) = &slot.line else {
             // It left, or never was ready, and that was dealt with.
             return;
         };
-        let (status, first) = (seat.status, line.taken());
+        let (status, first) = (slot.status, line.taken());
         let evidence = line.evidence();
         let symbols = Arc::clone(&line.server().symbols);
-        if status == Status::Starting {
-            self.vacate(i, ctx.now);
+        if status == SlotStatus::Starting {
+            self.clear_slot(i, ctx.now);
             let reason = match evidence.obituary.unstarted {
-                Some(why) => Reason::NotHired(*why),
-                None => Reason::Died(Box::new(evidence), symbols),
+                Some(why) => StartError::SpawnFailed(*why),
+                None => StartError::Died(Box::new(evidence), symbols),
             };
-            return self.no_worker(i, reason, ctx);
+            return self.on_start_failure(i, reason, ctx);
         }
         let Begun {
             spared,
             victim,
             others,
         } = self.take_begun(i, evidence.phase);
-        self.reclaim(i, first, ctx);
+        self.return_unstarted(i, first, ctx);
         if let Some(mut task) = spared {
-            task.spared += 1;
-            self.give_back(task, ctx);
+            task.free_requeues += 1;
+            self.return_task(task, ctx);
         }
         self.count_death(status, victim.is_some());
         let why = why_replaced(status);
-        let replaced = Event::Replaced(evidence.pid, why);
+        let replaced = TraceEvent::Replaced(evidence.pid, why);
         ctx.deferred.events.push(replaced);
         self.workers.end_idle(i);
-        self.vacate(i, ctx.now);
-        self.news = true;
+        self.clear_slot(i, ctx.now);
+        self.changed = true;
         for task in victim.into_iter().chain(others) {
-            self.mourn(task, status, evidence.clone(), Arc::clone(&symbols), ctx);
+            self.on_task_death(task, status, evidence.clone(), Arc::clone(&symbols), ctx);
         }
     }
 
     /// Takes out what a dead worker had begun, which did `phase` last.
     fn take_begun(&mut self, i: WorkerIndex, phase: Phase) -> Begun {
-        let seat = &self.workers[i];
-        let (status, answered) = (seat.status, seat.answered);
+        let slot = &self.workers[i];
+        let (status, answered) = (slot.status, slot.bad_reply);
         // Where the count itself is written over, there is only what it said last of what it does.
-        let begun = seat.line.as_ref().map_or(Ok(0), |line| {
+        let begun = slot.line.as_ref().map_or(Ok(0), |line| {
             line.begun().map(|begun| begun.wrapping_sub(line.taken()))
         });
         let mut victim = None;
-        if begun != Ok(0) && status != Status::Doomed(Doom::Stuck) {
+        if begun != Ok(0) && status != SlotStatus::Terminating(Termination::Stalled) {
             victim = self.workers.take_first(i);
         }
         // One that broke the protocol may have gone on behind what it has garbled.
         let more = match status {
-            Status::Doomed(Doom::Lost) => begun.map_or(0, |begun| begun.saturating_sub(1)),
+            SlotStatus::Terminating(Termination::ProtocolError) => {
+                begun.map_or(0, |begun| begun.saturating_sub(1))
+            }
             _ => 0,
         };
         let others = (0..more)
@@ -132,12 +134,14 @@ impl State {
         let ours = answered
             || matches!(
                 status,
-                Status::Doomed(Doom::TimedOut) | Status::Doomed(Doom::Cancelled)
+                SlotStatus::Terminating(Termination::TimedOut)
+                    | SlotStatus::Terminating(Termination::Cancelled)
             );
         // Where our copies of its descriptors are closed, nobody else can run it: it died with its
         // worker.
-        let spared =
-            victim.take_if(|task| !runs && !ours && task.spared < SPARED && task.input.is_whole());
+        let spared = victim.take_if(|task| {
+            !runs && !ours && task.free_requeues < MAX_FREE_REQUEUES && task.input.is_whole()
+        });
         Begun {
             spared,
             victim,
@@ -146,8 +150,8 @@ impl State {
     }
 
     /// A worker has ended. `with_task`: a task died with it.
-    fn count_death(&mut self, status: Status, with_task: bool) {
-        if status != Status::Doomed(Doom::Cancelled) {
+    fn count_death(&mut self, status: SlotStatus, with_task: bool) {
+        if status != SlotStatus::Terminating(Termination::Cancelled) {
             self.stats.died_idle += u64::from(!with_task);
             self.stats.restarts += 1;
         } else if !self.aborting {
@@ -157,26 +161,26 @@ impl State {
     }
 
     /// A task that died with its worker: it is run again, or ends.
-    fn mourn(
+    fn on_task_death(
         &mut self,
         mut task: Task,
-        status: Status,
+        status: SlotStatus,
         evidence: Evidence,
         symbols: Arc<Symbols>,
         ctx: &mut Ctx<'_>,
     ) {
-        let may_retry = !matches!(status, Status::Doomed(Doom::Cancelled))
-            && !self.is_unwanted(&task)
+        let may_retry = !matches!(status, SlotStatus::Terminating(Termination::Cancelled))
+            && !self.is_abandoned(&task)
             && !self.is_cancelled(&task);
         let attempts = task.attempts;
         if may_retry && task.attempts.retry(self.options.retries) {
             if self.options.keep_crashes.is_some()
-                && !matches!(status, Status::Doomed(Doom::TimedOut))
+                && !matches!(status, SlotStatus::Terminating(Termination::TimedOut))
             {
-                let lost = status == Status::Doomed(Doom::Lost);
-                self.reporting += 1;
-                ctx.deferred.reports.push(Report {
-                    job: task.job,
+                let lost = status == SlotStatus::Terminating(Termination::ProtocolError);
+                self.reports_pending += 1;
+                ctx.deferred.reports.push(CrashReport {
+                    target: task.target,
                     input: task.input.read(),
                     descriptors: task.input.descriptors(),
                     attempts,
@@ -186,148 +190,154 @@ impl State {
                 });
             }
             self.stats.retried += 1;
-            if self.heard {
+            if self.is_traced {
                 let why = match status {
-                    Status::Doomed(Doom::TimedOut) => RAN_OVER,
+                    SlotStatus::Terminating(Termination::TimedOut) => RAN_OVER,
                     _ => "died with its worker",
                 };
                 let pid = std::mem::take(&mut task.with);
                 ctx.deferred
                     .events
-                    .push(Event::Retried(pid, task.number, why));
+                    .push(TraceEvent::Retried(pid, task.number, why));
             }
-            self.give_back(task, ctx);
+            self.return_task(task, ctx);
             return;
         }
         let end = match status {
-            Status::Doomed(Doom::TimedOut) => {
-                let name = task.job.name(self.options.name.as_ref());
+            SlotStatus::Terminating(Termination::TimedOut) => {
+                let name = task.target.name(self.options.name.as_ref());
                 let time = self.options.timeout.unwrap_or_default();
-                Ending::Failed(JoinError::TimedOut(Timeout::new(name, time)))
+                DeadOutcome::Failed(JoinError::TimedOut(Timeout::new(name, time)))
             }
-            Status::Doomed(Doom::Cancelled) => Ending::Failed(JoinError::Cancelled),
-            Status::Doomed(Doom::Lost) => Ending::Lost(evidence, symbols),
-            _ => Ending::Crashed(evidence, symbols),
+            SlotStatus::Terminating(Termination::Cancelled) => {
+                DeadOutcome::Failed(JoinError::Cancelled)
+            }
+            SlotStatus::Terminating(Termination::ProtocolError) => {
+                DeadOutcome::Lost(evidence, symbols)
+            }
+            _ => DeadOutcome::Crashed(evidence, symbols),
         };
-        if let Owner::Handle(slot) = &task.owner {
-            slot.slot().set_assignment(Some(Assignment::ENDED));
+        if let ResultSink::Handle(cell) = &task.sink {
+            cell.cell().set_assignment(Some(Assignment::ENDED));
         }
-        self.casualties += 1;
-        ctx.deferred.casualties.push(Casualty { task, end });
+        self.dead_pending += 1;
+        ctx.deferred.dead_tasks.push(DeadTask { task, end });
     }
 
-    pub(super) fn is_unwanted(&self, task: &Task) -> bool {
-        match &task.owner {
-            Owner::Handle(slot) => slot.slot().is_done(),
-            Owner::Map(inbox, _) => self.inboxes.is_closed(*inbox),
+    pub(super) fn is_abandoned(&self, task: &Task) -> bool {
+        match &task.sink {
+            ResultSink::Handle(cell) => cell.cell().is_done(),
+            ResultSink::Map(map, _) => self.maps.is_closed(*map),
         }
     }
 
     /// Whether it is not to be run any more, though its end was not told.
     fn is_cancelled(&self, task: &Task) -> bool {
-        self.aborting || matches!(&task.owner, Owner::Handle(slot) if slot.slot().is_cancelled())
+        self.aborting
+            || matches!(&task.sink, ResultSink::Handle(cell) if cell.cell().is_cancelled())
     }
 
     /// Puts a task back where it came from: it is the next. One that was cancelled while its worker
     /// had it ends here.
-    pub(super) fn give_back(&mut self, task: Task, ctx: &mut Ctx<'_>) {
+    pub(super) fn return_task(&mut self, task: Task, ctx: &mut Ctx<'_>) {
         if self.is_cancelled(&task) {
             return self.fail(task, || JoinError::Cancelled, ctx);
         }
         if !task.input.is_whole() {
-            let name = task.job.name(self.options.name.as_ref());
+            let name = task.target.name(self.options.name.as_ref());
             let why = "its worker had begun it and could not take its input, whose descriptors the program has closed since";
-            let end = || Refused::Why(why.to_owned()).into_error(name.clone());
+            let end = || TransferError::Why(why.to_owned()).into_error(name.clone());
             return self.fail(task, end, ctx);
         }
-        if let Owner::Handle(slot) = &task.owner {
-            slot.slot().set_assignment(None);
+        if let ResultSink::Handle(cell) = &task.sink {
+            cell.cell().set_assignment(None);
         }
         self.queue.push_front(task);
     }
 
-    /// Takes out of a seat's hand what its worker will not do, all but the first `left` that it was
+    /// Takes out of a slot what its worker will not do, all but the first `left` that it was
     /// ever given.
-    pub(super) fn reclaim(&mut self, i: WorkerIndex, left: u32, ctx: &mut Ctx<'_>) {
+    pub(super) fn return_unstarted(&mut self, i: WorkerIndex, left: u32, ctx: &mut Ctx<'_>) {
         for task in self.workers.split_off(i, left).rev() {
-            self.give_back(task, ctx);
+            self.return_task(task, ctx);
         }
         self.workers.set_all_full(false);
-        if self.workers[i].hand.is_empty() {
-            self.unlist(i, ctx.now);
+        if self.workers[i].assigned.is_empty() {
+            self.mark_idle(i, ctx.now);
         }
     }
 
     /// Takes back from a worker what it has not begun, but for the first `keep`. `false`: it broke
     /// the protocol.
-    pub(super) fn take_back(&mut self, i: WorkerIndex, keep: u32, ctx: &mut Ctx<'_>) -> bool {
+    pub(super) fn revoke(&mut self, i: WorkerIndex, keep: u32, ctx: &mut Ctx<'_>) -> bool {
         self.publish_seat(i);
         let Some(line) = &mut self.workers[i].line else {
             return false;
         };
         match line.take_back(keep) {
             Ok(left) => {
-                self.reclaim(i, left, ctx);
+                self.return_unstarted(i, left, ctx);
                 true
             }
             Err(_) => {
-                self.lose(i, ctx);
+                self.on_protocol_error(i, ctx);
                 false
             }
         }
     }
 
     /// A worker broke the protocol: it is ended.
-    pub(super) fn lose(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
-        let seat = &mut self.workers[i];
-        let Some(line) = &mut seat.line else {
+    pub(super) fn on_protocol_error(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
+        let slot = &mut self.workers[i];
+        let Some(line) = &mut slot.line else {
             return;
         };
         // Garbage from one that has ended by itself: the kernel's word says more, and is about to
         // be heard.
-        if matches!(seat.status, Status::Doomed(_)) || line.has_ended() {
+        if matches!(slot.status, SlotStatus::Terminating(_)) || line.has_ended() {
             return;
         }
         line.kill(Duration::ZERO);
-        debug_assert!(seat.status != Status::Starting || seat.hand.is_empty());
-        seat.status = Status::Doomed(Doom::Lost);
+        debug_assert!(slot.status != SlotStatus::Starting || slot.assigned.is_empty());
+        slot.status = SlotStatus::Terminating(Termination::ProtocolError);
         // It may have gone on behind what it has garbled. Where that cannot be believed either, all
         // behind the first is taken to be untouched.
         let keep = line.taken().wrapping_add(1);
         let keep = line.take_back(keep).unwrap_or(keep);
-        seat.dirty = false;
-        self.reclaim(i, keep, ctx);
+        slot.unpublished = false;
+        self.return_unstarted(i, keep, ctx);
         self.workers.end_idle(i);
     }
 
     /// Ends a worker, and the task that it runs with it. Everything else was taken back.
-    pub(super) fn doom(&mut self, i: WorkerIndex, doom: Doom, grace: Duration) {
-        let seat = &mut self.workers[i];
-        if let Some(line) = &seat.line {
-            seat.status = Status::Doomed(doom);
+    pub(super) fn terminate(&mut self, i: WorkerIndex, termination: Termination, grace: Duration) {
+        let slot = &mut self.workers[i];
+        if let Some(line) = &slot.line {
+            slot.status = SlotStatus::Terminating(termination);
             line.kill(grace);
         }
     }
 
-    pub(super) fn vacate(&mut self, i: WorkerIndex, now: Instant) {
-        debug_assert!(self.workers[i].hand.is_empty());
+    pub(super) fn clear_slot(&mut self, i: WorkerIndex, now: Instant) {
+        debug_assert!(self.workers[i].assigned.is_empty());
         if let Some(since) = self.workers.clear(i, now) {
             self.stats.busy += now.saturating_duration_since(since);
         }
     }
 
-    /// Sees to it that every seat is taken.
-    pub(super) fn staff(&mut self, ctx: &mut Ctx<'_>) {
+    /// Sees to it that every slot is taken.
+    pub(super) fn fill_vacancies(&mut self, ctx: &mut Ctx<'_>) {
         if self.closing && self.is_done() || self.respawn.is_halted() {
             return;
         }
         let now = ctx.now;
-        let wanted =
-            |seat: &Seat| seat.status == Status::Vacant && seat.hire_at.is_none_or(|at| at <= now);
+        let wanted = |slot: &WorkerSlot| {
+            slot.status == SlotStatus::Vacant && slot.respawn_at.is_none_or(|at| at <= now)
+        };
         let mut lacks = self.workers.iter().filter(|s| wanted(s)).count();
         for i in self.workers.indices() {
-            if self.workers[i].status == Status::Starting {
-                self.drain_seat(i, ctx);
+            if self.workers[i].status == SlotStatus::Starting {
+                self.collect_from(i, ctx);
             }
             if !wanted(&self.workers[i]) || self.respawn.is_halted() {
                 continue;
@@ -337,7 +347,7 @@ impl State {
                 continue;
             }
             let may_hire = if self.server.is_gone() {
-                self.move_house()
+                self.switch_fork_server()
             } else if self.respawn.is_building() {
                 // Compared when its building began.
                 Ok(())
@@ -345,15 +355,15 @@ impl State {
                 self.server.may_make_more()
             };
             if let Err(why) = may_hire {
-                self.no_worker(i, Reason::not_hired(why), ctx);
+                self.on_start_failure(i, StartError::spawn_failed(why), ctx);
                 continue;
             }
-            let hired = match self.server.hire_soon(self.employer, lacks) {
+            let hired = match self.server.hire_soon(self.client_id, lacks) {
                 Ok(Some(hired)) => hired,
                 Ok(None) => continue,
                 Err(_) if self.server.is_gone() => continue,
                 Err(e) => {
-                    self.no_worker(i, Reason::NotHired(RemoteError::from(&e)), ctx);
+                    self.on_start_failure(i, StartError::SpawnFailed(RemoteError::from(&e)), ctx);
                     continue;
                 }
             };
@@ -361,19 +371,21 @@ impl State {
             let opened = WorkerConnection::open(Arc::clone(&self.server), hired, &self.setup);
             match opened {
                 Ok(line) => {
-                    let seat = &mut self.workers[i];
-                    seat.line = Some(line);
-                    seat.status = Status::Starting;
-                    seat.mark = ctx.now;
+                    let slot = &mut self.workers[i];
+                    slot.line = Some(line);
+                    slot.status = SlotStatus::Starting;
+                    slot.last_progress = ctx.now;
                 }
-                Err(e) => self.no_worker(i, Reason::NotHired(RemoteError::from(&e)), ctx),
+                Err(e) => {
+                    self.on_start_failure(i, StartError::SpawnFailed(RemoteError::from(&e)), ctx)
+                }
             }
         }
     }
 
     /// Goes to another fork server, where the old one has ended; to one whose workers are as those
     /// of the old one. Otherwise says why not.
-    pub(super) fn move_house(&mut self) -> Result<(), String> {
+    pub(super) fn switch_fork_server(&mut self) -> Result<(), String> {
         let server = ForkServer::like_us(Setup::inheritance(Some(&self.setup)))
             .map_err(|e| format!("the fork server could not be started again: {e}"))?;
         if !server.is_like(&self.server) {
@@ -383,36 +395,41 @@ impl State {
             );
         }
         if !Arc::ptr_eq(&server, &self.server) {
-            self.employer = self.server.move_employer(self.employer, &server);
+            self.client_id = self.server.move_employer(self.client_id, &server);
             self.epoch = server.board.epoch().load(Ordering::Acquire);
             self.server = server;
             self.stops = 0;
             self.wakeups.clear_timer();
-            self.postponed = true;
+            self.exits_deferred = true;
         }
         Ok(())
     }
 
     /// A worker did not come, or did not get ready.
-    pub(super) fn no_worker(&mut self, i: WorkerIndex, reason: Reason, ctx: &mut Ctx<'_>) {
+    pub(super) fn on_start_failure(
+        &mut self,
+        i: WorkerIndex,
+        reason: StartError,
+        ctx: &mut Ctx<'_>,
+    ) {
         self.stats.not_ready += 1;
-        self.news = true;
+        self.changed = true;
         let alive = self.workers.active() > 0;
         match self.respawn.record_failure(reason, alive, ctx.now) {
-            Ok(at) => self.workers[i].hire_at = at,
+            Ok(at) => self.workers[i].respawn_at = at,
             Err(reason) => self.fail_queued(&reason, ctx),
         }
     }
 
     /// Ends all queued tasks: there is no worker, for this reason.
-    fn fail_queued(&mut self, reason: &Reason, ctx: &mut Ctx<'_>) {
+    fn fail_queued(&mut self, reason: &StartError, ctx: &mut Ctx<'_>) {
         while let Some(task) = self.queue.pop() {
-            if self.is_unwanted(&task) {
-                self.drop_unwanted(task, ctx);
+            if self.is_abandoned(&task) {
+                self.discard(task, ctx);
                 continue;
             }
             let name = reason.initializer(&self.options);
-            let name = name.unwrap_or_else(|| task.job.name(self.options.name.as_ref()));
+            let name = name.unwrap_or_else(|| task.target.name(self.options.name.as_ref()));
             self.fail(task, || reason.to_error(name.clone()), ctx);
         }
     }

@@ -3,9 +3,9 @@
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::input::Input;
+use super::input::EncodedInput;
 use super::outcome::Bytes;
-use super::result_cell::Settle;
+use super::result_cell::HasResultCell;
 use crate::Message;
 use crate::pool::policy::limits::Attempts;
 use crate::sim::local::Instant;
@@ -15,45 +15,45 @@ use crate::task::name::TaskName;
 
 /// A function to run, and who asked for it where.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Job {
+pub(super) struct CallTarget {
     pub(super) plan: [u64; 2],
-    started: &'static Location<'static>,
+    call_site: &'static Location<'static>,
 }
 
-impl Job {
+impl CallTarget {
     #[track_caller]
-    pub(super) fn new<A: Message, R: Message>(task: fn(A) -> R) -> std::io::Result<Job> {
-        Ok(Job {
+    pub(super) fn new<A: Message, R: Message>(task: fn(A) -> R) -> std::io::Result<CallTarget> {
+        Ok(CallTarget {
             plan: Plan::of(task)?.to_words(),
-            started: Location::caller(),
+            call_site: Location::caller(),
         })
     }
 
     /// One that no worker can find.
     #[track_caller]
-    pub(super) fn nowhere() -> Job {
-        Job {
+    pub(super) fn invalid() -> CallTarget {
+        CallTarget {
             plan: [u64::MAX; 2],
-            started: Location::caller(),
+            call_site: Location::caller(),
         }
     }
 
     /// What it is called.
     pub(super) fn name(&self, worker: Option<&Arc<str>>) -> TaskName {
         let address = identity::Function(self.plan[1]).address().unwrap_or(0);
-        TaskName::at(address, worker.cloned(), self.started)
+        TaskName::at(address, worker.cloned(), self.call_site)
     }
 }
 
 /// A task that was accepted and has not ended; or several of a map, one after another.
 pub(super) struct Task {
-    pub(super) job: Job,
-    pub(super) input: Input,
-    pub(super) owner: Owner,
+    pub(super) target: CallTarget,
+    pub(super) input: EncodedInput,
+    pub(super) sink: ResultSink,
     /// How often it was run and did not end.
     pub(super) attempts: Attempts,
     /// How often its worker died and said that it had not run it.
-    pub(super) spared: u8,
+    pub(super) free_requeues: u8,
     /// The process of the worker that was given it last, where somebody listens; or 0.
     pub(super) with: u32,
     pub(super) submitted: Instant,
@@ -63,8 +63,8 @@ pub(super) struct Task {
 }
 
 /// Who hears how it ended.
-pub(super) enum Owner {
-    Handle(Arc<dyn Settle>),
+pub(super) enum ResultSink {
+    Handle(Arc<dyn HasResultCell>),
     /// A map, and the number of the input, or of the first.
     Map(u32, u64),
 }
@@ -73,59 +73,63 @@ impl Task {
     /// How many tasks this is.
     pub(super) fn count(&self) -> u32 {
         match &self.input {
-            Input::Strip(strip) => strip.count(),
+            EncodedInput::Batch(strip) => strip.count(),
             _ => 1,
         }
     }
 
     /// Of several tasks, keeps the first so many, and gives the others.
     pub(super) fn split_off(&mut self, keep: u32) -> Option<Task> {
-        let (Input::Strip(strip), Owner::Map(inbox, index)) = (&mut self.input, &self.owner) else {
+        let (EncodedInput::Batch(strip), ResultSink::Map(map, index)) =
+            (&mut self.input, &self.sink)
+        else {
             return None;
         };
         let (rest, kept) = strip.split_off(keep);
         Some(Task {
-            job: self.job,
-            owner: Owner::Map(*inbox, index + u64::from(keep)),
+            target: self.target,
+            sink: ResultSink::Map(*map, index + u64::from(keep)),
             attempts: self.attempts,
-            spared: 0,
+            free_requeues: 0,
             with: self.with,
             submitted: self.submitted,
             at: self.at + kept as u64,
             number: self.number + u64::from(keep),
-            input: Input::Strip(rest),
+            input: EncodedInput::Batch(rest),
         })
     }
 
     /// Of several tasks, lets go of the first, which is done. Gives whose it was.
-    pub(super) fn advance(&mut self) -> Option<(u32, u64)> {
-        let (Input::Strip(strip), Owner::Map(inbox, index)) = (&mut self.input, &mut self.owner)
+    pub(super) fn pop_completed(&mut self) -> Option<(u32, u64)> {
+        let (EncodedInput::Batch(strip), ResultSink::Map(map, index)) =
+            (&mut self.input, &mut self.sink)
         else {
             return None;
         };
         self.at += strip.advance() as u64;
         self.number += 1;
         *index += 1;
-        Some((*inbox, *index - 1))
+        Some((*map, *index - 1))
     }
 
     /// Of several tasks, takes the first out, to be one by itself.
     pub(super) fn take_first(&mut self) -> Option<Task> {
-        let (Input::Strip(strip), Owner::Map(inbox, index)) = (&self.input, &self.owner) else {
+        let (EncodedInput::Batch(strip), ResultSink::Map(map, index)) = (&self.input, &self.sink)
+        else {
             return None;
         };
         let one = Task {
-            job: self.job,
-            input: Input::Small(Bytes::from_slice(strip.first())),
-            owner: Owner::Map(*inbox, *index),
+            target: self.target,
+            input: EncodedInput::Inline(Bytes::from_slice(strip.first())),
+            sink: ResultSink::Map(*map, *index),
             attempts: self.attempts,
-            spared: 0,
+            free_requeues: 0,
             with: self.with,
             submitted: self.submitted,
             at: self.at,
             number: self.number,
         };
-        self.advance();
+        self.pop_completed();
         Some(one)
     }
 }

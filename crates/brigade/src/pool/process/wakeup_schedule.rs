@@ -7,7 +7,7 @@ use crate::sim::local::Instant;
 /// calls in any case.
 #[derive(Default)]
 pub(super) struct WakeupSchedule {
-    /// Workers whose bells no longer fit what they have in hand.
+    /// Workers whose bells no longer fit the tasks that they have.
     stale: Vec<WorkerIndex>,
     /// Those of all workers do not.
     all_stale: bool,

@@ -6,34 +6,34 @@
 use std::sync::Arc;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::dispatcher::State;
-use super::pool::Want;
-use super::worker_slot::Seat;
+use super::dispatcher::Dispatcher;
+use super::pool::WaitFor;
+use super::worker_slot::WorkerSlot;
 use crate::sim::local::futex;
 use crate::worker::process::ipc::handoff::Notify;
 use crate::worker::process::ipc::mailbox::Mailbox;
 
-impl State {
+impl Dispatcher {
     /// Whether somebody has to look when workers finish, even if nobody waits for a result: there
     /// are more tasks to give out, some are to be shared, or a future is to be woken.
     ///
     /// `soon`: somebody will look soon in any case, and has nothing in the queue.
-    fn needs_attention(&self, soon: bool) -> bool {
+    fn needs_refill(&self, soon: bool) -> bool {
         !self.queue.is_empty()
             || self.wakeups.rings_for_each_result()
             || !soon && self.workers.has_queued_behind()
     }
 
-    /// Where a seat's worker is to ring if nobody waits for it in particular; `None`: nowhere.
-    fn refill_point(&self, seat: &Seat) -> Option<u32> {
-        let first = seat.first();
-        let hand = seat.hand.count() as u32;
+    /// Where a slot's worker is to ring if nobody waits for it in particular; `None`: nowhere.
+    fn refill_threshold(&self, slot: &WorkerSlot) -> Option<u32> {
+        let first = slot.first();
+        let tasks = slot.assigned.count() as u32;
         if self.wakeups.rings_for_each_result() {
             Some(first.wrapping_add(1))
         } else if !self.queue.is_empty() {
-            Some(first.wrapping_add((hand / 2).max(1)))
+            Some(first.wrapping_add((tasks / 2).max(1)))
         } else if self.workers.has_queued_behind() {
-            Some(first.wrapping_add(hand))
+            Some(first.wrapping_add(tasks))
         } else {
             None
         }
@@ -41,24 +41,24 @@ impl State {
 
     /// Nobody looks from now on: has workers ring for the listener where that is needed. `false`:
     /// there is news, look first.
-    pub(super) fn arm(&mut self, soon: bool) -> bool {
+    pub(super) fn set_listener_wakeups(&mut self, soon: bool) -> bool {
         if self.is_done() {
             self.wakeups.end_each_result();
         }
-        let attention = self.needs_attention(soon);
+        let attention = self.needs_refill(soon);
         let stale = self.wakeups.take_stale(attention, self.workers.busy());
         let mut quiet = true;
         for &i in &stale.workers {
-            let seat = &self.workers[i];
-            if seat.hand.is_empty() {
+            let slot = &self.workers[i];
+            if slot.assigned.is_empty() {
                 continue;
             }
-            let bell = match self.refill_point(seat) {
-                _ if !attention || seat.is_mute() => Notify::ListenerIfFull,
+            let bell = match self.refill_threshold(slot) {
+                _ if !attention || slot.cannot_ring() => Notify::ListenerIfFull,
                 Some(at) => Notify::Listener(at),
                 None => Notify::ListenerIfFull,
             };
-            let mute = seat.is_mute();
+            let mute = slot.cannot_ring();
             if let Some(line) = &mut self.workers[i].line {
                 quiet &= line.set_notify(bell, stale.all) || mute;
             }
@@ -75,23 +75,23 @@ impl State {
     ///
     /// `others`: somebody else waits for something too, so that each result may be what is waited
     /// for.
-    pub(super) fn prepare_sleep(
+    pub(super) fn set_driver_wakeups(
         &mut self,
-        want: &Want<'_>,
+        want: &WaitFor<'_>,
         others: bool,
     ) -> Option<Vec<(Arc<Mailbox>, u32)>> {
         self.wakeups.begin_driver();
         let mut bells = Vec::with_capacity(self.workers.busy().len());
         for at in 0..self.workers.busy().len() {
             let i = self.workers.busy()[at];
-            let seat = &self.workers[i];
-            let mute = seat.is_mute();
+            let slot = &self.workers[i];
+            let mute = slot.cannot_ring();
             let point = if mute {
                 None
             } else if others {
-                Some(seat.first().wrapping_add(1))
+                Some(slot.first().wrapping_add(1))
             } else {
-                self.wanted_point(i, seat, want)
+                self.wake_threshold(i, slot, want)
             };
             let bell = match point {
                 Some(at) => Notify::Futex(at),
@@ -109,27 +109,27 @@ impl State {
     }
 
     /// Whether the driver can sleep on all bells at once.
-    pub(super) fn has_few_bells(&self) -> bool {
+    pub(super) fn fits_waitv(&self) -> bool {
         self.workers.busy().len() + 2 <= futex::MOST
     }
 
-    fn wanted_point(&self, i: WorkerIndex, seat: &Seat, want: &Want<'_>) -> Option<u32> {
-        let first = seat.first();
-        let hand = seat.hand.count() as u32;
+    fn wake_threshold(&self, i: WorkerIndex, slot: &WorkerSlot, want: &WaitFor<'_>) -> Option<u32> {
+        let first = slot.first();
+        let tasks = slot.assigned.count() as u32;
         match want {
-            Want::Slot(slot) => match slot.assignment() {
+            WaitFor::Task(cell) => match cell.assignment() {
                 Some(Assignment { worker, number }) if worker == i => Some(number.wrapping_add(1)),
-                _ => self.refill_point(seat),
+                _ => self.refill_threshold(slot),
             },
             // A quarter of a millisecond of work, but never all that it has.
-            Want::Results { .. } => {
-                let batch = self.pace.wake_batch().min((hand / 2).max(1));
+            WaitFor::MapResult { .. } => {
+                let batch = self.estimate.wake_batch().min((tasks / 2).max(1));
                 Some(first.wrapping_add(batch))
             }
-            Want::Room => Some(first.wrapping_add(1)),
-            Want::Ready | Want::Done => Some(
-                self.refill_point(seat)
-                    .unwrap_or_else(|| first.wrapping_add(hand)),
+            WaitFor::Capacity => Some(first.wrapping_add(1)),
+            WaitFor::Startup | WaitFor::Drained => Some(
+                self.refill_threshold(slot)
+                    .unwrap_or_else(|| first.wrapping_add(tasks)),
             ),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::assignment::WorkerIndex;
 use super::task::Task;
-use super::worker_slot::Seat;
+use super::worker_slot::WorkerSlot;
 use crate::sim::local::Instant;
 
 /// The workers of a pool.
@@ -13,7 +13,7 @@ use crate::sim::local::Instant;
 /// A worker is in the list of idle ones if it is ready and was given nothing, and in the list of
 /// busy ones from its first task until it has none. One that starts or ends may be in neither.
 pub(super) struct WorkerTable {
-    entries: Vec<Entry>,
+    entries: Vec<TableEntry>,
     /// The one that was used last is used next: its processor may still be looking.
     idle: Vec<WorkerIndex>,
     busy: Vec<WorkerIndex>,
@@ -25,39 +25,39 @@ pub(super) struct WorkerTable {
     all_full: bool,
 }
 
-struct Entry {
-    seat: Seat,
+struct TableEntry {
+    slot: WorkerSlot,
     /// Since when it is in the list of busy ones, if it is.
     busy_since: Option<Instant>,
 }
 
-impl Entry {
-    fn vacant(now: Instant) -> Entry {
-        Entry {
-            seat: Seat::vacant(now),
+impl TableEntry {
+    fn vacant(now: Instant) -> TableEntry {
+        TableEntry {
+            slot: WorkerSlot::vacant(now),
             busy_since: None,
         }
     }
 }
 
 impl Index<WorkerIndex> for WorkerTable {
-    type Output = Seat;
+    type Output = WorkerSlot;
 
-    fn index(&self, i: WorkerIndex) -> &Seat {
-        &self.entries[i.at()].seat
+    fn index(&self, i: WorkerIndex) -> &WorkerSlot {
+        &self.entries[i.at()].slot
     }
 }
 
 impl IndexMut<WorkerIndex> for WorkerTable {
-    fn index_mut(&mut self, i: WorkerIndex) -> &mut Seat {
-        &mut self.entries[i.at()].seat
+    fn index_mut(&mut self, i: WorkerIndex) -> &mut WorkerSlot {
+        &mut self.entries[i.at()].slot
     }
 }
 
 impl WorkerTable {
     pub(super) fn new(workers: usize, now: Instant) -> WorkerTable {
         WorkerTable {
-            entries: (0..workers).map(|_| Entry::vacant(now)).collect(),
+            entries: (0..workers).map(|_| TableEntry::vacant(now)).collect(),
             idle: Vec::new(),
             busy: Vec::new(),
             assigned: 0,
@@ -70,26 +70,26 @@ impl WorkerTable {
         self.entries.len()
     }
 
-    pub(super) fn get(&self, i: WorkerIndex) -> Option<&Seat> {
-        Some(&self.entries.get(i.at())?.seat)
+    pub(super) fn get(&self, i: WorkerIndex) -> Option<&WorkerSlot> {
+        Some(&self.entries.get(i.at())?.slot)
     }
 
     pub(super) fn indices(&self) -> impl Iterator<Item = WorkerIndex> + use<> {
         WorkerIndex::up_to(self.entries.len())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Seat> {
-        self.entries.iter().map(|entry| &entry.seat)
+    pub(super) fn iter(&self) -> impl Iterator<Item = &WorkerSlot> {
+        self.entries.iter().map(|entry| &entry.slot)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Seat> {
-        self.entries.iter_mut().map(|entry| &mut entry.seat)
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut WorkerSlot> {
+        self.entries.iter_mut().map(|entry| &mut entry.slot)
     }
 
     /// Empties a worker's place. Returns since when it was busy, if it was.
     pub(super) fn clear(&mut self, i: WorkerIndex, now: Instant) -> Option<Instant> {
         let since = self.end_busy(i);
-        self.entries[i.at()] = Entry::vacant(now);
+        self.entries[i.at()] = TableEntry::vacant(now);
         since
     }
 
@@ -183,7 +183,7 @@ impl WorkerTable {
 
     /// Takes out the first of a worker's tasks.
     pub(super) fn take_first(&mut self, i: WorkerIndex) -> Option<Task> {
-        let task = self[i].hand.take_first()?;
+        let task = self[i].assigned.take_first()?;
         self.assigned -= 1;
         Some(task)
     }
@@ -195,15 +195,16 @@ impl WorkerTable {
         i: WorkerIndex,
         left: u32,
     ) -> impl DoubleEndedIterator<Item = Task> + use<> {
-        let seat = &mut self[i];
-        let before = seat.hand.count();
-        let back = seat.let_go(left);
-        let taken = before - seat.hand.count();
+        let slot = &mut self[i];
+        let before = slot.assigned.count();
+        let back = slot.split_off(left);
+        let taken = before - slot.assigned.count();
         self.assigned -= taken;
         back.into_iter()
     }
 
-    /// So many of the tasks of maps are done, by [`AssignedTasks::pop_of_map`](super::assigned_tasks::AssignedTasks::pop_of_map).
+    /// So many tasks of maps were taken out by
+    /// [`pop_of_map`](super::assigned_tasks::AssignedTasks::pop_of_map).
     pub(super) fn count_done(&mut self, tasks: usize) {
         self.assigned -= tasks;
     }
