@@ -95,13 +95,15 @@ fn bounds() -> Option<Bounds> {
 /// its limit, and keeps more than this free below what is mapped: getrlimit(2), getauxval(3).
 #[cfg(target_os = "linux")]
 fn of_first_thread(high: usize) -> Option<usize> {
-    /// More than the strings that are above, and less than the way to the next stack.
+    /// More than the strings that are above, and less than the way to the next stack. `high` may be
+    /// that of the whole page, and so above them.
     const FAR: usize = 64 << 20;
     /// Where there is no limit.
     const USUAL: u64 = 8 << 20;
-    // SAFETY: no memory is involved. It is where the program's name is, the last there.
-    let top = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
-    if !cfg!(target_env = "musl") || top.checked_sub(high).is_none_or(|above| above >= FAR) {
+    // SAFETY: no memory is involved. It is where the program's name is, the last on the last page.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
+    let top = name.next_multiple_of(4096);
+    if !cfg!(target_env = "musl") || top.abs_diff(high) >= FAR {
         return None;
     }
     let mut limit = libc::rlimit {
