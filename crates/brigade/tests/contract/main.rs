@@ -12,7 +12,7 @@ mod values;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use brigade::Kind;
+use brigade::{JoinHandle, Kind, Message, Pool};
 
 /// Runs a row for threads and for processes.
 fn both(row: impl Fn(Kind)) {
@@ -24,6 +24,31 @@ fn both(row: impl Fn(Kind)) {
         eprintln!("as a {kind}:");
         row(kind);
     }
+}
+
+/// What starts tasks: a worker for each, or the workers of a pool.
+enum Starter {
+    Fresh(Kind),
+    Pooled(Pool),
+}
+
+impl Starter {
+    fn start<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> JoinHandle<R> {
+        match self {
+            Starter::Fresh(kind) => kind.spawn(task, input).expect("starts"),
+            Starter::Pooled(pool) => pool.submit(task, input),
+        }
+    }
+}
+
+/// Runs a row in fresh threads, in a pool of threads, in fresh processes, and in a pool of
+/// processes.
+fn each_way(row: impl Fn(&Starter)) {
+    both(|kind| {
+        row(&Starter::Fresh(kind));
+        eprintln!("in a pool:");
+        row(&Starter::Pooled(Pool::new(kind, 2).expect("a pool")));
+    });
 }
 
 /// A named pipe, removed at the end: how a task, of either kind, tells the test that it has come to

@@ -1,11 +1,11 @@
 //! Values of every size, there and back.
 
-use crate::both;
+use crate::each_way;
 
 #[test]
 fn every_size_around_the_limits() {
     const INLINE: usize = 32 * 1024;
-    both(|kind| {
+    each_way(|starter| {
         for len in [
             0,
             1,
@@ -24,9 +24,7 @@ fn every_size_around_the_limits() {
             5 << 20,
         ] {
             let text: String = "0123456789".chars().cycle().take(len).collect();
-            let handle = kind
-                .spawn(|text: String| (text.len(), text), text.clone())
-                .expect("starts");
+            let handle = starter.start(|text: String| (text.len(), text), text.clone());
             let (seen, back) = handle.join().expect("returns");
             assert!(seen == len && back == text, "{len} bytes came back changed");
         }
@@ -35,25 +33,18 @@ fn every_size_around_the_limits() {
 
 #[test]
 fn small_in_large_out_and_the_other_way_round() {
-    both(|kind| {
-        let out = kind
-            .spawn(|len: usize| "x".repeat(len), 3 << 20)
-            .expect("starts");
+    each_way(|starter| {
+        let out = starter.start(|len: usize| "x".repeat(len), 3 << 20);
         assert_eq!(out.join().expect("returns").len(), 3 << 20);
-        let back = kind
-            .spawn(|text: String| text.len(), "x".repeat(3 << 20))
-            .expect("starts");
+        let back = starter.start(|text: String| text.len(), "x".repeat(3 << 20));
         assert_eq!(back.join().expect("returns"), 3 << 20);
     });
 }
 
 #[test]
 fn nothing_at_all() {
-    both(|kind| {
-        kind.spawn(|()| (), ())
-            .expect("starts")
-            .join()
-            .expect("returns");
+    each_way(|starter| {
+        starter.start(|()| (), ()).join().expect("returns");
     });
 }
 
@@ -65,14 +56,14 @@ fn structured_values() {
         Circle { radius: f64 },
         Many(Vec<Shape>, Option<Box<Shape>>),
     }
-    both(|kind| {
+    each_way(|starter| {
         let shape = Shape::Many(
             vec![Shape::Point, Shape::Circle { radius: 0.5 }],
             Some(Box::new(Shape::Point)),
         );
         assert_eq!(
-            kind.spawn(|s: Shape| s, shape.clone())
-                .expect("starts")
+            starter
+                .start(|s: Shape| s, shape.clone())
                 .join()
                 .expect("returns"),
             shape

@@ -95,28 +95,6 @@ fn large_and_small_mixed_in_a_map() {
     });
 }
 
-#[test]
-fn structured_values() {
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    enum Shape {
-        Point,
-        Circle { radius: f64 },
-        Many(Vec<Shape>, Option<Box<Shape>>),
-    }
-    both(|kind| {
-        let pool = pool(kind, 1);
-        let shape = Shape::Many(
-            vec![Shape::Point, Shape::Circle { radius: 0.5 }],
-            Some(Box::new(Shape::Point)),
-        );
-        assert_eq!(
-            join(pool.submit(|s: Shape| s, shape.clone())).expect("returns"),
-            shape
-        );
-        join(pool.submit(|()| (), ())).expect("nothing at all");
-    });
-}
-
 /// How many of them this program has: threads' and its own.
 static ALIVE: AtomicI64 = AtomicI64::new(0);
 
