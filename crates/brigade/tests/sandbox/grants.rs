@@ -11,7 +11,7 @@ use brigade::{Sandbox, process};
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    crate::trials![
+    let paths = crate::trials![
         what_is_granted_is_read_and_nothing_beside_it,
         metadata_can_be_had_of_what_may_be_read,
         what_is_granted_is_written_and_not_read,
@@ -21,9 +21,38 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_path_that_is_not_there_is_an_error_of_the_start,
         programs_that_are_granted_run_in_the_same_sandbox,
         a_file_in_memory_is_no_granted_program,
-        a_port_is_connected_to_and_no_other,
-        a_port_is_listened_on,
-    ]
+    ];
+    let ports = crate::trials![a_port_is_connected_to_and_no_other, a_port_is_listened_on];
+    let since = |tests: Vec<Trial>, version| {
+        let is_older = crate::landlock() < version;
+        let tests = tests.into_iter();
+        tests.map(move |test| test.with_ignored_flag(is_older))
+    };
+    let refused = crate::trials![what_cannot_be_granted_is_refused_by_name];
+    since(paths, 1)
+        .chain(since(ports, 4))
+        .chain(refused)
+        .collect()
+}
+
+/// On a kernel that cannot.
+fn what_cannot_be_granted_is_refused_by_name() {
+    let version = crate::landlock();
+    let why = |sandbox: Sandbox| {
+        let started = within(sandbox.prefer()).spawn(|()| (), ());
+        started.map(drop).map_err(|e| e.to_string())
+    };
+    let (path, port) = (
+        why(Sandbox::deny_all().read("/")),
+        why(Sandbox::deny_all().connect(1)),
+    );
+    assert_eq!(path.is_ok(), version >= 1, "{path:?}");
+    assert_eq!(port.is_ok(), version >= 4, "{port:?}");
+    assert!(path.err().is_none_or(|why| why.contains("5.13")));
+    assert!(
+        port.err()
+            .is_none_or(|why| why.contains("6.7") || why.contains("5.13"))
+    );
 }
 
 /// A directory that anybody may read and write.
