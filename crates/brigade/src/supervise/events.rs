@@ -252,12 +252,11 @@ impl Teller {
 
 /// As an event of `tracing`: what is a failure as a warning.
 fn trace(event: &Event) {
-    const TARGET: &str = "brigade::supervise";
     macro_rules! at {
         ($level:ident) => {
             trace::tell(Level::$level, || {
                 trace::event!(
-                    target: TARGET,
+                    target: "brigade::supervise",
                     Level::$level,
                     supervisor = &*event.supervisor,
                     child = event.child.as_deref(),
