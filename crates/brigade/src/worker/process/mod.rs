@@ -97,7 +97,8 @@ pub struct Builder {
     current_dir: Option<PathBuf>,
     oom_score_adj: Option<i16>,
     grace: Duration,
-    limits: Limits,
+    /// Few have any, and all are copied.
+    limits: Option<Box<Limits>>,
     #[cfg(feature = "sandbox")]
     sandbox: Option<Sandbox>,
 }
@@ -188,7 +189,7 @@ impl Builder {
     ///
     /// *Default: no limit of its own.*
     pub fn memory_limit(mut self, bytes: u64) -> Builder {
-        self.limits.memory = Some(bytes);
+        self.limits.get_or_insert_default().memory = Some(bytes);
         self
     }
 
@@ -201,7 +202,7 @@ impl Builder {
     ///
     /// *Default: no limit.*
     pub fn cpu_limit(mut self, time: Duration) -> Builder {
-        self.limits.cpu = Some(time);
+        self.limits.get_or_insert_default().cpu = Some(time);
         self
     }
 
@@ -210,7 +211,7 @@ impl Builder {
     ///
     /// *Default: the program's limit.*
     pub fn open_files_limit(mut self, count: u64) -> Builder {
-        self.limits.open_files = Some(count);
+        self.limits.get_or_insert_default().open_files = Some(count);
         self
     }
 
@@ -223,7 +224,7 @@ impl Builder {
     ///
     /// *Default: no limit of its own.*
     pub fn processes_limit(mut self, count: u64) -> Builder {
-        self.limits.processes = Some(count);
+        self.limits.get_or_insert_default().processes = Some(count);
         self
     }
 
@@ -233,7 +234,7 @@ impl Builder {
     ///
     /// *Default: the program's limit.*
     pub fn file_size_limit(mut self, bytes: u64) -> Builder {
-        self.limits.file_size = Some(bytes);
+        self.limits.get_or_insert_default().file_size = Some(bytes);
         self
     }
 
@@ -242,7 +243,7 @@ impl Builder {
     ///
     /// *Default: the program's.*
     pub fn nice(mut self, value: i32) -> Builder {
-        self.limits.nice = Some(value);
+        self.limits.get_or_insert_default().nice = Some(value);
         self
     }
 
@@ -250,7 +251,7 @@ impl Builder {
     ///
     /// *Default: those of the program.*
     pub fn cpu_affinity(mut self, processors: impl IntoIterator<Item = u32>) -> Builder {
-        self.limits.processors = processors.into_iter().collect();
+        self.limits.get_or_insert_default().processors = processors.into_iter().collect();
         self
     }
 

@@ -26,6 +26,31 @@ impl Builder {
             .needed_to("run a task in a process")
     }
 
+    /// Whether a worker is as it begins: what is asked for often is not to cost what is rare.
+    fn asks_nothing(&self) -> bool {
+        let Builder {
+            name,
+            env_clear,
+            env,
+            current_dir,
+            oom_score_adj,
+            grace: _,
+            limits,
+            #[cfg(feature = "sandbox")]
+            sandbox,
+        } = self;
+        #[cfg(feature = "sandbox")]
+        if sandbox.is_some() {
+            return false;
+        }
+        name.is_none()
+            && !env_clear
+            && env.is_empty()
+            && current_dir.is_none()
+            && oom_score_adj.is_none()
+            && limits.is_none()
+    }
+
     /// How long a worker has, after a SIGTERM.
     pub(crate) fn grace_time(&self) -> Duration {
         self.grace
@@ -33,6 +58,9 @@ impl Builder {
 
     /// What the worker has to do to itself; `None`: nothing.
     pub(crate) fn setup(&self) -> io::Result<Option<Setup>> {
+        if self.asks_nothing() {
+            return Ok(None);
+        }
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
         if let Some(name) = &self.name {
             Kind::Process.check_name(name)?;
@@ -81,7 +109,9 @@ impl Builder {
 
 impl Builder {
     fn limits(&self) -> io::Result<Limits> {
-        let asked = &self.limits;
+        let Some(asked) = &self.limits else {
+            return Ok(Limits::default());
+        };
         let zero = [
             ("memory", asked.memory),
             ("open files", asked.open_files),
