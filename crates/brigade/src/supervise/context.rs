@@ -80,7 +80,10 @@ impl Context {
         };
         match voice {
             Voice::None => {}
-            Voice::Thread(supervisor) => supervisor.is_ready(),
+            Voice::Thread(supervisor) => {
+                inner.line.say_ready();
+                supervisor.look();
+            }
             // It has room for one. Without a supervisor there is nobody to be told.
             Voice::Process(supervisor) => drop(supervisor.send(())),
         }

@@ -20,9 +20,9 @@ pub(super) struct Run {
 
 #[derive(Debug)]
 pub(super) enum Note {
-    /// The run's task may have ended, or its process may have said something.
+    /// The run's task may have ended, or may have said that it is ready.
     Look(Run),
-    /// It has said that it is ready; a supervisor: all its children are up.
+    /// A supervisor: all its children are up.
     Ready(Run),
     /// A supervisor has ended.
     Ended(Run, Report),
@@ -98,6 +98,10 @@ pub(super) struct Address {
 }
 
 impl Address {
+    pub(super) fn look(&self) {
+        drop(self.inbox.put(Note::Look(self.run)));
+    }
+
     pub(super) fn is_ready(&self) {
         drop(self.inbox.put(Note::Ready(self.run)));
     }

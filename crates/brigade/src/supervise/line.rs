@@ -1,6 +1,6 @@
 //! What a supervisor and one run of a child share: two words, and the way to say that it is ready.
 //!
-//! The first word has two bits. The child sets one when it first asks whether it should stop: from
+//! The first word has bits. The child sets one when it first asks whether it should stop: from
 //! then on it listens. The supervisor sets the other one when it asks it to. Each sees, in the same
 //! atomic step, whether the other was first; so a process that listens is never sent SIGTERM, and
 //! any other is. The second word counts how often the child has said that it lives.
@@ -15,6 +15,8 @@ use crate::sys::futex::{self, Wake};
 
 const LISTENS: u32 = 1;
 const STOP: u32 = 2;
+/// Of a thread: a process says it through a channel, which wakes the supervisor.
+const READY: u32 = 4;
 
 type Words = [AtomicU32; 2];
 
@@ -99,7 +101,15 @@ impl Line {
         self.words()[1].load(Ordering::Relaxed)
     }
 
+    pub(super) fn is_ready(&self) -> bool {
+        self.words()[0].load(Ordering::Acquire) & READY != 0
+    }
+
     // The child's side.
+
+    pub(super) fn say_ready(&self) {
+        self.words()[0].fetch_or(READY, Ordering::AcqRel);
+    }
 
     pub(super) fn should_stop(&self) -> bool {
         self.flags() & STOP != 0

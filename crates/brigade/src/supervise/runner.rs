@@ -244,12 +244,13 @@ impl Worker {
     fn look(&mut self) -> (bool, Option<Exit>) {
         self.look.is_looked_at();
         let context = &mut Context::from_waker(&self.waker);
-        // Its end before its readiness is looked at: what it said last, it said before.
+        // Its end is looked at before its readiness: what it said last, it said before it ended, and
+        // that counts.
         let ended = match pin!(&mut self.launched.handle).poll(context) {
             Poll::Ready(ended) => Some(ended),
             Poll::Pending => None,
         };
-        let mut ready = false;
+        let mut ready = self.launched.line.is_ready();
         if let Some(receiver) = &self.launched.ready {
             match pin!(receiver.recv_async()).poll(context) {
                 Poll::Ready(said) => {

@@ -124,7 +124,7 @@ fn one_that_is_ready_and_ends_at_once_was_up() {
         Err("soon".to_owned())
     }
     both(|kind| {
-        for _ in 0..20 {
+        for _ in 0..100 {
             let child = brigade::supervise::Child::new(kind, "brief", brief, 1).ready_within(LONG);
             let supervisor = of(
                 Supervisor::new(Strategy::OneForOne).intensity(0, LONG),
