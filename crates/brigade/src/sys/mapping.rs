@@ -38,8 +38,21 @@ pub(crate) fn set_len(fd: impl AsFd, len: usize) -> io::Result<()> {
     rustix::fs::ftruncate(fd, len as u64).call("ftruncate(2)")
 }
 
+/// fcntl(2), `F_ADD_SEALS`. The file is not mapped to be written.
+///
+/// To seal it against writing, the kernel waits until nothing else of it holds a page, which is for
+/// a moment, 150 ms at the most (`mm/memfd.c`). A machine that has more to do takes longer: it is
+/// asked again.
 pub(crate) fn add_seals(fd: impl AsFd, seals: SealFlags) -> io::Result<()> {
-    rustix::fs::fcntl_add_seals(fd, seals).call("fcntl(F_ADD_SEALS)")
+    const ATTEMPTS: usize = 20;
+    let mut added = rustix::fs::fcntl_add_seals(&fd, seals);
+    for _ in 1..ATTEMPTS {
+        if added != Err(Errno::BUSY) {
+            break;
+        }
+        added = rustix::fs::fcntl_add_seals(&fd, seals);
+    }
+    added.call("fcntl(F_ADD_SEALS)")
 }
 
 /// The length of a file, in bytes.

@@ -172,3 +172,29 @@ fn a_region_is_mapped_once_whoever_drops_it_meanwhile() {
     let regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(!regions.contains_key(&id), "the last one takes it out");
 }
+
+/// A page of it lies in a pipe, for longer than the kernel waits for that.
+#[test]
+#[expect(unsafe_code, reason = "a system call with a page of this test")]
+fn a_page_that_is_held_for_a_while_does_not_keep_it_from_being_sealed() {
+    use std::time::Duration;
+    let draft =
+        draft::MappedDraft::new(draft::make(4096, Memory::Reserved).expect("a draft"), 4096)
+            .expect("mapped");
+    let (read, write) = rustix::pipe::pipe().expect("a pipe");
+    let page = libc::iovec {
+        iov_base: draft.at().as_ptr().cast(),
+        iov_len: 4096,
+    };
+    // SAFETY: the page is mapped; the pipe holds it from here on.
+    let spliced = unsafe { libc::vmsplice(write.as_raw_fd(), &raw const page, 1, 0) };
+    assert_eq!(spliced, 4096);
+    let draft = draft.unmap();
+    let reader = std::thread::spawn(move || {
+        std::thread::park_timeout(Duration::from_millis(400));
+        drop(read);
+        drop(write);
+    });
+    Region::publish(draft, true).expect("sealed");
+    reader.join().expect("it ends");
+}
