@@ -247,7 +247,7 @@ impl ReceiveSide {
         self.queue().lock().messages.len() as u64
     }
 
-    /// Nobody can damage the queue.
+    /// Never: the queue lies in this program's own memory, which no other process writes.
     pub(super) fn fault(&self) -> Option<String> {
         None
     }

@@ -61,7 +61,7 @@ pub(crate) mod roster;
 mod rwlock;
 mod semaphore;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::time::{Duration, Instant};
 

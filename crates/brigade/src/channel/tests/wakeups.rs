@@ -4,12 +4,12 @@
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::net::Shutdown;
 
 use crate::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, shm};
+use crate::sync::testing::polling;
 use crate::sys::wakeup;
 
 /// Only a hang takes longer.
@@ -20,13 +20,16 @@ fn shut_down(sender: &Sender<u32>, how: Shutdown) {
     rustix::net::shutdown(wakeup, how).expect("shut down");
 }
 
-/// What a receiver that sleeps is told when this is done to it.
-fn asleep(receiver: Receiver<u32>, worst: impl FnOnce()) -> Result<u32, RecvTimeoutError> {
-    let (say, said) = mpsc::channel();
-    std::thread::spawn(move || say.send(receiver.recv_timeout(LIMIT)));
-    std::thread::park_timeout(Duration::from_millis(5));
-    worst();
-    said.recv_timeout(LIMIT / 2).expect("it is told")
+/// What a receiver that waits is told when this is done to it.
+fn told_while_it_waits(
+    receiver: Receiver<u32>,
+    worst: impl FnOnce(),
+) -> Result<u32, RecvTimeoutError> {
+    std::thread::scope(|scope| {
+        let receiving = polling(scope, move || receiver.recv_timeout(LIMIT));
+        worst();
+        receiving.join().expect("it returns")
+    })
 }
 
 #[test]
@@ -43,7 +46,7 @@ fn where_nobody_can_be_woken_any_more_the_channel_ends_for_both_sides() {
         );
 
         let (sender, receiver) = shm(4).expect("a channel");
-        let told = asleep(receiver, || shut_down(&sender, how));
+        let told = told_while_it_waits(receiver, || shut_down(&sender, how));
         assert_eq!(told, Err(RecvTimeoutError::Disconnected));
 
         // A receiver that has been told and stays.
@@ -64,7 +67,7 @@ fn where_nobody_can_be_woken_any_more_the_channel_ends_for_both_sides() {
 fn what_the_other_side_shuts_down_for_itself_changes_nothing() {
     let (sender, receiver) = shm(4).expect("a channel");
     shut_down(&sender, Shutdown::Read);
-    let told = asleep(receiver, || sender.send(7).expect("sent"));
+    let told = told_while_it_waits(receiver, || sender.send(7).expect("sent"));
     assert_eq!(told, Ok(7));
 }
 
@@ -78,7 +81,10 @@ fn a_wake_up_that_is_left_over_wakes_once() {
     }
     let nothing = receiver.recv_timeout(Duration::from_millis(20));
     assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
-    assert_eq!(asleep(receiver, || sender.send(7).expect("sent")), Ok(7));
+    assert_eq!(
+        told_while_it_waits(receiver, || sender.send(7).expect("sent")),
+        Ok(7)
+    );
 }
 
 #[test]

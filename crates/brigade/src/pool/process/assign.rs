@@ -22,8 +22,8 @@ impl Dispatcher {
             let idle = self.workers.idle().len();
             self.assign_idle(ctx);
             self.prefetch(ctx);
-            // What was taken from one for another is shared further, as long as there is somebody
-            // who takes it.
+            // A worker that got the tasks of another has some ahead now, which an idle worker may
+            // take: again, until no worker has become busy.
             if !self.queue.is_empty() || self.workers.idle().len() == idle {
                 break;
             }
@@ -56,7 +56,7 @@ impl Dispatcher {
             .is_some_and(|task| task.input.descriptors() > 0)
     }
 
-    /// Some ahead, so that nobody waits for us.
+    /// Gives busy workers tasks ahead, so that a worker that ends one need not wait for the host.
     pub(super) fn prefetch(&mut self, ctx: &mut Ctx<'_>) {
         let window = self.estimate.prefetch_depth();
         let ready = self.workers.active();
@@ -74,7 +74,7 @@ impl Dispatcher {
                 continue;
             }
             let share = self.queue.tasks().div_ceil(2 * ready).clamp(1, room);
-            // Of those that nobody wants it takes none.
+            // Where it took none, the tasks that are first were cancelled: the next worker is asked.
             seen = if self.assign_to(i, share, ctx) {
                 0
             } else {
