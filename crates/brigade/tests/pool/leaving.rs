@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use brigade::channel::{self, Receiver};
 use brigade::{Cause, JoinError, Kind, Pool};
 use rustix::pipe::PipeFlags;
 
@@ -305,6 +306,61 @@ fn a_task_that_writes_over_what_its_worker_shares_with_the_program() {
             }
         }
         works(&pool);
+    });
+}
+
+/// It is begun behind others in the same worker, and writes over what would tell which of them it
+/// is.
+#[test]
+fn a_task_that_hides_that_it_was_begun_is_run_so_often_and_no_more() {
+    // Not counted in shared memory: a task with descriptors has its worker for itself.
+    fn hide((begun, byte, then): (String, u8, u8)) -> u32 {
+        let mut begun = File::options().append(true).open(begun).expect("there");
+        begun.write_all(b"+").expect("written");
+        scribble((byte, then))
+    }
+    fn wait(go: Receiver<()>) {
+        let _ = go.recv();
+    }
+    processes(|| {
+        let count = std::env::temp_dir().join(format!("brigade-begun-{}", std::process::id()));
+        for turn in 0..10 {
+            for (byte, then) in [(0, 0), (0, 1), (1, 1), (0xff, 1)] {
+                let what = format!("turn {turn}, {byte:#x}, then {then}");
+                let pool = pool(Kind::Process, 1);
+                // So that it gets many ahead.
+                assert!(pool.map(double, 0..200).all(|ended| ended.is_ok()));
+                let (end, go) = channel::pipe(1).expect("a channel");
+                let first = pool.submit(wait, go);
+                std::fs::write(&count, "").expect("written");
+                let before: Vec<_> = (0..10).map(|n| pool.submit(double, n)).collect();
+                let hostile = pool.submit(hide, (count.display().to_string(), byte, then));
+                let behind: Vec<_> = (10..20).map(|n| pool.submit(double, n)).collect();
+                drop(end);
+                let _ = join(first);
+                let _ = join(hostile);
+                let others = before.into_iter().chain(behind);
+                let lost = others
+                    .zip(0..)
+                    .filter_map(|(handle, n)| match join(handle) {
+                        Ok(doubled) => {
+                            assert_eq!(doubled, n * 2, "{what}");
+                            None
+                        }
+                        Err(why) => Some(format!("{n}: {why}")),
+                    })
+                    .collect::<Vec<_>>();
+                // Once with the others, and then alone: twice because it is believed, and once more.
+                let begun = std::fs::read(&count).expect("there").len();
+                assert!(
+                    (1..=4).contains(&begun),
+                    "{what}: it was begun {begun} times"
+                );
+                assert!(lost.len() <= 1, "{what}: lost are {lost:#?}");
+                works(&pool);
+            }
+        }
+        std::fs::remove_file(count).expect("removed");
     });
 }
 

@@ -47,13 +47,13 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the next task brings descriptors. It is given to a worker that begins it at once:
-    /// one that it was taken back from would still have them in its lane, and who waits for their
-    /// other ends would wait in vain.
-    fn front_has_descriptors(&self) -> bool {
+    /// Whether the next task goes to a worker that has no other. One with descriptors does: a worker
+    /// that it was taken back from would still have them in its lane, and a receiver at their other
+    /// ends would wait in vain. And one that is [`isolated`](Task::isolated).
+    fn front_is_for_an_empty_worker(&self) -> bool {
         self.queue
             .first()
-            .is_some_and(|task| task.input.descriptors() > 0)
+            .is_some_and(|task| task.isolated || task.input.descriptors() > 0)
     }
 
     /// Gives busy workers tasks ahead, so that a worker that ends one need not wait for the host.
@@ -62,7 +62,7 @@ impl Dispatcher {
         let ready = self.workers.active();
         let mut seen = 0;
         while !self.queue.is_empty()
-            && !self.front_has_descriptors()
+            && !self.front_is_for_an_empty_worker()
             && !self.workers.is_all_full()
             && seen < self.workers.busy().len()
         {
@@ -90,7 +90,8 @@ impl Dispatcher {
     pub(super) fn assign_to(&mut self, i: WorkerIndex, count: usize, ctx: &mut Ctx<'_>) -> bool {
         let mut given = 0;
         while given < count {
-            if self.front_has_descriptors() && self.workers[i].assigned.count() > 0 {
+            let assigned = &self.workers[i].assigned;
+            if self.front_is_for_an_empty_worker() && !assigned.is_empty() || !assigned.may_grow() {
                 break;
             }
             let Some(mut task) = self.queue.pop() else {
@@ -100,7 +101,11 @@ impl Dispatcher {
                 self.discard(task, ctx);
                 continue;
             }
-            let wanted = (count - given) as u32;
+            let wanted = if task.isolated {
+                1
+            } else {
+                (count - given) as u32
+            };
             if task.count() > wanted {
                 if let Some(rest) = task.split_off(wanted) {
                     self.queue.push_front(rest);

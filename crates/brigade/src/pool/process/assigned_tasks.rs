@@ -48,6 +48,18 @@ impl AssignedTasks {
         self.entries.iter()
     }
 
+    /// Whether its worker may be given others beside these.
+    pub(super) fn may_grow(&self) -> bool {
+        self.first().is_none_or(|task| !task.isolated)
+    }
+
+    /// See [`Task::isolated`].
+    pub(super) fn isolate(&mut self) {
+        for task in &mut self.entries {
+            task.isolated = true;
+        }
+    }
+
     pub(super) fn push(&mut self, task: Task) {
         self.count += task.count() as usize;
         self.entries.push_back(task);

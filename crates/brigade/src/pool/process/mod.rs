@@ -182,6 +182,7 @@ impl ProcessPool {
                     sink: ResultSink::Handle(Arc::clone(&pooled) as Arc<dyn HasResultCell>),
                     attempts: Attempts::default(),
                     free_requeues: 0,
+                    isolated: false,
                     with: 0,
                     submitted: pooled.cell().submitted(),
                     at: 0,

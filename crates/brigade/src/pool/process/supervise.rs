@@ -88,7 +88,7 @@ impl Dispatcher {
             spared,
             victim,
             others,
-        } = self.take_begun(i, evidence.phase);
+        } = self.take_begun(i, &evidence);
         self.return_unstarted(i, first, ctx);
         if let Some(mut task) = spared {
             task.free_requeues += 1;
@@ -106,23 +106,30 @@ impl Dispatcher {
         }
     }
 
-    /// Takes out what a dead worker had begun, which did `phase` last.
-    fn take_begun(&mut self, i: WorkerIndex, phase: Phase) -> Begun {
+    /// Takes out what a dead worker had begun.
+    fn take_begun(&mut self, i: WorkerIndex, evidence: &Evidence) -> Begun {
         let slot = &self.workers[i];
         let (status, answered) = (slot.status, slot.bad_reply);
         // Where the count itself is written over, there is only what it said last of what it does.
         let begun = slot.line.as_ref().map_or(Ok(0), |line| {
             line.begun().map(|begun| begun.wrapping_sub(line.taken()))
         });
+        // One that ends by itself, or breaks the protocol, does so in a task: if it says that it had
+        // begun none, that task has written over the count.
+        let broke_protocol = status == SlotStatus::Terminating(Termination::ProtocolError);
+        let is_of_its_own =
+            broke_protocol || status == SlotStatus::Ready && evidence.is_of_its_own();
+        let has_lied = begun == Ok(0) && is_of_its_own;
+        if has_lied || begun.is_err() || broke_protocol {
+            self.workers[i].assigned.isolate();
+        }
         let mut victim = None;
-        if begun != Ok(0) && status != SlotStatus::Terminating(Termination::Stalled) {
+        if (begun != Ok(0) || has_lied) && status != SlotStatus::Terminating(Termination::Stalled) {
             victim = self.workers.take_first(i);
         }
         // One that broke the protocol may have gone on behind what it has garbled.
-        let more = match status {
-            SlotStatus::Terminating(Termination::ProtocolError) => {
-                begun.map_or(0, |begun| begun.saturating_sub(1))
-            }
+        let more = match begun {
+            Ok(begun) if broke_protocol => begun.saturating_sub(1),
             _ => 0,
         };
         let others = (0..more)
@@ -130,7 +137,7 @@ impl Dispatcher {
             .collect();
         // Whether it had come as far as to decode it. It is believed that it had not, but not for
         // ever: a task can write that there.
-        let runs = !matches!(phase, Phase::Starting | Phase::Idle);
+        let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
         let ours = answered
             || matches!(
                 status,
@@ -305,6 +312,8 @@ impl Dispatcher {
         let keep = line.taken().wrapping_add(1);
         let keep = line.take_back(keep).unwrap_or(keep);
         slot.unpublished = false;
+        // Those that go back now, too.
+        slot.assigned.isolate();
         self.return_unstarted(i, keep, ctx);
         self.workers.end_idle(i);
     }

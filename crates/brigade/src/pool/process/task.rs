@@ -54,6 +54,9 @@ pub(super) struct Task {
     pub(super) attempts: Attempts,
     /// How often its worker died and said that it had not run it.
     pub(super) free_requeues: u8,
+    /// It was with a worker of which it cannot be known what it had begun: some task has written
+    /// over that. It is given to a worker that has no other, so that the next time it is known.
+    pub(super) isolated: bool,
     /// The process of the worker that was given it last, where somebody listens; or 0.
     pub(super) with: u32,
     pub(super) submitted: Instant,
@@ -91,6 +94,7 @@ impl Task {
             sink: ResultSink::Map(*map, index + u64::from(keep)),
             attempts: self.attempts,
             free_requeues: 0,
+            isolated: self.isolated,
             with: self.with,
             submitted: self.submitted,
             at: self.at + kept as u64,
@@ -124,6 +128,7 @@ impl Task {
             sink: ResultSink::Map(*map, *index),
             attempts: self.attempts,
             free_requeues: 0,
+            isolated: self.isolated,
             with: self.with,
             submitted: self.submitted,
             at: self.at,

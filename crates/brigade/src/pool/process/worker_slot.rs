@@ -157,7 +157,7 @@ impl WorkerSlot {
 
     /// Whether it can be given more.
     pub(super) fn has_room(&self) -> bool {
-        self.is_ready() && !self.ring_full && !self.lane_broken
+        self.is_ready() && !self.ring_full && !self.lane_broken && self.assigned.may_grow()
     }
 
     /// Whether there is nothing that its worker could ring for: what it waits for, or its end, is

@@ -40,6 +40,17 @@ impl Evidence {
         }
     }
 
+    /// Whether it ended by what it did itself, and not by a signal from outside.
+    pub(crate) fn is_of_its_own(&self) -> bool {
+        match self.obituary.ended {
+            Some(Ended::Exited(_)) => true,
+            Some(Ended::Signaled(signal)) => self.noted.as_ref().is_some_and(|noted| {
+                noted.signal == signal && noted.sender.is_none_or(|sender| sender == self.pid)
+            }),
+            None => false,
+        }
+    }
+
     pub(crate) fn into_crash(self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
         let stderr = last_lines(&self.obituary.stderr);
         let mut obituary = self.obituary;
