@@ -24,6 +24,20 @@ pub fn kill(pid: u32) {
     send(pid, libc::SIGKILL);
 }
 
+/// Waits for all children of this process that there are, as an init process does: who they were,
+/// and how each ended, as waitpid(2) says it.
+pub fn reap_all() -> Vec<(i32, i32)> {
+    let mut statuses = Vec::new();
+    let mut status = 0;
+    loop {
+        // SAFETY: writes one integer.
+        match unsafe { libc::waitpid(-1, &raw mut status, 0) } {
+            -1 => return statuses,
+            pid => statuses.push((pid, status)),
+        }
+    }
+}
+
 /// Stops a process, and waits until it is stopped: true; or has ended: false.
 ///
 /// # Panics

@@ -4,7 +4,7 @@ use brigade::Kind;
 use brigade::supervise::{AutoShutdown, ChildError, Reason, Restart, Strategy, Supervisor};
 
 use crate::puppet::{Order, Puppet};
-use crate::{LONG, both, of, puppets, states, tireless, until_ended, until_up};
+use crate::{LONG, both, cannot_be_changed, of, puppets, states, tireless, until_ended, until_up};
 
 /// `child_adm`.
 #[test]
@@ -20,14 +20,7 @@ fn the_life_of_a_child() {
             running.start_child(child()),
             Err(ChildError::Running)
         ));
-        assert!(matches!(
-            running.restart_child("a"),
-            Err(ChildError::Running)
-        ));
-        assert!(matches!(
-            running.delete_child("a"),
-            Err(ChildError::Running)
-        ));
+        cannot_be_changed(&running, "a");
 
         running.terminate_child("a").expect("stopped");
         running.terminate_child("a").expect("it is");

@@ -23,9 +23,10 @@ use std::time::{Duration, Instant};
 
 use brigade::Kind;
 use brigade::supervise::{
-    Child, ChildState, Event, Events, Exit, Handle, Strategy, Supervisor, What,
+    Child, ChildError, ChildState, Event, Events, Exit, Handle, Strategy, Supervisor, What,
 };
 
+use brigade_test_support::wait;
 use puppet::{Log, Puppet};
 
 /// Longer than anything takes that does not hang.
@@ -129,4 +130,23 @@ fn state(of: &Handle, child: &str) -> Option<ChildState> {
     let children = of.children();
     let found = children.iter().find(|c| c.name() == child);
     found.map(|c| c.state())
+}
+
+/// Waits until it has been told to shut down.
+fn until_closed(of: &Handle) {
+    wait::until("it is closed", || {
+        matches!(of.terminate_child("nobody"), Err(ChildError::Closed))
+    });
+}
+
+/// A child that runs, or is on its way, is neither started again nor forgotten.
+#[track_caller]
+fn cannot_be_changed(of: &Handle, child: &str) {
+    let restarted = of.restart_child(child).map(drop);
+    assert!(
+        matches!(restarted, Err(ChildError::Running)),
+        "{restarted:?}"
+    );
+    let deleted = of.delete_child(child).map(drop);
+    assert!(matches!(deleted, Err(ChildError::Running)), "{deleted:?}");
 }

@@ -4,7 +4,9 @@ use brigade::supervise::{ChildError, ChildState, Context, Exit, Strategy, Superv
 use brigade::{JoinError, Kind};
 
 use crate::puppet::Order;
-use crate::{LONG, SHORT, both, of, puppets, state, states, tireless, until, until_up};
+use crate::{
+    LONG, SHORT, both, cannot_be_changed, of, puppets, state, states, tireless, until, until_up,
+};
 
 #[test]
 fn the_next_one_waits_for_it() {
@@ -93,14 +95,7 @@ fn a_child_whose_restart_hangs_holds_up_no_other_and_no_request() {
         b.order(0, Order::Panic);
         until_up(&events, "b");
         running.start_child(c.child(kind)).expect("up");
-        assert!(matches!(
-            running.restart_child("a"),
-            Err(ChildError::Running)
-        ));
-        assert!(matches!(
-            running.delete_child("a"),
-            Err(ChildError::Running)
-        ));
+        cannot_be_changed(&running, "a");
         running.terminate_child("a").expect("stopped");
         assert_eq!(state(&running, "a"), Some(ChildState::Stopped));
         // And once more, into the shutdown.

@@ -9,7 +9,7 @@ use brigade::{Kind, process};
 
 use crate::count::Count;
 use crate::puppet::{Order, Puppet};
-use crate::{LIMIT, LONG, SHORT, both, of, puppets, tireless, until};
+use crate::{LIMIT, LONG, SHORT, both, of, puppets, tireless, until, until_closed};
 
 /// How each child ended, in order.
 fn ends(report: &Report) -> Vec<String> {
@@ -96,7 +96,7 @@ fn waited_for_without_a_limit() {
             std::thread::spawn(move || handle.shutdown())
         };
         // A request comes after the shutdown, and is answered while that waits.
-        while !matches!(running.terminate_child("nobody"), Err(ChildError::Closed)) {}
+        until_closed(&running);
         assert!(!running.is_finished());
         a.release.add();
         let report = ending.join().expect("no panic");
@@ -254,7 +254,7 @@ fn abort_gives_nobody_time() {
             let handle = running.handle();
             std::thread::spawn(move || handle.shutdown())
         };
-        while !matches!(running.terminate_child("nobody"), Err(ChildError::Closed)) {}
+        until_closed(&running);
         // It waits for `b` without a limit, until somebody has no more time.
         let report = running.abort();
         let how = match kind {

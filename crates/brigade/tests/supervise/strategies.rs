@@ -106,30 +106,34 @@ fn what_was_down_comes_up_with_its_group() {
     });
 }
 
+/// Two children, of which the second does not become ready when both are restarted, and then
+/// returns. What happened, and what runs then.
+fn second_fails_in_a_restart(strategy: Strategy, kind: Kind) -> String {
+    let (log, [a, mut b]) = puppets();
+    b.is_ready = false;
+    b.order(0, Order::BeReady);
+    let children = [&a, &b].map(|p| p.child(kind).ready_within(LONG));
+    let running = of(tireless(strategy), children).start().expect("up");
+    let events = running.events();
+    b.order(2, Order::BeReady);
+    a.order(0, Order::Panic);
+    until_up(&events, "a");
+    b.runs.wait_for(2);
+    // The restart hangs here. The supervisor does not.
+    assert_eq!(states(&running), ["a running", "b starting"]);
+    b.order(1, Order::Return);
+    until_up(&events, "b");
+    assert_eq!(running.counts().running, 2);
+    log.read()
+}
+
 /// `one_for_all_other_child_fails_restart`: one that is up again is stopped once more when another
 /// does not start.
 #[test]
 fn another_child_that_fails_while_all_are_restarted() {
     both(|kind| {
-        let (log, [a, mut b]) = puppets();
-        b.is_ready = false;
-        b.order(0, Order::BeReady);
-        let children = [&a, &b].map(|p| p.child(kind).ready_within(LONG));
-        let running = of(tireless(Strategy::OneForAll), children)
-            .start()
-            .expect("up");
-        let events = running.events();
-        b.order(2, Order::BeReady);
-        a.order(0, Order::Panic);
-        until_up(&events, "a");
-        b.runs.wait_for(2);
-        // The restart hangs here. The supervisor does not.
-        assert_eq!(states(&running), ["a running", "b starting"]);
-        b.order(1, Order::Return);
-        until_up(&events, "a");
-        until_up(&events, "b");
-        assert_eq!(log.read(), "+a +b -b +a +b -a +a +b");
-        assert_eq!(running.counts().running, 2);
+        let log = second_fails_in_a_restart(Strategy::OneForAll, kind);
+        assert_eq!(log, "+a +b -b +a +b -a +a +b");
     });
 }
 
@@ -137,21 +141,8 @@ fn another_child_that_fails_while_all_are_restarted() {
 #[test]
 fn another_child_that_fails_while_the_rest_is_restarted() {
     both(|kind| {
-        let (log, [a, mut b]) = puppets();
-        b.is_ready = false;
-        b.order(0, Order::BeReady);
-        let children = [&a, &b].map(|p| p.child(kind).ready_within(LONG));
-        let running = of(tireless(Strategy::RestForOne), children)
-            .start()
-            .expect("up");
-        let events = running.events();
-        b.order(2, Order::BeReady);
-        a.order(0, Order::Panic);
-        until_up(&events, "a");
-        b.runs.wait_for(2);
-        b.order(1, Order::Return);
-        until_up(&events, "b");
-        assert_eq!(log.read(), "+a +b -b +a +b +b");
+        let log = second_fails_in_a_restart(Strategy::RestForOne, kind);
+        assert_eq!(log, "+a +b -b +a +b +b");
     });
 }
 

@@ -44,15 +44,7 @@ fn reaps_everything(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     brigade::init();
     spawn_works()?;
     let own = Command::new("/bin/false").spawn()?;
-    let mut statuses = Vec::new();
-    let mut status = 0;
-    loop {
-        // SAFETY: writes one integer.
-        match unsafe { libc::waitpid(-1, &raw mut status, 0) } {
-            -1 => break,
-            pid => statuses.push((pid, status)),
-        }
-    }
+    let statuses = signal::reap_all();
     if statuses != [(own.id() as i32, 1 << 8)] {
         return Err(format!("children that are not the host's: {statuses:?}").into());
     }

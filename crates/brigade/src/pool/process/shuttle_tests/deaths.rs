@@ -2,7 +2,8 @@
 
 use super::maps::unordered;
 use super::{
-    DEADLY, QUIET, cancelled_or, check, is_a_death, joined, model, pool, submitted, together,
+    DEADLY, QUIET, cancelled_or, check, in_threads, is_a_death, joined, model, pool, submitted,
+    together,
 };
 use crate::JoinError;
 use crate::worker::process::sim::fork_server::{Deed, Fate};
@@ -11,19 +12,12 @@ use crate::worker::process::sim::fork_server::{Deed, Fate};
 fn shuttle_deaths_cost_what_ran() {
     model(DEADLY, |server| {
         let Ok(pool) = pool(2).build() else { return };
-        together(
-            (0..2)
-                .map(|n| -> Box<dyn FnOnce() + Send + '_> {
-                    let pool = &pool;
-                    Box::new(move || {
-                        let deeds = (3 * n..3 * n + 3).map(Deed::Double);
-                        joined(server, submitted(pool, deeds), |_, end| {
-                            end.is_ok() || is_a_death(end)
-                        });
-                    })
-                })
-                .collect(),
-        );
+        in_threads(2, |n| {
+            let deeds = (3 * n..3 * n + 3).map(Deed::Double);
+            joined(server, submitted(&pool, deeds), |_, end| {
+                end.is_ok() || is_a_death(end)
+            });
+        });
         drop(pool);
         assert_eq!(server.living(), 0);
     });

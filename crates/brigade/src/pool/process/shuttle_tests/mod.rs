@@ -108,6 +108,16 @@ fn together(these: Vec<Box<dyn FnOnce() + Send + '_>>) {
     });
 }
 
+/// In so many threads, each with its number.
+fn in_threads(count: u32, each: impl Fn(u32) + Sync) {
+    let each = &each;
+    together(
+        (0..count)
+            .map(|n| -> Box<dyn FnOnce() + Send + '_> { Box::new(move || each(n)) })
+            .collect(),
+    );
+}
+
 const QUIET: Fate = Fate {
     dies: 0,
     deaths: 0,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::{DEADLY, QUIET, check, deed, is_a_death, joined, model, pool, submitted, together};
+use super::{
+    DEADLY, QUIET, check, deed, in_threads, is_a_death, joined, model, pool, submitted, together,
+};
 use crate::sim::shuttle_os::{one_in, pause, thread as parking};
 use crate::worker::process::sim::fork_server::Deed;
 use crate::{JoinError, JoinHandle};
@@ -13,17 +15,10 @@ use crate::{JoinError, JoinHandle};
 fn shuttle_tasks_of_several_threads_end() {
     model(QUIET, |server| {
         let pool = pool(2).build().expect("no reason not to");
-        together(
-            (0..2)
-                .map(|n| -> Box<dyn FnOnce() + Send + '_> {
-                    let pool = &pool;
-                    Box::new(move || {
-                        let deeds = (3 * n..3 * n + 3).map(Deed::Double);
-                        joined(server, submitted(pool, deeds), |_, end| end.is_ok());
-                    })
-                })
-                .collect(),
-        );
+        in_threads(2, |n| {
+            let deeds = (3 * n..3 * n + 3).map(Deed::Double);
+            joined(server, submitted(&pool, deeds), |_, end| end.is_ok());
+        });
         let stats = pool.stats();
         assert_eq!((stats.done, stats.queued, stats.running), (6, 0, 0));
         drop(pool);
@@ -48,17 +43,10 @@ fn shuttle_others_join_what_one_has_submitted() {
 fn shuttle_one_worker_and_many_callers() {
     model(QUIET, |server| {
         let pool = pool(1).build().expect("no reason not to");
-        together(
-            (0..3)
-                .map(|n| -> Box<dyn FnOnce() + Send + '_> {
-                    let pool = &pool;
-                    Box::new(move || {
-                        let deeds = [Deed::Plod(2 * n), Deed::Double(2 * n + 1)];
-                        joined(server, submitted(pool, deeds), |_, end| end.is_ok());
-                    })
-                })
-                .collect(),
-        );
+        in_threads(3, |n| {
+            let deeds = [Deed::Plod(2 * n), Deed::Double(2 * n + 1)];
+            joined(server, submitted(&pool, deeds), |_, end| end.is_ok());
+        });
     });
 }
 
@@ -97,27 +85,19 @@ fn shuttle_a_full_queue_is_waited_for() {
 fn shuttle_waits_that_end() {
     model(QUIET, |server| {
         let pool = pool(2).build().expect("no reason not to");
-        together(
-            (0..2)
-                .map(|n| -> Box<dyn FnOnce() + Send + '_> {
-                    let pool = &pool;
-                    Box::new(move || {
-                        for (deed, mut handle) in
-                            submitted(pool, [Deed::Plod(2 * n), Deed::Double(2 * n + 1)])
-                        {
-                            let end = loop {
-                                match handle.join_timeout(Duration::from_millis(100)) {
-                                    Ok(end) => break end,
-                                    Err(back) => handle = back,
-                                }
-                            };
-                            check(server, deed, &end, 0);
-                            assert!(end.is_ok());
-                        }
-                    })
-                })
-                .collect(),
-        );
+        in_threads(2, |n| {
+            for (deed, mut handle) in submitted(&pool, [Deed::Plod(2 * n), Deed::Double(2 * n + 1)])
+            {
+                let end = loop {
+                    match handle.join_timeout(Duration::from_millis(100)) {
+                        Ok(end) => break end,
+                        Err(back) => handle = back,
+                    }
+                };
+                check(server, deed, &end, 0);
+                assert!(end.is_ok());
+            }
+        });
     });
 }
 
