@@ -45,20 +45,23 @@
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
-use std::io::{self, Write};
+mod death_watch;
+mod token;
+
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, SealFlags};
-use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::fs::{OFlags, SealFlags};
 
 use crate::sys::fds::Pinned;
-use crate::sys::futex::{self, Wake};
+use crate::sys::futex;
 use crate::sys::mapping::{self, Mapping, SIZE_SEALS, memfd_of};
-use crate::sys::{numbers, opened, original, process};
+use crate::sys::{opened, original, process};
+pub(crate) use death_watch::DeathWatch;
+pub(crate) use token::Token;
+use token::{Life, life_of};
 
 /// Slots, one for each worker that a host may have at a time.
 pub(crate) const SLOTS: u32 = 1 << SLOT_BITS;
@@ -72,121 +75,6 @@ const PID_BITS: u32 = 22;
 /// Where the slots begin; the epoch is alone on its page's first line.
 const SLOTS_AT: usize = 128;
 const LEN: usize = (SLOTS_AT + SLOTS as usize * 4).next_multiple_of(4096);
-
-/// How long one sleep lasts when nobody would wake us: the holder is an outsider, or there is no
-/// table.
-const SLICE: Duration = Duration::from_millis(5);
-
-/// A process that may hold a lock, in 31 bits, not zero; the highest bit is the lock word's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token(u32);
-
-impl Token {
-    /// The bits of a word that are a token.
-    pub(crate) const MASK: u32 = (1 << 31) - 1;
-    const HOST: Token = Token(OUTSIDER);
-
-    /// This process's.
-    pub(crate) fn mine() -> Token {
-        Token(MINE.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn to_bits(self) -> u32 {
-        self.0
-    }
-
-    /// Whatever is in shared memory: garbage is the token of somebody dead. `None`: nobody's.
-    pub(crate) fn from_bits(bits: u32) -> Option<Token> {
-        Some(Token(bits & Token::MASK)).filter(|t| t.0 != 0)
-    }
-
-    /// A worker's, in a slot of the table.
-    fn worker(slot: u32, generation: u32) -> Token {
-        debug_assert!(slot < SLOTS && (1..GENERATIONS).contains(&generation));
-        Token(generation << SLOT_BITS | slot)
-    }
-
-    /// The slot and the generation, of a worker's. No worker has generation 0, though the table of
-    /// a slot that was never used says so.
-    fn place(self) -> Option<(u32, u32)> {
-        let (slot, generation) = (self.0 & (SLOTS - 1), self.0 >> SLOT_BITS);
-        (self.0 & OUTSIDER == 0 && generation != 0).then_some((slot, generation))
-    }
-
-    /// This process's, if the table is not its own fork server's to write.
-    pub(crate) fn outsider() -> io::Result<Token> {
-        Token::try_outsider().ok_or_else(|| {
-            io::Error::other("/proc/self/stat has no process id, or one of more than 22 bits")
-        })
-    }
-
-    /// As [`outsider`](Self::outsider), and async-signal-safe.
-    fn try_outsider() -> Option<Token> {
-        let pid = std::process::id();
-        let Life::Started(digest) = life_of(pid) else {
-            return None;
-        };
-        (pid < 1 << PID_BITS).then_some(Token(OUTSIDER | digest << PID_BITS | pid))
-    }
-
-    fn is_outsider(self) -> bool {
-        self.0 & OUTSIDER != 0 && self != Token::HOST
-    }
-}
-
-/// What can be found out about a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    /// It lives, and this is eight bits of the time at which it was started.
-    Started(u32),
-    Ended,
-    /// There is no descriptor left to look, or no /proc: that is no reason to take anything over
-    /// from it.
-    Unknown,
-}
-
-/// Looks whether a process lives. Nothing is allocated: it is asked in a process that was just
-/// forked.
-fn life_of(pid: u32) -> Life {
-    // One that nobody has waited for is there to the kernel, but /proc says that it has ended.
-    match stat_of(pid) {
-        Some(life) => life,
-        // Asked last, so that it holds for one that has ended since.
-        None if is_nobody(pid) => Life::Ended,
-        None => Life::Unknown,
-    }
-}
-
-/// Whether there is no process of this number.
-fn is_nobody(pid: u32) -> bool {
-    let raw = Pid::from_raw(pid as i32);
-    raw.is_none_or(|raw| rustix::process::test_kill_process(raw) == Err(Errno::SRCH))
-}
-
-/// What /proc says. `None`: nothing.
-fn stat_of(pid: u32) -> Option<Life> {
-    let mut path = [0_u8; 32];
-    let mut rest = &mut path[..];
-    write!(rest, "/proc/{}/stat", numbers::in_proc(pid)?).ok()?;
-    let unused = rest.len();
-    let path = &path[..path.len() - unused];
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    // All that precedes the time is shorter: a name of 16 bytes, and numbers.
-    let mut stat = [0_u8; 1024];
-    let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut stat[..])).ok()?;
-    let stat = &stat[..len];
-    // pid (name) state …, and the time is field 22; the name may contain anything.
-    let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
-    let mut fields = std::str::from_utf8(&stat[name_ends + 1..])
-        .ok()?
-        .split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X" | "x") {
-        return Some(Life::Ended);
-    }
-    let started: u64 = fields.nth(18)?.parse().ok()?;
-    let digest = (started ^ started >> 8 ^ started >> 16) as u32 & 0xff;
-    Some(Life::Started(digest))
-}
 
 static MINE: AtomicU32 = AtomicU32::new(Token::HOST.0);
 /// A fork of the host has another token than it, too, and is none.
@@ -475,82 +363,6 @@ pub(crate) fn is_worker() -> bool {
     IS_WORKER.load(Ordering::Relaxed)
 }
 
-/// A watch over the living, to be begun *before* looking at who holds what: a death after that ends
-/// the sleep.
-#[derive(Debug)]
-pub(crate) struct DeathWatch {
-    roster: Option<&'static Roster>,
-    epoch: u32,
-    /// Somebody that we looked up cannot wake us when it dies.
-    sliced: bool,
-}
-
-impl DeathWatch {
-    /// Begins to watch.
-    pub(crate) fn begin() -> DeathWatch {
-        // Without one (no descriptors left) the sleep is cut into slices, and there are no workers
-        // to look up.
-        let roster = Roster::get().ok();
-        DeathWatch {
-            epoch: roster.map_or(0, |r| r.epoch().load(Ordering::Acquire)),
-            sliced: roster.is_none(),
-            roster,
-        }
-    }
-
-    /// Whether this process is dead. Of one that lives and may die unseen, the sleep takes note.
-    pub(crate) fn is_dead(&mut self, token: Token) -> bool {
-        if token == Token::mine() {
-            return false;
-        }
-        if token == Token::HOST {
-            let host = self.roster.and_then(|roster| roster.host);
-            self.sliced |= host.is_some();
-            return host.is_some_and(has_ended);
-        }
-        if token.is_outsider() {
-            let pid = token.0 & ((1 << PID_BITS) - 1);
-            let digest = token.0 >> PID_BITS & 0xff;
-            let is_dead = match life_of(pid) {
-                // Another process has its number now.
-                Life::Started(other) => other != digest,
-                Life::Ended => true,
-                Life::Unknown => false,
-            };
-            self.sliced |= !is_dead;
-            return is_dead;
-        }
-        let Some(roster) = self.roster else {
-            return false;
-        };
-        token.place().is_none_or(|(slot, generation)| {
-            slot_word(&roster.mapping, slot).load(Ordering::Acquire) != generation << 1
-        })
-    }
-
-    /// Sleeps while `word` is `expected` and nobody has died, and no longer than until the
-    /// deadline. May come back early.
-    pub(crate) fn sleep(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {
-        let now = Instant::now();
-        if deadline.is_some_and(|at| at <= now) {
-            return Wake::TimedOut;
-        }
-        let slice = self.sliced.then(|| now + SLICE);
-        let (until, cut) = match (deadline, slice) {
-            (Some(at), Some(slice)) if slice < at => (Some(slice), true),
-            (None, Some(slice)) => (Some(slice), true),
-            (at, _) => (at, false),
-        };
-        let woken = match self.roster {
-            Some(roster) => {
-                futex::wait_either((word, expected), (roster.epoch(), self.epoch), until)
-            }
-            None => futex::wait_shared(word, expected, until),
-        };
-        if cut { Wake::Look } else { woken }
-    }
-}
-
 /// Processes that are none: for tests, which cannot kill a thread.
 #[cfg(test)]
 pub(crate) mod testing {
@@ -595,7 +407,6 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
 
     use super::testing::FakeProcess;
     use super::*;
@@ -676,7 +487,10 @@ mod tests {
         rustix::fs::fcntl_add_seals(&file, seals).expect("sealed");
         let e = Mapping::writable(&file, LEN).expect_err("sealed");
         assert_eq!(e.kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(rustix::io::pwrite(&file, &[1], 0), Err(Errno::PERM));
+        assert_eq!(
+            rustix::io::pwrite(&file, &[1], 0),
+            Err(rustix::io::Errno::PERM)
+        );
         let punch = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
         assert!(rustix::fs::fallocate(&file, punch, 0, 4096).is_err());
         let read = Mapping::readable(&file, LEN).expect("to be read");

@@ -1,20 +1,21 @@
 //! The host's side of its fork server: starts it at first use, keeps spare workers at hand, hears
 //! its events.
 
+mod employers;
 mod greeting;
 mod lanes;
 mod listener;
 mod outgoing;
 mod privilege;
+mod spares;
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
 
 use crate::sync::roster::{Roster, Token};
 use crate::sys::epoll::Epoll;
@@ -33,38 +34,14 @@ use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::bell::{self, HostBell};
 use crate::worker::process::ipc::board::Board;
-use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::{self, HIRED_AT_ONCE, Limits, ModuleAt, Request};
+use crate::worker::process::ipc::protocol::{self, Limits, ModuleAt, Request};
+pub(crate) use employers::Employer;
+use employers::Employment;
 use greeting::{Greeting, greet};
 use lanes::Lanes;
 use outgoing::Outgoing;
+pub(crate) use spares::SpareWorker;
 use watch::Watch;
-
-/// Spare workers to have at hand.
-const SPARES: usize = 4;
-
-/// When they are scarce, new ones are asked for at this number: together, so that one wake-up of
-/// the fork server makes several.
-const REFILL_AT: usize = 1;
-
-/// How long after a spare was taken new ones are asked for, if there are others left. Making them
-/// at once would take a processor away from the very task that the spare was taken for; on two
-/// cores that costs it more than its own wake-up.
-const REFILL_DELAY: Duration = Duration::from_millis(1);
-
-/// So many spares in a row that are dead when they are taken are no accident.
-const MAX_DEAD_SPARES: u32 = 64;
-
-/// So many that could not start, and say why, are none either, nor a lack that is over at once.
-const MAX_UNSTARTED_SPARES: u32 = 8;
-
-/// A worker that the host has been given, not yet employed.
-#[derive(Debug)]
-pub(crate) struct SpareWorker {
-    pub(crate) slot: u32,
-    pub(crate) pid: u32,
-    pub(crate) mailbox: Arc<Mailbox>,
-}
 
 /// A fork server, as the host sees it.
 pub(crate) struct ForkServer {
@@ -132,43 +109,12 @@ struct State {
     told: bool,
 }
 
-/// Who has workers that stay. Its [`attend`](Employer::attend) is called when something has
-/// happened that may concern it: a worker has come, has ended, was stopped, or has rung the bell; a
-/// lane has come; the time that was asked for has come; the fork server has ended.
-pub(crate) trait Employer: Send + Sync {
-    /// `missed`: for so long, until now, this program could not run, and nobody's time is to be
-    /// over because of that.
-    fn attend(&self, missed: Duration);
-}
-
-struct Employment {
-    employer: Weak<dyn Employer>,
-    /// Workers that it lacks.
-    lacks: usize,
-    /// When it wants to be called.
-    alarm: Option<Instant>,
-}
-
 /// A future that waits for a worker.
 struct AsyncWaiter {
     ready: Box<dyn Fn() -> bool + Send>,
     /// A lane that it waits for instead.
     lane: Option<u64>,
     waker: Waker,
-}
-
-impl State {
-    /// Who needs a worker now.
-    fn in_need(&self) -> usize {
-        self.waiting + self.employers.values().map(|e| e.lacks).sum::<usize>()
-    }
-
-    /// A spare that could not be made is no news, until somebody needs it.
-    fn fail(&mut self, why: RemoteError) {
-        if self.failures.len() < self.in_need() {
-            self.failures.push(why);
-        }
-    }
 }
 
 /// This process's, once there is one. A fork of the host begins without: what the parent shares
@@ -341,214 +287,6 @@ impl ForkServer {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code of the user's runs under this lock: wakers are cloned, woken and dropped outside.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A worker that sleeps: a spare, or one that is made now.
-    pub(crate) fn hire(&self) -> io::Result<SpareWorker> {
-        let mut state = self.lock();
-        state.waiting += 1;
-        self.watch(&mut state);
-        let mut stillborn = 0;
-        let hired: io::Result<SpareWorker> = loop {
-            if state.gone {
-                break Err(io::Error::other("the fork server has ended"));
-            }
-            if state.retired {
-                break Err(io::Error::other("the fork server was replaced"));
-            }
-            state.scarce &= state.spares.len() < SPARES;
-            if let Some(spare) = state.spares.pop() {
-                let why = self.why_not_started(&spare);
-                if !self.is_fit(&mut state, &spare) {
-                    stillborn += 1;
-                    match why {
-                        Some(why) if stillborn >= MAX_UNSTARTED_SPARES => break Err((*why).into()),
-                        _ if stillborn < MAX_DEAD_SPARES => continue,
-                        _ => {}
-                    }
-                    break Err(io::Error::other(format!(
-                        "{stillborn} worker processes in a row ended before they could be given a task"
-                    )));
-                }
-                if state.scarce {
-                    spare.mailbox.ask_to_leave_at_once();
-                }
-                state.watch.employs();
-                break Ok(spare);
-            }
-            if let Some(why) = state.failures.pop() {
-                break Err(why.into());
-            }
-            state.scarce = true;
-            match self.refill(&mut state) {
-                // It has just ended, and the listener is about to say so, which is what is waited
-                // for below.
-                Err(e) if protocol::is_hang_up(&e) => {}
-                Err(e) => break Err(e),
-                Ok(()) => {}
-            }
-            state = self
-                .arrived
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        };
-        state.waiting -= 1;
-        if state.in_need() == 0 {
-            // What failed for a caller that has been served meanwhile is nobody's news.
-            state.failures.clear();
-        }
-        self.end_if_unused(&mut state);
-        hired.needed_to("have a worker process made")
-    }
-
-    /// Why a spare that has ended was no worker, if it says so.
-    fn why_not_started(&self, spare: &SpareWorker) -> Option<Box<RemoteError>> {
-        let ended = self.board.has_ended(spare.slot);
-        ended.then(|| self.board.obituary(spare.slot).unstarted)?
-    }
-
-    /// Whether a spare can be given something to do. One that was killed or stopped while it slept
-    /// is nobody's loss, and let go.
-    fn is_fit(&self, state: &mut State, spare: &SpareWorker) -> bool {
-        let has_ended = self.board.has_ended(spare.slot);
-        if !has_ended && !self.board.stop(spare.slot).0 {
-            return true;
-        }
-        if !has_ended {
-            self.end(state, spare.slot, spare.pid, Duration::ZERO);
-        }
-        self.board.release(spare.slot);
-        false
-    }
-
-    /// Somebody who has workers that stay. Gives its number.
-    pub(crate) fn employ(&self, employer: Weak<dyn Employer>) -> u64 {
-        let mut state = self.lock();
-        let number = state.next_employer;
-        state.next_employer += 1;
-        let employment = Employment {
-            employer,
-            lacks: 0,
-            alarm: None,
-        };
-        state.employers.insert(number, employment);
-        number
-    }
-
-    /// It goes to another fork server, for this one has ended. Gives its number there.
-    pub(crate) fn move_employer(&self, employer: u64, to: &ForkServer) -> u64 {
-        let gone = self.lock().employers.remove(&employer);
-        match gone {
-            Some(employment) => to.employ(employment.employer),
-            None => u64::MAX,
-        }
-    }
-
-    /// It has none any more.
-    pub(crate) fn leave(&self, employer: u64) {
-        let mut state = self.lock();
-        let gone = state.employers.remove(&employer);
-        self.end_if_unused(&mut state);
-        drop(state);
-        drop(gone);
-    }
-
-    /// A worker that sleeps, for an employer that lacks so many, if there is one; otherwise it will
-    /// be called when there is.
-    pub(crate) fn hire_soon(&self, employer: u64, lacks: usize) -> io::Result<Option<SpareWorker>> {
-        let mut state = self.lock();
-        if state.gone {
-            return Err(io::Error::other("the fork server has ended"));
-        }
-        let note = |state: &mut State, lacks: usize| {
-            if let Some(employment) = state.employers.get_mut(&employer) {
-                employment.lacks = lacks;
-            }
-        };
-        while let Some(spare) = state.spares.pop() {
-            if !self.is_fit(&mut state, &spare) {
-                continue;
-            }
-            note(&mut state, lacks.saturating_sub(1));
-            return Ok(Some(spare));
-        }
-        if let Some(why) = state.failures.pop() {
-            note(&mut state, 0);
-            return Err(why.into());
-        }
-        note(&mut state, lacks);
-        match self.refill(&mut state) {
-            // The listener is about to say so.
-            Err(e) if protocol::is_hang_up(&e) => Ok(None),
-            asked => asked.map(|()| None),
-        }
-    }
-
-    /// Has this employer called at that time, unless it is called earlier by its own wish.
-    pub(crate) fn call_at(&self, employer: u64, at: Option<Instant>) {
-        let mut state = self.lock();
-        let Some(employment) = state.employers.get_mut(&employer) else {
-            return;
-        };
-        employment.alarm = at;
-        let now = Instant::now();
-        self.set_alarm(&state, now);
-        // Otherwise the listener does that when the alarm goes off, if it is still needed.
-        if at.is_some_and(|at| at > now + watch::LOOK) {
-            self.watch(&mut state);
-        }
-    }
-
-    /// Timers that cannot be set would be limits of time that do not hold.
-    fn try_timers(&self) -> io::Result<()> {
-        self.alarm.stop().needed_to("hold limits of time")
-    }
-
-    /// Its timer can be set: see `try_timers`.
-    fn set_alarm(&self, state: &State, now: Instant) {
-        let first = state.employers.values().filter_map(|e| e.alarm).min();
-        let _ = match first {
-            Some(at) => self.alarm.set(at.saturating_duration_since(now)),
-            None => self.alarm.stop(),
-        };
-    }
-
-    /// After a spare was put to work: sees to it that there will be others, in a while, or now if
-    /// they are scarce.
-    pub(crate) fn replace_spare(&self) {
-        let mut state = self.lock();
-        if state.scarce && state.spares.len() <= REFILL_AT {
-            // It failing is no reason to fail: the next one who needs a worker asks again.
-            let _ = self.refill(&mut state);
-        }
-        if !state.resting {
-            state.resting = self.rest.set(REFILL_DELAY).is_ok();
-        }
-    }
-
-    /// Asks for as many workers as are wanted and not on their way.
-    fn refill(&self, state: &mut State) -> io::Result<()> {
-        let spares = if state.retired { 0 } else { SPARES };
-        let wanted = (spares + state.in_need()).saturating_sub(state.spares.len() + state.expected);
-        let roster = Roster::get()?;
-        for at in (0..wanted).step_by(HIRED_AT_ONCE) {
-            let count = HIRED_AT_ONCE.min(wanted - at);
-            let tokens: Vec<_> = (0..count).map_while(|_| roster.allot()).collect();
-            let asked = self.send(Request::Hire {
-                count: count as u32,
-                tokens: tokens.iter().map(|token| token.to_bits()).collect(),
-            });
-            if let Err(e) = asked {
-                tokens.into_iter().for_each(|token| roster.bury(token));
-                return Err(e);
-            }
-            let outsiders = count - tokens.len();
-            state.tokens.extend(tokens.into_iter().map(Some));
-            state.tokens.extend((0..outsiders).map(|_| None));
-            state.expected += count;
-            self.watch(state);
-        }
-        Ok(())
     }
 
     /// Before a worker makes a control group of its own: the fork server is to remove it.

@@ -1,0 +1,88 @@
+//! Waiting for something that a process holds which may die.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::token::{Life, Token, life_of};
+use super::{PID_BITS, Roster, has_ended, slot_word};
+use crate::sys::futex::{self, Wake};
+
+/// How long one sleep lasts where nothing would end it: the holder is an outsider, or there is no
+/// table.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// A watch over the living, to be begun *before* looking at who holds what: a death after that ends
+/// the sleep.
+#[derive(Debug)]
+pub(crate) struct DeathWatch {
+    roster: Option<&'static Roster>,
+    epoch: u32,
+    /// A process that was looked up ends no sleep when it dies.
+    sliced: bool,
+}
+
+impl DeathWatch {
+    /// Begins to watch.
+    pub(crate) fn begin() -> DeathWatch {
+        // Without one (no descriptors left) the sleep is cut into slices, and there are no workers
+        // to look up.
+        let roster = Roster::get().ok();
+        DeathWatch {
+            epoch: roster.map_or(0, |r| r.epoch().load(Ordering::Acquire)),
+            sliced: roster.is_none(),
+            roster,
+        }
+    }
+
+    /// Whether this process is dead. Of one that lives and may die unseen, the sleep takes note.
+    pub(crate) fn is_dead(&mut self, token: Token) -> bool {
+        if token == Token::mine() {
+            return false;
+        }
+        if token == Token::HOST {
+            let host = self.roster.and_then(|roster| roster.host);
+            self.sliced |= host.is_some();
+            return host.is_some_and(has_ended);
+        }
+        if token.is_outsider() {
+            let pid = token.0 & ((1 << PID_BITS) - 1);
+            let digest = token.0 >> PID_BITS & 0xff;
+            let is_dead = match life_of(pid) {
+                // Another process has its number now.
+                Life::Started(other) => other != digest,
+                Life::Ended => true,
+                Life::Unknown => false,
+            };
+            self.sliced |= !is_dead;
+            return is_dead;
+        }
+        let Some(roster) = self.roster else {
+            return false;
+        };
+        token.place().is_none_or(|(slot, generation)| {
+            slot_word(&roster.mapping, slot).load(Ordering::Acquire) != generation << 1
+        })
+    }
+
+    /// Sleeps while `word` is `expected` and nobody has died, and no longer than until the
+    /// deadline. May come back early.
+    pub(crate) fn sleep(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {
+        let now = Instant::now();
+        if deadline.is_some_and(|at| at <= now) {
+            return Wake::TimedOut;
+        }
+        let slice = self.sliced.then(|| now + SLICE);
+        let (until, cut) = match (deadline, slice) {
+            (Some(at), Some(slice)) if slice < at => (Some(slice), true),
+            (None, Some(slice)) => (Some(slice), true),
+            (at, _) => (at, false),
+        };
+        let woken = match self.roster {
+            Some(roster) => {
+                futex::wait_either((word, expected), (roster.epoch(), self.epoch), until)
+            }
+            None => futex::wait_shared(word, expected, until),
+        };
+        if cut { Wake::Look } else { woken }
+    }
+}

@@ -1,0 +1,171 @@
+//! Workers that are made ahead, and sleep: how many, when new ones are asked for, and how one is
+//! taken.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::{ForkServer, State};
+use crate::sync::roster::Roster;
+use crate::sys::error::Call;
+use crate::sys::remote_error::RemoteError;
+use crate::worker::process::ipc::mailbox::Mailbox;
+use crate::worker::process::ipc::protocol::{self, HIRED_AT_ONCE, Request};
+
+/// Spare workers to have at hand.
+const SPARES: usize = 4;
+
+/// When they are scarce, new ones are asked for at this number: together, so that one wake-up of
+/// the fork server makes several.
+const REFILL_AT: usize = 1;
+
+/// How long after a spare was taken new ones are asked for, if there are others left. Making them
+/// at once would take a processor away from the very task that the spare was taken for; on two
+/// cores that costs it more than its own wake-up.
+const REFILL_DELAY: Duration = Duration::from_millis(1);
+
+/// So many spares in a row that are dead when they are taken are no accident.
+const MAX_DEAD_SPARES: u32 = 64;
+
+/// So many that could not start, and say why, are none either, nor a lack that is over at once.
+const MAX_UNSTARTED_SPARES: u32 = 8;
+
+/// A worker that the host has been given, not yet employed.
+#[derive(Debug)]
+pub(crate) struct SpareWorker {
+    pub(crate) slot: u32,
+    pub(crate) pid: u32,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+impl State {
+    /// How many workers callers and pools need now.
+    pub(super) fn in_need(&self) -> usize {
+        self.waiting + self.employers.values().map(|e| e.lacks).sum::<usize>()
+    }
+
+    /// A spare could not be made. That is told only to callers and pools that need one.
+    pub(super) fn fail(&mut self, why: RemoteError) {
+        if self.failures.len() < self.in_need() {
+            self.failures.push(why);
+        }
+    }
+}
+
+impl ForkServer {
+    /// A worker that sleeps: a spare, or one that is made now.
+    pub(crate) fn hire(&self) -> io::Result<SpareWorker> {
+        let mut state = self.lock();
+        state.waiting += 1;
+        self.watch(&mut state);
+        let mut stillborn = 0;
+        let hired: io::Result<SpareWorker> = loop {
+            if state.gone {
+                break Err(io::Error::other("the fork server has ended"));
+            }
+            if state.retired {
+                break Err(io::Error::other("the fork server was replaced"));
+            }
+            state.scarce &= state.spares.len() < SPARES;
+            if let Some(spare) = state.spares.pop() {
+                let why = self.why_not_started(&spare);
+                if !self.is_fit(&mut state, &spare) {
+                    stillborn += 1;
+                    match why {
+                        Some(why) if stillborn >= MAX_UNSTARTED_SPARES => break Err((*why).into()),
+                        _ if stillborn < MAX_DEAD_SPARES => continue,
+                        _ => {}
+                    }
+                    break Err(io::Error::other(format!(
+                        "{stillborn} worker processes in a row ended before they could be given a task"
+                    )));
+                }
+                if state.scarce {
+                    spare.mailbox.ask_to_leave_at_once();
+                }
+                state.watch.employs();
+                break Ok(spare);
+            }
+            if let Some(why) = state.failures.pop() {
+                break Err(why.into());
+            }
+            state.scarce = true;
+            match self.refill(&mut state) {
+                // It has just ended, and the listener is about to say so, which is what is waited
+                // for below.
+                Err(e) if protocol::is_hang_up(&e) => {}
+                Err(e) => break Err(e),
+                Ok(()) => {}
+            }
+            state = self
+                .arrived
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        state.waiting -= 1;
+        if state.in_need() == 0 {
+            // What failed for a caller that has a worker now is not told.
+            state.failures.clear();
+        }
+        self.end_if_unused(&mut state);
+        hired.needed_to("have a worker process made")
+    }
+
+    /// Why a spare that has ended was no worker, if it says so.
+    fn why_not_started(&self, spare: &SpareWorker) -> Option<Box<RemoteError>> {
+        let ended = self.board.has_ended(spare.slot);
+        ended.then(|| self.board.obituary(spare.slot).unstarted)?
+    }
+
+    /// Whether a spare can be given something to do. One that was killed or stopped while it slept
+    /// is nobody's loss, and let go.
+    pub(super) fn is_fit(&self, state: &mut State, spare: &SpareWorker) -> bool {
+        let has_ended = self.board.has_ended(spare.slot);
+        if !has_ended && !self.board.stop(spare.slot).0 {
+            return true;
+        }
+        if !has_ended {
+            self.end(state, spare.slot, spare.pid, Duration::ZERO);
+        }
+        self.board.release(spare.slot);
+        false
+    }
+
+    /// After a spare was put to work: sees to it that there will be others, in a while, or now if
+    /// they are scarce.
+    pub(crate) fn replace_spare(&self) {
+        let mut state = self.lock();
+        if state.scarce && state.spares.len() <= REFILL_AT {
+            // It failing is no reason to fail: the next caller that needs a worker asks again.
+            let _ = self.refill(&mut state);
+        }
+        if !state.resting {
+            state.resting = self.rest.set(REFILL_DELAY).is_ok();
+        }
+    }
+
+    /// Asks for as many workers as are wanted and not on their way.
+    pub(super) fn refill(&self, state: &mut State) -> io::Result<()> {
+        let spares = if state.retired { 0 } else { SPARES };
+        let wanted = (spares + state.in_need()).saturating_sub(state.spares.len() + state.expected);
+        let roster = Roster::get()?;
+        for at in (0..wanted).step_by(HIRED_AT_ONCE) {
+            let count = HIRED_AT_ONCE.min(wanted - at);
+            let tokens: Vec<_> = (0..count).map_while(|_| roster.allot()).collect();
+            let asked = self.send(Request::Hire {
+                count: count as u32,
+                tokens: tokens.iter().map(|token| token.to_bits()).collect(),
+            });
+            if let Err(e) = asked {
+                tokens.into_iter().for_each(|token| roster.bury(token));
+                return Err(e);
+            }
+            let outsiders = count - tokens.len();
+            state.tokens.extend(tokens.into_iter().map(Some));
+            state.tokens.extend((0..outsiders).map(|_| None));
+            state.expected += count;
+            self.watch(state);
+        }
+        Ok(())
+    }
+}
