@@ -2,14 +2,20 @@
 //! no namespace can be made, without Landlock, without seccomp.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use brigade_test_support::wait;
 use libtest_mimic::{Failed, Trial};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter,
 };
+
+/// Only a hang takes longer: hundreds of processes are started, on a machine that may be busy.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// What is different there.
 #[derive(Clone, Copy, Default)]
@@ -18,6 +24,8 @@ pub(crate) struct Condition {
     pub(crate) ordinary_user: bool,
     pub(crate) no_namespaces: bool,
     pub(crate) no_landlock: bool,
+    /// Root, that may signal no other user's processes.
+    pub(crate) no_kill: bool,
 }
 
 const NONE: Condition = Condition {
@@ -25,9 +33,10 @@ const NONE: Condition = Condition {
     ordinary_user: false,
     no_namespaces: false,
     no_landlock: false,
+    no_kill: false,
 };
 
-const CONDITIONS: [Condition; 5] = [
+const CONDITIONS: [Condition; 6] = [
     NONE,
     Condition {
         name: "an ordinary user",
@@ -49,6 +58,12 @@ const CONDITIONS: [Condition; 5] = [
         ordinary_user: true,
         no_namespaces: true,
         no_landlock: true,
+        ..NONE
+    },
+    Condition {
+        name: "root without CAP_KILL",
+        no_kill: true,
+        ..NONE
     },
 ];
 
@@ -140,7 +155,7 @@ pub(crate) fn tests() -> Vec<Trial> {
             let name = format!("every way out is shut: {}", condition.name);
             // SAFETY: asks for a number.
             let is_root = unsafe { libc::geteuid() } == 0;
-            let cannot = condition.ordinary_user && !is_root;
+            let cannot = (condition.ordinary_user || condition.no_kill) && !is_root;
             Trial::test(name, move || run(condition)).with_ignored_flag(cannot)
         })
         .collect()
@@ -157,10 +172,37 @@ fn run(condition: Condition) -> Result<(), Failed> {
         const SOMEBODY: u32 = 12_345;
         command.uid(SOMEBODY).gid(SOMEBODY);
     }
-    let output = command.spawn()?.wait_with_output()?;
-    if output.status.success() {
+    if condition.no_kill {
+        const CAP_KILL: libc::c_ulong = 5;
+        // SAFETY: a system call; root begins a program with what is left in this set.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_CAPBSET_DROP, CAP_KILL, 0, 0, 0);
+                Ok(())
+            });
+        }
+    }
+    let mut program = command.spawn()?;
+    let mut stdout = program.stdout.take().expect("piped");
+    let reader = std::thread::spawn(move || {
+        let mut faults = String::new();
+        let _ = stdout.read_to_string(&mut faults);
+        faults
+    });
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = program.try_wait()? {
+            break status;
+        }
+        if begun.elapsed() > LIMIT {
+            program.kill()?;
+            return Err("it hangs".into());
+        }
+        wait::pause(Duration::from_millis(10));
+    };
+    if status.success() {
         return Ok(());
     }
-    let faults = String::from_utf8_lossy(&output.stdout).into_owned();
-    Err(format!("{}\n{faults}", output.status).into())
+    let faults = reader.join().unwrap_or_default();
+    Err(format!("{status}\n{faults}").into())
 }

@@ -8,6 +8,20 @@ use crate::outside::Around;
 
 /// Tries all of them; tells what is not as it should be.
 pub(crate) fn try_all(condition: Condition) -> Vec<String> {
+    if condition.no_kill {
+        // A worker of another user could not be ended.
+        crate::works::a_task_is_timed_out_and_its_worker_replaced();
+        let other = process::Builder::new().sandbox(Sandbox::deny_all().user(1234, 1234));
+        let why = other
+            .spawn(|()| (), ())
+            .map(drop)
+            .map_err(|e| e.to_string());
+        let is_refused = why.as_ref().is_err_and(|why| why.contains("CAP_KILL"));
+        return (!is_refused)
+            .then(|| format!("another user: {why:?}"))
+            .into_iter()
+            .collect();
+    }
     let around = Around::new().expect("what is outside");
     let mut faults = Vec::new();
     let report = Sandbox::deny_all().report();

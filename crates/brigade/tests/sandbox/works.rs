@@ -233,7 +233,7 @@ fn a_pool_goes_on_after_a_violation() {
     assert_eq!(killed, 4);
 }
 
-fn a_task_is_timed_out_and_its_worker_replaced() {
+pub(crate) fn a_task_is_timed_out_and_its_worker_replaced() {
     fn hang(long: bool) {
         if long {
             loop {

@@ -8,6 +8,8 @@
 //! | `brigade-worker`, or the [name](Builder::name) that was given | a worker with a task, or of a pool |
 //! | `brigade-worker`, asleep | a spare: up to four are forked ahead, so that a task in a process costs a wake-up and not a fork |
 //!
+//! Workers in a [sandbox](crate::Sandbox) have a fork server of their own, and spares.
+//!
 //! So a pool of two processes shows six workers and the fork server. A spare has some 100 KiB of
 //! memory of its own, and uses no processor. All of them end with the program, however it ends.
 
@@ -193,7 +195,8 @@ impl Builder {
         self
     }
 
-    /// The processor time that the task may use, of all its threads together; in a pool, each task.
+    /// The processor time that the task may use, of all its threads together; in a pool, each task,
+    /// and the initializer.
     /// Beyond it the worker is ended: [`Cause::CpuLimit`](crate::Cause::CpuLimit). Time in which it
     /// waits does not count; for that there is [`timeout`](crate::PoolBuilder::timeout).
     ///

@@ -5,8 +5,8 @@ use std::io;
 
 use rustix::process::geteuid;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
+    set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 use rustix::thread::{Gid, Uid};
 
@@ -20,11 +20,20 @@ const NOBODY: (u32, u32) = (65534, 65534);
 /// one thread.
 pub(super) fn give_up(rules: &Rules) -> io::Result<()> {
     let is_root = geteuid().is_root();
+    // The fork server has this process's capabilities, and is to be able to end it.
+    let may_be_ended =
+        || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::KILL));
     match rules.user {
         Some(_) if !is_root => {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "only a program that is root can give its workers another user",
+            ));
+        }
+        Some(_) if !may_be_ended() => {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the program has no CAP_KILL, without which it could not end a worker of another user",
             ));
         }
         Some(user) => become_user(user).at(|| {
@@ -33,7 +42,7 @@ pub(super) fn give_up(rules: &Rules) -> io::Result<()> {
         })?,
         // Root of a container may not be allowed to, or have no such user. Without capabilities it
         // is an owner of files like another, and what those are worth is for the rules to say.
-        None if is_root => {
+        None if is_root && may_be_ended() => {
             let _ = become_user(NOBODY);
         }
         None => {}
