@@ -33,7 +33,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     FUTEX_WAKE,
     FUTEX_WAIT,
     FUTEX_REQUEUE,
-    libc::SYS_get_robust_list,
     libc::SYS_getcpu,
     libc::SYS_gettid,
     libc::SYS_membarrier,
@@ -106,6 +105,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
     libc::SYS_eventfd2,
     libc::SYS_fadvise64,
     libc::SYS_fallocate,
@@ -197,6 +197,11 @@ pub(super) const OPENING: &[c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
 ];
+
+/// A flag of openat(2) that the kernel does not know, and passes over: the handler sets it, so that
+/// the filter knows the handler's calls. A task that sets it is judged by Landlock, as the handler's
+/// calls are, and gets an error where it would be ended.
+pub(super) const HANDLED: u32 = 1 << 30;
 
 /// They tell of a file by its path.
 pub(super) const ASKING: &[c_long] = &[

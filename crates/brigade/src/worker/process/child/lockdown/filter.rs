@@ -16,7 +16,9 @@ use seccompiler::{
     TargetArch, apply_filter, sock_filter,
 };
 
-use super::calls::{self, ABSENT, ALLOWED, ALLOWED_OLD, ASKING, CHANGING, LOOKING, NEVER, OPENING};
+use super::calls::{
+    self, ABSENT, ALLOWED, ALLOWED_OLD, ASKING, CHANGING, HANDLED, LOOKING, NEVER, OPENING,
+};
 use super::refused;
 use crate::sandbox::Rules;
 use crate::worker::process::child::startup;
@@ -56,13 +58,16 @@ pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
         paths.push(OPENING);
     }
     // A program that is granted has no handler, and asks for metadata as for all else.
-    let mut trapped = Vec::new();
+    let mut trapped = Calls::new();
     if rules.execute.is_empty() {
         paths.push(LOOKING);
         // Also without granted paths: some are about what is open.
-        trapped.push(ASKING);
+        trapped.extend(all_of(&[ASKING]));
         if rules.kill && rules.has_paths() {
-            trapped.push(OPENING);
+            trapped.extend(all_of(&[OPENING]));
+            // But not as the handler does it.
+            let by_handler = u64::from(HANDLED);
+            only_if(&mut trapped, libc::SYS_openat, &[&[bits(2, by_handler, 0)]])?;
         }
     }
     let sockets: &[c_long] = if rules.has_ports() {
@@ -70,14 +75,9 @@ pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
     } else {
         &[libc::SYS_socket]
     };
-    let mut absent = all_of(&[ABSENT]);
-    if rules.kill && rules.has_paths() {
-        // By it the handler opens what openat(2) was asked for. Landlock judges both.
-        absent.remove(&libc::SYS_openat2);
-    }
     let parts = [
-        (all_of(&trapped), SeccompAction::Trap),
-        (absent, errno(libc::ENOSYS)),
+        (trapped, SeccompAction::Trap),
+        (all_of(&[ABSENT]), errno(libc::ENOSYS)),
         (all_of(&paths), refuse(libc::EACCES)),
         (all_of(&[sockets]), refuse(libc::EAFNOSUPPORT)),
     ];
@@ -237,8 +237,6 @@ fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
         only_if(calls, libc::SYS_open, &[&[bits(1, path, 0)]])?;
         calls.insert(libc::SYS_creat, Vec::new());
     }
-    // Where it is not absent.
-    calls.insert(libc::SYS_openat2, Vec::new());
     const JUDGES_LENGTHS: u8 = 3;
     if landlock >= JUDGES_LENGTHS && !rules.write.is_empty() {
         calls.insert(libc::SYS_truncate, Vec::new());

@@ -177,7 +177,7 @@ fn instead(handling: &Handling, call: &Trapped) -> Option<isize> {
             // Landlock has no say in these.
             return REFUSED;
         }
-        open(handling, directory, path, flags, mode)
+        open(directory, path, flags, mode)
     };
     let metadata = |directory, path, into, follow: bool| {
         let link = if follow { 0 } else { libc::O_NOFOLLOW };
@@ -223,19 +223,10 @@ fn instead(handling: &Handling, call: &Trapped) -> Option<isize> {
     })
 }
 
-/// Opens a file. Where opening is trapped too, it is done by the call that is not.
-fn open(handling: &Handling, directory: usize, path: usize, flags: usize, mode: usize) -> isize {
-    if !handling.kills {
-        return raw(libc::SYS_openat, [directory, path, flags, mode, 0, 0]);
-    }
-    // `struct open_how`, openat2(2), which refuses a mode without a file to create.
-    let creates = flags as c_int & (libc::O_CREAT | libc::O_TMPFILE) != 0;
-    let how = [flags as u64, if creates { mode as u64 } else { 0 }, 0];
-    let size = size_of_val(&how);
-    raw(
-        libc::SYS_openat2,
-        [directory, path, how.as_ptr() as usize, size, 0, 0],
-    )
+/// Opens a file, in a way that is not trapped again.
+fn open(directory: usize, path: usize, flags: usize, mode: usize) -> isize {
+    let flags = flags | calls::HANDLED as usize;
+    raw(libc::SYS_openat, [directory, path, flags, mode, 0, 0])
 }
 
 /// Opens a file for what may be done with it: for reading, or for writing.
