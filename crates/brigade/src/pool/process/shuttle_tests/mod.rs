@@ -109,7 +109,7 @@ fn together(these: Vec<Box<dyn FnOnce() + Send + '_>>) {
 }
 
 /// In so many threads, each with its number.
-fn in_threads(count: u32, each: impl Fn(u32) + Sync) {
+fn in_threads(count: u64, each: impl Fn(u64) + Sync) {
     let each = &each;
     together(
         (0..count)
