@@ -389,6 +389,13 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     matches!(state, Some(('T' | 't', _)))
 }
 
+/// Whether there is a process of this number: another user's, and one that has ended and was not
+/// reaped, too. kill(2).
+pub(crate) fn is_there(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
 /// Whether it has ended, and was not reaped.
 pub(crate) fn is_zombie(pid: u32) -> bool {
     let state = numbers::in_proc(pid).and_then(state_in_proc);

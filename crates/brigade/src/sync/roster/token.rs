@@ -4,11 +4,9 @@ use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use rustix::process::Pid;
 
 use super::{GENERATIONS, MINE, OUTSIDER, PID_BITS, SLOT_BITS, SLOTS};
-use crate::sys::numbers;
+use crate::sys::{numbers, process};
 
 /// A process that may hold a lock, in 31 bits, not zero; the highest bit is the lock word's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,15 +83,9 @@ pub(super) fn life_of(pid: u32) -> Life {
     match stat_of(pid) {
         Some(life) => life,
         // Asked last, so that it holds for one that has ended since.
-        None if is_nobody(pid) => Life::Ended,
+        None if !process::is_there(pid) => Life::Ended,
         None => Life::Unknown,
     }
-}
-
-/// Whether there is no process of this number.
-fn is_nobody(pid: u32) -> bool {
-    let raw = Pid::from_raw(pid as i32);
-    raw.is_none_or(|raw| rustix::process::test_kill_process(raw) == Err(Errno::SRCH))
 }
 
 /// What /proc says. `None`: nothing.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::oom;
+use crate::sys::process;
 
 /// The directories below which workers make groups of their own, once there are any.
 #[derive(Debug, Default)]
@@ -54,8 +55,14 @@ impl Groups {
         for below in std::mem::take(&mut self.below) {
             let groups = fs::read_dir(&below).into_iter().flatten().flatten();
             for group in groups {
-                // Those of others are not empty, and their files are no directories.
-                let _ = fs::remove_dir(group.path());
+                // A worker of another fork server may have made its own, and not entered it yet.
+                let pid = group
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok());
+                if pid.is_some_and(|pid| !process::is_there(pid)) {
+                    let _ = fs::remove_dir(group.path());
+                }
             }
             let _ = fs::remove_dir(below);
         }

@@ -280,6 +280,16 @@ impl ForkServer {
         })
     }
 
+    /// The process numbers of this program's fork servers that are in use.
+    pub(in crate::worker::process) fn pids() -> Vec<u32> {
+        let all = [Inheritance::Environment, Inheritance::Nothing].into_iter();
+        all.filter_map(|of| {
+            let current = current(of).lock().unwrap_or_else(PoisonError::into_inner);
+            current.as_ref().map(|server| server.pid)
+        })
+        .collect()
+    }
+
     pub(crate) fn start_method(&self) -> &StartMethod {
         &self.start_method
     }

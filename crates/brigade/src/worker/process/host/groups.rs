@@ -17,12 +17,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustix::io::Errno;
-use rustix::process::Pid;
-
 use crate::sys::cgroup;
 use crate::sys::error::Call;
 use crate::sys::per_process::PerProcess;
+use crate::sys::process;
+use crate::worker::process::host::client::ForkServer;
 
 /// The start of the name of all directories that are made.
 const PREFIX: &str = "brigade-";
@@ -46,9 +45,15 @@ pub(crate) fn here() -> &'static Groups {
 
 impl Groups {
     fn find() -> Groups {
+        // Both before the first, for which the program may have to move.
+        let of = |controller| {
+            let directories = cgroup::directories(controller).into_iter();
+            directories.map(|(group, _)| group).collect::<Vec<_>>()
+        };
+        let (memory, processes) = (of("memory"), of("pids"));
         let groups = Groups {
-            memory: place("memory", &["memory.max", "memory.limit_in_bytes"]),
-            processes: place("pids", &["pids.max"]),
+            memory: place(&memory, "memory", &["memory.max", "memory.limit_in_bytes"]),
+            processes: place(&processes, "pids", &["pids.max"]),
         };
         let len = [&groups.memory, &groups.processes]
             .into_iter()
@@ -73,10 +78,10 @@ impl Groups {
 }
 
 /// A directory below which groups with this controller can be made: they have one of these files.
-fn place(controller: &str, limits: &[&str]) -> Result<PathBuf, String> {
+fn place(groups: &[PathBuf], controller: &str, limits: &[&str]) -> Result<PathBuf, String> {
     let mut why = format!("no control group with the controller {controller} is mounted");
-    for (group, _) in cgroup::directories(controller) {
-        match try_place(&group, controller, limits) {
+    for group in groups {
+        match try_place(group, controller, limits) {
             Ok(place) => return Ok(place),
             Err(e) => why = format!("none can be made in {}: {e}", group.display()),
         }
@@ -161,14 +166,21 @@ fn move_all(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this is the program itself, one of its fork servers, or a worker of one: those lead
-/// sessions of the program's executable.
+/// Whether this is the program itself, one of its fork servers, or a child of one.
 fn is_ours(pid: u32) -> bool {
-    if pid == std::process::id() {
-        return true;
-    }
-    let exe = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
-    exe(pid).is_some_and(|exe_of| exe(std::process::id()) == Some(exe_of))
+    let servers = ForkServer::pids();
+    pid == std::process::id()
+        || servers.contains(&pid)
+        || parent_of(pid).is_some_and(|parent| servers.contains(&parent))
+}
+
+/// The fourth field of /proc/[pid]/stat, proc_pid_stat(5), behind the name, which may contain
+/// anything.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
+    let fields = std::str::from_utf8(&stat[name_ends + 1..]).ok()?;
+    fields.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Removes the directories of programs that have ended.
@@ -178,7 +190,7 @@ fn remove_left(group: &Path) {
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         let number = number.and_then(|rest| rest.split('-').next()?.parse().ok());
-        if number.is_some_and(|pid: u32| !is_there(pid)) {
+        if number.is_some_and(|pid: u32| !process::is_there(pid)) {
             let groups = fs::read_dir(entry.path()).into_iter().flatten().flatten();
             for group in groups {
                 // Only those that are empty can be removed; a group's files are no directories.
@@ -187,10 +199,4 @@ fn remove_left(group: &Path) {
             let _ = fs::remove_dir(entry.path());
         }
     }
-}
-
-fn is_there(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    // Another user's is there, too.
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
 }

@@ -29,7 +29,10 @@ pub(super) fn limited_by(limit: Limit) -> Enforcement {
     let groups = match limit {
         Limit::Memory => &groups::here().memory,
         Limit::Processes => &groups::here().processes,
-        Limit::Cpu => return Enforcement::Enforced("a timer of each worker's".to_owned()),
+        Limit::Cpu => {
+            let by = "each process has its own time, by a timer that a hostile task can take off";
+            return Enforcement::Partial(by.to_owned());
+        }
         Limit::OpenFiles | Limit::FileSize => {
             return Enforcement::Enforced("setrlimit(2)".to_owned());
         }
