@@ -125,6 +125,8 @@ pub(crate) struct Applied {
     pub(crate) no_landlock: Option<String>,
     /// Why no seccomp filter is in force.
     pub(crate) no_seccomp: Option<String>,
+    /// Files in memory can be executed as programs.
+    pub(crate) executes_memory: bool,
     /// How long each step took.
     pub(crate) took: Vec<(String, Duration)>,
 }
@@ -152,6 +154,12 @@ fn state(effect: Effect, rules: &Rules, applied: &Applied) -> Enforcement {
     };
     let with_landlock = landlock >= helps;
     let by_landlock = format!("Landlock (version {landlock})");
+    if effect == Effect::Programs && applied.executes_memory {
+        return Enforcement::Partial(
+            "programs are granted, and a file in memory can be executed too, before Linux 6.3"
+                .to_owned(),
+        );
+    }
     match (&applied.no_seccomp, with_landlock) {
         (None, true) => Enforcement::Enforced(format!("seccomp, {by_landlock}")),
         (None, false) => match needs_landlock(effect, rules) {
@@ -190,6 +198,7 @@ mod tests {
             landlock,
             no_landlock: (landlock == 0).then(|| "this kernel has no Landlock".to_owned()),
             no_seccomp: (!seccomp).then(|| "seccomp(2) is denied".to_owned()),
+            executes_memory: false,
             took: Vec::new(),
         }
     }

@@ -150,7 +150,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
     libc::SYS_recvmsg,
-    libc::SYS_setsockopt,
     libc::SYS_shutdown,
 ];
 
@@ -287,6 +286,15 @@ const MSEAL: c_long = 462;
 
 /// Calls from this number on are unknown here, as to a kernel that does not have them.
 pub(super) const UNKNOWN: u32 = 463;
+
+/// Whether it asks what may be done with a file.
+pub(super) fn asks_for_access(number: c_long) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if number == libc::SYS_access {
+        return true;
+    }
+    number == libc::SYS_faccessat
+}
 
 /// Where a call has its path.
 fn path_at(number: c_long) -> Option<usize> {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use libc::c_long;
+use rustix::fs::MemfdFlags;
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter, sock_filter,
@@ -35,8 +36,9 @@ pub(super) fn install(rules: &Rules, filter: &[sock_filter]) -> io::Result<()> {
         kills: rules.kill,
         note: startup::note_refused,
     })?;
+    apply_filter(filter).map_err(io::Error::other)?;
     startup::note_sandbox();
-    apply_filter(filter).map_err(io::Error::other)
+    Ok(())
 }
 
 /// The filter of a sandbox.
@@ -61,8 +63,15 @@ pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
     let mut trapped = Calls::new();
     if rules.execute.is_empty() {
         paths.push(LOOKING);
-        // Also without granted paths: some are about what is open.
         trapped.extend(all_of(&[ASKING]));
+        if !rules.has_paths() && !rules.kill {
+            // Only of what is open: a thread that has blocked the handler's signal is ended by it,
+            // and gets an error so.
+            let empty = bits(3, libc::AT_EMPTY_PATH as u64, libc::AT_EMPTY_PATH as u64);
+            trapped.clear();
+            only_if(&mut trapped, libc::SYS_newfstatat, &[&[empty]])?;
+            paths.push(ASKING);
+        }
         if rules.kill && rules.has_paths() {
             trapped.extend(all_of(&[OPENING]));
             // But not as the handler does it.
@@ -171,11 +180,11 @@ fn allowed(rules: &Rules, landlock: u8) -> io::Result<Calls> {
     // Signals to itself; where there may be others of the same sandbox, Landlock keeps them there.
     const KEEPS_SIGNALS: u8 = 6;
     if may_execute && landlock >= KEEPS_SIGNALS {
-        calls.insert(libc::SYS_kill, Vec::new());
+        calls.extend(all_of(&[&[libc::SYS_kill, libc::SYS_tgkill]]));
     } else {
         only_if(&mut calls, libc::SYS_kill, &[&[equal(0, own)]])?;
+        only_if(&mut calls, libc::SYS_tgkill, &[&[equal(0, own)]])?;
     }
-    only_if(&mut calls, libc::SYS_tgkill, &[&[equal(0, own)]])?;
     // The handler of what is refused stays.
     let sigsys = libc::SIGSYS as u64;
     only_if(
@@ -228,13 +237,10 @@ fn memory(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
 
 /// What Landlock judges, where it is to; and what is done with open files.
 fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
-    // Landlock has no say in files that are opened as mere paths: fstat(2) tells of them all the
-    // same.
-    let path = libc::O_PATH as u64;
-    only_if(calls, libc::SYS_openat, &[&[bits(2, path, 0)]])?;
+    opening(calls, libc::SYS_openat, 2)?;
     #[cfg(target_arch = "x86_64")]
     {
-        only_if(calls, libc::SYS_open, &[&[bits(1, path, 0)]])?;
+        opening(calls, libc::SYS_open, 1)?;
         calls.insert(libc::SYS_creat, Vec::new());
     }
     const JUDGES_LENGTHS: u8 = 3;
@@ -284,6 +290,24 @@ fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
     )
 }
 
+/// Opens files for what Landlock judges. It has no say in those that are opened as mere paths, or
+/// in the fourth mode, which is neither for reading nor for writing: fstat(2) tells of them all the
+/// same. And to open for reading and truncate is judged as reading, before Linux 6.2.
+fn opening(calls: &mut Calls, call: c_long, flags: u8) -> io::Result<()> {
+    const NEITHER: u64 = (libc::O_PATH | libc::O_TRUNC) as u64;
+    let mode = |mode: i32| bits(flags, libc::O_ACCMODE as u64 & 3, mode as u64);
+    let (no_path, not_emptied) = (bits(flags, libc::O_PATH as u64, 0), bits(flags, NEITHER, 0));
+    only_if(
+        calls,
+        call,
+        &[
+            &[mode(libc::O_RDONLY), not_emptied],
+            &[mode(libc::O_WRONLY), no_path.clone()],
+            &[mode(libc::O_RDWR), no_path],
+        ],
+    )
+}
+
 /// Sockets that lead nowhere; and, where ports are granted, those of TCP.
 fn sockets(calls: &mut Calls, rules: &Rules) -> io::Result<()> {
     let (unix, kind) = (libc::AF_UNIX as u64, 0xf);
@@ -295,6 +319,15 @@ fn sockets(calls: &mut Calls, rules: &Rules) -> io::Result<()> {
     let fast_open = libc::MSG_FASTOPEN as u64;
     only_if(calls, libc::SYS_sendmsg, &[&[bits(2, fast_open, 0)]])?;
     only_if(calls, libc::SYS_sendmmsg, &[&[bits(3, fast_open, 0)]])?;
+    // Another protocol in the place of TCP is one that Landlock does not know.
+    let tcp = libc::IPPROTO_TCP as u64;
+    let other_level = (1, SeccompCmpOp::Ne, tcp);
+    let other_option = (2, SeccompCmpOp::Ne, libc::TCP_ULP as u64);
+    only_if(
+        calls,
+        libc::SYS_setsockopt,
+        &[&[other_level], &[other_option]],
+    )?;
     // Without an address.
     let nowhere = (4, SeccompCmpOp::Eq, 0);
     only_if(
@@ -354,9 +387,22 @@ fn processes(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
         calls.insert(libc::SYS_fork, Vec::new());
         calls.insert(libc::SYS_vfork, Vec::new());
     }
-    // A file in memory is on no path, so that Landlock has no say in whether it is executed.
-    const NOEXEC: u64 = 0x8;
-    only_if(calls, libc::SYS_memfd_create, &[&[bits(1, NOEXEC, NOEXEC)]])
+    // A file in memory is on no path, so that Landlock has no say in whether it is executed. Where
+    // the kernel cannot make one that is not to be, that is reported.
+    if can_make_plain_files() {
+        let plain = u64::from(NOEXEC);
+        only_if(calls, libc::SYS_memfd_create, &[&[bits(1, plain, plain)]])?;
+    }
+    Ok(())
+}
+
+/// `MFD_NOEXEC_SEAL`: memfd_create(2), since Linux 6.3.
+const NOEXEC: u32 = 0x8;
+
+/// Whether the kernel makes files in memory that cannot be executed.
+pub(super) fn can_make_plain_files() -> bool {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::from_bits_retain(NOEXEC);
+    rustix::fs::memfd_create("brigade-probe", flags).is_ok()
 }
 
 /// A condition: which argument, and what of it.

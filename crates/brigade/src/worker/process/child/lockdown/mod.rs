@@ -64,6 +64,7 @@ pub(super) fn lock(rules: &Rules) -> io::Result<()> {
     no_speculation();
     took.step("speculation");
     let filter = filter::of(rules, applied.landlock)?;
+    applied.executes_memory = !rules.execute.is_empty() && !filter::can_make_plain_files();
     took.step("compile the filter");
     if let Err(why) = filter::install(rules, &filter) {
         applied.no_seccomp = Some(why.to_string());

@@ -144,7 +144,9 @@ const REFUSED: isize = -(libc::EACCES as isize);
 /// The result of a call; or this process's end.
 fn handle_call(handling: &Handling, call: &Trapped, context: &mut libc::ucontext_t) -> isize {
     let result = instead(handling, call);
-    if !handling.kills || result != Some(REFUSED) && result.is_some() {
+    // To ask what may be done with a file is no violation.
+    let asks = result.is_some() && calls::asks_for_access(call.number);
+    if !handling.kills || asks || result != Some(REFUSED) && result.is_some() {
         return result.unwrap_or(REFUSED);
     }
     let mut text = Text::default();
@@ -237,8 +239,9 @@ fn opened(open: impl Fn(c_int) -> isize) -> Result<usize, isize> {
     }
     match usize::try_from(result) {
         Ok(file) => Ok(file),
-        // A symbolic link itself, or a directory that may only be written to.
-        Err(_) if [libc::ELOOP, libc::EISDIR].contains(&-(result as c_int)) => Err(REFUSED),
+        // A directory that may only be written to. A symbolic link itself stays ELOOP: it is no
+        // violation to ask for it.
+        Err(_) if result == -(libc::EISDIR as isize) => Err(REFUSED),
         Err(_) => Err(result),
     }
 }
