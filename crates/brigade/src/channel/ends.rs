@@ -19,7 +19,9 @@ use crate::sys::wakeup;
 use crate::task::carry;
 use crate::transport::header::ChannelHeader;
 use crate::transport::overflow::{OverflowSink, OverflowSource};
-use crate::transport::{FrameHeader, FrameSink, FrameSource, Held, mqueue, pipe, shm, socket};
+use crate::transport::{
+    FrameContent, FrameHeader, FrameSink, FrameSource, Held, mqueue, pipe, shm, socket,
+};
 
 pub(super) fn create<T: Message>(
     over: Transport,
@@ -335,8 +337,12 @@ impl<T> Serialize for Receiver<T> {
         side.leaving(|source, fault| {
             let buffered = source.buffered();
             let held = buffered.held.map(|held| {
-                let descriptors = attach_all(&held.descriptors)?;
-                Ok((held.header.to_bytes(), held.body.clone(), descriptors))
+                let descriptors = attach_all(&held.content.descriptors)?;
+                Ok((
+                    held.header.to_bytes(),
+                    held.content.body.clone(),
+                    descriptors,
+                ))
             });
             ReceiverWire {
                 end: EndWire::attach(side.over(), side.shared(), side.link(), side.mechanism())?,
@@ -377,8 +383,10 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
                         descriptors.is_empty() || usize::from(h.descriptors) == descriptors.len()
                     })
                     .ok_or_else(|| D::Error::custom("a frame without its header"))?,
-                body,
-                descriptors: take_all(descriptors)?,
+                content: FrameContent {
+                    body,
+                    descriptors: take_all(descriptors)?,
+                },
             })
         });
         let state = ReceiverState {

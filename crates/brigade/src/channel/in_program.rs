@@ -209,6 +209,11 @@ impl Drop for ReceivingEnd {
 /// A message, not decoded.
 #[derive(Debug)]
 pub(super) struct Frame {
+    pub(super) content: FrameContent,
+}
+
+#[derive(Debug)]
+pub(super) struct FrameContent {
     pub(super) body: Vec<u8>,
     pub(super) descriptors: Vec<Carried>,
 }
@@ -217,8 +222,10 @@ impl Frame {
     /// One to come.
     pub(super) fn new(body: Vec<u8>) -> Frame {
         Frame {
-            body,
-            descriptors: Vec::new(),
+            content: FrameContent {
+                body,
+                descriptors: Vec::new(),
+            },
         }
     }
 
@@ -281,7 +288,10 @@ impl ReceiveSide {
         };
         drop(state);
         queue.room.notify_one();
-        (frame.body, frame.descriptors) = (body, carried);
+        frame.content = FrameContent {
+            body,
+            descriptors: carried,
+        };
         Ok(())
     }
 

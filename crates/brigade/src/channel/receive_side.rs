@@ -17,7 +17,7 @@ use crate::sys::original::{self, Original};
 use crate::sys::per_process::OwnCell;
 use crate::sys::{fds, futex, opened, spin, wakeup};
 use crate::transport::header::{self, ChannelHeader, Waited};
-use crate::transport::{FrameSource, Link, NotGot, attachment};
+use crate::transport::{ChannelContext, FrameContent, FrameSource, Link, NotGot, attachment};
 
 /// A process's receiving side of a channel.
 #[derive(Debug)]
@@ -50,8 +50,7 @@ pub(super) struct ReceiveSide {
 /// A message, not decoded.
 #[derive(Debug)]
 pub(super) struct Frame {
-    pub(super) body: Vec<u8>,
-    pub(super) descriptors: Vec<OwnedFd>,
+    pub(super) content: FrameContent,
     /// How many descriptors it should have.
     announced: u16,
     large: bool,
@@ -108,6 +107,13 @@ impl ReceiveSide {
 
     pub(super) fn shared(&self) -> &ChannelHeader {
         &self.shared
+    }
+
+    fn context(&self) -> ChannelContext<'_> {
+        ChannelContext {
+            shared: &self.shared,
+            link: &self.link,
+        }
     }
 
     /// How many messages may be on their way.
@@ -261,8 +267,7 @@ impl ReceiveSide {
                 return Err(TryRecvError::Disconnected);
             }
             let may_wait = waits && deadline.is_none();
-            let (body, descriptors) = (&mut frame.body, &mut frame.descriptors);
-            match source.get(&self.shared, &self.link, body, descriptors, may_wait) {
+            match source.get(self.context(), &mut frame.content, may_wait) {
                 Ok(header) => {
                     self.shared.count_received(header.number);
                     frame.large = header.large;
@@ -452,8 +457,10 @@ impl Frame {
     /// One to come, into this memory.
     pub(super) fn new(body: Vec<u8>) -> Frame {
         Frame {
-            body,
-            descriptors: Vec::new(),
+            content: FrameContent {
+                body,
+                descriptors: Vec::new(),
+            },
             announced: 0,
             large: false,
         }
@@ -461,7 +468,8 @@ impl Frame {
 
     /// A large message is in its first descriptor. All that can fail here is this message's own.
     pub(super) fn open(&mut self) -> Result<(), String> {
-        if self.descriptors.len() != usize::from(self.announced) {
+        let FrameContent { body, descriptors } = &mut self.content;
+        if descriptors.len() != usize::from(self.announced) {
             return Err(format!(
                 "came without its {} descriptors: this process has as many as it may \
                  (RLIMIT_NOFILE), or its sender did not send them",
@@ -471,14 +479,14 @@ impl Frame {
         if !self.large {
             return Ok(());
         }
-        let len = <[u8; 8]>::try_from(self.body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
+        let len = <[u8; 8]>::try_from(body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
         // A sender's frame has one, or else it is a wake frame, which is no message and does not come as
         // far as this unless somebody made it up.
-        if self.descriptors.is_empty() {
+        if descriptors.is_empty() {
             return Err("is not a message that was sent".to_owned());
         }
-        let file = self.descriptors.remove(0);
-        self.body = attachment::open(file, len)
+        let file = descriptors.remove(0);
+        *body = attachment::open(file, len)
             .map_err(|e| format!("could not be read from its {len} bytes of memory: {e}"))?;
         Ok(())
     }

@@ -168,10 +168,10 @@ impl<T: Message> Receiver<T> {
         // Outside the lock: a message's decoding is its own code, and may take its time, and panic.
         let decoded = frame
             .open()
-            .and_then(|()| codec::decode_frame(&mut frame.body, frame.descriptors));
-        if frame.body.capacity() <= BODY_KEPT {
+            .and_then(|()| codec::decode_frame(&mut frame.content.body, frame.content.descriptors));
+        if frame.content.body.capacity() <= BODY_KEPT {
             // The same: then it is dropped.
-            let _ = SCRATCH.try_with(|scratch| scratch.set(frame.body));
+            let _ = SCRATCH.try_with(|scratch| scratch.set(frame.content.body));
         }
         decoded.map_err(|why| {
             let (what, over) = (std::any::type_name::<T>(), self.side.over());

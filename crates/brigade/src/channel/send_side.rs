@@ -13,7 +13,9 @@ use crate::sync::roster::Roster;
 use crate::sys::error;
 use crate::sys::spin;
 use crate::transport::header::{self, ChannelHeader, Waited};
-use crate::transport::{FrameHeader, FrameSink, Link, NotPut, attachment};
+use crate::transport::{
+    ChannelContext, FrameHeader, FrameSink, Link, NotPut, OutgoingFrame, attachment,
+};
 
 /// How long a sender that does not wait may wait for the lock: as long as another sender needs for
 /// its message, or for being dead.
@@ -154,7 +156,12 @@ impl SendSide {
                 descriptors: descriptors.len() as u16,
                 large,
             };
-            let full = match self.try_put(header, body, &descriptors, patience)? {
+            let frame = OutgoingFrame {
+                header,
+                body,
+                descriptors: &descriptors,
+            };
+            let full = match self.try_put(frame, patience)? {
                 None => return Ok(()),
                 Some(full) => full,
             };
@@ -173,9 +180,7 @@ impl SendSide {
     /// Puts the frame; or says what is full.
     fn try_put(
         &self,
-        mut header: FrameHeader,
-        body: &[u8],
-        descriptors: &[OwnedFd],
+        mut frame: OutgoingFrame<'_>,
         patience: Patience,
     ) -> Result<Option<NotPut>, NotAccepted> {
         let locked = match patience {
@@ -200,10 +205,12 @@ impl SendSide {
         if number % ASK_EVERY == ASK_EVERY - 1 && header::is_hung_up(&self.link) {
             return Err(NotAccepted::Gone);
         }
-        header.number = number;
-        let put = self
-            .sink
-            .put(&self.shared, &self.link, header, body, descriptors);
+        frame.header.number = number;
+        let channel = ChannelContext {
+            shared: &self.shared,
+            link: &self.link,
+        };
+        let put = self.sink.put(channel, frame);
         match put {
             Ok(()) => {
                 self.shared.count_sent(number);

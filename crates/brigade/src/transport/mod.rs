@@ -175,6 +175,37 @@ impl From<io::Error> for NotGot {
 /// Both ends of a channel that a process may have: each is one of the two sockets of the link.
 pub(crate) type Link = OwnedFd;
 
+/// What both sides of a channel have of it, whatever its mechanism: each call gets it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelContext<'c> {
+    pub(crate) shared: &'c ChannelHeader,
+    pub(crate) link: &'c Link,
+}
+
+/// A frame to put.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutgoingFrame<'f> {
+    pub(crate) header: FrameHeader,
+    pub(crate) body: &'f [u8],
+    pub(crate) descriptors: &'f [OwnedFd],
+}
+
+impl OutgoingFrame<'_> {
+    /// One that is no message, and only wakes.
+    pub(crate) const WAKE: OutgoingFrame<'static> = OutgoingFrame {
+        header: FrameHeader::WAKE_FRAME,
+        body: &[],
+        descriptors: &[],
+    };
+}
+
+/// What comes in a frame, behind its header.
+#[derive(Debug, Default)]
+pub(crate) struct FrameContent {
+    pub(crate) body: Vec<u8>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
 /// The sending side of a mechanism. [`put`](Self::put) and [`recover`](Self::recovered) are
 /// called with the header's lock held.
 pub(crate) trait FrameSink: fmt::Debug + Send + Sync {
@@ -187,14 +218,7 @@ pub(crate) trait FrameSink: fmt::Debug + Send + Sync {
     fn may_fit(&self, shared: &ChannelHeader, header: FrameHeader) -> bool;
 
     /// Puts one frame, whole or not at all, and wakes the receiver.
-    fn put(
-        &self,
-        shared: &ChannelHeader,
-        link: &Link,
-        header: FrameHeader,
-        body: &[u8],
-        descriptors: &[OwnedFd],
-    ) -> Result<(), NotPut>;
+    fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut>;
 
     /// The last sender died with the lock: what it left half-done is put right.
     fn recover(&self, _shared: &ChannelHeader) {}
@@ -205,16 +229,14 @@ pub(crate) trait FrameSink: fmt::Debug + Send + Sync {
 
 /// The receiving side of a mechanism.
 pub(crate) trait FrameSource: fmt::Debug + Send {
-    /// Gets the next frame: its bytes replace what is in `body`, its descriptors what is in
-    /// `descriptors`. If those are fewer than the header says, they could not be had, and none is
-    /// given. Does not wait, unless `may_wait` and it is quicker to wait in here: it may, then, for
-    /// as long as it takes.
+    /// Gets the next frame, whose bytes and descriptors replace what is in `content`. If the
+    /// descriptors are fewer than the header says, they could not be had, and none is given. Does
+    /// not wait, unless `may_wait` and it is quicker to wait in here: it may, then, for as long as
+    /// it takes.
     fn get(
         &mut self,
-        shared: &ChannelHeader,
-        link: &Link,
-        body: &mut Vec<u8>,
-        descriptors: &mut Vec<OwnedFd>,
+        channel: ChannelContext<'_>,
+        content: &mut FrameContent,
         may_wait: bool,
     ) -> Result<FrameHeader, NotGot>;
 
@@ -257,6 +279,5 @@ pub(crate) struct Buffered<'a> {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) header: FrameHeader,
-    pub(crate) body: Vec<u8>,
-    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) content: FrameContent,
 }

@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 use super::attachment;
 use super::header::ChannelHeader;
-use super::{FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut};
+use super::{
+    ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
+    OutgoingFrame,
+};
 use crate::sys::error::Call;
 use crate::sys::mqueue;
 
@@ -74,20 +77,18 @@ impl FrameSink for MqueueSink {
         true
     }
 
-    fn put(
-        &self,
-        _shared: &ChannelHeader,
-        link: &Link,
-        header: FrameHeader,
-        body: &[u8],
-        descriptors: &[OwnedFd],
-    ) -> Result<(), NotPut> {
+    fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut> {
+        let OutgoingFrame {
+            header,
+            body,
+            descriptors,
+        } = frame;
         // Asked first, for nothing takes descriptors back; and with the lock held nobody else takes
         // the room.
         if !descriptors.is_empty() && !mqueue::has_room(&self.queue).map_err(NotPut::Failed)? {
             return Err(NotPut::Blocked);
         }
-        attachment::send_ahead(link, header, descriptors)?;
+        attachment::send_ahead(channel.link, header, descriptors)?;
         let mut frame = [0; LONGEST];
         let len = FrameHeader::SIZE + body.len();
         frame[..FrameHeader::SIZE].copy_from_slice(&header.to_bytes());
@@ -120,10 +121,8 @@ impl MqueueSource {
 impl FrameSource for MqueueSource {
     fn get(
         &mut self,
-        _shared: &ChannelHeader,
-        link: &Link,
-        body: &mut Vec<u8>,
-        descriptors: &mut Vec<OwnedFd>,
+        channel: ChannelContext<'_>,
+        content: &mut FrameContent,
         _may_wait: bool,
     ) -> Result<FrameHeader, NotGot> {
         let mut frame = [0; LONGEST];
@@ -138,9 +137,11 @@ impl FrameSource for MqueueSource {
                 FrameHeader::from_bytes(head).filter(|h| h.len as usize == rest.len())
             })
             .ok_or_else(|| NotGot::NoFrame("a frame in the queue is not a message".to_owned()))?;
-        body.clear();
-        body.extend_from_slice(&frame[FrameHeader::SIZE..len]);
-        attachment::take(link, header, descriptors)?;
+        content.body.clear();
+        content
+            .body
+            .extend_from_slice(&frame[FrameHeader::SIZE..len]);
+        attachment::take(channel.link, header, &mut content.descriptors)?;
         Ok(header)
     }
 }

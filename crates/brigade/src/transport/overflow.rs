@@ -12,12 +12,15 @@
 //! puts a frame without a message into the mechanism, a *wake frame*. If there is no room for that, there
 //! is something to wake up for.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::header::{self, ChannelHeader};
 use super::shm::{RingReceiver, RingSender, TRIES};
-use super::{Buffered, FrameHeader, FrameSink, FrameSource, Held, Link, NotGot, NotPut};
+use super::{
+    Buffered, ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, Held, NotGot,
+    NotPut, OutgoingFrame,
+};
 use crate::sys::futex;
 
 /// More wake frames than any mechanism holds, one behind the other: a hostile sender sends them as
@@ -42,15 +45,12 @@ impl<O> OverflowSink<O> {
 
 impl<O: FrameSink> OverflowSink<O> {
     /// Whether the receiver has something to wake up for: a wake frame, or what leaves no room for one.
-    fn send_wake_frame(&self, shared: &ChannelHeader, link: &Link) -> bool {
+    fn send_wake_frame(&self, channel: ChannelContext<'_>) -> bool {
         (0..TRIES).any(|tries| {
             if tries > 0 {
                 futex::rest(Duration::from_millis(1));
             }
-            match self
-                .mechanism
-                .put(shared, link, FrameHeader::WAKE_FRAME, &[], &[])
-            {
+            match self.mechanism.put(channel, OutgoingFrame::WAKE) {
                 Err(NotPut::Busy | NotPut::Failed(_)) => false,
                 Ok(())
                 | Err(NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked | NotPut::Gone) => true,
@@ -69,24 +69,17 @@ impl<O: FrameSink> FrameSink for OverflowSink<O> {
             || (header.descriptors == 0 && RingSender::may_fit(shared, header))
     }
 
-    fn put(
-        &self,
-        shared: &ChannelHeader,
-        link: &Link,
-        header: FrameHeader,
-        body: &[u8],
-        descriptors: &[OwnedFd],
-    ) -> Result<(), NotPut> {
-        match self.mechanism.put(shared, link, header, body, descriptors) {
+    fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut> {
+        match self.mechanism.put(channel, frame) {
             Err(full @ (NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked))
-                if descriptors.is_empty() =>
+                if frame.descriptors.is_empty() =>
             {
                 let put = self.ring.put(
-                    shared,
-                    header,
-                    body,
+                    channel.shared,
+                    frame.header,
+                    frame.body,
                     || Ok(()),
-                    || self.send_wake_frame(shared, link),
+                    || self.send_wake_frame(channel),
                 );
                 match put {
                     // Then it is the mechanism that is waited for: where the kernel says when that
@@ -154,30 +147,25 @@ impl<I: FrameSource> OverflowSource<I> {
 
     fn next_frame(
         &mut self,
-        shared: &ChannelHeader,
-        link: &Link,
-        body: &mut Vec<u8>,
-        descriptors: &mut Vec<OwnedFd>,
+        channel: ChannelContext<'_>,
+        content: &mut FrameContent,
         may_wait: bool,
     ) -> Result<FrameHeader, NotGot> {
-        descriptors.clear();
+        let shared = channel.shared;
+        content.descriptors.clear();
         if let Some(held) = self.held.take() {
             if self.ring_is_next(shared, held.header.number)? {
                 self.held = Some(held);
-                return self.take_from_ring(shared, body);
+                return self.take_from_ring(shared, &mut content.body);
             }
-            *body = held.body;
-            *descriptors = held.descriptors;
+            *content = held.content;
             return Ok(held.header);
         }
         let (mut again, mut wake_frames) = (false, 0);
         loop {
             // Each time: a wake frame that was received has used the announcement up.
             let may_wait = may_wait && !again && self.ring.prepare_to_wait(shared);
-            match self
-                .mechanism
-                .get(shared, link, body, descriptors, may_wait)
-            {
+            match self.mechanism.get(channel, content, may_wait) {
                 Ok(header) if header == FrameHeader::WAKE_FRAME => {
                     wake_frames += 1;
                     if wake_frames > MAX_WAKE_FRAMES {
@@ -187,10 +175,9 @@ impl<I: FrameSource> OverflowSource<I> {
                 Ok(header) if self.ring_is_next(shared, header.number)? => {
                     self.held = Some(Held {
                         header,
-                        body: std::mem::take(body),
-                        descriptors: std::mem::take(descriptors),
+                        content: std::mem::take(content),
                     });
-                    return self.take_from_ring(shared, body);
+                    return self.take_from_ring(shared, &mut content.body);
                 }
                 Err(end @ (NotGot::Empty | NotGot::Gone)) => {
                     let Some(number) = self.ring.next_number(shared)? else {
@@ -199,7 +186,7 @@ impl<I: FrameSource> OverflowSource<I> {
                     // What comes before it may have come into the mechanism after we looked there:
                     // then it is there now.
                     if again || !header::is_after(number, self.next) {
-                        return self.take_from_ring(shared, body);
+                        return self.take_from_ring(shared, &mut content.body);
                     }
                     again = true;
                 }
@@ -212,13 +199,11 @@ impl<I: FrameSource> OverflowSource<I> {
 impl<I: FrameSource> FrameSource for OverflowSource<I> {
     fn get(
         &mut self,
-        shared: &ChannelHeader,
-        link: &Link,
-        body: &mut Vec<u8>,
-        descriptors: &mut Vec<OwnedFd>,
+        channel: ChannelContext<'_>,
+        content: &mut FrameContent,
         may_wait: bool,
     ) -> Result<FrameHeader, NotGot> {
-        let header = self.next_frame(shared, link, body, descriptors, may_wait)?;
+        let header = self.next_frame(channel, content, may_wait)?;
         let next = header.number.wrapping_add(1);
         if header::is_after(next, self.next) {
             self.next = next;

@@ -33,7 +33,10 @@ use rustix::fs::OFlags;
 
 use super::attachment;
 use super::header::ChannelHeader;
-use super::{Buffered, FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut};
+use super::{
+    Buffered, ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
+    OutgoingFrame,
+};
 use crate::sys::error::Call;
 use crate::sys::{fds, opened, signal};
 
@@ -135,14 +138,13 @@ impl FrameSink for PipeSink {
         !shared.is_torn() && self.fits(shared, header).unwrap_or(true)
     }
 
-    fn put(
-        &self,
-        shared: &ChannelHeader,
-        link: &Link,
-        header: FrameHeader,
-        body: &[u8],
-        descriptors: &[OwnedFd],
-    ) -> Result<(), NotPut> {
+    fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut> {
+        let ChannelContext { shared, link } = channel;
+        let OutgoingFrame {
+            header,
+            body,
+            descriptors,
+        } = frame;
         if shared.died_putting() {
             shared.tear();
         }
@@ -385,21 +387,20 @@ impl PipeSource {
 impl FrameSource for PipeSource {
     fn get(
         &mut self,
-        shared: &ChannelHeader,
-        link: &Link,
-        body: &mut Vec<u8>,
-        descriptors: &mut Vec<OwnedFd>,
+        channel: ChannelContext<'_>,
+        content: &mut FrameContent,
         may_wait: bool,
     ) -> Result<FrameHeader, NotGot> {
+        let ChannelContext { shared, link } = channel;
         if self.discards {
             self.read(shared, may_wait)?;
             self.mend(shared)?;
             return Err(NotGot::Empty);
         }
         loop {
-            match self.next(shared, body)? {
+            match self.next(shared, &mut content.body)? {
                 Next::Frame(header) => {
-                    attachment::take(link, header, descriptors)?;
+                    attachment::take(link, header, &mut content.descriptors)?;
                     return Ok(header);
                 }
                 Next::Part => {}

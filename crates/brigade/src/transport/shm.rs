@@ -17,7 +17,10 @@ use std::time::Duration;
 use super::attachment;
 use super::header::{self, ChannelHeader};
 use super::ring::{Consumer, Control, Place, Producer};
-use super::{FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut};
+use super::{
+    ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
+    OutgoingFrame,
+};
 use crate::sys::futex;
 use crate::sys::mapping;
 use crate::sys::wakeup::{self, Way};
@@ -240,24 +243,17 @@ impl FrameSink for ShmSink {
         RingSender::may_fit(shared, header)
     }
 
-    fn put(
-        &self,
-        shared: &ChannelHeader,
-        link: &Link,
-        header: FrameHeader,
-        body: &[u8],
-        descriptors: &[OwnedFd],
-    ) -> Result<(), NotPut> {
+    fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut> {
         // What was put when that was found was sent as far as this side could know.
         if self.is_shut_down.load(Ordering::Relaxed) {
             return Err(NotPut::Gone);
         }
-        shared.note_sender(header.number);
+        channel.shared.note_sender(frame.header.number);
         self.ring.put(
-            shared,
-            header,
-            body,
-            || attachment::send_ahead(link, header, descriptors),
+            channel.shared,
+            frame.header,
+            frame.body,
+            || attachment::send_ahead(channel.link, frame.header, frame.descriptors),
             || self.wake(),
         )
     }
@@ -334,14 +330,12 @@ impl ShmSource {
 impl FrameSource for ShmSource {
     fn get(
         &mut self,
-        shared: &ChannelHeader,
-        link: &Link,
-        body: &mut Vec<u8>,
-        descriptors: &mut Vec<OwnedFd>,
+        channel: ChannelContext<'_>,
+        content: &mut FrameContent,
         _may_wait: bool,
     ) -> Result<FrameHeader, NotGot> {
-        let header = self.ring.get(shared, body)?;
-        attachment::take(link, header, descriptors)?;
+        let header = self.ring.get(channel.shared, &mut content.body)?;
+        attachment::take(channel.link, header, &mut content.descriptors)?;
         self.pace.run = self.pace.run.saturating_add(1);
         Ok(header)
     }

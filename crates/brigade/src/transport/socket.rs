@@ -4,10 +4,13 @@
 //! frame is one message, and its descriptors go with it.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::header::ChannelHeader;
-use super::{FrameHeader, FrameSink, FrameSource, Link, NotGot, NotPut, attachment};
+use super::{
+    ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
+    OutgoingFrame, attachment,
+};
 use crate::sys::fds;
 
 /// The longest frame. The kernel's buffer takes some 200 KiB by default
@@ -30,27 +33,25 @@ impl FrameSink for SocketSink {
         true
     }
 
-    fn put(
-        &self,
-        _shared: &ChannelHeader,
-        link: &Link,
-        header: FrameHeader,
-        body: &[u8],
-        descriptors: &[OwnedFd],
-    ) -> Result<(), NotPut> {
+    fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut> {
+        let OutgoingFrame {
+            header,
+            body,
+            descriptors,
+        } = frame;
         if descriptors.is_empty() && body.len() <= SHORT {
             // In one piece, for the kernel takes that in half the time.
             let mut frame = [0; FrameHeader::SIZE + SHORT];
             let len = FrameHeader::SIZE + body.len();
             frame[..FrameHeader::SIZE].copy_from_slice(&header.to_bytes());
             frame[FrameHeader::SIZE..len].copy_from_slice(body);
-            return fds::send(link, &frame[..len], &[])
+            return fds::send(channel.link, &frame[..len], &[])
                 .map_err(|e| attachment::not_sent(e, NotPut::LinkBlocked));
         }
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         let head = header.to_bytes();
         let parts = [IoSlice::new(&head), IoSlice::new(body)];
-        fds::send_parts(link, &parts, &descriptors)
+        fds::send_parts(channel.link, &parts, &descriptors)
             .map_err(|e| attachment::not_sent(e, NotPut::LinkBlocked))
     }
 
@@ -78,14 +79,13 @@ impl SocketSource {
 impl FrameSource for SocketSource {
     fn get(
         &mut self,
-        _shared: &ChannelHeader,
-        link: &Link,
-        body: &mut Vec<u8>,
-        descriptors: &mut Vec<OwnedFd>,
+        channel: ChannelContext<'_>,
+        content: &mut FrameContent,
         may_wait: bool,
     ) -> Result<FrameHeader, NotGot> {
+        let FrameContent { body, descriptors } = content;
         descriptors.clear();
-        let got = fds::recv(link, &mut self.frame, descriptors, may_wait);
+        let got = fds::recv(channel.link, &mut self.frame, descriptors, may_wait);
         match got {
             Ok(got) if got.bytes == 0 => Err(NotGot::Gone),
             Ok(got) => {
