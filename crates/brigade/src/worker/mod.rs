@@ -9,11 +9,14 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{JoinHandle, Message};
 
-/// Where a task runs: the one word.
+/// Where a task runs: the one word. In a configuration file, too, it is `thread` or `process`.
 #[doc(alias = "WorkerKind")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// In a thread of this program: light, and shares its memory and its fate.
     Thread,

@@ -51,8 +51,17 @@ fn it_is_debug_also_when_the_result_is_not() {
 
 #[test]
 fn the_word_is_parsed_and_printed() {
+    brigade::init();
     for kind in Kind::ALL {
         assert_eq!(kind.to_string().parse::<Kind>(), Ok(kind));
+        let written = serde_json::to_string(&kind).expect("a word");
+        assert_eq!(written, format!("\"{kind}\""));
+        assert_eq!(
+            serde_json::from_str::<Kind>(&written).expect("a kind"),
+            kind
+        );
+        let there = kind.spawn(|kind: Kind| kind, kind).expect("starts");
+        assert_eq!(there.join().expect("returns"), kind);
     }
     let error = "fork".parse::<Kind>().expect_err("no kind");
     assert!(error.to_string().contains("fork"), "{error}");
