@@ -21,6 +21,16 @@ pub(super) const ESCAPES: &[Escape] = &[
         "open a file as a path, and ask for its metadata",
         open_path,
     ),
+    Escape::new(
+        Files,
+        "open a file as a path by openat2(2), and ask for its metadata",
+        open_path_two,
+    ),
+    Escape::new(
+        Files,
+        "open a file neither to read nor to write, and ask for its metadata",
+        open_neither,
+    ),
     Escape::new(Files, "write to a file", |o| {
         fs::OpenOptions::new().write(true).open(file(o)).map(drop)
     }),
@@ -143,6 +153,34 @@ fn open_path(outside: &Outside) -> io::Result<()> {
     let path = text(&file(outside));
     let flags = libc::O_PATH | libc::O_CLOEXEC;
     let opened = call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, 0)?;
+    let mut metadata = [0_u64; 32];
+    call!(SYS_fstat, opened, metadata.as_mut_ptr()).map(drop)
+}
+
+fn open_path_two(outside: &Outside) -> io::Result<()> {
+    let how = [libc::O_PATH as u64, 0, 0];
+    let path = text(&file(outside));
+    let opened = call!(
+        SYS_openat2,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        how.as_ptr(),
+        size_of_val(&how)
+    )?;
+    let mut metadata = [0_u64; 32];
+    call!(SYS_fstat, opened, metadata.as_mut_ptr()).map(drop)
+}
+
+/// The fourth of open(2)'s modes.
+fn open_neither(outside: &Outside) -> io::Result<()> {
+    let path = text(&file(outside));
+    let opened = call!(
+        SYS_openat,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        libc::O_ACCMODE,
+        0
+    )?;
     let mut metadata = [0_u64; 32];
     call!(SYS_fstat, opened, metadata.as_mut_ptr()).map(drop)
 }

@@ -19,6 +19,10 @@ pub(super) const ESCAPES: &[Escape] = &[
     Escape::new(Network, "listen over TCP", |_| {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(drop)
     }),
+    Escape::new(Network, "listen over TCP where the kernel likes", |_| {
+        let socket = call!(SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        call!(SYS_listen, socket, 1).map(drop)
+    }),
     Escape::new(Network, "send over UDP", |o| {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.send_to(b"x", (Ipv4Addr::LOCALHOST, o.udp)).map(drop)

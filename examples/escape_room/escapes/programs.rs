@@ -7,6 +7,8 @@ use brigade::sandbox::Effect::Programs;
 
 use super::{Escape, Outside, call};
 
+const PLAIN_AS_CODE: &str = "a file in memory that is not to be executed, mapped as code";
+
 pub(super) const ESCAPES: &[Escape] = &[
     Escape::new(Programs, "start a program", |_| {
         Command::new("/bin/true").status().map(drop)
@@ -45,6 +47,19 @@ pub(super) const ESCAPES: &[Escape] = &[
         let code = libc::PROT_READ | libc::PROT_EXEC;
         call!(SYS_mmap, 0, 4096, code, libc::MAP_PRIVATE, file, 0).map(drop)
     }),
+    Escape::new(Programs, PLAIN_AS_CODE, |_| {
+        const NOEXEC_SEAL: u32 = 8;
+        let file = match call!(SYS_memfd_create, c"code".as_ptr(), NOEXEC_SEAL) {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                Err(io::Error::other("this kernel makes none"))
+            }
+            made => made,
+        }?;
+        call!(SYS_ftruncate, file, 4096)?;
+        let code = libc::PROT_READ | libc::PROT_EXEC;
+        call!(SYS_mmap, 0, 4096, code, libc::MAP_PRIVATE, file, 0).map(drop)
+    })
+    .privileged(),
     Escape::new(Programs, "all that can be read is code", |_| {
         const READ_IMPLIES_EXEC: libc::c_ulong = 0x0040_0000;
         call!(SYS_personality, READ_IMPLIES_EXEC).map(drop)

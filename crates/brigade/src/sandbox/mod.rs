@@ -28,6 +28,10 @@ pub use report::{Effect, Report};
 /// default, no worker is started where one of them cannot be had; [`report`](Sandbox::report) tells
 /// by what each is enforced on this machine. No privilege and no user namespace is needed.
 ///
+/// What a worker prints to stdout is passed on to the program's by whole lines, as what it writes
+/// to stderr is, and may come there after the task's result: the worker has no hold on the program's
+/// stdout itself.
+///
 /// The environment of a worker is empty but for what [`process::Builder::env`] sets, and its
 /// directory is `/` unless [`process::Builder::current_dir`] names another. The
 /// [initializer](crate::PoolBuilder::initializer) of a pool runs before: what tasks need of the
@@ -138,6 +142,9 @@ impl Sandbox {
     }
 
     /// Grants listening on this TCP port, and accepting connections there.
+    ///
+    /// A hostile task can then also listen on a port that the kernel chooses: landlock(7) judges
+    /// the port that a socket is bound to, and such a socket is bound to none.
     pub fn listen(mut self, port: u16) -> Sandbox {
         self.0.listen.push(port);
         self
@@ -163,6 +170,7 @@ impl Sandbox {
 
     /// What is refused ends the worker: [`Cause::Sandbox`](crate::Cause::Sandbox) says what it
     /// tried. Calls that libraries make to learn what a kernel can do get an error all the same.
+    /// It finds tasks that stray. A hostile one can take it off, and is refused all the same.
     ///
     /// With paths granted, that is so for opening files and for what no grant allows; a directory
     /// that is made, or a file that is removed, outside the granted paths is an error.

@@ -24,6 +24,7 @@ pub(crate) struct Condition {
     pub(crate) ordinary_user: bool,
     pub(crate) no_namespaces: bool,
     pub(crate) no_landlock: bool,
+    pub(crate) no_seccomp: bool,
     /// Root, that may signal no other user's processes.
     pub(crate) no_kill: bool,
 }
@@ -33,10 +34,11 @@ const NONE: Condition = Condition {
     ordinary_user: false,
     no_namespaces: false,
     no_landlock: false,
+    no_seccomp: false,
     no_kill: false,
 };
 
-const CONDITIONS: [Condition; 6] = [
+const CONDITIONS: [Condition; 7] = [
     NONE,
     Condition {
         name: "an ordinary user",
@@ -51,6 +53,11 @@ const CONDITIONS: [Condition; 6] = [
     Condition {
         name: "no Landlock",
         no_landlock: true,
+        ..NONE
+    },
+    Condition {
+        name: "no seccomp",
+        no_seccomp: true,
         ..NONE
     },
     Condition {
@@ -90,6 +97,10 @@ pub(crate) fn put_in_force() {
         ];
         let rules = calls.map(|call| (call, Vec::new()));
         filter(rules.into_iter().collect(), libc::ENOSYS);
+    }
+    if condition.no_seccomp {
+        // With EINVAL, as a kernel that is built without it says.
+        filter([(libc::SYS_seccomp, Vec::new())].into(), libc::EINVAL);
     }
     if condition.no_namespaces {
         // As the profile of container engines does it.

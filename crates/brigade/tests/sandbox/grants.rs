@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -136,6 +136,16 @@ fn what_is_granted_is_read_and_nothing_beside_it() {
     );
     assert_eq!(ask(&reads, write, d.path("granted/file")), Err(DENIED));
     assert_eq!(ask(&reads, write, d.path("granted/new")), Err(DENIED));
+    /// Which is for reading only, and empties it.
+    fn empty(path: String) -> Said<()> {
+        let mut options = fs::File::options();
+        let emptied = options.read(true).custom_flags(libc::O_TRUNC).open(path);
+        emptied.map(drop).map_err(errno)
+    }
+    assert_eq!(
+        ask(&reads, empty, d.path("granted/file")),
+        Err(Some(libc::EPERM))
+    );
     fn list(path: String) -> Said<Vec<String>> {
         let entries = fs::read_dir(path).map_err(errno)?;
         let name = |e: io::Result<fs::DirEntry>| Ok(e.map_err(errno)?.file_name());
@@ -341,6 +351,23 @@ fn a_port_is_connected_to_and_no_other() {
             .map_err(errno)
     }
     assert!(ask(&b, listen, ()).is_err());
+    /// Another protocol in TCP's place.
+    fn replace(_: ()) -> Said<()> {
+        let name = c"tls";
+        // SAFETY: system calls with memory that is there.
+        let replaced = unsafe {
+            let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+            assert!(socket >= 0, "a socket of TCP is granted");
+            let (name, len) = (name.as_ptr().cast(), 4);
+            libc::setsockopt(socket, libc::IPPROTO_TCP, libc::TCP_ULP, name, len)
+        };
+        match replaced {
+            0 => Ok(()),
+            _ => Err(errno(io::Error::last_os_error())),
+        }
+    }
+    let refused = [Err(Some(libc::EPERM)), Err(DENIED)];
+    assert!(refused.contains(&ask(&b, replace, ())));
 }
 
 fn a_port_is_listened_on() {

@@ -5,6 +5,7 @@ mod conditions;
 #[path = "../../../../examples/escape_room/escapes/mod.rs"]
 mod escapes;
 mod grants;
+mod output;
 #[path = "../../../../examples/escape_room/outside.rs"]
 mod outside;
 mod refusals;
@@ -20,12 +21,14 @@ fn main() {
     brigade::init();
     conditions::if_asked(room::try_all);
     secrets::if_asked();
+    output::if_asked();
     let mut tests: Vec<Trial> = Vec::new();
     tests.extend(conditions::tests());
     tests.extend(works::tests());
     tests.extend(grants::tests());
     tests.extend(refusals::tests());
     tests.extend(secrets::tests());
+    tests.extend(output::tests());
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }
 

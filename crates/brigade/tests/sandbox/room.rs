@@ -22,6 +22,9 @@ pub(crate) fn try_all(condition: Condition) -> Vec<String> {
             .into_iter()
             .collect();
     }
+    if condition.no_seccomp {
+        return without_seccomp();
+    }
     let around = Around::new().expect("what is outside");
     let mut faults = Vec::new();
     let report = Sandbox::deny_all().report();
@@ -40,7 +43,7 @@ pub(crate) fn try_all(condition: Condition) -> Vec<String> {
             process::Builder::new().sandbox(Sandbox::deny_all()),
         ),
         (
-            "deadly",
+            DEADLY,
             process::Builder::new().sandbox(Sandbox::deny_all().kill_on_violation()),
         ),
     ];
@@ -53,17 +56,22 @@ pub(crate) fn try_all(condition: Condition) -> Vec<String> {
             faults.push(format!("grants without Landlock: {said:?}"));
         }
     } else {
-        rooms.push(("granted other things", with_grants));
+        rooms.push((OTHER, with_grants));
         let deadly = process::Builder::new().sandbox(granting.kill_on_violation());
         rooms.push(("granted other things, deadly", deadly));
         let programs = Sandbox::deny_all().execute("/usr/share");
         rooms.push((PROGRAMS, process::Builder::new().sandbox(programs)));
     }
-    let pool = Pool::builder(Kind::Process)
-        .workers(2)
-        .process(process::Builder::new().sandbox(Sandbox::deny_all()))
-        .build()
-        .expect("a pool");
+    let pools: Vec<(&str, Pool)> = rooms
+        .iter()
+        .map(|(room, builder)| {
+            let pool = Pool::builder(Kind::Process).workers(2);
+            (
+                *room,
+                pool.process(builder.clone()).build().expect("a pool"),
+            )
+        })
+        .collect();
     for escape in escapes::all() {
         let name = escape.name;
         let input = || (name.to_owned(), around.outside.clone());
@@ -72,25 +80,58 @@ pub(crate) fn try_all(condition: Condition) -> Vec<String> {
         if should && control != End::Succeeded {
             faults.push(format!("{name}: without a sandbox: {control:?}"));
         }
-        for (room, builder) in &rooms {
-            let within = ended(builder.spawn(escapes::attempt, input()).expect("a process"));
-            let is_granted = *room == PROGRAMS && GRANTED_WITH_PROGRAMS.contains(&name);
-            if !is_granted && !within.is_refusal(&escape) {
-                faults.push(format!("{}, {name}: {room}: {within:?}", escape.effect));
+        let alone = rooms.iter().map(|(room, builder)| {
+            let worker = builder.spawn(escapes::attempt, input()).expect("a process");
+            (*room, "alone", ended(worker))
+        });
+        let pooled = pools.iter().map(|(room, pool)| {
+            let worker = pool.submit(escapes::attempt, input());
+            (*room, "in a pool", ended(worker))
+        });
+        for (room, how, within) in alone.chain(pooled) {
+            let is_granted = room == PROGRAMS && GRANTED_WITH_PROGRAMS.contains(&name)
+                || room.starts_with(OTHER) && GRANTED_WITH_PORTS.contains(&name);
+            if !is_granted && !within.is_refusal(&escape, room) {
+                faults.push(format!(
+                    "{}, {name}: {room}, {how}: {within:?}",
+                    escape.effect
+                ));
             }
-        }
-        let within = ended(pool.submit(escapes::attempt, input()));
-        if !within.is_refusal(&escape) {
-            faults.push(format!("{name}: in a pool: {within:?}"));
         }
     }
     faults
 }
 
 const PROGRAMS: &str = "granted programs";
+const DEADLY: &str = "deadly";
+const OTHER: &str = "granted other things";
+
+/// What is required is refused, what is preferred starts, and the report tells which it is.
+fn without_seccomp() -> Vec<String> {
+    let mut faults = Vec::new();
+    let shut_in = |sandbox| process::Builder::new().sandbox(sandbox);
+    let required = shut_in(Sandbox::deny_all()).spawn(|()| (), ());
+    let why = required.map(drop).map_err(|e| e.to_string());
+    if !why.as_ref().is_err_and(|why| why.contains("seccomp")) {
+        faults.push(format!("required: {why:?}"));
+    }
+    let preferred = shut_in(Sandbox::deny_all().prefer()).spawn(|n: u32| n + 1, 1);
+    if preferred.map(|worker| worker.join().ok()).ok() != Some(Some(2)) {
+        faults.push("preferred: no result".to_owned());
+    }
+    let report = Sandbox::deny_all().report();
+    if report.is_complete() || !report.to_string().contains("seccomp") {
+        faults.push(format!("reported:\n{report}"));
+    }
+    faults
+}
+
+/// Landlock judges bind(2), which is not called.
+const GRANTED_WITH_PORTS: [&str; 1] = ["listen over TCP where the kernel likes"];
 
 /// What comes with programs: metadata, processes, and signals among those.
-const GRANTED_WITH_PROGRAMS: [&str; 13] = [
+const GRANTED_WITH_PROGRAMS: [&str; 14] = [
+    "a file in memory that is not to be executed, mapped as code",
     "open a file as a path, and ask for its metadata",
     "enter a directory",
     "metadata",
@@ -120,12 +161,29 @@ enum End {
 }
 
 impl End {
-    fn is_refusal(&self, escape: &Escape) -> bool {
+    fn is_refusal(&self, escape: &Escape, room: &str) -> bool {
         match self {
             End::Succeeded | End::Other(_) => false,
-            End::Refused(_) => !escape.always_kills,
+            End::Refused(why) => !escape.always_kills && is_refused_with(why, room),
             End::Sandbox(_) => true,
         }
+    }
+}
+
+/// Whether it is the sandbox that says so.
+fn is_refused_with(why: &str, room: &str) -> bool {
+    let errno = why
+        .strip_prefix("errno ")
+        .and_then(|number| number.parse::<i32>().ok());
+    match errno {
+        // The kernel has looked at what was asked for, so that something else might be had.
+        Some(libc::EINVAL | libc::ENOTTY | libc::EBADF | libc::EFAULT) => false,
+        // What libraries ask for.
+        Some(libc::ENOSYS) => true,
+        // A violation.
+        Some(_) => room != DEADLY,
+        // It was not even tried.
+        None => true,
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct WorkerArgs<'a> {
     pub(crate) server: u32,
     pub(crate) mailbox: &'a OwnedFd,
     pub(crate) lane: &'a OwnedFd,
+    /// `None`: it has its stdout already.
+    pub(crate) stdout: Option<&'a OwnedFd>,
     pub(crate) stderr: &'a OwnedFd,
     /// How much of that the fork server has read.
     pub(crate) stderr_count: Seen,
@@ -117,6 +119,7 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     let (lane, bell) = (Pinned::new(birth.lane)?, Pinned::new(birth.bell)?);
     let roster = Roster::get()?;
     let token = birth.token.map_or_else(Token::outsider, Ok)?;
+    birth.stdout.map_or(Ok(()), fds::become_stdout)?;
     fds::become_stderr(birth.stderr)?;
     roster::become_worker(token);
     match birth.surplus {

@@ -2,7 +2,7 @@
 //! and ends them.
 //!
 //! One loop over descriptors. Nothing in it waits for anybody: not for the host, not for whoever
-//! reads the host's stderr (see [`stderr`]), not for a worker.
+//! reads the host's stderr (see [`streams`]), not for a worker.
 
 mod endings;
 mod outbox;
@@ -32,23 +32,26 @@ use crate::worker::process::fork_server::oom::OomKills;
 use crate::worker::process::fork_server::oom_score::OomScore;
 use crate::worker::process::fork_server::orphans::Children;
 use crate::worker::process::fork_server::prepare;
-use crate::worker::process::fork_server::stderr::{Input, Output};
+use crate::worker::process::fork_server::streams::{Input, Output, Stream, Streams};
+use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::board::Board;
 use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt, Next, Request};
 use crate::worker::process::ipc::stderr_count::Counts;
 use endings::end;
 use outbox::Outbox;
+use output::input_of;
 
-/// Keys of the event loop; above them, a worker's slot.
+/// Keys of the event loop; above them, two for each worker's slot: see [`output::key_of`].
 const HOST: u64 = 0;
 const HOST_ENDED: u64 = 1;
 const CHILD_ENDED: u64 = 2;
 const STDERR_FREE: u64 = 3;
 const HOST_FREE: u64 = 4;
 const LISTENER_ENDED: u64 = 5;
+const STDOUT_FREE: u64 = 6;
 const FIRST_SLOT: u64 = 16;
 
-/// How soon it is tried again to watch a worker's stderr.
+/// How soon it is tried again to watch what a worker writes.
 const REWATCH: Duration = Duration::from_millis(20);
 
 /// How long a worker's end is kept back because its children are not gone yet, though they were
@@ -95,7 +98,7 @@ struct Worker {
     token: Option<Token>,
     /// The host's end of its lane.
     lane: Arc<OwnedFd>,
-    stderr: Input,
+    written: Streams<Input>,
     /// The OOM killer's count at its birth.
     oom_kills: Option<u64>,
     /// Was asked to end, and is killed at this time.
@@ -154,10 +157,9 @@ struct Server<'a> {
     /// the lane.
     unreleased: Vec<Gone>,
     children: Children,
-    output: Output,
+    outputs: Streams<Output>,
     stderr_counts: Counts,
-    stderr_blocked: bool,
-    /// Some worker's stderr could not be added to the event loop.
+    /// Some worker's stream could not be added to the event loop.
     unwatched: bool,
     oom: OomKills,
     groups: Groups,
@@ -173,7 +175,11 @@ impl<'a> Server<'a> {
     fn start(socket: &'a OwnedFd) -> io::Result<Server<'a>> {
         let open_files = prepare::prepare()?;
         let Some(Message {
-            content: Request::Begin { privilege },
+            content:
+                Request::Begin {
+                    privilege,
+                    inheritance,
+                },
             mut descriptors,
             ..
         }) = protocol::recv_first(socket, true)?
@@ -210,7 +216,11 @@ impl<'a> Server<'a> {
             threads,
         };
         startup::warm_up();
-        let output = Output::open()?;
+        let passes_stdout = (inheritance == Inheritance::Nothing).then_some(Stream::Stdout);
+        let outputs = Streams {
+            stdout: passes_stdout.map(Output::open).transpose()?,
+            stderr: Output::open(Stream::Stderr)?,
+        };
         let children = Children::of_this_process()?;
         let server = Server {
             own: std::process::id(),
@@ -233,9 +243,8 @@ impl<'a> Server<'a> {
             free_slots: Vec::new(),
             unreleased: Vec::new(),
             children,
-            output,
+            outputs,
             stderr_counts: Counts::new()?,
-            stderr_blocked: false,
             unwatched: false,
             oom: OomKills::watch(),
             groups: Groups::default(),
@@ -264,14 +273,15 @@ impl<'a> Server<'a> {
                         }
                     }
                     CHILD_ENDED => self.children_ended(),
-                    STDERR_FREE => self.stderr_free(),
+                    STDERR_FREE => self.output_free(Stream::Stderr),
+                    STDOUT_FREE => self.output_free(Stream::Stdout),
                     HOST_FREE => {}
-                    slot => self.stderr_of((slot - FIRST_SLOT) as u32),
+                    key => self.pass(input_of(key)),
                 }
             }
             self.kill_overdue();
             self.pass_held();
-            if self.unwatched && !self.stderr_blocked {
+            if self.unwatched {
                 self.watch_workers();
             }
             self.close_finished();
@@ -292,10 +302,19 @@ impl<'a> Server<'a> {
     fn next_deadline(&self) -> Option<Duration> {
         let kills = self.workers.values().filter_map(|w| w.kill_at);
         let closings = self.closing.iter().map(|c| c.since + PATIENCE);
-        let held = self.workers.values().filter_map(|w| w.stderr.held_until());
+        let held = Stream::ALL
+            .into_iter()
+            .filter(|&stream| !self.is_blocked(stream));
+        let held = held.flat_map(|stream| {
+            let inputs = self
+                .workers
+                .values()
+                .filter_map(move |w| w.written.of(stream));
+            inputs.filter_map(Input::held_until)
+        });
         kills
             .chain(closings)
-            .chain(held.filter(|_| !self.stderr_blocked))
+            .chain(held)
             .chain(self.outbox.again_at())
             .chain(self.unwatched.then(|| Instant::now() + REWATCH))
             .min()

@@ -26,7 +26,8 @@ use crate::worker::process::fork_server::prepare;
 use crate::worker::process::ipc::protocol::{self, Message, ModuleAt};
 use crate::worker::process::ipc::stderr_count::Seen;
 
-/// What a worker is told that a fork would have copied. With six descriptors.
+/// What a worker is told that a fork would have copied. With six descriptors; with seven
+/// where stdout is not the program's.
 #[derive(Debug, Serialize, Deserialize)]
 struct Begin {
     server: u32,
@@ -73,7 +74,7 @@ impl Executing {
             modules: self.modules.clone(),
         };
         let roster = Roster::get()?.file().get().ok_or(io::ErrorKind::NotFound)?;
-        let descriptors = [
+        let mut descriptors = vec![
             birth.mailbox.as_fd(),
             birth.lane.as_fd(),
             birth.stderr.as_fd(),
@@ -81,6 +82,7 @@ impl Executing {
             roster,
             stderr_counts.as_fd(),
         ];
+        descriptors.extend(birth.stdout.map(AsFd::as_fd));
         // It is there before the worker is: there is always room for the first.
         protocol::send(&socket, &begin, &descriptors)?;
         bootstrap::launch_worker(theirs, &self.privilege)
@@ -111,24 +113,28 @@ impl Made {
     fn receive(socket: &OwnedFd) -> io::Result<Made> {
         let Some(Message {
             content: mut begin,
-            descriptors,
+            mut descriptors,
             ..
         }) = protocol::recv_first::<Begin>(socket, false)?
         else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
+        let stdout = (descriptors.len() == 7)
+            .then(|| descriptors.pop())
+            .flatten();
         let [mailbox, lane, stderr, bell, roster, counts] =
             <[OwnedFd; 6]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
         let there = std::mem::take(&mut begin.modules);
         image::lies_elsewhere(there.into_iter().map(ModuleAt::into_module).collect());
         let prepared = fds::become_stderr(&stderr).and_then(|()| {
+            stdout.as_ref().map_or(Ok(()), fds::become_stdout)?;
             begin.privilege.assume();
             prepare::prepare_program()?;
             Roster::adopt(roster, None)?;
             Seen::map(&counts, begin.slot)
         });
         let stderr_count = prepared.unwrap_or_else(|e| startup::could_not_start(&lane, e));
-        drop(counts);
+        drop((counts, stdout));
         startup::warm_up();
         Ok(Made {
             surplus: [socket.as_raw_fd(), mailbox.as_raw_fd(), stderr.as_raw_fd()],
@@ -147,6 +153,7 @@ impl Made {
             server: self.begin.server,
             mailbox,
             lane,
+            stdout: None,
             stderr,
             stderr_count: self.stderr_count,
             bell,

@@ -4,11 +4,12 @@
 //! - `main_program`: whether the library is part of the program that would be started
 //! - `prepare`: what it does to itself first
 //! - `event_loop`: what it waits for, and what the host asks for; `event_loop/workers` makes
-//!   workers, `endings` reaps them and ends what they left, `output` passes on their stderr,
+//!   workers, `endings` reaps them and ends what they left, `output` passes on what they
+//!   write,
 //!   `outbox` tells the host
 //! - `exec`: workers that are made by executing the program
 //! - `orphans`: what dead workers leave behind
-//! - `stderr`: what workers write there, passed on by whole lines
+//! - `streams`: what workers write to stderr, and to stdout in a sandbox, passed on by whole lines
 //! - `groups`: the control groups of workers that are limited
 //! - `oom`: whether the kernel's OOM killer was at work
 //! - `oom_score`: that it takes workers first
@@ -22,4 +23,4 @@ mod oom;
 mod oom_score;
 pub(super) mod orphans;
 mod prepare;
-pub(super) mod stderr;
+pub(super) mod streams;

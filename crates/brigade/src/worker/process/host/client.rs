@@ -189,6 +189,7 @@ impl ForkServer {
         let to_write = roster.to_write();
         descriptors.extend(to_write.as_ref().map(AsFd::as_fd));
         let begin = Request::Begin {
+            inheritance,
             privilege: Box::new(ours.clone()),
         };
         protocol::send(&socket, &begin, &descriptors)?;

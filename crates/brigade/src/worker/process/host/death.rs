@@ -11,7 +11,7 @@ use crate::sys::process::Ended;
 use crate::task::crash::{Cause, Crash, Death, Phase};
 use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
-use crate::worker::process::fork_server::stderr::last_lines;
+use crate::worker::process::fork_server::streams::last_lines;
 use crate::worker::process::ipc::board::Obituary;
 use crate::worker::process::ipc::mailbox::{Mailbox, RecordedFault};
 

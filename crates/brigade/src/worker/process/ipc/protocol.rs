@@ -37,7 +37,10 @@ pub(crate) enum Request {
     /// First, with five descriptors: the board, a pidfd of the host, the fork server's event
     /// descriptor, the workers' bell (a socket), and the roster, to read; and the roster to write,
     /// where it is not sealed yet.
-    Begin { privilege: Box<Privilege> },
+    Begin {
+        privilege: Box<Privilege>,
+        inheritance: Inheritance,
+    },
     /// With a pidfd of the thread that hears what the fork server says: it is there for as long as
     /// the program is, and ends when that executes another.
     Listens,

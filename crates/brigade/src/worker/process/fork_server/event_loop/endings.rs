@@ -4,11 +4,12 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::{Closing, Gone, PATIENCE, Server};
+use super::{Closing, Gone, PATIENCE, Server, Worker};
 use crate::sys::process::Ended;
 use crate::sys::{fds, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::fork_server::oom;
+use crate::worker::process::fork_server::streams::{Output, Stream, Streams};
 
 impl Server<'_> {
     /// Reaps what has ended, and ends what the dead left behind.
@@ -80,8 +81,10 @@ impl Server<'_> {
         } in std::mem::take(&mut self.closing)
         {
             // Its last words come before the news of its end.
-            worker.stderr.drain(&mut self.output);
-            self.epoll.remove(worker.stderr.pipe());
+            worker.drain(&mut self.outputs);
+            for input in worker.written.iter() {
+                self.epoll.remove(input.pipe());
+            }
             let oom_killed = ended == Ended::Signaled(libc::SIGKILL)
                 && (self.groups.was_killed_for_memory(pid)
                     || oom::is_more(self.oom.count(), worker.oom_kills));
@@ -92,7 +95,7 @@ impl Server<'_> {
             let (notify, free) = match unstarted {
                 Some(why) => self.board.end_unstarted(worker.slot, &why),
                 None => {
-                    let tail = worker.stderr.tail();
+                    let tail = worker.written.stderr.tail();
                     self.board.end(worker.slot, Some(ended), oom_killed, tail)
                 }
             };
@@ -111,7 +114,9 @@ impl Server<'_> {
             }
         }
         self.collect_released();
-        self.watch_output();
+        for stream in Stream::ALL {
+            self.watch_output(stream);
+        }
     }
 
     /// Kills every child that is no worker, and gives those that there are hopes of; their ends
@@ -120,8 +125,8 @@ impl Server<'_> {
         let mut all = Vec::new();
         self.children.list(&mut all);
         self.hopeless.retain(|pid| all.contains(pid));
-        let relay = self.output.relay;
-        all.retain(|pid| !self.workers.contains_key(pid) && Some(*pid) != relay);
+        let is_relay = |pid| self.outputs.iter().any(|output| output.relay == Some(pid));
+        all.retain(|&pid| !self.workers.contains_key(&pid) && !is_relay(pid));
         for &pid in &all {
             process::kill(pid, libc::SIGKILL);
         }
@@ -155,19 +160,25 @@ impl Server<'_> {
             let _ = fds::wait_readable(&self.child_events, Duration::from_millis(20));
         }
         for closing in &mut self.closing {
-            closing.worker.stderr.drain(&mut self.output);
+            closing.worker.drain(&mut self.outputs);
         }
         self.groups.end();
-        self.output.flush();
-        self.end_relay();
+        for output in self.outputs.iter_mut() {
+            output.finish();
+        }
+        self.end_relays();
     }
 
-    /// The relay has what it was given; it gets a moment to pass that on.
-    pub(super) fn end_relay(&mut self) {
-        let Some(pid) = self.output.close() else {
-            return;
-        };
+    /// The relays have what they were given; they get a moment to pass that on.
+    pub(super) fn end_relays(&mut self) {
+        let relays: Vec<u32> = self.outputs.iter_mut().filter_map(Output::close).collect();
         let deadline = Instant::now() + Duration::from_millis(20);
+        for pid in relays {
+            self.end_relay(pid, deadline);
+        }
+    }
+
+    fn end_relay(&mut self, pid: u32, deadline: Instant) {
         while process::reap(pid).is_none() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -177,6 +188,19 @@ impl Server<'_> {
             let _ = fds::wait_readable(&self.child_events, left);
             let mut info = [0_u8; 128];
             while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
+        }
+    }
+}
+
+impl Worker {
+    /// Passes on all that it has written.
+    fn drain(&mut self, outputs: &mut Streams<Output>) {
+        for stream in Stream::ALL {
+            if let (Some(input), Some(output)) =
+                (self.written.of_mut(stream), outputs.of_mut(stream))
+            {
+                input.drain(output);
+            }
         }
     }
 }

@@ -9,15 +9,15 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::endings::end;
-use super::{FIRST_SLOT, Server, Worker};
+use super::output::key_of;
+use super::{Server, Worker};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::error::Call;
 use crate::sys::process::Fork;
 use crate::sys::{opened, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::child::startup::{Surplus, WorkerArgs};
-use crate::worker::process::fork_server::stderr;
-use crate::worker::process::fork_server::stderr::Input;
+use crate::worker::process::fork_server::streams::{self, Input, Stream, Streams};
 use crate::worker::process::ipc::board::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Event;
@@ -80,13 +80,16 @@ impl Server<'_> {
     ) -> io::Result<(u32, OwnedFd)> {
         let mailbox = Mailbox::file()?;
         let (lane, their_lane) = opened::socket_pair()?;
-        let (input, their_stderr) = stderr::pipe()?;
+        let (stderr, their_stderr) = streams::pipe()?;
+        let stdout = self.outputs.stdout.as_ref().map(|_| streams::pipe());
+        let (stdout, their_stdout) = stdout.transpose()?.unzip();
         let count = self.stderr_counts.begin(slot);
         let birth = WorkerArgs {
             server: self.own,
             stderr_count: self.stderr_counts.seen_by_worker(slot),
             mailbox: &mailbox,
             lane: &their_lane,
+            stdout: their_stdout.as_ref(),
             stderr: &their_stderr,
             bell: &self.bell,
             token,
@@ -123,19 +126,25 @@ impl Server<'_> {
             slot,
             token,
             lane: Arc::new(lane),
-            stderr: Input::new(input, count),
+            written: Streams {
+                stdout: stdout.map(|pipe| Input::new(pipe, None)),
+                stderr: Input::new(stderr, Some(count)),
+            },
             oom_kills,
             kill_at: None,
             stopped: None,
         };
         self.board.reset(slot);
-        if !self.stderr_blocked {
-            // If there is no memory to watch it, it is tried again: a worker whose pipe nobody
-            // reads would wait for ever.
-            self.unwatched |= self
-                .epoll
-                .add_readable(worker.stderr.pipe(), FIRST_SLOT + u64::from(slot))
-                .is_err();
+        for stream in Stream::ALL {
+            let Some(input) = worker.written.of(stream) else {
+                continue;
+            };
+            if !self.is_blocked(stream) {
+                // If there is no memory to watch it, it is tried again: a worker whose pipe nobody
+                // reads would wait for ever.
+                let added = self.epoll.add_readable(input.pipe(), key_of(slot, stream));
+                self.unwatched |= added.is_err();
+            }
         }
         self.workers.insert(pid, worker);
         Ok((pid, mailbox))

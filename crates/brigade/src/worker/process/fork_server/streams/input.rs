@@ -1,0 +1,136 @@
+//! What one worker writes to its stdout or stderr, read by lines.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::output::Output;
+use crate::worker::process::ipc::board::TAIL;
+use crate::worker::process::ipc::stderr_count::Count;
+
+/// How long the beginning of a line is held back.
+const HELD_FOR: Duration = Duration::from_millis(100);
+
+/// How many bytes of a line are held back.
+pub(super) const MOST_HELD: usize = 8 * 1024;
+
+/// The reading end of one worker's stream, and its last bytes.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pipe: OwnedFd,
+    /// Of stderr.
+    count: Option<Count>,
+    tail: Vec<u8>,
+    /// The beginning of a line, and when it is passed on though its end has not come.
+    line: Vec<u8>,
+    held_until: Option<Instant>,
+}
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Something,
+    NothingNow,
+    End,
+}
+
+impl Input {
+    /// `pipe` is non-blocking.
+    pub(crate) fn new(pipe: OwnedFd, count: Option<Count>) -> Input {
+        Input {
+            pipe,
+            count,
+            tail: Vec::new(),
+            line: Vec::new(),
+            held_until: None,
+        }
+    }
+
+    pub(crate) fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Passes on what is there, at most a few pages of it.
+    pub(crate) fn pass(&mut self, output: &mut Output) -> Found {
+        let mut bytes = [0; 4 * 1024];
+        loop {
+            let pipe = &self.pipe;
+            let mut read = || rustix::io::read(pipe, &mut bytes[..]);
+            let read = match &self.count {
+                Some(count) => count.reading(read),
+                None => read(),
+            };
+            return match read {
+                Ok(0) => Found::End,
+                Ok(n) => {
+                    self.keep(&bytes[..n]);
+                    self.pass_lines(&bytes[..n], output);
+                    Found::Something
+                }
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Found::NothingNow,
+                Err(_) => Found::End,
+            };
+        }
+    }
+
+    /// Passes on all that is there. For a worker that has ended: a pipe holds only so much, but its
+    /// children may still be writing, so there is a bound.
+    pub(crate) fn drain(&mut self, output: &mut Output) {
+        for _ in 0..1024 {
+            if self.pass(output) != Found::Something {
+                break;
+            }
+        }
+        self.pass_held(output);
+    }
+
+    /// Passes on the lines that are whole.
+    fn pass_lines(&mut self, bytes: &[u8], output: &mut Output) {
+        let whole = bytes
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |at| at + 1);
+        let (whole, rest) = bytes.split_at(whole);
+        if !whole.is_empty() {
+            output.write(&self.line, whole);
+            self.line.clear();
+            self.held_until = None;
+        }
+        if !rest.is_empty() {
+            self.line.extend_from_slice(rest);
+            self.held_until
+                .get_or_insert_with(|| Instant::now() + HELD_FOR);
+        }
+        if self.line.len() >= MOST_HELD {
+            self.pass_held(output);
+        }
+    }
+
+    /// When the beginning of a line is to be passed on by [`pass_held`](Self::pass_held).
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        self.held_until
+    }
+
+    /// Passes on the beginning of a line.
+    pub(crate) fn pass_held(&mut self, output: &mut Output) {
+        self.held_until = None;
+        if !self.line.is_empty() {
+            output.write(&self.line, &[]);
+            self.line.clear();
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(TAIL)..];
+        let over = (self.tail.len() + bytes.len()).saturating_sub(TAIL);
+        self.tail.drain(..over);
+        self.tail.extend_from_slice(bytes);
+    }
+
+    /// The last bytes that were read, and how many were in all.
+    pub(crate) fn tail(&self) -> (&[u8], u64) {
+        (&self.tail, self.count.as_ref().map_or(0, Count::get))
+    }
+}

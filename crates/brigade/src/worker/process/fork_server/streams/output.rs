@@ -1,0 +1,209 @@
+//! The host's stdout or stderr, as the fork server writes to it: without being held up.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+
+use super::Stream;
+use crate::sys::error::Call;
+use crate::sys::process::{self, Fork};
+use crate::sys::{fds, opened};
+
+/// While anything waits for a stream that nobody reads, living workers are not read. Of what those
+/// have left that have ended, no more than this is kept, in bytes.
+const MOST_STDOUT: usize = 16 << 20;
+const MOST_STDERR: usize = 1 << 20;
+
+/// How long what is left is written when the host has ended: in all, and while nobody takes any.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const NOBODY_READS: Duration = Duration::from_millis(50);
+
+/// Starts a process that writes to the host's stream, and may be held up there, what we write to it
+/// without being held up.
+fn start_relay(to: Stream) -> io::Result<(u32, OwnedFd)> {
+    let (read, write) = opened::pipe(rustix::pipe::PipeFlags::empty())?;
+    let server = std::process::id();
+    match process::fork_for_calls()? {
+        Fork::Parent(pid) => {
+            rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK).call("fcntl(F_SETFL)")?;
+            Ok((pid, write))
+        }
+        // System calls only.
+        Fork::Child => {
+            let to = to.of_this_process();
+            process::die_with_parent();
+            if process::parent().ok() != Some(server) {
+                process::exit_now(0);
+            }
+            fds::close_all_but(&[read.as_raw_fd()]);
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = rustix::io::read(&read, &mut bytes[..]) {
+                let mut done = 0;
+                while done < n {
+                    match rustix::io::write(to, &bytes[done..n]) {
+                        Ok(wrote) => done += wrote,
+                        Err(Errno::INTR) => {}
+                        // Nobody reads it any more: the pipe to this process breaks, which is seen
+                        // there.
+                        Err(Errno::PIPE) => process::exit_now(0),
+                        // A terminal that may not be written to now, for one: these words are lost,
+                        // not the next.
+                        Err(_) => break,
+                    }
+                }
+            }
+            process::exit_now(0)
+        }
+    }
+}
+
+/// The host's stream, and what could not be written to it yet. While there is such, workers are not
+/// read, and so wait as they would on a stream of their own.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(super) to: To,
+    backlog: Vec<u8>,
+    most: usize,
+    /// The process that writes for us what would block us: see [`start_relay`].
+    pub(crate) relay: Option<u32>,
+    /// The event loop waits until it can be written to.
+    pub(crate) blocked: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum To {
+    /// Opened again, non-blocking: a pipe or a terminal. Or a pipe to a relay, where that is not
+    /// allowed.
+    Own(OwnedFd),
+    /// The inherited one, and never blocking: a file.
+    File(BorrowedFd<'static>),
+    /// The inherited one, a socket, which can be told at each call not to block.
+    Socket(BorrowedFd<'static>),
+    Nowhere,
+}
+
+impl Output {
+    #[cfg(test)]
+    pub(super) fn to(to: To) -> Output {
+        Output {
+            to,
+            backlog: Vec::new(),
+            most: MOST_STDERR,
+            relay: None,
+            blocked: false,
+        }
+    }
+
+    /// In the fork server, before it has workers.
+    pub(crate) fn open(stream: Stream) -> io::Result<Output> {
+        let fd = stream.of_this_process();
+        let mut relay = None;
+        let to = match rustix::fs::fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode)) {
+            Ok(FileType::Fifo | FileType::CharacterDevice) => {
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+                match opened::file(format!("/proc/self/fd/{}", fd.as_raw_fd()), flags) {
+                    Ok(own) => To::Own(own),
+                    // Another user's pipe or terminal, given to us: it can be written, and not
+                    // opened.
+                    Err(_) => {
+                        let (pid, pipe) = start_relay(stream)?;
+                        relay = Some(pid);
+                        To::Own(pipe)
+                    }
+                }
+            }
+            Ok(FileType::Socket) => To::Socket(fd),
+            Ok(_) => To::File(fd),
+            Err(_) => To::Nowhere,
+        };
+        Ok(Output {
+            to,
+            backlog: Vec::new(),
+            most: match stream {
+                Stream::Stdout => MOST_STDOUT,
+                Stream::Stderr => MOST_STDERR,
+            },
+            relay,
+            blocked: false,
+        })
+    }
+
+    /// Takes `bytes`, in two parts, and writes what can be written now.
+    pub(crate) fn write(&mut self, first: &[u8], second: &[u8]) {
+        if self.backlog.len() < self.most {
+            self.backlog.extend_from_slice(first);
+            self.backlog.extend_from_slice(second);
+        }
+        self.flush();
+    }
+
+    /// Writes what can be written now.
+    pub(crate) fn flush(&mut self) {
+        let mut done = 0;
+        while done < self.backlog.len() {
+            let bytes = &self.backlog[done..];
+            let wrote = match &self.to {
+                To::Own(fd) => rustix::io::write(fd, bytes),
+                To::File(fd) => rustix::io::write(fd, bytes),
+                To::Socket(fd) => rustix::net::send(
+                    fd,
+                    bytes,
+                    rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
+                ),
+                To::Nowhere => Ok(bytes.len()),
+            };
+            match wrote {
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(e) => {
+                    // Nobody reads it any more, or it was closed. Else it may work again (a disk
+                    // that was full): these words are lost, as they would be if the worker had
+                    // written them itself.
+                    let gone = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN, Errno::BADF];
+                    if gone.contains(&e) {
+                        self.to = To::Nowhere;
+                    }
+                    done = self.backlog.len();
+                }
+            }
+        }
+        self.backlog.drain(..done);
+    }
+
+    /// Writes all that can be written while somebody reads it: the host has ended.
+    pub(crate) fn finish(&mut self) {
+        let end = Instant::now() + LAST_WORDS;
+        self.flush();
+        while let Some(fd) = self.blocked_on() {
+            let until = end.min(Instant::now() + NOBODY_READS);
+            let mut fd = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+            if !fds::poll_until(&mut fd, Some(until)).unwrap_or(false) || Instant::now() >= end {
+                break;
+            }
+            self.flush();
+        }
+    }
+
+    /// No more is written. Gives the relay, which ends when it has passed everything on.
+    pub(crate) fn close(&mut self) -> Option<u32> {
+        self.to = To::Nowhere;
+        self.relay.take()
+    }
+
+    /// What to wait for until it can be written, if there is anything to write.
+    pub(crate) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
+        if self.backlog.is_empty() {
+            return None;
+        }
+        match &self.to {
+            To::Own(fd) => Some(fd.as_fd()),
+            To::File(fd) | To::Socket(fd) => Some(fd.as_fd()),
+            To::Nowhere => None,
+        }
+    }
+}
