@@ -1,6 +1,7 @@
 //! What is known of a worker's death: cause, process, task, phase and place.
 
 use std::fmt;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -45,6 +46,12 @@ impl Crash {
     /// The function it was for.
     pub fn task(&self) -> &str {
         self.0.task.get()
+    }
+
+    /// Where the task was started, which tells it from another where both functions have the same
+    /// code: a compiler or linker may merge those, and what is left has one name for all.
+    pub fn started_at(&self) -> &'static Location<'static> {
+        self.0.task.started()
     }
 
     /// How far it had come.
@@ -107,6 +114,7 @@ impl fmt::Debug for Crash {
             .field("cause", &self.0.cause)
             .field("pid", &self.0.pid)
             .field("task", &self.0.task)
+            .field("started_at", &self.0.task.started())
             .field("phase", &self.0.phase)
             .field("stderr", &self.0.stderr)
             .field("file", &self.0.file)

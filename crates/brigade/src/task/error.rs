@@ -1,6 +1,7 @@
 //! How a task may end other than well.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,12 @@ impl Timeout {
     /// The task's function.
     pub fn task(&self) -> &str {
         self.task.get()
+    }
+
+    /// Where the task was started, which tells it from another where both functions have the same
+    /// code: a compiler or linker may merge those, and what is left has one name for all.
+    pub fn started_at(&self) -> &'static Location<'static> {
+        self.task.started()
     }
 
     /// The time that it had: the pool's [`timeout`](crate::PoolBuilder::timeout).

@@ -1,4 +1,10 @@
 //! What a task is called when it is spoken of.
+//!
+//! A task is a function pointer, and a pointer has no name of its own: its type is `fn(A) -> R`, so
+//! the compiler forgets which function it was made from. What is left is its address, and the
+//! program's symbols. Where the compiler has merged functions whose code is equal, one address
+//! stands for all of them, and only those names that are still in the symbol table can be told. So
+//! the place of the call is kept beside it, which is always right.
 
 use std::fmt;
 use std::panic::Location;
@@ -10,6 +16,9 @@ use super::symbols::Symbols;
 /// of its own: where it was started), and the name of its worker, if it has one.
 #[derive(Clone)]
 pub(crate) struct TaskName(Arc<Inner>);
+
+/// How many names of one function are told.
+const MAX_NAMES: usize = 3;
 
 struct Inner {
     /// The function's address in this process.
@@ -40,29 +49,52 @@ impl TaskName {
         }))
     }
 
+    /// Where it was started.
+    pub(crate) fn started(&self) -> &'static Location<'static> {
+        self.0.started
+    }
+
     pub(crate) fn get(&self) -> &str {
         self.0.text.get_or_init(|| {
-            let function = match Symbols::of_this_process().function(self.0.address) {
-                // A closure as a function pointer is an instance of this, which says nothing of it.
-                Some(shim) if shim == "core::ops::function::FnOnce::call_once" => {
-                    format!("closure at {}", self.0.started)
+            let mut functions = Symbols::of_this_process().functions(self.0.address);
+            for name in &mut functions {
+                if let Some(closure) = self.0.closure(name) {
+                    *name = closure;
                 }
-                // The same, where symbols carry types (the v0 mangling):
-                // `<closure as core::ops::function::FnOnce<…>>::call_once`.
-                Some(shim) if shim.contains(" as core::ops::function::FnOnce<") => {
-                    let closure = shim.split(" as core::ops::function::FnOnce<").next();
-                    closure.unwrap_or(&shim).trim_start_matches('<').to_owned()
-                }
-                Some(function) => function,
-                // A program without symbols.
-                None => format!("function at {}", self.0.started),
-            };
+            }
+            // A program without symbols.
+            let function =
+                any_of(functions).unwrap_or_else(|| format!("function at {}", self.0.started));
             match &self.0.worker {
                 None => function,
                 Some(worker) => format!("{function} ({worker})"),
             }
         })
     }
+}
+
+impl Inner {
+    /// What it is called if the function of this name is a closure.
+    fn closure(&self, name: &str) -> Option<String> {
+        // A closure as a function pointer is an instance of this, which says nothing of it.
+        if name == "core::ops::function::FnOnce::call_once" {
+            return Some(format!("closure at {}", self.started));
+        }
+        // The same, where symbols carry types (the v0 mangling):
+        // `<closure as core::ops::function::FnOnce<…>>::call_once`.
+        let (closure, _) = name.split_once(" as core::ops::function::FnOnce<")?;
+        Some(closure.trim_start_matches('<').to_owned())
+    }
+}
+
+/// One name of all that the same code has.
+fn any_of(mut names: Vec<String>) -> Option<String> {
+    let others = names.len().saturating_sub(MAX_NAMES);
+    names.truncate(MAX_NAMES);
+    if others > 0 {
+        names.push(format!("{others} others"));
+    }
+    (!names.is_empty()).then(|| names.join(" or "))
 }
 
 impl fmt::Display for TaskName {
@@ -74,5 +106,22 @@ impl fmt::Display for TaskName {
 impl fmt::Debug for TaskName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.get(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_names_of_the_same_code_are_told_up_to_a_limit() {
+        let names = |many| (1..=many).map(|n| format!("f{n}")).collect();
+        assert_eq!(any_of(names(0)), None);
+        assert_eq!(any_of(names(1)).as_deref(), Some("f1"));
+        assert_eq!(any_of(names(3)).as_deref(), Some("f1 or f2 or f3"));
+        assert_eq!(
+            any_of(names(9)).as_deref(),
+            Some("f1 or f2 or f3 or 6 others")
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -61,6 +61,12 @@ impl Panic {
     pub fn task(&self) -> &str {
         self.0.task.get()
     }
+
+    /// Where the task was started, which tells it from another where both functions have the same
+    /// code: a compiler or linker may merge those, and what is left has one name for all.
+    pub fn started_at(&self) -> &'static Location<'static> {
+        self.0.task.started()
+    }
 }
 
 impl fmt::Display for Panic {
@@ -77,6 +83,7 @@ impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Panic")
             .field("task", &self.0.task)
+            .field("started_at", &self.0.task.started())
             .field("message", &self.0.message)
             .field("location", &self.0.location)
             .finish_non_exhaustive()

@@ -13,6 +13,7 @@ mod text;
 use brigade::{Crash, JoinError, Message, process};
 
 /// Runs a task that dies, and gives what is told of it.
+#[track_caller]
 fn crash_of<A: Message, R: Message + std::fmt::Debug>(task: fn(A) -> R, input: A) -> Crash {
     brigade::init();
     let handle = process::spawn(task, input).expect("a process starts");

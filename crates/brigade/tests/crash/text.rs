@@ -52,6 +52,27 @@ fn a_panic_tells_the_same_in_both_kinds() {
     assert_eq!(told[0], told[1]);
 }
 
+/// Two functions with the same code, which an optimizing compiler makes one of: then they have one
+/// name.
+#[test]
+fn equal_functions_are_told_apart_by_the_place_of_their_call() {
+    fn one(n: u32) -> u32 {
+        std::fs::read(n.to_string()).map_or_else(|_| std::process::abort(), |b| b.len() as u32)
+    }
+    fn other(n: u32) -> u32 {
+        std::fs::read(n.to_string()).map_or_else(|_| std::process::abort(), |b| b.len() as u32)
+    }
+    let first = line!() + 1;
+    let crashes = [crash_of(one, 0), crash_of(other, 0)];
+    let are_one = one as fn(u32) -> u32 as usize == other as fn(u32) -> u32 as usize;
+    for (crash, name) in crashes.iter().zip(["::one", "::other"]) {
+        assert!(crash.task().contains(name) || are_one, "{}", crash.task());
+        assert_eq!(crash.started_at().file(), file!());
+        assert_eq!(crash.started_at().line(), first);
+    }
+    assert_ne!(crashes[0].started_at(), crashes[1].started_at());
+}
+
 /// Where it died is where the program's own code was left, and not the library that ended it.
 #[test]
 fn the_place_is_the_programs_own() {

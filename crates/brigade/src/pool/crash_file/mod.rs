@@ -8,6 +8,7 @@
 //! ```text
 //! brigade crash file, version 1
 //! task: thumbnails::decode                        what died, of what, doing what; for people
+//! started at: src/main.rs:31:14
 //! cause: a segmentation fault (SIGSEGV)
 //! address: 0x10
 //! phase: running

@@ -93,6 +93,8 @@ impl CrashFile<'_> {
 
         writeln!(to, "{TITLE}{VERSION}")?;
         writeln!(to, "task: {}", escaped(crash.task().as_bytes()))?;
+        let started = crash.started_at().to_string();
+        writeln!(to, "started at: {}", escaped(started.as_bytes()))?;
         writeln!(
             to,
             "cause: {}",

@@ -26,6 +26,18 @@ impl DebugInfo {
         Some(demangled(&name))
     }
 
+    /// The paths of all functions that begin where that one does: its own first.
+    pub(super) fn functions(&self, at: u64) -> Vec<String> {
+        let mut paths = Vec::new();
+        for name in self.functions.iter().flat_map(|known| known.names_at(at)) {
+            let path = demangled(&name);
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        paths
+    }
+
     /// The calls at this address, innermost first: more than one where functions were inlined. The
     /// last is the function itself, by its full name.
     pub(super) fn calls(&self, at: u64) -> Vec<Call> {

@@ -88,13 +88,25 @@ impl Functions {
 
     /// The name, as the linker knows it, of the function that this address of the file is in.
     pub(super) fn name_at(&self, at: u64) -> Option<String> {
-        let after = self.all.partition_point(|function| function.start <= at);
-        let function = self.all[..after].last()?;
-        // What is written in assembly may not say how long it is.
-        if function.len != 0 && at - function.start >= function.len {
-            return None;
+        self.named_at(at).next_back().and_then(|f| self.name(f))
+    }
+
+    /// The names of all functions that begin where that one does: its own first.
+    pub(super) fn names_at(&self, at: u64) -> impl Iterator<Item = String> + '_ {
+        self.named_at(at).rev().filter_map(|f| self.name(f))
+    }
+
+    /// What begins where the function does that this address is in: that one comes last.
+    fn named_at(&self, at: u64) -> std::slice::Iter<'_, Function> {
+        let before = &self.all[..self.all.partition_point(|function| function.start <= at)];
+        match before.last() {
+            // What is written in assembly may not say how long it is.
+            Some(last) if last.len == 0 || at - last.start < last.len => {
+                let first = before.partition_point(|function| function.start < last.start);
+                before[first..].iter()
+            }
+            _ => [].iter(),
         }
-        self.name(function)
     }
 
     fn name(&self, function: &Function) -> Option<String> {
@@ -155,6 +167,11 @@ mod tests {
         std::hint::black_box(());
     }
 
+    #[inline(never)]
+    fn folded() {
+        std::hint::black_box("another");
+    }
+
     #[test]
     fn a_function_is_found_by_each_of_its_addresses_and_no_other() {
         let functions = this_program();
@@ -167,6 +184,30 @@ mod tests {
         }
         let first = functions.all[0].start;
         assert_eq!(functions.name_at(first - 1), None);
+    }
+
+    /// As a linker leaves it that has folded functions with equal code.
+    #[test]
+    fn all_names_of_one_address_are_found() {
+        let mut functions = this_program();
+        let find = |all: &[Function], at| all.partition_point(|f| f.start <= at) - 1;
+        let index = find(&functions.all, at(found));
+        let folded = functions.all[find(&functions.all, at(folded))];
+        functions.all.insert(
+            index,
+            Function {
+                name: folded.name,
+                ..functions.all[index]
+            },
+        );
+        let names: Vec<_> = functions.names_at(at(found)).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert!(
+            names[0].contains("found") && names[1].contains("folded"),
+            "{names:?}"
+        );
+        assert_eq!(functions.name_at(at(found)), Some(names[0].clone()));
+        assert_eq!(functions.names_at(functions.all[0].start - 1).count(), 0);
     }
 
     #[test]

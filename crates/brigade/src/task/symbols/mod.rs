@@ -48,6 +48,13 @@ impl Symbols {
         self.with_debug_info(address, DebugInfo::function)?
     }
 
+    /// The paths of all functions that begin where that one does: its own first. More than one
+    /// where the compiler or the linker has merged functions whose code is equal.
+    pub(crate) fn functions(&self, address: usize) -> Vec<String> {
+        self.with_debug_info(address, DebugInfo::functions)
+            .unwrap_or_default()
+    }
+
     /// What is known of the file that an address's object was loaded from, and the address in it.
     fn with_debug_info<T>(
         &self,

@@ -23,6 +23,11 @@ impl Symbols {
         known(address).pop().map(|(name, _)| name)
     }
 
+    /// The same; what other names it has is not known.
+    pub(crate) fn functions(&self, address: usize) -> Vec<String> {
+        self.function(address).into_iter().collect()
+    }
+
     /// The calls at `address`, innermost first: more than one where functions were inlined. The
     /// last is the function itself.
     fn calls(&self, address: usize) -> Vec<Call> {
