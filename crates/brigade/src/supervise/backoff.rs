@@ -10,11 +10,15 @@ pub(super) struct Backoff {
     pub(super) most: Duration,
 }
 
+/// The clock can say when that is over, and nobody waits for it.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl Backoff {
     /// The wait before the `n`th restart in a row; the first is 1. `chance` is any number.
     pub(super) fn delay(&self, n: u32, chance: u64) -> Duration {
         let factor = 1_u32.checked_shl(n.saturating_sub(1)).unwrap_or(u32::MAX);
-        let whole = self.first.saturating_mul(factor).min(self.most);
+        let whole = self.first.saturating_mul(factor);
+        let whole = whole.min(self.most).min(LONGEST);
         let half = whole / 2;
         let part = (chance % 1024) as u32;
         half + half / 1024 * part

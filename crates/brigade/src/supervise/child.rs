@@ -151,8 +151,9 @@ impl Child {
     /// from when it was ready; it has then ended abnormally. A process is killed, a thread is let
     /// go. It is noticed up to a quarter of the time later.
     ///
-    /// Time in which the program was stopped does not count. Of no effect on a supervisor, which
-    /// never waits for a child.
+    /// Time in which the whole program was stopped does not count; a child that alone is stopped,
+    /// by SIGSTOP or a debugger, is silent. Of no effect on a supervisor, which never waits for a
+    /// child.
     ///
     /// *Default: none.*
     pub fn watchdog(mut self, limit: Duration) -> Child {

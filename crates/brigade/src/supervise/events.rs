@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::exit::{Exit, Reason};
+use crate::sys::original::Original;
 use crate::trace::{self, Level};
 
 /// Something happened under a supervisor.
@@ -93,14 +94,18 @@ const CAPACITY: usize = 1024;
 /// The events of a supervisor, and of those below it, from when this was made: see
 /// [`Supervisor::events`](super::Supervisor::events).
 ///
-/// As an iterator it waits for each, and ends with the supervisor. Whoever does not read holds
+/// As an iterator it waits for each, and ends with the supervisor; one that was asked for before
+/// the supervisor became a child, when that will not be restarted any more. In a fork of the
+/// process it ends at once. Whoever does not read holds
 /// nobody up: 1,024 events are kept, then the oldest are lost, and [`What::Missed`] stands in their
 /// place.
 #[derive(Debug)]
 pub struct Events(Arc<Queue>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
+    /// A fork of the process has no thread that tells.
+    host: Original,
     state: Mutex<Queued>,
     came: Condvar,
 }
@@ -116,11 +121,30 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, Queued> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn put(&self, event: Event) {
+        let mut queued = self.lock();
+        if queued.events.len() >= CAPACITY {
+            queued.events.pop_front();
+            queued.missed += 1;
+        }
+        queued.events.push_back(event);
+        drop(queued);
+        self.came.notify_all();
+    }
+
+    fn close(&self) {
+        self.lock().is_closed = true;
+        self.came.notify_all();
+    }
 }
 
 impl Events {
     /// The next event. `None`: there will be no more.
     fn wait(&self, deadline: Option<Instant>) -> Option<Event> {
+        if !self.0.host.is_this_process() {
+            return None;
+        }
         let mut queued = self.0.lock();
         loop {
             if let Some(event) = queued.next() {
@@ -145,7 +169,8 @@ impl Events {
 
     /// The next event, if there is one.
     pub fn try_next(&self) -> Option<Event> {
-        self.0.lock().next()
+        let is_copy = !self.0.host.is_this_process();
+        (!is_copy).then(|| self.0.lock().next())?
     }
 
     /// The next event, if it comes within this time.
@@ -179,39 +204,46 @@ impl Queued {
     }
 }
 
-/// Those who read the events of one supervisor.
+/// Those who read the events of one supervisor, or of one run of it. When this is gone there will
+/// be no more events.
 #[derive(Debug, Default)]
 pub(super) struct Readers(Mutex<Vec<Weak<Queue>>>);
 
+impl Drop for Readers {
+    fn drop(&mut self) {
+        // In a fork, a thread that this does not have may have locked them.
+        let readers = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for queue in readers.iter().filter_map(Weak::upgrade) {
+            if queue.host.is_this_process() {
+                queue.close();
+            }
+        }
+    }
+}
+
 impl Readers {
     pub(super) fn add(&self) -> Events {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue {
+            host: Original::this_process(),
+            state: Mutex::default(),
+            came: Condvar::new(),
+        });
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| reader.strong_count() > 0);
         readers.push(Arc::downgrade(&queue));
         Events(queue)
     }
 
-    fn each(&self, mut change: impl FnMut(&mut Queued)) {
-        let readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for queue in readers.iter().filter_map(Weak::upgrade) {
-            change(&mut queue.lock());
-            queue.came.notify_all();
-        }
-    }
-
     fn put(&self, event: &Event) {
-        self.each(|queued| {
-            if queued.events.len() >= CAPACITY {
-                queued.events.pop_front();
-                queued.missed += 1;
-            }
-            queued.events.push_back(event.clone());
-        });
+        let readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let queues = readers.iter().filter_map(Weak::upgrade);
+        queues.for_each(|queue| queue.put(event.clone()));
     }
 
     pub(super) fn close(&self) {
-        self.each(|queued| queued.is_closed = true);
+        let readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let queues = readers.iter().filter_map(Weak::upgrade);
+        queues.for_each(|queue| queue.close());
     }
 }
 
@@ -219,13 +251,13 @@ impl Readers {
 #[derive(Clone, Debug)]
 pub(super) struct Teller {
     path: Arc<str>,
-    /// Its own readers, then those of the supervisors above it.
+    /// Those of this run, those of all its runs, then the same of the supervisors above it.
     readers: Vec<Arc<Readers>>,
 }
 
 impl Teller {
-    pub(super) fn new(name: &str, readers: &Arc<Readers>, above: Option<&Teller>) -> Teller {
-        let mut all = vec![Arc::clone(readers)];
+    pub(super) fn new(name: &str, own: [&Arc<Readers>; 2], above: Option<&Teller>) -> Teller {
+        let mut all = own.map(Arc::clone).to_vec();
         let path = match above {
             None => name.into(),
             Some(above) => {

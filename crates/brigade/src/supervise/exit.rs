@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::JoinError;
@@ -124,6 +124,22 @@ pub(super) struct Told {
     pub(super) reason: Reason,
     pub(super) children: Vec<ChildEnd>,
     pub(super) left_running: Vec<Arc<str>>,
+    /// The threads of these names.
+    pub(super) let_go: Vec<LetGo>,
+}
+
+/// A thread that was let go.
+#[derive(Clone, Debug)]
+pub(super) struct LetGo {
+    pub(super) name: Arc<str>,
+    /// There as long as it runs.
+    pub(super) presence: Weak<()>,
+}
+
+impl LetGo {
+    pub(super) fn still_runs(&self) -> bool {
+        self.presence.strong_count() > 0
+    }
 }
 
 impl Report {
@@ -193,7 +209,8 @@ impl ChildEnd {
     }
 }
 
-/// A supervisor has not started: a child of it has not. Those that had were stopped again.
+/// A supervisor has not started: a child of it has not, or has ended too often before all were up.
+/// Those that had were stopped again.
 ///
 /// It is inside the [`io::Error`] of [`Supervisor::start`](super::Supervisor::start):
 /// [`io::Error::get_ref`].

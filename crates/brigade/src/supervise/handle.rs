@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread::{self, ThreadId};
 
 use super::child::Child;
 use super::events::{Events, Readers};
@@ -16,7 +17,11 @@ use crate::sys::original::Original;
 pub(super) struct Core {
     /// A fork of the process has no such thread.
     host: Original,
+    /// The supervisor's own. It runs code of the program's (inputs' `Clone` and `Drop`, subscribers
+    /// of `tracing`), which must not wait for it.
+    runner: OnceLock<ThreadId>,
     pub(super) inbox: Arc<Inbox>,
+    /// Of this run of the supervisor.
     pub(super) readers: Arc<Readers>,
     progress: Mutex<Progress>,
     changed: Condvar,
@@ -29,11 +34,12 @@ struct Progress {
 }
 
 impl Core {
-    pub(super) fn new(readers: Arc<Readers>) -> Core {
+    pub(super) fn new() -> Core {
         Core {
             host: Original::this_process(),
+            runner: OnceLock::new(),
             inbox: Arc::default(),
-            readers,
+            readers: Arc::default(),
             progress: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -63,6 +69,16 @@ impl Core {
         self.changed.notify_all();
     }
 
+    /// This thread is the supervisor's.
+    pub(super) fn runs_here(&self) {
+        let _ = self.runner.set(thread::current().id());
+    }
+
+    /// Whether it cannot be waited for: this is a fork, or the supervisor's own thread.
+    fn is_out_of_reach(&self) -> bool {
+        self.is_copy() || self.runner.get() == Some(&thread::current().id())
+    }
+
     fn is_copy(&self) -> bool {
         !self.host.is_this_process()
     }
@@ -71,7 +87,9 @@ impl Core {
 /// A supervisor that was started: asked about its children, and told what to do with them.
 ///
 /// A clone is for the same supervisor; it does not keep it running, as [`Running`] does. In a fork
-/// of the process (by fork(2), past this library) it says that the supervisor has ended.
+/// of the process (by fork(2), past this library) it says that the supervisor has ended. So it does
+/// in code that the supervisor itself runs: `Clone` and `Drop` of an input, a subscriber of
+/// `tracing`. What does not wait for an answer, as to shut down, is done all the same.
 #[derive(Clone)]
 pub struct Handle(Arc<Core>);
 
@@ -98,6 +116,9 @@ impl Handle {
     }
 
     fn ask<T>(&self, request: impl FnOnce(mpsc::Sender<T>) -> Request) -> Option<T> {
+        if self.0.is_out_of_reach() {
+            return None;
+        }
         let (ticket, answer) = mpsc::channel();
         self.put(request(ticket));
         answer.recv().ok()
@@ -167,6 +188,7 @@ impl Handle {
     /// What it tells from now on. See [`Supervisor::events`](super::Supervisor::events).
     pub fn events(&self) -> Events {
         let events = self.0.readers.add();
+        // They are those of this run, all of which have heard the last event.
         if self.is_finished() {
             self.0.readers.close();
         }
@@ -188,11 +210,12 @@ impl Handle {
 
     /// Waits until it has ended: it gave up, shut itself down, or was shut down.
     pub fn join(&self) -> Report {
-        if self.0.is_copy() {
+        if self.0.is_out_of_reach() {
             return Report(Arc::new(Told {
                 reason: Reason::Shutdown,
                 children: Vec::new(),
                 left_running: Vec::new(),
+                let_go: Vec::new(),
             }));
         }
         self.0.wait(|progress| progress.report.clone())

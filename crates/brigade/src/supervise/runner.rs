@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::backoff;
 use super::child::Launcher;
 use super::events::{Teller, What};
-use super::exit::{ChildEnd, Exit, Report, Told};
+use super::exit::{ChildEnd, Exit, LetGo, Report, Told};
 use super::handle::{Core, Handle};
 use super::inbox::{Address, Inbox, LookAgain, Note, Run};
 use super::launch::{Launch, Launched, Returned};
@@ -36,10 +36,8 @@ struct Runs {
     inbox: Arc<Inbox>,
     /// By child: at most one of each.
     running: HashMap<u64, Running>,
-    /// Threads that were let go, by name.
-    let_go: Vec<(Arc<str>, Weak<()>)>,
-    /// What supervisors below have left running.
-    left_below: Vec<Arc<str>>,
+    /// Threads that were let go, those of supervisors below that have ended among them.
+    let_go: Vec<LetGo>,
     teller: Teller,
 }
 
@@ -76,7 +74,6 @@ impl Runner {
                 inbox: Arc::clone(&core.inbox),
                 running: HashMap::new(),
                 let_go: Vec::new(),
-                left_below: Vec::new(),
                 teller,
             },
             parent,
@@ -86,6 +83,7 @@ impl Runner {
 
     /// Until the supervisor has ended.
     pub(super) fn run(mut self) {
+        self.core.runs_here();
         let mut is_starting = true;
         let report = loop {
             let now = Instant::now();
@@ -119,9 +117,9 @@ impl Runner {
         contained(|| drop(machine));
         runs.teller
             .tell(None, None, What::Stopped(report.reason().clone()));
-        if parent.is_none() {
-            core.readers.close();
-        }
+        core.readers.close();
+        // With this, unless a clone of the supervisor may still tell them something.
+        drop(runs.teller);
         core.has_ended(report.clone());
         if let Some(parent) = parent {
             parent.has_ended(report);
@@ -145,7 +143,8 @@ impl Runner {
             }
             Note::Ended(run, report) => {
                 if runs.get(run).is_some() {
-                    runs.left_below.extend(runs.named_below(run, &report));
+                    let below = runs.let_go_below(run, &report);
+                    runs.add_let_go(below);
                     machine.run_ended(run, Exit::Supervisor(report), now, runs);
                     runs.forget(run);
                 }
@@ -203,8 +202,7 @@ impl Runs {
         if matches!(exit, Some(Exit::LetGo)) {
             let presence = Weak::clone(&worker.launched.presence);
             let name = self.get(run).map(|running| Arc::clone(&running.name));
-            self.let_go.retain(|(_, thread)| thread.strong_count() > 0);
-            self.let_go.extend(name.map(|name| (name, presence)));
+            self.add_let_go(name.map(|name| LetGo { name, presence }));
         }
         (ready, exit)
     }
@@ -217,24 +215,32 @@ impl Runs {
         })
     }
 
-    fn named_below(&self, run: Run, report: &Report) -> Vec<Arc<str>> {
+    /// Those of a supervisor below that has ended.
+    fn let_go_below(&self, run: Run, report: &Report) -> Vec<LetGo> {
         let Some(running) = self.get(run) else {
             return Vec::new();
         };
-        let left = report.left_running().iter();
-        left.map(|name| format!("{}/{name}", running.name).into())
-            .collect()
+        let below = report.0.let_go.iter().map(|thread| LetGo {
+            name: format!("{}/{}", running.name, thread.name).into(),
+            presence: Weak::clone(&thread.presence),
+        });
+        below.collect()
+    }
+
+    /// Those that have ended since are forgotten.
+    fn add_let_go(&mut self, threads: impl IntoIterator<Item = LetGo>) {
+        self.let_go.retain(LetGo::still_runs);
+        self.let_go.extend(threads);
     }
 
     fn report(&mut self, reason: super::Reason, children: Vec<ChildEnd>) -> Report {
-        let mut left_running = std::mem::take(&mut self.left_below);
-        let threads = self.let_go.iter();
-        let still = threads.filter(|(_, thread)| thread.strong_count() > 0);
-        left_running.extend(still.map(|(name, _)| Arc::clone(name)));
+        let mut let_go = std::mem::take(&mut self.let_go);
+        let_go.retain(LetGo::still_runs);
         Report(Arc::new(Told {
             reason,
             children,
-            left_running,
+            left_running: let_go.iter().map(|t| Arc::clone(&t.name)).collect(),
+            let_go,
         }))
     }
 }

@@ -30,6 +30,7 @@ pub struct Supervisor {
     name: Option<String>,
     rules: Rules,
     children: Vec<Child>,
+    /// Of all its runs.
     readers: Arc<Readers>,
 }
 
@@ -114,8 +115,9 @@ impl Supervisor {
     /// Starts its children, each when the one before it is up, and returns when all are.
     ///
     /// # Errors
-    /// A child has not started: those that had are stopped, and a [`StartError`] inside tells of
-    /// it. Two children have one name, or what a child asks for contradicts its supervisor
+    /// A child has not started, or there were too many restarts before all were up at one time:
+    /// those that had started are stopped, and a [`StartError`] inside tells of it. Two children
+    /// have one name, or what a child asks for contradicts its supervisor
     /// ([`io::ErrorKind::InvalidInput`]). The operating system could not make a thread.
     pub fn start(self) -> io::Result<Running> {
         let name = self.name.clone().unwrap_or_else(|| NAME.to_owned());
@@ -134,8 +136,8 @@ impl Supervisor {
     ) -> io::Result<Handle> {
         self.check()?;
         let (above, parent) = parent.unzip();
-        let teller = Teller::new(name, &self.readers, above);
-        let core = Arc::new(Core::new(self.readers));
+        let core = Arc::new(Core::new());
+        let teller = Teller::new(name, [&core.readers, &self.readers], above);
         let children: Vec<Spec<Launcher>> = self.children.into_iter().map(|c| c.0).collect();
         let machine = Machine::new(self.rules, children, Instant::now());
         let runner = Runner::new(machine, teller, parent, Arc::clone(&core));

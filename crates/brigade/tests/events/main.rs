@@ -1,6 +1,9 @@
-//! What a pool tells those who listen to it with `tracing`, and that it is what its numbers say.
+//! What a pool and a supervisor tell those who listen with `tracing`, and that it is what their
+//! numbers and streams say.
 //!
 //! There is one listener for the whole program, so one test runs at a time.
+
+mod supervisors;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
@@ -13,13 +16,15 @@ use brigade_test_support::wait;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
 #[derive(Clone, Debug, Default)]
 struct Seen {
     name: String,
+    target: String,
+    level: Option<Level>,
     message: String,
     fields: BTreeMap<String, String>,
 }
@@ -54,7 +59,7 @@ struct Listener;
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "brigade::pool"
+        ["brigade::pool", "brigade::supervise"].contains(&metadata.target())
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -64,6 +69,8 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut seen = Seen {
             name: event.metadata().name().to_owned(),
+            target: event.metadata().target().to_owned(),
+            level: Some(*event.metadata().level()),
             ..Seen::default()
         };
         event.record(&mut seen);

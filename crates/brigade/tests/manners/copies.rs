@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use brigade::channel::{self, Receiver};
+use brigade::supervise::{self, Child, Strategy, Supervisor};
 use brigade::{JoinError, JoinHandle, Kind, Message, Pool, process, thread};
 
 use crate::hosts::double;
@@ -23,6 +24,10 @@ const INPUTS: u32 = 20_000;
 
 fn answer(question: Receiver<u32>) -> u32 {
     question.recv().expect("the original asks")
+}
+
+fn wait_for_stop(_: ()) {
+    supervise::wait_for_stop();
 }
 
 fn closed<R: std::fmt::Debug>(what: &str, ended: Result<R, JoinError>) -> Ended {
@@ -116,6 +121,10 @@ fn one(kind: Kind, turn: u32) -> Ended {
     while !done.iter().all(JoinHandle::is_finished) {
         std::thread::yield_now();
     }
+    let supervised = Supervisor::new(Strategy::OneForOne)
+        .child(Child::new(kind, "waits", wait_for_stop, ()))
+        .start()?;
+    let events = supervised.events();
     let mut map = pool.map(double, 0..INPUTS);
     let mut unordered = pool.map_unordered(double, 0..INPUTS);
     for _ in 0..=turn {
@@ -158,6 +167,10 @@ fn one(kind: Kind, turn: u32) -> Ended {
                         .try_for_each(pool_is_copy)?;
                     drop(idle);
                     limited.abort();
+                    if events.count() + supervised.children().len() != 0 {
+                        return Err("a supervisor answers".into());
+                    }
+                    drop(supervised);
                     works(kind)
                 })();
                 end_copy(ended)
@@ -186,6 +199,9 @@ fn one(kind: Kind, turn: u32) -> Ended {
         let rest = map.collect::<Result<Vec<_>, _>>()?;
         if !rest.into_iter().eq((turn + 1..INPUTS).map(|n| n * 2)) {
             return Err("wrong results".into());
+        }
+        if supervised.counts().running != 1 || supervised.shutdown().children().len() != 1 {
+            return Err("its child is lost".into());
         }
         if unordered.count() != (INPUTS - 1 - turn) as usize || pool.stats().failed() != 0 {
             return Err("not all results".into());

@@ -1,7 +1,14 @@
 //! Children are added, stopped, started, forgotten and counted.
 
+use std::mem::ManuallyDrop;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, OnceLock};
+
 use brigade::Kind;
-use brigade::supervise::{AutoShutdown, ChildError, Reason, Restart, Strategy, Supervisor};
+use brigade::supervise::{
+    self, AutoShutdown, Child, ChildError, Handle, Reason, Restart, Strategy, Supervisor,
+};
 
 use crate::puppet::{Order, Puppet};
 use crate::{LONG, both, cannot_be_changed, of, puppets, states, tireless, until_ended, until_up};
@@ -280,5 +287,62 @@ fn asked_by_many_while_it_ends() {
                 asker.join().expect("no panic");
             }
         }
+    });
+}
+
+/// The supervisor's own thread clones inputs, and drops them: what that code asks cannot be
+/// answered.
+#[test]
+fn its_own_thread_is_not_kept_waiting_for_itself() {
+    #[derive(Default)]
+    struct Nosy {
+        of: Arc<OnceLock<Handle>>,
+        refused: Arc<AtomicU32>,
+    }
+    impl Nosy {
+        fn ask(&self) {
+            let Some(of) = self.of.get() else { return };
+            let answer = of.terminate_child("a").map(drop);
+            if matches!(answer, Err(ChildError::Closed)) && of.children().is_empty() {
+                self.refused.fetch_add(1, SeqCst);
+            }
+        }
+    }
+    impl Clone for Nosy {
+        fn clone(&self) -> Nosy {
+            self.ask();
+            let (of, refused) = (Arc::clone(&self.of), Arc::clone(&self.refused));
+            Nosy { of, refused }
+        }
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            self.ask();
+            // It waits for the end, which waits for this.
+            if let Some(of) = self.of.get() {
+                of.shutdown();
+            }
+        }
+    }
+    fn waits(copy: Nosy) {
+        // Its destructor is for the supervisor.
+        let _copy = ManuallyDrop::new(copy);
+        supervise::wait_for_stop();
+    }
+    both(|kind| {
+        let (_, [a]) = puppets();
+        let running = of(tireless(Strategy::OneForOne), [a.child(kind)])
+            .start()
+            .expect("up");
+        let nosy = Nosy::default();
+        nosy.of.set(running.handle()).expect("the first");
+        let refused = Arc::clone(&nosy.refused);
+        running
+            .start_child(Child::thread("nosy", waits, nosy))
+            .expect("up");
+        assert_eq!(refused.load(SeqCst), 1);
+        assert_eq!(running.counts().running, 2);
+        drop(running);
+        assert_eq!(refused.load(SeqCst), 2);
     });
 }

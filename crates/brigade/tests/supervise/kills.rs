@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use brigade::Kind;
-use brigade::supervise::{Exit, Handle, Strategy, What};
+use brigade::supervise::{Child, ChildState, Exit, Handle, Shutdown, Strategy, What};
+use brigade_test_support::{procfs, signal, wait};
 
 use crate::puppet::{Order, Puppet};
-use crate::{LONG, both, of, puppets, tireless, until};
+use crate::{LONG, SHORT, alone, both, of, puppets, state, tireless, until, until_ended, until_up};
 
 const CHILDREN: usize = 4;
 const ROUNDS: u32 = 200;
@@ -153,5 +154,70 @@ fn storms() {
             }
             assert!(!running.shutdown().is_failure());
         }
+    });
+}
+
+fn stop(handle: &Handle, child: &str) {
+    let children = handle.children();
+    let child = children.iter().find(|c| c.name() == child);
+    let pid = child.and_then(|c| c.pid()).expect("it runs");
+    assert!(signal::send(pid, libc::SIGSTOP));
+    wait::until("it is stopped", || procfs::state(pid).ok() == Some('T'));
+}
+
+/// SIGSTOP, a debugger: it says nothing, and is silent as any other that hangs.
+#[test]
+fn a_stopped_process_is_ended_by_its_watchdog() {
+    alone(Kind::Process, |kind| {
+        let (_, [a]) = puppets();
+        a.order_all(Order::Live);
+        let running = of(
+            tireless(Strategy::OneForOne),
+            [a.child(kind).ready_within(LONG).watchdog(SHORT)],
+        )
+        .start()
+        .expect("up");
+        let events = running.events();
+        for _ in 0..3 {
+            stop(&running, "a");
+            let exit = until_ended(&events, "a");
+            assert!(matches!(exit, Exit::NotAlive(_)), "{exit}");
+            until_up(&events, "a");
+        }
+        assert_eq!(running.shutdown().children().len(), 1);
+    });
+}
+
+/// It is left alone without a watchdog. One that listens cannot hear that it is to stop, and is
+/// killed after its grace time; with SIGTERM comes SIGCONT.
+#[test]
+fn a_stopped_process_ends_when_it_is_to_stop() {
+    fn deaf(_: u8) {
+        loop {
+            std::thread::park();
+        }
+    }
+    alone(Kind::Process, |kind| {
+        let (_, [a]) = puppets();
+        let children = [
+            a.child(kind).ready_within(LONG),
+            Child::new(kind, "deaf", deaf, 0),
+        ]
+        .map(|child| child.shutdown(Shutdown::Grace(SHORT)));
+        let running = of(tireless(Strategy::OneForOne), children)
+            .start()
+            .expect("up");
+        let events = running.events();
+        for child in ["a", "deaf"] {
+            stop(&running, child);
+            assert_eq!(state(&running, child), Some(ChildState::Running));
+            running.terminate_child(child).expect("it is there");
+            let exit = until_ended(&events, child);
+            match child {
+                "a" => assert!(matches!(exit, Exit::Killed), "{exit}"),
+                _ => assert!(matches!(exit, Exit::Terminated), "{exit}"),
+            }
+        }
+        assert!(!running.shutdown().is_failure());
     });
 }

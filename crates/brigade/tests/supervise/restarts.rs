@@ -234,3 +234,22 @@ fn the_input_comes_anew() {
         assert!(!running.shutdown().is_failure());
     });
 }
+
+/// A wait whose end no clock can say.
+#[test]
+fn a_wait_without_end_ends_with_the_supervisor() {
+    both(|kind| {
+        let (_, [a]) = puppets();
+        let running = of(
+            tireless(Strategy::OneForOne).backoff(Duration::MAX, Duration::MAX),
+            [a.child(kind).ready_within(LONG)],
+        )
+        .start()
+        .expect("up");
+        let events = running.events();
+        a.order(0, Order::Fail);
+        until_ended(&events, "a");
+        assert_eq!(state(&running, "a"), Some(ChildState::Restarting));
+        assert!(!running.shutdown().is_failure());
+    });
+}

@@ -1,6 +1,6 @@
 //! The stream of events.
 
-use brigade::supervise::{Strategy, Supervisor, What};
+use brigade::supervise::{Child, Strategy, Supervisor, What};
 
 use crate::puppet::Order;
 use crate::{LONG, both, of, puppets, tireless, until_ended, until_up};
@@ -51,7 +51,7 @@ fn from_the_start_to_the_end() {
 fn that_nobody_reads() {
     both(|kind| {
         fn brief(_: u8) {}
-        let child = brigade::supervise::Child::new(kind, "brief", brief, 0);
+        let child = Child::new(kind, "brief", brief, 0);
         // Three events for each run.
         let supervisor = of(
             Supervisor::new(Strategy::OneForOne).intensity(600, LONG),
@@ -94,4 +94,50 @@ fn a_reader_may_wait_and_may_not() {
         let last = reader.join().expect("no panic").expect("there was one");
         assert!(matches!(last.what(), What::Stopped(_)), "{last}");
     });
+}
+
+/// Whoever listens to a supervisor below hears of all its runs; whoever listens to one run hears of
+/// that.
+#[test]
+fn of_a_supervisor_below() {
+    both(|kind| {
+        let (_, [a]) = puppets();
+        let inner = of(
+            Supervisor::new(Strategy::OneForOne).intensity(0, LONG),
+            [a.child(kind).ready_within(LONG)],
+        );
+        let of_all_runs = inner.events();
+        let outer = tireless(Strategy::OneForOne)
+            .name("outer")
+            .child(Child::supervisor("inner", inner))
+            .start()
+            .expect("up");
+        let of_outer = outer.events();
+        let first = outer.supervisor("inner").expect("it runs");
+        let of_first = first.events();
+        a.order(0, Order::Fail);
+        until_up(&of_outer, "inner");
+        let told: Vec<_> = of_first.map(|event| event.to_string()).collect();
+        assert_eq!(
+            told,
+            [
+                "`a` of outer/inner has ended: failed: as it was told",
+                "outer/inner has ended: it gave up: too many restarts, and `a` failed: \
+                 as it was told",
+            ]
+        );
+        // Asking one that has ended is nobody else's end.
+        assert_eq!(first.events().count(), 0);
+        let second = outer.supervisor("inner").expect("it runs");
+        let of_second = second.events();
+        outer.shutdown();
+        assert_eq!(of_second.count(), 3);
+        assert_eq!(of_all_runs.count(), 4 + 5);
+    });
+}
+
+#[test]
+fn of_one_that_is_never_started() {
+    let events = Supervisor::new(Strategy::OneForOne).events();
+    assert_eq!(events.count(), 0);
 }

@@ -4,7 +4,9 @@ use brigade::Kind;
 use brigade::supervise::{
     Child, ChildState, Exit, Handle, Reason, Restart, Shutdown, Strategy, Supervisor, What,
 };
+use brigade_test_support::wait;
 
+use crate::count::Count;
 use crate::puppet::{Order, Puppet};
 use crate::{LONG, SHORT, both, of, puppets, state, states, tireless, until, until_up};
 
@@ -225,4 +227,48 @@ fn dropped_while_one_below_starts() {
         drop(top);
         assert!(adding.join().expect("no panic").is_err());
     });
+}
+
+/// A thread that a supervisor below has left behind is named as long as it runs, and no longer.
+#[test]
+fn what_ran_on_below_and_has_ended_is_not_named() {
+    fn run_on((begun, end): (Count, Count)) {
+        begun.add();
+        end.wait_for(1);
+    }
+    brigade::init();
+    for ends in [false, true] {
+        let (begun, end) = (Count::new(), Count::new());
+        let name = format!("runs-on-{ends}");
+        let child = Child::thread(&*name, run_on, (begun.clone(), end.clone()));
+        let outer = Supervisor::new(Strategy::OneForOne)
+            .child(Child::supervisor("inner", of_one(child)).restart(Restart::Transient))
+            .start()
+            .expect("up");
+        begun.wait_for(1);
+        below(&outer, "inner").abort();
+        wait::until("it is down", || {
+            state(&outer, "inner") == Some(ChildState::Stopped)
+        });
+        if ends {
+            end.add();
+            wait::until("the thread is gone", || !has_thread(&name));
+        }
+        let report = outer.shutdown();
+        let named: Vec<_> = report.left_running().iter().map(|name| &**name).collect();
+        let runs_on = format!("inner/{name}");
+        assert_eq!(named, if ends { vec![] } else { vec![&*runs_on] });
+        end.add();
+    }
+}
+
+fn of_one(child: Child) -> Supervisor {
+    Supervisor::new(Strategy::OneForOne).child(child)
+}
+
+fn has_thread(name: &str) -> bool {
+    let threads = std::fs::read_dir("/proc/self/task").expect("/proc is there");
+    let names =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.into_iter().any(|found| found.trim_end() == name)
 }
