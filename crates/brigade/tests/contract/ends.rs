@@ -7,7 +7,7 @@ use brigade::{JoinError, Kind, Message};
 use brigade_test_support::signal::exists;
 use brigade_test_support::wait;
 
-use crate::{Fifo, both};
+use crate::{Fifo, each_way};
 
 fn panicking<R: std::fmt::Debug>(ended: Result<R, JoinError>) -> brigade::Panic {
     match ended {
@@ -18,23 +18,18 @@ fn panicking<R: std::fmt::Debug>(ended: Result<R, JoinError>) -> brigade::Panic 
 
 #[test]
 fn it_returns() {
-    both(|kind| {
-        let sum = kind
-            .spawn(|v: Vec<u64>| v.into_iter().sum::<u64>(), vec![1, 2, 3])
-            .expect("starts");
-        assert_eq!(sum.kind(), kind);
+    each_way(|starter| {
+        let sum = starter.start(|v: Vec<u64>| v.into_iter().sum::<u64>(), vec![1, 2, 3]);
+        assert_eq!(sum.kind(), starter.kind());
         assert_eq!(sum.join().expect("returns"), 6);
     });
 }
 
 #[test]
 fn it_panics() {
-    both(|kind| {
-        let panic = panicking(
-            kind.spawn(|n: i32| -> i32 { panic!("no {n}") }, 3)
-                .expect("starts")
-                .join(),
-        );
+    each_way(|starter| {
+        let panicked = starter.start(|n: i32| -> i32 { panic!("no {n}") }, 3);
+        let panic = panicking(panicked.join());
         assert_eq!(panic.message(), "no 3");
         assert!(
             panic.location().is_some_and(|l| l.contains("ends.rs:")),
@@ -56,24 +51,18 @@ fn it_panics() {
 
 #[test]
 fn it_panics_with_something_that_is_no_text() {
-    both(|kind| {
-        let panic = panicking(
-            kind.spawn(|()| -> () { std::panic::panic_any(7_u8) }, ())
-                .expect("starts")
-                .join(),
-        );
+    each_way(|starter| {
+        let panicked = starter.start(|()| -> () { std::panic::panic_any(7_u8) }, ());
+        let panic = panicking(panicked.join());
         assert_eq!(panic.message(), "Box<dyn Any>");
     });
 }
 
 #[test]
 fn a_long_panic_message_arrives_or_is_cut_at_a_character() {
-    both(|kind| {
-        let panic = panicking(
-            kind.spawn(|()| -> () { panic!("{}", "ä".repeat(100_000)) }, ())
-                .expect("starts")
-                .join(),
-        );
+    each_way(|starter| {
+        let panicked = starter.start(|()| -> () { panic!("{}", "ä".repeat(100_000)) }, ());
+        let panic = panicking(panicked.join());
         assert!(
             panic.message().chars().count() > 1000 && panic.message().chars().all(|c| c == 'ä')
         );
@@ -87,18 +76,16 @@ fn say_and_wait((said, go): (PathBuf, PathBuf)) -> String {
 
 #[test]
 fn it_is_cancelled_while_it_runs() {
-    both(|kind| {
+    each_way(|starter| {
         let (said, go) = (Fifo::new(), Fifo::new());
-        let handle = kind
-            .spawn(say_and_wait, (said.path(), go.path()))
-            .expect("starts");
+        let handle = starter.start(say_and_wait, (said.path(), go.path()));
         said.hear();
         assert!(!handle.is_finished());
         let pid = handle.pid();
         handle.cancel();
         handle.cancel();
         assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
-        match kind {
+        match starter.kind() {
             // Let go: it still runs, and ends when it likes.
             Kind::Thread => go.tell("end"),
             Kind::Process => assert!(
@@ -111,27 +98,27 @@ fn it_is_cancelled_while_it_runs() {
 
 #[test]
 fn cancelling_what_has_ended_changes_nothing() {
-    both(|kind| {
-        let handle = kind.spawn(|n: u8| n, 9).expect("starts");
+    each_way(|starter| {
+        let handle = starter.start(|n: u8| n, 9);
         wait_until_finished(&handle);
         handle.cancel();
         assert_eq!(handle.join().expect("it had ended"), 9);
+        let next = starter.start(|n: u8| n, 3);
+        assert_eq!(next.join().expect("it was not meant"), 3);
     });
 }
 
 #[test]
 fn its_handle_is_dropped_and_it_runs_on() {
-    both(|kind| {
+    each_way(|starter| {
         let (said, go, done) = (Fifo::new(), Fifo::new(), Fifo::new());
-        let handle = kind
-            .spawn(
-                |(said, go, done): (PathBuf, PathBuf, PathBuf)| {
-                    let word = say_and_wait((said, go));
-                    std::fs::write(done, word).expect("the test reads");
-                },
-                (said.path(), go.path(), done.path()),
-            )
-            .expect("starts");
+        let handle = starter.start(
+            |(said, go, done): (PathBuf, PathBuf, PathBuf)| {
+                let word = say_and_wait((said, go));
+                std::fs::write(done, word).expect("the test reads");
+            },
+            (said.path(), go.path(), done.path()),
+        );
         said.hear();
         drop(handle);
         go.tell("detached");

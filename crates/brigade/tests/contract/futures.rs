@@ -1,19 +1,20 @@
 //! A handle is a future, for any executor: here for one that parks a thread.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::task::{Context, Poll, Waker};
 
-use brigade::JoinError;
+use brigade::{JoinError, Kind};
 use brigade_test_support::block_on;
 
-use crate::{Fifo, both};
+use crate::{Fifo, Starter, each_way};
 
 #[test]
 fn it_is_awaited() {
-    both(|kind| {
-        for n in 0..50_u32 {
-            let handle = kind.spawn(|n: u32| n * 2, n).expect("starts");
+    each_way(|starter| {
+        for n in 0..200_u32 {
+            let handle = starter.start(|n: u32| n * 2, n);
             assert_eq!(block_on(handle).expect("returns"), n * 2);
         }
     });
@@ -21,30 +22,32 @@ fn it_is_awaited() {
 
 #[test]
 fn it_wakes_when_it_ends_late() {
-    both(|kind| {
-        let go = Fifo::new();
-        let handle = kind
-            .spawn(
+    each_way(|starter| {
+        for _ in 0..20 {
+            let go = Fifo::new();
+            let handle = starter.start(
                 |go: PathBuf| std::fs::read_to_string(go).expect("written"),
                 go.path(),
-            )
-            .expect("starts");
-        let teller = std::thread::spawn(move || {
-            go.tell("late");
-            go
-        });
-        assert_eq!(block_on(handle).expect("returns"), "late");
-        teller.join().expect("told");
+            );
+            let teller = std::thread::spawn(move || {
+                go.tell("late");
+                go
+            });
+            assert_eq!(block_on(handle).expect("returns"), "late");
+            teller.join().expect("told");
+        }
     });
 }
 
 #[test]
 fn many_are_awaited_together() {
-    both(|kind| {
-        let handles: Vec<_> = (0..64_u32)
-            .map(|n| kind.spawn(|n: u32| n, n).expect("starts"))
-            .collect();
-        let mut left: Vec<_> = handles.into_iter().map(Some).collect();
+    each_way(|starter| {
+        let many = match starter {
+            Starter::Fresh(_) => 64,
+            Starter::Pooled(_) => 1000,
+        };
+        let handles = (0..many).map(|n| starter.start(|n: u32| n, n));
+        let mut left: Vec<_> = handles.map(Some).collect();
         let mut sum = 0;
         block_on(std::future::poll_fn(|context| {
             for handle in &mut left {
@@ -61,63 +64,46 @@ fn many_are_awaited_together() {
                 Poll::Pending
             }
         }));
-        assert_eq!(sum, 64 * 63 / 2);
+        assert_eq!(sum, many * (many - 1) / 2);
     });
 }
 
 #[test]
-fn panics_and_cancellations_wake_too() {
-    both(|kind| {
-        assert!(matches!(
-            block_on(
-                kind.spawn(|()| -> () { panic!("awaited") }, ())
-                    .expect("starts")
-            ),
-            Err(JoinError::Panicked(_))
-        ));
+fn every_end_wakes() {
+    each_way(|starter| {
+        let panicked = block_on(starter.start(|()| -> () { panic!("awaited") }, ()));
+        assert!(matches!(panicked, Err(JoinError::Panicked(_))));
         let (said, go) = (Fifo::new(), Fifo::new());
-        let handle = kind
-            .spawn(
-                |(said, go): (PathBuf, PathBuf)| {
-                    std::fs::write(said, "up").expect("read");
-                    std::fs::read_to_string(go).expect("written")
-                },
-                (said.path(), go.path()),
-            )
-            .expect("starts");
+        let handle = starter.start(
+            |(said, go): (PathBuf, PathBuf)| {
+                std::fs::write(said, "up").expect("read");
+                std::fs::read_to_string(go).expect("written")
+            },
+            (said.path(), go.path()),
+        );
         said.hear();
         handle.cancel();
         assert!(matches!(block_on(handle), Err(JoinError::Cancelled)));
-        if kind == brigade::Kind::Thread {
-            go.tell("end");
+        match starter.kind() {
+            Kind::Thread => go.tell("end"),
+            Kind::Process => {
+                let crashed = block_on(starter.start(|()| -> () { std::process::abort() }, ()));
+                assert!(matches!(crashed, Err(JoinError::Crashed(_))));
+            }
         }
     });
 }
 
 #[test]
-fn a_crash_wakes_too() {
-    brigade::init();
-    let handle = brigade::process::spawn(|()| -> () { std::process::abort() }, ()).expect("starts");
-    assert!(matches!(block_on(handle), Err(JoinError::Crashed(_))));
-}
-
-#[test]
-#[should_panic(expected = "polled after it was ready")]
-fn a_thread_polled_again_panics() {
-    twice(brigade::Kind::Thread);
-}
-
-#[test]
-#[should_panic(expected = "polled after it was ready")]
-fn a_process_polled_again_panics() {
-    twice(brigade::Kind::Process);
-}
-
-fn twice(kind: brigade::Kind) {
-    brigade::init();
-    let mut handle = kind.spawn(|()| (), ()).expect("starts");
-    block_on(&mut handle).expect("returns");
-    let _ = block_on(&mut handle);
+fn polled_again_after_its_end_it_panics() {
+    each_way(|starter| {
+        let mut handle = starter.start(|n: u32| n, 1);
+        block_on(&mut handle).expect("returns");
+        let again = catch_unwind(AssertUnwindSafe(|| drop(block_on(&mut handle))));
+        let why = again.expect_err("it panics");
+        let why = why.downcast_ref::<&str>().expect("a sentence");
+        assert!(why.contains("polled after it was ready"), "{why}");
+    });
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! What a handle tells.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use brigade::Kind;
 
-use crate::{Fifo, both};
+use crate::{Fifo, both, each_way};
 
 fn wait(go: PathBuf) -> String {
     std::fs::read_to_string(go).expect("the test writes")
@@ -13,9 +14,9 @@ fn wait(go: PathBuf) -> String {
 
 #[test]
 fn join_timeout_gives_the_handle_back() {
-    both(|kind| {
+    each_way(|starter| {
         let go = Fifo::new();
-        let handle = kind.spawn(wait, go.path()).expect("starts");
+        let handle = starter.start(wait, go.path());
         let handle = handle
             .join_timeout(Duration::from_millis(10))
             .expect_err("it waits");
@@ -39,13 +40,14 @@ fn pid_is_the_workers() {
 }
 
 #[test]
-fn it_is_debug_also_when_the_result_is_not() {
+fn results_need_not_be_debug_nor_shared() {
     #[derive(serde::Serialize, serde::Deserialize)]
-    struct Opaque;
-    both(|kind| {
-        let handle = kind.spawn(|()| Opaque, ()).expect("starts");
+    struct Opaque(Cell<u8>);
+    each_way(|starter| {
+        let handle = starter.start(|o: Opaque| o, Opaque(Cell::new(3)));
         assert!(format!("{handle:?}").starts_with("JoinHandle"));
-        let Opaque = handle.join().expect("returns");
+        let Opaque(back) = handle.join().expect("returns");
+        assert_eq!(back.get(), 3);
     });
 }
 

@@ -1,5 +1,5 @@
-//! The parity table: one task, two kinds. Each row runs for both; where a cell differs, that is
-//! tested too.
+//! The parity table: one task, two kinds. Each row runs for both, and in a pool of each where a
+//! pool promises the same; where a cell differs, that is tested too.
 
 mod ends;
 mod futures;
@@ -33,6 +33,13 @@ enum Starter {
 }
 
 impl Starter {
+    fn kind(&self) -> Kind {
+        match self {
+            Starter::Fresh(kind) => *kind,
+            Starter::Pooled(pool) => pool.kind(),
+        }
+    }
+
     fn start<A: Message, R: Message>(&self, task: fn(A) -> R, input: A) -> JoinHandle<R> {
         match self {
             Starter::Fresh(kind) => kind.spawn(task, input).expect("starts"),

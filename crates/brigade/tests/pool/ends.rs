@@ -1,4 +1,5 @@
-//! It returns, it panics, it is cancelled, its handle is dropped.
+//! It returns, it panics, it is cancelled, its handle is dropped: what that means for the pool, and
+//! for tasks that wait. What holds without a pool too is in `tests/contract`.
 
 use std::time::Duration;
 
@@ -10,13 +11,10 @@ use crate::{
 };
 
 #[test]
-fn it_returns() {
+fn they_return_one_after_another() {
     both(|kind| {
         let pool = pool(kind, 2);
         assert_eq!((pool.kind(), pool.workers()), (kind, 2));
-        let sum = pool.submit(|v: Vec<u64>| v.into_iter().sum::<u64>(), vec![1, 2, 3]);
-        assert_eq!(sum.kind(), kind);
-        assert_eq!(join(sum).expect("returns"), 6);
         for n in 0..1000 {
             assert_eq!(pool.submit(double, n).join().expect("returns"), n * 2);
         }
@@ -168,18 +166,6 @@ fn cancelled_while_it_runs() {
 }
 
 #[test]
-fn cancelled_when_it_has_ended_it_changes_nothing() {
-    both(|kind| {
-        let pool = pool(kind, 1);
-        let handle = pool.submit(double, 9);
-        until("it ends", || handle.is_finished());
-        handle.cancel();
-        assert_eq!(join(handle).expect("it had ended"), 18);
-        works(&pool);
-    });
-}
-
-#[test]
 fn cancelled_at_any_moment_it_ends_once() {
     both(|kind| {
         let pool = pool(kind, 2);
@@ -210,7 +196,7 @@ fn cancelled_at_any_moment_it_ends_once() {
 }
 
 #[test]
-fn its_handle_is_dropped_and_it_runs_on() {
+fn handles_are_dropped_and_tasks_run_on() {
     both(|kind| {
         let pool = pool(kind, 1);
         let (begun, gate, ran) = (Count::new(), Count::new(), Count::new());
@@ -246,23 +232,19 @@ fn a_handle_tells_who_runs_it() {
 }
 
 #[test]
-fn join_timeout_gives_the_handle_back() {
+fn join_timeout_gives_the_handle_of_a_task_in_the_queue_back() {
     both(|kind| {
         let pool = pool(kind, 1);
         let (handle, gate) = occupy(&pool);
         let queued = pool.submit(double, 3);
-        let handle = handle
-            .join_timeout(std::time::Duration::ZERO)
-            .expect_err("it waits");
-        let handle = handle
-            .join_timeout(std::time::Duration::from_millis(5))
-            .expect_err("it waits");
         let queued = queued
-            .join_timeout(std::time::Duration::from_millis(5))
+            .join_timeout(Duration::ZERO)
+            .expect_err("it is not its turn");
+        let queued = queued
+            .join_timeout(Duration::from_millis(5))
             .expect_err("it is not its turn");
         gate.add();
-        let ended = handle.join_timeout(std::time::Duration::MAX);
-        assert_eq!(ended.expect("it ends").expect("returns"), 7);
+        assert_eq!(join(handle).expect("returns"), 7);
         assert_eq!(join(queued).expect("returns"), 6);
     });
 }
@@ -295,20 +277,6 @@ fn handles_outlive_their_pool() {
             assert_eq!(handle.join().expect("returns"), n * 2);
         }
         panic_of(failed.join());
-    });
-}
-
-#[test]
-fn results_need_not_be_debug_nor_shared() {
-    #[derive(serde::Serialize, serde::Deserialize)]
-    struct Opaque(std::cell::Cell<u8>);
-    both(|kind| {
-        let pool = pool(kind, 1);
-        let handle = pool.submit(|o: Opaque| o, Opaque(std::cell::Cell::new(3)));
-        let Ok(back) = handle.join() else {
-            panic!("it returns");
-        };
-        assert_eq!(back.0.get(), 3);
     });
 }
 

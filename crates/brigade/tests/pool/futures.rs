@@ -1,4 +1,5 @@
-//! A handle is a future, for any executor: here for one that parks a thread.
+//! A handle is a future, for any executor: here for one that parks a thread. What holds without a
+//! pool too is in `tests/contract`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,55 +28,7 @@ fn poll_once<R>(handle: &mut JoinHandle<R>, waker: &Waker) -> Poll<Result<R, Joi
 }
 
 #[test]
-fn it_is_awaited() {
-    both(|kind| {
-        let pool = pool(kind, 2);
-        for n in 0..500 {
-            assert_eq!(block_on(pool.submit(double, n)).expect("returns"), n * 2);
-        }
-    });
-}
-
-#[test]
-fn it_wakes_when_it_ends_late() {
-    both(|kind| {
-        let pool = pool(kind, 1);
-        for _ in 0..50 {
-            let (handle, gate) = occupy(&pool);
-            let opener = std::thread::spawn(move || gate.add());
-            assert_eq!(block_on(handle).expect("returns"), 7);
-            opener.join().expect("no panic");
-        }
-    });
-}
-
-#[test]
-fn many_are_awaited_together() {
-    both(|kind| {
-        let pool = pool(kind, 3);
-        let mut left: Vec<_> = (0..1000).map(|n| Some(pool.submit(double, n))).collect();
-        let mut sum = 0;
-        block_on(std::future::poll_fn(|context| {
-            for handle in &mut left {
-                if let Some(h) = handle
-                    && let Poll::Ready(ended) = Pin::new(h).poll(context)
-                {
-                    sum += ended.expect("returns");
-                    *handle = None;
-                }
-            }
-            if left.iter().all(Option::is_none) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        }));
-        assert_eq!(sum, 1000 * 999);
-    });
-}
-
-#[test]
-fn every_end_wakes() {
+fn every_end_wakes_also_that_of_a_task_in_the_queue() {
     both(|kind| {
         let pool = pool(kind, 1);
         let panicked = block_on(pool.submit(|()| -> () { panic!("awaited") }, ()));
@@ -234,18 +187,5 @@ fn a_waker_that_submits_is_welcome() {
         let next = take.recv_timeout(crate::LIMIT).expect("it is woken");
         assert_eq!(crate::join(next).expect("returns"), 42);
         assert_eq!(crate::join(handle).expect("returns"), 7);
-    });
-}
-
-#[test]
-fn polled_again_after_its_end_it_panics() {
-    both(|kind| {
-        let pool = pool(kind, 1);
-        let mut handle = pool.submit(double, 1);
-        block_on(&mut handle).expect("returns");
-        let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _ = block_on(&mut handle);
-        }));
-        assert!(again.is_err());
     });
 }
