@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use brigade::process::{self, Builder, Enforcement, Limit, limited_by};
@@ -39,6 +41,7 @@ fn main() {
         a_nice_value_and_processors_are_had,
         limits_of_nothing_are_refused,
         no_group_is_left,
+        groups_are_had_where_they_are_promised,
         groups_are_removed_when_the_program_is_killed,
     ];
     if is_root() {
@@ -116,7 +119,8 @@ fn memory_of_its_children_counts() {
         return;
     }
     fn have_child_take(mib: usize) -> bool {
-        let program = format!("x=$(head -c {}M /dev/zero | tr '\\0' x); echo ${{#x}}", mib);
+        let bytes = mib as u64 * MIB;
+        let program = format!("x=$(head -c {bytes} /dev/zero | tr '\\0' x); echo ${{#x}}");
         let output = Command::new("/bin/sh")
             .args(["-c", &program])
             .output()
@@ -332,6 +336,66 @@ fn place() -> Option<PathBuf> {
     }
 }
 
+/// `scripts/kernels` says where there are some, so that nothing is skipped there.
+fn groups_are_had_where_they_are_promised() {
+    if std::env::var_os("BRIGADE_TEST_GROUPS").is_some() {
+        for limit in [Limit::Memory, Limit::Processes] {
+            let how = limited_by(limit);
+            assert!(how.is_enforced(), "{how}");
+        }
+    }
+}
+
+/// This program again, in a control group of its own where the hierarchy is of version 2: there no
+/// group can be made below one that has processes of two programs.
+struct Again {
+    command: Command,
+    group: Option<PathBuf>,
+}
+
+impl Again {
+    fn with(argument: &str) -> Again {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.arg(argument);
+        let parent = place().and_then(|place| Some(place.parent()?.to_owned()));
+        let parent = parent.filter(|parent| parent.join("cgroup.subtree_control").exists());
+        let group = parent.map(|parent| {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            parent.join(format!("test-{}-{number}", std::process::id()))
+        });
+        if let Some(group) = &group {
+            fs::create_dir(group).expect("a group");
+            let procs = group.join("cgroup.procs");
+            let enter = move || fs::write(&procs, "0");
+            // SAFETY: it makes system calls, and allocates for a path, which glibc allows in a fork
+            // of a process with threads.
+            unsafe { command.pre_exec(enter) };
+        }
+        Again { command, group }
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        let Some(group) = &self.group else { return };
+        let begun = Instant::now();
+        // What was in it has ended, or is about to.
+        while !remove_with_children(group) && !std::thread::panicking() {
+            assert!(begun.elapsed() < LIMIT, "{} is left", group.display());
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// A program that was killed with its fork server leaves the group that it has moved to.
+fn remove_with_children(group: &Path) -> bool {
+    for below in fs::read_dir(group).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(below.path());
+    }
+    fs::remove_dir(group).is_ok()
+}
+
 fn groups(place: &PathBuf) -> Vec<String> {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     let directories = entries.filter(|e| e.path().is_dir());
@@ -343,9 +407,7 @@ fn groups(place: &PathBuf) -> Vec<String> {
 fn no_group_is_left() {
     let Some(place) = place() else { return };
     // To ask leaves nothing, in a program of its own that ends then.
-    let asked = Command::new(std::env::current_exe().expect("this program"))
-        .arg("--ask")
-        .output();
+    let asked = Again::with("--ask").command.output();
     let asked = String::from_utf8(asked.expect("started").stdout).expect("a path");
     assert!(
         !asked.trim().is_empty() && !PathBuf::from(asked.trim()).exists(),
@@ -384,8 +446,9 @@ fn groups_are_removed_when_the_program_is_killed() {
     if place().is_none() {
         return;
     }
-    let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .arg("--hold")
+    let mut again = Again::with("--hold");
+    let mut child = again
+        .command
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("started");
@@ -407,8 +470,8 @@ fn groups_are_removed_when_the_program_is_killed() {
 
 /// Who may make no control groups.
 fn as_an_ordinary_user() {
-    use std::os::unix::process::CommandExt;
     let output = Command::new(std::env::current_exe().expect("this program"))
+        .env_remove("BRIGADE_TEST_GROUPS")
         .uid(12_346)
         .gid(12_346)
         .output()
