@@ -12,8 +12,11 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+
+use crate::sys::error::Call;
 
 /// Directories that are looked into, at the most, for a group whose name is not told.
 const MOST_SEARCHED: usize = 4096;
@@ -42,6 +45,33 @@ pub(crate) fn lowest_pids_max() -> Option<u64> {
         })
     });
     limits.min()
+}
+
+/// Limits the memory of a group, with all below it.
+pub(crate) fn limit_memory(group: &Path, bytes: u64) -> io::Result<()> {
+    let bytes = bytes.to_string();
+    if group.join("memory.max").exists() {
+        write(group, "memory.max", &bytes)?;
+        // Where swap is not counted, there is none to limit.
+        let _ = write(group, "memory.swap.max", "0");
+    } else {
+        write(group, "memory.limit_in_bytes", &bytes)?;
+        let _ = write(group, "memory.memsw.limit_in_bytes", &bytes);
+    }
+    Ok(())
+}
+
+/// Limits the processes and threads of a group, with all below it.
+pub(crate) fn limit_processes(group: &Path, count: u64) -> io::Result<()> {
+    write(group, "pids.max", &count.to_string())
+}
+
+/// Writes to one of a group's files.
+pub(crate) fn write(group: &Path, file: &str, text: &str) -> io::Result<()> {
+    let file = group.join(file);
+    fs::write(&file, text)
+        .call("write(2)")
+        .at(|| file.display().to_string())
 }
 
 fn find(

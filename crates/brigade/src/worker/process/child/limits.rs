@@ -1,9 +1,8 @@
 //! What a worker may use: setrlimit(2), timer_create(2), cgroups(7), setpriority(2),
 //! sched_setaffinity(2). It limits itself, before it runs anything of the user's.
 //!
-//! Memory and processes are limited by control groups where the program may make any: the worker
-//! makes a group of its own below the one that the host names, and moves there. The fork server
-//! removes it after the worker's end. Otherwise:
+//! Memory and processes are limited by control groups where the program may make any
+//! (`groups.rs`). Otherwise:
 //!
 //! - memory: the address space, `RLIMIT_AS`, that it takes beyond what it began with. What is only
 //!   reserved counts too, and memory files that others have made and it maps.
@@ -11,18 +10,16 @@
 
 #![expect(unsafe_code, reason = "a timer of the kernel's")]
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 
 use crate::sys::error::{self, Call};
-use crate::sys::{process, signal};
+use crate::sys::{cgroup, process, signal};
+use crate::worker::process::child::groups;
 use crate::worker::process::ipc::protocol::Limits;
 
 /// The limit of processor time, which begins anew with each task.
@@ -102,28 +99,16 @@ fn limit_memory(bytes: u64, below: &[u8]) -> io::Result<()> {
         let begun = address_space()?;
         return set(Resource::As, begun.saturating_add(bytes));
     }
-    let group = make_group(below)?;
-    if group.join("memory.max").exists() {
-        write(&group.join("memory.max"), &bytes.to_string())?;
-        // Where swap is not counted, there is none to limit.
-        let _ = write(&group.join("memory.swap.max"), "0");
-        // All of a task, or nothing: its children are of no use without it.
-        let _ = write(&group.join("memory.oom.group"), "1");
-    } else {
-        write(&group.join("memory.limit_in_bytes"), &bytes.to_string())?;
-        let _ = write(
-            &group.join("memory.memsw.limit_in_bytes"),
-            &bytes.to_string(),
-        );
-    }
-    enter(&group)
+    let group = groups::enter(below)?;
+    cgroup::limit_memory(&group, bytes)?;
+    // All of a task, or nothing: its children are of no use without it.
+    let _ = cgroup::write(&group, "memory.oom.group", "1");
+    Ok(())
 }
 
 fn limit_processes(count: u64, below: &[u8]) -> io::Result<()> {
     if !below.is_empty() {
-        let group = make_group(below)?;
-        write(&group.join("pids.max"), &count.to_string())?;
-        return enter(&group);
+        return cgroup::limit_processes(&groups::enter(below)?, count);
     }
     if rustix::process::geteuid().is_root() {
         return Err(io::Error::new(
@@ -132,36 +117,6 @@ fn limit_processes(count: u64, below: &[u8]) -> io::Result<()> {
         ));
     }
     set(Resource::Nproc, count)
-}
-
-/// The group of this worker below a directory.
-fn make_group(below: &[u8]) -> io::Result<PathBuf> {
-    let below = Path::new(OsStr::from_bytes(below));
-    let group = below.join(std::process::id().to_string());
-    // The directory itself is removed by the last fork server that uses it.
-    let _ = fs::create_dir(below);
-    // Version 2: what is made in it has the controllers that are enabled in it. Another worker may
-    // have made it just now, and not come as far.
-    let control = below.join("cgroup.subtree_control");
-    if control.exists() {
-        for controller in ["+memory", "+pids"] {
-            let _ = fs::write(&control, controller);
-        }
-    }
-    fs::create_dir_all(&group)
-        .call("mkdir(2)")
-        .needed_to("make a control group")?;
-    Ok(group)
-}
-
-fn enter(group: &Path) -> io::Result<()> {
-    write(&group.join("cgroup.procs"), "0")
-}
-
-fn write(file: &Path, text: &str) -> io::Result<()> {
-    fs::write(file, text)
-        .call("write(2)")
-        .at(|| file.display().to_string())
 }
 
 /// The bytes that are mapped now: proc_pid_statm(5).

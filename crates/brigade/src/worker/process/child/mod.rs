@@ -8,11 +8,12 @@
 //! - `flush`: how what a task has printed gets out
 //! - `stderr_mark`: where in its stderr the text of a task begins
 //! - `oom_score`: how soon the kernel kills it where memory has run out, if its builder says so
-//! - `limits`: what it may use
+//! - `limits`: what it may use; `groups`: its control groups
 //! - `lockdown`: its sandbox
 //! - `zombies`: when it leaves because of ended processes that tasks have left behind
 
 mod flush;
+mod groups;
 mod limits;
 #[cfg(feature = "sandbox")]
 pub(super) mod lockdown;

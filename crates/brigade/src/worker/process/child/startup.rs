@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::sys::signal::Fault;
 use crate::sys::{fds, futex, process, profile, signal, spin};
 use crate::task::entry::Plan;
 use crate::worker::process::child::flush::{self, Streams};
+use crate::worker::process::child::groups;
 use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::ipc::bell;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
@@ -41,6 +43,8 @@ pub(crate) struct WorkerArgs<'a> {
     pub(crate) token: Option<Token>,
     /// What the fork server's limit of descriptors was before it raised it.
     pub(crate) open_files: Option<Rlimit>,
+    /// Below these it makes control groups of its own.
+    pub(crate) groups: &'a [PathBuf],
     pub(crate) surplus: Surplus,
 }
 
@@ -133,6 +137,7 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
         let _ = rustix::process::setrlimit(Resource::Nofile, open_files);
     }
     signal::unblock_all();
+    groups::enter_ahead(birth.groups);
     let worker = Worker::new(mailbox, lane, bell, birth.stderr_count);
     Ok((mailbox, worker))
 }

@@ -159,6 +159,8 @@ impl Made {
             bell,
             token: self.begin.token.and_then(Token::from_bits),
             open_files,
+            // It moves when it is limited.
+            groups: &[],
             surplus: Surplus::These(self.surplus),
         })
     }

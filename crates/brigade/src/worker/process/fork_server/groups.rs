@@ -28,6 +28,11 @@ impl Groups {
         }
     }
 
+    /// Below which spares make their groups ahead; none before anything was limited.
+    pub(super) fn of_spares(&self) -> &[PathBuf] {
+        &self.below
+    }
+
     /// Whether the kernel has killed something in a worker's group because that had too much
     /// memory.
     pub(super) fn was_killed_for_memory(&self, pid: u32) -> bool {

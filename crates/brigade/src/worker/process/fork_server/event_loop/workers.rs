@@ -94,6 +94,7 @@ impl Server<'_> {
             bell: &self.bell,
             token,
             open_files: self.open_files,
+            groups: self.groups.of_spares(),
             surplus: Surplus::All,
         };
         let pid = match &self.executing {
