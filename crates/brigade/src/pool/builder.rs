@@ -98,6 +98,8 @@ impl PoolBuilder {
                 recycle_after: None,
                 fresh_per_task: false,
                 recycle_above: None,
+                memory_limit: None,
+                processes_limit: None,
                 keep_crashes: None,
                 process: process::Builder::new(),
             },
@@ -224,6 +226,32 @@ impl PoolBuilder {
         self
     }
 
+    /// The memory that the pool's worker processes, with their children, may have together, in
+    /// bytes. When they would have more, the kernel kills the worker that has most: its task ends
+    /// with [`Cause::OutOfMemory`](crate::Cause::OutOfMemory), another takes its place, and the pool
+    /// goes on. Each worker can have a [limit of its own](process::Builder::memory_limit) as well.
+    ///
+    /// By a control group around those of the workers: where the program may make none
+    /// ([`limited_by`](process::limited_by) tells), the pool is not built.
+    ///
+    /// *Default: no limit.*
+    pub fn memory_limit(mut self, bytes: u64) -> PoolBuilder {
+        self.options.memory_limit = Some(bytes);
+        self
+    }
+
+    /// How many processes and threads the pool's worker processes, with their children, may be
+    /// together. Beyond it no other can be made: `EAGAIN`. Each worker is one at least, and the
+    /// pool's own workers are always made.
+    ///
+    /// By a control group, as [`memory_limit`](Self::memory_limit).
+    ///
+    /// *Default: no limit.*
+    pub fn processes_limit(mut self, count: u64) -> PoolBuilder {
+        self.options.processes_limit = Some(count);
+        self
+    }
+
     /// Writes a file into this directory for each task whose worker process died: what it was, its
     /// input, and all that is known of the death. With `BRIGADE_REPLAY` it is run again, in a
     /// debugger if you like: see [`init`](crate::init).
@@ -280,8 +308,8 @@ impl PoolBuilder {
     ///
     /// # Errors
     /// The workers could not be started; the initializer panicked or crashed; the directory for
-    /// crash files cannot be made or written to; a number makes no sense (no workers, a queue of no
-    /// tasks).
+    /// crash files cannot be made or written to; a limit cannot be had: of processes here, or of
+    /// threads anywhere; a number makes no sense (no workers, a queue of no tasks).
     pub fn build(self) -> io::Result<Pool> {
         let options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -302,6 +330,24 @@ impl PoolBuilder {
         }
         if options.timeout == Some(Duration::ZERO) {
             return invalid("a pool's timeout must be longer than zero".to_owned());
+        }
+        let whole = [
+            ("memory", options.memory_limit),
+            ("processes", options.processes_limit),
+        ];
+        for (what, limit) in whole {
+            match (self.kind, limit) {
+                (Kind::Process, Some(0)) => {
+                    return invalid(format!("a pool cannot run with its {what} limited to 0"));
+                }
+                (Kind::Thread, Some(_)) => {
+                    let why = format!(
+                        "a pool of threads cannot have its {what} limited: threads share the program's"
+                    );
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+                }
+                _ => {}
+            }
         }
         let backend = match self.kind {
             Kind::Thread => Backend::Thread(thread::ThreadPool::start(options)?),

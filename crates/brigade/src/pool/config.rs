@@ -24,6 +24,10 @@ pub(crate) struct Options {
     pub(super) recycle_after: Option<u64>,
     pub(super) fresh_per_task: bool,
     pub(crate) recycle_above: Option<u64>,
+    /// Of the pool as a whole, in bytes.
+    pub(crate) memory_limit: Option<u64>,
+    /// Of the pool as a whole, threads too.
+    pub(crate) processes_limit: Option<u64>,
     pub(crate) keep_crashes: Option<PathBuf>,
     pub(crate) process: process::Builder,
 }

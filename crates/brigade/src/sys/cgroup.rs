@@ -47,6 +47,27 @@ pub(crate) fn lowest_pids_max() -> Option<u64> {
     limits.min()
 }
 
+/// Version 2: what is made in this group has the controllers of memory and processes, where this
+/// group has them.
+pub(crate) fn enable_below(group: &Path) {
+    if group.join("cgroup.subtree_control").exists() {
+        for controller in ["+memory", "+pids"] {
+            let _ = write(group, "cgroup.subtree_control", controller);
+        }
+    }
+}
+
+/// Removes a group with those below it, as far as there is nothing in them.
+pub(crate) fn remove_empty(group: &Path) {
+    for below in fs::read_dir(group).into_iter().flatten().flatten() {
+        // A group's files are no directories.
+        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&below.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}
+
 /// Limits the memory of a group, with all below it.
 pub(crate) fn limit_memory(group: &Path, bytes: u64) -> io::Result<()> {
     let bytes = bytes.to_string();

@@ -63,6 +63,7 @@ use crate::task::identity::Function;
 use crate::task::name::TaskName;
 use crate::worker::handle::Task as Behind;
 use crate::worker::process::host::client::Employer;
+use crate::worker::process::host::groups::{self, Whole};
 use crate::worker::process::ipc::protocol::Stay;
 use crate::{JoinError, JoinHandle, Kind, Message, PoolStats};
 
@@ -101,6 +102,11 @@ impl ProcessPool {
             tasks: options.most_tasks(),
             bytes: options.recycle_above,
         });
+        let whole = Whole {
+            memory: options.memory_limit,
+            processes: options.processes_limit,
+        };
+        groups::limit_pool(&mut setup.limits, whole)?;
         let options = Arc::new(options);
         let pool = ProcessPool::new(Arc::clone(&options), setup.clone(), |pool| {
             let pool: std::sync::Weak<dyn Employer> = pool;

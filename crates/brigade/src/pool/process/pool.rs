@@ -28,6 +28,7 @@ use crate::sys::original::Original;
 use crate::sys::processors;
 use crate::task::name::TaskName;
 use crate::worker::process::host::connection::WorkerConnection;
+use crate::worker::process::host::groups;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
@@ -454,6 +455,7 @@ impl ProcessPool {
         for line in &lines {
             line.wait_ended(Some(deadline));
         }
+        groups::end_pool(&self.setup.limits);
     }
 }
 

@@ -17,6 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::sys::cgroup;
 use crate::sys::error::Call;
 
 /// The groups that this worker is in: at most one of each controller's.
@@ -36,10 +37,7 @@ pub(super) fn enter(below: &[u8]) -> io::Result<PathBuf> {
     let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
     if !entered.contains(&group) {
         make(&group)?;
-        let procs = group.join("cgroup.procs");
-        fs::write(&procs, "0")
-            .call("write(2)")
-            .at(|| procs.display().to_string())?;
+        cgroup::write(&group, "cgroup.procs", "0")?;
         entered.push(group.clone());
     }
     Ok(group)
@@ -47,18 +45,15 @@ pub(super) fn enter(below: &[u8]) -> io::Result<PathBuf> {
 
 fn make(group: &Path) -> io::Result<()> {
     if let Some(below) = group.parent() {
-        // The directory itself is removed by the last fork server that uses it.
+        // The directory itself is removed by the last fork server that uses it, or by the host with
+        // its pool. Another worker may have made it just now, and not come as far.
         let _ = fs::create_dir(below);
-        // Version 2: what is made in it has the controllers that are enabled in it. Another worker
-        // may have made it just now, and not come as far.
-        let control = below.join("cgroup.subtree_control");
-        if control.exists() {
-            for controller in ["+memory", "+pids"] {
-                let _ = fs::write(&control, controller);
-            }
-        }
+        cgroup::enable_below(below);
     }
     fs::create_dir_all(group)
         .call("mkdir(2)")
-        .needed_to("make a control group")
+        .needed_to("make a control group")?;
+    // Version 2: all of a worker is killed, or nothing: its children are of no use without it.
+    let _ = cgroup::write(group, "memory.oom.group", "1");
+    Ok(())
 }

@@ -47,6 +47,13 @@ pub(super) fn begin_task() {
 
 /// Limits this process.
 pub(super) fn apply(limits: &Limits) -> io::Result<()> {
+    if limits.of_pool {
+        for below in [&limits.memory_group, &limits.processes_group] {
+            if !below.is_empty() {
+                groups::enter(below).at(|| "cannot enter its pool's control group".to_owned())?;
+            }
+        }
+    }
     if let Some(bytes) = limits.memory {
         limit_memory(bytes, &limits.memory_group)
             .at(|| format!("cannot have its memory limited to {bytes} bytes"))?;
@@ -99,11 +106,7 @@ fn limit_memory(bytes: u64, below: &[u8]) -> io::Result<()> {
         let begun = address_space()?;
         return set(Resource::As, begun.saturating_add(bytes));
     }
-    let group = groups::enter(below)?;
-    cgroup::limit_memory(&group, bytes)?;
-    // All of a task, or nothing: its children are of no use without it.
-    let _ = cgroup::write(&group, "memory.oom.group", "1");
-    Ok(())
+    cgroup::limit_memory(&groups::enter(below)?, bytes)
 }
 
 fn limit_processes(count: u64, below: &[u8]) -> io::Result<()> {

@@ -365,9 +365,11 @@ impl<'a> Server<'a> {
                     let lane = self.lane(slot, pid);
                     self.tell(Event::Lane { ticket, errno: 0 }, lane);
                 }
-                Request::Groups { memory, processes } => {
-                    self.groups.are_below([memory, processes]);
-                }
+                Request::Groups {
+                    memory,
+                    processes,
+                    of_pool,
+                } => self.groups.are_below([memory, processes], of_pool),
                 Request::AreYouThere { number } => self.tell(Event::Here { number }, None),
             }
         }

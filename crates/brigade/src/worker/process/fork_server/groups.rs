@@ -13,51 +13,64 @@ use crate::sys::process;
 pub(super) struct Groups {
     /// Of the controllers of memory, and of processes; the same one, or none of a kind.
     below: Vec<PathBuf>,
+    /// Workers are limited that are of no such pool.
+    spares_move: bool,
+    /// The same, of pools that are limited as wholes, for as long as their hosts have them.
+    of_pools: Vec<PathBuf>,
     /// Groups that could not be removed: something is in them that is about to end.
     left: Vec<PathBuf>,
 }
 
 impl Groups {
     /// The host says where they are.
-    pub(super) fn are_below(&mut self, directories: [Vec<u8>; 2]) {
+    pub(super) fn are_below(&mut self, directories: [Vec<u8>; 2], of_pool: bool) {
+        let directories = directories.iter().filter(|directory| !directory.is_empty());
         for directory in directories {
-            let directory = PathBuf::from(OsStr::from_bytes(&directory));
-            if !directory.as_os_str().is_empty() && !self.below.contains(&directory) {
-                self.below.push(directory);
-            }
+            let directory = Path::new(OsStr::from_bytes(directory));
+            let place = if of_pool {
+                add(&mut self.of_pools, directory);
+                directory.parent().unwrap_or(directory)
+            } else {
+                self.spares_move = true;
+                directory
+            };
+            add(&mut self.below, place);
         }
+    }
+
+    /// Those that this worker may have made.
+    fn of(&self, pid: u32) -> impl Iterator<Item = PathBuf> + '_ {
+        let all = self.below.iter().chain(&self.of_pools);
+        all.map(move |below| below.join(pid.to_string()))
     }
 
     /// Below which spares make their groups ahead; none before anything was limited.
     pub(super) fn of_spares(&self) -> &[PathBuf] {
-        &self.below
+        if self.spares_move { &self.below } else { &[] }
     }
 
     /// Whether the kernel has killed something in a worker's group because that had too much
     /// memory.
     pub(super) fn was_killed_for_memory(&self, pid: u32) -> bool {
-        let name = pid.to_string();
-        let mut groups = self.below.iter().map(|below| below.join(&name));
-        groups.any(|group| oom::kills_in(&group).is_some_and(|kills| kills > 0))
+        self.of(pid)
+            .any(|group| oom::kills_in(&group).is_some_and(|kills| kills > 0))
     }
 
     /// A worker has ended, and all that it has started.
     pub(super) fn remove(&mut self, pid: u32) {
-        if self.below.is_empty() {
-            return;
-        }
-        let name = pid.to_string();
-        let groups = self.below.iter().map(|below| below.join(&name));
         let mut all = std::mem::take(&mut self.left);
-        all.extend(groups);
+        all.extend(self.of(pid));
         all.retain(|group| !is_gone(group));
         self.left = all;
+        self.of_pools.retain(|pool| pool.exists());
     }
 
     /// All workers have ended: so have the groups that held theirs, unless another fork server has
-    /// workers there.
-    pub(super) fn end(&mut self) {
-        for below in std::mem::take(&mut self.below) {
+    /// workers there. `host_is_gone`: its pools are, too.
+    pub(super) fn end(&mut self, host_is_gone: bool) {
+        let of_pools = std::mem::take(&mut self.of_pools).into_iter();
+        let of_pools = of_pools.filter(|_| host_is_gone);
+        for below in of_pools.chain(std::mem::take(&mut self.below)) {
             let groups = fs::read_dir(&below).into_iter().flatten().flatten();
             for group in groups {
                 // A worker of another fork server may have made its own, and not entered it yet.
@@ -71,6 +84,12 @@ impl Groups {
             }
             let _ = fs::remove_dir(below);
         }
+    }
+}
+
+fn add(known: &mut Vec<PathBuf>, directory: &Path) {
+    if !known.iter().any(|one| one == directory) {
+        known.push(directory.to_owned());
     }
 }
 

@@ -306,6 +306,13 @@ impl ForkServer {
         if memory.is_empty() && processes.is_empty() {
             return Ok(());
         }
+        if limits.of_pool {
+            return self.send(Request::Groups {
+                memory: memory.clone(),
+                processes: processes.clone(),
+                of_pool: true,
+            });
+        }
         let mut state = self.lock();
         if state.told_groups {
             return Ok(());
@@ -314,6 +321,7 @@ impl ForkServer {
         self.send(Request::Groups {
             memory: Groups::bytes(&here.memory),
             processes: Groups::bytes(&here.processes),
+            of_pool: false,
         })?;
         state.told_groups = true;
         Ok(())

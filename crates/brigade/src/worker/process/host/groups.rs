@@ -10,6 +10,8 @@
 //! What is left of programs that were killed together with their fork server is removed by the next
 //! program that looks here.
 
+mod of_pool;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -23,12 +25,14 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::process;
 use crate::worker::process::host::client::ForkServer;
 
+pub(crate) use of_pool::{Whole, end_pool, limit_pool};
+
 /// The start of the name of all directories that are made.
 const PREFIX: &str = "brigade-";
 /// The group of the program and its other processes, where it had to move.
 const PROGRAM: &str = "program";
 /// A message to the fork server has room for so many bytes of both paths.
-const MOST: usize = 400;
+const MOST: usize = 380;
 
 /// Where groups for workers are made, by controller; or why there are none.
 #[derive(Clone, Debug)]
@@ -191,12 +195,7 @@ fn remove_left(group: &Path) {
         let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         let number = number.and_then(|rest| rest.split('-').next()?.parse().ok());
         if number.is_some_and(|pid: u32| !process::is_there(pid)) {
-            let groups = fs::read_dir(entry.path()).into_iter().flatten().flatten();
-            for group in groups {
-                // Only those that are empty can be removed; a group's files are no directories.
-                let _ = fs::remove_dir(group.path());
-            }
-            let _ = fs::remove_dir(entry.path());
+            cgroup::remove_empty(&entry.path());
         }
     }
 }

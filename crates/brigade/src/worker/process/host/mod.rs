@@ -9,7 +9,8 @@
 //!   worker; `one_shot/outcome`: how the task ended
 //! - `result`: a result's bytes, decoded
 //! - `death`: why a worker died
-//! - `groups`: where workers may have control groups of their own
+//! - `groups`: where workers may have control groups of their own; `groups/of_pool`: those of a pool
+//!   that is limited as a whole
 //! - `setup`: what a builder asks for, as a worker is told it
 //! - `start_method`: whether workers are forked or executed
 

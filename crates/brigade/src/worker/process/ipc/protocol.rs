@@ -57,8 +57,13 @@ pub(crate) enum Request {
     /// Give me the socket of this worker's lane.
     Lane { slot: u32, pid: u32, ticket: u64 },
     /// Workers move to control groups of their own below these, each to one of its process number:
-    /// what kills in there is told, and they are removed with their workers.
-    Groups { memory: Vec<u8>, processes: Vec<u8> },
+    /// what kills in there is told, and they are removed with their workers. `of_pool`: those of one
+    /// pool; its host makes and removes these directories.
+    Groups {
+        memory: Vec<u8>,
+        processes: Vec<u8>,
+        of_pool: bool,
+    },
     /// Are you there? Answered by [`Event::Here`] with the same number.
     AreYouThere { number: u64 },
 }
@@ -179,6 +184,8 @@ pub(crate) struct Limits {
     /// The directories below which it makes control groups of its own; empty: not there.
     pub(crate) memory_group: Vec<u8>,
     pub(crate) processes_group: Vec<u8>,
+    /// Those are its pool's, which is limited as a whole.
+    pub(crate) of_pool: bool,
 }
 
 impl Setup {

@@ -66,6 +66,9 @@ impl Server<'_> {
         if self.closing.is_empty() {
             return;
         }
+        // Where a worker's groups are is said before it can make any: it may not have been read yet.
+        // That the host is gone is heard of at the next turn.
+        self.requests();
         let orphans = self.kill_orphans();
         if !orphans.is_empty() {
             if self.closing.iter().all(|c| c.since.elapsed() < PATIENCE) {
@@ -144,8 +147,9 @@ impl Server<'_> {
         }
     }
 
-    /// The host is gone: so is everything that was done for it.
+    /// The host is gone: so is everything that was done for it. Or it has another fork server.
     pub(super) fn end_all(&mut self) {
+        let host_is_gone = !(self.retired && self.has_nothing_left());
         for &pid in self.workers.keys() {
             end(pid);
         }
@@ -162,7 +166,7 @@ impl Server<'_> {
         for closing in &mut self.closing {
             closing.worker.drain(&mut self.outputs);
         }
-        self.groups.end();
+        self.groups.end(host_is_gone);
         for output in self.outputs.iter_mut() {
             output.finish();
         }
