@@ -125,6 +125,20 @@ pub(crate) fn is_alone() -> bool {
     rustix::fs::stat("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink == 3)
 }
 
+/// The same, but for threads that are at their end: who joins one goes on before the kernel has let
+/// go of it. Asked for 50 ms.
+pub(crate) fn is_alone_soon() -> bool {
+    const ASKED: u32 = 50;
+    let is_alone_then = |_| {
+        let is_alone = is_alone();
+        if !is_alone {
+            futex::rest(Duration::from_millis(1));
+        }
+        is_alone
+    };
+    (0..ASKED).any(is_alone_then)
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {

@@ -8,6 +8,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         workers_of_root_are_nobody,
         another_user_is_had_by_root_only,
         a_thread_that_is_left_running_is_refused_by_name,
+        a_thread_that_has_ended_is_none,
         a_violation_says_what_was_tried,
         a_violation_with_blocked_signals_is_one_too,
         a_signal_of_that_number_is_no_violation,
@@ -59,6 +60,22 @@ fn another_user_is_had_by_root_only() {
         let why = started.expect_err("not root").to_string();
         assert!(why.contains("only a program that is root"), "{why}");
     }
+}
+
+/// An initializer may use threads.
+fn a_thread_that_has_ended_is_none() {
+    fn use_one() {
+        let thread = std::thread::spawn(|| println!("from the initializer's thread"));
+        thread.join().expect("it ends");
+    }
+    let shut_in = process::Builder::new().sandbox(Sandbox::deny_all());
+    let pool = Pool::builder(Kind::Process)
+        .workers(1)
+        .initializer(use_one)
+        .process(shut_in)
+        .build();
+    let pool = pool.expect("a pool");
+    assert_eq!(pool.submit(|n: u32| n + 1, 1).join().expect("ok"), 2);
 }
 
 fn a_thread_that_is_left_running_is_refused_by_name() {

@@ -80,8 +80,8 @@ impl Streams {
         is_done
     }
 
-    /// In the order in which they are most likely to have been written to.
-    fn flush(self) {
+    /// In the order in which they are most likely to have been written to. Waits for their locks.
+    pub(in crate::worker::process) fn flush(self) {
         std_stdout();
         process::flush_c_stdout();
         if self == Streams::All {

@@ -26,7 +26,11 @@ pub(super) fn set_up(encoded: &[u8]) -> Result<Option<Stay>, NotReady> {
     #[cfg(feature = "sandbox")]
     let rules = setup.sandbox.take();
     prepare(setup)?;
-    initialize(stay.as_ref())?;
+    #[cfg(feature = "sandbox")]
+    let is_shut_in = rules.is_some();
+    #[cfg(not(feature = "sandbox"))]
+    let is_shut_in = false;
+    initialize(stay.as_ref(), is_shut_in)?;
     #[cfg(feature = "sandbox")]
     shut_in(rules.as_deref())?;
     Ok(stay)
@@ -70,8 +74,9 @@ fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
     locked.map_err(|e| NotReady::because(&e))
 }
 
-/// Runs the initializer of a worker that stays.
-fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
+/// Runs the initializer of a worker that stays. `is_shut_in`: it is about to be; then no thread may
+/// be left.
+fn initialize(stay: Option<&Stay>, is_shut_in: bool) -> Result<(), NotReady> {
     let Some(offset) = stay.and_then(|s| s.initializer) else {
         return Ok(());
     };
@@ -83,7 +88,13 @@ fn initialize(stay: Option<&Stay>) -> Result<(), NotReady> {
     if !is_the_worker() {
         process::exit_now(0);
     }
-    flush::flush(Streams::All);
+    if is_shut_in {
+        if process::is_alone_soon() {
+            Streams::All.flush();
+        }
+    } else {
+        flush::flush(Streams::All);
+    }
     match ended {
         Some(Ok(())) => Ok(()),
         Some(Err(mut unwound)) => {
