@@ -58,6 +58,38 @@ fn submitted_tasks_pass_a_long_one() {
     });
 }
 
+/// Appends a byte to a file: a trace that is seen without asking the pool.
+fn note(path: String) {
+    use std::io::Write;
+    let file = std::fs::File::options().append(true).open(path);
+    file.and_then(|mut file| file.write_all(b"."))
+        .expect("noted");
+}
+
+#[test]
+fn tasks_are_run_though_nobody_looks() {
+    both(|kind| {
+        let name = format!("brigade-unseen-{kind}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let text = path.to_str().expect("UTF-8");
+        for count in [1, 2, 15, 16, 17, 200] {
+            std::fs::write(&path, b"").expect("made");
+            let pool = pool(kind, 2);
+            warm_up(&pool);
+            let handles: Vec<_> = (0..count)
+                .map(|_| pool.submit(note, text.to_owned()))
+                .collect();
+            until("all have run", || {
+                std::fs::metadata(&path).is_ok_and(|file| file.len() == count)
+            });
+            for handle in handles {
+                join(handle).expect("returns");
+            }
+        }
+        std::fs::remove_file(&path).expect("removed");
+    });
+}
+
 fn warm_up(pool: &Pool) {
     for (n, ended) in (0..5000).zip(pool.map(work, (0..5000).map(Job::Short))) {
         assert_eq!(ended.expect("returns"), n * 2);

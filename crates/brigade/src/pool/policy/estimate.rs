@@ -49,6 +49,13 @@ const PREFETCH: RangeInclusive<usize> = 2..=2048;
 /// each other; with more, a wrong guess would last long.
 const FIRST_PREFETCH: usize = 4;
 
+/// Tasks that take less than this each are *tiny*: a worker that sleeps is not woken for one of
+/// them.
+const TINY_NANOS: f64 = 5_000.0;
+
+/// So much work is worth waking another worker for: about what it costs to sleep and to be woken.
+pub(in crate::pool) const WORTH_WAKING: Duration = Duration::from_micros(50);
+
 /// How long tasks take, as the host sees it from outside, and how many of them a worker process has
 /// ahead. The mean goes down quickly and up slowly: a worker that has long finished seems slow to a
 /// host that looks late.
@@ -74,6 +81,12 @@ impl PrefetchEstimate {
         self.mean.map_or(FIRST_PREFETCH, |mean| {
             mean.tasks_in(PREFETCH_TIME, PREFETCH)
         })
+    }
+
+    /// How many tasks are worth waking another worker for. `None`: each is.
+    pub(in crate::pool) fn worth_waking(&self) -> Option<usize> {
+        let tiny = self.mean.filter(|mean| mean.nanos() < TINY_NANOS)?;
+        Some(tiny.tasks_in(WORTH_WAKING, PREFETCH))
     }
 
     /// How many finished tasks are worth a wake-up of the host.
@@ -158,6 +171,17 @@ mod tests {
             estimate.record(1, Duration::ZERO);
         }
         assert_eq!(estimate.prefetch_depth(), 2048);
+    }
+
+    #[test]
+    fn only_tiny_tasks_are_gathered_until_they_are_worth_waking_a_worker() {
+        let mut estimate = PrefetchEstimate::default();
+        assert_eq!(estimate.worth_waking(), None);
+        estimate.record(100, Duration::from_micros(100));
+        assert_eq!(estimate.worth_waking(), Some(50));
+        let mut estimate = PrefetchEstimate::default();
+        estimate.record(1, Duration::from_micros(5));
+        assert_eq!(estimate.worth_waking(), None);
     }
 
     #[test]

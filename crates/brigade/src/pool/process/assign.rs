@@ -5,12 +5,24 @@ use std::time::Duration;
 use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, TraceEvent};
 use super::dispatcher::Dispatcher;
+use super::input::EncodedInput;
 use super::outcome::RawOutcome;
 use super::task::{ResultSink, Task};
-use super::worker_slot::Termination;
+use super::worker_slot::{Termination, WorkerSlot};
 use crate::JoinError;
+use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::{Instant, spin};
 use crate::sys::processors;
+
+/// Among so many busy workers one is looked for that takes tiny tasks beside those that it has.
+const CONCENTRATED: usize = 4;
+
+/// So many tiny tasks are offered together.
+const OFFERED_TOGETHER: u32 = 16;
+
+/// How many times what is worth waking a worker for the busy ones have before they ring to have it
+/// shared.
+const SHARED: usize = 4;
 
 impl Dispatcher {
     /// Gives out what there is to do.
@@ -20,6 +32,7 @@ impl Dispatcher {
                 break;
             }
             let idle = self.workers.idle().len();
+            self.concentrate(ctx);
             self.assign_idle(ctx);
             self.prefetch(ctx);
             // A worker that got the tasks of another has some ahead now, which an idle worker may
@@ -29,6 +42,79 @@ impl Dispatcher {
             }
         }
         self.publish();
+    }
+
+    /// Gives tiny tasks to workers that are at work, as long as what they have would not have been
+    /// worth waking another for: to wake one costs more than many such tasks, and on a machine
+    /// with few processors the one that is woken takes the host's.
+    fn concentrate(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(enough) = self.estimate.worth_waking() else {
+            return;
+        };
+        if self.workers.idle().is_empty() {
+            return;
+        }
+        for at in 0..self.workers.busy().len().min(CONCENTRATED) {
+            if self.queue.is_empty() || self.front_is_for_an_empty_worker() {
+                return;
+            }
+            let i = self.workers.busy()[at];
+            let slot = &self.workers[i];
+            let room = enough.saturating_sub(slot.assigned.count());
+            if room > 0 && slot.has_room() && !slot.seems_held_up(ctx.now) {
+                self.assign_to(i, room, ctx);
+            }
+        }
+    }
+
+    /// Accepts a tiny task that follows others at once: it is given to a worker that is at work,
+    /// which is offered several together, and not woken for them. That is made up for by whoever
+    /// looks next: who waits, or submits a little later, or the listener, whose timer is set.
+    ///
+    /// Gives the task back if it is not one of those.
+    pub(super) fn give_in_burst(&mut self, mut task: Task, now: Instant) -> Option<Task> {
+        let Some(enough) = self.estimate.worth_waking() else {
+            return Some(task);
+        };
+        let is_plain = matches!(task.input, EncodedInput::Inline(_));
+        if !is_plain
+            || self.is_traced
+            || !self.queue.is_empty()
+            || now.saturating_duration_since(self.looked) >= WORTH_WAKING
+        {
+            return Some(task);
+        }
+        for at in 0..self.workers.busy().len().min(CONCENTRATED) {
+            let i = self.workers.busy()[at];
+            let slot = &self.workers[i];
+            if slot.assigned.count() >= enough || !slot.has_room() || slot.seems_held_up(now) {
+                continue;
+            }
+            self.count_accepted(&mut task);
+            let (_, rest) = self.workers.assign(i, task);
+            if let Some(rest) = rest {
+                // There was no room for it after all.
+                self.uncount_accepted(&rest);
+                return Some(rest);
+            }
+            if let Some(line) = &mut self.workers[i].line {
+                if line.unoffered() >= OFFERED_TOGETHER {
+                    line.offer();
+                }
+            }
+            self.update_timer_in_burst();
+            return None;
+        }
+        Some(task)
+    }
+
+    /// Whether some of what busy workers have should be given to those that do nothing: they are to
+    /// tell when that can be done.
+    pub(super) fn has_work_to_share(&self) -> bool {
+        let behind = self.workers.behind_first();
+        let enough = self.estimate.worth_waking();
+        // Who submits tiny tasks takes results now and then: most of these may have ended.
+        behind >= enough.map_or(1, |enough| SHARED * enough)
     }
 
     /// Those that do nothing, the one that was used last first.
@@ -185,14 +271,19 @@ impl Dispatcher {
         if self.workers.idle().is_empty() || !self.workers.has_queued_behind() {
             return false;
         }
+        let enough = self.estimate.worth_waking().unwrap_or(1);
+        let is_worth_it = |slot: &WorkerSlot| {
+            let behind = slot.assigned.behind_first();
+            behind >= enough || behind > 0 && slot.seems_held_up(ctx.now)
+        };
         let loaded = self
             .workers
             .busy()
             .iter()
             .copied()
-            .filter(|&i| self.workers[i].is_ready())
+            .filter(|&i| self.workers[i].is_ready() && is_worth_it(&self.workers[i]))
             .max_by_key(|&i| self.workers[i].assigned.behind_first());
-        let Some(i) = loaded.filter(|&i| self.workers[i].assigned.behind_first() > 0) else {
+        let Some(i) = loaded else {
             return false;
         };
         let slot = &self.workers[i];

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::task::Task;
+use super::result_cell::ResultCell;
+use super::task::{ResultSink, Task};
 use crate::sim::local::Instant;
 
 /// The tasks that were written to a worker's mailbox and have not ended, oldest first. The worker
@@ -78,6 +79,20 @@ impl AssignedTasks {
             }
             None => self.entries.pop_front(),
         }
+    }
+
+    /// Where the end of the first task is told, if that is its handle.
+    pub(super) fn first_cell(&self) -> Option<&ResultCell> {
+        match &self.first()?.sink {
+            ResultSink::Handle(of) => Some(of.cell()),
+            ResultSink::Map(..) => None,
+        }
+    }
+
+    /// Lets go of the first task, which is done, and was one.
+    pub(super) fn drop_first(&mut self) {
+        self.count -= 1;
+        drop(self.entries.pop_front());
     }
 
     /// Lets go of the first task, which is done, if it is of a map.

@@ -46,10 +46,10 @@ enum Answer {
 struct ReplyBatch {
     /// About how many bytes of the ring they took.
     frame_bytes: usize,
-    /// Of them, results of maps: they are counted together.
+    /// Of them, plain results: they are counted together.
     tasks: u64,
     result_bytes: u64,
-    /// How many results in a row are of tasks that were submitted together, and when that was.
+    /// Of maps: how many results in a row are of tasks that were submitted together, and when that was.
     submitted: Option<Instant>,
     in_a_row: u64,
 }
@@ -86,6 +86,7 @@ impl Dispatcher {
     pub(super) fn poll(&mut self, deferred: &mut Deferred, more: bool) {
         // One time for all: it is a large part of what a small task costs.
         let ctx = &mut deferred.at(Instant::now());
+        self.looked = ctx.now;
         self.collect(ctx);
         let epoch = self.server.board.epoch().load(Ordering::Acquire);
         if epoch != self.epoch || self.exits_deferred {
@@ -210,6 +211,17 @@ impl Dispatcher {
                         batch.count(&task, len, &mut self.stats, ctx.now);
                         return ReplyAction::Continue;
                     }
+                    if let Some(cell) = slot.assigned.first_cell() {
+                        let result = RawOutcome::Returned(take_frame(frame, &mut self.reply_buf));
+                        let time = ctx.now.saturating_duration_since(cell.submitted());
+                        cell.complete(result, &mut ctx.deferred.wakeups);
+                        slot.assigned.drop_first();
+                        line.count_result();
+                        self.stats.latencies.record(time);
+                        batch.tasks += 1;
+                        batch.result_bytes += len as u64;
+                        return ReplyAction::Continue;
+                    }
                 }
                 (tag, take_frame(frame, &mut self.reply_buf))
             }
@@ -229,7 +241,7 @@ impl Dispatcher {
         heard
     }
 
-    /// Counts the tasks of maps that were taken together.
+    /// Counts the plain results that were taken together.
     fn count_batch(&mut self, batch: &ReplyBatch, now: Instant) {
         self.workers.count_done(batch.tasks as usize);
         self.stats.done += batch.tasks;

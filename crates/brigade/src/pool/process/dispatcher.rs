@@ -12,7 +12,7 @@ use super::wakeup_schedule::WakeupSchedule;
 use super::worker_table::WorkerTable;
 use crate::PoolStats;
 use crate::pool::config::Options;
-use crate::pool::policy::estimate::PrefetchEstimate;
+use crate::pool::policy::estimate::{PrefetchEstimate, WORTH_WAKING};
 use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
@@ -42,6 +42,8 @@ pub(super) struct Dispatcher {
     /// Ends that could not be dealt with yet.
     pub(super) exits_deferred: bool,
     pub(super) respawn: Respawn,
+    /// When it was looked at what workers say.
+    pub(super) looked: Instant,
     /// Something came of the last look.
     pub(super) changed: bool,
     pub(super) closing: bool,
@@ -83,6 +85,7 @@ impl Dispatcher {
             epoch,
             stops: 0,
             exits_deferred: false,
+            looked: now,
             changed: false,
             closing: false,
             aborting: false,
@@ -108,12 +111,31 @@ impl Dispatcher {
                 slot.respawn_at = None;
             }
         }
+        self.count_accepted(&mut task);
+        self.queue.push_back(task);
+    }
+
+    pub(super) fn count_accepted(&mut self, task: &mut Task) {
         let count = task.count();
         task.number = self.next_number;
         self.next_number += u64::from(count);
         self.stats.submitted += u64::from(count);
         self.stats.bytes_in += task.input.len();
-        self.queue.push_back(task);
+    }
+
+    /// It was not accepted after all.
+    pub(super) fn uncount_accepted(&mut self, task: &Task) {
+        self.next_number -= u64::from(task.count());
+        self.stats.submitted -= u64::from(task.count());
+        self.stats.bytes_in -= task.input.len();
+    }
+
+    /// Whether busy workers may have much to say: they were not looked at for a while, or they seem
+    /// to have much to do.
+    pub(super) fn is_look_due(&self, now: Instant) -> bool {
+        !self.workers.busy().is_empty()
+            && (now.saturating_duration_since(self.looked) >= WORTH_WAKING
+                || self.queue.is_empty() && self.estimate.worth_waking().is_some())
     }
 
     pub(super) fn epoch(&self) -> u32 {

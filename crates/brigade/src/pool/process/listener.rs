@@ -12,6 +12,10 @@ use crate::worker::process::host::client::Employer;
 /// When it is looked whether tasks that were given out are begun.
 const UNBEGUN: Duration = Duration::from_millis(20);
 
+/// When it is looked whether a task turns out to be long, where tiny ones wait behind it that
+/// another worker has time for.
+const UNSHARED: Duration = Duration::from_millis(1);
+
 /// When it is looked, while there are tasks, whether there is something that nobody was woken for.
 const UNHEARD: Duration = Duration::from_millis(100);
 
@@ -75,6 +79,13 @@ impl Dispatcher {
             // A worker whose mailbox was written over does not ring.
             sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
         }
+        if !self.wakeups.is_timer_soon()
+            && self.workers.has_queued_behind()
+            && !self.has_work_to_share()
+        {
+            self.wakeups.mark_timer_soon();
+            sooner(Instant::now() + UNSHARED);
+        }
         if self.is_traced && (self.workers.busy().iter()).any(|&i| self.workers[i].is_unannounced())
         {
             // Nobody rings when a task begins.
@@ -99,6 +110,18 @@ impl Dispatcher {
             }
         }
         if let Some(at) = at.filter(|&at| self.wakeups.is_later_than(at)) {
+            self.set_timer(at);
+        }
+    }
+
+    /// After a task was given that its worker was not told of.
+    pub(super) fn update_timer_in_burst(&mut self) {
+        if self.wakeups.is_timer_soon() {
+            return;
+        }
+        self.wakeups.mark_timer_soon();
+        let at = Instant::now() + UNSHARED;
+        if self.wakeups.is_later_than(at) {
             self.set_timer(at);
         }
     }

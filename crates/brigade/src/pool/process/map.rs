@@ -212,7 +212,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 }
                 dispatcher.accept(task);
             }
-            dispatcher.assign(&mut deferred.at(Instant::now()));
+            if dispatcher.workers.busy().is_empty() {
+                dispatcher.assign(&mut deferred.at(Instant::now()));
+            }
         }
         dispatcher.poll(&mut deferred, more);
         dispatcher.maps.fetch(self.map, &mut self.ready);

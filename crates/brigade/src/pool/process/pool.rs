@@ -332,16 +332,22 @@ impl ProcessPool {
     fn enqueue_locked(&self, mut inner: MutexGuard<'_, LockedPool>, task: Task) {
         let mut deferred = Deferred::default();
         let now = task.submitted;
-        let halted = inner.dispatcher.respawn.is_halted();
-        let number = inner.dispatcher.next_number;
-        inner.dispatcher.accept(task);
-        if inner.dispatcher.is_traced {
+        let dispatcher = &mut inner.dispatcher;
+        let Some(task) = dispatcher.give_in_burst(task, now) else {
+            return;
+        };
+        let halted = dispatcher.respawn.is_halted();
+        // Who submits one task after another looks after the pool meanwhile.
+        let looks = dispatcher.is_look_due(now);
+        let number = dispatcher.next_number;
+        dispatcher.accept(task);
+        if dispatcher.is_traced {
             deferred.events.push(TraceEvent::Submitted(number, 1));
         }
-        if halted {
-            inner.dispatcher.poll(&mut deferred, false);
+        if halted || looks {
+            dispatcher.poll(&mut deferred, false);
         } else {
-            inner.dispatcher.assign(&mut deferred.at(now));
+            dispatcher.assign(&mut deferred.at(now));
         }
         if inner.driver == Driver::None {
             self.set_listener_wakeups(&mut inner, &mut deferred);

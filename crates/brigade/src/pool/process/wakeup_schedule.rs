@@ -16,6 +16,8 @@ pub(super) struct WakeupSchedule {
     /// A future was polled, or events are listened to: each result is to be taken when it is there.
     rings_for_each_result: bool,
     timer: Option<Instant>,
+    /// The timer goes off soon, because tasks may wait that another worker has time for.
+    is_timer_soon: bool,
 }
 
 /// Bells that are to be set.
@@ -86,6 +88,14 @@ impl WakeupSchedule {
         self.timer.is_some()
     }
 
+    pub(super) fn is_timer_soon(&self) -> bool {
+        self.is_timer_soon
+    }
+
+    pub(super) fn mark_timer_soon(&mut self) {
+        self.is_timer_soon = true;
+    }
+
     /// Whether the listener would call later than that.
     pub(super) fn is_later_than(&self, at: Instant) -> bool {
         self.timer.is_none_or(|timer| at < timer)
@@ -98,5 +108,6 @@ impl WakeupSchedule {
     /// The listener has called, or the fork server that was asked to is gone.
     pub(super) fn clear_timer(&mut self) {
         self.timer = None;
+        self.is_timer_soon = false;
     }
 }

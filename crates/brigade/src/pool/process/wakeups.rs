@@ -21,7 +21,7 @@ impl Dispatcher {
     fn needs_refill(&self, soon: bool) -> bool {
         !self.queue.is_empty()
             || self.wakeups.rings_for_each_result()
-            || !soon && self.workers.has_queued_behind()
+            || !soon && self.has_work_to_share()
     }
 
     /// Where a slot's worker is to ring if nobody waits for it in particular; `None`: nowhere.
@@ -32,7 +32,7 @@ impl Dispatcher {
             Some(first.wrapping_add(1))
         } else if !self.queue.is_empty() {
             Some(first.wrapping_add((tasks / 2).max(1)))
-        } else if self.workers.has_queued_behind() {
+        } else if self.has_work_to_share() {
             Some(first.wrapping_add(tasks))
         } else {
             None

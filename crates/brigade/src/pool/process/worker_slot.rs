@@ -8,6 +8,7 @@ use super::assignment::{Assignment, WorkerIndex};
 use super::input::EncodedInput;
 use super::outcome::Bytes;
 use super::task::{ResultSink, Task};
+use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::Instant;
 use crate::worker::process::host::connection::{NotNow, WorkerConnection};
 use crate::worker::process::ipc::reply::ReplyTag;
@@ -158,6 +159,12 @@ impl WorkerSlot {
     /// Whether it can be given more.
     pub(super) fn has_room(&self) -> bool {
         self.is_ready() && !self.ring_full && !self.lane_broken && self.assigned.may_grow()
+    }
+
+    /// Whether its first task takes long, as far as was seen when results were taken last: what lies
+    /// behind it should not wait.
+    pub(super) fn seems_held_up(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_progress) >= WORTH_WAKING
     }
 
     /// Whether there is nothing that its worker could ring for: what it waits for, or its end, is

@@ -168,9 +168,14 @@ impl WorkerTable {
         self.assigned
     }
 
+    /// How many of those wait behind another.
+    pub(super) fn behind_first(&self) -> usize {
+        self.assigned.saturating_sub(self.busy.len())
+    }
+
     /// Whether some of those wait behind another.
     pub(super) fn has_queued_behind(&self) -> bool {
-        self.assigned > self.busy.len()
+        self.behind_first() > 0
     }
 
     /// Writes a task, or several, into a worker's mailbox. Returns how many there was room for, and
@@ -203,8 +208,8 @@ impl WorkerTable {
         back.into_iter()
     }
 
-    /// So many tasks of maps were taken out by
-    /// [`pop_of_map`](super::assigned_tasks::AssignedTasks::pop_of_map).
+    /// So many tasks were taken out of what workers were
+    /// [assigned](super::assigned_tasks::AssignedTasks) because they had returned.
     pub(super) fn count_done(&mut self, tasks: usize) {
         self.assigned -= tasks;
     }

@@ -27,6 +27,8 @@ pub(crate) struct WorkerConnection {
     ends: HostRings,
     /// Tasks that it may begin.
     offered: u32,
+    /// The worker was not woken when some of those were offered.
+    owes_wake: bool,
     /// Tasks that were written, and not offered yet.
     written: u32,
     /// Results that were taken.
@@ -83,6 +85,7 @@ impl WorkerConnection {
             pid,
             ends: HostRings::new(mailbox),
             offered: 0,
+            owes_wake: false,
             written: 0,
             taken: 0,
             notify: 0,
@@ -203,11 +206,25 @@ impl WorkerConnection {
         Ok(())
     }
 
+    /// How many tasks were written and not offered yet.
+    pub(crate) fn unoffered(&self) -> u32 {
+        self.written.wrapping_sub(self.offered)
+    }
+
+    /// Offers what was written, and does not wake the worker if it sleeps: that is done by the next
+    /// [`publish`](Self::publish).
+    pub(crate) fn offer(&mut self) {
+        self.ends.mailbox().handoff().claims.offer(self.unoffered());
+        self.offered = self.written;
+        self.owes_wake = true;
+    }
+
     /// Offers what was written, and wakes the worker if it sleeps. `may_spin`: whether it may look
     /// for a while when it has nothing to do.
     pub(crate) fn publish(&mut self, may_spin: bool) {
-        let count = self.written.wrapping_sub(self.offered);
-        if count == 0 {
+        let count = self.unoffered();
+        let owes_wake = std::mem::take(&mut self.owes_wake);
+        if count == 0 && !owes_wake {
             return;
         }
         let handoff = self.ends.mailbox().handoff();

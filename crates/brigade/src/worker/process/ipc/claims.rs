@@ -76,7 +76,7 @@ impl Claims {
     // ---- the host
 
     /// Offers `count` more tasks.
-    pub(super) fn offer(&self, count: u32) {
+    pub(in crate::worker::process) fn offer(&self, count: u32) {
         self.0.fetch_add(u64::from(count) << 32, Ordering::SeqCst);
         fence_after_step();
     }
