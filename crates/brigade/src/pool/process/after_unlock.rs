@@ -140,7 +140,7 @@ impl ProcessPool {
             input: &input,
             descriptors,
             attempt: attempts.current(),
-            initializer: self.setup.stay.as_ref().and_then(|s| s.initializer),
+            initializer: self.setup.pool.as_ref().and_then(|s| s.initializer),
             setup: Some(&self.setup),
         };
         file.write_and_attach(crash, dir);

@@ -7,7 +7,7 @@ use super::dispatcher::Dispatcher;
 use super::pool::{Driver, ProcessPool};
 use super::worker_slot::SlotStatus;
 use crate::sim::local::Instant;
-use crate::worker::process::host::client::Employer;
+use crate::worker::process::host::client::PoolObserver;
 
 /// When it is looked whether tasks that were given out are begun.
 const UNBEGUN: Duration = Duration::from_millis(20);
@@ -25,8 +25,8 @@ const UNTOLD: Duration = Duration::from_secs(1);
 /// The same, where somebody listens to what begins when.
 const UNANNOUNCED: Duration = Duration::from_millis(1);
 
-impl Employer for ProcessPool {
-    fn attend(&self, missed: Duration) {
+impl PoolObserver for ProcessPool {
+    fn on_event(&self, missed: Duration) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.dispatcher.wakeups.clear_timer();

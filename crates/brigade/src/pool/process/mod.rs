@@ -62,9 +62,9 @@ use crate::task::codec;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
 use crate::worker::handle::Task as Behind;
-use crate::worker::process::host::client::Employer;
+use crate::worker::process::host::client::PoolObserver;
 use crate::worker::process::host::groups::{self, Whole};
-use crate::worker::process::ipc::protocol::Stay;
+use crate::worker::process::ipc::protocol::PoolWorkerSetup;
 use crate::{JoinError, JoinHandle, Kind, Message, PoolStats};
 
 pub(crate) use self::pool::ProcessPool;
@@ -97,7 +97,7 @@ impl ProcessPool {
             Some(initializer) => Some(Function::at(initializer as usize)?.0),
             None => None,
         };
-        setup.stay = Some(Stay {
+        setup.pool = Some(PoolWorkerSetup {
             initializer,
             tasks: options.most_tasks(),
             bytes: options.recycle_above,
@@ -109,8 +109,8 @@ impl ProcessPool {
         groups::limit_pool(&mut setup.limits, whole)?;
         let options = Arc::new(options);
         let pool = ProcessPool::new(Arc::clone(&options), setup.clone(), |pool| {
-            let pool: std::sync::Weak<dyn Employer> = pool;
-            let client_id = server.employ(pool);
+            let pool: std::sync::Weak<dyn PoolObserver> = pool;
+            let client_id = server.register(pool);
             Dispatcher::new(options, setup, server, client_id)
         });
         match pool.wait_ready() {

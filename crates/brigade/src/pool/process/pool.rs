@@ -445,7 +445,10 @@ impl ProcessPool {
     pub(super) fn kill_workers(&self) {
         let mut inner = self.lock();
         inner.dispatcher.closing = true;
-        inner.dispatcher.server.leave(inner.dispatcher.client_id);
+        inner
+            .dispatcher
+            .server
+            .unregister(inner.dispatcher.client_id);
         let lines: Vec<WorkerConnection> = inner
             .dispatcher
             .workers

@@ -78,7 +78,7 @@ impl Dispatcher {
         let symbols = Arc::clone(&line.server().symbols);
         if status == SlotStatus::Starting {
             self.clear_slot(i, ctx.now);
-            let reason = match evidence.obituary.unstarted {
+            let reason = match evidence.exit_record.unstarted {
                 Some(why) => StartError::SpawnFailed(*why),
                 None => StartError::Died(Box::new(evidence), symbols),
             };
@@ -367,8 +367,8 @@ impl Dispatcher {
                 self.on_start_failure(i, StartError::spawn_failed(why), ctx);
                 continue;
             }
-            let hired = match self.server.hire_soon(self.client_id, lacks) {
-                Ok(Some(hired)) => hired,
+            let spare = match self.server.try_take_worker(self.client_id, lacks) {
+                Ok(Some(spare)) => spare,
                 Ok(None) => continue,
                 Err(_) if self.server.is_gone() => continue,
                 Err(e) => {
@@ -377,7 +377,7 @@ impl Dispatcher {
                 }
             };
             lacks = lacks.saturating_sub(1);
-            let opened = WorkerConnection::open(Arc::clone(&self.server), hired, &self.setup);
+            let opened = WorkerConnection::open(Arc::clone(&self.server), spare, &self.setup);
             match opened {
                 Ok(line) => {
                     let slot = &mut self.workers[i];
@@ -404,7 +404,7 @@ impl Dispatcher {
             );
         }
         if !Arc::ptr_eq(&server, &self.server) {
-            self.client_id = self.server.move_employer(self.client_id, &server);
+            self.client_id = self.server.move_observer(self.client_id, &server);
             self.epoch = server.board.epoch().load(Ordering::Acquire);
             self.server = server;
             self.stops = 0;

@@ -76,7 +76,7 @@ pub(super) struct WorkerSlot {
     /// Its lane is unusable: a task has closed it, or descriptors that were taken back are still in
     /// it. The worker is given no more, and is terminated when it has no task.
     pub(super) lane_broken: bool,
-    /// No new worker is hired before this.
+    /// No new worker is taken before this.
     pub(super) respawn_at: Option<Instant>,
 }
 

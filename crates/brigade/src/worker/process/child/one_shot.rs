@@ -16,7 +16,7 @@ use crate::worker::process::child::task::{self, Service};
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
-use crate::worker::process::ipc::protocol::Stay;
+use crate::worker::process::ipc::protocol::PoolWorkerSetup;
 use crate::worker::process::ipc::reply::{self, Reply};
 
 /// Bytes that a plan and a small input fit, so that one allocation does for both.
@@ -27,8 +27,9 @@ const FRAME: usize = 64;
 const CALLED: Duration = Duration::from_micros(200);
 
 impl Worker {
-    /// Obeys one order after another, until a task is done; or until it is told to stay, and how.
-    pub(in crate::worker::process) fn serve(&mut self) -> Option<Stay> {
+    /// Obeys one order after another, until a task is done; or until it is told that it is a
+    /// pool's, and what that asks of it.
+    pub(in crate::worker::process) fn serve(&mut self) -> Option<PoolWorkerSetup> {
         let mut frame = OrderFrame::with_capacity(FRAME);
         let mut plan = None;
         loop {
@@ -41,14 +42,14 @@ impl Worker {
             {
                 match frame.order() {
                     Order::SetUp(setup) => match setup::set_up(setup) {
-                        Ok(stay) => {
+                        Ok(pool) => {
                             // Before the host hears that it is ready: what it is killed by from
                             // now on finds it without a task.
                             self.mailbox.set_phase(Phase::Idle);
                             self.write(Reply::Ready);
                             self.publish();
-                            if stay.is_some() {
-                                return stay;
+                            if pool.is_some() {
+                                return pool;
                             }
                             self.mailbox.set_phase(Phase::Starting);
                         }

@@ -14,15 +14,15 @@ use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::startup::is_the_worker;
 use crate::worker::process::child::task::shorten;
 use crate::worker::process::child::{limits, oom_score};
-use crate::worker::process::ipc::protocol::{NotReady, Setup, Stay};
+use crate::worker::process::ipc::protocol::{NotReady, PoolWorkerSetup, Setup};
 
-/// Does what an encoded [`Setup`] says. Gives how the worker is to stay, if it is to.
-pub(super) fn set_up(encoded: &[u8]) -> Result<Option<Stay>, NotReady> {
+/// Does what an encoded [`Setup`] says. Gives what a pool asks of the worker, if it is one's.
+pub(super) fn set_up(encoded: &[u8]) -> Result<Option<PoolWorkerSetup>, NotReady> {
     let mut setup: Setup = postcard::from_bytes(encoded).map_err(|e| NotReady {
         why: RemoteError::other(e.to_string()),
         panic: None,
     })?;
-    let stay = setup.stay.take();
+    let pool = setup.pool.take();
     #[cfg(feature = "sandbox")]
     let rules = setup.sandbox.take();
     prepare(setup)?;
@@ -30,10 +30,10 @@ pub(super) fn set_up(encoded: &[u8]) -> Result<Option<Stay>, NotReady> {
     let is_shut_in = rules.is_some();
     #[cfg(not(feature = "sandbox"))]
     let is_shut_in = false;
-    initialize(stay.as_ref(), is_shut_in)?;
+    initialize(pool.as_ref(), is_shut_in)?;
     #[cfg(feature = "sandbox")]
     shut_in(rules.as_deref())?;
-    Ok(stay)
+    Ok(pool)
 }
 
 fn prepare(setup: Setup) -> Result<(), NotReady> {
@@ -74,10 +74,10 @@ fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
     locked.map_err(|e| NotReady::because(&e))
 }
 
-/// Runs the initializer of a worker that stays. `is_shut_in`: it is about to be; then no thread may
+/// Runs the initializer of a worker of a pool. `is_shut_in`: it is about to be; then no thread may
 /// be left.
-fn initialize(stay: Option<&Stay>, is_shut_in: bool) -> Result<(), NotReady> {
-    let Some(offset) = stay.and_then(|s| s.initializer) else {
+fn initialize(pool: Option<&PoolWorkerSetup>, is_shut_in: bool) -> Result<(), NotReady> {
+    let Some(offset) = pool.and_then(|s| s.initializer) else {
         return Ok(());
     };
     let failed = |what: &str, panic| NotReady {

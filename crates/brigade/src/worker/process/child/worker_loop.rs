@@ -22,7 +22,7 @@ use crate::worker::process::ipc::handoff::NotifyEvent;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
-use crate::worker::process::ipc::protocol::Stay;
+use crate::worker::process::ipc::protocol::PoolWorkerSetup;
 use crate::worker::process::ipc::reply::Reply;
 
 /// How often its memory is looked at, at the most.
@@ -49,13 +49,13 @@ pub(in crate::worker::process) struct WorkerLoop {
 }
 
 impl WorkerLoop {
-    pub(in crate::worker::process) fn new(worker: Worker, stay: &Stay) -> WorkerLoop {
+    pub(in crate::worker::process) fn new(worker: Worker, pool: &PoolWorkerSetup) -> WorkerLoop {
         let mut stderr = Mark::new(worker.stderr_count);
         stderr.begin(worker.mailbox);
         WorkerLoop {
             worker,
-            left: stay.tasks.unwrap_or(u64::MAX),
-            memory_limit: stay.bytes.map(MemoryLimit::new),
+            left: pool.tasks.unwrap_or(u64::MAX),
+            memory_limit: pool.bytes.map(MemoryLimit::new),
             original: Original::this_process(),
             stderr,
             zombies: Zombies::default(),

@@ -337,19 +337,19 @@ impl<'a> Server<'a> {
                     // What was released since is not told of, and nothing else may come any more.
                     self.collect_released();
                 }
-                Request::Hire { count, tokens } => {
+                Request::Fork { count, tokens } => {
                     let oom_kills = self.oom.count();
                     let own_score = self.oom_score.raise();
                     for i in 0..count as usize {
                         let token = tokens.get(i).and_then(|&bits| Token::from_bits(bits));
-                        match self.hire(token, oom_kills) {
+                        match self.make_worker(token, oom_kills) {
                             Ok((slot, pid, mailbox)) => {
-                                self.tell(Event::Hired { slot, pid }, Some(Arc::new(mailbox)))
+                                self.tell(Event::Forked { slot, pid }, Some(Arc::new(mailbox)))
                             }
                             Err(e) => {
                                 self.bury(token);
                                 let why = RemoteError::from(&e);
-                                self.tell(Event::NotHired { why }, None);
+                                self.tell(Event::NotForked { why }, None);
                             }
                         }
                     }

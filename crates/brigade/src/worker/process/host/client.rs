@@ -1,10 +1,10 @@
 //! The host's side of its fork server: starts it at first use, keeps spare workers at hand, hears
 //! its events.
 
-mod employers;
 mod greeting;
 mod lanes;
 mod listener;
+mod observers;
 mod outgoing;
 mod privilege;
 mod spares;
@@ -35,10 +35,10 @@ use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::bell::{self, HostBell};
 use crate::worker::process::ipc::board::Board;
 use crate::worker::process::ipc::protocol::{self, Limits, ModuleAt, Request};
-pub(crate) use employers::Employer;
-use employers::Employment;
 use greeting::{Greeting, greet};
 use lanes::Lanes;
+pub(crate) use observers::PoolObserver;
+use observers::Registration;
 use outgoing::Outgoing;
 pub(crate) use spares::SpareWorker;
 use watch::Watch;
@@ -61,7 +61,7 @@ pub(crate) struct ForkServer {
     bell: HostBell,
     /// Goes off when it is time to ask for new spares.
     rest: Timer,
-    /// Goes off when an employer wants to be called.
+    /// Goes off when an observer wants to be called.
     alarm: Timer,
     /// Goes off when it is to be seen whether the fork server still answers.
     watch: Timer,
@@ -96,8 +96,8 @@ struct State {
     /// Who those that were asked for will be, in the order in which they will come.
     tokens: VecDeque<Option<Token>>,
     async_waiters: HashMap<u32, AsyncWaiter>,
-    employers: HashMap<u64, Employment>,
-    next_employer: u64,
+    observers: HashMap<u64, Registration>,
+    next_observer: u64,
     /// It knows where the control groups of workers are.
     told_groups: bool,
     /// Another has taken its place, because the program has other privileges: see [`privilege`].

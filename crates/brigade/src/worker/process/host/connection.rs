@@ -70,15 +70,15 @@ pub(crate) struct Parcel<'a> {
 }
 
 impl WorkerConnection {
-    /// Employs a worker, for good: it is told to stay.
+    /// Takes a worker, for good: it is told that it is a pool's.
     pub(crate) fn open(
         server: Arc<ForkServer>,
-        hired: SpareWorker,
+        spare: SpareWorker,
         setup: &Setup,
     ) -> io::Result<WorkerConnection> {
         let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
         server.tell_groups(&setup.limits)?;
-        let SpareWorker { slot, pid, mailbox } = hired;
+        let SpareWorker { slot, pid, mailbox } = spare;
         let mut line = WorkerConnection {
             server,
             slot,
@@ -413,8 +413,8 @@ impl WorkerConnection {
     }
 
     pub(crate) fn evidence(&self) -> Evidence {
-        let obituary = self.server.board.obituary(self.slot);
-        Evidence::gather(self.pid, self.ends.mailbox(), obituary)
+        let exit_record = self.server.board.exit_record(self.slot);
+        Evidence::gather(self.pid, self.ends.mailbox(), exit_record)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::task::crash::{Cause, Crash, Death, Phase};
 use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
 use crate::worker::process::fork_server::streams::last_lines;
-use crate::worker::process::ipc::board::Obituary;
+use crate::worker::process::ipc::board::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, RecordedFault};
 
 /// Everything that is known of a death.
@@ -20,7 +20,7 @@ use crate::worker::process::ipc::mailbox::{Mailbox, RecordedFault};
 pub(crate) struct Evidence {
     pub(crate) pid: u32,
     pub(crate) phase: Phase,
-    pub(crate) obituary: Obituary,
+    pub(crate) exit_record: ExitRecord,
     pub(crate) noted: Option<RecordedFault>,
     /// What its sandbox has refused, or will have: what it was ended by then.
     pub(crate) refused: Option<String>,
@@ -29,12 +29,12 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// Of a worker that has ended, from what the fork server says of it and what it has left in its
     /// mailbox.
-    pub(crate) fn gather(pid: u32, mailbox: &Mailbox, mut obituary: Obituary) -> Evidence {
-        obituary.forget_stderr_before(mailbox.stderr_before_task());
+    pub(crate) fn gather(pid: u32, mailbox: &Mailbox, mut exit_record: ExitRecord) -> Evidence {
+        exit_record.forget_stderr_before(mailbox.stderr_before_task());
         Evidence {
             pid,
             phase: mailbox.phase(),
-            obituary,
+            exit_record,
             noted: mailbox.noted(),
             refused: mailbox.refused(),
         }
@@ -42,7 +42,7 @@ impl Evidence {
 
     /// Whether it ended by what it did itself, and not by a signal from outside.
     pub(crate) fn is_of_its_own(&self) -> bool {
-        match self.obituary.ended {
+        match self.exit_record.ended {
             Some(Ended::Exited(_)) => true,
             Some(Ended::Signaled(signal)) => self.noted.as_ref().is_some_and(|noted| {
                 noted.signal == signal && noted.sender.is_none_or(|sender| sender == self.pid)
@@ -52,27 +52,27 @@ impl Evidence {
     }
 
     pub(crate) fn into_crash(self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
-        let stderr = last_lines(&self.obituary.stderr);
-        let mut obituary = self.obituary;
+        let stderr = last_lines(&self.exit_record.stderr);
+        let mut exit_record = self.exit_record;
         if let Some(noted) = self
             .noted
             .as_ref()
-            .filter(|n| !n.whole && obituary.ended == Some(Ended::Signaled(libc::SIGALRM)))
+            .filter(|n| !n.whole && exit_record.ended == Some(Ended::Signaled(libc::SIGALRM)))
         {
             // It hung while it noted its fault, and its own alarm ended it.
-            obituary.ended = Some(Ended::Signaled(noted.signal));
+            exit_record.ended = Some(Ended::Signaled(noted.signal));
         }
         let noted = self
             .noted
             .as_ref()
-            .filter(|n| obituary.ended == Some(Ended::Signaled(n.signal)));
+            .filter(|n| exit_record.ended == Some(Ended::Signaled(n.signal)));
         let out_of_memory = || {
             says_out_of_memory(&stderr)
                 || noted.is_some_and(|n| {
                     Frames::new(symbols, n.calls.clone()).pass_through(is_allocation_failure)
                 })
         };
-        let cause = match cause(self.pid, &obituary, noted, out_of_memory) {
+        let cause = match cause(self.pid, &exit_record, noted, out_of_memory) {
             Cause::Signal(libc::SIGSYS) => {
                 (self.refused).map_or(Cause::Signal(libc::SIGSYS), Cause::Sandbox)
             }
@@ -107,18 +107,18 @@ impl Evidence {
 
 fn cause(
     pid: u32,
-    obituary: &Obituary,
+    exit_record: &ExitRecord,
     noted: Option<&RecordedFault>,
     out_of_memory: impl Fn() -> bool,
 ) -> Cause {
-    let signal = match obituary.ended {
+    let signal = match exit_record.ended {
         None => return Cause::Lost,
         Some(Ended::Exited(status)) => return Cause::Exit(status),
         Some(Ended::Signaled(signal)) => signal,
     };
     match (signal, noted) {
         // Nothing of ours kills without knowing it: a cancelled or timed-out task never comes here.
-        (libc::SIGKILL, _) if obituary.oom_killed => Cause::OutOfMemory,
+        (libc::SIGKILL, _) if exit_record.oom_killed => Cause::OutOfMemory,
         (libc::SIGKILL, _) => Cause::Killed(signal),
         (libc::SIGXCPU, _) => Cause::CpuLimit,
         (_, Some(n)) if n.overflow => Cause::StackOverflow,
@@ -165,7 +165,7 @@ mod tests {
     ) -> Cause {
         cause(
             PID,
-            &Obituary {
+            &ExitRecord {
                 ended,
                 unstarted: None,
                 oom_killed,

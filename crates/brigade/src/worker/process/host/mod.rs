@@ -1,9 +1,9 @@
 //! What runs in the program itself: how it has worker processes made, and gives them tasks.
 //!
 //! - `client`: the host's side of the fork server. `client/spares` has the workers made ahead;
-//!   `employers` the pools, whose workers stay; `listener` is the thread that hears the fork server;
-//!   `outgoing` what is sent to it; `lanes` the workers' sockets; `privilege` what workers may do;
-//!   `watch` whether the fork server still answers
+//!   `observers` the pools, whose workers stay; `listener` is the thread that hears the fork
+//!   server; `outgoing` what is sent to it; `lanes` the workers' sockets; `privilege` what workers
+//!   may do; `watch` whether the fork server still answers
 //! - `connection`: the host's side of a worker that stays
 //! - `one_shot`: the handle's side of a task in a process of its own; `one_shot/worker`: that
 //!   worker; `one_shot/outcome`: how the task ended

@@ -97,7 +97,7 @@ impl<R: Message> ProcessTask<R> {
                 return Ok(running(State::NotStarted(why)));
             }
         };
-        let mut worker = Worker::hire(inheritance)?;
+        let mut worker = Worker::take(inheritance)?;
         if let Some(setup) = setup {
             worker.set_up(setup)?;
         }

@@ -99,7 +99,7 @@ impl Builder {
             limits: self.limits()?,
             #[cfg(feature = "sandbox")]
             sandbox: self.sandbox.clone().map(|s| Box::new(s.0)),
-            stay: None,
+            pool: None,
         };
         #[cfg(feature = "sandbox")]
         let setup = of_sandbox(setup);

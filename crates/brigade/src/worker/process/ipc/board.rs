@@ -61,7 +61,7 @@ const LEN: usize = EPOCH_AT + 4096;
 
 /// How a worker ended, as the board says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Obituary {
+pub(crate) struct ExitRecord {
     /// `None`: its end cannot be known.
     pub(crate) ended: Option<Ended>,
     /// It could not become a worker, and says why.
@@ -72,7 +72,7 @@ pub(crate) struct Obituary {
     pub(crate) written: u64,
 }
 
-impl Obituary {
+impl ExitRecord {
     /// Of what it wrote to stderr, keeps only what came after so many bytes. The number is the
     /// worker's word.
     pub(crate) fn forget_stderr_before(&mut self, begin: u64) {
@@ -273,7 +273,7 @@ impl Board {
         (value & ENDED == 0).then_some((word, value))
     }
 
-    pub(crate) fn obituary(&self, slot: u32) -> Obituary {
+    pub(crate) fn exit_record(&self, slot: u32) -> ExitRecord {
         let entry = self.slot(slot);
         let code = entry.code.load(Ordering::Relaxed);
         let ended = match entry.how.load(Ordering::Relaxed) {
@@ -293,7 +293,7 @@ impl Board {
         if entry.how.load(Ordering::Relaxed) == UNSTARTED {
             unstarted = postcard::from_bytes(&std::mem::take(&mut stderr)).ok();
         }
-        Obituary {
+        ExitRecord {
             ended,
             unstarted,
             oom_killed: entry.oom_killed.load(Ordering::Relaxed) != 0,
@@ -323,8 +323,8 @@ mod tests {
             );
             assert!(board.still_alive(SLOTS - 1).is_none());
             assert_eq!(
-                board.obituary(SLOTS - 1),
-                Obituary {
+                board.exit_record(SLOTS - 1),
+                ExitRecord {
                     ended,
                     unstarted: None,
                     oom_killed: false,
@@ -339,24 +339,24 @@ mod tests {
         let long: Vec<u8> = (0..=255).cycle().take(TAIL + 100).collect();
         board.reset(0);
         board.end(0, None, false, (&long, long.len() as u64));
-        let mut obituary = board.obituary(0);
-        assert_eq!(obituary.stderr, &long[100..]);
-        obituary.forget_stderr_before(99);
-        assert_eq!(obituary.stderr, &long[100..]);
-        obituary.forget_stderr_before(110);
-        assert_eq!(obituary.stderr, &long[110..]);
+        let mut exit_record = board.exit_record(0);
+        assert_eq!(exit_record.stderr, &long[100..]);
+        exit_record.forget_stderr_before(99);
+        assert_eq!(exit_record.stderr, &long[100..]);
+        exit_record.forget_stderr_before(110);
+        assert_eq!(exit_record.stderr, &long[110..]);
         // A lie costs only the one who tells it.
-        obituary.forget_stderr_before(u64::MAX);
-        assert!(obituary.stderr.is_empty());
+        exit_record.forget_stderr_before(u64::MAX);
+        assert!(exit_record.stderr.is_empty());
 
         let why = RemoteError::other("no parent");
         board.reset(0);
         assert_eq!(board.end_unstarted(0, &why), (false, false));
-        let obituary = board.obituary(0);
+        let exit_record = board.exit_record(0);
         assert_eq!(
-            (obituary.unstarted, obituary.ended),
+            (exit_record.unstarted, exit_record.ended),
             (Some(Box::new(why)), None)
         );
-        assert!(obituary.stderr.is_empty());
+        assert!(exit_record.stderr.is_empty());
     }
 }

@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// A worker as a thread. Gives the tasks that it has begun, in order.
-    fn employ(
+    fn start_worker(
         shared: &Arc<Shared>,
         leaves_after: usize,
         reply: &'static [usize],
@@ -248,7 +248,7 @@ const FOR_EVER: usize = usize::MAX;
 fn loom_handoff_a_task_is_begun_or_taken_back() {
     loom::model(|| {
         let shared = Shared::new();
-        let worker = Shared::employ(&shared, FOR_EVER, &[]);
+        let worker = Shared::start_worker(&shared, FOR_EVER, &[]);
         let mut host = shared.host();
         host.offer(&[0, 1]);
         let left = host.take_back(0);
@@ -263,7 +263,7 @@ fn loom_handoff_a_task_is_begun_or_taken_back() {
 fn loom_handoff_some_are_kept() {
     loom::model(|| {
         let shared = Shared::new();
-        let worker = Shared::employ(&shared, FOR_EVER, &[]);
+        let worker = Shared::start_worker(&shared, FOR_EVER, &[]);
         let mut host = shared.host();
         host.offer(&[0, 1]);
         let left = host.take_back(1);
@@ -279,7 +279,7 @@ fn loom_handoff_some_are_kept() {
 fn loom_handoff_who_sleeps_is_woken_for_tasks() {
     loom::model(|| {
         let shared = Shared::new();
-        let worker = Shared::employ(&shared, FOR_EVER, &[]);
+        let worker = Shared::start_worker(&shared, FOR_EVER, &[]);
         let mut host = shared.host();
         host.offer(&[0]);
         host.offer(&[1]);
@@ -291,7 +291,7 @@ fn loom_handoff_who_sleeps_is_woken_for_tasks() {
 fn loom_handoff_who_sleeps_is_woken_for_what_comes_after_what_was_taken_back() {
     loom::model(|| {
         let shared = Shared::new();
-        let worker = Shared::employ(&shared, FOR_EVER, &[]);
+        let worker = Shared::start_worker(&shared, FOR_EVER, &[]);
         let mut host = shared.host();
         host.offer(&[0]);
         host.take_back(0);
@@ -303,7 +303,7 @@ fn loom_handoff_who_sleeps_is_woken_for_what_comes_after_what_was_taken_back() {
 fn waits_for_results(notify: fn(u32) -> Notify) {
     loom::model(move || {
         let shared = Shared::new();
-        let worker = Shared::employ(&shared, FOR_EVER, &[0, 0]);
+        let worker = Shared::start_worker(&shared, FOR_EVER, &[0, 0]);
         let mut host = shared.host();
         host.offer(&[0, 1]);
         host.wait_for(2, notify);
@@ -340,7 +340,7 @@ fn loom_handoff_the_host_is_woken_when_there_is_no_more_through_the_pipe() {
 fn waits_for_what_was_taken_back(notify: Notify) {
     loom::model(move || {
         let shared = Shared::new();
-        let worker = Shared::employ(&shared, FOR_EVER, &[0, 0]);
+        let worker = Shared::start_worker(&shared, FOR_EVER, &[0, 0]);
         let mut host = shared.host();
         host.offer(&[0, 1]);
         let word = host.set_notify(notify);
@@ -368,7 +368,7 @@ fn loom_handoff_the_host_is_woken_though_tasks_were_taken_back_through_the_pipe(
 fn loom_handoff_the_host_hears_that_one_leaves() {
     loom::model(|| {
         let shared = Shared::new();
-        let worker = Shared::employ(&shared, 1, &[0, 0]);
+        let worker = Shared::start_worker(&shared, 1, &[0, 0]);
         let mut host = shared.host();
         host.offer(&[0, 1]);
         host.wait_for(2, |_| Notify::Futex(2));
@@ -382,7 +382,7 @@ fn loom_handoff_the_host_hears_that_one_leaves() {
 fn waits_for_room(notify: fn(u32) -> Notify) {
     loom::model(move || {
         let shared = Shared::new();
-        let worker = Shared::employ(&shared, FOR_EVER, &[LARGEST, LARGEST]);
+        let worker = Shared::start_worker(&shared, FOR_EVER, &[LARGEST, LARGEST]);
         let mut host = shared.host();
         host.offer(&[0, 1, STOP]);
         host.wait_for(2, notify);

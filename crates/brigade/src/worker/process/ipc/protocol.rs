@@ -29,7 +29,7 @@ const MAX_DATAGRAM: usize = 64 * 1024;
 /// All others are no longer than this.
 const SHORT_DATAGRAM: usize = 512;
 /// As many workers are asked for at once: their tokens are five bytes each at the most.
-pub(crate) const HIRED_AT_ONCE: usize = 64;
+pub(crate) const FORKED_AT_ONCE: usize = 64;
 
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub(crate) enum Request {
     Retire,
     /// Make this many workers. Who they are in the roster, in order; those for whom there is no
     /// token are outsiders there.
-    Hire { count: u32, tokens: Vec<u32> },
+    Fork { count: u32, tokens: Vec<u32> },
     /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that
     /// is 0.
     Kill { slot: u32, pid: u32, grace_ms: u64 },
@@ -84,9 +84,9 @@ pub(crate) enum Event {
     /// In its place: it cannot be a fork server.
     Unfit { why: RemoteError },
     /// A worker, with its mailbox.
-    Hired { slot: u32, pid: u32 },
+    Forked { slot: u32, pid: u32 },
     /// A worker could not be made.
-    NotHired { why: RemoteError },
+    NotForked { why: RemoteError },
     /// The worker with this token is dead, which the fork server could not write into the roster.
     Dead { token: u32 },
     /// With the lane's socket. Without a descriptor, and without an error's number: there is no
@@ -164,7 +164,7 @@ pub(crate) struct Setup {
     #[cfg(feature = "sandbox")]
     pub(crate) sandbox: Option<Box<crate::sandbox::Rules>>,
     /// It runs one task after another; otherwise one.
-    pub(crate) stay: Option<Stay>,
+    pub(crate) pool: Option<PoolWorkerSetup>,
 }
 
 /// What a worker may use.
@@ -200,9 +200,9 @@ impl Setup {
     }
 }
 
-/// What a worker that stays is told.
+/// What a worker of a pool is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stay {
+pub(crate) struct PoolWorkerSetup {
     /// The offset of a `fn()` to run first.
     pub(crate) initializer: Option<u64>,
     /// It leaves after so many tasks.

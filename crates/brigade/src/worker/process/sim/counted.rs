@@ -106,7 +106,7 @@ impl OneThread {
         self.server.board.reset(slot);
         protocol::send(
             &self.theirs,
-            &Event::Hired { slot, pid: 0 },
+            &Event::Forked { slot, pid: 0 },
             &[file.as_fd()],
         )?;
         self.server.hear();
@@ -115,7 +115,7 @@ impl OneThread {
 
     /// Does what the listener does when a worker has rung: has the pools look after their workers.
     pub fn listen(&self) {
-        self.server.call_employers(Duration::ZERO);
+        self.server.call_observers(Duration::ZERO);
     }
 }
 
@@ -128,11 +128,11 @@ impl Worker {
         self.0.warm_up();
     }
 
-    /// Obeys, until a task is done; or until it is told to stay. It waits if there is nothing to
-    /// obey.
+    /// Obeys, until a task is done; or until it is told that it is a pool's. It waits if there is
+    /// nothing to obey.
     pub fn serve(mut self) -> Option<StayingWorker> {
-        let stay = self.0.serve()?;
-        Some(StayingWorker(WorkerLoop::new(self.0, &stay)))
+        let pool = self.0.serve()?;
+        Some(StayingWorker(WorkerLoop::new(self.0, &pool)))
     }
 }
 

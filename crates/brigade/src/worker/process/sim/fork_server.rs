@@ -26,9 +26,9 @@ use crate::sys::process::Ended;
 use crate::task::codec;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
-use crate::worker::process::host::client::Employer;
+use crate::worker::process::host::client::PoolObserver;
 use crate::worker::process::inheritance::Inheritance;
-use crate::worker::process::ipc::board::Obituary;
+use crate::worker::process::ipc::board::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
 use crate::worker::process::ipc::protocol::{Limits, NotReady, Setup};
@@ -118,8 +118,8 @@ impl Board {
         self.has_ended(slot)
     }
 
-    pub(crate) fn obituary(&self, _slot: u32) -> Obituary {
-        Obituary {
+    pub(crate) fn exit_record(&self, _slot: u32) -> ExitRecord {
+        ExitRecord {
             ended: Some(Ended::Signaled(libc::SIGKILL)),
             unstarted: None,
             oom_killed: false,
@@ -159,7 +159,7 @@ pub(crate) struct ForkServer {
 
 #[derive(Default)]
 struct State {
-    employers: BTreeMap<u64, (Weak<dyn Employer>, Option<Instant>)>,
+    observers: BTreeMap<u64, (Weak<dyn PoolObserver>, Option<Instant>)>,
     next: u64,
     expected: usize,
     spares: Vec<SpareWorker>,
@@ -170,7 +170,7 @@ struct State {
     rung: bool,
     over: bool,
     /// Those that were given out.
-    hired: Vec<u32>,
+    taken: Vec<u32>,
 }
 
 thread_local! {
@@ -241,20 +241,20 @@ impl ForkServer {
         true
     }
 
-    pub(crate) fn employ(&self, employer: Weak<dyn Employer>) -> u64 {
+    pub(crate) fn register(&self, observer: Weak<dyn PoolObserver>) -> u64 {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state.employers.insert(number, (employer, None));
+        state.observers.insert(number, (observer, None));
         number
     }
 
-    pub(crate) fn move_employer(&self, _employer: u64, _to: &ForkServer) -> u64 {
+    pub(crate) fn move_observer(&self, _observer: u64, _to: &ForkServer) -> u64 {
         unreachable!("the fork server does not end")
     }
 
-    pub(crate) fn leave(&self, employer: u64) {
-        let gone = self.lock().employers.remove(&employer);
+    pub(crate) fn unregister(&self, observer: u64) {
+        let gone = self.lock().observers.remove(&observer);
         drop(gone);
     }
 
@@ -263,14 +263,14 @@ impl ForkServer {
         Ok(())
     }
 
-    pub(crate) fn hire_soon(
+    pub(crate) fn try_take_worker(
         &self,
-        _employer: u64,
+        _observer: u64,
         lacks: usize,
     ) -> io::Result<Option<SpareWorker>> {
         let mut state = self.lock();
         if let Some(spare) = state.spares.pop() {
-            state.hired.push(spare.slot);
+            state.taken.push(spare.slot);
             return Ok(Some(spare));
         }
         if state.failures > 0 {
@@ -283,8 +283,8 @@ impl ForkServer {
         Ok(None)
     }
 
-    pub(crate) fn call_at(&self, employer: u64, at: Option<Instant>) {
-        if let Some((_, alarm)) = self.lock().employers.get_mut(&employer) {
+    pub(crate) fn call_at(&self, observer: u64, at: Option<Instant>) {
+        if let Some((_, alarm)) = self.lock().observers.get_mut(&observer) {
             *alarm = at.filter(|at| self.goes_off(*at));
         }
         self.news.notify_all();
@@ -324,10 +324,10 @@ impl ForkServer {
         ran.get(&number).copied().unwrap_or(0)
     }
 
-    /// How many workers that were hired have not ended.
+    /// How many workers that were taken have not ended.
     pub(crate) fn living(&self) -> usize {
-        let hired = self.lock().hired.clone();
-        let living = hired.iter().filter(|slot| !self.board.has_ended(**slot));
+        let taken = self.lock().taken.clone();
+        let living = taken.iter().filter(|slot| !self.board.has_ended(**slot));
         living.count()
     }
 
@@ -384,12 +384,12 @@ impl ForkServer {
                     if one_in(self.fate.unmade) {
                         state.failures += 1;
                     } else {
-                        let hired = self.hire(&mut state);
-                        state.spares.push(hired);
+                        let taken = self.make_worker(&mut state);
+                        state.spares.push(taken);
                     }
                     break;
                 }
-                let alarms = state.employers.values().filter_map(|(_, alarm)| *alarm);
+                let alarms = state.observers.values().filter_map(|(_, alarm)| *alarm);
                 match alarms.min() {
                     None => state = self.news.wait(state).expect("not poisoned"),
                     Some(at) if one_in(8) => {
@@ -404,22 +404,22 @@ impl ForkServer {
                 }
             }
             let now = Instant::now();
-            for (_, alarm) in state.employers.values_mut() {
+            for (_, alarm) in state.observers.values_mut() {
                 *alarm = alarm.filter(|at| *at > now);
             }
-            let employers: Vec<_> = state
-                .employers
+            let observers: Vec<_> = state
+                .observers
                 .values()
-                .filter_map(|(employer, _)| employer.upgrade())
+                .filter_map(|(observer, _)| observer.upgrade())
                 .collect();
             drop(state);
-            for employer in employers {
-                employer.attend(Duration::ZERO);
+            for observer in observers {
+                observer.on_event(Duration::ZERO);
             }
         }
     }
 
-    fn hire(self: &Arc<ForkServer>, state: &mut State) -> SpareWorker {
+    fn make_worker(self: &Arc<ForkServer>, state: &mut State) -> SpareWorker {
         let mailbox = Mailbox::file().and_then(Mailbox::map);
         let mailbox = Arc::new(mailbox.expect("memory for a mailbox"));
         let slot = state.lives.len() as u32;
@@ -448,7 +448,7 @@ impl ForkServer {
     }
 }
 
-/// As the worker in `stay`.
+/// As `worker_loop` in a worker.
 struct Worker<'w> {
     server: &'w ForkServer,
     life: &'w Life,
@@ -493,7 +493,7 @@ impl<'w> Worker<'w> {
             panic!("no setup: {frame:?}");
         };
         let setup: Setup = postcard::from_bytes(setup).expect("a setup");
-        let mut left = setup.stay.and_then(|stay| stay.tasks).unwrap_or(u64::MAX);
+        let mut left = setup.pool.and_then(|pool| pool.tasks).unwrap_or(u64::MAX);
         self.step();
         let why = NotReady::because(&io::Error::other("the model says so"));
         let why = reply::encoded(&why);

@@ -119,10 +119,13 @@ impl Outbox {
         self.again_at = None;
         let mut at = 0;
         // The host knows from their order who they are.
-        let mut hires_wait = false;
+        let mut forks_wait = false;
         while let Some(outgoing) = self.events.get_mut(at) {
-            let hire = matches!(outgoing.event, Event::Hired { .. } | Event::NotHired { .. });
-            if hire && hires_wait {
+            let is_fork = matches!(
+                outgoing.event,
+                Event::Forked { .. } | Event::NotForked { .. }
+            );
+            if is_fork && forks_wait {
                 at += 1;
                 continue;
             }
@@ -140,7 +143,7 @@ impl Outbox {
                 }
                 Failure::Passing if now < *outgoing.failing.get_or_insert(now) + TRIES => {
                     self.again_at = Some(now + AGAIN);
-                    hires_wait |= hire;
+                    forks_wait |= is_fork;
                     at += 1;
                 }
                 Failure::Passing | Failure::Refused if outgoing.descriptor.is_some() => {
@@ -150,7 +153,7 @@ impl Outbox {
                 // nothing.
                 Failure::Passing | Failure::Refused => {
                     self.again_at = Some(now + AGAIN);
-                    hires_wait |= hire;
+                    forks_wait |= is_fork;
                     at += 1;
                 }
             }
@@ -166,9 +169,9 @@ impl Outgoing {
         self.descriptor = None;
         self.failing = None;
         match self.event {
-            Event::Hired { slot, pid } => {
+            Event::Forked { slot, pid } => {
                 refused.push((slot, pid));
-                self.event = Event::NotHired { why: why.into() };
+                self.event = Event::NotForked { why: why.into() };
             }
             Event::Lane { ticket, .. } => self.event = Event::Lane { ticket, errno },
             _ => {}
@@ -185,8 +188,8 @@ mod tests {
     fn word(event: &Event, descriptors: &[BorrowedFd<'_>]) -> String {
         let with = if descriptors.is_empty() { "" } else { "+" };
         match event {
-            Event::Hired { slot, .. } => format!("hired{slot}{with}"),
-            Event::NotHired { why } => format!("not{}{with}", why.errno()),
+            Event::Forked { slot, .. } => format!("forked{slot}{with}"),
+            Event::NotForked { why } => format!("not{}{with}", why.errno()),
             Event::Lane { ticket, errno } => format!("lane{ticket}:{errno}{with}"),
             Event::Here { number } => format!("here{number}{with}"),
             other => format!("{other:?}"),
@@ -210,9 +213,9 @@ mod tests {
     fn outbox() -> Outbox {
         let file = || Some(Arc::new(crate::sys::mapping::memfd("test").expect("memfd")));
         let mut outbox = Outbox::default();
-        outbox.push(Event::Hired { slot: 1, pid: 11 }, file());
+        outbox.push(Event::Forked { slot: 1, pid: 11 }, file());
         let why = RemoteError::from(&io::Error::from_raw_os_error(7));
-        outbox.push(Event::NotHired { why }, None);
+        outbox.push(Event::NotForked { why }, None);
         outbox.push(
             Event::Lane {
                 ticket: 2,
@@ -229,11 +232,11 @@ mod tests {
         for errno in [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM] {
             let (mut outbox, now) = (outbox(), Instant::now());
             let (words, sent) = send(&mut outbox, now, Some(errno));
-            // Who is asked whether he is there answers; hires keep their order.
+            // Who is asked whether he is there answers; forks keep their order.
             assert_eq!(words, "here3");
             assert!(sent.heard && sent.refused.is_empty() && outbox.again_at().is_some());
             let (words, _) = send(&mut outbox, now + TRIES / 2, None);
-            assert_eq!(words, "hired1+ not7 lane2:0+");
+            assert_eq!(words, "forked1+ not7 lane2:0+");
             assert!(outbox.events.is_empty() && outbox.again_at().is_none());
         }
     }
@@ -283,6 +286,6 @@ mod tests {
         let (sent, has_room) = outbox.send_by(Instant::now(), full);
         assert!(sent.heard && !has_room && outbox.again_at().is_none());
         let (words, _) = send(&mut outbox, Instant::now(), None);
-        assert_eq!(words, "hired1+ not7 lane2:0+ here3");
+        assert_eq!(words, "forked1+ not7 lane2:0+ here3");
     }
 }

@@ -56,7 +56,7 @@ impl Server<'_> {
     }
 
     /// Makes a worker, which sleeps until the host gives it something to do.
-    pub(super) fn hire(
+    pub(super) fn make_worker(
         &mut self,
         token: Option<Token>,
         oom_kills: Option<u64>,

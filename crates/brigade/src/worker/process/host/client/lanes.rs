@@ -34,7 +34,7 @@ impl Lanes {
 }
 
 impl ForkServer {
-    /// Asks for a worker's lane; the employers are called when it has come, and so is who sleeps
+    /// Asks for a worker's lane; the observers are called when it has come, and so is who sleeps
     /// until then. Gives its ticket.
     pub(crate) fn ask_for_lane(&self, slot: u32, pid: u32) -> io::Result<u64> {
         let mut state = self.lock();

@@ -86,7 +86,7 @@ impl ForkServer {
                 }
             }
             if ready != [RESTED] && ready != [WATCH] || !missed.is_zero() {
-                self.call_employers(missed.max(self.lateness(woke)));
+                self.call_observers(missed.max(self.lateness(woke)));
                 self.watch_if_needed();
             }
         }
@@ -98,7 +98,7 @@ impl ForkServer {
         let workers = self.lose_all();
         self.lock().told = true;
         // They may start another fork server, which has a listener of its own.
-        self.call_employers(Duration::ZERO);
+        self.call_observers(Duration::ZERO);
         self.reap(&workers);
     }
 
@@ -132,8 +132,8 @@ impl ForkServer {
             let mut here = None;
             match content {
                 Event::Hello { .. } | Event::Unfit { .. } => {}
-                Event::Hired { slot, pid } => self.hired(slot, pid, descriptor),
-                Event::NotHired { why } => {
+                Event::Forked { slot, pid } => self.forked(slot, pid, descriptor),
+                Event::NotForked { why } => {
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
                     // The fork server has said of it that it is dead.
@@ -157,7 +157,7 @@ impl ForkServer {
         }
     }
 
-    fn hired(&self, slot: u32, pid: u32, mailbox: io::Result<Option<OwnedFd>>) {
+    fn forked(&self, slot: u32, pid: u32, mailbox: io::Result<Option<OwnedFd>>) {
         let mailbox = mailbox
             .and_then(|file| file.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
             .and_then(|file| Mailbox::map(&file))
@@ -173,16 +173,16 @@ impl ForkServer {
         match mailbox {
             Ok(mailbox) => {
                 mailbox.warm();
-                let hired = SpareWorker {
+                let spare = SpareWorker {
                     slot,
                     pid,
                     mailbox: Arc::new(mailbox),
                 };
                 // Asked for before it was retired.
                 if state.retired && state.in_need() <= state.spares.len() {
-                    self.turn_away(&mut state, &hired);
+                    self.turn_away(&mut state, &spare);
                 } else {
-                    state.spares.push(hired);
+                    state.spares.push(spare);
                 }
             }
             Err(e) => {
@@ -194,35 +194,35 @@ impl ForkServer {
         }
     }
 
-    /// How much later than it was to call an employer it woke: there was no processor for it, or it
+    /// How much later than it was to call an observer it woke: there was no processor for it, or it
     /// was stopped.
     fn lateness(&self, woke: Instant) -> Duration {
         let state = self.lock();
-        let first = state.employers.values().filter_map(|e| e.alarm).min();
+        let first = state.observers.values().filter_map(|e| e.alarm).min();
         let late = first.map_or(Duration::ZERO, |at| woke.saturating_duration_since(at));
         if late >= LATE { late } else { Duration::ZERO }
     }
 
     /// Has all who have workers that stay look after them.
-    pub(in crate::worker::process) fn call_employers(&self, missed: Duration) {
-        let employers: Vec<_> = {
+    pub(in crate::worker::process) fn call_observers(&self, missed: Duration) {
+        let observers: Vec<_> = {
             let mut state = self.lock();
             let now = Instant::now();
-            for employment in state.employers.values_mut() {
-                employment.alarm = employment.alarm.filter(|&at| at > now);
+            for registration in state.observers.values_mut() {
+                registration.alarm = registration.alarm.filter(|&at| at > now);
             }
             state
-                .employers
+                .observers
                 .values()
-                .filter_map(|e| e.employer.upgrade())
+                .filter_map(|e| e.observer.upgrade())
                 .collect()
         };
-        for employer in employers {
+        for observer in observers {
             // It contains what code of the program's it calls. We may be the last who have it, and
             // then wakers are dropped here.
             contained(|| {
-                employer.attend(missed);
-                drop(employer);
+                observer.on_event(missed);
+                drop(observer);
             });
         }
     }

@@ -88,9 +88,9 @@ impl ForkServer {
     }
 
     /// Kills a worker that was had for a single task, and not given it.
-    pub(crate) fn dismiss(&self, hired: &SpareWorker) {
-        self.turn_away(&mut self.lock(), hired);
-        self.retire(hired.slot, hired.pid, false);
+    pub(crate) fn dismiss(&self, spare: &SpareWorker) {
+        self.turn_away(&mut self.lock(), spare);
+        self.retire(spare.slot, spare.pid, false);
     }
 
     /// Kills a spare.
@@ -122,7 +122,7 @@ impl ForkServer {
     /// After somebody who used it has gone: a fork server that is retired, and that nobody will ask
     /// for workers any more, ends when the last worker has.
     pub(super) fn end_if_unused(&self, state: &mut State) {
-        if state.retired && !state.unused && state.employers.is_empty() && state.waiting == 0 {
+        if state.retired && !state.unused && state.observers.is_empty() && state.waiting == 0 {
             // If it is gone, that is what was to be.
             state.unused = self.send(Request::Retire).is_ok();
         }

@@ -10,7 +10,7 @@ use crate::sync::roster::Roster;
 use crate::sys::error::Call;
 use crate::sys::remote_error::RemoteError;
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::{self, HIRED_AT_ONCE, Request};
+use crate::worker::process::ipc::protocol::{self, FORKED_AT_ONCE, Request};
 
 /// Spare workers to have at hand.
 const SPARES: usize = 4;
@@ -30,7 +30,7 @@ const MAX_DEAD_SPARES: u32 = 64;
 /// So many that could not start, and say why, are none either, nor a lack that is over at once.
 const MAX_UNSTARTED_SPARES: u32 = 8;
 
-/// A worker that the host has been given, not yet employed.
+/// A worker that the host has been given, not yet in use.
 #[derive(Debug)]
 pub(crate) struct SpareWorker {
     pub(crate) slot: u32,
@@ -41,7 +41,7 @@ pub(crate) struct SpareWorker {
 impl State {
     /// How many workers callers and pools need now.
     pub(super) fn in_need(&self) -> usize {
-        self.waiting + self.employers.values().map(|e| e.lacks).sum::<usize>()
+        self.waiting + self.observers.values().map(|e| e.missing).sum::<usize>()
     }
 
     /// A spare could not be made. That is told only to callers and pools that need one.
@@ -54,12 +54,12 @@ impl State {
 
 impl ForkServer {
     /// A worker that sleeps: a spare, or one that is made now.
-    pub(crate) fn hire(&self) -> io::Result<SpareWorker> {
+    pub(crate) fn take_worker(&self) -> io::Result<SpareWorker> {
         let mut state = self.lock();
         state.waiting += 1;
         self.watch(&mut state);
         let mut stillborn = 0;
-        let hired: io::Result<SpareWorker> = loop {
+        let taken: io::Result<SpareWorker> = loop {
             if state.gone {
                 break Err(io::Error::other("the fork server has ended"));
             }
@@ -83,7 +83,7 @@ impl ForkServer {
                 if state.scarce {
                     spare.mailbox.ask_to_leave_at_once();
                 }
-                state.watch.employs();
+                state.watch.takes_worker();
                 break Ok(spare);
             }
             if let Some(why) = state.failures.pop() {
@@ -108,13 +108,13 @@ impl ForkServer {
             state.failures.clear();
         }
         self.end_if_unused(&mut state);
-        hired.needed_to("have a worker process made")
+        taken.needed_to("have a worker process made")
     }
 
     /// Why a spare that has ended was no worker, if it says so.
     fn why_not_started(&self, spare: &SpareWorker) -> Option<Box<RemoteError>> {
         let ended = self.board.has_ended(spare.slot);
-        ended.then(|| self.board.obituary(spare.slot).unstarted)?
+        ended.then(|| self.board.exit_record(spare.slot).unstarted)?
     }
 
     /// Whether a spare can be given something to do. One that was killed or stopped while it slept
@@ -149,10 +149,10 @@ impl ForkServer {
         let spares = if state.retired { 0 } else { SPARES };
         let wanted = (spares + state.in_need()).saturating_sub(state.spares.len() + state.expected);
         let roster = Roster::get()?;
-        for at in (0..wanted).step_by(HIRED_AT_ONCE) {
-            let count = HIRED_AT_ONCE.min(wanted - at);
+        for at in (0..wanted).step_by(FORKED_AT_ONCE) {
+            let count = FORKED_AT_ONCE.min(wanted - at);
             let tokens: Vec<_> = (0..count).map_while(|_| roster.allot()).collect();
-            let asked = self.send(Request::Hire {
+            let asked = self.send(Request::Fork {
                 count: count as u32,
                 tokens: tokens.iter().map(|token| token.to_bits()).collect(),
             });

@@ -69,7 +69,7 @@ pub(super) struct Watch {
     /// A question without an answer, and how long that has been so.
     unanswered: Option<(u64, Duration)>,
     /// Workers with a single task that somebody waits for.
-    employed: usize,
+    in_use: usize,
     /// Those whose tasks nobody waits for any more.
     detached: Vec<Who>,
     /// Those whose only reply was taken: they end by themselves. And those that had not at the last
@@ -93,8 +93,8 @@ struct Ending {
 
 impl Watch {
     /// Somebody has a worker for a single task.
-    pub(super) fn employs(&mut self) {
-        self.employed += 1;
+    pub(super) fn takes_worker(&mut self) {
+        self.in_use += 1;
     }
 
     /// The fork server has said something.
@@ -112,14 +112,14 @@ impl State {
     /// Whether there is something that only the fork server can do or tell.
     fn depends(&self) -> bool {
         let watch = &self.watch;
-        watch.employed + self.waiting + self.expected > 0
+        watch.in_use + self.waiting + self.expected > 0
             || !(watch.detached.is_empty() && watch.replied.is_empty())
             || !(watch.lingering.is_empty() && watch.endings.is_empty())
             || watch.unanswered.is_some()
             || self
-                .employers
+                .observers
                 .values()
-                .any(|e| e.alarm.is_some() || e.lacks > 0)
+                .any(|e| e.alarm.is_some() || e.missing > 0)
     }
 
     fn is_worker(&self, (slot, pid): Who) -> bool {
@@ -172,7 +172,7 @@ impl ForkServer {
         let mut state = self.lock();
         let sleeper = state.async_waiters.remove(&slot);
         let watch = &mut state.watch;
-        watch.employed = watch.employed.saturating_sub(1);
+        watch.in_use = watch.in_use.saturating_sub(1);
         let list = if replied {
             &mut watch.replied
         } else {
@@ -394,7 +394,7 @@ impl ForkServer {
             self.board.lose(slot);
         }
         self.wake_ready();
-        self.call_employers(Duration::ZERO);
+        self.call_observers(Duration::ZERO);
     }
 
     /// Kills the fork server, and first all that descends from it: when it is gone, nobody could

@@ -1,4 +1,5 @@
-//! The host's side of a worker with a single task: it is hired, given its task, and heard.
+//! The host's side of a worker with a single task: it is taken from the spares, given its task, and
+//! heard.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +21,7 @@ use crate::worker::process::ipc::protocol::{self, NotReady, Setup};
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// How often another fork server is tried.
-const HIRES: u32 = 8;
+const TRIES: u32 = 8;
 
 /// The number of the only parcel that a worker with one task gets.
 const PARCEL: u64 = 0;
@@ -75,20 +76,20 @@ impl Drop for Worker {
 
 /// A worker with the privileges of this thread, from a new fork server if the old one has others,
 /// or ended just now: no task was given to anybody yet.
-fn hire(inheritance: Inheritance) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
-    for _ in 0..HIRES {
+fn take_worker(inheritance: Inheritance) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
+    for _ in 0..TRIES {
         let server = ForkServer::get(inheritance)?;
-        let hired = match server.hire() {
+        let spare = match server.take_worker() {
             Err(_) if server.is_gone() || server.is_retired() => continue,
-            hired => hired?,
+            spare => spare?,
         };
         // It wakes up while we compare.
-        hired.mailbox.call();
+        spare.mailbox.call();
         match server.is_still_like_us() {
-            Ok(true) => return Ok((server, hired)),
-            Ok(false) => server.dismiss(&hired),
+            Ok(true) => return Ok((server, spare)),
+            Ok(false) => server.dismiss(&spare),
             Err(e) => {
-                server.dismiss(&hired);
+                server.dismiss(&spare);
                 return Err(e);
             }
         }
@@ -101,8 +102,8 @@ fn hire(inheritance: Inheritance) -> io::Result<(Arc<ForkServer>, SpareWorker)> 
 
 impl Worker {
     /// One that has nothing to do yet.
-    pub(super) fn hire(inheritance: Inheritance) -> io::Result<Worker> {
-        let (server, SpareWorker { slot, pid, mailbox }) = hire(inheritance)?;
+    pub(super) fn take(inheritance: Inheritance) -> io::Result<Worker> {
+        let (server, SpareWorker { slot, pid, mailbox }) = take_worker(inheritance)?;
         Ok(Worker {
             server,
             slot,
@@ -265,11 +266,13 @@ impl Worker {
     pub(super) fn why_not_started(&self) -> Option<Box<RemoteError>> {
         let board = &self.server.board;
         let ended = board.has_ended(self.slot);
-        ended.then(|| board.obituary(self.slot).unstarted).flatten()
+        ended
+            .then(|| board.exit_record(self.slot).unstarted)
+            .flatten()
     }
 
     pub(super) fn evidence(&self) -> Evidence {
-        let obituary = self.server.board.obituary(self.slot);
-        Evidence::gather(self.pid, self.ends.mailbox(), obituary)
+        let exit_record = self.server.board.exit_record(self.slot);
+        Evidence::gather(self.pid, self.ends.mailbox(), exit_record)
     }
 }

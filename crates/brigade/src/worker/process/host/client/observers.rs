@@ -9,80 +9,84 @@ use super::{ForkServer, State, watch};
 use crate::sys::error::Call;
 use crate::worker::process::ipc::protocol;
 
-/// A pool, whose workers stay. Its [`attend`](Employer::attend) is called when something has
-/// happened that may concern it: a worker has come, has ended, was stopped, or has rung the bell; a
-/// lane has come; the time that was asked for has come; the fork server has ended.
-pub(crate) trait Employer: Send + Sync {
+/// A pool, whose workers stay. Its [`on_event`](PoolObserver::on_event) is called when something
+/// has happened that may concern it: a worker has come, has ended, was stopped, or has rung the
+/// bell; a lane has come; the time that was asked for has come; the fork server has ended.
+pub(crate) trait PoolObserver: Send + Sync {
     /// `missed`: for so long, until now, this program could not run, and no task's time is to be
     /// over because of that.
-    fn attend(&self, missed: Duration);
+    fn on_event(&self, missed: Duration);
 }
 
-pub(super) struct Employment {
-    pub(super) employer: Weak<dyn Employer>,
+pub(super) struct Registration {
+    pub(super) observer: Weak<dyn PoolObserver>,
     /// Workers that it lacks.
-    pub(super) lacks: usize,
+    pub(super) missing: usize,
     /// When it wants to be called.
     pub(super) alarm: Option<Instant>,
 }
 
 impl ForkServer {
     /// Takes in a pool, whose workers stay. Gives its number.
-    pub(crate) fn employ(&self, employer: Weak<dyn Employer>) -> u64 {
+    pub(crate) fn register(&self, observer: Weak<dyn PoolObserver>) -> u64 {
         let mut state = self.lock();
-        let number = state.next_employer;
-        state.next_employer += 1;
-        let employment = Employment {
-            employer,
-            lacks: 0,
+        let number = state.next_observer;
+        state.next_observer += 1;
+        let registration = Registration {
+            observer,
+            missing: 0,
             alarm: None,
         };
-        state.employers.insert(number, employment);
+        state.observers.insert(number, registration);
         number
     }
 
     /// It goes to another fork server, for this one has ended. Gives its number there.
-    pub(crate) fn move_employer(&self, employer: u64, to: &ForkServer) -> u64 {
-        let gone = self.lock().employers.remove(&employer);
+    pub(crate) fn move_observer(&self, observer: u64, to: &ForkServer) -> u64 {
+        let gone = self.lock().observers.remove(&observer);
         match gone {
-            Some(employment) => to.employ(employment.employer),
+            Some(registration) => to.register(registration.observer),
             None => u64::MAX,
         }
     }
 
     /// This pool has no workers any more.
-    pub(crate) fn leave(&self, employer: u64) {
+    pub(crate) fn unregister(&self, observer: u64) {
         let mut state = self.lock();
-        let gone = state.employers.remove(&employer);
+        let gone = state.observers.remove(&observer);
         self.end_if_unused(&mut state);
         drop(state);
         drop(gone);
     }
 
-    /// A worker that sleeps, for an employer that lacks so many, if there is one; otherwise it will
+    /// A worker that sleeps, for an observer that lacks so many, if there is one; otherwise it will
     /// be called when there is.
-    pub(crate) fn hire_soon(&self, employer: u64, lacks: usize) -> io::Result<Option<SpareWorker>> {
+    pub(crate) fn try_take_worker(
+        &self,
+        observer: u64,
+        missing: usize,
+    ) -> io::Result<Option<SpareWorker>> {
         let mut state = self.lock();
         if state.gone {
             return Err(io::Error::other("the fork server has ended"));
         }
-        let note = |state: &mut State, lacks: usize| {
-            if let Some(employment) = state.employers.get_mut(&employer) {
-                employment.lacks = lacks;
+        let note = |state: &mut State, missing: usize| {
+            if let Some(registration) = state.observers.get_mut(&observer) {
+                registration.missing = missing;
             }
         };
         while let Some(spare) = state.spares.pop() {
             if !self.is_fit(&mut state, &spare) {
                 continue;
             }
-            note(&mut state, lacks.saturating_sub(1));
+            note(&mut state, missing.saturating_sub(1));
             return Ok(Some(spare));
         }
         if let Some(why) = state.failures.pop() {
             note(&mut state, 0);
             return Err(why.into());
         }
-        note(&mut state, lacks);
+        note(&mut state, missing);
         match self.refill(&mut state) {
             // The listener is about to say so.
             Err(e) if protocol::is_hang_up(&e) => Ok(None),
@@ -90,13 +94,13 @@ impl ForkServer {
         }
     }
 
-    /// Has this employer called at that time, unless it is called earlier by its own wish.
-    pub(crate) fn call_at(&self, employer: u64, at: Option<Instant>) {
+    /// Has this observer called at that time, unless it is called earlier by its own wish.
+    pub(crate) fn call_at(&self, observer: u64, at: Option<Instant>) {
         let mut state = self.lock();
-        let Some(employment) = state.employers.get_mut(&employer) else {
+        let Some(registration) = state.observers.get_mut(&observer) else {
             return;
         };
-        employment.alarm = at;
+        registration.alarm = at;
         let now = Instant::now();
         self.set_alarm(&state, now);
         // Otherwise the listener does that when the alarm goes off, if it is still needed.
@@ -112,7 +116,7 @@ impl ForkServer {
 
     /// Its timer can be set: see `try_timers`.
     pub(super) fn set_alarm(&self, state: &State, now: Instant) {
-        let first = state.employers.values().filter_map(|e| e.alarm).min();
+        let first = state.observers.values().filter_map(|e| e.alarm).min();
         let _ = match first {
             Some(at) => self.alarm.set(at.saturating_duration_since(now)),
             None => self.alarm.stop(),
