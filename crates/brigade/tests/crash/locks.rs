@@ -3,7 +3,7 @@
 
 use std::process::Command;
 use std::sync::TryLockError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brigade::channel::{self, Sender};
 use brigade::sync::{
@@ -481,9 +481,17 @@ fn inside_a_program_that_loses_its_fork_server() {
     assert_eq!(waiters.map(ends), [Some(2); 2]);
 }
 
-/// Has memory that takes the kernel a while to free.
+/// Has memory that takes the kernel a while to free; on a slow machine, which takes as long to give
+/// it, as much as it gives in some seconds.
 fn be_slow_to_die((megabytes, say): (usize, Here)) {
-    let memory = vec![1_u8; megabytes << 20];
+    let mut memory = vec![0_u8; megabytes << 20];
+    let until = Instant::now() + Duration::from_secs(2);
+    for page in memory.chunks_mut(4096) {
+        page[0] = 1;
+        if Instant::now() > until {
+            break;
+        }
+    }
     here(&say);
     std::hint::black_box(&memory);
     for_ever()
@@ -516,8 +524,8 @@ fn inside_a_program_whose_old_workers_die_slowly() {
         assert!(matches!(ended, Err(JoinError::Crashed(_))), "{ended:?}");
     }
     // The listener buries the old ones within this time.
-    let until = std::time::Instant::now() + Duration::from_secs(1);
-    while std::time::Instant::now() < until {
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
         for (i, mutex) in mutexes.iter().enumerate() {
             let taken = mutex.lock_timeout(Duration::from_millis(5));
             assert!(

@@ -1,4 +1,4 @@
-//! What workers say: results taken, and told to those who asked for them.
+//! Collecting: replies are taken from the workers, and told to the callers that wait for them.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

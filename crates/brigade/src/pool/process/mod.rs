@@ -1,4 +1,4 @@
-//! A pool of processes.
+//! A pool of processes: what runs in the host. Its workers run `worker::process::child`.
 //!
 //! Each worker has a mailbox with some tasks ahead. The files:
 //! - task: what is run, on what, for whom; input: what it is given; outcome: how it ended

@@ -1,4 +1,4 @@
-//! Who looks after a pool, and who sleeps meanwhile.
+//! The pool and its lock; and the driver: the one caller that looks after it while it waits.
 //!
 //! Problem: a thread of the pool's own between callers and workers would cost two more switches for
 //! each task. So whoever waits for something looks after the pool meanwhile: it takes results, also

@@ -1,4 +1,4 @@
-//! Workers that end, and workers that come.
+//! Workers that have ended are replaced, and what they had goes back to the queue, or ends.
 
 use std::sync::Arc;
 use std::time::Duration;

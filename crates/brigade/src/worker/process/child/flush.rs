@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_millis(100);
 /// Which of C's streams are flushed, beside std's stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::worker::process) enum Streams {
-    /// For a worker that stays: it is asked for after each task.
+    /// For a worker of a pool: it is asked for after each task.
     Stdout,
     All,
 }

@@ -3,7 +3,7 @@
 //! - `startup`: from the fork to the end
 //! - `setup`: what it does to itself before its first task
 //! - `one_shot`: its first orders: a single task, or to stay
-//! - `worker_loop`: a worker that stays, and runs one task after another
+//! - `worker_loop`: a worker of a pool, and runs one task after another
 //! - `task`: one task, in either
 //! - `flush`: how what a task has printed gets out
 //! - `stderr_mark`: where in its stderr the text of a task begins

@@ -1,5 +1,5 @@
 //! One task in a worker: what its input brings along is received, it runs, and its outcome is told
-//! to the host. That is the same in a worker for one task and in one that stays. What is not is a
+//! to the host. That is the same in a worker for one task and in one of a pool. What is not is a
 //! [`Service`].
 
 use std::borrow::Cow;

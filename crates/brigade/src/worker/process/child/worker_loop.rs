@@ -1,4 +1,4 @@
-//! The worker that stays: one task after another, until it is killed or has had enough.
+//! A worker of a pool: one task after another, until it is killed or has had enough.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,7 +28,7 @@ use crate::worker::process::ipc::reply::Reply;
 /// How often its memory is looked at, at the most.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A worker that stays: until when, and what it has in hand.
+/// A worker of a pool: until when, and what it has in hand.
 pub(in crate::worker::process) struct WorkerLoop {
     worker: Worker,
     /// Tasks until it leaves.

@@ -1,4 +1,4 @@
-//! Ended processes that tasks have left in a worker that stays.
+//! Ended processes that tasks have left in a worker of a pool.
 //!
 //! A worker adopts the orphans among its descendants, so that it is known whose they are. One that
 //! has ended stays in the process table until the worker waits for it, or has ended itself; and

@@ -1,4 +1,4 @@
-//! The host's side of a worker that stays.
+//! The host's side of a worker of a pool.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +18,7 @@ use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::ipc::reply::{self, ReplyTag};
 use crate::worker::process::sim::{ForkServer, SpareWorker};
 
-/// A worker that stays, as the host sees it. Tasks are counted from its first on, in 32 bits that
+/// A worker of a pool, as the host sees it. Tasks are counted from its first on, in 32 bits that
 /// wrap.
 pub(crate) struct WorkerConnection {
     server: Arc<ForkServer>,

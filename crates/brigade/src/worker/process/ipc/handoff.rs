@@ -1,4 +1,4 @@
-//! Which tasks were handed to a worker that stays, and which side sleeps: the words that it and the
+//! Which tasks were handed to a worker of a pool, and which side sleeps: the words that it and the
 //! host share beside their rings.
 //!
 //! Problem: tasks lie in a worker's mailbox ahead of their turn, so that it need not wait for the

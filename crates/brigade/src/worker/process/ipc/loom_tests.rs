@@ -1,4 +1,4 @@
-//! What must hold of a worker that stays and its host, whatever the order in which both take their
+//! What must hold of a worker of a pool and its host, whatever the order in which both take their
 //! steps, and whatever they see of each other's stores: run by `scripts/loom`.
 //!
 //! The worker does what [`worker_loop`](crate::worker::process::child::worker_loop) does, and the

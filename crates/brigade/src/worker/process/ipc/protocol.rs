@@ -44,7 +44,7 @@ pub(crate) enum Request {
     /// With a pidfd of the thread that hears what the fork server says: it is there for as long as
     /// the program is, and ends when that executes another.
     Listens,
-    /// No spare is wanted any more, and nobody has workers that stay: end when the last worker has.
+    /// No spare is wanted any more, and nobody has workers of pools: end when the last worker has.
     Retire,
     /// Make this many workers. Who they are in the roster, in order; those for whom there is no
     /// token are outsiders there.

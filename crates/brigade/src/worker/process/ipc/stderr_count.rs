@@ -1,7 +1,7 @@
 //! How much of each worker's stderr the fork server has read: what tells the text of one task from
 //! that of the one before.
 //!
-//! Problem: the pipe of a worker that stays carries the text of one task after another, and whoever
+//! Problem: the pipe of a worker of a pool carries the text of one task after another, and whoever
 //! writes to it (a child, a C library) writes bytes and nothing else. A mark between them would be
 //! text itself. So a place in the pipe is a number of bytes: those that were read, and those that
 //! are still in the pipe. The fork server counts the first here; the worker asks for the second

@@ -203,7 +203,7 @@ impl ForkServer {
         if late >= LATE { late } else { Duration::ZERO }
     }
 
-    /// Has all who have workers that stay look after them.
+    /// Has all who have workers of pools look after them.
     pub(in crate::worker::process) fn call_observers(&self, missed: Duration) {
         let observers: Vec<_> = {
             let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! Pools, which have workers that stay: what they lack, and when they are to be called.
+//! Pools, which have workers of pools: what they lack, and when they are to be called.
 
 use std::io;
 use std::sync::Weak;
