@@ -74,6 +74,17 @@ pub(crate) fn append_frame<R, E>(
     written
 }
 
+/// The length of the frame that begins at `at`, and where it ends, if it is all there and has this
+/// tag.
+#[inline(always)]
+fn frame_tagged(frames: &[u8], at: usize, tag: u32) -> Option<(usize, usize)> {
+    let head = frames.get(at..)?.first_chunk()?;
+    let head = u64::from_ne_bytes(*head);
+    let len = head as u32 as usize;
+    let end = at + frame_size(len);
+    ((head >> 32) as u32 == tag && end <= frames.len()).then_some((len, end))
+}
+
 /// The bytes of the frame that begins at `at`, and where the next one does.
 pub(crate) fn frame_at(frames: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let head = frames.get(at..at + WORD)?;

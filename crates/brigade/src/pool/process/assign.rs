@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, TraceEvent};
 use super::dispatcher::Dispatcher;
-use super::input::EncodedInput;
 use super::outcome::RawOutcome;
 use super::task::{ResultSink, Task};
 use super::worker_slot::{Termination, WorkerSlot};
@@ -71,41 +70,39 @@ impl Dispatcher {
     /// which is offered several together, and not woken for them. That is made up for by whoever
     /// looks next: who waits, or submits a little later, or the listener, whose timer is set.
     ///
-    /// Gives the task back if it is not one of those.
-    pub(super) fn give_in_burst(&mut self, mut task: Task, now: Instant) -> Option<Task> {
-        let Some(enough) = self.estimate.worth_waking() else {
-            return Some(task);
+    /// `false`: it is not one of those, and stays where it is.
+    // Where it is, for to move a task costs more than most of what is done here.
+    pub(super) fn give_in_burst(&mut self, task: &mut Option<Task>, now: Instant) -> bool {
+        let (Some(enough), Some(new)) = (self.estimate.worth_waking(), task.as_mut()) else {
+            return false;
         };
-        let is_plain = matches!(task.input, EncodedInput::Inline(_));
-        if !is_plain
-            || self.is_traced
+        if self.is_traced
             || !self.queue.is_empty()
             || now.saturating_duration_since(self.looked) >= WORTH_WAKING
         {
-            return Some(task);
+            return false;
         }
+        let bytes = new.input.len();
+        new.number = self.next_number;
         for at in 0..self.workers.busy().len().min(CONCENTRATED) {
             let i = self.workers.busy()[at];
             let slot = &self.workers[i];
             if slot.assigned.count() >= enough || !slot.has_room() || slot.seems_held_up(now) {
                 continue;
             }
-            self.count_accepted(&mut task);
-            let (_, rest) = self.workers.assign(i, task);
-            if let Some(rest) = rest {
-                // There was no room for it after all.
-                self.uncount_accepted(&rest);
-                return Some(rest);
+            if !self.workers.assign_plain(i, task) {
+                return false;
             }
+            self.count_accepted(1, bytes);
             if let Some(line) = &mut self.workers[i].line {
                 if line.unoffered() >= OFFERED_TOGETHER {
                     line.offer();
                 }
             }
             self.update_timer_in_burst();
-            return None;
+            return true;
         }
-        Some(task)
+        false
     }
 
     /// Whether some of what busy workers have should be given to those that do nothing: they are to

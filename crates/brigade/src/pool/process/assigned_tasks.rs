@@ -66,6 +66,14 @@ impl AssignedTasks {
         self.entries.push_back(task);
     }
 
+    /// Puts one task behind the others, if there is one.
+    pub(super) fn push_one(&mut self, task: Option<Task>) {
+        if let Some(task) = task {
+            self.count += 1;
+            self.entries.push_back(task);
+        }
+    }
+
     /// Takes the first task out.
     pub(super) fn take_first(&mut self) -> Option<Task> {
         let first = self.entries.front_mut()?;
@@ -109,6 +117,18 @@ impl AssignedTasks {
             index,
             submitted,
         })
+    }
+
+    /// Lets go of so many tasks of the first entry, which is of a map: they were a part of it, or
+    /// all.
+    pub(super) fn drop_of_map(&mut self, count: u32) {
+        if let Some(first) = self.entries.front_mut() {
+            first.drop_completed(count);
+            self.count -= count as usize;
+            if first.count() == 0 {
+                self.entries.pop_front();
+            }
+        }
     }
 
     /// Keeps the first `keep`, and returns the others.

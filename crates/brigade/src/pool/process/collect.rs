@@ -4,17 +4,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::assigned_tasks::MapTask;
 use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, Deferred, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::{
     Bytes, Content, RawOutcome, ResultWithDescriptors, TransferError, take_frame,
 };
+use super::reply_batch::ReplyBatch;
 use super::respawn::StartError;
 use super::supervise::MAX_FREE_REQUEUES;
 use super::task::{ResultSink, Task};
 use super::worker_slot::SlotStatus;
+use crate::JoinError;
 use crate::pool::policy::outcome::TaskOutcome;
 use crate::sim::local::{Instant, Ordering};
 use crate::sys::error::errno_of;
@@ -23,7 +24,6 @@ use crate::transport::bounds::{MAX_BYTES, Unclaimed};
 use crate::worker::process::host::connection::NotNow;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
-use crate::{JoinError, PoolStats};
 
 /// What was made of a reply.
 enum ReplyAction {
@@ -39,39 +39,6 @@ enum Answer {
     Returned(RawOutcome),
     Panicked(Unwound),
     Undeliverable(String),
-}
-
-/// Replies that were taken together.
-#[derive(Default)]
-struct ReplyBatch {
-    /// About how many bytes of the ring they took.
-    frame_bytes: usize,
-    /// Of them, plain results: they are counted together.
-    tasks: u64,
-    result_bytes: u64,
-    /// Of maps: how many results in a row are of tasks that were submitted together, and when that was.
-    submitted: Option<Instant>,
-    in_a_row: u64,
-}
-
-impl ReplyBatch {
-    fn count(&mut self, task: &MapTask, bytes: usize, stats: &mut PoolStats, now: Instant) {
-        if self.submitted != Some(task.submitted) {
-            self.record_latencies(stats, now);
-            self.submitted = Some(task.submitted);
-            self.in_a_row = 0;
-        }
-        self.in_a_row += 1;
-        self.tasks += 1;
-        self.result_bytes += bytes as u64;
-    }
-
-    fn record_latencies(&self, stats: &mut PoolStats, now: Instant) {
-        if let Some(submitted) = self.submitted {
-            let time = now.saturating_duration_since(submitted);
-            stats.latencies.record_many(time, self.in_a_row);
-        }
-    }
 }
 
 /// As many bytes of replies as can be taken without a worker having waited for room.
@@ -150,7 +117,12 @@ impl Dispatcher {
         let said = line.finished();
         let before = line.taken();
         let mut batch = ReplyBatch::default();
-        while let ReplyAction::Continue = self.take_reply(i, &mut batch, ctx) {}
+        loop {
+            while self.take_replies_of_map(i, &mut batch, ctx) {}
+            let ReplyAction::Continue = self.take_reply(i, &mut batch, ctx) else {
+                break;
+            };
+        }
         self.count_batch(&batch, ctx.now);
         let slot = &mut self.workers[i];
         let Some(line) = &mut slot.line else {
@@ -208,7 +180,7 @@ impl Dispatcher {
                         let (map, index) = (task.map, task.index);
                         self.maps.put_frame(map, index, frame, ctx.deferred);
                         line.count_result();
-                        batch.count(&task, len, &mut self.stats, ctx.now);
+                        batch.count(task.submitted, 1, len, &mut self.stats, ctx.now);
                         return ReplyAction::Continue;
                     }
                     if let Some(cell) = slot.assigned.first_cell() {
@@ -239,14 +211,6 @@ impl Dispatcher {
             heard = ReplyAction::Pause;
         }
         heard
-    }
-
-    /// Counts the plain results that were taken together.
-    fn count_batch(&mut self, batch: &ReplyBatch, now: Instant) {
-        self.workers.count_done(batch.tasks as usize);
-        self.stats.done += batch.tasks;
-        self.stats.bytes_out += batch.result_bytes;
-        batch.record_latencies(&mut self.stats, now);
     }
 
     /// A worker has finished so many tasks.

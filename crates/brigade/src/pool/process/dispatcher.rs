@@ -111,23 +111,15 @@ impl Dispatcher {
                 slot.respawn_at = None;
             }
         }
-        self.count_accepted(&mut task);
+        task.number = self.next_number;
+        self.count_accepted(task.count(), task.input.len());
         self.queue.push_back(task);
     }
 
-    pub(super) fn count_accepted(&mut self, task: &mut Task) {
-        let count = task.count();
-        task.number = self.next_number;
-        self.next_number += u64::from(count);
-        self.stats.submitted += u64::from(count);
-        self.stats.bytes_in += task.input.len();
-    }
-
-    /// It was not accepted after all.
-    pub(super) fn uncount_accepted(&mut self, task: &Task) {
-        self.next_number -= u64::from(task.count());
-        self.stats.submitted -= u64::from(task.count());
-        self.stats.bytes_in -= task.input.len();
+    pub(super) fn count_accepted(&mut self, tasks: u32, bytes: u64) {
+        self.next_number += u64::from(tasks);
+        self.stats.submitted += u64::from(tasks);
+        self.stats.bytes_in += bytes;
     }
 
     /// Whether busy workers may have much to say: they were not looked at for a while, or they seem

@@ -63,6 +63,15 @@ impl TaskBatch {
         bytes
     }
 
+    /// Lets go of the first so many. Returns how many bytes they were, with their headers.
+    pub(super) fn advance_by(&mut self, count: u32) -> usize {
+        let end = self.end_of(count);
+        let bytes = end - self.from;
+        self.from = end;
+        self.count -= count;
+        bytes
+    }
+
     /// Keeps the first `keep`. Returns the others, and how many bytes were kept.
     pub(super) fn split_off(&mut self, keep: u32) -> (TaskBatch, usize) {
         let from = self.end_of(keep);
@@ -119,6 +128,9 @@ impl EncodedInput {
         scratch: &mut Vec<u8>,
     ) -> Result<EncodedInput, TransferError> {
         scratch.clear();
+        if codec::encode_scalar(input, scratch) {
+            return Ok(EncodedInput::Inline(Bytes::from_slice(scratch)));
+        }
         let descriptors = match caught(|| codec::encode(input, scratch)) {
             Ok(Ok(descriptors)) => descriptors,
             Ok(Err(why)) => return Err(TransferError::Why(format!("its input {why}"))),

@@ -164,7 +164,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             Err(_) => unreachable!("nothing is run that has no name"),
         };
         let result = match taken {
-            ResultRef::Bytes(bytes) => decoded(bytes, Vec::new(), self.decode, name),
+            ResultRef::Bytes(bytes) => match codec::decode_scalar(bytes) {
+                Some(value) => Ok(value),
+                None => decoded(bytes, Vec::new(), self.decode, name),
+            },
             ResultRef::Other(end) => end.into_result(self.decode, name),
         };
         Some((index as usize, result))
@@ -285,8 +288,27 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         }
     }
 
+    /// An input was added to the strip.
+    fn note_in_strip(&mut self, index: u64) {
+        if self.strip_count == 0 {
+            self.strip_first = index;
+        }
+        self.strip_count += 1;
+        if self.strip.len() >= STRIP_BYTES {
+            self.end_strip();
+        }
+    }
+
     /// Encodes an input once: into the strip, where it stays if it is small and has no descriptors.
     fn add(&mut self, target: CallTarget, index: u64, input: A) {
+        // A plain value: no code of the program's runs, which could panic.
+        let plain = task_frame(&mut self.strip, |into| {
+            codec::encode_scalar(&input, into).then_some(()).ok_or(())
+        });
+        if plain.is_ok() {
+            self.note_in_strip(index);
+            return;
+        }
         let start = self.strip.len();
         // The frame is padded, and its header holds 32 bits of the length: the end of the input
         // itself is noted here.
@@ -301,13 +323,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let fits = self.strip.len() - start <= INLINE_MAX;
         let encoded = match encoded {
             Ok(Ok(descriptors)) if descriptors.is_empty() && fits => {
-                if self.strip_count == 0 {
-                    self.strip_first = index;
-                }
-                self.strip_count += 1;
-                if self.strip.len() >= STRIP_BYTES {
-                    self.end_strip();
-                }
+                self.note_in_strip(index);
                 return;
             }
             Ok(Ok(descriptors)) => {

@@ -6,9 +6,11 @@ use super::deferred::Deferred;
 use super::outcome::{Bytes, RawOutcome};
 use crate::sim::local::thread::Thread;
 use crate::transport::ring::NextFrame;
+use crate::worker::process::ipc::reply::returned_at;
 
 /// Results, in the order in which they came: those that are plain bytes one after another, and the
-/// others.
+/// others. Those that came together are as they were in the mailbox, and come apart when they are
+/// taken out.
 #[derive(Default)]
 pub(super) struct ResultBuffer {
     entries: VecDeque<ResultEntry>,
@@ -18,9 +20,17 @@ pub(super) struct ResultBuffer {
     others: VecDeque<RawOutcome>,
 }
 
-/// One result: the number of its input, and the length of its bytes, or [`OTHER`].
-type ResultEntry = (u64, u32);
-const OTHER: u32 = u32::MAX;
+/// One result, or several: the number of the input, or of the first; and what there is of them.
+type ResultEntry = (u64, Form);
+
+#[derive(Clone, Copy)]
+enum Form {
+    /// So many bytes.
+    Bytes(u32),
+    /// The replies to so many tasks.
+    Replies(u32),
+    Other,
+}
 
 /// A result, as it is taken out.
 pub(super) enum ResultRef<'r> {
@@ -42,36 +52,69 @@ impl ResultBuffer {
         match &end {
             RawOutcome::Returned(bytes) => self.put_bytes(index, bytes),
             _ => {
-                self.entries.push_back((index, OTHER));
+                self.entries.push_back((index, Form::Other));
                 self.others.push_back(end);
             }
         }
     }
 
     fn put_bytes(&mut self, index: u64, bytes: &[u8]) {
-        self.entries.push_back((index, bytes.len() as u32));
+        self.entries
+            .push_back((index, Form::Bytes(bytes.len() as u32)));
         self.bytes.extend_from_slice(bytes);
     }
 
     fn put_frame(&mut self, index: u64, frame: NextFrame<'_, '_>) {
-        self.entries.push_back((index, frame.len() as u32));
+        self.entries
+            .push_back((index, Form::Bytes(frame.len() as u32)));
         frame.append_to(&mut self.bytes);
     }
 
+    /// Takes replies that are there, by `take`, which appends them and gives how many they are, and
+    /// how many bytes the results are: those to the tasks from `index` on.
+    fn put_replies(
+        &mut self,
+        index: u64,
+        take: impl FnOnce(&mut Vec<u8>) -> (u32, usize),
+    ) -> (u32, usize) {
+        let (count, bytes) = take(&mut self.bytes);
+        if count > 0 {
+            self.entries.push_back((index, Form::Replies(count)));
+        }
+        (count, bytes)
+    }
+
     /// Takes the next one out.
+    #[inline]
     pub(super) fn take(&mut self) -> Option<(u64, ResultRef<'_>)> {
-        if self.entries.is_empty() {
+        let Some(first) = self.entries.front_mut() else {
             // Its memory is used for the next.
             self.bytes.clear();
             self.from = 0;
-        }
-        let (index, len) = self.entries.pop_front()?;
-        if len == OTHER {
-            return Some((index, ResultRef::Other(self.others.pop_front()?)));
-        }
+            return None;
+        };
+        let (index, form) = *first;
         let from = self.from;
-        self.from += len as usize;
-        Some((index, ResultRef::Bytes(&self.bytes[from..self.from])))
+        let result = match form {
+            Form::Replies(count) => {
+                *first = (index + 1, Form::Replies(count - 1));
+                // They are whole: that was seen when they were taken.
+                let (result, next) =
+                    returned_at(&self.bytes, from).unwrap_or((&[], self.bytes.len()));
+                self.from = next;
+                if count > 1 {
+                    return Some((index, ResultRef::Bytes(result)));
+                }
+                ResultRef::Bytes(result)
+            }
+            Form::Bytes(len) => {
+                self.from += len as usize;
+                ResultRef::Bytes(&self.bytes[from..self.from])
+            }
+            Form::Other => ResultRef::Other(self.others.pop_front()?),
+        };
+        self.entries.pop_front();
+        Some((index, result))
     }
 }
 
@@ -131,6 +174,27 @@ impl MapTable {
                 self.put(number, index, RawOutcome::Returned(Bytes::new()), deferred);
             }
         }
+    }
+
+    /// Results that are plain bytes, of the tasks from `index` on, which `take` appends as they are
+    /// in the mailbox: it gives how many they are, and how many bytes the results are. Not where
+    /// nobody fetches them.
+    pub(super) fn put_replies(
+        &mut self,
+        number: u32,
+        index: u64,
+        deferred: &mut Deferred,
+        take: impl FnOnce(&mut Vec<u8>) -> (u32, usize),
+    ) -> (u32, usize) {
+        let Some(map) = self.get(number).filter(|map| !map.closed) else {
+            return (0, 0);
+        };
+        let (count, bytes) = map.there.put_replies(index, take);
+        if count > 0 {
+            map.open -= u64::from(count);
+            deferred.wakeups.threads.extend(map.waiter.take());
+        }
+        (count, bytes)
     }
 
     pub(super) fn put(

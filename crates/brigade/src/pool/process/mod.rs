@@ -7,8 +7,9 @@
 //! - dispatcher: what there is to do. Its parts: queue: tasks that no worker has; worker_table,
 //!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
 //!   tried again that did not start; wakeup_schedule: whose bells are to be set
-//! - what it does: assign: which worker gets what; collect: what workers say; supervise: workers
-//!   that end, and that come; cancel: what is ended early; wakeups: when workers ring
+//! - what it does: assign: which worker gets what; collect, reply_batch: what workers say;
+//!   supervise: workers that end, and that come; cancel: what is ended early; wakeups: when workers
+//!   ring
 //! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
 //!   left to be done when the lock is free; after_unlock: doing it
 //! - shuttle_tests: what must hold whatever the order of steps
@@ -29,6 +30,7 @@ mod map_results;
 mod outcome;
 mod pool;
 mod queue;
+mod reply_batch;
 mod respawn;
 mod result_cell;
 #[cfg(all(shuttle, test))]
@@ -216,10 +218,10 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
-        let (pooled, task) = self.make(task, &input);
+        let (pooled, mut task) = self.make(task, &input);
         drop(input);
-        if let Some(task) = task {
-            self.enqueue(task);
+        if task.is_some() {
+            self.enqueue(&mut task);
         }
         JoinHandle(Behind::Pooled(pooled))
     }
@@ -233,8 +235,8 @@ impl ProcessPool {
         if !self.is_ours() || self.options.queue_limit.get().is_some() && self.is_full() {
             return Err(input);
         }
-        let (pooled, task) = self.make(task, &input);
-        if task.is_some_and(|task| !self.try_enqueue(task)) {
+        let (pooled, mut task) = self.make(task, &input);
+        if task.is_some() && !self.try_enqueue(&mut task) {
             return Err(input);
         }
         Ok(JoinHandle(Behind::Pooled(pooled)))

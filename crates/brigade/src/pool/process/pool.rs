@@ -302,8 +302,8 @@ impl ProcessPool {
         inner.dispatcher.set_timer(Instant::now());
     }
 
-    /// Takes a task on, when there is room for it.
-    pub(super) fn enqueue(&self, task: Task) {
+    /// Takes a task on, when there is room for it; nothing, if there is none.
+    pub(super) fn enqueue(&self, task: &mut Option<Task>) {
         let mut inner = self.lock();
         while inner.dispatcher.is_full() {
             drop(inner);
@@ -313,8 +313,8 @@ impl ProcessPool {
         self.enqueue_locked(inner, task);
     }
 
-    /// Takes a task on, if there is room for it.
-    pub(super) fn try_enqueue(&self, task: Task) -> bool {
+    /// Takes a task on, if there is room for it; nothing, if there is none.
+    pub(super) fn try_enqueue(&self, task: &mut Option<Task>) -> bool {
         let inner = self.lock();
         if inner.dispatcher.is_full() {
             return false;
@@ -329,13 +329,18 @@ impl ProcessPool {
         self.original.is_this_process()
     }
 
-    fn enqueue_locked(&self, mut inner: MutexGuard<'_, LockedPool>, task: Task) {
-        let mut deferred = Deferred::default();
-        let now = task.submitted;
+    fn enqueue_locked(&self, mut inner: MutexGuard<'_, LockedPool>, task: &mut Option<Task>) {
         let dispatcher = &mut inner.dispatcher;
-        let Some(task) = dispatcher.give_in_burst(task, now) else {
+        let Some(now) = task.as_ref().map(|task| task.submitted) else {
             return;
         };
+        if dispatcher.give_in_burst(task, now) {
+            return;
+        }
+        let Some(task) = task.take() else {
+            return;
+        };
+        let mut deferred = Deferred::default();
         let halted = dispatcher.respawn.is_halted();
         // Who submits one task after another looks after the pool meanwhile.
         let looks = dispatcher.is_look_due(now);

@@ -103,6 +103,25 @@ impl Task {
         })
     }
 
+    /// Of several tasks: the map that they are of, and the number of the first.
+    pub(super) fn of_map(&self) -> Option<(u32, u64)> {
+        match (&self.input, &self.sink) {
+            (EncodedInput::Batch(_), ResultSink::Map(map, index)) => Some((*map, *index)),
+            _ => None,
+        }
+    }
+
+    /// Of several tasks, lets go of the first so many, which are done.
+    pub(super) fn drop_completed(&mut self, count: u32) {
+        if let (EncodedInput::Batch(strip), ResultSink::Map(_, index)) =
+            (&mut self.input, &mut self.sink)
+        {
+            self.at += strip.advance_by(count) as u64;
+            self.number += u64::from(count);
+            *index += u64::from(count);
+        }
+    }
+
     /// Of several tasks, lets go of the first, which is done. Gives whose it was.
     pub(super) fn pop_completed(&mut self) -> Option<(u32, u64)> {
         let (EncodedInput::Batch(strip), ResultSink::Map(map, index)) =

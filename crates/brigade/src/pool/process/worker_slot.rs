@@ -161,8 +161,8 @@ impl WorkerSlot {
         self.is_ready() && !self.ring_full && !self.lane_broken && self.assigned.may_grow()
     }
 
-    /// Whether its first task takes long, as far as was seen when results were taken last: what lies
-    /// behind it should not wait.
+    /// Whether its first task takes long, as far as was seen when results were taken last: what
+    /// lies behind it should not wait.
     pub(super) fn seems_held_up(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_progress) >= WORTH_WAKING
     }
@@ -218,15 +218,35 @@ impl WorkerSlot {
                 return (0, Some(task));
             }
         };
+        self.note_assignment(&task, worker);
+        self.ring_full |= rest.is_some();
+        self.assigned.push(task);
+        self.unpublished = true;
+        (given, rest)
+    }
+
+    /// As [`give`](Self::give), of one task without descriptors. `false`: that cannot be done now,
+    /// and it stays where it is.
+    pub(super) fn give_plain(&mut self, task: &mut Option<Task>, worker: WorkerIndex) -> bool {
+        let Some(new) = task else {
+            return false;
+        };
+        if !matches!(new.input, EncodedInput::Inline(_)) || self.write(new).is_err() {
+            return false;
+        }
+        self.note_assignment(new, worker);
+        self.assigned.push_one(task.take());
+        self.unpublished = true;
+        true
+    }
+
+    /// The task that was written last can be found by its handle.
+    fn note_assignment(&self, task: &Task, worker: WorkerIndex) {
         if let (ResultSink::Handle(cell), Some(line)) = (&task.sink, &self.line) {
             let number = line.next().wrapping_sub(1);
             let assignment = Assignment { worker, number };
             cell.cell().set_assignment(Some(assignment));
         }
-        self.ring_full |= rest.is_some();
-        self.assigned.push(task);
-        self.unpublished = true;
-        (given, rest)
     }
 
     /// As many as there is room for; the task is then only those.

@@ -186,6 +186,14 @@ impl WorkerTable {
         (given, rest)
     }
 
+    /// As [`assign`](Self::assign), of one task without descriptors. `false`: that cannot be done
+    /// now, and it stays where it is.
+    pub(super) fn assign_plain(&mut self, i: WorkerIndex, task: &mut Option<Task>) -> bool {
+        let given = self[i].give_plain(task, i);
+        self.assigned += usize::from(given);
+        given
+    }
+
     /// Takes out the first of a worker's tasks.
     pub(super) fn take_first(&mut self, i: WorkerIndex) -> Option<Task> {
         let task = self[i].assigned.take_first()?;

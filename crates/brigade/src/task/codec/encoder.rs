@@ -48,6 +48,35 @@ fn put_array(out: &mut Vec<u8>, run: Run<'_>) {
     out.extend_from_slice(run.bytes);
 }
 
+#[inline(always)]
+pub(super) fn put_uint(out: &mut Vec<u8>, n: u64) {
+    if n < u64::from(tag::SMALL_END) {
+        out.push(n as u8);
+    } else {
+        put_wide(out, tag::UINT, n);
+    }
+}
+
+#[inline(always)]
+pub(super) fn put_int(out: &mut Vec<u8>, n: i64) {
+    match u64::try_from(n) {
+        Ok(n) => put_uint(out, n),
+        Err(_) => put_wide(out, tag::NINT, !n as u64),
+    }
+}
+
+#[inline]
+fn put_wide(out: &mut Vec<u8>, tag: u8, n: u64) {
+    let more = (63 - (n | 1).leading_zeros() as usize) / 8;
+    let mut bytes = [0; 9];
+    bytes[0] = tag + more as u8;
+    bytes[1..].copy_from_slice(&n.to_le_bytes());
+    // All eight bytes are written, which is one store, and what is not needed is taken back.
+    let end = out.len() + 2 + more;
+    out.extend_from_slice(&bytes);
+    out.truncate(end);
+}
+
 /// Appends the whole message that `value` is.
 #[inline]
 pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
@@ -99,31 +128,12 @@ impl<'o> Encoder<'o> {
 
     #[inline(always)]
     fn uint(&mut self, n: u64) {
-        if n < u64::from(tag::SMALL_END) {
-            self.out.push(n as u8);
-        } else {
-            self.wide_int(tag::UINT, n);
-        }
+        put_uint(self.out, n);
     }
 
     #[inline(always)]
     fn int(&mut self, n: i64) {
-        match u64::try_from(n) {
-            Ok(n) => self.uint(n),
-            Err(_) => self.wide_int(tag::NINT, !n as u64),
-        }
-    }
-
-    #[inline]
-    fn wide_int(&mut self, tag: u8, n: u64) {
-        let more = (63 - (n | 1).leading_zeros() as usize) / 8;
-        let mut bytes = [0; 9];
-        bytes[0] = tag + more as u8;
-        bytes[1..].copy_from_slice(&n.to_le_bytes());
-        // All eight bytes are written, which is one store, and what is not needed is taken back.
-        let end = self.out.len() + 2 + more;
-        self.out.extend_from_slice(&bytes);
-        self.out.truncate(end);
+        put_int(self.out, n);
     }
 
     #[inline]

@@ -4,6 +4,7 @@
 //! how, and what the bytes are.
 //!
 //! - [`encoder`], [`decoder`]: the two halves of the format; [`tag`]: its bytes
+//! - [`scalar`]: messages that are one plain value
 //! - [`plain`]: plain numbers, of which many are one copy; [`shape`]: lists of fields
 //! - [`depth`]: how deep values may be nested
 //! - [`json`]: visitors that were written for JSON only
@@ -17,6 +18,7 @@ mod json;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
 mod plain;
+mod scalar;
 mod shape;
 mod tag;
 
@@ -57,7 +59,7 @@ pub(crate) fn encode<T: Message>(
     value: &T,
     into: &mut Vec<u8>,
 ) -> std::result::Result<Vec<Carried>, String> {
-    if encoder::encode_array(value, into) {
+    if encode_scalar(value, into) || encoder::encode_array(value, into) {
         return Ok(Vec::new());
     }
     let start = into.len();
@@ -111,11 +113,30 @@ pub(crate) fn decode_frame<T: Message>(
     }
 }
 
+/// Appends the encoding of `value`, if that is a plain value: then no code of the program's own
+/// runs, and nothing fails.
+#[inline(always)]
+pub(crate) fn encode_scalar<T: Message>(value: &T, into: &mut Vec<u8>) -> bool {
+    scalar::encode(value, into)
+}
+
+/// The value that `bytes` encode, if it is a plain value, likewise. `None`: it is none, or cannot
+/// be read: [`decode`] tells.
+#[inline(always)]
+pub(crate) fn decode_scalar<T: Message>(bytes: &[u8]) -> Option<T> {
+    scalar::decode(bytes)
+}
+
 /// The value that `bytes` encode, all of them, and these descriptors.
 pub(crate) fn decode<T: Message>(
     bytes: &[u8],
     descriptors: Vec<Carried>,
 ) -> std::result::Result<T, String> {
+    if descriptors.is_empty() {
+        if let Some(value) = decode_scalar(bytes) {
+            return Ok(value);
+        }
+    }
     if let [VERSION, array @ ..] = bytes {
         let mut array = array;
         if let Some(decoded) = decoder::take_array(&mut array).filter(|_| array.is_empty()) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 #[cfg(loom)]
 use super::Parts;
 use super::memory::{Memory, Place};
-use super::{Corrupt, SKIP, WORD, frame_size};
+use super::{Corrupt, SKIP, WORD, frame_size, frame_tagged};
 use crate::sim::shared::futex::{self, Wake};
 use crate::sim::shared::{Ordering, fence, store_over};
 use crate::sys::mapping::Mapping;
@@ -39,6 +39,16 @@ impl NextFrame<'_, '_> {
     pub(crate) fn skip(self) {
         self.consumer.take(self.len);
     }
+}
+
+/// Bytes of frames that are taken together, at the most: a part of a processor's nearest cache.
+const TOGETHER: u64 = 8 * 1024;
+
+/// Bytes of a frame that is short, with its word: only those are worth being taken together.
+const SHORT: u64 = 64;
+
+fn is_short(head: u64, tag: u32) -> bool {
+    (head >> 32) as u32 == tag && frame_size(head as u32 as usize) as u64 <= SHORT
 }
 
 /// The side that reads.
@@ -194,6 +204,32 @@ impl<'m> Consumer<'m> {
         self.memory.read(at, len - head, into);
         self.take(len);
         Ok(Some(tag))
+    }
+
+    /// Takes the next frames that have this tag, at most so many, if they are short: appends them
+    /// to `into`, whole, for [`frame_at`](super::frame_at). Gives how many they are, and how many
+    /// bytes they hold. Any other, and what is wrong, is left to [`next`](Self::next).
+    pub(crate) fn take_frames(&mut self, tag: u32, most: u32, into: &mut Vec<u8>) -> (u32, usize) {
+        self.tail = self.memory.control.tail.0.load(Ordering::Acquire);
+        let available = self.tail.wrapping_sub(self.head);
+        if available == 0
+            || available > self.memory.capacity()
+            || available % WORD as u64 != 0
+            || !is_short(self.memory.load(self.head), tag)
+        {
+            return (0, 0);
+        }
+        let start = into.len();
+        let bytes = available.min(TOGETHER.min(u64::from(most) * SHORT));
+        self.memory.read(self.head, bytes as usize, into);
+        // Looked at where only this side writes.
+        let (mut at, mut count, mut held) = (start, 0, 0);
+        while let Some((len, end)) = frame_tagged(into, at, tag).filter(|_| count < most) {
+            (at, count, held) = (end, count + 1, held + len);
+        }
+        into.truncate(at);
+        self.advance((at - start) as u64);
+        (count, held)
     }
 
     /// The next frame, of `len` bytes, was read.

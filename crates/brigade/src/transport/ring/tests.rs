@@ -84,6 +84,73 @@ fn a_frame_stays_until_it_is_taken() {
     assert_eq!(got, b"before firstthird");
 }
 
+#[test]
+fn short_frames_of_one_sort_are_taken_together_wherever_the_ring_ends() {
+    let mapping = mapping();
+    let mut producer = Producer::new(&mapping, PLACE);
+    let mut consumer = Consumer::new(&mapping, PLACE);
+    let bytes = |n: usize| vec![n as u8; n % 23];
+    for round in 0..500 {
+        let run = round % 12;
+        for n in 0..run {
+            producer.push(5, &bytes(n)).expect("there is room");
+        }
+        producer.push(6, b"another").expect("there is room");
+        producer.push(5, &[1; 300]).expect("there is room");
+        producer.publish();
+        let (mut got, mut count, mut held) = (vec![9; 3], 0, 0);
+        loop {
+            let (more, bytes) = consumer.take_frames(5, 7, &mut got);
+            assert!(more <= 7);
+            (count, held) = (count + more as usize, held + bytes);
+            if more == 0 {
+                break;
+            }
+        }
+        assert_eq!((count, held), (run, (0..run).map(|n| bytes(n).len()).sum()));
+        let mut at = 3;
+        for n in 0..run {
+            let (frame, next) = frame_at(&got, at).expect("a frame");
+            assert_eq!(frame, bytes(n));
+            at = next;
+        }
+        assert_eq!(at, got.len());
+        // Neither another sort nor a long one is among them.
+        assert_eq!(consumer.pop(&mut got), Ok(Some(6)));
+        assert_eq!(consumer.take_frames(5, 7, &mut got), (0, 0));
+        assert_eq!(consumer.pop(&mut got), Ok(Some(5)));
+        assert_eq!(got, [1; 300]);
+        assert_eq!(consumer.take_frames(5, 7, &mut got), (0, 0));
+    }
+}
+
+#[test]
+fn of_frames_that_cannot_be_none_is_taken_with_others() {
+    let word = |len: u32, tag: u32| u64::from(len) | u64::from(tag) << 32;
+    // The count of bytes, and the words: a sound frame first, or nothing that is one.
+    for (tail, words, sound) in [
+        (1 << 40, [word(0, 5), word(0, 5), 0], 0),
+        (12, [word(0, 5), word(0, 5), 0], 0),
+        (8, [word(9, 5), 0, 0], 0),
+        (16, [word(0, 5), word(1, 5), 0], 1),
+        (24, [word(0, 5), word(u32::MAX, 5), 0], 1),
+        (24, [word(0, 5), word(0, SKIP), 0], 1),
+        (24, [word(0, 5), word(0, 6), 0], 1),
+    ] {
+        let mapping = mapping();
+        let memory = Memory::new(&mapping, PLACE);
+        for (at, word) in (0..).step_by(WORD).zip(words) {
+            memory.store(at, word);
+        }
+        memory.control.tail.0.store(tail, Ordering::Relaxed);
+        let mut consumer = Consumer::new(&mapping, PLACE);
+        let mut got = Vec::new();
+        assert_eq!(consumer.take_frames(5, 100, &mut got), (sound, 0));
+        assert_eq!(consumer.position(), 8 * u64::from(sound));
+        assert_eq!(got.len(), 8 * sound as usize);
+    }
+}
+
 fn next<'c, 'm>(consumer: &'c mut Consumer<'m>) -> Option<NextFrame<'c, 'm>> {
     consumer.next().expect("an honest producer")
 }

@@ -289,6 +289,14 @@ impl WorkerConnection {
         reply::next(&mut self.ends.replies)
     }
 
+    /// Takes the replies that come next and are short results, at most so many, and counts them.
+    /// Gives how many they are, and how many bytes the results are.
+    pub(crate) fn take_returned(&mut self, most: u32, into: &mut Vec<u8>) -> (u32, usize) {
+        let (count, bytes) = reply::take_returned(&mut self.ends.replies, most, into);
+        self.taken = self.taken.wrapping_add(count);
+        (count, bytes)
+    }
+
     pub(crate) fn count_result(&mut self) {
         self.taken = self.taken.wrapping_add(1);
     }

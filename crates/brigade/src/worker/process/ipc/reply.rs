@@ -8,7 +8,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::transport::ring::{Consumer, Corrupt, Full, NextFrame, Producer};
+use crate::transport::ring::{self, Consumer, Corrupt, Full, NextFrame, Producer};
 
 const READY: u32 = 1;
 const RETURNED: u32 = 2;
@@ -134,10 +134,25 @@ pub(crate) fn next<'c, 'm>(
     Ok(frame.map(|frame| (ReplyTag(frame.tag()), frame)))
 }
 
+/// Takes the next replies that are [`Reply::Returned`] and short, at most so many: appends them to
+/// `into`, for [`returned_at`]. Gives how many they are, and how many bytes the results are.
+pub(crate) fn take_returned(
+    replies: &mut Consumer<'_>,
+    most: u32,
+    into: &mut Vec<u8>,
+) -> (u32, usize) {
+    replies.take_frames(RETURNED, most, into)
+}
+
+/// The result at `at` among such replies, and where the next one is.
+#[inline]
+pub(crate) fn returned_at(replies: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    ring::frame_at(replies, at)
+}
+
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::transport::ring;
     use crate::worker::process::ipc::mailbox::{INLINE_MAX, Pair};
     use crate::worker::process::ipc::protocol::NotReady;
 
