@@ -22,7 +22,7 @@ pub(crate) fn one_at_a_time(pool: &Pool, count: u32) -> io::Result<f64> {
 }
 
 /// Microseconds for one of so many tasks through `map`.
-pub(crate) fn mapped<A: Message + Copy, R: Message>(
+pub(crate) fn mapped<A: Message + Clone, R: Message>(
     pool: &Pool,
     task: fn(A) -> R,
     input: A,
@@ -38,14 +38,16 @@ pub(crate) fn mapped<A: Message + Copy, R: Message>(
 }
 
 /// Microseconds for one of so many tasks that are all submitted, then all joined.
-pub(crate) fn submitted<A: Message + Copy, R: Message>(
+pub(crate) fn submitted<A: Message + Clone, R: Message>(
     pool: &Pool,
     task: fn(A) -> R,
     input: A,
     count: u32,
 ) -> io::Result<f64> {
     let start = Instant::now();
-    let handles: Vec<_> = (0..count).map(|_| pool.submit(task, input)).collect();
+    let handles: Vec<_> = (0..count)
+        .map(|_| pool.submit(task, input.clone()))
+        .collect();
     let mut results = 0;
     for handle in handles {
         join(handle)?;

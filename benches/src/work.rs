@@ -4,8 +4,33 @@ use std::hint::black_box;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// A task that does nothing.
 pub(crate) fn nothing((): ()) {}
+
+/// A task that gives back what it was given.
+pub(crate) fn same<T>(value: T) -> T {
+    value
+}
+
+/// A small value that is no plain number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Fields {
+    number: u64,
+    share: f64,
+    is_last: bool,
+}
+
+impl Fields {
+    pub(crate) fn some() -> Fields {
+        Fields {
+            number: 1 << 40,
+            share: 0.5,
+            is_last: true,
+        }
+    }
+}
 
 /// A task that takes so many steps, each of which has to wait for the one before.
 ///

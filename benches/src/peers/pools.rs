@@ -12,6 +12,9 @@ pub(crate) const RAYON_INSTALL: &str = "rayon 1.12.0, install";
 pub(crate) const RAYON_SCOPE: &str = "rayon 1.12.0, scope";
 pub(crate) const THREADPOOL: &str = "threadpool 1.8.1";
 pub(crate) const TOKIO: &str = "tokio 1.54.1, spawn_blocking";
+pub(crate) const RAYON_CHANNELS: &str = "rayon 1.12.0, spawn + a channel each";
+pub(crate) const THREADPOOL_CHANNELS: &str = "threadpool 1.8.1, a channel each";
+pub(crate) const TOKIO_ALL: &str = "tokio 1.54.1, spawn_blocking all";
 
 /// What a task of theirs is.
 pub(crate) trait Task: Fn() + Copy + Send + Sync + 'static {}
@@ -23,6 +26,23 @@ fn per_task(count: u32, all: impl FnOnce()) -> f64 {
     let start = Instant::now();
     all();
     microseconds(start.elapsed()) / f64::from(count)
+}
+
+/// Microseconds for one of so many that are all given to a pool by `spawn`, then all waited for:
+/// each tells its end through a channel of its own.
+fn with_channels(count: u32, spawn: impl Fn(mpsc::SyncSender<()>)) -> io::Result<f64> {
+    let start = Instant::now();
+    let ends: Vec<_> = (0..count)
+        .map(|_| {
+            let (to, from) = mpsc::sync_channel(1);
+            spawn(to);
+            from
+        })
+        .collect();
+    for end in ends {
+        end.recv().map_err(io::Error::other)?;
+    }
+    Ok(microseconds(start.elapsed()) / f64::from(count))
 }
 
 #[derive(Debug)]
@@ -70,6 +90,15 @@ impl Rayon {
         })
     }
 
+    /// All at once, each with a channel.
+    pub(crate) fn all_with_channels(&self, count: u32) -> io::Result<f64> {
+        with_channels(count, |to| {
+            self.0.spawn(move || {
+                let _ = to.send(());
+            });
+        })
+    }
+
     /// All at once.
     pub(crate) fn scoped(&self, count: u32, task: impl Task) -> io::Result<f64> {
         Ok(per_task(count, || {
@@ -102,6 +131,15 @@ impl Threadpool {
         })
     }
 
+    /// All at once, each with a channel.
+    pub(crate) fn all_with_channels(&self, count: u32) -> io::Result<f64> {
+        with_channels(count, |to| {
+            self.0.execute(move || {
+                let _ = to.send(());
+            });
+        })
+    }
+
     /// All at once.
     pub(crate) fn all(&self, count: u32, task: impl Task) -> io::Result<f64> {
         Ok(per_task(count, || {
@@ -131,6 +169,21 @@ impl Tokio {
         self.0.block_on(async {
             for _ in 0..count {
                 tokio::task::spawn_blocking(|| ()).await?;
+            }
+            Ok::<(), tokio::task::JoinError>(())
+        })?;
+        Ok(microseconds(start.elapsed()) / f64::from(count))
+    }
+
+    /// All at once; each is awaited by its handle.
+    pub(crate) fn all(&self, count: u32) -> io::Result<f64> {
+        let start = Instant::now();
+        self.0.block_on(async {
+            let handles: Vec<_> = (0..count)
+                .map(|_| tokio::task::spawn_blocking(|| ()))
+                .collect();
+            for handle in handles {
+                handle.await?;
             }
             Ok::<(), tokio::task::JoinError>(())
         })?;

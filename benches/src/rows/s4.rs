@@ -1,42 +1,56 @@
 //! S4, pool of two processes: a million tasks that do nothing, through `map`; and submitted all,
-//! then joined all.
+//! then joined all, beside those that give each result through something of its own.
 
 use std::io;
 
 use brigade::Pool;
 
 use crate::peers::memory;
-use crate::peers::pools::{self, Rayon, Threadpool};
+use crate::peers::pools::{self, Rayon, Threadpool, Tokio};
 use crate::peers::procspawn;
 use crate::peers::python::{self, Python, Tasks};
 use crate::pooled::{mapped, submitted};
 use crate::report::{Goal, Row};
 use crate::rounds::{Contender, take_turns};
 use crate::rows;
-use crate::work::nothing;
+use crate::work::{Fields, nothing, same};
 
 const WORKERS: usize = 2;
 const MILLION: u32 = 1_000_000;
 
-/// The place of `submit` among the contenders.
-const SUBMIT: usize = 1;
+/// Millions a second.
+fn millions(micro: f64) -> f64 {
+    1.0 / micro
+}
 
 pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
+    let rounds = if quick { 3 } else { 11 };
+    Ok(vec![map(rounds)?, submit(rounds)?])
+}
+
+fn map(rounds: usize) -> io::Result<Row> {
     let ours = Pool::processes(WORKERS)?;
     let (rayon, threadpool) = (Rayon::new(WORKERS)?, Threadpool::new(WORKERS));
     let procspawn = procspawn::Pool::new(WORKERS)?;
     let python = Python::start();
-    // Millions a second.
-    let millions = |micro: f64| 1.0 / micro;
     let mut contenders = vec![
         Contender::new("brigade, map", || {
             mapped(&ours, nothing, (), MILLION).map(millions)
         }),
-        Contender::new("brigade, submit all, join all", || {
-            submitted(&ours, nothing, (), MILLION).map(millions)
-        }),
         Contender::new("ours, map, a u64 there and back", || {
-            mapped(&ours, std::convert::identity::<u64>, 7, MILLION).map(millions)
+            mapped(&ours, same::<u64>, 7, MILLION).map(millions)
+        }),
+        Contender::new("ours, map, a struct there and back", || {
+            mapped(&ours, same::<Fields>, Fields::some(), MILLION).map(millions)
+        }),
+        Contender::new("ours, map, a String there and back", || {
+            mapped(
+                &ours,
+                same::<String>,
+                "a string of some length".to_owned(),
+                MILLION,
+            )
+            .map(millions)
         }),
         Contender::new(memory::RINGS, || memory::lines(MILLION).map(millions)),
         Contender::new(pools::RAYON_SCOPE, || {
@@ -61,26 +75,59 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
             }));
         }
     }
-    let mut all = take_turns(if quick { 3 } else { 11 }, contenders)?;
-
-    let submit = all.remove(SUBMIT);
+    let all = take_turns(rounds, contenders)?;
     let what = "pool of 2 processes: 1 M null tasks through map";
     let goals = [
-        (pools::RAYON_SCOPE, Goal::AtLeast(4.0)),
+        (pools::RAYON_SCOPE, Goal::AtLeast(1.2)),
         (procspawn::POOL, Goal::AtLeast(500.0)),
     ];
-    let map = Row::new("S4a", what, "M/s", &all, &goals).ok_or_else(rows::empty)?;
-    let map = map
+    let row = Row::new("S4a", what, "M/s", &all, &goals).ok_or_else(rows::empty)?;
+    Ok(row
         .note("fewer for procspawn (2,000) and Python (1,000, 20,000 and, in chunks of the pool's own choice, 200,000)")
-        .notes(python.err());
+        .notes(python.err()))
+}
 
-    let mut beside = vec![submit];
-    beside.extend(
-        all.into_iter()
-            .filter(|series| [pools::RAYON_SCOPE, pools::THREADPOOL].contains(&series.name)),
+fn submit(rounds: usize) -> io::Result<Row> {
+    let ours = Pool::processes(WORKERS)?;
+    let (rayon, threadpool, tokio) = (
+        Rayon::new(WORKERS)?,
+        Threadpool::new(WORKERS),
+        Tokio::new(WORKERS)?,
     );
+    let contenders = vec![
+        Contender::new("brigade, submit all, join all", || {
+            submitted(&ours, nothing, (), MILLION).map(millions)
+        }),
+        Contender::new("ours, 10,000", || {
+            submitted(&ours, nothing, (), 10_000).map(millions)
+        }),
+        Contender::new("ours, a struct there and back", || {
+            submitted(&ours, same::<Fields>, Fields::some(), MILLION).map(millions)
+        }),
+        Contender::new("ours, a String there and back", || {
+            submitted(
+                &ours,
+                same::<String>,
+                "a string of some length".to_owned(),
+                MILLION,
+            )
+            .map(millions)
+        }),
+        Contender::new(pools::RAYON_CHANNELS, || {
+            rayon.all_with_channels(MILLION).map(millions)
+        }),
+        Contender::new(pools::THREADPOOL_CHANNELS, || {
+            threadpool.all_with_channels(MILLION).map(millions)
+        }),
+        Contender::new(pools::TOKIO_ALL, || tokio.all(MILLION).map(millions)),
+    ];
+    let all = take_turns(rounds, contenders)?;
     let what = "the same: all submitted, then all joined";
-    let goals = [(pools::RAYON_SCOPE, Goal::AtLeast(1.0))];
-    let submit = Row::new("S4b", what, "M/s", &beside, &goals).ok_or_else(rows::empty)?;
-    Ok(vec![map, submit])
+    let goals = [
+        pools::RAYON_CHANNELS,
+        pools::THREADPOOL_CHANNELS,
+        pools::TOKIO_ALL,
+    ]
+    .map(|name| (name, Goal::AtLeast(1.0)));
+    Row::new("S4b", what, "M/s", &all, &goals).ok_or_else(rows::empty)
 }
