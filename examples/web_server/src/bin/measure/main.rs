@@ -102,8 +102,8 @@ fn measure(server: &Server, load: &Load, breaks: Option<Breaks>) -> Result<Strin
             let mut broken = 0;
             while let Some(breaks) = breaks.filter(|_| !is_over.load(Ordering::Relaxed)) {
                 std::thread::park_timeout(Duration::from_secs(1));
-                if start.elapsed().as_secs() > broken {
-                    server.break_one(breaks);
+                if start.elapsed().as_secs() as usize > broken {
+                    server.break_one(breaks, broken);
                     broken += 1;
                 }
             }
@@ -112,7 +112,7 @@ fn measure(server: &Server, load: &Load, breaks: Option<Breaks>) -> Result<Strin
             let mut most = 0;
             while !is_over.load(Ordering::Relaxed) {
                 std::thread::park_timeout(Duration::from_millis(500));
-                most = most.max(memory::of_tree(server.pid()));
+                most = most.max(memory::of(&server.file));
             }
             most
         });

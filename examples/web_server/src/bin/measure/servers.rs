@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(crate) enum Breaks {
 pub(crate) struct Server {
     program: Child,
     kind: Kind,
+    /// What it runs.
+    pub(crate) file: PathBuf,
     pub(crate) address: SocketAddr,
 }
 
@@ -104,13 +106,12 @@ impl Kind {
                 command
             }
         };
-        // A group of its own, by which its processes are found.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let program = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
         let mut server = Server {
+            file: fs::read_link(format!("/proc/{}/exe", program.id()))?,
             program,
             kind: self,
             address,
@@ -141,7 +142,7 @@ impl Server {
         }
     }
 
-    pub(crate) fn break_one(&self, breaks: Breaks) {
+    pub(crate) fn break_one(&self, breaks: Breaks, turn: usize) {
         match breaks {
             Breaks::Request => {
                 let Ok(mut stream) = TcpStream::connect(self.address) else {
@@ -156,12 +157,9 @@ impl Server {
                 }
             }
             Breaks::Process => {
-                let accepts = memory::tree(self.pid())
-                    .into_iter()
-                    .filter(|pid| *pid != self.pid());
-                let named: Vec<u32> = accepts.filter(|pid| self.accepts(*pid)).collect();
-                let any = Instant::now().elapsed().subsec_nanos() as usize;
-                let Some(pid) = named.get(any % named.len().max(1)) else {
+                let all = memory::running(&self.file).into_iter();
+                let accepting: Vec<u32> = all.filter(|pid| self.accepts(*pid)).collect();
+                let Some(pid) = accepting.get(turn % accepting.len().max(1)) else {
                     return;
                 };
                 if let Some(pid) = Pid::from_raw(*pid as i32) {
@@ -172,6 +170,9 @@ impl Server {
     }
 
     fn accepts(&self, pid: u32) -> bool {
+        if pid == self.pid() {
+            return false;
+        }
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         match self.kind {
             Kind::Nginx => name.starts_with("nginx"),
@@ -272,10 +273,10 @@ AddType text/html .html
 AddType text/plain .txt
 KeepAlive On
 MaxKeepAliveRequests 0
+DeflateCompressionLevel 6
 DocumentRoot {dir}/root
 <Location /gzip/>
   SetOutputFilter DEFLATE
-  DeflateCompressionLevel 6
 </Location>
 "
     )
