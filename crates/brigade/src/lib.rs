@@ -274,7 +274,11 @@ pub mod __codec {
         codec::decode(bytes, Vec::new())
     }
 }
-#[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
+#[cfg(all(
+    any(brigade_counts, all(test, not(any(loom, shuttle)))),
+    target_os = "linux",
+    not(brigade_portable)
+))]
 #[doc(hidden)]
 pub mod counts;
 #[cfg(fuzzing)]

@@ -100,7 +100,7 @@ mod select;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod send_side;
 mod sender;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests;
 
 #[cfg(any(not(target_os = "linux"), brigade_portable))]

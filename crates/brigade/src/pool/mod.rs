@@ -238,7 +238,11 @@ impl Pool {
         }
     }
 
-    #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
+    #[cfg(all(
+        any(brigade_counts, all(test, not(any(loom, shuttle)))),
+        target_os = "linux",
+        not(brigade_portable)
+    ))]
     pub(crate) fn processes_only(&self) -> Option<&process::ProcessPool> {
         match &self.backend {
             Backend::Thread(_) => None,

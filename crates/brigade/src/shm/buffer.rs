@@ -181,7 +181,7 @@ impl fmt::Debug for Buffer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", not(brigade_portable)))]
 mod tests {
     use super::*;
     use crate::sys::mapping::Mapping;

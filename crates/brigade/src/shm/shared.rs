@@ -357,5 +357,5 @@ impl<'de, T: ShmSafe> Deserialize<'de> for Shared<[T]> {
     }
 }
 
-#[cfg(all(test, feature = "derive"))]
+#[cfg(all(test, feature = "derive", target_os = "linux", not(brigade_portable)))]
 mod tests;

@@ -329,7 +329,7 @@ pub enum BarrierTimeoutError {
     Broken,
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use super::*;
     use crate::sync::roster::testing::FakeProcess;

@@ -194,7 +194,7 @@ impl WaitTimeoutResult {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use super::*;
     use crate::sync::Mutex;

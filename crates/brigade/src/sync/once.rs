@@ -247,7 +247,7 @@ impl OnceState {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 

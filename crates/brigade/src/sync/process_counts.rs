@@ -212,20 +212,20 @@ impl<const N: usize> ProcessCounts<N> {
     }
 
     /// As if that process had `n`.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
     pub(super) fn pretend(&self, at: usize, token: Token, n: u32) {
         let slot = u64::from(token.to_bits()) << 32 | u64::from(n);
         self.slots[at].store(slot, Ordering::SeqCst);
     }
 
     /// Whatever a peer may write.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
     pub(super) fn scribble(&self, at: usize, slot: u64) {
         self.slots[at].store(slot, Ordering::SeqCst);
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use super::*;
     use crate::sync::roster::testing::FakeProcess;

@@ -249,7 +249,7 @@ impl RawLock {
     }
 
     /// As if that process held it.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
     pub(super) fn pretend(&self, holder: Token) {
         self.word.store(holder.to_bits(), Ordering::SeqCst);
     }
@@ -283,7 +283,7 @@ enum Looked {
     TimedOut,
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use std::time::Duration;
 

@@ -202,13 +202,13 @@ impl RawRwLock {
     }
 
     /// As if that process wrote.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
     pub(super) fn pretend_writer(&self, token: super::Token) {
         self.writer.pretend(token);
     }
 
     /// As if that process read.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
     pub(super) fn pretend_reader(&self, at: usize, token: super::Token) {
         self.counts.pretend(at, token, 1);
     }

@@ -338,7 +338,7 @@ impl<T: ?Sized + fmt::Display> fmt::Display for RwLockWriteGuard<'_, T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use std::panic::catch_unwind;
 

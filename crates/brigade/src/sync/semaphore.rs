@@ -326,7 +326,7 @@ impl Drop for SemaphorePermit<'_> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use super::*;
     use crate::sync::roster::testing::FakeProcess;

@@ -164,7 +164,7 @@ pub(crate) fn take<E: serde::de::Error>(number: u32) -> Result<Carried, E> {
     taken.ok_or_else(|| E::custom("a descriptor that it needs did not come with it"))
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", not(brigade_portable)))]
 mod tests {
     use super::*;
     use serde::de::value::Error;

@@ -45,7 +45,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(all(
+    test,
+    not(any(loom, shuttle)),
+    target_os = "linux",
+    not(brigade_portable)
+))]
 pub(crate) use child::startup::set_phase_of_this_worker;
 #[cfg(feature = "sandbox")]
 pub(crate) use host::applied_in_this_worker;
