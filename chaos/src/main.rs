@@ -8,6 +8,7 @@
 //! - [`census`]: what the kernel says is there; [`leftovers`]: before, and afterwards; [`rollcall`]:
 //!   processes, watched until they are gone; [`fork_server`]: which process that is
 //! - [`measure`]: times, and accidental numbers; [`table`]: what is printed
+//! - [`walls`]: limits and a sandbox for the workers of a goal
 
 mod census;
 mod fork_server;
@@ -24,6 +25,7 @@ mod r7;
 mod r8;
 mod rollcall;
 mod table;
+mod walls;
 
 use std::io;
 use std::process::ExitCode;

@@ -18,12 +18,13 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use brigade::sync::Mutex;
-use brigade::{Cause, Crash, JoinError, Kind, Pool, Shared, process};
+use brigade::{Cause, Crash, JoinError, Kind, Pool, Shared};
 
 use crate::Verdict;
 use crate::leftovers::Before;
 use crate::measure::{Numbers, let_pass};
 use crate::table::{Table, grouped};
+use crate::walls::Walls;
 use killer::{Killed, When};
 use ledger::Ledger;
 use work::{Done, Order, Pair, Point};
@@ -45,6 +46,8 @@ pub(crate) struct Options {
     /// Where the moments of death come from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    walls: Walls,
 }
 
 /// How many ways to die there are: the points, idle, and at any moment.
@@ -110,7 +113,10 @@ struct Scene {
 
 pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     // What grows once, grows now.
-    Pool::processes(options.workers as usize)?
+    Pool::builder(Kind::Process)
+        .workers(options.workers as usize)
+        .process(options.walls.builder())
+        .build()?
         .map(|n: u64| n, 0..10_000)
         .count();
     let before = Before::look()?;
@@ -120,7 +126,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     let pool = Pool::builder(Kind::Process)
         .workers(options.workers as usize)
         .initializer(ledger::open)
-        .process(process::Builder::new().env(ledger::VARIABLE, path))
+        .process(options.walls.builder().env(ledger::VARIABLE, path))
         .build()?;
     let scene = Scene {
         pool: Arc::new(pool),
@@ -150,10 +156,11 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     }
 
     println!(
-        "R1: {} tasks, {} kills, {} workers, in {:.1} s; seed {}",
+        "R1: {} tasks, {} kills, {} workers{}, in {:.1} s; seed {}",
         grouped(tally.given),
         grouped(tally.kills()),
         options.workers,
+        options.walls.name(),
         taken.as_secs_f64(),
         options.seed
     );

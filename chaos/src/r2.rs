@@ -12,6 +12,7 @@ use crate::Verdict;
 use crate::leftovers::Before;
 use crate::measure::{milliseconds, percentile};
 use crate::table::{Table, grouped};
+use crate::walls::Walls;
 
 /// When the cause has to be told.
 const GOAL: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ pub(crate) struct Options {
     /// Only judge causes: for machines that do something else at the same time.
     #[arg(long)]
     no_time_goal: bool,
+    #[command(flatten)]
+    walls: Walls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,7 +240,10 @@ fn try_one(pool: &Pool, cell: Cell, tally: &mut Tally) -> Result<(), String> {
 pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     // Panics of tasks print nothing: there are thousands. In workers they do, as they are processes
     // of their own.
-    Pool::processes(SIZES[3])?
+    Pool::builder(Kind::Process)
+        .workers(SIZES[3])
+        .process(options.walls.builder())
+        .build()?
         .map(|n: u64| n, 0..10_000)
         .count();
     let before = Before::look()?;
@@ -266,6 +272,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
                     let pool = Pool::builder(kind)
                         .workers(size)
                         .initializer(quiet)
+                        .process(options.walls.builder())
                         .build()?;
                     for turn in 0..options.count {
                         if let Err(what) = try_one(&pool, cell, &mut tally) {
@@ -292,8 +299,9 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         }
     }
     println!(
-        "R2: everything that can go wrong, {} times each with pools of {SIZES:?}, in {:.1} s",
+        "R2: everything that can go wrong, {} times each with pools of {SIZES:?}{}, in {:.1} s",
         grouped(options.count),
+        options.walls.name(),
         start.elapsed().as_secs_f64()
     );
     table.print();
