@@ -2,9 +2,9 @@
 //! ended by has its name.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use brigade::process::{self, Builder, Enforcement, Limit, limited_by};
@@ -33,6 +33,8 @@ fn main() {
         a_task_over_its_memory_is_out_of_memory,
         a_pool_goes_on_after_one,
         memory_of_its_children_counts,
+        memory_of_children_counts_without_groups,
+        memory_that_children_share_counts_once,
         a_task_over_its_processor_time_is_told,
         each_task_of_a_pool_has_its_own_time,
         threads_share_their_processor_time,
@@ -136,6 +138,83 @@ fn memory_of_its_children_counts() {
         Ok(succeeded) => assert!(!succeeded),
         Err(e) => assert_eq!(cause::<()>(Err(e)), Cause::OutOfMemory),
     }
+}
+
+/// So many children, which have 20 MiB each, for so long.
+fn have_children_hold((children, time): (usize, Duration)) -> bool {
+    let bytes = 20 * MIB;
+    let program = format!("x=$(head -c {bytes} /dev/zero | tr '\\0' x); echo; read y");
+    let start = |_| {
+        let shell = Command::new("/bin/sh")
+            .args(["-c", &program])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        shell.expect("a shell")
+    };
+    let mut all: Vec<_> = (0..children).map(start).collect();
+    for child in &mut all {
+        let mut said = [0];
+        let stdout = child.stdout.as_mut().expect("a pipe");
+        stdout.read_exact(&mut said).expect("it has its memory");
+    }
+    std::thread::park_timeout(time);
+    all.iter_mut().all(|child| {
+        drop(child.stdin.take());
+        child.wait().is_ok()
+    })
+}
+
+/// The memory of a worker is looked at every 320 ms, or more often.
+const SOME_LOOKS: Duration = Duration::from_secs(1);
+
+/// Each of them is within the limit of its address space; together they are not.
+fn memory_of_children_counts_without_groups() {
+    if limited_by(Limit::Memory).is_enforced() {
+        return;
+    }
+    let limit = Builder::new().memory_limit(96 * MIB);
+    let many = limit.spawn(have_children_hold, (6, LIMIT));
+    assert_eq!(cause(many.expect("a worker").join()), Cause::OutOfMemory);
+    let few = limit
+        .spawn(have_children_hold, (2, SOME_LOOKS))
+        .expect("a worker");
+    assert!(few.join().expect("there is room for them"));
+    let pool = Pool::builder(Kind::Process).workers(1).process(limit);
+    let pool = pool.build().expect("a pool");
+    let many = pool.submit(have_children_hold, (6, LIMIT));
+    assert_eq!(cause(many.join()), Cause::OutOfMemory);
+    assert_eq!(pool.submit(take, 20).join().expect("it goes on"), 20);
+}
+
+fn memory_that_children_share_counts_once() {
+    fn share(mib: usize) -> usize {
+        let taken: Vec<_> = (0..mib).map(|_| vec![1_u8; MIB as usize]).collect();
+        let mut children = Vec::new();
+        for _ in 0..4 {
+            // SAFETY: the child only waits for its end, which comes with this task's.
+            match unsafe { libc::fork() } {
+                0 => loop {
+                    // SAFETY: no memory is involved.
+                    unsafe { libc::pause() };
+                },
+                -1 => return 0,
+                child => children.push(child),
+            }
+        }
+        std::thread::park_timeout(SOME_LOOKS);
+        for child in children {
+            // SAFETY: a child of this process that was not reaped.
+            unsafe {
+                libc::kill(child, libc::SIGKILL);
+                libc::waitpid(child, std::ptr::null_mut(), 0);
+            }
+        }
+        taken.len()
+    }
+    let limit = Builder::new().memory_limit(128 * MIB);
+    let shared = limit.spawn(share, 60).expect("a worker").join();
+    assert_eq!(shared.expect("there is enough"), 60);
 }
 
 fn busy(time: Duration) -> u64 {

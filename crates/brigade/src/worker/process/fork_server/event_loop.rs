@@ -32,6 +32,7 @@ use crate::worker::process::fork_server::oom::OomKills;
 use crate::worker::process::fork_server::oom_score::OomScore;
 use crate::worker::process::fork_server::orphans::Children;
 use crate::worker::process::fork_server::prepare;
+use crate::worker::process::fork_server::resident::{Limited, Looks};
 use crate::worker::process::fork_server::streams::{Input, Output, Stream, Streams};
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::board::Board;
@@ -105,6 +106,8 @@ struct Worker {
     kill_at: Option<Instant>,
     /// Since when it is stopped.
     stopped: Option<Instant>,
+    /// What it may have, where that is looked at here.
+    memory: Option<Limited>,
 }
 
 /// A worker that was reaped, whose end is not told yet because its children may be alive.
@@ -163,6 +166,8 @@ struct Server<'a> {
     unwatched: bool,
     oom: OomKills,
     groups: Groups,
+    /// At the memory of workers.
+    looks: Looks,
     oom_score: OomScore,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible
     /// wait. Nobody waits for them a second time.
@@ -248,6 +253,7 @@ impl<'a> Server<'a> {
             unwatched: false,
             oom: OomKills::watch(),
             groups: Groups::default(),
+            looks: Looks::new(),
             oom_score: OomScore::of_this_process(),
             hopeless: Vec::new(),
             retired: false,
@@ -280,6 +286,7 @@ impl<'a> Server<'a> {
                 }
             }
             self.kill_overdue();
+            self.look_at_memory();
             self.pass_held();
             if self.unwatched {
                 self.watch_workers();
@@ -316,6 +323,7 @@ impl<'a> Server<'a> {
             .chain(closings)
             .chain(held)
             .chain(self.outbox.again_at())
+            .chain(self.looks.at())
             .chain(self.unwatched.then(|| Instant::now() + REWATCH))
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()))
@@ -370,6 +378,7 @@ impl<'a> Server<'a> {
                     processes,
                     of_pool,
                 } => self.groups.are_below([memory, processes], of_pool),
+                Request::WatchMemory { slot, pid, bytes } => self.watch_memory(slot, pid, bytes),
                 Request::AreYouThere { number } => self.tell(Event::Here { number }, None),
             }
         }

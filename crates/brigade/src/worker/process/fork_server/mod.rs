@@ -12,6 +12,7 @@
 //! - `streams`: what workers write to stderr, and to stdout in a sandbox, passed on by whole lines
 //! - `groups`: the control groups of workers that are limited
 //! - `oom`: whether the kernel's OOM killer was at work
+//! - `resident`: workers whose memory no control group limits
 //! - `oom_score`: that it takes workers first
 
 pub(crate) mod bootstrap;
@@ -23,4 +24,5 @@ mod oom;
 mod oom_score;
 pub(super) mod orphans;
 mod prepare;
+mod resident;
 pub(super) mod streams;

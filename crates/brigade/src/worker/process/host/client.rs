@@ -300,8 +300,12 @@ impl ForkServer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Before a worker makes a control group of its own: the fork server is to remove it.
-    pub(crate) fn tell_groups(&self, limits: &Limits) -> io::Result<()> {
+    /// Before a worker is given limits: the fork server is to remove the control groups that it
+    /// makes for them, or else to look at its memory.
+    pub(crate) fn tell_limits(&self, limits: &Limits, slot: u32, pid: u32) -> io::Result<()> {
+        if let (Some(bytes), true) = (limits.memory, limits.memory_group.is_empty()) {
+            self.send(Request::WatchMemory { slot, pid, bytes })?;
+        }
         let (memory, processes) = (&limits.memory_group, &limits.processes_group);
         if memory.is_empty() && processes.is_empty() {
             return Ok(());

@@ -77,8 +77,8 @@ impl WorkerConnection {
         setup: &Setup,
     ) -> io::Result<WorkerConnection> {
         let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
-        server.tell_groups(&setup.limits)?;
         let SpareWorker { slot, pid, mailbox } = spare;
+        server.tell_limits(&setup.limits, slot, pid)?;
         let mut line = WorkerConnection {
             server,
             slot,

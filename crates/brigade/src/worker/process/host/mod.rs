@@ -47,7 +47,7 @@ pub(super) fn limited_by(limit: Limit) -> Enforcement {
     };
     match limit {
         Limit::Memory => Enforcement::Partial(format!(
-            "address space, not memory, of each process for itself, by setrlimit(2): {why}"
+            "address space, not memory, of each process for itself, by setrlimit(2), and what a worker has with its children, looked at every 20 to 320 ms: {why}"
         )),
         _ if rustix::process::geteuid().is_root() => {
             Enforcement::Unavailable(format!("root's are not counted by setrlimit(2), and {why}"))

@@ -64,6 +64,9 @@ pub(crate) enum Request {
         processes: Vec<u8>,
         of_pool: bool,
     },
+    /// End this worker when it has more bytes of memory, with its children: no control group of its
+    /// own does it.
+    WatchMemory { slot: u32, pid: u32, bytes: u64 },
     /// Are you there? Answered by [`Event::Here`] with the same number.
     AreYouThere { number: u64 },
 }

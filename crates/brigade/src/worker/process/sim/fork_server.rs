@@ -258,8 +258,8 @@ impl ForkServer {
         drop(gone);
     }
 
-    /// No worker of a model has a control group.
-    pub(crate) fn tell_groups(&self, _limits: &Limits) -> io::Result<()> {
+    /// No worker of a model has limits.
+    pub(crate) fn tell_limits(&self, _limits: &Limits, _slot: u32, _pid: u32) -> io::Result<()> {
         Ok(())
     }
 

@@ -89,7 +89,8 @@ impl Server<'_> {
                 self.epoll.remove(input.pipe());
             }
             let oom_killed = ended == Ended::Signaled(libc::SIGKILL)
-                && (self.groups.was_killed_for_memory(pid)
+                && (worker.memory.as_ref().is_some_and(|m| m.is_over)
+                    || self.groups.was_killed_for_memory(pid)
                     || oom::is_more(self.oom.count(), worker.oom_kills));
             self.groups.remove(pid);
             let unstarted = (ended == Ended::Exited(startup::EXIT_NOT_STARTED))

@@ -17,6 +17,7 @@ use crate::sys::process::Fork;
 use crate::sys::{opened, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::child::startup::{Surplus, WorkerArgs};
+use crate::worker::process::fork_server::resident::Limited;
 use crate::worker::process::fork_server::streams::{self, Input, Stream, Streams};
 use crate::worker::process::ipc::board::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -36,6 +37,32 @@ impl Server<'_> {
             process::kill(pid, libc::SIGCONT);
         }
         worker.kill_at = Instant::now().checked_add(grace);
+    }
+
+    /// From now on it is looked how much memory this worker has.
+    pub(super) fn watch_memory(&mut self, slot: u32, pid: u32, bytes: u64) {
+        if let Some(worker) = self.workers.get_mut(&pid).filter(|w| w.slot == slot) {
+            worker.memory = Some(Limited::to(bytes));
+            self.looks.begin();
+        }
+    }
+
+    /// Ends the workers that have too much, when it is time to look.
+    pub(super) fn look_at_memory(&mut self) {
+        if !self.looks.is_due() {
+            return;
+        }
+        let (mut none, mut changed) = (true, false);
+        for (&pid, worker) in &mut self.workers {
+            let Some(limited) = &mut worker.memory else {
+                continue;
+            };
+            (none, changed) = (false, changed | limited.look(pid));
+            if limited.is_over {
+                end(pid);
+            }
+        }
+        self.looks.end(none, changed);
     }
 
     pub(super) fn lane(&self, slot: u32, pid: u32) -> Option<Arc<OwnedFd>> {
@@ -134,6 +161,7 @@ impl Server<'_> {
             oom_kills,
             kill_at: None,
             stopped: None,
+            memory: None,
         };
         self.board.reset(slot);
         for stream in Stream::ALL {

@@ -185,7 +185,8 @@ impl Worker {
                 "the environment for a process is over 32 KiB",
             ));
         }
-        self.server.tell_groups(&setup.limits)?;
+        self.server
+            .tell_limits(&setup.limits, self.slot, self.pid)?;
         self.write(Order::SetUp(&bytes))?;
         self.ends.orders.publish();
         let mut frame = Vec::new();
