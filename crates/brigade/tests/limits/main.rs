@@ -23,6 +23,7 @@ macro_rules! trials {
     };
 }
 
+mod exhaustion;
 mod groups;
 mod pools;
 
@@ -44,6 +45,7 @@ fn main() {
         a_nice_value_and_processors_are_had,
         limits_of_nothing_are_refused,
     ];
+    tests.extend(exhaustion::trials());
     tests.extend(groups::trials());
     tests.extend(pools::trials());
     if is_root() {
