@@ -7,7 +7,8 @@ use brigade::process::{Enforcement, Limit, limited_by};
 use brigade::sandbox::Effect;
 
 use super::{Finding, Status};
-use crate::{cgroups, procfs};
+use crate::cgroups::{self, Hierarchy};
+use crate::procfs;
 
 pub(super) fn look() -> Vec<Finding> {
     let report = Sandbox::deny_all().report();
@@ -23,7 +24,7 @@ pub(super) fn look() -> Vec<Finding> {
     limits
         .into_iter()
         .chain(effects)
-        .chain(oom_group())
+        .chain(oom_group(&cgroups::hierarchies()))
         .collect()
 }
 
@@ -83,12 +84,22 @@ fn of_effect(effect: Effect) -> (&'static str, &'static str) {
     }
 }
 
-/// Where the program's own control group is killed as a whole, one worker's lack of memory ends the
-/// program: Kubernetes does that since 1.28.
-fn oom_group() -> Option<Finding> {
-    let groups = cgroups::hierarchies().into_iter();
-    let mut files = groups.map(|group| group.folder.join("memory.oom.group"));
-    let is_set = files.find_map(|file| procfs::number(file.to_str()?))? == 1;
+/// Where the program's own control group is killed as a whole, or one that it is in, one worker's
+/// lack of memory ends the program: Kubernetes does that since 1.28.
+fn oom_group(hierarchies: &[Hierarchy]) -> Option<Finding> {
+    // The library may have moved this program to a group below its own to look for places.
+    let groups = hierarchies.iter().flat_map(|hierarchy| {
+        let above = hierarchy.folder.ancestors();
+        above.take_while(|group| group.starts_with(&hierarchy.mount))
+    });
+    let set: Vec<bool> = groups
+        .filter_map(|group| procfs::number(group.join("memory.oom.group").to_str()?))
+        .map(|number| number == 1)
+        .collect();
+    if set.is_empty() {
+        return None;
+    }
+    let is_set = set.contains(&true);
     Some(Finding::new(
         "oom-group",
         "memory.oom.group",
@@ -100,4 +111,31 @@ fn oom_group() -> Option<Finding> {
             "A worker that is killed for lack of memory takes nothing along."
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_group_above_that_is_killed_as_a_whole_is_told() {
+        let mount = std::env::temp_dir().join(format!("brigade-oom-{}", std::process::id()));
+        let folder = mount.join("service/program");
+        fs::create_dir_all(&folder).unwrap();
+        let hierarchy = Hierarchy {
+            version: 2,
+            controllers: Vec::new(),
+            folder: folder.clone(),
+            mount: mount.clone(),
+        };
+        let status = || oom_group(std::slice::from_ref(&hierarchy)).map(|finding| finding.status);
+        assert_eq!(status(), None);
+        fs::write(folder.join("memory.oom.group"), "0\n").unwrap();
+        assert_eq!(status(), Some(Status::Yes));
+        fs::write(mount.join("service/memory.oom.group"), "1\n").unwrap();
+        assert_eq!(status(), Some(Status::Partly));
+        fs::remove_dir_all(&mount).unwrap();
+    }
 }
