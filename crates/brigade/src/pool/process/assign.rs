@@ -16,6 +16,10 @@ use crate::sys::processors;
 /// Among so many busy workers one is looked for that takes tiny tasks beside those that it has.
 const CONCENTRATED: usize = 4;
 
+/// A worker that has not ended a task for so long, while tasks are tiny, runs something else; or
+/// has no processor.
+const LONG: Duration = Duration::from_millis(1);
+
 /// So many tiny tasks are offered together.
 const OFFERED_TOGETHER: u32 = 16;
 
@@ -64,6 +68,39 @@ impl Dispatcher {
                 self.assign_to(i, room, ctx);
             }
         }
+    }
+
+    /// How many workers what there is to do is for: of tiny tasks, as many as there are processors.
+    pub(super) fn sharers(&self) -> usize {
+        let all = self.workers.active();
+        match self.estimate.worth_waking() {
+            Some(_) => all.min(processors::usable()),
+            None => all,
+        }
+    }
+
+    /// How many of the first busy workers are given more. Of tiny tasks, those are as many as there
+    /// are processors: others would only take one from them, and are left to finish what they have.
+    fn fed(&self, now: Instant) -> usize {
+        let busy = self.workers.busy().len();
+        if self.estimate.worth_waking().is_none() {
+            return busy;
+        }
+        let last = self.at_work(now).take(processors::usable()).last();
+        last.map_or(busy, |at| at + 1)
+    }
+
+    /// Whether as many workers run tiny tasks as there are processors.
+    fn has_enough_at_work(&self, now: Instant) -> bool {
+        let last = processors::usable() - 1;
+        self.estimate.worth_waking().is_some() && self.at_work(now).nth(last).is_some()
+    }
+
+    /// The places, among the busy ones, of workers that do not seem to run something long.
+    fn at_work(&self, now: Instant) -> impl Iterator<Item = usize> {
+        let busy = self.workers.busy().iter().enumerate();
+        let at_work = busy.filter(move |&(_, &i)| !self.workers[i].is_held_up_for(LONG, now));
+        at_work.map(|(at, _)| at)
     }
 
     /// Accepts a tiny task that follows others at once: it is given to a worker that is at work,
@@ -117,11 +154,14 @@ impl Dispatcher {
     /// Those that do nothing, the one that was used last first.
     pub(super) fn assign_idle(&mut self, ctx: &mut Ctx<'_>) {
         let window = self.estimate.prefetch_depth();
-        let ready = self.workers.active();
+        let ready = self.sharers();
         let mut at = self.workers.idle().len();
         let mut misses = 0;
         while at > 0 && !self.queue.is_empty() && misses <= self.queue.entries() {
             at -= 1;
+            if self.has_enough_at_work(ctx.now) && !self.front_is_for_an_empty_worker() {
+                break;
+            }
             let share = (self.queue.tasks() / (2 * ready)).clamp(1, window);
             // One that cannot take it now asks for what it needs to do so later.
             if !self.assign_to(self.workers.idle()[at], share, ctx) {
@@ -142,14 +182,15 @@ impl Dispatcher {
     /// Gives busy workers tasks ahead, so that a worker that ends one need not wait for the host.
     pub(super) fn prefetch(&mut self, ctx: &mut Ctx<'_>) {
         let window = self.estimate.prefetch_depth();
-        let ready = self.workers.active();
+        let ready = self.sharers();
+        let fed = self.fed(ctx.now);
         let mut seen = 0;
         while !self.queue.is_empty()
             && !self.front_is_for_an_empty_worker()
             && !self.workers.is_all_full()
-            && seen < self.workers.busy().len()
+            && seen < fed
         {
-            let i = self.workers.next_busy();
+            let i = self.workers.next_busy(fed);
             let slot = &self.workers[i];
             let room = window.saturating_sub(slot.assigned.count());
             if room == 0 || !slot.has_room() {
@@ -164,7 +205,7 @@ impl Dispatcher {
                 seen + 1
             };
         }
-        if seen > 0 && seen == self.workers.busy().len() {
+        if seen > 0 && seen == fed {
             self.workers.set_all_full(true);
         }
     }
@@ -268,7 +309,11 @@ impl Dispatcher {
         if self.workers.idle().is_empty() || !self.workers.has_queued_behind() {
             return false;
         }
-        let enough = self.estimate.worth_waking().unwrap_or(1);
+        let enough = if self.has_enough_at_work(ctx.now) {
+            usize::MAX
+        } else {
+            self.estimate.worth_waking().unwrap_or(1)
+        };
         let is_worth_it = |slot: &WorkerSlot| {
             let behind = slot.assigned.behind_first();
             behind >= enough || behind > 0 && slot.seems_held_up(ctx.now)

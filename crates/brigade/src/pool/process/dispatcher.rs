@@ -136,7 +136,7 @@ impl Dispatcher {
 
     /// How many tasks more there is room for ahead of the workers.
     pub(super) fn room_for_more(&self) -> usize {
-        let room = self.estimate.prefetch_depth() * (self.workers.active());
+        let room = self.estimate.prefetch_depth() * self.sharers();
         let limit = self.options.queue_limit;
         // With no worker at hand, one task waits for the first.
         room.max(1)

@@ -79,10 +79,8 @@ impl Dispatcher {
             // A worker whose mailbox was written over does not ring.
             sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
         }
-        if !self.wakeups.is_timer_soon()
-            && self.workers.has_queued_behind()
-            && !self.has_work_to_share()
-        {
+        let may_wait = self.workers.has_queued_behind() || !self.queue.is_empty();
+        if may_wait && !self.wakeups.is_timer_soon() && self.estimate.worth_waking().is_some() {
             self.wakeups.mark_timer_soon();
             sooner(Instant::now() + UNSHARED);
         }

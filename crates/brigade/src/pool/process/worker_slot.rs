@@ -164,7 +164,11 @@ impl WorkerSlot {
     /// Whether its first task takes long, as far as was seen when results were taken last: what
     /// lies behind it should not wait.
     pub(super) fn seems_held_up(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last_progress) >= WORTH_WAKING
+        self.is_held_up_for(WORTH_WAKING, now)
+    }
+
+    pub(super) fn is_held_up_for(&self, time: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_progress) >= time
     }
 
     /// Whether there is nothing that its worker could ring for: what it waits for, or its end, is

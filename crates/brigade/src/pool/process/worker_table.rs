@@ -224,9 +224,9 @@ impl WorkerTable {
 
     // ---- room
 
-    /// The next busy worker, in turn, of those that may be given more.
-    pub(super) fn next_busy(&mut self) -> WorkerIndex {
-        self.scan_from = (self.scan_from + 1) % self.busy.len();
+    /// The next of so many busy workers, in turn, which may be given more.
+    pub(super) fn next_busy(&mut self, among: usize) -> WorkerIndex {
+        self.scan_from = (self.scan_from + 1) % among;
         self.busy[self.scan_from]
     }
 
