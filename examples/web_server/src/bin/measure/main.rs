@@ -47,9 +47,9 @@ fn main() -> Result<(), Failure> {
     }
     let dir = Scratch::new()?;
     println!(
-        "| what is asked for | server | a crash a second | requests/s | p50 | p99 | failed | memory |"
+        "| what is asked for | server | a crash a second | requests/s | p50 | p99 | failed | processor time | memory |"
     );
-    println!("|---|---|---|---:|---:|---:|---:|---:|");
+    println!("|---|---|---|---:|---:|---:|---:|---:|---:|");
     for (what, path, encoding) in ROUTES {
         for crashes in [false, true] {
             for kind in Kind::ALL {
@@ -116,13 +116,17 @@ fn measure(server: &Server, load: &Load, breaks: Option<Breaks>) -> Result<Strin
             }
             most
         });
+        let before = memory::processor_time(&server.file);
         let figures = load.run();
+        let spent = memory::processor_time(&server.file).saturating_sub(before);
         is_over.store(true, Ordering::Relaxed);
         breaking.thread().unpark();
         memory.thread().unpark();
         let memory = memory.join().map_err(|_| "measuring memory")?;
         breaking.join().map_err(|_| "breaking workers")?;
-        Ok(format!("{} | {} MiB", figures?, memory >> 20))
+        let figures = figures?;
+        let each = spent.as_micros() as f64 / figures.requests.max(1) as f64;
+        Ok(format!("{figures} | {each:.0} µs | {} MiB", memory >> 20))
     })
 }
 

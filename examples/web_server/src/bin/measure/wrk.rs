@@ -15,6 +15,7 @@ pub(crate) struct Load {
 /// What it found.
 #[derive(Debug)]
 pub(crate) struct Figures {
+    pub(crate) requests: u64,
     per_second: f64,
     median: String,
     p99: String,
@@ -50,7 +51,11 @@ impl Figures {
         let broken: u64 = (after("Socket errors:").unwrap_or_default().split(','))
             .filter_map(|part| part.trim().rsplit_once(' ')?.1.parse::<u64>().ok())
             .sum();
+        let requests = text
+            .lines()
+            .find_map(|line| line.split_once(" requests in "));
         Some(Figures {
+            requests: requests?.0.trim().parse().ok()?,
             per_second: after("Requests/sec:")?.parse().ok()?,
             median: after("50%")?.to_owned(),
             p99: after("99%")?.to_owned(),
