@@ -120,6 +120,26 @@ fn errors_name_the_pool() {
 }
 
 #[test]
+fn errors_say_where_the_task_was_started() {
+    fn at(ended: Result<String, JoinError>) -> u32 {
+        let place = panic_of(ended).started_at();
+        assert_eq!(place.file(), file!());
+        place.line()
+    }
+    both(|kind| {
+        let pool = quiet_pool(kind, 1);
+        let (line, ended) = (line!(), join(pool.submit(fail, 1)));
+        assert_eq!(at(ended), line);
+        let (line, handle) = (line!(), pool.try_submit(fail, 2));
+        assert_eq!(at(join(handle.expect("there is room"))), line);
+        let (line, ended) = (line!(), pool.map(fail, [3]).next());
+        assert_eq!(at(ended.expect("one")), line);
+        let (line, ended) = (line!(), pool.map_unordered(fail, [4]).next());
+        assert_eq!(at(ended.expect("one").1), line);
+    });
+}
+
+#[test]
 fn cancelled_before_it_starts_it_never_runs() {
     both(|kind| {
         let pool = pool(kind, 1);
