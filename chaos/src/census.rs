@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::process::{Command, Stdio};
 
+use brigade::process::Builder;
 use brigade_test_support::{procfs, wait};
 
 /// What one process holds.
@@ -113,18 +114,19 @@ impl Census {
 /// they have been full.
 const CYCLE: usize = 16;
 
-fn after_a_task(server: u32) -> io::Result<Census> {
-    brigade::process::spawn(|()| (), ())?
+fn after_a_task(server: u32, worker: &Builder) -> io::Result<Census> {
+    worker
+        .spawn(|()| (), ())?
         .join()
         .map_err(io::Error::other)?;
     wait::until_found("workers to come and go", || Census::at_rest(server))
 }
 
 /// What there is when all spares are there, and nothing else is: the baseline.
-pub(crate) fn baseline(server: u32) -> io::Result<Census> {
-    let mut full = after_a_task(server)?;
+pub(crate) fn baseline(server: u32, worker: &Builder) -> io::Result<Census> {
+    let mut full = after_a_task(server, worker)?;
     for _ in 0..2 * CYCLE {
-        let now = after_a_task(server)?;
+        let now = after_a_task(server, worker)?;
         if now.server.children > full.server.children {
             full = now;
         } else if now.server.children == full.server.children {
@@ -150,10 +152,10 @@ pub(crate) struct Last {
 
 /// Comes to rest again with as many spares as in `baseline`: the first census that is within it,
 /// or, if there is none, the last.
-pub(crate) fn again(server: u32, baseline: &Census) -> io::Result<Last> {
+pub(crate) fn again(server: u32, worker: &Builder, baseline: &Census) -> io::Result<Last> {
     let mut last = None;
     for _ in 0..8 * CYCLE {
-        let census = match after_a_task(server) {
+        let census = match after_a_task(server, worker) {
             Ok(census) => census,
             Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                 return Ok(Last {
@@ -298,6 +300,14 @@ fn groups() -> io::Result<BTreeSet<String>> {
     Ok(found)
 }
 
+/// Whether it is named after a process that is there: a spare, or another program.
+fn is_of_the_living(name: &str) -> bool {
+    let number = name.strip_prefix("brigade-").unwrap_or(name);
+    number
+        .parse::<u32>()
+        .is_ok_and(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true))
+}
+
 fn below(directory: &str, found: &mut BTreeSet<String>) {
     // Not mounted, or gone meanwhile: then there is nothing to find.
     let Ok(entries) = fs::read_dir(directory) else {
@@ -309,7 +319,10 @@ fn below(directory: &str, found: &mut BTreeSet<String>) {
     {
         let path = entry.path().to_string_lossy().into_owned();
         below(&path, found);
-        found.insert(path);
+        // Spares are others each time.
+        if !is_of_the_living(&entry.file_name().to_string_lossy()) {
+            found.insert(path);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use brigade::process::Builder;
 use brigade_test_support::procfs;
 
 use crate::census::{self, Census, Last, NAMES, Named};
@@ -12,6 +13,7 @@ use crate::table::{Table, grouped};
 /// The program at rest, before it does anything.
 #[derive(Debug)]
 pub(crate) struct Before {
+    worker: Builder,
     server: u32,
     census: Census,
     named: Named,
@@ -29,9 +31,15 @@ fn memory(server: u32) -> io::Result<[u64; 2]> {
 impl Before {
     /// After a warm-up: what grows once has grown.
     pub(crate) fn look() -> io::Result<Before> {
-        let server = fork_server::find()?;
-        let census = census::baseline(server)?;
+        Before::look_with(Builder::new())
+    }
+
+    /// The same, of a program all of whose workers are such.
+    pub(crate) fn look_with(worker: Builder) -> io::Result<Before> {
+        let server = fork_server::find_of(&worker)?;
+        let census = census::baseline(server, &worker)?;
         Ok(Before {
+            worker,
             server,
             census,
             named: Named::look()?,
@@ -52,7 +60,7 @@ impl Before {
         let Last {
             census: after,
             at_rest,
-        } = census::again(self.server, &self.census)?;
+        } = census::again(self.server, &self.worker, &self.census)?;
         let memory_after = memory(self.server)?;
         let named_after = Named::look()?;
         let growth = print_holdings(&self.census, &after, self.memory, memory_after, drift);

@@ -119,7 +119,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         .build()?
         .map(|n: u64| n, 0..10_000)
         .count();
-    let before = Before::look()?;
+    let before = Before::look_with(options.walls.builder())?;
     let tasks = options.tasks as usize;
     let (ledger, file, path) = Ledger::new(tasks + SPARE)?;
     let start = Instant::now();

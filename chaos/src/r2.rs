@@ -246,7 +246,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         .build()?
         .map(|n: u64| n, 0..10_000)
         .count();
-    let before = Before::look()?;
+    let before = Before::look_with(options.walls.builder())?;
     std::panic::set_hook(Box::new(|_| {}));
     let start = Instant::now();
     let mut table = Table::new(&[
