@@ -102,17 +102,23 @@ fn large_inputs_are_not_pulled_far_ahead() {
     const LEN: usize = 1 << 20;
     both(|kind| {
         let pool = pool(kind, 2);
-        let (pulled, received, most) = (Cell::new(0_u32), Cell::new(0_u32), Cell::new(0_u32));
+        let (pulled, most, begun) = (Cell::new(0_u32), Cell::new(0_u32), Count::new());
         let inputs = (0..1000_u32).map(|n| {
             pulled.set(pulled.get() + 1);
-            most.set(most.get().max(pulled.get() - received.get()));
-            vec![n as u8; LEN]
+            // A result may wait for one before it, and needs its input no more.
+            most.set(most.get().max(pulled.get() - begun.get()));
+            (begun.clone(), vec![n as u8; LEN])
         });
-        for (n, ended) in (0..).zip(pool.map(|v: Vec<u8>| (v[LEN - 1], v.len()), inputs)) {
-            received.set(received.get() + 1);
+        let last_of = |(begun, v): (Count, Vec<u8>)| {
+            begun.add();
+            (v[LEN - 1], v.len())
+        };
+        let mut received = 0;
+        for (n, ended) in (0..).zip(pool.map(last_of, inputs)) {
+            received += 1;
             assert_eq!(ended.expect("returns"), (n as u8, LEN));
         }
-        assert_eq!(received.get(), 1000);
+        assert_eq!(received, 1000);
         // Values are moved to a thread: nobody knows how large they are.
         if kind == brigade::Kind::Process {
             assert!(most.get() <= 150, "{} MiB of inputs ahead", most.get());
