@@ -4,6 +4,7 @@ use brigade::{Cause, JoinError, JoinHandle, Kind, Pool, Sandbox, process};
 
 use crate::conditions::Condition;
 use crate::escapes::{self, Escape};
+use crate::grants::as_can_be_had;
 use crate::outside::Around;
 
 /// Tries all of them; tells what is not as it should be.
@@ -59,7 +60,7 @@ pub(crate) fn try_all(condition: Condition) -> Vec<String> {
         rooms.push((OTHER, with_grants));
         let deadly = process::Builder::new().sandbox(granting.kill_on_violation());
         rooms.push(("granted other things, deadly", deadly));
-        let programs = Sandbox::deny_all().execute("/usr/share");
+        let programs = as_can_be_had(Sandbox::deny_all().execute("/usr/share"));
         rooms.push((PROGRAMS, process::Builder::new().sandbox(programs)));
     }
     let pools: Vec<(&str, Pool)> = rooms
