@@ -3,7 +3,8 @@
 //!
 //! Each event has a name, which says what happened (`started`), a message, the number of its
 //! `pool`, and the `kind` of its workers. Each task that was accepted has one event `submitted` and
-//! one `ended`, and a `started` for each time that it was run.
+//! one `ended`, and a `started` for each time that it was run. They are told in this order; whoever
+//! joins a task may go on before its events are told.
 
 #![cfg_attr(
     not(feature = "tracing"),

@@ -27,12 +27,15 @@ impl ProcessPool {
                 .append(&mut inner.parked_on_any_change);
         }
         let driver_wakeup = inner.driver == Driver::Sleeping && (news || deferred.wake_driver);
+        let has_events = !deferred.events.is_empty();
+        if has_events {
+            self.untold.append(&mut deferred.events);
+        }
         drop(inner);
         if driver_wakeup {
             self.driver_wakeup.fetch_add(1, Ordering::SeqCst);
             futex::wake_all_shared(&self.driver_wakeup);
         }
-        let events = std::mem::take(&mut deferred.events);
         let Deferred {
             wakeups,
             dead_tasks,
@@ -75,26 +78,26 @@ impl ProcessPool {
         if !dead_tasks.is_empty() {
             self.complete_dead(dead_tasks);
         }
-        self.emit(events);
+        if has_events {
+            self.untold.tell(|event| self.emit(event));
+        }
     }
 
-    fn emit(&self, events: Vec<TraceEvent>) {
+    fn emit(&self, event: TraceEvent) {
         let of = self.events();
-        for event in events {
-            match event {
-                TraceEvent::Submitted(first, count) => {
-                    (first..first + u64::from(count)).for_each(|task| of.submitted(task));
-                }
-                TraceEvent::Started(pid, task, waited) => of.started(u64::from(pid), task, waited),
-                TraceEvent::Moved { from, to, task } => {
-                    of.moved(u64::from(from), u64::from(to), task);
-                }
-                TraceEvent::Retried(pid, task, why) => of.retried(u64::from(pid), task, why),
-                TraceEvent::Ended(task, outcome, time) => of.ended(task, outcome, time),
-                TraceEvent::Stopped(pid) => of.stopped(u64::from(pid)),
-                TraceEvent::GoesOn(pid) => of.goes_on(u64::from(pid)),
-                TraceEvent::Replaced(pid, why) => of.replaced(u64::from(pid), why),
+        match event {
+            TraceEvent::Submitted(first, count) => {
+                (first..first + u64::from(count)).for_each(|task| of.submitted(task));
             }
+            TraceEvent::Started(pid, task, waited) => of.started(u64::from(pid), task, waited),
+            TraceEvent::Moved { from, to, task } => {
+                of.moved(u64::from(from), u64::from(to), task);
+            }
+            TraceEvent::Retried(pid, task, why) => of.retried(u64::from(pid), task, why),
+            TraceEvent::Ended(task, outcome, time) => of.ended(task, outcome, time),
+            TraceEvent::Stopped(pid) => of.stopped(u64::from(pid)),
+            TraceEvent::GoesOn(pid) => of.goes_on(u64::from(pid)),
+            TraceEvent::Replaced(pid, why) => of.replaced(u64::from(pid), why),
         }
     }
 

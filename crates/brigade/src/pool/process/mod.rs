@@ -11,7 +11,7 @@
 //!   supervise: workers that end, and that come; cancel: what is ended early; wakeups: when workers
 //!   ring
 //! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
-//!   left to be done when the lock is free; after_unlock: doing it
+//!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order
 //! - shuttle_tests: what must hold whatever the order of steps
 
 mod after_unlock;
@@ -37,6 +37,7 @@ mod result_cell;
 mod shuttle_tests;
 mod supervise;
 mod task;
+mod untold;
 mod wakeup_schedule;
 mod wakeups;
 mod worker_slot;

@@ -18,6 +18,7 @@ use super::dispatcher::Dispatcher;
 use super::respawn::StartError;
 use super::result_cell::ResultCell;
 use super::task::{CallTarget, Task};
+use super::untold::Untold;
 use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::events;
@@ -44,6 +45,8 @@ pub(crate) struct ProcessPool {
     inner: Mutex<LockedPool>,
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
     pub(super) driver_wakeup: AtomicU32,
+    /// Events, in their order.
+    pub(super) untold: Untold,
 }
 
 pub(super) struct LockedPool {
@@ -118,6 +121,7 @@ impl ProcessPool {
                 parked_on_any_change: Vec::new(),
             }),
             driver_wakeup: AtomicU32::new(0),
+            untold: Untold::default(),
         })
     }
 
