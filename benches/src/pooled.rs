@@ -21,7 +21,7 @@ pub(crate) fn one_at_a_time(pool: &Pool, count: u32) -> io::Result<f64> {
     each(count, || join(pool.submit(nothing, ())))
 }
 
-/// Microseconds for one of so many tasks through `map`.
+/// Microseconds a task, for `count` tasks through `map`.
 pub(crate) fn mapped<A: Message + Clone, R: Message>(
     pool: &Pool,
     task: fn(A) -> R,
@@ -37,7 +37,7 @@ pub(crate) fn mapped<A: Message + Clone, R: Message>(
     per_task(start, count, results)
 }
 
-/// Microseconds for one of so many tasks that are all submitted, then all joined.
+/// Microseconds a task: the caller submits `count` tasks, then joins them all.
 pub(crate) fn submitted<A: Message + Clone, R: Message>(
     pool: &Pool,
     task: fn(A) -> R,

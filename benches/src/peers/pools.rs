@@ -21,15 +21,15 @@ pub(crate) trait Task: Fn() + Copy + Send + Sync + 'static {}
 
 impl<T: Fn() + Copy + Send + Sync + 'static> Task for T {}
 
-/// Microseconds for one of so many.
+/// Microseconds a task, where `all` runs `count` of them.
 fn per_task(count: u32, all: impl FnOnce()) -> f64 {
     let start = Instant::now();
     all();
     microseconds(start.elapsed()) / f64::from(count)
 }
 
-/// Microseconds for one of so many that are all given to a pool by `spawn`, then all waited for:
-/// each tells its end through a channel of its own.
+/// Microseconds a task: `spawn` gives `count` tasks to a pool, then the caller receives the end of
+/// each from a channel of that task's own.
 fn with_channels(count: u32, spawn: impl Fn(mpsc::SyncSender<()>)) -> io::Result<f64> {
     let start = Instant::now();
     let ends: Vec<_> = (0..count)

@@ -28,6 +28,10 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
     Ok(vec![map(rounds)?, submit(rounds)?])
 }
 
+fn text() -> String {
+    "a string of some length".to_owned()
+}
+
 fn map(rounds: usize) -> io::Result<Row> {
     let ours = Pool::processes(WORKERS)?;
     let (rayon, threadpool) = (Rayon::new(WORKERS)?, Threadpool::new(WORKERS));
@@ -44,13 +48,7 @@ fn map(rounds: usize) -> io::Result<Row> {
             mapped(&ours, same::<Fields>, Fields::some(), MILLION).map(millions)
         }),
         Contender::new("ours, map, a String there and back", || {
-            mapped(
-                &ours,
-                same::<String>,
-                "a string of some length".to_owned(),
-                MILLION,
-            )
-            .map(millions)
+            mapped(&ours, same::<String>, text(), MILLION).map(millions)
         }),
         Contender::new(memory::RINGS, || memory::lines(MILLION).map(millions)),
         Contender::new(pools::RAYON_SCOPE, || {
@@ -105,13 +103,7 @@ fn submit(rounds: usize) -> io::Result<Row> {
             submitted(&ours, same::<Fields>, Fields::some(), MILLION).map(millions)
         }),
         Contender::new("ours, a String there and back", || {
-            submitted(
-                &ours,
-                same::<String>,
-                "a string of some length".to_owned(),
-                MILLION,
-            )
-            .map(millions)
+            submitted(&ours, same::<String>, text(), MILLION).map(millions)
         }),
         Contender::new(pools::RAYON_CHANNELS, || {
             rayon.all_with_channels(MILLION).map(millions)

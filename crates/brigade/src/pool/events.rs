@@ -3,8 +3,9 @@
 //!
 //! Each event has a name, which says what happened (`started`), a message, the number of its
 //! `pool`, and the `kind` of its workers. Each task that was accepted has one event `submitted` and
-//! one `ended`, and a `started` for each time that it was run. They are told in this order; whoever
-//! joins a task may go on before its events are told.
+//! one `ended`, and a `started` for each time that it was run. A
+//! subscriber hears them in this order; a caller that joins a task may return before the subscriber
+//! has heard of its end.
 
 #![cfg_attr(
     not(feature = "tracing"),

@@ -197,6 +197,14 @@ impl OutgoingFrame<'_> {
         body: &[],
         descriptors: &[],
     };
+
+    /// Header and body one behind the other, in `into`, which is long enough.
+    pub(crate) fn in_one_piece<'b>(&self, into: &'b mut [u8]) -> &'b [u8] {
+        let (header, rest) = into.split_at_mut(FrameHeader::SIZE);
+        header.copy_from_slice(&self.header.to_bytes());
+        rest[..self.body.len()].copy_from_slice(self.body);
+        &into[..FrameHeader::SIZE + self.body.len()]
+    }
 }
 
 /// What comes in a frame, behind its header.

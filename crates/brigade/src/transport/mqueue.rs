@@ -78,22 +78,14 @@ impl FrameSink for MqueueSink {
     }
 
     fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut> {
-        let OutgoingFrame {
-            header,
-            body,
-            descriptors,
-        } = frame;
+        let descriptors = frame.descriptors;
         // Asked first, for nothing takes descriptors back; and with the lock held nobody else takes
         // the room.
         if !descriptors.is_empty() && !mqueue::has_room(&self.queue).map_err(NotPut::Failed)? {
             return Err(NotPut::Blocked);
         }
-        attachment::send_ahead(channel.link, header, descriptors)?;
-        let mut frame = [0; LONGEST];
-        let len = FrameHeader::SIZE + body.len();
-        frame[..FrameHeader::SIZE].copy_from_slice(&header.to_bytes());
-        frame[FrameHeader::SIZE..len].copy_from_slice(body);
-        mqueue::send(&self.queue, &frame[..len])
+        attachment::send_ahead(channel.link, frame.header, descriptors)?;
+        mqueue::send(&self.queue, frame.in_one_piece(&mut [0; LONGEST]))
             .map_err(|e| attachment::not_sent(e, NotPut::Blocked))
     }
 

@@ -180,10 +180,8 @@ impl FrameSink for PipeSink {
         shared.count_bytes_sent(len);
         if body.len() <= SHORT {
             // In one piece, for the kernel takes that quicker.
-            let mut frame = [0; FrameHeader::SIZE + SHORT];
-            frame[..FrameHeader::SIZE].copy_from_slice(&head);
-            frame[FrameHeader::SIZE..len].copy_from_slice(body);
-            return self.put_parts(shared, &frame[..len], &[]);
+            let mut bytes = [0; FrameHeader::SIZE + SHORT];
+            return self.put_parts(shared, frame.in_one_piece(&mut bytes), &[]);
         }
         let put = self.put_parts(shared, &head, body);
         if matches!(put, Err(NotPut::Full)) && !descriptors.is_empty() {

@@ -41,11 +41,8 @@ impl FrameSink for SocketSink {
         } = frame;
         if descriptors.is_empty() && body.len() <= SHORT {
             // In one piece, for the kernel takes that in half the time.
-            let mut frame = [0; FrameHeader::SIZE + SHORT];
-            let len = FrameHeader::SIZE + body.len();
-            frame[..FrameHeader::SIZE].copy_from_slice(&header.to_bytes());
-            frame[FrameHeader::SIZE..len].copy_from_slice(body);
-            return fds::send(channel.link, &frame[..len], &[])
+            let mut bytes = [0; FrameHeader::SIZE + SHORT];
+            return fds::send(channel.link, frame.in_one_piece(&mut bytes), &[])
                 .map_err(|e| attachment::not_sent(e, NotPut::LinkBlocked));
         }
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();

@@ -177,7 +177,11 @@ fn one_that_is_stopped_keeps_nobody_waiting() {
     processes(|| {
         let pool = pool(Kind::Process, 2);
         let stopped = pool.submit(stop_itself, 5);
-        let behind: Vec<_> = (0..500).map(|n| pool.submit(double, n)).collect();
+        // Some are given to it before it stops, and some after.
+        let mut behind: Vec<_> = (0..250).map(|n| pool.submit(double, n)).collect();
+        let has_stopped = |pid| procfs::state(pid).is_ok_and(|state| state == 'T');
+        until("it has stopped", || stopped.pid().is_some_and(has_stopped));
+        behind.extend((250..500).map(|n| pool.submit(double, n)));
         for (n, handle) in (0..).zip(behind) {
             assert_eq!(join(handle).expect("the other does it"), n * 2);
         }

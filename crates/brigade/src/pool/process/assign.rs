@@ -13,18 +13,19 @@ use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::{Instant, spin};
 use crate::sys::processors;
 
-/// Among so many busy workers one is looked for that takes tiny tasks beside those that it has.
+/// How many busy workers the dispatcher looks at for one that takes a tiny task beside those that it
+/// has.
 const CONCENTRATED: usize = 4;
 
 /// A worker that has not ended a task for so long, while tasks are tiny, runs something else; or
 /// has no processor.
 const LONG: Duration = Duration::from_millis(1);
 
-/// So many tiny tasks are offered together.
+/// How many tiny tasks a submitter writes to a busy worker before it offers them, in one step.
 const OFFERED_TOGETHER: u32 = 16;
 
-/// How many times what is worth waking a worker for the busy ones have before they ring to have it
-/// shared.
+/// Busy workers ring to have their tasks shared with idle ones when they have so many times the tasks
+/// that are worth waking a worker for.
 const SHARED: usize = 4;
 
 impl Dispatcher {
