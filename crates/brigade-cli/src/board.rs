@@ -202,7 +202,9 @@ impl Ticket {
 pub(crate) fn sleep_while(word: &AtomicU32, seen: u32, deadline: Instant) -> Result<(), Failure> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
-        return Err(Failure::new("a wait on shared memory took too long"));
+        return Err(Failure::by_other_side(
+            "a wait on shared memory took too long",
+        ));
     }
     let left: Duration = left.min(Duration::from_secs(1));
     let timeout = rustix::time::Timespec {

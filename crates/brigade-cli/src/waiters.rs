@@ -30,15 +30,16 @@ pub(crate) fn at_gate(ticket: Ticket) -> Result<(), Failure> {
 /// A task: asks the server of that name and waits for its answer, as a client of a database would.
 pub(crate) fn at_server(name: String) -> Result<(), Failure> {
     let address = SocketAddr::from_abstract_name(&name).or_fail("a socket's name")?;
-    let mut connection = UnixStream::connect_addr(&address).or_fail("connecting")?;
+    let failed = |what: &'static str| move |error: io::Error| Failure::of_line(what, &error);
+    let mut connection = UnixStream::connect_addr(&address).map_err(failed("connecting"))?;
     connection
         .set_read_timeout(Some(PATIENCE))
         .or_fail("setting a timeout")?;
-    connection.write_all(b"?").or_fail("asking")?;
+    connection.write_all(b"?").map_err(failed("asking"))?;
     let mut answer = [0];
     connection
         .read_exact(&mut answer)
-        .or_fail("waiting for the answer")
+        .map_err(failed("waiting for the answer"))
 }
 
 /// When the server answers.

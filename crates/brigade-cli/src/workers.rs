@@ -20,7 +20,7 @@ pub(crate) fn collect<R>(handle: JoinHandle<R>, what: &str) -> Result<R, Failure
         Ok(Err(error)) => Err(Failure::new(format!("{what}: {error}"))),
         Err(handle) => {
             handle.cancel();
-            Err(Failure::new(format!(
+            Err(Failure::by_other_side(format!(
                 "{what}: no result after {} s",
                 PATIENCE.as_secs()
             )))
@@ -33,5 +33,5 @@ pub(crate) fn collect_checked<T>(
     handle: JoinHandle<Result<T, Failure>>,
     what: &str,
 ) -> Result<T, Failure> {
-    collect(handle, what)?.map_err(|reason| Failure::new(format!("{what}: {reason}")))
+    collect(handle, what)?.map_err(|reason| reason.during(what))
 }

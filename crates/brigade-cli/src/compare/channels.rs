@@ -1,7 +1,7 @@
 //! The library's channels, as a task of the user's has them: the far end is a worker of either
 //! kind.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Instant;
 
 use brigade::Kind;
@@ -9,7 +9,7 @@ use brigade::channel::{self, Receiver, Sender, Transport};
 
 use super::stats::Summary;
 use crate::cores::Pinned;
-use crate::fail::{Failure, OrFail as _};
+use crate::fail::{Failure, OrFail as _, first_cause};
 use crate::raw::{Job, Plan};
 use crate::workers::{PATIENCE, collect_checked};
 
@@ -23,16 +23,37 @@ fn serve((from, to, plan): (Receiver<Vec<u8>>, Sender<Vec<u8>>, Plan)) -> Result
     let _stay = Pinned::to(plan.cores[1])?;
     for _ in 0..=plan.batches {
         for _ in 0..plan.rounds {
-            let message = from.recv_timeout(PATIENCE).or_fail("receiving")?;
+            let message = receive(&from)?;
             if plan.job == Job::Echo {
-                to.send_timeout(message, PATIENCE).or_fail("sending")?;
+                send(&to, message)?;
             }
         }
         if plan.job == Job::Sink {
-            to.send_timeout(vec![1], PATIENCE).or_fail("sending")?;
+            send(&to, vec![1])?;
         }
     }
     Ok(())
+}
+
+fn send(to: &Sender<Vec<u8>>, message: Vec<u8>) -> Result<(), Failure> {
+    to.send_timeout(message, PATIENCE).map_err(|error| {
+        let gone = error.is_disconnected();
+        failed("sending", gone, &error)
+    })
+}
+
+fn receive(from: &Receiver<Vec<u8>>) -> Result<Vec<u8>, Failure> {
+    from.recv_timeout(PATIENCE)
+        .map_err(|error| failed("receiving", error.is_disconnected(), &error))
+}
+
+fn failed(what: &str, is_disconnected: bool, error: &dyn std::error::Error) -> Failure {
+    let reason = format!("{what}: {error}");
+    if is_disconnected {
+        Failure::by_other_side(reason)
+    } else {
+        Failure::new(reason)
+    }
 }
 
 /// Nanoseconds per message.
@@ -44,13 +65,12 @@ pub(super) fn measure(over: Transport, kind: Kind, plan: Plan) -> Result<Summary
         .or_fail("starting the far end")?;
     let driven = drive(
         plan,
-        |message| to_far.send_timeout(message, PATIENCE).or_fail("sending"),
-        || from_far.recv_timeout(PATIENCE).or_fail("receiving"),
+        |message| send(&to_far, message),
+        || receive(&from_far),
     );
     // With its sender the far end loses its reason to wait.
     drop((to_far, from_far));
-    collect_checked(far, WHAT)?;
-    driven
+    first_cause(driven, collect_checked(far, WHAT))
 }
 
 /// The same with the channels of the standard library, which reach no other process.
@@ -63,19 +83,29 @@ pub(super) fn measure_std(plan: Plan) -> Result<Summary, Failure> {
         let far = scope.spawn(move || {
             let _stay = Pinned::to(plan.cores[1])?;
             for message in from_near {
-                to_near.send(message).or_fail("sending")?;
+                let sent = to_near.send(message);
+                sent.map_err(|error| failed("sending", true, &error))?;
             }
             Ok(())
         });
         let driven = drive(
             plan,
-            |message| to_far.send(message).or_fail("sending"),
-            || from_far.recv_timeout(PATIENCE).or_fail("receiving"),
+            |message| {
+                let sent = to_far.send(message);
+                sent.map_err(|error| failed("sending", true, &error))
+            },
+            || {
+                let received = from_far.recv_timeout(PATIENCE);
+                received.map_err(|error| {
+                    failed("receiving", error == RecvTimeoutError::Disconnected, &error)
+                })
+            },
         );
         drop((to_far, from_far));
-        far.join()
-            .unwrap_or_else(|_| Err(Failure::new(format!("{WHAT} panicked"))))?;
-        driven
+        let far = far
+            .join()
+            .unwrap_or_else(|_| Err(Failure::new(format!("{WHAT} panicked"))));
+        first_cause(driven, far)
     })
 }
 
@@ -113,6 +143,34 @@ fn drive(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A core that no machine has: the end that is to stay there fails, and by itself.
+    const NO_CORE: usize = rustix::thread::CpuSet::MAX_CPU - 1;
+
+    #[test]
+    fn the_end_that_failed_by_itself_is_told_of() {
+        brigade::init();
+        let [near, far] = crate::cores::pair();
+        for over in [Transport::SharedMemory, Transport::Pipe, Transport::Socket] {
+            for kind in crate::workers::KINDS {
+                for (cores, is_near) in [([NO_CORE, far], true), ([near, NO_CORE], false)] {
+                    let plan = Plan {
+                        job: Job::Sink,
+                        size: 64,
+                        rounds: 4_000,
+                        batches: 1,
+                        cores,
+                    };
+                    let reason = measure(over, kind, plan).unwrap_err().to_string();
+                    assert!(
+                        reason.contains("staying on core"),
+                        "{over} {kind}: {reason}"
+                    );
+                    assert_ne!(reason.contains(WHAT), is_near, "{over} {kind}: {reason}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn both_jobs_run_to_their_end_over_every_transport() {

@@ -11,7 +11,7 @@ use super::stats::Summary;
 use super::verdict::{self, Condition};
 use super::{Context, Experiment, pooled};
 use crate::cores;
-use crate::fail::{Failure, OrFail as _};
+use crate::fail::{Failure, OrFail as _, first_cause};
 use crate::helper::{CrowdReport, launch};
 use crate::waiters::{self, Answers, Server};
 use crate::workers::{KINDS, collect, collect_checked};
@@ -85,22 +85,27 @@ fn speed_up(kind: Kind, workers: usize, steps: u64, repeats: usize) -> Result<Su
 /// Nanoseconds until all of the waiting tasks have their answer.
 fn waiting_time(kind: Kind, repeats: usize) -> Result<Summary, Failure> {
     let server = Server::start(Answers::After(DELAY))?;
-    let mut figures = Vec::new();
-    for _ in 0..repeats {
-        let start = Instant::now();
-        let handles = (0..WAITING)
-            .map(|_| {
-                kind.spawn(waiters::at_server, server.name().to_owned())
-                    .or_fail("starting a worker")
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        for handle in handles {
-            collect_checked(handle, "waiting for a server")?;
-        }
-        figures.push(start.elapsed().as_nanos() as f64);
-    }
-    server.stop()?;
-    Summary::of(&figures)
+    let figures: Result<Vec<f64>, Failure> = (0..repeats)
+        .map(|_| {
+            let start = Instant::now();
+            ask_at_once(kind, server.name())?;
+            Ok(start.elapsed().as_nanos() as f64)
+        })
+        .collect();
+    Summary::of(&first_cause(figures, server.stop())?)
+}
+
+/// All of the waiting tasks, each in a worker of its own.
+fn ask_at_once(kind: Kind, server: &str) -> Result<(), Failure> {
+    let handles = (0..WAITING)
+        .map(|_| {
+            kind.spawn(waiters::at_server, server.to_owned())
+                .or_fail("starting a worker")
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    handles
+        .into_iter()
+        .try_for_each(|handle| collect_checked(handle, "waiting for a server"))
 }
 
 /// Bytes that each waiting task takes.

@@ -14,7 +14,7 @@ use super::verdict::{self, Condition};
 use super::{Context, Experiment};
 use crate::board::{self, Board, Ticket};
 use crate::cores::{self, Pinned};
-use crate::fail::{Failure, OrFail as _};
+use crate::fail::{Failure, OrFail as _, first_cause};
 use crate::workers::{KINDS, PATIENCE, collect_checked};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
@@ -152,8 +152,8 @@ fn switches(kind: Kind, set: &Set, core: usize, samples: u32) -> Result<Vec<f64>
     let first = kind.spawn(rally, side(false)).or_fail(&what)?;
     let second = kind.spawn(rally, side(true)).or_fail(&what)?;
     let figures = collect_checked(first, &what);
-    collect_checked(second, &what)?;
-    figures
+    let second = collect_checked(second, &what).map(drop);
+    first_cause(figures, second)
 }
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {

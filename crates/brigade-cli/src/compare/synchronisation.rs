@@ -14,7 +14,7 @@ use super::stats::Summary;
 use super::{Context, Experiment, verdict};
 use crate::board::{self, Board, Ticket};
 use crate::cores::{self, Pinned};
-use crate::fail::{Failure, OrFail as _};
+use crate::fail::{Failure, OrFail as _, first_cause};
 use crate::raw::lock::{self, Locks};
 use crate::workers::{KINDS, PATIENCE, collect_checked};
 
@@ -98,7 +98,7 @@ fn count(job: Job) -> Result<Seen, Failure> {
     let deadline = Instant::now() + PATIENCE;
     while memory.word(THERE).load(Ordering::Acquire) < WORKERS {
         if Instant::now() > deadline {
-            return Err(Failure::new("the other worker did not come"));
+            return Err(Failure::by_other_side("the other worker did not come"));
         }
         // Not on one core: there the other comes only if this one makes way.
         if !job.apart {
@@ -139,8 +139,7 @@ fn once(kind: Kind, how: How, times: u64) -> Result<(f64, f64), Failure> {
     let variable_before = VARIABLE.load(Ordering::SeqCst);
     let what = format!("counting in two of kind {kind}");
     let cores = cores::pair();
-    let mut handles = Vec::new();
-    for core in cores {
+    let start = |core| {
         let job = Job {
             ticket: board.ticket(),
             ours: ours.clone(),
@@ -149,12 +148,11 @@ fn once(kind: Kind, how: How, times: u64) -> Result<(f64, f64), Failure> {
             how,
             times,
         };
-        handles.push(kind.spawn(count, job).or_fail(&what)?);
-    }
-    let mut seen = Vec::new();
-    for handle in handles {
-        seen.push(collect_checked(handle, &what)?);
-    }
+        kind.spawn(count, job).or_fail(&what)
+    };
+    let handles = [start(cores[0])?, start(cores[1])?];
+    let [first, second] = handles.map(|handle| collect_checked(handle, &what));
+    let seen = [first_cause(first, second.clone().map(drop))?, second?];
     let counted = match (how, kind) {
         (How::Variable, Kind::Thread) => VARIABLE.load(Ordering::SeqCst) - variable_before,
         // Each process has a variable of its own: what each counted there is what was counted.

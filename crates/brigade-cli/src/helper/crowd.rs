@@ -135,7 +135,9 @@ pub(crate) fn run(crowd: Crowd) -> Result<Report, Failure> {
             }
         }
     }
-    meeting.await_all(workers.len() + 2)?;
+    if let Err(in_vain) = meeting.await_all(workers.len() + 2) {
+        return Err(own_reason(workers).unwrap_or(in_vain));
+    }
     let start = start.elapsed().as_nanos() as f64;
     let report = look(&workers, &before, start, reduced)?;
 
@@ -195,6 +197,14 @@ fn look(
 
 type Worker = JoinHandle<Result<(), Failure>>;
 
+/// Why one of these workers did not come, if one that has ended says so.
+fn own_reason(workers: Vec<Worker>) -> Option<Failure> {
+    workers
+        .into_iter()
+        .filter(JoinHandle::is_finished)
+        .find_map(|worker| collect_checked(worker, "a worker that waits").err())
+}
+
 /// Where the workers wait.
 enum Meeting {
     Gate(Board),
@@ -226,7 +236,7 @@ impl Meeting {
             }
             Self::Socket(server) => server.await_asked(count, PATIENCE),
         }
-        .or_fail(&what)
+        .map_err(|reason| reason.during(&what))
     }
 
     fn end(&mut self) -> Result<(), Failure> {

@@ -106,7 +106,7 @@ fn wait_past(
             break;
         }
         sleep_while(counter, value, deadline)
-            .map_err(|reason| io::Error::other(reason.to_string()))?;
+            .map_err(|reason| io::Error::new(io::ErrorKind::TimedOut, reason.to_string()))?;
     }
     Ok(())
 }

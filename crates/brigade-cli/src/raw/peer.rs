@@ -16,7 +16,7 @@ use super::stream::{self, Stream};
 use super::{Job, Line, Over, Plan};
 use crate::board::{Board, Mapping, Ticket};
 use crate::cores::Pinned;
-use crate::fail::{Failure, OrFail as _};
+use crate::fail::{Failure, OrFail as _, first_cause};
 use crate::helper::launch::Running;
 use crate::workers::collect_checked;
 
@@ -75,7 +75,6 @@ fn drive(line: &mut dyn Line, plan: Plan) -> io::Result<Vec<f64>> {
 
 /// Nanoseconds per message over this mechanism, with the far end in a thread or in a process.
 pub(crate) fn measure(over: Over, kind: Kind, plan: Plan) -> Result<Vec<f64>, Failure> {
-    let what = "the raw mechanism";
     let ends = match over {
         Over::Pipe => stream::pipes().or_fail("making pipes")?,
         Over::Socket => stream::sockets().or_fail("making a pair of sockets")?,
@@ -108,8 +107,7 @@ pub(crate) fn measure(over: Over, kind: Kind, plan: Plan) -> Result<Vec<f64>, Fa
             )?;
             let figures = drive(&mut *near, plan);
             drop(near);
-            helper.finish_well()?;
-            figures.or_fail(what)
+            first_cause(told(figures), helper.finish_well())
         }
     }
 }
@@ -137,8 +135,7 @@ fn measure_page(kind: Kind, plan: Plan) -> Result<Vec<f64>, Failure> {
                 Stdio::null(),
             )?;
             let figures = drive(&mut near, plan);
-            helper.finish_well()?;
-            figures.or_fail("shared memory")
+            first_cause(told(figures), helper.finish_well())
         }
     }
 }
@@ -147,9 +144,12 @@ fn finish_thread(
     figures: io::Result<Vec<f64>>,
     handle: JoinHandle<Result<(), Failure>>,
 ) -> Result<Vec<f64>, Failure> {
-    // The peer's reason is the better one: ours is then only that the line went dead.
-    collect_checked(handle, "the far end")?;
-    figures.or_fail("the raw mechanism")
+    first_cause(told(figures), collect_checked(handle, "the far end"))
+}
+
+/// What the near end says.
+fn told(figures: io::Result<Vec<f64>>) -> Result<Vec<f64>, Failure> {
+    figures.map_err(|error| Failure::of_line("the raw mechanism", &error))
 }
 
 fn queue_limits() -> Result<queue::Limits, Failure> {
@@ -187,7 +187,8 @@ fn serve_far_end(far: FarEnd) -> Result<(), Failure> {
             serve_descriptors(over, input, output, plan)
         }
         FarEnd::Memory { ticket, plan } => {
-            serve(&mut Page::new(ticket.open()?, 1, plan.is_apart()), plan).or_fail("shared memory")
+            serve(&mut Page::new(ticket.open()?, 1, plan.is_apart()), plan)
+                .map_err(|error| Failure::of_line("shared memory", &error))
         }
     }
 }
@@ -202,7 +203,7 @@ fn serve_descriptors(
         Over::Queue => serve(&mut Queue::new(input, output, queue_limits()?), plan),
         _ => serve(&mut Stream::new(input, output), plan),
     };
-    served.or_fail("the far end")
+    served.map_err(|error| Failure::of_line("the far end", &error))
 }
 
 /// The command line that [`as_helper`] gets.
@@ -252,6 +253,30 @@ pub(crate) fn as_helper(over: Over, plan: Plan) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_that_failed_by_itself_is_told_of() {
+        const NO_CORE: usize = rustix::thread::CpuSet::MAX_CPU - 1;
+        let [near, far] = crate::cores::pair();
+        for over in [Over::Pipe, Over::Socket] {
+            for (cores, is_near) in [([NO_CORE, far], true), ([near, NO_CORE], false)] {
+                let plan = Plan {
+                    job: Job::Echo,
+                    size: 64,
+                    rounds: 2,
+                    batches: 1,
+                    cores,
+                };
+                let reason = measure(over, Kind::Thread, plan).unwrap_err().to_string();
+                assert!(reason.contains("staying on core"), "{over:?}: {reason}");
+                assert_ne!(
+                    reason.contains("the far end"),
+                    is_near,
+                    "{over:?}: {reason}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn both_jobs_run_to_their_end_over_every_mechanism() {
