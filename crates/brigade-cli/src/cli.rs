@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::helper::Helper;
 use crate::terminal::Color;
-use crate::{compare, doctor, exit, helper};
+use crate::{compare, doctor, exit, helper, inspect};
 
 #[derive(Debug, Parser)]
 #[command(name = "brigade", version, about = "Processes and threads compared on this machine", after_help = exit::HELP)]
@@ -24,6 +24,9 @@ enum Command {
     /// Show which of the kernel's means are there, and what that means for you
     #[command(after_help = exit::HELP)]
     Doctor(DoctorArgs),
+    /// Draw a program: its processes, their threads, and what connects them
+    #[command(after_help = exit::HELP)]
+    Inspect(InspectArgs),
     /// This program once more, for itself
     #[command(hide = true)]
     Helper(HelperArgs),
@@ -57,6 +60,19 @@ pub(crate) struct DoctorArgs {
     pub(crate) color: Option<Color>,
 }
 
+/// What to draw.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The process at the top
+    pub(crate) pid: u32,
+    /// Print JSON (see docs/inspect-json.md) instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Colours in the text [default: auto]
+    #[arg(long, value_name = "WHEN", conflicts_with = "json")]
+    pub(crate) color: Option<Color>,
+}
+
 #[derive(Debug, Args)]
 struct HelperArgs {
     /// Who started it: it does not outlive that
@@ -80,6 +96,7 @@ pub(crate) fn main() -> ExitCode {
     match cli.command {
         Command::Compare(args) => compare::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Helper(args) => match helper::run(args.helper, args.parent) {
             Ok(()) => ExitCode::from(exit::DONE),
             Err(reason) => {

@@ -6,7 +6,7 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// The command line makes no sense. clap ends with the same number.
 pub(crate) const USAGE: u8 = 2;
-/// Some rows could not be measured; the others were, and are printed.
+/// Some of it could not be measured, or seen; the rest was, and is printed.
 pub(crate) const PARTLY: u8 = 3;
 /// `doctor` only: something is missing without which process workers cannot run here.
 pub(crate) const LACKING: u8 = 4;
@@ -14,10 +14,12 @@ pub(crate) const LACKING: u8 = 4;
 /// The same, for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  everything asked for was measured (compare) or found (doctor)
-  1  nothing could be measured, or the program itself failed
+  0  everything asked for was measured (compare), found (doctor)
+     or drawn (inspect)
+  1  nothing could be measured, there is no such process, or the program itself failed
   2  the command line makes no sense
   3  compare: some rows could not be measured; each says why, and the others are printed
+     inspect: some things could not be seen; it says which and why, and draws the others
   4  doctor: something is missing without which process workers cannot run here";
 
 #[cfg(test)]

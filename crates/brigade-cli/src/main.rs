@@ -12,6 +12,7 @@ mod doctor;
 mod exit;
 mod fail;
 mod helper;
+mod inspect;
 mod machine;
 mod procfs;
 mod raw;

@@ -36,7 +36,7 @@ fn parse_rollup(text: &str) -> Option<Memory> {
 }
 
 /// A line `Name:   12 kB` in bytes.
-fn field(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
     let rest = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
