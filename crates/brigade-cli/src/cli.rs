@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
@@ -41,6 +42,9 @@ pub(crate) struct CompareArgs {
     /// Only this row; may be given several times
     #[arg(long, value_name = "ROW", value_parser = row_names())]
     pub(crate) only: Vec<String>,
+    /// Measure nothing: show the result in this file, which `--json` printed
+    #[arg(long, value_name = "FILE", conflicts_with = "quick")]
+    pub(crate) from: Option<PathBuf>,
     /// Print JSON (see docs/compare-json.md) instead of the table
     #[arg(long)]
     pub(crate) json: bool,

@@ -49,6 +49,14 @@ impl Failure {
         }
     }
 
+    /// `the reason: why`.
+    pub(crate) fn because(self, why: &str) -> Self {
+        Self {
+            reason: format!("{}: {why}", self.reason),
+            ..self
+        }
+    }
+
     /// `what: the reason`.
     pub(crate) fn during(self, what: &str) -> Self {
         Self {

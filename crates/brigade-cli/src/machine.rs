@@ -1,11 +1,13 @@
 //! On what machine the figures were taken.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{cores, procfs};
 
 /// The machine, as far as it matters to the figures.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// Cores this program may use.
     pub(crate) cores: usize,
@@ -19,7 +21,7 @@ pub(crate) struct Machine {
     /// unsteady.
     pub(crate) load: Option<f64>,
     /// `release` or `debug`: how this program was built.
-    pub(crate) build: &'static str,
+    pub(crate) build: Cow<'static, str>,
 }
 
 impl Machine {
@@ -34,9 +36,9 @@ impl Machine {
             memory: procfs::total(),
             load: load(),
             build: if cfg!(debug_assertions) {
-                "debug"
+                "debug".into()
             } else {
-                "release"
+                "release".into()
             },
         }
     }

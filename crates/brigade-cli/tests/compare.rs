@@ -70,6 +70,13 @@ fn every_bad_end_takes_the_program_in_a_thread_and_is_contained_in_a_process() {
             process["others_finished"], process["others"],
             "{fault}: {process}"
         );
+        if let Some(why) = figure(&row, fault)["sandbox"]["missing"].as_str() {
+            eprintln!("skipped, because there is no sandbox: {why}");
+            continue;
+        }
+        let shut_in = &figure(&row, fault)["sandbox"]["data"];
+        assert_eq!(shut_in["contained"], true, "{fault}: {shut_in}");
+        assert_eq!(shut_in["cause"], cause, "{fault}: {shut_in}");
     }
     assert_eq!(row["verdict"]["outcome"], "holds");
 }
@@ -105,6 +112,24 @@ fn a_process_neither_sees_the_hosts_memory_nor_closes_its_files() {
     for id in ["read-pointer", "close"] {
         assert_eq!(figure(&row, id)["thread"]["data"], true, "{id}");
         assert_eq!(figure(&row, id)["process"]["data"], false, "{id}");
+    }
+    for figure in row["figures"].as_array().expect("figures") {
+        if let Some(why) = figure["sandbox"]["missing"].as_str() {
+            return eprintln!("skipped, because there is no sandbox: {why}");
+        }
+        assert_eq!(figure["sandbox"]["data"], false, "{figure:#}");
+    }
+}
+
+#[test]
+fn students_find_the_terms_of_their_textbook() {
+    let row = only("concurrency");
+    for text in [&row["claim"], &row["done"], &row["views"]["thread"]] {
+        let text = text.as_str().expect("a sentence");
+        assert!(
+            text.contains("CPU-bound") && text.contains("I/O-bound"),
+            "{text}"
+        );
     }
 }
 
@@ -149,6 +174,21 @@ fn every_transport_is_measured_for_both_kinds_beside_its_mechanism() {
         }
     }
     assert!(figure(&row, "round-trip-std")["process"].is_null());
+    // The lines of the charts: bytes of a message, bytes of an input.
+    let points = |axis: &str, line: &str, unit: &str| {
+        let figures = row["figures"].as_array().into_iter().flatten();
+        let on_line = figures.filter(|figure| {
+            let at = &figure["at"];
+            at["axis"] == axis && at["line"] == line && figure["unit"] == unit
+        });
+        on_line.count()
+    };
+    for line in ["shm", "pipe", "socket"] {
+        assert_eq!(points("message", line, "nanoseconds"), 5, "{line}");
+        assert_eq!(points("message", line, "bytes-per-second"), 5, "{line}");
+    }
+    assert_eq!(points("input", "pooled", "nanoseconds"), 4);
+    assert_eq!(points("input", "fresh", "nanoseconds"), 4);
 }
 
 /// Both sides of a figure are numbers of this unit, and there is a ratio.
@@ -214,6 +254,35 @@ fn the_table_fits_a_hundred_columns_and_has_no_colour_without_a_terminal() {
         run.stderr.is_empty(),
         "no bar without a terminal: {}",
         run.stderr
+    );
+}
+
+#[test]
+fn a_result_is_shown_again_without_measuring() {
+    let run = brigade(&[
+        "compare",
+        "--quick",
+        "--json",
+        "--only",
+        "isolation",
+        "--only",
+        "memory",
+    ]);
+    let file = std::env::temp_dir().join(format!("brigade-test-from-{}.json", std::process::id()));
+    std::fs::write(&file, &run.stdout).expect("written");
+    let path = file.to_str().expect("a path");
+    let again = brigade(&["compare", "--from", path, "--json"]);
+    let only = brigade(&["compare", "--from", path, "--only", "memory"]);
+    std::fs::remove_file(&file).expect("removed");
+    assert_eq!(again.stdout, run.stdout);
+    assert_eq!(only.code(), Some(0));
+    assert!(only.stdout.contains(" 1  Memory") && !only.stdout.contains(" 9  Isolation"));
+    let gone = brigade(&["compare", "--from", path]);
+    assert_eq!(gone.code(), Some(1));
+    assert_eq!(gone.stderr.lines().count(), 1, "{}", gone.stderr);
+    assert_eq!(
+        brigade(&["compare", "--from", path, "--quick"]).code(),
+        Some(2)
     );
 }
 

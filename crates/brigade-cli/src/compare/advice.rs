@@ -8,7 +8,7 @@
 //! Beside it, the same for a fresh worker for each task.
 
 use super::format::Unit;
-use super::row::{Figure, Measured, Value};
+use super::row::{Figure, Measured, Value, Views};
 use super::stats::Summary;
 use super::verdict::{Outcome, Verdict};
 use super::{Context, Experiment, communication, concurrency, creation, pooled};
@@ -17,7 +17,7 @@ use crate::fail::Failure;
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "advice",
     title: "When to use which",
-    claim: "Threads for many small tasks that share much. Processes for tasks that must not harm each other.",
+    claim: "Use threads for many small tasks that share much data. Use processes for tasks that must not harm each other.",
     needs: &[
         "creation",
         "resources",
@@ -111,9 +111,30 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             Unit::Nanoseconds.one(pooled_process.median),
         ),
         figures,
+        views: Some(views([pooled_thread, pooled_process, process], lengths)),
         verdict: verdict(lengths),
         notes: rules(context, lengths),
     })
+}
+
+fn views([thread, pooled, fresh]: [Summary; 3], lengths: Lengths) -> Views {
+    let [thread, pooled, fresh] =
+        [thread, pooled, fresh].map(|cost| Unit::Nanoseconds.one(cost.median));
+    let from = Unit::Nanoseconds.one(lengths.pooled.median);
+    Views {
+        thread: if lengths.pooled.median == 0.0 {
+            format!(
+                "a task costs {thread} more than its own work in a pool of threads, and that is no reason for a thread here."
+            )
+        } else {
+            format!(
+                "a task costs {thread} more than its own work in a pool of threads: the cheaper for tasks shorter than {from}."
+            )
+        },
+        process: format!(
+            "a task costs {pooled} more than its own work in a pool of processes, {fresh} in a process of its own; and its crash is contained."
+        ),
+    }
 }
 
 fn verdict(lengths: Lengths) -> Verdict {
@@ -258,12 +279,13 @@ mod tests {
     fn row(experiment: &Experiment, figures: Vec<Figure>) -> Row {
         Row {
             number: 1,
-            id: experiment.id,
-            title: experiment.title,
-            claim: experiment.claim,
+            id: experiment.id.into(),
+            title: experiment.title.into(),
+            claim: experiment.claim.into(),
             result: Ok(Measured {
                 done: String::new(),
                 figures,
+                views: None,
                 verdict: verdict::of_facts(&[true], ""),
                 notes: Vec::new(),
             }),

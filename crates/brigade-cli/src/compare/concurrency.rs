@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use brigade::Kind;
 
 use super::format::Unit;
-use super::row::{Figure, Measured, Value};
+use super::row::{Axis, Figure, Measured, Value, Views};
 use super::stats::Summary;
 use super::verdict::{self, Condition};
 use super::{Context, Experiment, pooled};
@@ -19,13 +19,15 @@ use crate::workers::{KINDS, collect, collect_checked};
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "concurrency",
     title: "Concurrency",
-    claim: "Processes are for work that computes, threads for work that waits.",
+    claim: "Processes are for CPU-bound work, which computes; threads are for I/O-bound work, which waits.",
     needs: &[],
     run,
 };
 
 /// The figure of tasks per second, for the rows that work with it.
 pub(super) const POOLED_RATE: &str = "pooled-rate";
+
+const SPEED_UP: &str = "speed-up";
 
 /// Tasks that wait, at once.
 const WAITING: usize = 200;
@@ -82,6 +84,53 @@ fn speed_up(kind: Kind, workers: usize, steps: u64, repeats: usize) -> Result<Su
     Summary::of(&figures)
 }
 
+/// The same for other numbers of workers, each against the same one: for the chart.
+fn speed_ups(workers: usize, steps: u64, repeats: usize) -> Result<Vec<Figure>, Failure> {
+    let counts = worker_counts(workers);
+    let mut all = Vec::new();
+    for kind in KINDS {
+        let mut ones = Vec::new();
+        let mut shares: Vec<Vec<f64>> = vec![Vec::new(); counts.len()];
+        for _ in 0..repeats {
+            ones.push(at_once(kind, 1, steps)?);
+            for (times, count) in shares.iter_mut().zip(&counts) {
+                times.push(at_once(kind, *count, steps / *count as u64)?);
+            }
+        }
+        let one = Summary::of(&ones)?.median;
+        let sped: Result<Vec<Summary>, Failure> = shares
+            .iter()
+            .map(|times| Ok(Summary::of(times)?.per(one)))
+            .collect();
+        all.push(sped?);
+    }
+    let figure = |(index, count): (usize, &usize)| {
+        let sides = [all[0][index], all[1][index]].map(Value::Measured);
+        let [thread, process] = sides;
+        let label = format!("CPU-bound: speed-up, {count} workers");
+        Figure::new(
+            format!("speed-up-{count}"),
+            label,
+            Unit::Times,
+            thread,
+            process,
+        )
+        .at(Axis::Workers, *count as f64, SPEED_UP)
+        .detail()
+    };
+    Ok(counts.iter().enumerate().map(figure).collect())
+}
+
+/// One, the powers of two, and twice as many as there are cores: there it shows that more workers
+/// than cores gain nothing. `workers` itself has a figure of its own.
+fn worker_counts(workers: usize) -> Vec<usize> {
+    let powers = (0..).map(|power| 1 << power);
+    let mut counts: Vec<usize> = powers.take_while(|count| *count < 2 * workers).collect();
+    counts.push(2 * workers);
+    counts.retain(|count| *count != workers);
+    counts
+}
+
 /// Nanoseconds until all of the waiting tasks have their answer.
 fn waiting_time(kind: Kind, repeats: usize) -> Result<Summary, Failure> {
     let server = Server::start(Answers::After(DELAY))?;
@@ -122,7 +171,7 @@ fn waiting_memory(kind: Kind) -> Result<Summary, Failure> {
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     let workers = cores::allowed().len().min(MOST_WORKERS);
-    let repeats = context.pick(11, 3);
+    let repeats = context.pick(9, 3);
     let steps = calibrate(context.pick(Duration::from_millis(150), Duration::from_millis(50)));
     let [thread_speed, process_speed] = KINDS.map(|kind| speed_up(kind, workers, steps, repeats));
     let [thread_time, process_time] = KINDS.map(|kind| waiting_time(kind, context.pick(5, 3)));
@@ -139,24 +188,25 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
         };
     // Computing: the claim wants processes to be ahead. Waiting: it wants them to take longer, and
     // more memory.
-    add("speed-up", &process_speed, &thread_speed);
-    add("waiting", &process_time, &thread_time);
-    add("memory", &process_memory, &thread_memory);
+    add("CPU-bound speed-up", &process_speed, &thread_speed);
+    add("I/O-bound time", &process_time, &thread_time);
+    add("I/O-bound memory", &process_memory, &thread_memory);
     if conditions.is_empty() {
         return Err(thread_speed
             .err()
             .unwrap_or_else(|| Failure::new("nothing could be compared")));
     }
-    let waiting_label = format!("{WAITING} waiting tasks, {} ms each", DELAY.as_millis());
+    let waiting_label = format!("I/O-bound: {WAITING} wait {} ms each", DELAY.as_millis());
     let value = Value::from_result;
-    let figures = vec![
+    let mut figures = vec![
         Figure::new(
-            "speed-up",
-            format!("computing: speed-up, {workers} workers"),
+            SPEED_UP,
+            format!("CPU-bound: speed-up, {workers} workers"),
             Unit::Times,
             value(thread_speed),
             value(process_speed),
-        ),
+        )
+        .at(Axis::Workers, workers as f64, SPEED_UP),
         Figure::new(
             "waiting",
             waiting_label,
@@ -166,7 +216,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
         ),
         Figure::new(
             "waiting-memory",
-            "memory of each that waits",
+            "I/O-bound: memory of each",
             Unit::Bytes,
             value(thread_memory),
             value(process_memory),
@@ -179,15 +229,28 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             value(process_rate),
         ),
     ];
+    let views = Views::of(|side| {
+        let said = |index: usize| side(&figures[index]).said(figures[index].unit);
+        format!(
+            "CPU-bound work is done {} as fast by {workers} workers as by one; {WAITING} I/O-bound tasks at once take {}, and {} of memory each.",
+            said(0),
+            said(1),
+            said(2)
+        )
+    });
+    // A chart that cannot be had costs the row nothing.
+    let chart = speed_ups(workers, steps * 2 / 5, context.pick(5, 2)).unwrap_or_default();
+    figures.extend(chart);
     Ok(Measured {
         done: format!(
-            "Computing: the same work by one worker and, in shares, by {workers} at once. Waiting: {WAITING} tasks at once, each \
+            "CPU-bound (computing): the same work by one worker and, in shares, by {workers} at once. I/O-bound (waiting): {WAITING} tasks at once, each \
              asks a server over a socket, which answers after {} ms. Handing out: a map of {} tasks that do nothing, through a pool of {}.",
             DELAY.as_millis(),
             pooled::TASKS,
             pooled::WORKERS
         ),
         figures,
+        views: Some(views),
         verdict: verdict::of_size(&conditions, "the kind of work"),
         notes: notes(workers),
     })
@@ -196,8 +259,8 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
 fn notes(workers: usize) -> Vec<String> {
     let one_after_another = DELAY.as_secs_f64() * WAITING as f64;
     let mut notes = vec![format!(
-        "One after another the waiting tasks would take {one_after_another:.0} s. No interpreter lock here: Rust's threads \
-         compute side by side, so for speed alone either kind does."
+        "One after another the I/O-bound tasks would take {one_after_another:.0} s. The claim comes from languages whose interpreter has a lock \
+         (Python's GIL); Rust's threads run in parallel, so for CPU-bound work either kind does."
     )];
     notes.push("Tasks per second are no part of the verdict: they say what handing tasks out costs, not what they gain.".to_owned());
     if workers < 2 {

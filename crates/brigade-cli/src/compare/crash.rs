@@ -2,15 +2,14 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use brigade::Kind;
 use serde_json::json;
 
-use super::row::{Figure, Measured, Value};
+use super::row::{Figure, Measured, Value, Views};
 use super::{Context, Experiment, verdict};
 use crate::fail::Failure;
 use crate::helper::{Event, Fault, OTHERS, launch};
 use crate::signals;
-use crate::workers::KINDS;
+use crate::workers::Place;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "crash",
@@ -89,10 +88,10 @@ impl Seen {
     }
 }
 
-fn sacrifice(kind: Kind, fault: Fault) -> Result<Seen, Failure> {
+fn sacrifice(place: Place, fault: Fault) -> Result<Seen, Failure> {
     let ended = launch::run(&[
         "sacrifice".to_owned(),
-        kind.to_string(),
+        place.name().to_owned(),
         fault.name().to_owned(),
     ])?;
     // A line that was cut off by the end is none.
@@ -142,34 +141,74 @@ fn label(fault: Fault) -> &'static str {
 
 fn run(_: &Context<'_>) -> Result<Measured, Failure> {
     let mut figures = Vec::new();
-    let mut expectations = Vec::new();
+    let mut seen = Tally::default();
     for fault in Fault::ALL {
-        let [thread, process] = KINDS.map(|kind| sacrifice(kind, fault));
+        let all = Place::ALL.map(|place| sacrifice(place, fault));
         // A panic is no crash: Rust unwinds it, and the claim is not about it.
         if fault != Fault::Panic {
-            expectations.extend(thread.as_ref().ok().map(Seen::took_the_program));
-            expectations.extend(process.as_ref().ok().map(Seen::is_contained));
+            seen.count(&all);
         }
-        let [thread, process] =
-            [thread, process].map(|seen| seen.map_or_else(Value::Missing, |seen| seen.value()));
-        figures.push(Figure::facts(id(fault), label(fault), thread, process));
+        let [thread, process, sandbox] =
+            all.map(|seen| seen.map_or_else(Value::Missing, |seen| seen.value()));
+        let figure = Figure::facts(id(fault), label(fault), thread, process);
+        figures.push(figure.in_sandbox(sandbox));
     }
+    let expectations = [&seen.thread[..], &seen.process].concat();
     if expectations.is_empty() {
         return Err(Failure::new("no program with workers could be sacrificed"));
     }
     Ok(Measured {
         done: format!(
             "In a program made for it, one of three workers comes to each bad end. Seen from outside: what became of the \
-             program, what the library said of the worker, and whether the {OTHERS} others finished their task."
+             program, what the library said of the worker, and whether the {OTHERS} others finished their task. The sandbox is \
+             `Sandbox::deny_all()`, around the one that crashes."
         ),
         figures,
+        views: Some(seen.views()),
         verdict: verdict::of_facts(&expectations, "the way it dies"),
         notes: vec![
             "A panic is no crash: Rust unwinds it, and both kinds report it. Out of memory is a limit of address space that \
-             the task sets itself; a thread sets it for the whole program."
+             the task sets itself; a thread sets it for the whole program, and in the sandbox, where it may not, the program \
+             sets it for the process."
                 .to_owned(),
         ],
     })
+}
+
+/// For each crash that was tried, whether it went as the claim says: a thread took the program
+/// along, a process did not.
+#[derive(Debug, Default)]
+struct Tally {
+    thread: Vec<bool>,
+    process: Vec<bool>,
+    sandbox: Vec<bool>,
+}
+
+impl Tally {
+    fn count(&mut self, [thread, process, sandbox]: &[Result<Seen, Failure>; 3]) {
+        let seen = |of: &Result<Seen, Failure>, is: fn(&Seen) -> bool| of.as_ref().ok().map(is);
+        self.thread.extend(seen(thread, Seen::took_the_program));
+        self.process.extend(seen(process, Seen::is_contained));
+        self.sandbox.extend(seen(sandbox, Seen::is_contained));
+    }
+
+    fn views(&self) -> Views {
+        let of = |seen: &[bool]| {
+            let yes = seen.iter().filter(|seen| **seen).count();
+            format!("{yes} of {}", seen.len())
+        };
+        Views {
+            thread: format!(
+                "{} crashes ended the whole program, and with it the tasks of the other threads.",
+                of(&self.thread)
+            ),
+            process: format!(
+                "{} crashes ended that one process, {} in a sandbox; the program went on and had an error that says why.",
+                of(&self.process),
+                of(&self.sandbox)
+            ),
+        }
+    }
 }
 
 #[cfg(test)]

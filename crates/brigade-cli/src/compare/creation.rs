@@ -3,7 +3,7 @@
 use brigade::Kind;
 
 use super::format::{Unit, ratio};
-use super::row::{Figure, Measured, Value};
+use super::row::{Axis, Figure, Measured, Value, Views};
 use super::stats::Summary;
 use super::verdict::{self, Condition};
 use super::{Context, Experiment, pooled};
@@ -14,7 +14,7 @@ use crate::procfs;
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "creation",
     title: "Creation",
-    claim: "Creating a thread is cheap. Creating a process is dear, and the dearer the larger the program that does it.",
+    claim: "Creating a thread is cheap. Creating a process is expensive, and the more so the larger the program that does it.",
     needs: &[],
     run,
 };
@@ -33,16 +33,25 @@ struct Heap {
 /// The figures of an empty heap, for the rows that work with them.
 pub(super) const SPAWN: &str = "spawn";
 pub(super) const PROGRAM: &str = "program";
+/// By itself, from a program with no heap.
+pub(super) const FORK: &str = "fork";
 /// The same task in a pool, which creates nobody.
 pub(super) const POOLED: &str = "pooled";
 
-static HEAPS: [Heap; 3] = [
+static HEAPS: [Heap; 4] = [
     Heap {
         bytes: 0,
         name: "no heap",
         spawn: SPAWN,
         program: PROGRAM,
         fork: "fork",
+    },
+    Heap {
+        bytes: 64 * MIB,
+        name: "64 MiB",
+        spawn: "spawn-64mib",
+        program: "program-64mib",
+        fork: "fork-64mib",
     },
     Heap {
         bytes: 256 * MIB,
@@ -91,7 +100,7 @@ fn costs(heap: &Heap, samples: usize) -> Result<Costs, Failure> {
 }
 
 fn run(context: &Context<'_>) -> Result<Measured, Failure> {
-    let samples = context.pick(800, 100);
+    let samples = context.pick(600, 80);
     let measured: Vec<_> = HEAPS
         .iter()
         .map(|heap| (heap, costs(heap, samples)))
@@ -107,30 +116,22 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             Ok(costs) => Value::Measured(of(costs)),
             Err(reason) => Value::Missing(reason.clone()),
         };
-        let label = |what: &str| format!("{what}, {}", heap.name);
+        let mut add = |id: &'static str, what: &str, line: &'static str, thread, process| {
+            let label = format!("{what}, {}", heap.name);
+            let figure = Figure::new(id, label, Unit::Nanoseconds, thread, process);
+            figures.push(figure.at(Axis::Heap, heap.bytes as f64, line));
+        };
         let (thread, process) = (side(|costs| costs.thread), side(|costs| costs.process));
-        figures.push(Figure::new(
-            heap.spawn,
-            label("spawn and join"),
-            Unit::Nanoseconds,
-            thread,
-            process,
-        ));
+        add(heap.spawn, "spawn and join", SPAWN, thread, process);
         let (program, fork) = (side(|costs| costs.program), side(|costs| costs.fork));
-        figures.push(Figure::new(
+        add(
             heap.program,
-            label("whole program again"),
-            Unit::Nanoseconds,
+            "whole program again",
+            PROGRAM,
             Value::None,
             program,
-        ));
-        figures.push(Figure::new(
-            heap.fork,
-            label("bare fork"),
-            Unit::Nanoseconds,
-            Value::None,
-            fork,
-        ));
+        );
+        add(heap.fork, "bare fork", FORK, Value::None, fork);
         if let Ok(costs) = costs {
             conditions.push(Condition::new(heap.name, costs.process, costs.thread));
         }
@@ -149,14 +150,28 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
         thread,
         process,
     ));
+    let views = Views::of(|side| {
+        let said = |figure: &Figure| side(figure).said(figure.unit);
+        let spawned = |figure: &&Figure| figure.at.as_ref().is_some_and(|at| at.line == SPAWN);
+        let mut spawns = figures.iter().filter(spawned);
+        let (first, last) = (spawns.next(), spawns.next_back());
+        format!(
+            "created, run and joined in {} by a program with no heap, in {} by one with 1 GiB; in a pool, which creates none, \
+             the same task takes {}.",
+            first.map_or_else(String::new, said),
+            last.map_or_else(String::new, said),
+            figures.last().map_or_else(String::new, said),
+        )
+    });
     Ok(Measured {
         done: format!(
             "A task that does nothing is spawned and joined, {samples} times, one at a time in runs of 20, in a program with a heap of \
-             0, 256 MiB and 1 GiB. For comparison: the whole program executed once more; a bare fork, exit and wait; \
+             0, 64 MiB, 256 MiB and 1 GiB. For comparison: the whole program executed once more; a bare fork, exit and wait; \
              the task given to a pool of {} instead, one at a time.",
             pooled::WORKERS
         ),
         figures,
+        views: Some(views),
         verdict: verdict::of_size(&conditions, "the host's heap"),
         notes: growth(&measured).into_iter().chain(against).collect(),
     })

@@ -1,11 +1,11 @@
 //! Figures in words: three significant digits and a unit that fits.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::stats::Summary;
 
 /// What a figure is a figure of. The JSON carries the value in exactly this unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Unit {
     Nanoseconds,

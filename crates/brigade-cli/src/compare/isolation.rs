@@ -2,21 +2,20 @@
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 
-use brigade::{JoinHandle, Kind, Sandbox, process};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Pid, Resource, getrlimit, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-use super::row::{Figure, Measured, Value};
+use super::row::{Figure, Measured, Value, Views};
 use super::{Context, Experiment, verdict};
 use crate::board::Board;
 use crate::fail::{Failure, OrFail as _};
-use crate::workers::{KINDS, collect};
+use crate::workers::{Place, collect};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "isolation",
     title: "Isolation",
-    claim: "A process is kept apart from its host: it cannot read its secrets, signal it, or close its files. A thread can.",
+    claim: "A process is isolated from its host: it cannot read the host's secrets, signal it, or close its files. A thread can.",
     needs: &[],
     run,
 };
@@ -118,38 +117,11 @@ fn short(error: impl Into<std::io::Error>) -> String {
     }
 }
 
-/// How an attacker is started.
-type Start<'a> = &'a dyn Fn(Attack) -> std::io::Result<Attacker>;
+/// For each of [`NAMES`], whether it could be done, or why not.
+type Tries = [Result<(), String>; 5];
 
-/// What it is to try.
-enum Attack {
-    All(Target),
-    Close(i32),
-}
-
-/// Its handle.
-enum Attacker {
-    All(JoinHandle<Tried>),
-    Close(JoinHandle<Result<(), String>>),
-}
-
-fn start_in(kind: Kind, attack_with: Attack) -> std::io::Result<Attacker> {
-    Ok(match attack_with {
-        Attack::All(target) => Attacker::All(kind.spawn(attack, target)?),
-        Attack::Close(number) => Attacker::Close(kind.spawn(close, number)?),
-    })
-}
-
-fn start_in_sandbox(attack_with: Attack) -> std::io::Result<Attacker> {
-    let shut_in = process::Builder::new().sandbox(Sandbox::deny_all());
-    Ok(match attack_with {
-        Attack::All(target) => Attacker::All(shut_in.spawn(attack, target)?),
-        Attack::Close(number) => Attacker::Close(shut_in.spawn(close, number)?),
-    })
-}
-
-/// What one kind of worker could do: five times yes, or why not.
-fn try_all(kind: &str, start: Start<'_>) -> Result<[Result<(), String>; 5], Failure> {
+/// What a worker could do: five times yes, or why not.
+fn try_all(place: Place) -> Result<Tries, Failure> {
     let secret = secret()?;
     // Only to be opened by the other: any descriptor does.
     let wanted = Board::new(1)?;
@@ -159,17 +131,13 @@ fn try_all(kind: &str, start: Start<'_>) -> Result<[Result<(), String>; 5], Fail
         address: secret.as_ptr() as usize,
         wanted: wanted.descriptor().as_raw_fd(),
     };
-    let what = format!("a {kind} that tries what it can");
-    let Attacker::All(attacker) = start(Attack::All(target)).or_fail(&what)? else {
-        unreachable!("it was asked to try all");
-    };
+    let what = format!("a worker ({}) that tries what it can", place.name());
+    let attacker = place.spawn(attack, target).or_fail(&what)?;
     let tried = collect(attacker, &what)?;
 
     // Nobody but the worker and the check below touches the descriptor from here on.
     let number = victim.into_raw_fd();
-    let Attacker::Close(attacker) = start(Attack::Close(number)).or_fail(&what)? else {
-        unreachable!("it was asked to close");
-    };
+    let attacker = place.spawn(close, number).or_fail(&what)?;
     let closed = collect(attacker, &what);
     // SAFETY: asks about a number, which need not be open: then the answer is EBADF.
     let still_open = unsafe { libc::fcntl(number, libc::F_GETFD) } != -1;
@@ -223,10 +191,8 @@ const NAMES: [(&str, &str); 5] = [
 ];
 
 fn run(_: &Context<'_>) -> Result<Measured, Failure> {
-    let [thread, process] =
-        KINDS.map(|kind| try_all(&kind.to_string(), &|attack| start_in(kind, attack)));
+    let [thread, process, sandbox] = Place::ALL.map(try_all);
     let (thread, process) = (thread?, process?);
-    let shut_in = try_all("process in a sandbox", &start_in_sandbox);
     // The claim: a process can do none of it. (A thread can do all of it; where it cannot, the test
     // itself is void.)
     let expectations: Vec<bool> = thread
@@ -234,58 +200,56 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
         .zip(&process)
         .map(|(thread, process)| thread.is_ok() && process.is_err())
         .collect();
-    let value = |tried: &Result<(), String>| match tried {
+    let figures = NAMES
+        .iter()
+        .enumerate()
+        .map(|(index, (id, label))| {
+            let shut_in = match &sandbox {
+                Ok(tried) => value(&tried[index]),
+                Err(why) => Value::Missing(why.clone()),
+            };
+            Figure::facts(*id, *label, value(&thread[index]), value(&process[index]))
+                .in_sandbox(shut_in)
+        })
+        .collect();
+    let all = NAMES.len();
+    let done = |tried: &Tries| tried.iter().filter(|tried| tried.is_ok()).count();
+    let shut_in = match &sandbox {
+        Ok(tried) => format!("shut in by a sandbox it did {} of {all}", done(tried)),
+        Err(why) => format!("a sandbox cannot be had here ({why})"),
+    };
+    Ok(Measured {
+        done: "A worker is told where the host's secret and files are and tries to get at them: by pointer, through the \
+               kernel, by /proc; to signal the host; to close one of its descriptors. The sandbox is `Sandbox::deny_all()`."
+            .to_owned(),
+        figures,
+        views: Some(Views {
+            thread: format!(
+                "it did {} of {all}: it is inside the host, and what the host may do it may do.",
+                done(&thread)
+            ),
+            process: format!("it did {} of {all}; {shut_in}.", done(&process)),
+        }),
+        verdict: verdict::of_facts(&expectations, "what is tried"),
+        notes: vec![note(done(&process))],
+    })
+}
+
+fn value(tried: &Result<(), String>) -> Value {
+    match tried {
         Ok(()) => Value::yes_no(true),
         Err(why) => Value::Fact {
             text: format!("no ({why})"),
             data: Some(false.into()),
         },
-    };
-    let figures = NAMES
-        .iter()
-        .zip(thread.iter().zip(&process))
-        .map(|((id, label), (thread, process))| {
-            Figure::facts(id, *label, value(thread), value(process))
-        })
-        .collect();
-    let reachable = process.iter().filter(|tried| tried.is_ok()).count();
-    let note = if reachable == 0 {
-        "Here even a process without a sandbox reaches nothing of its host.".to_owned()
-    } else {
-        format!(
-            "A process that runs as the same user is no stranger to the kernel: {reachable} of {} doors stay open. Memory apart \
-             keeps accidents in; against malice it takes a sandbox.",
-            NAMES.len()
-        )
-    };
-    let sandbox = match shut_in {
-        Ok(tried) => {
-            let open: Vec<_> = NAMES
-                .iter()
-                .zip(&tried)
-                .filter(|(_, tried)| tried.is_ok())
-                .map(|((_, label), _)| *label)
-                .collect();
-            if open.is_empty() {
-                format!(
-                    "A process with `Sandbox::deny_all()`: none of the {} doors stays open.",
-                    NAMES.len()
-                )
-            } else {
-                format!(
-                    "A process with `Sandbox::deny_all()` still {}.",
-                    open.join(", ")
-                )
-            }
-        }
-        Err(why) => format!("A sandbox cannot be had here: {why}"),
-    };
-    Ok(Measured {
-        done: "A worker is told where the host's secret and files are and tries to get at them: by pointer, through the \
-               kernel, by /proc; to signal the host; to close one of its descriptors."
-            .to_owned(),
-        figures,
-        verdict: verdict::of_facts(&expectations, "what is tried"),
-        notes: vec![note, sandbox],
-    })
+    }
+}
+
+fn note(reachable: usize) -> String {
+    if reachable == 0 {
+        return "Here even a process without a sandbox reaches nothing of its host.".to_owned();
+    }
+    "The kernel lets a process read, signal and open what belongs to the same user. Memory of its own keeps \
+     accidents in; against malice it takes a sandbox."
+        .to_owned()
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use brigade::Kind;
 
 use super::format::Unit;
-use super::row::{Figure, Measured, Value};
+use super::row::{Figure, Measured, Value, Views};
 use super::stats::Summary;
 use super::{Context, Experiment, verdict};
 use crate::fail::{Failure, OrFail as _};
@@ -15,7 +15,7 @@ use crate::workers::{KINDS, collect};
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "memory",
     title: "Memory",
-    claim: "Threads share the memory of their program. A process has memory of its own: what it writes, nobody else sees.",
+    claim: "Threads share the memory of their program. A process has an address space of its own: no other process sees what it writes.",
     needs: &[],
     run,
 };
@@ -75,10 +75,20 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             &[by_thread == 42 && after_thread == 42, by_process == 42 && after_process == 7],
             "the kind of worker",
         ),
+        views: Some(Views { thread: view(after_thread), process: view(after_process) }),
         notes: vec![
             "Private is what the worker's end gives back. A thread's figure is an average: its pages are among the host's.".into(),
         ],
     })
+}
+
+/// `after`: what the host read after the worker wrote.
+fn view(after: u64) -> String {
+    if after == 42 {
+        format!("the host reads {after}: it was the host's own variable that the worker wrote.")
+    } else {
+        format!("the host still reads {after}: the worker wrote to a copy of its own.")
+    }
 }
 
 fn number(value: u64) -> Value {

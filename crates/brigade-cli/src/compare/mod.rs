@@ -29,15 +29,17 @@ mod synchronisation;
 mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::CompareArgs;
 use crate::exit;
-use crate::fail::Failure;
+use crate::fail::{Failure, OrFail as _};
 use crate::machine::Machine;
 use crate::terminal::{self, Color};
 use progress::Progress;
-use row::{Figure, Measured, Row};
+use row::{Figure, Measured, Report, Row};
 
 /// One row of the table, before it is measured.
 #[derive(Debug)]
@@ -96,23 +98,67 @@ impl Context<'_> {
 
 /// `brigade compare`.
 pub(crate) fn run(args: &CompareArgs) -> ExitCode {
-    let wanted: Vec<&'static Experiment> = EXPERIMENTS
-        .iter()
-        .filter(|experiment| args.only.is_empty() || args.only.contains(&experiment.id.to_owned()))
-        .collect();
-    let machine = Machine::look();
-    let rows = measure(&wanted, args.quick);
+    match show(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(reason) => {
+            eprintln!("brigade: {reason}");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+/// Measures or reads, and prints.
+fn show(args: &CompareArgs) -> Result<u8, Failure> {
+    let (report, code) = match &args.from {
+        Some(file) => {
+            let mut report = read(file)?;
+            report.rows.retain(|row| is_wanted(args, &row.id));
+            (report, exit::DONE)
+        }
+        None => {
+            let report = measured_now(args);
+            let code = code(&report.rows);
+            (report, code)
+        }
+    };
     let text = if args.json {
-        json::report(&machine, args.quick, &rows)
+        json::write(&report)
     } else {
         let paint = args.color.unwrap_or(Color::Auto).decide();
-        render::table(&machine, args.quick, &rows, paint)
+        render::table(&report, paint)
     };
-    if let Err(error) = terminal::print(&text) {
-        eprintln!("brigade: writing the table: {error}");
-        return ExitCode::from(exit::FAILED);
+    terminal::print(&text).or_fail("writing the table")?;
+    Ok(code)
+}
+
+fn read(file: &Path) -> Result<Report, Failure> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).or_fail(&name)?;
+    json::read(&name, &text)
+}
+
+fn is_wanted(args: &CompareArgs, id: &str) -> bool {
+    args.only.is_empty() || args.only.iter().any(|only| only == id)
+}
+
+fn measured_now(args: &CompareArgs) -> Report {
+    let wanted: Vec<&'static Experiment> = EXPERIMENTS
+        .iter()
+        .filter(|experiment| is_wanted(args, experiment.id))
+        .collect();
+    Report {
+        program: env!("CARGO_PKG_VERSION").into(),
+        time: now(),
+        quick: args.quick,
+        machine: Machine::look(),
+        rows: measure(&wanted, args.quick),
     }
-    ExitCode::from(code(&rows))
+}
+
+/// Seconds since 1970.
+fn now() -> Option<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(since.as_secs())
 }
 
 /// 0, 1 or 3: see [`exit`].
@@ -146,14 +192,14 @@ fn measure(wanted: &[&'static Experiment], quick: bool) -> Vec<Row> {
         progress.end();
         rows.push(Row {
             number: index + 1,
-            id: experiment.id,
-            title: experiment.title,
-            claim: experiment.claim,
+            id: experiment.id.into(),
+            title: experiment.title.into(),
+            claim: experiment.claim.into(),
             result,
         });
     }
     progress.clear();
-    rows.retain(|row| wanted.iter().any(|one| one.id == row.id));
+    rows.retain(|row| wanted.iter().any(|one| row.id == one.id));
     rows
 }
 

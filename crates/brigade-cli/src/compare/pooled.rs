@@ -1,9 +1,11 @@
-//! What a task costs in a pool, for the rows that compare it with a worker of its own.
+//! What a task costs in a pool, and what its input costs, for the rows that compare it with a worker
+//! of its own.
 
+use super::format::Unit;
+use super::row::{Axis, Figure, Value};
 use super::stats::Summary;
 use crate::fail::Failure;
-use crate::helper::PooledReport;
-use crate::helper::launch;
+use crate::helper::{CarryReport, PooledReport, launch};
 
 pub(super) use crate::helper::{TASKS, WORKERS, Way};
 
@@ -30,4 +32,55 @@ pub(super) fn sides(costs: Result<[Summary; 2], Failure>) -> [Result<Summary, Fa
         Ok(costs) => costs.map(Ok),
         Err(reason) => [Err(reason.clone()), Err(reason)],
     }
+}
+
+/// Sizes of inputs that a task is given, and how they are named.
+const INPUTS: [(usize, &str, &str); 4] = [
+    (4 << 10, "4 KiB", "4kib"),
+    (64 << 10, "64 KiB", "64kib"),
+    (1 << 20, "1 MiB", "1mib"),
+    (16 << 20, "16 MiB", "16mib"),
+];
+
+/// The lines of the figures of [`inputs`].
+pub(super) const INPUT_POOLED: &str = "pooled";
+pub(super) const INPUT_FRESH: &str = "fresh";
+
+/// What a task takes from hand-over to result that is given so many bytes and does nothing with
+/// them: in a pool, and in a worker of its own.
+pub(super) fn inputs(samples: usize) -> Vec<Figure> {
+    let sizes = INPUTS.map(|(bytes, ..)| bytes.to_string());
+    let arguments = ["carry".to_owned(), samples.to_string()];
+    let arguments: Vec<String> = arguments.into_iter().chain(sizes).collect();
+    let reports: Result<Vec<CarryReport>, Failure> = launch::ask(&arguments);
+    let mut figures = Vec::new();
+    for (index, (bytes, name, id)) in INPUTS.into_iter().enumerate() {
+        for (line, what) in [(INPUT_POOLED, "in a pool"), (INPUT_FRESH, "fresh worker")] {
+            let side = |kind: usize| {
+                let report = reports.as_ref().map_err(Clone::clone)?;
+                let of = &report[index];
+                let samples = if line == INPUT_POOLED {
+                    &of.pooled
+                } else {
+                    &of.fresh
+                };
+                Summary::of(&samples[kind])
+            };
+            let figure = Figure::new(
+                format!("input-{line}-{id}"),
+                format!("task with {name} of input, {what}"),
+                Unit::Nanoseconds,
+                Value::from_result(side(0)),
+                Value::from_result(side(1)),
+            )
+            .at(Axis::Input, bytes as f64, line);
+            // One size stands for the others in the terminal.
+            figures.push(if bytes == 1 << 20 {
+                figure
+            } else {
+                figure.detail()
+            });
+        }
+    }
+    figures
 }

@@ -4,9 +4,8 @@
 use std::fmt::Write as _;
 
 use super::format::{Unit, ratio};
-use super::row::{Figure, Measured, Row, Value};
+use super::row::{Figure, Measured, Report, Row, Value};
 use super::verdict::Outcome;
-use crate::machine::Machine;
 use crate::terminal::{COLUMNS, Paint, pad, wrap};
 
 const INDENT: usize = 4;
@@ -15,14 +14,17 @@ const CELL: usize = 27;
 const RATIO: usize = 8;
 // Indent, four columns, and a space between each two.
 const _: () = assert!(INDENT + LABEL + 1 + CELL + 1 + CELL + 1 + RATIO <= COLUMNS);
+/// The columns of a row that was also tried in a sandbox: label and cells.
+const THREE: (usize, usize) = (27, 21);
+const _: () = assert!(INDENT + THREE.0 + 3 * (1 + THREE.1) <= COLUMNS);
 
 /// The whole table.
-pub(crate) fn table(machine: &Machine, quick: bool, rows: &[Row], paint: Paint) -> String {
+pub(crate) fn table(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     let line = |out: &mut String, text: &str| {
         let _ = writeln!(out, "{}", text.trim_end());
     };
-    for text in head(machine, quick) {
+    for text in head(report) {
         for part in wrap(&text, COLUMNS) {
             line(&mut out, &paint.dim(&part));
         }
@@ -30,12 +32,12 @@ pub(crate) fn table(machine: &Machine, quick: bool, rows: &[Row], paint: Paint) 
     line(&mut out, "");
     let cells = [
         pad("", INDENT + LABEL + 1),
-        pad("thread", CELL + 1),
-        pad("process", CELL + 1),
+        pad("in a thread", CELL + 1),
+        pad("in a process", CELL + 1),
         "ratio".to_owned(),
     ];
     line(&mut out, &paint.bold(&cells.concat()));
-    for row in rows {
+    for row in &report.rows {
         line(&mut out, &paint.dim(&"─".repeat(COLUMNS)));
         for text in block(row, paint) {
             line(&mut out, &text);
@@ -44,21 +46,14 @@ pub(crate) fn table(machine: &Machine, quick: bool, rows: &[Row], paint: Paint) 
     out
 }
 
-fn head(machine: &Machine, quick: bool) -> Vec<String> {
-    let cores = if machine.cores == 1 {
-        "1 core".to_owned()
-    } else {
-        format!("{} cores", machine.cores)
-    };
-    let mut what = vec![cores];
-    what.extend(machine.processor.clone());
-    what.push(format!("Linux {}", machine.kernel));
-    what.extend(machine.memory.map(|bytes| Unit::Bytes.one(bytes as f64)));
+/// The machine, and what a reader has to know to read the figures right.
+pub(crate) fn head(report: &Report) -> Vec<String> {
+    let machine = &report.machine;
     let mut lines = vec![
-        what.join(", "),
+        machine_line(report),
         "Figures are medians, in brackets the lower and the upper quartile. The ratio is process by thread.".to_owned(),
     ];
-    if quick {
+    if report.quick {
         lines.push(
             "A quick look: few samples. Without --quick the figures are steadier.".to_owned(),
         );
@@ -80,9 +75,24 @@ fn head(machine: &Machine, quick: bool) -> Vec<String> {
     lines
 }
 
+/// `2 cores, AMD EPYC, Linux 6.18, 23.5 GiB`.
+pub(crate) fn machine_line(report: &Report) -> String {
+    let machine = &report.machine;
+    let cores = if machine.cores == 1 {
+        "1 core".to_owned()
+    } else {
+        format!("{} cores", machine.cores)
+    };
+    let mut what = vec![cores];
+    what.extend(machine.processor.clone());
+    what.push(format!("Linux {}", machine.kernel));
+    what.extend(machine.memory.map(|bytes| Unit::Bytes.one(bytes as f64)));
+    what.join(", ")
+}
+
 fn block(row: &Row, paint: Paint) -> Vec<String> {
     let mut lines = vec![paint.bold(&format!("{:>2}  {}", row.number, row.title))];
-    paragraph(&mut lines, "Claim: ", row.claim, |text| text.to_owned());
+    paragraph(&mut lines, "Claim: ", &row.claim, |text| text.to_owned());
     match &row.result {
         Ok(measured) => measured_lines(&mut lines, measured, paint),
         Err(reason) => paragraph(&mut lines, "Not measured: ", &reason.to_string(), |text| {
@@ -94,8 +104,18 @@ fn block(row: &Row, paint: Paint) -> Vec<String> {
 
 fn measured_lines(lines: &mut Vec<String>, measured: &Measured, paint: Paint) {
     paragraph(lines, "Done: ", &measured.done, |text| paint.dim(text));
-    for figure in &measured.figures {
-        lines.extend(figure_lines(figure));
+    let shown = || measured.figures.iter().filter(|figure| !figure.detail);
+    if shown().any(|figure| figure.sandbox.is_some()) {
+        let heads = ["", "in a thread", "in a process", "in a sandbox"];
+        lines.extend(three(heads.map(str::to_owned)).map(|line| paint.bold(&line)));
+        lines.extend(shown().flat_map(three_lines));
+    } else {
+        lines.extend(shown().flat_map(figure_lines));
+    }
+    if let Some(views) = &measured.views {
+        let plain = |text: &str| text.to_owned();
+        paragraph(lines, "The thread's view: ", &views.thread, plain);
+        paragraph(lines, "The process's view: ", &views.process, plain);
     }
     let verdict = |text: &str| match measured.verdict.outcome {
         Outcome::Holds => paint.good(text),
@@ -121,35 +141,57 @@ fn paragraph(lines: &mut Vec<String>, label: &str, text: &str, paint: impl Fn(&s
     }
 }
 
-fn figure_lines(figure: &Figure) -> Vec<String> {
-    let cell = |value: &Value| match value {
-        Value::Measured(summary) => figure.unit.summary(summary),
+fn figure_lines(figure: &Figure) -> impl Iterator<Item = String> + use<> {
+    let by = figure.ratio().map(|by| ratio(Some(by))).unwrap_or_default();
+    let cells = [
+        figure.label.clone(),
+        cell(figure.unit, &figure.thread),
+        cell(figure.unit, &figure.process),
+        by,
+    ];
+    columns(cells, [LABEL, CELL, CELL, RATIO])
+}
+
+/// The same with a column for the sandbox and none for the ratio.
+fn three_lines(figure: &Figure) -> impl Iterator<Item = String> + use<> {
+    three([
+        figure.label.clone(),
+        cell(figure.unit, &figure.thread),
+        cell(figure.unit, &figure.process),
+        cell(figure.unit, figure.sandbox.as_ref().unwrap_or(&Value::None)),
+    ])
+}
+
+fn three(cells: [String; 4]) -> impl Iterator<Item = String> + use<> {
+    columns(cells, [THREE.0, THREE.1, THREE.1, THREE.1])
+}
+
+/// What a table says of a value.
+pub(crate) fn cell(unit: Unit, value: &Value) -> String {
+    match value {
+        Value::Measured(summary) => unit.summary(summary),
         Value::Fact { text, .. } => text.clone(),
         Value::Missing(reason) => format!("not measured: {reason}"),
         Value::None => "–".to_owned(),
-    };
-    let by = figure.ratio().map(|by| ratio(Some(by))).unwrap_or_default();
-    let columns = [
-        wrap(&figure.label, LABEL),
-        wrap(&cell(&figure.thread), CELL),
-        wrap(&cell(&figure.process), CELL),
-        wrap(&by, RATIO),
-    ];
-    let height = columns.iter().map(Vec::len).max().unwrap_or(0);
-    let part = |column: &Vec<String>, line: usize| column.get(line).cloned().unwrap_or_default();
-    (0..height)
-        .map(|line| {
-            let [label, thread, process, by] =
-                [0, 1, 2, 3].map(|index: usize| part(&columns[index], line));
-            let cells = [
-                pad(&label, LABEL),
-                pad(&thread, CELL),
-                pad(&process, CELL),
-                by,
-            ];
-            format!("{}{}", " ".repeat(INDENT), cells.join(" "))
-        })
-        .collect()
+    }
+}
+
+/// Cells beside each other, each broken into lines of its width.
+fn columns(cells: [String; 4], widths: [usize; 4]) -> impl Iterator<Item = String> + use<> {
+    let cells: Vec<Vec<String>> = cells
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| wrap(cell, width))
+        .collect();
+    let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+    (0..height).map(move |line| {
+        let parts = cells.iter().zip(widths).map(|(cell, width)| {
+            let part = cell.get(line).map_or("", String::as_str);
+            pad(part, width)
+        });
+        let parts: Vec<String> = parts.collect();
+        format!("{}{}", " ".repeat(INDENT), parts.join(" "))
+    })
 }
 
 #[cfg(test)]
@@ -157,10 +199,12 @@ pub(crate) mod tests {
     use unicode_width::UnicodeWidthStr as _;
 
     use super::super::EXPERIMENTS;
+    use super::super::row::Views;
     use super::super::stats::Summary;
     use super::super::verdict::{self, Condition};
     use super::*;
     use crate::fail::Failure;
+    use crate::machine::Machine;
 
     const PLAIN: Paint = Paint { on: false };
 
@@ -171,7 +215,18 @@ pub(crate) mod tests {
             kernel: "6.18.0-with-a-suffix".into(),
             memory: Some(24 << 30),
             load: Some(3.0),
-            build: "debug",
+            build: "debug".into(),
+        }
+    }
+
+    /// A quick report with these rows, on a machine of its own.
+    pub(crate) fn sample(rows: &[Row]) -> Report {
+        Report {
+            program: "0.1.0".into(),
+            time: Some(1_796_000_000),
+            quick: true,
+            machine: machine(),
+            rows: rows.to_vec(),
         }
     }
 
@@ -186,9 +241,9 @@ pub(crate) mod tests {
         );
         Row {
             number: 4,
-            id: "sample",
-            title: "A sample",
-            claim: "A claim.",
+            id: "sample".into(),
+            title: "A sample".into(),
+            claim: "A claim.".into(),
             result: Ok(Measured {
                 done: note.to_owned(),
                 figures: vec![Figure::new(
@@ -198,6 +253,10 @@ pub(crate) mod tests {
                     thread,
                     process,
                 )],
+                views: Some(Views {
+                    thread: note.to_owned(),
+                    process: note.to_owned(),
+                }),
                 verdict,
                 notes: vec![note.to_owned()],
             }),
@@ -218,7 +277,7 @@ pub(crate) mod tests {
     pub(crate) fn failed_row() -> Row {
         Row {
             number: 12,
-            id: "failed",
+            id: "failed".into(),
             result: Err(Failure::new("not here: ".repeat(40))),
             ..sample_row()
         }
@@ -235,13 +294,13 @@ pub(crate) mod tests {
         let rows: Vec<Row> = EXPERIMENTS
             .iter()
             .map(|experiment| Row {
-                id: experiment.id,
-                title: experiment.title,
-                claim: experiment.claim,
+                id: experiment.id.into(),
+                title: experiment.title.into(),
+                claim: experiment.claim.into(),
                 ..sample_row()
             })
             .collect();
-        let text = table(&machine(), true, &rows, PLAIN);
+        let text = table(&sample(&rows), PLAIN);
         assert_fits(&text);
         for experiment in &EXPERIMENTS {
             assert!(text.contains(experiment.title), "{}", experiment.id);
@@ -262,14 +321,14 @@ pub(crate) mod tests {
                 Value::Missing(Failure::new(text.clone())),
                 &text,
             )];
-            let text = table(&machine(), true, &rows, PLAIN);
+            let text = table(&sample(&rows), PLAIN);
             assert_fits(&text);
         }
     }
 
     #[test]
     fn figures_ratio_and_verdict_are_there() {
-        let text = table(&machine(), false, &[sample_row()], PLAIN);
+        let text = table(&sample(&[sample_row()]), PLAIN);
         assert!(text.contains("49.5 µs (47.2–51.8)"), "{text}");
         assert!(text.contains("4.2 ×"), "{text}");
         assert!(text.contains("Verdict: holds (4.5 ×)"), "{text}");
@@ -277,7 +336,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_row_that_failed_says_why_within_the_width() {
-        let text = table(&machine(), false, &[failed_row()], PLAIN);
+        let text = table(&sample(&[failed_row()]), PLAIN);
         assert!(text.contains("Not measured: not here:"), "{text}");
         assert_fits(&text);
     }
@@ -285,8 +344,8 @@ pub(crate) mod tests {
     #[test]
     fn colours_change_nothing_but_the_colours() {
         let rows = [sample_row(), failed_row()];
-        let plain = table(&machine(), true, &rows, PLAIN);
-        let coloured = table(&machine(), true, &rows, Paint { on: true });
+        let plain = table(&sample(&rows), PLAIN);
+        let coloured = table(&sample(&rows), Paint { on: true });
         assert!(coloured.contains("\x1b[32mholds"), "{coloured}");
         let mut stripped = coloured;
         for code in [

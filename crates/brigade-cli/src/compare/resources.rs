@@ -3,7 +3,7 @@
 use brigade::Kind;
 
 use super::format::Unit;
-use super::row::{Figure, Measured, Value};
+use super::row::{Figure, Measured, Value, Views};
 use super::stats::Summary;
 use super::verdict::{self, Condition};
 use super::{Context, Experiment};
@@ -13,7 +13,7 @@ use crate::helper::{CrowdReport, launch};
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "resources",
     title: "Resources",
-    claim: "A thread is light: a stack and a few registers. A process is heavy: memory, descriptors and tables of its own.",
+    claim: "A thread is lightweight: a stack and a few registers. A process is heavyweight: an address space, open files and tables of its own.",
     needs: &[],
     run,
 };
@@ -27,6 +27,18 @@ fn crowd(kind: Kind) -> Result<CrowdReport, Failure> {
         CROWD.to_string(),
         "gate".to_owned(),
     ])
+}
+
+fn view(report: &CrowdReport) -> String {
+    format!(
+        "each of {} takes {} of memory and {} of page tables, {} descriptors and {} mapped areas.",
+        report.count,
+        Unit::Bytes.one(report.proportional),
+        Unit::Bytes.one(report.page_tables),
+        Unit::Count
+            .one(report.host_descriptors + report.server_descriptors + report.own_descriptors),
+        Unit::Count.one(report.mappings),
+    )
 }
 
 fn run(_: &Context<'_>) -> Result<Measured, Failure> {
@@ -107,6 +119,10 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
              counted in /proc, and they are let go. The limit of descriptors is raised as far as it goes."
         ),
         figures,
+        views: Some(Views {
+            thread: view(&thread),
+            process: view(&process),
+        }),
         verdict: verdict::of_size(&conditions, "the resource"),
         notes,
     })

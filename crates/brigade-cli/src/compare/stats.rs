@@ -1,12 +1,12 @@
 //! A handful of samples in three numbers that a busy machine does not spoil: the median and the
 //! quartiles.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fail::Failure;
 
 /// What many samples come to.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summary {
     /// The middle one: half are below, half above.
     pub(crate) median: f64,

@@ -8,7 +8,7 @@ use brigade::Kind;
 use serde::{Deserialize, Serialize};
 
 use super::format::Unit;
-use super::row::{Figure, Measured, Value};
+use super::row::{Figure, Measured, Value, Views};
 use super::stats::Summary;
 use super::verdict::{self, Condition};
 use super::{Context, Experiment};
@@ -20,7 +20,7 @@ use crate::workers::{KINDS, PATIENCE, collect_checked};
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "switching",
     title: "Context switch",
-    claim: "Switching between threads of one program is cheaper than between processes, for the memory stays the same.",
+    claim: "A context switch between threads of one program is cheaper than one between processes, for the address space stays the same.",
     needs: &[],
     run,
 };
@@ -183,6 +183,17 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
         ));
         conditions.push(Condition::new(set.name, process, thread));
     }
+    let views = Views::of(|side| {
+        let each: Vec<String> = figures
+            .iter()
+            .zip(&SETS)
+            .map(|(figure, set)| format!("{} ({})", side(figure).said(figure.unit), set.name))
+            .collect();
+        format!(
+            "a switch takes {}, by what each touches in its turn.",
+            each.join(", ")
+        )
+    });
     Ok(Measured {
         done: format!(
             "Two workers on core {core} wake each other in turns with a futex in shared memory. Each passes over its own \
@@ -190,6 +201,7 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
              wake-up, and the caches it spoiled."
         ),
         figures,
+        views: Some(views),
         verdict: verdict::of_size(&conditions, "the working set"),
         notes: Vec::new(),
     })

@@ -9,7 +9,7 @@ use brigade::{Kind, Shared, ShmSafe};
 use serde::{Deserialize, Serialize};
 
 use super::format::Unit;
-use super::row::{Figure, Measured, Value};
+use super::row::{Figure, Measured, Value, Views};
 use super::stats::Summary;
 use super::{Context, Experiment, verdict};
 use crate::board::{self, Board, Ticket};
@@ -21,7 +21,7 @@ use crate::workers::{KINDS, PATIENCE, collect_checked};
 pub(super) const EXPERIMENT: Experiment = Experiment {
     id: "synchronisation",
     title: "Race and synchronisation",
-    claim: "Threads race for what they share and need locks. Processes that share nothing cannot race.",
+    claim: "Threads have race conditions on the data that they share, and need locks. Processes that share nothing have none.",
     needs: &[],
     run,
 };
@@ -277,19 +277,32 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
     let mut notes = Vec::new();
     if page[1] > 0.0 {
         notes.push(
-            "Processes race as well as soon as they share a page: it is the sharing, not the kind."
+            "Processes have the same race condition as soon as they share a page: what counts is the sharing, not the kind."
                 .to_owned(),
         );
     }
     if cores::allowed().len() < 2 {
         notes.push("On one core increments get lost only when a worker is interrupted between load and store.".to_owned());
     }
+    let lost_by = |id: &str, side: fn(&Figure) -> &Value| {
+        let figure = lost.iter().find(|figure| figure.id == id);
+        figure.map_or_else(String::new, |figure| side(figure).said(figure.unit))
+    };
+    let views = Views::of(|side| {
+        format!(
+            "without a lock, of the increments {} get lost in a variable and {} in memory that both share; with a mutex {}.",
+            lost_by("lost-variable", side),
+            lost_by("lost-page", side),
+            lost_by("lost-mutex", side)
+        )
+    });
     Ok(Measured {
         done: format!(
             "Two workers, each on a core of its own where there are two, increment one counter {times} times each (without a lock ten times as often), {repeats} runs: with a load and then a store (each defined, \
              together wrong); then the same holding the library's mutex or semaphore in memory that both see, or POSIX's, which are not told when a holder dies."
         ),
         figures: lost.into_iter().chain(costs).collect(),
+        views: Some(views),
         verdict: verdict::of_facts(&expectations, "the means"),
         notes,
     })

@@ -12,7 +12,7 @@
 //! or not.
 //! - It *holds* if all were seen, *does not hold here* if none was, and otherwise it *depends*.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::format::ratio as ratio_text;
 use super::stats::Summary;
@@ -21,7 +21,7 @@ use super::stats::Summary;
 pub(crate) const THRESHOLD: f64 = 1.25;
 
 /// What became of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     Holds,
@@ -30,12 +30,12 @@ pub(crate) enum Outcome {
 }
 
 /// What became of a claim, and why.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     /// What it depends on, if it does.
     pub(crate) on: Option<String>,
-    /// The figures behind it: `4.2 ×`, `5 of 6`.
+    /// The figures behind it: `4.2 ×`, `5 of 6 as the claim says`.
     pub(crate) evidence: String,
 }
 
@@ -112,8 +112,6 @@ pub(crate) fn of_size(conditions: &[Condition], on: &str) -> Verdict {
     );
     let evidence = match conditions {
         [only] => only.evidence(),
-        // All say the same: the range is enough.
-        many if outcome != Outcome::Depends => range(many),
         many => {
             let each: Vec<String> = many
                 .iter()
@@ -129,21 +127,6 @@ pub(crate) fn of_size(conditions: &[Condition], on: &str) -> Verdict {
     }
 }
 
-fn range(conditions: &[Condition]) -> String {
-    let ratios = conditions
-        .iter()
-        .filter_map(|condition| ratio(condition.larger, condition.smaller));
-    let (least, most) = ratios.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), one| {
-        (least.min(one), most.max(one))
-    });
-    let (least, most) = (ratio_text(Some(least)), ratio_text(Some(most)));
-    if least == most {
-        least
-    } else {
-        format!("{least} to {most}")
-    }
-}
-
 /// The verdict on a claim of fact: how many of the expectations were seen.
 pub(crate) fn of_facts(expectations: &[bool], on: &str) -> Verdict {
     let seen = expectations.iter().filter(|seen| **seen).count();
@@ -151,7 +134,7 @@ pub(crate) fn of_facts(expectations: &[bool], on: &str) -> Verdict {
     Verdict {
         outcome,
         on: on_if_depends(outcome, on),
-        evidence: format!("{seen} of {}", expectations.len()),
+        evidence: format!("{seen} of {} as the claim says", expectations.len()),
     }
 }
 
@@ -216,12 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn conditions_that_agree_give_a_range() {
+    fn conditions_that_agree_are_told_each() {
         let conditions = [
             Condition::new("a", around(2.0, 0.0), around(1.0, 0.0)),
             Condition::new("b", around(15.0, 0.0), around(1.0, 0.0)),
         ];
-        assert_eq!(of_size(&conditions, "x").text(), "holds (2.0 × to 15 ×)");
+        assert_eq!(of_size(&conditions, "x").text(), "holds (a 2.0 ×, b 15 ×)");
     }
 
     #[test]
@@ -247,14 +230,17 @@ mod tests {
 
     #[test]
     fn facts_are_counted() {
-        assert_eq!(of_facts(&[true, true], "x").text(), "holds (2 of 2)");
+        assert_eq!(
+            of_facts(&[true, true], "x").text(),
+            "holds (2 of 2 as the claim says)"
+        );
         assert_eq!(
             of_facts(&[false], "x").text(),
-            "does not hold here (0 of 1)"
+            "does not hold here (0 of 1 as the claim says)"
         );
         assert_eq!(
             of_facts(&[true, false, false], "what is tried").text(),
-            "depends, on what is tried (1 of 3)"
+            "depends, on what is tried (1 of 3 as the claim says)"
         );
     }
 

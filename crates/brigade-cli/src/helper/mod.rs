@@ -4,6 +4,7 @@
 //! Some helpers are sacrificed (they crash), some need a heap of their own, some are the far end of
 //! a raw mechanism.
 
+mod carry;
 mod crowd;
 mod growth;
 pub(crate) mod launch;
@@ -15,6 +16,7 @@ use clap::Subcommand;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use serde::Serialize;
 
+pub(crate) use carry::Report as CarryReport;
 pub(crate) use crowd::{Crowd, Report as CrowdReport, Wait};
 pub(crate) use growth::Report as GrowthReport;
 pub(crate) use pooled::{Report as PooledReport, TASKS, WORKERS, Way};
@@ -23,6 +25,7 @@ pub(crate) use sacrifice::{Event, Fault, OTHERS};
 
 use crate::fail::{Failure, OrFail as _};
 use crate::raw::{Job, Over, Plan, peer};
+use crate::workers::Place;
 
 /// What a helper can do.
 #[derive(Debug, Subcommand)]
@@ -39,8 +42,10 @@ pub(crate) enum Helper {
     },
     /// Time tasks that do nothing, in a pool of each kind.
     Pooled { way: Way, turns: u32, samples: u32 },
+    /// Time tasks with inputs of these sizes.
+    Carry { samples: usize, sizes: Vec<usize> },
     /// Let one of three workers come to a bad end.
-    Sacrifice { kind: brigade::Kind, fault: Fault },
+    Sacrifice { place: Place, fault: Fault },
     /// Be the far end of a raw mechanism.
     Peer {
         over: Over,
@@ -72,7 +77,8 @@ pub(crate) fn run(helper: Helper, parent: i32) -> Result<(), Failure> {
             turns,
             samples,
         } => answer(&pooled::run(way, turns, samples)?),
-        Helper::Sacrifice { kind, fault } => sacrifice::run(kind, fault),
+        Helper::Carry { samples, sizes } => answer(&carry::run(samples, &sizes)?),
+        Helper::Sacrifice { place, fault } => sacrifice::run(place, fault),
         Helper::Peer {
             over,
             job,

@@ -5,10 +5,10 @@
 //! outside sees how far the program came.
 
 use std::hint::black_box;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use brigade::{Cause, JoinError, Kind};
+use brigade::{Cause, JoinError, JoinHandle, Sandbox, process};
 use clap::ValueEnum;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,7 +18,7 @@ use crate::board::{self, Board};
 use crate::fail::{Failure, OrFail as _};
 use crate::procfs;
 use crate::waiters;
-use crate::workers::{PATIENCE, collect_checked};
+use crate::workers::{PATIENCE, Place, collect_checked};
 
 /// The bad ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -78,10 +78,12 @@ pub(crate) enum Event {
     Finished { others: usize },
 }
 
+const MIB: usize = 1024 * 1024;
+
 /// The workers beside the victim.
 pub(crate) const OTHERS: usize = 2;
 
-pub(crate) fn run(kind: Kind, fault: Fault) -> Result<(), Failure> {
+pub(crate) fn run(place: Place, fault: Fault) -> Result<(), Failure> {
     // No core file for a death that is wanted.
     setrlimit(
         Resource::Core,
@@ -94,16 +96,18 @@ pub(crate) fn run(kind: Kind, fault: Fault) -> Result<(), Failure> {
     let board = Board::new(waiters::GATE_CELLS)?;
     let others = (0..OTHERS)
         .map(|_| {
-            kind.spawn(waiters::at_gate, board.ticket())
+            // Without a sandbox, which would not let them to the gate.
+            outside(place)
+                .spawn(waiters::at_gate, board.ticket())
                 .or_fail("starting a worker")
         })
         .collect::<Result<Vec<_>, _>>()?;
     board::await_at_least(board.mapping().word(waiters::CAME), OTHERS as u32, PATIENCE)?;
     say(&Event::Others {
-        pids: others.iter().filter_map(brigade::JoinHandle::pid).collect(),
+        pids: others.iter().filter_map(JoinHandle::pid).collect(),
     })?;
 
-    let victim = kind.spawn(meet, fault).or_fail("starting a worker")?;
+    let victim = victim(place, fault).or_fail("starting a worker")?;
     let ending = match victim.join_timeout(PATIENCE) {
         Ok(Ok(_)) => Event::Victim {
             ending: "returned".into(),
@@ -121,6 +125,26 @@ pub(crate) fn run(kind: Kind, fault: Fault) -> Result<(), Failure> {
         .filter_map(|other| collect_checked(other, "another worker").ok())
         .count();
     say(&Event::Finished { others: finished })
+}
+
+/// Starts the one that comes to a bad end.
+fn victim(place: Place, fault: Fault) -> io::Result<JoinHandle<u64>> {
+    match (place, fault) {
+        // In a sandbox a task may not set itself a limit: its program sets it.
+        (Place::Sandbox, Fault::OutOfMemory) => process::Builder::new()
+            .sandbox(Sandbox::deny_all())
+            .memory_limit(128 * MIB as u64)
+            .spawn(eat, 1024 * MIB),
+        _ => place.spawn(meet, fault),
+    }
+}
+
+/// The same without the sandbox.
+fn outside(place: Place) -> Place {
+    match place {
+        Place::Sandbox => Place::Process,
+        other => other,
+    }
 }
 
 fn say(event: &Event) -> Result<(), Failure> {
@@ -212,16 +236,23 @@ fn eat_memory() -> u64 {
     };
     let before = getrlimit(Resource::As);
     let limit = Rlimit {
-        current: Some(now + 64 * 1024 * 1024),
+        current: Some(now + 64 * MIB as u64),
         maximum: before.maximum,
     };
     if setrlimit(Resource::As, limit).is_err() {
         return 0;
     }
+    eat(usize::MAX)
+}
+
+/// A task: takes more and more memory, up to so many bytes and for 20 s at the most. It returns
+/// only if there was no limit.
+fn eat(most: usize) -> u64 {
+    const PIECE: usize = 8 * MIB;
     let mut eaten = Vec::new();
     let end = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < end {
-        eaten.push(black_box(vec![1_u8; 8 * 1024 * 1024]));
+    while Instant::now() < end && eaten.len() < most / PIECE {
+        eaten.push(black_box(vec![1_u8; PIECE]));
     }
     eaten.len() as u64
 }

@@ -1,0 +1,84 @@
+//! What it costs to give a task an input: bytes that move to a thread, and are carried to a process.
+//!
+//! In a program of its own, as for [`pooled`](super::pooled).
+
+use std::time::Instant;
+
+use brigade::{Kind, Pool};
+use serde::{Deserialize, Serialize};
+
+use super::WORKERS;
+use crate::fail::{Failure, OrFail as _};
+use crate::workers::{KINDS, collect};
+
+/// Nanoseconds for a task with an input of this size, per sample, in a thread and in a process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) bytes: usize,
+    /// In a pool.
+    pub(crate) pooled: [Vec<f64>; 2],
+    /// In a worker of its own.
+    pub(crate) fresh: [Vec<f64>; 2],
+}
+
+/// A task: looks at nothing of its input but how much it is.
+fn weigh(input: Vec<u8>) -> u64 {
+    input.len() as u64
+}
+
+pub(crate) fn run(samples: usize, sizes: &[usize]) -> Result<Vec<Report>, Failure> {
+    let pool = |kind| Pool::new(kind, WORKERS).or_fail("making a pool");
+    let pools = [pool(KINDS[0])?, pool(KINDS[1])?];
+    let reports = sizes
+        .iter()
+        .map(|&bytes| {
+            let mut report = Report {
+                bytes,
+                pooled: [Vec::new(), Vec::new()],
+                fresh: [Vec::new(), Vec::new()],
+            };
+            // The first is to warm up. Turn and turn about, so that what else the machine does
+            // meets all alike.
+            for sample in 0..=samples {
+                for (index, kind) in KINDS.into_iter().enumerate() {
+                    let in_pool = timed(bytes, |input| in_pool(&pools[index], input))?;
+                    let alone = timed(bytes, |input| alone(kind, input))?;
+                    if sample > 0 {
+                        report.pooled[index].push(in_pool);
+                        report.fresh[index].push(alone);
+                    }
+                }
+            }
+            Ok(report)
+        })
+        .collect();
+    for pool in pools {
+        pool.shutdown();
+    }
+    reports
+}
+
+fn timed(bytes: usize, run: impl FnOnce(Vec<u8>) -> Result<u64, Failure>) -> Result<f64, Failure> {
+    let input = vec![7_u8; bytes];
+    let start = Instant::now();
+    let found = run(input)?;
+    let taken = start.elapsed().as_nanos() as f64;
+    if found == bytes as u64 {
+        Ok(taken)
+    } else {
+        Err(Failure::new(format!(
+            "of an input of {bytes} bytes {found} arrived"
+        )))
+    }
+}
+
+fn in_pool(pool: &Pool, input: Vec<u8>) -> Result<u64, Failure> {
+    pool.submit(weigh, input)
+        .join()
+        .or_fail("a task in a pool with an input")
+}
+
+fn alone(kind: Kind, input: Vec<u8>) -> Result<u64, Failure> {
+    let handle = kind.spawn(weigh, input).or_fail("starting a worker")?;
+    collect(handle, "a task with an input")
+}
