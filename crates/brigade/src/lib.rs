@@ -80,6 +80,8 @@
 //!   pay for the start of a worker. [`Pool::stats`] gives numbers,
 //!   [`tracing`](https://docs.rs/tracing) [events](Pool#events).
 //! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own.
+//! - [`advise`](advise()): runs the program's own task in threads and in processes, and says which
+//!   suits it, and why.
 //! - [`JoinHandle`]: joined, joined with a timeout, awaited on any executor, cancelled, or dropped.
 //! - [`JoinError`], [`Crash`], [`Panic`]: why there is no result. A crash can be
 //!   [kept in a file](PoolBuilder::keep_crashes) and [run again](init#a-crash-once-more) in a
@@ -256,6 +258,7 @@ extern crate self as brigade;
 
 #[macro_use]
 mod sim;
+mod advise;
 pub mod channel;
 /// For the benches: a value there and back, without a worker.
 #[cfg(feature = "__codec")]
@@ -302,6 +305,7 @@ mod trace;
 mod transport;
 mod worker;
 
+pub use advise::{Advice, Advisor, advise};
 pub use init::init;
 pub use pool::{Latencies, Pool, PoolBuilder, PoolStats};
 #[cfg(feature = "sandbox")]
