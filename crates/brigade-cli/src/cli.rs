@@ -45,6 +45,12 @@ pub(crate) struct CompareArgs {
     /// Measure nothing: show the result in this file, which `--json` printed
     #[arg(long, value_name = "FILE", conflicts_with = "quick")]
     pub(crate) from: Option<PathBuf>,
+    /// Show what has changed since the result in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) against: Option<PathBuf>,
+    /// Write a page to look at as well: one file, with charts, that needs no network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Print JSON (see docs/compare-json.md) instead of the table
     #[arg(long)]
     pub(crate) json: bool,

@@ -187,8 +187,8 @@ fn every_transport_is_measured_for_both_kinds_beside_its_mechanism() {
         assert_eq!(points("message", line, "nanoseconds"), 5, "{line}");
         assert_eq!(points("message", line, "bytes-per-second"), 5, "{line}");
     }
-    assert_eq!(points("input", "pooled", "nanoseconds"), 4);
-    assert_eq!(points("input", "fresh", "nanoseconds"), 4);
+    assert_eq!(points("input", "pooled", "nanoseconds"), 5);
+    assert_eq!(points("input", "fresh", "nanoseconds"), 5);
 }
 
 /// Both sides of a figure are numbers of this unit, and there is a ratio.

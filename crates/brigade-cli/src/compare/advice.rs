@@ -29,7 +29,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 };
 
 /// What a process may cost more.
-const MARGIN: f64 = 0.05;
+pub(super) const MARGIN: f64 = 0.05;
 
 /// Nanoseconds a task must last for one that costs `process` in addition to cost under 5 % more
 /// than one that costs `thread`.

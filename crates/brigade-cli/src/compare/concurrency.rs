@@ -27,7 +27,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 /// The figure of tasks per second, for the rows that work with it.
 pub(super) const POOLED_RATE: &str = "pooled-rate";
 
-const SPEED_UP: &str = "speed-up";
+pub(super) const SPEED_UP: &str = "speed-up";
 
 /// Tasks that wait, at once.
 const WAITING: usize = 200;

@@ -59,13 +59,21 @@ impl Unit {
 
     /// The median, and in brackets the quartiles in the same unit: `4.21 µs (4.10–4.55)`.
     pub(crate) fn summary(self, summary: &Summary) -> String {
+        match self.parts(summary) {
+            (middle, None) => middle,
+            (middle, Some(spread)) => format!("{middle} ({spread})"),
+        }
+    }
+
+    /// The median, and the quartiles where they say anything: `4.21 µs` and `4.10–4.55`.
+    pub(crate) fn parts(self, summary: &Summary) -> (String, Option<String>) {
         let (size, _) = self.step(summary.median);
         let [lower, upper] = [summary.lower, summary.upper].map(|value| digits(value / size));
         let middle = self.one(summary.median);
         if summary.samples < 2 || (lower == upper && lower == digits(summary.median / size)) {
-            middle
+            (middle, None)
         } else {
-            format!("{middle} ({lower}–{upper})")
+            (middle, Some(format!("{lower}–{upper}")))
         }
     }
 }
@@ -100,6 +108,46 @@ pub(crate) fn ratio(ratio: Option<f64>) -> String {
         Some(ratio) if ratio >= 0.095 => format!("{ratio:.1} ×"),
         Some(ratio) => format!("{ratio:.3} ×"),
     }
+}
+
+/// `29 November 2026, 10:31 UTC`, of seconds since 1970.
+pub(crate) fn time(seconds: u64) -> String {
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days since 1 March of the year 0, in eras of 400 years, which are all of one length; a year
+    // that begins in March has its leap day at its end. (H. Hinnant, "chrono-Compatible Low-Level
+    // Date Algorithms", civil_from_days.)
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 2, 0)
+    } else {
+        (month - 10, 1)
+    };
+    let name = MONTHS.get(month as usize).copied().unwrap_or("?");
+    format!(
+        "{day} {name} {}, {:02}:{:02} UTC",
+        era * 400 + year + next,
+        rest / 3_600,
+        rest / 60 % 60
+    )
 }
 
 #[cfg(test)]
@@ -137,6 +185,14 @@ mod tests {
             Unit::Nanoseconds.summary(&Summary::exact(1_100.0)),
             "1.10 µs"
         );
+    }
+
+    #[test]
+    fn times_are_dates() {
+        assert_eq!(time(0), "1 January 1970, 00:00 UTC");
+        assert_eq!(time(951_782_400 + 3_661), "29 February 2000, 01:01 UTC");
+        assert_eq!(time(1_796_083_199), "30 November 2026, 23:59 UTC");
+        assert_eq!(time(4_107_542_400), "1 March 2100, 00:00 UTC");
     }
 
     #[test]

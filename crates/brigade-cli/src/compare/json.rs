@@ -22,7 +22,8 @@ pub(crate) fn write(report: &Report) -> String {
     format!("{:#}\n", object(report))
 }
 
-fn object(report: &Report) -> Json {
+/// The same as a value.
+pub(crate) fn object(report: &Report) -> Json {
     json!({
         "schema": SCHEMA,
         "version": VERSION,

@@ -9,6 +9,7 @@
 //! What implements it: a file each, in the order of [`EXPERIMENTS`].
 
 mod advice;
+mod against;
 mod channels;
 mod communication;
 mod concurrency;
@@ -18,6 +19,7 @@ mod format;
 mod isolation;
 mod json;
 mod memory;
+mod page;
 mod pooled;
 mod progress;
 mod render;
@@ -109,6 +111,11 @@ pub(crate) fn run(args: &CompareArgs) -> ExitCode {
 
 /// Measures or reads, and prints.
 fn show(args: &CompareArgs) -> Result<u8, Failure> {
+    // Files first: to measure takes a minute, and to find a mistake none.
+    let before = args.against.as_deref().map(read).transpose()?;
+    if let Some(file) = &args.html {
+        try_to_write(file)?;
+    }
     let (report, code) = match &args.from {
         Some(file) => {
             let mut report = read(file)?;
@@ -121,11 +128,18 @@ fn show(args: &CompareArgs) -> Result<u8, Failure> {
             (report, code)
         }
     };
-    let text = if args.json {
-        json::write(&report)
-    } else {
-        let paint = args.color.unwrap_or(Color::Auto).decide();
-        render::table(&report, paint)
+    let changes = args.against.as_ref().zip(before.as_ref());
+    let changes = changes
+        .map(|(file, before)| against::compare(&file.display().to_string(), before, &report));
+    if let Some(file) = &args.html {
+        let page = page::page(&report, changes.as_ref());
+        std::fs::write(file, page).or_fail(&format!("writing {}", file.display()))?;
+    }
+    let paint = args.color.unwrap_or(Color::Auto).decide();
+    let text = match &changes {
+        _ if args.json => json::write(&report),
+        Some(changes) => against::table(changes, paint),
+        None => render::table(&report, paint),
     };
     terminal::print(&text).or_fail("writing the table")?;
     Ok(code)
@@ -135,6 +149,15 @@ fn read(file: &Path) -> Result<Report, Failure> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).or_fail(&name)?;
     json::read(&name, &text)
+}
+
+/// Finds out whether the page can be written, and leaves what is there as it is.
+fn try_to_write(file: &Path) -> Result<(), Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(false).open(file);
+    opened
+        .map(drop)
+        .or_fail(&format!("writing {}", file.display()))
 }
 
 fn is_wanted(args: &CompareArgs, id: &str) -> bool {

@@ -35,7 +35,8 @@ pub(super) fn sides(costs: Result<[Summary; 2], Failure>) -> [Result<Summary, Fa
 }
 
 /// Sizes of inputs that a task is given, and how they are named.
-const INPUTS: [(usize, &str, &str); 4] = [
+const INPUTS: [(usize, &str, &str); 5] = [
+    (0, "0 B", "0b"),
     (4 << 10, "4 KiB", "4kib"),
     (64 << 10, "64 KiB", "64kib"),
     (1 << 20, "1 MiB", "1mib"),

@@ -16,6 +16,9 @@ const RATIO: usize = 8;
 const _: () = assert!(INDENT + LABEL + 1 + CELL + 1 + CELL + 1 + RATIO <= COLUMNS);
 /// The columns of a row that was also tried in a sandbox: label and cells.
 const THREE: (usize, usize) = (27, 21);
+/// A cell where there is no column for the ratio.
+const TWO: usize = 31;
+const _: () = assert!(INDENT + LABEL + 2 * (1 + TWO) <= COLUMNS);
 const _: () = assert!(INDENT + THREE.0 + 3 * (1 + THREE.1) <= COLUMNS);
 
 /// The whole table.
@@ -47,12 +50,19 @@ pub(crate) fn table(report: &Report, paint: Paint) -> String {
 }
 
 /// The machine, and what a reader has to know to read the figures right.
-pub(crate) fn head(report: &Report) -> Vec<String> {
-    let machine = &report.machine;
+fn head(report: &Report) -> Vec<String> {
     let mut lines = vec![
         machine_line(report),
         "Figures are medians, in brackets the lower and the upper quartile. The ratio is process by thread.".to_owned(),
     ];
+    lines.extend(warnings(report));
+    lines
+}
+
+/// Why the figures may be worth less than others.
+pub(crate) fn warnings(report: &Report) -> Vec<String> {
+    let machine = &report.machine;
+    let mut lines = Vec::new();
     if report.quick {
         lines.push(
             "A quick look: few samples. Without --quick the figures are steadier.".to_owned(),
@@ -107,7 +117,8 @@ fn measured_lines(lines: &mut Vec<String>, measured: &Measured, paint: Paint) {
     let shown = || measured.figures.iter().filter(|figure| !figure.detail);
     if shown().any(|figure| figure.sandbox.is_some()) {
         let heads = ["", "in a thread", "in a process", "in a sandbox"];
-        lines.extend(three(heads.map(str::to_owned)).map(|line| paint.bold(&line)));
+        let heads = beside(heads.map(str::to_owned), true);
+        lines.extend(heads.map(|line| paint.bold(&line)));
         lines.extend(shown().flat_map(three_lines));
     } else {
         lines.extend(shown().flat_map(figure_lines));
@@ -154,16 +165,31 @@ fn figure_lines(figure: &Figure) -> impl Iterator<Item = String> + use<> {
 
 /// The same with a column for the sandbox and none for the ratio.
 fn three_lines(figure: &Figure) -> impl Iterator<Item = String> + use<> {
-    three([
-        figure.label.clone(),
-        cell(figure.unit, &figure.thread),
-        cell(figure.unit, &figure.process),
-        cell(figure.unit, figure.sandbox.as_ref().unwrap_or(&Value::None)),
-    ])
+    let sandbox = figure.sandbox.as_ref().unwrap_or(&Value::None);
+    let cells = [&figure.thread, &figure.process, sandbox].map(|side| cell(figure.unit, side));
+    let [thread, process, sandbox] = cells;
+    beside([figure.label.clone(), thread, process, sandbox], true)
 }
 
-fn three(cells: [String; 4]) -> impl Iterator<Item = String> + use<> {
-    columns(cells, [THREE.0, THREE.1, THREE.1, THREE.1])
+/// A label and cells beside each other: two, or three with that of the sandbox.
+pub(crate) fn beside(
+    cells: [String; 4],
+    with_sandbox: bool,
+) -> impl Iterator<Item = String> + use<> {
+    let (label, three) = THREE;
+    let widths = if with_sandbox {
+        [label, three, three, three]
+    } else {
+        [LABEL, TWO, TWO, 0]
+    };
+    columns(cells, widths)
+}
+
+/// A paragraph under a row.
+pub(crate) fn indented(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    paragraph(&mut lines, "", text, |text| text.to_owned());
+    lines
 }
 
 /// What a table says of a value.

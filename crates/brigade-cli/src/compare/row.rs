@@ -26,7 +26,6 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
 }
 
-#[cfg(test)]
 impl Report {
     /// The figure of that name, if it was measured.
     pub(crate) fn figure(&self, row: &str, figure: &str) -> Option<&Figure> {
