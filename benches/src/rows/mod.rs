@@ -8,6 +8,7 @@ mod s11;
 mod s12;
 mod s13;
 pub(crate) mod s14;
+mod s15;
 mod s16;
 mod s17;
 mod s2;
@@ -56,6 +57,8 @@ pub(crate) enum Name {
     S13,
     /// Memory of an idle process worker; a thousand of them.
     S14,
+    /// Large values through a pool and channels.
+    S15,
     /// A worker in a sandbox.
     S16,
     /// Values: encoding and decoding.
@@ -68,7 +71,7 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    pub(crate) const ALL: [Name; 18] = [
+    pub(crate) const ALL: [Name; 19] = [
         Name::S1,
         Name::S2,
         Name::S3,
@@ -83,6 +86,7 @@ impl Name {
         Name::S12,
         Name::S13,
         Name::S14,
+        Name::S15,
         Name::S16,
         Name::S17,
         Name::Growth,
@@ -105,6 +109,7 @@ impl Name {
             Name::S12 => s12::measure(quick),
             Name::S13 => s13::measure(quick),
             Name::S14 => s14::measure(quick),
+            Name::S15 => s15::measure(quick),
             Name::S16 => s16::measure(quick),
             Name::S17 => s17::measure(quick),
             Name::Growth => growth::measure(quick),

@@ -302,7 +302,7 @@ fn tamper(mechanism: BorrowedFd<'_>, how: u8) {
 fn some_file(kind: u8) -> Option<OwnedFd> {
     let open = |path: &str| File::open(path).map(OwnedFd::from);
     match kind % 12 {
-        0 => attachment::seal(b"a sealed value"),
+        0 => attachment::file_of(&[b"a sealed value"]),
         1 => open("/dev/null"),
         2 => sized_memfd("fuzz", shm::LEN),
         3 => return Some(pipe::pair().ok()?.0),

@@ -21,6 +21,7 @@ use crate::Message;
 use crate::sys::carried::Carried;
 use crate::sys::futex;
 use crate::task::carry;
+use crate::task::codec;
 use crate::task::panic::contained;
 
 pub(super) fn create<T: Message>(
@@ -229,9 +230,10 @@ impl Frame {
         }
     }
 
-    /// It is all there.
-    pub(super) fn open(&mut self) -> Result<(), String> {
-        Ok(())
+    /// Decodes the message.
+    pub(super) fn decode<T: Message>(&mut self) -> Result<T, String> {
+        let FrameContent { body, descriptors } = &mut self.content;
+        codec::decode_frame(body, std::mem::take(descriptors))
     }
 }
 

@@ -11,11 +11,14 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::reactor::Registration;
 use super::{Patience, Transport, TryRecvError, usable};
+use crate::Message;
 use crate::sync::Token;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::original::{self, Original};
 use crate::sys::per_process::OwnCell;
+use crate::sys::value_file::ValueFile;
 use crate::sys::{fds, futex, opened, spin, wakeup};
+use crate::task::codec;
 use crate::transport::header::{self, ChannelHeader, Waited};
 use crate::transport::{ChannelContext, FrameContent, FrameSource, Link, NotGot, attachment};
 
@@ -466,8 +469,19 @@ impl Frame {
         }
     }
 
-    /// A large message is in its first descriptor. All that can fail here is this message's own.
-    pub(super) fn open(&mut self) -> Result<(), String> {
+    /// Decodes the message. All that can fail here is this message's own.
+    pub(super) fn decode<T: Message>(&mut self) -> Result<T, String> {
+        let file = self.open()?;
+        let FrameContent { body, descriptors } = &mut self.content;
+        let descriptors = std::mem::take(descriptors);
+        match file {
+            Some(file) => codec::decode_file_frame(&file, descriptors),
+            None => codec::decode_frame(body, descriptors),
+        }
+    }
+
+    /// A large message is in its first descriptor.
+    fn open(&mut self) -> Result<Option<ValueFile>, String> {
         let FrameContent { body, descriptors } = &mut self.content;
         if descriptors.len() != usize::from(self.announced) {
             return Err(format!(
@@ -477,7 +491,7 @@ impl Frame {
             ));
         }
         if !self.large {
-            return Ok(());
+            return Ok(None);
         }
         let len = <[u8; 8]>::try_from(body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
         // A sender's frame has one, or else it is a wake frame, which is no message and does not come as
@@ -486,8 +500,8 @@ impl Frame {
             return Err("is not a message that was sent".to_owned());
         }
         let file = descriptors.remove(0);
-        *body = attachment::open(file, len)
-            .map_err(|e| format!("could not be read from its {len} bytes of memory: {e}"))?;
-        Ok(())
+        attachment::map(file, len)
+            .map(Some)
+            .map_err(|e| format!("could not be read from its {len} bytes of memory: {e}"))
     }
 }

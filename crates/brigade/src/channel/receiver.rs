@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::receive_side::{Frame, ReceiveSide};
 use super::{Iter, Patience, Recv, RecvError, RecvTimeoutError, Transport, TryIter, TryRecvError};
 use crate::Message;
-use crate::task::codec;
 
 thread_local! {
     /// Where messages come in.
@@ -166,9 +165,7 @@ impl<T: Message> Receiver<T> {
         let mut frame = Frame::new(SCRATCH.try_with(Cell::take).unwrap_or_default());
         self.side.receive_frame(&mut frame, patience)?;
         // Outside the lock: a message's decoding is its own code, and may take its time, and panic.
-        let decoded = frame
-            .open()
-            .and_then(|()| codec::decode_frame(&mut frame.content.body, frame.content.descriptors));
+        let decoded = frame.decode();
         if frame.content.body.capacity() <= BODY_KEPT {
             // The same: then it is dropped.
             let _ = SCRATCH.try_with(|scratch| scratch.set(frame.content.body));

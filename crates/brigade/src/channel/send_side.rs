@@ -141,7 +141,7 @@ impl SendSide {
             // Asked each time: what the mechanism takes may become less while we wait.
             let has_descriptors = !descriptors.is_empty();
             if !large && body.len() > self.sink.inline_max(has_descriptors) {
-                let file = attachment::seal(bytes).map_err(|e| {
+                let file = attachment::file_of(&[bytes]).map_err(|e| {
                     NotAccepted::Failed(format!(
                         "found no memory for its {} bytes: {e}",
                         bytes.len()

@@ -1,16 +1,22 @@
 //! Anonymous memory files, and mappings of them. memfd_create(2), F_ADD_SEALS in fcntl(2), mmap(2).
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
+use bytemuck::AnyBitPattern;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::error::{self, Call};
 use super::{opened, process};
+
+/// Bytes of a huge page, where the processor has just one size of them. Where it has others, a
+/// mapping begins where none needs to.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
 /// Nobody can change the size any more.
 pub(crate) const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
@@ -105,6 +111,32 @@ pub(crate) fn reserve(fd: impl AsFd, part: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
+/// Where the first hole of a file is; its end, if it has none. lseek(2), `SEEK_HOLE`
+pub(crate) fn first_hole(fd: impl AsFd) -> io::Result<u64> {
+    rustix::fs::seek(fd, SeekFrom::Hole(0)).call("lseek(2)")
+}
+
+/// Asks for huge pages where memory of this process is touched for the first time: a fault costs as
+/// much as the copying of five pages. Where the system has none, nothing changes.
+#[inline]
+pub(crate) fn ask_for_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
+    if size_of_val(memory) >= HUGE_PAGE {
+        ask_where_large(memory);
+    }
+}
+
+#[cold]
+fn ask_where_large<T>(memory: &mut [MaybeUninit<T>]) {
+    let page = rustix::param::page_size();
+    let range = memory.as_mut_ptr_range();
+    // What lies beside it on its first and its last page is this process's as well.
+    let from = range.start as usize & !(page - 1);
+    let len = (range.end as usize).next_multiple_of(page) - from;
+    let at = range.start.wrapping_byte_sub(range.start as usize - from);
+    // SAFETY: the advice is about what memory is made of, and changes no byte of it.
+    let _ = unsafe { rustix::mm::madvise(at.cast(), len, Advice::LinuxHugepage) };
+}
+
 /// Whether fallocate(2) is denied as such: seccomp(2).
 pub(crate) fn is_denied(fallocate: Errno) -> bool {
     matches!(fallocate, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP)
@@ -179,11 +211,53 @@ impl Mapping {
         protection: ProtFlags,
         kind: MapFlags,
     ) -> Result<Mapping, Errno> {
+        if len >= HUGE_PAGE {
+            return Mapping::aligned(&fd, len, protection, kind);
+        }
         // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched.
         let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, kind, fd, 0) }?;
         // The first page is never given out unless it is asked for.
         let at = NonNull::new(at.cast()).ok_or(Errno::NOMEM)?;
         Ok(Mapping { at, len })
+    }
+
+    /// A mapping that begins where a huge page can.
+    fn aligned(
+        fd: impl AsFd,
+        len: usize,
+        protection: ProtFlags,
+        kind: MapFlags,
+    ) -> Result<Mapping, Errno> {
+        let page = rustix::param::page_size();
+        let len_in_pages = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+        let all = len_in_pages.checked_add(HUGE_PAGE).ok_or(Errno::NOMEM)?;
+        // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched. Then a part
+        // of it is mapped anew, and what is before and behind that is let go of: all within the
+        // range, which nobody has seen.
+        unsafe {
+            let range = rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                all,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )?;
+            let before = (range as usize).next_multiple_of(HUGE_PAGE) - range as usize;
+            let at = range.cast::<u8>().add(before).cast();
+            let mapped = rustix::mm::mmap(at, len, protection, kind | MapFlags::FIXED, fd, 0);
+            let Ok(at) = mapped else {
+                let _ = rustix::mm::munmap(range, all);
+                return mapped.and(Err(Errno::NOMEM));
+            };
+            if before > 0 {
+                let _ = rustix::mm::munmap(range, before);
+            }
+            let behind = all - before - len_in_pages;
+            if behind > 0 {
+                let _ = rustix::mm::munmap(at.cast::<u8>().add(len_in_pages).cast(), behind);
+            }
+            let at = NonNull::new(at.cast()).ok_or(Errno::NOMEM)?;
+            Ok(Mapping { at, len })
+        }
     }
 
     /// The first byte. Page-aligned.
@@ -205,41 +279,71 @@ impl Mapping {
         let _ = unsafe { rustix::mm::madvise(at, len, Advice::LinuxPopulateWrite) };
     }
 
+    /// Gives the file, which is as long as this, its memory now, all of it: huge pages, where the
+    /// system has them. `false`: it has none, and some of the memory is not there.
+    ///
+    /// Huge pages of a memory file are given out to none who does not ask for them, as most systems
+    /// are set up; to who asks by `MADV_COLLAPSE` they are, since Linux 6.1.
+    pub(super) fn give_huge_pages(&self, file: impl AsFd) -> io::Result<bool> {
+        const MADV_COLLAPSE: libc::c_int = 25;
+        let whole = self.len - self.len % HUGE_PAGE;
+        // A huge page is made around one that is there.
+        for at in (0..whole as u64).step_by(HUGE_PAGE) {
+            reserve(&file, at..at + 1)?;
+        }
+        if whole == 0 {
+            return Ok(false);
+        }
+        // SAFETY: the range is ours; the advice changes none of its bytes.
+        let advised = unsafe { libc::madvise(self.at.as_ptr().cast(), whole, MADV_COLLAPSE) };
+        if advised == -1 {
+            return Ok(false);
+        }
+        // What was there a moment ago may have been taken apart, but stays.
+        reserve(&file, whole as u64..self.len as u64)?;
+        Ok(true)
+    }
+
+    /// Copies bytes to so many bytes behind the start. Of a mapping to be written, of a file that
+    /// has its memory.
+    ///
+    /// # Panics
+    /// There is no room for them.
+    pub(super) fn write(&self, at: usize, bytes: &[u8]) {
+        let end = at.checked_add(bytes.len());
+        assert!(end.is_some_and(|end| end <= self.len), "within the mapping");
+        // SAFETY: within the mapping, as was just seen. Nothing in this process has a reference to
+        // its bytes. The copy is not atomic: another process that reads meanwhile gets some bytes or
+        // others.
+        unsafe {
+            let to = self.at.as_ptr().add(at);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+    }
+
+    /// Fills `into` with what is so many bytes behind the start, of a file that has its memory and
+    /// cannot become shorter. Another process may write there meanwhile.
+    ///
+    /// # Panics
+    /// There is not as much.
+    pub(super) fn read<T: AnyBitPattern>(&self, at: usize, into: &mut [MaybeUninit<T>]) {
+        let len = size_of_val(into);
+        let end = at.checked_add(len);
+        assert!(end.is_some_and(|end| end <= self.len), "within the mapping");
+        // SAFETY: within the mapping, as was just seen; `into` is as long, and no part of it. The
+        // copy is not atomic: a race with another process, which the language does not provide for,
+        // leaves some bytes or others, and any bytes are a `T`.
+        unsafe {
+            let from = self.at.as_ptr().add(at);
+            std::ptr::copy_nonoverlapping(from, into.as_mut_ptr().cast(), len);
+        }
+    }
+
     /// Keeps the mapping out of children made by `fork`.
     pub(crate) fn keep_from_children(&self) -> io::Result<()> {
         // SAFETY: the range is ours; the advice changes what a child inherits, not what we see.
         unsafe { rustix::mm::madvise(self.at.as_ptr().cast(), self.len, Advice::LinuxDontFork) }
             .call("madvise(2)")
-    }
-}
-
-/// The bytes of a file of which neither they nor the length can change, where they are.
-#[derive(Debug)]
-pub(crate) struct Sealed(Mapping);
-
-impl Sealed {
-    /// Maps a file that is `len` bytes long, if it is sealed so.
-    pub(crate) fn map(file: impl AsFd, len: usize) -> io::Result<Sealed> {
-        let needed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-        let is_sealed = seals(&file)?.contains(needed);
-        if !is_sealed || file_size(&file)? != len as u64 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a file whose content may change",
-            ));
-        }
-        Ok(Sealed(Mapping::readable(file, len)?))
-    }
-}
-
-impl std::ops::Deref for Sealed {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: mapped to be read, for as long as `self` is borrowed; the file is as long, and
-        // was sealed against writing before it was mapped, which the kernel refuses while anybody
-        // has it mapped to write: so these bytes do not change, whoever has the file.
-        unsafe { std::slice::from_raw_parts(self.0.at.as_ptr(), self.0.len) }
     }
 }
 

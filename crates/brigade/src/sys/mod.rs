@@ -36,4 +36,5 @@ pub(crate) mod stack;
 pub(crate) mod ticks;
 pub(crate) mod timer;
 pub(crate) mod unwind;
+pub(crate) mod value_file;
 pub(crate) mod wakeup;

@@ -1,11 +1,9 @@
-//! What does not go through a mechanism itself: values too large for it, in a sealed memory file
+//! What does not go through a mechanism itself: values too large for it, in a memory file
 //! each; and descriptors, which go through the link.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
@@ -14,84 +12,25 @@ use super::{FrameHeader, Link, NotGot, NotPut};
 use crate::sync::roster;
 use crate::sys::error::{Call, errno_of};
 use crate::sys::fds;
-use crate::sys::mapping::{Sealed, add_seals, allowed_size, file_size, memfd, seals};
+use crate::sys::value_file::{self, ValueFile};
 
-/// What the calls of a receiver are for.
-const RECEIVE: &str = "receive a large value";
-
-/// A memory file of these bytes, which nobody can change any more.
-pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
-    file_of(bytes).needed_to("pass on a large value")
+/// A memory file of these parts, one behind the other, to be sent. Nobody who gets it can change it.
+pub(crate) fn file_of(parts: &[&[u8]]) -> io::Result<OwnedFd> {
+    value_file::write(parts).needed_to("pass on a large value")
 }
 
-fn file_of(bytes: &[u8]) -> io::Result<OwnedFd> {
-    allowed_size(bytes.len())?;
-    let mut file = File::from(memfd("brigade-value")?);
-    file.write_all(bytes).call("write(2)")?;
-    add_seals(
-        &file,
-        SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
-    )?;
-    Ok(file.into())
-}
-
-/// The length of the value in a file that came from somebody who may be hostile and says that it is
-/// so many bytes: it is believed only in what is sealed.
-fn checked(file: &OwnedFd, len: u64) -> io::Result<usize> {
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let len = usize::try_from(len)
-        .ok()
-        .filter(|&l| l <= MAX_BYTES)
-        .ok_or_else(|| invalid("a value over the limit"))?;
-    let needed = SealFlags::SHRINK | SealFlags::WRITE;
-    // A descriptor that is no memory file has no seals.
-    if !seals(file).is_ok_and(|seals| seals.contains(needed)) {
-        return Err(invalid("a value that is not sealed"));
-    }
-    if file_size(file)? != len as u64 {
-        return Err(invalid("a value of another length than announced"));
-    }
-    // The bytes of a hole are zeros that cost the sender nothing and would cost us memory. So we
-    // take no more memory for a value than its sender has. A worker that is made to harms only
-    // itself.
-    let first_hole = || rustix::fs::seek(file, SeekFrom::Hole(0)).call("lseek(2)");
-    if !roster::is_worker() && len > 0 && first_hole()? < len as u64 {
-        return Err(invalid("a value whose memory is not all there"));
-    }
-    Ok(len)
-}
-
-/// The value of `len` bytes in such a file, where it is. It needs no descriptor any more.
-pub(crate) fn map(file: &OwnedFd, len: u64) -> io::Result<Sealed> {
-    checked(file, len)
-        .and_then(|len| Sealed::map(file, len))
-        .needed_to(RECEIVE)
-}
-
-/// The value of `len` bytes in such a file.
-pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
-    read(file, len).needed_to(RECEIVE)
-}
-
-fn read(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
-    let len = checked(&file, len)?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(io::Error::other)?;
-    // From the start, whatever the position, which is shared with the sender.
-    let mut at = 0;
-    while at < len {
-        let into = rustix::buffer::spare_capacity(&mut bytes);
-        match rustix::io::pread(&file, into, at as u64) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => at += n,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e).call("pread(2)"),
-        }
-    }
-    // The allocator may have given more room than was asked for, but the file is sealed at this
-    // length.
-    bytes.truncate(len);
-    Ok(bytes)
+/// The value of `len` bytes in such a file, which came from somebody who may be hostile and says
+/// that it is so many. It needs no descriptor any more.
+///
+/// No more memory is taken for a value than its sender has taken. A worker that is made to harms
+/// only itself.
+pub(crate) fn map(file: impl AsFd, len: u64) -> io::Result<ValueFile> {
+    let within = usize::try_from(len).ok().filter(|&len| len <= MAX_BYTES);
+    let over = || io::Error::new(io::ErrorKind::InvalidData, "a value over the limit");
+    within
+        .ok_or_else(over)
+        .and_then(|len| ValueFile::map(file, len, !roster::is_worker()))
+        .needed_to("receive a large value")
 }
 
 /// Sends the descriptors of a message ahead of it. If its sender then dies, they are passed over.

@@ -20,7 +20,8 @@ use super::command::{DEBUGGER, ENV_VAR, replay_command};
 use super::format::ReplaySpec;
 use super::read::{CrashRecord, read};
 use crate::sys::{environment, fds, opened, process, signal};
-use crate::task::entry::{self, Outcome, Plan};
+use crate::task::codec::Encoded;
+use crate::task::entry::{self, EncodedResult, Outcome, Plan};
 use crate::task::panic::Unwound;
 
 /// How the program ends. A task that crashes again ends it in its own way.
@@ -80,9 +81,9 @@ fn replay(path: &Path) -> Result<i32, String> {
             Some(Ok(())) => {}
         }
     }
-    let mut result = Vec::new();
+    let mut result = EncodedResult::default();
     let plan = Plan::from_words([spec.entry, spec.function]);
-    let outcome = plan.run(input, Vec::new(), &mut result, &|_| {});
+    let outcome = plan.run(Encoded::Here(input), Vec::new(), &mut result, &|_| {});
     let _ = io::stdout().flush();
     process::flush_c_streams();
     Ok(match outcome {

@@ -20,9 +20,9 @@ use crate::pool::policy::outcome::TaskOutcome;
 use crate::sim::local::{Instant, Ordering};
 use crate::sys::error::errno_of;
 use crate::task::panic::Unwound;
+use crate::transport::attachment;
 use crate::transport::bounds::{MAX_BYTES, Unclaimed};
 use crate::worker::process::host::connection::NotNow;
-use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// What was made of a reply.
@@ -482,7 +482,8 @@ fn delivered(content: Content, descriptors: Vec<OwnedFd>) -> Result<ResultWithDe
         }),
         // One that needs a descriptor only to be read can do without.
         (Err(too_many), Content::File(len)) if too_many.descriptors.len() == 1 => {
-            let mapped = lane::map(&too_many.descriptors[0], len).map_err(|e| e.to_string())?;
+            let mapped =
+                attachment::map(&too_many.descriptors[0], len).map_err(|e| e.to_string())?;
             Ok(ResultWithDescriptors {
                 content: Content::Mapped(mapped),
                 descriptors: Unclaimed::none(),

@@ -7,8 +7,8 @@ use super::outcome::{Bytes, TransferError};
 use crate::Message;
 use crate::task::codec;
 use crate::task::entry::caught;
+use crate::transport::attachment;
 use crate::worker::process::host::connection::Parcel;
-use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
 use crate::worker::process::ipc::order::task_at;
 
@@ -114,7 +114,7 @@ impl TaskBatch {
 /// What needs descriptors.
 pub(super) struct InputWithDescriptors {
     bytes: Bytes,
-    /// A large value, sealed, instead of `bytes`; and its length.
+    /// The memory file of a large value, instead of `bytes`; and its length.
     file: Option<(OwnedFd, u64)>,
     descriptors: Vec<OwnedFd>,
     /// How many came with it.
@@ -127,6 +127,9 @@ impl EncodedInput {
         input: &A,
         scratch: &mut Vec<u8>,
     ) -> Result<EncodedInput, TransferError> {
+        if let Some(vector) = codec::large_vector(input) {
+            return EncodedInput::in_file(&vector.parts(), Vec::new());
+        }
         scratch.clear();
         if codec::encode_scalar(input, scratch) {
             return Ok(EncodedInput::Inline(Bytes::from_slice(scratch)));
@@ -145,33 +148,31 @@ impl EncodedInput {
         encoded
     }
 
-    /// An input of these bytes and descriptors. Large bytes go into a sealed memory file.
+    /// An input of these bytes and descriptors. Large bytes go into a memory file.
     pub(super) fn from_encoded(
         bytes: &[u8],
         descriptors: Vec<OwnedFd>,
     ) -> Result<EncodedInput, TransferError> {
-        if bytes.len() <= INLINE_MAX && descriptors.is_empty() {
-            return Ok(EncodedInput::Inline(Bytes::from_slice(bytes)));
+        if bytes.len() > INLINE_MAX {
+            return EncodedInput::in_file(&[bytes], descriptors);
         }
-        let (bytes, file) = if bytes.len() <= INLINE_MAX {
-            (Bytes::from_slice(bytes), None)
-        } else {
-            let len = bytes.len() as u64;
-            let file = lane::seal(bytes).map_err(|e| {
-                TransferError::Why(format!(
-                    "its input of {len} bytes could not be carried: {e}"
-                ))
-            })?;
-            (Bytes::new(), Some((file, len)))
-        };
-        Ok(EncodedInput::WithDescriptors(Box::new(
-            InputWithDescriptors {
-                bytes,
-                file,
-                count: descriptors.len(),
-                descriptors,
-            },
-        )))
+        let bytes = Bytes::from_slice(bytes);
+        if descriptors.is_empty() {
+            return Ok(EncodedInput::Inline(bytes));
+        }
+        Ok(InputWithDescriptors::input(bytes, None, descriptors))
+    }
+
+    /// An input of these parts, one behind the other, and descriptors, in a memory file.
+    fn in_file(parts: &[&[u8]], descriptors: Vec<OwnedFd>) -> Result<EncodedInput, TransferError> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let file = attachment::file_of(parts).map_err(|e| {
+            TransferError::Why(format!(
+                "its input of {len} bytes could not be carried: {e}"
+            ))
+        })?;
+        let file = Some((file, len as u64));
+        Ok(InputWithDescriptors::input(Bytes::new(), file, descriptors))
     }
 
     /// Its length, encoded.
@@ -193,7 +194,7 @@ impl EncodedInput {
             EncodedInput::Inline(bytes) => Ok(bytes.to_vec()),
             EncodedInput::Batch(strip) => Ok(strip.first().to_vec()),
             EncodedInput::WithDescriptors(carried) => match &carried.file {
-                Some((file, len)) => lane::open(file.try_clone()?, *len),
+                Some((file, len)) => attachment::map(file, *len)?.to_vec(),
                 None => Ok(carried.bytes.to_vec()),
             },
         }
@@ -217,6 +218,19 @@ impl EncodedInput {
 }
 
 impl InputWithDescriptors {
+    fn input(
+        bytes: Bytes,
+        file: Option<(OwnedFd, u64)>,
+        descriptors: Vec<OwnedFd>,
+    ) -> EncodedInput {
+        EncodedInput::WithDescriptors(Box::new(InputWithDescriptors {
+            bytes,
+            file,
+            count: descriptors.len(),
+            descriptors,
+        }))
+    }
+
     /// Closes our copies of its descriptors: its worker has its own, and what hangs on them is that
     /// worker's now.
     pub(super) fn close(&mut self) {

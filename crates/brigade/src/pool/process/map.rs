@@ -12,6 +12,7 @@ use super::task::{CallTarget, ResultSink, Task};
 use crate::pool::policy::limits::Attempts;
 use crate::sim::local::Instant;
 use crate::task::codec;
+use crate::task::codec::Encoded;
 use crate::task::entry::caught;
 use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
@@ -82,7 +83,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         Map {
             pool,
             target,
-            decode: codec::decode::<R>,
+            decode: codec::decode_encoded::<R>,
             inputs,
             exhausted: false,
             map,
@@ -166,7 +167,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let result = match taken {
             ResultRef::Bytes(bytes) => match codec::decode_scalar(bytes) {
                 Some(value) => Ok(value),
-                None => decoded(bytes, Vec::new(), self.decode, name),
+                None => decoded(Encoded::Here(bytes), Vec::new(), self.decode, name),
             },
             ResultRef::Other(end) => end.into_result(self.decode, name),
         };

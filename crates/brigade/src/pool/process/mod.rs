@@ -163,7 +163,7 @@ impl ProcessPool {
                 let pooled = Arc::new(PoolTaskHandle::new(
                     Arc::clone(self),
                     target,
-                    codec::decode::<R>,
+                    codec::decode_encoded::<R>,
                 ));
                 let why = JoinError::Undeliverable(self.nowhere(task as usize, &e));
                 self.count_rejected(&why);
@@ -176,7 +176,7 @@ impl ProcessPool {
         let pooled = Arc::new(PoolTaskHandle::new(
             Arc::clone(self),
             target,
-            codec::decode::<R>,
+            codec::decode_encoded::<R>,
         ));
         // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of
         // its own. So does the destructor of another local, when the scratch is gone.

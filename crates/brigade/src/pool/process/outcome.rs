@@ -3,14 +3,15 @@
 use smallvec::SmallVec;
 
 use crate::JoinError;
-use crate::sys::mapping::Sealed;
+use crate::sys::value_file::ValueFile;
+use crate::task::codec::Encoded;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
+use crate::transport::attachment;
 use crate::transport::bounds::Unclaimed;
 use crate::transport::ring::NextFrame;
 use crate::worker::process::host::result::{Decode, decoded};
-use crate::worker::process::ipc::lane;
 
 /// Encoded values: most are small.
 pub(super) type Bytes = SmallVec<[u8; INLINE]>;
@@ -65,7 +66,7 @@ pub(super) enum Content {
     /// In the first descriptor; so many.
     File(u64),
     /// In a file that needs no descriptor any more, for there were too many.
-    Mapped(Sealed),
+    Mapped(ValueFile),
 }
 
 impl Content {
@@ -73,7 +74,7 @@ impl Content {
         match self {
             Content::Here(bytes) => bytes.len(),
             Content::File(len) => usize::try_from(*len).unwrap_or(usize::MAX),
-            Content::Mapped(bytes) => bytes.len(),
+            Content::Mapped(file) => file.len(),
         }
     }
 }
@@ -98,23 +99,23 @@ impl RawOutcome {
         decode: Decode<R>,
         name: impl Fn() -> TaskName,
     ) -> Result<R, JoinError> {
-        let decoded = |bytes: &[u8], descriptors| decoded(bytes, descriptors, decode, &name);
+        let decoded = |encoded, descriptors| decoded(encoded, descriptors, decode, &name);
         match self {
-            RawOutcome::Returned(bytes) => decoded(&bytes, Vec::new()),
+            RawOutcome::Returned(bytes) => decoded(Encoded::Here(&bytes), Vec::new()),
             RawOutcome::Failed(why) => Err(*why),
             RawOutcome::WithDescriptors(delivered) => {
                 let mut descriptors = delivered.descriptors.claim();
                 let len = match delivered.content {
-                    Content::Here(bytes) => return decoded(&bytes, descriptors),
-                    Content::Mapped(bytes) => return decoded(&bytes, descriptors),
+                    Content::Here(bytes) => return decoded(Encoded::Here(&bytes), descriptors),
+                    Content::Mapped(file) => return decoded(Encoded::File(&file), descriptors),
                     Content::File(len) => len,
                 };
                 if descriptors.is_empty() {
                     let why = "its result arrived without its memory file".to_owned();
                     return Err(TransferError::Why(why).into_error(name()));
                 }
-                match lane::open(descriptors.remove(0), len) {
-                    Ok(bytes) => decoded(&bytes, descriptors),
+                match attachment::map(descriptors.remove(0), len) {
+                    Ok(file) => decoded(Encoded::File(&file), descriptors),
                     Err(e) => Err(TransferError::Why(format!(
                         "its result could not be received: {e}"
                     ))

@@ -7,6 +7,7 @@
 //! - [`scalar`]: messages that are one plain value
 //! - [`plain`]: plain numbers, of which many are one copy; [`shape`]: lists of fields
 //! - [`depth`]: how deep values may be nested
+//! - [`large`]: values that travel in a memory file
 //! - [`json`]: visitors that were written for JSON only
 //! - [`error`]: why a value could not be carried, and where in it
 
@@ -15,6 +16,8 @@ mod depth;
 mod encoder;
 mod error;
 mod json;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+mod large;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
 mod plain;
@@ -25,7 +28,10 @@ mod tag;
 use std::any::Any;
 
 use self::decoder::{Decoder, Names};
+use self::encoder::within_limit;
 use self::error::{Error, Result};
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) use self::large::{Encoded, Stored, decode_encoded, decode_file_frame, large_vector};
 use super::{Message, carry};
 use crate::sys::carried::Carried;
 
@@ -90,7 +96,7 @@ pub(crate) fn encode_frame<'m, T: Message>(
     scratch: &'m mut Vec<u8>,
 ) -> std::result::Result<(&'m [u8], Vec<Carried>), String> {
     if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
-        encoder::within_limit(bytes.len()).map_err(|e| not_encoded::<T>(&e))?;
+        within_limit(bytes.len()).map_err(|e| not_encoded::<T>(&e))?;
         return Ok((bytes, Vec::new()));
     }
     scratch.clear();

@@ -231,6 +231,30 @@ pub(super) fn vector_of<T>(run: Run<'_>) -> Option<T> {
     None
 }
 
+/// The vector that begins at `at` of a file, where `T` is one of just this kind. It is read where it
+/// is to be.
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+#[inline(always)]
+pub(super) fn vector_in<T>(
+    file: &crate::sys::value_file::ValueFile,
+    at: usize,
+    of: Plain,
+) -> Option<std::io::Result<T>> {
+    macro_rules! vector {
+        ($($number:ty => $kind:ident),*) => {
+            $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() && of == Plain::$kind {
+                return Some(file.numbers::<$number>(at).map(|vector| {
+                    let vector = ManuallyDrop::new(vector);
+                    // SAFETY: as in `vector_of`.
+                    unsafe { std::mem::transmute_copy::<ManuallyDrop<Vec<$number>>, T>(&vector) }
+                }));
+            })*
+        };
+    }
+    for_each_number!(vector);
+    None
+}
+
 /// The bytes of an array of plain numbers.
 pub(super) struct ArrayBytes<'m, T>(&'m [u8], PhantomData<T>);
 
@@ -255,10 +279,18 @@ impl<'m, T> ArrayBytes<'m, T> {
     }
 }
 
+/// The room of a vector is filled now, for the first time.
+#[inline]
+pub(super) fn about_to_fill<T>(_vector: &mut Vec<T>) {
+    #[cfg(all(target_os = "linux", not(brigade_portable)))]
+    crate::sys::mapping::ask_for_huge_pages(_vector.spare_capacity_mut());
+}
+
 /// The numbers that these bytes are, in one copy also where nothing is optimized.
 fn copied<T: AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
     let count = bytes.len() / size_of::<T>();
     let mut numbers = Vec::<T>::with_capacity(count);
+    about_to_fill(&mut numbers);
     // SAFETY: there is room for `count` numbers, and there are bytes for as many. The room is new,
     // so the two do not overlap. Any bytes are a `T`.
     unsafe {

@@ -4,7 +4,7 @@
 mod plan;
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) use plan::{Outcome, Plan, run_initializer, task_at};
+pub(crate) use plan::{EncodedResult, Outcome, Plan, run_initializer, task_at};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

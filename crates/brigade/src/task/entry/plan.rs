@@ -6,12 +6,29 @@ use std::os::fd::OwnedFd;
 
 use super::caught;
 use crate::Message;
-use crate::task::codec;
+use crate::sys::value_file;
+use crate::task::codec::{self, Encoded};
 use crate::task::crash::Phase;
 use crate::task::identity::Function;
 use crate::task::panic::Unwound;
 
-/// What a worker process has to say about a task. The result itself is in the bytes.
+/// A task's result, encoded.
+#[derive(Debug, Default)]
+pub(crate) struct EncodedResult {
+    pub(crate) bytes: Vec<u8>,
+    /// A large one is here instead, of so many bytes.
+    pub(crate) file: Option<(OwnedFd, u64)>,
+}
+
+impl EncodedResult {
+    /// How many bytes it takes.
+    pub(crate) fn len(&self) -> u64 {
+        let in_file = self.file.as_ref().map(|(_, len)| *len);
+        in_file.unwrap_or(self.bytes.len() as u64)
+    }
+}
+
+/// What a worker process has to say about a task. The result itself is apart.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// With the descriptors that belong to the result.
@@ -24,17 +41,17 @@ pub(crate) enum Outcome {
 /// encode.
 type Entry = fn(
     task: usize,
-    input: &[u8],
+    input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
-    result: &mut Vec<u8>,
+    result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
 ) -> Outcome;
 
 fn entry<A: Message, R: Message>(
     task: usize,
-    input: &[u8],
+    input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
-    result: &mut Vec<u8>,
+    result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
 ) -> Outcome {
     // SAFETY: in the host, `Plan::of` pairs this very instance of `entry` with a `fn(A) -> R`, and
@@ -44,22 +61,38 @@ fn entry<A: Message, R: Message>(
     // code of the program, or the middle of a function: in the worker that its own task had taken
     // over already, or for the user whose program it is. It gains nothing by that.
     let task = unsafe { std::mem::transmute::<usize, fn(A) -> R>(task) };
-    let start = result.len();
+    let start = result.bytes.len();
     let ended = caught(|| {
         phase(Phase::Decoding);
-        let input = codec::decode::<A>(input, descriptors).map_err(|e| format!("its input {e}"))?;
+        let input =
+            codec::decode_encoded::<A>(input, descriptors).map_err(|e| format!("its input {e}"))?;
         phase(Phase::Running);
         let value = task(input);
         phase(Phase::Encoding);
-        codec::encode(&value, result).map_err(|e| format!("its result {e}"))
+        encode(&value, result)
     });
     match ended {
         Ok(Ok(descriptors)) => Outcome::Returned(descriptors),
         Ok(Err(why)) => Outcome::Undeliverable(why),
         Err(unwound) => {
-            result.truncate(start);
+            result.bytes.truncate(start);
             Outcome::Panicked(unwound)
         }
+    }
+}
+
+#[inline(always)]
+fn encode<R: Message>(value: &R, result: &mut EncodedResult) -> Result<Vec<OwnedFd>, String> {
+    let Some(vector) = codec::large_vector(value) else {
+        return codec::encode(value, &mut result.bytes).map_err(|e| format!("its result {e}"));
+    };
+    let len = vector.len() as u64;
+    match value_file::write(&vector.parts()) {
+        Ok(file) => {
+            result.file = Some((file, len));
+            Ok(Vec::new())
+        }
+        Err(e) => Err(format!("its result of {len} bytes could not be sent: {e}")),
     }
 }
 
@@ -93,9 +126,9 @@ impl Plan {
     /// worker trusts.
     pub(crate) fn run(
         self,
-        input: &[u8],
+        input: Encoded<'_>,
         descriptors: Vec<OwnedFd>,
-        result: &mut Vec<u8>,
+        result: &mut EncodedResult,
         phase: &dyn Fn(Phase),
     ) -> Outcome {
         let (Some(entry), Some(task)) = (self.entry.address(), self.task.address()) else {
@@ -152,19 +185,24 @@ mod tests {
         );
         let mut input = Vec::new();
         codec::encode(&21_u32, &mut input).expect("encodes");
-        let mut result = Vec::new();
+        let mut result = EncodedResult::default();
         assert!(matches!(
-            plan.run(&input, Vec::new(), &mut result, &|_| {}),
+            plan.run(Encoded::Here(&input), Vec::new(), &mut result, &|_| {}),
             Outcome::Returned(_)
         ));
-        assert_eq!(codec::decode::<u32>(&result, Vec::new()), Ok(42));
+        assert_eq!(codec::decode::<u32>(&result.bytes, Vec::new()), Ok(42));
     }
 
     #[test]
     fn a_plan_that_points_nowhere_is_refused() {
         let plan = Plan::from_words([u64::MAX, 0]);
         assert!(matches!(
-            plan.run(&[], Vec::new(), &mut Vec::new(), &|_| {}),
+            plan.run(
+                Encoded::Here(&[]),
+                Vec::new(),
+                &mut EncodedResult::default(),
+                &|_| {}
+            ),
             Outcome::Undeliverable(_)
         ));
     }

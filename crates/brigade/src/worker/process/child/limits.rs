@@ -19,6 +19,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit};
 
 use crate::sys::error::{self, Call};
+use crate::sys::value_file::kept;
 use crate::sys::{cgroup, process, signal};
 use crate::worker::process::child::groups;
 use crate::worker::process::ipc::protocol::Limits;
@@ -54,6 +55,10 @@ pub(super) fn apply(limits: &Limits) -> io::Result<()> {
                 groups::enter(below).at(|| "cannot enter its pool's control group".to_owned())?;
             }
         }
+    }
+    if limits.memory.is_some() || !limits.memory_group.is_empty() {
+        // It is for the task's own.
+        kept::nothing();
     }
     if let Some(bytes) = limits.memory {
         limit_memory(bytes, &limits.memory_group)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::sys::{process, profile, spin};
 use crate::task::crash::Phase;
-use crate::task::entry::Plan;
+use crate::task::entry::{EncodedResult, Plan};
 use crate::worker::process::child::flush::Streams;
 use crate::worker::process::child::setup;
 use crate::worker::process::child::startup::{
@@ -91,11 +91,11 @@ impl Worker {
             Err(why) => return only.reply(Reply::Undeliverable(why.as_bytes())),
         };
         only.0.mailbox.note_processor();
-        let mut result = Vec::new();
-        let outcome = task::run(&only, plan, &input, descriptors, &mut result);
+        let mut result = EncodedResult::default();
+        let outcome = task::run(&only, plan, input.get(), descriptors, &mut result);
         task::flush(&only);
         profile::write();
-        task::tell(&mut only, outcome, &result);
+        task::tell(&mut only, outcome, &mut result);
     }
 
     /// Writes a reply. Those of one task always fit the ring.

@@ -15,8 +15,10 @@ use crate::sys::error;
 use crate::sys::fds::Pinned;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::signal::Fault;
+use crate::sys::value_file::kept;
 use crate::sys::{fds, futex, process, profile, signal, spin};
-use crate::task::entry::Plan;
+use crate::task::codec::Encoded;
+use crate::task::entry::{EncodedResult, Plan};
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::groups;
 use crate::worker::process::child::worker_loop::WorkerLoop;
@@ -126,6 +128,7 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     birth.stdout.map_or(Ok(()), fds::become_stdout)?;
     fds::become_stderr(birth.stderr)?;
     roster::become_worker(token);
+    kept::by_worker();
     match birth.surplus {
         Surplus::All => {
             fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);
@@ -167,8 +170,9 @@ pub(in crate::worker::process) fn why_not_started(lane: &OwnedFd) -> Option<Remo
 pub(crate) fn warm_up() {
     fn nothing((): ()) {}
     if let Ok(plan) = Plan::of(nothing as fn(())) {
-        let mut result = Vec::with_capacity(64);
-        plan.run(&[], Vec::new(), &mut result, &|_| {});
+        let mut result = EncodedResult::default();
+        result.bytes.reserve(64);
+        plan.run(Encoded::Here(&[]), Vec::new(), &mut result, &|_| {});
         flush::flush(Streams::All);
         let _ = rustix::thread::sched_getcpu();
         let _ = process::has_had_threads();

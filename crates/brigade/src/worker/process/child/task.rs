@@ -7,9 +7,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::sys::process;
-use crate::task::entry::{Outcome, Plan};
+use crate::sys::value_file::ValueFile;
+use crate::task::codec::{Encoded, Stored};
+use crate::task::entry::{EncodedResult, Outcome, Plan};
 use crate::task::panic::Unwound;
 use crate::task::text::floor_char_boundary;
+use crate::transport::attachment;
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::limits;
 use crate::worker::process::child::startup::Worker;
@@ -36,17 +39,17 @@ pub(super) trait Service {
 }
 
 /// A task's input, and its descriptors.
-pub(super) type Received<'a> = (Cow<'a, [u8]>, Vec<OwnedFd>);
+pub(super) type Received<'a> = (Stored<'a>, Vec<OwnedFd>);
 
 /// Waits for what the lane carries of an input. The error is a text for the host.
 #[inline]
 pub(super) fn receive<'a>(worker: &Worker, payload: Payload<'a>) -> Result<Received<'a>, String> {
     match payload {
-        Payload::Inline(bytes) => Ok((Cow::Borrowed(bytes), Vec::new())),
+        Payload::Inline(bytes) => Ok((Stored::Here(Cow::Borrowed(bytes)), Vec::new())),
         Payload::Accompanied { parcel, bytes } => receive_descriptors(worker, parcel)
-            .map(|descriptors| (Cow::Borrowed(bytes), descriptors)),
+            .map(|descriptors| (Stored::Here(Cow::Borrowed(bytes)), descriptors)),
         Payload::Large { parcel, len } => receive_large(worker, parcel, len)
-            .map(|(bytes, descriptors)| (Cow::Owned(bytes), descriptors)),
+            .map(|(file, descriptors)| (Stored::File(file), descriptors)),
     }
 }
 
@@ -63,7 +66,7 @@ fn receive_large(
     worker: &Worker,
     parcel: u64,
     len: u64,
-) -> Result<(Vec<u8>, Vec<OwnedFd>), String> {
+) -> Result<(ValueFile, Vec<OwnedFd>), String> {
     worker
         .lane()
         .and_then(|lane| lane::recv_numbered(lane, parcel))
@@ -76,9 +79,9 @@ fn receive_large(
 pub(super) fn run(
     service: &impl Service,
     plan: Plan,
-    input: &[u8],
+    input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
-    result: &mut Vec<u8>,
+    result: &mut EncodedResult,
 ) -> Outcome {
     let mailbox = service.mailbox();
     limits::begin_task();
@@ -106,10 +109,18 @@ pub(super) fn flush<S: Service>(service: &S) -> bool {
 /// Tells the outcome of a task, of which `result` is the encoded result. Says whether something
 /// went through the lane.
 #[inline]
-pub(super) fn tell(service: &mut impl Service, outcome: Outcome, result: &[u8]) -> bool {
+pub(super) fn tell(
+    service: &mut impl Service,
+    outcome: Outcome,
+    result: &mut EncodedResult,
+) -> bool {
     match outcome {
-        Outcome::Returned(descriptors) if descriptors.is_empty() && result.len() <= INLINE_MAX => {
-            service.reply(Reply::Returned(result));
+        Outcome::Returned(descriptors)
+            if descriptors.is_empty()
+                && result.bytes.len() <= INLINE_MAX
+                && result.file.is_none() =>
+        {
+            service.reply(Reply::Returned(&result.bytes));
             false
         }
         Outcome::Returned(descriptors) => {
@@ -140,17 +151,26 @@ fn tell_panicked(service: &mut impl Service, mut unwound: Unwound) {
 }
 
 #[cold]
-fn tell_through_lane(service: &mut impl Service, descriptors: Vec<OwnedFd>, result: &[u8]) {
+fn tell_through_lane(
+    service: &mut impl Service,
+    mut descriptors: Vec<OwnedFd>,
+    result: &mut EncodedResult,
+) {
     let len = result.len();
-    let is_large = len > INLINE_MAX;
-    let descriptors = if is_large {
-        lane::with_file(result, descriptors)
-    } else {
-        Ok(descriptors)
+    let bytes = &result.bytes;
+    let file = match result.file.take() {
+        Some((file, _)) => Some(Ok(file)),
+        None if bytes.len() > INLINE_MAX => Some(attachment::file_of(&[bytes])),
+        None => None,
     };
-    match descriptors.and_then(|descriptors| service.send_descriptors(&descriptors)) {
-        Ok(()) if is_large => service.reply(Reply::LargeReturned(Some(len as u64))),
-        Ok(()) => service.reply(Reply::AccompaniedReturned(result)),
+    let is_large = file.is_some();
+    let sent = file.transpose().and_then(|file| {
+        descriptors.splice(0..0, file);
+        service.send_descriptors(&descriptors)
+    });
+    match sent {
+        Ok(()) if is_large => service.reply(Reply::LargeReturned(Some(len))),
+        Ok(()) => service.reply(Reply::AccompaniedReturned(bytes)),
         Err(e) => {
             let why = format!("its result of {len} bytes could not be sent: {e}");
             service.reply(Reply::Undeliverable(why.as_bytes()));

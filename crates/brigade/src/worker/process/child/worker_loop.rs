@@ -10,9 +10,10 @@ use super::zombies::Zombies;
 use crate::sys::error::errno_of;
 use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
+use crate::sys::value_file::kept;
 use crate::sys::{fds, futex, process, profile, spin};
 use crate::task::crash::Phase;
-use crate::task::entry::Plan;
+use crate::task::entry::{EncodedResult, Plan};
 use crate::transport::ring::Corrupt;
 use crate::worker::process::child::flush::Streams;
 use crate::worker::process::child::startup::{EXIT_PROTOCOL_BROKEN, Worker, wake_events};
@@ -45,7 +46,7 @@ pub(in crate::worker::process) struct WorkerLoop {
     plan: Option<Plan>,
     /// The frame of the task, and the result: kept, so that they need not be allocated each time.
     frame: OrderFrame,
-    result: Vec<u8>,
+    result: EncodedResult,
 }
 
 impl WorkerLoop {
@@ -63,7 +64,7 @@ impl WorkerLoop {
             finished: 0,
             plan: None,
             frame: OrderFrame::default(),
-            result: Vec::new(),
+            result: EncodedResult::default(),
         }
     }
 
@@ -99,6 +100,10 @@ impl WorkerLoop {
                 return;
             }
             mailbox.note_processor();
+            if kept::may_be_any() && !handoff.sleep_for_more(self.begun, kept::KEPT_FOR) {
+                kept::give_back();
+                continue;
+            }
             handoff.sleep_until_more(self.begun);
             mailbox.note_processor();
         }
@@ -182,21 +187,27 @@ impl WorkerLoop {
             mailbox.handoff().full_fence();
             worker.ring(NotifyEvent::MustLook);
         }
-        self.result.clear();
+        self.result.bytes.clear();
         let mut one_of_many = OneOfMany {
             worker,
             original: &self.original,
         };
-        let outcome = task::run(&one_of_many, plan, &input, descriptors, &mut self.result);
+        let outcome = task::run(
+            &one_of_many,
+            plan,
+            input.get(),
+            descriptors,
+            &mut self.result,
+        );
         drop(input);
         let is_flushed = task::flush(&one_of_many);
         // It may be killed as soon as the host has its last result.
         if profile::is_linked() && !mailbox.handoff().claims.has_more(self.begun) {
             profile::write();
         }
-        let told_through_lane = task::tell(&mut one_of_many, outcome, &self.result);
-        if self.result.capacity() > INLINE_MAX {
-            self.result = Vec::new();
+        let told_through_lane = task::tell(&mut one_of_many, outcome, &mut self.result);
+        if self.result.bytes.capacity() > INLINE_MAX {
+            self.result = EncodedResult::default();
         }
         self.show();
         if told_through_lane || !is_inline {

@@ -15,13 +15,14 @@ use crate::task::codec;
 use crate::task::entry::{Plan, caught};
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
+use crate::transport::attachment;
 use crate::worker::handle::joined_twice;
 use crate::worker::process::host::client::ForkServer;
 use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::{JoinError, Message};
 use outcome::Held;
-use worker::{Found, Worker};
+use worker::{Found, Input, Worker};
 
 /// Nobody cancelled it.
 const NOT_CANCELLED: u8 = 0;
@@ -78,14 +79,20 @@ impl<R: Message> ProcessTask<R> {
             grace,
             told_when_gone: false,
             result: PhantomData,
-            decode: codec::decode::<R>,
+            decode: codec::decode_encoded::<R>,
         };
 
         let mut encoded_input = Vec::with_capacity(64);
-        let encoded = caught(|| codec::encode(&input, &mut encoded_input));
+        let encoded = match codec::large_vector(&input) {
+            Some(vector) => Ok(attachment::file_of(&vector.parts())
+                .map(|file| (Input::File(file, vector.len() as u64), Vec::new()))
+                .map_err(|e| format!("of {} bytes could not be carried: {e}", vector.len()))),
+            None => caught(|| codec::encode(&input, &mut encoded_input))
+                .map(|encoded| encoded.map(|with| (Input::Bytes(&encoded_input), with))),
+        };
         drop(input);
-        let descriptors = match encoded {
-            Ok(Ok(descriptors)) => descriptors,
+        let (input, descriptors) = match encoded {
+            Ok(Ok(encoded)) => encoded,
             Ok(Err(why)) => {
                 return Ok(running(State::NotStarted(JoinError::Undeliverable(
                     format!("task `{name}`: its input {why}"),
@@ -101,7 +108,7 @@ impl<R: Message> ProcessTask<R> {
         if let Some(setup) = setup {
             worker.set_up(setup)?;
         }
-        worker.give(plan, &encoded_input, descriptors)?;
+        worker.give(plan, input, descriptors)?;
         Ok(running(State::Started(Box::new(worker))))
     }
 }
@@ -164,8 +171,9 @@ impl<R> ProcessTask<R> {
             self.state = State::Started(worker);
             return None;
         };
-        Some(ended.and_then(|(bytes, descriptors)| {
-            decoded(&bytes, descriptors, self.decode, || self.name.clone())
+        Some(ended.and_then(|(encoded, descriptors)| {
+            let name = || self.name.clone();
+            decoded(encoded.get(), descriptors, self.decode, name)
         }))
     }
 

@@ -3,21 +3,22 @@
 use std::os::fd::OwnedFd;
 
 use crate::JoinError;
+use crate::task::codec::Encoded;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 
-/// From a result's bytes and descriptors. The error says what is wrong with the bytes.
-pub(crate) type Decode<R> = fn(&[u8], Vec<OwnedFd>) -> Result<R, String>;
+/// From an encoded result and its descriptors. The error says what is wrong with it.
+pub(crate) type Decode<R> = fn(Encoded<'_>, Vec<OwnedFd>) -> Result<R, String>;
 
 /// The result of the task `name`. Decoding is the user's code, which may panic.
 pub(crate) fn decoded<R>(
-    bytes: &[u8],
+    encoded: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
     decode: Decode<R>,
     name: impl FnOnce() -> TaskName,
 ) -> Result<R, JoinError> {
-    match caught(|| decode(bytes, descriptors)) {
+    match caught(|| decode(encoded, descriptors)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(why)) => Err(JoinError::Undeliverable(format!(
             "task `{}`: its result {why}",

@@ -20,6 +20,8 @@
 //! The steps of both sides that are about who waits for whom are here in one piece each, for the
 //! order of what they do is all there is to them.
 
+use std::time::{Duration, Instant};
+
 use super::claims::{Claims, beyond};
 use crate::sim::claims::{AtomicU32, Ordering, fence, futex, store_over};
 use crate::transport::ring::Corrupt;
@@ -143,14 +145,28 @@ impl Handoff {
 
     /// Sleeps until there is a task after `begun` others.
     pub(in crate::worker::process) fn sleep_until_more(&self, begun: u32) {
+        self.sleep(begun, None);
+    }
+
+    /// The same, for no longer than `time`. Says whether there is one.
+    pub(in crate::worker::process) fn sleep_for_more(&self, begun: u32, time: Duration) -> bool {
+        self.sleep(begun, Some(Instant::now() + time))
+    }
+
+    fn sleep(&self, begun: u32, deadline: Option<Instant>) -> bool {
         while !self.claims.has_more(begun) {
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                self.cancel_sleep();
+                return false;
+            }
             self.prepare_to_wait(SleepReason::Tasks);
             if self.claims.has_more(begun) {
                 self.cancel_sleep();
-                return;
+                return true;
             }
-            futex::wait(&self.asleep, SleepReason::Tasks as u32, None);
+            futex::wait(&self.asleep, SleepReason::Tasks as u32, deadline);
         }
+        true
     }
 
     /// There was no room for a reply: sleeps until there may be, once the host has heard of it.

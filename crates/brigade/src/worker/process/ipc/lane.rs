@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::error::{self, Call};
 use crate::sys::fds;
-use crate::sys::mapping::Sealed;
+use crate::sys::value_file::ValueFile;
 use crate::transport::{attachment, bounds};
 
 /// What the calls are for.
@@ -16,28 +16,6 @@ const PURPOSE: &str = "pass on a value that is large or has descriptors";
 pub(crate) fn send(lane: impl AsFd, descriptors: &[OwnedFd]) -> io::Result<()> {
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
     fds::send(lane, &[1], &descriptors).needed_to(PURPOSE)
-}
-
-/// A value in a memory file, before its other descriptors.
-pub(crate) fn with_file(bytes: &[u8], mut descriptors: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
-    descriptors.insert(0, attachment::seal(bytes)?);
-    Ok(descriptors)
-}
-
-/// A memory file of these bytes, which nobody can change.
-pub(crate) fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
-    attachment::seal(bytes)
-}
-
-/// The value in such a file, where it is: no descriptor is needed any more. The sender may be
-/// hostile.
-pub(crate) fn map(file: &OwnedFd, len: u64) -> io::Result<Sealed> {
-    attachment::map(file, len)
-}
-
-/// The value in such a file. The sender may be hostile.
-pub(crate) fn open(file: OwnedFd, len: u64) -> io::Result<Vec<u8>> {
-    attachment::open(file, len)
 }
 
 /// Sends descriptors under a number.
@@ -92,7 +70,7 @@ pub(crate) fn recv(lane: impl AsFd) -> io::Result<Vec<OwnedFd>> {
 pub(crate) fn open_large(
     mut descriptors: Vec<OwnedFd>,
     len: u64,
-) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+) -> io::Result<(ValueFile, Vec<OwnedFd>)> {
     if descriptors.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -100,7 +78,7 @@ pub(crate) fn open_large(
         ));
     }
     let file = descriptors.remove(0);
-    Ok((open(file, len)?, descriptors))
+    Ok((attachment::map(file, len)?, descriptors))
 }
 
 #[cfg(test)]
@@ -120,18 +98,20 @@ mod tests {
         .expect("socketpair")
     }
 
-    fn send_large(lane: &OwnedFd, bytes: &[u8], beside: Vec<OwnedFd>) {
-        send(lane, &with_file(bytes, beside).expect("sealed")).expect("sent");
+    fn send_large(lane: &OwnedFd, bytes: &[u8], mut beside: Vec<OwnedFd>) {
+        beside.insert(0, attachment::file_of(&[bytes]).expect("written"));
+        send(lane, &beside).expect("sent");
     }
 
     fn recv_large(lane: &OwnedFd, len: u64) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-        open_large(recv(lane)?, len)
+        let (value, beside) = open_large(recv(lane)?, len)?;
+        Ok((value.to_vec()?, beside))
     }
 
     #[test]
     fn a_value_arrives_as_it_was_with_its_descriptors() {
         let (a, b) = pair();
-        let value: Vec<u8> = (0..3_000_000_u32).map(|i| (i * 7) as u8).collect();
+        let value: Vec<u8> = (0..200_000_u32).map(|i| (i * 7) as u8).collect();
         let beside = vec![memfd("test").expect("memfd")];
         send_large(&a, &value, beside);
         let (got, beside) = recv_large(&b, value.len() as u64).expect("received");

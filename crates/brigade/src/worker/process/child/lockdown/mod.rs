@@ -29,6 +29,7 @@ use rustix::process::{SpeculationFeature, SpeculationFeatureControl, control_spe
 use crate::sandbox::{Applied, Rules, effects};
 use crate::sys::error::Call;
 use crate::sys::process;
+use crate::sys::value_file::kept;
 
 /// What this worker has done; nothing in a process that is none, or has no sandbox.
 static APPLIED: OnceLock<Applied> = OnceLock::new();
@@ -42,6 +43,8 @@ pub(in crate::worker::process) fn applied() -> Option<Applied> {
 pub(super) fn lock(rules: &Rules) -> io::Result<()> {
     let mut took = Took::begin();
     one_thread()?;
+    // What it takes to keep one's files of large values would be refused, and reported.
+    kept::nothing();
     let parent = process::parent()?;
     // Before this process becomes a user who may not look at them.
     let granted = paths::Granted::open(rules)?;

@@ -11,6 +11,7 @@ use crate::sys::error;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
+use crate::transport::attachment;
 use crate::worker::process::host::client::{ForkServer, SpareWorker};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::inheritance::Inheritance;
@@ -100,6 +101,13 @@ fn take_worker(inheritance: Inheritance) -> io::Result<(Arc<ForkServer>, SpareWo
     ))
 }
 
+/// An encoded input.
+pub(super) enum Input<'a> {
+    Bytes(&'a [u8]),
+    /// In a memory file, so many bytes.
+    File(OwnedFd, u64),
+}
+
 impl Worker {
     /// One that has nothing to do yet.
     pub(super) fn take(inheritance: Inheritance) -> io::Result<Worker> {
@@ -142,24 +150,27 @@ impl Worker {
     pub(super) fn give(
         &mut self,
         plan: Plan,
-        input: &[u8],
-        descriptors: Vec<OwnedFd>,
+        input: Input<'_>,
+        mut descriptors: Vec<OwnedFd>,
     ) -> io::Result<()> {
         self.write(Order::Plan(plan))?;
-        let payload = if input.len() > INLINE_MAX {
-            self.send_parcel(&lane::with_file(input, descriptors)?)?;
-            let len = input.len() as u64;
-            Payload::Large {
-                parcel: PARCEL,
-                len,
+        let input = match input {
+            Input::Bytes(bytes) if bytes.len() > INLINE_MAX => {
+                Input::File(attachment::file_of(&[bytes])?, bytes.len() as u64)
             }
-        } else if descriptors.is_empty() {
-            Payload::Inline(input)
-        } else {
-            self.send_parcel(&descriptors)?;
-            Payload::Accompanied {
-                parcel: PARCEL,
-                bytes: input,
+            input => input,
+        };
+        let parcel = PARCEL;
+        let payload = match input {
+            Input::File(file, len) => {
+                descriptors.insert(0, file);
+                self.send_parcel(&descriptors)?;
+                Payload::Large { parcel, len }
+            }
+            Input::Bytes(bytes) if descriptors.is_empty() => Payload::Inline(bytes),
+            Input::Bytes(bytes) => {
+                self.send_parcel(&descriptors)?;
+                Payload::Accompanied { parcel, bytes }
             }
         };
         self.write(Order::Task(payload))?;

@@ -1,0 +1,315 @@
+//! Files of large values that their writer keeps, with their mappings, for the next value.
+//!
+//! **When a file is free.** Each descriptor that is given out is one that was opened anew, to read
+//! only. As long as one of them is open, or the file is mapped through it, in whatever process or
+//! on its way in a socket, the kernel refuses a lease for writing (fcntl(2), `F_SETLEASE`); and it
+//! knows when the last is gone, however it went. So nothing that a receiver says or forgets to say
+//! has a file written to while it reads, and who holds on to one keeps only that one.
+//!
+//! **How much is kept.** At most [`MOST_BYTES`] in a process, and what was not used for a second is
+//! given back: by a thread that is there for as long as there is something to give back; in a
+//! worker, which has none of ours, when it waits for tasks, or writes the next value.
+//!
+//! Where the system has no such leases, or no /proc to open files anew through, none is kept.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, SealFlags};
+
+use super::put;
+use crate::sys::error::errno_of;
+use crate::sys::futex;
+use crate::sys::mapping::{self, HUGE_PAGE, Mapping, add_seals, memfd, reserve};
+use crate::sys::opened;
+use crate::sys::per_process::PerProcess;
+use crate::sys::signal::Blocked;
+
+/// Of all files that a process keeps: two of 64 MiB and some.
+const MOST_BYTES: usize = 160 << 20;
+
+/// How many a process keeps: each takes a descriptor.
+const MOST_FILES: usize = 16;
+
+/// How long a file is kept that is not used.
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// Who gives back what this process keeps.
+static GIVEN_BACK_BY: AtomicU8 = AtomicU8::new(BY_THREAD);
+
+const BY_THREAD: u8 = 0;
+/// Whoever runs tasks here, by [`give_back`].
+const BY_WORKER: u8 = 1;
+/// Nothing is kept.
+const NOTHING: u8 = 2;
+
+/// Something is kept, or was.
+static MAY_BE_ANY: AtomicBool = AtomicBool::new(false);
+
+/// What a process keeps.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Those that nobody writes to just now; the one that was used last is the last.
+    files: Vec<KeptFile>,
+    /// Of all, those included that are written to.
+    bytes: usize,
+    count: usize,
+    /// There is a thread that gives back.
+    has_thread: bool,
+}
+
+static KEPT: PerProcess<Mutex<Kept>> = PerProcess::new(Mutex::default);
+
+/// This process is a worker: it starts no thread, but calls [`give_back`].
+pub(crate) fn by_worker() {
+    let _ =
+        GIVEN_BACK_BY.compare_exchange(BY_THREAD, BY_WORKER, Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// Nothing is to be kept in this process from now on: it may not do what that takes.
+pub(crate) fn nothing() {
+    GIVEN_BACK_BY.store(NOTHING, Ordering::Relaxed);
+}
+
+/// A file with these bytes, `len` in all, that this process keeps. `None`: none can be had.
+pub(super) fn write(parts: &[&[u8]], len: usize) -> Option<OwnedFd> {
+    if len > MOST_BYTES || GIVEN_BACK_BY.load(Ordering::Relaxed) == NOTHING {
+        return None;
+    }
+    let mut file = match take(len)? {
+        Place::Taken(file) => file,
+        Place::New(room) => room.fill()?,
+    };
+    put(parts, &file.mapping);
+    // Until it is put back it is nobody else's. Where the process has no descriptor left, it is
+    // given up with its place.
+    let reader = file.reader();
+    file.used = Instant::now();
+    match reader {
+        Ok(reader) => {
+            lock().put_back(file);
+            Some(reader)
+        }
+        Err(_) => {
+            lock().leave(file.mapping.len());
+            None
+        }
+    }
+}
+
+/// Gives back what was not used for a while. Says whether anything is left.
+pub(crate) fn give_back() -> bool {
+    let mut kept = lock();
+    let old = kept.take_old();
+    let is_left = kept.count > 0;
+    MAY_BE_ANY.store(is_left, Ordering::Relaxed);
+    drop(kept);
+    drop(old);
+    is_left
+}
+
+/// Whether this process keeps anything, or has.
+pub(crate) fn may_be_any() -> bool {
+    MAY_BE_ANY.load(Ordering::Relaxed)
+}
+
+fn lock() -> MutexGuard<'static, Kept> {
+    // It is never half-changed.
+    KEPT.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a value is written to.
+enum Place {
+    Taken(KeptFile),
+    New(Room),
+}
+
+/// A free file for so many bytes; or the right to make one. `None`: as much is kept as may be.
+fn take(len: usize) -> Option<Place> {
+    let mut kept = lock();
+    let old = kept.take_old();
+    let place = kept.place(len);
+    drop(kept);
+    // Outside the lock: the kernel takes its time to let go of memory.
+    drop(old);
+    place
+}
+
+impl Kept {
+    fn place(&mut self, len: usize) -> Option<Place> {
+        // A small value in a large file would keep it from a large one.
+        let fits = |file: &KeptFile| {
+            (len..=len.saturating_mul(4).max(HUGE_PAGE)).contains(&file.mapping.len())
+        };
+        let found = self
+            .files
+            .iter()
+            .rposition(|file| fits(file) && file.is_free());
+        if let Some(found) = found {
+            return Some(Place::Taken(self.files.remove(found)));
+        }
+        let bytes = len.next_multiple_of(HUGE_PAGE);
+        while self.bytes + bytes > MOST_BYTES || self.count >= MOST_FILES {
+            // One that is in use is used again soon.
+            let unused = self.files.iter().position(KeptFile::is_free)?;
+            let unused = self.files.remove(unused);
+            self.leave(unused.mapping.len());
+        }
+        self.bytes += bytes;
+        self.count += 1;
+        Some(Place::New(Room(bytes)))
+    }
+
+    fn put_back(&mut self, file: KeptFile) {
+        MAY_BE_ANY.store(true, Ordering::Relaxed);
+        self.files.push(file);
+        if !self.has_thread && GIVEN_BACK_BY.load(Ordering::Relaxed) == BY_THREAD {
+            self.has_thread = start_thread().is_ok();
+        }
+    }
+
+    /// A file is kept no longer.
+    fn leave(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.count -= 1;
+    }
+
+    /// Those that were not used for a while, whoever has them.
+    fn take_old(&mut self) -> Vec<KeptFile> {
+        let now = Instant::now();
+        let is_young = |file: &KeptFile| now.saturating_duration_since(file.used) < KEPT_FOR;
+        let old = self
+            .files
+            .iter()
+            .position(is_young)
+            .unwrap_or(self.files.len());
+        let old: Vec<_> = self.files.drain(..old).collect();
+        for file in &old {
+            self.leave(file.mapping.len());
+        }
+        old
+    }
+}
+
+/// The right to keep one more file of so many bytes.
+struct Room(usize);
+
+impl Room {
+    fn fill(self) -> Option<KeptFile> {
+        let made = KeptFile::new(self.0);
+        if let Err(e) = &made {
+            lock().leave(self.0);
+            // Where there is only too little of something just now, there may be more later.
+            if e.kind() == io::ErrorKind::Unsupported {
+                nothing();
+            }
+        }
+        made.ok()
+    }
+}
+
+fn start_thread() -> io::Result<()> {
+    // The program's signals are for its own threads.
+    let _blocked = Blocked::all();
+    std::thread::Builder::new()
+        .name("brigade-memory".to_owned())
+        .spawn(|| {
+            loop {
+                futex::rest(KEPT_FOR);
+                let is_left = give_back();
+                let mut kept = lock();
+                // What was kept since then saw that there is a thread.
+                if !is_left && kept.count == 0 {
+                    kept.has_thread = false;
+                    return;
+                }
+            }
+        })
+        .map(drop)
+}
+
+/// A file that this process writes to, and no other can.
+#[derive(Debug)]
+struct KeptFile {
+    file: OwnedFd,
+    mapping: Mapping,
+    used: Instant,
+}
+
+impl KeptFile {
+    fn new(len: usize) -> io::Result<KeptFile> {
+        // The kernel counts those who have opened a file; who has made it did not open it.
+        let made = memfd("brigade-value")?;
+        let file = open(&made, OFlags::RDWR)?;
+        drop(made);
+        mapping::set_len(&file, len)?;
+        let mapping = Mapping::writable(&file, len)?;
+        if !mapping.give_huge_pages(&file)? {
+            reserve(&file, 0..len as u64)?;
+            mapping.populate();
+        }
+        // A fork would have it, too, and keeps files of its own.
+        mapping.keep_from_children()?;
+        let by_none_later = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE;
+        add_seals(&file, by_none_later | SealFlags::SEAL).map_err(unsupported)?;
+        let file = KeptFile {
+            file,
+            mapping,
+            used: Instant::now(),
+        };
+        file.keep_quiet()?;
+        // Before anything is built on it: the kernel tells those who have it from those who have not.
+        let reader = file.reader()?;
+        let is_told = !file.is_free();
+        drop(reader);
+        match is_told && file.is_free() {
+            true => Ok(file),
+            false => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// A descriptor to read from, for others. While it is open, the file is not free.
+    fn reader(&self) -> io::Result<OwnedFd> {
+        open(&self.file, OFlags::RDONLY)
+    }
+
+    /// Whether nobody else has it. The lease is given back at once.
+    fn is_free(&self) -> bool {
+        let lease = |kind: libc::c_int| {
+            // SAFETY: an open descriptor; the command takes a number.
+            let result = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_SETLEASE, kind) };
+            result == 0
+        };
+        lease(libc::F_WRLCK) && lease(libc::F_UNLCK)
+    }
+
+    /// Who opens the file by way of /proc, just while this has the lease, has the kernel tell this
+    /// process so: by SIGIO, which would end it. By another that is ignored, then.
+    fn keep_quiet(&self) -> io::Result<()> {
+        const F_SETSIG: libc::c_int = 10;
+        // SAFETY: an open descriptor; the command takes a number.
+        match unsafe { libc::fcntl(self.file.as_raw_fd(), F_SETSIG, libc::SIGURG) } {
+            -1 => Err(unsupported(io::Error::last_os_error())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The file behind a descriptor, opened anew.
+fn open(fd: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    opened::file(path, flags).map_err(|e| match errno_of(&e) {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => e,
+        _ => unsupported(e),
+    })
+}
+
+fn unsupported(_: io::Error) -> io::Error {
+    io::ErrorKind::Unsupported.into()
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -1,0 +1,242 @@
+//! Tests of the files that are kept. They share what this process keeps: one after another.
+
+use super::*;
+use crate::sys::value_file::{self, ValueFile};
+use rustix::process::WaitOptions;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+const LEN: usize = 3 << 20;
+
+fn alone() -> MutexGuard<'static, ()> {
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // As if all of it was old.
+    let mut kept = lock();
+    let files = std::mem::take(&mut kept.files);
+    files.iter().for_each(|file| kept.leave(file.mapping.len()));
+    guard
+}
+
+/// How many files are kept, and their bytes.
+fn counts() -> (usize, usize) {
+    let kept = lock();
+    (kept.count, kept.bytes)
+}
+
+/// Whether this system can keep files at all.
+fn can_keep() -> bool {
+    match KeptFile::new(HUGE_PAGE) {
+        Ok(_) => true,
+        Err(e) => {
+            eprintln!("skipped: {e}");
+            false
+        }
+    }
+}
+
+fn inode(file: &OwnedFd) -> u64 {
+    rustix::fs::fstat(file).expect("fstat").st_ino
+}
+
+fn write(byte: u8, len: usize) -> OwnedFd {
+    value_file::write(&[&[byte], &vec![byte; len - 1]]).expect("written")
+}
+
+fn bytes(file: &OwnedFd, len: usize) -> Vec<u8> {
+    let value = ValueFile::map(file, len, true).expect("a value");
+    value.to_vec().expect("memory")
+}
+
+#[test]
+fn a_file_is_written_to_again_when_nobody_has_it() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    let first = write(1, LEN);
+    let kept = inode(&first);
+    assert_ne!(inode(&write(2, LEN)), kept, "it is in use");
+    assert!(bytes(&first, LEN) == vec![1; LEN]);
+
+    let copy = first.try_clone().expect("a copy");
+    drop(first);
+    assert_ne!(
+        inode(&write(3, LEN)),
+        kept,
+        "a copy of the descriptor is in use"
+    );
+
+    let mapped = ValueFile::map(&copy, LEN, true).expect("a value");
+    drop(copy);
+    assert_ne!(inode(&write(4, LEN)), kept, "it is mapped");
+    assert!(mapped.to_vec().expect("memory") == vec![1; LEN]);
+    drop(mapped);
+
+    let mut again = (0..4).map(|byte| write(byte, LEN - 7)).collect::<Vec<_>>();
+    assert!(again.iter().any(|file| inode(file) == kept), "it is free");
+    for (byte, file) in (0..).zip(again.drain(..)) {
+        assert!(bytes(&file, LEN - 7) == vec![byte; LEN - 7]);
+    }
+}
+
+#[test]
+fn it_is_in_use_on_its_way_and_in_another_process() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    let (to, from) = opened::socket_pair().expect("sockets");
+    let file = write(1, LEN);
+    let kept = inode(&file);
+    crate::sys::fds::send(&to, &[1], &[std::os::fd::AsFd::as_fd(&file)]).expect("sent");
+    drop(file);
+    assert_ne!(inode(&write(2, LEN)), kept, "it is on its way");
+    let mut received = Vec::new();
+    crate::sys::fds::recv(&from, &mut [0], &mut received, false).expect("received");
+    let received = received.pop().expect("a descriptor");
+    // The other process has it by /proc, and then alone.
+    let theirs = format!("/proc/self/fd/{}", received.as_raw_fd());
+    let mut reader = std::process::Command::new("sleep")
+        .arg("1000")
+        .stdin(std::fs::File::open(theirs).expect("opened"))
+        .spawn()
+        .expect("sleep");
+    drop(received);
+    assert_ne!(inode(&write(3, LEN)), kept, "another process has it");
+    reader.kill().expect("killed");
+    reader.wait().expect("reaped");
+    assert!(
+        (0..8)
+            .map(|byte| write(byte, LEN))
+            .collect::<Vec<_>>()
+            .iter()
+            .any(|file| inode(file) == kept)
+    );
+}
+
+#[test]
+fn nobody_who_gets_one_can_change_it() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    let file = write(1, LEN);
+    assert!(Mapping::writable(&file, LEN).is_err());
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let anew = opened::file(path, OFlags::RDWR).expect("opened anew");
+    assert!(Mapping::writable(&anew, LEN).is_err(), "mapped");
+    assert!(rustix::io::pwrite(&anew, &[9], 0).is_err(), "written");
+    assert!(rustix::fs::ftruncate(&anew, 0).is_err(), "truncated");
+    let hole = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    assert!(
+        rustix::fs::fallocate(&anew, hole, 0, 4096).is_err(),
+        "punched"
+    );
+    assert!(bytes(&file, LEN) == vec![1; LEN]);
+}
+
+#[test]
+fn no_more_is_kept_than_may_be() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    let len = 20 << 20;
+    let files: Vec<_> = (0..12).map(|byte| write(byte, len)).collect();
+    let is_within = || {
+        let (count, bytes) = counts();
+        bytes <= MOST_BYTES && count <= MOST_FILES
+    };
+    assert!(is_within(), "{:?}", counts());
+    for (byte, file) in (0..).zip(&files) {
+        assert!(bytes(file, len) == vec![byte; len]);
+    }
+    drop(files);
+    // Of other sizes: those that are free make room.
+    let large = write(7, 100 << 20);
+    let is_kept = lock().files.iter().any(|f| f.mapping.len() >= 100 << 20);
+    assert!(is_kept && is_within(), "{:?}", counts());
+    drop(large);
+    let small: Vec<_> = (0..40).map(|byte| write(byte, 300 << 10)).collect();
+    assert!(is_within(), "{:?}", counts());
+    for (byte, file) in (0..).zip(&small) {
+        assert!(bytes(file, 300 << 10) == vec![byte; 300 << 10]);
+    }
+}
+
+#[test]
+fn what_is_not_used_is_given_back() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    let held = write(1, LEN);
+    drop(write(2, LEN));
+    assert!(counts().0 >= 2);
+    // By the thread, which ends then.
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        let kept = lock();
+        if !kept.has_thread {
+            assert_eq!((kept.count, kept.bytes), (0, 0));
+            break;
+        }
+        drop(kept);
+        assert!(Instant::now() < limit, "{:?}", counts());
+        futex::rest(Duration::from_millis(10));
+    }
+    assert!(
+        bytes(&held, LEN) == vec![1; LEN],
+        "its receiver has it still"
+    );
+    drop(write(3, LEN));
+    assert!(lock().has_thread);
+}
+
+#[test]
+#[expect(unsafe_code, reason = "forks")]
+fn a_fork_keeps_files_of_its_own() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    let file = write(1, LEN);
+    // SAFETY: the child calls nothing that another thread may have locked, but for the allocator,
+    // which glibc unlocks in a child, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let ours = write(2, LEN);
+        let is_apart = inode(&ours) != inode(&file) && bytes(&file, LEN) == vec![1; LEN];
+        drop(file);
+        let again = write(3, LEN);
+        let is_intact = bytes(&ours, LEN) == vec![2; LEN] && bytes(&again, LEN) == vec![3; LEN];
+        crate::sys::process::exit_now(i32::from(!(is_apart && is_intact)));
+    }
+    let pid = rustix::process::Pid::from_raw(child).expect("a child");
+    let ended = rustix::process::waitpid(Some(pid), WaitOptions::empty()).expect("waited");
+    assert_eq!(ended.and_then(|(_, status)| status.exit_status()), Some(0));
+    assert!(bytes(&file, LEN) == vec![1; LEN]);
+}
+
+#[test]
+fn many_threads_write_at_once() {
+    let _alone = alone();
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            scope.spawn(move || {
+                for round in 0..20_u8 {
+                    let byte = thread * 50 + round;
+                    let len = (256 << 10) + usize::from(byte) * 20_000;
+                    let file = write(byte, len);
+                    assert!(bytes(&file, len) == vec![byte; len]);
+                }
+            });
+        }
+    });
+    let kept = lock();
+    assert_eq!(kept.count, kept.files.len());
+    assert_eq!(
+        kept.bytes,
+        kept.files.iter().map(|f| f.mapping.len()).sum::<usize>()
+    );
+}
