@@ -20,10 +20,11 @@
 //! The steps of both sides that are about who waits for whom are here in one piece each, for the
 //! order of what they do is all there is to them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::claims::{Claims, beyond};
 use crate::sim::claims::{AtomicU32, Ordering, fence, futex, store_over};
+use crate::sim::local::Instant;
 use crate::transport::ring::Corrupt;
 
 /// All zero is the beginning.
