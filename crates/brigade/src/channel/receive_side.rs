@@ -475,7 +475,7 @@ impl Frame {
         let FrameContent { body, descriptors } = &mut self.content;
         let descriptors = std::mem::take(descriptors);
         match file {
-            Some(file) => codec::decode_file_frame(&file, descriptors),
+            Some(file) => codec::decode_file_frame(file, descriptors),
             None => codec::decode_frame(body, descriptors),
         }
     }

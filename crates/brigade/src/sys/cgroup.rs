@@ -33,17 +33,29 @@ pub(crate) fn directories(controller: &str) -> Vec<(PathBuf, PathBuf)> {
 
 /// The lowest limit of threads and processes of this process's group, and of those above it.
 pub(crate) fn lowest_pids_max() -> Option<u64> {
-    let limits = directories("pids").into_iter().flat_map(|(group, top)| {
-        let groups: Vec<PathBuf> = group
-            .ancestors()
-            .take_while(|above| above.starts_with(&top))
-            .map(|above| above.join("pids.max"))
-            .collect();
-        groups.into_iter().filter_map(|file| {
-            let text = fs::read_to_string(file).ok()?;
-            text.trim().parse().ok()
-        })
-    });
+    lowest("pids", &["pids.max"])
+}
+
+/// The same, of bytes of memory. Where there is none, version 1 says a very large number.
+pub(crate) fn lowest_memory_max() -> Option<u64> {
+    lowest("memory", &["memory.max", "memory.limit_in_bytes"])
+}
+
+/// The lowest number in files of these names, in this process's group and in those above it.
+fn lowest(controller: &str, names: &[&str]) -> Option<u64> {
+    let limits = directories(controller)
+        .into_iter()
+        .flat_map(|(group, top)| {
+            let groups: Vec<PathBuf> = group
+                .ancestors()
+                .take_while(|above| above.starts_with(&top))
+                .flat_map(|above| names.iter().map(|name| above.join(name)))
+                .collect();
+            groups.into_iter().filter_map(|file| {
+                let text = fs::read_to_string(file).ok()?;
+                text.trim().parse().ok()
+            })
+        });
     limits.min()
 }
 

@@ -211,53 +211,23 @@ impl Mapping {
         protection: ProtFlags,
         kind: MapFlags,
     ) -> Result<Mapping, Errno> {
-        if len >= HUGE_PAGE {
-            return Mapping::aligned(&fd, len, protection, kind);
+        if let Some(at) = huge_page_address(len) {
+            // SAFETY: `NOREPLACE`: where something is mapped there by now, this is refused, whatever
+            // length the kernel makes of `len`, which is a file's own affair. Kernels before 4.17
+            // take the address for a wish.
+            let mapped = unsafe {
+                let kind = kind | MapFlags::FIXED_NOREPLACE;
+                rustix::mm::mmap(at, len, protection, kind, &fd, 0)
+            };
+            if let Some(at) = mapped.ok().and_then(|at| NonNull::new(at.cast())) {
+                return Ok(Mapping { at, len });
+            }
         }
         // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched.
         let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, kind, fd, 0) }?;
         // The first page is never given out unless it is asked for.
         let at = NonNull::new(at.cast()).ok_or(Errno::NOMEM)?;
         Ok(Mapping { at, len })
-    }
-
-    /// A mapping that begins where a huge page can.
-    fn aligned(
-        fd: impl AsFd,
-        len: usize,
-        protection: ProtFlags,
-        kind: MapFlags,
-    ) -> Result<Mapping, Errno> {
-        let page = rustix::param::page_size();
-        let len_in_pages = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
-        let all = len_in_pages.checked_add(HUGE_PAGE).ok_or(Errno::NOMEM)?;
-        // SAFETY: the kernel chooses a fresh range, so no existing mapping is touched. Then a part
-        // of it is mapped anew, and what is before and behind that is let go of: all within the
-        // range, which nobody has seen.
-        unsafe {
-            let range = rustix::mm::mmap_anonymous(
-                std::ptr::null_mut(),
-                all,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )?;
-            let before = (range as usize).next_multiple_of(HUGE_PAGE) - range as usize;
-            let at = range.cast::<u8>().add(before).cast();
-            let mapped = rustix::mm::mmap(at, len, protection, kind | MapFlags::FIXED, fd, 0);
-            let Ok(at) = mapped else {
-                let _ = rustix::mm::munmap(range, all);
-                return mapped.and(Err(Errno::NOMEM));
-            };
-            if before > 0 {
-                let _ = rustix::mm::munmap(range, before);
-            }
-            let behind = all - before - len_in_pages;
-            if behind > 0 {
-                let _ = rustix::mm::munmap(at.cast::<u8>().add(len_in_pages).cast(), behind);
-            }
-            let at = NonNull::new(at.cast()).ok_or(Errno::NOMEM)?;
-            Ok(Mapping { at, len })
-        }
     }
 
     /// The first byte. Page-aligned.
@@ -279,29 +249,27 @@ impl Mapping {
         let _ = unsafe { rustix::mm::madvise(at, len, Advice::LinuxPopulateWrite) };
     }
 
-    /// Gives the file, which is as long as this, its memory now, all of it: huge pages, where the
-    /// system has them. `false`: it has none, and some of the memory is not there.
+    /// Gives the file, which is as long as this, its memory now, all of it: in huge pages, where the
+    /// system has them for it.
     ///
-    /// Huge pages of a memory file are given out to none who does not ask for them, as most systems
-    /// are set up; to who asks by `MADV_COLLAPSE` they are, since Linux 6.1.
-    pub(super) fn give_huge_pages(&self, file: impl AsFd) -> io::Result<bool> {
+    /// As most systems are set up, a memory file gets huge pages only where they are asked for by
+    /// `MADV_COLLAPSE`, since Linux 6.1. Says whether it has.
+    pub(super) fn give_memory(&self, file: impl AsFd) -> io::Result<bool> {
         const MADV_COLLAPSE: libc::c_int = 25;
         let whole = self.len - self.len % HUGE_PAGE;
-        // A huge page is made around one that is there.
-        for at in (0..whole as u64).step_by(HUGE_PAGE) {
-            reserve(&file, at..at + 1)?;
+        let mut are_huge = false;
+        if whole > 0 {
+            // A huge page is made around one that is there.
+            for at in (0..whole as u64).step_by(HUGE_PAGE) {
+                reserve(&file, at..at + 1)?;
+            }
+            // SAFETY: the range is ours; the advice changes none of its bytes.
+            let advised = unsafe { libc::madvise(self.at.as_ptr().cast(), whole, MADV_COLLAPSE) };
+            are_huge = advised == 0;
         }
-        if whole == 0 {
-            return Ok(false);
-        }
-        // SAFETY: the range is ours; the advice changes none of its bytes.
-        let advised = unsafe { libc::madvise(self.at.as_ptr().cast(), whole, MADV_COLLAPSE) };
-        if advised == -1 {
-            return Ok(false);
-        }
-        // What was there a moment ago may have been taken apart, but stays.
-        reserve(&file, whole as u64..self.len as u64)?;
-        Ok(true)
+        // Whatever came of the advice: what is not there would be a SIGBUS on a full machine.
+        reserve(&file, 0..self.len as u64)?;
+        Ok(are_huge)
     }
 
     /// Copies bytes to so many bytes behind the start. Of a mapping to be written, of a file that
@@ -319,6 +287,19 @@ impl Mapping {
             let to = self.at.as_ptr().add(at);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
         }
+    }
+
+    /// Writes zeros. Of a mapping to be written, of a file that has its memory.
+    ///
+    /// # Panics
+    /// It is not within the mapping.
+    pub(super) fn clear(&self, part: Range<usize>) {
+        assert!(
+            part.start <= part.end && part.end <= self.len,
+            "within the mapping"
+        );
+        // SAFETY: as in `write`.
+        unsafe { std::ptr::write_bytes(self.at.as_ptr().add(part.start), 0, part.len()) };
     }
 
     /// Fills `into` with what is so many bytes behind the start, of a file that has its memory and
@@ -345,6 +326,25 @@ impl Mapping {
         unsafe { rustix::mm::madvise(self.at.as_ptr().cast(), self.len, Advice::LinuxDontFork) }
             .call("madvise(2)")
     }
+}
+
+/// Where a huge page can begin, and so many bytes were free a moment ago. `None`: they are too few
+/// for one, or there is no such place.
+fn huge_page_address(len: usize) -> Option<*mut libc::c_void> {
+    if len < HUGE_PAGE {
+        return None;
+    }
+    let all = len.checked_add(HUGE_PAGE)?;
+    // SAFETY: the kernel chooses a fresh range, which nobody has seen when it is let go of.
+    let range = unsafe {
+        let reserved = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let none = ProtFlags::empty();
+        let range = rustix::mm::mmap_anonymous(std::ptr::null_mut(), all, none, reserved).ok()?;
+        rustix::mm::munmap(range, all).ok()?;
+        range
+    };
+    let at = (range as usize).next_multiple_of(HUGE_PAGE);
+    Some(range.wrapping_byte_add(at - range as usize))
 }
 
 impl Drop for Mapping {

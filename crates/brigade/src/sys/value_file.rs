@@ -2,7 +2,7 @@
 //! descriptor, mapped and copied by who receives them.
 //!
 //! What a value costs is the memory that is touched for the first time, some ten times as much as
-//! the copying. So a file gets huge pages where the system gives them ([`Mapping::give_huge_pages`]),
+//! the copying. So a file gets huge pages where the system gives them ([`Mapping::give_memory`]),
 //! and its writer keeps it, with its mapping, for the next value ([`kept`]).
 //!
 //! A file that is written once is sealed against writing. One that is kept is sealed against writing
@@ -35,7 +35,9 @@ pub(crate) fn write(parts: &[&[u8]]) -> io::Result<OwnedFd> {
         }
     }
     let file = memfd("brigade-value")?;
-    match huge(&file, len) {
+    // Smaller ones are not worth a mapping, and larger ones are written as they are where it cannot
+    // be had.
+    match mapped(&file, len) {
         Some(mapping) => put(parts, &mapping),
         None => written(&file, parts)?,
     }
@@ -44,15 +46,15 @@ pub(crate) fn write(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Makes the file as long, of huge pages, and maps it. `None`: it cannot be had, and the file is as
-/// it was, but for its length.
-fn huge(file: &OwnedFd, len: usize) -> Option<Mapping> {
+/// Makes the file as long, of huge pages, and maps it. `None`: that cannot be had, and what was
+/// done for it does no harm.
+fn mapped(file: &OwnedFd, len: usize) -> Option<Mapping> {
     if len < HUGE_PAGE {
         return None;
     }
     mapping::set_len(file, len).ok()?;
     let mapping = Mapping::writable(file, len).ok()?;
-    mapping.give_huge_pages(file).ok()?.then_some(mapping)
+    mapping.give_memory(file).ok()?.then_some(mapping)
 }
 
 /// Copies the parts to where a file is mapped, which has its memory.
@@ -104,6 +106,11 @@ impl ValueFile {
         if !is_fixed {
             return Err(invalid("a value that is not sealed"));
         }
+        // One of the huge pages that are reserved for a machine has seals, too; but its memory may
+        // not be there when it is touched, and it cannot be unmapped by its length.
+        if rustix::fs::fstatfs(&file).call("fstatfs(2)")?.f_type != libc::TMPFS_MAGIC {
+            return Err(invalid("a value in another kind of memory"));
+        }
         if mapping::file_size(&file)? < len as u64 {
             return Err(invalid("a value that is shorter than announced"));
         }
@@ -142,11 +149,14 @@ impl ValueFile {
         let count = self.len.saturating_sub(from) / size_of::<T>();
         let mut numbers = Vec::new();
         numbers.try_reserve_exact(count).map_err(io::Error::other)?;
-        mapping::ask_for_huge_pages(numbers.spare_capacity_mut());
-        self.mapping
-            .read(from, &mut numbers.spare_capacity_mut()[..count]);
+        let room = &mut numbers.spare_capacity_mut()[..count];
+        mapping::ask_for_huge_pages(room);
+        self.mapping.read(from, room);
         // SAFETY: so many were just written, and any bytes are a `T`.
         unsafe { numbers.set_len(count) };
         Ok(numbers)
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

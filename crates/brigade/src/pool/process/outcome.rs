@@ -107,7 +107,7 @@ impl RawOutcome {
                 let mut descriptors = delivered.descriptors.claim();
                 let len = match delivered.content {
                     Content::Here(bytes) => return decoded(Encoded::Here(&bytes), descriptors),
-                    Content::Mapped(file) => return decoded(Encoded::File(&file), descriptors),
+                    Content::Mapped(file) => return decoded(Encoded::File(file), descriptors),
                     Content::File(len) => len,
                 };
                 if descriptors.is_empty() {
@@ -115,7 +115,7 @@ impl RawOutcome {
                     return Err(TransferError::Why(why).into_error(name()));
                 }
                 match attachment::map(descriptors.remove(0), len) {
-                    Ok(file) => decoded(Encoded::File(&file), descriptors),
+                    Ok(file) => decoded(Encoded::File(file), descriptors),
                     Err(e) => Err(TransferError::Why(format!(
                         "its result could not be received: {e}"
                     ))

@@ -6,9 +6,14 @@
 //! knows when the last is gone, however it went. So nothing that a receiver says or forgets to say
 //! has a file written to while it reads, and who holds on to one keeps only that one.
 //!
-//! **How much is kept.** At most [`MOST_BYTES`] in a process, and what was not used for a second is
-//! given back: by a thread that is there for as long as there is something to give back; in a
-//! worker, which has none of ours, when it waits for tasks, or writes the next value.
+//! **What is in one.** The last value, and zeros: what a longer one before it has left is written
+//! over, for it was for another receiver's eyes.
+//!
+//! **How much is kept.** At most [`MOST_BYTES`] in a process, less where it may have little
+//! ([`Allowance`]), and what was not used for a second is given back: by a thread that is there for
+//! as long as there is something to give back; in a pool's worker, which has none of ours, when it
+//! waits for tasks, begins one, or writes the next value. All other workers keep none: they may run
+//! their one task for as long as they live.
 //!
 //! Where the system has no such leases, or no /proc to open files anew through, none is kept.
 
@@ -19,20 +24,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, SealFlags};
+use rustix::process::Resource;
 
 use super::put;
 use crate::sys::error::errno_of;
-use crate::sys::futex;
-use crate::sys::mapping::{self, HUGE_PAGE, Mapping, add_seals, memfd, reserve};
+use crate::sys::mapping::{self, HUGE_PAGE, Mapping, add_seals, allowed_size, memfd};
 use crate::sys::opened;
 use crate::sys::per_process::PerProcess;
 use crate::sys::signal::Blocked;
+use crate::sys::{cgroup, futex, process};
 
 /// Of all files that a process keeps: two of 64 MiB and some.
 const MOST_BYTES: usize = 160 << 20;
 
 /// How many a process keeps: each takes a descriptor.
 const MOST_FILES: usize = 16;
+
+/// Of the memory that a process may have, at the most.
+const SHARE_OF_MEMORY: u64 = 8;
+
+/// The same, for each worker of a pool: there may be as many as processors, and more.
+const SHARE_OF_MEMORY_IN_WORKER: u64 = 64;
+
+/// Of the descriptors that a process may have, at the most.
+const SHARE_OF_DESCRIPTORS: u64 = 64;
 
 /// How long a file is kept that is not used.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(1);
@@ -43,15 +58,19 @@ static GIVEN_BACK_BY: AtomicU8 = AtomicU8::new(BY_THREAD);
 const BY_THREAD: u8 = 0;
 /// Whoever runs tasks here, by [`give_back`].
 const BY_WORKER: u8 = 1;
+/// Nothing is kept, so far.
+const NOTHING_YET: u8 = 2;
 /// Nothing is kept.
-const NOTHING: u8 = 2;
+const NOTHING: u8 = 3;
 
 /// Something is kept, or was.
 static MAY_BE_ANY: AtomicBool = AtomicBool::new(false);
 
 /// What a process keeps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
+    /// As it was when this process wrote its first large value.
+    allowance: Allowance,
     /// Those that nobody writes to just now; the one that was used last is the last.
     files: Vec<KeptFile>,
     /// Of all, those included that are written to.
@@ -61,12 +80,21 @@ struct Kept {
     has_thread: bool,
 }
 
-static KEPT: PerProcess<Mutex<Kept>> = PerProcess::new(Mutex::default);
+static KEPT: PerProcess<Mutex<Kept>> =
+    PerProcess::new(|| Mutex::new(Kept::new(Allowance::of_this_process())));
 
-/// This process is a worker: it starts no thread, but calls [`give_back`].
+/// This process is a worker.
+pub(crate) fn in_worker() {
+    change(BY_THREAD, NOTHING_YET);
+}
+
+/// This worker runs one task after another: it calls [`give_back`] between them.
 pub(crate) fn by_worker() {
-    let _ =
-        GIVEN_BACK_BY.compare_exchange(BY_THREAD, BY_WORKER, Ordering::Relaxed, Ordering::Relaxed);
+    change(NOTHING_YET, BY_WORKER);
+}
+
+fn change(from: u8, to: u8) {
+    let _ = GIVEN_BACK_BY.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// Nothing is to be kept in this process from now on: it may not do what that takes.
@@ -76,7 +104,8 @@ pub(crate) fn nothing() {
 
 /// A file with these bytes, `len` in all, that this process keeps. `None`: none can be had.
 pub(super) fn write(parts: &[&[u8]], len: usize) -> Option<OwnedFd> {
-    if len > MOST_BYTES || GIVEN_BACK_BY.load(Ordering::Relaxed) == NOTHING {
+    let by = GIVEN_BACK_BY.load(Ordering::Relaxed);
+    if len > MOST_BYTES || !matches!(by, BY_THREAD | BY_WORKER) {
         return None;
     }
     let mut file = match take(len)? {
@@ -84,6 +113,7 @@ pub(super) fn write(parts: &[&[u8]], len: usize) -> Option<OwnedFd> {
         Place::New(room) => room.fill()?,
     };
     put(parts, &file.mapping);
+    file.clear_behind(len);
     // Until it is put back it is nobody else's. Where the process has no descriptor left, it is
     // given up with its place.
     let reader = file.reader();
@@ -138,7 +168,51 @@ fn take(len: usize) -> Option<Place> {
     place
 }
 
+/// How much a process may keep.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    bytes: usize,
+    files: usize,
+}
+
+impl Allowance {
+    fn of_this_process() -> Allowance {
+        let soft = |of| process::limit(of).and_then(|limit| limit.current);
+        let system = rustix::system::sysinfo();
+        let memory = [
+            Some((system.totalram as u64).saturating_mul(u64::from(system.mem_unit))),
+            soft(Resource::As),
+            cgroup::lowest_memory_max(),
+        ];
+        let share = match GIVEN_BACK_BY.load(Ordering::Relaxed) {
+            BY_WORKER => SHARE_OF_MEMORY_IN_WORKER,
+            _ => SHARE_OF_MEMORY,
+        };
+        Allowance::of(
+            memory.into_iter().flatten().min().unwrap_or(u64::MAX) / share,
+            soft(Resource::Nofile).unwrap_or(u64::MAX) / SHARE_OF_DESCRIPTORS,
+        )
+    }
+
+    fn of(bytes: u64, files: u64) -> Allowance {
+        Allowance {
+            bytes: usize::try_from(bytes).map_or(MOST_BYTES, |n| n.min(MOST_BYTES)),
+            files: usize::try_from(files).map_or(MOST_FILES, |n| n.min(MOST_FILES)),
+        }
+    }
+}
+
 impl Kept {
+    fn new(allowance: Allowance) -> Kept {
+        Kept {
+            allowance,
+            files: Vec::new(),
+            bytes: 0,
+            count: 0,
+            has_thread: false,
+        }
+    }
+
     fn place(&mut self, len: usize) -> Option<Place> {
         // A small value in a large file would keep it from a large one.
         let fits = |file: &KeptFile| {
@@ -152,7 +226,11 @@ impl Kept {
             return Some(Place::Taken(self.files.remove(found)));
         }
         let bytes = len.next_multiple_of(HUGE_PAGE);
-        while self.bytes + bytes > MOST_BYTES || self.count >= MOST_FILES {
+        let Allowance { bytes: most, files } = self.allowance;
+        if bytes > most || files == 0 {
+            return None;
+        }
+        while self.bytes + bytes > most || self.count >= files {
             // One that is in use is used again soon.
             let unused = self.files.iter().position(KeptFile::is_free)?;
             let unused = self.files.remove(unused);
@@ -236,19 +314,22 @@ fn start_thread() -> io::Result<()> {
 struct KeptFile {
     file: OwnedFd,
     mapping: Mapping,
+    /// Behind so many bytes there are zeros.
+    filled: usize,
     used: Instant,
 }
 
 impl KeptFile {
     fn new(len: usize) -> io::Result<KeptFile> {
+        // More than the value, which is allowed.
+        allowed_size(len)?;
         // The kernel counts those who have opened a file; who has made it did not open it.
         let made = memfd("brigade-value")?;
         let file = open(&made, OFlags::RDWR)?;
         drop(made);
         mapping::set_len(&file, len)?;
         let mapping = Mapping::writable(&file, len)?;
-        if !mapping.give_huge_pages(&file)? {
-            reserve(&file, 0..len as u64)?;
+        if !mapping.give_memory(&file)? {
             mapping.populate();
         }
         // A fork would have it, too, and keeps files of its own.
@@ -258,6 +339,7 @@ impl KeptFile {
         let file = KeptFile {
             file,
             mapping,
+            filled: 0,
             used: Instant::now(),
         };
         file.keep_quiet()?;
@@ -269,6 +351,12 @@ impl KeptFile {
             true => Ok(file),
             false => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// A value of `len` bytes was written. Nothing of a longer one before it is left.
+    fn clear_behind(&mut self, len: usize) {
+        self.mapping.clear(len..self.filled.max(len));
+        self.filled = len;
     }
 
     /// A descriptor to read from, for others. While it is open, the file is not free.

@@ -120,7 +120,7 @@ impl<'o> Encoder<'o> {
     fn run(&mut self, run: Run<'_>) -> Result<()> {
         self.check_growth(run.bytes.len())?;
         self.out.reserve(1 + tag::COUNT_BYTES + run.bytes.len());
-        plain::about_to_fill(self.out);
+        plain::about_to_fill(self.out, run.bytes.len());
         self.out.push(tag::RUN + run.kind as u8);
         tag::put_count(self.out, run.count);
         self.out.extend_from_slice(run.bytes);

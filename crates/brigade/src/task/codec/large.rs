@@ -1,7 +1,6 @@
 //! Large values, which travel in a memory file: written there from where they are, and read from
 //! there to where they are to be.
 
-use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
 use super::plain::{self, Plain};
@@ -52,27 +51,12 @@ pub(crate) fn large_vector<T: Message>(value: &T) -> Option<LargeVector<'_>> {
     }
 }
 
-/// A message, where it is.
-#[derive(Clone, Copy, Debug)]
+/// A message, where it is. A file is let go of as soon as the value is made: its writer may have a
+/// use for it while the value is worked with.
+#[derive(Debug)]
 pub(crate) enum Encoded<'a> {
     Here(&'a [u8]),
-    File(&'a ValueFile),
-}
-
-/// The same, held.
-#[derive(Debug)]
-pub(crate) enum Stored<'a> {
-    Here(Cow<'a, [u8]>),
     File(ValueFile),
-}
-
-impl Stored<'_> {
-    pub(crate) fn get(&self) -> Encoded<'_> {
-        match self {
-            Stored::Here(bytes) => Encoded::Here(bytes),
-            Stored::File(file) => Encoded::File(file),
-        }
-    }
 }
 
 /// The value that `encoded` is, all of it, and these descriptors.
@@ -88,24 +72,25 @@ pub(crate) fn decode_encoded<T: Message>(
 
 /// As [`decode_frame`](super::decode_frame), of a message in a file.
 pub(crate) fn decode_file_frame<T: Message>(
-    file: &ValueFile,
+    file: ValueFile,
     descriptors: Vec<OwnedFd>,
 ) -> Result<T, String> {
-    match plain::vector_in::<T>(file, 0, Plain::U8) {
-        Some(vector) => vector.map_err(|e| not_copied(file, &e)),
+    match plain::vector_in::<T>(&file, 0, Plain::U8) {
+        Some(vector) => vector.map_err(|e| not_copied(&file, &e)),
         None => decode_file(file, descriptors),
     }
 }
 
 #[inline(never)]
-fn decode_file<T: Message>(file: &ValueFile, descriptors: Vec<OwnedFd>) -> Result<T, String> {
-    if let Some((kind, at)) = vector_at(file) {
-        if let Some(vector) = plain::vector_in(file, at, kind) {
-            return vector.map_err(|e| not_copied(file, &e));
+fn decode_file<T: Message>(file: ValueFile, descriptors: Vec<OwnedFd>) -> Result<T, String> {
+    if let Some((kind, at)) = vector_at(&file) {
+        if let Some(vector) = plain::vector_in(&file, at, kind) {
+            return vector.map_err(|e| not_copied(&file, &e));
         }
     }
     // Its bytes may change while they are read: what is looked at is a copy.
-    let bytes = file.to_vec().map_err(|e| not_copied(file, &e))?;
+    let bytes = file.to_vec().map_err(|e| not_copied(&file, &e))?;
+    drop(file);
     decode(&bytes, descriptors)
 }
 
@@ -130,3 +115,6 @@ fn not_copied(file: &ValueFile, error: &std::io::Error) -> String {
         file.len()
     )
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -31,7 +31,7 @@ use self::decoder::{Decoder, Names};
 use self::encoder::within_limit;
 use self::error::{Error, Result};
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) use self::large::{Encoded, Stored, decode_encoded, decode_file_frame, large_vector};
+pub(crate) use self::large::{Encoded, decode_encoded, decode_file_frame, large_vector};
 use super::{Message, carry};
 use crate::sys::carried::Carried;
 

@@ -279,18 +279,18 @@ impl<'m, T> ArrayBytes<'m, T> {
     }
 }
 
-/// The room of a vector is filled now, for the first time.
+/// So much of the room of a vector, which is there, is filled now, for the first time.
 #[inline]
-pub(super) fn about_to_fill<T>(_vector: &mut Vec<T>) {
+pub(super) fn about_to_fill<T>(_vector: &mut Vec<T>, _count: usize) {
     #[cfg(all(target_os = "linux", not(brigade_portable)))]
-    crate::sys::mapping::ask_for_huge_pages(_vector.spare_capacity_mut());
+    crate::sys::mapping::ask_for_huge_pages(&mut _vector.spare_capacity_mut()[.._count]);
 }
 
 /// The numbers that these bytes are, in one copy also where nothing is optimized.
 fn copied<T: AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
     let count = bytes.len() / size_of::<T>();
     let mut numbers = Vec::<T>::with_capacity(count);
-    about_to_fill(&mut numbers);
+    about_to_fill(&mut numbers, count);
     // SAFETY: there is room for `count` numbers, and there are bytes for as many. The room is new,
     // so the two do not overlap. Any bytes are a `T`.
     unsafe {

@@ -21,6 +21,12 @@ pub(crate) struct EncodedResult {
 }
 
 impl EncodedResult {
+    /// Nothing, for the next one.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.file = None;
+    }
+
     /// How many bytes it takes.
     pub(crate) fn len(&self) -> u64 {
         let in_file = self.file.as_ref().map(|(_, len)| *len);

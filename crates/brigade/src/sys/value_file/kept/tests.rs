@@ -194,28 +194,41 @@ fn what_is_not_used_is_given_back() {
 }
 
 #[test]
-#[expect(unsafe_code, reason = "forks")]
 fn a_fork_keeps_files_of_its_own() {
     let _alone = alone();
     if !can_keep() {
         return;
     }
     let file = write(1, LEN);
-    // SAFETY: the child calls nothing that another thread may have locked, but for the allocator,
-    // which glibc unlocks in a child, and ends by `_exit`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
+    let child = fork(|| {
         let ours = write(2, LEN);
         let is_apart = inode(&ours) != inode(&file) && bytes(&file, LEN) == vec![1; LEN];
-        drop(file);
         let again = write(3, LEN);
-        let is_intact = bytes(&ours, LEN) == vec![2; LEN] && bytes(&again, LEN) == vec![3; LEN];
-        crate::sys::process::exit_now(i32::from(!(is_apart && is_intact)));
-    }
-    let pid = rustix::process::Pid::from_raw(child).expect("a child");
-    let ended = rustix::process::waitpid(Some(pid), WaitOptions::empty()).expect("waited");
-    assert_eq!(ended.and_then(|(_, status)| status.exit_status()), Some(0));
+        is_apart && bytes(&ours, LEN) == vec![2; LEN] && bytes(&again, LEN) == vec![3; LEN]
+    });
+    assert_eq!(ended(child), Some(0));
     assert!(bytes(&file, LEN) == vec![1; LEN]);
+}
+
+#[test]
+fn a_file_of_which_a_fork_has_a_copy_is_not_written_to() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    let (to, from) = opened::socket_pair().expect("sockets");
+    let file = write(1, LEN);
+    let kept = inode(&file);
+    let child = fork(|| {
+        let is_told = rustix::io::read(&from, &mut [0]) == Ok(1);
+        is_told && bytes(&file, LEN) == vec![1; LEN]
+    });
+    drop(file);
+    for byte in 2..6 {
+        assert_ne!(inode(&write(byte, LEN)), kept, "the fork has it");
+    }
+    rustix::io::write(&to, &[1]).expect("told");
+    assert_eq!(ended(child), Some(0));
 }
 
 #[test]
@@ -239,4 +252,129 @@ fn many_threads_write_at_once() {
         kept.bytes,
         kept.files.iter().map(|f| f.mapping.len()).sum::<usize>()
     );
+}
+
+#[test]
+fn nothing_of_a_longer_value_before_is_left() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    let first = write(1, LEN);
+    let kept = inode(&first);
+    drop(first);
+    for len in [LEN - 5000, LEN - 4000, 1 << 20, (1 << 20) + 5, LEN] {
+        let file = write(2, len);
+        assert_eq!(inode(&file), kept, "the same");
+        let size = mapping::file_size(&file).expect("a size") as usize;
+        let all = bytes(&file, size);
+        assert!(all[..len] == vec![2; len], "{len} bytes");
+        assert!(all[len..].iter().all(|&byte| byte == 0), "behind {len}");
+        drop(file);
+        // As large as fits again, whatever was before.
+        drop(write(1, LEN));
+    }
+}
+
+#[test]
+fn a_process_that_may_have_little_keeps_little() {
+    let allowance = |bytes, files| Allowance::of(bytes, files);
+    let mut none = Kept::new(allowance(u64::MAX, 0));
+    assert!(none.place(LEN).is_none(), "no descriptors to spare");
+    let mut little = Kept::new(allowance(4 << 20, 3));
+    assert!(little.place(5 << 20).is_none(), "too large");
+    assert!(matches!(little.place(3 << 20), Some(Place::New(_))));
+    assert!(little.place(1).is_none(), "no bytes are left");
+    let mut few = Kept::new(allowance(u64::MAX, 2));
+    assert!(matches!(few.place(1), Some(Place::New(_))));
+    assert!(matches!(few.place(1), Some(Place::New(_))));
+    assert!(few.place(1).is_none(), "no more files");
+    let most = allowance(u64::MAX, u64::MAX);
+    assert_eq!((most.bytes, most.files), (MOST_BYTES, MOST_FILES));
+}
+
+#[test]
+fn what_cannot_be_kept_arrives_all_the_same() {
+    let _alone = alone();
+    if !can_keep() {
+        return;
+    }
+    // All that may be kept is in use, by whoever got it.
+    let held: Vec<_> = (0..MOST_FILES as u8).map(|n| write(n, 300 << 10)).collect();
+    let (count, _) = counts();
+    let more: Vec<_> = (0..8).map(|n| write(100 + n, LEN)).collect();
+    assert_eq!(counts().0, count);
+    for (n, file) in (100..).zip(&more) {
+        assert!(bytes(file, LEN) == vec![n; LEN]);
+        let seals = mapping::seals(file).expect("seals");
+        assert!(seals.contains(SealFlags::WRITE), "{seals:?}");
+    }
+    for (n, file) in (0..).zip(&held) {
+        assert!(bytes(file, 300 << 10) == vec![n; 300 << 10]);
+    }
+}
+
+/// Runs it in a child of this process: whether it holds, by its exit status.
+#[expect(unsafe_code, reason = "forks")]
+fn fork(run: impl FnOnce() -> bool) -> rustix::process::Pid {
+    // SAFETY: the child calls nothing that another thread may have locked, but for the allocator,
+    // which glibc unlocks in a child, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        crate::sys::process::exit_now(i32::from(!run()));
+    }
+    rustix::process::Pid::from_raw(child).expect("a child")
+}
+
+fn ended(child: rustix::process::Pid) -> Option<i32> {
+    let ended = rustix::process::waitpid(Some(child), WaitOptions::empty()).expect("waited");
+    ended.and_then(|(_, status)| status.exit_status())
+}
+
+#[test]
+fn a_file_that_the_limit_of_its_size_does_not_allow_is_not_made() {
+    let _alone = alone();
+    // Over the limit, the kernel would end the child by SIGXFSZ.
+    let child = fork(|| {
+        let limit = rustix::process::Rlimit {
+            current: Some(1 << 20),
+            maximum: Some(1 << 20),
+        };
+        rustix::process::setrlimit(Resource::Fsize, limit).expect("less is allowed");
+        let small = write(3, 300 << 10);
+        let large = value_file::write(&[&vec![1; LEN]]).expect_err("too large");
+        bytes(&small, 300 << 10) == vec![3; 300 << 10]
+            && errno_of(&large) == Some(libc::EFBIG)
+            && counts().0 == 0
+    });
+    assert_eq!(ended(child), Some(0));
+}
+
+#[test]
+fn where_it_is_written_to_by_many_each_gets_its_own() {
+    let _alone = alone();
+    let (to, from) = std::sync::mpsc::channel::<(u8, usize, OwnedFd)>();
+    // What is read is let go of at any time: files are free again while others look for one.
+    std::thread::scope(|scope| {
+        for thread in 0..3_u8 {
+            let to = to.clone();
+            scope.spawn(move || {
+                for round in 0..40_u8 {
+                    let byte = thread * 64 + round;
+                    let len = (256 << 10) + usize::from(round % 5) * 500_000;
+                    to.send((byte, len, write(byte, len))).expect("a reader");
+                }
+            });
+        }
+        drop(to);
+        let mut held = Vec::new();
+        for (n, (byte, len, file)) in from.iter().enumerate() {
+            held.push((byte, len, file));
+            if n % 3 == 2 {
+                for (byte, len, file) in held.drain(..) {
+                    assert!(bytes(&file, len) == vec![byte; len], "{byte}, {len}");
+                }
+            }
+        }
+    });
 }

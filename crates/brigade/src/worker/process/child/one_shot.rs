@@ -92,7 +92,7 @@ impl Worker {
         };
         only.0.mailbox.note_processor();
         let mut result = EncodedResult::default();
-        let outcome = task::run(&only, plan, input.get(), descriptors, &mut result);
+        let outcome = task::run(&only, plan, input, descriptors, &mut result);
         task::flush(&only);
         profile::write();
         task::tell(&mut only, outcome, &mut result);

@@ -128,7 +128,7 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     birth.stdout.map_or(Ok(()), fds::become_stdout)?;
     fds::become_stderr(birth.stderr)?;
     roster::become_worker(token);
-    kept::by_worker();
+    kept::in_worker();
     match birth.surplus {
         Surplus::All => {
             fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);

@@ -2,13 +2,12 @@
 //! to the host. That is the same in a worker for one task and in one of a pool. What is not is a
 //! [`Service`].
 
-use std::borrow::Cow;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::sys::process;
 use crate::sys::value_file::ValueFile;
-use crate::task::codec::{Encoded, Stored};
+use crate::task::codec::Encoded;
 use crate::task::entry::{EncodedResult, Outcome, Plan};
 use crate::task::panic::Unwound;
 use crate::task::text::floor_char_boundary;
@@ -39,17 +38,17 @@ pub(super) trait Service {
 }
 
 /// A task's input, and its descriptors.
-pub(super) type Received<'a> = (Stored<'a>, Vec<OwnedFd>);
+pub(super) type Received<'a> = (Encoded<'a>, Vec<OwnedFd>);
 
 /// Waits for what the lane carries of an input. The error is a text for the host.
 #[inline]
 pub(super) fn receive<'a>(worker: &Worker, payload: Payload<'a>) -> Result<Received<'a>, String> {
     match payload {
-        Payload::Inline(bytes) => Ok((Stored::Here(Cow::Borrowed(bytes)), Vec::new())),
+        Payload::Inline(bytes) => Ok((Encoded::Here(bytes), Vec::new())),
         Payload::Accompanied { parcel, bytes } => receive_descriptors(worker, parcel)
-            .map(|descriptors| (Stored::Here(Cow::Borrowed(bytes)), descriptors)),
+            .map(|descriptors| (Encoded::Here(bytes), descriptors)),
         Payload::Large { parcel, len } => receive_large(worker, parcel, len)
-            .map(|(file, descriptors)| (Stored::File(file), descriptors)),
+            .map(|(file, descriptors)| (Encoded::File(file), descriptors)),
     }
 }
 

@@ -51,6 +51,9 @@ pub(in crate::worker::process) struct WorkerLoop {
 
 impl WorkerLoop {
     pub(in crate::worker::process) fn new(worker: Worker, pool: &PoolWorkerSetup) -> WorkerLoop {
+        if pool.bytes.is_none() {
+            kept::by_worker();
+        }
         let mut stderr = Mark::new(worker.stderr_count);
         stderr.begin(worker.mailbox);
         WorkerLoop {
@@ -152,6 +155,9 @@ impl WorkerLoop {
     /// for a task before it has closed the way that its input comes; or it has left somebody behind
     /// who holds stdout.
     fn serve_one(&mut self) -> bool {
+        if kept::may_be_any() {
+            kept::give_back();
+        }
         let worker = &mut self.worker;
         let mailbox = worker.mailbox;
         let payload = loop {
@@ -187,19 +193,12 @@ impl WorkerLoop {
             mailbox.handoff().full_fence();
             worker.ring(NotifyEvent::MustLook);
         }
-        self.result.bytes.clear();
+        self.result.clear();
         let mut one_of_many = OneOfMany {
             worker,
             original: &self.original,
         };
-        let outcome = task::run(
-            &one_of_many,
-            plan,
-            input.get(),
-            descriptors,
-            &mut self.result,
-        );
-        drop(input);
+        let outcome = task::run(&one_of_many, plan, input, descriptors, &mut self.result);
         let is_flushed = task::flush(&one_of_many);
         // It may be killed as soon as the host has its last result.
         if profile::is_linked() && !mailbox.handoff().claims.has_more(self.begun) {

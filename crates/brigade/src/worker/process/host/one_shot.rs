@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::task::codec;
+use crate::task::codec::{self, Encoded};
 use crate::task::entry::{Plan, caught};
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
@@ -21,7 +21,7 @@ use crate::worker::process::host::client::ForkServer;
 use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::{JoinError, Message};
-use outcome::Held;
+use outcome::{Held, Stored};
 use worker::{Found, Input, Worker};
 
 /// Nobody cancelled it.
@@ -171,9 +171,12 @@ impl<R> ProcessTask<R> {
             self.state = State::Started(worker);
             return None;
         };
-        Some(ended.and_then(|(encoded, descriptors)| {
-            let name = || self.name.clone();
-            decoded(encoded.get(), descriptors, self.decode, name)
+        Some(ended.and_then(|(stored, descriptors)| {
+            let encoded = match stored {
+                Stored::Here(ref bytes) => Encoded::Here(bytes),
+                Stored::File(file) => Encoded::File(file),
+            };
+            decoded(encoded, descriptors, self.decode, || self.name.clone())
         }))
     }
 

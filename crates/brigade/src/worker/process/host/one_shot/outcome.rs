@@ -6,13 +6,19 @@ use std::time::{Duration, Instant};
 
 use super::worker::{Found, Worker};
 use crate::JoinError;
-use crate::task::codec::Stored;
+use crate::sys::value_file::ValueFile;
 use crate::task::name::TaskName;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
+/// An encoded result.
+pub(super) enum Stored {
+    Here(Vec<u8>),
+    File(ValueFile),
+}
+
 /// The encoded result of a task, and its descriptors; or why there is none.
-pub(super) type Outcome = Result<(Stored<'static>, Vec<OwnedFd>), JoinError>;
+pub(super) type Outcome = Result<(Stored, Vec<OwnedFd>), JoinError>;
 
 /// An end that is known, and waits for the fork server.
 pub(super) enum Held {
@@ -55,7 +61,7 @@ impl Worker {
             Found::Corrupt | Found::TimedOut => return self.broke_protocol(deadline, name),
         };
         let ended = match tag.read(&frame) {
-            Reply::Returned(_) => Ok((Stored::Here(frame.into()), Vec::new())),
+            Reply::Returned(_) => Ok((Stored::Here(frame), Vec::new())),
             Reply::AccompaniedReturned(_) | Reply::LargeReturned(_) => {
                 let ticket = match self.server.ask_for_lane(self.slot, self.pid) {
                     Ok(ticket) => ticket,
@@ -122,7 +128,7 @@ impl Worker {
                         lane::open_large(descriptors, len.unwrap_or(u64::MAX))
                             .map(|(file, descriptors)| (Stored::File(file), descriptors))
                     }
-                    Reply::AccompaniedReturned(_) => Ok((Stored::Here(frame.into()), descriptors)),
+                    Reply::AccompaniedReturned(_) => Ok((Stored::Here(frame), descriptors)),
                     _ => Err(io::ErrorKind::InvalidData.into()),
                 });
                 match received {
