@@ -5,6 +5,7 @@ mod bounds;
 mod deaths;
 mod descriptors;
 mod ends;
+mod large;
 mod messages;
 mod stalled;
 mod too_large;

@@ -10,6 +10,7 @@ mod count;
 mod ends;
 mod futures;
 mod initializer;
+mod large;
 mod map;
 mod options;
 mod queue;

@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         it_uses_the_channels_that_it_was_given,
         it_uses_shared_memory_and_locks,
         large_values_go_in_and_out,
+        many_large_values_go_through_a_pool_and_nothing_is_refused,
         it_uses_the_file_that_it_was_given,
         its_environment_is_empty,
         it_has_what_the_builder_gives,
@@ -141,6 +142,25 @@ fn large_values_go_in_and_out() {
     }
     let filled = shut_in().spawn(fill, ()).expect("a worker").join();
     assert!(filled.expect("a buffer").iter().all(|&byte| byte == 7));
+}
+
+fn many_large_values_go_through_a_pool_and_nothing_is_refused() {
+    fn next(values: Vec<u64>) -> Vec<u64> {
+        values.into_iter().map(|value| value + 1).collect()
+    }
+    let value = |n: u64| (n..n + 40_000 + n % 7 * 100_000).collect::<Vec<u64>>();
+    for fresh in [false, true] {
+        let pool = Pool::builder(Kind::Process)
+            .workers(2)
+            .fresh_per_task(fresh)
+            .process(shut_in())
+            .build()
+            .expect("a pool");
+        for (n, came) in (0..).zip(pool.map(next, (0..30).map(value))) {
+            let came = came.expect("no violation");
+            assert!(came.into_iter().eq(next(value(n))), "{n}");
+        }
+    }
 }
 
 fn it_uses_the_file_that_it_was_given() {
