@@ -416,6 +416,15 @@ pub(crate) fn is_zombie(pid: u32) -> bool {
     matches!(state, Some(('Z', _)))
 }
 
+/// Bytes of memory that the machine has. sysinfo(2). `None`: it is denied.
+pub(crate) fn memory_of_machine() -> Option<u64> {
+    // SAFETY: numbers, for which zeroes are valid.
+    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: writes to `info`.
+    let is_told = unsafe { libc::sysinfo(&raw mut info) } == 0;
+    is_told.then(|| info.totalram.saturating_mul(u64::from(info.mem_unit)))
+}
+
 /// The most pages that this process ever had resident. getrusage(2); takes no descriptor.
 pub(crate) fn most_resident_pages() -> u64 {
     // SAFETY: numbers, for which zeroes are valid.

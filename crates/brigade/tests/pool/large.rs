@@ -157,12 +157,13 @@ fn what_is_timed_out_or_cancelled_changes_no_other() {
     }
     processes(|| {
         let begun = Count::new();
-        let pool = Pool::builder(Kind::Process)
-            .workers(3)
-            .timeout(Duration::from_secs(2))
+        let timed = Pool::builder(Kind::Process)
+            .workers(1)
+            .timeout(Duration::from_millis(300))
             .build()
             .expect("a pool");
-        let late = pool.submit(hang, (numbers((900, LARGE)), begun.clone()));
+        let pool = pool(Kind::Process, 3);
+        let late = timed.submit(hang, (numbers((900, LARGE)), begun.clone()));
         let cancelled = pool.submit(hang, (numbers((901, LARGE)), begun.clone()));
         begun.wait_for(2);
         let inputs = || (0..40).map(|n| numbers((n as u64, count(n))));

@@ -178,9 +178,8 @@ struct Allowance {
 impl Allowance {
     fn of_this_process() -> Allowance {
         let soft = |of| process::limit(of).and_then(|limit| limit.current);
-        let system = rustix::system::sysinfo();
         let memory = [
-            Some((system.totalram as u64).saturating_mul(u64::from(system.mem_unit))),
+            process::memory_of_machine(),
             soft(Resource::As),
             cgroup::lowest_memory_max(),
         ];
