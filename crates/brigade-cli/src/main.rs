@@ -15,6 +15,7 @@ mod helper;
 mod inspect;
 mod machine;
 mod procfs;
+mod published;
 mod raw;
 mod signals;
 mod terminal;

@@ -93,6 +93,8 @@
 //!   stays locked because its holder died.
 //! - [`Descriptor`]: files and sockets as messages.
 //! - [`supervise`]: threads, processes and supervisors that are kept running, by OTP's rules.
+//! - [`publish`](publish()): shows `brigade top` and `brigade inspect` what the pools of a program
+//!   do.
 //!
 //! ```
 //! use brigade::channel::{self, Sender};
@@ -220,6 +222,7 @@
 //! `brigade-server`, which is not a child of the program. It wraps the panic hook, once, when the
 //! first task starts: panics of tasks are noted, and the hook that was there is called as before. A
 //! pool of processes has no thread of its own: a thread that waits for it drives it meanwhile.
+//! [`publish`](publish()) starts one more, `brigade-publish`, which sleeps until a reader asks.
 //! Descriptors are anonymous and close-on-exec; nothing has a name that could be left behind.
 //!
 //! # What it does not do
@@ -289,6 +292,7 @@ pub mod counts;
 pub mod fuzzing;
 mod init;
 mod pool;
+mod publish;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod shm;
@@ -308,6 +312,7 @@ mod worker;
 pub use advise::{Advice, Advisor, advise};
 pub use init::init;
 pub use pool::{Latencies, Pool, PoolBuilder, PoolStats};
+pub use publish::publish;
 #[cfg(feature = "sandbox")]
 pub use sandbox::Sandbox;
 pub use shm::{Shared, ShmSafe};

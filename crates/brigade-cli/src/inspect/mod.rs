@@ -4,13 +4,14 @@
 //! - proc_dir: one process in /proc; process, descriptors, regions: what is read of it;
 //!   unix_sockets, tcp: which socket is connected with which
 //! - connections: the same object in several processes; look: the whole
-//! - picture: what comes of it; text: drawn; escape: names from outside
+//! - picture: what comes of it; text, pools: drawn; escape: names from outside
 
 mod connections;
 mod descriptors;
 pub(crate) mod escape;
 mod look;
 pub(crate) mod picture;
+mod pools;
 pub(crate) mod proc_dir;
 pub(crate) mod process;
 mod regions;

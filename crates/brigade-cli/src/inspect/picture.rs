@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::published::Published;
+
 /// A thing, or why it cannot be seen. Never a zero in place of what is not permitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -69,6 +71,8 @@ pub(crate) struct Process {
     pub(crate) memory: Memory,
     pub(crate) threads: Seen<Vec<Thread>>,
     pub(crate) descriptors: Seen<Vec<Descriptor>>,
+    /// What it publishes of its pools, if it does.
+    pub(crate) published: Option<Seen<Published>>,
     /// Why it is here though it is no descendant.
     pub(crate) because: Option<String>,
 }
@@ -182,7 +186,7 @@ impl DescriptorKind {
             Self::Pipe => ("pipe", "pipes"),
             Self::Socket => ("socket", "sockets"),
             Self::Queue => ("message queue", "message queues"),
-            Self::Memory => ("memory", "memories"),
+            Self::Memory => ("memory region", "memory regions"),
             Self::Kernel => ("kernel object", "kernel objects"),
             Self::Unknown => ("unknown", "unknown"),
         };

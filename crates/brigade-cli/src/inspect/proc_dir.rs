@@ -104,6 +104,11 @@ impl ProcDir {
         fs::statat(&self.folder, path, flags).map_err(|errno| self.why(path, errno))
     }
 
+    /// Opens what a link leads to, for reading.
+    pub(crate) fn open_target(&self, path: &str) -> Result<OwnedFd, Hidden> {
+        self.file(path, OFlags::NONBLOCK | OFlags::NOCTTY)
+    }
+
     /// The same file for calls that take a path and no folder.
     pub(crate) fn path(&self, path: &str) -> String {
         format!("/proc/self/fd/{}/{path}", self.folder.as_raw_fd())

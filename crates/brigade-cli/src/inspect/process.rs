@@ -6,6 +6,7 @@ use super::descriptors;
 use super::escape::{visible, visible_bytes};
 use super::picture::{Memory, Process, Seen, State, Thread};
 use super::proc_dir::{Hidden, ProcDir};
+use crate::published::Reader;
 
 /// A line `stat`, of a process or a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,14 @@ pub(crate) fn read(pid: u32, started: u64, users: &Users) -> Option<(ProcDir, Pr
         Err(Hidden::Ended) if !has_ended => return Some((dir, ended(pid, stat))),
         threads => seen(threads),
     };
+    let published = match Reader::find(&dir) {
+        Ok(reader) => reader.map(|reader| match reader.read() {
+            Ok(published) => Seen::Seen(published),
+            Err(why) => Seen::not(why),
+        }),
+        // Whether it does cannot be known: `descriptors` says why.
+        Err(_) => None,
+    };
     let process = Process {
         pid,
         parent: stat.parent,
@@ -82,6 +91,7 @@ pub(crate) fn read(pid: u32, started: u64, users: &Users) -> Option<(ProcDir, Pr
             seen(descriptors::read(&dir))
         },
         name: stat.name,
+        published,
         because: None,
     };
     Some((dir, process))
@@ -104,6 +114,7 @@ fn ended(pid: u32, stat: Stat) -> Process {
         },
         threads: Seen::not(Hidden::Ended),
         descriptors: Seen::not(Hidden::Ended),
+        published: None,
         because: None,
     }
 }

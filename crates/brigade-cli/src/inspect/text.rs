@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::picture::{
-    Access, Connection, Descriptor, DescriptorKind, End, Kind, Picture, Process, Thread,
+    Access, Connection, Descriptor, DescriptorKind, End, Kind, Picture, Process, Seen, Thread,
 };
+use super::pools;
 use crate::terminal::{Paint, pad, wrap};
 
 /// Threads that are drawn of one process. The JSON has all.
@@ -166,6 +167,11 @@ fn body(process: &Process, inner: usize) -> Vec<String> {
     ));
     let descriptors = process.descriptors.say(|all| by_kind(all));
     lines.extend(wrap(&format!("descriptors: {descriptors}"), inner));
+    match &process.published {
+        Some(Seen::Seen(published)) => lines.extend(pools::lines(published)),
+        Some(Seen::Not { unknown }) => lines.push(format!("pools: {unknown}")),
+        None => {}
+    }
     match process.threads.ok() {
         Some(threads) => lines.extend(thread_lines(threads)),
         None => lines.push(format!(

@@ -4,7 +4,9 @@
 mod ended;
 mod known;
 mod permission;
+mod pools;
 mod program;
+mod published;
 mod third_party;
 
 use std::os::unix::process::CommandExt as _;

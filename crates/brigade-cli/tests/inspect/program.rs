@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use super::pools;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
@@ -97,12 +98,21 @@ fn in_a_role() {
         "beta" => beta(),
         "threads" => threads(),
         "zombie" => zombie(),
+        "busy" => pools::busy(),
+        "crashed" => pools::crashed(),
+        "idle" => pools::idle(),
+        "silent" => pools::silent(),
+        "forked" => pools::forked(),
         role => panic!("no role {role}"),
     }
 }
 
 /// Says that all is there, and waits until the starter lets it go.
-fn wait_for_the_end(said: &str) {
+pub(super) fn wait_for_the_end(said: &str) {
+    wait_and_then(said, || {});
+}
+
+pub(super) fn wait_and_then(said: &str, last: impl FnOnce()) {
     println!("ready {said}");
     // Closed, so that the pipe to the starter is none of the connections.
     // SAFETY: nothing in this program writes to it any more but the harness, which is waiting for
@@ -110,6 +120,7 @@ fn wait_for_the_end(said: &str) {
     drop(unsafe { OwnedFd::from_raw_fd(1) });
     let mut rest = Vec::new();
     let _ = std::io::stdin().read_to_end(&mut rest);
+    last();
     // Not back into the test harness, whose output is gone.
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
         .expect("the end");

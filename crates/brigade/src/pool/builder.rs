@@ -353,6 +353,6 @@ impl PoolBuilder {
             Kind::Thread => Backend::Thread(thread::ThreadPool::start(options)?),
             Kind::Process => Backend::Process(process_pool::ProcessPool::start(options)?),
         };
-        Ok(Pool { backend })
+        Ok(Pool::of(backend))
     }
 }

@@ -26,12 +26,13 @@ pub(crate) mod thread;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 pub use builder::PoolBuilder;
 pub use histogram::Latencies;
 pub use stats::PoolStats;
 
+use crate::publish::{self, Registration, Source};
 use crate::{JoinError, JoinHandle, Kind, Message};
 
 /// Workers, threads or processes, that run one task after another.
@@ -95,6 +96,7 @@ use crate::{JoinError, JoinHandle, Kind, Message};
 #[doc(alias = "multiprocessing")]
 pub struct Pool {
     backend: Backend,
+    _published: Registration,
 }
 
 /// The workers.
@@ -104,6 +106,17 @@ enum Backend {
 }
 
 impl Pool {
+    fn of(backend: Backend) -> Pool {
+        let registration = match &backend {
+            Backend::Thread(pool) => publish::register(Arc::downgrade(pool) as Weak<dyn Source>),
+            Backend::Process(pool) => publish::register(Arc::downgrade(pool) as Weak<dyn Source>),
+        };
+        Pool {
+            backend,
+            _published: registration,
+        }
+    }
+
     /// A pool of this many threads.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::config::Options;
+use crate::publish::{PoolPicture, Source};
 use crate::worker::process::host::unsupported;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
 
@@ -50,6 +51,12 @@ impl ProcessPool {
     }
 
     pub(in crate::pool) fn abort(&self) {
+        match self.0 {}
+    }
+}
+
+impl Source for ProcessPool {
+    fn publish(&self) -> PoolPicture {
         match self.0 {}
     }
 }

@@ -76,6 +76,11 @@ pub(crate) fn thread_id() -> io::Result<Pid> {
     }
 }
 
+/// The same as a number; 0 where that cannot be asked for.
+pub(crate) fn thread_number() -> u32 {
+    thread_id().map_or(0, |id| id.as_raw_nonzero().get().unsigned_abs())
+}
+
 /// The names of this process's other threads.
 pub(crate) fn other_threads() -> Vec<String> {
     // One to which that is denied asks in its first thread, which has the process's number.

@@ -7,6 +7,7 @@ use super::task::CallTarget;
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
 use crate::pool::policy::limits::Attempts;
+use crate::publish;
 use crate::sim::local::{Instant, MutexGuard, Ordering, futex};
 use crate::task::entry::Plan;
 use crate::task::panic::contained;
@@ -109,6 +110,7 @@ impl ProcessPool {
     }
 
     fn emit_crash(&self, crash: &Crash) {
+        publish::note_crash(self, crash);
         if events::crash_events_enabled() {
             let pid = u64::from(crash.pid());
             self.events().crashed(pid, crash.cause(), crash.task());

@@ -11,7 +11,8 @@
 //!   supervise: workers that end, and that come; cancel: what is ended early; wakeups: when workers
 //!   ring
 //! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
-//!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order
+//!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order; publish: what
+//!   others may see of it
 //! - shuttle_tests: what must hold whatever the order of steps
 
 mod after_unlock;
@@ -29,6 +30,7 @@ mod map;
 mod map_results;
 mod outcome;
 mod pool;
+mod publish;
 mod queue;
 mod reply_batch;
 mod respawn;

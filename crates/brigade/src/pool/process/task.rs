@@ -40,8 +40,16 @@ impl CallTarget {
 
     /// What it is called.
     pub(super) fn name(&self, worker: Option<&Arc<str>>) -> TaskName {
-        let address = identity::Function(self.plan[1]).address().unwrap_or(0);
-        TaskName::at(address, worker.cloned(), self.call_site)
+        TaskName::at(self.address(), worker.cloned(), self.call_site)
+    }
+
+    /// Where its function is; 0 if that is in no object of this program.
+    pub(super) fn address(&self) -> usize {
+        identity::Function(self.plan[1]).address().unwrap_or(0)
+    }
+
+    pub(super) fn call_site(&self) -> &'static Location<'static> {
+        self.call_site
     }
 }
 

@@ -1,6 +1,7 @@
 //! A batch of a map's inputs, at the worker that runs it.
 
 use std::collections::VecDeque;
+use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -318,5 +319,9 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
 
     fn has_ended(&self) -> bool {
         false
+    }
+
+    fn function(&self) -> (usize, &'static Location<'static>) {
+        self.job.function()
     }
 }

@@ -308,6 +308,10 @@ impl<A: Message, R: Message> Work for MapJob<A, R> {
     fn has_ended(&self) -> bool {
         false
     }
+
+    fn function(&self) -> (usize, &'static Location<'static>) {
+        (self.task as usize, self.call_site)
+    }
 }
 
 impl<A: Message, R: Message> CapacityWaiter for MapJob<A, R> {

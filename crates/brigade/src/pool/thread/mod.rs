@@ -9,6 +9,7 @@
 //   again
 // - map_job, map_batch, map: many inputs for one function
 // - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: numbers
+// - publish: what is published of it
 // - registry: pools by their numbers; locks: std's, as a pool uses them
 
 mod adaptive_spin;
@@ -20,6 +21,7 @@ mod map;
 mod map_batch;
 mod map_job;
 mod pool;
+mod publish;
 mod registry;
 mod retry;
 mod scheduler;

@@ -335,6 +335,10 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
     fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
+
+    fn function(&self) -> (usize, &'static Location<'static>) {
+        (self.task as usize, self.call_site)
+    }
 }
 
 impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {

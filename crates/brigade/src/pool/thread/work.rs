@@ -25,6 +25,9 @@ pub(super) trait Work: Send + Sync {
 
     /// Whether it has ended, so that it only takes up space in the queue.
     fn has_ended(&self) -> bool;
+
+    /// The address of its function, and where it was submitted.
+    fn function(&self) -> (usize, &'static Location<'static>);
 }
 
 /// How a worker comes out of an item.

@@ -1,7 +1,7 @@
 //! One thread of a pool.
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use super::pool::ThreadPool;
 use super::thread_table::{ABORTED, Idle, SHUTTING_DOWN, SURPLUS};
 use super::work::{Rejection, RunOutcome, Work};
 use crate::JoinError;
+use crate::publish::{TaskPicture, WorkerPicture};
+use crate::sys::process::thread_number;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
 use crate::task::panic::contained;
@@ -29,6 +31,8 @@ pub(super) struct WorkerThread {
     pub(super) id: u64,
     pub(super) pool: Arc<ThreadPool>,
     thread: OnceLock<thread::Thread>,
+    /// What the system calls it; 0 before it runs.
+    tid: AtomicU32,
     /// Another thread took this one off the list of sleepers.
     woken: AtomicBool,
     /// When its task began, by the pool's clock; 0 while it runs none. Kept only where tasks have a
@@ -47,6 +51,7 @@ impl WorkerThread {
             id,
             pool,
             thread: OnceLock::new(),
+            tid: AtomicU32::new(0),
             woken: AtomicBool::new(false),
             task_began: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
@@ -58,6 +63,7 @@ impl WorkerThread {
     /// The thread's main function.
     pub(super) fn main(self: Arc<Self>) {
         let _ = self.thread.set(thread::current());
+        self.tid.store(thread_number(), Ordering::Relaxed);
         current::set(&self);
         if let Some(Err(unwound)) = self.pool.options.initializer.map(caught) {
             self.pool.on_init_failed(&self, unwound);
@@ -139,6 +145,30 @@ impl WorkerThread {
     pub(super) fn at_task_limit(&self) -> bool {
         (self.pool.options.most_tasks())
             .is_some_and(|most| self.counters.begun.load(Ordering::Relaxed) >= most)
+    }
+
+    /// What is published of it.
+    pub(super) fn picture(&self, is_blocked: bool, is_ready: bool) -> WorkerPicture {
+        let busy_since = self.busy_since.load(Ordering::Relaxed);
+        let function = lock(&self.current_work)
+            .as_ref()
+            .map(|work| work.function());
+        let task = function.filter(|_| busy_since != 0);
+        WorkerPicture {
+            id: self.tid.load(Ordering::Relaxed),
+            state: match task {
+                _ if !is_ready => "starting",
+                Some(_) if is_blocked => "waiting",
+                Some(_) => "running",
+                None => "idle",
+            },
+            task: task.map(|(function, call_site)| TaskPicture {
+                function,
+                call_site,
+                since: Duration::from_nanos(self.pool.now().saturating_sub(busy_since)),
+            }),
+            ahead: 0,
+        }
     }
 
     /// Counts a task of this thread that ended by itself.

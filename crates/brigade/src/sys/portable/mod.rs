@@ -12,6 +12,7 @@ pub(crate) mod limits;
 pub(crate) mod original;
 #[path = "../per_process.rs"]
 pub(crate) mod per_process;
+pub(crate) mod process;
 #[path = "../processors.rs"]
 pub(crate) mod processors;
 #[path = "../signal_name.rs"]

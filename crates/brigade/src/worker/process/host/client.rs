@@ -291,6 +291,11 @@ impl ForkServer {
         .collect()
     }
 
+    /// The process that it is.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     pub(crate) fn start_method(&self) -> &StartMethod {
         &self.start_method
     }

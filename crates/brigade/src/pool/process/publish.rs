@@ -1,0 +1,48 @@
+//! What is published of a pool of processes.
+
+use super::pool::ProcessPool;
+use super::worker_slot::{SlotStatus, WorkerSlot};
+use crate::Kind;
+use crate::publish::{PoolPicture, Source, TaskPicture, WorkerPicture};
+use crate::sim::local::Instant;
+
+impl Source for ProcessPool {
+    fn publish(&self) -> PoolPicture {
+        let stats = self.stats();
+        let inner = self.lock();
+        let now = Instant::now();
+        let dispatcher = &inner.dispatcher;
+        let workers = dispatcher.workers.iter();
+        PoolPicture {
+            kind: Kind::Process,
+            name: self.options.name.clone(),
+            fork_server: Some(dispatcher.server.pid()),
+            stats,
+            workers: workers.map(|slot| slot.picture(now)).collect(),
+        }
+    }
+}
+
+impl WorkerSlot {
+    fn picture(&self, now: Instant) -> WorkerPicture {
+        let is_running = self.has_begun() && !self.assigned.is_empty();
+        let is_stopped = (self.line.as_ref()).is_some_and(|line| line.stop().0);
+        let task = self.assigned.first().filter(|_| is_running);
+        WorkerPicture {
+            id: self.line.as_ref().map_or(0, |line| line.pid()),
+            state: match self.status {
+                _ if is_stopped => "stopped",
+                SlotStatus::Vacant | SlotStatus::Starting => "starting",
+                SlotStatus::Retiring | SlotStatus::Terminating(_) => "ending",
+                SlotStatus::Ready if is_running => "running",
+                SlotStatus::Ready => "idle",
+            },
+            task: task.map(|task| TaskPicture {
+                function: task.target.address(),
+                call_site: task.target.call_site(),
+                since: now.saturating_duration_since(self.front_since.1),
+            }),
+            ahead: self.assigned.count() - usize::from(is_running),
+        }
+    }
+}
