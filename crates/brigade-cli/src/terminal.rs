@@ -132,6 +132,13 @@ fn words(paragraph: &str) -> Vec<String> {
     words
 }
 
+/// The same text with spaces that break no line between a number and its unit.
+pub(crate) fn keep_units(text: &str) -> String {
+    let whole = |word: String| word.replace(' ', "\u{a0}");
+    let words: Vec<String> = words(text).into_iter().map(whole).collect();
+    words.join(" ")
+}
+
 fn is_number(word: &str) -> bool {
     word.ends_with(|last: char| last.is_ascii_digit() || last == '∞')
 }
@@ -166,6 +173,15 @@ mod tests {
     fn a_number_keeps_its_unit() {
         assert_eq!(wrap("a fork 110 ×, more", 10), ["a fork", "110 ×,", "more"]);
         assert_eq!(wrap("takes (4.21 µs).", 12), ["takes", "(4.21 µs)."]);
+    }
+
+    #[test]
+    fn a_number_keeps_its_unit_elsewhere_too() {
+        assert_eq!(
+            keep_units("takes 4.21 µs, or 3 %"),
+            "takes 4.21\u{a0}µs, or 3\u{a0}%"
+        );
+        assert_eq!(keep_units("1 of 2"), "1 of 2");
     }
 
     #[test]

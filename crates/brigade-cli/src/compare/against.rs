@@ -118,6 +118,10 @@ fn remarks(name: &str, before: &Report, after: &Report) -> Vec<String> {
             before.machine.build, after.machine.build
         ));
     }
+    for (when, report) in [("Then", before), ("Now", after)] {
+        let load = report.machine.load.filter(|_| render::is_busy(report));
+        remarks.extend(load.map(|load| format!("{when} the machine was busy (load {load:.1}).")));
+    }
     if before.quick != after.quick {
         remarks.push("One of the two was a quick look, with fewer samples.".to_owned());
     }
@@ -230,20 +234,30 @@ fn value(figure: &Figure, before: &Value, after: &Value) -> Option<Change> {
 }
 
 impl Change {
-    /// `439 µs → 380 µs, 0.9 ×`; an unchanged finding once.
-    pub(super) fn text(&self) -> String {
-        let mut text = if self.ratio.is_none() && self.mark == Mark::None {
+    /// `439 µs → 380 µs, 0.9 ×`.
+    fn text(&self) -> String {
+        let parts = [self.values(), self.note()];
+        let parts: Vec<&str> = parts
+            .iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        parts.join(if self.ratio.is_some() { ", " } else { " " })
+    }
+
+    /// `439 µs → 380 µs`; an unchanged finding once.
+    pub(super) fn values(&self) -> String {
+        if self.ratio.is_none() && self.mark == Mark::None {
             self.after.clone()
         } else {
             format!("{} → {}", self.before, self.after)
-        };
-        if let Some(by) = self.ratio {
-            let _ = write!(text, ", {}", ratio(Some(by)));
         }
-        if self.mark != Mark::None {
-            let _ = write!(text, " {}", self.mark.sign());
-        }
-        text
+    }
+
+    /// `1.5 × ▲`: how much, and whether beyond the noise.
+    pub(super) fn note(&self) -> String {
+        let by = self.ratio.map_or_else(String::new, |by| ratio(Some(by)));
+        format!("{by} {}", self.mark.sign()).trim().to_owned()
     }
 }
 
@@ -338,7 +352,21 @@ mod tests {
     fn another_machine_and_another_version_are_said() {
         let before = sample(&[sample_row(), failed_row()]);
         let same = compare("old.json", &before, &before);
-        assert_eq!(same.remarks.len(), 1, "{:?}", same.remarks);
+        let said = same.remarks.join("\n");
+        assert!(
+            !said.contains("Another") && said.contains("the machine was busy"),
+            "{said}"
+        );
+        let text = table(&same, Paint { on: false });
+        assert_eq!(text.matches("in a thread").count(), 1, "{text}");
+        let [head] = text
+            .lines()
+            .filter(|line| line.contains("in a thread"))
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("{text}");
+        };
+        assert!(head.ends_with("in a process"), "{text}");
         let mut after = sample(&[sample_row()]);
         after.machine.cores = 64;
         after.program = "9.9.9".into();

@@ -58,7 +58,7 @@ impl Seen {
                     .filter(|_| ending == "crashed")
                     .map(|cause| format!(": {cause}"));
                 format!(
-                    "{ending}{}; others fine {} of {OTHERS}",
+                    "{ending}{}; {} of {OTHERS} others went on",
                     cause.unwrap_or_default(),
                     self.others
                 )
@@ -250,7 +250,7 @@ mod tests {
         assert!(contained.is_contained() && !contained.took_the_program());
         let value = contained.value();
         let (text, data) = parts(&value);
-        assert_eq!(text, "crashed: SIGSEGV; others fine 2 of 2");
+        assert_eq!(text, "crashed: SIGSEGV; 2 of 2 others went on");
         assert_eq!(data["cause"], "SIGSEGV");
     }
 

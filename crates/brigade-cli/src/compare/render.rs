@@ -68,11 +68,7 @@ pub(crate) fn warnings(report: &Report) -> Vec<String> {
             "A quick look: few samples. Without --quick the figures are steadier.".to_owned(),
         );
     }
-    // Half of the cores taken: one of two workers would have to share.
-    if let Some(load) = machine
-        .load
-        .filter(|load| *load >= machine.cores as f64 / 2.0)
-    {
+    if let Some(load) = machine.load.filter(|_| is_busy(report)) {
         lines.push(format!(
             "The machine was busy before this began (load {load:.1}): the figures are unsteady."
         ));
@@ -83,6 +79,14 @@ pub(crate) fn warnings(report: &Report) -> Vec<String> {
         );
     }
     lines
+}
+
+/// Half of the cores taken: one of two workers would have to share.
+pub(crate) fn is_busy(report: &Report) -> bool {
+    let machine = &report.machine;
+    machine
+        .load
+        .is_some_and(|load| load >= machine.cores as f64 / 2.0)
 }
 
 /// `2 cores, AMD EPYC, Linux 6.18, 23.5 GiB`.
@@ -177,12 +181,18 @@ pub(crate) fn beside(
     with_sandbox: bool,
 ) -> impl Iterator<Item = String> + use<> {
     let (label, three) = THREE;
-    let widths = if with_sandbox {
-        [label, three, three, three]
+    let [first, thread, process, sandbox] = cells;
+    if with_sandbox {
+        columns(
+            [first, thread, process, sandbox],
+            [label, three, three, three],
+        )
     } else {
-        [LABEL, TWO, TWO, 0]
-    };
-    columns(cells, widths)
+        columns(
+            [first, thread, process, String::new()],
+            [LABEL, TWO, TWO, 0],
+        )
+    }
 }
 
 /// A paragraph under a row.

@@ -75,11 +75,12 @@ struct Size {
     height: f64,
 }
 
-const LEFT: f64 = 58.0;
+const LEFT: f64 = 66.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 40.0;
-/// Of a letter, on average, in the charts' font.
+/// Of a letter in the charts' font, on average, and of one in bold.
 const LETTER: f64 = 6.6;
+const BOLD: f64 = 7.8;
 /// Between two names at the ends of lines.
 const LINE_HEIGHT: f64 = 15.0;
 
@@ -160,7 +161,7 @@ impl<'a> Drawing<'a> {
         Self {
             chart,
             size,
-            right: size.width - 18.0 - longest.unwrap_or(0) as f64 * LETTER,
+            right: size.width - 14.0 - longest.unwrap_or(0) as f64 * BOLD,
             x,
             y,
         }
@@ -203,7 +204,7 @@ impl<'a> Drawing<'a> {
         let bottom = self.size.height - BOTTOM;
         for value in ticks(self.chart.y.scale, self.y) {
             let y = self.at_y(value);
-            let text = esc_tick(self.chart.y.unit, value);
+            let text = self.chart.y.unit.one(value);
             let _ = write!(
                 out,
                 "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
@@ -341,10 +342,6 @@ impl<'a> Drawing<'a> {
             );
         }
     }
-}
-
-fn esc_tick(unit: Unit, value: f64) -> String {
-    esc(&unit.one(value)).into_owned()
 }
 
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {

@@ -139,12 +139,12 @@ fn communication(measured: &Measured) -> Vec<(Chart, &'static str)> {
                 y: axis("time until its result", Unit::Nanoseconds, Scale::Log),
                 lines: vec![
                     line(measured, input("pooled"), thread, ("thread", 0)),
-                    line(measured, input("pooled"), process, ("pooled proc.", 1)),
-                    line(measured, input("fresh"), process, ("fresh proc.", 2)),
+                    line(measured, input("pooled"), process, ("pooled", 1)),
+                    line(measured, input("fresh"), process, ("fresh", 2)),
                 ],
                 mark: None,
             },
-            "Lower is quicker. An input moves to a thread at no cost; for a process its bytes are copied.",
+            "Lower is quicker. A thread is given the input itself; for a process its bytes are copied.",
         ),
     ]
 }
@@ -203,7 +203,7 @@ fn break_even(report: &Report) -> Option<(Chart, &'static str)> {
             Unit::Times,
             Scale::Log,
         ),
-        lines: vec![curve(0, "pooled proc."), curve(1, "fresh proc.")],
+        lines: vec![curve(0, "pooled"), curve(1, "fresh")],
         mark: Some((1.0 + MARGIN, "5 % more than a thread")),
     };
     Some((

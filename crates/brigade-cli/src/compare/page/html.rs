@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::terminal::keep_units;
+
 /// For element content and for attribute values in double quotes.
 pub(super) fn esc(text: &str) -> Cow<'_, str> {
     let is_special = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') || is_control(c);
@@ -21,6 +23,11 @@ pub(super) fn esc(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// A sentence: escaped, and no line ends between a number and its unit.
+pub(super) fn prose(text: &str) -> String {
+    esc(&keep_units(text)).into_owned()
 }
 
 /// What must not be in HTML, and what turns the direction of the text round.

@@ -21,7 +21,7 @@ use super::json;
 use super::render::machine_line;
 use super::row::Report;
 use super::verdict::Outcome;
-use html::{esc, json_in_script, url_data};
+use html::{esc, json_in_script, prose, url_data};
 use model::{Cost, Model, TYPICAL, Task};
 
 const STYLE: &str = include_str!("page.css");
@@ -162,7 +162,7 @@ fn your_task(out: &mut String, model: &Result<Model, crate::fail::Failure>) {
         );
     }
     out.push_str("</form>\n<p class=\"verdict\" id=\"says\" role=\"status\" aria-live=\"polite\">");
-    out.push_str(&esc(&model.verdict(FIRST).1));
+    out.push_str(&prose(&model.verdict(FIRST).1));
     out.push_str("</p>\n");
     bars(out, model);
     typical(out, model);
@@ -221,7 +221,7 @@ fn bars(out: &mut String, model: &Model) {
             "<tbody id=\"way-{id}\"><tr><th scope=\"row\">{name}</th>"
         );
         for (index, part) in cost.parts().iter().enumerate() {
-            let said = Unit::Nanoseconds.one(*part);
+            let said = prose(&Unit::Nanoseconds.one(*part));
             let _ = write!(
                 out,
                 "<td data-label=\"{}\"><data value=\"{part}\">{said}</data></td>",
@@ -233,7 +233,7 @@ fn bars(out: &mut String, model: &Model) {
             out,
             "<td class=\"total\" data-label=\"in all\"><data value=\"{total}\">{}</data></td></tr>\n\
              <tr class=\"bar\" aria-hidden=\"true\"><td colspan=\"6\"><svg width=\"100%\" height=\"18\">",
-            Unit::Nanoseconds.one(total)
+            prose(&Unit::Nanoseconds.one(total))
         );
         let mut from = 0.0;
         for (index, part) in cost.parts().iter().enumerate() {
@@ -258,30 +258,33 @@ fn bars(out: &mut String, model: &Model) {
 fn typical(out: &mut String, model: &Model) {
     out.push_str(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Tasks that one may have\">\n<table class=\"typical\" id=\"typical\">\
-         <caption>Tasks that one may have</caption>\n<thead><tr><th scope=\"col\">a task</th><th scope=\"col\">lasts</th>\
-         <th scope=\"col\">input</th><th scope=\"col\">crashes</th><th scope=\"col\">thread</th><th scope=\"col\">pooled process</th>\
+         <caption>Tasks that one may have</caption>\n<thead><tr><th scope=\"col\">a task</th><th scope=\"col\">thread</th><th scope=\"col\">pooled process</th>\
          <th scope=\"col\">fresh process</th><th scope=\"col\">take</th></tr></thead>\n<tbody>\n",
     );
     for (name, task) in &TYPICAL {
         let (word, says) = model.verdict(*task);
         let crash = if task.crash == 0.0 {
-            "never".to_owned()
+            "never crashes".to_owned()
         } else {
-            format!("1 in {}", task.crash)
+            format!("1 in {} crashes", grouped(task.crash as u64))
         };
+        let about = format!(
+            "{}, {} of input, {crash}",
+            Unit::Nanoseconds.one(task.length),
+            Unit::Bytes.one(task.input)
+        );
         let _ = write!(
             out,
-            "<tr data-length=\"{}\" data-input=\"{}\" data-crash=\"{}\" data-says=\"{}\"><th scope=\"row\">{name}</th><td>{}</td><td>{}</td><td>{crash}</td>",
+            "<tr data-length=\"{}\" data-input=\"{}\" data-crash=\"{}\" data-says=\"{}\"><th scope=\"row\"><span class=\"name\">{name}</span> <small>{}</small></th>",
             task.length,
             task.input,
             task.crash,
-            esc(&says),
-            Unit::Nanoseconds.one(task.length),
-            Unit::Bytes.one(task.input),
+            prose(&says),
+            prose(&about),
         );
         for ((id, _), cost) in WAYS.iter().zip(model.costs(*task)) {
             let total = cost.total();
-            let said = Unit::Nanoseconds.one(total);
+            let said = prose(&Unit::Nanoseconds.one(total));
             let _ = write!(
                 out,
                 "<td><data class=\"{id}\" value=\"{total}\">{said}</data></td>"
@@ -292,16 +295,29 @@ fn typical(out: &mut String, model: &Model) {
     out.push_str("</tbody></table></div>\n");
 }
 
+/// `1,000,000`
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 fn changes(out: &mut String, changes: &Changes) {
     out.push_str("<section aria-labelledby=\"changes\">\n<h2 id=\"changes\">What changed</h2>\n");
     for remark in &changes.remarks {
-        let _ = writeln!(out, "<p>{}</p>", esc(remark));
+        let _ = writeln!(out, "<p>{}</p>", prose(remark));
     }
     let _ = writeln!(out, "<p class=\"note\">{LEGEND}</p>");
     for row in &changes.rows {
         let _ = writeln!(out, "<h3>{} {}</h3>", row.number, esc(&row.title));
         for remark in &row.remarks {
-            let _ = writeln!(out, "<p>{}</p>", esc(remark));
+            let _ = writeln!(out, "<p>{}</p>", prose(remark));
         }
         if row.figures.is_empty() {
             continue;
@@ -321,12 +337,11 @@ fn changes(out: &mut String, changes: &Changes) {
         for figure in &row.figures {
             let _ = write!(out, "<tr><th scope=\"row\">{}</th>", esc(&figure.label));
             for change in &figure.sides()[..sides] {
-                let class = change.map_or("", |change| match change.mark {
-                    Mark::None => "",
-                    _ => " class=\"marked\"",
-                });
-                let text = change.map_or_else(String::new, |change| change.text());
-                let _ = write!(out, "<td{class}>{}</td>", esc(&text));
+                let marked = change.filter(|change| change.mark != Mark::None);
+                let class = marked.map_or("", |_| " class=\"marked\"");
+                let values = change.map_or_else(String::new, |change| prose(&change.values()));
+                let note = change.map_or_else(String::new, |change| prose(&change.note()));
+                let _ = write!(out, "<td{class}>{values} <small>{note}</small></td>");
             }
             out.push_str("</tr>\n");
         }

@@ -16,12 +16,12 @@
   const bytes = [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"]];
   const said = (ladder, value) => {
     const step = ladder.find(([size]) => Math.abs(value) >= size * 0.9995) || ladder[ladder.length - 1];
-    return `${digits(value / step[0])} ${step[1]}`;
+    return `${digits(value / step[0])}\u00a0${step[1]}`;
   };
   const time = (value) => said(times, value);
   const ratio = (by) => {
-    if (by === 0) return "0 ×";
-    return `${by.toFixed(by >= 9.95 ? 0 : by >= 0.095 ? 1 : 3)} ×`;
+    if (by === 0) return "0\u00a0×";
+    return `${by.toFixed(by >= 9.95 ? 0 : by >= 0.095 ? 1 : 3)}\u00a0×`;
   };
 
   // The formula: model.rs.
@@ -51,7 +51,7 @@
     if (totals[0] > 1.05 * totals[1]) {
       return `Take a pooled process: it costs ${pooled} a task, ${by} what a thread does (${thread}), and its crash would be contained.`;
     }
-    return `Take either: a thread costs ${thread} a task, a pooled process ${pooled}, within 5 % of each other. The process, if a crash would hurt.`;
+    return `Take either: a thread costs ${thread} a task, a pooled process ${pooled}, within 5\u00a0% of each other. The process, if a crash would hurt.`;
   };
 
   // What each slider's steps mean, and what its number field shows: milliseconds, KiB, one in so many.
@@ -76,7 +76,7 @@
       step: (value) => (value === 0 ? 0 : (9.5 - Math.log10(value)) * 2),
       field: 1,
       least: 0,
-      text: (value) => (value === 0 ? "never" : `one in ${value}`),
+      text: (value) => (value === 0 ? "never" : `one in ${value.toLocaleString("en")}`),
     },
   };
   const task = { length: 1e6, input: 4096, crash: 0 };
@@ -139,7 +139,7 @@
 
   // A row of the table of tasks can be tried.
   for (const row of byId("typical").tBodies[0].rows) {
-    const name = row.cells[0];
+    const name = row.querySelector(".name");
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = name.textContent;

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::super::format::{Unit, ratio};
 use super::super::row::{Figure, Measured, Report, Row, Value};
-use super::html::esc;
+use super::html::{esc, prose};
 use super::{charts, outcome};
+use crate::terminal::keep_units;
 
 /// The columns.
 pub(super) const SIDES: [&str; 3] = ["in a thread", "in a process", "in a sandboxed process"];
@@ -43,14 +44,14 @@ fn measured(out: &mut String, row: &Row, measured: &Measured, report: &Report) {
     let _ = writeln!(
         out,
         "<p class=\"verdict {class}\"><span class=\"label\">The verdict</span> <span aria-hidden=\"true\">{sign}</span> {}</p>",
-        esc(&measured.verdict.text())
+        prose(&first_upper(&measured.verdict.text()))
     );
     if let Some(views) = &measured.views {
         let _ = writeln!(
             out,
             "<dl class=\"views\"><div><dt>The thread’s view</dt><dd>{}</dd></div><div><dt>The process’s view</dt><dd>{}</dd></div></dl>",
-            esc(&first_upper(&views.thread)),
-            esc(&first_upper(&views.process))
+            prose(&first_upper(&views.thread)),
+            prose(&first_upper(&views.process))
         );
     }
     for (chart, reading) in charts::of(&row.id, measured, report) {
@@ -99,6 +100,7 @@ fn first_upper(text: &str) -> String {
 
 /// Text in which `code` stands between backquotes.
 fn code(text: &str) -> String {
+    let text = keep_units(text);
     let mut out = String::new();
     for (index, part) in text.split('`').enumerate() {
         if index % 2 == 1 {
