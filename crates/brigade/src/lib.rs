@@ -178,6 +178,7 @@
 //!   Without it there are addresses, which addr2line(1) looks up, and a task is called by where it
 //!   was started.
 //! - `derive`: `#[derive(ShmSafe)]`.
+//! - `timeline`: [`PoolBuilder::trace`], a file for Perfetto.
 //! - `tracing`: events of [`tracing`](https://docs.rs/tracing). Without it all that they would have
 //!   told is in [numbers](Pool::stats) and errors.
 //!

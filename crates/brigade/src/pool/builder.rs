@@ -3,10 +3,14 @@
 use std::io;
 use std::panic::Location;
 use std::path::Path;
+#[cfg(feature = "timeline")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::Options;
 use super::policy::limits::QueueLimit;
+#[cfg(feature = "timeline")]
+use super::timeline::Timeline;
 use super::{Backend, Pool, process as process_pool, thread};
 use crate::sys::processors;
 use crate::{Kind, process};
@@ -102,6 +106,9 @@ impl PoolBuilder {
                 processes_limit: None,
                 keep_crashes: None,
                 process: process::Builder::new(),
+                #[cfg(feature = "timeline")]
+                trace: None,
+                timeline: None,
             },
         }
     }
@@ -304,11 +311,49 @@ impl PoolBuilder {
         self
     }
 
+    /// Draws a timeline of the pool into this file: a row for each worker, a slice for each run of a
+    /// task, and marks for crashes, retries, workers that are replaced and workers that are stopped.
+    /// Open it at <https://ui.perfetto.dev> (it stays in the browser), or query it by PyPI's
+    /// `perfetto`; files of several pools can be put together by cat(1). The format is Perfetto's own,
+    /// TrackEvent.
+    ///
+    /// The file is created, or emptied, and has to be a regular one. It is written meanwhile, and can
+    /// be read; what a program that is killed loses is the last tenth of a second, or 64 KiB. It grows
+    /// by some 80 bytes for each task. If it cannot be written any more it ends there, and an
+    /// [event](crate::Pool#events) tells why. A task costs about a microsecond more, and each result is
+    /// taken when it is there, as where events of tasks are listened to. The times of a run are the
+    /// worker's own; those of a run whose worker died are what the program saw.
+    ///
+    /// *Default: no timeline.*
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::{Kind, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let file = std::env::temp_dir().join(format!("{}.perfetto-trace", std::process::id()));
+    /// let pool = Pool::builder(Kind::Process).workers(2).name("sums").trace(&file).build()?;
+    /// assert_eq!(pool.map(|n: u64| (0..n).sum::<u64>(), 0..100).count(), 100);
+    /// drop(pool); // now all of it is in the file
+    /// assert!(std::fs::metadata(&file)?.len() > 1000);
+    /// # std::fs::remove_file(&file)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "timeline")]
+    #[doc(alias = "perfetto")]
+    #[doc(alias = "chrome_tracing")]
+    pub fn trace(mut self, file: impl AsRef<Path>) -> PoolBuilder {
+        self.options.trace = Some(file.as_ref().to_owned());
+        self
+    }
+
     /// Starts the workers, and returns when each is ready.
     ///
     /// # Errors
     /// The workers could not be started; the initializer panicked or crashed; the directory for
-    /// crash files cannot be made or written to; a limit cannot be had: of processes here, or of
+    /// crash files, or the file of the timeline, cannot be made or written to; a limit cannot be had: of processes here, or of
     /// threads anywhere; a number makes no sense (no workers, a queue of no tasks).
     pub fn build(self) -> io::Result<Pool> {
         let options = self.options;
@@ -349,6 +394,17 @@ impl PoolBuilder {
                 _ => {}
             }
         }
+        #[cfg(feature = "timeline")]
+        let options = match &options.trace {
+            Some(file) => {
+                let timeline = Timeline::create(file, self.kind, options.name.as_deref())?;
+                Options {
+                    timeline: Some(Arc::new(timeline)),
+                    ..options
+                }
+            }
+            None => options,
+        };
         let backend = match self.kind {
             Kind::Thread => Backend::Thread(thread::ThreadPool::start(options)?),
             Kind::Process => Backend::Process(process_pool::ProcessPool::start(options)?),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::limits::QueueLimit;
+use super::timeline::Timeline;
 use crate::task::name::TaskName;
 use crate::{JoinError, process};
 
@@ -30,6 +31,11 @@ pub(crate) struct Options {
     pub(crate) processes_limit: Option<u64>,
     pub(crate) keep_crashes: Option<PathBuf>,
     pub(crate) process: process::Builder,
+    /// Where the timeline is to be.
+    #[cfg(feature = "timeline")]
+    pub(super) trace: Option<PathBuf>,
+    /// It, once the pool is started.
+    pub(super) timeline: Option<Arc<Timeline>>,
 }
 
 impl Options {

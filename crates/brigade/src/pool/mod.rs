@@ -4,6 +4,7 @@
 // - builder: configures and starts a pool; config: its options
 // - map: results in the order of their inputs, or as they come
 // - stats: a pool's numbers; histogram: how long tasks took; events: for subscribers of `tracing`
+// - timeline: a pool's runs of tasks as a file for Perfetto; absent: where that feature is off
 // - policy: what both kinds of pools decide alike
 // - thread: a pool of threads; process: a pool of processes
 // - crash_file: what `keep_crashes` writes, and what `BRIGADE_REPLAY` does with it
@@ -23,6 +24,11 @@ pub(crate) mod process;
 pub(crate) mod process;
 mod stats;
 pub(crate) mod thread;
+#[cfg(feature = "timeline")]
+mod timeline;
+#[cfg(not(feature = "timeline"))]
+#[path = "timeline/absent.rs"]
+mod timeline;
 
 use std::fmt;
 use std::io;
@@ -330,8 +336,14 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         match &self.backend {
-            Backend::Thread(pool) => pool.shutdown(),
-            Backend::Process(pool) => pool.shutdown(),
+            Backend::Thread(pool) => {
+                pool.shutdown();
+                pool.flush_timeline();
+            }
+            Backend::Process(pool) => {
+                pool.shutdown();
+                pool.flush_timeline();
+            }
         }
     }
 }

@@ -50,6 +50,10 @@ impl ProcessPool {
         match self.0 {}
     }
 
+    pub(in crate::pool) fn flush_timeline(&self) {
+        match self.0 {}
+    }
+
     pub(in crate::pool) fn abort(&self) {
         match self.0 {}
     }

@@ -7,8 +7,9 @@
 // The files:
 // - estimate: how long tasks take, and how many of them are so much work
 // - limits: of the queue, of a map's window, of retries, of workers that do not start
-// - outcome: how a task has ended, as events and numbers say it
+// - outcome: how a task has ended, as events and numbers say it; run: when it ran
 
 pub(super) mod estimate;
 pub(super) mod limits;
 pub(super) mod outcome;
+pub(super) mod run;

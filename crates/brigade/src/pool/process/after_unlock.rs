@@ -86,6 +86,7 @@ impl ProcessPool {
 
     fn emit(&self, event: TraceEvent) {
         let of = self.events();
+        self.draw(&event);
         match event {
             TraceEvent::Submitted(first, count) => {
                 (first..first + u64::from(count)).for_each(|task| of.submitted(task));
@@ -99,6 +100,28 @@ impl ProcessPool {
             TraceEvent::Stopped(pid) => of.stopped(u64::from(pid)),
             TraceEvent::GoesOn(pid) => of.goes_on(u64::from(pid)),
             TraceEvent::Replaced(pid, why) => of.replaced(u64::from(pid), why),
+            TraceEvent::Ran(..) => {}
+        }
+    }
+
+    /// Into the timeline.
+    fn draw(&self, event: &TraceEvent) {
+        let Some(timeline) = &self.options.timeline else {
+            return;
+        };
+        match event {
+            TraceEvent::Ran(run, target) => {
+                let name = || target.name(self.options.name.as_ref());
+                timeline.ran(run, target.key(), name);
+            }
+            TraceEvent::Retried(pid, _, why) => timeline.mark_process(*pid, "retried", why),
+            TraceEvent::Replaced(pid, why) => timeline.mark_process(*pid, "replaced", why),
+            TraceEvent::Stopped(pid) => timeline.mark_process(*pid, "stopped", "by a signal"),
+            TraceEvent::GoesOn(pid) => timeline.mark_process(*pid, "continued", "by a signal"),
+            TraceEvent::Submitted(..)
+            | TraceEvent::Started(..)
+            | TraceEvent::Moved { .. }
+            | TraceEvent::Ended(..) => {}
         }
     }
 
@@ -111,6 +134,9 @@ impl ProcessPool {
 
     fn emit_crash(&self, crash: &Crash) {
         publish::note_crash(self, crash);
+        if let Some(timeline) = &self.options.timeline {
+            timeline.mark_process(crash.pid(), "crashed", &crash.cause().to_string());
+        }
         if events::crash_events_enabled() {
             let pid = u64::from(crash.pid());
             self.events().crashed(pid, crash.cause(), crash.task());

@@ -16,7 +16,6 @@ use super::supervise::MAX_FREE_REQUEUES;
 use super::task::{ResultSink, Task};
 use super::worker_slot::SlotStatus;
 use crate::JoinError;
-use crate::pool::policy::outcome::TaskOutcome;
 use crate::sim::local::{Instant, Ordering};
 use crate::sys::error::errno_of;
 use crate::task::panic::Unwound;
@@ -26,7 +25,7 @@ use crate::worker::process::host::connection::NotNow;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// What was made of a reply.
-enum ReplyAction {
+pub(super) enum ReplyAction {
     Continue,
     /// There is nothing more to be heard now.
     Pause,
@@ -257,6 +256,7 @@ impl Dispatcher {
             (SlotStatus::Starting, Reply::Ready) => self.on_ready(i, ctx),
             (SlotStatus::Starting, Reply::NotReady(why)) => self.on_not_ready(i, why, ctx),
             (SlotStatus::Ready, Reply::Leaving) => self.on_leaving(i, ctx),
+            (SlotStatus::Ready, Reply::Ran(times)) => self.on_ran(i, times),
             (SlotStatus::Ready, _) => self.on_end(i, tag, frame, ctx),
             _ => ReplyAction::ProtocolError,
         }
@@ -353,6 +353,7 @@ impl Dispatcher {
                 RawOutcome::failed(TransferError::Why(why).into_error(name()))
             }
         };
+        self.note_run(i, &task, end.outcome().label(), ctx);
         self.complete(task, end, ctx);
         ReplyAction::Continue
     }
@@ -380,9 +381,11 @@ impl Dispatcher {
                 let why = String::from_utf8_lossy(why).into_owned();
                 Ok(Answer::Undeliverable(why))
             }
-            Reply::Ready | Reply::NotReady(_) | Reply::Leaving | Reply::Unknown(_) => {
-                Err(ReplyAction::ProtocolError)
-            }
+            Reply::Ready
+            | Reply::NotReady(_)
+            | Reply::Leaving
+            | Reply::Ran(_)
+            | Reply::Unknown(_) => Err(ReplyAction::ProtocolError),
         }
     }
 
@@ -449,20 +452,14 @@ impl Dispatcher {
 
     /// A task has ended.
     pub(super) fn complete(&mut self, task: Task, end: RawOutcome, ctx: &mut Ctx<'_>) {
-        let outcome = match &end {
-            RawOutcome::Returned(_) | RawOutcome::WithDescriptors(_) => {
-                self.stats.done += 1;
-                TaskOutcome::Returned
-            }
-            RawOutcome::Failed(why) => {
-                self.stats.count_failure(why);
-                TaskOutcome::of_error(why)
-            }
-        };
+        match &end {
+            RawOutcome::Returned(_) | RawOutcome::WithDescriptors(_) => self.stats.done += 1,
+            RawOutcome::Failed(why) => self.stats.count_failure(why),
+        }
         let time = ctx.now.saturating_duration_since(task.submitted);
         self.stats.latencies.record(time);
         if self.is_traced {
-            let ended = TraceEvent::Ended(task.number, outcome.label(), time);
+            let ended = TraceEvent::Ended(task.number, end.outcome().label(), time);
             ctx.deferred.events.push(ended);
         }
         match task.sink {

@@ -8,6 +8,7 @@ use super::result_cell::Wakeups;
 use super::task::{CallTarget, Task};
 use crate::JoinError;
 use crate::pool::policy::limits::Attempts;
+use crate::pool::policy::run::TaskRun;
 use crate::sim::local::Instant;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::death::Evidence;
@@ -83,6 +84,8 @@ pub(super) enum TraceEvent {
     /// A task is run again, for in that worker it did this.
     Retried(u32, u64, &'static str),
     Ended(u64, &'static str, Duration),
+    /// A run of this task has ended.
+    Ran(Box<TaskRun>, CallTarget),
     /// A worker is gone, and its place is taken by another.
     Replaced(u32, &'static str),
     /// A worker was stopped by a signal.

@@ -8,7 +8,7 @@
 //!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
 //!   tried again that did not start; wakeup_schedule: whose bells are to be set
 //! - what it does: assign: which worker gets what; collect, reply_batch: what workers say;
-//!   supervise: workers that end, and that come; cancel: what is ended early; wakeups: when workers
+//!   runs: what the timeline is told; supervise: workers that end, and that come; cancel: what is ended early; wakeups: when workers
 //!   ring
 //! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
 //!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order; publish: what
@@ -35,6 +35,7 @@ mod queue;
 mod reply_batch;
 mod respawn;
 mod result_cell;
+mod runs;
 #[cfg(all(shuttle, test))]
 mod shuttle_tests;
 mod supervise;
@@ -106,6 +107,7 @@ impl ProcessPool {
             initializer,
             tasks: options.most_tasks(),
             bytes: options.recycle_above,
+            tells_times: options.timeline.is_some(),
         });
         let whole = Whole {
             memory: options.memory_limit,

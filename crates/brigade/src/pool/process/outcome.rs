@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::JoinError;
+use crate::pool::policy::outcome::TaskOutcome;
 use crate::sys::value_file::ValueFile;
 use crate::task::codec::Encoded;
 use crate::task::name::TaskName;
@@ -82,6 +83,13 @@ impl Content {
 impl RawOutcome {
     pub(super) fn failed(why: JoinError) -> RawOutcome {
         RawOutcome::Failed(Box::new(why))
+    }
+
+    pub(super) fn outcome(&self) -> TaskOutcome {
+        match self {
+            RawOutcome::Returned(_) | RawOutcome::WithDescriptors(_) => TaskOutcome::Returned,
+            RawOutcome::Failed(why) => TaskOutcome::of_error(why),
+        }
     }
 
     /// About how much memory it holds.

@@ -125,9 +125,17 @@ impl ProcessPool {
         })
     }
 
+    /// Writes what the timeline holds back, if there is one. Threads that were let go, and handles,
+    /// may hold the rest of the pool for longer.
+    pub(in crate::pool) fn flush_timeline(&self) {
+        if let Some(timeline) = &self.options.timeline {
+            timeline.flush();
+        }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, LockedPool> {
         // Asked before: the answer is the listener's own code.
-        let heard = events::task_events_enabled();
+        let heard = events::task_events_enabled() || self.options.timeline.is_some();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.dispatcher.is_traced = heard;
         if heard {

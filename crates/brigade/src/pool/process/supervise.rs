@@ -10,7 +10,7 @@ use super::outcome::TransferError;
 use super::respawn::StartError;
 use super::task::{ResultSink, Task};
 use super::worker_slot::{SlotStatus, Termination, WorkerSlot};
-use crate::pool::policy::outcome::{RAN_OVER, replaced};
+use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome, replaced};
 use crate::sim::local::{Instant, Ordering};
 use crate::sys::remote_error::RemoteError;
 use crate::task::crash::Phase;
@@ -43,6 +43,16 @@ fn why_replaced(status: SlotStatus) -> &'static str {
         SlotStatus::Terminating(Termination::Stalled) => "it did not begin its tasks",
         _ => "it died",
     }
+}
+
+/// How a run has ended, of a task whose worker died.
+fn how_it_died(status: SlotStatus) -> &'static str {
+    let outcome = match status {
+        SlotStatus::Terminating(Termination::TimedOut) => TaskOutcome::TimedOut,
+        SlotStatus::Terminating(Termination::Cancelled) => TaskOutcome::Cancelled,
+        _ => TaskOutcome::Crashed,
+    };
+    outcome.label()
 }
 
 impl Dispatcher {
@@ -98,6 +108,9 @@ impl Dispatcher {
         let why = why_replaced(status);
         let replaced = TraceEvent::Replaced(evidence.pid, why);
         ctx.deferred.events.push(replaced);
+        for task in victim.iter().chain(&others) {
+            self.note_run(i, task, how_it_died(status), ctx);
+        }
         self.workers.end_idle(i);
         self.clear_slot(i, ctx.now);
         self.changed = true;

@@ -38,6 +38,12 @@ impl CallTarget {
         }
     }
 
+    /// What tells it from others: its address, and where it was started.
+    pub(super) fn key(&self) -> (usize, usize) {
+        let address = identity::Function(self.plan[1]).address().unwrap_or(0);
+        (address, std::ptr::from_ref(self.call_site) as usize)
+    }
+
     /// What it is called.
     pub(super) fn name(&self, worker: Option<&Arc<str>>) -> TaskName {
         TaskName::at(self.address(), worker.cloned(), self.call_site)

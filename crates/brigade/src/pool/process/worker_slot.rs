@@ -71,6 +71,8 @@ pub(super) struct WorkerSlot {
     given: (u32, Duration),
     /// How many tasks those who listen know to have begun.
     pub(super) announced: u32,
+    /// When its first task ran, as its worker tells before the reply.
+    pub(super) ran: Option<[u64; 2]>,
     /// It did not begin its tasks for a while: others are used first.
     pub(super) is_stalled: bool,
     /// Its lane is unusable: a task has closed it, or descriptors that were taken back are still in
@@ -97,6 +99,7 @@ impl WorkerSlot {
             stopped_before: Duration::ZERO,
             given: (0, Duration::ZERO),
             announced: 0,
+            ran: None,
             is_stalled: false,
             lane_broken: false,
             respawn_at: None,

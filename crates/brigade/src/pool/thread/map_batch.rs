@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::locks::lock;
 use super::map_job::{Batch, MapInput, MapJob, MapResult};
-use super::pool::ThreadPool;
+use super::pool::{ThreadPool, ThreadRun};
 use super::retry::{Retry, TaskInput};
 use super::thread_table::ABORTED;
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
@@ -41,7 +41,7 @@ struct BatchState<A, R> {
 struct RunningInput {
     index: usize,
     number: u64,
-    /// By the pool's clock, if tasks have a timeout; else 0.
+    /// By the pool's clock, if tasks have a timeout or the pool has a timeline; else 0.
     began: u64,
     retry: Option<Box<Retry>>,
 }
@@ -131,7 +131,9 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
                     if has_listener {
                         ended_now = Some((number, TaskOutcome::of(&result)));
                     }
-                    inner.running = None;
+                    if let Some(running) = inner.running.take() {
+                        self.draw_run(pool, &running, TaskOutcome::of(&result));
+                    }
                     inner.done.push((index, result));
                 }
                 let stops = pool.wake_hint() & ABORTED != 0 || worker.at_task_limit();
@@ -188,6 +190,20 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
                 Symbols::of_this_process(),
             ))
         })
+    }
+
+    #[inline]
+    fn draw_run(&self, pool: &ThreadPool, running: &RunningInput, outcome: TaskOutcome) {
+        if pool.options.timeline.is_some() {
+            let run = ThreadRun {
+                number: running.number,
+                began: running.began,
+                since_submitted: self.elapsed_ns(pool.now()),
+                outcome: outcome.label(),
+                function: (self.job.task as usize, self.job.call_site),
+            };
+            pool.draw_run(self.worker, run);
+        }
     }
 
     fn elapsed(&self, pool: &ThreadPool) -> std::time::Duration {
@@ -296,8 +312,12 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
         let mut state = lock(&job.state);
         state.running.retain(|batch| !Arc::ptr_eq(batch, &self));
         drop(state);
+        self.draw_run(pool, &running, outcome.unwrap_or(TaskOutcome::TimedOut));
         match outcome {
-            None => (pool.events()).retried(worker.id, running.number, RAN_OVER),
+            None => {
+                pool.draw_mark(worker.id, "retried", RAN_OVER);
+                (pool.events()).retried(worker.id, running.number, RAN_OVER);
+            }
             Some(outcome) => {
                 (pool.events()).ended(running.number, outcome.label(), self.elapsed(pool));
             }

@@ -1,7 +1,9 @@
 //! A pool of threads, as its threads and its owner share it: the queue, and the table of threads.
 
+use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crossbeam_deque::{Injector, Steal};
 
@@ -17,8 +19,10 @@ use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::policy::estimate::SharedEstimate;
 use crate::pool::policy::limits::should_remove_cancelled;
+use crate::pool::policy::run::{RunTimes, TaskRun};
 use crate::sys::original::Original;
 use crate::sys::{clock, spin};
+use crate::task::name::TaskName;
 use crate::task::panic::contained;
 use crate::{Kind, PoolStats};
 
@@ -49,6 +53,18 @@ pub(in crate::pool) struct ThreadPool {
     pub(super) timeout_monitor: Option<TimeoutMonitor>,
 }
 
+/// A run of a task in a thread.
+pub(super) struct ThreadRun {
+    pub(super) number: u64,
+    /// By the pool's clock.
+    pub(super) began: u64,
+    /// In nanoseconds.
+    pub(super) since_submitted: u64,
+    pub(super) outcome: &'static str,
+    /// Its address, and where it was started.
+    pub(super) function: (usize, &'static Location<'static>),
+}
+
 impl ThreadPool {
     pub(in crate::pool) fn workers(&self) -> usize {
         self.options.workers
@@ -77,6 +93,42 @@ impl ThreadPool {
         events::EventSource {
             pool: self.pool_id,
             kind: Kind::Thread,
+        }
+    }
+
+    /// Writes what the timeline holds back, if there is one. Threads that were let go, and handles,
+    /// may hold the rest of the pool for longer.
+    pub(in crate::pool) fn flush_timeline(&self) {
+        if let Some(timeline) = &self.options.timeline {
+            timeline.flush();
+        }
+    }
+
+    /// Into the timeline, if there is one: a run of a task has ended, which began then, and was
+    /// submitted so many nanoseconds ago.
+    #[inline]
+    pub(super) fn draw_run(&self, worker: u64, run: ThreadRun) {
+        if let Some(timeline) = &self.options.timeline {
+            let now = self.now();
+            let ran = TaskRun {
+                row: worker,
+                pid: 0,
+                task: run.number,
+                times: RunTimes::Told(run.began, now),
+                since_submitted: Duration::from_nanos(run.since_submitted),
+                outcome: run.outcome,
+            };
+            let (address, call_site) = run.function;
+            let key = (address, std::ptr::from_ref(call_site) as usize);
+            let name = || TaskName::at(address, self.options.name.clone(), call_site);
+            timeline.ran(&ran, key, name);
+        }
+    }
+
+    /// Into the timeline, if there is one.
+    pub(super) fn draw_mark(&self, worker: u64, what: &str, why: &str) {
+        if let Some(timeline) = &self.options.timeline {
+            timeline.mark(worker, what, why);
         }
     }
 

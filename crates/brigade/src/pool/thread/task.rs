@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::current;
 use super::locks::{lock, wait_until};
-use super::pool::ThreadPool;
+use super::pool::{ThreadPool, ThreadRun};
 use super::registry;
 use super::retry::{self, Retry, TaskInput};
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
@@ -48,7 +48,7 @@ enum TaskPhase<A, R> {
     Requeued,
     Running {
         worker: u64,
-        /// By the pool's clock, if tasks have a timeout; else 0.
+        /// By the pool's clock, if tasks have a timeout or the pool has a timeline; else 0.
         began: u64,
     },
     Ended(Result<R, JoinError>),
@@ -183,16 +183,20 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         let now = worker.pool.now();
         let nanos = now.saturating_sub(self.submitted);
         let inner = lock(&self.inner);
-        if !matches!(inner.phase, TaskPhase::Running { worker: id, .. } if id == worker.id) {
-            drop(inner);
-            contained(|| drop(result));
-            return RunOutcome::Abandoned;
-        }
+        let since = match inner.phase {
+            TaskPhase::Running { worker: id, began } if id == worker.id => began,
+            _ => {
+                drop(inner);
+                contained(|| drop(result));
+                return RunOutcome::Abandoned;
+            }
+        };
         worker.count_result(&result);
         worker.counters.record_latency(nanos, 1);
         worker.pool.task_time.record(now.saturating_sub(began));
         worker.add_busy(now);
         let outcome = TaskOutcome::of(&result);
+        self.draw_run(&worker.pool, worker.id, since, outcome);
         self.end(inner, result);
         self.emit_ended(outcome, nanos);
         RunOutcome::Done
@@ -240,8 +244,8 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         why: AbandonReason,
     ) -> Option<Abandoned> {
         let mut inner = lock(&self.inner);
-        let worker = match inner.phase {
-            TaskPhase::Running { worker, began } if is_it(worker, began) => worker,
+        let (worker, began) = match inner.phase {
+            TaskPhase::Running { worker, began } if is_it(worker, began) => (worker, began),
             _ => return None,
         };
         let may_retry = |retry: &mut Box<Retry>| retry.again(pool.options.retries);
@@ -249,6 +253,8 @@ impl<A: Message, R: Message> PoolTask<A, R> {
             inner.phase = TaskPhase::Requeued;
             pool.count_abandoned(worker, None);
             drop(inner);
+            self.draw_run(pool, worker, began, TaskOutcome::TimedOut);
+            pool.draw_mark(worker, "retried", RAN_OVER);
             pool.events().retried(worker, self.number, RAN_OVER);
             pool.capacity.force_acquire();
             return Some(Abandoned {
@@ -261,12 +267,27 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         let nanos = pool.now().saturating_sub(self.submitted);
         pool.count_abandoned(worker, Some(&error));
         pool.counters.record_latency(nanos, 1);
+        self.draw_run(pool, worker, began, outcome);
         self.end(inner, Err(error));
         self.emit_ended(outcome, nanos);
         Some(Abandoned {
             worker,
             is_retried: false,
         })
+    }
+
+    #[inline]
+    fn draw_run(&self, pool: &ThreadPool, worker: u64, began: u64, outcome: TaskOutcome) {
+        if pool.options.timeline.is_some() {
+            let run = ThreadRun {
+                number: self.number,
+                began,
+                since_submitted: pool.now().saturating_sub(self.submitted),
+                outcome: outcome.label(),
+                function: (self.task as usize, self.call_site),
+            };
+            pool.draw_run(worker, run);
+        }
     }
 
     fn emit_ended(&self, outcome: TaskOutcome, nanos: u64) {

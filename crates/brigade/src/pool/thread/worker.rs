@@ -209,11 +209,15 @@ impl WorkerThread {
         self.busy_since.store(now, Ordering::Relaxed);
     }
 
-    /// A task begins. Returns when, by the pool's clock, if tasks have a timeout; else 0.
+    /// A task begins. Returns when, by the pool's clock, if tasks have a timeout or the pool has a
+    /// timeline; else 0.
     pub(super) fn task_started(&self) -> u64 {
         super::counters::add_unshared(&self.counters.begun, 1);
         let Some(monitor) = &self.pool.timeout_monitor else {
-            return 0;
+            return match self.pool.options.timeline {
+                Some(_) => self.pool.now(),
+                None => 0,
+            };
         };
         let now = self.pool.now();
         self.task_began.store(now, Ordering::Relaxed);

@@ -9,3 +9,9 @@ pub(crate) fn nanos() -> u64 {
     let since = START.get_or_init(Instant::now).elapsed();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).max(1)
 }
+
+/// The same: what the machine does while it is suspended is not known here.
+#[cfg(feature = "timeline")]
+pub(crate) fn boot_nanos() -> u64 {
+    nanos()
+}

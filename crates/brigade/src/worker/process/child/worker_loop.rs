@@ -11,7 +11,7 @@ use crate::sys::error::errno_of;
 use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
 use crate::sys::value_file::kept;
-use crate::sys::{fds, futex, process, profile, spin};
+use crate::sys::{clock, fds, futex, process, profile, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{EncodedResult, Plan};
 use crate::transport::ring::Corrupt;
@@ -35,6 +35,7 @@ pub(in crate::worker::process) struct WorkerLoop {
     /// Tasks until it leaves.
     left: u64,
     memory_limit: Option<MemoryLimit>,
+    tells_times: bool,
     /// The process that serves, and no child of a task.
     original: Original,
     stderr: Mark,
@@ -60,6 +61,7 @@ impl WorkerLoop {
             worker,
             left: pool.tasks.unwrap_or(u64::MAX),
             memory_limit: pool.bytes.map(MemoryLimit::new),
+            tells_times: pool.tells_times,
             original: Original::this_process(),
             stderr,
             zombies: Zombies::default(),
@@ -173,6 +175,7 @@ impl WorkerLoop {
             }
         };
         mailbox.set_phase(Phase::Decoding);
+        let begin = self.tells_times.then(clock::nanos);
         let Some(plan) = self.plan else {
             worker.break_off()
         };
@@ -203,6 +206,12 @@ impl WorkerLoop {
         // It may be killed as soon as the host has its last result.
         if profile::is_linked() && !mailbox.handoff().claims.has_more(self.begun) {
             profile::write();
+        }
+        if let Some(begin) = begin {
+            // A copy of this process that the task has made says nothing.
+            if self.original.is_this_process() {
+                one_of_many.reply(Reply::Ran(Some([begin, clock::nanos()])));
+            }
         }
         let told_through_lane = task::tell(&mut one_of_many, outcome, &mut self.result);
         if self.result.bytes.capacity() > INLINE_MAX {

@@ -212,6 +212,8 @@ pub(crate) struct PoolWorkerSetup {
     pub(crate) tasks: Option<u64>,
     /// It leaves when it has more than so many bytes after a task.
     pub(crate) bytes: Option<u64>,
+    /// It tells when each task ran.
+    pub(crate) tells_times: bool,
 }
 
 /// Why a [`Setup`] could not be done.

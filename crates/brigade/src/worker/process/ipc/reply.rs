@@ -17,6 +17,7 @@ const PANICKED: u32 = 4;
 const UNDELIVERABLE: u32 = 5;
 const ACCOMPANIED_RETURNED: u32 = 6;
 const LEAVING: u32 = 7;
+const RAN: u32 = 8;
 
 /// A reply. What it borrows lies in its frame, and is what a worker has written: any bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,9 @@ pub(crate) enum Reply<'a> {
     Panicked(&'a [u8]),
     /// The task could not be run, or its result not be sent: a text.
     Undeliverable(&'a [u8]),
+    /// Before the reply to a task, where the pool has a timeline: from when to when it ran, by
+    /// CLOCK_MONOTONIC in nanoseconds. `None`: the worker has written something else.
+    Ran(Option<[u64; 2]>),
     /// The worker begins no more tasks, as it was told when it was set up, and ends.
     Leaving,
     /// There is no such reply: the worker has broken the protocol.
@@ -59,6 +63,11 @@ impl Reply<'_> {
             Reply::Panicked(bytes) => (PANICKED, bytes),
             Reply::Undeliverable(bytes) => (UNDELIVERABLE, bytes),
             Reply::Leaving => (LEAVING, &[][..]),
+            Reply::Ran(Some(times)) => {
+                let [begin, end] = times.map(u64::to_ne_bytes);
+                return replies.push_parts(RAN, &begin, &end);
+            }
+            Reply::Ran(None) => (RAN, &[][..]),
             Reply::Unknown(tag) => (tag, &[][..]),
         };
         replies.push(tag, body)
@@ -73,7 +82,12 @@ impl Reply<'_> {
             | Reply::Panicked(bytes)
             | Reply::Undeliverable(bytes) => bytes.len(),
             Reply::LargeReturned(Some(_)) => 8,
-            Reply::LargeReturned(None) | Reply::Ready | Reply::Leaving | Reply::Unknown(_) => 0,
+            Reply::Ran(Some(_)) => 16,
+            Reply::Ran(None)
+            | Reply::LargeReturned(None)
+            | Reply::Ready
+            | Reply::Leaving
+            | Reply::Unknown(_) => 0,
         }
     }
 }
@@ -112,9 +126,16 @@ impl ReplyTag {
             UNDELIVERABLE => Reply::Undeliverable(body),
             ACCOMPANIED_RETURNED => Reply::AccompaniedReturned(body),
             LEAVING => Reply::Leaving,
+            RAN => Reply::Ran(two_words(body)),
             unknown => Reply::Unknown(unknown),
         }
     }
+}
+
+fn two_words(body: &[u8]) -> Option<[u64; 2]> {
+    let (first, rest) = body.split_first_chunk()?;
+    let second = rest.try_into().ok()?;
+    Some([u64::from_ne_bytes(*first), u64::from_ne_bytes(second)])
 }
 
 /// Takes the next reply, whose bytes replace what is in `into`. `None`: there is none.
@@ -156,7 +177,7 @@ mod tests {
     use crate::worker::process::ipc::mailbox::{INLINE_MAX, Pair};
     use crate::worker::process::ipc::protocol::NotReady;
 
-    fn replies(bytes: &[u8]) -> [Reply<'_>; 9] {
+    fn replies(bytes: &[u8]) -> [Reply<'_>; 11] {
         [
             Reply::Ready,
             Reply::Returned(bytes),
@@ -166,6 +187,8 @@ mod tests {
             Reply::Panicked(bytes),
             Reply::Undeliverable(bytes),
             Reply::Leaving,
+            Reply::Ran(Some([1, u64::MAX])),
+            Reply::Ran(None),
             Reply::Unknown(77),
         ]
     }
@@ -197,8 +220,8 @@ mod tests {
 
     #[test]
     fn whatever_a_worker_writes_is_some_reply() {
-        for tag in (0..=LEAVING + 1).chain([u32::MAX]) {
-            for len in [0, 1, 7, 8, 9, 100] {
+        for tag in (0..=RAN + 1).chain([u32::MAX]) {
+            for len in [0, 1, 7, 8, 9, 16, 100] {
                 match ReplyTag(tag).read(&vec![0xff; len]) {
                     Reply::LargeReturned(length) => {
                         assert_eq!(
@@ -207,7 +230,11 @@ mod tests {
                         );
                     }
                     Reply::Unknown(unknown) => {
-                        assert!(unknown == tag && !(READY..=LEAVING).contains(&tag));
+                        assert!(unknown == tag && !(READY..=RAN).contains(&tag));
+                    }
+                    Reply::Ran(times) => {
+                        let told = (len == 16).then_some([u64::MAX; 2]);
+                        assert_eq!((tag, times), (RAN, told));
                     }
                     Reply::Ready => assert_eq!((tag, len), (READY, 0)),
                     Reply::Leaving => assert_eq!(tag, LEAVING),

@@ -79,7 +79,11 @@ impl Worker {
                 None => return self.broke_protocol(deadline, name),
             },
             Reply::Undeliverable(why) => Err(undeliverable(&String::from_utf8_lossy(why))),
-            Reply::Ready | Reply::NotReady(_) | Reply::Leaving | Reply::Unknown(_) => {
+            Reply::Ready
+            | Reply::NotReady(_)
+            | Reply::Leaving
+            | Reply::Ran(_)
+            | Reply::Unknown(_) => {
                 return self.broke_protocol(deadline, name);
             }
         };
