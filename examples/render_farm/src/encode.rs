@@ -36,8 +36,8 @@ pub struct Chunk {
     pub quality: Quality,
 }
 
-/// Encodes a chunk, and gives a packet for each frame. The first is a key frame, and begins with the
-/// sequence header, which is the same for each chunk of a film: so packets of chunks that were
+/// Encodes a chunk, and gives a packet for each frame. The first is a key frame, and begins with
+/// the sequence header, which is the same for each chunk of a film: so packets of chunks that were
 /// encoded apart are a film when they are put one after another.
 ///
 /// # Errors

@@ -25,6 +25,8 @@ pub(crate) struct Farm<'a> {
     pub(crate) progress: &'a Progress,
     /// Frames that break what draws them.
     pub(crate) poisoned: &'a [u32],
+    /// How many chunks it stores, and no more.
+    pub(crate) pause_after: Option<u32>,
     /// Chunks under way at the same time.
     pub(crate) at_once: usize,
 }
@@ -38,7 +40,8 @@ pub(crate) struct Patch {
 }
 
 impl Farm<'_> {
-    /// Makes the chunks that are missing. Gives the frames that others stand in for, in their order.
+    /// Makes the chunks that are missing. Gives the frames that others stand in for, in their
+    /// order.
     ///
     /// It is a future to be dropped when it is to stop: chunks that are stored stay.
     pub(crate) async fn run(&self, missing: Vec<u32>) -> Result<Vec<Patch>, String> {
@@ -65,9 +68,15 @@ impl Farm<'_> {
             let Failure { attempts, why } = failure;
             format!("chunk {chunk} could not be encoded in {attempts} attempts: {why}")
         })?;
+        if self.pause_after == Some(self.progress.stored_now()) {
+            return future::pending().await;
+        }
         // It waits for the disk, and the pool's workers go on in the meantime.
         self.state.store(chunk, &packets, !patches.is_empty())?;
         self.progress.stored(chunk);
+        if self.pause_after == Some(self.progress.stored_now()) {
+            self.progress.note("paused, as it was asked to");
+        }
         Ok(patches)
     }
 
@@ -84,8 +93,8 @@ impl Farm<'_> {
         Ok(drawn)
     }
 
-    /// Puts a neighbour in the place of each frame that could not be drawn: the nearest in its chunk
-    /// that could, or else one that is next to the chunk.
+    /// Puts a neighbour in the place of each frame that could not be drawn: the nearest in its
+    /// chunk that could, or else one that is next to the chunk.
     async fn patched(
         &self,
         numbers: Range<u32>,
@@ -116,7 +125,8 @@ impl Farm<'_> {
             let Some((shown, planes)) = nearest.or_else(|| beside.clone()) else {
                 let Failure { attempts, why } = failure;
                 return Err(format!(
-                    "frame {frame} could not be drawn in {attempts} attempts, nor could those beside it: {why}"
+                    "frame {frame} could not be drawn in {attempts} attempts, nor could those \
+                     beside it: {why}"
                 ));
             };
             frames.push(planes);

@@ -32,7 +32,8 @@ pub(crate) fn chunk(size: Size, rate: u32, first: u32, packets: &[Vec<u8>]) -> V
     bytes
 }
 
-/// The packets of a chunk, each with what is before it, if it is one of these frames of such a film.
+/// The packets of a chunk, each with what is before it, if it is one of these frames of such a
+/// film.
 pub(crate) fn packets_of(chunk: &[u8], size: Size, rate: u32, frames: Range<u32>) -> Option<&[u8]> {
     let (before, packets) = chunk.split_at_checked(HEADER)?;
     if before != header(size, rate, frames.len() as u32) {

@@ -1,5 +1,5 @@
-//! Renders an animation frame by frame, and encodes it chunk by chunk, in a pool of processes, or of
-//! threads, one word apart.
+//! Renders an animation frame by frame, and encodes it chunk by chunk, in a pool of processes, or
+//! of threads, one word apart.
 //!
 //! README.md beside it tells what a worker's death costs, and what was measured.
 
@@ -85,6 +85,9 @@ struct Options {
     /// Kills a worker at random, every so many milliseconds on average
     #[arg(long, value_name = "MILLISECONDS", value_parser = between(1, 1_000_000))]
     chaos: Option<u32>,
+    /// Stores so many chunks, and then waits to be interrupted
+    #[arg(long, value_name = "CHUNKS", value_parser = between(1, 1_000_000))]
+    pause_after: Option<u32>,
     /// Draws this frame alone, as PNG
     #[arg(long, value_name = "FRAME")]
     still: Option<u32>,
@@ -193,6 +196,7 @@ fn make(options: &Options) -> Result<Ended, String> {
         state: &state,
         progress: &progress,
         poisoned: &options.poison,
+        pause_after: options.pause_after,
         at_once: chunks_at_once(pool.workers(), job.chunk),
     };
     let (made, killed) = std::thread::scope(|scope| {

@@ -11,6 +11,9 @@ use crate::job::Job;
 pub(crate) struct Progress {
     bar: ProgressBar,
     chunks: u32,
+    /// Chunks that were there already.
+    before: u32,
+    /// Chunks that this run has stored.
     stored: Cell<u32>,
 }
 
@@ -26,7 +29,8 @@ impl Progress {
         let progress = Progress {
             bar,
             chunks: job.chunks(),
-            stored: Cell::new(chunks),
+            before: chunks,
+            stored: Cell::new(0),
         };
         if chunks > 0 {
             let all = progress.chunks;
@@ -40,7 +44,7 @@ impl Progress {
     }
 
     fn tell(&self) {
-        let (stored, chunks) = (self.stored.get(), self.chunks);
+        let (stored, chunks) = (self.before + self.stored.get(), self.chunks);
         self.bar.set_message(format!("{stored}/{chunks} chunks"));
     }
 
@@ -54,9 +58,14 @@ impl Progress {
         self.stored.set(self.stored.get() + 1);
         self.tell();
         if self.bar.is_hidden() {
-            let (stored, chunks) = (self.stored.get(), self.chunks);
+            let (stored, chunks) = (self.before + self.stored.get(), self.chunks);
             eprintln!("chunk {chunk} is stored: {stored} of {chunks}");
         }
+    }
+
+    /// How many chunks this run has stored.
+    pub(crate) fn stored_now(&self) -> u32 {
+        self.stored.get()
     }
 
     /// Says something above the bar.

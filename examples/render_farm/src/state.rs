@@ -28,7 +28,10 @@ impl State {
     /// Opens the directory, or makes it. What another film has left there is an error, unless it is
     /// told to `restart`: then it is removed.
     pub(crate) fn open(dir: &Path, job: &Job, restart: bool) -> Result<State, String> {
-        fs::create_dir_all(dir).map_err(at(dir))?;
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            made => made.map_err(at(dir))?,
+        }
         let lock = File::open(dir).map_err(at(dir))?;
         lock.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => format!("{}: another run uses it", dir.display()),
@@ -50,8 +53,8 @@ impl State {
                 let differences = job.differences(&found);
                 if !differences.is_empty() {
                     return Err(format!(
-                        "{} is of another film ({}): --restart throws it away, --state keeps this one's \
-                         elsewhere",
+                        "{} is of another film ({}): --restart throws it away, --state keeps \
+                         this one's elsewhere",
                         dir.display(),
                         differences.join("; ")
                     ));

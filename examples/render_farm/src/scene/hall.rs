@@ -69,7 +69,8 @@ fn vault(y: f32, cell: Vec2) -> f32 {
 /// A round shaft that narrows, on a base, under a capital and its slab.
 fn column(y: f32, cell: Vec2) -> f32 {
     let from_axis = cell.length();
-    // All of it is within its slab's corners. From farther away than shadows are soft, that will do.
+    // All of it is within its slab's corners, which will do from farther away than shadows are
+    // soft.
     if from_axis > 1.0 {
         return from_axis - 0.51;
     }
