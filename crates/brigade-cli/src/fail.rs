@@ -75,7 +75,8 @@ impl fmt::Display for Failure {
 /// What came of a measurement with two sides, by what came of each.
 ///
 /// When one side fails, the other fails too: it finds the line dead, or waits in vain. The reason
-/// to tell is that of the side which failed by itself, and the near one's where neither or both did.
+/// to tell is that of the side which failed by itself, and the near one's where neither or both
+/// did.
 pub(crate) fn first_cause<T>(
     near: Result<T, Failure>,
     far: Result<(), Failure>,

@@ -215,7 +215,7 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
     let all = NAMES.len();
     let done = |tried: &Tries| tried.iter().filter(|tried| tried.is_ok()).count();
     let shut_in = match &sandbox {
-        Ok(tried) => format!("shut in by a sandbox it did {} of {all}", done(tried)),
+        Ok(tried) => format!("in a sandbox, in {} of {all}", done(tried)),
         Err(why) => format!("a sandbox cannot be had here ({why})"),
     };
     Ok(Measured {
@@ -225,10 +225,10 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
         figures,
         views: Some(Views {
             thread: format!(
-                "it did {} of {all}: it is inside the host, and what the host may do it may do.",
+                "it succeeds in {} of {all}: it is inside the host, and may do what the host may do.",
                 done(&thread)
             ),
-            process: format!("it did {} of {all}; {shut_in}.", done(&process)),
+            process: format!("it succeeds in {} of {all}; {shut_in}.", done(&process)),
         }),
         verdict: verdict::of_facts(&expectations, "what is tried"),
         notes: vec![note(done(&process))],

@@ -1,5 +1,5 @@
-//! What a task costs in a pool, and what its input costs, for the rows that compare it with a worker
-//! of its own.
+//! What a task costs in a pool, and what its input costs, for the rows that compare it with a
+//! worker of its own.
 
 use super::format::Unit;
 use super::row::{Axis, Figure, Value};

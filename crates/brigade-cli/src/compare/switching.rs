@@ -181,7 +181,8 @@ fn run(context: &Context<'_>) -> Result<Measured, Failure> {
             sides.0,
             sides.1,
         ));
-        conditions.push(Condition::new(set.name, process, thread));
+        let name = format!("touching {}", set.name);
+        conditions.push(Condition::new(name, process, thread));
     }
     let views = Views::of(|side| {
         let each: Vec<String> = figures

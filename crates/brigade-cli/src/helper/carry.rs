@@ -1,4 +1,5 @@
-//! What it costs to give a task an input: bytes that move to a thread, and are carried to a process.
+//! What it costs to give a task an input: bytes that move to a thread, and are carried to a
+//! process.
 //!
 //! In a program of its own, as for [`pooled`](super::pooled).
 

@@ -1,5 +1,5 @@
-//! A browser without a window, driven over its debugging pipe: the Chrome DevTools Protocol, messages
-//! of JSON that end with a zero byte.
+//! A browser without a window, driven over its debugging pipe: the Chrome DevTools Protocol,
+//! messages of JSON that end with a zero byte.
 //!
 //! The pipe is descriptors 3 and 4 of the browser; a shell puts them there.
 

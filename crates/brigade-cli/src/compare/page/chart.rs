@@ -314,14 +314,31 @@ impl<'a> Drawing<'a> {
         out.push_str("</g>");
     }
 
+    fn ends_at_right(&self, line: &Line) -> bool {
+        let last = line.points.last().map_or(LEFT, |last| self.at_x(last.x));
+        line.has_marks || last + line.name.chars().count() as f64 * BOLD > self.right
+    }
+
     /// Each name beside the end of its line, as near as the others let it.
     fn draw_names(&self, out: &mut String) {
-        let mut names: Vec<(f64, &Line)> = self
+        let (mut names, short): (Vec<_>, Vec<_>) = self
             .chart
             .lines
             .iter()
             .filter_map(|line| Some((self.at_y(line.points.last()?.y), line)))
-            .collect();
+            .partition(|(_, line)| self.ends_at_right(line));
+        // A curve that leaves the chart at its foot has its name there.
+        for (y, line) in short {
+            let x = line.points.last().map_or(LEFT, |last| self.at_x(last.x));
+            let _ = write!(
+                out,
+                "<g class=\"line s{}\"><text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text></g>",
+                line.style,
+                x + 4.0,
+                y - 8.0,
+                esc(&line.name),
+            );
+        }
         names.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut places: Vec<f64> = names.iter().map(|(y, _)| *y).collect();
         spread_out(&mut places, self.size.height - BOTTOM);
@@ -370,7 +387,7 @@ fn ticks(scale: Scale, (least, most): (f64, f64)) -> Vec<f64> {
     match scale {
         Scale::Log => {
             let powers = least.log10().ceil() as i32..=(most.log10() + 1e-9).floor() as i32;
-            let every = (powers.clone().count() / 8 + 1) as i32;
+            let every = (powers.clone().count() / 9 + 1) as i32;
             powers
                 .filter(|power| power.rem_euclid(every) == 0)
                 .map(|power| 10_f64.powi(power))

@@ -14,11 +14,11 @@
 //!
 //! *c(S)* is what a task with *S* bytes takes more than one with none: between two sizes that were
 //! measured on a straight line, beyond the largest on that of the last two. The division counts all
-//! of an attempt that crashes as lost, as if each crash came at the task's end. What a dying program
-//! loses beside (the tasks of its other threads, what it had in memory) no formula knows.
+//! of an attempt that crashes as lost, as if each crash came at the task's end. What a dying
+//! program loses beside (the tasks of its other threads, what it had in memory) no formula knows.
 //!
-//! `page.js` has the formula and the sentences once more, for the sliders. The test of the page in a
-//! browser compares the two on the table of typical tasks.
+//! `page.js` has the formula and the sentences once more, for the sliders. The test of the page in
+//! a browser compares the two on the table of typical tasks.
 
 use serde::Serialize;
 
