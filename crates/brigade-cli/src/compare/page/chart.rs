@@ -75,12 +75,13 @@ struct Size {
     height: f64,
 }
 
-const LEFT: f64 = 66.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 40.0;
 /// Of a letter in the charts' font, on average, and of one in bold.
 const LETTER: f64 = 6.6;
 const BOLD: f64 = 7.8;
+/// Of one in the text of a tick, at most.
+const TICK: f64 = 8.0;
 /// Between two names at the ends of lines.
 const LINE_HEIGHT: f64 = 15.0;
 
@@ -130,6 +131,7 @@ impl Chart {
 struct Drawing<'a> {
     chart: &'a Chart,
     size: Size,
+    left: f64,
     right: f64,
     x: (f64, f64),
     y: (f64, f64),
@@ -158,9 +160,14 @@ impl<'a> Drawing<'a> {
         } else {
             y = (0.0, y.1 * 1.05);
         }
+        let widest = ticks(chart.y.scale, y)
+            .into_iter()
+            .map(|value| chart.y.unit.one(value).chars().count())
+            .max();
         Self {
             chart,
             size,
+            left: 10.0 + widest.unwrap_or(0) as f64 * TICK,
             right: size.width - 14.0 - longest.unwrap_or(0) as f64 * BOLD,
             x,
             y,
@@ -168,7 +175,7 @@ impl<'a> Drawing<'a> {
     }
 
     fn at_x(&self, value: f64) -> f64 {
-        LEFT + share(self.chart.x.scale, self.x, value) * (self.right - LEFT)
+        self.left + share(self.chart.x.scale, self.x, value) * (self.right - self.left)
     }
 
     fn at_y(&self, value: f64) -> f64 {
@@ -201,21 +208,21 @@ impl<'a> Drawing<'a> {
     }
 
     fn draw_grid(&self, out: &mut String) {
-        let bottom = self.size.height - BOTTOM;
+        let (left, bottom) = (self.left, self.size.height - BOTTOM);
         for value in ticks(self.chart.y.scale, self.y) {
             let y = self.at_y(value);
             let text = self.chart.y.unit.one(value);
             let _ = write!(
                 out,
-                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
+                "<path class=\"grid\" d=\"M{left:.1} {y:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
                 self.right,
-                LEFT - 6.0,
+                left - 6.0,
                 y + 4.0,
             );
         }
         let _ = write!(
             out,
-            "<text class=\"axis\" x=\"0\" y=\"12\">{}</text><path class=\"base\" d=\"M{LEFT} {bottom}H{:.1}\"/>",
+            "<text class=\"axis\" x=\"0\" y=\"12\">{}</text><path class=\"base\" d=\"M{left:.1} {bottom}H{:.1}\"/>",
             esc(self.chart.y.label),
             self.right,
         );
@@ -239,7 +246,7 @@ impl<'a> Drawing<'a> {
         let _ = write!(
             out,
             "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            f64::midpoint(LEFT, self.right),
+            f64::midpoint(left, self.right),
             self.size.height - 5.0,
             esc(self.chart.x.label),
         );
@@ -261,12 +268,12 @@ impl<'a> Drawing<'a> {
 
     fn draw_mark(&self, out: &mut String) {
         if let Some((value, text)) = self.chart.mark {
-            let y = self.at_y(value);
+            let (left, y) = (self.left, self.at_y(value));
             let _ = write!(
                 out,
-                "<path class=\"mark\" d=\"M{LEFT} {y:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                "<path class=\"mark\" d=\"M{left:.1} {y:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
                 self.right,
-                LEFT + 4.0,
+                left + 4.0,
                 y - 4.0,
                 esc(text),
             );
@@ -315,7 +322,10 @@ impl<'a> Drawing<'a> {
     }
 
     fn ends_at_right(&self, line: &Line) -> bool {
-        let last = line.points.last().map_or(LEFT, |last| self.at_x(last.x));
+        let last = line
+            .points
+            .last()
+            .map_or(self.left, |last| self.at_x(last.x));
         line.has_marks || last + line.name.chars().count() as f64 * BOLD > self.right
     }
 
@@ -329,7 +339,10 @@ impl<'a> Drawing<'a> {
             .partition(|(_, line)| self.ends_at_right(line));
         // A curve that leaves the chart at its foot has its name there.
         for (y, line) in short {
-            let x = line.points.last().map_or(LEFT, |last| self.at_x(last.x));
+            let x = line
+                .points
+                .last()
+                .map_or(self.left, |last| self.at_x(last.x));
             let _ = write!(
                 out,
                 "<g class=\"line s{}\"><text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text></g>",
