@@ -1,12 +1,13 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
-use super::deferred::{DeadOutcome, DeadTask, Deferred, TraceEvent};
+use super::deferred::{DeadOutcome, DeadTask, Deferred, Drawing, TraceEvent};
 use super::outcome::RawOutcome;
 use super::pool::{Driver, LockedPool, ProcessPool};
 use super::task::CallTarget;
 use crate::pool::crash_file::{self, CrashFile};
 use crate::pool::events;
 use crate::pool::policy::limits::Attempts;
+use crate::pool::timeline::Timeline;
 use crate::publish;
 use crate::sim::local::{Instant, MutexGuard, Ordering, futex};
 use crate::task::entry::Plan;
@@ -32,6 +33,11 @@ impl ProcessPool {
         if has_events {
             self.untold.append(&mut deferred.events);
         }
+        let timeline = self.options.timeline.as_deref();
+        let timeline = timeline.filter(|_| !deferred.drawings.is_empty());
+        if timeline.is_some() {
+            self.undrawn.append(&mut deferred.drawings);
+        }
         drop(inner);
         if driver_wakeup {
             self.driver_wakeup.fetch_add(1, Ordering::SeqCst);
@@ -45,6 +51,7 @@ impl ProcessPool {
             cancelled,
             wake_driver: _,
             events: _,
+            drawings: _,
         } = deferred;
         for thread in wakeups.threads {
             thread.unpark();
@@ -79,6 +86,9 @@ impl ProcessPool {
         if !dead_tasks.is_empty() {
             self.complete_dead(dead_tasks);
         }
+        if let Some(timeline) = timeline {
+            self.undrawn.tell(|drawing| self.draw(drawing, timeline));
+        }
         if has_events {
             self.untold.tell(|event| self.emit(event));
         }
@@ -86,7 +96,6 @@ impl ProcessPool {
 
     fn emit(&self, event: TraceEvent) {
         let of = self.events();
-        self.draw(&event);
         match event {
             TraceEvent::Submitted(first, count) => {
                 (first..first + u64::from(count)).for_each(|task| of.submitted(task));
@@ -100,28 +109,17 @@ impl ProcessPool {
             TraceEvent::Stopped(pid) => of.stopped(u64::from(pid)),
             TraceEvent::GoesOn(pid) => of.goes_on(u64::from(pid)),
             TraceEvent::Replaced(pid, why) => of.replaced(u64::from(pid), why),
-            TraceEvent::Ran(..) => {}
         }
     }
 
     /// Into the timeline.
-    fn draw(&self, event: &TraceEvent) {
-        let Some(timeline) = &self.options.timeline else {
-            return;
-        };
-        match event {
-            TraceEvent::Ran(run, target) => {
+    pub(super) fn draw(&self, drawing: Drawing, timeline: &Timeline) {
+        match drawing {
+            Drawing::Run(run, target) => {
                 let name = || target.name(self.options.name.as_ref());
-                timeline.ran(run, target.key(), name);
+                timeline.ran(&run, target.key(), name);
             }
-            TraceEvent::Retried(pid, _, why) => timeline.mark_process(*pid, "retried", why),
-            TraceEvent::Replaced(pid, why) => timeline.mark_process(*pid, "replaced", why),
-            TraceEvent::Stopped(pid) => timeline.mark_process(*pid, "stopped", "by a signal"),
-            TraceEvent::GoesOn(pid) => timeline.mark_process(*pid, "continued", "by a signal"),
-            TraceEvent::Submitted(..)
-            | TraceEvent::Started(..)
-            | TraceEvent::Moved { .. }
-            | TraceEvent::Ended(..) => {}
+            Drawing::Mark(pid, what, why) => timeline.mark_process(pid, what, why),
         }
     }
 

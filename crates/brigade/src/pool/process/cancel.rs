@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::deferred::{Ctx, TraceEvent};
+use super::deferred::{Ctx, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::RawOutcome;
 use super::respawn::StartError;
@@ -186,8 +186,16 @@ impl Dispatcher {
                 slot.record_stop(stood.saturating_sub(before), timeout, ctx.now);
             }
             match (stopped, slot.stopped) {
-                (true, None) => ctx.deferred.events.push(TraceEvent::Stopped(pid)),
-                (false, Some(_)) => ctx.deferred.events.push(TraceEvent::GoesOn(pid)),
+                (true, None) => {
+                    ctx.deferred.events.push(TraceEvent::Stopped(pid));
+                    let mark = Drawing::Mark(pid, "stopped", "by a signal");
+                    ctx.deferred.drawings.push(mark);
+                }
+                (false, Some(_)) => {
+                    ctx.deferred.events.push(TraceEvent::GoesOn(pid));
+                    let mark = Drawing::Mark(pid, "continued", "by a signal");
+                    ctx.deferred.drawings.push(mark);
+                }
                 _ => {}
             }
             slot.stopped = stopped.then(|| slot.stopped.unwrap_or(ctx.now));

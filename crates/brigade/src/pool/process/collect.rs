@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::WorkerIndex;
-use super::deferred::{Ctx, Deferred, TraceEvent};
+use super::deferred::{Ctx, Deferred, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::{
     Bytes, Content, RawOutcome, ResultWithDescriptors, TransferError, take_frame,
@@ -314,6 +314,9 @@ impl Dispatcher {
             "it has reached its limit of tasks or of memory"
         };
         ctx.deferred.events.push(TraceEvent::Replaced(pid, why));
+        ctx.deferred
+            .drawings
+            .push(Drawing::Mark(pid, "replaced", why));
         self.return_unstarted(i, self.workers[i].first(), ctx);
         if let Some(task) = refused {
             self.requeue_refused(task, ctx);

@@ -21,6 +21,8 @@ pub(super) struct Deferred {
     pub(super) reports: Vec<CrashReport>,
     /// For those who listen.
     pub(super) events: Vec<TraceEvent>,
+    /// For the timeline.
+    pub(super) drawings: Vec<Drawing>,
     /// Nobody's any more: user code may run when it is dropped.
     pub(super) to_drop: Vec<RawOutcome>,
     /// Tasks to be dropped: they are many, and may have descriptors to be closed.
@@ -70,6 +72,14 @@ pub(super) struct CrashReport {
     pub(super) lost: bool,
 }
 
+/// What the timeline shows.
+pub(super) enum Drawing {
+    /// A run of this task has ended.
+    Run(TaskRun, CallTarget),
+    /// What has happened to the worker of this process, and why.
+    Mark(u32, &'static str, &'static str),
+}
+
 /// What happened, for those who listen.
 pub(super) enum TraceEvent {
     Submitted(u64, u32),
@@ -84,8 +94,6 @@ pub(super) enum TraceEvent {
     /// A task is run again, for in that worker it did this.
     Retried(u32, u64, &'static str),
     Ended(u64, &'static str, Duration),
-    /// A run of this task has ended.
-    Ran(Box<TaskRun>, CallTarget),
     /// A worker is gone, and its place is taken by another.
     Replaced(u32, &'static str),
     /// A worker was stopped by a signal.

@@ -13,7 +13,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::deferred::{Deferred, TraceEvent};
+use super::deferred::{Deferred, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::respawn::StartError;
 use super::result_cell::ResultCell;
@@ -46,7 +46,9 @@ pub(crate) struct ProcessPool {
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
     pub(super) driver_wakeup: AtomicU32,
     /// Events, in their order.
-    pub(super) untold: Untold,
+    pub(super) untold: Untold<TraceEvent>,
+    /// What the timeline does not show yet.
+    pub(super) undrawn: Untold<Drawing>,
 }
 
 pub(super) struct LockedPool {
@@ -122,6 +124,7 @@ impl ProcessPool {
             }),
             driver_wakeup: AtomicU32::new(0),
             untold: Untold::default(),
+            undrawn: Untold::default(),
         })
     }
 
@@ -129,6 +132,8 @@ impl ProcessPool {
     /// may hold the rest of the pool for longer.
     pub(in crate::pool) fn flush_timeline(&self) {
         if let Some(timeline) = &self.options.timeline {
+            self.undrawn
+                .tell_all(|drawing| self.draw(drawing, timeline));
             timeline.flush();
         }
     }

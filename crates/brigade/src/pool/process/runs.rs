@@ -2,7 +2,7 @@
 
 use super::assignment::WorkerIndex;
 use super::collect::ReplyAction;
-use super::deferred::{Ctx, TraceEvent};
+use super::deferred::{Ctx, Drawing};
 use super::dispatcher::Dispatcher;
 use super::task::Task;
 use crate::pool::policy::run::{RunTimes, TaskRun};
@@ -45,7 +45,6 @@ impl Dispatcher {
             since_submitted: ctx.now.saturating_duration_since(task.submitted),
             outcome,
         };
-        let ran = TraceEvent::Ran(Box::new(run), task.target);
-        ctx.deferred.events.push(ran);
+        ctx.deferred.drawings.push(Drawing::Run(run, task.target));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, TraceEvent};
+use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::TransferError;
 use super::respawn::StartError;
@@ -108,9 +108,11 @@ impl Dispatcher {
         let why = why_replaced(status);
         let replaced = TraceEvent::Replaced(evidence.pid, why);
         ctx.deferred.events.push(replaced);
+        let drawing = Drawing::Mark(evidence.pid, "replaced", why);
         for task in victim.iter().chain(&others) {
             self.note_run(i, task, how_it_died(status), ctx);
         }
+        ctx.deferred.drawings.push(drawing);
         self.workers.end_idle(i);
         self.clear_slot(i, ctx.now);
         self.changed = true;
@@ -219,6 +221,9 @@ impl Dispatcher {
                 ctx.deferred
                     .events
                     .push(TraceEvent::Retried(pid, task.number, why));
+                ctx.deferred
+                    .drawings
+                    .push(Drawing::Mark(pid, "retried", why));
             }
             self.return_task(task, ctx);
             return;

@@ -7,25 +7,31 @@
 
 use std::sync::{Mutex, PoisonError, TryLockError};
 
-use super::deferred::TraceEvent;
-
 /// Those of one pool, in the order in which it happened.
-#[derive(Default)]
-pub(super) struct Untold {
-    events: Mutex<Vec<TraceEvent>>,
+pub(super) struct Untold<E> {
+    events: Mutex<Vec<E>>,
     /// Held by the thread that tells.
     telling: Mutex<()>,
 }
 
-impl Untold {
+impl<E> Default for Untold<E> {
+    fn default() -> Untold<E> {
+        Untold {
+            events: Mutex::default(),
+            telling: Mutex::default(),
+        }
+    }
+}
+
+impl<E> Untold<E> {
     /// While the pool is locked.
-    pub(super) fn append(&self, events: &mut Vec<TraceEvent>) {
+    pub(super) fn append(&self, events: &mut Vec<E>) {
         self.lock().append(events);
     }
 
     /// Tells all, unless another thread does: that one looks again when it has done so. A subscriber
     /// may come here from within `tell`.
-    pub(super) fn tell(&self, mut tell: impl FnMut(TraceEvent)) {
+    pub(super) fn tell(&self, mut tell: impl FnMut(E)) {
         while !self.lock().is_empty() {
             let _telling = match self.telling.try_lock() {
                 Ok(telling) => telling,
@@ -38,13 +44,23 @@ impl Untold {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<TraceEvent>> {
+    /// As [`tell`](Self::tell), and returns when all were told that were there. `tell` must be none of
+    /// the program's own code: it could come here again, and wait for itself.
+    pub(super) fn tell_all(&self, tell: impl FnMut(E)) {
+        let telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = std::mem::take(&mut *self.lock());
+        events.into_iter().for_each(tell);
+        drop(telling);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<E>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
+    use super::super::deferred::TraceEvent;
     use super::*;
 
     fn ended(task: u64) -> TraceEvent {

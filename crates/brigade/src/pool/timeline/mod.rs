@@ -3,7 +3,8 @@
 //!
 //! The thread that tells a pool's events writes here, without the pool's lock. Packets are kept until
 //! they are worth a write(2), or the last one is some time ago; after each write the file is whole, so
-//! that it can be read while the program runs, and what a killed program loses is little. A slice is
+//! that it can be read while the program runs (within a write the last packet is cut), and what a
+//! killed program loses is little. A slice is
 //! written when its run has ended, with both its times: readers sort by time.
 
 mod format;
