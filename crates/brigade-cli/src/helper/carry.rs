@@ -22,6 +22,9 @@ pub(crate) struct Report {
     pub(crate) fresh: [Vec<f64>; 2],
 }
 
+/// Bytes of an input that takes longer than a wake-up.
+const MANY: usize = 1 << 20;
+
 /// A task: looks at nothing of its input but how much it is.
 fn weigh(input: Vec<u8>) -> u64 {
     input.len() as u64
@@ -38,10 +41,15 @@ pub(crate) fn run(samples: usize, sizes: &[usize]) -> Result<Vec<Report>, Failur
                 pooled: [Vec::new(), Vec::new()],
                 fresh: [Vec::new(), Vec::new()],
             };
+            // Small ones vary more by themselves.
+            let samples = if bytes < MANY { 3 * samples } else { samples };
             // The first is to warm up. Turn and turn about, so that what else the machine does
             // meets all alike.
             for sample in 0..=samples {
                 for (index, kind) in KINDS.into_iter().enumerate() {
+                    // One task right before, so that the pool's workers are awake, as they are for
+                    // the figure of a task without input.
+                    in_pool(&pools[index], vec![7; bytes])?;
                     let in_pool = timed(bytes, |input| in_pool(&pools[index], input))?;
                     let alone = timed(bytes, |input| alone(kind, input))?;
                     if sample > 0 {

@@ -58,9 +58,10 @@ fn measured(out: &mut String, row: &Row, measured: &Measured, report: &Report) {
         if let Some(svg) = chart.svg() {
             let _ = writeln!(
                 out,
-                "<figure id=\"{}\"><figcaption><strong>{}.</strong> {reading}</figcaption>\n{svg}</figure>",
+                "<figure id=\"{}\"><figcaption><strong>{}.</strong> {}</figcaption>\n{svg}</figure>",
                 chart.id,
                 esc(&chart.title),
+                prose(reading),
             );
         }
     }
