@@ -77,7 +77,7 @@
 //! # What there is
 //!
 //! - [`Pool`], [`PoolBuilder`]: workers that run one task after another, so that a task does not
-//!   pay for the start of a worker. [`Pool::stats`] gives numbers,
+//!   pay for the start of a worker. [`Pool::stats`] gives numbers, [`open_metrics`] a page of them,
 //!   [`tracing`](https://docs.rs/tracing) [events](Pool#events).
 //! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own.
 //! - [`advise`](advise()): runs the program's own task in threads and in processes, and says which
@@ -312,7 +312,7 @@ mod worker;
 
 pub use advise::{Advice, Advisor, advise};
 pub use init::init;
-pub use pool::{Latencies, Pool, PoolBuilder, PoolStats};
+pub use pool::{Latencies, Pool, PoolBuilder, PoolStats, open_metrics};
 pub use publish::publish;
 #[cfg(feature = "sandbox")]
 pub use sandbox::Sandbox;

@@ -52,6 +52,11 @@ impl Latencies {
         Some(self.longest)
     }
 
+    /// How many took less than this power of two of nanoseconds.
+    pub(super) fn count_below(&self, power: u32) -> u64 {
+        self.counts.iter().take(power as usize * 4).sum()
+    }
+
     pub(crate) fn record(&mut self, time: Duration) {
         self.record_many(time, 1);
     }

@@ -3,7 +3,7 @@
 // The files:
 // - builder: configures and starts a pool; config: its options
 // - map: results in the order of their inputs, or as they come
-// - stats: a pool's numbers; histogram: how long tasks took; events: for subscribers of `tracing`
+// - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long tasks took; events: for subscribers of `tracing`
 // - timeline: a pool's runs of tasks as a file for Perfetto; absent: where that feature is off
 // - policy: what both kinds of pools decide alike
 // - thread: a pool of threads; process: a pool of processes
@@ -16,6 +16,7 @@ pub(crate) mod crash_file;
 mod events;
 mod histogram;
 mod map;
+mod open_metrics;
 mod policy;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod process;
@@ -36,6 +37,7 @@ use std::sync::{Arc, Weak};
 
 pub use builder::PoolBuilder;
 pub use histogram::Latencies;
+pub use open_metrics::open_metrics;
 pub use stats::PoolStats;
 
 use crate::publish::{self, Registration, Source};
