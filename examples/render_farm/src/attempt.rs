@@ -38,8 +38,8 @@ fn blame(why: &JoinError) -> Blame {
     }
 }
 
-/// Runs a task in a pool, again if that fails. `PoolBuilder::retries` is not told apart: it tries
-/// a killed worker's task as often as one that faults.
+/// Runs a task in a pool, again if that fails. `PoolBuilder::retries` does not tell the causes
+/// apart: it would give up a task whose workers were killed as soon as one that faults.
 ///
 /// `failed` is told of each attempt that failed.
 ///

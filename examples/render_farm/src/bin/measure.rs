@@ -38,8 +38,8 @@ const RUNS: [(&str, &str, &[&str]); 8] = [
     ("process", "2", &[]),
     ("process", "4", &[]),
     ("process", "2", &["--chaos", "2000"]),
-    ("process", "2", &["--poison", "60"]),
-    ("thread", "2", &["--poison", "60"]),
+    ("process", "2", &["--poison", "30"]),
+    ("thread", "2", &["--poison", "30"]),
 ];
 
 /// Frames of a chunk, unless it is told otherwise.

@@ -153,3 +153,24 @@ fn a_thread_that_faults_takes_the_program_along_and_leaves_what_is_finished() {
     // Its neighbours in the chunk are drawn once more, and nothing else.
     assert!(made(&scratch, &["--workers", "process"]) == undisturbed());
 }
+
+#[test]
+fn a_frame_that_takes_too_long_is_given_up() {
+    for kind in ["process", "thread"] {
+        let scratch = Scratch::new();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_render_farm"));
+        // A second is short for as many pixels, whatever the machine.
+        command.args(["--size", "2560x1440", "--frames", "1", "--timeout", "1"]);
+        command.args(["--workers", kind, "--jobs", "1", "--out"]);
+        let output = command.arg(scratch.film()).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        let why = "frame 0 could not be drawn in 3 attempts, nor could those beside it: ";
+        let told = said(&output);
+        let told = told.lines().find_map(|line| line.split_once(why));
+        assert!(
+            told.is_some_and(|(_, why)| why.contains("1s")),
+            "{}",
+            said(&output)
+        );
+    }
+}
