@@ -17,8 +17,8 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::signal::Fault;
 use crate::sys::value_file::kept;
 use crate::sys::{fds, futex, process, profile, signal, spin};
-use crate::task::codec::Encoded;
-use crate::task::entry::{EncodedResult, Plan};
+use crate::task::codec::{self, Encoded};
+use crate::task::entry::{EncodedResult, Outcome, Plan};
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::groups;
 use crate::worker::process::child::worker_loop::WorkerLoop;
@@ -168,17 +168,24 @@ pub(in crate::worker::process) fn why_not_started(lane: &OwnedFd) -> Option<Remo
 /// and the libraries do at a first call (symbols, the panic hook, the C library's and std's
 /// streams) is then done for all workers.
 pub(crate) fn warm_up() {
+    let _ = run_nothing();
+    flush::flush(Streams::All);
+    let _ = rustix::thread::sched_getcpu();
+    let _ = process::has_had_threads();
+    // A worker that is woken would read a file for it, and the host waits.
+    let _ = spin::pays();
+}
+
+/// Runs a task that does nothing, as any other: one whose input is refused would have an error made
+/// up instead, which takes more of the program than a task does.
+fn run_nothing() -> Option<Outcome> {
     fn nothing((): ()) {}
-    if let Ok(plan) = Plan::of(nothing as fn(())) {
-        let mut result = EncodedResult::default();
-        result.bytes.reserve(64);
-        plan.run(Encoded::Here(&[]), Vec::new(), &mut result, &|_| {});
-        flush::flush(Streams::All);
-        let _ = rustix::thread::sched_getcpu();
-        let _ = process::has_had_threads();
-        // A worker that is woken would read a file for it, and the host waits.
-        let _ = spin::pays();
-    }
+    let plan = Plan::of(nothing as fn(())).ok()?;
+    let mut input = Vec::with_capacity(64);
+    codec::encode(&(), &mut input).ok()?;
+    let mut result = EncodedResult::default();
+    result.bytes.reserve(64);
+    Some(plan.run(Encoded::Here(&input), Vec::new(), &mut result, &|_| {}))
 }
 
 /// How long a worker stays after its reply.
@@ -274,5 +281,16 @@ pub(in crate::worker::process::child) fn note_refused(fault: &Fault, what: &str)
     if let Some(worker) = WORKER.get().filter(|w| w.is_this_process()) {
         worker.mailbox.note_refused(what);
         worker.mailbox.note(fault, false);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_warms_a_worker_up_is_a_task_that_returns() {
+        let outcome = run_nothing();
+        assert!(matches!(outcome, Some(Outcome::Returned(_))), "{outcome:?}");
     }
 }
