@@ -7,7 +7,6 @@
 //! process of the machine.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys::cgroup;
@@ -57,9 +56,11 @@ pub(crate) fn is_more(now: Option<u64>, before: Option<u64>) -> bool {
 }
 
 fn count(file: &File) -> Option<u64> {
-    let mut text = vec![0; 16 * 1024];
-    let len = file.read_at(&mut text, 0).ok()?;
-    parse(std::str::from_utf8(&text[..len]).ok()?)
+    // No more of it is touched than is read, which is little in a group: this is asked for each
+    // worker, and after each fork the pages that are touched are copied.
+    let mut text = Vec::with_capacity(16 * 1024);
+    rustix::io::pread(file, rustix::buffer::spare_capacity(&mut text), 0).ok()?;
+    parse(std::str::from_utf8(&text).ok()?)
 }
 
 fn parse(text: &str) -> Option<u64> {

@@ -103,11 +103,14 @@ impl Count {
     }
 
     /// Reads, and counts what was read.
-    pub(crate) fn reading<E>(&self, read: impl FnOnce() -> Result<usize, E>) -> Result<usize, E> {
+    pub(crate) fn reading<'b, E>(
+        &self,
+        read: impl FnOnce() -> Result<&'b [u8], E>,
+    ) -> Result<&'b [u8], E> {
         let before = self.0.load(Ordering::Relaxed);
         self.0.store(before | READING, Ordering::SeqCst);
         let read = read();
-        let count = read.as_ref().map_or(0, |&n| n as u64);
+        let count = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
         self.0
             .store((before & !READING) + (count << 1), Ordering::SeqCst);
         read
@@ -153,18 +156,18 @@ mod tests {
     #[test]
     fn what_was_read_and_what_was_not_is_counted() {
         let counts = Counts::new().expect("memory");
-        let (read, write) = rustix::pipe::pipe().expect("pipe");
+        let (pipe, write) = rustix::pipe::pipe().expect("pipe");
         let (count, seen) = (counts.begin(7), counts.seen_by_worker(7));
         assert_eq!(seen.written(write.as_fd()), Some(0));
         rustix::io::write(&write, b"12345").expect("written");
         assert_eq!(seen.written(write.as_fd()), Some(5));
         let mut bytes = [0; 3];
-        let n = count.reading(|| {
+        let read = count.reading(|| {
             // In the middle of a read nobody can say.
             assert_eq!(seen.written(write.as_fd()), None);
-            rustix::io::read(&read, &mut bytes[..])
+            rustix::io::read(&pipe, &mut bytes[..]).map(|n| &bytes[..n])
         });
-        assert_eq!((n, count.get()), (Ok(3), 3));
+        assert_eq!((read, count.get()), (Ok(&b"123"[..]), 3));
         assert_eq!(seen.written(write.as_fd()), Some(5));
         // Another worker's.
         assert_eq!(counts.seen_by_worker(8).written(write.as_fd()), Some(2));

@@ -1,5 +1,6 @@
 //! What one worker writes to its stdout or stderr, read by lines.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -53,19 +54,20 @@ impl Input {
 
     /// Passes on what is there, at most a few pages of it.
     pub(crate) fn pass(&mut self, output: &mut Output) -> Found {
-        let mut bytes = [0; 4 * 1024];
+        // Not even zeros are written to it: after each fork, pages that are touched are copied.
+        let mut room = [MaybeUninit::<u8>::uninit(); 4 * 1024];
         loop {
-            let pipe = &self.pipe;
-            let mut read = || rustix::io::read(pipe, &mut bytes[..]);
+            let (pipe, into) = (&self.pipe, &mut room[..]);
+            let read = move || rustix::io::read(pipe, into).map(|(bytes, _)| &*bytes);
             let read = match &self.count {
                 Some(count) => count.reading(read),
                 None => read(),
             };
             return match read {
-                Ok(0) => Found::End,
-                Ok(n) => {
-                    self.keep(&bytes[..n]);
-                    self.pass_lines(&bytes[..n], output);
+                Ok([]) => Found::End,
+                Ok(bytes) => {
+                    self.keep(bytes);
+                    self.pass_lines(bytes, output);
                     Found::Something
                 }
                 Err(Errno::INTR) => continue,
