@@ -8,13 +8,7 @@ use std::fmt::Write as _;
 
 use super::super::format::Unit;
 use super::html::esc;
-
-/// How values lie on an axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
-    Linear,
-    Log,
-}
+use super::scale::{Scale, range, share, ticks};
 
 /// One axis.
 #[derive(Debug, Clone)]
@@ -255,15 +249,15 @@ impl<'a> Drawing<'a> {
     /// Where something was measured; along a curve, the powers of ten.
     fn x_ticks(&self) -> Vec<f64> {
         let marked = self.chart.lines.iter().filter(|line| line.has_marks);
-        let mut ticks: Vec<f64> = marked
+        let mut places: Vec<f64> = marked
             .flat_map(|line| line.points.iter().map(|point| point.x))
             .collect();
-        if ticks.is_empty() {
-            return self::ticks(self.chart.x.scale, self.x);
+        if places.is_empty() {
+            return ticks(self.chart.x.scale, self.x);
         }
-        ticks.sort_by(f64::total_cmp);
-        ticks.dedup();
-        ticks
+        places.sort_by(f64::total_cmp);
+        places.dedup();
+        places
     }
 
     fn draw_mark(&self, out: &mut String) {
@@ -374,55 +368,6 @@ impl<'a> Drawing<'a> {
     }
 }
 
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (least, most) = values.fold(
-        (f64::INFINITY, f64::NEG_INFINITY),
-        |(least, most), value| (least.min(value), most.max(value)),
-    );
-    // One value has no range; it goes to the middle of one.
-    if least < most {
-        (least, most)
-    } else {
-        (least / 2.0, most * 2.0 + 1e-9)
-    }
-}
-
-/// Where in the range a value lies: 0 to 1.
-fn share(scale: Scale, (least, most): (f64, f64), value: f64) -> f64 {
-    match scale {
-        Scale::Linear => (value - least) / (most - least),
-        Scale::Log => (value.ln() - least.ln()) / (most.ln() - least.ln()),
-    }
-}
-
-/// Round values in the range: powers of ten, or up to six steps of 1, 2 or 5.
-fn ticks(scale: Scale, (least, most): (f64, f64)) -> Vec<f64> {
-    match scale {
-        Scale::Log => {
-            let powers = least.log10().ceil() as i32..=(most.log10() + 1e-9).floor() as i32;
-            let every = (powers.clone().count() / 9 + 1) as i32;
-            powers
-                .filter(|power| power.rem_euclid(every) == 0)
-                .map(|power| 10_f64.powi(power))
-                .collect()
-        }
-        Scale::Linear => {
-            let rough = (most - least) / 5.0;
-            let power = 10_f64.powf(rough.log10().floor());
-            let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
-            let step = steps
-                .into_iter()
-                .find(|step| *step >= rough)
-                .unwrap_or(rough);
-            let first = (least / step).ceil() as i64;
-            (first..)
-                .map(|index| index as f64 * step)
-                .take_while(|value| *value <= most)
-                .collect()
-        }
-    }
-}
-
 /// Moves places, from top to bottom, apart as far as text needs.
 fn spread_out(places: &mut [f64], bottom: f64) {
     for index in 1..places.len() {
@@ -515,12 +460,5 @@ mod tests {
                 .all(|two| two[1] - two[0] >= LINE_HEIGHT - 1e-9)
         );
         assert!(places[3] <= 200.0);
-    }
-
-    #[test]
-    fn ticks_are_round_and_few() {
-        assert_eq!(ticks(Scale::Log, (10.0, 10_000.0)), [10.0, 100.0, 1e3, 1e4]);
-        assert_eq!(ticks(Scale::Linear, (0.0, 4.2)), [0.0, 1.0, 2.0, 3.0, 4.0]);
-        assert!(ticks(Scale::Log, (1e-300, 1e300)).len() < 12);
     }
 }

@@ -4,8 +4,9 @@ use super::super::advice::MARGIN;
 use super::super::format::Unit;
 use super::super::row::{self, Figure, Measured, Report, Value};
 use super::super::{concurrency, creation};
-use super::chart::{Axis, Chart, Line, Point, Scale};
+use super::chart::{Axis, Chart, Line, Point};
 use super::model::{Model, Task};
+use super::scale::Scale;
 
 type Side = fn(&Figure) -> &Value;
 

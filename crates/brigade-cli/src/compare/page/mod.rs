@@ -3,7 +3,7 @@
 //! All of it is made here, charts included; the script moves the one chart with sliders and does
 //! nothing else. What each part needs:
 //! - [`html`]: text made safe;
-//! - [`chart`]: a line chart as SVG, and [`charts`]: which there are;
+//! - [`chart`]: a line chart as SVG, on axes of [`scale`], and [`charts`]: which there are;
 //! - [`model`]: what a task costs, for the sliders;
 //! - [`sections`]: the rows.
 
@@ -11,6 +11,7 @@ mod chart;
 mod charts;
 mod html;
 mod model;
+mod scale;
 mod sections;
 
 use std::fmt::Write as _;
