@@ -37,7 +37,7 @@ const RUNS: [(&str, &str, &[&str]); 8] = [
     ("thread", "2", &[]),
     ("process", "2", &[]),
     ("process", "4", &[]),
-    ("process", "2", &["--chaos", "2000"]),
+    ("process", "2", &["--chaos", "8000"]),
     ("process", "2", &["--poison", "30"]),
     ("thread", "2", &["--poison", "30"]),
 ];
