@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::helper::Helper;
 use crate::terminal::Color;
-use crate::{compare, doctor, exit, helper, inspect};
+use crate::{compare, doctor, exit, helper, inspect, top};
 
 #[derive(Debug, Parser)]
 #[command(name = "brigade", version, about = "Processes and threads compared on this machine", after_help = exit::HELP)]
@@ -28,6 +28,9 @@ enum Command {
     /// Draw a program: its processes, their threads, and what connects them
     #[command(after_help = exit::HELP)]
     Inspect(InspectArgs),
+    /// Watch what the pools of a program do, which has called `brigade::publish()`
+    #[command(after_help = exit::HELP)]
+    Top(TopArgs),
     /// This program once more, for itself
     #[command(hide = true)]
     Helper(HelperArgs),
@@ -78,9 +81,23 @@ pub(crate) struct InspectArgs {
     /// Print JSON (see docs/inspect-json.md) instead of text
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print SVG instead of text
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) svg: bool,
     /// Colours in the text [default: auto]
-    #[arg(long, value_name = "WHEN", conflicts_with = "json")]
+    #[arg(long, value_name = "WHEN", conflicts_with_all = ["json", "svg"])]
     pub(crate) color: Option<Color>,
+}
+
+/// What to watch.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// A process, or the name of a program [default: a list of those that there are]
+    #[arg(value_name = "PID | NAME")]
+    pub(crate) program: Option<String>,
+    /// Print one picture as text, and end
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +124,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Helper(args) => match helper::run(args.helper, args.parent) {
             Ok(()) => ExitCode::from(exit::DONE),
             Err(reason) => {

@@ -19,6 +19,7 @@ mod published;
 mod raw;
 mod signals;
 mod terminal;
+mod top;
 mod waiters;
 mod workers;
 

@@ -25,6 +25,23 @@ fn steers(c: char) -> bool {
         || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// For the text and the attributes of XML, which some control characters cannot be in at all.
+pub(crate) fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in visible(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +54,13 @@ mod tests {
         );
         assert_eq!(visible("größer → メモリ"), "größer → メモリ");
         assert_eq!(visible_bytes(b"x\xff\x07"), "x\u{fffd}\\u{7}");
+    }
+
+    #[test]
+    fn xml_has_no_markup_and_no_forbidden_characters() {
+        assert_eq!(
+            xml("<a b=\"c\" d='e'>&\0\u{ffff}"),
+            "&lt;a b=&quot;c&quot; d=&#39;e&#39;&gt;&amp;\\u{0}\u{fffd}"
+        );
     }
 }

@@ -229,7 +229,7 @@ fn look_outside(
     not_permitted
 }
 
-fn all_processes() -> Result<BTreeMap<u32, Stat>, Hidden> {
+pub(crate) fn all_processes() -> Result<BTreeMap<u32, Stat>, Hidden> {
     let processes = proc_dir::pids()?.into_iter().filter_map(|pid| {
         let dir = ProcDir::open(pid).ok()?;
         Some((pid, Stat::read(&dir, "stat").ok()?))
@@ -238,7 +238,7 @@ fn all_processes() -> Result<BTreeMap<u32, Stat>, Hidden> {
 }
 
 /// The process that has this thread, or is this.
-fn thread_group(id: u32) -> Option<u32> {
+pub(crate) fn thread_group(id: u32) -> Option<u32> {
     let text = ProcDir::open(id).ok()?.text("status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
     line.trim().parse().ok()

@@ -4,17 +4,19 @@
 //! - proc_dir: one process in /proc; process, descriptors, regions: what is read of it;
 //!   unix_sockets, tcp: which socket is connected with which
 //! - connections: the same object in several processes; look: the whole
-//! - picture: what comes of it; text, pools: drawn; escape: names from outside
+//! - picture: what comes of it; text, pools: drawn; svg: the same as SVG; escape: names from
+//!   outside
 
 mod connections;
-mod descriptors;
+pub(crate) mod descriptors;
 pub(crate) mod escape;
-mod look;
+pub(crate) mod look;
 pub(crate) mod picture;
-mod pools;
+pub(crate) mod pools;
 pub(crate) mod proc_dir;
 pub(crate) mod process;
 mod regions;
+mod svg;
 mod tcp;
 pub(crate) mod text;
 mod unix_sockets;
@@ -42,6 +44,8 @@ pub(crate) fn run(args: &InspectArgs) -> ExitCode {
     };
     let text = if args.json {
         format!("{:#}\n", to_json(&picture))
+    } else if args.svg {
+        svg::draw(&picture)
     } else {
         text::report(
             &picture,

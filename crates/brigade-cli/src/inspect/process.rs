@@ -1,6 +1,7 @@
 //! Reads what the kernel says of one process and of its threads.
 
 use std::fs;
+use std::time::Duration;
 
 use super::descriptors;
 use super::escape::{visible, visible_bytes};
@@ -68,7 +69,7 @@ pub(crate) fn read(pid: u32, started: u64, users: &Users) -> Option<(ProcDir, Pr
         threads => seen(threads),
     };
     let published = match Reader::find(&dir) {
-        Ok(reader) => reader.map(|reader| match reader.read() {
+        Ok(reader) => reader.map(|reader| match reader.read(patience(stat.state)) {
             Ok(published) => Seen::Seen(published),
             Err(why) => Seen::not(why),
         }),
@@ -95,6 +96,14 @@ pub(crate) fn read(pid: u32, started: u64, users: &Users) -> Option<(ProcDir, Pr
         because: None,
     };
     Some((dir, process))
+}
+
+/// How long a program may take to say what its pools do. One that is stopped says nothing.
+fn patience(state: State) -> Duration {
+    match state {
+        State::Stopped | State::Traced => Duration::from_millis(50),
+        _ => Duration::from_secs(5),
+    }
 }
 
 fn ended(pid: u32, stat: Stat) -> Process {

@@ -14,6 +14,9 @@ use crate::terminal::{Paint, pad, wrap};
 /// Threads that are drawn of one process. The JSON has all.
 const THREADS: usize = 12;
 
+/// Columns of a command line.
+const COMMAND: usize = 180;
+
 /// A box is not narrower than this, however deep it lies.
 const NARROWEST: usize = 40;
 
@@ -60,13 +63,13 @@ pub(super) fn report(picture: &Picture, columns: usize, paint: Paint) -> String 
 }
 
 /// Who is whose child, by index.
-struct Tree {
-    tops: Vec<usize>,
-    children: BTreeMap<usize, Vec<usize>>,
+pub(super) struct Tree {
+    pub(super) tops: Vec<usize>,
+    pub(super) children: BTreeMap<usize, Vec<usize>>,
 }
 
 impl Tree {
-    fn of(picture: &Picture) -> Tree {
+    pub(super) fn of(picture: &Picture) -> Tree {
         let by_pid: BTreeMap<u32, usize> = picture
             .processes
             .iter()
@@ -143,30 +146,8 @@ fn boxed(process: &Process, width: usize, has_children: bool, paint: Paint) -> V
 }
 
 fn body(process: &Process, inner: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(because) = &process.because {
-        lines.push(format!("({because})"));
-    }
-    lines.push(process.command.say(|words| words.join(" ")));
-    lines.retain(|line| !line.is_empty());
-    lines.push(format!(
-        "user {}, {}, CPU {:.2} s",
-        process.user.say(Clone::clone),
-        process.state.word(),
-        process.cpu_seconds
-    ));
-    let memory = &process.memory;
-    lines.extend(wrap(
-        &format!(
-            "memory: {} private, {} shared, {} resident",
-            memory.private.say(|&bytes| size(bytes)),
-            memory.shared.say(|&bytes| size(bytes)),
-            memory.resident.say(|&bytes| size(bytes))
-        ),
-        inner,
-    ));
-    let descriptors = process.descriptors.say(|all| by_kind(all));
-    lines.extend(wrap(&format!("descriptors: {descriptors}"), inner));
+    let facts = facts(process);
+    let mut lines: Vec<String> = facts.iter().flat_map(|fact| wrap(fact, inner)).collect();
     match &process.published {
         Some(Seen::Seen(published)) => lines.extend(pools::lines(published)),
         Some(Seen::Not { unknown }) => lines.push(format!("pools: {unknown}")),
@@ -179,6 +160,34 @@ fn body(process: &Process, inner: usize) -> Vec<String> {
             process.threads.say(|_| String::new())
         )),
     }
+    lines
+}
+
+/// What there is to say of a process beside its pools and threads. The command line is cut.
+pub(super) fn facts(process: &Process) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(because) = &process.because {
+        lines.push(format!("({because})"));
+    }
+    let command = process.command.say(|words| words.join(" "));
+    if !command.is_empty() {
+        lines.push(cut(&command, COMMAND));
+    }
+    lines.push(format!(
+        "user {}, {}, CPU {:.2} s",
+        process.user.say(Clone::clone),
+        process.state.word(),
+        process.cpu_seconds
+    ));
+    let memory = &process.memory;
+    lines.push(format!(
+        "memory: {} private, {} shared, {} resident",
+        memory.private.say(|&bytes| size(bytes)),
+        memory.shared.say(|&bytes| size(bytes)),
+        memory.resident.say(|&bytes| size(bytes))
+    ));
+    let descriptors = process.descriptors.say(|all| by_kind(all));
+    lines.push(format!("descriptors: {descriptors}"));
     lines
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inspect::escape::visible;
 
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Reader, number_inside};
 
 /// Of these there are no more, whatever the text says.
 const MOST_POOLS: usize = 64;

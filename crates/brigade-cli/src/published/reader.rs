@@ -25,9 +25,9 @@ const REQUEST_AT: usize = 24;
 const TEXT_AT: usize = 64;
 const SIZE: usize = 256 << 10;
 
-/// How long a program may take to answer, and how often it is asked meanwhile: it may be at work,
-/// or resting, when it is.
+/// How long a program may take to finish a text that it has begun.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// How often it is asked: it may be at work, or resting, when it is.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// What a program publishes.
@@ -86,9 +86,10 @@ impl Reader {
     }
 
     /// Asks the program for its present state, and reads that. If the program does not answer (it
-    /// is stopped, say), what it wrote before, and `is_stale`.
-    pub(crate) fn read(&self) -> Result<Published, String> {
-        let until = Instant::now() + PATIENCE;
+    /// is stopped, say) within `patience`, what it wrote before, and `is_stale`. The first name of a
+    /// task takes a while: the program reads its own symbols for that.
+    pub(crate) fn read(&self, patience: Duration) -> Result<Published, String> {
+        let until = Instant::now() + patience;
         let before = self.header()?.number;
         let mut is_stale = true;
         while is_stale && Instant::now() < until {
@@ -183,7 +184,7 @@ impl Drop for Reader {
 }
 
 /// A process's number as it sees itself: in a namespace of its own it is another.
-fn number_inside(dir: &ProcDir) -> Result<u32, Hidden> {
+pub(crate) fn number_inside(dir: &ProcDir) -> Result<u32, Hidden> {
     let status = dir.text("status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     let last = line.and_then(|line| line.split_ascii_whitespace().last()?.parse().ok());
@@ -220,7 +221,7 @@ mod tests {
     fn a_page_that_no_program_writes_is_stale() {
         let mut bytes = header(1, 2, 7, 2);
         bytes.extend(b"{}");
-        assert!(page(&bytes).read().unwrap().is_stale);
+        assert!(page(&bytes).read(AGAIN).unwrap().is_stale);
     }
 
     #[test]
@@ -234,7 +235,7 @@ mod tests {
             (header(1, 3, 7, 2), "does not finish"),
             (header(1, 2, 7, 100), "not as expected"),
         ] {
-            let error = page(&bytes).read().unwrap_err();
+            let error = page(&bytes).read(AGAIN).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
     }

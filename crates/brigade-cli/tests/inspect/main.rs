@@ -8,6 +8,7 @@ mod pools;
 mod program;
 mod published;
 mod third_party;
+mod top;
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};

@@ -1,0 +1,425 @@
+//! Looks at one program again and again, as cheaply as it can: for each process one line of `stat`
+//! and one of `statm`; the folder of each stays open. What is dear is read of the selected one
+//! alone (`details`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::inspect::look;
+use crate::inspect::picture::{Memory, Seen, State};
+use crate::inspect::proc_dir::{Hidden, ProcDir};
+use crate::inspect::process::{self, Stat};
+use crate::published::{Pool, Published, Reader, Worker, number_inside};
+
+/// The name of the process from which workers are forked.
+const FORK_SERVER: &str = "brigade-server";
+/// How long the program may take to answer: the next look comes soon.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Children of others than fork servers are looked for each so many times.
+const CHILDREN_EACH: u32 = 5;
+
+/// A program that is watched.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) pid: u32,
+    reader: Option<Reader>,
+    known: BTreeMap<u32, Known>,
+    threads: BTreeMap<u32, (u64, Instant)>,
+    looks: u32,
+}
+
+/// A process, from one look to the next.
+#[derive(Debug)]
+struct Known {
+    dir: ProcDir,
+    children: Vec<u32>,
+    /// Ticks that it had used, and when.
+    cpu: Option<(u64, Instant)>,
+}
+
+/// One look.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sample {
+    pub(super) pid: u32,
+    pub(super) name: String,
+    /// `Err`: why not; `Ok(None)`: it publishes nothing.
+    pub(super) published: Option<Result<Published, String>>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A process, or a thread that is a worker.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub(super) id: u32,
+    /// The process that it is a thread of.
+    pub(super) thread_of: Option<u32>,
+    pub(super) role: Role,
+    pub(super) name: String,
+    pub(super) state: String,
+    /// In percent of one processor; not known at the first look.
+    pub(super) cpu: Option<f64>,
+    pub(super) resident: Option<u64>,
+    pub(super) task: Option<String>,
+    pub(super) for_ns: Option<u64>,
+    pub(super) ahead: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    Program,
+    /// Of this pool.
+    Worker(u64),
+    ForkServer,
+    /// A worker of no pool.
+    Spare,
+    Child,
+}
+
+/// What is read of the selected one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Details {
+    pub(super) id: u32,
+    /// `None`: of a thread, which has none of its own.
+    pub(super) memory: Option<Memory>,
+    /// Each thread, and what it waits in.
+    pub(super) waits: Vec<(String, String)>,
+    pub(super) more_threads: usize,
+}
+
+impl Watched {
+    pub(super) fn new(pid: u32) -> Watched {
+        Watched {
+            pid,
+            reader: None,
+            known: BTreeMap::new(),
+            threads: BTreeMap::new(),
+            looks: 0,
+        }
+    }
+
+    /// Looks. An error: the program has ended.
+    pub(super) fn look(&mut self) -> Result<Sample, String> {
+        self.looks += 1;
+        let mut found = BTreeMap::new();
+        let Some(program) = self.one(self.pid, true) else {
+            return Err(format!("process {} has ended", self.pid));
+        };
+        let published = self.published();
+        let mut sample = Sample {
+            pid: self.pid,
+            name: program.name.clone(),
+            ..Sample::default()
+        };
+        let pools: Vec<Pool> = match &published {
+            Some(Ok(published)) => published.pools.clone(),
+            _ => Vec::new(),
+        };
+        found.insert(self.pid, program);
+        let mut next = vec![self.pid];
+        for server in pools.iter().filter_map(|pool| pool.fork_server) {
+            let server = self.outside(server);
+            if let Some(stat) = server.and_then(|pid| self.one(pid, true))
+                && stat.name == FORK_SERVER
+            {
+                let pid = server.unwrap_or_default();
+                if found.insert(pid, stat).is_none() {
+                    next.push(pid);
+                }
+            }
+        }
+        let mut order = Vec::new();
+        while let Some(pid) = next.pop() {
+            order.push(pid);
+            let children = self.known.get(&pid).map(|known| known.children.clone());
+            for child in children.unwrap_or_default().into_iter().rev() {
+                if !found.contains_key(&child)
+                    && let Some(stat) = self.one(child, false)
+                {
+                    found.insert(child, stat);
+                    next.push(child);
+                }
+            }
+        }
+        self.known.retain(|pid, _| found.contains_key(pid));
+        sample.published = published;
+        self.rows(&mut sample, &order, &found, &pools);
+        Ok(sample)
+    }
+
+    fn published(&mut self) -> Option<Result<Published, String>> {
+        if self.reader.is_none() {
+            let dir = &self.known.get(&self.pid)?.dir;
+            match Reader::find(dir) {
+                Ok(reader) => self.reader = reader,
+                Err(why) => return Some(Err(format!("what it publishes: {why}"))),
+            }
+        }
+        let reader = self.reader.as_ref()?;
+        Some(reader.read(PATIENCE))
+    }
+
+    /// A process's numbers now. `None`: it has ended.
+    fn one(&mut self, pid: u32, is_parent: bool) -> Option<Stat> {
+        // A folder that was opened before is that process's, and no other's.
+        let before = self.known.remove(&pid);
+        let is_new = before.is_none();
+        let mut known = match before {
+            Some(known) => known,
+            None => Known {
+                dir: ProcDir::open(pid).ok()?,
+                children: Vec::new(),
+                cpu: None,
+            },
+        };
+        let stat = Stat::read(&known.dir, "stat").ok()?;
+        if is_parent || is_new || self.looks.is_multiple_of(CHILDREN_EACH) {
+            known.children = children(&known.dir, pid, stat.threads).unwrap_or_default();
+        }
+        self.known.insert(pid, known);
+        Some(stat)
+    }
+
+    /// What the program calls this process, if it is in a namespace of its own.
+    fn outside(&self, inside: u32) -> Option<u32> {
+        let program = self.known.get(&self.pid)?;
+        if number_inside(&program.dir) == Ok(self.pid) {
+            return Some(inside);
+        }
+        // Its fork servers cannot be told from here; workers are found below them.
+        None
+    }
+
+    fn rows(
+        &mut self,
+        sample: &mut Sample,
+        order: &[u32],
+        found: &BTreeMap<u32, Stat>,
+        pools: &[Pool],
+    ) {
+        let mut workers: BTreeMap<u32, (&Pool, &Worker)> = BTreeMap::new();
+        for pool in pools {
+            for worker in pool.list.iter().filter(|worker| worker.id != 0) {
+                workers.insert(worker.id, (pool, worker));
+            }
+        }
+        for &pid in order {
+            let Some(stat) = found.get(&pid) else {
+                continue;
+            };
+            let (cpu, resident) = self.usage(pid, stat);
+            let worker = workers.get(&pid).filter(|(pool, _)| pool.kind == "process");
+            let role = match worker {
+                _ if pid == self.pid => Role::Program,
+                Some((pool, _)) => Role::Worker(pool.number),
+                None if stat.name == FORK_SERVER => Role::ForkServer,
+                None if stat.name == "brigade-worker" => Role::Spare,
+                None => Role::Child,
+            };
+            sample.rows.push(Row {
+                id: pid,
+                thread_of: None,
+                role,
+                name: stat.name.clone(),
+                state: worker
+                    .map_or(stat.state.word(), |(_, worker)| &worker.state)
+                    .to_owned(),
+                cpu,
+                resident,
+                task: worker.and_then(|(_, worker)| worker.task.clone()),
+                for_ns: worker.and_then(|(_, worker)| worker.for_ns),
+                ahead: worker.map_or(0, |(_, worker)| worker.ahead),
+            });
+            if pid == self.pid {
+                self.thread_rows(sample, pools);
+            }
+        }
+        // Workers that are being started have no process yet.
+        let missing = pools.iter().flat_map(|pool| {
+            let starting = pool.list.iter().filter(|worker| worker.id == 0);
+            starting.map(move |worker| (pool, worker))
+        });
+        for (pool, worker) in missing {
+            sample.rows.push(Row {
+                id: 0,
+                thread_of: None,
+                role: Role::Worker(pool.number),
+                name: String::new(),
+                state: worker.state.clone(),
+                cpu: None,
+                resident: None,
+                task: None,
+                for_ns: None,
+                ahead: worker.ahead,
+            });
+        }
+        let order = |row: &Row| (row.role, row.thread_of.is_some());
+        sample.rows.sort_by_key(order);
+    }
+
+    /// The threads of the program that are workers.
+    fn thread_rows(&mut self, sample: &mut Sample, pools: &[Pool]) {
+        let mut seen = BTreeSet::new();
+        for pool in pools.iter().filter(|pool| pool.kind == "thread") {
+            for worker in pool.list.iter().filter(|worker| worker.id != 0) {
+                let Some(program) = self.known.get(&self.pid) else {
+                    return;
+                };
+                // It may be any number that the program likes.
+                let Ok(stat) = Stat::read(&program.dir, &format!("task/{}/stat", worker.id)) else {
+                    continue;
+                };
+                if !seen.insert(worker.id) {
+                    continue;
+                }
+                let now = Instant::now();
+                let before = self.threads.insert(worker.id, (stat.cpu, now));
+                sample.rows.push(Row {
+                    id: worker.id,
+                    thread_of: Some(self.pid),
+                    role: Role::Worker(pool.number),
+                    name: stat.name,
+                    state: worker.state.clone(),
+                    cpu: percent(before, stat.cpu, now),
+                    resident: None,
+                    task: worker.task.clone(),
+                    for_ns: worker.for_ns,
+                    ahead: worker.ahead,
+                });
+            }
+        }
+        self.threads.retain(|tid, _| seen.contains(tid));
+    }
+
+    fn usage(&mut self, pid: u32, stat: &Stat) -> (Option<f64>, Option<u64>) {
+        let Some(known) = self.known.get_mut(&pid) else {
+            return (None, None);
+        };
+        let now = Instant::now();
+        let cpu = percent(known.cpu.replace((stat.cpu, now)), stat.cpu, now);
+        let resident = match stat.state {
+            State::Zombie => None,
+            _ => process::resident(&known.dir).ok(),
+        };
+        (cpu, resident)
+    }
+
+    /// What is dear, of one process or thread.
+    pub(super) fn details(&self, row: &Row) -> Option<Details> {
+        const THREADS: usize = 4;
+        let known = self.known.get(&row.thread_of.unwrap_or(row.id))?;
+        let (memory, threads) = match row.thread_of {
+            Some(_) => {
+                let stat = Stat::read(&known.dir, &format!("task/{}/stat", row.id));
+                (None, stat.map(|stat| vec![(row.id, stat)]))
+            }
+            None => {
+                let tids = known.dir.numbers("task");
+                let threads = tids.map(|tids| {
+                    let stats = tids.into_iter().filter_map(|tid| {
+                        let stat = Stat::read(&known.dir, &format!("task/{tid}/stat"));
+                        Some((tid, stat.ok()?))
+                    });
+                    stats.collect::<Vec<_>>()
+                });
+                (Some(process::memory(&known.dir, false)), threads)
+            }
+        };
+        let threads = threads.unwrap_or_default();
+        let waits = threads.iter().take(THREADS).map(|(tid, stat)| {
+            let name = format!("{tid} {}", stat.name);
+            (name, super::waits::say(&known.dir, *tid))
+        });
+        Some(Details {
+            id: row.id,
+            memory,
+            waits: waits.collect(),
+            more_threads: threads.len().saturating_sub(THREADS),
+        })
+    }
+}
+
+impl Details {
+    /// `1.2 MiB private, 3.4 MiB shared`.
+    pub(super) fn memory_text(&self) -> Option<String> {
+        let say = |seen: &Seen<u64>| seen.say(|&bytes| crate::inspect::text::size(bytes));
+        let memory = self.memory.as_ref()?;
+        Some(format!(
+            "memory: {} private, {} shared, {} resident",
+            say(&memory.private),
+            say(&memory.shared),
+            say(&memory.resident)
+        ))
+    }
+}
+
+fn percent(before: Option<(u64, Instant)>, cpu: u64, now: Instant) -> Option<f64> {
+    let (before, at) = before?;
+    let elapsed = now.saturating_duration_since(at).as_secs_f64();
+    let used = process::seconds(cpu.saturating_sub(before));
+    (elapsed > 0.001).then(|| 100.0 * used / elapsed)
+}
+
+/// The children of a process, of each of its threads.
+fn children(dir: &ProcDir, pid: u32, threads: u32) -> Result<Vec<u32>, Hidden> {
+    let tids = if threads == 1 {
+        vec![pid]
+    } else {
+        dir.numbers("task")?
+    };
+    let mut children = Vec::new();
+    for tid in tids {
+        match dir.text(&format!("task/{tid}/children")) {
+            Ok(text) => {
+                children.extend(
+                    text.split_ascii_whitespace()
+                        .filter_map(|word| word.parse::<u32>().ok()),
+                );
+            }
+            // A kernel without this file: all processes say who their parents are.
+            Err(Hidden::Ended) if dir.text("stat").is_ok() && tid == pid => {
+                let all = look::all_processes()?;
+                let ours = all.iter().filter(|(_, stat)| stat.parent == pid);
+                return Ok(ours.map(|(&pid, _)| pid).collect());
+            }
+            Err(Hidden::Ended) => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(children)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_children_are_seen_come_and_go() {
+        let mut watched = Watched::new(std::process::id());
+        let rows = |watched: &mut Watched| watched.look().unwrap().rows;
+        assert_eq!(rows(&mut watched)[0].role, Role::Program);
+        let mut child = std::process::Command::new("/bin/sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let is_there = |rows: &[Row]| rows.iter().any(|row| row.id == child.id());
+        let found = rows(&mut watched);
+        assert!(is_there(&found), "{found:?}");
+        let of_child = found.iter().find(|row| row.id == child.id()).unwrap();
+        assert_eq!(of_child.role, Role::Child);
+        let details = watched.details(of_child).unwrap();
+        assert_eq!(details.waits.len(), 1);
+        assert!(details.memory.unwrap().private.ok().is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let is_there = |rows: &[Row]| rows.iter().any(|row| row.id == child.id());
+        assert!(!is_there(&rows(&mut watched)));
+    }
+
+    #[test]
+    fn a_program_that_has_ended_is_an_error() {
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let mut watched = Watched::new(child.id());
+        child.wait().unwrap();
+        assert!(watched.look().unwrap_err().contains("has ended"));
+    }
+}
