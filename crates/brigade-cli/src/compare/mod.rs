@@ -112,7 +112,10 @@ pub(crate) fn run(args: &CompareArgs) -> ExitCode {
 /// Measures or reads, and prints.
 fn show(args: &CompareArgs) -> Result<u8, Failure> {
     // Files first: to measure takes a minute, and to find a mistake none.
-    let before = args.against.as_deref().map(read).transpose()?;
+    let mut before = args.against.as_deref().map(read).transpose()?;
+    if let Some(before) = &mut before {
+        before.rows.retain(|row| is_wanted(args, &row.id));
+    }
     if let Some(file) = &args.html {
         try_to_write(file)?;
     }

@@ -151,6 +151,23 @@ fn only_what_changed_beyond_the_noise_is_marked() {
         same.stdout
     );
 
+    let old = scratch.0.join("old.json");
+    let old = old.to_str().expect("a path");
+    let one = brigade(&[
+        "compare",
+        "--from",
+        now,
+        "--against",
+        old,
+        "--only",
+        "memory",
+    ]);
+    assert!(
+        one.stdout.contains("Memory") && !one.stdout.contains("Creation"),
+        "{}",
+        one.stdout
+    );
+
     let mut older = result();
     for end in ["median", "lower", "upper"] {
         figure(&mut older, "creation", "spawn")["process"][end] = json!(1_000.0);
