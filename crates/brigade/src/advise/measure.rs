@@ -64,7 +64,7 @@ pub(super) fn measure<A: Message + Clone, R: Message>(
         return Ok(found);
     }
     let fresh = run_fresh(advisor, task, &inputs, &mut found)?;
-    if begin.elapsed() < advisor.budget * 4 {
+    if begin.elapsed() < advisor.budget.saturating_mul(4) {
         let again = run_fresh(advisor, task, &inputs, &mut found)?;
         found.results = compare_fresh(&fresh, &again, &pooled);
     }
@@ -230,11 +230,15 @@ fn run_trial<A: Message + Clone, R: Message>(
         alone: advisor.budget / 8,
     };
     // Each of them did return within the limit, alone; twice in threads, and in nine rounds.
-    let longest = advisor.time_limit.saturating_mul(2) + times.together + times.alone;
-    let rounds =
-        found.processes.unwrap_or_default() * (inputs.len() * found.processors * 24) as u32;
+    let runs = inputs
+        .len()
+        .saturating_mul(found.processors)
+        .saturating_mul(24);
+    let runs = u32::try_from(runs).unwrap_or(u32::MAX);
+    let rounds = found.processes.unwrap_or_default().saturating_mul(runs);
+    let limit = advisor.time_limit.saturating_mul(2).saturating_add(rounds);
     let trial = trial::start(task, inputs.to_vec(), found.processors, times)?;
-    let joined = match trial.join_timeout(longest + rounds) {
+    let joined = match trial.join_timeout(limit.saturating_add(advisor.budget)) {
         Err(hung) => {
             hung.cancel();
             return Ok(Together::Hung);
