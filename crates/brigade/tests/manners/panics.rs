@@ -195,16 +195,19 @@ fn wakers(args: &[String]) -> Done {
                     gates.push(gate);
                 }
             }
+            let mut awaited = 0;
             for handle in &mut handles {
                 let waker = Waker::from(Arc::new(BadWaker {
                     panics_when_dropped,
                 }));
                 let mut context = Context::from_waker(&waker);
-                is(pin!(&mut *handle).poll(&mut context).is_pending(), true)?;
+                // On a slow machine the time of the first ones is over already.
+                awaited += u32::from(pin!(&mut *handle).poll(&mut context).is_pending());
                 // The library's copy is the last, but where a time is over meanwhile.
                 let own = catch_unwind(AssertUnwindSafe(|| drop(waker)));
                 own.unwrap_or_else(std::mem::forget);
             }
+            is(awaited > 0, true)?;
             drop(gates);
             // All of them end, though nobody hears of it.
             let limit = Instant::now() + HANG;
