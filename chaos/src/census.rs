@@ -300,8 +300,19 @@ fn groups() -> io::Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// Whether it is named after a process that is there: a spare, or another program.
-fn is_of_the_living(name: &str) -> bool {
+/// Of the control groups that are there after a run, those that are left over: they were not there
+/// before, and are named after no process that is there now, as those of spares and of other programs
+/// are.
+pub(crate) fn left_groups(before: &BTreeSet<String>, after: &BTreeSet<String>) -> BTreeSet<String> {
+    // What is left of an old run stays out, also where its number was another process's before.
+    let new = after.difference(before);
+    new.filter(|path| !is_of_the_living(path))
+        .cloned()
+        .collect()
+}
+
+fn is_of_the_living(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
     let number = name.strip_prefix("brigade-").unwrap_or(name);
     number
         .parse::<u32>()
@@ -319,16 +330,23 @@ fn below(directory: &str, found: &mut BTreeSet<String>) {
     {
         let path = entry.path().to_string_lossy().into_owned();
         below(&path, found);
-        // Spares are others each time.
-        if !is_of_the_living(&entry.file_name().to_string_lossy()) {
-            found.insert(path);
-        }
+        found.insert(path);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_left_if_it_is_new_and_its_process_is_not_there() {
+        let living = format!("/group/brigade-{}", std::process::id());
+        let dead = BTreeSet::from([format!("/group/brigade-{}", u32::MAX)]);
+        let mut both = dead.clone();
+        both.insert(living);
+        assert_eq!(left_groups(&BTreeSet::new(), &both), dead);
+        assert_eq!(left_groups(&dead, &both), BTreeSet::new());
+    }
 
     #[test]
     fn more_of_anything_is_more() {
