@@ -104,9 +104,10 @@ fn next_number(link: &Link) -> Result<Option<u64>, NotGot> {
     loop {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(link, &mut number[..], flags) {
-            Ok((0, _)) | Err(Errno::AGAIN | Errno::CONNRESET) => return Ok(None),
+            Ok((0, _)) | Err(Errno::AGAIN) => return Ok(None),
             Ok(_) => return Ok(Some(u64::from_ne_bytes(number))),
-            Err(Errno::INTR) => {}
+            // The second is told once, before what is there: see `fds::recv`.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(e) => {
                 let e = Err(e).call("recvfrom(2)");
                 return Ok(e.needed_to("receive a message's descriptors")?);

@@ -118,6 +118,18 @@ mod tests {
         assert!(got == value && beside.len() == 1);
     }
 
+    /// The worker has ended, and has not received what was sent ahead for a task that it never ran.
+    #[test]
+    fn a_value_arrives_though_its_sender_has_ended_and_left_something_unread() {
+        let (worker, host) = pair();
+        send_large(&worker, &[7; 100], Vec::new());
+        send(&host, &[memfd("test").expect("memfd")]).expect("sent");
+        drop(worker);
+        let (got, beside) = recv_large(&host, 100).expect("received");
+        assert!(got == [7; 100] && beside.is_empty());
+        assert!(recv(&host).is_err(), "nobody there");
+    }
+
     #[test]
     fn what_is_not_sealed_or_not_as_announced_is_refused() {
         let (a, b) = pair();
