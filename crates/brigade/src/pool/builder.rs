@@ -319,8 +319,8 @@ impl PoolBuilder {
     ///
     /// The file is created, or emptied, and has to be a regular one. It is written meanwhile, and can
     /// be read; what a program that is killed loses is the last tenth of a second, or 64 KiB. It grows
-    /// by some 80 bytes for each task. If it cannot be written any more it ends there, and an
-    /// [event](crate::Pool#events) tells why. A task costs about a microsecond more, and each result is
+    /// by some 100 bytes for each task. If it cannot be written any more it ends there, and an
+    /// [event](crate::Pool#events) tells why. A task costs less than a microsecond more, and each result is
     /// taken when it is there, as where events of tasks are listened to. The times of a run are the
     /// worker's own; those of a run whose worker died are what the program saw.
     ///
