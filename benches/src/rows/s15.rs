@@ -207,7 +207,7 @@ fn floor(len: usize) -> io::Result<f64> {
     Ok(figure)
 }
 
-/// Memory that nobody has touched.
+/// New memory, whose pages the kernel has not given yet.
 struct Fresh {
     at: *mut u8,
     len: usize,
@@ -239,7 +239,8 @@ impl Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and used by nobody any more.
+        // SAFETY: `new` mapped these bytes, and the pointers that `start` gave are not used after this
+        // value is dropped: both are locals of `floor`, which outlives its copies.
         let _ = unsafe { rustix::mm::munmap(self.at.cast(), self.len) };
     }
 }

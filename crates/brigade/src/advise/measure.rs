@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::trial::{self, Report, Times};
 use super::{Advisor, Alone, Measured, Results, Together};
+use crate::sys::process::anonymous_bytes;
 use crate::sys::processors;
 use crate::task::codec;
 use crate::{JoinError, JoinHandle, Kind, Message, Pool, process};
@@ -169,7 +170,7 @@ fn run_pooled<A: Message + Clone, R: Message>(
     let stats = pool.stats();
     let tasks = stats.submitted.max(1);
     found.carried = (stats.bytes_in / tasks, stats.bytes_out / tasks);
-    found.worker_memory = pool.pids().into_iter().filter_map(own_memory).max();
+    found.worker_memory = pool.pids().into_iter().filter_map(anonymous_bytes).max();
     Ok(endings)
 }
 
@@ -185,16 +186,6 @@ fn note_failure(found: &mut Measured, why: &JoinError) {
     };
     failed.count += 1;
     failed.first.get_or_insert_with(|| why.to_string());
-}
-
-/// Memory that is that process's own, in bytes: proc_pid_status(5). `None`: it cannot be read.
-fn own_memory(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 fn compare_fresh(
@@ -307,7 +298,11 @@ fn compare_kinds<A: Message + Clone, R: Message>(
     let tasks = (inputs.len() * copies) as u32;
     found.threads = median(pairs.iter().map(|pair| pair.0)).map(|time| time / tasks);
     found.processes = median(pairs.iter().map(|pair| pair.1)).map(|time| time / tasks);
-    found.worker_memory = processes.pids().into_iter().filter_map(own_memory).max();
+    found.worker_memory = processes
+        .pids()
+        .into_iter()
+        .filter_map(anonymous_bytes)
+        .max();
     let ratios = pairs.iter().map(|(threads, processes)| {
         processes.as_secs_f64() / threads.as_secs_f64().max(f64::MIN_POSITIVE)
     });

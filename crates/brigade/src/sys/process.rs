@@ -513,6 +513,16 @@ pub(crate) fn try_flush_c_stdout() -> bool {
     true
 }
 
+/// Memory of a process that is of no file, and resident, in bytes: the second number of
+/// /proc/PID/statm without the third, proc_pid_statm(5). `None`: it cannot be read.
+pub(crate) fn anonymous_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut numbers = text.split_ascii_whitespace().skip(1);
+    let mut pages = || numbers.next()?.parse::<u64>().ok();
+    let (all, of_files) = (pages()?, pages()?);
+    Some(all.saturating_sub(of_files) * rustix::param::page_size() as u64)
+}
+
 /// Writes out what C's stdout holds back. For when that is nearly always nothing.
 pub(crate) fn flush_c_stdout() {
     unsafe extern "C" {

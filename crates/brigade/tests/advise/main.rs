@@ -71,7 +71,7 @@ fn what_crashes_only_in_threads_together_is_for_processes() {
 #[test]
 fn what_hangs_is_for_processes() {
     brigade::init();
-    let advisor = Advisor::new().time_limit(Duration::from_millis(300));
+    let advisor = Advisor::new().time_limit(Duration::from_secs(2));
     let hangs = |n: u32| {
         if n == 1 {
             loop {

@@ -194,14 +194,14 @@ fn a_crash_a_retry_and_a_replacement_are_marked() {
 fn a_timeout_is_told_for_both_kinds() {
     each(|kind| {
         let file = Scratch::new("timeout", kind);
-        let limit = Duration::from_millis(300);
+        let limit = Duration::from_secs(1);
         let pool = builder(kind, &file.0)
             .workers(1)
             .timeout(limit)
             .build()
             .expect("a pool");
         // A thread that is let go runs on: it ends here, some time.
-        let ended = pool.submit(for_a_while, 2000).join();
+        let ended = pool.submit(for_a_while, 5000).join();
         assert!(ended.is_err());
         assert_eq!(pool.map(add_one, 0..9).filter(Result::is_ok).count(), 9);
         // All is written now, though the thread that was let go still runs.

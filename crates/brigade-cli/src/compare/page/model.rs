@@ -46,7 +46,8 @@ pub(super) struct Model {
 pub(super) struct Worker {
     /// *h*
     hand_over: f64,
-    /// Bytes, and nanoseconds of a task with so many: from none to the most.
+    /// Points of a curve, by size: the bytes of an input, and the nanoseconds that a task takes with
+    /// such an input. The first is of no bytes.
     input: Vec<(f64, f64)>,
     /// *r*
     recovery: f64,
@@ -59,7 +60,7 @@ pub(super) struct Task {
     pub(super) length: f64,
     /// Bytes.
     pub(super) input: f64,
-    /// One of so many crashes; 0: none does.
+    /// How many tasks there are for each one that crashes; 0: none crashes.
     pub(super) crash: f64,
 }
 

@@ -12,7 +12,7 @@ use super::{Report, Times};
 use crate::task::entry::task_at;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
-use crate::{JoinHandle, Message, Pool, process};
+use crate::{JoinHandle, Message, Pool, process, sys};
 
 /// A leak shows in so many bytes at least: less is what allocators and lazy tables do.
 const LEAKS_SHOW: u64 = 256 << 10;
@@ -130,16 +130,9 @@ fn leaks(memory: &VecDeque<u64>) -> Option<u64> {
     (all >= LEAKS_SHOW && is_steady).then_some(all)
 }
 
-/// Memory that is this process's own, resident, in bytes: all but what files and others share;
-/// proc_pid_statm(5).
+/// Memory of this process that is of no file.
 fn resident() -> u64 {
-    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut pages = text
-        .split_ascii_whitespace()
-        .skip(1)
-        .map_while(|n| n.parse::<u64>().ok());
-    let (all, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
-    all.saturating_sub(shared) * rustix::param::page_size() as u64
+    sys::process::anonymous_bytes(std::process::id()).unwrap_or(0)
 }
 
 /// The time in which this process computed, or its main thread waited for a processor: the second

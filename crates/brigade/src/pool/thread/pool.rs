@@ -132,6 +132,13 @@ impl ThreadPool {
         }
     }
 
+    /// Into the timeline, if there is one: another thread takes this one's place.
+    pub(super) fn draw_replaced(&self, worker: u64, why: &str) {
+        if let Some(timeline) = &self.options.timeline {
+            timeline.end_row(worker, why);
+        }
+    }
+
     /// Whether this process is a fork of the one that made the pool.
     pub(super) fn is_copy(&self) -> bool {
         !self.creator.is_this_process()

@@ -322,7 +322,7 @@ impl ThreadPool {
             self.pick_replacement(table)
         });
         self.notify_exit();
-        self.draw_mark(worker.id, "replaced", replaced::TASK_LIMIT);
+        self.draw_replaced(worker.id, replaced::TASK_LIMIT);
         self.events().replaced(worker.id, replaced::TASK_LIMIT);
         self.apply(action);
     }
@@ -371,7 +371,7 @@ impl ThreadPool {
             AbandonReason::TimedOut => replaced::TIMED_OUT,
             AbandonReason::Cancelled => replaced::CANCELLED,
         };
-        self.draw_mark(id, "replaced", why);
+        self.draw_replaced(id, why);
         self.events().replaced(id, why);
         self.apply(action);
     }

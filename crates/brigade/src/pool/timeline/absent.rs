@@ -19,6 +19,10 @@ impl Timeline {
         match *self {}
     }
 
+    pub(super) fn end_row(&self, _: u64, _: &str) {
+        match *self {}
+    }
+
     pub(super) fn mark(&self, _: u64, _: &str, _: &str) {
         match *self {}
     }

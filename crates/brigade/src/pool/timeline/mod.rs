@@ -164,6 +164,12 @@ impl Timeline {
         inner.mark(row, what, vec![Annotation::of_text("why", why)]);
     }
 
+    /// The worker of this row is replaced by one that has a row of its own.
+    pub(super) fn end_row(&self, row: u64, why: &str) {
+        self.mark(row, "replaced", why);
+        self.lock().rows.remove(&row);
+    }
+
     /// Writes what there is.
     pub(super) fn flush(&self) {
         if self.creator.is_this_process() {

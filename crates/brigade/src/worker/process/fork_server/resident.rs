@@ -13,7 +13,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::sys::numbers;
+use crate::sys::{numbers, process};
 
 const SOON: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_millis(320);
@@ -89,7 +89,7 @@ impl Limited {
         }
         let processes = numbers::in_proc(pid).map(with_children).unwrap_or_default();
         let sum = |of: fn(u32) -> Option<u64>| processes.iter().filter_map(|&pid| of(pid)).sum();
-        let has: u64 = sum(resident);
+        let has: u64 = sum(process::anonymous_bytes);
         self.is_over = has > self.bytes && sum(exactly) > self.bytes;
         std::mem::replace(&mut self.had, has) != has
     }
@@ -115,22 +115,13 @@ fn with_children(pid: u32) -> Vec<u32> {
     all
 }
 
-/// Bytes of no file that are in memory.
-fn resident(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let mut numbers = text.split_ascii_whitespace().skip(1);
-    let mut pages = || numbers.next()?.parse::<u64>().ok();
-    let (all, of_files) = (pages()?, pages()?);
-    Some(all.saturating_sub(of_files) * rustix::param::page_size() as u64)
-}
-
 /// The same, of which each of those that share a page has a part. Where that cannot be seen, as
-/// `resident`.
+/// `anonymous_bytes`.
 fn exactly(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
     let number = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
-    number.map_or_else(|| resident(pid), |kib| Some(kib * 1024))
+    number.map_or_else(|| process::anonymous_bytes(pid), |kib| Some(kib * 1024))
 }
 
 #[cfg(test)]
@@ -142,7 +133,7 @@ mod tests {
         let own = std::process::id();
         let taken = vec![1_u8; 32 << 20];
         // Other tests of this process take and give back meanwhile.
-        assert!(resident(own).expect("a number") >= 24 << 20);
+        assert!(process::anonymous_bytes(own).expect("a number") >= 24 << 20);
         assert!(exactly(own).expect("a number") >= 24 << 20);
         assert_eq!(taken.len(), 32 << 20);
     }
