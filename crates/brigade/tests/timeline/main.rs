@@ -303,3 +303,40 @@ fn many_tasks_are_many_slices() {
         check_rows(&slices);
     });
 }
+
+/// The pool's listener draws while the program forks: what it has locked stays locked in the copy.
+#[test]
+fn a_fork_of_the_program_drops_its_copy_at_once() {
+    let file = Scratch::new("fork", Kind::Process);
+    let pool = builder(Kind::Process, &file.0).build().expect("a pool");
+    for _ in 0..100 {
+        let handles: Vec<_> = (0..100).map(|i| pool.submit(add_one, i)).collect();
+        assert_eq!(drop_in_a_fork(&pool), 0);
+        for handle in handles {
+            handle.join().expect("a task");
+        }
+    }
+    drop(pool);
+    assert_eq!(file.read().slices().len(), 10_000, "each once");
+}
+
+/// How a copy of this process has ended that has dropped its copy of the pool. If it hangs, its
+/// alarm ends it.
+fn drop_in_a_fork(pool: &Pool) -> i32 {
+    // SAFETY: the copy has one thread, and does nothing but what follows. No thread borrows the
+    // pool, and its copy is dropped once, for this process ends without coming back here.
+    unsafe {
+        match libc::fork() {
+            0 => {
+                libc::alarm(60);
+                drop(std::ptr::read(pool));
+                libc::_exit(0)
+            }
+            child => {
+                let mut status = -1;
+                libc::waitpid(child, &raw mut status, 0);
+                status
+            }
+        }
+    }
+}

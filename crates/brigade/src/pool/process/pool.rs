@@ -131,7 +131,9 @@ impl ProcessPool {
     /// Writes what the timeline holds back, if there is one. Threads that were let go, and handles,
     /// may hold the rest of the pool for longer.
     pub(in crate::pool) fn flush_timeline(&self) {
-        if let Some(timeline) = &self.options.timeline {
+        // In a fork of the program the lock may be held by a thread that is not there.
+        let timeline = self.options.timeline.as_ref();
+        if let Some(timeline) = timeline.filter(|_| self.original.is_this_process()) {
             self.undrawn
                 .tell_all(|drawing| self.draw(drawing, timeline));
             timeline.flush();
