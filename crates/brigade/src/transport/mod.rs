@@ -6,6 +6,7 @@
 //! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an
 //!   [`FrameSink`] and an [`FrameSource`]
 //! - [`overflow`]: room for what a mechanism has no room for
+//! - [`stream_backoff`]: when a receiver looks away, so that it finds several messages at once
 //! - [`bounds`]: what a peer can make this process hold
 //! - [`attachment`]: descriptors that travel beside the bytes, and messages too large for their
 //!   mechanism
@@ -54,7 +55,9 @@ pub(crate) mod pipe;
 pub(crate) mod ring;
 pub(crate) mod shm;
 pub(crate) mod socket;
+mod stream_backoff;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -198,13 +201,23 @@ impl OutgoingFrame<'_> {
         descriptors: &[],
     };
 
-    /// Header and body one behind the other, in `into`, which is long enough.
-    pub(crate) fn in_one_piece<'b>(&self, into: &'b mut [u8]) -> &'b [u8] {
-        let (header, rest) = into.split_at_mut(FrameHeader::SIZE);
-        header.copy_from_slice(&self.header.to_bytes());
-        rest[..self.body.len()].copy_from_slice(self.body);
-        &into[..FrameHeader::SIZE + self.body.len()]
+    /// Has `send` called with header and body one behind the other.
+    pub(crate) fn in_one_piece<R>(&self, send: impl FnOnce(&[u8]) -> R) -> R {
+        // Kept for the next one. In a destructor of the thread's own it may be gone already.
+        let mut piece = PIECE.try_with(Cell::take).unwrap_or_default();
+        piece.clear();
+        piece.extend_from_slice(&self.header.to_bytes());
+        piece.extend_from_slice(self.body);
+        let sent = send(&piece);
+        let _ = PIECE.try_with(|kept| kept.set(piece));
+        sent
     }
+}
+
+thread_local! {
+    /// Where [`in_one_piece`](OutgoingFrame::in_one_piece) puts a frame: some 8 KiB at the
+    /// most, for longer ones are sent in parts.
+    static PIECE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What comes in a frame, behind its header.

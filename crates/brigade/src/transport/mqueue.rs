@@ -85,7 +85,8 @@ impl FrameSink for MqueueSink {
             return Err(NotPut::Blocked);
         }
         attachment::send_ahead(channel.link, frame.header, descriptors)?;
-        mqueue::send(&self.queue, frame.in_one_piece(&mut [0; LONGEST]))
+        frame
+            .in_one_piece(|bytes| mqueue::send(&self.queue, bytes))
             .map_err(|e| attachment::not_sent(e, NotPut::Blocked))
     }
 
@@ -98,13 +99,14 @@ impl FrameSink for MqueueSink {
 #[derive(Debug)]
 pub(crate) struct MqueueSource {
     queue: Arc<OwnedFd>,
-    longest: usize,
+    /// Where a frame comes in: as long as the longest. Kept, so that it is not made anew for each.
+    frame: Box<[u8]>,
 }
 
 impl MqueueSource {
     pub(crate) fn new(queue: Arc<OwnedFd>) -> io::Result<MqueueSource> {
         Ok(MqueueSource {
-            longest: longest(&queue)?,
+            frame: vec![0; longest(&queue)?].into(),
             queue,
         })
     }
@@ -117,22 +119,18 @@ impl FrameSource for MqueueSource {
         content: &mut FrameContent,
         _may_wait: bool,
     ) -> Result<FrameHeader, NotGot> {
-        let mut frame = [0; LONGEST];
-        let len = match mqueue::recv(&self.queue, &mut frame[..self.longest]) {
+        let len = match mqueue::recv(&self.queue, &mut self.frame) {
             Ok(len) => len,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(NotGot::Empty),
             Err(e) => return Err(e.into()),
         };
-        let header = frame[..len]
+        let (header, body) = self.frame[..len]
             .split_first_chunk()
-            .and_then(|(head, rest)| {
-                FrameHeader::from_bytes(head).filter(|h| h.len as usize == rest.len())
-            })
+            .and_then(|(head, rest)| Some((FrameHeader::from_bytes(head)?, rest)))
+            .filter(|(header, body)| header.len as usize == body.len())
             .ok_or_else(|| NotGot::NoFrame("a frame in the queue is not a message".to_owned()))?;
         content.body.clear();
-        content
-            .body
-            .extend_from_slice(&frame[FrameHeader::SIZE..len]);
+        content.body.extend_from_slice(body);
         attachment::take(channel.link, header, &mut content.descriptors)?;
         Ok(header)
     }

@@ -33,12 +33,13 @@ use rustix::fs::OFlags;
 
 use super::attachment;
 use super::header::ChannelHeader;
+use super::stream_backoff::StreamBackoff;
 use super::{
     Buffered, ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
     OutgoingFrame,
 };
 use crate::sys::error::Call;
-use crate::sys::{fds, opened, signal};
+use crate::sys::{fds, opened, signal, spin};
 
 /// What we ask for; the default is 64 KiB. Beyond /proc/sys/fs/pipe-max-size, or the user's share,
 /// we do with less.
@@ -60,6 +61,9 @@ const MAX_READS: usize = 64;
 const SHORT: usize = 1024;
 /// The longest message that goes through the pipe itself.
 const INLINE_MAX: usize = 32 * 1024;
+/// How long the receiver of a stream looks away between two reads, in pauses: as long as a sender
+/// needs for some ten short messages. With each read it keeps the sender waiting for the pipe's lock.
+const MOMENT: u32 = 100;
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -180,8 +184,7 @@ impl FrameSink for PipeSink {
         shared.count_bytes_sent(len);
         if body.len() <= SHORT {
             // In one piece, for the kernel takes that quicker.
-            let mut bytes = [0; FrameHeader::SIZE + SHORT];
-            return self.put_parts(shared, frame.in_one_piece(&mut bytes), &[]);
+            return frame.in_one_piece(|bytes| self.put_parts(shared, bytes, &[]));
         }
         let put = self.put_parts(shared, &head, body);
         if matches!(put, Err(NotPut::Full)) && !descriptors.is_empty() {
@@ -276,6 +279,7 @@ pub(crate) struct PipeSource {
     start: usize,
     /// The pipe is torn, and nothing that comes is a frame.
     discards: bool,
+    pace: StreamBackoff,
 }
 
 /// What comes next.
@@ -294,6 +298,7 @@ impl PipeSource {
             bytes,
             start: 0,
             discards: false,
+            pace: StreamBackoff::new(MOMENT),
         }
     }
 
@@ -399,6 +404,7 @@ impl FrameSource for PipeSource {
             match self.next(shared, &mut content.body)? {
                 Next::Frame(header) => {
                     attachment::take(link, header, &mut content.descriptors)?;
+                    self.pace.got_one();
                     return Ok(header);
                 }
                 Next::Part => {}
@@ -409,6 +415,9 @@ impl FrameSource for PipeSource {
                 }
             }
             let is_torn = self.has_part() && shared.is_torn();
+            if may_wait && spin::pays() {
+                self.pace.back_off();
+            }
             match self.read(shared, may_wait && !is_torn) {
                 Err(NotGot::Empty) if is_torn => {
                     self.mend(shared)?;

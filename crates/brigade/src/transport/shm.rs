@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::attachment;
 use super::header::{self, ChannelHeader};
 use super::ring::{Consumer, Control, Place, Producer};
+use super::stream_backoff::StreamBackoff;
 use super::{
     ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
     OutgoingFrame,
@@ -38,6 +39,8 @@ pub(crate) const LEN: usize = header::LEN + RING;
 const STEP: u64 = 64 * 1024;
 /// The longest frame: so that one can be written while another is read.
 const INLINE_MAX: usize = RING / 4;
+/// How long the receiver of a stream looks away, in pauses: about a microsecond.
+const MOMENT: u32 = 24;
 /// Of a frame: its number.
 const HEAD: usize = 8;
 
@@ -277,43 +280,6 @@ pub(crate) struct ShmSource {
     pace: StreamBackoff,
 }
 
-/// When to look away.
-///
-/// A receiver that is quicker than its sender finds each message as soon as it is there, and so has
-/// the two pass the same lines of memory to and fro for each: either would be several times as fast
-/// alone. If it looks away for a moment, it finds several together. That is worth it in a stream,
-/// and a loss in a dialogue; which of the two it is, is tried out now and then.
-#[derive(Debug, Default)]
-struct StreamBackoff {
-    /// Messages since nothing was there.
-    run: u32,
-    /// How often nothing was there.
-    pauses: u32,
-    /// It looked away the last time.
-    away: bool,
-}
-
-impl StreamBackoff {
-    /// So many together are a stream.
-    const STREAM: u32 = 4;
-    /// How often it is tried.
-    const TRIED: u32 = 64;
-    /// How long it looks away, in processors' pauses: about a microsecond.
-    const MOMENT: u32 = 24;
-
-    fn back_off(&mut self) {
-        let stream = self.away && self.run >= StreamBackoff::STREAM;
-        self.run = 0;
-        self.pauses = self.pauses.wrapping_add(1);
-        self.away = stream || self.pauses % StreamBackoff::TRIED == 0;
-        if self.away {
-            for _ in 0..StreamBackoff::MOMENT {
-                std::hint::spin_loop();
-            }
-        }
-    }
-}
-
 impl ShmSource {
     /// # Errors
     /// What it is to be woken by is no channel's.
@@ -322,7 +288,7 @@ impl ShmSource {
         Ok(ShmSource {
             wakeup,
             ring: RingReceiver::resume(shared),
-            pace: StreamBackoff::default(),
+            pace: StreamBackoff::new(MOMENT),
         })
     }
 }
@@ -336,7 +302,7 @@ impl FrameSource for ShmSource {
     ) -> Result<FrameHeader, NotGot> {
         let header = self.ring.get(channel.shared, &mut content.body)?;
         attachment::take(channel.link, header, &mut content.descriptors)?;
-        self.pace.run = self.pace.run.saturating_add(1);
+        self.pace.got_one();
         Ok(header)
     }
 

@@ -18,7 +18,7 @@ use crate::sys::fds;
 const INLINE_MAX: usize = 32 * 1024;
 
 /// The longest frame that is copied together.
-const SHORT: usize = 1024;
+const SHORT: usize = 8192;
 
 /// The sending end.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl FrameSink for SocketSink {
         } = frame;
         if descriptors.is_empty() && body.len() <= SHORT {
             // In one piece, for the kernel takes that in half the time.
-            let mut bytes = [0; FrameHeader::SIZE + SHORT];
-            return fds::send(channel.link, frame.in_one_piece(&mut bytes), &[])
+            return frame
+                .in_one_piece(|bytes| fds::send(channel.link, bytes, &[]))
                 .map_err(|e| attachment::not_sent(e, NotPut::LinkBlocked));
         }
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
