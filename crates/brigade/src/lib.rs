@@ -86,6 +86,8 @@
 //! - [`JoinError`], [`Crash`], [`Panic`]: why there is no result. A crash can be
 //!   [kept in a file](PoolBuilder::keep_crashes) and [run again](init#a-crash-once-more) in a
 //!   debugger.
+//! - [`TaskError`]: any error of a task's own, so that `fn(A) -> Result<R, TaskError>` works with
+//!   `?`.
 //! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared
 //!   memory. Ends are messages themselves.
 //! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied.
@@ -324,6 +326,7 @@ pub use task::crash::{Cause, Crash, Phase};
 pub use task::descriptor::Descriptor;
 pub use task::error::{JoinError, Timeout};
 pub use task::panic::Panic;
+pub use task::task_error::TaskError;
 pub use worker::handle::JoinHandle;
 pub use worker::{Kind, ParseKindError, process, thread};
 

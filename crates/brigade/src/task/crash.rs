@@ -13,9 +13,11 @@ use crate::sys::signal_name;
 #[doc(alias = "segfault")]
 #[doc(alias = "SIGSEGV")]
 #[doc(alias = "BrokenProcessPool")]
+#[derive(Clone)]
 pub struct Crash(pub(crate) Box<Death>);
 
 /// All that is told of a death.
+#[derive(Clone)]
 pub(crate) struct Death {
     pub(crate) cause: Cause,
     pub(crate) pid: u32,

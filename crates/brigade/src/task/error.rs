@@ -11,7 +11,18 @@ use super::panic::{Panic, Unwound};
 use super::symbols::Symbols;
 
 /// Why there is no result. A task ends exactly once, with its result or with one of these.
-#[derive(Debug, thiserror::Error)]
+///
+/// A clone is the same error, with all that is known of it.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// brigade::init();
+/// let error = brigade::process::spawn(|()| -> () { std::process::abort() }, ())?.join().unwrap_err();
+/// assert!(error.is_crash() && !error.is_panic());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
     /// It panicked; the worker went on.
@@ -40,6 +51,36 @@ pub enum JoinError {
 }
 
 impl JoinError {
+    /// Whether the task [panicked](Self::Panicked).
+    pub fn is_panic(&self) -> bool {
+        matches!(self, JoinError::Panicked(_))
+    }
+
+    /// Whether the worker [died](Self::Crashed) before the task returned.
+    pub fn is_crash(&self) -> bool {
+        matches!(self, JoinError::Crashed(_))
+    }
+
+    /// Whether the task [ran over its time](Self::TimedOut).
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, JoinError::TimedOut(_))
+    }
+
+    /// Whether the task was [cancelled](Self::Cancelled).
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, JoinError::Cancelled)
+    }
+
+    /// Whether the input or the result [could not be carried](Self::Undeliverable).
+    pub fn is_undeliverable(&self) -> bool {
+        matches!(self, JoinError::Undeliverable(_))
+    }
+
+    /// Whether the pool was [shut down](Self::Closed) before the task started.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, JoinError::Closed)
+    }
+
     /// The error of a task that panicked. `symbols` are those of the process in which it did.
     pub(crate) fn panicked(task: TaskName, unwound: Unwound, symbols: &Arc<Symbols>) -> JoinError {
         JoinError::Panicked(Panic::new(task, unwound, symbols))

@@ -6,6 +6,7 @@
 //! - [`descriptor`]: files and sockets as messages
 //! - [`entry`]: one task, run with its panics caught
 //! - [`panic`], [`crash`], [`error`]: how a task may end other than well
+//! - [`task_error`]: any error of a task's own, as text
 //! - [`text`]: what is cut where it is too long
 //! - [`symbols`]: addresses to names, in the host, when somebody asks
 
@@ -25,6 +26,7 @@ pub(crate) mod symbols;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 #[path = "symbols/portable.rs"]
 pub(crate) mod symbols;
+pub(crate) mod task_error;
 pub(crate) mod text;
 
 use serde::Serialize;

@@ -16,8 +16,10 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::unwind::{self, Calls};
 
 /// A task panicked. The worker went on.
+#[derive(Clone)]
 pub struct Panic(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     task: TaskName,
     message: String,

@@ -7,6 +7,7 @@ mod handles;
 mod options;
 mod shared;
 mod size;
+mod task_errors;
 mod values;
 
 use std::path::PathBuf;
