@@ -294,7 +294,7 @@ pub mod counts;
 #[doc(hidden)]
 pub mod fuzzing;
 mod init;
-mod pool;
+pub mod pool;
 mod publish;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
@@ -324,9 +324,10 @@ pub use task::Message;
 pub use task::crash::{Cause, Crash, Phase};
 #[cfg(unix)]
 pub use task::descriptor::Descriptor;
-pub use task::error::{JoinError, Timeout};
+pub use task::error::JoinError;
 pub use task::panic::Panic;
 pub use task::task_error::TaskError;
+pub use task::timeout::Timeout;
 pub use worker::handle::JoinHandle;
 pub use worker::{Kind, ParseKindError, process, thread};
 

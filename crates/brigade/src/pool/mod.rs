@@ -4,6 +4,7 @@
 // - builder: configures and starts a pool; config: its options
 // - map: results in the order of their inputs, or as they come
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long tasks took; events: for subscribers of `tracing`
+// - stacks: what each worker does, and where
 // - timeline: a pool's runs of tasks as a file for Perfetto; absent: where that feature is off
 // - policy: what both kinds of pools decide alike
 // - thread: a pool of threads; process: a pool of processes
@@ -23,6 +24,7 @@ pub(crate) mod process;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 #[path = "no_processes.rs"]
 pub(crate) mod process;
+mod stacks;
 mod stats;
 pub(crate) mod thread;
 #[cfg(feature = "timeline")]
@@ -38,6 +40,7 @@ use std::sync::{Arc, Weak};
 pub use builder::PoolBuilder;
 pub use histogram::Latencies;
 pub use open_metrics::open_metrics;
+pub use stacks::{Stacks, WorkerStack};
 pub use stats::PoolStats;
 
 use crate::publish::{self, Registration, Source};
@@ -314,6 +317,43 @@ impl Pool {
             Backend::Thread(pool) => pool.stats(),
             Backend::Process(pool) => pool.stats(),
         }
+    }
+
+    /// What each worker does now: its task, for how long, and the calls on its stack. For a service
+    /// that seems to hang: print it when a signal or a request asks for it.
+    ///
+    /// A worker process is asked by a signal, `SIGRTMAX-9`, whose handler notes the calls; that takes
+    /// some 0.1 ms, and this waits for no more than 50 ms (for each 64 workers). Tasks go on: system
+    /// calls that the signal interrupts are restarted, but for those that
+    /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html) names, which return `EINTR`
+    /// after any handler: `poll`, `select`, `epoll_wait`, `nanosleep` and a few others. The standard
+    /// library tries those again. A worker that cannot answer is told as it looks from outside.
+    ///
+    /// Of threads their tasks are told, and no stacks.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// brigade::init();
+    /// let pool = brigade::Pool::processes(2)?;
+    /// println!("{}", pool.stacks());
+    /// for worker in pool.stacks() {
+    ///     let (Some(task), Some(age)) = (worker.task(), worker.age()) else {
+    ///         continue; // it has nothing to do
+    ///     };
+    ///     if age.as_secs() > 60 {
+    ///         eprintln!("{task} hangs:\n{}", worker.backtrace().unwrap_or_default());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "thread_dump")]
+    pub fn stacks(&self) -> Stacks {
+        Stacks::new(match &self.backend {
+            Backend::Thread(pool) => pool.stacks(),
+            Backend::Process(pool) => pool.stacks(),
+        })
     }
 
     /// Ends the pool when all that was accepted is finished. Blocks until then, and so does

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::config::Options;
+use super::stacks::WorkerStack;
 use crate::publish::{PoolPicture, Source};
 use crate::worker::process::host::unsupported;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
@@ -43,6 +44,10 @@ impl ProcessPool {
     }
 
     pub(in crate::pool) fn stats(&self) -> PoolStats {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn stacks(&self) -> Vec<WorkerStack> {
         match self.0 {}
     }
 

@@ -7,6 +7,8 @@
 
 #![expect(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
+pub(crate) mod asking;
+pub(crate) mod blocked;
 pub(crate) mod carried;
 pub(crate) mod cgroup;
 pub(crate) mod clock;

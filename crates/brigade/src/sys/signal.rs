@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use super::error::{self, Call};
-use super::opened;
+use super::{asking, opened};
 
 /// All signals blocked in this thread, until dropped.
 #[derive(Debug)]
@@ -132,8 +132,7 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
         )
     }
     .call("mmap(2)")?;
-    // SAFETY: the stack is never unmapped, so it is there for as long as the process is; `handler`
-    // has the type that SA_SIGINFO asks for.
+    // SAFETY: the stack is never unmapped, so it is there for as long as the process is.
     unsafe {
         let alternate = libc::stack_t {
             ss_sp: stack,
@@ -143,6 +142,17 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
         if libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) == -1 {
             return Err(error::last("sigaltstack(2)"));
         }
+    }
+    if !catch(&FATAL) {
+        return Err(error::last("sigaction(2)"));
+    }
+    Ok(())
+}
+
+/// Has `handler` called for these signals. `false`: it is refused.
+fn catch(signals: &[i32]) -> bool {
+    // SAFETY: a zeroed action is a valid one; `handler` has the type that SA_SIGINFO asks for.
+    unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as extern "C" fn(_, _, _) as usize;
         // Once only, and not blocked meanwhile: a fault inside the handler ends the process at
@@ -150,16 +160,19 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
         action.sa_flags =
             libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND | libc::SA_NODEFER;
         libc::sigemptyset(&raw mut action.sa_mask);
-        for signal in FATAL {
-            if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) == -1 {
-                return Err(error::last("sigaction(2)"));
-            }
-        }
+        let mut all = signals.iter();
+        all.all(|&signal| libc::sigaction(signal, &raw const action, std::ptr::null_mut()) == 0)
     }
-    Ok(())
 }
 
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel gives a valid `info` with SA_SIGINFO.
+    let is_fault = unsafe { (*info).si_code > 0 };
+    if is_fault && asking::abandon(context) {
+        // It was not the program's. The next may be: `SA_RESETHAND` has taken the handler away.
+        catch(&[signal]);
+        return;
+    }
     arm_alarm();
     // SAFETY: the kernel gives a valid `info` with SA_SIGINFO; which of its fields mean something
     // is decided by `si_code` before they are read.

@@ -69,3 +69,10 @@ pub(crate) fn walk(into: &mut [usize]) -> usize {
     unsafe { _Unwind_Backtrace(step, std::ptr::from_mut(&mut walk).cast()) };
     walk.len
 }
+
+/// Of the calls on the stack of a signal's handler, those of the code that it interrupted at this
+/// instruction. Empty: the handler's caller was not found, or the instruction is not known.
+pub(crate) fn interrupted(calls: &[usize], instruction: usize) -> &[usize] {
+    let at = calls.iter().position(|&call| call == instruction);
+    at.map_or(&[], |at| &calls[at..])
+}

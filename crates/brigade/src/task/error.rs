@@ -1,14 +1,12 @@
 //! How a task may end other than well.
 
-use std::fmt;
-use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::crash::Crash;
 use super::name::TaskName;
 use super::panic::{Panic, Unwound};
 use super::symbols::Symbols;
+use super::timeout::Timeout;
 
 /// Why there is no result. A task ends exactly once, with its result or with one of these.
 ///
@@ -84,44 +82,5 @@ impl JoinError {
     /// The error of a task that panicked. `symbols` are those of the process in which it did.
     pub(crate) fn panicked(task: TaskName, unwound: Unwound, symbols: &Arc<Symbols>) -> JoinError {
         JoinError::Panicked(Panic::new(task, unwound, symbols))
-    }
-}
-
-/// A task ran over its time. (Where it was stuck, in which phase and in which process, is to come.)
-#[derive(Clone, Debug)]
-pub struct Timeout {
-    task: TaskName,
-    after: Duration,
-}
-
-impl Timeout {
-    pub(crate) fn new(task: TaskName, after: Duration) -> Timeout {
-        Timeout { task, after }
-    }
-
-    /// The task's function.
-    pub fn task(&self) -> &str {
-        self.task.get()
-    }
-
-    /// Where the task was started, which tells it from another where both functions have the same
-    /// code: a compiler or linker may merge those, and what is left has one name for all.
-    pub fn started_at(&self) -> &'static Location<'static> {
-        self.task.started()
-    }
-
-    /// The time that it had: the pool's [`timeout`](crate::PoolBuilder::timeout).
-    pub fn after(&self) -> Duration {
-        self.after
-    }
-}
-
-impl fmt::Display for Timeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "task `{}` ran longer than its timeout of {:?}",
-            self.task, self.after
-        )
     }
 }

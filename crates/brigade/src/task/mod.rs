@@ -5,7 +5,8 @@
 //! - [`codec`]: values to bytes and back; [`carry`]: the descriptors that go with them
 //! - [`descriptor`]: files and sockets as messages
 //! - [`entry`]: one task, run with its panics caught
-//! - [`panic`], [`crash`], [`error`]: how a task may end other than well
+//! - [`panic`], [`crash`], [`timeout`], [`error`]: how a task may end other than well;
+//!   [`whereabouts`]: where it was then
 //! - [`task_error`]: any error of a task's own, as text
 //! - [`text`]: what is cut where it is too long
 //! - [`symbols`]: addresses to names, in the host, when somebody asks
@@ -28,6 +29,8 @@ pub(crate) mod symbols;
 pub(crate) mod symbols;
 pub(crate) mod task_error;
 pub(crate) mod text;
+pub(crate) mod timeout;
+pub(crate) mod whereabouts;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

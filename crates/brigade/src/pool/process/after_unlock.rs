@@ -186,6 +186,11 @@ impl ProcessPool {
                         Ok(evidence.into_crash(name, &symbols))
                     }
                     DeadOutcome::Lost(evidence, symbols) => Ok(evidence.into_lost(name, &symbols)),
+                    DeadOutcome::TimedOut(evidence, symbols) => {
+                        let after = self.options.timeout.unwrap_or_default();
+                        let timeout = evidence.into_timeout(name, after, &symbols);
+                        Err(JoinError::TimedOut(timeout))
+                    }
                     DeadOutcome::Failed(why) => Err(why),
                 };
                 let end = match crash {

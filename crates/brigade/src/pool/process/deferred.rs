@@ -58,6 +58,7 @@ pub(super) struct DeadTask {
 pub(super) enum DeadOutcome {
     Crashed(Evidence, Arc<Symbols>),
     Lost(Evidence, Arc<Symbols>),
+    TimedOut(Evidence, Arc<Symbols>),
     Failed(JoinError),
 }
 

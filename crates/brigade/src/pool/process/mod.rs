@@ -12,7 +12,7 @@
 //!   ring
 //! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
 //!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order; publish: what
-//!   others may see of it
+//!   others may see of it; stacks: what each worker does, by asking it
 //! - shuttle_tests: what must hold whatever the order of steps
 
 mod after_unlock;
@@ -38,6 +38,7 @@ mod result_cell;
 mod runs;
 #[cfg(all(shuttle, test))]
 mod shuttle_tests;
+mod stacks;
 mod supervise;
 mod task;
 mod untold;

@@ -24,7 +24,7 @@ impl Source for ProcessPool {
 }
 
 impl WorkerSlot {
-    fn picture(&self, now: Instant) -> WorkerPicture {
+    pub(super) fn picture(&self, now: Instant) -> WorkerPicture {
         let is_running = self.has_begun() && !self.assigned.is_empty();
         let is_stopped = (self.line.as_ref()).is_some_and(|line| line.stop().0);
         let task = self.assigned.first().filter(|_| is_running);

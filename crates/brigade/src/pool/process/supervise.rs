@@ -10,6 +10,7 @@ use super::outcome::TransferError;
 use super::respawn::StartError;
 use super::task::{ResultSink, Task};
 use super::worker_slot::{SlotStatus, Termination, WorkerSlot};
+use crate::JoinError;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome, replaced};
 use crate::sim::local::{Instant, Ordering};
 use crate::sys::remote_error::RemoteError;
@@ -19,7 +20,6 @@ use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
-use crate::{JoinError, Timeout};
 
 /// How often it is believed that a task was not run that its worker had begun when it died.
 pub(super) const MAX_FREE_REQUEUES: u8 = 2;
@@ -230,9 +230,7 @@ impl Dispatcher {
         }
         let end = match status {
             SlotStatus::Terminating(Termination::TimedOut) => {
-                let name = task.target.name(self.options.name.as_ref());
-                let time = self.options.timeout.unwrap_or_default();
-                DeadOutcome::Failed(JoinError::TimedOut(Timeout::new(name, time)))
+                DeadOutcome::TimedOut(evidence, symbols)
             }
             SlotStatus::Terminating(Termination::Cancelled) => {
                 DeadOutcome::Failed(JoinError::Cancelled)
@@ -339,9 +337,13 @@ impl Dispatcher {
     /// Ends a worker, and the task that it runs with it. Everything else was taken back.
     pub(super) fn terminate(&mut self, i: WorkerIndex, termination: Termination, grace: Duration) {
         let slot = &mut self.workers[i];
-        if let Some(line) = &slot.line {
+        if let Some(line) = &mut slot.line {
             slot.status = SlotStatus::Terminating(termination);
-            line.kill(grace);
+            match termination {
+                // The error tells where it was.
+                Termination::TimedOut => line.ask_and_kill(grace),
+                _ => line.kill(grace),
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //   again
 // - map_job, map_batch, map: many inputs for one function
 // - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: numbers
-// - publish: what is published of it
+// - publish: what is published of it; stacks: what each thread does now
 // - registry: pools by their numbers; locks: std's, as a pool uses them
 
 mod adaptive_spin;
@@ -26,6 +26,7 @@ mod registry;
 mod retry;
 mod scheduler;
 mod shutdown;
+mod stacks;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crate::sys::fds::Pinned;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::signal::Fault;
 use crate::sys::value_file::kept;
-use crate::sys::{fds, futex, process, profile, signal, spin};
+use crate::sys::{asking, fds, futex, process, profile, signal, spin};
 use crate::task::codec::{self, Encoded};
 use crate::task::entry::{EncodedResult, Outcome, Plan};
 use crate::worker::process::child::flush::{self, Streams};
@@ -263,6 +263,28 @@ pub(crate) fn note_fault(fault: &Fault) {
     if let Some(worker) = WORKER.get().filter(|w| w.is_this_process()) {
         worker.mailbox.note(fault, signal::is_stack_overflow(fault));
     }
+}
+
+/// What a worker does when it is asked where it is.
+pub(crate) const ANSWER: asking::Answer = asking::Answer {
+    walk: |instruction| {
+        if let Some(worker) = worker_in_its_thread() {
+            worker.mailbox.begin_answer(instruction);
+        }
+    },
+    finish: || {
+        if worker_in_its_thread().is_some_and(|worker| worker.mailbox.finish_answer()) {
+            // What it has started is ended by the fork server, which hears of it.
+            process::kill(std::process::id(), libc::SIGKILL);
+        }
+    },
+};
+
+/// This worker, in the thread that runs tasks: in the fork server, in a child of a task and in
+/// threads that a task has started there is nothing to tell.
+fn worker_in_its_thread() -> Option<&'static WorkerIdentity> {
+    let worker = WORKER.get().filter(|worker| worker.is_this_process());
+    worker.filter(|worker| process::thread_number() == worker.pid)
 }
 
 /// What this worker's sandbox will have refused if it ends the worker and cannot say what it was:

@@ -104,6 +104,8 @@ struct Worker {
     oom_kills: Option<u64>,
     /// Was asked to end, and is killed at this time.
     kill_at: Option<Instant>,
+    /// Was asked where it is, is told to end at this time, and killed when this grace is over.
+    ends_at: Option<(Instant, Duration)>,
     /// Since when it is stopped.
     stopped: Option<Instant>,
     /// What it may have, where that is looked at here.
@@ -308,6 +310,7 @@ impl<'a> Server<'a> {
 
     fn next_deadline(&self) -> Option<Duration> {
         let kills = self.workers.values().filter_map(|w| w.kill_at);
+        let ends = self.workers.values().filter_map(|w| Some(w.ends_at?.0));
         let closings = self.closing.iter().map(|c| c.since + PATIENCE);
         let held = Stream::ALL
             .into_iter()
@@ -320,6 +323,7 @@ impl<'a> Server<'a> {
             inputs.filter_map(Input::held_until)
         });
         kills
+            .chain(ends)
             .chain(closings)
             .chain(held)
             .chain(self.outbox.again_at())
@@ -367,7 +371,11 @@ impl<'a> Server<'a> {
                     slot,
                     pid,
                     grace_ms,
-                } => self.kill(slot, pid, Duration::from_millis(grace_ms)),
+                    asks,
+                } => self.kill(slot, pid, Duration::from_millis(grace_ms), asks),
+                Request::Ask { slot, pid } => {
+                    self.ask(slot, pid);
+                }
                 Request::Released => self.collect_released(),
                 Request::Lane { slot, pid, ticket } => {
                     let lane = self.lane(slot, pid);

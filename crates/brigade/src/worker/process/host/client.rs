@@ -7,6 +7,7 @@ mod listener;
 mod observers;
 mod outgoing;
 mod privilege;
+mod question;
 mod spares;
 mod watch;
 
@@ -40,6 +41,7 @@ use lanes::Lanes;
 pub(crate) use observers::PoolObserver;
 use observers::Registration;
 use outgoing::Outgoing;
+pub(crate) use question::Question;
 pub(crate) use spares::SpareWorker;
 use watch::Watch;
 

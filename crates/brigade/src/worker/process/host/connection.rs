@@ -16,7 +16,7 @@ use crate::worker::process::ipc::mailbox::{HostRings, Mailbox};
 use crate::worker::process::ipc::order::{Order, Payload};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::ipc::reply::{self, ReplyTag};
-use crate::worker::process::sim::{ForkServer, SpareWorker};
+use crate::worker::process::sim::{ForkServer, Question, SpareWorker};
 
 /// A worker of a pool, as the host sees it. Tasks are counted from its first on, in 32 bits that
 /// wrap.
@@ -38,6 +38,8 @@ pub(crate) struct WorkerConnection {
     spin_hint: u32,
     parcels: u64,
     lane: LaneState,
+    /// The question where it is that it was asked before it was ended.
+    asked: Option<u32>,
 }
 
 enum LaneState {
@@ -92,6 +94,7 @@ impl WorkerConnection {
             spin_hint: 0,
             parcels: 0,
             lane: LaneState::Closed,
+            asked: None,
         };
         line.server.board.ask_for_events(slot);
         line.ends.mailbox().ask_for_events();
@@ -402,6 +405,19 @@ impl WorkerConnection {
         self.server.kill(self.slot, self.pid, grace);
     }
 
+    /// As [`kill`](Self::kill), but the worker may tell first where it is, for some milliseconds:
+    /// [`evidence`](Self::evidence) has it then.
+    pub(crate) fn ask_and_kill(&mut self, grace: Duration) {
+        // With a time of grace it is to go on, and to hear of SIGTERM.
+        self.asked = Some(self.mailbox().ask(grace.is_zero()));
+        self.server.ask_and_kill(self.slot, self.pid, grace);
+    }
+
+    /// A question where it is.
+    pub(crate) fn question(&self) -> Question {
+        Question::new(&self.server, (self.slot, self.pid), self.mailbox())
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.server.board.has_ended(self.slot)
     }
@@ -422,7 +438,10 @@ impl WorkerConnection {
 
     pub(crate) fn evidence(&self) -> Evidence {
         let exit_record = self.server.board.exit_record(self.slot);
-        Evidence::gather(self.pid, self.ends.mailbox(), exit_record)
+        let mut evidence = Evidence::gather(self.pid, self.ends.mailbox(), exit_record);
+        let answer = |question| self.ends.mailbox().answer(question);
+        evidence.calls = self.asked.and_then(answer).unwrap_or_default();
+        evidence
     }
 }
 

@@ -6,11 +6,14 @@
 //! is dropped.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use crate::Timeout;
 use crate::sys::process::Ended;
 use crate::task::crash::{Cause, Crash, Death, Phase};
 use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
+use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::fork_server::streams::last_lines;
 use crate::worker::process::ipc::board::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, RecordedFault};
@@ -24,6 +27,9 @@ pub(crate) struct Evidence {
     pub(crate) noted: Option<RecordedFault>,
     /// What its sandbox has refused, or will have: what it was ended by then.
     pub(crate) refused: Option<String>,
+    /// Where it was when it was asked, before it was ended: its calls, innermost first. The
+    /// worker's word.
+    pub(crate) calls: Vec<usize>,
 }
 
 impl Evidence {
@@ -37,6 +43,7 @@ impl Evidence {
             exit_record,
             noted: mailbox.noted(),
             refused: mailbox.refused(),
+            calls: Vec::new(),
         }
     }
 
@@ -94,6 +101,20 @@ impl Evidence {
             file: None,
             file_error: None,
         }))
+    }
+
+    /// It was ended because its task ran over its time.
+    pub(crate) fn into_timeout(
+        self,
+        task: TaskName,
+        after: Duration,
+        symbols: &Arc<Symbols>,
+    ) -> Timeout {
+        let stderr = last_lines(&self.exit_record.stderr);
+        let frames = Frames::new(symbols, self.calls);
+        let mut place = Whereabouts::new(Some(self.pid), Some(self.phase), frames);
+        place.see(self.exit_record.look);
+        Timeout::at(task, after, place, stderr)
     }
 
     /// The protocol was broken: whatever the status says came of that.
@@ -171,6 +192,7 @@ mod tests {
                 oom_killed,
                 stderr: Vec::new(),
                 written: 0,
+                look: None,
             },
             noted.as_ref(),
             || says_out_of_memory(stderr),

@@ -8,13 +8,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
+use crate::sys::blocked::{Deaf, Look};
 use crate::sys::futex;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::process::Ended;
 use crate::sys::remote_error::RemoteError;
+use crate::task::text::floor_char_boundary;
 
 /// The most workers that one fork server can have at a time.
 pub(crate) const SLOTS: u32 = crate::sync::roster::SLOTS;
@@ -44,6 +46,10 @@ struct Slot {
     stopped: AtomicU32,
     /// For how long it has been, before it went on; nanoseconds.
     stood: AtomicU64,
+    /// How often it was looked at, twice: odd while that is written. A word to sleep on.
+    looks: AtomicU32,
+    /// Why it cannot be asked where it is: 0, or an index into [`Deaf::ALL`] and 1.
+    deaf: AtomicU32,
 }
 
 const EXITED: u32 = 1;
@@ -57,7 +63,10 @@ const TAILS_AT: usize = SLOTS as usize * size_of::<Slot>();
 const EPOCH_AT: usize = TAILS_AT + SLOTS as usize * TAIL;
 /// How often a worker was stopped, or went on.
 const STOPS_AT: usize = EPOCH_AT + 128;
-const LEN: usize = EPOCH_AT + 4096;
+const PLACES_AT: usize = EPOCH_AT + 4096;
+/// The longest text that tells where in the kernel a worker is.
+const PLACE: usize = 256;
+const LEN: usize = PLACES_AT + SLOTS as usize * PLACE;
 
 /// How a worker ended, as the board says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +79,8 @@ pub(crate) struct ExitRecord {
     pub(crate) stderr: Vec<u8>,
     /// How many bytes it wrote to stderr, of which those are the last.
     pub(crate) written: u64,
+    /// How it looked from outside, where it was to be asked where it is before it was ended.
+    pub(crate) look: Option<Look>,
 }
 
 impl ExitRecord {
@@ -154,6 +165,65 @@ impl Board {
         (stopped, stood)
     }
 
+    fn place(&self, slot: u32) -> &[AtomicU8; PLACE] {
+        assert!(slot < SLOTS, "a slot of the board");
+        // SAFETY: as above.
+        unsafe {
+            self.mapping
+                .at()
+                .add(PLACES_AT + slot as usize * PLACE)
+                .cast()
+                .as_ref()
+        }
+    }
+
+    /// The fork server: how a worker looks from outside.
+    pub(crate) fn note_look(&self, slot: u32, look: &Look) {
+        let entry = self.slot(slot);
+        let number = |deaf| {
+            Deaf::ALL
+                .iter()
+                .position(|&d| d == deaf)
+                .map_or(0, |at| at + 1)
+        };
+        let deaf = look.deaf.map_or(0, number);
+        entry.looks.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        entry.deaf.store(deaf as u32, Ordering::Relaxed);
+        let place = &look.place[..floor_char_boundary(&look.place, PLACE - 1)];
+        for (into, byte) in self.place(slot).iter().zip(place.bytes().chain([0])) {
+            into.store(byte, Ordering::Relaxed);
+        }
+        entry.looks.fetch_add(1, Ordering::Release);
+        futex::wake_all_shared(&entry.looks);
+    }
+
+    /// The host: a word to sleep on until a worker is looked at, and its value now.
+    pub(crate) fn looks(&self, slot: u32) -> (&AtomicU32, u32) {
+        let word = &self.slot(slot).looks;
+        (word, word.load(Ordering::Acquire))
+    }
+
+    /// The host: how a worker looked, if that was after `looks` told so many.
+    pub(crate) fn look_since(&self, slot: u32, before: u32) -> Option<Look> {
+        let entry = self.slot(slot);
+        let looks = entry.looks.load(Ordering::Acquire);
+        if looks % 2 == 1 || looks == before || looks == 0 {
+            return None;
+        }
+        let deaf = entry.deaf.load(Ordering::Relaxed) as usize;
+        let place = self.place(slot).iter().map(|b| b.load(Ordering::Relaxed));
+        let place: Vec<u8> = place.take_while(|&byte| byte != 0).collect();
+        fence(Ordering::Acquire);
+        let is_whole = entry.looks.load(Ordering::Relaxed) == looks;
+        is_whole.then(|| Look {
+            deaf: deaf
+                .checked_sub(1)
+                .and_then(|at| Deaf::ALL.get(at).copied()),
+            place: String::from_utf8_lossy(&place).into_owned(),
+        })
+    }
+
     fn turn_epoch(&self) {
         self.epoch().fetch_add(1, Ordering::SeqCst);
         futex::wake_all_shared(self.epoch());
@@ -166,6 +236,7 @@ impl Board {
         self.slot(slot).oom_killed.store(0, Ordering::Relaxed);
         self.slot(slot).stopped.store(0, Ordering::Relaxed);
         self.slot(slot).stood.store(0, Ordering::Relaxed);
+        self.slot(slot).looks.store(0, Ordering::Relaxed);
         self.slot(slot).word.store(0, Ordering::Release);
     }
 
@@ -299,6 +370,7 @@ impl Board {
             oom_killed: entry.oom_killed.load(Ordering::Relaxed) != 0,
             stderr,
             written: entry.written.load(Ordering::Relaxed),
+            look: self.look_since(slot, 0),
         }
     }
 }
@@ -330,6 +402,7 @@ mod tests {
                     oom_killed: false,
                     stderr: stderr.to_vec(),
                     written: 9000,
+                    look: None,
                 }
             );
             assert!(!board.is_free(SLOTS - 1));
@@ -349,8 +422,18 @@ mod tests {
         exit_record.forget_stderr_before(u64::MAX);
         assert!(exit_record.stderr.is_empty());
 
+        let look = Look {
+            deaf: Some(Deaf::Blocks),
+            place: "x".repeat(2 * PLACE),
+        };
+        board.note_look(0, &look);
+        let told = board.exit_record(0).look.expect("it was looked at");
+        assert_eq!((told.deaf, told.place.len()), (look.deaf, PLACE - 1));
+        let (_, before) = board.looks(0);
+        assert_eq!(board.look_since(0, before), None);
         let why = RemoteError::other("no parent");
         board.reset(0);
+        assert_eq!(board.exit_record(0).look, None);
         assert_eq!(board.end_unstarted(0, &why), (false, false));
         let exit_record = board.exit_record(0);
         assert_eq!(

@@ -1,5 +1,5 @@
-//! One worker's memory file: a ring in, a ring out, its state, and its crash record. See
-//! `worker/README.md`.
+//! One worker's memory file: a ring in, a ring out, its state, its crash record, and where it was
+//! when it was asked. See `worker/README.md`.
 //!
 //! The host and the worker map it, and nobody else. The host treats all of it as hostile.
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, f
 
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::signal::Fault;
-use crate::sys::{image, spin, unwind};
+use crate::sys::{futex, image, spin, unwind};
 use crate::task::crash::Phase;
 use crate::transport::ring::{Consumer, Place, Producer};
 use crate::worker::process::ipc::handoff::Handoff;
@@ -32,7 +32,8 @@ const OUT: Place = Place {
     data: 2 * PAGE + RING,
     capacity: RING,
 };
-const LEN: usize = 2 * PAGE + 2 * RING;
+const STACK_AT: usize = 2 * PAGE + 2 * RING;
+const LEN: usize = STACK_AT + PAGE;
 
 /// The largest value that goes through a ring; larger ones go in a memory file of their own, whose
 /// descriptor goes through the lane.
@@ -78,8 +79,30 @@ struct FaultRecord {
 /// The longest text about what a sandbox has refused.
 pub(crate) const REFUSED_TEXT: usize = 240;
 
+/// Calls that are noted of a worker that is asked where it is.
+const STACK_CALLS: usize = 128;
+
+/// Where a worker was when it was asked. One page, which is there from the first question on.
+///
+/// The host counts questions, from 1, and writes the last one's number; the worker writes the number
+/// of the one that it answers when the answer is whole, and 0 before it begins. So one that is half
+/// written, or is an earlier one, is not believed.
+#[repr(C)]
+#[derive(Debug)]
+struct StackRecord {
+    /// The host's last question.
+    asked: AtomicU32,
+    /// Not 0: the worker is to end itself when it has answered.
+    ends: AtomicU32,
+    /// The question that was answered. A word to sleep on.
+    answered: AtomicU32,
+    len: AtomicU32,
+    calls: [AtomicUsize; STACK_CALLS],
+}
+
 const _: () =
     assert!(size_of::<Status>() + STATUS_AT <= HANDOFF_AT && size_of::<FaultRecord>() <= PAGE);
+const _: () = assert!(size_of::<StackRecord>() <= PAGE);
 // In models the words are others, which are larger, and lie in no mailbox.
 #[cfg(not(any(loom, shuttle)))]
 const _: () =
@@ -102,6 +125,9 @@ pub(crate) struct RecordedFault {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     mapping: Mapping,
+    /// The host: how often it has asked where the worker is. Not in the shared memory, so that the
+    /// worker cannot have it repeat a number.
+    questions: AtomicU32,
     #[cfg(shuttle)]
     handoff: Handoff,
 }
@@ -116,6 +142,7 @@ impl Mailbox {
     pub(crate) fn map(file: impl AsFd) -> io::Result<Mailbox> {
         Ok(Mailbox {
             mapping: Mapping::writable(file, LEN)?,
+            questions: AtomicU32::new(0),
             #[cfg(shuttle)]
             handoff: Handoff::default(),
         })
@@ -143,6 +170,11 @@ impl Mailbox {
     fn record(&self) -> &FaultRecord {
         // SAFETY: as above.
         unsafe { self.mapping.at().add(RECORD_AT).cast().as_ref() }
+    }
+
+    fn stack(&self) -> &StackRecord {
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(STACK_AT).cast().as_ref() }
     }
 
     /// Touches the pages that the first task will need, so that it does not pay for them.
@@ -263,12 +295,11 @@ impl Mailbox {
             .store(u64::from(fault.instruction != 0), Ordering::Release);
         let mut calls = [0; CALLS + 16];
         let len = unwind::walk(&mut calls);
-        // Our own handler's frames come first; the fault's own is the one that was interrupted.
-        let start = calls[..len]
-            .iter()
-            .position(|&c| c == fault.instruction)
-            .unwrap_or(0);
-        let calls = &calls[start..len];
+        let calls = &calls[..len];
+        let calls = match unwind::interrupted(calls, fault.instruction) {
+            [] => calls,
+            interrupted => interrupted,
+        };
         for (into, call) in record.calls.iter().zip(calls) {
             into.store(image::as_there(*call), Ordering::Relaxed);
         }
@@ -276,6 +307,79 @@ impl Mailbox {
             .len
             .store(calls.len().min(CALLS) as u64, Ordering::Release);
         record.state.store(2, Ordering::Release);
+    }
+
+    /// The host, before the worker is sent the signal: asks where it is. `ends`: it is to end when
+    /// it has answered. Gives the number of the question.
+    pub(crate) fn ask(&self, ends: bool) -> u32 {
+        let next = |n: u32| n.wrapping_add(1).max(1);
+        let before = self
+            .questions
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(next(n)));
+        let number = next(before.unwrap_or_else(|n| n));
+        let record = self.stack();
+        if ends {
+            record.ends.store(1, Ordering::Relaxed);
+        }
+        record.asked.store(number, Ordering::Release);
+        number
+    }
+
+    /// In the signal handler of a worker that is asked: notes the calls that it is in. Touches
+    /// memory that is there, and allocates nothing. What is noted is told by
+    /// [`finish_answer`](Self::finish_answer), also where the walk has gone wrong.
+    pub(crate) fn begin_answer(&self, instruction: usize) {
+        let record = self.stack();
+        record.answered.store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
+        record.calls[0].store(image::as_there(instruction), Ordering::Relaxed);
+        record
+            .len
+            .store(u32::from(instruction != 0), Ordering::Relaxed);
+        let mut calls = [0; STACK_CALLS + 16];
+        let len = unwind::walk(&mut calls);
+        let calls = unwind::interrupted(&calls[..len], instruction);
+        if calls.is_empty() {
+            return;
+        }
+        for (into, call) in record.calls.iter().zip(calls) {
+            into.store(image::as_there(*call), Ordering::Relaxed);
+        }
+        let len = calls.len().min(STACK_CALLS) as u32;
+        record.len.store(len, Ordering::Relaxed);
+    }
+
+    /// The same: the answer is whole. Says whether the worker is to end itself.
+    pub(crate) fn finish_answer(&self) -> bool {
+        let record = self.stack();
+        let asked = record.asked.load(Ordering::Acquire);
+        record.answered.store(asked, Ordering::Release);
+        futex::wake_all_shared(&record.answered);
+        record.ends.load(Ordering::Relaxed) != 0
+    }
+
+    /// The host: a word to sleep on until a question is answered, and its value now.
+    pub(crate) fn answered(&self) -> (&AtomicU32, u32) {
+        let word = &self.stack().answered;
+        (word, word.load(Ordering::Acquire))
+    }
+
+    /// The host: the worker's calls, innermost first, by its answer to this question or to one
+    /// after it. `None`: there is none yet.
+    pub(crate) fn answer(&self, question: u32) -> Option<Vec<usize>> {
+        let record = self.stack();
+        let number = record.answered.load(Ordering::Acquire);
+        // Not one that was never asked.
+        let last = self.questions.load(Ordering::Relaxed);
+        let is_later = number.wrapping_sub(question) <= last.wrapping_sub(question);
+        if number == 0 || !is_later {
+            return None;
+        }
+        let len = (record.len.load(Ordering::Relaxed) as usize).min(STACK_CALLS);
+        let calls = record.calls[..len].iter();
+        let calls = calls.map(|c| c.load(Ordering::Relaxed)).collect();
+        fence(Ordering::Acquire);
+        (record.answered.load(Ordering::Relaxed) == number).then_some(calls)
     }
 
     /// The worker, also in its signal handler: what its sandbox has refused, or will have.
@@ -415,6 +519,36 @@ mod tests {
         );
         mailbox.status().phase.store(77, Ordering::Relaxed);
         assert_eq!(mailbox.phase(), Phase::Running);
+    }
+
+    #[test]
+    fn an_answer_is_believed_when_it_is_whole_and_was_asked_for() {
+        let mailbox = Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap");
+        let first = mailbox.ask(false);
+        assert_eq!(mailbox.answer(first), None);
+        let here = an_answer_is_believed_when_it_is_whole_and_was_asked_for as fn() as usize;
+        mailbox.begin_answer(here);
+        assert_eq!(mailbox.answer(first), None, "half of it is none");
+        assert!(!mailbox.finish_answer());
+        assert_eq!(mailbox.answer(first), Some(vec![here]));
+        let second = mailbox.ask(true);
+        assert_eq!(
+            mailbox.answer(second),
+            None,
+            "it is older than the question"
+        );
+        mailbox.begin_answer(here);
+        assert!(mailbox.finish_answer());
+        assert_eq!(mailbox.answer(first), Some(vec![here]), "a later one does");
+        // Garbage.
+        for word in [u32::MAX, second + 1, 0] {
+            mailbox.stack().answered.store(word, Ordering::Relaxed);
+            assert_eq!(mailbox.answer(first), None, "{word}");
+        }
+        mailbox.stack().answered.store(second, Ordering::Relaxed);
+        mailbox.stack().len.store(u32::MAX, Ordering::Relaxed);
+        let calls = mailbox.answer(second).expect("it may lie");
+        assert_eq!(calls.len(), STACK_CALLS);
     }
 
     #[test]

@@ -31,6 +31,9 @@ const SHORT_DATAGRAM: usize = 512;
 /// As many workers are asked for at once: their tokens are five bytes each at the most.
 pub(crate) const FORKED_AT_ONCE: usize = 64;
 
+/// How long a worker that is to be ended has to tell where it is.
+pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_millis(10);
+
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -50,8 +53,15 @@ pub(crate) enum Request {
     /// token are outsiders there.
     Fork { count: u32, tokens: Vec<u32> },
     /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that
-    /// is 0.
-    Kill { slot: u32, pid: u32, grace_ms: u64 },
+    /// is 0. `asks`: before that it is asked where it is, and has [`ANSWERS_WITHIN`] for it.
+    Kill {
+        slot: u32,
+        pid: u32,
+        grace_ms: u64,
+        asks: bool,
+    },
+    /// Ask this worker where it is, and say on the board how it looks from outside.
+    Ask { slot: u32, pid: u32 },
     /// Some workers that had ended were released: what they left in their lanes is nobody's.
     Released,
     /// Give me the socket of this worker's lane.

@@ -25,7 +25,8 @@ use crate::sim::shuttle_os::{
 use crate::sys::process::Ended;
 use crate::task::codec;
 use crate::task::crash::Phase;
-use crate::task::symbols::Symbols;
+use crate::task::symbols::{Frames, Symbols};
+use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::host::client::PoolObserver;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::board::ExitRecord;
@@ -57,6 +58,26 @@ impl Deed {
             Deed::Double(n) | Deed::Plod(n) | Deed::Hang(n) => n,
             Deed::Die(n) | Deed::Garble(n) | Deed::DieOnce(n) => n,
         }
+    }
+}
+
+/// Nobody is asked where it is.
+pub(crate) struct Question(u32);
+
+impl Question {
+    pub(crate) fn new(
+        _server: &Arc<ForkServer>,
+        (_slot, pid): (u32, u32),
+        _mailbox: &Arc<Mailbox>,
+    ) -> Question {
+        Question(pid)
+    }
+
+    pub(crate) fn ask(&mut self) {}
+
+    pub(crate) fn wait(self, _deadline: std::time::Instant) -> Whereabouts {
+        let frames = Frames::new(Symbols::of_this_process(), Vec::new());
+        Whereabouts::new(Some(self.0), None, frames)
     }
 }
 
@@ -123,6 +144,7 @@ impl Board {
             ended: Some(Ended::Signaled(libc::SIGKILL)),
             unstarted: None,
             oom_killed: false,
+            look: None,
             stderr: Vec::new(),
             written: 0,
         }
@@ -317,6 +339,10 @@ impl ForkServer {
     pub(crate) fn kill(&self, slot: u32, _pid: u32, _grace: Duration) {
         let life = Arc::clone(&self.lock().lives[slot as usize]);
         life.kill();
+    }
+
+    pub(crate) fn ask_and_kill(&self, slot: u32, pid: u32, grace: Duration) {
+        self.kill(slot, pid, grace);
     }
 
     pub(crate) fn released(&self) {}

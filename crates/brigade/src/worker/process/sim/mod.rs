@@ -7,6 +7,6 @@ pub(crate) mod counted;
 pub(crate) mod fork_server;
 
 #[cfg(not(shuttle))]
-pub(crate) use crate::worker::process::host::client::{ForkServer, SpareWorker};
+pub(crate) use crate::worker::process::host::client::{ForkServer, Question, SpareWorker};
 #[cfg(shuttle)]
-pub(crate) use fork_server::{ForkServer, SpareWorker};
+pub(crate) use fork_server::{ForkServer, Question, SpareWorker};

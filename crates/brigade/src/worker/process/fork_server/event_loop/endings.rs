@@ -140,6 +140,13 @@ impl Server<'_> {
 
     pub(super) fn kill_overdue(&mut self) {
         let now = Instant::now();
+        let asked = self.workers.iter().filter_map(|(&pid, worker)| {
+            let (_, grace) = worker.ends_at.filter(|(at, _)| *at <= now)?;
+            Some((worker.slot, pid, grace))
+        });
+        for (slot, pid, grace) in asked.collect::<Vec<_>>() {
+            self.kill(slot, pid, grace, false);
+        }
         for (&pid, worker) in &mut self.workers {
             if worker.kill_at.is_some_and(|at| at <= now) {
                 worker.kill_at = None;

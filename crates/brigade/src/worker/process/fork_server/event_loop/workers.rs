@@ -14,20 +14,29 @@ use super::{Server, Worker};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::error::Call;
 use crate::sys::process::Fork;
-use crate::sys::{opened, process};
+use crate::sys::{asking, blocked, opened, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::child::startup::{Surplus, WorkerArgs};
 use crate::worker::process::fork_server::resident::Limited;
 use crate::worker::process::fork_server::streams::{self, Input, Stream, Streams};
 use crate::worker::process::ipc::board::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::Event;
+use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Event};
 
 impl Server<'_> {
-    pub(super) fn kill(&mut self, slot: u32, pid: u32, grace: Duration) {
+    /// Ends a worker. `asks`: it is asked first where it is; one that answers is ended a moment
+    /// later, and one that is to be killed then does that itself.
+    pub(super) fn kill(&mut self, slot: u32, pid: u32, grace: Duration, asks: bool) {
+        if asks && self.ask(slot, pid) {
+            if let Some(worker) = self.workers.get_mut(&pid) {
+                worker.ends_at = Some((Instant::now() + ANSWERS_WITHIN, grace));
+            }
+            return;
+        }
         let Some(worker) = self.workers.get_mut(&pid).filter(|w| w.slot == slot) else {
             return;
         };
+        worker.ends_at = None;
         if grace.is_zero() {
             return end(pid);
         }
@@ -37,6 +46,17 @@ impl Server<'_> {
             process::kill(pid, libc::SIGCONT);
         }
         worker.kill_at = Instant::now().checked_add(grace);
+    }
+
+    /// Asks a worker where it is, and notes how it looks from outside. `false`: it cannot answer.
+    pub(super) fn ask(&mut self, slot: u32, pid: u32) -> bool {
+        if self.workers.get(&pid).is_none_or(|w| w.slot != slot) {
+            return false;
+        }
+        let look = blocked::look(pid, pid);
+        self.board.note_look(slot, &look);
+        // Its parent is this process, which has not reaped it: the number is its own.
+        look.deaf.is_none() && asking::ask(pid, pid)
     }
 
     /// From now on it is looked how much memory this worker has.
@@ -160,6 +180,7 @@ impl Server<'_> {
             },
             oom_kills,
             kill_at: None,
+            ends_at: None,
             stopped: None,
             memory: None,
         };

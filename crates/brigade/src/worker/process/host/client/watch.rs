@@ -36,7 +36,7 @@ use super::listener::bury;
 use super::{ForkServer, State};
 use crate::sys::{fds, opened, process};
 use crate::worker::process::fork_server::orphans;
-use crate::worker::process::ipc::protocol::Request;
+use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Request};
 
 /// How often it is asked.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
@@ -195,13 +195,32 @@ impl ForkServer {
         }
     }
 
+    /// As [`kill`](Self::kill), of a worker that was asked, in its mailbox, where it is: it has
+    /// [`ANSWERS_WITHIN`] to tell that first. A fork server that is stopped cannot ask.
+    pub(crate) fn ask_and_kill(&self, slot: u32, pid: u32, grace: Duration) {
+        if self.is_ours() {
+            self.end_asked(&mut self.lock(), slot, pid, grace, true);
+        }
+    }
+
+    /// Has a worker, which was asked in its mailbox where it is, hear of that.
+    pub(crate) fn ask_where(&self, slot: u32, pid: u32) {
+        // One that is gone has no workers.
+        let _ = self.send(Request::Ask { slot, pid });
+    }
+
     /// As [`kill`](Self::kill), under the lock.
     pub(super) fn end(&self, state: &mut State, slot: u32, pid: u32, grace: Duration) {
+        self.end_asked(state, slot, pid, grace, false);
+    }
+
+    fn end_asked(&self, state: &mut State, slot: u32, pid: u32, grace: Duration, asks: bool) {
         let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
             .unwrap_or(u64::MAX / 4)
             .min(u64::MAX / 4);
         let now = Instant::now();
-        let kill_at = now.checked_add(grace);
+        let answers = if asks { ANSWERS_WITHIN } else { Duration::ZERO };
+        let kill_at = now.checked_add(grace).map(|at| at + answers);
         let endings = &mut state.watch.endings;
         match endings.iter_mut().find(|e| e.who == (slot, pid)) {
             Some(ending)
@@ -226,6 +245,7 @@ impl ForkServer {
             slot,
             pid,
             grace_ms,
+            asks,
         });
     }
 

@@ -1,0 +1,90 @@
+//! Where a worker was when it was asked: its process, how far it had come, the calls on its stack,
+//! and what it waited for.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use super::crash::Phase;
+use super::symbols::Frames;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+use crate::sys::blocked::{Deaf, Look};
+
+/// Where a worker was.
+#[derive(Clone)]
+pub(crate) struct Whereabouts {
+    /// `None`: a thread.
+    pub(crate) pid: Option<u32>,
+    pub(crate) phase: Option<Phase>,
+    pub(crate) frames: Frames,
+    backtrace: OnceLock<Option<String>>,
+    /// Where in the kernel it was: `in read(2) on descriptor 5, a pipe`. Empty: it ran, or that
+    /// cannot be known.
+    pub(crate) blocked: String,
+    /// Why its calls are not known, if that can be told.
+    pub(crate) why_unknown: Option<&'static str>,
+}
+
+impl Whereabouts {
+    pub(crate) fn new(pid: Option<u32>, phase: Option<Phase>, frames: Frames) -> Whereabouts {
+        Whereabouts {
+            pid,
+            phase,
+            frames,
+            backtrace: OnceLock::new(),
+            blocked: String::new(),
+            why_unknown: None,
+        }
+    }
+
+    /// How it looked from outside.
+    #[cfg(all(target_os = "linux", not(brigade_portable)))]
+    pub(crate) fn see(&mut self, look: Option<Look>) {
+        let Some(look) = look else {
+            return;
+        };
+        self.why_unknown = look.deaf.map(|deaf| match deaf {
+            Deaf::Stopped => "it is stopped",
+            Deaf::Blocks => "its thread blocks the signal that asks it",
+            Deaf::NoHandler => {
+                "it has become another program, or has no handler for the signal that asks it"
+            }
+            Deaf::Ended => "it has ended",
+        });
+        self.blocked = look.place;
+    }
+
+    /// Its calls, innermost first, one a line. Looked up at the first call.
+    pub(crate) fn backtrace(&self) -> Option<&str> {
+        let text = self.backtrace.get_or_init(|| self.frames.render());
+        text.as_deref()
+    }
+
+    pub(crate) fn blocked(&self) -> Option<&str> {
+        Some(self.blocked.as_str()).filter(|text| !text.is_empty())
+    }
+}
+
+impl fmt::Debug for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Whereabouts")
+            .field("pid", &self.pid)
+            .field("phase", &self.phase)
+            .field("blocked", &self.blocked)
+            .field("why_unknown", &self.why_unknown)
+            .finish_non_exhaustive()
+    }
+}
+
+/// On one line: the innermost call that is the program's own, and what it waited for. With a comma
+/// before each.
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = self.frames.innermost() {
+            write!(f, ", in {place}")?;
+        }
+        if let Some(blocked) = self.blocked() {
+            write!(f, ", {blocked}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Asking a worker where it is, without ending it: it notes the calls on its stack in its mailbox,
+//! and the fork server notes on the board how it looks from outside.
+//!
+//! 1. The host writes the question's number into the mailbox, and has the fork server ask.
+//! 2. The fork server looks at the worker, writes that to the board, and sends the signal, unless it
+//!    sees that the worker cannot answer.
+//! 3. The host sleeps on three words: the answer, the look, and the worker's end; until a deadline.
+//!
+//! All in the mailbox is the worker's word. What is waited for under no lock may take as long as the
+//! deadline; several workers are asked before the first answer is waited for.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ForkServer;
+use crate::sys::blocked::{self, Look};
+use crate::sys::futex;
+use crate::task::crash::Phase;
+use crate::task::symbols::Frames;
+use crate::task::whereabouts::Whereabouts;
+use crate::worker::process::ipc::mailbox::Mailbox;
+
+/// A question to a worker. It can be asked, and its answer waited for, under no lock.
+pub(crate) struct Question {
+    server: Arc<ForkServer>,
+    slot: u32,
+    pid: u32,
+    mailbox: Arc<Mailbox>,
+    /// 0: it was not asked yet.
+    number: u32,
+    /// How often the worker had been looked at before.
+    looks: u32,
+}
+
+impl Question {
+    pub(crate) fn new(
+        server: &Arc<ForkServer>,
+        (slot, pid): (u32, u32),
+        mailbox: &Arc<Mailbox>,
+    ) -> Question {
+        Question {
+            server: Arc::clone(server),
+            slot,
+            pid,
+            mailbox: Arc::clone(mailbox),
+            number: 0,
+            looks: 0,
+        }
+    }
+
+    /// Asks the worker.
+    pub(crate) fn ask(&mut self) {
+        (_, self.looks) = self.server.board.looks(self.slot);
+        self.number = self.mailbox.ask(false);
+        self.server.ask_where(self.slot, self.pid);
+    }
+
+    /// Waits for the answer, or until there is no hope of one.
+    pub(crate) fn wait(self, deadline: Instant) -> Whereabouts {
+        let mut look = None;
+        let mut in_time = true;
+        let calls = loop {
+            let answered = self.mailbox.answered();
+            let looked = self.server.board.looks(self.slot);
+            let alive = self.server.board.still_alive(self.slot);
+            if look.is_none() {
+                look = self.server.board.look_since(self.slot, self.looks);
+            }
+            let answer = self.mailbox.answer(self.number);
+            let is_deaf = look.as_ref().is_some_and(|look| look.deaf.is_some());
+            let (Some(alive), None, false, true) = (alive, &answer, is_deaf, in_time) else {
+                break answer;
+            };
+            let words = [answered, looked, alive];
+            in_time = futex::wait_any(&words, Some(deadline)) != futex::Wake::TimedOut;
+        };
+        // A fork server that is stopped looks at nobody.
+        let look = look.unwrap_or_else(|| match calls {
+            Some(_) => Look::default(),
+            None => blocked::look(self.pid, self.pid),
+        });
+        let phase: Phase = self.mailbox.phase();
+        let is_answered = calls.is_some();
+        let frames = Frames::new(&self.server.symbols, calls.unwrap_or_default());
+        let mut place = Whereabouts::new(Some(self.pid), Some(phase), frames);
+        place.see(Some(look));
+        if is_answered {
+            place.why_unknown = None;
+        } else if place.why_unknown.is_none() {
+            place.why_unknown = Some("it did not answer in time");
+        }
+        place
+    }
+}

@@ -1,0 +1,258 @@
+//! A pool tells what its workers do, and they go on.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use brigade::pool::WorkerStack;
+use brigade::{Kind, Phase, Pool, Shared, process};
+use brigade_test_support::signal;
+
+use crate::{has_begun, join, number, tasks};
+
+type Gate = (Shared<AtomicU32>, Shared<AtomicU32>);
+
+fn pool(workers: usize) -> Pool {
+    brigade::init();
+    Pool::processes(workers).expect("a pool")
+}
+
+/// The worker that runs a task, of a pool in which one does.
+#[track_caller]
+fn running(pool: &Pool) -> WorkerStack {
+    let stacks = pool.stacks();
+    let mut running = stacks.into_iter().filter(|worker| worker.task().is_some());
+    running.next().expect("one runs")
+}
+
+/// Asks, many times, about a task that runs until it is let go, and gives the last answer.
+#[track_caller]
+fn ask_about(task: fn(Gate) -> u32, result: u32) -> WorkerStack {
+    let pool = pool(1);
+    let gate = (number(), number());
+    let handle = pool.submit(task, gate.clone());
+    has_begun(&gate.0);
+    let mut stack = running(&pool);
+    for _ in 0..100 {
+        stack = running(&pool);
+    }
+    assert_eq!(stack.pid(), pool.pids().first().copied());
+    gate.1.store(1, SeqCst);
+    rustix::thread::futex::wake(
+        &gate.1,
+        rustix::thread::futex::Flags::empty(),
+        i32::MAX as u32,
+    )
+    .expect("woken");
+    assert_eq!(join(handle).expect("it was not disturbed"), result);
+    assert_eq!(pool.stats().restarts, 0);
+    stack
+}
+
+#[test]
+fn one_that_spins_and_one_that_idles() {
+    let pool = pool(2);
+    let gate = (number(), number());
+    let handle = pool.submit(tasks::spins_until, gate.clone());
+    has_begun(&gate.0);
+    let stacks = pool.stacks();
+    assert_eq!(stacks.workers().len(), 2);
+    let stack = running(&pool);
+    assert_eq!(stack.kind(), Kind::Process);
+    assert_eq!(stack.state(), "running");
+    assert_eq!(stack.task(), Some("stacks::tasks::spins_until"));
+    assert_eq!(stack.phase(), Some(Phase::Running));
+    assert!(stack.age().is_some_and(|age| age < Duration::from_secs(60)));
+    assert!(stack.started_at().is_some_and(|at| at.file() == file!()));
+    let backtrace = stack.backtrace().expect("it has answered");
+    assert!(backtrace.contains("tasks::spin_until"), "{backtrace}");
+    let idle = stacks
+        .workers()
+        .iter()
+        .find(|worker| worker.task().is_none());
+    let idle = idle.expect("the other has nothing to do");
+    assert_eq!((idle.state(), idle.backtrace()), ("idle", None));
+    assert_eq!(idle.why_no_backtrace(), None);
+    let text = stacks.to_string();
+    for line in [
+        format!("process {}, idle\n", idle.pid().expect("a process")),
+        format!(
+            "process {}, running: task `stacks::tasks::spins_until`, for ",
+            stack.pid().expect("a process")
+        ),
+    ] {
+        assert!(text.contains(&line), "no {line} in\n{text}");
+    }
+    gate.1.store(1, SeqCst);
+    assert_eq!(join(handle).expect("it ends"), 7);
+}
+
+#[test]
+fn a_task_that_is_asked_goes_on() {
+    let stack = ask_about(tasks::spins_until, 7);
+    assert!(stack.backtrace().is_some(), "{stack}");
+}
+
+#[test]
+fn a_call_that_is_interrupted_is_restarted() {
+    let stack = ask_about(tasks::waits_until, 8);
+    let blocked = stack.blocked().expect("it waits");
+    assert!(blocked.starts_with("in futex(2)"), "{blocked}");
+    let backtrace = stack.backtrace().expect("it has answered");
+    assert!(backtrace.contains("tasks::waits_until"), "{backtrace}");
+    // One that has no time limit of its own, by the C library alone.
+    let pool = pool(1);
+    let (begun, (reader, writer)) = (number(), tasks::pipe());
+    let handle = pool.submit(tasks::reads_once, (begun.clone(), reader));
+    has_begun(&begun);
+    let deadline = Instant::now() + crate::LIMIT;
+    loop {
+        let stack = running(&pool);
+        let is_in_read = |text: &str| text.starts_with("in read(2) on descriptor ");
+        if stack.blocked().is_some_and(is_in_read) {
+            assert!(stack.backtrace().is_some());
+            break;
+        }
+        assert!(Instant::now() < deadline, "{stack}");
+    }
+    (0..20).for_each(|_| drop(pool.stacks()));
+    rustix::io::write(&writer, b"x").expect("written");
+    assert_eq!(join(handle).expect("not interrupted"), Ok(1));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_stack_that_leads_nowhere_ends_no_worker() {
+    let stack = ask_about(tasks::breaks_its_stack, 9);
+    let backtrace = stack.backtrace().expect("as far as it goes");
+    assert!(backtrace.contains("breaks_its_stack"), "{backtrace}");
+}
+
+#[test]
+fn one_that_is_deaf_says_why() {
+    for (task, why) in [
+        (
+            tasks::blocks_signals as fn(()),
+            "its thread blocks the signal that asks it",
+        ),
+        (
+            tasks::forgets_handlers,
+            "it has become another program, or has no handler for the signal that asks it",
+        ),
+    ] {
+        let pool = pool(1);
+        let handle = pool.submit(task, ());
+        let deadline = Instant::now() + crate::LIMIT;
+        // It may be asked before it is deaf.
+        let stack = loop {
+            let stacks = pool.stacks();
+            let stack = stacks.workers().first().expect("a worker").clone();
+            if stack.why_no_backtrace().is_some() && stack.task().is_some() {
+                break stack;
+            }
+            assert!(Instant::now() < deadline, "{stack}");
+        };
+        assert_eq!(stack.why_no_backtrace(), Some(why));
+        assert!(stack.to_string().contains(why), "{stack}");
+        assert!(!handle.is_finished());
+        pool.abort();
+    }
+}
+
+#[test]
+fn one_that_is_stopped() {
+    let pool = pool(1);
+    let gate = (number(), number());
+    let handle = pool.submit(tasks::spins_until, gate.clone());
+    has_begun(&gate.0);
+    let pid = pool.pids()[0];
+    assert!(signal::stop(pid));
+    let stack = running(&pool);
+    assert_eq!(stack.blocked(), Some("stopped by a signal"));
+    assert_eq!(stack.why_no_backtrace(), Some("it is stopped"));
+    signal::go_on(pid);
+    assert!(running(&pool).backtrace().is_some());
+    gate.1.store(1, SeqCst);
+    assert_eq!(join(handle).expect("it ends"), 7);
+}
+
+#[test]
+fn an_initializer_that_hangs_later() {
+    fn hang_in_the_second() {
+        let file = std::env::var("BRIGADE_TEST_FIRST").expect("set");
+        if std::fs::remove_file(file).is_err() {
+            tasks::spins(());
+        }
+    }
+    brigade::init();
+    let first = std::env::temp_dir().join(format!("brigade-first-{}", std::process::id()));
+    std::fs::write(&first, "").expect("written");
+    let process = process::Builder::new().env("BRIGADE_TEST_FIRST", &first);
+    let pool = Pool::builder(Kind::Process).workers(1).process(process);
+    let pool = pool
+        .initializer(hang_in_the_second)
+        .build()
+        .expect("a pool");
+    signal::kill(pool.pids()[0]);
+    let deadline = Instant::now() + crate::LIMIT;
+    loop {
+        let stacks = pool.stacks();
+        let worker = stacks.workers().first();
+        let backtrace = worker.and_then(|worker| worker.backtrace());
+        if backtrace.is_some_and(|text| text.contains("hang_in_the_second")) {
+            assert_eq!(worker.map(WorkerStack::state), Some("starting"));
+            break;
+        }
+        assert!(Instant::now() < deadline, "{stacks}");
+    }
+    pool.abort();
+}
+
+/// Many ask while tasks come, end and die.
+#[test]
+fn whoever_asks_disturbs_nobody() {
+    fn dies_now_and_then(n: u32) -> u32 {
+        if n % 50 == 7 {
+            std::process::abort();
+        }
+        (0..n % 20 * 500).fold(n, |sum, n| std::hint::black_box(sum ^ n) ^ n)
+    }
+    let pool = pool(3);
+    std::thread::scope(|scope| {
+        let askers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        for worker in pool.stacks() {
+                            let backtrace = worker.backtrace().unwrap_or_default();
+                            assert!(!backtrace.contains("brigade::worker"), "{worker}");
+                        }
+                    }
+                })
+            })
+            .collect();
+        while !askers.iter().all(|asker| asker.is_finished()) {
+            let failed = pool.map(dies_now_and_then, 0..500).filter(Result::is_err);
+            assert_eq!(failed.count(), 10);
+        }
+    });
+    assert_eq!(pool.stats().died_idle, 0);
+}
+
+#[test]
+fn threads_are_told_without_their_stacks() {
+    brigade::init();
+    let pool = Pool::threads(1).expect("a pool");
+    let gate = (number(), number());
+    let handle = pool.submit(tasks::spins_until, gate.clone());
+    has_begun(&gate.0);
+    let stack = running(&pool);
+    assert_eq!((stack.kind(), stack.pid()), (Kind::Thread, None));
+    assert!(stack.thread().is_some_and(|thread| thread != 0));
+    assert_eq!(stack.task(), Some("stacks::tasks::spins_until"));
+    assert_eq!((stack.backtrace(), stack.phase()), (None, None));
+    let why = stack.why_no_backtrace().expect("it was not allowed");
+    assert!(why.contains("thread_stacks"), "{why}");
+    gate.1.store(1, SeqCst);
+    assert_eq!(join(handle).expect("it ends"), 7);
+}
