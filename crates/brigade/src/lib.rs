@@ -41,7 +41,7 @@
 //! - **A task is a plain `fn`**, or a closure that captures nothing: all that it needs is in its
 //!   input. It is code of the main program, not of a shared library.
 //! - **Inputs and results are [`Message`]s**: serde types, `Send` and `'static`. Nothing is
-//!   borrowed, there are no scopes.
+//!   borrowed, except by the threads of a [scope](thread::scope()).
 //! - **[`init`] is called first** in `main`, and in each test that uses processes.
 //! - **A worker process has not run `main`.** Statics that `main` has set are not set in it. Give
 //!   the value to the task in its input, or compute it in an
@@ -79,7 +79,8 @@
 //! - [`Pool`], [`PoolBuilder`]: workers that run one task after another, so that a task does not
 //!   pay for the start of a worker. [`Pool::stats`] gives numbers, [`open_metrics`] a page of them,
 //!   [`tracing`](https://docs.rs/tracing) [events](Pool#events).
-//! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own.
+//! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own;
+//!   [`thread::scope`](thread::scope()): threads that borrow.
 //! - [`advise`](advise()): runs the program's own task in threads and in processes, and says which
 //!   suits it, and why.
 //! - [`JoinHandle`]: joined, joined with a timeout, awaited on any executor, cancelled, or dropped.

@@ -49,6 +49,22 @@ impl TaskName {
         }))
     }
 
+    /// Of a closure or function that is no function pointer: the compiler knows its name.
+    pub(crate) fn of_type<F>(
+        worker: Option<Arc<str>>,
+        started: &'static Location<'static>,
+    ) -> TaskName {
+        let name = std::any::type_name::<F>();
+        let function = if name.ends_with("{{closure}}") {
+            format!("closure at {started}")
+        } else {
+            name.to_owned()
+        };
+        let name = TaskName::at(0, worker, started);
+        name.0.text.get_or_init(|| name.0.with_worker(function));
+        name
+    }
+
     /// Where it was started.
     pub(crate) fn started(&self) -> &'static Location<'static> {
         self.0.started
@@ -65,15 +81,19 @@ impl TaskName {
             // A program without symbols.
             let function =
                 any_of(functions).unwrap_or_else(|| format!("function at {}", self.0.started));
-            match &self.0.worker {
-                None => function,
-                Some(worker) => format!("{function} ({worker})"),
-            }
+            self.0.with_worker(function)
         })
     }
 }
 
 impl Inner {
+    fn with_worker(&self, function: String) -> String {
+        match &self.worker {
+            None => function,
+            Some(worker) => format!("{function} ({worker})"),
+        }
+    }
+
     /// What it is called if the function of this name is a closure.
     fn closure(&self, name: &str) -> Option<String> {
         // A closure as a function pointer is an instance of this, which says nothing of it.

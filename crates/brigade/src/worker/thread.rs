@@ -1,5 +1,9 @@
 //! Workers that are threads of this program.
 
+mod scope;
+
+pub use scope::{Scope, ScopedJoinHandle, scope};
+
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,19 +98,16 @@ impl Builder {
         A: Send + 'static,
         R: Send + 'static,
     {
-        let mut builder = std::thread::Builder::new();
-        if let Some(name) = &self.name {
-            Kind::Thread.check_name(name)?;
-            builder = builder.name(name.to_string());
-        }
-        if let Some(bytes) = self.stack_size {
-            builder = builder.stack_size(bytes);
-        }
         let shared = Arc::new(Shared::new());
         let theirs = Arc::clone(&shared);
         // What panics beside the task, a waker or a destructor, has nobody to be told.
-        let thread = builder
-            .spawn(move || contained(|| theirs.run(task, input)))
+        let thread = self
+            .as_std()?
+            .spawn(move || {
+                contained(|| {
+                    theirs.run(|| task(input));
+                });
+            })
             .call(THREAD)
             .needed_to("run a task in a thread")?;
         Ok(JoinHandle(Task::Thread(Box::new(ThreadTask {
@@ -115,6 +116,19 @@ impl Builder {
             thread: Some(thread),
             name,
         }))))
+    }
+
+    /// The same for a thread of the standard library.
+    fn as_std(&self) -> io::Result<std::thread::Builder> {
+        let mut builder = std::thread::Builder::new();
+        if let Some(name) = &self.name {
+            Kind::Thread.check_name(name)?;
+            builder = builder.name(name.to_string());
+        }
+        if let Some(bytes) = self.stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        Ok(builder)
     }
 }
 
@@ -147,16 +161,18 @@ impl<R> Shared<R> {
         }
     }
 
-    fn run<A>(&self, task: fn(A) -> R, input: A) {
+    /// `true`: it panicked.
+    fn run(&self, task: impl FnOnce() -> R) -> bool {
         if self
             .state
             .compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire)
             .is_err()
         {
-            // Cancelled before it began: the input is dropped, as the task would have done.
-            return;
+            // Cancelled before it began: what it has is dropped, as the task would have done.
+            return false;
         }
-        let result = caught(move || task(input));
+        let result = caught(task);
+        let panicked = result.is_err();
         self.lock().result = Some(result);
         if self
             .state
@@ -166,13 +182,44 @@ impl<R> Shared<R> {
             // Dropped after the lock: its destructor is the task's own code.
             let unwanted = self.lock().result.take();
             drop(unwanted);
-            return;
+            return panicked;
         }
         futex::wake_all_private(&self.state);
         let waker = self.lock().waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
+        panicked
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= LET_GO
+    }
+
+    /// Waits until it is finished. `false`: not before the deadline.
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        loop {
+            let state = self.state.load(Ordering::Acquire);
+            if state >= LET_GO {
+                return true;
+            }
+            if futex::wait_private(&self.state, state, deadline) == Wake::TimedOut {
+                return self.is_finished();
+            }
+        }
+    }
+
+    /// The result of a task that is finished.
+    fn take(&self, name: &TaskName) -> Result<R, JoinError> {
+        if self.state.load(Ordering::Acquire) == LET_GO {
+            return Err(JoinError::Cancelled);
+        }
+        let Some(result) = self.lock().result.take() else {
+            joined_twice()
+        };
+        result.map_err(|unwound| {
+            JoinError::panicked(name.clone(), unwound, Symbols::of_this_process())
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Ended<R>> {
@@ -232,17 +279,7 @@ impl<R> ThreadTask<R> {
         if self.is_copy() {
             return Some(Err(JoinError::Closed));
         }
-        loop {
-            let state = self.shared.state.load(Ordering::Acquire);
-            if state >= LET_GO {
-                return Some(self.take());
-            }
-            if futex::wait_private(&self.shared.state, state, deadline) == Wake::TimedOut
-                && !self.is_finished()
-            {
-                return None;
-            }
-        }
+        self.shared.wait(deadline).then(|| self.take())
     }
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
@@ -263,7 +300,7 @@ impl<R> ThreadTask<R> {
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.shared.state.load(Ordering::Acquire) >= LET_GO || self.is_copy()
+        self.shared.is_finished() || self.is_copy()
     }
 
     pub(crate) fn cancel(&self) {
@@ -286,16 +323,7 @@ impl<R> ThreadTask<R> {
         }
     }
 
-    /// The result of a task that is finished.
     fn take(&mut self) -> Result<R, JoinError> {
-        if self.shared.state.load(Ordering::Acquire) == LET_GO {
-            return Err(JoinError::Cancelled);
-        }
-        let Some(result) = self.shared.lock().result.take() else {
-            joined_twice()
-        };
-        result.map_err(|unwound| {
-            JoinError::panicked(self.name.clone(), unwound, Symbols::of_this_process())
-        })
+        self.shared.take(&self.name)
     }
 }

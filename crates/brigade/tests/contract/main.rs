@@ -5,6 +5,7 @@ mod ends;
 mod futures;
 mod handles;
 mod options;
+mod scopes;
 mod shared;
 mod size;
 mod task_errors;
