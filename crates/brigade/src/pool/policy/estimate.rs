@@ -38,9 +38,9 @@ impl TaskTime {
     }
 }
 
-/// How much work a worker process has ahead of it: enough that it need not wait for the host to
-/// wake up, and so little that it is soon done.
-const PREFETCH_TIME: Duration = Duration::from_millis(1);
+/// How much work a worker process has ahead of it: enough that the host need not be woken often,
+/// which on few processors takes one from a worker; and so little that it is soon done.
+const PREFETCH_TIME: Duration = Duration::from_millis(2);
 
 /// How many tasks a worker process has at least and at most, the one that it runs included.
 const PREFETCH: RangeInclusive<usize> = 2..=2048;
@@ -89,9 +89,10 @@ impl PrefetchEstimate {
         Some(tiny.tasks_in(WORTH_WAKING, PREFETCH))
     }
 
-    /// How many finished tasks are worth a wake-up of the host.
+    /// How many finished tasks are worth a wake-up of the host: one, as long as no time is known.
     pub(in crate::pool) fn wake_batch(&self) -> u32 {
-        (self.prefetch_depth() / 4).max(1) as u32
+        self.mean
+            .map_or(1, |_| (self.prefetch_depth() / 2).max(1) as u32)
     }
 }
 
@@ -150,19 +151,19 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_process_has_a_millisecond_of_tasks_ahead() {
+    fn a_worker_process_has_two_milliseconds_of_tasks_ahead() {
         let mut estimate = PrefetchEstimate::default();
         assert_eq!((estimate.prefetch_depth(), estimate.wake_batch()), (4, 1));
         estimate.record(10, Duration::from_micros(100));
         assert_eq!(
             (estimate.prefetch_depth(), estimate.wake_batch()),
-            (100, 25)
+            (200, 100)
         );
         // Down quickly, up slowly.
         estimate.record(1, Duration::ZERO);
-        assert_eq!(estimate.prefetch_depth(), 200);
+        assert_eq!(estimate.prefetch_depth(), 400);
         estimate.record(1, Duration::from_micros(25));
-        assert_eq!(estimate.prefetch_depth(), 166);
+        assert_eq!(estimate.prefetch_depth(), 333);
         for _ in 0..200 {
             estimate.record(1, Duration::from_secs(1));
         }

@@ -121,7 +121,7 @@ impl Dispatcher {
                 Some(Assignment { worker, number }) if worker == i => Some(number.wrapping_add(1)),
                 _ => self.refill_threshold(slot),
             },
-            // A quarter of a millisecond of work, but never all that it has.
+            // A millisecond of work, but never more than half of what it has.
             WaitFor::MapResult { .. } => {
                 let batch = self.estimate.wake_batch().min((tasks / 2).max(1));
                 Some(first.wrapping_add(batch))
