@@ -1,7 +1,9 @@
-//! `#[derive(ShmSafe)]`, which the crate `brigade` re-exports beside its trait. Not for use without
-//! it.
+//! `#[derive(ShmSafe)]`, `#[brigade::main]` and `#[brigade::test]`, which the crate `brigade`
+//! re-exports. Not for use without it.
 
 #![forbid(unsafe_code)]
+
+mod function;
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -18,6 +20,28 @@ use syn::{Data, DeriveInput, Error, Field, Ident, parse_quote};
 pub fn shm_safe(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     syn::parse(input)
         .and_then(|input| implement(&input))
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
+}
+
+/// Calls [`init`](https://docs.rs/brigade/latest/brigade/fn.init.html) first in `main`.
+#[proc_macro_attribute]
+pub fn main(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    function::main(arguments.into(), item.into())
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
+}
+
+/// A `#[test]` that calls [`init`](https://docs.rs/brigade/latest/brigade/fn.init.html) first.
+#[proc_macro_attribute]
+pub fn test(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    function::test(arguments.into(), item.into())
         .unwrap_or_else(Error::into_compile_error)
         .into()
 }

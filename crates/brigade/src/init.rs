@@ -33,6 +33,9 @@ use crate::{pool::crash_file::replay, worker::process::fork_server::bootstrap};
 /// }
 /// ```
 ///
+/// With the feature `derive` the attributes [`#[brigade::main]`](macro@crate::main) and
+/// [`#[brigade::test]`](macro@crate::test) call it.
+///
 /// # A crash, once more
 /// A pool that [keeps crashes](crate::PoolBuilder::keep_crashes) writes a file for each task whose
 /// worker died. Where the environment variable `BRIGADE_REPLAY` names such a file, `init` runs that

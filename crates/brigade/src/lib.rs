@@ -175,12 +175,13 @@
 //!
 //! # Features
 //!
-//! All are on unless `default-features = false` is said.
+//! All but `clap` are on unless `default-features = false` is said.
 //!
 //! - `backtrace`: names and lines in backtraces, and tasks called by their functions' names.
 //!   Without it there are addresses, which addr2line(1) looks up, and a task is called by where it
 //!   was started.
-//! - `derive`: `#[derive(ShmSafe)]`.
+//! - `clap`: `Kind` is a `clap::ValueEnum`, for a flag of a command line. Off by default.
+//! - `derive`: `#[derive(ShmSafe)]`, `#[brigade::main]`, `#[brigade::test]`.
 //! - `timeline`: [`PoolBuilder::trace`], a file for Perfetto.
 //! - `tracing`: events of [`tracing`](https://docs.rs/tracing). Without it all that they would have
 //!   told is in [numbers](Pool::stats) and errors.
@@ -314,6 +315,45 @@ mod transport;
 mod worker;
 
 pub use advise::{Advice, Advisor, advise};
+/// Calls [`init`] first in `main`.
+///
+/// ```
+/// #[brigade::main]
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let worker = brigade::process::spawn(|name: String| format!("hello, {name}"), "world".to_owned())?;
+///     assert_eq!(worker.join()?, "hello, world");
+///     Ok(())
+/// }
+/// ```
+///
+/// An `async fn main` has its runtime's attribute below this one, so that the runtime is started when
+/// `init` has been called:
+///
+/// ```ignore
+/// #[brigade::main]
+/// #[tokio::main]
+/// async fn main() {}
+/// ```
+#[cfg(feature = "derive")]
+pub use brigade_derive::main;
+/// A `#[test]` that calls [`init`] first, for tests that use processes. Under `cargo test` and
+/// `cargo nextest` alike.
+///
+/// ```
+/// #[brigade::test]
+/// fn a_crash_costs_one_task() -> std::io::Result<()> {
+///     let pool = brigade::Pool::processes(1)?;
+///     let crashed = pool.submit(|()| -> () { std::process::abort() }, ()).join();
+///     assert!(crashed.unwrap_err().is_crash());
+///     assert_eq!(pool.submit(|n: u32| n, 7).join().unwrap(), 7);
+///     Ok(())
+/// }
+/// ```
+///
+/// It takes the place of `#[test]`, and goes with `#[ignore]` and `#[should_panic]`; an `async fn` has
+/// its runtime's attribute, such as `#[tokio::test]`, below this one.
+#[cfg(feature = "derive")]
+pub use brigade_derive::test;
 pub use init::init;
 pub use pool::{Latencies, Pool, PoolBuilder, PoolStats, open_metrics};
 pub use publish::publish;

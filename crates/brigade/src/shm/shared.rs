@@ -307,14 +307,10 @@ impl<T: ?Sized + ShmSafe> Clone for Shared<T> {
     }
 }
 
-impl<T: ?Sized + ShmSafe> fmt::Debug for Shared<T> {
-    /// What it is, not what is in it, which may be large, and may change meanwhile.
+impl<T: ?Sized + ShmSafe + fmt::Debug> fmt::Debug for Shared<T> {
+    /// The value, as of any other pointer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("type", &format_args!("{}", std::any::type_name::<T>()))
-            .field("bytes", &size_of_val(&**self))
-            .field("sealed", &self.is_sealed())
-            .finish()
+        fmt::Debug::fmt(&**self, f)
     }
 }
 

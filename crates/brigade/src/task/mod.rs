@@ -41,6 +41,33 @@ use serde::de::DeserializeOwned;
 /// Implemented for every type that qualifies. Between threads values are moved; between processes
 /// they are encoded, and what arrives is equal to what was sent, or the value is refused, with the
 /// place in it and serde's own words: see [what arrives](crate#what-arrives).
+///
+/// # What the compiler refuses, and what to write instead
+///
+/// | written | the compiler says | write |
+/// |---|---|---|
+/// | a reference as input: `fn(&str)`, `fn(&[u64])` | "is not a `Message`"; of `&str`: "implementation of `Deserialize` is not general enough" | an owned value, `fn(String)`, `fn(Vec<u64>)`; for much data a [`Shared<[u64]>`](crate::Shared), which is passed, not copied; in threads alone a [scope](crate::thread::scope()) |
+/// | `-> anyhow::Result<R>`, `-> io::Result<R>` | "is not a `Message`" | `-> Result<R, `[`TaskError`](crate::TaskError)`>`: `?` makes one of any error |
+/// | a closure that captures | "expected fn pointer, found closure", and what it captures | what it captures in the input: `pool.map(\|(price, n)\| price * n, ...)` |
+/// | `async fn` | "`impl Future<Output = R>` is not a `Message`" | a plain `fn` that blocks on the future: a task has a worker to itself. Await the [handle](crate::JoinHandle), which is a future |
+/// | two arguments: `fn(u32, u32)` | "incorrect number of function parameters" | one, a tuple: `\|(a, b)\| add(a, b)` |
+/// | `\|()\| std::process::abort()` | "`!` is not a `Message`" | the result's type: `\|()\| -> () { std::process::abort() }` |
+/// | no argument: `\|\| 7` | "expected closure that takes a single 0-tuple as argument" | `\|()\| 7` |
+/// | `File`, `TcpStream`, `OwnedFd` | "is not a `Message`" | [`Descriptor<File>`](crate::Descriptor) |
+/// | `Arc<Mutex<T>>`, atomics | "is not a `Message`" | [`Shared<Mutex<T>>`](crate::Shared), with a lock of [`sync`](crate::sync): one for all workers |
+/// | `Rc<T>` | "is not a `Message`" | the value; `Arc<T>`, with serde's feature `rc`, is copied to a process |
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Message`: it cannot be a task's input or result, or go through a channel",
+    label = "not a `Message`",
+    note = "a `Message` is `serde::Serialize + serde::de::DeserializeOwned + Send + 'static`, as each part of it: \
+        a type of the program derives serde's traits, one of another crate often has them behind its feature `serde`",
+    note = "instead of a reference use an owned value (`String` for `&str`), or a `brigade::Shared` region; \
+        instead of `anyhow::Error`, `io::Error` and the like `brigade::TaskError`, which `?` makes of them; \
+        instead of an `async fn` a plain `fn`; and where a closure never returns, name its result, as in `|()| -> ()`",
+    note = "files and sockets, locks and more: the table in the documentation of `brigade::Message` has what to write for each"
+)]
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
 
+// Else the compiler tells of a part of the type, and does not say what to do.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}

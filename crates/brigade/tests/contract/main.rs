@@ -1,9 +1,11 @@
 //! The parity table: one task, two kinds. Each row runs for both, and in a pool of each where a
 //! pool promises the same; where a cell differs, that is tested too.
 
+mod attributes;
 mod ends;
 mod futures;
 mod handles;
+mod kinds;
 mod options;
 mod scopes;
 mod shared;

@@ -188,10 +188,7 @@ fn only_messages_carry_it() {
 #[test]
 fn it_says_what_it_is() {
     let shared = Shared::from_slice(&[1_u16, 2]).expect("made");
-    assert_eq!(
-        format!("{shared:?}"),
-        "Shared { type: [u16], bytes: 4, sealed: true }"
-    );
+    assert_eq!(format!("{shared:?}"), "[1, 2]");
 }
 
 /// Runs one of these tests again in a process of its own, for what it does to that process.
