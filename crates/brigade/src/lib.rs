@@ -58,6 +58,7 @@
 //! | it panics | [`Panicked`](JoinError::Panicked): message, location, backtrace; the worker goes on | the same |
 //! | it faults (bad memory, stack overflow, abort, `exit`) | the program ends: shared memory cannot be contained | [`Crashed`](JoinError::Crashed) with its [`Cause`]; the others go on; a new worker takes its place |
 //! | it runs over its [timeout](PoolBuilder::timeout) | [`TimedOut`](JoinError::TimedOut); the thread is let go, a new one takes its place | [`TimedOut`](JoinError::TimedOut); the process is killed, its children too, and is gone when the caller gets the error |
+//! | its [deadline](pool::TaskBuilder::deadline) passes while it waits | it never begins: [`TimedOut`](JoinError::TimedOut), which [says so](Timeout::had_begun) | the same |
 //! | it is [cancelled](JoinHandle::cancel) | not started: never runs. Running: let go | not started: never runs. Running: killed, its children too, and gone when the caller gets the error |
 //! | its input or result cannot be carried | values are moved: nothing to carry | [`Undeliverable`](JoinError::Undeliverable); the worker goes on |
 //! | what it is given and gives back | the value itself | an equal value, or [`Undeliverable`](JoinError::Undeliverable): see [what arrives](#what-arrives) |
@@ -78,7 +79,8 @@
 //!
 //! - [`Pool`], [`PoolBuilder`]: workers that run one task after another, so that a task does not
 //!   pay for the start of a worker. [`Pool::stats`] gives numbers, [`open_metrics`] a page of them,
-//!   [`tracing`](https://docs.rs/tracing) [events](Pool#events).
+//!   [`tracing`](https://docs.rs/tracing) [events](Pool#events). [`Pool::task`]: one task with a
+//!   timeout, a deadline or retries of its own.
 //! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own;
 //!   [`thread::scope`](thread::scope()): threads that borrow.
 //! - [`advise`](advise()): runs the program's own task in threads and in processes, and says which

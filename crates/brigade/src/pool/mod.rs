@@ -2,6 +2,7 @@
 
 // The files:
 // - builder: configures and starts a pool; config: its options
+// - task_builder: one task, with something otherwise than its pool
 // - map: results in the order of their inputs, or as they come
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long tasks took; events: for subscribers of `tracing`
 // - stacks: what each worker does, and where
@@ -26,6 +27,7 @@ pub(crate) mod process;
 pub(crate) mod process;
 mod stacks;
 mod stats;
+mod task_builder;
 pub(crate) mod thread;
 #[cfg(feature = "timeline")]
 mod timeline;
@@ -42,6 +44,7 @@ pub use histogram::Latencies;
 pub use open_metrics::open_metrics;
 pub use stacks::{Stacks, WorkerStack};
 pub use stats::PoolStats;
+pub use task_builder::TaskBuilder;
 
 use crate::publish::{self, Registration, Source};
 use crate::{JoinError, JoinHandle, Kind, Message};
@@ -189,6 +192,25 @@ impl Pool {
             Backend::Thread(pool) => pool.try_submit(task, input),
             Backend::Process(pool) => pool.try_submit(task, input),
         }
+    }
+
+    /// A task that is to have something otherwise than the pool: a timeout, a deadline, a number of
+    /// retries.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// brigade::init();
+    /// let pool = brigade::Pool::processes(2)?;
+    /// let handle = pool.task(|n: u32| n + 1).timeout(Duration::from_secs(5)).submit(1);
+    /// assert_eq!(handle.join()?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn task<A: Message, R: Message>(&self, task: fn(A) -> R) -> TaskBuilder<'_, A, R> {
+        TaskBuilder::new(self, task)
     }
 
     /// Runs `task` on each input, and gives the results in the order of the inputs.

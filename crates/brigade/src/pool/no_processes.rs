@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::config::Options;
+use super::policy::task_options::TaskOptions;
 use super::stacks::WorkerStack;
 use crate::publish::{PoolPicture, Source};
 use crate::worker::process::host::unsupported;
@@ -31,6 +32,24 @@ impl ProcessPool {
         self: &Arc<Self>,
         _: fn(A) -> R,
         _: A,
+    ) -> Result<JoinHandle<R>, A> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn submit_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: fn(A) -> R,
+        _: A,
+        _: TaskOptions,
+    ) -> JoinHandle<R> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn try_submit_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: fn(A) -> R,
+        _: A,
+        _: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
         match self.0 {}
     }

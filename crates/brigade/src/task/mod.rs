@@ -7,6 +7,7 @@
 //! - [`entry`]: one task, run with its panics caught
 //! - [`panic`], [`crash`], [`timeout`], [`error`]: how a task may end other than well;
 //!   [`whereabouts`]: where it was then
+//! - [`time_limit`]: which time of a task was over
 //! - [`task_error`]: any error of a task's own, as text
 //! - [`text`]: what is cut where it is too long
 //! - [`symbols`]: addresses to names, in the host, when somebody asks
@@ -29,6 +30,7 @@ pub(crate) mod symbols;
 pub(crate) mod symbols;
 pub(crate) mod task_error;
 pub(crate) mod text;
+pub(crate) mod time_limit;
 pub(crate) mod timeout;
 pub(crate) mod whereabouts;
 

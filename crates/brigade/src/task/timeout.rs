@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::crash::Phase;
 use super::name::TaskName;
+use super::time_limit::TimeLimit;
 use super::whereabouts::Whereabouts;
 
 /// A task ran over its time.
@@ -44,16 +45,16 @@ pub struct Timeout(Arc<Expired>);
 
 struct Expired {
     task: TaskName,
-    after: Duration,
+    limit: TimeLimit,
     place: Option<Whereabouts>,
     stderr: String,
 }
 
 impl Timeout {
-    pub(crate) fn new(task: TaskName, after: Duration) -> Timeout {
+    pub(crate) fn new(task: TaskName, limit: TimeLimit) -> Timeout {
         Timeout(Arc::new(Expired {
             task,
-            after,
+            limit,
             place: None,
             stderr: String::new(),
         }))
@@ -62,13 +63,13 @@ impl Timeout {
     /// Of a worker that was asked where it was, and what it wrote to stderr last.
     pub(crate) fn at(
         task: TaskName,
-        after: Duration,
+        limit: TimeLimit,
         place: Whereabouts,
         stderr: String,
     ) -> Timeout {
         Timeout(Arc::new(Expired {
             task,
-            after,
+            limit,
             place: Some(place),
             stderr,
         }))
@@ -89,9 +90,18 @@ impl Timeout {
         self.0.task.started()
     }
 
-    /// The time that it had: the pool's [`timeout`](crate::PoolBuilder::timeout).
+    /// The time that it had: its own [`timeout`](crate::pool::TaskBuilder::timeout) or the
+    /// [pool's](crate::PoolBuilder::timeout), from when it began; or, where its
+    /// [`deadline`](crate::pool::TaskBuilder::deadline) has passed, the time from its submission to
+    /// that.
     pub fn after(&self) -> Duration {
-        self.0.after
+        self.0.limit.time()
+    }
+
+    /// Whether the task had begun. `false`: its [`deadline`](crate::pool::TaskBuilder::deadline) has
+    /// passed while it waited, and it never ran.
+    pub fn had_begun(&self) -> bool {
+        self.0.limit.had_begun()
     }
 
     /// How far it had come. `None`: it ran in a thread, or never began.
@@ -131,11 +141,7 @@ impl Timeout {
 
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "task `{}` ran longer than its timeout of {:?}",
-            self.0.task, self.0.after
-        )?;
+        write!(f, "task `{}` {}", self.0.task, self.0.limit)?;
         match self.place() {
             Some(place) => write!(f, "{place}"),
             None => Ok(()),
@@ -147,7 +153,7 @@ impl fmt::Debug for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout")
             .field("task", &self.0.task)
-            .field("after", &self.0.after)
+            .field("limit", &self.0.limit)
             .field("phase", &self.phase())
             .field("pid", &self.pid())
             .field("blocked", &self.blocked())

@@ -16,6 +16,7 @@ mod options;
 mod queue;
 mod sharing;
 mod stats;
+mod task_options;
 mod time;
 mod values;
 

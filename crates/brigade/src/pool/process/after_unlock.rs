@@ -187,8 +187,8 @@ impl ProcessPool {
                     }
                     DeadOutcome::Lost(evidence, symbols) => Ok(evidence.into_lost(name, &symbols)),
                     DeadOutcome::TimedOut(evidence, symbols) => {
-                        let after = self.options.timeout.unwrap_or_default();
-                        let timeout = evidence.into_timeout(name, after, &symbols);
+                        let limit = task.exceeded(self.options.timeout, true);
+                        let timeout = evidence.into_timeout(name, limit, &symbols);
                         Err(JoinError::TimedOut(timeout))
                     }
                     DeadOutcome::Failed(why) => Err(why),

@@ -6,6 +6,7 @@ use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::RawOutcome;
+use super::result_cell::EarlyEnd;
 use super::task::{ResultSink, Task};
 use super::worker_slot::{Termination, WorkerSlot};
 use crate::JoinError;
@@ -115,6 +116,7 @@ impl Dispatcher {
             return false;
         };
         if self.is_traced
+            || new.has_options
             || !self.queue.is_empty()
             || now.saturating_duration_since(self.looked) >= WORTH_WAKING
         {
@@ -173,11 +175,12 @@ impl Dispatcher {
 
     /// Whether the next task goes to a worker that has no other. One with descriptors does: a worker
     /// that it was taken back from would still have them in its lane, and a receiver at their other
-    /// ends would wait in vain. And one that is [`isolated`](Task::isolated).
+    /// ends would wait in vain. And one that is [`isolated`](Task::isolated), or has a
+    /// [deadline](Task::has_deadline).
     fn front_is_for_an_empty_worker(&self) -> bool {
         self.queue
             .first()
-            .is_some_and(|task| task.isolated || task.input.descriptors() > 0)
+            .is_some_and(|task| task.isolated || task.has_deadline || task.input.descriptors() > 0)
     }
 
     /// Gives busy workers tasks ahead, so that a worker that ends one need not wait for the host.
@@ -224,6 +227,10 @@ impl Dispatcher {
             };
             if self.is_abandoned(&task) {
                 self.discard(task, ctx);
+                continue;
+            }
+            if task.has_deadline && task.deadline().is_some_and(|at| at <= ctx.now) {
+                self.fail_early(task, EarlyEnd::Expired, ctx);
                 continue;
             }
             let wanted = if task.isolated {

@@ -89,11 +89,13 @@ impl AssignedTasks {
         }
     }
 
-    /// Where the end of the first task is told, if that is its handle.
-    pub(super) fn first_cell(&self) -> Option<&ResultCell> {
-        match &self.first()?.sink {
-            ResultSink::Handle(of) => Some(of.cell()),
-            ResultSink::Map(..) => None,
+    /// Where the end of the first task is told, if that is its handle, and the task has nothing
+    /// otherwise than the pool.
+    pub(super) fn first_plain_cell(&self) -> Option<&ResultCell> {
+        let first = self.first()?;
+        match &first.sink {
+            ResultSink::Handle(of) if !first.has_options => Some(of.cell()),
+            _ => None,
         }
     }
 

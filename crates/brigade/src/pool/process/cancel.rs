@@ -1,5 +1,6 @@
 //! Ending tasks before their end: cancelled, over their time, not begun; and all of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
@@ -7,52 +8,106 @@ use super::deferred::{Ctx, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::RawOutcome;
 use super::respawn::StartError;
-use super::result_cell::ResultCell;
+use super::result_cell::{EarlyEnd, HasResultCell};
 use super::task::{ResultSink, Task};
 use super::worker_slot::{SlotStatus, Termination, WorkerSlot};
-use crate::JoinError;
 use crate::sim::local::{Instant, Ordering};
 use crate::sys::process;
+use crate::{JoinError, Timeout};
 
 /// How long a worker may take to begin what it was given, before it is given to another that has
 /// nothing to do.
 const SLOW: Duration = Duration::from_millis(10);
 
+/// How a worker ends whose task is ended early.
+fn termination(why: EarlyEnd) -> Termination {
+    match why {
+        EarlyEnd::Cancelled => Termination::Cancelled,
+        EarlyEnd::Expired => Termination::TimedOut,
+    }
+}
+
 impl Dispatcher {
     /// Cancels a task that has not ended.
-    pub(super) fn cancel(&mut self, cell: &ResultCell, ctx: &mut Ctx<'_>) {
+    pub(super) fn cancel(&mut self, of: &dyn HasResultCell, ctx: &mut Ctx<'_>) {
+        self.end_early(of, EarlyEnd::Cancelled, ctx);
+        self.assign(ctx);
+    }
+
+    /// Ends the tasks whose deadline has passed.
+    pub(super) fn enforce_deadlines(&mut self, ctx: &mut Ctx<'_>) {
+        let mut ended = false;
+        while let Some(of) = self.own_times.take_expired(ctx.now) {
+            self.end_early(&*of, EarlyEnd::Expired, ctx);
+            ended = true;
+        }
+        if ended {
+            self.assign(ctx);
+        }
+    }
+
+    fn end_early(&mut self, of: &dyn HasResultCell, why: EarlyEnd, ctx: &mut Ctx<'_>) {
+        let cell = of.cell();
+        if cell.is_done() {
+            return;
+        }
+        cell.set_early_end(why);
         let Some(Assignment { worker: i, number }) = cell.assignment() else {
-            return self.cancel_queued(cell, ctx);
+            return self.end_queued(of, why, ctx);
         };
-        cell.set_cancelled();
         if !self.workers.get(i).is_some_and(WorkerSlot::is_ready) {
             // It is being ended anyway, or its end is about to be told.
             return;
         }
         // If it was not begun, it has ended with that.
         if self.revoke(i, number, ctx) && !cell.is_done() {
-            self.terminate_running(i, number, Termination::Cancelled, ctx);
+            self.terminate_running(i, number, termination(why), ctx);
         }
-        self.assign(ctx);
     }
 
-    /// Cancels a task that no worker has. Its input is dropped now where that is soon done.
-    fn cancel_queued(&mut self, cell: &ResultCell, ctx: &mut Ctx<'_>) {
+    /// Ends a task, which is not to be run any more, and which no worker has.
+    pub(super) fn fail_early(&mut self, task: Task, why: EarlyEnd, ctx: &mut Ctx<'_>) {
+        match &task.sink {
+            ResultSink::Handle(of) => {
+                let of = Arc::clone(of);
+                of.cell().set_early_end(why);
+                let error = self.early_error(&*of, why);
+                self.complete(task, RawOutcome::failed(error), ctx);
+            }
+            // It has no time of its own.
+            ResultSink::Map(..) => self.fail(task, || JoinError::Cancelled, ctx),
+        }
+    }
+
+    /// The error of a task that is not run any more.
+    fn early_error(&self, of: &dyn HasResultCell, why: EarlyEnd) -> JoinError {
+        match why {
+            EarlyEnd::Cancelled => JoinError::Cancelled,
+            EarlyEnd::Expired => {
+                let name = of.target().name(self.options.name.as_ref());
+                let limit = of.cell().exceeded(self.options.timeout, false);
+                JoinError::TimedOut(Timeout::new(name, limit))
+            }
+        }
+    }
+
+    /// Ends a task that no worker has. Its input is dropped now where that is soon done.
+    fn end_queued(&mut self, of: &dyn HasResultCell, why: EarlyEnd, ctx: &mut Ctx<'_>) {
+        let cell = of.cell();
         // Whoever listens to events is told of it by its number.
         let may_search = self.is_traced || self.queue.is_short();
         let removed = may_search.then(|| self.queue.remove(cell)).flatten();
         if let Some(task) = removed {
-            return self.fail(task, || JoinError::Cancelled, ctx);
+            return self.fail_early(task, why, ctx);
         }
-        self.stats.cancelled += 1;
+        let error = self.early_error(of, why);
+        self.stats.count_failure(&error);
+        self.own_times.remove(cell);
         self.stats
             .latencies
             .record(ctx.now.saturating_duration_since(cell.submitted()));
         self.changed = true;
-        cell.complete(
-            RawOutcome::failed(JoinError::Cancelled),
-            &mut ctx.deferred.wakeups,
-        );
+        cell.complete(RawOutcome::failed(error), &mut ctx.deferred.wakeups);
         let cancelled = self.queue.count_cancelled();
         ctx.deferred.cancelled.extend(cancelled);
     }
@@ -75,13 +130,11 @@ impl Dispatcher {
         }
     }
 
-    /// What runs was cancelled while the result of the one before it was still to come.
+    /// What runs was to be ended early while the result of the one before it was still to come.
     pub(super) fn apply_cancel(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let slot = &self.workers[i];
-        if let Some(ResultSink::Handle(cell)) = slot.assigned.first().map(|task| &task.sink) {
-            if cell.cell().is_cancelled() {
-                self.terminate_running(i, slot.first(), Termination::Cancelled, ctx);
-            }
+        if let Some(why) = slot.assigned.first().and_then(Task::early_end) {
+            self.terminate_running(i, slot.first(), termination(why), ctx);
         }
     }
 
@@ -118,7 +171,7 @@ impl Dispatcher {
                 line.force_wake();
                 // Where tasks have a time, so has a worker that was stopped, for those that wait in
                 // its place.
-                if self.options.timeout.is_some()
+                if slot.time_limit(self.options.timeout).is_some()
                     && ctx.now.saturating_duration_since(slot.front_since.1) >= SLOW
                     && process::is_stopped(line.pid())
                 {
@@ -182,7 +235,7 @@ impl Dispatcher {
                 continue;
             };
             let before = std::mem::replace(&mut slot.stopped_before, stood);
-            if let Some(timeout) = self.options.timeout {
+            if let Some(timeout) = slot.time_limit(self.options.timeout) {
                 slot.record_stop(stood.saturating_sub(before), timeout, ctx.now);
             }
             match (stopped, slot.stopped) {
@@ -204,10 +257,14 @@ impl Dispatcher {
 
     /// Ends the tasks whose time is over, and workers that take as long to get ready.
     pub(super) fn enforce_timeouts(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(timeout) = self.options.timeout else {
+        let of_pool = self.options.timeout;
+        if of_pool.is_none() && self.own_times.shortest_timeout().is_none() {
             return;
-        };
+        }
         for i in self.workers.indices() {
+            let Some(timeout) = of_pool else {
+                break;
+            };
             let slot = &self.workers[i];
             if slot.status == SlotStatus::Starting
                 && ctx.now.saturating_duration_since(slot.last_progress) >= timeout
@@ -225,6 +282,9 @@ impl Dispatcher {
         let mut taken = false;
         for at in (0..self.workers.busy().len()).rev() {
             let Some(&i) = self.workers.busy().get(at) else {
+                continue;
+            };
+            let Some(timeout) = self.workers[i].time_limit(of_pool) else {
                 continue;
             };
             if !self.is_overdue(i, timeout, ctx.now) {

@@ -107,9 +107,7 @@ impl Dispatcher {
             return;
         };
         if slot.pending_reply.is_none() && !line.is_ready() {
-            if self.options.retries == 0 {
-                slot.close_copies();
-            }
+            slot.close_copies(self.options.retries);
             return;
         }
         let was_held = slot.pending_reply.is_some();
@@ -182,7 +180,7 @@ impl Dispatcher {
                         batch.count(task.submitted, 1, len, &mut self.stats, ctx.now);
                         return ReplyAction::Continue;
                     }
-                    if let Some(cell) = slot.assigned.first_cell() {
+                    if let Some(cell) = slot.assigned.first_plain_cell() {
                         let result = RawOutcome::Returned(take_frame(frame, &mut self.reply_buf));
                         let time = ctx.now.saturating_duration_since(cell.submitted());
                         cell.complete(result, &mut ctx.deferred.wakeups);
@@ -466,7 +464,12 @@ impl Dispatcher {
             ctx.deferred.events.push(ended);
         }
         match task.sink {
-            ResultSink::Handle(cell) => cell.cell().complete(end, &mut ctx.deferred.wakeups),
+            ResultSink::Handle(cell) => {
+                if task.has_options {
+                    self.own_times.remove(cell.cell());
+                }
+                cell.cell().complete(end, &mut ctx.deferred.wakeups);
+            }
             ResultSink::Map(map, index) => self.maps.put(map, index, end, ctx.deferred),
         }
         self.changed = true;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::map_results::MapTable;
+use super::own_times::OwnTimes;
 use super::queue::TaskQueue;
 use super::respawn::Respawn;
 use super::task::Task;
@@ -28,6 +29,7 @@ pub(super) struct Dispatcher {
     pub(super) workers: WorkerTable,
     pub(super) wakeups: WakeupSchedule,
     pub(super) queue: TaskQueue,
+    pub(super) own_times: OwnTimes,
     /// Tasks whose end is known and not yet told.
     pub(super) dead_pending: usize,
     /// Deaths that are being written down, of tasks that are run again.
@@ -78,6 +80,7 @@ impl Dispatcher {
             client_id,
             wakeups: WakeupSchedule::default(),
             queue: TaskQueue::default(),
+            own_times: OwnTimes::default(),
             dead_pending: 0,
             reports_pending: 0,
             maps: MapTable::default(),
@@ -113,6 +116,9 @@ impl Dispatcher {
         }
         task.number = self.next_number;
         self.count_accepted(task.count(), task.input.len());
+        if task.has_options {
+            self.own_times.add(&task);
+        }
         self.queue.push_back(task);
     }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use super::pool::{ProcessPool, WaitFor};
 use super::result_cell::{HasResultCell, ResultCell};
 use super::task::CallTarget;
+use crate::pool::policy::task_options::TaskOptions;
 use crate::sim;
 use crate::worker::handle::{Pending, joined_twice};
 use crate::worker::process::host::result::Decode;
@@ -24,9 +25,10 @@ impl<R> PoolTaskHandle<R> {
         core: Arc<ProcessPool>,
         target: CallTarget,
         decode: Decode<R>,
+        options: Option<Box<TaskOptions<sim::local::Instant>>>,
     ) -> PoolTaskHandle<R> {
         PoolTaskHandle {
-            cell: ResultCell::new(),
+            cell: ResultCell::new(options),
             core,
             target,
             decode,
@@ -50,6 +52,10 @@ impl<R> PoolTaskHandle<R> {
 impl<R> HasResultCell for PoolTaskHandle<R> {
     fn cell(&self) -> &ResultCell {
         &self.cell
+    }
+
+    fn target(&self) -> &CallTarget {
+        &self.target
     }
 }
 
@@ -91,7 +97,7 @@ impl<R> Pending<R> for PoolTaskHandle<R> {
 
     fn cancel(&self) {
         if !self.is_lost() && !self.cell.is_done() {
-            self.core.cancel(&self.cell);
+            self.core.cancel(self);
         }
     }
 

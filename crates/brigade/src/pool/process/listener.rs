@@ -36,6 +36,7 @@ impl PoolObserver for ProcessPool {
         let ctx = &mut deferred.at(Instant::now());
         inner.dispatcher.note_stops(ctx);
         inner.dispatcher.enforce_timeouts(ctx);
+        inner.dispatcher.enforce_deadlines(ctx);
         let unbegun = inner.dispatcher.steal_from_stalled(ctx);
         if inner.driver == Driver::None {
             // Bells that were rung are silent now.
@@ -67,13 +68,13 @@ impl Dispatcher {
         let mut at: Option<Instant> = None;
         let mut sooner = |when: Instant| at = Some(at.map_or(when, |a| a.min(when)));
         let is_unset = !self.wakeups.has_timer() && !self.workers.busy().is_empty();
-        if let Some(timeout) = self.options.timeout.filter(|_| is_unset) {
-            // When a task begins is seen only when somebody looks: so that is done now and then.
-            let period = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
-            let now = Instant::now();
-            let busy = self.workers.busy().iter().map(|&i| &self.workers[i]);
-            let first = busy.filter_map(|slot| slot.over_at(timeout)).min();
-            sooner(first.map_or(now + period, |first| first.min(now + period)));
+        if is_unset || !self.own_times.is_empty() {
+            if let Some(when) = self.next_timeout() {
+                sooner(when);
+            }
+            if let Some(when) = self.own_times.next_deadline() {
+                sooner(when);
+            }
         }
         if is_unset {
             // A worker whose mailbox was written over does not ring.
@@ -110,6 +111,21 @@ impl Dispatcher {
         if let Some(at) = at.filter(|&at| self.wakeups.is_later_than(at)) {
             self.set_timer(at);
         }
+    }
+
+    /// When it is to be looked whether a task has run over its time.
+    fn next_timeout(&self) -> Option<Instant> {
+        if self.workers.busy().is_empty() {
+            return None;
+        }
+        let (of_pool, own) = (self.options.timeout, self.own_times.shortest_timeout());
+        let shortest = of_pool.into_iter().chain(own).min()?;
+        // When a task begins is seen only when somebody looks: so that is done now and then.
+        let period = (shortest / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
+        let in_time = Instant::now() + period;
+        let busy = self.workers.busy().iter().map(|&i| &self.workers[i]);
+        let over = busy.filter_map(|slot| slot.over_at(slot.time_limit(of_pool)?));
+        Some(over.fold(in_time, Instant::min))
     }
 
     /// After a task was given that its worker was not told of.

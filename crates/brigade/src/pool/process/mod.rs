@@ -4,7 +4,8 @@
 //! - task: what is run, on what, for whom; input: what it is given; outcome: how it ended
 //! - result_cell: where a task hears of its end; handle: who waits for that; map_results: the same,
 //!   of a map; map: inputs in, results out
-//! - dispatcher: what there is to do. Its parts: queue: tasks that no worker has; worker_table,
+//! - dispatcher: what there is to do. Its parts: queue: tasks that no worker has; own_times: those
+//!   that have a time of their own; worker_table,
 //!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
 //!   tried again that did not start; wakeup_schedule: whose bells are to be set
 //! - what it does: assign: which worker gets what; collect, reply_batch: what workers say;
@@ -29,6 +30,7 @@ mod listener;
 mod map;
 mod map_results;
 mod outcome;
+mod own_times;
 mod pool;
 mod publish;
 mod queue;
@@ -63,7 +65,8 @@ use self::task::{CallTarget, ResultSink, Task};
 use super::config::{InitializerFailed, Options};
 use super::crash_file;
 use super::policy::limits::Attempts;
-use crate::sim::local::Instant;
+use super::policy::task_options::TaskOptions;
+use crate::sim::local::{self, Instant};
 use crate::sys::error;
 use crate::task::codec;
 use crate::task::identity::Function;
@@ -160,6 +163,7 @@ impl ProcessPool {
         self: &Arc<Self>,
         task: fn(A) -> R,
         input: &A,
+        options: Option<Box<TaskOptions<Instant>>>,
     ) -> (Arc<PoolTaskHandle<R>>, Option<Task>) {
         let target = match CallTarget::new(task) {
             Ok(target) => target,
@@ -169,6 +173,7 @@ impl ProcessPool {
                     Arc::clone(self),
                     target,
                     codec::decode_encoded::<R>,
+                    None,
                 ));
                 let why = JoinError::Undeliverable(self.nowhere(task as usize, &e));
                 self.count_rejected(&why);
@@ -178,10 +183,13 @@ impl ProcessPool {
                 return (pooled, None);
             }
         };
+        let has_options = options.is_some();
+        let has_deadline = options.as_ref().is_some_and(|own| own.deadline.is_some());
         let pooled = Arc::new(PoolTaskHandle::new(
             Arc::clone(self),
             target,
             codec::decode_encoded::<R>,
+            options,
         ));
         // A `Serialize` that gives the pool another task finds the scratch taken, and gets one of
         // its own. So does the destructor of another local, when the scratch is gone.
@@ -197,6 +205,8 @@ impl ProcessPool {
                     attempts: Attempts::default(),
                     free_requeues: 0,
                     isolated: false,
+                    has_options,
+                    has_deadline,
                     with: 0,
                     submitted: pooled.cell().submitted(),
                     at: 0,
@@ -224,12 +234,42 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
-        let (pooled, mut task) = self.make(task, &input);
+        let (pooled, mut task) = self.make(task, &input, None);
         drop(input);
         if task.is_some() {
             self.enqueue(&mut task);
         }
         JoinHandle(Behind::Pooled(pooled))
+    }
+
+    /// As [`submit`](Self::submit), of a task that has something otherwise than the pool.
+    #[track_caller]
+    pub(in crate::pool) fn submit_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+        options: TaskOptions,
+    ) -> JoinHandle<R> {
+        if !self.is_ours() {
+            return JoinHandle(Behind::Closed(Kind::Process));
+        }
+        let (pooled, mut task) = self.make(task, &input, own_options(options));
+        drop(input);
+        if task.is_some() && !self.enqueue_by(&mut task) {
+            self.reject_expired(&*pooled);
+        }
+        JoinHandle(Behind::Pooled(pooled))
+    }
+
+    /// As [`try_submit`](Self::try_submit), of a task that has something otherwise than the pool.
+    #[track_caller]
+    pub(in crate::pool) fn try_submit_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, A> {
+        self.try_submit_made(task, input, own_options(options))
     }
 
     #[track_caller]
@@ -238,10 +278,21 @@ impl ProcessPool {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
+        self.try_submit_made(task, input, None)
+    }
+
+    #[track_caller]
+    #[inline]
+    fn try_submit_made<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+        options: Option<Box<TaskOptions<Instant>>>,
+    ) -> Result<JoinHandle<R>, A> {
         if !self.is_ours() || self.options.queue_limit.get().is_some() && self.is_full() {
             return Err(input);
         }
-        let (pooled, mut task) = self.make(task, &input);
+        let (pooled, mut task) = self.make(task, &input, options);
         if task.is_some() && !self.try_enqueue(&mut task) {
             return Err(input);
         }
@@ -303,4 +354,9 @@ impl ProcessPool {
         self.unlock_and_run(inner, deferred);
         self.wait(&mut WaitFor::Drained, None);
     }
+}
+
+/// What a task has otherwise than its pool, as its cell keeps it.
+fn own_options(options: TaskOptions) -> Option<Box<TaskOptions<Instant>>> {
+    (!options.is_none()).then(|| Box::new(options.with_deadline(local::deadline)))
 }

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use super::deferred::{Deferred, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
+use super::outcome::RawOutcome;
 use super::respawn::StartError;
-use super::result_cell::ResultCell;
+use super::result_cell::{EarlyEnd, HasResultCell, ResultCell};
 use super::task::{CallTarget, Task};
 use super::untold::Untold;
-use crate::JoinError;
 use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::policy::outcome::TaskOutcome;
@@ -33,6 +33,7 @@ use crate::worker::process::host::groups;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
+use crate::{JoinError, Timeout};
 
 /// A pool of processes, as its handles share it.
 pub(crate) struct ProcessPool {
@@ -332,6 +333,32 @@ impl ProcessPool {
         self.enqueue_locked(inner, task);
     }
 
+    /// As [`enqueue`](Self::enqueue), but waits for room until the task's deadline at most. `false`:
+    /// it has passed, and there was none.
+    pub(super) fn enqueue_by(&self, task: &mut Option<Task>) -> bool {
+        let deadline = task.as_ref().and_then(Task::deadline);
+        let mut inner = self.lock();
+        while inner.dispatcher.is_full() {
+            drop(inner);
+            if !self.wait(&mut WaitFor::Capacity, deadline) {
+                return false;
+            }
+            inner = self.lock();
+        }
+        self.enqueue_locked(inner, task);
+        true
+    }
+
+    /// Ends a task whose deadline has passed while it waited for room.
+    pub(super) fn reject_expired(&self, of: &dyn HasResultCell) {
+        of.cell().set_early_end(EarlyEnd::Expired);
+        let limit = of.cell().exceeded(self.options.timeout, false);
+        let why = JoinError::TimedOut(Timeout::new(self.name_of(of.target()), limit));
+        self.count_rejected(&why);
+        of.cell()
+            .complete(RawOutcome::failed(why), &mut Default::default());
+    }
+
     /// Takes a task on, if there is room for it; nothing, if there is none.
     pub(super) fn try_enqueue(&self, task: &mut Option<Task>) -> bool {
         let inner = self.lock();
@@ -426,14 +453,14 @@ impl ProcessPool {
         self.unlock_and_run(inner, deferred);
     }
 
-    pub(super) fn cancel(&self, cell: &ResultCell) {
+    pub(super) fn cancel(&self, of: &dyn HasResultCell) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.dispatcher.poll(&mut deferred, false);
-        if !cell.is_done() {
+        if !of.cell().is_done() {
             inner
                 .dispatcher
-                .cancel(cell, &mut deferred.at(Instant::now()));
+                .cancel(of, &mut deferred.at(Instant::now()));
         }
         self.release_driver(&mut inner, &mut deferred);
         self.unlock_and_run(inner, deferred);

@@ -2,21 +2,38 @@
 
 use std::sync::PoisonError;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::assignment::Assignment;
 use super::outcome::RawOutcome;
+use super::task::CallTarget;
+use crate::pool::policy::task_options::TaskOptions;
 use crate::sim::local::thread::Thread;
-use crate::sim::local::{AtomicBool, AtomicU64, Instant, Mutex, MutexGuard, Ordering};
+use crate::sim::local::{AtomicBool, AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Ordering};
+use crate::task::time_limit::TimeLimit;
 
 /// Where a task's end is told. The handle waits here, and the pool settles it, once.
 pub(super) struct ResultCell {
     done: AtomicBool,
     submitted: Instant,
-    /// Somebody has cancelled it: it is not run any more, or again.
-    cancelled: AtomicBool,
+    /// Whether it is not to be run any more, or again: an [`EarlyEnd`] as a word, or 0.
+    early_end: AtomicU32,
+    /// It has run, in a worker that died or was ended, and is to be run again.
+    has_run: AtomicBool,
     /// An [`Assignment`], as a word.
     assignment: AtomicU64,
+    /// What the task has otherwise than its pool. Most have nothing.
+    options: Option<Box<TaskOptions<Instant>>>,
     inner: Mutex<CellContent>,
+}
+
+/// Why a task is not run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EarlyEnd {
+    /// It was cancelled.
+    Cancelled = 1,
+    /// Its deadline has passed.
+    Expired = 2,
 }
 
 #[derive(Default)]
@@ -34,12 +51,14 @@ pub(super) struct Wakeups {
 }
 
 impl ResultCell {
-    pub(super) fn new() -> ResultCell {
+    pub(super) fn new(options: Option<Box<TaskOptions<Instant>>>) -> ResultCell {
         ResultCell {
             done: AtomicBool::new(false),
             submitted: Instant::now(),
-            cancelled: AtomicBool::new(false),
+            early_end: AtomicU32::new(0),
+            has_run: AtomicBool::new(false),
             assignment: AtomicU64::new(0),
+            options,
             inner: Mutex::default(),
         }
     }
@@ -57,13 +76,51 @@ impl ResultCell {
         self.done.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
+    /// Whether it is not to be run any more, though its end was not told, and why.
+    pub(super) fn early_end(&self) -> Option<EarlyEnd> {
+        match self.early_end.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(EarlyEnd::Cancelled),
+            _ => Some(EarlyEnd::Expired),
+        }
     }
 
-    /// From now on, whatever becomes of its worker, it does not go back into the queue.
-    pub(super) fn set_cancelled(&self) {
-        self.cancelled.store(true, Ordering::Release);
+    /// From now on, whatever becomes of its worker, it does not go back into the queue. The first
+    /// reason counts. Called under the pool's lock.
+    pub(super) fn set_early_end(&self, why: EarlyEnd) {
+        if self.early_end().is_none() {
+            self.early_end.store(why as u32, Ordering::Release);
+        }
+    }
+
+    pub(super) fn has_run(&self) -> bool {
+        self.has_run.load(Ordering::Relaxed)
+    }
+
+    /// It is run again. Called under the pool's lock.
+    pub(super) fn set_has_run(&self) {
+        self.has_run.store(true, Ordering::Relaxed);
+    }
+
+    /// Which time of the task was over, in a pool with this timeout.
+    pub(super) fn exceeded(&self, pool: Option<Duration>, had_begun: bool) -> TimeLimit {
+        let own = self.options();
+        let is_expired = self.early_end() == Some(EarlyEnd::Expired);
+        match own.and_then(|own| own.deadline).filter(|_| is_expired) {
+            Some(at) => TimeLimit::Deadline {
+                after: at.saturating_duration_since(self.submitted),
+                had_begun: had_begun || self.has_run(),
+            },
+            None => {
+                let time = own.map_or(pool, |own| own.time_limit(pool));
+                TimeLimit::Timeout(time.unwrap_or_default())
+            }
+        }
+    }
+
+    /// What the task has otherwise than its pool.
+    pub(super) fn options(&self) -> Option<&TaskOptions<Instant>> {
+        self.options.as_deref()
     }
 
     /// Tells the end. The first one counts.
@@ -111,4 +168,7 @@ impl ResultCell {
 /// Has a cell, whatever the type of the result.
 pub(super) trait HasResultCell: Send + Sync {
     fn cell(&self) -> &ResultCell;
+
+    /// What is run.
+    fn target(&self) -> &CallTarget;
 }

@@ -8,6 +8,7 @@ use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, Drawing, TraceEve
 use super::dispatcher::Dispatcher;
 use super::outcome::TransferError;
 use super::respawn::StartError;
+use super::result_cell::EarlyEnd;
 use super::task::{ResultSink, Task};
 use super::worker_slot::{SlotStatus, Termination, WorkerSlot};
 use crate::JoinError;
@@ -193,9 +194,12 @@ impl Dispatcher {
     ) {
         let may_retry = !matches!(status, SlotStatus::Terminating(Termination::Cancelled))
             && !self.is_abandoned(&task)
-            && !self.is_cancelled(&task);
+            && self.early_end(&task).is_none();
         let attempts = task.attempts;
-        if may_retry && task.attempts.retry(self.options.retries) {
+        if may_retry && {
+            let retries = task.retries(self.options.retries);
+            task.attempts.retry(retries)
+        } {
             if self.options.keep_crashes.is_some()
                 && !matches!(status, SlotStatus::Terminating(Termination::TimedOut))
             {
@@ -212,6 +216,9 @@ impl Dispatcher {
                 });
             }
             self.stats.retried += 1;
+            if let ResultSink::Handle(of) = &task.sink {
+                of.cell().set_has_run();
+            }
             if self.is_traced {
                 let why = match status {
                     SlotStatus::Terminating(Termination::TimedOut) => RAN_OVER,
@@ -254,17 +261,19 @@ impl Dispatcher {
         }
     }
 
-    /// Whether it is not to be run any more, though its end was not told.
-    fn is_cancelled(&self, task: &Task) -> bool {
-        self.aborting
-            || matches!(&task.sink, ResultSink::Handle(cell) if cell.cell().is_cancelled())
+    /// Why a task is not to be run any more, though its end was not told.
+    fn early_end(&self, task: &Task) -> Option<EarlyEnd> {
+        if self.aborting {
+            return Some(EarlyEnd::Cancelled);
+        }
+        task.early_end()
     }
 
-    /// Puts a task back where it came from: it is the next. One that was cancelled while its worker
-    /// had it ends here.
+    /// Puts a task back where it came from: it is the next. One that was cancelled, or whose deadline
+    /// has passed, while its worker had it ends here.
     pub(super) fn return_task(&mut self, task: Task, ctx: &mut Ctx<'_>) {
-        if self.is_cancelled(&task) {
-            return self.fail(task, || JoinError::Cancelled, ctx);
+        if let Some(why) = self.early_end(&task) {
+            return self.fail_early(task, why, ctx);
         }
         if !task.input.is_whole() {
             let name = task.target.name(self.options.name.as_ref());

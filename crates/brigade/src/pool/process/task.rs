@@ -2,16 +2,19 @@
 
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::input::EncodedInput;
 use super::outcome::Bytes;
-use super::result_cell::HasResultCell;
+use super::result_cell::{EarlyEnd, HasResultCell};
 use crate::Message;
 use crate::pool::policy::limits::Attempts;
+use crate::pool::policy::task_options::TaskOptions;
 use crate::sim::local::Instant;
 use crate::task::entry::Plan;
 use crate::task::identity;
 use crate::task::name::TaskName;
+use crate::task::time_limit::TimeLimit;
 
 /// A function to run, and who asked for it where.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +74,11 @@ pub(super) struct Task {
     /// It was with a worker of which it cannot be known what it had begun: some task has written
     /// over that. It is given to a worker that has no other, so that the next time it is known.
     pub(super) isolated: bool,
+    /// Its handle's cell has [options](super::result_cell::ResultCell::options) for it.
+    pub(super) has_options: bool,
+    /// One of those is a deadline. It is given to a worker that has no other, which begins it at
+    /// once: one that lay ahead of a worker could begin after its deadline.
+    pub(super) has_deadline: bool,
     /// The process of the worker that was given it last, where somebody listens; or 0.
     pub(super) with: u32,
     pub(super) submitted: Instant,
@@ -87,6 +95,45 @@ pub(super) enum ResultSink {
 }
 
 impl Task {
+    /// What it has otherwise than its pool.
+    pub(super) fn options(&self) -> Option<&TaskOptions<Instant>> {
+        match &self.sink {
+            ResultSink::Handle(of) if self.has_options => of.cell().options(),
+            _ => None,
+        }
+    }
+
+    /// How long it may run, in a pool with this timeout.
+    pub(super) fn time_limit(&self, pool: Option<Duration>) -> Option<Duration> {
+        (self.options()).map_or(pool, |own| own.time_limit(pool))
+    }
+
+    /// How often it is run again, in a pool with so many retries.
+    pub(super) fn retries(&self, pool: u32) -> u32 {
+        self.options().map_or(pool, |own| own.retries(pool))
+    }
+
+    /// Its deadline, if it has one.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.options()?.deadline
+    }
+
+    /// Which time of it was over, in a pool with this timeout.
+    pub(super) fn exceeded(&self, pool: Option<Duration>, had_begun: bool) -> TimeLimit {
+        match &self.sink {
+            ResultSink::Handle(of) => of.cell().exceeded(pool, had_begun),
+            ResultSink::Map(..) => TimeLimit::Timeout(pool.unwrap_or_default()),
+        }
+    }
+
+    /// Why it is not to be run any more, though its end was not told.
+    pub(super) fn early_end(&self) -> Option<EarlyEnd> {
+        match &self.sink {
+            ResultSink::Handle(of) => of.cell().early_end(),
+            ResultSink::Map(..) => None,
+        }
+    }
+
     /// How many tasks this is.
     pub(super) fn count(&self) -> u32 {
         match &self.input {
@@ -109,6 +156,8 @@ impl Task {
             attempts: self.attempts,
             free_requeues: 0,
             isolated: self.isolated,
+            has_options: false,
+            has_deadline: false,
             with: self.with,
             submitted: self.submitted,
             at: self.at + kept as u64,
@@ -162,6 +211,8 @@ impl Task {
             attempts: self.attempts,
             free_requeues: 0,
             isolated: self.isolated,
+            has_options: false,
+            has_deadline: false,
             with: self.with,
             submitted: self.submitted,
             at: self.at,

@@ -115,6 +115,12 @@ impl WorkerSlot {
         self.line.is_some() && !self.is_ready()
     }
 
+    /// How long the first of its tasks may run, in a pool with this timeout.
+    pub(super) fn time_limit(&self, pool: Option<Duration>) -> Option<Duration> {
+        let first = self.assigned.first();
+        first.map_or(pool, |task| task.time_limit(pool))
+    }
+
     /// When the time is over of the first of its tasks: so long it may run, and so long its
     /// worker may be stopped meanwhile, at a time. `None`: that one has ended, or is being ended.
     pub(super) fn over_at(&self, timeout: Duration) -> Option<Instant> {
@@ -292,17 +298,17 @@ impl WorkerSlot {
     }
 
     /// Closes our copies of the descriptors of a task that was begun, and that nobody else will
-    /// run.
-    pub(super) fn close_copies(&mut self) {
+    /// run. `retries`: the pool's.
+    pub(super) fn close_copies(&mut self, retries: u32) {
         let first = self.first();
-        let Some(Task {
-            input: EncodedInput::WithDescriptors(carried),
-            ..
-        }) = self.assigned.first_mut()
-        else {
+        let Some(task) = self.assigned.first_mut() else {
             return;
         };
-        if carried.has_descriptors() {
+        let may_run_again = task.retries(retries) > 0;
+        let EncodedInput::WithDescriptors(carried) = &mut task.input else {
+            return;
+        };
+        if !may_run_again && carried.has_descriptors() {
             let begun = self.line.as_ref().map(WorkerConnection::begun);
             if matches!(begun, Some(Ok(begun)) if begun != first) {
                 carried.close();

@@ -1,8 +1,9 @@
 //! A semaphore that counts how many more tasks may wait in the queue.
 
 use std::sync::{Condvar, Mutex, Weak};
+use std::time::Instant;
 
-use super::locks::lock;
+use super::locks::{lock, wait_until};
 use crate::pool::policy::limits::QueueLimit;
 
 /// Room in the queue. Without a limit nothing is counted.
@@ -63,18 +64,24 @@ impl Capacity {
         is_full
     }
 
-    /// Takes room for one task, and blocks until there is some.
-    pub(super) fn acquire(&self) {
+    /// Takes room for one task, and blocks until there is some, or until the deadline. `false`: it
+    /// has passed.
+    pub(super) fn acquire(&self, deadline: Option<Instant>) -> bool {
         let Some(limited) = &self.0 else {
-            return;
+            return true;
         };
         let mut state = lock(&limited.state);
         while state.free <= 0 {
             state.blocked += 1;
-            state = super::locks::wait(&limited.freed, state);
+            let (guard, in_time) = wait_until(&limited.freed, state, deadline);
+            state = guard;
             state.blocked -= 1;
+            if !in_time {
+                return false;
+            }
         }
         state.free -= 1;
+        true
     }
 
     /// Takes room for a task that was begun and is queued again, whether there is some or not.

@@ -142,7 +142,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
                     inner.running = Some(RunningInput {
                         index: input.index,
                         number: input.number,
-                        began: worker.task_started(),
+                        began: worker.task_started(pool.options.timeout),
                         retry: input.retry.take(),
                     });
                 }

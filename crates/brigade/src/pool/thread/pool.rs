@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use crossbeam_deque::{Injector, Steal};
@@ -50,7 +50,8 @@ pub(in crate::pool) struct ThreadPool {
     pub(super) task_time: SharedEstimate,
     /// The counters of threads that have left the table. Written under the table's lock.
     pub(super) retired: ThreadCounters,
-    pub(super) timeout_monitor: Option<TimeoutMonitor>,
+    /// Made with the pool if that has a timeout, or for the first task that has a time of its own.
+    pub(super) timeout_monitor: OnceLock<TimeoutMonitor>,
 }
 
 /// A run of a task in a thread.
@@ -83,7 +84,7 @@ impl ThreadPool {
             counters: PoolCounters::new(),
             task_time: SharedEstimate::default(),
             retired: ThreadCounters::new(),
-            timeout_monitor: options.timeout.map(TimeoutMonitor::new),
+            timeout_monitor: OnceLock::new(),
             options,
         }
     }

@@ -5,6 +5,7 @@
 //! if the pool had no retries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Message;
 use crate::pool::config::Options;
@@ -27,7 +28,16 @@ pub(super) struct Retry {
 impl Retry {
     /// `None`: the pool has no retries, or the input cannot be kept.
     pub(super) fn of<A: Message>(options: &Options, input: &A) -> Option<Box<Retry>> {
-        if options.retries == 0 || options.timeout.is_none() {
+        Retry::for_task(options.retries, options.timeout, input)
+    }
+
+    /// The same, of a task that is run again so often, where its time is over.
+    pub(super) fn for_task<A: Message>(
+        retries: u32,
+        timeout: Option<Duration>,
+        input: &A,
+    ) -> Option<Box<Retry>> {
+        if retries == 0 || timeout.is_none() {
             return None;
         }
         let mut bytes = Vec::new();

@@ -40,8 +40,8 @@ impl ThreadPool {
     }
 
     fn start_workers(self: &Arc<Self>) -> io::Result<()> {
-        if let Some(monitor) = &self.timeout_monitor {
-            monitor.start(self)?;
+        if self.options.timeout.is_some() {
+            self.ensure_timeout_monitor()?;
         }
         for _ in 0..self.options.workers {
             let worker = self.with_table(|table| table.add(self.new_worker()));
@@ -307,7 +307,7 @@ impl ThreadPool {
     fn notify_exit(&self) {
         self.changed.notify_all();
         if self.wake_hint() & SHUTTING_DOWN != 0 {
-            if let Some(monitor) = &self.timeout_monitor {
+            if let Some(monitor) = self.timeout_monitor.get() {
                 monitor.wake();
             }
         }
@@ -368,7 +368,7 @@ impl ThreadPool {
         drop(entry);
         self.notify_exit();
         let why = match why {
-            AbandonReason::TimedOut => replaced::TIMED_OUT,
+            AbandonReason::TimedOut | AbandonReason::Expired => replaced::TIMED_OUT,
             AbandonReason::Cancelled => replaced::CANCELLED,
         };
         self.draw_replaced(id, why);

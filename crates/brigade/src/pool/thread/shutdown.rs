@@ -38,7 +38,7 @@ impl ThreadPool {
         for worker in sleepers {
             worker.wake();
         }
-        if let Some(monitor) = &self.timeout_monitor {
+        if let Some(monitor) = self.timeout_monitor.get() {
             monitor.wake();
         }
     }
@@ -85,7 +85,7 @@ impl ThreadPool {
         drop(blocked);
         self.join(exited);
         if let Some(monitor) = monitor.filter(|_| own.is_none()) {
-            if let Some(monitor) = &self.timeout_monitor {
+            if let Some(monitor) = self.timeout_monitor.get() {
                 monitor.wake();
             }
             self.join(vec![monitor]);

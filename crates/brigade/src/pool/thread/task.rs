@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,19 @@ use super::locks::{lock, wait_until};
 use super::pool::{ThreadPool, ThreadRun};
 use super::registry;
 use super::retry::{self, Retry, TaskInput};
+use super::timeouts;
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
 use crate::pool::events;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
+use crate::pool::policy::task_options::TaskOptions;
 use crate::task::entry::caught;
+use crate::task::name::TaskName;
 use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
+use crate::task::time_limit::TimeLimit;
 use crate::worker::handle::{Pending, Task, joined_twice};
-use crate::{JoinError, JoinHandle, Kind, Message};
+use crate::{JoinError, JoinHandle, Kind, Message, Timeout};
 
 pub(super) struct PoolTask<A, R> {
     task: fn(A) -> R,
@@ -29,6 +33,8 @@ pub(super) struct PoolTask<A, R> {
     number: u64,
     /// By the pool's clock.
     submitted: u64,
+    /// What it has otherwise than its pool; the deadline by the pool's clock. Most have nothing.
+    options: Option<Box<TaskOptions<u64>>>,
     inner: Mutex<TaskState<A, R>>,
     changed: Condvar,
     /// Set when the phase is `Ended`, for threads that only look.
@@ -82,9 +88,89 @@ impl ThreadPool {
         }
         if !self.capacity.try_acquire() {
             let _blocked = current::block();
-            self.capacity.acquire();
+            self.capacity.acquire(None);
         }
         self.accept(task, call_site, input)
+    }
+
+    /// As [`submit`](Self::submit), of a task that has something otherwise than the pool.
+    #[track_caller]
+    pub(in crate::pool) fn submit_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+        options: TaskOptions,
+    ) -> JoinHandle<R> {
+        let call_site = Location::caller();
+        if self.is_copy() {
+            return JoinHandle(Task::Closed(Kind::Thread));
+        }
+        let mut has_room = self.capacity.try_acquire();
+        if !has_room {
+            let _blocked = current::block();
+            has_room = self.capacity.acquire(options.deadline);
+        }
+        if has_room {
+            return self.accept_as(task, call_site, input, options);
+        }
+        // Its deadline has passed before there was room for it: it never is in the queue.
+        let task = PoolTask::new(self, task, call_site, input, self.own_options(options));
+        self.capacity.force_acquire();
+        task.end_if_queued(self, |task, _| task.expired(self, false));
+        JoinHandle(Task::Pooled(Arc::new(task)))
+    }
+
+    /// As [`try_submit`](Self::try_submit), of a task that has something otherwise than the pool.
+    #[track_caller]
+    pub(in crate::pool) fn try_submit_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, A> {
+        let call_site = Location::caller();
+        if self.is_copy() || !self.capacity.try_acquire() {
+            return Err(input);
+        }
+        Ok(self.accept_as(task, call_site, input, options))
+    }
+
+    /// What a task has otherwise than the pool, as it keeps that.
+    fn own_options(&self, options: TaskOptions) -> Option<Box<TaskOptions<u64>>> {
+        let by_our_clock = |at: Instant| {
+            let left = at.saturating_duration_since(Instant::now());
+            self.now().saturating_add(timeouts::nanos(left))
+        };
+        (!options.is_none()).then(|| Box::new(options.with_deadline(by_our_clock)))
+    }
+
+    /// Queues a task that has something otherwise than the pool, and for which there is room.
+    fn accept_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        call_site: &'static Location<'static>,
+        input: A,
+        options: TaskOptions,
+    ) -> JoinHandle<R> {
+        let options = self.own_options(options);
+        let task = Arc::new(PoolTask::new(self, task, call_site, input, options));
+        let handle = JoinHandle(Task::Pooled(
+            Arc::clone(&task) as Arc<dyn Pending<R> + Send + Sync>
+        ));
+        let own = task.options.as_deref().unwrap_or(&TaskOptions::NONE);
+        if own.own_timeout().is_some() || own.deadline.is_some() {
+            let Ok(monitor) = self.ensure_timeout_monitor() else {
+                // The system has no thread that could keep its time.
+                task.end_if_queued(self, |_, _| JoinError::Closed);
+                return handle;
+            };
+            if let Some(at) = own.deadline {
+                let work = Arc::downgrade(&task) as Weak<dyn Work>;
+                monitor.add_deadline(at, task.number, work);
+            }
+        }
+        self.push(task);
+        handle
     }
 
     #[track_caller]
@@ -107,7 +193,7 @@ impl ThreadPool {
         call_site: &'static Location<'static>,
         input: A,
     ) -> JoinHandle<R> {
-        let task = Arc::new(PoolTask::new(self, task, call_site, input));
+        let task = Arc::new(PoolTask::new(self, task, call_site, input, None));
         self.push(Arc::clone(&task) as Arc<dyn Work>);
         JoinHandle(Task::Pooled(task))
     }
@@ -119,8 +205,16 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         task: fn(A) -> R,
         call_site: &'static Location<'static>,
         input: A,
+        options: Option<Box<TaskOptions<u64>>>,
     ) -> PoolTask<A, R> {
-        let retry = Retry::of(&pool.options, &input);
+        let retry = match &options {
+            None => Retry::of(&pool.options, &input),
+            Some(own) => Retry::for_task(
+                own.retries(pool.options.retries),
+                own.time_limit(pool.options.timeout),
+                &input,
+            ),
+        };
         let number = pool.counters.submitted.fetch_add(1, Ordering::AcqRel);
         pool.events().submitted(number);
         PoolTask {
@@ -129,6 +223,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
             pool_id: pool.pool_id,
             number,
             submitted: pool.now(),
+            options,
             inner: Mutex::new(TaskState {
                 phase: TaskPhase::Queued(input),
                 waiter: TaskWaiter::None,
@@ -137,6 +232,49 @@ impl<A: Message, R: Message> PoolTask<A, R> {
             changed: Condvar::new(),
             ended: AtomicBool::new(false),
         }
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.options.as_ref()?.deadline
+    }
+
+    /// How long it may run.
+    #[inline]
+    fn time_limit(&self, pool: &ThreadPool) -> Option<Duration> {
+        let of_pool = pool.options.timeout;
+        let own = self.options.as_ref();
+        own.map_or(of_pool, |own| own.time_limit(of_pool))
+    }
+
+    fn retries(&self, pool: &ThreadPool) -> u32 {
+        let of_pool = pool.options.retries;
+        let own = self.options.as_ref();
+        own.map_or(of_pool, |own| own.retries(of_pool))
+    }
+
+    /// The error of a task that is ended for this reason while it runs.
+    fn error(&self, pool: &ThreadPool, why: AbandonReason) -> JoinError {
+        match why {
+            AbandonReason::Cancelled => JoinError::Cancelled,
+            AbandonReason::Expired => self.expired(pool, true),
+            AbandonReason::TimedOut => {
+                let time = self.time_limit(pool).unwrap_or_default();
+                self.timed_out(pool, TimeLimit::Timeout(time))
+            }
+        }
+    }
+
+    /// The error of a task whose deadline has passed.
+    fn expired(&self, pool: &ThreadPool, had_begun: bool) -> JoinError {
+        let nanos = self.deadline().unwrap_or_default();
+        let after = Duration::from_nanos(nanos.saturating_sub(self.submitted));
+        self.timed_out(pool, TimeLimit::Deadline { after, had_begun })
+    }
+
+    fn timed_out(&self, pool: &ThreadPool, limit: TimeLimit) -> JoinError {
+        let name = pool.options.name.clone();
+        let name = TaskName::at(self.task as usize, name, self.call_site);
+        JoinError::TimedOut(Timeout::new(name, limit))
     }
 
     /// The worker begins the task. `None`: it has ended already.
@@ -155,7 +293,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         };
         inner.phase = TaskPhase::Running {
             worker: worker.id,
-            began: worker.task_started(),
+            began: worker.task_started(self.time_limit(&worker.pool)),
         };
         drop(inner);
         worker.pool.capacity.release(1);
@@ -197,17 +335,27 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         worker.add_busy(now);
         let outcome = TaskOutcome::of(&result);
         self.draw_run(&worker.pool, worker.id, since, outcome);
-        self.end(inner, result);
+        self.end(&worker.pool, inner, result);
         self.emit_ended(outcome, nanos);
         RunOutcome::Done
     }
 
     /// Stores the end, and wakes the thread or the future that waits for it.
-    fn end(&self, mut inner: MutexGuard<'_, TaskState<A, R>>, result: Result<R, JoinError>) {
+    fn end(
+        &self,
+        pool: &ThreadPool,
+        mut inner: MutexGuard<'_, TaskState<A, R>>,
+        result: Result<R, JoinError>,
+    ) {
         inner.phase = TaskPhase::Ended(result);
         let waiter = std::mem::replace(&mut inner.waiter, TaskWaiter::None);
         self.ended.store(true, Ordering::Release);
         drop(inner);
+        if let Some(at) = self.deadline() {
+            if let Some(monitor) = pool.timeout_monitor.get() {
+                monitor.remove_deadline(at, self.number);
+            }
+        }
         match waiter {
             TaskWaiter::None => {}
             TaskWaiter::Thread => self.changed.notify_all(),
@@ -215,8 +363,9 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         }
     }
 
-    /// Ends a task that has not begun. `false`: it has begun.
-    fn end_if_queued(&self, pool: &ThreadPool, error: JoinError) -> bool {
+    /// Ends a task that has not begun, or has run and is to run again, of which `why` is told.
+    /// `false`: it has begun.
+    fn end_if_queued(&self, pool: &ThreadPool, why: impl FnOnce(&Self, bool) -> JoinError) -> bool {
         let mut inner = lock(&self.inner);
         let input = match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
             TaskPhase::Queued(input) => Some(input),
@@ -226,10 +375,11 @@ impl<A: Message, R: Message> PoolTask<A, R> {
                 return false;
             }
         };
+        let error = why(self, input.is_none());
         let nanos = pool.now().saturating_sub(self.submitted);
         pool.counters.count_ended(&error, nanos, 1);
         let outcome = TaskOutcome::of_error(&error);
-        self.end(inner, Err(error));
+        self.end(pool, inner, Err(error));
         self.emit_ended(outcome, nanos);
         pool.capacity.release(1);
         contained(|| drop(input));
@@ -248,7 +398,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
             TaskPhase::Running { worker, began } if is_it(worker, began) => (worker, began),
             _ => return None,
         };
-        let may_retry = |retry: &mut Box<Retry>| retry.again(pool.options.retries);
+        let may_retry = |retry: &mut Box<Retry>| retry.again(self.retries(pool));
         if why == AbandonReason::TimedOut && inner.retry.as_mut().is_some_and(may_retry) {
             inner.phase = TaskPhase::Requeued;
             pool.count_abandoned(worker, None);
@@ -262,13 +412,13 @@ impl<A: Message, R: Message> PoolTask<A, R> {
                 is_retried: true,
             });
         }
-        let error = why.error(pool, self.task as usize, self.call_site);
+        let error = self.error(pool, why);
         let outcome = TaskOutcome::of_error(&error);
         let nanos = pool.now().saturating_sub(self.submitted);
         pool.count_abandoned(worker, Some(&error));
         pool.counters.record_latency(nanos, 1);
         self.draw_run(pool, worker, began, outcome);
-        self.end(inner, Err(error));
+        self.end(pool, inner, Err(error));
         self.emit_ended(outcome, nanos);
         Some(Abandoned {
             worker,
@@ -310,6 +460,12 @@ impl<A: Message, R: Message> PoolTask<A, R> {
 impl<A: Message, R: Message> Work for PoolTask<A, R> {
     fn run(self: Arc<Self>, worker: &Arc<WorkerThread>) -> RunOutcome {
         let began = worker.start_time();
+        if self.deadline().is_some_and(|at| at <= worker.pool.now()) {
+            self.end_if_queued(&worker.pool, |task, has_run| {
+                task.expired(&worker.pool, has_run)
+            });
+            return RunOutcome::Done;
+        }
         let Some(input) = self.begin(worker) else {
             return RunOutcome::Done;
         };
@@ -320,9 +476,7 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
             // without a retry.
             TaskInput::Bytes(bytes) => {
                 caught(move || retry::decode(&bytes).map(task)).map(|result| {
-                    result.ok_or_else(|| {
-                        AbandonReason::TimedOut.error(&worker.pool, task as usize, self.call_site)
-                    })
+                    result.ok_or_else(|| self.error(&worker.pool, AbandonReason::TimedOut))
                 })
             }
         };
@@ -350,7 +504,18 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
     }
 
     fn reject(self: Arc<Self>, pool: &Arc<ThreadPool>, rejection: &Rejection) {
-        self.end_if_queued(pool, rejection.error());
+        self.end_if_queued(pool, |_, _| rejection.error());
+    }
+
+    fn expire(self: Arc<Self>, pool: &Arc<ThreadPool>) {
+        if self.end_if_queued(pool, |task, has_run| task.expired(pool, has_run)) {
+            pool.note_cancelled();
+            return;
+        }
+        let abandoned = self.end_if_running(pool, |_, _| true, AbandonReason::Expired);
+        if let Some(abandoned) = abandoned {
+            pool.replace(abandoned.worker, AbandonReason::Expired);
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -423,7 +588,7 @@ impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
         let Some(pool) = registry::get(self.pool_id) else {
             return;
         };
-        if self.end_if_queued(&pool, JoinError::Cancelled) {
+        if self.end_if_queued(&pool, |_, _| JoinError::Cancelled) {
             pool.note_cancelled();
             return;
         }

@@ -8,6 +8,7 @@ use super::worker::WorkerThread;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
+use crate::task::time_limit::TimeLimit;
 use crate::{JoinError, Timeout};
 
 /// An item of the queue.
@@ -22,6 +23,11 @@ pub(super) trait Work: Send + Sync {
 
     /// Ends what has not begun: no worker will run it.
     fn reject(self: Arc<Self>, pool: &Arc<ThreadPool>, rejection: &Rejection);
+
+    /// Its deadline has passed: ends it, wherever it is.
+    fn expire(self: Arc<Self>, _pool: &Arc<ThreadPool>) {
+        // What has no deadline does not come here.
+    }
 
     /// Whether it has ended, so that it only takes up space in the queue.
     fn has_ended(&self) -> bool;
@@ -42,11 +48,13 @@ pub(super) enum RunOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AbandonReason {
     TimedOut,
+    /// Its deadline has passed.
+    Expired,
     Cancelled,
 }
 
 impl AbandonReason {
-    /// `task`: the function's address.
+    /// The error of a task that has the pool's timeout. `task`: the function's address.
     pub(super) fn error(
         self,
         pool: &ThreadPool,
@@ -54,10 +62,10 @@ impl AbandonReason {
         call_site: &'static Location<'static>,
     ) -> JoinError {
         match self {
-            AbandonReason::TimedOut => {
+            AbandonReason::TimedOut | AbandonReason::Expired => {
                 let name = TaskName::at(task, pool.options.name.clone(), call_site);
-                let after = pool.options.timeout.unwrap_or_default();
-                JoinError::TimedOut(Timeout::new(name, after))
+                let time = pool.options.timeout.unwrap_or_default();
+                JoinError::TimedOut(Timeout::new(name, TimeLimit::Timeout(time)))
             }
             AbandonReason::Cancelled => JoinError::Cancelled,
         }

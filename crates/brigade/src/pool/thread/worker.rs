@@ -12,6 +12,7 @@ use super::current;
 use super::locks::lock;
 use super::pool::ThreadPool;
 use super::thread_table::{ABORTED, Idle, SHUTTING_DOWN, SURPLUS};
+use super::timeouts;
 use super::work::{Rejection, RunOutcome, Work};
 use crate::JoinError;
 use crate::publish::{TaskPicture, WorkerPicture};
@@ -38,6 +39,8 @@ pub(super) struct WorkerThread {
     /// When its task began, by the pool's clock; 0 while it runs none. Kept only where tasks have a
     /// timeout.
     pub(super) task_began: AtomicU64,
+    /// How long that task may run, in nanoseconds.
+    pub(super) time_limit: AtomicU64,
     /// When it ended the task before, or began to be busy, by the pool's clock; 0 while it is idle.
     busy_since: AtomicU64,
     /// The item that it works on, for threads that may have to abandon or reject it.
@@ -54,6 +57,7 @@ impl WorkerThread {
             tid: AtomicU32::new(0),
             woken: AtomicBool::new(false),
             task_began: AtomicU64::new(0),
+            time_limit: AtomicU64::new(u64::MAX),
             busy_since: AtomicU64::new(0),
             current_work: Mutex::new(None),
             counters: ThreadCounters::new(),
@@ -209,28 +213,33 @@ impl WorkerThread {
         self.busy_since.store(now, Ordering::Relaxed);
     }
 
-    /// A task begins. Returns when, by the pool's clock, if tasks have a timeout or the pool has a
-    /// timeline; else 0.
-    pub(super) fn task_started(&self) -> u64 {
+    /// A task begins, which may run for so long. Returns when, by the pool's clock, if tasks have a
+    /// timeout or the pool has a timeline; else 0.
+    pub(super) fn task_started(&self, limit: Option<Duration>) -> u64 {
         super::counters::add_unshared(&self.counters.begun, 1);
-        let Some(monitor) = &self.pool.timeout_monitor else {
+        let Some(monitor) = self.pool.timeout_monitor.get() else {
             return match self.pool.options.timeline {
                 Some(_) => self.pool.now(),
                 None => 0,
             };
         };
         let now = self.pool.now();
-        self.task_began.store(now, Ordering::Relaxed);
+        let Some(limit) = limit else {
+            return now;
+        };
+        self.time_limit
+            .store(timeouts::nanos(limit), Ordering::Relaxed);
+        self.task_began.store(now, Ordering::Release);
         // Store–fence–load (README.md): either the monitor sees that a task runs, or this thread
         // sees that the monitor is parked.
         fence(Ordering::SeqCst);
-        monitor.on_task_start();
+        monitor.on_task_start(self.pool.options.timeout != Some(limit));
         now
     }
 
     /// The task has returned: the monitor does not watch what comes after it.
     pub(super) fn task_stopped(&self) {
-        if self.pool.timeout_monitor.is_some() {
+        if self.pool.timeout_monitor.get().is_some() {
             self.task_began.store(0, Ordering::Relaxed);
         }
     }

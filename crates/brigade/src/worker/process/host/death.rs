@@ -6,13 +6,13 @@
 //! is dropped.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use crate::Timeout;
 use crate::sys::process::Ended;
 use crate::task::crash::{Cause, Crash, Death, Phase};
 use crate::task::name::TaskName;
 use crate::task::symbols::{Frames, Symbols};
+use crate::task::time_limit::TimeLimit;
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::fork_server::streams::last_lines;
 use crate::worker::process::ipc::board::ExitRecord;
@@ -107,14 +107,14 @@ impl Evidence {
     pub(crate) fn into_timeout(
         self,
         task: TaskName,
-        after: Duration,
+        limit: TimeLimit,
         symbols: &Arc<Symbols>,
     ) -> Timeout {
         let stderr = last_lines(&self.exit_record.stderr);
         let frames = Frames::new(symbols, self.calls);
         let mut place = Whereabouts::new(Some(self.pid), Some(self.phase), frames);
         place.see(self.exit_record.look);
-        Timeout::at(task, after, place, stderr)
+        Timeout::at(task, limit, place, stderr)
     }
 
     /// The protocol was broken: whatever the status says came of that.

@@ -1,0 +1,125 @@
+//! One task, with something otherwise than its pool.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::policy::task_options::TaskOptions;
+use super::{Backend, Pool};
+use crate::{JoinHandle, Message};
+
+/// One task that has something otherwise than its pool: a timeout, a deadline, a number of retries.
+/// Made by [`Pool::task`].
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+/// use brigade::{JoinError, Pool};
+///
+/// fn render(page: u32) -> String {
+///     format!("page {page}")
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// brigade::init();
+/// let pool = Pool::processes(2)?; // or Pool::threads(2)
+/// let until = Instant::now() + Duration::from_secs(5); // when the client gives up
+/// let page = pool
+///     .task(render)
+///     .deadline(until) // in the queue, too
+///     .timeout(Duration::from_secs(2)) // once it runs
+///     .retries(1)
+///     .submit(7);
+/// match page.join() {
+///     Ok(text) => assert_eq!(text, "page 7"),
+///     Err(JoinError::TimedOut(over)) if !over.had_begun() => eprintln!("overloaded: {over}"),
+///     Err(other) => return Err(other.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "it is a task only when it is submitted"]
+pub struct TaskBuilder<'p, A, R> {
+    pool: &'p Pool,
+    task: fn(A) -> R,
+    options: TaskOptions,
+}
+
+impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
+    pub(super) fn new(pool: &'p Pool, task: fn(A) -> R) -> TaskBuilder<'p, A, R> {
+        TaskBuilder {
+            pool,
+            task,
+            options: TaskOptions::NONE,
+        }
+    }
+
+    /// How long the task may run, instead of the pool's [timeout](crate::PoolBuilder::timeout): then
+    /// it ends as with that. It may be shorter or longer, and the pool need have none;
+    /// [`Duration::MAX`] is no timeout at all.
+    ///
+    /// *Default: the pool's.*
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.options.timeout = Some(time);
+        self
+    }
+
+    /// When the task ends at the latest, whether it runs or waits: with
+    /// [`TimedOut`](crate::JoinError::TimedOut), whose
+    /// [`had_begun`](crate::Timeout::had_begun) says which.
+    ///
+    /// A task whose deadline passes while it waits never begins, also if it has passed already when
+    /// it is submitted; [`submit`](Self::submit) waits no longer for room than until then. One that
+    /// runs ends as with a [timeout](Self::timeout): a process is killed, a thread is let go. It is
+    /// not run again. Unlike a timeout, a deadline is a moment: time in which the program or its
+    /// worker is stopped counts.
+    ///
+    /// In a pool of processes such a task is not given to a worker ahead, for it could begin there
+    /// after its deadline: where tasks take a few microseconds that costs throughput.
+    ///
+    /// *Default: none.*
+    pub fn deadline(mut self, at: Instant) -> Self {
+        self.options.deadline = Some(at);
+        self
+    }
+
+    /// How often the task is run again, instead of the pool's
+    /// [retries](crate::PoolBuilder::retries).
+    ///
+    /// *Default: the pool's.*
+    pub fn retries(mut self, times: u32) -> Self {
+        self.options.retries = Some(times);
+        self
+    }
+
+    /// Gives the pool the task, as [`Pool::submit`] does.
+    #[track_caller]
+    pub fn submit(self, input: A) -> JoinHandle<R> {
+        match &self.pool.backend {
+            Backend::Thread(pool) => pool.submit_as(self.task, input, self.options),
+            Backend::Process(pool) => pool.submit_as(self.task, input, self.options),
+        }
+    }
+
+    /// Gives the pool the task, unless its queue is at its limit, as [`Pool::try_submit`] does.
+    ///
+    /// # Errors
+    /// The input, which was not taken.
+    #[track_caller]
+    pub fn try_submit(self, input: A) -> Result<JoinHandle<R>, A> {
+        match &self.pool.backend {
+            Backend::Thread(pool) => pool.try_submit_as(self.task, input, self.options),
+            Backend::Process(pool) => pool.try_submit_as(self.task, input, self.options),
+        }
+    }
+}
+
+impl<A, R> fmt::Debug for TaskBuilder<'_, A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskBuilder")
+            .field("pool", self.pool)
+            .field("timeout", &self.options.timeout)
+            .field("deadline", &self.options.deadline)
+            .field("retries", &self.options.retries)
+            .finish_non_exhaustive()
+    }
+}
