@@ -85,6 +85,8 @@
 //!   [`thread::scope`](thread::scope()): threads that borrow.
 //! - [`advise`](advise()): runs the program's own task in threads and in processes, and says which
 //!   suits it, and why.
+//! - [`pool::Context`]: a table that many tasks borrow: carried once to each worker, not with each
+//!   task.
 //! - [`JoinHandle`]: joined, joined with a timeout, awaited on any executor, cancelled, or dropped.
 //! - [`JoinError`], [`Crash`], [`Panic`]: why there is no result. A crash can be
 //!   [kept in a file](PoolBuilder::keep_crashes) and [run again](init#a-crash-once-more) in a

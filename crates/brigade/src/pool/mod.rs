@@ -1,6 +1,7 @@
 //! Workers that stay: a [`Pool`] of threads or of processes, one word apart.
 
 // The files:
+// - context: what many tasks borrow
 // - builder: configures and starts a pool; config: its options
 // - task_builder: one task, with something otherwise than its pool
 // - map: results in the order of their inputs, or as they come
@@ -13,6 +14,7 @@
 
 mod builder;
 mod config;
+mod context;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod crash_file;
 mod events;
@@ -40,6 +42,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 pub use builder::PoolBuilder;
+pub use context::Context;
 pub use histogram::Latencies;
 pub use open_metrics::open_metrics;
 pub use stacks::{Stacks, WorkerStack};

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::config::Options;
+use super::context::Context;
 use super::policy::task_options::TaskOptions;
 use super::stacks::WorkerStack;
 use crate::publish::{PoolPicture, Source};
@@ -23,6 +24,15 @@ impl ProcessPool {
     pub(in crate::pool) fn submit<A: Message, R: Message>(
         self: &Arc<Self>,
         _: fn(A) -> R,
+        _: A,
+    ) -> JoinHandle<R> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn submit_with<C: Message + Sync, A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: &Context<C>,
+        _: fn(&C, A) -> R,
         _: A,
     ) -> JoinHandle<R> {
         match self.0 {}
@@ -97,6 +107,15 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
 
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     pub(in crate::pool) fn new(pool: &'p Arc<ProcessPool>, _: fn(A) -> R, _: I) -> Self {
+        match pool.0 {}
+    }
+
+    pub(in crate::pool) fn with_context<C: Message + Sync>(
+        pool: &'p Arc<ProcessPool>,
+        _: &Context<C>,
+        _: fn(&C, A) -> R,
+        _: I,
+    ) -> Self {
         match pool.0 {}
     }
 

@@ -206,6 +206,13 @@ impl<N: AsRef<str>> Text<'_, N> {
                 |s| total(s.bytes_out),
             ),
             family(
+                "context_bytes",
+                "counter",
+                "bytes",
+                "Encoded contexts, once for each worker.",
+                |s| total(s.context_bytes),
+            ),
+            family(
                 "task_seconds",
                 "histogram",
                 "seconds",

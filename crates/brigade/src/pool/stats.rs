@@ -61,6 +61,9 @@ pub struct PoolStats {
     pub bytes_in: u64,
     /// Bytes of encoded results that were carried back.
     pub bytes_out: u64,
+    /// Bytes of encoded [contexts](crate::pool::Context) that were carried to workers: each once to
+    /// each worker that had a task for it.
+    pub context_bytes: u64,
     /// From a task's submission to its end.
     pub latencies: Latencies,
 }

@@ -165,6 +165,7 @@ impl Counts<'_> {
             busy,
             bytes_in,
             bytes_out,
+            context_bytes,
             latencies,
             ..
         } = self.0;
@@ -189,6 +190,7 @@ impl Counts<'_> {
             ("busy_ns", nanos(*busy)),
             ("bytes_in", *bytes_in),
             ("bytes_out", *bytes_out),
+            ("context_bytes", *context_bytes),
             ("p50_ns", quantile(0.5)),
             ("p99_ns", quantile(0.99)),
             ("longest_ns", nanos(latencies.longest())),

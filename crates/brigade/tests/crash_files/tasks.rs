@@ -15,6 +15,13 @@ pub(crate) fn fault(address: usize) -> u8 {
     unsafe { std::ptr::read_volatile(address as *const u8) }
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Addresses(pub(crate) Vec<usize>);
+
+pub(crate) fn fault_at(addresses: &Addresses, at: usize) -> u8 {
+    fault(addresses.0[at])
+}
+
 pub(crate) fn abort((): ()) {
     std::process::abort()
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use brigade::pool::Context;
 use brigade::{Crash, Descriptor, JoinError, Kind, Message, Pool, PoolBuilder, process};
 use libtest_mimic::{Failed, Trial};
 
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Trial> {
             "a_large_input_comes_back_whole",
             a_large_input_comes_back_whole,
         ),
+        trial("a_context_is_kept_once", a_context_is_kept_once),
         trial(
             "descriptors_are_told_of_and_refused",
             descriptors_are_told_of_and_refused,
@@ -222,6 +224,40 @@ fn a_large_input_comes_back_whole() {
     input.push(0xff);
     let (ended, stderr) = replay(&file_of(&crash_in(&pool, tasks::picky, input)));
     assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{stderr}");
+}
+
+fn a_context_is_kept_once() {
+    let scratch = Scratch::new();
+    let pool = scratch.pool().build().expect("starts");
+    let addresses = Context::new(tasks::Addresses((0x1000..0x9000).collect()));
+    let crashes: Vec<_> = [0x10, 0x20]
+        .map(|at| pool.submit_with(&addresses, tasks::fault_at, at))
+        .map(|handle| match handle.join() {
+            Err(JoinError::Crashed(crash)) => file_of(&crash),
+            other => panic!("{other:?}"),
+        })
+        .to_vec();
+    let mut contexts = scratch.files();
+    contexts.retain(|file| !crashes.contains(file));
+    assert_eq!(contexts.len(), 1, "{contexts:?}");
+    for (file, address) in crashes.iter().zip(["0x1010", "0x1020"]) {
+        let text = fs::read_to_string(file).expect("is text");
+        assert!(text.contains("\ncontext: context-"), "{text}");
+        let (ended, stderr) = replay(file);
+        assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{stderr}");
+        assert!(stderr.contains(&format!("from {address}")), "{stderr}");
+    }
+    // Not with another.
+    let mut bytes = fs::read(&contexts[0]).expect("is there");
+    bytes[1000] ^= 1;
+    fs::write(&contexts[0], bytes).expect("written");
+    let (ended, stderr) = replay(&crashes[0]);
+    assert_eq!(ended.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("its context"), "{stderr}");
+    fs::remove_file(&contexts[0]).expect("removed");
+    let (ended, stderr) = replay(&crashes[0]);
+    assert_eq!(ended.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("its context"), "{stderr}");
 }
 
 fn descriptors_are_told_of_and_refused() {

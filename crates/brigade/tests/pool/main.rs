@@ -6,6 +6,7 @@
 
 mod balance;
 mod closing;
+mod context;
 mod count;
 mod ends;
 mod futures;

@@ -22,6 +22,9 @@ pub(crate) struct ReplaySpec {
     pub(crate) variables: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) descriptors: u64,
     pub(crate) length: u64,
+    /// The file of the context that the task uses.
+    #[serde(skip)]
+    pub(crate) context: Option<String>,
 }
 
 impl ReplaySpec {
@@ -29,6 +32,7 @@ impl ReplaySpec {
     pub(super) fn checksum(&self) -> io::Result<Checksum> {
         let mut sum = Checksum::default();
         sum.add(&postcard::to_stdvec(self).map_err(io::Error::other)?);
+        sum.add(self.context.as_deref().unwrap_or_default().as_bytes());
         Ok(sum)
     }
 }

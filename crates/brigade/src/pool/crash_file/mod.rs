@@ -23,7 +23,8 @@
 //! directory: /home/cook                           the one it worked in
 //! clear environment: yes                          only if it is
 //! variable: LANG=C                                one line for each that was set by the pool's `process::Builder`
-//! descriptors: 0                                  those that came with the input: with any, it cannot be run again
+//! context: context-8c2f3d5a90b1e644-1048576       the file beside this one of what the task borrows, if it does
+//! descriptors: 0                                  those that came with the input or the context: with any, it cannot be run again
 //! input length: 12
 //!
 //! backtrace:
@@ -47,11 +48,13 @@
 // The files:
 // - format: what decides what is run, and its checksum; text: values as text
 // - build: which program this is; command: what a person types to run a task again
+// - kept_value: a context, which is kept once beside the files of its tasks
 // - write, read: a file; replay: what `BRIGADE_REPLAY` does with one
 
 mod build;
 mod command;
 mod format;
+pub(super) mod kept_value;
 mod read;
 pub(crate) mod replay;
 #[cfg(test)]

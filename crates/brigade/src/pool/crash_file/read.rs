@@ -165,6 +165,7 @@ impl CrashRecord {
                 let variable = key.zip(unescaped(value)).ok_or_else(wrong)?;
                 spec.variables.push(variable);
             }
+            "context" => spec.context = Some(text()?),
             "descriptors" => spec.descriptors = decimal()?,
             "input length" => spec.length = decimal()?,
             "clear environment" => return Err(wrong()),

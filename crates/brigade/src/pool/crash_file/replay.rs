@@ -18,10 +18,11 @@ use std::path::Path;
 use super::build::build_id;
 use super::command::{DEBUGGER, ENV_VAR, replay_command};
 use super::format::ReplaySpec;
+use super::kept_value;
 use super::read::{CrashRecord, read};
 use crate::sys::{environment, fds, opened, process, signal};
 use crate::task::codec::Encoded;
-use crate::task::entry::{self, EncodedResult, Outcome, Plan};
+use crate::task::entry::{self, EncodedResult, EncodedValue, Outcome, Place, Plan, Resident};
 use crate::task::panic::Unwound;
 
 /// How the program ends. A task that crashes again ends it in its own way.
@@ -61,6 +62,13 @@ fn replay(path: &Path) -> Result<i32, String> {
     let record = read(BufReader::with_capacity(64 * 1024, file)).map_err(|e| e.to_string())?;
     let CrashRecord { spec, input, .. } = &record;
     check(&record)?;
+    let mut context = match &spec.context {
+        Some(name) => Some(Resident::encoded(EncodedValue {
+            place: Place::Here(kept_value::read(name, path)?),
+            descriptors: Vec::new(),
+        })),
+        None => None,
+    };
     eprint_line(&format!(
         "replaying task `{}`, whose worker died of {} while {}, {}",
         record.task, record.cause, record.phase, record.time
@@ -83,7 +91,11 @@ fn replay(path: &Path) -> Result<i32, String> {
     }
     let mut result = EncodedResult::default();
     let plan = Plan::from_words([spec.entry, spec.function]);
-    let outcome = plan.run(Encoded::Here(input), Vec::new(), &mut result, &|_| {});
+    let input = Encoded::Here(input);
+    let outcome = match &mut context {
+        None => plan.run(input, Vec::new(), &mut result, &|_| {}),
+        Some(context) => plan.run_with(context, input, Vec::new(), &mut result, &|_| {}),
+    };
     let _ = io::stdout().flush();
     process::flush_c_streams();
     Ok(match outcome {
@@ -135,10 +147,14 @@ fn check(record: &CrashRecord) -> Result<(), String> {
             spec.build, record.program
         ));
     }
+    let what = match spec.context {
+        None => "input",
+        Some(_) => "input or its context",
+    };
     match spec.descriptors {
         0 => Ok(()),
         n => Err(format!(
-            "descriptors came with its input ({n}: ends of channels, shared memory or files), and a file cannot keep them"
+            "descriptors came with its {what} ({n}: ends of channels, shared memory or files), and a file cannot keep them"
         )),
     }
 }

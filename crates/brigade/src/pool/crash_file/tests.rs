@@ -66,6 +66,7 @@ fn file_of<'a>(input: &'a [u8], setup: Option<&'a Setup>) -> CrashFile<'a> {
         plan: Plan::of(hungry as fn(Vec<u8>) -> usize).expect("code of this program"),
         input,
         descriptors: 0,
+        context: None,
         attempt: 1,
         initializer: Some(0x1234),
         setup,

@@ -37,8 +37,10 @@ pub(crate) struct CrashFile<'a> {
     pub(crate) plan: Plan,
     /// As it was encoded.
     pub(crate) input: &'a [u8],
-    /// How many descriptors came with the input.
+    /// How many descriptors came with the input, and with the context.
     pub(crate) descriptors: usize,
+    /// The file beside this one of the context that the task uses.
+    pub(crate) context: Option<&'a str>,
     /// Counted from 1: with retries, a task may crash more than once.
     pub(crate) attempt: u32,
     /// The pool's initializer, as an offset: `Function::at(initializer as usize)?.0`.
@@ -156,6 +158,7 @@ impl CrashFile<'_> {
             variables: setup.env,
             descriptors: self.descriptors as u64,
             length: self.input.len() as u64,
+            context: self.context.map(str::to_owned),
         })
     }
 }
@@ -196,6 +199,9 @@ impl ReplaySpec {
         }
         for (key, value) in &self.variables {
             writeln!(to, "variable: {}={}", escaped(key), escaped(value))?;
+        }
+        if let Some(context) = &self.context {
+            writeln!(to, "context: {}", escaped(context.as_bytes()))?;
         }
         writeln!(to, "descriptors: {}", self.descriptors)?;
         writeln!(to, "input length: {}", self.length)?;

@@ -1,5 +1,6 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
+use super::context::EncodedContext;
 use super::deferred::{DeadOutcome, DeadTask, Deferred, Drawing, TraceEvent};
 use super::outcome::RawOutcome;
 use super::pool::{Driver, LockedPool, ProcessPool};
@@ -74,6 +75,7 @@ impl ProcessPool {
                 &report.target,
                 report.input,
                 report.descriptors,
+                report.context.as_deref(),
                 report.attempts,
             );
         }
@@ -148,26 +150,30 @@ impl ProcessPool {
         target: &CallTarget,
         input: std::io::Result<Vec<u8>>,
         descriptors: usize,
+        context: Option<&EncodedContext>,
         attempts: Attempts,
     ) {
         let Some(dir) = &self.options.keep_crashes else {
             return;
         };
-        let input = match input {
-            Ok(input) => input,
-            Err(e) => {
-                return crash_file::attach_error(
-                    crash,
-                    format!(
-                        "no crash file was written, for the task's input could not be read: {e}"
-                    ),
+        let kept = context.map(|context| context.keep_in(dir)).transpose();
+        let input = input.map_err(|e| ("input", e));
+        let both = input.and_then(|input| Ok((input, kept.map_err(|e| ("context", e))?)));
+        let (input, kept) = match both {
+            Ok(both) => both,
+            Err((what, e)) => {
+                let why = format!(
+                    "no crash file was written, for the task's {what} could not be kept: {e}"
                 );
+                return crash_file::attach_error(crash, why);
             }
         };
+        let descriptors = descriptors + context.map_or(0, EncodedContext::descriptors);
         let file = CrashFile {
             plan: Plan::from_words(target.plan),
             input: &input,
             descriptors,
+            context: kept.as_deref(),
             attempt: attempts.current(),
             initializer: self.setup.pool.as_ref().and_then(|s| s.initializer),
             setup: Some(&self.setup),
@@ -203,6 +209,7 @@ impl ProcessPool {
                                 &task.target,
                                 input,
                                 descriptors,
+                                task.context.as_deref(),
                                 task.attempts,
                             );
                         }

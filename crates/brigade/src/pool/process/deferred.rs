@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::context::EncodedContext;
 use super::outcome::RawOutcome;
 use super::result_cell::Wakeups;
 use super::task::{CallTarget, Task};
@@ -67,6 +68,7 @@ pub(super) struct CrashReport {
     pub(super) target: CallTarget,
     pub(super) input: std::io::Result<Vec<u8>>,
     pub(super) descriptors: usize,
+    pub(super) context: Option<Arc<EncodedContext>>,
     pub(super) attempts: Attempts,
     pub(super) evidence: Evidence,
     pub(super) symbols: Arc<Symbols>,

@@ -171,6 +171,7 @@ impl Dispatcher {
         let lines = self.workers.iter().filter_map(|slot| slot.line.as_ref());
         stats.stopped = lines.filter(|line| line.stop().0).count();
         stats.busy += self.workers.busy_time(now);
+        stats.context_bytes = self.workers.context_bytes();
         stats
     }
 

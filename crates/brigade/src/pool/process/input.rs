@@ -163,6 +163,19 @@ impl EncodedInput {
         Ok(InputWithDescriptors::input(bytes, None, descriptors))
     }
 
+    /// The same, of which no more than so many bytes are outside of a memory file.
+    pub(super) fn in_file_above(self, most: usize) -> Result<EncodedInput, TransferError> {
+        match self {
+            EncodedInput::Inline(bytes) if bytes.len() > most => {
+                EncodedInput::in_file(&[&bytes], Vec::new())
+            }
+            EncodedInput::WithDescriptors(carried) if carried.bytes.len() > most => {
+                EncodedInput::in_file(&[&carried.bytes], carried.descriptors)
+            }
+            other => Ok(other),
+        }
+    }
+
     /// An input of these parts, one behind the other, and descriptors, in a memory file.
     fn in_file(parts: &[&[u8]], descriptors: Vec<OwnedFd>) -> Result<EncodedInput, TransferError> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
@@ -197,6 +210,19 @@ impl EncodedInput {
                 Some((file, len)) => attachment::map(file, *len)?.to_vec(),
                 None => Ok(carried.bytes.to_vec()),
             },
+        }
+    }
+
+    /// The encoded bytes, or what is sent in their place and beside them. Not of several inputs.
+    pub(super) fn as_parcel(&self) -> (&[u8], Parcel<'_>) {
+        let none = Parcel {
+            file: None,
+            descriptors: &[],
+        };
+        match self {
+            EncodedInput::Inline(bytes) => (bytes, none),
+            EncodedInput::Batch(strip) => (strip.first(), none),
+            EncodedInput::WithDescriptors(carried) => (carried.bytes(), carried.parcel()),
         }
     }
 

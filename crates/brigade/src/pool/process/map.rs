@@ -1,14 +1,17 @@
 //! A map over a pool of processes.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::context::EncodedContext;
 use super::deferred::{Deferred, TraceEvent};
 use super::input::{EncodedInput, TaskBatch};
 use super::map_results::{ResultBuffer, ResultRef};
 use super::outcome::{RawOutcome, TransferError};
 use super::pool::{ProcessPool, WaitFor};
 use super::task::{CallTarget, ResultSink, Task};
+use crate::pool::context::Context;
 use crate::pool::policy::limits::Attempts;
 use crate::sim::local::Instant;
 use crate::task::codec;
@@ -40,6 +43,7 @@ const MOST_BYTES: usize = 64 << 20;
 pub(crate) struct Map<'p, A, R, I> {
     pool: &'p ProcessPool,
     target: Result<CallTarget, String>,
+    context: Option<Arc<EncodedContext>>,
     decode: Decode<R>,
     inputs: I,
     exhausted: bool,
@@ -74,7 +78,29 @@ pub(crate) enum Now<R> {
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     #[track_caller]
     pub(crate) fn new(pool: &'p ProcessPool, task: fn(A) -> R, inputs: I) -> Map<'p, A, R, I> {
-        let target = CallTarget::new(task).map_err(|e| pool.nowhere(task as usize, &e));
+        Map::of(pool, pool.target(task), None, inputs)
+    }
+
+    /// Of tasks that borrow a context.
+    #[track_caller]
+    pub(crate) fn with_context<C: Message + Sync>(
+        pool: &'p ProcessPool,
+        context: &Context<C>,
+        task: fn(&C, A) -> R,
+        inputs: I,
+    ) -> Map<'p, A, R, I> {
+        match pool.target_with(context, task) {
+            Ok((target, context)) => Map::of(pool, Ok(target), Some(context), inputs),
+            Err(why) => Map::of(pool, Err(why), None, inputs),
+        }
+    }
+
+    fn of(
+        pool: &'p ProcessPool,
+        target: Result<CallTarget, String>,
+        context: Option<Arc<EncodedContext>>,
+        inputs: I,
+    ) -> Map<'p, A, R, I> {
         let map = if pool.is_ours() {
             pool.lock().dispatcher.maps.open()
         } else {
@@ -83,6 +109,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         Map {
             pool,
             target,
+            context,
             decode: codec::decode_encoded::<R>,
             inputs,
             exhausted: false,
@@ -251,6 +278,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let frames = std::mem::replace(&mut self.strip, next);
         self.tasks.push(Task {
             target,
+            context: self.context.clone(),
             input: EncodedInput::Batch(TaskBatch::new(frames, self.strip_count)),
             sink: ResultSink::Map(self.map, self.strip_first),
             attempts: Attempts::default(),
@@ -345,6 +373,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 self.carried += input.len();
                 self.tasks.push(Task {
                     target,
+                    context: self.context.clone(),
                     input,
                     sink: ResultSink::Map(self.map, index),
                     attempts: Attempts::default(),

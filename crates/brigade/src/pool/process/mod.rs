@@ -1,7 +1,7 @@
 //! A pool of processes: what runs in the host. Its workers run `worker::process::child`.
 //!
 //! Each worker has a mailbox with some tasks ahead. The files:
-//! - task: what is run, on what, for whom; input: what it is given; outcome: how it ended
+//! - task: what is run, on what, for whom; input: what it is given; context: what it borrows; outcome: how it ended
 //! - result_cell: where a task hears of its end; handle: who waits for that; map_results: the same,
 //!   of a map; map: inputs in, results out
 //! - dispatcher: what there is to do. Its parts: queue: tasks that no worker has; own_times: those
@@ -22,6 +22,7 @@ mod assigned_tasks;
 mod assignment;
 mod cancel;
 mod collect;
+mod context;
 mod deferred;
 mod dispatcher;
 mod handle;
@@ -50,6 +51,7 @@ mod worker_slot;
 mod worker_table;
 
 use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -63,12 +65,14 @@ use self::respawn::StartError;
 use self::result_cell::HasResultCell;
 use self::task::{CallTarget, ResultSink, Task};
 use super::config::{InitializerFailed, Options};
+use super::context::Context;
 use super::crash_file;
 use super::policy::limits::Attempts;
 use super::policy::task_options::TaskOptions;
 use crate::sim::local::{self, Instant};
 use crate::sys::error;
 use crate::task::codec;
+use crate::task::entry::Plan;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
 use crate::worker::handle::Task as Behind;
@@ -77,6 +81,7 @@ use crate::worker::process::host::groups::{self, Whole};
 use crate::worker::process::ipc::protocol::PoolWorkerSetup;
 use crate::{JoinError, JoinHandle, Kind, Message, PoolStats};
 
+pub(crate) use self::context::EncodedContext;
 pub(crate) use self::pool::ProcessPool;
 pub(crate) use map::Map;
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
@@ -152,22 +157,48 @@ impl ProcessPool {
 
     /// Why no worker can find a task's function.
     #[track_caller]
-    fn nowhere(&self, function: usize, why: &io::Error) -> String {
+    fn nowhere(&self, function: usize, why: &dyn fmt::Display) -> String {
         let name = TaskName::new(function, self.options.name.clone());
         format!("task `{name}`: {why}")
     }
 
+    /// What is to be called of a task without a context.
+    #[track_caller]
+    #[inline]
+    fn target<A: Message, R: Message>(&self, task: fn(A) -> R) -> Result<CallTarget, String> {
+        match CallTarget::new(task) {
+            Ok(target) => Ok(target),
+            Err(e) => Err(self.nowhere(task as usize, &e)),
+        }
+    }
+
+    /// What is to be called of a task that borrows a context, and that.
+    #[track_caller]
+    fn target_with<C: Message + Sync, A: Message, R: Message>(
+        &self,
+        context: &Context<C>,
+        task: fn(&C, A) -> R,
+    ) -> Result<(CallTarget, Arc<EncodedContext>), String> {
+        let address = task as usize;
+        let plan = Plan::with_context(task).map_err(|e| self.nowhere(address, &e))?;
+        let encoded = context.encoded();
+        let encoded = encoded.map_err(|why| self.nowhere(address, &why))?;
+        Ok((CallTarget::of(plan), encoded))
+    }
+
     /// A task, encoded, and its handle.
     #[track_caller]
+    #[inline]
     fn make<A: Message, R: Message>(
         self: &Arc<Self>,
-        task: fn(A) -> R,
+        target: Result<CallTarget, String>,
+        context: Option<Arc<EncodedContext>>,
         input: &A,
         options: Option<Box<TaskOptions<Instant>>>,
     ) -> (Arc<PoolTaskHandle<R>>, Option<Task>) {
-        let target = match CallTarget::new(task) {
+        let target = match target {
             Ok(target) => target,
-            Err(e) => {
+            Err(why) => {
                 let target = CallTarget::invalid();
                 let pooled = Arc::new(PoolTaskHandle::new(
                     Arc::clone(self),
@@ -175,7 +206,7 @@ impl ProcessPool {
                     codec::decode_encoded::<R>,
                     None,
                 ));
-                let why = JoinError::Undeliverable(self.nowhere(task as usize, &e));
+                let why = JoinError::Undeliverable(why);
                 self.count_rejected(&why);
                 pooled
                     .cell()
@@ -200,6 +231,7 @@ impl ProcessPool {
             Ok(input) => {
                 let task = Task {
                     target,
+                    context,
                     input,
                     sink: ResultSink::Handle(Arc::clone(&pooled) as Arc<dyn HasResultCell>),
                     attempts: Attempts::default(),
@@ -234,7 +266,29 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
-        let (pooled, mut task) = self.make(task, &input, None);
+        let (pooled, mut task) = self.make(self.target(task), None, &input, None);
+        drop(input);
+        if task.is_some() {
+            self.enqueue(&mut task);
+        }
+        JoinHandle(Behind::Pooled(pooled))
+    }
+
+    #[track_caller]
+    pub(in crate::pool) fn submit_with<C: Message + Sync, A: Message, R: Message>(
+        self: &Arc<Self>,
+        context: &Context<C>,
+        task: fn(&C, A) -> R,
+        input: A,
+    ) -> JoinHandle<R> {
+        if !self.is_ours() {
+            return JoinHandle(Behind::Closed(Kind::Process));
+        }
+        let (target, context) = match self.target_with(context, task) {
+            Ok((target, context)) => (Ok(target), Some(context)),
+            Err(why) => (Err(why), None),
+        };
+        let (pooled, mut task) = self.make(target, context, &input, None);
         drop(input);
         if task.is_some() {
             self.enqueue(&mut task);
@@ -253,7 +307,7 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
-        let (pooled, mut task) = self.make(task, &input, own_options(options));
+        let (pooled, mut task) = self.make(self.target(task), None, &input, own_options(options));
         drop(input);
         if task.is_some() && !self.enqueue_by(&mut task) {
             self.reject_expired(&*pooled);
@@ -292,7 +346,7 @@ impl ProcessPool {
         if !self.is_ours() || self.options.queue_limit.get().is_some() && self.is_full() {
             return Err(input);
         }
-        let (pooled, mut task) = self.make(task, &input, options);
+        let (pooled, mut task) = self.make(self.target(task), None, &input, options);
         if task.is_some() && !self.try_enqueue(&mut task) {
             return Err(input);
         }

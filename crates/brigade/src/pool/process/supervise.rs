@@ -209,6 +209,7 @@ impl Dispatcher {
                     target: task.target,
                     input: task.input.read(),
                     descriptors: task.input.descriptors(),
+                    context: task.context.clone(),
                     attempts,
                     evidence,
                     symbols,

@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::context::EncodedContext;
 use super::input::EncodedInput;
 use super::outcome::Bytes;
 use super::result_cell::{EarlyEnd, HasResultCell};
@@ -26,10 +27,15 @@ pub(super) struct CallTarget {
 impl CallTarget {
     #[track_caller]
     pub(super) fn new<A: Message, R: Message>(task: fn(A) -> R) -> std::io::Result<CallTarget> {
-        Ok(CallTarget {
-            plan: Plan::of(task)?.to_words(),
+        Ok(CallTarget::of(Plan::of(task)?))
+    }
+
+    #[track_caller]
+    pub(super) fn of(plan: Plan) -> CallTarget {
+        CallTarget {
+            plan: plan.to_words(),
             call_site: Location::caller(),
-        })
+        }
     }
 
     /// One that no worker can find.
@@ -65,6 +71,8 @@ impl CallTarget {
 /// A task that was accepted and has not ended; or several of a map, one after another.
 pub(super) struct Task {
     pub(super) target: CallTarget,
+    /// What it borrows, beside its input.
+    pub(super) context: Option<Arc<EncodedContext>>,
     pub(super) input: EncodedInput,
     pub(super) sink: ResultSink,
     /// How often it was run and did not end.
@@ -134,6 +142,12 @@ impl Task {
         }
     }
 
+    /// The number of its context; 0: it has none.
+    #[inline]
+    pub(super) fn context_number(&self) -> u64 {
+        self.context.as_ref().map_or(0, |context| context.number())
+    }
+
     /// How many tasks this is.
     pub(super) fn count(&self) -> u32 {
         match &self.input {
@@ -152,6 +166,7 @@ impl Task {
         let (rest, kept) = strip.split_off(keep);
         Some(Task {
             target: self.target,
+            context: self.context.clone(),
             sink: ResultSink::Map(*map, index + u64::from(keep)),
             attempts: self.attempts,
             free_requeues: 0,
@@ -206,6 +221,7 @@ impl Task {
         };
         let one = Task {
             target: self.target,
+            context: self.context.clone(),
             input: EncodedInput::Inline(Bytes::from_slice(strip.first())),
             sink: ResultSink::Map(*map, *index),
             attempts: self.attempts,

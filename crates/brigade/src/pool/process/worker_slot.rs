@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::assigned_tasks::AssignedTasks;
 use super::assignment::{Assignment, WorkerIndex};
+use super::context::WorkerContexts;
 use super::input::EncodedInput;
 use super::outcome::Bytes;
 use super::task::{ResultSink, Task};
@@ -51,8 +52,10 @@ pub(super) struct WorkerSlot {
     pub(super) unpublished: bool,
     /// There is no room in its mailbox.
     pub(super) ring_full: bool,
-    /// The plan of the task that was written last.
-    pub(super) last_plan: Option<[u64; 2]>,
+    /// The plan of the task that was written last, and the number of the context that it uses, or 0.
+    last_plan: Option<([u64; 2], u64)>,
+    /// The contexts that its worker has.
+    pub(super) contexts: WorkerContexts,
     /// A reply of which a part is still to come through the lane.
     pub(super) pending_reply: Option<(ReplyTag, Bytes)>,
     /// It has answered for its first task, but the reply broke the protocol, or came after the
@@ -91,6 +94,7 @@ impl WorkerSlot {
             unpublished: false,
             ring_full: false,
             last_plan: None,
+            contexts: WorkerContexts::default(),
             pending_reply: None,
             bad_reply: false,
             last_progress: now,
@@ -267,10 +271,15 @@ impl WorkerSlot {
         let Some(line) = &mut self.line else {
             return Err(NotNow::Gone);
         };
-        if self.last_plan != Some(task.target.plan) {
+        let plan = (task.target.plan, task.context_number());
+        if self.last_plan != Some(plan) {
             self.last_plan = None;
-            line.write_plan(task.target.plan)?;
-            self.last_plan = Some(task.target.plan);
+            self.contexts.prepare(task.context.as_ref(), line)?;
+            match plan {
+                (plan, 0) => line.write_plan(plan)?,
+                (plan, context) => line.write_plan_with(plan, context)?,
+            }
+            self.last_plan = Some(plan);
         }
         let at = line.position();
         let mut rest = None;
@@ -322,6 +331,7 @@ impl WorkerSlot {
         let back = self.assigned.split_off(left.wrapping_sub(self.first()));
         if let (Some(first), Some(line)) = (back.front(), &mut self.line) {
             line.forget(first.at);
+            self.lane_broken |= self.contexts.retract(first.at);
         }
         // They are in its lane, and open there until it ends.
         self.lane_broken |= back.iter().any(|task| task.input.descriptors() > 0);

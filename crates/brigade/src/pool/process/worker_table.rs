@@ -23,6 +23,8 @@ pub(super) struct WorkerTable {
     scan_from: usize,
     /// No busy worker has room, until one has finished something.
     all_full: bool,
+    /// Bytes of contexts that workers were given whose places were emptied.
+    context_bytes: u64,
 }
 
 struct TableEntry {
@@ -63,6 +65,7 @@ impl WorkerTable {
             assigned: 0,
             scan_from: 0,
             all_full: false,
+            context_bytes: 0,
         }
     }
 
@@ -89,6 +92,7 @@ impl WorkerTable {
     /// Empties a worker's place. Returns since when it was busy, if it was.
     pub(super) fn clear(&mut self, i: WorkerIndex, now: Instant) -> Option<Instant> {
         let since = self.end_busy(i);
+        self.context_bytes += self[i].contexts.carried();
         self.entries[i.at()] = TableEntry::vacant(now);
         since
     }
@@ -159,6 +163,12 @@ impl WorkerTable {
         let since = |&i: &WorkerIndex| self.entries[i.at()].busy_since;
         let since = self.busy.iter().filter_map(since);
         since.map(|at| now.saturating_duration_since(at)).sum()
+    }
+
+    /// Bytes of contexts that all workers were given, those that are gone too.
+    pub(super) fn context_bytes(&self) -> u64 {
+        let slots = self.iter().map(|slot| slot.contexts.carried());
+        self.context_bytes + slots.sum::<u64>()
     }
 
     // ---- tasks

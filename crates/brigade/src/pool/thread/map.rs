@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::callable::Callable;
 use super::capacity::CapacityWaiter;
 use super::current;
 use super::locks::{lock, wait_until};
 use super::map_job::{MapInput, MapJob, MapResult};
 use super::pool::ThreadPool;
 use super::retry::{Retry, TaskInput};
+use crate::pool::context::Context;
 use crate::pool::policy::limits::MAP_WINDOW;
 use crate::{JoinError, Message};
 
@@ -40,6 +42,22 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
 impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     #[track_caller]
     pub(in crate::pool) fn new(pool: &'p Arc<ThreadPool>, task: fn(A) -> R, inputs: I) -> Self {
+        Map::of(pool, Callable::Plain(task), inputs)
+    }
+
+    /// Of tasks that borrow a context.
+    #[track_caller]
+    pub(in crate::pool) fn with_context<C: Message + Sync>(
+        pool: &'p Arc<ThreadPool>,
+        context: Context<C>,
+        task: fn(&C, A) -> R,
+        inputs: I,
+    ) -> Self {
+        Map::of(pool, Callable::with_context(context, task), inputs)
+    }
+
+    #[track_caller]
+    fn of(pool: &'p Arc<ThreadPool>, task: Callable<A, R>, inputs: I) -> Self {
         Map {
             job: Arc::new(MapJob::new(pool, task, Location::caller())),
             inputs: Some(inputs),

@@ -170,20 +170,22 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
 
     fn run_one(&self, worker: &WorkerThread, input: MapInput<A>) -> Result<R, JoinError> {
         let (job, pool) = (&self.job, &worker.pool);
-        let task = job.task;
+        let task = &job.task;
         let result = match input.value {
-            TaskInput::Value(input) => caught(move || task(input)).map(Ok),
+            TaskInput::Value(input) => caught(move || task.call(input)).map(Ok),
             TaskInput::Bytes(bytes) => {
-                caught(move || super::retry::decode(&bytes).map(task)).map(|result| {
-                    result.ok_or_else(|| {
-                        AbandonReason::TimedOut.error(pool, task as usize, job.call_site)
-                    })
-                })
+                caught(move || super::retry::decode(&bytes).map(|input| task.call(input))).map(
+                    |result| {
+                        result.ok_or_else(|| {
+                            AbandonReason::TimedOut.error(pool, task.address(), job.call_site)
+                        })
+                    },
+                )
             }
         };
         worker.task_stopped();
         result.unwrap_or_else(|unwound| {
-            let name = worker.name(task as usize, job.call_site);
+            let name = worker.name(task.address(), job.call_site);
             Err(JoinError::panicked(
                 name,
                 unwound,
@@ -200,7 +202,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
                 began: running.began,
                 since_submitted: self.elapsed_ns(pool.now()),
                 outcome: outcome.label(),
-                function: (self.job.task as usize, self.job.call_site),
+                function: (self.job.task.address(), self.job.call_site),
             };
             pool.draw_run(self.worker, run);
         }
@@ -300,7 +302,7 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
                 None
             }
             None => {
-                let error = why.error(pool, job.task as usize, job.call_site);
+                let error = why.error(pool, job.task.address(), job.call_site);
                 pool.count_abandoned(worker.id, Some(&error));
                 pool.counters.record_latency(nanos, 1);
                 let outcome = TaskOutcome::of_error(&error);

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use super::callable::Callable;
 use super::capacity::CapacityWaiter;
 use super::locks::lock;
 use super::map_batch::RunningBatch;
@@ -60,7 +61,7 @@ pub(super) type MapResult<R> = (usize, Result<R, JoinError>);
 
 pub(super) struct MapJob<A, R> {
     pub(super) pool: Arc<ThreadPool>,
-    pub(super) task: fn(A) -> R,
+    pub(super) task: Callable<A, R>,
     pub(super) call_site: &'static Location<'static>,
     pub(super) state: Mutex<MapJobState<A, R>>,
     /// For the iterator, which waits for results.
@@ -95,7 +96,7 @@ pub(super) struct MapJobState<A, R> {
 impl<A, R> MapJob<A, R> {
     pub(super) fn new(
         pool: &Arc<ThreadPool>,
-        task: fn(A) -> R,
+        task: Callable<A, R>,
         call_site: &'static Location<'static>,
     ) -> MapJob<A, R> {
         MapJob {
@@ -310,7 +311,7 @@ impl<A: Message, R: Message> Work for MapJob<A, R> {
     }
 
     fn function(&self) -> (usize, &'static Location<'static>) {
-        (self.task as usize, self.call_site)
+        (self.task.address(), self.call_site)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::callable::Callable;
 use super::current;
 use super::locks::{lock, wait_until};
 use super::pool::{ThreadPool, ThreadRun};
@@ -14,6 +15,7 @@ use super::retry::{self, Retry, TaskInput};
 use super::timeouts;
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
+use crate::pool::context::Context as TaskContext;
 use crate::pool::events;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
 use crate::pool::policy::task_options::TaskOptions;
@@ -26,7 +28,7 @@ use crate::worker::handle::{Pending, Task, joined_twice};
 use crate::{JoinError, JoinHandle, Kind, Message, Timeout};
 
 pub(super) struct PoolTask<A, R> {
-    task: fn(A) -> R,
+    task: Callable<A, R>,
     call_site: &'static Location<'static>,
     /// The pool's number. Few need the pool: they look it up.
     pool_id: u64,
@@ -82,6 +84,26 @@ impl ThreadPool {
         task: fn(A) -> R,
         input: A,
     ) -> JoinHandle<R> {
+        self.submit_callable(Callable::Plain(task), input)
+    }
+
+    #[track_caller]
+    pub(in crate::pool) fn submit_with<C: Message + Sync, A: Message, R: Message>(
+        self: &Arc<Self>,
+        context: TaskContext<C>,
+        task: fn(&C, A) -> R,
+        input: A,
+    ) -> JoinHandle<R> {
+        self.submit_callable(Callable::with_context(context, task), input)
+    }
+
+    #[track_caller]
+    #[inline]
+    fn submit_callable<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: Callable<A, R>,
+        input: A,
+    ) -> JoinHandle<R> {
         let call_site = Location::caller();
         if self.is_copy() {
             return JoinHandle(Task::Closed(Kind::Thread));
@@ -114,7 +136,13 @@ impl ThreadPool {
             return self.accept_as(task, call_site, input, options);
         }
         // Its deadline has passed before there was room for it: it never is in the queue.
-        let task = PoolTask::new(self, task, call_site, input, self.own_options(options));
+        let task = PoolTask::new(
+            self,
+            Callable::Plain(task),
+            call_site,
+            input,
+            self.own_options(options),
+        );
         self.capacity.force_acquire();
         task.end_if_queued(self, |task, _| task.expired(self, false));
         JoinHandle(Task::Pooled(Arc::new(task)))
@@ -153,7 +181,13 @@ impl ThreadPool {
         options: TaskOptions,
     ) -> JoinHandle<R> {
         let options = self.own_options(options);
-        let task = Arc::new(PoolTask::new(self, task, call_site, input, options));
+        let task = Arc::new(PoolTask::new(
+            self,
+            Callable::Plain(task),
+            call_site,
+            input,
+            options,
+        ));
         let handle = JoinHandle(Task::Pooled(
             Arc::clone(&task) as Arc<dyn Pending<R> + Send + Sync>
         ));
@@ -183,13 +217,13 @@ impl ThreadPool {
         if self.is_copy() || !self.capacity.try_acquire() {
             return Err(input);
         }
-        Ok(self.accept(task, call_site, input))
+        Ok(self.accept(Callable::Plain(task), call_site, input))
     }
 
     /// Queues a task, for which there is room.
     fn accept<A: Message, R: Message>(
         self: &Arc<Self>,
-        task: fn(A) -> R,
+        task: Callable<A, R>,
         call_site: &'static Location<'static>,
         input: A,
     ) -> JoinHandle<R> {
@@ -202,7 +236,7 @@ impl ThreadPool {
 impl<A: Message, R: Message> PoolTask<A, R> {
     pub(super) fn new(
         pool: &ThreadPool,
-        task: fn(A) -> R,
+        task: Callable<A, R>,
         call_site: &'static Location<'static>,
         input: A,
         options: Option<Box<TaskOptions<u64>>>,
@@ -273,7 +307,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
 
     fn timed_out(&self, pool: &ThreadPool, limit: TimeLimit) -> JoinError {
         let name = pool.options.name.clone();
-        let name = TaskName::at(self.task as usize, name, self.call_site);
+        let name = TaskName::at(self.task.address(), name, self.call_site);
         JoinError::TimedOut(Timeout::new(name, limit))
     }
 
@@ -434,7 +468,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
                 began,
                 since_submitted: pool.now().saturating_sub(self.submitted),
                 outcome: outcome.label(),
-                function: (self.task as usize, self.call_site),
+                function: (self.task.address(), self.call_site),
             };
             pool.draw_run(worker, run);
         }
@@ -469,19 +503,18 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
         let Some(input) = self.begin(worker) else {
             return RunOutcome::Done;
         };
-        let task = self.task;
+        let task = &self.task;
         let result = match input {
-            TaskInput::Value(input) => caught(move || task(input)).map(Ok),
+            TaskInput::Value(input) => caught(move || task.call(input)).map(Ok),
             // What was encoded here is decoded here. If that fails the task ends as it would have
             // without a retry.
-            TaskInput::Bytes(bytes) => {
-                caught(move || retry::decode(&bytes).map(task)).map(|result| {
-                    result.ok_or_else(|| self.error(&worker.pool, AbandonReason::TimedOut))
-                })
-            }
+            TaskInput::Bytes(bytes) => caught(move || {
+                retry::decode(&bytes).map(|input| task.call(input))
+            })
+            .map(|result| result.ok_or_else(|| self.error(&worker.pool, AbandonReason::TimedOut))),
         };
         let result = result.unwrap_or_else(|unwound| {
-            let name = worker.name(self.task as usize, self.call_site);
+            let name = worker.name(self.task.address(), self.call_site);
             Err(JoinError::panicked(
                 name,
                 unwound,
@@ -523,7 +556,7 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
     }
 
     fn function(&self) -> (usize, &'static Location<'static>) {
-        (self.task as usize, self.call_site)
+        (self.task.address(), self.call_site)
     }
 }
 

@@ -1,10 +1,15 @@
-//! One task, run with its panics caught; [`plan`]: in a worker process.
+//! One task, run with its panics caught; [`plan`]: in a worker process; [`resident`]: what that keeps
+//! for its tasks.
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod plan;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+mod resident;
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) use plan::{EncodedResult, Outcome, Plan, run_initializer, task_at};
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) use resident::{EncodedValue, Place, Resident};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -5,6 +5,7 @@
 use std::os::fd::OwnedFd;
 
 use super::caught;
+use super::resident::Resident;
 use crate::Message;
 use crate::sys::value_file;
 use crate::task::codec::{self, Encoded};
@@ -67,17 +68,56 @@ fn entry<A: Message, R: Message>(
     // code of the program, or the middle of a function: in the worker that its own task had taken
     // over already, or for the user whose program it is. It gains nothing by that.
     let task = unsafe { std::mem::transmute::<usize, fn(A) -> R>(task) };
-    let start = result.bytes.len();
-    let ended = caught(|| {
+    outcome_of(result, |result| {
         phase(Phase::Decoding);
-        let input =
-            codec::decode_encoded::<A>(input, descriptors).map_err(|e| format!("its input {e}"))?;
+        let input = decode(input, descriptors)?;
         phase(Phase::Running);
         let value = task(input);
         phase(Phase::Encoding);
         encode(&value, result)
-    });
-    match ended {
+    })
+}
+
+/// As [`Entry`], for a task that borrows what its worker keeps: a context.
+type EntryWith = fn(
+    task: usize,
+    resident: &mut Resident,
+    input: Encoded<'_>,
+    descriptors: Vec<OwnedFd>,
+    result: &mut EncodedResult,
+    phase: &dyn Fn(Phase),
+) -> Outcome;
+
+fn entry_with_context<C: Message, A: Message, R: Message>(
+    task: usize,
+    resident: &mut Resident,
+    input: Encoded<'_>,
+    descriptors: Vec<OwnedFd>,
+    result: &mut EncodedResult,
+    phase: &dyn Fn(Phase),
+) -> Outcome {
+    // SAFETY: `Plan::with_context` pairs this very instance with a `fn(&C, A) -> R`; else as in
+    // `entry`.
+    let task = unsafe { std::mem::transmute::<usize, fn(&C, A) -> R>(task) };
+    outcome_of(result, |result| {
+        phase(Phase::Decoding);
+        let context = resident.decoded::<C>()?;
+        let input = decode(input, descriptors)?;
+        phase(Phase::Running);
+        let value = task(context, input);
+        phase(Phase::Encoding);
+        encode(&value, result)
+    })
+}
+
+/// Runs `task`, which appends the encoded result.
+#[inline(always)]
+fn outcome_of(
+    result: &mut EncodedResult,
+    task: impl FnOnce(&mut EncodedResult) -> Result<Vec<OwnedFd>, String>,
+) -> Outcome {
+    let start = result.bytes.len();
+    match caught(|| task(result)) {
         Ok(Ok(descriptors)) => Outcome::Returned(descriptors),
         Ok(Err(why)) => Outcome::Undeliverable(why),
         Err(unwound) => {
@@ -85,6 +125,11 @@ fn entry<A: Message, R: Message>(
             Outcome::Panicked(unwound)
         }
     }
+}
+
+#[inline(always)]
+fn decode<A: Message>(input: Encoded<'_>, descriptors: Vec<OwnedFd>) -> Result<A, String> {
+    codec::decode_encoded::<A>(input, descriptors).map_err(|e| format!("its input {e}"))
 }
 
 #[inline(always)]
@@ -117,6 +162,16 @@ impl Plan {
         })
     }
 
+    /// As [`of`](Self::of), of a task that borrows a context.
+    pub(crate) fn with_context<C: Message, A: Message, R: Message>(
+        task: fn(&C, A) -> R,
+    ) -> std::io::Result<Plan> {
+        Ok(Plan {
+            entry: Function::at(entry_with_context::<C, A, R> as EntryWith as usize)?,
+            task: Function::at(task as usize)?,
+        })
+    }
+
     pub(crate) fn to_words(self) -> [u64; 2] {
         [self.entry.0, self.task.0]
     }
@@ -137,10 +192,8 @@ impl Plan {
         result: &mut EncodedResult,
         phase: &dyn Fn(Phase),
     ) -> Outcome {
-        let (Some(entry), Some(task)) = (self.entry.address(), self.task.address()) else {
-            return Outcome::Undeliverable(
-                "its function is not part of this worker's program".to_owned(),
-            );
+        let Some([entry, task]) = self.addresses() else {
+            return not_here();
         };
         // SAFETY: `address` checked that this lies in the program's code. That it is an `Entry` is
         // the word of the sender of the plan, which is of the same build (the fork server proved
@@ -149,6 +202,35 @@ impl Plan {
         let entry = unsafe { std::mem::transmute::<usize, Entry>(entry) };
         entry(task, input, descriptors, result, phase)
     }
+
+    /// As [`run`](Self::run), with what the worker keeps for the task.
+    pub(crate) fn run_with(
+        self,
+        resident: &mut Resident,
+        input: Encoded<'_>,
+        descriptors: Vec<OwnedFd>,
+        result: &mut EncodedResult,
+        phase: &dyn Fn(Phase),
+    ) -> Outcome {
+        let Some([entry, task]) = self.addresses() else {
+            return not_here();
+        };
+        // SAFETY: as in `run`, of an `EntryWith`: the host sends a plan of one in an order of its
+        // own (`Order::PlanWith`), and a crash file has a field that says so.
+        let entry = unsafe { std::mem::transmute::<usize, EntryWith>(entry) };
+        entry(task, resident, input, descriptors, result, phase)
+    }
+
+    /// Where its functions are. `None`: there is no code there.
+    #[inline(always)]
+    fn addresses(self) -> Option<[usize; 2]> {
+        Some([self.entry.address()?, self.task.address()?])
+    }
+}
+
+#[cold]
+fn not_here() -> Outcome {
+    Outcome::Undeliverable("its function is not part of this worker's program".to_owned())
 }
 
 /// The task at this offset; `None`: there is no code there. The offset came from the host, which a

@@ -63,6 +63,7 @@ impl Kept<'_> {
             plan,
             input,
             descriptors: self.descriptors,
+            context: None,
             attempt: 1,
             initializer: self.initializer.map(offset),
             setup: self.setup,

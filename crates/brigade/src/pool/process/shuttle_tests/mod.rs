@@ -5,6 +5,7 @@
 //! step ([`fork_server`](crate::worker::process::sim::fork_server)). Whoever waits for what never
 //! comes is a deadlock, which shuttle reports.
 
+mod contexts;
 mod deaths;
 mod ended_early;
 mod maps;

@@ -4,7 +4,7 @@
 //! - `setup`: what it does to itself before its first task
 //! - `one_shot`: its first orders: a single task, or to stay
 //! - `worker_loop`: a worker of a pool, and runs one task after another
-//! - `task`: one task, in either
+//! - `task`: one task, in either; `contexts`: what tasks of a pool borrow
 //! - `flush`: how what a task has printed gets out
 //! - `stderr_mark`: where in its stderr the text of a task begins
 //! - `oom_score`: how soon the kernel kills it where memory has run out, if its builder says so
@@ -12,6 +12,7 @@
 //! - `lockdown`: its sandbox
 //! - `zombies`: when it leaves because of ended processes that tasks have left behind
 
+mod contexts;
 mod flush;
 mod groups;
 mod limits;

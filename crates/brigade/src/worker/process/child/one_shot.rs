@@ -64,7 +64,10 @@ impl Worker {
                         self.serve_only(plan.unwrap_or_else(|| break_off()), payload);
                         return None;
                     }
-                    Order::Unknown(_) => break_off(),
+                    Order::PlanWith(..)
+                    | Order::Context(..)
+                    | Order::KeepContexts(_)
+                    | Order::Unknown(_) => break_off(),
                 }
             }
         }
@@ -92,7 +95,7 @@ impl Worker {
         };
         only.0.mailbox.note_processor();
         let mut result = EncodedResult::default();
-        let outcome = task::run(&only, plan, input, descriptors, &mut result);
+        let outcome = task::run(&only, plan, None, input, descriptors, &mut result);
         task::flush(&only);
         profile::write();
         task::tell(&mut only, outcome, &mut result);

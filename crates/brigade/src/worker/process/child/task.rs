@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use crate::sys::process;
 use crate::sys::value_file::ValueFile;
 use crate::task::codec::Encoded;
-use crate::task::entry::{EncodedResult, Outcome, Plan};
+use crate::task::entry::{EncodedResult, EncodedValue, Outcome, Place, Plan, Resident};
 use crate::task::panic::Unwound;
 use crate::task::text::floor_char_boundary;
 use crate::transport::attachment;
@@ -73,20 +73,51 @@ fn receive_large(
         .map_err(|e| format!("its input of {len} bytes did not arrive: {e}"))
 }
 
-/// Runs a task, whose encoded result is appended to `result`.
-#[inline]
+/// Waits for a value that is kept, encoded. The error is a text for the host.
+pub(super) fn receive_value(worker: &Worker, payload: Payload<'_>) -> Result<EncodedValue, String> {
+    let (place, parcel) = match payload {
+        Payload::Inline(bytes) => (Place::Here(bytes.to_vec()), None),
+        Payload::Accompanied { parcel, bytes } => (Place::Here(bytes.to_vec()), Some(parcel)),
+        Payload::Large { parcel, len } => {
+            let mut descriptors = receive_parcel(worker, parcel)?;
+            if descriptors.is_empty() {
+                return Err("its context came without its memory file".to_owned());
+            }
+            return Ok(EncodedValue {
+                place: Place::File(descriptors.remove(0), len),
+                descriptors,
+            });
+        }
+    };
+    let descriptors = parcel.map_or(Ok(Vec::new()), |parcel| receive_parcel(worker, parcel))?;
+    Ok(EncodedValue { place, descriptors })
+}
+
+fn receive_parcel(worker: &Worker, parcel: u64) -> Result<Vec<OwnedFd>, String> {
+    worker
+        .lane()
+        .and_then(|lane| lane::recv_numbered(lane, parcel))
+        .map_err(|e| format!("its context did not arrive: {e}"))
+}
+
+/// Runs a task, whose encoded result is appended to `result`. `resident`: what it borrows of what
+/// the worker keeps.
+#[inline(always)]
 pub(super) fn run(
     service: &impl Service,
     plan: Plan,
+    resident: Option<&mut Resident>,
     input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
 ) -> Outcome {
     let mailbox = service.mailbox();
     limits::begin_task();
-    let outcome = plan.run(input, descriptors, result, &|phase| {
-        mailbox.set_phase(phase);
-    });
+    let phase = |phase| mailbox.set_phase(phase);
+    let outcome = match resident {
+        None => plan.run(input, descriptors, result, &phase),
+        Some(resident) => plan.run_with(resident, input, descriptors, result, &phase),
+    };
     // The task forked, and this is its child, which came back first: it is not the one to reply.
     if !service.is_the_worker() {
         process::exit_now(0);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+use super::contexts::Contexts;
 use super::zombies::Zombies;
 use crate::sys::error::errno_of;
 use crate::sys::fds::Pinned;
@@ -45,6 +46,9 @@ pub(in crate::worker::process) struct WorkerLoop {
     /// Results that it has shown.
     finished: u32,
     plan: Option<Plan>,
+    /// The number of the context that tasks of this plan use, if they use one.
+    uses: Option<u64>,
+    contexts: Contexts,
     /// The frame of the task, and the result: kept, so that they need not be allocated each time.
     frame: OrderFrame,
     result: EncodedResult,
@@ -68,6 +72,8 @@ impl WorkerLoop {
             begun: 0,
             finished: 0,
             plan: None,
+            uses: None,
+            contexts: Contexts::default(),
             frame: OrderFrame::default(),
             result: EncodedResult::default(),
         }
@@ -170,7 +176,12 @@ impl WorkerLoop {
             }
             match self.frame.order() {
                 Order::Task(payload) => break payload,
-                Order::Plan(plan) => self.plan = Some(plan),
+                Order::Plan(plan) => (self.plan, self.uses) = (Some(plan), None),
+                Order::PlanWith(plan, context) => {
+                    (self.plan, self.uses) = (Some(plan), Some(context));
+                }
+                Order::Context(number, payload) => self.contexts.receive(worker, number, payload),
+                Order::KeepContexts(numbers) => self.contexts.keep(numbers),
                 Order::SetUp(_) | Order::Unknown(_) => worker.break_off(),
             }
         };
@@ -183,9 +194,11 @@ impl WorkerLoop {
         if !is_inline && worker.lane().is_err() {
             return false;
         }
-        let (input, descriptors) = match task::receive(worker, payload) {
-            Ok(received) => received,
-            Err(why) => {
+        let resident = self.uses.map(|number| self.contexts.get(number));
+        let received = task::receive(worker, payload);
+        let ((input, descriptors), resident) = match (received, resident.transpose()) {
+            (Ok(received), Ok(resident)) => (received, resident),
+            (Err(why), _) | (_, Err(why)) => {
                 worker.reply_in_turn(Reply::Undeliverable(why.as_bytes()));
                 self.show();
                 return true;
@@ -201,7 +214,8 @@ impl WorkerLoop {
             worker,
             original: &self.original,
         };
-        let outcome = task::run(&one_of_many, plan, input, descriptors, &mut self.result);
+        let result = &mut self.result;
+        let outcome = task::run(&one_of_many, plan, resident, input, descriptors, result);
         let is_flushed = task::flush(&one_of_many);
         // It may be killed as soon as the host has its last result.
         if profile::is_linked() && !mailbox.handoff().claims.has_more(self.begun) {

@@ -13,7 +13,7 @@ use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::handoff::Notify;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{HostRings, Mailbox};
-use crate::worker::process::ipc::order::{Order, Payload};
+use crate::worker::process::ipc::order::{Numbers, Order, Payload};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::ipc::reply::{self, ReplyTag};
 use crate::worker::process::sim::{ForkServer, Question, SpareWorker};
@@ -175,6 +175,20 @@ impl WorkerConnection {
         input: &[u8],
         parcel: Parcel<'_>,
     ) -> Result<(), NotNow> {
+        let payload = self.send_parcel(input, parcel, 0)?;
+        self.push(Order::Task(payload))?;
+        self.written = self.written.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Sends what goes through the lane of an encoded value, unless there is no room in the ring for
+    /// the rest, with so many bytes before it. Returns what is to be written there.
+    fn send_parcel<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        parcel: Parcel<'_>,
+        before: usize,
+    ) -> Result<Payload<'b>, NotNow> {
         let number = self.parcels;
         let payload = match parcel.file {
             Some((_, len)) => Payload::Large {
@@ -183,11 +197,11 @@ impl WorkerConnection {
             },
             None => Payload::Accompanied {
                 parcel: number,
-                bytes: input,
+                bytes,
             },
         };
         // First, so that nothing is sent for which there is no room.
-        if !self.ends.orders.has_room(payload.len()) {
+        if !self.ends.orders.has_room(before + payload.len()) {
             return Err(NotNow::Full);
         }
         let mut all: Vec<BorrowedFd<'_>> = Vec::with_capacity(parcel.descriptors.len() + 1);
@@ -204,9 +218,40 @@ impl WorkerConnection {
             _ => NotNow::Failed(e),
         })?;
         self.parcels += 1;
-        self.push(Order::Task(payload))?;
-        self.written = self.written.wrapping_add(1);
-        Ok(())
+        Ok(payload)
+    }
+
+    // ---- contexts
+
+    /// As [`write_plan`](Self::write_plan), of tasks that use the context of this number.
+    pub(crate) fn write_plan_with(&mut self, plan: [u64; 2], context: u64) -> Result<(), NotNow> {
+        self.push(Order::PlanWith(Plan::from_words(plan), context))
+    }
+
+    /// Writes a context, for tasks that are written after it.
+    pub(crate) fn write_context(
+        &mut self,
+        number: u64,
+        bytes: &[u8],
+        parcel: Parcel<'_>,
+    ) -> Result<(), NotNow> {
+        let payload = if parcel.file.is_none() && parcel.descriptors.is_empty() {
+            Payload::Inline(bytes)
+        } else {
+            self.send_parcel(bytes, parcel, size_of_val(&number))?
+        };
+        self.push(Order::Context(number, payload))
+    }
+
+    /// Has the worker let go of all contexts but these.
+    pub(crate) fn keep_contexts(
+        &mut self,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Result<(), NotNow> {
+        self.push(Order::KeepContexts(Numbers::write(
+            numbers,
+            &mut Vec::new(),
+        )))
     }
 
     /// How many tasks were written and not offered yet.

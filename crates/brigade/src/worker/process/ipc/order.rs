@@ -12,6 +12,14 @@ const PLAN: u32 = 2;
 const TASK: u32 = 3;
 const ACCOMPANIED_TASK: u32 = 4;
 const LARGE_TASK: u32 = 5;
+const PLAN_WITH: u32 = 6;
+const CONTEXT: u32 = 7;
+const ACCOMPANIED_CONTEXT: u32 = 8;
+const LARGE_CONTEXT: u32 = 9;
+const KEEP_CONTEXTS: u32 = 10;
+
+/// The most contexts that a worker has. The host sees to that.
+pub(crate) const MAX_CONTEXTS: usize = 8;
 
 /// An order. What it borrows lies in its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +29,38 @@ pub(crate) enum Order<'a> {
     SetUp(&'a [u8]),
     /// What to call for the tasks that follow. It is no task by itself.
     Plan(Plan),
+    /// Likewise, of tasks that use the context of this number.
+    PlanWith(Plan, u64),
+    /// A context, under its number, for tasks that follow: an encoded value.
+    Context(u64, Payload<'a>),
+    /// Let go of all contexts but these.
+    KeepContexts(Numbers<'a>),
     /// Run the plan on this.
     Task(Payload<'a>),
     /// There is no such order: something has written over the mailbox.
     Unknown(u32),
 }
 
-/// A task's input, and where it is.
+/// Numbers of contexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers<'a>(&'a [u8]);
+
+impl<'a> Numbers<'a> {
+    /// Writes them into `into`, from where they are read.
+    pub(crate) fn write(numbers: impl Iterator<Item = u64>, into: &'a mut Vec<u8>) -> Numbers<'a> {
+        into.clear();
+        into.extend(numbers.flat_map(u64::to_ne_bytes));
+        Numbers(into)
+    }
+
+    pub(crate) fn contains(&self, number: u64) -> bool {
+        let each = self.0.chunks_exact(8);
+        let bytes = number.to_ne_bytes();
+        each.into_iter().any(|it| it == bytes)
+    }
+}
+
+/// A task's input, or a context, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Payload<'a> {
     /// Encoded, in the order itself.
@@ -51,6 +84,21 @@ impl Order<'_> {
                 let [entry, task] = plan.to_words().map(u64::to_ne_bytes);
                 orders.push_parts(PLAN, &entry, &task)
             }
+            Order::PlanWith(plan, context) => {
+                let words = plan.to_words();
+                orders.push_parts(PLAN_WITH, &pair(words), &context.to_ne_bytes())
+            }
+            Order::Context(number, Payload::Inline(bytes)) => {
+                orders.push_parts(CONTEXT, &number.to_ne_bytes(), bytes)
+            }
+            Order::Context(number, Payload::Accompanied { parcel, bytes }) => {
+                orders.push_parts(ACCOMPANIED_CONTEXT, &pair([number, parcel]), bytes)
+            }
+            Order::Context(number, Payload::Large { parcel, len }) => {
+                let head = pair([number, parcel]);
+                orders.push_parts(LARGE_CONTEXT, &head, &len.to_ne_bytes())
+            }
+            Order::KeepContexts(numbers) => orders.push(KEEP_CONTEXTS, numbers.0),
             Order::Task(Payload::Inline(bytes)) => orders.push(TASK, bytes),
             Order::Task(Payload::Accompanied { parcel, bytes }) => {
                 orders.push_parts(ACCOMPANIED_TASK, &parcel.to_ne_bytes(), bytes)
@@ -131,10 +179,34 @@ impl OrderFrame {
             LARGE_TASK => {
                 two_words(body).map(|[parcel, len]| Order::Task(Payload::Large { parcel, len }))
             }
+            PLAN_WITH => plan(body).and_then(|plan| {
+                let context = u64::from_ne_bytes(*body.get(16..)?.first_chunk()?);
+                Some(Order::PlanWith(plan, context))
+            }),
+            CONTEXT => body.split_first_chunk().map(|(number, bytes)| {
+                Order::Context(u64::from_ne_bytes(*number), Payload::Inline(bytes))
+            }),
+            ACCOMPANIED_CONTEXT => two_words(body).map(|[number, parcel]| {
+                let bytes = &body[16..];
+                Order::Context(number, Payload::Accompanied { parcel, bytes })
+            }),
+            LARGE_CONTEXT => two_words(body).and_then(|[number, parcel]| {
+                let len = u64::from_ne_bytes(*body.get(16..)?.first_chunk()?);
+                Some(Order::Context(number, Payload::Large { parcel, len }))
+            }),
+            KEEP_CONTEXTS => Some(Order::KeepContexts(Numbers(body))),
             _ => None,
         };
         order.unwrap_or(Order::Unknown(self.tag))
     }
+}
+
+/// Two words, as they are written.
+fn pair([first, second]: [u64; 2]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&first.to_ne_bytes());
+    bytes[8..].copy_from_slice(&second.to_ne_bytes());
+    bytes
 }
 
 fn plan(body: &[u8]) -> Option<Plan> {
@@ -152,8 +224,19 @@ mod tests {
     use super::*;
     use crate::worker::process::ipc::mailbox::{INLINE_MAX, Pair};
 
-    fn orders(bytes: &[u8]) -> [Order<'_>; 6] {
+    fn orders(bytes: &[u8]) -> [Order<'_>; 11] {
         [
+            Order::PlanWith(Plan::from_words([3, u64::MAX]), 9),
+            Order::Context(4, Payload::Inline(bytes)),
+            Order::Context(u64::MAX, Payload::Accompanied { parcel: 7, bytes }),
+            Order::Context(
+                5,
+                Payload::Large {
+                    parcel: u64::MAX,
+                    len: 1 << 40,
+                },
+            ),
+            Order::KeepContexts(Numbers(bytes)),
             Order::SetUp(bytes),
             Order::Plan(Plan::from_words([3, u64::MAX])),
             Order::Task(Payload::Inline(bytes)),
@@ -229,7 +312,11 @@ mod tests {
             PLAN,
             ACCOMPANIED_TASK,
             LARGE_TASK,
-            LARGE_TASK + 1,
+            PLAN_WITH,
+            CONTEXT,
+            ACCOMPANIED_CONTEXT,
+            LARGE_CONTEXT,
+            KEEP_CONTEXTS + 1,
             u32::MAX,
         ] {
             let short = OrderFrame {

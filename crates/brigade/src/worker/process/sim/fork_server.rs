@@ -31,7 +31,7 @@ use crate::worker::process::host::client::PoolObserver;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::board::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
-use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
+use crate::worker::process::ipc::order::{MAX_CONTEXTS, Order, OrderFrame, Payload};
 use crate::worker::process::ipc::protocol::{Limits, NotReady, Setup};
 use crate::worker::process::ipc::reply::{self, Reply};
 
@@ -486,6 +486,9 @@ struct Worker<'w> {
     mailbox: &'w Mailbox,
     ends: WorkerRings,
     begun: u32,
+    /// The contexts that it has, and the one that its tasks use.
+    contexts: Vec<u64>,
+    uses: Option<u64>,
     finished: u32,
 }
 
@@ -499,6 +502,8 @@ impl<'w> Worker<'w> {
             mailbox,
             ends: WorkerRings::new(lasting),
             begun: 0,
+            contexts: Vec::new(),
+            uses: None,
             finished: 0,
         }
     }
@@ -578,11 +583,18 @@ impl<'w> Worker<'w> {
         let input = loop {
             assert_eq!(frame.take(&mut self.ends.orders), Ok(true), "a task");
             match frame.order() {
-                Order::Plan(_) => {}
+                Order::Plan(_) => self.uses = None,
+                Order::PlanWith(_, context) => self.uses = Some(context),
+                Order::Context(number, _) => self.contexts.push(number),
+                Order::KeepContexts(numbers) => self.contexts.retain(|it| numbers.contains(*it)),
                 Order::Task(Payload::Inline(input)) => break input,
                 other => panic!("no task: {other:?}"),
             }
         };
+        if let Some(context) = self.uses {
+            assert!(self.contexts.contains(&context), "its context");
+        }
+        assert!(self.contexts.len() <= MAX_CONTEXTS, "{:?}", self.contexts);
         self.mailbox.set_phase(Phase::Decoding);
         self.step();
         let deed: Deed = codec::decode(input, Vec::new()).expect("a deed");

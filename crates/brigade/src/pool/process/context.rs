@@ -1,0 +1,160 @@
+//! Contexts: values that many tasks borrow, which are carried once to each worker that needs them.
+//!
+//! The host alone decides which contexts a worker has. It writes one into the worker's ring in front
+//! of the first task that uses it, and notes where: what is taken back from there on takes the
+//! context back, too. A worker has at most [`MAX_CONTEXTS`]; of more, the one that was used least recently
+//! goes. Those that the program has dropped go with the next order that changes what tasks run.
+//! The worker is told what to *keep*, so that an order of that kind which is taken back is made up for
+//! by any later one.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::input::EncodedInput;
+use super::outcome::TransferError;
+use crate::Message;
+use crate::pool::crash_file::kept_value;
+use crate::worker::process::host::connection::{NotNow, WorkerConnection};
+use crate::worker::process::ipc::order::MAX_CONTEXTS;
+
+/// Bytes of a context that goes through a ring. So many are kept as fit there in front of the
+/// longest input: a worker takes a context only together with a task that follows it.
+const MAX_INLINE: usize = 2 * 1024;
+
+/// An encoded context. It is there as long as the program or a task has it.
+pub(crate) struct EncodedContext {
+    /// No other context of this program has it.
+    number: u64,
+    value: EncodedInput,
+}
+
+impl EncodedContext {
+    /// Encodes a value. The error says why that cannot be done.
+    pub(in crate::pool) fn encode<C: Message>(value: &C) -> Result<Arc<EncodedContext>, String> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let encoded = EncodedInput::encode(value, &mut Vec::new());
+        let encoded = encoded.and_then(|value| value.in_file_above(MAX_INLINE));
+        let value = encoded.map_err(|why| match why {
+            TransferError::Why(why) => match why.strip_prefix("its input") {
+                Some(rest) => format!("its context{rest}"),
+                None => why,
+            },
+            TransferError::Panicked(unwound) => format!(
+                "its context could not be encoded: that panicked: {}",
+                unwound.message
+            ),
+        })?;
+        Ok(Arc::new(EncodedContext {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            value,
+        }))
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn descriptors(&self) -> usize {
+        self.value.descriptors()
+    }
+
+    /// Keeps it in a file beside crash files. Returns the name of that.
+    pub(super) fn keep_in(&self, dir: &Path) -> io::Result<String> {
+        kept_value::keep(&self.value.read()?, dir)
+    }
+
+    fn write(&self, line: &mut WorkerConnection) -> Result<(), NotNow> {
+        let (bytes, parcel) = self.value.as_parcel();
+        line.write_context(self.number, bytes, parcel)
+    }
+}
+
+/// The contexts that the worker of a slot has.
+#[derive(Default)]
+pub(super) struct WorkerContexts {
+    /// The one that was used last is the last.
+    kept: Vec<KeptContext>,
+    /// The worker may have others than those.
+    has_more: bool,
+    /// Bytes of contexts that it was given.
+    carried: u64,
+}
+
+struct KeptContext {
+    number: u64,
+    context: Weak<EncodedContext>,
+    has_descriptors: bool,
+    /// Where it lies in the worker's ring, or has lain.
+    at: u64,
+}
+
+impl WorkerContexts {
+    /// Bytes of contexts that the worker was given.
+    pub(super) fn carried(&self) -> u64 {
+        self.carried
+    }
+
+    /// Writes what has to come before tasks that use this context, or none.
+    pub(super) fn prepare(
+        &mut self,
+        context: Option<&Arc<EncodedContext>>,
+        line: &mut WorkerConnection,
+    ) -> Result<(), NotNow> {
+        let number = context.map(|context| context.number);
+        self.forget_dropped(number);
+        let at = self.kept.iter().position(|it| Some(it.number) == number);
+        if let (Some(_), None) = (context, at) {
+            let over = (self.kept.len() + 1).saturating_sub(MAX_CONTEXTS);
+            self.kept.drain(..over);
+            self.has_more |= over > 0;
+        }
+        if self.has_more {
+            // First, so that the worker never has more than it may.
+            line.keep_contexts(self.kept.iter().map(|it| it.number))?;
+            self.has_more = false;
+        }
+        match (context, at) {
+            (None, _) => {}
+            (Some(_), Some(at)) => self.kept[at..].rotate_left(1),
+            (Some(context), None) => {
+                let at = line.position();
+                context.write(line)?;
+                self.carried += context.value.len();
+                self.kept.push(KeptContext {
+                    number: context.number,
+                    context: Arc::downgrade(context),
+                    has_descriptors: context.value.descriptors() > 0,
+                    at,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that neither the program nor a task has any more are not kept.
+    fn forget_dropped(&mut self, but: Option<u64>) {
+        let before = self.kept.len();
+        let is_used = |it: &KeptContext| it.context.strong_count() > 0 || Some(it.number) == but;
+        self.kept.retain(is_used);
+        self.has_more |= self.kept.len() < before;
+    }
+
+    /// What lies in the ring from there on was taken back. Returns whether descriptors of a context
+    /// are left in the worker's lane.
+    pub(super) fn retract(&mut self, from: u64) -> bool {
+        if self.kept.is_empty() && self.carried == 0 {
+            return false;
+        }
+        // An order to keep some may have been taken back.
+        self.has_more = true;
+        let mut left = false;
+        self.kept.retain(|it| {
+            let stays = it.at < from;
+            left |= !stays && it.has_descriptors;
+            stays
+        });
+        left
+    }
+}

@@ -1,0 +1,61 @@
+//! What a task calls.
+
+use std::sync::Arc;
+
+use crate::pool::context::Context;
+
+/// What a task calls: a function, or one with what it borrows.
+pub(super) enum Callable<A, R> {
+    Plain(fn(A) -> R),
+    With(Arc<dyn Call<A, R>>),
+}
+
+/// A function with what it borrows.
+pub(super) trait Call<A, R>: Send + Sync {
+    fn call(&self, input: A) -> R;
+
+    /// Where the function is.
+    fn address(&self) -> usize;
+}
+
+impl<A, R> Callable<A, R> {
+    #[inline]
+    pub(super) fn call(&self, input: A) -> R {
+        match self {
+            Callable::Plain(task) => task(input),
+            Callable::With(call) => call.call(input),
+        }
+    }
+
+    /// The address of the function.
+    pub(super) fn address(&self) -> usize {
+        match self {
+            Callable::Plain(task) => *task as usize,
+            Callable::With(call) => call.address(),
+        }
+    }
+}
+
+impl<A: 'static, R: 'static> Callable<A, R> {
+    pub(super) fn with_context<C: Send + Sync + 'static>(
+        context: Context<C>,
+        task: fn(&C, A) -> R,
+    ) -> Callable<A, R> {
+        Callable::With(Arc::new(WithContext { context, task }))
+    }
+}
+
+struct WithContext<C, A, R> {
+    context: Context<C>,
+    task: fn(&C, A) -> R,
+}
+
+impl<C: Send + Sync, A, R> Call<A, R> for WithContext<C, A, R> {
+    fn call(&self, input: A) -> R {
+        (self.task)(&self.context, input)
+    }
+
+    fn address(&self) -> usize {
+        self.task as usize
+    }
+}

@@ -1,0 +1,70 @@
+//! What a worker process keeps between tasks: a context, which the first task that uses it decodes.
+
+use std::any::Any;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::Message;
+use crate::sys::carried;
+use crate::task::codec::{self, Encoded};
+use crate::transport::attachment;
+
+/// A value that tasks borrow, one after another.
+pub(crate) struct Resident(Stage);
+
+enum Stage {
+    Encoded(EncodedValue),
+    Decoded(Box<dyn Any>),
+}
+
+/// An encoded value that may be decoded more than once, where that fails.
+#[derive(Debug)]
+pub(crate) struct EncodedValue {
+    pub(crate) place: Place,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+/// Where its bytes are.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Here(Vec<u8>),
+    /// In a memory file, so many.
+    File(OwnedFd, u64),
+}
+
+impl EncodedValue {
+    fn decode<C: Message>(&self) -> Result<C, String> {
+        let copies = self.descriptors.iter().map(|it| carried::copy(it.as_fd()));
+        let descriptors = copies
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| format!("could not be given its descriptors: {e}"))?;
+        let encoded = match &self.place {
+            Place::Here(bytes) => Encoded::Here(bytes),
+            Place::File(file, len) => Encoded::File(
+                attachment::map(file, *len)
+                    .map_err(|e| format!("of {len} bytes could not be received: {e}"))?,
+            ),
+        };
+        codec::decode_encoded(encoded, descriptors)
+    }
+}
+
+impl Resident {
+    pub(crate) fn encoded(value: EncodedValue) -> Resident {
+        Resident(Stage::Encoded(value))
+    }
+
+    /// The value. It is decoded if it was not; then its bytes are let go of. Where that fails, or
+    /// panics, the next task tries it again.
+    pub(super) fn decoded<C: Message>(&mut self) -> Result<&C, String> {
+        if let Stage::Encoded(encoded) = &self.0 {
+            let value: C = encoded.decode().map_err(|e| format!("its context {e}"))?;
+            self.0 = Stage::Decoded(Box::new(value));
+        }
+        match &self.0 {
+            Stage::Decoded(value) => value.downcast_ref(),
+            Stage::Encoded(_) => None,
+        }
+        // One number is one value of one type: this is a mailbox that was written over.
+        .ok_or_else(|| "its context is of another type".to_owned())
+    }
+}

@@ -1,0 +1,38 @@
+//! The contexts that a worker of a pool keeps for its tasks. Which those are, the host says.
+
+use super::startup::Worker;
+use super::task;
+use crate::task::entry::Resident;
+use crate::task::panic::contained;
+use crate::worker::process::ipc::order::{Numbers, Payload};
+
+/// Contexts by their numbers: a few.
+#[derive(Default)]
+pub(super) struct Contexts(Vec<(u64, Result<Resident, String>)>);
+
+impl Contexts {
+    /// Takes a context, which is decoded by the first task that uses it. One that could not be
+    /// received is the error of each task that uses it.
+    pub(super) fn receive(&mut self, worker: &Worker, number: u64, payload: Payload<'_>) {
+        let received = task::receive_value(worker, payload).map(Resident::encoded);
+        self.0.push((number, received));
+    }
+
+    /// Lets go of all but these.
+    pub(super) fn keep(&mut self, numbers: Numbers<'_>) {
+        let is_kept = |number| numbers.contains(number);
+        while let Some(at) = self.0.iter().position(|&(number, _)| !is_kept(number)) {
+            let context = self.0.swap_remove(at);
+            // A destructor of the program's.
+            contained(|| drop(context));
+        }
+    }
+
+    pub(super) fn get(&mut self, number: u64) -> Result<&mut Resident, String> {
+        match self.0.iter_mut().find(|(it, _)| *it == number) {
+            Some((_, Ok(resident))) => Ok(resident),
+            Some((_, Err(why))) => Err(why.clone()),
+            None => Err("its context is not in its worker".to_owned()),
+        }
+    }
+}
