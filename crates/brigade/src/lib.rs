@@ -68,7 +68,8 @@
 //! | a task given to the pool from inside a task | runs, also if all workers wait for such tasks | the pool stays in the program: a task in a process has a pool if it makes one |
 //! | an [initializer](PoolBuilder::initializer) panics or crashes | it panics: [`build`](PoolBuilder::build) gives the error. It crashes: as any fault in a thread | [`build`](PoolBuilder::build) gives the error |
 //! | it fails in a replacement, later | another is tried; if no worker is left and none can be made, what is queued ends with that error | the same |
-//! | the pool is dropped | as [`shutdown`](Pool::shutdown): what was accepted is finished first | the same |
+//! | the pool is [closed](Pool::close) | later tasks end with [`Closed`](JoinError::Closed); what was accepted is finished | the same |
+//! | the last handle of the pool is dropped | as [`shutdown`](Pool::shutdown): what was accepted is finished first | the same |
 //! | the program ends or is killed | it ends | it ends too, with its children; nothing stays in memory, in /dev/shm or in the process table |
 //!
 //! **Each task ends exactly once, with a typed result, and a crash costs only the task that was
@@ -78,7 +79,9 @@
 //! # What there is
 //!
 //! - [`Pool`], [`PoolBuilder`]: workers that run one task after another, so that a task does not
-//!   pay for the start of a worker. [`Pool::stats`] gives numbers, [`open_metrics`] a page of them,
+//!   pay for the start of a worker. A pool is a handle that is cloned, and ends by
+//!   [`shutdown`](Pool::shutdown), [`drain`](Pool::drain) or [`abort`](Pool::abort), or with its last
+//!   handle. [`Pool::stats`] gives numbers, [`open_metrics`] a page of them,
 //!   [`tracing`](https://docs.rs/tracing) [events](Pool#events). [`Pool::task`]: one task with a
 //!   timeout, a deadline or retries of its own.
 //! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use std::sync::OnceLock;
 
-use super::{Backend, Pool, map, process, thread};
-use crate::{JoinError, JoinHandle, Message};
+use super::{Backend, Map, Pool, map, process, thread};
+use crate::{JoinHandle, Message};
 
 /// A value that many tasks of a pool borrow: a table, a model, a configuration.
 ///
@@ -155,7 +155,7 @@ impl Pool {
         context: impl Into<Context<C>>,
         task: fn(&C, A) -> R,
         inputs: I,
-    ) -> impl Iterator<Item = Result<R, JoinError>>
+    ) -> Map<A, R, I::IntoIter>
     where
         C: Message + Sync,
         A: Message,
@@ -163,13 +163,14 @@ impl Pool {
         I: IntoIterator<Item = A>,
     {
         let (context, inputs) = (context.into(), inputs.into_iter());
-        map::Ordered::new(match &self.backend {
+        let source = match &self.backend {
             Backend::Thread(pool) => {
                 map::Source::Threads(thread::Map::with_context(pool, context, task, inputs))
             }
             Backend::Process(pool) => {
                 map::Source::Processes(process::Map::with_context(pool, &context, task, inputs))
             }
-        })
+        };
+        Map::new(self.clone(), source)
     }
 }

@@ -1,19 +1,20 @@
 //! Results of `map`: in the order of their inputs, or as they come.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::iter::FusedIterator;
 
 use super::policy::limits::MAP_WINDOW;
-use super::{process, thread};
+use super::{Pool, process, thread};
 use crate::{JoinError, Message};
 
 /// A map over a pool of either kind.
-pub(super) enum Source<'p, A, R, I> {
-    Threads(thread::Map<'p, A, R, I>),
-    Processes(process::Map<'p, A, R, I>),
+pub(super) enum Source<A, R, I> {
+    Threads(thread::Map<A, R, I>),
+    Processes(process::Map<A, R, I>),
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Source<'_, A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
     /// The next result that comes. No input is pulled whose number is `horizon` or more. `None`:
     /// there are no more.
     fn next_within(&mut self, horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
@@ -25,7 +26,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<'_, A, R, I> {
 }
 
 /// In a fork of the process that made the pool, where nothing is run.
-impl<A: Message, R: Message, I: Iterator<Item = A>> Source<'_, A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
     fn is_copy(&self) -> bool {
         match self {
             Source::Threads(map) => map.is_copy(),
@@ -49,6 +50,23 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<'_, A, R, I> {
         }
     }
 
+    /// How many results are to come, where so many were given.
+    fn size_hint(&self, given: usize, ended: bool) -> (usize, Option<usize>) {
+        if ended {
+            return (0, Some(0));
+        }
+        let (least, most) = match self {
+            Source::Threads(map) => map.inputs_left(),
+            Source::Processes(map) => map.inputs_left(),
+        };
+        // Each input that was pulled has one.
+        let due = self.pulled() - given;
+        (
+            least.saturating_add(due),
+            most.and_then(|most| most.checked_add(due)),
+        )
+    }
+
     fn pulled(&self) -> usize {
         match self {
             Source::Threads(map) => map.pulled(),
@@ -57,22 +75,31 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<'_, A, R, I> {
     }
 }
 
-/// Results as they come.
-pub(super) struct Unordered<'p, A, R, I> {
-    source: Source<'p, A, R, I>,
+/// The results of [`Pool::map_unordered`], as they come, each with the number of its input.
+///
+/// It has a handle of its pool, so that it borrows nothing.
+#[must_use = "iterators are lazy and do nothing unless consumed"]
+pub struct MapUnordered<A, R, I> {
+    source: Source<A, R, I>,
+    /// Results that were given.
+    given: usize,
     ended: bool,
+    /// After the source, which gives back what it has of the pool.
+    pool: Pool,
 }
 
-impl<'p, A, R, I> Unordered<'p, A, R, I> {
-    pub(super) fn new(source: Source<'p, A, R, I>) -> Self {
-        Unordered {
+impl<A, R, I> MapUnordered<A, R, I> {
+    pub(super) fn new(pool: Pool, source: Source<A, R, I>) -> Self {
+        MapUnordered {
             source,
+            given: 0,
             ended: false,
+            pool,
         }
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Unordered<'_, A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for MapUnordered<A, R, I> {
     type Item = (usize, Result<R, JoinError>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -87,34 +114,50 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Unordered<'_, A
             self.source.next_within(usize::MAX)
         };
         self.ended = next.is_none();
+        self.given += usize::from(next.is_some());
         next
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.source.size_hint(self.given, self.ended)
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> FusedIterator for Unordered<'_, A, R, I> {}
+impl<A: Message, R: Message, I: ExactSizeIterator<Item = A>> ExactSizeIterator
+    for MapUnordered<A, R, I>
+{
+}
 
-/// Results in the order of their inputs.
-pub(super) struct Ordered<'p, A, R, I> {
-    source: Source<'p, A, R, I>,
+impl<A: Message, R: Message, I: Iterator<Item = A>> FusedIterator for MapUnordered<A, R, I> {}
+
+/// The results of [`Pool::map`], in the order of their inputs.
+///
+/// It has a handle of its pool, so that it borrows nothing.
+#[must_use = "iterators are lazy and do nothing unless consumed"]
+pub struct Map<A, R, I> {
+    source: Source<A, R, I>,
     /// The number of the first of `waiting`.
     next: usize,
     /// Those that came too early.
     waiting: VecDeque<Option<Result<R, JoinError>>>,
     ended: bool,
+    /// After the source, which gives back what it has of the pool.
+    pool: Pool,
 }
 
-impl<'p, A, R, I> Ordered<'p, A, R, I> {
-    pub(super) fn new(source: Source<'p, A, R, I>) -> Self {
-        Ordered {
+impl<A, R, I> Map<A, R, I> {
+    pub(super) fn new(pool: Pool, source: Source<A, R, I>) -> Self {
+        Map {
             source,
             next: 0,
             waiting: VecDeque::new(),
             ended: false,
+            pool,
         }
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Ordered<'_, A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     /// It waits until it is the next.
     fn put(&mut self, number: usize, result: Result<R, JoinError>) {
         let at = number - self.next;
@@ -136,7 +179,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Ordered<'_, A, R, I> {
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Ordered<'_, A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Map<A, R, I> {
     type Item = Result<R, JoinError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -168,6 +211,30 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Ordered<'_, A, 
             self.put(number, result);
         }
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.source.size_hint(self.next, self.ended)
+    }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> FusedIterator for Ordered<'_, A, R, I> {}
+impl<A: Message, R: Message, I: ExactSizeIterator<Item = A>> ExactSizeIterator for Map<A, R, I> {}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> FusedIterator for Map<A, R, I> {}
+
+impl<A, R, I> fmt::Debug for MapUnordered<A, R, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapUnordered")
+            .field("pool", &self.pool)
+            .field("given", &self.given)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A, R, I> fmt::Debug for Map<A, R, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("pool", &self.pool)
+            .field("given", &self.next)
+            .finish_non_exhaustive()
+    }
+}

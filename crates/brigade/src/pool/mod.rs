@@ -4,7 +4,7 @@
 // - context: what many tasks borrow
 // - builder: configures and starts a pool; config: its options
 // - task_builder: one task, with something otherwise than its pool
-// - map: results in the order of their inputs, or as they come
+// - closing: how a pool ends; map: results in the order of their inputs, or as they come
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long tasks took; events: for subscribers of `tracing`
 // - stacks: what each worker does, and where
 // - timeline: a pool's runs of tasks as a file for Perfetto; absent: where that feature is off
@@ -13,6 +13,7 @@
 // - crash_file: what `keep_crashes` writes, and what `BRIGADE_REPLAY` does with it
 
 mod builder;
+mod closing;
 mod config;
 mod context;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
@@ -39,24 +40,31 @@ mod timeline;
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 pub use builder::PoolBuilder;
 pub use context::Context;
 pub use histogram::Latencies;
+pub use map::{Map, MapUnordered};
 pub use open_metrics::open_metrics;
 pub use stacks::{Stacks, WorkerStack};
 pub use stats::PoolStats;
 pub use task_builder::TaskBuilder;
 
-use crate::publish::{self, Registration, Source};
-use crate::{JoinError, JoinHandle, Kind, Message};
+use self::closing::LastHandle;
+use crate::{JoinHandle, Kind, Message};
 
 /// Workers, threads or processes, that run one task after another.
 ///
 /// Every task ends exactly once, with a typed result, and a crash costs only the task that was
-/// running: its worker is replaced, and what waited goes to others. Dropping a pool finishes what
-/// was accepted first, as [`shutdown`](Self::shutdown) does, and blocks until then.
+/// running: its worker is replaced, and what waited goes to others.
+///
+/// A `Pool` is a handle: a clone is another handle of the same pool, and costs two counters. The
+/// pool ends with [`shutdown`](Self::shutdown), [`drain`](Self::drain) or [`abort`](Self::abort),
+/// for all its handles; or when the last one is dropped, which finishes what was accepted, as
+/// `shutdown` does, and blocks until then. An iterator over the results of a [`map`](Self::map) has
+/// a handle of its own. From then on nothing is taken: each task ends with
+/// [`JoinError::Closed`](crate::JoinError::Closed).
 ///
 /// - **A crash** costs the task that was running, and a new worker, which is forked in the
 ///   background while the others go on. Tasks that lay ahead of the dead worker had not begun, and
@@ -111,12 +119,15 @@ use crate::{JoinError, JoinHandle, Kind, Message};
 #[doc(alias = "executor")]
 #[doc(alias = "rayon")]
 #[doc(alias = "multiprocessing")]
+#[derive(Clone)]
 pub struct Pool {
+    /// Also in `_last`: one step less on the way to the workers.
     backend: Backend,
-    _published: Registration,
+    _last: Arc<LastHandle>,
 }
 
 /// The workers.
+#[derive(Clone)]
 enum Backend {
     Thread(Arc<thread::ThreadPool>),
     Process(Arc<process::ProcessPool>),
@@ -124,13 +135,9 @@ enum Backend {
 
 impl Pool {
     fn of(backend: Backend) -> Pool {
-        let registration = match &backend {
-            Backend::Thread(pool) => publish::register(Arc::downgrade(pool) as Weak<dyn Source>),
-            Backend::Process(pool) => publish::register(Arc::downgrade(pool) as Weak<dyn Source>),
-        };
         Pool {
+            _last: Arc::new(LastHandle::new(backend.clone())),
             backend,
-            _published: registration,
         }
     }
 
@@ -222,24 +229,22 @@ impl Pool {
     /// one before them is not there, so that memory does not grow with the number of inputs.
     /// Nothing is done before the first result is asked for. The iterator blocks until its next
     /// result is there. When the iterator is dropped, what was not started never starts, and what
-    /// runs runs on, detached.
+    /// runs runs on, detached. It has a handle of the pool, which goes on as long as the iterator is
+    /// used. When the pool is [closed](Self::close), the inputs that were not taken end with
+    /// [`JoinError::Closed`](crate::JoinError::Closed), each.
     ///
     /// # Panics
     /// The iterator does if `inputs` does.
     #[doc(alias = "imap")]
     #[doc(alias = "par_iter")]
     #[track_caller]
-    pub fn map<A, R, I>(
-        &self,
-        task: fn(A) -> R,
-        inputs: I,
-    ) -> impl Iterator<Item = Result<R, JoinError>>
+    pub fn map<A, R, I>(&self, task: fn(A) -> R, inputs: I) -> Map<A, R, I::IntoIter>
     where
         A: Message,
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        map::Ordered::new(self.start_map(task, inputs.into_iter()))
+        Map::new(self.clone(), self.start_map(task, inputs.into_iter()))
     }
 
     /// Runs `task` on each input, and gives the results as they come, each with the number of its
@@ -266,13 +271,13 @@ impl Pool {
         &self,
         task: fn(A) -> R,
         inputs: I,
-    ) -> impl Iterator<Item = (usize, Result<R, JoinError>)>
+    ) -> MapUnordered<A, R, I::IntoIter>
     where
         A: Message,
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        map::Unordered::new(self.start_map(task, inputs.into_iter()))
+        MapUnordered::new(self.clone(), self.start_map(task, inputs.into_iter()))
     }
 
     #[track_caller]
@@ -280,7 +285,7 @@ impl Pool {
         &self,
         task: fn(A) -> R,
         inputs: I,
-    ) -> map::Source<'_, A, R, I> {
+    ) -> map::Source<A, R, I> {
         match &self.backend {
             Backend::Thread(pool) => map::Source::Threads(thread::Map::new(pool, task, inputs)),
             Backend::Process(pool) => map::Source::Processes(process::Map::new(pool, task, inputs)),
@@ -292,7 +297,7 @@ impl Pool {
         target_os = "linux",
         not(brigade_portable)
     ))]
-    pub(crate) fn processes_only(&self) -> Option<&process::ProcessPool> {
+    pub(crate) fn processes_only(&self) -> Option<&Arc<process::ProcessPool>> {
         match &self.backend {
             Backend::Thread(_) => None,
             Backend::Process(pool) => Some(pool),
@@ -379,39 +384,6 @@ impl Pool {
             Backend::Thread(pool) => pool.stacks(),
             Backend::Process(pool) => pool.stacks(),
         })
-    }
-
-    /// Ends the pool when all that was accepted is finished. Blocks until then, and so does
-    /// dropping the pool.
-    pub fn shutdown(self) {
-        // As dropping it does.
-        drop(self);
-    }
-
-    /// Ends the pool now: everything that it has is cancelled.
-    ///
-    /// What was not started never starts; running processes are killed, their children too, and are
-    /// gone when this returns; running threads are let go.
-    pub fn abort(self) {
-        match &self.backend {
-            Backend::Thread(pool) => pool.abort(),
-            Backend::Process(pool) => pool.abort(),
-        }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        match &self.backend {
-            Backend::Thread(pool) => {
-                pool.shutdown();
-                pool.flush_timeline();
-            }
-            Backend::Process(pool) => {
-                pool.shutdown();
-                pool.flush_timeline();
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::config::Options;
 use super::context::Context;
@@ -80,6 +81,18 @@ impl ProcessPool {
         match self.0 {}
     }
 
+    pub(in crate::pool) fn close(&self) {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn is_closed(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn wait_idle(&self, _: Option<Instant>) -> bool {
+        match self.0 {}
+    }
+
     pub(in crate::pool) fn shutdown(&self) {
         match self.0 {}
     }
@@ -100,18 +113,18 @@ impl Source for ProcessPool {
 }
 
 /// A map over such a pool.
-pub(in crate::pool) struct Map<'p, A, R, I> {
-    pool: &'p ProcessPool,
+pub(in crate::pool) struct Map<A, R, I> {
+    pool: Arc<ProcessPool>,
     of: PhantomData<fn(A, I) -> R>,
 }
 
-impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
-    pub(in crate::pool) fn new(pool: &'p Arc<ProcessPool>, _: fn(A) -> R, _: I) -> Self {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
+    pub(in crate::pool) fn new(pool: &Arc<ProcessPool>, _: fn(A) -> R, _: I) -> Self {
         match pool.0 {}
     }
 
     pub(in crate::pool) fn with_context<C: Message + Sync>(
-        pool: &'p Arc<ProcessPool>,
+        pool: &Arc<ProcessPool>,
         _: &Context<C>,
         _: fn(&C, A) -> R,
         _: I,
@@ -135,6 +148,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     }
 
     pub(in crate::pool) fn is_copy(&self) -> bool {
+        match self.pool.0 {}
+    }
+
+    pub(in crate::pool) fn inputs_left(&self) -> (usize, Option<usize>) {
         match self.pool.0 {}
     }
 

@@ -31,6 +31,7 @@ pub(crate) mod process;
 pub(crate) mod processors;
 pub(crate) mod profile;
 pub(crate) mod remote_error;
+pub(crate) mod service_thread;
 pub(crate) mod signal;
 pub(crate) mod signal_name;
 pub(crate) mod spin;

@@ -218,6 +218,13 @@ fn pool_is_copy(pool: &Pool) -> Ended {
     if pool.try_submit(double, 7).err() != Some(7) {
         return Err("it took a task".into());
     }
+    if !pool.is_closed() || !pool.drain(std::time::Duration::ZERO) {
+        return Err("there is something to wait for".into());
+    }
+    pool.wait_idle();
+    pool.close();
+    pool.shutdown();
+    drop(pool.clone());
     let (ordered, unordered) = (pool.map(double, 0..3), pool.map_unordered(double, 0..3));
     let ordered: Vec<_> = ordered.collect();
     let unordered: Vec<_> = unordered.collect();

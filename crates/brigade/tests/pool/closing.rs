@@ -42,13 +42,14 @@ fn dropped_it_finishes_what_it_has() {
 
 #[test]
 fn shut_down_it_finishes_what_it_has() {
-    finishes_what_it_has(Pool::shutdown);
+    finishes_what_it_has(|pool| pool.shutdown());
 }
 
 #[test]
 fn without_anything_to_do_it_ends_at_once() {
     both(|kind| {
-        for end in [drop::<Pool>, Pool::shutdown, Pool::abort] {
+        let ends: [fn(Pool); 3] = [drop, |pool| pool.shutdown(), |pool| pool.abort()];
+        for end in ends {
             for workers in [1, 4] {
                 let idle = pool(kind, workers);
                 let mut pids = idle.pids();

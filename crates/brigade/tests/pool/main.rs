@@ -10,6 +10,7 @@ mod context;
 mod count;
 mod ends;
 mod futures;
+mod handles;
 mod initializer;
 mod large;
 mod map;

@@ -40,8 +40,8 @@ const MOST_PULLED: u64 = 8 << 20;
 const MOST_BYTES: usize = 64 << 20;
 
 /// Results as they come.
-pub(crate) struct Map<'p, A, R, I> {
-    pool: &'p ProcessPool,
+pub(crate) struct Map<A, R, I> {
+    pool: Arc<ProcessPool>,
     target: Result<CallTarget, String>,
     context: Option<Arc<EncodedContext>>,
     decode: Decode<R>,
@@ -75,20 +75,20 @@ pub(crate) enum Now<R> {
     NoRoom,
 }
 
-impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     #[track_caller]
-    pub(crate) fn new(pool: &'p ProcessPool, task: fn(A) -> R, inputs: I) -> Map<'p, A, R, I> {
+    pub(crate) fn new(pool: &Arc<ProcessPool>, task: fn(A) -> R, inputs: I) -> Map<A, R, I> {
         Map::of(pool, pool.target(task), None, inputs)
     }
 
     /// Of tasks that borrow a context.
     #[track_caller]
     pub(crate) fn with_context<C: Message + Sync>(
-        pool: &'p ProcessPool,
+        pool: &Arc<ProcessPool>,
         context: &Context<C>,
         task: fn(&C, A) -> R,
         inputs: I,
-    ) -> Map<'p, A, R, I> {
+    ) -> Map<A, R, I> {
         match pool.target_with(context, task) {
             Ok((target, context)) => Map::of(pool, Ok(target), Some(context), inputs),
             Err(why) => Map::of(pool, Err(why), None, inputs),
@@ -96,18 +96,18 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     }
 
     fn of(
-        pool: &'p ProcessPool,
+        pool: &Arc<ProcessPool>,
         target: Result<CallTarget, String>,
         context: Option<Arc<EncodedContext>>,
         inputs: I,
-    ) -> Map<'p, A, R, I> {
+    ) -> Map<A, R, I> {
         let map = if pool.is_ours() {
             pool.lock().dispatcher.maps.open()
         } else {
             u32::MAX
         };
         Map {
-            pool,
+            pool: Arc::clone(pool),
             target,
             context,
             decode: codec::decode_encoded::<R>,
@@ -138,7 +138,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                 }
                 Now::NoRoom => {
                     self.pool.wait(&mut WaitFor::Capacity, None);
-                    self.pull(1);
+                    if !self.pool.is_closed() {
+                        self.pull(1);
+                    }
                 }
             }
         }
@@ -163,6 +165,12 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             if !self.ready.is_empty() {
                 continue;
             }
+            if self.pulled < horizon && self.pool.is_closed() {
+                if let Some(number) = self.pass_over() {
+                    self.given += 1;
+                    return Now::Next(Some((number, Err(JoinError::Closed))));
+                }
+            }
             if room > 0 && !self.exhausted {
                 self.pull(room);
                 continue;
@@ -185,7 +193,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     pub(in crate::pool) fn next_ready(&mut self) -> Option<(usize, Result<R, JoinError>)> {
         let (index, taken) = self.ready.take()?;
         self.given += 1;
-        let pool = self.pool;
+        let pool = &self.pool;
         let target = &self.target;
         let name = || match target {
             Ok(target) => pool.name_of(target),
@@ -221,6 +229,15 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         self.pulled
     }
 
+    /// How many inputs are left to be pulled.
+    pub(in crate::pool) fn inputs_left(&self) -> (usize, Option<usize>) {
+        if self.exhausted {
+            (0, Some(0))
+        } else {
+            self.inputs.size_hint()
+        }
+    }
+
     /// Whether there are inputs that were pulled and not given out.
     fn has_pulled(&self) -> bool {
         self.strip_count > 0 || !self.tasks.is_empty()
@@ -234,7 +251,10 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let mut inner = self.pool.lock();
         let dispatcher = &mut inner.dispatcher;
         let more = !self.exhausted;
-        if !self.tasks.is_empty() {
+        let mut refused = Vec::new();
+        if dispatcher.closing {
+            refused = std::mem::take(&mut self.tasks);
+        } else if !self.tasks.is_empty() {
             for task in self.tasks.drain(..) {
                 dispatcher.maps.expect(self.map, task.count());
                 if dispatcher.is_traced {
@@ -252,6 +272,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         let room = dispatcher.room_for_more();
         self.pool.release_driver_briefly(&mut inner, &mut deferred);
         self.pool.unlock_and_run(inner, deferred);
+        for task in refused {
+            self.refuse(&task);
+        }
         let ahead = horizon.saturating_sub(self.pulled);
         let few = self.pulled - self.given < 2 * self.pool.workers();
         if self.ready.size() > MOST_BYTES && !few {
@@ -263,6 +286,16 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         room.min(ahead)
             .min(CHUNK)
             .min(most.saturating_sub(self.pulled - self.given))
+    }
+
+    /// The pool was closed before this was given out.
+    fn refuse(&mut self, task: &Task) {
+        if let ResultSink::Map(_, first) = task.sink {
+            for n in 0..u64::from(task.count()) {
+                let end = RawOutcome::failed(JoinError::Closed);
+                self.ready.put(first + n, end);
+            }
+        }
     }
 
     /// What was pulled is to be given out together.
@@ -396,9 +429,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     }
 }
 
-impl<A, R, I> Drop for Map<'_, A, R, I> {
+impl<A, R, I> Drop for Map<A, R, I> {
     fn drop(&mut self) {
-        let pool = self.pool;
+        let pool = &self.pool;
         if !pool.is_ours() {
             return;
         }

@@ -55,12 +55,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use self::deferred::Deferred;
 use self::dispatcher::Dispatcher;
 use self::handle::PoolTaskHandle;
 use self::input::EncodedInput;
 use self::outcome::RawOutcome;
-use self::pool::WaitFor;
 use self::respawn::StartError;
 use self::result_cell::HasResultCell;
 use self::task::{CallTarget, ResultSink, Task};
@@ -268,8 +266,8 @@ impl ProcessPool {
         }
         let (pooled, mut task) = self.make(self.target(task), None, &input, None);
         drop(input);
-        if task.is_some() {
-            self.enqueue(&mut task);
+        if task.is_some() && !self.enqueue(&mut task) {
+            return JoinHandle(Behind::Closed(Kind::Process));
         }
         JoinHandle(Behind::Pooled(pooled))
     }
@@ -290,8 +288,8 @@ impl ProcessPool {
         };
         let (pooled, mut task) = self.make(target, context, &input, None);
         drop(input);
-        if task.is_some() {
-            self.enqueue(&mut task);
+        if task.is_some() && !self.enqueue(&mut task) {
+            return JoinHandle(Behind::Closed(Kind::Process));
         }
         JoinHandle(Behind::Pooled(pooled))
     }
@@ -310,6 +308,9 @@ impl ProcessPool {
         let (pooled, mut task) = self.make(self.target(task), None, &input, own_options(options));
         drop(input);
         if task.is_some() && !self.enqueue_by(&mut task) {
+            if self.is_closed() {
+                return JoinHandle(Behind::Closed(Kind::Process));
+            }
             self.reject_expired(&*pooled);
         }
         JoinHandle(Behind::Pooled(pooled))
@@ -343,7 +344,7 @@ impl ProcessPool {
         input: A,
         options: Option<Box<TaskOptions<Instant>>>,
     ) -> Result<JoinHandle<R>, A> {
-        if !self.is_ours() || self.options.queue_limit.get().is_some() && self.is_full() {
+        if self.is_closed() || self.options.queue_limit.get().is_some() && self.is_full() {
             return Err(input);
         }
         let (pooled, mut task) = self.make(self.target(task), None, &input, options);
@@ -380,33 +381,6 @@ impl ProcessPool {
         }
         self.poll();
         self.lock().dispatcher.snapshot(Instant::now())
-    }
-
-    /// Finishes what was accepted, and ends the workers.
-    pub(in crate::pool) fn shutdown(&self) {
-        if !self.is_ours() {
-            return;
-        }
-        self.lock().dispatcher.closing = true;
-        self.wait(&mut WaitFor::Drained, None);
-        self.kill_workers();
-    }
-
-    /// Cancels everything, and ends the workers. `shutdown` is called after it.
-    pub(in crate::pool) fn abort(&self) {
-        if !self.is_ours() {
-            return;
-        }
-        let mut deferred = Deferred::default();
-        let mut inner = self.lock();
-        inner.dispatcher.closing = true;
-        inner.dispatcher.poll(&mut deferred, true);
-        inner
-            .dispatcher
-            .cancel_all(&mut deferred.at(Instant::now()));
-        self.release_driver(&mut inner, &mut deferred);
-        self.unlock_and_run(inner, deferred);
-        self.wait(&mut WaitFor::Drained, None);
     }
 }
 

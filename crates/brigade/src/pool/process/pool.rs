@@ -24,7 +24,9 @@ use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::policy::outcome::TaskOutcome;
 use crate::sim::local::thread::{self, Thread};
-use crate::sim::local::{AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Ordering, futex, spin};
+use crate::sim::local::{
+    AtomicBool, AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Ordering, futex, spin,
+};
 use crate::sys::original::Original;
 use crate::sys::processors;
 use crate::task::name::TaskName;
@@ -43,6 +45,10 @@ pub(crate) struct ProcessPool {
     /// What its workers do to themselves.
     pub(super) setup: Setup,
     original: Original,
+    /// It takes nothing more: as `closing`, for callers that have not locked it.
+    closed: AtomicBool,
+    /// Its workers were ended. Locked while that is done.
+    ended: Mutex<bool>,
     inner: Mutex<LockedPool>,
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
     pub(super) driver_wakeup: AtomicU32,
@@ -89,7 +95,7 @@ impl WaitFor<'_> {
         match self {
             WaitFor::Task(cell) => cell.is_done(),
             WaitFor::MapResult { map } => !dispatcher.maps.is_empty(*map),
-            WaitFor::Capacity => !dispatcher.is_full(),
+            WaitFor::Capacity => !dispatcher.is_full() || dispatcher.closing,
             WaitFor::Startup => {
                 dispatcher.respawn.has_build_failed() || dispatcher.workers.is_complete()
             }
@@ -116,6 +122,8 @@ impl ProcessPool {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             setup,
             original: Original::this_process(),
+            closed: AtomicBool::new(false),
+            ended: Mutex::new(false),
             inner: Mutex::new(LockedPool {
                 dispatcher: make(core.clone()),
                 driver: Driver::None,
@@ -322,28 +330,35 @@ impl ProcessPool {
         inner.dispatcher.set_timer(Instant::now());
     }
 
-    /// Takes a task on, when there is room for it; nothing, if there is none.
-    pub(super) fn enqueue(&self, task: &mut Option<Task>) {
+    /// Takes a task on, when there is room for it. `false`: the pool was closed.
+    pub(super) fn enqueue(&self, task: &mut Option<Task>) -> bool {
         let mut inner = self.lock();
-        while inner.dispatcher.is_full() {
+        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
             drop(inner);
             self.wait(&mut WaitFor::Capacity, None);
             inner = self.lock();
         }
+        if inner.dispatcher.closing {
+            return false;
+        }
         self.enqueue_locked(inner, task);
+        true
     }
 
     /// As [`enqueue`](Self::enqueue), but waits for room until the task's deadline at most. `false`:
-    /// it has passed, and there was none.
+    /// it has passed, and there was none; or the pool was closed.
     pub(super) fn enqueue_by(&self, task: &mut Option<Task>) -> bool {
         let deadline = task.as_ref().and_then(Task::deadline);
         let mut inner = self.lock();
-        while inner.dispatcher.is_full() {
+        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
             drop(inner);
             if !self.wait(&mut WaitFor::Capacity, deadline) {
                 return false;
             }
             inner = self.lock();
+        }
+        if inner.dispatcher.closing {
+            return false;
         }
         self.enqueue_locked(inner, task);
         true
@@ -359,10 +374,10 @@ impl ProcessPool {
             .complete(RawOutcome::failed(why), &mut Default::default());
     }
 
-    /// Takes a task on, if there is room for it; nothing, if there is none.
+    /// Takes a task on, if there is room for it and the pool was not closed.
     pub(super) fn try_enqueue(&self, task: &mut Option<Task>) -> bool {
         let inner = self.lock();
-        if inner.dispatcher.is_full() {
+        if inner.dispatcher.closing || inner.dispatcher.is_full() {
             return false;
         }
         self.enqueue_locked(inner, task);
@@ -490,6 +505,61 @@ impl ProcessPool {
     pub(super) fn wait_ready(&self) -> Result<(), StartError> {
         self.wait(&mut WaitFor::Startup, None);
         self.lock().dispatcher.respawn.end_build()
+    }
+
+    /// Takes nothing more. What was accepted is finished.
+    pub(in crate::pool) fn close(&self) {
+        if !self.is_ours() {
+            return;
+        }
+        let mut inner = self.lock();
+        inner.dispatcher.closing = true;
+        // Those that wait for room need not wait.
+        inner.dispatcher.changed = true;
+        self.closed.store(true, Ordering::Release);
+        self.unlock_and_run(inner, Deferred::default());
+    }
+
+    /// Whether it takes nothing more.
+    pub(in crate::pool) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || !self.is_ours()
+    }
+
+    /// Waits until nothing is queued and nothing runs. `false`: not before the deadline.
+    pub(in crate::pool) fn wait_idle(&self, deadline: Option<std::time::Instant>) -> bool {
+        let deadline = deadline.map(crate::sim::local::deadline);
+        !self.is_ours() || self.wait(&mut WaitFor::Drained, deadline)
+    }
+
+    /// Finishes what was accepted, and ends the workers. Several may do so at once: each returns
+    /// when all is done.
+    pub(in crate::pool) fn shutdown(&self) {
+        if !self.is_ours() {
+            return;
+        }
+        self.close();
+        self.wait(&mut WaitFor::Drained, None);
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *ended, true) {
+            self.kill_workers();
+        }
+    }
+
+    /// Cancels everything, and ends the workers. `shutdown` is called after it.
+    pub(in crate::pool) fn abort(&self) {
+        if !self.is_ours() {
+            return;
+        }
+        self.close();
+        let mut deferred = Deferred::default();
+        let mut inner = self.lock();
+        inner.dispatcher.poll(&mut deferred, true);
+        inner
+            .dispatcher
+            .cancel_all(&mut deferred.at(Instant::now()));
+        self.release_driver(&mut inner, &mut deferred);
+        self.unlock_and_run(inner, deferred);
+        self.wait(&mut WaitFor::Drained, None);
     }
 
     /// Ends all workers, and waits until they are gone.

@@ -17,6 +17,8 @@ struct Limited {
 struct CapacityState {
     /// Negative where a task that was begun has returned to a full queue.
     free: isize,
+    /// The pool takes nothing more: there is nothing to wait for.
+    is_closed: bool,
     /// How many threads sleep on `freed`.
     blocked: usize,
     /// Those that wait for something else as well.
@@ -33,6 +35,7 @@ impl Capacity {
         Capacity(limit.get().map(|free| Limited {
             state: Mutex::new(CapacityState {
                 free: isize::try_from(free).unwrap_or(isize::MAX),
+                is_closed: false,
                 blocked: 0,
                 waiters: Vec::new(),
             }),
@@ -51,13 +54,14 @@ impl Capacity {
         has
     }
 
-    /// Registers a waiter that is told when there is room. `false`: there is some now.
+    /// Registers a waiter that is told when there is room. `false`: there is some now, or never
+    /// will be.
     pub(super) fn register(&self, waiter: impl FnOnce() -> Weak<dyn CapacityWaiter>) -> bool {
         let Some(limited) = &self.0 else {
             return false;
         };
         let mut state = lock(&limited.state);
-        let is_full = state.free <= 0;
+        let is_full = state.free <= 0 && !state.is_closed;
         if is_full {
             state.waiters.push(waiter());
         }
@@ -65,13 +69,16 @@ impl Capacity {
     }
 
     /// Takes room for one task, and blocks until there is some, or until the deadline. `false`: it
-    /// has passed.
+    /// has passed, or the pool was closed.
     pub(super) fn acquire(&self, deadline: Option<Instant>) -> bool {
         let Some(limited) = &self.0 else {
             return true;
         };
         let mut state = lock(&limited.state);
         while state.free <= 0 {
+            if state.is_closed {
+                return false;
+            }
             state.blocked += 1;
             let (guard, in_time) = wait_until(&limited.freed, state, deadline);
             state = guard;
@@ -82,6 +89,19 @@ impl Capacity {
         }
         state.free -= 1;
         true
+    }
+
+    /// The pool takes nothing more: those that wait for room need not wait.
+    pub(super) fn close(&self) {
+        let Some(limited) = &self.0 else {
+            return;
+        };
+        let mut state = lock(&limited.state);
+        state.is_closed = true;
+        let waiters = std::mem::take(&mut state.waiters);
+        drop(state);
+        limited.freed.notify_all();
+        tell(waiters);
     }
 
     /// Takes room for a task that was begun and is queued again, whether there is some or not.
@@ -108,10 +128,14 @@ impl Capacity {
                 limited.freed.notify_all();
             }
         }
-        for waiter in waiters {
-            if let Some(waiter) = waiter.upgrade() {
-                waiter.capacity_freed();
-            }
+        tell(waiters);
+    }
+}
+
+fn tell(waiters: Vec<Weak<dyn CapacityWaiter>>) {
+    for waiter in waiters {
+        if let Some(waiter) = waiter.upgrade() {
+            waiter.capacity_freed();
         }
     }
 }

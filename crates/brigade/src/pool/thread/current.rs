@@ -10,11 +10,25 @@ use crate::sys::{futex, spin};
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<WorkerThread>>> = const { RefCell::new(None) };
+    /// The number of the pool that the thread was made by, also in the destructors of its locals;
+    /// 0: none.
+    static POOL: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The calling thread is this worker from here on.
 pub(super) fn set(worker: &Arc<WorkerThread>) {
     CURRENT.with(|current| *current.borrow_mut() = Some(Arc::clone(worker)));
+    POOL.set(worker.pool.pool_id);
+}
+
+/// Whether the calling thread was made by this pool to run tasks, or to watch over their time.
+pub(super) fn was_made_by(pool: u64) -> bool {
+    POOL.get() == pool
+}
+
+/// The calling thread is the timeout monitor of this pool.
+pub(super) fn set_monitor_of(pool: u64) {
+    POOL.set(pool);
 }
 
 pub(super) fn clear() {

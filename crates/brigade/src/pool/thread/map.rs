@@ -1,6 +1,5 @@
 //! The iterator of a map: reads inputs and takes results.
 
-use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -25,7 +24,7 @@ const READ_WHILE_READY: usize = 2;
 const POLL_DELAY: Duration = Duration::from_micros(200);
 
 /// The iterator of a map over a pool of threads.
-pub(in crate::pool) struct Map<'p, A, R, I> {
+pub(in crate::pool) struct Map<A, R, I> {
     job: Arc<MapJob<A, R>>,
     /// `None`: the inputs have ended.
     inputs: Option<I>,
@@ -35,20 +34,18 @@ pub(in crate::pool) struct Map<'p, A, R, I> {
     ready: std::vec::IntoIter<MapResult<R>>,
     /// The next input was not read, because the queue is at its limit.
     is_full: bool,
-    /// The pool outlives it.
-    borrowed: PhantomData<&'p ()>,
 }
 
-impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     #[track_caller]
-    pub(in crate::pool) fn new(pool: &'p Arc<ThreadPool>, task: fn(A) -> R, inputs: I) -> Self {
+    pub(in crate::pool) fn new(pool: &Arc<ThreadPool>, task: fn(A) -> R, inputs: I) -> Self {
         Map::of(pool, Callable::Plain(task), inputs)
     }
 
     /// Of tasks that borrow a context.
     #[track_caller]
     pub(in crate::pool) fn with_context<C: Message + Sync>(
-        pool: &'p Arc<ThreadPool>,
+        pool: &Arc<ThreadPool>,
         context: Context<C>,
         task: fn(&C, A) -> R,
         inputs: I,
@@ -57,7 +54,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     }
 
     #[track_caller]
-    fn of(pool: &'p Arc<ThreadPool>, task: Callable<A, R>, inputs: I) -> Self {
+    fn of(pool: &Arc<ThreadPool>, task: Callable<A, R>, inputs: I) -> Self {
         Map {
             job: Arc::new(MapJob::new(pool, task, Location::caller())),
             inputs: Some(inputs),
@@ -65,7 +62,6 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             fetched: 0,
             ready: Vec::new().into_iter(),
             is_full: false,
-            borrowed: PhantomData,
         }
     }
 
@@ -83,6 +79,12 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
             }
             if self.fetch() {
                 continue;
+            }
+            if self.pulled < horizon && self.job.pool.is_closed() {
+                if let Some(number) = self.pass_over() {
+                    self.fetched += 1;
+                    return Some((number, Err(JoinError::Closed)));
+                }
             }
             if self.inputs.is_none() && self.fetched == self.pulled {
                 return None;
@@ -117,8 +119,22 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
         self.pulled
     }
 
+    /// How many inputs are left to be read.
+    pub(in crate::pool) fn inputs_left(&self) -> (usize, Option<usize>) {
+        self.inputs.as_ref().map_or((0, Some(0)), I::size_hint)
+    }
+
     /// Reads inputs for which there is room; while a result is ready, only a few.
     fn pull(&mut self, horizon: usize) {
+        let before = self.pulled;
+        self.read(horizon);
+        // As where a task is submitted: a ticket may lie in the queue of a pool that has ended.
+        if self.pulled > before && self.job.pool.is_closed() {
+            self.job.pool.clear_after_close();
+        }
+    }
+
+    fn read(&mut self, horizon: usize) {
         let pool = &self.job.pool;
         let batch_size = self.job.batch_size.load(Ordering::Relaxed);
         let workers = pool.options.workers;
@@ -135,6 +151,9 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
                     return;
                 }
                 read += 1;
+            }
+            if pool.is_closed() {
+                return;
             }
             if !pool.capacity.try_acquire() {
                 self.is_full = true;
@@ -252,7 +271,7 @@ impl Drop for CapacityGuard<'_> {
     }
 }
 
-impl<A, R, I> Drop for Map<'_, A, R, I> {
+impl<A, R, I> Drop for Map<A, R, I> {
     fn drop(&mut self) {
         if !self.job.pool.is_copy() {
             self.job.cancel_rest();

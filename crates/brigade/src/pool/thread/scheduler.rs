@@ -240,6 +240,7 @@ impl ThreadPool {
         searching: bool,
         surplus: bool,
     ) -> Idle {
+        let mut tell = false;
         let idle = self.with_table(|table| {
             if searching {
                 table.searching = false;
@@ -253,6 +254,7 @@ impl ThreadPool {
                 return Idle::Exit;
             }
             table.sleepers.push(Arc::clone(worker));
+            tell = table.idle_waiters > 0;
             if !surplus
                 && !table.shutting_down
                 && self.task_time.is_short()
@@ -267,6 +269,8 @@ impl ThreadPool {
         });
         if idle == Idle::Exit {
             self.notify_exit();
+        } else if tell {
+            self.changed.notify_all();
         }
         idle
     }
@@ -397,14 +401,16 @@ impl ThreadPool {
     /// A worker is about to wait inside its task: another may run meanwhile. `false`: it belongs to
     /// the pool no more, or is blocked already.
     pub(super) fn block(self: &Arc<Self>, id: u64) -> bool {
+        let mut tell = false;
         let is_ours = self.with_table(|table| {
             let entry = table.threads.get_mut(&id).filter(|entry| !entry.blocked);
             let is_ours = entry.map(|entry| entry.blocked = true).is_some();
             table.blocked += usize::from(is_ours);
+            tell = table.idle_waiters > 0;
             is_ours
         });
         if is_ours {
-            if self.wake_hint() & SHUTTING_DOWN != 0 {
+            if tell || self.wake_hint() & SHUTTING_DOWN != 0 {
                 self.changed.notify_all();
             }
             fence(Ordering::SeqCst);

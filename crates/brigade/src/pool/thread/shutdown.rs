@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use super::current;
+use super::locks::{wait, wait_until};
 use super::pool::ThreadPool;
-use super::thread_table::ThreadTable;
+use super::thread_table::{CLOSED, ThreadTable};
 use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
 use crate::task::panic::contained;
@@ -24,17 +26,81 @@ impl ThreadPool {
     /// Whether the pool has shut down, and has no threads and no work any more.
     pub(super) fn is_over(&self) -> bool {
         let table = self.lock_table();
-        table.shutting_down && table.threads.is_empty() && self.queue_is_empty()
+        table.over || table.shutting_down && table.threads.is_empty() && self.queue_is_empty()
+    }
+
+    /// Takes nothing more. What was accepted is finished.
+    pub(in crate::pool) fn close(&self) {
+        if self.is_copy() {
+            return;
+        }
+        self.with_table(|table| table.closed = true);
+        self.capacity.close();
+    }
+
+    /// Whether it takes nothing more.
+    #[inline]
+    pub(in crate::pool) fn is_closed(&self) -> bool {
+        self.wake_hint() & CLOSED != 0 || self.is_copy()
+    }
+
+    /// A new item was queued after the pool was closed, and was rejected: if the pool has no thread
+    /// any more, the queue is emptied here.
+    #[cold]
+    pub(super) fn clear_after_close(self: &Arc<Self>) {
+        let table = self.lock_table();
+        let has_ended = table.shutting_down && table.threads.is_empty();
+        drop(table);
+        if has_ended {
+            self.reject_queue(&Rejection::Closed);
+            self.changed.notify_all();
+            if let Some(monitor) = self.timeout_monitor.get() {
+                monitor.wake();
+            }
+        }
+    }
+
+    /// The calling thread, if it is one of the pool's.
+    fn own_worker(self: &Arc<Self>) -> Option<Arc<WorkerThread>> {
+        current::worker().filter(|worker| Arc::ptr_eq(&worker.pool, self))
+    }
+
+    /// Waits until nothing is queued and nothing runs. `false`: not before the deadline.
+    pub(in crate::pool) fn wait_idle(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
+        if self.is_copy() {
+            return true;
+        }
+        // As in `shutdown`: it cannot wait for itself, nor for those that may wait for it.
+        let own = self.own_worker();
+        let _blocked = own.as_ref().map(|_| current::block());
+        let mut table = self.lock_table();
+        table.idle_waiters += 1;
+        let is_idle = loop {
+            let left = if own.is_some() { table.blocked } else { 0 };
+            if table.is_idle_but_for(left) && self.queue_is_empty() {
+                break true;
+            }
+            let in_time;
+            (table, in_time) = wait_until(&self.changed, table, deadline);
+            if !in_time {
+                let left = if own.is_some() { table.blocked } else { 0 };
+                break table.is_idle_but_for(left) && self.queue_is_empty();
+            }
+        };
+        table.idle_waiters -= 1;
+        is_idle
     }
 
     /// Has the threads exit when there is nothing left to do.
     fn begin_shutdown(&self, aborted: bool) {
         let sleepers = self.with_table(|table| {
+            table.closed = true;
             table.shutting_down = true;
             table.aborted |= aborted;
             table.clear_any_sentry();
             std::mem::take(&mut table.sleepers)
         });
+        self.capacity.close();
         for worker in sleepers {
             worker.wake();
         }
@@ -43,7 +109,8 @@ impl ThreadPool {
         }
     }
 
-    /// Finishes what was accepted, ends the threads and waits for them.
+    /// Finishes what was accepted, ends the threads and waits for them. Several may do so at once:
+    /// each returns when all is done.
     pub(in crate::pool) fn shutdown(self: &Arc<Self>) {
         if self.is_copy() {
             return;
@@ -52,7 +119,7 @@ impl ThreadPool {
         if !self.queue_is_empty() {
             self.wake_or_start();
         }
-        let own = current::worker().filter(|worker| Arc::ptr_eq(&worker.pool, self));
+        let own = self.own_worker();
         // A thread of the pool that shuts it down cannot wait for itself. Threads that are blocked
         // may wait for this one.
         let blocked = own.as_ref().map(|_| current::block());
@@ -79,16 +146,24 @@ impl ThreadPool {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        let exited = std::mem::take(&mut table.exited);
-        let monitor = table.monitor.take();
+        table.over |= table.threads.is_empty();
+        let mut exited = std::mem::take(&mut table.exited);
+        // The monitor watches this thread's own task.
+        exited.extend(table.monitor.take_if(|_| own.is_none()));
+        table.joining += 1;
         drop(table);
         drop(blocked);
+        if let Some(monitor) = self.timeout_monitor.get() {
+            monitor.wake();
+        }
         self.join(exited);
-        if let Some(monitor) = monitor.filter(|_| own.is_none()) {
-            if let Some(monitor) = self.timeout_monitor.get() {
-                monitor.wake();
-            }
-            self.join(vec![monitor]);
+        let mut table = self.lock_table();
+        table.joining -= 1;
+        self.changed.notify_all();
+        // Another caller may join what this one has not found. One of the pool's own threads, which
+        // may be what the other joins, does not wait for it.
+        while table.joining > 0 && !current::was_made_by(self.pool_id) {
+            table = wait(&self.changed, table);
         }
     }
 

@@ -12,6 +12,7 @@ use super::locks::{lock, wait_until};
 use super::pool::{ThreadPool, ThreadRun};
 use super::registry;
 use super::retry::{self, Retry, TaskInput};
+use super::thread_table::CLOSED;
 use super::timeouts;
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
@@ -105,12 +106,14 @@ impl ThreadPool {
         input: A,
     ) -> JoinHandle<R> {
         let call_site = Location::caller();
-        if self.is_copy() {
+        if self.is_closed() {
             return JoinHandle(Task::Closed(Kind::Thread));
         }
         if !self.capacity.try_acquire() {
             let _blocked = current::block();
-            self.capacity.acquire(None);
+            if !self.capacity.acquire(None) {
+                return JoinHandle(Task::Closed(Kind::Thread));
+            }
         }
         self.accept(task, call_site, input)
     }
@@ -124,7 +127,7 @@ impl ThreadPool {
         options: TaskOptions,
     ) -> JoinHandle<R> {
         let call_site = Location::caller();
-        if self.is_copy() {
+        if self.is_closed() {
             return JoinHandle(Task::Closed(Kind::Thread));
         }
         let mut has_room = self.capacity.try_acquire();
@@ -134,6 +137,9 @@ impl ThreadPool {
         }
         if has_room {
             return self.accept_as(task, call_site, input, options);
+        }
+        if self.is_closed() {
+            return JoinHandle(Task::Closed(Kind::Thread));
         }
         // Its deadline has passed before there was room for it: it never is in the queue.
         let task = PoolTask::new(
@@ -157,7 +163,7 @@ impl ThreadPool {
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
         let call_site = Location::caller();
-        if self.is_copy() || !self.capacity.try_acquire() {
+        if self.is_closed() || !self.capacity.try_acquire() {
             return Err(input);
         }
         Ok(self.accept_as(task, call_site, input, options))
@@ -203,7 +209,7 @@ impl ThreadPool {
                 monitor.add_deadline(at, task.number, work);
             }
         }
-        self.push(task);
+        self.push_new(&task);
         handle
     }
 
@@ -214,7 +220,7 @@ impl ThreadPool {
         input: A,
     ) -> Result<JoinHandle<R>, A> {
         let call_site = Location::caller();
-        if self.is_copy() || !self.capacity.try_acquire() {
+        if self.is_closed() || !self.capacity.try_acquire() {
             return Err(input);
         }
         Ok(self.accept(Callable::Plain(task), call_site, input))
@@ -228,8 +234,21 @@ impl ThreadPool {
         input: A,
     ) -> JoinHandle<R> {
         let task = Arc::new(PoolTask::new(self, task, call_site, input, None));
-        self.push(Arc::clone(&task) as Arc<dyn Work>);
+        self.push_new(&task);
         JoinHandle(Task::Pooled(task))
+    }
+
+    /// Queues a task that was not queued before. If the pool was closed meanwhile, and no worker
+    /// has begun it, it ends here.
+    #[inline]
+    fn push_new<A: Message, R: Message>(self: &Arc<Self>, task: &Arc<PoolTask<A, R>>) {
+        self.push(Arc::clone(task) as Arc<dyn Work>);
+        // Store–fence–load (README.md): either this thread sees that the pool was closed, or the
+        // one that closed it sees the item in the queue.
+        if self.wake_hint() & CLOSED != 0 {
+            task.end_if_queued(self, |_, _| JoinError::Closed);
+            self.clear_after_close();
+        }
     }
 }
 

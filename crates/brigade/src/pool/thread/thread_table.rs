@@ -24,6 +24,8 @@ pub(super) const SHUTTING_DOWN: u32 = 4;
 pub(super) const ABORTED: u32 = 8;
 /// As `NEED_WORKER`, but a sentry is up: adding work wakes a worker only for a long backlog.
 pub(super) const HAS_SENTRY: u32 = 16;
+/// The pool was closed: it takes nothing more.
+pub(super) const CLOSED: u32 = 32;
 
 pub(super) struct ThreadTable {
     /// How many threads should be active.
@@ -39,8 +41,16 @@ pub(super) struct ThreadTable {
     /// The thread that sleeps as the sentry: while others are active, it looks from time to time
     /// whether they keep up with the queue.
     sentry: Option<u64>,
+    /// The pool takes nothing more.
+    pub(super) closed: bool,
     pub(super) shutting_down: bool,
     pub(super) aborted: bool,
+    /// It has shut down: no thread is started any more.
+    pub(super) over: bool,
+    /// Callers of `shutdown` that join the threads which have exited.
+    pub(super) joining: usize,
+    /// Threads that wait until nothing is left to do.
+    pub(super) idle_waiters: usize,
     /// How many initializers have returned.
     pub(super) ready: usize,
     /// The pool is being built: then the first initializer that panics fails the build.
@@ -98,8 +108,12 @@ impl ThreadTable {
             sleepers: Vec::new(),
             searching: false,
             sentry: None,
+            closed: false,
             shutting_down: false,
             aborted: false,
+            over: false,
+            joining: 0,
+            idle_waiters: 0,
             ready: 0,
             building: true,
             build_failure: None,
@@ -138,6 +152,9 @@ impl ThreadTable {
         if active > self.workers {
             hint |= SURPLUS;
         }
+        if self.closed {
+            hint |= CLOSED;
+        }
         if self.shutting_down {
             hint |= SHUTTING_DOWN;
         }
@@ -147,6 +164,14 @@ impl ThreadTable {
         hint
     }
 
+    /// Whether nothing runs, but for what waits inside `blocked` tasks. What is queued is seen
+    /// elsewhere.
+    pub(super) fn is_idle_but_for(&self, blocked: usize) -> bool {
+        // One whose initializer runs has no task.
+        let ready = self.threads.values().filter(|entry| entry.ready).count();
+        ready.saturating_sub(self.sleepers.len()) <= blocked
+    }
+
     /// There is work. Picks a thread to do it, if one more may run and none searches for work
     /// already. `is_long`: the backlog is so long that a sentry's next look is too late.
     pub(super) fn wake_or_start(
@@ -154,7 +179,7 @@ impl ThreadTable {
         is_long: bool,
         make: impl FnOnce(u64) -> Arc<WorkerThread>,
     ) -> WakeAction {
-        if self.aborted || !self.needs_worker() || self.has_sentry() && !is_long {
+        if self.aborted || self.over || !self.needs_worker() || self.has_sentry() && !is_long {
             return WakeAction::Nothing;
         }
         match self.sleepers.pop() {

@@ -22,10 +22,12 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
+use super::current;
 use super::locks::lock;
 use super::pool::ThreadPool;
 use super::work::{AbandonReason, Work};
 use crate::sys::error::{Call, THREAD};
+use crate::sys::service_thread;
 use crate::task::panic::contained;
 
 /// The least and the most that the monitor sleeps at a time while tasks run, in nanoseconds.
@@ -75,6 +77,8 @@ impl ThreadPool {
         let thread = thread::Builder::new()
             .name("brigade-keeper".to_owned())
             .spawn(move || {
+                current::set_monitor_of(theirs.pool_id);
+                service_thread::mark();
                 // Whoever starts this thread has the lock until the monitor is there.
                 drop(theirs.lock_table());
                 if let Some(monitor) = theirs.timeout_monitor.get() {

@@ -26,6 +26,7 @@ use crate::sys::original::Original;
 use crate::sys::per_process::PerProcess;
 use crate::sys::privilege::Privilege;
 use crate::sys::remote_error::RemoteError;
+use crate::sys::service_thread;
 use crate::sys::signal::Blocked;
 use crate::sys::timer::Timer;
 use crate::task::symbols::Symbols;
@@ -240,7 +241,10 @@ impl ForkServer {
         let blocked = Blocked::all();
         std::thread::Builder::new()
             .name("brigade-listener".to_owned())
-            .spawn(move || listener.listen())
+            .spawn(move || {
+                service_thread::mark();
+                listener.listen()
+            })
             .call(THREAD)
             .needed_to("hear of worker processes")?;
         drop(blocked);
