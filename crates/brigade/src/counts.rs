@@ -26,12 +26,12 @@ pub fn decode<T: Message>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Option<T> 
 }
 
 /// A map over a pool of processes that does not wait.
-pub struct Map<'p, A, R, I>(process::Map<'p, A, R, I>);
+pub struct Map<A, R, I>(process::Map<A, R, I>);
 
-impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     /// `None`: the pool is not one of processes.
     #[track_caller]
-    pub fn new(pool: &'p Pool, task: fn(A) -> R, inputs: I) -> Option<Self> {
+    pub fn new(pool: &Pool, task: fn(A) -> R, inputs: I) -> Option<Self> {
         Some(Map(process::Map::new(pool.processes_only()?, task, inputs)))
     }
 
@@ -44,7 +44,7 @@ impl<'p, A: Message, R: Message, I: Iterator<Item = A>> Map<'p, A, R, I> {
     }
 }
 
-impl<A, R, I> fmt::Debug for Map<'_, A, R, I> {
+impl<A, R, I> fmt::Debug for Map<A, R, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").finish_non_exhaustive()
     }

@@ -22,7 +22,7 @@ fn takes_nothing(pool: &Pool) {
         join(pool.submit(double, 1)),
         Err(JoinError::Closed)
     ));
-    assert_eq!(pool.try_submit(double, 7).unwrap_err(), 7);
+    assert_eq!(pool.try_submit(double, 7).err(), Some(7));
     let ordered: Vec<_> = pool.map(double, 0..200).collect();
     assert_eq!(ordered.len(), 200);
     assert!(ordered.iter().all(is_closed));
@@ -316,9 +316,12 @@ fn what_is_submitted_while_it_ends_is_run_before_the_end_or_closed() {
     });
 }
 
+/// How a pool is ended, and whether that cancels what it has.
+type End = (fn(&Pool), bool);
+
 #[test]
 fn a_map_that_is_under_way_when_the_pool_is_closed() {
-    let ends: [(fn(&Pool), bool); 4] = [
+    let ends: [End; 4] = [
         (Pool::close, false),
         (Pool::shutdown, false),
         (|pool| assert!(pool.drain(LIMIT)), false),
@@ -380,9 +383,9 @@ fn it_is_idle_when_all_has_ended() {
         };
         gate.add();
         assert_eq!(join(first).expect("returns"), 7);
-        queued
-            .into_iter()
-            .for_each(|handle| drop(join(handle).expect("returns")));
+        for handle in queued {
+            join(handle).expect("returns");
+        }
         assert!(!waiting.is_finished(), "one runs");
         other_gate.add();
         let stats = waiting.join().expect("returns");
