@@ -23,6 +23,9 @@ fn takes_nothing(pool: &Pool) {
         Err(JoinError::Closed)
     ));
     assert_eq!(pool.try_submit(double, 7).err(), Some(7));
+    let own = || pool.task(double).deadline(Instant::now() + LIMIT);
+    assert!(matches!(join(own().submit(1)), Err(JoinError::Closed)));
+    assert_eq!(own().try_submit(7).err(), Some(7));
     let ordered: Vec<_> = pool.map(double, 0..200).collect();
     assert_eq!(ordered.len(), 200);
     assert!(ordered.iter().all(is_closed));
