@@ -228,7 +228,8 @@
 //!
 //! # Effects on the program
 //!
-//! The library touches no signal handler, no SIGCHLD disposition, and does not call `waitpid(-1)`:
+//! The library touches no signal handler (unless [`PoolBuilder::thread_stacks`] asks for one), no
+//! SIGCHLD disposition, and does not call `waitpid(-1)`:
 //! the program's own children stay its own. It starts no thread and no process before the first
 //! use; from then on there is one thread, `brigade-listener`, which sleeps, and one small process,
 //! `brigade-server`, which is not a child of the program. It wraps the panic hook, once, when the

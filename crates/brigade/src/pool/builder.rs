@@ -105,6 +105,7 @@ impl PoolBuilder {
                 memory_limit: None,
                 processes_limit: None,
                 keep_crashes: None,
+                thread_stacks: false,
                 process: process::Builder::new(),
                 #[cfg(feature = "timeline")]
                 trace: None,
@@ -302,6 +303,52 @@ impl PoolBuilder {
         self
     }
 
+    /// The pool's threads may be asked where they are: then a task that runs over its time tells where
+    /// it was stuck ([`Timeout::backtrace`](crate::Timeout::backtrace)), and [`Pool::stacks`] has the
+    /// stacks of threads. For processes that is always so, and this does nothing.
+    ///
+    /// A thread is asked by a signal, `SIGRTMAX-9`: this is the only case in which the library has a
+    /// signal handler in the program. It stays when the pool is gone. It runs on the thread's own
+    /// stack, of which it needs some 8 KiB, more where the processor has large registers: a task that
+    /// is about to use up its stack overflows it then. What is said of interrupted system calls under
+    /// [`Pool::stacks`] holds for threads too. Code that was not made by a compiler that describes its
+    /// frames (a just-in-time compiler, assembly) must leave the stack such that it can be walked.
+    ///
+    /// *Default: `false`.*
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(all(target_os = "linux", feature = "backtrace"))]
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    /// use brigade::{JoinError, Kind, Pool};
+    ///
+    /// fn endless(_: ()) {
+    ///     loop {
+    ///         std::hint::spin_loop();
+    ///     }
+    /// }
+    ///
+    /// let time = Duration::from_millis(100);
+    /// let pool = Pool::builder(Kind::Thread).workers(1).timeout(time).thread_stacks(true).build()?;
+    /// let Err(JoinError::TimedOut(timeout)) = pool.submit(endless, ()).join() else {
+    ///     panic!("it has no end");
+    /// };
+    /// assert!(timeout.backtrace().expect("it was asked").contains("endless"));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(all(target_os = "linux", feature = "backtrace")))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// [`build`](Self::build) gives one where the program has a handler of its own for that signal;
+    /// on systems other than Linux it does nothing.
+    pub fn thread_stacks(mut self, yes: bool) -> PoolBuilder {
+        self.options.thread_stacks = yes;
+        self
+    }
+
     /// Configures its processes: their environment, directory, grace. Its name, if it has one, is
     /// overridden by [`name`](Self::name). For threads it does nothing.
     ///
@@ -354,7 +401,7 @@ impl PoolBuilder {
     /// # Errors
     /// The workers could not be started; the initializer panicked or crashed; the directory for
     /// crash files, or the file of the timeline, cannot be made or written to; a limit cannot be had: of processes here, or of
-    /// threads anywhere; a number makes no sense (no workers, a queue of no tasks).
+    /// threads anywhere; [`thread_stacks`](Self::thread_stacks) cannot be had; a number makes no sense (no workers, a queue of no tasks).
     pub fn build(self) -> io::Result<Pool> {
         let options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));

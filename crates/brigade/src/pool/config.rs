@@ -30,6 +30,8 @@ pub(crate) struct Options {
     /// Of the pool as a whole, threads too.
     pub(crate) processes_limit: Option<u64>,
     pub(crate) keep_crashes: Option<PathBuf>,
+    /// Threads may be asked for their stacks.
+    pub(crate) thread_stacks: bool,
     pub(crate) process: process::Builder,
     /// Where the timeline is to be.
     #[cfg(feature = "timeline")]

@@ -359,7 +359,8 @@ impl Pool {
     /// after any handler: `poll`, `select`, `epoll_wait`, `nanosleep` and a few others. The standard
     /// library tries those again. A worker that cannot answer is told as it looks from outside.
     ///
-    /// Of threads their tasks are told, and no stacks.
+    /// Threads are asked in a pool that was built with
+    /// [`thread_stacks`](PoolBuilder::thread_stacks); otherwise their tasks are told, and no stacks.
     ///
     /// # Examples
     /// ```

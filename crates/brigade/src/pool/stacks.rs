@@ -94,6 +94,11 @@ impl WorkerStack {
         }
     }
 
+    /// Its stack is not that of the task that it ran when it was asked.
+    pub(super) fn has_gone_on(self) -> WorkerStack {
+        self.without_stack("the task ended meanwhile")
+    }
+
     /// There is a stack, but it cannot be told.
     pub(super) fn without_stack(mut self, why: &'static str) -> WorkerStack {
         self.place = None;

@@ -9,12 +9,15 @@
 //! in a worker, whose faults are observed (`signal.rs`), such a fault ends the walk and not the
 //! worker. The observer of faults asks [`abandon`] first.
 
+mod threads;
+
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
 use super::error;
 use super::signal::{self, FATAL};
+pub(crate) use threads::{ask_thread, begin_in_program};
 
 /// What is done with an interrupted thread.
 #[derive(Clone, Copy, Debug)]
@@ -34,19 +37,27 @@ pub(crate) fn signal() -> i32 {
     libc::SIGRTMAX() - 9
 }
 
-/// From now on the threads of this process answer.
+/// In a process that is to be a worker: from now on its first thread answers so, on the alternate
+/// stack.
 pub(crate) fn begin(answer: Answer) -> io::Result<()> {
     if ANSWER.set(answer).is_err() {
         return Ok(());
     }
+    handle(libc::SA_ONSTACK)
+}
+
+/// Signals that are not blocked in the handler.
+pub(super) const LET_THROUGH: [i32; 8] = FATAL;
+
+fn handle(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: a zeroed action is a valid one; `handler` has the type that SA_SIGINFO asks for.
     let set = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as extern "C" fn(_, _, _) as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | flags;
         // Others wait until the walk is over, but for faults.
         libc::sigfillset(&raw mut action.sa_mask);
-        for fault in FATAL {
+        for fault in LET_THROUGH {
             libc::sigdelset(&raw mut action.sa_mask, fault);
         }
         libc::sigaction(signal(), &raw const action, std::ptr::null_mut())
@@ -65,7 +76,8 @@ static CONTEXT: AtomicUsize = AtomicUsize::new(0);
 extern "C" fn handler(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the C library's own, of this thread.
     let errno = unsafe { *libc::__errno_location() };
-    if let Some(answer) = ANSWER.get() {
+    let answer = threads::asked_here().map_or_else(|| ANSWER.get(), |_| Some(&threads::ANSWER));
+    if let Some(answer) = answer {
         // SAFETY: the kernel gives the interrupted context, with SA_SIGINFO.
         let (instruction, _) = unsafe { signal::registers(context) };
         let noted = WALKER
@@ -106,8 +118,13 @@ pub(super) fn abandon(context: *mut libc::c_void) -> bool {
     }
     CONTEXT.store(0, Ordering::Relaxed);
     WALKER.store(0, Ordering::Relaxed);
-    if let Some(answer) = ANSWER.get() {
-        (answer.finish)();
+    match threads::asked_here() {
+        Some(_) => (threads::ANSWER.finish)(),
+        None => {
+            if let Some(answer) = ANSWER.get() {
+                (answer.finish)();
+            }
+        }
     }
     true
 }

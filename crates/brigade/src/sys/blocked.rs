@@ -62,7 +62,8 @@ pub(crate) fn look(process: u32, thread: u32) -> Look {
         Some('T' | 't') => Some(Deaf::Stopped),
         Some('Z' | 'X') => Some(Deaf::Ended),
         _ if !has_signal(&status, "SigCgt:") => Some(Deaf::NoHandler),
-        _ if has_signal(&status, "SigBlk:") => Some(Deaf::Blocks),
+        // Where it answers another question it hears of this one next.
+        _ if has_signal(&status, "SigBlk:") && !answers(&status) => Some(Deaf::Blocks),
         _ => None,
     };
     let place = match state {
@@ -166,10 +167,25 @@ fn line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     lines.find_map(|line| Some(line.strip_prefix(name)?.trim()))
 }
 
+/// A set of signals: the first is the lowest bit.
+fn set(status: &str, name: &str) -> Option<u64> {
+    u64::from_str_radix(line(status, name)?, 16).ok()
+}
+
 /// Whether the signal by which threads are asked is in this set.
-fn has_signal(status: &str, set: &str) -> bool {
-    let set = line(status, set).and_then(|set| u64::from_str_radix(set, 16).ok());
-    set.is_some_and(|set| set >> (asking::signal() - 1) & 1 == 1)
+fn has_signal(status: &str, name: &str) -> bool {
+    set(status, name).is_some_and(|set| set >> (asking::signal() - 1) & 1 == 1)
+}
+
+/// Whether a thread is in the handler of that signal: it blocks what is blocked there, and not what
+/// a thread blocks too that wants to hear no signal at all.
+fn answers(status: &str) -> bool {
+    // Which of the others there are, the C library decides.
+    const STANDARD: u64 = (1 << 31) - 1;
+    let bits = |signals: &[i32]| signals.iter().fold(0_u64, |all, s| all | 1 << (s - 1));
+    let never = bits(&[libc::SIGKILL, libc::SIGSTOP]);
+    let there = STANDARD & !never & !bits(&asking::LET_THROUGH);
+    set(status, "SigBlk:").is_some_and(|set| set & STANDARD == there)
 }
 
 fn hexadecimal(word: &str) -> Option<u64> {
@@ -308,6 +324,15 @@ mod tests {
         );
         assert_eq!(call(libc::SYS_wait4, Some(5), no_file), "in wait4(2)");
         assert_eq!(call(9999, None, no_file), "in system call 9999");
+    }
+
+    #[test]
+    fn who_answers_does_not_block() {
+        // As of a thread in the handler; and as of one that has blocked all there is.
+        assert!(answers("SigBlk:\tfffffffc3f7bfa07\n"));
+        assert!(!answers("SigBlk:\tfffffffe7ffbfeff\n"));
+        assert!(!answers("SigBlk:\t0000000000000000\n"));
+        assert!(!answers(""));
     }
 
     #[test]

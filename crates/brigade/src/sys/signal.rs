@@ -303,6 +303,20 @@ pub(crate) fn is_stack_overflow(fault: &Fault) -> bool {
         .is_some_and(|s| (s.start.saturating_sub(GUARD)..s.start + NEAR).contains(&fault.address));
     near || below
 }
+
+/// What SA_SIGINFO asks for.
+pub(super) type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+/// Whether this handler is called for a signal.
+pub(super) fn is_handled_by(signal: i32, handler: Handler) -> bool {
+    // SAFETY: as in `is_default`.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == handler as usize
+    }
+}
+
 /// Whether a signal does what it does by default.
 pub(crate) fn is_default(signal: i32) -> bool {
     // SAFETY: a zeroed action is a valid one to be written to; nothing is changed.

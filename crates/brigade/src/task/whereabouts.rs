@@ -2,11 +2,10 @@
 //! and what it waited for.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::crash::Phase;
-use super::symbols::Frames;
-#[cfg(all(target_os = "linux", not(brigade_portable)))]
+use super::symbols::{Frames, Symbols};
 use crate::sys::blocked::{Deaf, Look};
 
 /// Where a worker was.
@@ -36,12 +35,27 @@ impl Whereabouts {
         }
     }
 
-    /// How it looked from outside.
-    #[cfg(all(target_os = "linux", not(brigade_portable)))]
-    pub(crate) fn see(&mut self, look: Option<Look>) {
-        let Some(look) = look else {
-            return;
-        };
+    /// Of a worker that was asked: its calls, if it has answered, and how it looked from outside.
+    pub(crate) fn asked(
+        pid: Option<u32>,
+        phase: Option<Phase>,
+        symbols: &Arc<Symbols>,
+        calls: Option<Vec<usize>>,
+        look: Look,
+    ) -> Whereabouts {
+        let is_answered = calls.is_some();
+        let frames = Frames::new(symbols, calls.unwrap_or_default());
+        let mut place = Whereabouts::new(pid, phase, frames);
+        place.see(look);
+        if is_answered {
+            place.why_unknown = None;
+        } else if place.why_unknown.is_none() {
+            place.why_unknown = Some("it did not answer in time");
+        }
+        place
+    }
+
+    fn see(&mut self, look: Look) {
         self.why_unknown = look.deaf.map(|deaf| match deaf {
             Deaf::Stopped => "it is stopped",
             Deaf::Blocks => "its thread blocks the signal that asks it",

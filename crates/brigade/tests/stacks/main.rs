@@ -3,11 +3,13 @@
 //! - tasks: in what ways a task can be stuck
 //! - on_demand: a pool is asked what its workers do
 //! - timeouts: a process is asked before it is killed
+//! - threads: the same of threads, where that is allowed
 //! - hostile: it tells nonsense, or dies meanwhile
 
 mod hostile;
 mod on_demand;
 mod tasks;
+mod threads;
 mod timeouts;
 
 use std::sync::atomic::AtomicU32;

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use brigade::Shared;
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// Says that a task has begun, and lets it end.
+pub(crate) type Gate = (Shared<AtomicU32>, Shared<AtomicU32>);
+
 /// Spins in a function of its own, until it is let go.
 #[inline(never)]
 pub(crate) fn spin_until(flag: &AtomicU32) {
@@ -175,4 +178,24 @@ pub(crate) fn reads_once(
 ) -> Result<usize, i32> {
     begun.store(1, SeqCst);
     rustix::io::read(&pipe, &mut [0; 1]).map_err(|e| e.raw_os_error())
+}
+
+/// Tells a thread of this program that it may end.
+pub(crate) static LET_GO: AtomicU32 = AtomicU32::new(0);
+
+/// As `blocks_signals`, in a thread that ends at last.
+pub(crate) fn blocks_signals_until_told(_: ()) {
+    // SAFETY: the set is filled before it is read.
+    unsafe {
+        let mut all = MaybeUninit::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+    }
+    spin_until(&LET_GO);
+}
+
+/// Wakes whoever sleeps on a number.
+pub(crate) fn wake(flag: &AtomicU32) {
+    let flags = rustix::thread::futex::Flags::empty();
+    rustix::thread::futex::wake(flag, flags, i32::MAX as u32).expect("woken");
 }

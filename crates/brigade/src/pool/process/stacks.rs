@@ -47,6 +47,7 @@ impl ProcessPool {
         let mut asked: Vec<(Before, Option<Question>)> = {
             let inner = self.lock();
             let now = Instant::now();
+            let initializes = self.options.initializer.is_some();
             let slots = group.iter().filter_map(|&at| {
                 let slot = inner.dispatcher.workers.get(at)?;
                 slot.line.as_ref()?;
@@ -56,7 +57,10 @@ impl ProcessPool {
                 .map(|(at, slot)| {
                     let picture = slot.picture(now);
                     let task = slot.first();
-                    let line = slot.line.as_ref().filter(|_| slot.may_be_asked());
+                    let line = slot
+                        .line
+                        .as_ref()
+                        .filter(|_| slot.may_be_asked(initializes));
                     let question = line.map(|line| line.question());
                     (Before { at, task, picture }, question)
                 })
@@ -81,7 +85,7 @@ impl ProcessPool {
             let was_asked = place.is_some();
             let stack = WorkerStack::new(Kind::Process, &before.picture, name, place);
             if was_asked && !slot.is_some_and(|slot| before.is_still(slot)) {
-                return stack.without_stack("the task ended meanwhile");
+                return stack.has_gone_on();
             }
             stack
         });
@@ -98,10 +102,10 @@ impl Before {
 }
 
 impl WorkerSlot {
-    /// Whether the worker runs what is the program's: a task, or an initializer.
-    fn may_be_asked(&self) -> bool {
+    /// Whether the worker runs what is the program's: a task, or the initializer, if there is one.
+    fn may_be_asked(&self, initializes: bool) -> bool {
         match self.status {
-            SlotStatus::Starting => true,
+            SlotStatus::Starting => initializes,
             SlotStatus::Ready => self.has_begun() && !self.assigned.is_empty(),
             SlotStatus::Vacant | SlotStatus::Retiring | SlotStatus::Terminating(_) => false,
         }

@@ -13,6 +13,7 @@ use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
 use crate::pool::config::{InitializerFailed, Options};
 use crate::pool::policy::outcome::replaced;
+use crate::sys::asking;
 use crate::sys::error::{Call, THREAD};
 use crate::task::panic::{Unwound, contained};
 use crate::task::symbols::Symbols;
@@ -30,6 +31,9 @@ impl ThreadPool {
     fn build(self: &Arc<Self>) -> io::Result<()> {
         if let Some(name) = &self.options.name {
             Kind::Thread.check_name(name)?;
+        }
+        if self.options.thread_stacks {
+            asking::begin_in_program()?;
         }
         let built = self.start_workers();
         if built.is_err() {

@@ -26,7 +26,7 @@ use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
 use crate::task::time_limit::TimeLimit;
 use crate::worker::handle::{Pending, Task, joined_twice};
-use crate::{JoinError, JoinHandle, Kind, Message, Timeout};
+use crate::{JoinError, JoinHandle, Kind, Message};
 
 pub(super) struct PoolTask<A, R> {
     task: Callable<A, R>,
@@ -327,7 +327,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
     fn timed_out(&self, pool: &ThreadPool, limit: TimeLimit) -> JoinError {
         let name = pool.options.name.clone();
         let name = TaskName::at(self.task.address(), name, self.call_site);
-        JoinError::TimedOut(Timeout::new(name, limit))
+        JoinError::TimedOut(pool.timeout(name, limit))
     }
 
     /// The worker begins the task. `None`: it has ended already.

@@ -20,15 +20,17 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::current;
 use super::locks::lock;
 use super::pool::ThreadPool;
+use super::stacks;
 use super::work::{AbandonReason, Work};
 use crate::sys::error::{Call, THREAD};
 use crate::sys::service_thread;
 use crate::task::panic::contained;
+use crate::task::whereabouts::Whereabouts;
 
 /// The least and the most that the monitor sleeps at a time while tasks run, in nanoseconds.
 const SLEEP_LIMITS: (u64, u64) = (1_000_000, 10_000_000);
@@ -36,6 +38,9 @@ const SLEEPS_PER_TIMEOUT: u64 = 16;
 
 /// A sleep that is longer by so many nanoseconds than was asked for was a stop of the program.
 const MIN_MISSED: u64 = 2_000_000;
+
+/// How long a thread that is to be let go may take to tell where it is.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(10);
 
 /// How much time was given back to each running task: thread, when its task began, nanoseconds.
 type TimeGivenBack = Vec<(u64, u64, u64)>;
@@ -45,6 +50,8 @@ pub(super) struct TimeoutMonitor {
     is_parked: AtomicBool,
     /// Tasks that have not ended and have a deadline, by that and by their number.
     deadlines: Mutex<BTreeMap<(u64, u64), Weak<dyn Work>>>,
+    /// Where the thread is whose task the monitor is about to end, if threads may be asked.
+    place: Mutex<Option<Whereabouts>>,
     thread: thread::Thread,
 }
 
@@ -90,6 +97,7 @@ impl ThreadPool {
         let monitor = TimeoutMonitor {
             is_parked: AtomicBool::new(false),
             deadlines: Mutex::default(),
+            place: Mutex::new(None),
             thread: thread.thread().clone(),
         };
         table.monitor = Some(thread);
@@ -98,6 +106,13 @@ impl ThreadPool {
 }
 
 impl TimeoutMonitor {
+    /// Where the thread was, for the error of the task that the monitor ends now.
+    pub(super) fn take_place(&self) -> Option<Whereabouts> {
+        // Another thread makes the error of a task that the monitor does not end.
+        let is_monitor = thread::current().id() == self.thread.id();
+        is_monitor.then(|| lock(&self.place).take()).flatten()
+    }
+
     /// A task has begun: wakes the monitor if it is parked, or if the task has a time of its own,
     /// which may be shorter than the monitor sleeps.
     pub(super) fn on_task_start(&self, has_own_time: bool) {
@@ -231,8 +246,12 @@ impl TimeoutMonitor {
             // The task may end meanwhile, and this be the last reference to it. A panic in the
             // user's destructor must not end the monitor.
             let kept = item.clone();
+            if pool.options.thread_stacks {
+                *lock(&self.place) = Some(stacks::ask(&worker, Instant::now() + ANSWERS_WITHIN));
+            }
             let abandoned =
                 item.is_some_and(|item| item.abandon(&worker, began, AbandonReason::TimedOut));
+            drop(self.take_place());
             contained(|| drop(kept));
             if abandoned {
                 pool.replace(worker.id, AbandonReason::TimedOut);

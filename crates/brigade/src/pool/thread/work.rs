@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::pool::ThreadPool;
 use super::worker::WorkerThread;
+use crate::JoinError;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 use crate::task::symbols::Symbols;
 use crate::task::time_limit::TimeLimit;
-use crate::{JoinError, Timeout};
 
 /// An item of the queue.
 pub(super) trait Work: Send + Sync {
@@ -65,7 +65,7 @@ impl AbandonReason {
             AbandonReason::TimedOut | AbandonReason::Expired => {
                 let name = TaskName::at(task, pool.options.name.clone(), call_site);
                 let time = pool.options.timeout.unwrap_or_default();
-                JoinError::TimedOut(Timeout::new(name, TimeLimit::Timeout(time)))
+                JoinError::TimedOut(pool.timeout(name, TimeLimit::Timeout(time)))
             }
             AbandonReason::Cancelled => JoinError::Cancelled,
         }

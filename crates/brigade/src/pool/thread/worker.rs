@@ -151,6 +151,22 @@ impl WorkerThread {
             .is_some_and(|most| self.counters.begun.load(Ordering::Relaxed) >= most)
     }
 
+    /// What the system calls it; 0: it does not run yet.
+    pub(super) fn system_number(&self) -> u32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// The item that it works on, and when it began its task, by the pool's clock, if that is kept:
+    /// to be compared with later, and for nothing else.
+    pub(super) fn work_mark(&self) -> (usize, u64, u64) {
+        let work = lock(&self.current_work);
+        let item = work
+            .as_ref()
+            .map_or(0, |work| Arc::as_ptr(work).cast::<()>() as usize);
+        let begun = self.counters.begun.load(Ordering::Relaxed);
+        (item, begun, self.task_began.load(Ordering::Relaxed))
+    }
+
     /// What is published of it.
     pub(super) fn picture(&self, is_blocked: bool, is_ready: bool) -> WorkerPicture {
         let busy_since = self.busy_since.load(Ordering::Relaxed);

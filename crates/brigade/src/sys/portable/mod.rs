@@ -3,6 +3,8 @@
 
 #![expect(unsafe_code, reason = "parking_lot_core asks for an argument")]
 
+pub(crate) mod asking;
+pub(crate) mod blocked;
 pub(crate) mod carried;
 pub(crate) mod clock;
 #[path = "../error.rs"]

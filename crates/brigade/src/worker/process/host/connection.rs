@@ -485,7 +485,7 @@ impl WorkerConnection {
         let exit_record = self.server.board.exit_record(self.slot);
         let mut evidence = Evidence::gather(self.pid, self.ends.mailbox(), exit_record);
         let answer = |question| self.ends.mailbox().answer(question);
-        evidence.calls = self.asked.and_then(answer).unwrap_or_default();
+        evidence.calls = self.asked.and_then(answer);
         evidence
     }
 }

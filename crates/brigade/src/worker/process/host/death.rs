@@ -29,7 +29,7 @@ pub(crate) struct Evidence {
     pub(crate) refused: Option<String>,
     /// Where it was when it was asked, before it was ended: its calls, innermost first. The
     /// worker's word.
-    pub(crate) calls: Vec<usize>,
+    pub(crate) calls: Option<Vec<usize>>,
 }
 
 impl Evidence {
@@ -43,7 +43,7 @@ impl Evidence {
             exit_record,
             noted: mailbox.noted(),
             refused: mailbox.refused(),
-            calls: Vec::new(),
+            calls: None,
         }
     }
 
@@ -111,9 +111,9 @@ impl Evidence {
         symbols: &Arc<Symbols>,
     ) -> Timeout {
         let stderr = last_lines(&self.exit_record.stderr);
-        let frames = Frames::new(symbols, self.calls);
-        let mut place = Whereabouts::new(Some(self.pid), Some(self.phase), frames);
-        place.see(self.exit_record.look);
+        let (pid, phase) = (Some(self.pid), Some(self.phase));
+        let look = self.exit_record.look.unwrap_or_default();
+        let place = Whereabouts::asked(pid, phase, symbols, self.calls, look);
         Timeout::at(task, limit, place, stderr)
     }
 

@@ -15,8 +15,6 @@ use std::time::Instant;
 use super::ForkServer;
 use crate::sys::blocked::{self, Look};
 use crate::sys::futex;
-use crate::task::crash::Phase;
-use crate::task::symbols::Frames;
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::ipc::mailbox::Mailbox;
 
@@ -79,16 +77,7 @@ impl Question {
             Some(_) => Look::default(),
             None => blocked::look(self.pid, self.pid),
         });
-        let phase: Phase = self.mailbox.phase();
-        let is_answered = calls.is_some();
-        let frames = Frames::new(&self.server.symbols, calls.unwrap_or_default());
-        let mut place = Whereabouts::new(Some(self.pid), Some(phase), frames);
-        place.see(Some(look));
-        if is_answered {
-            place.why_unknown = None;
-        } else if place.why_unknown.is_none() {
-            place.why_unknown = Some("it did not answer in time");
-        }
-        place
+        let phase = Some(self.mailbox.phase());
+        Whereabouts::asked(Some(self.pid), phase, &self.server.symbols, calls, look)
     }
 }
