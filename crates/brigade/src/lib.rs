@@ -98,7 +98,8 @@
 //!   `?`.
 //! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared
 //!   memory. Ends are messages themselves.
-//! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied.
+//! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied;
+//!   [`shm::Writable`]: written in place, each worker its own part.
 //! - [`sync`]: std's locks and three more. A holder that panics *or dies* poisons; a lock never
 //!   stays locked because its holder died.
 //! - [`Descriptor`]: files and sockets as messages.

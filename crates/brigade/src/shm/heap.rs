@@ -7,7 +7,9 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::owned_ranges::OwnedRanges;
 use crate::sys::carried::Carried;
 use crate::task::carry;
 
@@ -96,13 +98,29 @@ impl MappedDraft {
 #[derive(Debug)]
 pub(crate) struct Region {
     memory: Draft,
-    frozen: bool,
+    frozen: AtomicBool,
+    has_owners: bool,
+    owned: OwnedRanges,
 }
 
 impl Region {
+    fn new(memory: Draft, frozen: bool, has_owners: bool) -> Arc<Region> {
+        Arc::new(Region {
+            memory,
+            frozen: AtomicBool::new(frozen),
+            has_owners,
+            owned: OwnedRanges::default(),
+        })
+    }
+
     /// Makes a region of a draft. If it is frozen, nobody has a way to write to it.
     pub(crate) fn publish(memory: Draft, frozen: bool) -> io::Result<Arc<Region>> {
-        Ok(Arc::new(Region { memory, frozen }))
+        Ok(Region::new(memory, frozen, false))
+    }
+
+    /// Makes a region whose ranges have owners: it can be [frozen](Self::freeze) later.
+    pub(crate) fn exclusive(memory: Draft) -> io::Result<Arc<Region>> {
+        Ok(Region::new(memory, false, true))
     }
 
     /// The region that came with a message.
@@ -110,6 +128,45 @@ impl Region {
         carried
             .downcast()
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "what came is no region"))
+    }
+
+    /// As [`receive`](Self::receive), of a region whose ranges have owners.
+    pub(crate) fn receive_exclusive(carried: Carried) -> io::Result<Arc<Region>> {
+        let region = Region::receive(carried)?;
+        match region.has_owners() {
+            true => Ok(region),
+            false => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a region that this process has as another kind",
+            )),
+        }
+    }
+
+    /// The ranges of it that have owners.
+    pub(crate) fn owned(&self) -> &OwnedRanges {
+        &self.owned
+    }
+
+    /// Whether it is this process's: there is no other.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        true
+    }
+
+    /// What can open it again.
+    pub(crate) fn handle(this: &Arc<Region>) -> io::Result<RegionHandle> {
+        Ok(RegionHandle(Arc::clone(this)))
+    }
+
+    /// None of its ranges has an owner, and none will have.
+    #[expect(
+        clippy::type_complexity,
+        reason = "as where sealing it can fail, and it comes back"
+    )]
+    pub(crate) fn freeze(
+        this: Arc<Region>,
+    ) -> Result<Arc<Region>, (io::Error, Option<Arc<Region>>)> {
+        this.frozen.store(true, Ordering::Release);
+        Ok(this)
     }
 
     /// Attaches it to the message that is being encoded. Gives its number there.
@@ -130,6 +187,21 @@ impl Region {
 
     /// Whether nobody can write to it.
     pub(crate) fn frozen(&self) -> bool {
-        self.frozen
+        self.frozen.load(Ordering::Acquire)
+    }
+
+    /// Whether its ranges have owners: no reference to all of it may be given out.
+    pub(crate) fn has_owners(&self) -> bool {
+        self.has_owners && !self.frozen()
+    }
+}
+
+/// What opens a region again.
+#[derive(Debug)]
+pub(crate) struct RegionHandle(Arc<Region>);
+
+impl RegionHandle {
+    pub(crate) fn open(&self) -> io::Result<Arc<Region>> {
+        Region::receive_exclusive(Arc::clone(&self.0) as Carried)
     }
 }

@@ -5,6 +5,7 @@
 //!   task's input or result, or into a channel
 //! - [`Buffer`]: a writable region with one owner, and then a `Shared<[u8]>` that no process can
 //!   change: large results without a copy
+//! - [`Writable`]: a slice that is written in place by many workers, each of which owns a part
 //! - [`ShmSafe`]: what may be in such a region
 //!
 //! ```
@@ -66,10 +67,14 @@ mod buffer;
 mod draft;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 mod heap;
+mod owned_ranges;
+mod owners;
+mod recovery;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod region;
 mod safe;
 mod shared;
+mod writable;
 
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 use heap::{self as draft, self as region};
@@ -77,10 +82,12 @@ use heap::{self as draft, self as region};
 use std::io;
 
 pub use buffer::Buffer;
+pub use recovery::{RecoverError, Recovery};
 pub use safe::ShmSafe;
 #[doc(hidden)]
 pub use safe::ShmSafeTypesMustNotImplementDrop;
 pub use shared::Shared;
+pub use writable::{PartsError, Writable};
 
 /// The bytes of whole pages, at least one, that hold `count` values of `size` bytes.
 fn whole_pages(size: usize, count: usize, page: usize) -> io::Result<usize> {

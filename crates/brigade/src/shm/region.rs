@@ -36,9 +36,12 @@ use rustix::fs::{FallocateFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::draft::Draft;
+use super::owned_ranges::OwnedRanges;
 use crate::sync::roster;
 use crate::sys::error::Call;
 use crate::sys::mapping::{Mapping, SIZE_SEALS, add_seals, is_denied};
+use crate::sys::opened;
+use crate::sys::original::Original;
 use crate::task::carry;
 
 /// Device and inode.
@@ -112,13 +115,26 @@ fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
     Ok(true)
 }
 
+/// What may be done with a region, which its seals say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Access {
+    /// No process can write to it.
+    Frozen,
+    /// Every process that has it writes through atomics and locks.
+    Shared,
+    /// Each range is one owner's: [`Writable`](super::Writable). It can be frozen later.
+    Exclusive,
+}
+
 /// A region of this process. Its file stays open, to be sent.
 #[derive(Debug)]
 pub(crate) struct Region {
     file: OwnedFd,
     mapping: Mapping,
-    frozen: bool,
+    access: Access,
     id: Id,
+    owned: OwnedRanges,
+    original: Original,
 }
 
 impl Region {
@@ -131,16 +147,69 @@ impl Region {
             roster::expect_forks();
         }
         add_seals(&file, seals)
-            .and_then(|()| Region::open(file, Origin::Here))
+            .and_then(|()| Region::open(file, Origin::Here, false))
             .needed_to("share memory")
+    }
+
+    /// Maps a draft as it is, for owners of its ranges: it can be [frozen](Self::freeze) later.
+    pub(crate) fn exclusive(file: Draft) -> io::Result<Arc<Region>> {
+        Region::open(file, Origin::Here, true).needed_to("make shared memory")
     }
 
     /// The region that a descriptor from anywhere is of.
     pub(crate) fn receive(file: OwnedFd) -> io::Result<Arc<Region>> {
-        Region::open(file, Origin::Elsewhere).needed_to("receive shared memory")
+        Region::open(file, Origin::Elsewhere, false).needed_to("receive shared memory")
     }
 
-    fn open(file: OwnedFd, origin: Origin) -> io::Result<Arc<Region>> {
+    /// As [`receive`](Self::receive), of a region whose ranges have owners.
+    pub(crate) fn receive_exclusive(file: OwnedFd) -> io::Result<Arc<Region>> {
+        Region::open(file, Origin::Elsewhere, true).needed_to("receive shared memory")
+    }
+
+    /// The ranges of it that this process owns.
+    pub(crate) fn owned(&self) -> &OwnedRanges {
+        &self.owned
+    }
+
+    /// Whether this is the process that mapped it, and no fork of that.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.original.is_this_process()
+    }
+
+    /// What can open it again, and does not keep it mapped.
+    pub(crate) fn handle(this: &Arc<Region>) -> io::Result<RegionHandle> {
+        Ok(RegionHandle(opened::copy(&this.file)?))
+    }
+
+    /// Seals a region that is `exclusive`, of which no other process has a mapping. If it cannot
+    /// be, it comes back, mapped anew; unless even that failed.
+    pub(crate) fn freeze(
+        this: Arc<Region>,
+    ) -> Result<Arc<Region>, (io::Error, Option<Arc<Region>>)> {
+        let files = opened::copy(&this.file).and_then(|file| Ok((file, opened::copy(&this.file)?)));
+        let (file, spare) = match files {
+            Ok(files) => files,
+            Err(e) => return Err((e, Some(this))),
+        };
+        // A file that is mapped to be written cannot be sealed against it.
+        if let Err(this) = Arc::try_unwrap(this).map(drop) {
+            let text = "a part of the region is in use in this process";
+            let e = io::Error::new(io::ErrorKind::ResourceBusy, text);
+            return Err((e, Some(this)));
+        }
+        Region::publish(file, true).map_err(|e| {
+            let e = match e.kind() {
+                io::ErrorKind::ResourceBusy => {
+                    let text = format!("another process still maps the region: {e}");
+                    io::Error::new(io::ErrorKind::ResourceBusy, text)
+                }
+                _ => e,
+            };
+            (e, Region::exclusive(spare).ok())
+        })
+    }
+
+    fn open(file: OwnedFd, origin: Origin, exclusive: bool) -> io::Result<Arc<Region>> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         // What is no memory file has no seals.
         let seals = match rustix::fs::fcntl_get_seals(&file) {
@@ -149,7 +218,11 @@ impl Region {
             }
             seals => seals.call("fcntl(F_GET_SEALS)")?,
         };
-        if !seals.contains(SIZE_SEALS | SealFlags::SEAL) {
+        let needed = match exclusive {
+            true => SIZE_SEALS,
+            false => SIZE_SEALS | SealFlags::SEAL,
+        };
+        if !seals.contains(needed) {
             return Err(invalid("a region whose size is not sealed"));
         }
         // One of huge pages has seals too, but its memory comes from a pool that can be empty
@@ -163,30 +236,50 @@ impl Region {
             .filter(|&len| len > 0 && len % rustix::param::page_size() == 0)
             .ok_or_else(|| invalid("a region of no whole number of pages"))?;
         let frozen = seals.contains(SealFlags::WRITE);
+        let access = match (frozen, exclusive) {
+            (true, false) => Access::Frozen,
+            (false, false) => Access::Shared,
+            (false, true) => Access::Exclusive,
+            (true, true) => return Err(invalid("a region that was frozen meanwhile")),
+        };
         let id = (stat.st_dev, stat.st_ino);
         let known = |regions: &BTreeMap<Id, Weak<Region>>| regions.get(&id)?.upgrade();
+        // What somebody else has sealed since does not make it another region.
+        let as_wanted = |region: Arc<Region>| match region.access == access {
+            true => Ok(region),
+            false => Err(invalid("a region that this process has as another kind")),
+        };
         // No region is dropped while the list is locked: that would lock it again.
-        if let Some(region) = known(&REGIONS.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(region);
+        let listed = known(&REGIONS.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(region) = listed {
+            return as_wanted(region);
         }
         if origin == Origin::Elsewhere && !is_all_there(&file, len, frozen)? {
             return Err(invalid("a region whose memory is not all there"));
         }
 
         let mut regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(region) = known(&regions) {
-            return Ok(region);
+        let listed = known(&regions);
+        if let Some(region) = listed {
+            drop(regions);
+            return as_wanted(region);
         }
         let mapping = if frozen {
             Mapping::readable(&file, len)?
         } else {
             Mapping::writable(&file, len)?
         };
+        if access == Access::Exclusive {
+            // A child would be a second owner, and would keep the file from being sealed.
+            mapping.keep_from_children()?;
+        }
         let region = Arc::new(Region {
             file,
             mapping,
-            frozen,
+            access,
             id,
+            owned: OwnedRanges::default(),
+            original: Original::this_process(),
         });
         regions.insert(id, Arc::downgrade(&region));
         Ok(region)
@@ -210,7 +303,22 @@ impl Region {
 
     /// Whether nobody can write to it any more.
     pub(crate) fn frozen(&self) -> bool {
-        self.frozen
+        self.access == Access::Frozen
+    }
+
+    /// Whether its ranges have owners: no reference to all of it may be given out.
+    pub(crate) fn has_owners(&self) -> bool {
+        self.access == Access::Exclusive
+    }
+}
+
+/// What opens a region again whose ranges have owners.
+#[derive(Debug)]
+pub(crate) struct RegionHandle(OwnedFd);
+
+impl RegionHandle {
+    pub(crate) fn open(&self) -> io::Result<Arc<Region>> {
+        Region::receive_exclusive(opened::copy(&self.0)?)
     }
 }
 

@@ -64,7 +64,7 @@ unsafe impl<T: ?Sized + ShmSafe> Send for Shared<T> {}
 unsafe impl<T: ?Sized + ShmSafe> Sync for Shared<T> {}
 
 /// The bytes of a file for `count` values. Does not compile for what cannot be in a region.
-fn len_of<T: ShmSafe>(count: usize) -> io::Result<usize> {
+pub(super) fn len_of<T: ShmSafe>(count: usize) -> io::Result<usize> {
     const {
         // The smallest page there is; a mapping begins at one.
         assert!(
@@ -221,6 +221,9 @@ fn frozen<T: ShmSafe>(values: &[T], len: usize) -> io::Result<Arc<Region>> {
 fn received<T: ShmSafe>(number: u32, count: usize) -> io::Result<Arc<Region>> {
     let file = carry::take::<serde::de::value::Error>(number).map_err(io::Error::other)?;
     let region = Region::receive(file)?;
+    if region.has_owners() {
+        return Err(unfit());
+    }
     // To write to a frozen region would be a SIGSEGV; and what is read as frozen must not change.
     if region.len() == len_of::<T>(count)? && region.frozen() == T::FROZEN {
         Ok(region)
@@ -229,7 +232,7 @@ fn received<T: ShmSafe>(number: u32, count: usize) -> io::Result<Arc<Region>> {
     }
 }
 
-fn unfit() -> io::Error {
+pub(super) fn unfit() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         "a region that is not of this type",

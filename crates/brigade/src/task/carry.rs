@@ -27,6 +27,8 @@ thread_local! {
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
     static COLLECTED: Cell<usize> = const { Cell::new(0) };
     static FIRST: Cell<usize> = const { Cell::new(0) };
+    static EXCLUSIVE: Cell<usize> = const { Cell::new(0) };
+    static TOOK_EXCLUSIVE: Cell<bool> = const { Cell::new(false) };
     static ATTACHED: Lasting<Vec<Carried>> = const { Lasting::new(RefCell::new(Vec::new())) };
     static PROVIDING: Cell<usize> = const { Cell::new(0) };
     static PROVIDED: Lasting<Vec<Option<Carried>>> = const { Lasting::new(RefCell::new(Vec::new())) };
@@ -59,6 +61,10 @@ impl Collecting {
     fn take_attached(&self) -> Vec<Carried> {
         let first = FIRST.get();
         COLLECTED.set(first);
+        TOOK_EXCLUSIVE.set(EXCLUSIVE.get() > first);
+        if EXCLUSIVE.get() > first {
+            EXCLUSIVE.set(0);
+        }
         ATTACHED.with(|all| {
             let mut all = all.borrow_mut();
             // With its memory, where it is all there is.
@@ -123,6 +129,17 @@ pub(crate) fn attach_with<E: serde::ser::Error>(
     });
     COLLECTED.set(COLLECTED.get() + 1);
     Ok(number as u32)
+}
+
+/// What was attached last can be decoded once: the message is good for one receiver, whoever dies.
+pub(crate) fn attached_is_exclusive() {
+    EXCLUSIVE.set(COLLECTED.get());
+}
+
+/// Whether there was such a descriptor among those that this thread has last taken.
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) fn took_exclusive() -> bool {
+    TOOK_EXCLUSIVE.get()
 }
 
 struct Providing {

@@ -12,6 +12,7 @@ mod shared;
 mod size;
 mod task_errors;
 mod values;
+mod writable;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

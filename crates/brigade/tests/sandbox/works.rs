@@ -16,6 +16,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         it_has_the_time_and_random_numbers,
         it_uses_the_channels_that_it_was_given,
         it_uses_shared_memory_and_locks,
+        it_writes_its_part_of_a_region_and_gives_it_back,
         large_values_go_in_and_out,
         many_large_values_go_through_a_pool_and_nothing_is_refused,
         it_uses_the_file_that_it_was_given,
@@ -125,6 +126,34 @@ fn it_uses_shared_memory_and_locks() {
         .into_iter()
         .for_each(|w| w.join().expect("it counts"));
     assert_eq!(*counter.lock().expect("not poisoned"), 3_000);
+}
+
+fn it_writes_its_part_of_a_region_and_gives_it_back() {
+    fn fill(mut part: shm::Writable<[u64]>) -> shm::Writable<[u64]> {
+        let from = part.range().start as u64;
+        part.iter_mut().zip(from..).for_each(|(n, i)| *n = i);
+        part
+    }
+    fn begin_and_die(mut part: shm::Writable<[u64]>) {
+        part.fill(1);
+        std::process::abort();
+    }
+    let builder = Pool::builder(Kind::Process).workers(2);
+    let pool = builder.process(shut_in()).build().expect("a pool");
+    let mut parts = Shared::<[u64]>::writable(9_000)
+        .expect("shared memory")
+        .split_into(9);
+    let lost = parts.remove(4);
+    let recovery = lost.recovery().expect("no limit");
+    assert!(pool.submit(begin_and_die, lost).join().is_err());
+    let Err(shm::RecoverError::Poisoned(lost)) = recovery.recover() else {
+        panic!("its owner has died with it");
+    };
+    parts.push(lost.into_inner());
+    let filled: Result<Vec<_>, _> = pool.map(fill, parts).collect();
+    let whole = shm::Writable::join(filled.expect("no violation")).expect("all there");
+    let frozen = whole.freeze().expect("no worker maps it");
+    assert!(frozen.iter().zip(0..).all(|(&n, i)| n == i));
 }
 
 fn large_values_go_in_and_out() {

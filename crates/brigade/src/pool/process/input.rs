@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::outcome::{Bytes, TransferError};
 use crate::Message;
+use crate::task::carry;
 use crate::task::codec;
 use crate::task::entry::caught;
 use crate::transport::attachment;
@@ -119,6 +120,8 @@ pub(super) struct InputWithDescriptors {
     descriptors: Vec<OwnedFd>,
     /// How many came with it.
     count: usize,
+    /// It can be decoded once.
+    exclusive: bool,
 }
 
 impl EncodedInput {
@@ -234,6 +237,15 @@ impl EncodedInput {
         }
     }
 
+    /// Whether it can be decoded once only, so that no other worker can run on it when the one that
+    /// has decoded it is dead.
+    pub(super) fn is_exclusive(&self) -> bool {
+        match self {
+            EncodedInput::Inline(_) | EncodedInput::Batch(_) => false,
+            EncodedInput::WithDescriptors(carried) => carried.exclusive,
+        }
+    }
+
     /// Whether a worker can be given it: our copies of its descriptors were not closed.
     pub(super) fn is_whole(&self) -> bool {
         match self {
@@ -253,6 +265,7 @@ impl InputWithDescriptors {
             bytes,
             file,
             count: descriptors.len(),
+            exclusive: !descriptors.is_empty() && carry::took_exclusive(),
             descriptors,
         }))
     }

@@ -193,6 +193,7 @@ impl Dispatcher {
         ctx: &mut Ctx<'_>,
     ) {
         let may_retry = !matches!(status, SlotStatus::Terminating(Termination::Cancelled))
+            && !task.input.is_exclusive()
             && !self.is_abandoned(&task)
             && self.early_end(&task).is_none();
         let attempts = task.attempts;
