@@ -20,6 +20,7 @@ const HOSTS: &[(&str, Host)] = &[
     ("copies-ends-and-drops-them", crate::copied_ends::dropped),
     ("copies-locks", crate::copied_ends::locked),
     ("copies-locks-and-ends", crate::copied_ends::orphaned),
+    ("copies-parts", crate::copied_parts::written),
     ("copies-everything", crate::copies::of_everything),
     ("copies-in-a-task", crate::copies::in_a_task),
 ];

@@ -6,6 +6,7 @@
 
 mod bare;
 mod copied_ends;
+mod copied_parts;
 mod copies;
 mod denied_calls;
 mod early_threads;

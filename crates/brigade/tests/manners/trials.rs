@@ -152,6 +152,7 @@ pub(crate) fn all() -> Vec<Trial> {
             "copies-ends-and-drops-them",
         ),
         ("a_host_that_shares_locks_with_its_fork", "copies-locks"),
+        ("a_host_that_forks_with_parts_of_a_region", "copies-parts"),
         ("a_host_whose_fork_server_is_killed", "loses-server"),
         ("a_task_that_starts_processes", "nested"),
         ("a_host_that_has_no_descriptor_left", "few-descriptors"),
