@@ -94,6 +94,7 @@
 //! - [`JoinError`], [`Crash`], [`Panic`]: why there is no result. A crash can be
 //!   [kept in a file](PoolBuilder::keep_crashes) and [run again](init#a-crash-once-more) in a
 //!   debugger.
+//! - [`attempt`](attempt()): which run of a retried task this is.
 //! - [`TaskError`]: any error of a task's own, so that `fn(A) -> Result<R, TaskError>` works with
 //!   `?`.
 //! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared
@@ -371,6 +372,7 @@ pub use sandbox::Sandbox;
 pub use shm::{Shared, ShmSafe};
 pub use sys::error::SystemError;
 pub use task::Message;
+pub use task::attempt::attempt;
 pub use task::crash::{Cause, Crash, Phase};
 #[cfg(unix)]
 pub use task::descriptor::Descriptor;

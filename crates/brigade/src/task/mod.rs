@@ -4,6 +4,7 @@
 //! - [`name`]: what it is called when it is spoken of
 //! - [`codec`]: values to bytes and back; [`carry`]: the descriptors that go with them
 //! - [`descriptor`]: files and sockets as messages
+//! - [`attempt`]: which run of a task this is
 //! - [`entry`]: one task, run with its panics caught
 //! - [`panic`], [`crash`], [`timeout`], [`error`]: how a task may end other than well;
 //!   [`whereabouts`]: where it was then
@@ -12,6 +13,7 @@
 //! - [`text`]: what is cut where it is too long
 //! - [`symbols`]: addresses to names, in the host, when somebody asks
 
+pub(crate) mod attempt;
 pub(crate) mod carry;
 pub(crate) mod codec;
 pub(crate) mod crash;

@@ -4,6 +4,7 @@
 //! A file a subject. Nothing here waits for a time: tasks and tests wait for each other at a
 //! [`Count`], and a watchdog ends what hangs.
 
+mod attempts;
 mod balance;
 mod closing;
 mod context;

@@ -52,8 +52,9 @@ pub(super) struct WorkerSlot {
     pub(super) unpublished: bool,
     /// There is no room in its mailbox.
     pub(super) ring_full: bool,
-    /// The plan of the task that was written last, and the number of the context that it uses, or 0.
-    last_plan: Option<([u64; 2], u64)>,
+    /// The plan of the task that was written last, the number of the context that it uses, or 0, and
+    /// which run of it that was.
+    last_plan: Option<([u64; 2], u64, u32)>,
     /// The contexts that its worker has.
     pub(super) contexts: WorkerContexts,
     /// A reply of which a part is still to come through the lane.
@@ -271,15 +272,19 @@ impl WorkerSlot {
         let Some(line) = &mut self.line else {
             return Err(NotNow::Gone);
         };
-        let plan = (task.target.plan, task.context_number());
-        if self.last_plan != Some(plan) {
+        let (plan, context) = (task.target.plan, task.context_number());
+        let attempt = task.attempts.current();
+        if self.last_plan != Some((plan, context, attempt)) {
             self.last_plan = None;
             self.contexts.prepare(task.context.as_ref(), line)?;
-            match plan {
-                (plan, 0) => line.write_plan(plan)?,
-                (plan, context) => line.write_plan_with(plan, context)?,
+            match context {
+                0 => line.write_plan(plan)?,
+                context => line.write_plan_with(plan, context)?,
             }
-            self.last_plan = Some(plan);
+            if attempt > 1 {
+                line.write_attempt(attempt)?;
+            }
+            self.last_plan = Some((plan, context, attempt));
         }
         let at = line.position();
         let mut rest = None;

@@ -14,7 +14,6 @@ use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
 use crate::pool::events;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
-use crate::task::entry::caught;
 use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Message};
@@ -171,18 +170,8 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
     fn run_one(&self, worker: &WorkerThread, input: MapInput<A>) -> Result<R, JoinError> {
         let (job, pool) = (&self.job, &worker.pool);
         let task = &job.task;
-        let result = match input.value {
-            TaskInput::Value(input) => caught(move || task.call(input)).map(Ok),
-            TaskInput::Bytes(bytes) => {
-                caught(move || super::retry::decode(&bytes).map(|input| task.call(input))).map(
-                    |result| {
-                        result.ok_or_else(|| {
-                            AbandonReason::TimedOut.error(pool, task.address(), job.call_site)
-                        })
-                    },
-                )
-            }
-        };
+        let timed_out = || AbandonReason::TimedOut.error(pool, task.address(), job.call_site);
+        let result = input.value.run(|input| task.call(input), timed_out);
         worker.task_stopped();
         result.unwrap_or_else(|unwound| {
             let name = worker.name(task.address(), job.call_site);
@@ -296,7 +285,7 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
                 rest.push_front(MapInput {
                     index: running.index,
                     number: running.number,
-                    value: TaskInput::Bytes(retry.bytes()),
+                    value: TaskInput::Bytes(retry.bytes(), retry.attempt()),
                     retry: Some(retry),
                 });
                 None

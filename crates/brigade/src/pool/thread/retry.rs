@@ -7,17 +7,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Message;
 use crate::pool::config::Options;
 use crate::pool::policy::limits::Attempts;
+use crate::task::attempt;
 use crate::task::codec;
 use crate::task::entry::caught;
+use crate::task::panic::Unwound;
+use crate::{JoinError, Message};
 
 /// What a task runs on.
 pub(super) enum TaskInput<A> {
     Value(A),
-    /// The input encoded, for a task that runs again.
-    Bytes(Arc<[u8]>),
+    /// The input encoded, for a task that runs again; and which run it is.
+    Bytes(Arc<[u8]>, u32),
+}
+
+impl<A: Message> TaskInput<A> {
+    /// Runs the task on it. What was encoded here is decoded here: if that fails the task ends as it
+    /// would have without a retry.
+    #[inline]
+    pub(super) fn run<R>(
+        self,
+        task: impl FnOnce(A) -> R,
+        timed_out: impl FnOnce() -> JoinError,
+    ) -> Result<Result<R, JoinError>, Unwound> {
+        match self {
+            TaskInput::Value(input) => caught(move || task(input)).map(Ok),
+            TaskInput::Bytes(bytes, attempt) => {
+                attempt::set(attempt);
+                let result = caught(move || codec::decode(&bytes, Vec::new()).ok().map(task));
+                attempt::set(1);
+                result.map(|result| result.ok_or_else(timed_out))
+            }
+        }
+    }
 }
 
 pub(super) struct Retry {
@@ -55,12 +78,12 @@ impl Retry {
         self.attempts.retry(retries)
     }
 
+    /// Which run of the task is next.
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempts.current()
+    }
+
     pub(super) fn bytes(&self) -> Arc<[u8]> {
         Arc::clone(&self.bytes)
     }
-}
-
-/// The input again.
-pub(super) fn decode<A: Message>(bytes: &[u8]) -> Option<A> {
-    codec::decode(bytes, Vec::new()).ok()
 }

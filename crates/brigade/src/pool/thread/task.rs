@@ -11,7 +11,7 @@ use super::current;
 use super::locks::{lock, wait_until};
 use super::pool::{ThreadPool, ThreadRun};
 use super::registry;
-use super::retry::{self, Retry, TaskInput};
+use super::retry::{Retry, TaskInput};
 use super::thread_table::CLOSED;
 use super::timeouts;
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
@@ -20,7 +20,6 @@ use crate::pool::context::Context as TaskContext;
 use crate::pool::events;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
 use crate::pool::policy::task_options::TaskOptions;
-use crate::task::entry::caught;
 use crate::task::name::TaskName;
 use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
@@ -336,7 +335,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         let input = match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
             TaskPhase::Queued(input) => TaskInput::Value(input),
             TaskPhase::Requeued => match &inner.retry {
-                Some(retry) => TaskInput::Bytes(retry.bytes()),
+                Some(retry) => TaskInput::Bytes(retry.bytes(), retry.attempt()),
                 None => unreachable!("who runs it again knows on what"),
             },
             other => {
@@ -523,15 +522,8 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
             return RunOutcome::Done;
         };
         let task = &self.task;
-        let result = match input {
-            TaskInput::Value(input) => caught(move || task.call(input)).map(Ok),
-            // What was encoded here is decoded here. If that fails the task ends as it would have
-            // without a retry.
-            TaskInput::Bytes(bytes) => caught(move || {
-                retry::decode(&bytes).map(|input| task.call(input))
-            })
-            .map(|result| result.ok_or_else(|| self.error(&worker.pool, AbandonReason::TimedOut))),
-        };
+        let timed_out = || self.error(&worker.pool, AbandonReason::TimedOut);
+        let result = input.run(|input| task.call(input), timed_out);
         let result = result.unwrap_or_else(|unwound| {
             let name = worker.name(self.task.address(), self.call_site);
             Err(JoinError::panicked(

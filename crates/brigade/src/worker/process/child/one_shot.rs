@@ -67,6 +67,7 @@ impl Worker {
                     Order::PlanWith(..)
                     | Order::Context(..)
                     | Order::KeepContexts(_)
+                    | Order::Attempt(_)
                     | Order::Unknown(_) => break_off(),
                 }
             }

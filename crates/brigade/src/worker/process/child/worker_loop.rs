@@ -13,6 +13,7 @@ use crate::sys::fds::Pinned;
 use crate::sys::original::Original;
 use crate::sys::value_file::kept;
 use crate::sys::{clock, fds, futex, process, profile, spin};
+use crate::task::attempt;
 use crate::task::crash::Phase;
 use crate::task::entry::{EncodedResult, Plan};
 use crate::transport::ring::Corrupt;
@@ -176,10 +177,15 @@ impl WorkerLoop {
             }
             match self.frame.order() {
                 Order::Task(payload) => break payload,
-                Order::Plan(plan) => (self.plan, self.uses) = (Some(plan), None),
+                Order::Plan(plan) => {
+                    (self.plan, self.uses) = (Some(plan), None);
+                    attempt::set(1);
+                }
                 Order::PlanWith(plan, context) => {
                     (self.plan, self.uses) = (Some(plan), Some(context));
+                    attempt::set(1);
                 }
+                Order::Attempt(attempt) => attempt::set(attempt),
                 Order::Context(number, payload) => self.contexts.receive(worker, number, payload),
                 Order::KeepContexts(numbers) => self.contexts.keep(numbers),
                 Order::SetUp(_) | Order::Unknown(_) => worker.break_off(),

@@ -138,6 +138,11 @@ impl WorkerConnection {
         self.push(Order::Plan(Plan::from_words(plan)))
     }
 
+    /// Writes which run of the tasks after this it is, if it is not the first.
+    pub(crate) fn write_attempt(&mut self, attempt: u32) -> Result<(), NotNow> {
+        self.push(Order::Attempt(attempt))
+    }
+
     #[inline(always)]
     fn push(&mut self, order: Order<'_>) -> Result<(), NotNow> {
         order.push(&mut self.ends.orders).map_err(|_| NotNow::Full)

@@ -17,6 +17,7 @@ const CONTEXT: u32 = 7;
 const ACCOMPANIED_CONTEXT: u32 = 8;
 const LARGE_CONTEXT: u32 = 9;
 const KEEP_CONTEXTS: u32 = 10;
+const ATTEMPT: u32 = 11;
 
 /// The most contexts that a worker has. The host sees to that.
 pub(crate) const MAX_CONTEXTS: usize = 8;
@@ -27,7 +28,8 @@ pub(crate) enum Order<'a> {
     /// Prepare yourself, and say when you are ready, or why you are not. An encoded
     /// [`Setup`](super::protocol::Setup).
     SetUp(&'a [u8]),
-    /// What to call for the tasks that follow. It is no task by itself.
+    /// What to call for the tasks that follow, which are run for the first time. It is no task by
+    /// itself.
     Plan(Plan),
     /// Likewise, of tasks that use the context of this number.
     PlanWith(Plan, u64),
@@ -35,6 +37,8 @@ pub(crate) enum Order<'a> {
     Context(u64, Payload<'a>),
     /// Let go of all contexts but these.
     KeepContexts(Numbers<'a>),
+    /// The tasks that follow, until the next plan, are run for this time, counted from 1.
+    Attempt(u32),
     /// Run the plan on this.
     Task(Payload<'a>),
     /// There is no such order: something has written over the mailbox.
@@ -99,6 +103,7 @@ impl Order<'_> {
                 orders.push_parts(LARGE_CONTEXT, &head, &len.to_ne_bytes())
             }
             Order::KeepContexts(numbers) => orders.push(KEEP_CONTEXTS, numbers.0),
+            Order::Attempt(attempt) => orders.push(ATTEMPT, &attempt.to_ne_bytes()),
             Order::Task(Payload::Inline(bytes)) => orders.push(TASK, bytes),
             Order::Task(Payload::Accompanied { parcel, bytes }) => {
                 orders.push_parts(ACCOMPANIED_TASK, &parcel.to_ne_bytes(), bytes)
@@ -171,6 +176,9 @@ impl OrderFrame {
         let order = match self.tag {
             TASK => Some(Order::Task(Payload::Inline(body))),
             PLAN => plan(body).map(Order::Plan),
+            ATTEMPT => body
+                .first_chunk()
+                .map(|attempt| Order::Attempt(u32::from_ne_bytes(*attempt))),
             SET_UP => Some(Order::SetUp(body)),
             ACCOMPANIED_TASK => body.split_first_chunk().map(|(parcel, bytes)| {
                 let parcel = u64::from_ne_bytes(*parcel);
@@ -224,7 +232,7 @@ mod tests {
     use super::*;
     use crate::worker::process::ipc::mailbox::{INLINE_MAX, Pair};
 
-    fn orders(bytes: &[u8]) -> [Order<'_>; 11] {
+    fn orders(bytes: &[u8]) -> [Order<'_>; 12] {
         [
             Order::PlanWith(Plan::from_words([3, u64::MAX]), 9),
             Order::Context(4, Payload::Inline(bytes)),
@@ -239,6 +247,7 @@ mod tests {
             Order::KeepContexts(Numbers(bytes)),
             Order::SetUp(bytes),
             Order::Plan(Plan::from_words([3, u64::MAX])),
+            Order::Attempt(u32::MAX),
             Order::Task(Payload::Inline(bytes)),
             Order::Task(Payload::Accompanied { parcel: 7, bytes }),
             Order::Task(Payload::Large {
@@ -316,7 +325,7 @@ mod tests {
             CONTEXT,
             ACCOMPANIED_CONTEXT,
             LARGE_CONTEXT,
-            KEEP_CONTEXTS + 1,
+            ATTEMPT + 1,
             u32::MAX,
         ] {
             let short = OrderFrame {
