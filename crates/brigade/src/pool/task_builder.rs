@@ -28,6 +28,7 @@ use crate::{JoinHandle, Message};
 ///     .deadline(until) // in the queue, too
 ///     .timeout(Duration::from_secs(2)) // once it runs
 ///     .retries(1)
+///     .cancel_on_drop() // when nobody waits any more
 ///     .submit(7);
 /// match page.join() {
 ///     Ok(text) => assert_eq!(text, "page 7"),
@@ -42,6 +43,7 @@ pub struct TaskBuilder<'p, A, R> {
     pool: &'p Pool,
     task: fn(A) -> R,
     options: TaskOptions,
+    cancels_on_drop: bool,
 }
 
 impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
@@ -50,6 +52,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
             pool,
             task,
             options: TaskOptions::NONE,
+            cancels_on_drop: false,
         }
     }
 
@@ -91,13 +94,23 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
         self
     }
 
+    /// The task is cancelled when its handle is dropped, as
+    /// [`JoinHandle::cancel_on_drop`] does.
+    ///
+    /// *Default: it runs on, detached.*
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.cancels_on_drop = true;
+        self
+    }
+
     /// Gives the pool the task, as [`Pool::submit`] does.
     #[track_caller]
     pub fn submit(self, input: A) -> JoinHandle<R> {
-        match &self.pool.backend {
+        let handle = match &self.pool.backend {
             Backend::Thread(pool) => pool.submit_as(self.task, input, self.options),
             Backend::Process(pool) => pool.submit_as(self.task, input, self.options),
-        }
+        };
+        self.handle(handle)
     }
 
     /// Gives the pool the task, unless its queue is at its limit, as [`Pool::try_submit`] does.
@@ -106,9 +119,18 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     /// The input, which was not taken.
     #[track_caller]
     pub fn try_submit(self, input: A) -> Result<JoinHandle<R>, A> {
-        match &self.pool.backend {
+        let handle = match &self.pool.backend {
             Backend::Thread(pool) => pool.try_submit_as(self.task, input, self.options),
             Backend::Process(pool) => pool.try_submit_as(self.task, input, self.options),
+        };
+        handle.map(|handle| self.handle(handle))
+    }
+
+    fn handle(&self, handle: JoinHandle<R>) -> JoinHandle<R> {
+        if self.cancels_on_drop {
+            handle.cancel_on_drop()
+        } else {
+            handle
         }
     }
 }
@@ -120,6 +142,7 @@ impl<A, R> fmt::Debug for TaskBuilder<'_, A, R> {
             .field("timeout", &self.options.timeout)
             .field("deadline", &self.options.deadline)
             .field("retries", &self.options.retries)
+            .field("cancel_on_drop", &self.cancels_on_drop)
             .finish_non_exhaustive()
     }
 }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::{Kind, process, thread};
+use super::cancel_on_drop::CancelOnDrop;
+use super::{Kind, on_done, process, thread};
 use crate::JoinError;
 
 /// A task that was started: wait for its result, ask about it, end it.
 ///
-/// It is also a future, for any executor. Dropping it detaches the task, which runs on.
+/// It is also a future, for any executor. Dropping it detaches the task, which runs on, unless the
+/// handle is to [cancel it](Self::cancel_on_drop).
 ///
 /// In a fork of the process that has started the task (by fork(2), past this library) the handle is
 /// only a copy: it says that the task has ended with [`JoinError::Closed`], and does nothing to it.
@@ -27,6 +29,8 @@ pub(crate) enum Task<R> {
     Thread(Box<thread::ThreadTask<R>>),
     Process(Box<process::ProcessTask<R>>),
     Pooled(Arc<dyn Pending<R> + Send + Sync>),
+    /// Any of the others, to be cancelled when the handle is dropped.
+    CancelOnDrop(Box<CancelOnDrop<R>>),
     /// It was given to a pool of the process that this one is a fork of.
     Closed(Kind),
 }
@@ -53,6 +57,7 @@ impl<R> JoinHandle<R> {
             Task::Thread(task) => task.join(),
             Task::Process(mut task) => always(task.wait(None)),
             Task::Pooled(task) => always(task.wait(None)),
+            Task::CancelOnDrop(guarded) => guarded.disarmed().join(),
             Task::Closed(_) => Err(JoinError::Closed),
         }
     }
@@ -69,13 +74,87 @@ impl<R> JoinHandle<R> {
     ) -> Result<Result<R, JoinError>, JoinHandle<R>> {
         // A time so long that the clock cannot say when it ends is for ever.
         let deadline = Instant::now().checked_add(timeout);
-        let ended = match &mut self.0 {
+        self.wait(deadline).ok_or(self)
+    }
+
+    /// Waits until the task ends. `None`: not before the deadline.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        match &mut self.0 {
             Task::Thread(task) => task.wait(deadline),
             Task::Process(task) => task.wait(deadline),
             Task::Pooled(task) => task.wait(deadline),
+            Task::CancelOnDrop(guarded) => guarded.wait(deadline),
             Task::Closed(_) => Some(Err(JoinError::Closed)),
-        };
-        ended.ok_or(self)
+        }
+    }
+
+    /// The same task, which is [cancelled](Self::cancel) when the handle is dropped, unless its end
+    /// was taken by then: what nobody waits for any more need not run. In async code that is the
+    /// future of a request whose client is gone, or one that `select!` has dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let pool = brigade::Pool::processes(1)?;
+    /// let endless = pool.submit(|()| loop { std::hint::spin_loop() }, ()).cancel_on_drop();
+    /// let _: brigade::JoinHandle<()> = endless; // dropped here, or by `?`, or by a panic
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "AbortOnDropHandle")]
+    #[doc(alias = "kill_on_drop")]
+    pub fn cancel_on_drop(self) -> JoinHandle<R> {
+        match self.0 {
+            guarded @ Task::CancelOnDrop(_) => JoinHandle(guarded),
+            _ => JoinHandle(Task::CancelOnDrop(Box::new(CancelOnDrop::new(self)))),
+        }
+    }
+
+    /// Has `callback` called with the result when the task has ended, once, however it ends. Takes
+    /// the handle: the task is detached, and can no longer be cancelled by it.
+    ///
+    /// It is called in a thread of the library, `brigade-done`, which does nothing else, and which
+    /// is made when this is first called. So it may block, or panic, without harm to any pool or
+    /// task; but callbacks are called one after another, in the order in which the ends are found,
+    /// and one that blocks holds up those behind it. It may be called before this returns, and after
+    /// the pool is gone: to shut a pool down waits for tasks, not for callbacks. When the program
+    /// ends, those that were not called yet are not.
+    ///
+    /// The result is decoded in that thread. Where the system has no thread left, this waits for the
+    /// end and calls `callback` itself. In a fork of the program it is called with
+    /// [`JoinError::Closed`]; a callback that was given before the fork is called in the program
+    /// alone.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::mpsc;
+    ///
+    /// brigade::init();
+    /// let pool = brigade::Pool::processes(2)?;
+    /// let (done, results) = mpsc::channel();
+    /// for n in 0..10 {
+    ///     let done = done.clone();
+    ///     pool.submit(|n: u32| n * n, n).on_done(move |result| {
+    ///         let _ = done.send((n, result));
+    ///     });
+    /// }
+    /// drop(done);
+    /// for (n, result) in results {
+    ///     assert_eq!(result?, n * n);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "add_done_callback")]
+    #[doc(alias = "then")]
+    pub fn on_done<F>(self, callback: F)
+    where
+        R: Send + 'static,
+        F: FnOnce(Result<R, JoinError>) + Send + 'static,
+    {
+        on_done::call(self, callback);
     }
 
     /// Whether the task has ended, so that [`join`](Self::join) does not wait.
@@ -84,6 +163,7 @@ impl<R> JoinHandle<R> {
             Task::Thread(task) => task.is_finished(),
             Task::Process(task) => task.is_finished(),
             Task::Pooled(task) => task.is_finished(),
+            Task::CancelOnDrop(guarded) => guarded.handle().is_finished(),
             Task::Closed(_) => true,
         }
     }
@@ -101,6 +181,7 @@ impl<R> JoinHandle<R> {
             Task::Thread(task) => task.cancel(),
             Task::Process(task) => task.cancel(),
             Task::Pooled(task) => task.cancel(),
+            Task::CancelOnDrop(guarded) => guarded.handle().cancel(),
             Task::Closed(_) => {}
         }
     }
@@ -121,12 +202,24 @@ impl<R> JoinHandle<R> {
         self
     }
 
+    /// The end, or has the waker woken when it has come.
+    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
+        match &mut self.0 {
+            Task::Thread(task) => task.poll(context),
+            Task::Process(task) => task.poll(context),
+            Task::Pooled(task) => task.poll(context),
+            Task::CancelOnDrop(guarded) => guarded.poll(context),
+            Task::Closed(_) => Poll::Ready(Err(JoinError::Closed)),
+        }
+    }
+
     /// What kind of worker runs it.
     pub fn kind(&self) -> Kind {
         match &self.0 {
             Task::Thread(_) => Kind::Thread,
             Task::Process(_) => Kind::Process,
             Task::Pooled(task) => task.kind(),
+            Task::CancelOnDrop(guarded) => guarded.handle().kind(),
             Task::Closed(kind) => *kind,
         }
     }
@@ -137,6 +230,7 @@ impl<R> JoinHandle<R> {
             Task::Thread(_) | Task::Closed(_) => None,
             Task::Process(task) => task.pid(),
             Task::Pooled(task) => task.pid(),
+            Task::CancelOnDrop(guarded) => guarded.handle().pid(),
         }
     }
 }
@@ -163,12 +257,7 @@ impl<R> Future for JoinHandle<R> {
     /// # Panics
     /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Task::Thread(task) => task.poll(context),
-            Task::Process(task) => task.poll(context),
-            Task::Pooled(task) => task.poll(context),
-            Task::Closed(_) => Poll::Ready(Err(JoinError::Closed)),
-        }
+        self.poll_end(context)
     }
 }
 

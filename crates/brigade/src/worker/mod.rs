@@ -1,7 +1,9 @@
 //! WHERE a task runs: in a thread or in a process, behind one handle. `README.md` beside this file
 //! tells the protocol of processes.
 
+mod cancel_on_drop;
 pub(crate) mod handle;
+mod on_done;
 pub mod process;
 pub mod thread;
 
