@@ -62,7 +62,8 @@
 //! | it is [cancelled](JoinHandle::cancel) | not started: never runs. Running: let go | not started: never runs. Running: killed, its children too, and gone when the caller gets the error |
 //! | its input or result cannot be carried | values are moved: nothing to carry | [`Undeliverable`](JoinError::Undeliverable); the worker goes on |
 //! | what it is given and gives back | the value itself | an equal value, or [`Undeliverable`](JoinError::Undeliverable): see [what arrives](#what-arrives) |
-//! | the handle is dropped | it runs on, detached | the same |
+//! | the handle is dropped | it runs on, detached; or is [cancelled](JoinHandle::cancel_on_drop), if that was asked for | the same |
+//! | the pool is [resized](Pool::resize) | a worker that is one too many ends when it has ended its task | the same |
 //! | the queue is [full](PoolBuilder::queue_limit) | [`submit`](Pool::submit) waits, [`try_submit`](Pool::try_submit) gives the input back | the same |
 //! | order of results | [`map`](Pool::map): of the inputs; [`map_unordered`](Pool::map_unordered): as they come | the same |
 //! | a task given to the pool from inside a task | runs, also if all workers wait for such tasks | the pool stays in the program: a task in a process has a pool if it makes one |

@@ -114,7 +114,7 @@ impl PoolBuilder {
         }
     }
 
-    /// How many workers the pool has, from 1 to 4096.
+    /// How many workers the pool has, from 1 to 4096. [`Pool::resize`] changes that later.
     ///
     /// *Default: the number of processors that this process may use
     /// ([`std::thread::available_parallelism`]).*
@@ -405,15 +405,7 @@ impl PoolBuilder {
     pub fn build(self) -> io::Result<Pool> {
         let options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        if options.workers == 0 {
-            return invalid("a pool needs at least one worker".to_owned());
-        }
-        if options.workers > MAX_WORKERS {
-            return invalid(format!(
-                "a pool has at most {MAX_WORKERS} workers, not {}",
-                options.workers
-            ));
-        }
+        check_workers(options.workers)?;
         if options.queue_limit.get() == Some(0) {
             return invalid("a pool's queue limit must be at least 1".to_owned());
         }
@@ -458,4 +450,14 @@ impl PoolBuilder {
         };
         Ok(Pool::of(backend))
     }
+}
+
+/// Whether a pool can have so many workers.
+pub(super) fn check_workers(workers: usize) -> io::Result<()> {
+    let what = match workers {
+        0 => "a pool needs at least one worker".to_owned(),
+        1..=MAX_WORKERS => return Ok(()),
+        _ => format!("a pool has at most {MAX_WORKERS} workers, not {workers}"),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }

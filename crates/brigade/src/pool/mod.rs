@@ -320,6 +320,39 @@ impl Pool {
         }
     }
 
+    /// Changes how many workers it has, while it runs: from 1 to 4096.
+    ///
+    /// New workers are hired at once, and this does not wait for them: a process that cannot be made
+    /// is tried again, as one that takes the place of a dead one. A worker that is one too many is
+    /// given no more tasks, and loses none: it ends when it has ended the task that it runs, and
+    /// those that had nothing to do end now (threads within a tenth of a second). What lay ahead of it
+    /// goes to others. Workers that leave so are no restarts in the [numbers](Self::stats), whose
+    /// `workers` are how many there should be, from now on.
+    ///
+    /// # Errors
+    /// The number makes no sense; or the system has no more threads, of which as many are started as
+    /// there are.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let pool = brigade::Pool::processes(1)?;
+    /// pool.resize(3)?; // for the rush hour
+    /// assert_eq!(pool.map(|n: u32| n + 1, 0..100).count(), 100);
+    /// pool.resize(1)?;
+    /// assert_eq!(pool.workers(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resize(&self, workers: usize) -> io::Result<()> {
+        builder::check_workers(workers)?;
+        match &self.backend {
+            Backend::Thread(pool) => pool.resize(workers),
+            Backend::Process(pool) => pool.resize(workers),
+        }
+    }
+
     /// The processes that are its workers now. Empty for a pool of threads.
     pub fn pids(&self) -> Vec<u32> {
         match &self.backend {

@@ -248,7 +248,7 @@ fn the_fork_server_is_killed_in_the_middle_of_a_map() {
 }
 
 /// The fork server of a worker. `None`: one of them is dead.
-fn server_of(worker: u32) -> Option<u32> {
+pub(crate) fn server_of(worker: u32) -> Option<u32> {
     let parent = procfs::parent(worker).ok()?;
     (procfs::name(parent).ok()? == "brigade-server").then_some(parent)
 }
@@ -292,7 +292,7 @@ fn the_fork_server_is_killed_while_nobody_looks() {
 }
 
 /// It was given to a worker that was on its way out.
-fn is_lost(ended: &Result<u32, JoinError>) -> bool {
+pub(crate) fn is_lost(ended: &Result<u32, JoinError>) -> bool {
     matches!(ended, Err(JoinError::Crashed(crash)) if crash.cause() == &Cause::Lost)
 }
 

@@ -18,6 +18,7 @@ mod map;
 mod on_done;
 mod options;
 mod queue;
+mod resize;
 mod sharing;
 mod stats;
 mod task_options;

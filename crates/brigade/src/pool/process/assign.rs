@@ -364,6 +364,7 @@ impl Dispatcher {
 
     /// A worker has no task any more.
     pub(super) fn mark_idle(&mut self, i: WorkerIndex, now: Instant) {
+        let leaves = self.workers[i].leaves;
         let Some(since) = self.workers.end_busy(i) else {
             return;
         };
@@ -371,6 +372,8 @@ impl Dispatcher {
         let slot = &self.workers[i];
         if slot.is_ready() && slot.lane_broken {
             self.terminate(i, Termination::Stalled, Duration::ZERO);
+        } else if slot.is_ready() && leaves {
+            self.dismiss(i, now);
         } else if slot.is_ready() && slot.is_stalled {
             self.workers.mark_idle_last(i);
         } else if slot.is_ready() {

@@ -9,7 +9,7 @@
 //!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
 //!   tried again that did not start; wakeup_schedule: whose bells are to be set
 //! - what it does: assign: which worker gets what; collect, reply_batch: what workers say;
-//!   runs: what the timeline is told; supervise: workers that end, and that come; cancel: what is ended early; wakeups: when workers
+//!   runs: what the timeline is told; supervise: workers that end, and that come; cancel: what is ended early; resize: more workers, or fewer; wakeups: when workers
 //!   ring
 //! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
 //!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order; publish: what
@@ -36,6 +36,7 @@ mod pool;
 mod publish;
 mod queue;
 mod reply_batch;
+mod resize;
 mod respawn;
 mod result_cell;
 mod runs;
@@ -67,7 +68,7 @@ use super::context::Context;
 use super::crash_file;
 use super::policy::limits::Attempts;
 use super::policy::task_options::TaskOptions;
-use crate::sim::local::{self, Instant};
+use crate::sim::local::{self, Instant, Ordering};
 use crate::sys::error;
 use crate::task::codec;
 use crate::task::entry::Plan;
@@ -355,7 +356,24 @@ impl ProcessPool {
     }
 
     pub(in crate::pool) fn workers(&self) -> usize {
-        self.options.workers
+        self.size.load(Ordering::Relaxed) as usize
+    }
+
+    /// There should be so many workers from now on.
+    pub(in crate::pool) fn resize(&self, workers: usize) -> io::Result<()> {
+        if !self.is_ours() {
+            return Ok(());
+        }
+        let mut deferred = Deferred::default();
+        let mut inner = self.lock();
+        self.size.store(workers as u32, Ordering::Relaxed);
+        inner.dispatcher.poll(&mut deferred, false);
+        (inner.dispatcher).resize(workers, &mut deferred.at(Instant::now()));
+        inner.dispatcher.poll(&mut deferred, false);
+        self.release_driver(&mut inner, &mut deferred);
+        inner.dispatcher.update_timer();
+        self.unlock_and_run(inner, deferred);
+        Ok(())
     }
 
     pub(in crate::pool) fn pids(&self) -> Vec<u32> {

@@ -49,6 +49,8 @@ pub(crate) struct ProcessPool {
     closed: AtomicBool,
     /// Its workers were ended. Locked while that is done.
     ended: Mutex<bool>,
+    /// How many workers there should be.
+    pub(super) size: AtomicU32,
     inner: Mutex<LockedPool>,
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
     pub(super) driver_wakeup: AtomicU32,
@@ -117,7 +119,9 @@ impl ProcessPool {
         make: impl FnOnce(std::sync::Weak<ProcessPool>) -> Dispatcher,
     ) -> Arc<ProcessPool> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let size = options.workers as u32;
         Arc::new_cyclic(|core| ProcessPool {
+            size: AtomicU32::new(size),
             options,
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             setup,

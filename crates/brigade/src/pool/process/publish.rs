@@ -12,7 +12,18 @@ impl Source for ProcessPool {
         let inner = self.lock();
         let now = Instant::now();
         let dispatcher = &inner.dispatcher;
+        // A place without a worker is one that is to have one, or is too many.
         let workers = dispatcher.workers.iter();
+        let vacant = dispatcher
+            .workers
+            .wanted()
+            .saturating_sub(dispatcher.workers.staying());
+        let mut vacant = vacant;
+        let workers = workers.filter(move |slot| {
+            let is_shown = slot.status != SlotStatus::Vacant || vacant > 0;
+            vacant -= usize::from(is_shown && slot.status == SlotStatus::Vacant);
+            is_shown
+        });
         PoolPicture {
             kind: Kind::Process,
             name: self.options.name.clone(),

@@ -42,6 +42,7 @@ fn why_replaced(status: SlotStatus) -> &'static str {
         SlotStatus::Terminating(Termination::Cancelled) => replaced::CANCELLED,
         SlotStatus::Terminating(Termination::ProtocolError) => "it broke the protocol",
         SlotStatus::Terminating(Termination::Stalled) => "it did not begin its tasks",
+        SlotStatus::Terminating(Termination::Surplus) => "the pool has fewer workers now",
         _ => "it died",
     }
 }
@@ -107,8 +108,10 @@ impl Dispatcher {
         }
         self.count_death(status, victim.is_some());
         let why = why_replaced(status);
-        let replaced = TraceEvent::Replaced(evidence.pid, why);
-        ctx.deferred.events.push(replaced);
+        if status != SlotStatus::Terminating(Termination::Surplus) {
+            let replaced = TraceEvent::Replaced(evidence.pid, why);
+            ctx.deferred.events.push(replaced);
+        }
         let drawing = Drawing::Mark(evidence.pid, "replaced", why);
         for task in victim.iter().chain(&others) {
             self.note_run(i, task, how_it_died(status), ctx);
@@ -174,6 +177,9 @@ impl Dispatcher {
 
     /// A worker has ended. `with_task`: a task died with it.
     fn count_death(&mut self, status: SlotStatus, with_task: bool) {
+        if status == SlotStatus::Terminating(Termination::Surplus) {
+            return;
+        }
         if status != SlotStatus::Terminating(Termination::Cancelled) {
             self.stats.died_idle += u64::from(!with_task);
             self.stats.restarts += 1;
@@ -374,14 +380,21 @@ impl Dispatcher {
         let wanted = |slot: &WorkerSlot| {
             slot.status == SlotStatus::Vacant && slot.respawn_at.is_none_or(|at| at <= now)
         };
-        let mut lacks = self.workers.iter().filter(|s| wanted(s)).count();
+        // A place whose turn comes later counts as taken.
+        let is_later = |slot: &&WorkerSlot| slot.respawn_at.is_some_and(|at| at > now);
+        let later = self.workers.iter().filter(is_later).count();
+        let taken = self.workers.staying() + later;
+        let mut lacks = self.workers.wanted().saturating_sub(taken);
         for i in self.workers.indices() {
             if self.workers[i].status == SlotStatus::Starting {
                 self.collect_from(i, ctx);
             }
-            if !wanted(&self.workers[i]) || self.respawn.is_halted() {
+            if lacks == 0 || !wanted(&self.workers[i]) || self.respawn.is_halted() {
                 continue;
             }
+            // Whatever comes of it, another place is not tried in its stead.
+            let asked = lacks;
+            lacks -= 1;
             if self.server.is_gone() && !self.server.has_told_all() {
                 // Its workers are still being lost; we are called when that is done.
                 continue;
@@ -398,16 +411,18 @@ impl Dispatcher {
                 self.on_start_failure(i, StartError::spawn_failed(why), ctx);
                 continue;
             }
-            let spare = match self.server.try_take_worker(self.client_id, lacks) {
+            let spare = match self.server.try_take_worker(self.client_id, asked) {
                 Ok(Some(spare)) => spare,
-                Ok(None) => continue,
+                Ok(None) => {
+                    lacks = asked;
+                    continue;
+                }
                 Err(_) if self.server.is_gone() => continue,
                 Err(e) => {
                     self.on_start_failure(i, StartError::SpawnFailed(RemoteError::from(&e)), ctx);
                     continue;
                 }
             };
-            lacks = lacks.saturating_sub(1);
             let opened = WorkerConnection::open(Arc::clone(&self.server), spare, &self.setup);
             match opened {
                 Ok(line) => {

@@ -25,6 +25,8 @@ pub(super) enum Termination {
     ProtocolError,
     /// It does not begin its tasks. They are not to blame, and were taken back.
     Stalled,
+    /// There are more workers than there should be, and it has no task.
+    Surplus,
 }
 
 /// What the worker of a slot is doing.
@@ -82,6 +84,9 @@ pub(super) struct WorkerSlot {
     /// Its lane is unusable: a task has closed it, or descriptors that were taken back are still in
     /// it. The worker is given no more, and is terminated when it has no task.
     pub(super) lane_broken: bool,
+    /// There are more workers than there should be: it is given no more, and is terminated when it
+    /// has no task.
+    pub(super) leaves: bool,
     /// No new worker is taken before this.
     pub(super) respawn_at: Option<Instant>,
 }
@@ -107,12 +112,18 @@ impl WorkerSlot {
             ran: None,
             is_stalled: false,
             lane_broken: false,
+            leaves: false,
             respawn_at: None,
         }
     }
 
     pub(super) fn is_ready(&self) -> bool {
         self.status == SlotStatus::Ready
+    }
+
+    /// Whether it has a worker, or is about to have one, that is not to leave.
+    pub(super) fn stays(&self) -> bool {
+        matches!(self.status, SlotStatus::Starting | SlotStatus::Ready) && !self.leaves
     }
 
     /// Whether its worker comes or goes.
@@ -172,7 +183,11 @@ impl WorkerSlot {
 
     /// Whether it can be given more.
     pub(super) fn has_room(&self) -> bool {
-        self.is_ready() && !self.ring_full && !self.lane_broken && self.assigned.may_grow()
+        self.is_ready()
+            && !self.ring_full
+            && !self.lane_broken
+            && !self.leaves
+            && self.assigned.may_grow()
     }
 
     /// Whether its first task takes long, as far as was seen when results were taken last: what

@@ -13,7 +13,12 @@ use crate::sim::local::Instant;
 /// A worker is in the list of idle ones if it is ready and was given nothing, and in the list of
 /// busy ones from its first task until it has none. One that starts or ends may be in neither.
 pub(super) struct WorkerTable {
+    /// A place for each worker; more than are wanted, where there were more.
     entries: Vec<TableEntry>,
+    /// How many workers there should be.
+    wanted: usize,
+    /// How many of the busy ones are to [leave](WorkerSlot::leaves).
+    leaving: usize,
     /// The one that was used last is used next: its processor may still be looking.
     idle: Vec<WorkerIndex>,
     busy: Vec<WorkerIndex>,
@@ -60,6 +65,8 @@ impl WorkerTable {
     pub(super) fn new(workers: usize, now: Instant) -> WorkerTable {
         WorkerTable {
             entries: (0..workers).map(|_| TableEntry::vacant(now)).collect(),
+            wanted: workers,
+            leaving: 0,
             idle: Vec::new(),
             busy: Vec::new(),
             assigned: 0,
@@ -112,9 +119,39 @@ impl WorkerTable {
         self.idle.len() + self.busy.len()
     }
 
-    /// Whether every place has a worker that takes tasks.
+    /// Whether as many workers take tasks as there should be.
     pub(super) fn is_complete(&self) -> bool {
-        self.active() == self.len()
+        self.active() >= self.wanted + self.leaving
+    }
+
+    // ---- how many there should be
+
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// There should be so many, from now on.
+    pub(super) fn set_wanted(&mut self, workers: usize, now: Instant) {
+        self.wanted = workers;
+        while self.entries.len() < workers {
+            self.entries.push(TableEntry::vacant(now));
+        }
+    }
+
+    /// How many workers there are, or will be, that stay.
+    pub(super) fn staying(&self) -> usize {
+        self.iter().filter(|slot| slot.stays()).count()
+    }
+
+    /// Whether a busy worker is to leave when it has no task any more.
+    pub(super) fn set_leaving(&mut self, i: WorkerIndex, leaves: bool) {
+        if std::mem::replace(&mut self[i].leaves, leaves) != leaves {
+            if leaves {
+                self.leaving += 1;
+            } else {
+                self.leaving -= 1;
+            }
+        }
     }
 
     pub(super) fn is_busy(&self, i: WorkerIndex) -> bool {
@@ -138,6 +175,7 @@ impl WorkerTable {
     /// Takes a worker out of the list of busy ones. Returns since when it was there.
     pub(super) fn end_busy(&mut self, i: WorkerIndex) -> Option<Instant> {
         let since = self.entries[i.at()].busy_since.take()?;
+        self.set_leaving(i, false);
         if let Some(at) = self.busy.iter().position(|&other| other == i) {
             self.busy.swap_remove(at);
         }

@@ -41,6 +41,8 @@ pub(in crate::pool) struct ThreadPool {
     cancelled: AtomicUsize,
     pub(super) capacity: Capacity,
     table: Mutex<ThreadTable>,
+    /// How many threads should be active, as the table has it.
+    pub(super) size: AtomicUsize,
     /// What the table's hint was when the table was last unlocked.
     wake_hint: AtomicU32,
     /// Notified when a thread becomes ready, leaves the table or is blocked.
@@ -68,7 +70,7 @@ pub(super) struct ThreadRun {
 
 impl ThreadPool {
     pub(in crate::pool) fn workers(&self) -> usize {
-        self.options.workers
+        self.size.load(Ordering::Relaxed)
     }
 
     pub(super) fn new(options: Options) -> ThreadPool {
@@ -79,6 +81,7 @@ impl ThreadPool {
             cancelled: AtomicUsize::new(0),
             capacity: Capacity::new(options.queue_limit),
             table: Mutex::new(ThreadTable::new(options.workers)),
+            size: AtomicUsize::new(options.workers),
             wake_hint: AtomicU32::new(0),
             changed: Condvar::new(),
             counters: PoolCounters::new(),
@@ -238,20 +241,20 @@ impl ThreadPool {
     }
 
     pub(super) fn estimate_ns(&self, tasks: u64) -> u64 {
-        (tasks as f64 * self.task_time.get().nanos() / self.options.workers as f64) as u64
+        (tasks as f64 * self.task_time.get().nanos() / self.workers() as f64) as u64
     }
 
     pub(in crate::pool) fn stats(&self) -> PoolStats {
         if self.is_copy() {
             return PoolStats {
-                workers: self.options.workers,
+                workers: self.workers(),
                 ..PoolStats::default()
             };
         }
         // Under the lock no thread comes or goes.
         let table = lock(&self.table);
         let live = table.threads.values().map(|entry| &entry.worker.counters);
-        let (workers, limit) = (self.options.workers, self.options.queue_limit);
+        let (workers, limit) = (table.workers, self.options.queue_limit);
         counters::snapshot(workers, limit, &self.counters, live, &self.retired)
     }
 }

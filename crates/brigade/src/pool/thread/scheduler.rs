@@ -74,6 +74,37 @@ impl ThreadPool {
         |id| Arc::new(WorkerThread::new(id, pool))
     }
 
+    /// There should be so many threads from now on.
+    pub(in crate::pool) fn resize(self: &Arc<Self>, workers: usize) -> io::Result<()> {
+        if self.is_copy() {
+            return Ok(());
+        }
+        let (sleepers, started) = self.with_table(|table| {
+            if table.shutting_down {
+                return (Vec::new(), Vec::new());
+            }
+            table.workers = workers;
+            self.size.store(workers, Ordering::Relaxed);
+            table.clear_any_sentry();
+            let there = table.threads.len() - table.blocked;
+            // Threads that sleep exit when they have slept in vain once more, the one that was used
+            // last in the end. Those that run something see that they are too many when it ends.
+            let surplus = there.saturating_sub(workers).min(table.sleepers.len());
+            let sleepers: Vec<_> = table.sleepers.drain(..surplus).collect();
+            let lacks = workers.saturating_sub(there);
+            let started: Vec<_> = (0..lacks).map(|_| table.add(self.new_worker())).collect();
+            (sleepers, started)
+        });
+        for worker in sleepers {
+            worker.wake();
+        }
+        let mut result = Ok(());
+        for worker in started {
+            result = result.and(self.start_thread(worker));
+        }
+        result
+    }
+
     /// There is work: wakes or starts a thread, if one more may run.
     #[cold]
     pub(super) fn wake_or_start(self: &Arc<Self>) {

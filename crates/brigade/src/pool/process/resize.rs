@@ -1,0 +1,66 @@
+//! How many workers there should be, changed while the pool runs.
+
+use std::time::Duration;
+
+use super::assignment::WorkerIndex;
+use super::deferred::Ctx;
+use super::dispatcher::Dispatcher;
+use super::worker_slot::{SlotStatus, Termination};
+use crate::sim::local::Instant;
+
+/// When it is looked whether a worker that was dismissed has ended.
+const DISMISSED: Duration = Duration::from_secs(1);
+
+impl Dispatcher {
+    /// There should be so many workers from now on. What is missing is hired by the next
+    /// [`poll`](Self::poll). What is one too many is given nothing more: one that has no task ends
+    /// now, another when it has ended the one that it runs.
+    pub(super) fn resize(&mut self, workers: usize, ctx: &mut Ctx<'_>) {
+        self.workers.set_wanted(workers, ctx.now);
+        self.stats.workers = workers;
+        self.changed = true;
+        let mut staying = self.workers.staying();
+        // Those that were to leave, and have not, stay after all.
+        for i in self.workers.indices() {
+            if staying < workers && self.workers[i].leaves {
+                self.workers.set_leaving(i, false);
+                staying += 1;
+            }
+        }
+        let is_starting = |d: &Self, i: WorkerIndex| d.workers[i].status == SlotStatus::Starting;
+        let starting: Vec<_> = (self.workers.indices())
+            .filter(|&i| is_starting(self, i))
+            .collect();
+        // The idle one that was used last goes last.
+        let idle = self.workers.idle().to_vec();
+        let busy = self.workers.busy().to_vec();
+        for i in starting.into_iter().chain(idle).chain(busy) {
+            if staying <= workers {
+                break;
+            }
+            if !self.workers[i].stays() {
+                continue;
+            }
+            staying -= 1;
+            if !self.workers.is_busy(i) {
+                self.dismiss(i, ctx.now);
+                continue;
+            }
+            self.workers.set_leaving(i, true);
+            // What it has not begun goes to others.
+            let first = self.workers[i].first();
+            self.revoke(i, first.wrapping_add(1), ctx);
+        }
+        self.assign(ctx);
+    }
+
+    /// Ends a worker that has no task, and that is one too many.
+    pub(super) fn dismiss(&mut self, i: WorkerIndex, now: Instant) {
+        self.workers.end_idle(i);
+        self.terminate(i, Termination::Surplus, Duration::ZERO);
+        let at = now + DISMISSED;
+        if self.wakeups.is_later_than(at) {
+            self.set_timer(at);
+        }
+    }
+}
