@@ -56,6 +56,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use self::deferred::Deferred;
 use self::dispatcher::Dispatcher;
 use self::handle::PoolTaskHandle;
 use self::input::EncodedInput;
