@@ -260,15 +260,14 @@ impl PoolBuilder {
         self
     }
 
-    /// Writes a file into this directory for each task whose worker process died: what it was, its
-    /// input, and all that is known of the death. With `BRIGADE_REPLAY` it is run again, in a
+    /// Writes a file into this directory for each task whose worker process died, or was killed
+    /// because the task ran over its time: what it was, its input, and all that is known of the end. With `BRIGADE_REPLAY` it is run again, in a
     /// debugger if you like: see [`init`](crate::init).
     ///
     /// The file is a text, for people first, and [`Crash::file`](crate::Crash::file) says where it
     /// is. The directory is made if it is missing. Only the program's user can read what is in it:
     /// inputs may be secret, and so may the variables that the pool's [`process`](Self::process)
-    /// sets, which are in the file too. A task that panicked, ran over its time or was cancelled
-    /// leaves none; with [`retries`](Self::retries) there is one for each crash, and those before
+    /// sets, which are in the file too. A task that panicked or was cancelled leaves none; with [`retries`](Self::retries) there is one for each crash, and those before
     /// the last may come a moment after the task's end, but before the pool's. An input that came
     /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is mentioned,
     /// but cannot be replayed. For threads it does nothing: their crash is the program's.

@@ -35,6 +35,14 @@ pub(crate) struct Death {
 }
 
 impl Crash {
+    /// Of one that nobody else has yet: where its file is, or why there is none.
+    pub(crate) fn set_file(&mut self, file: Result<PathBuf, String>) {
+        match file {
+            Ok(path) => self.0.file = Some(path),
+            Err(why) => self.0.file_error = Some(why),
+        }
+    }
+
     /// What it died of.
     pub fn cause(&self) -> &Cause {
         &self.0.cause

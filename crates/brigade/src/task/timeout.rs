@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ struct Expired {
     limit: TimeLimit,
     place: Option<Whereabouts>,
     stderr: String,
+    /// Where all of this was written to, or why it was not, though it should have been.
+    file: Option<Result<PathBuf, String>>,
 }
 
 impl Timeout {
@@ -57,6 +60,7 @@ impl Timeout {
             limit,
             place: None,
             stderr: String::new(),
+            file: None,
         }))
     }
 
@@ -72,7 +76,15 @@ impl Timeout {
             limit,
             place: Some(place),
             stderr,
+            file: None,
         }))
+    }
+
+    /// Of one that nobody else has yet.
+    pub(crate) fn set_file(&mut self, file: Result<PathBuf, String>) {
+        if let Some(expired) = Arc::get_mut(&mut self.0) {
+            expired.file = Some(file);
+        }
     }
 
     fn place(&self) -> Option<&Whereabouts> {
@@ -136,6 +148,19 @@ impl Timeout {
     /// whole lines unless one alone is longer. Empty for threads.
     pub fn stderr(&self) -> &str {
         &self.0.stderr
+    }
+
+    /// The file that tells of it, and that [`init`](crate::init) can run the task from again; of a
+    /// pool that [keeps crashes](crate::PoolBuilder::keep_crashes).
+    pub fn file(&self) -> Option<&Path> {
+        let written = self.0.file.as_ref()?.as_ref();
+        written.ok().map(PathBuf::as_path)
+    }
+
+    /// Why there is no such file, though the pool keeps crashes.
+    pub fn file_error(&self) -> Option<&str> {
+        let written = self.0.file.as_ref()?.as_ref();
+        written.err().map(String::as_str)
     }
 }
 

@@ -43,6 +43,10 @@ pub(crate) fn all() -> Vec<Trial> {
             a_dropped_handle_loses_no_file,
         ),
         trial("only_crashes_are_kept", only_crashes_are_kept),
+        trial(
+            "a_timeout_is_kept_and_hangs_again",
+            a_timeout_is_kept_and_hangs_again,
+        ),
         trial("nobody_asked_nothing_is_kept", nobody_asked_nothing_is_kept),
         trial(
             "a_directory_that_cannot_be_is_told_at_once",
@@ -331,13 +335,47 @@ fn only_crashes_are_kept() {
     let pool = pool.build().expect("starts");
     let ended = pool.submit(tasks::panics, ()).join();
     assert!(matches!(ended, Err(JoinError::Panicked(_))), "{ended:?}");
-    let ended = pool.submit(tasks::hangs, ()).join();
-    assert!(matches!(ended, Err(JoinError::TimedOut(_))), "{ended:?}");
     let handle = pool.submit(tasks::hangs, ());
     handle.cancel();
     assert!(handle.join().is_err());
     pool.shutdown();
     assert_eq!(scratch.files(), Vec::<PathBuf>::new());
+}
+
+fn a_timeout_is_kept_and_hangs_again() {
+    let scratch = Scratch::new();
+    let pool = scratch.pool().timeout(Duration::from_secs(1)).retries(1);
+    let pool = pool.build().expect("starts");
+    let Err(JoinError::TimedOut(timeout)) = pool.submit(tasks::hangs, ()).join() else {
+        panic!("it has no end");
+    };
+    let file = timeout.file().expect("it was kept").to_owned();
+    assert_eq!(timeout.file_error(), None);
+    drop(pool);
+    assert_eq!(scratch.files().len(), 2, "one for each attempt");
+    let text = fs::read_to_string(&file).expect("is text");
+    assert!(
+        text.contains("\ncause: the end of its time, after 1s\n"),
+        "{text}"
+    );
+    assert!(text.contains("\nattempt: 2\n"), "{text}");
+    if timeout.backtrace().is_some() {
+        assert!(
+            text.contains("\nbacktrace:\n") && text.contains("tasks::hangs"),
+            "{text}"
+        );
+    }
+    // It hangs again: that is what is to be looked at.
+    let program = std::env::current_exe().expect("has a path");
+    let mut again = Command::new("/usr/bin/timeout")
+        .args(["-s", "KILL", "2"])
+        .arg(program)
+        .env("BRIGADE_REPLAY", &file)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    let ended = again.wait().expect("ends");
+    assert_eq!(ended.signal(), Some(9), "{ended:?}");
 }
 
 fn nobody_asked_nothing_is_kept() {

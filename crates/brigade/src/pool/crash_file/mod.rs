@@ -11,6 +11,7 @@
 //! started at: src/main.rs:31:14
 //! cause: a segmentation fault (SIGSEGV)
 //! address: 0x10
+//! blocked: in read(2) on descriptor 5, a pipe         only of one that ran over its time, if it was
 //! phase: running
 //! process: 4711
 //! time: 2026-11-21T13:04:18.123Z
@@ -49,10 +50,11 @@
 // - format: what decides what is run, and its checksum; text: values as text
 // - build: which program this is; command: what a person types to run a task again
 // - kept_value: a context, which is kept once beside the files of its tasks
-// - write, read: a file; replay: what `BRIGADE_REPLAY` does with one
+// - ended: what ends are kept; write, read: a file; replay: what `BRIGADE_REPLAY` does with one
 
 mod build;
 mod command;
+mod ended;
 mod format;
 pub(super) mod kept_value;
 mod read;
@@ -62,4 +64,5 @@ pub(super) mod tests;
 mod text;
 mod write;
 
+pub(super) use ended::Ended;
 pub(super) use write::{CrashFile, attach_error, create_dir};

@@ -151,7 +151,7 @@ impl CrashRecord {
             "phase" => self.phase = text()?,
             "time" => self.time = text()?,
             "program" => self.program = text()?,
-            "address" | "process" | "attempt" | "started at" => {}
+            "address" | "blocked" | "process" | "attempt" | "started at" => {}
             "build" => spec.build = text()?,
             "entry" => spec.entry = offset()?,
             "function" => spec.function = offset()?,

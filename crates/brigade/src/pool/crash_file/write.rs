@@ -13,9 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::build::build_id;
 use super::command::{DEBUGGER, program, replay_command};
+use super::ended::Ended;
 use super::format::{INPUT, ReplaySpec, TITLE, VERSION};
 use super::text::{UtcTime, escape_for_display, escaped};
-use crate::Crash;
 use crate::pool::events;
 use crate::sys::opened::lifted;
 use crate::task::entry::Plan;
@@ -51,9 +51,9 @@ pub(crate) struct CrashFile<'a> {
 
 impl CrashFile<'_> {
     /// Writes the file, and has the crash say where it is; or why there is none.
-    pub(crate) fn write_and_attach(&self, crash: &mut Crash, dir: &Path) {
+    pub(crate) fn write_and_attach(&self, crash: &mut impl Ended, dir: &Path) {
         match self.write(crash, dir) {
-            Ok(path) => crash.0.file = Some(path),
+            Ok(path) => crash.set_file(Ok(path)),
             Err(e) => attach_error(
                 crash,
                 format!("no crash file could be written into {}: {e}", dir.display()),
@@ -65,7 +65,7 @@ impl CrashFile<'_> {
     ///
     /// Only its owner can read it, for an input may be secret. No program finds half a file, for it
     /// gets its name when it is whole.
-    pub(crate) fn write(&self, crash: &Crash, dir: &Path) -> io::Result<PathBuf> {
+    pub(crate) fn write(&self, crash: &impl Ended, dir: &Path) -> io::Result<PathBuf> {
         create_private_dir(dir)?;
         let now = UtcTime::at(SystemTime::now());
         let name = format!(
@@ -85,7 +85,7 @@ impl CrashFile<'_> {
 
     fn write_header(
         &self,
-        crash: &Crash,
+        crash: &impl Ended,
         now: UtcTime,
         path: &Path,
         to: &mut impl Write,
@@ -97,13 +97,12 @@ impl CrashFile<'_> {
         writeln!(to, "task: {}", escaped(crash.task().as_bytes()))?;
         let started = crash.started_at().to_string();
         writeln!(to, "started at: {}", escaped(started.as_bytes()))?;
-        writeln!(
-            to,
-            "cause: {}",
-            escaped(crash.cause().to_string().as_bytes())
-        )?;
-        if let Some(address) = crash.0.address {
+        writeln!(to, "cause: {}", escaped(crash.cause().as_bytes()))?;
+        if let Some(address) = crash.address() {
             writeln!(to, "address: {address:#x}")?;
+        }
+        if let Some(blocked) = crash.blocked() {
+            writeln!(to, "blocked: {}", escaped(blocked.as_bytes()))?;
         }
         let phase = format!("{:?}", crash.phase()).to_lowercase();
         writeln!(to, "phase: {phase}")?;
@@ -164,9 +163,9 @@ impl CrashFile<'_> {
 }
 
 /// Has the crash say why there is no file.
-pub(crate) fn attach_error(crash: &mut Crash, why: String) {
+pub(crate) fn attach_error(crash: &mut impl Ended, why: String) {
     events::crash_file_not_written(crash.pid(), crash.task(), &why);
-    crash.0.file_error = Some(why);
+    crash.set_file(Err(why));
 }
 
 /// Makes the directory for crash files if it is missing, and sees that files can be made in it.

@@ -1,11 +1,11 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
 use super::context::EncodedContext;
-use super::deferred::{DeadOutcome, DeadTask, Deferred, Drawing, TraceEvent};
+use super::deferred::{DeadOutcome, DeadTask, Deferred, Drawing, HowDied, TraceEvent};
 use super::outcome::RawOutcome;
 use super::pool::{Driver, LockedPool, ProcessPool};
-use super::task::CallTarget;
-use crate::pool::crash_file::{self, CrashFile};
+use super::task::{CallTarget, Task};
+use crate::pool::crash_file::{self, CrashFile, Ended};
 use crate::pool::events;
 use crate::pool::policy::limits::Attempts;
 use crate::pool::timeline::Timeline;
@@ -13,7 +13,28 @@ use crate::publish;
 use crate::sim::local::{Instant, MutexGuard, Ordering, futex};
 use crate::task::entry::Plan;
 use crate::task::panic::contained;
-use crate::{Cause, Crash, JoinError, Kind};
+use crate::{Crash, JoinError, Kind};
+
+/// What a crash file keeps of a task, beside how it ended.
+pub(super) struct Kept<'a> {
+    target: &'a CallTarget,
+    input: std::io::Result<Vec<u8>>,
+    descriptors: usize,
+    context: Option<&'a EncodedContext>,
+    attempts: Attempts,
+}
+
+impl Kept<'_> {
+    fn of(task: &Task) -> Kept<'_> {
+        Kept {
+            target: &task.target,
+            input: task.input.read(),
+            descriptors: task.input.descriptors(),
+            context: task.context.as_deref(),
+            attempts: task.attempts,
+        }
+    }
+}
 
 impl ProcessPool {
     /// Frees the lock, and then does what was to be done without it.
@@ -65,19 +86,25 @@ impl ProcessPool {
         let reported = reports.len();
         for report in reports {
             let name = self.name_of(&report.target);
-            let mut crash = report.evidence.into_crash(name, &report.symbols);
-            if report.lost {
-                crash.0.cause = Cause::Lost;
-            }
+            let (evidence, symbols) = (report.evidence, &report.symbols);
+            let kept = Kept {
+                target: &report.target,
+                input: report.input,
+                descriptors: report.descriptors,
+                context: report.context.as_deref(),
+                attempts: report.attempts,
+            };
+            let mut crash = match report.how {
+                HowDied::Itself => evidence.into_crash(name, symbols),
+                HowDied::Lost => evidence.into_lost(name, symbols),
+                HowDied::TimedOut(limit) => {
+                    let mut timeout = evidence.into_timeout(name, limit, symbols);
+                    self.write_crash_file(&mut timeout, kept);
+                    continue;
+                }
+            };
             self.emit_crash(&crash);
-            self.write_crash_file(
-                &mut crash,
-                &report.target,
-                report.input,
-                report.descriptors,
-                report.context.as_deref(),
-                report.attempts,
-            );
+            self.write_crash_file(&mut crash, kept);
         }
         if reported > 0 {
             let mut inner = self.lock();
@@ -144,18 +171,17 @@ impl ProcessPool {
     }
 
     /// Writes the crash file, where that is wanted.
-    pub(super) fn write_crash_file(
-        &self,
-        crash: &mut Crash,
-        target: &CallTarget,
-        input: std::io::Result<Vec<u8>>,
-        descriptors: usize,
-        context: Option<&EncodedContext>,
-        attempts: Attempts,
-    ) {
+    pub(super) fn write_crash_file(&self, crash: &mut impl Ended, kept: Kept<'_>) {
         let Some(dir) = &self.options.keep_crashes else {
             return;
         };
+        let Kept {
+            target,
+            input,
+            descriptors,
+            context,
+            attempts,
+        } = kept;
         let kept = context.map(|context| context.keep_in(dir)).transpose();
         let input = input.map_err(|e| ("input", e));
         let both = input.and_then(|input| Ok((input, kept.map_err(|e| ("context", e))?)));
@@ -199,22 +225,23 @@ impl ProcessPool {
                     }
                     DeadOutcome::Failed(why) => Err(why),
                 };
+                let keep = || {
+                    let is_kept = self.options.keep_crashes.is_some();
+                    is_kept.then(|| Kept::of(&task))
+                };
                 let end = match crash {
                     Ok(mut crash) => {
-                        if self.options.keep_crashes.is_some() {
-                            let (input, descriptors) =
-                                (task.input.read(), task.input.descriptors());
-                            self.write_crash_file(
-                                &mut crash,
-                                &task.target,
-                                input,
-                                descriptors,
-                                task.context.as_deref(),
-                                task.attempts,
-                            );
+                        if let Some(kept) = keep() {
+                            self.write_crash_file(&mut crash, kept);
                         }
                         self.emit_crash(&crash);
                         JoinError::Crashed(crash)
+                    }
+                    Err(JoinError::TimedOut(mut timeout)) => {
+                        if let Some(kept) = keep() {
+                            self.write_crash_file(&mut timeout, kept);
+                        }
+                        JoinError::TimedOut(timeout)
                     }
                     Err(why) => why,
                 };

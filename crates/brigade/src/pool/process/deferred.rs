@@ -12,6 +12,7 @@ use crate::pool::policy::limits::Attempts;
 use crate::pool::policy::run::TaskRun;
 use crate::sim::local::Instant;
 use crate::task::symbols::Symbols;
+use crate::task::time_limit::TimeLimit;
 use crate::worker::process::host::death::Evidence;
 
 /// What is to be done when the lock is free.
@@ -72,7 +73,17 @@ pub(super) struct CrashReport {
     pub(super) attempts: Attempts,
     pub(super) evidence: Evidence,
     pub(super) symbols: Arc<Symbols>,
-    pub(super) lost: bool,
+    pub(super) how: HowDied,
+}
+
+/// What such a worker died of.
+pub(super) enum HowDied {
+    /// What it did itself, or another did to it.
+    Itself,
+    /// It broke the protocol.
+    Lost,
+    /// The task ran over its time.
+    TimedOut(TimeLimit),
 }
 
 /// What the timeline shows.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::{Assignment, WorkerIndex};
-use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, Drawing, TraceEvent};
+use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, Drawing, HowDied, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::TransferError;
 use super::respawn::StartError;
@@ -207,10 +207,14 @@ impl Dispatcher {
             let retries = task.retries(self.options.retries);
             task.attempts.retry(retries)
         } {
-            if self.options.keep_crashes.is_some()
-                && !matches!(status, SlotStatus::Terminating(Termination::TimedOut))
-            {
-                let lost = status == SlotStatus::Terminating(Termination::ProtocolError);
+            if self.options.keep_crashes.is_some() {
+                let how = match status {
+                    SlotStatus::Terminating(Termination::TimedOut) => {
+                        HowDied::TimedOut(task.exceeded(self.options.timeout, true))
+                    }
+                    SlotStatus::Terminating(Termination::ProtocolError) => HowDied::Lost,
+                    _ => HowDied::Itself,
+                };
                 self.reports_pending += 1;
                 ctx.deferred.reports.push(CrashReport {
                     target: task.target,
@@ -220,7 +224,7 @@ impl Dispatcher {
                     attempts,
                     evidence,
                     symbols,
-                    lost,
+                    how,
                 });
             }
             self.stats.retried += 1;
