@@ -35,6 +35,9 @@ use super::region::Region;
 /// # }
 /// ```
 ///
+/// It holds bytes, which [`view_mut`](super::view_mut) shows as numbers; a region of one owner for
+/// values of any other type is a [`Writable`](super::Writable).
+///
 /// Most of what a large buffer costs is its pages: where the same memory is filled again and again
 /// and its readers take turns, a `Shared` of atomics or of a lock, kept and sent each time, saves
 /// that.

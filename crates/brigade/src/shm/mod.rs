@@ -6,6 +6,7 @@
 //! - [`Buffer`]: a writable region with one owner, and then a `Shared<[u8]>` that no process can
 //!   change: large results without a copy
 //! - [`Writable`]: a slice that is written in place by many workers, each of which owns a part
+//! - [`view`]: numbers as numbers of another type
 //! - [`ShmSafe`]: what may be in such a region
 //!
 //! ```
@@ -65,6 +66,7 @@
 mod buffer;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod draft;
+mod fill;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 mod heap;
 mod owned_ranges;
@@ -74,6 +76,7 @@ mod recovery;
 mod region;
 mod safe;
 mod shared;
+mod view;
 mod writable;
 
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
@@ -87,6 +90,7 @@ pub use safe::ShmSafe;
 #[doc(hidden)]
 pub use safe::ShmSafeTypesMustNotImplementDrop;
 pub use shared::Shared;
+pub use view::{Number, view, view_mut};
 pub use writable::{PartsError, Writable};
 
 /// The bytes of whole pages, at least one, that hold `count` values of `size` bytes.
