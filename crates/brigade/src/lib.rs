@@ -100,6 +100,7 @@
 //!   `?`.
 //! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared
 //!   memory. Ends are messages themselves.
+//! - [`channel::request`]: questions and their answers, each caller its own.
 //! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied;
 //!   [`shm::Writable`]: written in place, each worker its own part.
 //! - [`sync`]: std's locks and three more. A holder that panics *or dies* poisons; a lock never

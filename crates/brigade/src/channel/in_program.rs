@@ -141,6 +141,11 @@ impl SendSide {
         self.queue.lock().messages.len() as u64
     }
 
+    /// Whether the receiver is gone.
+    pub(super) fn is_gone(&self) -> bool {
+        self.queue.lock().receiver_is_gone
+    }
+
     /// Why messages came back.
     pub(super) fn fault(&self) -> &Fault {
         &self.fault

@@ -27,6 +27,8 @@
 //! }
 //! ```
 //!
+//! To ask and be answered, [`request`] makes a pair of a [`Client`] and a [`Server`].
+//!
 //! # What holds for all four
 //!
 //! - **Order**: messages of one sender arrive in the order in which they were sent; messages of
@@ -96,6 +98,7 @@ mod reactor;
 mod receive_side;
 mod receiver;
 mod recv;
+mod request;
 mod select;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod send_side;
@@ -121,6 +124,7 @@ pub use error::{
 pub use iter::{IntoIter, Iter, TryIter};
 pub use receiver::Receiver;
 pub use recv::Recv;
+pub use request::{CallError, Client, Responder, Server, request};
 pub use select::{Select, SelectTimeoutError, select};
 pub use sender::Sender;
 

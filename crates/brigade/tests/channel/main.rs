@@ -7,6 +7,7 @@ mod descriptors;
 mod ends;
 mod large;
 mod messages;
+mod requests;
 mod stalled;
 mod too_large;
 mod undeliverable;

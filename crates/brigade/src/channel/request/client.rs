@@ -1,0 +1,334 @@
+//! The end that asks.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::super::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, channel};
+use super::{Answer, Asked, CallError, Identity, Noted, Number, Question};
+use crate::Message;
+use crate::sync::Token;
+
+/// What a wait without a deadline waits for at a time.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// The end of a [`request`](super::request) pair that asks. Threads may share it; each clone, and
+/// each one that is sent to a worker, has a channel for its answers, made by its first call.
+pub struct Client<Q, A> {
+    questions: Sender<Question<Q, A>>,
+    inbox: Mutex<Option<Arc<Inbox<A>>>>,
+}
+
+/// Where the answers to one client come in.
+struct Inbox<A> {
+    identity: Identity,
+    answers: Receiver<Answer<A>>,
+    /// For the first question to bring.
+    to_send: Mutex<Option<Sender<Answer<A>>>>,
+    calls: Mutex<Calls<A>>,
+    changed: Condvar,
+}
+
+/// The calls that are open.
+struct Calls<A> {
+    /// Of those whose callers wait, what has come for them.
+    waiting: HashMap<u64, Option<Outcome<A>>>,
+    /// Those whose answers have not been received, whether anyone waits for them or not.
+    open: usize,
+    next: u64,
+    /// A thread receives, for all.
+    is_received: bool,
+    is_over: bool,
+}
+
+enum Outcome<A> {
+    Answered(A),
+    Refused(String),
+    Undeliverable(String),
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<A: Message> Inbox<A> {
+    fn new<Q: Message>(questions: &Sender<Question<Q, A>>) -> std::io::Result<Arc<Inbox<A>>> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let (to_send, answers) = channel(questions.transport(), questions.capacity())?;
+        let identity = Identity {
+            process: Token::mine().to_bits(),
+            count: COUNT.fetch_add(1, Ordering::Relaxed),
+            nonce: RandomState::new().hash_one(()),
+        };
+        Ok(Arc::new(Inbox {
+            identity,
+            answers,
+            to_send: Mutex::new(Some(to_send)),
+            calls: Mutex::new(Calls {
+                waiting: HashMap::new(),
+                open: 0,
+                next: 0,
+                is_received: false,
+                is_over: false,
+            }),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// Opens a call, when there is room for its answer. `None`: there was none until the deadline,
+    /// or will be none.
+    fn open(&self, deadline: Option<Instant>) -> Option<u64> {
+        let mut calls = locked(&self.calls);
+        while calls.open >= self.answers.capacity() && !calls.is_over {
+            calls = self.wait_once(calls, deadline)?;
+        }
+        if calls.is_over {
+            return None;
+        }
+        let number = calls.next;
+        calls.next += 1;
+        calls.open += 1;
+        calls.waiting.insert(number, None);
+        Some(number)
+    }
+
+    /// The question was not sent.
+    fn close(&self, number: u64) {
+        let mut calls = locked(&self.calls);
+        calls.waiting.remove(&number);
+        calls.open -= 1;
+        drop(calls);
+        self.changed.notify_all();
+    }
+
+    /// `Err`: whether the server is gone, else the time is over.
+    fn wait(&self, number: u64, deadline: Option<Instant>) -> Result<Outcome<A>, bool> {
+        let mut calls = locked(&self.calls);
+        loop {
+            match calls.waiting.get_mut(&number).map(Option::take) {
+                Some(Some(outcome)) => {
+                    calls.waiting.remove(&number);
+                    return Ok(outcome);
+                }
+                Some(None) if calls.is_over => {
+                    calls.waiting.remove(&number);
+                    return Err(true);
+                }
+                _ => {}
+            }
+            match self.wait_once(calls, deadline) {
+                Some(again) => calls = again,
+                None => {
+                    let late = locked(&self.calls).waiting.remove(&number).flatten();
+                    // It may have come just now.
+                    return late.ok_or(false);
+                }
+            }
+        }
+    }
+
+    /// Receives what comes next, or waits for another thread that does. `None`: the deadline has
+    /// passed.
+    fn wait_once<'i>(
+        &'i self,
+        mut calls: MutexGuard<'i, Calls<A>>,
+        deadline: Option<Instant>,
+    ) -> Option<MutexGuard<'i, Calls<A>>> {
+        let left = match deadline {
+            None => LONG,
+            Some(at) => at.checked_duration_since(Instant::now())?,
+        };
+        if calls.is_received {
+            let waited = self.changed.wait_timeout(calls, left);
+            return Some(waited.unwrap_or_else(PoisonError::into_inner).0);
+        }
+        calls.is_received = true;
+        drop(calls);
+        let receiving = Receiving(self);
+        Noted::<Number>::forget();
+        let received = self.answers.recv_timeout(left);
+        let (number, outcome) = match received {
+            Ok((number, Ok(answer))) => (Some(number.0.0), Some(Outcome::Answered(answer))),
+            Ok((number, Err(why))) => (Some(number.0.0), Some(Outcome::Refused(why))),
+            Err(RecvTimeoutError::Undeliverable(why)) => {
+                let number = Noted::<Number>::last().map(|number| number.0);
+                (number, Some(Outcome::Undeliverable(why)))
+            }
+            Err(RecvTimeoutError::Timeout) => (None, None),
+            Err(RecvTimeoutError::Disconnected) => {
+                locked(&self.calls).is_over = true;
+                (None, None)
+            }
+        };
+        let mut unwanted = None;
+        if let (Some(number), Some(outcome)) = (number, outcome) {
+            let mut calls = locked(&self.calls);
+            calls.open = calls.open.saturating_sub(1);
+            match calls.waiting.get_mut(&number) {
+                Some(place) => unwanted = place.replace(outcome),
+                None => unwanted = Some(outcome),
+            }
+        }
+        drop(receiving);
+        // Not under the lock: it is the user's own.
+        drop(unwanted);
+        Some(locked(&self.calls))
+    }
+}
+
+/// This thread receives; also a panic of the answer's own `Deserialize` ends that.
+struct Receiving<'i, A>(&'i Inbox<A>);
+
+impl<A> Drop for Receiving<'_, A> {
+    fn drop(&mut self) {
+        locked(&self.0.calls).is_received = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl<Q: Message, A: Message> Client<Q, A> {
+    pub(super) fn new(questions: Sender<Question<Q, A>>) -> Client<Q, A> {
+        Client {
+            questions,
+            inbox: Mutex::new(None),
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// The server is gone, or goes while this waits; it refuses; the question or the answer cannot
+    /// be carried.
+    pub fn call(&self, question: Q) -> Result<A, CallError<Q>> {
+        self.call_until(question, None)
+    }
+
+    /// Asks, and waits for the answer, no longer than `timeout` in all. An answer that comes later
+    /// is dropped.
+    ///
+    /// # Errors
+    /// None came in time; or as [`call`](Self::call).
+    pub fn call_timeout(&self, question: Q, timeout: Duration) -> Result<A, CallError<Q>> {
+        self.call_until(question, Instant::now().checked_add(timeout))
+    }
+
+    fn call_until(&self, question: Q, deadline: Option<Instant>) -> Result<A, CallError<Q>> {
+        let Ok(inbox) = self.inbox() else {
+            // No more descriptors.
+            return Err(CallError::Disconnected(Some(question)));
+        };
+        let Some(number) = inbox.open(deadline) else {
+            return Err(match locked(&inbox.calls).is_over {
+                true => CallError::Disconnected(Some(question)),
+                false => CallError::Timeout(Some(question)),
+            });
+        };
+        if let Err(not_sent) = self.send(&inbox, number, question, deadline) {
+            inbox.close(number);
+            return Err(not_sent);
+        }
+        match inbox.wait(number, deadline) {
+            Ok(Outcome::Answered(answer)) => Ok(answer),
+            Ok(Outcome::Refused(why)) => Err(CallError::Refused(why)),
+            Ok(Outcome::Undeliverable(why)) => Err(CallError::Undeliverable(why)),
+            Err(true) => Err(CallError::Disconnected(None)),
+            Err(false) => Err(CallError::Timeout(None)),
+        }
+    }
+
+    fn send(
+        &self,
+        inbox: &Inbox<A>,
+        number: u64,
+        question: Q,
+        deadline: Option<Instant>,
+    ) -> Result<(), CallError<Q>> {
+        let asked = Noted(Asked {
+            client: inbox.identity,
+            number,
+        });
+        // The first question goes before all others; they wait here meanwhile.
+        let mut to_send = locked(&inbox.to_send);
+        let first = to_send.clone();
+        let is_first = first.is_some();
+        if !is_first {
+            drop(to_send);
+            return self.send_question((asked, None, question), deadline);
+        }
+        let sent = self.send_question((asked, first, question), deadline);
+        if sent.is_ok() {
+            *to_send = None;
+        }
+        sent
+    }
+
+    fn send_question(
+        &self,
+        question: Question<Q, A>,
+        deadline: Option<Instant>,
+    ) -> Result<(), CallError<Q>> {
+        let left = deadline.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
+        match self.questions.send_timeout(question, left) {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Timeout((.., question))) => {
+                Err(CallError::Timeout(Some(question)))
+            }
+            Err(SendTimeoutError::Disconnected((.., question))) => {
+                Err(CallError::Disconnected(Some(question)))
+            }
+        }
+    }
+
+    /// Where answers come in: made at the first call, in a fork of the process that has made it,
+    /// and when nothing more can come in there.
+    fn inbox(&self) -> std::io::Result<Arc<Inbox<A>>> {
+        let mut inbox = locked(&self.inbox);
+        if let Some(inbox) = &*inbox {
+            let is_ours = inbox.identity.process == Token::mine().to_bits();
+            if is_ours && !locked(&inbox.calls).is_over {
+                return Ok(Arc::clone(inbox));
+            }
+        }
+        let made = Inbox::new(&self.questions)?;
+        let old = inbox.replace(Arc::clone(&made));
+        drop(inbox);
+        drop(old);
+        Ok(made)
+    }
+}
+
+impl<Q, A> Clone for Client<Q, A> {
+    fn clone(&self) -> Client<Q, A> {
+        Client {
+            questions: self.questions.clone(),
+            inbox: Mutex::new(None),
+        }
+    }
+}
+
+impl<Q, A> fmt::Debug for Client<Q, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("questions", &self.questions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Q: Message, A: Message> Serialize for Client<Q, A> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.questions.serialize(serializer)
+    }
+}
+
+impl<'de, Q: Message, A: Message> Deserialize<'de> for Client<Q, A> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Client::new(Sender::deserialize(deserializer)?))
+    }
+}

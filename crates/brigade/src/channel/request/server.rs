@@ -1,0 +1,240 @@
+//! The end that answers.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::super::{
+    Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
+};
+use super::{Answer, Asked, Identity, Noted, Number, Question};
+use crate::Message;
+
+/// How long [`Responder::answer`] waits for room, which an honest client always has.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The end of a [`request`](super::request) pair that answers. There is one; it can be sent on.
+pub struct Server<Q, A> {
+    questions: Receiver<Question<Q, A>>,
+    clients: Mutex<HashMap<Identity, Sender<Answer<A>>>>,
+}
+
+impl<Q: Message, A: Message> Server<Q, A> {
+    pub(super) fn new(questions: Receiver<Question<Q, A>>) -> Server<Q, A> {
+        Server {
+            questions,
+            clients: Mutex::new(HashMap::new()),
+        }
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<Identity, Sender<Answer<A>>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next question, and gives it with what answers it.
+    ///
+    /// # Errors
+    /// All clients are gone, and their questions answered; or this question could not be decoded:
+    /// its caller hears of it, and the next one can be received.
+    pub fn recv(&self) -> Result<(Q, Responder<A>), RecvError> {
+        Noted::<Asked>::forget();
+        match self.questions.recv() {
+            Ok(question) => Ok(self.accept(question)),
+            Err(e) => {
+                if let RecvError::Undeliverable(why) = &e {
+                    self.refuse(why);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// As [`recv`](Self::recv), and waits no longer than `timeout`.
+    ///
+    /// # Errors
+    /// None came in time; or as [`recv`](Self::recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<(Q, Responder<A>), RecvTimeoutError> {
+        Noted::<Asked>::forget();
+        match self.questions.recv_timeout(timeout) {
+            Ok(question) => Ok(self.accept(question)),
+            Err(e) => {
+                if let RecvTimeoutError::Undeliverable(why) = &e {
+                    self.refuse(why);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// As [`recv`](Self::recv), and does not wait.
+    ///
+    /// # Errors
+    /// There is none now; or as [`recv`](Self::recv).
+    pub fn try_recv(&self) -> Result<(Q, Responder<A>), TryRecvError> {
+        Noted::<Asked>::forget();
+        match self.questions.try_recv() {
+            Ok(question) => Ok(self.accept(question)),
+            Err(e) => {
+                if let TryRecvError::Undeliverable(why) = &e {
+                    self.refuse(why);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Answers one question after another, until all clients are gone. A question that cannot be
+    /// decoded is refused.
+    pub fn serve(&self, mut answer: impl FnMut(Q) -> A) {
+        loop {
+            match self.recv() {
+                Ok((question, responder)) => {
+                    // A client that is gone by now has no need of it.
+                    let _ = responder.answer(answer(question));
+                }
+                Err(RecvError::Undeliverable(_)) => {}
+                Err(RecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn accept(&self, (asked, answers, question): Question<Q, A>) -> (Q, Responder<A>) {
+        if let Some(answers) = answers {
+            self.introduce(asked.0.client, answers);
+        }
+        let to = self.clients().get(&asked.0.client).cloned();
+        let responder = Responder {
+            to,
+            number: asked.0.number,
+        };
+        (question, responder)
+    }
+
+    /// A client asks for the first time.
+    fn introduce(&self, client: Identity, answers: Sender<Answer<A>>) {
+        let mut clients = self.clients();
+        let gone = extract_gone(&mut clients);
+        // Nobody takes the place of another one.
+        clients.entry(client).or_insert(answers);
+        drop(clients);
+        drop(gone);
+    }
+
+    /// What could not be decoded is answered too, if it is known whose it was.
+    fn refuse(&self, why: &str) {
+        let Some(asked) = Noted::<Asked>::last() else {
+            return;
+        };
+        let to = self.clients().get(&asked.client).cloned();
+        let mut responder = Responder {
+            to,
+            number: asked.number,
+        };
+        responder.refuse(format!("the question {why}"));
+    }
+}
+
+/// Takes out those that are gone.
+fn extract_gone<A>(clients: &mut HashMap<Identity, Sender<Answer<A>>>) -> Vec<Sender<Answer<A>>> {
+    let gone: Vec<Identity> = clients
+        .iter()
+        .filter(|(_, answers)| answers.side().is_gone())
+        .map(|(client, _)| *client)
+        .collect();
+    let taken = gone.iter().filter_map(|client| clients.remove(client));
+    taken.collect()
+}
+
+impl<Q, A> fmt::Debug for Server<Q, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("questions", &self.questions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Q: Message, A: Message> Serialize for Server<Q, A> {
+    /// With the clients that it has heard of.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let clients: Vec<_> = self
+            .clients()
+            .iter()
+            .map(|(client, answers)| (*client, answers.clone()))
+            .collect();
+        (&self.questions, clients).serialize(serializer)
+    }
+}
+
+impl<'de, Q: Message, A: Message> Deserialize<'de> for Server<Q, A> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (questions, clients) =
+            <(Receiver<Question<Q, A>>, Vec<(Identity, Sender<Answer<A>>)>)>::deserialize(
+                deserializer,
+            )?;
+        Ok(Server {
+            questions,
+            clients: Mutex::new(clients.into_iter().collect()),
+        })
+    }
+}
+
+/// Answers one question. Dropped, it tells the caller that there is no answer.
+pub struct Responder<A: Message> {
+    to: Option<Sender<Answer<A>>>,
+    number: u64,
+}
+
+impl<A: Message> Responder<A> {
+    /// Answers. Waits a second at the most for room: there is always some for a client that
+    /// receives its answers.
+    ///
+    /// # Errors
+    /// The client is gone, receives nothing, or the answer cannot be carried. It comes back; in the
+    /// last case the caller hears of it.
+    pub fn answer(mut self, answer: A) -> Result<(), SendError<A>> {
+        let Some(to) = self.to.take() else {
+            return Err(SendError(answer));
+        };
+        let answer = (Noted(Number(self.number)), Ok(answer));
+        let (_, answer) = match to.send_timeout(answer, PATIENCE) {
+            Ok(()) => return Ok(()),
+            Err(SendTimeoutError::Timeout(answer)) => answer,
+            Err(SendTimeoutError::Disconnected(answer)) => {
+                // Where the client is there, it is the answer that cannot be carried.
+                if let Some(why) = to.fault() {
+                    self.to = Some(to);
+                    self.refuse(why);
+                }
+                answer
+            }
+        };
+        match answer {
+            Ok(answer) => Err(SendError(answer)),
+            Err(_) => unreachable!("what was sent is an answer"),
+        }
+    }
+
+    fn refuse(&mut self, why: String) {
+        if let Some(to) = self.to.take() {
+            // One that has no room for it waits for nothing.
+            let _ = to.try_send((Noted(Number(self.number)), Err(why)));
+        }
+    }
+}
+
+impl<A: Message> Drop for Responder<A> {
+    fn drop(&mut self) {
+        self.refuse("it dropped the question unanswered".to_owned());
+    }
+}
+
+impl<A: Message> fmt::Debug for Responder<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
