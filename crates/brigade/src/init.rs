@@ -73,3 +73,72 @@ pub fn init() {
         replay::replay_if_asked();
     }
 }
+
+/// Offers a task of this program to other programs, by a name: for their
+/// [`process::Program`](crate::process::Program).
+///
+/// It stands at module level, anywhere in the program or in a library that it uses; the function is
+/// a plain `fn(A) -> R`, or a closure that captures nothing. The types are told with it, and
+/// compared with those that are asked for. `main` of a program that is another's does not run, so
+/// that nothing else has to be there; a program that is only that can have an empty one.
+///
+/// A name is one program's own: two tasks of one name are an error of the look-up. On systems
+/// without processes nothing is offered.
+///
+/// # Examples
+/// ```no_run
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Page {
+///     url: String,
+///     text: String,
+/// }
+///
+/// fn count_words(page: Page) -> usize {
+///     page.text.split_whitespace().count()
+/// }
+///
+/// brigade::export!("words", count_words);
+/// brigade::export!("shout", |text: String| text.to_uppercase());
+///
+/// fn main() {
+///     brigade::init();
+/// }
+/// ```
+#[macro_export]
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+macro_rules! export {
+    ($name:expr, $task:expr $(,)?) => {
+        const _: () = {
+            static EXPORT: $crate::__export::Export =
+                $crate::__export::Export::new($name, || $crate::__export::describe($task));
+
+            extern "C" fn register() {
+                EXPORT.register();
+            }
+
+            // SAFETY: a function of a type that the loader calls the entries of this section with,
+            // which may take fewer arguments than it is given; the static is only ever read by the
+            // loader.
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static CONSTRUCTOR: extern "C" fn() = register;
+        };
+    };
+}
+
+/// Offers a task of this program to other programs: on this system there are none.
+#[macro_export]
+#[cfg(any(not(target_os = "linux"), brigade_portable))]
+macro_rules! export {
+    ($name:expr, $task:expr $(,)?) => {
+        const _: () = {
+            const _: &str = $name;
+
+            fn check() {
+                fn is_task<A: $crate::Message, R: $crate::Message>(_: fn(A) -> R) {}
+                is_task($task);
+            }
+            let _ = check;
+        };
+    };
+}

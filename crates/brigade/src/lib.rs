@@ -304,9 +304,17 @@ pub mod __codec {
 ))]
 #[doc(hidden)]
 pub mod counts;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+mod export;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+/// For what `export!` writes.
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+#[doc(hidden)]
+pub mod __export {
+    pub use crate::export::{Description, Export, describe};
+}
 mod init;
 pub mod pool;
 mod publish;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 
+use super::named::RefusedMap;
 use super::policy::limits::MAP_WINDOW;
 use super::{Pool, process, thread};
 use crate::{JoinError, Message};
@@ -12,6 +13,8 @@ use crate::{JoinError, Message};
 pub(super) enum Source<A, R, I> {
     Threads(thread::Map<A, R, I>),
     Processes(process::Map<A, R, I>),
+    /// No worker has the task.
+    Refused(RefusedMap<I>),
 }
 
 impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
@@ -21,6 +24,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
         match self {
             Source::Threads(map) => map.next_within(horizon),
             Source::Processes(map) => map.next_within(horizon),
+            Source::Refused(map) => map.next_within(horizon),
         }
     }
 }
@@ -31,6 +35,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
         match self {
             Source::Threads(map) => map.is_copy(),
             Source::Processes(map) => map.is_copy(),
+            Source::Refused(map) => map.is_copy(),
         }
     }
 
@@ -39,6 +44,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
         match self {
             Source::Threads(map) => map.next_ready(),
             Source::Processes(map) => map.next_ready(),
+            Source::Refused(map) => map.next_ready(),
         }
     }
 
@@ -47,6 +53,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
         match self {
             Source::Threads(map) => map.pass_over(),
             Source::Processes(map) => map.pass_over(),
+            Source::Refused(map) => map.pass_over(),
         }
     }
 
@@ -58,6 +65,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
         let (least, most) = match self {
             Source::Threads(map) => map.inputs_left(),
             Source::Processes(map) => map.inputs_left(),
+            Source::Refused(map) => map.inputs_left(),
         };
         // Each input that was pulled has one.
         let due = self.pulled() - given;
@@ -71,6 +79,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
         match self {
             Source::Threads(map) => map.pulled(),
             Source::Processes(map) => map.pulled(),
+            Source::Refused(map) => map.pulled(),
         }
     }
 }

@@ -5,6 +5,7 @@
 // - builder: configures and starts a pool; config: its options
 // - task_builder: one task, with something otherwise than its pool
 // - closing: how a pool ends; map: results in the order of their inputs, or as they come
+// - named: tasks of another program
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long tasks took; events: for subscribers of `tracing`
 // - stacks: what each worker does, and where
 // - timeline: a pool's runs of tasks as a file for Perfetto; absent: where that feature is off
@@ -21,6 +22,7 @@ pub(crate) mod crash_file;
 mod events;
 mod histogram;
 mod map;
+mod named;
 mod open_metrics;
 mod policy;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]

@@ -10,6 +10,7 @@ use super::config::Options;
 use super::context::Context;
 use super::policy::task_options::TaskOptions;
 use super::stacks::WorkerStack;
+use crate::process::NamedTask;
 use crate::publish::{PoolPicture, Source};
 use crate::worker::process::host::unsupported;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
@@ -61,6 +62,22 @@ impl ProcessPool {
         _: fn(A) -> R,
         _: A,
         _: TaskOptions,
+    ) -> Result<JoinHandle<R>, A> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn submit_named<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: &NamedTask<A, R>,
+        _: A,
+    ) -> JoinHandle<R> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn try_submit_named<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: &NamedTask<A, R>,
+        _: A,
     ) -> Result<JoinHandle<R>, A> {
         match self.0 {}
     }
@@ -133,6 +150,10 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
         _: fn(&C, A) -> R,
         _: I,
     ) -> Self {
+        match pool.0 {}
+    }
+
+    pub(in crate::pool) fn named(pool: &Arc<ProcessPool>, _: &NamedTask<A, R>, _: I) -> Self {
         match pool.0 {}
     }
 

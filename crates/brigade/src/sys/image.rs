@@ -77,7 +77,8 @@ impl Program {
                         let notes = unsafe {
                             std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize)
                         };
-                        if let Some(id) = gnu_build_id(notes) {
+                        let align = header.p_align as usize;
+                        if let Some(id) = note(notes, align, GNU, BUILD_ID) {
                             program.build_id = id.to_vec();
                         }
                     }
@@ -239,20 +240,32 @@ fn each_module(f: &mut dyn FnMut(&libc::dl_phdr_info) -> bool) {
     unsafe { libc::dl_iterate_phdr(Some(visit), std::ptr::from_mut(&mut f).cast()) };
 }
 
-/// Finds the build id among ELF notes: name "GNU", type 3. Malformed notes are no build id.
-fn gnu_build_id(mut notes: &[u8]) -> Option<&[u8]> {
-    fn word(bytes: &[u8], at: usize) -> Option<usize> {
-        Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize)
+/// Whose note the build id is, and its type: `NT_GNU_BUILD_ID`, elf(5).
+pub(super) const GNU: &[u8] = b"GNU\0";
+pub(super) const BUILD_ID: u32 = 3;
+
+/// Finds what the note of this owner and type says, among ELF notes aligned like this: elf(5).
+/// Malformed notes say nothing.
+pub(super) fn note<'n>(
+    mut notes: &'n [u8],
+    align: usize,
+    owner: &[u8],
+    kind: u32,
+) -> Option<&'n [u8]> {
+    fn word(bytes: &[u8], at: usize) -> Option<u32> {
+        Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
     }
-    while let (Some(name), Some(desc), Some(kind)) =
-        (word(notes, 0), word(notes, 4), word(notes, 8))
+    // Linkers write 8 for notes of that alignment, and 0, 1 or 4 for all others.
+    let align = if align == 8 { 8 } else { 4 };
+    while let (Some(name), Some(desc), Some(its)) = (word(notes, 0), word(notes, 4), word(notes, 8))
     {
-        let desc_at = 12 + name.next_multiple_of(4);
-        let id = notes.get(desc_at..desc_at.checked_add(desc)?)?;
-        if kind == 3 && notes.get(12..16) == Some(b"GNU\0") {
-            return Some(id);
+        let (name, desc) = (name as usize, desc as usize);
+        let at = (12 + name).next_multiple_of(align);
+        let said = notes.get(at..at.checked_add(desc)?)?;
+        if its == kind && notes.get(12..12 + name) == Some(owner) {
+            return Some(said);
         }
-        notes = notes.get(desc_at + desc.next_multiple_of(4)..)?;
+        notes = notes.get(at + desc.next_multiple_of(align)..)?;
     }
     None
 }
@@ -288,12 +301,15 @@ mod tests {
             note.extend(word.to_ne_bytes());
         }
         note.extend(b"GNU\0\x01\x02\x03\x04");
-        assert_eq!(gnu_build_id(&note), Some(&[1, 2, 3, 4][..]));
+        let build_id = |notes: &[u8]| super::note(notes, 4, GNU, BUILD_ID).map(<[u8]>::to_vec);
+        assert_eq!(build_id(&note), Some(vec![1, 2, 3, 4]));
         for cut in 0..note.len() {
-            assert_eq!(gnu_build_id(&note[..cut]), None);
+            assert_eq!(build_id(&note[..cut]), None);
         }
+        let two = [&note[..], &note].concat();
+        assert_eq!(super::note(&two, 4, b"GNU\0", 4), None);
         note[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
-        assert_eq!(gnu_build_id(&note), None);
+        assert_eq!(build_id(&note), None);
     }
 
     #[test]

@@ -16,9 +16,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::error::{self, Call};
 use super::signal::Blocked;
 
-/// How the program is started again.
+/// How a program is started: this one again, or another.
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// The file, as the new process can name it.
+    pub(crate) path: CString,
     pub(crate) argv: Vec<CString>,
     pub(crate) envp: Vec<CString>,
     /// Capabilities of this thread that it keeps over the exec, as ambient ones: capabilities(7).
@@ -117,7 +119,7 @@ extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
         }
         make_ambient((*launch).program.carried);
         libc::execve(
-            c"/proc/self/exe".as_ptr(),
+            (*launch).program.path.as_ptr(),
             (*launch).argv.as_ptr(),
             (*launch).envp.as_ptr(),
         );
@@ -128,7 +130,7 @@ extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
 
-/// Starts `/proc/self/exe` as a child of this process that is a worker: the leader of a process
+/// Starts a program as a child of this process that is a worker: the leader of a process
 /// group, killed when the calling thread ends. Gives its process id.
 ///
 /// `keep` stays open in it, under the same number, beside the standard streams.
@@ -154,7 +156,7 @@ pub(crate) fn launch_worker(program: Program, keep: impl AsFd) -> io::Result<u32
     launch.outcome()
 }
 
-/// Starts `/proc/self/exe` as a process that is *not* a child of this one, and returns its process
+/// Starts a program as a process that is *not* a child of this one, and returns its process
 /// id.
 ///
 /// `keep` stays open in it, under the same number, beside the standard streams.

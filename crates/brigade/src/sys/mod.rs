@@ -30,6 +30,7 @@ pub(crate) mod privilege;
 pub(crate) mod process;
 pub(crate) mod processors;
 pub(crate) mod profile;
+pub(crate) mod program_file;
 pub(crate) mod remote_error;
 pub(crate) mod service_thread;
 pub(crate) mod signal;

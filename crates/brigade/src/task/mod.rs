@@ -6,6 +6,7 @@
 //! - [`descriptor`]: files and sockets as messages
 //! - [`attempt`]: which run of a task this is
 //! - [`entry`]: one task, run with its panics caught
+//! - [`outline`]: what a type is made of, so that two programs can compare theirs
 //! - [`panic`], [`crash`], [`timeout`], [`error`]: how a task may end other than well;
 //!   [`whereabouts`]: where it was then
 //! - [`time_limit`]: which time of a task was over
@@ -24,6 +25,8 @@ pub(crate) mod error;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod identity;
 pub(crate) mod name;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) mod outline;
 pub(crate) mod panic;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod symbols;

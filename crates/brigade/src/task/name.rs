@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::symbols::Symbols;
@@ -63,6 +64,25 @@ impl TaskName {
         let name = TaskName::at(0, worker, started);
         name.0.text.get_or_init(|| name.0.with_worker(function));
         name
+    }
+
+    /// That of a task of another program, which was started there.
+    pub(crate) fn of_program(
+        task: &str,
+        program: &Path,
+        worker: Option<&Arc<str>>,
+        started: &'static Location<'static>,
+    ) -> TaskName {
+        let program = program.file_name().unwrap_or(program.as_os_str());
+        let program = program.to_string_lossy();
+        let worker = worker.map(|worker| format!(" ({worker})"));
+        let text = format!("{task} of {program}{}", worker.unwrap_or_default());
+        TaskName(Arc::new(Inner {
+            address: 0,
+            started,
+            worker: None,
+            text: OnceLock::from(text),
+        }))
     }
 
     /// Where it was started.

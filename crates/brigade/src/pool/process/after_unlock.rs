@@ -145,7 +145,7 @@ impl ProcessPool {
     pub(super) fn draw(&self, drawing: Drawing, timeline: &Timeline) {
         match drawing {
             Drawing::Run(run, target) => {
-                let name = || target.name(self.options.name.as_ref());
+                let name = || target.name(&self.options);
                 timeline.ran(&run, target.key(), name);
             }
             Drawing::Mark(pid, what, why) => timeline.mark_process(pid, what, why),
@@ -212,7 +212,7 @@ impl ProcessPool {
         let told: Vec<_> = dead_tasks
             .into_iter()
             .map(|DeadTask { task, end }| {
-                let name = task.target.name(self.options.name.as_ref());
+                let name = task.target.name(&self.options);
                 let crash = match end {
                     DeadOutcome::Crashed(evidence, symbols) => {
                         Ok(evidence.into_crash(name, &symbols))

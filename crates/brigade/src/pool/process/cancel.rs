@@ -84,7 +84,7 @@ impl Dispatcher {
         match why {
             EarlyEnd::Cancelled => JoinError::Cancelled,
             EarlyEnd::Expired => {
-                let name = of.target().name(self.options.name.as_ref());
+                let name = of.target().name(&self.options);
                 let limit = of.cell().exceeded(self.options.timeout, false);
                 JoinError::TimedOut(Timeout::new(name, limit))
             }

@@ -344,7 +344,7 @@ impl Dispatcher {
         let Some(task) = self.take_answered(i) else {
             return ReplyAction::ProtocolError;
         };
-        let name = || task.target.name(self.options.name.as_ref());
+        let name = || task.target.name(&self.options);
         let end = match answer {
             Answer::Returned(end) => end,
             Answer::Panicked(unwound) => {
@@ -438,7 +438,7 @@ impl Dispatcher {
             self.return_task(task, ctx);
             return;
         }
-        let name = task.target.name(self.options.name.as_ref());
+        let name = task.target.name(&self.options);
         let why = "no worker could be given its input: in each, a task has closed the socket through which inputs arrive";
         let end = TransferError::Why(why.to_owned()).into_error(name);
         self.complete(task, RawOutcome::failed(end), ctx);

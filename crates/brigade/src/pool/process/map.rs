@@ -13,6 +13,7 @@ use super::pool::{ProcessPool, WaitFor};
 use super::task::{CallTarget, ResultSink, Task};
 use crate::pool::context::Context;
 use crate::pool::policy::limits::Attempts;
+use crate::process::NamedTask;
 use crate::sim::local::Instant;
 use crate::task::codec;
 use crate::task::codec::Encoded;
@@ -79,6 +80,16 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     #[track_caller]
     pub(crate) fn new(pool: &Arc<ProcessPool>, task: fn(A) -> R, inputs: I) -> Map<A, R, I> {
         Map::of(pool, pool.target(task), None, inputs)
+    }
+
+    /// Of a task of the workers' program.
+    #[track_caller]
+    pub(crate) fn named(
+        pool: &Arc<ProcessPool>,
+        task: &NamedTask<A, R>,
+        inputs: I,
+    ) -> Map<A, R, I> {
+        Map::of(pool, pool.named_target(task), None, inputs)
     }
 
     /// Of tasks that borrow a context.

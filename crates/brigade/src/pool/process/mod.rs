@@ -69,6 +69,7 @@ use super::context::Context;
 use super::crash_file;
 use super::policy::limits::Attempts;
 use super::policy::task_options::TaskOptions;
+use crate::process::NamedTask;
 use crate::sim::local::{self, Instant, Ordering};
 use crate::sys::error;
 use crate::task::codec;
@@ -107,7 +108,18 @@ impl ProcessPool {
             Kind::Process.check_name(name)?;
             setup.name = Some(name.to_string());
         }
-        let server = pool::server(&setup)?;
+        if options.initializer.is_some() {
+            options.process.check_own("the pool's initializer")?;
+        }
+        if let (Some(_), Some(program)) = (&options.keep_crashes, options.process.named_program()?)
+        {
+            let why = format!(
+                "crash files cannot be kept of workers of {}: they are replayed by the program that wrote them",
+                program.path().display()
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        let server = pool::server(&options, &setup)?;
         let initializer = match options.initializer {
             Some(initializer) => Some(Function::at(initializer as usize)?.0),
             None => None,
@@ -166,10 +178,26 @@ impl ProcessPool {
     #[track_caller]
     #[inline]
     fn target<A: Message, R: Message>(&self, task: fn(A) -> R) -> Result<CallTarget, String> {
-        match CallTarget::new(task) {
+        // No closures: the caller's place goes through none.
+        let target = match self.options.process.check_own("it") {
+            Ok(()) => CallTarget::new(task),
+            Err(e) => Err(e),
+        };
+        match target {
             Ok(target) => Ok(target),
             Err(e) => Err(self.nowhere(task as usize, &e)),
         }
+    }
+
+    /// What is to be called of a task of the workers' program; or why it is none of theirs.
+    #[track_caller]
+    fn named_target<A, R>(&self, task: &NamedTask<A, R>) -> Result<CallTarget, String> {
+        let target = CallTarget::of(Plan::from_words(task.plan));
+        let program = self.options.process.named_program();
+        program
+            .and_then(|program| task.check_program(program.map(|program| &program.0)))
+            .map(|()| target)
+            .map_err(|e| e.to_string())
     }
 
     /// What is to be called of a task that borrows a context, and that.
@@ -180,6 +208,8 @@ impl ProcessPool {
         task: fn(&C, A) -> R,
     ) -> Result<(CallTarget, Arc<EncodedContext>), String> {
         let address = task as usize;
+        let own = self.options.process.check_own("it");
+        own.map_err(|e| self.nowhere(address, &e))?;
         let plan = Plan::with_context(task).map_err(|e| self.nowhere(address, &e))?;
         let encoded = context.encoded();
         let encoded = encoded.map_err(|why| self.nowhere(address, &why))?;
@@ -266,7 +296,29 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
-        let (pooled, mut task) = self.make(self.target(task), None, &input, None);
+        self.submit_target(self.target(task), input)
+    }
+
+    /// As [`submit`](Self::submit), of a task of the workers' program.
+    #[track_caller]
+    pub(in crate::pool) fn submit_named<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: &NamedTask<A, R>,
+        input: A,
+    ) -> JoinHandle<R> {
+        if !self.is_ours() {
+            return JoinHandle(Behind::Closed(Kind::Process));
+        }
+        self.submit_target(self.named_target(task), input)
+    }
+
+    #[inline]
+    fn submit_target<A: Message, R: Message>(
+        self: &Arc<Self>,
+        target: Result<CallTarget, String>,
+        input: A,
+    ) -> JoinHandle<R> {
+        let (pooled, mut task) = self.make(target, None, &input, None);
         drop(input);
         if task.is_some() && !self.enqueue(&mut task) {
             return JoinHandle(Behind::Closed(Kind::Process));
@@ -326,7 +378,7 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
-        self.try_submit_made(task, input, own_options(options))
+        self.try_submit_made(self.target(task), input, own_options(options))
     }
 
     #[track_caller]
@@ -335,21 +387,31 @@ impl ProcessPool {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        self.try_submit_made(task, input, None)
+        self.try_submit_made(self.target(task), input, None)
+    }
+
+    /// As [`try_submit`](Self::try_submit), of a task of the workers' program.
+    #[track_caller]
+    pub(in crate::pool) fn try_submit_named<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: &NamedTask<A, R>,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        self.try_submit_made(self.named_target(task), input, None)
     }
 
     #[track_caller]
     #[inline]
     fn try_submit_made<A: Message, R: Message>(
         self: &Arc<Self>,
-        task: fn(A) -> R,
+        target: Result<CallTarget, String>,
         input: A,
         options: Option<Box<TaskOptions<Instant>>>,
     ) -> Result<JoinHandle<R>, A> {
         if self.is_closed() || self.options.queue_limit.get().is_some() && self.is_full() {
             return Err(input);
         }
-        let (pooled, mut task) = self.make(self.target(task), None, &input, options);
+        let (pooled, mut task) = self.make(target, None, &input, options);
         if task.is_some() && !self.try_enqueue(&mut task) {
             return Err(input);
         }

@@ -30,6 +30,7 @@ use crate::sim::local::{
 use crate::sys::original::Original;
 use crate::sys::processors;
 use crate::task::name::TaskName;
+use crate::worker::process::host::client::Origin;
 use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::groups;
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -502,7 +503,7 @@ impl ProcessPool {
     }
 
     pub(super) fn name_of(&self, target: &CallTarget) -> TaskName {
-        target.name(self.options.name.as_ref())
+        target.name(&self.options)
     }
 
     /// Waits until every worker is ready.
@@ -625,6 +626,9 @@ impl Dispatcher {
 }
 
 /// A fork server whose workers have what this thread has, started if there is none.
-pub(super) fn server(setup: &Setup) -> std::io::Result<Arc<ForkServer>> {
-    ForkServer::like_us(Setup::inheritance(Some(setup)))
+pub(super) fn server(options: &Options, setup: &Setup) -> std::io::Result<Arc<ForkServer>> {
+    ForkServer::like_us(Origin {
+        program: options.process.named_program()?.map(|program| &program.0),
+        inheritance: Setup::inheritance(Some(setup)),
+    })
 }

@@ -3,6 +3,7 @@
 use super::pool::ProcessPool;
 use super::worker_slot::{SlotStatus, WorkerSlot};
 use crate::Kind;
+use crate::pool::config::Options;
 use crate::publish::{PoolPicture, Source, TaskPicture, WorkerPicture};
 use crate::sim::local::Instant;
 
@@ -29,13 +30,15 @@ impl Source for ProcessPool {
             name: self.options.name.clone(),
             fork_server: Some(dispatcher.server.pid()),
             stats,
-            workers: workers.map(|slot| slot.picture(now)).collect(),
+            workers: workers
+                .map(|slot| slot.picture(&self.options, now))
+                .collect(),
         }
     }
 }
 
 impl WorkerSlot {
-    pub(super) fn picture(&self, now: Instant) -> WorkerPicture {
+    pub(super) fn picture(&self, options: &Options, now: Instant) -> WorkerPicture {
         let is_running = self.has_begun() && !self.assigned.is_empty();
         let is_stopped = (self.line.as_ref()).is_some_and(|line| line.stop().0);
         let task = self.assigned.first().filter(|_| is_running);
@@ -49,7 +52,7 @@ impl WorkerSlot {
                 SlotStatus::Ready => "idle",
             },
             task: task.map(|task| TaskPicture {
-                function: task.target.address(),
+                function: task.target.address(options),
                 call_site: task.target.call_site(),
                 since: now.saturating_duration_since(self.front_since.1),
             }),

@@ -55,7 +55,7 @@ impl ProcessPool {
             });
             slots
                 .map(|(at, slot)| {
-                    let picture = slot.picture(now);
+                    let picture = slot.picture(&self.options, now);
                     let task = slot.first();
                     let line = slot
                         .line

@@ -7,6 +7,7 @@ use super::assignment::{Assignment, WorkerIndex};
 use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, Drawing, HowDied, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::TransferError;
+use super::pool;
 use super::respawn::StartError;
 use super::result_cell::EarlyEnd;
 use super::task::{ResultSink, Task};
@@ -19,8 +20,6 @@ use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::death::Evidence;
-use crate::worker::process::ipc::protocol::Setup;
-use crate::worker::process::sim::ForkServer;
 
 /// How often it is believed that a task was not run that its worker had begun when it died.
 pub(super) const MAX_FREE_REQUEUES: u8 = 2;
@@ -288,7 +287,7 @@ impl Dispatcher {
             return self.fail_early(task, why, ctx);
         }
         if !task.input.is_whole() {
-            let name = task.target.name(self.options.name.as_ref());
+            let name = task.target.name(&self.options);
             let why = "its worker had begun it and could not take its input, whose descriptors the program has closed since";
             let end = || TransferError::Why(why.to_owned()).into_error(name.clone());
             return self.fail(task, end, ctx);
@@ -445,7 +444,7 @@ impl Dispatcher {
     /// Goes to another fork server, where the old one has ended; to one whose workers are as those
     /// of the old one. Otherwise says why not.
     pub(super) fn switch_fork_server(&mut self) -> Result<(), String> {
-        let server = ForkServer::like_us(Setup::inheritance(Some(&self.setup)))
+        let server = pool::server(&self.options, &self.setup)
             .map_err(|e| format!("the fork server could not be started again: {e}"))?;
         if !server.is_like(&self.server) {
             return Err(
@@ -488,7 +487,7 @@ impl Dispatcher {
                 continue;
             }
             let name = reason.initializer(&self.options);
-            let name = name.unwrap_or_else(|| task.target.name(self.options.name.as_ref()));
+            let name = name.unwrap_or_else(|| task.target.name(&self.options));
             self.fail(task, || reason.to_error(name.clone()), ctx);
         }
     }

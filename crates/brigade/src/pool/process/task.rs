@@ -9,8 +9,10 @@ use super::input::EncodedInput;
 use super::outcome::Bytes;
 use super::result_cell::{EarlyEnd, HasResultCell};
 use crate::Message;
+use crate::pool::config::Options;
 use crate::pool::policy::limits::Attempts;
 use crate::pool::policy::task_options::TaskOptions;
+use crate::process::Program;
 use crate::sim::local::Instant;
 use crate::task::entry::Plan;
 use crate::task::identity;
@@ -47,19 +49,27 @@ impl CallTarget {
         }
     }
 
-    /// What tells it from others: its address, and where it was started.
+    /// What tells it from others: its function, and where it was started.
     pub(super) fn key(&self) -> (usize, usize) {
-        let address = identity::Function(self.plan[1]).address().unwrap_or(0);
-        (address, std::ptr::from_ref(self.call_site) as usize)
+        let call_site = std::ptr::from_ref(self.call_site) as usize;
+        (self.plan[1] as usize, call_site)
     }
 
     /// What it is called.
-    pub(super) fn name(&self, worker: Option<&Arc<str>>) -> TaskName {
-        TaskName::at(self.address(), worker.cloned(), self.call_site)
+    pub(super) fn name(&self, options: &Options) -> TaskName {
+        let worker = options.name.as_ref();
+        if let Ok(Some(Program(program))) = options.process.named_program() {
+            let name = program.name_of(self.plan).unwrap_or("a task");
+            return TaskName::of_program(name, program.path(), worker, self.call_site);
+        }
+        TaskName::at(self.address(options), worker.cloned(), self.call_site)
     }
 
     /// Where its function is; 0 if that is in no object of this program.
-    pub(super) fn address(&self) -> usize {
+    pub(super) fn address(&self, options: &Options) -> usize {
+        if !matches!(options.process.named_program(), Ok(None)) {
+            return 0;
+        }
         identity::Function(self.plan[1]).address().unwrap_or(0)
     }
 

@@ -19,6 +19,7 @@
 // - child: a worker
 // - ipc: what they share, and say to each other
 // - inheritance: what workers have of the program's arguments and environment
+// - program: another program, whose tasks are called by name
 // - sim: what a pool of processes runs on, and what stands in its place in models and in
 //   `scripts/counts`
 // - unsupported: what stands in the place of all of it where there are no processes
@@ -36,6 +37,7 @@ pub(crate) mod host;
 pub(crate) mod inheritance;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod ipc;
+mod program;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod sim;
 
@@ -58,6 +60,7 @@ pub(crate) use host::one_shot::ProcessTask;
 
 pub use enforcement::{Enforcement, Limit, limited_by};
 pub use host::start_method::{StartMethod, start_method};
+pub use program::{LookupError, NamedTask, NoSuchTask, OtherTypes, Program};
 
 use super::handle::{JoinHandle, Task};
 use crate::Message;
@@ -106,6 +109,8 @@ pub struct Builder {
     grace: Duration,
     /// Few have any, and all are copied.
     limits: Option<Box<Limits>>,
+    /// Whose workers they are; or why that is none.
+    program: Option<Result<Program, Arc<io::Error>>>,
     #[cfg(feature = "sandbox")]
     sandbox: Option<Sandbox>,
 }

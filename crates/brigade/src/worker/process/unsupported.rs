@@ -4,6 +4,7 @@
 pub(super) mod start_method;
 
 use std::io;
+use std::sync::Arc;
 
 use crate::Message;
 use crate::process::{Builder, Enforcement, Limit};
@@ -17,6 +18,16 @@ impl Builder {
         _: TaskName,
     ) -> io::Result<one_shot::ProcessTask<R>> {
         Err(unsupported())
+    }
+
+    pub(in crate::worker::process) fn start_of_program<A: Message, R: Message>(
+        &self,
+        program: &Arc<program::NamedProgram>,
+        _: [u64; 2],
+        _: A,
+        _: TaskName,
+    ) -> io::Result<one_shot::ProcessTask<R>> {
+        match **program {}
     }
 }
 
@@ -47,13 +58,56 @@ pub(crate) mod client {
     /// There is none.
     pub(in crate::worker::process) enum ForkServer {}
 
+    /// Which of them.
+    pub(in crate::worker::process) struct Origin;
+
+    impl Origin {
+        pub(in crate::worker::process) fn own(_: Inheritance) -> Origin {
+            Origin
+        }
+    }
+
     impl ForkServer {
-        pub(in crate::worker::process) fn get(_: Inheritance) -> io::Result<ForkServer> {
+        pub(in crate::worker::process) fn get(_: Origin) -> io::Result<ForkServer> {
             Err(super::unsupported())
         }
 
         pub(in crate::worker::process) fn start_method(&self) -> &StartMethod {
             match *self {}
+        }
+    }
+}
+
+pub(crate) mod program {
+    use std::io;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use crate::Message;
+    use crate::process::LookupError;
+
+    /// A program with processes: there is none.
+    #[derive(Debug)]
+    pub(crate) enum NamedProgram {}
+
+    impl NamedProgram {
+        pub(crate) fn open(_: &Path) -> io::Result<Arc<NamedProgram>> {
+            Err(super::unsupported())
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            match *self {}
+        }
+
+        pub(crate) fn names(self: &Arc<Self>) -> io::Result<Vec<String>> {
+            match **self {}
+        }
+
+        pub(crate) fn find<A: Message, R: Message>(
+            self: &Arc<Self>,
+            _: &str,
+        ) -> Result<[u64; 2], LookupError> {
+            match **self {}
         }
     }
 }

@@ -18,20 +18,29 @@
 use std::ffi::{CString, OsStr, c_char, c_int};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 
 use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
-use crate::sys::{environment, fds, launch, opened, process};
+use crate::sys::program_file::{Note, ProgramFile};
+use crate::sys::{environment, fds, futex, launch, opened, process};
 use crate::worker::process::fork_server::event_loop;
 use crate::worker::process::fork_server::exec;
 use crate::worker::process::fork_server::main_program;
 use crate::worker::process::inheritance::Inheritance;
-use crate::worker::process::ipc::protocol::MARKER;
+use crate::worker::process::ipc::protocol::{MARKER, PROGRAM_MARKER, SPOKEN};
+
+/// This program, as itself and its copies can name it.
+const OWN: &str = "/proc/self/exe";
+
+/// How long a program may be open for writing that is to be started, and how soon it is tried again.
+const BUSY: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Set by the constructor, in the program itself: the proof that it is linked in.
 static CONSTRUCTED: AtomicBool = AtomicBool::new(false);
@@ -43,6 +52,13 @@ pub(crate) fn initialize() -> bool {
     !INITIALIZED.swap(true, Ordering::AcqRel)
 }
 
+/// By this a host tells that this program can be its workers' before it starts it.
+// SAFETY: notes are read by the loader and by whoever looks at the file, as what `Note` lays out:
+// the two lengths, a type, an owner and a text, aligned by four, elf(5).
+#[used]
+#[unsafe(link_section = ".note.brigade")]
+static NOTE: Note = Note::new(SPOKEN, env!("CARGO_PKG_VERSION"));
+
 // SAFETY: a function of the type that the loader calls the entries of this section with; the static
 // is only ever read by the loader.
 #[used]
@@ -51,10 +67,15 @@ static CONSTRUCTOR: crate::sys::image::Constructor = constructor;
 
 extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
     CONSTRUCTED.store(true, Ordering::Release);
-    // The usual case costs one look through the environment.
-    if std::env::var_os(MARKER).is_none() {
+    // The linker is not to leave it out: it is what a host of this program looks for.
+    std::hint::black_box(&NOTE);
+    // The usual case costs two looks through the environment.
+    let Some(name) = [MARKER, PROGRAM_MARKER]
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some())
+    else {
         return;
-    }
+    };
     if process::is_privileged() {
         // Nor may `main` run: if it was this program that set the marker, that would be its second
         // copy.
@@ -64,7 +85,7 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     // SAFETY: this is the constructor itself, before `main`, and from here on this process never
     // goes on to the next one by itself.
     unsafe { crate::sys::image::run_constructors_after(constructor, argc, argv, envp) };
-    let marker = environment::take_variable(MARKER);
+    let marker = environment::take_variable(name);
     let Some((role, socket)) = marker.and_then(|marker| adopt(&marker)) else {
         // The variable came from somewhere else. Going on would be the second copy that nobody
         // wants.
@@ -94,10 +115,10 @@ enum Role {
 impl Role {
     const ALL: [(Role, &'static str); 2] = [(Role::ForkServer, "server"), (Role::Worker, "worker")];
 
-    /// The value of the marker: what it is to be, and the number of its socket.
-    fn marker(self, socket: BorrowedFd<'_>) -> io::Result<CString> {
+    /// The marker: what it is to be, and the number of its socket.
+    fn marker(self, variable: &str, socket: BorrowedFd<'_>) -> io::Result<CString> {
         let (_, name) = Role::ALL[self as usize];
-        let marker = format!("{MARKER}={name}:{}", socket.as_raw_fd());
+        let marker = format!("{variable}={name}:{}", socket.as_raw_fd());
         CString::new(marker).map_err(io::Error::other)
     }
 }
@@ -148,11 +169,7 @@ pub(crate) fn check() -> io::Result<()> {
             "brigade::init() was not called: call it first in `main`, before the first process is started",
         );
     }
-    if process::is_privileged() {
-        return unsupported(
-            "this program has more privilege than the user who started it (it is setuid or setgid, or its file has capabilities): it gets no processes, as that user could choose what they run",
-        );
-    }
+    check_privilege()?;
     if !CONSTRUCTED.load(Ordering::Acquire) {
         return unsupported(
             "this program was linked without brigade's constructor (section .init_array), so it cannot be started as a fork server",
@@ -162,21 +179,41 @@ pub(crate) fn check() -> io::Result<()> {
     if let Some(why) = main_program::why_not_startable(code)? {
         return unsupported(&why);
     }
-    if gains_privilege().needed_to("see whether a new start gains privileges")? {
-        return unsupported(
-            "this program is setuid or setgid, or its file has capabilities: started again for a process, it would get a privilege that it does not have now",
-        );
-    }
-    Ok(())
+    check_start("this program", OWN)
 }
 
-/// Whether a new start of this program would have a user, a group or capabilities that it does not
+/// Why this program cannot have workers of another one, if it cannot.
+pub(crate) fn check_program(file: &ProgramFile) -> io::Result<()> {
+    check_privilege()?;
+    check_start("it", &file.proc_path())
+}
+
+fn check_privilege() -> io::Result<()> {
+    if !process::is_privileged() {
+        return Ok(());
+    }
+    let why = "this program has more privilege than the user who started it (it is setuid or setgid, or its file has capabilities): it gets no processes, as that user could choose what they run";
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
+}
+
+/// Refuses a program whose start gains privileges.
+fn check_start(what: &str, path: &str) -> io::Result<()> {
+    if !gains_privilege(path).needed_to("see whether a new start gains privileges")? {
+        return Ok(());
+    }
+    let why = format!(
+        "{what} is setuid or setgid, or its file has capabilities: started again for a process, it would get a privilege that it does not have now"
+    );
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
+}
+
+/// Whether a start of the program at this path would have a user, a group or capabilities that it does not
 /// have now, by the file's bits: execve(2), capabilities(7).
-fn gains_privilege() -> io::Result<bool> {
+fn gains_privilege(path: &str) -> io::Result<bool> {
     // Then the kernel heeds neither bit: PR_SET_NO_NEW_PRIVS(2const). It still looks at the
     // capabilities.
     let heeded = !rustix::thread::no_new_privs().call("prctl(PR_GET_NO_NEW_PRIVS)")?;
-    let exe = std::fs::metadata("/proc/self/exe").call("stat(2)")?;
+    let exe = std::fs::metadata(path).call("stat(2)")?;
     let (mode, user) = (exe.mode(), process::effective_user());
     let of_user = heeded && mode & libc::S_ISUID != 0 && exe.uid() != user;
     // Without the group's x it means something else.
@@ -185,37 +222,63 @@ fn gains_privilege() -> io::Result<bool> {
     // Root has them all anyway.
     let of_file = user != 0
         && matches!(
-            rustix::fs::getxattr("/proc/self/exe", "security.capability", &mut [0_u8; 64][..]),
+            rustix::fs::getxattr(path, "security.capability", &mut [0_u8; 64][..]),
             Ok(_) | Err(rustix::io::Errno::RANGE)
         );
     Ok(of_user || of_group || of_file)
 }
 
-/// Starts the fork server, with `socket` as its end of the line. Gives its process id.
+/// Starts the fork server, with `socket` as its end of the line: of this program, or of the one in
+/// this file. Gives its process id.
 pub(crate) fn launch(
     socket: impl AsFd,
     privilege: &Privilege,
     inheritance: Inheritance,
+    file: Option<&ProgramFile>,
 ) -> io::Result<u32> {
-    start(
-        Role::ForkServer,
-        socket.as_fd(),
-        privilege,
-        |mut program| {
-            if inheritance == Inheritance::Nothing {
-                program.argv.truncate(1);
-                program.envp.retain(|entry| is_needed(entry.as_bytes()));
+    let role = Role::ForkServer;
+    let inherit = |mut program: launch::Program| {
+        if inheritance == Inheritance::Nothing {
+            program.argv.truncate(1);
+            program.envp.retain(|entry| is_needed(entry.as_bytes()));
+        }
+        launch::launch_detached(program, &socket)
+    };
+    let Some(file) = file else {
+        return start(role, MARKER, socket.as_fd(), privilege, inherit)
+            .needed_to("start this program again as a fork server");
+    };
+    let path = CString::new(file.proc_path())?;
+    let argv = CString::new(file.path().as_os_str().as_bytes())?;
+    let started = || {
+        start(role, PROGRAM_MARKER, socket.as_fd(), privilege, |program| {
+            inherit(launch::Program {
+                path: path.clone(),
+                // Its arguments are not this program's.
+                argv: vec![argv.clone()],
+                ..program
+            })
+        })
+    };
+    // A process that some thread of this program is starting has a copy of what another had open to
+    // write the file, until it is executed: ETXTBSY.
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match started() {
+            Err(e)
+                if e.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline =>
+            {
+                futex::rest(PAUSE);
             }
-            launch::launch_detached(program, &socket)
-        },
-    )
-    .needed_to("start this program again as a fork server")
+            started => return started.needed_to("start the program as a fork server"),
+        }
+    }
 }
 
 /// Whether a variable is needed to start the program as it was started: for the loader, ld.so(8);
 /// and what says that it is a fork server.
 fn is_needed(entry: &[u8]) -> bool {
-    ["LD_", "GLIBC_TUNABLES=", MARKER]
+    ["LD_", "GLIBC_TUNABLES=", MARKER, PROGRAM_MARKER]
         .iter()
         .any(|start| entry.starts_with(start.as_bytes()))
 }
@@ -225,13 +288,13 @@ pub(in crate::worker::process) fn launch_worker(
     socket: impl AsFd,
     privilege: &Privilege,
 ) -> io::Result<u32> {
-    start(Role::Worker, socket.as_fd(), privilege, |program| {
-        launch::launch_worker(program, &socket)
-    })
+    let launch = |program| launch::launch_worker(program, &socket);
+    start(Role::Worker, MARKER, socket.as_fd(), privilege, launch)
 }
 
 fn start(
     role: Role,
+    marker: &str,
     socket: BorrowedFd<'_>,
     privilege: &Privilege,
     launch: impl FnOnce(launch::Program) -> io::Result<u32>,
@@ -240,8 +303,9 @@ fn start(
         .filter_map(|a| CString::new(a.into_vec()).ok())
         .collect();
     let mut envp = environment::environment();
-    envp.push(role.marker(socket)?);
+    envp.push(role.marker(marker, socket)?);
     launch(launch::Program {
+        path: CString::new(OWN)?,
         argv,
         envp,
         carried: privilege.to_carry_over(),

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Rlimit;
 
+use crate::export;
 use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::error::Call;
@@ -221,6 +222,7 @@ impl<'a> Server<'a> {
             privilege: Box::new(Privilege::of_this_thread()?),
             modules,
             threads,
+            catalogue: export::catalogue().to_words(),
         };
         startup::warm_up();
         let passes_stdout = (inheritance == Inheritance::Nothing).then_some(Stream::Stdout);

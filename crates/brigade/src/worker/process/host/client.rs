@@ -29,14 +29,16 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::service_thread;
 use crate::sys::signal::Blocked;
 use crate::sys::timer::Timer;
+use crate::task::entry::Plan;
 use crate::task::symbols::Symbols;
 use crate::worker::process::fork_server::bootstrap;
 use crate::worker::process::host::groups::{self, Groups};
+use crate::worker::process::host::program::{self, NamedProgram};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::bell::{self, HostBell};
 use crate::worker::process::ipc::board::Board;
-use crate::worker::process::ipc::protocol::{self, Limits, ModuleAt, Request};
+use crate::worker::process::ipc::protocol::{self, Build, Limits, ModuleAt, Request};
 use greeting::{Greeting, greet};
 use lanes::Lanes;
 pub(crate) use observers::PoolObserver;
@@ -70,7 +72,8 @@ pub(crate) struct ForkServer {
     watch: Timer,
     /// What its workers may do.
     privilege: Privilege,
-    inheritance: Inheritance,
+    /// The task that lists what its program exports.
+    pub(crate) catalogue: Option<Plan>,
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
     start_method: StartMethod,
@@ -122,14 +125,35 @@ struct AsyncWaiter {
 
 /// This process's, once there is one. A fork of the host begins without: what the parent shares
 /// with its own is left alone.
-static CURRENT: PerProcess<[Mutex<Option<Arc<ForkServer>>>; 2]> =
-    PerProcess::new(|| [Mutex::new(None), Mutex::new(None)]);
+static CURRENT: PerProcess<Servers> = PerProcess::new(Servers::default);
 
-/// This process's, with what it has of the program.
-pub(in crate::worker::process) fn current(
-    of: Inheritance,
-) -> &'static Mutex<Option<Arc<ForkServer>>> {
-    &CURRENT.get()[of as usize]
+/// Which fork server makes a worker: that of a named program or this program's own; each has two,
+/// by what workers have of this program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'p> {
+    pub(crate) program: Option<&'p Arc<NamedProgram>>,
+    pub(crate) inheritance: Inheritance,
+}
+
+impl Origin<'static> {
+    /// This program's own.
+    pub(crate) fn own(inheritance: Inheritance) -> Origin<'static> {
+        Origin {
+            program: None,
+            inheritance,
+        }
+    }
+}
+
+/// The fork servers of one program, by [`Inheritance`].
+pub(in crate::worker::process) type Servers = [Mutex<Option<Arc<ForkServer>>>; 2];
+
+/// This process's.
+pub(in crate::worker::process) fn current(of: Origin<'_>) -> &Mutex<Option<Arc<ForkServer>>> {
+    let servers = of
+        .program
+        .map_or_else(|| CURRENT.get(), |program| program.servers());
+    &servers[of.inheritance as usize]
 }
 
 /// What the host shares with a fork server and its workers.
@@ -150,25 +174,31 @@ impl fmt::Debug for ForkServer {
 
 impl ForkServer {
     /// This process's fork server, started if there is none.
-    pub(crate) fn get(inheritance: Inheritance) -> io::Result<Arc<ForkServer>> {
-        let mut current = current(inheritance)
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn get(of: Origin<'_>) -> io::Result<Arc<ForkServer>> {
+        let mut current = current(of).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = current.as_ref().filter(|server| !server.lock().gone) {
             return Ok(Arc::clone(server));
         }
-        bootstrap::check().needed_to("see whether this program can be started again")?;
-        let server = ForkServer::start(inheritance)?;
+        let server = ForkServer::start(of)?;
         *current = Some(Arc::clone(&server));
         Ok(server)
     }
 
-    fn start(inheritance: Inheritance) -> io::Result<Arc<ForkServer>> {
-        ForkServer::try_start(inheritance)
-            .needed_to("start the fork server, which makes worker processes")
+    fn start(of: Origin<'_>) -> io::Result<Arc<ForkServer>> {
+        let started = match of.program {
+            None => bootstrap::check()
+                .needed_to("see whether this program can be started again")
+                .and_then(|()| ForkServer::try_start(of, &Build::of_this_process()?)),
+            Some(program) => program
+                .check()
+                .and_then(|()| ForkServer::try_start(of, &Build::of_file(program.file())))
+                .at(|| format!("the program {}", program.path().display())),
+        };
+        started.needed_to("start the fork server, which makes worker processes")
     }
 
-    fn try_start(inheritance: Inheritance) -> io::Result<Arc<ForkServer>> {
+    fn try_start(of: Origin<'_>, build: &Build) -> io::Result<Arc<ForkServer>> {
+        let inheritance = of.inheritance;
         let ours = Privilege::of_this_thread()?;
         if let Some(why) = ours.why_not_inherited() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
@@ -197,17 +227,22 @@ impl ForkServer {
         };
         protocol::send(&socket, &begin, &descriptors)?;
         drop(to_write);
-        let pid = bootstrap::launch(&theirs, &ours, inheritance)?;
+        let file = of.program.map(|program| program.file());
+        let pid = bootstrap::launch(&theirs, &ours, inheritance, file)?;
         drop(theirs);
         let Greeting {
             process,
             modules,
             threads,
-        } = greet(&socket, pid, &ours)?;
+            catalogue,
+        } = greet(&socket, pid, &ours, build)?;
 
         // It has mapped the roster, if it can, and has no worker yet.
         roster.seal()?;
-        let modules: Vec<_> = modules.into_iter().map(ModuleAt::into_module).collect();
+        let mut modules: Vec<_> = modules.into_iter().map(ModuleAt::into_module).collect();
+        if let (Some(program), Some(first)) = (of.program, modules.first_mut()) {
+            first.path = program.path().into();
+        }
         let paths: Vec<_> = modules.iter().map(|m| m.path.to_string_lossy()).collect();
         let start_method = StartMethod::new(threads, &paths);
         start_method.tell();
@@ -218,14 +253,8 @@ impl ForkServer {
             events,
             bell,
         };
-        let server = ForkServer::new(
-            pid,
-            process,
-            (ours, inheritance),
-            lines,
-            symbols,
-            start_method,
-        )?;
+        let mut server = ForkServer::new(pid, process, ours, lines, symbols, start_method)?;
+        server.catalogue = Some(catalogue);
         server.try_timers()?;
         let server = Arc::new(server);
         let epoll = &server.epoll;
@@ -254,7 +283,7 @@ impl ForkServer {
     pub(in crate::worker::process) fn new(
         pid: u32,
         process: OwnedFd,
-        (privilege, inheritance): (Privilege, Inheritance),
+        privilege: Privilege,
         lines: Lines,
         symbols: Symbols,
         start_method: StartMethod,
@@ -276,7 +305,7 @@ impl ForkServer {
             events,
             bell,
             privilege,
-            inheritance,
+            catalogue: None,
             rest: Timer::new()?,
             alarm: Timer::new()?,
             watch: Timer::new()?,
@@ -289,12 +318,9 @@ impl ForkServer {
 
     /// The process numbers of this program's fork servers that are in use.
     pub(in crate::worker::process) fn pids() -> Vec<u32> {
-        let all = [Inheritance::Environment, Inheritance::Nothing].into_iter();
-        all.filter_map(|of| {
-            let current = current(of).lock().unwrap_or_else(PoisonError::into_inner);
-            current.as_ref().map(|server| server.pid)
-        })
-        .collect()
+        let mut pids = pids_of(CURRENT.get());
+        program::all().for_each(|program| pids.extend(pids_of(program.servers())));
+        pids
     }
 
     /// The process that it is.
@@ -378,6 +404,15 @@ impl ForkServer {
     pub(crate) fn is_ours(&self) -> bool {
         self.host.is_this_process()
     }
+}
+
+/// The process numbers of those that there are.
+fn pids_of(servers: &Servers) -> Vec<u32> {
+    let lock = |server: &Mutex<Option<Arc<ForkServer>>>| {
+        let server = server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.as_ref().map(|server| server.pid)
+    };
+    servers.iter().filter_map(lock).collect()
 }
 
 const SOCKET: u64 = 0;

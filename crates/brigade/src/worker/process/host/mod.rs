@@ -7,6 +7,7 @@
 //! - `connection`: the host's side of a worker of a pool
 //! - `one_shot`: the handle's side of a task in a process of its own; `one_shot/worker`: that
 //!   worker; `one_shot/outcome`: how the task ended
+//! - `program`: another program whose workers this one has
 //! - `result`: a result's bytes, decoded
 //! - `death`: why a worker died
 //! - `groups`: where workers may have control groups of their own; `groups/of_pool`: those of a pool
@@ -21,6 +22,7 @@ pub(crate) mod connection;
 pub(crate) mod death;
 pub(crate) mod groups;
 pub(crate) mod one_shot;
+pub(crate) mod program;
 pub(crate) mod result;
 mod setup;
 pub(super) mod start_method;

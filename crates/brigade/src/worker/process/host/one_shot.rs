@@ -17,7 +17,7 @@ use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::transport::attachment;
 use crate::worker::handle::joined_twice;
-use crate::worker::process::host::client::ForkServer;
+use crate::worker::process::host::client::{ForkServer, Origin};
 use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::{JoinError, Message};
@@ -68,10 +68,21 @@ impl<R: Message> ProcessTask<R> {
         name: TaskName,
         grace: Duration,
     ) -> io::Result<ProcessTask<R>> {
+        let of = Origin::own(Setup::inheritance(setup));
         // First, so that a program that cannot start processes hears of it, whatever the input.
-        let inheritance = Setup::inheritance(setup);
-        ForkServer::get(inheritance)?;
-        let plan = Plan::of(task)?;
+        ForkServer::get(of)?;
+        ProcessTask::start_plan(of, Plan::of(task)?, input, setup, name, grace)
+    }
+
+    /// The same, of a task of that program.
+    pub(crate) fn start_plan<A: Message>(
+        of: Origin<'_>,
+        plan: Plan,
+        input: A,
+        setup: Option<&Setup>,
+        name: TaskName,
+        grace: Duration,
+    ) -> io::Result<ProcessTask<R>> {
         let running = |state| ProcessTask {
             name: name.clone(),
             state,
@@ -104,7 +115,7 @@ impl<R: Message> ProcessTask<R> {
                 return Ok(running(State::NotStarted(why)));
             }
         };
-        let mut worker = Worker::take(inheritance)?;
+        let mut worker = Worker::take(of)?;
         if let Some(setup) = setup {
             worker.set_up(setup)?;
         }

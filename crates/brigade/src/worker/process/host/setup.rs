@@ -3,12 +3,16 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::Origin;
 use super::groups::{self, Groups};
 use super::one_shot::ProcessTask;
+use super::program::NamedProgram;
 use crate::process::Builder;
 use crate::sys::error::Call;
+use crate::task::entry::Plan;
 use crate::task::name::TaskName;
 use crate::worker::process::ipc::protocol::{Limits, Setup};
 use crate::{Kind, Message};
@@ -21,8 +25,27 @@ impl Builder {
         input: A,
         name: TaskName,
     ) -> io::Result<ProcessTask<R>> {
+        self.check_own("the task")?;
         let setup = self.setup()?;
         ProcessTask::start(task, input, setup.as_ref(), name, self.grace)
+            .needed_to("run a task in a process")
+    }
+
+    /// The same, of a task of another program.
+    pub(in crate::worker::process) fn start_of_program<A: Message, R: Message>(
+        &self,
+        program: &Arc<NamedProgram>,
+        plan: [u64; 2],
+        input: A,
+        name: TaskName,
+    ) -> io::Result<ProcessTask<R>> {
+        let setup = self.setup()?;
+        let of = Origin {
+            program: Some(program),
+            inheritance: Setup::inheritance(setup.as_ref()),
+        };
+        let plan = Plan::from_words(plan);
+        ProcessTask::start_plan(of, plan, input, setup.as_ref(), name, self.grace)
             .needed_to("run a task in a process")
     }
 
@@ -36,6 +59,8 @@ impl Builder {
             oom_score_adj,
             grace: _,
             limits,
+            // Whose worker it is costs the worker nothing.
+            program: _,
             #[cfg(feature = "sandbox")]
             sandbox,
         } = self;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::worker::process::host::client::ForkServer;
+use crate::worker::process::host::client::{ForkServer, Origin};
 use crate::worker::process::inheritance::Inheritance;
 
 /// How worker processes are made; what [`start_method`] tells.
@@ -103,9 +103,8 @@ impl fmt::Display for StartMethod {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn start_method() -> io::Result<StartMethod> {
-    Ok(ForkServer::get(Inheritance::Environment)?
-        .start_method()
-        .clone())
+    let own = Origin::own(Inheritance::Environment);
+    Ok(ForkServer::get(own)?.start_method().clone())
 }
 
 #[cfg(test)]

@@ -105,6 +105,18 @@ const _: () =
 const _: () = assert!(size_of::<StackRecord>() <= PAGE);
 // In models the words are others, which are larger, and lie in no mailbox.
 #[cfg(not(any(loom, shuttle)))]
+/// What a host and a worker of other builds have to agree on.
+#[cfg(all(test, feature = "sandbox"))]
+pub(super) const LAYOUT: [usize; 7] = [
+    LEN,
+    RING,
+    STATUS_AT,
+    HANDOFF_AT,
+    size_of::<Status>(),
+    size_of::<Handoff>(),
+    size_of::<FaultRecord>(),
+];
+
 const _: () =
     assert!(size_of::<Handoff>() + HANDOFF_AT <= PAGE && HANDOFF_AT % align_of::<Handoff>() == 0);
 

@@ -15,6 +15,7 @@ use crate::sys::fds;
 use crate::sys::futex;
 use crate::sys::image::Module;
 use crate::sys::privilege::Privilege;
+use crate::sys::program_file::ProgramFile;
 use crate::sys::remote_error::RemoteError;
 use crate::task::panic::Unwound;
 use crate::worker::process::inheritance::Inheritance;
@@ -22,6 +23,20 @@ use crate::worker::process::inheritance::Inheritance;
 /// The environment variable that makes a start of the program a fork server: the number of its
 /// socket. Two versions of this library in one program each have their own.
 pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_VERSION"));
+
+/// The version of all that a host, a fork server and its workers share: messages, mailboxes, boards,
+/// the encoding of values. Another build of another version of this library may be the fork server
+/// of a named program: it is compared before that is started (`fork_server/program.rs`). Raise it
+/// with any change of them; a test pins them.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// What a program says of the library in it: that version, and above it whether it has the feature
+/// `sandbox`, with which a [`Setup`] has more to say.
+pub(crate) const SPOKEN: u32 = PROTOCOL | (cfg!(feature = "sandbox") as u32) << 16;
+
+/// The same as [`MARKER`], for a start of a named program, whose library may be of another version:
+/// the number is that of [`PROTOCOL`].
+pub(crate) const PROGRAM_MARKER: &str = "BRIGADE_PROGRAM_SERVER_1";
 
 /// The first datagrams are no longer than this: they have the paths of the fork server's modules,
 /// and the groups of the host.
@@ -93,6 +108,8 @@ pub(crate) enum Event {
         /// The names of its threads beside the one that speaks. Where it has any, workers are
         /// executed.
         threads: Vec<String>,
+        /// The task that lists what the program exports, as an encoded plan.
+        catalogue: [u64; 2],
     },
     /// In its place: it cannot be a fork server.
     Unfit { why: RemoteError },
@@ -127,6 +144,14 @@ impl Build {
             id: crate::sys::image::Program::this().build_id.clone(),
             file: (file.st_dev, file.st_ino),
         })
+    }
+
+    /// That of a program which this file is started as.
+    pub(crate) fn of_file(file: &ProgramFile) -> Build {
+        Build {
+            id: file.build_id.clone(),
+            file: file.state().file,
+        }
     }
 }
 
@@ -367,5 +392,36 @@ fn recv_into<T: DeserializeOwned>(
                 descriptors_lost,
             }))
         }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    #[cfg(feature = "sandbox")]
+    use crate::{task::outline, worker::process::ipc::mailbox};
+
+    #[test]
+    fn the_marker_of_a_named_program_has_the_version() {
+        assert!(PROGRAM_MARKER.ends_with(&format!("_{PROTOCOL}")));
+    }
+
+    /// What is written here is what programs of other builds read.
+    #[cfg(feature = "sandbox")]
+    #[test]
+    fn what_other_builds_read_is_that_of_the_version() {
+        let shared = [
+            outline::of::<Request>(),
+            outline::of::<Event>(),
+            outline::of::<Setup>(),
+            outline::of::<NotReady>(),
+            format!("{:?}", mailbox::LAYOUT),
+        ]
+        .join("\n");
+        assert_eq!(
+            (PROTOCOL, outline::hash(shared.as_bytes())),
+            (1, 7396586030281437094),
+            "if a release speaks this version of the protocol, raise it; then pin this: {shared}"
+        );
     }
 }

@@ -18,7 +18,7 @@ use crate::sys::privilege::Privilege;
 use crate::task::symbols::Symbols;
 use crate::worker::process::child::startup;
 use crate::worker::process::child::worker_loop::WorkerLoop;
-use crate::worker::process::host::client::{ForkServer, Lines, current};
+use crate::worker::process::host::client::{ForkServer, Lines, Origin, current};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::bell;
@@ -61,7 +61,7 @@ impl OneThread {
         let server = ForkServer::new(
             0,
             process,
-            (Privilege::of_this_thread()?, Inheritance::Environment),
+            Privilege::of_this_thread()?,
             Lines {
                 socket: ours,
                 board,
@@ -72,7 +72,7 @@ impl OneThread {
             StartMethod::Fork,
         )?;
         let server = Arc::new(server);
-        *current(Inheritance::Environment)
+        *current(Origin::own(Inheritance::Environment))
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
         startup::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);

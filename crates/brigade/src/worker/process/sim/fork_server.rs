@@ -27,8 +27,7 @@ use crate::task::codec;
 use crate::task::crash::Phase;
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::whereabouts::Whereabouts;
-use crate::worker::process::host::client::PoolObserver;
-use crate::worker::process::inheritance::Inheritance;
+use crate::worker::process::host::client::{Origin, PoolObserver};
 use crate::worker::process::ipc::board::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::order::{MAX_CONTEXTS, Order, OrderFrame, Payload};
@@ -244,7 +243,7 @@ impl ForkServer {
 
     // ---- as the pool sees it
 
-    pub(crate) fn like_us(_: Inheritance) -> io::Result<Arc<ForkServer>> {
+    pub(crate) fn like_us(_: Origin<'_>) -> io::Result<Arc<ForkServer>> {
         ForkServer::get()
     }
 

@@ -12,6 +12,7 @@ use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended};
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{fds, limits, opened};
+use crate::task::entry::Plan;
 use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt};
 
 /// How many seconds a fork server may take to say that it is there. Only one that hangs, or is
@@ -24,11 +25,18 @@ pub(super) struct Greeting {
     pub(super) process: OwnedFd,
     pub(super) modules: Vec<ModuleAt>,
     pub(super) threads: Vec<String>,
+    /// What lists the tasks that its program exports.
+    pub(super) catalogue: Plan,
 }
 
-/// Waits until a fork server that was started says that it is there. One that does not say so is
-/// killed: it has nobody yet.
-pub(super) fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<Greeting> {
+/// Waits until a fork server that was started says that it is there, as a start of this build. One
+/// that does not say so is killed: it has nobody yet.
+pub(super) fn greet(
+    socket: &OwnedFd,
+    pid: u32,
+    ours: &Privilege,
+    expected: &Build,
+) -> io::Result<Greeting> {
     let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
     let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
     let process = opened::pidfd(id);
@@ -84,10 +92,11 @@ pub(super) fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<
                         privilege,
                         modules,
                         threads,
+                        catalogue,
                         ..
                     },
                 ..
-            }) => Ok((build, privilege, modules, threads)),
+            }) => Ok((build, privilege, modules, threads, catalogue)),
             Some(Message {
                 content: Event::Unfit { why },
                 ..
@@ -97,16 +106,18 @@ pub(super) fn greet(socket: &OwnedFd, pid: u32, ours: &Privilege) -> io::Result<
     } else {
         Err(early("did not start within 30 seconds"))
     };
-    let this = Build::of_this_process()?;
-    let hello = hello.and_then(|(build, theirs, modules, threads)| match build == this {
-        true => super::privilege::check(ours, &theirs).map(|()| (modules, threads)),
-        false => Err(early("is not the same build of this program")),
+    let hello = hello.and_then(|(build, theirs, modules, threads, catalogue)| {
+        if build != *expected {
+            return Err(early("is not the build that was started"));
+        }
+        super::privilege::check(ours, &theirs).map(|()| (modules, threads, catalogue))
     });
     match hello {
-        Ok((modules, threads)) => Ok(Greeting {
+        Ok((modules, threads, catalogue)) => Ok(Greeting {
             process,
             modules,
             threads,
+            catalogue: Plan::from_words(catalogue),
         }),
         Err(why) => {
             let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);

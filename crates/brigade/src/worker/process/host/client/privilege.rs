@@ -16,22 +16,21 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{ForkServer, SpareWorker, State, bootstrap};
+use super::{ForkServer, Origin, SpareWorker, State};
 use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
 use crate::worker::process::host::client::current;
-use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::protocol::Request;
 
 impl ForkServer {
     /// This process's fork server, if it has the privileges of this thread; otherwise another,
     /// which has.
-    pub(crate) fn like_us(inheritance: Inheritance) -> io::Result<Arc<ForkServer>> {
-        let server = ForkServer::get(inheritance)?;
+    pub(crate) fn like_us(of: Origin<'_>) -> io::Result<Arc<ForkServer>> {
+        let server = ForkServer::get(of)?;
         if server.is_like_us()? {
             return Ok(server);
         }
-        ForkServer::renew(&server)
+        ForkServer::renew(of, &server)
     }
 
     /// Whether its workers have what this thread has now.
@@ -54,10 +53,8 @@ impl ForkServer {
     }
 
     /// A fork server with this thread's privileges, in place of one that has others.
-    pub(crate) fn renew(old: &Arc<ForkServer>) -> io::Result<Arc<ForkServer>> {
-        let mut current = current(old.inheritance)
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn renew(of: Origin<'_>, old: &Arc<ForkServer>) -> io::Result<Arc<ForkServer>> {
+        let mut current = current(of).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = current.take() {
             // Another thread may have been here first.
             if !Arc::ptr_eq(&server, old) && !server.lock().gone && server.is_like_us()? {
@@ -68,8 +65,7 @@ impl ForkServer {
             // more.
             server.replace();
         }
-        bootstrap::check()?;
-        let server = ForkServer::start(old.inheritance)?;
+        let server = ForkServer::start(of)?;
         *current = Some(Arc::clone(&server));
         Ok(server)
     }
@@ -102,8 +98,8 @@ impl ForkServer {
         }
     }
 
-    /// Another takes its place.
-    fn replace(&self) {
+    /// Another takes its place, or its program is not asked for any more.
+    pub(in crate::worker::process) fn replace(&self) {
         let mut state = self.lock();
         state.retired = true;
         for spare in std::mem::take(&mut state.spares) {

@@ -12,9 +12,8 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
 use crate::transport::attachment;
-use crate::worker::process::host::client::{ForkServer, SpareWorker};
+use crate::worker::process::host::client::{ForkServer, Origin, SpareWorker};
 use crate::worker::process::host::death::Evidence;
-use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{HostRings, INLINE_MAX};
 use crate::worker::process::ipc::order::{Order, Payload};
@@ -77,9 +76,9 @@ impl Drop for Worker {
 
 /// A worker with the privileges of this thread, from a new fork server if the old one has others,
 /// or ended just now: no task was given to anybody yet.
-fn take_worker(inheritance: Inheritance) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
+fn take_worker(of: Origin<'_>) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
     for _ in 0..TRIES {
-        let server = ForkServer::get(inheritance)?;
+        let server = ForkServer::get(of)?;
         let spare = match server.take_worker() {
             Err(_) if server.is_gone() || server.is_retired() => continue,
             spare => spare?,
@@ -94,7 +93,7 @@ fn take_worker(inheritance: Inheritance) -> io::Result<(Arc<ForkServer>, SpareWo
                 return Err(e);
             }
         }
-        ForkServer::renew(&server)?;
+        ForkServer::renew(of, &server)?;
     }
     Err(io::Error::other(
         "no process could be started: each time it was tried the fork server ended, or the program changed its privileges",
@@ -110,8 +109,8 @@ pub(super) enum Input<'a> {
 
 impl Worker {
     /// One that has nothing to do yet.
-    pub(super) fn take(inheritance: Inheritance) -> io::Result<Worker> {
-        let (server, SpareWorker { slot, pid, mailbox }) = take_worker(inheritance)?;
+    pub(super) fn take(of: Origin<'_>) -> io::Result<Worker> {
+        let (server, SpareWorker { slot, pid, mailbox }) = take_worker(of)?;
         Ok(Worker {
             server,
             slot,

@@ -1,0 +1,94 @@
+//! Tasks that a program offers by name to other programs: what `export!` writes, and the list of it.
+//!
+//! Each export registers itself by a constructor, which the loader runs before `main`; in a fork
+//! server too, which runs those that come after its own (`fork_server/bootstrap.rs`). Linkers keep
+//! constructors whatever else they leave out, so that no section of names has to be found again.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Message;
+use crate::task::entry::Plan;
+use crate::task::outline;
+
+/// One `export!`.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Export {
+    name: &'static str,
+    describe: fn() -> Description,
+}
+
+/// What is to be known of a task before it is called.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Description(Option<Types>);
+
+#[derive(Debug)]
+struct Types {
+    plan: Plan,
+    input: String,
+    result: String,
+}
+
+static EXPORTS: Mutex<Vec<&'static Export>> = Mutex::new(Vec::new());
+
+impl Export {
+    #[doc(hidden)]
+    pub const fn new(name: &'static str, describe: fn() -> Description) -> Export {
+        Export { name, describe }
+    }
+
+    /// In the constructor that `export!` writes.
+    #[doc(hidden)]
+    pub fn register(&'static self) {
+        let mut exports = EXPORTS.lock().unwrap_or_else(PoisonError::into_inner);
+        exports.push(self);
+    }
+}
+
+/// Describes a task.
+#[doc(hidden)]
+pub fn describe<A: Message, R: Message>(task: fn(A) -> R) -> Description {
+    // A function that is not the main program's cannot be found in its workers: it is not offered.
+    Description(Plan::of(task).ok().map(|plan| Types {
+        plan,
+        input: outline::of::<A>(),
+        result: outline::of::<R>(),
+    }))
+}
+
+/// A task of another program, as that lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Offer {
+    pub(crate) name: String,
+    /// The [outlines](outline::of) of its types.
+    pub(crate) input: String,
+    pub(crate) result: String,
+    pub(crate) plan: [u64; 2],
+}
+
+/// The task that lists what this program exports. The host of another program has it run in one of
+/// this program's workers: outlines come from code of the program's own.
+pub(crate) fn catalogue() -> Plan {
+    // One that is in no object of the program's: whoever asks for it is told.
+    Plan::of(list as fn(()) -> Vec<Offer>).unwrap_or(Plan::from_words([u64::MAX; 2]))
+}
+
+fn list((): ()) -> Vec<Offer> {
+    let exports = EXPORTS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let offer = |export: &Export| {
+        let types = (export.describe)().0?;
+        Some(Offer {
+            name: export.name.to_owned(),
+            input: types.input,
+            result: types.result,
+            plan: types.plan.to_words(),
+        })
+    };
+    exports.into_iter().filter_map(offer).collect()
+}
