@@ -17,6 +17,8 @@ pub(crate) mod per_process;
 pub(crate) mod process;
 #[path = "../processors.rs"]
 pub(crate) mod processors;
+#[path = "../service_thread.rs"]
+pub(crate) mod service_thread;
 #[path = "../signal_name.rs"]
 pub(crate) mod signal_name;
 #[path = "../spin.rs"]
