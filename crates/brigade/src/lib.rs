@@ -82,7 +82,8 @@
 //! - [`Pool`], [`PoolBuilder`]: workers that run one task after another, so that a task does not
 //!   pay for the start of a worker. A pool is a handle that is cloned, and ends by
 //!   [`shutdown`](Pool::shutdown), [`drain`](Pool::drain) or [`abort`](Pool::abort), or with its last
-//!   handle. [`Pool::stats`] gives numbers, [`open_metrics`] a page of them,
+//!   handle. [`submit_async`](Pool::submit_async) waits for room without a thread.
+//!   [`Pool::stats`] gives numbers, [`open_metrics`] a page of them,
 //!   [`tracing`](https://docs.rs/tracing) [events](Pool#events). [`Pool::task`]: one task with a
 //!   timeout, a deadline or retries of its own.
 //! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own;

@@ -135,7 +135,8 @@ impl<T: Message> Receiver<T> {
         Recv::new(self)
     }
 
-    /// Each message, until all senders are gone. Waits for each. One that cannot be made out is an
+    /// Each message, until all senders are gone. Waits for each. In async code a receiver is a
+    /// [`Stream`](futures_core::Stream) of the same. One that cannot be made out is an
     /// error in its place, and the next follows.
     ///
     /// # Examples

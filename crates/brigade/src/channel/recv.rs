@@ -5,7 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{Receiver, RecvError, TryRecvError};
+use futures_core::Stream;
+
+use super::{Receiver, RecvError, TryRecvError, Undeliverable};
 use crate::Message;
 
 /// The next message, to be awaited: see [`Receiver::recv_async`].
@@ -34,9 +36,30 @@ impl<T: Message> Future for Recv<'_, T> {
     type Output = Result<T, RecvError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let receiver = self.receiver;
+        self.receiver.poll_recv(context)
+    }
+}
+
+/// Each message until all senders are gone; one that is lost is an error in its place. As
+/// [`iter`](Receiver::iter), for async code.
+///
+/// Dropping it, or a future of its next message, loses no message.
+impl<T: Message> Stream for Receiver<T> {
+    type Item = Result<T, Undeliverable>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(context).map(|received| match received {
+            Ok(message) => Some(Ok(message)),
+            Err(RecvError::Undeliverable(why)) => Some(Err(Undeliverable(why))),
+            Err(RecvError::Disconnected) => None,
+        })
+    }
+}
+
+impl<T: Message> Receiver<T> {
+    fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
         loop {
-            match receiver.try_recv() {
+            match self.try_recv() {
                 Ok(message) => return Poll::Ready(Ok(message)),
                 Err(TryRecvError::Disconnected) => {
                     return Poll::Ready(Err(RecvError::Disconnected));
@@ -46,7 +69,7 @@ impl<T: Message> Future for Recv<'_, T> {
                 }
                 Err(TryRecvError::Empty) => {}
             }
-            match receiver.side().wake_when_changed(context.waker()) {
+            match self.side().wake_when_changed(context.waker()) {
                 Ok(true) => return Poll::Pending,
                 Ok(false) => {}
                 // No descriptor or no thread to be had. The executor tries again, and goes on doing

@@ -4,7 +4,8 @@
 // - context: what many tasks borrow
 // - builder: configures and starts a pool; config: its options
 // - task_builder: one task, with something otherwise than its pool
-// - closing: how a pool ends; map: results in the order of their inputs, or as they come
+// - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed: with keys
+// - submit_async, room: futures that wait for room in the queue
 // - named: tasks of another program
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long tasks took; events: for subscribers of `tracing`
 // - stacks: what each worker does, and where
@@ -21,6 +22,7 @@ mod context;
 pub(crate) mod crash_file;
 mod events;
 mod histogram;
+mod keyed;
 mod map;
 mod named;
 mod open_metrics;
@@ -30,8 +32,10 @@ pub(crate) mod process;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 #[path = "no_processes.rs"]
 pub(crate) mod process;
+mod room;
 mod stacks;
 mod stats;
+mod submit_async;
 mod task_builder;
 pub(crate) mod thread;
 #[cfg(feature = "timeline")]
@@ -47,10 +51,12 @@ use std::sync::Arc;
 pub use builder::PoolBuilder;
 pub use context::Context;
 pub use histogram::Latencies;
+pub use keyed::MapKeyed;
 pub use map::{Map, MapUnordered};
 pub use open_metrics::open_metrics;
 pub use stacks::{Stacks, WorkerStack};
 pub use stats::PoolStats;
+pub use submit_async::SubmitAsync;
 pub use task_builder::TaskBuilder;
 
 use self::closing::LastHandle;
@@ -175,8 +181,8 @@ impl Pool {
     /// Gives the pool a task.
     ///
     /// Blocks while the queue is at its [limit](PoolBuilder::queue_limit): in async code use
-    /// [`try_submit`](Self::try_submit), or set no limit. Without a limit it never waits for a
-    /// worker.
+    /// [`submit_async`](Self::submit_async) or [`try_submit`](Self::try_submit), or set no limit.
+    /// Without a limit it never waits for a worker.
     ///
     /// It has no error of its own: an input that cannot be encoded, and a worker that cannot be
     /// made, are errors that the handle gives.
@@ -303,6 +309,14 @@ impl Pool {
         match &self.backend {
             Backend::Thread(_) => None,
             Backend::Process(pool) => Some(pool),
+        }
+    }
+
+    /// Whether this process is a fork of the one that made it.
+    fn is_copy(&self) -> bool {
+        match &self.backend {
+            Backend::Thread(pool) => pool.is_copy(),
+            Backend::Process(pool) => !pool.is_ours(),
         }
     }
 

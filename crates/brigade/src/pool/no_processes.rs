@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::Options;
 use super::context::Context;
 use super::policy::task_options::TaskOptions;
+use super::room::RoomWaiters;
 use super::stacks::WorkerStack;
 use crate::process::NamedTask;
 use crate::publish::{PoolPicture, Source};
@@ -99,6 +101,27 @@ impl ProcessPool {
     }
 
     pub(in crate::pool) fn stacks(&self) -> Vec<WorkerStack> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn try_submit_at<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: fn(A) -> R,
+        _: &'static Location<'static>,
+        _: A,
+    ) -> Result<JoinHandle<R>, A> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn room_waiters(&self) -> Option<&RoomWaiters> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn look_for_room(&self) {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn is_ours(&self) -> bool {
         match self.0 {}
     }
 

@@ -1,11 +1,14 @@
 //! Waiting for several receivers, and in async code.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
 use brigade::channel::{Receiver, RecvError, Select, Sender, Transport, channel, select};
 use brigade::sync::{Barrier, Semaphore};
 use brigade::{Kind, Shared};
 use brigade_test_support::block_on;
+use futures_core::Stream;
 
 use crate::{LIMIT, all, each};
 
@@ -13,6 +16,25 @@ fn count((to, from, upto): (Sender<u32>, u32, u32)) {
     for n in from..upto {
         to.send(n).expect("received");
     }
+}
+
+#[test]
+fn a_receiver_is_a_stream() {
+    each(|over, kind| {
+        let (sender, mut receiver) = channel(over, 2).expect("a channel");
+        let task = kind.spawn(count, (sender, 0, 300)).expect("starts");
+        let mut next = || {
+            block_on(poll_fn(|context| {
+                Pin::new(&mut receiver).poll_next(context)
+            }))
+        };
+        for n in 0..300 {
+            assert_eq!(next(), Some(Ok(n)));
+        }
+        assert_eq!(next(), None);
+        assert_eq!(next(), None);
+        task.join().expect("returns");
+    });
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod on_done;
 mod options;
 mod queue;
 mod resize;
+mod room;
 mod sharing;
 mod stats;
 mod task_options;

@@ -60,6 +60,13 @@ impl ProcessPool {
         if timeline.is_some() {
             self.undrawn.append(&mut deferred.drawings);
         }
+        let room = if self.room.is_empty() {
+            0
+        } else if inner.dispatcher.closing {
+            usize::MAX
+        } else {
+            inner.dispatcher.room_in_queue()
+        };
         drop(inner);
         if driver_wakeup {
             self.driver_wakeup.fetch_add(1, Ordering::SeqCst);
@@ -78,6 +85,7 @@ impl ProcessPool {
         for thread in wakeups.threads {
             thread.unpark();
         }
+        self.room.tell(room);
         for waker in wakeups.wakers {
             // An executor's code: its panic is its own affair.
             contained(|| waker.wake());

@@ -103,6 +103,11 @@ impl Dispatcher {
         self.queue.live() + self.workers.assigned() - self.workers.busy().len()
     }
 
+    /// How many more tasks may wait.
+    pub(super) fn room_in_queue(&self) -> usize {
+        self.options.queue_limit.room(self.waiting())
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.options.queue_limit.is_reached(self.waiting())
     }

@@ -54,6 +54,7 @@ mod worker_table;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::sync::Arc;
 
 use self::deferred::Deferred;
@@ -398,6 +399,17 @@ impl ProcessPool {
         input: A,
     ) -> Result<JoinHandle<R>, A> {
         self.try_submit_made(self.named_target(task), input, None)
+    }
+
+    /// As [`try_submit`](Self::try_submit), for a caller that was there.
+    pub(in crate::pool) fn try_submit_at<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        call_site: &'static Location<'static>,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        let target = self.target(task).map(|target| target.at(call_site));
+        self.try_submit_made(target, input, None)
     }
 
     #[track_caller]

@@ -23,6 +23,7 @@ use super::untold::Untold;
 use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::policy::outcome::TaskOutcome;
+use crate::pool::room::RoomWaiters;
 use crate::sim::local::thread::{self, Thread};
 use crate::sim::local::{
     AtomicBool, AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Ordering, futex, spin,
@@ -55,6 +56,8 @@ pub(crate) struct ProcessPool {
     inner: Mutex<LockedPool>,
     /// What the driver sleeps on beside the bells: changed by whoever has news for it.
     pub(super) driver_wakeup: AtomicU32,
+    /// Futures that wait for room in the queue.
+    pub(super) room: RoomWaiters,
     /// Events, in their order.
     pub(super) untold: Untold<TraceEvent>,
     /// What the timeline does not show yet.
@@ -137,6 +140,7 @@ impl ProcessPool {
                 parked_on_any_change: Vec::new(),
             }),
             driver_wakeup: AtomicU32::new(0),
+            room: RoomWaiters::default(),
             untold: Untold::default(),
             undrawn: Untold::default(),
         })
@@ -391,7 +395,7 @@ impl ProcessPool {
 
     /// Whether this process is the one that made the pool, and not a fork of it: the workers are
     /// the other's.
-    pub(super) fn is_ours(&self) -> bool {
+    pub(in crate::pool) fn is_ours(&self) -> bool {
         self.original.is_this_process()
     }
 
@@ -481,6 +485,23 @@ impl ProcessPool {
             inner
                 .dispatcher
                 .cancel(of, &mut deferred.at(Instant::now()));
+        }
+        self.release_driver(&mut inner, &mut deferred);
+        self.unlock_and_run(inner, deferred);
+    }
+
+    /// The futures that wait for room in the queue. `None`: it has no limit.
+    pub(in crate::pool) fn room_waiters(&self) -> Option<&RoomWaiters> {
+        self.options.queue_limit.get().map(|_| &self.room)
+    }
+
+    /// A future waits for room: somebody looks at each result.
+    pub(in crate::pool) fn look_for_room(&self) {
+        let mut deferred = Deferred::default();
+        let mut inner = self.lock();
+        inner.dispatcher.poll(&mut deferred, false);
+        if inner.dispatcher.is_full() && inner.dispatcher.wakeups.ring_for_each_result() {
+            deferred.wake_driver = true;
         }
         self.release_driver(&mut inner, &mut deferred);
         self.unlock_and_run(inner, deferred);

@@ -40,6 +40,11 @@ impl CallTarget {
         }
     }
 
+    /// The same, asked for elsewhere.
+    pub(super) fn at(self, call_site: &'static Location<'static>) -> CallTarget {
+        CallTarget { call_site, ..self }
+    }
+
     /// One that no worker can find.
     #[track_caller]
     pub(super) fn invalid() -> CallTarget {

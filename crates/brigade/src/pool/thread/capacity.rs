@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::locks::{lock, wait_until};
 use crate::pool::policy::limits::QueueLimit;
+use crate::pool::room::RoomWaiters;
 
 /// Room in the queue. Without a limit nothing is counted.
 pub(super) struct Capacity(Option<Limited>);
@@ -12,6 +13,8 @@ pub(super) struct Capacity(Option<Limited>);
 struct Limited {
     state: Mutex<CapacityState>,
     freed: Condvar,
+    /// Futures that wait.
+    futures: RoomWaiters,
 }
 
 struct CapacityState {
@@ -40,6 +43,7 @@ impl Capacity {
                 waiters: Vec::new(),
             }),
             freed: Condvar::new(),
+            futures: RoomWaiters::default(),
         }))
     }
 
@@ -101,6 +105,7 @@ impl Capacity {
         let waiters = std::mem::take(&mut state.waiters);
         drop(state);
         limited.freed.notify_all();
+        limited.futures.tell(usize::MAX);
         tell(waiters);
     }
 
@@ -128,7 +133,13 @@ impl Capacity {
                 limited.freed.notify_all();
             }
         }
+        limited.futures.tell(tasks);
         tell(waiters);
+    }
+
+    /// The futures that wait for room. `None`: there is no limit.
+    pub(super) fn room_waiters(&self) -> Option<&RoomWaiters> {
+        self.0.as_ref().map(|limited| &limited.futures)
     }
 }
 

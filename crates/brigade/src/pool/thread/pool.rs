@@ -144,7 +144,7 @@ impl ThreadPool {
     }
 
     /// Whether this process is a fork of the one that made the pool.
-    pub(super) fn is_copy(&self) -> bool {
+    pub(in crate::pool) fn is_copy(&self) -> bool {
         !self.creator.is_this_process()
     }
 

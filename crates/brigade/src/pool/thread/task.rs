@@ -20,6 +20,7 @@ use crate::pool::context::Context as TaskContext;
 use crate::pool::events;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
 use crate::pool::policy::task_options::TaskOptions;
+use crate::pool::room::RoomWaiters;
 use crate::task::name::TaskName;
 use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
@@ -218,11 +219,25 @@ impl ThreadPool {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        let call_site = Location::caller();
+        self.try_submit_at(task, Location::caller(), input)
+    }
+
+    /// As [`try_submit`](Self::try_submit), for a caller that was there.
+    pub(in crate::pool) fn try_submit_at<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: fn(A) -> R,
+        call_site: &'static Location<'static>,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
         if self.is_closed() || !self.capacity.try_acquire() {
             return Err(input);
         }
         Ok(self.accept(Callable::Plain(task), call_site, input))
+    }
+
+    /// The futures that wait for room in the queue. `None`: it has no limit.
+    pub(in crate::pool) fn room_waiters(&self) -> Option<&RoomWaiters> {
+        self.capacity.room_waiters()
     }
 
     /// Queues a task, for which there is room.

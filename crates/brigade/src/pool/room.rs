@@ -1,0 +1,97 @@
+//! Futures that wait for room in the queue of a pool.
+//!
+//! They are told in the order in which they came, as many as there is room for. One that was told
+//! tries again; another caller may have been faster, and then it is the next to be told. One that is
+//! dropped after it was told tells the next.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use crate::task::panic::contained;
+
+/// The futures that wait for room in one queue.
+#[derive(Default)]
+pub(super) struct RoomWaiters {
+    /// How many wait, for those that only look.
+    count: AtomicUsize,
+    queue: Mutex<VecDeque<Arc<RoomWaiter>>>,
+}
+
+/// What is shared with one future.
+#[derive(Default)]
+pub(super) struct RoomWaiter {
+    /// Locked only under the lock of the queue.
+    state: Mutex<WaiterState>,
+}
+
+#[derive(Default)]
+enum WaiterState {
+    /// It was not in the queue yet.
+    #[default]
+    New,
+    Waits(Waker),
+    Told,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code of the program's runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RoomWaiters {
+    /// Whether none waits.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// This one waits from here on, and is woken by that. The caller looks for room afterwards.
+    pub(super) fn wait(&self, waiter: &Arc<RoomWaiter>, waker: Waker) {
+        let mut queue = lock(&self.queue);
+        let before = std::mem::replace(&mut *lock(&waiter.state), WaiterState::Waits(waker));
+        match before {
+            WaiterState::New => queue.push_back(Arc::clone(waiter)),
+            WaiterState::Told => queue.push_front(Arc::clone(waiter)),
+            WaiterState::Waits(_) => {}
+        }
+        self.count.store(queue.len(), Ordering::Relaxed);
+        drop(queue);
+        // A waker that was replaced is the executor's.
+        drop(before);
+    }
+
+    /// There is room for so many tasks. Called without a lock of the pool's.
+    pub(super) fn tell(&self, room: usize) {
+        if room == 0 || self.is_empty() {
+            return;
+        }
+        let mut queue = lock(&self.queue);
+        let told = room.min(queue.len());
+        let wakers: Vec<WaiterState> = queue
+            .drain(..told)
+            .map(|waiter| std::mem::replace(&mut *lock(&waiter.state), WaiterState::Told))
+            .collect();
+        self.count.store(queue.len(), Ordering::Relaxed);
+        drop(queue);
+        for waker in wakers {
+            if let WaiterState::Waits(waker) = waker {
+                // An executor's code: its panic is its own affair.
+                contained(|| waker.wake());
+            }
+        }
+    }
+
+    /// This one waits no longer. `was_served`: it has the room that it was told of, if it was.
+    pub(super) fn leave(&self, waiter: &Arc<RoomWaiter>, was_served: bool) {
+        let mut queue = lock(&self.queue);
+        queue.retain(|other| !Arc::ptr_eq(other, waiter));
+        self.count.store(queue.len(), Ordering::Relaxed);
+        let state = std::mem::take(&mut *lock(&waiter.state));
+        drop(queue);
+        if matches!(state, WaiterState::Told) && !was_served {
+            self.tell(1);
+        }
+    }
+}
