@@ -92,6 +92,8 @@
 //!   suits it, and why.
 //! - [`pool::Context`]: a table that many tasks borrow: carried once to each worker, not with each
 //!   task.
+//! - [`pool::StatePool`], [`Actor`]: a state that each worker loads once, and that tasks borrow or
+//!   change.
 //! - [`JoinHandle`]: joined, joined with a timeout, awaited on any executor, cancelled, or dropped.
 //! - [`JoinError`], [`Crash`], [`Panic`]: why there is no result. A crash can be
 //!   [kept in a file](PoolBuilder::keep_crashes) and [run again](init#a-crash-once-more) in a
@@ -376,7 +378,7 @@ pub use brigade_derive::main;
 #[cfg(feature = "derive")]
 pub use brigade_derive::test;
 pub use init::init;
-pub use pool::{Latencies, Pool, PoolBuilder, PoolStats, open_metrics};
+pub use pool::{Actor, Latencies, Pool, PoolBuilder, PoolStats, open_metrics};
 pub use publish::publish;
 #[cfg(feature = "sandbox")]
 pub use sandbox::Sandbox;

@@ -82,8 +82,8 @@ const MAX_WORKERS: usize = 4096;
 #[derive(Clone, Debug)]
 #[must_use = "a builder starts nothing by itself"]
 pub struct PoolBuilder {
-    kind: Kind,
-    options: Options,
+    pub(super) kind: Kind,
+    pub(super) options: Options,
 }
 
 impl PoolBuilder {
@@ -99,6 +99,7 @@ impl PoolBuilder {
                 queue_limit: QueueLimit::default(),
                 initializer: None,
                 initializer_at: Location::caller(),
+                state: None,
                 recycle_after: None,
                 fresh_per_task: false,
                 recycle_above: None,

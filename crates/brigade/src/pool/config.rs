@@ -1,5 +1,7 @@
 //! A pool's options, as its builder collects them.
 
+use std::any::Any;
+use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::path::PathBuf;
@@ -22,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) initializer: Option<fn()>,
     /// Where the program set the initializer.
     pub(super) initializer_at: &'static Location<'static>,
+    /// What each worker loads when it starts.
+    pub(crate) state: Option<StateOptions>,
     pub(super) recycle_after: Option<u64>,
     pub(super) fresh_per_task: bool,
     pub(crate) recycle_above: Option<u64>,
@@ -40,7 +44,34 @@ pub(crate) struct Options {
     pub(super) timeline: Option<Arc<Timeline>>,
 }
 
+/// A state that each worker of a pool loads when it starts.
+#[derive(Clone)]
+pub(crate) struct StateOptions {
+    /// Loads it, in a thread.
+    pub(crate) load: Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>,
+    /// As it travels to processes.
+    pub(crate) encoded: Vec<u8>,
+    /// The function that loads it, and where the program said so.
+    pub(crate) function: (usize, &'static Location<'static>),
+    /// There is one at most: no other thread runs tasks while one waits within its task.
+    pub(crate) is_single: bool,
+}
+
+impl fmt::Debug for StateOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateOptions").finish_non_exhaustive()
+    }
+}
+
 impl Options {
+    /// Why there is no pool: what its workers do first has failed.
+    pub(super) fn start_failed(&self, why: JoinError) -> io::Error {
+        match self.state {
+            None => InitializerFailed(why).into(),
+            Some(_) => io::Error::other(StateFailed(why)),
+        }
+    }
+
     /// After how many tasks a worker leaves.
     pub(crate) fn most_tasks(&self) -> Option<u64> {
         if self.fresh_per_task {
@@ -49,18 +80,27 @@ impl Options {
         self.recycle_after
     }
 
-    /// The initializer's name, if there is one.
+    /// The name of what each worker does first: of the load of its state, or of the initializer.
     pub(super) fn initializer_name(&self) -> Option<TaskName> {
-        let address = self.initializer? as usize;
-        let worker = self.name.clone();
-        Some(TaskName::at(address, worker, self.initializer_at))
+        let initializer = self.initializer.map(|f| (f as usize, self.initializer_at));
+        let (address, at) = self
+            .state
+            .as_ref()
+            .map(|state| state.function)
+            .or(initializer)?;
+        Some(TaskName::at(address, self.name.clone(), at))
     }
 }
 
 /// Why a pool could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("the pool's initializer failed: {0}")]
-pub(super) struct InitializerFailed(#[source] pub(super) JoinError);
+pub(super) struct InitializerFailed(#[source] JoinError);
+
+/// Why a pool could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("the pool's state could not be loaded: {0}")]
+pub(super) struct StateFailed(#[source] JoinError);
 
 impl From<InitializerFailed> for io::Error {
     fn from(why: InitializerFailed) -> io::Error {

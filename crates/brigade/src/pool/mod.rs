@@ -8,12 +8,14 @@
 // - submit_async, room: futures that wait for room in the queue
 // - named: tasks of another program
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long tasks took; events: for subscribers of `tracing`
+// - state: what each worker loads and keeps; actor: one worker with a state
 // - stacks: what each worker does, and where
 // - timeline: a pool's runs of tasks as a file for Perfetto; absent: where that feature is off
 // - policy: what both kinds of pools decide alike
 // - thread: a pool of threads; process: a pool of processes
 // - crash_file: what `keep_crashes` writes, and what `BRIGADE_REPLAY` does with it
 
+mod actor;
 mod builder;
 mod closing;
 mod config;
@@ -34,6 +36,7 @@ pub(crate) mod process;
 pub(crate) mod process;
 mod room;
 mod stacks;
+mod state;
 mod stats;
 mod submit_async;
 mod task_builder;
@@ -48,6 +51,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+pub use actor::{Actor, ActorBuilder};
 pub use builder::PoolBuilder;
 pub use context::Context;
 pub use histogram::Latencies;
@@ -55,6 +59,7 @@ pub use keyed::MapKeyed;
 pub use map::{Map, MapUnordered};
 pub use open_metrics::open_metrics;
 pub use stacks::{Stacks, WorkerStack};
+pub use state::{StatePool, StatePoolBuilder};
 pub use stats::PoolStats;
 pub use submit_async::SubmitAsync;
 pub use task_builder::TaskBuilder;

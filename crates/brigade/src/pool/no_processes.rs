@@ -68,6 +68,15 @@ impl ProcessPool {
         match self.0 {}
     }
 
+    /// There is none to ask.
+    pub(in crate::pool) fn never<T>(&self) -> T {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn losses(&self) -> u64 {
+        match self.0 {}
+    }
+
     pub(in crate::pool) fn submit_named<A: Message, R: Message>(
         self: &Arc<Self>,
         _: &NamedTask<A, R>,

@@ -21,6 +21,7 @@ mod queue;
 mod resize;
 mod room;
 mod sharing;
+mod state;
 mod stats;
 mod task_options;
 mod time;

@@ -25,6 +25,9 @@ pub(crate) struct ReplaySpec {
     /// The file of the context that the task uses.
     #[serde(skip)]
     pub(crate) context: Option<String>,
+    /// The file of the state that it uses: what loads it, and from what.
+    #[serde(skip)]
+    pub(crate) state: Option<String>,
 }
 
 impl ReplaySpec {
@@ -33,6 +36,10 @@ impl ReplaySpec {
         let mut sum = Checksum::default();
         sum.add(&postcard::to_stdvec(self).map_err(io::Error::other)?);
         sum.add(self.context.as_deref().unwrap_or_default().as_bytes());
+        if let Some(state) = &self.state {
+            sum.add(b"state");
+            sum.add(state.as_bytes());
+        }
         Ok(sum)
     }
 }

@@ -166,6 +166,7 @@ impl CrashRecord {
                 spec.variables.push(variable);
             }
             "context" => spec.context = Some(text()?),
+            "state" => spec.state = Some(text()?),
             "descriptors" => spec.descriptors = decimal()?,
             "input length" => spec.length = decimal()?,
             "clear environment" => return Err(wrong()),

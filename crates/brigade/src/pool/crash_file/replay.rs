@@ -62,13 +62,9 @@ fn replay(path: &Path) -> Result<i32, String> {
     let record = read(BufReader::with_capacity(64 * 1024, file)).map_err(|e| e.to_string())?;
     let CrashRecord { spec, input, .. } = &record;
     check(&record)?;
-    let mut context = match &spec.context {
-        Some(name) => Some(Resident::encoded(EncodedValue {
-            place: Place::Here(kept_value::read(name, path)?),
-            descriptors: Vec::new(),
-        })),
-        None => None,
-    };
+    let read_kept = |name: &String| kept_value::read(name, path);
+    let context = spec.context.as_ref().map(read_kept).transpose()?;
+    let state = spec.state.as_ref().map(read_kept).transpose()?;
     eprint_line(&format!(
         "replaying task `{}`, whose worker died of {} while {}, {}",
         record.task, record.cause, record.phase, record.time
@@ -89,12 +85,25 @@ fn replay(path: &Path) -> Result<i32, String> {
             Some(Ok(())) => {}
         }
     }
+    let mut resident = context.map(|bytes| {
+        Resident::encoded(EncodedValue {
+            place: Place::Here(bytes),
+            descriptors: Vec::new(),
+        })
+    });
+    if let Some(state) = state {
+        match entry::load_state(&state) {
+            None => return Err("the load of its state is not code of this program".to_owned()),
+            Some(Err(unwound)) => return Ok(panicked("the load of its state", &unwound)),
+            Some(Ok(loaded)) => resident = Some(loaded?),
+        }
+    }
     let mut result = EncodedResult::default();
     let plan = Plan::from_words([spec.entry, spec.function]);
     let input = Encoded::Here(input);
-    let outcome = match &mut context {
+    let outcome = match &mut resident {
         None => plan.run(input, Vec::new(), &mut result, &|_| {}),
-        Some(context) => plan.run_with(context, input, Vec::new(), &mut result, &|_| {}),
+        Some(resident) => plan.run_with(resident, input, Vec::new(), &mut result, &|_| {}),
     };
     let _ = io::stdout().flush();
     process::flush_c_streams();

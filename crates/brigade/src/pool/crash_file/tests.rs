@@ -67,6 +67,7 @@ fn file_of<'a>(input: &'a [u8], setup: Option<&'a Setup>) -> CrashFile<'a> {
         input,
         descriptors: 0,
         context: None,
+        uses_state: false,
         attempt: 1,
         initializer: Some(0x1234),
         setup,

@@ -41,6 +41,8 @@ pub(crate) struct CrashFile<'a> {
     pub(crate) descriptors: usize,
     /// The file beside this one of the context that the task uses.
     pub(crate) context: Option<&'a str>,
+    /// What that file is of is a state, and not a context.
+    pub(crate) uses_state: bool,
     /// Counted from 1: with retries, a task may crash more than once.
     pub(crate) attempt: u32,
     /// The pool's initializer, as an offset: `Function::at(initializer as usize)?.0`.
@@ -157,7 +159,8 @@ impl CrashFile<'_> {
             variables: setup.env,
             descriptors: self.descriptors as u64,
             length: self.input.len() as u64,
-            context: self.context.map(str::to_owned),
+            context: self.context.filter(|_| !self.uses_state).map(str::to_owned),
+            state: self.context.filter(|_| self.uses_state).map(str::to_owned),
         })
     }
 }
@@ -201,6 +204,9 @@ impl ReplaySpec {
         }
         if let Some(context) = &self.context {
             writeln!(to, "context: {}", escaped(context.as_bytes()))?;
+        }
+        if let Some(state) = &self.state {
+            writeln!(to, "state: {}", escaped(state.as_bytes()))?;
         }
         writeln!(to, "descriptors: {}", self.descriptors)?;
         writeln!(to, "input length: {}", self.length)?;

@@ -54,5 +54,6 @@ pub(in crate::pool) const RAN_OVER: &str = "ran over its time";
 pub(in crate::pool) mod replaced {
     pub(in crate::pool) const TIMED_OUT: &str = "its task ran over its time";
     pub(in crate::pool) const CANCELLED: &str = "its task was cancelled";
+    pub(in crate::pool) const SPOILED: &str = "a task panicked that could change its state";
     pub(in crate::pool) const TASK_LIMIT: &str = "it has reached its limit of tasks";
 }

@@ -208,6 +208,7 @@ impl ProcessPool {
             input: &input,
             descriptors,
             context: kept.as_deref(),
+            uses_state: context.is_some_and(EncodedContext::is_state),
             attempt: attempts.current(),
             initializer: self.setup.pool.as_ref().and_then(|s| s.initializer),
             setup: Some(&self.setup),

@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::input::EncodedInput;
-use super::outcome::TransferError;
+use super::outcome::{Bytes, TransferError};
 use crate::Message;
 use crate::pool::crash_file::kept_value;
 use crate::worker::process::host::connection::{NotNow, WorkerConnection};
-use crate::worker::process::ipc::order::MAX_CONTEXTS;
+use crate::worker::process::ipc::order::{MAX_CONTEXTS, STATE};
 
 /// Bytes of a context that goes through a ring. So many are kept as fit there in front of the
 /// longest input: a worker takes a context only together with a task that follows it.
@@ -50,6 +50,18 @@ impl EncodedContext {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             value,
         }))
+    }
+
+    /// What tasks that use their workers' state have in place of a context.
+    pub(in crate::pool) fn of_state(state: &[u8]) -> Arc<EncodedContext> {
+        Arc::new(EncodedContext {
+            number: STATE,
+            value: EncodedInput::Inline(Bytes::from_slice(state)),
+        })
+    }
+
+    pub(super) fn is_state(&self) -> bool {
+        self.number == STATE
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -102,6 +114,8 @@ impl WorkerContexts {
         context: Option<&Arc<EncodedContext>>,
         line: &mut WorkerConnection,
     ) -> Result<(), NotNow> {
+        // A worker has its state from its start.
+        let context = context.filter(|context| !context.is_state());
         let number = context.map(|context| context.number);
         self.forget_dropped(number);
         let at = self.kept.iter().position(|it| Some(it.number) == number);

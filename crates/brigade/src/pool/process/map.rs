@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::StatePlan;
 use super::context::EncodedContext;
 use super::deferred::{Deferred, TraceEvent};
 use super::input::{EncodedInput, TaskBatch};
@@ -104,6 +105,21 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
             Ok((target, context)) => Map::of(pool, Ok(target), Some(context), inputs),
             Err(why) => Map::of(pool, Err(why), None, inputs),
         }
+    }
+
+    /// Of tasks that use their workers' state.
+    #[track_caller]
+    pub(in crate::pool) fn planned(
+        pool: &Arc<ProcessPool>,
+        plan: &StatePlan,
+        inputs: I,
+    ) -> Map<A, R, I> {
+        Map::of(
+            pool,
+            pool.target_of(plan),
+            Some(Arc::clone(&plan.state)),
+            inputs,
+        )
     }
 
     fn of(

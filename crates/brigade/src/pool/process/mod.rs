@@ -65,7 +65,7 @@ use self::outcome::RawOutcome;
 use self::respawn::StartError;
 use self::result_cell::HasResultCell;
 use self::task::{CallTarget, ResultSink, Task};
-use super::config::{InitializerFailed, Options};
+use super::config::Options;
 use super::context::Context;
 use super::crash_file;
 use super::policy::limits::Attempts;
@@ -88,6 +88,14 @@ pub(crate) use self::pool::ProcessPool;
 pub(crate) use map::Map;
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
 pub(crate) use map::Now;
+
+/// What is to be called of a task that uses its worker's state.
+pub(in crate::pool) struct StatePlan {
+    pub(in crate::pool) plan: io::Result<Plan>,
+    /// Where the function is.
+    pub(in crate::pool) address: usize,
+    pub(in crate::pool) state: Arc<EncodedContext>,
+}
 
 thread_local! {
     /// Where inputs are encoded, before it is known how large they are.
@@ -127,6 +135,7 @@ impl ProcessPool {
         };
         setup.pool = Some(PoolWorkerSetup {
             initializer,
+            state: options.state.as_ref().map(|state| state.encoded.clone()),
             tasks: options.most_tasks(),
             bytes: options.recycle_above,
             tells_times: options.timeline.is_some(),
@@ -154,7 +163,7 @@ impl ProcessPool {
     /// Why there is no pool.
     fn not_started(&self, reason: &StartError) -> io::Error {
         if let Some(name) = reason.initializer(&self.options) {
-            return InitializerFailed(reason.to_error(name)).into();
+            return self.options.start_failed(reason.to_error(name));
         }
         match reason {
             StartError::SpawnFailed(why) => why.clone().into(),
@@ -327,6 +336,33 @@ impl ProcessPool {
         JoinHandle(Behind::Pooled(pooled))
     }
 
+    /// As [`submit`](Self::submit), of a task that uses its worker's state.
+    #[track_caller]
+    pub(in crate::pool) fn submit_planned<A: Message, R: Message>(
+        self: &Arc<Self>,
+        plan: &StatePlan,
+        input: A,
+    ) -> JoinHandle<R> {
+        if !self.is_ours() {
+            return JoinHandle(Behind::Closed(Kind::Process));
+        }
+        let context = Some(Arc::clone(&plan.state));
+        let (pooled, mut task) = self.make(self.target_of(plan), context, &input, None);
+        drop(input);
+        if task.is_some() {
+            self.enqueue(&mut task);
+        }
+        JoinHandle(Behind::Pooled(pooled))
+    }
+
+    #[track_caller]
+    fn target_of(&self, plan: &StatePlan) -> Result<CallTarget, String> {
+        match &plan.plan {
+            Ok(plan) => Ok(CallTarget::of(*plan)),
+            Err(e) => Err(self.nowhere(plan.address, e)),
+        }
+    }
+
     #[track_caller]
     pub(in crate::pool) fn submit_with<C: Message + Sync, A: Message, R: Message>(
         self: &Arc<Self>,
@@ -474,6 +510,15 @@ impl ProcessPool {
         }
         self.poll();
         self.lock().dispatcher.snapshot(Instant::now())
+    }
+
+    /// How many tasks have panicked, and workers been replaced because of tasks, as far as is known.
+    pub(in crate::pool) fn losses(&self) -> u64 {
+        if !self.is_ours() {
+            return 0;
+        }
+        let stats = &self.lock().dispatcher.stats;
+        stats.restarts + stats.panicked
     }
 }
 

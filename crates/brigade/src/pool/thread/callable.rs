@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use super::state;
 use crate::pool::context::Context;
 
 /// What a task calls: a function, or one with what it borrows.
-pub(super) enum Callable<A, R> {
+pub(in crate::pool) enum Callable<A, R> {
     Plain(fn(A) -> R),
     With(Arc<dyn Call<A, R>>),
 }
 
 /// A function with what it borrows.
-pub(super) trait Call<A, R>: Send + Sync {
+pub(in crate::pool) trait Call<A, R>: Send + Sync {
     fn call(&self, input: A) -> R;
 
     /// Where the function is.
@@ -42,6 +43,40 @@ impl<A: 'static, R: 'static> Callable<A, R> {
         task: fn(&C, A) -> R,
     ) -> Callable<A, R> {
         Callable::With(Arc::new(WithContext { context, task }))
+    }
+}
+
+impl<A: 'static, R: 'static> Callable<A, R> {
+    pub(in crate::pool) fn with_state<S: 'static>(task: fn(&S, A) -> R) -> Callable<A, R> {
+        Callable::With(Arc::new(WithState(task)))
+    }
+
+    pub(in crate::pool) fn with_state_mut<S: 'static>(task: fn(&mut S, A) -> R) -> Callable<A, R> {
+        Callable::With(Arc::new(WithStateMut(task)))
+    }
+}
+
+struct WithState<S, A, R>(fn(&S, A) -> R);
+
+impl<S: 'static, A, R> Call<A, R> for WithState<S, A, R> {
+    fn call(&self, input: A) -> R {
+        state::with(true, |state: &mut S| (self.0)(state, input))
+    }
+
+    fn address(&self) -> usize {
+        self.0 as usize
+    }
+}
+
+struct WithStateMut<S, A, R>(fn(&mut S, A) -> R);
+
+impl<S: 'static, A, R> Call<A, R> for WithStateMut<S, A, R> {
+    fn call(&self, input: A) -> R {
+        state::with(false, |state: &mut S| (self.0)(state, input))
+    }
+
+    fn address(&self) -> usize {
+        self.0 as usize
     }
 }
 

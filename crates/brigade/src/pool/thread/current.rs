@@ -53,7 +53,13 @@ pub(in crate::pool) struct BlockedGuard(Option<Arc<WorkerThread>>);
 
 /// Called before a thread waits for tasks.
 pub(in crate::pool) fn block() -> BlockedGuard {
-    BlockedGuard(worker().filter(|worker| worker.pool.block(worker.id)))
+    let worker = worker().filter(|worker| {
+        let state = &worker.pool.options.state;
+        // Another would have a state of its own.
+        let has_others = !state.as_ref().is_some_and(|state| state.is_single);
+        has_others && worker.pool.block(worker.id)
+    });
+    BlockedGuard(worker)
 }
 
 impl Drop for BlockedGuard {

@@ -54,7 +54,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     }
 
     #[track_caller]
-    fn of(pool: &Arc<ThreadPool>, task: Callable<A, R>, inputs: I) -> Self {
+    pub(in crate::pool) fn of(pool: &Arc<ThreadPool>, task: Callable<A, R>, inputs: I) -> Self {
         Map {
             job: Arc::new(MapJob::new(pool, task, Location::caller())),
             inputs: Some(inputs),

@@ -10,6 +10,7 @@
 // - map_job, map_batch, map: many inputs for one function
 // - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: numbers
 // - publish: what is published of it; stacks: what each thread does now
+// - state: what a thread has loaded for its tasks
 // - registry: pools by their numbers; locks: std's, as a pool uses them
 
 mod adaptive_spin;
@@ -28,6 +29,7 @@ mod retry;
 mod scheduler;
 mod shutdown;
 mod stacks;
+mod state;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -36,5 +38,6 @@ mod timeouts;
 mod work;
 mod worker;
 
+pub(in crate::pool) use callable::Callable;
 pub(in crate::pool) use map::Map;
 pub(in crate::pool) use pool::ThreadPool;

@@ -8,10 +8,11 @@ use std::thread;
 use super::locks::wait;
 use super::pool::{BACKLOG_WAKE_NS, ThreadPool};
 use super::registry;
+use super::state;
 use super::thread_table::{HAS_SENTRY, Idle, SHUTTING_DOWN, ThreadTable, WakeAction};
 use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
-use crate::pool::config::{InitializerFailed, Options};
+use crate::pool::config::Options;
 use crate::pool::policy::outcome::replaced;
 use crate::sys::asking;
 use crate::sys::error::{Call, THREAD};
@@ -54,12 +55,9 @@ impl ThreadPool {
         let mut table = self.lock_table();
         loop {
             if let Some((name, unwound)) = table.build_failure.take() {
-                return Err(InitializerFailed(JoinError::panicked(
-                    name,
-                    unwound,
-                    Symbols::of_this_process(),
-                ))
-                .into());
+                let symbols = Symbols::of_this_process();
+                let why = JoinError::panicked(name, unwound, symbols);
+                return Err(self.options.start_failed(why));
             }
             if table.ready == self.options.workers {
                 table.building = false;
@@ -354,6 +352,11 @@ impl ThreadPool {
 
     /// A thread has run as many tasks as it may: another takes its place.
     pub(super) fn recycle(self: &Arc<Self>, worker: &WorkerThread) {
+        let why = if state::is_lost() {
+            replaced::SPOILED
+        } else {
+            replaced::TASK_LIMIT
+        };
         let action = self.with_table(|table| {
             table.retire(worker.id);
             self.retired.merge(&worker.counters);
@@ -361,8 +364,8 @@ impl ThreadPool {
             self.pick_replacement(table)
         });
         self.notify_exit();
-        self.draw_replaced(worker.id, replaced::TASK_LIMIT);
-        self.events().replaced(worker.id, replaced::TASK_LIMIT);
+        self.draw_replaced(worker.id, why);
+        self.events().replaced(worker.id, why);
         self.apply(action);
     }
 

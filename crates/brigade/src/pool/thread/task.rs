@@ -100,7 +100,7 @@ impl ThreadPool {
 
     #[track_caller]
     #[inline]
-    fn submit_callable<A: Message, R: Message>(
+    pub(in crate::pool) fn submit_callable<A: Message, R: Message>(
         self: &Arc<Self>,
         task: Callable<A, R>,
         input: A,

@@ -11,6 +11,7 @@ use super::counters::ThreadCounters;
 use super::current;
 use super::locks::lock;
 use super::pool::ThreadPool;
+use super::state;
 use super::thread_table::{ABORTED, Idle, SHUTTING_DOWN, SURPLUS};
 use super::timeouts;
 use super::work::{Rejection, RunOutcome, Work};
@@ -73,9 +74,17 @@ impl WorkerThread {
             self.pool.on_init_failed(&self, unwound);
             return;
         }
+        if let Some(state) = &self.pool.options.state {
+            match caught(|| (state.load)()) {
+                Ok(loaded) => state::set(loaded),
+                Err(unwound) => return self.pool.on_init_failed(&self, unwound),
+            }
+        }
         if self.pool.on_init_done(self.id) {
             self.run_loop();
         }
+        // A destructor of the program's, in the thread that it is of.
+        contained(state::drop_it);
         current::clear();
     }
 
@@ -145,10 +154,12 @@ impl WorkerThread {
         lock(&self.current_work).clone()
     }
 
-    /// Whether it has run as many tasks as a thread of this pool may.
+    /// Whether it has run as many tasks as a thread of this pool may, or has no state any more.
     pub(super) fn at_task_limit(&self) -> bool {
-        (self.pool.options.most_tasks())
+        let options = &self.pool.options;
+        (options.most_tasks())
             .is_some_and(|most| self.counters.begun.load(Ordering::Relaxed) >= most)
+            || options.state.is_some() && state::is_lost()
     }
 
     /// What the system calls it; 0: it does not run yet.

@@ -7,7 +7,9 @@ mod plan;
 mod resident;
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) use plan::{EncodedResult, Outcome, Plan, run_initializer, task_at};
+pub(crate) use plan::{
+    EncodedResult, Outcome, Plan, encode_state, load_state, run_initializer, task_at,
+};
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) use resident::{EncodedValue, Place, Resident};
 

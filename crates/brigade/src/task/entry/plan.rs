@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "turns addresses back into functions")]
 
+use std::any::Any;
 use std::os::fd::OwnedFd;
 
 use super::caught;
@@ -110,6 +111,87 @@ fn entry_with_context<C: Message, A: Message, R: Message>(
     })
 }
 
+fn entry_with_state<S: 'static, A: Message, R: Message>(
+    task: usize,
+    resident: &mut Resident,
+    input: Encoded<'_>,
+    descriptors: Vec<OwnedFd>,
+    result: &mut EncodedResult,
+    phase: &dyn Fn(Phase),
+) -> Outcome {
+    // SAFETY: `Plan::with_state` pairs this very instance with a `fn(&S, A) -> R`; else as in
+    // `entry`.
+    let task = unsafe { std::mem::transmute::<usize, fn(&S, A) -> R>(task) };
+    outcome_of(result, |result| {
+        phase(Phase::Decoding);
+        let input = decode(input, descriptors)?;
+        let state = resident.state::<S>()?;
+        phase(Phase::Running);
+        let value = task(state, input);
+        phase(Phase::Encoding);
+        encode(&value, result)
+    })
+}
+
+fn entry_with_state_mut<S: 'static, A: Message, R: Message>(
+    task: usize,
+    resident: &mut Resident,
+    input: Encoded<'_>,
+    descriptors: Vec<OwnedFd>,
+    result: &mut EncodedResult,
+    phase: &dyn Fn(Phase),
+) -> Outcome {
+    // SAFETY: `Plan::with_state_mut` pairs this very instance with a `fn(&mut S, A) -> R`; else as
+    // in `entry`.
+    let task = unsafe { std::mem::transmute::<usize, fn(&mut S, A) -> R>(task) };
+    outcome_of(result, |result| {
+        phase(Phase::Decoding);
+        let input = decode(input, descriptors)?;
+        phase(Phase::Running);
+        let value = resident.change(|state: &mut S| task(state, input))?;
+        phase(Phase::Encoding);
+        encode(&value, result)
+    })
+}
+
+/// Loads a state from its encoded configuration, in a worker process.
+type LoadEntry = fn(load: usize, config: &[u8]) -> Result<Box<dyn Any>, String>;
+
+fn load_entry<C: Message, S: 'static>(load: usize, config: &[u8]) -> Result<Box<dyn Any>, String> {
+    // SAFETY: `encode_state` pairs this very instance with a `fn(C) -> S`; else as in `entry`.
+    let load = unsafe { std::mem::transmute::<usize, fn(C) -> S>(load) };
+    let config = codec::decode::<C>(config, Vec::new());
+    let config = config.map_err(|e| format!("the configuration of its state {e}"))?;
+    Ok(Box::new(load(config)))
+}
+
+/// A state as it travels: what loads it, and from what.
+pub(crate) fn encode_state<C: Message, S: 'static>(
+    load: fn(C) -> S,
+    config: &[u8],
+) -> std::io::Result<Vec<u8>> {
+    let entry = Function::at(load_entry::<C, S> as LoadEntry as usize)?;
+    let load = Function::at(load as usize)?;
+    let mut bytes = Vec::with_capacity(16 + config.len());
+    bytes.extend(entry.0.to_ne_bytes());
+    bytes.extend(load.0.to_ne_bytes());
+    bytes.extend(config);
+    Ok(bytes)
+}
+
+/// Loads such a state. `None`: its function is not part of this program.
+pub(crate) fn load_state(state: &[u8]) -> Option<Result<Result<Resident, String>, Unwound>> {
+    let (entry, rest) = state.split_first_chunk()?;
+    let (load, config) = rest.split_first_chunk()?;
+    let entry = Function(u64::from_ne_bytes(*entry)).address()?;
+    let load = Function(u64::from_ne_bytes(*load)).address()?;
+    // SAFETY: `address` checked that this lies in the program's code. That it is a `LoadEntry` is
+    // the host's word, which is of the same build, or a crash file's, which names its build: as in
+    // `Plan::run`. No task has run in this worker yet.
+    let entry = unsafe { std::mem::transmute::<usize, LoadEntry>(entry) };
+    Some(caught(|| entry(load, config).map(Resident::loaded)))
+}
+
 /// Runs `task`, which appends the encoded result.
 #[inline(always)]
 fn outcome_of(
@@ -168,6 +250,26 @@ impl Plan {
     ) -> std::io::Result<Plan> {
         Ok(Plan {
             entry: Function::at(entry_with_context::<C, A, R> as EntryWith as usize)?,
+            task: Function::at(task as usize)?,
+        })
+    }
+
+    /// As [`of`](Self::of), of a task that borrows its worker's state.
+    pub(crate) fn with_state<S: 'static, A: Message, R: Message>(
+        task: fn(&S, A) -> R,
+    ) -> std::io::Result<Plan> {
+        Ok(Plan {
+            entry: Function::at(entry_with_state::<S, A, R> as EntryWith as usize)?,
+            task: Function::at(task as usize)?,
+        })
+    }
+
+    /// As [`of`](Self::of), of a task that may change its worker's state.
+    pub(crate) fn with_state_mut<S: 'static, A: Message, R: Message>(
+        task: fn(&mut S, A) -> R,
+    ) -> std::io::Result<Plan> {
+        Ok(Plan {
+            entry: Function::at(entry_with_state_mut::<S, A, R> as EntryWith as usize)?,
             task: Function::at(task as usize)?,
         })
     }

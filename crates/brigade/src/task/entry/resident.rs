@@ -1,4 +1,5 @@
-//! What a worker process keeps between tasks: a context, which the first task that uses it decodes.
+//! What a worker process keeps between tasks: a context, which the first task that uses it decodes;
+//! or a state, which is loaded when the worker starts.
 
 use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +10,11 @@ use crate::task::codec::{self, Encoded};
 use crate::transport::attachment;
 
 /// A value that tasks borrow, one after another.
-pub(crate) struct Resident(Stage);
+pub(crate) struct Resident {
+    stage: Stage,
+    /// A task that could change it has panicked.
+    is_spoiled: bool,
+}
 
 enum Stage {
     Encoded(EncodedValue),
@@ -50,17 +55,57 @@ impl EncodedValue {
 
 impl Resident {
     pub(crate) fn encoded(value: EncodedValue) -> Resident {
-        Resident(Stage::Encoded(value))
+        Resident {
+            stage: Stage::Encoded(value),
+            is_spoiled: false,
+        }
+    }
+
+    pub(crate) fn loaded(state: Box<dyn Any>) -> Resident {
+        Resident {
+            stage: Stage::Decoded(state),
+            is_spoiled: false,
+        }
+    }
+
+    /// Whether no other task may see it.
+    pub(crate) fn is_spoiled(&self) -> bool {
+        self.is_spoiled
+    }
+
+    /// The state, while `task` may change it. If that panics, no other task sees it.
+    pub(super) fn change<S: 'static, R>(
+        &mut self,
+        task: impl FnOnce(&mut S) -> R,
+    ) -> Result<R, String> {
+        let state = match &mut self.stage {
+            Stage::Decoded(state) => state.downcast_mut(),
+            Stage::Encoded(_) => None,
+        };
+        let state = state.ok_or_else(|| "its state is of another type".to_owned())?;
+        self.is_spoiled = true;
+        let value = task(state);
+        self.is_spoiled = false;
+        Ok(value)
+    }
+
+    /// The state.
+    pub(super) fn state<S: 'static>(&self) -> Result<&S, String> {
+        let state = match &self.stage {
+            Stage::Decoded(state) => state.downcast_ref(),
+            Stage::Encoded(_) => None,
+        };
+        state.ok_or_else(|| "its state is of another type".to_owned())
     }
 
     /// The value. It is decoded if it was not; then its bytes are let go of. Where that fails, or
     /// panics, the next task tries it again.
     pub(super) fn decoded<C: Message>(&mut self) -> Result<&C, String> {
-        if let Stage::Encoded(encoded) = &self.0 {
+        if let Stage::Encoded(encoded) = &self.stage {
             let value: C = encoded.decode().map_err(|e| format!("its context {e}"))?;
-            self.0 = Stage::Decoded(Box::new(value));
+            self.stage = Stage::Decoded(Box::new(value));
         }
-        match &self.0 {
+        match &self.stage {
             Stage::Decoded(value) => value.downcast_ref(),
             Stage::Encoded(_) => None,
         }

@@ -64,6 +64,7 @@ impl Kept<'_> {
             input,
             descriptors: self.descriptors,
             context: None,
+            uses_state: false,
             attempt: 1,
             initializer: self.initializer.map(offset),
             setup: self.setup,

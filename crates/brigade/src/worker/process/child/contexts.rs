@@ -4,13 +4,22 @@ use super::startup::Worker;
 use super::task;
 use crate::task::entry::Resident;
 use crate::task::panic::contained;
-use crate::worker::process::ipc::order::{Numbers, Payload};
+use crate::worker::process::ipc::order::{Numbers, Payload, STATE};
 
-/// Contexts by their numbers: a few.
-#[derive(Default)]
+/// Contexts by their numbers: a few. The state, if there is one, is the first.
 pub(super) struct Contexts(Vec<(u64, Result<Resident, String>)>);
 
 impl Contexts {
+    /// With the worker's state, if it has one.
+    pub(super) fn new(state: Option<Resident>) -> Contexts {
+        Contexts(state.map(|state| (STATE, Ok(state))).into_iter().collect())
+    }
+
+    /// Whether a task has panicked while it could change the state.
+    pub(super) fn is_state_spoiled(&self) -> bool {
+        matches!(self.0.first(), Some((STATE, Ok(state))) if state.is_spoiled())
+    }
+
     /// Takes a context, which is decoded by the first task that uses it. One that could not be
     /// received is the error of each task that uses it.
     pub(super) fn receive(&mut self, worker: &Worker, number: u64, payload: Payload<'_>) {
@@ -20,9 +29,9 @@ impl Contexts {
 
     /// Lets go of all but these.
     pub(super) fn keep(&mut self, numbers: Numbers<'_>) {
-        let is_kept = |number| numbers.contains(number);
+        let is_kept = |number| number == STATE || numbers.contains(number);
         while let Some(at) = self.0.iter().position(|&(number, _)| !is_kept(number)) {
-            let context = self.0.swap_remove(at);
+            let context = self.0.remove(at);
             // A destructor of the program's.
             contained(|| drop(context));
         }

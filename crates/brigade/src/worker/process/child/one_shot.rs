@@ -8,7 +8,7 @@ use crate::sys::{process, profile, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{EncodedResult, Plan};
 use crate::worker::process::child::flush::Streams;
-use crate::worker::process::child::setup;
+use crate::worker::process::child::setup::{self, PoolWorker};
 use crate::worker::process::child::startup::{
     EXIT_PROTOCOL_BROKEN, Worker, is_the_worker, wake_events,
 };
@@ -16,7 +16,6 @@ use crate::worker::process::child::task::{self, Service};
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
-use crate::worker::process::ipc::protocol::PoolWorkerSetup;
 use crate::worker::process::ipc::reply::{self, Reply};
 
 /// Bytes that a plan and a small input fit, so that one allocation does for both.
@@ -29,7 +28,7 @@ const CALLED: Duration = Duration::from_micros(200);
 impl Worker {
     /// Obeys one order after another, until a task is done; or until it is told that it is a
     /// pool's, and what that asks of it.
-    pub(in crate::worker::process) fn serve(&mut self) -> Option<PoolWorkerSetup> {
+    pub(in crate::worker::process) fn serve(&mut self) -> Option<PoolWorker> {
         let mut frame = OrderFrame::with_capacity(FRAME);
         let mut plan = None;
         loop {

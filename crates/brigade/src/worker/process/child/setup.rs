@@ -9,7 +9,7 @@ use crate::sys::error;
 use crate::sys::error::Call;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{environment, process};
-use crate::task::entry;
+use crate::task::entry::{self, Resident};
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::startup::is_the_worker;
 use crate::worker::process::child::task::shorten;
@@ -17,7 +17,7 @@ use crate::worker::process::child::{limits, oom_score};
 use crate::worker::process::ipc::protocol::{NotReady, PoolWorkerSetup, Setup};
 
 /// Does what an encoded [`Setup`] says. Gives what a pool asks of the worker, if it is one's.
-pub(super) fn set_up(encoded: &[u8]) -> Result<Option<PoolWorkerSetup>, NotReady> {
+pub(super) fn set_up(encoded: &[u8]) -> Result<Option<PoolWorker>, NotReady> {
     let mut setup: Setup = postcard::from_bytes(encoded).map_err(|e| NotReady {
         why: RemoteError::other(e.to_string()),
         panic: None,
@@ -30,10 +30,17 @@ pub(super) fn set_up(encoded: &[u8]) -> Result<Option<PoolWorkerSetup>, NotReady
     let is_shut_in = rules.is_some();
     #[cfg(not(feature = "sandbox"))]
     let is_shut_in = false;
-    initialize(pool.as_ref(), is_shut_in)?;
+    let state = initialize(pool.as_ref(), is_shut_in)?;
     #[cfg(feature = "sandbox")]
     shut_in(rules.as_deref())?;
-    Ok(pool)
+    Ok(pool.map(|setup| PoolWorker { setup, state }))
+}
+
+/// What a worker of a pool begins with.
+pub(in crate::worker::process) struct PoolWorker {
+    pub(super) setup: PoolWorkerSetup,
+    /// The state that it has loaded.
+    pub(super) state: Option<Resident>,
 }
 
 fn prepare(setup: Setup) -> Result<(), NotReady> {
@@ -74,17 +81,23 @@ fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
     locked.map_err(|e| NotReady::because(&e))
 }
 
-/// Runs the initializer of a worker of a pool. `is_shut_in`: it is about to be; then no thread may
+/// Runs the initializer of a worker of a pool, and loads its state. `is_shut_in`: it is about to be; then no thread may
 /// be left.
-fn initialize(pool: Option<&PoolWorkerSetup>, is_shut_in: bool) -> Result<(), NotReady> {
-    let Some(offset) = pool.and_then(|s| s.initializer) else {
-        return Ok(());
+fn initialize(
+    pool: Option<&PoolWorkerSetup>,
+    is_shut_in: bool,
+) -> Result<Option<Resident>, NotReady> {
+    let Some(pool) = pool.filter(|pool| pool.initializer.is_some() || pool.state.is_some()) else {
+        return Ok(None);
     };
     let failed = |what: &str, panic| NotReady {
         why: RemoteError::other(what),
         panic,
     };
-    let ended = entry::run_initializer(offset);
+    let ended = pool.initializer.map(entry::run_initializer);
+    let is_initialized = matches!(ended, None | Some(Some(Ok(()))));
+    let state = pool.state.as_ref().filter(|_| is_initialized);
+    let state = state.map(|state| entry::load_state(state));
     if !is_the_worker() {
         process::exit_now(0);
     }
@@ -95,15 +108,26 @@ fn initialize(pool: Option<&PoolWorkerSetup>, is_shut_in: bool) -> Result<(), No
     } else {
         flush::flush(Streams::All);
     }
+    let panicked = |what: &str, mut unwound| {
+        shorten(&mut unwound);
+        failed(what, Some(unwound))
+    };
     match ended {
-        Some(Ok(())) => Ok(()),
-        Some(Err(mut unwound)) => {
-            shorten(&mut unwound);
-            Err(failed("its initializer panicked", Some(unwound)))
+        None | Some(Some(Ok(()))) => {}
+        Some(Some(Err(unwound))) => return Err(panicked("its initializer panicked", unwound)),
+        Some(None) => {
+            let what = "its initializer is not part of this worker's program";
+            return Err(failed(what, None));
         }
-        None => Err(failed(
-            "its initializer is not part of this worker's program",
-            None,
-        )),
+    }
+    match state {
+        None => Ok(None),
+        Some(Some(Ok(Ok(state)))) => Ok(Some(state)),
+        Some(Some(Ok(Err(why)))) => Err(failed(&why, None)),
+        Some(Some(Err(unwound))) => Err(panicked("the load of its state panicked", unwound)),
+        Some(None) => {
+            let what = "the load of its state is not part of this worker's program";
+            Err(failed(what, None))
+        }
     }
 }

@@ -89,7 +89,7 @@ pub(crate) fn run(birth: &WorkerArgs<'_>) -> ! {
     let (mailbox, mut worker) = begin(birth).unwrap_or_else(|e| could_not_start(birth.lane, e));
     worker.warm_up();
     if let Some(pool) = worker.serve() {
-        WorkerLoop::new(worker, &pool).run();
+        WorkerLoop::new(worker, pool).run();
     }
     // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be
     // waiting for this very processor.

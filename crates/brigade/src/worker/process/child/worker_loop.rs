@@ -18,14 +18,14 @@ use crate::task::crash::Phase;
 use crate::task::entry::{EncodedResult, Plan};
 use crate::transport::ring::Corrupt;
 use crate::worker::process::child::flush::Streams;
+use crate::worker::process::child::setup::PoolWorker;
 use crate::worker::process::child::startup::{EXIT_PROTOCOL_BROKEN, Worker, wake_events};
 use crate::worker::process::child::stderr_mark::Mark;
 use crate::worker::process::child::task::{self, Service};
 use crate::worker::process::ipc::handoff::NotifyEvent;
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
-use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
-use crate::worker::process::ipc::protocol::PoolWorkerSetup;
+use crate::worker::process::ipc::order::{Order, OrderFrame, Payload, STATE};
 use crate::worker::process::ipc::reply::Reply;
 
 /// How often its memory is looked at, at the most.
@@ -56,7 +56,8 @@ pub(in crate::worker::process) struct WorkerLoop {
 }
 
 impl WorkerLoop {
-    pub(in crate::worker::process) fn new(worker: Worker, pool: &PoolWorkerSetup) -> WorkerLoop {
+    pub(in crate::worker::process) fn new(worker: Worker, pool: PoolWorker) -> WorkerLoop {
+        let PoolWorker { setup: pool, state } = pool;
         if pool.bytes.is_none() {
             kept::by_worker();
         }
@@ -74,7 +75,7 @@ impl WorkerLoop {
             finished: 0,
             plan: None,
             uses: None,
-            contexts: Contexts::default(),
+            contexts: Contexts::new(state),
             frame: OrderFrame::default(),
             result: EncodedResult::default(),
         }
@@ -128,7 +129,8 @@ impl WorkerLoop {
         self.left -= 1;
         let had_enough = self.left == 0
             || self.memory_limit.as_mut().is_some_and(MemoryLimit::is_over)
-            || was_long && self.zombies.are_too_many();
+            || was_long && self.zombies.are_too_many()
+            || self.uses == Some(STATE) && self.contexts.is_state_spoiled();
         if served && !had_enough {
             return true;
         }

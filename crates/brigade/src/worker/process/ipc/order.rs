@@ -19,6 +19,9 @@ const LARGE_CONTEXT: u32 = 9;
 const KEEP_CONTEXTS: u32 = 10;
 const ATTEMPT: u32 = 11;
 
+/// The number by which tasks use the state of their worker, which is there from its start.
+pub(crate) const STATE: u64 = u64::MAX;
+
 /// The most contexts that a worker has. The host sees to that.
 pub(crate) const MAX_CONTEXTS: usize = 8;
 

@@ -243,6 +243,8 @@ impl Setup {
 pub(crate) struct PoolWorkerSetup {
     /// The offset of a `fn()` to run first.
     pub(crate) initializer: Option<u64>,
+    /// The state that it loads, as `task::entry::encode_state` has made it.
+    pub(crate) state: Option<Vec<u8>>,
     /// It leaves after so many tasks.
     pub(crate) tasks: Option<u64>,
     /// It leaves when it has more than so many bytes after a task.

@@ -132,7 +132,7 @@ impl Worker {
     /// nothing to obey.
     pub fn serve(mut self) -> Option<StayingWorker> {
         let pool = self.0.serve()?;
-        Some(StayingWorker(WorkerLoop::new(self.0, &pool)))
+        Some(StayingWorker(WorkerLoop::new(self.0, pool)))
     }
 }
 
