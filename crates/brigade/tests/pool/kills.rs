@@ -332,3 +332,35 @@ fn killed_while_the_pool_ends() {
         }
     });
 }
+
+#[test]
+fn one_that_died_with_a_task_is_replaced_though_nobody_asks() {
+    /// The file to which each worker adds a line.
+    const VARIABLE: &str = "BRIGADE_TEST_STARTS";
+    fn start() {
+        let path = std::env::var_os(VARIABLE).expect("it is set");
+        let file = std::fs::OpenOptions::new().append(true).open(path);
+        std::io::Write::write_all(&mut file.expect("opened"), b"+").expect("written");
+    }
+    processes(|| {
+        let path = std::env::temp_dir().join(format!("brigade-starts-{}", std::process::id()));
+        std::fs::write(&path, "").expect("written");
+        let pool = Pool::builder(Kind::Process)
+            .workers(2)
+            .process(process::Builder::new().env(VARIABLE, &path))
+            .initializer(start)
+            .build()
+            .expect("a pool");
+        let starts = || std::fs::metadata(&path).expect("it is there").len();
+        for _ in 0..20 {
+            let (handle, _gate) = occupy(&pool);
+            let before = starts();
+            kill(handle.pid().expect("a process"));
+            crash_of(join(handle));
+            // Nothing is asked of the pool meanwhile.
+            until("there is another", || starts() > before);
+        }
+        drop(pool);
+        std::fs::remove_file(&path).expect("removed");
+    });
+}

@@ -1,5 +1,7 @@
 //! What is done when the lock is free: wakers woken, crashes told and kept.
 
+use std::time::Duration;
+
 use super::context::EncodedContext;
 use super::deferred::{DeadOutcome, DeadTask, Deferred, Drawing, HowDied, TraceEvent};
 use super::outcome::RawOutcome;
@@ -35,6 +37,10 @@ impl Kept<'_> {
         }
     }
 }
+
+/// When the place of a worker that died with a task is filled, unless that is done before. Not at
+/// once: to set a timer that goes off takes 30 µs of whoever has the error.
+const VACANT: Duration = Duration::from_millis(1);
 
 impl ProcessPool {
     /// Frees the lock, and then does what was to be done without it.
@@ -259,13 +265,26 @@ impl ProcessPool {
             .collect();
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
-        let ctx = &mut deferred.at(Instant::now());
+        let now = Instant::now();
+        let ctx = &mut deferred.at(now);
         for (task, end) in told {
             inner.dispatcher.dead_pending -= 1;
             inner
                 .dispatcher
                 .complete(task, RawOutcome::failed(end), ctx);
         }
+        // Now that it is told, their workers are replaced: by the listener, so that the caller that
+        // has the error goes on. The listener hears of the ends too; where that was before, it is
+        // called. That of a fork server that has ended has called for the last time.
+        let dispatcher = &mut inner.dispatcher;
+        let has_vacancies = !dispatcher.workers.is_complete();
+        let has_listener = !dispatcher.server.is_gone();
+        if has_vacancies && has_listener && dispatcher.wakeups.is_later_than(now + VACANT) {
+            dispatcher.set_timer(now + VACANT);
+        }
         self.unlock_and_run(inner, deferred);
+        if has_vacancies && !has_listener {
+            self.poll();
+        }
     }
 }

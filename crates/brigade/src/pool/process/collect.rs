@@ -59,7 +59,9 @@ impl Dispatcher {
             self.epoch = epoch;
             self.reap(ctx);
         }
-        if !self.workers.is_complete() {
+        // To find a worker takes longer than to tell that a task has died, and somebody waits for
+        // that: see `complete_dead`.
+        if !self.workers.is_complete() && ctx.deferred.dead_tasks.is_empty() {
             self.fill_vacancies(ctx);
         }
         if !(more && self.queue.is_empty()) {

@@ -181,6 +181,12 @@ impl ProcessPool {
                 // Told before anybody sleeps: it may be what is waited for.
                 self.unlock_and_run(inner, deferred);
                 inner = self.lock();
+                if want.is_satisfied(&inner.dispatcher) {
+                    let mut deferred = Deferred::default();
+                    self.release_driver(&mut inner, &mut deferred);
+                    self.unlock_and_run(inner, deferred);
+                    return true;
+                }
                 continue;
             }
             let is_satisfied = want.is_satisfied(&inner.dispatcher);
