@@ -14,26 +14,34 @@ use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::signal::Fault;
 use crate::sys::{futex, image, spin, unwind};
 use crate::task::crash::Phase;
-use crate::transport::ring::{Consumer, Place, Producer};
+use crate::transport::ring::{Consumer, Control, Place, Producer};
 use crate::worker::process::ipc::handoff::Handoff;
 
 const PAGE: usize = 4096;
 const RING: usize = 64 * 1024;
-const STATUS_AT: usize = 2048;
-const HANDOFF_AT: usize = 3072;
-const RECORD_AT: usize = PAGE;
+
+// All that a small task needs is on two pages, for each costs both sides a fault and the kernel a
+// page to clear: everything but the rings, with the beginning of the ring in, on the first; the
+// beginning of the ring out on the other.
+const OUT_CONTROL_AT: usize = size_of::<Control>();
+const STATUS_AT: usize = OUT_CONTROL_AT + size_of::<Control>();
+const HANDOFF_AT: usize = (STATUS_AT + size_of::<Status>()).next_multiple_of(LINES);
+const RECORD_AT: usize = (HANDOFF_AT + size_of::<Handoff>()).next_multiple_of(LINES);
 const IN: Place = Place {
     control: 0,
-    data: 2 * PAGE,
+    data: (RECORD_AT + size_of::<FaultRecord>()).next_multiple_of(LINES),
     capacity: RING,
 };
 const OUT: Place = Place {
-    control: 1024,
-    data: 2 * PAGE + RING,
+    control: OUT_CONTROL_AT,
+    data: (IN.data + RING).next_multiple_of(PAGE),
     capacity: RING,
 };
-const STACK_AT: usize = 2 * PAGE + 2 * RING;
+const STACK_AT: usize = OUT.data + RING;
 const LEN: usize = STACK_AT + PAGE;
+
+/// What two parts share no cache line by: two, for processors fetch them in pairs.
+const LINES: usize = 128;
 
 /// The largest value that goes through a ring; larger ones go in a memory file of their own, whose
 /// descriptor goes through the lane.
@@ -60,7 +68,7 @@ struct Status {
 
 const CALLS: usize = 64;
 
-/// What a dying worker notes of its fault. One page.
+/// What a dying worker notes of its fault.
 #[repr(C)]
 #[derive(Debug)]
 struct FaultRecord {
@@ -100,11 +108,16 @@ struct StackRecord {
     calls: [AtomicUsize; STACK_CALLS],
 }
 
-const _: () =
-    assert!(size_of::<Status>() + STATUS_AT <= HANDOFF_AT && size_of::<FaultRecord>() <= PAGE);
-const _: () = assert!(size_of::<StackRecord>() <= PAGE);
-// In models the words are others, which are larger, and lie in no mailbox.
+const _: () = assert!(STACK_AT % PAGE == 0 && size_of::<StackRecord>() <= PAGE);
+const _: () = assert!(
+    STATUS_AT % align_of::<Status>() == 0
+        && HANDOFF_AT % align_of::<Handoff>() == 0
+        && RECORD_AT % align_of::<FaultRecord>() == 0
+);
+// There is room for a small task behind them. In models the words are others, which are larger.
 #[cfg(not(any(loom, shuttle)))]
+const _: () = assert!(IN.data + 512 <= PAGE);
+
 /// What a host and a worker of other builds have to agree on.
 #[cfg(all(test, feature = "sandbox"))]
 pub(super) const LAYOUT: [usize; 7] = [
@@ -116,9 +129,6 @@ pub(super) const LAYOUT: [usize; 7] = [
     size_of::<Handoff>(),
     size_of::<FaultRecord>(),
 ];
-
-const _: () =
-    assert!(size_of::<Handoff>() + HANDOFF_AT <= PAGE && HANDOFF_AT % align_of::<Handoff>() == 0);
 
 /// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must
 /// agree with.
@@ -191,7 +201,7 @@ impl Mailbox {
 
     /// Touches the pages that the first task will need, so that it does not pay for them.
     pub(crate) fn warm(&self) {
-        for offset in [0, RECORD_AT, IN.data, OUT.data] {
+        for offset in [0, OUT.data] {
             // SAFETY: in bounds and aligned (constants); an atomic of any bit pattern is valid.
             let word: &AtomicU32 = unsafe { self.mapping.at().add(offset).cast().as_ref() };
             word.load(Ordering::Relaxed);
@@ -519,8 +529,8 @@ mod tests {
     fn a_record_of_garbage_is_read_without_harm() {
         let mailbox = Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap");
         assert_eq!(mailbox.noted(), None);
-        for offset in (0..PAGE).step_by(4) {
-            // SAFETY: inside the record's page.
+        for offset in (0..size_of::<FaultRecord>()).step_by(4) {
+            // SAFETY: inside the record.
             let word: &AtomicU32 =
                 unsafe { mailbox.mapping.at().add(RECORD_AT + offset).cast().as_ref() };
             word.store(u32::MAX, Ordering::Relaxed);
