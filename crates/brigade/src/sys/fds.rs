@@ -227,8 +227,9 @@ pub(crate) unsafe fn place(fd: impl AsFd, at: RawFd) -> io::Result<()> {
     if from == at {
         return Ok(());
     }
+    // By the bare call, as `process::prctl`.
     // SAFETY: numbers only; the caller vouches for `at`.
-    if unsafe { libc::dup3(from, at, flags) } == -1 {
+    if unsafe { libc::syscall(libc::SYS_dup3, from, at, flags) } == -1 {
         return Err(error::last("dup3(2)"));
     }
     Ok(())

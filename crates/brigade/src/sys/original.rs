@@ -81,10 +81,26 @@ pub(crate) fn forks() -> u32 {
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// This process shares nothing with its forks that either would have to know of: see
+/// [`share_nothing`].
+static SHARES_NOTHING: AtomicBool = AtomicBool::new(false);
+
+/// From now on, [`forks`] counts only in the forks of this process, and not in itself: to count is
+/// to touch a page, which is copied after each fork. What they share is no concern of either.
+pub(crate) fn share_nothing() {
+    SHARES_NOTHING.store(true, Ordering::Relaxed);
+}
+
 /// From now on, [`forks`] counts, and `in_child` is run first thing in each fork of this process
 /// and of those. It may do what is async-signal-safe (signal-safety(7)).
 pub(crate) fn watch_forks(in_child: extern "C" fn()) {
     extern "C" fn count() {
+        if !SHARES_NOTHING.load(Ordering::Relaxed) {
+            FORKS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    extern "C" fn count_in_child() {
+        SHARES_NOTHING.store(false, Ordering::Relaxed);
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
     // Taken over by forks, as their handlers are.
@@ -92,11 +108,11 @@ pub(crate) fn watch_forks(in_child: extern "C" fn()) {
     if WATCHED.swap(true, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: the first two handlers add to an atomic; the third is the caller's, who is told what
-    // it may do. If there is no memory for them, copies have their parent's token, as they have
-    // where fork(3) is not used.
+    // SAFETY: the first two handlers use atomics; the third is the caller's, who is told what it may
+    // do. If there is no memory for them, copies have their parent's token, as they have where
+    // fork(3) is not used.
     unsafe {
-        libc::pthread_atfork(None, Some(count), Some(count));
+        libc::pthread_atfork(None, Some(count), Some(count_in_child));
         libc::pthread_atfork(None, None, Some(in_child));
     }
 }

@@ -450,15 +450,13 @@ pub(crate) fn exit_now(code: i32) -> ! {
 /// PR_SET_PDEATHSIG(2const); it does not fail in a child of a process that may call it
 /// ([`try_calls`]).
 pub(crate) fn die_with_parent() {
-    // SAFETY: no memory is involved.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let _ = prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize);
 }
 
 /// Orphans among this process's descendants become its children, not those of init.
 /// PR_SET_CHILD_SUBREAPER(2const).
 pub(crate) fn adopt_orphans() -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } == -1 {
+    if !prctl(libc::PR_SET_CHILD_SUBREAPER, 1) {
         return Err(error::last("prctl(PR_SET_CHILD_SUBREAPER)"))
             .needed_to("end what tasks leave behind");
     }
@@ -467,8 +465,16 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
 
 /// What `ps` and `top` show; the kernel keeps 15 bytes.
 pub(crate) fn set_name(name: &CStr) {
-    // SAFETY: the kernel reads a C string that lives across the call.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    let _ = prctl(libc::PR_SET_NAME, name.as_ptr().expose_provenance());
+}
+
+/// prctl(2), of a number or of the address of what the kernel reads, which lives across the call.
+/// By the bare call: in a process that was just forked each page of the C library that is used is a
+/// fault, and what makes bare calls is used anyway. `false`: an error.
+fn prctl(option: i32, argument: usize) -> bool {
+    // SAFETY: the kernel reads no more than a short string, which `set_name` has; this process's
+    // memory is not written.
+    unsafe { libc::syscall(libc::SYS_prctl, option, argument, 0, 0, 0) != -1 }
 }
 
 /// Has C's stdout write line by line, whatever it is: a block that ends in the middle of a line

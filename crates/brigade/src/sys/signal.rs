@@ -60,7 +60,25 @@ pub(crate) fn child_events() -> io::Result<OwnedFd> {
 }
 
 /// Lets all signals through. In a child of a process that may change its mask, so that it may too.
+///
+/// By the bare call, sigprocmask(2): in a process that was just forked each page of the C library
+/// that is used is a fault, and its functions for that are on two that nothing else uses.
 pub(crate) fn unblock_all() {
+    let none = 0_u64;
+    // SAFETY: reads a set of the size that is given, in which there is no signal.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            size_of_val(&none),
+        )
+    };
+    if done == 0 {
+        return;
+    }
+    // There are more signals where the size is another.
     // SAFETY: the set is initialised by sigemptyset.
     unsafe {
         let mut set = std::mem::zeroed();

@@ -10,16 +10,13 @@ use crate::task::entry::{EncodedResult, Plan};
 use crate::worker::process::child::flush::Streams;
 use crate::worker::process::child::setup::{self, PoolWorker};
 use crate::worker::process::child::startup::{
-    EXIT_PROTOCOL_BROKEN, Worker, is_the_worker, wake_events,
+    EXIT_PROTOCOL_BROKEN, SMALL, Worker, is_the_worker, wake_events,
 };
 use crate::worker::process::child::task::{self, Service};
 use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
 use crate::worker::process::ipc::reply::{self, Reply};
-
-/// Bytes that a plan and a small input fit, so that one allocation does for both.
-const FRAME: usize = 64;
 
 /// How long a worker that was called looks for its order: longer than the host takes to compare
 /// privileges when it has slept, which is 80 µs, and as long again to prepare the order.
@@ -29,7 +26,7 @@ impl Worker {
     /// Obeys one order after another, until a task is done; or until it is told that it is a
     /// pool's, and what that asks of it.
     pub(in crate::worker::process) fn serve(&mut self) -> Option<PoolWorker> {
-        let mut frame = OrderFrame::with_capacity(FRAME);
+        let mut frame = OrderFrame::with_capacity(SMALL);
         let mut plan = None;
         loop {
             self.mailbox.note_processor();

@@ -176,17 +176,26 @@ pub(crate) fn warm_up() {
     let _ = spin::pays();
 }
 
+/// The fork server, when it has what it keeps: what a worker allocates before its task is there,
+/// side by side, so that none looks for it all over the heap, which after a fork is a fault a page.
+pub(crate) fn leave_memory() {
+    drop([(); 4].map(|()| Vec::<u8>::with_capacity(SMALL)));
+}
+
 /// Runs a task that does nothing, as any other: one whose input is refused would have an error made
 /// up instead, which takes more of the program than a task does.
 fn run_nothing() -> Option<Outcome> {
     fn nothing((): ()) {}
     let plan = Plan::of(nothing as fn(())).ok()?;
-    let mut input = Vec::with_capacity(64);
+    let mut input = Vec::with_capacity(SMALL);
     codec::encode(&(), &mut input).ok()?;
     let mut result = EncodedResult::default();
-    result.bytes.reserve(64);
+    result.bytes.reserve(SMALL);
     Some(plan.run(Encoded::Here(&input), Vec::new(), &mut result, &|_| {}))
 }
+
+/// Bytes that a plan and a small input fit, or a small result.
+pub(in crate::worker::process::child) const SMALL: usize = 64;
 
 /// How long a worker stays after its reply.
 const EXIT_DELAY: Duration = Duration::from_millis(1);

@@ -22,6 +22,7 @@ use crate::sync::roster::{Registrar, Roster, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::error::Call;
 use crate::sys::opened;
+use crate::sys::original;
 use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended};
 use crate::sys::remote_error::RemoteError;
@@ -64,6 +65,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// it started.
 pub(crate) fn serve(socket: OwnedFd) -> ! {
     process::set_name(c"brigade-server");
+    original::share_nothing();
     let status = match Server::start(&socket).needed_to("be a fork server") {
         Ok(mut server) => {
             let ended = server.run();
@@ -116,7 +118,7 @@ struct Worker {
 /// A worker that was reaped, whose end is not told yet because its children may be alive.
 struct Closing {
     pid: u32,
-    worker: Worker,
+    worker: Box<Worker>,
     ended: Ended,
     since: Instant,
 }
@@ -154,7 +156,9 @@ struct Server<'a> {
     open_files: Option<Rlimit>,
     child_events: OwnedFd,
     epoll: Epoll,
-    workers: HashMap<u32, Worker>,
+    /// By process number. In boxes, and so are a table and a list of a few hundred bytes: after each
+    /// fork the pages that are touched are copied.
+    workers: HashMap<u32, Box<Worker>>,
     closing: Vec<Closing>,
     /// Slots never used start here.
     next_slot: u32,
@@ -262,6 +266,7 @@ impl<'a> Server<'a> {
             hopeless: Vec::new(),
             retired: false,
         };
+        startup::leave_memory();
         // Last: from here on the host counts on it.
         protocol::send(socket, &hello, &[])?;
         Ok(server)

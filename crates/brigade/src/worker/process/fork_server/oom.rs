@@ -7,6 +7,7 @@
 //! process of the machine.
 
 use std::fs::File;
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 use crate::sys::cgroup;
@@ -56,14 +57,20 @@ pub(crate) fn is_more(now: Option<u64>, before: Option<u64>) -> bool {
 }
 
 fn count(file: &File) -> Option<u64> {
-    // No more of it is touched than is read, which is little in a group: this is asked for each
-    // worker, and after each fork the pages that are touched are copied.
-    let mut text = Vec::with_capacity(16 * 1024);
-    rustix::io::pread(file, rustix::buffer::spare_capacity(&mut text), 0).ok()?;
-    parse(std::str::from_utf8(&text).ok()?)
+    // What a group has to say is short. This is asked for each worker, and after each fork the
+    // pages that are touched are copied: a large piece of the heap would be four of them.
+    let mut short = [MaybeUninit::uninit(); 256];
+    let (text, rest) = rustix::io::pread(file, &mut short[..], 0).ok()?;
+    if !rest.is_empty() {
+        return parse(text);
+    }
+    let mut long = Vec::with_capacity(16 * 1024);
+    rustix::io::pread(file, rustix::buffer::spare_capacity(&mut long), 0).ok()?;
+    parse(&long)
 }
 
-fn parse(text: &str) -> Option<u64> {
+fn parse(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
     text.lines()
         .find_map(|line| line.strip_prefix("oom_kill "))
         .and_then(|n| n.trim().parse().ok())
@@ -81,11 +88,11 @@ mod tests {
 
     #[test]
     fn both_versions_are_read() {
-        assert_eq!(parse("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\n"), Some(2));
+        assert_eq!(parse(b"low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\n"), Some(2));
         assert_eq!(
-            parse("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"),
+            parse(b"oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"),
             Some(5)
         );
-        assert_eq!(parse("nothing of the kind"), None);
+        assert_eq!(parse(b"nothing of the kind"), None);
     }
 }

@@ -76,18 +76,16 @@ impl Server<'_> {
             }
             self.hopeless.extend(orphans);
         }
+        let mut closing = std::mem::take(&mut self.closing);
         for Closing {
             pid,
             mut worker,
             ended,
             ..
-        } in std::mem::take(&mut self.closing)
+        } in closing.drain(..)
         {
             // Its last words come before the news of its end.
             worker.drain(&mut self.outputs);
-            for input in worker.written.iter() {
-                self.epoll.remove(input.pipe());
-            }
             let oom_killed = ended == Ended::Signaled(libc::SIGKILL)
                 && (worker.memory.as_ref().is_some_and(|m| m.is_over)
                     || self.groups.was_killed_for_memory(pid)
@@ -103,6 +101,9 @@ impl Server<'_> {
                     self.board.end(worker.slot, Some(ended), oom_killed, tail)
                 }
             };
+            for input in worker.written.iter() {
+                self.epoll.remove(input.pipe());
+            }
             if free {
                 self.free_slots.push(worker.slot);
             } else {
@@ -117,6 +118,8 @@ impl Server<'_> {
                 self.call_host();
             }
         }
+        // Its memory is used again.
+        self.closing = closing;
         self.collect_released();
         for stream in Stream::ALL {
             self.watch_output(stream);

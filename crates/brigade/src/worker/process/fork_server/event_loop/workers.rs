@@ -170,7 +170,7 @@ impl Server<'_> {
                 .call("setpgid(2)")
                 .needed_to("end a worker with what it has started");
         }
-        let worker = Worker {
+        let worker = Box::new(Worker {
             slot,
             token,
             lane: Arc::new(lane),
@@ -183,7 +183,7 @@ impl Server<'_> {
             ends_at: None,
             stopped: None,
             memory: None,
-        };
+        });
         self.board.reset(slot);
         for stream in Stream::ALL {
             let Some(input) = worker.written.of(stream) else {

@@ -16,6 +16,10 @@ const HELD_FOR: Duration = Duration::from_millis(100);
 /// How many bytes of a line are held back.
 pub(super) const MOST_HELD: usize = 8 * 1024;
 
+/// Bytes that are read at first, and when there is more.
+const SHORT: usize = 256;
+const LONG: usize = 4 * 1024;
+
 /// The reading end of one worker's stream, and its last bytes.
 #[derive(Debug)]
 pub(crate) struct Input {
@@ -54,8 +58,28 @@ impl Input {
 
     /// Passes on what is there, at most a few pages of it.
     pub(crate) fn pass(&mut self, output: &mut Output) -> Found {
-        // Not even zeros are written to it: after each fork, pages that are touched are copied.
-        let mut room = [MaybeUninit::<u8>::uninit(); 4 * 1024];
+        // Most have nothing to say. After each fork, pages that are touched are copied, and room for
+        // much would have the calls below it touch one more of the stack.
+        match self.pass_some::<SHORT>(output) {
+            Ok(SHORT) => self.pass_rest(output),
+            Ok(_) => Found::Something,
+            Err(found) => found,
+        }
+    }
+
+    #[inline(never)]
+    fn pass_rest(&mut self, output: &mut Output) -> Found {
+        match self.pass_some::<LONG>(output) {
+            Ok(_) | Err(Found::NothingNow) => Found::Something,
+            Err(found) => found,
+        }
+    }
+
+    /// Reads once, and says how many bytes; or why none.
+    #[inline(always)]
+    fn pass_some<const MOST: usize>(&mut self, output: &mut Output) -> Result<usize, Found> {
+        // Not even zeros are written to it.
+        let mut room = [MaybeUninit::<u8>::uninit(); MOST];
         loop {
             let (pipe, into) = (&self.pipe, &mut room[..]);
             let read = move || rustix::io::read(pipe, into).map(|(bytes, _)| &*bytes);
@@ -64,15 +88,15 @@ impl Input {
                 None => read(),
             };
             return match read {
-                Ok([]) => Found::End,
+                Ok([]) => Err(Found::End),
                 Ok(bytes) => {
                     self.keep(bytes);
                     self.pass_lines(bytes, output);
-                    Found::Something
+                    Ok(bytes.len())
                 }
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => Found::NothingNow,
-                Err(_) => Found::End,
+                Err(Errno::AGAIN) => Err(Found::NothingNow),
+                Err(_) => Err(Found::End),
             };
         }
     }
