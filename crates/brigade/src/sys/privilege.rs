@@ -59,8 +59,16 @@ impl Privilege {
 
     fn of(thread: &Thread) -> io::Result<Privilege> {
         let mut now = Privilege::from_status(thread)?;
-        (now.root, now.namespaces) = (root()?, thread.namespaces()?);
+        (now.root, now.namespaces) = (root()?, thread.namespaces(now.is_settled())?);
         Ok(now)
+    }
+
+    /// Whether whoever has this can never enter another of [`NAMESPACES`]: that takes CAP_SYS_ADMIN,
+    /// setns(2), unshare(2), which whoever has no capability and no user that is root does not get
+    /// but by another program. A new user namespace has all capabilities in it, and is no way for a
+    /// thread of several.
+    fn is_settled(&self) -> bool {
+        self.permitted == 0 && !self.users.contains(&0)
     }
 
     /// Whether this thread's is the same now. `Err` with that, if not.
@@ -72,7 +80,8 @@ impl Privilege {
     /// Whether this thread's is the same now, as is asked for each process: the thread keeps what
     /// it looks at open.
     pub(crate) fn is_that_of_this_thread(&self) -> io::Result<bool> {
-        Ok(Kept::look(Privilege::of)? == *self)
+        // A program that was down to one thread may have been elsewhere since it was settled.
+        Ok(Kept::look(Privilege::of)? == *self || Privilege::of_this_thread()? == *self)
     }
 
     /// Whether whoever has `now` could give this to itself.

@@ -17,7 +17,12 @@ use crate::sys::original::Original;
 pub(super) struct Thread {
     directory: OwnedFd,
     status: OwnedFd,
+    /// Its namespaces, where it has no way into others any more.
+    settled: Cell<Option<Namespaces>>,
 }
+
+/// In the order of [`NAMESPACES`].
+type Namespaces = [u64; NAMESPACES.len()];
 
 thread_local! {
     /// This thread's, once it has asked.
@@ -85,11 +90,18 @@ impl Thread {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let directory = opened::file("/proc/thread-self", flags).needed_to(WHY)?;
         let status = opened::file_at(&directory, "status", OFlags::RDONLY).needed_to(WHY)?;
-        Ok(Thread { directory, status })
+        Ok(Thread {
+            directory,
+            status,
+            settled: Cell::new(None),
+        })
     }
 
     fn leave_open(thread: Option<Thread>) {
-        if let Some(Thread { directory, status }) = thread {
+        if let Some(Thread {
+            directory, status, ..
+        }) = thread
+        {
             let _ = (directory.into_raw_fd(), status.into_raw_fd());
         }
     }
@@ -130,11 +142,17 @@ impl Thread {
         }
     }
 
-    pub(super) fn namespaces(&self) -> io::Result<[u64; NAMESPACES.len()]> {
+    /// Looked up once, where the thread is `settled` in them: to look takes longer than to read its
+    /// status.
+    pub(super) fn namespaces(&self, settled: bool) -> io::Result<Namespaces> {
+        if let Some(known) = self.settled.get().filter(|_| settled) {
+            return Ok(known);
+        }
         let mut all = [0; NAMESPACES.len()];
         for (number, name) in all.iter_mut().zip(NAMESPACES) {
             *number = self.namespace(name)?;
         }
+        self.settled.set(settled.then_some(all));
         Ok(all)
     }
 }
