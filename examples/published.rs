@@ -4,8 +4,8 @@
 //! $ cargo run --release --example published -- process 60   # or thread; for so many seconds
 //! ```
 //!
-//! Two pools: one whose tasks take from 20 ms to 2 s, a few of which crash, and one that has little to do. In a
-//! pool of threads nothing crashes: it would be the end of the program.
+//! Two pools: one whose tasks take from 20 ms to 2 s, a few of which crash, and one that has little
+//! to do. In a pool of threads nothing crashes: it would be the end of the program.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
-//! A pool's timeline, to look at: tasks of different lengths, one that crashes and is run again, one
-//! that runs over its time.
+//! A pool's timeline, to look at: tasks of different lengths, one that crashes and is run again,
+//! one that runs over its time.
 //!
-//! `cargo run --example timeline -- process run.perfetto-trace` (or `thread`, where nothing crashes),
-//! and open the file at <https://ui.perfetto.dev>.
+//! `cargo run --example timeline -- process run.perfetto-trace` (or `thread`, where nothing
+//! crashes), and open the file at <https://ui.perfetto.dev>.
 
 use std::time::{Duration, Instant};
 

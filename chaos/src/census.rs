@@ -301,8 +301,8 @@ fn groups() -> io::Result<BTreeSet<String>> {
 }
 
 /// Of the control groups that are there after a run, those that are left over: they were not there
-/// before, and are named after no process that is there now, as those of spares and of other programs
-/// are.
+/// before, and are named after no process that is there now, as those of spares and of other
+/// programs are.
 pub(crate) fn left_groups(before: &BTreeSet<String>, after: &BTreeSet<String>) -> BTreeSet<String> {
     // What is left of an old run stays out, also where its number was another process's before.
     let new = after.difference(before);

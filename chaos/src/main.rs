@@ -5,8 +5,8 @@
 //!
 //! - [`r1`], [`r2`], [`r3`], [`r4`], [`r5`], [`r7`], [`r8`], [`r12`]: the goals, a file each;
 //!   [`host`] is the program that `r4` kills
-//! - [`census`]: what the kernel says is there; [`leftovers`]: before, and afterwards; [`rollcall`]:
-//!   processes, watched until they are gone; [`fork_server`]: which process that is
+//! - [`census`]: what the kernel says is there; [`leftovers`]: before, and afterwards;
+//!   [`rollcall`]: processes, watched until they are gone; [`fork_server`]: which process that is
 //! - [`measure`]: times, and accidental numbers; [`table`]: what is printed
 //! - [`walls`]: limits and a sandbox for the workers of a goal
 

@@ -1,10 +1,10 @@
-//! S15, large values: a `Vec<u8>` to a worker process and back, through a pool and through channels,
-//! each way apart.
+//! S15, large values: a `Vec<u8>` to a worker process and back, through a pool and through
+//! channels, each way apart.
 //!
 //! The vector is there before the clock starts, at the end that gives it, and it is given away. The
-//! clock stops when the other end has it: a worker says so in a result or a message of one word. The
-//! floor is what any way over shared memory comes to, a copy in and a copy out, each into a fresh
-//! buffer for which huge pages were asked.
+//! clock stops when the other end has it: a worker says so in a result or a message of one word.
+//! The floor is what any way over shared memory comes to, a copy in and a copy out, each into a
+//! fresh buffer for which huge pages were asked.
 
 use std::io;
 use std::sync::Mutex;
@@ -239,8 +239,8 @@ impl Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        // SAFETY: `new` mapped these bytes, and the pointers that `start` gave are not used after this
-        // value is dropped: both are locals of `floor`, which outlives its copies.
+        // SAFETY: `new` mapped these bytes, and the pointers that `start` gave are not used after
+        // this value is dropped: both are locals of `floor`, which outlives its copies.
         let _ = unsafe { rustix::mm::munmap(self.at.cast(), self.len) };
     }
 }

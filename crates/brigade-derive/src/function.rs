@@ -1,7 +1,7 @@
 //! `#[brigade::main]` and `#[brigade::test]`: a function that calls `init` first.
 //!
-//! The function is not parsed but for what has to be known of it, so that whatever Rust accepts of it
-//! stays as it is, with its places in the source.
+//! The function is not parsed but for what has to be known of it, so that whatever Rust accepts of
+//! it stays as it is, with its places in the source.
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};

@@ -1,4 +1,5 @@
-//! Tasks that a program offers by name to other programs: what `export!` writes, and the list of it.
+//! Tasks that a program offers by name to other programs: what `export!` writes, and the list of
+//! it.
 //!
 //! Each export registers itself by a constructor, which the loader runs before `main`; in a fork
 //! server too, which runs those that come after its own (`fork_server/bootstrap.rs`). Linkers keep

@@ -46,8 +46,8 @@
 //! - **A worker process has not run `main`.** Statics that `main` has set are not set in it. Give
 //!   the value to the task in its input, or compute it in an
 //!   [initializer](PoolBuilder::initializer).
-//! - **Processes need Linux, 5.10 or later, with /proc mounted.** On other systems threads work, and
-//!   what is between them: see [other systems](#other-systems). The processor is 64-bit and
+//! - **Processes need Linux, 5.10 or later, with /proc mounted.** On other systems threads work,
+//!   and what is between them: see [other systems](#other-systems). The processor is 64-bit and
 //!   little-endian; for others the crate does not compile, and says so.
 //!
 //! # Thread and process: what is the same, and what cannot be
@@ -81,8 +81,8 @@
 //!
 //! - [`Pool`], [`PoolBuilder`]: workers that run one task after another, so that a task does not
 //!   pay for the start of a worker. A pool is a handle that is cloned, and ends by
-//!   [`shutdown`](Pool::shutdown), [`drain`](Pool::drain) or [`abort`](Pool::abort), or with its last
-//!   handle. [`submit_async`](Pool::submit_async) waits for room without a thread.
+//!   [`shutdown`](Pool::shutdown), [`drain`](Pool::drain) or [`abort`](Pool::abort), or with its
+//!   last handle. [`submit_async`](Pool::submit_async) waits for room without a thread.
 //!   [`Pool::stats`] gives numbers, [`open_metrics`] a page of them,
 //!   [`tracing`](https://docs.rs/tracing) [events](Pool#events). [`Pool::task`]: one task with a
 //!   timeout, a deadline or retries of its own.
@@ -349,8 +349,8 @@ pub use advise::{Advice, Advisor, advise};
 /// }
 /// ```
 ///
-/// An `async fn main` has its runtime's attribute below this one, so that the runtime is started when
-/// `init` has been called:
+/// An `async fn main` has its runtime's attribute below this one, so that the runtime is started
+/// when `init` has been called:
 ///
 /// ```ignore
 /// #[brigade::main]
@@ -373,8 +373,8 @@ pub use brigade_derive::main;
 /// }
 /// ```
 ///
-/// It takes the place of `#[test]`, and goes with `#[ignore]` and `#[should_panic]`; an `async fn` has
-/// its runtime's attribute, such as `#[tokio::test]`, below this one.
+/// It takes the place of `#[test]`, and goes with `#[ignore]` and `#[should_panic]`; an `async fn`
+/// has its runtime's attribute, such as `#[tokio::test]`, below this one.
 #[cfg(feature = "derive")]
 pub use brigade_derive::test;
 pub use init::init;

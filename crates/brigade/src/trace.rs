@@ -9,8 +9,8 @@ pub(crate) use tracing::{Level, enabled, event, field::display, level_filters::L
 #[cfg(not(feature = "tracing"))]
 pub(crate) use absent::{Level, LevelFilter, enabled, event, warn};
 
-/// Tells the subscriber, if one is interested in this level. A panic in it must not take a task's end
-/// along, or the thread that tells.
+/// Tells the subscriber, if one is interested in this level. A panic in it must not take a task's
+/// end along, or the thread that tells.
 #[inline]
 pub(crate) fn tell(level: Level, tell: impl FnOnce()) {
     if level <= LevelFilter::current() {

@@ -1,5 +1,5 @@
-//! The guide of `docs/`, as documentation: `cargo doc -p guide --open`. Its programs are compiled and
-//! run by `cargo test -p guide`.
+//! The guide of `docs/`, as documentation: `cargo doc -p guide --open`. Its programs are compiled
+//! and run by `cargo test -p guide`.
 
 #[doc = include_str!("../../../docs/01-idea.md")]
 pub mod idea {}

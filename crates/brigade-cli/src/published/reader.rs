@@ -86,8 +86,8 @@ impl Reader {
     }
 
     /// Asks the program for its present state, and reads that. If the program does not answer (it
-    /// is stopped, say) within `patience`, what it wrote before, and `is_stale`. The first name of a
-    /// task takes a while: the program reads its own symbols for that.
+    /// is stopped, say) within `patience`, what it wrote before, and `is_stale`. The first name of
+    /// a task takes a while: the program reads its own symbols for that.
     pub(crate) fn read(&self, patience: Duration) -> Result<Published, String> {
         let until = Instant::now() + patience;
         let before = self.header()?.number;

@@ -4,8 +4,8 @@
 //! 1. All inputs in a pool of processes: which of them return?
 //! 2. Those each in a process of its own, twice: does it give the same each time?
 //! 3. If none crashed or hung: in threads within a process of their own, then one after another.
-//! 4. If they returned there too, and left no memory behind: in a pool of threads of the program, and the same in a pool of
-//!    processes, in turns.
+//! 4. If they returned there too, and left no memory behind: in a pool of threads of the program,
+//!    and the same in a pool of processes, in turns.
 
 use std::collections::VecDeque;
 use std::io;

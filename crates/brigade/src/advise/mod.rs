@@ -2,7 +2,8 @@
 //!
 //! - [`measure`]: the steps, and what they find: [`Measured`]
 //! - [`trial`]: the step that runs in a process, to see what threads would do there
-//! - [`decide`]: from [`Measured`] to [`Advice`], without clocks and workers; [`words`]: its sentences
+//! - [`decide`]: from [`Measured`] to [`Advice`], without clocks and workers; [`words`]: its
+//!   sentences
 
 mod decide;
 mod measure;
@@ -94,10 +95,10 @@ impl Advisor {
     /// Runs `task` on `inputs`, which should be such as the program will have: a few to a few
     /// hundred, those that are feared among them.
     ///
-    /// **The program does not die of it**: each input is run in processes first. Only if all of them
-    /// return there, and do so again in threads within a process of their own, and leave no memory
-    /// behind, they are run in threads of this program: its own memory may matter to them. A task whose effects must not be
-    /// repeated should not be measured with its real inputs.
+    /// **The program does not die of it**: each input is run in processes first. Only if all of
+    /// them return there, and do so again in threads within a process of their own, and leave no
+    /// memory behind, they are run in threads of this program: its own memory may matter to them. A
+    /// task whose effects must not be repeated should not be measured with its real inputs.
     ///
     /// It takes some seconds, and all processors; what else runs on the machine meanwhile makes the
     /// figures worse, for both kinds alike.

@@ -10,12 +10,12 @@ use super::state::{StatePool, StatePoolBuilder};
 use super::{Backend, Pool};
 use crate::{JoinError, JoinHandle, Kind, Message};
 
-/// One worker, a thread or a process, with a state that calls borrow and change, one after another, in
-/// the order in which they were made.
+/// One worker, a thread or a process, with a state that calls borrow and change, one after another,
+/// in the order in which they were made.
 ///
-/// A call that crashes its process, panics or runs over its time ends with that, and the state with it:
-/// it is loaded again, and the next call meets the new one. One that has lost its state too often within
-/// some time ([`restarts`](ActorBuilder::restarts)) is closed.
+/// A call that crashes its process, panics or runs over its time ends with that, and the state with
+/// it: it is loaded again, and the next call meets the new one. One that has lost its state too
+/// often within some time ([`restarts`](ActorBuilder::restarts)) is closed.
 ///
 /// A call within which an actor calls itself waits for ever.
 ///
@@ -75,8 +75,8 @@ impl<S: 'static> Actor<S> {
         Actor::of(builder.state(load, config)).build()
     }
 
-    /// An actor of this pool, whose number of workers has to be one: for a timeout, limits, a sandbox,
-    /// crash files, of its calls.
+    /// An actor of this pool, whose number of workers has to be one: for a timeout, limits, a
+    /// sandbox, crash files, of its calls.
     ///
     /// # Examples
     /// ```
@@ -117,8 +117,8 @@ impl<S: 'static> Actor<S> {
         self.call_async(task, input)?.join()
     }
 
-    /// Calls it. The handle is a future, and can be joined; calls are run in the order in which they
-    /// were made, whether they are waited for or not.
+    /// Calls it. The handle is a future, and can be joined; calls are run in the order in which
+    /// they were made, whether they are waited for or not.
     ///
     /// # Errors
     /// [`Closed`](JoinError::Closed): it has lost its state too often.

@@ -237,8 +237,9 @@ impl PoolBuilder {
 
     /// The memory that the pool's worker processes, with their children, may have together, in
     /// bytes. When they would have more, the kernel kills the worker that has most: its task ends
-    /// with [`Cause::OutOfMemory`](crate::Cause::OutOfMemory), another takes its place, and the pool
-    /// goes on. Each worker can have a [limit of its own](process::Builder::memory_limit) as well.
+    /// with [`Cause::OutOfMemory`](crate::Cause::OutOfMemory), another takes its place, and the
+    /// pool goes on. Each worker can have a [limit of its own](process::Builder::memory_limit) as
+    /// well.
     ///
     /// By a control group around those of the workers: where the program may make none
     /// ([`limited_by`](process::limited_by) tells), the pool is not built.
@@ -262,16 +263,18 @@ impl PoolBuilder {
     }
 
     /// Writes a file into this directory for each task whose worker process died, or was killed
-    /// because the task ran over its time: what it was, its input, and all that is known of the end. With `BRIGADE_REPLAY` it is run again, in a
-    /// debugger if you like: see [`init`](crate::init).
+    /// because the task ran over its time: what it was, its input, and all that is known of the
+    /// end. With `BRIGADE_REPLAY` it is run again, in a debugger if you like: see
+    /// [`init`](crate::init).
     ///
     /// The file is a text, for people first, and [`Crash::file`](crate::Crash::file) says where it
     /// is. The directory is made if it is missing. Only the program's user can read what is in it:
     /// inputs may be secret, and so may the variables that the pool's [`process`](Self::process)
-    /// sets, which are in the file too. A task that panicked or was cancelled leaves none; with [`retries`](Self::retries) there is one for each crash, and those before
-    /// the last may come a moment after the task's end, but before the pool's. An input that came
-    /// with descriptors (ends of channels, [`Shared`](crate::Shared) memory, files) is mentioned,
-    /// but cannot be replayed. For threads it does nothing: their crash is the program's.
+    /// sets, which are in the file too. A task that panicked or was cancelled leaves none; with
+    /// [`retries`](Self::retries) there is one for each crash, and those before the last may come a
+    /// moment after the task's end, but before the pool's. An input that came with descriptors
+    /// (ends of channels, [`Shared`](crate::Shared) memory, files) is mentioned, but cannot be
+    /// replayed. For threads it does nothing: their crash is the program's.
     ///
     /// *Default: no files.*
     ///
@@ -303,16 +306,17 @@ impl PoolBuilder {
         self
     }
 
-    /// The pool's threads may be asked where they are: then a task that runs over its time tells where
-    /// it was stuck ([`Timeout::backtrace`](crate::Timeout::backtrace)), and [`Pool::stacks`] has the
-    /// stacks of threads. For processes that is always so, and this does nothing.
+    /// The pool's threads may be asked where they are: then a task that runs over its time tells
+    /// where it was stuck ([`Timeout::backtrace`](crate::Timeout::backtrace)), and [`Pool::stacks`]
+    /// has the stacks of threads. For processes that is always so, and this does nothing.
     ///
-    /// A thread is asked by a signal, `SIGRTMAX-9`: this is the only case in which the library has a
-    /// signal handler in the program. It stays when the pool is gone. It runs on the thread's own
-    /// stack, of which it needs some 8 KiB, more where the processor has large registers: a task that
-    /// is about to use up its stack overflows it then. What is said of interrupted system calls under
-    /// [`Pool::stacks`] holds for threads too. Code that was not made by a compiler that describes its
-    /// frames (a just-in-time compiler, assembly) must leave the stack such that it can be walked.
+    /// A thread is asked by a signal, `SIGRTMAX-9`: this is the only case in which the library has
+    /// a signal handler in the program. It stays when the pool is gone. It runs on the thread's own
+    /// stack, of which it needs some 8 KiB, more where the processor has large registers: a task
+    /// that is about to use up its stack overflows it then. What is said of interrupted system
+    /// calls under [`Pool::stacks`] holds for threads too. Code that was not made by a compiler
+    /// that describes its frames (a just-in-time compiler, assembly) must leave the stack such that
+    /// it can be walked.
     ///
     /// *Default: `false`.*
     ///
@@ -358,18 +362,18 @@ impl PoolBuilder {
         self
     }
 
-    /// Draws a timeline of the pool into this file: a row for each worker, a slice for each run of a
-    /// task, and marks for crashes, retries, workers that are replaced and workers that are stopped.
-    /// Open it at <https://ui.perfetto.dev> (it stays in the browser), or query it by PyPI's
-    /// `perfetto`; files of several pools can be put together by cat(1). The format is Perfetto's own,
-    /// TrackEvent.
+    /// Draws a timeline of the pool into this file: a row for each worker, a slice for each run of
+    /// a task, and marks for crashes, retries, workers that are replaced and workers that are
+    /// stopped. Open it at <https://ui.perfetto.dev> (it stays in the browser), or query it by
+    /// PyPI's `perfetto`; files of several pools can be put together by cat(1). The format is
+    /// Perfetto's own, TrackEvent.
     ///
-    /// The file is created, or emptied, and has to be a regular one. It is written meanwhile, and can
-    /// be read; what a program that is killed loses is the last tenth of a second, or 64 KiB. It grows
-    /// by some 100 bytes for each task. If it cannot be written any more it ends there, and an
-    /// [event](crate::Pool#events) tells why. A task costs less than a microsecond more, and each result is
-    /// taken when it is there, as where events of tasks are listened to. The times of a run are the
-    /// worker's own; those of a run whose worker died are what the program saw.
+    /// The file is created, or emptied, and has to be a regular one. It is written meanwhile, and
+    /// can be read; what a program that is killed loses is the last tenth of a second, or 64 KiB.
+    /// It grows by some 100 bytes for each task. If it cannot be written any more it ends there,
+    /// and an [event](crate::Pool#events) tells why. A task costs less than a microsecond more, and
+    /// each result is taken when it is there, as where events of tasks are listened to. The times
+    /// of a run are the worker's own; those of a run whose worker died are what the program saw.
     ///
     /// *Default: no timeline.*
     ///
@@ -400,8 +404,9 @@ impl PoolBuilder {
     ///
     /// # Errors
     /// The workers could not be started; the initializer panicked or crashed; the directory for
-    /// crash files, or the file of the timeline, cannot be made or written to; a limit cannot be had: of processes here, or of
-    /// threads anywhere; [`thread_stacks`](Self::thread_stacks) cannot be had; a number makes no sense (no workers, a queue of no tasks).
+    /// crash files, or the file of the timeline, cannot be made or written to; a limit cannot be
+    /// had: of processes here, or of threads anywhere; [`thread_stacks`](Self::thread_stacks)
+    /// cannot be had; a number makes no sense (no workers, a queue of no tasks).
     pub fn build(self) -> io::Result<Pool> {
         let options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));

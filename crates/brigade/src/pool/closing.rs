@@ -86,8 +86,8 @@ impl Pool {
     ///
     /// From then on [`submit`](Self::submit) gives handles that end with
     /// [`JoinError::Closed`](crate::JoinError::Closed), [`try_submit`](Self::try_submit) gives the
-    /// input back, and the inputs that a [`map`](Self::map) has not taken end with `Closed`. So does
-    /// a call of `submit` that waits for room in another thread.
+    /// input back, and the inputs that a [`map`](Self::map) has not taken end with `Closed`. So
+    /// does a call of `submit` that waits for room in another thread.
     pub fn close(&self) {
         self.backend.close();
     }
@@ -126,8 +126,8 @@ impl Pool {
     }
 
     /// [Closes](Self::close) the pool, and waits at most so long until what it has taken is
-    /// finished; then it [ends](Self::shutdown). `false`: the time was not enough. The pool is closed
-    /// then, and goes on with what it has: call this again, or [`abort`](Self::abort).
+    /// finished; then it [ends](Self::shutdown). `false`: the time was not enough. The pool is
+    /// closed then, and goes on with what it has: call this again, or [`abort`](Self::abort).
     ///
     /// # Examples
     /// A service that is told to stop:

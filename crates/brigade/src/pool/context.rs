@@ -13,17 +13,17 @@ use crate::{JoinHandle, Message};
 ///
 /// Between threads it is shared. For processes it is encoded once, when the first pool of processes
 /// needs it, carried once to each worker that has a task for it, and decoded there by the first of
-/// these tasks; [`PoolStats::context_bytes`](crate::PoolStats::context_bytes) shows that. Each worker
-/// keeps the eight contexts that it used last, as long as the program has them; one that is needed
-/// again after that is carried again, and so it is to the worker that replaces a dead one.
+/// these tasks; [`PoolStats::context_bytes`](crate::PoolStats::context_bytes) shows that. Each
+/// worker keeps the eight contexts that it used last, as long as the program has them; one that is
+/// needed again after that is carried again, and so it is to the worker that replaces a dead one.
 ///
-/// A context is the same for all its tasks: they borrow it, and what one of them changes by way of a
-/// lock or an atomic stays in its worker if that is a process. Clones are the same context.
+/// A context is the same for all its tasks: they borrow it, and what one of them changes by way of
+/// a lock or an atomic stays in its worker if that is a process. Clones are the same context.
 ///
 /// An error of it is an error of the task that needs it: one that cannot be encoded or decoded is
-/// [`Undeliverable`](JoinError::Undeliverable), and if decoding it panics or crashes, so does that task;
-/// the next task tries again. It is let go of by a worker process with the first task of another kind
-/// that runs there after the program has dropped it.
+/// [`Undeliverable`](crate::JoinError::Undeliverable), and if decoding it panics or crashes, so
+/// does that task; the next task tries again. It is let go of by a worker process with the first
+/// task of another kind that runs there after the program has dropped it.
 ///
 /// # Examples
 /// ```
@@ -135,8 +135,8 @@ impl Pool {
         }
     }
 
-    /// As [`map`](Self::map), of a task that borrows a [`Context`]. Of a plain value that is given in
-    /// its place, a context of this one map is made.
+    /// As [`map`](Self::map), of a task that borrows a [`Context`]. Of a plain value that is given
+    /// in its place, a context of this one map is made.
     ///
     /// # Examples
     /// ```

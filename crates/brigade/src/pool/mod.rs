@@ -4,10 +4,12 @@
 // - context: what many tasks borrow
 // - builder: configures and starts a pool; config: its options
 // - task_builder: one task, with something otherwise than its pool
-// - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed: with keys
+// - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed:
+//   with keys
 // - submit_async, room: futures that wait for room in the queue
 // - named: tasks of another program
-// - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long tasks took; events: for subscribers of `tracing`
+// - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long
+//   tasks took; events: for subscribers of `tracing`
 // - state: what each worker loads and keeps; actor: one worker with a state
 // - stacks: what each worker does, and where
 // - timeline: a pool's runs of tasks as a file for Perfetto; absent: where that feature is off
@@ -88,8 +90,8 @@ use crate::{JoinHandle, Kind, Message};
 /// - **Recycling** is for what leaks. A worker ends between two tasks, so no task is lost by it.
 ///
 /// In a fork of the process that made it (by fork(2), past this library) a pool is only a copy:
-/// every task ends with [`JoinError::Closed`] at once, its numbers are empty, and dropping it does
-/// nothing.
+/// every task ends with [`JoinError::Closed`](crate::JoinError::Closed) at once, its numbers are
+/// empty, and dropping it does nothing.
 ///
 /// # Events
 /// A pool tells what it does in events of [`tracing`](https://docs.rs/tracing), target
@@ -242,8 +244,8 @@ impl Pool {
     /// one before them is not there, so that memory does not grow with the number of inputs.
     /// Nothing is done before the first result is asked for. The iterator blocks until its next
     /// result is there. When the iterator is dropped, what was not started never starts, and what
-    /// runs runs on, detached. It has a handle of the pool, which goes on as long as the iterator is
-    /// used. When the pool is [closed](Self::close), the inputs that were not taken end with
+    /// runs runs on, detached. It has a handle of the pool, which goes on as long as the iterator
+    /// is used. When the pool is [closed](Self::close), the inputs that were not taken end with
     /// [`JoinError::Closed`](crate::JoinError::Closed), each.
     ///
     /// # Panics
@@ -343,16 +345,16 @@ impl Pool {
 
     /// Changes how many workers it has, while it runs: from 1 to 4096.
     ///
-    /// New workers are hired at once, and this does not wait for them: a process that cannot be made
-    /// is tried again, as one that takes the place of a dead one. A worker that is one too many is
-    /// given no more tasks, and loses none: it ends when it has ended the task that it runs, and
-    /// those that had nothing to do end now (threads within a tenth of a second). What lay ahead of it
-    /// goes to others. Workers that leave so are no restarts in the [numbers](Self::stats), whose
-    /// `workers` are how many there should be, from now on.
+    /// New workers are hired at once, and this does not wait for them: a process that cannot be
+    /// made is tried again, as one that takes the place of a dead one. A worker that is one too
+    /// many is given no more tasks, and loses none: it ends when it has ended the task that it
+    /// runs, and those that had nothing to do end now (threads within a tenth of a second). What
+    /// lay ahead of it goes to others. Workers that leave so are no restarts in the
+    /// [numbers](Self::stats), whose `workers` are how many there should be, from now on.
     ///
     /// # Errors
-    /// The number makes no sense; or the system has no more threads, of which as many are started as
-    /// there are.
+    /// The number makes no sense; or the system has no more threads, of which as many are started
+    /// as there are.
     ///
     /// # Examples
     /// ```
@@ -406,15 +408,17 @@ impl Pool {
     /// What each worker does now: its task, for how long, and the calls on its stack. For a service
     /// that seems to hang: print it when a signal or a request asks for it.
     ///
-    /// A worker process is asked by a signal, `SIGRTMAX-9`, whose handler notes the calls; that takes
-    /// some 0.1 ms, and this waits for no more than 50 ms (for each 64 workers). Tasks go on: system
-    /// calls that the signal interrupts are restarted, but for those that
+    /// A worker process is asked by a signal, `SIGRTMAX-9`, whose handler notes the calls; that
+    /// takes some 0.1 ms, and this waits for no more than 50 ms (for each 64 workers). Tasks go on:
+    /// system calls that the signal interrupts are restarted, but for those that
     /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html) names, which return `EINTR`
-    /// after any handler: `poll`, `select`, `epoll_wait`, `nanosleep` and a few others. The standard
-    /// library tries those again. A worker that cannot answer is told as it looks from outside.
+    /// after any handler: `poll`, `select`, `epoll_wait`, `nanosleep` and a few others. The
+    /// standard library tries those again. A worker that cannot answer is told as it looks from
+    /// outside.
     ///
     /// Threads are asked in a pool that was built with
-    /// [`thread_stacks`](PoolBuilder::thread_stacks); otherwise their tasks are told, and no stacks.
+    /// [`thread_stacks`](PoolBuilder::thread_stacks); otherwise their tasks are told, and no
+    /// stacks.
     ///
     /// # Examples
     /// ```

@@ -14,8 +14,8 @@ impl Pool {
     /// [`process::Program`](crate::process::Program).
     ///
     /// Otherwise as [`submit`](Self::submit). Where the pool's workers are not that program's (its
-    /// [builder](crate::PoolBuilder::process) names another or none, or they are threads) the handle
-    /// gives [`Undeliverable`](JoinError::Undeliverable).
+    /// [builder](crate::PoolBuilder::process) names another or none, or they are threads) the
+    /// handle gives [`Undeliverable`](JoinError::Undeliverable).
     #[track_caller]
     pub fn submit_named<A: Message, R: Message>(
         &self,
@@ -44,8 +44,8 @@ impl Pool {
         }
     }
 
-    /// Runs a task of the program whose workers the pool has on each input, and gives the results in
-    /// the order of the inputs: [`map`](Self::map), of [`submit_named`](Self::submit_named).
+    /// Runs a task of the program whose workers the pool has on each input, and gives the results
+    /// in the order of the inputs: [`map`](Self::map), of [`submit_named`](Self::submit_named).
     #[track_caller]
     pub fn map_named<A, R, I>(
         &self,

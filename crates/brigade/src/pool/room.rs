@@ -1,8 +1,8 @@
 //! Futures that wait for room in the queue of a pool.
 //!
 //! They are told in the order in which they came, as many as there is room for. One that was told
-//! tries again; another caller may have been faster, and then it is the next to be told. One that is
-//! dropped after it was told tells the next.
+//! tries again; another caller may have been faster, and then it is the next to be told. One that
+//! is dropped after it was told tells the next.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

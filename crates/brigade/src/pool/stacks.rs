@@ -149,8 +149,8 @@ impl WorkerStack {
     }
 
     /// The calls on its stack, innermost first, one a line, as in
-    /// [`Timeout::backtrace`](crate::Timeout::backtrace). Names are looked up now. `None`: it has no
-    /// task, or its stack is not known: [`why_no_backtrace`](Self::why_no_backtrace).
+    /// [`Timeout::backtrace`](crate::Timeout::backtrace). Names are looked up now. `None`: it has
+    /// no task, or its stack is not known: [`why_no_backtrace`](Self::why_no_backtrace).
     pub fn backtrace(&self) -> Option<&str> {
         self.place.as_ref()?.backtrace()
     }

@@ -56,8 +56,8 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
         }
     }
 
-    /// How long the task may run, instead of the pool's [timeout](crate::PoolBuilder::timeout): then
-    /// it ends as with that. It may be shorter or longer, and the pool need have none;
+    /// How long the task may run, instead of the pool's [timeout](crate::PoolBuilder::timeout):
+    /// then it ends as with that. It may be shorter or longer, and the pool need have none;
     /// [`Duration::MAX`] is no timeout at all.
     ///
     /// *Default: the pool's.*

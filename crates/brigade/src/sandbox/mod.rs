@@ -29,8 +29,8 @@ pub use report::{Effect, Report};
 /// by what each is enforced on this machine. No privilege and no user namespace is needed.
 ///
 /// What a worker prints to stdout is passed on to the program's by whole lines, as what it writes
-/// to stderr is, and may come there after the task's result: the worker has no hold on the program's
-/// stdout itself.
+/// to stderr is, and may come there after the task's result: the worker has no hold on the
+/// program's stdout itself.
 ///
 /// The environment of a worker is empty but for what [`process::Builder::env`] sets, and its
 /// directory is `/` unless [`process::Builder::current_dir`] names another. The

@@ -64,15 +64,15 @@ impl<T: ShmSafe> Recovery<[T]> {
     }
 
     /// Makes the caller the owner, if no live worker is one. What is in a message that was not
-    /// decoded yet (a task that waits, a result that was not joined) is taken out of it: the message
-    /// does not decode then.
+    /// decoded yet (a task that waits, a result that was not joined) is taken out of it: the
+    /// message does not decode then.
     ///
     /// # Errors
     /// - [`Poisoned`](RecoverError::Poisoned): its last owner died or panicked, and may have left
     ///   it half-written. The part is in the error.
     /// - [`Owned`](RecoverError::Owned): a live worker has it, or this process.
-    /// - [`Retired`](RecoverError::Retired): its owner has split, joined or frozen it. What a worker
-    ///   has split, and then died with, is not to be had.
+    /// - [`Retired`](RecoverError::Retired): its owner has split, joined or frozen it. What a
+    ///   worker has split, and then died with, is not to be had.
     /// - [`Failed`](RecoverError::Failed): it could not be mapped. It can be tried again.
     pub fn recover(&self) -> Result<Writable<[T]>, RecoverError<[T]>> {
         let Some(entry) = self.table.get(self.index) else {

@@ -108,8 +108,8 @@ pub struct Writable<T: ?Sized + ShmSafe> {
     place: Place,
 }
 
-// SAFETY: it gives out `&mut T` to whoever has it mutably, and `&T` to whoever has it shared, for as
-// long as the region lives, and `T` is `Send + Sync`, as every `ShmSafe` is.
+// SAFETY: it gives out `&mut T` to whoever has it mutably, and `&T` to whoever has it shared, for
+// as long as the region lives, and `T` is `Send + Sync`, as every `ShmSafe` is.
 unsafe impl<T: ?Sized + ShmSafe> Send for Writable<T> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized + ShmSafe> Sync for Writable<T> {}

@@ -11,8 +11,8 @@
 //! | [`local`] | threads of one process: `pool/process` | std, kernel | as real | `shuttle_os` |
 //!
 //! Two stand-ins are chosen in the layer that they belong to: `DeathWatch` and `Token`, in
-//! [`sync`](crate::sync) (the roster, `loom_os`, or `portable` on systems without processes), and the fork server, in
-//! [`worker::process::sim`](crate::worker::process::sim).
+//! [`sync`](crate::sync) (the roster, `loom_os`, or `portable` on systems without processes), and
+//! the fork server, in [`worker::process::sim`](crate::worker::process::sim).
 
 #[cfg(loom)]
 pub(crate) mod loom_os;

@@ -1,5 +1,5 @@
-//! The operating system in the models of `scripts/shuttle`: atomics, threads, futexes and a clock that shuttle
-//! looks through.
+//! The operating system in the models of `scripts/shuttle`: atomics, threads, futexes and a clock
+//! that shuttle looks through.
 //!
 //! Time is what the model says it is: it goes on by a little at each look, and to the end of a wait
 //! whose time may be over. A wait with a near deadline ends at any moment; one with a far deadline,

@@ -90,8 +90,8 @@ impl Context {
     }
 
     /// Says that the child is not needed: when its task returns, that is no failure of its start,
-    /// and it is not started again, whatever its [`Restart`](super::Restart) is. It remains known to
-    /// its supervisor, unless it is temporary.
+    /// and it is not started again, whatever its [`Restart`](super::Restart) is. It remains known
+    /// to its supervisor, unless it is temporary.
     ///
     /// It counts for a child that has not said that it is [`ready`](Context::ready).
     pub fn ignore(&self) {
@@ -116,8 +116,8 @@ impl Context {
 
     /// Whether the child is to stop: it should then return soon.
     ///
-    /// A process that has never asked is ended by SIGTERM instead; from the first time on, it is not
-    /// sent that. So one that is to end in its own way asks once before it says that it is
+    /// A process that has never asked is ended by SIGTERM instead; from the first time on, it is
+    /// not sent that. So one that is to end in its own way asks once before it says that it is
     /// [`ready`](Context::ready).
     pub fn should_stop(&self) -> bool {
         self.0

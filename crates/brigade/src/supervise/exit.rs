@@ -259,8 +259,8 @@ pub enum ChildError {
     /// What was asked for contradicts itself; says how.
     #[error("{0}")]
     Invalid(String),
-    /// The supervisor has ended, or is ending; or it belongs to the process that this one was forked
-    /// from.
+    /// The supervisor has ended, or is ending; or it belongs to the process that this one was
+    /// forked from.
     #[error("the supervisor has ended")]
     Closed,
 }

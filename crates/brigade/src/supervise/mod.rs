@@ -42,10 +42,10 @@
 //!
 //! # Ends
 //!
-//! **Normal**: the task returns, `()` or `Ok`. **Abnormal** is everything else: it returns `Err`, it
-//! panics, its process crashes or is killed, its watchdog ends it, it is a supervisor that gave up.
-//! A permanent child is restarted after either, a transient one after an abnormal end, a temporary
-//! one never.
+//! **Normal**: the task returns, `()` or `Ok`. **Abnormal** is everything else: it returns `Err`,
+//! it panics, its process crashes or is killed, its watchdog ends it, it is a supervisor that gave
+//! up. A permanent child is restarted after either, a transient one after an abnormal end, a
+//! temporary one never.
 //!
 //! # How a child stops
 //!

@@ -250,8 +250,8 @@ impl Worker {
     fn look(&mut self) -> (bool, Option<Exit>) {
         self.look.is_looked_at();
         let context = &mut Context::from_waker(&self.waker);
-        // Its end is looked at before its readiness: what it said last, it said before it ended, and
-        // that counts.
+        // Its end is looked at before its readiness: what it said last, it said before it ended,
+        // and that counts.
         let ended = match pin!(&mut self.launched.handle).poll(context) {
             Poll::Ready(ended) => Some(ended),
             Poll::Pending => None,

@@ -22,8 +22,8 @@ const NAME: &str = "supervisor";
 
 /// Keeps children running: [the module](super) tells how.
 ///
-/// It is a value that says how; [`start`](Supervisor::start) makes it run. A clone has clones of its
-/// children.
+/// It is a value that says how; [`start`](Supervisor::start) makes it run. A clone has clones of
+/// its children.
 #[derive(Clone)]
 #[must_use = "a supervisor does nothing until it is started"]
 pub struct Supervisor {

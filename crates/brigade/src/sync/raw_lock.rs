@@ -10,12 +10,12 @@
 //!
 //! 1. To take: one compare-and-swap, zero to our token. To let go: one swap with zero; where the
 //!    bit was set, one sleeper is woken.
-//! 2. To wait: begin a [`DeathWatch`], *then* look. Dead holder: one compare-and-swap takes the lock
-//!    over, and only one of us succeeds. Live holder: set the bit, sleep.
+//! 2. To wait: begin a [`DeathWatch`], *then* look. Dead holder: one compare-and-swap takes the
+//!    lock over, and only one of us succeeds. Live holder: set the bit, sleep.
 //! 3. Who has slept takes the lock with the bit set, as others may be asleep; the price is one
 //!    needless wake in the end.
-//! 4. The death watch ends with *any* death, anywhere. So a wake-up that a dying process owed, or took
-//!    along, is replaced by its death.
+//! 4. The death watch ends with *any* death, anywhere. So a wake-up that a dying process owed, or
+//!    took along, is replaced by its death.
 //!
 //! Memory may be scribbled over by a peer. A token that is nobody's is that of somebody dead; the
 //! bit without a token is a free lock. A peer that writes the token of a live process has made that

@@ -7,8 +7,9 @@
 //!    let go of the lock, wake all.
 //!
 //! A reader stores (its share) and then loads (the writer's word), a writer stores (the word) and
-//! then loads (the counts), all in one total order (`SeqCst`): one of the two sees the other (store–fence–load, see the README). The
-//! same holds when a reader leaves, for the writer that sleeps until it does.
+//! then loads (the counts), all in one total order (`SeqCst`): one of the two sees the other
+//! (store–fence–load, see the README). The same holds when a reader leaves, for the writer that
+//! sleeps until it does.
 //!
 //! Death: a reader's share does not count once its process is dead, and has done no harm. A
 //! writer's word is found by the next reader or writer, which takes it over and poisons; also if

@@ -1,12 +1,12 @@
-//! Asking a thread where it is: a real-time signal, whose handler walks the stack of the thread that
-//! it interrupts. sigaction(2), signal(7).
+//! Asking a thread where it is: a real-time signal, whose handler walks the stack of the thread
+//! that it interrupts. sigaction(2), signal(7).
 //!
 //! A task is not to notice. System calls go on where they were (`SA_RESTART`; those that signal(7)
 //! names are not restarted by any handler: `poll`, `epoll_wait`, `nanosleep` and others return
 //! EINTR), errno is as it was, and the handler runs on the alternate stack where there is one.
 //!
-//! The unwinder believes the stack that it walks. Where that is broken it may read where nothing is:
-//! in a worker, whose faults are observed (`signal.rs`), such a fault ends the walk and not the
+//! The unwinder believes the stack that it walks. Where that is broken it may read where nothing
+//! is: in a worker, whose faults are observed (`signal.rs`), such a fault ends the walk and not the
 //! worker. The observer of faults asks [`abandon`] first.
 
 mod threads;
@@ -137,9 +137,10 @@ pub(super) fn abandon(context: *mut libc::c_void) -> bool {
 /// that this has interrupted.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 unsafe fn return_from(context: *mut libc::ucontext_t, asked: usize) -> bool {
-    /// rt_sigreturn(2) finds the interrupted registers, signal mask and alternate stack in the frame
-    /// that the kernel made, which it takes to be where the stack pointer is. That began with a
-    /// return address, which the handler's own return would have taken off; the context follows it.
+    /// rt_sigreturn(2) finds the interrupted registers, signal mask and alternate stack in the
+    /// frame that the kernel made, which it takes to be where the stack pointer is. That began with
+    /// a return address, which the handler's own return would have taken off; the context follows
+    /// it.
     unsafe extern "C" fn sigreturn(frame: usize) -> ! {
         // SAFETY: by the word of who set the registers so that this is called.
         unsafe {

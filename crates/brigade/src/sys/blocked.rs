@@ -2,8 +2,8 @@
 //! syscall,wchan} and /proc/PID/fd, proc(5).
 //!
 //! Who may read that is ptrace(2)'s affair, but for `status`, which anybody may: the parent of a
-//! process may in nearly all cases, also where Yama keeps others from it. What cannot be read is not
-//! told.
+//! process may in nearly all cases, also where Yama keeps others from it. What cannot be read is
+//! not told.
 
 use std::fmt::Write;
 use std::fs;

@@ -212,9 +212,9 @@ impl Mapping {
         kind: MapFlags,
     ) -> Result<Mapping, Errno> {
         if let Some(at) = huge_page_address(len) {
-            // SAFETY: `NOREPLACE`: where something is mapped there by now, this is refused, whatever
-            // length the kernel makes of `len`, which is a file's own affair. Kernels before 4.17
-            // take the address for a wish.
+            // SAFETY: `NOREPLACE`: where something is mapped there by now, this is refused,
+            // whatever length the kernel makes of `len`, which is a file's own affair. Kernels
+            // before 4.17 take the address for a wish.
             let mapped = unsafe {
                 let kind = kind | MapFlags::FIXED_NOREPLACE;
                 rustix::mm::mmap(at, len, protection, kind, &fd, 0)
@@ -249,8 +249,8 @@ impl Mapping {
         let _ = unsafe { rustix::mm::madvise(at, len, Advice::LinuxPopulateWrite) };
     }
 
-    /// Gives the file, which is as long as this, its memory now, all of it: in huge pages, where the
-    /// system has them for it.
+    /// Gives the file, which is as long as this, its memory now, all of it: in huge pages, where
+    /// the system has them for it.
     ///
     /// As most systems are set up, a memory file gets huge pages only where they are asked for by
     /// `MADV_COLLAPSE`, since Linux 6.1. Says whether it has.
@@ -281,8 +281,8 @@ impl Mapping {
         let end = at.checked_add(bytes.len());
         assert!(end.is_some_and(|end| end <= self.len), "within the mapping");
         // SAFETY: within the mapping, as was just seen. Nothing in this process has a reference to
-        // its bytes. The copy is not atomic: another process that reads meanwhile gets some bytes or
-        // others.
+        // its bytes. The copy is not atomic: another process that reads meanwhile gets some bytes
+        // or others.
         unsafe {
             let to = self.at.as_ptr().add(at);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());

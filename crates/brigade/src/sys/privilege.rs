@@ -63,10 +63,10 @@ impl Privilege {
         Ok(now)
     }
 
-    /// Whether whoever has this can never enter another of [`NAMESPACES`]: that takes CAP_SYS_ADMIN,
-    /// setns(2), unshare(2), which whoever has no capability and no user that is root does not get
-    /// but by another program. A new user namespace has all capabilities in it, and is no way for a
-    /// thread of several.
+    /// Whether whoever has this can never enter another of [`NAMESPACES`]: that takes
+    /// CAP_SYS_ADMIN, setns(2), unshare(2), which whoever has no capability and no user that is
+    /// root does not get but by another program. A new user namespace has all capabilities in it,
+    /// and is no way for a thread of several.
     fn is_settled(&self) -> bool {
         self.permitted == 0 && !self.users.contains(&0)
     }

@@ -5,9 +5,9 @@
 //! the copying. So a file gets huge pages where the system gives them ([`Mapping::give_memory`]),
 //! and its writer keeps it, with its mapping, for the next value ([`kept`]).
 //!
-//! A file that is written once is sealed against writing. One that is kept is sealed against writing
-//! by all who come to it later (`F_SEAL_FUTURE_WRITE`): its writer has mapped it before. So whoever
-//! receives a value takes a copy, and looks at nothing but that.
+//! A file that is written once is sealed against writing. One that is kept is sealed against
+//! writing by all who come to it later (`F_SEAL_FUTURE_WRITE`): its writer has mapped it before. So
+//! whoever receives a value takes a copy, and looks at nothing but that.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -94,8 +94,8 @@ pub(crate) struct ValueFile {
 
 impl ValueFile {
     /// The value of `len` bytes at the start of a file that came from somebody who may be hostile.
-    /// Where its memory `must_be_there`, a file with a hole in it is refused. The file is not needed
-    /// any more.
+    /// Where its memory `must_be_there`, a file with a hole in it is refused. The file is not
+    /// needed any more.
     pub(crate) fn map(file: impl AsFd, len: usize, must_be_there: bool) -> io::Result<ValueFile> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         // A descriptor that is no memory file has no seals.

@@ -7,8 +7,8 @@ thread_local! {
 }
 
 /// Which run of the task this is that the calling thread runs, counted from 1: more where its pool
-/// has [retries](crate::PoolBuilder::retries), and the worker of the run before died or ran over its
-/// time. Outside of a task of a pool, and in threads that a task starts, it is 1.
+/// has [retries](crate::PoolBuilder::retries), and the worker of the run before died or ran over
+/// its time. Outside of a task of a pool, and in threads that a task starts, it is 1.
 ///
 /// ```
 /// # use brigade::{Kind, Pool};

@@ -30,8 +30,8 @@ pub enum JoinError {
     /// with them.
     #[error("{0}")]
     Crashed(Crash),
-    /// It ran over its time, and was killed (a process) or let go (a thread); or its deadline passed
-    /// before it began, and it never ran.
+    /// It ran over its time, and was killed (a process) or let go (a thread); or its deadline
+    /// passed before it began, and it never ran.
     #[error("{0}")]
     TimedOut(Timeout),
     /// It was cancelled by its handle.

@@ -16,8 +16,8 @@ const MAX_SOURCES: usize = 64;
 /// Most error types (`std::io::Error`, those of anyhow and of most crates) cannot be encoded. `?`
 /// turns each of them into a `TaskError`, which keeps the message, the messages of its
 /// [sources](Self::sources), the [place](Self::location) of the `?`, and a
-/// [backtrace](Self::backtrace) if the environment asks for one. It is a message, arrives equal, and
-/// is the same in threads and in processes.
+/// [backtrace](Self::backtrace) if the environment asks for one. It is a message, arrives equal,
+/// and is the same in threads and in processes.
 ///
 /// ```
 /// use brigade::{Kind, TaskError};
@@ -49,8 +49,8 @@ const MAX_SOURCES: usize = 64;
 ///
 /// # As an `Error`
 /// Rust allows no type that is an [`Error`] and is also made from every `Error`, so this one, like
-/// anyhow's, dereferences to one instead. `?` takes it into a `Box<dyn Error>` (also with `Send` and
-/// `Sync`) and into another `TaskError`, thiserror's `#[source]` takes it as it is, and
+/// anyhow's, dereferences to one instead. `?` takes it into a `Box<dyn Error>` (also with `Send`
+/// and `Sync`) and into another `TaskError`, thiserror's `#[source]` takes it as it is, and
 /// [`into_error`](Self::into_error) makes a real one of it, for anyhow and for others.
 ///
 /// ```

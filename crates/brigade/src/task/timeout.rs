@@ -13,9 +13,10 @@ use super::whereabouts::Whereabouts;
 
 /// A task ran over its time.
 ///
-/// Before a worker process is killed for that it is asked where it is: [`backtrace`](Self::backtrace)
-/// and [`blocked`](Self::blocked) tell where the task was stuck, and the text of this error names the
-/// function. The worker has 10 ms to answer, and is killed then, whether it has or not.
+/// Before a worker process is killed for that it is asked where it is:
+/// [`backtrace`](Self::backtrace) and [`blocked`](Self::blocked) tell where the task was stuck, and
+/// the text of this error names the function. The worker has 10 ms to answer, and is killed then,
+/// whether it has or not.
 ///
 /// # Examples
 /// ```
@@ -110,8 +111,8 @@ impl Timeout {
         self.0.limit.time()
     }
 
-    /// Whether the task had begun. `false`: its [`deadline`](crate::pool::TaskBuilder::deadline) has
-    /// passed while it waited, and it never ran.
+    /// Whether the task had begun. `false`: its [`deadline`](crate::pool::TaskBuilder::deadline)
+    /// has passed while it waited, and it never ran.
     pub fn had_begun(&self) -> bool {
         self.0.limit.had_begun()
     }

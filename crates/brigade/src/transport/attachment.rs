@@ -14,7 +14,8 @@ use crate::sys::error::{Call, errno_of};
 use crate::sys::fds;
 use crate::sys::value_file::{self, ValueFile};
 
-/// A memory file of these parts, one behind the other, to be sent. Nobody who gets it can change it.
+/// A memory file of these parts, one behind the other, to be sent. Nobody who gets it can change
+/// it.
 pub(crate) fn file_of(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     value_file::write(parts).needed_to("pass on a large value")
 }

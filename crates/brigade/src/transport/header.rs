@@ -5,8 +5,8 @@
 //! that finds no room reads the word `room`, sets `waiting`, looks again, and sleeps while `room`
 //! is what it was. The receiver, when it has received something and finds `waiting` set, takes it
 //! away, changes `room` and wakes all who sleep. They sleep until the next death of a process, too
-//! ([`DeathWatch`]): the receiver may have been the one. A receiver that is lost in another way (inside
-//! a message that nobody will receive) wakes nobody, so the link is looked at now and then.
+//! ([`DeathWatch`]): the receiver may have been the one. A receiver that is lost in another way
+//! (inside a message that nobody will receive) wakes nobody, so the link is looked at now and then.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 

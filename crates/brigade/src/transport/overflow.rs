@@ -9,8 +9,8 @@
 //!
 //! **Waking.** The receiver waits for the mechanism. So it announces in the ring that it is about
 //! to wait, and looks there again; a sender that has used the ring, and finds the announcement,
-//! puts a frame without a message into the mechanism, a *wake frame*. If there is no room for that, there
-//! is something to wake up for.
+//! puts a frame without a message into the mechanism, a *wake frame*. If there is no room for that,
+//! there is something to wake up for.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -44,7 +44,8 @@ impl<O> OverflowSink<O> {
 }
 
 impl<O: FrameSink> OverflowSink<O> {
-    /// Whether the receiver has something to wake up for: a wake frame, or what leaves no room for one.
+    /// Whether the receiver has something to wake up for: a wake frame, or what leaves no room for
+    /// one.
     fn send_wake_frame(&self, channel: ChannelContext<'_>) -> bool {
         (0..TRIES).any(|tries| {
             if tries > 0 {

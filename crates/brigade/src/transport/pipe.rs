@@ -62,7 +62,8 @@ const SHORT: usize = 1024;
 /// The longest message that goes through the pipe itself.
 const INLINE_MAX: usize = 32 * 1024;
 /// How long the receiver of a stream looks away between two reads, in pauses: as long as a sender
-/// needs for some ten short messages. With each read it keeps the sender waiting for the pipe's lock.
+/// needs for some ten short messages. With each read it keeps the sender waiting for the pipe's
+/// lock.
 const MOMENT: u32 = 100;
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;

@@ -117,12 +117,12 @@ impl<R> JoinHandle<R> {
     /// It is called in a thread of the library, `brigade-done`, which does nothing else, and which
     /// is made when this is first called. So it may block, or panic, without harm to any pool or
     /// task; but callbacks are called one after another, in the order in which the ends are found,
-    /// and one that blocks holds up those behind it. It may be called before this returns, and after
-    /// the pool is gone: to shut a pool down waits for tasks, not for callbacks. When the program
-    /// ends, those that were not called yet are not.
+    /// and one that blocks holds up those behind it. It may be called before this returns, and
+    /// after the pool is gone: to shut a pool down waits for tasks, not for callbacks. When the
+    /// program ends, those that were not called yet are not.
     ///
-    /// The result is decoded in that thread. Where the system has no thread left, this waits for the
-    /// end and calls `callback` itself. In a fork of the program it is called with
+    /// The result is decoded in that thread. Where the system has no thread left, this waits for
+    /// the end and calls `callback` itself. In a fork of the program it is called with
     /// [`JoinError::Closed`]; a callback that was given before the fork is called in the program
     /// alone.
     ///
@@ -193,8 +193,8 @@ impl<R> JoinHandle<R> {
         }
     }
 
-    /// The same task, whose end is told when its process is gone, if it has one, and not when it has
-    /// replied.
+    /// The same task, whose end is told when its process is gone, if it has one, and not when it
+    /// has replied.
     pub(crate) fn told_when_gone(mut self) -> JoinHandle<R> {
         if let Task::Process(task) = &mut self.0 {
             task.tell_when_gone();

@@ -350,7 +350,8 @@ fn a_task_that_hides_that_it_was_begun_is_run_so_often_and_no_more() {
                         Err(why) => Some(format!("{n}: {why}")),
                     })
                     .collect::<Vec<_>>();
-                // Once with the others, and then alone: twice because it is believed, and once more.
+                // Once with the others, and then alone: twice because it is believed, and once
+                // more.
                 let begun = std::fs::read(&count).expect("there").len();
                 assert!(
                     (1..=4).contains(&begun),

@@ -1,5 +1,5 @@
-//! A reader of Perfetto's format, written from its `.proto` files: field by field, without the types
-//! that the library writes with.
+//! A reader of Perfetto's format, written from its `.proto` files: field by field, without the
+//! types that the library writes with.
 
 use std::collections::HashMap;
 

@@ -46,8 +46,8 @@ pub(super) struct Model {
 pub(super) struct Worker {
     /// *h*
     hand_over: f64,
-    /// Points of a curve, by size: the bytes of an input, and the nanoseconds that a task takes with
-    /// such an input. The first is of no bytes.
+    /// Points of a curve, by size: the bytes of an input, and the nanoseconds that a task takes
+    /// with such an input. The first is of no bytes.
     input: Vec<(f64, f64)>,
     /// *r*
     recovery: f64,

@@ -118,8 +118,8 @@ fn grown(memory: &VecDeque<u64>) -> u64 {
     last.unwrap_or(&0).saturating_sub(*first.unwrap_or(&0))
 }
 
-/// The bytes that were left behind, if that went on to the end: a table that fills and is full is no
-/// leak.
+/// The bytes that were left behind, if that went on to the end: a table that fills and is full is
+/// no leak.
 fn leaks(memory: &VecDeque<u64>) -> Option<u64> {
     let all = grown(memory);
     let looks: Vec<u64> = memory.iter().copied().collect();

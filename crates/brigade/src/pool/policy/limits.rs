@@ -91,8 +91,8 @@ impl StartFailures {
 /// So few cancelled tasks are left in the queue until their turn comes.
 const MIN_CANCELLED: usize = 1024;
 
-/// Whether it pays to go through a queue of `queued` tasks and take out the `cancelled` ones: to take
-/// each out from the middle when it is cancelled costs more.
+/// Whether it pays to go through a queue of `queued` tasks and take out the `cancelled` ones: to
+/// take each out from the middle when it is cancelled costs more.
 pub(in crate::pool) fn should_remove_cancelled(cancelled: usize, queued: usize) -> bool {
     cancelled >= MIN_CANCELLED && cancelled >= queued / 2
 }

@@ -14,8 +14,8 @@ use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::{Instant, spin};
 use crate::sys::processors;
 
-/// How many busy workers the dispatcher looks at for one that takes a tiny task beside those that it
-/// has.
+/// How many busy workers the dispatcher looks at for one that takes a tiny task beside those that
+/// it has.
 const CONCENTRATED: usize = 4;
 
 /// A worker that has not ended a task for so long, while tasks are tiny, runs something else; or
@@ -25,8 +25,8 @@ const LONG: Duration = Duration::from_millis(1);
 /// How many tiny tasks a submitter writes to a busy worker before it offers them, in one step.
 const OFFERED_TOGETHER: u32 = 16;
 
-/// Busy workers ring to have their tasks shared with idle ones when they have so many times the tasks
-/// that are worth waking a worker for.
+/// Busy workers ring to have their tasks shared with idle ones when they have so many times the
+/// tasks that are worth waking a worker for.
 const SHARED: usize = 4;
 
 impl Dispatcher {
@@ -173,9 +173,9 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the next task goes to a worker that has no other. One with descriptors does: a worker
-    /// that it was taken back from would still have them in its lane, and a receiver at their other
-    /// ends would wait in vain. And one that is [`isolated`](Task::isolated), or has a
+    /// Whether the next task goes to a worker that has no other. One with descriptors does: a
+    /// worker that it was taken back from would still have them in its lane, and a receiver at
+    /// their other ends would wait in vain. And one that is [`isolated`](Task::isolated), or has a
     /// [deadline](Task::has_deadline).
     fn front_is_for_an_empty_worker(&self) -> bool {
         self.queue
@@ -202,7 +202,8 @@ impl Dispatcher {
                 continue;
             }
             let share = self.queue.tasks().div_ceil(2 * ready).clamp(1, room);
-            // Where it took none, the tasks that are first were cancelled: the next worker is asked.
+            // Where it took none, the tasks that are first were cancelled: the next worker is
+            // asked.
             seen = if self.assign_to(i, share, ctx) {
                 0
             } else {

@@ -1,11 +1,11 @@
 //! Contexts: values that many tasks borrow, which are carried once to each worker that needs them.
 //!
-//! The host alone decides which contexts a worker has. It writes one into the worker's ring in front
-//! of the first task that uses it, and notes where: what is taken back from there on takes the
-//! context back, too. A worker has at most [`MAX_CONTEXTS`]; of more, the one that was used least recently
-//! goes. Those that the program has dropped go with the next order that changes what tasks run.
-//! The worker is told what to *keep*, so that an order of that kind which is taken back is made up for
-//! by any later one.
+//! The host alone decides which contexts a worker has. It writes one into the worker's ring in
+//! front of the first task that uses it, and notes where: what is taken back from there on takes
+//! the context back, too. A worker has at most [`MAX_CONTEXTS`]; of more, the one that was used
+//! least recently goes. Those that the program has dropped go with the next order that changes what
+//! tasks run. The worker is told what to *keep*, so that an order of that kind which is taken back
+//! is made up for by any later one.
 
 use std::io;
 use std::path::Path;

@@ -1,19 +1,20 @@
 //! A pool of processes: what runs in the host. Its workers run `worker::process::child`.
 //!
 //! Each worker has a mailbox with some tasks ahead. The files:
-//! - task: what is run, on what, for whom; input: what it is given; context: what it borrows; outcome: how it ended
+//! - task: what is run, on what, for whom; input: what it is given; context: what it borrows;
+//!   outcome: how it ended
 //! - result_cell: where a task hears of its end; handle: who waits for that; map_results: the same,
 //!   of a map; map: inputs in, results out
 //! - dispatcher: what there is to do. Its parts: queue: tasks that no worker has; own_times: those
 //!   that have a time of their own; worker_table,
 //!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
 //!   tried again that did not start; wakeup_schedule: whose bells are to be set
-//! - what it does: assign: which worker gets what; collect, reply_batch: what workers say;
-//!   runs: what the timeline is told; supervise: workers that end, and that come; cancel: what is ended early; resize: more workers, or fewer; wakeups: when workers
-//!   ring
+//! - what it does: assign: which worker gets what; collect, reply_batch: what workers say; runs:
+//!   what the timeline is told; supervise: workers that end, and that come; cancel: what is ended
+//!   early; resize: more workers, or fewer; wakeups: when workers ring
 //! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
-//!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order; publish: what
-//!   others may see of it; stacks: what each worker does, by asking it
+//!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order;
+//!   publish: what others may see of it; stacks: what each worker does, by asking it
 //! - shuttle_tests: what must hold whatever the order of steps
 
 mod after_unlock;
@@ -512,7 +513,8 @@ impl ProcessPool {
         self.lock().dispatcher.snapshot(Instant::now())
     }
 
-    /// How many tasks have panicked, and workers been replaced because of tasks, as far as is known.
+    /// How many tasks have panicked, and workers been replaced because of tasks, as far as is
+    /// known.
     pub(in crate::pool) fn losses(&self) -> u64 {
         if !self.is_ours() {
             return 0;

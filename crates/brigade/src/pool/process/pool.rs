@@ -360,8 +360,8 @@ impl ProcessPool {
         true
     }
 
-    /// As [`enqueue`](Self::enqueue), but waits for room until the task's deadline at most. `false`:
-    /// it has passed, and there was none; or the pool was closed.
+    /// As [`enqueue`](Self::enqueue), but waits for room until the task's deadline at most.
+    /// `false`: it has passed, and there was none; or the pool was closed.
     pub(super) fn enqueue_by(&self, task: &mut Option<Task>) -> bool {
         let deadline = task.as_ref().and_then(Task::deadline);
         let mut inner = self.lock();

@@ -132,8 +132,8 @@ impl Dispatcher {
         let begun = slot.line.as_ref().map_or(Ok(0), |line| {
             line.begun().map(|begun| begun.wrapping_sub(line.taken()))
         });
-        // One that ends by itself, or breaks the protocol, does so in a task: if it says that it had
-        // begun none, that task has written over the count.
+        // One that ends by itself, or breaks the protocol, does so in a task: if it says that it
+        // had begun none, that task has written over the count.
         let broke_protocol = status == SlotStatus::Terminating(Termination::ProtocolError);
         let is_of_its_own =
             broke_protocol || status == SlotStatus::Ready && evidence.is_of_its_own();
@@ -280,8 +280,8 @@ impl Dispatcher {
         task.early_end()
     }
 
-    /// Puts a task back where it came from: it is the next. One that was cancelled, or whose deadline
-    /// has passed, while its worker had it ends here.
+    /// Puts a task back where it came from: it is the next. One that was cancelled, or whose
+    /// deadline has passed, while its worker had it ends here.
     pub(super) fn return_task(&mut self, task: Task, ctx: &mut Ctx<'_>) {
         if let Some(why) = self.early_end(&task) {
             return self.fail_early(task, why, ctx);

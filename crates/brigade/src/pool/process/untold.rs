@@ -1,9 +1,9 @@
 //! Events that are not told yet. In any process that has the pool: the host.
 //!
-//! Problem: events are told without the pool's lock, for a subscriber is the program's own code, and
-//! may call the pool. Two threads that have freed the lock one after the other could tell theirs the
-//! other way round, and a task would end before it started. So events are put here under the lock,
-//! and one thread at a time tells all that there are; another leaves its own to that one.
+//! Problem: events are told without the pool's lock, for a subscriber is the program's own code,
+//! and may call the pool. Two threads that have freed the lock one after the other could tell
+//! theirs the other way round, and a task would end before it started. So events are put here under
+//! the lock, and one thread at a time tells all that there are; another leaves its own to that one.
 
 use std::sync::{Mutex, PoisonError, TryLockError};
 
@@ -29,8 +29,8 @@ impl<E> Untold<E> {
         self.lock().append(events);
     }
 
-    /// Tells all, unless another thread does: that one looks again when it has done so. A subscriber
-    /// may come here from within `tell`.
+    /// Tells all, unless another thread does: that one looks again when it has done so. A
+    /// subscriber may come here from within `tell`.
     pub(super) fn tell(&self, mut tell: impl FnMut(E)) {
         while !self.lock().is_empty() {
             let _telling = match self.telling.try_lock() {
@@ -44,8 +44,8 @@ impl<E> Untold<E> {
         }
     }
 
-    /// As [`tell`](Self::tell), and returns when all were told that were there. `tell` must be none of
-    /// the program's own code: it could come here again, and wait for itself.
+    /// As [`tell`](Self::tell), and returns when all were told that were there. `tell` must be none
+    /// of the program's own code: it could come here again, and wait for itself.
     pub(super) fn tell_all(&self, tell: impl FnMut(E)) {
         let telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let events = std::mem::take(&mut *self.lock());

@@ -54,8 +54,8 @@ pub(super) struct WorkerSlot {
     pub(super) unpublished: bool,
     /// There is no room in its mailbox.
     pub(super) ring_full: bool,
-    /// The plan of the task that was written last, the number of the context that it uses, or 0, and
-    /// which run of it that was.
+    /// The plan of the task that was written last, the number of the context that it uses, or 0,
+    /// and which run of it that was.
     last_plan: Option<([u64; 2], u64, u32)>,
     /// The contexts that its worker has.
     pub(super) contexts: WorkerContexts,

@@ -16,8 +16,8 @@ use crate::task::codec;
 use crate::task::entry::{Plan, encode_state};
 use crate::{JoinHandle, Kind, Message};
 
-/// The most bytes of an encoded configuration of a state: it goes with what a worker is told when it
-/// starts.
+/// The most bytes of an encoded configuration of a state: it goes with what a worker is told when
+/// it starts.
 const MAX_CONFIG: usize = 16 * 1024;
 
 impl PoolBuilder {
@@ -25,9 +25,9 @@ impl PoolBuilder {
     /// model, a cache. Tasks of the [`StatePool`] borrow it, or change it.
     ///
     /// `load` runs after the [initializer](Self::initializer), in every worker, also in those that
-    /// come later, and makes the state from its own copy of `config`. As with an initializer, one that
-    /// panics or crashes is an error of [`build`](StatePoolBuilder::build). The state itself never leaves
-    /// its worker: it need be neither [`Message`] nor [`Send`].
+    /// come later, and makes the state from its own copy of `config`. As with an initializer, one
+    /// that panics or crashes is an error of [`build`](StatePoolBuilder::build). The state itself
+    /// never leaves its worker: it need be neither [`Message`] nor [`Send`].
     ///
     /// # Examples
     /// ```
@@ -132,8 +132,8 @@ impl<S: 'static> StatePoolBuilder<S> {
     /// Starts the workers, and returns when each has loaded its state.
     ///
     /// # Errors
-    /// As [`PoolBuilder::build`]; the load of the state panicked or crashed; its configuration cannot
-    /// be encoded, has descriptors, or takes more than 16 KiB.
+    /// As [`PoolBuilder::build`]; the load of the state panicked or crashed; its configuration
+    /// cannot be encoded, has descriptors, or takes more than 16 KiB.
     pub fn build(self) -> io::Result<StatePool<S>> {
         if let Some(why) = self.failed {
             return Err(why);
@@ -176,13 +176,14 @@ impl<S> fmt::Debug for StatePoolBuilder<S> {
 
 /// A pool whose workers each have a state of their own, which they have loaded when they started.
 ///
-/// A task borrows the state of the worker that it runs in: `fn(&S, A) -> R`, or `fn(&mut S, A) -> R`.
-/// Which worker that is, is not said: what one changes, others do not see. A worker that dies, runs
-/// over its time or is recycled takes its state along, and the next one loads its own. So does one in
-/// which a task panicked that could change the state, for that may be half changed.
+/// A task borrows the state of the worker that it runs in: `fn(&S, A) -> R`, or
+/// `fn(&mut S, A) -> R`. Which worker that is, is not said: what one changes, others do not see. A
+/// worker that dies, runs over its time or is recycled takes its state along, and the next one
+/// loads its own. So does one in which a task panicked that could change the state, for that may be
+/// half changed.
 ///
-/// In a pool of threads, the thread that stands in for one that waits within its task has a state of
-/// its own, too.
+/// In a pool of threads, the thread that stands in for one that waits within its task has a state
+/// of its own, too.
 pub struct StatePool<S> {
     pool: Pool,
     #[cfg(all(target_os = "linux", not(brigade_portable)))]

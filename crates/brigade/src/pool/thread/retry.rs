@@ -23,8 +23,8 @@ pub(super) enum TaskInput<A> {
 }
 
 impl<A: Message> TaskInput<A> {
-    /// Runs the task on it. What was encoded here is decoded here: if that fails the task ends as it
-    /// would have without a retry.
+    /// Runs the task on it. What was encoded here is decoded here: if that fails the task ends as
+    /// it would have without a retry.
     #[inline]
     pub(super) fn run<R>(
         self,

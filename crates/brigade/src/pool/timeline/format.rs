@@ -1,7 +1,7 @@
 //! The parts of Perfetto's format that a timeline needs: `trace_packet.proto`, `track_event.proto`,
-//! `track_descriptor.proto` and what they name, by the numbers of their fields. A file is one `Trace`
-//! message; several of them one after another are one as well, so that packets are appended, and
-//! files of several pools can be put together by cat(1).
+//! `track_descriptor.proto` and what they name, by the numbers of their fields. A file is one
+//! `Trace` message; several of them one after another are one as well, so that packets are
+//! appended, and files of several pools can be put together by cat(1).
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};

@@ -1,11 +1,11 @@
 //! A pool's timeline, in a file of Perfetto's own format: a row for each worker, a slice for each
 //! run of a task, and marks. In the host.
 //!
-//! The thread that tells a pool's events writes here, without the pool's lock. Packets are kept until
-//! they are worth a write(2), or the last one is some time ago; after each write the file is whole, so
-//! that it can be read while the program runs (within a write the last packet is cut), and what a
-//! killed program loses is little. A slice is
-//! written when its run has ended, with both its times: readers sort by time.
+//! The thread that tells a pool's events writes here, without the pool's lock. Packets are kept
+//! until they are worth a write(2), or the last one is some time ago; after each write the file is
+//! whole, so that it can be read while the program runs (within a write the last packet is cut),
+//! and what a killed program loses is little. A slice is written when its run has ended, with both
+//! its times: readers sort by time.
 
 mod format;
 #[cfg(test)]

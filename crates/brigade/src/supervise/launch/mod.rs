@@ -88,8 +88,8 @@ pub(super) struct Launch<'a> {
     pub(super) process: &'a process::Builder,
 }
 
-/// A task and its input: each run has the input anew. Cloning it, encoding it and dropping it is the
-/// program's code, which may panic.
+/// A task and its input: each run has the input anew. Cloning it, encoding it and dropping it is
+/// the program's code, which may panic.
 pub(super) trait Task: Send {
     fn launch(&self, launch: &Launch<'_>) -> io::Result<Launched>;
     fn name(&self) -> &TaskName;

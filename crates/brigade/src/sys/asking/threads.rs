@@ -110,8 +110,8 @@ pub(crate) fn begin_in_program() -> io::Result<()> {
     handle(0)
 }
 
-/// The calls that a thread of this process is in, innermost first, if it answers by then; and how it
-/// looks from outside.
+/// The calls that a thread of this process is in, innermost first, if it answers by then; and how
+/// it looks from outside.
 pub(crate) fn ask_thread(thread: u32, deadline: Instant) -> (Option<Vec<usize>>, Look) {
     let process = std::process::id();
     let look = blocked::look(process, thread);

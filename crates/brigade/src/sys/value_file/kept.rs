@@ -342,7 +342,8 @@ impl KeptFile {
             used: Instant::now(),
         };
         file.keep_quiet()?;
-        // Before anything is built on it: the kernel tells those who have it from those who have not.
+        // Before anything is built on it: the kernel tells those who have it from those who have
+        // not.
         let reader = file.reader()?;
         let is_told = !file.is_free();
         drop(reader);

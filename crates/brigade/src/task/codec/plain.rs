@@ -231,8 +231,8 @@ pub(super) fn vector_of<T>(run: Run<'_>) -> Option<T> {
     None
 }
 
-/// The vector that begins at `at` of a file, where `T` is one of just this kind. It is read where it
-/// is to be.
+/// The vector that begins at `at` of a file, where `T` is one of just this kind. It is read where
+/// it is to be.
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 #[inline(always)]
 pub(super) fn vector_in<T>(

@@ -1,5 +1,5 @@
-//! One task, run with its panics caught; [`plan`]: in a worker process; [`resident`]: what that keeps
-//! for its tasks.
+//! One task, run with its panics caught; [`plan`]: in a worker process; [`resident`]: what that
+//! keeps for its tasks.
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod plan;

@@ -336,8 +336,8 @@ fn not_here() -> Outcome {
 }
 
 /// The task at this offset; `None`: there is no code there. The offset came from the host, which a
-/// worker trusts, and the types are those of the instance of a function that the host chose together
-/// with it.
+/// worker trusts, and the types are those of the instance of a function that the host chose
+/// together with it.
 pub(crate) fn task_at<A: Message, R>(function: Function) -> Option<fn(A) -> R> {
     let address = function.address()?;
     // SAFETY: `address` checked that this lies in the program's code. That it is a `fn(A) -> R` is

@@ -18,17 +18,18 @@ use crate::worker::handle::{JoinHandle, Task};
 /// It is a program with Brigade in it that [exports](crate::export!) tasks by name. It may be
 /// another build than this program, as in a rolling upgrade; and this program need not be one of
 /// Rust's at all: a shared library that it has loaded (a plugin, a language's extension module) can
-/// have workers in this way, where [`process::spawn`](crate::process::spawn) is refused. Neither has
-/// to call [`init`](crate::init) for it.
+/// have workers in this way, where [`process::spawn`](crate::process::spawn) is refused. Neither
+/// has to call [`init`](crate::init) for it.
 ///
-/// The program is started once, as a fork server, when the first task of it is looked up or started;
-/// its `main` does not run. It has this program's environment, its directory and its privileges, and
-/// none of its arguments. It ends when the last handle, builder and pool that name it are dropped, or
-/// with this program. A file that is removed, or replaced by another, is the same program until it
-/// is opened again; one that was written to is refused when it would be started.
+/// The program is started once, as a fork server, when the first task of it is looked up or
+/// started; its `main` does not run. It has this program's environment, its directory and its
+/// privileges, and none of its arguments. It ends when the last handle, builder and pool that name
+/// it are dropped, or with this program. A file that is removed, or replaced by another, is the
+/// same program until it is opened again; one that was written to is refused when it would be
+/// started.
 ///
-/// Programs are executed only where their file says, in an ELF note, that they have Brigade in them,
-/// and of which version of the protocol: whatever else a path names is refused, unexecuted.
+/// Programs are executed only where their file says, in an ELF note, that they have Brigade in
+/// them, and of which version of the protocol: whatever else a path names is refused, unexecuted.
 ///
 /// # Examples
 /// The worker program:
@@ -89,10 +90,10 @@ impl Program {
     /// The types are compared: not by their names, but by what `Deserialize` asks for: the names of
     /// structs, of their fields and of variants, in order, and the types of all of them. Two builds
     /// agree where these do, wherever the types are defined. What a reader that takes anything
-    /// (`untagged`, internally tagged and flattened types) would take is not seen: of such types the
-    /// path of the Rust type and its size are compared as well, so that both programs should have
-    /// them from one crate. What no comparison sees: fields that serde is told to skip, and what the
-    /// numbers mean.
+    /// (`untagged`, internally tagged and flattened types) would take is not seen: of such types
+    /// the path of the Rust type and its size are compared as well, so that both programs should
+    /// have them from one crate. What no comparison sees: fields that serde is told to skip, and
+    /// what the numbers mean.
     ///
     /// The first look-up starts the program and has one of its workers list what it exports.
     ///
@@ -186,8 +187,8 @@ impl<A, R> fmt::Debug for NamedTask<A, R> {
 }
 
 impl Builder {
-    /// Makes them workers of another program, which is opened here: see [`Program`]. Tasks are those
-    /// that it exports, by [`spawn_named`](Self::spawn_named), and
+    /// Makes them workers of another program, which is opened here: see [`Program`]. Tasks are
+    /// those that it exports, by [`spawn_named`](Self::spawn_named), and
     /// [`Pool::submit_named`](crate::Pool::submit_named) of a pool that has this builder.
     ///
     /// *Default: workers of this program.*
@@ -212,9 +213,9 @@ impl Builder {
         }
     }
 
-    /// Starts a task of another program in a process of its own, as [`spawn`](Self::spawn) does with
-    /// a function of this one. The worker is one of the task's program, whether or not the builder
-    /// [names](Self::program) it.
+    /// Starts a task of another program in a process of its own, as [`spawn`](Self::spawn) does
+    /// with a function of this one. The worker is one of the task's program, whether or not the
+    /// builder [names](Self::program) it.
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn); the builder names another program; the program's file was written

@@ -21,8 +21,9 @@ use crate::task::panic::attempt;
 /// It is [`std::thread::scope`], with errors as this crate's: a panic in a thread is a
 /// [`JoinError`] with message, place and backtrace.
 ///
-/// What a thread borrows need not be a [`Message`](crate::Message), for nothing is carried. A process
-/// has no such scope: it sees nothing of the program's memory but [`Shared`](crate::Shared) regions.
+/// What a thread borrows need not be a [`Message`](crate::Message), for nothing is carried. A
+/// process has no such scope: it sees nothing of the program's memory but [`Shared`](crate::Shared)
+/// regions.
 ///
 /// ```
 /// use brigade::thread;
@@ -68,13 +69,13 @@ pub struct Scope<'scope, 'env: 'scope>(std::thread::Scope<'scope, 'env>);
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     fn of(scope: &'scope std::thread::Scope<'scope, 'env>) -> &'scope Scope<'scope, 'env> {
-        // SAFETY: `Scope` is transparent: it has the layout of its only field, and adds no invariant
-        // to it. The reference has the lifetimes that it had.
+        // SAFETY: `Scope` is transparent: it has the layout of its only field, and adds no
+        // invariant to it. The reference has the lifetimes that it had.
         unsafe { &*std::ptr::from_ref(scope).cast::<Scope<'scope, 'env>>() }
     }
 
-    /// Starts a thread that runs `task`, a function or a closure, which may borrow what outlives the
-    /// scope.
+    /// Starts a thread that runs `task`, a function or a closure, which may borrow what outlives
+    /// the scope.
     ///
     /// # Errors
     /// The operating system could not make a thread.
@@ -129,7 +130,8 @@ impl Builder {
         let shared = Arc::new(Shared::new());
         let theirs = Arc::clone(&shared);
         let run = move || {
-            // What panics beside the task, a destructor of a result that was not taken, is contained.
+            // What panics beside the task, a destructor of a result that was not taken, is
+            // contained.
             if attempt(move || theirs.run(task)) == Some(true) {
                 // Joining takes note of it. Where that is not done, std has the scope panic.
                 resume_unwind(Box::new("a task panicked, and was not joined"));
@@ -149,8 +151,8 @@ impl Builder {
     }
 }
 
-/// A task in a thread of a [`scope`]. When it is dropped the task runs on, and the scope waits for it;
-/// if it panics, so does the scope.
+/// A task in a thread of a [`scope`]. When it is dropped the task runs on, and the scope waits for
+/// it; if it panics, so does the scope.
 ///
 /// It cannot be cancelled: a thread cannot be killed, and one that was let go would still have what
 /// it borrows.

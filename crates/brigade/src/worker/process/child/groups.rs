@@ -5,10 +5,10 @@
 //!
 //! A move waits for the kernel to have seen all processors pass a quiet state: 8 ms here, some 40
 //! times what it takes to start a task in a spare. So spares move when they are made, once the host
-//! has limited anything, and a group's limits are written when its worker is given a task: any spare
-//! does for any limits. To be born in the group instead (clone3(2), `CLONE_INTO_CGROUP`, version 2
-//! only) would save the fork server no time and a task none, and the C library does not know a
-//! process that it has not forked: abort(3) in it would signal another thread.
+//! has limited anything, and a group's limits are written when its worker is given a task: any
+//! spare does for any limits. To be born in the group instead (clone3(2), `CLONE_INTO_CGROUP`,
+//! version 2 only) would save the fork server no time and a task none, and the C library does not
+//! know a process that it has not forked: abort(3) in it would signal another thread.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -81,8 +81,8 @@ fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
     locked.map_err(|e| NotReady::because(&e))
 }
 
-/// Runs the initializer of a worker of a pool, and loads its state. `is_shut_in`: it is about to be; then no thread may
-/// be left.
+/// Runs the initializer of a worker of a pool, and loads its state. `is_shut_in`: it is about to
+/// be; then no thread may be left.
 fn initialize(
     pool: Option<&PoolWorkerSetup>,
     is_shut_in: bool,

@@ -38,7 +38,8 @@ use crate::worker::process::ipc::protocol::{MARKER, PROGRAM_MARKER, SPOKEN};
 /// This program, as itself and its copies can name it.
 const OWN: &str = "/proc/self/exe";
 
-/// How long a program may be open for writing that is to be started, and how soon it is tried again.
+/// How long a program may be open for writing that is to be started, and how soon it is tried
+/// again.
 const BUSY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -207,8 +208,8 @@ fn check_start(what: &str, path: &str) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
-/// Whether a start of the program at this path would have a user, a group or capabilities that it does not
-/// have now, by the file's bits: execve(2), capabilities(7).
+/// Whether a start of the program at this path would have a user, a group or capabilities that it
+/// does not have now, by the file's bits: execve(2), capabilities(7).
 fn gains_privilege(path: &str) -> io::Result<bool> {
     // Then the kernel heeds neither bit: PR_SET_NO_NEW_PRIVS(2const). It still looks at the
     // capabilities.

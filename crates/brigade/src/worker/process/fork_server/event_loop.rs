@@ -156,8 +156,8 @@ struct Server<'a> {
     open_files: Option<Rlimit>,
     child_events: OwnedFd,
     epoll: Epoll,
-    /// By process number. In boxes, and so are a table and a list of a few hundred bytes: after each
-    /// fork the pages that are touched are copied.
+    /// By process number. In boxes, and so are a table and a list of a few hundred bytes: after
+    /// each fork the pages that are touched are copied.
     workers: HashMap<u32, Box<Worker>>,
     closing: Vec<Closing>,
     /// Slots never used start here.

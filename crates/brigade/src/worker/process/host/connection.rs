@@ -186,8 +186,8 @@ impl WorkerConnection {
         Ok(())
     }
 
-    /// Sends what goes through the lane of an encoded value, unless there is no room in the ring for
-    /// the rest, with so many bytes before it. Returns what is to be written there.
+    /// Sends what goes through the lane of an encoded value, unless there is no room in the ring
+    /// for the rest, with so many bytes before it. Returns what is to be written there.
     fn send_parcel<'b>(
         &mut self,
         bytes: &'b [u8],

@@ -10,8 +10,8 @@
 //! - `program`: another program whose workers this one has
 //! - `result`: a result's bytes, decoded
 //! - `death`: why a worker died
-//! - `groups`: where workers may have control groups of their own; `groups/of_pool`: those of a pool
-//!   that is limited as a whole
+//! - `groups`: where workers may have control groups of their own; `groups/of_pool`: those of a
+//!   pool that is limited as a whole
 //! - `setup`: what a builder asks for, as a worker is told it
 //! - `start_method`: whether workers are forked or executed
 

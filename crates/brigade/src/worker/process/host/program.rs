@@ -22,8 +22,8 @@ use crate::worker::process::ipc::protocol::SPOKEN;
 /// How long a program may take to list its tasks. Only one that hangs takes longer.
 const LISTING: Duration = Duration::from_secs(30);
 
-/// A program, for as long as a handle, a builder or a pool names it. Then its fork servers end, with
-/// the last of their workers.
+/// A program, for as long as a handle, a builder or a pool names it. Then its fork servers end,
+/// with the last of their workers.
 #[derive(Debug)]
 pub(crate) struct NamedProgram {
     file: ProgramFile,

@@ -221,8 +221,8 @@ impl Host<'_> {
         }
     }
 
-    /// Takes results, and sleeps while there are none, until so many are there. `notify`: when it is
-    /// to be woken, where so many were taken.
+    /// Takes results, and sleeps while there are none, until so many are there. `notify`: when it
+    /// is to be woken, where so many were taken.
     fn wait_for(&mut self, count: u32, notify: impl Fn(u32) -> Notify) {
         loop {
             self.drain();

@@ -92,9 +92,9 @@ const STACK_CALLS: usize = 128;
 
 /// Where a worker was when it was asked. One page, which is there from the first question on.
 ///
-/// The host counts questions, from 1, and writes the last one's number; the worker writes the number
-/// of the one that it answers when the answer is whole, and 0 before it begins. So one that is half
-/// written, or is an earlier one, is not believed.
+/// The host counts questions, from 1, and writes the last one's number; the worker writes the
+/// number of the one that it answers when the answer is whole, and 0 before it begins. So one that
+/// is half written, or is an earlier one, is not believed.
 #[repr(C)]
 #[derive(Debug)]
 struct StackRecord {

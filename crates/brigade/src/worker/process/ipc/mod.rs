@@ -3,8 +3,8 @@
 //! - `protocol`: datagrams between host and fork server; what a worker is told before its tasks
 //! - `mailbox`: a worker's memory: rings, state, crash record
 //! - `order`, `reply`: what the host and a worker write into those rings
-//! - `claims`: which tasks a worker has begun; `handoff`: that, and which side sleeps; `loom_tests`:
-//!   what must hold of it
+//! - `claims`: which tasks a worker has begun; `handoff`: that, and which side sleeps;
+//!   `loom_tests`: what must hold of it
 //! - `board`: how each worker ended
 //! - `lane`: a socket to each worker, for descriptors and large values
 //! - `bell`: how workers wake the host's listener

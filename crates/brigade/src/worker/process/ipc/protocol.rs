@@ -24,10 +24,10 @@ use crate::worker::process::inheritance::Inheritance;
 /// socket. Two versions of this library in one program each have their own.
 pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_VERSION"));
 
-/// The version of all that a host, a fork server and its workers share: messages, mailboxes, boards,
-/// the encoding of values. Another build of another version of this library may be the fork server
-/// of a named program: it is compared before that is started (`fork_server/program.rs`). Raise it
-/// with any change of them; a test pins them.
+/// The version of all that a host, a fork server and its workers share: messages, mailboxes,
+/// boards, the encoding of values. Another build of another version of this library may be the fork
+/// server of a named program: it is compared before that is started (`fork_server/program.rs`).
+/// Raise it with any change of them; a test pins them.
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// What a program says of the library in it: that version, and above it whether it has the feature
@@ -82,8 +82,8 @@ pub(crate) enum Request {
     /// Give me the socket of this worker's lane.
     Lane { slot: u32, pid: u32, ticket: u64 },
     /// Workers move to control groups of their own below these, each to one of its process number:
-    /// what kills in there is told, and they are removed with their workers. `of_pool`: those of one
-    /// pool; its host makes and removes these directories.
+    /// what kills in there is told, and they are removed with their workers. `of_pool`: those of
+    /// one pool; its host makes and removes these directories.
     Groups {
         memory: Vec<u8>,
         processes: Vec<u8>,

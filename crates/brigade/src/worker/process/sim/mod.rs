@@ -1,5 +1,5 @@
-//! The fork server as a pool of processes sees it: the real one, or, in models
-//! (`scripts/shuttle`), its [stand-in](self::fork_server); and the one of [`counts`](crate::counts).
+//! The fork server as a pool of processes sees it: the real one, or, in models (`scripts/shuttle`),
+//! its [stand-in](self::fork_server); and the one of [`counts`](crate::counts).
 
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
 pub(crate) mod counted;

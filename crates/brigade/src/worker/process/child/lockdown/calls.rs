@@ -198,8 +198,8 @@ pub(super) const OPENING: &[c_long] = &[
 ];
 
 /// A flag of openat(2) that the kernel does not know, and passes over: the handler sets it, so that
-/// the filter knows the handler's calls. A task that sets it is judged by Landlock, as the handler's
-/// calls are, and gets an error where it would be ended.
+/// the filter knows the handler's calls. A task that sets it is judged by Landlock, as the
+/// handler's calls are, and gets an error where it would be ended.
 pub(super) const HANDLED: u32 = 1 << 30;
 
 /// They tell of a file by its path.

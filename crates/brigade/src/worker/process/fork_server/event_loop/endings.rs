@@ -66,8 +66,8 @@ impl Server<'_> {
         if self.closing.is_empty() {
             return;
         }
-        // Where a worker's groups are is said before it can make any: it may not have been read yet.
-        // That the host is gone is heard of at the next turn.
+        // Where a worker's groups are is said before it can make any: it may not have been read
+        // yet. That the host is gone is heard of at the next turn.
         self.requests();
         let orphans = self.kill_orphans();
         if !orphans.is_empty() {

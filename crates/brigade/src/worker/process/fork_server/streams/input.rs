@@ -58,8 +58,8 @@ impl Input {
 
     /// Passes on what is there, at most a few pages of it.
     pub(crate) fn pass(&mut self, output: &mut Output) -> Found {
-        // Most have nothing to say. After each fork, pages that are touched are copied, and room for
-        // much would have the calls below it touch one more of the stack.
+        // Most have nothing to say. After each fork, pages that are touched are copied, and room
+        // for much would have the calls below it touch one more of the stack.
         match self.pass_some::<SHORT>(output) {
             Ok(SHORT) => self.pass_rest(output),
             Ok(_) => Found::Something,

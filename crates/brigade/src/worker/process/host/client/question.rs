@@ -2,12 +2,12 @@
 //! and the fork server notes on the board how it looks from outside.
 //!
 //! 1. The host writes the question's number into the mailbox, and has the fork server ask.
-//! 2. The fork server looks at the worker, writes that to the board, and sends the signal, unless it
-//!    sees that the worker cannot answer.
+//! 2. The fork server looks at the worker, writes that to the board, and sends the signal, unless
+//!    it sees that the worker cannot answer.
 //! 3. The host sleeps on three words: the answer, the look, and the worker's end; until a deadline.
 //!
-//! All in the mailbox is the worker's word. What is waited for under no lock may take as long as the
-//! deadline; several workers are asked before the first answer is waited for.
+//! All in the mailbox is the worker's word. What is waited for under no lock may take as long as
+//! the deadline; several workers are asked before the first answer is waited for.
 
 use std::sync::Arc;
 use std::time::Instant;
