@@ -178,6 +178,8 @@ fn catch(signals: &[i32]) -> bool {
         action.sa_flags =
             libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND | libc::SA_NODEFER;
         libc::sigemptyset(&raw mut action.sa_mask);
+        // One that dies is asked nothing: what is on its stack is ours.
+        libc::sigaddset(&raw mut action.sa_mask, asking::signal());
         let mut all = signals.iter();
         all.all(|&signal| libc::sigaction(signal, &raw const action, std::ptr::null_mut()) == 0)
     }

@@ -11,6 +11,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Says that a task has begun, and lets it end.
 pub(crate) type Gate = (Shared<AtomicU32>, Shared<AtomicU32>);
 
+/// Lets a task go, also where the test fails: its pool would wait for it for ever.
+pub(crate) struct LetsGo(pub(crate) Shared<AtomicU32>);
+
+impl Drop for LetsGo {
+    fn drop(&mut self) {
+        self.0.store(1, SeqCst);
+        wake(&self.0);
+    }
+}
+
 /// Spins in a function of its own, until it is let go.
 #[inline(never)]
 pub(crate) fn spin_until(flag: &AtomicU32) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use brigade::{Kind, Pool, PoolBuilder, Timeout};
 use brigade_test_support::wait::until;
 
-use crate::on_demand::{answered, running};
+use crate::on_demand::{is_in, running, told};
 use crate::{SHORT, has_begun, join, number, tasks, timeout_of};
 
 fn asked() -> PoolBuilder {
@@ -59,15 +59,13 @@ fn a_task_that_is_asked_goes_on() {
         (tasks::waits_until, 8, "tasks::waits_until"),
     ] {
         let gate = (number(), number());
+        let lets_go = tasks::LetsGo(gate.1.clone());
         let handle = pool.submit(task, gate.clone());
         has_begun(&gate.0);
         for _ in 0..100 {
-            let stack = answered(&pool);
-            let backtrace = stack.backtrace().unwrap_or_else(|| panic!("{stack}"));
-            assert!(backtrace.contains(name), "{backtrace}");
+            told(&pool, |stack| is_in(stack, name));
         }
-        gate.1.store(1, SeqCst);
-        tasks::wake(&gate.1);
+        drop(lets_go);
         assert_eq!(join(handle).expect("it was not disturbed"), result);
     }
 }

@@ -162,7 +162,7 @@ impl ProcessPool {
                 let name = || target.name(&self.options);
                 timeline.ran(&run, target.key(), name);
             }
-            Drawing::Mark(pid, what, why) => timeline.mark_process(pid, what, why),
+            Drawing::Mark(pid, what, why) => timeline.mark_process(pid, what, &why),
         }
     }
 
@@ -176,7 +176,11 @@ impl ProcessPool {
     fn emit_crash(&self, crash: &Crash) {
         publish::note_crash(self, crash);
         if let Some(timeline) = &self.options.timeline {
-            timeline.mark_process(crash.pid(), "crashed", &crash.cause().to_string());
+            // Behind the run that it ended, which another thread may be drawing.
+            let why = crash.cause().to_string().into();
+            self.undrawn
+                .append(&mut vec![Drawing::Mark(crash.pid(), "crashed", why)]);
+            self.undrawn.tell(|drawing| self.draw(drawing, timeline));
         }
         if events::crash_events_enabled() {
             let pid = u64::from(crash.pid());

@@ -241,12 +241,12 @@ impl Dispatcher {
             match (stopped, slot.stopped) {
                 (true, None) => {
                     ctx.deferred.events.push(TraceEvent::Stopped(pid));
-                    let mark = Drawing::Mark(pid, "stopped", "by a signal");
+                    let mark = Drawing::Mark(pid, "stopped", "by a signal".into());
                     ctx.deferred.drawings.push(mark);
                 }
                 (false, Some(_)) => {
                     ctx.deferred.events.push(TraceEvent::GoesOn(pid));
-                    let mark = Drawing::Mark(pid, "continued", "by a signal");
+                    let mark = Drawing::Mark(pid, "continued", "by a signal".into());
                     ctx.deferred.drawings.push(mark);
                 }
                 _ => {}

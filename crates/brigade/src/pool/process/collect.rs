@@ -316,7 +316,7 @@ impl Dispatcher {
         ctx.deferred.events.push(TraceEvent::Replaced(pid, why));
         ctx.deferred
             .drawings
-            .push(Drawing::Mark(pid, "replaced", why));
+            .push(Drawing::Mark(pid, "replaced", why.into()));
         self.return_unstarted(i, self.workers[i].first(), ctx);
         if let Some(task) = refused {
             self.requeue_refused(task, ctx);

@@ -1,5 +1,6 @@
 //! What a pass over the pool leaves to be done when its lock is free.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ pub(super) enum Drawing {
     /// A run of this task has ended.
     Run(TaskRun, CallTarget),
     /// What has happened to the worker of this process, and why.
-    Mark(u32, &'static str, &'static str),
+    Mark(u32, &'static str, Cow<'static, str>),
 }
 
 /// What happened, for those who listen.

@@ -10,6 +10,7 @@ use crate::Kind;
 use crate::pool::stacks::WorkerStack;
 use crate::publish::WorkerPicture;
 use crate::sim::local::Instant;
+use crate::task::crash::Phase;
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::sim::Question;
 
@@ -83,8 +84,10 @@ impl ProcessPool {
         let told = answers.into_iter().map(|(before, place)| {
             let slot = inner.dispatcher.workers.get(before.at);
             let was_asked = place.is_some();
+            // It has shown the task's result, which was not collected yet.
+            let is_idle = place.as_ref().is_some_and(|p| p.phase == Some(Phase::Idle));
             let stack = WorkerStack::new(Kind::Process, &before.picture, name, place);
-            if was_asked && !slot.is_some_and(|slot| before.is_still(slot)) {
+            if is_idle || was_asked && !slot.is_some_and(|slot| before.is_still(slot)) {
                 return stack.has_gone_on();
             }
             stack

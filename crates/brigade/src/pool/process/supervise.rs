@@ -111,7 +111,7 @@ impl Dispatcher {
             let replaced = TraceEvent::Replaced(evidence.pid, why);
             ctx.deferred.events.push(replaced);
         }
-        let drawing = Drawing::Mark(evidence.pid, "replaced", why);
+        let drawing = Drawing::Mark(evidence.pid, "replaced", why.into());
         for task in victim.iter().chain(&others) {
             self.note_run(i, task, how_it_died(status), ctx);
         }
@@ -241,7 +241,7 @@ impl Dispatcher {
                     .push(TraceEvent::Retried(pid, task.number, why));
                 ctx.deferred
                     .drawings
-                    .push(Drawing::Mark(pid, "retried", why));
+                    .push(Drawing::Mark(pid, "retried", why.into()));
             }
             self.return_task(task, ctx);
             return;

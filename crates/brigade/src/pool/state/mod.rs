@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::builder::PoolBuilder;
 use super::config::StateOptions;
-use super::thread::Callable;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use super::process;
+use super::thread::Callable;
 use super::{Backend, Map, Pool, map, thread};
 use crate::task::codec;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]

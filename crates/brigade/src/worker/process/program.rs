@@ -33,7 +33,7 @@ use crate::worker::handle::{JoinHandle, Task};
 ///
 /// # Examples
 /// The worker program:
-/// ```no_run
+/// ```no_run,standalone_crate
 /// fn add((a, b): (u64, u64)) -> u64 {
 ///     a + b
 /// }
@@ -45,7 +45,7 @@ use crate::worker::handle::{JoinHandle, Task};
 /// ```
 ///
 /// Its host, here the same program:
-/// ```
+/// ```standalone_crate
 /// use brigade::{Kind, Pool, process};
 ///
 /// # fn add((a, b): (u64, u64)) -> u64 {

@@ -358,6 +358,11 @@ impl Mailbox {
         record
             .len
             .store(u32::from(instruction != 0), Ordering::Relaxed);
+        if self.phase() == Phase::Idle {
+            // Between two tasks: the calls are ours.
+            record.len.store(0, Ordering::Relaxed);
+            return;
+        }
         let mut calls = [0; STACK_CALLS + 16];
         let len = unwind::walk(&mut calls);
         let calls = unwind::interrupted(&calls[..len], instruction);
@@ -387,7 +392,7 @@ impl Mailbox {
     }
 
     /// The host: the worker's calls, innermost first, by its answer to this question or to one
-    /// after it. `None`: there is none yet.
+    /// after it; empty, if it was between two tasks. `None`: there is none yet.
     pub(crate) fn answer(&self, question: u32) -> Option<Vec<usize>> {
         let record = self.stack();
         let number = record.answered.load(Ordering::Acquire);

@@ -15,6 +15,7 @@ use std::time::Instant;
 use super::ForkServer;
 use crate::sys::blocked::{self, Look};
 use crate::sys::futex;
+use crate::task::crash::Phase;
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::ipc::mailbox::Mailbox;
 
@@ -77,7 +78,12 @@ impl Question {
             Some(_) => Look::default(),
             None => blocked::look(self.pid, self.pid),
         });
-        let phase = Some(self.mailbox.phase());
+        // It may have gone on since.
+        let phase = match &calls {
+            Some(calls) if calls.is_empty() => Phase::Idle,
+            _ => self.mailbox.phase(),
+        };
+        let phase = Some(phase);
         Whereabouts::asked(Some(self.pid), phase, &self.server.symbols, calls, look)
     }
 }
