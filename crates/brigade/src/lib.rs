@@ -257,8 +257,8 @@
 //! - A task in a process sees the environment, the directory and the limits that the program had at
 //!   its first process, not later changes; its stdin is empty.
 //! - A pool belongs to the program that made it: it is not a [`Message`], and in a fork of the
-//!   program it accepts nothing. It has as many workers as it was made with, up to 4096, and no
-//!   priorities.
+//!   program it accepts nothing. It has as many workers as it was made with, or
+//!   [resized](Pool::resize) to, up to 4096, and no priorities.
 //! - A task that waits for other tasks in a pool of processes keeps its worker; its own pool, if it
 //!   makes one, is gone with that worker.
 //! - A result of a recursive type is decoded by recursion: one nested ten thousand levels deep
