@@ -73,7 +73,8 @@ pub(crate) struct Offer {
 /// The task that lists what this program exports. The host of another program has it run in one of
 /// this program's workers: outlines come from code of the program's own.
 pub(crate) fn catalogue() -> Plan {
-    // One that is in no object of the program's: whoever asks for it is told.
+    // Where `list` is not code of the main program, a plan that no worker finds: the worker's reply
+    // says so.
     Plan::of(list as fn(()) -> Vec<Offer>).unwrap_or(Plan::from_words([u64::MAX; 2]))
 }
 

@@ -494,8 +494,8 @@ impl Frame {
             return Ok(None);
         }
         let len = <[u8; 8]>::try_from(body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
-        // A sender's frame has one, or else it is a wake frame, which is no message and does not
-        // come as far as this unless somebody made it up.
+        // A sender of this build attaches the file. A wake frame has none, but the overflow takes
+        // those out: this frame is a hostile sender's.
         if descriptors.is_empty() {
             return Err("is not a message that was sent".to_owned());
         }

@@ -457,7 +457,7 @@ impl PoolBuilder {
     }
 }
 
-/// Whether a pool can have so many workers.
+/// Refuses a number of workers that no pool can have: 0, or more than [`MAX_WORKERS`].
 pub(super) fn check_workers(workers: usize) -> io::Result<()> {
     let what = match workers {
         0 => "a pool needs at least one worker".to_owned(),

@@ -5,10 +5,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
+use crate::{LIMIT, both, crash_of, panic_of, processes};
 use brigade::pool::StatePool;
 use brigade::{Actor, Cause, JoinError, Kind, Pool, Shared};
-
-use crate::{both, crash_of, panic_of, processes};
 
 /// Neither `Send` nor a message.
 struct Counter {
@@ -295,4 +294,37 @@ fn no_other_thread_stands_in_for_an_actor_that_waits() {
         assert_eq!(call.join().expect("returns"), 50 * n);
     }
     assert_eq!(LOADS.load(SeqCst), 1);
+}
+
+#[test]
+fn a_pool_that_was_closed_takes_no_more() {
+    fn closed<R: std::fmt::Debug>(handle: brigade::JoinHandle<R>) {
+        let ended = handle.join_timeout(LIMIT).expect("it ends");
+        assert!(matches!(ended, Err(JoinError::Closed)), "{ended:?}");
+    }
+    both(|kind| {
+        let pool = counters(kind, 1);
+        pool.pool().shutdown();
+        closed(pool.submit(look, 1));
+        closed(pool.submit_mut(add, 1));
+        closed(
+            pool.pool()
+                .submit_with(5_u64, |five: &u64, n: u64| five + n, 1),
+        );
+        let ended: Vec<_> = pool.map_mut(add, 0..3).collect();
+        assert!(
+            matches!(
+                ended[..],
+                [
+                    Err(JoinError::Closed),
+                    Err(JoinError::Closed),
+                    Err(JoinError::Closed)
+                ]
+            ),
+            "{ended:?}"
+        );
+        let actor = Actor::new(kind, load, 100).expect("an actor");
+        actor.pool().close();
+        actor.call_async(add, 1).map_or_else(|_| (), closed);
+    });
 }

@@ -117,7 +117,7 @@ impl<Q: Message, A: Message> Server<Q, A> {
     fn introduce(&self, client: Identity, answers: Sender<Answer<A>>) {
         let mut clients = self.clients();
         let gone = extract_gone(&mut clients);
-        // Nobody takes the place of another one.
+        // A client that is known keeps its channel: another process may have sent its number.
         clients.entry(client).or_insert(answers);
         drop(clients);
         drop(gone);

@@ -307,7 +307,7 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
-        self.submit_target(self.target(task), input)
+        self.submit_made(self.target(task), None, input)
     }
 
     /// As [`submit`](Self::submit), of a task of the workers' program.
@@ -320,16 +320,18 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
-        self.submit_target(self.named_target(task), input)
+        self.submit_made(self.named_target(task), None, input)
     }
 
+    /// Encodes a task and queues it, when there is room.
     #[inline]
-    fn submit_target<A: Message, R: Message>(
+    fn submit_made<A: Message, R: Message>(
         self: &Arc<Self>,
         target: Result<CallTarget, String>,
+        context: Option<Arc<EncodedContext>>,
         input: A,
     ) -> JoinHandle<R> {
-        let (pooled, mut task) = self.make(target, None, &input, None);
+        let (pooled, mut task) = self.make(target, context, &input, None);
         drop(input);
         if task.is_some() && !self.enqueue(&mut task) {
             return JoinHandle(Behind::Closed(Kind::Process));
@@ -348,12 +350,7 @@ impl ProcessPool {
             return JoinHandle(Behind::Closed(Kind::Process));
         }
         let context = Some(Arc::clone(&plan.state));
-        let (pooled, mut task) = self.make(self.target_of(plan), context, &input, None);
-        drop(input);
-        if task.is_some() {
-            self.enqueue(&mut task);
-        }
-        JoinHandle(Behind::Pooled(pooled))
+        self.submit_made(self.target_of(plan), context, input)
     }
 
     #[track_caller]
@@ -378,12 +375,7 @@ impl ProcessPool {
             Ok((target, context)) => (Ok(target), Some(context)),
             Err(why) => (Err(why), None),
         };
-        let (pooled, mut task) = self.make(target, context, &input, None);
-        drop(input);
-        if task.is_some() && !self.enqueue(&mut task) {
-            return JoinHandle(Behind::Closed(Kind::Process));
-        }
-        JoinHandle(Behind::Pooled(pooled))
+        self.submit_made(target, context, input)
     }
 
     /// As [`submit`](Self::submit), of a task that has something otherwise than the pool.

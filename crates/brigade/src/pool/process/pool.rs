@@ -214,8 +214,10 @@ impl ProcessPool {
                     continue;
                 }
             }
-            // Who listens is to hear of each task when it ends.
-            let others = !inner.parked.is_empty() || inner.dispatcher.is_traced;
+            // Futures, and who listens to events, are to hear of each task when it ends.
+            let others = !inner.parked.is_empty()
+                || inner.dispatcher.is_traced
+                || inner.dispatcher.wakeups.rings_for_each_result();
             let Some(bells) = inner.dispatcher.set_driver_wakeups(want, others) else {
                 inner.dispatcher.verify_counts(&mut deferred);
                 self.unlock_and_run(inner, deferred);
@@ -346,6 +348,7 @@ impl ProcessPool {
     }
 
     /// Takes a task on, when there is room for it. `false`: the pool was closed.
+    #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue(&self, task: &mut Option<Task>) -> bool {
         let mut inner = self.lock();
         while !inner.dispatcher.closing && inner.dispatcher.is_full() {
@@ -362,6 +365,7 @@ impl ProcessPool {
 
     /// As [`enqueue`](Self::enqueue), but waits for room until the task's deadline at most.
     /// `false`: it has passed, and there was none; or the pool was closed.
+    #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue_by(&self, task: &mut Option<Task>) -> bool {
         let deadline = task.as_ref().and_then(Task::deadline);
         let mut inner = self.lock();
@@ -390,6 +394,7 @@ impl ProcessPool {
     }
 
     /// Takes a task on, if there is room for it and the pool was not closed.
+    #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn try_enqueue(&self, task: &mut Option<Task>) -> bool {
         let inner = self.lock();
         if inner.dispatcher.closing || inner.dispatcher.is_full() {
