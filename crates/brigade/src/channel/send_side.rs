@@ -110,6 +110,7 @@ impl SendSide {
 
     /// Whether the receiver is gone, as far as that can be known without asking the kernel each
     /// time.
+    #[inline(always)]
     pub(super) fn is_gone(&self) -> bool {
         if self.shared.is_closed() {
             return true;

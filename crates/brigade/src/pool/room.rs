@@ -63,10 +63,16 @@ impl RoomWaiters {
     }
 
     /// There is room for so many tasks. Called without a lock of the pool's.
+    #[inline(always)]
     pub(super) fn tell(&self, room: usize) {
-        if room == 0 || self.is_empty() {
-            return;
+        if room > 0 && !self.is_empty() {
+            self.tell_first(room);
         }
+    }
+
+    /// Tells the first ones, at most so many.
+    #[cold]
+    fn tell_first(&self, room: usize) {
         let mut queue = lock(&self.queue);
         let told = room.min(queue.len());
         let wakers: Vec<WaiterState> = queue

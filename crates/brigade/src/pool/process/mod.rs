@@ -12,11 +12,12 @@
 //! - what it does: assign: which worker gets what; collect, reply_batch: what workers say; runs:
 //!   what the timeline is told; supervise: workers that end, and that come; cancel: what is ended
 //!   early; resize: more workers, or fewer; wakeups: when workers ring
-//! - pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
+//! - accept: tasks that come; pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
 //!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order;
 //!   publish: what others may see of it; stacks: what each worker does, by asking it
 //! - shuttle_tests: what must hold whatever the order of steps
 
+mod accept;
 mod after_unlock;
 mod assign;
 mod assigned_tasks;

@@ -15,14 +15,12 @@ use std::time::Duration;
 
 use super::deferred::{Deferred, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
-use super::outcome::RawOutcome;
 use super::respawn::StartError;
-use super::result_cell::{EarlyEnd, HasResultCell, ResultCell};
-use super::task::{CallTarget, Task};
+use super::result_cell::{HasResultCell, ResultCell};
+use super::task::CallTarget;
 use super::untold::Untold;
 use crate::pool::config::Options;
 use crate::pool::events;
-use crate::pool::policy::outcome::TaskOutcome;
 use crate::pool::room::RoomWaiters;
 use crate::sim::local::thread::{self, Thread};
 use crate::sim::local::{
@@ -37,7 +35,6 @@ use crate::worker::process::host::groups;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
-use crate::{JoinError, Timeout};
 
 /// A pool of processes, as its handles share it.
 pub(crate) struct ProcessPool {
@@ -347,124 +344,10 @@ impl ProcessPool {
         inner.dispatcher.set_timer(Instant::now());
     }
 
-    /// Takes a task on, when there is room for it. `false`: the pool was closed.
-    #[must_use = "a task that was not taken has a handle that would wait for ever"]
-    pub(super) fn enqueue(&self, task: &mut Option<Task>) -> bool {
-        let mut inner = self.lock();
-        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
-            drop(inner);
-            self.wait(&mut WaitFor::Capacity, None);
-            inner = self.lock();
-        }
-        if inner.dispatcher.closing {
-            return false;
-        }
-        self.enqueue_locked(inner, task);
-        true
-    }
-
-    /// As [`enqueue`](Self::enqueue), but waits for room until the task's deadline at most.
-    /// `false`: it has passed, and there was none; or the pool was closed.
-    #[must_use = "a task that was not taken has a handle that would wait for ever"]
-    pub(super) fn enqueue_by(&self, task: &mut Option<Task>) -> bool {
-        let deadline = task.as_ref().and_then(Task::deadline);
-        let mut inner = self.lock();
-        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
-            drop(inner);
-            if !self.wait(&mut WaitFor::Capacity, deadline) {
-                return false;
-            }
-            inner = self.lock();
-        }
-        if inner.dispatcher.closing {
-            return false;
-        }
-        self.enqueue_locked(inner, task);
-        true
-    }
-
-    /// Ends a task whose deadline has passed while it waited for room.
-    pub(super) fn reject_expired(&self, of: &dyn HasResultCell) {
-        of.cell().set_early_end(EarlyEnd::Expired);
-        let limit = of.cell().exceeded(self.options.timeout, false);
-        let why = JoinError::TimedOut(Timeout::new(self.name_of(of.target()), limit));
-        self.count_rejected(&why);
-        of.cell()
-            .complete(RawOutcome::failed(why), &mut Default::default());
-    }
-
-    /// Takes a task on, if there is room for it and the pool was not closed.
-    #[must_use = "a task that was not taken has a handle that would wait for ever"]
-    pub(super) fn try_enqueue(&self, task: &mut Option<Task>) -> bool {
-        let inner = self.lock();
-        if inner.dispatcher.closing || inner.dispatcher.is_full() {
-            return false;
-        }
-        self.enqueue_locked(inner, task);
-        true
-    }
-
     /// Whether this process is the one that made the pool, and not a fork of it: the workers are
     /// the other's.
     pub(in crate::pool) fn is_ours(&self) -> bool {
         self.original.is_this_process()
-    }
-
-    fn enqueue_locked(&self, mut inner: MutexGuard<'_, LockedPool>, task: &mut Option<Task>) {
-        let dispatcher = &mut inner.dispatcher;
-        let Some(now) = task.as_ref().map(|task| task.submitted) else {
-            return;
-        };
-        if dispatcher.give_in_burst(task, now) {
-            return;
-        }
-        let Some(task) = task.take() else {
-            return;
-        };
-        let mut deferred = Deferred::default();
-        let halted = dispatcher.respawn.is_halted();
-        // Who submits one task after another looks after the pool meanwhile.
-        let looks = dispatcher.is_look_due(now);
-        let number = dispatcher.next_number;
-        dispatcher.accept(task);
-        if dispatcher.is_traced {
-            deferred.events.push(TraceEvent::Submitted(number, 1));
-        }
-        if halted || looks {
-            dispatcher.poll(&mut deferred, false);
-        } else {
-            dispatcher.assign(&mut deferred.at(now));
-        }
-        if inner.driver == Driver::None {
-            self.set_listener_wakeups(&mut inner, &mut deferred);
-        } else {
-            inner.dispatcher.update_timer();
-        }
-        self.unlock_and_run(inner, deferred);
-    }
-
-    /// Whether the queue is at its limit, now that everything was looked at.
-    pub(super) fn is_full(&self) -> bool {
-        self.poll();
-        self.lock().dispatcher.is_full()
-    }
-
-    /// A task that never was one, for its input cannot be carried.
-    pub(super) fn count_rejected(&self, why: &JoinError) {
-        let mut deferred = Deferred::default();
-        let mut inner = self.lock();
-        let dispatcher = &mut inner.dispatcher;
-        dispatcher.stats.submitted += 1;
-        dispatcher.stats.count_failure(why);
-        if dispatcher.is_traced {
-            let task = dispatcher.next_number;
-            dispatcher.next_number += 1;
-            deferred.events.push(TraceEvent::Submitted(task, 1));
-            let outcome = TaskOutcome::of_error(why).label();
-            let ended = TraceEvent::Ended(task, outcome, Duration::ZERO);
-            deferred.events.push(ended);
-        }
-        self.unlock_and_run(inner, deferred);
     }
 
     /// Looks, for somebody who does not wait.

@@ -5,7 +5,7 @@
 //   which of them come, go and sleep; shutdown: how a pool ends
 // - worker: one thread; adaptive_spin: how long it looks before it sleeps; current: the worker that
 //   the calling thread is
-// - work: what waits in the queue; callable: what a task calls; task: one that was submitted;
+// - work: what waits in the queue; callable: what a task calls; submit: taking tasks on; task: one that was submitted;
 //   retry: what it takes to run it again
 // - map_job, map_batch, map: many inputs for one function
 // - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: numbers
@@ -30,6 +30,7 @@ mod scheduler;
 mod shutdown;
 mod stacks;
 mod state;
+mod submit;
 mod task;
 #[cfg(test)]
 mod tests;

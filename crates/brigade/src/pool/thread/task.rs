@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,32 +12,28 @@ use super::locks::{lock, wait_until};
 use super::pool::{ThreadPool, ThreadRun};
 use super::registry;
 use super::retry::{Retry, TaskInput};
-use super::thread_table::CLOSED;
-use super::timeouts;
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
-use crate::pool::context::Context as TaskContext;
 use crate::pool::events;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
 use crate::pool::policy::task_options::TaskOptions;
-use crate::pool::room::RoomWaiters;
 use crate::task::name::TaskName;
 use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
 use crate::task::time_limit::TimeLimit;
-use crate::worker::handle::{Pending, Task, joined_twice};
-use crate::{JoinError, JoinHandle, Kind, Message};
+use crate::worker::handle::{Pending, joined_twice};
+use crate::{JoinError, Kind, Message};
 
 pub(super) struct PoolTask<A, R> {
     task: Callable<A, R>,
     call_site: &'static Location<'static>,
     /// The pool's number. Few need the pool: they look it up.
     pool_id: u64,
-    number: u64,
+    pub(super) number: u64,
     /// By the pool's clock.
     submitted: u64,
     /// What it has otherwise than its pool; the deadline by the pool's clock. Most have nothing.
-    options: Option<Box<TaskOptions<u64>>>,
+    pub(super) options: Option<Box<TaskOptions<u64>>>,
     inner: Mutex<TaskState<A, R>>,
     changed: Condvar,
     /// Set when the phase is `Ended`, for threads that only look.
@@ -76,194 +72,6 @@ enum TaskWaiter {
     None,
     Thread,
     Waker(Box<Waker>),
-}
-
-impl ThreadPool {
-    #[track_caller]
-    pub(in crate::pool) fn submit<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        input: A,
-    ) -> JoinHandle<R> {
-        self.submit_callable(Callable::Plain(task), input)
-    }
-
-    #[track_caller]
-    pub(in crate::pool) fn submit_with<C: Message + Sync, A: Message, R: Message>(
-        self: &Arc<Self>,
-        context: TaskContext<C>,
-        task: fn(&C, A) -> R,
-        input: A,
-    ) -> JoinHandle<R> {
-        self.submit_callable(Callable::with_context(context, task), input)
-    }
-
-    #[track_caller]
-    #[inline]
-    pub(in crate::pool) fn submit_callable<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: Callable<A, R>,
-        input: A,
-    ) -> JoinHandle<R> {
-        let call_site = Location::caller();
-        if self.is_closed() {
-            return JoinHandle(Task::Closed(Kind::Thread));
-        }
-        if !self.capacity.try_acquire() {
-            let _blocked = current::block();
-            if !self.capacity.acquire(None) {
-                return JoinHandle(Task::Closed(Kind::Thread));
-            }
-        }
-        self.accept(task, call_site, input)
-    }
-
-    /// As [`submit`](Self::submit), of a task that has something otherwise than the pool.
-    #[track_caller]
-    pub(in crate::pool) fn submit_as<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        input: A,
-        options: TaskOptions,
-    ) -> JoinHandle<R> {
-        let call_site = Location::caller();
-        if self.is_closed() {
-            return JoinHandle(Task::Closed(Kind::Thread));
-        }
-        let mut has_room = self.capacity.try_acquire();
-        if !has_room {
-            let _blocked = current::block();
-            has_room = self.capacity.acquire(options.deadline);
-        }
-        if has_room {
-            return self.accept_as(task, call_site, input, options);
-        }
-        if self.is_closed() {
-            return JoinHandle(Task::Closed(Kind::Thread));
-        }
-        // Its deadline has passed before there was room for it: it never is in the queue.
-        let task = PoolTask::new(
-            self,
-            Callable::Plain(task),
-            call_site,
-            input,
-            self.own_options(options),
-        );
-        self.capacity.force_acquire();
-        task.end_if_queued(self, |task, _| task.expired(self, false));
-        JoinHandle(Task::Pooled(Arc::new(task)))
-    }
-
-    /// As [`try_submit`](Self::try_submit), of a task that has something otherwise than the pool.
-    #[track_caller]
-    pub(in crate::pool) fn try_submit_as<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        input: A,
-        options: TaskOptions,
-    ) -> Result<JoinHandle<R>, A> {
-        let call_site = Location::caller();
-        if self.is_closed() || !self.capacity.try_acquire() {
-            return Err(input);
-        }
-        Ok(self.accept_as(task, call_site, input, options))
-    }
-
-    /// What a task has otherwise than the pool, as it keeps that.
-    fn own_options(&self, options: TaskOptions) -> Option<Box<TaskOptions<u64>>> {
-        let by_our_clock = |at: Instant| {
-            let left = at.saturating_duration_since(Instant::now());
-            self.now().saturating_add(timeouts::nanos(left))
-        };
-        (!options.is_none()).then(|| Box::new(options.with_deadline(by_our_clock)))
-    }
-
-    /// Queues a task that has something otherwise than the pool, and for which there is room.
-    fn accept_as<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        call_site: &'static Location<'static>,
-        input: A,
-        options: TaskOptions,
-    ) -> JoinHandle<R> {
-        let options = self.own_options(options);
-        let task = Arc::new(PoolTask::new(
-            self,
-            Callable::Plain(task),
-            call_site,
-            input,
-            options,
-        ));
-        let handle = JoinHandle(Task::Pooled(
-            Arc::clone(&task) as Arc<dyn Pending<R> + Send + Sync>
-        ));
-        let own = task.options.as_deref().unwrap_or(&TaskOptions::NONE);
-        if own.own_timeout().is_some() || own.deadline.is_some() {
-            let Ok(monitor) = self.ensure_timeout_monitor() else {
-                // The system has no thread that could keep its time.
-                task.end_if_queued(self, |_, _| JoinError::Closed);
-                return handle;
-            };
-            if let Some(at) = own.deadline {
-                let work = Arc::downgrade(&task) as Weak<dyn Work>;
-                monitor.add_deadline(at, task.number, work);
-            }
-        }
-        self.push_new(&task);
-        handle
-    }
-
-    #[track_caller]
-    pub(in crate::pool) fn try_submit<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        input: A,
-    ) -> Result<JoinHandle<R>, A> {
-        self.try_submit_at(task, Location::caller(), input)
-    }
-
-    /// As [`try_submit`](Self::try_submit), for a caller that was there.
-    pub(in crate::pool) fn try_submit_at<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: fn(A) -> R,
-        call_site: &'static Location<'static>,
-        input: A,
-    ) -> Result<JoinHandle<R>, A> {
-        if self.is_closed() || !self.capacity.try_acquire() {
-            return Err(input);
-        }
-        Ok(self.accept(Callable::Plain(task), call_site, input))
-    }
-
-    /// The futures that wait for room in the queue. `None`: it has no limit.
-    pub(in crate::pool) fn room_waiters(&self) -> Option<&RoomWaiters> {
-        self.capacity.room_waiters()
-    }
-
-    /// Queues a task, for which there is room.
-    fn accept<A: Message, R: Message>(
-        self: &Arc<Self>,
-        task: Callable<A, R>,
-        call_site: &'static Location<'static>,
-        input: A,
-    ) -> JoinHandle<R> {
-        let task = Arc::new(PoolTask::new(self, task, call_site, input, None));
-        self.push_new(&task);
-        JoinHandle(Task::Pooled(task))
-    }
-
-    /// Queues a task that was not queued before. If the pool was closed meanwhile, and no worker
-    /// has begun it, it ends here.
-    #[inline]
-    fn push_new<A: Message, R: Message>(self: &Arc<Self>, task: &Arc<PoolTask<A, R>>) {
-        self.push(Arc::clone(task) as Arc<dyn Work>);
-        // Store–fence–load (README.md): either this thread sees that the pool was closed, or the
-        // one that closed it sees the item in the queue.
-        if self.wake_hint() & CLOSED != 0 {
-            task.end_if_queued(self, |_, _| JoinError::Closed);
-            self.clear_after_close();
-        }
-    }
 }
 
 impl<A: Message, R: Message> PoolTask<A, R> {
@@ -332,7 +140,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
     }
 
     /// The error of a task whose deadline has passed.
-    fn expired(&self, pool: &ThreadPool, had_begun: bool) -> JoinError {
+    pub(super) fn expired(&self, pool: &ThreadPool, had_begun: bool) -> JoinError {
         let nanos = self.deadline().unwrap_or_default();
         let after = Duration::from_nanos(nanos.saturating_sub(self.submitted));
         self.timed_out(pool, TimeLimit::Deadline { after, had_begun })
@@ -432,7 +240,11 @@ impl<A: Message, R: Message> PoolTask<A, R> {
 
     /// Ends a task that has not begun, or has run and is to run again, of which `why` is told.
     /// `false`: it has begun.
-    fn end_if_queued(&self, pool: &ThreadPool, why: impl FnOnce(&Self, bool) -> JoinError) -> bool {
+    pub(super) fn end_if_queued(
+        &self,
+        pool: &ThreadPool,
+        why: impl FnOnce(&Self, bool) -> JoinError,
+    ) -> bool {
         let mut inner = lock(&self.inner);
         let input = match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
             TaskPhase::Queued(input) => Some(input),

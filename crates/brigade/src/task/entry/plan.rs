@@ -69,14 +69,8 @@ fn entry<A: Message, R: Message>(
     // code of the program, or the middle of a function: in the worker that its own task had taken
     // over already, or for the user whose program it is. It gains nothing by that.
     let task = unsafe { std::mem::transmute::<usize, fn(A) -> R>(task) };
-    outcome_of(result, |result| {
-        phase(Phase::Decoding);
-        let input = decode(input, descriptors)?;
-        phase(Phase::Running);
-        let value = task(input);
-        phase(Phase::Encoding);
-        encode(&value, result)
-    })
+    let run = |(), input| Ok(task(input));
+    outcome_of(|| Ok(()), (input, descriptors), result, phase, run)
 }
 
 /// As [`Entry`], for a task that borrows what its worker keeps: a context.
@@ -100,15 +94,9 @@ fn entry_with_context<C: Message, A: Message, R: Message>(
     // SAFETY: `Plan::with_context` pairs this very instance with a `fn(&C, A) -> R`; else as in
     // `entry`.
     let task = unsafe { std::mem::transmute::<usize, fn(&C, A) -> R>(task) };
-    outcome_of(result, |result| {
-        phase(Phase::Decoding);
-        let context = resident.decoded::<C>()?;
-        let input = decode(input, descriptors)?;
-        phase(Phase::Running);
-        let value = task(context, input);
-        phase(Phase::Encoding);
-        encode(&value, result)
-    })
+    let run = |context: &C, input| Ok(task(context, input));
+    let input = (input, descriptors);
+    outcome_of(|| resident.decoded::<C>(), input, result, phase, run)
 }
 
 fn entry_with_state<S: 'static, A: Message, R: Message>(
@@ -122,15 +110,9 @@ fn entry_with_state<S: 'static, A: Message, R: Message>(
     // SAFETY: `Plan::with_state` pairs this very instance with a `fn(&S, A) -> R`; else as in
     // `entry`.
     let task = unsafe { std::mem::transmute::<usize, fn(&S, A) -> R>(task) };
-    outcome_of(result, |result| {
-        phase(Phase::Decoding);
-        let input = decode(input, descriptors)?;
-        let state = resident.state::<S>()?;
-        phase(Phase::Running);
-        let value = task(state, input);
-        phase(Phase::Encoding);
-        encode(&value, result)
-    })
+    let run = |state: &S, input| Ok(task(state, input));
+    let input = (input, descriptors);
+    outcome_of(|| resident.state::<S>(), input, result, phase, run)
 }
 
 fn entry_with_state_mut<S: 'static, A: Message, R: Message>(
@@ -144,14 +126,8 @@ fn entry_with_state_mut<S: 'static, A: Message, R: Message>(
     // SAFETY: `Plan::with_state_mut` pairs this very instance with a `fn(&mut S, A) -> R`; else as
     // in `entry`.
     let task = unsafe { std::mem::transmute::<usize, fn(&mut S, A) -> R>(task) };
-    outcome_of(result, |result| {
-        phase(Phase::Decoding);
-        let input = decode(input, descriptors)?;
-        phase(Phase::Running);
-        let value = resident.change(|state: &mut S| task(state, input))?;
-        phase(Phase::Encoding);
-        encode(&value, result)
-    })
+    let run = |(), input| resident.change(|state: &mut S| task(state, input));
+    outcome_of(|| Ok(()), (input, descriptors), result, phase, run)
 }
 
 /// Loads a state from its encoded configuration, in a worker process.
@@ -192,14 +168,27 @@ pub(crate) fn load_state(state: &[u8]) -> Option<Result<Result<Resident, String>
     Some(caught(|| entry(load, config).map(Resident::loaded)))
 }
 
-/// Runs `task`, which appends the encoded result.
+/// The stages of every task: finds what it borrows, decodes its input, runs it, and appends the
+/// encoded result.
 #[inline(always)]
-fn outcome_of(
+fn outcome_of<B, A: Message, R: Message>(
+    borrowed: impl FnOnce() -> Result<B, String>,
+    (input, descriptors): (Encoded<'_>, Vec<OwnedFd>),
     result: &mut EncodedResult,
-    task: impl FnOnce(&mut EncodedResult) -> Result<Vec<OwnedFd>, String>,
+    phase: &dyn Fn(Phase),
+    run: impl FnOnce(B, A) -> Result<R, String>,
 ) -> Outcome {
     let start = result.bytes.len();
-    match caught(|| task(result)) {
+    let ended = caught(|| {
+        phase(Phase::Decoding);
+        let borrowed = borrowed()?;
+        let input = decode(input, descriptors)?;
+        phase(Phase::Running);
+        let value = run(borrowed, input)?;
+        phase(Phase::Encoding);
+        encode(&value, result)
+    });
+    match ended {
         Ok(Ok(descriptors)) => Outcome::Returned(descriptors),
         Ok(Err(why)) => Outcome::Undeliverable(why),
         Err(unwound) => {

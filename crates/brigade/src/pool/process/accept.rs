@@ -1,0 +1,128 @@
+//! Taking tasks on, and refusing them.
+
+use std::time::Duration;
+
+use super::deferred::{Deferred, TraceEvent};
+use super::outcome::RawOutcome;
+use super::pool::{Driver, LockedPool, ProcessPool, WaitFor};
+use super::result_cell::{EarlyEnd, HasResultCell};
+use super::task::Task;
+use crate::pool::policy::outcome::TaskOutcome;
+use crate::sim::local::MutexGuard;
+use crate::{JoinError, Timeout};
+
+impl ProcessPool {
+    /// Takes a task on, when there is room for it. `false`: the pool was closed.
+    #[must_use = "a task that was not taken has a handle that would wait for ever"]
+    pub(super) fn enqueue(&self, task: &mut Option<Task>) -> bool {
+        let mut inner = self.lock();
+        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
+            drop(inner);
+            self.wait(&mut WaitFor::Capacity, None);
+            inner = self.lock();
+        }
+        if inner.dispatcher.closing {
+            return false;
+        }
+        self.enqueue_locked(inner, task);
+        true
+    }
+
+    /// As [`enqueue`](Self::enqueue), but waits for room until the task's deadline at most.
+    /// `false`: it has passed, and there was none; or the pool was closed.
+    #[must_use = "a task that was not taken has a handle that would wait for ever"]
+    pub(super) fn enqueue_by(&self, task: &mut Option<Task>) -> bool {
+        let deadline = task.as_ref().and_then(Task::deadline);
+        let mut inner = self.lock();
+        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
+            drop(inner);
+            if !self.wait(&mut WaitFor::Capacity, deadline) {
+                return false;
+            }
+            inner = self.lock();
+        }
+        if inner.dispatcher.closing {
+            return false;
+        }
+        self.enqueue_locked(inner, task);
+        true
+    }
+
+    /// Ends a task whose deadline has passed while it waited for room.
+    pub(super) fn reject_expired(&self, of: &dyn HasResultCell) {
+        of.cell().set_early_end(EarlyEnd::Expired);
+        let limit = of.cell().exceeded(self.options.timeout, false);
+        let why = JoinError::TimedOut(Timeout::new(self.name_of(of.target()), limit));
+        self.count_rejected(&why);
+        of.cell()
+            .complete(RawOutcome::failed(why), &mut Default::default());
+    }
+
+    /// Takes a task on, if there is room for it and the pool was not closed.
+    #[must_use = "a task that was not taken has a handle that would wait for ever"]
+    pub(super) fn try_enqueue(&self, task: &mut Option<Task>) -> bool {
+        let inner = self.lock();
+        if inner.dispatcher.closing || inner.dispatcher.is_full() {
+            return false;
+        }
+        self.enqueue_locked(inner, task);
+        true
+    }
+
+    fn enqueue_locked(&self, mut inner: MutexGuard<'_, LockedPool>, task: &mut Option<Task>) {
+        let dispatcher = &mut inner.dispatcher;
+        let Some(now) = task.as_ref().map(|task| task.submitted) else {
+            return;
+        };
+        if dispatcher.give_in_burst(task, now) {
+            return;
+        }
+        let Some(task) = task.take() else {
+            return;
+        };
+        let mut deferred = Deferred::default();
+        let halted = dispatcher.respawn.is_halted();
+        // Who submits one task after another looks after the pool meanwhile.
+        let looks = dispatcher.is_look_due(now);
+        let number = dispatcher.next_number;
+        dispatcher.accept(task);
+        if dispatcher.is_traced {
+            deferred.events.push(TraceEvent::Submitted(number, 1));
+        }
+        if halted || looks {
+            dispatcher.poll(&mut deferred, false);
+        } else {
+            dispatcher.assign(&mut deferred.at(now));
+        }
+        if inner.driver == Driver::None {
+            self.set_listener_wakeups(&mut inner, &mut deferred);
+        } else {
+            inner.dispatcher.update_timer();
+        }
+        self.unlock_and_run(inner, deferred);
+    }
+
+    /// Whether the queue is at its limit, now that everything was looked at.
+    pub(super) fn is_full(&self) -> bool {
+        self.poll();
+        self.lock().dispatcher.is_full()
+    }
+
+    /// A task that never was one, for its input cannot be carried.
+    pub(super) fn count_rejected(&self, why: &JoinError) {
+        let mut deferred = Deferred::default();
+        let mut inner = self.lock();
+        let dispatcher = &mut inner.dispatcher;
+        dispatcher.stats.submitted += 1;
+        dispatcher.stats.count_failure(why);
+        if dispatcher.is_traced {
+            let task = dispatcher.next_number;
+            dispatcher.next_number += 1;
+            deferred.events.push(TraceEvent::Submitted(task, 1));
+            let outcome = TaskOutcome::of_error(why).label();
+            let ended = TraceEvent::Ended(task, outcome, Duration::ZERO);
+            deferred.events.push(ended);
+        }
+        self.unlock_and_run(inner, deferred);
+    }
+}
