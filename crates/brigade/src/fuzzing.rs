@@ -100,7 +100,7 @@ pub fn ring(data: &[u8]) {
     ) else {
         return;
     };
-    // The counts, and the bell.
+    // The counts, and the wake socket.
     for at in [0, 128, 256] {
         let _ = raw.write_all_at(&script.word::<8>(), at);
     }

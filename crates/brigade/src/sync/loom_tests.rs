@@ -154,10 +154,10 @@ impl Looked {
     }
 
     fn read(&self) -> u32 {
-        let seat = self.readers.read(None).expect("no deadline");
+        let slot = self.readers.read(None).expect("no deadline");
         // SAFETY: no writer is inside; that is what the model checks.
         let count = self.count.with(|count| unsafe { *count });
-        self.readers.leave(seat);
+        self.readers.leave(slot);
         count
     }
 

@@ -133,8 +133,8 @@ impl<const N: usize> ProcessCounts<N> {
     ///
     /// If the slot says that we have fewer, somebody has scribbled over it, and it is left alone.
     #[inline]
-    pub(super) fn give_back(&self, seat: CountSlot, n: u32) -> u32 {
-        let slot = &self.slots[seat.0];
+    pub(super) fn give_back(&self, of: CountSlot, n: u32) -> u32 {
+        let slot = &self.slots[of.0];
         let mut seen = slot.load(Ordering::Relaxed);
         loop {
             let left = match number(seen).checked_sub(n) {
@@ -251,13 +251,13 @@ mod tests {
         let counts = ProcessCounts::<4>::new();
         let process = FakeProcess::new();
         counts.pretend(2, process.token(), 7);
-        let seat = counts.take(1).unwrap();
+        let slot = counts.take(1).unwrap();
         assert_eq!(living(&counts), 8);
         assert!(!counts.has_dead(&mut DeathWatch::begin()));
         process.kill();
         assert!(counts.has_dead(&mut DeathWatch::begin()));
         assert_eq!(living(&counts), 1);
-        assert_eq!(counts.give_back(seat, 1), 0);
+        assert_eq!(counts.give_back(slot, 1), 0);
         assert!(counts.is_empty());
     }
 
@@ -288,12 +288,12 @@ mod tests {
         ] {
             let counts = ProcessCounts::<4>::new();
             (0..4).for_each(|at| counts.scribble(at, garbage));
-            let seat = counts.take(2).unwrap_or_else(|| panic!("{garbage:#x}"));
+            let slot = counts.take(2).unwrap_or_else(|| panic!("{garbage:#x}"));
             assert_eq!(living(&counts), 2, "{garbage:#x}");
-            counts.scribble(seat.0, garbage);
-            assert_eq!(counts.give_back(seat, 2), 0);
-            counts.scribble(seat.0, mine() | 1);
-            assert_eq!(counts.give_back(seat, 2), 0, "not below nothing");
+            counts.scribble(slot.0, garbage);
+            assert_eq!(counts.give_back(slot, 2), 0);
+            counts.scribble(slot.0, mine() | 1);
+            assert_eq!(counts.give_back(slot, 2), 0, "not below nothing");
         }
     }
 }

@@ -66,7 +66,7 @@ impl RawRwLock {
     #[inline]
     pub(super) fn read(&self, deadline: Option<Instant>) -> Option<CountSlot> {
         match self.enter() {
-            TryRead::In(seat) => Some(seat),
+            TryRead::In(slot) => Some(slot),
             _ => self.read_contended(deadline),
         }
     }
@@ -76,7 +76,7 @@ impl RawRwLock {
     pub(super) fn try_read(&self) -> Option<CountSlot> {
         loop {
             match self.enter() {
-                TryRead::In(seat) => return Some(seat),
+                TryRead::In(slot) => return Some(slot),
                 TryRead::Full => return None,
                 TryRead::Held => self.look_after(self.writer.look_if_free()?),
             }
@@ -85,9 +85,9 @@ impl RawRwLock {
 
     /// Reads no more.
     #[inline]
-    pub(super) fn leave(&self, seat: CountSlot) {
+    pub(super) fn leave(&self, slot: CountSlot) {
         // As long as others of this process read, nothing has changed for those who wait.
-        if self.counts.give_back(seat, 1) != 0 {
+        if self.counts.give_back(slot, 1) != 0 {
             return;
         }
         fence_in_models();
@@ -124,22 +124,22 @@ impl RawRwLock {
         if self.writer.is_held() {
             return TryRead::Held;
         }
-        let Some(seat) = self.counts.take(1) else {
+        let Some(slot) = self.counts.take(1) else {
             return TryRead::Full;
         };
         fence_in_models();
         if self.writer.is_held() {
-            self.leave(seat);
+            self.leave(slot);
             return TryRead::Held;
         }
-        TryRead::In(seat)
+        TryRead::In(slot)
     }
 
     #[cold]
     fn read_contended(&self, deadline: Option<Instant>) -> Option<CountSlot> {
         loop {
             match self.enter() {
-                TryRead::In(seat) => return Some(seat),
+                TryRead::In(slot) => return Some(slot),
                 TryRead::Held => self.look_after(self.writer.wait_until_free(deadline)?),
                 TryRead::Full => self.wait_for_a_slot(deadline)?,
             }

@@ -90,8 +90,8 @@ impl<T: ?Sized> RwLock<T> {
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         loop {
             // Without a deadline there is always an answer.
-            if let Some(seat) = self.readers.read(None) {
-                return self.reads(seat);
+            if let Some(slot) = self.readers.read(None) {
+                return self.reads(slot);
             }
         }
     }
@@ -104,8 +104,8 @@ impl<T: ?Sized> RwLock<T> {
     /// [`Poisoned`](TryLockError::Poisoned): as in [`read`](Self::read).
     #[inline]
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
-        let seat = self.readers.try_read().ok_or(TryLockError::WouldBlock)?;
-        Ok(self.reads(seat)?)
+        let slot = self.readers.try_read().ok_or(TryLockError::WouldBlock)?;
+        Ok(self.reads(slot)?)
     }
 
     /// Locks to read, and gives up after this long.
@@ -127,8 +127,8 @@ impl<T: ?Sized> RwLock<T> {
     /// assert!(matches!(late, Err(TryLockError::WouldBlock)));
     /// ```
     pub fn read_timeout(&self, timeout: Duration) -> TryLockResult<RwLockReadGuard<'_, T>> {
-        let seat = self.readers.read(deadline(timeout));
-        Ok(self.reads(seat.ok_or(TryLockError::WouldBlock)?)?)
+        let slot = self.readers.read(deadline(timeout));
+        Ok(self.reads(slot.ok_or(TryLockError::WouldBlock)?)?)
     }
 
     /// Locks to write, waiting for as long as a live process holds the lock.
@@ -203,10 +203,10 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     #[inline]
-    fn reads(&self, seat: CountSlot) -> LockResult<RwLockReadGuard<'_, T>> {
+    fn reads(&self, slot: CountSlot) -> LockResult<RwLockReadGuard<'_, T>> {
         let guard = RwLockReadGuard {
             lock: self,
-            seat,
+            slot,
             stays: PhantomData,
         };
         poisoned_if(self.is_poisoned(), guard)
@@ -251,7 +251,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 #[must_use = "the lock is let go at once if the guard is not kept"]
 pub struct RwLockReadGuard<'l, T: ?Sized> {
     lock: &'l RwLock<T>,
-    seat: CountSlot,
+    slot: CountSlot,
     /// Not `Send`, as std's.
     stays: PhantomData<*const ()>,
 }
@@ -302,7 +302,7 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.readers.leave(self.seat);
+        self.lock.readers.leave(self.slot);
     }
 }
 

@@ -109,12 +109,12 @@ impl Semaphore {
     pub fn try_acquire_many(&self, permits: u32) -> Option<SemaphorePermit<'_>> {
         // Others are inside for an instant only; unless one of them was stopped there.
         self.enter(Some(Instant::now() + INSTANT))?;
-        let seat = self.take_now(permits).or_else(|| {
+        let slot = self.take_now(permits).or_else(|| {
             self.recount(&mut DeathWatch::begin());
             self.take_now(permits)
         });
         self.lock.release();
-        Some(self.permit(seat?, permits))
+        Some(self.permit(slot?, permits))
     }
 
     /// Takes a permit, and gives up after this long. `None`: the time is over.
@@ -176,23 +176,23 @@ impl Semaphore {
         available
     }
 
-    fn permit(&self, seat: CountSlot, permits: u32) -> SemaphorePermit<'_> {
+    fn permit(&self, slot: CountSlot, permits: u32) -> SemaphorePermit<'_> {
         SemaphorePermit {
             semaphore: self,
-            seat,
+            slot,
             permits,
         }
     }
 
     fn take(&self, permits: u32, deadline: Option<Instant>) -> Option<SemaphorePermit<'_>> {
         self.enter(deadline)?;
-        let seat = self.take_now(permits);
+        let slot = self.take_now(permits);
         self.lock.release();
-        let seat = match seat {
-            Some(seat) => seat,
+        let slot = match slot {
+            Some(slot) => slot,
             None => self.take_slowly(permits, deadline)?,
         };
-        Some(self.permit(seat, permits))
+        Some(self.permit(slot, permits))
     }
 
     #[cold]
@@ -201,14 +201,14 @@ impl Semaphore {
             let mut death_watch = DeathWatch::begin();
             self.enter(deadline)?;
             self.recount(&mut death_watch);
-            let seat = self.take_now(permits);
+            let slot = self.take_now(permits);
             let seen = self.event.load(Ordering::Relaxed);
-            if seat.is_none() {
+            if slot.is_none() {
                 self.waiting.store(1, Ordering::Relaxed);
             }
             self.lock.release();
-            if seat.is_some() {
-                return seat;
+            if slot.is_some() {
+                return slot;
             }
             if death_watch.sleep(&self.event, seen, deadline) == Wake::TimedOut {
                 return None;
@@ -247,9 +247,9 @@ impl Semaphore {
             .checked_sub(permits)?;
         // First the share: if we die in between, who counts anew finds it, and that its process is
         // dead.
-        let seat = self.counts.take(permits)?;
+        let slot = self.counts.take(permits)?;
         self.available.store(left, Ordering::Relaxed);
-        Some(seat)
+        Some(slot)
     }
 
     /// With the lock.
@@ -289,7 +289,7 @@ impl fmt::Debug for Semaphore {
 #[derive(Debug)]
 pub struct SemaphorePermit<'s> {
     semaphore: &'s Semaphore,
-    seat: CountSlot,
+    slot: CountSlot,
     permits: u32,
 }
 
@@ -305,7 +305,7 @@ impl SemaphorePermit<'_> {
         semaphore.enter_without_limit();
         // In this order: if we die in between, the share went back with us and nothing was
         // forgotten.
-        semaphore.counts.give_back(self.seat, self.permits);
+        semaphore.counts.give_back(self.slot, self.permits);
         let total = semaphore.total.load(Ordering::Relaxed);
         let left = total.saturating_sub(self.permits);
         semaphore.total.store(left, Ordering::Relaxed);
@@ -320,7 +320,7 @@ impl Drop for SemaphorePermit<'_> {
             return;
         }
         self.semaphore.enter_without_limit();
-        self.semaphore.counts.give_back(self.seat, self.permits);
+        self.semaphore.counts.give_back(self.slot, self.permits);
         self.semaphore.make_available(self.permits);
         self.semaphore.leave();
     }

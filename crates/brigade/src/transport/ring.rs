@@ -18,9 +18,9 @@
 //! by `memcpy` out of memory that Rust knows nothing about, and whatever they are then is what is
 //! checked. What does not add up is [`Corrupt`], and the ring is not used again.
 //!
-//! **Sleeping.** The consumer announces itself in `bell`, looks again, and sleeps; the producer
-//! publishes, looks at `bell`, and wakes. Each has a full fence between its store and its load, so
-//! one of them sees the other (store–fence–load, see `sync/README.md`).
+//! **Sleeping.** The consumer announces itself in `waiter`, looks again, and sleeps; the producer
+//! publishes, looks at `waiter`, and wakes. Each has a full fence between its store and its load,
+//! so one of them sees the other (store–fence–load, see `sync/README.md`).
 
 mod consumer;
 mod memory;

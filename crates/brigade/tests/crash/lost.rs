@@ -83,13 +83,13 @@ fn a_worker_that_scribbles_and_returns_harms_only_its_own_task() {
 }
 
 #[test]
-fn a_worker_that_cannot_see_the_board() {
+fn a_worker_that_cannot_see_the_exit_table() {
     brigade::init();
     let seen = process::spawn(
         |()| {
             std::fs::read_to_string("/proc/self/maps")
                 .expect("maps")
-                .contains("brigade-board")
+                .contains("brigade-exit table")
         },
         (),
     );

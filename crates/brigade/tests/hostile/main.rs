@@ -4,9 +4,9 @@
 //!
 //! What it receives may be anything. The same for the same seed, but for when the two meet.
 
-mod bell;
 mod files;
 mod holding;
+mod wake_socket;
 mod wakeups;
 
 use std::alloc::{GlobalAlloc, Layout, System};

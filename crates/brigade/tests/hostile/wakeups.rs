@@ -9,7 +9,7 @@ use brigade::sync::Barrier;
 use brigade::{JoinHandle, Shared, process};
 use brigade_test_support::block_on;
 
-use crate::bell::{born_with, drain_all};
+use crate::wake_socket::{born_with, drain_all};
 use crate::{LIMIT, end, within_limit};
 
 /// Messages that each of the others sends, in each way.

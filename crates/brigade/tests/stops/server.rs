@@ -268,7 +268,7 @@ fn scribble(begun: Flag) -> u32 {
 }
 
 /// Returns a large value when its fork server is stopped. No descriptor comes with its input, so
-/// that nobody has asked for its lane.
+/// that nobody has asked for its descriptor socket.
 fn large_when_stopped(server: u32) -> Vec<u8> {
     until("the fork server is stopped", || {
         state(server).ok() == Some('T')

@@ -174,9 +174,9 @@ impl Dispatcher {
     }
 
     /// Whether the next task goes to a worker that has no other. One with descriptors does: a
-    /// worker that it was taken back from would still have them in its lane, and a receiver at
-    /// their other ends would wait in vain. And one that is [`isolated`](Task::isolated), or has a
-    /// [deadline](Task::has_deadline).
+    /// worker that it was taken back from would still have them in its descriptor socket, and a
+    /// receiver at their other ends would wait in vain. And one that is
+    /// [`isolated`](Task::isolated), or has a [deadline](Task::has_deadline).
     fn front_is_for_an_empty_worker(&self) -> bool {
         self.queue
             .first()
@@ -280,14 +280,14 @@ impl Dispatcher {
             }
             return true;
         }
-        // What it cannot take now, for its lane is still to come, it can take when it is called
-        // again.
+        // What it cannot take now, for its descriptor socket is still to come, it can take when it
+        // is called again.
         let is_busy = self.workers.is_busy(i);
         let slot = &mut self.workers[i];
         if slot.ring_full && !is_busy {
             slot.ring_full = false;
         }
-        if slot.lane_broken && !is_busy && slot.is_ready() {
+        if slot.fd_socket_broken && !is_busy && slot.is_ready() {
             self.workers.end_idle(i);
             self.terminate(i, Termination::Stalled, Duration::ZERO);
         }
@@ -371,7 +371,7 @@ impl Dispatcher {
         };
         self.stats.busy += now.saturating_duration_since(since);
         let slot = &self.workers[i];
-        if slot.is_ready() && slot.lane_broken {
+        if slot.is_ready() && slot.fd_socket_broken {
             self.terminate(i, Termination::Stalled, Duration::ZERO);
         } else if slot.is_ready() && leaves {
             self.dismiss(i, now);

@@ -225,7 +225,7 @@ impl Dispatcher {
 
     /// Takes notice of workers that were stopped, and of those that go on.
     pub(super) fn note_stops(&mut self, ctx: &mut Ctx<'_>) {
-        let stops = self.server.board.stops().load(Ordering::Acquire);
+        let stops = self.server.exit_table.stops().load(Ordering::Acquire);
         if std::mem::replace(&mut self.stops, stops) == stops {
             return;
         }

@@ -54,7 +54,7 @@ impl Dispatcher {
         let ctx = &mut deferred.at(Instant::now());
         self.looked = ctx.now;
         self.collect(ctx);
-        let epoch = self.server.board.epoch().load(Ordering::Acquire);
+        let epoch = self.server.exit_table.epoch().load(Ordering::Acquire);
         if epoch != self.epoch || self.exits_deferred {
             self.epoch = epoch;
             self.reap(ctx);
@@ -392,7 +392,7 @@ impl Dispatcher {
         }
     }
 
-    /// A result whose descriptors come through the lane.
+    /// A result whose descriptors come through the descriptor socket.
     fn answer_with_descriptors(
         &mut self,
         i: WorkerIndex,
@@ -406,7 +406,7 @@ impl Dispatcher {
         };
         let descriptors = match line.fetch() {
             Ok(descriptors) => descriptors,
-            Err(NotNow::LaneComing) => {
+            Err(NotNow::FdSocketComing) => {
                 slot.pending_reply = Some((tag, frame));
                 return Err(ReplyAction::Pause);
             }

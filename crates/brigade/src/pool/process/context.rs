@@ -156,7 +156,7 @@ impl WorkerContexts {
     }
 
     /// What lies in the ring from there on was taken back. Returns whether descriptors of a context
-    /// are left in the worker's lane.
+    /// are left in the worker's descriptor socket.
     pub(super) fn retract(&mut self, from: u64) -> bool {
         if self.kept.is_empty() && self.carried == 0 {
             return false;

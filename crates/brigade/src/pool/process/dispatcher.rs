@@ -37,9 +37,10 @@ pub(super) struct Dispatcher {
     pub(super) maps: MapTable,
     pub(super) estimate: PrefetchEstimate,
     pub(super) stats: PoolStats,
-    /// The board's epoch when it was looked at last.
+    /// The exit table's epoch when it was looked at last.
     pub(super) epoch: u32,
-    /// How often the board says that workers were stopped or went on, when that was looked at last.
+    /// How often the exit table says that workers were stopped or went on, when that was looked at
+    /// last.
     pub(super) stops: u32,
     /// Ends that could not be dealt with yet.
     pub(super) exits_deferred: bool,
@@ -65,7 +66,7 @@ impl Dispatcher {
         client_id: u64,
     ) -> Dispatcher {
         let now = Instant::now();
-        let epoch = server.board.epoch().load(Ordering::Acquire);
+        let epoch = server.exit_table.epoch().load(Ordering::Acquire);
         Dispatcher {
             grace: options.process.grace_time(),
             workers: WorkerTable::new(options.workers, now),

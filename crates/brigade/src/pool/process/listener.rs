@@ -39,7 +39,7 @@ impl PoolObserver for ProcessPool {
         inner.dispatcher.enforce_deadlines(ctx);
         let unbegun = inner.dispatcher.steal_from_stalled(ctx);
         if inner.driver == Driver::None {
-            // Bells that were rung are silent now.
+            // Wake-ups that came are taken now.
             inner.dispatcher.wakeups.mark_all_stale();
             self.set_listener_wakeups(&mut inner, &mut deferred);
         }
@@ -87,7 +87,7 @@ impl Dispatcher {
         }
         if self.is_traced && (self.workers.busy().iter()).any(|&i| self.workers[i].is_unannounced())
         {
-            // Nobody rings when a task begins.
+            // Nobody notifies when a task begins.
             sooner(Instant::now() + UNANNOUNCED);
         }
         if !self.workers.is_complete() {

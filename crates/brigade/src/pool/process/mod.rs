@@ -8,13 +8,14 @@
 //! - dispatcher: what there is to do. Its parts: queue: tasks that no worker has; own_times: those
 //!   that have a time of their own; worker_table,
 //!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
-//!   tried again that did not start; wakeup_schedule: whose bells are to be set
+//!   tried again that did not start; wakeup_schedule: who is to be told anew when to notify
 //! - what it does: assign: which worker gets what; collect, reply_batch: what workers say; runs:
 //!   what the timeline is told; supervise: workers that end, and that come; cancel: what is ended
 //!   early; resize: more workers, or fewer; wakeups: when workers ring
-//! - accept: tasks that come; pool: who does all that, and who sleeps; listener: when no caller waits; deferred: what is
-//!   left to be done when the lock is free; after_unlock: doing it; untold: events in their order;
-//!   publish: what others may see of it; stacks: what each worker does, by asking it
+//! - accept: tasks that come; pool: who does all that, and who sleeps; listener: when no caller
+//!   waits; deferred: what is left to be done when the lock is free; after_unlock: doing it;
+//!   untold: events in their order; publish: what others may see of it; stacks: what each worker
+//!   does, by asking it
 //! - shuttle_tests: what must hold whatever the order of steps
 
 mod accept;

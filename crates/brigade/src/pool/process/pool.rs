@@ -3,9 +3,9 @@
 //! Problem: a thread of the pool's own between callers and workers would cost two more switches for
 //! each task. So whoever waits for something looks after the pool meanwhile: it takes results, also
 //! those of others, and gives out what there is to do. At most one does so at a time, the *driver*;
-//! it looks for a moment, then sleeps until a worker rings or ends. Others that wait sleep until
+//! it looks for a moment, then sleeps until a worker notifies or ends. Others that wait sleep until
 //! the driver wakes them, and when it leaves, one of them is the next. If nobody waits at all,
-//! workers ring for the fork server's listener, and only if something has to be done (`arm`).
+//! workers notify the fork server's listener, and only if something has to be done (`arm`).
 //!
 //! Nothing of the user's runs under the lock: results are decoded by those who asked for them;
 //! wakers are woken, and crashes are told, when it is free again.
@@ -51,7 +51,7 @@ pub(crate) struct ProcessPool {
     /// How many workers there should be.
     pub(super) size: AtomicU32,
     inner: Mutex<LockedPool>,
-    /// What the driver sleeps on beside the bells: changed by whoever has news for it.
+    /// What the driver sleeps on beside the notify words: changed by whoever has news for it.
     pub(super) driver_wakeup: AtomicU32,
     /// Futures that wait for room in the queue.
     pub(super) room: RoomWaiters,
@@ -161,7 +161,7 @@ impl ProcessPool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.dispatcher.is_traced = heard;
         if heard {
-            inner.dispatcher.wakeups.ring_for_each_result();
+            inner.dispatcher.wakeups.notify_each_result();
         }
         inner
     }
@@ -214,8 +214,8 @@ impl ProcessPool {
             // Futures, and who listens to events, are to hear of each task when it ends.
             let others = !inner.parked.is_empty()
                 || inner.dispatcher.is_traced
-                || inner.dispatcher.wakeups.rings_for_each_result();
-            let Some(bells) = inner.dispatcher.set_driver_wakeups(want, others) else {
+                || inner.dispatcher.wakeups.notifies_each_result();
+            let Some(words) = inner.dispatcher.set_driver_wakeups(want, others) else {
                 inner.dispatcher.verify_counts(&mut deferred);
                 self.unlock_and_run(inner, deferred);
                 inner = self.lock();
@@ -227,15 +227,15 @@ impl ProcessPool {
             let driver_wakeup = self.driver_wakeup.load(Ordering::SeqCst);
             let epoch = inner.dispatcher.epoch();
             self.unlock_before_sleep(inner, deferred);
-            let mut words = Vec::with_capacity(bells.len() + 2);
-            words.push((&self.driver_wakeup, driver_wakeup));
-            words.push((server.board.epoch(), epoch));
-            words.extend(
-                bells
+            let mut slept_on = Vec::with_capacity(words.len() + 2);
+            slept_on.push((&self.driver_wakeup, driver_wakeup));
+            slept_on.push((server.exit_table.epoch(), epoch));
+            slept_on.extend(
+                words
                     .iter()
                     .map(|(m, word)| (WorkerConnection::notify_word_of(m), *word)),
             );
-            futex::wait_any(&words, deadline);
+            futex::wait_any(&slept_on, deadline);
             inner = self.lock();
             inner.driver = Driver::None;
         }
@@ -253,7 +253,8 @@ impl ProcessPool {
         self.unlock_and_run(inner, deferred);
     }
 
-    /// Somebody else drives, or there are too many bells to sleep on, and the listener drives.
+    /// Somebody else drives, or there are too many notify words to sleep on, and the listener
+    /// drives.
     fn park<'c>(
         &'c self,
         mut inner: MutexGuard<'c, LockedPool>,
@@ -281,7 +282,7 @@ impl ProcessPool {
             }
             Driver::Sleeping | Driver::Spinning => {}
             Driver::None => {
-                inner.dispatcher.wakeups.ring_for_each_result();
+                inner.dispatcher.wakeups.notify_each_result();
                 self.set_listener_wakeups(&mut inner, &mut deferred);
             }
         }
@@ -364,7 +365,7 @@ impl ProcessPool {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.dispatcher.poll(&mut deferred, false);
-        if !cell.is_done() && inner.dispatcher.wakeups.ring_for_each_result() {
+        if !cell.is_done() && inner.dispatcher.wakeups.notify_each_result() {
             deferred.wake_driver = true;
         }
         self.release_driver(&mut inner, &mut deferred);
@@ -394,7 +395,7 @@ impl ProcessPool {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.dispatcher.poll(&mut deferred, false);
-        if inner.dispatcher.is_full() && inner.dispatcher.wakeups.ring_for_each_result() {
+        if inner.dispatcher.is_full() && inner.dispatcher.wakeups.notify_each_result() {
             deferred.wake_driver = true;
         }
         self.release_driver(&mut inner, &mut deferred);

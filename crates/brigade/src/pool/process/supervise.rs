@@ -454,7 +454,7 @@ impl Dispatcher {
         }
         if !Arc::ptr_eq(&server, &self.server) {
             self.client_id = self.server.move_observer(self.client_id, &server);
-            self.epoch = server.board.epoch().load(Ordering::Acquire);
+            self.epoch = server.exit_table.epoch().load(Ordering::Acquire);
             self.server = server;
             self.stops = 0;
             self.wakeups.clear_timer();

@@ -1,27 +1,27 @@
-//! Which workers' bells are to be set anew, and when the listener calls.
+//! Which workers are to be told anew when to notify, and when the listener calls.
 
 use super::assignment::WorkerIndex;
 use crate::sim::local::Instant;
 
-/// Which workers' bells are to be set anew before the pool is left to itself, and when the listener
-/// calls in any case.
+/// Which workers are to be told anew when to notify before the pool is left to itself, and when the
+/// listener calls in any case.
 #[derive(Default)]
 pub(super) struct WakeupSchedule {
-    /// Workers whose bells no longer fit the tasks that they have.
+    /// Workers whose request no longer fits the tasks that they have.
     stale: Vec<WorkerIndex>,
     /// Those of all workers do not.
     all_stale: bool,
-    /// Whether workers were told to ring when they have little left, when bells were set last.
-    rings_for_refill: bool,
+    /// Whether workers notified when they had little left, as of the last setting.
+    notifies_for_refill: bool,
     /// A future was polled, or events are listened to: each result is to be taken when it is there.
-    rings_for_each_result: bool,
+    notifies_each_result: bool,
     timer: Option<Instant>,
     /// The timer goes off soon, because tasks may wait that another worker has time for.
     is_timer_soon: bool,
 }
 
-/// Bells that are to be set.
-pub(super) struct StaleBells {
+/// Workers whose requests are to be written.
+pub(super) struct StaleRequests {
     pub(super) workers: Vec<WorkerIndex>,
     /// These are all busy workers.
     pub(super) all: bool,
@@ -36,28 +36,28 @@ impl WakeupSchedule {
         self.all_stale = true;
     }
 
-    /// The bells to be set, if workers ring for a refill or do not.
-    pub(super) fn take_stale(&mut self, for_refill: bool, busy: &[WorkerIndex]) -> StaleBells {
-        let all = std::mem::take(&mut self.all_stale) || for_refill != self.rings_for_refill;
-        self.rings_for_refill = for_refill;
+    /// The requests to be written, if workers notify for a refill or do not.
+    pub(super) fn take_stale(&mut self, for_refill: bool, busy: &[WorkerIndex]) -> StaleRequests {
+        let all = std::mem::take(&mut self.all_stale) || for_refill != self.notifies_for_refill;
+        self.notifies_for_refill = for_refill;
         let workers = if all {
             self.stale.clear();
             busy.to_vec()
         } else {
             std::mem::take(&mut self.stale)
         };
-        StaleBells { workers, all }
+        StaleRequests { workers, all }
     }
 
-    /// Those bells were set: the list's memory is used for the next.
-    pub(super) fn reuse(&mut self, set: StaleBells) {
+    /// Those requests were written: the list's memory is used for the next.
+    pub(super) fn reuse(&mut self, set: StaleRequests) {
         if !set.all {
             self.stale = set.workers;
             self.stale.clear();
         }
     }
 
-    /// A driver sets all bells for itself: none fits afterwards.
+    /// A driver writes all requests for itself: none fits afterwards.
     pub(super) fn begin_driver(&mut self) {
         self.all_stale = true;
         self.stale.clear();
@@ -65,21 +65,21 @@ impl WakeupSchedule {
 
     // ---- each result
 
-    pub(super) fn rings_for_each_result(&self) -> bool {
-        self.rings_for_each_result
+    pub(super) fn notifies_each_result(&self) -> bool {
+        self.notifies_each_result
     }
 
-    /// From now on workers ring after each task. Returns whether that is new.
-    pub(super) fn ring_for_each_result(&mut self) -> bool {
-        let is_new = !self.rings_for_each_result;
-        self.rings_for_each_result = true;
+    /// From now on workers notify after each task. Returns whether that is new.
+    pub(super) fn notify_each_result(&mut self) -> bool {
+        let is_new = !self.notifies_each_result;
+        self.notifies_each_result = true;
         self.all_stale |= is_new;
         is_new
     }
 
     /// All tasks have ended: no future or listener waits for one.
     pub(super) fn end_each_result(&mut self) {
-        self.rings_for_each_result = false;
+        self.notifies_each_result = false;
     }
 
     // ---- the timer

@@ -1,6 +1,6 @@
 //! When a worker is to ring: for a driver that sleeps, or, if there is none, for the listener.
 //!
-//! A ring costs both sides more than a small task, so a worker rings as seldom as it may, but
+//! A wake-up costs both sides more than a small task, so a worker notifies as seldom as it may, but
 //! always before somebody would have to wait who need not.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl Dispatcher {
     /// `soon`: somebody will look soon in any case, and has nothing in the queue.
     fn needs_refill(&self, soon: bool) -> bool {
         !self.queue.is_empty()
-            || self.wakeups.rings_for_each_result()
+            || self.wakeups.notifies_each_result()
             || !soon && self.has_work_to_share()
     }
 
@@ -28,7 +28,7 @@ impl Dispatcher {
     fn refill_threshold(&self, slot: &WorkerSlot) -> Option<u32> {
         let first = slot.first();
         let tasks = slot.assigned.count() as u32;
-        if self.wakeups.rings_for_each_result() {
+        if self.wakeups.notifies_each_result() {
             Some(first.wrapping_add(1))
         } else if !self.queue.is_empty() {
             Some(first.wrapping_add((tasks / 2).max(1)))
@@ -39,7 +39,7 @@ impl Dispatcher {
         }
     }
 
-    /// Nobody looks from now on: has workers ring for the listener where that is needed. `false`:
+    /// Nobody looks from now on: has workers notify the listener where that is needed. `false`:
     /// there is news, look first.
     pub(super) fn set_listener_wakeups(&mut self, soon: bool) -> bool {
         if self.is_done() {
@@ -53,14 +53,14 @@ impl Dispatcher {
             if slot.assigned.is_empty() {
                 continue;
             }
-            let bell = match self.refill_threshold(slot) {
-                _ if !attention || slot.cannot_ring() => Notify::ListenerIfFull,
+            let notify = match self.refill_threshold(slot) {
+                _ if !attention || slot.cannot_notify() => Notify::ListenerIfFull,
                 Some(at) => Notify::Listener(at),
                 None => Notify::ListenerIfFull,
             };
-            let mute = slot.cannot_ring();
+            let mute = slot.cannot_notify();
             if let Some(line) = &mut self.workers[i].line {
-                quiet &= line.set_notify(bell, stale.all) || mute;
+                quiet &= line.set_notify(notify, stale.all) || mute;
             }
         }
         self.wakeups.reuse(stale);
@@ -70,8 +70,8 @@ impl Dispatcher {
         quiet
     }
 
-    /// The driver is about to sleep: has workers ring for it. Gives their bells. `None`: there is
-    /// news, look first.
+    /// The driver is about to sleep: has workers notify it. Gives their notify words. `None`: there
+    /// is news, look first.
     ///
     /// `others`: somebody else waits for something too, so that each result may be what is waited
     /// for.
@@ -81,11 +81,11 @@ impl Dispatcher {
         others: bool,
     ) -> Option<Vec<(Arc<Mailbox>, u32)>> {
         self.wakeups.begin_driver();
-        let mut bells = Vec::with_capacity(self.workers.busy().len());
+        let mut words = Vec::with_capacity(self.workers.busy().len());
         for at in 0..self.workers.busy().len() {
             let i = self.workers.busy()[at];
             let slot = &self.workers[i];
-            let mute = slot.cannot_ring();
+            let mute = slot.cannot_notify();
             let point = if mute {
                 None
             } else if others {
@@ -93,22 +93,22 @@ impl Dispatcher {
             } else {
                 self.wake_threshold(i, slot, want)
             };
-            let bell = match point {
+            let notify = match point {
                 Some(at) => Notify::Futex(at),
                 None => Notify::ListenerIfFull,
             };
             let Some(line) = &mut self.workers[i].line else {
                 continue;
             };
-            if !line.set_notify(bell, true) && !mute {
+            if !line.set_notify(notify, true) && !mute {
                 return None;
             }
-            bells.push(line.notify_word());
+            words.push(line.notify_word());
         }
-        Some(bells)
+        Some(words)
     }
 
-    /// Whether the driver can sleep on all bells at once.
+    /// Whether the driver can sleep on all notify words at once.
     pub(super) fn fits_waitv(&self) -> bool {
         self.workers.busy().len() + 2 <= futex::MOST
     }

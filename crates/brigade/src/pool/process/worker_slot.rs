@@ -48,7 +48,7 @@ pub(super) enum SlotStatus {
 pub(super) struct WorkerSlot {
     pub(super) status: SlotStatus,
     pub(super) line: Option<WorkerConnection>,
-    /// What it has in hand, oldest first: that one it runs, or will next.
+    /// The tasks assigned to it, oldest first: that one it runs, or will next.
     pub(super) assigned: AssignedTasks,
     /// Something was written to its mailbox that is not offered yet.
     pub(super) unpublished: bool,
@@ -59,7 +59,7 @@ pub(super) struct WorkerSlot {
     last_plan: Option<([u64; 2], u64, u32)>,
     /// The contexts that its worker has.
     pub(super) contexts: WorkerContexts,
-    /// A reply of which a part is still to come through the lane.
+    /// A reply of which a part is still to come through the descriptor socket.
     pub(super) pending_reply: Option<(ReplyTag, Bytes)>,
     /// It has answered for its first task, but the reply broke the protocol, or came after the
     /// worker was terminated.
@@ -81,9 +81,9 @@ pub(super) struct WorkerSlot {
     pub(super) ran: Option<[u64; 2]>,
     /// It did not begin its tasks for a while: others are used first.
     pub(super) is_stalled: bool,
-    /// Its lane is unusable: a task has closed it, or descriptors that were taken back are still in
-    /// it. The worker is given no more, and is terminated when it has no task.
-    pub(super) lane_broken: bool,
+    /// Its descriptor socket is unusable: a task has closed it, or descriptors that were taken back
+    /// are still in it. The worker is given no more, and is terminated when it has no task.
+    pub(super) fd_socket_broken: bool,
     /// There are more workers than there should be: it is given no more, and is terminated when it
     /// has no task.
     pub(super) leaves: bool,
@@ -111,7 +111,7 @@ impl WorkerSlot {
             announced: 0,
             ran: None,
             is_stalled: false,
-            lane_broken: false,
+            fd_socket_broken: false,
             leaves: false,
             respawn_at: None,
         }
@@ -185,7 +185,7 @@ impl WorkerSlot {
     pub(super) fn has_room(&self) -> bool {
         self.is_ready()
             && !self.ring_full
-            && !self.lane_broken
+            && !self.fd_socket_broken
             && !self.leaves
             && self.assigned.may_grow()
     }
@@ -200,9 +200,9 @@ impl WorkerSlot {
         now.saturating_duration_since(self.last_progress) >= time
     }
 
-    /// Whether there is nothing that its worker could ring for: what it waits for, or its end, is
+    /// Whether there is nothing that its worker could notify of: what it waits for, or its end, is
     /// heard in another way.
-    pub(super) fn cannot_ring(&self) -> bool {
+    pub(super) fn cannot_notify(&self) -> bool {
         self.pending_reply.is_some()
             || self.bad_reply
             || self.status == SlotStatus::Terminating(Termination::ProtocolError)
@@ -247,7 +247,7 @@ impl WorkerSlot {
             // result.
             Err(why) => {
                 self.ring_full = true;
-                self.lane_broken |= matches!(why, NotNow::Gone);
+                self.fd_socket_broken |= matches!(why, NotNow::Gone);
                 return (0, Some(task));
             }
         };
@@ -351,10 +351,10 @@ impl WorkerSlot {
         let back = self.assigned.split_off(left.wrapping_sub(self.first()));
         if let (Some(first), Some(line)) = (back.front(), &mut self.line) {
             line.forget(first.at);
-            self.lane_broken |= self.contexts.retract(first.at);
+            self.fd_socket_broken |= self.contexts.retract(first.at);
         }
-        // They are in its lane, and open there until it ends.
-        self.lane_broken |= back.iter().any(|task| task.input.descriptors() > 0);
+        // They are in its descriptor socket, and open there until it ends.
+        self.fd_socket_broken |= back.iter().any(|task| task.input.descriptors() > 0);
         self.last_plan = None;
         self.ring_full = false;
         back

@@ -208,8 +208,8 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
             return;
         }
         let _blocked = current::block();
-        let bell = || Arc::downgrade(job) as Weak<dyn CapacityWaiter>;
-        if self.is_full && !job.pool.capacity.register(bell) {
+        let waiter = || Arc::downgrade(job) as Weak<dyn CapacityWaiter>;
+        if self.is_full && !job.pool.capacity.register(waiter) {
             return;
         }
         let until = Instant::now().checked_add(POLL_DELAY);

@@ -256,11 +256,11 @@ impl<'m> Consumer<'m> {
 
     /// As [`prepare_to_wait`](Self::prepare_to_wait), by a number that is not 0.
     pub(crate) fn announce(&self, announcement: u32) -> bool {
-        let bell = &self.memory.control.bell.0;
-        store_over(bell, announcement, Ordering::Relaxed);
+        let waiter = &self.memory.control.waiter.0;
+        store_over(waiter, announcement, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.is_ready() {
-            bell.store(0, Ordering::Relaxed);
+            waiter.store(0, Ordering::Relaxed);
             return false;
         }
         true
@@ -273,7 +273,7 @@ impl<'m> Consumer<'m> {
         other: (&std::sync::atomic::AtomicU32, u32),
         deadline: Option<Instant>,
     ) -> Wake {
-        futex::wait_either((&self.memory.control.bell.0, 1), other, deadline)
+        futex::wait_either((&self.memory.control.waiter.0, 1), other, deadline)
     }
 
     /// Sleeps until there is something to take: for the models and the tests.
@@ -288,7 +288,7 @@ impl<'m> Consumer<'m> {
     /// to take.
     pub(crate) fn sleep_once(&self) {
         if self.prepare_to_wait() {
-            futex::wait(&self.memory.control.bell.0, 1, None);
+            futex::wait(&self.memory.control.waiter.0, 1, None);
         }
     }
 }

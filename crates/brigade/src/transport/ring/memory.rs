@@ -23,7 +23,7 @@ pub(crate) struct Control {
     pub(super) tail: Line<AtomicU64>,
     pub(super) head: Line<AtomicU64>,
     /// 1 while the consumer sleeps, or is about to.
-    pub(super) bell: Line<AtomicU32>,
+    pub(super) waiter: Line<AtomicU32>,
 }
 
 /// On lines of its own: two, for processors fetch them in pairs.

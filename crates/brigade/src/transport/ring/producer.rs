@@ -155,10 +155,10 @@ impl<'m> Producer<'m> {
     /// Wakes the consumer if it sleeps. Without a push before it, that tells the consumer that one
     /// comes in a moment.
     pub(crate) fn call(&self) {
-        let bell = &self.memory.control.bell.0;
-        if bell.load(Ordering::Relaxed) != 0 {
-            bell.store(0, Ordering::Relaxed);
-            futex::wake_one(bell);
+        let waiter = &self.memory.control.waiter.0;
+        if waiter.load(Ordering::Relaxed) != 0 {
+            waiter.store(0, Ordering::Relaxed);
+            futex::wake_one(waiter);
         }
     }
 
@@ -166,13 +166,13 @@ impl<'m> Producer<'m> {
     /// has to be woken then.
     pub(crate) fn announcement(&self) -> Option<u32> {
         fence(Ordering::SeqCst);
-        Some(self.memory.control.bell.0.load(Ordering::Relaxed)).filter(|&a| a != 0)
+        Some(self.memory.control.waiter.0.load(Ordering::Relaxed)).filter(|&a| a != 0)
     }
 
     /// After it was woken: this announcement is done with. Another, that it has made since, stays.
     pub(crate) fn take_announcement(&self, announcement: u32) {
-        let bell = &self.memory.control.bell.0;
-        let _ = bell.compare_exchange(announcement, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let waiter = &self.memory.control.waiter.0;
+        let _ = waiter.compare_exchange(announcement, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Shows the consumer what was pushed, and wakes nobody.

@@ -13,7 +13,7 @@ use crate::worker::process::child::startup::{
     EXIT_PROTOCOL_BROKEN, SMALL, Worker, is_the_worker, wake_events,
 };
 use crate::worker::process::child::task::{self, Service};
-use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};
 use crate::worker::process::ipc::reply::{self, Reply};
@@ -110,7 +110,7 @@ impl Worker {
         self.ends.replies.publish();
         if self.mailbox.wants_events() {
             // A worker that does one task ends in a moment, which is heard.
-            let _ = wake_events(&self.bell);
+            let _ = wake_events(&self.wake_socket);
         }
     }
 }
@@ -130,7 +130,7 @@ impl Service for Only<'_> {
     }
 
     fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()> {
-        lane::send(self.0.lane()?, descriptors)
+        fd_socket::send(self.0.fd_socket()?, descriptors)
     }
 
     fn reply(&mut self, reply: Reply<'_>) {

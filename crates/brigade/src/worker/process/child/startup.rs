@@ -22,25 +22,25 @@ use crate::task::entry::{EncodedResult, Outcome, Plan};
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::groups;
 use crate::worker::process::child::worker_loop::WorkerLoop;
-use crate::worker::process::ipc::bell;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::protocol;
 use crate::worker::process::ipc::reply::Reply;
 use crate::worker::process::ipc::stderr_count::Seen;
+use crate::worker::process::ipc::wake_socket;
 
 /// What a worker is born with.
 #[derive(Debug)]
 pub(crate) struct WorkerArgs<'a> {
     pub(crate) server: u32,
     pub(crate) mailbox: &'a OwnedFd,
-    pub(crate) lane: &'a OwnedFd,
+    pub(crate) fd_socket: &'a OwnedFd,
     /// `None`: it has its stdout already.
     pub(crate) stdout: Option<&'a OwnedFd>,
     pub(crate) stderr: &'a OwnedFd,
     /// How much of that the fork server has read.
     pub(crate) stderr_count: Seen,
     /// The workers' end of what wakes the host's event loop.
-    pub(crate) bell: &'a OwnedFd,
+    pub(crate) wake_socket: &'a OwnedFd,
     /// Who it is in the roster; `None`: an outsider there.
     pub(crate) token: Option<Token>,
     /// What the fork server's limit of descriptors was before it raised it.
@@ -86,7 +86,8 @@ pub(in crate::worker::process) fn become_the_worker_of(mailbox: Mailbox) -> &'st
 
 /// Lives and ends as a worker.
 pub(crate) fn run(birth: &WorkerArgs<'_>) -> ! {
-    let (mailbox, mut worker) = begin(birth).unwrap_or_else(|e| could_not_start(birth.lane, e));
+    let (mailbox, mut worker) =
+        begin(birth).unwrap_or_else(|e| could_not_start(birth.fd_socket, e));
     worker.warm_up();
     if let Some(pool) = worker.serve() {
         WorkerLoop::new(worker, pool).run();
@@ -99,11 +100,11 @@ pub(crate) fn run(birth: &WorkerArgs<'_>) -> ! {
     process::exit_now(0)
 }
 
-/// Ends a process that could not become a worker, and says why in its lane: it has no task, so that
-/// nothing else of it is there.
-pub(in crate::worker::process) fn could_not_start(lane: &OwnedFd, why: io::Error) -> ! {
+/// Ends a process that could not become a worker, and says why in its descriptor socket: it has no
+/// task, so that nothing else of it is there.
+pub(in crate::worker::process) fn could_not_start(fd_socket: &OwnedFd, why: io::Error) -> ! {
     let why = error::needed("start a worker process", why);
-    let _ = protocol::send_last(lane, &RemoteError::from(&why));
+    let _ = protocol::send_last(fd_socket, &RemoteError::from(&why));
     process::exit_now(EXIT_NOT_STARTED)
 }
 
@@ -122,7 +123,10 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     let _ = process::adopt_orphans();
     process::set_name(c"brigade-worker");
     let mailbox = become_the_worker_of(Mailbox::map(birth.mailbox)?);
-    let (lane, bell) = (Pinned::new(birth.lane)?, Pinned::new(birth.bell)?);
+    let (fd_socket, wake_socket) = (
+        Pinned::new(birth.fd_socket)?,
+        Pinned::new(birth.wake_socket)?,
+    );
     let roster = Roster::get()?;
     let token = birth.token.map_or_else(Token::outsider, Ok)?;
     birth.stdout.map_or(Ok(()), fds::become_stdout)?;
@@ -131,7 +135,11 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     kept::in_worker();
     match birth.surplus {
         Surplus::All => {
-            fds::close_all_but(&[lane.number(), bell.number(), roster.file().number()]);
+            fds::close_all_but(&[
+                fd_socket.number(),
+                wake_socket.number(),
+                roster.file().number(),
+            ]);
         }
         Surplus::These(numbers) => fds::close_all(&numbers),
     }
@@ -141,19 +149,19 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     }
     signal::unblock_all();
     groups::enter_ahead(birth.groups);
-    let worker = Worker::new(mailbox, lane, bell, birth.stderr_count);
+    let worker = Worker::new(mailbox, fd_socket, wake_socket, birth.stderr_count);
     Ok((mailbox, worker))
 }
 
 /// The fork server: why a worker that ended with [`EXIT_NOT_STARTED`] was none, as it has said in
-/// its lane. What is there is left there: it may be a result, which is shorter, of a task that has
-/// ended its process with the same status.
-pub(in crate::worker::process) fn why_not_started(lane: &OwnedFd) -> Option<RemoteError> {
-    /// As long as what goes with the descriptors of a value: see [`lane`].
+/// its descriptor socket. What is there is left there: it may be a result, which is shorter, of a
+/// task that has ended its process with the same status.
+pub(in crate::worker::process) fn why_not_started(fd_socket: &OwnedFd) -> Option<RemoteError> {
+    /// As long as what goes with the descriptors of a value: see [`fd_socket`].
     const SHORT: usize = 8;
     let mut bytes = [0; 512];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    let look = |bytes: &mut [u8]| rustix::net::recv(lane, bytes, flags);
+    let look = |bytes: &mut [u8]| rustix::net::recv(fd_socket, bytes, flags);
     let (len, _) = match look(&mut bytes) {
         // Told first, and once: the host has sent it something that it has not read.
         Err(Errno::CONNRESET) => look(&mut bytes),
@@ -209,31 +217,31 @@ pub(in crate::worker::process) const EXIT_PROTOCOL_BROKEN: i32 = 71;
 pub(in crate::worker::process) struct Worker {
     pub(in crate::worker::process) mailbox: &'static Mailbox,
     pub(in crate::worker::process) ends: WorkerRings,
-    lane: Pinned,
-    pub(in crate::worker::process) bell: Pinned,
+    fd_socket: Pinned,
+    pub(in crate::worker::process) wake_socket: Pinned,
     pub(in crate::worker::process) stderr_count: Seen,
 }
 
 /// Wakes the host's event loop. An error: the task has closed the way to do that.
-pub(in crate::worker::process) fn wake_events(bell: &Pinned) -> io::Result<()> {
-    let Some(bell) = bell.get() else {
+pub(in crate::worker::process) fn wake_events(wake_socket: &Pinned) -> io::Result<()> {
+    let Some(wake_socket) = wake_socket.get() else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    bell::ring(bell)
+    wake_socket::wake(wake_socket)
 }
 
 impl Worker {
     pub(in crate::worker::process) fn new(
         mailbox: &'static Mailbox,
-        lane: Pinned,
-        bell: Pinned,
+        fd_socket: Pinned,
+        wake_socket: Pinned,
         stderr_count: Seen,
     ) -> Worker {
         Worker {
             mailbox,
             ends: WorkerRings::new(mailbox),
-            lane,
-            bell,
+            fd_socket,
+            wake_socket,
             stderr_count,
         }
     }
@@ -245,11 +253,11 @@ impl Worker {
         warm_up();
         // Written where the first reply will be, and never published.
         let _ = Reply::Returned(&[0; 64]).push(&mut WorkerRings::new(self.mailbox).replies);
-        let _ = (self.mailbox.wants_events(), self.bell.get());
+        let _ = (self.mailbox.wants_events(), self.wake_socket.get());
     }
 
-    pub(in crate::worker::process) fn lane(&self) -> io::Result<BorrowedFd<'_>> {
-        self.lane
+    pub(in crate::worker::process) fn fd_socket(&self) -> io::Result<BorrowedFd<'_>> {
+        self.fd_socket
             .get()
             .ok_or_else(|| io::Error::other("the task closed a descriptor that was not its own"))
     }

@@ -15,7 +15,7 @@ use crate::transport::attachment;
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::limits;
 use crate::worker::process::child::startup::Worker;
-use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
 use crate::worker::process::ipc::order::Payload;
 use crate::worker::process::ipc::reply::{self, Reply};
@@ -30,7 +30,7 @@ pub(super) trait Service {
     /// Whether this process is the worker, and no child of its task.
     fn is_the_worker(&self) -> bool;
 
-    /// Sends what the next reply needs through the lane.
+    /// Sends what the next reply needs through the descriptor socket.
     fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()>;
 
     /// Writes the reply to the task.
@@ -40,7 +40,7 @@ pub(super) trait Service {
 /// A task's input, and its descriptors.
 pub(super) type Received<'a> = (Encoded<'a>, Vec<OwnedFd>);
 
-/// Waits for what the lane carries of an input. The error is a text for the host.
+/// Waits for what the descriptor socket carries of an input. The error is a text for the host.
 #[inline]
 pub(super) fn receive<'a>(worker: &Worker, payload: Payload<'a>) -> Result<Received<'a>, String> {
     match payload {
@@ -55,8 +55,8 @@ pub(super) fn receive<'a>(worker: &Worker, payload: Payload<'a>) -> Result<Recei
 #[cold]
 fn receive_descriptors(worker: &Worker, parcel: u64) -> Result<Vec<OwnedFd>, String> {
     worker
-        .lane()
-        .and_then(|lane| lane::recv_numbered(lane, parcel))
+        .fd_socket()
+        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, parcel))
         .map_err(|e| format!("the descriptors of its input did not arrive: {e}"))
 }
 
@@ -67,9 +67,9 @@ fn receive_large(
     len: u64,
 ) -> Result<(ValueFile, Vec<OwnedFd>), String> {
     worker
-        .lane()
-        .and_then(|lane| lane::recv_numbered(lane, parcel))
-        .and_then(|descriptors| lane::open_large(descriptors, len))
+        .fd_socket()
+        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, parcel))
+        .and_then(|descriptors| fd_socket::open_large(descriptors, len))
         .map_err(|e| format!("its input of {len} bytes did not arrive: {e}"))
 }
 
@@ -95,8 +95,8 @@ pub(super) fn receive_value(worker: &Worker, payload: Payload<'_>) -> Result<Enc
 
 fn receive_parcel(worker: &Worker, parcel: u64) -> Result<Vec<OwnedFd>, String> {
     worker
-        .lane()
-        .and_then(|lane| lane::recv_numbered(lane, parcel))
+        .fd_socket()
+        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, parcel))
         .map_err(|e| format!("its context did not arrive: {e}"))
 }
 
@@ -137,7 +137,7 @@ pub(super) fn flush<S: Service>(service: &S) -> bool {
 }
 
 /// Tells the outcome of a task, of which `result` is the encoded result. Says whether something
-/// went through the lane.
+/// went through the descriptor socket.
 #[inline]
 pub(super) fn tell(
     service: &mut impl Service,
@@ -154,7 +154,7 @@ pub(super) fn tell(
             false
         }
         Outcome::Returned(descriptors) => {
-            tell_through_lane(service, descriptors, result);
+            tell_through_fd_socket(service, descriptors, result);
             true
         }
         Outcome::Undeliverable(why) => {
@@ -181,7 +181,7 @@ fn tell_panicked(service: &mut impl Service, mut unwound: Unwound) {
 }
 
 #[cold]
-fn tell_through_lane(
+fn tell_through_fd_socket(
     service: &mut impl Service,
     mut descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,

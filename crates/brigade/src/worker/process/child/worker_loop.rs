@@ -22,8 +22,8 @@ use crate::worker::process::child::setup::PoolWorker;
 use crate::worker::process::child::startup::{EXIT_PROTOCOL_BROKEN, Worker, wake_events};
 use crate::worker::process::child::stderr_mark::Mark;
 use crate::worker::process::child::task::{self, Service};
+use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::handoff::NotifyEvent;
-use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload, STATE};
 use crate::worker::process::ipc::reply::Reply;
@@ -95,9 +95,13 @@ impl WorkerLoop {
 
     /// Begins the next task, if there is one.
     pub(in crate::worker::process) fn begin_at_once(&mut self) -> bool {
-        let Worker { mailbox, bell, .. } = &self.worker;
+        let Worker {
+            mailbox,
+            wake_socket,
+            ..
+        } = &self.worker;
         let handoff = mailbox.handoff();
-        let first = handoff.begin_or_notify(self.begun, self.finished, || tell(bell));
+        let first = handoff.begin_or_notify(self.begun, self.finished, || tell(wake_socket));
         self.has_begun(first)
     }
 
@@ -137,8 +141,12 @@ impl WorkerLoop {
         profile::write();
         self.worker.reply_in_turn(Reply::Leaving);
         self.worker.ends.replies.show();
-        let Worker { mailbox, bell, .. } = &self.worker;
-        mailbox.handoff().leave(|| tell(bell));
+        let Worker {
+            mailbox,
+            wake_socket,
+            ..
+        } = &self.worker;
+        mailbox.handoff().leave(|| tell(wake_socket));
         false
     }
 
@@ -199,7 +207,7 @@ impl WorkerLoop {
             worker.break_off()
         };
         let is_inline = matches!(payload, Payload::Inline(_));
-        if !is_inline && worker.lane().is_err() {
+        if !is_inline && worker.fd_socket().is_err() {
             return false;
         }
         let resident = self.uses.map(|number| self.contexts.get(number));
@@ -235,12 +243,12 @@ impl WorkerLoop {
                 one_of_many.reply(Reply::Ran(Some([begin, clock::nanos()])));
             }
         }
-        let told_through_lane = task::tell(&mut one_of_many, outcome, &mut self.result);
+        let told_through_fd_socket = task::tell(&mut one_of_many, outcome, &mut self.result);
         if self.result.bytes.capacity() > INLINE_MAX {
             self.result = EncodedResult::default();
         }
         self.show();
-        if told_through_lane || !is_inline {
+        if told_through_fd_socket || !is_inline {
             mailbox.handoff().full_fence();
             self.worker.ring(NotifyEvent::MustLook);
         }
@@ -270,7 +278,7 @@ impl Worker {
     /// Wakes the host, if it wants to be.
     fn ring(&self, event: NotifyEvent) {
         let handoff = self.mailbox.handoff();
-        handoff.wake_host(event, || tell(&self.bell));
+        handoff.wake_host(event, || tell(&self.wake_socket));
     }
 
     /// Writes a reply, when there is room.
@@ -284,9 +292,9 @@ impl Worker {
     /// Waits until there may be room for a reply of so many bytes.
     #[cold]
     fn wait_for_room(&mut self, bytes: usize) {
-        let (replies, bell) = (&mut self.ends.replies, &self.bell);
+        let (replies, wake_socket) = (&mut self.ends.replies, &self.wake_socket);
         let handoff = self.mailbox.handoff();
-        handoff.wait_for_room(|| replies.has_room(bytes), || tell(bell));
+        handoff.wait_for_room(|| replies.has_room(bytes), || tell(wake_socket));
     }
 }
 
@@ -311,8 +319,8 @@ impl Service for OneOfMany<'_> {
     /// When there is room.
     fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()> {
         loop {
-            let lane = self.worker.lane()?;
-            let full = match lane::send(lane, descriptors) {
+            let fd_socket = self.worker.fd_socket()?;
+            let full = match fd_socket::send(fd_socket, descriptors) {
                 Err(e) => e,
                 sent => return sent,
             };
@@ -323,7 +331,7 @@ impl Service for OneOfMany<'_> {
                 // stuck, and is then told again.
                 Some(libc::EAGAIN) => {
                     let again = Instant::now() + Duration::from_millis(1);
-                    fds::poll_until(&mut [PollFd::new(&lane, PollFlags::OUT)], Some(again))?;
+                    fds::poll_until(&mut [PollFd::new(&fd_socket, PollFlags::OUT)], Some(again))?;
                 }
                 // As many descriptors are on their way as this user may have. Nobody says when that
                 // is over.
@@ -339,10 +347,10 @@ impl Service for OneOfMany<'_> {
     }
 }
 
-/// Tells the host through the bell. Without a way to do that there is no sense in going on; that
-/// this has ended is heard.
-fn tell(bell: &Pinned) {
-    if wake_events(bell).is_err() {
+/// Tells the host through the wake socket. Without a way to do that there is no sense in going on;
+/// that this has ended is heard.
+fn tell(wake_socket: &Pinned) {
+    if wake_events(wake_socket).is_err() {
         process::exit_now(0);
     }
 }

@@ -37,7 +37,7 @@ use crate::worker::process::fork_server::prepare;
 use crate::worker::process::fork_server::resident::{Limited, Looks};
 use crate::worker::process::fork_server::streams::{Input, Output, Stream, Streams};
 use crate::worker::process::inheritance::Inheritance;
-use crate::worker::process::ipc::board::Board;
+use crate::worker::process::ipc::exit_table::ExitTable;
 use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt, Next, Request};
 use crate::worker::process::ipc::stderr_count::Counts;
 use endings::end;
@@ -100,8 +100,8 @@ struct Worker {
     slot: u32,
     /// Who it is in the roster; `None`: an outsider there.
     token: Option<Token>,
-    /// The host's end of its lane.
-    lane: Arc<OwnedFd>,
+    /// The host's end of its descriptor socket.
+    fd_socket: Arc<OwnedFd>,
     written: Streams<Input>,
     /// The OOM killer's count at its birth.
     oom_kills: Option<u64>,
@@ -128,7 +128,7 @@ struct Gone {
     slot: u32,
     pid: u32,
     /// If there is something in it.
-    lane: Option<Arc<OwnedFd>>,
+    fd_socket: Option<Arc<OwnedFd>>,
 }
 
 struct Server<'a> {
@@ -143,7 +143,7 @@ struct Server<'a> {
     /// A pidfd of the host's listener, where threads can have one: it ends with the program also
     /// where the host's process goes on as another program.
     listener: Option<OwnedFd>,
-    board: Board,
+    exit_table: ExitTable,
     /// `None`: the host alone may write the roster.
     registrar: Option<Registrar>,
     /// How workers are made where this process cannot be forked.
@@ -151,7 +151,7 @@ struct Server<'a> {
     events: OwnedFd,
     /// The workers' way to do the same: a socket, from which they cannot take what others have
     /// sent.
-    bell: OwnedFd,
+    wake_socket: OwnedFd,
     /// The limit of descriptors before it was raised.
     open_files: Option<Rlimit>,
     child_events: OwnedFd,
@@ -164,7 +164,7 @@ struct Server<'a> {
     next_slot: u32,
     free_slots: Vec<u32>,
     /// Workers that have ended, but that the host has not released: a large result may still be in
-    /// the lane.
+    /// the descriptor socket.
     unreleased: Vec<Gone>,
     children: Children,
     outputs: Streams<Output>,
@@ -202,10 +202,10 @@ impl<'a> Server<'a> {
         let roster_to_write = (descriptors.len() == 6)
             .then(|| descriptors.pop())
             .flatten();
-        let [board, host, events, bell, roster] =
+        let [exit_table, host, events, wake_socket, roster] =
             <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
-        let board = Board::map(board)?;
-        board.keep_from_workers()?;
+        let exit_table = ExitTable::map(exit_table)?;
+        exit_table.keep_from_workers()?;
         let registrar = Roster::adopt(roster, roster_to_write)?;
         let child_events = signal::child_events().needed_to("hear of workers' ends")?;
         let epoll = Epoll::new()?;
@@ -242,11 +242,11 @@ impl<'a> Server<'a> {
             outbox: Outbox::default(),
             _host: host,
             listener: None,
-            board,
+            exit_table,
             registrar,
             executing,
             events,
-            bell,
+            wake_socket,
             open_files,
             child_events,
             epoll,
@@ -312,7 +312,7 @@ impl<'a> Server<'a> {
         self.workers.is_empty()
             && self.closing.is_empty()
             && self.outbox.is_empty()
-            && self.unreleased.iter().all(|gone| gone.lane.is_none())
+            && self.unreleased.iter().all(|gone| gone.fd_socket.is_none())
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -385,8 +385,8 @@ impl<'a> Server<'a> {
                 }
                 Request::Released => self.collect_released(),
                 Request::Lane { slot, pid, ticket } => {
-                    let lane = self.lane(slot, pid);
-                    self.tell(Event::Lane { ticket, errno: 0 }, lane);
+                    let fd_socket = self.fd_socket(slot, pid);
+                    self.tell(Event::Lane { ticket, errno: 0 }, fd_socket);
                 }
                 Request::Groups {
                     memory,
@@ -406,7 +406,7 @@ impl<'a> Server<'a> {
         self.listener = descriptors.pop().filter(|l| watched(l).is_ok());
     }
 
-    /// Has the host look at the board.
+    /// Has the host look at the exit table.
     fn call_host(&self) {
         // Full means that it has been told already.
         let _ = rustix::io::write(&self.events, &1_u64.to_ne_bytes());
@@ -425,7 +425,7 @@ impl<'a> Server<'a> {
         for (slot, pid) in sent.refused {
             // Nobody has heard of this worker.
             end(pid);
-            self.board.release(slot);
+            self.exit_table.release(slot);
         }
         sent.heard
     }

@@ -76,9 +76,9 @@ impl Executing {
         let roster = Roster::get()?.file().get().ok_or(io::ErrorKind::NotFound)?;
         let mut descriptors = vec![
             birth.mailbox.as_fd(),
-            birth.lane.as_fd(),
+            birth.fd_socket.as_fd(),
             birth.stderr.as_fd(),
-            birth.bell.as_fd(),
+            birth.wake_socket.as_fd(),
             roster,
             stderr_counts.as_fd(),
         ];
@@ -122,7 +122,7 @@ impl Made {
         let stdout = (descriptors.len() == 7)
             .then(|| descriptors.pop())
             .flatten();
-        let [mailbox, lane, stderr, bell, roster, counts] =
+        let [mailbox, fd_socket, stderr, wake_socket, roster, counts] =
             <[OwnedFd; 6]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
         let there = std::mem::take(&mut begin.modules);
         image::lies_elsewhere(there.into_iter().map(ModuleAt::into_module).collect());
@@ -133,30 +133,30 @@ impl Made {
             Roster::adopt(roster, None)?;
             Seen::map(&counts, begin.slot)
         });
-        let stderr_count = prepared.unwrap_or_else(|e| startup::could_not_start(&lane, e));
+        let stderr_count = prepared.unwrap_or_else(|e| startup::could_not_start(&fd_socket, e));
         drop((counts, stdout));
         startup::warm_up();
         Ok(Made {
             surplus: [socket.as_raw_fd(), mailbox.as_raw_fd(), stderr.as_raw_fd()],
             begin,
-            files: [mailbox, lane, stderr, bell],
+            files: [mailbox, fd_socket, stderr, wake_socket],
             stderr_count,
         })
     }
 
     fn run(&self) -> ! {
-        let [mailbox, lane, stderr, bell] = &self.files;
+        let [mailbox, fd_socket, stderr, wake_socket] = &self.files;
         let now = process::limit(Resource::Nofile);
         let open_files = now.zip(self.begin.open_files);
         let open_files = open_files.map(|(now, current)| Rlimit { current, ..now });
         startup::run(&WorkerArgs {
             server: self.begin.server,
             mailbox,
-            lane,
+            fd_socket,
             stdout: None,
             stderr,
             stderr_count: self.stderr_count,
-            bell,
+            wake_socket,
             token: self.begin.token.and_then(Token::from_bits),
             open_files,
             // It moves when it is limited.

@@ -1,8 +1,8 @@
 //! The host's side of its fork server: starts it at first use, keeps spare workers at hand, hears
 //! its events.
 
+mod fd_sockets;
 mod greeting;
-mod lanes;
 mod listener;
 mod observers;
 mod outgoing;
@@ -36,11 +36,11 @@ use crate::worker::process::host::groups::{self, Groups};
 use crate::worker::process::host::program::{self, NamedProgram};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
-use crate::worker::process::ipc::bell::{self, HostBell};
-use crate::worker::process::ipc::board::Board;
+use crate::worker::process::ipc::exit_table::ExitTable;
 use crate::worker::process::ipc::protocol::{self, Build, Limits, ModuleAt, Request};
+use crate::worker::process::ipc::wake_socket::{self, HostWakeSocket};
+use fd_sockets::FdSockets;
 use greeting::{Greeting, greet};
-use lanes::Lanes;
 pub(crate) use observers::PoolObserver;
 use observers::Registration;
 use outgoing::Outgoing;
@@ -59,11 +59,11 @@ pub(crate) struct ForkServer {
     outgoing: Outgoing,
     /// What the listener waits for.
     epoll: Epoll,
-    pub(crate) board: Board,
+    pub(crate) exit_table: ExitTable,
     events: OwnedFd,
     /// What workers ring when somebody awaits them: see
-    /// [`bell`](crate::worker::process::ipc::bell).
-    bell: HostBell,
+    /// [`wake_socket`](crate::worker::process::ipc::wake_socket).
+    wake_socket: HostWakeSocket,
     /// Goes off when it is time to ask for new spares.
     rest: Timer,
     /// Goes off when an observer wants to be called.
@@ -95,7 +95,7 @@ struct State {
     waiting: usize,
     /// Failures that nobody has been told of.
     failures: Vec<RemoteError>,
-    lanes: Lanes,
+    fd_sockets: FdSockets,
     watch: Watch,
     /// The last worker of each slot used so far, and who it is in the roster.
     last: Vec<(u32, Option<Token>)>,
@@ -111,15 +111,15 @@ struct State {
     /// It is retired, and was told to end.
     unused: bool,
     gone: bool,
-    /// It is gone, and the end of every worker is on the board.
+    /// It is gone, and the end of every worker is on the exit table.
     told: bool,
 }
 
 /// A future that waits for a worker.
 struct AsyncWaiter {
     ready: Box<dyn Fn() -> bool + Send>,
-    /// A lane that it waits for instead.
-    lane: Option<u64>,
+    /// A descriptor socket that it waits for instead.
+    fd_socket: Option<u64>,
     waker: Waker,
 }
 
@@ -159,9 +159,9 @@ pub(in crate::worker::process) fn current(of: Origin<'_>) -> &Mutex<Option<Arc<F
 /// What the host shares with a fork server and its workers.
 pub(in crate::worker::process) struct Lines {
     pub(in crate::worker::process) socket: OwnedFd,
-    pub(in crate::worker::process) board: Board,
+    pub(in crate::worker::process) exit_table: ExitTable,
     pub(in crate::worker::process) events: OwnedFd,
-    pub(in crate::worker::process) bell: HostBell,
+    pub(in crate::worker::process) wake_socket: HostWakeSocket,
 }
 
 impl fmt::Debug for ForkServer {
@@ -204,17 +204,17 @@ impl ForkServer {
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
         let (socket, theirs) = opened::socket_pair()?;
-        let board_file = Board::file()?;
-        let board = Board::map(&board_file)?;
+        let exit_table_file = ExitTable::file()?;
+        let exit_table = ExitTable::map(&exit_table_file)?;
         let events = opened::event()?;
-        let (bell, their_bell) = bell::pair()?;
+        let (wake_socket, workers_wake_socket) = wake_socket::pair()?;
         let host = opened::pidfd(rustix::process::getpid())?;
         let roster = Roster::get()?;
         let mut descriptors = vec![
-            board_file.as_fd(),
+            exit_table_file.as_fd(),
             host.as_fd(),
             events.as_fd(),
-            their_bell.as_fd(),
+            workers_wake_socket.as_fd(),
             roster.file().get().ok_or_else(|| {
                 io::Error::other("the program closed a descriptor that was not its own")
             })?,
@@ -249,9 +249,9 @@ impl ForkServer {
         let symbols = Symbols::new(modules);
         let lines = Lines {
             socket,
-            board,
+            exit_table,
             events,
-            bell,
+            wake_socket,
         };
         let mut server = ForkServer::new(pid, process, ours, lines, symbols, start_method)?;
         server.catalogue = Some(catalogue);
@@ -261,7 +261,7 @@ impl ForkServer {
         epoll.try_wait()?;
         epoll.add_readable(&server.socket, SOCKET)?;
         epoll.add_readable(&server.events, EVENTS)?;
-        epoll.add_readable(&server.bell, BELL)?;
+        epoll.add_readable(&server.wake_socket, WAKE_SOCKET)?;
         epoll.add_readable(&server.rest, RESTED)?;
         epoll.add_readable(&server.alarm, ALARM)?;
         epoll.add_readable(&server.watch, WATCH)?;
@@ -290,9 +290,9 @@ impl ForkServer {
     ) -> io::Result<ForkServer> {
         let Lines {
             socket,
-            board,
+            exit_table,
             events,
-            bell,
+            wake_socket,
         } = lines;
         Ok(ForkServer {
             host: Original::this_process(),
@@ -301,9 +301,9 @@ impl ForkServer {
             socket,
             outgoing: Outgoing::default(),
             epoll: Epoll::new()?,
-            board,
+            exit_table,
             events,
-            bell,
+            wake_socket,
             privilege,
             catalogue: None,
             rest: Timer::new()?,
@@ -374,16 +374,20 @@ impl ForkServer {
         let _ = self.send(Request::Released);
     }
 
-    /// Has `waker` woken when `ready` says so, asked again at each event; or when this lane has
-    /// come.
+    /// Has `waker` woken when `ready` says so, asked again at each event; or when this descriptor
+    /// socket has come.
     pub(crate) fn wake_when(
         &self,
         slot: u32,
         ready: Box<dyn Fn() -> bool + Send>,
-        lane: Option<u64>,
+        fd_socket: Option<u64>,
         waker: Waker,
     ) {
-        let sleeper = AsyncWaiter { ready, lane, waker };
+        let sleeper = AsyncWaiter {
+            ready,
+            fd_socket,
+            waker,
+        };
         // The old one is dropped after the lock: a waker's destructor is the executor's code.
         let old = self.lock().async_waiters.insert(slot, sleeper);
         drop(old);
@@ -418,6 +422,6 @@ fn pids_of(servers: &Servers) -> Vec<u32> {
 const SOCKET: u64 = 0;
 const EVENTS: u64 = 1;
 const RESTED: u64 = 2;
-const BELL: u64 = 3;
+const WAKE_SOCKET: u64 = 3;
 const ALARM: u64 = 4;
 const WATCH: u64 = 5;

@@ -10,8 +10,8 @@ use crate::sys::error::errno_of;
 use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::handoff::Notify;
-use crate::worker::process::ipc::lane;
 use crate::worker::process::ipc::mailbox::{HostRings, Mailbox};
 use crate::worker::process::ipc::order::{Numbers, Order, Payload};
 use crate::worker::process::ipc::protocol::Setup;
@@ -37,12 +37,12 @@ pub(crate) struct WorkerConnection {
     notify: u32,
     spin_hint: u32,
     parcels: u64,
-    lane: LaneState,
+    fd_socket: FdSocketState,
     /// The question where it is that it was asked before it was ended.
     asked: Option<u32>,
 }
 
-enum LaneState {
+enum FdSocketState {
     Closed,
     /// Asked for, with this ticket.
     Coming(u64),
@@ -56,8 +56,8 @@ enum LaneState {
 pub(crate) enum NotNow {
     /// There is no room, until more results are taken.
     Full,
-    /// The lane is not open yet: the fork server was asked for it.
-    LaneComing,
+    /// The descriptor socket is not open yet: the fork server was asked for it.
+    FdSocketComing,
     /// The worker has ended, or is about to.
     Gone,
     Failed(io::Error),
@@ -93,10 +93,10 @@ impl WorkerConnection {
             notify: 0,
             spin_hint: 0,
             parcels: 0,
-            lane: LaneState::Closed,
+            fd_socket: FdSocketState::Closed,
             asked: None,
         };
-        line.server.board.ask_for_events(slot);
+        line.server.exit_table.ask_for_events(slot);
         line.ends.mailbox().ask_for_events();
         let pushed = Order::SetUp(&bytes).push(&mut line.ends.orders);
         pushed.map_err(|_| {
@@ -186,8 +186,8 @@ impl WorkerConnection {
         Ok(())
     }
 
-    /// Sends what goes through the lane of an encoded value, unless there is no room in the ring
-    /// for the rest, with so many bytes before it. Returns what is to be written there.
+    /// Sends what goes through the descriptor socket of an encoded value, unless there is no room
+    /// in the ring for the rest, with so many bytes before it. Returns what is to be written there.
     fn send_parcel<'b>(
         &mut self,
         bytes: &'b [u8],
@@ -212,15 +212,17 @@ impl WorkerConnection {
         let mut all: Vec<BorrowedFd<'_>> = Vec::with_capacity(parcel.descriptors.len() + 1);
         all.extend(parcel.file.map(|(file, _)| file));
         all.extend(parcel.descriptors.iter().map(AsFd::as_fd));
-        let Some(lane) = self.lane()? else {
+        let Some(fd_socket) = self.fd_socket()? else {
             return Err(NotNow::Gone);
         };
-        lane::send_numbered(lane, number, &all).map_err(|e| match (e.kind(), errno_of(&e)) {
-            (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => {
-                NotNow::Full
+        fd_socket::send_numbered(fd_socket, number, &all).map_err(|e| {
+            match (e.kind(), errno_of(&e)) {
+                (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => {
+                    NotNow::Full
+                }
+                (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
+                _ => NotNow::Failed(e),
             }
-            (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
-            _ => NotNow::Failed(e),
         })?;
         self.parcels += 1;
         Ok(payload)
@@ -411,40 +413,40 @@ impl WorkerConnection {
         unreachable!("no mailbox is mapped in models")
     }
 
-    // ---- the lane
+    // ---- the descriptor socket
 
-    /// The lane. `None`: there is none any more.
-    pub(crate) fn lane(&mut self) -> Result<Option<BorrowedFd<'_>>, NotNow> {
-        match self.lane {
-            LaneState::Closed => {
+    /// The descriptor socket. `None`: there is none any more.
+    pub(crate) fn fd_socket(&mut self) -> Result<Option<BorrowedFd<'_>>, NotNow> {
+        match self.fd_socket {
+            FdSocketState::Closed => {
                 let ticket = self
                     .server
-                    .ask_for_lane(self.slot, self.pid)
+                    .ask_for_fd_socket(self.slot, self.pid)
                     .map_err(NotNow::Failed)?;
-                self.lane = LaneState::Coming(ticket);
-                return Err(NotNow::LaneComing);
+                self.fd_socket = FdSocketState::Coming(ticket);
+                return Err(NotNow::FdSocketComing);
             }
-            LaneState::Coming(ticket) => match self.server.lane_that_came(ticket) {
-                None => return Err(NotNow::LaneComing),
-                Some(Ok(Some(lane))) => self.lane = LaneState::Open(lane),
-                Some(Ok(None)) => self.lane = LaneState::Gone,
+            FdSocketState::Coming(ticket) => match self.server.fd_socket_that_came(ticket) {
+                None => return Err(NotNow::FdSocketComing),
+                Some(Ok(Some(fd_socket))) => self.fd_socket = FdSocketState::Open(fd_socket),
+                Some(Ok(None)) => self.fd_socket = FdSocketState::Gone,
                 Some(Err(e)) => {
-                    self.lane = LaneState::Closed;
+                    self.fd_socket = FdSocketState::Closed;
                     return Err(NotNow::Failed(e));
                 }
             },
-            LaneState::Open(_) | LaneState::Gone => {}
+            FdSocketState::Open(_) | FdSocketState::Gone => {}
         }
-        Ok(match &self.lane {
-            LaneState::Open(lane) => Some(lane.as_fd()),
+        Ok(match &self.fd_socket {
+            FdSocketState::Open(fd_socket) => Some(fd_socket.as_fd()),
             _ => None,
         })
     }
 
     /// Takes what came with a reply.
     pub(crate) fn fetch(&mut self) -> Result<Vec<OwnedFd>, NotNow> {
-        match self.lane()? {
-            Some(lane) => lane::recv(lane).map_err(NotNow::Failed),
+        match self.fd_socket()? {
+            Some(fd_socket) => fd_socket::recv(fd_socket).map_err(NotNow::Failed),
             None => Err(NotNow::Gone),
         }
     }
@@ -469,17 +471,17 @@ impl WorkerConnection {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.server.board.has_ended(self.slot)
+        self.server.exit_table.has_ended(self.slot)
     }
 
     /// Whether it is stopped, and how long it has been before, all in all.
     pub(crate) fn stop(&self) -> (bool, Duration) {
-        self.server.board.stop(self.slot)
+        self.server.exit_table.stop(self.slot)
     }
 
     /// Waits until the process is gone.
     pub(crate) fn wait_ended(&self, deadline: Option<Instant>) {
-        while let Some((word, value)) = self.server.board.still_alive(self.slot) {
+        while let Some((word, value)) = self.server.exit_table.still_alive(self.slot) {
             if futex::wait_shared(word, value, deadline) == futex::Wake::TimedOut {
                 return;
             }
@@ -487,7 +489,7 @@ impl WorkerConnection {
     }
 
     pub(crate) fn evidence(&self) -> Evidence {
-        let exit_record = self.server.board.exit_record(self.slot);
+        let exit_record = self.server.exit_table.exit_record(self.slot);
         let mut evidence = Evidence::gather(self.pid, self.ends.mailbox(), exit_record);
         let answer = |question| self.ends.mailbox().answer(question);
         evidence.calls = self.asked.and_then(answer);
@@ -500,14 +502,14 @@ impl Drop for WorkerConnection {
         if !self.server.is_ours() {
             return;
         }
-        if let LaneState::Coming(ticket) = self.lane {
-            self.server.forget_lane(ticket);
+        if let FdSocketState::Coming(ticket) = self.fd_socket {
+            self.server.forget_fd_socket(ticket);
         }
         // Nobody will give it anything to do any more.
         if !self.has_ended() {
             self.kill(Duration::ZERO);
         }
-        if self.server.board.release(self.slot) {
+        if self.server.exit_table.release(self.slot) {
             self.server.released();
         }
     }

@@ -15,7 +15,7 @@ use crate::task::symbols::{Frames, Symbols};
 use crate::task::time_limit::TimeLimit;
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::fork_server::streams::last_lines;
-use crate::worker::process::ipc::board::ExitRecord;
+use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, RecordedFault};
 
 /// Everything that is known of a death.

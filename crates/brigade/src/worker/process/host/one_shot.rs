@@ -142,7 +142,7 @@ impl<R> ProcessTask<R> {
             if cancelled {
                 worker
                     .server
-                    .board
+                    .exit_table
                     .has_ended(worker.slot)
                     .then_some(Found::Ended)
             } else {
@@ -201,15 +201,16 @@ impl<R> ProcessTask<R> {
                 && !self.told_when_gone
                 && self.cancelled.load(Ordering::Acquire) != CANCELLED;
             let replied = worker.ends.replied_since_now();
-            let board = Arc::clone(server);
-            let (lane, is_held) = match worker.held {
+            let exit_table = Arc::clone(server);
+            let (fd_socket, is_held) = match worker.held {
                 Some(Held::Lane { ticket, .. }) => (Some(ticket), true),
                 _ => (None, false),
             };
-            let ready = move || !is_held && ((hears && replied()) || board.board.has_ended(slot));
-            server.wake_when(slot, Box::new(ready), lane, context.waker().clone());
+            let ready =
+                move || !is_held && ((hears && replied()) || exit_table.exit_table.has_ended(slot));
+            server.wake_when(slot, Box::new(ready), fd_socket, context.waker().clone());
             worker.ends.mailbox().ask_for_events();
-            server.board.ask_for_events(slot);
+            server.exit_table.ask_for_events(slot);
         }
         // It may have ended before it could see that we asked.
         self.look().map_or(Poll::Pending, Poll::Ready)
@@ -229,10 +230,10 @@ impl<R> ProcessTask<R> {
             return true;
         };
         match worker.held {
-            Some(Held::Lane { ticket, .. }) => worker.server.has_lane(ticket),
-            Some(Held::Gone(_)) => worker.server.board.has_ended(worker.slot),
+            Some(Held::Lane { ticket, .. }) => worker.server.has_fd_socket(ticket),
+            Some(Held::Gone(_)) => worker.server.exit_table.has_ended(worker.slot),
             None if self.told_when_gone || self.cancelled.load(Ordering::Acquire) == CANCELLED => {
-                worker.server.board.has_ended(worker.slot)
+                worker.server.exit_table.has_ended(worker.slot)
             }
             None => worker.is_finished(),
         }

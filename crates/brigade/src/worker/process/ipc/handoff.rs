@@ -59,7 +59,7 @@ pub(crate) enum Notify {
     /// It sleeps on `notify`: when so many tasks are finished, or there is nothing to do, or no
     /// room.
     Futex(u32),
-    /// Its listener is to be woken, through the [bell](super::bell), for the same.
+    /// Its listener is to be woken, through the [wake socket](super::wake_socket), for the same.
     Listener(u32),
     /// Its listener is to be woken, and only when there is no room for a result, or descriptors are
     /// to be closed.

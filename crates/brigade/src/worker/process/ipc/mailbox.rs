@@ -44,7 +44,7 @@ const LEN: usize = STACK_AT + PAGE;
 const LINES: usize = 128;
 
 /// The largest value that goes through a ring; larger ones go in a memory file of their own, whose
-/// descriptor goes through the lane.
+/// descriptor goes through the descriptor socket.
 pub(crate) const INLINE_MAX: usize = 32 * 1024;
 
 /// What a worker says of itself.
@@ -53,8 +53,8 @@ pub(crate) const INLINE_MAX: usize = 32 * 1024;
 struct Status {
     /// Index into [`Phase::ALL`].
     phase: AtomicU32,
-    /// Not 0: the host sleeps in its event loop, not on the ring's bell; it is to be told through
-    /// the event descriptor.
+    /// Not 0: the host sleeps in its event loop, not on the ring's wake socket; it is to be told
+    /// through the event descriptor.
     notify: AtomicU32,
     /// The processor that it was on when it slept, or started its task, last.
     processor: AtomicU32,

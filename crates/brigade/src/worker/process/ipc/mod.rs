@@ -5,16 +5,15 @@
 //! - `order`, `reply`: what the host and a worker write into those rings
 //! - `claims`: which tasks a worker has begun; `handoff`: that, and which side sleeps;
 //!   `loom_tests`: what must hold of it
-//! - `board`: how each worker ended
-//! - `lane`: a socket to each worker, for descriptors and large values
-//! - `bell`: how workers wake the host's listener
+//! - `exit_table`: how each worker ended
+//! - `fd_socket`: a socket to each worker, for descriptors and large values
+//! - `wake_socket`: how workers wake the host's listener
 //! - `stderr_count`: how much of each worker's stderr was read
 
-pub(crate) mod bell;
-pub(crate) mod board;
 pub(crate) mod claims;
+pub(crate) mod exit_table;
+pub(crate) mod fd_socket;
 pub(crate) mod handoff;
-pub(crate) mod lane;
 #[cfg(all(loom, test))]
 mod loom_tests;
 pub(crate) mod mailbox;
@@ -22,3 +21,4 @@ pub(crate) mod order;
 pub(crate) mod protocol;
 pub(crate) mod reply;
 pub(crate) mod stderr_count;
+pub(crate) mod wake_socket;

@@ -73,7 +73,7 @@ pub(crate) enum Payload<'a> {
     /// Encoded, in the order itself.
     Inline(&'a [u8]),
     /// Encoded, in the order itself. Its descriptors are in the parcel of this number, which the
-    /// lane carries.
+    /// descriptor socket carries.
     Accompanied { parcel: u64, bytes: &'a [u8] },
     /// In a file of `len` bytes, which is the first descriptor of the parcel of this number.
     Large { parcel: u64, len: u64 },

@@ -25,9 +25,9 @@ use crate::worker::process::inheritance::Inheritance;
 pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_VERSION"));
 
 /// The version of all that a host, a fork server and its workers share: messages, mailboxes,
-/// boards, the encoding of values. Another build of another version of this library may be the fork
-/// server of a named program: it is compared before that is started (`fork_server/program.rs`).
-/// Raise it with any change of them; a test pins them.
+/// exit tables, the encoding of values. Another build of another version of this library may be the
+/// fork server of a named program: it is compared before that is started
+/// (`fork_server/program.rs`). Raise it with any change of them; a test pins them.
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// What a program says of the library in it: that version, and above it whether it has the feature
@@ -52,9 +52,9 @@ pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_millis(10);
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// First, with five descriptors: the board, a pidfd of the host, the fork server's event
-    /// descriptor, the workers' bell (a socket), and the roster, to read; and the roster to write,
-    /// where it is not sealed yet.
+    /// First, with five descriptors: the exit table, a pidfd of the host, the fork server's event
+    /// descriptor, the workers' wake socket, and the roster, to read; and the roster to
+    /// write, where it is not sealed yet.
     Begin {
         privilege: Box<Privilege>,
         inheritance: Inheritance,
@@ -75,11 +75,12 @@ pub(crate) enum Request {
         grace_ms: u64,
         asks: bool,
     },
-    /// Ask this worker where it is, and say on the board how it looks from outside.
+    /// Ask this worker where it is, and say on the exit table how it looks from outside.
     Ask { slot: u32, pid: u32 },
-    /// Some workers that had ended were released: what they left in their lanes is nobody's.
+    /// Some workers that had ended were released: what they left in their descriptor sockets is
+    /// nobody's.
     Released,
-    /// Give me the socket of this worker's lane.
+    /// Give me the socket of this worker's descriptor socket.
     Lane { slot: u32, pid: u32, ticket: u64 },
     /// Workers move to control groups of their own below these, each to one of its process number:
     /// what kills in there is told, and they are removed with their workers. `of_pool`: those of
@@ -119,8 +120,8 @@ pub(crate) enum Event {
     NotForked { why: RemoteError },
     /// The worker with this token is dead, which the fork server could not write into the roster.
     Dead { token: u32 },
-    /// With the lane's socket. Without a descriptor, and without an error's number: there is no
-    /// such worker any more.
+    /// With the socket. Without a descriptor, and without an error's number:
+    /// there is no such worker any more.
     Lane { ticket: u64, errno: i32 },
     /// The answer to [`Request::AreYouThere`].
     Here { number: u64 },

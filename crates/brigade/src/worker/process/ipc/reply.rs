@@ -28,10 +28,10 @@ pub(crate) enum Reply<'a> {
     NotReady(&'a [u8]),
     /// The task returned: its encoded result.
     Returned(&'a [u8]),
-    /// The task returned: its encoded result, whose descriptors are in the lane.
+    /// The task returned: its encoded result, whose descriptors are in the descriptor socket.
     AccompaniedReturned(&'a [u8]),
-    /// The task returned: the length of its encoded result, which is in the lane, in a file, with
-    /// its descriptors. `None`: the worker has written no length.
+    /// The task returned: the length of its encoded result, which is in the descriptor socket, in a
+    /// file, with its descriptors. `None`: the worker has written no length.
     LargeReturned(Option<u64>),
     /// The task panicked: an encoded [`Unwound`](crate::task::panic::Unwound).
     Panicked(&'a [u8]),

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::SealFlags;
 
 use crate::sys::mapping::{Mapping, add_seals, memfd, set_len};
-use crate::worker::process::ipc::board::SLOTS;
+use crate::worker::process::ipc::exit_table::SLOTS;
 
 const LEN: usize = SLOTS as usize * size_of::<AtomicU64>();
 
@@ -80,7 +80,7 @@ impl Counts {
 }
 
 fn word(mapping: &'static Mapping, slot: u32) -> &'static AtomicU64 {
-    assert!(slot < SLOTS, "a slot of the board");
+    assert!(slot < SLOTS, "a slot of the exit table");
     // SAFETY: in bounds (asserted) and aligned (a mapping begins at a page); an atomic of any bit
     // pattern is valid; the mapping is never dropped.
     unsafe { mapping.at().cast::<AtomicU64>().add(slot as usize).as_ref() }

@@ -21,19 +21,19 @@ use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::host::client::{ForkServer, Lines, Origin, current};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
-use crate::worker::process::ipc::bell;
-use crate::worker::process::ipc::board::{Board, SLOTS};
+use crate::worker::process::ipc::exit_table::{ExitTable, SLOTS};
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::{self, Event};
 use crate::worker::process::ipc::stderr_count::Counts;
+use crate::worker::process::ipc::wake_socket;
 
 /// What this process takes for its fork server.
 pub struct OneThread {
     server: Arc<ForkServer>,
     /// The fork server's end of the line. What is asked for there is not answered.
     theirs: OwnedFd,
-    /// The workers' end of the bell.
-    bell: OwnedFd,
+    /// The workers' end of the wake socket.
+    wake_socket: OwnedFd,
     stderr_counts: Counts,
     slot: Cell<u32>,
 }
@@ -52,9 +52,9 @@ impl OneThread {
     /// The kernel's.
     pub fn begin() -> io::Result<OneThread> {
         let (ours, theirs) = opened::socket_pair()?;
-        let board = Board::map(Board::file()?)?;
+        let exit_table = ExitTable::map(ExitTable::file()?)?;
         let events = opened::event()?;
-        let (rung, bell) = bell::pair()?;
+        let (host_end, wake_socket) = wake_socket::pair()?;
         let symbols = Symbols::new(Vec::new());
         // No process has the number 0, and this is no pidfd: nobody is ever ended.
         let process = opened::event()?;
@@ -64,9 +64,9 @@ impl OneThread {
             Privilege::of_this_thread()?,
             Lines {
                 socket: ours,
-                board,
+                exit_table,
                 events,
-                bell: rung,
+                wake_socket: host_end,
             },
             symbols,
             StartMethod::Fork,
@@ -79,7 +79,7 @@ impl OneThread {
         Ok(OneThread {
             server,
             theirs,
-            bell,
+            wake_socket,
             stderr_counts: Counts::new()?,
             slot: Cell::new(0),
         })
@@ -95,15 +95,15 @@ impl OneThread {
         let file = Mailbox::file()?;
         // A worker's mailbox is mapped for as long as its process lives.
         let mailbox = Box::leak(Box::new(Mailbox::map(&file)?));
-        let (_, lane) = opened::socket_pair()?;
+        let (_, fd_socket) = opened::socket_pair()?;
         self.stderr_counts.begin(slot);
         let worker = startup::Worker::new(
             mailbox,
-            Pinned::leaked(lane)?,
-            Pinned::new(&self.bell)?,
+            Pinned::leaked(fd_socket)?,
+            Pinned::new(&self.wake_socket)?,
             self.stderr_counts.seen_by_worker(slot),
         );
-        self.server.board.reset(slot);
+        self.server.exit_table.reset(slot);
         protocol::send(
             &self.theirs,
             &Event::Forked { slot, pid: 0 },
@@ -113,7 +113,8 @@ impl OneThread {
         Ok(Worker(worker))
     }
 
-    /// Does what the listener does when a worker has rung: has the pools look after their workers.
+    /// Does what the listener does when a worker has woken it: has the pools look after their
+    /// workers.
     pub fn listen(&self) {
         self.server.call_observers(Duration::ZERO);
     }

@@ -28,7 +28,7 @@ use crate::task::crash::Phase;
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::host::client::{Origin, PoolObserver};
-use crate::worker::process::ipc::board::ExitRecord;
+use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::order::{MAX_CONTEXTS, Order, OrderFrame, Payload};
 use crate::worker::process::ipc::protocol::{Limits, NotReady, Setup};
@@ -101,16 +101,16 @@ const ENDED: u32 = 1;
 /// The tag of no reply.
 const NONSENSE: u32 = 77;
 
-/// As [`board::Board`](crate::worker::process::ipc::board::Board).
+/// As [`exit_table::ExitTable`](crate::worker::process::ipc::exit_table::ExitTable).
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct ExitTable {
     epoch: AtomicU32,
     /// Nobody is ever stopped.
     stops: AtomicU32,
     words: [AtomicU32; SLOTS],
 }
 
-impl Board {
+impl ExitTable {
     pub(crate) fn epoch(&self) -> &AtomicU32 {
         &self.epoch
     }
@@ -168,7 +168,7 @@ pub(crate) struct SpareWorker {
 
 /// As [`client::ForkServer`](crate::worker::process::host::client::ForkServer).
 pub(crate) struct ForkServer {
-    pub(crate) board: Board,
+    pub(crate) exit_table: ExitTable,
     pub(crate) symbols: Arc<Symbols>,
     fate: Fate,
     deaths: Count,
@@ -188,7 +188,7 @@ struct State {
     lives: Vec<Arc<Life>>,
     threads: Vec<shuttle::thread::JoinHandle<()>>,
     /// The pipe has something in it.
-    rung: bool,
+    was_woken: bool,
     over: bool,
     /// Those that were given out.
     taken: Vec<u32>,
@@ -202,7 +202,7 @@ thread_local! {
 pub(crate) fn world(fate: Fate, f: impl FnOnce(&ForkServer)) {
     futex::begin();
     let server = Arc::new(ForkServer {
-        board: Board {
+        exit_table: ExitTable {
             epoch: AtomicU32::new(0),
             stops: AtomicU32::new(0),
             words: std::array::from_fn(|_| AtomicU32::new(0)),
@@ -325,15 +325,15 @@ impl ForkServer {
         self.fate.slow || !is_net.contains(&true)
     }
 
-    pub(crate) fn ask_for_lane(&self, _slot: u32, _pid: u32) -> io::Result<u64> {
+    pub(crate) fn ask_for_fd_socket(&self, _slot: u32, _pid: u32) -> io::Result<u64> {
         Ok(0)
     }
 
-    pub(crate) fn lane_that_came(&self, _ticket: u64) -> Option<io::Result<Option<OwnedFd>>> {
+    pub(crate) fn fd_socket_that_came(&self, _ticket: u64) -> Option<io::Result<Option<OwnedFd>>> {
         Some(Ok(None))
     }
 
-    pub(crate) fn forget_lane(&self, _ticket: u64) {}
+    pub(crate) fn forget_fd_socket(&self, _ticket: u64) {}
 
     pub(crate) fn kill(&self, slot: u32, _pid: u32, _grace: Duration) {
         let life = Arc::clone(&self.lock().lives[slot as usize]);
@@ -357,7 +357,9 @@ impl ForkServer {
     /// How many workers that were taken have not ended.
     pub(crate) fn living(&self) -> usize {
         let taken = self.lock().taken.clone();
-        let living = taken.iter().filter(|slot| !self.board.has_ended(**slot));
+        let living = taken
+            .iter()
+            .filter(|slot| !self.exit_table.has_ended(**slot));
         living.count()
     }
 
@@ -377,7 +379,7 @@ impl ForkServer {
 
     /// Something is written to the pipe, or to the socket.
     fn ring(&self) {
-        self.lock().rung = true;
+        self.lock().was_woken = true;
         self.news.notify_all();
     }
 
@@ -406,7 +408,7 @@ impl ForkServer {
                 if state.over {
                     return;
                 }
-                if std::mem::take(&mut state.rung) {
+                if std::mem::take(&mut state.was_woken) {
                     break;
                 }
                 if state.expected > 0 {
@@ -467,7 +469,7 @@ impl ForkServer {
             {
                 resume_unwind(why);
             }
-            server.board.end(slot);
+            server.exit_table.end(slot);
             server.ring();
         }));
         SpareWorker {

@@ -23,7 +23,7 @@ impl Server<'_> {
                 // None of its threads runs any more: this is when its locks are free for others.
                 self.bury(token);
                 process::kill_group(pid, libc::SIGKILL);
-                self.board.reap(slot);
+                self.exit_table.reap(slot);
             }
             let Some(ended) = process::reap(pid) else {
                 break;
@@ -49,7 +49,7 @@ impl Server<'_> {
             let now = Instant::now();
             let before = std::mem::replace(&mut worker.stopped, stopped.then_some(now));
             let stood = before.map_or(Duration::ZERO, |since| now - since);
-            self.board.note_stop(worker.slot, stopped, stood);
+            self.exit_table.note_stop(worker.slot, stopped, stood);
             // It was asked to end before we heard of its stop: it is to hear of that.
             if stopped && worker.kill_at.is_some() {
                 process::kill(pid, libc::SIGCONT);
@@ -92,13 +92,14 @@ impl Server<'_> {
                     || oom::is_more(self.oom.count(), worker.oom_kills));
             self.groups.remove(pid);
             let unstarted = (ended == Ended::Exited(startup::EXIT_NOT_STARTED))
-                .then(|| startup::why_not_started(&worker.lane))
+                .then(|| startup::why_not_started(&worker.fd_socket))
                 .flatten();
             let (notify, free) = match unstarted {
-                Some(why) => self.board.end_unstarted(worker.slot, &why),
+                Some(why) => self.exit_table.end_unstarted(worker.slot, &why),
                 None => {
                     let tail = worker.written.stderr.tail();
-                    self.board.end(worker.slot, Some(ended), oom_killed, tail)
+                    self.exit_table
+                        .end(worker.slot, Some(ended), oom_killed, tail)
                 }
             };
             for input in worker.written.iter() {
@@ -107,11 +108,11 @@ impl Server<'_> {
             if free {
                 self.free_slots.push(worker.slot);
             } else {
-                let lane = holds_data(&worker.lane).then_some(worker.lane);
+                let fd_socket = holds_data(&worker.fd_socket).then_some(worker.fd_socket);
                 self.unreleased.push(Gone {
                     slot: worker.slot,
                     pid,
-                    lane,
+                    fd_socket,
                 });
             }
             if notify {
@@ -220,8 +221,8 @@ impl Worker {
     }
 }
 
-fn holds_data(lane: &OwnedFd) -> bool {
-    fds::wait_readable(lane, Duration::ZERO).unwrap_or(false)
+fn holds_data(fd_socket: &OwnedFd) -> bool {
+    fds::wait_readable(fd_socket, Duration::ZERO).unwrap_or(false)
 }
 
 /// Kills a worker and its group; it may have left the group.

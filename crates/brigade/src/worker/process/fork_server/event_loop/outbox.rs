@@ -190,7 +190,7 @@ mod tests {
         match event {
             Event::Forked { slot, .. } => format!("forked{slot}{with}"),
             Event::NotForked { why } => format!("not{}{with}", why.errno()),
-            Event::Lane { ticket, errno } => format!("lane{ticket}:{errno}{with}"),
+            Event::Lane { ticket, errno } => format!("descriptor socket{ticket}:{errno}{with}"),
             Event::Here { number } => format!("here{number}{with}"),
             other => format!("{other:?}"),
         }
@@ -236,7 +236,7 @@ mod tests {
             assert_eq!(words, "here3");
             assert!(sent.heard && sent.refused.is_empty() && outbox.again_at().is_some());
             let (words, _) = send(&mut outbox, now + TRIES / 2, None);
-            assert_eq!(words, "forked1+ not7 lane2:0+");
+            assert_eq!(words, "forked1+ not7 fd_socket2:0+");
             assert!(outbox.events.is_empty() && outbox.again_at().is_none());
         }
     }
@@ -262,7 +262,7 @@ mod tests {
             );
             let words = words.join(" ");
             assert!(words.contains(&format!("not{errno} not7")), "{words}");
-            assert!(words.contains(&format!("lane2:{errno}")), "{words}");
+            assert!(words.contains(&format!("fd_socket2:{errno}")), "{words}");
             assert!(
                 words.contains("here3") && outbox.events.is_empty(),
                 "{words}"
@@ -286,6 +286,6 @@ mod tests {
         let (sent, has_room) = outbox.send_by(Instant::now(), full);
         assert!(sent.heard && !has_room && outbox.again_at().is_none());
         let (words, _) = send(&mut outbox, Instant::now(), None);
-        assert_eq!(words, "forked1+ not7 lane2:0+ here3");
+        assert_eq!(words, "forked1+ not7 fd_socket2:0+ here3");
     }
 }

@@ -1,4 +1,4 @@
-//! Making workers, on request; asking one to end; its lane, for the host.
+//! Making workers, on request; asking one to end; its descriptor socket, for the host.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ use crate::worker::process::child::startup;
 use crate::worker::process::child::startup::{Surplus, WorkerArgs};
 use crate::worker::process::fork_server::resident::Limited;
 use crate::worker::process::fork_server::streams::{self, Input, Stream, Streams};
-use crate::worker::process::ipc::board::SLOTS;
+use crate::worker::process::ipc::exit_table::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Event};
 
@@ -54,7 +54,7 @@ impl Server<'_> {
             return false;
         }
         let look = blocked::look(pid, pid);
-        self.board.note_look(slot, &look);
+        self.exit_table.note_look(slot, &look);
         // Its parent is this process, which has not reaped it: the number is its own.
         look.deaf.is_none() && asking::ask(pid, pid)
     }
@@ -85,7 +85,7 @@ impl Server<'_> {
         self.looks.end(none, changed);
     }
 
-    pub(super) fn lane(&self, slot: u32, pid: u32) -> Option<Arc<OwnedFd>> {
+    pub(super) fn fd_socket(&self, slot: u32, pid: u32) -> Option<Arc<OwnedFd>> {
         let alive = self.workers.get(&pid).filter(|w| w.slot == slot);
         let closing = self
             .closing
@@ -98,8 +98,8 @@ impl Server<'_> {
             .find(|g| g.pid == pid && g.slot == slot);
         alive
             .or(closing)
-            .map(|w| Arc::clone(&w.lane))
-            .or_else(|| gone?.lane.clone())
+            .map(|w| Arc::clone(&w.fd_socket))
+            .or_else(|| gone?.fd_socket.clone())
     }
 
     /// Makes a worker, which sleeps until the host gives it something to do.
@@ -126,7 +126,7 @@ impl Server<'_> {
         oom_kills: Option<u64>,
     ) -> io::Result<(u32, OwnedFd)> {
         let mailbox = Mailbox::file()?;
-        let (lane, their_lane) = opened::socket_pair()?;
+        let (fd_socket, their_fd_socket) = opened::socket_pair()?;
         let (stderr, their_stderr) = streams::pipe()?;
         let stdout = self.outputs.stdout.as_ref().map(|_| streams::pipe());
         let (stdout, their_stdout) = stdout.transpose()?.unzip();
@@ -135,10 +135,10 @@ impl Server<'_> {
             server: self.own,
             stderr_count: self.stderr_counts.seen_by_worker(slot),
             mailbox: &mailbox,
-            lane: &their_lane,
+            fd_socket: &their_fd_socket,
             stdout: their_stdout.as_ref(),
             stderr: &their_stderr,
-            bell: &self.bell,
+            wake_socket: &self.wake_socket,
             token,
             open_files: self.open_files,
             groups: self.groups.of_spares(),
@@ -173,7 +173,7 @@ impl Server<'_> {
         let worker = Box::new(Worker {
             slot,
             token,
-            lane: Arc::new(lane),
+            fd_socket: Arc::new(fd_socket),
             written: Streams {
                 stdout: stdout.map(|pipe| Input::new(pipe, None)),
                 stderr: Input::new(stderr, Some(count)),
@@ -184,7 +184,7 @@ impl Server<'_> {
             stopped: None,
             memory: None,
         });
-        self.board.reset(slot);
+        self.exit_table.reset(slot);
         for stream in Stream::ALL {
             let Some(input) = worker.written.of(stream) else {
                 continue;
@@ -235,7 +235,7 @@ impl Server<'_> {
 
     pub(super) fn collect_released(&mut self) {
         self.unreleased.retain(|gone| {
-            let is_free = self.board.is_free(gone.slot);
+            let is_free = self.exit_table.is_free(gone.slot);
             if is_free {
                 self.free_slots.push(gone.slot);
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::output::Output;
-use crate::worker::process::ipc::board::TAIL;
+use crate::worker::process::ipc::exit_table::TAIL;
 use crate::worker::process::ipc::stderr_count::Count;
 
 /// How long the beginning of a line is held back.

@@ -20,7 +20,7 @@ use rustix::fs::OFlags;
 
 use crate::sys::error::Call;
 use crate::sys::opened;
-use crate::worker::process::ipc::board::TAIL;
+use crate::worker::process::ipc::exit_table::TAIL;
 pub(crate) use input::{Found, Input};
 pub(crate) use output::Output;
 

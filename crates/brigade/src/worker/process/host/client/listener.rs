@@ -8,19 +8,20 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::{ALARM, BELL, EVENTS, ForkServer, RESTED, SOCKET, SpareWorker, WATCH};
+use super::{ALARM, EVENTS, ForkServer, RESTED, SOCKET, SpareWorker, WAKE_SOCKET, WATCH};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::error::{self, Call};
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{fds, opened, process};
 use crate::task::panic::contained;
 use crate::worker::process::fork_server::orphans;
-use crate::worker::process::ipc::bell::Rung;
-use crate::worker::process::ipc::board::SLOTS;
+use crate::worker::process::ipc::exit_table::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::{self, Event, Message, Next, Request};
+use crate::worker::process::ipc::wake_socket::WakeSocketState;
 
-/// How often it is looked whether workers have rung, once one of them has seen to it that none can.
+/// How often it is looked whether workers have woken it, once one of them has seen to it that none
+/// can.
 const RECHECK: Duration = Duration::from_millis(5);
 
 /// How long killed workers may take to end, all together.
@@ -37,13 +38,13 @@ impl ForkServer {
     pub(super) fn listen(&self) {
         self.show_thread();
         let mut ready = Vec::new();
-        let mut bell_is_broken = false;
+        let mut wake_socket_is_shut = false;
         let mut woke = Instant::now();
         loop {
             let asleep = Instant::now();
             // This program was stopped in the middle of a turn.
             let mut missed = (asleep - woke).saturating_sub(TURN);
-            let recheck = bell_is_broken.then_some(RECHECK);
+            let recheck = wake_socket_is_shut.then_some(RECHECK);
             // An error is no signal's, which are blocked here, and no lack of anything: the program
             // has closed a descriptor that is not its own. Nothing can be heard any more.
             let Ok(whole) = self.epoll.wait(&mut ready, recheck) else {
@@ -54,12 +55,14 @@ impl ForkServer {
                 // It was stopped, nobody can say since when.
                 missed += woke - asleep;
             }
-            if ready.contains(&BELL) && self.bell.silence() == Rung::Broken {
+            if ready.contains(&WAKE_SOCKET)
+                && self.wake_socket.take_wakeups() == WakeSocketState::ShutDown
+            {
                 // It would be reported for ever.
-                self.epoll.remove(&self.bell);
-                bell_is_broken = true;
+                self.epoll.remove(&self.wake_socket);
+                wake_socket_is_shut = true;
             }
-            if ready.contains(&EVENTS) || ready.contains(&BELL) || bell_is_broken {
+            if ready.contains(&EVENTS) || ready.contains(&WAKE_SOCKET) || wake_socket_is_shut {
                 let _ = rustix::io::read(&self.events, &mut [0; 8]);
                 self.wake_ready();
             }
@@ -142,12 +145,13 @@ impl ForkServer {
                 }
                 Event::Dead { token } => bury([Token::from_bits(token)]),
                 Event::Lane { ticket, errno } => {
-                    let lane = match errno {
+                    let fd_socket = match errno {
                         0 => descriptor,
                         errno => Err(error::as_if("sendmsg(2)", errno)),
                     };
-                    let lane = lane.needed_to("pass on what does not fit a worker's mailbox");
-                    self.lock().lanes.arrive(ticket, lane);
+                    let fd_socket =
+                        fd_socket.needed_to("pass on what does not fit a worker's mailbox");
+                    self.lock().fd_sockets.arrive(ticket, fd_socket);
                     self.wake_ready();
                 }
                 Event::Here { number } => here = Some(number),
@@ -189,7 +193,7 @@ impl ForkServer {
                 state.fail(RemoteError::from(&e));
                 drop(state);
                 self.kill(slot, pid, Duration::ZERO);
-                self.board.release(slot);
+                self.exit_table.release(slot);
             }
         }
     }
@@ -231,11 +235,11 @@ impl ForkServer {
         let mut wake = Vec::new();
         {
             let mut state = self.lock();
-            let has_come = |lane| state.gone || state.lanes.has_come(lane);
+            let has_come = |fd_socket| state.gone || state.fd_sockets.has_come(fd_socket);
             let slots: Vec<u32> = state
                 .async_waiters
                 .iter()
-                .filter(|(_, s)| (s.ready)() || s.lane.is_some_and(has_come))
+                .filter(|(_, s)| (s.ready)() || s.fd_socket.is_some_and(has_come))
                 .map(|(&slot, _)| slot)
                 .collect();
             wake.extend(
@@ -294,7 +298,7 @@ impl ForkServer {
         let mut dead: Vec<Option<Token>> = unmade.into();
         let mut dying = Vec::new();
         for (slot, (pid, token)) in workers.into_iter().enumerate() {
-            if self.board.lose(slot as u32) && pid > 1 {
+            if self.exit_table.lose(slot as u32) && pid > 1 {
                 // Its children outlive it, and there is nobody left to reap them: those that stayed
                 // in its group can still be found.
                 process::kill_group(pid, libc::SIGKILL);

@@ -10,8 +10,9 @@ use crate::sys::error::Call;
 use crate::worker::process::ipc::protocol;
 
 /// A pool, whose workers stay. Its [`on_event`](PoolObserver::on_event) is called when something
-/// has happened that may concern it: a worker has come, has ended, was stopped, or has rung the
-/// bell; a lane has come; the time that was asked for has come; the fork server has ended.
+/// has happened that may concern it: a worker has come, has ended, was stopped, or has woken the
+/// wake socket; a descriptor socket has come; the time that was asked for has come; the fork server
+/// has ended.
 pub(crate) trait PoolObserver: Send + Sync {
     /// `missed`: for so long, until now, this program could not run, and no task's time is to be
     /// over because of that.

@@ -92,7 +92,7 @@ impl ForkServer {
     /// Kills a spare.
     pub(super) fn turn_away(&self, state: &mut State, spare: &SpareWorker) {
         self.end(state, spare.slot, spare.pid, Duration::ZERO);
-        if self.board.release(spare.slot) && state.unused {
+        if self.exit_table.release(spare.slot) && state.unused {
             // The fork server waits for nothing else.
             self.released();
         }

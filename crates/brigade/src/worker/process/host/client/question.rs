@@ -1,9 +1,9 @@
 //! Asking a worker where it is, without ending it: it notes the calls on its stack in its mailbox,
-//! and the fork server notes on the board how it looks from outside.
+//! and the fork server notes on the exit table how it looks from outside.
 //!
 //! 1. The host writes the question's number into the mailbox, and has the fork server ask.
-//! 2. The fork server looks at the worker, writes that to the board, and sends the signal, unless
-//!    it sees that the worker cannot answer.
+//! 2. The fork server looks at the worker, writes that to the exit table, and sends the signal,
+//!    unless it sees that the worker cannot answer.
 //! 3. The host sleeps on three words: the answer, the look, and the worker's end; until a deadline.
 //!
 //! All in the mailbox is the worker's word. What is waited for under no lock may take as long as
@@ -49,7 +49,7 @@ impl Question {
 
     /// Asks the worker.
     pub(crate) fn ask(&mut self) {
-        (_, self.looks) = self.server.board.looks(self.slot);
+        (_, self.looks) = self.server.exit_table.looks(self.slot);
         self.number = self.mailbox.ask(false);
         self.server.ask_where(self.slot, self.pid);
     }
@@ -60,10 +60,10 @@ impl Question {
         let mut in_time = true;
         let calls = loop {
             let answered = self.mailbox.answered();
-            let looked = self.server.board.looks(self.slot);
-            let alive = self.server.board.still_alive(self.slot);
+            let looked = self.server.exit_table.looks(self.slot);
+            let alive = self.server.exit_table.still_alive(self.slot);
             if look.is_none() {
-                look = self.server.board.look_since(self.slot, self.looks);
+                look = self.server.exit_table.look_since(self.slot, self.looks);
             }
             let answer = self.mailbox.answer(self.number);
             let is_deaf = look.as_ref().is_some_and(|look| look.deaf.is_some());

@@ -113,21 +113,21 @@ impl ForkServer {
 
     /// Why a spare that has ended was no worker, if it says so.
     fn why_not_started(&self, spare: &SpareWorker) -> Option<Box<RemoteError>> {
-        let ended = self.board.has_ended(spare.slot);
-        ended.then(|| self.board.exit_record(spare.slot).unstarted)?
+        let ended = self.exit_table.has_ended(spare.slot);
+        ended.then(|| self.exit_table.exit_record(spare.slot).unstarted)?
     }
 
     /// Whether a spare can be given something to do. One that was killed or stopped while it slept
     /// is nobody's loss, and let go.
     pub(super) fn is_fit(&self, state: &mut State, spare: &SpareWorker) -> bool {
-        let has_ended = self.board.has_ended(spare.slot);
-        if !has_ended && !self.board.stop(spare.slot).0 {
+        let has_ended = self.exit_table.has_ended(spare.slot);
+        if !has_ended && !self.exit_table.stop(spare.slot).0 {
             return true;
         }
         if !has_ended {
             self.end(state, spare.slot, spare.pid, Duration::ZERO);
         }
-        self.board.release(spare.slot);
+        self.exit_table.release(spare.slot);
         false
     }
 

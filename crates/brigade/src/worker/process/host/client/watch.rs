@@ -23,8 +23,8 @@
 //!
 //! **Whose number is it?** A worker is killed through a pidfd, which is taken when it is needed:
 //! after it was opened, the worker's parent must still be the fork server, and the fork server must
-//! not have said (on the board) that it may have reaped it. A number that was not reaped before is
-//! not another's, so the descriptor is the worker's.
+//! not have said (on the exit table) that it may have reaped it. A number that was not reaped
+//! before is not another's, so the descriptor is the worker's.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -179,7 +179,7 @@ impl ForkServer {
             &mut watch.detached
         };
         if list.len() >= 64 && list.len() == list.capacity() {
-            list.retain(|&(slot, _)| !self.board.has_ended(slot));
+            list.retain(|&(slot, _)| !self.exit_table.has_ended(slot));
         }
         list.push((slot, pid));
         self.watch(&mut state);
@@ -188,7 +188,7 @@ impl ForkServer {
     }
 
     /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end
-    /// comes on the board.
+    /// comes on the exit table.
     pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
         if self.is_ours() {
             self.end(&mut self.lock(), slot, pid, grace);
@@ -304,7 +304,7 @@ impl ForkServer {
     /// Forgets those that have ended.
     fn look_at_lists(&self, state: &mut State) {
         let mut watch = std::mem::take(&mut state.watch);
-        let lives = |who: Who| !self.board.has_ended(who.0) && state.is_worker(who);
+        let lives = |who: Who| !self.exit_table.has_ended(who.0) && state.is_worker(who);
         watch.detached.retain(|&who| lives(who));
         watch.replied.retain(|&who| lives(who));
         watch.lingering.retain(|&who| lives(who));
@@ -358,7 +358,7 @@ impl ForkServer {
     fn end_from_here(&self, ending: &mut Ending, now: Instant) -> bool {
         let (slot, pid) = ending.who;
         // It is a zombie, or was.
-        if self.board.is_reaped(slot) {
+        if self.exit_table.is_reaped(slot) {
             return true;
         }
         if ending.process.is_none() {
@@ -387,8 +387,9 @@ impl ForkServer {
     fn find(&self, slot: u32, pid: u32) -> io::Result<OwnedFd> {
         let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
         let found = opened::pidfd(id)?;
-        let is_it =
-            process::is_child(pid, self.pid) && !self.board.is_reaped(slot) && !self.has_ended();
+        let is_it = process::is_child(pid, self.pid)
+            && !self.exit_table.is_reaped(slot)
+            && !self.has_ended();
         is_it.then_some(found).ok_or(io::ErrorKind::NotFound.into())
     }
 
@@ -411,7 +412,7 @@ impl ForkServer {
         };
         bury(tokens);
         for &(slot, _) in dead {
-            self.board.lose(slot);
+            self.exit_table.lose(slot);
         }
         self.wake_ready();
         self.call_observers(Duration::ZERO);

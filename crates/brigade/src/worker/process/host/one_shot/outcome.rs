@@ -8,7 +8,7 @@ use super::worker::{Found, Worker};
 use crate::JoinError;
 use crate::sys::value_file::ValueFile;
 use crate::task::name::TaskName;
-use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// An encoded result.
@@ -22,7 +22,8 @@ pub(super) type Outcome = Result<(Stored, Vec<OwnedFd>), JoinError>;
 
 /// An end that is known, and waits for the fork server.
 pub(super) enum Held {
-    /// A reply, of which a part comes through the lane, which was asked for with this ticket.
+    /// A reply, of which a part comes through the descriptor socket, which was asked for with this
+    /// ticket.
     Lane {
         tag: ReplyTag,
         frame: Vec<u8>,
@@ -55,7 +56,7 @@ impl Worker {
             Found::Ended => return self.crashed(deadline, name),
             // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says
             // more.
-            Found::Corrupt if self.server.board.has_ended(self.slot) => {
+            Found::Corrupt if self.server.exit_table.has_ended(self.slot) => {
                 return self.crashed(deadline, name);
             }
             Found::Corrupt | Found::TimedOut => return self.broke_protocol(deadline, name),
@@ -63,7 +64,7 @@ impl Worker {
         let ended = match tag.read(&frame) {
             Reply::Returned(_) => Ok((Stored::Here(frame), Vec::new())),
             Reply::AccompaniedReturned(_) | Reply::LargeReturned(_) => {
-                let ticket = match self.server.ask_for_lane(self.slot, self.pid) {
+                let ticket = match self.server.ask_for_fd_socket(self.slot, self.pid) {
                     Ok(ticket) => ticket,
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
@@ -115,26 +116,27 @@ impl Worker {
                 })))
             }
             Held::Lane { tag, frame, ticket } => {
-                let Some(lane) = self.server.wait_for_lane(ticket, deadline) else {
+                let Some(fd_socket) = self.server.wait_for_fd_socket(ticket, deadline) else {
                     self.held = Some(Held::Lane { tag, frame, ticket });
                     return None;
                 };
                 self.replied = true;
-                let lane = match lane {
-                    Ok(Some(lane)) => lane,
+                let fd_socket = match fd_socket {
+                    Ok(Some(fd_socket)) => fd_socket,
                     // What was sent is kept until we release the worker: there was nothing, or the
                     // fork server has ended.
                     Ok(None) => return self.crashed(deadline, name),
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
-                let received = lane::recv(lane).and_then(|descriptors| match tag.read(&frame) {
-                    Reply::LargeReturned(len) => {
-                        lane::open_large(descriptors, len.unwrap_or(u64::MAX))
-                            .map(|(file, descriptors)| (Stored::File(file), descriptors))
-                    }
-                    Reply::AccompaniedReturned(_) => Ok((Stored::Here(frame), descriptors)),
-                    _ => Err(io::ErrorKind::InvalidData.into()),
-                });
+                let received =
+                    fd_socket::recv(fd_socket).and_then(|descriptors| match tag.read(&frame) {
+                        Reply::LargeReturned(len) => {
+                            fd_socket::open_large(descriptors, len.unwrap_or(u64::MAX))
+                                .map(|(file, descriptors)| (Stored::File(file), descriptors))
+                        }
+                        Reply::AccompaniedReturned(_) => Ok((Stored::Here(frame), descriptors)),
+                        _ => Err(io::ErrorKind::InvalidData.into()),
+                    });
                 match received {
                     Ok(received) => Some(Ok(received)),
                     // It sent before it replied, so it would be there.

@@ -14,7 +14,7 @@ use crate::task::entry::Plan;
 use crate::transport::attachment;
 use crate::worker::process::host::client::{ForkServer, Origin, SpareWorker};
 use crate::worker::process::host::death::Evidence;
-use crate::worker::process::ipc::lane;
+use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::mailbox::{HostRings, INLINE_MAX};
 use crate::worker::process::ipc::order::{Order, Payload};
 use crate::worker::process::ipc::protocol::{self, NotReady, Setup};
@@ -59,14 +59,14 @@ impl Drop for Worker {
             self.kill(Duration::ZERO);
         }
         if let Some(Held::Lane { ticket, .. }) = self.held {
-            self.server.forget_lane(ticket);
+            self.server.forget_fd_socket(ticket);
         }
         // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is
         // ended.
         let replied = self.replied || self.held.is_some() || self.ends.replies.is_ready();
         self.server.retire(self.slot, self.pid, replied);
         // A result that nobody fetched may be all that keeps a channel's end, or a file, open.
-        if self.server.board.release(self.slot)
+        if self.server.exit_table.release(self.slot)
             && (self.ends.replies.is_ready() || self.server.is_retired())
         {
             self.server.released();
@@ -126,26 +126,26 @@ impl Worker {
         self.server.kill(self.slot, self.pid, grace);
     }
 
-    /// Sends the task's parcel through the lane. A worker that has ended has none; its end is told
-    /// by the wait.
+    /// Sends the task's parcel through the descriptor socket. A worker that has ended has none; its
+    /// end is told by the wait.
     fn send_parcel(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
-        let ticket = self.server.ask_for_lane(self.slot, self.pid)?;
-        let Some(lane) = self
+        let ticket = self.server.ask_for_fd_socket(self.slot, self.pid)?;
+        let Some(fd_socket) = self
             .server
-            .wait_for_lane(ticket, None)
+            .wait_for_fd_socket(ticket, None)
             .transpose()?
             .flatten()
         else {
             return Ok(());
         };
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        match lane::send_numbered(lane, PARCEL, &descriptors) {
+        match fd_socket::send_numbered(fd_socket, PARCEL, &descriptors) {
             Err(e) if protocol::is_hang_up(&e) => Ok(()),
             sent => sent,
         }
     }
 
-    /// Writes its only task, and wakes it. What goes through the lane goes before.
+    /// Writes its only task, and wakes it. What goes through the descriptor socket goes before.
     pub(super) fn give(
         &mut self,
         plan: Plan,
@@ -223,13 +223,13 @@ impl Worker {
 
     /// Whether there is a reply, or no hope of one.
     pub(super) fn is_finished(&self) -> bool {
-        self.ends.replies.is_ready() || self.server.board.has_ended(self.slot)
+        self.ends.replies.is_ready() || self.server.exit_table.has_ended(self.slot)
     }
 
     /// What there is, without waiting.
     pub(super) fn look(&mut self, frame: &mut Vec<u8>) -> Option<Found> {
         // Asked before the ring: what it said last, it said before it ended.
-        let ended = self.server.board.has_ended(self.slot);
+        let ended = self.server.exit_table.has_ended(self.slot);
         match reply::pop(&mut self.ends.replies, frame) {
             Ok(Some(tag)) => Some(Found::Reply(tag)),
             Err(_) => Some(Found::Corrupt),
@@ -245,14 +245,14 @@ impl Worker {
                 return found;
             }
             if std::mem::take(&mut may_spin) {
-                let (board, replies) = (&self.server.board, &self.ends.replies);
-                spin::until(|| replies.is_ready() || board.has_ended(self.slot));
+                let (exit_table, replies) = (&self.server.exit_table, &self.ends.replies);
+                spin::until(|| replies.is_ready() || exit_table.has_ended(self.slot));
                 continue;
             }
             if !self.ends.replies.prepare_to_wait() {
                 continue;
             }
-            if let Some(alive) = self.server.board.still_alive(self.slot) {
+            if let Some(alive) = self.server.exit_table.still_alive(self.slot) {
                 let woken = self.ends.replies.sleep_or(alive, deadline);
                 if woken == futex::Wake::TimedOut && !self.is_finished() {
                     return Found::TimedOut;
@@ -263,9 +263,9 @@ impl Worker {
 
     /// Waits until the process is gone.
     pub(super) fn wait_ended(&self, deadline: Option<Instant>) -> bool {
-        while let Some((word, value)) = self.server.board.still_alive(self.slot) {
+        while let Some((word, value)) = self.server.exit_table.still_alive(self.slot) {
             if futex::wait_shared(word, value, deadline) == futex::Wake::TimedOut
-                && !self.server.board.has_ended(self.slot)
+                && !self.server.exit_table.has_ended(self.slot)
             {
                 return false;
             }
@@ -275,15 +275,15 @@ impl Worker {
 
     /// Why it could not become a worker, if it has ended and says so.
     pub(super) fn why_not_started(&self) -> Option<Box<RemoteError>> {
-        let board = &self.server.board;
-        let ended = board.has_ended(self.slot);
+        let exit_table = &self.server.exit_table;
+        let ended = exit_table.has_ended(self.slot);
         ended
-            .then(|| board.exit_record(self.slot).unstarted)
+            .then(|| exit_table.exit_record(self.slot).unstarted)
             .flatten()
     }
 
     pub(super) fn evidence(&self) -> Evidence {
-        let exit_record = self.server.board.exit_record(self.slot);
+        let exit_record = self.server.exit_table.exit_record(self.slot);
         Evidence::gather(self.pid, self.ends.mailbox(), exit_record)
     }
 }

@@ -1,5 +1,5 @@
 //! What does not go through a worker's ring: large values, in a memory file each, and descriptors.
-//! They go through the worker's lane, a Unix socket.
+//! They go through the worker's descriptor socket, a Unix socket.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,27 +13,28 @@ use crate::transport::{attachment, bounds};
 const PURPOSE: &str = "pass on a value that is large or has descriptors";
 
 /// Sends the descriptors of a value.
-pub(crate) fn send(lane: impl AsFd, descriptors: &[OwnedFd]) -> io::Result<()> {
+pub(crate) fn send(fd_socket: impl AsFd, descriptors: &[OwnedFd]) -> io::Result<()> {
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-    fds::send(lane, &[1], &descriptors).needed_to(PURPOSE)
+    fds::send(fd_socket, &[1], &descriptors).needed_to(PURPOSE)
 }
 
 /// Sends descriptors under a number.
 pub(crate) fn send_numbered(
-    lane: impl AsFd,
+    fd_socket: impl AsFd,
     number: u64,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    fds::send(lane, &number.to_ne_bytes(), descriptors).needed_to(PURPOSE)
+    fds::send(fd_socket, &number.to_ne_bytes(), descriptors).needed_to(PURPOSE)
 }
 
 /// Waits for the descriptors that were sent under this number. Those that come before them are
 /// nobody's.
-pub(crate) fn recv_numbered(lane: impl AsFd, number: u64) -> io::Result<Vec<OwnedFd>> {
+pub(crate) fn recv_numbered(fd_socket: impl AsFd, number: u64) -> io::Result<Vec<OwnedFd>> {
     loop {
         let mut descriptors = Vec::new();
         let mut bytes = [0; 8];
-        let received = fds::recv(&lane, &mut bytes, &mut descriptors, true).needed_to(PURPOSE)?;
+        let received =
+            fds::recv(&fd_socket, &mut bytes, &mut descriptors, true).needed_to(PURPOSE)?;
         if received.bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -47,9 +48,9 @@ pub(crate) fn recv_numbered(lane: impl AsFd, number: u64) -> io::Result<Vec<Owne
 }
 
 /// Receives the descriptors of a value, which were sent before.
-pub(crate) fn recv(lane: impl AsFd) -> io::Result<Vec<OwnedFd>> {
+pub(crate) fn recv(fd_socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut descriptors: Vec<OwnedFd> = Vec::new();
-    let received = fds::recv(lane, &mut [0; 8], &mut descriptors, false).needed_to(PURPOSE)?;
+    let received = fds::recv(fd_socket, &mut [0; 8], &mut descriptors, false).needed_to(PURPOSE)?;
     if received.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -98,13 +99,13 @@ mod tests {
         .expect("socketpair")
     }
 
-    fn send_large(lane: &OwnedFd, bytes: &[u8], mut beside: Vec<OwnedFd>) {
+    fn send_large(fd_socket: &OwnedFd, bytes: &[u8], mut beside: Vec<OwnedFd>) {
         beside.insert(0, attachment::file_of(&[bytes]).expect("written"));
-        send(lane, &beside).expect("sent");
+        send(fd_socket, &beside).expect("sent");
     }
 
-    fn recv_large(lane: &OwnedFd, len: u64) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-        let (value, beside) = open_large(recv(lane)?, len)?;
+    fn recv_large(fd_socket: &OwnedFd, len: u64) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+        let (value, beside) = open_large(recv(fd_socket)?, len)?;
         Ok((value.to_vec()?, beside))
     }
 

@@ -98,7 +98,7 @@ fn others_are_served(rounds: u64) {
 
 fn with(worst: fn(Shared<Barrier>)) {
     brigade::init();
-    within_limit("the bell", move || {
+    within_limit("the wake socket", move || {
         let workers: Vec<_> = (0..2)
             .map(|_| {
                 // No channel, which it would take for its own.
@@ -115,14 +115,14 @@ fn with(worst: fn(Shared<Barrier>)) {
 }
 
 #[test]
-#[ignore = "run by the one below, alone in a program of its own: all workers have the same bell"]
+#[ignore = "run by the one below, alone in a program of its own: all workers have the same wake socket"]
 fn inside_a_program_with_one_that_drains() {
     with(drain);
 }
 
 #[test]
 fn one_that_reads_it_dry() {
-    alone("bell::inside_a_program_with_one_that_drains");
+    alone("wake_socket::inside_a_program_with_one_that_drains");
 }
 
 #[test]
@@ -133,5 +133,5 @@ fn inside_a_program_with_one_that_spoils() {
 
 #[test]
 fn one_that_shuts_it_down() {
-    alone("bell::inside_a_program_with_one_that_spoils");
+    alone("wake_socket::inside_a_program_with_one_that_spoils");
 }

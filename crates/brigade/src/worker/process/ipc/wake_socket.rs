@@ -1,4 +1,4 @@
-//! The bell: how workers wake the host's event loop, when somebody awaits them.
+//! The wake socket: how workers wake the host's event loop, when somebody awaits them.
 //!
 //! One pair of connected sockets for all workers of a fork server, so that a worker costs the host
 //! no descriptor. All workers have one of the two, and the host the other.
@@ -15,46 +15,46 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::wakeup::{self, Way};
 
-/// As many are read at once, so that nobody who rings without end keeps the host from everything
+/// As many are read at once, so that a worker that sends without end keeps the host from nothing
 /// else.
 const AT_ONCE: usize = 256;
 
 /// The host's end.
 #[derive(Debug)]
-pub(crate) struct HostBell(OwnedFd);
+pub(crate) struct HostWakeSocket(OwnedFd);
 
-/// What was found of a bell.
+/// Whether a wake socket still works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rung {
-    /// It can ring again.
-    Whole,
-    /// It will not ring any more.
-    Broken,
+pub(crate) enum WakeSocketState {
+    /// Workers can wake the host through it.
+    Open,
+    /// They cannot any more.
+    ShutDown,
 }
 
-/// A new bell: the host's end, and the workers'.
-pub(crate) fn pair() -> io::Result<(HostBell, OwnedFd)> {
+/// A new pair: the host's end, and the workers'.
+pub(crate) fn pair() -> io::Result<(HostWakeSocket, OwnedFd)> {
     let (host, workers) = wakeup::pair()?;
-    Ok((HostBell(host), workers))
+    Ok((HostWakeSocket(host), workers))
 }
 
 /// A worker: wakes the host. An error: this worker cannot, and its end is the only way to be heard.
-pub(crate) fn ring(bell: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn wake(workers: BorrowedFd<'_>) -> io::Result<()> {
     // Shut down: the host looks by itself.
-    wakeup::wake(bell).map(|_| ())
+    wakeup::wake(workers).map(|_| ())
 }
 
-impl HostBell {
-    /// Takes what has rung.
-    pub(crate) fn silence(&self) -> Rung {
+impl HostWakeSocket {
+    /// Takes the wake-ups that have come.
+    pub(crate) fn take_wakeups(&self) -> WakeSocketState {
         match wakeup::take(&self.0, AT_ONCE) {
-            Ok(Way::Open) => Rung::Whole,
-            Ok(Way::ShutDown) | Err(_) => Rung::Broken,
+            Ok(Way::Open) => WakeSocketState::Open,
+            Ok(Way::ShutDown) | Err(_) => WakeSocketState::ShutDown,
         }
     }
 }
 
-impl AsFd for HostBell {
+impl AsFd for HostWakeSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -68,41 +68,41 @@ mod tests {
     use super::*;
     use crate::sys::fds;
 
-    fn is_ringing(bell: &HostBell) -> bool {
-        fds::wait_readable(bell, std::time::Duration::ZERO).expect("poll")
+    fn is_readable(socket: &HostWakeSocket) -> bool {
+        fds::wait_readable(socket, std::time::Duration::ZERO).expect("poll")
     }
 
     #[test]
-    fn it_rings_until_it_is_silenced_however_often_it_was_rung() {
-        let (host, workers) = pair().expect("a bell");
-        assert!(!is_ringing(&host));
+    fn it_is_readable_until_all_wakeups_are_taken() {
+        let (host, workers) = pair().expect("a pair");
+        assert!(!is_readable(&host));
         for _ in 0..2 {
             for _ in 0..2000 {
-                ring(workers.as_fd()).expect("rung");
+                wake(workers.as_fd()).expect("woken");
             }
-            assert!(is_ringing(&host));
-            while is_ringing(&host) {
-                assert_eq!(host.silence(), Rung::Whole);
+            assert!(is_readable(&host));
+            while is_readable(&host) {
+                assert_eq!(host.take_wakeups(), WakeSocketState::Open);
             }
         }
     }
 
     #[test]
     fn an_empty_message_is_not_its_end_and_a_shutdown_is() {
-        let (host, workers) = pair().expect("a bell");
+        let (host, workers) = pair().expect("a pair");
         rustix::net::send(&workers, &[], SendFlags::empty()).expect("sent");
-        assert!(is_ringing(&host));
-        assert_eq!(host.silence(), Rung::Whole);
-        ring(workers.as_fd()).expect("rung");
+        assert!(is_readable(&host));
+        assert_eq!(host.take_wakeups(), WakeSocketState::Open);
+        wake(workers.as_fd()).expect("woken");
         rustix::net::shutdown(&workers, rustix::net::Shutdown::Both).expect("shut down");
-        ring(workers.as_fd()).expect("no worker ends for it");
-        assert_eq!(host.silence(), Rung::Broken);
+        wake(workers.as_fd()).expect("no worker ends for it");
+        assert_eq!(host.take_wakeups(), WakeSocketState::ShutDown);
     }
 
     #[test]
-    fn what_rang_cannot_be_taken_by_another_worker() {
-        let (host, workers) = pair().expect("a bell");
-        ring(workers.as_fd()).expect("rung");
+    fn a_wakeup_cannot_be_taken_by_another_worker() {
+        let (host, workers) = pair().expect("a pair");
+        wake(workers.as_fd()).expect("woken");
         let another = rustix::io::fcntl_dupfd_cloexec(&workers, 3).expect("dup");
         let taken = rustix::net::recv(&another, &mut [0; 8], RecvFlags::DONTWAIT);
         assert_eq!(taken.map(|_| ()), Err(Errno::AGAIN));
@@ -111,6 +111,6 @@ mod tests {
             std::os::fd::AsRawFd::as_raw_fd(&another)
         );
         assert!(std::fs::File::open(path).is_err());
-        assert!(is_ringing(&host));
+        assert!(is_readable(&host));
     }
 }

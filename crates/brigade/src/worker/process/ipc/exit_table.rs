@@ -1,4 +1,4 @@
-//! The board: where the fork server writes how each worker ended, and the host reads it.
+//! The exit table: where the fork server writes how each worker ended, and the host reads it.
 //!
 //! One memory file, mapped by the host and by the fork server, and by no worker. A worker's slot
 //! has one word that both sleep on and set bits in; a slot is free again when the worker has ended
@@ -68,7 +68,7 @@ const PLACES_AT: usize = EPOCH_AT + 4096;
 const PLACE: usize = 256;
 const LEN: usize = PLACES_AT + SLOTS as usize * PLACE;
 
-/// How a worker ended, as the board says.
+/// How a worker ended, as the exit table says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExitRecord {
     /// `None`: its end cannot be known.
@@ -93,20 +93,20 @@ impl ExitRecord {
     }
 }
 
-/// The board, mapped.
+/// The exit table, mapped.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct ExitTable {
     mapping: Mapping,
 }
 
-impl Board {
+impl ExitTable {
     /// Sealed at its size only: no worker has the file, nor a mapping of it.
     pub(crate) fn file() -> io::Result<OwnedFd> {
-        sized_memfd("brigade-board", LEN)
+        sized_memfd("brigade-exit table", LEN)
     }
 
-    pub(crate) fn map(file: impl AsFd) -> io::Result<Board> {
-        Ok(Board {
+    pub(crate) fn map(file: impl AsFd) -> io::Result<ExitTable> {
+        Ok(ExitTable {
             mapping: Mapping::writable(file, LEN)?,
         })
     }
@@ -117,14 +117,14 @@ impl Board {
     }
 
     fn slot(&self, slot: u32) -> &Slot {
-        assert!(slot < SLOTS, "a slot of the board");
+        assert!(slot < SLOTS, "a slot of the exit table");
         // SAFETY: in bounds (asserted) and aligned (a mapping begins at a page); atomics of any bit
         // pattern are valid.
         unsafe { self.mapping.at().cast::<Slot>().add(slot as usize).as_ref() }
     }
 
     fn tail(&self, slot: u32) -> &[AtomicU32; TAIL / 4] {
-        assert!(slot < SLOTS, "a slot of the board");
+        assert!(slot < SLOTS, "a slot of the exit table");
         // SAFETY: as above.
         unsafe {
             self.mapping
@@ -166,7 +166,7 @@ impl Board {
     }
 
     fn place(&self, slot: u32) -> &[AtomicU8; PLACE] {
-        assert!(slot < SLOTS, "a slot of the board");
+        assert!(slot < SLOTS, "a slot of the exit table");
         // SAFETY: as above.
         unsafe {
             self.mapping
@@ -381,21 +381,21 @@ mod tests {
 
     #[test]
     fn an_end_is_told_as_it_was() {
-        let board = Board::map(Board::file().expect("memfd")).expect("mmap");
+        let exit_table = ExitTable::map(ExitTable::file().expect("memfd")).expect("mmap");
         for (ended, stderr) in [
             (Some(Ended::Exited(3)), &b""[..]),
             (Some(Ended::Signaled(9)), b"12345"),
             (None, &[b'x'; TAIL]),
         ] {
-            board.reset(SLOTS - 1);
-            assert!(board.still_alive(SLOTS - 1).is_some());
+            exit_table.reset(SLOTS - 1);
+            assert!(exit_table.still_alive(SLOTS - 1).is_some());
             assert_eq!(
-                board.end(SLOTS - 1, ended, false, (stderr, 9000)),
+                exit_table.end(SLOTS - 1, ended, false, (stderr, 9000)),
                 (false, false)
             );
-            assert!(board.still_alive(SLOTS - 1).is_none());
+            assert!(exit_table.still_alive(SLOTS - 1).is_none());
             assert_eq!(
-                board.exit_record(SLOTS - 1),
+                exit_table.exit_record(SLOTS - 1),
                 ExitRecord {
                     ended,
                     unstarted: None,
@@ -405,14 +405,14 @@ mod tests {
                     look: None,
                 }
             );
-            assert!(!board.is_free(SLOTS - 1));
-            board.release(SLOTS - 1);
-            assert!(board.is_free(SLOTS - 1));
+            assert!(!exit_table.is_free(SLOTS - 1));
+            exit_table.release(SLOTS - 1);
+            assert!(exit_table.is_free(SLOTS - 1));
         }
         let long: Vec<u8> = (0..=255).cycle().take(TAIL + 100).collect();
-        board.reset(0);
-        board.end(0, None, false, (&long, long.len() as u64));
-        let mut exit_record = board.exit_record(0);
+        exit_table.reset(0);
+        exit_table.end(0, None, false, (&long, long.len() as u64));
+        let mut exit_record = exit_table.exit_record(0);
         assert_eq!(exit_record.stderr, &long[100..]);
         exit_record.forget_stderr_before(99);
         assert_eq!(exit_record.stderr, &long[100..]);
@@ -426,16 +426,16 @@ mod tests {
             deaf: Some(Deaf::Blocks),
             place: "x".repeat(2 * PLACE),
         };
-        board.note_look(0, &look);
-        let told = board.exit_record(0).look.expect("it was looked at");
+        exit_table.note_look(0, &look);
+        let told = exit_table.exit_record(0).look.expect("it was looked at");
         assert_eq!((told.deaf, told.place.len()), (look.deaf, PLACE - 1));
-        let (_, before) = board.looks(0);
-        assert_eq!(board.look_since(0, before), None);
+        let (_, before) = exit_table.looks(0);
+        assert_eq!(exit_table.look_since(0, before), None);
         let why = RemoteError::other("no parent");
-        board.reset(0);
-        assert_eq!(board.exit_record(0).look, None);
-        assert_eq!(board.end_unstarted(0, &why), (false, false));
-        let exit_record = board.exit_record(0);
+        exit_table.reset(0);
+        assert_eq!(exit_table.exit_record(0).look, None);
+        assert_eq!(exit_table.end_unstarted(0, &why), (false, false));
+        let exit_record = exit_table.exit_record(0);
         assert_eq!(
             (exit_record.unstarted, exit_record.ended),
             (Some(Box::new(why)), None)

@@ -1,0 +1,107 @@
+//! Workers' descriptor sockets, which the fork server keeps until somebody asks for them.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use super::ForkServer;
+use crate::worker::process::ipc::protocol::{self, Request};
+
+/// A descriptor socket that came. `None`: there is no such worker any more, nor anything that it
+/// sent.
+type Lane = io::Result<Option<OwnedFd>>;
+
+#[derive(Debug, Default)]
+pub(super) struct FdSockets {
+    came: HashMap<u64, Lane>,
+    /// Tickets of descriptor sockets that nobody waits for any more.
+    unwanted: HashSet<u64>,
+    next_ticket: u64,
+}
+
+impl FdSockets {
+    /// The listener: one has come.
+    pub(super) fn arrive(&mut self, ticket: u64, fd_socket: Lane) {
+        if !self.unwanted.remove(&ticket) {
+            self.came.insert(ticket, fd_socket);
+        }
+    }
+
+    pub(super) fn has_come(&self, ticket: u64) -> bool {
+        self.came.contains_key(&ticket)
+    }
+}
+
+impl ForkServer {
+    /// Asks for a worker's descriptor socket; the observers are called when it has come, and so is
+    /// who sleeps until then. Gives its ticket.
+    pub(crate) fn ask_for_fd_socket(&self, slot: u32, pid: u32) -> io::Result<u64> {
+        let mut state = self.lock();
+        let ticket = state.fd_sockets.next_ticket;
+        state.fd_sockets.next_ticket += 1;
+        match self.send(Request::Lane { slot, pid, ticket }) {
+            // With the fork server its workers are gone, and their descriptor sockets.
+            Err(e) if protocol::is_hang_up(&e) => state.fd_sockets.arrive(ticket, Ok(None)),
+            sent => sent?,
+        }
+        self.watch(&mut state);
+        Ok(ticket)
+    }
+
+    /// The descriptor socket that was asked for is not wanted any more.
+    pub(crate) fn forget_fd_socket(&self, ticket: u64) {
+        let mut state = self.lock();
+        let came = state.fd_sockets.came.remove(&ticket);
+        if came.is_none() && !state.gone {
+            state.fd_sockets.unwanted.insert(ticket);
+        }
+        drop(state);
+        drop(came);
+    }
+
+    /// The descriptor socket that was asked for, if it has come.
+    pub(crate) fn fd_socket_that_came(&self, ticket: u64) -> Option<Lane> {
+        let mut state = self.lock();
+        let came = state.fd_sockets.came.remove(&ticket);
+        if came.is_none() && state.gone {
+            return Some(Ok(None));
+        }
+        came
+    }
+
+    /// Whether it has come, or never will.
+    pub(crate) fn has_fd_socket(&self, ticket: u64) -> bool {
+        let state = self.lock();
+        state.gone || state.fd_sockets.has_come(ticket)
+    }
+
+    /// Waits for the descriptor socket that was asked for. `None`: it has not come before the
+    /// deadline.
+    pub(crate) fn wait_for_fd_socket(
+        &self,
+        ticket: u64,
+        deadline: Option<Instant>,
+    ) -> Option<Lane> {
+        let mut state = self.lock();
+        loop {
+            if let Some(fd_socket) = state.fd_sockets.came.remove(&ticket) {
+                return Some(fd_socket);
+            }
+            if state.gone {
+                return Some(Ok(None));
+            }
+            state = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => self.arrived.wait(state),
+                Some(left) if left.is_zero() => return None,
+                Some(left) => self
+                    .arrived
+                    .wait_timeout(state, left)
+                    .map(|(state, _)| state)
+                    .map_err(|e| PoisonError::new(e.into_inner().0)),
+            }
+            .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
