@@ -45,7 +45,7 @@ impl Drop for LastHandle {
 
 impl Backend {
     /// As the drop of the last handle does.
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         match self {
             Backend::Thread(pool) => {
                 pool.shutdown();

@@ -5,8 +5,9 @@
 // - builder: configures and starts a pool; config: its options
 // - task_builder: one task, with something otherwise than its pool
 // - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed:
-//   with keys
-// - submit_async, room: futures that wait for room in the queue
+//   with keys; map_stream: in async code
+// - submit_async: waits for room in the queue; closing_async: until there is nothing to do, or the
+//   pool has ended; waiters: the futures that wait
 // - named: tasks of another program
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long
 //   tasks took; events: for subscribers of `tracing`
@@ -20,6 +21,7 @@
 mod actor;
 mod builder;
 mod closing;
+mod closing_async;
 mod config;
 mod context;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
@@ -28,6 +30,7 @@ mod events;
 mod histogram;
 mod keyed;
 mod map;
+mod map_stream;
 mod named;
 mod open_metrics;
 mod policy;
@@ -36,7 +39,6 @@ pub(crate) mod process;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 #[path = "no_processes.rs"]
 pub(crate) mod process;
-mod room;
 mod stacks;
 mod state;
 mod stats;
@@ -48,6 +50,7 @@ mod timeline;
 #[cfg(not(feature = "timeline"))]
 #[path = "timeline/absent.rs"]
 mod timeline;
+mod waiters;
 
 use std::fmt;
 use std::io;
@@ -55,10 +58,12 @@ use std::sync::Arc;
 
 pub use actor::{Actor, ActorBuilder};
 pub use builder::PoolBuilder;
+pub use closing_async::{ShutdownAsync, WaitIdleAsync};
 pub use context::Context;
 pub use histogram::Latencies;
 pub use keyed::MapKeyed;
 pub use map::{Map, MapUnordered};
+pub use map_stream::MapStream;
 pub use open_metrics::open_metrics;
 pub use stacks::{Stacks, WorkerStack};
 pub use state::{StatePool, StatePoolBuilder};

@@ -175,6 +175,8 @@ impl<R> Pending<R> for Refused {
 
     fn cancel(&self) {}
 
+    fn cancel_unbegun(&self) {}
+
     fn kind(&self) -> Kind {
         Kind::Thread
     }

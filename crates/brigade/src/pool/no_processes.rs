@@ -10,8 +10,8 @@ use std::time::Instant;
 use super::config::Options;
 use super::context::Context;
 use super::policy::task_options::TaskOptions;
-use super::room::RoomWaiters;
 use super::stacks::WorkerStack;
+use super::waiters::FutureWaiters;
 use crate::process::NamedTask;
 use crate::publish::{PoolPicture, Source};
 use crate::worker::process::host::unsupported;
@@ -122,7 +122,15 @@ impl ProcessPool {
         match self.0 {}
     }
 
-    pub(in crate::pool) fn room_waiters(&self) -> Option<&RoomWaiters> {
+    pub(in crate::pool) fn room_waiters(&self) -> Option<&FutureWaiters> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn idle_waiters(&self) -> &FutureWaiters {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn look_for_idle(&self) -> bool {
         match self.0 {}
     }
 

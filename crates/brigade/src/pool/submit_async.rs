@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::room::{RoomWaiter, RoomWaiters};
+use super::waiters::{FutureWaiter, FutureWaiters};
 use super::{Backend, Pool};
 use crate::worker::handle::Task;
 use crate::{JoinHandle, Message};
@@ -24,7 +24,7 @@ pub struct SubmitAsync<A, R> {
     /// `None`: it was submitted.
     input: Option<A>,
     /// It has waited.
-    waiter: Option<Arc<RoomWaiter>>,
+    waiter: Option<Arc<FutureWaiter>>,
 }
 
 // The input is moved, and never pinned.
@@ -75,10 +75,22 @@ impl Pool {
         task: fn(A) -> R,
         input: A,
     ) -> SubmitAsync<A, R> {
+        SubmitAsync::at(self.clone(), task, Location::caller(), input)
+    }
+}
+
+impl<A, R> SubmitAsync<A, R> {
+    /// As [`Pool::submit_async`], for a caller that was there.
+    pub(super) fn at(
+        pool: Pool,
+        task: fn(A) -> R,
+        call_site: &'static Location<'static>,
+        input: A,
+    ) -> SubmitAsync<A, R> {
         SubmitAsync {
-            pool: self.clone(),
+            pool,
             task,
-            call_site: Location::caller(),
+            call_site,
             input: Some(input),
             waiter: None,
         }
@@ -115,7 +127,7 @@ impl<A: Message, R: Message> SubmitAsync<A, R> {
 
 impl<A, R> SubmitAsync<A, R> {
     /// `None`: the queue has no limit.
-    fn waiters(&self) -> Option<&RoomWaiters> {
+    fn waiters(&self) -> Option<&FutureWaiters> {
         match &self.pool.backend {
             Backend::Thread(pool) => pool.room_waiters(),
             Backend::Process(pool) => pool.room_waiters(),

@@ -43,6 +43,8 @@ pub(crate) trait Pending<R> {
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>>;
     fn is_finished(&self) -> bool;
     fn cancel(&self);
+    /// Cancels it, if it has not begun.
+    fn cancel_unbegun(&self);
     fn kind(&self) -> Kind;
     fn pid(&self) -> Option<u32>;
 }
@@ -183,6 +185,16 @@ impl<R> JoinHandle<R> {
             Task::Pooled(task) => task.cancel(),
             Task::CancelOnDrop(guarded) => guarded.handle().cancel(),
             Task::Closed(_) => {}
+        }
+    }
+
+    /// Cancels the task, if it has not begun: one that runs runs on.
+    pub(crate) fn cancel_unbegun(&self) {
+        match &self.0 {
+            Task::Pooled(task) => task.cancel_unbegun(),
+            Task::CancelOnDrop(guarded) => guarded.handle().cancel_unbegun(),
+            // It was started at once; or is another process's.
+            Task::Thread(_) | Task::Process(_) | Task::Closed(_) => {}
         }
     }
 

@@ -2,8 +2,8 @@
 //! thing knows in the copy that it is one, says so at once, and leaves what belongs to the original
 //! alone.
 
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use brigade::channel::{self, Receiver};
 use brigade::supervise::{self, Child, Strategy, Supervisor};
 use brigade::{JoinError, JoinHandle, Kind, Message, Pool, process, thread};
+use brigade_test_support::block_on;
+use futures_core::Stream;
 
 use crate::hosts::double;
 
@@ -131,6 +133,18 @@ fn one(kind: Kind, turn: u32) -> Ended {
         map.next().ok_or("a result")??;
         unordered.next().ok_or("a result")?.1?;
     }
+    let mut stream = pool.map_stream(double, 0..INPUTS);
+    for n in 0..=turn {
+        if next_of(&mut stream).ok_or("a result")?? != n * 2 {
+            return Err("a wrong result".into());
+        }
+    }
+    // Both wait: for room, and for what the original has not asked for yet.
+    let mut submitting = limited.submit_async(double, 5);
+    let mut until_idle = limited.wait_idle_async();
+    if poll(&mut submitting).is_ready() || poll(&mut until_idle).is_ready() {
+        return Err("its only worker is busy, and its queue is full".into());
+    }
     let over = AtomicBool::new(false);
     let begun = AtomicU32::new(0);
     std::thread::scope(|scope| {
@@ -162,6 +176,17 @@ fn one(kind: Kind, turn: u32) -> Ended {
                             ended => closed("map_unordered", ended)?,
                         }
                     }
+                    ordered_is_copy(std::iter::from_fn(|| now_of(&mut stream)), turn)?;
+                    drop(stream);
+                    match poll(&mut submitting) {
+                        Poll::Ready(handle) => is_copy("submit_async", handle)?,
+                        Poll::Pending => return Err("submit_async: pending".into()),
+                    }
+                    drop(submitting);
+                    if poll(&mut until_idle).is_pending() {
+                        return Err("wait_idle_async: pending".into());
+                    }
+                    drop(until_idle);
                     [&pool, &limited, &busy, &idle]
                         .into_iter()
                         .try_for_each(pool_is_copy)?;
@@ -196,6 +221,14 @@ fn one(kind: Kind, turn: u32) -> Ended {
                 return Err("a wrong result".into());
             }
         }
+        if block_on(async { submitting.await.await })? != 10 {
+            return Err("a wrong result".into());
+        }
+        block_on(until_idle);
+        let rest = std::iter::from_fn(|| next_of(&mut stream)).collect::<Result<Vec<_>, _>>()?;
+        if !rest.into_iter().eq((turn + 1..INPUTS).map(|n| n * 2)) {
+            return Err("wrong results of the stream".into());
+        }
         let rest = map.collect::<Result<Vec<_>, _>>()?;
         if !rest.into_iter().eq((turn + 1..INPUTS).map(|n| n * 2)) {
             return Err("wrong results".into());
@@ -210,6 +243,23 @@ fn one(kind: Kind, turn: u32) -> Ended {
     })
 }
 
+fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Its next item, which is waited for.
+fn next_of<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    block_on(poll_fn(|context| Pin::new(&mut *stream).poll_next(context)))
+}
+
+/// Its next item, which is to be there.
+fn now_of<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    match Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(item) => item,
+        Poll::Pending => panic!("a copy waits"),
+    }
+}
+
 fn pool_is_copy(pool: &Pool) -> Ended {
     if !pool.pids().is_empty() || pool.stats().submitted != 0 || pool.stats().workers == 0 {
         return Err(format!("{:?}, {:?}", pool.pids(), pool.stats()).into());
@@ -222,6 +272,16 @@ fn pool_is_copy(pool: &Pool) -> Ended {
         return Err("there is something to wait for".into());
     }
     pool.wait_idle();
+    if poll(&mut pool.wait_idle_async()).is_pending() {
+        return Err("wait_idle_async: pending".into());
+    }
+    if poll(&mut pool.shutdown_async()).is_pending() {
+        return Err("shutdown_async: pending".into());
+    }
+    match poll(&mut pool.submit_async(double, 1)) {
+        Poll::Ready(handle) => is_copy("submit_async", handle)?,
+        Poll::Pending => return Err("submit_async: pending".into()),
+    }
     pool.close();
     pool.shutdown();
     drop(pool.clone());

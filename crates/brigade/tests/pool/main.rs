@@ -23,6 +23,7 @@ mod room;
 mod sharing;
 mod state;
 mod stats;
+mod streams;
 mod task_options;
 mod time;
 mod values;

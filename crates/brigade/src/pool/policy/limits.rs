@@ -4,6 +4,10 @@
 /// too early it keeps.
 pub(in crate::pool) const MAP_WINDOW: usize = 16 * 1024;
 
+/// How many tasks a map in async code has given to the pool at once, for each of its workers: so
+/// many that a worker need not wait for the caller's executor between two short ones.
+pub(in crate::pool) const STREAM_AHEAD: usize = 32;
+
 /// How many tasks may wait that no worker has begun. A task that is to be run again goes back
 /// whether there is room or not. One that was cancelled takes no room.
 #[derive(Clone, Copy, Debug, Default)]

@@ -73,6 +73,7 @@ impl ProcessPool {
         } else {
             inner.dispatcher.room_in_queue()
         };
+        let is_idle = news && !self.idle.is_empty() && inner.dispatcher.is_done();
         drop(inner);
         if driver_wakeup {
             self.driver_wakeup.fetch_add(1, Ordering::SeqCst);
@@ -92,6 +93,9 @@ impl ProcessPool {
             thread.unpark();
         }
         self.room.tell(room);
+        if is_idle {
+            self.idle.tell(usize::MAX);
+        }
         for waker in wakeups.wakers {
             // An executor's code: its panic is its own affair.
             contained(|| waker.wake());

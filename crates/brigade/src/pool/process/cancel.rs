@@ -34,6 +34,28 @@ impl Dispatcher {
         self.assign(ctx);
     }
 
+    /// Cancels a task that no worker has begun.
+    pub(super) fn cancel_unbegun(&mut self, of: &dyn HasResultCell, ctx: &mut Ctx<'_>) {
+        let cell = of.cell();
+        if let Some(Assignment { worker: i, number }) = cell.assignment() {
+            let is_first = self
+                .workers
+                .get(i)
+                .is_none_or(|slot| slot.first() == number);
+            if self.workers.get(i).is_some_and(WorkerSlot::is_ready) {
+                self.revoke(i, number, ctx);
+            } else if !is_first {
+                // Its worker is being ended: it does not go back into the queue then.
+                cell.set_early_end(EarlyEnd::Cancelled);
+            }
+        }
+        if !cell.is_done() && cell.assignment().is_none() {
+            cell.set_early_end(EarlyEnd::Cancelled);
+            self.end_queued(of, EarlyEnd::Cancelled, ctx);
+        }
+        self.assign(ctx);
+    }
+
     /// Ends the tasks whose deadline has passed.
     pub(super) fn enforce_deadlines(&mut self, ctx: &mut Ctx<'_>) {
         let mut ended = false;

@@ -101,6 +101,12 @@ impl<R> Pending<R> for PoolTaskHandle<R> {
         }
     }
 
+    fn cancel_unbegun(&self) {
+        if !self.is_lost() && !self.cell.is_done() {
+            self.core.cancel_unbegun(self);
+        }
+    }
+
     fn kind(&self) -> Kind {
         Kind::Process
     }

@@ -21,7 +21,7 @@ use super::task::CallTarget;
 use super::untold::Untold;
 use crate::pool::config::Options;
 use crate::pool::events;
-use crate::pool::room::RoomWaiters;
+use crate::pool::waiters::FutureWaiters;
 use crate::sim::local::thread::{self, Thread};
 use crate::sim::local::{
     AtomicBool, AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Ordering, futex, spin,
@@ -54,7 +54,9 @@ pub(crate) struct ProcessPool {
     /// What the driver sleeps on beside the notify words: changed by whoever has news for it.
     pub(super) driver_wakeup: AtomicU32,
     /// Futures that wait for room in the queue.
-    pub(super) room: RoomWaiters,
+    pub(super) room: FutureWaiters,
+    /// Futures that wait until there is nothing to do.
+    pub(super) idle: FutureWaiters,
     /// Events, in their order.
     pub(super) untold: Untold<TraceEvent>,
     /// What the timeline does not show yet.
@@ -137,7 +139,8 @@ impl ProcessPool {
                 parked_on_any_change: Vec::new(),
             }),
             driver_wakeup: AtomicU32::new(0),
-            room: RoomWaiters::default(),
+            room: FutureWaiters::default(),
+            idle: FutureWaiters::default(),
             untold: Untold::default(),
             undrawn: Untold::default(),
         })
@@ -385,8 +388,18 @@ impl ProcessPool {
         self.unlock_and_run(inner, deferred);
     }
 
+    /// As [`cancel`](Self::cancel), unless its worker has begun it.
+    pub(super) fn cancel_unbegun(&self, of: &dyn HasResultCell) {
+        let mut deferred = Deferred::default();
+        let mut inner = self.lock();
+        inner.dispatcher.poll(&mut deferred, false);
+        (inner.dispatcher).cancel_unbegun(of, &mut deferred.at(Instant::now()));
+        self.release_driver(&mut inner, &mut deferred);
+        self.unlock_and_run(inner, deferred);
+    }
+
     /// The futures that wait for room in the queue. `None`: it has no limit.
-    pub(in crate::pool) fn room_waiters(&self) -> Option<&RoomWaiters> {
+    pub(in crate::pool) fn room_waiters(&self) -> Option<&FutureWaiters> {
         self.options.queue_limit.get().map(|_| &self.room)
     }
 
@@ -400,6 +413,28 @@ impl ProcessPool {
         }
         self.release_driver(&mut inner, &mut deferred);
         self.unlock_and_run(inner, deferred);
+    }
+
+    /// The futures that wait until there is nothing to do.
+    pub(in crate::pool) fn idle_waiters(&self) -> &FutureWaiters {
+        &self.idle
+    }
+
+    /// Whether nothing is queued and nothing runs. If not, somebody looks at each result.
+    pub(in crate::pool) fn look_for_idle(&self) -> bool {
+        if !self.is_ours() {
+            return true;
+        }
+        let mut deferred = Deferred::default();
+        let mut inner = self.lock();
+        inner.dispatcher.poll(&mut deferred, false);
+        let is_idle = inner.dispatcher.is_done();
+        if !is_idle && inner.dispatcher.wakeups.notify_each_result() {
+            deferred.wake_driver = true;
+        }
+        self.release_driver(&mut inner, &mut deferred);
+        self.unlock_and_run(inner, deferred);
+        is_idle
     }
 
     /// The worker that runs it.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::locks::{lock, wait_until};
 use crate::pool::policy::limits::QueueLimit;
-use crate::pool::room::RoomWaiters;
+use crate::pool::waiters::FutureWaiters;
 
 /// Room in the queue. Without a limit nothing is counted.
 pub(super) struct Capacity(Option<Limited>);
@@ -14,7 +14,7 @@ struct Limited {
     state: Mutex<CapacityState>,
     freed: Condvar,
     /// Futures that wait.
-    futures: RoomWaiters,
+    futures: FutureWaiters,
 }
 
 struct CapacityState {
@@ -43,7 +43,7 @@ impl Capacity {
                 waiters: Vec::new(),
             }),
             freed: Condvar::new(),
-            futures: RoomWaiters::default(),
+            futures: FutureWaiters::default(),
         }))
     }
 
@@ -138,7 +138,7 @@ impl Capacity {
     }
 
     /// The futures that wait for room. `None`: there is no limit.
-    pub(super) fn room_waiters(&self) -> Option<&RoomWaiters> {
+    pub(super) fn room_waiters(&self) -> Option<&FutureWaiters> {
         self.0.as_ref().map(|limited| &limited.futures)
     }
 }

@@ -20,6 +20,7 @@ use crate::pool::events;
 use crate::pool::policy::estimate::SharedEstimate;
 use crate::pool::policy::limits::should_remove_cancelled;
 use crate::pool::policy::run::{RunTimes, TaskRun};
+use crate::pool::waiters::FutureWaiters;
 use crate::sys::original::Original;
 use crate::sys::{clock, spin};
 use crate::task::name::TaskName;
@@ -47,6 +48,8 @@ pub(in crate::pool) struct ThreadPool {
     wake_hint: AtomicU32,
     /// Notified when a thread becomes ready, leaves the table or is blocked.
     pub(super) changed: Condvar,
+    /// Futures that wait until there is nothing to do.
+    pub(super) idle: FutureWaiters,
     pub(super) counters: PoolCounters,
     /// How long tasks take.
     pub(super) task_time: SharedEstimate,
@@ -84,6 +87,7 @@ impl ThreadPool {
             size: AtomicUsize::new(options.workers),
             wake_hint: AtomicU32::new(0),
             changed: Condvar::new(),
+            idle: FutureWaiters::default(),
             counters: PoolCounters::new(),
             task_time: SharedEstimate::default(),
             retired: ThreadCounters::new(),

@@ -183,7 +183,7 @@ impl ThreadPool {
             }
             goes_on
         });
-        self.changed.notify_all();
+        self.tell_changed();
         goes_on
     }
 
@@ -239,7 +239,7 @@ impl ThreadPool {
             left -= 1;
             contained(move || item.reject(self, rejection));
         }
-        self.changed.notify_all();
+        self.tell_changed();
     }
 
     pub(super) fn reject_queue(self: &Arc<Self>, rejection: &Rejection) {
@@ -287,7 +287,7 @@ impl ThreadPool {
                 return Idle::Exit;
             }
             table.sleepers.push(Arc::clone(worker));
-            tell = table.idle_waiters > 0;
+            tell = table.idle_waiters > 0 || !self.idle.is_empty();
             if !surplus
                 && !table.shutting_down
                 && self.task_time.is_short()
@@ -303,7 +303,7 @@ impl ThreadPool {
         if idle == Idle::Exit {
             self.notify_exit();
         } else if tell {
-            self.changed.notify_all();
+            self.tell_changed();
         }
         idle
     }
@@ -342,7 +342,7 @@ impl ThreadPool {
 
     /// A thread has left the table: tells those that wait for that.
     fn notify_exit(&self) {
-        self.changed.notify_all();
+        self.tell_changed();
         if self.wake_hint() & SHUTTING_DOWN != 0 {
             if let Some(monitor) = self.timeout_monitor.get() {
                 monitor.wake();
@@ -444,12 +444,12 @@ impl ThreadPool {
             let entry = table.threads.get_mut(&id).filter(|entry| !entry.blocked);
             let is_ours = entry.map(|entry| entry.blocked = true).is_some();
             table.blocked += usize::from(is_ours);
-            tell = table.idle_waiters > 0;
+            tell = table.idle_waiters > 0 || !self.idle.is_empty();
             is_ours
         });
         if is_ours {
             if tell || self.wake_hint() & SHUTTING_DOWN != 0 {
-                self.changed.notify_all();
+                self.tell_changed();
             }
             fence(Ordering::SeqCst);
             if !self.queue_is_empty() {

@@ -10,6 +10,7 @@ use super::pool::ThreadPool;
 use super::thread_table::{CLOSED, ThreadTable};
 use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
+use crate::pool::waiters::FutureWaiters;
 use crate::task::panic::contained;
 
 /// How often shutdown looks again whether it is complete.
@@ -53,11 +54,16 @@ impl ThreadPool {
         drop(table);
         if has_ended {
             self.reject_queue(&Rejection::Closed);
-            self.changed.notify_all();
+            self.tell_changed();
             if let Some(monitor) = self.timeout_monitor.get() {
                 monitor.wake();
             }
         }
+    }
+
+    /// Whether the calling thread runs a task of the pool.
+    pub(in crate::pool) fn is_own(self: &Arc<Self>) -> bool {
+        self.own_worker().is_some()
     }
 
     /// The calling thread, if it is one of the pool's.
@@ -89,6 +95,33 @@ impl ThreadPool {
         };
         table.idle_waiters -= 1;
         is_idle
+    }
+
+    /// The futures that wait until there is nothing to do.
+    pub(in crate::pool) fn idle_waiters(&self) -> &FutureWaiters {
+        &self.idle
+    }
+
+    /// Whether nothing is queued and nothing runs, but for the caller's own task and those that
+    /// may wait for it.
+    pub(in crate::pool) fn is_idle(self: &Arc<Self>) -> bool {
+        if self.is_copy() {
+            return true;
+        }
+        let own = self.own_worker();
+        let table = self.lock_table();
+        let left = own.map_or(0, |own| {
+            let entry = table.threads.get(&own.id);
+            let is_counted = entry.is_some_and(|entry| !entry.blocked);
+            table.blocked + usize::from(is_counted)
+        });
+        table.is_idle_but_for(left) && self.queue_is_empty()
+    }
+
+    /// The pool may be idle now, or a thread has come or gone: those that wait for that look.
+    pub(super) fn tell_changed(&self) {
+        self.changed.notify_all();
+        self.idle.tell(usize::MAX);
     }
 
     /// Has the threads exit when there is nothing left to do.
@@ -202,6 +235,6 @@ impl ThreadPool {
             removed.collect::<Vec<_>>()
         });
         drop(removed);
-        self.changed.notify_all();
+        self.tell_changed();
     }
 }

@@ -13,7 +13,7 @@ use super::timeouts;
 use super::work::Work;
 use crate::pool::context::Context as TaskContext;
 use crate::pool::policy::task_options::TaskOptions;
-use crate::pool::room::RoomWaiters;
+use crate::pool::waiters::FutureWaiters;
 use crate::worker::handle::{Pending, Task};
 use crate::{JoinError, JoinHandle, Kind, Message};
 
@@ -175,7 +175,7 @@ impl ThreadPool {
     }
 
     /// The futures that wait for room in the queue. `None`: it has no limit.
-    pub(in crate::pool) fn room_waiters(&self) -> Option<&RoomWaiters> {
+    pub(in crate::pool) fn room_waiters(&self) -> Option<&FutureWaiters> {
         self.capacity.room_waiters()
     }
 

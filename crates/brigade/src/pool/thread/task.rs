@@ -469,6 +469,15 @@ impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
         }
     }
 
+    fn cancel_unbegun(&self) {
+        let Some(pool) = registry::get(self.pool_id) else {
+            return;
+        };
+        if self.end_if_queued(&pool, |_, _| JoinError::Cancelled) {
+            pool.note_cancelled();
+        }
+    }
+
     fn kind(&self) -> Kind {
         Kind::Thread
     }

@@ -1,6 +1,6 @@
-//! Futures that wait for room in the queue of a pool.
+//! Futures that wait for a pool: for room in its queue, or until it has nothing to do.
 //!
-//! They are told in the order in which they came, as many as there is room for. One that was told
+//! They are told in the order in which they came, of room as many as there is room for. One that was told
 //! tries again; another caller may have been faster, and then it is the next to be told. One that
 //! is dropped after it was told tells the next.
 
@@ -11,17 +11,17 @@ use std::task::Waker;
 
 use crate::task::panic::contained;
 
-/// The futures that wait for room in one queue.
+/// The futures that wait for one thing.
 #[derive(Default)]
-pub(super) struct RoomWaiters {
+pub(super) struct FutureWaiters {
     /// How many wait, for those that only look.
     count: AtomicUsize,
-    queue: Mutex<VecDeque<Arc<RoomWaiter>>>,
+    queue: Mutex<VecDeque<Arc<FutureWaiter>>>,
 }
 
 /// What is shared with one future.
 #[derive(Default)]
-pub(super) struct RoomWaiter {
+pub(super) struct FutureWaiter {
     /// Locked only under the lock of the queue.
     state: Mutex<WaiterState>,
 }
@@ -40,7 +40,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl RoomWaiters {
+impl FutureWaiters {
     /// Whether none waits.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
@@ -48,7 +48,7 @@ impl RoomWaiters {
     }
 
     /// This one waits from here on, and is woken by that. The caller looks for room afterwards.
-    pub(super) fn wait(&self, waiter: &Arc<RoomWaiter>, waker: Waker) {
+    pub(super) fn wait(&self, waiter: &Arc<FutureWaiter>, waker: Waker) {
         let mut queue = lock(&self.queue);
         let before = std::mem::replace(&mut *lock(&waiter.state), WaiterState::Waits(waker));
         match before {
@@ -90,7 +90,7 @@ impl RoomWaiters {
     }
 
     /// This one waits no longer. `was_served`: it has the room that it was told of, if it was.
-    pub(super) fn leave(&self, waiter: &Arc<RoomWaiter>, was_served: bool) {
+    pub(super) fn leave(&self, waiter: &Arc<FutureWaiter>, was_served: bool) {
         let mut queue = lock(&self.queue);
         queue.retain(|other| !Arc::ptr_eq(other, waiter));
         self.count.store(queue.len(), Ordering::Relaxed);
