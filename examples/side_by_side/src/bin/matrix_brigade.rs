@@ -1,0 +1,27 @@
+//! A product of matrices, written in place by two processes.
+use brigade::shm::Writable;
+use brigade::{Pool, Shared};
+use side_by_side::{N, multiply_row};
+
+type Matrix = Shared<[f64]>;
+
+fn multiply((a, b, mut rows): (Matrix, Matrix, Writable<[f64]>)) -> Writable<[f64]> {
+    let first = rows.range().start / N;
+    for (y, row) in rows.chunks_exact_mut(N).enumerate() {
+        multiply_row(row, first + y, &a, &b);
+    }
+    rows
+}
+
+#[brigade::main]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let pool = Pool::processes(2)?;
+    let a = Matrix::from_fn(N * N, |i| (i % 7) as f64)?;
+    let b = Matrix::from_fn(N * N, |i| (i % 5) as f64)?;
+    let parts = Matrix::writable(N * N)?.into_chunks(16 * N);
+    let inputs = parts.into_iter().map(|rows| (a.clone(), b.clone(), rows));
+    let rows: Result<Vec<_>, _> = pool.map(multiply, inputs).collect();
+    let product = Writable::join(rows?)?.freeze()?;
+    println!("{}", product.iter().sum::<f64>());
+    Ok(())
+}
