@@ -88,6 +88,8 @@
 //!   timeout, a deadline or retries of its own.
 //! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own;
 //!   [`thread::scope`](thread::scope()): threads that borrow.
+//! - [`process::Output`], [`process::Input`]: what a worker's standard streams are; its lines, read
+//!   by the program.
 //! - [`advise`](advise()): runs the program's own task in threads and in processes, and says which
 //!   suits it, and why.
 //! - [`pool::Context`]: a table that many tasks borrow: carried once to each worker, not with each
@@ -255,7 +257,8 @@
 //! - A thread cannot be killed or limited. One that is let go (cancelled, or over its time) runs on
 //!   until it returns, and what it holds is held until then.
 //! - A task in a process sees the environment, the directory and the limits that the program had at
-//!   its first process, not later changes; its stdin is empty.
+//!   its first process, not later changes; its stdin is empty, unless its
+//!   [builder](process::Builder::stdin) says otherwise.
 //! - A pool belongs to the program that made it: it is not a [`Message`], and in a fork of the
 //!   program it accepts nothing. It has as many workers as it was made with, or
 //!   [resized](Pool::resize) to, up to 4096, and no priorities.

@@ -119,6 +119,7 @@ impl ProcessPool {
         if let Some(name) = &options.name {
             Kind::Process.check_name(name)?;
             setup.name = Some(name.to_string());
+            setup.given.name_workers(name);
         }
         if options.initializer.is_some() {
             options.process.check_own("the pool's initializer")?;

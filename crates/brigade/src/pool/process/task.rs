@@ -62,12 +62,18 @@ impl CallTarget {
 
     /// What it is called.
     pub(super) fn name(&self, options: &Options) -> TaskName {
-        let worker = options.name.as_ref();
-        if let Ok(Some(Program(program))) = options.process.named_program() {
+        let program = options.process.named_program().ok().flatten();
+        self.name_by(options.name.as_ref(), program)
+    }
+
+    /// What it is called in a pool of this name, of workers of that program.
+    pub(super) fn name_by(&self, worker: Option<&Arc<str>>, program: Option<&Program>) -> TaskName {
+        if let Some(Program(program)) = program {
             let name = program.name_of(self.plan).unwrap_or("a task");
             return TaskName::of_program(name, program.path(), worker, self.call_site);
         }
-        TaskName::at(self.address(options), worker.cloned(), self.call_site)
+        let address = identity::Function(self.plan[1]).address().unwrap_or(0);
+        TaskName::at(address, worker.cloned(), self.call_site)
     }
 
     /// Where its function is; 0 if that is in no object of this program.

@@ -299,6 +299,9 @@ impl WorkerSlot {
             if attempt > 1 {
                 line.write_attempt(attempt)?;
             }
+            let target = &task.target;
+            line.given()
+                .name(plan, |worker, program| target.name_by(worker, program));
             self.last_plan = Some((plan, context, attempt));
         }
         let at = line.position();

@@ -19,6 +19,7 @@
 // - child: a worker
 // - ipc: what they share, and say to each other
 // - inheritance: what workers have of the program's arguments and environment
+// - streams: what workers read and write by their standard streams
 // - program: another program, whose tasks are called by name
 // - sim: what a pool of processes runs on, and what stands in its place in models and in
 //   `scripts/counts`
@@ -40,6 +41,7 @@ pub(crate) mod ipc;
 mod program;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod sim;
+pub(crate) mod streams;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -60,8 +62,11 @@ pub(crate) use host::one_shot::ProcessTask;
 
 pub use enforcement::{Enforcement, Limit, limited_by};
 pub use host::start_method::{StartMethod, start_method};
+pub use streams::{Input, Line, Lines, Output};
+
 pub use program::{LookupError, NamedTask, NoSuchTask, OtherTypes, Program};
 
+use self::streams::Streams;
 use super::handle::{JoinHandle, Task};
 use crate::Message;
 #[cfg(feature = "sandbox")]
@@ -109,6 +114,7 @@ pub struct Builder {
     grace: Duration,
     /// Few have any, and all are copied.
     limits: Option<Box<Limits>>,
+    streams: Option<Box<Streams>>,
     /// Whose workers they are; or why that is none.
     program: Option<Result<Program, Arc<io::Error>>>,
     #[cfg(feature = "sandbox")]
@@ -267,6 +273,70 @@ impl Builder {
     /// *Default: those of the program.*
     pub fn cpu_affinity(mut self, processors: impl IntoIterator<Item = u32>) -> Builder {
         self.limits.get_or_insert_default().processors = processors.into_iter().collect();
+        self
+    }
+
+    /// Where it reads from by its stdin.
+    ///
+    /// *Default: [`Input::null`], nothing.*
+    ///
+    /// ```
+    /// use brigade::process::{Builder, Input};
+    ///
+    /// brigade::init();
+    /// let words = |()| std::io::stdin().lines().count();
+    /// let lines = Builder::new().stdin(Input::file("Cargo.toml")?).spawn(words, ())?;
+    /// assert!(lines.join()? > 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stdin(mut self, input: Input) -> Builder {
+        self.streams.get_or_insert_default().stdin = input;
+        self
+    }
+
+    /// Where goes what it, with its children, writes to its stdout: see [`Output`].
+    ///
+    /// *Default: [`Output::inherit`], the program's own; to that of a worker in a sandbox, by whole
+    /// lines.*
+    ///
+    /// ```
+    /// use brigade::process::{Builder, Output};
+    ///
+    /// brigade::init();
+    /// let quiet = Builder::new().stdout(Output::null());
+    /// quiet.spawn(|()| println!("nobody reads this"), ())?.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stdout(mut self, output: Output) -> Builder {
+        self.streams.get_or_insert_default().stdout = output;
+        self
+    }
+
+    /// Where goes what it, with its children, writes to its stderr: see [`Output`]. The last lines
+    /// are kept for [`Crash::stderr`](crate::Crash::stderr) all the same.
+    ///
+    /// *Default: [`Output::inherit`], the program's own, by whole lines.*
+    ///
+    /// ```
+    /// use brigade::JoinError;
+    /// use brigade::process::{Builder, Output};
+    ///
+    /// brigade::init();
+    /// let quiet = Builder::new().stderr(Output::null());
+    /// let worker = quiet.spawn(
+    ///     |()| {
+    ///         eprintln!("lost my way");
+    ///         std::process::abort()
+    ///     },
+    ///     (),
+    /// )?;
+    /// let result: Result<(), JoinError> = worker.join();
+    /// let Err(JoinError::Crashed(crash)) = result else { panic!("{result:?}") };
+    /// assert_eq!(crash.stderr(), "lost my way\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stderr(mut self, output: Output) -> Builder {
+        self.streams.get_or_insert_default().stderr = output;
         self
     }
 

@@ -6,6 +6,7 @@
 //! - `worker_loop`: a worker of a pool, and runs one task after another
 //! - `task`: one task, in either; `contexts`: what tasks of a pool borrow
 //! - `flush`: how what a task has printed gets out
+//! - `streams`: the standard streams that its builder gives it, and its tasks told in them
 //! - `stderr_mark`: where in its stderr the text of a task begins
 //! - `oom_score`: how soon the kernel kills it where memory has run out, if its builder says so
 //! - `limits`: what it may use; `groups`: its control groups
@@ -23,6 +24,7 @@ pub(in crate::worker::process) mod oom_score;
 mod setup;
 pub(super) mod startup;
 pub(super) mod stderr_mark;
+mod streams;
 mod task;
 pub(super) mod worker_loop;
 mod zombies;

@@ -37,7 +37,7 @@ impl Worker {
                 .unwrap_or_else(|_| break_off())
             {
                 match frame.order() {
-                    Order::SetUp(setup) => match setup::set_up(setup) {
+                    Order::SetUp(setup) => match setup::set_up(self, setup) {
                         Ok(pool) => {
                             // Before the host hears that it is ready: what it is killed by from
                             // now on finds it without a task.
@@ -91,6 +91,7 @@ impl Worker {
             Err(why) => return only.reply(Reply::Undeliverable(why.as_bytes())),
         };
         only.0.mailbox.note_processor();
+        only.0.marks.tell(plan.to_words());
         let mut result = EncodedResult::default();
         let outcome = task::run(&only, plan, None, input, descriptors, &mut result);
         task::flush(&only);

@@ -11,18 +11,26 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::{environment, process};
 use crate::task::entry::{self, Resident};
 use crate::worker::process::child::flush::{self, Streams};
-use crate::worker::process::child::startup::is_the_worker;
+use crate::worker::process::child::startup::{Worker, is_the_worker};
+use crate::worker::process::child::streams;
 use crate::worker::process::child::task::shorten;
 use crate::worker::process::child::{limits, oom_score};
 use crate::worker::process::ipc::protocol::{NotReady, PoolWorkerSetup, Setup};
 
 /// Does what an encoded [`Setup`] says. Gives what a pool asks of the worker, if it is one's.
-pub(super) fn set_up(encoded: &[u8]) -> Result<Option<PoolWorker>, NotReady> {
+pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolWorker>, NotReady> {
     let mut setup: Setup = postcard::from_bytes(encoded).map_err(|e| NotReady {
         why: RemoteError::other(e.to_string()),
         panic: None,
     })?;
     let pool = setup.pool.take();
+    if let Some(own) = setup.streams.take() {
+        let adopted = worker
+            .fd_socket()
+            .and_then(|fd_socket| streams::adopt(fd_socket, own));
+        let adopted = adopted.needed_to("give a worker its standard streams");
+        worker.marks = adopted.map_err(|e| NotReady::because(&e))?;
+    }
     #[cfg(feature = "sandbox")]
     let rules = setup.sandbox.take();
     prepare(setup)?;

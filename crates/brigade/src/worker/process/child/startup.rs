@@ -21,6 +21,7 @@ use crate::task::codec::{self, Encoded};
 use crate::task::entry::{EncodedResult, Outcome, Plan};
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::groups;
+use crate::worker::process::child::streams::Marks;
 use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::protocol;
@@ -220,6 +221,7 @@ pub(in crate::worker::process) struct Worker {
     fd_socket: Pinned,
     pub(in crate::worker::process) wake_socket: Pinned,
     pub(in crate::worker::process) stderr_count: Seen,
+    pub(in crate::worker::process::child) marks: Marks,
 }
 
 /// Wakes the host's event loop. An error: the task has closed the way to do that.
@@ -243,6 +245,7 @@ impl Worker {
             fd_socket,
             wake_socket,
             stderr_count,
+            marks: Marks::default(),
         }
     }
 

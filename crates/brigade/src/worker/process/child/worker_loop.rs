@@ -189,10 +189,12 @@ impl WorkerLoop {
                 Order::Task(payload) => break payload,
                 Order::Plan(plan) => {
                     (self.plan, self.uses) = (Some(plan), None);
+                    worker.marks.tell(plan.to_words());
                     attempt::set(1);
                 }
                 Order::PlanWith(plan, context) => {
                     (self.plan, self.uses) = (Some(plan), Some(context));
+                    worker.marks.tell(plan.to_words());
                     attempt::set(1);
                 }
                 Order::Attempt(attempt) => attempt::set(attempt),

@@ -7,6 +7,7 @@
 mod endings;
 mod outbox;
 mod output;
+mod redirect;
 mod workers;
 
 use std::collections::HashMap;
@@ -42,9 +43,9 @@ use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleA
 use crate::worker::process::ipc::stderr_count::Counts;
 use endings::end;
 use outbox::Outbox;
-use output::input_of;
+use output::{About, about_of};
 
-/// Keys of the event loop; above them, two for each worker's slot: see [`output::key_of`].
+/// Keys of the event loop; above them, four for each worker's slot: see [`output::key_of`].
 const HOST: u64 = 0;
 const HOST_ENDED: u64 = 1;
 const CHILD_ENDED: u64 = 2;
@@ -52,6 +53,7 @@ const STDERR_FREE: u64 = 3;
 const HOST_FREE: u64 = 4;
 const LISTENER_ENDED: u64 = 5;
 const STDOUT_FREE: u64 = 6;
+const LEFT_LINES_FREE: u64 = 7;
 const FIRST_SLOT: u64 = 16;
 
 /// How soon it is tried again to watch what a worker writes.
@@ -103,6 +105,8 @@ struct Worker {
     /// The host's end of its descriptor socket.
     fd_socket: Arc<OwnedFd>,
     written: Streams<Input>,
+    /// Where its stdout and its stderr go, if not where those of others go.
+    own: [Option<Box<Output>>; 2],
     /// The OOM killer's count at its birth.
     oom_kills: Option<u64>,
     /// Was asked to end, and is killed at this time.
@@ -168,6 +172,8 @@ struct Server<'a> {
     unreleased: Vec<Gone>,
     children: Children,
     outputs: Streams<Output>,
+    /// What workers that have ended have left for who reads their lines.
+    left_lines: Vec<Output>,
     stderr_counts: Counts,
     /// Some worker's stream could not be added to the event loop.
     unwatched: bool,
@@ -257,6 +263,7 @@ impl<'a> Server<'a> {
             unreleased: Vec::new(),
             children,
             outputs,
+            left_lines: Vec::new(),
             stderr_counts: Counts::new()?,
             unwatched: false,
             oom: OomKills::watch(),
@@ -291,7 +298,11 @@ impl<'a> Server<'a> {
                     STDERR_FREE => self.output_free(Stream::Stderr),
                     STDOUT_FREE => self.output_free(Stream::Stdout),
                     HOST_FREE => {}
-                    key => self.pass(input_of(key)),
+                    LEFT_LINES_FREE => self.left_lines_free(),
+                    key => match about_of(key) {
+                        (slot, About::Written(stream)) => self.pass(slot, stream),
+                        (slot, About::Room(stream)) => self.own_free(slot, stream),
+                    },
                 }
             }
             self.kill_overdue();
@@ -312,6 +323,7 @@ impl<'a> Server<'a> {
         self.workers.is_empty()
             && self.closing.is_empty()
             && self.outbox.is_empty()
+            && self.left_lines.is_empty()
             && self.unreleased.iter().all(|gone| gone.fd_socket.is_none())
     }
 
@@ -319,16 +331,8 @@ impl<'a> Server<'a> {
         let kills = self.workers.values().filter_map(|w| w.kill_at);
         let ends = self.workers.values().filter_map(|w| Some(w.ends_at?.0));
         let closings = self.closing.iter().map(|c| c.since + PATIENCE);
-        let held = Stream::ALL
-            .into_iter()
-            .filter(|&stream| !self.is_blocked(stream));
-        let held = held.flat_map(|stream| {
-            let inputs = self
-                .workers
-                .values()
-                .filter_map(move |w| w.written.of(stream));
-            inputs.filter_map(Input::held_until)
-        });
+        let workers = self.workers.values();
+        let held = workers.filter_map(|w| w.next_deadline(&self.outputs));
         kills
             .chain(ends)
             .chain(closings)
@@ -394,6 +398,10 @@ impl<'a> Server<'a> {
                     of_pool,
                 } => self.groups.are_below([memory, processes], of_pool),
                 Request::WatchMemory { slot, pid, bytes } => self.watch_memory(slot, pid, bytes),
+                Request::Streams { slot, pid, routes } => {
+                    let descriptors = (!message.descriptors_lost).then_some(message.descriptors);
+                    self.redirect((slot, pid), routes, descriptors);
+                }
                 Request::AreYouThere { number } => self.tell(Event::Here { number }, None),
             }
         }

@@ -14,7 +14,7 @@ mod watch;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -35,6 +35,7 @@ use crate::worker::process::fork_server::bootstrap;
 use crate::worker::process::host::groups::{self, Groups};
 use crate::worker::process::host::program::{self, NamedProgram};
 use crate::worker::process::host::start_method::StartMethod;
+use crate::worker::process::host::streams::Given;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::exit_table::ExitTable;
 use crate::worker::process::ipc::protocol::{self, Build, Limits, ModuleAt, Request};
@@ -366,6 +367,15 @@ impl ForkServer {
         })?;
         state.told_groups = true;
         Ok(())
+    }
+
+    /// Before a worker has its setup: it is to have streams of its own.
+    pub(crate) fn tell_streams(&self, given: &Given, slot: u32, pid: u32) -> io::Result<()> {
+        let Some((routes, descriptors)) = given.to_send()? else {
+            return Ok(());
+        };
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        self.send_with(Request::Streams { slot, pid, routes }, &descriptors)
     }
 
     /// A worker that had ended was released, and its result not fetched.

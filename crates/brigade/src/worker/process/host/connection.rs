@@ -10,6 +10,7 @@ use crate::sys::error::errno_of;
 use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::host::streams::Given;
 use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::handoff::Notify;
 use crate::worker::process::ipc::mailbox::{HostRings, Mailbox};
@@ -40,6 +41,7 @@ pub(crate) struct WorkerConnection {
     fd_socket: FdSocketState,
     /// The question where it is that it was asked before it was ended.
     asked: Option<u32>,
+    given: Given,
 }
 
 enum FdSocketState {
@@ -81,6 +83,7 @@ impl WorkerConnection {
         let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
         let SpareWorker { slot, pid, mailbox } = spare;
         server.tell_limits(&setup.limits, slot, pid)?;
+        server.tell_streams(&setup.given, slot, pid)?;
         let mut line = WorkerConnection {
             server,
             slot,
@@ -95,6 +98,7 @@ impl WorkerConnection {
             parcels: 0,
             fd_socket: FdSocketState::Closed,
             asked: None,
+            given: setup.given.clone(),
         };
         line.server.exit_table.ask_for_events(slot);
         line.ends.mailbox().ask_for_events();
@@ -129,6 +133,11 @@ impl WorkerConnection {
     /// The task that is written next.
     pub(crate) fn next(&self) -> u32 {
         self.written
+    }
+
+    /// The streams that it was given.
+    pub(crate) fn given(&self) -> &Given {
+        &self.given
     }
 
     // ---- tasks

@@ -17,6 +17,7 @@ use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::fork_server::streams::last_lines;
 use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, RecordedFault};
+use crate::worker::process::ipc::streams::without_marks;
 
 /// Everything that is known of a death.
 #[derive(Clone, Debug)]
@@ -58,8 +59,13 @@ impl Evidence {
         }
     }
 
+    fn last_stderr(&self) -> String {
+        let lines = last_lines(&self.exit_record.stderr);
+        String::from_utf8_lossy(&without_marks(lines.as_bytes())).into_owned()
+    }
+
     pub(crate) fn into_crash(self, task: TaskName, symbols: &Arc<Symbols>) -> Crash {
-        let stderr = last_lines(&self.exit_record.stderr);
+        let stderr = self.last_stderr();
         let mut exit_record = self.exit_record;
         if let Some(noted) = self
             .noted
@@ -110,7 +116,7 @@ impl Evidence {
         limit: TimeLimit,
         symbols: &Arc<Symbols>,
     ) -> Timeout {
-        let stderr = last_lines(&self.exit_record.stderr);
+        let stderr = self.last_stderr();
         let (pid, phase) = (Some(self.pid), Some(self.phase));
         let look = self.exit_record.look.unwrap_or_default();
         let place = Whereabouts::asked(pid, phase, symbols, self.calls, look);

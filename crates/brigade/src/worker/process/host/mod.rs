@@ -13,6 +13,7 @@
 //! - `groups`: where workers may have control groups of their own; `groups/of_pool`: those of a
 //!   pool that is limited as a whole
 //! - `setup`: what a builder asks for, as a worker is told it
+//! - `streams`: what workers' standard streams are, and the lines that they write
 //! - `start_method`: whether workers are forked or executed
 
 use crate::process::{Enforcement, Limit};
@@ -26,6 +27,7 @@ pub(crate) mod program;
 pub(crate) mod result;
 mod setup;
 pub(super) mod start_method;
+pub(crate) mod streams;
 
 /// How workers of this program are limited.
 pub(super) fn limited_by(limit: Limit) -> Enforcement {

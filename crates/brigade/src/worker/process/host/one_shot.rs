@@ -118,6 +118,7 @@ impl<R: Message> ProcessTask<R> {
         let mut worker = Worker::take(of)?;
         if let Some(setup) = setup {
             worker.set_up(setup)?;
+            setup.given.name(plan.to_words(), |_, _| name.clone());
         }
         worker.give(plan, input, descriptors)?;
         Ok(running(State::Started(Box::new(worker))))

@@ -10,7 +10,10 @@ use super::client::Origin;
 use super::groups::{self, Groups};
 use super::one_shot::ProcessTask;
 use super::program::NamedProgram;
+use super::streams::Given;
 use crate::process::Builder;
+#[cfg(feature = "sandbox")]
+use crate::process::streams::From;
 use crate::sys::error::Call;
 use crate::task::entry::Plan;
 use crate::task::name::TaskName;
@@ -61,6 +64,7 @@ impl Builder {
             limits,
             // Whose worker it is costs the worker nothing.
             program: _,
+            streams,
             #[cfg(feature = "sandbox")]
             sandbox,
         } = self;
@@ -74,6 +78,7 @@ impl Builder {
             && current_dir.is_none()
             && oom_score_adj.is_none()
             && limits.is_none()
+            && streams.is_none()
     }
 
     /// How long a worker has, after a SIGTERM.
@@ -112,6 +117,7 @@ impl Builder {
             }
             env.push((key_bytes, value_bytes));
         }
+        let given = self.given_streams()?;
         let setup = Setup {
             name: self.name.as_deref().map(str::to_owned),
             env_clear: self.env_clear,
@@ -122,6 +128,8 @@ impl Builder {
                 .map(|d| OsString::from(d).into_vec()),
             oom_score_adj: self.oom_score_adj,
             limits: self.limits()?,
+            streams: given.of_worker(),
+            given,
             #[cfg(feature = "sandbox")]
             sandbox: self.sandbox.clone().map(|s| Box::new(s.0)),
             pool: None,
@@ -133,6 +141,20 @@ impl Builder {
 }
 
 impl Builder {
+    fn given_streams(&self) -> io::Result<Given> {
+        let Some(streams) = &self.streams else {
+            return Ok(Given::default());
+        };
+        #[cfg(feature = "sandbox")]
+        if self.sandbox.is_some() && matches!(streams.stdin.0, From::Inherit) {
+            let why =
+                "a worker in a sandbox cannot have the program's stdin: that would be a way out";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let program = self.named_program()?.cloned();
+        Ok(Given::new(streams, self.name.clone(), program))
+    }
+
     fn limits(&self) -> io::Result<Limits> {
         let Some(asked) = &self.limits else {
             return Ok(Limits::default());

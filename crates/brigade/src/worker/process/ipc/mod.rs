@@ -9,6 +9,7 @@
 //! - `fd_socket`: a socket to each worker, for descriptors and large values
 //! - `wake_socket`: how workers wake the host's listener
 //! - `stderr_count`: how much of each worker's stderr was read
+//! - `streams`: where its standard streams go; lines on their way
 
 pub(crate) mod claims;
 pub(crate) mod exit_table;
@@ -21,4 +22,5 @@ pub(crate) mod order;
 pub(crate) mod protocol;
 pub(crate) mod reply;
 pub(crate) mod stderr_count;
+pub(crate) mod streams;
 pub(crate) mod wake_socket;

@@ -18,7 +18,9 @@ use crate::sys::privilege::Privilege;
 use crate::sys::program_file::ProgramFile;
 use crate::sys::remote_error::RemoteError;
 use crate::task::panic::Unwound;
+use crate::worker::process::host::streams::Given;
 use crate::worker::process::inheritance::Inheritance;
+use crate::worker::process::ipc::streams::{OwnStreams, Routes};
 
 /// The environment variable that makes a start of the program a fork server: the number of its
 /// socket. Two versions of this library in one program each have their own.
@@ -93,6 +95,9 @@ pub(crate) enum Request {
     /// End this worker when it has more bytes of memory, with its children: no control group of its
     /// own does it.
     WatchMemory { slot: u32, pid: u32, bytes: u64 },
+    /// What this worker's standard streams are, before it has its setup. With their descriptors;
+    /// those that are its own go on through its descriptor socket.
+    Streams { slot: u32, pid: u32, routes: Routes },
     /// Are you there? Answered by [`Event::Here`] with the same number.
     AreYouThere { number: u64 },
 }
@@ -199,6 +204,11 @@ pub(crate) struct Setup {
     pub(crate) current_dir: Option<Vec<u8>>,
     pub(crate) oom_score_adj: Option<i16>,
     pub(crate) limits: Limits,
+    /// Streams that its builder has given it.
+    pub(crate) streams: Option<OwnStreams>,
+    /// What those are, in the host: it travels through the fork server.
+    #[serde(skip)]
+    pub(crate) given: Given,
     /// Shuts it in, after the initializer.
     #[cfg(feature = "sandbox")]
     pub(crate) sandbox: Option<Box<crate::sandbox::Rules>>,
@@ -423,7 +433,7 @@ mod tests {
         .join("\n");
         assert_eq!(
             (PROTOCOL, outline::hash(shared.as_bytes())),
-            (1, 16371608516188758039),
+            (1, 40739470272843574),
             "if a release speaks this version of the protocol, raise it; then pin this: {shared}"
         );
     }

@@ -28,6 +28,7 @@ use crate::task::crash::Phase;
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::host::client::{Origin, PoolObserver};
+use crate::worker::process::host::streams::Given;
 use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::order::{MAX_CONTEXTS, Order, OrderFrame, Payload};
@@ -286,6 +287,11 @@ impl ForkServer {
 
     /// No worker of a model has limits.
     pub(crate) fn tell_limits(&self, _limits: &Limits, _slot: u32, _pid: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Nor streams of its own.
+    pub(crate) fn tell_streams(&self, _given: &Given, _slot: u32, _pid: u32) -> io::Result<()> {
         Ok(())
     }
 

@@ -4,12 +4,12 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::{Closing, Gone, PATIENCE, Server, Worker};
+use super::{Closing, Gone, PATIENCE, Server};
 use crate::sys::process::Ended;
 use crate::sys::{fds, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::fork_server::oom;
-use crate::worker::process::fork_server::streams::{Output, Stream, Streams};
+use crate::worker::process::fork_server::streams::{Output, Stream};
 
 impl Server<'_> {
     /// Reaps what has ended, and ends what the dead left behind.
@@ -104,6 +104,12 @@ impl Server<'_> {
             };
             for input in worker.written.iter() {
                 self.epoll.remove(input.pipe());
+            }
+            for own in worker.own.into_iter().flatten() {
+                if let Some(fd) = own.blocked_on() {
+                    self.epoll.remove(fd);
+                }
+                self.keep_lines(*own);
             }
             if free {
                 self.free_slots.push(worker.slot);
@@ -204,19 +210,6 @@ impl Server<'_> {
             let _ = fds::wait_readable(&self.child_events, left);
             let mut info = [0_u8; 128];
             while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
-        }
-    }
-}
-
-impl Worker {
-    /// Passes on all that it has written.
-    fn drain(&mut self, outputs: &mut Streams<Output>) {
-        for stream in Stream::ALL {
-            if let (Some(input), Some(output)) =
-                (self.written.of_mut(stream), outputs.of_mut(stream))
-            {
-                input.drain(output);
-            }
         }
     }
 }

@@ -3,20 +3,40 @@
 use std::io;
 use std::time::Instant;
 
-use super::{FIRST_SLOT, STDERR_FREE, STDOUT_FREE, Server};
-use crate::worker::process::fork_server::streams::{Found, Stream};
+use super::{FIRST_SLOT, LEFT_LINES_FREE, STDERR_FREE, STDOUT_FREE, Server, Worker};
+use crate::sys::epoll::Epoll;
+use crate::worker::process::fork_server::streams::{Found, Input, Output, Stream, Streams};
 
-/// The event loop's key of what the worker in a slot writes.
-pub(super) fn key_of(slot: u32, stream: Stream) -> u64 {
-    FIRST_SLOT + 2 * u64::from(slot) + stream as u64
+/// Of so many workers that have ended, what they left for a reader of lines is kept at most.
+const MOST_LEFT: usize = 64;
+
+/// What a worker's key is about: what it writes to a stream, or that its own output has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    Written(Stream),
+    Room(Stream),
+}
+
+/// The event loop's key of something about the worker in a slot.
+pub(super) fn key_of(slot: u32, about: About) -> u64 {
+    let number = match about {
+        About::Written(stream) => stream as u64,
+        About::Room(stream) => 2 + stream as u64,
+    };
+    FIRST_SLOT + 4 * u64::from(slot) + number
 }
 
 /// The reverse.
-pub(super) fn input_of(key: u64) -> (u32, Stream) {
+pub(super) fn about_of(key: u64) -> (u32, About) {
     let number = key - FIRST_SLOT;
     let [even, odd] = Stream::ALL;
     let stream = if number % 2 == 0 { even } else { odd };
-    ((number / 2) as u32, stream)
+    let about = if number % 4 < 2 {
+        About::Written(stream)
+    } else {
+        About::Room(stream)
+    };
+    ((number / 4) as u32, about)
 }
 
 fn key_when_free(stream: Stream) -> u64 {
@@ -26,19 +46,81 @@ fn key_when_free(stream: Stream) -> u64 {
     }
 }
 
+impl Worker {
+    /// What this worker writes to a stream, and where that goes.
+    fn passing<'a>(
+        &'a mut self,
+        stream: Stream,
+        outputs: &'a mut Streams<Output>,
+    ) -> Option<(&'a mut Input, &'a mut Output)> {
+        let own = self.own[stream as usize].as_deref_mut();
+        Some((
+            self.written.of_mut(stream)?,
+            own.or(outputs.of_mut(stream))?,
+        ))
+    }
+
+    /// Passes on all that it has written. It has ended.
+    pub(super) fn drain(&mut self, outputs: &mut Streams<Output>) {
+        for stream in Stream::ALL {
+            if let Some((input, output)) = self.passing(stream, outputs) {
+                input.drain(output);
+            }
+            if let Some(own) = &mut self.own[stream as usize] {
+                own.end();
+                if let Some(news) = own.take_news() {
+                    outputs.stderr.write(news.as_bytes(), &[]);
+                }
+            }
+        }
+    }
+
+    /// Whether what it writes there waits for where it goes.
+    fn waits(&self, stream: Stream, outputs: &Streams<Output>) -> bool {
+        match &self.own[stream as usize] {
+            Some(own) => own.blocked && !own.drops(),
+            None => outputs.of(stream).is_some_and(|output| output.blocked),
+        }
+    }
+
+    /// When something is to be done about what it writes.
+    pub(super) fn next_deadline(&self, outputs: &Streams<Output>) -> Option<Instant> {
+        let of = |stream: Stream| {
+            if self.waits(stream, outputs) {
+                return self.own[stream as usize].as_ref()?.drops_at();
+            }
+            self.written.of(stream)?.held_until()
+        };
+        Stream::ALL.into_iter().filter_map(of).min()
+    }
+}
+
 impl Server<'_> {
     /// Passes on what a worker has written.
-    pub(super) fn pass(&mut self, (slot, stream): (u32, Stream)) {
+    pub(super) fn pass(&mut self, slot: u32, stream: Stream) {
         // Few workers write at a time; a map by slot would have to be kept for all.
-        let worker = self.workers.values_mut().find(|w| w.slot == slot);
-        let input = worker.and_then(|w| w.written.of_mut(stream));
-        let (Some(input), Some(output)) = (input, self.outputs.of_mut(stream)) else {
+        let Some(worker) = self.workers.values_mut().find(|w| w.slot == slot) else {
+            return;
+        };
+        let Some((input, output)) = worker.passing(stream, &mut self.outputs) else {
             return;
         };
         if input.pass(output) == Found::End {
             self.epoll.remove(input.pipe());
         }
+        watch_own(worker, stream, &self.epoll);
+        self.tell_news(slot, stream);
         self.watch_output(stream);
+    }
+
+    /// Says on the program's stderr what is to be said of a worker's own output.
+    fn tell_news(&mut self, slot: u32, stream: Stream) {
+        let mut workers = self.workers.values_mut();
+        let own = |worker: &'_ mut Box<Worker>| worker.own[stream as usize].as_mut()?.take_news();
+        if let Some(news) = workers.find(|w| w.slot == slot).and_then(own) {
+            self.outputs.stderr.write(news.as_bytes(), &[]);
+            self.watch_output(Stream::Stderr);
+        }
     }
 
     /// Whether what workers write there waits for the host's stream.
@@ -46,18 +128,27 @@ impl Server<'_> {
         self.outputs.of(stream).is_some_and(|output| output.blocked)
     }
 
-    /// Passes on the beginnings of lines whose ends have not come.
+    /// Passes on the beginnings of lines whose ends have not come; and reads the workers again that
+    /// have waited long enough for who reads their lines.
     pub(super) fn pass_held(&mut self) {
         let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         for stream in Stream::ALL {
-            let Some(output) = self.outputs.of_mut(stream).filter(|output| !output.blocked) else {
-                continue;
-            };
-            let inputs = self.workers.values_mut();
-            for input in inputs.filter_map(|w| w.written.of_mut(stream)) {
-                if input.held_until().is_some_and(|at| at <= now) {
-                    input.pass_held(output);
+            for worker in self.workers.values_mut() {
+                if worker.waits(stream, &self.outputs) {
+                    let own = worker.own[stream as usize].as_mut();
+                    if let Some(own) = own.filter(|own| is_due(own.drops_at())) {
+                        own.drop_from_now_on();
+                        self.unwatched = true;
+                    }
+                    continue;
                 }
+                if let Some((input, output)) = worker.passing(stream, &mut self.outputs) {
+                    if is_due(input.held_until()) {
+                        input.pass_held(output);
+                    }
+                }
+                watch_own(worker, stream, &self.epoll);
             }
             self.watch_output(stream);
         }
@@ -73,7 +164,9 @@ impl Server<'_> {
         };
         if self.epoll.add_writable(fd, key_when_free(stream)).is_ok() {
             output.blocked = true;
-            for input in self.workers.values().filter_map(|w| w.written.of(stream)) {
+            let others = self.workers.values();
+            let others = others.filter(|w| w.own[stream as usize].is_none());
+            for input in others.filter_map(|w| w.written.of(stream)) {
                 self.epoll.remove(input.pipe());
             }
         }
@@ -93,22 +186,87 @@ impl Server<'_> {
         self.watch_workers();
     }
 
+    /// A worker's own output can be written to again.
+    pub(super) fn own_free(&mut self, slot: u32, stream: Stream) {
+        let mut workers = self.workers.values_mut();
+        let Some(worker) = workers.find(|w| w.slot == slot) else {
+            return;
+        };
+        if let Some(own) = &mut worker.own[stream as usize] {
+            if let Some(fd) = own.blocked_on() {
+                self.epoll.remove(fd);
+            }
+            own.blocked = false;
+            own.flush();
+            watch_own(worker, stream, &self.epoll);
+        }
+        self.tell_news(slot, stream);
+        self.watch_workers();
+    }
+
+    /// What workers that have ended have left for who reads their lines can be sent, or some of it.
+    pub(super) fn left_lines_free(&mut self) {
+        let left = std::mem::take(&mut self.left_lines);
+        for mut output in left {
+            if let Some(fd) = output.blocked_on() {
+                self.epoll.remove(fd);
+            }
+            output.flush();
+            self.keep_lines(output);
+        }
+    }
+
+    /// Keeps what a worker that has ended has left for who reads its lines.
+    pub(super) fn keep_lines(&mut self, output: Output) {
+        let Some(fd) = output.blocked_on() else {
+            return;
+        };
+        let is_watched = self.epoll.add_writable(fd, LEFT_LINES_FREE).is_ok();
+        if is_watched && self.left_lines.len() < MOST_LEFT {
+            self.left_lines.push(output);
+            return;
+        }
+        self.epoll.remove(fd);
+        let news = b"brigade: lines of a worker that has ended were lost: nobody reads them\n";
+        self.outputs.stderr.write(news, &[]);
+        self.watch_output(Stream::Stderr);
+    }
+
     /// Has the loop read what workers write. Those that it reads already are an error, too, which
     /// is none.
     pub(super) fn watch_workers(&mut self) {
         self.unwatched = false;
         for stream in Stream::ALL {
-            if self.is_blocked(stream) {
-                continue;
-            }
             for worker in self.workers.values() {
                 let Some(input) = worker.written.of(stream) else {
                     continue;
                 };
-                let key = key_of(worker.slot, stream);
+                if worker.waits(stream, &self.outputs) {
+                    continue;
+                }
+                let key = key_of(worker.slot, About::Written(stream));
                 let added = self.epoll.add_readable(input.pipe(), key);
                 self.unwatched |= added.is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists);
             }
+        }
+    }
+}
+
+/// While too much waits for a worker's own output, it is not read.
+fn watch_own(worker: &mut Worker, stream: Stream, epoll: &Epoll) {
+    let own = worker.own[stream as usize].as_mut();
+    let Some(own) = own.filter(|own| !own.blocked) else {
+        return;
+    };
+    let Some(fd) = own.blocked_on() else {
+        return;
+    };
+    let key = key_of(worker.slot, About::Room(stream));
+    if epoll.add_writable(fd, key).is_ok() {
+        own.blocked = true;
+        own.waits();
+        if let Some(input) = worker.written.of(stream).filter(|_| !own.drops()) {
+            epoll.remove(input.pipe());
         }
     }
 }
@@ -121,7 +279,9 @@ mod tests {
     fn a_key_names_a_slot_and_a_stream() {
         for slot in [0, 1, 77] {
             for stream in Stream::ALL {
-                assert_eq!(input_of(key_of(slot, stream)), (slot, stream));
+                for about in [About::Written(stream), About::Room(stream)] {
+                    assert_eq!(about_of(key_of(slot, about)), (slot, about));
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::endings::end;
-use super::output::key_of;
+use super::output::{About, key_of};
 use super::{Server, Worker};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::error::Call;
@@ -178,6 +178,7 @@ impl Server<'_> {
                 stdout: stdout.map(|pipe| Input::new(pipe, None)),
                 stderr: Input::new(stderr, Some(count)),
             },
+            own: [None, None],
             oom_kills,
             kill_at: None,
             ends_at: None,
@@ -192,7 +193,9 @@ impl Server<'_> {
             if !self.is_blocked(stream) {
                 // If there is no memory to watch it, it is tried again: a worker whose pipe nobody
                 // reads would wait for ever.
-                let added = self.epoll.add_readable(input.pipe(), key_of(slot, stream));
+                let added = self
+                    .epoll
+                    .add_readable(input.pipe(), key_of(slot, About::Written(stream)));
                 self.unwatched |= added.is_err();
             }
         }

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::output::Output;
 use crate::worker::process::ipc::exit_table::TAIL;
 use crate::worker::process::ipc::stderr_count::Count;
+use crate::worker::process::ipc::streams::mark_begins;
 
 /// How long the beginning of a line is held back.
 const HELD_FOR: Duration = Duration::from_millis(100);
@@ -109,7 +110,7 @@ impl Input {
                 break;
             }
         }
-        self.pass_held(output);
+        self.pass_line(output);
     }
 
     /// Passes on the lines that are whole.
@@ -126,8 +127,10 @@ impl Input {
         }
         if !rest.is_empty() {
             self.line.extend_from_slice(rest);
-            self.held_until
-                .get_or_insert_with(|| Instant::now() + HELD_FOR);
+            if !output.keeps_lines_whole() {
+                self.held_until
+                    .get_or_insert_with(|| Instant::now() + HELD_FOR);
+            }
         }
         if self.line.len() >= MOST_HELD {
             self.pass_held(output);
@@ -141,6 +144,14 @@ impl Input {
 
     /// Passes on the beginning of a line.
     pub(crate) fn pass_held(&mut self, output: &mut Output) {
+        let mark = output.keeps_lines_whole().then(|| mark_begins(&self.line));
+        // What may be the beginning of a mark waits for its end.
+        let rest = mark.flatten().map(|at| self.line.split_off(at));
+        self.pass_line(output);
+        self.line.extend(rest.into_iter().flatten());
+    }
+
+    fn pass_line(&mut self, output: &mut Output) {
         self.held_until = None;
         if !self.line.is_empty() {
             output.write(&self.line, &[]);

@@ -7,10 +7,15 @@
 //! stderr, or one reader that sleeps would hold up every worker's death; and it may not make the
 //! host's stderr non-blocking, for the host has it too. So it opens it again, for itself.
 //!
+//! A builder may have given a worker streams that go elsewhere: a file, nowhere, or lines that the
+//! host reads ([`lines`]). They come here all the same, for the last of stderr is kept whatever
+//! becomes of it.
+//!
 //! Problem: the program's stdout, in a worker that runs an attacker's code, can be read where it is
 //! a terminal, cut short where it is a file, and made non-blocking for the program itself.
 
 mod input;
+mod lines;
 mod output;
 
 use std::io;
@@ -33,6 +38,13 @@ pub(crate) enum Stream {
 
 impl Stream {
     pub(crate) const ALL: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+    fn name(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
 
     /// This process's.
     fn of_this_process(self) -> BorrowedFd<'static> {

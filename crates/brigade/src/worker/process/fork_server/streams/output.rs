@@ -9,9 +9,11 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use super::Stream;
+use super::lines::LineSocket;
 use crate::sys::error::Call;
 use crate::sys::process::{self, Fork};
 use crate::sys::{fds, opened};
+use crate::worker::process::ipc::streams::Route;
 
 /// While anything waits for a stream that nobody reads, living workers are not read. Of what those
 /// have left that have ended, no more than this is kept, in bytes.
@@ -72,6 +74,17 @@ pub(crate) struct Output {
     pub(crate) relay: Option<u32>,
     /// The event loop waits until it can be written to.
     pub(crate) blocked: bool,
+    /// A file of the worker's own.
+    own_file: Option<Box<OwnFile>>,
+}
+
+/// What is to be said of a file that cannot be written to.
+#[derive(Debug)]
+struct OwnFile {
+    stream: Stream,
+    /// Bytes, since it failed first.
+    lost: Option<u64>,
+    news: Option<String>,
 }
 
 #[derive(Debug)]
@@ -84,9 +97,39 @@ pub(super) enum To {
     /// The inherited one, a socket, which can be told at each call not to block.
     Socket(BorrowedFd<'static>),
     Nowhere,
+    /// To who reads its lines.
+    Lines(Box<LineSocket>),
 }
 
 impl Output {
+    /// That of one worker. `fd`: the file, or the socket, if there is one.
+    pub(crate) fn own(route: Route, fd: Option<OwnedFd>, pid: u32, stream: Stream) -> Output {
+        let own_file = OwnFile {
+            stream,
+            lost: None,
+            news: None,
+        };
+        let (to, own_file) = match (route, fd) {
+            (Route::File, Some(fd)) => (To::Own(fd), Some(Box::new(own_file))),
+            (Route::Lines, Some(fd)) => {
+                let lines = LineSocket::new(fd, pid, stream);
+                (To::Lines(Box::new(lines)), None)
+            }
+            (Route::Nowhere, _) | (_, None) => (To::Nowhere, None),
+        };
+        Output {
+            to,
+            backlog: Vec::new(),
+            most: match stream {
+                Stream::Stdout => MOST_STDOUT,
+                Stream::Stderr => MOST_STDERR,
+            },
+            relay: None,
+            blocked: false,
+            own_file,
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn to(to: To) -> Output {
         Output {
@@ -95,6 +138,7 @@ impl Output {
             most: MOST_STDERR,
             relay: None,
             blocked: false,
+            own_file: None,
         }
     }
 
@@ -129,11 +173,16 @@ impl Output {
             },
             relay,
             blocked: false,
+            own_file: None,
         })
     }
 
     /// Takes `bytes`, in two parts, and writes what can be written now.
     pub(crate) fn write(&mut self, first: &[u8], second: &[u8]) {
+        if let To::Lines(lines) = &mut self.to {
+            lines.take(first, second);
+            return lines.flush();
+        }
         if self.backlog.len() < self.most {
             self.backlog.extend_from_slice(first);
             self.backlog.extend_from_slice(second);
@@ -143,6 +192,9 @@ impl Output {
 
     /// Writes what can be written now.
     pub(crate) fn flush(&mut self) {
+        if let To::Lines(lines) = &mut self.to {
+            return lines.flush();
+        }
         let mut done = 0;
         while done < self.backlog.len() {
             let bytes = &self.backlog[done..];
@@ -154,13 +206,21 @@ impl Output {
                     bytes,
                     rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
                 ),
-                To::Nowhere => Ok(bytes.len()),
+                To::Nowhere | To::Lines(_) => Ok(bytes.len()),
             };
             match wrote {
-                Ok(n) => done += n,
+                Ok(n) => {
+                    done += n;
+                    if let Some(file) = &mut self.own_file {
+                        file.works();
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(e) => {
+                    if let (Some(file), To::Own(fd)) = (&mut self.own_file, &self.to) {
+                        file.failed(e, fd, bytes.len());
+                    }
                     // Nobody reads it any more, or it was closed. Else it may work again (a disk
                     // that was full): these words are lost, as they would be if the worker had
                     // written them itself.
@@ -197,13 +257,97 @@ impl Output {
 
     /// What to wait for until it can be written, if there is anything to write.
     pub(crate) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
+        if let To::Lines(lines) = &self.to {
+            return lines.blocked_on();
+        }
         if self.backlog.is_empty() {
             return None;
         }
         match &self.to {
             To::Own(fd) => Some(fd.as_fd()),
             To::File(fd) | To::Socket(fd) => Some(fd.as_fd()),
-            To::Nowhere => None,
+            To::Nowhere | To::Lines(_) => None,
         }
+    }
+
+    /// Whether each line is a thing of its own, which is not begun before its end is there.
+    pub(crate) fn keeps_lines_whole(&self) -> bool {
+        matches!(self.to, To::Lines(_))
+    }
+
+    fn lines(&mut self) -> Option<&mut LineSocket> {
+        match &mut self.to {
+            To::Lines(lines) => Some(lines),
+            _ => None,
+        }
+    }
+
+    /// The worker whose own this is has ended.
+    pub(crate) fn end(&mut self) {
+        if let Some(lines) = self.lines() {
+            lines.end();
+        }
+    }
+
+    /// Its worker is not read, from now on if it was before.
+    pub(crate) fn waits(&mut self) {
+        if let Some(lines) = self.lines() {
+            lines.waits();
+        }
+    }
+
+    /// Whether its worker need not wait: what it writes is dropped, and counted.
+    pub(crate) fn drops(&self) -> bool {
+        matches!(&self.to, To::Lines(lines) if lines.drops())
+    }
+
+    /// When its worker has waited long enough.
+    pub(crate) fn drops_at(&self) -> Option<Instant> {
+        match &self.to {
+            To::Lines(lines) => lines.drops_at(),
+            _ => None,
+        }
+    }
+
+    /// Its worker has.
+    pub(crate) fn drop_from_now_on(&mut self) {
+        if let Some(lines) = self.lines() {
+            lines.drop_from_now_on();
+        }
+    }
+
+    /// What the program's stderr is to say of it.
+    pub(crate) fn take_news(&mut self) -> Option<String> {
+        self.own_file.as_mut()?.news.take()
+    }
+}
+
+impl OwnFile {
+    #[cold]
+    fn failed(&mut self, why: Errno, file: &OwnedFd, bytes: usize) {
+        if self.lost.is_none() {
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let path = path.map_or_else(|_| "its file".to_owned(), |p| p.display().to_string());
+            self.say(format!(
+                "what workers write to {} cannot be written to {path}, and is lost: {}",
+                self.stream.name(),
+                io::Error::from(why)
+            ));
+        }
+        *self.lost.get_or_insert(0) += bytes as u64;
+    }
+
+    fn works(&mut self) {
+        if let Some(lost) = self.lost.take() {
+            let stream = self.stream.name();
+            self.say(format!(
+                "what workers write to {stream} can be written to its file again; {lost} bytes were lost"
+            ));
+        }
+    }
+
+    fn say(&mut self, what: String) {
+        let news = self.news.get_or_insert_default();
+        news.push_str(&format!("brigade: {what}\n"));
     }
 }

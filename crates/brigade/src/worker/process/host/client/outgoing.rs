@@ -3,20 +3,22 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{ForkServer, SOCKET};
+use crate::sys::opened;
 use crate::worker::process::ipc::protocol::{self, Request};
 
 /// Requests that there was no room for, oldest first. It is bounded by what the fork server is
-/// asked for before it is given up: two requests for each worker.
+/// asked for before it is given up: three requests for each worker.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    kept: Mutex<VecDeque<Request>>,
+    kept: Mutex<VecDeque<(Request, Vec<OwnedFd>)>>,
 }
 
 impl Outgoing {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Request>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Request, Vec<OwnedFd>)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -29,9 +31,18 @@ impl ForkServer {
     /// Sends a request, now or when there is room for it. An error is this request's:
     /// [`is_hang_up`](protocol::is_hang_up), or the kernel does not take it.
     pub(super) fn send(&self, request: Request) -> io::Result<()> {
+        self.send_with(request, &[])
+    }
+
+    /// The same, of a request that has descriptors.
+    pub(super) fn send_with(
+        &self,
+        request: Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let mut kept = self.outgoing.lock();
         if kept.is_empty() {
-            match protocol::send(&self.socket, &request, &[]) {
+            match protocol::send(&self.socket, &request, descriptors) {
                 Err(e) if protocol::is_temporary(&e) => {}
                 sent => return sent,
             }
@@ -39,7 +50,8 @@ impl ForkServer {
             // To change what is watched needs no memory: epoll_ctl(2).
             let _ = self.epoll.change(&self.socket, SOCKET, true);
         }
-        kept.push_back(request);
+        let copies = descriptors.iter().map(opened::copy);
+        kept.push_back((request, copies.collect::<io::Result<_>>()?));
         drop(kept);
         Ok(())
     }
@@ -50,8 +62,9 @@ impl ForkServer {
         if kept.is_empty() {
             return;
         }
-        while let Some(request) = kept.front() {
-            match protocol::send(&self.socket, request, &[]) {
+        while let Some((request, descriptors)) = kept.front() {
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            match protocol::send(&self.socket, request, &descriptors) {
                 Err(e) if protocol::is_temporary(&e) => return,
                 // Sent; or nobody is there any more, which is heard soon. What the kernel does not
                 // take is not asked for: who waits for an answer is told when the fork server is

@@ -197,6 +197,8 @@ impl Worker {
         }
         self.server
             .tell_limits(&setup.limits, self.slot, self.pid)?;
+        self.server
+            .tell_streams(&setup.given, self.slot, self.pid)?;
         self.write(Order::SetUp(&bytes))?;
         self.ends.orders.publish();
         let mut frame = Vec::new();

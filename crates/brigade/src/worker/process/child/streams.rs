@@ -1,0 +1,87 @@
+//! The standard streams that a worker's builder gives it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use crate::sys::error;
+use crate::sys::fds::{self, Pinned};
+use crate::worker::process::ipc::streams::{self, Function, NO_STREAMS, OwnStreams, STREAMS};
+
+/// Where tasks are told, in the streams themselves.
+#[derive(Debug, Default)]
+pub(in crate::worker::process) struct Marks([Option<Pinned>; 2]);
+
+impl Marks {
+    /// What is written from here on, is written by tasks of this function.
+    #[inline]
+    pub(super) fn tell(&self, function: Function) {
+        for stream in self.0.iter().flatten() {
+            // The task before may have put something else there, which is its own affair.
+            if let Some(stream) = stream.get() {
+                write(stream, streams::mark(function).as_bytes());
+            }
+        }
+    }
+}
+
+/// All of it or, where nobody reads, nothing.
+#[cold]
+fn write(stream: BorrowedFd<'_>, mark: &[u8]) {
+    loop {
+        match rustix::io::write(stream, mark) {
+            Err(Errno::INTR) => {}
+            // A task has made it so.
+            Err(Errno::AGAIN) => {
+                let mut room = [PollFd::from_borrowed_fd(stream, PollFlags::OUT)];
+                if fds::poll_until(&mut room, None).is_err() {
+                    return;
+                }
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Takes the streams that the fork server has sent, before there is a task.
+pub(super) fn adopt(fd_socket: BorrowedFd<'_>, own: OwnStreams) -> io::Result<Marks> {
+    let mut came = receive(fd_socket)?.into_iter();
+    let mut next = || came.next().ok_or(io::ErrorKind::UnexpectedEof);
+    if own.stdin {
+        fds::become_stdin(next()?)?;
+    }
+    if own.stdout {
+        fds::become_stdout(next()?)?;
+    }
+    let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let mut marks = Marks::default();
+    for (i, stream) in streams.into_iter().enumerate() {
+        if own.marks[i] {
+            marks.0[i] = Some(Pinned::new(stream)?);
+        }
+    }
+    Ok(marks)
+}
+
+fn receive(fd_socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
+    loop {
+        let mut descriptors = Vec::new();
+        let mut bytes = [0; 8];
+        let received = fds::recv(fd_socket.as_fd(), &mut bytes, &mut descriptors, true)?;
+        match u64::from_ne_bytes(bytes) {
+            _ if received.bytes == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ if received.descriptors_lost => {
+                return Err(error::as_if("recvmsg(2)", libc::EMFILE));
+            }
+            STREAMS => return Ok(descriptors),
+            NO_STREAMS => {
+                let why = "the fork server has no descriptor left for them";
+                return Err(io::Error::other(why));
+            }
+            // A parcel cannot have come yet.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What a worker reads and writes by its standard streams, as its builder is told.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::iter::FusedIterator;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::host::streams as host;
+use crate::task::name::TaskName;
+
+/// What a builder has been told of all three.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streams {
+    pub(crate) stdin: Input,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+}
+
+/// Where workers read from: for [`Builder::stdin`](super::Builder::stdin).
+#[derive(Clone, Debug, Default)]
+pub struct Input(pub(crate) From);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) enum From {
+    #[default]
+    Null,
+    Inherit,
+    File(Arc<File>),
+}
+
+impl Input {
+    /// Nothing: the first read finds the end.
+    pub fn null() -> Input {
+        Input(From::Null)
+    }
+
+    /// The program's own stdin, as it is when the worker starts. Workers and the program take from
+    /// it what the others then do not get.
+    ///
+    /// With a [`Sandbox`](crate::Sandbox) nothing is started: a terminal would be a way out.
+    pub fn inherit() -> Input {
+        Input(From::Inherit)
+    }
+
+    /// A file, which each worker reads from its beginning. It is opened here, so that one that is
+    /// removed or replaced later is read all the same.
+    ///
+    /// # Errors
+    /// It cannot be opened, or cannot be read by each from its beginning (a directory, a pipe).
+    pub fn file(path: impl AsRef<Path>) -> io::Result<Input> {
+        let file = host::open_input(path.as_ref())?;
+        Ok(Input(From::File(Arc::new(file))))
+    }
+}
+
+/// Where goes what workers write: for [`Builder::stdout`](super::Builder::stdout) and
+/// [`Builder::stderr`](super::Builder::stderr).
+///
+/// Whatever it is, the last lines of stderr are kept for [`Crash::stderr`](crate::Crash::stderr).
+#[derive(Clone, Debug, Default)]
+pub struct Output(pub(crate) To);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) enum To {
+    #[default]
+    Inherit,
+    Null,
+    File(Arc<File>),
+    Lines(Arc<host::Sink>),
+}
+
+impl Output {
+    /// To the program's own.
+    pub fn inherit() -> Output {
+        Output(To::Inherit)
+    }
+
+    /// Nowhere.
+    pub fn null() -> Output {
+        Output(To::Null)
+    }
+
+    /// To the end of a file, which is made if it is not there. Any number of workers and programs
+    /// may share it: each writes whole lines, or what it has of one after 100 ms or 8 KiB.
+    ///
+    /// Where it cannot be written to (a disk that is full), tasks are not held up and hear nothing:
+    /// what they write is lost, and the program's stderr says so, and says how much it was once it
+    /// can be written to again.
+    ///
+    /// # Errors
+    /// It cannot be opened; a named pipe that nobody reads is `ENXIO`.
+    pub fn file(path: impl AsRef<Path>) -> io::Result<Output> {
+        let file = host::open_output(path.as_ref())?;
+        Ok(Output(To::File(Arc::new(file))))
+    }
+
+    /// To the program, line by line, with the worker and the task that wrote it: [`Lines`] is what
+    /// it reads them from. One output may be given to stdout and stderr, and to any number of
+    /// builders.
+    ///
+    /// # Errors
+    /// A socket cannot be made; there are no processes on this system.
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::process::{Builder, Output};
+    ///
+    /// brigade::init();
+    /// let (output, lines) = Output::lines()?;
+    /// let worker = Builder::new().stdout(output).spawn(
+    ///     |name: String| {
+    ///         println!("hello,");
+    ///         println!("{name}");
+    ///     },
+    ///     "world".to_owned(),
+    /// )?;
+    /// // The builder is gone, and with the worker's end so is the last who could write.
+    /// let text: Vec<String> = lines.map(|line| line.text().to_owned()).collect();
+    /// assert_eq!(text, ["hello,", "world"]);
+    /// worker.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Of a pool, on a thread of the program's, with worker and task before each line:
+    /// ```
+    /// use brigade::process::{Builder, Output};
+    /// use brigade::{Kind, Pool};
+    ///
+    /// fn double(n: u32) -> u32 {
+    ///     eprintln!("doubling {n}");
+    ///     2 * n
+    /// }
+    ///
+    /// brigade::init();
+    /// let (output, lines) = Output::lines()?;
+    /// let log = std::thread::spawn(move || lines.map(|line| line.to_string()).collect::<Vec<_>>());
+    /// let builder = Builder::new().stdout(output.clone()).stderr(output);
+    /// let pool = Pool::builder(Kind::Process).workers(2).process(builder).build()?;
+    /// assert_eq!(pool.map(double, 0..10).flatten().sum::<u32>(), 90);
+    /// drop(pool);
+    /// let log = log.join().expect("it does not panic");
+    /// assert_eq!(log.len(), 10); // "[4711 my_program::double] doubling 3"
+    /// assert!(log[0].contains("doubling"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "piped")]
+    #[doc(alias = "capture")]
+    pub fn lines() -> io::Result<(Output, Lines)> {
+        let (sink, source) = host::lines()?;
+        Ok((Output(To::Lines(Arc::new(sink))), Lines(source)))
+    }
+}
+
+/// The lines that workers write: made by [`Output::lines`], read by iterating, which waits for the
+/// next.
+///
+/// It ends when nobody is left who could write one: each worker has ended, and each builder, pool
+/// and [`Output`] is dropped that has the other end. What a worker has written is read before that,
+/// also where it was killed; but a task's result may be there earlier than its lines.
+///
+/// **A slow reader.** So many lines as the kernel keeps for a socket are ahead of the reader (some
+/// 200 KiB), then the workers that write wait, as they do on a pipe. Where no line at all is taken
+/// for five seconds, they wait no longer: lines are dropped and counted until some are taken again,
+/// and [`Line::lost`] of the next one of that worker tells how many.
+/// Dropped, nobody reads any more: what workers write goes nowhere, and they are not held up.
+#[derive(Debug)]
+pub struct Lines(host::Source);
+
+impl Iterator for Lines {
+    type Item = Line;
+
+    fn next(&mut self) -> Option<Line> {
+        self.0.next()
+    }
+}
+
+impl FusedIterator for Lines {}
+
+/// A line that a worker has written.
+///
+/// Displayed, it has the worker and the task before it: `[4711 my_program::decode] text`.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub(crate) pid: u32,
+    pub(crate) is_stderr: bool,
+    pub(crate) is_whole: bool,
+    pub(crate) lost: u64,
+    pub(crate) task: Option<TaskName>,
+    pub(crate) text: String,
+}
+
+impl Line {
+    /// Its text, without the end of the line. What is no UTF-8 is replaced by `U+FFFD`.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The worker's process id; also where it was written by a child of the worker.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What the task is called that ran, or had run last, as [`Crash::task`](crate::Crash::task)
+    /// has it. `None`: the worker had run none yet.
+    ///
+    /// It is the worker that says so: a hostile task can have its lines called by another's name.
+    pub fn task(&self) -> Option<&str> {
+        self.task.as_ref().map(TaskName::get)
+    }
+
+    /// Whether it was written to stderr.
+    pub fn is_stderr(&self) -> bool {
+        self.is_stderr
+    }
+
+    /// Whether its end was written. Otherwise the worker ended in the middle of it, or began a task
+    /// of another function; or it is over 8 KiB long, and this is not its last part.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// How many lines of this worker's stream were lost before this one, for they were not read in
+    /// time. Where they were its last, this is an empty one that is not [whole](Self::is_whole).
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}", self.pid)?;
+        if let Some(task) = self.task() {
+            write!(f, " {task}")?;
+        }
+        f.write_str("] ")?;
+        if self.lost > 0 {
+            write!(f, "(after {} lines that were lost) ", self.lost)?;
+        }
+        f.write_str(&self.text)
+    }
+}

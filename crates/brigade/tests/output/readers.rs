@@ -1,0 +1,122 @@
+//! Readers of lines that are slow, gone or alone.
+
+use brigade::process::{Builder, Output};
+use brigade::{JoinError, Kind, Pool};
+use brigade_test_support::procfs;
+use brigade_test_support::signal::kill;
+use brigade_test_support::wait::until;
+
+use crate::{ROLE, again, read_all, write_numbers};
+
+/// More than a pipe and a socket hold.
+const MANY: u32 = 100_000;
+
+#[test]
+fn workers_do_not_wait_for_ever_and_what_is_lost_is_counted() {
+    brigade::init();
+    let (output, lines) = Output::lines().expect("lines");
+    let worker = Builder::new().stdout(output).spawn(write_numbers, MANY);
+    // Nobody reads until it has returned.
+    assert_eq!(worker.expect("a worker").join().expect("it returns"), MANY);
+    let (mut read, mut lost) = (0, 0);
+    for line in lines {
+        if line.lost() > 0 {
+            lost += line.lost();
+        }
+        if line.is_whole() {
+            assert_eq!(line.text(), format!("line {}", read + lost));
+            read += 1;
+        }
+    }
+    assert!(read > 0 && lost > 0, "{read} read, {lost} lost");
+    assert_eq!(read + lost, u64::from(MANY));
+}
+
+#[test]
+fn a_reader_that_comes_later_misses_nothing() {
+    brigade::init();
+    let (output, lines) = Output::lines().expect("lines");
+    let worker = Builder::new().stdout(output).spawn(write_numbers, MANY);
+    let worker = worker.expect("a worker");
+    let pid = worker.pid().expect("it has begun");
+    until("the worker sleeps, for it cannot write", || {
+        procfs::state(pid).is_ok_and(|state| state == 'S')
+    });
+    let all = read_all(lines).join().expect("read");
+    assert_eq!(worker.join().expect("it returns"), MANY);
+    assert_eq!(all.len(), MANY as usize);
+    assert!(all.iter().all(|line| line.lost() == 0 && line.is_whole()));
+}
+
+#[test]
+fn nobody_reads_any_more() {
+    brigade::init();
+    let (output, lines) = Output::lines().expect("lines");
+    let builder = Builder::new().stdout(output.clone()).stderr(output);
+    let pool = Pool::builder(Kind::Process).workers(2).process(builder);
+    let pool = pool.build().expect("a pool");
+    drop(lines);
+    let written: u32 = pool.map(write_numbers, vec![10_000; 4]).flatten().sum();
+    assert_eq!(written, 40_000);
+}
+
+#[test]
+fn a_worker_that_waits_for_a_reader_can_be_ended() {
+    brigade::init();
+    let (output, mut lines) = Output::lines().expect("lines");
+    let worker = Builder::new().stdout(output).spawn(write_numbers, u32::MAX);
+    let worker = worker.expect("a worker");
+    let first = lines.next().expect("a line");
+    assert_eq!(first.text(), "line 0");
+    worker.cancel();
+    assert!(matches!(worker.join(), Err(JoinError::Cancelled)));
+    // What it had written comes in order, and then there is an end.
+    let (mut expected, mut ended) = (1, false);
+    for line in lines {
+        expected += line.lost();
+        if line.is_whole() {
+            assert!(!ended);
+            assert_eq!(line.text(), format!("line {expected}"));
+            expected += 1;
+        } else {
+            ended = true;
+        }
+    }
+}
+
+#[test]
+fn lines_end_with_the_fork_server() {
+    brigade::init();
+    if std::env::var_os(ROLE).is_none() {
+        // Other tests need theirs.
+        let ran = again("readers::lines_end_with_the_fork_server").output();
+        let ran = ran.expect("it runs");
+        let told = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && told.contains("1 passed"), "{ran:?}");
+        return;
+    }
+    let (output, lines) = Output::lines().expect("lines");
+    let lines = read_all(lines);
+    let parent = |()| {
+        println!("{}", std::os::unix::process::parent_id());
+        loop {
+            std::thread::park();
+        }
+    };
+    let builder = Builder::new().stdout(output);
+    let worker = builder.spawn(parent, ()).expect("a worker");
+    drop(builder);
+    let pid = worker.pid().expect("it has begun");
+    let server = procfs::parent(pid).expect("it is there");
+    kill(server);
+    let result: Result<(), JoinError> = worker.join();
+    assert!(matches!(result, Err(JoinError::Crashed(_))), "{result:?}");
+    let lines = lines.join().expect("read");
+    assert!(
+        lines.iter().all(|line| line.text() == server.to_string()),
+        "{lines:?}"
+    );
+    // Another one is made.
+    let again = Builder::new().spawn(|n: u32| n, 1).expect("a worker");
+    assert_eq!(again.join().expect("it returns"), 1);
+}
