@@ -1,9 +1,15 @@
-//! A slice in shared memory that many workers write, each its own part.
+//! A slice in shared memory that many workers write, each its own part. `join`: parts become one, and
+//! what is shared; `message`: how one travels.
 
 #![expect(
     unsafe_code,
     reason = "the elements are borrowed from where they are mapped"
 )]
+
+mod join;
+mod message;
+#[cfg(all(test, target_os = "linux", not(brigade_portable)))]
+mod tests;
 
 use std::fmt;
 use std::io;
@@ -12,17 +18,14 @@ use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use serde::de::Error as _;
-use serde::ser::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+pub use join::PartsError;
 
 use super::draft::{self, Memory};
-use super::owners::{Entry, Owners};
+use super::owners::Owners;
 use super::recovery::Recovery;
 use super::region::Region;
-use super::shared::{len_of, unfit};
+use super::shared::len_of;
 use super::{Shared, ShmSafe};
-use crate::task::carry;
 
 /// A slice in shared memory that is written in place, or a part of one. It has one owner, as a
 /// `Box<[T]>` has: whoever holds it has `&mut [T]`, and no other worker, thread or process, can
@@ -346,128 +349,6 @@ impl<T: ShmSafe> Writable<[T]> {
         parts.into_iter().enumerate().map(part).collect()
     }
 
-    /// Joins parts of one region that lie side by side, given in any order.
-    ///
-    /// # Errors
-    /// They are of several regions, something between them is missing, or there are none. All come
-    /// back.
-    ///
-    /// ```
-    /// use brigade::Shared;
-    /// use brigade::shm::Writable;
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut parts = Shared::<[u8]>::writable(9)?.split_into(3);
-    /// let first = parts.remove(0);
-    /// let last = Writable::join(parts)?;
-    /// assert_eq!(last.range(), 3..9);
-    /// drop(first);
-    /// assert!(last.freeze().is_err(), "elements 0 to 2 are missing");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn join(
-        parts: impl IntoIterator<Item = Writable<[T]>>,
-    ) -> Result<Writable<[T]>, PartsError<T>> {
-        let mut parts: Vec<_> = parts.into_iter().collect();
-        parts.sort_by_key(|part| (part.range().start, part.range().end));
-        let refused = |parts, text: String| {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, text);
-            Err(PartsError { parts, error })
-        };
-        let Some((first, last)) = parts.first().zip(parts.last()) else {
-            return refused(parts, "there are no parts to be joined".to_owned());
-        };
-        let region = Arc::clone(first.place.region());
-        let (elements, all) = (first.from..last.range().end, first.all);
-        if !parts
-            .iter()
-            .all(|part| Arc::ptr_eq(part.place.region(), &region))
-        {
-            return refused(
-                parts,
-                "parts of several regions cannot be joined".to_owned(),
-            );
-        }
-        let gap = parts.windows(2).find_map(|pair| {
-            let (end, start) = (pair[0].range().end, pair[1].from);
-            (end != start).then_some(end..start)
-        });
-        if let Some(gap) = gap {
-            let text = format!("elements {} to {} are missing", gap.start, gap.end - 1);
-            return refused(parts, text);
-        }
-        let bytes = bytes_of::<T>(&elements);
-        let old: Vec<_> = parts.iter().map(|part| part.place.bytes.clone()).collect();
-        region.owned().replace(old.iter(), [bytes].iter());
-        for part in &mut parts {
-            part.place.retire();
-        }
-        Ok(Writable::listed(region, elements, all, Owners::new(1), 0))
-    }
-
-    /// Seals all of the region, so that no process can change it any more, hostile or not, and
-    /// makes it one to share. No element is copied.
-    ///
-    /// # Errors
-    /// This is not all of the region; or a process still maps it ([`ResourceBusy`], a worker that
-    /// is hostile or is just ending), or something else holds its memory at the moment, as a
-    /// debugger or a device can. It comes back, and can be frozen later.
-    ///
-    /// [`ResourceBusy`]: io::ErrorKind::ResourceBusy
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut table = brigade::Shared::<[u16]>::writable(3)?;
-    /// table.copy_from_slice(&[2, 3, 5]);
-    /// let primes = table.freeze()?;
-    /// assert!(primes.is_sealed() && *primes == [2, 3, 5]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn freeze(mut self) -> Result<Shared<[T]>, PartsError<T>> {
-        let (elements, all) = (self.range(), self.all);
-        if elements != (0..all) {
-            let text = format!(
-                "elements {} to {} of {all} are not all of the region",
-                elements.start, elements.end
-            );
-            let error = io::Error::new(io::ErrorKind::InvalidInput, text);
-            return Err(PartsError {
-                parts: vec![self],
-                error,
-            });
-        }
-        let place = &mut self.place;
-        let region = Arc::clone(place.region());
-        if !region.is_of_this_process() {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, OF_THE_PARENT);
-            return Err(PartsError {
-                parts: vec![self],
-                error,
-            });
-        }
-        place.region = None;
-        region.owned().remove(&place.bytes);
-        match Region::freeze(region) {
-            Ok(region) => {
-                place.retire();
-                Ok(Shared::slice(region, all))
-            }
-            Err((error, region)) => {
-                let (owners, index) = (Arc::clone(&place.owners), place.index);
-                let parts: Vec<_> = region
-                    .and_then(|region| Writable::owned(region, elements, all, owners, index))
-                    .into_iter()
-                    .collect();
-                if parts.is_empty() {
-                    place.retire();
-                }
-                Err(PartsError { parts, error })
-            }
-        }
-    }
-
     /// What gives this part back when its owner, who may be in another process by then, has died or
     /// dropped it. To be made before it is sent.
     ///
@@ -537,133 +418,3 @@ impl<T: ?Sized + ShmSafe> fmt::Debug for Writable<T> {
 }
 
 const OF_THE_PARENT: &str = "a part of a region that the process owns of which this one is a fork";
-
-/// As bytes: the number of its descriptor, the table of owners, which of them and with which
-/// ticket, where it begins, how many elements it has, and how many the region has.
-type Wire<T> = (u32, T, u64, u64, u64, u64, u64);
-
-impl<T: ShmSafe> Serialize for Writable<[T]> {
-    /// The message has it once this value is dropped.
-    ///
-    /// # Errors
-    /// Any serializer but that of a task's input or result or of a channel's message; no more
-    /// descriptors; in a fork of the process that owns it.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let region = self.place.region();
-        if !region.is_of_this_process() {
-            return Err(S::Error::custom(OF_THE_PARENT));
-        }
-        let table = self.place.owners.make().map_err(S::Error::custom)?;
-        let number = Region::attach(region)?;
-        carry::attached_is_exclusive();
-        let entry = table.get(self.place.index);
-        let ticket = entry
-            .map_or(Err("a part of no region"), |entry| {
-                entry.send().map_err(|refused| refused.text())
-            })
-            .map_err(S::Error::custom)?;
-        let wire: Wire<&Shared<[Entry]>> = (
-            number,
-            &table,
-            self.place.index as u64,
-            ticket,
-            self.from as u64,
-            self.at.len() as u64,
-            self.all as u64,
-        );
-        wire.serialize(serializer)
-    }
-}
-
-impl<'de, T: ShmSafe> Deserialize<'de> for Writable<[T]> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Writable<[T]>, D::Error> {
-        let (number, table, index, ticket, from, len, all) =
-            Wire::<Shared<[Entry]>>::deserialize(deserializer)?;
-        let file = carry::take::<D::Error>(number)?;
-        let numbers = [index, from, len, all].map(usize::try_from);
-        let [Ok(index), Ok(from), Ok(len), Ok(all)] = numbers else {
-            return Err(D::Error::custom(unfit()));
-        };
-        let elements = from..from
-            .checked_add(len)
-            .ok_or_else(|| D::Error::custom(unfit()))?;
-        let Some(entry) = table.get(index).filter(|_| elements.end <= all) else {
-            return Err(D::Error::custom(unfit()));
-        };
-        // Before it is mapped: a process that has no part of it must not keep it from being frozen.
-        entry
-            .receive(ticket)
-            .map_err(|refused| D::Error::custom(refused.text()))?;
-        let owners = Owners::of(table.clone());
-        Region::receive_exclusive(file)
-            .and_then(|region| Writable::arrived(region, elements, all, owners, index))
-            .map_err(|e| {
-                entry.put_back(true);
-                D::Error::custom(e)
-            })
-    }
-}
-
-impl<T: ShmSafe> Writable<[T]> {
-    /// A part that this process has just become the owner of, of a region from anywhere.
-    pub(super) fn arrived(
-        region: Arc<Region>,
-        elements: Range<usize>,
-        all: usize,
-        owners: Arc<Owners>,
-        index: usize,
-    ) -> io::Result<Writable<[T]>> {
-        // The region is as large as so many elements need, so their bytes can be counted.
-        if region.len() != file_len::<T>(all)? {
-            return Err(unfit());
-        }
-        Writable::owned(region, elements, all, owners, index).ok_or_else(|| {
-            let text = "a part of a region that this process has already";
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        })
-    }
-}
-
-/// Parts that could not be joined or frozen, and why not.
-pub struct PartsError<T: ShmSafe> {
-    parts: Vec<Writable<[T]>>,
-    error: io::Error,
-}
-
-impl<T: ShmSafe> PartsError<T> {
-    /// All of them. None, if the region could not be mapped anew, for there was no memory: then its
-    /// content is lost.
-    pub fn into_parts(self) -> Vec<Writable<[T]>> {
-        self.parts
-    }
-
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput): they are not what can be joined or frozen.
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): a process still maps the region.
-    pub fn kind(&self) -> io::ErrorKind {
-        self.error.kind()
-    }
-}
-
-impl<T: ShmSafe> fmt::Display for PartsError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<T: ShmSafe> fmt::Debug for PartsError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PartsError")
-            .field("parts", &self.parts.len())
-            .field("error", &self.error)
-            .finish()
-    }
-}
-
-impl<T: ShmSafe> std::error::Error for PartsError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-#[cfg(all(test, target_os = "linux", not(brigade_portable)))]
-mod tests;

@@ -2,8 +2,13 @@ use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 
 use super::super::{RecoverError, Recovery};
+use serde::Serialize;
+
+use super::message::Wire;
 use super::*;
+use crate::shm::owners::Entry;
 use crate::sys::mapping::Mapping;
+use crate::task::carry;
 
 type Message = (Vec<u8>, Vec<OwnedFd>);
 
