@@ -1,6 +1,6 @@
 //! Questions and answers: each caller has its own, whoever asks at the same time and whoever dies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brigade::channel::{CallError, Client, RecvError, Server, Transport, request};
 use brigade::{JoinError, process};
@@ -87,6 +87,44 @@ fn answers_come_in_any_order_and_a_late_one_is_dropped() {
             assert_eq!(call.join().expect("no panic"), Ok(1));
         });
     });
+}
+
+#[test]
+fn a_first_question_that_waits_for_room_holds_up_no_other_call() {
+    brigade::init();
+    for over in Transport::ALL {
+        let (client, server) = request::<u32, u32>(over, 4).expect("a pair");
+        let soon = Duration::from_millis(20);
+        // Until there is no room for a question any more.
+        let mut others = Vec::new();
+        loop {
+            others.push(client.clone());
+            match others[others.len() - 1].call_timeout(0, soon) {
+                Err(CallError::Timeout(None)) => {}
+                ended => break assert_eq!(ended, Err(CallError::Timeout(Some(0)))),
+            }
+        }
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| client.call_timeout(1, LIMIT));
+            let begun = Instant::now();
+            for _ in 0..50 {
+                let ended = client.call_timeout(2, soon);
+                assert_eq!(ended, Err(CallError::Timeout(Some(2))), "over {over}");
+            }
+            assert!(
+                begun.elapsed() < LIMIT / 2,
+                "over {over}: each waited its time"
+            );
+            assert!(!first.is_finished());
+            while !first.is_finished() {
+                if let Ok((n, responder)) = server.recv_timeout(soon) {
+                    // Those who have given up are there still.
+                    responder.answer(n + 10).expect("the client is there");
+                }
+            }
+            assert_eq!(first.join().expect("no panic"), Ok(11));
+        });
+    }
 }
 
 fn answer_one_and_die(server: Server<u32, u32>) {

@@ -1,6 +1,6 @@
 //! The end that asks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,18 +28,27 @@ pub struct Client<Q, A> {
 struct Inbox<A> {
     identity: Identity,
     answers: Receiver<Answer<A>>,
-    /// For the first question to bring.
-    to_send: Mutex<Option<Sender<Answer<A>>>>,
+    first: Mutex<First<A>>,
+    first_changed: Condvar,
     calls: Mutex<Calls<A>>,
     changed: Condvar,
+}
+
+/// The first question, which brings the sender of the answers, and goes before all others.
+enum First<A> {
+    ToBeSent(Sender<Answer<A>>),
+    /// A thread sends it, under no lock: there may be no room for it.
+    BeingSent,
+    Sent,
 }
 
 /// The calls that are open.
 struct Calls<A> {
     /// Of those whose callers wait, what has come for them.
     waiting: HashMap<u64, Option<Outcome<A>>>,
-    /// Those whose answers have not been received, whether anyone waits for them or not.
-    open: usize,
+    /// Those whose answers have not been received, whether anyone waits for them or not. A server
+    /// may answer what it was not asked, or twice: that is not counted.
+    open: HashSet<u64>,
     next: u64,
     /// A thread receives, for all.
     is_received: bool,
@@ -68,10 +77,11 @@ impl<A: Message> Inbox<A> {
         Ok(Arc::new(Inbox {
             identity,
             answers,
-            to_send: Mutex::new(Some(to_send)),
+            first: Mutex::new(First::ToBeSent(to_send)),
+            first_changed: Condvar::new(),
             calls: Mutex::new(Calls {
                 waiting: HashMap::new(),
-                open: 0,
+                open: HashSet::new(),
                 next: 0,
                 is_received: false,
                 is_over: false,
@@ -84,7 +94,7 @@ impl<A: Message> Inbox<A> {
     /// or will be none.
     fn open(&self, deadline: Option<Instant>) -> Option<u64> {
         let mut calls = locked(&self.calls);
-        while calls.open >= self.answers.capacity() && !calls.is_over {
+        while calls.open.len() >= self.answers.capacity() && !calls.is_over {
             calls = self.wait_once(calls, deadline)?;
         }
         if calls.is_over {
@@ -92,7 +102,7 @@ impl<A: Message> Inbox<A> {
         }
         let number = calls.next;
         calls.next += 1;
-        calls.open += 1;
+        calls.open.insert(number);
         calls.waiting.insert(number, None);
         Some(number)
     }
@@ -101,7 +111,7 @@ impl<A: Message> Inbox<A> {
     fn close(&self, number: u64) {
         let mut calls = locked(&self.calls);
         calls.waiting.remove(&number);
-        calls.open -= 1;
+        calls.open.remove(&number);
         drop(calls);
         self.changed.notify_all();
     }
@@ -168,8 +178,8 @@ impl<A: Message> Inbox<A> {
         let mut unwanted = None;
         if let (Some(number), Some(outcome)) = (number, outcome) {
             let mut calls = locked(&self.calls);
-            calls.open = calls.open.saturating_sub(1);
-            match calls.waiting.get_mut(&number) {
+            let was_open = calls.open.remove(&number);
+            match calls.waiting.get_mut(&number).filter(|_| was_open) {
                 Some(place) => unwanted = place.replace(outcome),
                 None => unwanted = Some(outcome),
             }
@@ -188,6 +198,57 @@ impl<A> Drop for Receiving<'_, A> {
     fn drop(&mut self) {
         locked(&self.0.calls).is_received = false;
         self.0.changed.notify_all();
+    }
+}
+
+/// This thread sends the first question. Unless that was done when this is dropped, also in a panic
+/// of the question's own `Serialize`, the next question is the first.
+struct FirstQuestion<'i, A> {
+    inbox: &'i Inbox<A>,
+    /// What it brings.
+    answers: Option<Sender<Answer<A>>>,
+}
+
+impl<'i, A> FirstQuestion<'i, A> {
+    /// Before a question is sent, whose turn is waited for. `None`: it has not come before the
+    /// deadline. `Some(None)`: the question is not the first.
+    fn begin(
+        inbox: &'i Inbox<A>,
+        deadline: Option<Instant>,
+    ) -> Option<Option<FirstQuestion<'i, A>>> {
+        let mut first = locked(&inbox.first);
+        loop {
+            match std::mem::replace(&mut *first, First::BeingSent) {
+                First::Sent => {
+                    *first = First::Sent;
+                    return Some(None);
+                }
+                First::ToBeSent(answers) => {
+                    let answers = Some(answers);
+                    return Some(Some(FirstQuestion { inbox, answers }));
+                }
+                First::BeingSent => {}
+            }
+            let left = match deadline {
+                None => LONG,
+                Some(at) => at.checked_duration_since(Instant::now())?,
+            };
+            let waited = inbox.first_changed.wait_timeout(first, left);
+            first = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn was_sent(mut self) {
+        // The server is to have the only ones.
+        self.answers = None;
+    }
+}
+
+impl<A> Drop for FirstQuestion<'_, A> {
+    fn drop(&mut self) {
+        let next = self.answers.take().map_or(First::Sent, First::ToBeSent);
+        *locked(&self.inbox.first) = next;
+        self.inbox.first_changed.notify_all();
     }
 }
 
@@ -252,17 +313,13 @@ impl<Q: Message, A: Message> Client<Q, A> {
             client: inbox.identity,
             number,
         });
-        // The first question goes before all others; they wait here meanwhile.
-        let mut to_send = locked(&inbox.to_send);
-        let first = to_send.clone();
-        let is_first = first.is_some();
-        if !is_first {
-            drop(to_send);
-            return self.send_question((asked, None, question), deadline);
-        }
-        let sent = self.send_question((asked, first, question), deadline);
-        if sent.is_ok() {
-            *to_send = None;
+        let Some(first) = FirstQuestion::begin(inbox, deadline) else {
+            return Err(CallError::Timeout(Some(question)));
+        };
+        let answers = first.as_ref().and_then(|first| first.answers.clone());
+        let sent = self.send_question((asked, answers, question), deadline);
+        if let Some(first) = first.filter(|_| sent.is_ok()) {
+            first.was_sent();
         }
         sent
     }

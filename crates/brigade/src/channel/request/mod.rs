@@ -19,6 +19,8 @@
 
 mod client;
 mod server;
+#[cfg(all(test, target_os = "linux", not(any(miri, brigade_portable))))]
+mod tests;
 
 use std::cell::Cell;
 use std::fmt;
