@@ -16,7 +16,7 @@ use std::io;
 use rustix::fs::{AtFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
-use self::thread::{Kept, Thread, parse};
+use self::thread::{Kept, Thread};
 use super::error::Call;
 
 /// Those that a thread of a program with several can change, in /proc/thread-self. The mount
@@ -233,11 +233,7 @@ impl Privilege {
     }
 
     fn from_status(thread: &Thread) -> io::Result<Privilege> {
-        let mut privilege = thread.status(|text| {
-            parse(text).ok_or_else(|| {
-                io::Error::other("/proc/thread-self/status has an unexpected format")
-            })
-        })?;
+        let mut privilege = thread.privilege()?;
         // SAFETY: numbers only.
         privilege.securebits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;
         Ok(privilege)

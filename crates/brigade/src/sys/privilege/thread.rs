@@ -17,6 +17,8 @@ use crate::sys::original::Original;
 pub(super) struct Thread {
     directory: OwnedFd,
     status: OwnedFd,
+    /// Which thread `status` tells of; 0: it was not read yet.
+    number: Cell<u64>,
     /// Its namespaces, where it has no way into others any more.
     settled: Cell<Option<Namespaces>>,
 }
@@ -93,6 +95,7 @@ impl Thread {
         Ok(Thread {
             directory,
             status,
+            number: Cell::new(0),
             settled: Cell::new(None),
         })
     }
@@ -106,8 +109,23 @@ impl Thread {
         }
     }
 
+    /// What `status` says. An error, if it is not that of the thread of which it was before: the
+    /// program has closed the descriptor, and another thread has its own under this number.
+    pub(super) fn privilege(&self) -> io::Result<Privilege> {
+        let (number, privilege) = self.status(|text| {
+            parse(text).ok_or_else(|| {
+                io::Error::other("/proc/thread-self/status has an unexpected format")
+            })
+        })?;
+        let before = self.number.replace(number);
+        if before != 0 && before != number {
+            return Err(io::Error::other("/proc/thread-self/status is another's"));
+        }
+        Ok(privilege)
+    }
+
     /// Calls `look` with the text of `status`.
-    pub(super) fn status<R>(&self, look: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
+    fn status<R>(&self, look: impl Fn(&[u8]) -> io::Result<R>) -> io::Result<R> {
         let mut text = vec![0; 4096];
         let mut len = 0;
         loop {
@@ -159,8 +177,9 @@ impl Thread {
 
 /// What is read of `status`, in the order of its lines. Those of seccomp came later than the
 /// others, and a kernel without it has none of them.
-const LINES: [&[u8]; 12] = [
+const LINES: [&[u8]; 13] = [
     b"Umask:",
+    b"Pid:",
     b"Uid:",
     b"Gid:",
     b"Groups:",
@@ -173,9 +192,10 @@ const LINES: [&[u8]; 12] = [
     b"Seccomp:",
     b"Seccomp_filters:",
 ];
-const NEEDED: usize = 10;
+const NEEDED: usize = 11;
 
-pub(super) fn parse(status: &[u8]) -> Option<Privilege> {
+/// The number of the thread, and what it may do.
+fn parse(status: &[u8]) -> Option<(u64, Privilege)> {
     let mut values = [&b"0"[..]; LINES.len()];
     let mut found = 0;
     let mut start = 0;
@@ -191,6 +211,7 @@ pub(super) fn parse(status: &[u8]) -> Option<Privilege> {
     }
     let [
         umask,
+        number,
         users,
         groups,
         others,
@@ -205,7 +226,7 @@ pub(super) fn parse(status: &[u8]) -> Option<Privilege> {
     ] = values;
     let set = |value| numbers(value, 16).next();
     let one = |value| numbers(value, 10).next();
-    Some(Privilege {
+    let privilege = Privilege {
         users: four(users)?,
         groups: four(groups)?,
         supplementary: numbers(others, 10).map(|n| n as u32).collect(),
@@ -220,7 +241,8 @@ pub(super) fn parse(status: &[u8]) -> Option<Privilege> {
         umask: numbers(umask, 8).next()? as u32,
         root: (0, (0, 0), 0),
         namespaces: [0; NAMESPACES.len()],
-    })
+    };
+    Some((one(number)?, privilege))
 }
 
 fn four(value: &[u8]) -> Option<[u32; 4]> {
@@ -283,11 +305,41 @@ mod tests {
         }
     }
 
+    /// The program closes what is not its own, and another thread opens its own under the numbers.
+    #[test]
+    fn what_a_thread_keeps_open_is_not_taken_for_anothers() {
+        let number = || u64::from(crate::sys::process::thread_number());
+        let tells_of = |thread: &Thread| thread.privilege().map(|_| thread.number.get());
+        let replaced = |others: &OwnedFd| {
+            assert_eq!(Kept::look(tells_of).expect("is readable"), number());
+            let mut kept = KEPT.take()?;
+            let own = &mut kept.thread.as_mut().expect("nothing has taken it").status;
+            rustix::io::dup2(others, own).expect("replaced");
+            KEPT.set(Some(kept));
+            assert_eq!(Kept::look(tells_of).expect("is readable"), number());
+            Some(())
+        };
+        let others = Thread::this().expect("/proc is mounted").status;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let one = || std::thread::scope(|s| s.spawn(|| replaced(&others)).join().expect("its own"));
+        // Other tests' threads may keep as many as may.
+        while one().is_none() {
+            assert!(Instant::now() < deadline);
+        }
+    }
+
     #[test]
     fn a_status_that_lacks_something_is_refused() {
         let status = std::fs::read("/proc/thread-self/status").expect("is readable");
         assert!(parse(&status).is_some());
-        for needed in ["Uid:", "Groups:", "Umask:", "CapEff:", "NoNewPrivs:"] {
+        for needed in [
+            "Pid:",
+            "Uid:",
+            "Groups:",
+            "Umask:",
+            "CapEff:",
+            "NoNewPrivs:",
+        ] {
             let lines = status.split(|&b| b == b'\n');
             let left: Vec<u8> = lines
                 .filter(|l| !l.starts_with(needed.as_bytes()))
