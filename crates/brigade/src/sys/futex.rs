@@ -89,14 +89,7 @@ pub(crate) fn wait_either(
     if has_waitv_cached() {
         return waitv(&[a, b], deadline);
     }
-    let slice = Instant::now() + SLICE;
-    match deadline {
-        Some(at) if at <= slice => wait_shared(a.0, a.1, deadline),
-        _ => {
-            wait_shared(a.0, a.1, Some(slice));
-            Wake::Look
-        }
-    }
+    wait_in_slices(&[a, b], deadline)
 }
 
 /// `struct futex_waitv` of `<linux/futex.h>`.
@@ -142,13 +135,31 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -
     if has_waitv_cached() {
         return waitv(words, deadline);
     }
+    wait_in_slices(words, deadline)
+}
+
+/// Where the kernel cannot wait for several.
+fn wait_in_slices(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -> Wake {
+    let now = Instant::now();
+    // First, as the kernel has it: whoever changes a word all the time keeps nobody.
+    if deadline.is_some_and(|at| at <= now) {
+        return Wake::TimedOut;
+    }
     if words
         .iter()
         .any(|(word, expected)| word.load(std::sync::atomic::Ordering::Acquire) != *expected)
     {
         return Wake::Look;
     }
-    wait_either(words[0], words[0], deadline)
+    let slice = now + SLICE;
+    let (word, expected) = words[0];
+    match deadline {
+        Some(at) if at <= slice => wait_shared(word, expected, deadline),
+        _ => {
+            wait_shared(word, expected, Some(slice));
+            Wake::Look
+        }
+    }
 }
 
 fn has_waitv_cached() -> bool {
@@ -209,4 +220,26 @@ fn waitv(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -> Wake {
         return Wake::TimedOut;
     }
     Wake::Look
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_has_changed_keeps_nobody_beyond_the_deadline() {
+        let words = [const { AtomicU32::new(1) }; 3];
+        let words = words.each_ref();
+        let changed = words.map(|word| (word, 0));
+        let past = Instant::now();
+        let later = past + Duration::from_secs(60);
+        for wait in [wait_any, wait_in_slices] {
+            assert_eq!(wait(&changed, Some(past)), Wake::TimedOut);
+            assert_eq!(wait(&changed, Some(later)), Wake::Look);
+        }
+        let same = words.map(|word| (word, 1));
+        let soon = Some(Instant::now() + Duration::from_millis(2));
+        assert_eq!(wait_in_slices(&same, soon), Wake::TimedOut);
+        assert_eq!(wait_in_slices(&same, Some(later)), Wake::Look, "a slice");
+    }
 }
