@@ -218,11 +218,12 @@ fn loses_its_server(turns: u32) -> u32 {
         let handles: Vec<_> = (0..100).map(|n| pool.submit(double, n)).collect();
         let mut results = pool.map(double, 0..5000);
         let first: Vec<_> = results.by_ref().take(50 * turn as usize).collect();
-        pool.pids()
-            .into_iter()
-            .find_map(server_of)
-            .into_iter()
-            .for_each(kill);
+        let server = pool.pids().into_iter().find_map(server_of);
+        let killed = server.map(|server| {
+            let workers = procfs::children(server).unwrap_or_default();
+            kill(server);
+            [vec![server], workers].concat()
+        });
         let all = (0..).zip(first.into_iter().chain(results));
         for (n, ended) in all.chain((0..).zip(handles.into_iter().map(join))) {
             match ended {
@@ -232,6 +233,10 @@ fn loses_its_server(turns: u32) -> u32 {
                 Err(other) => panic!("{n}: {other}"),
             }
         }
+        // They may have a moment left, in which they take on what follows.
+        until("they are gone", || {
+            killed.iter().flatten().all(|&pid| procfs::has_ended(pid))
+        });
         until("all is as before", || join(pool.submit(double, 1)).is_ok());
         works(&pool);
     }

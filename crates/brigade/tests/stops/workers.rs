@@ -247,13 +247,25 @@ fn grace() {
 }
 
 fn spare() {
+    let pool = Pool::processes(1).expect("a pool");
+    let worker = pool.pids()[0];
     let server = server();
-    until("there are spares", || {
-        children(server).expect("children").len() >= 4
-    });
-    let spares = children(server).expect("children");
+    let spares = || {
+        let mut all = children(server).expect("children");
+        all.retain(|&pid| pid != worker);
+        all
+    };
+    until("there are spares", || spares().len() >= 4);
+    let spares = spares();
     for &pid in &spares {
         stop(pid);
+    }
+    // The fork server tells of a stop when it has taken notice of all that came before.
+    for _ in 0..2 {
+        stop(worker);
+        until("it has looked", || pool.stats().stopped == 1);
+        go_on(worker);
+        until("it has looked", || pool.stats().stopped == 0);
     }
     for n in 0..10 {
         let handle = process::spawn(double, n).expect("a process");
