@@ -64,6 +64,16 @@ impl fmt::Debug for StateOptions {
 }
 
 impl Options {
+    /// Whether the pool may have so many workers from now on.
+    pub(super) fn check_resize(&self, workers: usize) -> io::Result<()> {
+        let is_single = self.state.as_ref().is_some_and(|state| state.is_single);
+        if is_single && workers != 1 {
+            let why = format!("an actor has one worker, not {workers}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok(())
+    }
+
     /// Why there is no pool: what its workers do first has failed.
     pub(super) fn start_failed(&self, why: JoinError) -> io::Error {
         match self.state {

@@ -358,8 +358,8 @@ impl Pool {
     /// [numbers](Self::stats), whose `workers` are how many there should be, from now on.
     ///
     /// # Errors
-    /// The number makes no sense; or the system has no more threads, of which as many are started
-    /// as there are.
+    /// The number makes no sense, or the pool is an [actor's](crate::Actor) and it is not 1; or the
+    /// system has no more threads, of which as many are started as there are.
     ///
     /// # Examples
     /// ```

@@ -35,6 +35,8 @@ mod kills;
 mod last_words;
 mod leaving;
 mod matrix;
+mod scarce;
+mod taken_back;
 
 use std::sync::mpsc;
 use std::time::Duration;

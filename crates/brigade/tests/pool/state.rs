@@ -272,6 +272,22 @@ fn an_actor_has_one_worker() {
 }
 
 #[test]
+fn an_actor_keeps_its_one_worker() {
+    both(|kind| {
+        let actor = Actor::new(kind, load, 100).expect("an actor");
+        let refused = actor.pool().resize(2).expect_err("it has one state");
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+        actor.pool().resize(1).expect("as it is");
+        assert_eq!(actor.pool().workers(), 1);
+        let calls: Vec<_> = (0..20).map(|_| actor.call_async(add, 1)).collect();
+        for (n, call) in (1..).zip(calls) {
+            let ended = call.expect("it is there").join();
+            assert_eq!(ended.expect("returns"), 100 + n);
+        }
+    });
+}
+
+#[test]
 fn no_other_thread_stands_in_for_an_actor_that_waits() {
     static LOADS: AtomicU32 = AtomicU32::new(0);
     let load = |from: u64| {

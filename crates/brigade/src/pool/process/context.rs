@@ -2,10 +2,11 @@
 //!
 //! The host alone decides which contexts a worker has. It writes one into the worker's ring in
 //! front of the first task that uses it, and notes where: what is taken back from there on takes
-//! the context back, too. A worker has at most [`MAX_CONTEXTS`]; of more, the one that was used
-//! least recently goes. Those that the program has dropped go with the next order that changes what
-//! tasks run. The worker is told what to *keep*, so that an order of that kind which is taken back
-//! is made up for by any later one.
+//! the context back, too, unless a part of it was sent already and only orders lie before it. A
+//! worker has at most [`MAX_CONTEXTS`]; of more, the one that was used least recently goes. Those
+//! that the program has dropped go with the next order that changes what tasks run. The worker is
+//! told what to *keep*, so that an order of that kind which is taken back is made up for by any
+//! later one.
 
 use std::io;
 use std::path::Path;
@@ -90,6 +91,10 @@ pub(super) struct WorkerContexts {
     kept: Vec<KeptContext>,
     /// The worker may have others than those.
     has_more: bool,
+    /// It was given some.
+    has_had: bool,
+    /// Contexts that went through its descriptor socket for a task that was taken back.
+    left_there: usize,
     /// Bytes of contexts that it was given.
     carried: u64,
 }
@@ -98,8 +103,12 @@ struct KeptContext {
     number: u64,
     context: Weak<EncodedContext>,
     has_descriptors: bool,
+    /// A part of it is in the worker's descriptor socket, or was.
+    was_sent: bool,
     /// Where it lies in the worker's ring, or has lain.
     at: u64,
+    /// Where it ends there.
+    end: u64,
 }
 
 impl WorkerContexts {
@@ -135,12 +144,15 @@ impl WorkerContexts {
             (Some(context), None) => {
                 let at = line.position();
                 context.write(line)?;
+                self.has_had = true;
                 self.carried += context.value.len();
                 self.kept.push(KeptContext {
                     number: context.number,
                     context: Arc::downgrade(context),
                     has_descriptors: context.value.descriptors() > 0,
+                    was_sent: matches!(context.value, EncodedInput::WithDescriptors(_)),
                     at,
+                    end: line.position(),
                 });
             }
         }
@@ -155,15 +167,25 @@ impl WorkerContexts {
         self.has_more |= self.kept.len() < before;
     }
 
+    /// Where what lies in the ring from `begin` on, in front of a task at `at`, can be taken back
+    /// from: behind the last context of which a part is in the descriptor socket already. The worker
+    /// takes that one when it has another task.
+    pub(super) fn end_of_sent(&mut self, begin: u64, at: u64) -> u64 {
+        let is_sent = |it: &&KeptContext| it.was_sent && (begin..at).contains(&it.at);
+        let sent = self.kept.iter().filter(is_sent).map(|it| it.end).max();
+        self.left_there += usize::from(sent.is_some());
+        sent.unwrap_or(begin)
+    }
+
     /// What lies in the ring from there on was taken back. Returns whether descriptors of a context
-    /// are left in the worker's descriptor socket.
+    /// are left in the worker's descriptor socket, or as many contexts as there should be room for.
     pub(super) fn retract(&mut self, from: u64) -> bool {
-        if self.kept.is_empty() && self.carried == 0 {
+        if !self.has_had {
             return false;
         }
         // An order to keep some may have been taken back.
         self.has_more = true;
-        let mut left = false;
+        let mut left = self.left_there > MAX_CONTEXTS;
         self.kept.retain(|it| {
             let stays = it.at < from;
             left |= !stays && it.has_descriptors;

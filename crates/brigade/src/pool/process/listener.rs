@@ -16,7 +16,8 @@ const UNBEGUN: Duration = Duration::from_millis(20);
 /// another worker has time for.
 const UNSHARED: Duration = Duration::from_millis(1);
 
-/// When it is looked, while there are tasks, whether there is something that nobody was woken for.
+/// When it is looked, while there are tasks, whether there is something that nobody was woken for,
+/// or whether they can be given to a worker now that could not take them.
 const UNHEARD: Duration = Duration::from_millis(100);
 
 /// When it is looked, while workers come or go, whether there is something that nobody has told.
@@ -79,6 +80,10 @@ impl Dispatcher {
         if is_unset {
             // A worker whose mailbox was written over does not ring.
             sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
+        }
+        if !self.queue.is_empty() && !self.workers.idle().is_empty() && !self.wakeups.has_timer() {
+            // Something that it needs was not to be had: a descriptor, say.
+            sooner(Instant::now() + UNHEARD);
         }
         let may_wait = self.workers.has_queued_behind() || !self.queue.is_empty();
         if may_wait && !self.wakeups.is_timer_soon() && self.estimate.worth_waking().is_some() {

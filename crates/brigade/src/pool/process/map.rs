@@ -349,6 +349,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
             with: 0,
             submitted: Instant::now(),
             at: 0,
+            prefix: 0,
             number: 0,
         });
         self.strip_count = 0;
@@ -444,6 +445,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
                     with: 0,
                     submitted: Instant::now(),
                     at: 0,
+                    prefix: 0,
                     number: 0,
                 });
             }

@@ -286,6 +286,7 @@ impl ProcessPool {
                     with: 0,
                     submitted: pooled.cell().submitted(),
                     at: 0,
+                    prefix: 0,
                     number: 0,
                 };
                 (pooled, Some(task))
@@ -471,6 +472,7 @@ impl ProcessPool {
         if !self.is_ours() {
             return Ok(());
         }
+        self.options.check_resize(workers)?;
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         self.size.store(workers as u32, Ordering::Relaxed);

@@ -113,6 +113,8 @@ pub(super) struct Task {
     pub(super) submitted: Instant,
     /// Where it lies in its worker's mailbox.
     pub(super) at: u64,
+    /// Bytes before that, of orders that were written for it and that are of no use without it.
+    pub(super) prefix: u32,
     pub(super) number: u64,
 }
 
@@ -169,6 +171,11 @@ impl Task {
         self.context.as_ref().map_or(0, |context| context.number())
     }
 
+    /// Where the orders begin that were written for it alone.
+    pub(super) fn begin(&self) -> u64 {
+        self.at - u64::from(self.prefix)
+    }
+
     /// How many tasks this is.
     pub(super) fn count(&self) -> u32 {
         match &self.input {
@@ -197,6 +204,7 @@ impl Task {
             with: self.with,
             submitted: self.submitted,
             at: self.at + kept as u64,
+            prefix: 0,
             number: self.number + u64::from(keep),
             input: EncodedInput::Batch(rest),
         })
@@ -216,6 +224,7 @@ impl Task {
             (&mut self.input, &mut self.sink)
         {
             self.at += strip.advance_by(count) as u64;
+            self.prefix = 0;
             self.number += u64::from(count);
             *index += u64::from(count);
         }
@@ -229,6 +238,7 @@ impl Task {
             return None;
         };
         self.at += strip.advance() as u64;
+        self.prefix = 0;
         self.number += 1;
         *index += 1;
         Some((*map, *index - 1))
@@ -253,6 +263,7 @@ impl Task {
             with: self.with,
             submitted: self.submitted,
             at: self.at,
+            prefix: self.prefix,
             number: self.number,
         };
         self.pop_completed();

@@ -247,7 +247,13 @@ impl WorkerSlot {
             // result.
             Err(why) => {
                 self.ring_full = true;
-                self.fd_socket_broken |= matches!(why, NotNow::Gone);
+                // One that has no task has received all that it will: what is in there belongs to
+                // tasks that were taken back from it.
+                self.fd_socket_broken |= match why {
+                    NotNow::Gone => true,
+                    NotNow::FdSocketFull => self.assigned.is_empty(),
+                    NotNow::Full | NotNow::FdSocketComing | NotNow::Failed(_) => false,
+                };
                 return (0, Some(task));
             }
         };
@@ -282,8 +288,32 @@ impl WorkerSlot {
         }
     }
 
-    /// As many as there is room for; the task is then only those.
+    /// As many as there is room for; the task is then only those. If that is none, nothing of it is
+    /// left in the ring: the worker reads no order before it has a task, so that what is left there
+    /// would take up room for as long as it has none.
     fn write(&mut self, task: &mut Task) -> Result<(u32, Option<Task>), NotNow> {
+        let Some(line) = &self.line else {
+            return Err(NotNow::Gone);
+        };
+        let begin = line.position();
+        let written = self.write_from(begin, task);
+        if written.is_err() {
+            self.unwrite(begin, u64::MAX);
+        }
+        written
+    }
+
+    /// Takes back what lies in the ring from `begin` on, of which a task is what lies from `at` on.
+    fn unwrite(&mut self, begin: u64, at: u64) {
+        let from = self.contexts.end_of_sent(begin, at);
+        if let Some(line) = &mut self.line {
+            line.forget(from);
+        }
+        self.fd_socket_broken |= self.contexts.retract(from);
+        self.last_plan = None;
+    }
+
+    fn write_from(&mut self, begin: u64, task: &mut Task) -> Result<(u32, Option<Task>), NotNow> {
         let Some(line) = &mut self.line else {
             return Err(NotNow::Gone);
         };
@@ -323,6 +353,7 @@ impl WorkerSlot {
             }
         }
         task.at = at;
+        task.prefix = (at - begin) as u32;
         if given < task.count() {
             rest = task.split_off(given);
         }
@@ -352,13 +383,11 @@ impl WorkerSlot {
     /// counted as the worker does.
     pub(super) fn split_off(&mut self, left: u32) -> VecDeque<Task> {
         let back = self.assigned.split_off(left.wrapping_sub(self.first()));
-        if let (Some(first), Some(line)) = (back.front(), &mut self.line) {
-            line.forget(first.at);
-            self.fd_socket_broken |= self.contexts.retract(first.at);
+        if let Some(first) = back.front() {
+            self.unwrite(first.begin(), first.at);
         }
         // They are in its descriptor socket, and open there until it ends.
         self.fd_socket_broken |= back.iter().any(|task| task.input.descriptors() > 0);
-        self.last_plan = None;
         self.ring_full = false;
         back
     }

@@ -77,6 +77,7 @@ impl ThreadPool {
         if self.is_copy() {
             return Ok(());
         }
+        self.options.check_resize(workers)?;
         let (sleepers, started) = self.with_table(|table| {
             if table.shutting_down {
                 return (Vec::new(), Vec::new());

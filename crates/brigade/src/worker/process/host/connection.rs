@@ -39,6 +39,8 @@ pub(crate) struct WorkerConnection {
     spin_hint: u32,
     parcels: u64,
     fd_socket: FdSocketState,
+    /// Replies whose descriptors are in the descriptor socket still, for it could not be opened.
+    unfetched: u32,
     /// The question where it is that it was asked before it was ended.
     asked: Option<u32>,
     given: Given,
@@ -58,6 +60,8 @@ enum FdSocketState {
 pub(crate) enum NotNow {
     /// There is no room, until more results are taken.
     Full,
+    /// There is no room in the descriptor socket, until the worker receives something.
+    FdSocketFull,
     /// The descriptor socket is not open yet: the fork server was asked for it.
     FdSocketComing,
     /// The worker has ended, or is about to.
@@ -97,6 +101,7 @@ impl WorkerConnection {
             spin_hint: 0,
             parcels: 0,
             fd_socket: FdSocketState::Closed,
+            unfetched: 0,
             asked: None,
             given: setup.given.clone(),
         };
@@ -226,9 +231,8 @@ impl WorkerConnection {
         };
         fd_socket::send_numbered(fd_socket, number, &all).map_err(|e| {
             match (e.kind(), errno_of(&e)) {
-                (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => {
-                    NotNow::Full
-                }
+                (io::ErrorKind::WouldBlock, _) => NotNow::FdSocketFull,
+                (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => NotNow::Full,
                 (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
                 _ => NotNow::Failed(e),
             }
@@ -452,12 +456,29 @@ impl WorkerConnection {
         })
     }
 
-    /// Takes what came with a reply.
+    /// Takes what came with a reply. A failure takes it too, so that it is not taken for what comes
+    /// with the next one.
     pub(crate) fn fetch(&mut self) -> Result<Vec<OwnedFd>, NotNow> {
-        match self.fd_socket()? {
-            Some(fd_socket) => fd_socket::recv(fd_socket).map_err(NotNow::Failed),
-            None => Err(NotNow::Gone),
+        match self.fd_socket() {
+            Ok(_) => {}
+            Err(NotNow::Failed(e)) => {
+                self.unfetched += 1;
+                return Err(NotNow::Failed(e));
+            }
+            Err(e) => return Err(e),
         }
+        let FdSocketState::Open(fd_socket) = &self.fd_socket else {
+            return Err(NotNow::Gone);
+        };
+        while self.unfetched > 0 {
+            match fd_socket::recv(fd_socket) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(NotNow::Failed(e)),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(NotNow::Gone),
+                // Also one whose descriptors there is no room for.
+                _ => self.unfetched -= 1,
+            }
+        }
+        fd_socket::recv(fd_socket).map_err(NotNow::Failed)
     }
 
     // ---- its end
