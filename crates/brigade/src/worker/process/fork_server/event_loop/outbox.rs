@@ -190,7 +190,7 @@ mod tests {
         match event {
             Event::Forked { slot, .. } => format!("forked{slot}{with}"),
             Event::NotForked { why } => format!("not{}{with}", why.errno()),
-            Event::Lane { ticket, errno } => format!("descriptor socket{ticket}:{errno}{with}"),
+            Event::Lane { ticket, errno } => format!("fd_socket{ticket}:{errno}{with}"),
             Event::Here { number } => format!("here{number}{with}"),
             other => format!("{other:?}"),
         }
