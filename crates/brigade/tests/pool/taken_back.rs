@@ -4,11 +4,15 @@
 
 use brigade::Kind;
 use brigade::pool::Context;
+use serde::{Deserialize, Serialize};
 
 use crate::{double, join, occupy, pool, processes};
 
-fn plus(add: &Vec<u32>, n: u32) -> u32 {
-    n + add[0]
+#[derive(Serialize, Deserialize)]
+struct Added(Vec<u32>);
+
+fn plus(added: &Added, n: u32) -> u32 {
+    n + added.0[0]
 }
 
 fn sum(bytes: Vec<u8>) -> u32 {
@@ -39,11 +43,11 @@ fn cancelled_tasks_with_contexts_leave_room_for_others() {
             let context = |first| {
                 let mut all = vec![1; len];
                 all[0] = first;
-                Context::new(all)
+                Context::new(Added(all))
             };
             let (busy, gate) = occupy(&pool);
             for n in 0..1_000 {
-                pool.submit_with(&context(n), plus, n).cancel();
+                pool.submit_with(context(n), plus, n).cancel();
             }
             gate.add();
             assert_eq!(join(busy).expect("it returns"), 7);
@@ -51,7 +55,7 @@ fn cancelled_tasks_with_contexts_leave_room_for_others() {
             let bytes = pool.submit(sum, vec![1; 31 * 1024]);
             assert_eq!(join(bytes).expect("it returns"), 31 * 1024);
             for n in 0..20 {
-                let five = pool.submit_with(&context(n), plus, 5);
+                let five = pool.submit_with(context(n), plus, 5);
                 assert_eq!(join(five).expect("it returns"), 5 + n);
             }
         }
