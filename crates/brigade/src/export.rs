@@ -5,11 +5,13 @@
 //! server too, which runs those that come after its own (`fork_server/bootstrap.rs`). Linkers keep
 //! constructors whatever else they leave out, so that no section of names has to be found again.
 
+use std::any::TypeId;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::Message;
+use crate::exported;
 use crate::task::entry::Plan;
 use crate::task::outline;
 
@@ -17,9 +19,14 @@ use crate::task::outline;
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Export {
-    name: &'static str,
+    pub(crate) name: &'static str,
     describe: fn() -> Description,
+    pub(crate) run: EncodedTask,
 }
+
+/// A task between bytes: what it gives is the encoded result, or why its input could not be decoded
+/// or its result not be encoded.
+pub(crate) type EncodedTask = fn(Vec<u8>) -> Result<Vec<u8>, String>;
 
 /// What is to be known of a task before it is called.
 #[derive(Debug)]
@@ -29,16 +36,42 @@ pub struct Description(Option<Types>);
 #[derive(Debug)]
 struct Types {
     plan: Plan,
-    input: String,
-    result: String,
+    /// Of the function pointer: which input and which result.
+    pointer: TypeId,
+    input: fn() -> String,
+    result: fn() -> String,
 }
 
 static EXPORTS: Mutex<Vec<&'static Export>> = Mutex::new(Vec::new());
 
 impl Export {
     #[doc(hidden)]
-    pub const fn new(name: &'static str, describe: fn() -> Description) -> Export {
-        Export { name, describe }
+    pub const fn new(
+        name: &'static str,
+        describe: fn() -> Description,
+        run: EncodedTask,
+    ) -> Export {
+        Export {
+            name,
+            describe,
+            run,
+        }
+    }
+
+    /// Whether this is the export of that function of the main program.
+    pub(crate) fn is_of<A: Message, R: Message>(&self, plan: Plan) -> bool {
+        let types = (self.describe)().0;
+        // The other half of a plan is not compared: a compiler may have made an instance of it for
+        // each crate.
+        types.is_some_and(|types| {
+            types.plan.task == plan.task && types.pointer == TypeId::of::<fn(A) -> R>()
+        })
+    }
+
+    /// The [outlines](outline::of) of its types, input and result. `None`: no worker finds it.
+    pub(crate) fn outlines(&self) -> Option<[String; 2]> {
+        let types = (self.describe)().0?;
+        Some([(types.input)(), (types.result)()])
     }
 
     /// In the constructor that `export!` writes.
@@ -55,9 +88,29 @@ pub fn describe<A: Message, R: Message>(task: fn(A) -> R) -> Description {
     // A function that is not the main program's cannot be found in its workers: it is not offered.
     Description(Plan::of(task).ok().map(|plan| Types {
         plan,
-        input: outline::of::<A>(),
-        result: outline::of::<R>(),
+        pointer: TypeId::of::<fn(A) -> R>(),
+        input: outline::of::<A>,
+        result: outline::of::<R>,
     }))
+}
+
+/// Runs a task between bytes.
+#[doc(hidden)]
+pub fn run_encoded<A: Message, R: Message>(
+    task: fn(A) -> R,
+    input: Vec<u8>,
+) -> Result<Vec<u8>, String> {
+    let value = exported::decode(&input).map_err(|e| format!("its input {e}"))?;
+    drop(input);
+    exported::encode(&task(value)).map_err(|e| format!("its result {e}"))
+}
+
+/// All exports.
+pub(crate) fn all() -> Vec<&'static Export> {
+    EXPORTS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
 }
 
 /// A task of another program, as that lists it.
@@ -79,18 +132,14 @@ pub(crate) fn catalogue() -> Plan {
 }
 
 fn list((): ()) -> Vec<Offer> {
-    let exports = EXPORTS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
     let offer = |export: &Export| {
         let types = (export.describe)().0?;
         Some(Offer {
             name: export.name.to_owned(),
-            input: types.input,
-            result: types.result,
+            input: (types.input)(),
+            result: (types.result)(),
             plan: types.plan.to_words(),
         })
     };
-    exports.into_iter().filter_map(offer).collect()
+    all().into_iter().filter_map(offer).collect()
 }

@@ -75,7 +75,8 @@ pub fn init() {
 }
 
 /// Offers a task of this program to other programs, by a name: for their
-/// [`process::Program`](crate::process::Program).
+/// [`process::Program`](crate::process::Program), and for machines that run it under that name
+/// ([`exported`](crate::exported)).
 ///
 /// It stands at module level, anywhere in the program or in a library that it uses; the function is
 /// a plain `fn(A) -> R`, or a closure that captures nothing. The types are told with it, and
@@ -109,8 +110,11 @@ pub fn init() {
 macro_rules! export {
     ($name:expr, $task:expr $(,)?) => {
         const _: () = {
-            static EXPORT: $crate::__export::Export =
-                $crate::__export::Export::new($name, || $crate::__export::describe($task));
+            static EXPORT: $crate::__export::Export = $crate::__export::Export::new(
+                $name,
+                || $crate::__export::describe($task),
+                |input| $crate::__export::run_encoded($task, input),
+            );
 
             extern "C" fn register() {
                 EXPORT.register();

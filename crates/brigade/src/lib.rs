@@ -319,8 +319,10 @@ pub mod fuzzing;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 #[doc(hidden)]
 pub mod __export {
-    pub use crate::export::{Description, Export, describe};
+    pub use crate::export::{Description, Export, describe, run_encoded};
 }
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub mod exported;
 mod init;
 pub mod pool;
 mod publish;

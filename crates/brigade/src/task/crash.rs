@@ -5,6 +5,8 @@ use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
+
 use super::name::TaskName;
 use super::symbols::Frames;
 use crate::sys::signal_name;
@@ -133,7 +135,7 @@ impl fmt::Debug for Crash {
 }
 
 /// How far a worker had come with its task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Phase {
     /// It had not taken the task up yet.
@@ -171,7 +173,7 @@ impl fmt::Display for Phase {
 }
 
 /// What a worker died of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// A fault of its own, by the signal's number: SIGSEGV, SIGBUS, SIGILL, SIGFPE …

@@ -85,6 +85,16 @@ impl TaskName {
         }))
     }
 
+    /// That of a task that ran elsewhere, under this name, and was asked for there.
+    pub(crate) fn told(task: &str, started: &'static Location<'static>) -> TaskName {
+        TaskName(Arc::new(Inner {
+            address: 0,
+            started,
+            worker: None,
+            text: OnceLock::from(task.to_owned()),
+        }))
+    }
+
     /// Where it was started.
     pub(crate) fn started(&self) -> &'static Location<'static> {
         self.0.started

@@ -39,6 +39,22 @@ impl Panic {
         }))
     }
 
+    /// Of a task that ran elsewhere, as it was told there.
+    pub(crate) fn told(
+        task: TaskName,
+        message: String,
+        location: Option<String>,
+        backtrace: Option<String>,
+    ) -> Panic {
+        Panic(Box::new(Inner {
+            task,
+            message,
+            location,
+            frames: Frames::told(backtrace, None),
+            backtrace: OnceLock::new(),
+        }))
+    }
+
     /// What the panic said; `Box<dyn Any>` if it was neither a `&str` nor a `String`.
     pub fn message(&self) -> &str {
         &self.0.message

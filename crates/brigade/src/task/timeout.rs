@@ -88,7 +88,12 @@ impl Timeout {
         }
     }
 
-    fn place(&self) -> Option<&Whereabouts> {
+    /// Which time was over.
+    pub(crate) fn limit(&self) -> TimeLimit {
+        self.0.limit
+    }
+
+    pub(crate) fn place(&self) -> Option<&Whereabouts> {
         self.0.place.as_ref()
     }
 

@@ -13,6 +13,15 @@ pub(super) type Call = (String, Option<String>);
 pub(crate) struct Frames {
     symbols: Arc<Symbols>,
     calls: Vec<usize>,
+    /// What another process made of its calls, instead of ours.
+    told: Option<Arc<Told>>,
+}
+
+/// A stack of calls as another process has looked it up.
+#[derive(Debug)]
+struct Told {
+    backtrace: Option<String>,
+    innermost: Option<String>,
 }
 
 impl Frames {
@@ -20,11 +29,28 @@ impl Frames {
         Frames {
             symbols: Arc::clone(symbols),
             calls,
+            told: None,
+        }
+    }
+
+    /// Those that another process has looked up, as [`render`](Self::render) and
+    /// [`innermost`](Self::innermost) gave them there.
+    pub(crate) fn told(backtrace: Option<String>, innermost: Option<String>) -> Frames {
+        Frames {
+            symbols: Arc::clone(Symbols::of_this_process()),
+            calls: Vec::new(),
+            told: Some(Arc::new(Told {
+                backtrace,
+                innermost,
+            })),
         }
     }
 
     /// One call a line, innermost first; without the machinery of panics above, and ours below.
     pub(crate) fn render(&self) -> Option<String> {
+        if let Some(told) = &self.told {
+            return told.backtrace.clone();
+        }
         if self.calls.is_empty() {
             return None;
         }
@@ -60,6 +86,9 @@ impl Frames {
     /// The innermost call and its place, on one line: not one of the standard library or of C's, if
     /// it was called by another one.
     pub(crate) fn innermost(&self) -> Option<String> {
+        if let Some(told) = &self.told {
+            return told.innermost.clone();
+        }
         let mut all = self.without_ours();
         let is_own = |(name, place): &Call| match place.as_deref() {
             Some(place) => !is_system(place),

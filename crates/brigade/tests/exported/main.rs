@@ -1,0 +1,134 @@
+//! Tasks by function and name, values as bytes, errors as values: what a crate needs that carries
+//! tasks to other machines.
+
+#![cfg(all(target_os = "linux", not(brigade_portable)))]
+
+use std::panic::Location;
+use std::time::Duration;
+
+use brigade::exported::{Exported, Failure, decode, encode};
+use brigade::{Cause, JoinError, Kind, Phase, Pool, process};
+
+fn add((a, b): (u64, u64)) -> u64 {
+    a.wrapping_add(b)
+}
+brigade::export!("add", add);
+
+fn subtract((a, b): (u64, u64)) -> u64 {
+    a.wrapping_sub(b)
+}
+brigade::export!("subtract", subtract);
+
+fn not_exported((a, b): (u64, u64)) -> u64 {
+    a ^ b
+}
+
+brigade::export!("twice", |n: u8| n);
+brigade::export!("twice", |n: u8| n + 1);
+
+#[test]
+fn a_function_is_found_by_its_address() {
+    let names = [add, subtract].map(|task| Exported::find(task).map(|e| e.name()));
+    assert_eq!(names, [Some("add"), Some("subtract")]);
+    assert!(Exported::find(not_exported).is_none());
+}
+
+#[test]
+fn a_name_is_found_or_told_to_be_none() {
+    let task = Exported::named("add").expect("exported");
+    assert_eq!(task.types(), Exported::find(add).and_then(|e| e.types()));
+    assert!(task.types().is_some_and(|types| types.contains("u64")));
+    let input = encode(&(1_u64, 2_u64)).expect("encodes");
+    let result = (task.encoded())(input).expect("runs");
+    assert_eq!(decode::<u64>(&result), Ok(3));
+
+    let none = Exported::named("none").expect_err("not exported");
+    assert!(none.to_string().contains("`add`"), "{none}");
+    let twice = Exported::named("twice").expect_err("two of them");
+    assert!(twice.to_string().contains("more than one"), "{twice}");
+}
+
+#[test]
+fn other_bytes_are_refused() {
+    let task = Exported::named("add").expect("exported");
+    let why = (task.encoded())(vec![1, 2, 3]).expect_err("no such value");
+    assert!(why.contains("its input could not be decoded"), "{why}");
+}
+
+#[test]
+fn descriptors_do_not_leave_the_machine() {
+    let (sender, _receiver) = brigade::channel::pipe::<u32>(1).expect("a channel");
+    let why = encode(&sender).expect_err("a descriptor");
+    assert!(why.to_string().contains("descriptors"), "{why}");
+}
+
+fn sent(error: &JoinError) -> JoinError {
+    let bytes = encode(&Failure::of(error)).expect("encodes");
+    decode::<Failure>(&bytes)
+        .expect("decodes")
+        .into_error("there", Location::caller())
+}
+
+#[test]
+fn errors_are_told_in_full() {
+    brigade::init();
+    for kind in Kind::ALL {
+        let panicked = kind.spawn(|n: u32| -> u32 { panic!("of {n}") }, 7);
+        let panicked = panicked.expect("starts").join().expect_err("panics");
+        let JoinError::Panicked(told) = sent(&panicked) else {
+            panic!("{panicked:?}");
+        };
+        let JoinError::Panicked(here) = panicked else {
+            panic!("{panicked:?}");
+        };
+        assert_eq!(told.message(), "of 7");
+        assert_eq!(told.location(), here.location());
+        assert_eq!(told.backtrace(), here.backtrace());
+        assert_eq!(told.task(), "there");
+    }
+    let crashed = process::spawn(|()| -> () { std::process::abort() }, ());
+    let crashed = crashed.expect("starts").join().expect_err("aborts");
+    let JoinError::Crashed(told) = sent(&crashed) else {
+        panic!("{crashed:?}");
+    };
+    let JoinError::Crashed(here) = crashed else {
+        panic!("{crashed:?}");
+    };
+    assert_eq!(told.cause(), &Cause::Abort);
+    assert_eq!((told.pid(), told.phase()), (here.pid(), here.phase()));
+    assert_eq!(told.backtrace(), here.backtrace());
+    assert_eq!(
+        told.to_string(),
+        here.to_string().replace(here.task(), "there")
+    );
+}
+
+#[test]
+fn a_timeout_is_told_in_full() {
+    brigade::init();
+    let limit = Duration::from_millis(50);
+    let pool = Pool::builder(Kind::Process).workers(1).timeout(limit);
+    let pool = pool.build().expect("a pool");
+    let hang = |()| -> () {
+        loop {
+            std::thread::park();
+        }
+    };
+    let error = pool.submit(hang, ()).join().expect_err("no end");
+    let JoinError::TimedOut(told) = sent(&error) else {
+        panic!("{error:?}");
+    };
+    assert_eq!(told.after(), limit);
+    assert_eq!(told.phase(), Some(Phase::Running));
+    assert!(told.had_begun() && told.pid().is_some());
+}
+
+#[test]
+fn the_others_are_themselves() {
+    assert!(sent(&JoinError::Cancelled).is_cancelled());
+    assert!(sent(&JoinError::Closed).is_closed());
+    let why = JoinError::Undeliverable("why".to_owned());
+    assert_eq!(sent(&why).to_string(), "why");
+    let lost = Failure::lost().into_error("there", Location::caller());
+    assert!(lost.is_crash(), "{lost}");
+}
