@@ -1,0 +1,299 @@
+//! The tasks of one pool, and the watch over their results.
+
+use std::collections::HashMap;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use brigade::exported::{self, CODEC, Exported};
+use brigade::{JoinError, Message};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::Error;
+use crate::store::{NotAccepted, Store};
+use crate::wire::{self, End, Head, INLINE, Record};
+
+/// A watch that is silent for so long is begun again: one that is dead says nothing either.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Between two tries of what failed: doubled up to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+
+/// Pauses between tries, each twice as long as the one before.
+#[derive(Debug)]
+pub(crate) struct Pause(Duration);
+
+impl Pause {
+    pub(crate) fn new() -> Pause {
+        Pause(PAUSES.0)
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSES.1);
+    }
+}
+
+/// What a handle knows of its task.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) number: u64,
+    pub(super) name: &'static str,
+    pub(super) types: String,
+}
+
+/// The tasks of one pool. The watch over their results ends with it.
+#[derive(Debug)]
+pub(super) struct Job {
+    shared: Arc<Shared>,
+    next: AtomicU64,
+    watch: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Arc<Store>,
+    name: String,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Record>>>,
+    /// Somebody has begun to wait.
+    begun: Notify,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl Job {
+    pub(super) fn start(store: Arc<Store>) -> Job {
+        let shared = Arc::new(Shared {
+            name: store.unique(),
+            store,
+            waiting: Mutex::default(),
+            begun: Notify::new(),
+        });
+        Job {
+            watch: tokio::spawn(watch(Arc::clone(&shared))),
+            shared,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    pub(super) fn id(&self, number: u64) -> String {
+        format!("{}.{number}", self.shared.name)
+    }
+
+    /// Hands a task over. `waits`: for room in the queue. `None`: there is none.
+    pub(super) async fn give(
+        &self,
+        task: Exported,
+        types: String,
+        input: Vec<u8>,
+        waits: bool,
+    ) -> Result<Option<(Task, oneshot::Receiver<Record>)>, Error> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.id(number);
+        let name = task.name();
+        let is_large = input.len() > INLINE;
+        let head = Head {
+            name: name.to_owned(),
+            types: types.clone(),
+            codec: CODEC,
+            object: is_large.then(|| format!("input.{id}")),
+            id,
+        };
+        let result = self.shared.expect(number);
+        let given = self.send(&head, input, waits).await;
+        if !matches!(given, Ok(true)) {
+            self.shared.take(number);
+            if let (Some(object), Ok(false)) = (&head.object, &given) {
+                // What cannot be deleted now is deleted when its time is over.
+                let _ = self.store().delete_object(object).await;
+            }
+        }
+        let task = Task {
+            number,
+            name,
+            types,
+        };
+        Ok(given?.then_some((task, result)))
+    }
+
+    /// `false`: the queue is full.
+    async fn send(&self, head: &Head, input: Vec<u8>, waits: bool) -> Result<bool, Error> {
+        let store = self.store();
+        let until = Instant::now() + store.settings.patience;
+        let mut pause = Pause::new();
+        let mut body = Bytes::from(input);
+        if let Some(object) = &head.object {
+            while let Err(e) = store.put_object(object, &body).await {
+                if Instant::now() >= until {
+                    return Err(e);
+                }
+                pause.wait().await;
+            }
+            body = Bytes::new();
+        }
+        // Each try has the same id, so that the servers keep one.
+        let mut until = Instant::now() + store.settings.patience;
+        loop {
+            match store.publish_task(head.to_headers(), body.clone()).await {
+                Ok(()) => return Ok(true),
+                Err(NotAccepted::Full) if !waits => return Ok(false),
+                Err(NotAccepted::Full) => until = Instant::now() + store.settings.patience,
+                Err(NotAccepted::Failed(e)) if Instant::now() >= until => return Err(e),
+                Err(NotAccepted::Failed(_)) => {}
+            }
+            pause.wait().await;
+        }
+    }
+}
+
+impl Shared {
+    fn expect(&self, number: u64) -> oneshot::Receiver<Record> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.insert(number, sender);
+        drop(waiting);
+        self.begun.notify_one();
+        receiver
+    }
+
+    fn take(&self, number: u64) -> Option<oneshot::Sender<Record>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(&number)
+    }
+
+    /// Forgets handles that were dropped. Whether any is left.
+    fn is_awaited(&self) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, sender| !sender.is_closed());
+        !waiting.is_empty()
+    }
+}
+
+/// Gives each result to the handle that waits for it.
+async fn watch(shared: Arc<Shared>) {
+    let mut results = Watch::new(Arc::clone(&shared.store), shared.name.clone());
+    loop {
+        while !shared.is_awaited() {
+            shared.begun.notified().await;
+        }
+        // With a limit: those who wait may have gone.
+        let Ok((number, record)) = timeout(QUIET, results.next()).await else {
+            continue;
+        };
+        if let Some(sender) = shared.take(number) {
+            // Whose handle was dropped is not told.
+            let _ = sender.send(record);
+        }
+    }
+}
+
+/// The results of a job, those that are there and those to come, each once.
+pub(super) struct Watch {
+    store: Arc<Store>,
+    job: String,
+    /// The revision of the bucket from which on nothing has been seen.
+    next: u64,
+    open: Option<async_nats::jetstream::kv::Watch>,
+    pause: Pause,
+}
+
+impl Watch {
+    pub(super) fn new(store: Arc<Store>, job: String) -> Watch {
+        Watch {
+            store,
+            job,
+            next: 1,
+            open: None,
+            pause: Pause::new(),
+        }
+    }
+
+    /// The next one. It never ends, and may be dropped at any time.
+    pub(super) async fn next(&mut self) -> (u64, Record) {
+        loop {
+            let Some(open) = &mut self.open else {
+                match self.store.watch_results(&self.job, self.next).await {
+                    Ok(open) => self.open = Some(open),
+                    Err(e) => {
+                        tracing::debug!(job = self.job, "{e}");
+                        self.pause.wait().await;
+                    }
+                }
+                continue;
+            };
+            match timeout(QUIET, open.next()).await {
+                Ok(Some(Ok(entry))) => {
+                    self.pause = Pause::new();
+                    if entry.revision < self.next {
+                        continue;
+                    }
+                    self.next = entry.revision + 1;
+                    let number = wire::number_of(&entry.key);
+                    // What is no record was written by somebody else, or deleted.
+                    let record = Record::from_bytes(&entry.value);
+                    if let (Some(number), Ok(record)) = (number, record) {
+                        return (number, record);
+                    }
+                }
+                Ok(Some(Err(_)) | None) => {
+                    self.open = None;
+                    self.pause.wait().await;
+                }
+                Err(_) => self.open = None,
+            }
+        }
+    }
+}
+
+/// The end of a task, from its record.
+pub(super) async fn outcome<R: Message>(
+    store: &Store,
+    record: Record,
+    (name, types): (&str, &str),
+    started: &'static Location<'static>,
+) -> Result<R, JoinError> {
+    let undeliverable = |why: String| Err(JoinError::Undeliverable(why));
+    let bytes = match record.end {
+        End::Failed(failure) => return Err(failure.into_error(name, started)),
+        _ if record.name != name || record.types != types => {
+            return undeliverable(format!(
+                "the result is one of task `{}`, not of `{name}`, or of other types",
+                record.name
+            ));
+        }
+        End::Returned(bytes) => bytes,
+        End::Object(object) => {
+            let until = Instant::now() + store.settings.patience;
+            let mut pause = Pause::new();
+            loop {
+                match store.object(&object).await {
+                    Ok(Some(bytes)) => break bytes,
+                    Ok(None) => {
+                        return undeliverable("its result is no longer kept".to_owned());
+                    }
+                    Err(e) if Instant::now() >= until => {
+                        return undeliverable(format!("its result could not be had: {e}"));
+                    }
+                    Err(_) => pause.wait().await,
+                }
+            }
+        }
+    };
+    exported::decode(&bytes).map_err(|e| JoinError::Undeliverable(format!("its result {e}")))
+}

@@ -1,0 +1,417 @@
+//! [`Pool`]: where tasks are submitted.
+
+mod handle;
+mod job;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use brigade::exported::{self, Exported};
+use brigade::{JoinError, Message};
+use futures_util::{Stream, StreamExt, stream};
+
+pub use self::handle::JoinHandle;
+pub(crate) use self::job::Pause;
+use self::job::{Job, Watch, outcome};
+use crate::store::Store;
+use crate::wire;
+use crate::{Error, Settings};
+
+/// A pool whose workers are on many machines; or on this one.
+///
+/// Only [exported](brigade::export!) functions can be submitted: a worker finds them by name. A
+/// pool is a handle: clones are the same pool. Tasks that are queued or run when the last one is
+/// dropped go on; their results can be had by [`reattach`](Self::reattach).
+///
+/// It is used inside of a tokio runtime.
+///
+/// # Examples
+/// ```standalone_crate
+/// use brigade_cluster::Pool;
+/// use futures_util::StreamExt;
+///
+/// fn shout(text: String) -> String {
+///     text.to_uppercase()
+/// }
+/// brigade::export!("shout", shout);
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// brigade::init();
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// // Or "nats://…": the same program, with workers on other machines.
+/// let pool = Pool::connect("local:", "example").await?;
+/// assert_eq!(pool.submit(shout, "one".to_owned()).await.await?, "ONE");
+///
+/// let inputs = ["a", "b"].map(str::to_owned);
+/// let results: Vec<_> = pool.map(shout, inputs).collect().await;
+/// assert_eq!(results.into_iter().collect::<Result<Vec<_>, _>>()?, ["A", "B"]);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pool(Arc<Backend>);
+
+#[derive(Debug)]
+enum Backend {
+    Local(brigade::Pool, usize),
+    Remote(Remote),
+}
+
+#[derive(Debug)]
+struct Remote {
+    job: Arc<Job>,
+    in_flight: usize,
+    /// The hashes of the types of tasks: they take time.
+    types: Mutex<HashMap<&'static str, String>>,
+}
+
+/// Configures a [`Pool`].
+#[derive(Debug)]
+#[must_use = "it is a pool only when it is connected"]
+pub struct PoolBuilder {
+    url: String,
+    app: String,
+    settings: Settings,
+    local: Option<brigade::Pool>,
+    in_flight: usize,
+}
+
+impl PoolBuilder {
+    /// What all programs of the application agree on.
+    ///
+    /// *Default: [`Settings::default`].*
+    pub fn settings(mut self, settings: Settings) -> PoolBuilder {
+        self.settings = settings;
+        self
+    }
+
+    /// The pool that runs the tasks where the URL is `local:`.
+    ///
+    /// *Default: processes, as many as the machine has processors.*
+    pub fn local(mut self, pool: brigade::Pool) -> PoolBuilder {
+        self.local = Some(pool);
+        self
+    }
+
+    /// How many tasks of a map are submitted ahead of its results. At least 1; more than all workers
+    /// have together keeps them busy.
+    ///
+    /// *Default: 1,000.*
+    pub fn in_flight(mut self, tasks: usize) -> PoolBuilder {
+        self.in_flight = tasks.max(1);
+        self
+    }
+
+    /// Connects, and makes the application's streams if there are none.
+    ///
+    /// # Errors
+    /// The name of the application is none; no server answers, or an old one; the streams could not
+    /// be made; the local pool could not be started.
+    pub async fn connect(self) -> Result<Pool, Error> {
+        let backend = if self.url == "local:" {
+            crate::settings::check_name(&self.app)?;
+            let pool = match self.local {
+                Some(pool) => pool,
+                None => brigade::Pool::processes(
+                    std::thread::available_parallelism().map_or(1, usize::from),
+                )?,
+            };
+            Backend::Local(pool, self.in_flight)
+        } else {
+            let store = Store::open(&self.url, &self.app, self.settings).await?;
+            Backend::Remote(Remote {
+                job: Arc::new(Job::start(Arc::new(store))),
+                in_flight: self.in_flight,
+                types: Mutex::default(),
+            })
+        };
+        Ok(Pool(Arc::new(backend)))
+    }
+}
+
+impl Pool {
+    /// A pool of this application, on these servers: `nats://host:port`, or several with commas;
+    /// `local:` is a pool of this program.
+    ///
+    /// # Errors
+    /// As [`PoolBuilder::connect`].
+    pub async fn connect(url: &str, app: &str) -> Result<Pool, Error> {
+        Pool::builder(url, app).connect().await
+    }
+
+    /// Configures a pool.
+    pub fn builder(url: &str, app: &str) -> PoolBuilder {
+        PoolBuilder {
+            url: url.to_owned(),
+            app: app.to_owned(),
+            settings: Settings::default(),
+            local: None,
+            in_flight: 1000,
+        }
+    }
+
+    /// The name under which this pool's tasks are kept, for [`reattach`](Self::reattach): put it
+    /// where a restarted program finds it. `None`: the pool is local.
+    pub fn job(&self) -> Option<&str> {
+        match &*self.0 {
+            Backend::Local(..) => None,
+            Backend::Remote(remote) => Some(remote.job.name()),
+        }
+    }
+
+    /// Gives the pool a task, and waits until the servers have it; for room in the queue, too.
+    ///
+    /// What cannot be submitted (a function that is not exported, an input that cannot be encoded)
+    /// or handed over in [`patience`](Settings::patience) ends with
+    /// [`Undeliverable`](JoinError::Undeliverable). In the last case it may run nevertheless: the
+    /// servers may have it, and not have been able to say so.
+    #[expect(
+        clippy::async_yields_async,
+        reason = "two waits: until the servers have it, and until it has ended"
+    )]
+    #[track_caller]
+    pub fn submit<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+    ) -> impl Future<Output = JoinHandle<R>> + Send + use<A, R> {
+        let started = Location::caller();
+        let pool = self.clone();
+        async move { pool.give(task, input, started).await }
+    }
+
+    /// The same, unless the queue is full.
+    ///
+    /// # Errors
+    /// The input, which was not taken.
+    #[track_caller]
+    pub fn try_submit<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+    ) -> impl Future<Output = Result<JoinHandle<R>, A>> + Send + use<A, R> {
+        let started = Location::caller();
+        let pool = self.clone();
+        async move {
+            let (exported, types) = match pool.find(task) {
+                Ok(found) => found,
+                Err(why) => return Ok(JoinHandle::refused(why)),
+            };
+            let remote = match &*pool.0 {
+                Backend::Local(pool, _) => {
+                    return pool.try_submit(task, input).map(JoinHandle::local);
+                }
+                Backend::Remote(remote) => remote,
+            };
+            let bytes = match exported::encode(&input) {
+                Ok(bytes) => bytes,
+                Err(why) => return Ok(JoinHandle::refused(format!("its input {why}"))),
+            };
+            let given = remote.give(exported, types, bytes, false, started).await;
+            given.ok_or(input)
+        }
+    }
+
+    /// Runs the task on each input, and gives the results in the order of the inputs, which are
+    /// taken as it goes.
+    #[track_caller]
+    pub fn map<A, R, I>(&self, task: fn(A) -> R, inputs: I) -> Results<Result<R, JoinError>>
+    where
+        A: Message,
+        R: Message,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: Send + 'static,
+    {
+        let started = Location::caller();
+        let pool = self.clone();
+        let in_flight = self.in_flight();
+        let run = move |input| {
+            let pool = pool.clone();
+            async move { pool.give(task, input, started).await.await }
+        };
+        let results = stream::iter(inputs).map(run).buffered(in_flight);
+        Results(Box::pin(results))
+    }
+
+    /// The same, as they come, each with the number of its input.
+    #[track_caller]
+    pub fn map_unordered<A, R, I>(
+        &self,
+        task: fn(A) -> R,
+        inputs: I,
+    ) -> Results<(usize, Result<R, JoinError>)>
+    where
+        A: Message,
+        R: Message,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: Send + 'static,
+    {
+        let started = Location::caller();
+        let pool = self.clone();
+        let in_flight = self.in_flight();
+        let run = move |(number, input)| {
+            let pool = pool.clone();
+            async move { (number, pool.give(task, input, started).await.await) }
+        };
+        let inputs = stream::iter(inputs).enumerate();
+        Results(Box::pin(inputs.map(run).buffer_unordered(in_flight)))
+    }
+
+    /// The results of another pool's tasks, each with its [number](JoinHandle::number): those that
+    /// are there, and those to come. The pool was one of the same application, and has
+    /// [told its name](Self::job); its program may have ended. All its tasks are of this function;
+    /// of a task of another one the number is told with an error.
+    ///
+    /// It has no end of its own: how many tasks there were is known to the one who submitted them.
+    ///
+    /// # Errors
+    /// The function is not exported; that is no job's name; the pool is local.
+    #[expect(
+        clippy::type_complexity,
+        reason = "it is that of `map_unordered`, and an error"
+    )]
+    #[track_caller]
+    pub fn reattach<A: Message, R: Message>(
+        &self,
+        job: &str,
+        task: fn(A) -> R,
+    ) -> Result<Results<(u64, Result<R, JoinError>)>, Error> {
+        let started = Location::caller();
+        let refused = |why: String| Error::Request {
+            what: "reattach",
+            why,
+        };
+        let (exported, types) = self.find(task).map_err(refused)?;
+        let Backend::Remote(remote) = &*self.0 else {
+            return Err(refused("a local pool keeps no results".to_owned()));
+        };
+        if !wire::is_job(job) {
+            return Err(refused(format!("`{job}` is no job's name")));
+        }
+        let store = Arc::clone(remote.job.store());
+        let watch = Watch::new(Arc::clone(&store), job.to_owned());
+        let results = stream::unfold((watch, store, types), move |mut state| async move {
+            let (number, record) = state.0.next().await;
+            let expected = (exported.name(), state.2.as_str());
+            let result = outcome(&state.1, record, expected, started).await;
+            Some(((number, result), state))
+        });
+        Ok(Results(Box::pin(results)))
+    }
+
+    async fn give<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+        started: &'static Location<'static>,
+    ) -> JoinHandle<R> {
+        let (exported, types) = match self.find(task) {
+            Ok(found) => found,
+            Err(why) => return JoinHandle::refused(why),
+        };
+        let remote = match &*self.0 {
+            Backend::Local(pool, _) => {
+                return JoinHandle::local(pool.submit_async(task, input).await);
+            }
+            Backend::Remote(remote) => remote,
+        };
+        let bytes = match exported::encode(&input) {
+            Ok(bytes) => bytes,
+            Err(why) => return JoinHandle::refused(format!("its input {why}")),
+        };
+        drop(input);
+        let given = remote.give(exported, types, bytes, true, started).await;
+        given.unwrap_or_else(|| JoinHandle::refused("the queue is full".to_owned()))
+    }
+
+    /// The export of a function, and of which types it is.
+    fn find<A: Message, R: Message>(&self, task: fn(A) -> R) -> Result<(Exported, String), String> {
+        let exported = Exported::find(task).ok_or(
+            "the function is not exported: write `brigade::export!(\"name\", function)` beside it",
+        )?;
+        let name = exported.name();
+        if !wire::is_name(name) {
+            return Err(format!(
+                "`{}` cannot be sent as the name of a task: it takes 1 to 256 bytes without control characters",
+                name.escape_debug()
+            ));
+        }
+        let Backend::Remote(remote) = &*self.0 else {
+            return Ok((exported, String::new()));
+        };
+        let known = || remote.types.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(types) = known().get(name).cloned() {
+            return Ok((exported, types));
+        }
+        // Not under the lock: it runs the program's own code.
+        let types =
+            wire::types_of(exported).ok_or("the function is not code of the main program")?;
+        known().insert(name, types.clone());
+        Ok((exported, types))
+    }
+
+    fn in_flight(&self) -> usize {
+        match &*self.0 {
+            Backend::Local(_, in_flight) => *in_flight,
+            Backend::Remote(remote) => remote.in_flight,
+        }
+    }
+}
+
+impl Remote {
+    /// `None`: the queue is full.
+    async fn give<R: Message>(
+        &self,
+        exported: Exported,
+        types: String,
+        input: Vec<u8>,
+        waits: bool,
+        started: &'static Location<'static>,
+    ) -> Option<JoinHandle<R>> {
+        let (task, result) = match self.job.give(exported, types, input, waits).await {
+            Ok(given) => given?,
+            Err(e) => return Some(JoinHandle::refused(format!("it was not handed over: {e}"))),
+        };
+        let store = Arc::clone(self.job.store());
+        let expected = task.clone();
+        let result = async move {
+            match result.await {
+                Ok(record) => {
+                    let expected = (expected.name, expected.types.as_str());
+                    outcome(&store, record, expected, started).await
+                }
+                // The runtime that watched has ended.
+                Err(_) => Err(JoinError::Closed),
+            }
+        };
+        Some(JoinHandle::remote(Arc::clone(&self.job), task, result))
+    }
+}
+
+/// Results as they come: a [`Stream`]. Dropped, it submits nothing more.
+#[must_use = "nothing is submitted until it is polled"]
+pub struct Results<T>(Pin<Box<dyn Stream<Item = T> + Send>>);
+
+impl<T> Stream for Results<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.as_mut().poll_next(context)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl<T> fmt::Debug for Results<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Results").finish_non_exhaustive()
+    }
+}

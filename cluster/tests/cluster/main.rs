@@ -1,0 +1,41 @@
+//! Tasks through a real server on loopback, to worker programs in processes of their own. Without a
+//! server the tests are skipped, and say so.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod deaths;
+mod limits;
+mod results;
+mod server;
+mod tasks;
+mod worker;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() {
+    brigade::init();
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|word| word == "--worker") {
+        return worker::main(&arguments[at + 1..]);
+    }
+    let missing = server::program().as_ref().err();
+    if let Some(why) = missing {
+        eprintln!("SKIPPED: all tests that need a server: {why}");
+    }
+    let trial = |(name, test): (&'static str, fn())| {
+        Trial::test(name, move || {
+            test();
+            Ok::<(), Failed>(())
+        })
+        .with_ignored_flag(missing.is_some() && name != results::LOCAL)
+    };
+    let all = [results::TESTS, deaths::TESTS, limits::TESTS].concat();
+    let trials = all.into_iter().map(trial).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// Runs a test's future.
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(test);
+}

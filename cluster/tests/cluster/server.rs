@@ -1,0 +1,103 @@
+//! A nats-server of the test's own: on a free port of loopback, with its data in a directory of its
+//! own, ended with the test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use brigade_test_support::wait;
+use tempfile::TempDir;
+
+/// The program, or why there is none.
+pub(crate) fn program() -> &'static Result<PathBuf, String> {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/nats-server");
+        let ran = Command::new(&script).stderr(Stdio::piped()).output();
+        let ran = ran.map_err(|e| format!("{}: {e}", script.display()))?;
+        if !ran.status.success() {
+            return Err(String::from_utf8_lossy(&ran.stderr).trim().to_owned());
+        }
+        Ok(PathBuf::from(String::from_utf8_lossy(&ran.stdout).trim()))
+    })
+}
+
+pub(crate) struct Server {
+    dir: TempDir,
+    child: Option<Child>,
+    port: u16,
+}
+
+impl Server {
+    pub(crate) fn start() -> Server {
+        let mut server = Server {
+            dir: tempfile::tempdir().expect("a directory"),
+            child: None,
+            port: 0,
+        };
+        server.restart();
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it, without warning.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it where it is not running: on its data, at its port.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.child.is_none(), "it is running");
+        let program = program().as_ref().expect("a server");
+        let port = if self.port == 0 {
+            -1
+        } else {
+            i32::from(self.port)
+        };
+        let child = Command::new(program)
+            .args(["--jetstream", "--addr", "127.0.0.1", "--port"])
+            .arg(port.to_string())
+            .arg("--store_dir")
+            .arg(self.dir.path().join("data"))
+            .arg("--ports_file_dir")
+            .arg(self.dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        // It writes a file of this name when it listens, after its own name.
+        let ports = format!("_{}.ports", child.id());
+        self.child = Some(child);
+        let dir = self.dir.path();
+        self.port = until("the server listens", || {
+            let mut files = fs::read_dir(dir).expect("a directory").flatten();
+            let file = files.find(|file| file.file_name().to_string_lossy().ends_with(&ports))?;
+            port_in(&file.path())
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn port_in(file: &Path) -> Option<u16> {
+    let text = fs::read_to_string(file).ok()?;
+    let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let url = ports.get("nats")?.get(0)?.as_str()?;
+    url.rsplit(':').next()?.parse().ok()
+}
+
+/// Waits until there is something to be had.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    wait::until_found(what, || Ok(look())).expect("it comes about")
+}

@@ -1,0 +1,108 @@
+//! The tasks of the tests, which worker programs have too.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tempfile::TempDir;
+
+use crate::server::until;
+
+pub(crate) fn double(n: u64) -> u64 {
+    2 * n
+}
+brigade::export!("double", double);
+
+pub(crate) fn panics(why: String) -> u64 {
+    panic!("{why}")
+}
+brigade::export!("panics", panics);
+
+pub(crate) fn reversed(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.reverse();
+    bytes
+}
+brigade::export!("reversed", reversed);
+
+/// Leaves a file behind that tells it has run, each time.
+pub(crate) fn aborts(dir: PathBuf) {
+    mark(&dir);
+    std::process::abort();
+}
+brigade::export!("aborts", aborts);
+
+/// Tells that it runs by a file in the directory, and ends when its [`Gate`] is opened; tells how
+/// many runs had begun then.
+pub(crate) fn waits(dir: PathBuf) -> usize {
+    let mut gate = fs::File::open(dir.join("gate")).expect("a gate");
+    mark(&dir);
+    gate.read_to_end(&mut Vec::new()).expect("it can be read");
+    begun(&dir)
+}
+brigade::export!("waits", waits);
+
+/// One that no worker has.
+pub(crate) fn not_exported(n: u64) -> u64 {
+    n + 7
+}
+
+/// A directory for `waits`, whose runs end when this is opened.
+pub(crate) struct Gate {
+    dir: TempDir,
+    /// Readers of the pipe wait as long as somebody could write.
+    shut: Option<fs::File>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Gate {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipe = dir.path().join("gate");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        let both = fs::OpenOptions::new().read(true).write(true).open(pipe);
+        Gate {
+            dir,
+            shut: Some(both.expect("it opens")),
+        }
+    }
+
+    pub(crate) fn input(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    pub(crate) fn begun(&self) -> usize {
+        begun(self.dir.path())
+    }
+
+    pub(crate) fn until_begun(&self, runs: usize) {
+        until("it has begun", || (self.begun() >= runs).then_some(()));
+    }
+
+    pub(crate) fn open(&mut self) {
+        self.shut = None;
+    }
+}
+
+/// How many runs have begun there.
+pub(crate) fn begun(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).expect("a directory");
+    let is_mark = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("run-");
+    entries
+        .filter(|entry| is_mark(entry.as_ref().expect("an entry")))
+        .count()
+}
+
+fn mark(dir: &Path) {
+    let mut number = 0;
+    loop {
+        let file = dir.join(format!("run-{number}"));
+        match fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(file)
+        {
+            Ok(_) => return,
+            Err(_) => number += 1,
+        }
+    }
+}
