@@ -6,10 +6,36 @@
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Error, Visibility};
+use syn::{Attribute, Error, Token, Visibility};
+
+/// The attribute's argument: `init_with = f`, or none.
+struct Argument(Option<TokenStream>);
+
+impl Parse for Argument {
+    fn parse(input: ParseStream<'_>) -> Result<Argument, Error> {
+        if input.is_empty() {
+            return Ok(Argument(None));
+        }
+        let message = "the only argument is `init_with = function`";
+        let name: Ident = input.parse().map_err(|e| Error::new(e.span(), message))?;
+        if name != "init_with" {
+            return Err(Error::new(name.span(), message));
+        }
+        input
+            .parse::<Token![=]>()
+            .map_err(|e| Error::new(e.span(), message))?;
+        let function: TokenStream = input.parse()?;
+        if function.is_empty() {
+            return Err(input.error(message));
+        }
+        Ok(Argument(Some(function)))
+    }
+}
 
 /// A function, as far as it has to be known.
 struct Function {
+    /// What is called first.
+    init: TokenStream,
     attributes: Vec<Attribute>,
     visibility: Visibility,
     /// `async`, before `fn`.
@@ -36,6 +62,7 @@ impl Parse for Function {
             return Err(Error::new(input.span(), "expected a function with a body"));
         };
         Ok(Function {
+            init: TokenStream::new(),
             attributes,
             visibility,
             is_async: tokens.iter().take(function).any(|token| is(token, "async")),
@@ -46,20 +73,22 @@ impl Parse for Function {
 }
 
 impl Function {
-    fn parse(arguments: &TokenStream, item: TokenStream) -> Result<Function, Error> {
-        if !arguments.is_empty() {
-            let message = "this attribute takes no arguments";
-            return Err(Error::new_spanned(arguments, message));
-        }
-        syn::parse2(item)
+    fn parse(arguments: TokenStream, item: TokenStream) -> Result<Function, Error> {
+        let Argument(init_with) = syn::parse2(arguments)?;
+        let function: Function = syn::parse2(item)?;
+        let init = match init_with {
+            None => quote!(::brigade::init();),
+            Some(f) => quote!(::brigade::init_with(#f);),
+        };
+        Ok(Function { init, ..function })
     }
 
     /// The same function, which calls `init` first.
     fn with_init(&self) -> TokenStream {
         let (attributes, visibility) = (&self.attributes, &self.visibility);
         let signature = &self.signature;
-        let inside = self.body.stream();
-        let mut body = Group::new(Delimiter::Brace, quote!(::brigade::init(); #inside));
+        let (init, inside) = (&self.init, self.body.stream());
+        let mut body = Group::new(Delimiter::Brace, quote!(#init #inside));
         body.set_span(self.body.span());
         quote!(#(#attributes)* #visibility #signature #body)
     }
@@ -86,13 +115,14 @@ impl Function {
 }
 
 pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
-    let function = Function::parse(&arguments, item)?;
+    let function = Function::parse(arguments, item)?;
     function.refuse_async("main")?;
     if !function.is_async {
         return Ok(function.with_init());
     }
     // The runtime starts when `init` has been called, in a function within.
     let Function {
+        init,
         attributes,
         visibility,
         signature,
@@ -107,7 +137,7 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> Result<TokenStr
     let name = name(signature);
     Ok(quote! {
         #visibility #outer {
-            ::brigade::init();
+            #init
             #(#attributes)* #signature #body
             #name()
         }
@@ -115,7 +145,7 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> Result<TokenStr
 }
 
 pub(crate) fn test(arguments: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
-    let function = Function::parse(&arguments, item)?;
+    let function = Function::parse(arguments, item)?;
     function.refuse_async("test")?;
     let with_init = function.with_init();
     // A runtime's attribute, such as `#[tokio::test]`, makes it a test.

@@ -1,5 +1,8 @@
 //! The program's first line.
 
+use std::panic::Location;
+use std::sync::{Once, OnceLock};
+
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use crate::{pool::crash_file::replay, worker::process::fork_server::bootstrap};
 
@@ -71,6 +74,106 @@ pub fn init() {
     #[cfg(all(target_os = "linux", not(brigade_portable)))]
     if bootstrap::initialize() {
         replay::replay_if_asked();
+    }
+}
+
+/// As [`init`], and calls `f` in the program, now, and in each of its worker processes before that
+/// does anything else: for what a process has to set up for itself, such as logging.
+///
+/// Statics that `main` sets are not set in workers, and a subscriber that it installs is not there;
+/// those that `f` sets are. It is called once in each process: the first call counts, and any other
+/// waits until that has returned. Workers of a pool that was built before do without it, and so do
+/// those of another [`Program`](crate::process::Program), where this program's functions are not.
+/// In a worker it comes before the pool's [`initializer`](crate::PoolBuilder::initializer), after
+/// the limits, the environment and the streams that its builder gives it, and before its
+/// [`Sandbox`](crate::Sandbox), which threads that `f` has started must not outlive.
+///
+/// A worker process costs what `f` costs, and a task in a process of its own waits for it.
+///
+/// # Panics
+/// As `f`, in the program. Where it panics or crashes in a worker, that is as with an initializer:
+/// [`process::spawn`](crate::process::spawn) and [`build`](crate::PoolBuilder::build) give an
+/// error, and a pool that cannot replace its workers says so.
+///
+/// # Examples
+/// ```
+/// use std::sync::OnceLock;
+///
+/// static NAME: OnceLock<String> = OnceLock::new();
+///
+/// fn set_up() {
+///     NAME.set(format!("process {}", std::process::id())).expect("once in each process");
+/// }
+///
+/// fn name(_: ()) -> Option<String> {
+///     NAME.get().cloned()
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     brigade::init_with(set_up);
+///     assert_eq!(name(()), Some(format!("process {}", std::process::id())));
+///     let worker = brigade::process::spawn(name, ())?.join()?;
+///     assert!(worker.is_some() && worker != name(()));
+///     Ok(())
+/// }
+/// ```
+///
+/// The attributes have it too: `#[brigade::main(init_with = set_up)]`, and for tests
+/// `#[brigade::test(init_with = set_up)]`.
+#[doc(alias = "logging")]
+#[track_caller]
+pub fn init_with(f: fn()) {
+    let at = Location::caller();
+    #[cfg_attr(
+        any(not(target_os = "linux"), brigade_portable),
+        expect(unused_mut, reason = "nothing is replayed")
+    )]
+    let mut is_first = false;
+    RUN.call_once_force(|_| {
+        let _ = PROGRAM_INIT.set(ProgramInit {
+            address: f as usize,
+            at,
+        });
+        // It may start processes.
+        #[cfg(all(target_os = "linux", not(brigade_portable)))]
+        {
+            is_first = bootstrap::initialize();
+        }
+        f();
+    });
+    // Not within: what is replayed may call this.
+    if is_first {
+        #[cfg(all(target_os = "linux", not(brigade_portable)))]
+        replay::replay_if_asked();
+    }
+}
+
+/// That was done, or is being done.
+static RUN: Once = Once::new();
+
+static PROGRAM_INIT: OnceLock<ProgramInit> = OnceLock::new();
+
+/// What each worker calls first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProgramInit {
+    /// Of a `fn()`.
+    pub(crate) address: usize,
+    /// Where the program has said so.
+    pub(crate) at: &'static Location<'static>,
+}
+
+impl ProgramInit {
+    pub(crate) fn get() -> Option<ProgramInit> {
+        PROGRAM_INIT.get().copied()
+    }
+
+    /// A worker: it calls this by itself, and has its own workers do the same.
+    #[cfg(all(target_os = "linux", not(brigade_portable)))]
+    pub(crate) fn is_run_by_worker(address: usize) {
+        RUN.call_once_force(|_| {
+            let at = Location::caller();
+            let _ = PROGRAM_INIT.set(ProgramInit { address, at });
+        });
     }
 }
 

@@ -354,6 +354,8 @@ pub use advise::{Advice, Advisor, advise};
 /// }
 /// ```
 ///
+/// With an argument it calls [`init_with`]: `#[brigade::main(init_with = set_up_logging)]`.
+///
 /// An `async fn main` has its runtime's attribute below this one, so that the runtime is started
 /// when `init` has been called:
 ///
@@ -382,7 +384,7 @@ pub use brigade_derive::main;
 /// has its runtime's attribute, such as `#[tokio::test]`, below this one.
 #[cfg(feature = "derive")]
 pub use brigade_derive::test;
-pub use init::init;
+pub use init::{init, init_with};
 pub use pool::{Actor, Latencies, Pool, PoolBuilder, PoolStats, open_metrics};
 pub use publish::publish;
 #[cfg(feature = "sandbox")]

@@ -122,7 +122,7 @@ const CASES: &[Case] = &[
         name: "an_attribute_with_arguments",
         body: "#[brigade::test(threads = 2)] fn cooks() {}",
         code: None,
-        said: &["this attribute takes no arguments"],
+        said: &["the only argument is `init_with = function`"],
     },
     #[cfg(feature = "derive")]
     Case {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::JoinError;
+use crate::init::ProgramInit;
 use crate::pool::config::Options;
 use crate::pool::policy::limits::StartFailures;
 use crate::sim::local::Instant;
@@ -112,10 +113,16 @@ impl StartError {
         StartError::SpawnFailed(RemoteError::other(why))
     }
 
-    /// The initializer, if it is what failed.
+    /// The initializer, or what the program runs first in each worker, if it is what failed.
     pub(super) fn initializer(&self, options: &Options) -> Option<TaskName> {
+        let program_init = || {
+            let own = matches!(options.process.named_program(), Ok(None));
+            let init = ProgramInit::get().filter(|_| own)?;
+            Some(TaskName::at(init.address, options.name.clone(), init.at))
+        };
         match self {
-            StartError::Died(..) => options.initializer_name(),
+            StartError::Died(..) => options.initializer_name().or_else(program_init),
+            StartError::SetupFailed(why, _) if why.is_program_init => program_init(),
             StartError::SetupFailed(why, _) if why.panic.is_some() => options.initializer_name(),
             StartError::SetupFailed(..) | StartError::SpawnFailed(_) => None,
         }

@@ -4,12 +4,15 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use crate::init::ProgramInit;
 #[cfg(feature = "sandbox")]
 use crate::sys::error;
 use crate::sys::error::Call;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{environment, process};
 use crate::task::entry::{self, Resident};
+use crate::task::identity::Function;
+use crate::task::panic::Unwound;
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::startup::{Worker, is_the_worker};
 use crate::worker::process::child::streams;
@@ -21,6 +24,7 @@ use crate::worker::process::ipc::protocol::{NotReady, PoolWorkerSetup, Setup};
 pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolWorker>, NotReady> {
     let mut setup: Setup = postcard::from_bytes(encoded).map_err(|e| NotReady {
         why: RemoteError::other(e.to_string()),
+        is_program_init: false,
         panic: None,
     })?;
     let pool = setup.pool.take();
@@ -33,12 +37,13 @@ pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolW
     }
     #[cfg(feature = "sandbox")]
     let rules = setup.sandbox.take();
+    let program_init = setup.program_init;
     prepare(setup)?;
     #[cfg(feature = "sandbox")]
     let is_shut_in = rules.is_some();
     #[cfg(not(feature = "sandbox"))]
     let is_shut_in = false;
-    let state = initialize(pool.as_ref(), is_shut_in)?;
+    let state = initialize(program_init, pool.as_ref(), is_shut_in)?;
     #[cfg(feature = "sandbox")]
     shut_in(rules.as_deref())?;
     Ok(pool.map(|setup| PoolWorker { setup, state }))
@@ -89,22 +94,29 @@ fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
     locked.map_err(|e| NotReady::because(&e))
 }
 
-/// Runs the initializer of a worker of a pool, and loads its state. `is_shut_in`: it is about to
-/// be; then no thread may be left.
+/// Runs what the program runs in each worker, then the initializer of a worker of a pool, and loads
+/// its state. `is_shut_in`: it is about to be; then no thread may be left.
 fn initialize(
+    program_init: Option<u64>,
     pool: Option<&PoolWorkerSetup>,
     is_shut_in: bool,
 ) -> Result<Option<Resident>, NotReady> {
-    let Some(pool) = pool.filter(|pool| pool.initializer.is_some() || pool.state.is_some()) else {
+    let initializer = pool.and_then(|pool| pool.initializer);
+    let state = pool.and_then(|pool| pool.state.as_ref());
+    if program_init.is_none() && initializer.is_none() && state.is_none() {
         return Ok(None);
-    };
-    let failed = |what: &str, panic| NotReady {
-        why: RemoteError::other(what),
-        panic,
-    };
-    let ended = pool.initializer.map(entry::run_initializer);
-    let is_initialized = matches!(ended, None | Some(Some(Ok(()))));
-    let state = pool.state.as_ref().filter(|_| is_initialized);
+    }
+    let is_done = |ended: &Option<Option<_>>| matches!(ended, None | Some(Some(Ok(()))));
+    let of_program = program_init.map(|function| {
+        let address = Function(function).address()?;
+        ProgramInit::is_run_by_worker(address);
+        entry::run_initializer(function)
+    });
+    let is_initialized = is_done(&of_program);
+    let ended = initializer.filter(|_| is_initialized);
+    let ended = ended.map(entry::run_initializer);
+    let is_initialized = is_initialized && is_done(&ended);
+    let state = state.filter(|_| is_initialized);
     let state = state.map(|state| entry::load_state(state));
     if !is_the_worker() {
         process::exit_now(0);
@@ -116,26 +128,48 @@ fn initialize(
     } else {
         flush::flush(Streams::All);
     }
-    let panicked = |what: &str, mut unwound| {
-        shorten(&mut unwound);
-        failed(what, Some(unwound))
+    check(of_program, "what the program runs first").map_err(|not_ready| NotReady {
+        is_program_init: true,
+        ..not_ready
+    })?;
+    check(ended, "its initializer")?;
+    let Some(state) = state else {
+        return Ok(None);
     };
-    match ended {
-        None | Some(Some(Ok(()))) => {}
-        Some(Some(Err(unwound))) => return Err(panicked("its initializer panicked", unwound)),
-        Some(None) => {
-            let what = "its initializer is not part of this worker's program";
-            return Err(failed(what, None));
-        }
+    let what = "the load of its state";
+    match state.ok_or_else(|| absent(what))? {
+        Ok(Ok(state)) => Ok(Some(state)),
+        Ok(Err(why)) => Err(failed(&why, None)),
+        Err(unwound) => Err(panicked(what, unwound)),
     }
-    match state {
-        None => Ok(None),
-        Some(Some(Ok(Ok(state)))) => Ok(Some(state)),
-        Some(Some(Ok(Err(why)))) => Err(failed(&why, None)),
-        Some(Some(Err(unwound))) => Err(panicked("the load of its state panicked", unwound)),
-        Some(None) => {
-            let what = "the load of its state is not part of this worker's program";
-            Err(failed(what, None))
-        }
+}
+
+/// How a function of the program's ended; `Some(None)`: it is not there.
+fn check(ended: Option<Option<Result<(), Unwound>>>, what: &str) -> Result<(), NotReady> {
+    match ended {
+        None | Some(Some(Ok(()))) => Ok(()),
+        Some(Some(Err(unwound))) => Err(panicked(what, unwound)),
+        Some(None) => Err(absent(what)),
+    }
+}
+
+fn absent(what: &str) -> NotReady {
+    failed(
+        &format!("{what} is not part of this worker's program"),
+        None,
+    )
+}
+
+fn panicked(what: &str, mut unwound: Unwound) -> NotReady {
+    shorten(&mut unwound);
+    let message = &unwound.message;
+    failed(&format!("{what} panicked: {message}"), Some(unwound))
+}
+
+fn failed(what: &str, panic: Option<Unwound>) -> NotReady {
+    NotReady {
+        why: RemoteError::other(what),
+        is_program_init: false,
+        panic,
     }
 }

@@ -11,11 +11,13 @@ use super::groups::{self, Groups};
 use super::one_shot::ProcessTask;
 use super::program::NamedProgram;
 use super::streams::Given;
+use crate::init::ProgramInit;
 use crate::process::Builder;
 #[cfg(feature = "sandbox")]
 use crate::process::streams::From;
 use crate::sys::error::Call;
 use crate::task::entry::Plan;
+use crate::task::identity::Function;
 use crate::task::name::TaskName;
 use crate::worker::process::ipc::protocol::{Limits, Setup};
 use crate::{Kind, Message};
@@ -42,7 +44,11 @@ impl Builder {
         input: A,
         name: TaskName,
     ) -> io::Result<ProcessTask<R>> {
-        let setup = self.setup()?;
+        let mut setup = self.setup()?;
+        // Its own program may have one; this one's is not there.
+        if let Some(setup) = &mut setup {
+            setup.program_init = None;
+        }
         let of = Origin {
             program: Some(program),
             inheritance: Setup::inheritance(setup.as_ref()),
@@ -79,6 +85,7 @@ impl Builder {
             && oom_score_adj.is_none()
             && limits.is_none()
             && streams.is_none()
+            && (self.program.is_some() || ProgramInit::get().is_none())
     }
 
     /// How long a worker has, after a SIGTERM.
@@ -128,6 +135,7 @@ impl Builder {
                 .map(|d| OsString::from(d).into_vec()),
             oom_score_adj: self.oom_score_adj,
             limits: self.limits()?,
+            program_init: self.program_init()?,
             streams: given.of_worker(),
             given,
             #[cfg(feature = "sandbox")]
@@ -141,6 +149,13 @@ impl Builder {
 }
 
 impl Builder {
+    /// The function's offset. A program that is another has its own.
+    fn program_init(&self) -> io::Result<Option<u64>> {
+        let init = ProgramInit::get().filter(|_| self.program.is_none());
+        let offset = init.map(|init| Function::at(init.address)).transpose()?;
+        Ok(offset.map(|function| function.0))
+    }
+
     fn given_streams(&self) -> io::Result<Given> {
         let Some(streams) = &self.streams else {
             return Ok(Given::default());

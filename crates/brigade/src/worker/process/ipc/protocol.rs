@@ -204,6 +204,8 @@ pub(crate) struct Setup {
     pub(crate) current_dir: Option<Vec<u8>>,
     pub(crate) oom_score_adj: Option<i16>,
     pub(crate) limits: Limits,
+    /// The offset of a `fn()` to run before all that is the program's.
+    pub(crate) program_init: Option<u64>,
     /// Streams that its builder has given it.
     pub(crate) streams: Option<OwnStreams>,
     /// What those are, in the host: it travels through the fork server.
@@ -268,7 +270,9 @@ pub(crate) struct PoolWorkerSetup {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NotReady {
     pub(crate) why: RemoteError,
-    /// The initializer panicked.
+    /// Whether that is what the program runs first in each worker, and nothing of a pool's.
+    pub(crate) is_program_init: bool,
+    /// It panicked, or the initializer.
     pub(crate) panic: Option<Unwound>,
 }
 
@@ -276,6 +280,7 @@ impl NotReady {
     pub(crate) fn because(error: &io::Error) -> NotReady {
         NotReady {
             why: error.into(),
+            is_program_init: false,
             panic: None,
         }
     }
@@ -433,7 +438,7 @@ mod tests {
         .join("\n");
         assert_eq!(
             (PROTOCOL, outline::hash(shared.as_bytes())),
-            (1, 40739470272843574),
+            (1, 1134266280072822533),
             "if a release speaks this version of the protocol, raise it; then pin this: {shared}"
         );
     }
