@@ -36,7 +36,8 @@ pub(super) async fn run(shared: &Shared, message: Message) {
     let sequence = message.info().ok().map(|info| info.stream_sequence);
     let (Some(head), Some(sequence)) = (head, sequence) else {
         tracing::warn!("what is no task was taken out of the queue");
-        let _ = message.ack_with(AckKind::Term).await;
+        let taking = message.ack_with(AckKind::Term);
+        let _ = timeout(shared.store.settings.request_timeout, taking).await;
         return;
     };
     let task = Task {

@@ -1,8 +1,11 @@
 //! Whoever dies or is stopped, a task ends once.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use brigade::{Cause, JoinError};
 use brigade_cluster::Pool;
+use brigade_test_support::wait::pause;
 use futures_util::StreamExt;
 
 use crate::block_on;
@@ -18,6 +21,8 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("deaths::a_paused_worker_loses", a_paused_worker_loses),
     ("deaths::what_kills_its_worker", what_kills_its_worker),
     ("deaths::what_kills_its_machine", what_kills_its_machine),
+    ("deaths::a_long_task_runs_once", a_long_task_runs_once),
+    ("deaths::told_to_stop", told_to_stop),
     ("deaths::duplicates_end_once", duplicates_end_once),
     ("deaths::the_server_is_restarted", the_server_is_restarted),
     ("deaths::many_workers_are_killed", many_workers_are_killed),
@@ -141,6 +146,48 @@ fn what_kills_its_machine() {
         assert_eq!(gate.begun(), 3);
         let told = worker.stop();
         assert_eq!((told.ended, told.dead), (1, 1), "{told:?}");
+    });
+}
+
+/// As long as its worker lives, nobody else gets it.
+fn a_long_task_runs_once() {
+    let server = Server::start();
+    let mut gate = Gate::new();
+    block_on(async {
+        let pool = pool(&server).await;
+        let handle = pool.submit(waits, gate.input()).await;
+        let workers = [(), ()].map(|()| Program::start(&server.url(), "app", 1));
+        gate.until_begun(1);
+        // Three times what a worker has without a sign of life.
+        pause(Duration::from_secs(3));
+        gate.open();
+        assert_eq!(soon(handle).await.unwrap(), 1);
+        let told = workers.map(Program::stop);
+        assert_eq!(told[0].ended + told[1].ended, 1, "{told:?}");
+        assert_eq!(told[0].lost + told[1].lost, 0, "{told:?}");
+    });
+}
+
+/// What runs is ended first, and what is queued is left to others.
+fn told_to_stop() {
+    let server = Server::start();
+    let mut gate = Gate::new();
+    block_on(async {
+        let pool = pool(&server).await;
+        let first = pool.submit(waits, gate.input()).await;
+        let second = pool.submit(double, 1).await;
+        let worker = Program::start_serving(&server.url(), "app");
+        gate.until_begun(1);
+        worker.terminate();
+        gate.open();
+        assert_eq!(soon(first).await.unwrap(), 1);
+        let told = worker.stop();
+        assert_eq!((told.ended, told.lost), (1, 0), "{told:?}");
+        assert_eq!(queued(&server).await, 1);
+        let other = Program::start_serving(&server.url(), "app");
+        assert_eq!(soon(second).await.unwrap(), 2);
+        other.terminate();
+        assert_eq!(other.stop().ended, 1);
     });
 }
 

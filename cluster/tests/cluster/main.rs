@@ -18,6 +18,9 @@ fn main() {
     if let Some(at) = arguments.iter().position(|word| word == "--worker") {
         return worker::main(&arguments[at + 1..]);
     }
+    if let Some(at) = arguments.iter().position(|word| word == "--serve") {
+        return worker::serve(&arguments[at + 1..]);
+    }
     let missing = server::program().as_ref().err();
     if let Some(why) = missing {
         eprintln!("SKIPPED: all tests that need a server: {why}");

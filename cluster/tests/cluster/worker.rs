@@ -1,11 +1,10 @@
 //! Worker programs: this program, started again.
 
 use std::io::Read;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use brigade_cluster::{Settings, Worker};
+use brigade_cluster::{Served, Settings, Worker};
 use brigade_test_support::wait::LIMIT;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -46,7 +45,22 @@ pub(crate) fn main(arguments: &[String]) {
         let _ = stop.await;
     };
     let worker = Worker::new(url, app, pool).settings(settings());
-    let served = runtime.block_on(worker.run_until(stop)).expect("it serves");
+    let served = runtime.block_on(worker.run_until(stop));
+    print(served.expect("it serves"));
+}
+
+/// `program --serve URL APP`: what a program of the user's does.
+pub(crate) fn serve(arguments: &[String]) {
+    let [url, app] = arguments else {
+        panic!("{arguments:?}");
+    };
+    let pool = brigade::Pool::processes(1).expect("a pool");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let served = runtime.block_on(brigade_cluster::serve(url, app, pool));
+    print(served.expect("it serves"));
+}
+
+fn print(served: Served) {
     let told = Told {
         ended: served.ended(),
         lost: served.lost(),
@@ -61,13 +75,17 @@ pub(crate) struct Program(Child);
 
 impl Program {
     pub(crate) fn start(url: &str, app: &str, workers: usize) -> Program {
-        let program = std::env::current_exe().expect("this program");
-        Program::start_of(&program, url, app, workers)
+        Program::start_with(&["--worker", url, app, &workers.to_string()])
     }
 
-    fn start_of(program: &Path, url: &str, app: &str, workers: usize) -> Program {
-        let child = Command::new(program)
-            .args(["--worker", url, app, &workers.to_string()])
+    /// One that stops by a signal, and has one worker process.
+    pub(crate) fn start_serving(url: &str, app: &str) -> Program {
+        Program::start_with(&["--serve", url, app])
+    }
+
+    fn start_with(arguments: &[&str]) -> Program {
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();
@@ -82,6 +100,10 @@ impl Program {
     pub(crate) fn kill(mut self) {
         self.0.kill().expect("it is there");
         self.0.wait().expect("it is a child");
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.send(Signal::TERM);
     }
 
     pub(crate) fn pause(&self) {
