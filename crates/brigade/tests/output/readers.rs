@@ -84,6 +84,35 @@ fn a_worker_that_waits_for_a_reader_can_be_ended() {
     }
 }
 
+/// It hears that the socket was hung up, at which it waits while it drops lines.
+#[test]
+fn the_fork_server_rests_when_a_reader_is_gone_that_never_read() {
+    brigade::init();
+    let (output, lines) = Output::lines().expect("lines");
+    let worker = Builder::new()
+        .stdout(output.clone())
+        .spawn(write_numbers, u32::MAX);
+    let worker = worker.expect("a worker");
+    let pid = worker.pid().expect("it has begun");
+    let server = procfs::parent(pid).expect("it is there");
+    // More than there is room for anywhere.
+    until("lines are dropped", || {
+        let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("it runs");
+        let written = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+        written.expect("proc(5)").parse::<u64>().expect("a number") > 4 << 20
+    });
+    drop(lines);
+    until("the worker has gone on", || {
+        procfs::state(pid).is_ok_and(|state| state == 'R')
+    });
+    worker.cancel();
+    assert!(matches!(worker.join(), Err(JoinError::Cancelled)));
+    until("the fork server sleeps", || {
+        procfs::state(server).is_ok_and(|state| state == 'S')
+    });
+    drop(output);
+}
+
 #[test]
 fn lines_end_with_the_fork_server() {
     brigade::init();

@@ -106,7 +106,7 @@ impl Server<'_> {
                 self.epoll.remove(input.pipe());
             }
             for own in worker.own.into_iter().flatten() {
-                if let Some(fd) = own.blocked_on() {
+                if let Some(fd) = own.fd().filter(|_| own.blocked) {
                     self.epoll.remove(fd);
                 }
                 self.keep_lines(*own);

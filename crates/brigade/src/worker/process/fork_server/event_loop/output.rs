@@ -193,7 +193,7 @@ impl Server<'_> {
             return;
         };
         if let Some(own) = &mut worker.own[stream as usize] {
-            if let Some(fd) = own.blocked_on() {
+            if let Some(fd) = own.fd() {
                 self.epoll.remove(fd);
             }
             own.blocked = false;

@@ -27,8 +27,10 @@ pub(crate) const NO_FUNCTION: Function = [u64::MAX; 2];
 /// One stream of one worker.
 #[derive(Debug)]
 pub(crate) struct LineSocket {
-    /// `None`: nobody reads any more.
-    socket: Option<OwnedFd>,
+    /// It stays until this is dropped, for the event loop may wait for it.
+    socket: OwnedFd,
+    /// Nobody reads any more.
+    is_gone: bool,
     pid: u32,
     is_stderr: bool,
     function: Function,
@@ -44,7 +46,8 @@ pub(crate) struct LineSocket {
 impl LineSocket {
     pub(crate) fn new(socket: OwnedFd, pid: u32, stream: Stream) -> LineSocket {
         LineSocket {
-            socket: Some(socket),
+            socket,
+            is_gone: false,
             pid,
             is_stderr: stream == Stream::Stderr,
             function: NO_FUNCTION,
@@ -97,19 +100,19 @@ impl LineSocket {
 
     /// Sends what there is room for.
     pub(super) fn flush(&mut self) {
-        let Some(socket) = &self.socket else {
+        if self.is_gone {
             self.waiting.clear();
             self.bytes = 0;
             return;
-        };
+        }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         while let Some(frame) = self.waiting.front() {
-            match rustix::net::send(socket, frame, flags) {
+            match rustix::net::send(&self.socket, frame, flags) {
                 Err(Errno::INTR) => continue,
                 // Those last two lack memory for a moment; the line is tried again.
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => return,
                 Err(_) => {
-                    self.socket = None;
+                    self.is_gone = true;
                     return self.flush();
                 }
                 Ok(_) => {}
@@ -131,8 +134,11 @@ impl LineSocket {
 
     /// What to wait for until there is room.
     pub(super) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
-        let socket = self.socket.as_ref()?;
-        (!self.waiting.is_empty()).then_some(socket.as_fd())
+        (!self.waiting.is_empty()).then_some(self.fd())
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// The worker waits, from now on if it did not before.

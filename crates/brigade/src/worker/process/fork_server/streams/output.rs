@@ -225,7 +225,9 @@ impl Output {
                     // that was full): these words are lost, as they would be if the worker had
                     // written them itself.
                     let gone = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN, Errno::BADF];
-                    if gone.contains(&e) {
+                    // A worker's own stays open: the event loop may wait for it, and forgets it
+                    // only when it is told to, for it is open elsewhere too.
+                    if gone.contains(&e) && self.own_file.is_none() {
                         self.to = To::Nowhere;
                     }
                     done = self.backlog.len();
@@ -267,6 +269,16 @@ impl Output {
             To::Own(fd) => Some(fd.as_fd()),
             To::File(fd) | To::Socket(fd) => Some(fd.as_fd()),
             To::Nowhere | To::Lines(_) => None,
+        }
+    }
+
+    /// What the event loop may wait for.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.to {
+            To::Own(fd) => Some(fd.as_fd()),
+            To::File(fd) | To::Socket(fd) => Some(*fd),
+            To::Lines(lines) => Some(lines.fd()),
+            To::Nowhere => None,
         }
     }
 
