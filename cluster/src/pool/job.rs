@@ -192,8 +192,9 @@ async fn watch(shared: Arc<Shared>) {
         while !shared.is_awaited() {
             shared.begun.notified().await;
         }
-        // With a limit: those who wait may have gone.
-        let Ok((number, record)) = timeout(QUIET, results.next()).await else {
+        // With a limit: those who wait may have gone. It is longer than that within, which has to
+        // pass first: a watch that is dropped before it has noticed its silence would never do so.
+        let Ok((number, record)) = timeout(3 * QUIET, results.next()).await else {
             continue;
         };
         if let Some(sender) = shared.take(number) {
