@@ -261,7 +261,8 @@
 //!   [builder](process::Builder::stdin) says otherwise.
 //! - A pool belongs to the program that made it: it is not a [`Message`], and in a fork of the
 //!   program it accepts nothing. It has as many workers as it was made with, or
-//!   [resized](Pool::resize) to, up to 4096, and no priorities.
+//!   [resized](Pool::resize) to, up to 4096, or [follows its work](PoolBuilder::workers) in a range,
+//!   and has no priorities.
 //! - A task that waits for other tasks in a pool of processes keeps its worker; its own pool, if it
 //!   makes one, is gone with that worker.
 //! - A result of a recursive type is decoded by recursion: one nested ten thousand levels deep

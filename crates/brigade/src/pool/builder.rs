@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use super::config::Options;
 use super::policy::limits::QueueLimit;
+use super::policy::size::SHRINK_AFTER;
+use super::pool_size::PoolSize;
 #[cfg(feature = "timeline")]
 use super::timeline::Timeline;
 use super::{Backend, Pool, process as process_pool, thread};
 use crate::sys::processors;
 use crate::{Kind, process};
 
-/// Workers that one pool may have.
-const MAX_WORKERS: usize = 4096;
+/// So long that a clock can say when it ends.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Configures a [`Pool`]. Made by [`Pool::builder`].
 ///
@@ -92,7 +94,8 @@ impl PoolBuilder {
         PoolBuilder {
             kind,
             options: Options {
-                workers: processors::count(),
+                size: PoolSize::from(processors::count()),
+                shrink_after: SHRINK_AFTER,
                 name: None,
                 timeout: None,
                 retries: 0,
@@ -115,14 +118,53 @@ impl PoolBuilder {
         }
     }
 
-    /// How many workers the pool has, from 1 to 4096. [`Pool::resize`] changes that later.
+    /// How many workers the pool has, from 1 to 4096: a number, or a range, such as `2..=16`.
+    /// [`Pool::resize`] changes that later.
+    ///
+    /// With a range the number follows the work. The pool starts with the least. It gets more when
+    /// tasks wait longer than it takes to start a worker, 1 ms: then as many as tasks wait, and no
+    /// more than twice as many as before, until there are the most. A worker that was not needed
+    /// for [some time](Self::shrink_after) leaves, down to the least. No task is lost by either.
+    /// [`Pool::workers`] tells how many there are. Such a pool of threads has one thread beside its
+    /// workers, as one with a [timeout](Self::timeout).
     ///
     /// *Default: the number of processors that this process may use
     /// ([`std::thread::available_parallelism`]).*
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use brigade::{Kind, Pool};
+    ///
+    /// brigade::init();
+    /// let pool = Pool::builder(Kind::Process).workers(1..=4).build()?;
+    /// assert_eq!(pool.workers(), 1);
+    /// let slow = |n: u64| {
+    ///     std::thread::sleep(std::time::Duration::from_millis(n)); // somebody answers slowly
+    ///     n
+    /// };
+    /// assert_eq!(pool.map(slow, [50; 12]).count(), 12);
+    /// assert!((2..=4).contains(&pool.workers()));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[doc(alias = "num_threads")]
     #[doc(alias = "max_workers")]
-    pub fn workers(mut self, workers: usize) -> PoolBuilder {
-        self.options.workers = workers;
+    #[doc(alias = "autoscale")]
+    pub fn workers(mut self, workers: impl Into<PoolSize>) -> PoolBuilder {
+        self.options.size = workers.into();
+        self
+    }
+
+    /// How long a worker is not needed before it leaves, in a pool whose number of workers
+    /// [follows the work](Self::workers). That is looked at once in this time, so it may be up to
+    /// twice as long. In others it does nothing.
+    ///
+    /// *Default: 10 s.*
+    #[doc(alias = "keep_alive")]
+    #[doc(alias = "idle_timeout")]
+    pub fn shrink_after(mut self, time: Duration) -> PoolBuilder {
+        self.options.shrink_after = time.min(NEVER);
         self
     }
 
@@ -410,7 +452,7 @@ impl PoolBuilder {
     pub fn build(self) -> io::Result<Pool> {
         let options = self.options;
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        check_workers(options.workers)?;
+        options.size.check()?;
         if options.queue_limit.get() == Some(0) {
             return invalid("a pool's queue limit must be at least 1".to_owned());
         }
@@ -455,14 +497,4 @@ impl PoolBuilder {
         };
         Ok(Pool::of(backend))
     }
-}
-
-/// Refuses a number of workers that no pool can have: 0, or more than [`MAX_WORKERS`].
-pub(super) fn check_workers(workers: usize) -> io::Result<()> {
-    let what = match workers {
-        0 => "a pool needs at least one worker".to_owned(),
-        1..=MAX_WORKERS => return Ok(()),
-        _ => format!("a pool has at most {MAX_WORKERS} workers, not {workers}"),
-    };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }

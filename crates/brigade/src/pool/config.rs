@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::limits::QueueLimit;
+use super::pool_size::PoolSize;
 use super::timeline::Timeline;
 use crate::task::name::TaskName;
 use crate::{JoinError, process};
@@ -16,7 +17,9 @@ use crate::{JoinError, process};
 /// The options of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) workers: usize,
+    pub(super) size: PoolSize,
+    /// How long a worker is not needed before it leaves.
+    pub(super) shrink_after: Duration,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: u32,
@@ -80,6 +83,11 @@ impl Options {
             None => InitializerFailed(why).into(),
             Some(_) => io::Error::other(StateFailed(why)),
         }
+    }
+
+    /// How many workers the pool starts with.
+    pub(super) fn workers(&self) -> usize {
+        self.size.least
     }
 
     /// After how many tasks a worker leaves.

@@ -2,7 +2,7 @@
 
 // The files:
 // - context: what many tasks borrow
-// - builder: configures and starts a pool; config: its options
+// - builder: configures and starts a pool; config: its options; pool_size: how many workers
 // - task_builder: one task, with something otherwise than its pool
 // - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed:
 //   with keys; map_stream: in async code
@@ -34,6 +34,7 @@ mod map_stream;
 mod named;
 mod open_metrics;
 mod policy;
+mod pool_size;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod process;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
@@ -65,6 +66,7 @@ pub use keyed::MapKeyed;
 pub use map::{Map, MapUnordered};
 pub use map_stream::MapStream;
 pub use open_metrics::open_metrics;
+pub use pool_size::PoolSize;
 pub use stacks::{Stacks, WorkerStack};
 pub use state::{StatePool, StatePoolBuilder};
 pub use stats::PoolStats;
@@ -340,7 +342,7 @@ impl Pool {
         }
     }
 
-    /// How many workers it has.
+    /// How many workers it has, or should have: those that take the place of others are counted.
     pub fn workers(&self) -> usize {
         match &self.backend {
             Backend::Thread(pool) => pool.workers(),
@@ -348,7 +350,8 @@ impl Pool {
         }
     }
 
-    /// Changes how many workers it has, while it runs: from 1 to 4096.
+    /// Changes how many workers it has, while it runs: to a number from 1 to 4096, or to a range in
+    /// which it [follows the work](PoolBuilder::workers) from now on.
     ///
     /// New workers are hired at once, and this does not wait for them: a process that cannot be
     /// made is tried again, as one that takes the place of a dead one. A worker that is one too
@@ -373,11 +376,12 @@ impl Pool {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn resize(&self, workers: usize) -> io::Result<()> {
-        builder::check_workers(workers)?;
+    pub fn resize(&self, workers: impl Into<PoolSize>) -> io::Result<()> {
+        let size = workers.into();
+        size.check()?;
         match &self.backend {
-            Backend::Thread(pool) => pool.resize(workers),
-            Backend::Process(pool) => pool.resize(workers),
+            Backend::Thread(pool) => pool.resize(&size),
+            Backend::Process(pool) => pool.resize(&size),
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::config::Options;
 use super::context::Context;
 use super::policy::task_options::TaskOptions;
+use super::pool_size::PoolSize;
 use super::stacks::WorkerStack;
 use super::waiters::FutureWaiters;
 use crate::process::NamedTask;
@@ -97,7 +98,7 @@ impl ProcessPool {
         match self.0 {}
     }
 
-    pub(in crate::pool) fn resize(&self, _: usize) -> io::Result<()> {
+    pub(in crate::pool) fn resize(&self, _: &PoolSize) -> io::Result<()> {
         match self.0 {}
     }
 

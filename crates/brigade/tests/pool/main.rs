@@ -21,6 +21,7 @@ mod queue;
 mod resize;
 mod room;
 mod sharing;
+mod size;
 mod state;
 mod stats;
 mod streams;

@@ -8,10 +8,12 @@
 // - estimate: how long tasks take, and how many of them are so much work
 // - limits: of the queue, of a map's window, of retries, of workers that do not start
 // - outcome: how a task has ended, as events and numbers say it; run: when it ran
+// - size: how many workers there are where that follows the work
 // - task_options: what one task has otherwise than its pool
 
 pub(super) mod estimate;
 pub(super) mod limits;
 pub(super) mod outcome;
 pub(super) mod run;
+pub(super) mod size;
 pub(super) mod task_options;

@@ -93,7 +93,7 @@ impl Dispatcher {
     }
 
     /// Whether as many workers run tiny tasks as there are processors.
-    fn has_enough_at_work(&self, now: Instant) -> bool {
+    pub(super) fn has_enough_at_work(&self, now: Instant) -> bool {
         let last = processors::usable() - 1;
         self.estimate.worth_waking().is_some() && self.at_work(now).nth(last).is_some()
     }

@@ -14,6 +14,7 @@ use super::worker_table::WorkerTable;
 use crate::PoolStats;
 use crate::pool::config::Options;
 use crate::pool::policy::estimate::{PrefetchEstimate, WORTH_WAKING};
+use crate::pool::policy::size::Following;
 use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::sim::ForkServer;
@@ -45,6 +46,8 @@ pub(super) struct Dispatcher {
     /// Ends that could not be dealt with yet.
     pub(super) exits_deferred: bool,
     pub(super) respawn: Respawn,
+    /// The number of workers follows the work.
+    pub(super) following: Option<Following<Instant>>,
     /// When it was looked at what workers say.
     pub(super) looked: Instant,
     /// Something came of the last look.
@@ -69,12 +72,13 @@ impl Dispatcher {
         let epoch = server.exit_table.epoch().load(Ordering::Acquire);
         Dispatcher {
             grace: options.process.grace_time(),
-            workers: WorkerTable::new(options.workers, now),
+            workers: WorkerTable::new(options.workers(), now),
             stats: PoolStats {
-                workers: options.workers,
+                workers: options.workers(),
                 ..PoolStats::default()
             },
-            respawn: Respawn::new(options.workers),
+            respawn: Respawn::new(options.workers()),
+            following: Following::new(options.size.range(), options.shrink_after),
             options,
             setup,
             server,
@@ -148,7 +152,12 @@ impl Dispatcher {
 
     /// How many tasks more there is room for ahead of the workers.
     pub(super) fn room_for_more(&self) -> usize {
-        let room = self.estimate.prefetch_depth() * self.sharers();
+        let mut sharers = self.sharers();
+        if let (Some(following), None) = (&self.following, self.estimate.worth_waking()) {
+            // What waits is what more workers are made for.
+            sharers = sharers.max(following.most());
+        }
+        let room = self.estimate.prefetch_depth() * sharers;
         let limit = self.options.queue_limit;
         // With no worker at hand, one task waits for the first.
         room.max(1)

@@ -6,7 +6,7 @@ use super::deferred::Deferred;
 use super::dispatcher::Dispatcher;
 use super::pool::{Driver, ProcessPool};
 use super::worker_slot::SlotStatus;
-use crate::sim::local::Instant;
+use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::host::client::PoolObserver;
 
 /// When it is looked whether tasks that were given out are begun.
@@ -38,6 +38,11 @@ impl PoolObserver for ProcessPool {
         inner.dispatcher.note_stops(ctx);
         inner.dispatcher.enforce_timeouts(ctx);
         inner.dispatcher.enforce_deadlines(ctx);
+        if let Some(workers) = inner.dispatcher.follow_work(ctx) {
+            self.size.store(workers as u32, Ordering::Relaxed);
+            inner.dispatcher.poll(&mut deferred, false);
+        }
+        let ctx = &mut deferred.at(Instant::now());
         let unbegun = inner.dispatcher.steal_from_stalled(ctx);
         if inner.driver == Driver::None {
             // Wake-ups that came are taken now.
@@ -89,6 +94,9 @@ impl Dispatcher {
         if may_wait && !self.wakeups.is_timer_soon() && self.estimate.worth_waking().is_some() {
             self.wakeups.mark_timer_soon();
             sooner(Instant::now() + UNSHARED);
+        }
+        if let Some(when) = self.next_look_at_size() {
+            sooner(when);
         }
         if self.is_traced && (self.workers.busy().iter()).any(|&i| self.workers[i].is_unannounced())
         {

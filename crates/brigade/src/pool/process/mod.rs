@@ -72,7 +72,9 @@ use super::config::Options;
 use super::context::Context;
 use super::crash_file;
 use super::policy::limits::Attempts;
+use super::policy::size::Following;
 use super::policy::task_options::TaskOptions;
+use super::pool_size::PoolSize;
 use crate::process::NamedTask;
 use crate::sim::local::{self, Instant, Ordering};
 use crate::sys::error;
@@ -468,14 +470,16 @@ impl ProcessPool {
     }
 
     /// There should be so many workers from now on.
-    pub(in crate::pool) fn resize(&self, workers: usize) -> io::Result<()> {
+    pub(in crate::pool) fn resize(&self, size: &PoolSize) -> io::Result<()> {
         if !self.is_ours() {
             return Ok(());
         }
-        self.options.check_resize(workers)?;
+        self.options.check_resize(size.most)?;
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
+        let workers = size.nearest(self.workers());
         self.size.store(workers as u32, Ordering::Relaxed);
+        inner.dispatcher.following = Following::new(size.range(), self.options.shrink_after);
         inner.dispatcher.poll(&mut deferred, false);
         (inner.dispatcher).resize(workers, &mut deferred.at(Instant::now()));
         inner.dispatcher.poll(&mut deferred, false);

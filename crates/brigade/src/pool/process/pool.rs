@@ -122,7 +122,7 @@ impl ProcessPool {
         make: impl FnOnce(std::sync::Weak<ProcessPool>) -> Dispatcher,
     ) -> Arc<ProcessPool> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let size = options.workers as u32;
+        let size = options.workers() as u32;
         Arc::new_cyclic(|core| ProcessPool {
             size: AtomicU32::new(size),
             options,

@@ -6,12 +6,50 @@ use super::assignment::WorkerIndex;
 use super::deferred::Ctx;
 use super::dispatcher::Dispatcher;
 use super::worker_slot::{SlotStatus, Termination};
+use crate::pool::policy::size::Load;
 use crate::sim::local::Instant;
 
 /// When it is looked whether a worker that was dismissed has ended.
 const DISMISSED: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
+    /// What there is to do, for a pool whose number of workers follows that.
+    fn load(&self, now: Instant) -> Load {
+        let waiting = self.waiting();
+        let (workers, busy) = (self.workers.wanted(), self.workers.busy().len());
+        Load {
+            workers,
+            busy,
+            // More than the processors do not run tiny tasks faster.
+            waiting: match self.has_enough_at_work(now) {
+                true => 0,
+                false => waiting.saturating_sub(workers.saturating_sub(busy)),
+            },
+            begun: self.stats.submitted.saturating_sub(waiting as u64),
+        }
+    }
+
+    /// When it is to be looked whether there should be more workers, or fewer.
+    #[inline]
+    pub(super) fn next_look_at_size(&mut self) -> Option<Instant> {
+        self.following.as_ref()?;
+        let now = Instant::now();
+        let load = self.load(now);
+        self.following.as_mut()?.observe(load, now)
+    }
+
+    /// Has as many workers as the work needs. Returns how many that are, if it is another number.
+    pub(super) fn follow_work(&mut self, ctx: &mut Ctx<'_>) -> Option<usize> {
+        self.following.as_ref()?;
+        if self.respawn.is_building() || self.closing && self.is_done() {
+            return None;
+        }
+        let load = self.load(ctx.now);
+        let workers = self.following.as_mut()?.look(load, ctx.now)?;
+        self.resize(workers, ctx);
+        Some(workers)
+    }
+
     /// There should be so many workers from now on. What is missing is hired by the next
     /// [`poll`](Self::poll). What is one too many is given nothing more: one that has no task ends
     /// now, another when it has ended the one that it runs.

@@ -154,11 +154,9 @@ impl<S: 'static> StatePoolBuilder<S> {
 
     /// Of one worker, for which no other stands in while it waits within its task.
     pub(super) fn single(mut self) -> io::Result<StatePoolBuilder<S>> {
-        if self.builder.options.workers != 1 {
-            let why = format!(
-                "an actor has one worker, not {}",
-                self.builder.options.workers
-            );
+        let most = self.builder.options.size.most;
+        if most != 1 {
+            let why = format!("an actor has one worker, not {most}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         if let Some(state) = &mut self.builder.options.state {

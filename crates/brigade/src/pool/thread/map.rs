@@ -137,7 +137,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     fn read(&mut self, horizon: usize) {
         let pool = &self.job.pool;
         let batch_size = self.job.batch_size.load(Ordering::Relaxed);
-        let workers = pool.workers();
+        let workers = pool.most_workers();
         let most = (batch_size * workers * BATCHES_AHEAD).min(MAP_WINDOW.max(workers * 2));
         let horizon = horizon.min(self.fetched + most);
         let mut read = 0;

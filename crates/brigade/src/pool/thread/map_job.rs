@@ -205,7 +205,7 @@ impl<A, R> MapJob<A, R> {
 impl<A: Message, R: Message> MapJob<A, R> {
     /// Adds an input, and a ticket if there are too few.
     pub(super) fn push_input(self: &Arc<Self>, input: MapInput<A>) {
-        let workers = self.pool.workers();
+        let workers = self.pool.most_workers();
         let mut state = lock(&self.state);
         if state.filling.inputs.is_empty() {
             state.filling.read_at = self.pool.now();

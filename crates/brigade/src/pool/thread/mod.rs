@@ -2,7 +2,8 @@
 
 // The files:
 // - pool: the queue, and what all threads see; thread_table: which threads there are; scheduler:
-//   which of them come, go and sleep; shutdown: how a pool ends
+//   which of them come, go and sleep; following: how many, where that follows the work; shutdown:
+//   how a pool ends
 // - worker: one thread; adaptive_spin: how long it looks before it sleeps; current: the worker that
 //   the calling thread is
 // - work: what waits in the queue; callable: what a task calls; submit: taking tasks on; task: one that was submitted;
@@ -18,6 +19,7 @@ mod callable;
 mod capacity;
 mod counters;
 mod current;
+mod following;
 mod locks;
 mod map;
 mod map_batch;

@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_deque::{Injector, Steal};
 
@@ -20,6 +20,7 @@ use crate::pool::events;
 use crate::pool::policy::estimate::SharedEstimate;
 use crate::pool::policy::limits::should_remove_cancelled;
 use crate::pool::policy::run::{RunTimes, TaskRun};
+use crate::pool::policy::size::Following;
 use crate::pool::waiters::FutureWaiters;
 use crate::sys::original::Original;
 use crate::sys::{clock, spin};
@@ -44,6 +45,10 @@ pub(in crate::pool) struct ThreadPool {
     table: Mutex<ThreadTable>,
     /// How many threads should be active, as the table has it.
     pub(super) size: AtomicUsize,
+    /// How many there may be at the most: more than that where the number follows the work.
+    pub(super) most: AtomicUsize,
+    /// That it does. Locked before the table.
+    pub(super) following: Mutex<Option<Following<Instant>>>,
     /// What the table's hint was when the table was last unlocked.
     wake_hint: AtomicU32,
     /// Notified when a thread becomes ready, leaves the table or is blocked.
@@ -83,8 +88,10 @@ impl ThreadPool {
             queue: Injector::new(),
             cancelled: AtomicUsize::new(0),
             capacity: Capacity::new(options.queue_limit),
-            table: Mutex::new(ThreadTable::new(options.workers)),
-            size: AtomicUsize::new(options.workers),
+            table: Mutex::new(ThreadTable::new(options.workers())),
+            size: AtomicUsize::new(options.workers()),
+            most: AtomicUsize::new(options.size.most),
+            following: Mutex::new(Following::new(options.size.range(), options.shrink_after)),
             wake_hint: AtomicU32::new(0),
             changed: Condvar::new(),
             idle: FutureWaiters::default(),
@@ -193,6 +200,7 @@ impl ThreadPool {
         {
             self.wake_or_start();
         }
+        self.note_backlog();
     }
 
     /// A queued task was cancelled. Nothing can be taken out of the middle of the queue, so its
@@ -226,6 +234,7 @@ impl ThreadPool {
         let before = table.active();
         let result = change(&mut table);
         let (after, wake_hint) = (table.active(), table.hint());
+        table.most_active = after.max(table.most_active);
         if before != after {
             adaptive_spin::awake_changed(before, after);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::thread;
 
-use super::locks::wait;
+use super::locks::{lock, wait};
 use super::pool::{BACKLOG_WAKE_NS, ThreadPool};
 use super::registry;
 use super::state;
@@ -14,6 +14,8 @@ use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
 use crate::pool::config::Options;
 use crate::pool::policy::outcome::replaced;
+use crate::pool::policy::size::Following;
+use crate::pool::pool_size::PoolSize;
 use crate::sys::asking;
 use crate::sys::error::{Call, THREAD};
 use crate::task::panic::{Unwound, contained};
@@ -45,10 +47,10 @@ impl ThreadPool {
     }
 
     fn start_workers(self: &Arc<Self>) -> io::Result<()> {
-        if self.options.timeout.is_some() {
+        if self.options.timeout.is_some() || self.options.size.least < self.options.size.most {
             self.ensure_timeout_monitor()?;
         }
-        for _ in 0..self.options.workers {
+        for _ in 0..self.options.workers() {
             let worker = self.with_table(|table| table.add(self.new_worker()));
             self.start_thread(worker)?;
         }
@@ -59,7 +61,7 @@ impl ThreadPool {
                 let why = JoinError::panicked(name, unwound, symbols);
                 return Err(self.options.start_failed(why));
             }
-            if table.ready == self.options.workers {
+            if table.ready == self.options.workers() {
                 table.building = false;
                 return Ok(());
             }
@@ -72,14 +74,32 @@ impl ThreadPool {
         |id| Arc::new(WorkerThread::new(id, pool))
     }
 
-    /// There should be so many threads from now on.
-    pub(in crate::pool) fn resize(self: &Arc<Self>, workers: usize) -> io::Result<()> {
+    /// There should be so many threads from now on, or as many as the work needs.
+    pub(in crate::pool) fn resize(self: &Arc<Self>, size: &PoolSize) -> io::Result<()> {
         if self.is_copy() {
             return Ok(());
         }
-        self.options.check_resize(workers)?;
+        self.options.check_resize(size.most)?;
+        let new = Following::new(size.range(), self.options.shrink_after);
+        if new.is_some() {
+            self.ensure_timeout_monitor()?;
+        }
+        let mut following = lock(&self.following);
+        *following = new;
+        self.most.store(size.most, Ordering::Relaxed);
+        let result = self.set_size(size.nearest(self.workers()));
+        drop(following);
+        if let Some(monitor) = self.timeout_monitor.get() {
+            monitor.wake();
+        }
+        result
+    }
+
+    /// There should be so many threads from now on. Called with the lock on `following`.
+    pub(super) fn set_size(self: &Arc<Self>, workers: usize) -> io::Result<()> {
         let (sleepers, started) = self.with_table(|table| {
-            if table.shutting_down {
+            let ends = table.shutting_down && self.queue_is_empty();
+            if ends || table.aborted || table.over {
                 return (Vec::new(), Vec::new());
             }
             table.workers = workers;
@@ -101,6 +121,10 @@ impl ThreadPool {
         for worker in started {
             result = result.and(self.start_thread(worker));
         }
+        // Threads that were to exit, and sleep until then, are needed again.
+        if !self.queue_is_empty() {
+            self.wake_or_start();
+        }
         result
     }
 
@@ -115,6 +139,9 @@ impl ThreadPool {
     fn wake_or_start_for(self: &Arc<Self>, backlog: u64) {
         let is_long = backlog > BACKLOG_WAKE_NS;
         let action = self.with_table(|table| table.wake_or_start(is_long, self.new_worker()));
+        if matches!(action, WakeAction::Nothing) {
+            self.note_backlog();
+        }
         self.apply(action);
     }
 

@@ -34,6 +34,8 @@ pub(super) struct ThreadTable {
     pub(super) threads: HashMap<u64, ThreadEntry>,
     /// How many of them are blocked: they wait inside a task for the pool.
     pub(super) blocked: usize,
+    /// How many were active at once, since that was looked at last.
+    pub(super) most_active: usize,
     /// The threads that sleep. The last is woken first.
     pub(super) sleepers: Vec<Arc<WorkerThread>>,
     /// A thread searches for work, or was woken to do so.
@@ -105,6 +107,7 @@ impl ThreadTable {
             workers,
             threads: HashMap::new(),
             blocked: 0,
+            most_active: 0,
             sleepers: Vec::new(),
             searching: false,
             sentry: None,

@@ -48,6 +48,8 @@ type TimeGivenBack = Vec<(u64, u64, u64)>;
 pub(super) struct TimeoutMonitor {
     /// The monitor sleeps until it is woken.
     is_parked: AtomicBool,
+    /// It is to be told when tasks wait, for the number of threads follows the work.
+    pub(super) awaits_backlog: AtomicBool,
     /// Tasks that have not ended and have a deadline, by that and by their number.
     deadlines: Mutex<BTreeMap<(u64, u64), Weak<dyn Work>>>,
     /// Where the thread is whose task the monitor is about to end, if threads may be asked.
@@ -96,6 +98,7 @@ impl ThreadPool {
             .needed_to("keep a pool's limit of time")?;
         let monitor = TimeoutMonitor {
             is_parked: AtomicBool::new(false),
+            awaits_backlog: AtomicBool::new(false),
             deadlines: Mutex::default(),
             place: Mutex::new(None),
             thread: thread.thread().clone(),
@@ -164,11 +167,14 @@ impl TimeoutMonitor {
     fn run(&self, pool: &Arc<ThreadPool>) {
         let mut given = TimeGivenBack::new();
         let mut woke = pool.now();
+        let mut told_at = None;
         loop {
             if pool.is_over() {
                 return;
             }
             let deadline = self.enforce_deadlines(pool);
+            let look = self.follow_work(pool, &mut told_at);
+            let deadline = deadline.into_iter().chain(look).min();
             let watched = self.scan(pool, &given, woke);
             let watched = watched.or_else(|| {
                 self.is_parked.store(true, Ordering::SeqCst);

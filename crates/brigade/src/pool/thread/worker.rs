@@ -221,6 +221,11 @@ impl WorkerThread {
         super::counters::add_unshared(&self.counters.external, 1);
     }
 
+    /// Whether it runs a task, or has just ended one and looks for the next.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy_since.load(Ordering::Relaxed) != 0
+    }
+
     /// When its next task begins, by the pool's clock.
     pub(super) fn start_time(&self) -> u64 {
         match self.busy_since.load(Ordering::Relaxed) {
