@@ -80,7 +80,7 @@ impl Wake for SlotWaker {
 }
 
 impl Pool {
-    /// Runs `task` on each input, and gives the results as a [`Stream`](futures_core::Stream), in
+    /// Runs `task` on each input, and gives the results as a [`Stream`], in
     /// the order of the inputs: [`map`](Self::map) for async code. No thread waits for it, and it
     /// needs no runtime: poll it on any executor.
     ///
@@ -93,7 +93,7 @@ impl Pool {
     ///
     /// When it is dropped, what was not started never starts, and what runs runs on, detached. When
     /// the pool is [closed](Self::close), the inputs that were not taken end with
-    /// [`JoinError::Closed`](crate::JoinError::Closed), each; and so do all in a fork of the
+    /// [`JoinError::Closed`], each; and so do all in a fork of the
     /// program. Short tasks are faster with `map`: here each result wakes the executor.
     ///
     /// # Panics
