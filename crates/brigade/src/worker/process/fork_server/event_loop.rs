@@ -388,9 +388,9 @@ impl<'a> Server<'a> {
                     self.ask(slot, pid);
                 }
                 Request::Released => self.collect_released(),
-                Request::Lane { slot, pid, ticket } => {
+                Request::FdSocket { slot, pid, ticket } => {
                     let fd_socket = self.fd_socket(slot, pid);
-                    self.tell(Event::Lane { ticket, errno: 0 }, fd_socket);
+                    self.tell(Event::FdSocket { ticket, errno: 0 }, fd_socket);
                 }
                 Request::Groups {
                     memory,

@@ -83,7 +83,7 @@ pub(crate) enum Request {
     /// nobody's.
     Released,
     /// Give me the socket of this worker's descriptor socket.
-    Lane { slot: u32, pid: u32, ticket: u64 },
+    FdSocket { slot: u32, pid: u32, ticket: u64 },
     /// Workers move to control groups of their own below these, each to one of its process number:
     /// what kills in there is told, and they are removed with their workers. `of_pool`: those of
     /// one pool; its host makes and removes these directories.
@@ -127,7 +127,7 @@ pub(crate) enum Event {
     Dead { token: u32 },
     /// With the socket. Without a descriptor, and without an error's number:
     /// there is no such worker any more.
-    Lane { ticket: u64, errno: i32 },
+    FdSocket { ticket: u64, errno: i32 },
     /// The answer to [`Request::AreYouThere`].
     Here { number: u64 },
 }
@@ -438,7 +438,7 @@ mod tests {
         .join("\n");
         assert_eq!(
             (PROTOCOL, outline::hash(shared.as_bytes())),
-            (1, 1134266280072822533),
+            (1, 14723347649415581253),
             "if a release speaks this version of the protocol, raise it; then pin this: {shared}"
         );
     }

@@ -173,7 +173,7 @@ impl Outgoing {
                 refused.push((slot, pid));
                 self.event = Event::NotForked { why: why.into() };
             }
-            Event::Lane { ticket, .. } => self.event = Event::Lane { ticket, errno },
+            Event::FdSocket { ticket, .. } => self.event = Event::FdSocket { ticket, errno },
             _ => {}
         }
     }
@@ -190,7 +190,7 @@ mod tests {
         match event {
             Event::Forked { slot, .. } => format!("forked{slot}{with}"),
             Event::NotForked { why } => format!("not{}{with}", why.errno()),
-            Event::Lane { ticket, errno } => format!("fd_socket{ticket}:{errno}{with}"),
+            Event::FdSocket { ticket, errno } => format!("fd_socket{ticket}:{errno}{with}"),
             Event::Here { number } => format!("here{number}{with}"),
             other => format!("{other:?}"),
         }
@@ -217,7 +217,7 @@ mod tests {
         let why = RemoteError::from(&io::Error::from_raw_os_error(7));
         outbox.push(Event::NotForked { why }, None);
         outbox.push(
-            Event::Lane {
+            Event::FdSocket {
                 ticket: 2,
                 errno: 0,
             },

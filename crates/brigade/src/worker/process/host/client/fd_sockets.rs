@@ -11,11 +11,11 @@ use crate::worker::process::ipc::protocol::{self, Request};
 
 /// A descriptor socket that came. `None`: there is no such worker any more, nor anything that it
 /// sent.
-type Lane = io::Result<Option<OwnedFd>>;
+type Arrival = io::Result<Option<OwnedFd>>;
 
 #[derive(Debug, Default)]
 pub(super) struct FdSockets {
-    came: HashMap<u64, Lane>,
+    came: HashMap<u64, Arrival>,
     /// Tickets of descriptor sockets that nobody waits for any more.
     unwanted: HashSet<u64>,
     next_ticket: u64,
@@ -23,7 +23,7 @@ pub(super) struct FdSockets {
 
 impl FdSockets {
     /// The listener: one has come.
-    pub(super) fn arrive(&mut self, ticket: u64, fd_socket: Lane) {
+    pub(super) fn arrive(&mut self, ticket: u64, fd_socket: Arrival) {
         if !self.unwanted.remove(&ticket) {
             self.came.insert(ticket, fd_socket);
         }
@@ -41,7 +41,7 @@ impl ForkServer {
         let mut state = self.lock();
         let ticket = state.fd_sockets.next_ticket;
         state.fd_sockets.next_ticket += 1;
-        match self.send(Request::Lane { slot, pid, ticket }) {
+        match self.send(Request::FdSocket { slot, pid, ticket }) {
             // With the fork server its workers are gone, and their descriptor sockets.
             Err(e) if protocol::is_hang_up(&e) => state.fd_sockets.arrive(ticket, Ok(None)),
             sent => sent?,
@@ -62,7 +62,7 @@ impl ForkServer {
     }
 
     /// The descriptor socket that was asked for, if it has come.
-    pub(crate) fn fd_socket_that_came(&self, ticket: u64) -> Option<Lane> {
+    pub(crate) fn fd_socket_that_came(&self, ticket: u64) -> Option<Arrival> {
         let mut state = self.lock();
         let came = state.fd_sockets.came.remove(&ticket);
         if came.is_none() && state.gone {
@@ -83,7 +83,7 @@ impl ForkServer {
         &self,
         ticket: u64,
         deadline: Option<Instant>,
-    ) -> Option<Lane> {
+    ) -> Option<Arrival> {
         let mut state = self.lock();
         loop {
             if let Some(fd_socket) = state.fd_sockets.came.remove(&ticket) {

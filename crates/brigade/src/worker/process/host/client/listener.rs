@@ -144,7 +144,7 @@ impl ForkServer {
                     state.fail(why);
                 }
                 Event::Dead { token } => bury([Token::from_bits(token)]),
-                Event::Lane { ticket, errno } => {
+                Event::FdSocket { ticket, errno } => {
                     let fd_socket = match errno {
                         0 => descriptor,
                         errno => Err(error::as_if("sendmsg(2)", errno)),

@@ -24,7 +24,7 @@ pub(super) type Outcome = Result<(Stored, Vec<OwnedFd>), JoinError>;
 pub(super) enum Held {
     /// A reply, of which a part comes through the descriptor socket, which was asked for with this
     /// ticket.
-    Lane {
+    FdSocket {
         tag: ReplyTag,
         frame: Vec<u8>,
         ticket: u64,
@@ -68,7 +68,7 @@ impl Worker {
                     Ok(ticket) => ticket,
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
-                self.held = Some(Held::Lane { tag, frame, ticket });
+                self.held = Some(Held::FdSocket { tag, frame, ticket });
                 return self.release(deadline, name);
             }
             Reply::Panicked(unwound) => match reply::decoded(unwound) {
@@ -115,9 +115,9 @@ impl Worker {
                     evidence.into_crash(name.clone(), symbols)
                 })))
             }
-            Held::Lane { tag, frame, ticket } => {
+            Held::FdSocket { tag, frame, ticket } => {
                 let Some(fd_socket) = self.server.wait_for_fd_socket(ticket, deadline) else {
-                    self.held = Some(Held::Lane { tag, frame, ticket });
+                    self.held = Some(Held::FdSocket { tag, frame, ticket });
                     return None;
                 };
                 self.replied = true;

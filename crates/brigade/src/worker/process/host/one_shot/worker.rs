@@ -58,7 +58,7 @@ impl Drop for Worker {
         if !self.task_sent {
             self.kill(Duration::ZERO);
         }
-        if let Some(Held::Lane { ticket, .. }) = self.held {
+        if let Some(Held::FdSocket { ticket, .. }) = self.held {
             self.server.forget_fd_socket(ticket);
         }
         // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is
