@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use brigade_test_support::wait;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// The program, or why there is none.
@@ -43,20 +42,6 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    /// Stops it: it answers nothing, and its connections stay.
-    pub(crate) fn pause(&self) {
-        self.send(Signal::STOP);
-    }
-
-    pub(crate) fn go_on(&self) {
-        self.send(Signal::CONT);
-    }
-
-    fn send(&self, signal: Signal) {
-        let child = self.child.as_ref().expect("it runs");
-        kill_process(Pid::from_child(child), signal).expect("it is there");
     }
 
     /// Ends it, without warning.
