@@ -252,6 +252,29 @@ impl<A> Drop for FirstQuestion<'_, A> {
     }
 }
 
+/// A call whose question was not sent. When this is dropped, also in a panic of the question's own
+/// `Serialize`, its place is free for another call.
+struct UnsentCall<'i, A: Message> {
+    /// `None`: it was sent.
+    inbox: Option<&'i Inbox<A>>,
+    number: u64,
+}
+
+impl<A: Message> UnsentCall<'_, A> {
+    /// Its place is free when it was answered.
+    fn was_sent(mut self) {
+        self.inbox = None;
+    }
+}
+
+impl<A: Message> Drop for UnsentCall<'_, A> {
+    fn drop(&mut self) {
+        if let Some(inbox) = self.inbox {
+            inbox.close(self.number);
+        }
+    }
+}
+
 impl<Q: Message, A: Message> Client<Q, A> {
     pub(super) fn new(questions: Sender<Question<Q, A>>) -> Client<Q, A> {
         Client {
@@ -289,10 +312,12 @@ impl<Q: Message, A: Message> Client<Q, A> {
                 false => CallError::Timeout(Some(question)),
             });
         };
-        if let Err(not_sent) = self.send(&inbox, number, question, deadline) {
-            inbox.close(number);
-            return Err(not_sent);
-        }
+        let unsent = UnsentCall {
+            inbox: Some(&inbox),
+            number,
+        };
+        self.send(&inbox, number, question, deadline)?;
+        unsent.was_sent();
         match inbox.wait(number, deadline) {
             Ok(Outcome::Answered(answer)) => Ok(answer),
             Ok(Outcome::Refused(why)) => Err(CallError::Refused(why)),

@@ -34,3 +34,31 @@ fn answers_that_nobody_asked_for_make_no_room() {
     );
     drop(answers);
 }
+
+/// A question whose encoding panics, if it says so.
+#[derive(serde::Deserialize)]
+struct Panics(bool);
+
+impl serde::Serialize for Panics {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(!self.0, "as asked");
+        serializer.serialize_newtype_struct("Panics", &self.0)
+    }
+}
+
+#[test]
+fn a_question_whose_encoding_panics_makes_room_for_the_next() {
+    let (questions, asked) =
+        channel::<Question<Panics, u32>>(Transport::SharedMemory, 2).expect("a channel");
+    let client = Client::new(questions);
+    for _ in 0..3 {
+        let call = || client.call_timeout(Panics(true), Duration::from_secs(30));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err());
+    }
+    let soon = Duration::from_millis(20);
+    assert!(matches!(
+        client.call_timeout(Panics(false), soon),
+        Err(CallError::Timeout(None))
+    ));
+    asked.recv().expect("it was sent");
+}
