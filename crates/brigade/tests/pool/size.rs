@@ -95,9 +95,8 @@ fn after_short_tasks_it_still_grows() {
 
 #[test]
 fn inputs_of_a_map_are_work_that_waits() {
-    // Threads do not promise that: a thread may take several inputs, and run them one by one.
-    processes(|| {
-        let pool = following(Kind::Process, 1, 5);
+    both(|kind| {
+        let pool = following(kind, 1, 5);
         let (begun, gate) = (Count::new(), Count::new());
         let inputs = vec![(begun.clone(), gate.clone()); 5];
         std::thread::scope(|scope| {

@@ -12,7 +12,8 @@ use crate::pool::policy::size::{GROW_AFTER, Load};
 /// When the monitor looks next whether the number of threads still fits.
 pub(super) struct NextLook {
     at: Option<Instant>,
-    /// Tasks wait, or others may do so that nobody will tell of.
+    /// Tasks are queued, and there may be more threads: whether they wait, or are about to be taken
+    /// by threads that are free, is known when it is looked again.
     has_backlog: bool,
 }
 
@@ -68,7 +69,7 @@ impl ThreadPool {
         }
         Some(NextLook {
             at: size.observe(load, now),
-            has_backlog: load.waiting > 0,
+            has_backlog: !self.queue_is_empty() && load.workers < self.most_workers(),
         })
     }
 }
@@ -93,12 +94,10 @@ impl TimeoutMonitor {
     ) -> Option<u64> {
         let mut next = pool.follow_work()?;
         if !self.awaits_backlog.load(Ordering::Relaxed) {
-            let soon = *told_at.get_or_insert_with(Instant::now) + GROW_AFTER;
+            let now = Instant::now();
             // For some time it is not told again, for each call wakes a thread.
-            if next.has_backlog || Instant::now() < soon {
-                let soon = soon.max(Instant::now());
-                next.at = Some(next.at.map_or(soon, |at| at.min(soon)));
-            } else {
+            let until = *told_at.get_or_insert(now) + GROW_AFTER;
+            if !next.has_backlog && until <= now {
                 *told_at = None;
                 self.awaits_backlog.store(true, Ordering::SeqCst);
                 // Store–fence–load (README.md): a thread that adds work does so and then looks
@@ -107,8 +106,12 @@ impl TimeoutMonitor {
                 next = pool.follow_work()?;
                 if next.has_backlog {
                     self.awaits_backlog.store(false, Ordering::Relaxed);
-                    *told_at = Some(Instant::now());
+                    *told_at = Some(now);
                 }
+            }
+            if told_at.is_some() {
+                let again = now + GROW_AFTER;
+                next.at = Some(next.at.map_or(again, |at| at.min(again)));
             }
         }
         let left = next.at?.saturating_duration_since(Instant::now());
