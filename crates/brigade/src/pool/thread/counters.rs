@@ -118,8 +118,9 @@ impl PoolCounters {
 
     /// So many tasks ended like this without running to their end.
     pub(super) fn count_ended(&self, how: &JoinError, nanos: u64, tasks: u64) {
-        self.count(how, tasks);
+        // Before its end is counted: who has seen all ends sees all times.
         self.record_latency(nanos, tasks);
+        self.count(how, tasks);
     }
 
     pub(super) fn count(&self, how: &JoinError, tasks: u64) {

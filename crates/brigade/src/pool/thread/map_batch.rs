@@ -292,8 +292,8 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
             }
             None => {
                 let error = why.error(pool, job.task.address(), job.call_site);
-                pool.count_abandoned(worker.id, Some(&error));
                 pool.counters.record_latency(nanos, 1);
+                pool.count_abandoned(worker.id, Some(&error));
                 let outcome = TaskOutcome::of_error(&error);
                 done.push((running.index, Err(error)));
                 Some(outcome)

@@ -204,8 +204,9 @@ impl<A: Message, R: Message> PoolTask<A, R> {
                 return RunOutcome::Abandoned;
             }
         };
-        worker.count_result(&result);
+        // Before its end is counted: who has seen all ends sees all times.
         worker.counters.record_latency(nanos, 1);
+        worker.count_result(&result);
         worker.pool.task_time.record(now.saturating_sub(began));
         worker.add_busy(now);
         let outcome = TaskOutcome::of(&result);
@@ -294,8 +295,8 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         let error = self.error(pool, why);
         let outcome = TaskOutcome::of_error(&error);
         let nanos = pool.now().saturating_sub(self.submitted);
-        pool.count_abandoned(worker, Some(&error));
         pool.counters.record_latency(nanos, 1);
+        pool.count_abandoned(worker, Some(&error));
         self.draw_run(pool, worker, began, outcome);
         self.end(pool, inner, Err(error));
         self.emit_ended(outcome, nanos);
