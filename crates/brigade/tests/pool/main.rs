@@ -42,7 +42,7 @@ mod taken_back;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use brigade::{Crash, JoinError, JoinHandle, Kind, Panic, Pool};
+use brigade::{Crash, JoinError, JoinHandle, Kind, Panic, Pool, PoolStats};
 use brigade_test_support::signal::{exists, kill};
 use brigade_test_support::wait::{LIMIT, until};
 
@@ -167,6 +167,12 @@ fn works(pool: &Pool) {
     for handle in handles {
         assert_eq!(join(handle).expect("an innocent task succeeds"), 7);
     }
+}
+
+/// How many workers were replaced, but for those that were starved: the task with descriptors that
+/// such a one has not begun is taken back, and it is ended, for it still has them.
+fn restarts(stats: &PoolStats) -> u64 {
+    stats.restarts - stats.died_idle
 }
 
 /// Joins; who hangs is told by name.
