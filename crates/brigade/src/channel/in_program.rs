@@ -103,7 +103,7 @@ impl Queue {
 /// Wakes those who do not wait in a receiver's own call.
 fn wake_all(wakers: Vec<Waker>) {
     for waker in wakers {
-        // An executor's code: its panic is its own affair.
+        // An executor's code: a panic in it is caught, and ignored.
         contained(|| waker.wake());
     }
 }

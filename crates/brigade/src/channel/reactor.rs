@@ -132,7 +132,7 @@ impl Reactor {
                 let waiting = self.waiting().get(&key).map(Arc::clone);
                 let wakers = waiting.map(|w| std::mem::take(&mut *lock(&w)));
                 for waker in wakers.into_iter().flatten() {
-                    // An executor's code: its panic is its own affair.
+                    // An executor's code: a panic in it is caught, and ignored.
                     contained(|| waker.wake());
                 }
             }

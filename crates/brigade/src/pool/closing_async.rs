@@ -227,7 +227,7 @@ fn end(pool: &Pool) -> Step {
             let waker = end.waker.take();
             drop(end);
             if let Some(waker) = waker {
-                // An executor's code: its panic is its own affair.
+                // An executor's code: a panic in it is caught, and ignored.
                 contained(|| waker.wake());
             }
         });

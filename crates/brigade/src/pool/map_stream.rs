@@ -160,10 +160,10 @@ impl Pool {
 }
 
 impl<A: Message, R: Message, I: Iterator<Item = A>> MapStream<A, R, I> {
-    /// Takes the results of those that have woken it.
+    /// Polls the handles whose wakers have run.
     fn take_ended(&mut self, ready: &[u64]) {
         for number in ready {
-            // One that was given before it was told of.
+            // Its result was given already.
             let Some(at) = number.checked_sub(self.first) else {
                 continue;
             };

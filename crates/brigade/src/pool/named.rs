@@ -77,6 +77,7 @@ impl Pool {
         map::MapUnordered::new(self.clone(), source)
     }
 
+    /// Where the results of a map over a named task come from.
     #[track_caller]
     fn start_named<A: Message, R: Message, I: Iterator<Item = A>>(
         &self,

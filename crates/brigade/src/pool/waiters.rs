@@ -1,8 +1,8 @@
 //! Futures that wait for a pool: for room in its queue, or until it has nothing to do.
 //!
-//! They are told in the order in which they came, of room as many as there is room for. One that was told
-//! tries again; another caller may have been faster, and then it is the next to be told. One that
-//! is dropped after it was told tells the next.
+//! They are told in the order in which they came, of room as many as there is room for. One that
+//! was told tries again; another caller may have been faster, and then it is the next to be told.
+//! One that is dropped after it was told tells the next.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -83,7 +83,7 @@ impl FutureWaiters {
         drop(queue);
         for waker in wakers {
             if let WaiterState::Waits(waker) = waker {
-                // An executor's code: its panic is its own affair.
+                // An executor's code: a panic in it is caught, and ignored.
                 contained(|| waker.wake());
             }
         }

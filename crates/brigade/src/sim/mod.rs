@@ -7,7 +7,7 @@
 //! | module | whose | real | `scripts/loom` | `scripts/shuttle` |
 //! |---|---|---|---|---|
 //! | [`shared`] | words in memory that processes share: `sync`, `transport` | std, kernel | `loom_os` | as real |
-//! | [`claims`] | the claims of a worker and its host: `worker/process/ipc/turns.rs` | std, kernel | `loom_os` | `shuttle_os` |
+//! | [`claims`] | the claims of a worker and its host: `worker/process/ipc/{claims,handoff}.rs` | std, kernel | `loom_os` | `shuttle_os` |
 //! | [`local`] | threads of one process: `pool/process` | std, kernel | as real | `shuttle_os` |
 //!
 //! Two stand-ins are chosen in the layer that they belong to: `DeathWatch` and `Token`, in

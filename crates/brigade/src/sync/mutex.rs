@@ -157,7 +157,7 @@ impl<T: ?Sized> Mutex<T> {
         self.guard_or_not(self.raw.acquire(deadline(timeout)))
     }
 
-    /// Whose process has it locked, dead or alive.
+    /// The token of the process that holds the lock, even if that has died.
     pub(crate) fn holder(&self) -> Option<Token> {
         self.raw.holder()
     }
@@ -168,7 +168,7 @@ impl<T: ?Sized> Mutex<T> {
         self.poison.is_set()
     }
 
-    /// What it guards is whole again.
+    /// Clears the poison: for when the value is consistent again.
     pub fn clear_poison(&self) {
         self.poison.clear();
     }

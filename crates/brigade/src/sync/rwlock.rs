@@ -188,7 +188,7 @@ impl<T: ?Sized> RwLock<T> {
         self.readers.poison.is_set()
     }
 
-    /// What it guards is whole again.
+    /// Clears the poison: for when the value is consistent again.
     pub fn clear_poison(&self) {
         self.readers.poison.clear();
     }

@@ -108,7 +108,8 @@ impl ProcessPool {
         self.lock().dispatcher.is_full()
     }
 
-    /// A task that never was one, for its input cannot be carried.
+    /// Counts a task that was rejected before it was queued: its input could not be encoded, or its
+    /// deadline had passed.
     pub(super) fn count_rejected(&self, why: &JoinError) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();

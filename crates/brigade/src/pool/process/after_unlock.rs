@@ -97,7 +97,7 @@ impl ProcessPool {
             self.idle.tell(usize::MAX);
         }
         for waker in wakeups.wakers {
-            // An executor's code: its panic is its own affair.
+            // An executor's code: a panic in it is caught, and ignored.
             contained(|| waker.wake());
         }
         drop((to_drop, cancelled));

@@ -110,7 +110,7 @@ impl Dispatcher {
     /// looks next: who waits, or submits a little later, or the listener, whose timer is set.
     ///
     /// `false`: it is not one of those, and stays where it is.
-    // Where it is, for to move a task costs more than most of what is done here.
+    // By reference: to move a task would cost more than the rest of this function.
     pub(super) fn give_in_burst(&mut self, task: &mut Option<Task>, now: Instant) -> bool {
         let (Some(enough), Some(new)) = (self.estimate.worth_waking(), task.as_mut()) else {
             return false;

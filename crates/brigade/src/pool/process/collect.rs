@@ -229,8 +229,8 @@ impl Dispatcher {
         }
     }
 
-    /// There seemed to be news, and looking found none: a worker that says it has finished what it
-    /// has not shown lies.
+    /// A notify word said that a result is there, and the ring is empty: a worker whose count of
+    /// finished tasks is above the replies that it has written has broken the protocol.
     pub(super) fn verify_counts(&mut self, deferred: &mut Deferred) {
         for i in self.workers.busy().to_vec() {
             let slot = &self.workers[i];
@@ -307,7 +307,7 @@ impl Dispatcher {
         let (pid, unflushed) = (line.pid(), line.mailbox().is_unflushed());
         let refused = claimed.then(|| self.workers.take_first(i)).flatten();
         self.stats.recycled += 1;
-        // Its own word for it.
+        // As the worker reports it; nothing verifies that.
         let why = if unflushed {
             "a task has left a thread behind that holds stdout, and what was printed there is lost"
         } else {

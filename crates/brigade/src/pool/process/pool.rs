@@ -5,7 +5,8 @@
 //! those of others, and gives out what there is to do. At most one does so at a time, the *driver*;
 //! it looks for a moment, then sleeps until a worker notifies or ends. Others that wait sleep until
 //! the driver wakes them, and when it leaves, one of them is the next. If nobody waits at all,
-//! workers notify the fork server's listener, and only if something has to be done (`arm`).
+//! workers notify the fork server's listener, and only if something has to be done
+//! (`set_listener_wakeups`).
 //!
 //! Nothing of the user's runs under the lock: results are decoded by those who asked for them;
 //! wakers are woken, and crashes are told, when it is free again.
@@ -244,7 +245,7 @@ impl ProcessPool {
         }
     }
 
-    /// As [`unlock`](Self::unlock), by the driver itself, which is no news to itself.
+    /// As [`unlock_and_run`](Self::unlock_and_run), by the driver, which need not wake itself.
     fn unlock_before_sleep(&self, mut inner: MutexGuard<'_, LockedPool>, mut deferred: Deferred) {
         if std::mem::take(&mut inner.dispatcher.changed) {
             deferred

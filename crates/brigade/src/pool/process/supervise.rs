@@ -21,7 +21,8 @@ use crate::task::symbols::Symbols;
 use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::death::Evidence;
 
-/// How often it is believed that a task was not run that its worker had begun when it died.
+/// How often a task goes back into the queue for free, because its dead worker's phase says that it
+/// had begun it and not decoded it. A task can forge the phase, hence the limit.
 pub(super) const MAX_FREE_REQUEUES: u8 = 2;
 
 /// What a worker had begun when it died.
@@ -153,8 +154,8 @@ impl Dispatcher {
         let others = (0..more)
             .map_while(|_| self.workers.take_first(i))
             .collect();
-        // Whether it had come as far as to decode it. It is believed that it had not, but not for
-        // ever: a task can write that there.
+        // Whether the worker had come as far as to decode it. That it had not is believed a few
+        // times only, for a task can forge it.
         let runs = !matches!(evidence.phase, Phase::Starting | Phase::Idle);
         let ours = answered
             || matches!(

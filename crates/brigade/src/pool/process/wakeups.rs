@@ -1,7 +1,7 @@
-//! When a worker is to ring: for a driver that sleeps, or, if there is none, for the listener.
+//! When a worker is to notify: for a driver that sleeps, or, if there is none, for the listener.
 //!
-//! A wake-up costs both sides more than a small task, so a worker notifies as seldom as it may, but
-//! always before somebody would have to wait who need not.
+//! A wake-up costs both sides more than a small task, so a worker notifies as seldom as
+//! possible, and never so late that a caller waits for a result that is there already.
 
 use std::sync::Arc;
 

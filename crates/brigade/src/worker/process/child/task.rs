@@ -118,7 +118,7 @@ pub(super) fn run(
         None => plan.run(input, descriptors, result, &phase),
         Some(resident) => plan.run_with(resident, input, descriptors, result, &phase),
     };
-    // The task forked, and this is its child, which came back first: it is not the one to reply.
+    // The task forked, and this is a child that returned from it. Only the worker itself replies.
     if !service.is_the_worker() {
         process::exit_now(0);
     }

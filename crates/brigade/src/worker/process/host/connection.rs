@@ -41,7 +41,7 @@ pub(crate) struct WorkerConnection {
     fd_socket: FdSocketState,
     /// Replies whose descriptors are in the descriptor socket still, for it could not be opened.
     unfetched: u32,
-    /// The question where it is that it was asked before it was ended.
+    /// The number of the question for its call stack that was sent before it was killed.
     asked: Option<u32>,
     given: Given,
 }

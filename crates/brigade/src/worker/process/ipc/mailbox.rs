@@ -176,13 +176,13 @@ impl Mailbox {
         unsafe { self.mapping.at().add(STATUS_AT).cast().as_ref() }
     }
 
-    /// Who has which task, where the worker stays.
+    /// Claims and the notify word: used for workers of pools only.
     #[cfg(shuttle)]
     pub(crate) fn handoff(&self) -> &Handoff {
         &self.handoff
     }
 
-    /// Who has which task, where the worker stays.
+    /// Claims and the notify word: used for workers of pools only.
     #[cfg(not(shuttle))]
     pub(crate) fn handoff(&self) -> &Handoff {
         // SAFETY: as above.

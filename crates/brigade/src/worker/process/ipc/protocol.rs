@@ -29,7 +29,7 @@ pub(crate) const MARKER: &str = concat!("BRIGADE_FORK_SERVER_", env!("CARGO_PKG_
 /// The version of all that a host, a fork server and its workers share: messages, mailboxes,
 /// exit tables, the encoding of values. Another build of another version of this library may be the
 /// fork server of a named program: it is compared before that is started
-/// (`fork_server/program.rs`). Raise it with any change of them; a test pins them.
+/// (`host/program.rs`). Raise it with any change of them; a test pins them.
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// What a program says of the library in it: that version, and above it whether it has the feature

@@ -1,9 +1,9 @@
-//! A fork server that is none, and workers that take a step when they are told to: for
-//! [`counts`](crate::counts).
+//! A stand-in for the fork server, and workers that run in the calling thread, one step for each
+//! call: for [`counts`](crate::counts).
 //!
 //! Problem: what a task costs is to be counted in one thread of one process, where nobody may wait
 //! for anybody. The host's half and the worker's are the library's own, on one mailbox that is
-//! mapped twice; only who makes the workers is made up. Nothing here is a hot path.
+//! mapped twice; only the fork server is replaced. Nothing here is a hot path.
 
 use std::cell::Cell;
 use std::fmt;
