@@ -92,7 +92,7 @@ pub(crate) fn wake_all(word: &AtomicU32) {
 
 /// Process `n` is dead, as the fork server says it: first the slot, then the epoch, then all are
 /// woken.
-pub(crate) fn bury(n: u32) {
+pub(crate) fn mark_dead(n: u32) {
     WORLD.dead[n as usize].store(1, Ordering::Release);
     WORLD.epoch.fetch_add(1, Ordering::AcqRel);
     wake(None, usize::MAX);

@@ -2,7 +2,7 @@
 //! one another's stores: run by `scripts/loom`.
 //!
 //! Each thread is a process of its own. One that dies does so by doing no more: it leaves what it
-//! had as it is, and is buried.
+//! had as it is, and is marked dead.
 
 #![expect(
     unsafe_code,
@@ -16,7 +16,7 @@ use loom::thread;
 use super::raw_lock::{Acquired, RawLock, WaitedFor};
 use super::raw_rwlock::RawRwLock;
 use super::{Barrier, Condvar, Mutex, Once, Semaphore};
-use crate::sim::loom_os::{be, bury};
+use crate::sim::loom_os::{be, mark_dead};
 
 /// A lock and a count that only who holds it may touch: loom fails where two might.
 struct Guarded {
@@ -100,7 +100,7 @@ fn loom_raw_lock_is_taken_over_from_the_dead_by_one() {
                 acquired == Some(Acquired::OwnerDied)
             })
         });
-        bury(4);
+        mark_dead(4);
         assert_eq!(all(waits).into_iter().filter(|dead| *dead).count(), 1);
     });
 }
@@ -120,7 +120,7 @@ fn loom_raw_lock_survives_a_death_before_the_wake() {
         });
         // Let go of, and dead before it wakes anybody.
         guarded.lock.release_without_wake();
-        bury(4);
+        mark_dead(4);
         all(waits);
     });
 }
@@ -206,7 +206,7 @@ fn loom_rwlock_a_reader_dies() {
         })]);
         let other = looked.clone();
         let writes = process(2, move || other.write());
-        bury(4);
+        mark_dead(4);
         all([writes]);
         assert!(!looked.readers.poison.is_set());
     });
@@ -227,7 +227,7 @@ fn loom_rwlock_a_writer_dies() {
             }),
             process(3, move || b.write()),
         ];
-        bury(4);
+        mark_dead(4);
         all(uses);
         assert!(looked.readers.poison.is_set());
     });
@@ -312,7 +312,7 @@ fn loom_semaphore_a_holder_dies() {
         })]);
         let other = semaphore.clone();
         let waits = process(2, move || drop(other.acquire()));
-        bury(4);
+        mark_dead(4);
         all([waits]);
         assert_eq!(semaphore.available_permits(), 1);
     });

@@ -184,14 +184,14 @@ impl Once {
             }
             let runner = self.lock.holder();
             if runner.is_some_and(|token| death_watch.is_dead(token)) {
-                self.bury_the_runner();
+                self.mark_runner_dead();
             } else if death_watch.sleep(&self.state, state, deadline) == Wake::TimedOut {
                 return self.is_completed();
             }
         }
     }
 
-    fn bury_the_runner(&self) {
+    fn mark_runner_dead(&self) {
         if self.lock.look_if_free() == Some(WaitedFor::TakenOver) {
             let state = match self.is_completed() {
                 true => COMPLETE,

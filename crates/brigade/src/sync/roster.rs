@@ -254,11 +254,12 @@ impl Roster {
         })
     }
 
-    /// The host: this worker is dead, or was never made.
-    pub(crate) fn bury(&self, token: Token) {
+    /// Marks a worker that has died, or was never made, as dead, and wakes those that wait for a lock
+    /// of its. For the host.
+    pub(crate) fn mark_dead(&self, token: Token) {
         // Another host's table may only be read.
         if self.is_ours() {
-            bury(&self.mapping, token);
+            mark_dead(&self.mapping, token);
         }
     }
 }
@@ -271,8 +272,8 @@ pub(crate) struct Registrar {
 
 impl Registrar {
     /// This worker is dead: whoever waits for it looks again.
-    pub(crate) fn bury(&self, token: Token) {
-        bury(&self.mapping, token);
+    pub(crate) fn mark_dead(&self, token: Token) {
+        mark_dead(&self.mapping, token);
     }
 }
 
@@ -303,18 +304,18 @@ fn slot_word(mapping: &Mapping, slot: u32) -> &AtomicU32 {
 }
 
 /// Nothing happens if that generation is dead already, or another lives in its slot.
-fn bury(mapping: &Mapping, token: Token) {
+fn mark_dead(mapping: &Mapping, token: Token) {
     let Some((slot, generation)) = token.place() else {
         return;
     };
     let alive = generation << 1;
-    let buried = slot_word(mapping, slot).compare_exchange(
+    let marked = slot_word(mapping, slot).compare_exchange(
         alive,
         alive | DEAD,
         Ordering::AcqRel,
         Ordering::Relaxed,
     );
-    if buried.is_ok() {
+    if marked.is_ok() {
         epoch(mapping).fetch_add(1, Ordering::AcqRel);
         futex::wake_all_shared(epoch(mapping));
     }
@@ -392,7 +393,7 @@ pub(crate) mod testing {
         }
 
         pub(crate) fn kill(self) {
-            Roster::get().expect("a roster").bury(self.token);
+            Roster::get().expect("a roster").mark_dead(self.token);
         }
 
         /// The token of one that has been dead for long.
@@ -440,7 +441,7 @@ mod tests {
             }
         };
         assert_eq!(successor.token(), Token::worker(slot, generation + 1));
-        roster.bury(first);
+        roster.mark_dead(first);
         assert!(is_dead(first) && !is_dead(successor.token()));
         successor.kill();
     }
@@ -459,7 +460,7 @@ mod tests {
         let ours = table(Some(std::process::id()));
         let all: Vec<_> = std::iter::from_fn(|| ours.allot()).collect();
         assert_eq!(all.len(), SLOTS as usize);
-        ours.bury(all[9]);
+        ours.mark_dead(all[9]);
         assert_eq!(
             ours.allot(),
             Some(Token::worker(all[9].place().expect("a worker's").0, 2))
@@ -474,8 +475,8 @@ mod tests {
             let token = Token::from_bits(bits).expect("somebody's");
             let lives_there = token.place().is_some() && !is_dead(token);
             assert!(!lives_there, "{bits:#x}");
-            // Nobody in the table is buried by it.
-            Roster::get().expect("a roster").bury(token);
+            // Nobody in the table is marked dead by it.
+            Roster::get().expect("a roster").mark_dead(token);
         }
     }
 

@@ -347,11 +347,11 @@ impl Dispatcher {
 
     pub(super) fn publish(&mut self) {
         for at in 0..self.workers.busy().len() {
-            self.publish_seat(self.workers.busy()[at]);
+            self.publish_to(self.workers.busy()[at]);
         }
     }
 
-    pub(super) fn publish_seat(&mut self, i: WorkerIndex) {
+    pub(super) fn publish_to(&mut self, i: WorkerIndex) {
         // Whether there is a processor for a worker that only looks: one for each that works, and
         // one for us.
         let may_spin = self.workers.busy().len() < processors::usable() && spin::pays();

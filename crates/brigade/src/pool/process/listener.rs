@@ -9,22 +9,23 @@ use super::worker_slot::SlotStatus;
 use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::host::client::PoolObserver;
 
-/// When it is looked whether tasks that were given out are begun.
-const UNBEGUN: Duration = Duration::from_millis(20);
+/// How long until the listener checks whether tasks that were given out are begun.
+const CHECK_BEGUN: Duration = Duration::from_millis(20);
 
-/// When it is looked whether a task turns out to be long, where tiny ones wait behind it that
-/// another worker has time for.
-const UNSHARED: Duration = Duration::from_millis(1);
+/// How long until it checks whether a task turns out to be long, where tiny ones wait behind it
+/// that another worker has time for.
+const CHECK_LONG_TASK: Duration = Duration::from_millis(1);
 
-/// When it is looked, while there are tasks, whether there is something that nobody was woken for,
-/// or whether they can be given to a worker now that could not take them.
-const UNHEARD: Duration = Duration::from_millis(100);
+/// How long until it checks, while there are tasks, whether there is something that nobody was
+/// woken for, or whether they can be given to a worker now that could not take them.
+const CHECK_LOST_WAKEUPS: Duration = Duration::from_millis(100);
 
-/// When it is looked, while workers come or go, whether there is something that nobody has told.
-const UNTOLD: Duration = Duration::from_secs(1);
+/// How long until it checks, while workers come or go, whether there is something that nobody has
+/// told.
+const CHECK_COMING_AND_GOING: Duration = Duration::from_secs(1);
 
 /// The same, where somebody listens to what begins when.
-const UNANNOUNCED: Duration = Duration::from_millis(1);
+const CHECK_STARTED: Duration = Duration::from_millis(1);
 
 impl PoolObserver for ProcessPool {
     fn on_event(&self, missed: Duration) {
@@ -84,16 +85,23 @@ impl Dispatcher {
         }
         if is_unset {
             // A worker whose mailbox was written over does not ring.
-            sooner(Instant::now() + if unbegun { UNBEGUN } else { UNHEARD });
+            sooner(
+                Instant::now()
+                    + if unbegun {
+                        CHECK_BEGUN
+                    } else {
+                        CHECK_LOST_WAKEUPS
+                    },
+            );
         }
         if !self.queue.is_empty() && !self.workers.idle().is_empty() && !self.wakeups.has_timer() {
             // Something that it needs was not to be had: a descriptor, say.
-            sooner(Instant::now() + UNHEARD);
+            sooner(Instant::now() + CHECK_LOST_WAKEUPS);
         }
         let may_wait = self.workers.has_queued_behind() || !self.queue.is_empty();
         if may_wait && !self.wakeups.is_timer_soon() && self.estimate.worth_waking().is_some() {
             self.wakeups.mark_timer_soon();
-            sooner(Instant::now() + UNSHARED);
+            sooner(Instant::now() + CHECK_LONG_TASK);
         }
         if let Some(when) = self.next_look_at_size() {
             sooner(when);
@@ -101,7 +109,7 @@ impl Dispatcher {
         if self.is_traced && (self.workers.busy().iter()).any(|&i| self.workers[i].is_unannounced())
         {
             // Nobody notifies when a task begins.
-            sooner(Instant::now() + UNANNOUNCED);
+            sooner(Instant::now() + CHECK_STARTED);
         }
         if !self.workers.is_complete() {
             if let Some(timeout) = self.options.timeout {
@@ -115,7 +123,7 @@ impl Dispatcher {
             }
             // While the fork server has to tell something it is watched.
             if !self.wakeups.has_timer() && self.workers.iter().any(|s| s.is_in_transit()) {
-                sooner(Instant::now() + UNTOLD);
+                sooner(Instant::now() + CHECK_COMING_AND_GOING);
             }
             for when in self.workers.iter().filter_map(|s| s.respawn_at) {
                 sooner(when);
@@ -147,7 +155,7 @@ impl Dispatcher {
             return;
         }
         self.wakeups.mark_timer_soon();
-        let at = Instant::now() + UNSHARED;
+        let at = Instant::now() + CHECK_LONG_TASK;
         if self.wakeups.is_later_than(at) {
             self.set_timer(at);
         }

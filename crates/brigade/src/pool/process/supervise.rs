@@ -314,7 +314,7 @@ impl Dispatcher {
     /// Takes back from a worker what it has not begun, but for the first `keep`. `false`: it broke
     /// the protocol.
     pub(super) fn revoke(&mut self, i: WorkerIndex, keep: u32, ctx: &mut Ctx<'_>) -> bool {
-        self.publish_seat(i);
+        self.publish_to(i);
         let Some(line) = &mut self.workers[i].line else {
             return false;
         };

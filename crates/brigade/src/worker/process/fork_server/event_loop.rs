@@ -370,7 +370,7 @@ impl<'a> Server<'a> {
                                 self.tell(Event::Forked { slot, pid }, Some(Arc::new(mailbox)))
                             }
                             Err(e) => {
-                                self.bury(token);
+                                self.mark_dead(token);
                                 let why = RemoteError::from(&e);
                                 self.tell(Event::NotForked { why }, None);
                             }

@@ -21,7 +21,7 @@ impl Server<'_> {
             // Before it is reaped: while it is a zombie, its group's number is nobody else's.
             if let Some((slot, token)) = self.workers.get(&pid).map(|w| (w.slot, w.token)) {
                 // None of its threads runs any more: this is when its locks are free for others.
-                self.bury(token);
+                self.mark_dead(token);
                 process::kill_group(pid, libc::SIGKILL);
                 self.exit_table.reap(slot);
             }

@@ -204,9 +204,9 @@ impl Server<'_> {
     }
 
     /// This worker is dead, or was not made: whoever waits for something that it held hears of it.
-    pub(super) fn bury(&mut self, token: Option<Token>) {
+    pub(super) fn mark_dead(&mut self, token: Option<Token>) {
         match (token, &self.registrar) {
-            (Some(token), Some(registrar)) => registrar.bury(token),
+            (Some(token), Some(registrar)) => registrar.mark_dead(token),
             // Sent before the loop waits again.
             (Some(token), None) => {
                 let token = token.to_bits();

@@ -143,7 +143,7 @@ impl ForkServer {
                     state.tokens.pop_front();
                     state.fail(why);
                 }
-                Event::Dead { token } => bury([Token::from_bits(token)]),
+                Event::Dead { token } => mark_dead([Token::from_bits(token)]),
                 Event::FdSocket { ticket, errno } => {
                     let fd_socket = match errno {
                         0 => descriptor,
@@ -308,11 +308,11 @@ impl ForkServer {
                 dead.push(token);
             }
         }
-        bury(dead);
+        mark_dead(dead);
         let deadline = Instant::now() + LAST_MOMENT;
         for &(pid, token) in &dying {
             wait_for_end(pid, deadline);
-            bury([token]);
+            mark_dead([token]);
         }
         let lost = dying.into_iter().map(|(pid, _)| pid).collect();
         self.arrived.notify_all();
@@ -323,11 +323,11 @@ impl ForkServer {
 
 /// Frees what these held. A slot of the roster that has been given to another meanwhile is not
 /// touched.
-pub(super) fn bury(dead: impl IntoIterator<Item = Option<Token>>) {
+pub(super) fn mark_dead(dead: impl IntoIterator<Item = Option<Token>>) {
     if let Ok(roster) = Roster::get() {
         dead.into_iter()
             .flatten()
-            .for_each(|token| roster.bury(token));
+            .for_each(|token| roster.mark_dead(token));
     }
 }
 

@@ -157,7 +157,7 @@ impl ForkServer {
                 tokens: tokens.iter().map(|token| token.to_bits()).collect(),
             });
             if let Err(e) = asked {
-                tokens.into_iter().for_each(|token| roster.bury(token));
+                tokens.into_iter().for_each(|token| roster.mark_dead(token));
                 return Err(e);
             }
             let outsiders = count - tokens.len();

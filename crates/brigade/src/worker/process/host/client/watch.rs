@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use super::listener::bury;
+use super::listener::mark_dead;
 use super::{ForkServer, State};
 use crate::sys::{fds, opened, process};
 use crate::worker::process::fork_server::orphans;
@@ -410,7 +410,7 @@ impl ForkServer {
                 .map(|&(_, token)| token)
                 .collect()
         };
-        bury(tokens);
+        mark_dead(tokens);
         for &(slot, _) in dead {
             self.exit_table.lose(slot);
         }
