@@ -73,7 +73,9 @@ impl Settings {
         self
     }
 
-    /// How long a task waits for a worker, and its input is kept; then it is dropped. At least 1 s.
+    /// How long a task is kept, with its input. One that has no end then ends with
+    /// [`Undeliverable`](brigade::JoinError::Undeliverable), if its handle is awaited; one that runs
+    /// is cancelled. At least 1 s.
     ///
     /// *Default: 7 days.*
     pub fn task_lifetime(mut self, time: Duration) -> Settings {

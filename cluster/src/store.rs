@@ -206,7 +206,8 @@ impl Store {
             let entry = self.requests().run("read attempts", reading).await?;
             let (mut attempts, revision) = match &entry {
                 Some(entry) => (
-                    // What cannot be read was written by nobody of ours.
+                    // Another program wrote a value that is not of this format: the count begins
+                    // anew.
                     exported::decode(&entry.value).unwrap_or_default(),
                     entry.revision,
                 ),
@@ -420,7 +421,7 @@ fn is_new_enough(version: &str) -> bool {
         let mut parts = text.split('.');
         Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
     };
-    // What it cannot be read of is a build of somebody's own.
+    // A server whose version is no number is one that its user has built: it is accepted.
     match (numbers(version), numbers(OLDEST_SERVER)) {
         (Some(found), Some(oldest)) => found >= oldest,
         _ => true,

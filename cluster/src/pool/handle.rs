@@ -6,12 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use brigade::exported::Failure;
 use brigade::{JoinError, Message};
 
 use super::job::{Job, Task};
 use crate::Error;
-use crate::wire::{End, Record};
 
 /// A task that was submitted: a future of its result, as [`brigade::JoinHandle`] is.
 ///
@@ -72,17 +70,7 @@ impl<R: Message> JoinHandle<R> {
         match &self.0 {
             Inner::Local(handle) => handle.cancel(),
             Inner::Remote { job, task, .. } => {
-                let record = Record {
-                    name: task.name.to_owned(),
-                    types: task.types.clone(),
-                    run: job.store().unique(),
-                    attempts: 0,
-                    end: End::Failed(Failure::of(&JoinError::Cancelled)),
-                    is_dead: false,
-                };
-                let id = job.id(task.number);
-                // Was there: it has ended, or was cancelled before.
-                job.store().create_result(&id, record.to_bytes()).await?;
+                job.end(task, &JoinError::Cancelled).await?;
             }
             Inner::Refused(_) => {}
         }

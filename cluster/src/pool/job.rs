@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use brigade::exported::{self, CODEC, Exported};
+use brigade::exported::{self, CODEC, Exported, Failure};
 use brigade::{JoinError, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -46,6 +46,13 @@ pub(super) struct Task {
     pub(super) types: String,
 }
 
+/// A task as it is sent.
+pub(super) struct Encoded {
+    pub(super) task: Exported,
+    pub(super) types: String,
+    pub(super) input: Vec<u8>,
+}
+
 /// The tasks of one pool. The watch over their results ends with it.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -59,7 +66,7 @@ struct Shared {
     store: Arc<Store>,
     name: String,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Record>>>,
-    /// Somebody has begun to wait.
+    /// A handle was added to `waiting`: the watch, which rests while there are none, goes on.
     begun: Notify,
 }
 
@@ -99,9 +106,7 @@ impl Job {
     /// Hands a task over. `waits`: for room in the queue. `None`: there is none.
     pub(super) async fn give(
         &self,
-        task: Exported,
-        types: String,
-        input: Vec<u8>,
+        Encoded { task, types, input }: Encoded,
         waits: bool,
     ) -> Result<Option<(Task, oneshot::Receiver<Record>)>, Error> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -130,6 +135,33 @@ impl Job {
             types,
         };
         Ok(given?.then_some((task, result)))
+    }
+
+    /// Writes how a task ended, unless it has an end: as a worker does, without having run it.
+    pub(super) async fn end(&self, task: &Task, how: &JoinError) -> Result<(), Error> {
+        let record = Record {
+            name: task.name.to_owned(),
+            types: task.types.clone(),
+            run: self.store().unique(),
+            attempts: 0,
+            end: End::Failed(Failure::of(how)),
+            is_dead: false,
+        };
+        let id = self.id(task.number);
+        let created = self.store().create_result(&id, record.to_bytes());
+        created.await.map(|_| ())
+    }
+
+    /// The servers have dropped this task, if it does not run: without an end of its own its handle
+    /// would wait for ever. A run that is still at work ends as if it was cancelled.
+    pub(super) async fn expire(&self, task: &Task) {
+        let lifetime = self.store().settings.task_lifetime;
+        let why = format!("no worker has ended it in {lifetime:?}, for which tasks are kept");
+        let mut pause = Pause::new();
+        while let Err(e) = self.end(task, &JoinError::Undeliverable(why.clone())).await {
+            tracing::debug!(task = task.number, "{e}");
+            pause.wait().await;
+        }
     }
 
     /// `false`: the queue is full.
@@ -246,7 +278,8 @@ impl Watch {
                     }
                     self.next = entry.revision + 1;
                     let number = wire::number_of(&entry.key);
-                    // What is no record was written by somebody else, or deleted.
+                    // A value that is no record is passed over: the key was deleted, or another
+                    // program wrote it.
                     let record = Record::from_bytes(&entry.value);
                     if let (Some(number), Ok(record)) = (number, record) {
                         return (number, record);

@@ -14,10 +14,11 @@ use std::task::{Context, Poll};
 use brigade::exported::{self, Exported};
 use brigade::{JoinError, Message};
 use futures_util::{Stream, StreamExt, stream};
+use tokio::time::{Instant, timeout_at};
 
 pub use self::handle::JoinHandle;
 pub(crate) use self::job::Pause;
-use self::job::{Job, Watch, outcome};
+use self::job::{Encoded, Job, Watch, outcome};
 use crate::store::Store;
 use crate::wire;
 use crate::{Error, Settings};
@@ -199,22 +200,16 @@ impl Pool {
         let started = Location::caller();
         let pool = self.clone();
         async move {
-            let (exported, types) = match pool.find(task) {
-                Ok(found) => found,
-                Err(why) => return Ok(JoinHandle::refused(why)),
-            };
-            let remote = match &*pool.0 {
-                Backend::Local(pool, _) => {
-                    return pool.try_submit(task, input).map(JoinHandle::local);
-                }
-                Backend::Remote(remote) => remote,
-            };
-            let bytes = match exported::encode(&input) {
-                Ok(bytes) => bytes,
-                Err(why) => return Ok(JoinHandle::refused(format!("its input {why}"))),
-            };
-            let given = remote.give(exported, types, bytes, false, started).await;
-            given.ok_or(input)
+            match &*pool.0 {
+                Backend::Local(local, _) => match pool.find(task) {
+                    Ok(_) => local.try_submit(task, input).map(JoinHandle::local),
+                    Err(why) => Ok(JoinHandle::refused(why)),
+                },
+                Backend::Remote(remote) => match pool.encode(task, &input) {
+                    Ok(encoded) => remote.give(encoded, false, started).await.ok_or(input),
+                    Err(why) => Ok(JoinHandle::refused(why)),
+                },
+            }
         }
     }
 
@@ -311,23 +306,32 @@ impl Pool {
         input: A,
         started: &'static Location<'static>,
     ) -> JoinHandle<R> {
-        let (exported, types) = match self.find(task) {
-            Ok(found) => found,
-            Err(why) => return JoinHandle::refused(why),
-        };
-        let remote = match &*self.0 {
-            Backend::Local(pool, _) => {
-                return JoinHandle::local(pool.submit_async(task, input).await);
+        match &*self.0 {
+            Backend::Local(local, _) => match self.find(task) {
+                Ok(_) => JoinHandle::local(local.submit_async(task, input).await),
+                Err(why) => JoinHandle::refused(why),
+            },
+            Backend::Remote(remote) => {
+                let encoded = match self.encode(task, &input) {
+                    Ok(encoded) => encoded,
+                    Err(why) => return JoinHandle::refused(why),
+                };
+                drop(input);
+                let given = remote.give(encoded, true, started).await;
+                given.unwrap_or_else(|| JoinHandle::refused("the queue is full".to_owned()))
             }
-            Backend::Remote(remote) => remote,
-        };
-        let bytes = match exported::encode(&input) {
-            Ok(bytes) => bytes,
-            Err(why) => return JoinHandle::refused(format!("its input {why}")),
-        };
-        drop(input);
-        let given = remote.give(exported, types, bytes, true, started).await;
-        given.unwrap_or_else(|| JoinHandle::refused("the queue is full".to_owned()))
+        }
+    }
+
+    /// What is sent of a task, or why it cannot be.
+    fn encode<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: &A,
+    ) -> Result<Encoded, String> {
+        let (task, types) = self.find(task)?;
+        let input = exported::encode(input).map_err(|why| format!("its input {why}"))?;
+        Ok(Encoded { task, types, input })
     }
 
     /// The export of a function, and of which types it is.
@@ -368,23 +372,31 @@ impl Remote {
     /// `None`: the queue is full.
     async fn give<R: Message>(
         &self,
-        exported: Exported,
-        types: String,
-        input: Vec<u8>,
+        encoded: Encoded,
         waits: bool,
         started: &'static Location<'static>,
     ) -> Option<JoinHandle<R>> {
-        let (task, result) = match self.job.give(exported, types, input, waits).await {
+        let (task, mut result) = match self.job.give(encoded, waits).await {
             Ok(given) => given?,
             Err(e) => return Some(JoinHandle::refused(format!("it was not handed over: {e}"))),
         };
-        let store = Arc::clone(self.job.store());
-        let expected = task.clone();
+        let (job, expected) = (Arc::clone(&self.job), task.clone());
+        let dropped_at = Instant::now().checked_add(job.store().settings.task_lifetime);
         let result = async move {
-            match result.await {
+            let record = match dropped_at {
+                Some(at) => match timeout_at(at, &mut result).await {
+                    Ok(record) => record,
+                    Err(_) => {
+                        job.expire(&expected).await;
+                        result.await
+                    }
+                },
+                None => result.await,
+            };
+            match record {
                 Ok(record) => {
                     let expected = (expected.name, expected.types.as_str());
-                    outcome(&store, record, expected, started).await
+                    outcome(job.store(), record, expected, started).await
                 }
                 // The runtime that watched has ended.
                 Err(_) => Err(JoinError::Closed),

@@ -7,12 +7,17 @@ use brigade_cluster::Pool;
 
 use crate::block_on;
 use crate::server::Server;
-use crate::tasks::double;
+use crate::tasks::{double, reversed};
 use crate::worker::{Program, settings, soon};
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("limits::a_full_queue", a_full_queue),
     ("limits::what_no_worker_has", what_no_worker_has),
+    ("limits::a_server_that_is_stopped", a_server_that_is_stopped),
+    (
+        "limits::a_task_that_is_kept_no_longer",
+        a_task_that_is_kept_no_longer,
+    ),
     ("limits::what_is_no_task", what_is_no_task),
 ];
 
@@ -36,6 +41,60 @@ fn a_full_queue() {
             assert_eq!(soon(handle).await.unwrap(), expected);
         }
         assert_eq!(worker.stop().ended, 4);
+    });
+}
+
+/// Every request has an end, also where nothing answers and no connection breaks.
+fn a_server_that_is_stopped() {
+    let server = Server::start();
+    block_on(async {
+        let impatient = settings()
+            .request_timeout(Duration::from_secs(1))
+            .patience(Duration::from_secs(3));
+        // To make the streams may take longer than the other pool waits.
+        let first = Pool::builder(&server.url(), "app").settings(settings());
+        drop(first.connect().await.unwrap());
+        let builder = Pool::builder(&server.url(), "app").settings(impatient.clone());
+        let pool = builder.connect().await.unwrap();
+        let before = soon(pool.submit(double, 1)).await;
+        server.pause();
+        let small = soon(pool.submit(double, 2)).await;
+        let large = soon(pool.submit(reversed, vec![1; 1 << 20])).await;
+        let ends = [soon(small).await.map(drop), soon(large).await.map(drop)];
+        for end in ends {
+            let why = end.unwrap_err();
+            assert!(why.is_undeliverable(), "{why}");
+            assert!(why.to_string().contains("not handed over"), "{why}");
+        }
+        assert!(soon(before.cancel()).await.is_err());
+        let another = Pool::builder(&server.url(), "app").settings(impatient);
+        assert!(soon(another.connect()).await.is_err());
+        server.go_on();
+        let worker = Program::start(&server.url(), "app", 1);
+        // It may have been cancelled: the server has got the request, and is asked no more.
+        match soon(before).await {
+            Ok(two) => assert_eq!(two, 2),
+            Err(why) => assert!(why.is_cancelled(), "{why}"),
+        }
+        assert_eq!(soon(pool.submit(double, 3).await).await.unwrap(), 6);
+        drop(worker);
+    });
+}
+
+/// Without a worker.
+fn a_task_that_is_kept_no_longer() {
+    let server = Server::start();
+    block_on(async {
+        let short = settings().task_lifetime(Duration::from_secs(1));
+        let builder = Pool::builder(&server.url(), "app").settings(short);
+        let pool = builder.connect().await.unwrap();
+        let handle = pool.submit(double, 1).await;
+        let why = soon(handle).await.unwrap_err();
+        assert!(why.is_undeliverable(), "{why}");
+        assert!(
+            why.to_string().contains("no worker has ended it in 1s"),
+            "{why}"
+        );
     });
 }
 

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use brigade_test_support::wait;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// The program, or why there is none.
@@ -42,6 +43,27 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Stops it, all of its threads: it answers nothing, and its connections stay.
+    pub(crate) fn pause(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::STOP).expect("it is there");
+        let threads = format!("/proc/{}/task", child.id());
+        until("the server is stopped", || {
+            let all = fs::read_dir(&threads).expect("its threads").flatten();
+            let is_stopped = |thread: fs::DirEntry| {
+                let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with('T'))
+            };
+            all.into_iter().all(is_stopped).then_some(())
+        });
+    }
+
+    pub(crate) fn go_on(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::CONT).expect("it is there");
     }
 
     /// Ends it, without warning.
