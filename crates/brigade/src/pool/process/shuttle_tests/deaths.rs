@@ -6,7 +6,8 @@ use super::{
     together,
 };
 use crate::JoinError;
-use crate::worker::process::sim::fork_server::{Deed, Fate};
+use crate::worker::process::sim::fork_server::Fate;
+use crate::worker::process::sim::worker::Deed;
 
 #[test]
 fn shuttle_deaths_cost_what_ran() {

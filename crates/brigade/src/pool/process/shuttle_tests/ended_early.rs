@@ -9,7 +9,8 @@ use super::{
 };
 use crate::JoinError;
 use crate::sim::shuttle_os::pause;
-use crate::worker::process::sim::fork_server::{Deed, Fate};
+use crate::worker::process::sim::fork_server::Fate;
+use crate::worker::process::sim::worker::Deed;
 
 #[test]
 fn shuttle_cancelled_tasks_end() {

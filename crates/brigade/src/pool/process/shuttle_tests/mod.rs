@@ -17,7 +17,8 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Schedul
 use shuttle::thread;
 
 use crate::worker::process::sim::ForkServer;
-use crate::worker::process::sim::fork_server::{Deed, Fate, world};
+use crate::worker::process::sim::fork_server::{Fate, world};
+use crate::worker::process::sim::worker::Deed;
 use crate::{JoinError, JoinHandle, Kind, Pool, PoolBuilder};
 
 /// As many worlds are gone through for each model by each scheduler, if nothing is said.

@@ -5,6 +5,8 @@
 pub(crate) mod counted;
 #[cfg(shuttle)]
 pub(crate) mod fork_server;
+#[cfg(shuttle)]
+pub(crate) mod worker;
 
 #[cfg(not(shuttle))]
 pub(crate) use crate::worker::process::host::client::{ForkServer, Question, SpareWorker};
