@@ -55,8 +55,9 @@ impl Settings {
         self
     }
 
-    /// How many tasks may be queued or running at a time: then [`try_submit`](crate::Pool::try_submit)
-    /// gives the input back, and [`submit`](crate::Pool::submit) waits. At least 1.
+    /// How many tasks may be queued or running at a time: then
+    /// [`try_submit`](crate::Pool::try_submit) gives the input back, and
+    /// [`submit`](crate::Pool::submit) waits. At least 1.
     ///
     /// *Default: 100,000.*
     pub fn max_tasks(mut self, tasks: u32) -> Settings {
@@ -74,8 +75,8 @@ impl Settings {
     }
 
     /// How long a task is kept, with its input. One that has no end then ends with
-    /// [`Undeliverable`](brigade::JoinError::Undeliverable), if its handle is awaited; one that runs
-    /// is cancelled. At least 1 s.
+    /// [`Undeliverable`](brigade::JoinError::Undeliverable), if its handle is awaited; one that
+    /// runs is cancelled. At least 1 s.
     ///
     /// *Default: 7 days.*
     pub fn task_lifetime(mut self, time: Duration) -> Settings {

@@ -100,8 +100,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How many tasks of a map are submitted ahead of its results. At least 1; more than all workers
-    /// have together keeps them busy.
+    /// How many tasks of a map are submitted ahead of its results. At least 1; more than all
+    /// workers have together keeps them busy.
     ///
     /// *Default: 1,000.*
     pub fn in_flight(mut self, tasks: usize) -> PoolBuilder {

@@ -87,9 +87,10 @@ impl Exported {
         self.0.name
     }
 
-    /// What its input and its result are made of, as [`Program::task`](crate::process::Program::task)
-    /// compares them: equal texts are equal types, also in another build. The words may change with
-    /// any version of this crate. Computed anew at each call, which takes some microseconds.
+    /// What its input and its result are made of, as
+    /// [`Program::task`](crate::process::Program::task) compares them: equal texts are equal types,
+    /// also in another build. The words may change with any version of this crate. Computed anew at
+    /// each call, which takes some microseconds.
     ///
     /// `None`: it is not code of the main program, so that no worker can run it.
     pub fn types(&self) -> Option<String> {
@@ -146,8 +147,8 @@ impl std::error::Error for NotExported {}
 /// A value as bytes: what a worker process would be sent.
 ///
 /// # Errors
-/// serde's own, with the place in the value; it takes more than 2 GiB; or a descriptor is part of it
-/// (a channel's end, a [`Shared`](crate::Shared) region, a file), which bytes cannot carry.
+/// serde's own, with the place in the value; it takes more than 2 GiB; or a descriptor is part of
+/// it (a channel's end, a [`Shared`](crate::Shared) region, a file), which bytes cannot carry.
 pub fn encode<T: Message>(value: &T) -> Result<Vec<u8>, NotCarried> {
     let mut bytes = Vec::new();
     let descriptors = codec::encode(value, &mut bytes).map_err(NotCarried)?;

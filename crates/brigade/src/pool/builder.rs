@@ -140,7 +140,7 @@ impl PoolBuilder {
     /// let pool = Pool::builder(Kind::Process).workers(1..=4).build()?;
     /// assert_eq!(pool.workers(), 1);
     /// let slow = |n: u64| {
-    ///     std::thread::sleep(std::time::Duration::from_millis(n)); // as it waits for a server, say
+    ///     std::thread::sleep(std::time::Duration::from_millis(n)); // stands for a slow server
     ///     n
     /// };
     /// assert_eq!(pool.map(slow, [50; 12]).count(), 12);

@@ -1,5 +1,5 @@
-//! A slice in shared memory that many workers write, each its own part. `join`: parts become one, and
-//! what is shared; `message`: how one travels.
+//! A slice in shared memory that many workers write, each its own part. `join`: parts become one,
+//! and what is shared; `message`: how one travels.
 
 #![expect(
     unsafe_code,

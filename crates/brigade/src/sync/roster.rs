@@ -254,8 +254,8 @@ impl Roster {
         })
     }
 
-    /// Marks a worker that has died, or was never made, as dead, and wakes those that wait for a lock
-    /// of its. For the host.
+    /// Marks a worker that has died, or was never made, as dead, and wakes those that wait for a
+    /// lock of its. For the host.
     pub(crate) fn mark_dead(&self, token: Token) {
         // Another host's table may only be read.
         if self.is_ours() {

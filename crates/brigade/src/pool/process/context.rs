@@ -168,8 +168,8 @@ impl WorkerContexts {
     }
 
     /// Where what lies in the ring from `begin` on, in front of a task at `at`, can be taken back
-    /// from: behind the last context of which a part is in the descriptor socket already. The worker
-    /// takes that one when it has another task.
+    /// from: behind the last context of which a part is in the descriptor socket already. The
+    /// worker takes that one when it has another task.
     pub(super) fn end_of_sent(&mut self, begin: u64, at: u64) -> u64 {
         let is_sent = |it: &&KeptContext| it.was_sent && (begin..at).contains(&it.at);
         let sent = self.kept.iter().filter(is_sent).map(|it| it.end).max();
