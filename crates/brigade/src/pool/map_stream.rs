@@ -177,28 +177,31 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> MapStream<A, R, I> {
         }
     }
 
-    /// Submits as many as there is room for.
-    fn submit_more(&mut self, context: &mut Context<'_>) {
+    /// Submits as many as there is room for. Returns whether there is room for more: where tasks end
+    /// as fast as they are submitted, it stops all the same, so that polling comes to an end.
+    fn submit_more(&mut self, context: &mut Context<'_>) -> bool {
         let most = self.pool.workers().saturating_mul(STREAM_AHEAD);
-        // Where tasks end as fast as they are submitted, who polls is not held up for ever.
         let mut submitted = 0;
-        while self.running.max(submitted) < most && self.slots.len() < MAP_WINDOW {
+        while self.running < most && self.slots.len() < MAP_WINDOW {
             if !self.slots.is_empty() && self.pool.is_closed() {
                 // Inputs that end with that are pulled as they are asked for.
-                return;
+                return false;
+            }
+            if submitted == most {
+                return true;
             }
             let Some(next) = self.next.as_mut() else {
                 // Where it panics, it is asked again by who polls again.
                 let Some(input) = self.inputs.as_mut().and_then(Iterator::next) else {
                     self.inputs = None;
-                    return;
+                    return false;
                 };
                 let pool = self.pool.clone();
                 self.next = Some(SubmitAsync::at(pool, self.task, self.call_site, input));
                 continue;
             };
             let Poll::Ready(handle) = Pin::new(next).poll(context) else {
-                return;
+                return false;
             };
             self.next = None;
             submitted += 1;
@@ -210,6 +213,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> MapStream<A, R, I> {
             self.running += usize::from(!slot.poll());
             self.slots.push_back(slot);
         }
+        false
     }
 
     fn is_over(&self) -> bool {
@@ -265,9 +269,15 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Stream for MapStream<A, R, I
         drop(state);
         drop(before);
         this.take_ended(&ready);
-        this.submit_more(context);
+        let has_room = this.submit_more(context);
         match this.slots.front() {
-            Some(Slot::Runs(..)) => Poll::Pending,
+            Some(Slot::Runs(..)) => {
+                if has_room {
+                    // Those that were submitted have ended already: none of them wakes anybody.
+                    context.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
             Some(Slot::Ended(_)) => {
                 this.first += 1;
                 match this.slots.pop_front() {

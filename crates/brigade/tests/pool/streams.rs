@@ -102,6 +102,58 @@ fn others_go_on_while_the_first_is_waited_for() {
     });
 }
 
+/// An input that holds up its task, or one that cannot be carried.
+#[derive(Debug, serde::Deserialize)]
+struct Holds(Option<Count>);
+
+impl serde::Serialize for Holds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_none() {
+            return Err(serde::ser::Error::custom("refused"));
+        }
+        serializer.serialize_newtype_struct("Holds", &self.0)
+    }
+}
+
+fn hold(Holds(gate): Holds) {
+    if let Some(gate) = gate {
+        gate.wait_for(1);
+    }
+}
+
+#[test]
+fn tasks_that_end_when_they_are_submitted_hold_nothing_up() {
+    // In a pool of threads no input is refused.
+    processes(|| {
+        let pool = pool(Kind::Process, 1);
+        let gate = Count::new();
+        let pulled = AtomicUsize::new(0);
+        let inputs = (0..500).map(|n| {
+            pulled.fetch_add(1, SeqCst);
+            Holds((n == 0).then(|| gate.clone()))
+        });
+        let mut results = pool.map_stream(hold, inputs);
+        let tally = Arc::new(Tally::default());
+        let waker = Arc::clone(&tally).into();
+        until("all were pulled", || {
+            let before = tally.0.load(SeqCst);
+            let polled = Pin::new(&mut results).poll_next(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending(), "the first is held up");
+            until("it is woken", || {
+                tally.0.load(SeqCst) > before || pulled.load(SeqCst) == 500
+            });
+            pulled.load(SeqCst) == 500
+        });
+        gate.add();
+        assert!(next(&mut results).expect("one").is_ok());
+        for _ in 1..500 {
+            let refused = next(&mut results).expect("one").expect_err("it is refused");
+            assert!(refused.is_undeliverable(), "{refused}");
+        }
+        assert!(next(&mut results).is_none());
+    });
+}
+
 #[test]
 fn inputs_are_pulled_as_there_is_room() {
     both(|kind| {
