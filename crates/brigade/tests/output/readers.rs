@@ -149,3 +149,50 @@ fn lines_end_with_the_fork_server() {
     let again = Builder::new().spawn(|n: u32| n, 1).expect("a worker");
     assert_eq!(again.join().expect("it returns"), 1);
 }
+
+/// The fork server's end closes the pipes of its workers some time before it kills them.
+#[test]
+fn a_task_that_prints_dies_with_the_fork_server_and_does_not_panic() {
+    brigade::init();
+    if std::env::var_os(ROLE).is_none() {
+        // Other tests need theirs.
+        let name = "readers::a_task_that_prints_dies_with_the_fork_server_and_does_not_panic";
+        let ran = again(name).output().expect("it runs");
+        let told = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && told.contains("1 passed"), "{ran:?}");
+        return;
+    }
+    let print = |stderr: bool| -> u32 {
+        loop {
+            match stderr {
+                true => eprintln!("."),
+                false => println!("."),
+            }
+        }
+    };
+    for n in 0..20 {
+        let builder = Builder::new().stdout(Output::null()).stderr(Output::null());
+        let worker = builder.spawn(print, n % 2 == 0).expect("a worker");
+        let pid = worker.pid().expect("it has begun");
+        kill(procfs::parent(pid).expect("it is there"));
+        let result = worker.join();
+        assert!(
+            matches!(result, Err(JoinError::Crashed(_))),
+            "{n}: {result:?}"
+        );
+    }
+}
+
+/// What a task has made of its own stdout is no sign of that.
+#[test]
+fn a_panic_for_a_broken_pipe_of_its_own_is_told() {
+    brigade::init();
+    let print = |()| {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        rustix::stdio::dup2_stdout(&write).expect("its own");
+        drop((read, write));
+        println!("to nobody");
+    };
+    let worker = Builder::new().spawn(print, ()).expect("a worker");
+    assert!(matches!(worker.join(), Err(JoinError::Panicked(_))));
+}

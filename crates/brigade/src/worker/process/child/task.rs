@@ -4,9 +4,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use crate::sys::process;
+use rustix::event::{PollFd, PollFlags};
+use rustix::time::Timespec;
+
 use crate::sys::value_file::ValueFile;
+use crate::sys::{futex, process};
 use crate::task::codec::Encoded;
 use crate::task::entry::{EncodedResult, EncodedValue, Outcome, Place, Plan, Resident};
 use crate::task::panic::Unwound;
@@ -36,6 +40,9 @@ pub(super) trait Service {
     /// Writes the reply to the task.
     fn reply(&mut self, reply: Reply<'_>);
 }
+
+/// Within this time the kernel kills a worker whose fork server has closed its descriptors.
+const UNTIL_KILLED: Duration = Duration::from_millis(500);
 
 /// A task's input, and its descriptors.
 pub(super) type Received<'a> = (Encoded<'a>, Vec<OwnedFd>);
@@ -176,6 +183,12 @@ fn tell_undeliverable(service: &mut impl Service, mut why: String) {
 
 #[cold]
 fn tell_panicked(service: &mut impl Service, mut unwound: Unwound) {
+    if has_broken_streams() {
+        // The fork server ends: it has closed the pipes that it reads, and the kernel kills its
+        // workers next (PR_SET_PDEATHSIG). A task that prints in between panics for the broken pipe,
+        // which is not its own end. If this worker lives on, the task has broken the pipe itself.
+        futex::rest(UNTIL_KILLED);
+    }
     shorten(&mut unwound);
     service.reply(Reply::Panicked(&reply::encoded(&unwound)));
 }
@@ -206,6 +219,18 @@ fn tell_through_fd_socket(
             service.reply(Reply::Undeliverable(why.as_bytes()));
         }
     }
+}
+
+/// Whether nobody reads what this process prints. A stream that is closed is none of these.
+fn has_broken_streams() -> bool {
+    let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let mut polled = streams.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::empty()));
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let is_broken = |stream: &PollFd<'_>| stream.revents().contains(PollFlags::ERR);
+    rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled.iter().any(is_broken)
 }
 
 /// So that what is told of a panic fits a ring.
