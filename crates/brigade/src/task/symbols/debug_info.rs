@@ -65,13 +65,36 @@ impl DebugInfo {
     }
 }
 
+/// Some instructions are of no line, as the compiler has made them up: then the file alone.
 fn place(location: addr2line::Location<'_>) -> Option<String> {
-    Some(format!("{}:{}", location.file?, location.line?))
+    let file = location.file?;
+    Some(match location.line {
+        Some(line) => format!("{file}:{line}"),
+        None => file.to_owned(),
+    })
 }
 
 fn demangled(name: &str) -> String {
     match rustc_demangle::try_demangle(name) {
         Ok(path) => format!("{path:#}"),
         Err(_) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_of_no_line_has_a_file() {
+        let at = |line| {
+            place(addr2line::Location {
+                file: Some("src/main.rs"),
+                line,
+                column: None,
+            })
+        };
+        assert_eq!(at(Some(7)).as_deref(), Some("src/main.rs:7"));
+        assert_eq!(at(None).as_deref(), Some("src/main.rs"));
     }
 }

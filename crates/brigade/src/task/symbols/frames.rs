@@ -118,7 +118,9 @@ fn is_system(place: &str) -> bool {
     ];
     let file = place.rsplit('/').next().unwrap_or(place);
     let is_library = LIBRARIES.iter().any(|name| file.starts_with(name)) && file.contains(".so");
-    let is_c = [".c:", ".S:", ".h:"].iter().any(|end| file.contains(end));
+    // There may be no line behind it.
+    let source = file.split(':').next().unwrap_or(file);
+    let is_c = [".c", ".S", ".h"].iter().any(|end| source.ends_with(end));
     is_standard_library(place)
         || is_library
         || is_c && (place.starts_with("./") || place.starts_with("../"))
@@ -204,6 +206,8 @@ mod tests {
             "/usr/src/rustc-1.85.0/library/core/src/ptr/mod.rs:1757",
             "library/std/src/sys/pal/unix/thread.rs:110",
             "/usr/lib/x86_64-linux-gnu/libc.so.6",
+            "./nptl/pthread_mutex_lock.c:81",
+            "./nptl/pthread_mutex_lock.c",
         ] {
             assert!(is_system(place), "{place}");
         }
