@@ -12,7 +12,7 @@
 //!
 //! Two stand-ins are chosen in the layer that they belong to: `DeathWatch` and `Token`, in
 //! [`sync`](crate::sync) (the roster, `loom_os`, or `portable` on systems without processes), and
-//! the fork server, in [`worker::process::sim`](crate::worker::process::sim).
+//! the fork server, in [`worker::process::backend`](crate::worker::process::backend).
 
 #[cfg(loom)]
 pub(crate) mod loom_os;

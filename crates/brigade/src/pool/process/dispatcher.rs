@@ -16,8 +16,8 @@ use crate::pool::config::Options;
 use crate::pool::policy::estimate::{PrefetchEstimate, WORTH_WAKING};
 use crate::pool::policy::size::Following;
 use crate::sim::local::{Instant, Ordering};
+use crate::worker::process::backend::ForkServer;
 use crate::worker::process::ipc::protocol::Setup;
-use crate::worker::process::sim::ForkServer;
 
 /// A pool's work.
 pub(super) struct Dispatcher {

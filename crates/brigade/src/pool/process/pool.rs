@@ -30,12 +30,12 @@ use crate::sim::local::{
 use crate::sys::original::Original;
 use crate::sys::processors;
 use crate::task::name::TaskName;
+use crate::worker::process::backend::ForkServer;
 use crate::worker::process::host::client::Origin;
 use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::groups;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Setup;
-use crate::worker::process::sim::ForkServer;
 
 /// A pool of processes, as its handles share it.
 pub(crate) struct ProcessPool {

@@ -26,6 +26,8 @@
 // - unsupported: what stands in the place of all of it where there are no processes
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) mod backend;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod child;
 mod enforcement;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
@@ -39,8 +41,6 @@ pub(crate) mod inheritance;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod ipc;
 mod program;
-#[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) mod sim;
 pub(crate) mod streams;
 
 use std::ffi::{OsStr, OsString};

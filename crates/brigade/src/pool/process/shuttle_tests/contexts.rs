@@ -2,8 +2,8 @@
 
 use super::{DEADLY, PATROLLED, is_a_death, joined, model, pool};
 use crate::pool::Context;
-use crate::worker::process::sim::ForkServer;
-use crate::worker::process::sim::worker::Deed;
+use crate::worker::process::backend::ForkServer;
+use crate::worker::process::backend::model::worker::Deed;
 use crate::{JoinError, Pool};
 
 /// As `deed`, with a context.

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::JoinError;
 use crate::sim::shuttle_os::pause;
-use crate::worker::process::sim::fork_server::Fate;
-use crate::worker::process::sim::worker::Deed;
+use crate::worker::process::backend::model::fork_server::Fate;
+use crate::worker::process::backend::model::worker::Deed;
 
 #[test]
 fn shuttle_cancelled_tasks_end() {

@@ -9,6 +9,7 @@ use crate::sim::local::{AtomicU32, Instant, futex};
 use crate::sys::error::errno_of;
 use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
+use crate::worker::process::backend::{ForkServer, Question, SpareWorker};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::host::streams::Given;
 use crate::worker::process::ipc::fd_socket;
@@ -17,7 +18,6 @@ use crate::worker::process::ipc::mailbox::{HostRings, Mailbox};
 use crate::worker::process::ipc::order::{Numbers, Order, Payload};
 use crate::worker::process::ipc::protocol::Setup;
 use crate::worker::process::ipc::reply::{self, ReplyTag};
-use crate::worker::process::sim::{ForkServer, Question, SpareWorker};
 
 /// A worker of a pool, as the host sees it. Tasks are counted from its first on, in 32 bits that
 /// wrap.

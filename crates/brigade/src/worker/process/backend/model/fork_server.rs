@@ -17,12 +17,12 @@ use crate::sim::shuttle_os::{
 use crate::sys::process::Ended;
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::whereabouts::Whereabouts;
+use crate::worker::process::backend::model::worker::Worker;
 use crate::worker::process::host::client::{Origin, PoolObserver};
 use crate::worker::process::host::streams::Given;
 use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Limits;
-use crate::worker::process::sim::worker::Worker;
 
 /// Nobody is asked where it is.
 pub(crate) struct Question(u32);
