@@ -12,9 +12,9 @@ pub(crate) use absent::{Level, LevelFilter, enabled, event, warn};
 /// Tells the subscriber, if one is interested in this level. A panic in it must not take a task's
 /// end along, or the thread that tells.
 #[inline]
-pub(crate) fn tell(level: Level, tell: impl FnOnce()) {
+pub(crate) fn emit(level: Level, emit: impl FnOnce()) {
     if level <= LevelFilter::current() {
-        crate::task::panic::contained(tell);
+        crate::task::panic::contained(emit);
     }
 }
 

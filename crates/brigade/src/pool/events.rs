@@ -19,7 +19,7 @@
 use std::time::Duration;
 
 use crate::task::panic::attempt;
-use crate::trace::{self, Level, LevelFilter, tell};
+use crate::trace::{self, Level, LevelFilter, emit};
 use crate::{Cause, Kind};
 
 const TARGET: &str = "brigade::pool";
@@ -60,7 +60,7 @@ pub(super) struct EventSource {
 /// An event of the target, with the fields that all have.
 macro_rules! event {
     ($level:ident, $name:literal, $of:ident, $($rest:tt)+) => {
-        tell(Level::$level, || {
+        emit(Level::$level, || {
             trace::event!(
                 name: $name,
                 target: TARGET,
@@ -181,7 +181,7 @@ impl EventSource {
 
 /// A crash file could not be written.
 pub(super) fn crash_file_not_written(pid: u32, task_name: &str, why: &str) {
-    tell(
+    emit(
         Level::WARN,
         || trace::warn!(target: TARGET, task = task_name, pid, "{why}"),
     );

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{Backend, Pool, map, process as process_pool};
 use crate::process::NamedTask;
-use crate::worker::handle::{Pending, Task};
+use crate::worker::handle::{HandleInner, Pending};
 use crate::{JoinError, JoinHandle, Kind, Message};
 
 impl Pool {
@@ -146,7 +146,9 @@ fn why_not<A, R>(task: &NamedTask<A, R>) -> String {
 
 fn refused<A, R: Message>(task: &NamedTask<A, R>) -> JoinHandle<R> {
     let why = JoinError::Undeliverable(why_not(task));
-    JoinHandle(Task::Pooled(Arc::new(Refused(Mutex::new(Some(why))))))
+    JoinHandle(HandleInner::Pooled(Arc::new(Refused(Mutex::new(Some(
+        why,
+    ))))))
 }
 
 /// A task that no thread runs: why not, until that is told.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use super::waiters::{FutureWaiter, FutureWaiters};
 use super::{Backend, Pool};
-use crate::worker::handle::Task;
+use crate::worker::handle::HandleInner;
 use crate::{JoinHandle, Message};
 
 /// A task that is submitted when there is room for it: see [`Pool::submit_async`].
@@ -104,7 +104,7 @@ impl<A: Message, R: Message> SubmitAsync<A, R> {
             panic!("`SubmitAsync` was polled after it had given its handle");
         };
         if self.pool.is_closed() {
-            return Some(JoinHandle(Task::Closed(self.pool.kind())));
+            return Some(JoinHandle(HandleInner::Closed(self.pool.kind())));
         }
         let tried = match &self.pool.backend {
             Backend::Thread(pool) => pool.try_submit_at(self.task, self.call_site, input),

@@ -64,15 +64,15 @@ impl FutureWaiters {
 
     /// There is room for so many tasks. Called without a lock of the pool's.
     #[inline(always)]
-    pub(super) fn tell(&self, room: usize) {
+    pub(super) fn notify(&self, room: usize) {
         if room > 0 && !self.is_empty() {
-            self.tell_first(room);
+            self.notify_first(room);
         }
     }
 
     /// Tells the first ones, at most so many.
     #[cold]
-    fn tell_first(&self, room: usize) {
+    fn notify_first(&self, room: usize) {
         let mut queue = lock(&self.queue);
         let told = room.min(queue.len());
         let wakers: Vec<WaiterState> = queue
@@ -97,7 +97,7 @@ impl FutureWaiters {
         let state = std::mem::take(&mut *lock(&waiter.state));
         drop(queue);
         if matches!(state, WaiterState::Told) && !was_served {
-            self.tell(1);
+            self.notify(1);
         }
     }
 }

@@ -286,7 +286,7 @@ impl Teller {
 fn trace(event: &Event) {
     macro_rules! at {
         ($level:ident) => {
-            trace::tell(Level::$level, || {
+            trace::emit(Level::$level, || {
                 trace::event!(
                     target: "brigade::supervise",
                     Level::$level,

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::Kind;
-use super::handle::Task;
+use super::handle::HandleInner;
 use crate::{JoinError, JoinHandle};
 
 /// A handle that ends its task when it is dropped, unless the end has been taken.
@@ -28,7 +28,10 @@ impl<R> CancelOnDrop<R> {
     /// The handle alone, which ends nothing.
     pub(super) fn disarmed(mut self) -> JoinHandle<R> {
         self.is_armed = false;
-        std::mem::replace(&mut self.handle, JoinHandle(Task::Closed(Kind::Thread)))
+        std::mem::replace(
+            &mut self.handle,
+            JoinHandle(HandleInner::Closed(Kind::Thread)),
+        )
     }
 
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {

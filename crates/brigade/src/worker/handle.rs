@@ -21,11 +21,11 @@ use crate::JoinError;
 #[doc(alias = "Future")]
 #[doc(alias = "AsyncResult")]
 #[must_use = "dropping the handle detaches the task"]
-pub struct JoinHandle<R>(pub(crate) Task<R>);
+pub struct JoinHandle<R>(pub(crate) HandleInner<R>);
 
 /// What is behind the handle. Of pooled tasks there may be millions: nothing here is larger than
 /// theirs.
-pub(crate) enum Task<R> {
+pub(crate) enum HandleInner<R> {
     Thread(Box<thread::ThreadTask<R>>),
     Process(Box<process::ProcessTask<R>>),
     Pooled(Arc<dyn Pending<R> + Send + Sync>),
@@ -56,11 +56,11 @@ impl<R> JoinHandle<R> {
     /// Why there is no result.
     pub fn join(self) -> Result<R, JoinError> {
         match self.0 {
-            Task::Thread(task) => task.join(),
-            Task::Process(mut task) => always(task.wait(None)),
-            Task::Pooled(task) => always(task.wait(None)),
-            Task::CancelOnDrop(guarded) => guarded.disarmed().join(),
-            Task::Closed(_) => Err(JoinError::Closed),
+            HandleInner::Thread(task) => task.join(),
+            HandleInner::Process(mut task) => always(task.wait(None)),
+            HandleInner::Pooled(task) => always(task.wait(None)),
+            HandleInner::CancelOnDrop(guarded) => guarded.disarmed().join(),
+            HandleInner::Closed(_) => Err(JoinError::Closed),
         }
     }
 
@@ -82,11 +82,11 @@ impl<R> JoinHandle<R> {
     /// Waits until the task ends. `None`: not before the deadline.
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
         match &mut self.0 {
-            Task::Thread(task) => task.wait(deadline),
-            Task::Process(task) => task.wait(deadline),
-            Task::Pooled(task) => task.wait(deadline),
-            Task::CancelOnDrop(guarded) => guarded.wait(deadline),
-            Task::Closed(_) => Some(Err(JoinError::Closed)),
+            HandleInner::Thread(task) => task.wait(deadline),
+            HandleInner::Process(task) => task.wait(deadline),
+            HandleInner::Pooled(task) => task.wait(deadline),
+            HandleInner::CancelOnDrop(guarded) => guarded.wait(deadline),
+            HandleInner::Closed(_) => Some(Err(JoinError::Closed)),
         }
     }
 
@@ -108,8 +108,8 @@ impl<R> JoinHandle<R> {
     #[doc(alias = "kill_on_drop")]
     pub fn cancel_on_drop(self) -> JoinHandle<R> {
         match self.0 {
-            guarded @ Task::CancelOnDrop(_) => JoinHandle(guarded),
-            _ => JoinHandle(Task::CancelOnDrop(Box::new(CancelOnDrop::new(self)))),
+            guarded @ HandleInner::CancelOnDrop(_) => JoinHandle(guarded),
+            _ => JoinHandle(HandleInner::CancelOnDrop(Box::new(CancelOnDrop::new(self)))),
         }
     }
 
@@ -162,11 +162,11 @@ impl<R> JoinHandle<R> {
     /// Whether the task has ended, so that [`join`](Self::join) does not wait.
     pub fn is_finished(&self) -> bool {
         match &self.0 {
-            Task::Thread(task) => task.is_finished(),
-            Task::Process(task) => task.is_finished(),
-            Task::Pooled(task) => task.is_finished(),
-            Task::CancelOnDrop(guarded) => guarded.handle().is_finished(),
-            Task::Closed(_) => true,
+            HandleInner::Thread(task) => task.is_finished(),
+            HandleInner::Process(task) => task.is_finished(),
+            HandleInner::Pooled(task) => task.is_finished(),
+            HandleInner::CancelOnDrop(guarded) => guarded.handle().is_finished(),
+            HandleInner::Closed(_) => true,
         }
     }
 
@@ -180,27 +180,27 @@ impl<R> JoinHandle<R> {
     #[doc(alias = "terminate")]
     pub fn cancel(&self) {
         match &self.0 {
-            Task::Thread(task) => task.cancel(),
-            Task::Process(task) => task.cancel(),
-            Task::Pooled(task) => task.cancel(),
-            Task::CancelOnDrop(guarded) => guarded.handle().cancel(),
-            Task::Closed(_) => {}
+            HandleInner::Thread(task) => task.cancel(),
+            HandleInner::Process(task) => task.cancel(),
+            HandleInner::Pooled(task) => task.cancel(),
+            HandleInner::CancelOnDrop(guarded) => guarded.handle().cancel(),
+            HandleInner::Closed(_) => {}
         }
     }
 
     /// Cancels the task, if it has not begun: one that runs runs on.
     pub(crate) fn cancel_unbegun(&self) {
         match &self.0 {
-            Task::Pooled(task) => task.cancel_unbegun(),
-            Task::CancelOnDrop(guarded) => guarded.handle().cancel_unbegun(),
+            HandleInner::Pooled(task) => task.cancel_unbegun(),
+            HandleInner::CancelOnDrop(guarded) => guarded.handle().cancel_unbegun(),
             // It was started at once; or is another process's.
-            Task::Thread(_) | Task::Process(_) | Task::Closed(_) => {}
+            HandleInner::Thread(_) | HandleInner::Process(_) | HandleInner::Closed(_) => {}
         }
     }
 
     /// Sends SIGTERM to the process that runs it, if one does: its end is told as it comes.
     pub(crate) fn terminate(&self) {
-        if let Task::Process(task) = &self.0 {
+        if let HandleInner::Process(task) = &self.0 {
             task.terminate();
         }
     }
@@ -208,7 +208,7 @@ impl<R> JoinHandle<R> {
     /// The same task, whose end is told when its process is gone, if it has one, and not when it
     /// has replied.
     pub(crate) fn told_when_gone(mut self) -> JoinHandle<R> {
-        if let Task::Process(task) = &mut self.0 {
+        if let HandleInner::Process(task) = &mut self.0 {
             task.tell_when_gone();
         }
         self
@@ -217,32 +217,32 @@ impl<R> JoinHandle<R> {
     /// The end, or has the waker woken when it has come.
     pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
         match &mut self.0 {
-            Task::Thread(task) => task.poll(context),
-            Task::Process(task) => task.poll(context),
-            Task::Pooled(task) => task.poll(context),
-            Task::CancelOnDrop(guarded) => guarded.poll(context),
-            Task::Closed(_) => Poll::Ready(Err(JoinError::Closed)),
+            HandleInner::Thread(task) => task.poll(context),
+            HandleInner::Process(task) => task.poll(context),
+            HandleInner::Pooled(task) => task.poll(context),
+            HandleInner::CancelOnDrop(guarded) => guarded.poll(context),
+            HandleInner::Closed(_) => Poll::Ready(Err(JoinError::Closed)),
         }
     }
 
     /// What kind of worker runs it.
     pub fn kind(&self) -> Kind {
         match &self.0 {
-            Task::Thread(_) => Kind::Thread,
-            Task::Process(_) => Kind::Process,
-            Task::Pooled(task) => task.kind(),
-            Task::CancelOnDrop(guarded) => guarded.handle().kind(),
-            Task::Closed(kind) => *kind,
+            HandleInner::Thread(_) => Kind::Thread,
+            HandleInner::Process(_) => Kind::Process,
+            HandleInner::Pooled(task) => task.kind(),
+            HandleInner::CancelOnDrop(guarded) => guarded.handle().kind(),
+            HandleInner::Closed(kind) => *kind,
         }
     }
 
     /// The worker process that runs it now. `None`: a thread, or it was not started.
     pub fn pid(&self) -> Option<u32> {
         match &self.0 {
-            Task::Thread(_) | Task::Closed(_) => None,
-            Task::Process(task) => task.pid(),
-            Task::Pooled(task) => task.pid(),
-            Task::CancelOnDrop(guarded) => guarded.handle().pid(),
+            HandleInner::Thread(_) | HandleInner::Closed(_) => None,
+            HandleInner::Process(task) => task.pid(),
+            HandleInner::Pooled(task) => task.pid(),
+            HandleInner::CancelOnDrop(guarded) => guarded.handle().pid(),
         }
     }
 }

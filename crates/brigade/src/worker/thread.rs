@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::handle::{JoinHandle, Task, joined_twice};
+use super::handle::{HandleInner, JoinHandle, joined_twice};
 use crate::sys::error::{Call, THREAD};
 use crate::sys::futex::{self, Wake};
 use crate::sys::original::Original;
@@ -110,7 +110,7 @@ impl Builder {
             })
             .call(THREAD)
             .needed_to("run a task in a thread")?;
-        Ok(JoinHandle(Task::Thread(Box::new(ThreadTask {
+        Ok(JoinHandle(HandleInner::Thread(Box::new(ThreadTask {
             host: Original::this_process(),
             shared,
             thread: Some(thread),

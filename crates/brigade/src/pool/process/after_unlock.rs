@@ -59,12 +59,12 @@ impl ProcessPool {
         let driver_wakeup = inner.driver == Driver::Sleeping && (news || deferred.wake_driver);
         let has_events = !deferred.events.is_empty();
         if has_events {
-            self.untold.append(&mut deferred.events);
+            self.trace_events.append(&mut deferred.events);
         }
         let timeline = self.options.timeline.as_deref();
         let timeline = timeline.filter(|_| !deferred.drawings.is_empty());
         if timeline.is_some() {
-            self.undrawn.append(&mut deferred.drawings);
+            self.timeline_spans.append(&mut deferred.drawings);
         }
         let room = if self.room.is_empty() {
             0
@@ -92,9 +92,9 @@ impl ProcessPool {
         for thread in wakeups.threads {
             thread.unpark();
         }
-        self.room.tell(room);
+        self.room.notify(room);
         if is_idle {
-            self.idle.tell(usize::MAX);
+            self.idle.notify(usize::MAX);
         }
         for waker in wakeups.wakers {
             // An executor's code: a panic in it is caught, and ignored.
@@ -134,10 +134,11 @@ impl ProcessPool {
             self.complete_dead(dead_tasks);
         }
         if let Some(timeline) = timeline {
-            self.undrawn.tell(|drawing| self.draw(drawing, timeline));
+            self.timeline_spans
+                .deliver(|drawing| self.draw(drawing, timeline));
         }
         if has_events {
-            self.untold.tell(|event| self.emit(event));
+            self.trace_events.deliver(|event| self.emit(event));
         }
     }
 
@@ -182,9 +183,10 @@ impl ProcessPool {
         if let Some(timeline) = &self.options.timeline {
             // Behind the run that it ended, which another thread may be drawing.
             let why = crash.cause().to_string().into();
-            self.undrawn
+            self.timeline_spans
                 .append(&mut vec![Drawing::Mark(crash.pid(), "crashed", why)]);
-            self.undrawn.tell(|drawing| self.draw(drawing, timeline));
+            self.timeline_spans
+                .deliver(|drawing| self.draw(drawing, timeline));
         }
         if events::crash_events_enabled() {
             let pid = u64::from(crash.pid());

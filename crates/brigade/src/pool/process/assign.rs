@@ -134,9 +134,9 @@ impl Dispatcher {
                 return false;
             }
             self.count_accepted(1, bytes);
-            if let Some(line) = &mut self.workers[i].line {
-                if line.unoffered() >= OFFERED_TOGETHER {
-                    line.offer();
+            if let Some(connection) = &mut self.workers[i].connection {
+                if connection.unoffered() >= OFFERED_TOGETHER {
+                    connection.offer();
                 }
             }
             self.update_timer_in_burst();
@@ -245,7 +245,7 @@ impl Dispatcher {
                 }
             }
             let (number, with) = (task.number, task.with);
-            let pid = self.workers[i].line.as_ref().map_or(0, |l| l.pid());
+            let pid = self.workers[i].connection.as_ref().map_or(0, |l| l.pid());
             if self.is_traced {
                 task.with = pid;
             }
@@ -357,8 +357,8 @@ impl Dispatcher {
         let may_spin = self.workers.busy().len() < processors::usable() && spin::pays();
         let slot = &mut self.workers[i];
         if std::mem::take(&mut slot.unpublished) {
-            if let Some(line) = &mut slot.line {
-                line.publish(may_spin);
+            if let Some(connection) = &mut slot.connection {
+                connection.publish(may_spin);
             }
         }
     }

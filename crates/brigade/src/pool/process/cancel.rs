@@ -183,19 +183,19 @@ impl Dispatcher {
         for i in self.workers.busy().to_vec() {
             let slot = &self.workers[i];
             let first = slot.first();
-            let begun = slot.line.as_ref().and_then(|l| l.begun().ok());
+            let begun = slot.connection.as_ref().and_then(|l| l.begun().ok());
             if !slot.is_ready() || begun != Some(first) || slot.assigned.is_empty() {
                 continue;
             }
             unbegun = true;
-            if let Some(line) = &slot.line {
+            if let Some(connection) = &slot.connection {
                 // It may sleep, and the word that says so be written over.
-                line.force_wake();
+                connection.force_wake();
                 // Where tasks have a time, so has a worker that was stopped, for those that wait in
                 // its place.
                 if slot.time_limit(self.options.timeout).is_some()
                     && ctx.now.saturating_duration_since(slot.front_since.1) >= SLOW
-                    && process::is_stopped(line.pid())
+                    && process::is_stopped(connection.pid())
                 {
                     self.terminate_stalled(i, ctx);
                     continue;
@@ -218,11 +218,11 @@ impl Dispatcher {
     fn is_overdue(&mut self, i: WorkerIndex, timeout: Duration, now: Instant) -> bool {
         let slot = &mut self.workers[i];
         let is_over = |slot: &WorkerSlot| slot.over_at(timeout).is_some_and(|at| at <= now);
-        let (Some(line), true) = (&slot.line, is_over(slot)) else {
+        let (Some(connection), true) = (&slot.connection, is_over(slot)) else {
             return false;
         };
         // The fork server, which tells of that, may be stopped itself.
-        match (process::is_stopped(line.pid()), slot.stopped) {
+        match (process::is_stopped(connection.pid()), slot.stopped) {
             (false, None) | (true, Some(_)) => true,
             (true, None) => {
                 slot.stopped = Some(now);
@@ -252,7 +252,8 @@ impl Dispatcher {
             return;
         }
         for slot in self.workers.iter_mut() {
-            let Some((pid, (stopped, stood))) = slot.line.as_ref().map(|l| (l.pid(), l.stop()))
+            let Some((pid, (stopped, stood))) =
+                slot.connection.as_ref().map(|l| (l.pid(), l.stop()))
             else {
                 continue;
             };
@@ -314,7 +315,7 @@ impl Dispatcher {
             }
             let slot = &self.workers[i];
             let first = slot.first();
-            let begun = slot.line.as_ref().map(|l| l.begun());
+            let begun = slot.connection.as_ref().map(|l| l.begun());
             match begun {
                 Some(Ok(begun)) if begun != first => {
                     if self.revoke(i, first.wrapping_add(1), ctx) {

@@ -87,15 +87,15 @@ impl Dispatcher {
         if !self.is_traced {
             return;
         }
-        let line = self.workers[i].line.as_ref();
-        if let Some(Ok(begun)) = line.map(|line| line.begun()) {
+        let connection = self.workers[i].connection.as_ref();
+        if let Some(Ok(begun)) = connection.map(|c| c.begun()) {
             self.announce(i, begun, ctx);
         }
     }
 
     fn announce(&mut self, i: WorkerIndex, begun: u32, ctx: &mut Ctx<'_>) {
         let slot = &mut self.workers[i];
-        let pid = slot.line.as_ref().map_or(0, |line| line.pid());
+        let pid = slot.connection.as_ref().map_or(0, |c| c.pid());
         let started = slot.announce(begun).into_iter().map(|(task, submitted)| {
             TraceEvent::Started(pid, task, ctx.now.saturating_duration_since(submitted))
         });
@@ -105,16 +105,16 @@ impl Dispatcher {
     /// Takes all replies of a worker that are there.
     pub(super) fn collect_from(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let slot = &mut self.workers[i];
-        let Some(line) = &slot.line else {
+        let Some(connection) = &slot.connection else {
             return;
         };
-        if slot.pending_reply.is_none() && !line.is_ready() {
+        if slot.pending_reply.is_none() && !connection.is_ready() {
             slot.close_copies(self.options.retries);
             return;
         }
         let was_held = slot.pending_reply.is_some();
-        let said = line.finished();
-        let before = line.taken();
+        let said = connection.finished();
+        let before = connection.taken();
         let mut batch = ReplyBatch::default();
         loop {
             while self.take_replies_of_map(i, &mut batch, ctx) {}
@@ -124,15 +124,16 @@ impl Dispatcher {
         }
         self.count_batch(&batch, ctx.now);
         let slot = &mut self.workers[i];
-        let Some(line) = &mut slot.line else {
+        let Some(connection) = &mut slot.connection else {
             return;
         };
         // A worker may wait for room only where there was little.
         if batch.frame_bytes >= ROOMY || was_held || slot.pending_reply.is_some() {
-            line.made_room();
+            connection.made_room();
         }
-        let taken = line.taken().wrapping_sub(before);
-        let lied = slot.pending_reply.is_none() && (said.wrapping_sub(line.taken()) as i32) > 0;
+        let taken = connection.taken().wrapping_sub(before);
+        let lied =
+            slot.pending_reply.is_none() && (said.wrapping_sub(connection.taken()) as i32) > 0;
         if taken > 0 {
             self.note_progress(i, taken, ctx.now);
         }
@@ -157,13 +158,13 @@ impl Dispatcher {
         ctx: &mut Ctx<'_>,
     ) -> ReplyAction {
         let slot = &mut self.workers[i];
-        let Some(line) = &mut slot.line else {
+        let Some(connection) = &mut slot.connection else {
             return ReplyAction::Pause;
         };
         let (tag, bytes) = match slot.pending_reply.take() {
             Some(held) => held,
             None => {
-                let (tag, frame) = match line.next_reply() {
+                let (tag, frame) = match connection.next_reply() {
                     Ok(None) => return ReplyAction::Pause,
                     Ok(Some(next)) => next,
                     Err(_) => {
@@ -178,7 +179,7 @@ impl Dispatcher {
                     if let Some(task) = slot.assigned.pop_of_map() {
                         let (map, index) = (task.map, task.index);
                         self.maps.put_frame(map, index, frame, ctx.deferred);
-                        line.count_result();
+                        connection.count_result();
                         batch.count(task.submitted, 1, len, &mut self.stats, ctx.now);
                         return ReplyAction::Continue;
                     }
@@ -187,7 +188,7 @@ impl Dispatcher {
                         let time = ctx.now.saturating_duration_since(cell.submitted());
                         cell.complete(result, &mut ctx.deferred.wakeups);
                         slot.assigned.drop_first();
-                        line.count_result();
+                        connection.count_result();
                         self.stats.latencies.record(time);
                         batch.tasks += 1;
                         batch.result_bytes += len as u64;
@@ -234,9 +235,13 @@ impl Dispatcher {
     pub(super) fn verify_counts(&mut self, deferred: &mut Deferred) {
         for i in self.workers.busy().to_vec() {
             let slot = &self.workers[i];
-            if let Some(line) = slot.line.as_ref().filter(|_| slot.pending_reply.is_none()) {
-                let said = line.finished().wrapping_sub(line.taken()) as i32;
-                if said > 0 && !line.is_ready() {
+            if let Some(connection) = slot
+                .connection
+                .as_ref()
+                .filter(|_| slot.pending_reply.is_none())
+            {
+                let said = connection.finished().wrapping_sub(connection.taken()) as i32;
+                if said > 0 && !connection.is_ready() {
                     self.on_protocol_error(i, &mut deferred.at(Instant::now()));
                 }
             }
@@ -265,8 +270,8 @@ impl Dispatcher {
     fn on_reply_of_terminating(&mut self, i: WorkerIndex) -> ReplyAction {
         let slot = &mut self.workers[i];
         // It is done before its time of grace is over: it need not wait for that.
-        if let Some(line) = slot.line.as_ref().filter(|_| !self.grace.is_zero()) {
-            line.kill(Duration::ZERO);
+        if let Some(connection) = slot.connection.as_ref().filter(|_| !self.grace.is_zero()) {
+            connection.kill(Duration::ZERO);
         }
         slot.bad_reply = true;
         ReplyAction::Continue
@@ -298,13 +303,13 @@ impl Dispatcher {
     /// A worker begins no more tasks, and ends by itself.
     fn on_leaving(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) -> ReplyAction {
         let slot = &mut self.workers[i];
-        let Some(line) = &slot.line else {
+        let Some(connection) = &slot.connection else {
             return ReplyAction::ProtocolError;
         };
         slot.status = SlotStatus::Retiring;
         // It may have begun one, and found that it could not be given it.
-        let claimed = line.begun() != Ok(line.taken());
-        let (pid, unflushed) = (line.pid(), line.mailbox().is_unflushed());
+        let claimed = connection.begun() != Ok(connection.taken());
+        let (pid, unflushed) = (connection.pid(), connection.mailbox().is_unflushed());
         let refused = claimed.then(|| self.workers.take_first(i)).flatten();
         self.stats.recycled += 1;
         // As the worker reports it; nothing verifies that.
@@ -400,11 +405,11 @@ impl Dispatcher {
         frame: Bytes,
     ) -> Result<Answer, ReplyAction> {
         let slot = &mut self.workers[i];
-        let line = slot.line.as_mut().ok_or(ReplyAction::ProtocolError)?;
+        let connection = slot.connection.as_mut().ok_or(ReplyAction::ProtocolError)?;
         let not_received = |why: &dyn std::fmt::Display| {
             Answer::Undeliverable(format!("its result could not be received: {why}"))
         };
-        let descriptors = match line.fetch() {
+        let descriptors = match connection.fetch() {
             Ok(descriptors) => descriptors,
             Err(NotNow::FdSocketComing) => {
                 slot.pending_reply = Some((tag, frame));
@@ -449,7 +454,7 @@ impl Dispatcher {
     /// The task that a reply is for.
     pub(super) fn take_answered(&mut self, i: WorkerIndex) -> Option<Task> {
         let task = self.workers.take_first(i)?;
-        self.workers[i].line.as_mut()?.count_result();
+        self.workers[i].connection.as_mut()?.count_result();
         Some(task)
     }
 

@@ -78,9 +78,9 @@ impl EncodedContext {
         kept_value::keep(&self.value.read()?, dir)
     }
 
-    fn write(&self, line: &mut WorkerConnection) -> Result<(), NotNow> {
+    fn write(&self, connection: &mut WorkerConnection) -> Result<(), NotNow> {
         let (bytes, parcel) = self.value.as_parcel();
-        line.write_context(self.number, bytes, parcel)
+        connection.write_context(self.number, bytes, parcel)
     }
 }
 
@@ -121,7 +121,7 @@ impl WorkerContexts {
     pub(super) fn prepare(
         &mut self,
         context: Option<&Arc<EncodedContext>>,
-        line: &mut WorkerConnection,
+        connection: &mut WorkerConnection,
     ) -> Result<(), NotNow> {
         // A worker has its state from its start.
         let context = context.filter(|context| !context.is_state());
@@ -135,15 +135,15 @@ impl WorkerContexts {
         }
         if self.has_more {
             // First, so that the worker never has more than it may.
-            line.keep_contexts(self.kept.iter().map(|it| it.number))?;
+            connection.keep_contexts(self.kept.iter().map(|it| it.number))?;
             self.has_more = false;
         }
         match (context, at) {
             (None, _) => {}
             (Some(_), Some(at)) => self.kept[at..].rotate_left(1),
             (Some(context), None) => {
-                let at = line.position();
-                context.write(line)?;
+                let at = connection.position();
+                context.write(connection)?;
                 self.has_had = true;
                 self.carried += context.value.len();
                 self.kept.push(KeptContext {
@@ -152,7 +152,7 @@ impl WorkerContexts {
                     has_descriptors: context.value.descriptors() > 0,
                     was_sent: matches!(context.value, EncodedInput::WithDescriptors(_)),
                     at,
-                    end: line.position(),
+                    end: connection.position(),
                 });
             }
         }

@@ -183,8 +183,11 @@ impl Dispatcher {
         let over = running.saturating_sub(self.workers.len());
         stats.queued = (self.waiting() + unbegun + over) as u64;
         stats.running = (running - over) as u64;
-        let lines = self.workers.iter().filter_map(|slot| slot.line.as_ref());
-        stats.stopped = lines.filter(|line| line.stop().0).count();
+        let connections = self
+            .workers
+            .iter()
+            .filter_map(|slot| slot.connection.as_ref());
+        stats.stopped = connections.filter(|c| c.stop().0).count();
         stats.busy += self.workers.busy_time(now);
         stats.context_bytes = self.workers.context_bytes();
         stats

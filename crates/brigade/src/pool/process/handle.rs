@@ -15,21 +15,21 @@ use crate::{JoinError, Kind};
 /// A task's handle, and its cell.
 pub(super) struct PoolTaskHandle<R> {
     cell: ResultCell,
-    core: Arc<ProcessPool>,
+    pool: Arc<ProcessPool>,
     target: CallTarget,
     decode: Decode<R>,
 }
 
 impl<R> PoolTaskHandle<R> {
     pub(super) fn new(
-        core: Arc<ProcessPool>,
+        pool: Arc<ProcessPool>,
         target: CallTarget,
         decode: Decode<R>,
         options: Option<Box<TaskOptions<sim::local::Instant>>>,
     ) -> PoolTaskHandle<R> {
         PoolTaskHandle {
             cell: ResultCell::new(options),
-            core,
+            pool,
             target,
             decode,
         }
@@ -38,14 +38,14 @@ impl<R> PoolTaskHandle<R> {
     /// In a fork of the program nothing comes any more, and what other threads had locked stays
     /// locked.
     fn is_lost(&self) -> bool {
-        !self.core.is_ours()
+        !self.pool.is_ours()
     }
 
     fn take(&self) -> Result<R, JoinError> {
         let Some(end) = self.cell.take() else {
             joined_twice()
         };
-        end.into_result(self.decode, || self.core.name_of(&self.target))
+        end.into_result(self.decode, || self.pool.name_of(&self.target))
     }
 }
 
@@ -65,7 +65,7 @@ impl<R> Pending<R> for PoolTaskHandle<R> {
         if self.is_lost() {
             return Some(Err(JoinError::Closed));
         }
-        if !self.cell.is_done() && !self.core.wait(&mut WaitFor::Task(&self.cell), deadline) {
+        if !self.cell.is_done() && !self.pool.wait(&mut WaitFor::Task(&self.cell), deadline) {
             return None;
         }
         Some(self.take())
@@ -77,7 +77,7 @@ impl<R> Pending<R> for PoolTaskHandle<R> {
         }
         if !self.cell.is_done() {
             self.cell.set_waker(context.waker());
-            self.core.register_async(&self.cell);
+            self.pool.register_async(&self.cell);
             if !self.cell.is_done() {
                 return Poll::Pending;
             }
@@ -90,20 +90,20 @@ impl<R> Pending<R> for PoolTaskHandle<R> {
             return true;
         }
         if !self.cell.is_done() {
-            self.core.poll();
+            self.pool.poll();
         }
         self.cell.is_done()
     }
 
     fn cancel(&self) {
         if !self.is_lost() && !self.cell.is_done() {
-            self.core.cancel(self);
+            self.pool.cancel(self);
         }
     }
 
     fn cancel_unbegun(&self) {
         if !self.is_lost() && !self.cell.is_done() {
-            self.core.cancel_unbegun(self);
+            self.pool.cancel_unbegun(self);
         }
     }
 
@@ -115,6 +115,6 @@ impl<R> Pending<R> for PoolTaskHandle<R> {
         if self.is_lost() || self.cell.is_done() {
             return None;
         }
-        self.core.pid_of(&self.cell)
+        self.pool.pid_of(&self.cell)
     }
 }

@@ -11,11 +11,11 @@
 //!   tried again that did not start; wakeup_schedule: who is to be told anew when to notify
 //! - what it does: assign: which worker gets what; collect, reply_batch: what workers say; runs:
 //!   what the timeline is told; supervise: workers that end, and that come; cancel: what is ended
-//!   early; resize: more workers, or fewer; wakeups: when workers ring
-//! - accept: tasks that come; pool: who does all that, and who sleeps; listener: when no caller
+//!   early; resize: more workers, or fewer; wakeups: when workers notify
+//! - accept: tasks that come; pool: who does all that, and who sleeps; observer: when no caller
 //!   waits; deferred: what is left to be done when the lock is free; after_unlock: doing it;
-//!   untold: events in their order; publish: what others may see of it; stacks: what each worker
-//!   does, by asking it
+//!   ordered_delivery: events in their order; publish: what others may see of it; stacks: what each
+//!   worker does, by asking it
 //! - shuttle_tests: what must hold whatever the order of steps
 
 mod accept;
@@ -30,9 +30,10 @@ mod deferred;
 mod dispatcher;
 mod handle;
 mod input;
-mod listener;
 mod map;
 mod map_results;
+mod observer;
+mod ordered_delivery;
 mod outcome;
 mod own_times;
 mod pool;
@@ -48,7 +49,6 @@ mod shuttle_tests;
 mod stacks;
 mod supervise;
 mod task;
-mod untold;
 mod wakeup_schedule;
 mod wakeups;
 mod worker_slot;
@@ -82,7 +82,7 @@ use crate::task::codec;
 use crate::task::entry::Plan;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
-use crate::worker::handle::Task as Behind;
+use crate::worker::handle::HandleInner;
 use crate::worker::process::host::client::PoolObserver;
 use crate::worker::process::host::groups::{self, Whole};
 use crate::worker::process::ipc::protocol::PoolWorkerSetup;
@@ -235,7 +235,7 @@ impl ProcessPool {
     /// A task, encoded, and its handle.
     #[track_caller]
     #[inline]
-    fn make<A: Message, R: Message>(
+    fn encode_task<A: Message, R: Message>(
         self: &Arc<Self>,
         target: Result<CallTarget, String>,
         context: Option<Arc<EncodedContext>>,
@@ -311,7 +311,7 @@ impl ProcessPool {
         input: A,
     ) -> JoinHandle<R> {
         if !self.is_ours() {
-            return JoinHandle(Behind::Closed(Kind::Process));
+            return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         self.submit_made(self.target(task), None, input)
     }
@@ -324,7 +324,7 @@ impl ProcessPool {
         input: A,
     ) -> JoinHandle<R> {
         if !self.is_ours() {
-            return JoinHandle(Behind::Closed(Kind::Process));
+            return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         self.submit_made(self.named_target(task), None, input)
     }
@@ -337,12 +337,12 @@ impl ProcessPool {
         context: Option<Arc<EncodedContext>>,
         input: A,
     ) -> JoinHandle<R> {
-        let (pooled, mut task) = self.make(target, context, &input, None);
+        let (pooled, mut task) = self.encode_task(target, context, &input, None);
         drop(input);
         if task.is_some() && !self.enqueue(&mut task) {
-            return JoinHandle(Behind::Closed(Kind::Process));
+            return JoinHandle(HandleInner::Closed(Kind::Process));
         }
-        JoinHandle(Behind::Pooled(pooled))
+        JoinHandle(HandleInner::Pooled(pooled))
     }
 
     /// As [`submit`](Self::submit), of a task that uses its worker's state.
@@ -353,7 +353,7 @@ impl ProcessPool {
         input: A,
     ) -> JoinHandle<R> {
         if !self.is_ours() {
-            return JoinHandle(Behind::Closed(Kind::Process));
+            return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         let context = Some(Arc::clone(&plan.state));
         self.submit_made(self.target_of(plan), context, input)
@@ -375,7 +375,7 @@ impl ProcessPool {
         input: A,
     ) -> JoinHandle<R> {
         if !self.is_ours() {
-            return JoinHandle(Behind::Closed(Kind::Process));
+            return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         let (target, context) = match self.target_with(context, task) {
             Ok((target, context)) => (Ok(target), Some(context)),
@@ -393,17 +393,18 @@ impl ProcessPool {
         options: TaskOptions,
     ) -> JoinHandle<R> {
         if !self.is_ours() {
-            return JoinHandle(Behind::Closed(Kind::Process));
+            return JoinHandle(HandleInner::Closed(Kind::Process));
         }
-        let (pooled, mut task) = self.make(self.target(task), None, &input, own_options(options));
+        let (pooled, mut task) =
+            self.encode_task(self.target(task), None, &input, own_options(options));
         drop(input);
         if task.is_some() && !self.enqueue_by(&mut task) {
             if self.is_closed() {
-                return JoinHandle(Behind::Closed(Kind::Process));
+                return JoinHandle(HandleInner::Closed(Kind::Process));
             }
             self.reject_expired(&*pooled);
         }
-        JoinHandle(Behind::Pooled(pooled))
+        JoinHandle(HandleInner::Pooled(pooled))
     }
 
     /// As [`try_submit`](Self::try_submit), of a task that has something otherwise than the pool.
@@ -458,11 +459,11 @@ impl ProcessPool {
         if self.is_closed() || self.options.queue_limit.get().is_some() && self.is_full() {
             return Err(input);
         }
-        let (pooled, mut task) = self.make(target, None, &input, options);
+        let (pooled, mut task) = self.encode_task(target, None, &input, options);
         if task.is_some() && !self.try_enqueue(&mut task) {
             return Err(input);
         }
-        Ok(JoinHandle(Behind::Pooled(pooled)))
+        Ok(JoinHandle(HandleInner::Pooled(pooled)))
     }
 
     pub(in crate::pool) fn workers(&self) -> usize {
@@ -495,12 +496,12 @@ impl ProcessPool {
         }
         self.poll();
         let inner = self.lock();
-        let lines = inner
+        let connections = inner
             .dispatcher
             .workers
             .iter()
-            .filter_map(|s| s.line.as_ref());
-        lines.map(|line| line.pid()).collect()
+            .filter_map(|s| s.connection.as_ref());
+        connections.map(|c| c.pid()).collect()
     }
 
     pub(in crate::pool) fn stats(&self) -> PoolStats {

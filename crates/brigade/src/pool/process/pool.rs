@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use super::deferred::{Deferred, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
+use super::ordered_delivery::OrderedDelivery;
 use super::respawn::StartError;
 use super::result_cell::{HasResultCell, ResultCell};
 use super::task::CallTarget;
-use super::untold::Untold;
 use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::waiters::FutureWaiters;
@@ -59,9 +59,9 @@ pub(crate) struct ProcessPool {
     /// Futures that wait until there is nothing to do.
     pub(super) idle: FutureWaiters,
     /// Events, in their order.
-    pub(super) untold: Untold<TraceEvent>,
+    pub(super) trace_events: OrderedDelivery<TraceEvent>,
     /// What the timeline does not show yet.
-    pub(super) undrawn: Untold<Drawing>,
+    pub(super) timeline_spans: OrderedDelivery<Drawing>,
 }
 
 pub(super) struct LockedPool {
@@ -124,7 +124,7 @@ impl ProcessPool {
     ) -> Arc<ProcessPool> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let size = options.workers() as u32;
-        Arc::new_cyclic(|core| ProcessPool {
+        Arc::new_cyclic(|pool| ProcessPool {
             size: AtomicU32::new(size),
             options,
             number: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -133,7 +133,7 @@ impl ProcessPool {
             closed: AtomicBool::new(false),
             ended: Mutex::new(false),
             inner: Mutex::new(LockedPool {
-                dispatcher: make(core.clone()),
+                dispatcher: make(pool.clone()),
                 driver: Driver::None,
                 driver_wakes_on_all: false,
                 parked: Vec::new(),
@@ -142,8 +142,8 @@ impl ProcessPool {
             driver_wakeup: AtomicU32::new(0),
             room: FutureWaiters::default(),
             idle: FutureWaiters::default(),
-            untold: Untold::default(),
-            undrawn: Untold::default(),
+            trace_events: OrderedDelivery::default(),
+            timeline_spans: OrderedDelivery::default(),
         })
     }
 
@@ -153,8 +153,8 @@ impl ProcessPool {
         // In a fork of the program the lock may be held by a thread that is not there.
         let timeline = self.options.timeline.as_ref();
         if let Some(timeline) = timeline.filter(|_| self.original.is_this_process()) {
-            self.undrawn
-                .tell_all(|drawing| self.draw(drawing, timeline));
+            self.timeline_spans
+                .deliver_all(|drawing| self.draw(drawing, timeline));
             timeline.flush();
         }
     }
@@ -445,13 +445,16 @@ impl ProcessPool {
         let assignment = cell.assignment()?;
         let inner = self.lock();
         let slot = inner.dispatcher.workers.get(assignment.worker)?;
-        let line = slot.line.as_ref()?;
+        let connection = slot.connection.as_ref()?;
         // The last that it has begun.
-        let begun = line.begun().ok().filter(|&begun| begun != line.taken());
+        let begun = connection
+            .begun()
+            .ok()
+            .filter(|&begun| begun != connection.taken());
         let runs = cell.assignment() == Some(assignment)
             && !cell.is_done()
             && begun.is_some_and(|begun| begun.wrapping_sub(1) == assignment.number);
-        runs.then(|| line.pid())
+        runs.then(|| connection.pid())
     }
 
     pub(super) fn name_of(&self, target: &CallTarget) -> TaskName {
@@ -527,20 +530,20 @@ impl ProcessPool {
             .dispatcher
             .server
             .unregister(inner.dispatcher.client_id);
-        let lines: Vec<WorkerConnection> = inner
+        let connections: Vec<WorkerConnection> = inner
             .dispatcher
             .workers
             .iter_mut()
-            .filter_map(|slot| slot.line.take())
+            .filter_map(|slot| slot.connection.take())
             .collect();
         drop(inner);
-        for line in &lines {
-            line.kill(Duration::ZERO);
+        for connection in &connections {
+            connection.kill(Duration::ZERO);
         }
         // Longer than the fork server waits for their children.
         let deadline = Instant::now() + Duration::from_secs(5);
-        for line in &lines {
-            line.wait_ended(Some(deadline));
+        for connection in &connections {
+            connection.wait_ended(Some(deadline));
         }
         groups::end_pool(&self.setup.limits);
     }
@@ -566,13 +569,13 @@ impl Dispatcher {
             WaitFor::Task(cell) => cell.assignment()?.worker,
             _ => *self.workers.busy().first()?,
         };
-        let line = self.workers.get(i)?.line.as_ref()?;
-        if !line.mailbox().runs_elsewhere() {
+        let connection = self.workers.get(i)?.connection.as_ref()?;
+        if !connection.mailbox().runs_elsewhere() {
             return None;
         }
         Some(SpinTarget {
-            mailbox: Arc::clone(line.mailbox()),
-            seen: line.seen(),
+            mailbox: Arc::clone(connection.mailbox()),
+            seen: connection.seen(),
         })
     }
 }

@@ -40,10 +40,10 @@ impl Source for ProcessPool {
 impl WorkerSlot {
     pub(super) fn picture(&self, options: &Options, now: Instant) -> WorkerPicture {
         let is_running = self.has_begun() && !self.assigned.is_empty();
-        let is_stopped = (self.line.as_ref()).is_some_and(|line| line.stop().0);
+        let is_stopped = (self.connection.as_ref()).is_some_and(|c| c.stop().0);
         let task = self.assigned.first().filter(|_| is_running);
         WorkerPicture {
-            id: self.line.as_ref().map_or(0, |line| line.pid()),
+            id: self.connection.as_ref().map_or(0, |c| c.pid()),
             state: match self.status {
                 _ if is_stopped => "stopped",
                 SlotStatus::Vacant | SlotStatus::Starting => "starting",

@@ -60,14 +60,14 @@ impl Dispatcher {
         let slot = &mut self.workers[i];
         let is_plain =
             slot.status == SlotStatus::Ready && slot.pending_reply.is_none() && !self.is_traced;
-        let (Some(line), Some(first)) = (&mut slot.line, slot.assigned.first()) else {
+        let (Some(connection), Some(first)) = (&mut slot.connection, slot.assigned.first()) else {
             return false;
         };
         let (Some((map, index)), true) = (first.of_map(), is_plain) else {
             return false;
         };
         let (most, submitted) = (first.count(), first.submitted);
-        let take = |into: &mut Vec<u8>| line.take_returned(most, into);
+        let take = |into: &mut Vec<u8>| connection.take_returned(most, into);
         let (count, bytes) = self.maps.put_replies(map, index, ctx.deferred, take);
         if count == 0 {
             return false;

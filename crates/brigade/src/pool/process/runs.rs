@@ -31,7 +31,7 @@ impl Dispatcher {
             return;
         }
         let slot = &mut self.workers[i];
-        let pid = slot.line.as_ref().map_or(0, |line| line.pid());
+        let pid = slot.connection.as_ref().map_or(0, |c| c.pid());
         let seen = ctx.now.saturating_duration_since(slot.front_since.1);
         let told = slot
             .ran

@@ -51,18 +51,18 @@ impl ProcessPool {
             let initializes = self.options.initializer.is_some();
             let slots = group.iter().filter_map(|&at| {
                 let slot = inner.dispatcher.workers.get(at)?;
-                slot.line.as_ref()?;
+                slot.connection.as_ref()?;
                 Some((at, slot))
             });
             slots
                 .map(|(at, slot)| {
                     let picture = slot.picture(&self.options, now);
                     let task = slot.first();
-                    let line = slot
-                        .line
+                    let connection = slot
+                        .connection
                         .as_ref()
                         .filter(|_| slot.may_be_asked(initializes));
-                    let question = line.map(|line| line.question());
+                    let question = connection.map(|c| c.question());
                     (Before { at, task, picture }, question)
                 })
                 .collect()
@@ -99,7 +99,7 @@ impl ProcessPool {
 impl Before {
     /// Whether that worker still runs that task.
     fn is_still(&self, slot: &WorkerSlot) -> bool {
-        let pid = slot.line.as_ref().map(|line| line.pid());
+        let pid = slot.connection.as_ref().map(|c| c.pid());
         pid == Some(self.picture.id) && slot.first() == self.task
     }
 }

@@ -63,9 +63,9 @@ impl Dispatcher {
         self.exits_deferred = false;
         for i in self.workers.indices() {
             if self.workers[i]
-                .line
+                .connection
                 .as_ref()
-                .is_some_and(|line| line.has_ended())
+                .is_some_and(|c| c.has_ended())
             {
                 self.on_exit(i, ctx);
             }
@@ -81,13 +81,13 @@ impl Dispatcher {
             self.exits_deferred = true;
             return;
         }
-        let Some(line) = &slot.line else {
+        let Some(connection) = &slot.connection else {
             // It left, or never was ready, and that was dealt with.
             return;
         };
-        let (status, first) = (slot.status, line.taken());
-        let evidence = line.evidence();
-        let symbols = Arc::clone(&line.server().symbols);
+        let (status, first) = (slot.status, connection.taken());
+        let evidence = connection.evidence();
+        let symbols = Arc::clone(&connection.server().symbols);
         if status == SlotStatus::Starting {
             self.clear_slot(i, ctx.now);
             let reason = match evidence.exit_record.unstarted {
@@ -130,8 +130,10 @@ impl Dispatcher {
         let slot = &self.workers[i];
         let (status, answered) = (slot.status, slot.bad_reply);
         // Where the count itself is written over, there is only what it said last of what it does.
-        let begun = slot.line.as_ref().map_or(Ok(0), |line| {
-            line.begun().map(|begun| begun.wrapping_sub(line.taken()))
+        let begun = slot.connection.as_ref().map_or(Ok(0), |connection| {
+            connection
+                .begun()
+                .map(|begun| begun.wrapping_sub(connection.taken()))
         });
         // One that ends by itself, or breaks the protocol, does so in a task: if it says that it
         // had begun none, that task has written over the count.
@@ -315,10 +317,10 @@ impl Dispatcher {
     /// the protocol.
     pub(super) fn revoke(&mut self, i: WorkerIndex, keep: u32, ctx: &mut Ctx<'_>) -> bool {
         self.publish_to(i);
-        let Some(line) = &mut self.workers[i].line else {
+        let Some(connection) = &mut self.workers[i].connection else {
             return false;
         };
-        match line.take_back(keep) {
+        match connection.take_back(keep) {
             Ok(left) => {
                 self.return_unstarted(i, left, ctx);
                 true
@@ -333,21 +335,21 @@ impl Dispatcher {
     /// A worker broke the protocol: it is ended.
     pub(super) fn on_protocol_error(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let slot = &mut self.workers[i];
-        let Some(line) = &mut slot.line else {
+        let Some(connection) = &mut slot.connection else {
             return;
         };
         // Garbage from one that has ended by itself: the kernel's word says more, and is about to
         // be heard.
-        if matches!(slot.status, SlotStatus::Terminating(_)) || line.has_ended() {
+        if matches!(slot.status, SlotStatus::Terminating(_)) || connection.has_ended() {
             return;
         }
-        line.kill(Duration::ZERO);
+        connection.kill(Duration::ZERO);
         debug_assert!(slot.status != SlotStatus::Starting || slot.assigned.is_empty());
         slot.status = SlotStatus::Terminating(Termination::ProtocolError);
         // It may have gone on behind what it has garbled. Where that cannot be believed either, all
         // behind the first is taken to be untouched.
-        let keep = line.taken().wrapping_add(1);
-        let keep = line.take_back(keep).unwrap_or(keep);
+        let keep = connection.taken().wrapping_add(1);
+        let keep = connection.take_back(keep).unwrap_or(keep);
         slot.unpublished = false;
         // Those that go back now, too.
         slot.assigned.isolate();
@@ -358,12 +360,12 @@ impl Dispatcher {
     /// Ends a worker, and the task that it runs with it. Everything else was taken back.
     pub(super) fn terminate(&mut self, i: WorkerIndex, termination: Termination, grace: Duration) {
         let slot = &mut self.workers[i];
-        if let Some(line) = &mut slot.line {
+        if let Some(connection) = &mut slot.connection {
             slot.status = SlotStatus::Terminating(termination);
             match termination {
                 // The error tells where it was.
-                Termination::TimedOut => line.ask_and_kill(grace),
-                _ => line.kill(grace),
+                Termination::TimedOut => connection.ask_and_kill(grace),
+                _ => connection.kill(grace),
             }
         }
     }
@@ -429,9 +431,9 @@ impl Dispatcher {
             };
             let opened = WorkerConnection::open(Arc::clone(&self.server), spare, &self.setup);
             match opened {
-                Ok(line) => {
+                Ok(connection) => {
                     let slot = &mut self.workers[i];
-                    slot.line = Some(line);
+                    slot.connection = Some(connection);
                     slot.status = SlotStatus::Starting;
                     slot.last_progress = ctx.now;
                 }

@@ -59,8 +59,8 @@ impl Dispatcher {
                 None => Notify::ListenerIfFull,
             };
             let mute = slot.cannot_notify();
-            if let Some(line) = &mut self.workers[i].line {
-                quiet &= line.set_notify(notify, stale.all) || mute;
+            if let Some(connection) = &mut self.workers[i].connection {
+                quiet &= connection.set_notify(notify, stale.all) || mute;
             }
         }
         self.wakeups.reuse(stale);
@@ -97,13 +97,13 @@ impl Dispatcher {
                 Some(at) => Notify::Futex(at),
                 None => Notify::ListenerIfFull,
             };
-            let Some(line) = &mut self.workers[i].line else {
+            let Some(connection) = &mut self.workers[i].connection else {
                 continue;
             };
-            if !line.set_notify(notify, true) && !mute {
+            if !connection.set_notify(notify, true) && !mute {
                 return None;
             }
-            words.push(line.notify_word());
+            words.push(connection.notify_word());
         }
         Some(words)
     }

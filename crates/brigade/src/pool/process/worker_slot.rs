@@ -47,7 +47,7 @@ pub(super) enum SlotStatus {
 /// A worker's place.
 pub(super) struct WorkerSlot {
     pub(super) status: SlotStatus,
-    pub(super) line: Option<WorkerConnection>,
+    pub(super) connection: Option<WorkerConnection>,
     /// The tasks assigned to it, oldest first: that one it runs, or will next.
     pub(super) assigned: AssignedTasks,
     /// Something was written to its mailbox that is not offered yet.
@@ -95,7 +95,7 @@ impl WorkerSlot {
     pub(super) fn vacant(now: Instant) -> WorkerSlot {
         WorkerSlot {
             status: SlotStatus::Vacant,
-            line: None,
+            connection: None,
             assigned: AssignedTasks::default(),
             unpublished: false,
             ring_full: false,
@@ -128,7 +128,7 @@ impl WorkerSlot {
 
     /// Whether its worker comes or goes.
     pub(super) fn is_in_transit(&self) -> bool {
-        self.line.is_some() && !self.is_ready()
+        self.connection.is_some() && !self.is_ready()
     }
 
     /// How long the first of its tasks may run, in a pool with this timeout.
@@ -229,13 +229,13 @@ impl WorkerSlot {
 
     /// Whether its worker has begun its first task.
     pub(super) fn has_begun(&self) -> bool {
-        let line = self.line.as_ref();
-        line.is_some_and(|line| line.begun() != Ok(line.taken()))
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|c| c.begun() != Ok(c.taken()))
     }
 
     /// The number of its first task.
     pub(super) fn first(&self) -> u32 {
-        self.line.as_ref().map_or(0, WorkerConnection::taken)
+        self.connection.as_ref().map_or(0, WorkerConnection::taken)
     }
 
     /// Writes a task, or several, into its mailbox. Gives back what there is no room for, or not
@@ -281,8 +281,8 @@ impl WorkerSlot {
 
     /// The task that was written last can be found by its handle.
     fn note_assignment(&self, task: &Task, worker: WorkerIndex) {
-        if let (ResultSink::Handle(cell), Some(line)) = (&task.sink, &self.line) {
-            let number = line.next().wrapping_sub(1);
+        if let (ResultSink::Handle(cell), Some(connection)) = (&task.sink, &self.connection) {
+            let number = connection.next().wrapping_sub(1);
             let assignment = Assignment { worker, number };
             cell.cell().set_assignment(Some(assignment));
         }
@@ -292,10 +292,10 @@ impl WorkerSlot {
     /// left in the ring: the worker reads no order before it has a task, so that what is left there
     /// would take up room for as long as it has none.
     fn write(&mut self, task: &mut Task) -> Result<(u32, Option<Task>), NotNow> {
-        let Some(line) = &self.line else {
+        let Some(connection) = &self.connection else {
             return Err(NotNow::Gone);
         };
-        let begin = line.position();
+        let begin = connection.position();
         let written = self.write_from(begin, task);
         if written.is_err() {
             self.unwrite(begin, u64::MAX);
@@ -306,49 +306,50 @@ impl WorkerSlot {
     /// Takes back what lies in the ring from `begin` on, of which a task is what lies from `at` on.
     fn unwrite(&mut self, begin: u64, at: u64) {
         let from = self.contexts.end_of_sent(begin, at);
-        if let Some(line) = &mut self.line {
-            line.forget(from);
+        if let Some(connection) = &mut self.connection {
+            connection.forget(from);
         }
         self.fd_socket_broken |= self.contexts.retract(from);
         self.last_plan = None;
     }
 
     fn write_from(&mut self, begin: u64, task: &mut Task) -> Result<(u32, Option<Task>), NotNow> {
-        let Some(line) = &mut self.line else {
+        let Some(connection) = &mut self.connection else {
             return Err(NotNow::Gone);
         };
         let (plan, context) = (task.target.plan, task.context_number());
         let attempt = task.attempts.current();
         if self.last_plan != Some((plan, context, attempt)) {
             self.last_plan = None;
-            self.contexts.prepare(task.context.as_ref(), line)?;
+            self.contexts.prepare(task.context.as_ref(), connection)?;
             match context {
-                0 => line.write_plan(plan)?,
-                context => line.write_plan_with(plan, context)?,
+                0 => connection.write_plan(plan)?,
+                context => connection.write_plan_with(plan, context)?,
             }
             if attempt > 1 {
-                line.write_attempt(attempt)?;
+                connection.write_attempt(attempt)?;
             }
             let target = &task.target;
-            line.given()
+            connection
+                .given()
                 .name(plan, |worker, program| target.name_by(worker, program));
             self.last_plan = Some((plan, context, attempt));
         }
-        let at = line.position();
+        let at = connection.position();
         let mut rest = None;
         let mut given = 1;
         match &task.input {
-            EncodedInput::Inline(bytes) => line.write(bytes)?,
+            EncodedInput::Inline(bytes) => connection.write(bytes)?,
             EncodedInput::WithDescriptors(carried) => {
-                line.write_with_parcel(carried.bytes(), carried.parcel())?
+                connection.write_with_parcel(carried.bytes(), carried.parcel())?
             }
             EncodedInput::Batch(strip) => {
-                let room = line.room_for(strip.size());
+                let room = connection.room_for(strip.size());
                 let (frames, fit) = strip.fitting(room);
                 if fit == 0 {
                     return Err(NotNow::Full);
                 }
-                line.write_frames(frames, fit)?;
+                connection.write_frames(frames, fit)?;
                 given = fit;
             }
         }
@@ -372,7 +373,7 @@ impl WorkerSlot {
             return;
         };
         if !may_run_again && carried.has_descriptors() {
-            let begun = self.line.as_ref().map(WorkerConnection::begun);
+            let begun = self.connection.as_ref().map(WorkerConnection::begun);
             if matches!(begun, Some(Ok(begun)) if begun != first) {
                 carried.close();
             }

@@ -105,8 +105,8 @@ impl Capacity {
         let waiters = std::mem::take(&mut state.waiters);
         drop(state);
         limited.freed.notify_all();
-        limited.futures.tell(usize::MAX);
-        tell(waiters);
+        limited.futures.notify(usize::MAX);
+        notify_all(waiters);
     }
 
     /// Takes room for a task that was begun and is queued again, whether there is some or not.
@@ -133,8 +133,8 @@ impl Capacity {
                 limited.freed.notify_all();
             }
         }
-        limited.futures.tell(tasks);
-        tell(waiters);
+        limited.futures.notify(tasks);
+        notify_all(waiters);
     }
 
     /// The futures that wait for room. `None`: there is no limit.
@@ -143,7 +143,7 @@ impl Capacity {
     }
 }
 
-fn tell(waiters: Vec<Weak<dyn CapacityWaiter>>) {
+fn notify_all(waiters: Vec<Weak<dyn CapacityWaiter>>) {
     for waiter in waiters {
         if let Some(waiter) = waiter.upgrade() {
             waiter.capacity_freed();

@@ -121,7 +121,7 @@ impl ThreadPool {
     /// The pool may be idle now, or a thread has come or gone: those that wait for that look.
     pub(super) fn tell_changed(&self) {
         self.changed.notify_all();
-        self.idle.tell(usize::MAX);
+        self.idle.notify(usize::MAX);
     }
 
     /// Has the threads exit when there is nothing left to do.

@@ -14,7 +14,7 @@ use super::work::Work;
 use crate::pool::context::Context as TaskContext;
 use crate::pool::policy::task_options::TaskOptions;
 use crate::pool::waiters::FutureWaiters;
-use crate::worker::handle::{Pending, Task};
+use crate::worker::handle::{HandleInner, Pending};
 use crate::{JoinError, JoinHandle, Kind, Message};
 
 impl ThreadPool {
@@ -46,12 +46,12 @@ impl ThreadPool {
     ) -> JoinHandle<R> {
         let call_site = Location::caller();
         if self.is_closed() {
-            return JoinHandle(Task::Closed(Kind::Thread));
+            return JoinHandle(HandleInner::Closed(Kind::Thread));
         }
         if !self.capacity.try_acquire() {
             let _blocked = current::block();
             if !self.capacity.acquire(None) {
-                return JoinHandle(Task::Closed(Kind::Thread));
+                return JoinHandle(HandleInner::Closed(Kind::Thread));
             }
         }
         self.accept(task, call_site, input)
@@ -67,7 +67,7 @@ impl ThreadPool {
     ) -> JoinHandle<R> {
         let call_site = Location::caller();
         if self.is_closed() {
-            return JoinHandle(Task::Closed(Kind::Thread));
+            return JoinHandle(HandleInner::Closed(Kind::Thread));
         }
         let mut has_room = self.capacity.try_acquire();
         if !has_room {
@@ -78,7 +78,7 @@ impl ThreadPool {
             return self.accept_as(task, call_site, input, options);
         }
         if self.is_closed() {
-            return JoinHandle(Task::Closed(Kind::Thread));
+            return JoinHandle(HandleInner::Closed(Kind::Thread));
         }
         // Its deadline has passed before there was room for it: it never is in the queue.
         let task = PoolTask::new(
@@ -90,7 +90,7 @@ impl ThreadPool {
         );
         self.capacity.force_acquire();
         task.end_if_queued(self, |task, _| task.expired(self, false));
-        JoinHandle(Task::Pooled(Arc::new(task)))
+        JoinHandle(HandleInner::Pooled(Arc::new(task)))
     }
 
     /// As [`try_submit`](Self::try_submit), of a task that has something otherwise than the pool.
@@ -133,7 +133,7 @@ impl ThreadPool {
             input,
             options,
         ));
-        let handle = JoinHandle(Task::Pooled(
+        let handle = JoinHandle(HandleInner::Pooled(
             Arc::clone(&task) as Arc<dyn Pending<R> + Send + Sync>
         ));
         let own = task.options.as_deref().unwrap_or(&TaskOptions::NONE);
@@ -188,7 +188,7 @@ impl ThreadPool {
     ) -> JoinHandle<R> {
         let task = Arc::new(PoolTask::new(self, task, call_site, input, None));
         self.push_new(&task);
-        JoinHandle(Task::Pooled(task))
+        JoinHandle(HandleInner::Pooled(task))
     }
 
     /// Queues a task that was not queued before. If the pool was closed meanwhile, and no worker

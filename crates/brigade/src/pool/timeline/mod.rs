@@ -24,7 +24,7 @@ use crate::Kind;
 use crate::sys::clock;
 use crate::sys::original::Original;
 use crate::task::name::TaskName;
-use crate::trace::{self, Level, tell};
+use crate::trace::{self, Level, emit};
 
 /// So many bytes are worth a write(2); and fewer, after so many nanoseconds.
 const WORTH_WRITING: usize = 64 << 10;
@@ -211,7 +211,7 @@ impl Inner {
         if let Err(e) = self.packets.write_to(file) {
             // It ends with the last packet that is whole, and is told once.
             self.file = None;
-            tell(
+            emit(
                 Level::WARN,
                 || trace::warn!(target: "brigade::pool", "the timeline ends here, for it could not be written: {e}"),
             );

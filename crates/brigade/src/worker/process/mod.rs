@@ -67,7 +67,7 @@ pub use streams::{Input, Line, Lines, Output};
 pub use program::{LookupError, NamedTask, NoSuchTask, OtherTypes, Program};
 
 use self::streams::Streams;
-use super::handle::{JoinHandle, Task};
+use super::handle::{HandleInner, JoinHandle};
 use crate::Message;
 #[cfg(feature = "sandbox")]
 use crate::Sandbox;
@@ -371,6 +371,6 @@ impl Builder {
         name: TaskName,
     ) -> io::Result<JoinHandle<R>> {
         let running = self.start(task, input, name)?;
-        Ok(JoinHandle(Task::Process(Box::new(running))))
+        Ok(JoinHandle(HandleInner::Process(Box::new(running))))
     }
 }

@@ -11,7 +11,7 @@ use super::Builder;
 use super::host::program::NamedProgram;
 use crate::Message;
 use crate::task::name::TaskName;
-use crate::worker::handle::{JoinHandle, Task};
+use crate::worker::handle::{HandleInner, JoinHandle};
 
 /// Another program, whose workers this one can have.
 ///
@@ -231,7 +231,7 @@ impl Builder {
         }
         let name = task.name_for(self.name.as_ref());
         let running = self.start_of_program(&task.program, task.plan, input, name)?;
-        Ok(JoinHandle(Task::Process(Box::new(running))))
+        Ok(JoinHandle(HandleInner::Process(Box::new(running))))
     }
 
     /// The program whose workers they are; `None`: this one.

@@ -91,12 +91,12 @@ impl Worker {
             Err(why) => return only.reply(Reply::Undeliverable(why.as_bytes())),
         };
         only.0.mailbox.note_processor();
-        only.0.marks.tell(plan.to_words());
+        only.0.marks.write(plan.to_words());
         let mut result = EncodedResult::default();
         let outcome = task::run(&only, plan, None, input, descriptors, &mut result);
         task::flush(&only);
         profile::write();
-        task::tell(&mut only, outcome, &mut result);
+        task::reply_outcome(&mut only, outcome, &mut result);
     }
 
     /// Writes a reply. Those of one task always fit the ring.

@@ -17,11 +17,11 @@ pub(in crate::worker::process) struct Marks([Option<Pinned>; 2]);
 impl Marks {
     /// What is written from here on, is written by tasks of this function.
     #[inline]
-    pub(super) fn tell(&self, function: Function) {
+    pub(super) fn write(&self, function: Function) {
         for stream in self.0.iter().flatten() {
             // The task before may have put something else there, which is its own affair.
             if let Some(stream) = stream.get() {
-                write(stream, streams::mark(function).as_bytes());
+                write_all(stream, streams::mark(function).as_bytes());
             }
         }
     }
@@ -29,7 +29,7 @@ impl Marks {
 
 /// All of it or, where nobody reads, nothing.
 #[cold]
-fn write(stream: BorrowedFd<'_>, mark: &[u8]) {
+fn write_all(stream: BorrowedFd<'_>, mark: &[u8]) {
     loop {
         match rustix::io::write(stream, mark) {
             Err(Errno::INTR) => {}

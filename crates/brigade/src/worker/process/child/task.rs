@@ -143,10 +143,10 @@ pub(super) fn flush<S: Service>(service: &S) -> bool {
     is_flushed
 }
 
-/// Tells the outcome of a task, of which `result` is the encoded result. Says whether something
+/// Replies with the outcome of a task, of which `result` is the encoded result. Says whether something
 /// went through the descriptor socket.
 #[inline]
-pub(super) fn tell(
+pub(super) fn reply_outcome(
     service: &mut impl Service,
     outcome: Outcome,
     result: &mut EncodedResult,
@@ -161,28 +161,28 @@ pub(super) fn tell(
             false
         }
         Outcome::Returned(descriptors) => {
-            tell_through_fd_socket(service, descriptors, result);
+            reply_through_fd_socket(service, descriptors, result);
             true
         }
         Outcome::Undeliverable(why) => {
-            tell_undeliverable(service, why);
+            reply_undeliverable(service, why);
             false
         }
         Outcome::Panicked(unwound) => {
-            tell_panicked(service, unwound);
+            reply_panicked(service, unwound);
             false
         }
     }
 }
 
 #[cold]
-fn tell_undeliverable(service: &mut impl Service, mut why: String) {
+fn reply_undeliverable(service: &mut impl Service, mut why: String) {
     why.truncate(floor_char_boundary(&why, INLINE_MAX));
     service.reply(Reply::Undeliverable(why.as_bytes()));
 }
 
 #[cold]
-fn tell_panicked(service: &mut impl Service, mut unwound: Unwound) {
+fn reply_panicked(service: &mut impl Service, mut unwound: Unwound) {
     if has_broken_streams() {
         // The fork server ends: it has closed the pipes that it reads, and the kernel kills its
         // workers next (PR_SET_PDEATHSIG). A task that prints in between panics for the broken pipe,
@@ -194,7 +194,7 @@ fn tell_panicked(service: &mut impl Service, mut unwound: Unwound) {
 }
 
 #[cold]
-fn tell_through_fd_socket(
+fn reply_through_fd_socket(
     service: &mut impl Service,
     mut descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,

@@ -101,7 +101,8 @@ impl WorkerLoop {
             ..
         } = &self.worker;
         let handoff = mailbox.handoff();
-        let first = handoff.begin_or_notify(self.begun, self.finished, || tell(wake_socket));
+        let first =
+            handoff.begin_or_notify(self.begun, self.finished, || write_wake_socket(wake_socket));
         self.has_begun(first)
     }
 
@@ -146,7 +147,7 @@ impl WorkerLoop {
             wake_socket,
             ..
         } = &self.worker;
-        mailbox.handoff().leave(|| tell(wake_socket));
+        mailbox.handoff().leave(|| write_wake_socket(wake_socket));
         false
     }
 
@@ -189,12 +190,12 @@ impl WorkerLoop {
                 Order::Task(payload) => break payload,
                 Order::Plan(plan) => {
                     (self.plan, self.uses) = (Some(plan), None);
-                    worker.marks.tell(plan.to_words());
+                    worker.marks.write(plan.to_words());
                     attempt::set(1);
                 }
                 Order::PlanWith(plan, context) => {
                     (self.plan, self.uses) = (Some(plan), Some(context));
-                    worker.marks.tell(plan.to_words());
+                    worker.marks.write(plan.to_words());
                     attempt::set(1);
                 }
                 Order::Attempt(attempt) => attempt::set(attempt),
@@ -225,7 +226,7 @@ impl WorkerLoop {
         if !is_inline {
             // The host may close its copies now.
             mailbox.handoff().full_fence();
-            worker.ring(NotifyEvent::MustLook);
+            worker.notify(NotifyEvent::MustLook);
         }
         self.result.clear();
         let mut one_of_many = OneOfMany {
@@ -245,14 +246,15 @@ impl WorkerLoop {
                 one_of_many.reply(Reply::Ran(Some([begin, clock::nanos()])));
             }
         }
-        let told_through_fd_socket = task::tell(&mut one_of_many, outcome, &mut self.result);
+        let went_through_fd_socket =
+            task::reply_outcome(&mut one_of_many, outcome, &mut self.result);
         if self.result.bytes.capacity() > INLINE_MAX {
             self.result = EncodedResult::default();
         }
         self.show();
-        if told_through_fd_socket || !is_inline {
+        if went_through_fd_socket || !is_inline {
             mailbox.handoff().full_fence();
-            self.worker.ring(NotifyEvent::MustLook);
+            self.worker.notify(NotifyEvent::MustLook);
         }
         // Whoever prints here next would wait for the same.
         is_flushed
@@ -278,9 +280,9 @@ impl Worker {
     }
 
     /// Wakes the host, if it wants to be.
-    fn ring(&self, event: NotifyEvent) {
+    fn notify(&self, event: NotifyEvent) {
         let handoff = self.mailbox.handoff();
-        handoff.wake_host(event, || tell(&self.wake_socket));
+        handoff.wake_host(event, || write_wake_socket(&self.wake_socket));
     }
 
     /// Writes a reply, when there is room.
@@ -296,7 +298,10 @@ impl Worker {
     fn wait_for_room(&mut self, bytes: usize) {
         let (replies, wake_socket) = (&mut self.ends.replies, &self.wake_socket);
         let handoff = self.mailbox.handoff();
-        handoff.wait_for_room(|| replies.has_room(bytes), || tell(wake_socket));
+        handoff.wait_for_room(
+            || replies.has_room(bytes),
+            || write_wake_socket(wake_socket),
+        );
     }
 }
 
@@ -327,7 +332,7 @@ impl Service for OneOfMany<'_> {
                 sent => return sent,
             };
             self.worker.mailbox.handoff().full_fence();
-            self.worker.ring(NotifyEvent::Full);
+            self.worker.notify(NotifyEvent::Full);
             match errno_of(&full) {
                 // For a moment: the host may have gone to sleep without having seen that this is
                 // stuck, and is then told again.
@@ -349,9 +354,9 @@ impl Service for OneOfMany<'_> {
     }
 }
 
-/// Tells the host through the wake socket. Without a way to do that there is no sense in going on;
+/// Wakes the host through the wake socket. Without a way to do that there is no sense in going on;
 /// that this has ended is heard.
-fn tell(wake_socket: &Pinned) {
+fn write_wake_socket(wake_socket: &Pinned) {
     if wake_events(wake_socket).is_err() {
         process::exit_now(0);
     }

@@ -366,13 +366,12 @@ impl<'a> Server<'a> {
                     for i in 0..count as usize {
                         let token = tokens.get(i).and_then(|&bits| Token::from_bits(bits));
                         match self.make_worker(token, oom_kills) {
-                            Ok((slot, pid, mailbox)) => {
-                                self.tell(Event::Forked { slot, pid }, Some(Arc::new(mailbox)))
-                            }
+                            Ok((slot, pid, mailbox)) => self
+                                .send_event(Event::Forked { slot, pid }, Some(Arc::new(mailbox))),
                             Err(e) => {
                                 self.mark_dead(token);
                                 let why = RemoteError::from(&e);
-                                self.tell(Event::NotForked { why }, None);
+                                self.send_event(Event::NotForked { why }, None);
                             }
                         }
                     }
@@ -390,7 +389,7 @@ impl<'a> Server<'a> {
                 Request::Released => self.collect_released(),
                 Request::FdSocket { slot, pid, ticket } => {
                     let fd_socket = self.fd_socket(slot, pid);
-                    self.tell(Event::FdSocket { ticket, errno: 0 }, fd_socket);
+                    self.send_event(Event::FdSocket { ticket, errno: 0 }, fd_socket);
                 }
                 Request::Groups {
                     memory,
@@ -402,7 +401,7 @@ impl<'a> Server<'a> {
                     let descriptors = (!message.descriptors_lost).then_some(message.descriptors);
                     self.redirect((slot, pid), routes, descriptors);
                 }
-                Request::AreYouThere { number } => self.tell(Event::Here { number }, None),
+                Request::AreYouThere { number } => self.send_event(Event::Here { number }, None),
             }
         }
     }
@@ -420,7 +419,7 @@ impl<'a> Server<'a> {
         let _ = rustix::io::write(&self.events, &1_u64.to_ne_bytes());
     }
 
-    fn tell(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
+    fn send_event(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
         self.outbox.push(event, descriptor);
         // At once: somebody waits for it. That nobody hears it any more is found at the end of the
         // turn.

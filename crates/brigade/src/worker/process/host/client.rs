@@ -68,7 +68,7 @@ pub(crate) struct ForkServer {
     /// Goes off when it is time to ask for new spares.
     rest: Timer,
     /// Goes off when an observer wants to be called.
-    alarm: Timer,
+    timer: Timer,
     /// Goes off when it is to be seen whether the fork server still answers.
     watch: Timer,
     /// What its workers may do.
@@ -246,7 +246,7 @@ impl ForkServer {
         }
         let paths: Vec<_> = modules.iter().map(|m| m.path.to_string_lossy()).collect();
         let start_method = StartMethod::new(threads, &paths);
-        start_method.tell();
+        start_method.log_once();
         let symbols = Symbols::new(modules);
         let lines = Lines {
             socket,
@@ -264,7 +264,7 @@ impl ForkServer {
         epoll.add_readable(&server.events, EVENTS)?;
         epoll.add_readable(&server.wake_socket, WAKE_SOCKET)?;
         epoll.add_readable(&server.rest, RESTED)?;
-        epoll.add_readable(&server.alarm, ALARM)?;
+        epoll.add_readable(&server.timer, TIMER)?;
         epoll.add_readable(&server.watch, WATCH)?;
         let listener = Arc::clone(&server);
         // The host's signals are for the host's own threads.
@@ -308,7 +308,7 @@ impl ForkServer {
             privilege,
             catalogue: None,
             rest: Timer::new()?,
-            alarm: Timer::new()?,
+            timer: Timer::new()?,
             watch: Timer::new()?,
             symbols: Arc::new(symbols),
             start_method,
@@ -433,5 +433,5 @@ const SOCKET: u64 = 0;
 const EVENTS: u64 = 1;
 const RESTED: u64 = 2;
 const WAKE_SOCKET: u64 = 3;
-const ALARM: u64 = 4;
+const TIMER: u64 = 4;
 const WATCH: u64 = 5;

@@ -88,7 +88,7 @@ impl WorkerConnection {
         let SpareWorker { slot, pid, mailbox } = spare;
         server.tell_limits(&setup.limits, slot, pid)?;
         server.tell_streams(&setup.given, slot, pid)?;
-        let mut line = WorkerConnection {
+        let mut connection = WorkerConnection {
             server,
             slot,
             pid,
@@ -105,17 +105,17 @@ impl WorkerConnection {
             asked: None,
             given: setup.given.clone(),
         };
-        line.server.exit_table.ask_for_events(slot);
-        line.ends.mailbox().ask_for_events();
-        let pushed = Order::SetUp(&bytes).push(&mut line.ends.orders);
+        connection.server.exit_table.ask_for_events(slot);
+        connection.ends.mailbox().ask_for_events();
+        let pushed = Order::SetUp(&bytes).push(&mut connection.ends.orders);
         pushed.map_err(|_| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the environment for a process is over 32 KiB",
             )
         })?;
-        line.ends.orders.publish();
-        Ok(line)
+        connection.ends.orders.publish();
+        Ok(connection)
     }
 
     pub(crate) fn pid(&self) -> u32 {

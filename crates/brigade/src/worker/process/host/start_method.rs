@@ -46,7 +46,7 @@ impl StartMethod {
     }
 
     /// Says it in `tracing` where it is out of the ordinary: once.
-    pub(in crate::worker::process) fn tell(&self) {
+    pub(in crate::worker::process) fn log_once(&self) {
         static TOLD: AtomicBool = AtomicBool::new(false);
         if *self != StartMethod::Fork && !TOLD.swap(true, Ordering::Relaxed) {
             crate::task::panic::contained(

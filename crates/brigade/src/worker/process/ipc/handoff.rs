@@ -199,7 +199,7 @@ impl Handoff {
         event: NotifyEvent,
         wake_listener: impl FnOnce(),
     ) {
-        match self.ring(event) {
+        match self.take_notify(event) {
             NotifyTarget::Nobody => {}
             NotifyTarget::Futex => futex::wake_one(&self.host.notify),
             NotifyTarget::Listener => wake_listener(),
@@ -213,7 +213,7 @@ impl Handoff {
 
     /// What to wake. `notify` is looked at after everything that the worker has shown: it has just
     /// begun a task, or calls [`full_fence`](Self::full_fence) first.
-    fn ring(&self, event: NotifyEvent) -> NotifyTarget {
+    fn take_notify(&self, event: NotifyEvent) -> NotifyTarget {
         let word = self.host.notify.load(Ordering::Relaxed);
         if word == 0 {
             return NotifyTarget::Nobody;
@@ -377,9 +377,9 @@ mod tests {
     #[test]
     fn notifications_are_told_apart() {
         let handoff = Handoff::default();
-        let rings = |notify, event| {
+        let take = |notify, event| {
             handoff.set_notify(notify);
-            handoff.ring(event)
+            handoff.take_notify(event)
         };
         for at in [0, 1, 1 << 29, u32::MAX] {
             for event in [
@@ -387,27 +387,27 @@ mod tests {
                 NotifyEvent::Idle,
                 NotifyEvent::Full,
             ] {
-                assert_eq!(rings(Notify::Futex(at), event), NotifyTarget::Futex);
-                assert_eq!(rings(Notify::Listener(at), event), NotifyTarget::Listener);
+                assert_eq!(take(Notify::Futex(at), event), NotifyTarget::Futex);
+                assert_eq!(take(Notify::Listener(at), event), NotifyTarget::Listener);
             }
             let early = NotifyEvent::Finished(at.wrapping_sub(1));
-            assert_eq!(rings(Notify::Futex(at), early), NotifyTarget::Nobody);
-            assert_eq!(rings(Notify::Listener(at), early), NotifyTarget::Nobody);
+            assert_eq!(take(Notify::Futex(at), early), NotifyTarget::Nobody);
+            assert_eq!(take(Notify::Listener(at), early), NotifyTarget::Nobody);
         }
         assert_eq!(
-            rings(Notify::ListenerIfFull, NotifyEvent::Finished(0)),
+            take(Notify::ListenerIfFull, NotifyEvent::Finished(0)),
             NotifyTarget::Nobody
         );
         assert_eq!(
-            rings(Notify::ListenerIfFull, NotifyEvent::Idle),
+            take(Notify::ListenerIfFull, NotifyEvent::Idle),
             NotifyTarget::Nobody
         );
         assert_eq!(
-            rings(Notify::ListenerIfFull, NotifyEvent::Full),
+            take(Notify::ListenerIfFull, NotifyEvent::Full),
             NotifyTarget::Listener
         );
         // It is rung once.
-        assert_eq!(handoff.ring(NotifyEvent::Full), NotifyTarget::Nobody);
+        assert_eq!(handoff.take_notify(NotifyEvent::Full), NotifyTarget::Nobody);
     }
 
     #[test]

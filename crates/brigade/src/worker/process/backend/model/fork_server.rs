@@ -55,7 +55,7 @@ pub(crate) struct Fate {
     pub(crate) unready: u32,
     /// No worker can be made.
     pub(crate) unmade: u32,
-    /// The alarm that looks after workers which do not begin goes off: without it, nobody may
+    /// The timer that looks after workers which do not begin expires: without it, nobody may
     /// depend on that.
     pub(crate) slow: bool,
 }
@@ -277,13 +277,13 @@ impl ForkServer {
     }
 
     pub(crate) fn call_at(&self, observer: u64, at: Option<Instant>) {
-        if let Some((_, alarm)) = self.lock().observers.get_mut(&observer) {
-            *alarm = at.filter(|at| self.goes_off(*at));
+        if let Some((_, timer)) = self.lock().observers.get_mut(&observer) {
+            *timer = at.filter(|at| self.goes_off(*at));
         }
         self.news.notify_all();
     }
 
-    /// Alarms for what nobody was woken for are set 20 ms ahead, and 100 ms.
+    /// Timers for what nobody was woken for are set 20 ms ahead, and 100 ms.
     fn goes_off(&self, at: Instant) -> bool {
         let ahead = at - Instant::now();
         let is_net = [20, 100]
@@ -388,8 +388,8 @@ impl ForkServer {
                     }
                     break;
                 }
-                let alarms = state.observers.values().filter_map(|(_, alarm)| *alarm);
-                match alarms.min() {
+                let timers = state.observers.values().filter_map(|(_, timer)| *timer);
+                match timers.min() {
                     None => state = self.news.wait(state).expect("not poisoned"),
                     Some(at) if one_in(8) => {
                         at.come();
@@ -403,8 +403,8 @@ impl ForkServer {
                 }
             }
             let now = Instant::now();
-            for (_, alarm) in state.observers.values_mut() {
-                *alarm = alarm.filter(|at| *at > now);
+            for (_, timer) in state.observers.values_mut() {
+                *timer = timer.filter(|at| *at > now);
             }
             let observers: Vec<_> = state
                 .observers

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::{ALARM, EVENTS, ForkServer, RESTED, SOCKET, SpareWorker, WAKE_SOCKET, WATCH};
+use super::{EVENTS, ForkServer, RESTED, SOCKET, SpareWorker, TIMER, WAKE_SOCKET, WATCH};
 use crate::sync::roster::{Roster, Token};
 use crate::sys::error::{self, Call};
 use crate::sys::remote_error::RemoteError;
@@ -66,8 +66,8 @@ impl ForkServer {
                 let _ = rustix::io::read(&self.events, &mut [0; 8]);
                 self.wake_ready();
             }
-            if ready.contains(&ALARM) {
-                self.alarm.silence();
+            if ready.contains(&TIMER) {
+                self.timer.silence();
             }
             if ready.contains(&RESTED) {
                 self.rest.silence();
@@ -202,7 +202,7 @@ impl ForkServer {
     /// was stopped.
     fn lateness(&self, woke: Instant) -> Duration {
         let state = self.lock();
-        let first = state.observers.values().filter_map(|e| e.alarm).min();
+        let first = state.observers.values().filter_map(|e| e.call_at).min();
         let late = first.map_or(Duration::ZERO, |at| woke.saturating_duration_since(at));
         if late >= LATE { late } else { Duration::ZERO }
     }
@@ -213,7 +213,7 @@ impl ForkServer {
             let mut state = self.lock();
             let now = Instant::now();
             for registration in state.observers.values_mut() {
-                registration.alarm = registration.alarm.filter(|&at| at > now);
+                registration.call_at = registration.call_at.filter(|&at| at > now);
             }
             state
                 .observers

@@ -24,7 +24,7 @@ pub(super) struct Registration {
     /// Workers that it lacks.
     pub(super) missing: usize,
     /// When it wants to be called.
-    pub(super) alarm: Option<Instant>,
+    pub(super) call_at: Option<Instant>,
 }
 
 impl ForkServer {
@@ -36,7 +36,7 @@ impl ForkServer {
         let registration = Registration {
             observer,
             missing: 0,
-            alarm: None,
+            call_at: None,
         };
         state.observers.insert(number, registration);
         number
@@ -101,10 +101,10 @@ impl ForkServer {
         let Some(registration) = state.observers.get_mut(&observer) else {
             return;
         };
-        registration.alarm = at;
+        registration.call_at = at;
         let now = Instant::now();
-        self.set_alarm(&state, now);
-        // Otherwise the listener does that when the alarm goes off, if it is still needed.
+        self.set_timer(&state, now);
+        // Otherwise the listener does that when the timer expires, if it is still needed.
         if at.is_some_and(|at| at > now + watch::LOOK) {
             self.watch(&mut state);
         }
@@ -112,15 +112,15 @@ impl ForkServer {
 
     /// Timers that cannot be set would be limits of time that do not hold.
     pub(super) fn try_timers(&self) -> io::Result<()> {
-        self.alarm.stop().needed_to("hold limits of time")
+        self.timer.stop().needed_to("hold limits of time")
     }
 
     /// Its timer can be set: see `try_timers`.
-    pub(super) fn set_alarm(&self, state: &State, now: Instant) {
-        let first = state.observers.values().filter_map(|e| e.alarm).min();
+    pub(super) fn set_timer(&self, state: &State, now: Instant) {
+        let first = state.observers.values().filter_map(|e| e.call_at).min();
         let _ = match first {
-            Some(at) => self.alarm.set(at.saturating_duration_since(now)),
-            None => self.alarm.stop(),
+            Some(at) => self.timer.set(at.saturating_duration_since(now)),
+            None => self.timer.stop(),
         };
     }
 }

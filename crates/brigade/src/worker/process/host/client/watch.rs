@@ -8,7 +8,8 @@
 //! While a task of ours runs, or anything is asked for, the listener wakes once a second and *asks*
 //! it whether it is there. Idle, it is not woken: the timer is set and stopped by the listener
 //! itself, after what it was awake for anyway. So a pool's first task costs its caller no timer but
-//! the alarm's, and the alarm's last call, 20 to 100 ms after the last task, ends the watch, too.
+//! the timer's, and the last call of the timer, 20 to 100 ms after the last task, ends the watch,
+//! too.
 //!
 //! 1. A second after a question without an answer, or as soon as /proc says that it is stopped, it
 //!    *stalls*: workers that are to be ended are ended from here ([`Ending`]), so that timeouts,
@@ -119,7 +120,7 @@ impl State {
             || self
                 .observers
                 .values()
-                .any(|e| e.alarm.is_some() || e.missing > 0)
+                .any(|e| e.call_at.is_some() || e.missing > 0)
     }
 
     fn is_worker(&self, (slot, pid): Who) -> bool {
