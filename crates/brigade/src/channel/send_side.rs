@@ -8,8 +8,8 @@ use super::ends::{self, ChannelId};
 use super::fault::Fault;
 use super::sender::NotAccepted;
 use super::{Patience, Transport};
+use crate::sync::liveness::LivenessTable;
 use crate::sync::raw_lock::Acquired;
-use crate::sync::roster::Roster;
 use crate::sys::error;
 use crate::sys::spin;
 use crate::transport::header::{self, ChannelHeader, Waited};
@@ -34,7 +34,7 @@ pub(super) struct SendSide {
     sink: Box<dyn FrameSink>,
     /// The receiver's count, as last seen.
     seen: AtomicU64,
-    roster: Option<&'static Roster>,
+    liveness: Option<&'static LivenessTable>,
     /// How many processes had died when it was last made sure that the receiver had not.
     deaths: AtomicU32,
     fault: Fault,
@@ -58,15 +58,15 @@ impl SendSide {
     ) -> SendSide {
         // Made before the first message, so that a death of the receiver is noticed from the start.
         // Without one, the kernel is asked now and then.
-        let roster = Roster::get().ok();
+        let liveness = LivenessTable::get().ok();
         SendSide {
             over,
             shared,
             link,
             sink,
             seen: AtomicU64::new(0),
-            deaths: AtomicU32::new(roster.map_or(0, |r| r.deaths().wrapping_sub(1))),
-            roster,
+            deaths: AtomicU32::new(liveness.map_or(0, |r| r.deaths().wrapping_sub(1))),
+            liveness,
             fault: Fault::new(),
             channel: None,
         }
@@ -115,7 +115,7 @@ impl SendSide {
         if self.shared.is_closed() {
             return true;
         }
-        let deaths = self.roster.map_or(0, Roster::deaths);
+        let deaths = self.liveness.map_or(0, LivenessTable::deaths);
         if deaths != self.deaths.load(Ordering::Relaxed) {
             if header::is_hung_up(&self.link) {
                 return true;

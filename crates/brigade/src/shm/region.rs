@@ -37,7 +37,7 @@ use rustix::io::Errno;
 
 use super::draft::Draft;
 use super::owned_ranges::OwnedRanges;
-use crate::sync::roster;
+use crate::sync::liveness;
 use crate::sys::error::Call;
 use crate::sys::mapping::{Mapping, SIZE_SEALS, add_seals, is_denied};
 use crate::sys::opened;
@@ -82,7 +82,7 @@ fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
             }
         }
     }
-    if roster::is_worker() {
+    if liveness::is_worker() {
         return Ok(true);
     }
     // What is asked for at once: no more than this is made where it was missing.
@@ -144,7 +144,7 @@ impl Region {
         if frozen {
             seals |= SealFlags::WRITE;
         } else {
-            roster::expect_forks();
+            liveness::expect_forks();
         }
         add_seals(&file, seals)
             .and_then(|()| Region::open(file, Origin::Here, false))

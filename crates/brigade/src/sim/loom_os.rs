@@ -1,5 +1,5 @@
-//! The operating system in the models of `scripts/loom`: what [`roster`](crate::sync::roster) and
-//! the kernel's futex are to the locks, made of what loom can look through.
+//! The operating system in the models of `scripts/loom`: what [`liveness`](crate::sync::liveness)
+//! and the kernel's futex are to the locks, made of what loom can look through.
 //!
 //! A thread of the model is a process of its own, with the token it is given. The check of the
 //! words and the falling asleep are one step, as in the kernel; a sleeper that nobody wakes is a
@@ -15,7 +15,7 @@ use crate::sys::futex::Wake;
 /// As many processes can be told apart; the first is that of threads which have said nothing.
 const PROCESSES: usize = 5;
 
-/// As [`roster::Token`](crate::sync::roster::Token).
+/// As [`liveness::Token`](crate::sync::liveness::Token).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token(u32);
 
@@ -98,7 +98,7 @@ pub(crate) fn mark_dead(n: u32) {
     wake(None, usize::MAX);
 }
 
-/// As [`roster::DeathWatch`](crate::sync::roster::DeathWatch).
+/// As [`liveness::DeathWatch`](crate::sync::liveness::DeathWatch).
 #[derive(Debug)]
 pub(crate) struct DeathWatch {
     epoch: u32,

@@ -11,8 +11,9 @@
 //! | [`local`] | threads of one process: `pool/process` | std, kernel | as real | `shuttle_os` |
 //!
 //! Two stand-ins are chosen in the layer that they belong to: `DeathWatch` and `Token`, in
-//! [`sync`](crate::sync) (the roster, `loom_os`, or `portable` on systems without processes), and
-//! the fork server, in [`worker::process::backend`](crate::worker::process::backend).
+//! [`sync`](crate::sync) (the liveness table, `loom_os`, or `portable` on systems without
+//! processes), and the fork server, in
+//! [`worker::process::backend`](crate::worker::process::backend).
 
 #[cfg(loom)]
 pub(crate) mod loom_os;

@@ -9,7 +9,7 @@ use super::child::Child;
 use super::events::{Events, Readers};
 use super::exit::{ChildError, Reason, Report, Told};
 use super::inbox::{Inbox, Note};
-use super::request::{ChildInfo, ChildTicket, Counts, Request};
+use super::request::{ChildInfo, ChildReplyTo, Counts, Request};
 use crate::sys::original::Original;
 
 /// What a supervisor's thread and its handles share.
@@ -110,7 +110,8 @@ impl Handle {
 
     pub(super) fn put(&self, request: Request) {
         if !self.0.is_copy() {
-            // Where it has ended there is nobody to ask, and the ticket in it says so.
+            // Where it has ended, nothing answers: the reply channel in the request is dropped,
+            // which says so.
             drop(self.0.inbox.put(Note::Request(request)));
         }
     }
@@ -119,14 +120,14 @@ impl Handle {
         if self.0.is_out_of_reach() {
             return None;
         }
-        let (ticket, answer) = mpsc::channel();
-        self.put(request(ticket));
+        let (reply_to, answer) = mpsc::channel();
+        self.put(request(reply_to));
         answer.recv().ok()
     }
 
     fn ask_of_child(
         &self,
-        request: impl FnOnce(ChildTicket) -> Request,
+        request: impl FnOnce(ChildReplyTo) -> Request,
     ) -> Result<ChildInfo, ChildError> {
         self.ask(request).unwrap_or(Err(ChildError::Closed))
     }
@@ -137,7 +138,7 @@ impl Handle {
     /// There is a child of that name already; it did not start, and is then forgotten; it was
     /// stopped before it was up; the supervisor has ended.
     pub fn start_child(&self, child: Child) -> Result<ChildInfo, ChildError> {
-        self.ask_of_child(|ticket| Request::Start(Box::new(child), ticket))
+        self.ask_of_child(|reply_to| Request::Start(Box::new(child), reply_to))
     }
 
     /// Stops a child, and waits until it has stopped. It stays known to its supervisor, which does
@@ -146,7 +147,7 @@ impl Handle {
     /// # Errors
     /// There is no such child; the supervisor has ended.
     pub fn terminate_child(&self, name: &str) -> Result<(), ChildError> {
-        self.ask_of_child(|ticket| Request::Terminate(name.to_owned(), ticket))
+        self.ask_of_child(|reply_to| Request::Terminate(name.to_owned(), reply_to))
             .map(drop)
     }
 
@@ -156,7 +157,7 @@ impl Handle {
     /// There is no such child, or it runs, or is about to be restarted; it did not start; it was
     /// stopped before it was up; the supervisor has ended.
     pub fn restart_child(&self, name: &str) -> Result<ChildInfo, ChildError> {
-        self.ask_of_child(|ticket| Request::Restart(name.to_owned(), ticket))
+        self.ask_of_child(|reply_to| Request::Restart(name.to_owned(), reply_to))
     }
 
     /// Forgets a child that does not run.
@@ -164,7 +165,7 @@ impl Handle {
     /// # Errors
     /// There is no such child, or it runs, or is about to be restarted; the supervisor has ended.
     pub fn delete_child(&self, name: &str) -> Result<(), ChildError> {
-        self.ask_of_child(|ticket| Request::Delete(name.to_owned(), ticket))
+        self.ask_of_child(|reply_to| Request::Delete(name.to_owned(), reply_to))
             .map(drop)
     }
 
@@ -182,7 +183,7 @@ impl Handle {
 
     /// A child that is a supervisor, if it runs. When it is restarted, that is another one.
     pub fn supervisor(&self, name: &str) -> Option<Handle> {
-        self.ask(|ticket| Request::Supervisor(name.to_owned(), ticket))
+        self.ask(|reply_to| Request::Supervisor(name.to_owned(), reply_to))
     }
 
     /// What it tells from now on. See [`Supervisor::events`](super::Supervisor::events).

@@ -9,16 +9,16 @@ use super::handle::Handle;
 use crate::Kind;
 
 /// Where an answer goes. One that is dropped says that the supervisor has ended.
-pub(super) type Ticket<T> = mpsc::Sender<T>;
-pub(super) type ChildTicket = Ticket<Result<ChildInfo, ChildError>>;
+pub(super) type ReplyTo<T> = mpsc::Sender<T>;
+pub(super) type ChildReplyTo = ReplyTo<Result<ChildInfo, ChildError>>;
 
 pub(super) enum Request {
-    Start(Box<Child>, ChildTicket),
-    Terminate(String, ChildTicket),
-    Restart(String, ChildTicket),
-    Delete(String, ChildTicket),
-    Children(Ticket<Vec<ChildInfo>>),
-    Supervisor(String, Ticket<Handle>),
+    Start(Box<Child>, ChildReplyTo),
+    Terminate(String, ChildReplyTo),
+    Restart(String, ChildReplyTo),
+    Delete(String, ChildReplyTo),
+    Children(ReplyTo<Vec<ChildInfo>>),
+    Supervisor(String, ReplyTo<Handle>),
     Shutdown,
     Abort,
 }

@@ -150,14 +150,16 @@ impl Runner {
                 }
             }
             Note::Request(request) => match request {
-                Request::Start(child, ticket) => machine.start_child(child.0, ticket, now),
-                Request::Terminate(name, ticket) => machine.terminate_child(&name, ticket, runs),
-                Request::Restart(name, ticket) => machine.restart_child(&name, ticket, now),
-                Request::Delete(name, ticket) => machine.delete_child(&name, ticket, runs),
-                Request::Children(ticket) => drop(ticket.send(machine.children(runs))),
-                Request::Supervisor(name, ticket) => {
+                Request::Start(child, reply_to) => machine.start_child(child.0, reply_to, now),
+                Request::Terminate(name, reply_to) => {
+                    machine.terminate_child(&name, reply_to, runs)
+                }
+                Request::Restart(name, reply_to) => machine.restart_child(&name, reply_to, now),
+                Request::Delete(name, reply_to) => machine.delete_child(&name, reply_to, runs),
+                Request::Children(reply_to) => drop(reply_to.send(machine.children(runs))),
+                Request::Supervisor(name, reply_to) => {
                     if let Some(handle) = runs.supervisor(&name) {
-                        drop(ticket.send(handle));
+                        drop(reply_to.send(handle));
                     }
                 }
                 Request::Shutdown => machine.shutdown(),

@@ -332,7 +332,7 @@ pub enum BarrierTimeoutError {
 #[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use super::*;
-    use crate::sync::roster::testing::FakeProcess;
+    use crate::sync::liveness::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);

@@ -198,7 +198,7 @@ impl WaitTimeoutResult {
 mod tests {
     use super::*;
     use crate::sync::Mutex;
-    use crate::sync::roster::testing::FakeProcess;
+    use crate::sync::liveness::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);

@@ -46,6 +46,8 @@
 
 mod barrier;
 mod condvar;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) mod liveness;
 #[cfg(all(loom, test))]
 mod loom_tests;
 mod mutex;
@@ -56,8 +58,6 @@ mod portable;
 mod process_counts;
 pub(crate) mod raw_lock;
 mod raw_rwlock;
-#[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) mod roster;
 mod rwlock;
 mod semaphore;
 #[cfg(test)]
@@ -67,10 +67,10 @@ use std::time::{Duration, Instant};
 
 #[cfg(loom)]
 pub(crate) use crate::sim::loom_os::{DeathWatch, Token};
+#[cfg(all(target_os = "linux", not(any(loom, brigade_portable))))]
+pub(crate) use liveness::{DeathWatch, Token};
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 pub(crate) use portable::{DeathWatch, Token};
-#[cfg(all(target_os = "linux", not(any(loom, brigade_portable))))]
-pub(crate) use roster::{DeathWatch, Token};
 
 pub use barrier::{Barrier, BarrierTimeoutError, BarrierWaitResult, BrokenBarrier};
 pub use condvar::{Condvar, WaitTimeoutResult};

@@ -1,4 +1,4 @@
-//! In place of [`roster`](super::roster) and futex(2), where there are no worker processes: all
+//! In place of [`liveness`](super::liveness) and futex(2), where there are no worker processes: all
 //! who hold a lock are threads of this program, and live as long as it does.
 
 use std::time::Instant;

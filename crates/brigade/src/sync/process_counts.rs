@@ -63,7 +63,7 @@ impl<const N: usize> ProcessCounts<N> {
         }
     }
 
-    /// Where this process looks first. Neighbours in the roster do not meet.
+    /// Where this process looks first. Neighbours in the liveness table do not meet.
     #[inline]
     fn home() -> usize {
         let token = Token::mine().to_bits();
@@ -228,7 +228,7 @@ impl<const N: usize> ProcessCounts<N> {
 #[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests {
     use super::*;
-    use crate::sync::roster::testing::FakeProcess;
+    use crate::sync::liveness::testing::FakeProcess;
 
     fn living<const N: usize>(counts: &ProcessCounts<N>) -> u64 {
         counts.of_the_living(&mut DeathWatch::begin())

@@ -343,8 +343,8 @@ mod tests {
     use std::panic::catch_unwind;
 
     use super::*;
+    use crate::sync::liveness::testing::FakeProcess;
     use crate::sync::raw_rwlock::PROCESSES;
-    use crate::sync::roster::testing::FakeProcess;
     use crate::sync::testing::waiting;
 
     const SOON: Duration = Duration::from_millis(30);

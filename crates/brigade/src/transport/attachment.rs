@@ -9,7 +9,7 @@ use rustix::net::RecvFlags;
 
 use super::bounds::MAX_BYTES;
 use super::{FrameHeader, Link, NotGot, NotPut};
-use crate::sync::roster;
+use crate::sync::liveness;
 use crate::sys::error::{Call, errno_of};
 use crate::sys::fds;
 use crate::sys::value_file::{self, ValueFile};
@@ -30,7 +30,7 @@ pub(crate) fn map(file: impl AsFd, len: u64) -> io::Result<ValueFile> {
     let over = || io::Error::new(io::ErrorKind::InvalidData, "a value over the limit");
     within
         .ok_or_else(over)
-        .and_then(|len| ValueFile::map(file, len, !roster::is_worker()))
+        .and_then(|len| ValueFile::map(file, len, !liveness::is_worker()))
         .needed_to("receive a large value")
 }
 

@@ -84,16 +84,16 @@ pub(super) struct CapacityWait {
 
 impl CapacityWait {
     /// A sender has found no room. It has to look again, and then it may [`sleep`](Self::sleep).
-    pub(super) fn announce(&self) -> WaitTicket {
+    pub(super) fn announce(&self) -> AnnouncedWait {
         let room = self.room.load(Ordering::Acquire);
         let death_watch = DeathWatch::begin();
         self.for_room.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        WaitTicket { room, death_watch }
+        AnnouncedWait { room, death_watch }
     }
 
     /// Sleeps until there may be room, or somebody has died, since it was announced.
-    pub(super) fn sleep(&self, announced: &WaitTicket, until: Option<Instant>) -> Wake {
+    pub(super) fn sleep(&self, announced: &AnnouncedWait, until: Option<Instant>) -> Wake {
         announced
             .death_watch
             .sleep(&self.room, announced.room, until)
@@ -117,7 +117,7 @@ impl CapacityWait {
 
 /// A sender's announcement that it waits for room.
 #[derive(Debug)]
-pub(super) struct WaitTicket {
+pub(super) struct AnnouncedWait {
     room: u32,
     death_watch: DeathWatch,
 }

@@ -147,7 +147,7 @@ fn a_worker_has_no_descriptors_of_the_programs() {
     assert_eq!(before, after);
     assert!(
         before.len() == 6,
-        "stdin, stdout, stderr, the descriptor socket, the wake socket, the roster: {before:?}"
+        "stdin, stdout, stderr, the descriptor socket, the wake socket, the liveness table: {before:?}"
     );
 }
 

@@ -79,8 +79,8 @@ impl EncodedContext {
     }
 
     fn write(&self, connection: &mut WorkerConnection) -> Result<(), NotNow> {
-        let (bytes, parcel) = self.value.as_parcel();
-        connection.write_context(self.number, bytes, parcel)
+        let (bytes, attachment) = self.value.as_attachment();
+        connection.write_context(self.number, bytes, attachment)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::task::carry;
 use crate::task::codec;
 use crate::task::entry::caught;
 use crate::transport::attachment;
-use crate::worker::process::host::connection::Parcel;
+use crate::worker::process::host::connection::Attachment;
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
 use crate::worker::process::ipc::order::task_at;
 
@@ -217,15 +217,15 @@ impl EncodedInput {
     }
 
     /// The encoded bytes, or what is sent in their place and beside them. Not of several inputs.
-    pub(super) fn as_parcel(&self) -> (&[u8], Parcel<'_>) {
-        let none = Parcel {
+    pub(super) fn as_attachment(&self) -> (&[u8], Attachment<'_>) {
+        let none = Attachment {
             file: None,
             descriptors: &[],
         };
         match self {
             EncodedInput::Inline(bytes) => (bytes, none),
             EncodedInput::Batch(strip) => (strip.first(), none),
-            EncodedInput::WithDescriptors(carried) => (carried.bytes(), carried.parcel()),
+            EncodedInput::WithDescriptors(carried) => (carried.bytes(), carried.attachment()),
         }
     }
 
@@ -284,8 +284,8 @@ impl InputWithDescriptors {
         &self.bytes
     }
 
-    pub(super) fn parcel(&self) -> Parcel<'_> {
-        Parcel {
+    pub(super) fn attachment(&self) -> Attachment<'_> {
+        Attachment {
             file: self.file.as_ref().map(|(file, len)| (file.as_fd(), *len)),
             descriptors: &self.descriptors,
         }

@@ -341,7 +341,7 @@ impl WorkerSlot {
         match &task.input {
             EncodedInput::Inline(bytes) => connection.write(bytes)?,
             EncodedInput::WithDescriptors(carried) => {
-                connection.write_with_parcel(carried.bytes(), carried.parcel())?
+                connection.write_with_attachment(carried.bytes(), carried.attachment())?
             }
             EncodedInput::Batch(strip) => {
                 let room = connection.room_for(strip.size());

@@ -128,7 +128,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     fn pull(&mut self, horizon: usize) {
         let before = self.pulled;
         self.read(horizon);
-        // As where a task is submitted: a ticket may lie in the queue of a pool that has ended.
+        // As where a task is submitted: a map item may lie in the queue of a pool that has ended.
         if self.pulled > before && self.job.pool.is_closed() {
             self.job.pool.clear_after_close();
         }

@@ -318,7 +318,7 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
             inputs: rest,
             read_at: self.read_at,
         });
-        // The ticket goes to another worker.
+        // The map item goes to another worker.
         pool.push(Arc::clone(job) as Arc<dyn Work>);
         true
     }

@@ -1,10 +1,10 @@
 //! One map: inputs that have not begun, batches that workers run, and results that were not taken.
 //!
 //! The pool's queue does not hold the inputs of a map, but *tickets*, at most one for each worker.
-//! A worker that takes a ticket runs one batch of inputs after another as a [`RunningBatch`];
+//! A worker that takes a map item runs one batch of inputs after another as a [`RunningBatch`];
 //! between two batches it serves others in the queue. When there are no inputs left it steals half
 //! of what another worker has not begun, so that nothing waits behind a long task while a worker is
-//! idle. When there is nothing to steal the ticket is void.
+//! idle. When there is nothing to steal the map item is void.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -203,7 +203,7 @@ impl<A, R> MapJob<A, R> {
 }
 
 impl<A: Message, R: Message> MapJob<A, R> {
-    /// Adds an input, and a ticket if there are too few.
+    /// Adds an input, and a map item if there are too few.
     pub(super) fn push_input(self: &Arc<Self>, input: MapInput<A>) {
         let workers = self.pool.most_workers();
         let mut state = lock(&self.state);
@@ -244,7 +244,7 @@ impl<A: Message, R: Message> MapJob<A, R> {
         }
     }
 
-    /// A batch for a worker with a ticket. `None`: there is none, and the ticket is void.
+    /// A batch for a worker with a map item. `None`: there is none, and the map item is void.
     fn take_batch(self: &Arc<Self>, worker: &WorkerThread) -> Option<Arc<RunningBatch<A, R>>> {
         let mut state = lock(&self.state);
         let batch = state.batches.pop_front();

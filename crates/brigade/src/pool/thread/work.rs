@@ -1,4 +1,4 @@
-//! What waits in the queue: a task, or a ticket to take part in a map.
+//! What waits in the queue: a task, or a map item, by which a worker takes part in a map.
 
 use std::panic::Location;
 use std::sync::Arc;

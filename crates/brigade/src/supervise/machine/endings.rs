@@ -11,8 +11,8 @@ impl<L> Entry<L> {
     /// Its start, if somebody has asked for it, does not come to its end.
     pub(super) fn refuse_start(&mut self, why: ChildError) {
         let origin = std::mem::replace(&mut self.origin, Origin::Restart);
-        if let Origin::Request { ticket, .. } = origin {
-            drop(ticket.send(Err(why)));
+        if let Origin::Request { reply_to, .. } = origin {
+            drop(reply_to.send(Err(why)));
         }
     }
 }
@@ -85,7 +85,7 @@ impl<L> Machine<L> {
             let exit = Some(exit);
             self.ends.push(ChildEnd { name, exit });
         }
-        let tickets = std::mem::take(&mut entry.stop_tickets);
+        let waiting = std::mem::take(&mut entry.reply_when_stopped);
         if after == After::Due && !is_ending {
             entry.state = State::Due(now);
         } else {
@@ -95,8 +95,8 @@ impl<L> Machine<L> {
         if after == After::Forgotten || after == After::Down && entry.is_temporary() {
             self.children.remove(at);
         }
-        for ticket in tickets {
-            drop(ticket.send(Ok(info.clone())));
+        for reply_to in waiting {
+            drop(reply_to.send(Ok(info.clone())));
         }
     }
 
@@ -109,8 +109,8 @@ impl<L> Machine<L> {
         if entry.is_temporary() {
             self.children.remove(at);
         }
-        if let Origin::Request { ticket, .. } = origin {
-            drop(ticket.send(Ok(info)));
+        if let Origin::Request { reply_to, .. } = origin {
+            drop(reply_to.send(Ok(info)));
         }
     }
 
@@ -130,11 +130,11 @@ impl<L> Machine<L> {
                 let exit = Box::new(exit);
                 self.end(Reason::NotStarted { child, exit });
             }
-            Origin::Request { ticket, is_new } => {
+            Origin::Request { reply_to, is_new } => {
                 if is_new || entry.is_temporary() {
                     self.children.remove(at);
                 }
-                drop(ticket.send(Err(ChildError::NotStarted(exit))));
+                drop(reply_to.send(Err(ChildError::NotStarted(exit))));
             }
             Origin::Restart => self.restart(at, exit, now, world),
         }

@@ -19,7 +19,7 @@ use super::countdown::Countdown;
 use super::events::What;
 use super::exit::{ChildEnd, Exit, Reason};
 use super::inbox::Run;
-use super::request::{ChildInfo, ChildState, ChildTicket};
+use super::request::{ChildInfo, ChildReplyTo, ChildState};
 use super::{AutoShutdown, Restart, Shutdown, Strategy};
 use crate::Kind;
 
@@ -103,7 +103,10 @@ enum Origin {
     /// The start of its supervisor.
     Supervisor,
     /// A request. `is_new`: the child came with it.
-    Request { ticket: ChildTicket, is_new: bool },
+    Request {
+        reply_to: ChildReplyTo,
+        is_new: bool,
+    },
     /// A restart.
     Restart,
 }
@@ -118,7 +121,7 @@ struct Entry<L> {
     after: Option<After>,
     origin: Origin,
     /// Those who wait until it has stopped.
-    stop_tickets: Vec<ChildTicket>,
+    reply_when_stopped: Vec<ChildReplyTo>,
     /// Why it was killed, if that is how it has ended.
     verdict: Option<Exit>,
     last_exit: Option<Exit>,
@@ -134,7 +137,7 @@ impl<L> Entry<L> {
             state: State::Due(now),
             after: None,
             origin,
-            stop_tickets: Vec::new(),
+            reply_when_stopped: Vec::new(),
             verdict: None,
             last_exit: None,
             up_since: None,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{After, Entry, Machine, Origin, Reason, Spec, State, World};
-use crate::supervise::request::{ChildInfo, ChildTicket};
+use crate::supervise::request::{ChildInfo, ChildReplyTo};
 use crate::supervise::{AutoShutdown, ChildError, Restart};
 
 impl<L> Spec<L> {
@@ -29,7 +29,7 @@ impl<L> Machine<L> {
     pub(in crate::supervise) fn start_child(
         &mut self,
         spec: Spec<L>,
-        ticket: ChildTicket,
+        reply_to: ChildReplyTo,
         now: Instant,
     ) {
         let there = self.find(&spec.name).map(|at| self.children[at].runs());
@@ -43,10 +43,10 @@ impl<L> Machine<L> {
             }
         };
         match refused {
-            Some(why) => drop(ticket.send(Err(why))),
+            Some(why) => drop(reply_to.send(Err(why))),
             None => {
                 let is_new = true;
-                self.add(spec, now, Origin::Request { ticket, is_new });
+                self.add(spec, now, Origin::Request { reply_to, is_new });
             }
         }
     }
@@ -55,11 +55,11 @@ impl<L> Machine<L> {
     pub(in crate::supervise) fn terminate_child(
         &mut self,
         name: &str,
-        ticket: ChildTicket,
+        reply_to: ChildReplyTo,
         world: &impl World<L>,
     ) {
         let Some(at) = self.find(name) else {
-            drop(ticket.send(Err(self.not_there())));
+            drop(reply_to.send(Err(self.not_there())));
             return;
         };
         let is_ending = self.is_ending();
@@ -68,12 +68,12 @@ impl<L> Machine<L> {
             if !is_ending && entry.after != Some(After::Forgotten) {
                 entry.after = Some(After::Down);
             }
-            entry.stop_tickets.push(ticket);
+            entry.reply_when_stopped.push(reply_to);
             return;
         }
         entry.refuse_start(ChildError::Stopped);
         entry.state = State::Down;
-        drop(ticket.send(Ok(entry.info(world))));
+        drop(reply_to.send(Ok(entry.info(world))));
         if entry.is_temporary() {
             self.children.remove(at);
         }
@@ -83,16 +83,16 @@ impl<L> Machine<L> {
     pub(in crate::supervise) fn restart_child(
         &mut self,
         name: &str,
-        ticket: ChildTicket,
+        reply_to: ChildReplyTo,
         now: Instant,
     ) {
         match self.find_down(name) {
-            Err(why) => drop(ticket.send(Err(why))),
+            Err(why) => drop(reply_to.send(Err(why))),
             Ok(at) => {
                 let entry = &mut self.children[at];
                 entry.state = State::Due(now);
                 let is_new = false;
-                entry.origin = Origin::Request { ticket, is_new };
+                entry.origin = Origin::Request { reply_to, is_new };
             }
         }
     }
@@ -101,14 +101,14 @@ impl<L> Machine<L> {
     pub(in crate::supervise) fn delete_child(
         &mut self,
         name: &str,
-        ticket: ChildTicket,
+        reply_to: ChildReplyTo,
         world: &impl World<L>,
     ) {
         let answer = self.find_down(name).map(|at| {
             let entry = self.children.remove(at);
             entry.info(world)
         });
-        drop(ticket.send(answer));
+        drop(reply_to.send(answer));
     }
 
     pub(in crate::supervise) fn children(&self, world: &impl World<L>) -> Vec<ChildInfo> {

@@ -156,8 +156,8 @@ impl<L> Machine<L> {
         let pid = world.pid(run);
         world.tell(&entry.spec.name, pid, What::Started);
         let origin = std::mem::replace(&mut entry.origin, Origin::Restart);
-        if let Origin::Request { ticket, .. } = origin {
-            drop(ticket.send(Ok(entry.info(world))));
+        if let Origin::Request { reply_to, .. } = origin {
+            drop(reply_to.send(Ok(entry.info(world))));
         }
     }
 

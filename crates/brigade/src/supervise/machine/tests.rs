@@ -314,7 +314,7 @@ impl Dice {
 }
 
 /// Anything, in any order. The world checks each step; in the end all are as they should be, and
-/// each ticket has exactly one answer.
+/// each request has exactly one answer.
 #[test]
 fn whatever_happens() {
     const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -336,7 +336,7 @@ fn whatever_happens() {
         let mut answers: Vec<mpsc::Receiver<_>> = Vec::new();
         for _ in 0..40 {
             let name = NAMES[dice.roll(NAMES.len())];
-            let (ticket, answer) = mpsc::channel();
+            let (reply_to, answer) = mpsc::channel();
             let now = tried.now;
             let everything: Vec<Run> = (tried.hand.runs.iter())
                 .map(|(&child, &(number, _))| Run { child, number })
@@ -344,19 +344,19 @@ fn whatever_happens() {
             match dice.roll(9) {
                 0 => {
                     let new = spec(name, restarts[dice.roll(3)]);
-                    tried.machine.start_child(new, ticket, now);
+                    tried.machine.start_child(new, reply_to, now);
                     answers.push(answer);
                 }
                 1 => {
-                    tried.machine.terminate_child(name, ticket, &tried.hand);
+                    tried.machine.terminate_child(name, reply_to, &tried.hand);
                     answers.push(answer);
                 }
                 2 => {
-                    tried.machine.restart_child(name, ticket, now);
+                    tried.machine.restart_child(name, reply_to, now);
                     answers.push(answer);
                 }
                 3 => {
-                    tried.machine.delete_child(name, ticket, &tried.hand);
+                    tried.machine.delete_child(name, reply_to, &tried.hand);
                     answers.push(answer);
                 }
                 4 => tried.hand.failing = dice.roll(3) as u32,

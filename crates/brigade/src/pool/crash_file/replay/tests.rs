@@ -1,5 +1,5 @@
 //! Crash files of tasks of this very test program, replayed by it. No worker is started: other
-//! tests here have the roster to themselves.
+//! tests here have the liveness table to themselves.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;

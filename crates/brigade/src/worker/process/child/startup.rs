@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit};
 
-use crate::sync::roster::{self, Roster, Token};
+use crate::sync::liveness::{self, LivenessTable, Token};
 use crate::sys::error;
 use crate::sys::fds::Pinned;
 use crate::sys::remote_error::RemoteError;
@@ -42,7 +42,7 @@ pub(crate) struct WorkerArgs<'a> {
     pub(crate) stderr_count: Seen,
     /// The workers' end of what wakes the host's event loop.
     pub(crate) wake_socket: &'a OwnedFd,
-    /// Who it is in the roster; `None`: an outsider there.
+    /// Who it is in the liveness table; `None`: an outsider there.
     pub(crate) token: Option<Token>,
     /// What the fork server's limit of descriptors was before it raised it.
     pub(crate) open_files: Option<Rlimit>,
@@ -128,18 +128,18 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
         Pinned::new(birth.fd_socket)?,
         Pinned::new(birth.wake_socket)?,
     );
-    let roster = Roster::get()?;
+    let liveness = LivenessTable::get()?;
     let token = birth.token.map_or_else(Token::outsider, Ok)?;
     birth.stdout.map_or(Ok(()), fds::become_stdout)?;
     fds::become_stderr(birth.stderr)?;
-    roster::become_worker(token);
+    liveness::become_worker(token);
     kept::in_worker();
     match birth.surplus {
         Surplus::All => {
             fds::close_all_but(&[
                 fd_socket.number(),
                 wake_socket.number(),
-                roster.file().number(),
+                liveness.file().number(),
             ]);
         }
         Surplus::These(numbers) => fds::close_all(&numbers),

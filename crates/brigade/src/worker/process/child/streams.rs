@@ -80,7 +80,7 @@ fn receive(fd_socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
                 let why = "the fork server has no descriptor left for them";
                 return Err(io::Error::other(why));
             }
-            // A parcel cannot have come yet.
+            // An attachment cannot have come yet.
             _ => {}
         }
     }

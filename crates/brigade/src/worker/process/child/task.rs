@@ -52,41 +52,43 @@ pub(super) type Received<'a> = (Encoded<'a>, Vec<OwnedFd>);
 pub(super) fn receive<'a>(worker: &Worker, payload: Payload<'a>) -> Result<Received<'a>, String> {
     match payload {
         Payload::Inline(bytes) => Ok((Encoded::Here(bytes), Vec::new())),
-        Payload::Accompanied { parcel, bytes } => receive_descriptors(worker, parcel)
+        Payload::Accompanied { attachment, bytes } => receive_descriptors(worker, attachment)
             .map(|descriptors| (Encoded::Here(bytes), descriptors)),
-        Payload::Large { parcel, len } => receive_large(worker, parcel, len)
+        Payload::Large { attachment, len } => receive_large(worker, attachment, len)
             .map(|(file, descriptors)| (Encoded::File(file), descriptors)),
     }
 }
 
 #[cold]
-fn receive_descriptors(worker: &Worker, parcel: u64) -> Result<Vec<OwnedFd>, String> {
+fn receive_descriptors(worker: &Worker, attachment: u64) -> Result<Vec<OwnedFd>, String> {
     worker
         .fd_socket()
-        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, parcel))
+        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, attachment))
         .map_err(|e| format!("the descriptors of its input did not arrive: {e}"))
 }
 
 #[cold]
 fn receive_large(
     worker: &Worker,
-    parcel: u64,
+    attachment: u64,
     len: u64,
 ) -> Result<(ValueFile, Vec<OwnedFd>), String> {
     worker
         .fd_socket()
-        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, parcel))
+        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, attachment))
         .and_then(|descriptors| fd_socket::open_large(descriptors, len))
         .map_err(|e| format!("its input of {len} bytes did not arrive: {e}"))
 }
 
 /// Waits for a value that is kept, encoded. The error is a text for the host.
 pub(super) fn receive_value(worker: &Worker, payload: Payload<'_>) -> Result<EncodedValue, String> {
-    let (place, parcel) = match payload {
+    let (place, attachment) = match payload {
         Payload::Inline(bytes) => (Place::Here(bytes.to_vec()), None),
-        Payload::Accompanied { parcel, bytes } => (Place::Here(bytes.to_vec()), Some(parcel)),
-        Payload::Large { parcel, len } => {
-            let mut descriptors = receive_parcel(worker, parcel)?;
+        Payload::Accompanied { attachment, bytes } => {
+            (Place::Here(bytes.to_vec()), Some(attachment))
+        }
+        Payload::Large { attachment, len } => {
+            let mut descriptors = receive_attachment(worker, attachment)?;
             if descriptors.is_empty() {
                 return Err("its context came without its memory file".to_owned());
             }
@@ -96,14 +98,16 @@ pub(super) fn receive_value(worker: &Worker, payload: Payload<'_>) -> Result<Enc
             });
         }
     };
-    let descriptors = parcel.map_or(Ok(Vec::new()), |parcel| receive_parcel(worker, parcel))?;
+    let descriptors = attachment.map_or(Ok(Vec::new()), |attachment| {
+        receive_attachment(worker, attachment)
+    })?;
     Ok(EncodedValue { place, descriptors })
 }
 
-fn receive_parcel(worker: &Worker, parcel: u64) -> Result<Vec<OwnedFd>, String> {
+fn receive_attachment(worker: &Worker, attachment: u64) -> Result<Vec<OwnedFd>, String> {
     worker
         .fd_socket()
-        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, parcel))
+        .and_then(|fd_socket| fd_socket::recv_numbered(fd_socket, attachment))
         .map_err(|e| format!("its context did not arrive: {e}"))
 }
 
@@ -143,8 +147,8 @@ pub(super) fn flush<S: Service>(service: &S) -> bool {
     is_flushed
 }
 
-/// Replies with the outcome of a task, of which `result` is the encoded result. Says whether something
-/// went through the descriptor socket.
+/// Replies with the outcome of a task, of which `result` is the encoded result. Says whether
+/// something went through the descriptor socket.
 #[inline]
 pub(super) fn reply_outcome(
     service: &mut impl Service,
@@ -185,8 +189,9 @@ fn reply_undeliverable(service: &mut impl Service, mut why: String) {
 fn reply_panicked(service: &mut impl Service, mut unwound: Unwound) {
     if has_broken_streams() {
         // The fork server ends: it has closed the pipes that it reads, and the kernel kills its
-        // workers next (PR_SET_PDEATHSIG). A task that prints in between panics for the broken pipe,
-        // which is not its own end. If this worker lives on, the task has broken the pipe itself.
+        // workers next (PR_SET_PDEATHSIG). A task that prints in between panics for the broken
+        // pipe, which is not its own end. If this worker lives on, the task has broken the pipe
+        // itself.
         futex::rest(UNTIL_KILLED);
     }
     shorten(&mut unwound);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Rlimit;
 
 use crate::export;
-use crate::sync::roster::{Registrar, Roster, Token};
+use crate::sync::liveness::{LivenessTable, LivenessWriter, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::error::Call;
 use crate::sys::opened;
@@ -100,7 +100,7 @@ fn say_on_stderr(why: &io::Error) {
 
 struct Worker {
     slot: u32,
-    /// Who it is in the roster; `None`: an outsider there.
+    /// Who it is in the liveness table; `None`: an outsider there.
     token: Option<Token>,
     /// The host's end of its descriptor socket.
     fd_socket: Arc<OwnedFd>,
@@ -148,8 +148,8 @@ struct Server<'a> {
     /// where the host's process goes on as another program.
     listener: Option<OwnedFd>,
     exit_table: ExitTable,
-    /// `None`: the host alone may write the roster.
-    registrar: Option<Registrar>,
+    /// `None`: the host alone may write the liveness table.
+    liveness_writer: Option<LivenessWriter>,
     /// How workers are made where this process cannot be forked.
     executing: Option<Executing>,
     events: OwnedFd,
@@ -205,14 +205,14 @@ impl<'a> Server<'a> {
             return Err(io::ErrorKind::InvalidData.into());
         };
         privilege.assume();
-        let roster_to_write = (descriptors.len() == 6)
+        let liveness_to_write = (descriptors.len() == 6)
             .then(|| descriptors.pop())
             .flatten();
-        let [exit_table, host, events, wake_socket, roster] =
+        let [exit_table, host, events, wake_socket, liveness] =
             <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
         let exit_table = ExitTable::map(exit_table)?;
         exit_table.keep_from_workers()?;
-        let registrar = Roster::adopt(roster, roster_to_write)?;
+        let liveness_writer = LivenessTable::adopt(liveness, liveness_to_write)?;
         let child_events = signal::child_events().needed_to("hear of workers' ends")?;
         let epoll = Epoll::new()?;
         epoll.try_wait()?;
@@ -249,7 +249,7 @@ impl<'a> Server<'a> {
             _host: host,
             listener: None,
             exit_table,
-            registrar,
+            liveness_writer,
             executing,
             events,
             wake_socket,
@@ -387,9 +387,19 @@ impl<'a> Server<'a> {
                     self.ask(slot, pid);
                 }
                 Request::Released => self.collect_released(),
-                Request::FdSocket { slot, pid, ticket } => {
+                Request::FdSocket {
+                    slot,
+                    pid,
+                    request_number,
+                } => {
                     let fd_socket = self.fd_socket(slot, pid);
-                    self.send_event(Event::FdSocket { ticket, errno: 0 }, fd_socket);
+                    self.send_event(
+                        Event::FdSocket {
+                            request_number,
+                            errno: 0,
+                        },
+                        fd_socket,
+                    );
                 }
                 Request::Groups {
                     memory,

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
-use crate::sync::roster::{Roster, Token};
+use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::privilege::Privilege;
 use crate::sys::{fds, image, opened, process};
 use crate::worker::process::child::startup::{self, Surplus, WorkerArgs};
@@ -73,13 +73,16 @@ impl Executing {
             privilege: self.privilege.clone(),
             modules: self.modules.clone(),
         };
-        let roster = Roster::get()?.file().get().ok_or(io::ErrorKind::NotFound)?;
+        let liveness = LivenessTable::get()?
+            .file()
+            .get()
+            .ok_or(io::ErrorKind::NotFound)?;
         let mut descriptors = vec![
             birth.mailbox.as_fd(),
             birth.fd_socket.as_fd(),
             birth.stderr.as_fd(),
             birth.wake_socket.as_fd(),
-            roster,
+            liveness,
             stderr_counts.as_fd(),
         ];
         descriptors.extend(birth.stdout.map(AsFd::as_fd));
@@ -122,7 +125,7 @@ impl Made {
         let stdout = (descriptors.len() == 7)
             .then(|| descriptors.pop())
             .flatten();
-        let [mailbox, fd_socket, stderr, wake_socket, roster, counts] =
+        let [mailbox, fd_socket, stderr, wake_socket, liveness, counts] =
             <[OwnedFd; 6]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
         let there = std::mem::take(&mut begin.modules);
         image::lies_elsewhere(there.into_iter().map(ModuleAt::into_module).collect());
@@ -130,7 +133,7 @@ impl Made {
             stdout.as_ref().map_or(Ok(()), fds::become_stdout)?;
             begin.privilege.assume();
             prepare::prepare_program()?;
-            Roster::adopt(roster, None)?;
+            LivenessTable::adopt(liveness, None)?;
             Seen::map(&counts, begin.slot)
         });
         let stderr_count = prepared.unwrap_or_else(|e| startup::could_not_start(&fd_socket, e));

@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::sync::roster::{Roster, Token};
+use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::epoll::Epoll;
 use crate::sys::error::{Call, THREAD};
 use crate::sys::opened;
@@ -98,7 +98,7 @@ struct State {
     failures: Vec<RemoteError>,
     fd_sockets: FdSockets,
     watch: Watch,
-    /// The last worker of each slot used so far, and who it is in the roster.
+    /// The last worker of each slot used so far, and who it is in the liveness table.
     last: Vec<(u32, Option<Token>)>,
     /// Who those that were asked for will be, in the order in which they will come.
     tokens: VecDeque<Option<Token>>,
@@ -210,17 +210,17 @@ impl ForkServer {
         let events = opened::event()?;
         let (wake_socket, workers_wake_socket) = wake_socket::pair()?;
         let host = opened::pidfd(rustix::process::getpid())?;
-        let roster = Roster::get()?;
+        let liveness = LivenessTable::get()?;
         let mut descriptors = vec![
             exit_table_file.as_fd(),
             host.as_fd(),
             events.as_fd(),
             workers_wake_socket.as_fd(),
-            roster.file().get().ok_or_else(|| {
+            liveness.file().get().ok_or_else(|| {
                 io::Error::other("the program closed a descriptor that was not its own")
             })?,
         ];
-        let to_write = roster.to_write();
+        let to_write = liveness.to_write();
         descriptors.extend(to_write.as_ref().map(AsFd::as_fd));
         let begin = Request::Begin {
             inheritance,
@@ -238,8 +238,8 @@ impl ForkServer {
             catalogue,
         } = greet(&socket, pid, &ours, build)?;
 
-        // It has mapped the roster, if it can, and has no worker yet.
-        roster.seal()?;
+        // It has mapped the liveness table, if it can, and has no worker yet.
+        liveness.seal()?;
         let mut modules: Vec<_> = modules.into_iter().map(ModuleAt::into_module).collect();
         if let (Some(program), Some(first)) = (of.program, modules.first_mut()) {
             first.path = program.path().into();

@@ -37,7 +37,7 @@ pub(crate) struct WorkerConnection {
     /// When the worker is to wake this side, as it was told last. It may have done so since.
     notify: u32,
     spin_hint: u32,
-    parcels: u64,
+    attachments: u64,
     fd_socket: FdSocketState,
     /// Replies whose descriptors are in the descriptor socket still, for it could not be opened.
     unfetched: u32,
@@ -48,7 +48,7 @@ pub(crate) struct WorkerConnection {
 
 enum FdSocketState {
     Closed,
-    /// Asked for, with this ticket.
+    /// Asked for, with this request_number.
     Coming(u64),
     Open(OwnedFd),
     /// There is none any more.
@@ -71,7 +71,7 @@ pub(crate) enum NotNow {
 
 /// Descriptors that go with a task.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Parcel<'a> {
+pub(crate) struct Attachment<'a> {
     /// A large input, which is in this file then, and its length.
     pub(crate) file: Option<(BorrowedFd<'a>, u64)>,
     pub(crate) descriptors: &'a [OwnedFd],
@@ -99,7 +99,7 @@ impl WorkerConnection {
             taken: 0,
             notify: 0,
             spin_hint: 0,
-            parcels: 0,
+            attachments: 0,
             fd_socket: FdSocketState::Closed,
             unfetched: 0,
             asked: None,
@@ -189,12 +189,12 @@ impl WorkerConnection {
     }
 
     /// Writes a task with descriptors.
-    pub(crate) fn write_with_parcel(
+    pub(crate) fn write_with_attachment(
         &mut self,
         input: &[u8],
-        parcel: Parcel<'_>,
+        attachment: Attachment<'_>,
     ) -> Result<(), NotNow> {
-        let payload = self.send_parcel(input, parcel, 0)?;
+        let payload = self.send_attachment(input, attachment, 0)?;
         self.push(Order::Task(payload))?;
         self.written = self.written.wrapping_add(1);
         Ok(())
@@ -202,20 +202,20 @@ impl WorkerConnection {
 
     /// Sends what goes through the descriptor socket of an encoded value, unless there is no room
     /// in the ring for the rest, with so many bytes before it. Returns what is to be written there.
-    fn send_parcel<'b>(
+    fn send_attachment<'b>(
         &mut self,
         bytes: &'b [u8],
-        parcel: Parcel<'_>,
+        attachment: Attachment<'_>,
         before: usize,
     ) -> Result<Payload<'b>, NotNow> {
-        let number = self.parcels;
-        let payload = match parcel.file {
+        let number = self.attachments;
+        let payload = match attachment.file {
             Some((_, len)) => Payload::Large {
-                parcel: number,
+                attachment: number,
                 len,
             },
             None => Payload::Accompanied {
-                parcel: number,
+                attachment: number,
                 bytes,
             },
         };
@@ -223,9 +223,9 @@ impl WorkerConnection {
         if !self.ends.orders.has_room(before + payload.len()) {
             return Err(NotNow::Full);
         }
-        let mut all: Vec<BorrowedFd<'_>> = Vec::with_capacity(parcel.descriptors.len() + 1);
-        all.extend(parcel.file.map(|(file, _)| file));
-        all.extend(parcel.descriptors.iter().map(AsFd::as_fd));
+        let mut all: Vec<BorrowedFd<'_>> = Vec::with_capacity(attachment.descriptors.len() + 1);
+        all.extend(attachment.file.map(|(file, _)| file));
+        all.extend(attachment.descriptors.iter().map(AsFd::as_fd));
         let Some(fd_socket) = self.fd_socket()? else {
             return Err(NotNow::Gone);
         };
@@ -237,7 +237,7 @@ impl WorkerConnection {
                 _ => NotNow::Failed(e),
             }
         })?;
-        self.parcels += 1;
+        self.attachments += 1;
         Ok(payload)
     }
 
@@ -253,12 +253,12 @@ impl WorkerConnection {
         &mut self,
         number: u64,
         bytes: &[u8],
-        parcel: Parcel<'_>,
+        attachment: Attachment<'_>,
     ) -> Result<(), NotNow> {
-        let payload = if parcel.file.is_none() && parcel.descriptors.is_empty() {
+        let payload = if attachment.file.is_none() && attachment.descriptors.is_empty() {
             Payload::Inline(bytes)
         } else {
-            self.send_parcel(bytes, parcel, size_of_val(&number))?
+            self.send_attachment(bytes, attachment, size_of_val(&number))?
         };
         self.push(Order::Context(number, payload))
     }
@@ -432,22 +432,24 @@ impl WorkerConnection {
     pub(crate) fn fd_socket(&mut self) -> Result<Option<BorrowedFd<'_>>, NotNow> {
         match self.fd_socket {
             FdSocketState::Closed => {
-                let ticket = self
+                let request_number = self
                     .server
                     .ask_for_fd_socket(self.slot, self.pid)
                     .map_err(NotNow::Failed)?;
-                self.fd_socket = FdSocketState::Coming(ticket);
+                self.fd_socket = FdSocketState::Coming(request_number);
                 return Err(NotNow::FdSocketComing);
             }
-            FdSocketState::Coming(ticket) => match self.server.fd_socket_that_came(ticket) {
-                None => return Err(NotNow::FdSocketComing),
-                Some(Ok(Some(fd_socket))) => self.fd_socket = FdSocketState::Open(fd_socket),
-                Some(Ok(None)) => self.fd_socket = FdSocketState::Gone,
-                Some(Err(e)) => {
-                    self.fd_socket = FdSocketState::Closed;
-                    return Err(NotNow::Failed(e));
+            FdSocketState::Coming(request_number) => {
+                match self.server.fd_socket_that_came(request_number) {
+                    None => return Err(NotNow::FdSocketComing),
+                    Some(Ok(Some(fd_socket))) => self.fd_socket = FdSocketState::Open(fd_socket),
+                    Some(Ok(None)) => self.fd_socket = FdSocketState::Gone,
+                    Some(Err(e)) => {
+                        self.fd_socket = FdSocketState::Closed;
+                        return Err(NotNow::Failed(e));
+                    }
                 }
-            },
+            }
             FdSocketState::Open(_) | FdSocketState::Gone => {}
         }
         Ok(match &self.fd_socket {
@@ -532,8 +534,8 @@ impl Drop for WorkerConnection {
         if !self.server.is_ours() {
             return;
         }
-        if let FdSocketState::Coming(ticket) = self.fd_socket {
-            self.server.forget_fd_socket(ticket);
+        if let FdSocketState::Coming(request_number) = self.fd_socket {
+            self.server.forget_fd_socket(request_number);
         }
         // Nobody will give it anything to do any more.
         if !self.has_ended() {

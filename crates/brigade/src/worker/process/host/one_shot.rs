@@ -204,7 +204,7 @@ impl<R> ProcessTask<R> {
             let replied = worker.ends.replied_since_now();
             let exit_table = Arc::clone(server);
             let (fd_socket, is_held) = match worker.held {
-                Some(Held::FdSocket { ticket, .. }) => (Some(ticket), true),
+                Some(Held::FdSocket { request_number, .. }) => (Some(request_number), true),
                 _ => (None, false),
             };
             let ready =
@@ -231,7 +231,9 @@ impl<R> ProcessTask<R> {
             return true;
         };
         match worker.held {
-            Some(Held::FdSocket { ticket, .. }) => worker.server.has_fd_socket(ticket),
+            Some(Held::FdSocket { request_number, .. }) => {
+                worker.server.has_fd_socket(request_number)
+            }
             Some(Held::Gone(_)) => worker.server.exit_table.has_ended(worker.slot),
             None if self.told_when_gone || self.cancelled.load(Ordering::Acquire) == CANCELLED => {
                 worker.server.exit_table.has_ended(worker.slot)

@@ -19,7 +19,7 @@ use crate::sys::remote_error::RemoteError;
 use crate::task::text::floor_char_boundary;
 
 /// The most workers that one fork server can have at a time.
-pub(crate) const SLOTS: u32 = crate::sync::roster::SLOTS;
+pub(crate) const SLOTS: u32 = crate::sync::liveness::SLOTS;
 /// The last bytes of a worker's stderr that are kept.
 pub(crate) const TAIL: usize = 4096;
 

@@ -72,11 +72,11 @@ impl<'a> Numbers<'a> {
 pub(crate) enum Payload<'a> {
     /// Encoded, in the order itself.
     Inline(&'a [u8]),
-    /// Encoded, in the order itself. Its descriptors are in the parcel of this number, which the
-    /// descriptor socket carries.
-    Accompanied { parcel: u64, bytes: &'a [u8] },
-    /// In a file of `len` bytes, which is the first descriptor of the parcel of this number.
-    Large { parcel: u64, len: u64 },
+    /// Encoded, in the order itself. Its descriptors are in the attachment of this number, which
+    /// the descriptor socket carries.
+    Accompanied { attachment: u64, bytes: &'a [u8] },
+    /// In a file of `len` bytes, which is the first descriptor of the attachment of this number.
+    Large { attachment: u64, len: u64 },
 }
 
 impl Order<'_> {
@@ -98,21 +98,21 @@ impl Order<'_> {
             Order::Context(number, Payload::Inline(bytes)) => {
                 orders.push_parts(CONTEXT, &number.to_ne_bytes(), bytes)
             }
-            Order::Context(number, Payload::Accompanied { parcel, bytes }) => {
-                orders.push_parts(ACCOMPANIED_CONTEXT, &pair([number, parcel]), bytes)
+            Order::Context(number, Payload::Accompanied { attachment, bytes }) => {
+                orders.push_parts(ACCOMPANIED_CONTEXT, &pair([number, attachment]), bytes)
             }
-            Order::Context(number, Payload::Large { parcel, len }) => {
-                let head = pair([number, parcel]);
+            Order::Context(number, Payload::Large { attachment, len }) => {
+                let head = pair([number, attachment]);
                 orders.push_parts(LARGE_CONTEXT, &head, &len.to_ne_bytes())
             }
             Order::KeepContexts(numbers) => orders.push(KEEP_CONTEXTS, numbers.0),
             Order::Attempt(attempt) => orders.push(ATTEMPT, &attempt.to_ne_bytes()),
             Order::Task(Payload::Inline(bytes)) => orders.push(TASK, bytes),
-            Order::Task(Payload::Accompanied { parcel, bytes }) => {
-                orders.push_parts(ACCOMPANIED_TASK, &parcel.to_ne_bytes(), bytes)
+            Order::Task(Payload::Accompanied { attachment, bytes }) => {
+                orders.push_parts(ACCOMPANIED_TASK, &attachment.to_ne_bytes(), bytes)
             }
-            Order::Task(Payload::Large { parcel, len }) => {
-                orders.push_parts(LARGE_TASK, &parcel.to_ne_bytes(), &len.to_ne_bytes())
+            Order::Task(Payload::Large { attachment, len }) => {
+                orders.push_parts(LARGE_TASK, &attachment.to_ne_bytes(), &len.to_ne_bytes())
             }
             Order::Unknown(tag) => orders.push(tag, &[]),
         }
@@ -183,13 +183,12 @@ impl OrderFrame {
                 .first_chunk()
                 .map(|attempt| Order::Attempt(u32::from_ne_bytes(*attempt))),
             SET_UP => Some(Order::SetUp(body)),
-            ACCOMPANIED_TASK => body.split_first_chunk().map(|(parcel, bytes)| {
-                let parcel = u64::from_ne_bytes(*parcel);
-                Order::Task(Payload::Accompanied { parcel, bytes })
+            ACCOMPANIED_TASK => body.split_first_chunk().map(|(attachment, bytes)| {
+                let attachment = u64::from_ne_bytes(*attachment);
+                Order::Task(Payload::Accompanied { attachment, bytes })
             }),
-            LARGE_TASK => {
-                two_words(body).map(|[parcel, len]| Order::Task(Payload::Large { parcel, len }))
-            }
+            LARGE_TASK => two_words(body)
+                .map(|[attachment, len]| Order::Task(Payload::Large { attachment, len })),
             PLAN_WITH => plan(body).and_then(|plan| {
                 let context = u64::from_ne_bytes(*body.get(16..)?.first_chunk()?);
                 Some(Order::PlanWith(plan, context))
@@ -197,13 +196,13 @@ impl OrderFrame {
             CONTEXT => body.split_first_chunk().map(|(number, bytes)| {
                 Order::Context(u64::from_ne_bytes(*number), Payload::Inline(bytes))
             }),
-            ACCOMPANIED_CONTEXT => two_words(body).map(|[number, parcel]| {
+            ACCOMPANIED_CONTEXT => two_words(body).map(|[number, attachment]| {
                 let bytes = &body[16..];
-                Order::Context(number, Payload::Accompanied { parcel, bytes })
+                Order::Context(number, Payload::Accompanied { attachment, bytes })
             }),
-            LARGE_CONTEXT => two_words(body).and_then(|[number, parcel]| {
+            LARGE_CONTEXT => two_words(body).and_then(|[number, attachment]| {
                 let len = u64::from_ne_bytes(*body.get(16..)?.first_chunk()?);
-                Some(Order::Context(number, Payload::Large { parcel, len }))
+                Some(Order::Context(number, Payload::Large { attachment, len }))
             }),
             KEEP_CONTEXTS => Some(Order::KeepContexts(Numbers(body))),
             _ => None,
@@ -239,11 +238,17 @@ mod tests {
         [
             Order::PlanWith(Plan::from_words([3, u64::MAX]), 9),
             Order::Context(4, Payload::Inline(bytes)),
-            Order::Context(u64::MAX, Payload::Accompanied { parcel: 7, bytes }),
+            Order::Context(
+                u64::MAX,
+                Payload::Accompanied {
+                    attachment: 7,
+                    bytes,
+                },
+            ),
             Order::Context(
                 5,
                 Payload::Large {
-                    parcel: u64::MAX,
+                    attachment: u64::MAX,
                     len: 1 << 40,
                 },
             ),
@@ -252,9 +257,12 @@ mod tests {
             Order::Plan(Plan::from_words([3, u64::MAX])),
             Order::Attempt(u32::MAX),
             Order::Task(Payload::Inline(bytes)),
-            Order::Task(Payload::Accompanied { parcel: 7, bytes }),
+            Order::Task(Payload::Accompanied {
+                attachment: 7,
+                bytes,
+            }),
             Order::Task(Payload::Large {
-                parcel: u64::MAX,
+                attachment: u64::MAX,
                 len: 1 << 40,
             }),
             Order::Unknown(77),

@@ -55,8 +55,8 @@ pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_millis(10);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// First, with five descriptors: the exit table, a pidfd of the host, the fork server's event
-    /// descriptor, the workers' wake socket, and the roster, to read; and the roster to
-    /// write, where it is not sealed yet.
+    /// descriptor, the workers' wake socket, and the liveness table, to read; and the liveness
+    /// table to write, where it is not sealed yet.
     Begin {
         privilege: Box<Privilege>,
         inheritance: Inheritance,
@@ -66,8 +66,8 @@ pub(crate) enum Request {
     Listens,
     /// No spare is wanted any more, and nobody has workers of pools: end when the last worker has.
     Retire,
-    /// Make this many workers. Who they are in the roster, in order; those for whom there is no
-    /// token are outsiders there.
+    /// Make this many workers. Who they are in the liveness table, in order; those for whom there
+    /// is no token are outsiders there.
     Fork { count: u32, tokens: Vec<u32> },
     /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that
     /// is 0. `asks`: before that it is asked where it is, and has [`ANSWERS_WITHIN`] for it.
@@ -83,7 +83,11 @@ pub(crate) enum Request {
     /// nobody's.
     Released,
     /// Give me the socket of this worker's descriptor socket.
-    FdSocket { slot: u32, pid: u32, ticket: u64 },
+    FdSocket {
+        slot: u32,
+        pid: u32,
+        request_number: u64,
+    },
     /// Workers move to control groups of their own below these, each to one of its process number:
     /// what kills in there is told, and they are removed with their workers. `of_pool`: those of
     /// one pool; its host makes and removes these directories.
@@ -123,11 +127,12 @@ pub(crate) enum Event {
     Forked { slot: u32, pid: u32 },
     /// A worker could not be made.
     NotForked { why: RemoteError },
-    /// The worker with this token is dead, which the fork server could not write into the roster.
+    /// The worker with this token is dead, which the fork server could not write into the liveness
+    /// table.
     Dead { token: u32 },
     /// With the socket. Without a descriptor, and without an error's number:
     /// there is no such worker any more.
-    FdSocket { ticket: u64, errno: i32 },
+    FdSocket { request_number: u64, errno: i32 },
     /// The answer to [`Request::AreYouThere`].
     Here { number: u64 },
 }
@@ -438,7 +443,7 @@ mod tests {
         .join("\n");
         assert_eq!(
             (PROTOCOL, outline::hash(shared.as_bytes())),
-            (1, 14723347649415581253),
+            (1, 4083773323617158267),
             "if a release speaks this version of the protocol, raise it; then pin this: {shared}"
         );
     }

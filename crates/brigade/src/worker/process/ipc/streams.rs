@@ -39,7 +39,7 @@ pub(crate) struct OwnStreams {
 }
 
 /// The numbers under which they come through the descriptor socket, or that they do not come. Those
-/// of parcels count from 0.
+/// of attachments count from 0.
 pub(crate) const STREAMS: u64 = u64::MAX;
 pub(crate) const NO_STREAMS: u64 = u64::MAX - 1;
 

@@ -296,11 +296,14 @@ impl ForkServer {
         Ok(0)
     }
 
-    pub(crate) fn fd_socket_that_came(&self, _ticket: u64) -> Option<io::Result<Option<OwnedFd>>> {
+    pub(crate) fn fd_socket_that_came(
+        &self,
+        _request_number: u64,
+    ) -> Option<io::Result<Option<OwnedFd>>> {
         Some(Ok(None))
     }
 
-    pub(crate) fn forget_fd_socket(&self, _ticket: u64) {}
+    pub(crate) fn forget_fd_socket(&self, _request_number: u64) {}
 
     pub(crate) fn kill(&self, slot: u32, _pid: u32, _grace: Duration) {
         let life = Arc::clone(&self.lock().lives[slot as usize]);

@@ -173,7 +173,12 @@ impl Outgoing {
                 refused.push((slot, pid));
                 self.event = Event::NotForked { why: why.into() };
             }
-            Event::FdSocket { ticket, .. } => self.event = Event::FdSocket { ticket, errno },
+            Event::FdSocket { request_number, .. } => {
+                self.event = Event::FdSocket {
+                    request_number,
+                    errno,
+                }
+            }
             _ => {}
         }
     }
@@ -190,7 +195,10 @@ mod tests {
         match event {
             Event::Forked { slot, .. } => format!("forked{slot}{with}"),
             Event::NotForked { why } => format!("not{}{with}", why.errno()),
-            Event::FdSocket { ticket, errno } => format!("fd_socket{ticket}:{errno}{with}"),
+            Event::FdSocket {
+                request_number,
+                errno,
+            } => format!("fd_socket{request_number}:{errno}{with}"),
             Event::Here { number } => format!("here{number}{with}"),
             other => format!("{other:?}"),
         }
@@ -218,7 +226,7 @@ mod tests {
         outbox.push(Event::NotForked { why }, None);
         outbox.push(
             Event::FdSocket {
-                ticket: 2,
+                request_number: 2,
                 errno: 0,
             },
             file(),

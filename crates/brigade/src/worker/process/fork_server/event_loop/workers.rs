@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use super::endings::end;
 use super::output::{About, key_of};
 use super::{Server, Worker};
-use crate::sync::roster::{Roster, Token};
+use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::error::Call;
 use crate::sys::process::Fork;
 use crate::sys::{asking, blocked, opened, process};
@@ -205,16 +205,16 @@ impl Server<'_> {
 
     /// This worker is dead, or was not made: whoever waits for something that it held hears of it.
     pub(super) fn mark_dead(&mut self, token: Option<Token>) {
-        match (token, &self.registrar) {
-            (Some(token), Some(registrar)) => registrar.mark_dead(token),
+        match (token, &self.liveness_writer) {
+            (Some(token), Some(liveness_writer)) => liveness_writer.mark_dead(token),
             // Sent before the loop waits again.
             (Some(token), None) => {
                 let token = token.to_bits();
                 self.outbox.push(Event::Dead { token }, None);
             }
             (None, _) => {
-                if let Ok(roster) = Roster::get() {
-                    roster.stir();
+                if let Ok(liveness) = LivenessTable::get() {
+                    liveness.announce_change();
                 }
             }
         }

@@ -18,53 +18,57 @@ pub(super) struct FdSockets {
     came: HashMap<u64, Arrival>,
     /// Tickets of descriptor sockets that nobody waits for any more.
     unwanted: HashSet<u64>,
-    next_ticket: u64,
+    next_request_number: u64,
 }
 
 impl FdSockets {
     /// The listener: one has come.
-    pub(super) fn arrive(&mut self, ticket: u64, fd_socket: Arrival) {
-        if !self.unwanted.remove(&ticket) {
-            self.came.insert(ticket, fd_socket);
+    pub(super) fn arrive(&mut self, request_number: u64, fd_socket: Arrival) {
+        if !self.unwanted.remove(&request_number) {
+            self.came.insert(request_number, fd_socket);
         }
     }
 
-    pub(super) fn has_come(&self, ticket: u64) -> bool {
-        self.came.contains_key(&ticket)
+    pub(super) fn has_come(&self, request_number: u64) -> bool {
+        self.came.contains_key(&request_number)
     }
 }
 
 impl ForkServer {
     /// Asks for a worker's descriptor socket; the observers are called when it has come, and so is
-    /// who sleeps until then. Gives its ticket.
+    /// who sleeps until then. Gives its request_number.
     pub(crate) fn ask_for_fd_socket(&self, slot: u32, pid: u32) -> io::Result<u64> {
         let mut state = self.lock();
-        let ticket = state.fd_sockets.next_ticket;
-        state.fd_sockets.next_ticket += 1;
-        match self.send(Request::FdSocket { slot, pid, ticket }) {
+        let request_number = state.fd_sockets.next_request_number;
+        state.fd_sockets.next_request_number += 1;
+        match self.send(Request::FdSocket {
+            slot,
+            pid,
+            request_number,
+        }) {
             // With the fork server its workers are gone, and their descriptor sockets.
-            Err(e) if protocol::is_hang_up(&e) => state.fd_sockets.arrive(ticket, Ok(None)),
+            Err(e) if protocol::is_hang_up(&e) => state.fd_sockets.arrive(request_number, Ok(None)),
             sent => sent?,
         }
         self.watch(&mut state);
-        Ok(ticket)
+        Ok(request_number)
     }
 
     /// The descriptor socket that was asked for is not wanted any more.
-    pub(crate) fn forget_fd_socket(&self, ticket: u64) {
+    pub(crate) fn forget_fd_socket(&self, request_number: u64) {
         let mut state = self.lock();
-        let came = state.fd_sockets.came.remove(&ticket);
+        let came = state.fd_sockets.came.remove(&request_number);
         if came.is_none() && !state.gone {
-            state.fd_sockets.unwanted.insert(ticket);
+            state.fd_sockets.unwanted.insert(request_number);
         }
         drop(state);
         drop(came);
     }
 
     /// The descriptor socket that was asked for, if it has come.
-    pub(crate) fn fd_socket_that_came(&self, ticket: u64) -> Option<Arrival> {
+    pub(crate) fn fd_socket_that_came(&self, request_number: u64) -> Option<Arrival> {
         let mut state = self.lock();
-        let came = state.fd_sockets.came.remove(&ticket);
+        let came = state.fd_sockets.came.remove(&request_number);
         if came.is_none() && state.gone {
             return Some(Ok(None));
         }
@@ -72,21 +76,21 @@ impl ForkServer {
     }
 
     /// Whether it has come, or never will.
-    pub(crate) fn has_fd_socket(&self, ticket: u64) -> bool {
+    pub(crate) fn has_fd_socket(&self, request_number: u64) -> bool {
         let state = self.lock();
-        state.gone || state.fd_sockets.has_come(ticket)
+        state.gone || state.fd_sockets.has_come(request_number)
     }
 
     /// Waits for the descriptor socket that was asked for. `None`: it has not come before the
     /// deadline.
     pub(crate) fn wait_for_fd_socket(
         &self,
-        ticket: u64,
+        request_number: u64,
         deadline: Option<Instant>,
     ) -> Option<Arrival> {
         let mut state = self.lock();
         loop {
-            if let Some(fd_socket) = state.fd_sockets.came.remove(&ticket) {
+            if let Some(fd_socket) = state.fd_sockets.came.remove(&request_number) {
                 return Some(fd_socket);
             }
             if state.gone {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::{EVENTS, ForkServer, RESTED, SOCKET, SpareWorker, TIMER, WAKE_SOCKET, WATCH};
-use crate::sync::roster::{Roster, Token};
+use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::error::{self, Call};
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{fds, opened, process};
@@ -144,14 +144,17 @@ impl ForkServer {
                     state.fail(why);
                 }
                 Event::Dead { token } => mark_dead([Token::from_bits(token)]),
-                Event::FdSocket { ticket, errno } => {
+                Event::FdSocket {
+                    request_number,
+                    errno,
+                } => {
                     let fd_socket = match errno {
                         0 => descriptor,
                         errno => Err(error::as_if("sendmsg(2)", errno)),
                     };
                     let fd_socket =
                         fd_socket.needed_to("pass on what does not fit a worker's mailbox");
-                    self.lock().fd_sockets.arrive(ticket, fd_socket);
+                    self.lock().fd_sockets.arrive(request_number, fd_socket);
                     self.wake_ready();
                 }
                 Event::Here { number } => here = Some(number),
@@ -321,13 +324,13 @@ impl ForkServer {
     }
 }
 
-/// Frees what these held. A slot of the roster that has been given to another meanwhile is not
-/// touched.
+/// Frees what these held. A slot of the liveness table that has been given to another meanwhile is
+/// not touched.
 pub(super) fn mark_dead(dead: impl IntoIterator<Item = Option<Token>>) {
-    if let Ok(roster) = Roster::get() {
+    if let Ok(liveness) = LivenessTable::get() {
         dead.into_iter()
             .flatten()
-            .for_each(|token| roster.mark_dead(token));
+            .for_each(|token| liveness.mark_dead(token));
     }
 }
 

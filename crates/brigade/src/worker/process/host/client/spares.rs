@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{ForkServer, State};
-use crate::sync::roster::Roster;
+use crate::sync::liveness::LivenessTable;
 use crate::sys::error::Call;
 use crate::sys::remote_error::RemoteError;
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -148,16 +148,18 @@ impl ForkServer {
     pub(super) fn refill(&self, state: &mut State) -> io::Result<()> {
         let spares = if state.retired { 0 } else { SPARES };
         let wanted = (spares + state.in_need()).saturating_sub(state.spares.len() + state.expected);
-        let roster = Roster::get()?;
+        let liveness = LivenessTable::get()?;
         for at in (0..wanted).step_by(FORKED_AT_ONCE) {
             let count = FORKED_AT_ONCE.min(wanted - at);
-            let tokens: Vec<_> = (0..count).map_while(|_| roster.allot()).collect();
+            let tokens: Vec<_> = (0..count).map_while(|_| liveness.allot()).collect();
             let asked = self.send(Request::Fork {
                 count: count as u32,
                 tokens: tokens.iter().map(|token| token.to_bits()).collect(),
             });
             if let Err(e) = asked {
-                tokens.into_iter().for_each(|token| roster.mark_dead(token));
+                tokens
+                    .into_iter()
+                    .for_each(|token| liveness.mark_dead(token));
                 return Err(e);
             }
             let outsiders = count - tokens.len();

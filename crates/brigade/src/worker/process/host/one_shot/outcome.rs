@@ -23,11 +23,11 @@ pub(super) type Outcome = Result<(Stored, Vec<OwnedFd>), JoinError>;
 /// An end that is known, and waits for the fork server.
 pub(super) enum Held {
     /// A reply, of which a part comes through the descriptor socket, which was asked for with this
-    /// ticket.
+    /// request_number.
     FdSocket {
         tag: ReplyTag,
         frame: Vec<u8>,
-        ticket: u64,
+        request_number: u64,
     },
     /// It has ended, or broken the protocol (`true`), and is told of when it is gone.
     Gone(bool),
@@ -64,11 +64,15 @@ impl Worker {
         let ended = match tag.read(&frame) {
             Reply::Returned(_) => Ok((Stored::Here(frame), Vec::new())),
             Reply::AccompaniedReturned(_) | Reply::LargeReturned(_) => {
-                let ticket = match self.server.ask_for_fd_socket(self.slot, self.pid) {
-                    Ok(ticket) => ticket,
+                let request_number = match self.server.ask_for_fd_socket(self.slot, self.pid) {
+                    Ok(request_number) => request_number,
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
-                self.held = Some(Held::FdSocket { tag, frame, ticket });
+                self.held = Some(Held::FdSocket {
+                    tag,
+                    frame,
+                    request_number,
+                });
                 return self.release(deadline, name);
             }
             Reply::Panicked(unwound) => match reply::decoded(unwound) {
@@ -115,9 +119,18 @@ impl Worker {
                     evidence.into_crash(name.clone(), symbols)
                 })))
             }
-            Held::FdSocket { tag, frame, ticket } => {
-                let Some(fd_socket) = self.server.wait_for_fd_socket(ticket, deadline) else {
-                    self.held = Some(Held::FdSocket { tag, frame, ticket });
+            Held::FdSocket {
+                tag,
+                frame,
+                request_number,
+            } => {
+                let Some(fd_socket) = self.server.wait_for_fd_socket(request_number, deadline)
+                else {
+                    self.held = Some(Held::FdSocket {
+                        tag,
+                        frame,
+                        request_number,
+                    });
                     return None;
                 };
                 self.replied = true;

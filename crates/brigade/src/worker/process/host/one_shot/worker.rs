@@ -23,8 +23,8 @@ use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 /// How often another fork server is tried.
 const TRIES: u32 = 8;
 
-/// The number of the only parcel that a worker with one task gets.
-const PARCEL: u64 = 0;
+/// The number of the only attachment that a worker with one task gets.
+const ATTACHMENT: u64 = 0;
 
 /// A worker with a task of ours.
 pub(super) struct Worker {
@@ -58,8 +58,8 @@ impl Drop for Worker {
         if !self.task_sent {
             self.kill(Duration::ZERO);
         }
-        if let Some(Held::FdSocket { ticket, .. }) = self.held {
-            self.server.forget_fd_socket(ticket);
+        if let Some(Held::FdSocket { request_number, .. }) = self.held {
+            self.server.forget_fd_socket(request_number);
         }
         // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is
         // ended.
@@ -126,20 +126,20 @@ impl Worker {
         self.server.kill(self.slot, self.pid, grace);
     }
 
-    /// Sends the task's parcel through the descriptor socket. A worker that has ended has none; its
-    /// end is told by the wait.
-    fn send_parcel(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
-        let ticket = self.server.ask_for_fd_socket(self.slot, self.pid)?;
+    /// Sends the task's attachment through the descriptor socket. A worker that has ended has none;
+    /// its end is told by the wait.
+    fn send_attachment(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
+        let request_number = self.server.ask_for_fd_socket(self.slot, self.pid)?;
         let Some(fd_socket) = self
             .server
-            .wait_for_fd_socket(ticket, None)
+            .wait_for_fd_socket(request_number, None)
             .transpose()?
             .flatten()
         else {
             return Ok(());
         };
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        match fd_socket::send_numbered(fd_socket, PARCEL, &descriptors) {
+        match fd_socket::send_numbered(fd_socket, ATTACHMENT, &descriptors) {
             Err(e) if protocol::is_hang_up(&e) => Ok(()),
             sent => sent,
         }
@@ -159,17 +159,17 @@ impl Worker {
             }
             input => input,
         };
-        let parcel = PARCEL;
+        let attachment = ATTACHMENT;
         let payload = match input {
             Input::File(file, len) => {
                 descriptors.insert(0, file);
-                self.send_parcel(&descriptors)?;
-                Payload::Large { parcel, len }
+                self.send_attachment(&descriptors)?;
+                Payload::Large { attachment, len }
             }
             Input::Bytes(bytes) if descriptors.is_empty() => Payload::Inline(bytes),
             Input::Bytes(bytes) => {
-                self.send_parcel(&descriptors)?;
-                Payload::Accompanied { parcel, bytes }
+                self.send_attachment(&descriptors)?;
+                Payload::Accompanied { attachment, bytes }
             }
         };
         self.write(Order::Task(payload))?;

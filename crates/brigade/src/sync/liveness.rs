@@ -18,15 +18,16 @@
 //! **One table for each host**, whatever fork servers it has had, for a lock may be held by a
 //! worker of any of them, and a process cannot map a table that was made after it was started. Two
 //! fork servers may have workers at the same time (one was killed, and its last workers are still
-//! dying while the next has begun). So the host gives out the slots ([`Roster::allot`]), each to
-//! one worker of one fork server, and gives a slot out again only when the generation that had it
-//! is dead. Who reports a death names the generation too: a late report never hits a successor.
+//! dying while the next has begun). So the host gives out the slots ([`LivenessTable::allot`]),
+//! each to one worker of one fork server, and gives a slot out again only when the generation that
+//! had it is dead. Who reports a death names the generation too: a late report never hits a
+//! successor.
 //!
 //! **Who writes it**: the host, and its first fork server, which both map it before there is any
-//! worker. Then the file is sealed ([`Roster::seal`]), and nobody can map it or write to it any
-//! more: a worker that opens its read-only descriptor anew, which its mode does not keep it from,
-//! for the worker is the file's owner, cannot write. A later fork server cannot either: it tells
-//! its host of each death, and the host writes it down.
+//! worker. Then the file is sealed ([`LivenessTable::seal`]), and nobody can map it or write to it
+//! any more: a worker that opens its read-only descriptor anew, which its mode does not keep it
+//! from, for the worker is the file's owner, cannot write. A later fork server cannot either: it
+//! tells its host of each death, and the host writes it down.
 //!
 //! Each death changes the *epoch*. Who waits for anything that a process may hold sleeps on two
 //! words at once, its own and the epoch ([`DeathWatch`]); so no wake-up that a dying process has
@@ -80,11 +81,11 @@ static MINE: AtomicU32 = AtomicU32::new(Token::HOST.0);
 /// A fork of the host has another token than it, too, and is none.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 /// The table of this process: made at the first need in a host, inherited by a worker.
-static CURRENT: AtomicPtr<Roster> = AtomicPtr::new(std::ptr::null_mut());
+static CURRENT: AtomicPtr<LivenessTable> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The table.
 #[derive(Debug)]
-pub(crate) struct Roster {
+pub(crate) struct LivenessTable {
     mapping: Mapping,
     /// The file, to read only and to pass on. A worker's task might close the number.
     file: Pinned,
@@ -98,12 +99,12 @@ pub(crate) struct Roster {
     next: AtomicU32,
 }
 
-impl Roster {
+impl LivenessTable {
     /// This process's table, made if there is none.
-    pub(crate) fn get() -> io::Result<&'static Roster> {
+    pub(crate) fn get() -> io::Result<&'static LivenessTable> {
         let old = CURRENT.load(Ordering::Acquire);
-        if let Some(roster) = Roster::usable(old) {
-            return Ok(roster);
+        if let Some(liveness) = LivenessTable::usable(old) {
+            return Ok(liveness);
         }
         // SAFETY: as in `usable`.
         if let Some(above) = unsafe { old.as_ref() } {
@@ -111,9 +112,9 @@ impl Roster {
         }
         watch_forks();
         IS_KNOWN.store(true, Ordering::Relaxed);
-        let file = memfd_of("brigade-roster", LEN, SIZE_SEALS)?;
+        let file = memfd_of("brigade-liveness", LEN, SIZE_SEALS)?;
         let mapping = Mapping::writable(&file, LEN)?;
-        let roster = Roster {
+        let liveness = LivenessTable {
             // Here: a fork server may be another user's, if the program has become that meanwhile.
             file: Pinned::leaked(to_read(&file)?)?,
             to_write: Mutex::new(Some(file)),
@@ -122,14 +123,14 @@ impl Roster {
             host: None,
             next: AtomicU32::new(0),
         };
-        Ok(roster.install(old))
+        Ok(liveness.install(old))
     }
 
     /// In a fork of the process that made this: the same table, to be read.
-    fn of_a_fork(&self) -> io::Result<Roster> {
+    fn of_a_fork(&self) -> io::Result<LivenessTable> {
         let file = self.file.get().ok_or(io::ErrorKind::NotFound)?;
         let file = opened::copy(file)?;
-        Ok(Roster {
+        Ok(LivenessTable {
             mapping: Mapping::readable(&file, LEN)?,
             file: Pinned::leaked(file)?,
             to_write: Mutex::new(None),
@@ -139,18 +140,18 @@ impl Roster {
         })
     }
 
-    fn usable(current: *mut Roster) -> Option<&'static Roster> {
+    fn usable(current: *mut LivenessTable) -> Option<&'static LivenessTable> {
         // SAFETY: null, or from `install`, whose value is never freed.
-        let roster: &'static Roster = unsafe { current.as_ref() }?;
-        roster
+        let liveness: &'static LivenessTable = unsafe { current.as_ref() }?;
+        liveness
             .maker
             .is_none_or(|maker| maker == std::process::id())
-            .then_some(roster)
+            .then_some(liveness)
     }
 
     /// Makes this the process's table in place of `old`, unless another thread was quicker. It
     /// stays for good: others may be asleep on it.
-    fn install(self, old: *mut Roster) -> &'static Roster {
+    fn install(self, old: *mut LivenessTable) -> &'static LivenessTable {
         let new = Box::into_raw(Box::new(self));
         match CURRENT.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: see above.
@@ -166,9 +167,12 @@ impl Roster {
 
     /// In a fork server: the table that came from the host, for the workers that will be forked.
     /// They can read it only; so can the fork server, if it did not get a second descriptor, or if
-    /// that file is sealed: then it gets no registrar.
-    pub(crate) fn adopt(file: OwnedFd, to_write: Option<OwnedFd>) -> io::Result<Option<Registrar>> {
-        let roster = Roster {
+    /// that file is sealed: then it gets no writer.
+    pub(crate) fn adopt(
+        file: OwnedFd,
+        to_write: Option<OwnedFd>,
+    ) -> io::Result<Option<LivenessWriter>> {
+        let liveness = LivenessTable {
             mapping: Mapping::readable(&file, LEN)?,
             file: Pinned::leaked(file)?,
             to_write: Mutex::new(None),
@@ -177,14 +181,14 @@ impl Roster {
             next: AtomicU32::new(0),
         };
         watch_forks();
-        roster.install(CURRENT.load(Ordering::Acquire));
+        liveness.install(CURRENT.load(Ordering::Acquire));
         let Some(to_write) = to_write else {
             return Ok(None);
         };
         match Mapping::writable(&to_write, LEN) {
             Ok(mapping) => {
                 mapping.keep_from_children()?;
-                Ok(Some(Registrar { mapping }))
+                Ok(Some(LivenessWriter { mapping }))
             }
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             Err(e) => Err(e),
@@ -212,7 +216,7 @@ impl Roster {
 
     /// Wakes all who wait for a death, though no epoch has changed: all that a fork server can do
     /// that may not write the table.
-    pub(crate) fn stir(&self) {
+    pub(crate) fn announce_change(&self) {
         futex::wake_all_shared(self.epoch());
     }
 
@@ -266,11 +270,11 @@ impl Roster {
 
 /// The first fork server's own mapping of the table, which it writes.
 #[derive(Debug)]
-pub(crate) struct Registrar {
+pub(crate) struct LivenessWriter {
     mapping: Mapping,
 }
 
-impl Registrar {
+impl LivenessWriter {
     /// This worker is dead: whoever waits for it looks again.
     pub(crate) fn mark_dead(&self, token: Token) {
         mark_dead(&self.mapping, token);
@@ -290,7 +294,7 @@ fn epoch(mapping: &Mapping) -> &AtomicU32 {
 }
 
 fn slot_word(mapping: &Mapping, slot: u32) -> &AtomicU32 {
-    assert!(slot < SLOTS, "a slot of the roster");
+    assert!(slot < SLOTS, "a slot of the liveness table");
     // SAFETY: in bounds (asserted) and aligned; an atomic of any value is valid, and only loaded
     // where it is mapped to be read only.
     unsafe {
@@ -337,7 +341,7 @@ static IS_KNOWN: AtomicBool = AtomicBool::new(false);
 pub(crate) fn expect_forks() {
     if !IS_KNOWN.load(Ordering::Relaxed) {
         // The error is the next caller's, who needs it.
-        let _ = Roster::get();
+        let _ = LivenessTable::get();
     }
 }
 
@@ -377,9 +381,9 @@ pub(crate) mod testing {
 
     impl FakeProcess {
         pub(crate) fn new() -> FakeProcess {
-            let roster = Roster::get().expect("a roster");
+            let liveness = LivenessTable::get().expect("a liveness table");
             FakeProcess {
-                token: roster.allot().expect("a slot"),
+                token: liveness.allot().expect("a slot"),
             }
         }
 
@@ -393,7 +397,9 @@ pub(crate) mod testing {
         }
 
         pub(crate) fn kill(self) {
-            Roster::get().expect("a roster").mark_dead(self.token);
+            LivenessTable::get()
+                .expect("a liveness table")
+                .mark_dead(self.token);
         }
 
         /// The token of one that has been dead for long.
@@ -429,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_late_report_of_a_death_does_not_hit_the_successor() {
-        let roster = Roster::get().expect("a roster");
+        let liveness = LivenessTable::get().expect("a liveness table");
         let first = FakeProcess::dead();
         let (slot, generation) = first.place().expect("a worker's");
         // The one that would have the slot when all others were in use.
@@ -441,14 +447,14 @@ mod tests {
             }
         };
         assert_eq!(successor.token(), Token::worker(slot, generation + 1));
-        roster.mark_dead(first);
+        liveness.mark_dead(first);
         assert!(is_dead(first) && !is_dead(successor.token()));
         successor.kill();
     }
 
     #[test]
     fn a_table_that_is_full_gives_out_nothing_and_one_of_another_host_neither() {
-        let table = |maker| Roster {
+        let table = |maker| LivenessTable {
             mapping: Mapping::writable(memfd_of("test", LEN, SIZE_SEALS).expect("memfd"), LEN)
                 .expect("mmap"),
             file: Pinned::new(std::io::stdin()).expect("pinned"),
@@ -476,7 +482,9 @@ mod tests {
             let lives_there = token.place().is_some() && !is_dead(token);
             assert!(!lives_there, "{bits:#x}");
             // Nobody in the table is marked dead by it.
-            Roster::get().expect("a roster").mark_dead(token);
+            LivenessTable::get()
+                .expect("a liveness table")
+                .mark_dead(token);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::token::{Life, Token, life_of};
-use super::{PID_BITS, Roster, has_ended, slot_word};
+use super::{LivenessTable, PID_BITS, has_ended, slot_word};
 use crate::sys::futex::{self, Wake};
 
 /// How long one sleep lasts where nothing would end it: the holder is an outsider, or there is no
@@ -15,7 +15,7 @@ const SLICE: Duration = Duration::from_millis(5);
 /// the sleep.
 #[derive(Debug)]
 pub(crate) struct DeathWatch {
-    roster: Option<&'static Roster>,
+    liveness: Option<&'static LivenessTable>,
     epoch: u32,
     /// A process that was looked up ends no sleep when it dies.
     sliced: bool,
@@ -26,11 +26,11 @@ impl DeathWatch {
     pub(crate) fn begin() -> DeathWatch {
         // Without one (no descriptors left) the sleep is cut into slices, and there are no workers
         // to look up.
-        let roster = Roster::get().ok();
+        let liveness = LivenessTable::get().ok();
         DeathWatch {
-            epoch: roster.map_or(0, |r| r.epoch().load(Ordering::Acquire)),
-            sliced: roster.is_none(),
-            roster,
+            epoch: liveness.map_or(0, |r| r.epoch().load(Ordering::Acquire)),
+            sliced: liveness.is_none(),
+            liveness,
         }
     }
 
@@ -40,7 +40,7 @@ impl DeathWatch {
             return false;
         }
         if token == Token::HOST {
-            let host = self.roster.and_then(|roster| roster.host);
+            let host = self.liveness.and_then(|liveness| liveness.host);
             self.sliced |= host.is_some();
             return host.is_some_and(has_ended);
         }
@@ -56,11 +56,11 @@ impl DeathWatch {
             self.sliced |= !is_dead;
             return is_dead;
         }
-        let Some(roster) = self.roster else {
+        let Some(liveness) = self.liveness else {
             return false;
         };
         token.place().is_none_or(|(slot, generation)| {
-            slot_word(&roster.mapping, slot).load(Ordering::Acquire) != generation << 1
+            slot_word(&liveness.mapping, slot).load(Ordering::Acquire) != generation << 1
         })
     }
 
@@ -77,9 +77,9 @@ impl DeathWatch {
             (None, Some(slice)) => (Some(slice), true),
             (at, _) => (at, false),
         };
-        let woken = match self.roster {
-            Some(roster) => {
-                futex::wait_either((word, expected), (roster.epoch(), self.epoch), until)
+        let woken = match self.liveness {
+            Some(liveness) => {
+                futex::wait_either((word, expected), (liveness.epoch(), self.epoch), until)
             }
             None => futex::wait_shared(word, expected, until),
         };
