@@ -11,7 +11,8 @@
 // - named: tasks of another program
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long
 //   tasks took; events: for subscribers of `tracing`
-// - state: what each worker loads and keeps; actor: one worker with a state
+// - state: what each worker loads and keeps; actor: one worker with a state; worker_for: tasks of
+//   one key go to one worker
 // - stacks: what each worker does, and where
 // - timeline: a pool's runs of tasks as a file for Perfetto; absent: where that feature is off
 // - policy: what both kinds of pools decide alike
@@ -52,6 +53,7 @@ mod timeline;
 #[path = "timeline/absent.rs"]
 mod timeline;
 mod waiters;
+mod worker_for;
 
 use std::fmt;
 use std::io;
@@ -68,10 +70,11 @@ pub use map_stream::MapStream;
 pub use open_metrics::open_metrics;
 pub use pool_size::PoolSize;
 pub use stacks::{Stacks, WorkerStack};
-pub use state::{StatePool, StatePoolBuilder};
+pub use state::{StatePool, StatePoolBuilder, StateTaskBuilder};
 pub use stats::PoolStats;
 pub use submit_async::SubmitAsync;
 pub use task_builder::TaskBuilder;
+pub use worker_for::{StateWorkerFor, WorkerFor, WorkerLost};
 
 use self::closing::LastHandle;
 use crate::{JoinHandle, Kind, Message};

@@ -43,6 +43,15 @@ impl ProcessPool {
         match self.0 {}
     }
 
+    pub(in crate::pool) fn submit_keyed<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: u64,
+        _: fn(A) -> R,
+        _: A,
+    ) -> Result<JoinHandle<R>, A> {
+        match self.0 {}
+    }
+
     pub(in crate::pool) fn try_submit<A: Message, R: Message>(
         self: &Arc<Self>,
         _: fn(A) -> R,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::policy::task_options::TaskOptions;
+use super::thread::Callable;
 use super::{Backend, Pool};
 use crate::{JoinHandle, Message};
 
@@ -107,7 +108,9 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     #[track_caller]
     pub fn submit(self, input: A) -> JoinHandle<R> {
         let handle = match &self.pool.backend {
-            Backend::Thread(pool) => pool.submit_as(self.task, input, self.options),
+            Backend::Thread(pool) => {
+                pool.submit_as(Callable::Plain(self.task), input, self.options)
+            }
             Backend::Process(pool) => pool.submit_as(self.task, input, self.options),
         };
         self.handle(handle)
@@ -120,7 +123,9 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     #[track_caller]
     pub fn try_submit(self, input: A) -> Result<JoinHandle<R>, A> {
         let handle = match &self.pool.backend {
-            Backend::Thread(pool) => pool.try_submit_as(self.task, input, self.options),
+            Backend::Thread(pool) => {
+                pool.try_submit_as(Callable::Plain(self.task), input, self.options)
+            }
             Backend::Process(pool) => pool.try_submit_as(self.task, input, self.options),
         };
         handle.map(|handle| self.handle(handle))

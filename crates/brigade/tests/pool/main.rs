@@ -23,11 +23,13 @@ mod room;
 mod sharing;
 mod size;
 mod state;
+mod state_tasks;
 mod stats;
 mod streams;
 mod task_options;
 mod time;
 mod values;
+mod worker_for;
 
 // Only processes.
 mod crash;

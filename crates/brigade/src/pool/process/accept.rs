@@ -7,6 +7,7 @@ use super::outcome::RawOutcome;
 use super::pool::{Driver, LockedPool, ProcessPool, WaitFor};
 use super::result_cell::{EarlyEnd, HasResultCell};
 use super::task::Task;
+use crate::pool::policy::keys::Lost;
 use crate::pool::policy::outcome::TaskOutcome;
 use crate::sim::local::MutexGuard;
 use crate::{JoinError, Timeout};
@@ -56,6 +57,28 @@ impl ProcessPool {
         self.count_rejected(&why);
         of.cell()
             .complete(RawOutcome::failed(why), &mut Default::default());
+    }
+
+    /// As [`enqueue`](Self::enqueue), of a task of a key. The error: the worker of that is gone, and
+    /// the task was not taken.
+    #[must_use = "a task that was not taken has a handle that would wait for ever"]
+    pub(super) fn enqueue_keyed(&self, key: u64, task: &mut Option<Task>) -> Result<bool, Lost> {
+        // Deaths that the fork server has told of.
+        self.poll();
+        let mut inner = self.lock();
+        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
+            drop(inner);
+            self.wait(&mut WaitFor::Capacity, None);
+            inner = self.lock();
+        }
+        if inner.dispatcher.closing {
+            return Ok(false);
+        }
+        if let Some(task) = task {
+            task.pin = Some(inner.dispatcher.worker_for(key)?);
+        }
+        self.enqueue_locked(inner, task);
+        Ok(true)
     }
 
     /// Takes a task on, if there is room for it and the pool was not closed.

@@ -33,6 +33,9 @@ impl Dispatcher {
     /// Gives out what there is to do.
     pub(super) fn assign(&mut self, ctx: &mut Ctx<'_>) {
         loop {
+            if self.queue.has_pinned() {
+                self.assign_pinned(ctx);
+            }
             if self.queue.is_empty() && !self.steal(ctx) {
                 break;
             }
@@ -66,7 +69,8 @@ impl Dispatcher {
             let i = self.workers.busy()[at];
             let slot = &self.workers[i];
             let room = enough.saturating_sub(slot.assigned.count());
-            if room > 0 && slot.has_room() && !slot.seems_held_up(ctx.now) {
+            let may_grow = slot.has_room() && !self.queue.has_pinned_to(i);
+            if room > 0 && may_grow && !slot.seems_held_up(ctx.now) {
                 self.assign_to(i, room, ctx);
             }
         }
@@ -117,6 +121,8 @@ impl Dispatcher {
         };
         if self.is_traced
             || new.has_options
+            || new.pin.is_some()
+            || self.queue.has_pinned()
             || !self.queue.is_empty()
             || now.saturating_duration_since(self.looked) >= WORTH_WAKING
         {
@@ -167,7 +173,8 @@ impl Dispatcher {
             }
             let share = (self.queue.tasks() / (2 * ready)).clamp(1, window);
             // One that cannot take it now asks for what it needs to do so later.
-            if !self.assign_to(self.workers.idle()[at], share, ctx) {
+            let i = self.workers.idle()[at];
+            if self.queue.has_pinned_to(i) || !self.assign_to(i, share, ctx) {
                 misses += 1;
             }
         }
@@ -197,7 +204,7 @@ impl Dispatcher {
             let i = self.workers.next_busy(fed);
             let slot = &self.workers[i];
             let room = window.saturating_sub(slot.assigned.count());
-            if room == 0 || !slot.has_room() {
+            if room == 0 || !slot.has_room() || self.queue.has_pinned_to(i) {
                 seen += 1;
                 continue;
             }
@@ -217,13 +224,30 @@ impl Dispatcher {
 
     /// Gives a slot so many of the next tasks. `false`: it took none, and it is not idle any more.
     pub(super) fn assign_to(&mut self, i: WorkerIndex, count: usize, ctx: &mut Ctx<'_>) -> bool {
+        self.assign_from(i, count, false, ctx)
+    }
+
+    /// The same; or (`pinned`) of those that it alone is to run.
+    pub(super) fn assign_from(
+        &mut self,
+        i: WorkerIndex,
+        count: usize,
+        pinned: bool,
+        ctx: &mut Ctx<'_>,
+    ) -> bool {
         let mut given = 0;
         while given < count {
             let assigned = &self.workers[i].assigned;
-            if self.front_is_for_an_empty_worker() && !assigned.is_empty() || !assigned.may_grow() {
+            let is_alone = pinned || self.front_is_for_an_empty_worker();
+            if is_alone && !assigned.is_empty() || !assigned.may_grow() {
                 break;
             }
-            let Some(mut task) = self.queue.pop() else {
+            let next = if pinned {
+                self.queue.pop_pinned(i)
+            } else {
+                self.queue.pop()
+            };
+            let Some(mut task) = next else {
                 break;
             };
             if self.is_abandoned(&task) {

@@ -1,10 +1,12 @@
 //! Which worker has a task.
 
 /// A worker's place in the table of its pool. A worker that comes after another has its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WorkerIndex(u32);
 
 impl WorkerIndex {
+    pub(super) const FIRST: WorkerIndex = WorkerIndex(0);
+
     /// The first so many.
     pub(super) fn up_to(count: usize) -> impl Iterator<Item = WorkerIndex> {
         (0..count as u32).map(WorkerIndex)

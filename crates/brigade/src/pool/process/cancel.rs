@@ -350,7 +350,7 @@ impl Dispatcher {
                 self.terminate_running(i, first, Termination::Cancelled, ctx);
             }
         }
-        while let Some(task) = self.queue.pop() {
+        while let Some(task) = self.queue.pop_any() {
             if self.is_abandoned(&task) {
                 self.discard(task, ctx);
             } else {

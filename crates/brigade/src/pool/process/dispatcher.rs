@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keyed::LivingWorker;
 use super::map_results::MapTable;
 use super::own_times::OwnTimes;
 use super::queue::TaskQueue;
@@ -14,6 +15,7 @@ use super::worker_table::WorkerTable;
 use crate::PoolStats;
 use crate::pool::config::Options;
 use crate::pool::policy::estimate::{PrefetchEstimate, WORTH_WAKING};
+use crate::pool::policy::keys::Keys;
 use crate::pool::policy::size::Following;
 use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::backend::ForkServer;
@@ -30,6 +32,8 @@ pub(super) struct Dispatcher {
     pub(super) workers: WorkerTable,
     pub(super) wakeups: WakeupSchedule,
     pub(super) queue: TaskQueue,
+    /// Which worker has the tasks of which key.
+    pub(super) keys: Keys<LivingWorker>,
     pub(super) own_times: OwnTimes,
     /// Tasks whose end is known and not yet told.
     pub(super) dead_pending: usize,
@@ -85,6 +89,7 @@ impl Dispatcher {
             client_id,
             wakeups: WakeupSchedule::default(),
             queue: TaskQueue::default(),
+            keys: Keys::default(),
             own_times: OwnTimes::default(),
             dead_pending: 0,
             reports_pending: 0,

@@ -9,8 +9,8 @@
 //!   that have a time of their own; worker_table,
 //!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
 //!   tried again that did not start; wakeup_schedule: who is to be told anew when to notify
-//! - what it does: assign: which worker gets what; collect, reply_batch: what workers say; runs:
-//!   what the timeline is told; supervise: workers that end, and that come; cancel: what is ended
+//! - what it does: assign: which worker gets what; keyed: the same, of tasks of a key; collect,
+//!   reply_batch: what workers say; runs: what the timeline is told; supervise: workers that end, and that come; cancel: what is ended
 //!   early; resize: more workers, or fewer; wakeups: when workers notify
 //! - accept: tasks that come; pool: who does all that, and who sleeps; observer: when no caller
 //!   waits; deferred: what is left to be done when the lock is free; after_unlock: doing it;
@@ -30,6 +30,7 @@ mod deferred;
 mod dispatcher;
 mod handle;
 mod input;
+mod keyed;
 mod map;
 mod map_results;
 mod observer;
@@ -71,6 +72,7 @@ use self::task::{CallTarget, ResultSink, Task};
 use super::config::Options;
 use super::context::Context;
 use super::crash_file;
+use super::policy::keys::Lost;
 use super::policy::limits::Attempts;
 use super::policy::size::Following;
 use super::policy::task_options::TaskOptions;
@@ -286,6 +288,7 @@ impl ProcessPool {
                     has_options,
                     has_deadline,
                     with: 0,
+                    pin: None,
                     submitted: pooled.cell().submitted(),
                     at: 0,
                     prefix: 0,
@@ -359,6 +362,54 @@ impl ProcessPool {
         self.submit_made(self.target_of(plan), context, input)
     }
 
+    /// As [`submit`](Self::submit), of a task of a key. The error: the input, since the worker of
+    /// that key is gone.
+    #[track_caller]
+    pub(in crate::pool) fn submit_keyed<A: Message, R: Message>(
+        self: &Arc<Self>,
+        key: u64,
+        task: fn(A) -> R,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        if !self.is_ours() {
+            return Ok(JoinHandle(HandleInner::Closed(Kind::Process)));
+        }
+        self.submit_keyed_made(key, self.target(task), None, input)
+    }
+
+    /// The same, of a task that uses its worker's state.
+    #[track_caller]
+    pub(in crate::pool) fn submit_keyed_planned<A: Message, R: Message>(
+        self: &Arc<Self>,
+        key: u64,
+        plan: &StatePlan,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        if !self.is_ours() {
+            return Ok(JoinHandle(HandleInner::Closed(Kind::Process)));
+        }
+        let context = Some(Arc::clone(&plan.state));
+        self.submit_keyed_made(key, self.target_of(plan), context, input)
+    }
+
+    fn submit_keyed_made<A: Message, R: Message>(
+        self: &Arc<Self>,
+        key: u64,
+        target: Result<CallTarget, String>,
+        context: Option<Arc<EncodedContext>>,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        let (pooled, mut task) = self.encode_task(target, context, &input, None);
+        if task.is_some() {
+            match self.enqueue_keyed(key, &mut task) {
+                Ok(true) => {}
+                Ok(false) => return Ok(JoinHandle(HandleInner::Closed(Kind::Process))),
+                Err(Lost) => return Err(input),
+            }
+        }
+        Ok(JoinHandle(HandleInner::Pooled(pooled)))
+    }
+
     #[track_caller]
     fn target_of(&self, plan: &StatePlan) -> Result<CallTarget, String> {
         match &plan.plan {
@@ -395,8 +446,32 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
-        let (pooled, mut task) =
-            self.encode_task(self.target(task), None, &input, own_options(options));
+        self.submit_made_as(self.target(task), None, input, options)
+    }
+
+    /// The same, of a task that uses its worker's state.
+    #[track_caller]
+    pub(in crate::pool) fn submit_planned_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        plan: &StatePlan,
+        input: A,
+        options: TaskOptions,
+    ) -> JoinHandle<R> {
+        if !self.is_ours() {
+            return JoinHandle(HandleInner::Closed(Kind::Process));
+        }
+        let context = Some(Arc::clone(&plan.state));
+        self.submit_made_as(self.target_of(plan), context, input, options)
+    }
+
+    fn submit_made_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        target: Result<CallTarget, String>,
+        context: Option<Arc<EncodedContext>>,
+        input: A,
+        options: TaskOptions,
+    ) -> JoinHandle<R> {
+        let (pooled, mut task) = self.encode_task(target, context, &input, own_options(options));
         drop(input);
         if task.is_some() && !self.enqueue_by(&mut task) {
             if self.is_closed() {
@@ -415,7 +490,19 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
-        self.try_submit_made(self.target(task), input, own_options(options))
+        self.try_submit_made(self.target(task), None, input, own_options(options))
+    }
+
+    /// The same, of a task that uses its worker's state.
+    #[track_caller]
+    pub(in crate::pool) fn try_submit_planned_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        plan: &StatePlan,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, A> {
+        let context = Some(Arc::clone(&plan.state));
+        self.try_submit_made(self.target_of(plan), context, input, own_options(options))
     }
 
     #[track_caller]
@@ -424,7 +511,7 @@ impl ProcessPool {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        self.try_submit_made(self.target(task), input, None)
+        self.try_submit_made(self.target(task), None, input, None)
     }
 
     /// As [`try_submit`](Self::try_submit), of a task of the workers' program.
@@ -434,7 +521,7 @@ impl ProcessPool {
         task: &NamedTask<A, R>,
         input: A,
     ) -> Result<JoinHandle<R>, A> {
-        self.try_submit_made(self.named_target(task), input, None)
+        self.try_submit_made(self.named_target(task), None, input, None)
     }
 
     /// As [`try_submit`](Self::try_submit), for a caller that was there.
@@ -445,7 +532,7 @@ impl ProcessPool {
         input: A,
     ) -> Result<JoinHandle<R>, A> {
         let target = self.target(task).map(|target| target.at(call_site));
-        self.try_submit_made(target, input, None)
+        self.try_submit_made(target, None, input, None)
     }
 
     #[track_caller]
@@ -453,13 +540,14 @@ impl ProcessPool {
     fn try_submit_made<A: Message, R: Message>(
         self: &Arc<Self>,
         target: Result<CallTarget, String>,
+        context: Option<Arc<EncodedContext>>,
         input: A,
         options: Option<Box<TaskOptions<Instant>>>,
     ) -> Result<JoinHandle<R>, A> {
         if self.is_closed() || self.options.queue_limit.get().is_some() && self.is_full() {
             return Err(input);
         }
-        let (pooled, mut task) = self.encode_task(target, None, &input, options);
+        let (pooled, mut task) = self.encode_task(target, context, &input, options);
         if task.is_some() && !self.try_enqueue(&mut task) {
             return Err(input);
         }

@@ -94,11 +94,11 @@ impl Dispatcher {
                     },
             );
         }
-        if !self.queue.is_empty() && !self.workers.idle().is_empty() && !self.wakeups.has_timer() {
+        if self.queue.has_any() && !self.workers.idle().is_empty() && !self.wakeups.has_timer() {
             // Something that it needs was not to be had: a descriptor, say.
             sooner(Instant::now() + CHECK_LOST_WAKEUPS);
         }
-        let may_wait = self.workers.has_queued_behind() || !self.queue.is_empty();
+        let may_wait = self.workers.has_queued_behind() || self.queue.has_any();
         if may_wait && !self.wakeups.is_timer_soon() && self.estimate.worth_waking().is_some() {
             self.wakeups.mark_timer_soon();
             sooner(Instant::now() + CHECK_LONG_TASK);

@@ -484,7 +484,7 @@ impl Dispatcher {
 
     /// Ends all queued tasks: there is no worker, for this reason.
     fn fail_queued(&mut self, reason: &StartError, ctx: &mut Ctx<'_>) {
-        while let Some(task) = self.queue.pop() {
+        while let Some(task) = self.queue.pop_any() {
             if self.is_abandoned(&task) {
                 self.discard(task, ctx);
                 continue;

@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::assignment::WorkerIndex;
 use super::context::EncodedContext;
 use super::input::EncodedInput;
 use super::outcome::Bytes;
@@ -110,6 +111,8 @@ pub(super) struct Task {
     pub(super) has_deadline: bool,
     /// The process of the worker that was given it last, where somebody listens; or 0.
     pub(super) with: u32,
+    /// The place of the one worker that is to run it. It is given to that when it has no other task.
+    pub(super) pin: Option<WorkerIndex>,
     pub(super) submitted: Instant,
     /// Where it lies in its worker's mailbox.
     pub(super) at: u64,
@@ -202,6 +205,7 @@ impl Task {
             has_options: false,
             has_deadline: false,
             with: self.with,
+            pin: None,
             submitted: self.submitted,
             at: self.at + kept as u64,
             prefix: 0,
@@ -261,6 +265,7 @@ impl Task {
             has_options: false,
             has_deadline: false,
             with: self.with,
+            pin: None,
             submitted: self.submitted,
             at: self.at,
             prefix: self.prefix,

@@ -19,7 +19,7 @@ impl Dispatcher {
     ///
     /// `soon`: somebody will look soon in any case, and has nothing in the queue.
     fn needs_refill(&self, soon: bool) -> bool {
-        !self.queue.is_empty()
+        self.queue.has_any()
             || self.wakeups.notifies_each_result()
             || !soon && self.has_work_to_share()
     }
@@ -30,7 +30,7 @@ impl Dispatcher {
         let tasks = slot.assigned.count() as u32;
         if self.wakeups.notifies_each_result() {
             Some(first.wrapping_add(1))
-        } else if !self.queue.is_empty() {
+        } else if self.queue.has_any() {
             Some(first.wrapping_add((tasks / 2).max(1)))
         } else if self.has_work_to_share() {
             Some(first.wrapping_add(tasks))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::assignment::WorkerIndex;
 use super::task::Task;
-use super::worker_slot::WorkerSlot;
+use super::worker_slot::{SlotStatus, WorkerSlot};
 use crate::sim::local::Instant;
 
 /// The workers of a pool.
@@ -36,6 +36,10 @@ struct TableEntry {
     slot: WorkerSlot,
     /// Since when it is in the list of busy ones, if it is.
     busy_since: Option<Instant>,
+    /// How many workers were ready in this place before the one that is there, or comes.
+    generation: u64,
+    /// How many keys were given to that one.
+    keys: u64,
 }
 
 impl TableEntry {
@@ -43,6 +47,8 @@ impl TableEntry {
         TableEntry {
             slot: WorkerSlot::vacant(now),
             busy_since: None,
+            generation: 0,
+            keys: 0,
         }
     }
 }
@@ -100,8 +106,38 @@ impl WorkerTable {
     pub(super) fn clear(&mut self, i: WorkerIndex, now: Instant) -> Option<Instant> {
         let since = self.end_busy(i);
         self.context_bytes += self[i].contexts.carried();
-        self.entries[i.at()] = TableEntry::vacant(now);
+        // Before it was ready it had no task.
+        let had_tasks = !matches!(self[i].status, SlotStatus::Vacant | SlotStatus::Starting);
+        let entry = &mut self.entries[i.at()];
+        *entry = TableEntry {
+            generation: entry.generation + u64::from(had_tasks),
+            keys: if had_tasks { 0 } else { entry.keys },
+            ..TableEntry::vacant(now)
+        };
         since
+    }
+
+    // ---- keys
+
+    /// How many workers were ready in this place before the one that is there, or comes.
+    pub(super) fn generation(&self, i: WorkerIndex) -> u64 {
+        self.entries[i.at()].generation
+    }
+
+    /// Who comes into this place is another than was expected.
+    pub(super) fn end_generation(&mut self, i: WorkerIndex) {
+        let entry = &mut self.entries[i.at()];
+        entry.generation += 1;
+        entry.keys = 0;
+    }
+
+    /// How many keys were given to the worker in this place.
+    pub(super) fn keys(&self, i: WorkerIndex) -> u64 {
+        self.entries[i.at()].keys
+    }
+
+    pub(super) fn count_key(&mut self, i: WorkerIndex) {
+        self.entries[i.at()].keys += 1;
     }
 
     // ---- idle and busy

@@ -1,5 +1,7 @@
 //! State that stays: what each worker of a pool loads when it starts, and its tasks borrow.
 
+mod task;
+
 use std::any::Any;
 use std::fmt;
 use std::io;
@@ -9,14 +11,18 @@ use std::sync::Arc;
 
 use super::builder::PoolBuilder;
 use super::config::StateOptions;
+use super::policy::task_options::TaskOptions;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use super::process;
-use super::thread::Callable;
-use super::{Backend, Map, Pool, map, thread};
+use super::{Backend, Map, MapUnordered, Pool, map, thread};
 use crate::task::codec;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-use crate::task::entry::{Plan, encode_state};
+use crate::task::entry::encode_state;
 use crate::{JoinHandle, Kind, Message};
+
+pub use self::task::StateTaskBuilder;
+
+pub(super) use self::task::StateTask;
 
 /// The most bytes of an encoded configuration of a state: it goes with what a worker is told when
 /// it starts.
@@ -195,15 +201,7 @@ impl<S: 'static> StatePool<S> {
     /// Gives the pool a task that borrows its worker's state. As [`Pool::submit`].
     #[track_caller]
     pub fn submit<A: Message, R: Message>(&self, task: fn(&S, A) -> R, input: A) -> JoinHandle<R> {
-        match &self.pool.backend {
-            Backend::Thread(pool) => pool.submit_callable(Callable::with_state(task), input),
-            #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            Backend::Process(pool) => {
-                pool.submit_planned(&self.plan(Plan::with_state(task), task as usize), input)
-            }
-            #[cfg(any(not(target_os = "linux"), brigade_portable))]
-            Backend::Process(pool) => pool.never(),
-        }
+        self.submit_plain(StateTask::Borrows(task), input)
     }
 
     /// Gives the pool a task that may change its worker's state. As [`Pool::submit`].
@@ -213,12 +211,81 @@ impl<S: 'static> StatePool<S> {
         task: fn(&mut S, A) -> R,
         input: A,
     ) -> JoinHandle<R> {
+        self.submit_plain(StateTask::Changes(task), input)
+    }
+
+    #[track_caller]
+    fn submit_plain<A: Message, R: Message>(
+        &self,
+        task: StateTask<S, A, R>,
+        input: A,
+    ) -> JoinHandle<R> {
         match &self.pool.backend {
-            Backend::Thread(pool) => pool.submit_callable(Callable::with_state_mut(task), input),
+            Backend::Thread(pool) => pool.submit_callable(task.callable(), input),
             #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            Backend::Process(pool) => {
-                pool.submit_planned(&self.plan(Plan::with_state_mut(task), task as usize), input)
-            }
+            Backend::Process(pool) => pool.submit_planned(&task.plan(self), input),
+            #[cfg(any(not(target_os = "linux"), brigade_portable))]
+            Backend::Process(pool) => pool.never(),
+        }
+    }
+
+    /// Gives the pool a task that borrows its worker's state, unless its queue is at its limit. As
+    /// [`Pool::try_submit`].
+    ///
+    /// # Errors
+    /// The input, which was not taken.
+    #[track_caller]
+    pub fn try_submit<A: Message, R: Message>(
+        &self,
+        task: fn(&S, A) -> R,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        self.try_submit_as(StateTask::Borrows(task), input, TaskOptions::NONE)
+    }
+
+    /// Gives the pool a task that may change its worker's state, unless its queue is at its limit.
+    /// As [`Pool::try_submit`].
+    ///
+    /// # Errors
+    /// The input, which was not taken.
+    #[track_caller]
+    pub fn try_submit_mut<A: Message, R: Message>(
+        &self,
+        task: fn(&mut S, A) -> R,
+        input: A,
+    ) -> Result<JoinHandle<R>, A> {
+        self.try_submit_as(StateTask::Changes(task), input, TaskOptions::NONE)
+    }
+
+    /// A task that has something otherwise than the pool.
+    #[track_caller]
+    fn submit_as<A: Message, R: Message>(
+        &self,
+        task: StateTask<S, A, R>,
+        input: A,
+        options: TaskOptions,
+    ) -> JoinHandle<R> {
+        match &self.pool.backend {
+            Backend::Thread(pool) => pool.submit_as(task.callable(), input, options),
+            #[cfg(all(target_os = "linux", not(brigade_portable)))]
+            Backend::Process(pool) => pool.submit_planned_as(&task.plan(self), input, options),
+            #[cfg(any(not(target_os = "linux"), brigade_portable))]
+            Backend::Process(pool) => pool.never(),
+        }
+    }
+
+    /// The same, unless the queue is at its limit.
+    #[track_caller]
+    fn try_submit_as<A: Message, R: Message>(
+        &self,
+        task: StateTask<S, A, R>,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, A> {
+        match &self.pool.backend {
+            Backend::Thread(pool) => pool.try_submit_as(task.callable(), input, options),
+            #[cfg(all(target_os = "linux", not(brigade_portable)))]
+            Backend::Process(pool) => pool.try_submit_planned_as(&task.plan(self), input, options),
             #[cfg(any(not(target_os = "linux"), brigade_portable))]
             Backend::Process(pool) => pool.never(),
         }
@@ -231,19 +298,7 @@ impl<S: 'static> StatePool<S> {
         task: fn(&S, A) -> R,
         inputs: I,
     ) -> Map<A, R, I::IntoIter> {
-        let inputs = inputs.into_iter();
-        let source = match &self.pool.backend {
-            Backend::Thread(pool) => {
-                map::Source::Threads(thread::Map::of(pool, Callable::with_state(task), inputs))
-            }
-            #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            Backend::Process(pool) => {
-                let plan = self.plan(Plan::with_state(task), task as usize);
-                map::Source::Processes(process::Map::planned(pool, &plan, inputs))
-            }
-            #[cfg(any(not(target_os = "linux"), brigade_portable))]
-            Backend::Process(pool) => pool.never(),
-        };
+        let source = self.start_map(StateTask::Borrows(task), inputs.into_iter());
         Map::new(self.pool.clone(), source)
     }
 
@@ -254,36 +309,70 @@ impl<S: 'static> StatePool<S> {
         task: fn(&mut S, A) -> R,
         inputs: I,
     ) -> Map<A, R, I::IntoIter> {
-        let inputs = inputs.into_iter();
-        let source = match &self.pool.backend {
-            Backend::Thread(pool) => map::Source::Threads(thread::Map::of(
-                pool,
-                Callable::with_state_mut(task),
-                inputs,
-            )),
+        let source = self.start_map(StateTask::Changes(task), inputs.into_iter());
+        Map::new(self.pool.clone(), source)
+    }
+
+    /// Runs a task that borrows its worker's state on each input, and gives the results as they
+    /// come. As [`Pool::map_unordered`].
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::{Kind, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let pool = Pool::builder(Kind::Process).workers(2).state(|from: u32| from, 100).build()?;
+    /// for (number, sum) in pool.map_unordered(|from: &u32, n: u32| from + n, 0..10) {
+    ///     assert_eq!(sum?, 100 + number as u32);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn map_unordered<A: Message, R: Message, I: IntoIterator<Item = A>>(
+        &self,
+        task: fn(&S, A) -> R,
+        inputs: I,
+    ) -> MapUnordered<A, R, I::IntoIter> {
+        let source = self.start_map(StateTask::Borrows(task), inputs.into_iter());
+        MapUnordered::new(self.pool.clone(), source)
+    }
+
+    /// Runs a task that may change its worker's state on each input, and gives the results as they
+    /// come. As [`Pool::map_unordered`].
+    #[track_caller]
+    pub fn map_unordered_mut<A: Message, R: Message, I: IntoIterator<Item = A>>(
+        &self,
+        task: fn(&mut S, A) -> R,
+        inputs: I,
+    ) -> MapUnordered<A, R, I::IntoIter> {
+        let source = self.start_map(StateTask::Changes(task), inputs.into_iter());
+        MapUnordered::new(self.pool.clone(), source)
+    }
+
+    #[track_caller]
+    fn start_map<A: Message, R: Message, I: Iterator<Item = A>>(
+        &self,
+        task: StateTask<S, A, R>,
+        inputs: I,
+    ) -> map::Source<A, R, I> {
+        match &self.pool.backend {
+            Backend::Thread(pool) => {
+                map::Source::Threads(thread::Map::of(pool, task.callable(), inputs))
+            }
             #[cfg(all(target_os = "linux", not(brigade_portable)))]
             Backend::Process(pool) => {
-                let plan = self.plan(Plan::with_state_mut(task), task as usize);
-                map::Source::Processes(process::Map::planned(pool, &plan, inputs))
+                map::Source::Processes(process::Map::planned(pool, &task.plan(self), inputs))
             }
             #[cfg(any(not(target_os = "linux"), brigade_portable))]
             Backend::Process(pool) => pool.never(),
-        };
-        Map::new(self.pool.clone(), source)
+        }
     }
 
     /// The pool itself: its numbers, its processes, and tasks that use no state.
     pub fn pool(&self) -> &Pool {
         &self.pool
-    }
-
-    #[cfg(all(target_os = "linux", not(brigade_portable)))]
-    fn plan(&self, plan: io::Result<Plan>, address: usize) -> process::StatePlan {
-        process::StatePlan {
-            plan,
-            address,
-            state: Arc::clone(&self.state),
-        }
     }
 }
 

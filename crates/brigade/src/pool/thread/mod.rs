@@ -6,8 +6,8 @@
 //   how a pool ends
 // - worker: one thread; adaptive_spin: how long it looks before it sleeps; current: the worker that
 //   the calling thread is
-// - work: what waits in the queue; callable: what a task calls; submit: taking tasks on; task: one that was submitted;
-//   retry: what it takes to run it again
+// - work: what waits in the queue; callable: what a task calls; submit: taking tasks on;
+//   keyed: those of a key; task: one that was submitted; retry: what it takes to run it again
 // - map_job, map_batch, map: many inputs for one function
 // - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: numbers
 // - publish: what is published of it; stacks: what each thread does now
@@ -20,6 +20,7 @@ mod capacity;
 mod counters;
 mod current;
 mod following;
+mod keyed;
 mod locks;
 mod map;
 mod map_batch;

@@ -10,6 +10,7 @@ use crossbeam_deque::{Injector, Steal};
 use super::adaptive_spin;
 use super::capacity::Capacity;
 use super::counters::{self, PoolCounters, ThreadCounters};
+use super::keyed::KeyedThread;
 use super::locks::lock;
 use super::registry;
 use super::thread_table::{HAS_SENTRY, NEED_WORKER, ThreadTable};
@@ -18,6 +19,7 @@ use super::work::Work;
 use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::policy::estimate::SharedEstimate;
+use crate::pool::policy::keys::Keys;
 use crate::pool::policy::limits::should_remove_cancelled;
 use crate::pool::policy::run::{RunTimes, TaskRun};
 use crate::pool::policy::size::Following;
@@ -53,6 +55,10 @@ pub(in crate::pool) struct ThreadPool {
     wake_hint: AtomicU32,
     /// Notified when a thread becomes ready, leaves the table or is blocked.
     pub(super) changed: Condvar,
+    /// Which thread has the tasks of which key.
+    pub(super) keys: Mutex<Keys<KeyedThread>>,
+    /// How many tasks wait that one thread alone runs.
+    pub(super) pinned: AtomicUsize,
     /// Futures that wait until there is nothing to do.
     pub(super) idle: FutureWaiters,
     pub(super) counters: PoolCounters,
@@ -94,6 +100,8 @@ impl ThreadPool {
             following: Mutex::new(Following::new(options.size.range(), options.shrink_after)),
             wake_hint: AtomicU32::new(0),
             changed: Condvar::new(),
+            keys: Mutex::default(),
+            pinned: AtomicUsize::new(0),
             idle: FutureWaiters::default(),
             counters: PoolCounters::new(),
             task_time: SharedEstimate::default(),
@@ -240,6 +248,11 @@ impl ThreadPool {
         }
         if wake_hint != self.wake_hint() {
             self.wake_hint.store(wake_hint, Ordering::SeqCst);
+        }
+        let left = std::mem::take(&mut table.left);
+        drop(table);
+        for worker in left {
+            worker.give_up_keys(true);
         }
         result
     }

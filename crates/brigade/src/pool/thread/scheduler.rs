@@ -97,10 +97,10 @@ impl ThreadPool {
 
     /// There should be so many threads from now on. Called with the lock on `following`.
     pub(super) fn set_size(self: &Arc<Self>, workers: usize) -> io::Result<()> {
-        let (sleepers, started) = self.with_table(|table| {
+        let (sleepers, started, without_keys) = self.with_table(|table| {
             let ends = table.shutting_down && self.queue_is_empty();
             if ends || table.aborted || table.over {
-                return (Vec::new(), Vec::new());
+                return (Vec::new(), Vec::new(), Vec::new());
             }
             table.workers = workers;
             self.size.store(workers, Ordering::Relaxed);
@@ -112,8 +112,11 @@ impl ThreadPool {
             let sleepers: Vec<_> = table.sleepers.drain(..surplus).collect();
             let lacks = workers.saturating_sub(there);
             let started: Vec<_> = (0..lacks).map(|_| table.add(self.new_worker())).collect();
-            (sleepers, started)
+            (sleepers, started, table.take_surplus_keys())
         });
+        for worker in without_keys {
+            worker.give_up_keys(false);
+        }
         for worker in sleepers {
             worker.wake();
         }
@@ -354,7 +357,7 @@ impl ThreadPool {
     /// needed.
     pub(super) fn try_exit(&self, worker: &WorkerThread) -> bool {
         let ends = self.with_table(|table| {
-            let ends = (table.threads.len() > table.workers || table.shutting_down)
+            let ends = (table.shutting_down || table.is_surplus(worker.id))
                 && table.remove_sleeper(worker.id);
             if ends {
                 table.retire(worker.id);

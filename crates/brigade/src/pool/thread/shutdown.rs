@@ -27,7 +27,7 @@ impl ThreadPool {
     /// Whether the pool has shut down, and has no threads and no work any more.
     pub(super) fn is_over(&self) -> bool {
         let table = self.lock_table();
-        table.over || table.shutting_down && table.threads.is_empty() && self.queue_is_empty()
+        table.over || table.shutting_down && table.threads.is_empty() && !self.has_queued()
     }
 
     /// Takes nothing more. What was accepted is finished.
@@ -83,14 +83,14 @@ impl ThreadPool {
         table.idle_waiters += 1;
         let is_idle = loop {
             let left = if own.is_some() { table.blocked } else { 0 };
-            if table.is_idle_but_for(left) && self.queue_is_empty() {
+            if table.is_idle_but_for(left) && !self.has_queued() {
                 break true;
             }
             let in_time;
             (table, in_time) = wait_until(&self.changed, table, deadline);
             if !in_time {
                 let left = if own.is_some() { table.blocked } else { 0 };
-                break table.is_idle_but_for(left) && self.queue_is_empty();
+                break table.is_idle_but_for(left) && !self.has_queued();
             }
         };
         table.idle_waiters -= 1;
@@ -115,7 +115,7 @@ impl ThreadPool {
             let is_counted = entry.is_some_and(|entry| !entry.blocked);
             table.blocked + usize::from(is_counted)
         });
-        table.is_idle_but_for(left) && self.queue_is_empty()
+        table.is_idle_but_for(left) && !self.has_queued()
     }
 
     /// The pool may be idle now, or a thread has come or gone: those that wait for that look.
@@ -158,7 +158,7 @@ impl ThreadPool {
         let blocked = own.as_ref().map(|_| current::block());
         let is_complete = |table: &ThreadTable| {
             let left = if own.is_some() { table.blocked } else { 0 };
-            table.threads.len() <= left && self.queue_is_empty()
+            table.threads.len() <= left && !self.has_queued()
         };
         let mut table = self.lock_table();
         while !is_complete(&table) {

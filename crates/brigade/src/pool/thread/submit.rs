@@ -61,7 +61,7 @@ impl ThreadPool {
     #[track_caller]
     pub(in crate::pool) fn submit_as<A: Message, R: Message>(
         self: &Arc<Self>,
-        task: fn(A) -> R,
+        task: Callable<A, R>,
         input: A,
         options: TaskOptions,
     ) -> JoinHandle<R> {
@@ -81,13 +81,7 @@ impl ThreadPool {
             return JoinHandle(HandleInner::Closed(Kind::Thread));
         }
         // Its deadline has passed before there was room for it: it never is in the queue.
-        let task = PoolTask::new(
-            self,
-            Callable::Plain(task),
-            call_site,
-            input,
-            self.own_options(options),
-        );
+        let task = PoolTask::new(self, task, call_site, input, self.own_options(options));
         self.capacity.force_acquire();
         task.end_if_queued(self, |task, _| task.expired(self, false));
         JoinHandle(HandleInner::Pooled(Arc::new(task)))
@@ -97,7 +91,7 @@ impl ThreadPool {
     #[track_caller]
     pub(in crate::pool) fn try_submit_as<A: Message, R: Message>(
         self: &Arc<Self>,
-        task: fn(A) -> R,
+        task: Callable<A, R>,
         input: A,
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
@@ -120,19 +114,13 @@ impl ThreadPool {
     /// Queues a task that has something otherwise than the pool, and for which there is room.
     fn accept_as<A: Message, R: Message>(
         self: &Arc<Self>,
-        task: fn(A) -> R,
+        task: Callable<A, R>,
         call_site: &'static Location<'static>,
         input: A,
         options: TaskOptions,
     ) -> JoinHandle<R> {
         let options = self.own_options(options);
-        let task = Arc::new(PoolTask::new(
-            self,
-            Callable::Plain(task),
-            call_site,
-            input,
-            options,
-        ));
+        let task = Arc::new(PoolTask::new(self, task, call_site, input, options));
         let handle = JoinHandle(HandleInner::Pooled(
             Arc::clone(&task) as Arc<dyn Pending<R> + Send + Sync>
         ));

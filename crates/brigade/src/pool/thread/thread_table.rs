@@ -64,6 +64,9 @@ pub(super) struct ThreadTable {
     next_id: u64,
     /// Handles of the threads that have exited, or are about to.
     pub(super) exited: Vec<thread::JoinHandle<()>>,
+    /// Threads that have just left the table: others go on with the tasks that they alone were to
+    /// run.
+    pub(super) left: Vec<Arc<WorkerThread>>,
     /// The timeout monitor's thread.
     pub(super) monitor: Option<thread::JoinHandle<()>>,
 }
@@ -76,6 +79,8 @@ pub(super) struct ThreadEntry {
     pub(super) blocked: bool,
     /// Its initializer has returned.
     pub(super) ready: bool,
+    /// How many keys were given to it.
+    pub(super) keys: u64,
 }
 
 /// What the caller has to do when it has released the lock.
@@ -123,6 +128,7 @@ impl ThreadTable {
             init_failures: StartFailures::as_many_as(3, workers),
             next_id: 0,
             exited: Vec::new(),
+            left: Vec::new(),
             monitor: None,
         }
     }
@@ -204,6 +210,7 @@ impl ThreadTable {
             thread: None,
             blocked: false,
             ready: false,
+            keys: 0,
         };
         self.threads.insert(self.next_id, entry);
         worker
@@ -215,7 +222,37 @@ impl ThreadTable {
         if entry.blocked {
             self.blocked -= 1;
         }
+        self.left.push(Arc::clone(&entry.worker));
         Some(entry)
+    }
+
+    /// How many threads were given keys.
+    pub(super) fn with_keys(&self) -> usize {
+        let entries = self.threads.values();
+        entries.filter(|entry| entry.keys > 0).count()
+    }
+
+    /// There are fewer threads from now on: those that have keys beyond their number have none any
+    /// more.
+    pub(super) fn take_surplus_keys(&mut self) -> Vec<Arc<WorkerThread>> {
+        let entries = self.threads.values_mut();
+        let mut with_keys: Vec<_> = entries.filter(|entry| entry.keys > 0).collect();
+        with_keys.sort_by_key(|entry| entry.keys);
+        let surplus = with_keys.len().saturating_sub(self.workers);
+        let surplus = with_keys.into_iter().take(surplus);
+        surplus
+            .map(|entry| {
+                entry.keys = 0;
+                Arc::clone(&entry.worker)
+            })
+            .collect()
+    }
+
+    /// Whether a thread may leave because there are more than there should be. One that has keys
+    /// stays where others can leave.
+    pub(super) fn is_surplus(&self, id: u64) -> bool {
+        let has_keys = self.threads.get(&id).is_some_and(|entry| entry.keys > 0);
+        self.threads.len() > self.workers && !(has_keys && self.with_keys() <= self.workers)
     }
 
     /// A thread exits by itself, now.

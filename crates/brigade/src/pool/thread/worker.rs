@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::adaptive_spin::{self, AdaptiveSpin};
 use super::counters::ThreadCounters;
 use super::current;
+use super::keyed::PinnedTasks;
 use super::locks::lock;
 use super::pool::ThreadPool;
 use super::state;
@@ -47,6 +48,8 @@ pub(super) struct WorkerThread {
     /// The item that it works on, for threads that may have to abandon or reject it.
     current_work: Mutex<Option<Arc<dyn Work>>>,
     pub(super) counters: ThreadCounters,
+    /// Tasks that it alone runs.
+    pub(super) pinned: PinnedTasks,
 }
 
 impl WorkerThread {
@@ -62,6 +65,7 @@ impl WorkerThread {
             busy_since: AtomicU64::new(0),
             current_work: Mutex::new(None),
             counters: ThreadCounters::new(),
+            pinned: PinnedTasks::default(),
         }
     }
 
@@ -93,14 +97,16 @@ impl WorkerThread {
         // not: it was not woken to search.
         let mut searching = false;
         let mut spin = AdaptiveSpin::new();
+        // Whether the last item was one that only this thread runs.
+        let mut was_pinned = false;
         loop {
-            if self.pool.wake_hint() & SURPLUS != 0 && !searching {
+            if self.pool.wake_hint() & SURPLUS != 0 && !searching && !self.has_pinned() {
                 if self.sleep(&mut searching, true) {
                     continue;
                 }
                 return;
             }
-            let Some(item) = self.pool.next_work() else {
+            let Some(item) = self.next_item(&mut was_pinned) else {
                 if self.idle(&mut searching, &mut spin) {
                     continue;
                 }
@@ -117,6 +123,20 @@ impl WorkerThread {
                 self.pool.recycle(self);
                 return;
             }
+        }
+    }
+
+    /// Takes the next item: of those that it alone runs, or of the queue, in turn.
+    #[inline]
+    fn next_item(&self, was_pinned: &mut bool) -> Option<Arc<dyn Work>> {
+        if !self.has_pinned() {
+            return self.pool.next_work();
+        }
+        *was_pinned = !*was_pinned;
+        if *was_pinned {
+            self.next_pinned().or_else(|| self.pool.next_work())
+        } else {
+            self.pool.next_work().or_else(|| self.next_pinned())
         }
     }
 
@@ -287,7 +307,7 @@ impl WorkerThread {
         self.busy_since.store(0, Ordering::Relaxed);
         // Tasks often come one right after another: a short look saves going through the table.
         if adaptive_spin::has_idle_processor()
-            && adaptive_spin::spin_briefly(|| !self.pool.queue_is_empty())
+            && adaptive_spin::spin_briefly(|| !self.pool.queue_is_empty() || self.has_pinned())
         {
             return true;
         }
@@ -296,10 +316,11 @@ impl WorkerThread {
             *searching = self.pool.begin_search();
         }
         let pool = &self.pool;
-        let has_come = || !pool.queue_is_empty() || pool.wake_hint() & SHUTTING_DOWN != 0;
+        let has_work = || !pool.queue_is_empty() || self.has_pinned();
+        let has_come = || has_work() || pool.wake_hint() & SHUTTING_DOWN != 0;
         if *searching
             && spin.spin_until(adaptive_spin::has_idle_processor(), has_come)
-            && !pool.queue_is_empty()
+            && has_work()
         {
             return true;
         }
@@ -326,6 +347,10 @@ impl WorkerThread {
             if !self.pool.queue_is_empty() {
                 self.pool.wake_or_start();
             }
+        }
+        // Who gave it a task before it could be seen to sleep has not woken it.
+        if self.has_pinned() && self.end_sleep() {
+            return true;
         }
         let mut ticks = if idle == Idle::Sentry {
             SENTRY_TICKS
