@@ -12,6 +12,10 @@ pub enum Error {
     /// none, or more than 64.
     #[error("`{0}` cannot name an application: it takes 1 to 64 letters, digits, `-` and `_`")]
     Name(String),
+    /// The name of a build has other characters in it than letters, digits, `-` and `_`, or none,
+    /// or more than 64.
+    #[error("`{0}` cannot name a build: it takes 1 to 64 letters, digits, `-` and `_`")]
+    Build(String),
     /// No connection could be made. Says why.
     #[error("no connection to {url}: {why}")]
     Connect {

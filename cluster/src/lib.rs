@@ -1,8 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod build;
+mod connect;
 mod error;
+mod escape;
 mod pool;
 mod settings;
+pub mod status;
 mod store;
 mod wire;
 mod worker;
@@ -10,6 +14,7 @@ mod worker;
 pub use error::Error;
 pub use pool::{JoinHandle, Pool, PoolBuilder, Results};
 pub use settings::Settings;
+pub use status::Status;
 pub use worker::{Served, Worker, serve};
 
 /// The oldest nats-server that this crate works with.

@@ -6,7 +6,7 @@ use crate::Error;
 
 /// What submitters and workers of an application agree on.
 ///
-/// The streams, buckets and the consumer of an application are made by the first program that
+/// The streams, buckets and consumers of an application are made by the first program that
 /// connects, with its settings; those that are there are left as they are. So give all programs of
 /// an application the same settings, or change the streams with the server's own tools.
 ///
@@ -66,7 +66,8 @@ impl Settings {
     }
 
     /// After which time without a sign of life from its worker a task is given to another one.
-    /// Workers give one three times as often. At least 1 s.
+    /// Workers give one three times as often. A worker program that has given none for so long is
+    /// no longer seen in a [`Status`](crate::Status). At least 1 s.
     ///
     /// *Default: 30 s.*
     pub fn ack_wait(mut self, time: Duration) -> Settings {

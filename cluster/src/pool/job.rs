@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Error;
+use crate::status::Worker;
 use crate::store::{NotAccepted, Store};
 use crate::wire::{self, End, Head, INLINE, Record};
 
@@ -64,6 +65,7 @@ pub(super) struct Job {
 #[derive(Debug)]
 struct Shared {
     store: Arc<Store>,
+    build: String,
     name: String,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Record>>>,
     /// A handle was added to `waiting`: the watch, which rests while there are none, goes on.
@@ -77,10 +79,11 @@ impl Drop for Job {
 }
 
 impl Job {
-    pub(super) fn start(store: Arc<Store>) -> Job {
+    pub(super) fn start(store: Arc<Store>, build: String) -> Job {
         let shared = Arc::new(Shared {
             name: store.unique(),
             store,
+            build,
             waiting: Mutex::default(),
             begun: Notify::new(),
         });
@@ -156,12 +159,45 @@ impl Job {
     /// would wait for ever. A run that is still at work ends as if it was cancelled.
     pub(super) async fn expire(&self, task: &Task) {
         let lifetime = self.store().settings.task_lifetime;
-        let why = format!("no worker has ended it in {lifetime:?}, for which tasks are kept");
+        let mut why = format!("no worker has ended it in {lifetime:?}, for which tasks are kept");
+        if let Ok(Some(missing)) = self.who_is_missing(task).await {
+            why = format!("{why}: {missing}");
+        }
         let mut pause = Pause::new();
         while let Err(e) = self.end(task, &JoinError::Undeliverable(why.clone())).await {
             tracing::debug!(task = task.number, "{e}");
             pause.wait().await;
         }
+    }
+
+    /// Why no worker that lives runs this task. `None`: one does.
+    pub(super) async fn who_is_missing(&self, task: &Task) -> Result<Option<String>, Error> {
+        let build = &self.shared.build;
+        let workers = self.store().workers().await?;
+        let (ours, others): (Vec<_>, Vec<_>) =
+            workers.iter().partition(|worker| worker.build == *build);
+        if ours.is_empty() {
+            let mut builds: Vec<_> = others.iter().map(|worker| worker.build.as_str()).collect();
+            builds.sort_unstable();
+            builds.dedup();
+            let there = match *builds {
+                [] => "there is none of any build".to_owned(),
+                _ => format!("there are workers of `{}`", builds.join("`, `")),
+            };
+            return Ok(Some(format!(
+                "no worker of build `{build}` is running; {there}"
+            )));
+        }
+        let has_it = |worker: &&Worker| {
+            worker.tasks.get(task.name).map(String::as_str) == Some(&*task.types)
+        };
+        if ours.iter().any(has_it) {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "no worker of build `{build}` has a task `{}` of its types",
+            task.name
+        )))
     }
 
     /// `false`: the queue is full.
@@ -182,7 +218,8 @@ impl Job {
         // Each try has the same id, so that the servers keep one.
         let mut until = Instant::now() + store.settings.patience;
         loop {
-            match store.publish_task(head.to_headers(), body.clone()).await {
+            let sending = store.publish_task(&self.shared.build, head.to_headers(), body.clone());
+            match sending.await {
                 Ok(()) => return Ok(true),
                 Err(NotAccepted::Full) if !waits => return Ok(false),
                 Err(NotAccepted::Full) => until = Instant::now() + store.settings.patience,

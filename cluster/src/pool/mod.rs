@@ -81,6 +81,7 @@ pub struct PoolBuilder {
     settings: Settings,
     local: Option<brigade::Pool>,
     in_flight: usize,
+    build: Option<String>,
 }
 
 impl PoolBuilder {
@@ -109,12 +110,23 @@ impl PoolBuilder {
         self
     }
 
+    /// Names the build of this program: only workers of a build of [this name](crate::Worker::build)
+    /// run its tasks. 1 to 64 letters, digits, `-` and `_`.
+    ///
+    /// *Default: a hash of the names and types of the tasks that it exports. So builds that differ
+    /// elsewhere share their workers.*
+    pub fn build(mut self, name: &str) -> PoolBuilder {
+        self.build = Some(name.to_owned());
+        self
+    }
+
     /// Connects, and makes the application's streams if there are none.
     ///
     /// # Errors
-    /// The name of the application is none; no server answers, or an old one; the streams could not
+    /// The name of the application or the build is none; no server answers, or an old one; the streams could not
     /// be made; the local pool could not be started.
     pub async fn connect(self) -> Result<Pool, Error> {
+        let build = crate::build::named(self.build)?;
         let backend = if self.url == "local:" {
             crate::settings::check_name(&self.app)?;
             let pool = match self.local {
@@ -127,7 +139,7 @@ impl PoolBuilder {
         } else {
             let store = Store::open(&self.url, &self.app, self.settings).await?;
             Backend::Remote(Remote {
-                job: Arc::new(Job::start(Arc::new(store))),
+                job: Arc::new(Job::start(Arc::new(store), build)),
                 in_flight: self.in_flight,
                 types: Mutex::default(),
             })
@@ -154,6 +166,7 @@ impl Pool {
             settings: Settings::default(),
             local: None,
             in_flight: 1000,
+            build: None,
         }
     }
 

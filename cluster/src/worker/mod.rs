@@ -1,5 +1,6 @@
 //! [`Worker`]: takes tasks from the queue, and runs them in the pool of this machine.
 
+mod alive;
 mod run;
 
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::pool::Pause;
 use crate::store::Store;
-use crate::{Error, Settings, wire};
+use crate::{Error, Settings, build, wire};
 
 /// How long a fetch waits for tasks: for so long a stop may go unheard.
 const FETCH: Duration = Duration::from_secs(1);
@@ -71,6 +72,7 @@ pub struct Worker {
     app: String,
     pool: brigade::Pool,
     settings: Settings,
+    build: Option<String>,
 }
 
 impl Worker {
@@ -81,7 +83,17 @@ impl Worker {
             app: app.to_owned(),
             pool,
             settings: Settings::default(),
+            build: None,
         }
+    }
+
+    /// Names the build of this program: it runs only tasks that a [pool of a build of this
+    /// name](crate::PoolBuilder::build) has submitted. 1 to 64 letters, digits, `-` and `_`.
+    ///
+    /// *Default: a hash of the names and types of the tasks that it exports.*
+    pub fn build(mut self, name: &str) -> Worker {
+        self.build = Some(name.to_owned());
+        self
     }
 
     /// What all programs of the application agree on.
@@ -98,20 +110,30 @@ impl Worker {
     /// It fetches as many tasks as the pool has free workers, and never more.
     ///
     /// # Errors
-    /// No server answered at the start, or an old one; the streams could not be made.
+    /// No server answered at the start, or an old one; the streams could not be made; the name of
+    /// the application or the build is none.
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<Served, Error> {
+        let build = build::named(self.build)?;
         let store = Store::open(&self.url, &self.app, self.settings).await?;
-        let consumer = store.consumer().await?;
+        let consumer = store.consumer(&build).await?;
         let shared = Arc::new(Shared {
             // What the application has, whoever made it.
             ack_wait: consumer.cached_info().config.ack_wait,
             name: store.unique(),
             store,
+            build,
             pool: self.pool,
             tasks: tasks(),
             counts: Counts::default(),
         });
+        // It ends with this, also where this is dropped.
+        let mut alive = JoinSet::new();
+        alive.spawn(alive::say(Arc::clone(&shared)));
         fetch(&shared, consumer, Box::pin(stop)).await;
+        alive.shutdown().await;
+        if let Err(e) = shared.store.say_ended(&shared.name).await {
+            tracing::debug!("{e}");
+        }
         Ok(shared.counts.told())
     }
 }
@@ -122,6 +144,7 @@ struct Shared {
     pool: brigade::Pool,
     /// Differs from that of any other worker.
     name: String,
+    build: String,
     ack_wait: Duration,
     tasks: HashMap<&'static str, Known>,
     counts: Counts,
@@ -181,7 +204,7 @@ async fn fetch(
                     () = pause.wait() => {}
                 }
                 // Somebody may have deleted it.
-                if let Ok(opened) = shared.store.consumer().await {
+                if let Ok(opened) = shared.store.consumer(&shared.build).await {
                     consumer = opened;
                 }
             }
@@ -227,7 +250,9 @@ async fn fetch_some(
             Some(permit) if !is_stopped => {
                 let shared = Arc::clone(shared);
                 runs.spawn(async move {
+                    shared.counts.running.fetch_add(1, Ordering::Relaxed);
                     run::run(&shared, message).await;
+                    shared.counts.running.fetch_sub(1, Ordering::Relaxed);
                     drop(permit);
                 });
             }
@@ -247,6 +272,7 @@ async fn give_back(shared: &Shared, message: &Message, after: Option<Duration>) 
 /// What was done so far.
 #[derive(Debug, Default)]
 struct Counts {
+    running: AtomicU64,
     ended: AtomicU64,
     lost: AtomicU64,
     refused: AtomicU64,

@@ -209,7 +209,8 @@ fn duplicates_end_once() {
                 }
             }
             let body = original.payload.clone();
-            let sent = context.publish_with_headers("brigade.app.tasks", headers, body);
+            let subject = original.subject.clone();
+            let sent = context.publish_with_headers(subject, headers, body);
             sent.await.unwrap().await.unwrap().duplicate
         };
         assert!(copy(true).await, "the server keeps one");

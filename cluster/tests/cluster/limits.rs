@@ -95,13 +95,17 @@ fn a_task_that_is_kept_no_longer() {
             why.to_string().contains("no worker has ended it in 1s"),
             "{why}"
         );
+        assert!(
+            why.to_string().contains("there is none of any build"),
+            "{why}"
+        );
     });
 }
 
 /// A message as a submitter would write it, of a task that this program does not have.
 fn what_no_worker_has() {
     let server = Server::start();
-    let worker = Program::start(&server.url(), "app", 1);
+    let worker = Program::start_build(&server.url(), "app", "mine");
     block_on(async {
         let builder = Pool::builder(&server.url(), "app").settings(settings());
         let pool = builder.connect().await.unwrap();
@@ -123,7 +127,7 @@ fn what_no_worker_has() {
             headers.insert("Brigade-Task", name);
             headers.insert("Brigade-Types", types);
             headers.insert("Brigade-Codec", codec);
-            let sent = context.publish_with_headers("brigade.app.tasks", headers, "".into());
+            let sent = context.publish_with_headers("brigade.app.tasks.mine", headers, "".into());
             sent.await.unwrap().await.unwrap();
             let mut results = pool.reattach("Elsewhere", double).unwrap();
             let found = async {
@@ -152,13 +156,15 @@ async fn next<T>(results: &mut brigade_cluster::Results<T>) -> T {
 fn what_is_no_task() {
     let server = Server::start();
     block_on(async {
-        let builder = Pool::builder(&server.url(), "app").settings(settings());
+        let builder = Pool::builder(&server.url(), "app")
+            .settings(settings())
+            .build("mine");
         let pool = builder.connect().await.unwrap();
         let client = async_nats::connect(server.url()).await.unwrap();
         let context = async_nats::jetstream::new(client);
-        let sent = context.publish("brigade.app.tasks", "not a task".into());
+        let sent = context.publish("brigade.app.tasks.mine", "not a task".into());
         sent.await.unwrap().await.unwrap();
-        let worker = Program::start(&server.url(), "app", 1);
+        let worker = Program::start_build(&server.url(), "app", "mine");
         // It is behind the other.
         assert_eq!(soon(pool.submit(double, 1).await).await.unwrap(), 2);
         assert_eq!(worker.stop().ended, 1);

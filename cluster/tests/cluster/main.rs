@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod builds;
 mod deaths;
 mod limits;
 mod results;
 mod server;
+mod status;
 mod tasks;
 mod worker;
 
@@ -32,7 +34,14 @@ fn main() {
         })
         .with_ignored_flag(missing.is_some() && name != results::LOCAL)
     };
-    let all = [results::TESTS, deaths::TESTS, limits::TESTS].concat();
+    let all = [
+        results::TESTS,
+        deaths::TESTS,
+        limits::TESTS,
+        builds::TESTS,
+        status::TESTS,
+    ]
+    .concat();
     let trials = all.into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -28,10 +28,12 @@ pub(crate) fn settings() -> Settings {
         .request_timeout(Duration::from_secs(2))
 }
 
-/// `program --worker URL APP WORKERS`: what `main` is then.
+/// `program --worker URL APP WORKERS [BUILD]`: what `main` is then.
 pub(crate) fn main(arguments: &[String]) {
-    let [url, app, workers] = arguments else {
-        panic!("{arguments:?}");
+    let (url, app, workers, build) = match arguments {
+        [url, app, workers] => (url, app, workers, None),
+        [url, app, workers, build] => (url, app, workers, Some(build)),
+        _ => panic!("{arguments:?}"),
     };
     let pool = brigade::Pool::processes(workers.parse().expect("a number")).expect("a pool");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -44,7 +46,10 @@ pub(crate) fn main(arguments: &[String]) {
     let stop = async {
         let _ = stop.await;
     };
-    let worker = Worker::new(url, app, pool).settings(settings());
+    let mut worker = Worker::new(url, app, pool).settings(settings());
+    if let Some(build) = build {
+        worker = worker.build(build);
+    }
     let served = runtime.block_on(worker.run_until(stop));
     print(served.expect("it serves"));
 }
@@ -78,6 +83,11 @@ impl Program {
         Program::start_with(&["--worker", url, app, &workers.to_string()])
     }
 
+    /// One of a build that has a name.
+    pub(crate) fn start_build(url: &str, app: &str, build: &str) -> Program {
+        Program::start_with(&["--worker", url, app, "1", build])
+    }
+
     /// One that stops by a signal, and has one worker process.
     pub(crate) fn start_serving(url: &str, app: &str) -> Program {
         Program::start_with(&["--serve", url, app])
@@ -90,6 +100,10 @@ impl Program {
             .stdout(Stdio::piped())
             .spawn();
         Program(child.expect("the worker starts"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
     }
 
     fn send(&self, signal: Signal) {

@@ -1,0 +1,72 @@
+//! The connection to the servers.
+
+use async_nats::{Client, ConnectOptions};
+
+use crate::settings::check_name;
+use crate::{Error, OLDEST_SERVER, Settings};
+
+/// A connection of a program of this application, to servers that are new enough.
+pub(crate) async fn connect(url: &str, app: &str, settings: &Settings) -> Result<Client, Error> {
+    check_name(app)?;
+    let timeout = settings.request_timeout;
+    let failed = |why: String| Error::Connect {
+        url: without_password(url),
+        why,
+    };
+    let connecting = ConnectOptions::new()
+        .name(format!("brigade-cluster {app}"))
+        .connection_timeout(timeout)
+        .request_timeout(Some(timeout))
+        .connect(url);
+    let client = match tokio::time::timeout(timeout, connecting).await {
+        Ok(connected) => connected.map_err(|e| failed(e.to_string()))?,
+        Err(_) => return Err(failed(format!("no answer in {timeout:?}"))),
+    };
+    let version = client.server_info().version;
+    if !is_new_enough(&version) {
+        return Err(Error::OldServer { found: version });
+    }
+    Ok(client)
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let numbers = |text: &str| -> Option<(u32, u32)> {
+        let mut parts = text.split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    // A server whose version is no number is one that its user has built: it is accepted.
+    match (numbers(version), numbers(OLDEST_SERVER)) {
+        (Some(found), Some(oldest)) => found >= oldest,
+        _ => true,
+    }
+}
+
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        (None, Some((_, host))) => format!("…@{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for new in ["2.12.0", "2.15.1", "3.0.0", "2.12.1-RC.1", "dev"] {
+            assert!(is_new_enough(new), "{new}");
+        }
+        for old in ["2.9.10", "2.11.99", "1.20.0"] {
+            assert!(!is_new_enough(old), "{old}");
+        }
+    }
+
+    #[test]
+    fn no_password_is_told() {
+        assert_eq!(without_password("nats://u:p@host:1"), "nats://…@host:1");
+        assert_eq!(without_password("u:p@host"), "…@host");
+        assert_eq!(without_password("nats://host:1"), "nats://host:1");
+    }
+}

@@ -1,0 +1,142 @@
+//! The streams, buckets and consumers of an application: their names, and how they are made.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::object_store::{self, ObjectStore};
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{self, kv};
+
+use super::requests::Requests;
+use crate::{Error, Settings};
+
+pub(crate) fn tasks_stream(app: &str) -> String {
+    format!("brigade-{app}-tasks")
+}
+
+/// Those of a build, or of all for `*`.
+pub(crate) fn tasks_subject(app: &str, build: &str) -> String {
+    format!("brigade.{app}.tasks.{build}")
+}
+
+pub(crate) fn dead_stream(app: &str) -> String {
+    format!("brigade-{app}-dead")
+}
+
+/// The bucket of results, that of attempts, and that of workers.
+pub(crate) fn bucket(app: &str, what: &str) -> String {
+    format!("brigade-{app}-{what}")
+}
+
+/// The stream that keeps a bucket.
+pub(crate) fn bucket_stream(app: &str, what: &str) -> String {
+    format!("KV_brigade-{app}-{what}")
+}
+
+/// Before the keys of a bucket.
+pub(crate) fn bucket_prefix(app: &str, what: &str) -> String {
+    format!("$KV.brigade-{app}-{what}.")
+}
+
+pub(crate) fn dead_subject(app: &str) -> String {
+    format!("brigade.{app}.dead")
+}
+
+pub(super) async fn make_streams(
+    context: &jetstream::Context,
+    app: &str,
+    settings: &Settings,
+    requests: Requests,
+) -> Result<(), Error> {
+    let tasks = stream::Config {
+        name: tasks_stream(app),
+        subjects: vec![tasks_subject(app, "*")],
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::New,
+        max_messages: settings.max_tasks,
+        max_age: settings.task_lifetime,
+        duplicate_window: Duration::from_secs(120).min(settings.task_lifetime),
+        num_replicas: settings.replicas,
+        storage: StorageType::File,
+        ..stream::Config::default()
+    };
+    let dead = stream::Config {
+        name: dead_stream(app),
+        subjects: vec![dead_subject(app)],
+        max_age: settings.task_lifetime,
+        max_messages: 100_000,
+        duplicate_window: Duration::from_secs(120).min(settings.task_lifetime),
+        num_replicas: settings.replicas,
+        storage: StorageType::File,
+        ..stream::Config::default()
+    };
+    for config in [tasks, dead] {
+        let making = context.get_or_create_stream(config);
+        requests.run("make the streams", making).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn open_bucket(
+    context: &jetstream::Context,
+    config: kv::Config,
+    requests: Requests,
+) -> Result<kv::Store, Error> {
+    let name = config.bucket.clone();
+    let opening = async {
+        if let Ok(store) = context.get_key_value(&name).await {
+            return Ok(store);
+        }
+        match context.create_key_value(config).await {
+            Ok(store) => Ok(store),
+            // Another program has just made it, with other settings.
+            Err(e) => context.get_key_value(&name).await.map_err(|_| e),
+        }
+    };
+    requests.run("open a bucket", opening).await
+}
+
+pub(super) async fn open_objects(
+    context: &jetstream::Context,
+    app: &str,
+    settings: &Settings,
+    requests: Requests,
+) -> Result<ObjectStore, Error> {
+    let name = format!("brigade-{app}-objects");
+    let config = object_store::Config {
+        bucket: name.clone(),
+        max_age: settings.task_lifetime + settings.result_lifetime,
+        num_replicas: settings.replicas,
+        storage: StorageType::File,
+        ..object_store::Config::default()
+    };
+    let opening = async {
+        if let Ok(store) = context.get_object_store(&name).await {
+            return Ok(store);
+        }
+        match context.create_object_store(config).await {
+            Ok(store) => Ok(store),
+            Err(e) => context.get_object_store(&name).await.map_err(|_| e),
+        }
+    };
+    requests
+        .run("open the store of large values", opening)
+        .await
+}
+
+/// The consumer that all workers of a build share.
+pub(super) fn consumer(app: &str, build: &str, settings: &Settings) -> pull::Config {
+    pull::Config {
+        durable_name: Some(build.to_owned()),
+        filter_subject: tasks_subject(app, build),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: settings.ack_wait,
+        // Attempts are counted in a bucket.
+        max_deliver: -1,
+        max_ack_pending: -1,
+        // One of a build of which no worker has been seen for so long. Its tasks stay.
+        inactive_threshold: settings.task_lifetime,
+        num_replicas: settings.replicas,
+        ..pull::Config::default()
+    }
+}
