@@ -33,6 +33,10 @@ pub enum Error {
         /// What it says of itself.
         found: String,
     },
+    /// No worker that lives has the task, and it was [to be
+    /// offered](crate::TaskBuilder::only_if_offered). Says which builds there are.
+    #[error("{0}")]
+    NotOffered(String),
     /// A request was refused or failed. Says which, and why.
     #[error("could not {what}: {why}")]
     Request {

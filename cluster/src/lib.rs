@@ -12,7 +12,7 @@ mod wire;
 mod worker;
 
 pub use error::Error;
-pub use pool::{JoinHandle, Pool, PoolBuilder, Results};
+pub use pool::{JoinHandle, Pool, PoolBuilder, Results, TaskBuilder};
 pub use settings::Settings;
 pub use status::Status;
 pub use worker::{Served, Worker, serve};

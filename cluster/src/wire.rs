@@ -1,5 +1,7 @@
 //! What is written in messages and values: see the README.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use brigade::exported::{self, Exported, Failure};
 use bytes::Bytes;
@@ -16,6 +18,12 @@ const NAME: &str = "Brigade-Task";
 const TYPES: &str = "Brigade-Types";
 const CODEC: &str = "Brigade-Codec";
 const OBJECT: &str = "Brigade-Object";
+/// In milliseconds.
+const TIMEOUT: &str = "Brigade-Timeout";
+/// In milliseconds from when the server took the message in.
+const DEADLINE: &str = "Brigade-Deadline";
+/// Those of <https://www.w3.org/TR/trace-context/>.
+const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 /// A task without its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +36,18 @@ pub(crate) struct Head {
     pub(crate) codec: u32,
     /// The input is the object of this name, not the body.
     pub(crate) object: Option<String>,
+    pub(crate) options: Options,
+}
+
+/// What a task has otherwise than its pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// How long it may run.
+    pub(crate) timeout: Option<Duration>,
+    /// When it has to have ended, from when the server took it in.
+    pub(crate) deadline: Option<Duration>,
+    /// `traceparent` and `tracestate`.
+    pub(crate) trace: [Option<String>; 2],
 }
 
 impl Head {
@@ -41,18 +61,39 @@ impl Head {
         if let Some(object) = &self.object {
             headers.insert(OBJECT, object.as_str());
         }
+        let options = &self.options;
+        for (name, time) in [(TIMEOUT, options.timeout), (DEADLINE, options.deadline)] {
+            if let Some(time) = time {
+                headers.insert(name, milliseconds(time).to_string().as_str());
+            }
+        }
+        for (name, value) in TRACE.iter().zip(&options.trace) {
+            if let Some(value) = value {
+                headers.insert(*name, value.as_str());
+            }
+        }
         headers
     }
 
     /// `None`: that is no task. Anybody may have written it.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Head> {
         let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+        let time = |name: &str| match text(name) {
+            None => Some(None),
+            Some(value) => Some(Some(Duration::from_millis(value.parse().ok()?))),
+        };
+        let options = Options {
+            timeout: time(TIMEOUT)?,
+            deadline: time(DEADLINE)?,
+            trace: TRACE.map(|name| text(name).filter(|value| is_trace(value))),
+        };
         let head = Head {
             id: text(ID)?,
             name: text(NAME)?,
             types: text(TYPES)?,
             codec: text(CODEC)?.parse().ok()?,
             object: text(OBJECT),
+            options,
         };
         number_of(&head.id)?;
         Some(head)
@@ -78,6 +119,17 @@ pub(crate) fn number_of(id: &str) -> Option<u64> {
 /// Whether headers can carry such a name.
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=256).contains(&name.len()) && name.chars().all(|c| !c.is_control())
+}
+
+/// Whether headers can carry that as part of a trace context.
+pub(crate) fn is_trace(value: &str) -> bool {
+    let is_fine = |c: u8| c == b' ' || c.is_ascii_graphic();
+    (1..=512).contains(&value.len()) && value.bytes().all(is_fine)
+}
+
+/// Whole ones, and never less than that.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// Of what the types of a task are made, as a hash.
@@ -148,6 +200,7 @@ mod tests {
             types: "00ff".to_owned(),
             codec: 1,
             object: None,
+            options: Options::default(),
         }
     }
 
@@ -160,6 +213,13 @@ mod tests {
             ..head()
         };
         assert_eq!(Head::from_headers(&large.to_headers()), Some(large));
+        let options = Options {
+            timeout: Some(Duration::from_millis(1500)),
+            deadline: Some(Duration::from_secs(9)),
+            trace: [Some("00-0af7-b7ad-01".to_owned()), Some("a=b".to_owned())],
+        };
+        let timed = Head { options, ..head() };
+        assert_eq!(Head::from_headers(&timed.to_headers()), Some(timed));
     }
 
     #[test]
@@ -180,6 +240,19 @@ mod tests {
             headers.insert(ID, id);
             assert_eq!(Head::from_headers(&headers), None, "{id}");
         }
+    }
+
+    #[test]
+    fn times_that_are_none_are_refused() {
+        for value in ["", "-1", "1.5", "soon", "99999999999999999999"] {
+            for name in [TIMEOUT, DEADLINE] {
+                let mut headers = head().to_headers();
+                headers.insert(name, value);
+                assert_eq!(Head::from_headers(&headers), None, "{name}: {value}");
+            }
+        }
+        assert_eq!(milliseconds(Duration::from_micros(1)), 1);
+        assert_eq!(milliseconds(Duration::MAX), u64::MAX);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use brigade::exported::Failure;
 use brigade::{JoinError, Message};
 
 use super::job::{Job, Task};
@@ -70,7 +71,8 @@ impl<R: Message> JoinHandle<R> {
         match &self.0 {
             Inner::Local(handle) => handle.cancel(),
             Inner::Remote { job, task, .. } => {
-                job.end(task, &JoinError::Cancelled).await?;
+                let how = Failure::of(&JoinError::Cancelled);
+                job.end(task, how).await?;
             }
             Inner::Refused(_) => {}
         }

@@ -16,10 +16,14 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::Error;
 use crate::status::Worker;
 use crate::store::{NotAccepted, Store};
-use crate::wire::{self, End, Head, INLINE, Record};
+use crate::wire::{self, End, Head, INLINE, Options, Record};
 
 /// A watch that is silent for so long is begun again: one that is dead says nothing either.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// A worker that has begun a task says itself that its deadline has passed, and where the task was
+/// then: so long it is waited for.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Between two tries of what failed: doubled up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
@@ -45,6 +49,9 @@ pub(super) struct Task {
     pub(super) number: u64,
     pub(super) name: &'static str,
     pub(super) types: String,
+    /// The number of its message.
+    sequence: u64,
+    pub(super) deadline: Option<Duration>,
 }
 
 /// A task as it is sent.
@@ -52,6 +59,9 @@ pub(super) struct Encoded {
     pub(super) task: Exported,
     pub(super) types: String,
     pub(super) input: Vec<u8>,
+    pub(super) options: Options,
+    /// Only if a worker that lives has it.
+    pub(super) has_to_be_offered: bool,
 }
 
 /// The tasks of one pool. The watch over their results ends with it.
@@ -109,9 +119,22 @@ impl Job {
     /// Hands a task over. `waits`: for room in the queue. `None`: there is none.
     pub(super) async fn give(
         &self,
-        Encoded { task, types, input }: Encoded,
+        encoded: Encoded,
         waits: bool,
     ) -> Result<Option<(Task, oneshot::Receiver<Record>)>, Error> {
+        let Encoded {
+            task,
+            types,
+            input,
+            options,
+            has_to_be_offered,
+        } = encoded;
+        if has_to_be_offered {
+            let missing = self.who_is_missing(task.name(), &types).await?;
+            if let Some(why) = missing {
+                return Err(Error::NotOffered(why));
+            }
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id = self.id(number);
         let name = task.name();
@@ -121,33 +144,39 @@ impl Job {
             types: types.clone(),
             codec: CODEC,
             object: is_large.then(|| format!("input.{id}")),
+            options,
             id,
         };
         let result = self.shared.expect(number);
         let given = self.send(&head, input, waits).await;
-        if !matches!(given, Ok(true)) {
+        if !matches!(given, Ok(Some(_))) {
             self.shared.take(number);
-            if let (Some(object), Ok(false)) = (&head.object, &given) {
+            if let (Some(object), Ok(None)) = (&head.object, &given) {
                 // What cannot be deleted now is deleted when its time is over.
                 let _ = self.store().delete_object(object).await;
             }
         }
+        let Some(sequence) = given? else {
+            return Ok(None);
+        };
         let task = Task {
             number,
             name,
             types,
+            sequence,
+            deadline: head.options.deadline,
         };
-        Ok(given?.then_some((task, result)))
+        Ok(Some((task, result)))
     }
 
     /// Writes how a task ended, unless it has an end: as a worker does, without having run it.
-    pub(super) async fn end(&self, task: &Task, how: &JoinError) -> Result<(), Error> {
+    pub(super) async fn end(&self, task: &Task, how: Failure) -> Result<(), Error> {
         let record = Record {
             name: task.name.to_owned(),
             types: task.types.clone(),
             run: self.store().unique(),
             attempts: 0,
-            end: End::Failed(Failure::of(how)),
+            end: End::Failed(how),
             is_dead: false,
         };
         let id = self.id(task.number);
@@ -160,18 +189,50 @@ impl Job {
     pub(super) async fn expire(&self, task: &Task) {
         let lifetime = self.store().settings.task_lifetime;
         let mut why = format!("no worker has ended it in {lifetime:?}, for which tasks are kept");
-        if let Ok(Some(missing)) = self.who_is_missing(task).await {
+        if let Ok(Some(missing)) = self.who_is_missing(task.name, &task.types).await {
             why = format!("{why}: {missing}");
         }
+        let how = Failure::of(&JoinError::Undeliverable(why));
+        self.insist(task, how).await;
+    }
+
+    /// The record of a task whose deadline has passed. If no worker has begun it, none will: then it
+    /// is written here; and also where one has, and does not say how it ended.
+    pub(super) async fn overdue(
+        &self,
+        task: &Task,
+        deadline: Duration,
+        mut result: oneshot::Receiver<Record>,
+    ) -> Result<Record, oneshot::error::RecvError> {
+        let attempts = format!("{}.{}", self.id(task.number), task.sequence);
         let mut pause = Pause::new();
-        while let Err(e) = self.end(task, &JoinError::Undeliverable(why.clone())).await {
+        let had_begun = loop {
+            match self.store().begun(&attempts).await {
+                Ok(0) => break false,
+                Ok(_) => match timeout(GRACE, &mut result).await {
+                    Ok(record) => return record,
+                    Err(_) => break true,
+                },
+                Err(e) => tracing::debug!(task = task.number, "{e}"),
+            }
+            pause.wait().await;
+        };
+        self.insist(task, Failure::deadline(deadline, had_begun))
+            .await;
+        result.await
+    }
+
+    /// Writes how a task ended, and tries until the servers answer.
+    async fn insist(&self, task: &Task, how: Failure) {
+        let mut pause = Pause::new();
+        while let Err(e) = self.end(task, how.clone()).await {
             tracing::debug!(task = task.number, "{e}");
             pause.wait().await;
         }
     }
 
     /// Why no worker that lives runs this task. `None`: one does.
-    pub(super) async fn who_is_missing(&self, task: &Task) -> Result<Option<String>, Error> {
+    async fn who_is_missing(&self, name: &str, types: &str) -> Result<Option<String>, Error> {
         let build = &self.shared.build;
         let workers = self.store().workers().await?;
         let (ours, others): (Vec<_>, Vec<_>) =
@@ -188,20 +249,17 @@ impl Job {
                 "no worker of build `{build}` is running; {there}"
             )));
         }
-        let has_it = |worker: &&Worker| {
-            worker.tasks.get(task.name).map(String::as_str) == Some(&*task.types)
-        };
+        let has_it = |worker: &&Worker| worker.tasks.get(name).map(String::as_str) == Some(types);
         if ours.iter().any(has_it) {
             return Ok(None);
         }
         Ok(Some(format!(
-            "no worker of build `{build}` has a task `{}` of its types",
-            task.name
+            "no worker of build `{build}` has a task `{name}` of its types"
         )))
     }
 
-    /// `false`: the queue is full.
-    async fn send(&self, head: &Head, input: Vec<u8>, waits: bool) -> Result<bool, Error> {
+    /// The number of its message; `None`: the queue is full.
+    async fn send(&self, head: &Head, input: Vec<u8>, waits: bool) -> Result<Option<u64>, Error> {
         let store = self.store();
         let until = Instant::now() + store.settings.patience;
         let mut pause = Pause::new();
@@ -220,8 +278,8 @@ impl Job {
         loop {
             let sending = store.publish_task(&self.shared.build, head.to_headers(), body.clone());
             match sending.await {
-                Ok(()) => return Ok(true),
-                Err(NotAccepted::Full) if !waits => return Ok(false),
+                Ok(sequence) => return Ok(Some(sequence)),
+                Err(NotAccepted::Full) if !waits => return Ok(None),
                 Err(NotAccepted::Full) => until = Instant::now() + store.settings.patience,
                 Err(NotAccepted::Failed(e)) if Instant::now() >= until => return Err(e),
                 Err(NotAccepted::Failed(_)) => {}

@@ -2,6 +2,8 @@
 
 mod handle;
 mod job;
+pub(crate) mod local;
+mod task;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,8 +21,9 @@ use tokio::time::{Instant, timeout_at};
 pub use self::handle::JoinHandle;
 pub(crate) use self::job::Pause;
 use self::job::{Encoded, Job, Watch, outcome};
+pub use self::task::TaskBuilder;
 use crate::store::Store;
-use crate::wire;
+use crate::wire::{self, Options};
 use crate::{Error, Settings};
 
 /// A pool whose workers are on many machines; or on this one.
@@ -70,6 +73,13 @@ struct Remote {
     in_flight: usize,
     /// The hashes of the types of tasks: they take time.
     types: Mutex<HashMap<&'static str, String>>,
+}
+
+/// What is asked of one task.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    options: Options,
+    has_to_be_offered: bool,
 }
 
 /// Configures a [`Pool`].
@@ -185,19 +195,18 @@ impl Pool {
     /// or handed over in [`patience`](Settings::patience) ends with
     /// [`Undeliverable`](JoinError::Undeliverable). In the last case it may run nevertheless: the
     /// servers may have it, and not have been able to say so.
-    #[expect(
-        clippy::async_yields_async,
-        reason = "two waits: until the servers have it, and until it has ended"
-    )]
     #[track_caller]
     pub fn submit<A: Message, R: Message>(
         &self,
         task: fn(A) -> R,
         input: A,
     ) -> impl Future<Output = JoinHandle<R>> + Send + use<A, R> {
-        let started = Location::caller();
-        let pool = self.clone();
-        async move { pool.give(task, input, started).await }
+        self.task(task).submit(input)
+    }
+
+    /// A task that has something otherwise than its pool: a timeout, a deadline, a trace context.
+    pub fn task<A: Message, R: Message>(&self, task: fn(A) -> R) -> TaskBuilder<A, R> {
+        TaskBuilder::new(self.clone(), task)
     }
 
     /// The same, unless the queue is full.
@@ -210,20 +219,7 @@ impl Pool {
         task: fn(A) -> R,
         input: A,
     ) -> impl Future<Output = Result<JoinHandle<R>, A>> + Send + use<A, R> {
-        let started = Location::caller();
-        let pool = self.clone();
-        async move {
-            match &*pool.0 {
-                Backend::Local(local, _) => match pool.find(task) {
-                    Ok(_) => local.try_submit(task, input).map(JoinHandle::local),
-                    Err(why) => Ok(JoinHandle::refused(why)),
-                },
-                Backend::Remote(remote) => match pool.encode(task, &input) {
-                    Ok(encoded) => remote.give(encoded, false, started).await.ok_or(input),
-                    Err(why) => Ok(JoinHandle::refused(why)),
-                },
-            }
-        }
+        self.task(task).try_submit(input)
     }
 
     /// Runs the task on each input, and gives the results in the order of the inputs, which are
@@ -241,7 +237,11 @@ impl Pool {
         let in_flight = self.in_flight();
         let run = move |input| {
             let pool = pool.clone();
-            async move { pool.give(task, input, started).await.await }
+            async move {
+                pool.give(task, input, started, Asked::default())
+                    .await
+                    .await
+            }
         };
         let results = stream::iter(inputs).map(run).buffered(in_flight);
         Results(Box::pin(results))
@@ -265,7 +265,14 @@ impl Pool {
         let in_flight = self.in_flight();
         let run = move |(number, input)| {
             let pool = pool.clone();
-            async move { (number, pool.give(task, input, started).await.await) }
+            async move {
+                (
+                    number,
+                    pool.give(task, input, started, Asked::default())
+                        .await
+                        .await,
+                )
+            }
         };
         let inputs = stream::iter(inputs).enumerate();
         Results(Box::pin(inputs.map(run).buffer_unordered(in_flight)))
@@ -318,14 +325,15 @@ impl Pool {
         task: fn(A) -> R,
         input: A,
         started: &'static Location<'static>,
+        asked: Asked,
     ) -> JoinHandle<R> {
         match &*self.0 {
             Backend::Local(local, _) => match self.find(task) {
-                Ok(_) => JoinHandle::local(local.submit_async(task, input).await),
+                Ok(_) => JoinHandle::local(local::submit(local, task, input, &asked.options).await),
                 Err(why) => JoinHandle::refused(why),
             },
             Backend::Remote(remote) => {
-                let encoded = match self.encode(task, &input) {
+                let encoded = match self.encode(task, &input, asked) {
                     Ok(encoded) => encoded,
                     Err(why) => return JoinHandle::refused(why),
                 };
@@ -336,15 +344,51 @@ impl Pool {
         }
     }
 
+    async fn try_give<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+        started: &'static Location<'static>,
+        asked: Asked,
+    ) -> Result<JoinHandle<R>, A> {
+        match &*self.0 {
+            Backend::Local(local, _) => match self.find(task) {
+                Ok(_) => {
+                    local::try_submit(local, task, input, &asked.options).map(JoinHandle::local)
+                }
+                Err(why) => Ok(JoinHandle::refused(why)),
+            },
+            Backend::Remote(remote) => match self.encode(task, &input, asked) {
+                Ok(encoded) => remote.give(encoded, false, started).await.ok_or(input),
+                Err(why) => Ok(JoinHandle::refused(why)),
+            },
+        }
+    }
+
     /// What is sent of a task, or why it cannot be.
     fn encode<A: Message, R: Message>(
         &self,
         task: fn(A) -> R,
         input: &A,
+        asked: Asked,
     ) -> Result<Encoded, String> {
         let (task, types) = self.find(task)?;
+        let options = asked.options;
+        for value in options.trace.iter().flatten() {
+            if !wire::is_trace(value) {
+                return Err(
+                    "its trace context takes 1 to 512 printable characters of ASCII".to_owned(),
+                );
+            }
+        }
         let input = exported::encode(input).map_err(|why| format!("its input {why}"))?;
-        Ok(Encoded { task, types, input })
+        Ok(Encoded {
+            task,
+            types,
+            input,
+            options,
+            has_to_be_offered: asked.has_to_be_offered,
+        })
     }
 
     /// The export of a function, and of which types it is.
@@ -391,18 +435,31 @@ impl Remote {
     ) -> Option<JoinHandle<R>> {
         let (task, mut result) = match self.job.give(encoded, waits).await {
             Ok(given) => given?,
+            Err(Error::NotOffered(why)) => return Some(JoinHandle::refused(why)),
             Err(e) => return Some(JoinHandle::refused(format!("it was not handed over: {e}"))),
         };
         let (job, expected) = (Arc::clone(&self.job), task.clone());
-        let dropped_at = Instant::now().checked_add(job.store().settings.task_lifetime);
+        let taken = Instant::now();
+        let dropped_at = taken.checked_add(job.store().settings.task_lifetime);
+        let deadline = task.deadline;
+        let over_at = deadline.and_then(|time| taken.checked_add(time));
         let result = async move {
-            let record = match dropped_at {
+            // Which of the two is first, and then ended by whom.
+            let (at, is_over) = match (over_at, dropped_at) {
+                (Some(over), Some(dropped)) if over > dropped => (Some(dropped), None),
+                (Some(over), _) => (Some(over), deadline),
+                (None, dropped) => (dropped, None),
+            };
+            let record = match at {
                 Some(at) => match timeout_at(at, &mut result).await {
                     Ok(record) => record,
-                    Err(_) => {
-                        job.expire(&expected).await;
-                        result.await
-                    }
+                    Err(_) => match is_over {
+                        Some(deadline) => job.overdue(&expected, deadline, result).await,
+                        None => {
+                            job.expire(&expected).await;
+                            result.await
+                        }
+                    },
                 },
                 None => result.await,
             };

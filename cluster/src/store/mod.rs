@@ -9,10 +9,13 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::kv::{self, CreateErrorKind, UpdateErrorKind};
 use async_nats::jetstream::object_store::{self, ObjectStore};
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::StorageType;
 use async_nats::{Client, HeaderMap, jetstream};
 use brigade::exported;
 use bytes::Bytes;
+use serde::Deserialize;
+use time::OffsetDateTime;
 use tokio::io::AsyncReadExt;
 
 use self::requests::{Requests, failed, is_full};
@@ -101,13 +104,29 @@ impl Store {
             .to_owned()
     }
 
-    /// Puts a task into the queue.
+    /// What the servers' clock says.
+    pub(crate) async fn now(&self) -> Result<OffsetDateTime, Error> {
+        const WHAT: &str = "ask for the servers' time";
+        #[derive(Deserialize)]
+        struct Info {
+            #[serde(with = "time::serde::rfc3339")]
+            ts: OffsetDateTime,
+        }
+        let subject = format!("STREAM.INFO.{}", layout::tasks_stream(&self.app));
+        let asking = self.context.request(subject, &());
+        match self.requests().run(WHAT, asking).await? {
+            Response::Ok(Info { ts }) => Ok(ts),
+            Response::Err { error } => Err(failed(WHAT, &error)),
+        }
+    }
+
+    /// Puts a task into the queue, and gives the number of its message.
     pub(crate) async fn publish_task(
         &self,
         build: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<(), NotAccepted> {
+    ) -> Result<u64, NotAccepted> {
         let subject = layout::tasks_subject(&self.app, build);
         let sending = async {
             let sent = self.context.publish_with_headers(subject, headers, body);
@@ -115,7 +134,7 @@ impl Store {
         };
         let timeout = self.settings.request_timeout;
         match tokio::time::timeout(timeout, sending).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(taken)) => Ok(taken.sequence),
             Ok(Err(e)) if is_full(&e) => Err(NotAccepted::Full),
             Ok(Err(e)) => Err(NotAccepted::Failed(failed("queue a task", &e))),
             Err(_) => Err(NotAccepted::Failed(Error::TimedOut {
@@ -193,6 +212,14 @@ impl Store {
         let keys = format!("{job}.*");
         let watching = self.results.watch_from_revision(keys, from.max(1));
         self.requests().run("watch results", watching).await
+    }
+
+    /// How often a task was begun.
+    pub(crate) async fn begun(&self, key: &str) -> Result<u32, Error> {
+        let reading = self.attempts.get(key);
+        let value = self.requests().run("read attempts", reading).await?;
+        let attempts = value.and_then(|value| exported::decode::<Attempts>(&value).ok());
+        Ok(attempts.unwrap_or_default().begun)
     }
 
     /// Changes what is known of the attempts of a task, and gives it.

@@ -2,22 +2,25 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
 use brigade::JoinError;
 use brigade::exported::{CODEC, Failure};
 use bytes::Bytes;
 use serde_json::json;
+use time::OffsetDateTime;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tracing::Instrument;
 
 use super::{Known, Shared, give_back};
 use crate::Error;
-use crate::pool::Pause;
+use crate::pool::{Pause, local};
 use crate::store::Created;
-use crate::wire::{End, Head, INLINE, Record};
+use crate::wire::{End, Head, INLINE, Options, Record};
 
 /// After which time a task is tried again that could not be begun or ended for want of a server.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What became of a run.
 enum Ran {
@@ -33,8 +36,9 @@ enum Ran {
 pub(super) async fn run(shared: &Shared, message: Message) {
     let headers = message.headers.as_ref();
     let head = headers.and_then(Head::from_headers);
-    let sequence = message.info().ok().map(|info| info.stream_sequence);
-    let (Some(head), Some(sequence)) = (head, sequence) else {
+    let info = message.info().ok();
+    let info = info.map(|info| (info.stream_sequence, info.published));
+    let (Some(head), Some((sequence, submitted))) = (head, info) else {
         tracing::warn!("what is no task was taken out of the queue");
         let taking = message.ack_with(AckKind::Term);
         let _ = timeout(shared.store.settings.request_timeout, taking).await;
@@ -44,6 +48,7 @@ pub(super) async fn run(shared: &Shared, message: Message) {
         shared,
         attempts: format!("{}.{sequence}", head.id),
         run: shared.store.unique(),
+        submitted,
         head,
         body: message.payload.clone(),
         is_ending: AtomicBool::new(false),
@@ -90,7 +95,15 @@ async fn with_signs_of_life(task: &Task<'_>, message: &Message) -> Result<Ran, E
     let mut tick = interval_at(Instant::now() + every, every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Dropping it cancels the local task.
-    let mut running = Box::pin(task.run());
+    let options = &task.head.options;
+    let span = tracing::info_span!(
+        "task",
+        id = task.head.id,
+        name = task.head.name,
+        traceparent = options.trace[0],
+        tracestate = options.trace[1],
+    );
+    let mut running = Box::pin(task.run().instrument(span));
     loop {
         tokio::select! {
             biased;
@@ -111,6 +124,15 @@ async fn has_ended(shared: &Shared, id: &str) -> bool {
     matches!(shared.store.result(id).await, Ok(Some(_)))
 }
 
+/// What a task has until its deadline.
+enum Time {
+    /// How much had passed when it was asked for, and when it is over. `None`: it has no deadline,
+    /// or one that is never reached.
+    Left(Option<(Duration, Instant)>),
+    /// It was so long.
+    Over(Duration),
+}
+
 /// One run of a task.
 struct Task<'s> {
     shared: &'s Shared,
@@ -121,6 +143,8 @@ struct Task<'s> {
     attempts: String,
     /// The name of this run.
     run: String,
+    /// When the server took the message in, by its own clock.
+    submitted: OffsetDateTime,
     /// The local task has ended: what may be in the bucket of results is this run's.
     is_ending: AtomicBool,
 }
@@ -148,6 +172,13 @@ impl Task<'_> {
             return self.end(End::Failed(last), limit, true).await;
         }
         let begun = attempts.begun;
+        let time = match self.time().await? {
+            Time::Over(deadline) => {
+                let end = End::Failed(Failure::deadline(deadline, begun > 1));
+                return self.end(end, begun, false).await;
+            }
+            Time::Left(time) => time,
+        };
         // Step 7.
         let known = match self.known() {
             Ok(known) => known,
@@ -164,7 +195,12 @@ impl Task<'_> {
             return self.end(undeliverable(why), begun, false).await;
         };
         // Step 8.
-        let handle = self.shared.pool.submit_async(known.encoded, input).await;
+        let options = Options {
+            deadline: time.map(|(_, at)| at.saturating_duration_since(Instant::now())),
+            ..self.head.options.clone()
+        };
+        let passed = time.map_or(Duration::ZERO, |(passed, _)| passed);
+        let handle = local::submit(&self.shared.pool, known.encoded, input, &options).await;
         let ended = handle.cancel_on_drop().await;
         self.is_ending.store(true, Ordering::Relaxed);
         match ended {
@@ -198,10 +234,26 @@ impl Task<'_> {
             // The pool of this worker was shut down: it never began.
             Err(JoinError::Closed) => Ok(Ran::Crashed),
             Err(error) => {
-                let failure = Failure::of(&error);
+                let failure = Failure::of(&error).submitted_earlier(passed);
                 self.end(End::Failed(failure), begun, false).await
             }
         }
+    }
+
+    /// What is left of the time until its deadline. It is asked for by the servers' clock, on which
+    /// the message was taken in: that of this machine may be wrong.
+    async fn time(&self) -> Result<Time, Error> {
+        let Some(deadline) = self.head.options.deadline else {
+            return Ok(Time::Left(None));
+        };
+        let now = self.shared.store.now().await?;
+        // A server's clock that was set back since: no time has passed.
+        let passed = Duration::try_from(now - self.submitted).unwrap_or_default();
+        let Some(left) = deadline.checked_sub(passed).filter(|left| !left.is_zero()) else {
+            return Ok(Time::Over(deadline));
+        };
+        let at = Instant::now().checked_add(left);
+        Ok(Time::Left(at.map(|at| (passed, at))))
     }
 
     /// The task of this program that it is.

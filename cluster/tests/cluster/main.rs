@@ -10,6 +10,7 @@ mod results;
 mod server;
 mod status;
 mod tasks;
+mod times;
 mod worker;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -40,6 +41,7 @@ fn main() {
         limits::TESTS,
         builds::TESTS,
         status::TESTS,
+        times::TESTS,
     ]
     .concat();
     let trials = all.into_iter().map(trial).collect();

@@ -2,6 +2,7 @@
 
 use std::panic::Location;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +122,29 @@ impl Failure {
             backtrace: None,
             innermost: None,
         })
+    }
+
+    /// The [deadline](crate::pool::TaskBuilder::deadline) of a task has passed, so long after it was
+    /// submitted; whether it had begun to run.
+    pub fn deadline(after: Duration, had_begun: bool) -> Failure {
+        Failure(Kind::TimedOut {
+            limit: TimeLimit::Deadline { after, had_begun },
+            place: None,
+            stderr: String::new(),
+        })
+    }
+
+    /// The same, of a task that was submitted so long before this machine's pool got it: a deadline
+    /// that has passed says how long after that it was. Other errors stay what they are.
+    pub fn submitted_earlier(mut self, by: Duration) -> Failure {
+        if let Kind::TimedOut {
+            limit: TimeLimit::Deadline { after, .. },
+            ..
+        } = &mut self.0
+        {
+            *after = after.saturating_add(by);
+        }
+        self
     }
 
     /// The error of the task of this name, which was started there.

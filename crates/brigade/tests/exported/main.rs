@@ -124,6 +124,37 @@ fn a_timeout_is_told_in_full() {
 }
 
 #[test]
+fn a_deadline_counts_from_when_the_task_was_submitted_first() {
+    brigade::init();
+    let pool = Pool::processes(1).expect("a pool");
+    let hang = |()| -> () {
+        loop {
+            std::thread::park();
+        }
+    };
+    let limit = Duration::from_millis(50);
+    let task = pool.task(hang).deadline(std::time::Instant::now() + limit);
+    let error = task.submit(()).join().expect_err("no end");
+    let here = |failure: Failure| match failure.into_error("there", Location::caller()) {
+        JoinError::TimedOut(told) => told,
+        other => panic!("{other:?}"),
+    };
+    let earlier = Duration::from_secs(7);
+    let told = here(Failure::of(&error).submitted_earlier(earlier));
+    let JoinError::TimedOut(before) = sent(&error) else {
+        panic!("{error:?}");
+    };
+    assert_eq!(told.after(), before.after() + earlier);
+    assert_eq!(told.had_begun(), before.had_begun());
+    for had_begun in [false, true] {
+        let told = here(Failure::deadline(limit, had_begun));
+        assert_eq!((told.after(), told.had_begun()), (limit, had_begun));
+    }
+    let other = Failure::lost().submitted_earlier(earlier);
+    assert!(other.into_error("there", Location::caller()).is_crash());
+}
+
+#[test]
 fn the_others_are_themselves() {
     assert!(sent(&JoinError::Cancelled).is_cancelled());
     assert!(sent(&JoinError::Closed).is_closed());
