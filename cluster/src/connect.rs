@@ -1,6 +1,6 @@
 //! The connection to the servers.
 
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, Event};
 
 use crate::settings::check_name;
 use crate::{Error, OLDEST_SERVER, Settings};
@@ -9,17 +9,28 @@ use crate::{Error, OLDEST_SERVER, Settings};
 pub(crate) async fn connect(url: &str, app: &str, settings: &Settings) -> Result<Client, Error> {
     check_name(app)?;
     let timeout = settings.request_timeout;
+    let urls: Vec<&str> = url.split(',').map(str::trim).collect();
     let failed = |why: String| Error::Connect {
         url: without_password(url),
         why,
     };
-    let connecting = ConnectOptions::new()
+    let options = settings.access.options().await;
+    let connecting = options
+        .map_err(|e| failed(e.to_string()))?
         .name(format!("brigade-cluster {app}"))
         .connection_timeout(timeout)
         .request_timeout(Some(timeout))
-        .connect(url);
+        .event_callback(async |event| {
+            // Requests that a server does not permit have no answer; here it says so.
+            if let Event::ServerError(e) = event {
+                tracing::warn!("the server: {e}");
+            }
+        })
+        .connect(&urls[..]);
+    // One after another, in any order.
+    let timeout = timeout * u32::try_from(urls.len()).unwrap_or(1).max(1);
     let client = match tokio::time::timeout(timeout, connecting).await {
-        Ok(connected) => connected.map_err(|e| failed(e.to_string()))?,
+        Ok(connected) => connected.map_err(|e| failed(told(&e)))?,
         Err(_) => return Err(failed(format!("no answer in {timeout:?}"))),
     };
     let version = client.server_info().version;
@@ -27,6 +38,16 @@ pub(crate) async fn connect(url: &str, app: &str, settings: &Settings) -> Result
         return Err(Error::OldServer { found: version });
     }
     Ok(client)
+}
+
+/// An error, and what it stands on.
+fn told(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) if !error.to_string().contains(&source.to_string()) => {
+            format!("{error}: {}", told(source))
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn is_new_enough(version: &str) -> bool {
@@ -41,7 +62,12 @@ fn is_new_enough(version: &str) -> bool {
     }
 }
 
-fn without_password(url: &str) -> String {
+fn without_password(urls: &str) -> String {
+    let all: Vec<String> = urls.split(',').map(one_without_password).collect();
+    all.join(",")
+}
+
+fn one_without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
         (None, Some((_, host))) => format!("…@{host}"),
@@ -68,5 +94,9 @@ mod tests {
         assert_eq!(without_password("nats://u:p@host:1"), "nats://…@host:1");
         assert_eq!(without_password("u:p@host"), "…@host");
         assert_eq!(without_password("nats://host:1"), "nats://host:1");
+        assert_eq!(
+            without_password("nats://u:p@a,nats://u:p@b"),
+            "nats://…@a,nats://…@b"
+        );
     }
 }

@@ -45,7 +45,8 @@ pub enum Error {
         /// The client's or the server's own words.
         why: String,
     },
-    /// A request had no answer in [its time](crate::Settings::request_timeout).
+    /// A request had no answer in [its time](crate::Settings::request_timeout). What a server does
+    /// not permit it does not answer; it is told as an event of `tracing` then.
     #[error("could not {what}: no answer in {after:?}")]
     TimedOut {
         /// What was to be done.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Error;
+use crate::store::requests::Requests;
+use crate::{Access, Error};
 
 /// What submitters and workers of an application agree on.
 ///
@@ -29,6 +30,7 @@ pub struct Settings {
     pub(crate) attempts: u32,
     pub(crate) request_timeout: Duration,
     pub(crate) patience: Duration,
+    pub(crate) access: Access,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             attempts: 3,
             request_timeout: Duration::from_secs(5),
             patience: Duration::from_secs(60),
+            access: Access::default(),
         }
     }
 }
@@ -117,6 +120,18 @@ impl Settings {
     pub fn patience(mut self, time: Duration) -> Settings {
         self.patience = time.min(Duration::from_secs(100));
         self
+    }
+
+    /// As whom this program connects: each may have its own.
+    ///
+    /// *Default: as nobody, or as the URL says.*
+    pub fn access(mut self, access: Access) -> Settings {
+        self.access = access;
+        self
+    }
+
+    pub(crate) fn requests(&self) -> Requests {
+        Requests(self.request_timeout)
     }
 }
 

@@ -141,7 +141,7 @@ impl Status {
         let server = client.server_info().version;
         let mut context = jetstream::new(client);
         context.set_timeout(settings.request_timeout);
-        let requests = Requests(settings.request_timeout);
+        let requests = settings.requests();
 
         let opening = context.get_stream(layout::tasks_stream(app));
         let queue = requests.run("look at the queue", opening).await?;

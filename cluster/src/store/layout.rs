@@ -33,6 +33,11 @@ pub(crate) fn bucket_stream(app: &str, what: &str) -> String {
     format!("KV_brigade-{app}-{what}")
 }
 
+/// The stream that keeps large values.
+pub(crate) fn objects_stream(app: &str) -> String {
+    format!("OBJ_brigade-{app}-objects")
+}
+
 /// Before the keys of a bucket.
 pub(crate) fn bucket_prefix(app: &str, what: &str) -> String {
     format!("$KV.brigade-{app}-{what}.")
@@ -136,7 +141,8 @@ pub(super) fn consumer(app: &str, build: &str, settings: &Settings) -> pull::Con
         max_ack_pending: -1,
         // One of a build of which no worker has been seen for so long. Its tasks stay.
         inactive_threshold: settings.task_lifetime,
-        num_replicas: settings.replicas,
+        // On as many servers as its stream.
+        num_replicas: 0,
         ..pull::Config::default()
     }
 }

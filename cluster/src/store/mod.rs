@@ -10,7 +10,7 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::kv::{self, CreateErrorKind, UpdateErrorKind};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::StorageType;
+use async_nats::jetstream::stream::{RawMessageErrorKind, StorageType, Stream};
 use async_nats::{Client, HeaderMap, jetstream};
 use brigade::exported;
 use bytes::Bytes;
@@ -63,7 +63,7 @@ impl Store {
         let timeout = settings.request_timeout;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(timeout);
-        let requests = Requests(timeout);
+        let requests = settings.requests();
         layout::make_streams(&context, app, &settings, requests).await?;
         let bucket = |what: &str, history, max_age| kv::Config {
             bucket: layout::bucket(app, what),
@@ -91,7 +91,7 @@ impl Store {
     }
 
     fn requests(&self) -> Requests {
-        Requests(self.settings.request_timeout)
+        self.settings.requests()
     }
 
     /// A name that nothing else has.
@@ -155,6 +155,22 @@ impl Store {
         };
         self.requests().run("keep a dead letter", sending).await?;
         Ok(())
+    }
+
+    /// The headers of a message of the queue; `None`: it is not there any more.
+    pub(crate) async fn headers_of(
+        &self,
+        queue: &Stream,
+        sequence: u64,
+    ) -> Result<Option<HeaderMap>, Error> {
+        let reading = async {
+            match queue.get_raw_message(sequence).await {
+                Ok(message) => Ok(Some(message.headers)),
+                Err(e) if e.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(e) => Err(e),
+            }
+        };
+        self.requests().run("read the queue", reading).await
     }
 
     /// The consumer that all workers of a build share.

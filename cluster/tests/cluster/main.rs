@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod builds;
+mod chaos;
 mod deaths;
 mod limits;
+mod purging;
 mod results;
+mod roles;
 mod server;
 mod status;
 mod tasks;
@@ -23,6 +26,9 @@ fn main() {
     }
     if let Some(at) = arguments.iter().position(|word| word == "--serve") {
         return worker::serve(&arguments[at + 1..]);
+    }
+    if let Some(at) = arguments.iter().position(|word| word == "--chaos") {
+        return chaos::main(&arguments[at + 1..]);
     }
     let missing = server::program().as_ref().err();
     if let Some(why) = missing {
@@ -42,6 +48,9 @@ fn main() {
         builds::TESTS,
         status::TESTS,
         times::TESTS,
+        roles::TESTS,
+        purging::TESTS,
+        chaos::TESTS,
     ]
     .concat();
     let trials = all.into_iter().map(trial).collect();

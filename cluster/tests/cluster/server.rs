@@ -28,17 +28,57 @@ pub(crate) struct Server {
     dir: TempDir,
     child: Option<Child>,
     port: u16,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
     pub(crate) fn start() -> Server {
+        Server::start_with(&[], &[])
+    }
+
+    /// One with more arguments, and this in its environment.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(String, String)]) -> Server {
         let mut server = Server {
             dir: tempfile::tempdir().expect("a directory"),
             child: None,
             port: 0,
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+            environment: environment.to_vec(),
         };
         server.restart();
         server
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Three of one cluster, which write to disk at once: the durable profile. They tell programs
+    /// to connect to these ports, if there are any.
+    pub(crate) fn start_three(advertised: Option<[u16; 3]>) -> [Server; 3] {
+        // Free ones; somebody else may take one meanwhile, and then a server ends at once.
+        let listen = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listeners = [listen(), listen(), listen()];
+        let ports = listeners
+            .each_ref()
+            .map(|at| at.local_addr().expect("its own").port());
+        drop(listeners);
+        let routes = ports.map(|port| format!("nats://127.0.0.1:{port}"));
+        let all = routes.join(",");
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/durable.conf");
+        let start = |number: usize| {
+            let name = format!("server-{number}");
+            let mut arguments = vec!["--config", config, "--server_name", &name];
+            arguments.extend(["--cluster_name", "three", "--cluster", &routes[number]]);
+            arguments.extend(["--routes", &all]);
+            let advertised = advertised.map(|ports| format!("127.0.0.1:{}", ports[number]));
+            if let Some(advertised) = &advertised {
+                arguments.extend(["--client_advertise", advertised]);
+            }
+            Server::start_with(&arguments, &[])
+        };
+        [start(0), start(1), start(2)]
     }
 
     pub(crate) fn url(&self) -> String {
@@ -90,6 +130,8 @@ impl Server {
             .arg(self.dir.path().join("data"))
             .arg("--ports_file_dir")
             .arg(self.dir.path())
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -3,7 +3,9 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use brigade_test_support::wait::pause;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
@@ -13,6 +15,13 @@ pub(crate) fn double(n: u64) -> u64 {
     2 * n
 }
 brigade::export!("double", double);
+
+/// It takes some milliseconds, so that what happens to its worker happens to it.
+pub(crate) fn double_slowly(n: u64) -> u64 {
+    pause(Duration::from_millis(5));
+    2 * n
+}
+brigade::export!("double_slowly", double_slowly);
 
 pub(crate) fn panics(why: String) -> u64 {
     panic!("{why}")

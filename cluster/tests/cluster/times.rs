@@ -83,7 +83,9 @@ fn a_deadline_while_it_runs() {
         assert!(began.elapsed() >= limit);
         assert_eq!(gate.begun(), 1);
     });
-    assert_eq!(worker.stop().ended, 1);
+    // One that takes its time to find out where the task was has lost.
+    let told = worker.stop();
+    assert_eq!(told.ended + told.lost, 1, "{told:?}");
 }
 
 /// A worker is there, and busy.

@@ -28,13 +28,12 @@ pub(crate) fn settings() -> Settings {
         .request_timeout(Duration::from_secs(2))
 }
 
-/// `program --worker URL APP WORKERS [BUILD]`: what `main` is then.
+/// `program --worker URL APP WORKERS [BUILD [ATTEMPTS]]`: what `main` is then.
 pub(crate) fn main(arguments: &[String]) {
-    let (url, app, workers, build) = match arguments {
-        [url, app, workers] => (url, app, workers, None),
-        [url, app, workers, build] => (url, app, workers, Some(build)),
-        _ => panic!("{arguments:?}"),
+    let [url, app, workers, more @ ..] = arguments else {
+        panic!("{arguments:?}");
     };
+    let (build, attempts) = (more.first(), more.get(1));
     let pool = brigade::Pool::processes(workers.parse().expect("a number")).expect("a pool");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     // Its end is that of stdin: a test that dies leaves no worker behind.
@@ -46,11 +45,27 @@ pub(crate) fn main(arguments: &[String]) {
     let stop = async {
         let _ = stop.await;
     };
-    let mut worker = Worker::new(url, app, pool).settings(settings());
-    if let Some(build) = build {
-        worker = worker.build(build);
+    let mut settings = settings();
+    if let Some(attempts) = attempts {
+        let attempts = attempts.parse().expect("a number");
+        settings = settings.attempts(attempts).patience(LIMIT);
     }
-    let served = runtime.block_on(worker.run_until(stop));
+    let served = runtime.block_on(async {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let mut worker = Worker::new(url, app, pool.clone()).settings(settings.clone());
+            if let Some(build) = build {
+                worker = worker.build(build);
+            }
+            match worker.run_until(&mut stop).await {
+                // Where servers are killed there may be none at the moment.
+                Err(_) if attempts.is_some() => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                served => return served,
+            }
+        }
+    });
     print(served.expect("it serves"));
 }
 
@@ -86,6 +101,11 @@ impl Program {
     /// One of a build that has a name.
     pub(crate) fn start_build(url: &str, app: &str, build: &str) -> Program {
         Program::start_with(&["--worker", url, app, "1", build])
+    }
+
+    /// One for chaos: its tasks are begun as often as it takes.
+    pub(crate) fn start_chaos(url: &str, workers: &str) -> Program {
+        Program::start_with(&["--worker", url, "app", workers, "chaos", "1000000"])
     }
 
     /// One that stops by a signal, and has one worker process.

@@ -1,16 +1,32 @@
 //! Looks after the applications of [`brigade_cluster`]: see [`USAGE`].
 
+mod command;
+
 use std::io::Write;
 use std::process::ExitCode;
 
-use brigade_cluster::{Settings, Status};
+use self::command::Command;
 
 const USAGE: &str = "\
 brigade-cluster: what applications of brigade-cluster have on the servers
 
   brigade-cluster status URL APP            queues, builds, workers and dead letters, as text
   brigade-cluster status URL APP --json     the same, as JSON
-  brigade-cluster status URL APP --pending  how many tasks wait: a number";
+  brigade-cluster status URL APP --pending  how many tasks wait: a number
+  brigade-cluster make URL APP              makes the streams, for programs that may not
+      --build NAME                          and the consumer of this build
+      --replicas N                          on so many servers: 1
+  brigade-cluster purge URL APP             cancels all tasks, forgets dead letters
+      --results                             and results, and large values
+
+  as whom it connects:
+      --user NAME --password-file FILE      a user and a password
+      --nkey FILE                           the seed of an NKey
+      --creds FILE                          a JWT and the seed of its NKey
+      --ca FILE                             certificates that servers have to be certified by
+      --cert FILE --key FILE                its own certificate and key
+      --tls                                 refuses servers without TLS
+      --inbox-prefix PREFIX                 what the subjects of answers begin with: _INBOX";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,45 +69,5 @@ fn print(text: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
-    }
-}
-
-/// In which form a status is wanted.
-enum Form {
-    Text,
-    Json,
-    Pending,
-}
-
-enum Command<'a> {
-    Status {
-        url: &'a str,
-        app: &'a str,
-        form: Form,
-    },
-}
-
-impl<'a> Command<'a> {
-    fn of(words: &[&'a str]) -> Option<Command<'a>> {
-        let (&[command, url, app], options) = words.split_first_chunk::<3>()?;
-        let form = match options {
-            [] => Form::Text,
-            ["--json"] => Form::Json,
-            ["--pending"] => Form::Pending,
-            _ => return None,
-        };
-        (command == "status").then_some(Command::Status { url, app, form })
-    }
-
-    async fn run(&self) -> Result<String, String> {
-        let Command::Status { url, app, form } = self;
-        let settings = Settings::default();
-        let status = Status::of(url, app, &settings).await;
-        let status = status.map_err(|e| e.to_string())?;
-        match form {
-            Form::Text => Ok(status.to_string()),
-            Form::Json => serde_json::to_string_pretty(&status).map_err(|e| e.to_string()),
-            Form::Pending => Ok(status.pending.to_string()),
-        }
     }
 }
