@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 
+use super::map_ref::Input;
 use super::named::RefusedMap;
 use super::policy::limits::MAP_WINDOW;
 use super::{Pool, process, thread};
@@ -17,7 +18,7 @@ pub(super) enum Source<A, R, I> {
     Refused(RefusedMap<I>),
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Source<A, R, I> {
     /// The next result that comes. No input is pulled whose number is `horizon` or more. `None`:
     /// there are no more.
     fn next_within(&mut self, horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
@@ -30,7 +31,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
 }
 
 /// In a fork of the process that made the pool, where nothing is run.
-impl<A: Message, R: Message, I: Iterator<Item = A>> Source<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Source<A, R, I> {
     fn is_copy(&self) -> bool {
         match self {
             Source::Threads(map) => map.is_copy(),
@@ -108,7 +109,7 @@ impl<A, R, I> MapUnordered<A, R, I> {
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for MapUnordered<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Iterator for MapUnordered<A, R, I> {
     type Item = (usize, Result<R, JoinError>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -132,12 +133,12 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for MapUnordered<A,
     }
 }
 
-impl<A: Message, R: Message, I: ExactSizeIterator<Item = A>> ExactSizeIterator
+impl<A: Message, R: Message, I: ExactSizeIterator<Item: Input<A>>> ExactSizeIterator
     for MapUnordered<A, R, I>
 {
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> FusedIterator for MapUnordered<A, R, I> {}
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> FusedIterator for MapUnordered<A, R, I> {}
 
 /// The results of [`Pool::map`], in the order of their inputs.
 ///
@@ -166,7 +167,7 @@ impl<A, R, I> Map<A, R, I> {
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
     /// It waits until it is the next.
     fn put(&mut self, number: usize, result: Result<R, JoinError>) {
         let at = number - self.next;
@@ -188,7 +189,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Iterator for Map<A, R, I> {
     type Item = Result<R, JoinError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -226,9 +227,12 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Map<A, R, I> {
     }
 }
 
-impl<A: Message, R: Message, I: ExactSizeIterator<Item = A>> ExactSizeIterator for Map<A, R, I> {}
+impl<A: Message, R: Message, I: ExactSizeIterator<Item: Input<A>>> ExactSizeIterator
+    for Map<A, R, I>
+{
+}
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> FusedIterator for Map<A, R, I> {}
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> FusedIterator for Map<A, R, I> {}
 
 impl<A, R, I> fmt::Debug for MapUnordered<A, R, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@
 // - builder: configures and starts a pool; config: its options; pool_size: how many workers
 // - task_builder: one task, with something otherwise than its pool
 // - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed:
-//   with keys; map_stream: in async code
+//   with keys; map_ref: of inputs that the caller keeps; map_stream: in async code
 // - submit_async: waits for room in the queue; closing_async: until there is nothing to do, or the
 //   pool has ended; waiters: the futures that wait
 // - named: tasks of another program
@@ -31,6 +31,7 @@ mod events;
 mod histogram;
 mod keyed;
 mod map;
+mod map_ref;
 mod map_stream;
 mod named;
 mod open_metrics;
@@ -77,6 +78,7 @@ pub use task_builder::TaskBuilder;
 pub use worker_for::{StateWorkerFor, WorkerFor, WorkerLost};
 
 use self::closing::LastHandle;
+use self::map_ref::Input;
 use crate::{JoinHandle, Kind, Message};
 
 /// Workers, threads or processes, that run one task after another.
@@ -306,7 +308,7 @@ impl Pool {
     }
 
     #[track_caller]
-    fn start_map<A: Message, R: Message, I: Iterator<Item = A>>(
+    fn start_map<A: Message, R: Message, I: Iterator<Item: Input<A>>>(
         &self,
         task: fn(A) -> R,
         inputs: I,

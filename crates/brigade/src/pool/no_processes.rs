@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::config::Options;
 use super::context::Context;
+use super::map_ref::Input;
 use super::policy::task_options::TaskOptions;
 use super::pool_size::PoolSize;
 use super::stacks::WorkerStack;
@@ -189,7 +190,7 @@ pub(in crate::pool) struct Map<A, R, I> {
     of: PhantomData<fn(A, I) -> R>,
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
     pub(in crate::pool) fn new(pool: &Arc<ProcessPool>, _: fn(A) -> R, _: I) -> Self {
         match pool.0 {}
     }

@@ -15,6 +15,7 @@ mod handles;
 mod initializer;
 mod large;
 mod map;
+mod map_ref;
 mod on_done;
 mod options;
 mod queue;

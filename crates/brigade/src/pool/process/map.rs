@@ -1,5 +1,6 @@
 //! A map over a pool of processes.
 
+use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::outcome::{RawOutcome, TransferError};
 use super::pool::{ProcessPool, WaitFor};
 use super::task::{CallTarget, ResultSink, Task};
 use crate::pool::context::Context;
+use crate::pool::map_ref::Input;
 use crate::pool::policy::limits::Attempts;
 use crate::process::NamedTask;
 use crate::sim::local::Instant;
@@ -77,7 +79,7 @@ pub(crate) enum Now<R> {
     NoRoom,
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
     #[track_caller]
     pub(crate) fn new(pool: &Arc<ProcessPool>, task: fn(A) -> R, inputs: I) -> Map<A, R, I> {
         Map::of(pool, pool.target(task), None, inputs)
@@ -393,10 +395,11 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
     }
 
     /// Encodes an input once: into the strip, where it stays if it is small and has no descriptors.
-    fn add(&mut self, target: CallTarget, index: u64, input: A) {
+    fn add(&mut self, target: CallTarget, index: u64, input: I::Item) {
+        let value = Borrow::<A>::borrow(&input);
         // A plain value: no code of the program's runs, which could panic.
         let plain = task_frame(&mut self.strip, |into| {
-            codec::encode_scalar(&input, into).then_some(()).ok_or(())
+            codec::encode_scalar(value, into).then_some(()).ok_or(())
         });
         if plain.is_ok() {
             self.note_in_strip(index);
@@ -408,7 +411,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
         let mut end = start;
         let encoded = caught(|| {
             task_frame(&mut self.strip, |into| {
-                let descriptors = codec::encode(&input, into)?;
+                let descriptors = codec::encode(value, into)?;
                 end = into.len();
                 Ok::<_, String>(descriptors)
             })

@@ -10,8 +10,9 @@
 //!   worker_slot, assigned_tasks, assignment: the workers, and what each has; respawn: when one is
 //!   tried again that did not start; wakeup_schedule: who is to be told anew when to notify
 //! - what it does: assign: which worker gets what; keyed: the same, of tasks of a key; collect,
-//!   reply_batch: what workers say; runs: what the timeline is told; supervise: workers that end, and that come; cancel: what is ended
-//!   early; resize: more workers, or fewer; wakeups: when workers notify
+//!   reply_batch: what workers say; runs: what the timeline is told; supervise: workers that end, and
+//!   that come; cancel: what is ended early; resize: more workers, or fewer; wakeups: when workers
+//!   notify
 //! - accept: tasks that come; pool: who does all that, and who sleeps; observer: when no caller
 //!   waits; deferred: what is left to be done when the lock is free; after_unlock: doing it;
 //!   ordered_delivery: events in their order; publish: what others may see of it; stacks: what each

@@ -13,6 +13,7 @@ use super::map_job::{MapInput, MapJob, MapResult};
 use super::pool::ThreadPool;
 use super::retry::{Retry, TaskInput};
 use crate::pool::context::Context;
+use crate::pool::map_ref::Input;
 use crate::pool::policy::limits::MAP_WINDOW;
 use crate::{JoinError, Message};
 
@@ -36,7 +37,7 @@ pub(in crate::pool) struct Map<A, R, I> {
     is_full: bool,
 }
 
-impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
     #[track_caller]
     pub(in crate::pool) fn new(pool: &Arc<ThreadPool>, task: fn(A) -> R, inputs: I) -> Self {
         Map::of(pool, Callable::Plain(task), inputs)
@@ -159,9 +160,9 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Map<A, R, I> {
                 self.is_full = true;
                 return;
             }
-            // The iterator may panic: then the guard returns the room.
+            // The iterator may panic, and a clone: then the guard returns the room.
             let mut guard = CapacityGuard(Some(pool));
-            let Some(input) = inputs.next() else {
+            let Some(input) = inputs.next().map(Input::into_value) else {
                 drop(guard);
                 self.inputs = None;
                 return;
