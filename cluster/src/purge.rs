@@ -99,7 +99,8 @@ impl Purge {
         let store = Store::open(&self.url, app, self.settings.clone()).await?;
 
         let state = &queue.cached_info().state;
-        let ending = futures_util::stream::iter(state.first_sequence..=state.last_sequence)
+        let sequences = state.first_sequence.max(1)..=state.last_sequence;
+        let ending = futures_util::stream::iter(sequences)
             .map(|sequence| end(&store, &queue, sequence))
             .buffer_unordered(AT_A_TIME);
         let mut ending = std::pin::pin!(ending);

@@ -186,7 +186,11 @@ impl Store {
 
     /// For how long a worker is seen that has said that it lives.
     pub(crate) fn worker_lifetime(&self) -> Duration {
-        self.workers.stream.cached_info().config.max_age
+        // What the application has, whoever made it.
+        match self.workers.stream.cached_info().config.max_age {
+            Duration::ZERO => self.settings.ack_wait,
+            lifetime => lifetime,
+        }
     }
 
     /// Says that a worker lives.

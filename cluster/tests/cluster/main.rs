@@ -6,6 +6,7 @@
 mod builds;
 mod chaos;
 mod deaths;
+mod jwt;
 mod limits;
 mod purging;
 mod results;
@@ -49,6 +50,7 @@ fn main() {
         status::TESTS,
         times::TESTS,
         roles::TESTS,
+        jwt::TESTS,
         purging::TESTS,
         chaos::TESTS,
     ]

@@ -86,6 +86,10 @@ fn what_is_not_there() {
         let context = async_nats::jetstream::new(client);
         let streams: Vec<_> = context.stream_names().collect().await;
         assert!(streams.is_empty(), "{streams:?}");
+        // One that has never had a task.
+        drop(pool(&server, "fresh").await);
+        let purge = Purge::new(&server.url(), "fresh").settings(settings());
+        assert_eq!(purge.results(true).run().await.unwrap().tasks, 0);
     });
 }
 

@@ -75,13 +75,13 @@ fn access(role: &str) -> Settings {
 }
 
 /// A worker in this program.
-struct Serving {
+pub(crate) struct Serving {
     stop: oneshot::Sender<()>,
     served: tokio::task::JoinHandle<Result<Served, Error>>,
 }
 
 impl Serving {
-    fn start(url: &str, app: &str, settings: Settings) -> Serving {
+    pub(crate) fn start(url: &str, app: &str, settings: Settings) -> Serving {
         let local = brigade::Pool::processes(1).expect("a pool");
         let worker = Worker::new(url, app, local).settings(settings).build("v1");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -94,7 +94,7 @@ impl Serving {
         }
     }
 
-    async fn stop(self) -> Served {
+    pub(crate) async fn stop(self) -> Served {
         let _ = self.stop.send(());
         let served = soon(self.served).await.expect("it does not panic");
         served.expect("it serves")
@@ -310,7 +310,7 @@ fn certificates(dir: &Path) -> Option<()> {
     Some(())
 }
 
-fn config(dir: &Path, text: &str) -> PathBuf {
+pub(crate) fn config(dir: &Path, text: &str) -> PathBuf {
     let file = dir.join("server.conf");
     fs::write(&file, text).expect("a file");
     file

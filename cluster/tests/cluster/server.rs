@@ -133,14 +133,19 @@ impl Server {
             .args(&self.arguments)
             .envs(self.environment.iter().cloned())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(self.dir.path().join("log")).expect("a file"))
             .spawn()
             .expect("the server starts");
         // It writes a file of this name when it listens, after its own name.
         let ports = format!("_{}.ports", child.id());
         self.child = Some(child);
         let dir = self.dir.path();
+        let child = self.child.as_mut().expect("it was started");
         self.port = until("the server listens", || {
+            if let Some(status) = child.try_wait().expect("it is a child") {
+                let log = fs::read_to_string(dir.join("log"));
+                panic!("the server has ended: {status}: {log:?}");
+            }
             let mut files = fs::read_dir(dir).expect("a directory").flatten();
             let file = files.find(|file| file.file_name().to_string_lossy().ends_with(&ports))?;
             port_in(&file.path())
