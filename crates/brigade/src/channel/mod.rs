@@ -89,6 +89,8 @@
 mod ends;
 mod error;
 mod fault;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+mod frame;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 mod in_program;
 mod iter;

@@ -9,18 +9,16 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+pub(super) use super::frame::Frame;
 use super::reactor::Registration;
 use super::{Patience, Transport, TryRecvError, usable};
-use crate::Message;
 use crate::sync::Token;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::original::{self, Original};
 use crate::sys::per_process::OwnCell;
-use crate::sys::value_file::ValueFile;
 use crate::sys::{fds, futex, opened, spin, wakeup};
-use crate::task::codec;
 use crate::transport::header::{self, ChannelHeader, Waited};
-use crate::transport::{ChannelContext, FrameContent, FrameSource, Link, NotGot, attachment};
+use crate::transport::{ChannelContext, FrameSource, Link, NotGot};
 
 /// A process's receiving side of a channel.
 #[derive(Debug)]
@@ -48,15 +46,6 @@ pub(super) struct ReceiveSide {
     /// One who waits outside could not look, for another had the lock, who is to say so when he
     /// lets go of it.
     missed: AtomicBool,
-}
-
-/// A message, not decoded.
-#[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) content: FrameContent,
-    /// How many descriptors it should have.
-    announced: u16,
-    large: bool,
 }
 
 /// How long to rest where nobody says when to look again.
@@ -453,55 +442,5 @@ impl Drop for Locked<'_> {
                 let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
             }
         }
-    }
-}
-
-impl Frame {
-    /// One to come, into this memory.
-    pub(super) fn new(body: Vec<u8>) -> Frame {
-        Frame {
-            content: FrameContent {
-                body,
-                descriptors: Vec::new(),
-            },
-            announced: 0,
-            large: false,
-        }
-    }
-
-    /// Decodes the message. All that can fail here is this message's own.
-    pub(super) fn decode<T: Message>(&mut self) -> Result<T, String> {
-        let file = self.open()?;
-        let FrameContent { body, descriptors } = &mut self.content;
-        let descriptors = std::mem::take(descriptors);
-        match file {
-            Some(file) => codec::decode_file_frame(file, descriptors),
-            None => codec::decode_frame(body, descriptors),
-        }
-    }
-
-    /// A large message is in its first descriptor.
-    fn open(&mut self) -> Result<Option<ValueFile>, String> {
-        let FrameContent { body, descriptors } = &mut self.content;
-        if descriptors.len() != usize::from(self.announced) {
-            return Err(format!(
-                "came without its {} descriptors: this process has as many as it may \
-                 (RLIMIT_NOFILE), or its sender did not send them",
-                self.announced
-            ));
-        }
-        if !self.large {
-            return Ok(None);
-        }
-        let len = <[u8; 8]>::try_from(body.as_slice()).map_or(u64::MAX, u64::from_ne_bytes);
-        // A sender of this build attaches the file. A wake frame has none, but the overflow takes
-        // those out: this frame is a hostile sender's.
-        if descriptors.is_empty() {
-            return Err("is not a message that was sent".to_owned());
-        }
-        let file = descriptors.remove(0);
-        attachment::map(file, len)
-            .map(Some)
-            .map_err(|e| format!("could not be read from its {len} bytes of memory: {e}"))
     }
 }

@@ -9,6 +9,7 @@
 
 pub(crate) mod asking;
 pub(crate) mod blocked;
+pub(crate) mod c_streams;
 pub(crate) mod carried;
 pub(crate) mod cgroup;
 pub(crate) mod clock;

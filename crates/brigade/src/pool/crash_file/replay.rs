@@ -20,7 +20,7 @@ use super::command::{DEBUGGER, ENV_VAR, replay_command};
 use super::format::ReplaySpec;
 use super::kept_value;
 use super::read::{CrashRecord, read};
-use crate::sys::{environment, fds, opened, process, signal};
+use crate::sys::{c_streams, environment, fds, opened, process, signal};
 use crate::task::codec::Encoded;
 use crate::task::entry::{self, EncodedResult, EncodedValue, Outcome, Place, Plan, Resident};
 use crate::task::panic::Unwound;
@@ -106,7 +106,7 @@ fn replay(path: &Path) -> Result<i32, String> {
         Some(resident) => plan.run_with(resident, input, Vec::new(), &mut result, &|_| {}),
     };
     let _ = io::stdout().flush();
-    process::flush_c_streams();
+    c_streams::flush_all();
     Ok(match outcome {
         Outcome::Returned(_) => {
             eprint_line(&format!(

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::deferred::{Deferred, TraceEvent};
+use super::driver::{Driver, WaitFor};
 use super::outcome::RawOutcome;
-use super::pool::{Driver, LockedPool, ProcessPool, WaitFor};
+use super::pool::{LockedPool, ProcessPool};
 use super::result_cell::{EarlyEnd, HasResultCell};
 use super::task::Task;
 use crate::pool::policy::keys::Lost;

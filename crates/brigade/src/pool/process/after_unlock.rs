@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::context::EncodedContext;
 use super::deferred::{DeadOutcome, DeadTask, Deferred, Drawing, HowDied, TraceEvent};
+use super::driver::Driver;
 use super::outcome::RawOutcome;
-use super::pool::{Driver, LockedPool, ProcessPool};
+use super::pool::{LockedPool, ProcessPool};
 use super::task::{CallTarget, Task};
 use crate::pool::crash_file::{self, CrashFile, Ended};
 use crate::pool::events;

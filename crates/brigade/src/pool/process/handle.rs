@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::pool::{ProcessPool, WaitFor};
+use super::driver::WaitFor;
+use super::pool::ProcessPool;
 use super::result_cell::{HasResultCell, ResultCell};
 use super::task::CallTarget;
 use crate::pool::policy::task_options::TaskOptions;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::deferred::Deferred;
 use super::dispatcher::Dispatcher;
-use super::pool::{Driver, ProcessPool};
+use super::driver::Driver;
+use super::pool::ProcessPool;
 use super::worker_slot::SlotStatus;
 use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::host::client::PoolObserver;

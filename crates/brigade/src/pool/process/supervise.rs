@@ -7,18 +7,15 @@ use super::assignment::{Assignment, WorkerIndex};
 use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, Drawing, HowDied, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::TransferError;
-use super::pool;
 use super::respawn::StartError;
 use super::result_cell::EarlyEnd;
 use super::task::{ResultSink, Task};
-use super::worker_slot::{SlotStatus, Termination, WorkerSlot};
+use super::worker_slot::{SlotStatus, Termination};
 use crate::JoinError;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome, replaced};
-use crate::sim::local::{Instant, Ordering};
-use crate::sys::remote_error::RemoteError;
+use crate::sim::local::Instant;
 use crate::task::crash::Phase;
 use crate::task::symbols::Symbols;
-use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::death::Evidence;
 
 /// How often a task goes back into the queue for free, because its dead worker's phase says that it
@@ -374,124 +371,6 @@ impl Dispatcher {
         debug_assert!(self.workers[i].assigned.is_empty());
         if let Some(since) = self.workers.clear(i, now) {
             self.stats.busy += now.saturating_duration_since(since);
-        }
-    }
-
-    /// Sees to it that every slot is taken.
-    pub(super) fn fill_vacancies(&mut self, ctx: &mut Ctx<'_>) {
-        if self.closing && self.is_done() || self.respawn.is_halted() {
-            return;
-        }
-        let now = ctx.now;
-        let wanted = |slot: &WorkerSlot| {
-            slot.status == SlotStatus::Vacant && slot.respawn_at.is_none_or(|at| at <= now)
-        };
-        // A place whose turn comes later counts as taken.
-        let is_later = |slot: &&WorkerSlot| slot.respawn_at.is_some_and(|at| at > now);
-        let later = self.workers.iter().filter(is_later).count();
-        let taken = self.workers.staying() + later;
-        let mut lacks = self.workers.wanted().saturating_sub(taken);
-        for i in self.workers.indices() {
-            if self.workers[i].status == SlotStatus::Starting {
-                self.collect_from(i, ctx);
-            }
-            if lacks == 0 || !wanted(&self.workers[i]) || self.respawn.is_halted() {
-                continue;
-            }
-            // Whatever comes of it, another place is not tried in its stead.
-            let asked = lacks;
-            lacks -= 1;
-            if self.server.is_gone() && !self.server.has_told_all() {
-                // Its workers are still being lost; we are called when that is done.
-                continue;
-            }
-            let may_hire = if self.server.is_gone() {
-                self.switch_fork_server()
-            } else if self.respawn.is_building() {
-                // Compared when its building began.
-                Ok(())
-            } else {
-                self.server.may_make_more()
-            };
-            if let Err(why) = may_hire {
-                self.on_start_failure(i, StartError::spawn_failed(why), ctx);
-                continue;
-            }
-            let spare = match self.server.try_take_worker(self.client_id, asked) {
-                Ok(Some(spare)) => spare,
-                Ok(None) => {
-                    lacks = asked;
-                    continue;
-                }
-                Err(_) if self.server.is_gone() => continue,
-                Err(e) => {
-                    self.on_start_failure(i, StartError::SpawnFailed(RemoteError::from(&e)), ctx);
-                    continue;
-                }
-            };
-            let opened = WorkerConnection::open(Arc::clone(&self.server), spare, &self.setup);
-            match opened {
-                Ok(connection) => {
-                    let slot = &mut self.workers[i];
-                    slot.connection = Some(connection);
-                    slot.status = SlotStatus::Starting;
-                    slot.last_progress = ctx.now;
-                }
-                Err(e) => {
-                    self.on_start_failure(i, StartError::SpawnFailed(RemoteError::from(&e)), ctx)
-                }
-            }
-        }
-    }
-
-    /// Goes to another fork server, where the old one has ended; to one whose workers are as those
-    /// of the old one. Otherwise says why not.
-    pub(super) fn switch_fork_server(&mut self) -> Result<(), String> {
-        let server = pool::server(&self.options, &self.setup)
-            .map_err(|e| format!("the fork server could not be started again: {e}"))?;
-        if !server.is_like(&self.server) {
-            return Err(
-                "the fork server ended, and the program has other privileges than when this pool was built"
-                    .to_owned(),
-            );
-        }
-        if !Arc::ptr_eq(&server, &self.server) {
-            self.client_id = self.server.move_observer(self.client_id, &server);
-            self.epoch = server.exit_table.epoch().load(Ordering::Acquire);
-            self.server = server;
-            self.stops = 0;
-            self.wakeups.clear_timer();
-            self.exits_deferred = true;
-        }
-        Ok(())
-    }
-
-    /// A worker did not come, or did not get ready.
-    pub(super) fn on_start_failure(
-        &mut self,
-        i: WorkerIndex,
-        reason: StartError,
-        ctx: &mut Ctx<'_>,
-    ) {
-        self.stats.not_ready += 1;
-        self.changed = true;
-        let alive = self.workers.active() > 0;
-        match self.respawn.record_failure(reason, alive, ctx.now) {
-            Ok(at) => self.workers[i].respawn_at = at,
-            Err(reason) => self.fail_queued(&reason, ctx),
-        }
-    }
-
-    /// Ends all queued tasks: there is no worker, for this reason.
-    fn fail_queued(&mut self, reason: &StartError, ctx: &mut Ctx<'_>) {
-        while let Some(task) = self.queue.pop_any() {
-            if self.is_abandoned(&task) {
-                self.discard(task, ctx);
-                continue;
-            }
-            let name = reason.initializer(&self.options);
-            let name = name.unwrap_or_else(|| task.target.name(&self.options));
-            self.fail(task, || reason.to_error(name.clone()), ctx);
         }
     }
 }

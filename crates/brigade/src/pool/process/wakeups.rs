@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::assignment::{Assignment, WorkerIndex};
 use super::dispatcher::Dispatcher;
-use super::pool::WaitFor;
+use super::driver::WaitFor;
 use super::worker_slot::WorkerSlot;
 use crate::sim::local::futex;
 use crate::worker::process::ipc::handoff::Notify;

@@ -15,8 +15,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
-use crate::sys::process;
 use crate::sys::signal::Blocked;
+use crate::sys::{c_streams, process};
 
 /// How long a task's end is held up by a stream that somebody holds.
 const LIMIT: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ pub(in crate::worker::process) fn flush(streams: Streams) -> bool {
     let is_done = streams.flush_within(LIMIT);
     if !is_done {
         // It may be another that is held.
-        process::try_flush_c_stdout();
+        c_streams::try_flush_stdout();
     }
     is_done
 }
@@ -83,9 +83,9 @@ impl Streams {
     /// In the order in which they are most likely to have been written to. Waits for their locks.
     pub(in crate::worker::process) fn flush(self) {
         std_stdout();
-        process::flush_c_stdout();
+        c_streams::flush_stdout();
         if self == Streams::All {
-            process::flush_c_streams();
+            c_streams::flush_all();
         }
     }
 }

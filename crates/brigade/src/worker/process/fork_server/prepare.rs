@@ -6,7 +6,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::sys::error::Call;
-use crate::sys::{asking, fds, opened, process, signal};
+use crate::sys::{asking, c_streams, fds, opened, process, signal};
 use crate::worker::process::child::startup;
 
 /// Makes a process that was meant to become the program fit to be a fork server. Gives the limit of
@@ -50,7 +50,7 @@ pub(crate) fn prepare_program() -> io::Result<()> {
     signal::observe_faults(startup::note_fault).needed_to("tell what a worker died of")?;
     asking::begin(startup::ANSWER).needed_to("tell where a worker is")?;
     standard_streams().needed_to("give a process its standard streams")?;
-    process::write_c_stdout_by_lines();
+    c_streams::write_stdout_by_lines();
     Ok(())
 }
 
@@ -63,6 +63,6 @@ fn standard_streams() -> io::Result<()> {
     let stdout = opened::copy(rustix::stdio::stdout())?;
     fds::become_stdout(&null)?;
     let _ = io::Write::flush(&mut io::stdout());
-    process::flush_c_streams();
+    c_streams::flush_all();
     fds::become_stdout(&stdout)
 }
