@@ -128,6 +128,12 @@ fn task_seconds(stats: &PoolStats) -> Lines {
 
 impl<N: AsRef<str>> Text<'_, N> {
     fn write(&mut self) {
+        self.write_tasks_and_workers();
+        self.write_bytes_and_times();
+        self.text.push_str("# EOF\n");
+    }
+
+    fn write_tasks_and_workers(&mut self) {
         for each in [
             family(
                 "workers",
@@ -195,6 +201,14 @@ impl<N: AsRef<str>> Text<'_, N> {
                 "Time that workers had tasks.",
                 |s| vec![("_total", None, s.busy.as_secs_f64())],
             ),
+        ] {
+            // Text has room for all.
+            let _ = self.family(&each);
+        }
+    }
+
+    fn write_bytes_and_times(&mut self) {
+        for each in [
             family("input_bytes", "counter", "bytes", "Encoded inputs.", |s| {
                 total(s.bytes_in)
             }),
@@ -223,7 +237,6 @@ impl<N: AsRef<str>> Text<'_, N> {
             // Text has room for all.
             let _ = self.family(&each);
         }
-        self.text.push_str("# EOF\n");
     }
 
     fn family(&mut self, family: &Family) -> fmt::Result {

@@ -194,8 +194,9 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         return;
     }
     arm_alarm();
-    // SAFETY: the kernel gives a valid `info` with SA_SIGINFO; which of its fields mean something
-    // is decided by `si_code` before they are read.
+    // SAFETY: the kernel gives a valid `info` with SA_SIGINFO, all of whose bytes are written, so
+    // that each field of its union can be read. Which one means something depends on `si_code`; one
+    // that does not is a wrong number in a report.
     let (sender, address) = unsafe {
         // Zero and below: sent by a process (SI_USER, SI_TKILL, SI_QUEUE), not by the kernel for a
         // fault.

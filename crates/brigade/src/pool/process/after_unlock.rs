@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::context::EncodedContext;
-use super::deferred::{DeadOutcome, DeadTask, Deferred, Drawing, HowDied, TraceEvent};
+use super::deferred::{CrashReport, DeadOutcome, DeadTask, Deferred, Drawing, HowDied, TraceEvent};
 use super::driver::Driver;
 use super::outcome::RawOutcome;
 use super::pool::{LockedPool, ProcessPool};
@@ -103,6 +103,27 @@ impl ProcessPool {
         }
         drop((to_drop, cancelled));
         let reported = reports.len();
+        self.report_deaths(reports);
+        if reported > 0 {
+            let mut inner = self.lock();
+            inner.dispatcher.reports_pending -= reported;
+            inner.dispatcher.changed = true;
+            self.unlock_and_run(inner, Deferred::default());
+        }
+        if !dead_tasks.is_empty() {
+            self.complete_dead(dead_tasks);
+        }
+        if let Some(timeline) = timeline {
+            self.timeline_spans
+                .deliver(|drawing| self.draw(drawing, timeline));
+        }
+        if has_events {
+            self.trace_events.deliver(|event| self.emit(event));
+        }
+    }
+
+    /// Emits crashes and writes their files.
+    fn report_deaths(&self, reports: Vec<CrashReport>) {
         for report in reports {
             let name = self.name_of(&report.target);
             let (evidence, symbols) = (report.evidence, &report.symbols);
@@ -124,22 +145,6 @@ impl ProcessPool {
             };
             self.emit_crash(&crash);
             self.write_crash_file(&mut crash, kept);
-        }
-        if reported > 0 {
-            let mut inner = self.lock();
-            inner.dispatcher.reports_pending -= reported;
-            inner.dispatcher.changed = true;
-            self.unlock_and_run(inner, Deferred::default());
-        }
-        if !dead_tasks.is_empty() {
-            self.complete_dead(dead_tasks);
-        }
-        if let Some(timeline) = timeline {
-            self.timeline_spans
-                .deliver(|drawing| self.draw(drawing, timeline));
-        }
-        if has_events {
-            self.trace_events.deliver(|event| self.emit(event));
         }
     }
 

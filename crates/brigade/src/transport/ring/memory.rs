@@ -59,7 +59,8 @@ pub(crate) struct Place {
 struct Touched(loom::cell::UnsafeCell<()>);
 
 #[cfg(loom)]
-// SAFETY: there is nothing in it; who may touch it when is what loom checks.
+// SAFETY: the cell holds no data, so that two threads in it at once can change nothing. Loom notes
+// each of them, and fails the model.
 unsafe impl Sync for Touched {}
 
 /// In models, what elsewhere is a mapping.

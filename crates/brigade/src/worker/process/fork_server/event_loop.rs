@@ -189,6 +189,27 @@ struct Server<'a> {
     retired: bool,
 }
 
+/// What this fork server says of itself; and how it makes workers, where it has threads and so
+/// cannot fork.
+fn introduce(privilege: Box<Privilege>) -> io::Result<(Event, Option<Executing>)> {
+    let modules = ModuleAt::of_this_process();
+    let mut threads = Vec::new();
+    let mut executing = None;
+    if !process::one_thread() {
+        threads = process::other_threads();
+        executing = Some(Executing::new(privilege, &modules));
+    }
+    let hello = Event::Hello {
+        pid: std::process::id(),
+        build: Build::of_this_process()?,
+        privilege: Box::new(Privilege::of_this_thread()?),
+        modules,
+        threads,
+        catalogue: export::catalogue().to_words(),
+    };
+    Ok((hello, executing))
+}
+
 impl<'a> Server<'a> {
     fn start(socket: &'a OwnedFd) -> io::Result<Server<'a>> {
         let open_files = prepare::prepare()?;
@@ -219,21 +240,7 @@ impl<'a> Server<'a> {
         epoll.add_readable(socket, HOST)?;
         epoll.add_readable(&host, HOST_ENDED)?;
         epoll.add_readable(&child_events, CHILD_ENDED)?;
-        let modules = ModuleAt::of_this_process();
-        let mut threads = Vec::new();
-        let mut executing = None;
-        if !process::one_thread() {
-            threads = process::other_threads();
-            executing = Some(Executing::new(privilege, &modules));
-        }
-        let hello = Event::Hello {
-            pid: std::process::id(),
-            build: Build::of_this_process()?,
-            privilege: Box::new(Privilege::of_this_thread()?),
-            modules,
-            threads,
-            catalogue: export::catalogue().to_words(),
-        };
+        let (hello, executing) = introduce(privilege)?;
         startup::warm_up();
         let passes_stdout = (inheritance == Inheritance::Nothing).then_some(Stream::Stdout);
         let outputs = Streams {

@@ -258,15 +258,21 @@ impl ForkServer {
         server.catalogue = Some(catalogue);
         server.try_timers()?;
         let server = Arc::new(server);
-        let epoll = &server.epoll;
+        server.start_listener()?;
+        Ok(server)
+    }
+
+    /// Starts the thread that hears the fork server.
+    fn start_listener(self: &Arc<Self>) -> io::Result<()> {
+        let epoll = &self.epoll;
         epoll.try_wait()?;
-        epoll.add_readable(&server.socket, SOCKET)?;
-        epoll.add_readable(&server.events, EVENTS)?;
-        epoll.add_readable(&server.wake_socket, WAKE_SOCKET)?;
-        epoll.add_readable(&server.rest, RESTED)?;
-        epoll.add_readable(&server.timer, TIMER)?;
-        epoll.add_readable(&server.watch, WATCH)?;
-        let listener = Arc::clone(&server);
+        epoll.add_readable(&self.socket, SOCKET)?;
+        epoll.add_readable(&self.events, EVENTS)?;
+        epoll.add_readable(&self.wake_socket, WAKE_SOCKET)?;
+        epoll.add_readable(&self.rest, RESTED)?;
+        epoll.add_readable(&self.timer, TIMER)?;
+        epoll.add_readable(&self.watch, WATCH)?;
+        let listener = Arc::clone(self);
         // The host's signals are for the host's own threads.
         let blocked = Blocked::all();
         std::thread::Builder::new()
@@ -278,7 +284,7 @@ impl ForkServer {
             .call(THREAD)
             .needed_to("hear of worker processes")?;
         drop(blocked);
-        Ok(server)
+        Ok(())
     }
 
     pub(in crate::worker::process) fn new(

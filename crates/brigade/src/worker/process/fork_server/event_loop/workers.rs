@@ -151,25 +151,7 @@ impl Server<'_> {
                 Fork::Parent(pid) => pid,
             },
         };
-        // Both sides do it, so that it is done before either relies on it. The worker has no task
-        // yet, and has not become another program; so this fails only where it is denied.
-        let id = Pid::from_raw(pid as i32);
-        let leads = match self.executing {
-            None => rustix::process::setpgid(id, id),
-            // It has done so before it became the program, or was refused.
-            Some(_) => match rustix::process::getpgid(id) {
-                Ok(group) if Some(group) == id => Ok(()),
-                Ok(_) => Err(Errno::PERM),
-                Err(e) => Err(e),
-            },
-        };
-        if let Err(e) = leads {
-            // An orphan like any other from here on.
-            process::kill(pid, libc::SIGKILL);
-            return Err(e)
-                .call("setpgid(2)")
-                .needed_to("end a worker with what it has started");
-        }
+        self.make_leader(pid)?;
         let worker = Box::new(Worker {
             slot,
             token,
@@ -201,6 +183,30 @@ impl Server<'_> {
         }
         self.workers.insert(pid, worker);
         Ok((pid, mailbox))
+    }
+
+    /// Makes a new worker the leader of its process group, or kills it.
+    fn make_leader(&self, pid: u32) -> io::Result<()> {
+        // Both sides do it, so that it is done before either relies on it. The worker has no task
+        // yet, and has not become another program; so this fails only where it is denied.
+        let id = Pid::from_raw(pid as i32);
+        let leads = match self.executing {
+            None => rustix::process::setpgid(id, id),
+            // It has done so before it became the program, or was refused.
+            Some(_) => match rustix::process::getpgid(id) {
+                Ok(group) if Some(group) == id => Ok(()),
+                Ok(_) => Err(Errno::PERM),
+                Err(e) => Err(e),
+            },
+        };
+        if let Err(e) = leads {
+            // An orphan like any other from here on.
+            process::kill(pid, libc::SIGKILL);
+            return Err(e)
+                .call("setpgid(2)")
+                .needed_to("end a worker with what it has started");
+        }
+        Ok(())
     }
 
     /// This worker is dead, or was not made: whoever waits for something that it held hears of it.

@@ -37,7 +37,6 @@ pub(super) fn greet(
     ours: &Privilege,
     expected: &Build,
 ) -> io::Result<Greeting> {
-    let early = |what: &str| io::Error::other(format!("the fork server (process {pid}) {what}"));
     let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
     let process = opened::pidfd(id);
     // While nobody has closed the other end, the process that we started is alive, so that its
@@ -46,17 +45,13 @@ pub(super) fn greet(
         let mut fd = [PollFd::new(socket, PollFlags::empty())];
         fds::poll_until(&mut fd, Some(Instant::now()))
     };
-    let unfit = |why: RemoteError| {
-        let place = format!("the fork server (process {pid}) could not begin");
-        error::placed(&place, why.into())
-    };
     if hung_up(socket)? {
         // It may have said why.
         return Err(match protocol::recv_first(socket, false) {
             Ok(Some(Message {
                 content: Event::Unfit { why },
                 ..
-            })) => unfit(why),
+            })) => unfit(pid, why),
             Err(e) if SystemError::of(&e).is_some() => e,
             _ => ended_early(pid, process.as_ref().ok()),
         });
@@ -72,58 +67,79 @@ pub(super) fn greet(
         Err(e) if is_gone(&e) => return Err(ended_early(pid, Some(&process))),
         may => may?,
     }
-    // A second in which this program is stopped as well counts as one, however long it is.
-    let mut said = false;
-    for _ in 0..START_LIMIT {
-        let mut either = [&socket, &&process].map(|fd| PollFd::new(*fd, PollFlags::IN));
-        let second = Instant::now().checked_add(Duration::from_secs(1));
-        said = said || fds::poll_until(&mut either, second)?;
-    }
-    let hello = if said {
-        let first = match protocol::recv_first(socket, false) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
-            first => first?,
-        };
-        match first {
-            Some(Message {
-                content:
-                    Event::Hello {
-                        build,
-                        privilege,
-                        modules,
-                        threads,
-                        catalogue,
-                        ..
-                    },
-                ..
-            }) => Ok((build, privilege, modules, threads, catalogue)),
-            Some(Message {
-                content: Event::Unfit { why },
-                ..
-            }) => Err(unfit(why)),
-            _ => Err(ended_early(pid, Some(&process))),
+    let hello = hear_hello(socket, pid, &process).and_then(|hello| {
+        if hello.build != *expected {
+            return Err(not_fit(pid, "is not the build that was started"));
         }
-    } else {
-        Err(early("did not start within 30 seconds"))
-    };
-    let hello = hello.and_then(|(build, theirs, modules, threads, catalogue)| {
-        if build != *expected {
-            return Err(early("is not the build that was started"));
-        }
-        super::privilege::check(ours, &theirs).map(|()| (modules, threads, catalogue))
+        super::privilege::check(ours, &hello.privilege).map(|()| hello)
     });
     match hello {
-        Ok((modules, threads, catalogue)) => Ok(Greeting {
+        Ok(hello) => Ok(Greeting {
             process,
-            modules,
-            threads,
-            catalogue: Plan::from_words(catalogue),
+            modules: hello.modules,
+            threads: hello.threads,
+            catalogue: Plan::from_words(hello.catalogue),
         }),
         Err(why) => {
             let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
             Err(why)
         }
     }
+}
+
+/// [`Event::Hello`].
+struct Hello {
+    build: Build,
+    privilege: Box<Privilege>,
+    modules: Vec<ModuleAt>,
+    threads: Vec<String>,
+    catalogue: [u64; 2],
+}
+
+/// The first message of a fork server whose start has not failed yet.
+fn hear_hello(socket: &OwnedFd, pid: u32, process: &OwnedFd) -> io::Result<Hello> {
+    // A second in which this program is stopped as well counts as one, however long it is.
+    let mut said = false;
+    for _ in 0..START_LIMIT {
+        let mut either = [socket, process].map(|fd| PollFd::new(fd, PollFlags::IN));
+        let second = Instant::now().checked_add(Duration::from_secs(1));
+        said = said || fds::poll_until(&mut either, second)?;
+    }
+    if !said {
+        return Err(not_fit(pid, "did not start within 30 seconds"));
+    }
+    let first = match protocol::recv_first(socket, false) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+        first => first?,
+    };
+    match first.map(|message| message.content) {
+        Some(Event::Hello {
+            build,
+            privilege,
+            modules,
+            threads,
+            catalogue,
+            ..
+        }) => Ok(Hello {
+            build,
+            privilege,
+            modules,
+            threads,
+            catalogue,
+        }),
+        Some(Event::Unfit { why }) => Err(unfit(pid, why)),
+        _ => Err(ended_early(pid, Some(process))),
+    }
+}
+
+fn not_fit(pid: u32, what: &str) -> io::Error {
+    io::Error::other(format!("the fork server (process {pid}) {what}"))
+}
+
+/// It has said why it cannot be one.
+fn unfit(pid: u32, why: RemoteError) -> io::Error {
+    let place = format!("the fork server (process {pid}) could not begin");
+    error::placed(&place, why.into())
 }
 
 /// Of a fork server that could say nothing: how it ended, and which limits it had.
