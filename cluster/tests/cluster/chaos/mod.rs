@@ -6,7 +6,7 @@
 
 mod proxy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -127,12 +127,12 @@ fn run(plan: Plan) -> Seen {
         .map(|proxy| format!("nats://127.0.0.1:{}", proxy.port()));
     let url = urls.join(",");
     // How many results are there: what is to happen is spread over them.
-    let done = Arc::new(AtomicUsize::new(0));
-    let is_over = Arc::new(AtomicBool::new(false));
     let progress = Progress {
-        done: Arc::clone(&done),
-        is_over: Arc::clone(&is_over),
-        tasks: plan.tasks,
+        plan,
+        done: Arc::default(),
+        worker_kills: Arc::default(),
+        server_kills: Arc::default(),
+        is_over: Arc::default(),
     };
     let mut seen = Seen::default();
     block_on(async {
@@ -162,12 +162,15 @@ fn run(plan: Plan) -> Seen {
                     break;
                 }
             }
-            done.fetch_add(1, Ordering::Relaxed);
+            progress.done.fetch_add(1, Ordering::Relaxed);
+            while progress.is_behind() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
         }
         drop(results);
         seen.results = got.iter().sum();
-        // What is planned happens all the same, at the end.
-        done.store(usize::MAX / 2, Ordering::Relaxed);
+        // What is left of the plan happens all the same, also after a hang.
+        progress.done.store(usize::MAX / 2, Ordering::Relaxed);
         seen.copies = copies.await.expect("it copies");
         let wait = |thread: std::thread::JoinHandle<_>| {
             tokio::task::spawn_blocking(move || thread.join().expect("it does not panic"))
@@ -181,7 +184,7 @@ fn run(plan: Plan) -> Seen {
             .filter(|n| !told.contains_key(n))
             .count();
         seen.twice = told.values().filter(|count| **count > 1).count();
-        is_over.store(true, Ordering::Relaxed);
+        progress.is_over.store(true, Ordering::Relaxed);
         drop(servers.1);
     });
     seen
@@ -239,15 +242,29 @@ async fn stream(url: &str, name: &str) -> Stream {
 
 #[derive(Clone)]
 struct Progress {
+    plan: Plan,
     done: Arc<AtomicUsize>,
+    /// How many have been done of what is planned.
+    worker_kills: Arc<AtomicUsize>,
+    server_kills: Arc<AtomicUsize>,
     is_over: Arc<AtomicBool>,
-    tasks: usize,
 }
 
 impl Progress {
+    /// Whether more than one is due of what is planned: then the tasks wait, for all of it is to
+    /// happen while they run.
+    fn is_behind(&self) -> bool {
+        let is_behind = |done: &AtomicUsize, planned: usize| {
+            let next = done.load(Ordering::Relaxed) + 1;
+            next < planned && self.is_due(next, planned)
+        };
+        is_behind(&self.worker_kills, self.plan.worker_kills)
+            || is_behind(&self.server_kills, self.plan.server_kills)
+    }
+
     /// Whether it is time for this one of so many.
     fn is_due(&self, number: usize, of: usize) -> bool {
-        let at = self.tasks * (number + 1) / (of + 1);
+        let at = self.plan.tasks * (number + 1) / (of + 1);
         self.done.load(Ordering::Relaxed) >= at
     }
 
@@ -262,34 +279,46 @@ impl Progress {
 /// How often it was done in one way, and how often in the other.
 type Twofold = std::thread::JoinHandle<(usize, usize)>;
 
-/// SIGKILL, and SIGSTOP for longer than a worker has to give a sign of life, in turn.
+/// SIGKILL, and SIGSTOP for longer than a worker has to give a sign of life, in turn. Two are
+/// stopped at a time, at most.
 fn kill_workers(count: usize, url: String, progress: Progress) -> Twofold {
+    const STOPPED: Duration = Duration::from_millis(1300);
     std::thread::spawn(move || {
         let start = || Program::start_chaos(&url, WORKERS.1);
-        let mut workers: Vec<_> = (0..WORKERS.0).map(|_| start()).collect();
+        let mut workers: VecDeque<_> = (0..WORKERS.0).map(|_| start()).collect();
+        let mut stopped: VecDeque<(Program, Instant)> = VecDeque::new();
         let (mut kills, mut stops) = (0, 0);
         for number in 0..count {
             progress.wait(number, count);
-            let worker = workers.remove(0);
+            let worker = workers.pop_front().expect("two are left");
             if number % 2 == 0 {
                 worker.kill();
-                workers.push(start());
+                workers.push_back(start());
                 kills += 1;
             } else {
                 worker.pause();
-                pause(Duration::from_millis(1300));
-                worker.go_on();
-                workers.push(worker);
+                stopped.push_back((worker, Instant::now()));
                 stops += 1;
             }
+            if stopped.len() == 2 || number + 1 == count {
+                let (worker, since) = stopped.pop_front().expect("one is stopped");
+                pause(STOPPED.saturating_sub(since.elapsed()));
+                worker.go_on();
+                workers.push_back(worker);
+            }
+            progress.worker_kills.store(number + 1, Ordering::Relaxed);
+        }
+        for (worker, since) in stopped {
+            pause(STOPPED.saturating_sub(since.elapsed()));
+            worker.go_on();
+            workers.push_back(worker);
         }
         // The workers live until all is looked at.
-        let mut left = Some(workers);
         std::thread::spawn(move || {
             while !progress.is_over.load(Ordering::Relaxed) {
                 pause(Duration::from_millis(10));
             }
-            drop(left.take());
+            drop(workers);
         });
         (kills, stops)
     })
@@ -319,6 +348,7 @@ fn kill_servers(
                 server.go_on();
                 stops += 1;
             }
+            progress.server_kills.store(number + 1, Ordering::Relaxed);
         }
         let _ = sender.send(servers);
         (kills, stops)
