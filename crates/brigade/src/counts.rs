@@ -1,5 +1,5 @@
-//! Ways in for `scripts/counts`: the library's hot paths in one thread, where nobody waits, so that
-//! their instructions can be counted.
+//! Ways in for `scripts/counts`: the library's hot paths in one thread, where no thread waits, so
+//! that their instructions can be counted.
 //!
 //! What is counted is the library's own code, both halves of it. `benches/counts` says what, and
 //! how.

@@ -82,7 +82,7 @@ fn writes(script: &mut Script<'_>, len: usize) -> Vec<(u64, [u8; 8])> {
         .collect()
 }
 
-/// The memory of a ring, as anyone may have left it, and as it changes.
+/// The memory of a ring, as a peer may have left it, and as it changes.
 pub fn ring(data: &[u8]) {
     const PLACE: Place = Place {
         control: 0,
@@ -399,7 +399,7 @@ pub fn ends(data: &[u8]) {
     }
 }
 
-/// What is in a lock's words, as anyone may have left it, and as it changes. Only calls that wait
+/// What is in a lock's words, as a peer may have left it, and as it changes. Only calls that wait
 /// for a time.
 pub fn locks(data: &[u8]) {
     const LEN: usize = 4096;
@@ -508,7 +508,7 @@ fn once(once: &Once, step: u8) {
 /// A panic now is as it should be.
 pub static PANICS: AtomicBool = AtomicBool::new(false);
 
-/// Values: one of a type that the fuzzer makes up, there and back; and bytes that anyone may have
+/// Values: one of a type that the fuzzer makes up, there and back; and bytes that a peer may have
 /// written, read as many types.
 pub fn values(data: &[u8]) {
     codec::model::there_and_back(data);

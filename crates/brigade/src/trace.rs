@@ -1,5 +1,5 @@
 //! The parts of [`tracing`] that the library uses, so that it can do without: where the feature
-//! `tracing` is off, an event is nothing and nobody listens.
+//! `tracing` is off, an event is nothing, and there is no subscriber.
 //!
 //! [`tracing`]: https://docs.rs/tracing
 

@@ -196,7 +196,7 @@ pub(super) fn unregister(channel: ChannelId) {
     }
 }
 
-/// What whoever has a sender can write to.
+/// What a process with a sender can write to.
 #[cfg(fuzzing)]
 pub(crate) fn parts<T>(
     sender: &Sender<T>,

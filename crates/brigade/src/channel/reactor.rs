@@ -1,8 +1,9 @@
 //! What wakes those who await a message.
 //!
-//! One thread, `brigade-reactor`, started when somebody first awaits, sleeps until any of the
-//! awaited receivers' descriptors is readable or hung up, and wakes whoever awaits it; they try
-//! again themselves. A receiver is registered once, and told of each change (`EPOLLET`, epoll(7)).
+//! One thread, `brigade-reactor`, started when a future is first polled, sleeps until any of the
+//! awaited receivers' descriptors is readable or hung up, and wakes the futures that wait for it;
+//! they try again themselves. A receiver is registered once, and told of each change (`EPOLLET`,
+//! epoll(7)).
 
 use std::collections::HashMap;
 use std::io;

@@ -48,7 +48,7 @@ pub(super) struct ReceiveSide {
     missed: AtomicBool,
 }
 
-/// How long to rest where nobody says when to look again.
+/// How long to rest where no descriptor says when to look again.
 const TRY_AGAIN: Duration = Duration::from_millis(1);
 
 impl Drop for ReceiveSide {
@@ -168,7 +168,7 @@ impl ReceiveSide {
         Ok(self.left_over.get_or_init(|| new))
     }
 
-    /// Its place with the reactor, for whoever awaits.
+    /// Its place with the reactor, for futures that wait.
     fn registration(&self) -> io::Result<&Registration> {
         self.registration.get_or_try_init(|| {
             Registration::new([
@@ -206,7 +206,7 @@ impl ReceiveSide {
     }
 
     /// In a fork: a thread that the fork does not have had the lock when it was made, and may have
-    /// been in the middle of anything. Nobody will let go of it.
+    /// been in the middle of anything. No process will let go of it.
     fn is_stuck(&self) -> bool {
         let is_mine = |holder| holder == Token::mine();
         !self.original.is_this_process() && self.source.holder().is_some_and(|h| !is_mine(h))
@@ -249,7 +249,7 @@ impl ReceiveSide {
             Patience::None => (self.try_lock(), None),
             Patience::Until(deadline) => (self.lock(deadline), deadline),
         };
-        // Somebody else waits with this receiver, so there is nothing.
+        // Another thread waits with this receiver, so there is nothing.
         let mut locked = locked.ok_or(TryRecvError::Empty)?;
         let source = locked.get_mut();
         let waits = matches!(patience, Patience::Until(_));
@@ -352,7 +352,7 @@ impl ReceiveSide {
         Ok(self.prepare_to_wait() && !self.is_ready())
     }
 
-    /// Announces that somebody is about to wait for the [interests](Self::interests_outside).
+    /// Announces that a caller is about to wait for the [interests](Self::interests_outside).
     /// `false`: look again first.
     fn prepare_to_wait(&self) -> bool {
         if let Some(left_over) = self.left_over.get() {
@@ -365,7 +365,7 @@ impl ReceiveSide {
             self.try_lock()
         });
         let Some(mut locked) = locked else {
-            // Who has it tells when it is free.
+            // Its holder says when it is free.
             return true;
         };
         let source = locked.get_mut();

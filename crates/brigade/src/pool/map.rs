@@ -49,7 +49,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Source<A, R, I> {
         }
     }
 
-    /// Pulls an input that nobody will run. Gives its number.
+    /// Pulls an input that will not run. Gives its number.
     fn pass_over(&mut self) -> Option<usize> {
         match self {
             Source::Threads(map) => map.pass_over(),

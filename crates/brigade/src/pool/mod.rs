@@ -3,7 +3,7 @@
 // The files:
 // - context: what many tasks borrow
 // - builder: configures and starts a pool; config: its options; pool_size: how many workers
-// - task_builder: one task, with something otherwise than its pool
+// - task_builder: one task, with options of its own
 // - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed:
 //   with keys; map_ref: of inputs that the caller keeps; map_stream: in async code
 // - submit_async: waits for room in the queue; closing_async: until there is nothing to do, or the
@@ -231,7 +231,7 @@ impl Pool {
         }
     }
 
-    /// A task that is to have something otherwise than the pool: a timeout, a deadline, a number of
+    /// A task that is to have options of its own: a timeout, a deadline, a number of
     /// retries.
     ///
     /// # Examples

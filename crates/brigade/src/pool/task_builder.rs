@@ -1,4 +1,4 @@
-//! One task, with something otherwise than its pool.
+//! One task, with options of its own.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::thread::Callable;
 use super::{Backend, Pool};
 use crate::{JoinHandle, Message};
 
-/// One task that has something otherwise than its pool: a timeout, a deadline, a number of retries.
+/// One task that has options of its own: a timeout, a deadline, a number of retries.
 /// Made by [`Pool::task`].
 ///
 /// # Examples

@@ -2,7 +2,7 @@
 //!
 //! They are told in the order in which they came, of room as many as there is room for. One that
 //! was told tries again; another caller may have been faster, and then it is the next to be told.
-//! One that is dropped after it was told tells the next.
+//! A future that is dropped after it was told tells the next.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-//! What a program publishes of its pools, for whoever may look into it: README.md beside this file.
+//! What a program publishes of its pools, for each process that may look into it: README.md beside
+//! this file.
 //!
 //! - page: the memory and its thread; text: what is written there
 //! - unsupported: in place of them, where there is no memory of that kind
@@ -35,8 +36,8 @@ const MOST_STDERR: usize = 512;
 ///
 /// **Who can read it**: the same user, and root, by the rules of
 /// [ptrace(2)](https://man7.org/linux/man-pages/man2/ptrace.2.html); of a program that is not
-/// dumpable, or has the privileges of another user, root alone. Nobody can change it. It is memory
-/// without a name in any file system, and gone when the program ends, however it ends.
+/// dumpable, or has the privileges of another user, root alone. No other process can change it. It
+/// is memory without a name in any file system, and gone when the program ends, however it ends.
 ///
 /// **What it costs**: one thread, `brigade-publish`, which sleeps until a reader asks, and 256 KiB
 /// of address space. Without a reader nothing runs, and tasks cost the same as without it; a reader

@@ -28,7 +28,7 @@ const LEN_AT: usize = 32;
 const TEXT_AT: usize = 64;
 const SIZE: usize = 256 << 10;
 
-/// How long the thread rests after each text, whoever asks.
+/// How long the thread rests after each text, whichever process asks.
 const REST: Duration = Duration::from_millis(50);
 
 /// What keeps the memory where readers find it.
@@ -41,7 +41,7 @@ impl Page {
         let file = mapping::memfd_of(NAME, SIZE, mapping::SIZE_SEALS)?;
         let memory = Mapping::writable(&file, SIZE)?;
         memory.keep_from_children()?;
-        // From here on nobody writes but through that mapping, and that is only in this process.
+        // From here on all writes go through that mapping, and that is only in this process.
         mapping::add_seals(&file, SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
         rustix::fs::fchmod(&file, Mode::RUSR).call("fchmod(2)")?;
         let mut text = Text(memory);

@@ -36,8 +36,8 @@ pub(crate) struct Draft {
     layout: Layout,
 }
 
-// SAFETY: it is memory that nobody else has; what is read and written there is the concern of those
-// who dereference `at`, each with its own argument.
+// SAFETY: it is memory that no other code has; what is read and written there is the concern of
+// those who dereference `at`, each with its own argument.
 unsafe impl Send for Draft {}
 // SAFETY: as above; `&Draft` gives out addresses and lengths only.
 unsafe impl Sync for Draft {}
@@ -67,7 +67,7 @@ pub(crate) fn make(len: usize, _: Memory) -> io::Result<Draft> {
 /// `value` is valid for reads of `bytes` bytes, which are no more than the draft has.
 pub(crate) unsafe fn write(draft: &mut Draft, value: *const u8, bytes: usize) -> io::Result<()> {
     debug_assert!(bytes <= draft.layout.size());
-    // SAFETY: the caller's promise; nobody else has the draft's memory, so it does not overlap.
+    // SAFETY: the caller's promise; no other code has the draft's memory, so it does not overlap.
     unsafe { draft.at.as_ptr().copy_from_nonoverlapping(value, bytes) };
     Ok(())
 }
@@ -113,7 +113,7 @@ impl Region {
         })
     }
 
-    /// Makes a region of a draft. If it is frozen, nobody has a way to write to it.
+    /// Makes a region of a draft. If it is frozen, no process has a way to write to it.
     pub(crate) fn publish(memory: Draft, frozen: bool) -> io::Result<Arc<Region>> {
         Ok(Region::new(memory, frozen, false))
     }
@@ -185,7 +185,7 @@ impl Region {
         self.memory.layout.size()
     }
 
-    /// Whether nobody can write to it.
+    /// Whether no process can write to it.
     pub(crate) fn frozen(&self) -> bool {
         self.frozen.load(Ordering::Acquire)
     }

@@ -6,7 +6,7 @@
 //! decode.
 //!
 //! 1. An entry is a [`RawLock`], held by the process that owns the range: who dies lets go of it,
-//!    and cannot be taken for somebody who lives.
+//!    and cannot be taken for a living process.
 //! 2. To encode: a new ticket goes into the entry and the message, and the entry is `Leaving`. The
 //!    sender's value is alive, and may be borrowed: it stays the owner.
 //! 3. The sender's value is dropped: the entry is `OnItsWay`, and the lock let go of.
@@ -38,7 +38,7 @@ use crate::sync::raw_lock::{Acquired, RawLock};
 
 /// How long a message waits for its sender to drop what it has sent.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it looks meanwhile whether somebody else has the range by now.
+/// How often it looks meanwhile whether another process has the range by now.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 const RETIRED: u32 = 0;
@@ -96,7 +96,7 @@ impl Entry {
 
     /// The ticket for a message that carries it. The caller is the owner.
     pub(super) fn send(&self) -> Result<u64, Refused> {
-        // Not so if somebody has scribbled over it, or in a fork of the owner.
+        // Not so if a peer has scribbled over it, or in a fork of the owner.
         if self.lock.holder() != Some(Token::mine()) {
             return Err(Refused::Owned);
         }
@@ -174,7 +174,7 @@ impl Entry {
         Ok(whole)
     }
 
-    /// It was this process's for a moment, which nobody saw.
+    /// It was this process's for a moment, which no other process saw.
     pub(super) fn put_back(&self, whole: bool) {
         self.end(if whole { DROPPED } else { POISONED });
     }

@@ -13,7 +13,7 @@
 //! the file is believed.
 //!
 //! **Whether its memory is there.** A page that is missing would be made when it is touched, of the
-//! memory of who touches it: somebody could have this process take as much as it likes, for
+//! memory of who touches it: a peer could have this process take as much as it likes, for
 //! nothing. The kernel counts a file's blocks, but also those behind its end, where fallocate(2)
 //! puts some before the size is sealed. So:
 //!
@@ -49,11 +49,11 @@ type Id = (u64, u64);
 
 static REGIONS: Mutex<BTreeMap<Id, Weak<Region>>> = Mutex::new(BTreeMap::new());
 
-/// Who has made a region.
+/// Which process has made a region.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Origin {
     Here,
-    /// Somebody who may be hostile.
+    /// A peer that may be hostile.
     Elsewhere,
 }
 
@@ -99,7 +99,7 @@ fn is_all_there(file: &OwnedFd, len: usize, frozen: bool) -> io::Result<bool> {
             end => end.call("lseek(2)")?,
         };
         if end <= hole {
-            // Somebody has touched what was reserved, just now: it counts as data from then on.
+            // A process has touched what was reserved, just now: it counts as data from then on.
             continue;
         }
         at = end.min(hole + STEP);
@@ -244,7 +244,7 @@ impl Region {
         };
         let id = (stat.st_dev, stat.st_ino);
         let known = |regions: &BTreeMap<Id, Weak<Region>>| regions.get(&id)?.upgrade();
-        // What somebody else has sealed since does not make it another region.
+        // What another process has sealed since does not make it another region.
         let as_wanted = |region: Arc<Region>| match region.access == access {
             true => Ok(region),
             false => Err(invalid("a region that this process has as another kind")),
@@ -301,7 +301,7 @@ impl Region {
         self.mapping.len()
     }
 
-    /// Whether nobody can write to it any more.
+    /// Whether no process can write to it any more.
     pub(crate) fn frozen(&self) -> bool {
         self.access == Access::Frozen
     }

@@ -104,7 +104,7 @@ impl<T: ShmSafe> Shared<T> {
         } else {
             let region = Region::publish(draft::make(len, Memory::Reserved)?, false)?;
             // SAFETY: the region is not frozen, so it is mapped to be written; it has room for one
-            // `T`, begins at a page, which is aligned for it, and nobody else has it yet.
+            // `T`, begins at a page, which is aligned for it, and no other code has it yet.
             unsafe { region.at().cast::<T>().write(value) };
             region
         };
@@ -201,7 +201,7 @@ impl<T: ShmSafe> Shared<[T]> {
     }
 }
 
-/// A region of `len` bytes that holds these values and that nobody can write to.
+/// A region of `len` bytes that holds these values and that no process can write to.
 fn frozen<T: ShmSafe>(values: &[T], len: usize) -> io::Result<Arc<Region>> {
     let bytes = size_of_val(values);
     // A page that nothing is written to has to be asked for.

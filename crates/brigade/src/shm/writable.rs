@@ -28,7 +28,7 @@ use super::shared::len_of;
 use super::{Shared, ShmSafe};
 
 /// A slice in shared memory that is written in place, or a part of one. It has one owner, as a
-/// `Box<[T]>` has: whoever holds it has `&mut [T]`, and no other worker, thread or process, can
+/// `Box<[T]>` has: its holder has `&mut [T]`, and no other worker, thread or process, can
 /// read or write these elements.
 ///
 /// Split it, send the parts to workers, which write them and give them back, and join them; what
@@ -80,9 +80,9 @@ use super::{Shared, ShmSafe};
 /// # What a dead worker leaves
 ///
 /// A part that its owner dies with, or drops, is nobody's: the others cannot be frozen without it.
-/// Whoever may need it makes a [`recovery`](Writable::recovery) before sending it: that gives it
-/// back when no live worker has it, poisoned if its last owner died or panicked while it could
-/// write.
+/// A program that may need it makes a [`recovery`](Writable::recovery) before sending it: that
+/// gives it back when no live worker has it, poisoned if its last owner died or panicked while it
+/// could write.
 ///
 /// # Limits
 ///
@@ -111,8 +111,8 @@ pub struct Writable<T: ?Sized + ShmSafe> {
     place: Place,
 }
 
-// SAFETY: it gives out `&mut T` to whoever has it mutably, and `&T` to whoever has it shared, for
-// as long as the region lives, and `T` is `Send + Sync`, as every `ShmSafe` is.
+// SAFETY: it gives out `&mut T` to a holder that has it mutably, and `&T` to one that has it
+// shared, for as long as the region lives, and `T` is `Send + Sync`, as every `ShmSafe` is.
 unsafe impl<T: ?Sized + ShmSafe> Send for Writable<T> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized + ShmSafe> Sync for Writable<T> {}

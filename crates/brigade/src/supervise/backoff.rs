@@ -10,7 +10,7 @@ pub(super) struct Backoff {
     pub(super) most: Duration,
 }
 
-/// The clock can say when that is over, and nobody waits for it.
+/// The clock can say when that is over, and no caller waits for it.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Backoff {
@@ -25,7 +25,7 @@ impl Backoff {
     }
 }
 
-/// A number that nobody foresees: that of std's hash tables.
+/// A number that cannot be foreseen: that of std's hash tables.
 pub(super) fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -17,7 +17,7 @@ use crate::channel::Sender;
 /// that runs the child's task. Another thread that the task has started is given a context:
 /// [`current`](Context::current), then a clone.
 ///
-/// Where there is no supervisor nothing is said, and nobody asks to stop: so a task can be run and
+/// Where there is no supervisor nothing is said, and nothing asks to stop: so a task can be run and
 /// tested by itself.
 #[derive(Clone, Default)]
 pub struct Context(Option<Arc<Inner>>);
@@ -84,7 +84,7 @@ impl Context {
                 inner.line.say_ready();
                 supervisor.look();
             }
-            // It has room for one. Without a supervisor there is nobody to be told.
+            // It has room for one. Without a supervisor nothing is told.
             Voice::Process(supervisor) => drop(supervisor.send(())),
         }
     }

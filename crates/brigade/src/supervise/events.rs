@@ -247,7 +247,7 @@ impl Readers {
     }
 }
 
-/// Who tells: a supervisor.
+/// What sends the events: a supervisor.
 #[derive(Clone, Debug)]
 pub(super) struct Teller {
     path: Arc<str>,

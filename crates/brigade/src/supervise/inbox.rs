@@ -43,7 +43,7 @@ struct Notes {
 }
 
 impl Inbox {
-    /// Puts a note in. The note comes back if nobody will read it.
+    /// Puts a note in. The note comes back if the supervisor has ended.
     pub(super) fn put(&self, note: Note) -> Result<(), Note> {
         let mut notes = self.lock();
         if notes.is_closed {

@@ -98,10 +98,10 @@ pub use launch::Outcome;
 pub use request::{ChildInfo, ChildState, Counts};
 pub use supervisor::Supervisor;
 
-/// Who else is restarted with a child.
+/// Which other children are restarted with a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// Nobody.
+    /// No other child.
     OneForOne,
     /// All other children: they are stopped, and then all are started.
     OneForAll,

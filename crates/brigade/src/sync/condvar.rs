@@ -40,7 +40,7 @@ pub struct Condvar {
 
 impl Condvar {
     const_but_in_models! {
-        /// Nobody waits.
+        /// No thread waits.
         #[inline]
         pub const fn new() -> Condvar {
             Condvar { told: AtomicU32::new(0) }

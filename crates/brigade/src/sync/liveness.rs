@@ -1,10 +1,10 @@
-//! Who is alive: the table in which every process that may hold a lock can be looked up by every
+//! The liveness table in which every process that may hold a lock can be looked up by every
 //! other, and the word to sleep on until one dies.
 //!
-//! Problem: a lock in shared memory outlives its holder. Whoever waits for it must learn that the
-//! holder is dead; be woken when it dies; and must not mistake another process, which was given the
-//! same number later, for the holder. Process numbers are no good for this: they are used again,
-//! and a process in a namespace of its own cannot see those outside it.
+//! Problem: a lock in shared memory outlives its holder. A process that waits for it must learn
+//! that the holder is dead; be woken when it dies; and must not mistake another process, which was
+//! given the same number later, for the holder. Process numbers are no good for this: they are used
+//! again, and a process in a namespace of its own cannot see those outside it.
 //!
 //! So each process has a [`Token`], which a lock word holds while the process holds the lock:
 //!
@@ -13,36 +13,36 @@
 //!   generation lives there, or that it is dead.
 //! - An *outsider* is a worker of a worker. Its fork server cannot write the table, so its token
 //!   has its process number and a digest of the time when it was started, and the kernel is asked
-//!   (`/proc`, proc(5)). Who waits for an outsider looks again every 5 ms.
+//!   (`/proc`, proc(5)). A process that waits for an outsider looks again every 5 ms.
 //!
 //! **One table for each host**, whatever fork servers it has had, for a lock may be held by a
 //! worker of any of them, and a process cannot map a table that was made after it was started. Two
 //! fork servers may have workers at the same time (one was killed, and its last workers are still
 //! dying while the next has begun). So the host gives out the slots ([`LivenessTable::allot`]),
 //! each to one worker of one fork server, and gives a slot out again only when the generation that
-//! had it is dead. Who reports a death names the generation too: a late report never hits a
+//! had it is dead. A report of a death names the generation too: a late report never hits a
 //! successor.
 //!
 //! **Who writes it**: the host, and its first fork server, which both map it before there is any
-//! worker. Then the file is sealed ([`LivenessTable::seal`]), and nobody can map it or write to it
-//! any more: a worker that opens its read-only descriptor anew, which its mode does not keep it
+//! worker. Then the file is sealed ([`LivenessTable::seal`]), and no process can map it or write to
+//! it any more: a worker that opens its read-only descriptor anew, which its mode does not keep it
 //! from, for the worker is the file's owner, cannot write. A later fork server cannot either: it
 //! tells its host of each death, and the host writes it down.
 //!
-//! Each death changes the *epoch*. Who waits for anything that a process may hold sleeps on two
+//! Each death changes the *epoch*. A process that waits for what another may hold sleeps on two
 //! words at once, its own and the epoch ([`DeathWatch`]); so no wake-up that a dying process has
 //! forgotten, or has received and taken along, is ever missed.
 //!
-//! Limits: 16,384 workers of a host at a time, and more are outsiders; a lock that nobody looks at
-//! while its dead holder's slot is given out 65,535 times (slots are given out in turn, so that is
-//! some 2^30 workers), and then when the same generation lives there again, seems held until that
-//! one ends.
+//! Limits: 16,384 workers of a host at a time, and more are outsiders; a lock that no process looks
+//! at while its dead holder's slot is given out 65,535 times (slots are given out in turn, so that
+//! is some 2^30 workers), and then when the same generation lives there again, seems held until
+//! that one ends.
 //!
 //! **A fork** of any of them that is none of our workers (fork(2), past this library) becomes an
 //! outsider at once ([`watch_forks`]), for it and its parent are two that may hold a lock; and it
 //! reads its parent's table, as a worker would: its own workers are outsiders too. The host may end
-//! before it; then the host's token is of somebody dead. A fork that is made by the bare system
-//! call, without fork(3), has its parent's token: its own death is not noticed.
+//! before it; then the host's token is that of a dead process. A fork that is made by the bare
+//! system call, without fork(3), has its parent's token: its own death is not noticed.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
@@ -159,7 +159,7 @@ impl LivenessTable {
             // SAFETY: see above.
             Ok(_) => unsafe { &*new },
             Err(theirs) => {
-                // SAFETY: `new` was made above, and nobody has seen it.
+                // SAFETY: `new` was made above, and no other thread has seen it.
                 drop(unsafe { Box::from_raw(new) });
                 // SAFETY: not null, for it took the place of what was there; never freed.
                 unsafe { &*theirs }
@@ -228,7 +228,7 @@ impl LivenessTable {
     }
 
     /// The host, when those who may write the table have mapped it, and before there is any worker:
-    /// nobody can from now on, by whatever descriptor.
+    /// no process can from now on, by whatever descriptor.
     pub(crate) fn seal(&self) -> io::Result<()> {
         let mut to_write = self.to_write();
         let Some(file) = &*to_write else {
@@ -277,7 +277,7 @@ pub(crate) struct LivenessWriter {
 }
 
 impl LivenessWriter {
-    /// This worker is dead: whoever waits for it looks again.
+    /// This worker is dead: each process that waits looks again.
     pub(crate) fn mark_dead(&self, token: Token) {
         mark_dead(&self.mapping, token);
     }
@@ -439,7 +439,7 @@ mod tests {
             let token = Token::from_bits(bits).expect("somebody's");
             let lives_there = token.place().is_some() && !is_dead(token);
             assert!(!lives_there, "{bits:#x}");
-            // Nobody in the table is marked dead by it.
+            // No process in the table is marked dead by it.
             LivenessTable::get()
                 .expect("a liveness table")
                 .mark_dead(token);

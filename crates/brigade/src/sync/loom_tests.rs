@@ -118,7 +118,7 @@ fn loom_raw_lock_survives_a_death_before_the_wake() {
                 guarded.lock.release();
             })
         });
-        // Let go of, and dead before it wakes anybody.
+        // Let go of, and dead before it wakes the next.
         guarded.lock.release_without_wake();
         mark_dead(4);
         all(waits);

@@ -31,7 +31,7 @@ impl Token {
     }
 }
 
-/// A watch over the living, of whom nobody dies.
+/// A watch over the living, none of whom dies.
 #[derive(Debug)]
 pub(crate) struct DeathWatch;
 

@@ -1,5 +1,5 @@
-//! Who has how many of something that several processes may have at a time: read locks, permits,
-//! arrivals.
+//! How many of something each process has that several processes may have at a time: read locks,
+//! permits, arrivals.
 //!
 //! Problem: a plain count has no owner. When a process dies that had counted itself in, nobody
 //! knows by how much the count is wrong.
@@ -9,9 +9,9 @@
 //! the other way round. The total is the sum over the slots, and a slot whose process is dead does
 //! not count.
 //!
-//! A slot is used by whoever has something in it. One with nothing in it, or of a dead process, is
-//! free for any other. A process may end up with two slots; that is harmless, as whoever takes a
-//! share is told in which slot it is.
+//! A slot is used by the process that has something in it. One with nothing in it, or of a dead
+//! process, is free for any other. A process may end up with two slots; that is harmless, as a
+//! process that takes a share is told in which slot it is.
 //!
 //! Limit: there are `N` slots, so counts of more than `N` processes at a time cannot be written
 //! down.
@@ -22,7 +22,7 @@ use crate::sim::shared::{AtomicU64, Ordering};
 /// The low half of a slot is the number, the high half the token.
 const NUMBER: u64 = u32::MAX as u64;
 
-/// All zero bytes: nobody has any.
+/// All zero bytes: no process has any.
 #[repr(transparent)]
 #[derive(Debug)]
 pub(super) struct ProcessCounts<const N: usize> {
@@ -131,7 +131,7 @@ impl<const N: usize> ProcessCounts<N> {
 
     /// Gives back `n` that this process took. Gives what it still has in that slot.
     ///
-    /// If the slot says that we have fewer, somebody has scribbled over it, and it is left alone.
+    /// If the slot says that we have fewer, a peer has scribbled over it, and it is left alone.
     #[inline]
     pub(super) fn give_back(&self, of: CountSlot, n: u32) -> u32 {
         let slot = &self.slots[of.0];
@@ -153,7 +153,7 @@ impl<const N: usize> ProcessCounts<N> {
         }
     }
 
-    /// Whether nobody has any, dead or alive.
+    /// Whether no process has any, dead or alive.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.slots
@@ -174,7 +174,7 @@ impl<const N: usize> ProcessCounts<N> {
                     sum += u64::from(number(seen));
                     break;
                 }
-                // Changed meanwhile: somebody alive has the slot now.
+                // Changed meanwhile: a living process has the slot now.
                 if slot
                     .compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed)
                     .is_ok()
@@ -204,7 +204,7 @@ impl<const N: usize> ProcessCounts<N> {
         })
     }
 
-    /// Nobody has any.
+    /// No process has any.
     pub(super) fn clear(&self) {
         for slot in &self.slots {
             slot.store(0, Ordering::Release);

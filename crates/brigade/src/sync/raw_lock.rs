@@ -1,12 +1,12 @@
 //! A lock of one word that lives in shared memory and survives its holder.
 //!
 //! Problem: a process may die at any instruction: while it holds the lock, after it has let go of
-//! it and before it has woken anybody, or after it was woken and before it has taken it. Who waits
+//! it and before it has woken the next, or after it was woken and before it has taken it. Who waits
 //! must not wait for ever in any of the three.
 //!
 //! The word is zero while the lock is free, else the [`Token`] of the holder's process. Its highest
-//! bit says that somebody sleeps, so that who finds it clear when it lets go need not ask the
-//! kernel to wake anyone.
+//! bit says that a process sleeps, so that a holder that finds it clear when it lets go need not
+//! ask the kernel to wake one.
 //!
 //! 1. To take: one compare-and-swap, zero to our token. To let go: one swap with zero; where the
 //!    bit was set, one sleeper is woken.
@@ -17,7 +17,7 @@
 //! 4. The death watch ends with *any* death, anywhere. So a wake-up that a dying process owed, or
 //!    took along, is replaced by its death.
 //!
-//! Memory may be scribbled over by a peer. A token that is nobody's is that of somebody dead; the
+//! Memory may be scribbled over by a peer. A token of no process is that of a dead process; the
 //! bit without a token is a free lock. A peer that writes the token of a live process has made that
 //! process the holder: no worse than if that process did not let go.
 //!
@@ -31,7 +31,7 @@ use super::{DeathWatch, Token};
 use crate::sim::shared::futex::{self, Wake};
 use crate::sim::shared::{AtomicU32, Ordering};
 
-/// Somebody sleeps.
+/// A process sleeps.
 const SLEEPERS: u32 = 1 << 31;
 
 /// How long to wait for a holder that is about to let go, before asking the kernel for sleep: half
@@ -56,7 +56,7 @@ pub(crate) enum Acquired {
     OwnerDied,
 }
 
-/// How a wait for somebody else's lock ended.
+/// How a wait for another's lock ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitedFor {
     /// It was free a moment ago.
@@ -73,7 +73,7 @@ impl RawLock {
         }
     }
 
-    /// Takes the lock if nobody alive holds it.
+    /// Takes the lock if no living process holds it.
     #[inline]
     pub(crate) fn try_acquire(&self) -> Option<Acquired> {
         match self.swap_in(0, Token::mine().to_bits()) {
@@ -108,7 +108,7 @@ impl RawLock {
         }
     }
 
-    /// Whether somebody holds it, dead or alive.
+    /// Whether it is held, dead or alive.
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
         // In one order with the compare-and-swap of who takes it: see `RwLock`.
@@ -120,7 +120,7 @@ impl RawLock {
         Token::from_bits(self.word.load(Ordering::Acquire))
     }
 
-    /// Waits until nobody holds it, and leaves it so. `None`: the deadline has passed.
+    /// Waits until it is free, and leaves it so. `None`: the deadline has passed.
     #[cold]
     pub(crate) fn wait_until_free(&self, deadline: Option<Instant>) -> Option<WaitedFor> {
         loop {
@@ -135,7 +135,7 @@ impl RawLock {
         }
     }
 
-    /// As [`wait_until_free`](Self::wait_until_free), but does not wait. `None`: somebody alive
+    /// As [`wait_until_free`](Self::wait_until_free), but does not wait. `None`: a living process
     /// holds it.
     #[cold]
     pub(crate) fn look_if_free(&self) -> Option<WaitedFor> {
@@ -168,7 +168,7 @@ impl RawLock {
         }
     }
 
-    /// `OwnerDied`: ours now. `Clean`: nobody's. `None`: somebody alive holds it.
+    /// `OwnerDied`: ours now. `Clean`: it was free. `None`: a living process holds it.
     fn take_from_the_dead(&self) -> Option<Acquired> {
         loop {
             let seen = self.word.load(Ordering::Relaxed);
@@ -230,14 +230,14 @@ impl RawLock {
                 .compare_exchange(seen, asleep, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if announced && death_watch.sleep(&self.word, asleep, deadline) == Wake::TimedOut {
-            // Nobody's wake-up is lost with us: a sleeper that was woken is not told that its time
+            // No wake-up is lost with us: a sleeper that was woken is not told that its time
             // is over, and looks again.
             return Looked::TimedOut;
         }
         Looked::Slept
     }
 
-    /// Looks, and if somebody holds the lock looks again a little later. Not if somebody sleeps,
+    /// Looks, and if the lock is held looks again a little later. Not if a process sleeps,
     /// for then the holder is not about to let go.
     fn spin(&self) -> u32 {
         let seen = self.word.load(Ordering::Relaxed);
@@ -254,7 +254,7 @@ impl RawLock {
         self.word.store(holder.to_bits(), Ordering::SeqCst);
     }
 
-    /// As one that is killed before it wakes anybody.
+    /// As one that is killed before it wakes the next.
     #[cfg(all(test, loom))]
     pub(super) fn release_without_wake(&self) {
         self.word.swap(0, Ordering::Release);

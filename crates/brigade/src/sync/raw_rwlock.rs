@@ -1,8 +1,8 @@
 //! Many readers or one writer, without the value: what [`RwLock`](super::RwLock) stands on.
 //!
-//! 1. To read: see that nobody writes; take a share; see that *still* nobody writes. Else give the
-//!    share back and wait for the writer. To let go: give the share back; if somebody writes, or
-//!    waits for a slot, wake it.
+//! 1. To read: see that no thread writes; take a share; see that *still* no thread writes. Else
+//!    give the share back and wait for the writer. To let go: give the share back; if a thread
+//!    writes, or waits for a slot, wake it.
 //! 2. To write: take the writers' lock; then wait until no living process has a share. To let go:
 //!    let go of the lock, wake all.
 //!
@@ -27,7 +27,7 @@ use crate::sim::shared::{AtomicU32, Ordering, fence_in_models};
 /// As many processes may read at a time. Every writer looks at every slot: in models there are few.
 pub(super) const PROCESSES: usize = if cfg!(loom) { 2 } else { 32 };
 
-/// All zero bytes: nobody reads or writes.
+/// All zero bytes: no thread reads or writes.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct RawRwLock {
@@ -43,7 +43,7 @@ pub(super) struct RawRwLock {
 
 enum TryRead {
     In(CountSlot),
-    /// Somebody writes.
+    /// A thread writes.
     Held,
     /// Too many processes read.
     Full,
@@ -71,7 +71,7 @@ impl RawRwLock {
         }
     }
 
-    /// To read now. `None`: somebody alive writes, or too many processes read.
+    /// To read now. `None`: a living process writes, or too many processes read.
     #[inline]
     pub(super) fn try_read(&self) -> Option<CountSlot> {
         loop {
@@ -105,7 +105,7 @@ impl RawRwLock {
         })
     }
 
-    /// To write now. `None`: somebody alive reads or writes.
+    /// To write now. `None`: a living process reads or writes.
     #[inline]
     pub(super) fn try_write(&self) -> Option<()> {
         let acquired = self.writer.try_acquire()?;
@@ -170,13 +170,13 @@ impl RawRwLock {
 
     #[cold]
     fn stir(&self) {
-        // Who sets it again after this has not slept yet, or sees the count change.
+        // A thread that sets it again after this has not slept yet, or sees the count change.
         self.crowded.store(0, Ordering::SeqCst);
         self.drain.fetch_add(1, Ordering::SeqCst);
         futex::wake_all(&self.drain);
     }
 
-    /// With the writers' lock: until nobody reads. Gives the lock up when `sleep` says so.
+    /// With the writers' lock: until no thread reads. Gives the lock up when `sleep` says so.
     #[inline]
     fn drain(&self, acquired: Acquired, sleep: impl Fn(&DeathWatch, u32) -> bool) -> Option<()> {
         self.poison.note(acquired);

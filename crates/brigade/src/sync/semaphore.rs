@@ -48,7 +48,7 @@ pub struct Semaphore {
     lock: RawLock,
     /// Counts what those who wait should look at.
     event: AtomicU32,
-    /// Not zero: somebody waits.
+    /// Not zero: a thread waits.
     waiting: AtomicU32,
     total: AtomicU32,
     /// `total` without what the living have, as far as is known; made anew from them when it
@@ -216,7 +216,7 @@ impl Semaphore {
         }
     }
 
-    /// Takes the lock. Whoever died with it may have left the count wrong.
+    /// Takes the lock. A holder that died may have left the count wrong.
     #[inline]
     fn enter(&self, deadline: Option<Instant>) -> Option<()> {
         if self.lock.acquire(deadline)? == Acquired::OwnerDied {

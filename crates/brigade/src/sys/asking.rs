@@ -207,7 +207,7 @@ unsafe fn return_from(_: *mut libc::ucontext_t, _: usize) -> bool {
 }
 
 /// Asks a thread of a process. It is certain to be that one's if the process is a child of this one
-/// that nobody reaps meanwhile, or this one. tgkill(2).
+/// that is not reaped meanwhile, or this one. tgkill(2).
 pub(crate) fn ask(process: u32, thread: u32) -> bool {
     // SAFETY: numbers only.
     let sent = unsafe {

@@ -14,7 +14,7 @@ const SLICE: Duration = Duration::from_millis(5);
 /// Why a wait came back. Every wait may come back early: look at the condition again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// Somebody woke us, the word had changed already, or a signal came.
+    /// A wake-up came, the word had changed already, or a signal came.
     Look,
     /// The deadline has passed.
     TimedOut,
@@ -141,7 +141,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -
 /// Where the kernel cannot wait for several.
 fn wait_in_slices(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -> Wake {
     let now = Instant::now();
-    // First, as the kernel has it: whoever changes a word all the time keeps nobody.
+    // First, as the kernel has it: a peer that changes a word all the time does not keep us.
     if deadline.is_some_and(|at| at <= now) {
         return Wake::TimedOut;
     }

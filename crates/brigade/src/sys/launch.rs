@@ -224,7 +224,7 @@ pub(crate) fn launch_detached(program: Program, keep: impl AsFd) -> io::Result<u
         drop(ManuallyDrop::into_inner(launch));
     }
     // Else the one in between was killed, perhaps while it was held up by the other: that one may
-    // be on its stack still, so the memory stays. It finds nobody at its socket, and ends.
+    // be on its stack still, so the memory stays. It finds no peer at its socket, and ends.
     outcome
 }
 

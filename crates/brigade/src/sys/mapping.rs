@@ -18,10 +18,10 @@ use super::{opened, process};
 /// mapping begins where none needs to.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
-/// Nobody can change the size any more.
+/// No process can change the size any more.
 pub(crate) const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
-/// A new anonymous file of `len` bytes, zeroed, whose size nobody can change any more, nor its
+/// A new anonymous file of `len` bytes, zeroed, whose size no process can change any more, nor its
 /// seals.
 pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
     memfd_of(name, len, SIZE_SEALS | SealFlags::SEAL)
@@ -29,8 +29,8 @@ pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
 
 /// A new anonymous file of `len` bytes, zeroed, with these seals.
 ///
-/// The size is sealed before anyone else can have the descriptor: a file that a peer truncates is a
-/// SIGBUS for all who map it.
+/// The size is sealed before another process can have the descriptor: a file that a peer truncates
+/// is a SIGBUS for all who map it.
 pub(crate) fn memfd_of(name: &str, len: usize, seals: SealFlags) -> io::Result<OwnedFd> {
     allowed_size(len)?;
     let fd = memfd(name)?;
@@ -74,7 +74,7 @@ pub(crate) fn seals(fd: impl AsFd) -> io::Result<SealFlags> {
 /// A file over RLIMIT_FSIZE is not only an error: the kernel sends a SIGXFSZ too, which ends the
 /// program. So it is asked for first.
 pub(crate) fn allowed_size(len: usize) -> io::Result<()> {
-    // Where nobody says what it is, there are few who have set one.
+    // Where it cannot be read, it is rarely set.
     match process::limit(rustix::process::Resource::Fsize).and_then(|limit| limit.current) {
         Some(limit) if limit < len as u64 => Err(error::as_if("ftruncate(2)", libc::EFBIG)),
         _ => Ok(()),
@@ -93,7 +93,7 @@ pub(crate) fn memfd(name: &str) -> io::Result<OwnedFd> {
 }
 
 /// Gives a part of a file its memory now: later a full machine would be a SIGBUS, in whoever
-/// touches the page that is not there. Nobody else writes to what is missing of it meanwhile.
+/// touches the page that is not there. No other thread writes to what is missing of it meanwhile.
 pub(crate) fn reserve(fd: impl AsFd, part: Range<u64>) -> io::Result<()> {
     // A signal undoes what the call has done so far: in steps, a program with a fast timer gets
     // through as well.
@@ -195,8 +195,8 @@ impl Mapping {
     /// Maps `len` bytes of `fd`, to read only.
     pub(crate) fn readable(fd: impl AsFd, len: usize) -> io::Result<Mapping> {
         match Mapping::new(&fd, len, ProtFlags::READ, MapFlags::SHARED) {
-            // Before Linux 6.7, no shared mapping of a file that nobody may write, not even one to
-            // be read. A private one of it is the same pages.
+            // Before Linux 6.7, no shared mapping of a file that no process may write, not even one
+            // to be read. A private one of it is the same pages.
             Err(Errno::PERM) if seals(&fd).is_ok_and(|seals| seals.contains(SealFlags::WRITE)) => {
                 Mapping::new(&fd, len, ProtFlags::READ, MapFlags::PRIVATE)
             }

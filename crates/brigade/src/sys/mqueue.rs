@@ -10,7 +10,7 @@ use super::error::{self, Call};
 use super::{futex, opened};
 
 /// Long ago, as a deadline: a call that would wait comes back at once. `O_NONBLOCK` would say the
-/// same; but it belongs to the open queue, and whoever else has that can take it away.
+/// same; but it belongs to the open queue, and any other process that has that can take it away.
 static AT_ONCE: libc::timespec = libc::timespec {
     tv_sec: 0,
     tv_nsec: 0,
@@ -85,7 +85,7 @@ fn may_unlink() -> io::Result<()> {
     }
 }
 
-/// Takes a queue's name away. Nobody has it who needs it: if another was quicker, all is well.
+/// Takes a queue's name away. No process that has it needs it: if another was quicker, all is well.
 fn unlink(name: &CStr) -> io::Result<()> {
     let mut tries = 0;
     loop {

@@ -87,7 +87,7 @@ impl Numbers {
 
     /// What is called so in /proc is called so here. `None`: it is gone, or not in our namespace.
     ///
-    /// It is certain where it is a child of this process that nobody reaps meanwhile; of others,
+    /// It is certain where it is a child of this process that is not reaped meanwhile; of others,
     /// see [`open`](Self::open).
     pub(crate) fn here(self, number: u32) -> Option<u32> {
         if self.depth == 1 {

@@ -114,9 +114,9 @@ impl Held {
 /// What is open where there is nothing to read, and nobody to read what is written: under the
 /// lowest number that is free.
 ///
-/// It is `/dev/null`. In a container without it, it is the reading end of a pipe that nobody writes
-/// to: reading says that this is the end, and writing is EBADF, which std's streams, and C's, take
-/// as they take a stream that was closed.
+/// It is `/dev/null`. In a container without it, it is the reading end of a pipe that no process
+/// writes to: reading says that this is the end, and writing is EBADF, which std's streams, and
+/// C's, take as they take a stream that was closed.
 pub(crate) fn null() -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open("/dev/null", flags, Mode::empty()) {

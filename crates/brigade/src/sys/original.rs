@@ -56,14 +56,14 @@ fn page() -> Option<&'static AtomicU32> {
         }
         at.cast::<AtomicU32>()
     };
-    // SAFETY: mapped above, and unmapped below only where nobody else has seen it.
+    // SAFETY: mapped above, and unmapped below only where no other thread has seen it.
     unsafe { &*mark }.store(1, Ordering::Relaxed);
     match PAGE.compare_exchange(old, mark, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: it stays mapped.
         Ok(_) => Some(unsafe { &*mark }),
         Err(theirs) => {
-            // SAFETY: `mark` was mapped above with this length, and nobody has seen it; `theirs` is
-            // not null, for it took the place of what was there, and stays mapped.
+            // SAFETY: `mark` was mapped above with this length, and no other thread has seen it;
+            // `theirs` is not null, for it took the place of what was there, and stays mapped.
             unsafe {
                 let _ = rustix::mm::munmap(mark.cast(), len);
                 Some(&*theirs)

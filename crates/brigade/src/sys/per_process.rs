@@ -44,8 +44,9 @@ impl<T: Send + Sync> OwnCell<T> {
             // SAFETY: made above, and freed by `drop` only.
             Ok(_) => Ok(&unsafe { &*new }.value),
             Err(theirs) => {
-                // SAFETY: `new` was made above, and nobody has seen it; dropping it leaves `old`
-                // alone. `theirs` is as `old`, and not null, for another thread put its own there.
+                // SAFETY: `new` was made above, and no other thread has seen it; dropping it leaves
+                // `old` alone. `theirs` is as `old`, and not null, for another thread put its own
+                // there.
                 unsafe {
                     drop(Box::from_raw(new));
                     Ok(&(*theirs).value)
@@ -108,7 +109,7 @@ impl<T: Send + Sync> PerProcess<T> {
             // SAFETY: made above, and never freed.
             Ok(_) => &unsafe { &*new }.value,
             Err(theirs) => {
-                // SAFETY: `new` was made above, and nobody has seen it.
+                // SAFETY: `new` was made above, and no other thread has seen it.
                 drop(unsafe { Box::from_raw(new) });
                 // SAFETY: not null, for it took the place of what was there; never freed.
                 &unsafe { &*theirs }.value

@@ -63,8 +63,8 @@ impl Privilege {
         Ok(now)
     }
 
-    /// Whether whoever has this can never enter another of [`NAMESPACES`]: that takes
-    /// CAP_SYS_ADMIN, setns(2), unshare(2), which whoever has no capability and no user that is
+    /// Whether a process that has this can never enter another of [`NAMESPACES`]: that takes
+    /// CAP_SYS_ADMIN, setns(2), unshare(2), which a process with no capability and no user that is
     /// root does not get but by another program. A new user namespace has all capabilities in it,
     /// and is no way for a thread of several.
     fn is_settled(&self) -> bool {
@@ -84,7 +84,7 @@ impl Privilege {
         Ok(Kept::look(Privilege::of)? == *self || Privilege::of_this_thread()? == *self)
     }
 
-    /// Whether whoever has `now` could give this to itself.
+    /// Whether a process that has `now` could give this to itself.
     pub(crate) fn is_within(&self, now: &Privilege) -> bool {
         let has = |capability| now.effective & capability != 0;
         let groups =
@@ -185,10 +185,10 @@ impl Privilege {
         if root { 0 } else { self.permitted }
     }
 
-    /// In a process that whoever has this has just started: gives up what it has got beyond that,
+    /// In a process that one with this has just started: gives up what it has got beyond that,
     /// and takes what it could not keep on the way.
     ///
-    /// A failure leaves it with something else, which whoever compares sees.
+    /// A failure leaves it with something else, which a comparison shows.
     pub(crate) fn assume(&self) {
         let set = |effective: u64, permitted: u64, inheritable: u64| {
             let bits = rustix::thread::CapabilitySet::from_bits_retain;

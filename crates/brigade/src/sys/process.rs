@@ -30,7 +30,7 @@ pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
 }
 
 /// fork(2), also in a process with threads: the child makes system calls and nothing else, for any
-/// lock may be one that nobody will let go of. signal-safety(7)
+/// lock may be one that is never let go of. signal-safety(7)
 pub(crate) fn fork_for_calls() -> io::Result<Fork> {
     // SAFETY: the child is in memory of its own. Either that was whole, as there was one thread, so
     // that nothing is locked or half-written by another (`fork_single_threaded` has looked); or the
@@ -295,8 +295,9 @@ fn is_reaped(process: impl AsFd) -> bool {
     try_signal_through(process).is_err()
 }
 
-/// How a process that is held by a pidfd ended, whoever's child it was. `None`: it has not, or
-/// nobody says: /proc/[pid]/stat before it is reaped; PIDFD_GET_INFO (Linux 6.15) once it is.
+/// How a process that is held by a pidfd ended, whichever process is its parent. `None`: it has
+/// not, or nobody says: /proc/[pid]/stat before it is reaped; PIDFD_GET_INFO (Linux 6.15) once it
+/// is.
 pub(crate) fn how_it_ended(process: impl AsFd, pid: u32) -> Option<Ended> {
     let ended = |status: i32| {
         if libc::WIFSIGNALED(status) {
@@ -316,7 +317,7 @@ pub(crate) fn how_it_ended(process: impl AsFd, pid: u32) -> Option<Ended> {
     }
     const GET_INFO: libc::c_ulong = 0xc040_ff0b;
     const EXIT: u64 = 1 << 3;
-    // Whoever reaps it may take a moment.
+    // The parent that reaps it may take a moment.
     const TRIES: u32 = 20;
     let _ = fds::wait_readable(&process, Duration::from_millis(100));
     for _ in 0..TRIES {
@@ -488,7 +489,7 @@ pub(crate) fn anonymous_bytes(pid: u32) -> Option<u64> {
     Some(all.saturating_sub(of_files) * rustix::param::page_size() as u64)
 }
 
-/// Whether this process has privileges that whoever started it does not have (setuid, file
+/// Whether this process has privileges that the user who started it does not have (setuid, file
 /// capabilities). AT_SECURE: getauxval(3).
 pub(crate) fn is_privileged() -> bool {
     // SAFETY: no memory of ours is involved.

@@ -129,7 +129,7 @@ pub(crate) const FATAL: [i32; 8] = [
 static OBSERVER: OnceLock<fn(&Fault)> = OnceLock::new();
 
 /// Has `observer` called, on a stack of its own, when a fatal signal comes; the signal then ends
-/// the process as if nobody had looked.
+/// the process as if there were no handler.
 ///
 /// `observer` runs in a signal handler: it may only touch memory that is there already. Should it
 /// hang all the same, an alarm ends the process. The stack is that of the calling thread and of
@@ -139,7 +139,7 @@ pub(crate) fn observe_faults(observer: fn(&Fault)) -> io::Result<()> {
     if OBSERVER.set(observer).is_err() {
         return Ok(());
     }
-    // Fresh pages, which nobody has touched: a fork has nothing to copy.
+    // Fresh pages, which were never touched: a fork has nothing to copy.
     // SAFETY: the kernel chooses a range that was free.
     let stack = unsafe {
         rustix::mm::mmap_anonymous(

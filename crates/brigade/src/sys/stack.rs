@@ -24,7 +24,7 @@ pub(crate) fn left() -> Option<usize> {
     let bounds = match BOUNDS.get() {
         Some(bounds) => bounds,
         None => {
-            // An unknown stack is noted as an empty range, so that nobody asks twice.
+            // An unknown stack is noted as an empty range, so that it is not asked for twice.
             let bounds = bounds().unwrap_or(Bounds { low: 0, high: 0 });
             BOUNDS.set(Some(bounds));
             bounds

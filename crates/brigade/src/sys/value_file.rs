@@ -7,7 +7,7 @@
 //!
 //! A file that is written once is sealed against writing. One that is kept is sealed against
 //! writing by all who come to it later (`F_SEAL_FUTURE_WRITE`): its writer has mapped it before. So
-//! whoever receives a value takes a copy, and looks at nothing but that.
+//! the receiver of a value takes a copy, and looks at nothing but that.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -93,7 +93,7 @@ pub(crate) struct ValueFile {
 }
 
 impl ValueFile {
-    /// The value of `len` bytes at the start of a file that came from somebody who may be hostile.
+    /// The value of `len` bytes at the start of a file that came from a peer that may be hostile.
     /// Where its memory `must_be_there`, a file with a hole in it is refused. The file is not
     /// needed any more.
     pub(crate) fn map(file: impl AsFd, len: usize, must_be_there: bool) -> io::Result<ValueFile> {

@@ -6,10 +6,10 @@
 //! them can take away what another has written; and one can fill it and clear its `O_NONBLOCK`
 //! (fcntl(2)), and then all others wait in write(2), for as long as it likes. So:
 //!
-//! - **Nobody waits**: each call says so itself (`MSG_DONTWAIT`), whatever the flags of the open
+//! - **No call waits**: each call says so itself (`MSG_DONTWAIT`), whatever the flags of the open
 //!   socket are. Full means that there is something to wake up for.
-//! - **Nobody takes a wake-up away**: what is read from a socket is what the *other* side has sent,
-//!   and a socket cannot be opened anew to read (`ENXIO`, open(2)), as a pipe can through
+//! - **No process takes a wake-up away**: what is read from a socket is what the *other* side has
+//!   sent, and a socket cannot be opened anew to read (`ENXIO`, open(2)), as a pipe can through
 //!   `/proc/self/fd`.
 //! - **Shutting it down** (shutdown(2)) is left, and is no secret: the one who is woken sees it at
 //!   once, and so does who wakes.
@@ -33,7 +33,7 @@ use super::{fds, opened};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Open,
-    /// Nobody will be woken by it any more: all who could are gone, or one has shut it down.
+    /// No process will be woken by it any more: all who could are gone, or one has shut it down.
     ShutDown,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     opened::socket_pair()
 }
 
-/// Whether one that came from somebody who may be hostile is of this kind: calls on others may
+/// Whether one that came from a peer that may be hostile is of this kind: calls on others may
 /// wait, whatever they say.
 pub(crate) fn check(end: impl AsFd) -> io::Result<()> {
     let is_unix = sockopt::socket_domain(&end).call("getsockopt(2)")? == AddressFamily::UNIX;
@@ -61,7 +61,7 @@ pub(crate) fn check(end: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Wakes whoever has the other end. Does not wait. An error: it is not woken.
+/// Wakes the process at the other end. Does not wait. An error: it is not woken.
 pub(crate) fn wake(other: impl AsFd) -> io::Result<Way> {
     loop {
         match rustix::net::send(&other, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -75,7 +75,7 @@ pub(crate) fn wake(other: impl AsFd) -> io::Result<Way> {
     }
 }
 
-/// Takes up to so many wake-ups. Does not wait. An error: nobody will be woken by this end any
+/// Takes up to so many wake-ups. Does not wait. An error: no process will be woken by this end any
 /// more, either.
 pub(crate) fn take(own: impl AsFd, most: usize) -> io::Result<Way> {
     for _ in 0..most {

@@ -131,7 +131,8 @@ pub(crate) fn attach_with<E: serde::ser::Error>(
     Ok(number as u32)
 }
 
-/// What was attached last can be decoded once: the message is good for one receiver, whoever dies.
+/// What was attached last can be decoded once: the message is good for one receiver, whichever
+/// process dies.
 pub(crate) fn attached_is_exclusive() {
     EXCLUSIVE.set(COLLECTED.get());
 }

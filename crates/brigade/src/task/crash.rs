@@ -37,7 +37,7 @@ pub(crate) struct Death {
 }
 
 impl Crash {
-    /// Of one that nobody else has yet: where its file is, or why there is none.
+    /// Of one that no other code has yet: where its file is, or why there is none.
     pub(crate) fn set_file(&mut self, file: Result<PathBuf, String>) {
         match file {
             Ok(path) => self.0.file = Some(path),

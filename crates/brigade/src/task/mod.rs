@@ -12,7 +12,7 @@
 //! - [`time_limit`]: which time of a task was over
 //! - [`task_error`]: any error of a task's own, as text
 //! - [`text`]: what is cut where it is too long
-//! - [`symbols`]: addresses to names, in the host, when somebody asks
+//! - [`symbols`]: addresses to names, in the host, when it is asked for
 
 pub(crate) mod attempt;
 pub(crate) mod carry;

@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::symbols::Symbols;
 
-/// The name of a task: its function, found in the symbols when somebody asks (a closure has no name
-/// of its own: where it was started), and the name of its worker, if it has one.
+/// The name of a task: its function, found in the symbols when it is asked for (a closure has no
+/// name of its own: where it was started), and the name of its worker, if it has one.
 #[derive(Clone)]
 pub(crate) struct TaskName(Arc<Inner>);
 

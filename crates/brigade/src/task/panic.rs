@@ -137,7 +137,7 @@ impl Unwound {
     }
 }
 
-/// Runs code of the program's whose panic nobody can be told of: a destructor, a waker, a
+/// Runs code of the program's whose panic no caller can be told of: a destructor, a waker, a
 /// subscriber.
 pub(crate) fn contained(f: impl FnOnce()) {
     attempt(f);
@@ -181,7 +181,7 @@ thread_local! {
     /// How many tasks this thread is inside of; the hook notes nothing elsewhere.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// It has no destructor, so it is there as long as the thread runs, in the destructors of other
-    /// locals too, and costs no more than a look. Whoever watches takes out what was put in, so
+    /// locals too, and costs no more than a look. The watching thread takes out what was put in, so
     /// nothing is left behind.
     static SEEN: ManuallyDrop<Cell<Option<Box<Seen>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 }

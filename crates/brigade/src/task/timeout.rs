@@ -81,7 +81,7 @@ impl Timeout {
         }))
     }
 
-    /// Of one that nobody else has yet.
+    /// Of one that no other code has yet.
     pub(crate) fn set_file(&mut self, file: Result<PathBuf, String>) {
         if let Some(expired) = Arc::get_mut(&mut self.0) {
             expired.file = Some(file);
@@ -137,8 +137,8 @@ impl Timeout {
     /// takes some milliseconds the first time; what their detail depends on is told under
     /// [`Crash::backtrace`](crate::Crash::backtrace).
     ///
-    /// `None`: nobody knows. A process could not answer in 10 ms: it was stopped, its task blocks
-    /// signals or was in an uninterruptible wait, or the machine had no processor for it.
+    /// `None`: it is not known. A process could not answer in 10 ms: it was stopped, its task
+    /// blocks signals or was in an uninterruptible wait, or the machine had no processor for it.
     pub fn backtrace(&self) -> Option<&str> {
         self.place()?.backtrace()
     }

@@ -14,14 +14,14 @@ use crate::sys::error::{Call, errno_of};
 use crate::sys::fds;
 use crate::sys::value_file::{self, ValueFile};
 
-/// A memory file of these parts, one behind the other, to be sent. Nobody who gets it can change
+/// A memory file of these parts, one behind the other, to be sent. No receiver can change
 /// it.
 pub(crate) fn file_of(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     value_file::write(parts).needed_to("pass on a large value")
 }
 
-/// The value of `len` bytes in such a file, which came from somebody who may be hostile and says
-/// that it is so many. It needs no descriptor any more.
+/// The value of `len` bytes in such a file, which came from a peer that may be hostile, and that
+/// says that it is so many. It needs no descriptor any more.
 ///
 /// No more memory is taken for a value than its sender has taken. A worker that is made to harms
 /// only itself.

@@ -5,7 +5,7 @@
 //! | a value | [`MAX_BYTES`] of encoding | before it is sent; and by its receiver, before any memory is taken for it |
 //! | the memory of a large value | no more than its sender has taken for it | [`attachment`](super::attachment) |
 //! | descriptors of a value | [`MAX_DESCRIPTORS`] | the same, by number |
-//! | descriptors of results that nobody has asked for yet | half of what this process may have (RLIMIT_NOFILE) | [`Unclaimed`] |
+//! | descriptors of results that no caller has asked for yet | half of what this process may have (RLIMIT_NOFILE) | [`Unclaimed`] |
 //! | a frame in a ring | the ring | [`ring`](super::ring) |
 //! | messages of a channel that were taken out of its mechanism | one | [`overflow`](super::overflow) |
 //!
@@ -35,7 +35,7 @@ fn most() -> usize {
     })
 }
 
-/// Descriptors of a result that nobody has asked for yet.
+/// Descriptors of a result that no caller has asked for yet.
 #[derive(Debug)]
 pub(crate) struct Unclaimed {
     descriptors: Vec<OwnedFd>,
@@ -84,7 +84,7 @@ impl Unclaimed {
         }
     }
 
-    /// Somebody has asked.
+    /// A caller has asked.
     pub(crate) fn claim(mut self) -> Vec<OwnedFd> {
         let descriptors = std::mem::take(&mut self.descriptors);
         UNCLAIMED.fetch_sub(descriptors.len(), Ordering::Relaxed);

@@ -6,7 +6,8 @@
 //! is what it was. The receiver, when it has received something and finds `waiting` set, takes it
 //! away, changes `room` and wakes all who sleep. They sleep until the next death of a process, too
 //! ([`DeathWatch`]): the receiver may have been the one. A receiver that is lost in another way
-//! (inside a message that nobody will receive) wakes nobody, so the link is looked at now and then.
+//! (inside a message that is never received) wakes no sender, so the link is looked at now and
+//! then.
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
@@ -92,7 +93,7 @@ impl CapacityWait {
         AnnouncedWait { room, death_watch }
     }
 
-    /// Sleeps until there may be room, or somebody has died, since it was announced.
+    /// Sleeps until there may be room, or a process has died, since it was announced.
     pub(super) fn sleep(&self, announced: &AnnouncedWait, until: Option<Instant>) -> Wake {
         announced
             .death_watch
@@ -276,7 +277,7 @@ impl ChannelHeader {
     /// makes the count too low until then, which is noticed, for it is then negative.
     pub(crate) fn recount_bytes(&self, inside: impl Fn() -> io::Result<u64>) -> io::Result<()> {
         let words = self.words();
-        // A peer that writes the count all the time keeps nobody in here.
+        // A peer that writes the count all the time does not keep us in here.
         for _ in 0..16 {
             let received = words.receiver.received_bytes.load(Ordering::Acquire);
             let sent = received.wrapping_add(inside()?);

@@ -2,8 +2,8 @@
 //! their steps: run by `scripts/loom`.
 //!
 //! Each word of a ring's data has a cell beside it, in which loom sees whether who reads it is sure
-//! that nobody writes it meanwhile. So a frame that is read before it is whole fails, and so does
-//! one that is overwritten before it is read.
+//! that no thread writes it meanwhile. So a frame that is read before it is whole fails, and so
+//! does one that is overwritten before it is read.
 
 use std::sync::atomic::AtomicBool;
 

@@ -39,9 +39,9 @@
 //!   never taken for a message, and is in nobody's way ([`pipe`]).
 //! - **Descriptors** go with the frame whose number they bear, through the link (the socket's own
 //!   go with the frame itself).
-//! - **Hostility.** Whoever shares a channel may write anything into it. What is no frame is lost
-//!   alone, where the mechanism keeps frames apart ([`NoFrame`](NotGot::NoFrame)); where it does
-//!   not, the channel is [`Corrupt`](NotGot::Corrupt), and is not read again. Nothing that is
+//! - **Hostility.** Each process that shares a channel may write anything into it. What is no frame
+//!   is lost alone, where the mechanism keeps frames apart ([`NoFrame`](NotGot::NoFrame)); where it
+//!   does not, the channel is [`Corrupt`](NotGot::Corrupt), and is not read again. Nothing that is
 //!   allocated is larger than [`MAX_BYTES`](crate::task::codec::MAX_BYTES).
 
 pub(crate) mod attachment;
@@ -141,9 +141,9 @@ pub(crate) enum NotPut {
     /// Not now: the kernel will say when the link can be written. It has more descriptors on their
     /// way than it takes.
     LinkBlocked,
-    /// Not now, and nobody will say when.
+    /// Not now, and no descriptor will say when.
     Busy,
-    /// Nobody will take it.
+    /// No receiver will take it.
     Gone,
     /// For another reason.
     Failed(io::Error),
@@ -154,9 +154,9 @@ pub(crate) enum NotPut {
 pub(crate) enum NotGot {
     /// Not now.
     Empty,
-    /// Not now, for the kernel is out of memory, or a peer keeps us busy: nobody says when.
+    /// Not now, for the kernel is out of memory, or a peer keeps us busy: no descriptor says when.
     Later,
-    /// Nobody will send any more, and everything that was sent has been got.
+    /// No sender is left, and everything that was sent has been got.
     Gone,
     /// A sender put what is no frame. It is taken out, and the next frame begins behind it.
     NoFrame(String),
@@ -167,7 +167,7 @@ pub(crate) enum NotGot {
 impl From<io::Error> for NotGot {
     fn from(e: io::Error) -> NotGot {
         match errno_of(&e) {
-            // Who had this end before may have made it one that does not wait.
+            // A process that had this end before may have made it one that does not wait.
             Some(libc::EAGAIN) => NotGot::Empty,
             Some(libc::ENOMEM | libc::ENOBUFS) => NotGot::Later,
             _ => NotGot::Corrupt(error::needed("receive a message", e).to_string()),

@@ -1,6 +1,6 @@
 //! A channel over a POSIX message queue. mq_overview(7).
 //!
-//! The queue's name is taken away as soon as it is open, so that it lives as long as somebody has
+//! The queue's name is taken away as soon as it is open, so that it lives as long as a process has
 //! it. A queue knows nothing of its users' ends: the link does. How many messages a queue may hold,
 //! how long they may be, and how many bytes all queues of a user may take is limited
 //! (/proc/sys/fs/mqueue, `RLIMIT_MSGQUEUE`); so the queue has no more than the kernel allows, and
@@ -26,7 +26,7 @@ const SHORTEST: usize = 128;
 /// What one queue may take of the user's share, 800 KiB by default.
 const SHARE: usize = 64 * 1024;
 
-/// How many messages a queue holds, if nobody has set another limit.
+/// How many messages a queue holds, if no other limit was set.
 const MESSAGES: usize = 10;
 
 /// A new queue for so many messages, or as many as the kernel allows.
@@ -56,7 +56,7 @@ impl MqueueSink {
     }
 }
 
-/// Of a queue that may have come from somebody hostile.
+/// Of a queue that may have come from a hostile peer.
 fn longest(queue: &OwnedFd) -> io::Result<usize> {
     let longest = mqueue::message_size(queue)?;
     if !(SHORTEST..=LONGEST).contains(&longest) {
@@ -79,8 +79,8 @@ impl FrameSink for MqueueSink {
 
     fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut> {
         let descriptors = frame.descriptors;
-        // Asked first, for nothing takes descriptors back; and with the lock held nobody else takes
-        // the room.
+        // Asked first, for nothing takes descriptors back; and with the lock held no other thread
+        // takes the room.
         if !descriptors.is_empty() && !mqueue::has_room(&self.queue).map_err(NotPut::Failed)? {
             return Err(NotPut::Blocked);
         }

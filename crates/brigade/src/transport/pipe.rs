@@ -125,7 +125,8 @@ impl PipeSink {
 
     /// The receiver of a torn pipe has something to look at.
     fn wake(&self) {
-        // If the pipe is full, it has. If nobody reads it any more, who waits is told by the link.
+        // If the pipe is full, it has. If no process reads it any more, the link tells the sender
+        // that waits.
         let _ = self.with_sigpipe_blocked(|| rustix::io::write(&self.pipe, &[WAKE]));
     }
 }
@@ -249,7 +250,7 @@ impl PipeSink {
 /// A description of this pipe's writing end that shares no flags with the given one: who has that
 /// one too could make our writes wait (`O_NONBLOCK`, fcntl(2)). So each process has one to itself,
 /// and gives away others. `None`: it cannot be had, for there is no /proc here, the pipe is another
-/// user's, or nobody reads any more; or this is no pipe.
+/// user's, or no process reads any more; or this is no pipe.
 pub(crate) fn reopen(pipe: BorrowedFd<'_>) -> Option<OwnedFd> {
     rustix::pipe::fcntl_getpipe_size(pipe).ok()?;
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());

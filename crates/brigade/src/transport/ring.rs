@@ -14,7 +14,7 @@
 //! **Hostile memory.** The other side may write anything, at any time. So: each side believes only
 //! its own count and keeps it in private memory; the other's count is read once, and checked; a
 //! frame's head is read once, checked against what is there, and only then used; bytes are copied
-//! out before anybody looks at them. Counts and heads are atomic; the bytes of a frame are copied
+//! out before they are looked at. Counts and heads are atomic; the bytes of a frame are copied
 //! by `memcpy` out of memory that Rust knows nothing about, and whatever they are then is what is
 //! checked. What does not add up is [`Corrupt`], and the ring is not used again.
 //!
@@ -66,8 +66,8 @@ pub(crate) fn append_frame<R, E>(
         return written;
     }
     let len = into.len() - start - WORD;
-    // More than a ring can hold is cut off by whoever looks at the length; nothing here makes such
-    // a frame.
+    // More than a ring can hold is cut off by the code that looks at the length; nothing here makes
+    // such a frame.
     let head = u64::from(len as u32) | u64::from(tag) << 32;
     into[start..start + WORD].copy_from_slice(&head.to_ne_bytes());
     into.resize(start + frame_size(len), 0);

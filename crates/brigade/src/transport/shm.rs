@@ -5,8 +5,8 @@
 //! is an error, and not a SIGBUS. A receiver that finds nothing looks for a moment, then announces
 //! in the ring that it sleeps, and waits on a socket, together with the link: a sender that finds
 //! the announcement sends a wake-up through it ([`wakeup`]). If that is shut down, which only a
-//! hostile sender does while another is there, nobody would be woken any more: so it is the end of
-//! the channel, for the receiver and for those who send.
+//! hostile sender does while another is there, the receiver would not be woken any more: so it is
+//! the end of the channel, for the receiver and for those who send.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -262,7 +262,7 @@ impl FrameSink for ShmSink {
     }
 
     fn recover(&self, _shared: &ChannelHeader) {
-        // It may have put a frame, and have woken nobody.
+        // It may have put a frame, and not have woken the receiver.
         self.wake();
     }
 

@@ -35,7 +35,7 @@ pub(crate) enum HandleInner<R> {
     Closed(Kind),
 }
 
-/// A task that was given to somebody who runs many. Its end is told once.
+/// A task that was given to a pool. Its end is told once.
 pub(crate) trait Pending<R> {
     /// Waits for the end. `None`: not before the deadline.
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>>;
@@ -91,7 +91,7 @@ impl<R> JoinHandle<R> {
     }
 
     /// The same task, which is [cancelled](Self::cancel) when the handle is dropped, unless its end
-    /// was taken by then: what nobody waits for any more need not run. In async code that is the
+    /// was taken by then: what no caller waits for any more need not run. In async code that is the
     /// future of a request whose client is gone, or one that `select!` has dropped.
     ///
     /// # Examples

@@ -100,7 +100,7 @@ impl Builder {
     {
         let shared = Arc::new(Shared::new());
         let theirs = Arc::clone(&shared);
-        // What panics beside the task, a waker or a destructor, has nobody to be told.
+        // What panics beside the task, a waker or a destructor, can be told to no caller.
         let thread = self
             .as_std()?
             .spawn(move || {
@@ -259,8 +259,9 @@ impl<R> ThreadTask<R> {
         if self.is_copy() {
             return Err(JoinError::Closed);
         }
-        // Nobody can cancel any more: the handle is here. So, unless that has happened, the thread
-        // will end, and its end is waited for as std does, including the destructors of its locals.
+        // No caller can cancel any more: the handle is here. So, unless that has happened, the
+        // thread will end, and its end is waited for as std does, including the destructors of its
+        // locals.
         if self.shared.state.load(Ordering::Acquire) != LET_GO {
             if let Some(thread) = self.thread.take() {
                 // The closure catches all panics of the task; one in a thread-local's destructor

@@ -46,7 +46,7 @@ enum First<A> {
 struct Calls<A> {
     /// Of those whose callers wait, what has come for them.
     waiting: HashMap<u64, Option<Outcome<A>>>,
-    /// Those whose answers have not been received, whether anyone waits for them or not. A server
+    /// Those whose answers have not been received, whether a caller waits for them or not. A server
     /// may answer what it was not asked, or twice: that is not counted.
     open: HashSet<u64>,
     next: u64,

@@ -1,5 +1,5 @@
-//! A pipe that ends in part of a frame: nobody waits for the rest, and nothing that was sent is
-//! lost.
+//! A pipe that ends in part of a frame: no receiver waits for the rest, and nothing that was sent
+//! is lost.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicU64;
@@ -20,7 +20,7 @@ fn within_limit<R: Send + 'static>(part: impl FnOnce() -> R + Send + 'static) ->
     said.recv_timeout(LIMIT).expect("no hang, and no panic")
 }
 
-/// How many bytes nobody has read.
+/// How many bytes were not read.
 fn inside<T>(sender: &Sender<T>) -> u64 {
     rustix::io::ioctl_fionread(mechanism(sender)).expect("a pipe")
 }
@@ -56,7 +56,7 @@ fn die_putting<T>(sender: &Sender<T>, written: usize) {
     };
     let mut frame = header.to_bytes().to_vec();
     frame.resize(FrameHeader::SIZE + 10_000, 0xee);
-    // As all do: nobody writes into a pipe that is torn.
+    // As all do: no sender writes into a pipe that is torn.
     if shared.died_putting() {
         shared.tear();
     }

@@ -93,7 +93,7 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Following<T> {
         self.observe(load, now);
         if let Some((since, begun)) = self.waits.filter(|waits| waits.0 + GROW_AFTER <= now) {
             self.waits = Some((now, load.begun));
-            // Where as many are begun in that time as wait, none waits longer. Where nobody has
+            // Where as many are begun in that time as wait, none waits longer. Where no task has
             // looked for longer, more may be begun.
             let mut times = 1;
             let mut until = since + GROW_AFTER * 2;

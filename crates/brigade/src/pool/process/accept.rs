@@ -60,8 +60,8 @@ impl ProcessPool {
             .complete(RawOutcome::failed(why), &mut Default::default());
     }
 
-    /// As [`enqueue`](Self::enqueue), of a task of a key. The error: the worker of that is gone, and
-    /// the task was not taken.
+    /// As [`enqueue`](Self::enqueue), of a task of a key. The error: the worker of that is gone,
+    /// and the task was not taken.
     #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue_keyed(&self, key: u64, task: &mut Option<Task>) -> Result<bool, Lost> {
         // Deaths that the fork server has told of.
@@ -106,7 +106,7 @@ impl ProcessPool {
         };
         let mut deferred = Deferred::default();
         let halted = dispatcher.respawn.is_halted();
-        // Who submits one task after another looks after the pool meanwhile.
+        // A caller that submits one task after another looks after the pool meanwhile.
         let looks = dispatcher.is_look_due(now);
         let number = dispatcher.next_number;
         dispatcher.accept(task);

@@ -40,7 +40,7 @@ impl Kept<'_> {
 }
 
 /// When the place of a worker that died with a task is filled, unless that is done before. Not at
-/// once: to set a timer that goes off takes 30 µs of whoever has the error.
+/// once: to set a timer that goes off takes 30 µs of the caller that has the error.
 const VACANT: Duration = Duration::from_millis(1);
 
 impl ProcessPool {

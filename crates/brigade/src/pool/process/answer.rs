@@ -182,7 +182,7 @@ fn delivered(content: Content, descriptors: Vec<OwnedFd>) -> Result<ResultWithDe
             content,
             descriptors,
         }),
-        // One that needs a descriptor only to be read can do without.
+        // A result that needs a descriptor only to be read can do without.
         (Err(too_many), Content::File(len)) if too_many.descriptors.len() == 1 => {
             let mapped =
                 attachment::map(&too_many.descriptors[0], len).map_err(|e| e.to_string())?;

@@ -110,8 +110,8 @@ impl Dispatcher {
     }
 
     /// Accepts a tiny task that follows others at once: it is given to a worker that is at work,
-    /// which is offered several together, and not woken for them. That is made up for by whoever
-    /// looks next: who waits, or submits a little later, or the listener, whose timer is set.
+    /// which is offered several together, and not woken for them. That is made up for by the caller
+    /// that looks next: who waits, or submits a little later, or the listener, whose timer is set.
     ///
     /// `false`: it is not one of those, and stays where it is.
     // By reference: to move a task would cost more than the rest of this function.
@@ -156,7 +156,8 @@ impl Dispatcher {
     pub(super) fn has_work_to_share(&self) -> bool {
         let behind = self.workers.behind_first();
         let enough = self.estimate.worth_waking();
-        // Who submits tiny tasks takes results now and then: most of these may have ended.
+        // A caller that submits tiny tasks takes results now and then: most of these may have
+        // ended.
         behind >= enough.map_or(1, |enough| SHARED * enough)
     }
 
@@ -172,7 +173,7 @@ impl Dispatcher {
                 break;
             }
             let share = (self.queue.tasks() / (2 * ready)).clamp(1, window);
-            // One that cannot take it now asks for what it needs to do so later.
+            // A worker that cannot take it now asks for what it needs to do so later.
             let i = self.workers.idle()[at];
             if self.queue.has_pinned_to(i) || !self.assign_to(i, share, ctx) {
                 misses += 1;
@@ -318,7 +319,7 @@ impl Dispatcher {
         false
     }
 
-    /// A task that nobody wants any more, in the queue: its end was told.
+    /// A task in the queue that was cancelled: its end was told.
     pub(super) fn discard(&mut self, task: Task, ctx: &mut Ctx<'_>) {
         match &task.sink {
             ResultSink::Handle(_) => self.queue.drop_cancelled(task),
@@ -335,7 +336,7 @@ impl Dispatcher {
         self.complete(task, RawOutcome::failed(why()), ctx);
     }
 
-    /// There is nothing in the queue, somebody has nothing to do, and somebody else has more than
+    /// There is nothing in the queue, one worker has nothing to do, and another has more than
     /// the one task that it runs: takes back a part of what it has not begun. `false`: there is
     /// none.
     pub(super) fn steal(&mut self, ctx: &mut Ctx<'_>) -> bool {

@@ -116,7 +116,7 @@ impl Dispatcher {
     /// Ends a task that no worker has. Its input is dropped now where that is soon done.
     fn end_queued(&mut self, of: &dyn HasResultCell, why: EarlyEnd, ctx: &mut Ctx<'_>) {
         let cell = of.cell();
-        // Whoever listens to events is told of it by its number.
+        // A subscriber is told of it by its number.
         let may_search = self.is_traced || self.queue.is_short();
         let removed = may_search.then(|| self.queue.remove(cell)).flatten();
         if let Some(task) = removed {
@@ -236,7 +236,7 @@ impl Dispatcher {
         }
     }
 
-    /// For so long, until now, this program could not run: nobody's time is over because of that.
+    /// For so long, until now, this program could not run: no task's time is over because of that.
     pub(super) fn give_time_back(&mut self, missed: Duration, now: Instant) {
         if !missed.is_zero() {
             self.workers
@@ -322,7 +322,7 @@ impl Dispatcher {
                         self.terminate_running(i, first, Termination::TimedOut, ctx);
                     }
                 }
-                // All this time it has not begun: it is stopped, or worse. Somebody else will do
+                // All this time it has not begun: it is stopped, or worse. Another worker will do
                 // it.
                 Some(Ok(_)) => {
                     self.terminate_stalled(i, ctx);
@@ -359,7 +359,7 @@ impl Dispatcher {
         }
     }
 
-    /// Nobody wants the results of a map any more: what it has that was not begun never is.
+    /// The results of a map are not wanted any more: what it has that was not begun never is.
     pub(super) fn close_map(&mut self, map: u32, ctx: &mut Ctx<'_>) {
         self.maps.close(map, ctx.deferred);
         for i in self.workers.busy().to_vec() {

@@ -41,7 +41,7 @@ impl Dispatcher {
             self.epoch = epoch;
             self.reap(ctx);
         }
-        // To find a worker takes longer than to tell that a task has died, and somebody waits for
+        // To find a worker takes longer than to tell that a task has died, and a caller waits for
         // that: see `complete_dead`.
         if !self.workers.is_complete() && ctx.deferred.dead_tasks.is_empty() {
             self.fill_vacancies(ctx);
@@ -57,7 +57,7 @@ impl Dispatcher {
         while let Some(&i) = self.workers.busy().get(at) {
             self.announce_begun(i, ctx);
             self.collect_from(i, ctx);
-            // One that has nothing left is no longer in the list.
+            // A worker that has nothing left is no longer in the list.
             if self.workers.busy().get(at) == Some(&i) {
                 at += 1;
             }

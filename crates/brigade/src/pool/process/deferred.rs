@@ -26,7 +26,7 @@ pub(super) struct Deferred {
     pub(super) events: Vec<TraceEvent>,
     /// For the timeline.
     pub(super) drawings: Vec<Drawing>,
-    /// Results that nobody takes any more: their destructors may be user code.
+    /// Results that are never taken: their destructors may be user code.
     pub(super) to_drop: Vec<RawOutcome>,
     /// Tasks to be dropped: they are many, and may have descriptors to be closed.
     pub(super) cancelled: Vec<Task>,

@@ -59,7 +59,7 @@ pub(super) struct Dispatcher {
     pub(super) closing: bool,
     /// Everything was cancelled: nothing is run any more.
     pub(super) aborting: bool,
-    /// Somebody listens to what happens to each task.
+    /// A subscriber listens to what happens to each task.
     pub(super) is_traced: bool,
     pub(super) next_number: u64,
     pub(super) reply_buf: Vec<u8>,
@@ -108,7 +108,7 @@ impl Dispatcher {
         }
     }
 
-    /// How many tasks wait that nobody has begun.
+    /// How many tasks wait that no worker has begun.
     pub(super) fn waiting(&self) -> usize {
         self.queue.live() + self.workers.assigned() - self.workers.busy().len()
     }

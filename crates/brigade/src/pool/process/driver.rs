@@ -1,10 +1,10 @@
 //! The driver: the one caller that looks after a pool of processes while it waits.
 //!
 //! Problem: a thread of the pool's own between callers and workers would cost two more switches for
-//! each task. So whoever waits for something looks after the pool meanwhile: it takes results, also
+//! each task. So a caller that waits looks after the pool meanwhile: it takes results, also
 //! those of others, and gives out what there is to do. At most one does so at a time, the *driver*;
 //! it looks for a moment, then sleeps until a worker notifies or ends. Others that wait sleep until
-//! the driver wakes them, and when it leaves, one of them is the next. If nobody waits at all,
+//! the driver wakes them, and when it leaves, one of them is the next. If no caller waits at all,
 //! workers notify the fork server's listener, and only if something has to be done
 //! (`set_listener_wakeups`).
 //!
@@ -30,7 +30,7 @@ pub(super) enum Driver {
     Sleeping,
 }
 
-/// What somebody waits for.
+/// What a caller waits for.
 pub(super) enum WaitFor<'a> {
     /// A task's end.
     Task(&'a ResultCell),
@@ -58,7 +58,7 @@ impl WaitFor<'_> {
     }
 }
 
-/// A worker that is about to finish what somebody waits for.
+/// A worker that is about to finish what a caller waits for.
 struct SpinTarget {
     mailbox: Arc<Mailbox>,
     seen: u64,
@@ -74,7 +74,7 @@ impl ProcessPool {
             let more = matches!(want, WaitFor::MapResult { .. });
             inner.dispatcher.poll(&mut deferred, more);
             if !deferred.dead_tasks.is_empty() {
-                // Told before anybody sleeps: it may be what is waited for.
+                // Told before any caller sleeps: it may be what is waited for.
                 self.unlock_and_run(inner, deferred);
                 inner = self.lock();
                 if want.is_satisfied(&inner.dispatcher) {
@@ -152,7 +152,7 @@ impl ProcessPool {
         self.unlock_and_run(inner, deferred);
     }
 
-    /// Somebody else drives, or there are too many notify words to sleep on, and the listener
+    /// Another caller drives, or there are too many notify words to sleep on, and the listener
     /// drives.
     fn park<'c>(
         &'c self,
@@ -201,7 +201,8 @@ impl ProcessPool {
         inner
     }
 
-    /// One that has looked after the pool does so no longer: another does, or the listener.
+    /// Gives up the driver role: wakes a parked caller to be the next driver or, if there is none,
+    /// has workers notify the listener.
     pub(super) fn release_driver(&self, inner: &mut LockedPool, deferred: &mut Deferred) {
         if inner.driver != Driver::None {
             return;
@@ -212,7 +213,7 @@ impl ProcessPool {
         }
     }
 
-    /// One that has looked after the pool will do so again soon: nobody else need be woken, unless
+    /// Gives up the driver role for a moment. No parked caller need be woken, unless
     /// for others' sake.
     pub(super) fn release_driver_briefly(&self, inner: &mut LockedPool, deferred: &mut Deferred) {
         if inner.driver == Driver::None && inner.parked.is_empty() {

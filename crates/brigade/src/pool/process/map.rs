@@ -244,7 +244,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         !self.pool.is_ours()
     }
 
-    /// Pulls an input that nobody will run. Gives its number.
+    /// Pulls an input that will not run. Gives its number.
     pub(in crate::pool) fn pass_over(&mut self) -> Option<usize> {
         if self.exhausted || self.inputs.next().is_none() {
             self.exhausted = true;

@@ -124,7 +124,7 @@ pub(super) struct MapState {
     there: ResultBuffer,
     /// Tasks that have not ended.
     open: u64,
-    /// Nobody fetches any more.
+    /// The caller fetches no more.
     closed: bool,
     waiter: Option<Thread>,
 }
@@ -178,7 +178,7 @@ impl MapTable {
 
     /// Results that are plain bytes, of the tasks from `index` on, which `take` appends as they are
     /// in the mailbox: it gives how many they are, and how many bytes the results are. Not where
-    /// nobody fetches them.
+    /// no caller fetches them.
     pub(super) fn put_replies(
         &mut self,
         number: u32,
@@ -248,7 +248,7 @@ impl MapTable {
             .is_none_or(|i| i.closed)
     }
 
-    /// Nobody fetches any more.
+    /// The caller fetches no more.
     pub(super) fn close(&mut self, number: u32, deferred: &mut Deferred) {
         let Some(map) = self.get(number) else {
             return;

@@ -1,4 +1,4 @@
-//! When nobody waits: the fork server's listener looks after the pool.
+//! When no caller waits: the fork server's listener looks after the pool.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ const CHECK_BEGUN: Duration = Duration::from_millis(20);
 /// that another worker has time for.
 const CHECK_LONG_TASK: Duration = Duration::from_millis(1);
 
-/// How long until it checks, while there are tasks, whether there is something that nobody was
+/// How long until it checks, while there are tasks, whether there is something that no thread was
 /// woken for, or whether they can be given to a worker now that could not take them.
 const CHECK_LOST_WAKEUPS: Duration = Duration::from_millis(100);
 
-/// How long until it checks, while workers come or go, whether there is something that nobody has
-/// told.
+/// How long until it checks, while workers come or go, whether there is something that no thread
+/// has told.
 const CHECK_COMING_AND_GOING: Duration = Duration::from_secs(1);
 
-/// The same, where somebody listens to what begins when.
+/// The same, where a subscriber listens to what begins when.
 const CHECK_STARTED: Duration = Duration::from_millis(1);
 
 impl PoolObserver for ProcessPool {
@@ -109,7 +109,7 @@ impl Dispatcher {
         }
         if self.is_traced && (self.workers.busy().iter()).any(|&i| self.workers[i].is_unannounced())
         {
-            // Nobody notifies when a task begins.
+            // No worker notifies when a task begins.
             sooner(Instant::now() + CHECK_STARTED);
         }
         if !self.workers.is_complete() {
@@ -142,7 +142,7 @@ impl Dispatcher {
         }
         let (of_pool, own) = (self.options.timeout, self.own_times.shortest_timeout());
         let shortest = of_pool.into_iter().chain(own).min()?;
-        // When a task begins is seen only when somebody looks: so that is done now and then.
+        // When a task begins is seen only when a thread looks: so that is done now and then.
         let period = (shortest / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
         let in_time = Instant::now() + period;
         let busy = self.workers.busy().iter().map(|&i| &self.workers[i]);

@@ -47,7 +47,7 @@ impl TransferError {
     }
 }
 
-/// How a task ended, before its result is decoded: that is the business of whoever asked for it.
+/// How a task ended, before its result is decoded: the caller that asked for it does that.
 pub(super) enum RawOutcome {
     Returned(Bytes),
     /// With descriptors, or large.

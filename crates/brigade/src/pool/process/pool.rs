@@ -38,7 +38,8 @@ pub(crate) struct ProcessPool {
     /// How many workers there should be.
     pub(super) size: AtomicU32,
     inner: Mutex<LockedPool>,
-    /// What the driver sleeps on beside the notify words: changed by whoever has news for it.
+    /// What the driver sleeps on beside the notify words: changed by each thread that has news for
+    /// it.
     pub(super) driver_wakeup: AtomicU32,
     /// Futures that wait for room in the queue.
     pub(super) room: FutureWaiters,
@@ -55,7 +56,7 @@ pub(super) struct LockedPool {
     pub(super) driver: Driver,
     /// The driver sleeps so that it hears of each result.
     pub(super) driver_wakes_on_all: bool,
-    /// Those that sleep because somebody else drives.
+    /// Those that sleep because another caller drives.
     pub(super) parked: Vec<Thread>,
     /// Of them, those that are to be woken by any news.
     pub(super) parked_on_any_change: Vec<Thread>,
@@ -121,7 +122,7 @@ impl ProcessPool {
         self.original.is_this_process()
     }
 
-    /// Looks, for somebody who does not wait.
+    /// Looks, for a caller that does not wait.
     pub(super) fn poll(&self) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
@@ -170,7 +171,7 @@ impl ProcessPool {
         self.options.queue_limit.get().map(|_| &self.room)
     }
 
-    /// A future waits for room: somebody looks at each result.
+    /// A future waits for room: each result is looked at.
     pub(in crate::pool) fn look_for_room(&self) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
@@ -187,7 +188,7 @@ impl ProcessPool {
         &self.idle
     }
 
-    /// Whether nothing is queued and nothing runs. If not, somebody looks at each result.
+    /// Whether nothing is queued and nothing runs. If not, each result is looked at.
     pub(in crate::pool) fn look_for_idle(&self) -> bool {
         if !self.is_ours() {
             return true;

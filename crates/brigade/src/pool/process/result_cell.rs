@@ -142,7 +142,7 @@ impl ResultCell {
         self.lock().end.take()
     }
 
-    /// Who is to be woken at the end; `None`: nobody waits any more.
+    /// The caller to wake at the end; `None`: no caller waits any more.
     pub(super) fn set_waiter(&self, waiter: Option<Thread>) {
         let old = std::mem::replace(&mut self.lock().waiter, waiter);
         drop(old);

@@ -292,7 +292,7 @@ impl ProcessPool {
         self.submit_made(target, context, input)
     }
 
-    /// As [`submit`](Self::submit), of a task that has something otherwise than the pool.
+    /// As [`submit`](Self::submit), of a task that has options of its own.
     #[track_caller]
     pub(in crate::pool) fn submit_as<A: Message, R: Message>(
         self: &Arc<Self>,
@@ -339,7 +339,7 @@ impl ProcessPool {
         JoinHandle(HandleInner::Pooled(pooled))
     }
 
-    /// As [`try_submit`](Self::try_submit), of a task that has something otherwise than the pool.
+    /// As [`try_submit`](Self::try_submit), of a task that has options of its own.
     #[track_caller]
     pub(in crate::pool) fn try_submit_as<A: Message, R: Message>(
         self: &Arc<Self>,

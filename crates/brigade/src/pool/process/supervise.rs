@@ -132,8 +132,8 @@ impl Dispatcher {
                 .begun()
                 .map(|begun| begun.wrapping_sub(connection.taken()))
         });
-        // One that ends by itself, or breaks the protocol, does so in a task: if it says that it
-        // had begun none, that task has written over the count.
+        // A worker that ends by itself, or breaks the protocol, does so in a task: if it says that
+        // it had begun none, that task has written over the count.
         let broke_protocol = status == SlotStatus::Terminating(Termination::ProtocolError);
         let is_of_its_own =
             broke_protocol || status == SlotStatus::Ready && evidence.is_of_its_own();
@@ -145,7 +145,7 @@ impl Dispatcher {
         if (begun != Ok(0) || has_lied) && status != SlotStatus::Terminating(Termination::Stalled) {
             victim = self.workers.take_first(i);
         }
-        // One that broke the protocol may have gone on behind what it has garbled.
+        // A worker that broke the protocol may have gone on to later tasks.
         let more = match begun {
             Ok(begun) if broke_protocol => begun.saturating_sub(1),
             _ => 0,
@@ -162,8 +162,8 @@ impl Dispatcher {
                 SlotStatus::Terminating(Termination::TimedOut)
                     | SlotStatus::Terminating(Termination::Cancelled)
             );
-        // Where our copies of its descriptors are closed, nobody else can run it: it died with its
-        // worker.
+        // Where our copies of its descriptors are closed, no other worker can run it: it died with
+        // its worker.
         let spared = victim.take_if(|task| {
             !runs && !ours && task.free_requeues < MAX_FREE_REQUEUES && task.input.is_whole()
         });

@@ -46,7 +46,7 @@ impl CallTarget {
         CallTarget { call_site, ..self }
     }
 
-    /// One that no worker can find.
+    /// A target that no worker can find.
     #[track_caller]
     pub(super) fn invalid() -> CallTarget {
         CallTarget {
@@ -109,9 +109,10 @@ pub(super) struct Task {
     /// One of those is a deadline. It is given to a worker that has no other, which begins it at
     /// once: one that lay ahead of a worker could begin after its deadline.
     pub(super) has_deadline: bool,
-    /// The process of the worker that was given it last, where somebody listens; or 0.
+    /// The process of the worker that was given it last, where a subscriber listens; or 0.
     pub(super) with: u32,
-    /// The place of the one worker that is to run it. It is given to that when it has no other task.
+    /// The place of the one worker that is to run it. It is given to that when it has no other
+    /// task.
     pub(super) pin: Option<WorkerIndex>,
     pub(super) submitted: Instant,
     /// Where it lies in its worker's mailbox.
@@ -121,7 +122,7 @@ pub(super) struct Task {
     pub(super) number: u64,
 }
 
-/// Who hears how it ended.
+/// What is told how it ended.
 pub(super) enum ResultSink {
     Handle(Arc<dyn HasResultCell>),
     /// A map, and the number of the input, or of the first.

@@ -14,17 +14,18 @@ use crate::worker::process::ipc::handoff::Notify;
 use crate::worker::process::ipc::mailbox::Mailbox;
 
 impl Dispatcher {
-    /// Whether somebody has to look when workers finish, even if nobody waits for a result: there
-    /// are more tasks to give out, some are to be shared, or a future is to be woken.
+    /// Whether a thread has to look when workers finish, even if no caller waits for a result:
+    /// there are more tasks to give out, some are to be shared, or a future is to be woken.
     ///
-    /// `soon`: somebody will look soon in any case, and has nothing in the queue.
+    /// `soon`: a thread will look soon in any case, and has nothing in the queue.
     fn needs_refill(&self, soon: bool) -> bool {
         self.queue.has_any()
             || self.wakeups.notifies_each_result()
             || !soon && self.has_work_to_share()
     }
 
-    /// Where a slot's worker is to ring if nobody waits for it in particular; `None`: nowhere.
+    /// Where a slot's worker is to notify at if no caller waits for it in particular; `None`:
+    /// nowhere.
     fn refill_threshold(&self, slot: &WorkerSlot) -> Option<u32> {
         let first = slot.first();
         let tasks = slot.assigned.count() as u32;
@@ -39,7 +40,7 @@ impl Dispatcher {
         }
     }
 
-    /// Nobody looks from now on: has workers notify the listener where that is needed. `false`:
+    /// No thread looks from now on: has workers notify the listener where that is needed. `false`:
     /// there is news, look first.
     pub(super) fn set_listener_wakeups(&mut self, soon: bool) -> bool {
         if self.is_done() {
@@ -73,7 +74,7 @@ impl Dispatcher {
     /// The driver is about to sleep: has workers notify it. Gives their notify words. `None`: there
     /// is news, look first.
     ///
-    /// `others`: somebody else waits for something too, so that each result may be what is waited
+    /// `others`: another caller waits for something too, so that each result may be what is waited
     /// for.
     pub(super) fn set_driver_wakeups(
         &mut self,

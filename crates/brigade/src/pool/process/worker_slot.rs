@@ -32,7 +32,7 @@ pub(super) enum Termination {
 /// What the worker of a slot is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotStatus {
-    /// There is none.
+    /// The slot has no worker.
     Vacant,
     /// It is getting ready.
     Starting,
@@ -247,8 +247,8 @@ impl WorkerSlot {
             // result.
             Err(why) => {
                 self.ring_full = true;
-                // One that has no task has received all that it will: what is in there belongs to
-                // tasks that were taken back from it.
+                // A worker that has no task has received all that it will: what is in there belongs
+                // to tasks that were taken back from it.
                 self.fd_socket_broken |= match why {
                     NotNow::Gone => true,
                     NotNow::FdSocketFull => self.assigned.is_empty(),
@@ -361,7 +361,7 @@ impl WorkerSlot {
         Ok((given, rest))
     }
 
-    /// Closes our copies of the descriptors of a task that was begun, and that nobody else will
+    /// Closes our copies of the descriptors of a task that was begun, and that no other worker will
     /// run. `retries`: the pool's.
     pub(super) fn close_copies(&mut self, retries: u32) {
         let first = self.first();

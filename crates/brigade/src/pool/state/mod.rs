@@ -257,7 +257,7 @@ impl<S: 'static> StatePool<S> {
         self.try_submit_as(StateTask::Changes(task), input, TaskOptions::NONE)
     }
 
-    /// A task that has something otherwise than the pool.
+    /// A task that has options of its own.
     #[track_caller]
     fn submit_as<A: Message, R: Message>(
         &self,

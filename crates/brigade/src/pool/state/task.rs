@@ -1,4 +1,4 @@
-//! A task that uses its worker's state; and one that has something otherwise than its pool.
+//! A task that uses its worker's state; and one that has options of its own.
 
 use std::fmt;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
@@ -50,7 +50,7 @@ impl<S: 'static, A: Message, R: Message> StateTask<S, A, R> {
     }
 }
 
-/// One task that uses its worker's state, and has something otherwise than its pool: a timeout, a
+/// One task that uses its worker's state, and has options of its own: a timeout, a
 /// deadline, a number of retries. Made by [`StatePool::task`] and [`StatePool::task_mut`].
 ///
 /// As [`TaskBuilder`](crate::pool::TaskBuilder).
@@ -63,7 +63,7 @@ pub struct StateTaskBuilder<'p, S, A, R> {
 }
 
 impl<S: 'static> StatePool<S> {
-    /// A task that borrows its worker's state, and is to have something otherwise than the pool: a
+    /// A task that borrows its worker's state, and is to have options of its own: a
     /// timeout, a deadline, a number of retries.
     ///
     /// # Examples

@@ -57,7 +57,7 @@ impl ThreadPool {
         self.accept(task, call_site, input)
     }
 
-    /// As [`submit`](Self::submit), of a task that has something otherwise than the pool.
+    /// As [`submit`](Self::submit), of a task that has options of its own.
     #[track_caller]
     pub(in crate::pool) fn submit_as<A: Message, R: Message>(
         self: &Arc<Self>,
@@ -87,7 +87,7 @@ impl ThreadPool {
         JoinHandle(HandleInner::Pooled(Arc::new(task)))
     }
 
-    /// As [`try_submit`](Self::try_submit), of a task that has something otherwise than the pool.
+    /// As [`try_submit`](Self::try_submit), of a task that has options of its own.
     #[track_caller]
     pub(in crate::pool) fn try_submit_as<A: Message, R: Message>(
         self: &Arc<Self>,
@@ -111,7 +111,7 @@ impl ThreadPool {
         (!options.is_none()).then(|| Box::new(options.with_deadline(by_our_clock)))
     }
 
-    /// Queues a task that has something otherwise than the pool, and for which there is room.
+    /// Queues a task that has options of its own, and for which there is room.
     fn accept_as<A: Message, R: Message>(
         self: &Arc<Self>,
         task: Callable<A, R>,

@@ -88,7 +88,7 @@ impl ThreadPool {
             .spawn(move || {
                 current::set_monitor_of(theirs.pool_id);
                 service_thread::mark();
-                // Whoever starts this thread has the lock until the monitor is there.
+                // The thread that starts this one has the lock until the monitor is there.
                 drop(theirs.lock_table());
                 if let Some(monitor) = theirs.timeout_monitor.get() {
                     monitor.run(&theirs);

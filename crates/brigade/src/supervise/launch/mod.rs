@@ -113,7 +113,7 @@ impl<A: Clone, R> Clone for Of<A, R> {
     }
 }
 
-/// A task of any type. The destructor of its input may panic, which concerns nobody else.
+/// A task of any type. The destructor of its input may panic, which concerns no other child.
 pub(super) struct AnyTask(Option<Box<dyn Task>>);
 
 impl AnyTask {

@@ -23,7 +23,7 @@ use super::request::{ChildInfo, ChildReplyTo, ChildState};
 use super::{AutoShutdown, Restart, Shutdown, Strategy};
 use crate::Kind;
 
-/// Who starts and stops.
+/// What starts and stops.
 pub(super) trait World<L> {
     /// Starts a run. It is up at once, unless readiness is asked for.
     fn launch(&mut self, spec: &mut Spec<L>, run: Run) -> Result<(), Exit>;
@@ -35,7 +35,7 @@ pub(super) trait World<L> {
     fn beats(&self, run: Run) -> u32;
     fn pid(&self, run: Run) -> Option<u32>;
     fn tell(&mut self, child: &Arc<str>, pid: Option<u32>, what: What);
-    /// A number that nobody foresees.
+    /// A number that cannot be foreseen.
     fn chance(&mut self) -> u64;
 }
 
@@ -97,7 +97,7 @@ enum After {
     Forgotten,
 }
 
-/// Whom the start of a child is for.
+/// What the start of a child is for.
 #[derive(Debug)]
 enum Origin {
     /// The start of its supervisor.

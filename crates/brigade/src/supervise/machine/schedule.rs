@@ -181,7 +181,7 @@ impl<L> Machine<L> {
         self.phase = Phase::Ending(reason);
     }
 
-    /// As [`end`](Self::end), and nobody is given time for it.
+    /// As [`end`](Self::end), and no child is given time for it.
     pub(super) fn hurry(&mut self, world: &mut impl World<L>) {
         self.in_a_hurry = true;
         for entry in &mut self.children {

@@ -64,7 +64,7 @@ impl DeathWatch {
         })
     }
 
-    /// Sleeps while `word` is `expected` and nobody has died, and no longer than until the
+    /// Sleeps while `word` is `expected` and no process has died, and no longer than until the
     /// deadline. May come back early.
     pub(crate) fn sleep(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {
         let now = Instant::now();

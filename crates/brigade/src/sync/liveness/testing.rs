@@ -2,7 +2,7 @@
 
 use super::{LivenessTable, Token};
 
-/// Somebody who has a slot of the table, and is alive until it is killed.
+/// A process that has a slot of the table, and is alive until it is killed.
 #[derive(Debug)]
 pub(crate) struct FakeProcess {
     token: Token,

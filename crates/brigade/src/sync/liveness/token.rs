@@ -26,7 +26,7 @@ impl Token {
         self.0
     }
 
-    /// Whatever is in shared memory: garbage is the token of somebody dead. `None`: nobody's.
+    /// Whatever is in shared memory: garbage is the token of a dead process. `None`: nobody's.
     pub(crate) fn from_bits(bits: u32) -> Option<Token> {
         Some(Token(bits & Token::MASK)).filter(|t| t.0 != 0)
     }
@@ -79,7 +79,8 @@ pub(super) enum Life {
 /// Looks whether a process lives. Nothing is allocated: it is asked in a process that was just
 /// forked.
 pub(super) fn life_of(pid: u32) -> Life {
-    // One that nobody has waited for is there to the kernel, but /proc says that it has ended.
+    // A process that no parent has waited for is there to the kernel, but /proc says that it has
+    // ended.
     match stat_of(pid) {
         Some(life) => life,
         // Asked last, so that it holds for one that has ended since.

@@ -11,7 +11,7 @@ use parking_lot_core::{
 /// Why a wait came back. Every wait may come back early: look at the condition again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// Somebody woke us, or the word had changed already.
+    /// A wake-up came, or the word had changed already.
     Look,
     /// The deadline has passed.
     TimedOut,

@@ -52,11 +52,11 @@ const SHARE_OF_DESCRIPTORS: u64 = 64;
 /// How long a file is kept that is not used.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(1);
 
-/// Who gives back what this process keeps.
+/// What gives back what this process keeps.
 static GIVEN_BACK_BY: AtomicU8 = AtomicU8::new(BY_THREAD);
 
 const BY_THREAD: u8 = 0;
-/// Whoever runs tasks here, by [`give_back`].
+/// The code that runs tasks here, by [`give_back`].
 const BY_WORKER: u8 = 1;
 /// Nothing is kept, so far.
 const NOTHING_YET: u8 = 2;
@@ -71,7 +71,7 @@ static MAY_BE_ANY: AtomicBool = AtomicBool::new(false);
 struct Kept {
     /// As it was when this process wrote its first large value.
     allowance: Allowance,
-    /// Those that nobody writes to just now; the one that was used last is the last.
+    /// Those that are not written just now; the one that was used last is the last.
     files: Vec<KeptFile>,
     /// Of all, those included that are written to.
     bytes: usize,
@@ -364,7 +364,7 @@ impl KeptFile {
         open(&self.file, OFlags::RDONLY)
     }
 
-    /// Whether nobody else has it. The lease is given back at once.
+    /// Whether no other process has it. The lease is given back at once.
     fn is_free(&self) -> bool {
         let lease = |kind: libc::c_int| {
             // SAFETY: an open descriptor; the command takes a number.
@@ -374,8 +374,8 @@ impl KeptFile {
         lease(libc::F_WRLCK) && lease(libc::F_UNLCK)
     }
 
-    /// Who opens the file by way of /proc, just while this has the lease, has the kernel tell this
-    /// process so: by SIGIO, which would end it. By another that is ignored, then.
+    /// A process that opens the file by way of /proc, just while this has the lease, has the kernel
+    /// tell this process so: by SIGIO, which would end it. By another that is ignored, then.
     fn keep_quiet(&self) -> io::Result<()> {
         const F_SETSIG: libc::c_int = 10;
         // SAFETY: an open descriptor; the command takes a number.

@@ -33,8 +33,8 @@ pub(super) struct Decoder<'de, 'n> {
     names: &'n Names<'de>,
     /// The variant that comes next.
     announced: Announced<'de>,
-    /// An element or a field could not be read, and so many come after it. Whoever reads them all
-    /// takes it.
+    /// An element or a field could not be read, and so many come after it. A caller that reads them
+    /// all takes it.
     failed_before: Option<usize>,
 }
 
@@ -117,7 +117,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
         tag::take_count(&mut self.input).ok_or_else(|| Error::malformed("a count"))
     }
 
-    /// How many values follow. Each takes a byte at least, so that a count costs nobody more than
+    /// How many values follow. Each takes a byte at least, so that a count costs no more than
     /// what came.
     #[inline(always)]
     fn values(&mut self) -> Result<usize> {
@@ -330,7 +330,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
         Ok(())
     }
 
-    /// What comes next is a `Some`, and whoever asks did not ask for an option.
+    /// What comes next is a `Some`, and the caller did not ask for an option.
     #[inline(never)]
     fn strip_some(&mut self) -> Result<()> {
         while self.input.first() == Some(&tag::SOME) {

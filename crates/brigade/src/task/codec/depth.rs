@@ -1,5 +1,5 @@
-//! How deep values may be nested. Serde encodes and decodes by recursion, on the stack of whoever
-//! does it.
+//! How deep values may be nested. Serde encodes and decodes by recursion, on the stack of the code
+//! that does it.
 //!
 //! A value that is nested too deeply is refused, before the stack overflows. How much stack a level
 //! takes is up to the compiler and to the types, so what counts is what is left; the levels are

@@ -34,7 +34,8 @@ thread_local! {
 }
 
 /// Counts the errors that get a place while a message is written or read. Where that succeeds all
-/// the same, somebody has passed over one, and nobody knows where in the message that has left us.
+/// the same, the visitor has passed over one, and it is not known where in the message that has
+/// left us.
 pub(super) struct Placed(u64);
 
 impl Placed {
@@ -82,7 +83,7 @@ impl Error {
         Error::new("its encoding ends in the middle")
     }
 
-    /// Somebody has passed over an error.
+    /// The visitor has passed over an error.
     #[cold]
     pub(super) fn passed_over() -> Error {
         Error::new(

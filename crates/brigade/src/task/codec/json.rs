@@ -1,9 +1,10 @@
 //! Visitors that were written for JSON only.
 //!
-//! Who asks "what is it?" gets `visit_some`, `visit_none` and `visit_bytes` from us, which JSON
-//! never calls: it has null, and lists of numbers. A visitor that lacks these methods refuses them,
-//! and is used up then. So that is noted for its type, the message is read once more, and from then
-//! on such a visitor gets what JSON would give. One that has the methods always gets them.
+//! A visitor that asks "what is it?" gets `visit_some`, `visit_none` and `visit_bytes` from us,
+//! which JSON never calls: it has null, and lists of numbers. A visitor that lacks these methods
+//! refuses them, and is used up then. So that is noted for its type, the message is read once more,
+//! and from then on such a visitor gets what JSON would give. One that has the methods always gets
+//! them.
 //!
 //! Where serde stands in between and buffers (`untagged`, `flatten` and the like), nobody knows who
 //! will ask. A message that cannot be read, and in which such a method was lacking, is read once
@@ -39,8 +40,8 @@ pub(super) fn note_refusal() {
 }
 
 /// Whether serde itself keeps what this visitor is given, to look at it again as one type after
-/// another (`untagged`, `flatten` and the like). There `Some(x)` and `x` are the same to whoever
-/// asks for an option, and only `x` will do for whoever does not.
+/// another (`untagged`, `flatten` and the like). There `Some(x)` and `x` are the same to a caller
+/// that asks for an option, and only `x` will do for one that does not.
 pub(super) fn is_buffer<V>() -> bool {
     let name = std::any::type_name::<V>();
     name.starts_with("serde") && name.contains("ContentVisitor")

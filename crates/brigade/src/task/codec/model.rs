@@ -2,7 +2,7 @@
 //! fuzzer.
 //!
 //! [`there_and_back`] makes a type and a value of it, and expects it back: asked for by its type,
-//! asked what it is, and out of serde's buffer. [`from_anyone`] reads what nobody has written.
+//! asked what it is, and out of serde's buffer. [`from_anyone`] reads what no encoder has written.
 
 mod read;
 mod write;
@@ -89,7 +89,7 @@ pub(super) enum Value {
     Variant(usize, Box<Value>),
 }
 
-/// What somebody gets who asks what it is.
+/// The answer to "what is it?".
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Any {
     Bool(bool),
@@ -419,7 +419,7 @@ mod types {
     pub(super) struct Forever(Option<Box<Forever>>);
 }
 
-/// Reads bytes that anyone may have written, as one type after another.
+/// Reads bytes that a peer may have written, as one type after another.
 pub(crate) fn from_anyone(bytes: &[u8]) {
     fn read<T: crate::Message>(bytes: &[u8]) {
         if let Ok(value) = decode::<T>(bytes, Vec::new()) {

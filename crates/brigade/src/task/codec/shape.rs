@@ -146,7 +146,7 @@ impl<T: Send + Sync + 'static, const LEN: usize> Table<T, LEN> {
                 return Some(unsafe { &*entry });
             }
         }
-        // SAFETY: it was made above, and nobody else has seen it.
+        // SAFETY: it was made above, and no other thread has seen it.
         drop(unsafe { Box::from_raw(entry) });
         None
     }

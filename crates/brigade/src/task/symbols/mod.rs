@@ -1,4 +1,4 @@
-//! Addresses to names, in the host, when somebody asks.
+//! Addresses to names, in the host, when it is asked for.
 //!
 //! A worker that faults can only note addresses. They are turned into names here, from the same
 //! files: the program itself is read through `/proc/self/exe`, which is the right file even when

@@ -130,7 +130,7 @@ impl<'m> Consumer<'m> {
 
     /// The length and the tag of the next frame, which is all there.
     fn next_frame(&mut self) -> Result<Option<(usize, u32)>, Corrupt> {
-        // Once: a producer that leaves out the rest of the ring for ever keeps nobody in here.
+        // Once: a producer that leaves out the rest of the ring for ever does not keep us in here.
         let mut looked = false;
         loop {
             let available = self.tail.wrapping_sub(self.head);

@@ -175,7 +175,7 @@ impl<'m> Producer<'m> {
         let _ = waiter.compare_exchange(announcement, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Shows the consumer what was pushed, and wakes nobody.
+    /// Shows the consumer what was pushed, and does not wake it.
     pub(crate) fn show(&mut self) {
         self.memory
             .control

@@ -90,7 +90,7 @@ impl Output {
     /// can be written to again.
     ///
     /// # Errors
-    /// It cannot be opened; a named pipe that nobody reads is `ENXIO`.
+    /// It cannot be opened; a named pipe that no process reads is `ENXIO`.
     pub fn file(path: impl AsRef<Path>) -> io::Result<Output> {
         let file = host::open_output(path.as_ref())?;
         Ok(Output(To::File(Arc::new(file))))
@@ -156,7 +156,7 @@ impl Output {
 /// The lines that workers write: made by [`Output::lines`], read by iterating, which waits for the
 /// next.
 ///
-/// It ends when nobody is left who could write one: each worker has ended, and each builder, pool
+/// It ends when no writer is left: each worker has ended, and each builder, pool
 /// and [`Output`] is dropped that has the other end. What a worker has written is read before that,
 /// also where it was killed; but a task's result may be there earlier than its lines.
 ///
@@ -164,7 +164,7 @@ impl Output {
 /// 200 KiB), then the workers that write wait, as they do on a pipe. Where no line at all is taken
 /// for five seconds, they wait no longer: lines are dropped and counted until some are taken again,
 /// and [`Line::lost`] of the next one of that worker tells how many.
-/// Dropped, nobody reads any more: what workers write goes nowhere, and they are not held up.
+/// Dropped, no reader is left: what workers write goes nowhere, and they are not held up.
 #[derive(Debug)]
 pub struct Lines(host::Source);
 

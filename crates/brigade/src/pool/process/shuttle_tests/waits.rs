@@ -146,7 +146,7 @@ fn shuttle_futures_are_woken() {
 
 #[test]
 fn shuttle_who_does_not_wait_is_served() {
-    // Nobody waits for the first ones, and there are more than their workers are given at first.
+    // No caller waits for the first ones, and there are more than their workers are given at first.
     model(QUIET, |server| {
         let pool = pool(2).build().expect("no reason not to");
         for n in 0..12 {

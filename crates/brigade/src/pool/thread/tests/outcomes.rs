@@ -108,7 +108,7 @@ fn a_waker_that_panics_takes_nothing_along() {
     assert_eq!(ended(pool.submit(double, 4)).unwrap(), 8);
 }
 
-/// A result that nobody takes panics when it is dropped.
+/// A result that is never taken panics when it is dropped.
 #[derive(Serialize, Deserialize)]
 struct Touchy;
 

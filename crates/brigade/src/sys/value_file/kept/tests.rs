@@ -299,7 +299,7 @@ fn what_cannot_be_kept_arrives_all_the_same() {
     if !can_keep() {
         return;
     }
-    // All that may be kept is in use, by whoever got it.
+    // All that may be kept is in use, by its receiver.
     let held: Vec<_> = (0..MOST_FILES as u8).map(|n| write(n, 300 << 10)).collect();
     let (count, _) = counts();
     let more: Vec<_> = (0..8).map(|n| write(100 + n, LEN)).collect();

@@ -1,9 +1,9 @@
 //! Sequences and tuples. Plain numbers of one kind become a run: one head, then the numbers as they
 //! are in memory.
 //!
-//! Nobody says beforehand what the elements are. A sequence whose first element is a plain number
-//! begins a run; if an element comes that does not belong into it, what is there is written again,
-//! one by one.
+//! Serde does not say beforehand what the elements are. A sequence whose first element is a plain
+//! number begins a run; if an element comes that does not belong into it, what is there is written
+//! again, one by one.
 
 use serde::ser::{
     self, Serialize, SerializeSeq, SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,

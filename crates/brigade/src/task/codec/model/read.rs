@@ -272,7 +272,7 @@ fn by_names<'de, A: MapAccess<'de>>(of: &Struct, mut map: A) -> Result<Value, A:
     Ok(Value::Fields(values))
 }
 
-/// The visitor of a struct by somebody who knows its fields by their names.
+/// The visitor of a struct by a reader that knows its fields by their names.
 struct Fields<'t>(&'t Struct);
 
 impl<'de> Visitor<'de> for Fields<'_> {

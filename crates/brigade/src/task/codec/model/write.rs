@@ -22,7 +22,7 @@ impl Written {
         Written { of, value, habits }
     }
 
-    /// What somebody gets who asks what it is.
+    /// The answer to "what is it?".
     pub(super) fn as_any(&self) -> Any {
         self.part().as_any()
     }

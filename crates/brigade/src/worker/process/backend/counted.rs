@@ -1,8 +1,8 @@
 //! A stand-in for the fork server, and workers that run in the calling thread, one step for each
 //! call: for [`counts`](crate::counts).
 //!
-//! Problem: what a task costs is to be counted in one thread of one process, where nobody may wait
-//! for anybody. The host's half and the worker's are the library's own, on one mailbox that is
+//! Problem: what a task costs is to be counted in one thread of one process, where no thread may
+//! wait for another. The host's half and the worker's are the library's own, on one mailbox that is
 //! mapped twice; only the fork server is replaced. Nothing here is a hot path.
 
 use std::cell::Cell;
@@ -45,7 +45,7 @@ impl fmt::Debug for OneThread {
 }
 
 impl OneThread {
-    /// From here on, whoever starts a process in this process gets a worker of
+    /// From here on, a caller that starts a process in this process gets a worker of
     /// [`add_worker`](Self::add_worker).
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl OneThread {
         let events = opened::event()?;
         let (host_end, wake_socket) = wake_socket::pair()?;
         let symbols = Symbols::new(Vec::new());
-        // No process has the number 0, and this is no pidfd: nobody is ever ended.
+        // No process has the number 0, and this is no pidfd: no process is ever ended.
         let process = opened::event()?;
         let server = ForkServer::new(
             0,

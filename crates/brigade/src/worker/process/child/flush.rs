@@ -1,14 +1,14 @@
-//! What a task has printed is written out before anybody hears that it is done, but nobody waits
-//! for that for ever.
+//! What a task has printed is written out before the host hears that it is done, but no caller
+//! waits for that for ever.
 //!
 //! Problem: a task may leave a thread behind that holds a stream's lock (it prints to something
 //! that nobody reads, or sits in fgetc(3)), and to flush a stream is to wait for its lock. std's
 //! stdout cannot be tried.
 //!
-//! So: where the process never had a second thread, nobody else can hold a lock, and the streams
-//! are flushed. Else a thread does it, for which the task's own waits [`LIMIT`]. What is not out by
-//! then is left, but for C's stdout, if its lock can be had; and the host is told. The thread stays
-//! for the next task; one that is stuck is left, too.
+//! So: where the process never had a second thread, no other thread can hold a lock, and the
+//! streams are flushed. Else a thread does it, for which the task's own waits [`LIMIT`]. What is
+//! not out by then is left, but for C's stdout, if its lock can be had; and the host is told. The
+//! thread stays for the next task; one that is stuck is left, too.
 
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::sys::signal::Blocked;
 use crate::sys::{c_streams, process};
 
-/// How long a task's end is held up by a stream that somebody holds.
+/// How long a task's end is held up by a stream that another thread holds.
 const LIMIT: Duration = Duration::from_millis(100);
 
 /// Which of C's streams are flushed, beside std's stdout.
@@ -29,7 +29,7 @@ pub(in crate::worker::process) enum Streams {
     All,
 }
 
-/// Flushes. `false`: somebody holds a stream, and what is in it is left.
+/// Flushes. `false`: another thread holds a stream, and what is in it is left.
 pub(in crate::worker::process) fn flush(streams: Streams) -> bool {
     if !process::may_have_threads() {
         streams.flush();
@@ -44,7 +44,7 @@ pub(in crate::worker::process) fn flush(streams: Streams) -> bool {
 }
 
 fn std_stdout() {
-    // An error is the task's own affair: whoever was to read it is gone.
+    // An error is the task's own affair: its reader is gone.
     let _ = io::stdout().flush();
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct WorkerArgs<'a> {
     pub(crate) stderr_count: Seen,
     /// The workers' end of what wakes the host's event loop.
     pub(crate) wake_socket: &'a OwnedFd,
-    /// Who it is in the liveness table; `None`: an outsider there.
+    /// Its token in the liveness table; `None`: it is an outsider there.
     pub(crate) token: Option<Token>,
     /// What the fork server's limit of descriptors was before it raised it.
     pub(crate) open_files: Option<Rlimit>,
@@ -60,7 +60,7 @@ pub(crate) enum Surplus {
     These([RawFd; 3]),
 }
 
-/// Who this worker is; the signal handler's way to the crash record.
+/// This worker's identity; the signal handler's way to the crash record.
 static WORKER: OnceLock<WorkerIdentity> = OnceLock::new();
 
 #[derive(Debug)]
@@ -144,7 +144,7 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
         }
         Surplus::These(numbers) => fds::close_all(&numbers),
     }
-    // Lowers it, which anybody may. If it is denied altogether, it was never raised.
+    // Lowers it, which any process may. If it is denied altogether, it was never raised.
     if let Some(open_files) = birth.open_files {
         let _ = rustix::process::setrlimit(Resource::Nofile, open_files);
     }
@@ -173,7 +173,7 @@ pub(in crate::worker::process) fn why_not_started(fd_socket: &OwnedFd) -> Option
     postcard::from_bytes(said).ok()
 }
 
-/// Runs a task that does nothing and tells nobody. In the fork server too, once: what the loader
+/// Runs a task that does nothing and tells no peer. In the fork server too, once: what the loader
 /// and the libraries do at a first call (symbols, the panic hook, the C library's and std's
 /// streams) is then done for all workers.
 pub(crate) fn warm_up() {
@@ -250,7 +250,7 @@ impl Worker {
     }
 
     /// Touches what the first task will. After a fork every page is a fault at its first touch; the
-    /// task, which somebody waits for, then finds them all there. (18 faults, some 25 µs.)
+    /// task, which a caller waits for, then finds them all there. (18 faults, some 25 µs.)
     pub(in crate::worker::process) fn warm_up(&mut self) {
         self.mailbox.warm();
         warm_up();

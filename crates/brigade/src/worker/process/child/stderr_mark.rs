@@ -4,8 +4,8 @@
 //! The place is asked for between two tasks
 //! ([`stderr_count`](crate::worker::process::ipc::stderr_count)). That is a system call, which
 //! takes longer than a small task. But writing to the pipe is a system call too, and a dearer one;
-//! so a task that took less time than it ever took to ask has written nothing, and nobody asks.
-//! That is not so where there are other threads.
+//! so a task that took less time than it ever took to ask has written nothing, and is not asked
+//! for. That is not so where there are other threads.
 
 use crate::sys::{process, ticks};
 use crate::worker::process::ipc::mailbox::Mailbox;

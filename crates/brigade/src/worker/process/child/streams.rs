@@ -27,7 +27,7 @@ impl Marks {
     }
 }
 
-/// All of it or, where nobody reads, nothing.
+/// All of it or, where no process reads, nothing.
 #[cold]
 fn write_all(stream: BorrowedFd<'_>, mark: &[u8]) {
     loop {

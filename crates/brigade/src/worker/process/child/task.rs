@@ -226,7 +226,7 @@ fn reply_through_fd_socket(
     }
 }
 
-/// Whether nobody reads what this process prints. A stream that is closed is none of these.
+/// Whether no process reads what this process prints. A stream that is closed is none of these.
 fn has_broken_streams() -> bool {
     let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut polled = streams.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::empty()));

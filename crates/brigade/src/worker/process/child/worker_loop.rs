@@ -256,7 +256,7 @@ impl WorkerLoop {
             mailbox.handoff().full_fence();
             self.worker.notify(NotifyEvent::MustLook);
         }
-        // Whoever prints here next would wait for the same.
+        // The task that prints here next would wait for the same.
         is_flushed
     }
 
@@ -340,8 +340,8 @@ impl Service for OneOfMany<'_> {
                     let again = Instant::now() + Duration::from_millis(1);
                     fds::poll_until(&mut [PollFd::new(&fd_socket, PollFlags::OUT)], Some(again))?;
                 }
-                // As many descriptors are on their way as this user may have. Nobody says when that
-                // is over.
+                // As many descriptors are on their way as this user may have. Nothing says when
+                // that is over.
                 Some(libc::ETOOMANYREFS | libc::ENOBUFS) => futex::rest(Duration::from_millis(1)),
                 _ => return Err(full),
             }

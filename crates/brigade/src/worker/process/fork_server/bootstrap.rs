@@ -8,10 +8,10 @@
 //! looks for the marker; where it finds it, it never returns. Other constructors that come after it
 //! (a C++ library's, a registry's) are run first.
 //!
-//! Whoever sets the marker chooses which function of the program is called with which bytes. Where
-//! the program has more privilege than who started it (setuid, setgid, file capabilities:
-//! `AT_SECURE`, getauxval(3)), that would be a way to get at it: there the marker is refused, and
-//! nothing is started ([`check`]).
+//! The program that sets the marker chooses which function of the program is called with which
+//! bytes. Where the program has more privilege than who started it (setuid, setgid, file
+//! capabilities: `AT_SECURE`, getauxval(3)), that would be a way to get at it: there the marker is
+//! refused, and nothing is started ([`check`]).
 
 #![expect(unsafe_code, reason = "a constructor, and a descriptor by number")]
 
@@ -54,8 +54,8 @@ pub(crate) fn initialize() -> bool {
 }
 
 /// By this a host tells that this program can be its workers' before it starts it.
-// SAFETY: notes are read by the loader and by whoever looks at the file, as what `Note` lays out:
-// the two lengths, a type, an owner and a text, aligned by four, elf(5).
+// SAFETY: notes are read by the loader and by programs that look at the file, as what `Note` lays
+// out: the two lengths, a type, an owner and a text, aligned by four, elf(5).
 #[used]
 #[unsafe(link_section = ".note.brigade")]
 static NOTE: Note = Note::new(SPOKEN, env!("CARGO_PKG_VERSION"));
@@ -145,7 +145,7 @@ fn is_socket(fd: impl AsFd) -> bool {
     }
 }
 
-/// Ends the process, and says why if there is somebody to hear it.
+/// Ends the process, and says why if the host can hear it.
 fn refuse(why: &[u8]) -> ! {
     let _ = rustix::io::write(rustix::stdio::stderr(), why);
     process::exit_now(70)

@@ -1,8 +1,8 @@
 //! The fork server: a small process with one thread that makes the workers, hears of their ends,
 //! and ends them.
 //!
-//! One loop over descriptors. Nothing in it waits for anybody: not for the host, not for whoever
-//! reads the host's stderr (see [`streams`]), not for a worker.
+//! One loop over descriptors. Nothing in it waits for a peer: not for the host, not for the process
+//! that reads the host's stderr (see [`streams`]), not for a worker.
 
 mod endings;
 mod outbox;
@@ -83,7 +83,7 @@ pub(crate) fn serve(socket: OwnedFd) -> ! {
             // what was sent.
             let _ = protocol::recv_first::<Request>(&socket, false);
             if protocol::send_last(&socket, &Event::Unfit { why }).is_err() {
-                // Nobody may be there any more; or it is the sending that is denied.
+                // The host may be gone; or it is the sending that is denied.
                 say_on_stderr(&e);
             }
             1
@@ -100,7 +100,7 @@ fn say_on_stderr(why: &io::Error) {
 
 struct Worker {
     slot: u32,
-    /// Who it is in the liveness table; `None`: an outsider there.
+    /// Its token in the liveness table; `None`: it is an outsider there.
     token: Option<Token>,
     /// The host's end of its descriptor socket.
     fd_socket: Arc<OwnedFd>,
@@ -183,9 +183,9 @@ struct Server<'a> {
     looks: Looks,
     oom_score: OomScore,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible
-    /// wait. Nobody waits for them a second time.
+    /// wait. They are not waited for a second time.
     hopeless: Vec<u32>,
-    /// Nobody asks for workers any more.
+    /// The host asks for no workers any more.
     retired: bool,
 }
 
@@ -438,16 +438,16 @@ impl<'a> Server<'a> {
 
     fn send_event(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
         self.outbox.push(event, descriptor);
-        // At once: somebody waits for it. That nobody hears it any more is found at the end of the
+        // At once: the host waits for it. That the host is gone is found at the end of the
         // turn.
         self.send_outbox();
     }
 
-    /// Sends what there is room for. `false`: nobody hears it any more.
+    /// Sends what there is room for. `false`: the host is gone.
     fn send_outbox(&mut self) -> bool {
         let sent = self.outbox.send(self.socket, &self.socket_out, &self.epoll);
         for (slot, pid) in sent.refused {
-            // Nobody has heard of this worker.
+            // The host has not heard of this worker.
             end(pid);
             self.exit_table.release(slot);
         }

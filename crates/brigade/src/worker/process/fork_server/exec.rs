@@ -1,7 +1,7 @@
 //! Workers that are made by executing the program again, where the fork server has other threads.
 //!
 //! Problem: fork(2) copies the thread that calls it and no other, so that a fork of a process with
-//! threads is a copy in which locks are held by nobody. A library that starts a thread in its
+//! threads is a copy in which locks are held by no thread. A library that starts a thread in its
 //! constructor (OpenBLAS, jemalloc's background threads) does so in the fork server too, before
 //! anything of ours runs there. Such a fork server does not fork; it executes the program once
 //! more, which becomes a worker in the same constructor (see [`bootstrap`]), and has that library's

@@ -32,7 +32,7 @@ impl OomKills {
         OomKills { file }
     }
 
-    /// How many were killed so far. `None`: nobody says. A death is laid to the OOM killer only
+    /// How many were killed so far. `None`: it is not known. A death is laid to the OOM killer only
     /// between two numbers.
     pub(crate) fn count(&self) -> Option<u64> {
         self.file.as_ref().and_then(count)

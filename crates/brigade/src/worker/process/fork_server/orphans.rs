@@ -97,10 +97,10 @@ fn parent_in_proc(number: u32) -> Option<u32> {
 }
 
 /// Kills all that descends from a process that is stopped, or does not reap its children for other
-/// reasons, and that is itself about to be killed: afterwards nobody could tell whose they are. In
-/// the host.
+/// reasons, and that is itself about to be killed: afterwards it could not be told whose they are.
+/// In the host.
 ///
-/// One look at all of /proc, and another as long as the one before found somebody who was alive; so
+/// One look at all of /proc, and another as long as the one before found one alive; so
 /// that those are found that were forked meanwhile, by others that were then killed. `is_gone`: the
 /// process has ended, and its children are the init process's, so that nothing can be said any
 /// more.

@@ -8,7 +8,7 @@
 //! Counted is what is resident and of no file: proc_pid_statm(5), the second number without the
 //! third. Pages that processes have shared since a fork count for each, so before one is ended the
 //! kernel is asked for exact shares (`Pss_Anon` in proc_pid_smaps(5), `smaps_rollup`), which takes
-//! it longer. Memory files count for nobody, mapped or not.
+//! it longer. Memory files count for no process, mapped or not.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -60,8 +60,8 @@ impl Looks {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// A look is over. `none`: there was nobody to look at; `changed`: somebody has more, or less,
-    /// than at the last.
+    /// A look is over. `none`: there was no worker to look at; `changed`: a worker has more, or
+    /// less, than at the last.
     pub(super) fn end(&mut self, none: bool, changed: bool) {
         self.pause = if changed {
             SOON

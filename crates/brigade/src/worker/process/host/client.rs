@@ -62,7 +62,7 @@ pub(crate) struct ForkServer {
     epoll: Epoll,
     pub(crate) exit_table: ExitTable,
     events: OwnedFd,
-    /// What workers ring when somebody awaits them: see
+    /// What workers write to when they wake the listener: see
     /// [`wake_socket`](crate::worker::process::ipc::wake_socket).
     wake_socket: HostWakeSocket,
     /// Goes off when it is time to ask for new spares.
@@ -89,18 +89,18 @@ struct State {
     expected: usize,
     /// Whether `rest` will go off.
     resting: bool,
-    /// More workers are asked for than are made: somebody had to wait for one, and there have not
+    /// More workers are asked for than are made: a caller had to wait for one, and there have not
     /// been enough since.
     scarce: bool,
     /// Callers that have no worker yet.
     waiting: usize,
-    /// Failures that nobody has been told of.
+    /// Failures that no caller has been told of.
     failures: Vec<RemoteError>,
     fd_sockets: FdSockets,
     watch: Watch,
-    /// The last worker of each slot used so far, and who it is in the liveness table.
+    /// The last worker of each slot used so far, and its token in the liveness table.
     last: Vec<(u32, Option<Token>)>,
-    /// Who those that were asked for will be, in the order in which they will come.
+    /// The tokens of the workers that were asked for, in the order in which they will come.
     tokens: VecDeque<Option<Token>>,
     async_waiters: HashMap<u32, AsyncWaiter>,
     observers: HashMap<u64, Registration>,

@@ -537,7 +537,7 @@ impl Drop for WorkerConnection {
         if let FdSocketState::Coming(request_number) = self.fd_socket {
             self.server.forget_fd_socket(request_number);
         }
-        // Nobody will give it anything to do any more.
+        // It is given nothing to do any more.
         if !self.has_ended() {
             self.kill(Duration::ZERO);
         }

@@ -4,8 +4,8 @@
 //! They are made below the group that the program is in, so that its limits are theirs too, in a
 //! directory named after the program's process. With version 2 a group that limits memory for its
 //! children must have no process itself: so the program, its fork server and its workers move to a
-//! child first; that is done only where nobody else is in the group. Nothing is done at all before
-//! a worker is to be limited.
+//! child first; that is done only where no other process is in the group. Nothing is done at all
+//! before a worker is to be limited.
 //!
 //! What is left of programs that were killed together with their fork server is removed by the next
 //! program that looks here.

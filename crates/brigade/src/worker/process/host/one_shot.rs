@@ -24,7 +24,7 @@ use crate::{JoinError, Message};
 use outcome::{Held, Stored};
 use worker::{Found, Input, Worker};
 
-/// Nobody cancelled it.
+/// It was not cancelled.
 const NOT_CANCELLED: u8 = 0;
 /// Cancelled before it had replied: whatever it may still say, it was cancelled.
 const CANCELLED: u8 = 1;

@@ -60,7 +60,7 @@ pub(crate) fn lines() -> io::Result<(Sink, Source)> {
 }
 
 impl Source {
-    /// Waits for the next line. `None`: nobody is left who could write one.
+    /// Waits for the next line. `None`: no writer is left.
     pub(crate) fn next(&mut self) -> Option<Line> {
         loop {
             let got = rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::empty());
@@ -230,7 +230,8 @@ impl Given {
         Ok(Some((routes, descriptors)))
     }
 
-    /// Whoever reads the lines of such a worker is to know what this function's tasks are called.
+    /// The thread that reads the lines of such a worker is to know what this function's tasks are
+    /// called.
     pub(crate) fn name(
         &self,
         function: Function,

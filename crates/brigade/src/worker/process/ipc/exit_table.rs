@@ -317,7 +317,7 @@ impl ExitTable {
     }
 
     /// The host: the worker is gone, and its fork server too, or it does not answer; how it ended
-    /// nobody can say. Gives `false` if the end was known before.
+    /// that is not known. Returns `false` if the end was known before.
     ///
     /// A fork server that answers again says it once more, which does no harm: only it gives slots
     /// out again, and not before it has said so itself.

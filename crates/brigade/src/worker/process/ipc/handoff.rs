@@ -242,7 +242,7 @@ impl Handoff {
         }
     }
 
-    /// What was shown before is seen by whoever sleeps after.
+    /// What was shown before is seen by a thread that sleeps after.
     pub(in crate::worker::process) fn full_fence(&self) {
         fence(Ordering::SeqCst);
     }

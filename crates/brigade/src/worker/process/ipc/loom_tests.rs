@@ -59,12 +59,12 @@ impl Shared {
             loop {
                 let tag = worker.begin();
                 if tag == STOP {
-                    // Whoever looks only now and then does so now.
+                    // A side that looks only now and then does so now.
                     shared.pipe.write();
                     return ran;
                 }
                 ran.push(tag);
-                // Without replies, nobody hears of the end of a task.
+                // Without replies, the host does not hear of the end of a task.
                 if let Some(len) = reply.get(ran.len() - 1) {
                     worker.say(RETURNED, *len);
                     worker.show();

@@ -1,7 +1,7 @@
 //! One worker's memory file: a ring in, a ring out, its state, its crash record, and where it was
 //! when it was asked. See `worker/README.md`.
 //!
-//! The host and the worker map it, and nobody else. The host treats all of it as hostile.
+//! The host and the worker map it, and no other process. The host treats all of it as hostile.
 
 #![expect(unsafe_code, reason = "memory shared with a worker")]
 
@@ -156,7 +156,7 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     /// A new memory file for a mailbox, zeroed, and sealed at its size. Not against writing: both
-    /// sides write, and nobody but the two ever has the file.
+    /// sides write, and no other process ever has the file.
     pub(crate) fn file() -> io::Result<OwnedFd> {
         sized_memfd("brigade-mailbox", LEN)
     }
@@ -300,7 +300,7 @@ impl Mailbox {
             return;
         }
         record.signal.store(fault.signal as u32, Ordering::Relaxed);
-        // One more, so that 0 is nobody: a process outside our pid namespace has the number 0.
+        // One more, so that 0 is no process: a process outside our pid namespace has the number 0.
         record.sender.store(
             fault.sender.map_or(0, |s| s.saturating_add(1)),
             Ordering::Relaxed,

@@ -64,9 +64,10 @@ pub(crate) enum Request {
     /// With a pidfd of the thread that hears what the fork server says: it is there for as long as
     /// the program is, and ends when that executes another.
     Listens,
-    /// No spare is wanted any more, and nobody has workers of pools: end when the last worker has.
+    /// No spare is wanted any more, and there are no workers of pools: end when the last worker
+    /// has.
     Retire,
-    /// Make this many workers. Who they are in the liveness table, in order; those for whom there
+    /// Make this many workers. Their tokens in the liveness table, in order; those for whom there
     /// is no token are outsiders there.
     Fork { count: u32, tokens: Vec<u32> },
     /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(seen.written(write.as_fd()), Some(5));
         let mut bytes = [0; 3];
         let read = count.reading(|| {
-            // In the middle of a read nobody can say.
+            // In the middle of a read it is not known.
             assert_eq!(seen.written(write.as_fd()), None);
             rustix::io::read(&pipe, &mut bytes[..]).map(|n| &bytes[..n])
         });

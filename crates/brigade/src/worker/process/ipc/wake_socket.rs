@@ -1,4 +1,4 @@
-//! The wake socket: how workers wake the host's event loop, when somebody awaits them.
+//! The wake socket: how workers wake the host's event loop, when the listener is to look.
 //!
 //! One pair of connected sockets for all workers of a fork server, so that a worker costs the host
 //! no descriptor. All workers have one of the two, and the host the other.

@@ -24,7 +24,7 @@ use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Limits;
 
-/// Nobody is asked where it is.
+/// No worker is asked where it is.
 pub(crate) struct Question(u32);
 
 impl Question {
@@ -67,7 +67,7 @@ const ENDED: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct ExitTable {
     epoch: AtomicU32,
-    /// Nobody is ever stopped.
+    /// No worker is ever stopped.
     stops: AtomicU32,
     words: [AtomicU32; SLOTS],
 }
@@ -120,7 +120,7 @@ impl ExitTable {
     }
 }
 
-/// A worker that nobody has given anything to do.
+/// A worker that was not given anything to do.
 #[derive(Debug)]
 pub(crate) struct SpareWorker {
     pub(crate) slot: u32,
@@ -283,7 +283,7 @@ impl ForkServer {
         self.news.notify_all();
     }
 
-    /// Timers for what nobody was woken for are set 20 ms ahead, and 100 ms.
+    /// Timers for what no wake-up was sent for are set 20 ms ahead, and 100 ms.
     fn goes_off(&self, at: Instant) -> bool {
         let ahead = at - Instant::now();
         let is_net = [20, 100]

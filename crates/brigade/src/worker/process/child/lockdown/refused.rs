@@ -75,7 +75,7 @@ extern "C" fn handler(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void
     // SAFETY: the kernel gives both, with SA_SIGINFO; nothing else in this process uses them.
     let (code, context) = unsafe { ((*info).si_code, &mut *context) };
     if code != SYS_SECCOMP {
-        // Somebody sent it. There is nothing to refuse.
+        // Another process sent it. There is nothing to refuse.
         return;
     }
     // SAFETY: the C library's own, of this thread.

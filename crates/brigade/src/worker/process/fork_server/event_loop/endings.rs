@@ -18,7 +18,7 @@ impl Server<'_> {
         while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
         self.children_stopped();
         while let Some(pid) = process::peek_ended() {
-            // Before it is reaped: while it is a zombie, its group's number is nobody else's.
+            // Before it is reaped: while it is a zombie, its group's number is no other's.
             if let Some((slot, token)) = self.workers.get(&pid).map(|w| (w.slot, w.token)) {
                 // None of its threads runs any more: this is when its locks are free for others.
                 self.mark_dead(token);

@@ -38,7 +38,7 @@ struct Outgoing {
 /// What came of it.
 #[derive(Debug)]
 pub(super) struct Sent {
-    /// There is somebody at the other end.
+    /// There is a process at the other end.
     pub(super) heard: bool,
     /// Workers that the host could not be given: their slots, and their numbers.
     pub(super) refused: Vec<(u32, u32)>,
@@ -79,7 +79,7 @@ impl Outbox {
         });
     }
 
-    /// When there is something to be tried again, of which nobody tells.
+    /// When there is something to be tried again, of which no event tells.
     pub(super) fn again_at(&self) -> Option<Instant> {
         self.again_at
     }
@@ -240,7 +240,7 @@ mod tests {
         for errno in [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM] {
             let (mut outbox, now) = (outbox(), Instant::now());
             let (words, sent) = send(&mut outbox, now, Some(errno));
-            // Who is asked whether he is there answers; forks keep their order.
+            // A fork server that is asked whether it is there answers; forks keep their order.
             assert_eq!(words, "here3");
             assert!(sent.heard && sent.refused.is_empty() && outbox.again_at().is_some());
             let (words, _) = send(&mut outbox, now + TRIES / 2, None);

@@ -209,7 +209,7 @@ impl Server<'_> {
         Ok(())
     }
 
-    /// This worker is dead, or was not made: whoever waits for something that it held hears of it.
+    /// This worker is dead, or was not made: each process that waits for what it held looks again.
     pub(super) fn mark_dead(&mut self, token: Option<Token>) {
         match (token, &self.liveness_writer) {
             (Some(token), Some(liveness_writer)) => liveness_writer.mark_dead(token),

@@ -29,7 +29,7 @@ pub(crate) const NO_FUNCTION: Function = [u64::MAX; 2];
 pub(crate) struct LineSocket {
     /// It stays until this is dropped, for the event loop may wait for it.
     socket: OwnedFd,
-    /// Nobody reads any more.
+    /// No process reads any more.
     is_gone: bool,
     pid: u32,
     is_stderr: bool,

@@ -15,8 +15,8 @@ use crate::sys::process::{self, Fork};
 use crate::sys::{fds, opened};
 use crate::worker::process::ipc::streams::Route;
 
-/// While anything waits for a stream that nobody reads, living workers are not read. Of what those
-/// have left that have ended, no more than this is kept, in bytes.
+/// While anything waits for a stream that no process reads, living workers are not read. Of what
+/// those have left that have ended, no more than this is kept, in bytes.
 const MOST_STDOUT: usize = 16 << 20;
 const MOST_STDERR: usize = 1 << 20;
 
@@ -49,8 +49,8 @@ fn start_relay(to: Stream) -> io::Result<(u32, OwnedFd)> {
                     match rustix::io::write(to, &bytes[done..n]) {
                         Ok(wrote) => done += wrote,
                         Err(Errno::INTR) => {}
-                        // Nobody reads it any more: the pipe to this process breaks, which is seen
-                        // there.
+                        // No process reads it any more: the pipe to this process breaks, which is
+                        // seen there.
                         Err(Errno::PIPE) => process::exit_now(0),
                         // A terminal that may not be written to now, for one: these words are lost,
                         // not the next.
@@ -221,8 +221,8 @@ impl Output {
                     if let (Some(file), To::Own(fd)) = (&mut self.own_file, &self.to) {
                         file.failed(e, fd, bytes.len());
                     }
-                    // Nobody reads it any more, or it was closed. Else it may work again (a disk
-                    // that was full): these words are lost, as they would be if the worker had
+                    // No process reads it any more, or it was closed. Else it may work again (a
+                    // disk that was full): these words are lost, as they would be if the worker had
                     // written them itself.
                     let gone = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN, Errno::BADF];
                     // A worker's own stays open: the event loop may wait for it, and forgets it
@@ -237,7 +237,7 @@ impl Output {
         self.backlog.drain(..done);
     }
 
-    /// Writes all that can be written while somebody reads it: the host has ended.
+    /// Writes all that can be written while a process reads it: the host has ended.
     pub(crate) fn finish(&mut self) {
         let end = Instant::now() + LAST_WORDS;
         self.flush();

@@ -1,4 +1,4 @@
-//! Workers' descriptor sockets, which the fork server keeps until somebody asks for them.
+//! Workers' descriptor sockets, which the fork server keeps until the host asks for them.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,7 +16,7 @@ type Arrival = io::Result<Option<OwnedFd>>;
 #[derive(Debug, Default)]
 pub(super) struct FdSockets {
     came: HashMap<u64, Arrival>,
-    /// Tickets of descriptor sockets that nobody waits for any more.
+    /// Requests for descriptor sockets that no caller waits for any more.
     unwanted: HashSet<u64>,
     next_request_number: u64,
 }

@@ -30,7 +30,7 @@ pub(super) struct Greeting {
 }
 
 /// Waits until a fork server that was started says that it is there, as a start of this build. One
-/// that does not say so is killed: it has nobody yet.
+/// that does not say so is killed: it has no worker yet.
 pub(super) fn greet(
     socket: &OwnedFd,
     pid: u32,
@@ -39,7 +39,7 @@ pub(super) fn greet(
 ) -> io::Result<Greeting> {
     let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
     let process = opened::pidfd(id);
-    // While nobody has closed the other end, the process that we started is alive, so that its
+    // While the other end is not closed, the process that we started is alive, so that its
     // number is not another's.
     let hung_up = |socket: &OwnedFd| {
         let mut fd = [PollFd::new(socket, PollFlags::empty())];

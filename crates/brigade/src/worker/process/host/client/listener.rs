@@ -52,7 +52,7 @@ impl ForkServer {
             };
             woke = Instant::now();
             if !whole {
-                // It was stopped, nobody can say since when.
+                // It was stopped; since when is not known.
                 missed += woke - asleep;
             }
             if ready.contains(&WAKE_SOCKET)
@@ -259,8 +259,8 @@ impl ForkServer {
     }
 
     /// Where this program is the init process of its container, or a subreaper, the fork server was
-    /// its child, and now all that the fork server had is; nobody else will reap them. Last of all,
-    /// for one that is frozen may take any time to end.
+    /// its child, and now all that the fork server had is; no other process will reap them. Last of
+    /// all, for one that is frozen may take any time to end.
     fn reap(&self, workers: &[u32]) {
         // Any may be reaped by the program meanwhile, which is an error here, at once; and so it is
         // for what is no child of ours.
@@ -287,7 +287,7 @@ impl ForkServer {
     /// The fork server is gone, and its workers with it, for they die with their parent. All who
     /// wait hear of it.
     ///
-    /// Gives the workers whose end nobody has seen.
+    /// Returns the workers whose end was not seen.
     fn lose_all(&self) -> Vec<u32> {
         let (workers, unmade) = {
             let mut state = self.lock();
@@ -302,7 +302,7 @@ impl ForkServer {
         let mut dying = Vec::new();
         for (slot, (pid, token)) in workers.into_iter().enumerate() {
             if self.exit_table.lose(slot as u32) && pid > 1 {
-                // Its children outlive it, and there is nobody left to reap them: those that stayed
+                // Its children outlive it, and no process is left to reap them: those that stayed
                 // in its group can still be found.
                 process::kill_group(pid, libc::SIGKILL);
                 dying.push((pid, token));
@@ -364,7 +364,7 @@ mod tests {
         }
     }
 
-    /// Nobody waits in the library meanwhile, so the listener looks after the pool.
+    /// No caller waits in the library meanwhile, so the listener looks after the pool.
     fn awaited<F: Future>(future: F) -> F::Output {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut future = pin!(future);

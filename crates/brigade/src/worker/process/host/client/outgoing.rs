@@ -1,5 +1,5 @@
 //! Requests to the fork server. They are sent at once, or kept until there is room for them:
-//! whoever makes one never waits, for the fork server may be stopped.
+//! the thread that makes one never waits, for the fork server may be stopped.
 
 use std::collections::VecDeque;
 use std::io;
@@ -66,7 +66,7 @@ impl ForkServer {
             let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
             match protocol::send(&self.socket, request, &descriptors) {
                 Err(e) if protocol::is_temporary(&e) => return,
-                // Sent; or nobody is there any more, which is heard soon. What the kernel does not
+                // Sent; or the fork server is gone, which is heard soon. What the kernel does not
                 // take is not asked for: who waits for an answer is told when the fork server is
                 // given up.
                 _ => kept.pop_front(),

@@ -1,11 +1,11 @@
 //! Workers have the privileges that the program has when it asks for them: see `sys/privilege.rs`
 //! for what that is.
 //!
-//! A fork server and its workers have those of the thread that started it, at that time. So whoever
-//! asks for a process compares itself with the current one, and where something differs starts
-//! another. The one before is **retired**: its spares are killed, it makes no more, and it ends
-//! with the last of those who use it: tasks that still run, and pools that were built when it was
-//! the current one.
+//! A fork server and its workers have those of the thread that started it, at that time. So a
+//! caller that asks for a process compares itself with the current one, and where something differs
+//! starts another. The one before is **retired**: its spares are killed, it makes no more, and it
+//! ends with the last of those who use it: tasks that still run, and pools that were built when it
+//! was the current one.
 //!
 //! A pool stays with the fork server of its building, so that all its workers are alike. It makes a
 //! worker for it later only if the thread that looks after the pool then could give itself all that
@@ -106,7 +106,7 @@ impl ForkServer {
             self.turn_away(&mut state, &spare);
         }
         self.end_if_unused(&mut state);
-        // Who waits for one goes to the next.
+        // A caller that waits for one goes to the next.
         self.arrived.notify_all();
     }
 
@@ -115,7 +115,7 @@ impl ForkServer {
         self.lock().retired
     }
 
-    /// After somebody who used it has gone: a fork server that is retired, and that nobody will ask
+    /// After a user of it has gone: a fork server that is retired, and that no caller will ask
     /// for workers any more, ends when the last worker has.
     pub(super) fn end_if_unused(&self, state: &mut State) {
         if state.retired && !state.unused && state.observers.is_empty() && state.waiting == 0 {

@@ -73,7 +73,7 @@ impl Question {
             let words = [answered, looked, alive];
             in_time = futex::wait_any(&words, Some(deadline)) != futex::Wake::TimedOut;
         };
-        // A fork server that is stopped looks at nobody.
+        // A fork server that is stopped looks at no worker.
         let look = look.unwrap_or_else(|| match calls {
             Some(_) => Look::default(),
             None => blocked::look(self.pid, self.pid),

@@ -118,7 +118,7 @@ impl ForkServer {
     }
 
     /// Whether a spare can be given something to do. One that was killed or stopped while it slept
-    /// is nobody's loss, and let go.
+    /// concerns no task, and is let go.
     pub(super) fn is_fit(&self, state: &mut State, spare: &SpareWorker) -> bool {
         let has_ended = self.exit_table.has_ended(spare.slot);
         if !has_ended && !self.exit_table.stop(spare.slot).0 {

@@ -2,8 +2,8 @@
 //! does not.
 //!
 //! Problem: a fork server may be stopped (SIGSTOP, a debugger, a frozen control group), and says
-//! nothing then, not even that it is stopped. Nobody may wait for it for ever; but one that is only
-//! slow, or a program that was itself stopped meanwhile, is no reason to end everybody's work.
+//! nothing then, not even that it is stopped. No caller may wait for it for ever; but one that is
+//! only slow, or a program that was itself stopped meanwhile, is no reason to end everybody's work.
 //!
 //! While a task of ours runs, or anything is asked for, the listener wakes once a second and *asks*
 //! it whether it is there. Idle, it is not woken: the timer is set and stopped by the listener
@@ -69,9 +69,9 @@ pub(super) struct Watch {
     asked_at: Option<Instant>,
     /// A question without an answer, and how long that has been so.
     unanswered: Option<(u64, Duration)>,
-    /// Workers with a single task that somebody waits for.
+    /// Workers with a single task that a caller waits for.
     in_use: usize,
-    /// Those whose tasks nobody waits for any more.
+    /// Those whose tasks no caller waits for any more.
     detached: Vec<Who>,
     /// Those whose only reply was taken: they end by themselves. And those that had not at the last
     /// look.
@@ -93,7 +93,7 @@ struct Ending {
 }
 
 impl Watch {
-    /// Somebody has a worker for a single task.
+    /// A caller has a worker for a single task.
     pub(super) fn takes_worker(&mut self) {
         self.in_use += 1;
     }
@@ -145,7 +145,7 @@ impl ForkServer {
 
     /// Begins to look where something depends on the fork server, and stops where nothing does any
     /// more: for the listener, after it was awake for something else, so that nothing wakes it a
-    /// last time when nobody needs that.
+    /// last time when no caller needs that.
     pub(super) fn watch_if_needed(&self) {
         let mut state = self.lock();
         if self.is_needed(&state) {
@@ -167,8 +167,8 @@ impl ForkServer {
         state.watch.due = set.is_ok().then_some(at);
     }
 
-    /// A worker with a single task is nobody's any more. `replied`: it is about to end by itself;
-    /// otherwise its task goes on.
+    /// No caller has this worker with a single task any more. `replied`: it is about to end by
+    /// itself; otherwise its task goes on.
     pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool) {
         let mut state = self.lock();
         let sleeper = state.async_waiters.remove(&slot);

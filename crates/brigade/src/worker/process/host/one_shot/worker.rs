@@ -32,7 +32,7 @@ pub(super) struct Worker {
     pub(super) slot: u32,
     pub(super) pid: u32,
     pub(super) ends: HostRings,
-    /// Whether it was given its task. Otherwise nobody will ever give it one.
+    /// Whether it was given its task. Otherwise it will never have one.
     task_sent: bool,
     /// What it has said of its end, where that cannot be told yet.
     pub(super) held: Option<Held>,
@@ -65,7 +65,7 @@ impl Drop for Worker {
         // ended.
         let replied = self.replied || self.held.is_some() || self.ends.replies.is_ready();
         self.server.retire(self.slot, self.pid, replied);
-        // A result that nobody fetched may be all that keeps a channel's end, or a file, open.
+        // A result that was not fetched may be all that keeps a channel's end, or a file, open.
         if self.server.exit_table.release(self.slot)
             && (self.ends.replies.is_ready() || self.server.is_retired())
         {
@@ -75,7 +75,7 @@ impl Drop for Worker {
 }
 
 /// A worker with the privileges of this thread, from a new fork server if the old one has others,
-/// or ended just now: no task was given to anybody yet.
+/// or ended just now: no task was given to it yet.
 fn take_worker(of: Origin<'_>) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
     for _ in 0..TRIES {
         let server = ForkServer::get(of)?;
