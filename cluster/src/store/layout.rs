@@ -1,5 +1,6 @@
 //! The streams, buckets and consumers of an application: their names, and how they are made.
 
+use std::future::Future;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
@@ -8,6 +9,7 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Storag
 use async_nats::jetstream::{self, kv};
 
 use super::requests::Requests;
+use crate::pool::Pause;
 use crate::{Error, Settings};
 
 pub(crate) fn tasks_stream(app: &str) -> String {
@@ -47,6 +49,22 @@ pub(crate) fn dead_subject(app: &str) -> String {
     format!("brigade.{app}.dead")
 }
 
+/// Programs that start at the same time make the same things, and a server may refuse one of them
+/// what it makes for another: it looks again.
+pub(super) async fn again<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut pause = Pause::new();
+    for _ in 0..5 {
+        match attempt().await {
+            Err(Error::Request { .. }) => pause.wait().await,
+            done => return done,
+        }
+    }
+    attempt().await
+}
+
 pub(super) async fn make_streams(
     context: &jetstream::Context,
     app: &str,
@@ -76,8 +94,11 @@ pub(super) async fn make_streams(
         ..stream::Config::default()
     };
     for config in [tasks, dead] {
-        let making = context.get_or_create_stream(config);
-        requests.run("make the streams", making).await?;
+        let make = || {
+            let making = context.get_or_create_stream(config.clone());
+            requests.run("make the streams", making)
+        };
+        again(make).await?;
     }
     Ok(())
 }
@@ -88,17 +109,17 @@ pub(super) async fn open_bucket(
     requests: Requests,
 ) -> Result<kv::Store, Error> {
     let name = config.bucket.clone();
-    let opening = async {
+    let open = async || {
         if let Ok(store) = context.get_key_value(&name).await {
             return Ok(store);
         }
-        match context.create_key_value(config).await {
+        match context.create_key_value(config.clone()).await {
             Ok(store) => Ok(store),
             // Another program has just made it, with other settings.
             Err(e) => context.get_key_value(&name).await.map_err(|_| e),
         }
     };
-    requests.run("open a bucket", opening).await
+    again(|| requests.run("open a bucket", open())).await
 }
 
 pub(super) async fn open_objects(
@@ -115,18 +136,16 @@ pub(super) async fn open_objects(
         storage: StorageType::File,
         ..object_store::Config::default()
     };
-    let opening = async {
+    let open = async || {
         if let Ok(store) = context.get_object_store(&name).await {
             return Ok(store);
         }
-        match context.create_object_store(config).await {
+        match context.create_object_store(config.clone()).await {
             Ok(store) => Ok(store),
             Err(e) => context.get_object_store(&name).await.map_err(|_| e),
         }
     };
-    requests
-        .run("open the store of large values", opening)
-        .await
+    again(|| requests.run("open the store of large values", open())).await
 }
 
 /// The consumer that all workers of a build share.

@@ -178,10 +178,11 @@ impl Store {
         let opening = self.context.get_stream(layout::tasks_stream(&self.app));
         let stream = self.requests().run("open the queue", opening).await?;
         let config = layout::consumer(&self.app, build, &self.settings);
-        let opening = stream.get_or_create_consumer(build, config);
-        self.requests()
-            .run("open the queue's consumer", opening)
-            .await
+        layout::again(|| {
+            let opening = stream.get_or_create_consumer(build, config.clone());
+            self.requests().run("open the queue's consumer", opening)
+        })
+        .await
     }
 
     /// For how long a worker is seen that has said that it lives.

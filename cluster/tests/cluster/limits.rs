@@ -19,6 +19,10 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
         a_task_that_is_kept_no_longer,
     ),
     ("limits::what_is_no_task", what_is_no_task),
+    (
+        "limits::many_begin_at_the_same_time",
+        many_begin_at_the_same_time,
+    ),
 ];
 
 fn a_full_queue() {
@@ -170,5 +174,19 @@ fn what_is_no_task() {
         assert_eq!(worker.stop().ended, 1);
         let stream = context.get_stream("brigade-app-tasks").await.unwrap();
         assert_eq!(stream.get_info().await.unwrap().state.messages, 0);
+    });
+}
+
+/// All of them make the streams.
+fn many_begin_at_the_same_time() {
+    let server = Server::start();
+    block_on(async {
+        for app in ["one", "two", "three", "four", "five"] {
+            let connect = |_| Pool::builder(&server.url(), app).settings(settings());
+            let connecting = (0..8).map(connect).map(|builder| builder.connect());
+            for connected in soon(futures_util::future::join_all(connecting)).await {
+                connected.unwrap();
+            }
+        }
     });
 }

@@ -90,7 +90,13 @@ impl Serving {
         };
         Serving {
             stop,
-            served: tokio::spawn(worker.run_until(stopped)),
+            served: tokio::spawn(async move {
+                let served = worker.run_until(stopped).await;
+                if let Err(e) = &served {
+                    eprintln!("the worker: {e}");
+                }
+                served
+            }),
         }
     }
 
