@@ -188,6 +188,75 @@ fn dead_clients_leave_nothing_with_the_server() {
     }
 }
 
+/// As many as one message could not carry the senders of.
+const MANY: u32 = 100;
+
+/// The system has room for few queues.
+fn for_many() -> impl Iterator<Item = Transport> {
+    (Transport::ALL.into_iter()).filter(|over| *over != Transport::Queue)
+}
+
+/// Has so many clients ask once, each; all of them are there at the same time.
+fn ask_once(client: &Client<u32, u32>, server: &Server<u32, u32>) {
+    let clients: Vec<_> = (0..MANY).map(|_| client.clone()).collect();
+    for (client, n) in clients.iter().zip(0..) {
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| client.call_timeout(n, LIMIT));
+            let (asked, responder) = server.recv_timeout(LIMIT).expect("a question");
+            responder.answer(asked).expect("the client is there");
+            assert_eq!(call.join().expect("no panic"), Ok(n));
+        });
+    }
+}
+
+/// In a process of its own, for its descriptors are counted.
+fn has_clients_that_go(_: ()) {
+    for over in for_many() {
+        let (client, server) = request::<u32, u32>(over, 4).expect("a pair");
+        let stays = client.clone();
+        let ask = |n| {
+            std::thread::scope(|scope| {
+                let call = scope.spawn(|| stays.call_timeout(n, LIMIT));
+                let (asked, responder) = server.recv_timeout(LIMIT).expect("a question");
+                responder.answer(asked).expect("the client is there");
+                assert_eq!(call.join().expect("no panic"), Ok(n));
+            });
+        };
+        ask(0);
+        let descriptors = || procfs::descriptors(std::process::id()).expect("ours").len();
+        let before = descriptors();
+        ask_once(&client, &server);
+        (0..2 * MANY).for_each(ask);
+        // The clone of the client has none of its own.
+        let after = descriptors();
+        assert!(after <= before, "over {over}: {before}, {after}");
+    }
+}
+
+#[test]
+fn clients_that_are_gone_are_struck_out_though_no_other_comes() {
+    brigade::init();
+    let host = process::spawn(has_clients_that_go, ()).expect("starts");
+    host.join().expect("it judges for itself");
+}
+
+fn answer(server: Server<u32, u32>) {
+    server.serve(|n| n + 1);
+}
+
+#[test]
+fn a_server_that_had_many_clients_can_be_sent_on() {
+    brigade::init();
+    for over in for_many() {
+        let (client, server) = request::<u32, u32>(over, 4).expect("a pair");
+        ask_once(&client, &server);
+        let server = process::spawn(answer, server).expect("it can be sent");
+        assert_eq!(client.call_timeout(4, LIMIT), Ok(5), "over {over}");
+        drop(client);
+        server.join().expect("the client is gone");
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Fussy(u32);
 

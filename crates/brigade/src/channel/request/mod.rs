@@ -12,7 +12,8 @@
 //!    bears its number is decoded first, and noted ([`Noted`]).
 //!
 //! Ends: the server has the only senders of its clients' channels. With it they are gone, and each
-//! call ends. Clients that are gone are struck out when the next one asks for the first time.
+//! call ends. Clients that are gone are struck out when the next one asks for the first time, after
+//! as many questions as there are clients, and before the server is sent on.
 //!
 //! A call holds a place in the client's channel until its answer was received, also when the caller
 //! has stopped waiting for it. So there is room for the answer to an honest client.

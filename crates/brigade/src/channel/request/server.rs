@@ -17,20 +17,52 @@ use crate::Message;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The end of a [`request`](super::request) pair that answers. There is one; it can be sent on.
+///
+/// It has the descriptors of a sender for each client that has asked and is there still, and no
+/// more than as many of clients that are gone as it has received questions since. Nothing bounds
+/// how many clients there are: a worker that is not trusted can make itself as many as it has
+/// descriptors, and is better given a pair of its own.
 pub struct Server<Q, A> {
     questions: Receiver<Question<Q, A>>,
-    clients: Mutex<HashMap<Identity, Sender<Answer<A>>>>,
+    clients: Mutex<Clients<A>>,
+}
+
+/// Those that have asked.
+struct Clients<A> {
+    senders: HashMap<Identity, Sender<Answer<A>>>,
+    /// How many questions have come since those that are gone were struck out.
+    unswept: usize,
+}
+
+impl<A> Clients<A> {
+    fn new(senders: HashMap<Identity, Sender<Answer<A>>>) -> Mutex<Clients<A>> {
+        let unswept = 0;
+        Mutex::new(Clients { senders, unswept })
+    }
+
+    /// Takes out those that are gone.
+    fn extract_gone(&mut self) -> Vec<Sender<Answer<A>>> {
+        self.unswept = 0;
+        let gone: Vec<Identity> = self
+            .senders
+            .iter()
+            .filter(|(_, answers)| answers.side().is_gone())
+            .map(|(client, _)| *client)
+            .collect();
+        let taken = gone.iter().filter_map(|client| self.senders.remove(client));
+        taken.collect()
+    }
 }
 
 impl<Q: Message, A: Message> Server<Q, A> {
     pub(super) fn new(questions: Receiver<Question<Q, A>>) -> Server<Q, A> {
         Server {
             questions,
-            clients: Mutex::new(HashMap::new()),
+            clients: Clients::new(HashMap::new()),
         }
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<Identity, Sender<Answer<A>>>> {
+    fn clients(&self) -> MutexGuard<'_, Clients<A>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,10 +134,21 @@ impl<Q: Message, A: Message> Server<Q, A> {
     }
 
     fn accept(&self, (asked, answers, question): Question<Q, A>) -> (Q, Responder<A>) {
+        let client = asked.0.client;
+        let mut clients = self.clients();
+        clients.unswept += 1;
+        // One look for each question, on average: a client may be the last that ever asks.
+        let gone = match answers.is_some() || clients.unswept > clients.senders.len() {
+            true => clients.extract_gone(),
+            false => Vec::new(),
+        };
         if let Some(answers) = answers {
-            self.introduce(asked.0.client, answers);
+            // A client that is known keeps its channel: another process may have sent its number.
+            clients.senders.entry(client).or_insert(answers);
         }
-        let to = self.clients().get(&asked.0.client).cloned();
+        let to = clients.senders.get(&client).cloned();
+        drop(clients);
+        drop(gone);
         let responder = Responder {
             to,
             number: asked.0.number,
@@ -113,39 +156,18 @@ impl<Q: Message, A: Message> Server<Q, A> {
         (question, responder)
     }
 
-    /// A client asks for the first time.
-    fn introduce(&self, client: Identity, answers: Sender<Answer<A>>) {
-        let mut clients = self.clients();
-        let gone = extract_gone(&mut clients);
-        // A client that is known keeps its channel: another process may have sent its number.
-        clients.entry(client).or_insert(answers);
-        drop(clients);
-        drop(gone);
-    }
-
     /// What could not be decoded is answered too, if it is known whose it was.
     fn refuse(&self, why: &str) {
         let Some(asked) = Noted::<Asked>::last() else {
             return;
         };
-        let to = self.clients().get(&asked.client).cloned();
+        let to = self.clients().senders.get(&asked.client).cloned();
         let mut responder = Responder {
             to,
             number: asked.number,
         };
         responder.refuse(format!("the question {why}"));
     }
-}
-
-/// Takes out those that are gone.
-fn extract_gone<A>(clients: &mut HashMap<Identity, Sender<Answer<A>>>) -> Vec<Sender<Answer<A>>> {
-    let gone: Vec<Identity> = clients
-        .iter()
-        .filter(|(_, answers)| answers.side().is_gone())
-        .map(|(client, _)| *client)
-        .collect();
-    let taken = gone.iter().filter_map(|client| clients.remove(client));
-    taken.collect()
 }
 
 impl<Q, A> fmt::Debug for Server<Q, A> {
@@ -157,14 +179,17 @@ impl<Q, A> fmt::Debug for Server<Q, A> {
 }
 
 impl<Q: Message, A: Message> Serialize for Server<Q, A> {
-    /// With the clients that it has heard of.
+    /// With the clients that it has heard of and that are there.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let clients: Vec<_> = self
-            .clients()
-            .iter()
+        let mut clients = self.clients();
+        let gone = clients.extract_gone();
+        let there = clients.senders.iter();
+        let there: Vec<_> = there
             .map(|(client, answers)| (*client, answers.clone()))
             .collect();
-        (&self.questions, clients).serialize(serializer)
+        drop(clients);
+        drop(gone);
+        (&self.questions, there).serialize(serializer)
     }
 }
 
@@ -176,7 +201,7 @@ impl<'de, Q: Message, A: Message> Deserialize<'de> for Server<Q, A> {
             )?;
         Ok(Server {
             questions,
-            clients: Mutex::new(clients.into_iter().collect()),
+            clients: Clients::new(clients.into_iter().collect()),
         })
     }
 }
