@@ -66,6 +66,10 @@ pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
     }
 }
 
+/// So many messages' descriptors are looked through at once for those of one: more than a socket
+/// holds.
+const MAX_LOOKS: u32 = 4096;
+
 /// Takes the descriptors of a message that is here, which came ahead of it through the link: all
 /// of them, or none, if they could not be had.
 pub(crate) fn take(
@@ -78,10 +82,13 @@ pub(crate) fn take(
         return Ok(());
     }
     let mut found = None;
+    let mut looks = 0;
     // A sender that died between the two has left some for a message that another then sent under
     // the same number: the last are right. Those of later messages stay where they are.
     while let Some(number) = next_number(link)? {
-        if (1..u64::MAX / 2).contains(&number.wrapping_sub(header.number)) {
+        // A hostile sender sends such as fast as they are taken.
+        looks += 1;
+        if (1..u64::MAX / 2).contains(&number.wrapping_sub(header.number)) || looks > MAX_LOOKS {
             break;
         }
         // Closed before the next are received.
@@ -114,5 +121,55 @@ fn next_number(link: &Link) -> Result<Option<u64>, NotGot> {
                 return Ok(e.needed_to("receive a message's descriptors")?);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use super::*;
+    use crate::sys::opened;
+
+    #[test]
+    fn a_sender_of_what_is_out_of_date_holds_nobody_up() {
+        let (ours, theirs) = opened::socket_pair().expect("a pair");
+        let header = FrameHeader {
+            number: 10,
+            len: 0,
+            descriptors: 1,
+            large: false,
+        };
+        let (is_over, sent) = (AtomicBool::new(false), AtomicU32::new(0));
+        let mut most = 0;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        // Where it is full, in a moment.
+                        let put = fds::send(&theirs, &9_u64.to_ne_bytes(), &[]);
+                        sent.fetch_add(u32::from(put.is_ok()), Ordering::Relaxed);
+                    }
+                });
+            }
+            let mut taken = Vec::new();
+            for _ in 0..50 {
+                let before = sent.load(Ordering::Relaxed);
+                take(&ours, header, &mut taken).expect("a socket");
+                most = most.max(sent.load(Ordering::Relaxed).wrapping_sub(before));
+            }
+            is_over.store(true, Ordering::Relaxed);
+            assert!(taken.is_empty());
+        });
+        // And what has fitted into the socket.
+        assert!(most < 2 * MAX_LOOKS, "{most}");
+        // What is in time is found behind that.
+        let null = std::fs::File::open("/dev/null").expect("it is there");
+        let mut taken = Vec::new();
+        while fds::send(&theirs, &10_u64.to_ne_bytes(), &[null.as_fd()]).is_err() {
+            take(&ours, header, &mut taken).expect("a socket");
+        }
+        take(&ours, header, &mut taken).expect("a socket");
+        assert_eq!(taken.len(), 1);
     }
 }
