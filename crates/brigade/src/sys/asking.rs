@@ -9,6 +9,8 @@
 //! is: in a worker, whose faults are observed (`signal.rs`), such a fault ends the walk and not the
 //! worker. The observer of faults asks [`abandon`] first.
 
+#[cfg(all(test, target_arch = "x86_64", not(miri)))]
+mod tests;
 mod threads;
 
 use std::io;
@@ -68,10 +70,49 @@ fn handle(flags: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// The thread that walks, and the context that its handler returns to; 0: none. One at a time is
-/// noted: it is for a worker, in which only one thread is ever asked.
-static WALKER: AtomicU32 = AtomicU32::new(0);
-static CONTEXT: AtomicUsize = AtomicUsize::new(0);
+/// A thread that walks, and the context that its handler returns to; 0: none.
+struct Walker {
+    thread: AtomicU32,
+    context: AtomicUsize,
+}
+
+/// Those that walk. They are no more than two, mostly: the first thread of a worker, which its host
+/// asks, and the one that a pool of threads asks, in the same process. One that found no place here
+/// would not survive a fault in its walk.
+static WALKERS: [Walker; 8] = [const {
+    Walker {
+        thread: AtomicU32::new(0),
+        context: AtomicUsize::new(0),
+    }
+}; 8];
+
+impl Walker {
+    /// This thread walks from now on.
+    fn enter(context: usize) -> Option<&'static Walker> {
+        let thread = this_thread();
+        let walker = WALKERS.iter().find(|walker| {
+            (walker.thread)
+                .compare_exchange(0, thread, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        })?;
+        walker.context.store(context, Ordering::Relaxed);
+        Some(walker)
+    }
+
+    /// The one of this thread, if it walks.
+    fn here() -> Option<&'static Walker> {
+        let thread = this_thread();
+        WALKERS.iter().find(|walker| {
+            walker.thread.load(Ordering::Relaxed) == thread
+                && walker.context.load(Ordering::Relaxed) != 0
+        })
+    }
+
+    fn leave(&self) {
+        self.context.store(0, Ordering::Relaxed);
+        self.thread.store(0, Ordering::Release);
+    }
+}
 
 extern "C" fn handler(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the C library's own, of this thread.
@@ -80,18 +121,12 @@ extern "C" fn handler(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut lib
     if let Some(answer) = answer {
         // SAFETY: the kernel gives the interrupted context, with SA_SIGINFO.
         let (instruction, _) = unsafe { signal::registers(context) };
-        let noted = WALKER
-            .compare_exchange(0, this_thread(), Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
-        if noted {
-            CONTEXT.store(context as usize, Ordering::Relaxed);
-        }
+        let walker = Walker::enter(context as usize);
         compiler_fence(Ordering::SeqCst);
         (answer.walk)(instruction);
         compiler_fence(Ordering::SeqCst);
-        if noted {
-            CONTEXT.store(0, Ordering::Relaxed);
-            WALKER.store(0, Ordering::Relaxed);
+        if let Some(walker) = walker {
+            walker.leave();
         }
         (answer.finish)();
     }
@@ -108,16 +143,15 @@ fn this_thread() -> u32 {
 /// its stack, which has gone wrong. Then the walk is broken off: when the fault's handler returns,
 /// the thread goes on where it was asked.
 pub(super) fn abandon(context: *mut libc::c_void) -> bool {
-    let asked = CONTEXT.load(Ordering::Relaxed);
-    if asked == 0 || WALKER.load(Ordering::Relaxed) != this_thread() {
+    let Some(walker) = Walker::here() else {
         return false;
-    }
+    };
+    let asked = walker.context.load(Ordering::Relaxed);
     // SAFETY: the kernel gave `context` to the handler that calls this, on this thread.
     if !unsafe { return_from(context.cast(), asked) } {
         return false;
     }
-    CONTEXT.store(0, Ordering::Relaxed);
-    WALKER.store(0, Ordering::Relaxed);
+    walker.leave();
     match threads::asked_here() {
         Some(_) => (threads::ANSWER.finish)(),
         None => {

@@ -173,10 +173,8 @@ fn catch(signals: &[i32]) -> bool {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as extern "C" fn(_, _, _) as usize;
-        // Once only, and not blocked meanwhile: a fault inside the handler ends the process at
-        // once.
-        action.sa_flags =
-            libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND | libc::SA_NODEFER;
+        // Not blocked meanwhile: see `handler`.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
         libc::sigemptyset(&raw mut action.sa_mask);
         // One that dies is asked nothing: what is on its stack is ours.
         libc::sigaddset(&raw mut action.sa_mask, asking::signal());
@@ -187,12 +185,17 @@ fn catch(signals: &[i32]) -> bool {
 
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives a valid `info` with SA_SIGINFO.
-    let is_fault = unsafe { (*info).si_code > 0 };
+    let is_of_the_kernel = unsafe { (*info).si_code > 0 };
+    // The limit of processor time comes from the kernel too, at any instruction.
+    let is_fault = is_of_the_kernel && signal != libc::SIGXCPU;
     if is_fault && asking::abandon(context) {
-        // It was not the program's. The next may be: `SA_RESETHAND` has taken the handler away.
-        catch(&[signal]);
+        // It was not the program's. The next may be, or that of another thread meanwhile: so the
+        // handler stays (no `SA_RESETHAND`).
         return;
     }
+    // Once only: a fault in here ends the process at once.
+    // SAFETY: no memory is involved.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
     arm_alarm();
     // SAFETY: the kernel gives a valid `info` with SA_SIGINFO, all of whose bytes are written, so
     // that each field of its union can be read. Which one means something depends on `si_code`; one
@@ -216,12 +219,9 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
             sender,
         });
     }
-    // SAFETY: no memory is involved. The action is the default again (SA_RESETHAND), so this ends
-    // the process with the same signal.
-    unsafe {
-        libc::signal(signal, libc::SIG_DFL);
-        libc::raise(signal);
-    }
+    // SAFETY: no memory is involved. The action is the default now, so this ends the process with
+    // the same signal.
+    unsafe { libc::raise(signal) };
 }
 
 /// Ends the process in half a second, whatever it does: the observer walks a stack that may be
