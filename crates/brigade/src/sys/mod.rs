@@ -19,6 +19,7 @@ pub(crate) mod error;
 pub(crate) mod fds;
 pub(crate) mod futex;
 pub(crate) mod image;
+pub(crate) mod last_word;
 pub(crate) mod launch;
 pub(crate) mod limits;
 pub(crate) mod mapping;

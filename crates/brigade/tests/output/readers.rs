@@ -5,6 +5,7 @@ use brigade::{JoinError, Kind, Pool};
 use brigade_test_support::procfs;
 use brigade_test_support::signal::kill;
 use brigade_test_support::wait::until;
+use std::io::Write;
 
 use crate::{ROLE, again, read_all, write_numbers};
 
@@ -179,6 +180,50 @@ fn a_task_that_prints_dies_with_the_fork_server_and_does_not_panic() {
         assert!(
             matches!(result, Err(JoinError::Crashed(_))),
             "{n}: {result:?}"
+        );
+    }
+}
+
+/// What it makes of the broken pipe is no result: nobody could tell it from one.
+#[test]
+fn what_a_task_returns_for_the_end_of_its_fork_server_is_not_told() {
+    brigade::init();
+    if std::env::var_os(ROLE).is_none() {
+        // Other tests need theirs.
+        let name = "readers::what_a_task_returns_for_the_end_of_its_fork_server_is_not_told";
+        let ran = again(name).output().expect("it runs");
+        let told = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && told.contains("1 passed"), "{ran:?}");
+        return;
+    }
+    let print = |stderr: bool| -> bool {
+        let print = || match stderr {
+            true => writeln!(std::io::stderr(), "."),
+            false => writeln!(std::io::stdout(), "."),
+        };
+        while print().is_ok() {}
+        stderr
+    };
+    let pool = Pool::builder(Kind::Process)
+        .workers(1)
+        .process(Builder::new().stdout(Output::null()).stderr(Output::null()));
+    let pool = pool.build().expect("a pool");
+    for n in 0..40 {
+        let stderr = n % 2 == 0;
+        let (result, of) = if n % 4 < 2 {
+            let builder = Builder::new().stdout(Output::null()).stderr(Output::null());
+            let worker = builder.spawn(print, stderr).expect("a worker");
+            kill(procfs::parent(worker.pid().expect("it has begun")).expect("it is there"));
+            (worker.join(), "its own")
+        } else {
+            let handle = pool.submit(print, stderr);
+            until("it has begun", || handle.pid().is_some());
+            kill(procfs::parent(handle.pid().expect("it runs")).expect("it is there"));
+            (handle.join(), "of a pool")
+        };
+        assert!(
+            matches!(result, Err(JoinError::Crashed(_))),
+            "{n}, in a worker {of}: {result:?}"
         );
     }
 }

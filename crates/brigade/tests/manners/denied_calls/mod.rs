@@ -134,6 +134,7 @@ const CALLS: &[Call] = &[
     call(libc::SYS_gettid, "gettid(2)"),
     call(libc::SYS_geteuid, "geteuid(2)"),
     call(libc::SYS_setrlimit, "setrlimit(2)"),
+    call(libc::SYS_set_robust_list, "set_robust_list(2)"),
 ];
 
 /// Where a call is denied.

@@ -130,6 +130,10 @@ impl Service for Only<'_> {
         is_the_worker()
     }
 
+    fn has_lost_fork_server(&self) -> bool {
+        self.0.stderr_count.has_lost_fork_server()
+    }
+
     fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()> {
         fd_socket::send(self.0.fd_socket()?, descriptors)
     }

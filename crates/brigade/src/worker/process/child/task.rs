@@ -34,6 +34,9 @@ pub(super) trait Service {
     /// Whether this process is the worker, and no child of its task.
     fn is_the_worker(&self) -> bool;
 
+    /// Whether its fork server has ended.
+    fn has_lost_fork_server(&self) -> bool;
+
     /// Sends what the next reply needs through the descriptor socket.
     fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()>;
 
@@ -155,6 +158,10 @@ pub(super) fn reply_outcome(
     outcome: Outcome,
     result: &mut EncodedResult,
 ) -> bool {
+    if service.has_lost_fork_server() {
+        // What the task has made of that, of a broken pipe above all, is no end of its own.
+        wait_to_be_killed();
+    }
     match outcome {
         Outcome::Returned(descriptors)
             if descriptors.is_empty()
@@ -179,6 +186,13 @@ pub(super) fn reply_outcome(
     }
 }
 
+/// The fork server ends: it has closed the pipes that it reads, and the kernel kills its workers
+/// next (PR_SET_PDEATHSIG).
+#[cold]
+fn wait_to_be_killed() {
+    futex::rest(UNTIL_KILLED);
+}
+
 #[cold]
 fn reply_undeliverable(service: &mut impl Service, mut why: String) {
     why.truncate(floor_char_boundary(&why, INLINE_MAX));
@@ -188,11 +202,9 @@ fn reply_undeliverable(service: &mut impl Service, mut why: String) {
 #[cold]
 fn reply_panicked(service: &mut impl Service, mut unwound: Unwound) {
     if has_broken_streams() {
-        // The fork server ends: it has closed the pipes that it reads, and the kernel kills its
-        // workers next (PR_SET_PDEATHSIG). A task that prints in between panics for the broken
-        // pipe, which is not its own end. If this worker lives on, the task has broken the pipe
-        // itself.
-        futex::rest(UNTIL_KILLED);
+        // As above, where the kernel does not mark the fork server's end. If this worker lives on,
+        // the task has broken the pipe itself.
+        wait_to_be_killed();
     }
     shorten(&mut unwound);
     service.reply(Reply::Panicked(&reply::encoded(&unwound)));

@@ -323,6 +323,11 @@ impl Service for OneOfMany<'_> {
         self.original.is_this_process()
     }
 
+    #[inline(always)]
+    fn has_lost_fork_server(&self) -> bool {
+        self.worker.stderr_count.has_lost_fork_server()
+    }
+
     /// When there is room.
     fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()> {
         loop {

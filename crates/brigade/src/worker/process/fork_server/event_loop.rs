@@ -248,6 +248,8 @@ impl<'a> Server<'a> {
             stderr: Output::open(Stream::Stderr)?,
         };
         let children = Children::of_this_process()?;
+        let stderr_counts = Counts::new()?;
+        stderr_counts.leave_last_word();
         let server = Server {
             own: std::process::id(),
             socket_out: opened::copy(socket)?,
@@ -271,7 +273,7 @@ impl<'a> Server<'a> {
             children,
             outputs,
             left_lines: Vec::new(),
-            stderr_counts: Counts::new()?,
+            stderr_counts,
             unwatched: false,
             oom: OomKills::watch(),
             groups: Groups::default(),

@@ -10,6 +10,9 @@
 //! A read takes bytes out of the pipe before they are counted, so a count says in its lowest bit
 //! that a read is going on: who sees that, or another count afterwards, asks again.
 //!
+//! Behind them is a word by which a worker sees that the fork server has ended, and has closed its
+//! pipes ([`last_word`]): what a task that has met a broken pipe returns is not told then.
+//!
 //! The counts are one memory file for all workers of a fork server. It alone can write them: they
 //! are sealed (F_SEAL_FUTURE_WRITE) when its own mapping is there, and that is not inherited.
 
@@ -20,14 +23,17 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::fs::SealFlags;
 
+use crate::sys::last_word;
 use crate::sys::mapping::{Mapping, add_seals, memfd, set_len};
 use crate::worker::process::ipc::exit_table::SLOTS;
 
-const LEN: usize = SLOTS as usize * size_of::<AtomicU64>();
+/// Where the word is, on cache lines of its own.
+const LAST_WORD_AT: usize = SLOTS as usize * size_of::<AtomicU64>();
+const LEN: usize = LAST_WORD_AT + 128;
 
 /// A read is going on.
 const READING: u64 = 1;
@@ -54,11 +60,18 @@ impl Counts {
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         add_seals(&file, seals | SealFlags::FUTURE_WRITE)?;
         let readable = Mapping::readable(&file, LEN)?;
+        let writable: &'static Mapping = Box::leak(Box::new(writable));
         Ok(Counts {
-            writable: Box::leak(Box::new(writable)),
+            writable,
             readable: Box::leak(Box::new(readable)),
             file,
         })
+    }
+
+    /// The fork server: its workers are to see when it has ended. Where that is refused, they do
+    /// not.
+    pub(crate) fn leave_last_word(&self) {
+        let _ = last_word::leave(last_word_in(self.writable));
     }
 
     /// What they are in: for a worker that is no copy of the fork server.
@@ -75,8 +88,17 @@ impl Counts {
 
     /// The same, as the worker will see it.
     pub(crate) fn seen_by_worker(&self, slot: u32) -> Seen {
-        Seen(word(self.readable, slot))
+        Seen {
+            count: word(self.readable, slot),
+            last_word: last_word_in(self.readable),
+        }
     }
+}
+
+fn last_word_in(mapping: &'static Mapping) -> &'static AtomicU32 {
+    // SAFETY: in bounds (`LEN`) and aligned; an atomic of any bit pattern is valid; the mapping is
+    // never dropped.
+    unsafe { mapping.at().add(LAST_WORD_AT).cast().as_ref() }
 }
 
 fn word(mapping: &'static Mapping, slot: u32) -> &'static AtomicU64 {
@@ -119,7 +141,10 @@ impl Count {
 
 /// One worker's count; the worker's side.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen(&'static AtomicU64);
+pub(crate) struct Seen {
+    count: &'static AtomicU64,
+    last_word: &'static AtomicU32,
+}
 
 impl Seen {
     /// That of a worker that was given the counts' file.
@@ -128,18 +153,28 @@ impl Seen {
         if slot >= SLOTS {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(Seen(word(Box::leak(Box::new(readable)), slot)))
+        let readable: &'static Mapping = Box::leak(Box::new(readable));
+        Ok(Seen {
+            count: word(readable, slot),
+            last_word: last_word_in(readable),
+        })
+    }
+
+    /// Whether the fork server has ended: then this worker is about to be killed.
+    #[inline]
+    pub(crate) fn has_lost_fork_server(self) -> bool {
+        last_word::is_left(self.last_word)
     }
 
     /// How many bytes were ever written to this pipe. `None`: that cannot be found out now.
     pub(crate) fn written(self, pipe: BorrowedFd<'_>) -> Option<u64> {
         for _ in 0..TRIES {
-            let before = self.0.load(Ordering::SeqCst);
+            let before = self.count.load(Ordering::SeqCst);
             if before & READING == 0 {
                 // The task may have put something else there.
                 let pending = rustix::io::ioctl_fionread(pipe).ok()?;
                 // The kernel's lock on the pipe puts this after whatever was read before we asked.
-                if self.0.load(Ordering::SeqCst) == before {
+                if self.count.load(Ordering::SeqCst) == before {
                     return Some((before >> 1) + pending);
                 }
             }
