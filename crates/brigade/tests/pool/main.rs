@@ -41,6 +41,7 @@ mod leaving;
 mod matrix;
 mod scarce;
 mod taken_back;
+mod unsendable;
 
 use std::sync::mpsc;
 use std::time::Duration;

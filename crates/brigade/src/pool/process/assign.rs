@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::assignment::WorkerIndex;
 use super::deferred::{Ctx, TraceEvent};
 use super::dispatcher::Dispatcher;
-use super::outcome::RawOutcome;
+use super::outcome::{RawOutcome, TransferError};
 use super::result_cell::EarlyEnd;
 use super::task::{ResultSink, Task};
-use super::worker_slot::{Termination, WorkerSlot};
+use super::worker_slot::{Given, Refused, Termination, WorkerSlot};
 use crate::JoinError;
 use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::{Instant, spin};
@@ -274,7 +274,11 @@ impl Dispatcher {
             if self.is_traced {
                 task.with = pid;
             }
-            let (took, mut rest) = self.workers.assign(i, task);
+            let Given {
+                took,
+                mut rest,
+                refused,
+            } = self.workers.assign(i, task);
             if self.is_traced {
                 if let Some(rest) = &mut rest {
                     rest.with = with;
@@ -289,9 +293,13 @@ impl Dispatcher {
                 }
             }
             given += took as usize;
-            if let Some(rest) = rest {
-                self.queue.push_front(rest);
-                break;
+            match (rest, refused) {
+                (Some(rest), Some(refused)) => self.refuse(rest, &refused, ctx),
+                (Some(rest), None) => {
+                    self.queue.push_front(rest);
+                    break;
+                }
+                (None, _) => {}
             }
         }
         if given > 0 {
@@ -325,6 +333,15 @@ impl Dispatcher {
             ResultSink::Handle(_) => self.queue.drop_cancelled(task),
             ResultSink::Map(..) => self.fail(task, || JoinError::Cancelled, ctx),
         }
+    }
+
+    /// Ends a task, or several, that no worker can be given.
+    fn refuse(&mut self, task: Task, refused: &Refused, ctx: &mut Ctx<'_>) {
+        let name = task.target.name(&self.options);
+        let has_context = task.context.as_ref().is_some_and(|it| !it.is_state());
+        let why = refused.why(has_context);
+        let end = || TransferError::Why(why.clone()).into_error(name.clone());
+        self.fail(task, end, ctx);
     }
 
     /// Ends a task, or several, that never ran.

@@ -141,6 +141,7 @@ impl ProcessPool {
                     sink: ResultSink::Handle(Arc::clone(&pooled) as Arc<dyn HasResultCell>),
                     attempts: Attempts::default(),
                     free_requeues: 0,
+                    unreachable: 0,
                     isolated: false,
                     has_options,
                     has_deadline,

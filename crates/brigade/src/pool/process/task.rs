@@ -101,6 +101,8 @@ pub(super) struct Task {
     pub(super) attempts: Attempts,
     /// How often its worker died and said that it had not run it.
     pub(super) free_requeues: u8,
+    /// How many workers had closed the socket that it would have come through.
+    pub(super) unreachable: u8,
     /// It was with a worker of which it cannot be known what it had begun: some task has written
     /// over that. It is given to a worker that has no other, so that the next time it is known.
     pub(super) isolated: bool,
@@ -202,6 +204,7 @@ impl Task {
             sink: ResultSink::Map(*map, index + u64::from(keep)),
             attempts: self.attempts,
             free_requeues: 0,
+            unreachable: 0,
             isolated: self.isolated,
             has_options: false,
             has_deadline: false,
@@ -262,6 +265,7 @@ impl Task {
             sink: ResultSink::Map(*map, *index),
             attempts: self.attempts,
             free_requeues: 0,
+            unreachable: 0,
             isolated: self.isolated,
             has_options: false,
             has_deadline: false,

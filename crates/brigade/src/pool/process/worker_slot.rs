@@ -1,6 +1,7 @@
 //! One worker of a pool: how far it has come, and which tasks it has.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 use super::assigned_tasks::AssignedTasks;
@@ -11,7 +12,9 @@ use super::outcome::Bytes;
 use super::task::{ResultSink, Task};
 use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::Instant;
+use crate::sys::error::errno_of;
 use crate::worker::process::host::connection::{NotNow, WorkerConnection};
+use crate::worker::process::ipc::protocol;
 use crate::worker::process::ipc::reply::ReplyTag;
 
 /// Why a worker is terminated, and its task with it.
@@ -27,6 +30,47 @@ pub(super) enum Termination {
     Stalled,
     /// There are more workers than there should be, and it has no task.
     Surplus,
+}
+
+/// What came of giving a worker a task, or several.
+pub(super) struct Given {
+    /// How many there was room for.
+    pub(super) took: u32,
+    /// What there was none for, or not yet.
+    pub(super) rest: Option<Task>,
+    /// Why no worker can be given that.
+    pub(super) refused: Option<Refused>,
+}
+
+/// Why no worker can be given a task.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It could not be sent, and it would be no use to try again.
+    Failed(io::Error),
+    /// One worker after another was alive, and had closed the socket that it would come through.
+    Unreachable,
+}
+
+impl Refused {
+    /// As it goes on after the name of the task.
+    pub(super) fn why(&self, has_context: bool) -> String {
+        let what = match has_context {
+            true => "its input, or its context,",
+            false => "its input",
+        };
+        match self {
+            Refused::Failed(e) => format!("{what} could not be sent to a worker: {e}"),
+            Refused::Unreachable => format!(
+                "{what} could not be sent to any worker: each has closed the socket through which inputs arrive, in an initializer or in a task"
+            ),
+        }
+    }
+}
+
+/// Whether an error tells of too little memory or too few descriptors, of which there may be more
+/// in a moment.
+fn is_scarcity(error: &io::Error) -> bool {
+    matches!(errno_of(error), Some(libc::EMFILE | libc::ENFILE)) || protocol::is_temporary(error)
 }
 
 /// What the worker of a slot is doing.
@@ -238,30 +282,55 @@ impl WorkerSlot {
         self.connection.as_ref().map_or(0, WorkerConnection::taken)
     }
 
-    /// Writes a task, or several, into its mailbox. Gives back what there is no room for, or not
-    /// yet; and how many there was room for.
-    pub(super) fn give(&mut self, mut task: Task, worker: WorkerIndex) -> (u32, Option<Task>) {
-        let (given, rest) = match self.write(&mut task) {
-            Ok((given, rest)) => (given, rest),
-            // Failed: as many descriptors as this process may have; some are closed with each
-            // result.
+    /// Writes a task, or several, into its mailbox.
+    pub(super) fn give(&mut self, mut task: Task, worker: WorkerIndex) -> Given {
+        let (took, rest) = match self.write(&mut task) {
+            Ok((took, rest)) => (took, rest),
             Err(why) => {
-                self.ring_full = true;
-                // A worker that has no task has received all that it will: what is in there belongs
-                // to tasks that were taken back from it.
-                self.fd_socket_broken |= match why {
-                    NotNow::Gone => true,
-                    NotNow::FdSocketFull => self.assigned.is_empty(),
-                    NotNow::Full | NotNow::FdSocketComing | NotNow::Failed(_) => false,
+                let refused = self.note_not_given(&mut task, why);
+                return Given {
+                    took: 0,
+                    rest: Some(task),
+                    refused,
                 };
-                return (0, Some(task));
             }
         };
         self.note_assignment(&task, worker);
         self.ring_full |= rest.is_some();
         self.assigned.push(task);
         self.unpublished = true;
-        (given, rest)
+        Given {
+            took,
+            rest,
+            refused: None,
+        }
+    }
+
+    /// A task could not be written. Gives the reason, if it is that of any worker.
+    fn note_not_given(&mut self, task: &mut Task, why: NotNow) -> Option<Refused> {
+        self.ring_full = true;
+        match why {
+            NotNow::Full | NotNow::FdSocketComing => None,
+            // A worker that has no task has received all that it will: what is in there belongs to
+            // tasks that were taken back from it.
+            NotNow::FdSocketFull => {
+                self.fd_socket_broken |= self.assigned.is_empty();
+                None
+            }
+            NotNow::Gone => {
+                self.fd_socket_broken = true;
+                // One that is alive has closed it, as the next may do.
+                let is_alive = self
+                    .connection
+                    .as_ref()
+                    .is_some_and(WorkerConnection::is_alive);
+                task.unreachable += u8::from(is_alive);
+                (task.unreachable > MAX_UNREACHABLE).then_some(Refused::Unreachable)
+            }
+            // It passes: some are closed with each result.
+            NotNow::Failed(e) if is_scarcity(&e) => None,
+            NotNow::Failed(e) => Some(Refused::Failed(e)),
+        }
     }
 
     /// As [`give`](Self::give), of one task without descriptors. `false`: that cannot be done now,
@@ -393,6 +462,10 @@ impl WorkerSlot {
         back
     }
 }
+
+/// So many workers may have closed the socket that a task would come through, before it is not
+/// tried with another.
+const MAX_UNREACHABLE: u8 = 4;
 
 /// A task's worker may be stopped for as many times its timeout, all in all.
 const MOST_STOPS: u32 = 10;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::assignment::WorkerIndex;
 use super::task::Task;
-use super::worker_slot::{SlotStatus, WorkerSlot};
+use super::worker_slot::{Given, SlotStatus, WorkerSlot};
 use crate::sim::local::Instant;
 
 /// The workers of a pool.
@@ -262,12 +262,11 @@ impl WorkerTable {
         self.behind_first() > 0
     }
 
-    /// Writes a task, or several, into a worker's mailbox. Returns how many there was room for, and
-    /// what there was none for.
-    pub(super) fn assign(&mut self, i: WorkerIndex, task: Task) -> (u32, Option<Task>) {
-        let (given, rest) = self[i].give(task, i);
-        self.assigned += given as usize;
-        (given, rest)
+    /// Writes a task, or several, into a worker's mailbox.
+    pub(super) fn assign(&mut self, i: WorkerIndex, task: Task) -> Given {
+        let given = self[i].give(task, i);
+        self.assigned += given.took as usize;
+        given
     }
 
     /// As [`assign`](Self::assign), of one task without descriptors. `false`: that cannot be done

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::sim::local::{AtomicU32, Instant, futex};
 use crate::sys::error::errno_of;
+use crate::sys::process;
 use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
 use crate::worker::process::backend::{ForkServer, Question, SpareWorker};
@@ -58,7 +59,7 @@ enum FdSocketState {
 /// Why something cannot be done now.
 #[derive(Debug)]
 pub(crate) enum NotNow {
-    /// There is no room, until more results are taken.
+    /// There is no room in the ring, until more results are taken.
     Full,
     /// There is no room in the descriptor socket, until the worker receives something.
     FdSocketFull,
@@ -232,7 +233,6 @@ impl WorkerConnection {
         fd_socket::send_numbered(fd_socket, number, &all).map_err(|e| {
             match (e.kind(), errno_of(&e)) {
                 (io::ErrorKind::WouldBlock, _) => NotNow::FdSocketFull,
-                (_, Some(libc::ETOOMANYREFS | libc::ENOBUFS)) => NotNow::Full,
                 (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => NotNow::Gone,
                 _ => NotNow::Failed(e),
             }
@@ -504,6 +504,14 @@ impl WorkerConnection {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.server.exit_table.has_ended(self.slot)
+    }
+
+    /// Whether it has not ended, as far as the kernel says now.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.server.is_gone()
+            && !self.has_ended()
+            && process::is_there(self.pid)
+            && !process::is_zombie(self.pid)
     }
 
     /// Whether it is stopped, and how long it has been before, all in all.
