@@ -323,6 +323,8 @@ impl Dispatcher {
         if slot.fd_socket_broken && !is_busy && slot.is_ready() {
             self.workers.end_idle(i);
             self.terminate(i, Termination::Stalled, Duration::ZERO);
+        } else if slot.ring_broken && !is_busy && slot.is_ready() {
+            self.on_protocol_error(i, ctx);
         }
         false
     }

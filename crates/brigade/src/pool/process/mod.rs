@@ -32,6 +32,8 @@ mod deferred;
 mod dispatcher;
 mod driver;
 mod handle;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod hostile_tests;
 mod input;
 mod keyed;
 mod map;

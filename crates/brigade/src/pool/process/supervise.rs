@@ -314,6 +314,10 @@ impl Dispatcher {
     /// the protocol.
     pub(super) fn revoke(&mut self, i: WorkerIndex, keep: u32, ctx: &mut Ctx<'_>) -> bool {
         self.publish_to(i);
+        if self.workers[i].has_lied_about_begun() {
+            self.on_protocol_error(i, ctx);
+            return false;
+        }
         let Some(connection) = &mut self.workers[i].connection else {
             return false;
         };

@@ -128,6 +128,8 @@ pub(super) struct WorkerSlot {
     /// Its descriptor socket is unusable: a task has closed it, or descriptors that were taken back
     /// are still in it. The worker is given no more, and is terminated when it has no task.
     pub(super) fd_socket_broken: bool,
+    /// It has no task, and says that there is no room in its ring: it has written over the count.
+    pub(super) ring_broken: bool,
     /// There are more workers than there should be: it is given no more, and is terminated when it
     /// has no task.
     pub(super) leaves: bool,
@@ -156,6 +158,7 @@ impl WorkerSlot {
             ran: None,
             is_stalled: false,
             fd_socket_broken: false,
+            ring_broken: false,
             leaves: false,
             respawn_at: None,
         }
@@ -277,6 +280,16 @@ impl WorkerSlot {
         connection.is_some_and(|c| c.begun() != Ok(c.taken()))
     }
 
+    /// Whether its worker says that it has not begun its first task, and has taken that out of its
+    /// ring all the same.
+    pub(super) fn has_lied_about_begun(&self) -> bool {
+        let (Some(connection), Some(first)) = (&self.connection, self.assigned.first()) else {
+            return false;
+        };
+        // In this order: an honest one begins a task, and then takes it.
+        connection.has_taken_order(first.begin()) && connection.begun() == Ok(connection.taken())
+    }
+
     /// The number of its first task.
     pub(super) fn first(&self) -> u32 {
         self.connection.as_ref().map_or(0, WorkerConnection::taken)
@@ -310,8 +323,14 @@ impl WorkerSlot {
     fn note_not_given(&mut self, task: &mut Task, why: NotNow) -> Option<Refused> {
         self.ring_full = true;
         match why {
-            NotNow::Full | NotNow::FdSocketComing => None,
+            // The longest task fits a ring of which all was taken.
+            NotNow::Full => {
+                self.ring_broken |= self.assigned.is_empty();
+                None
+            }
+            NotNow::FdSocketComing => None,
             // A worker that has no task has received all that it will: what is in there belongs to
+            // tasks that were taken back from it.
             // tasks that were taken back from it.
             NotNow::FdSocketFull => {
                 self.fd_socket_broken |= self.assigned.is_empty();

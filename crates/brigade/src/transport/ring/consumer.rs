@@ -4,6 +4,8 @@ use std::time::Instant;
 
 #[cfg(loom)]
 use super::Parts;
+#[cfg(all(test, not(loom)))]
+use super::memory::Control;
 use super::memory::{Memory, Place};
 use super::{Corrupt, SKIP, WORD, frame_size, frame_tagged};
 use crate::sim::shared::futex::{self, Wake};
@@ -247,6 +249,14 @@ impl<'m> Consumer<'m> {
             .head
             .0
             .store(self.head, Ordering::Release);
+    }
+
+    /// A hostile consumer: says that it has taken so many bytes more than were published.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn pretend_to_have_taken(&self, bytes: u64) {
+        let Control { tail, head, .. } = self.memory.control;
+        let all = tail.0.load(Ordering::Acquire);
+        head.0.store(all.wrapping_add(bytes), Ordering::Release);
     }
 
     /// Announces that this side is about to sleep. `false`: there is something to take, do not.

@@ -126,10 +126,17 @@ impl<'m> Producer<'m> {
     }
 
     /// Takes frames back that the consumer has not come to, and will not come to: the next one is
-    /// written where they began.
+    /// written where they began. If the consumer says that it has [taken](Self::is_taken) some of
+    /// them, there is no room in the ring any more.
     pub(crate) fn retract(&mut self, to: u64) {
-        debug_assert!(self.tail.wrapping_sub(to) <= self.memory.capacity());
         self.tail = to;
+    }
+
+    /// Whether the consumer says that it has taken what begins there, or has taken less than it
+    /// must have for what lies there.
+    pub(crate) fn is_taken(&self, at: u64) -> bool {
+        let head = self.memory.control.head.0.load(Ordering::Acquire);
+        at.wrapping_sub(head) > self.memory.capacity()
     }
 
     /// Whether a frame of `len` bytes fits now.

@@ -251,3 +251,36 @@ fn a_sleeper_is_woken() {
         }
     });
 }
+
+#[test]
+fn a_consumer_that_says_that_it_has_taken_what_is_taken_back_is_found_out() {
+    let mapping = mapping();
+    let (mut producer, mut consumer) = (
+        Producer::new(&mapping, PLACE),
+        Consumer::new(&mapping, PLACE),
+    );
+    producer.push(1, &[1; 24]).expect("there is room");
+    let second = producer.position();
+    producer.push(2, &[2; 24]).expect("there is room");
+    producer.publish();
+    assert_eq!(consumer.pop(&mut Vec::new()), Ok(Some(1)));
+    assert!(!producer.is_taken(second));
+    consumer.pretend_to_have_taken(0);
+    assert!(producer.is_taken(second));
+    // More than the ring holds.
+    while producer.position() < second + 3 * PLACE.capacity as u64 {
+        producer
+            .push(3, &[3; 100])
+            .expect("it says that there is room");
+        producer.publish();
+        consumer.pretend_to_have_taken(0);
+    }
+    assert!(producer.is_taken(second));
+    producer.retract(second);
+    assert_eq!(producer.push(4, &[4; 24]), Err(Full));
+    for bytes in [8, 1 << 40, 1 << 63, u64::MAX] {
+        consumer.pretend_to_have_taken(bytes);
+        assert!(producer.is_taken(second), "{bytes}");
+        assert_eq!(producer.push(4, &[4; 24]), Err(Full), "{bytes}");
+    }
+}

@@ -55,7 +55,9 @@ use std::time::Duration;
     target_os = "linux",
     not(brigade_portable)
 ))]
-pub(crate) use child::startup::set_phase_of_this_worker;
+pub(crate) use child::startup::{
+    offered_ahead, pretend_to_have_taken, set_phase_of_this_worker, unsay_begun,
+};
 #[cfg(feature = "sandbox")]
 pub(crate) use host::applied_in_this_worker;
 pub(crate) use host::one_shot::ProcessTask;

@@ -278,6 +278,29 @@ pub(crate) fn set_phase_of_this_worker(phase: crate::task::crash::Phase) {
     }
 }
 
+/// Says that this worker has not begun what it runs.
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(crate) fn unsay_begun() {
+    if let Some(worker) = WORKER.get() {
+        worker.mailbox.handoff().claims.unsay();
+    }
+}
+
+/// Says that this worker has taken so many bytes out of its ring, after its setup.
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(crate) fn pretend_to_have_taken(bytes: u64) {
+    if let Some(worker) = WORKER.get() {
+        worker.mailbox.pretend_to_have_taken(bytes);
+    }
+}
+
+/// How many tasks this worker has that it has not begun.
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(crate) fn offered_ahead() -> u32 {
+    let worker = WORKER.get();
+    worker.map_or(0, |worker| worker.mailbox.handoff().claims.ahead())
+}
+
 /// The observer of fatal signals: in the fork server, and in a child of a task, it does nothing.
 pub(crate) fn note_fault(fault: &Fault) {
     if let Some(worker) = WORKER.get().filter(|w| w.is_this_process()) {

@@ -341,6 +341,11 @@ impl WorkerConnection {
         Ok(left)
     }
 
+    /// Whether it says that it has taken the order that lies there out of its ring.
+    pub(crate) fn has_taken_order(&self, at: u64) -> bool {
+        self.ends.orders.is_taken(at)
+    }
+
     /// What lies from there on was taken back: it is written over.
     pub(crate) fn forget(&mut self, at: u64) {
         self.ends.orders.retract(at);

@@ -73,6 +73,20 @@ impl Claims {
         unpack(self.0.load(Ordering::Acquire)).1 != begun
     }
 
+    /// A hostile worker: one less was begun.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(in crate::worker::process) fn unsay(&self) {
+        let less = |word: u64| Some(word & !0xffff_ffff | u64::from((word as u32).wrapping_sub(1)));
+        let _ = (self.0).fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+    }
+
+    /// How many are offered and not begun.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(in crate::worker::process) fn ahead(&self) -> u32 {
+        let (begun, offered) = unpack(self.0.load(Ordering::SeqCst));
+        offered.wrapping_sub(begun)
+    }
+
     // ---- the host
 
     /// Offers `count` more tasks.
