@@ -331,7 +331,6 @@ impl WorkerSlot {
             NotNow::FdSocketComing => None,
             // A worker that has no task has received all that it will: what is in there belongs to
             // tasks that were taken back from it.
-            // tasks that were taken back from it.
             NotNow::FdSocketFull => {
                 self.fd_socket_broken |= self.assigned.is_empty();
                 None
