@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::context::EncodedContext;
-use super::deferred::{CrashReport, DeadOutcome, DeadTask, Deferred, Drawing, HowDied, TraceEvent};
+use super::deferred::{
+    CrashReport, DeadOutcome, DeadTask, Deferred, Drawing, HowDied, RareWork, TraceEvent,
+};
 use super::driver::Driver;
 use super::outcome::RawOutcome;
 use super::pool::{LockedPool, ProcessPool};
@@ -80,16 +82,8 @@ impl ProcessPool {
             self.driver_wakeup.fetch_add(1, Ordering::SeqCst);
             futex::wake_all_shared(&self.driver_wakeup);
         }
-        let Deferred {
-            wakeups,
-            dead_tasks,
-            reports,
-            to_drop,
-            cancelled,
-            wake_driver: _,
-            events: _,
-            drawings: _,
-        } = deferred;
+        let rare = deferred.take_rare();
+        let Deferred { wakeups, .. } = deferred;
         for thread in wakeups.threads {
             thread.unpark();
         }
@@ -101,6 +95,27 @@ impl ProcessPool {
             // An executor's code: a panic in it is caught, and ignored.
             contained(|| waker.wake());
         }
+        if let Some(rare) = rare {
+            self.run_rare(*rare);
+        }
+        if let Some(timeline) = timeline {
+            self.timeline_spans
+                .deliver(|drawing| self.draw(drawing, timeline));
+        }
+        if has_events {
+            self.trace_events.deliver(|event| self.emit(event));
+        }
+    }
+
+    /// What few passes leave to be done. The lock is free.
+    #[cold]
+    fn run_rare(&self, rare: RareWork) {
+        let RareWork {
+            dead_tasks,
+            reports,
+            to_drop,
+            cancelled,
+        } = rare;
         drop((to_drop, cancelled));
         let reported = reports.len();
         self.report_deaths(reports);
@@ -112,13 +127,6 @@ impl ProcessPool {
         }
         if !dead_tasks.is_empty() {
             self.complete_dead(dead_tasks);
-        }
-        if let Some(timeline) = timeline {
-            self.timeline_spans
-                .deliver(|drawing| self.draw(drawing, timeline));
-        }
-        if has_events {
-            self.trace_events.deliver(|event| self.emit(event));
         }
     }
 

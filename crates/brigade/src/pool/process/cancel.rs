@@ -131,7 +131,9 @@ impl Dispatcher {
         self.changed = true;
         cell.complete(RawOutcome::failed(error), &mut ctx.deferred.wakeups);
         let cancelled = self.queue.count_cancelled();
-        ctx.deferred.cancelled.extend(cancelled);
+        if !cancelled.is_empty() {
+            ctx.deferred.rare().cancelled.extend(cancelled);
+        }
     }
 
     /// Ends a worker that has begun this one of its tasks, and has nothing that it could begin

@@ -43,7 +43,7 @@ impl Dispatcher {
         }
         // To find a worker takes longer than to tell that a task has died, and a caller waits for
         // that: see `complete_dead`.
-        if !self.workers.is_complete() && ctx.deferred.dead_tasks.is_empty() {
+        if !self.workers.is_complete() && !ctx.deferred.has_dead_tasks() {
             self.fill_vacancies(ctx);
         }
         if !(more && self.queue.is_empty()) {

@@ -20,18 +20,26 @@ use crate::worker::process::host::death::Evidence;
 #[derive(Default)]
 pub(super) struct Deferred {
     pub(super) wakeups: Wakeups,
-    pub(super) dead_tasks: Vec<DeadTask>,
-    pub(super) reports: Vec<CrashReport>,
     /// For those who listen.
     pub(super) events: Vec<TraceEvent>,
     /// For the timeline.
     pub(super) drawings: Vec<Drawing>,
+    /// Most passes have none. It lies elsewhere, as each task is worth a pass or two, and each of
+    /// those makes, moves and drops this.
+    rare: Option<Box<RareWork>>,
+    /// The driver, which sleeps, has to look again.
+    pub(super) wake_driver: bool,
+}
+
+/// What few passes leave to be done.
+#[derive(Default)]
+pub(super) struct RareWork {
+    pub(super) dead_tasks: Vec<DeadTask>,
+    pub(super) reports: Vec<CrashReport>,
     /// Results that are never taken: their destructors may be user code.
     pub(super) to_drop: Vec<RawOutcome>,
     /// Tasks to be dropped: they are many, and may have descriptors to be closed.
     pub(super) cancelled: Vec<Task>,
-    /// The driver, which sleeps, has to look again.
-    pub(super) wake_driver: bool,
 }
 
 /// One pass over the pool: its time, and where it puts what is to be done later.
@@ -47,6 +55,24 @@ impl Deferred {
             now,
             deferred: self,
         }
+    }
+
+    /// To add to what few passes have.
+    #[cold]
+    pub(super) fn rare(&mut self) -> &mut RareWork {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Takes out what few passes have.
+    pub(super) fn take_rare(&mut self) -> Option<Box<RareWork>> {
+        self.rare.take()
+    }
+
+    /// Whether a task has died with its worker.
+    pub(super) fn has_dead_tasks(&self) -> bool {
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| !rare.dead_tasks.is_empty())
     }
 }
 

@@ -73,7 +73,7 @@ impl ProcessPool {
             let mut deferred = Deferred::default();
             let more = matches!(want, WaitFor::MapResult { .. });
             inner.dispatcher.poll(&mut deferred, more);
-            if !deferred.dead_tasks.is_empty() {
+            if deferred.has_dead_tasks() {
                 // Told before any caller sleeps: it may be what is waited for.
                 self.unlock_and_run(inner, deferred);
                 inner = self.lock();

@@ -205,13 +205,13 @@ impl MapTable {
         deferred: &mut Deferred,
     ) {
         let Some(map) = self.get(number) else {
-            deferred.to_drop.push(end);
+            deferred.rare().to_drop.push(end);
             return;
         };
         map.open -= 1;
         if map.closed {
             let free = map.open == 0;
-            deferred.to_drop.push(end);
+            deferred.rare().to_drop.push(end);
             if free {
                 self.0[number as usize] = None;
             }
@@ -254,9 +254,10 @@ impl MapTable {
             return;
         };
         map.closed = true;
-        deferred
-            .to_drop
-            .extend(std::mem::take(&mut map.there).others);
+        let others = std::mem::take(&mut map.there).others;
+        if !others.is_empty() {
+            deferred.rare().to_drop.extend(others);
+        }
         if map.open == 0 {
             self.0[number as usize] = None;
         }

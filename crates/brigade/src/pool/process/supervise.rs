@@ -215,7 +215,7 @@ impl Dispatcher {
                     _ => HowDied::Itself,
                 };
                 self.reports_pending += 1;
-                ctx.deferred.reports.push(CrashReport {
+                ctx.deferred.rare().reports.push(CrashReport {
                     target: task.target,
                     input: task.input.read(),
                     descriptors: task.input.descriptors(),
@@ -262,7 +262,7 @@ impl Dispatcher {
             cell.cell().set_assignment(Some(Assignment::ENDED));
         }
         self.dead_pending += 1;
-        ctx.deferred.dead_tasks.push(DeadTask { task, end });
+        ctx.deferred.rare().dead_tasks.push(DeadTask { task, end });
     }
 
     pub(super) fn is_abandoned(&self, task: &Task) -> bool {
