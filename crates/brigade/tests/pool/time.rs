@@ -233,7 +233,9 @@ fn what_panics_is_not_run_again() {
         panic!("for a reason");
     }
     both(|kind| {
-        let pool = timed(kind, 1).retries(5).build().expect("a pool");
+        // To print where it panicked may take longer than a short time.
+        let pool = Pool::builder(kind).workers(1).timeout(crate::LIMIT);
+        let pool = pool.retries(5).build().expect("a pool");
         let runs = Count::new();
         crate::panic_of(join(pool.submit(fail, runs.clone())));
         assert_eq!((runs.get(), pool.stats().retried), (1, 0));
