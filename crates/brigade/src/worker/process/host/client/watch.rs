@@ -36,6 +36,7 @@ use rustix::process::{Pid, Signal};
 use super::listener::mark_dead;
 use super::{ForkServer, State};
 use crate::sys::{fds, opened, process};
+use crate::task::panic::contained;
 use crate::worker::process::fork_server::orphans;
 use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Request};
 
@@ -185,7 +186,8 @@ impl ForkServer {
         list.push((slot, pid));
         self.watch(&mut state);
         drop(state);
-        drop(sleeper);
+        // A waker is an executor's code: a panic in its destructor is caught, and ignored.
+        contained(|| drop(sleeper));
     }
 
     /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end
