@@ -1,11 +1,13 @@
 //! Readers of lines that are slow, gone or alone.
 
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
 use brigade::process::{Builder, Output};
-use brigade::{JoinError, Kind, Pool};
+use brigade::{JoinError, Kind, Pool, Shared};
 use brigade_test_support::procfs;
 use brigade_test_support::signal::kill;
 use brigade_test_support::wait::until;
-use std::io::Write;
 
 use crate::{ROLE, again, read_all, write_numbers};
 
@@ -196,7 +198,8 @@ fn what_a_task_returns_for_the_end_of_its_fork_server_is_not_told() {
         assert!(ran.status.success() && told.contains("1 passed"), "{ran:?}");
         return;
     }
-    let print = |stderr: bool| -> bool {
+    let print = |(stderr, runs): (bool, Shared<AtomicU32>)| -> bool {
+        runs.store(1, SeqCst);
         let print = || match stderr {
             true => writeln!(std::io::stderr(), "."),
             false => writeln!(std::io::stdout(), "."),
@@ -204,20 +207,23 @@ fn what_a_task_returns_for_the_end_of_its_fork_server_is_not_told() {
         while print().is_ok() {}
         stderr
     };
-    let pool = Pool::builder(Kind::Process)
-        .workers(1)
-        .process(Builder::new().stdout(Output::null()).stderr(Output::null()));
-    let pool = pool.build().expect("a pool");
+    let builder = Builder::new().stdout(Output::null()).stderr(Output::null());
     for n in 0..40 {
         let stderr = n % 2 == 0;
+        let runs = Shared::new(AtomicU32::new(0)).expect("a region");
         let (result, of) = if n % 4 < 2 {
-            let builder = Builder::new().stdout(Output::null()).stderr(Output::null());
-            let worker = builder.spawn(print, stderr).expect("a worker");
+            let worker = builder.spawn(print, (stderr, runs)).expect("a worker");
             kill(procfs::parent(worker.pid().expect("it has begun")).expect("it is there"));
             (worker.join(), "its own")
         } else {
-            let handle = pool.submit(print, stderr);
-            until("it has begun", || handle.pid().is_some());
+            // Not one that has workers of the fork server before: those are about to die.
+            let pool = Pool::builder(Kind::Process)
+                .workers(1)
+                .process(builder.clone());
+            let pool = pool.build().expect("a pool");
+            let handle = pool.submit(print, (stderr, runs.clone()));
+            // One that is killed before it has its input runs again, under the next fork server.
+            until("it runs", || runs.load(SeqCst) != 0);
             kill(procfs::parent(handle.pid().expect("it runs")).expect("it is there"));
             (handle.join(), "of a pool")
         };
