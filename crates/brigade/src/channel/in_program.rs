@@ -208,7 +208,8 @@ impl Drop for ReceivingEnd {
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.queue.room.notify_all();
-        drop((unwanted, wakers));
+        drop(unwanted);
+        contained(|| drop(wakers));
     }
 }
 

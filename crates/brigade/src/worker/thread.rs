@@ -317,7 +317,8 @@ impl<R> ThreadTask<R> {
                 futex::wake_all_private(state);
                 let waker = self.shared.lock().waker.take();
                 if let Some(waker) = waker {
-                    waker.wake();
+                    // The canceller need not be the caller whose waker this is.
+                    contained(|| waker.wake());
                 }
                 return;
             }
