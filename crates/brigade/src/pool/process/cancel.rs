@@ -280,8 +280,10 @@ impl Dispatcher {
         }
     }
 
-    /// Ends the tasks whose time is over, and workers that take as long to get ready.
-    pub(super) fn enforce_timeouts(&mut self, ctx: &mut Ctx<'_>) {
+    /// Ends the tasks whose time was over when the listener `woke`, and workers that take as long to
+    /// get ready. As of then, so that a stop of this program in the middle of this counts for no
+    /// task.
+    pub(super) fn enforce_timeouts(&mut self, woke: Instant, ctx: &mut Ctx<'_>) {
         let of_pool = self.options.timeout;
         if of_pool.is_none() && self.own_times.shortest_timeout().is_none() {
             return;
@@ -292,7 +294,7 @@ impl Dispatcher {
             };
             let slot = &self.workers[i];
             if slot.status == SlotStatus::Starting
-                && ctx.now.saturating_duration_since(slot.last_progress) >= timeout
+                && woke.saturating_duration_since(slot.last_progress) >= timeout
             {
                 let what = if self.options.initializer.is_some() {
                     "its initializer"
@@ -312,7 +314,7 @@ impl Dispatcher {
             let Some(timeout) = self.workers[i].time_limit(of_pool) else {
                 continue;
             };
-            if !self.is_overdue(i, timeout, ctx.now) {
+            if !self.is_overdue(i, timeout, woke) {
                 continue;
             }
             let slot = &self.workers[i];

@@ -7,7 +7,7 @@ use super::dispatcher::Dispatcher;
 use super::driver::Driver;
 use super::pool::ProcessPool;
 use super::worker_slot::SlotStatus;
-use crate::sim::local::{Instant, Ordering};
+use crate::sim::local::{Instant, Ordering, deadline};
 use crate::worker::process::host::client::PoolObserver;
 
 /// How long until the listener checks whether tasks that were given out are begun.
@@ -29,7 +29,7 @@ const CHECK_COMING_AND_GOING: Duration = Duration::from_secs(1);
 const CHECK_STARTED: Duration = Duration::from_millis(1);
 
 impl PoolObserver for ProcessPool {
-    fn on_event(&self, missed: Duration) {
+    fn on_event(&self, missed: Duration, woke: std::time::Instant) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.dispatcher.wakeups.clear_timer();
@@ -38,7 +38,7 @@ impl PoolObserver for ProcessPool {
         inner.dispatcher.poll(&mut deferred, false);
         let ctx = &mut deferred.at(Instant::now());
         inner.dispatcher.note_stops(ctx);
-        inner.dispatcher.enforce_timeouts(ctx);
+        inner.dispatcher.enforce_timeouts(deadline(woke), ctx);
         inner.dispatcher.enforce_deadlines(ctx);
         if let Some(workers) = inner.dispatcher.follow_work(ctx) {
             self.size.store(workers as u32, Ordering::Relaxed);
@@ -165,5 +165,51 @@ impl Dispatcher {
     pub(super) fn set_timer(&mut self, at: Instant) {
         self.wakeups.set_timer(at);
         self.server.call_at(self.client_id, Some(at));
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::pool::Backend;
+    use crate::{JoinError, Kind, Pool};
+
+    fn for_ever(_: ()) {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    #[test]
+    fn a_stop_in_the_middle_of_a_turn_counts_for_no_task() {
+        const LIMIT: Duration = Duration::from_secs(60);
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        crate::init();
+        let pool = Pool::builder(Kind::Process).workers(1).timeout(hours(1));
+        let pool = pool.build().expect("a pool");
+        let handle = pool.submit(for_ever, ());
+        let began = Instant::now();
+        while handle.pid().is_none() {
+            assert!(began.elapsed() < LIMIT, "it does not begin");
+            std::thread::yield_now();
+        }
+        let Backend::Process(processes) = &pool.backend else {
+            panic!("it is of processes");
+        };
+        let woke = Instant::now();
+        // For two hours after it woke the program was stopped.
+        let enforce = |woke| {
+            let mut deferred = Deferred::default();
+            let mut inner = processes.lock();
+            let ctx = &mut deferred.at(Instant::now() + hours(2));
+            inner.dispatcher.enforce_timeouts(woke, ctx);
+            processes.unlock_and_run(inner, deferred);
+        };
+        enforce(woke);
+        let handle = handle.join_timeout(Duration::from_millis(200));
+        let handle = handle.expect_err("it has its time");
+        enforce(woke + hours(2));
+        let ended = handle.join_timeout(LIMIT).expect("its time is over");
+        assert!(matches!(ended, Err(JoinError::TimedOut(_))), "{ended:?}");
     }
 }

@@ -116,7 +116,8 @@ impl OneThread {
     /// Does what the listener does when a worker has woken it: has the pools look after their
     /// workers.
     pub fn listen(&self) {
-        self.server.call_observers(Duration::ZERO);
+        self.server
+            .call_observers(Duration::ZERO, std::time::Instant::now());
     }
 }
 

@@ -416,7 +416,7 @@ impl ForkServer {
                 .collect();
             drop(state);
             for observer in observers {
-                observer.on_event(Duration::ZERO);
+                observer.on_event(Duration::ZERO, std::time::Instant::now());
             }
         }
     }

@@ -89,7 +89,7 @@ impl ForkServer {
                 }
             }
             if ready != [RESTED] && ready != [WATCH] || !missed.is_zero() {
-                self.call_observers(missed.max(self.lateness(woke)));
+                self.call_observers(missed.max(self.lateness(woke)), woke);
                 self.watch_if_needed();
             }
         }
@@ -101,7 +101,7 @@ impl ForkServer {
         let workers = self.lose_all();
         self.lock().told = true;
         // They may start another fork server, which has a listener of its own.
-        self.call_observers(Duration::ZERO);
+        self.call_observers(Duration::ZERO, Instant::now());
         self.reap(&workers);
     }
 
@@ -211,7 +211,7 @@ impl ForkServer {
     }
 
     /// Has all who have workers of pools look after them.
-    pub(in crate::worker::process) fn call_observers(&self, missed: Duration) {
+    pub(in crate::worker::process) fn call_observers(&self, missed: Duration, woke: Instant) {
         let observers: Vec<_> = {
             let mut state = self.lock();
             let now = Instant::now();
@@ -228,7 +228,7 @@ impl ForkServer {
             // It contains what code of the program's it calls. We may be the last who have it, and
             // then wakers are dropped here.
             contained(|| {
-                observer.on_event(missed);
+                observer.on_event(missed, woke);
                 drop(observer);
             });
         }

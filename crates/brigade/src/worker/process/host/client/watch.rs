@@ -418,7 +418,7 @@ impl ForkServer {
             self.exit_table.lose(slot);
         }
         self.wake_ready();
-        self.call_observers(Duration::ZERO);
+        self.call_observers(Duration::ZERO, Instant::now());
     }
 
     /// Kills the fork server, and first all that descends from it: when it is gone, nobody could
