@@ -45,6 +45,7 @@ use greeting::{Greeting, greet};
 pub(crate) use observers::PoolObserver;
 use observers::Registration;
 use outgoing::Outgoing;
+#[cfg(not(shuttle))]
 pub(crate) use question::Question;
 pub(crate) use spares::SpareWorker;
 use watch::Watch;
