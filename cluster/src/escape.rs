@@ -1,5 +1,5 @@
-//! Text from outside, made harmless for a terminal: whoever may write to an application's streams
-//! chooses names.
+//! Text from outside, made harmless for a terminal: a program that may write to an application's
+//! streams chooses the names that are shown.
 
 /// What a terminal may act on becomes visible: control characters, and those that turn the
 /// direction of the text around. What is longer than `limit` characters is cut.

@@ -124,7 +124,7 @@ impl Settings {
 
     /// As whom this program connects: each may have its own.
     ///
-    /// *Default: as nobody, or as the URL says.*
+    /// *Default: without credentials, or with those in the URL.*
     pub fn access(mut self, access: Access) -> Settings {
         self.access = access;
         self

@@ -24,8 +24,8 @@ const AT_A_TIME: usize = 32;
 /// What an application has on the servers, at one moment; `brigade-cluster status` prints it.
 ///
 /// It is read only: to look makes and changes nothing. [`Display`](std::fmt::Display) is text for a
-/// terminal, in which names are made harmless: whoever may write to the application's streams
-/// chooses them.
+/// terminal, in which names are made harmless: any program that may write to the application's
+/// streams chooses them.
 ///
 /// # Examples
 /// ```no_run

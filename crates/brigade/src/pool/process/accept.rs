@@ -10,22 +10,16 @@ use super::result_cell::{EarlyEnd, HasResultCell};
 use super::task::Task;
 use crate::pool::policy::keys::Lost;
 use crate::pool::policy::outcome::TaskOutcome;
-use crate::sim::local::MutexGuard;
+use crate::sim::local::{Instant, MutexGuard};
 use crate::{JoinError, Timeout};
 
 impl ProcessPool {
     /// Takes a task on, when there is room for it. `false`: the pool was closed.
     #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue(&self, task: &mut Option<Task>) -> bool {
-        let mut inner = self.lock();
-        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
-            drop(inner);
-            self.wait(&mut WaitFor::Capacity, None);
-            inner = self.lock();
-        }
-        if inner.dispatcher.closing {
+        let Some(inner) = self.wait_for_room(None) else {
             return false;
-        }
+        };
         self.enqueue_locked(inner, task);
         true
     }
@@ -35,19 +29,25 @@ impl ProcessPool {
     #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue_by(&self, task: &mut Option<Task>) -> bool {
         let deadline = task.as_ref().and_then(Task::deadline);
+        let Some(inner) = self.wait_for_room(deadline) else {
+            return false;
+        };
+        self.enqueue_locked(inner, task);
+        true
+    }
+
+    /// Waits until the queue has room. `None`: it had none by the deadline, or the pool was closed.
+    #[inline]
+    fn wait_for_room(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, LockedPool>> {
         let mut inner = self.lock();
         while !inner.dispatcher.closing && inner.dispatcher.is_full() {
             drop(inner);
             if !self.wait(&mut WaitFor::Capacity, deadline) {
-                return false;
+                return None;
             }
             inner = self.lock();
         }
-        if inner.dispatcher.closing {
-            return false;
-        }
-        self.enqueue_locked(inner, task);
-        true
+        (!inner.dispatcher.closing).then_some(inner)
     }
 
     /// Ends a task whose deadline has passed while it waited for room.
@@ -66,15 +66,9 @@ impl ProcessPool {
     pub(super) fn enqueue_keyed(&self, key: u64, task: &mut Option<Task>) -> Result<bool, Lost> {
         // Deaths that the fork server has told of.
         self.poll();
-        let mut inner = self.lock();
-        while !inner.dispatcher.closing && inner.dispatcher.is_full() {
-            drop(inner);
-            self.wait(&mut WaitFor::Capacity, None);
-            inner = self.lock();
-        }
-        if inner.dispatcher.closing {
+        let Some(mut inner) = self.wait_for_room(None) else {
             return Ok(false);
-        }
+        };
         if let Some(task) = task {
             task.pin = Some(inner.dispatcher.worker_for(key)?);
         }

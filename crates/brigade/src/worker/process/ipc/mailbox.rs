@@ -5,14 +5,19 @@
 
 #![expect(unsafe_code, reason = "memory shared with a worker")]
 
+mod fault_record;
+mod stack_record;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use self::fault_record::FaultRecord;
+pub(crate) use self::fault_record::{REFUSED_TEXT, RecordedFault};
+use self::stack_record::StackRecord;
 use crate::sys::mapping::{Mapping, sized_memfd};
-use crate::sys::signal::Fault;
-use crate::sys::{futex, image, spin, unwind};
+use crate::sys::spin;
 use crate::task::crash::Phase;
 use crate::transport::ring::{Consumer, Control, Place, Producer};
 use crate::worker::process::ipc::handoff::Handoff;
@@ -66,48 +71,6 @@ struct Status {
     unflushed: AtomicU32,
 }
 
-const CALLS: usize = 64;
-
-/// What a dying worker notes of its fault.
-#[repr(C)]
-#[derive(Debug)]
-struct FaultRecord {
-    /// 0: nothing happened; 1: being written; 2: whole.
-    state: AtomicU32,
-    signal: AtomicU32,
-    sender: AtomicU32,
-    overflow: AtomicU32,
-    address: AtomicUsize,
-    len: AtomicU64,
-    calls: [AtomicUsize; CALLS],
-    /// What a sandbox has refused, as text; 0 ends it.
-    refused: [AtomicU8; REFUSED_TEXT],
-}
-
-/// The longest text about what a sandbox has refused.
-pub(crate) const REFUSED_TEXT: usize = 240;
-
-/// Calls that are noted of a worker that is asked where it is.
-const STACK_CALLS: usize = 128;
-
-/// Where a worker was when it was asked. One page, which is there from the first question on.
-///
-/// The host counts questions, from 1, and writes the last one's number; the worker writes the
-/// number of the one that it answers when the answer is whole, and 0 before it begins. So one that
-/// is half written, or is an earlier one, is not believed.
-#[repr(C)]
-#[derive(Debug)]
-struct StackRecord {
-    /// The host's last question.
-    asked: AtomicU32,
-    /// Not 0: the worker is to end itself when it has answered.
-    ends: AtomicU32,
-    /// The question that was answered. A word to sleep on.
-    answered: AtomicU32,
-    len: AtomicU32,
-    calls: [AtomicUsize; STACK_CALLS],
-}
-
 const _: () = assert!(STACK_AT % PAGE == 0 && size_of::<StackRecord>() <= PAGE);
 const _: () = assert!(
     STATUS_AT % align_of::<Status>() == 0
@@ -129,19 +92,6 @@ pub(super) const LAYOUT: [usize; 7] = [
     size_of::<Handoff>(),
     size_of::<FaultRecord>(),
 ];
-
-/// A fault, as a worker noted it, and as the host believes it: a hint that the wait status must
-/// agree with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RecordedFault {
-    pub(crate) signal: i32,
-    pub(crate) sender: Option<u32>,
-    pub(crate) overflow: bool,
-    pub(crate) address: usize,
-    pub(crate) calls: Vec<usize>,
-    /// Whether it finished noting: otherwise its own alarm ended it (see `sys::signal`).
-    pub(crate) whole: bool,
-}
 
 /// A mapped mailbox.
 #[derive(Debug)]
@@ -227,7 +177,7 @@ impl Mailbox {
         self.status().phase.store(phase as u32, Ordering::Release);
     }
 
-    /// The worker: somebody whom its task has left behind holds its stdout, and what is in it is
+    /// The worker: a thread that its task has left behind holds its stdout, and what is in it is
     /// left.
     pub(crate) fn note_unflushed(&self) {
         self.status().unflushed.store(1, Ordering::Relaxed);
@@ -293,170 +243,6 @@ impl Mailbox {
     /// the fence that pairs with the host's.
     pub(crate) fn wants_events(&self) -> bool {
         self.status().notify.load(Ordering::Relaxed) != 0
-    }
-
-    /// In a worker's signal handler: notes the fault and the calls that led to it. Touches memory
-    /// that is there, and allocates nothing.
-    pub(crate) fn note(&self, fault: &Fault, overflow: bool) {
-        let record = self.record();
-        if record
-            .state
-            .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
-            .is_err()
-        {
-            return;
-        }
-        record.signal.store(fault.signal as u32, Ordering::Relaxed);
-        // One more, so that 0 is no process: a process outside our pid namespace has the number 0.
-        record.sender.store(
-            fault.sender.map_or(0, |s| s.saturating_add(1)),
-            Ordering::Relaxed,
-        );
-        record
-            .overflow
-            .store(u32::from(overflow), Ordering::Relaxed);
-        record.address.store(fault.address, Ordering::Relaxed);
-        // The first call is known without walking; walking may go wrong on a broken stack, and then
-        // this is what remains.
-        record.calls[0].store(image::as_there(fault.instruction), Ordering::Relaxed);
-        record
-            .len
-            .store(u64::from(fault.instruction != 0), Ordering::Release);
-        let mut calls = [0; CALLS + 16];
-        let len = unwind::walk(&mut calls);
-        let calls = &calls[..len];
-        let calls = match unwind::interrupted(calls, fault.instruction) {
-            [] => calls,
-            interrupted => interrupted,
-        };
-        for (into, call) in record.calls.iter().zip(calls) {
-            into.store(image::as_there(*call), Ordering::Relaxed);
-        }
-        record
-            .len
-            .store(calls.len().min(CALLS) as u64, Ordering::Release);
-        record.state.store(2, Ordering::Release);
-    }
-
-    /// The host, before the worker is sent the signal: asks where it is. `ends`: it is to end when
-    /// it has answered. Gives the number of the question.
-    pub(crate) fn ask(&self, ends: bool) -> u32 {
-        let next = |n: u32| n.wrapping_add(1).max(1);
-        let before = self
-            .questions
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(next(n)));
-        let number = next(before.unwrap_or_else(|n| n));
-        let record = self.stack();
-        if ends {
-            record.ends.store(1, Ordering::Relaxed);
-        }
-        record.asked.store(number, Ordering::Release);
-        number
-    }
-
-    /// In the signal handler of a worker that is asked: notes the calls that it is in. Touches
-    /// memory that is there, and allocates nothing. What is noted is told by
-    /// [`finish_answer`](Self::finish_answer), also where the walk has gone wrong.
-    pub(crate) fn begin_answer(&self, instruction: usize) {
-        let record = self.stack();
-        record.answered.store(0, Ordering::Relaxed);
-        fence(Ordering::Release);
-        record.calls[0].store(image::as_there(instruction), Ordering::Relaxed);
-        record
-            .len
-            .store(u32::from(instruction != 0), Ordering::Relaxed);
-        if self.phase() == Phase::Idle {
-            // Between two tasks: the calls are ours.
-            record.len.store(0, Ordering::Relaxed);
-            return;
-        }
-        let mut calls = [0; STACK_CALLS + 16];
-        let len = unwind::walk(&mut calls);
-        let calls = unwind::interrupted(&calls[..len], instruction);
-        if calls.is_empty() {
-            return;
-        }
-        for (into, call) in record.calls.iter().zip(calls) {
-            into.store(image::as_there(*call), Ordering::Relaxed);
-        }
-        let len = calls.len().min(STACK_CALLS) as u32;
-        record.len.store(len, Ordering::Relaxed);
-    }
-
-    /// The same: the answer is whole. Says whether the worker is to end itself.
-    pub(crate) fn finish_answer(&self) -> bool {
-        let record = self.stack();
-        let asked = record.asked.load(Ordering::Acquire);
-        record.answered.store(asked, Ordering::Release);
-        futex::wake_all_shared(&record.answered);
-        record.ends.load(Ordering::Relaxed) != 0
-    }
-
-    /// The host: a word to sleep on until a question is answered, and its value now.
-    pub(crate) fn answered(&self) -> (&AtomicU32, u32) {
-        let word = &self.stack().answered;
-        (word, word.load(Ordering::Acquire))
-    }
-
-    /// The host: the worker's calls, innermost first, by its answer to this question or to one
-    /// after it; empty, if it was between two tasks. `None`: there is none yet.
-    pub(crate) fn answer(&self, question: u32) -> Option<Vec<usize>> {
-        let record = self.stack();
-        let number = record.answered.load(Ordering::Acquire);
-        // Not one that was never asked.
-        let last = self.questions.load(Ordering::Relaxed);
-        let is_later = number.wrapping_sub(question) <= last.wrapping_sub(question);
-        if number == 0 || !is_later {
-            return None;
-        }
-        let len = (record.len.load(Ordering::Relaxed) as usize).min(STACK_CALLS);
-        let calls = record.calls[..len].iter();
-        let calls = calls.map(|c| c.load(Ordering::Relaxed)).collect();
-        fence(Ordering::Acquire);
-        (record.answered.load(Ordering::Relaxed) == number).then_some(calls)
-    }
-
-    /// The worker, also in its signal handler: what its sandbox has refused, or will have.
-    #[cfg(feature = "sandbox")]
-    pub(crate) fn note_refused(&self, what: &str) {
-        let ended = what.bytes().chain([0]);
-        for (into, byte) in self.record().refused.iter().zip(ended) {
-            into.store(byte, Ordering::Relaxed);
-        }
-    }
-
-    /// The host, after the worker's end: what its sandbox has refused, by the worker's word.
-    /// `None`: it had none.
-    pub(crate) fn refused(&self) -> Option<String> {
-        let bytes = self.record().refused.iter();
-        let text: String = bytes
-            .map(|byte| char::from(byte.load(Ordering::Relaxed)))
-            // It may be printed on a terminal.
-            .take_while(|c| (' '..='~').contains(c))
-            .collect();
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// The host, after the worker's end: what it noted.
-    pub(crate) fn noted(&self) -> Option<RecordedFault> {
-        let record = self.record();
-        let state = record.state.load(Ordering::Acquire);
-        if state == 0 {
-            return None;
-        }
-        let len =
-            usize::try_from(record.len.load(Ordering::Acquire)).map_or(CALLS, |l| l.min(CALLS));
-        Some(RecordedFault {
-            signal: record.signal.load(Ordering::Relaxed) as i32,
-            sender: record.sender.load(Ordering::Relaxed).checked_sub(1),
-            whole: state == 2,
-            overflow: record.overflow.load(Ordering::Relaxed) != 0,
-            address: record.address.load(Ordering::Relaxed),
-            calls: record.calls[..len]
-                .iter()
-                .map(|c| c.load(Ordering::Relaxed))
-                .collect(),
-        })
     }
 }
 
@@ -538,58 +324,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_of_garbage_is_read_without_harm() {
-        let mailbox = Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap");
-        assert_eq!(mailbox.noted(), None);
-        for offset in (0..size_of::<FaultRecord>()).step_by(4) {
-            // SAFETY: inside the record.
-            let word: &AtomicU32 =
-                unsafe { mailbox.mapping.at().add(RECORD_AT + offset).cast().as_ref() };
-            word.store(u32::MAX, Ordering::Relaxed);
-        }
-        assert_eq!(
-            mailbox.noted().expect("there is something").calls.len(),
-            CALLS
-        );
-        mailbox.status().phase.store(77, Ordering::Relaxed);
-        assert_eq!(mailbox.phase(), Phase::Running);
-    }
-
-    #[test]
-    fn an_answer_is_believed_when_it_is_whole_and_was_asked_for() {
-        let mailbox = Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap");
-        let first = mailbox.ask(false);
-        assert_eq!(mailbox.answer(first), None);
-        let here = an_answer_is_believed_when_it_is_whole_and_was_asked_for as fn() as usize;
-        mailbox.begin_answer(here);
-        assert_eq!(mailbox.answer(first), None, "half of it is none");
-        assert!(!mailbox.finish_answer());
-        assert_eq!(mailbox.answer(first), Some(vec![here]));
-        let second = mailbox.ask(true);
-        assert_eq!(
-            mailbox.answer(second),
-            None,
-            "it is older than the question"
-        );
-        mailbox.begin_answer(here);
-        assert!(mailbox.finish_answer());
-        assert_eq!(mailbox.answer(first), Some(vec![here]), "a later one does");
-        // Garbage.
-        for word in [u32::MAX, second + 1, 0] {
-            mailbox.stack().answered.store(word, Ordering::Relaxed);
-            assert_eq!(mailbox.answer(first), None, "{word}");
-        }
-        mailbox.stack().answered.store(second, Ordering::Relaxed);
-        mailbox.stack().len.store(u32::MAX, Ordering::Relaxed);
-        let calls = mailbox.answer(second).expect("it may lie");
-        assert_eq!(calls.len(), STACK_CALLS);
-    }
-
-    #[test]
     fn phases_are_numbered_as_they_are_listed() {
         for (index, phase) in Phase::ALL.into_iter().enumerate() {
             assert_eq!(phase as usize, index);
         }
+        let mailbox = Mailbox::map(Mailbox::file().expect("memfd")).expect("mmap");
+        mailbox.status().phase.store(77, Ordering::Relaxed);
+        assert_eq!(mailbox.phase(), Phase::Running, "garbage is that");
     }
 
     #[test]
