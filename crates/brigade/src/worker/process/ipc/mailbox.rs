@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use self::fault_record::FaultRecord;
-pub(crate) use self::fault_record::{REFUSED_TEXT, RecordedFault};
+#[cfg(feature = "sandbox")]
+pub(crate) use self::fault_record::REFUSED_TEXT;
+pub(crate) use self::fault_record::RecordedFault;
 use self::stack_record::StackRecord;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::spin;
