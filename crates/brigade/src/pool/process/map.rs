@@ -16,7 +16,6 @@ use super::pool::ProcessPool;
 use super::task::{CallTarget, ResultSink, Task};
 use crate::pool::context::Context;
 use crate::pool::map_ref::Input;
-use crate::pool::policy::limits::Attempts;
 use crate::process::NamedTask;
 use crate::sim::local::Instant;
 use crate::task::codec;
@@ -339,24 +338,11 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         // The next one is likely to be as long.
         let next = Vec::with_capacity(self.strip.len());
         let frames = std::mem::replace(&mut self.strip, next);
-        self.tasks.push(Task {
-            target,
-            context: self.context.clone(),
-            input: EncodedInput::Batch(TaskBatch::new(frames, self.strip_count)),
-            sink: ResultSink::Map(self.map, self.strip_first),
-            attempts: Attempts::default(),
-            free_requeues: 0,
-            unreachable: 0,
-            isolated: false,
-            has_options: false,
-            has_deadline: false,
-            with: 0,
-            pin: None,
-            submitted: Instant::now(),
-            at: 0,
-            prefix: 0,
-            number: 0,
-        });
+        let batch = EncodedInput::Batch(TaskBatch::new(frames, self.strip_count));
+        let sink = ResultSink::Map(self.map, self.strip_first);
+        let context = self.context.clone();
+        self.tasks
+            .push(Task::new(target, context, batch, sink, Instant::now()));
         self.strip_count = 0;
     }
 
@@ -438,24 +424,10 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         match encoded {
             Ok(input) => {
                 self.carried += input.len();
-                self.tasks.push(Task {
-                    target,
-                    context: self.context.clone(),
-                    input,
-                    sink: ResultSink::Map(self.map, index),
-                    attempts: Attempts::default(),
-                    free_requeues: 0,
-                    unreachable: 0,
-                    isolated: false,
-                    has_options: false,
-                    has_deadline: false,
-                    with: 0,
-                    pin: None,
-                    submitted: Instant::now(),
-                    at: 0,
-                    prefix: 0,
-                    number: 0,
-                });
+                let sink = ResultSink::Map(self.map, index);
+                let context = self.context.clone();
+                self.tasks
+                    .push(Task::new(target, context, input, sink, Instant::now()));
             }
             Err(refused) => {
                 let why = refused.into_error(self.pool.name_of(&target));

@@ -15,7 +15,6 @@ use super::result_cell::HasResultCell;
 use super::task::{CallTarget, ResultSink, Task};
 use crate::pool::context::Context;
 use crate::pool::policy::keys::Lost;
-use crate::pool::policy::limits::Attempts;
 use crate::pool::policy::task_options::TaskOptions;
 use crate::process::NamedTask;
 use crate::sim::local::{self, Instant};
@@ -134,23 +133,12 @@ impl ProcessPool {
         let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         match encoded {
             Ok(input) => {
+                let sink = ResultSink::Handle(Arc::clone(&pooled) as Arc<dyn HasResultCell>);
+                let submitted = pooled.cell().submitted();
                 let task = Task {
-                    target,
-                    context,
-                    input,
-                    sink: ResultSink::Handle(Arc::clone(&pooled) as Arc<dyn HasResultCell>),
-                    attempts: Attempts::default(),
-                    free_requeues: 0,
-                    unreachable: 0,
-                    isolated: false,
                     has_options,
                     has_deadline,
-                    with: 0,
-                    pin: None,
-                    submitted: pooled.cell().submitted(),
-                    at: 0,
-                    prefix: 0,
-                    number: 0,
+                    ..Task::new(target, context, input, sink, submitted)
                 };
                 (pooled, Some(task))
             }

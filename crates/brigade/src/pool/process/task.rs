@@ -132,6 +132,35 @@ pub(super) enum ResultSink {
 }
 
 impl Task {
+    /// A task that no worker has had, as most are.
+    #[inline]
+    pub(super) fn new(
+        target: CallTarget,
+        context: Option<Arc<EncodedContext>>,
+        input: EncodedInput,
+        sink: ResultSink,
+        submitted: Instant,
+    ) -> Task {
+        Task {
+            target,
+            context,
+            input,
+            sink,
+            attempts: Attempts::default(),
+            free_requeues: 0,
+            unreachable: 0,
+            isolated: false,
+            has_options: false,
+            has_deadline: false,
+            with: 0,
+            pin: None,
+            submitted,
+            at: 0,
+            prefix: 0,
+            number: 0,
+        }
+    }
+
     /// What it has otherwise than its pool.
     pub(super) fn options(&self) -> Option<&TaskOptions<Instant>> {
         match &self.sink {
@@ -198,23 +227,11 @@ impl Task {
             return None;
         };
         let (rest, kept) = strip.split_off(keep);
+        let sink = ResultSink::Map(*map, index + u64::from(keep));
         Some(Task {
-            target: self.target,
-            context: self.context.clone(),
-            sink: ResultSink::Map(*map, index + u64::from(keep)),
-            attempts: self.attempts,
-            free_requeues: 0,
-            unreachable: 0,
-            isolated: self.isolated,
-            has_options: false,
-            has_deadline: false,
-            with: self.with,
-            pin: None,
-            submitted: self.submitted,
             at: self.at + kept as u64,
-            prefix: 0,
             number: self.number + u64::from(keep),
-            input: EncodedInput::Batch(rest),
+            ..self.part(EncodedInput::Batch(rest), sink)
         })
     }
 
@@ -258,25 +275,30 @@ impl Task {
         else {
             return None;
         };
+        let input = EncodedInput::Inline(Bytes::from_slice(strip.first()));
         let one = Task {
-            target: self.target,
-            context: self.context.clone(),
-            input: EncodedInput::Inline(Bytes::from_slice(strip.first())),
-            sink: ResultSink::Map(*map, *index),
-            attempts: self.attempts,
-            free_requeues: 0,
-            unreachable: 0,
-            isolated: self.isolated,
-            has_options: false,
-            has_deadline: false,
-            with: self.with,
-            pin: None,
-            submitted: self.submitted,
             at: self.at,
             prefix: self.prefix,
             number: self.number,
+            ..self.part(input, ResultSink::Map(*map, *index))
         };
         self.pop_completed();
         Some(one)
+    }
+
+    /// Some of several tasks, as a task by itself.
+    fn part(&self, input: EncodedInput, sink: ResultSink) -> Task {
+        Task {
+            attempts: self.attempts,
+            isolated: self.isolated,
+            with: self.with,
+            ..Task::new(
+                self.target,
+                self.context.clone(),
+                input,
+                sink,
+                self.submitted,
+            )
+        }
     }
 }
