@@ -2,14 +2,14 @@
 
 use std::panic::Location;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use super::callable::Callable;
 use super::capacity::CapacityWaiter;
 use super::current;
 use super::locks::{lock, wait_until};
-use super::map_job::{MapInput, MapJob, MapResult};
+use super::map_job::{MapInput, MapJob, MapJobState, MapResult, WAKE_TIME};
 use super::pool::ThreadPool;
 use super::retry::{Retry, TaskInput};
 use crate::pool::context::Context;
@@ -23,6 +23,8 @@ const BATCHES_AHEAD: usize = 8;
 const READ_WHILE_READY: usize = 2;
 /// When there was no result for so long, the iterator takes those that lie in running batches.
 const POLL_DELAY: Duration = Duration::from_micros(200);
+/// The same, where it sleeps for the results of so much work as [`WAKE_TIME`].
+const LONG_DELAY: Duration = WAKE_TIME.saturating_mul(2);
 
 /// The iterator of a map over a pool of threads.
 pub(in crate::pool) struct Map<A, R, I> {
@@ -187,10 +189,10 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
             return false;
         }
         let mut state = lock(&self.job.state);
-        let done = state.done.pop_front();
+        let done = state.pop_results();
         self.job
             .has_results
-            .store(!state.done.is_empty(), Ordering::Relaxed);
+            .store(state.has_results(), Ordering::Relaxed);
         drop(state);
         match done {
             Some(done) => {
@@ -213,25 +215,35 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         if self.is_full && !job.pool.capacity.register(waiter) {
             return;
         }
-        let until = Instant::now().checked_add(POLL_DELAY);
-        if self.sleep(until) || self.collect_early() {
+        if self.sleep_for_some() || self.collect_early() {
             return;
         }
         self.job.consumer_waits.store(true, Ordering::Relaxed);
         // A worker that locked its batch before us has put its results there. One that locks it
         // after us sees that the iterator waits.
         if !self.collect_early() {
-            self.sleep(None);
+            let mut state = lock(&self.job.state);
+            state.want_any();
+            self.sleep(state, None);
         }
         self.job.consumer_waits.store(false, Ordering::Relaxed);
     }
 
-    /// Sleeps until there are results or there may be room. `false`: neither came in time.
-    fn sleep(&self, until: Option<Instant>) -> bool {
+    /// Sleeps until there are as many results as are worth waking for, or there may be room.
+    /// `false`: neither came in time.
+    fn sleep_for_some(&self) -> bool {
         let job = &self.job;
         let mut state = lock(&job.state);
+        let wanted = state.want(self.pulled - self.fetched, job.pool.most_workers());
+        let delay = if wanted > 1 { LONG_DELAY } else { POLL_DELAY };
+        self.sleep(state, Instant::now().checked_add(delay))
+    }
+
+    /// Sleeps until there is what `state` says. `false`: it did not come in time.
+    fn sleep(&self, mut state: MutexGuard<'_, MapJobState<A, R>>, until: Option<Instant>) -> bool {
+        let job = &self.job;
         let mut in_time = true;
-        while state.done.is_empty() && !state.capacity_signalled && in_time {
+        while !state.has_wanted() && !state.capacity_signalled && in_time {
             state.waiting = true;
             (state, in_time) = wait_until(&job.arrived, state, until);
         }
@@ -252,7 +264,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
             });
             all.extend(done);
         }
-        let found = !all.is_empty() || !state.done.is_empty();
+        let found = !all.is_empty() || state.has_results();
         drop(state);
         if self.ready.len() == 0 {
             self.ready = all.into_iter();

@@ -32,6 +32,12 @@ const BATCH_TIME: Duration = Duration::from_micros(200);
 /// How many tasks a batch may have.
 const BATCH_LIMITS: RangeInclusive<usize> = 1..=512;
 
+/// An iterator that sleeps is woken for the results of so much work of each worker, if the tasks are
+/// short: to wake it takes a processor from a worker, where there are no more of them than workers.
+pub(super) const WAKE_TIME: Duration = Duration::from_millis(1);
+/// How many results these may be.
+const WAKE_LIMITS: RangeInclusive<usize> = 1..=512;
+
 /// An input that has not begun.
 pub(super) struct MapInput<A> {
     pub(super) index: usize,
@@ -80,7 +86,11 @@ pub(super) struct MapJobState<A, R> {
     filling: Batch<A>,
     /// The batches that workers run.
     pub(super) running: Vec<Arc<RunningBatch<A, R>>>,
-    pub(super) done: VecDeque<Vec<MapResult<R>>>,
+    done: VecDeque<Vec<MapResult<R>>>,
+    /// How many results these are.
+    done_count: usize,
+    /// How many the iterator sleeps for; fewer, if no more are to come.
+    wanted: usize,
     /// Tickets in the queue or at a worker.
     tickets: usize,
     /// How long a task takes; `None`: not known yet.
@@ -108,6 +118,8 @@ impl<A, R> MapJob<A, R> {
                 filling: Batch::default(),
                 running: Vec::new(),
                 done: VecDeque::new(),
+                done_count: 0,
+                wanted: 1,
                 tickets: 0,
                 task_time: None,
                 waiting: false,
@@ -133,11 +145,12 @@ impl<A, R> MapJob<A, R> {
                 .for_each(|result| contained(|| drop(result)));
             return;
         }
+        state.done_count += done.len();
         state.done.push_back(done);
         self.has_results.store(true, Ordering::Release);
-        let waiting = state.waiting;
+        let wakes = state.waiting && state.has_wanted();
         drop(state);
-        if waiting {
+        if wakes {
             self.arrived.notify_one();
         }
     }
@@ -266,6 +279,41 @@ impl<A: Message, R: Message> MapJob<A, R> {
 }
 
 impl<A, R> MapJobState<A, R> {
+    /// The results that one worker has handed over.
+    pub(super) fn pop_results(&mut self) -> Option<Vec<MapResult<R>>> {
+        let done = self.done.pop_front()?;
+        self.done_count -= done.len();
+        Some(done)
+    }
+
+    pub(super) fn has_results(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Whether there are as many results as the iterator sleeps for, or all that will come.
+    pub(super) fn has_wanted(&self) -> bool {
+        let is_last =
+            || self.running.is_empty() && self.batches.is_empty() && self.filling.inputs.is_empty();
+        self.done_count >= self.wanted || self.has_results() && is_last()
+    }
+
+    /// The iterator, which has read so many inputs whose results it has not got, sleeps for some of
+    /// them: of long tasks for one, of short ones for so many that it need not be woken often, and
+    /// no more than half, so that the workers have something to do until it has read more.
+    pub(super) fn want(&mut self, ahead: usize, workers: usize) -> usize {
+        let at_once = |task_time: TaskTime| task_time.tasks_in(WAKE_TIME, WAKE_LIMITS);
+        let tasks = self.task_time.map_or(1, at_once);
+        self.wanted = (tasks * workers)
+            .min(ahead / 2)
+            .clamp(1, *WAKE_LIMITS.end());
+        self.wanted
+    }
+
+    /// The iterator sleeps for a single result.
+    pub(super) fn want_any(&mut self) {
+        self.wanted = 1;
+    }
+
     fn take_inputs(&mut self) -> VecDeque<MapInput<A>> {
         let mut inputs = VecDeque::new();
         for batch in self.batches.drain(..) {

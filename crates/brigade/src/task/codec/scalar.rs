@@ -13,6 +13,9 @@ macro_rules! with_integers {
     };
 }
 
+/// The most bytes of a message that is an integer: a new vector gets memory for it once.
+const INTEGER: usize = 10;
+
 /// Appends the whole message that `value` is, if that is a plain value.
 // All comparisons of types are between constants: in optimized code one of these is left.
 #[inline(always)]
@@ -30,11 +33,13 @@ pub(super) fn encode<T: Message>(value: &T, out: &mut Vec<u8>) -> bool {
     macro_rules! integers {
         ($($unsigned:ty)*; $($signed:ty)*) => {
             $(if let Some(&value) = value.downcast_ref::<$unsigned>() {
+                out.reserve(INTEGER);
                 out.push(VERSION);
                 encoder::put_uint(out, value as u64);
                 return true;
             })*
             $(if let Some(&value) = value.downcast_ref::<$signed>() {
+                out.reserve(INTEGER);
                 out.push(VERSION);
                 encoder::put_int(out, value as i64);
                 return true;

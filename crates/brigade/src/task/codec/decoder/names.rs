@@ -49,7 +49,26 @@ impl<'de> Names<'de> {
                 return Ok(());
             }
         }
+        // One variant, and at most one list of fields.
+        if let (false, [rest @ .., 1, 0, shapes @ 0..=1, 0]) = (is_wide, *message) {
+            if let Some(values) = self.find_one_variant(rest, usize::from(*shapes)) {
+                *message = values;
+                return Ok(());
+            }
+        }
         self.find(message, is_wide).ok_or_else(malformed)
+    }
+
+    /// As [`find`](Self::find), in what comes before the counts; gives what comes before the names.
+    #[inline]
+    fn find_one_variant(&mut self, message: &'de [u8], shapes: usize) -> Option<&'de [u8]> {
+        let (rest, ends) = split_end(message, 2 + 2 * shapes)?;
+        let (values, items) = split_end(rest, number(ends, shapes, false)?)?;
+        let variant = items.get(..number(ends, 0, false)?)?;
+        self.variant_names = std::str::from_utf8(variant).ok()?;
+        (self.variants, self.shapes) = (1, shapes);
+        (self.items, self.ends) = (items, ends);
+        Some(values)
     }
 
     #[inline(never)]

@@ -302,6 +302,13 @@ impl Names {
                 return Ok(HAS_NAMES);
             }
         }
+        // One variant, and at most one struct in it: as most messages that are an enum have it.
+        if let (Some(variant), [], []) = (self.first_variant, &self.variants[..], &self.shapes[..])
+        {
+            if let Some(narrow) = put_one_variant(variant, self.first_shape.as_ref(), out) {
+                return Ok(narrow);
+            }
+        }
         let items = || {
             let variants = self.all_variants().map(|name| name.as_bytes());
             variants.chain(self.all_shapes().map(Used::block))
@@ -327,6 +334,26 @@ impl Names {
         put(out, self.shape_count());
         Ok(HAS_NAMES | if is_wide { HAS_WIDE_NAMES } else { 0 })
     }
+}
+
+/// Appends this variant's name and this shape, as [`Names::put`] does. `None`: they are too long.
+#[inline]
+fn put_one_variant(variant: &str, shape: Option<&Used>, out: &mut Vec<u8>) -> Option<u8> {
+    let block = shape.map_or(&[][..], Used::block);
+    let [end_low, end_high] = u16::try_from(variant.len()).ok()?.to_le_bytes();
+    let [low, high] = u16::try_from(variant.len() + block.len())
+        .ok()?
+        .to_le_bytes();
+    out.reserve(variant.len() + block.len() + 8);
+    out.extend_from_slice(variant.as_bytes());
+    match shape {
+        None => out.extend_from_slice(&[low, high, 1, 0, 0, 0]),
+        Some(_) => {
+            out.extend_from_slice(block);
+            out.extend_from_slice(&[end_low, end_high, low, high, 1, 0, 1, 0]);
+        }
+    }
+    Some(HAS_NAMES)
 }
 
 fn position_from(fields: &[&'static str], from: usize, field: &'static str) -> Option<usize> {
