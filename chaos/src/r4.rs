@@ -158,7 +158,8 @@ fn observe(program: &mut Child, mark: &str, workers: u64) -> io::Result<Outcome>
     let is_watched = |pid: u32| all.iter().any(|w| w.pid == pid);
     if let Some(missing) = said.iter().find(|&&pid| !is_watched(pid)) {
         return Err(io::Error::other(format!(
-            "process {missing} is not marked as one that came from the program"
+            "process {missing} is not marked as one that came from the program: {}",
+            looked_at(*missing)
         )));
     }
     if all.len() < 1 + 1 + said.len() {
@@ -208,4 +209,15 @@ fn observe(program: &mut Child, mark: &str, workers: u64) -> io::Result<Outcome>
         survivors: survivors.len(),
         entries,
     })
+}
+
+/// What a process is now that should be one of the program's.
+fn looked_at(pid: u32) -> String {
+    let parent = procfs::parent(pid).map(|parent| (parent, procfs::name(parent)));
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).map(|bytes| bytes.len());
+    format!(
+        "its name is {:?}, its state {:?}, its parent {parent:?}, and the bytes of its environment {environment:?}",
+        procfs::name(pid),
+        procfs::state(pid),
+    )
 }

@@ -135,11 +135,10 @@ impl ProcessPool {
             Ok(input) => {
                 let sink = ResultSink::Handle(Arc::clone(&pooled) as Arc<dyn HasResultCell>);
                 let submitted = pooled.cell().submitted();
-                let task = Task {
-                    has_options,
-                    has_deadline,
-                    ..Task::new(target, context, input, sink, submitted)
-                };
+                // Set afterwards: by an update of a struct the whole task is moved once more.
+                let mut task = Task::new(target, context, input, sink, submitted);
+                task.has_options = has_options;
+                task.has_deadline = has_deadline;
                 (pooled, Some(task))
             }
             Err(refused) => {

@@ -67,9 +67,9 @@ pub(super) fn put_int(out: &mut Vec<u8>, n: i64) {
 
 #[inline]
 fn put_wide(out: &mut Vec<u8>, tag: u8, n: u64) {
-    let more = (63 - (n | 1).leading_zeros() as usize) / 8;
+    let (head, more) = tag::wide_head(tag, n);
     let mut bytes = [0; 9];
-    bytes[0] = tag + more as u8;
+    bytes[0] = head;
     bytes[1..].copy_from_slice(&n.to_le_bytes());
     // All eight bytes are written, which is one store, and what is not needed is taken back.
     let end = out.len() + 2 + more;

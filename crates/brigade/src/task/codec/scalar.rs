@@ -3,7 +3,7 @@
 
 use std::any::Any;
 
-use super::{Message, VERSION, encoder, tag};
+use super::{Message, VERSION, tag};
 
 /// Calls a macro with the types of integers, without and with a sign. Serde writes `usize` and
 /// `isize` as 64 bits.
@@ -12,9 +12,6 @@ macro_rules! with_integers {
         $with! { u8 u16 u32 u64 usize; i8 i16 i32 i64 isize }
     };
 }
-
-/// The most bytes of a message that is an integer: a new vector gets memory for it once.
-const INTEGER: usize = 10;
 
 /// Appends the whole message that `value` is, if that is a plain value.
 // All comparisons of types are between constants: in optimized code one of these is left.
@@ -33,15 +30,14 @@ pub(super) fn encode<T: Message>(value: &T, out: &mut Vec<u8>) -> bool {
     macro_rules! integers {
         ($($unsigned:ty)*; $($signed:ty)*) => {
             $(if let Some(&value) = value.downcast_ref::<$unsigned>() {
-                out.reserve(INTEGER);
-                out.push(VERSION);
-                encoder::put_uint(out, value as u64);
+                put_uint(out, value as u64);
                 return true;
             })*
             $(if let Some(&value) = value.downcast_ref::<$signed>() {
-                out.reserve(INTEGER);
-                out.push(VERSION);
-                encoder::put_int(out, value as i64);
+                match u64::try_from(value) {
+                    Ok(value) => put_uint(out, value),
+                    Err(_) => put_wide(out, tag::NINT, !(value as i64) as u64),
+                }
                 return true;
             })*
         };
@@ -58,6 +54,26 @@ pub(super) fn encode<T: Message>(value: &T, out: &mut Vec<u8>) -> bool {
         return true;
     }
     false
+}
+
+// A message in one piece: a new vector gets memory for it once.
+#[inline(always)]
+fn put_uint(out: &mut Vec<u8>, n: u64) {
+    if n < u64::from(tag::SMALL_END) {
+        out.extend_from_slice(&[VERSION, n as u8]);
+    } else {
+        put_wide(out, tag::UINT, n);
+    }
+}
+
+#[inline]
+fn put_wide(out: &mut Vec<u8>, tag: u8, n: u64) {
+    let (head, more) = tag::wide_head(tag, n);
+    let [a, b, c, d, e, f, g, h] = n.to_le_bytes();
+    // All eight bytes are written, and what is not needed is taken back.
+    let end = out.len() + 3 + more;
+    out.extend_from_slice(&[VERSION, head, a, b, c, d, e, f, g, h]);
+    out.truncate(end);
 }
 
 /// The plain value that these bytes are, all of them. `None`: the type is no such value, or they

@@ -58,6 +58,14 @@ pub(super) const SKIPPED: u8 = 0xfe;
 /// The most bytes of a count or a number: 7 bits each, and all are below 2^35.
 pub(super) const COUNT_BYTES: usize = 5;
 
+/// The tag of an integer that has no room in one, the first of its kind being `first`; and how many
+/// bytes follow, less one.
+#[inline(always)]
+pub(super) fn wide_head(first: u8, n: u64) -> (u8, usize) {
+    let more = (63 - (n | 1).leading_zeros() as usize) / 8;
+    (first + more as u8, more)
+}
+
 /// Appends a count: 7 bits a byte, the lowest first; the top bit says that there are more.
 #[inline]
 pub(super) fn put_count(out: &mut Vec<u8>, mut count: usize) {
