@@ -101,6 +101,28 @@ pub(super) const ESCAPES: &[Escape] = &[
     Escape::new(Files, "read the status of a sibling", |o| {
         fs::read(format!("/proc/{}/status", o.sibling)).map(drop)
     }),
+    Escape::new(Files, "make the program the first to be killed", |o| {
+        let path = format!("/proc/{}/oom_score_adj", o.host);
+        fs::OpenOptions::new().write(true).open(path).map(drop)
+    }),
+    Escape::new(Files, "open a file as a tree of mounts", open_tree),
+    Escape::new(Files, "list what is mounted", list_mounts).privileged(),
+    Escape::new(Files, "the context of a file system", |_| {
+        call!(SYS_fsopen, c"tmpfs".as_ptr(), 0).map(drop)
+    })
+    .privileged(),
+    Escape::new(Files, "watch by fanotify(7)", |_| {
+        const REPORT_FID: u32 = 0x200;
+        call!(SYS_fanotify_init, REPORT_FID, 0).map(drop)
+    })
+    .privileged(),
+    Escape::new(Files, "write quotas back", |_| {
+        const SYNC: u32 = 0x0080_0001 << 8;
+        let none = std::ptr::null::<u8>();
+        call!(SYS_quotactl, SYNC, none, 0, none).map(drop)
+    })
+    .privileged(),
+    Escape::new(Files, "hold up those who open a file", lease).privileged(),
     Escape::new(Files, "change its root directory", chroot).privileged(),
     Escape::new(Files, "mount", mount).privileged(),
     Escape::new(Files, "change the mounts of a new namespace", |_| {
@@ -352,6 +374,35 @@ fn handle(outside: &Outside) -> io::Result<()> {
         libc::O_RDONLY
     )
     .map(drop)
+}
+
+fn open_tree(outside: &Outside) -> io::Result<()> {
+    let path = text(&file(outside));
+    let flags = libc::O_CLOEXEC;
+    let opened = call!(SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags)?;
+    let mut metadata = [0_u64; 32];
+    call!(SYS_fstat, opened, metadata.as_mut_ptr()).map(drop)
+}
+
+fn list_mounts(_: &Outside) -> io::Result<()> {
+    /// listmount(2), since Linux 6.8.
+    const LISTMOUNT: libc::c_long = 458;
+    // `struct mnt_id_req`: its size, the root of all mounts, and where to begin.
+    let request = [24_u64, u64::MAX, 0];
+    let mut ids = [0_u64; 8];
+    // SAFETY: both are there, and of the sizes that are told.
+    let listed =
+        unsafe { libc::syscall(LISTMOUNT, request.as_ptr(), ids.as_mut_ptr(), ids.len(), 0) };
+    super::said(listed).map(drop)
+}
+
+/// fcntl(2): who opens the file otherwise waits until the lease is given up.
+fn lease(outside: &Outside) -> io::Result<()> {
+    let path = made(outside, "leased")?;
+    // In a sandbox there is none: the call is tried on what there is.
+    let file = fs::File::open(path);
+    let descriptor = file.as_ref().map_or(1, AsRawFd::as_raw_fd);
+    call!(SYS_fcntl, descriptor, libc::F_SETLEASE, libc::F_RDLCK).map(drop)
 }
 
 fn chroot(outside: &Outside) -> io::Result<()> {

@@ -3,10 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicU64;
 
 use brigade::sandbox::Effect::Memory;
 
 use super::{Escape, Outside, call};
+
+/// A word that every copy of this program has.
+static OWN: AtomicU64 = AtomicU64::new(42);
 
 pub(super) const ESCAPES: &[Escape] = &[
     Escape::new(Memory, "read the program's memory", |o| transfer(o, true)),
@@ -17,6 +21,66 @@ pub(super) const ESCAPES: &[Escape] = &[
         let mut word = [0; 8];
         File::open(format!("/proc/{}/mem", o.host))?.read_exact_at(&mut word, o.secret as u64)
     }),
+    Escape::new(Memory, "read a sibling's memory", |o| {
+        // A copy of the same fork server's: its memory lies where this one's does.
+        let own = Outside {
+            host: o.sibling,
+            secret: (&raw const OWN) as usize,
+            ..o.clone()
+        };
+        transfer(&own, true)
+    }),
+    Escape::new(Memory, "write to its own memory by its file", |_| {
+        File::options().write(true).open("/proc/self/mem").map(drop)
+    }),
+    Escape::new(Memory, "have its parent trace it", |_| {
+        call!(SYS_ptrace, libc::PTRACE_TRACEME, 0, 0, 0).map(drop)
+    }),
+    Escape::new(Memory, "where the program's locks are", |o| {
+        let (mut head, mut len) = (0_usize, 0_usize);
+        call!(SYS_get_robust_list, o.host, &raw mut head, &raw mut len).map(drop)
+    }),
+    Escape::new(Memory, "move the program's memory", |o| {
+        let none = std::ptr::null::<u8>();
+        call!(SYS_move_pages, o.host, 0, none, none, none, 0).map(drop)
+    })
+    .privileged(),
+    Escape::new(Memory, "advice about a sibling's memory", |o| {
+        let process = call!(SYS_pidfd_open, o.sibling, 0)?;
+        let none = std::ptr::null::<u8>();
+        call!(SYS_process_madvise, process, none, 0, libc::MADV_COLD, 0).map(drop)
+    })
+    .privileged(),
+    Escape::new(Memory, "memory that the kernel does not see", |_| {
+        /// memfd_secret(2).
+        const MEMFD_SECRET: libc::c_long = 447;
+        // SAFETY: a number.
+        super::said(unsafe { libc::syscall(MEMFD_SECRET, 0) }).map(drop)
+    })
+    .privileged(),
+    Escape::new(Memory, "a queue of reads and writes", |_| {
+        let mut context = 0_usize;
+        call!(SYS_io_setup, 1, &raw mut context).map(drop)
+    })
+    .privileged(),
+    Escape::new(Memory, "the kernel's log", |_| {
+        const SIZE: i32 = 10;
+        let none = std::ptr::null::<u8>();
+        call!(SYS_syslog, SIZE, none, 0).map(drop)
+    })
+    .privileged(),
+    #[cfg(target_arch = "x86_64")]
+    Escape::new(Memory, "ports of the machine", |_| {
+        call!(SYS_iopl, 0).map(drop)
+    })
+    .privileged(),
+    #[cfg(target_arch = "x86_64")]
+    Escape::new(Memory, "a table of segments", |_| {
+        let mut table = [0_u64; 8];
+        let len = size_of_val(&table);
+        call!(SYS_modify_ldt, 0, table.as_mut_ptr(), len).map(drop)
+    })
+    .privileged(),
     Escape::new(Memory, "trace a sibling", |o| {
         const SEIZE: i32 = 0x4206;
         call!(SYS_ptrace, SEIZE, o.sibling, 0, 0).map(drop)

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 
@@ -62,6 +62,16 @@ pub(super) const ESCAPES: &[Escape] = &[
         let (one, _other) = UnixDatagram::pair()?;
         one.send_to(b"x", &o.datagrams).map(drop)
     }),
+    Escape::new(Network, "send a datagram from one of a raw pair", |o| {
+        // They are made as datagrams' are.
+        let mut pair = [0_i32; 2];
+        let kind = libc::SOCK_RAW;
+        call!(SYS_socketpair, libc::AF_UNIX, kind, 0, pair.as_mut_ptr())?;
+        // SAFETY: one that was just made.
+        let one = unsafe { UnixDatagram::from_raw_fd(pair[0]) };
+        one.send_to(b"x", &o.datagrams).map(drop)
+    }),
+    Escape::new(Network, "a socket of any family", any_socket),
     Escape::new(Network, "the network of a new namespace", |_| {
         call!(SYS_unshare, libc::CLONE_NEWUSER | libc::CLONE_NEWNET).map(drop)
     })
@@ -75,6 +85,26 @@ pub(super) const ESCAPES: &[Escape] = &[
 
 fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<()> {
     call!(SYS_socket, family, kind, protocol).map(drop)
+}
+
+/// One of all that there are.
+fn any_socket(_: &Outside) -> io::Result<()> {
+    const KINDS: [i32; 4] = [
+        libc::SOCK_STREAM,
+        libc::SOCK_DGRAM,
+        libc::SOCK_RAW,
+        libc::SOCK_SEQPACKET,
+    ];
+    let mut tried = Ok(());
+    for family in libc::AF_UNIX..46 {
+        for kind in KINDS {
+            tried = socket(family, kind, 0);
+            if tried.is_ok() {
+                return tried;
+            }
+        }
+    }
+    tried
 }
 
 fn address(port: u16) -> libc::sockaddr_in {

@@ -34,12 +34,24 @@ pub(super) const ESCAPES: &[Escape] = &[
     .privileged(),
     Escape::new(Programs, "fork", |_| ended(fork)),
     Escape::new(Programs, "fork by clone3(2)", |_| ended(clone3)),
+    #[cfg(target_arch = "x86_64")]
+    Escape::new(Programs, "fork by fork(2)", |_| ended(|| call!(SYS_fork))),
     Escape::new(Programs, "memory to write to and execute", |_| {
         map(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC).map(drop)
     }),
     Escape::new(Programs, "memory to execute, once written", |_| {
         let at = map(libc::PROT_READ | libc::PROT_WRITE)?;
         call!(SYS_mprotect, at, 4096, libc::PROT_READ | libc::PROT_EXEC).map(drop)
+    }),
+    Escape::new(Programs, "memory to execute, by pkey_mprotect(2)", |_| {
+        let at = map(libc::PROT_READ | libc::PROT_WRITE)?;
+        let code = libc::PROT_READ | libc::PROT_EXEC;
+        call!(SYS_pkey_mprotect, at, 4096, code, -1).map(drop)
+    }),
+    Escape::new(Programs, "shared memory to execute", |_| {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        let code = libc::PROT_READ | libc::PROT_EXEC;
+        call!(SYS_mmap, 0, 4096, code, flags, -1, 0).map(drop)
     }),
     Escape::new(Programs, "a file in memory, mapped as code", |_| {
         let file = call!(SYS_memfd_create, c"code".as_ptr(), 0)?;
@@ -84,6 +96,17 @@ pub(super) const ESCAPES: &[Escape] = &[
     }),
     Escape::new(Programs, "outlive the program", |_| {
         call!(SYS_prctl, libc::PR_SET_PDEATHSIG, 0).map(drop)
+    }),
+    Escape::new(Programs, "be looked into by others", |_| {
+        call!(SYS_prctl, libc::PR_SET_DUMPABLE, 1).map(drop)
+    }),
+    Escape::new(Programs, "system calls that come back to it", |_| {
+        const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
+        call!(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, 0, 0, 0, 0).map(drop)
+    })
+    .privileged(),
+    Escape::new(Programs, "be its descendants' parent", |_| {
+        call!(SYS_prctl, libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0).map(drop)
     }),
     // A worker leads a process group.
     Escape::new(Programs, "a session of its own", |_| {

@@ -1,5 +1,7 @@
 //! Signals to others, and what others are told to do.
 
+use std::os::fd::AsRawFd;
+
 use brigade::sandbox::Effect::Signals;
 
 use super::{Escape, call};
@@ -39,6 +41,58 @@ pub(super) const ESCAPES: &[Escape] = &[
         call!(SYS_pipe2, ends.as_mut_ptr(), 0)?;
         call!(SYS_fcntl, ends[0], libc::F_SETOWN, o.host).map(drop)
     }),
+    Escape::new(Signals, "a signal with a value to a thread", |o| {
+        let mut info = [0_i32; 32];
+        info[2] = -1;
+        call!(SYS_rt_tgsigqueueinfo, o.host, o.host, 0, info.as_ptr()).map(drop)
+    }),
+    Escape::new(
+        Signals,
+        "a signal to a thread when a pipe can be read",
+        |o| {
+            let mut ends = [0_i32; 2];
+            call!(SYS_pipe2, ends.as_mut_ptr(), 0)?;
+            // `struct f_owner_ex`: a process, and its number.
+            let owner = [1, o.host as i32];
+            const F_SETOWN_EX: i32 = 15;
+            call!(SYS_fcntl, ends[0], F_SETOWN_EX, owner.as_ptr()).map(drop)
+        },
+    ),
+    Escape::new(Signals, "another signal when a pipe can be read", |_| {
+        let mut ends = [0_i32; 2];
+        call!(SYS_pipe2, ends.as_mut_ptr(), 0)?;
+        const F_SETSIG: i32 = 10;
+        call!(SYS_fcntl, ends[0], F_SETSIG, libc::SIGKILL).map(drop)
+    }),
+    Escape::new(Signals, "a signal when a socket can be read", |o| {
+        const FIOSETOWN: u64 = 0x8901;
+        let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+        let owner = o.host as i32;
+        call!(SYS_ioctl, one.as_raw_fd(), FIOSETOWN, &raw const owner).map(drop)
+    }),
+    Escape::new(Signals, "how the program is scheduled", |o| {
+        let policy = call!(SYS_sched_getscheduler, o.host)?;
+        let none = [0_i32; 1];
+        call!(SYS_sched_setscheduler, o.host, policy, none.as_ptr()).map(drop)
+    }),
+    Escape::new(Signals, "the program's turn at its disks", |o| {
+        const PROCESS: i32 = 1;
+        // As it was: best effort.
+        const BEST_EFFORT: i32 = 2 << 13 | 4;
+        call!(SYS_ioprio_set, PROCESS, o.host, BEST_EFFORT).map(drop)
+    }),
+    Escape::new(Signals, "priority of its process group", |_| {
+        let nice = 20 - call!(SYS_getpriority, libc::PRIO_PROCESS, 0)?;
+        call!(SYS_setpriority, libc::PRIO_PGRP, 0, nice).map(drop)
+    }),
+    Escape::new(Signals, "the memory of a process that dies", |o| {
+        /// process_mrelease(2).
+        const PROCESS_MRELEASE: libc::c_long = 448;
+        let process = call!(SYS_pidfd_open, o.sibling, 0)?;
+        // SAFETY: numbers. It does not die, so that this is an error at the end.
+        super::said(unsafe { libc::syscall(PROCESS_MRELEASE, process, 0) }).map(drop)
+    })
+    .privileged(),
     Escape::new(Signals, "limits of the program", |o| {
         let mut limit = [0_u64; 2];
         let none = std::ptr::null::<u64>();

@@ -115,7 +115,12 @@ impl Sandbox {
 
     /// Grants writing: to this file, or to what is beneath this directory, where files and
     /// directories may also be made, renamed and removed. It grants no reading, and no change of
-    /// owners, permissions and times. See [`read`](Self::read) for how the path is looked up.
+    /// owners, permissions and times; nor can a file be made that others run as its owner
+    /// (set-user-ID). See [`read`](Self::read) for how the path is looked up.
+    ///
+    /// A hostile task may leave symbolic links in such a directory, which lead nowhere for it, and
+    /// anywhere for a program that opens them afterwards: open what it has left there with
+    /// `O_NOFOLLOW`.
     pub fn write(mut self, path: impl AsRef<Path>) -> Sandbox {
         self.0.write.push(bytes(path));
         self

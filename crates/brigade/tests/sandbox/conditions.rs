@@ -14,8 +14,9 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-/// Only a hang takes longer: hundreds of processes are started, on a machine that may be busy.
-const LIMIT: Duration = Duration::from_secs(300);
+/// Only a hang takes longer: hundreds of processes are started, on a machine that may be busy, or
+/// emulated.
+const LIMIT: Duration = Duration::from_secs(1200);
 
 /// What is different there.
 #[derive(Clone, Copy, Default)]

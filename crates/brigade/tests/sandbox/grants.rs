@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use brigade::{Sandbox, process};
+use brigade::{Cause, JoinError, Sandbox, process};
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -15,6 +15,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         what_is_granted_is_read_and_nothing_beside_it,
         metadata_can_be_had_of_what_may_be_read,
         what_is_granted_is_written_and_not_read,
+        no_program_is_made_that_others_run_as_its_owner,
         a_file_is_granted_by_itself,
         a_link_is_what_it_points_to_at_the_start,
         a_link_out_of_what_is_granted_leads_nowhere,
@@ -224,6 +225,71 @@ fn what_is_granted_is_written_and_not_read() {
         (d.path("granted/file"), d.path("other/stolen")),
     );
     assert!(moved.is_err(), "{moved:?}");
+}
+
+/// Set-user-ID and set-group-ID: systems have users who may start it.
+fn no_program_is_made_that_others_run_as_its_owner() {
+    type Made = Vec<Said<u32>>;
+    fn make((directory, way): (String, u32)) -> Made {
+        let create = |bits: u32| {
+            let path = format!("{directory}/made-{way}-{bits:o}");
+            // SAFETY: the path is there.
+            let made = unsafe {
+                let path = std::ffi::CString::new(path).expect("no zero byte");
+                match way {
+                    0 => libc::open(path.as_ptr(), libc::O_CREAT | libc::O_WRONLY, bits),
+                    1 => libc::open(path.as_ptr(), libc::O_CREAT | libc::O_RDONLY, bits),
+                    2 => libc::creat(path.as_ptr(), bits),
+                    _ => {
+                        let flags = libc::O_TMPFILE | libc::O_RDWR;
+                        let directory = std::ffi::CString::new(&*directory).expect("a path");
+                        libc::open(directory.as_ptr(), flags, bits)
+                    }
+                }
+            };
+            if made == -1 {
+                return Err(errno(io::Error::last_os_error()));
+            }
+            // SAFETY: it was just made; a zeroed `stat` is a valid one.
+            let of = unsafe {
+                let mut of: libc::stat = std::mem::zeroed();
+                libc::fstat(made, &raw mut of);
+                libc::close(made);
+                of
+            };
+            Ok(of.st_mode & 0o7777)
+        };
+        // SAFETY: a number. No bit is taken away.
+        unsafe { libc::umask(0) };
+        [0o755, 0o4755, 0o2755, 0o6755].map(create).into()
+    }
+    let d = Directory::new();
+    let plain = process::Builder::new();
+    let both = Sandbox::deny_all()
+        .read(d.path("granted"))
+        .write(d.path("granted"));
+    let shut_in = within(both.clone());
+    let deadly = within(both.kill_on_violation());
+    for way in 0..4 {
+        let bits = [0o755, 0o4755, 0o2755, 0o6755].map(Ok);
+        let outside = ask(&plain, make, (d.path("other"), way));
+        // A file system may have no nameless files.
+        if outside.first() == Some(&Err(Some(libc::EOPNOTSUPP))) {
+            continue;
+        }
+        assert_eq!(outside, bits, "way {way}");
+        let refused = Err(Some(libc::EPERM));
+        let expected = [Ok(0o755), refused, refused, refused];
+        assert_eq!(ask(&shut_in, make, (d.path("granted"), way)), expected);
+        let worker = deadly.spawn(make, (d.path("granted"), way));
+        match worker.expect("a worker").join() {
+            Err(JoinError::Crashed(crash)) => match crash.cause() {
+                Cause::Sandbox(what) => assert!(what.contains("granted"), "{what}"),
+                other => panic!("way {way}: {other}"),
+            },
+            other => panic!("way {way}: {other:?}"),
+        }
+    }
 }
 
 fn a_file_is_granted_by_itself() {

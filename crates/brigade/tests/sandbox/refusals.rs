@@ -13,6 +13,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_violation_with_blocked_signals_is_one_too,
         a_signal_of_that_number_is_no_violation,
         every_effect_is_reported,
+        calls_that_no_task_needs_are_refused_by_their_number,
     ]
 }
 
@@ -172,4 +173,190 @@ fn every_effect_is_reported() {
     assert!(report.steps().count() > 3);
     let refused = Sandbox::deny_all().read("/no/such/path").report();
     assert!(!refused.is_complete() && refused.to_string().contains("/no/such/path"));
+}
+
+/// Each with arguments that make no sense, so that the kernel does nothing where it is let through,
+/// and says something else.
+fn calls_that_no_task_needs_are_refused_by_their_number() {
+    const CALLS: &[libc::c_long] = &[
+        libc::SYS_acct,
+        libc::SYS_add_key,
+        libc::SYS_adjtimex,
+        libc::SYS_bind,
+        libc::SYS_bpf,
+        libc::SYS_capset,
+        libc::SYS_chroot,
+        libc::SYS_clock_adjtime,
+        libc::SYS_clock_settime,
+        libc::SYS_clone3,
+        libc::SYS_connect,
+        libc::SYS_delete_module,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_fanotify_init,
+        libc::SYS_fanotify_mark,
+        libc::SYS_fchmod,
+        libc::SYS_fchown,
+        libc::SYS_finit_module,
+        libc::SYS_fremovexattr,
+        libc::SYS_fsconfig,
+        libc::SYS_fsetxattr,
+        libc::SYS_fsmount,
+        libc::SYS_fsopen,
+        libc::SYS_fspick,
+        libc::SYS_get_mempolicy,
+        libc::SYS_get_robust_list,
+        libc::SYS_init_module,
+        libc::SYS_inotify_init1,
+        libc::SYS_inotify_rm_watch,
+        libc::SYS_io_cancel,
+        libc::SYS_io_destroy,
+        libc::SYS_io_getevents,
+        libc::SYS_io_setup,
+        libc::SYS_io_submit,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_io_uring_setup,
+        libc::SYS_ioprio_get,
+        libc::SYS_ioprio_set,
+        libc::SYS_kcmp,
+        libc::SYS_kexec_load,
+        libc::SYS_keyctl,
+        libc::SYS_landlock_add_rule,
+        libc::SYS_landlock_create_ruleset,
+        libc::SYS_landlock_restrict_self,
+        libc::SYS_listen,
+        libc::SYS_mbind,
+        libc::SYS_migrate_pages,
+        libc::SYS_mount,
+        libc::SYS_mount_setattr,
+        libc::SYS_move_mount,
+        libc::SYS_move_pages,
+        libc::SYS_mq_notify,
+        libc::SYS_mq_open,
+        libc::SYS_mq_unlink,
+        libc::SYS_msgctl,
+        libc::SYS_msgget,
+        libc::SYS_msgrcv,
+        libc::SYS_msgsnd,
+        libc::SYS_name_to_handle_at,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_open_tree,
+        libc::SYS_openat2,
+        libc::SYS_perf_event_open,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_pivot_root,
+        libc::SYS_prlimit64,
+        libc::SYS_process_madvise,
+        libc::SYS_process_mrelease,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_ptrace,
+        libc::SYS_quotactl,
+        libc::SYS_quotactl_fd,
+        libc::SYS_reboot,
+        libc::SYS_remap_file_pages,
+        libc::SYS_request_key,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_seccomp,
+        libc::SYS_semctl,
+        libc::SYS_semget,
+        libc::SYS_semop,
+        libc::SYS_semtimedop,
+        libc::SYS_set_mempolicy,
+        libc::SYS_setdomainname,
+        libc::SYS_setfsgid,
+        libc::SYS_setfsuid,
+        libc::SYS_setgid,
+        libc::SYS_setgroups,
+        libc::SYS_sethostname,
+        libc::SYS_setns,
+        libc::SYS_setpgid,
+        libc::SYS_setpriority,
+        libc::SYS_setregid,
+        libc::SYS_setresgid,
+        libc::SYS_setresuid,
+        libc::SYS_setreuid,
+        libc::SYS_setrlimit,
+        libc::SYS_setsid,
+        libc::SYS_settimeofday,
+        libc::SYS_setuid,
+        libc::SYS_shmat,
+        libc::SYS_shmctl,
+        libc::SYS_shmdt,
+        libc::SYS_shmget,
+        libc::SYS_socket,
+        libc::SYS_swapoff,
+        libc::SYS_swapon,
+        libc::SYS_sync,
+        libc::SYS_syncfs,
+        libc::SYS_syslog,
+        libc::SYS_tkill,
+        libc::SYS_truncate,
+        libc::SYS_umount2,
+        libc::SYS_unshare,
+        libc::SYS_userfaultfd,
+        libc::SYS_vhangup,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_fork,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_ioperm,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_iopl,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_modify_ldt,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_uselib,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_ustat,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_vfork,
+        // Newer than the C library's names: memfd_secret, cachestat, map_shadow_stack, statmount,
+        // listmount, and one that there is not yet.
+        447,
+        451,
+        453,
+        457,
+        458,
+        600,
+    ];
+    fn let_through(_: ()) -> Vec<(libc::c_long, i64, Option<i32>)> {
+        const NONSENSE: libc::c_long = -1;
+        let call = |&number: &libc::c_long| {
+            let [a, b, c, d, e, f] = [NONSENSE; 6];
+            // SAFETY: no argument is an address of anything.
+            let said = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+            let errno = std::io::Error::last_os_error().raw_os_error();
+            let is_refused = said == -1
+                && matches!(
+                    errno,
+                    Some(libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EAFNOSUPPORT)
+                );
+            (!is_refused).then_some((number, said, errno))
+        };
+        CALLS.iter().filter_map(call).collect()
+    }
+    let with_paths = Sandbox::deny_all().read("/usr").write("/tmp");
+    let (mut rooms, landlock) = (vec![Sandbox::deny_all()], crate::landlock());
+    if landlock >= 1 {
+        rooms.push(with_paths);
+    }
+    for sandbox in rooms {
+        let shut_in = process::Builder::new().sandbox(sandbox);
+        let mut through = shut_in
+            .spawn(let_through, ())
+            .expect("a worker")
+            .join()
+            .expect("ok");
+        // Where lengths are judged by Landlock, it is.
+        through.retain(|(number, ..)| *number != libc::SYS_truncate || landlock < 3);
+        assert_eq!(through, []);
+    }
 }

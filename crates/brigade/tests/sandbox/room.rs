@@ -128,10 +128,14 @@ fn without_seccomp() -> Vec<String> {
 }
 
 /// Landlock judges bind(2), which is not called.
-const GRANTED_WITH_PORTS: [&str; 1] = ["listen over TCP where the kernel likes"];
+const GRANTED_WITH_PORTS: [&str; 2] = [
+    "listen over TCP where the kernel likes",
+    // TCP's is one.
+    "a socket of any family",
+];
 
 /// What comes with programs: metadata, processes, and signals among those.
-const GRANTED_WITH_PROGRAMS: [&str; 14] = [
+const GRANTED_WITH_PROGRAMS: [&str; 15] = [
     "a file in memory that is not to be executed, mapped as code",
     "open a file as a path, and ask for its metadata",
     "enter a directory",
@@ -144,6 +148,7 @@ const GRANTED_WITH_PROGRAMS: [&str; 14] = [
     "read an attribute",
     "the file system's metadata",
     "fork",
+    "fork by fork(2)",
     "a signal to its process group",
     "a signal to everybody",
 ];

@@ -202,6 +202,14 @@ pub(super) const OPENING: &[c_long] = &[
 /// handler's calls are, and gets an error where it would be ended.
 pub(super) const HANDLED: u32 = 1 << 30;
 
+/// The flags of open(2) by which a file is made, with the permissions that are asked for: of
+/// `O_TMPFILE`'s two bits one is `O_DIRECTORY`.
+pub(super) const MAKES: c_int = libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY;
+
+pub(super) fn makes_file(flags: c_int) -> bool {
+    flags & MAKES != 0
+}
+
 /// They tell of a file by its path.
 pub(super) const ASKING: &[c_long] = &[
     libc::SYS_faccessat,

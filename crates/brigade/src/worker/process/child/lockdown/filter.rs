@@ -237,11 +237,12 @@ fn memory(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
 
 /// What Landlock judges, where it is to; and what is done with open files.
 fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
-    opening(calls, libc::SYS_openat, 2)?;
+    let creates = !rules.write.is_empty();
+    opening(calls, libc::SYS_openat, 2, creates)?;
     #[cfg(target_arch = "x86_64")]
     {
-        opening(calls, libc::SYS_open, 1)?;
-        calls.insert(libc::SYS_creat, Vec::new());
+        opening(calls, libc::SYS_open, 1, creates)?;
+        only_if(calls, libc::SYS_creat, &[&[no_others_identity(1)]])?;
     }
     const JUDGES_LENGTHS: u8 = 3;
     if landlock >= JUDGES_LENGTHS && !rules.write.is_empty() {
@@ -293,19 +294,40 @@ fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
 /// Opens files for what Landlock judges. It has no say in those that are opened as mere paths, or
 /// in the fourth mode, which is neither for reading nor for writing: fstat(2) tells of them all the
 /// same. And to open for reading and truncate is judged as reading, before Linux 6.2.
-fn opening(calls: &mut Calls, call: c_long, flags: u8) -> io::Result<()> {
+///
+/// `creates`: files may be made, whose permissions are the argument behind the flags. Otherwise that
+/// is any number.
+fn opening(calls: &mut Calls, call: c_long, flags: u8, creates: bool) -> io::Result<()> {
     const NEITHER: u64 = (libc::O_PATH | libc::O_TRUNC) as u64;
     let mode = |mode: i32| bits(flags, libc::O_ACCMODE as u64 & 3, mode as u64);
     let (no_path, not_emptied) = (bits(flags, libc::O_PATH as u64, 0), bits(flags, NEITHER, 0));
-    only_if(
-        calls,
-        call,
-        &[
-            &[mode(libc::O_RDONLY), not_emptied],
-            &[mode(libc::O_WRONLY), no_path.clone()],
-            &[mode(libc::O_RDWR), no_path],
-        ],
-    )
+    let modes = [
+        [mode(libc::O_RDONLY), not_emptied],
+        [mode(libc::O_WRONLY), no_path.clone()],
+        [mode(libc::O_RDWR), no_path],
+    ];
+    let any = [None];
+    let either = [
+        Some(bits(flags, calls::MAKES as u64, 0)),
+        Some(no_others_identity(flags + 1)),
+    ];
+    let beside: &[Option<Condition>] = if creates { &either } else { &any };
+    let rules: Vec<Vec<Condition>> = modes
+        .iter()
+        .flat_map(|mode| {
+            beside
+                .iter()
+                .map(|beside| mode.iter().chain(beside).cloned().collect())
+        })
+        .collect();
+    let rules: Vec<&[Condition]> = rules.iter().map(Vec::as_slice).collect();
+    only_if(calls, call, &rules)
+}
+
+/// The permissions of a file that is made have no bit by which others run it as its owner: they
+/// would lend this worker's code what they may do, or take what its user may.
+fn no_others_identity(permissions: u8) -> Condition {
+    bits(permissions, u64::from(libc::S_ISUID | libc::S_ISGID), 0)
 }
 
 /// Sockets that lead nowhere; and, where ports are granted, those of TCP.

@@ -175,7 +175,8 @@ fn instead(handling: &Handling, call: &Trapped) -> Option<isize> {
         return None;
     }
     let open = |directory, path, flags: usize, mode| {
-        if flags as c_int & libc::O_PATH != 0 {
+        let is_lent = mode as libc::mode_t & (libc::S_ISUID | libc::S_ISGID) != 0;
+        if flags as c_int & libc::O_PATH != 0 || is_lent && calls::makes_file(flags as c_int) {
             // Landlock has no say in these.
             return REFUSED;
         }
