@@ -27,6 +27,11 @@ pub(super) fn in_the_way(call: &str, errno: i32) -> Option<String> {
         }
         libc::ENFILE => number("/proc/sys/fs/file-max"),
         libc::EAGAIN if makes_tasks(call) => tasks(),
+        // A program that has its memory locked, mlockall(2), has each new mapping locked.
+        libc::EAGAIN if call.starts_with("mmap") => {
+            soft(Resource::Memlock).map(|n| format!("RLIMIT_MEMLOCK is {n} bytes"))
+        }
+        libc::E2BIG => soft(Resource::Stack).map(|n| format!("RLIMIT_STACK is {n} bytes")),
         libc::ENOMEM => soft(Resource::As).map(|n| format!("RLIMIT_AS is {n} bytes")),
         libc::EFBIG => soft(Resource::Fsize).map(|n| format!("RLIMIT_FSIZE is {n} bytes")),
         libc::ENOSPC if call.starts_with("mq_") => number("/proc/sys/fs/mqueue/queues_max"),
@@ -57,8 +62,15 @@ pub(super) fn advice(call: &str, errno: i32) -> Option<&'static str> {
         libc::ENFILE => "raise it (sysctl fs.file-max), or close some descriptors",
         libc::ETOOMANYREFS => "raise it (`ulimit -n`), or send fewer descriptors at a time",
         libc::EAGAIN if makes_tasks(call) => {
-            "raise what is too low (`ulimit -u`, pids.max, `ulimit -v`), or start fewer threads \
-             and processes"
+            "raise what is too low (`ulimit -u`, pids.max, `ulimit -v`, `ulimit -l`), or start fewer \
+             threads and processes"
+        }
+        libc::EAGAIN if call.starts_with("mmap") => {
+            "raise it (`ulimit -l`), or lock less memory: mlockall(2) locks each new mapping"
+        }
+        libc::E2BIG => {
+            "a quarter of it is for the arguments and the environment, and 128 KiB for each of \
+             them: raise it (`ulimit -s`), or have a smaller environment"
         }
         libc::ENOMEM => {
             "raise what is too low (`ulimit -v`, the control group's memory, vm.max_map_count), \
@@ -100,7 +112,29 @@ fn tasks() -> Option<String> {
     let group = cgroup::lowest_pids_max().map(|n| format!("pids.max is {n}"));
     // For stacks.
     let memory = soft(Resource::As).map(|n| format!("RLIMIT_AS is {n} bytes"));
+    let memory = both(memory, locked());
     both(both(user, group), memory).or_else(|| number("/proc/sys/kernel/threads-max"))
+}
+
+/// How much memory may be locked, where that keeps a stack from being mapped: of a program that has
+/// called mlockall(2) for what is to come.
+fn locked() -> Option<String> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    const STACK: usize = 8 << 20;
+    // SAFETY: at an address that the kernel chooses; nothing is ever read or written there, and it
+    // is unmapped at once.
+    let tried = unsafe {
+        mmap_anonymous(
+            std::ptr::null_mut(),
+            STACK,
+            ProtFlags::empty(),
+            MapFlags::PRIVATE,
+        )
+        .and_then(|at| munmap(at, STACK))
+    };
+    soft(Resource::Memlock)
+        .filter(|_| tried == Err(rustix::io::Errno::AGAIN))
+        .map(|n| format!("RLIMIT_MEMLOCK is {n} bytes"))
 }
 
 fn both(one: Option<String>, other: Option<String>) -> Option<String> {

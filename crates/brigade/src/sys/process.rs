@@ -199,9 +199,11 @@ pub(crate) fn limit(of: Resource) -> Option<Rlimit> {
         Resource::As => libc::RLIMIT_AS,
         Resource::Core => libc::RLIMIT_CORE,
         Resource::Fsize => libc::RLIMIT_FSIZE,
+        Resource::Memlock => libc::RLIMIT_MEMLOCK,
         Resource::Msgqueue => libc::RLIMIT_MSGQUEUE,
         Resource::Nofile => libc::RLIMIT_NOFILE,
         Resource::Nproc => libc::RLIMIT_NPROC,
+        Resource::Stack => libc::RLIMIT_STACK,
         _ => return None,
     };
     let mut limit = libc::rlimit64 {

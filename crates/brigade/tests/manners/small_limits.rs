@@ -1,12 +1,12 @@
 //! A program that has little of something: descriptors, threads and processes, the size of files,
-//! address space. Each thing that it asks for either works or gives one error, which names the
+//! address space, memory that may be locked, room for its environment. Each thing that it asks for either works or gives one error, which names the
 //! call, what it is needed for, and the limit. Nobody waits.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output, Stdio};
 
 use libtest_mimic::Trial;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::groups::Group;
 use crate::hosts::Host;
@@ -42,6 +42,17 @@ const LIMITS: &[Limit] = &[
         of: Some(Resource::As),
         values: &[0, 1 << 20, 3 << 20, 8 << 20, 20 << 20, 40 << 20, 80 << 20],
     },
+    // A quarter of it is for the environment.
+    Limit {
+        name: "RLIMIT_STACK",
+        of: Some(Resource::Stack),
+        values: &[1 << 20, 1 << 22],
+    },
+    Limit {
+        name: "RLIMIT_MEMLOCK",
+        of: Some(Resource::Memlock),
+        values: &[0, 1 << 16, 1 << 20, 3 << 20, 5 << 20, 8 << 20],
+    },
     Limit {
         name: "RLIMIT_NPROC",
         of: Some(Resource::Nproc),
@@ -58,7 +69,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let each = LIMITS.iter().map(|limit| {
         let test = format!("a_host_with_little_of {}", limit.name);
         trial(&test, || match limit.name {
-            "RLIMIT_NPROC" => few_tasks(limit),
+            "RLIMIT_NPROC" | "RLIMIT_MEMLOCK" => as_ordinary_user(limit),
             "pids.max" => small_group(limit),
             _ => each_value(limit, |value| command(limit, value)),
         })
@@ -69,6 +80,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn command(limit: &Limit, value: u64) -> Command {
     let mut command = host("small-limit");
     command.args([limit.name, &value.to_string()]);
+    if limit.of == Some(Resource::Stack) {
+        for number in 0..8 {
+            command.env(format!("BRIGADE_TEST_LARGE_{number}"), "x".repeat(60_000));
+        }
+    }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -85,8 +101,8 @@ fn each_value(limit: &Limit, command: impl Fn(u64) -> Command) {
     }
 }
 
-/// Root may have as many as it likes.
-fn few_tasks(limit: &Limit) {
+/// Root may have as many processes, and lock as much memory, as it likes.
+fn as_ordinary_user(limit: &Limit) {
     const NOBODY: u32 = 65534;
     let mut probe = host("idle");
     let other = rustix::process::geteuid().is_root();
@@ -160,7 +176,14 @@ fn small_limit(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
             Resource::As => address_space()?,
             _ => 0,
         };
-        let current = Some(had + value);
+        if of == Resource::Memlock {
+            // SAFETY: a flag; what is mapped from here on is locked.
+            let locked = unsafe { libc::mlockall(libc::MCL_FUTURE) };
+            assert_eq!(locked, 0, "{}", std::io::Error::last_os_error());
+        }
+        // A machine may allow less of it to anybody.
+        let most = getrlimit(of).maximum.unwrap_or(u64::MAX);
+        let current = Some((had + value).min(most));
         let maximum = current;
         setrlimit(of, Rlimit { current, maximum })?;
     }

@@ -141,26 +141,27 @@ impl Worker {
                     Ok(None) => return self.crashed(deadline, name),
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
-                let received =
-                    fd_socket::recv(fd_socket).and_then(|descriptors| match tag.read(&frame) {
-                        Reply::LargeReturned(len) => {
-                            fd_socket::open_large(descriptors, len.unwrap_or(u64::MAX))
-                                .map(|(file, descriptors)| (Stored::File(file), descriptors))
-                        }
-                        Reply::AccompaniedReturned(_) => Ok((Stored::Here(frame), descriptors)),
-                        _ => Err(io::ErrorKind::InvalidData.into()),
-                    });
+                let descriptors = match fd_socket::recv(fd_socket) {
+                    // It sent before it replied, so it would be there.
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        return self.broke_protocol(deadline, name);
+                    }
+                    received => received,
+                };
+                let received = descriptors.and_then(|descriptors| match tag.read(&frame) {
+                    Reply::LargeReturned(len) => {
+                        fd_socket::open_large(descriptors, len.unwrap_or(u64::MAX))
+                            .map(|(file, descriptors)| (Stored::File(file), descriptors))
+                    }
+                    Reply::AccompaniedReturned(_) => Ok((Stored::Here(frame), descriptors)),
+                    _ => Err(io::ErrorKind::InvalidData.into()),
+                });
                 match received {
                     Ok(received) => Some(Ok(received)),
-                    // It sent before it replied, so it would be there.
-                    Err(e)
-                        if matches!(
-                            e.kind(),
-                            io::ErrorKind::InvalidData | io::ErrorKind::WouldBlock
-                        ) =>
-                    {
+                    Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                         self.broke_protocol(deadline, name)
                     }
+                    // It may be this program that has no room for it.
                     Err(e) => Some(Err(not_received(name, &e))),
                 }
             }
