@@ -1,10 +1,12 @@
 //! The tests.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use brigade_test_support::procfs;
 use brigade_test_support::signal::kill;
+use brigade_test_support::{procfs, wait};
 use libtest_mimic::{Failed, Trial};
 
 use crate::observe::{Guard, HANG, Watched, check, host, readable_within, well_behaved};
@@ -48,6 +50,10 @@ pub(crate) fn all() -> Vec<Trial> {
             assert_eq!(err.lines().count(), 1000);
             assert!(err.ends_with("line 999\n"));
         }),
+        trial(
+            "nor_is_it_where_another_user_reads_it_slowly",
+            read_slowly_by_another_user,
+        ),
         trial("all_ends_when_the_host_is_killed", || {
             family_ends("family", |host| host.0.kill().expect("killed"))
         }),
@@ -211,6 +217,53 @@ pub(crate) fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
         test();
         Ok(())
     })
+}
+
+/// The pipe is another user's, so that it can be written to and not opened; who reads it takes what
+/// fits a page now and then.
+fn read_slowly_by_another_user() {
+    const NOBODY: u32 = 65534;
+    let is_root = rustix::process::geteuid().is_root();
+    let can_be_executed = || host("idle").uid(NOBODY).output();
+    if !is_root || !can_be_executed().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped, because it takes root, and a program that user {NOBODY} can execute");
+        return;
+    }
+    // Who reads nothing for 50 ms, or takes more than a second for it all, does not get it all: a
+    // machine that has much else to do may keep this program from reading for so long.
+    const ATTEMPTS: u32 = 20;
+    for _ in 0..ATTEMPTS {
+        let mut quits = host("quits-after-much");
+        quits.uid(NOBODY).stderr(Stdio::piped());
+        let mut quits = Guard(quits.spawn().expect("starts"));
+        let mut stderr = quits.0.stderr.take().expect("piped");
+        let (mut text, mut page) = (Vec::new(), [0; 4096]);
+        let begun = Instant::now();
+        let (mut last, mut longest) = (begun, Duration::ZERO);
+        loop {
+            match stderr.read(&mut page).expect("reads") {
+                0 => break,
+                read => text.extend_from_slice(&page[..read]),
+            }
+            // The first comes when the program has started.
+            if text.len() > page.len() {
+                longest = longest.max(last.elapsed());
+            }
+            last = Instant::now();
+            wait::pause(Duration::from_millis(5));
+        }
+        assert!(quits.0.wait().expect("ends").success());
+        let text = String::from_utf8_lossy(&text);
+        let lines = text.lines().count();
+        if lines == 3000 {
+            let last = text.lines().last().unwrap_or_default();
+            assert!(last.starts_with("line 2999 "), "{last}");
+            return;
+        }
+        let was_slow = longest > Duration::from_millis(30) || begun.elapsed().as_millis() > 900;
+        assert!(was_slow, "{lines} lines, the longest pause {longest:?}");
+    }
+    panic!("this machine has too much to do for this test");
 }
 
 fn well_behaved_lines(name: &str) -> (String, String) {

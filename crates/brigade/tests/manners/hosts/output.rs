@@ -7,6 +7,7 @@ use super::Host;
 pub(crate) const HOSTS: &[(&str, Host)] = &[
     ("prints", prints),
     ("quits-at-once", quits_at_once),
+    ("quits-after-much", quits_after_much),
     ("closed-streams", closed_streams),
 ];
 
@@ -32,6 +33,21 @@ fn quits_at_once(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         |()| {
             for n in 0..1000 {
                 eprintln!("line {n}");
+            }
+        },
+        (),
+    )?
+    .join()?;
+    Ok(())
+}
+
+/// Ends while more has been written than two pipes hold.
+fn quits_after_much(_: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    brigade::init();
+    process::spawn(
+        |()| {
+            for n in 0..3000 {
+                eprintln!("line {n} {}", "x".repeat(50));
             }
         },
         (),

@@ -9,7 +9,7 @@ use crate::sys::process::Ended;
 use crate::sys::{fds, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::fork_server::oom;
-use crate::worker::process::fork_server::streams::{Output, Stream};
+use crate::worker::process::fork_server::streams::{NOBODY_READS, Output, Stream};
 
 impl Server<'_> {
     /// Reaps what has ended, and ends what the dead left behind.
@@ -191,10 +191,13 @@ impl Server<'_> {
         self.end_relays();
     }
 
-    /// The relays have what they were given; they get a moment to pass that on.
+    /// The relays pass on what they were given; for the last of it they get a moment.
     pub(super) fn end_relays(&mut self) {
+        for output in self.outputs.iter() {
+            output.wait_for_relay();
+        }
         let relays: Vec<u32> = self.outputs.iter_mut().filter_map(Output::close).collect();
-        let deadline = Instant::now() + Duration::from_millis(20);
+        let deadline = Instant::now() + NOBODY_READS;
         for pid in relays {
             self.end_relay(pid, deadline);
         }

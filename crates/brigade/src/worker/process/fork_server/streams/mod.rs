@@ -27,7 +27,7 @@ use crate::sys::error::Call;
 use crate::sys::opened;
 use crate::worker::process::ipc::exit_table::TAIL;
 pub(crate) use input::{Found, Input};
-pub(crate) use output::Output;
+pub(crate) use output::{NOBODY_READS, Output};
 
 /// One of the standard streams that are written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

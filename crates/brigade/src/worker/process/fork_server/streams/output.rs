@@ -22,7 +22,9 @@ const MOST_STDERR: usize = 1 << 20;
 
 /// How long what is left is written when the host has ended: in all, and while nobody takes any.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-const NOBODY_READS: Duration = Duration::from_millis(50);
+pub(crate) const NOBODY_READS: Duration = Duration::from_millis(50);
+/// How often the pipe to a relay is looked at then: who empties a pipe a little tells nobody.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Starts a process that writes to the host's stream, and may be held up there, what we write to it
 /// without being held up.
@@ -248,6 +250,31 @@ impl Output {
                 break;
             }
             self.flush();
+        }
+    }
+
+    /// Waits until the relay has taken what was written to it, and passes it on, while a process
+    /// reads that.
+    pub(crate) fn wait_for_relay(&self) {
+        let (Some(_), To::Own(pipe)) = (self.relay, &self.to) else {
+            return;
+        };
+        let mut now = Instant::now();
+        let end = now + LAST_WORDS;
+        let (mut least, mut taken_at) = (u64::MAX, now);
+        while let Ok(left @ 1..) = rustix::io::ioctl_fionread(pipe) {
+            if left < least {
+                (least, taken_at) = (left, now);
+            }
+            // Told of only if it has ended.
+            let mut gone = [PollFd::new(pipe, PollFlags::empty())];
+            let until = Some(now + LOOK);
+            if now >= end.min(taken_at + NOBODY_READS)
+                || fds::poll_until(&mut gone, until).unwrap_or(true)
+            {
+                return;
+            }
+            now = Instant::now();
         }
     }
 
