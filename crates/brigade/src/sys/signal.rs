@@ -209,7 +209,16 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         }
     };
     // SAFETY: the kernel gives the interrupted context, with SA_SIGINFO.
-    let (instruction, stack) = unsafe { registers(context) };
+    let (instruction, stack, is_own) = unsafe {
+        let (instruction, stack) = registers(context);
+        (instruction, stack, sends(context, signal))
+    };
+    // Where a user has as many signals queued as RLIMIT_SIGPENDING says, they come without a
+    // sender, who is 0 then; so is one of an outer pid namespace.
+    let sender = match sender {
+        Some(0) if is_own => Some(std::process::id()),
+        sender => sender,
+    };
     if let Some(observer) = OBSERVER.get() {
         observer(&Fault {
             signal,
@@ -283,6 +292,46 @@ pub(crate) unsafe fn registers(context: *mut libc::c_void) -> (usize, usize) {
         (0, 0)
     };
     (ip, sp)
+}
+
+/// Whether the interrupted thread has just sent this signal to itself: raise(3), abort(3), by
+/// tgkill(2) or tkill(2).
+///
+/// # Safety
+/// As of [`registers`].
+#[allow(
+    clippy::allow_attributes,
+    unused_variables,
+    reason = "not on all processors"
+)]
+unsafe fn sends(context: *mut libc::c_void, signal: libc::c_int) -> bool {
+    let context = context.cast::<libc::ucontext_t>();
+    let is = |number: u64, arguments: [u64; 3]| {
+        number as libc::c_long == libc::SYS_tgkill && arguments[2] == signal as u64
+            || number as libc::c_long == libc::SYS_tkill && arguments[1] == signal as u64
+    };
+    // A system call leaves its arguments as they were; on x86-64 its number is gone, and the address
+    // behind it is in another register.
+    // SAFETY: by the caller's word.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        let registers = &(*context).uc_mcontext.gregs;
+        let of = |register: libc::c_int| registers[register as usize] as u64;
+        let arguments = [of(libc::REG_RDI), of(libc::REG_RSI), of(libc::REG_RDX)];
+        let called = of(libc::REG_RCX) == of(libc::REG_RIP) && of(libc::REG_RAX) == 0;
+        called
+            && [libc::SYS_tgkill, libc::SYS_tkill]
+                .iter()
+                .any(|&number| is(number as u64, arguments))
+    }
+    // SAFETY: by the caller's word.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        let registers = &(*context).uc_mcontext.regs;
+        is(registers[8], [registers[0], registers[1], registers[2]])
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
 }
 
 /// The main thread's stack, lowest address first; learnt once, before any fault.
