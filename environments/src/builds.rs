@@ -20,6 +20,8 @@ pub(crate) enum Build {
     Abort,
     /// `-C instrument-coverage`.
     Coverage,
+    /// As a release is shipped: optimized as a whole, without symbols and lines.
+    Stripped,
 }
 
 /// The programs of a build, by the name that an environment calls them by.
@@ -36,14 +38,18 @@ impl Build {
             )),
             Build::Abort => Some(("abort", "-C panic=abort")),
             Build::Coverage => Some(("coverage", "-C instrument-coverage")),
+            Build::Stripped => Some((
+                "stripped",
+                "-C opt-level=3 -C lto=fat -C embed-bitcode=yes -C codegen-units=1 -C strip=symbols",
+            )),
         }
     }
 
     /// Builds it, or finds that it is built: the test suites `suites`, and the checks.
     pub(crate) fn programs(self, target: &Path, suites: &[&str]) -> io::Result<Programs> {
         let mut programs = Programs::new();
-        // A harness of tests cannot be built so by a stable compiler.
-        if self != Build::Abort {
+        // A harness of tests cannot be built so by a stable compiler; or its tests look for names.
+        if self != Build::Abort && self != Build::Stripped {
             let mut arguments = vec!["test", "-p", "brigade", "--no-run"];
             for suite in suites {
                 arguments.extend(["--test", suite]);
@@ -117,17 +123,22 @@ impl Message {
     }
 }
 
+/// What is loaded before the program, by its name in `c/`.
+pub(crate) const LIBRARIES: [&str; 4] = [
+    "locked_memory",
+    "not_dumpable",
+    "thread_in_constructor",
+    "threads_before_main",
+];
+
 /// Compiles what is in C: libraries to be loaded before the program, and two programs.
 pub(crate) fn in_c(target: &Path, programs: &mut Programs) -> io::Result<()> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
     let out = target.join("environments/c");
     std::fs::create_dir_all(&out)?;
-    for (name, arguments) in [
-        ("thread_in_constructor", ["-shared", "-fPIC"].as_slice()),
-        ("threads_before_main", &["-shared", "-fPIC"]),
-        ("plugin", &[]),
-        ("main", &[]),
-    ] {
+    let libraries = LIBRARIES.map(|name| (name, ["-shared", "-fPIC"].as_slice()));
+    let standing_alone = [("plugin", [].as_slice()), ("main", &[])];
+    for (name, arguments) in libraries.into_iter().chain(standing_alone) {
         let made = out.join(name);
         let mut cc = Command::new("cc");
         cc.args(["-Wall", "-o"]).arg(&made);

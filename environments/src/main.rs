@@ -1,12 +1,13 @@
 //! Brigade's tests, in each environment that a program may meet: `scripts/environments`.
 //!
-//! - [`list`]: the environments, and what is expected in each; [`place`], [`filter`]: how a process
-//!   moves into one
+//! - [`list`]: the environments, and what is expected in each; [`place`], [`inherited`], [`filter`]:
+//!   how a process moves into one
 //! - [`builds`]: what runs there; [`trial`]: one environment's runs, with a limit of time
 //! - here: which are run, two at a time, and the table
 
 mod builds;
 mod filter;
+mod inherited;
 mod list;
 mod place;
 mod trial;
@@ -84,9 +85,10 @@ enum Line {
 }
 
 fn try_all(arguments: &Arguments) -> io::Result<ExitCode> {
-    let chosen: Vec<usize> = (0..list::ALL.len())
+    let all = list::all();
+    let chosen: Vec<usize> = (0..all.len())
         .filter(|&at| {
-            let environment = &list::ALL[at];
+            let environment = all[at];
             let is_named = |name: &String| environment.name.contains(name.as_str());
             let named = arguments.names.is_empty() || arguments.names.iter().any(is_named);
             named && (environment.quick || !arguments.quick)
@@ -106,8 +108,8 @@ fn try_all(arguments: &Arguments) -> io::Result<ExitCode> {
 
     let mut built: HashMap<Build, Programs> = HashMap::new();
     for &at in &chosen {
-        let build = list::ALL[at].build;
-        if missing(&list::ALL[at]).is_none() && !built.contains_key(&build) {
+        let build = all[at].build;
+        if missing(all[at]).is_none() && !built.contains_key(&build) {
             let mut programs = build.programs(&target, suites)?;
             if build == Build::Usual {
                 builds::in_c(&target, &mut programs)?;
@@ -123,7 +125,7 @@ fn try_all(arguments: &Arguments) -> io::Result<ExitCode> {
             let mine = next.fetch_add(1, Ordering::Relaxed);
             lines.get(mine).zip(chosen.get(mine))
         } {
-            let environment = &list::ALL[at];
+            let environment = all[at];
             let came = match missing(environment) {
                 Some(why) => Line::Skipped(why),
                 None => Line::Tried(try_one(&Order {
@@ -159,7 +161,7 @@ fn try_all(arguments: &Arguments) -> io::Result<ExitCode> {
         String::from("| environment | expected | came | seconds |\n|---|---|---|---|\n");
     let (mut right, mut wrong, mut known, mut skipped) = (0, 0, 0, 0);
     for (&at, line) in chosen.iter().zip(lines) {
-        let environment = &list::ALL[at];
+        let environment = all[at];
         let Ok(Some(line)) = line.into_inner() else {
             continue;
         };
@@ -254,7 +256,19 @@ fn missing(environment: &Environment) -> Option<String> {
         Need::Controller(name) => place::controller(name)
             .is_none()
             .then(|| format!("needs the control groups' controller {name}")),
+        &Need::Kernel(major, minor) => {
+            (kernel() < (major, minor)).then(|| format!("needs Linux {major}.{minor}"))
+        }
+        Need::Landlock => (!filter::has_landlock()).then(|| "needs Landlock".to_owned()),
     })
+}
+
+/// The version of the kernel.
+fn kernel() -> (u32, u32) {
+    let of = rustix::system::uname();
+    let mut numbers = of.release().to_str().unwrap_or_default().split('.');
+    let mut next = || numbers.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    (next(), next())
 }
 
 fn try_one(order: &Order) -> io::Result<Outcome> {

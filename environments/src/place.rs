@@ -20,8 +20,12 @@ pub(crate) struct Start {
     pub(crate) arguments: Vec<OsString>,
     /// What runs it, with arguments: a debugger, say.
     pub(crate) through: Vec<OsString>,
+    /// What it is called, as its first argument says, where that is not its path.
+    pub(crate) name: Option<OsString>,
     /// Variables beside those of this process.
     pub(crate) variables: Vec<(OsString, OsString)>,
+    /// Whether it has none of this process's.
+    pub(crate) no_environment: bool,
     /// The file itself, where its path means another or none.
     pub(crate) file: Option<fs::File>,
     /// This run's own directory.
@@ -35,16 +39,52 @@ pub(crate) struct Start {
 impl Start {
     /// Becomes the program. Gives why not.
     pub(crate) fn exec(mut self) -> io::Error {
-        if let Some(file) = self.file {
-            return exec_file(&file, &self.program, &self.arguments, &self.variables);
+        if let Some(file) = self.file.take() {
+            return self.exec_file(&file);
         }
         self.through.push(self.program.into());
         let mut command = Command::new(&self.through[0]);
+        if let Some(name) = self.name {
+            command.arg0(name);
+        }
+        if self.no_environment {
+            command.env_clear();
+        }
         command
             .args(&self.through[1..])
             .args(self.arguments)
             .envs(self.variables);
         command.exec()
+    }
+
+    /// Starts a file that is open: its path is what it is called only. Signals stay as they are:
+    /// `Command` would unblock all of them.
+    fn exec_file(self, file: &fs::File) -> io::Error {
+        use std::os::fd::AsRawFd;
+        let text = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
+        let name = self.name.unwrap_or(self.program.into());
+        let argv: Vec<CString> = std::iter::once(text(name.as_bytes()))
+            .chain(self.arguments.iter().map(|a| text(a.as_bytes())))
+            .collect();
+        let inherited = std::env::vars_os().filter(|_| !self.no_environment);
+        let envp: Vec<CString> = inherited
+            .chain(self.variables)
+            .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
+            .collect();
+        let pointers = |strings: &[CString]| {
+            let all = strings.iter().map(|s| s.as_ptr());
+            all.chain([std::ptr::null()]).collect::<Vec<_>>()
+        };
+        let (argv, envp) = (pointers(&argv), pointers(&envp));
+        // SAFETY: both are arrays of C strings that end with a null pointer, and outlive the call.
+        unsafe { libc::fexecve(file.as_raw_fd(), argv.as_ptr(), envp.as_ptr()) };
+        io::Error::last_os_error()
+    }
+
+    /// Has the program started by its file and not by its path, with signals as they are.
+    pub(crate) fn as_a_file(&mut self) -> io::Result<()> {
+        self.file = Some(fs::File::open(&self.program)?);
+        Ok(())
     }
 
     pub(crate) fn through(&mut self, words: &[&str]) {
@@ -60,32 +100,6 @@ impl Start {
         let library = self.libraries.join(library);
         self.variable("LD_PRELOAD", library);
     }
-}
-
-/// Starts a file that is open: its path is what it is called only.
-fn exec_file(
-    file: &fs::File,
-    path: &Path,
-    arguments: &[OsString],
-    variables: &[(OsString, OsString)],
-) -> io::Error {
-    use std::os::fd::AsRawFd;
-    let text = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
-    let argv: Vec<CString> = std::iter::once(text(path.as_os_str().as_bytes()))
-        .chain(arguments.iter().map(|a| text(a.as_bytes())))
-        .collect();
-    let inherited = std::env::vars_os().chain(variables.iter().cloned());
-    let envp: Vec<CString> = inherited
-        .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
-        .collect();
-    let pointers = |strings: &[CString]| {
-        let all = strings.iter().map(|s| s.as_ptr());
-        all.chain([std::ptr::null()]).collect::<Vec<_>>()
-    };
-    let (argv, envp) = (pointers(&argv), pointers(&envp));
-    // SAFETY: both are arrays of C strings that end with a null pointer, and outlive the call.
-    unsafe { libc::fexecve(file.as_raw_fd(), argv.as_ptr(), envp.as_ptr()) };
-    io::Error::last_os_error()
 }
 
 /// Leaves namespaces: `CLONE_NEWPID` and so on.
@@ -143,6 +157,35 @@ pub(crate) fn mount(
         flags,
         options,
     )?)
+}
+
+/// This process is root of a user namespace that has one user, who is the one that it was.
+pub(crate) fn one_mapped_user() -> io::Result<()> {
+    // SAFETY: numbers, and a flag that lets this process write its own files in /proc.
+    let (user, group) = unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 1);
+        (libc::getuid(), libc::getgid())
+    };
+    unshare(libc::CLONE_NEWUSER)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+}
+
+/// What is mounted there can only be read.
+pub(crate) fn remount_read_only(at: &str) -> io::Result<()> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY;
+    Ok(rustix::mount::mount_remount(at, flags, c"")?)
+}
+
+/// The root directory is another one, in which everything is as before.
+pub(crate) fn other_root(start: &Start) -> io::Result<()> {
+    let root = start.scratch.join("root");
+    fs::create_dir(&root)?;
+    rustix::mount::mount_bind_recursive("/", &root)?;
+    std::env::set_current_dir(&root)?;
+    rustix::process::chroot(".")?;
+    Ok(())
 }
 
 /// /proc of the pid namespace that this process is in.
@@ -307,7 +350,7 @@ pub(crate) fn control_group(group: &str, name: &str, limits: &[(&str, &str)]) ->
 
 /// Removes this run's control groups, when no process is in them any more.
 pub(crate) fn remove_groups(group: &str) {
-    for name in ["memory", "pids"] {
+    for name in ["cpu", "memory", "pids"] {
         if let Some(own) = controller(name).map(|root| root.join(group)) {
             // Most runs have none.
             let _ = fs::remove_dir(own);

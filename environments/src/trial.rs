@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::builds::Programs;
+use crate::builds::{self, Programs};
 use crate::list::{self, Environment, Expected, Runs};
 use crate::place::{self, Start};
 
@@ -40,7 +40,7 @@ pub(crate) struct Order {
 
 impl Order {
     pub(crate) fn of(&self) -> &'static Environment {
-        &list::ALL[self.environment]
+        list::all()[self.environment]
     }
 
     fn group(&self) -> String {
@@ -298,13 +298,15 @@ pub(crate) fn enter(order: &Order) -> io::Error {
             program: own,
             arguments: order.arguments.iter().map(Into::into).collect(),
             through: Vec::new(),
+            name: None,
             variables: Vec::new(),
+            no_environment: false,
             file: None,
             scratch: order.scratch.clone(),
             libraries: order.scratch.join("lib"),
             group: order.group(),
         };
-        for name in ["threads_before_main", "thread_in_constructor", "library"] {
+        for name in builds::LIBRARIES.into_iter().chain(["library"]) {
             if let Some(library) = order.programs.get(name) {
                 fs::copy(library, start.libraries.join(name))?;
             }

@@ -1,4 +1,5 @@
-//! Filters of system calls, seccomp(2): some calls give an error, all others are let through.
+//! Filters of system calls, seccomp(2): some calls give an error, or end the process; all others are
+//! let through.
 
 use std::io;
 
@@ -25,6 +26,19 @@ impl From<libc::c_long> for DeniedCall {
 /// # Errors
 /// The kernel refuses the filter.
 pub fn deny(calls: &[DeniedCall], errno: libc::c_int) -> io::Result<()> {
+    refuse(calls, libc::SECCOMP_RET_ERRNO | errno as u32)
+}
+
+/// From here on these calls end the process that makes them, this one or any that it starts, by
+/// SIGSYS.
+///
+/// # Errors
+/// The kernel refuses the filter.
+pub fn kill(calls: &[DeniedCall]) -> io::Result<()> {
+    refuse(calls, libc::SECCOMP_RET_KILL_PROCESS)
+}
+
+fn refuse(calls: &[DeniedCall], action: u32) -> io::Result<()> {
     // Places in `struct seccomp_data`; an argument's lower half, on a little-endian machine.
     const NUMBER: u32 = 0;
     const ARGUMENTS: u32 = 16;
@@ -32,7 +46,7 @@ pub fn deny(calls: &[DeniedCall], errno: libc::c_int) -> io::Result<()> {
     // Goes on if they are equal; otherwise over the next so many.
     let equal = |k, over| instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, over, k);
     let give = |k| instruction(libc::BPF_RET | libc::BPF_K, 0, k);
-    let refusal = give(libc::SECCOMP_RET_ERRNO | errno as u32);
+    let refusal = give(action);
     let mut program = Vec::new();
     for call in calls {
         let number = call.number as u32;

@@ -4,7 +4,7 @@
 //! - [`block_on`]: the smallest executor
 //! - [`procfs`], [`signal`]: seeing other processes, and sending them signals
 //! - [`doorbell`]: how a task tells the program that it runs
-//! - [`deny`]: system calls that fail
+//! - [`deny`]: system calls that fail, or end who makes them
 
 mod block_on;
 mod deny;
@@ -14,4 +14,4 @@ pub mod signal;
 pub mod wait;
 
 pub use block_on::block_on;
-pub use deny::{DeniedCall, deny};
+pub use deny::{DeniedCall, deny, kill};
