@@ -75,7 +75,7 @@ pub use state::{StatePool, StatePoolBuilder, StateTaskBuilder};
 pub use stats::PoolStats;
 pub use submit_async::SubmitAsync;
 pub use task_builder::TaskBuilder;
-pub use worker_for::{StateWorkerFor, WorkerFor, WorkerLost};
+pub use worker_for::{KeyedTaskBuilder, StateWorkerFor, TrySubmitError, WorkerFor, WorkerLost};
 
 use self::closing::LastHandle;
 use self::map_ref::Input;

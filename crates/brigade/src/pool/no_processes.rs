@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::config::Options;
 use super::context::Context;
 use super::map_ref::Input;
+use super::policy::keys::NotTaken;
 use super::policy::task_options::TaskOptions;
 use super::pool_size::PoolSize;
 use super::stacks::WorkerStack;
@@ -49,7 +50,18 @@ impl ProcessPool {
         _: u64,
         _: fn(A) -> R,
         _: A,
+        _: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn try_submit_keyed<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: u64,
+        _: fn(A) -> R,
+        _: A,
+        _: TaskOptions,
+    ) -> Result<JoinHandle<R>, NotTaken<A>> {
         match self.0 {}
     }
 

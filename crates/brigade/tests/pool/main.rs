@@ -13,6 +13,7 @@ mod ends;
 mod futures;
 mod handles;
 mod initializer;
+mod keyed_tasks;
 mod large;
 mod map;
 mod map_ref;

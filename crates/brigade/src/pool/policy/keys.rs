@@ -19,6 +19,15 @@ pub(in crate::pool) fn number_of<K: Hash + ?Sized>(key: &K) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) struct Lost;
 
+/// Why a task of a key was not taken at once, with its input.
+#[derive(Debug)]
+pub(in crate::pool) enum NotTaken<A> {
+    /// The queue is at its limit, or the pool was closed.
+    Full(A),
+    /// As [`Lost`].
+    Lost(A),
+}
+
 /// Which worker has the tasks of which key. `W`: what names a worker that lives, and no other.
 ///
 /// There are two generations of keys: when the new one is full it becomes the old one, and what was

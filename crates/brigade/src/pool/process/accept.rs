@@ -8,7 +8,7 @@ use super::outcome::RawOutcome;
 use super::pool::{LockedPool, ProcessPool};
 use super::result_cell::{EarlyEnd, HasResultCell};
 use super::task::Task;
-use crate::pool::policy::keys::Lost;
+use crate::pool::policy::keys::{Lost, NotTaken};
 use crate::pool::policy::outcome::TaskOutcome;
 use crate::sim::local::{Instant, MutexGuard};
 use crate::{JoinError, Timeout};
@@ -60,20 +60,48 @@ impl ProcessPool {
             .complete(RawOutcome::failed(why), &mut Default::default());
     }
 
-    /// As [`enqueue`](Self::enqueue), of a task of a key. The error: the worker of that is gone,
-    /// and the task was not taken.
+    /// As [`enqueue_by`](Self::enqueue_by), of a task of a key. The error: the worker of that is
+    /// gone, and the task was not taken.
     #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue_keyed(&self, key: u64, task: &mut Option<Task>) -> Result<bool, Lost> {
         // Deaths that the fork server has told of.
         self.poll();
-        let Some(mut inner) = self.wait_for_room(None) else {
+        let deadline = task.as_ref().and_then(Task::deadline);
+        let Some(inner) = self.wait_for_room(deadline) else {
             return Ok(false);
         };
+        self.enqueue_pinned(inner, key, task)?;
+        Ok(true)
+    }
+
+    /// As [`try_enqueue`](Self::try_enqueue), of a task of a key.
+    #[must_use = "a task that was not taken has a handle that would wait for ever"]
+    pub(super) fn try_enqueue_keyed(
+        &self,
+        key: u64,
+        task: &mut Option<Task>,
+    ) -> Result<(), NotTaken<()>> {
+        self.poll();
+        let inner = self.lock();
+        if inner.dispatcher.closing || inner.dispatcher.is_full() {
+            return Err(NotTaken::Full(()));
+        }
+        let taken = self.enqueue_pinned(inner, key, task);
+        taken.map_err(|Lost| NotTaken::Lost(()))
+    }
+
+    /// Takes a task of a key on, for which there is room.
+    fn enqueue_pinned(
+        &self,
+        mut inner: MutexGuard<'_, LockedPool>,
+        key: u64,
+        task: &mut Option<Task>,
+    ) -> Result<(), Lost> {
         if let Some(task) = task {
             task.pin = Some(inner.dispatcher.worker_for(key)?);
         }
         self.enqueue_locked(inner, task);
-        Ok(true)
+        Ok(())
     }
 
     /// Takes a task on, if there is room for it and the pool was not closed.

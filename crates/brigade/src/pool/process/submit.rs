@@ -14,7 +14,7 @@ use super::pool::ProcessPool;
 use super::result_cell::HasResultCell;
 use super::task::{CallTarget, ResultSink, Task};
 use crate::pool::context::Context;
-use crate::pool::policy::keys::Lost;
+use crate::pool::policy::keys::{Lost, NotTaken};
 use crate::pool::policy::task_options::TaskOptions;
 use crate::process::NamedTask;
 use crate::sim::local::{self, Instant};
@@ -207,34 +207,61 @@ impl ProcessPool {
         self.submit_made(self.target_of(plan), context, input)
     }
 
-    /// As [`submit`](Self::submit), of a task of a key. The error: the input, since the worker of
-    /// that key is gone.
+    /// As [`submit_as`](Self::submit_as), of a task of a key. The error: the input, since the
+    /// worker of that key is gone.
     #[track_caller]
     pub(in crate::pool) fn submit_keyed<A: Message, R: Message>(
         self: &Arc<Self>,
         key: u64,
         task: fn(A) -> R,
         input: A,
+        options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
         if !self.is_ours() {
             return Ok(JoinHandle(HandleInner::Closed(Kind::Process)));
         }
-        self.submit_keyed_made(key, self.target(task), None, input)
+        self.submit_keyed_made(key, self.target(task), None, input, options)
     }
 
-    /// The same, of a task that uses its worker's state.
+    /// As [`try_submit_as`](Self::try_submit_as), of a task of a key.
+    #[track_caller]
+    pub(in crate::pool) fn try_submit_keyed<A: Message, R: Message>(
+        self: &Arc<Self>,
+        key: u64,
+        task: fn(A) -> R,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, NotTaken<A>> {
+        self.try_submit_keyed_made(key, self.target(task), None, input, options)
+    }
+
+    /// As [`submit_keyed`](Self::submit_keyed), of a task that uses its worker's state.
     #[track_caller]
     pub(in crate::pool) fn submit_keyed_planned<A: Message, R: Message>(
         self: &Arc<Self>,
         key: u64,
         plan: &StatePlan,
         input: A,
+        options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
         if !self.is_ours() {
             return Ok(JoinHandle(HandleInner::Closed(Kind::Process)));
         }
         let context = Some(Arc::clone(&plan.state));
-        self.submit_keyed_made(key, self.target_of(plan), context, input)
+        self.submit_keyed_made(key, self.target_of(plan), context, input, options)
+    }
+
+    /// As [`try_submit_keyed`](Self::try_submit_keyed), of a task that uses its worker's state.
+    #[track_caller]
+    pub(in crate::pool) fn try_submit_keyed_planned<A: Message, R: Message>(
+        self: &Arc<Self>,
+        key: u64,
+        plan: &StatePlan,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, NotTaken<A>> {
+        let context = Some(Arc::clone(&plan.state));
+        self.try_submit_keyed_made(key, self.target_of(plan), context, input, options)
     }
 
     fn submit_keyed_made<A: Message, R: Message>(
@@ -243,13 +270,39 @@ impl ProcessPool {
         target: Result<CallTarget, String>,
         context: Option<Arc<EncodedContext>>,
         input: A,
+        options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
-        let (pooled, mut task) = self.encode_task(target, context, &input, None);
+        let (pooled, mut task) = self.encode_task(target, context, &input, own_options(options));
         if task.is_some() {
             match self.enqueue_keyed(key, &mut task) {
                 Ok(true) => {}
-                Ok(false) => return Ok(JoinHandle(HandleInner::Closed(Kind::Process))),
+                Ok(false) if self.is_closed() => {
+                    return Ok(JoinHandle(HandleInner::Closed(Kind::Process)));
+                }
+                Ok(false) => self.reject_expired(&*pooled),
                 Err(Lost) => return Err(input),
+            }
+        }
+        Ok(JoinHandle(HandleInner::Pooled(pooled)))
+    }
+
+    fn try_submit_keyed_made<A: Message, R: Message>(
+        self: &Arc<Self>,
+        key: u64,
+        target: Result<CallTarget, String>,
+        context: Option<Arc<EncodedContext>>,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, NotTaken<A>> {
+        if self.is_closed() || self.options.queue_limit.get().is_some() && self.is_full() {
+            return Err(NotTaken::Full(input));
+        }
+        let (pooled, mut task) = self.encode_task(target, context, &input, own_options(options));
+        if task.is_some() {
+            match self.try_enqueue_keyed(key, &mut task) {
+                Ok(()) => {}
+                Err(NotTaken::Full(())) => return Err(NotTaken::Full(input)),
+                Err(NotTaken::Lost(())) => return Err(NotTaken::Lost(input)),
             }
         }
         Ok(JoinHandle(HandleInner::Pooled(pooled)))

@@ -6,18 +6,19 @@
 
 use std::collections::VecDeque;
 use std::panic::Location;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::callable::Callable;
-use super::current;
 use super::locks::lock;
 use super::pool::ThreadPool;
+use super::submit::Room;
 use super::task::PoolTask;
 use super::thread_table::{ABORTED, CLOSED};
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
-use crate::pool::policy::keys::Lost;
+use crate::pool::policy::keys::{Lost, NotTaken};
+use crate::pool::policy::task_options::TaskOptions;
 use crate::task::panic::contained;
 use crate::worker::handle::HandleInner;
 use crate::{JoinError, JoinHandle, Kind, Message};
@@ -28,6 +29,8 @@ pub(super) struct PinnedTasks {
     list: Mutex<PinnedList>,
     /// How many they are, for those that have not locked the list.
     count: AtomicUsize,
+    /// The thread is about to leave the pool: its task was taken from it.
+    leaves: AtomicBool,
 }
 
 #[derive(Default)]
@@ -50,7 +53,7 @@ pub(super) struct KeyedThread {
 impl KeyedThread {
     /// `None`: it has the key no more.
     fn living(&self) -> Option<Arc<WorkerThread>> {
-        let worker = self.worker.upgrade()?;
+        let worker = self.worker.upgrade().filter(|worker| !worker.leaves())?;
         let is_still = lock(&worker.pinned.list).is_open_since(self.given_up);
         is_still.then_some(worker)
     }
@@ -66,25 +69,50 @@ impl PinnedList {
 struct LeftTasks(Mutex<VecDeque<Arc<dyn Work>>>);
 
 impl ThreadPool {
-    /// As [`submit`](Self::submit), of a task of a key. The error: the input, since the thread of
-    /// that key is gone.
+    /// As [`submit_as`](Self::submit_as), of a task of a key. The error: the input, since the
+    /// thread of that key is gone.
     #[track_caller]
     pub(in crate::pool) fn submit_keyed<A: Message, R: Message>(
         self: &Arc<Self>,
         key: u64,
         task: Callable<A, R>,
         input: A,
+        options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
         let call_site = Location::caller();
-        if self.is_closed() {
-            return Ok(JoinHandle(HandleInner::Closed(Kind::Thread)));
+        match self.wait_for_room(&options) {
+            Room::Taken => self.accept_keyed(key, task, call_site, input, options),
+            Room::Closed => Ok(JoinHandle(HandleInner::Closed(Kind::Thread))),
+            Room::NoneInTime => Ok(self.reject_expired(task, call_site, input, options)),
         }
-        if !self.capacity.try_acquire() {
-            let _blocked = current::block();
-            if !self.capacity.acquire(None) {
-                return Ok(JoinHandle(HandleInner::Closed(Kind::Thread)));
-            }
+    }
+
+    /// As [`try_submit_as`](Self::try_submit_as), of a task of a key.
+    #[track_caller]
+    pub(in crate::pool) fn try_submit_keyed<A: Message, R: Message>(
+        self: &Arc<Self>,
+        key: u64,
+        task: Callable<A, R>,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, NotTaken<A>> {
+        let call_site = Location::caller();
+        if self.is_closed() || !self.capacity.try_acquire() {
+            return Err(NotTaken::Full(input));
         }
+        let taken = self.accept_keyed(key, task, call_site, input, options);
+        taken.map_err(NotTaken::Lost)
+    }
+
+    /// Gives a task of a key, for which there is room, to the thread of that key.
+    fn accept_keyed<A: Message, R: Message>(
+        self: &Arc<Self>,
+        key: u64,
+        task: Callable<A, R>,
+        call_site: &'static Location<'static>,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, A> {
         let worker = match self.worker_for(key) {
             Ok(worker) => worker,
             Err(Lost) => {
@@ -92,7 +120,11 @@ impl ThreadPool {
                 return Err(input);
             }
         };
-        let task = Arc::new(PoolTask::new(self, task, call_site, input, None));
+        let options = self.own_options(options);
+        let task = Arc::new(PoolTask::new(self, task, call_site, input, options));
+        if !self.keep_time_of(&task) {
+            return Ok(JoinHandle(HandleInner::Pooled(task)));
+        }
         let item = Arc::clone(&task) as Arc<dyn Work>;
         let left = match worker {
             Some((worker, given_up)) => worker.pin(item, given_up).err(),
@@ -125,7 +157,7 @@ impl ThreadPool {
             let may_have = |keys: u64| keys > 0 || with_keys < workers;
             let entries = table.threads.values_mut();
             let entry = entries
-                .filter(|entry| entry.ready && may_have(entry.keys))
+                .filter(|entry| entry.ready && !entry.worker.leaves() && may_have(entry.keys))
                 .min_by_key(|entry| (entry.blocked, entry.keys, entry.worker.id))?;
             entry.keys += 1;
             Some(Arc::clone(&entry.worker))
@@ -184,6 +216,15 @@ impl WorkerThread {
             self.wake();
         }
         Ok(())
+    }
+
+    /// It has its keys no more, though it has not left the pool yet.
+    pub(super) fn begin_to_leave(&self) {
+        self.pinned.leaves.store(true, Ordering::Release);
+    }
+
+    fn leaves(&self) -> bool {
+        self.pinned.leaves.load(Ordering::Acquire)
     }
 
     /// It does not sleep any more. `false`: it did not, or another thread has woken it.

@@ -417,6 +417,8 @@ impl ThreadPool {
                 // The worker itself counts this task no more.
                 entry.worker.count_external();
                 entry.worker.add_busy(self.now());
+                // Before the task's end is told: who has heard of that is told of this, too.
+                entry.worker.begin_to_leave();
             }
             match how {
                 Some(error) => self.counters.count(error, 1),

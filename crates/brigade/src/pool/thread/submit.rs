@@ -14,8 +14,18 @@ use super::work::Work;
 use crate::pool::context::Context as TaskContext;
 use crate::pool::policy::task_options::TaskOptions;
 use crate::pool::waiters::FutureWaiters;
-use crate::worker::handle::{HandleInner, Pending};
+use crate::worker::handle::HandleInner;
 use crate::{JoinError, JoinHandle, Kind, Message};
+
+/// What came of waiting for room in the queue.
+pub(super) enum Room {
+    /// It was taken, for one task.
+    Taken,
+    /// The pool takes nothing more.
+    Closed,
+    /// There was none before the task's deadline.
+    NoneInTime,
+}
 
 impl ThreadPool {
     #[track_caller]
@@ -66,21 +76,39 @@ impl ThreadPool {
         options: TaskOptions,
     ) -> JoinHandle<R> {
         let call_site = Location::caller();
+        match self.wait_for_room(&options) {
+            Room::Taken => self.accept_as(task, call_site, input, options),
+            Room::Closed => JoinHandle(HandleInner::Closed(Kind::Thread)),
+            Room::NoneInTime => self.reject_expired(task, call_site, input, options),
+        }
+    }
+
+    /// Takes room in the queue for a task with these options, when there is some.
+    pub(super) fn wait_for_room(&self, options: &TaskOptions) -> Room {
         if self.is_closed() {
-            return JoinHandle(HandleInner::Closed(Kind::Thread));
+            return Room::Closed;
         }
         let mut has_room = self.capacity.try_acquire();
         if !has_room {
             let _blocked = current::block();
             has_room = self.capacity.acquire(options.deadline);
         }
-        if has_room {
-            return self.accept_as(task, call_site, input, options);
+        match has_room {
+            true => Room::Taken,
+            false if self.is_closed() => Room::Closed,
+            false => Room::NoneInTime,
         }
-        if self.is_closed() {
-            return JoinHandle(HandleInner::Closed(Kind::Thread));
-        }
-        // Its deadline has passed before there was room for it: it never is in the queue.
+    }
+
+    /// The handle of a task whose deadline has passed before there was room for it: it never is in
+    /// the queue.
+    pub(super) fn reject_expired<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: Callable<A, R>,
+        call_site: &'static Location<'static>,
+        input: A,
+        options: TaskOptions,
+    ) -> JoinHandle<R> {
         let task = PoolTask::new(self, task, call_site, input, self.own_options(options));
         self.capacity.force_acquire();
         task.end_if_queued(self, |task, _| task.expired(self, false));
@@ -103,7 +131,7 @@ impl ThreadPool {
     }
 
     /// What a task has otherwise than the pool, as it keeps that.
-    fn own_options(&self, options: TaskOptions) -> Option<Box<TaskOptions<u64>>> {
+    pub(super) fn own_options(&self, options: TaskOptions) -> Option<Box<TaskOptions<u64>>> {
         let by_our_clock = |at: Instant| {
             let left = at.saturating_duration_since(Instant::now());
             self.now().saturating_add(timeouts::nanos(left))
@@ -121,23 +149,31 @@ impl ThreadPool {
     ) -> JoinHandle<R> {
         let options = self.own_options(options);
         let task = Arc::new(PoolTask::new(self, task, call_site, input, options));
-        let handle = JoinHandle(HandleInner::Pooled(
-            Arc::clone(&task) as Arc<dyn Pending<R> + Send + Sync>
-        ));
-        let own = task.options.as_deref().unwrap_or(&TaskOptions::NONE);
-        if own.own_timeout().is_some() || own.deadline.is_some() {
-            let Ok(monitor) = self.ensure_timeout_monitor() else {
-                // The system has no thread that could keep its time.
-                task.end_if_queued(self, |_, _| JoinError::Closed);
-                return handle;
-            };
-            if let Some(at) = own.deadline {
-                let work = Arc::downgrade(&task) as Weak<dyn Work>;
-                monitor.add_deadline(at, task.number, work);
-            }
+        if self.keep_time_of(&task) {
+            self.push_new(&task);
         }
-        self.push_new(&task);
-        handle
+        JoinHandle(HandleInner::Pooled(task))
+    }
+
+    /// Has the time of a task kept that has a timeout or a deadline of its own. `false`: the system
+    /// has no thread that could do it, and the task has ended.
+    pub(super) fn keep_time_of<A: Message, R: Message>(
+        self: &Arc<Self>,
+        task: &Arc<PoolTask<A, R>>,
+    ) -> bool {
+        let own = task.options.as_deref().unwrap_or(&TaskOptions::NONE);
+        if own.own_timeout().is_none() && own.deadline.is_none() {
+            return true;
+        }
+        let Ok(monitor) = self.ensure_timeout_monitor() else {
+            task.end_if_queued(self, |_, _| JoinError::Closed);
+            return false;
+        };
+        if let Some(at) = own.deadline {
+            let work = Arc::downgrade(task) as Weak<dyn Work>;
+            monitor.add_deadline(at, task.number, work);
+        }
+        true
     }
 
     #[track_caller]

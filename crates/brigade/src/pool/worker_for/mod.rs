@@ -1,13 +1,16 @@
 //! Tasks of one key go to one worker.
 
-use std::error::Error;
+mod error;
+mod task;
+
 use std::fmt;
 use std::hash::Hash;
 
+pub use self::error::{TrySubmitError, WorkerLost};
+pub use self::task::KeyedTaskBuilder;
+use super::Pool;
 use super::policy::keys;
 use super::state::{StatePool, StateTask};
-use super::thread::Callable;
-use super::{Backend, Pool};
 use crate::{JoinHandle, Message};
 
 /// The worker of a pool that has the tasks of one key. Made by [`Pool::worker_for`].
@@ -95,7 +98,7 @@ impl Pool {
     }
 }
 
-impl WorkerFor<'_> {
+impl<'p> WorkerFor<'p> {
     /// Gives the worker a task. As [`Pool::submit`].
     ///
     /// # Errors
@@ -107,11 +110,59 @@ impl WorkerFor<'_> {
         task: fn(A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, WorkerLost<A>> {
-        let handle = match &self.pool.backend {
-            Backend::Thread(pool) => pool.submit_keyed(self.key, Callable::Plain(task), input),
-            Backend::Process(pool) => pool.submit_keyed(self.key, task, input),
-        };
-        handle.map_err(|input| WorkerLost { input })
+        self.task(task).submit(input)
+    }
+
+    /// Gives the worker a task, unless the pool's queue is at its limit. As [`Pool::try_submit`].
+    ///
+    /// # Errors
+    /// The queue is at its limit, or the pool is closed; or as [`submit`](Self::submit). The input
+    /// is in it.
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::pool::TrySubmitError;
+    /// use brigade::{Kind, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let pool = Pool::builder(Kind::Process).workers(2).queue_limit(100).build()?;
+    /// match pool.worker_for("ann").try_submit(|n: u32| n + 1, 1) {
+    ///     Ok(handle) => assert_eq!(handle.join()?, 2),
+    ///     Err(TrySubmitError::Lost(lost)) => eprintln!("ann's session is gone: {lost}"),
+    ///     Err(busy) => eprintln!("try again later, with {}", busy.into_input()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn try_submit<A: Message, R: Message>(
+        &self,
+        task: fn(A) -> R,
+        input: A,
+    ) -> Result<JoinHandle<R>, TrySubmitError<A>> {
+        self.task(task).try_submit(input)
+    }
+
+    /// A task for the worker that is to have options of its own: a timeout, a deadline, a number of
+    /// retries.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use brigade::Pool;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let pool = Pool::processes(2)?;
+    /// let greet = pool.worker_for("ann").task(|name: String| format!("hello, {name}"));
+    /// let greeting = greet.timeout(Duration::from_secs(5)).cancel_on_drop().submit("ann".into())?;
+    /// assert_eq!(greeting.join()?, "hello, ann");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn task<A: Message, R: Message>(&self, task: fn(A) -> R) -> KeyedTaskBuilder<'p, A, R> {
+        KeyedTaskBuilder::plain(self.pool, self.key, task)
     }
 }
 
@@ -150,7 +201,7 @@ impl<S: 'static> StatePool<S> {
     }
 }
 
-impl<S: 'static> StateWorkerFor<'_, S> {
+impl<'p, S: 'static> StateWorkerFor<'p, S> {
     /// Gives the worker a task that borrows its state. As [`StatePool::submit`].
     ///
     /// # Errors
@@ -161,7 +212,7 @@ impl<S: 'static> StateWorkerFor<'_, S> {
         task: fn(&S, A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, WorkerLost<A>> {
-        self.submit_task(StateTask::Borrows(task), input)
+        self.task(task).submit(input)
     }
 
     /// Gives the worker a task that may change its state. As [`StatePool::submit_mut`].
@@ -174,61 +225,50 @@ impl<S: 'static> StateWorkerFor<'_, S> {
         task: fn(&mut S, A) -> R,
         input: A,
     ) -> Result<JoinHandle<R>, WorkerLost<A>> {
-        self.submit_task(StateTask::Changes(task), input)
+        self.task_mut(task).submit(input)
     }
 
+    /// Gives the worker a task that borrows its state, unless the pool's queue is at its limit.
+    ///
+    /// # Errors
+    /// As [`WorkerFor::try_submit`].
     #[track_caller]
-    fn submit_task<A: Message, R: Message>(
+    pub fn try_submit<A: Message, R: Message>(
         &self,
-        task: StateTask<S, A, R>,
+        task: fn(&S, A) -> R,
         input: A,
-    ) -> Result<JoinHandle<R>, WorkerLost<A>> {
-        let handle = match &self.pool.pool().backend {
-            Backend::Thread(pool) => pool.submit_keyed(self.key, task.callable(), input),
-            #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            Backend::Process(pool) => {
-                pool.submit_keyed_planned(self.key, &task.plan(self.pool), input)
-            }
-            #[cfg(any(not(target_os = "linux"), brigade_portable))]
-            Backend::Process(pool) => pool.never(),
-        };
-        handle.map_err(|input| WorkerLost { input })
-    }
-}
-
-/// The worker that had the tasks of a key is gone, and what they have left there with it: see
-/// [`Pool::worker_for`]. It has the input of the task that was not taken.
-pub struct WorkerLost<A> {
-    input: A,
-}
-
-impl<A> WorkerLost<A> {
-    /// The input of the task that was not taken.
-    pub fn input(&self) -> &A {
-        &self.input
+    ) -> Result<JoinHandle<R>, TrySubmitError<A>> {
+        self.task(task).try_submit(input)
     }
 
-    /// The input, to be submitted again.
-    pub fn into_input(self) -> A {
-        self.input
+    /// Gives the worker a task that may change its state, unless the pool's queue is at its limit.
+    ///
+    /// # Errors
+    /// As [`WorkerFor::try_submit`].
+    #[track_caller]
+    pub fn try_submit_mut<A: Message, R: Message>(
+        &self,
+        task: fn(&mut S, A) -> R,
+        input: A,
+    ) -> Result<JoinHandle<R>, TrySubmitError<A>> {
+        self.task_mut(task).try_submit(input)
+    }
+
+    /// A task for the worker that borrows its state, and is to have options of its own. As
+    /// [`WorkerFor::task`].
+    pub fn task<A: Message, R: Message>(&self, task: fn(&S, A) -> R) -> KeyedTaskBuilder<'p, A, R> {
+        KeyedTaskBuilder::with_state(self.pool, self.key, StateTask::Borrows(task))
+    }
+
+    /// A task for the worker that may change its state, and is to have options of its own. As
+    /// [`WorkerFor::task`].
+    pub fn task_mut<A: Message, R: Message>(
+        &self,
+        task: fn(&mut S, A) -> R,
+    ) -> KeyedTaskBuilder<'p, A, R> {
+        KeyedTaskBuilder::with_state(self.pool, self.key, StateTask::Changes(task))
     }
 }
-
-impl<A> fmt::Display for WorkerLost<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "the worker that had the tasks of this key is gone; the next call chooses another",
-        )
-    }
-}
-
-impl<A> fmt::Debug for WorkerLost<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerLost").finish_non_exhaustive()
-    }
-}
-
-impl<A> Error for WorkerLost<A> {}
 
 impl fmt::Debug for WorkerFor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
