@@ -95,7 +95,7 @@ mod frame;
 mod in_program;
 mod iter;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-mod reactor;
+pub(crate) mod reactor;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod receive_side;
 mod receiver;

@@ -22,7 +22,7 @@ use crate::task::panic::contained;
 
 /// A receiver's place with the reactor.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     /// The process whose it is. A fork has a copy, and the same epoll(7) as its parent.
     process: Original,
     reactor: &'static Reactor,
@@ -35,7 +35,7 @@ pub(super) struct Registration {
 impl Registration {
     /// Of what can be read when there may be something to receive, the link, and what tells of
     /// left-overs.
-    pub(super) fn new(descriptors: [BorrowedFd<'_>; 3]) -> io::Result<Registration> {
+    pub(crate) fn new(descriptors: [BorrowedFd<'_>; 3]) -> io::Result<Registration> {
         let [readable, link, left_over] = descriptors;
         let reactor = Reactor::get()?;
         let registration = Registration {
@@ -59,7 +59,7 @@ impl Registration {
         Ok(registration)
     }
 
-    pub(super) fn wake_when_changed(&self, waker: &Waker) {
+    pub(crate) fn wake_when_changed(&self, waker: &Waker) {
         let mut waiting = lock(&self.waiting);
         if !waiting.iter().any(|w| w.will_wake(waker)) {
             waiting.push(waker.clone());

@@ -52,8 +52,9 @@ pub(crate) struct Options {
 pub(crate) struct StateOptions {
     /// Loads it, in a thread.
     pub(crate) load: Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>,
-    /// As it travels to processes.
-    pub(crate) encoded: Vec<u8>,
+    /// As it travels to processes; a pool of threads has none.
+    #[cfg(all(target_os = "linux", not(brigade_portable)))]
+    pub(crate) encoded: Option<Arc<super::process::EncodedContext>>,
     /// The function that loads it, and where the program said so.
     pub(crate) function: (usize, &'static Location<'static>),
     /// There is one at most: no other thread runs tasks while one waits within its task.

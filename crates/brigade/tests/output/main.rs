@@ -4,7 +4,9 @@
 mod files;
 mod input;
 mod lines;
+mod open_files;
 mod readers;
+mod waiting;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

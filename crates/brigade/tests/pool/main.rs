@@ -15,6 +15,7 @@ mod handles;
 mod initializer;
 mod keyed_tasks;
 mod large;
+mod large_states;
 mod map;
 mod map_ref;
 mod on_done;

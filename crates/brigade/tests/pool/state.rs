@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{LIMIT, both, crash_of, panic_of, processes};
 use brigade::pool::StatePool;
-use brigade::{Actor, Cause, JoinError, Kind, Pool, Shared};
+use brigade::{Actor, Cause, Descriptor, JoinError, Kind, Pool, Shared};
 
 /// Neither `Send` nor a message.
 struct Counter {
@@ -123,10 +123,13 @@ fn a_load_that_fails_is_an_error_of_build() {
         );
         assert!(why.contains("cannot load 9"), "{why}");
         assert!(why.contains("panics"), "{why}");
-        let large = Pool::builder(kind).state(|_: Vec<u8>| (), vec![0; 100_000]);
+        let large = Pool::builder(kind).state(|_: (u64, Vec<u8>)| panics(1), (7, vec![0; 100_000]));
         let why = large.build().expect_err("no pool").to_string();
-        assert!(why.contains("100"), "{why}");
-        assert!(why.contains("context"), "{why}");
+        assert!(why.contains("cannot load 1"), "{why}");
+        let (file, _) = rustix::pipe::pipe().expect("a pipe");
+        let with_descriptors = Pool::builder(kind).state(|_: Descriptor| (), Descriptor(file));
+        let why = with_descriptors.build().expect_err("no pool").to_string();
+        assert!(why.contains("descriptors"), "{why}");
     });
     processes(|| {
         let load = |_: u64| -> u64 { std::process::abort() };

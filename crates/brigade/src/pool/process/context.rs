@@ -9,6 +9,7 @@
 //! later one.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -17,12 +18,18 @@ use super::input::EncodedInput;
 use super::outcome::{Bytes, TransferError};
 use crate::Message;
 use crate::pool::crash_file::kept_value;
+use crate::sys::opened;
 use crate::worker::process::host::connection::{NotNow, WorkerConnection};
 use crate::worker::process::ipc::order::{MAX_CONTEXTS, STATE};
+use crate::worker::process::ipc::protocol::EncodedState;
 
 /// Bytes of a context that goes through a ring. So many are kept as fit there in front of the
 /// longest input: a worker takes a context only together with a task that follows it.
 const MAX_INLINE: usize = 2 * 1024;
+
+/// Bytes of a state's configuration that go with what a worker is told when it starts. More are in
+/// a memory file.
+const MAX_INLINE_STATE: usize = 8 * 1024;
 
 /// An encoded context. It is there as long as the program or a task has it.
 pub(crate) struct EncodedContext {
@@ -53,11 +60,28 @@ impl EncodedContext {
         }))
     }
 
-    /// What tasks that use their workers' state have in place of a context.
-    pub(in crate::pool) fn of_state(state: &[u8]) -> Arc<EncodedContext> {
-        Arc::new(EncodedContext {
+    /// What tasks that use their workers' state have in place of a context: what loads it, and from
+    /// what.
+    pub(in crate::pool) fn of_state(state: &[u8]) -> Result<Arc<EncodedContext>, String> {
+        let value = EncodedInput::Inline(Bytes::from_slice(state));
+        let value = value
+            .in_file_above(MAX_INLINE_STATE)
+            .map_err(|why| match why {
+                TransferError::Why(why) => why,
+                TransferError::Panicked(unwound) => unwound.message,
+            })?;
+        Ok(Arc::new(EncodedContext {
             number: STATE,
-            value: EncodedInput::Inline(Bytes::from_slice(state)),
+            value,
+        }))
+    }
+
+    /// As each worker is told it, and the memory file that it then needs.
+    pub(super) fn to_setup(&self) -> io::Result<(EncodedState, Option<OwnedFd>)> {
+        let (bytes, attachment) = self.value.as_attachment();
+        Ok(match attachment.file {
+            Some((file, len)) => (EncodedState::InFile(len), Some(opened::copy(file)?)),
+            None => (EncodedState::Inline(bytes.to_vec()), None),
         })
     }
 

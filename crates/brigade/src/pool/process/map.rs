@@ -116,12 +116,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         plan: &StatePlan,
         inputs: I,
     ) -> Map<A, R, I> {
-        Map::of(
-            pool,
-            pool.target_of(plan),
-            Some(Arc::clone(&plan.state)),
-            inputs,
-        )
+        Map::of(pool, pool.target_of(plan), plan.state.clone(), inputs)
     }
 
     fn of(

@@ -120,9 +120,18 @@ impl ProcessPool {
             Some(initializer) => Some(Function::at(initializer as usize)?.0),
             None => None,
         };
+        let encoded = options.state.as_ref().and_then(|it| it.encoded.as_ref());
+        let (state, file) = match encoded.map(|state| state.to_setup()).transpose()? {
+            Some((state, file)) => (Some(state), file),
+            None => (None, None),
+        };
+        if let Some(file) = file {
+            setup.given.add_value(file);
+            setup.streams = setup.given.of_worker();
+        }
         setup.pool = Some(PoolWorkerSetup {
             initializer,
-            state: options.state.as_ref().map(|state| state.encoded.clone()),
+            state,
             tasks: options.most_tasks(),
             bytes: options.recycle_above,
             tells_times: options.timeline.is_some(),

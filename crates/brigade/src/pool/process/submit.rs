@@ -29,7 +29,7 @@ pub(in crate::pool) struct StatePlan {
     pub(in crate::pool) plan: io::Result<Plan>,
     /// Where the function is.
     pub(in crate::pool) address: usize,
-    pub(in crate::pool) state: Arc<EncodedContext>,
+    pub(in crate::pool) state: Option<Arc<EncodedContext>>,
 }
 
 thread_local! {
@@ -203,7 +203,7 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
-        let context = Some(Arc::clone(&plan.state));
+        let context = plan.state.clone();
         self.submit_made(self.target_of(plan), context, input)
     }
 
@@ -247,7 +247,7 @@ impl ProcessPool {
         if !self.is_ours() {
             return Ok(JoinHandle(HandleInner::Closed(Kind::Process)));
         }
-        let context = Some(Arc::clone(&plan.state));
+        let context = plan.state.clone();
         self.submit_keyed_made(key, self.target_of(plan), context, input, options)
     }
 
@@ -260,7 +260,7 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, NotTaken<A>> {
-        let context = Some(Arc::clone(&plan.state));
+        let context = plan.state.clone();
         self.try_submit_keyed_made(key, self.target_of(plan), context, input, options)
     }
 
@@ -358,7 +358,7 @@ impl ProcessPool {
         if !self.is_ours() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
-        let context = Some(Arc::clone(&plan.state));
+        let context = plan.state.clone();
         self.submit_made_as(self.target_of(plan), context, input, options)
     }
 
@@ -399,7 +399,7 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
-        let context = Some(Arc::clone(&plan.state));
+        let context = plan.state.clone();
         self.try_submit_made(self.target_of(plan), context, input, own_options(options))
     }
 

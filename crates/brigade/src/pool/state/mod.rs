@@ -24,10 +24,6 @@ pub use self::task::StateTaskBuilder;
 
 pub(super) use self::task::StateTask;
 
-/// The most bytes of an encoded configuration of a state: it goes with what a worker is told when
-/// it starts.
-const MAX_CONFIG: usize = 16 * 1024;
-
 impl PoolBuilder {
     /// A state that each worker loads once when it starts, before its first task: a connection, a
     /// model, a cache. Tasks of the [`StatePool`] borrow it, or change it.
@@ -36,6 +32,10 @@ impl PoolBuilder {
     /// come later, and makes the state from its own copy of `config`. As with an initializer, one
     /// that panics or crashes is an error of [`build`](StatePoolBuilder::build). The state itself
     /// never leaves its worker: it need be neither [`Message`] nor [`Send`].
+    ///
+    /// `config` is encoded once, and may be large, a table of many megabytes, say: what is over
+    /// 8 KiB lies in a memory file of the pool's, from which each worker decodes its own copy. It
+    /// cannot have descriptors.
     ///
     /// # Examples
     /// ```
@@ -102,25 +102,23 @@ fn state_options<C: Message, S: 'static>(
         let why = "has descriptors, which each worker would need a copy of: give them to tasks";
         return Err(invalid(why.to_owned()));
     }
-    if bytes.len() > MAX_CONFIG {
-        return Err(invalid(format!(
-            "takes {} bytes, and may take {MAX_CONFIG}: give what is large to tasks as a context",
-            bytes.len()
-        )));
-    }
+    #[cfg(all(target_os = "linux", not(brigade_portable)))]
     let encoded = match kind {
-        Kind::Thread => Vec::new(),
-        #[cfg(all(target_os = "linux", not(brigade_portable)))]
-        Kind::Process => encode_state(load, &bytes)?,
-        #[cfg(any(not(target_os = "linux"), brigade_portable))]
-        Kind::Process => Vec::new(),
+        Kind::Thread => None,
+        Kind::Process => {
+            let state = encode_state(load, &std::mem::take(&mut bytes))?;
+            Some(process::EncodedContext::of_state(&state).map_err(invalid)?)
+        }
     };
+    #[cfg(any(not(target_os = "linux"), brigade_portable))]
+    let _ = kind;
     Ok(StateOptions {
         load: Arc::new(move || {
             let config = codec::decode::<C>(&bytes, Vec::new());
             let config = config.unwrap_or_else(|e| panic!("the configuration of its state {e}"));
             Box::new(load(config)) as Box<dyn Any>
         }),
+        #[cfg(all(target_os = "linux", not(brigade_portable)))]
         encoded,
         function: (load as usize, at),
         is_single: false,
@@ -141,18 +139,16 @@ impl<S: 'static> StatePoolBuilder<S> {
     ///
     /// # Errors
     /// As [`PoolBuilder::build`]; the load of the state panicked or crashed; its configuration
-    /// cannot be encoded, has descriptors, or takes more than 16 KiB.
+    /// cannot be encoded, has descriptors, or takes more than 2 GiB.
     pub fn build(self) -> io::Result<StatePool<S>> {
         if let Some(why) = self.failed {
             return Err(why);
         }
         #[cfg(all(target_os = "linux", not(brigade_portable)))]
-        let encoded = self.builder.options.state.as_ref();
-        #[cfg(all(target_os = "linux", not(brigade_portable)))]
-        let state = encoded.map_or(&[][..], |state| &state.encoded);
+        let state = self.builder.options.state.as_ref();
         Ok(StatePool {
             #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            state: process::EncodedContext::of_state(state),
+            state: state.and_then(|state| state.encoded.clone()),
             pool: self.builder.build()?,
             of: PhantomData,
         })
@@ -192,8 +188,9 @@ impl<S> fmt::Debug for StatePoolBuilder<S> {
 /// of its own, too.
 pub struct StatePool<S> {
     pool: Pool,
+    /// What tasks have of it in a pool of processes.
     #[cfg(all(target_os = "linux", not(brigade_portable)))]
-    state: Arc<process::EncodedContext>,
+    state: Option<Arc<process::EncodedContext>>,
     of: PhantomData<fn() -> S>,
 }
 

@@ -1,8 +1,6 @@
 //! A task that uses its worker's state; and one that has options of its own.
 
 use std::fmt;
-#[cfg(all(target_os = "linux", not(brigade_portable)))]
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::StatePool;
@@ -45,7 +43,7 @@ impl<S: 'static, A: Message, R: Message> StateTask<S, A, R> {
         process::StatePlan {
             plan,
             address,
-            state: Arc::clone(&pool.state),
+            state: pool.state.clone(),
         }
     }
 }

@@ -64,7 +64,7 @@ pub(crate) use host::one_shot::ProcessTask;
 
 pub use enforcement::{Enforcement, Limit, limited_by};
 pub use host::start_method::{StartMethod, start_method};
-pub use streams::{Input, Line, Lines, Output};
+pub use streams::{Input, Line, LineStream, Lines, Output};
 
 pub use program::{LookupError, NamedTask, NoSuchTask, OtherTypes, Program};
 

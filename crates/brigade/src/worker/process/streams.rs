@@ -5,7 +5,12 @@ use std::fs::File;
 use std::io;
 use std::iter::FusedIterator;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
 
 use super::host::streams as host;
 use crate::task::name::TaskName;
@@ -53,6 +58,18 @@ impl Input {
         let file = host::open_input(path.as_ref())?;
         Ok(Input(From::File(Arc::new(file))))
     }
+
+    /// As [`file`](Self::file), of a file that is open: one without a name, say. Each worker reads
+    /// it from its beginning, wherever `file` itself stands.
+    ///
+    /// # Errors
+    /// It cannot be read by each from its beginning (a directory, a pipe); there are no more
+    /// descriptors. One that may not be opened again for reading is an error of what starts the
+    /// worker.
+    pub fn from_file(file: &File) -> io::Result<Input> {
+        let file = host::copy_input(file)?;
+        Ok(Input(From::File(Arc::new(file))))
+    }
 }
 
 /// Where goes what workers write: for [`Builder::stdout`](super::Builder::stdout) and
@@ -93,6 +110,35 @@ impl Output {
     /// It cannot be opened; a named pipe that no process reads is `ENXIO`.
     pub fn file(path: impl AsRef<Path>) -> io::Result<Output> {
         let file = host::open_output(path.as_ref())?;
+        Ok(Output(To::File(Arc::new(file))))
+    }
+
+    /// As [`file`](Self::file), of a file that is open: a temporary one without a name, a named
+    /// pipe. What workers write comes to its end. It is opened again, so that `file` keeps its
+    /// place, and may be closed.
+    ///
+    /// # Errors
+    /// It is not open for writing; it may not be opened again; it is a socket (`ENXIO`).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::fs::File;
+    /// use brigade::process::{Builder, Output};
+    /// use brigade::{Kind, Pool};
+    ///
+    /// brigade::init();
+    /// let path = std::env::temp_dir().join(format!("doc-output-{}", std::process::id()));
+    /// let file = File::create(&path)?;
+    /// let builder = Builder::new().stdout(Output::from_file(&file)?);
+    /// let pool = Pool::builder(Kind::Process).workers(1).process(builder).build()?;
+    /// pool.submit(|()| println!("hello"), ()).join()?;
+    /// drop(pool); // now all of it is there
+    /// assert_eq!(std::fs::read_to_string(&path)?, "hello\n");
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_file(file: &File) -> io::Result<Output> {
+        let file = host::reopen_output(file)?;
         Ok(Output(To::File(Arc::new(file))))
     }
 
@@ -167,6 +213,73 @@ impl Output {
 /// Dropped, no reader is left: what workers write goes nowhere, and they are not held up.
 #[derive(Debug)]
 pub struct Lines(host::Source);
+
+impl Lines {
+    /// The next line, for which this waits no longer than `timeout`. `None`: no writer is left, as
+    /// with [`next`](Iterator::next).
+    ///
+    /// # Errors
+    /// [`TimedOut`](io::ErrorKind::TimedOut): none has come in that time. No line is lost by it.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io::ErrorKind::TimedOut;
+    /// use std::time::Duration;
+    /// use brigade::process::{Builder, Output};
+    ///
+    /// brigade::init();
+    /// let (output, mut lines) = Output::lines()?;
+    /// let builder = Builder::new().stdout(output);
+    /// let none = lines.next_timeout(Duration::from_millis(10)).expect_err("no worker runs yet");
+    /// assert_eq!(none.kind(), TimedOut);
+    /// builder.spawn(|()| println!("hello"), ())?.join()?;
+    /// let line = lines.next_timeout(Duration::from_secs(10))?.expect("a line");
+    /// assert_eq!(line.text(), "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_timeout(&mut self, timeout: Duration) -> io::Result<Option<Line>> {
+        self.0.next_until(Instant::now().checked_add(timeout))
+    }
+
+    /// The same lines, to be awaited.
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::process::{Builder, LineStream, Output};
+    /// use futures_core::Stream;
+    ///
+    /// brigade::init();
+    /// let (output, lines) = Output::lines()?;
+    /// let worker = Builder::new().stdout(output).spawn(|()| println!("hello"), ())?;
+    /// let mut lines: LineStream = lines.into_stream();
+    /// // while let Some(line) = lines.next().await { … }
+    /// # let mut next = || brigade_test_support::block_on(std::future::poll_fn(|context| {
+    /// #     std::pin::Pin::new(&mut lines).poll_next(context)
+    /// # }));
+    /// # assert_eq!(next().expect("a line").text(), "hello");
+    /// # assert!(next().is_none());
+    /// worker.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn into_stream(self) -> LineStream {
+        LineStream(self)
+    }
+}
+
+/// The lines that workers write, to be awaited: made by [`Lines::into_stream`].
+///
+/// It ends as [`Lines`] do. Dropping a future of its next line loses none.
+#[derive(Debug)]
+#[must_use = "streams do nothing unless they are polled"]
+pub struct LineStream(Lines);
+
+impl Stream for LineStream {
+    type Item = Line;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Line>> {
+        self.0.0.poll_next(context)
+    }
+}
 
 impl Iterator for Lines {
     type Item = Line;

@@ -82,6 +82,8 @@ pub(crate) mod streams {
     use std::fs::File;
     use std::io;
     use std::path::Path;
+    use std::task::{Context, Poll};
+    use std::time::Instant;
 
     use crate::process::Line;
 
@@ -100,6 +102,22 @@ pub(crate) mod streams {
         pub(crate) fn next(&mut self) -> Option<Line> {
             match *self {}
         }
+
+        pub(crate) fn next_until(&mut self, _: Option<Instant>) -> io::Result<Option<Line>> {
+            match *self {}
+        }
+
+        pub(crate) fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Line>> {
+            match *self {}
+        }
+    }
+
+    pub(crate) fn reopen_output(_: &File) -> io::Result<File> {
+        Err(super::unsupported())
+    }
+
+    pub(crate) fn copy_input(_: &File) -> io::Result<File> {
+        Err(super::unsupported())
     }
 
     pub(crate) fn open_output(_: &Path) -> io::Result<File> {

@@ -1,6 +1,8 @@
 //! What a worker does to itself before its first task, as its builder, or that of its pool, says.
 
 use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
@@ -13,12 +15,13 @@ use crate::sys::{environment, process};
 use crate::task::entry::{self, Resident};
 use crate::task::identity::Function;
 use crate::task::panic::Unwound;
+use crate::transport::attachment;
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::startup::{Worker, is_the_worker};
 use crate::worker::process::child::streams;
 use crate::worker::process::child::task::shorten;
 use crate::worker::process::child::{limits, oom_score};
-use crate::worker::process::ipc::protocol::{NotReady, PoolWorkerSetup, Setup};
+use crate::worker::process::ipc::protocol::{EncodedState, NotReady, PoolWorkerSetup, Setup};
 
 /// Does what an encoded [`Setup`] says. Gives what a pool asks of the worker, if it is one's.
 pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolWorker>, NotReady> {
@@ -27,14 +30,20 @@ pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolW
         is_program_init: false,
         panic: None,
     })?;
-    let pool = setup.pool.take();
+    let mut pool = setup.pool.take();
+    let mut value = None;
     if let Some(own) = setup.streams.take() {
         let adopted = worker
             .fd_socket()
             .and_then(|fd_socket| streams::adopt(fd_socket, own));
         let adopted = adopted.needed_to("give a worker its standard streams");
-        worker.marks = adopted.map_err(|e| NotReady::because(&e))?;
+        (worker.marks, value) = adopted.map_err(|e| NotReady::because(&e))?;
     }
+    let state = pool.as_mut().and_then(|pool| pool.state.take());
+    let state = state.map(|state| received(state, value)).transpose();
+    let state = state
+        .needed_to("receive the configuration of its state")
+        .map_err(|e| NotReady::because(&e))?;
     #[cfg(feature = "sandbox")]
     let rules = setup.sandbox.take();
     let program_init = setup.program_init;
@@ -43,7 +52,8 @@ pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolW
     let is_shut_in = rules.is_some();
     #[cfg(not(feature = "sandbox"))]
     let is_shut_in = false;
-    let state = initialize(program_init, pool.as_ref(), is_shut_in)?;
+    let initializer = pool.as_ref().and_then(|pool| pool.initializer);
+    let state = initialize(program_init, initializer, state.as_deref(), is_shut_in)?;
     #[cfg(feature = "sandbox")]
     shut_in(rules.as_deref())?;
     Ok(pool.map(|setup| PoolWorker { setup, state }))
@@ -54,6 +64,15 @@ pub(in crate::worker::process) struct PoolWorker {
     pub(super) setup: PoolWorkerSetup,
     /// The state that it has loaded.
     pub(super) state: Option<Resident>,
+}
+
+/// The bytes of a state's load and configuration.
+fn received(state: EncodedState, file: Option<OwnedFd>) -> io::Result<Vec<u8>> {
+    match (state, file) {
+        (EncodedState::Inline(bytes), _) => Ok(bytes),
+        (EncodedState::InFile(len), Some(file)) => attachment::map(file, len)?.to_vec(),
+        (EncodedState::InFile(_), None) => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 fn prepare(setup: Setup) -> Result<(), NotReady> {
@@ -98,11 +117,10 @@ fn shut_in(rules: Option<&crate::sandbox::Rules>) -> Result<(), NotReady> {
 /// its state. `is_shut_in`: it is about to be; then no thread may be left.
 fn initialize(
     program_init: Option<u64>,
-    pool: Option<&PoolWorkerSetup>,
+    initializer: Option<u64>,
+    state: Option<&[u8]>,
     is_shut_in: bool,
 ) -> Result<Option<Resident>, NotReady> {
-    let initializer = pool.and_then(|pool| pool.initializer);
-    let state = pool.and_then(|pool| pool.state.as_ref());
     if program_init.is_none() && initializer.is_none() && state.is_none() {
         return Ok(None);
     }
@@ -117,7 +135,7 @@ fn initialize(
     let ended = ended.map(entry::run_initializer);
     let is_initialized = is_initialized && is_done(&ended);
     let state = state.filter(|_| is_initialized);
-    let state = state.map(|state| entry::load_state(state));
+    let state = state.map(entry::load_state);
     if !is_the_worker() {
         process::exit_now(0);
     }

@@ -45,8 +45,12 @@ fn write_all(stream: BorrowedFd<'_>, mark: &[u8]) {
     }
 }
 
-/// Takes the streams that the fork server has sent, before there is a task.
-pub(super) fn adopt(fd_socket: BorrowedFd<'_>, own: OwnStreams) -> io::Result<Marks> {
+/// Takes the streams that the fork server has sent, before there is a task; and the memory file that
+/// comes with them, if one does.
+pub(super) fn adopt(
+    fd_socket: BorrowedFd<'_>,
+    own: OwnStreams,
+) -> io::Result<(Marks, Option<OwnedFd>)> {
     let mut came = receive(fd_socket)?.into_iter();
     let mut next = || came.next().ok_or(io::ErrorKind::UnexpectedEof);
     if own.stdin {
@@ -62,7 +66,8 @@ pub(super) fn adopt(fd_socket: BorrowedFd<'_>, own: OwnStreams) -> io::Result<Ma
             marks.0[i] = Some(Pinned::new(stream)?);
         }
     }
-    Ok(marks)
+    let value = own.value.then(next).transpose()?;
+    Ok((marks, value))
 }
 
 fn receive(fd_socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {

@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use crate::channel::reactor::Registration;
 use crate::process::Program;
 use crate::process::streams::{From, Line, Streams, To};
 use crate::sys::error::Call;
-use crate::sys::{futex, opened};
+use crate::sys::per_process::OwnCell;
+use crate::sys::{fds, futex, opened};
 use crate::task::name::TaskName;
 use crate::worker::process::ipc::streams::{Function, LineFrame, OwnStreams, Route, Routes};
 
@@ -36,6 +40,8 @@ pub(crate) struct Source {
     socket: OwnedFd,
     names: Names,
     buffer: Vec<u8>,
+    /// Its place with the reactor, for a future that waits.
+    registration: OwnCell<Registration>,
 }
 
 /// Longer than any line that the fork server sends.
@@ -55,6 +61,7 @@ pub(crate) fn lines() -> io::Result<(Sink, Source)> {
         socket: source,
         names,
         buffer: vec![0; LONGEST],
+        registration: OwnCell::new(),
     };
     Ok((sink, source))
 }
@@ -62,17 +69,58 @@ pub(crate) fn lines() -> io::Result<(Sink, Source)> {
 impl Source {
     /// Waits for the next line. `None`: no writer is left.
     pub(crate) fn next(&mut self) -> Option<Line> {
+        self.receive(RecvFlags::empty()).unwrap_or_default()
+    }
+
+    /// As [`next`](Self::next), until the deadline at most. The error: it has passed.
+    pub(crate) fn next_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<Line>> {
         loop {
-            let got = rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::empty());
+            if let Some(next) = self.receive(RecvFlags::DONTWAIT) {
+                return Ok(next);
+            }
+            let mut lines = [PollFd::new(&self.socket, PollFlags::IN)];
+            if !fds::poll_until(&mut lines, deadline)? {
+                // One may have come at the last moment.
+                let next = self.receive(RecvFlags::DONTWAIT);
+                return next.ok_or_else(|| io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    /// As [`next`](Self::next), for a future.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Line>> {
+        if let Some(next) = self.receive(RecvFlags::DONTWAIT) {
+            return Poll::Ready(next);
+        }
+        let socket = &self.socket;
+        let registration = self
+            .registration
+            .get_or_try_init(|| Registration::new([socket.as_fd(); 3]));
+        match registration {
+            Ok(registration) => registration.wake_when_changed(context.waker()),
+            // No descriptor or no thread to be had. The executor tries again, and goes on doing so:
+            // slow, but nothing is lost.
+            Err(_) => context.waker().wake_by_ref(),
+        }
+        // One may have come before the change was to be told.
+        self.receive(RecvFlags::DONTWAIT)
+            .map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The next line; or that no writer is left. `None`: there is none yet, and this does not wait.
+    fn receive(&mut self, flags: RecvFlags) -> Option<Option<Line>> {
+        loop {
+            let got = rustix::net::recv(&self.socket, &mut self.buffer[..], flags);
             let len = match got {
-                Ok((0, _)) => return None,
+                Ok((0, _)) => return Some(None),
                 Ok((len, _)) => len,
                 Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return None,
                 Err(Errno::NOBUFS | Errno::NOMEM) => {
                     futex::rest(PAUSE);
                     continue;
                 }
-                Err(_) => return None,
+                Err(_) => return Some(None),
             };
             let Some(frame) = LineFrame::read(&self.buffer[..len]) else {
                 continue;
@@ -80,14 +128,14 @@ impl Source {
             let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
             let task = names.get(&frame.function).cloned();
             drop(names);
-            return Some(Line {
+            return Some(Some(Line {
                 pid: frame.pid,
                 is_stderr: frame.is_stderr,
                 is_whole: frame.is_whole,
                 lost: frame.lost,
                 task,
                 text: String::from_utf8_lossy(frame.text).into_owned(),
-            });
+            }));
         }
     }
 }
@@ -104,6 +152,29 @@ pub(crate) fn open_output(path: &Path) -> io::Result<File> {
     above(file)
 }
 
+/// An open file, whose end workers' output is written to: opened again, so that nothing is changed
+/// of how the program has it open.
+pub(crate) fn reopen_output(file: &File) -> io::Result<File> {
+    let flags = rustix::fs::fcntl_getfl(file).call("fcntl(F_GETFL)")?;
+    if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+        let why = "the file for workers' output is not open for writing";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
+    opened::file(path, flags)
+        .map(File::from)
+        .needed_to("write workers' output to a file")
+}
+
+/// An open file, which workers read, each from its beginning.
+pub(crate) fn copy_input(file: &File) -> io::Result<File> {
+    check_input(file, "the file for workers' stdin")?;
+    opened::copy(file)
+        .map(File::from)
+        .needed_to("give workers a stdin")
+}
+
 /// A file that workers read, each from its beginning.
 pub(crate) fn open_input(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
@@ -112,16 +183,18 @@ pub(crate) fn open_input(path: &Path) -> io::Result<File> {
         .open(path)
         .call("open(2)")
         .at(|| path.display().to_string())?;
-    let stat = rustix::fs::fstat(&file).call("fstat(2)")?;
+    check_input(&file, &path.display().to_string())?;
+    above(file)
+}
+
+fn check_input(file: &File, called: &str) -> io::Result<()> {
+    let stat = rustix::fs::fstat(file).call("fstat(2)")?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile | FileType::CharacterDevice => above(file),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!(
-                "{} is no file that each worker could read from its beginning",
-                path.display()
-            ),
-        )),
+        FileType::RegularFile | FileType::CharacterDevice => Ok(()),
+        _ => {
+            let why = format!("{called} is no file that each worker could read from its beginning");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+        }
     }
 }
 
@@ -133,11 +206,13 @@ fn above(file: File) -> io::Result<File> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given(Option<Arc<Inner>>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Inner {
     streams: Streams,
     worker: Option<Arc<str>>,
     program: Option<Program>,
+    /// The memory file of a value that each worker is given at its start.
+    value: Option<Arc<OwnedFd>>,
 }
 
 impl PartialEq for Given {
@@ -162,7 +237,14 @@ impl Given {
             streams: streams.clone(),
             worker,
             program,
+            value: None,
         })))
+    }
+
+    /// Each worker is given this memory file, too.
+    pub(crate) fn add_value(&mut self, file: OwnedFd) {
+        let inner = self.0.get_or_insert_with(Arc::default);
+        Arc::make_mut(inner).value = Some(Arc::new(file));
     }
 
     /// The workers are those of a pool of this name.
@@ -174,16 +256,18 @@ impl Given {
 
     /// What the worker is told of it.
     pub(crate) fn of_worker(&self) -> Option<OwnStreams> {
+        let Inner { streams, value, .. } = self.0.as_deref()?;
         let Streams {
             stdin,
             stdout,
             stderr,
-        } = &self.0.as_ref()?.streams;
+        } = streams;
         let marks = [stdout, stderr].map(|output| matches!(output.0, To::Lines(_)));
         Some(OwnStreams {
             stdin: !matches!(stdin.0, From::Null),
             stdout: !matches!(stdout.0, To::Inherit),
             marks,
+            value: value.is_some(),
         })
     }
 
@@ -226,7 +310,11 @@ impl Given {
             stdin,
             stdout: route(&inner.streams.stdout.0)?,
             stderr: route(&inner.streams.stderr.0)?,
+            value: inner.value.is_some(),
         };
+        if let Some(value) = &inner.value {
+            descriptors.push(opened::copy(value)?);
+        }
         Ok(Some((routes, descriptors)))
     }
 

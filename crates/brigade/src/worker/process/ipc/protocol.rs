@@ -263,13 +263,21 @@ pub(crate) struct PoolWorkerSetup {
     /// The offset of a `fn()` to run first.
     pub(crate) initializer: Option<u64>,
     /// The state that it loads, as `task::entry::encode_state` has made it.
-    pub(crate) state: Option<Vec<u8>>,
+    pub(crate) state: Option<EncodedState>,
     /// It leaves after so many tasks.
     pub(crate) tasks: Option<u64>,
     /// It leaves when it has more than so many bytes after a task.
     pub(crate) bytes: Option<u64>,
     /// It tells when each task ran.
     pub(crate) tells_times: bool,
+}
+
+/// A state's load and configuration, and where they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum EncodedState {
+    Inline(Vec<u8>),
+    /// In the memory file that comes with the worker's streams, so many bytes.
+    InFile(u64),
 }
 
 /// Why a [`Setup`] could not be done.
@@ -444,7 +452,7 @@ mod tests {
         .join("\n");
         assert_eq!(
             (PROTOCOL, outline::hash(shared.as_bytes())),
-            (1, 4083773323617158267),
+            (1, 4642940571477244779),
             "if a release speaks this version of the protocol, raise it; then pin this: {shared}"
         );
     }

@@ -1,5 +1,5 @@
-//! Where a worker's standard streams go, if not where they go by default; and lines, as they travel
-//! to who reads them.
+//! Where a worker's standard streams go, if not where they go by default, and what else comes with
+//! them before its setup; and lines, as they travel to who reads them.
 //!
 //! Which task has written a line, the bytes in a pipe do not tell. So a worker whose lines are read
 //! writes, before the first task of a function, a mark of which function that is ([`mark`]) into
@@ -26,6 +26,8 @@ pub(crate) struct Routes {
     pub(crate) stdin: bool,
     pub(crate) stdout: Option<Route>,
     pub(crate) stderr: Option<Route>,
+    /// The memory file of a value that is too large for what the worker is told at its start.
+    pub(crate) value: bool,
 }
 
 /// What the worker itself is told of that.
@@ -36,6 +38,8 @@ pub(crate) struct OwnStreams {
     pub(crate) stdout: bool,
     /// Whether it tells its tasks in stdout and in stderr.
     pub(crate) marks: [bool; 2],
+    /// A memory file comes behind its streams.
+    pub(crate) value: bool,
 }
 
 /// The numbers under which they come through the descriptor socket, or that they do not come. Those

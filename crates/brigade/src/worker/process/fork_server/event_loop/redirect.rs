@@ -77,6 +77,9 @@ impl Worker {
                 theirs.push(write);
             }
         }
+        if routes.value {
+            theirs.push(next()?);
+        }
         Ok(theirs)
     }
 }
