@@ -251,15 +251,36 @@ pub(crate) fn peek_ended() -> Option<u32> {
 /// A child that was stopped since this was asked last (`true`), or has gone on. Each is told once;
 /// one that was stopped and has gone on already is told as that alone.
 pub(crate) fn stopped_child() -> Option<(u32, bool)> {
-    // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such
-    // child: waitid(2).
+    loop {
+        // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such
+        // child: waitid(2).
+        let (pid, code, status) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::__WALL;
+            if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 || info.si_pid() == 0 {
+                return None;
+            }
+            (info.si_pid(), info.si_code, info.si_status())
+        };
+        if code != libc::CLD_TRAPPED {
+            return Some((pid as u32, code != libc::CLD_CONTINUED));
+        }
+        stop_tracing(pid, status & 0x7f);
+    }
+}
+
+/// A child has made this process its tracer (PTRACE_TRACEME: some programs do so to keep debuggers
+/// away), and has got a signal, which waits for its tracer. It gets it, and is traced no more.
+fn stop_tracing(child: i32, signal: i32) {
+    // SAFETY: `info` is written by the kernel; else numbers only: ptrace(2). If it fails, the child
+    // has been killed meanwhile.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::__WALL;
-        if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 || info.si_pid() == 0 {
-            return None;
-        }
-        Some((info.si_pid() as u32, info.si_code != libc::CLD_CONTINUED))
+        let told = libc::ptrace(libc::PTRACE_GETSIGINFO, child, 0, &raw mut info) == 0;
+        // That it has begun another program, its tracer is told by a signal that is none.
+        let is_exec = told && signal == libc::SIGTRAP && info.si_code == libc::SI_USER;
+        let signal = if is_exec { 0 } else { signal };
+        libc::ptrace(libc::PTRACE_DETACH, child, 0, signal as usize);
     }
 }
 

@@ -529,6 +529,49 @@ read!(Bomb, deserialize_any(), "no bomb", {
     }
 });
 
+/// Writes those fields that are set, and says nothing of the others.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SetFields(u8);
+
+const EIGHT: &[&str] = &["a", "b", "c", "d", "e", "f", "g", "h"];
+
+written!(SetFields, |it, s| {
+    let set = (0..EIGHT.len()).filter(|bit| it.0 >> bit & 1 == 1);
+    let all: Vec<_> = set.map(|bit| (EIGHT[bit], bit as u32)).collect();
+    fields(s, all.len(), &all)
+});
+read!(
+    SetFields,
+    deserialize_struct("SetFields", EIGHT),
+    "names",
+    {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SetFields, A::Error> {
+            let mut all = SetFields(0);
+            while let Some((name, bit)) = map.next_entry::<String, u32>()? {
+                if EIGHT.get(bit as usize) != Some(&name.as_str()) {
+                    return Err(de::Error::custom(format_args!("{bit} at {name}")));
+                }
+                all.0 |= 1 << bit;
+            }
+            Ok(all)
+        }
+    }
+);
+
+/// Read by the derive, which knows a field by two names; written with both.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(crate) struct TwoNames {
+    #[serde(alias = "b")]
+    a: u32,
+    c: u32,
+}
+
+written!(TwoNames, |it, s| fields(
+    s,
+    3,
+    &[("a", it.a), ("b", it.a), ("c", it.c)]
+));
+
 /// Things with prices, one of which is no good.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -584,6 +627,8 @@ family! {
     ByteList(ByteList) "bytes to who knows lists" [ByteList(vec![]), ByteList(vec![1, 255])] => Equal;
     Variant(Vec<Variant>) "variants by hand" [vec![Variant::First { x: 1, y: 2 }, Variant::First { x: 2, y: 1 }, Variant::Second(3), Variant::Third]] => Equal;
     LikeJson(LikeJson) "an enum written as JSON has it" [LikeJson::Unit, LikeJson::New(None), LikeJson::New(Some(1)), LikeJson::Tuple(1, 2), LikeJson::Struct { x: 1 }] => Equal;
+    SetFields(Vec<SetFields>) "structs of all sets of fields" [(0..=255).map(|set: u8| SetFields(set.reverse_bits())).collect::<Vec<_>>()] => Equal;
+    TwoNames((TwoNames, Option<u8>)) "a field and its alias" [(TwoNames { a: 1, c: 2 }, None)] => Refused("elements");
     Seeded(Seeded) "a seed that knows more" [Seeded(2, vec![vec![1, 2], vec![3, 4]])] => Equal;
     SeededBadly(Seeded) "a seed that refuses" [Seeded(2, vec![vec![1, 2], vec![3]])] => Refused("a row is not 2 wide", "[1]");
     BombWritten(Order) "an error of its own when written" [order(bomb(true))] => Refused("encoded", "items[3].price", "`price` of `Item`", "the price of eggs is no number");

@@ -61,6 +61,27 @@ impl AssignedTasks {
         }
     }
 
+    /// The first goes back: see [`Task::doubt`]. Of several, it is one by itself from then on: the
+    /// others were not its worker's next.
+    pub(super) fn doubt_first(&mut self) {
+        let Some(first) = self.entries.front_mut() else {
+            return;
+        };
+        let Some(mut one) = first.take_first() else {
+            return first.doubt();
+        };
+        if first.count() == 0 {
+            self.entries.pop_front();
+        }
+        one.doubt();
+        self.entries.push_front(one);
+    }
+
+    /// Whether that it has not begun the first is no longer believed of any worker.
+    pub(super) fn is_first_doubted(&self) -> bool {
+        self.first().is_some_and(Task::is_doubted)
+    }
+
     pub(super) fn push(&mut self, task: Task) {
         self.count += task.count() as usize;
         self.entries.push_back(task);

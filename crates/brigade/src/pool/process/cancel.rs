@@ -19,6 +19,10 @@ use crate::{JoinError, Timeout};
 /// nothing to do.
 const SLOW: Duration = Duration::from_millis(10);
 
+/// How long a worker may take to begin what it was given, before it is ended: it runs something
+/// that it hides, or is beyond help. Not counted is time in which it is stopped.
+const STUCK: Duration = Duration::from_secs(10);
+
 /// How a worker ends whose task is ended early.
 fn termination(why: EarlyEnd) -> Termination {
     match why {
@@ -196,6 +200,7 @@ impl Dispatcher {
                 // Where tasks have a time, so has a worker that was stopped, for those that wait in
                 // its place.
                 if slot.time_limit(self.options.timeout).is_some()
+                    && !slot.assigned.is_first_doubted()
                     && ctx.now.saturating_duration_since(slot.front_since.1) >= SLOW
                     && process::is_stopped(connection.pid())
                 {
@@ -203,9 +208,14 @@ impl Dispatcher {
                     continue;
                 }
             }
-            if ctx.now.saturating_duration_since(slot.front_since.1) >= SLOW
-                && !self.workers.idle().is_empty()
-            {
+            let time = ctx.now.saturating_duration_since(slot.front_since.1);
+            let is_doubted = slot.assigned.is_first_doubted();
+            if time >= STUCK && !slot.pid().is_some_and(process::is_stopped) {
+                match is_doubted {
+                    true => self.on_protocol_error(i, ctx),
+                    false => self.terminate_stalled(i, ctx),
+                }
+            } else if time >= SLOW && !is_doubted && !self.workers.idle().is_empty() {
                 self.workers[i].is_stalled = true;
                 self.revoke(i, first, ctx);
             }
@@ -321,7 +331,7 @@ impl Dispatcher {
             let first = slot.first();
             let begun = slot.connection.as_ref().map(|l| l.begun());
             match begun {
-                Some(Ok(begun)) if begun != first => {
+                Some(Ok(begun)) if begun != first || slot.assigned.is_first_doubted() => {
                     if self.revoke(i, first.wrapping_add(1), ctx) {
                         self.terminate_running(i, first, Termination::TimedOut, ctx);
                     }

@@ -288,9 +288,12 @@ impl Dispatcher {
         let Some(connection) = &slot.connection else {
             return ReplyAction::ProtocolError;
         };
-        slot.status = SlotStatus::Retiring;
         // It may have begun one, and found that it could not be given it.
         let claimed = connection.begun() != Ok(connection.taken());
+        if !claimed && slot.assigned.is_first_doubted() {
+            return ReplyAction::ProtocolError;
+        }
+        slot.status = SlotStatus::Retiring;
         let (pid, unflushed) = (connection.pid(), connection.mailbox().is_unflushed());
         let refused = claimed.then(|| self.workers.take_first(i)).flatten();
         self.stats.recycled += 1;
@@ -304,6 +307,9 @@ impl Dispatcher {
         ctx.deferred
             .drawings
             .push(Drawing::Mark(pid, "replaced", why.into()));
+        if !claimed {
+            self.workers[i].assigned.doubt_first();
+        }
         self.return_unstarted(i, self.workers[i].first(), ctx);
         if let Some(task) = refused {
             self.requeue_refused(task, ctx);

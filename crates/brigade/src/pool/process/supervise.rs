@@ -98,6 +98,9 @@ impl Dispatcher {
             victim,
             others,
         } = self.take_begun(i, &evidence);
+        if victim.is_none() && spared.is_none() {
+            self.workers[i].assigned.doubt_first();
+        }
         self.return_unstarted(i, first, ctx);
         if let Some(mut task) = spared {
             task.free_requeues += 1;
@@ -137,7 +140,8 @@ impl Dispatcher {
         let broke_protocol = status == SlotStatus::Terminating(Termination::ProtocolError);
         let is_of_its_own =
             broke_protocol || status == SlotStatus::Ready && evidence.is_of_its_own();
-        let has_lied = begun == Ok(0) && is_of_its_own;
+        let is_doubted = slot.assigned.is_first_doubted();
+        let has_lied = begun == Ok(0) && (is_of_its_own || is_doubted);
         if has_lied || begun.is_err() || broke_protocol {
             self.workers[i].assigned.isolate();
         }
@@ -323,6 +327,10 @@ impl Dispatcher {
         };
         match connection.take_back(keep) {
             Ok(left) => {
+                let slot = &mut self.workers[i];
+                if left == slot.first() {
+                    slot.assigned.doubt_first();
+                }
                 self.return_unstarted(i, left, ctx);
                 true
             }

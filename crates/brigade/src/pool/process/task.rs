@@ -20,6 +20,11 @@ use crate::task::identity;
 use crate::task::name::TaskName;
 use crate::task::time_limit::TimeLimit;
 
+/// How often a task goes back because its worker says that it has not begun it. A task can have its
+/// worker say so, and would be run again each time. Without that, it takes as many workers in a row
+/// that are starved, or die, at just that moment.
+const MAX_DOUBTS: u8 = 16;
+
 /// A function to run, and who asked for it where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CallTarget {
@@ -101,6 +106,9 @@ pub(super) struct Task {
     pub(super) attempts: Attempts,
     /// How often its worker died and said that it had not run it.
     pub(super) free_requeues: u8,
+    /// How often it went back from a worker that it was the next of, and that says that it had not
+    /// begun it.
+    pub(super) doubts: u8,
     /// How many workers had closed the socket that it would have come through.
     pub(super) unreachable: u8,
     /// It was with a worker of which it cannot be known what it had begun: some task has written
@@ -148,6 +156,7 @@ impl Task {
             sink,
             attempts: Attempts::default(),
             free_requeues: 0,
+            doubts: 0,
             unreachable: 0,
             isolated: false,
             has_options: false,
@@ -159,6 +168,16 @@ impl Task {
             prefix: 0,
             number: 0,
         }
+    }
+
+    /// It goes back, and nothing but its worker's word says that it was not begun.
+    pub(super) fn doubt(&mut self) {
+        self.doubts = self.doubts.saturating_add(1);
+    }
+
+    /// Whether a worker's word that it was not begun is no longer believed.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubts >= MAX_DOUBTS
     }
 
     /// What it has otherwise than its pool.

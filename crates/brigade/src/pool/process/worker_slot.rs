@@ -295,6 +295,11 @@ impl WorkerSlot {
         self.connection.as_ref().map_or(0, WorkerConnection::taken)
     }
 
+    /// The process of its worker.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.connection.as_ref().map(WorkerConnection::pid)
+    }
+
     /// Writes a task, or several, into its mailbox.
     pub(super) fn give(&mut self, mut task: Task, worker: WorkerIndex) -> Given {
         let (took, rest) = match self.write(&mut task) {

@@ -1,6 +1,7 @@
 //! From bytes to values. The bytes may be anything: a peer wrote them.
 
 mod access;
+mod key;
 mod names;
 mod typed;
 
@@ -30,6 +31,8 @@ pub(super) fn take_array<'de, T>(input: &mut &'de [u8]) -> Option<ArrayBytes<'de
 pub(super) struct Decoder<'de, 'n> {
     input: &'de [u8],
     depth: Depth,
+    /// How many levels of those are in one of serde's buffers.
+    buffered: usize,
     names: &'n Names<'de>,
     /// The variant that comes next.
     announced: Announced<'de>,
@@ -43,6 +46,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
         Decoder {
             input,
             depth: Depth::default(),
+            buffered: 0,
             names,
             announced: Announced::default(),
             failed_before: None,

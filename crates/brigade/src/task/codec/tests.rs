@@ -1,3 +1,4 @@
+mod as_json;
 mod handwritten;
 mod hostile;
 mod properties;

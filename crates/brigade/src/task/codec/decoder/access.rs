@@ -5,11 +5,12 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
+use super::key::{MapKey, Name};
 use super::names::FieldNames;
 use super::{Decoder, shown_key};
 use crate::task::codec::depth::Depth;
 use crate::task::codec::error::{Error, Result};
-use crate::task::codec::plain::{Plain, Run};
+use crate::task::codec::plain::{self, Layout, Plain, Run};
 use crate::task::codec::tag;
 
 /// The elements of a sequence, one after another. Two words, so that it is handed on in registers.
@@ -52,11 +53,11 @@ fn index_of(count: usize, left: usize) -> usize {
 /// The fields of a struct, in the order in which the reader knows them.
 struct FieldValues<'d, 'de, 'n> {
     decoder: &'d mut Decoder<'de, 'n>,
-    left: usize,
+    left: &'d mut usize,
 }
 
-/// Has the visitor of a struct called `name`, which is the derive's, read its fields: the derive
-/// reads all, or fails.
+/// Has the visitor of a struct called `name`, which is the derive's, read its fields. The derive
+/// reads all, or fails; but its list has aliases as well, of which it reads none by order.
 #[inline(always)]
 pub(super) fn visit_fields<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de, '_>,
@@ -64,12 +65,14 @@ pub(super) fn visit_fields<'de, V: Visitor<'de>>(
     fields: &'static [&'static str],
     visitor: V,
 ) -> Result<V::Value> {
+    let mut left = fields.len();
     let values = FieldValues {
         decoder: &mut *decoder,
-        left: fields.len(),
+        left: &mut left,
     };
     match visitor.visit_seq(values) {
-        Ok(value) => Ok(value),
+        Ok(value) if left == 0 => Ok(value),
+        Ok(_) => Err(too_many(left)),
         Err(e) => Err(match decoder.failed_before.take() {
             Some(left) => {
                 let index = index_of(fields.len(), left);
@@ -128,14 +131,14 @@ impl<'de> SeqAccess<'de> for FieldValues<'_, 'de, '_> {
 
     #[inline(always)]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
-        if self.left == 0 {
+        if *self.left == 0 {
             return Ok(None);
         }
-        self.left -= 1;
+        *self.left -= 1;
         match self.decoder.value(seed) {
             Ok(value) => Ok(Some(value)),
             Err(e) => {
-                self.decoder.failed_before = Some(self.left);
+                self.decoder.failed_before = Some(*self.left);
                 Err(e)
             }
         }
@@ -426,7 +429,10 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
             Keys::Variant(name) => *name,
             Keys::Inline => {
                 let before = self.decoder.input;
-                let key = self.decoder.value(seed)?;
+                let key = match plain::wanted_by::<S>() {
+                    Layout::Other => seed.deserialize(MapKey(&mut *self.decoder))?,
+                    _ => self.decoder.value(seed)?,
+                };
                 let len = before.len() - self.decoder.input.len();
                 self.key = Key::Encoded(&before[..len]);
                 return Ok(Some(key));
@@ -449,45 +455,6 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
     #[inline]
     fn size_hint(&self) -> Option<usize> {
         Some(self.left)
-    }
-}
-
-/// A name as a key or as a variant.
-struct Name<'de>(&'de str, Depth);
-
-impl<'de> de::Deserializer<'de> for Name<'de> {
-    type Error = Error;
-
-    #[inline]
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_borrowed_str(self.0)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value> {
-        self.1.enter()?;
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value> {
-        de::value::BorrowedStrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
     }
 }
 

@@ -43,16 +43,24 @@ fn out_of_range<'de, V: Visitor<'de>>(n: i128, visitor: V) -> Result<V::Value> {
     }
 }
 
-impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
-    type Error = Error;
+/// Whether this is the tag of what holds other values.
+#[inline(always)]
+fn is_nest(tag: u8) -> bool {
+    matches!(
+        tag,
+        tag::SEQ
+            | tag::MAP
+            | tag::STRUCT..tag::RUN
+            | tag::STRUCT_REF
+            | tag::SPARSE_REF
+            | tag::VARIANT_REF
+            | tag::VARIANT..tag::NONE
+    )
+}
 
-    #[inline]
-    fn is_human_readable(&self) -> bool {
-        true
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let tag = self.take_tag()?;
+impl<'de> Decoder<'de, '_> {
+    /// What comes next, whose tag was taken, to whoever asks what it is.
+    fn any_of<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value> {
         match tag {
             0..tag::SMALL_END => visitor.visit_u64(u64::from(tag)),
             tag::SHORT_STR..tag::STRUCT | tag::STR => visitor.visit_borrowed_str(self.str_of(tag)?),
@@ -120,6 +128,27 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 }
             }
         }
+    }
+}
+
+impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
+    type Error = Error;
+
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let tag = self.take_tag()?;
+        if is_nest(tag) && is_buffer::<V>() {
+            self.buffered += 1;
+            self.depth.check_buffered(self.buffered)?;
+            let value = self.any_of(tag, visitor)?;
+            self.buffered -= 1;
+            return Ok(value);
+        }
+        self.any_of(tag, visitor)
     }
 
     #[inline]

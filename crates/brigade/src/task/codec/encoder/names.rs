@@ -14,6 +14,14 @@ use crate::task::codec::{HAS_NAMES, HAS_WIDE_NAMES, NAMES_LIMIT};
 /// The most shapes of one struct's name that are looked through for one that fits.
 const ALTERNATIVES: usize = 16;
 
+/// The most shapes of one struct's name in a message. Who writes those fields that are set, and says
+/// nothing of the others, can have as many as there are sets of fields.
+const SHAPES_OF_ONE: usize = 64;
+
+/// In place of a shape's number: the struct is written as a map, because there are too many shapes
+/// of its name.
+pub(super) const AS_MAP: u32 = u32::MAX;
+
 /// The names of one message.
 #[derive(Default)]
 pub(super) struct Names {
@@ -24,6 +32,8 @@ pub(super) struct Names {
     shapes: Vec<Used>,
     /// The last struct's name, and its shape: most likely the next one's too.
     last: (&'static str, Likely),
+    /// The names of structs that are written as maps.
+    as_maps: Vec<&'static str>,
 }
 
 /// A shape that the message uses.
@@ -167,6 +177,12 @@ impl Names {
 
     #[inline(never)]
     fn find_shape(&mut self, name: &'static str) -> Result<Likely> {
+        if self.is_as_map(name) {
+            return Ok(Likely {
+                number: AS_MAP,
+                fields: &[],
+            });
+        }
         let of_this_name = |used: &&Used| is_equal(used.name(), name);
         let earlier = self.all_shapes().rev().position(|used| of_this_name(&used));
         let number = match (earlier, Shape::known(name).next()) {
@@ -177,6 +193,10 @@ impl Names {
         Ok(self.note_last(name, number))
     }
 
+    fn is_as_map(&self, name: &'static str) -> bool {
+        self.as_maps.iter().any(|known| is_equal(known, name))
+    }
+
     fn note_last(&mut self, name: &'static str, number: u32) -> Likely {
         let fields = match self.shape(number) {
             Used::Known(shape) => &*shape.fields,
@@ -184,7 +204,7 @@ impl Names {
         };
         let likely = Likely { number, fields };
         // An empty name may lie at any address, also at that of a name that is none.
-        if !name.is_empty() {
+        if !name.is_empty() && !self.is_as_map(name) {
             self.last = (name, likely);
         }
         likely
@@ -257,6 +277,11 @@ impl Names {
         let known = Shape::known(name).find_map(|shape| Some((shape, fits(&shape.fields)?)));
         if let Some((shape, at)) = known {
             return Ok((self.use_shape(Used::Known(shape))?, at));
+        }
+        let of_this_name = self.all_shapes().filter(|it| is_equal(it.name(), name));
+        if of_this_name.count() >= SHAPES_OF_ONE && !self.is_as_map(name) {
+            self.as_maps.push(name);
+            self.last = Default::default();
         }
         let mut fields = begun;
         fields.push(field);

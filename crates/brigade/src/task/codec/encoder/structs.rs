@@ -1,8 +1,10 @@
 //! Structs: the number of a shape, then the values of its fields. In place of one that the struct
 //! lacks, a mark.
 
+use serde::Serializer;
 use serde::ser::{Serialize, SerializeStruct, SerializeStructVariant};
 
+use super::names::AS_MAP;
 use super::{Encoder, put_numbered};
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::shape::is_same;
@@ -85,6 +87,9 @@ impl<'a, 'o> Fields<'a, 'o> {
 
     #[inline(always)]
     fn skip(&mut self, field: &'static str) -> Result<()> {
+        if self.progress.shape == AS_MAP {
+            return Ok(());
+        }
         self.go_to(field)?;
         self.encoder.out.push(tag::SKIPPED);
         self.progress.sparse = true;
@@ -108,6 +113,10 @@ impl Encoder<'_> {
     /// The next field is not the one that was likely.
     #[inline(never)]
     fn search(&mut self, progress: Progress, field: &'static str) -> Result<Progress> {
+        if progress.shape == AS_MAP {
+            self.serialize_str(field)?;
+            return Ok(progress);
+        }
         let (shape, at) = self
             .names
             .shape_with(progress.shape, progress.index, field)?;
@@ -137,6 +146,13 @@ impl Encoder<'_> {
     /// A struct is complete that was not as was likely.
     #[inline(never)]
     fn settle_struct(&mut self, progress: Progress, head: usize, announced: u32) {
+        if progress.shape == AS_MAP {
+            // There was left as much room, for the number of a shape that there is none of.
+            self.out[head] = tag::MAP;
+            self.out[head + 1..=head + tag::COUNT_BYTES]
+                .copy_from_slice(&tag::wide_count(progress.index));
+            return;
+        }
         let fields = self.names.close(progress.shape);
         let Progress { shape, sparse, .. } = self.skip_to(progress, fields);
         if !sparse && shape == announced {
