@@ -26,7 +26,7 @@ pub(super) const ALL: &[Environment] = &[
         ..PLAIN
     },
     Environment {
-        name: "seccomp: the same, with EACCES",
+        name: "seccomp: a profile older than the newest calls, with EACCES",
         enter: |_| filter::deny_all(filter::UNKNOWN_TO_OLD_PROFILES, libc::EACCES),
         ..PLAIN
     },
