@@ -1,8 +1,8 @@
 //! The program's first line.
 
 use std::panic::Location;
-use std::sync::{Once, OnceLock};
 
+use crate::worker::program_init::ProgramInit;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use crate::{pool::crash_file::replay, worker::process::fork_server::bootstrap};
 
@@ -129,11 +129,7 @@ pub fn init_with(f: fn()) {
         expect(unused_mut, reason = "nothing is replayed")
     )]
     let mut is_first = false;
-    RUN.call_once_force(|_| {
-        let _ = PROGRAM_INIT.set(ProgramInit {
-            address: f as usize,
-            at,
-        });
+    ProgramInit::run_once(f as usize, at, || {
         // It may start processes.
         #[cfg(all(target_os = "linux", not(brigade_portable)))]
         {
@@ -145,35 +141,6 @@ pub fn init_with(f: fn()) {
     if is_first {
         #[cfg(all(target_os = "linux", not(brigade_portable)))]
         replay::replay_if_asked();
-    }
-}
-
-/// That was done, or is being done.
-static RUN: Once = Once::new();
-
-static PROGRAM_INIT: OnceLock<ProgramInit> = OnceLock::new();
-
-/// What each worker calls first.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ProgramInit {
-    /// Of a `fn()`.
-    pub(crate) address: usize,
-    /// Where the program has said so.
-    pub(crate) at: &'static Location<'static>,
-}
-
-impl ProgramInit {
-    pub(crate) fn get() -> Option<ProgramInit> {
-        PROGRAM_INIT.get().copied()
-    }
-
-    /// A worker: it calls this by itself, and has its own workers do the same.
-    #[cfg(all(target_os = "linux", not(brigade_portable)))]
-    pub(crate) fn is_run_by_worker(address: usize) {
-        RUN.call_once_force(|_| {
-            let at = Location::caller();
-            let _ = PROGRAM_INIT.set(ProgramInit { address, at });
-        });
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use absent::{Level, LevelFilter, enabled, event, warn};
 #[inline]
 pub(crate) fn emit(level: Level, emit: impl FnOnce()) {
     if level <= LevelFilter::current() {
-        crate::task::panic::contained(emit);
+        crate::task::contain::contained(emit);
     }
 }
 

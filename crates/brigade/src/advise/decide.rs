@@ -1,84 +1,12 @@
 //! From what was measured to what is advised. Nothing here looks at a clock, or runs anything.
 
+use super::verdict::Verdict;
 use super::words;
-use super::{Advice, Measured, Results, Together};
-use crate::Kind;
-
-/// What processes may cost more than threads, or threads more than processes, and still be called
-/// the same.
-pub(super) const TIE: f64 = 1.1;
-
-/// What decides. The first that holds is taken.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Verdict {
-    /// An input crashed its worker.
-    Crashes,
-    /// It did so only in threads together.
-    CrashesInThreads,
-    /// A task ran over its limit of time, alone or in threads together.
-    Hangs,
-    /// It leaves so many bytes behind.
-    Leaks(u64),
-    /// What it takes or gives cannot be carried to another process.
-    CannotBeCarried,
-    /// It gives something else in a process than in the program.
-    NeedsTheProgram,
-    /// It gives something else after other tasks.
-    NeedsTasksBefore,
-    /// By the clock.
-    Quicker(Kind, f64),
-    /// Neither is quicker; as many times as long do processes take.
-    Tie(f64),
-    /// Nothing returned, or threads could not be measured.
-    Unknown,
-}
-
-pub(super) fn verdict(found: &Measured) -> Verdict {
-    let failures = &found.failures;
-    if failures.crashed.count > 0 {
-        return Verdict::Crashes;
-    }
-    if failures.timed_out.count > 0 || found.together == Some(Together::Hung) {
-        return Verdict::Hangs;
-    }
-    if matches!(found.together, Some(Together::Crashed(_))) {
-        return Verdict::CrashesInThreads;
-    }
-    if failures.undeliverable.count > 0 {
-        return Verdict::CannotBeCarried;
-    }
-    match found.results {
-        Results::DependOnTheProgram => return Verdict::NeedsTheProgram,
-        Results::DependOnTasksBefore => return Verdict::NeedsTasksBefore,
-        Results::Same | Results::Unknown => {}
-    }
-    if let Some(bytes) = found.alone.and_then(|alone| alone.leaks) {
-        return Verdict::Leaks(bytes);
-    }
-    match found.ratio {
-        None => Verdict::Unknown,
-        Some(ratio) if ratio > TIE => Verdict::Quicker(Kind::Thread, ratio),
-        Some(ratio) if ratio < 1.0 / TIE => Verdict::Quicker(Kind::Process, ratio),
-        Some(ratio) => Verdict::Tie(ratio),
-    }
-}
+use super::{Advice, Measured};
 
 pub(super) fn decide(found: Measured) -> Advice {
-    let verdict = verdict(&found);
-    let kind = match verdict {
-        Verdict::Crashes
-        | Verdict::CrashesInThreads
-        | Verdict::Hangs
-        | Verdict::Leaks(_)
-        | Verdict::Unknown
-        | Verdict::Quicker(Kind::Process, _) => Kind::Process,
-        Verdict::CannotBeCarried
-        | Verdict::NeedsTheProgram
-        | Verdict::NeedsTasksBefore
-        | Verdict::Quicker(Kind::Thread, _)
-        // Threads take less memory, and what they are given is not copied.
-        | Verdict::Tie(_) => Kind::Thread,
-    };
+    let verdict = Verdict::of(&found);
+    let kind = verdict.kind();
     Advice {
         kind,
         workers: found.workers,
@@ -94,7 +22,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::advise::{Alone, Failed};
+    use crate::Kind;
+    use crate::advise::{Alone, Failed, Results, Together};
 
     /// All is well, and processes take so many times as long.
     fn measured(ratio: f64) -> Measured {
@@ -175,7 +104,7 @@ mod tests {
         for (change, expected) in changes {
             let mut found = measured(40.0);
             change(&mut found);
-            assert_eq!(verdict(&found), expected);
+            assert_eq!(Verdict::of(&found), expected);
             assert_eq!(decide(found).kind(), Kind::Process);
         }
     }
@@ -200,7 +129,7 @@ mod tests {
         for (change, expected) in changes {
             let mut found = measured(0.5);
             change(&mut found);
-            assert_eq!(verdict(&found), expected);
+            assert_eq!(Verdict::of(&found), expected);
             assert_eq!(decide(found).kind(), Kind::Thread);
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! - [`measure`]: the steps, and what they find: [`Measured`]
 //! - [`trial`]: the step that runs in a process, to see what threads would do there
-//! - [`decide`]: from [`Measured`] to [`Advice`], without clocks and workers; [`words`]: its
-//!   sentences
+//! - [`decide`]: from [`Measured`] to [`Advice`], without clocks and workers; [`verdict`]: what
+//!   decides; [`words`]: the sentences
 
 mod decide;
 mod measure;
 mod trial;
+mod verdict;
 mod words;
 
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decide::{TIE, Verdict};
+use super::verdict::{TIE, Verdict};
 use super::{Alone, Failed, Measured, Together};
 use crate::Kind;
 

@@ -6,6 +6,14 @@ use std::fmt;
 
 use super::fault;
 
+/// Why a message stays with its sender.
+pub(super) enum NotAccepted {
+    Full,
+    Gone,
+    /// Not because the receiver is gone.
+    Failed(String),
+}
+
 /// The message was not sent, and waiting would not help; it comes back.
 ///
 /// The receiver is gone; or this message cannot be carried, and the channel is as good as before:

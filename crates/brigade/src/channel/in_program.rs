@@ -14,15 +14,15 @@ use std::time::Instant;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::error::NotAccepted;
 use super::fault::Fault;
-use super::sender::NotAccepted;
 use super::{Patience, Receiver, Sender, Transport, TryRecvError};
 use crate::Message;
 use crate::sys::carried::Carried;
 use crate::sys::futex;
 use crate::task::carry;
 use crate::task::codec;
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 
 pub(super) fn create<T: Message>(
     over: Transport,

@@ -105,6 +105,8 @@ mod select;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod send_side;
 mod sender;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+mod senders;
 #[cfg(all(test, not(loom), target_os = "linux", not(brigade_portable)))]
 mod tests;
 

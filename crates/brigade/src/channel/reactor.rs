@@ -18,7 +18,7 @@ use crate::sys::opened;
 use crate::sys::original::Original;
 use crate::sys::per_process::PerProcess;
 use crate::sys::signal::Blocked;
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 
 /// A receiver's place with the reactor.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::ends::{self, ChannelId};
+use super::error::NotAccepted;
 use super::fault::Fault;
-use super::sender::NotAccepted;
+use super::senders::{self, ChannelId};
 use super::{Patience, Transport};
 use crate::sync::liveness::LivenessTable;
 use crate::sync::raw_lock::Acquired;
@@ -44,7 +44,7 @@ pub(super) struct SendSide {
 impl Drop for SendSide {
     fn drop(&mut self) {
         if let Some(channel) = self.channel {
-            ends::unregister(channel);
+            senders::unregister(channel);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::error::NotAccepted;
 use super::send_side::SendSide;
 use super::{Patience, SendError, SendTimeoutError, Transport, TrySendError};
 use crate::Message;
@@ -18,14 +19,6 @@ use crate::task::codec;
 pub struct Sender<T> {
     side: Arc<SendSide>,
     messages: PhantomData<fn(T)>,
-}
-
-/// Why a message stays with its sender.
-pub(super) enum NotAccepted {
-    Full,
-    Gone,
-    /// Not because the receiver is gone.
-    Failed(String),
 }
 
 thread_local! {

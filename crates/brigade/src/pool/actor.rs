@@ -6,8 +6,9 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Pool;
+use super::backend::Backend;
 use super::state::{StatePool, StatePoolBuilder};
-use super::{Backend, Pool};
 use crate::{JoinError, JoinHandle, Kind, Message};
 
 /// One worker, a thread or a process, with a state that calls borrow and change, one after another,

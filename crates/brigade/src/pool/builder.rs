@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backend::Backend;
 use super::config::Options;
 use super::policy::limits::QueueLimit;
 use super::policy::size::SHRINK_AFTER;
 use super::pool_size::PoolSize;
 #[cfg(feature = "timeline")]
 use super::timeline::Timeline;
-use super::{Backend, Pool, process as process_pool, thread};
+use super::{Pool, process as process_pool, thread};
 use crate::sys::processors;
 use crate::{Kind, process};
 

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use super::Pool;
+use super::backend::Backend;
 use super::waiters::{FutureWaiter, FutureWaiters};
-use super::{Backend, Pool};
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 
 /// Waits until a pool has nothing to do: see [`Pool::wait_idle_async`].
 #[must_use = "futures do nothing unless they are awaited"]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use std::sync::OnceLock;
 
-use super::{Backend, Map, Pool, map, process, thread};
+use super::backend::Backend;
+use super::{Map, Pool, map, process, thread};
 use crate::{JoinHandle, Message};
 
 /// A value that many tasks of a pool borrow: a table, a model, a configuration.

@@ -18,7 +18,7 @@
 
 use std::time::Duration;
 
-use crate::task::panic::attempt;
+use crate::task::contain::attempt;
 use crate::trace::{self, Level, LevelFilter, emit};
 use crate::{Cause, Kind};
 

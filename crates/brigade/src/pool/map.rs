@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::map_ref::Input;
-use super::named::RefusedMap;
+use super::map_input::Input;
 use super::policy::limits::MAP_WINDOW;
+use super::refused_map::RefusedMap;
 use super::{Pool, process, thread};
 use crate::{JoinError, Message};
 

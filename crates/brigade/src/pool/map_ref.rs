@@ -1,30 +1,7 @@
 //! Maps over inputs that the caller keeps.
 
-use std::borrow::Borrow;
-
 use super::{Map, MapUnordered, Pool};
 use crate::Message;
-
-/// An input of a map: a value, or a reference to one that the caller keeps.
-///
-/// It cannot be named outside of this crate.
-pub trait Input<A>: Borrow<A> {
-    /// The value, for a task that is given it as it is.
-    fn into_value(self) -> A;
-}
-
-impl<A> Input<A> for A {
-    #[inline]
-    fn into_value(self) -> A {
-        self
-    }
-}
-
-impl<A: Clone> Input<A> for &A {
-    fn into_value(self) -> A {
-        self.clone()
-    }
-}
 
 impl Pool {
     /// As [`map`](Self::map), over inputs that the caller keeps: of a slice, a vector, a map.

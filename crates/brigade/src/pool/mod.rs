@@ -20,6 +20,7 @@
 // - crash_file: what `keep_crashes` writes, and what `BRIGADE_REPLAY` does with it
 
 mod actor;
+mod backend;
 mod builder;
 mod closing;
 mod closing_async;
@@ -31,6 +32,7 @@ mod events;
 mod histogram;
 mod keyed;
 mod map;
+mod map_input;
 mod map_ref;
 mod map_stream;
 mod named;
@@ -42,6 +44,7 @@ pub(crate) mod process;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 #[path = "no_processes.rs"]
 pub(crate) mod process;
+mod refused_map;
 mod stacks;
 mod state;
 mod stats;
@@ -77,8 +80,8 @@ pub use submit_async::SubmitAsync;
 pub use task_builder::TaskBuilder;
 pub use worker_for::{KeyedTaskBuilder, StateWorkerFor, TrySubmitError, WorkerFor, WorkerLost};
 
-use self::closing::LastHandle;
-use self::map_ref::Input;
+use self::backend::{Backend, LastHandle};
+use self::map_input::Input;
 use crate::{JoinHandle, Kind, Message};
 
 /// Workers, threads or processes, that run one task after another.
@@ -151,13 +154,6 @@ pub struct Pool {
     /// Also in `_last`: one step less on the way to the workers.
     backend: Backend,
     _last: Arc<LastHandle>,
-}
-
-/// The workers.
-#[derive(Clone)]
-enum Backend {
-    Thread(Arc<thread::ThreadPool>),
-    Process(Arc<process::ProcessPool>),
 }
 
 impl Pool {

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::{Backend, Pool, map, process as process_pool};
+use super::backend::Backend;
+use super::refused_map::RefusedMap;
+use super::{Pool, map, process as process_pool};
 use crate::process::NamedTask;
 use crate::worker::handle::{HandleInner, Pending};
 use crate::{JoinError, JoinHandle, Kind, Message};
@@ -85,53 +87,11 @@ impl Pool {
         inputs: I,
     ) -> map::Source<A, R, I> {
         match &self.backend {
-            Backend::Thread(_) => map::Source::Refused(RefusedMap {
-                why: why_not(task),
-                inputs,
-                given: 0,
-            }),
+            Backend::Thread(_) => map::Source::Refused(RefusedMap::new(why_not(task), inputs)),
             Backend::Process(pool) => {
                 map::Source::Processes(process_pool::Map::named(pool, task, inputs))
             }
         }
-    }
-}
-
-/// A map of a task that no worker has: an error for each input.
-pub(super) struct RefusedMap<I> {
-    why: String,
-    inputs: I,
-    given: usize,
-}
-
-impl<I: Iterator> RefusedMap<I> {
-    pub(super) fn next_within<R>(&mut self, _: usize) -> Option<(usize, Result<R, JoinError>)> {
-        self.inputs.next()?;
-        self.given += 1;
-        let why = JoinError::Undeliverable(self.why.clone());
-        Some((self.given - 1, Err(why)))
-    }
-
-    pub(super) fn is_copy(&self) -> bool {
-        false
-    }
-
-    pub(super) fn next_ready<R>(&mut self) -> Option<(usize, Result<R, JoinError>)> {
-        None
-    }
-
-    pub(super) fn pass_over(&mut self) -> Option<usize> {
-        self.inputs.next()?;
-        self.given += 1;
-        Some(self.given - 1)
-    }
-
-    pub(super) fn pulled(&self) -> usize {
-        self.given
-    }
-
-    pub(super) fn inputs_left(&self) -> (usize, Option<usize>) {
-        self.inputs.size_hint()
     }
 }
 
@@ -159,7 +119,7 @@ impl Refused {
         let mut why = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Err(why
             .take()
-            .unwrap_or_else(|| crate::worker::handle::joined_twice()))
+            .unwrap_or_else(|| crate::task::error::joined_twice()))
     }
 }
 

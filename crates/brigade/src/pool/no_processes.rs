@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::config::Options;
 use super::context::Context;
-use super::map_ref::Input;
+use super::map_input::Input;
 use super::policy::keys::NotTaken;
 use super::policy::task_options::TaskOptions;
 use super::pool_size::PoolSize;

@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::Pool;
+use super::backend::Backend;
 use super::waiters::{FutureWaiter, FutureWaiters};
-use super::{Backend, Pool};
 use crate::worker::handle::HandleInner;
 use crate::{JoinHandle, Message};
 

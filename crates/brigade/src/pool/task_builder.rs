@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::Pool;
+use super::backend::Backend;
 use super::policy::task_options::TaskOptions;
 use super::thread::Callable;
-use super::{Backend, Pool};
 use crate::{JoinHandle, Message};
 
 /// One task that has options of its own: a timeout, a deadline, a number of retries.

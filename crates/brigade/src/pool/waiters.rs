@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 
 /// The futures that wait for one thing.
 #[derive(Default)]

@@ -15,7 +15,7 @@ use crate::sys::error::{Call as _, THREAD};
 use crate::sys::futex;
 use crate::sys::mapping::{self, Mapping};
 use crate::sys::signal::Blocked;
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 
 const NAME: &str = "brigade-published";
 const MAGIC: &[u8; 16] = b"brigade-publish\n";

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{PoolPicture, TaskPicture, WorkerPicture, lock, pools};
 use crate::PoolStats;
+use crate::task::contain::attempt;
 use crate::task::name::TaskName;
-use crate::task::panic::attempt;
 
 /// Bytes of a name of a task, or of a pool.
 const MOST_NAME: usize = 200;

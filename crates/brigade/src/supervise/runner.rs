@@ -15,8 +15,8 @@ use super::inbox::{Address, Inbox, LookAgain, Note, Run};
 use super::launch::{Launch, Launched, Returned};
 use super::machine::{Machine, Readiness, Spec, World};
 use super::request::Request;
+use crate::task::contain::contained;
 use crate::task::entry::caught;
-use crate::task::panic::contained;
 use crate::{Cause, JoinError, Kind};
 
 /// signal(7). A process that is ended by it is one of Linux's.

@@ -63,23 +63,16 @@ use crate::sys::futex;
 use crate::sys::mapping::{self, Mapping, SIZE_SEALS, memfd_of};
 use crate::sys::{opened, original, process};
 pub(crate) use death_watch::DeathWatch;
-pub(crate) use token::Token;
-use token::{Life, life_of};
+use token::{GENERATIONS, Life, MINE, life_of};
+pub(crate) use token::{SLOTS, Token};
 
-/// Slots, one for each worker that a host may have at a time.
-pub(crate) const SLOTS: u32 = 1 << SLOT_BITS;
-const SLOT_BITS: u32 = 14;
-const GENERATIONS: u32 = 1 << 16;
-const OUTSIDER: u32 = 1 << 30;
 /// The lowest bit of a slot's word; the others are the generation.
 const DEAD: u32 = 1;
-const PID_BITS: u32 = 22;
 
 /// Where the slots begin; the epoch is alone on its page's first line.
 const SLOTS_AT: usize = 128;
 const LEN: usize = (SLOTS_AT + SLOTS as usize * 4).next_multiple_of(4096);
 
-static MINE: AtomicU32 = AtomicU32::new(Token::HOST.0);
 /// A fork of the host has another token than it, too, and is none.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 /// The table of this process: made at the first need in a host, inherited by a worker.
@@ -374,6 +367,7 @@ pub(crate) fn is_worker() -> bool {
 mod tests {
 
     use super::testing::FakeProcess;
+    use super::token::OUTSIDER;
     use super::*;
 
     fn is_dead(token: Token) -> bool {

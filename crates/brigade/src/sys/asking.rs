@@ -6,7 +6,7 @@
 //! EINTR), errno is as it was, and the handler runs on the alternate stack where there is one.
 //!
 //! The unwinder believes the stack that it walks. Where that is broken it may read where nothing
-//! is: in a worker, whose faults are observed (`signal.rs`), such a fault ends the walk and not the
+//! is: in a worker, whose faults are observed (`fault.rs`), such a fault ends the walk and not the
 //! worker. The observer of faults asks [`abandon`] first.
 
 #[cfg(all(test, target_arch = "x86_64", not(miri)))]

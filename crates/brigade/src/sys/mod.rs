@@ -16,6 +16,7 @@ pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod epoll;
 pub(crate) mod error;
+pub(crate) mod fault;
 pub(crate) mod fds;
 pub(crate) mod futex;
 pub(crate) mod image;

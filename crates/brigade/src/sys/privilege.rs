@@ -9,20 +9,14 @@
 
 mod thread;
 
-use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io;
 
 use rustix::fs::{AtFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
-use self::thread::{Kept, Thread};
+use self::thread::{Kept, NAMESPACES, Thread};
 use super::error::Call;
-
-/// Those that a thread of a program with several can change, in /proc/thread-self. The mount
-/// namespace is told by the root directory; the user, pid and time namespaces are what they were
-/// when the program was started: setns(2), unshare(2).
-const NAMESPACES: [&CStr; 4] = [c"ns/cgroup", c"ns/ipc", c"ns/net", c"ns/uts"];
 
 const CAP_SETGID: u64 = 1 << 6;
 const CAP_SETUID: u64 = 1 << 7;
@@ -233,7 +227,7 @@ impl Privilege {
     }
 
     fn from_status(thread: &Thread) -> io::Result<Privilege> {
-        let mut privilege = thread.privilege()?;
+        let mut privilege = thread.own_status(parse)?;
         // SAFETY: numbers only.
         privilege.securebits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;
         Ok(privilege)
@@ -255,6 +249,98 @@ fn root() -> io::Result<(u64, (u32, u32), u64)> {
         (stat.stx_dev_major, stat.stx_dev_minor),
         stat.stx_ino,
     ))
+}
+
+/// What is read of `status`, in the order of its lines. Those of seccomp came later than the
+/// others, and a kernel without it has none of them.
+const LINES: [&[u8]; 13] = [
+    b"Umask:",
+    b"Pid:",
+    b"Uid:",
+    b"Gid:",
+    b"Groups:",
+    b"CapInh:",
+    b"CapPrm:",
+    b"CapEff:",
+    b"CapBnd:",
+    b"CapAmb:",
+    b"NoNewPrivs:",
+    b"Seccomp:",
+    b"Seccomp_filters:",
+];
+const NEEDED: usize = 11;
+
+/// The number of the thread, and what it may do.
+fn parse(status: &[u8]) -> Option<(u64, Privilege)> {
+    let mut values = [&b"0"[..]; LINES.len()];
+    let mut found = 0;
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', status) {
+        let line = &status[std::mem::replace(&mut start, end + 1)..end];
+        if let Some(value) = LINES.get(found).and_then(|name| line.strip_prefix(*name)) {
+            values[found] = value;
+            found += 1;
+        }
+    }
+    if found < NEEDED {
+        return None;
+    }
+    let [
+        umask,
+        number,
+        users,
+        groups,
+        others,
+        inh,
+        prm,
+        eff,
+        bnd,
+        amb,
+        no_new,
+        mode,
+        filters,
+    ] = values;
+    let set = |value| numbers(value, 16).next();
+    let one = |value| numbers(value, 10).next();
+    let privilege = Privilege {
+        users: four(users)?,
+        groups: four(groups)?,
+        supplementary: numbers(others, 10).map(|n| n as u32).collect(),
+        inheritable: set(inh)?,
+        permitted: set(prm)?,
+        effective: set(eff)?,
+        bounding: set(bnd)?,
+        ambient: set(amb)?,
+        securebits: 0,
+        no_new_privs: one(no_new)? != 0,
+        seccomp: [one(mode)? as u32, one(filters)? as u32],
+        umask: numbers(umask, 8).next()? as u32,
+        root: (0, (0, 0), 0),
+        namespaces: [0; NAMESPACES.len()],
+    };
+    Some((one(number)?, privilege))
+}
+
+fn four(value: &[u8]) -> Option<[u32; 4]> {
+    let mut all = [0; 4];
+    let mut given = numbers(value, 10);
+    for one in &mut all {
+        *one = given.next()? as u32;
+    }
+    Some(all)
+}
+
+/// Numbers with blanks between them.
+fn numbers(value: &[u8], base: u32) -> impl Iterator<Item = u64> {
+    value
+        .split(|b| b.is_ascii_whitespace())
+        .filter(|word| !word.is_empty())
+        .map_while(move |word| {
+            word.iter().try_fold(0_u64, |number, &digit| {
+                let digit = char::from(digit).to_digit(base)?;
+                number.checked_mul(base.into())?.checked_add(digit.into())
+            })
+        })
 }
 
 #[cfg(test)]
@@ -291,5 +377,26 @@ mod tests {
             ..user
         };
         assert!(bounded.is_within(&unbounded) && !unbounded.is_within(&bounded));
+    }
+
+    #[test]
+    fn a_status_that_lacks_something_is_refused() {
+        let status = std::fs::read("/proc/thread-self/status").expect("is readable");
+        assert!(parse(&status).is_some());
+        for needed in [
+            "Pid:",
+            "Uid:",
+            "Groups:",
+            "Umask:",
+            "CapEff:",
+            "NoNewPrivs:",
+        ] {
+            let lines = status.split(|&b| b == b'\n');
+            let left: Vec<u8> = lines
+                .filter(|l| !l.starts_with(needed.as_bytes()))
+                .flat_map(|l| [l, b"\n"].concat())
+                .collect();
+            assert!(parse(&left).is_none(), "{needed}");
+        }
     }
 }

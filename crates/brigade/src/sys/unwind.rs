@@ -64,7 +64,7 @@ pub(crate) fn walk(into: &mut [usize]) -> usize {
     let mut walk = Walk { into, len: 0 };
     // SAFETY: `step` is called only during this call, with the `walk` that lives across it, and
     // does not unwind. In the handler of a fault the stack may be broken, and the unwinder may read
-    // where nothing is, or go on for ever: then a second fault, or the alarm of `sys/signal.rs`,
+    // where nothing is, or go on for ever: then a second fault, or the alarm of `sys/fault.rs`,
     // ends the worker, which was ending.
     unsafe { _Unwind_Backtrace(step, std::ptr::from_mut(&mut walk).cast()) };
     walk.len

@@ -85,3 +85,9 @@ impl JoinError {
         JoinError::Panicked(Panic::new(task, unwound, symbols))
     }
 }
+
+/// A future was polled after it was ready: an earlier poll has returned its result.
+#[track_caller]
+pub(crate) fn joined_twice() -> ! {
+    panic!("a task was joined twice: its handle was polled after it was ready")
+}

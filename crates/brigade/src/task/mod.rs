@@ -7,6 +7,7 @@
 //! - [`attempt`]: which run of a task this is
 //! - [`entry`]: one task, run with its panics caught
 //! - [`outline`]: what a type is made of, so that two programs can compare theirs
+//! - [`contain`]: code of the program's that may panic where no caller can be told
 //! - [`panic`], [`crash`], [`timeout`], [`error`]: how a task may end other than well;
 //!   [`whereabouts`]: where it was then
 //! - [`time_limit`]: which time of a task was over
@@ -17,6 +18,7 @@
 pub(crate) mod attempt;
 pub(crate) mod carry;
 pub(crate) mod codec;
+pub(crate) mod contain;
 pub(crate) mod crash;
 #[cfg(unix)]
 pub(crate) mod descriptor;

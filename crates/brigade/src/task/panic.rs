@@ -4,12 +4,13 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::contain::discard;
 use super::name::TaskName;
 use super::symbols::{Frames, Symbols};
 use crate::sys::per_process::PerProcess;
@@ -135,39 +136,6 @@ impl Unwound {
             calls,
         }
     }
-}
-
-/// Runs code of the program's whose panic no caller can be told of: a destructor, a waker, a
-/// subscriber.
-pub(crate) fn contained(f: impl FnOnce()) {
-    attempt(f);
-}
-
-/// As [`contained`], of code that has a result. `None`: it panicked.
-pub(crate) fn attempt<R>(f: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(result) => Some(result),
-        Err(payload) => {
-            discard(payload);
-            None
-        }
-    }
-}
-
-/// The payload of a panic is the program's own type: its destructor may panic too, with a payload
-/// of which the same is true.
-fn discard(payload: Box<dyn Any + Send>) {
-    if let Err(another) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
-        leak(another);
-    }
-}
-
-#[expect(
-    clippy::mem_forget,
-    reason = "dropping it could panic again, without end"
-)]
-fn leak(payload: Box<dyn Any + Send>) {
-    std::mem::forget(payload);
 }
 
 /// What the hook saw of a panic, before the stack was unwound.

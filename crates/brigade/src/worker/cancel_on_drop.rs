@@ -3,8 +3,8 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::Kind;
 use super::handle::HandleInner;
+use super::kind::Kind;
 use crate::{JoinError, JoinHandle};
 
 /// A handle that ends its task when it is dropped, unless the end has been taken.

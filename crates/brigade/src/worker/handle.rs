@@ -8,7 +8,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::cancel_on_drop::CancelOnDrop;
-use super::{Kind, on_done, process, thread};
+use super::kind::Kind;
+use super::on_done;
+use super::process::ProcessTask;
+use super::thread::task::ThreadTask;
 use crate::JoinError;
 
 /// A task that was started: wait for its result, ask about it, end it.
@@ -26,8 +29,8 @@ pub struct JoinHandle<R>(pub(crate) HandleInner<R>);
 /// What is behind the handle. Of pooled tasks there may be millions: nothing here is larger than
 /// theirs.
 pub(crate) enum HandleInner<R> {
-    Thread(Box<thread::ThreadTask<R>>),
-    Process(Box<process::ProcessTask<R>>),
+    Thread(Box<ThreadTask<R>>),
+    Process(Box<ProcessTask<R>>),
     Pooled(Arc<dyn Pending<R> + Send + Sync>),
     /// Any of the others, to be cancelled when the handle is dropped.
     CancelOnDrop(Box<CancelOnDrop<R>>),
@@ -245,12 +248,6 @@ impl<R> JoinHandle<R> {
             HandleInner::CancelOnDrop(guarded) => guarded.handle().pid(),
         }
     }
-}
-
-/// A future was polled after it was ready: its result is with the one who polled it before.
-#[track_caller]
-pub(crate) fn joined_twice() -> ! {
-    panic!("a task was joined twice: its handle was polled after it was ready")
 }
 
 fn always<T>(ended: Option<T>) -> T {

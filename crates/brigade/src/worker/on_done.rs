@@ -15,7 +15,7 @@ use std::thread;
 
 use crate::sys::error::{Call, THREAD};
 use crate::sys::per_process::PerProcess;
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 use crate::{JoinError, JoinHandle};
 
 /// Where handles go whose task may have ended. `None`: there is no thread yet.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::call_target::CallTarget;
 use super::context::EncodedContext;
 use super::deferred::{
     CrashReport, DeadOutcome, DeadTask, Deferred, Drawing, HowDied, RareWork, TraceEvent,
@@ -9,15 +10,15 @@ use super::deferred::{
 use super::driver::Driver;
 use super::outcome::RawOutcome;
 use super::pool::{LockedPool, ProcessPool};
-use super::task::{CallTarget, Task};
+use super::task::Task;
 use crate::pool::crash_file::{self, CrashFile, Ended};
 use crate::pool::events;
 use crate::pool::policy::limits::Attempts;
 use crate::pool::timeline::Timeline;
 use crate::publish;
 use crate::sim::local::{Instant, MutexGuard, Ordering, futex};
+use crate::task::contain::contained;
 use crate::task::entry::Plan;
-use crate::task::panic::contained;
 use crate::{Crash, JoinError, Kind};
 
 /// What a crash file keeps of a task, beside how it ended.
@@ -240,8 +241,8 @@ impl ProcessPool {
             context: kept.as_deref(),
             uses_state: context.is_some_and(EncodedContext::is_state),
             attempt: attempts.current(),
-            initializer: self.setup.pool.as_ref().and_then(|s| s.initializer),
-            setup: Some(&self.setup),
+            initializer: self.setup.told.pool.as_ref().and_then(|s| s.initializer),
+            setup: Some(&self.setup.told),
         };
         file.write_and_attach(crash, dir);
     }

@@ -238,37 +238,9 @@ impl Dispatcher {
     ) -> bool {
         let mut given = 0;
         while given < count {
-            let assigned = &self.workers[i].assigned;
-            let is_alone = pinned || self.front_is_for_an_empty_worker();
-            if is_alone && !assigned.is_empty() || !assigned.may_grow() {
-                break;
-            }
-            let next = if pinned {
-                self.queue.pop_pinned(i)
-            } else {
-                self.queue.pop()
-            };
-            let Some(mut task) = next else {
+            let Some(mut task) = self.next_for(i, count - given, pinned, ctx) else {
                 break;
             };
-            if self.is_abandoned(&task) {
-                self.discard(task, ctx);
-                continue;
-            }
-            if task.has_deadline && task.deadline().is_some_and(|at| at <= ctx.now) {
-                self.fail_early(task, EarlyEnd::Expired, ctx);
-                continue;
-            }
-            let wanted = if task.isolated {
-                1
-            } else {
-                (count - given) as u32
-            };
-            if task.count() > wanted {
-                if let Some(rest) = task.split_off(wanted) {
-                    self.queue.push_front(rest);
-                }
-            }
             let (number, with) = (task.number, task.with);
             let pid = self.workers[i].connection.as_ref().map_or(0, |l| l.pid());
             if self.is_traced {
@@ -313,6 +285,51 @@ impl Dispatcher {
             }
             return true;
         }
+        self.look_why_none_taken(i, ctx);
+        false
+    }
+
+    /// Takes the next task that a slot may be given out of the queue, or so many tasks of it.
+    /// Ends those on the way there that are not to run any more.
+    #[inline]
+    fn next_for(
+        &mut self,
+        i: WorkerIndex,
+        most: usize,
+        pinned: bool,
+        ctx: &mut Ctx<'_>,
+    ) -> Option<Task> {
+        loop {
+            let assigned = &self.workers[i].assigned;
+            let is_alone = pinned || self.front_is_for_an_empty_worker();
+            if is_alone && !assigned.is_empty() || !assigned.may_grow() {
+                return None;
+            }
+            let mut task = if pinned {
+                self.queue.pop_pinned(i)?
+            } else {
+                self.queue.pop()?
+            };
+            if self.is_abandoned(&task) {
+                self.discard(task, ctx);
+                continue;
+            }
+            if task.has_deadline && task.deadline().is_some_and(|at| at <= ctx.now) {
+                self.fail_early(task, EarlyEnd::Expired, ctx);
+                continue;
+            }
+            let wanted = if task.isolated { 1 } else { most as u32 };
+            if task.count() > wanted {
+                if let Some(rest) = task.split_off(wanted) {
+                    self.queue.push_front(rest);
+                }
+            }
+            return Some(task);
+        }
+    }
+
+    /// A slot took nothing that it was to be given: ends its worker if that can never take anything.
+    fn look_why_none_taken(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         // What it cannot take now, for its descriptor socket is still to come, it can take when it
         // is called again.
         let is_busy = self.workers.is_busy(i);
@@ -326,7 +343,6 @@ impl Dispatcher {
         } else if slot.ring_broken && !is_busy && slot.is_ready() {
             self.on_protocol_error(i, ctx);
         }
-        false
     }
 
     /// A task in the queue that was cancelled: its end was told.

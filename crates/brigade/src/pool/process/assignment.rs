@@ -18,6 +18,9 @@ impl WorkerIndex {
     }
 }
 
+/// A worker that lives: its place, and how many were there before it.
+pub(super) type LivingWorker = (WorkerIndex, u64);
+
 /// The worker that has a task, and the task's number among all that were given to that worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Assignment {

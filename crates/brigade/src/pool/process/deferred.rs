@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::call_target::CallTarget;
 use super::context::EncodedContext;
 use super::outcome::RawOutcome;
 use super::result_cell::Wakeups;
-use super::task::{CallTarget, Task};
+use super::task::Task;
 use crate::JoinError;
 use crate::pool::policy::limits::Attempts;
 use crate::pool::policy::run::TaskRun;

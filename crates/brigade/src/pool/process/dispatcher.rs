@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keyed::LivingWorker;
+use super::assignment::LivingWorker;
 use super::map_results::MapTable;
 use super::own_times::OwnTimes;
 use super::queue::TaskQueue;
@@ -19,12 +19,12 @@ use crate::pool::policy::keys::Keys;
 use crate::pool::policy::size::Following;
 use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::backend::ForkServer;
-use crate::worker::process::ipc::protocol::Setup;
+use crate::worker::process::host::worker_setup::WorkerSetup;
 
 /// A pool's work.
 pub(super) struct Dispatcher {
     pub(super) options: Arc<Options>,
-    pub(super) setup: Setup,
+    pub(super) setup: WorkerSetup,
     pub(super) grace: Duration,
     pub(super) server: Arc<ForkServer>,
     /// What the fork server calls this pool.
@@ -68,7 +68,7 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     pub(super) fn new(
         options: Arc<Options>,
-        setup: Setup,
+        setup: WorkerSetup,
         server: Arc<ForkServer>,
         client_id: u64,
     ) -> Dispatcher {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::call_target::CallTarget;
 use super::driver::WaitFor;
 use super::pool::ProcessPool;
 use super::result_cell::{HasResultCell, ResultCell};
-use super::task::CallTarget;
 use crate::pool::policy::task_options::TaskOptions;
 use crate::sim;
-use crate::worker::handle::{Pending, joined_twice};
+use crate::task::error::joined_twice;
+use crate::worker::handle::Pending;
 use crate::worker::process::host::result::Decode;
 use crate::{JoinError, Kind};
 

@@ -5,15 +5,12 @@
 //! they keep their order. A worker that is to run one is given nothing ahead. When its worker dies
 //! a list waits for the next one in that place; where none comes, it goes to another.
 
-use super::assignment::WorkerIndex;
+use super::assignment::{LivingWorker, WorkerIndex};
 use super::deferred::Ctx;
 use super::dispatcher::Dispatcher;
 use super::worker_slot::SlotStatus;
 use super::worker_table::WorkerTable;
 use crate::pool::policy::keys::Lost;
-
-/// A worker that lives: its place, and how many were there before it.
-pub(super) type LivingWorker = (WorkerIndex, u64);
 
 impl WorkerTable {
     /// The worker in this place, or the one that comes next if that one ends.

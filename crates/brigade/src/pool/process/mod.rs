@@ -25,6 +25,7 @@ mod answer;
 mod assign;
 mod assigned_tasks;
 mod assignment;
+mod call_target;
 mod cancel;
 mod collect;
 mod context;
@@ -101,8 +102,8 @@ impl ProcessPool {
         let mut setup = options.process.setup()?.unwrap_or_default();
         if let Some(name) = &options.name {
             Kind::Process.check_name(name)?;
-            setup.name = Some(name.to_string());
-            setup.given.name_workers(name);
+            setup.told.name = Some(name.to_string());
+            setup.streams.name_workers(name);
         }
         if options.initializer.is_some() {
             options.process.check_own("the pool's initializer")?;
@@ -126,10 +127,10 @@ impl ProcessPool {
             None => (None, None),
         };
         if let Some(file) = file {
-            setup.given.add_value(file);
-            setup.streams = setup.given.of_worker();
+            setup.streams.add_value(file);
+            setup.told.streams = setup.streams.of_worker();
         }
-        setup.pool = Some(PoolWorkerSetup {
+        setup.told.pool = Some(PoolWorkerSetup {
             initializer,
             state,
             tasks: options.most_tasks(),
@@ -140,7 +141,7 @@ impl ProcessPool {
             memory: options.memory_limit,
             processes: options.processes_limit,
         };
-        groups::limit_pool(&mut setup.limits, whole)?;
+        groups::limit_pool(&mut setup.told.limits, whole)?;
         let options = Arc::new(options);
         let pool = ProcessPool::new(Arc::clone(&options), setup.clone(), |pool| {
             let pool: std::sync::Weak<dyn PoolObserver> = pool;

@@ -3,13 +3,13 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::call_target::CallTarget;
 use super::deferred::{Deferred, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::driver::{Driver, WaitFor};
 use super::ordered_delivery::OrderedDelivery;
 use super::respawn::StartError;
 use super::result_cell::{HasResultCell, ResultCell};
-use super::task::CallTarget;
 use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::waiters::FutureWaiters;
@@ -21,6 +21,7 @@ use crate::worker::process::backend::ForkServer;
 use crate::worker::process::host::client::Origin;
 use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::groups;
+use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::protocol::Setup;
 
 /// A pool of processes, as its handles share it.
@@ -29,7 +30,7 @@ pub(crate) struct ProcessPool {
     /// What it is called in events.
     pub(super) number: u64,
     /// What its workers do to themselves.
-    pub(super) setup: Setup,
+    pub(super) setup: WorkerSetup,
     original: Original,
     /// It takes nothing more: as `closing`, for callers that have not locked it.
     closed: AtomicBool,
@@ -65,7 +66,7 @@ pub(super) struct LockedPool {
 impl ProcessPool {
     pub(super) fn new(
         options: Arc<Options>,
-        setup: Setup,
+        setup: WorkerSetup,
         make: impl FnOnce(std::sync::Weak<ProcessPool>) -> Dispatcher,
     ) -> Arc<ProcessPool> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -312,14 +313,14 @@ impl ProcessPool {
         for connection in &connections {
             connection.wait_ended(Some(deadline));
         }
-        groups::end_pool(&self.setup.limits);
+        groups::end_pool(&self.setup.told.limits);
     }
 }
 
 /// A fork server whose workers have what this thread has, started if there is none.
-pub(super) fn server(options: &Options, setup: &Setup) -> std::io::Result<Arc<ForkServer>> {
+pub(super) fn server(options: &Options, setup: &WorkerSetup) -> std::io::Result<Arc<ForkServer>> {
     ForkServer::like_us(Origin {
         program: options.process.named_program()?.map(|program| &program.0),
-        inheritance: Setup::inheritance(Some(setup)),
+        inheritance: Setup::inheritance(Some(&setup.told)),
     })
 }

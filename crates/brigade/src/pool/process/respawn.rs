@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::JoinError;
-use crate::init::ProgramInit;
 use crate::pool::config::Options;
 use crate::pool::policy::limits::StartFailures;
 use crate::sim::local::Instant;
@@ -13,6 +12,7 @@ use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::protocol::NotReady;
+use crate::worker::program_init::ProgramInit;
 
 /// How long a place stays empty after its worker did not start, the first time.
 const BACKOFF: Duration = Duration::from_millis(2);

@@ -5,8 +5,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::assignment::Assignment;
+use super::call_target::CallTarget;
 use super::outcome::RawOutcome;
-use super::task::CallTarget;
 use crate::pool::policy::task_options::TaskOptions;
 use crate::sim::local::thread::Thread;
 use crate::sim::local::{AtomicBool, AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Ordering};

@@ -6,13 +6,14 @@ use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 
+use super::call_target::CallTarget;
 use super::context::EncodedContext;
 use super::handle::PoolTaskHandle;
 use super::input::EncodedInput;
 use super::outcome::RawOutcome;
 use super::pool::ProcessPool;
 use super::result_cell::HasResultCell;
-use super::task::{CallTarget, ResultSink, Task};
+use super::task::{ResultSink, Task};
 use crate::pool::context::Context;
 use crate::pool::policy::keys::{Lost, NotTaken};
 use crate::pool::policy::task_options::TaskOptions;

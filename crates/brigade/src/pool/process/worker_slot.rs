@@ -423,7 +423,7 @@ impl WorkerSlot {
             }
             let target = &task.target;
             connection
-                .given()
+                .streams()
                 .name(plan, |worker, program| target.name_by(worker, program));
             self.last_plan = Some((plan, context, attempt));
         }

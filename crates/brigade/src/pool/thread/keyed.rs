@@ -19,7 +19,7 @@ use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
 use crate::pool::policy::keys::{Lost, NotTaken};
 use crate::pool::policy::task_options::TaskOptions;
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 use crate::worker::handle::HandleInner;
 use crate::{JoinError, JoinHandle, Kind, Message};
 

@@ -13,7 +13,7 @@ use super::map_job::{MapInput, MapJob, MapJobState, MapResult, WAKE_TIME};
 use super::pool::ThreadPool;
 use super::retry::{Retry, TaskInput};
 use crate::pool::context::Context;
-use crate::pool::map_ref::Input;
+use crate::pool::map_input::Input;
 use crate::pool::policy::limits::MAP_WINDOW;
 use crate::{JoinError, Message};
 

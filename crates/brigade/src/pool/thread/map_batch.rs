@@ -14,7 +14,7 @@ use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
 use crate::pool::events;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, Message};
 

@@ -24,7 +24,7 @@ use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
 use crate::pool::policy::estimate::TaskTime;
 use crate::pool::policy::outcome::TaskOutcome;
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 use crate::{JoinError, Message};
 
 /// How much work a batch should be.

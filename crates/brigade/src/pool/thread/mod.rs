@@ -32,6 +32,7 @@ mod retry;
 mod scheduler;
 mod shutdown;
 mod stacks;
+mod start;
 mod state;
 mod submit;
 mod task;

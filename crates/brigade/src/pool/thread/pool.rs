@@ -26,8 +26,8 @@ use crate::pool::policy::size::Following;
 use crate::pool::waiters::FutureWaiters;
 use crate::sys::original::Original;
 use crate::sys::{clock, spin};
+use crate::task::contain::contained;
 use crate::task::name::TaskName;
-use crate::task::panic::contained;
 use crate::{Kind, PoolStats};
 
 /// A backlog of so many nanoseconds is too long for the active threads, even if a sentry looks

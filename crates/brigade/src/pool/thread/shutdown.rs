@@ -11,7 +11,7 @@ use super::thread_table::{CLOSED, ThreadTable};
 use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
 use crate::pool::waiters::FutureWaiters;
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 
 /// How often shutdown looks again whether it is complete.
 const RECHECK: std::time::Duration = std::time::Duration::from_millis(20);

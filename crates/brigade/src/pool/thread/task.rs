@@ -17,11 +17,12 @@ use super::worker::WorkerThread;
 use crate::pool::events;
 use crate::pool::policy::outcome::{RAN_OVER, TaskOutcome};
 use crate::pool::policy::task_options::TaskOptions;
+use crate::task::contain::contained;
+use crate::task::error::joined_twice;
 use crate::task::name::TaskName;
-use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
 use crate::task::time_limit::TimeLimit;
-use crate::worker::handle::{Pending, joined_twice};
+use crate::worker::handle::Pending;
 use crate::{JoinError, Kind, Message};
 
 pub(super) struct PoolTask<A, R> {

@@ -29,7 +29,7 @@ use super::stacks;
 use super::work::{AbandonReason, Work};
 use crate::sys::error::{Call, THREAD};
 use crate::sys::service_thread;
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 use crate::task::whereabouts::Whereabouts;
 
 /// The least and the most that the monitor sleeps at a time while tasks run, in nanoseconds.

@@ -19,9 +19,9 @@ use super::work::{Rejection, RunOutcome, Work};
 use crate::JoinError;
 use crate::publish::{TaskPicture, WorkerPicture};
 use crate::sys::process::thread_number;
+use crate::task::contain::contained;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
-use crate::task::panic::contained;
 
 /// How long a thread that is one too many sleeps before it exits: it may be needed again.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(100);

@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::error::{TrySubmitError, WorkerLost};
+use crate::pool::Pool;
+use crate::pool::backend::Backend;
 use crate::pool::policy::task_options::TaskOptions;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use crate::pool::process::StatePlan;
 use crate::pool::state::{StatePool, StateTask};
 use crate::pool::thread::Callable;
-use crate::pool::{Backend, Pool};
 use crate::{JoinHandle, Message};
 
 /// One task for the worker of a key that has options of its own: a timeout, a deadline, a number of

@@ -16,9 +16,9 @@ use super::exit::Exit;
 use super::inbox::Address;
 use super::line::Line;
 use crate::channel::Receiver;
+use crate::task::contain::contained;
 use crate::task::entry::caught;
 use crate::task::name::TaskName;
-use crate::task::panic::contained;
 use crate::task::symbols::Symbols;
 use crate::{JoinError, JoinHandle, process, thread};
 

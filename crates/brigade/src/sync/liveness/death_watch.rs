@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::token::PID_BITS;
 use super::token::{Life, Token, life_of};
-use super::{LivenessTable, PID_BITS, has_ended, slot_word};
+use super::{LivenessTable, has_ended, slot_word};
 use crate::sys::futex::{self, Wake};
 
 /// How long one sleep lasts where nothing would end it: the holder is an outsider, or there is no

@@ -1,12 +1,21 @@
 //! What names a process in a lock's word; and whether a process lives that is in no table.
 
 use std::io::{self, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{GENERATIONS, MINE, OUTSIDER, PID_BITS, SLOT_BITS, SLOTS};
 use crate::sys::{numbers, process};
+
+/// Slots, one for each worker that a host may have at a time.
+pub(crate) const SLOTS: u32 = 1 << SLOT_BITS;
+const SLOT_BITS: u32 = 14;
+pub(super) const GENERATIONS: u32 = 1 << 16;
+pub(super) const OUTSIDER: u32 = 1 << 30;
+pub(super) const PID_BITS: u32 = 22;
+
+/// This process's token.
+pub(super) static MINE: AtomicU32 = AtomicU32::new(Token::HOST.0);
 
 /// A process that may hold a lock, in 31 bits, not zero; the highest bit is the lock word's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,19 +1,26 @@
 //! From bytes to values. The bytes may be anything: a peer wrote them.
 
 mod access;
+mod entries;
 mod key;
 mod names;
+mod numbers;
 mod typed;
+mod variant;
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
-use self::access::{Announced, Entries, Numbers, Variant, visit_elements};
+use self::access::visit_elements;
+use self::entries::Entries;
 pub(super) use self::names::Names;
 use self::names::Shape;
+use self::numbers::Numbers;
+use self::variant::{Announced, Variant};
 use super::depth::Depth;
 use super::error::{Error, Placed, Result};
+use super::format::EXTENSION;
 use super::plain::{self, ArrayBytes, Layout, Plain, Run};
-use super::{EXTENSION, tag};
+use super::tag;
 
 /// Takes an array of plain numbers from the front of `input`, if `T` is one and it is there.
 #[inline(always)]

@@ -1,19 +1,23 @@
 //! From values to bytes.
 
+mod entries;
 mod names;
+mod put;
 mod sequence;
 mod structs;
 
-use serde::ser::{self, Serialize, SerializeMap};
+use serde::ser::{self, Serialize};
 
+use self::entries::Entries;
 use self::names::Names;
+use self::put::{put_array, put_int, put_numbered, put_uint};
 pub(super) use self::sequence::Sequence;
 use self::structs::Fields;
 use super::depth::Depth;
 use super::error::{Error, Placed, Result};
+use super::format::{EXTENSION, VERSION, within_limit};
 use super::plain::{self, Run};
 use super::tag;
-use super::{EXTENSION, MAX_BYTES};
 
 /// Writes one message, value by value.
 pub(super) struct Encoder<'o> {
@@ -33,48 +37,12 @@ const SMALL: usize = 128;
 pub(super) fn encode_array<T>(value: &T, out: &mut Vec<u8>) -> bool {
     match plain::run_of(value) {
         Some(run) if run.is_array => {
-            out.push(super::VERSION);
+            out.push(VERSION);
             put_array(out, run);
             true
         }
         _ => false,
     }
-}
-
-/// The compiler knows how many bytes it is.
-#[inline(always)]
-fn put_array(out: &mut Vec<u8>, run: Run<'_>) {
-    out.extend_from_slice(&[tag::RUN + run.kind as u8, run.count as u8]);
-    out.extend_from_slice(run.bytes);
-}
-
-#[inline(always)]
-pub(super) fn put_uint(out: &mut Vec<u8>, n: u64) {
-    if n < u64::from(tag::SMALL_END) {
-        out.push(n as u8);
-    } else {
-        put_wide(out, tag::UINT, n);
-    }
-}
-
-#[inline(always)]
-pub(super) fn put_int(out: &mut Vec<u8>, n: i64) {
-    match u64::try_from(n) {
-        Ok(n) => put_uint(out, n),
-        Err(_) => put_wide(out, tag::NINT, !n as u64),
-    }
-}
-
-#[inline]
-fn put_wide(out: &mut Vec<u8>, tag: u8, n: u64) {
-    let (head, more) = tag::wide_head(tag, n);
-    let mut bytes = [0; 9];
-    bytes[0] = head;
-    bytes[1..].copy_from_slice(&n.to_le_bytes());
-    // All eight bytes are written, which is one store, and what is not needed is taken back.
-    let end = out.len() + 2 + more;
-    out.extend_from_slice(&bytes);
-    out.truncate(end);
 }
 
 /// Appends the whole message that `value` is.
@@ -90,7 +58,7 @@ pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
         depth: Depth::default(),
         names: &mut names,
     };
-    encoder.out.push(super::VERSION);
+    encoder.out.push(VERSION);
     let placed = Placed::begin();
     encoder.value(value)?;
     if !placed.is_none() {
@@ -228,42 +196,6 @@ impl<'o> Encoder<'o> {
             }
         }
     }
-}
-
-/// A tag with a number: one byte if there is room in it.
-#[inline]
-fn put_numbered(out: &mut Vec<u8>, inline: u8, room: u32, reference: u8, number: u32) {
-    if number < room {
-        out.push(inline + number as u8);
-    } else {
-        out.push(reference);
-        tag::put_count(out, number as usize);
-    }
-}
-
-#[cold]
-fn out_of_turn() -> Error {
-    Error::new("a map's key and its value were not written in turn")
-}
-
-#[inline]
-pub(super) fn within_limit(len: usize) -> Result<()> {
-    if len > MAX_BYTES {
-        return Err(Error::new(format_args!(
-            "it takes {len} bytes when encoded, over the limit of {MAX_BYTES}"
-        )));
-    }
-    Ok(())
-}
-
-/// A map of which some entries are written.
-pub(super) struct Entries<'a, 'o> {
-    encoder: &'a mut Encoder<'o>,
-    head: usize,
-    declared: Option<usize>,
-    count: usize,
-    /// Where the key is in `out` whose value is due; 0 if none is.
-    key: usize,
 }
 
 impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
@@ -490,16 +422,7 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
 
     #[inline]
     fn serialize_map(self, declared: Option<usize>) -> Result<Entries<'a, 'o>> {
-        self.depth.enter()?;
-        let head = self.out.len();
-        self.head(tag::MAP, declared)?;
-        Ok(Entries {
-            encoder: self,
-            head,
-            declared,
-            count: 0,
-            key: 0,
-        })
+        Entries::begin(self, declared)
     }
 
     #[inline(always)]
@@ -517,51 +440,5 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
     ) -> Result<Fields<'a, 'o>> {
         self.variant(variant)?;
         Fields::begin(self, variant)
-    }
-}
-
-impl SerializeMap for Entries<'_, '_> {
-    type Ok = ();
-    type Error = Error;
-
-    #[inline]
-    fn serialize_key<T: ?Sized + Serialize>(&mut self, key: &T) -> Result<()> {
-        if self.key != 0 {
-            return Err(out_of_turn());
-        }
-        self.key = self.encoder.out.len();
-        // An iterator without end comes to one.
-        if self.count % 4096 == 0 {
-            self.encoder.check_growth(0)?;
-        }
-        let count = self.count;
-        self.encoder
-            .value(key)
-            .map_err(|e| e.at_key(format!("key {count}")))
-    }
-
-    #[inline]
-    fn serialize_value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
-        let key = std::mem::take(&mut self.key);
-        if key == 0 {
-            return Err(out_of_turn());
-        }
-        let end_of_key = self.encoder.out.len();
-        if let Err(e) = self.encoder.value(value) {
-            let key = self.encoder.out.get(key..end_of_key);
-            return Err(e.at_key(super::decoder::shown_key(key.unwrap_or_default())));
-        }
-        self.count += 1;
-        Ok(())
-    }
-
-    fn end(self) -> Result<()> {
-        if self.key != 0 {
-            return Err(out_of_turn());
-        }
-        self.encoder
-            .correct_head(self.head, self.declared, self.count);
-        self.encoder.depth.leave();
-        Ok(())
     }
 }

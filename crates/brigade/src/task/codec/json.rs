@@ -16,7 +16,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 // As in `shape`, of whose tables this is one.
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::error::{Error, Result};
 use super::shape::Table;
 
 /// The method that a visitor lacks.
@@ -80,42 +79,22 @@ pub(super) fn learn<V>(what: Lacks) -> bool {
     is_kept
 }
 
-/// More visitors than any type has.
-const TRIES: usize = 64;
-
-/// Has a message that could not be read read once more, or more often, where something was learned
-/// by that. What has descriptors is read once: they are taken.
-#[cold]
-#[inline(never)]
-pub(super) fn again<R>(
-    may_repeat: bool,
-    mut error: Error,
-    read: impl Fn() -> Result<R>,
-) -> Result<R> {
-    if !may_repeat {
-        return Err(error);
-    }
-    for _ in 0..TRIES {
-        if !error.is_learned() {
-            break;
-        }
-        match read() {
-            Err(e) => error = e,
-            read => return read,
-        }
-    }
-    if !REFUSED.replace(false) {
-        return Err(error);
-    }
-    let _reset = AsJson(AS_JSON.replace(true));
-    // Where this is no better, the error is that of what was written.
-    read().map_err(|_| error)
+/// Whether a visitor was noted to have no method since this was last asked.
+pub(super) fn take_refusal() -> bool {
+    REFUSED.replace(false)
 }
 
-/// Puts back what was, also after a panic.
-struct AsJson(bool);
+/// Buffers are filled as JSON would fill them, until this is dropped.
+pub(super) struct AsJson(bool);
+
+impl AsJson {
+    pub(super) fn begin() -> AsJson {
+        AsJson(AS_JSON.replace(true))
+    }
+}
 
 impl Drop for AsJson {
+    /// Puts back what was, also after a panic.
     fn drop(&mut self) {
         AS_JSON.set(self.0);
     }

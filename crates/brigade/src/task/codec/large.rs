@@ -3,8 +3,9 @@
 
 use std::os::fd::OwnedFd;
 
+use super::format::{VERSION, within_limit};
 use super::plain::{self, Plain};
-use super::{VERSION, decode, tag, within_limit};
+use super::{decode, tag};
 use crate::sys::value_file::ValueFile;
 use crate::task::Message;
 

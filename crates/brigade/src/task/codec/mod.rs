@@ -3,24 +3,28 @@
 //! What serde can write and read back arrives equal or is refused; the README beside this file says
 //! how, and what the bytes are.
 //!
-//! - [`encoder`], [`decoder`]: the two halves of the format; [`tag`]: its bytes
+//! - [`encoder`], [`decoder`]: the two halves of the format; [`tag`]: its bytes; [`format`](self::format):
+//!   what else they agree on
 //! - [`scalar`]: messages that are one plain value
 //! - [`plain`]: plain numbers, of which many are one copy; [`shape`]: lists of fields
 //! - [`depth`]: how deep values may be nested
 //! - [`large`]: values that travel in a memory file
-//! - [`json`]: visitors that were written for JSON only
+//! - [`json`]: visitors that were written for JSON only; [`reread`]: how a message is read again for
+//!   them
 //! - [`error`]: why a value could not be carried, and where in it
 
 mod decoder;
 mod depth;
 mod encoder;
 mod error;
+mod format;
 mod json;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod large;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
 mod plain;
+mod reread;
 mod scalar;
 mod shape;
 mod tag;
@@ -28,36 +32,13 @@ mod tag;
 use std::any::Any;
 
 use self::decoder::{Decoder, Names};
-use self::encoder::within_limit;
 use self::error::{Error, Result};
+pub(crate) use self::format::MAX_BYTES;
+use self::format::{HAS_NAMES, HAS_WIDE_NAMES, VERSION, within_limit};
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) use self::large::{Encoded, decode_encoded, decode_file_frame, large_vector};
 use super::{Message, carry};
 use crate::sys::carried::Carried;
-
-/// The largest encoded value that a task or a channel may carry: 2 GiB. A limit there must be, for
-/// a length that a peer wrote is believed up to it.
-pub(crate) const MAX_BYTES: usize = 1 << 31;
-
-/// The first byte of each message.
-const VERSION: u8 = 1;
-
-/// Set in the first byte where names stand at the end.
-const HAS_NAMES: u8 = 0x80;
-
-/// Set beside it where they take more than 64 KiB.
-const HAS_WIDE_NAMES: u8 = 0x40;
-
-/// The most variants, and the most lists of fields, in one message: what a peer can make its reader
-/// keep has a bound.
-const NAMES_LIMIT: usize = 1 << 16;
-
-/// What MessagePack's values call a newtype that is an extension of it: who asks what comes next is
-/// told that it is one.
-const EXTENSION: &str = "_ExtStruct";
-
-/// What CBOR's values call the variant that is a tag: who asks what comes next is given a variant.
-const CBOR_TAG: &str = "@@TAGGED@@";
 
 /// Appends the encoding of `value`, and gives the descriptors that belong to it; on error `into` is
 /// as it was.
@@ -152,7 +133,7 @@ pub(crate) fn decode<T: Message>(
     let may_repeat = descriptors.is_empty();
     carry::provide(descriptors, || decode_message(bytes)).or_else(|e| {
         let read = || carry::provide(Vec::new(), || decode_message(bytes));
-        json::again(may_repeat, e, read).map_err(|e| not_decoded::<T>(&e))
+        reread::again(may_repeat, e, read).map_err(|e| not_decoded::<T>(&e))
     })
 }
 

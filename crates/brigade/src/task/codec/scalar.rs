@@ -3,7 +3,8 @@
 
 use std::any::Any;
 
-use super::{Message, VERSION, tag};
+use super::format::VERSION;
+use super::{Message, tag};
 
 /// Calls a macro with the types of integers, without and with a sign. Serde writes `usize` and
 /// `isize` as 64 bits.

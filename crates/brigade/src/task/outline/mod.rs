@@ -12,13 +12,15 @@
 //! whose samples are refused. There the outline says `?`, and is told to be partial: then the
 //! type's own name and size stand beside it.
 
+mod format;
 mod tracer;
 
 use std::fmt::Write;
 
 use serde::de::DeserializeOwned;
 
-use self::tracer::{Container, Content, Format, Trace};
+use self::format::{Container, Content, Fields, Format};
+use self::tracer::Trace;
 
 /// Longer outlines are cut, and a hash of what is cut stands in its place.
 const LONGEST: usize = 16 * 1024;
@@ -147,12 +149,12 @@ impl Writer<'_> {
         }
     }
 
-    fn content(&mut self, content: &tracer::Fields) {
+    fn content(&mut self, content: &Fields) {
         match content {
-            tracer::Fields::Unit => {}
-            tracer::Fields::Newtype(of) => self.within("(", &[of], ")"),
-            tracer::Fields::Tuple(all) => self.tuple(all),
-            tracer::Fields::Named(names, formats) => {
+            Fields::Unit => {}
+            Fields::Newtype(of) => self.within("(", &[of], ")"),
+            Fields::Tuple(all) => self.tuple(all),
+            Fields::Named(names, formats) => {
                 self.text += " { ";
                 for (i, name) in names.iter().enumerate() {
                     self.text += if i == 0 { "" } else { ", " };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use addr2line::Loader;
 
-use super::Call;
+use super::call::Call;
 use super::functions::Functions;
 
 pub(super) struct DebugInfo {

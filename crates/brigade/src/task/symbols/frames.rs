@@ -4,9 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::Symbols;
-
-/// The name of what was called, and where in its source or in which file.
-pub(super) type Call = (String, Option<String>);
+use super::call::Call;
 
 /// A stack of calls, not yet looked up.
 #[derive(Clone, Debug)]

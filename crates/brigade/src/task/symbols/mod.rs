@@ -4,6 +4,7 @@
 //! files: the program itself is read through `/proc/self/exe`, which is the right file even when
 //! another has taken its path since.
 
+mod call;
 #[cfg(feature = "backtrace")]
 mod debug_info;
 #[cfg(not(feature = "backtrace"))]
@@ -18,12 +19,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::call::Call;
 use self::debug_info::DebugInfo;
-use self::frames::Call;
 pub(crate) use self::frames::Frames;
 use crate::sys::image::{self, Module};
 use crate::sys::per_process::PerProcess;
-use crate::task::panic::attempt;
+use crate::task::contain::attempt;
 
 /// A process's loaded objects.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::Call;
+use super::call::Call;
 
 pub(super) struct DebugInfo;
 

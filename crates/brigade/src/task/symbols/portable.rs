@@ -1,11 +1,12 @@
 //! In place of `symbols`, on systems other than Linux: addresses to names by the crate `backtrace`,
 //! which knows their files. Without the feature of that name nothing has a name.
 
+mod call;
 mod frames;
 
 use std::sync::{Arc, OnceLock};
 
-use self::frames::Call;
+use self::call::Call;
 pub(crate) use self::frames::Frames;
 
 /// Those of this process.

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::host::limited_by as by;
-
 /// Whether a [`Limit`] holds, or an [`Effect`](crate::sandbox::Effect) of a sandbox, and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -70,19 +68,4 @@ impl fmt::Display for Limit {
             Limit::Processes => "processes",
         })
     }
-}
-
-/// How workers are limited on this machine, in this program. Control groups are looked for at the
-/// first call, or when the first worker is limited by one.
-///
-/// # Examples
-/// ```
-/// use brigade::process::{Limit, limited_by};
-///
-/// for limit in Limit::ALL {
-///     println!("{limit}: {}", limited_by(limit));
-/// }
-/// ```
-pub fn limited_by(limit: Limit) -> Enforcement {
-    by(limit)
 }

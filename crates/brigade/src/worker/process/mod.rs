@@ -19,8 +19,8 @@
 // - child: a worker
 // - ipc: what they share, and say to each other
 // - inheritance: what workers have of the program's arguments and environment
-// - streams: what workers read and write by their standard streams
-// - program: another program, whose tasks are called by name
+// - streams, line: what workers read and write by their standard streams
+// - program, lookup_error: another program, whose tasks are called by name
 // - sim: what a pool of processes runs on, and what stands in its place in models and in
 //   `scripts/counts`
 // - unsupported: what stands in the place of all of it where there are no processes
@@ -40,6 +40,8 @@ pub(crate) mod host;
 pub(crate) mod inheritance;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod ipc;
+mod line;
+mod lookup_error;
 mod program;
 pub(crate) mod streams;
 
@@ -55,19 +57,23 @@ use std::time::Duration;
     target_os = "linux",
     not(brigade_portable)
 ))]
-pub(crate) use child::startup::{
+pub(crate) use child::this_worker::{
     offered_ahead, pretend_to_have_taken, set_phase_of_this_worker, unsay_begun,
 };
 #[cfg(feature = "sandbox")]
 pub(crate) use host::applied_in_this_worker;
 pub(crate) use host::one_shot::ProcessTask;
 
-pub use enforcement::{Enforcement, Limit, limited_by};
-pub use host::start_method::{StartMethod, start_method};
-pub use streams::{Input, Line, LineStream, Lines, Output};
+pub use enforcement::{Enforcement, Limit};
+pub use host::start_method::StartMethod;
+pub use line::Line;
+pub use streams::{Input, LineStream, Lines, Output};
 
-pub use program::{LookupError, NamedTask, NoSuchTask, OtherTypes, Program};
+pub use lookup_error::{LookupError, NoSuchTask, OtherTypes};
+pub use program::{NamedTask, Program};
 
+use self::host::client::{ForkServer, Origin};
+use self::inheritance::Inheritance;
 use self::streams::Streams;
 use super::handle::{HandleInner, JoinHandle};
 use crate::Message;
@@ -375,4 +381,38 @@ impl Builder {
         let running = self.start(task, input, name)?;
         Ok(JoinHandle(HandleInner::Process(Box::new(running))))
     }
+}
+
+/// How workers are limited on this machine, in this program. Control groups are looked for at the
+/// first call, or when the first worker is limited by one.
+///
+/// # Examples
+/// ```
+/// use brigade::process::{Limit, limited_by};
+///
+/// for limit in Limit::ALL {
+///     println!("{limit}: {}", limited_by(limit));
+/// }
+/// ```
+pub fn limited_by(limit: Limit) -> Enforcement {
+    host::limited_by(limit)
+}
+
+/// How worker processes are made in this program, on this machine. It is found out by the fork
+/// server, which is started if there is none.
+///
+/// # Errors
+/// As [`spawn`]: no process can be made.
+///
+/// # Examples
+/// ```
+/// use brigade::process::{StartMethod, start_method};
+///
+/// brigade::init();
+/// assert_eq!(start_method()?, StartMethod::Fork);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn start_method() -> io::Result<StartMethod> {
+    let own = Origin::own(Inheritance::Environment);
+    Ok(ForkServer::get(own)?.start_method().clone())
 }

@@ -78,7 +78,7 @@ pub(crate) mod client {
     }
 }
 
-pub(crate) mod streams {
+pub(crate) mod lines {
     use std::fs::File;
     use std::io;
     use std::path::Path;

@@ -8,12 +8,13 @@ use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Builder, Shared};
+use super::Builder;
+use super::task::TaskState;
 use crate::JoinError;
 use crate::sys::error::{Call, THREAD};
 use crate::sys::original::Original;
+use crate::task::contain::attempt;
 use crate::task::name::TaskName;
-use crate::task::panic::attempt;
 
 /// Runs `f`, in which threads can be started that borrow from outside of it, and returns when they
 /// all have ended.
@@ -127,7 +128,7 @@ impl Builder {
         R: Send + 'scope,
     {
         let name = TaskName::of_type::<F>(self.name.clone(), Location::caller());
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(TaskState::new());
         let theirs = Arc::clone(&shared);
         let run = move || {
             // What panics beside the task, a destructor of a result that was not taken, is
@@ -159,7 +160,7 @@ impl Builder {
 pub struct ScopedJoinHandle<'scope, R> {
     /// A fork of the process has no such thread.
     host: Original,
-    shared: Arc<Shared<R>>,
+    shared: Arc<TaskState<R>>,
     thread: std::thread::ScopedJoinHandle<'scope, ()>,
     name: TaskName,
 }

@@ -11,7 +11,8 @@ use serde::de::{self, Visitor};
 use super::Decoder;
 use crate::task::codec::depth::Depth;
 use crate::task::codec::error::{Error, Result};
-use crate::task::codec::{EXTENSION, tag};
+use crate::task::codec::format::EXTENSION;
+use crate::task::codec::tag;
 
 /// The number, or the truth, that a text is; in the words of the visitor, if it is none.
 #[cold]

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use crate::task::codec::error::{Error, Result};
-use crate::task::codec::{NAMES_LIMIT, shape, tag};
+use crate::task::codec::format::NAMES_LIMIT;
+use crate::task::codec::{shape, tag};
 
 /// The names that values refer to by number.
 #[derive(Default)]

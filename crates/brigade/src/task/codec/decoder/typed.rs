@@ -3,12 +3,14 @@
 use serde::de::{self, Visitor};
 
 use super::Decoder;
-use super::access::{Entries, visit_fields};
+use super::access::visit_fields;
+use super::entries::Entries;
 use super::names::is_derived;
 use crate::task::codec::error::{Error, Result};
+use crate::task::codec::format::{CBOR_TAG, EXTENSION};
 use crate::task::codec::json::{Lacks, is_buffer, lacks};
 use crate::task::codec::plain::Plain;
-use crate::task::codec::{CBOR_TAG, EXTENSION, tag};
+use crate::task::codec::tag;
 
 macro_rules! integers {
     ($($deserialize:ident $visit:ident $number:ty, $next:ident, $visit_wide:ident $wide:ty;)*) => {

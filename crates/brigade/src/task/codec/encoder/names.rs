@@ -8,8 +8,8 @@
 use smallvec::SmallVec;
 
 use crate::task::codec::error::{Error, Result};
+use crate::task::codec::format::{HAS_NAMES, HAS_WIDE_NAMES, NAMES_LIMIT, within_limit};
 use crate::task::codec::shape::{self, Shape, is_same};
-use crate::task::codec::{HAS_NAMES, HAS_WIDE_NAMES, NAMES_LIMIT};
 
 /// The most shapes of one struct's name that are looked through for one that fits.
 const ALTERNATIVES: usize = 16;
@@ -343,7 +343,7 @@ impl Names {
             out.extend_from_slice(item);
         }
         let len = out.len() - start;
-        super::within_limit(len)?;
+        within_limit(len)?;
         let is_wide = len > usize::from(u16::MAX)
             || self.variant_count().max(self.shape_count()) > usize::from(u16::MAX);
         let put = |out: &mut Vec<u8>, n: usize| match is_wide {

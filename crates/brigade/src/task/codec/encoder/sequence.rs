@@ -10,11 +10,13 @@ use serde::ser::{
     Serializer,
 };
 
+use super::Encoder;
+use super::entries::Entries;
 use super::structs::Fields;
-use super::{Encoder, Entries};
 use crate::task::codec::error::{Error, Result};
+use crate::task::codec::format::EXTENSION;
 use crate::task::codec::plain::{self, Plain};
-use crate::task::codec::{EXTENSION, tag};
+use crate::task::codec::tag;
 
 /// With fewer elements, a run is no shorter, and a tuple of few numbers is most likely one of
 /// different kinds.

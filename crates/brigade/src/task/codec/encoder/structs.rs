@@ -4,8 +4,9 @@
 use serde::Serializer;
 use serde::ser::{Serialize, SerializeStruct, SerializeStructVariant};
 
+use super::Encoder;
 use super::names::AS_MAP;
-use super::{Encoder, put_numbered};
+use super::put::put_numbered;
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::shape::is_same;
 use crate::task::codec::tag;

@@ -16,8 +16,8 @@ use crate::sys::fds::Pinned;
 use crate::sys::opened;
 use crate::sys::privilege::Privilege;
 use crate::task::symbols::Symbols;
-use crate::worker::process::child::startup;
 use crate::worker::process::child::worker_loop::WorkerLoop;
+use crate::worker::process::child::{this_worker, worker};
 use crate::worker::process::host::client::{ForkServer, Lines, Origin, current};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
@@ -75,7 +75,7 @@ impl OneThread {
         *current(Origin::own(Inheritance::Environment))
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
-        startup::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);
+        this_worker::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);
         Ok(OneThread {
             server,
             theirs,
@@ -97,7 +97,7 @@ impl OneThread {
         let mailbox = Box::leak(Box::new(Mailbox::map(&file)?));
         let (_, fd_socket) = opened::socket_pair()?;
         self.stderr_counts.begin(slot);
-        let worker = startup::Worker::new(
+        let worker = worker::Worker::new(
             mailbox,
             Pinned::leaked(fd_socket)?,
             Pinned::new(&self.wake_socket)?,
@@ -122,7 +122,7 @@ impl OneThread {
 }
 
 /// A worker that has not been given anything to do.
-pub struct Worker(startup::Worker);
+pub struct Worker(worker::Worker);
 
 impl Worker {
     /// Does what a worker does at first: touches what the first task will.

@@ -1,9 +1,9 @@
 //! The contexts that a worker of a pool keeps for its tasks. Which those are, the host says.
 
-use super::startup::Worker;
 use super::task;
+use super::worker::Worker;
+use crate::task::contain::contained;
 use crate::task::entry::Resident;
-use crate::task::panic::contained;
 use crate::worker::process::ipc::order::{Numbers, Payload, STATE};
 
 /// Contexts by their numbers: a few. The state, if there is one, is the first.

@@ -1,6 +1,7 @@
 //! What runs in a worker process.
 //!
-//! - `startup`: from the fork to the end
+//! - `startup`: from the fork to the end; `warm_up`: what is touched before the first task comes
+//! - `worker`: what a worker has; `this_worker`: which one this process is, for signal handlers
 //! - `setup`: what it does to itself before its first task
 //! - `one_shot`: its first orders: a single task, or to stay
 //! - `worker_loop`: a worker of a pool, and runs one task after another
@@ -26,5 +27,8 @@ pub(super) mod startup;
 pub(super) mod stderr_mark;
 mod streams;
 mod task;
+pub(super) mod this_worker;
+pub(super) mod warm_up;
+pub(super) mod worker;
 pub(super) mod worker_loop;
 mod zombies;

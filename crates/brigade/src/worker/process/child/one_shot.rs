@@ -9,10 +9,10 @@ use crate::task::crash::Phase;
 use crate::task::entry::{EncodedResult, Plan};
 use crate::worker::process::child::flush::Streams;
 use crate::worker::process::child::setup::{self, PoolWorker};
-use crate::worker::process::child::startup::{
-    EXIT_PROTOCOL_BROKEN, SMALL, Worker, is_the_worker, wake_events,
-};
 use crate::worker::process::child::task::{self, Service};
+use crate::worker::process::child::this_worker::is_the_worker;
+use crate::worker::process::child::warm_up::SMALL;
+use crate::worker::process::child::worker::{EXIT_PROTOCOL_BROKEN, Worker, wake_events};
 use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload};

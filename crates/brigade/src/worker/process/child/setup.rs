@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::init::ProgramInit;
 #[cfg(feature = "sandbox")]
 use crate::sys::error;
 use crate::sys::error::Call;
@@ -17,11 +16,13 @@ use crate::task::identity::Function;
 use crate::task::panic::Unwound;
 use crate::transport::attachment;
 use crate::worker::process::child::flush::{self, Streams};
-use crate::worker::process::child::startup::{Worker, is_the_worker};
 use crate::worker::process::child::streams;
 use crate::worker::process::child::task::shorten;
+use crate::worker::process::child::this_worker::is_the_worker;
+use crate::worker::process::child::worker::Worker;
 use crate::worker::process::child::{limits, oom_score};
 use crate::worker::process::ipc::protocol::{EncodedState, NotReady, PoolWorkerSetup, Setup};
+use crate::worker::program_init::ProgramInit;
 
 /// Does what an encoded [`Setup`] says. Gives what a pool asks of the worker, if it is one's.
 pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolWorker>, NotReady> {

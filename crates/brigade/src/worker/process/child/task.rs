@@ -18,7 +18,7 @@ use crate::task::text::floor_char_boundary;
 use crate::transport::attachment;
 use crate::worker::process::child::flush::{self, Streams};
 use crate::worker::process::child::limits;
-use crate::worker::process::child::startup::Worker;
+use crate::worker::process::child::worker::Worker;
 use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
 use crate::worker::process::ipc::order::Payload;

@@ -5,6 +5,7 @@
 //! that reads the host's stderr (see [`streams`]), not for a worker.
 
 mod endings;
+mod keys;
 mod outbox;
 mod output;
 mod redirect;
@@ -28,7 +29,7 @@ use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended};
 use crate::sys::remote_error::RemoteError;
 use crate::sys::signal;
-use crate::worker::process::child::startup::{self};
+use crate::worker::process::child::warm_up;
 use crate::worker::process::fork_server::exec::Executing;
 use crate::worker::process::fork_server::groups::Groups;
 use crate::worker::process::fork_server::oom::OomKills;
@@ -42,19 +43,11 @@ use crate::worker::process::ipc::exit_table::ExitTable;
 use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt, Next, Request};
 use crate::worker::process::ipc::stderr_count::Counts;
 use endings::end;
+use keys::{
+    About, CHILD_ENDED, HOST, HOST_ENDED, HOST_FREE, LEFT_LINES_FREE, LISTENER_ENDED, STDERR_FREE,
+    STDOUT_FREE, about_of,
+};
 use outbox::Outbox;
-use output::{About, about_of};
-
-/// Keys of the event loop; above them, four for each worker's slot: see [`output::key_of`].
-const HOST: u64 = 0;
-const HOST_ENDED: u64 = 1;
-const CHILD_ENDED: u64 = 2;
-const STDERR_FREE: u64 = 3;
-const HOST_FREE: u64 = 4;
-const LISTENER_ENDED: u64 = 5;
-const STDOUT_FREE: u64 = 6;
-const LEFT_LINES_FREE: u64 = 7;
-const FIRST_SLOT: u64 = 16;
 
 /// How soon it is tried again to watch what a worker writes.
 const REWATCH: Duration = Duration::from_millis(20);
@@ -241,7 +234,7 @@ impl<'a> Server<'a> {
         epoll.add_readable(&host, HOST_ENDED)?;
         epoll.add_readable(&child_events, CHILD_ENDED)?;
         let (hello, executing) = introduce(privilege)?;
-        startup::warm_up();
+        warm_up::warm_up();
         let passes_stdout = (inheritance == Inheritance::Nothing).then_some(Stream::Stdout);
         let outputs = Streams {
             stdout: passes_stdout.map(Output::open).transpose()?,
@@ -282,7 +275,7 @@ impl<'a> Server<'a> {
             hopeless: Vec::new(),
             retired: false,
         };
-        startup::leave_memory();
+        warm_up::leave_memory();
         // Last: from here on the host counts on it.
         protocol::send(socket, &hello, &[])?;
         Ok(server)

@@ -4,7 +4,7 @@
 //! threads is a copy in which locks are held by no thread. A library that starts a thread in its
 //! constructor (OpenBLAS, jemalloc's background threads) does so in the fork server too, before
 //! anything of ours runs there. Such a fork server does not fork; it executes the program once
-//! more, which becomes a worker in the same constructor (see [`bootstrap`]), and has that library's
+//! more, which becomes a worker in the same constructor (see [`bootstrap`](super::bootstrap)), and has that library's
 //! threads as the program has them. It takes about a millisecond, which spare workers hide.
 //!
 //! What a fork copies, such a worker is sent: [`Begin`], the first message on its socket, with the
@@ -21,8 +21,10 @@ use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::privilege::Privilege;
 use crate::sys::{fds, image, opened, process};
 use crate::worker::process::child::startup::{self, Surplus, WorkerArgs};
-use crate::worker::process::fork_server::bootstrap;
+use crate::worker::process::child::warm_up::warm_up;
+use crate::worker::process::child::worker::EXIT_NOT_STARTED;
 use crate::worker::process::fork_server::prepare;
+use crate::worker::process::fork_server::start;
 use crate::worker::process::ipc::protocol::{self, Message, ModuleAt};
 use crate::worker::process::ipc::stderr_count::Seen;
 
@@ -88,7 +90,7 @@ impl Executing {
         descriptors.extend(birth.stdout.map(AsFd::as_fd));
         // It is there before the worker is: there is always room for the first.
         protocol::send(&socket, &begin, &descriptors)?;
-        bootstrap::launch_worker(theirs, &self.privilege)
+        start::launch_worker(theirs, &self.privilege)
     }
 }
 
@@ -99,7 +101,7 @@ pub(in crate::worker::process) fn begin(socket: &OwnedFd) -> ! {
         // Its stderr is the program's still.
         Err(e) => {
             eprintln!("brigade: a worker could not begin: {e}");
-            process::exit_now(startup::EXIT_NOT_STARTED)
+            process::exit_now(EXIT_NOT_STARTED)
         }
     }
 }
@@ -138,7 +140,7 @@ impl Made {
         });
         let stderr_count = prepared.unwrap_or_else(|e| startup::could_not_start(&fd_socket, e));
         drop((counts, stdout));
-        startup::warm_up();
+        warm_up();
         Ok(Made {
             surplus: [socket.as_raw_fd(), mailbox.as_raw_fd(), stderr.as_raw_fd()],
             begin,

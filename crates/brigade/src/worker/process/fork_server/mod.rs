@@ -1,6 +1,6 @@
 //! What runs in the fork server, a process with one thread that makes the workers.
 //!
-//! - `bootstrap`: how a start of the program becomes one, or a worker; and how the host starts it
+//! - `bootstrap`: how a start of the program becomes one, or a worker; `start`: how it is started
 //! - `main_program`: whether the library is part of the program that would be started
 //! - `prepare`: what it does to itself first
 //! - `event_loop`: what it waits for, and what the host asks for; `event_loop/workers` makes
@@ -25,4 +25,5 @@ mod oom_score;
 pub(super) mod orphans;
 mod prepare;
 mod resident;
+pub(super) mod start;
 pub(super) mod streams;

@@ -6,8 +6,8 @@ use std::io;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::sys::error::Call;
-use crate::sys::{asking, c_streams, fds, opened, process, signal};
-use crate::worker::process::child::startup;
+use crate::sys::{asking, c_streams, fault, fds, opened, process, signal};
+use crate::worker::process::child::this_worker;
 
 /// Makes a process that was meant to become the program fit to be a fork server. Gives the limit of
 /// descriptors as it was, if that can be known.
@@ -46,9 +46,9 @@ pub(crate) fn prepare_program() -> io::Result<()> {
     // SIGPIPE.
     signal::set_default(libc::SIGCHLD);
     signal::set_ignored(libc::SIGPIPE);
-    signal::learn_stack();
-    signal::observe_faults(startup::note_fault).needed_to("tell what a worker died of")?;
-    asking::begin(startup::ANSWER).needed_to("tell where a worker is")?;
+    fault::learn_stack();
+    fault::observe_faults(this_worker::note_fault).needed_to("tell what a worker died of")?;
+    asking::begin(this_worker::ANSWER).needed_to("tell where a worker is")?;
     standard_streams().needed_to("give a process its standard streams")?;
     c_streams::write_stdout_by_lines();
     Ok(())

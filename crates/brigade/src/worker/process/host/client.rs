@@ -31,14 +31,14 @@ use crate::sys::signal::Blocked;
 use crate::sys::timer::Timer;
 use crate::task::entry::Plan;
 use crate::task::symbols::Symbols;
-use crate::worker::process::fork_server::bootstrap;
+use crate::worker::process::fork_server::start;
 use crate::worker::process::host::groups::{self, Groups};
 use crate::worker::process::host::program::{self, NamedProgram};
 use crate::worker::process::host::start_method::StartMethod;
-use crate::worker::process::host::streams::Given;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::exit_table::ExitTable;
 use crate::worker::process::ipc::protocol::{self, Build, Limits, ModuleAt, Request};
+use crate::worker::process::ipc::streams::SentRoutes;
 use crate::worker::process::ipc::wake_socket::{self, HostWakeSocket};
 use fd_sockets::FdSockets;
 use greeting::{Greeting, greet};
@@ -188,7 +188,7 @@ impl ForkServer {
 
     fn start(of: Origin<'_>) -> io::Result<Arc<ForkServer>> {
         let started = match of.program {
-            None => bootstrap::check()
+            None => start::check()
                 .needed_to("see whether this program can be started again")
                 .and_then(|()| ForkServer::try_start(of, &Build::of_this_process()?)),
             Some(program) => program
@@ -230,7 +230,7 @@ impl ForkServer {
         protocol::send(&socket, &begin, &descriptors)?;
         drop(to_write);
         let file = of.program.map(|program| program.file());
-        let pid = bootstrap::launch(&theirs, &ours, inheritance, file)?;
+        let pid = start::launch(&theirs, &ours, inheritance, file)?;
         drop(theirs);
         let Greeting {
             process,
@@ -377,8 +377,13 @@ impl ForkServer {
     }
 
     /// Before a worker has its setup: it is to have streams of its own.
-    pub(crate) fn tell_streams(&self, given: &Given, slot: u32, pid: u32) -> io::Result<()> {
-        let Some((routes, descriptors)) = given.to_send()? else {
+    pub(crate) fn tell_streams(
+        &self,
+        routes: Option<SentRoutes>,
+        slot: u32,
+        pid: u32,
+    ) -> io::Result<()> {
+        let Some((routes, descriptors)) = routes else {
             return Ok(());
         };
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();

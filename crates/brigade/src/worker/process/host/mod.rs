@@ -12,8 +12,8 @@
 //! - `death`: why a worker died
 //! - `groups`: where workers may have control groups of their own; `groups/of_pool`: those of a
 //!   pool that is limited as a whole
-//! - `setup`: what a builder asks for, as a worker is told it
-//! - `streams`: what workers' standard streams are, and the lines that they write
+//! - `setup`: from a builder to what it asks for its workers, `worker_setup`
+//! - `streams`: what workers' standard streams are; `lines`: the lines that they write there
 //! - `start_method`: whether workers are forked or executed
 
 use crate::process::{Enforcement, Limit};
@@ -22,12 +22,14 @@ pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod death;
 pub(crate) mod groups;
+pub(crate) mod lines;
 pub(crate) mod one_shot;
 pub(crate) mod program;
 pub(crate) mod result;
 mod setup;
 pub(super) mod start_method;
 pub(crate) mod streams;
+pub(crate) mod worker_setup;
 
 /// How workers of this program are limited.
 pub(super) fn limited_by(limit: Limit) -> Enforcement {

@@ -13,16 +13,17 @@ use std::time::{Duration, Instant};
 
 use crate::task::codec::{self, Encoded};
 use crate::task::entry::{Plan, caught};
+use crate::task::error::joined_twice;
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::transport::attachment;
-use crate::worker::handle::joined_twice;
 use crate::worker::process::host::client::{ForkServer, Origin};
 use crate::worker::process::host::result::{Decode, decoded};
+use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::protocol::Setup;
 use crate::{JoinError, Message};
-use outcome::{Held, Stored};
-use worker::{Found, Input, Worker};
+use outcome::Stored;
+use worker::{Found, Held, Input, Worker};
 
 /// It was not cancelled.
 const NOT_CANCELLED: u8 = 0;
@@ -64,11 +65,11 @@ impl<R: Message> ProcessTask<R> {
     pub(crate) fn start<A: Message>(
         task: fn(A) -> R,
         input: A,
-        setup: Option<&Setup>,
+        setup: Option<&WorkerSetup>,
         name: TaskName,
         grace: Duration,
     ) -> io::Result<ProcessTask<R>> {
-        let of = Origin::own(Setup::inheritance(setup));
+        let of = Origin::own(Setup::inheritance(setup.map(|setup| &setup.told)));
         // First, so that a program that cannot start processes hears of it, whatever the input.
         ForkServer::get(of)?;
         ProcessTask::start_plan(of, Plan::of(task)?, input, setup, name, grace)
@@ -79,7 +80,7 @@ impl<R: Message> ProcessTask<R> {
         of: Origin<'_>,
         plan: Plan,
         input: A,
-        setup: Option<&Setup>,
+        setup: Option<&WorkerSetup>,
         name: TaskName,
         grace: Duration,
     ) -> io::Result<ProcessTask<R>> {
@@ -118,7 +119,7 @@ impl<R: Message> ProcessTask<R> {
         let mut worker = Worker::take(of)?;
         if let Some(setup) = setup {
             worker.set_up(setup)?;
-            setup.given.name(plan.to_words(), |_, _| name.clone());
+            setup.streams.name(plan.to_words(), |_, _| name.clone());
         }
         worker.give(plan, input, descriptors)?;
         Ok(running(State::Started(Box::new(worker))))

@@ -1,4 +1,4 @@
-//! What a builder asks for, as a worker is told it.
+//! From a builder to what its workers are told.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,8 +10,8 @@ use super::client::Origin;
 use super::groups::{self, Groups};
 use super::one_shot::ProcessTask;
 use super::program::NamedProgram;
-use super::streams::Given;
-use crate::init::ProgramInit;
+use super::streams::GivenStreams;
+use super::worker_setup::WorkerSetup;
 use crate::process::Builder;
 #[cfg(feature = "sandbox")]
 use crate::process::streams::From;
@@ -20,6 +20,7 @@ use crate::task::entry::Plan;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
 use crate::worker::process::ipc::protocol::{Limits, Setup};
+use crate::worker::program_init::ProgramInit;
 use crate::{Kind, Message};
 
 impl Builder {
@@ -47,11 +48,11 @@ impl Builder {
         let mut setup = self.setup()?;
         // Its own program may have one; this one's is not there.
         if let Some(setup) = &mut setup {
-            setup.program_init = None;
+            setup.told.program_init = None;
         }
         let of = Origin {
             program: Some(program),
-            inheritance: Setup::inheritance(setup.as_ref()),
+            inheritance: Setup::inheritance(setup.as_ref().map(|setup| &setup.told)),
         };
         let plan = Plan::from_words(plan);
         ProcessTask::start_plan(of, plan, input, setup.as_ref(), name, self.grace)
@@ -93,8 +94,8 @@ impl Builder {
         self.grace
     }
 
-    /// What the worker has to do to itself; `None`: nothing.
-    pub(crate) fn setup(&self) -> io::Result<Option<Setup>> {
+    /// What its workers are to be like; `None`: as they begin.
+    pub(crate) fn setup(&self) -> io::Result<Option<WorkerSetup>> {
         if self.asks_nothing() {
             return Ok(None);
         }
@@ -124,7 +125,7 @@ impl Builder {
             }
             env.push((key_bytes, value_bytes));
         }
-        let given = self.given_streams()?;
+        let streams = self.given_streams()?;
         let setup = Setup {
             name: self.name.as_deref().map(str::to_owned),
             env_clear: self.env_clear,
@@ -136,15 +137,17 @@ impl Builder {
             oom_score_adj: self.oom_score_adj,
             limits: self.limits()?,
             program_init: self.program_init()?,
-            streams: given.of_worker(),
-            given,
+            streams: streams.of_worker(),
             #[cfg(feature = "sandbox")]
             sandbox: self.sandbox.clone().map(|s| Box::new(s.0)),
             pool: None,
         };
         #[cfg(feature = "sandbox")]
         let setup = of_sandbox(setup);
-        Ok((setup != Setup::default()).then_some(setup))
+        Ok((setup != Setup::default()).then_some(WorkerSetup {
+            told: setup,
+            streams,
+        }))
     }
 }
 
@@ -156,9 +159,9 @@ impl Builder {
         Ok(offset.map(|function| function.0))
     }
 
-    fn given_streams(&self) -> io::Result<Given> {
+    fn given_streams(&self) -> io::Result<GivenStreams> {
         let Some(streams) = &self.streams else {
-            return Ok(Given::default());
+            return Ok(GivenStreams::default());
         };
         #[cfg(feature = "sandbox")]
         if self.sandbox.is_some() && matches!(streams.stdin.0, From::Inherit) {
@@ -166,8 +169,8 @@ impl Builder {
                 "a worker in a sandbox cannot have the program's stdin: that would be a way out";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let program = self.named_program()?.cloned();
-        Ok(Given::new(streams, self.name.clone(), program))
+        let program = self.named_program()?.map(|program| Arc::clone(&program.0));
+        Ok(GivenStreams::new(streams, self.name.clone(), program))
     }
 
     fn limits(&self) -> io::Result<Limits> {

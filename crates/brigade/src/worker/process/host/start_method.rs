@@ -1,13 +1,9 @@
 //! How worker processes are made.
 
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::worker::process::host::client::{ForkServer, Origin};
-use crate::worker::process::inheritance::Inheritance;
-
-/// How worker processes are made; what [`start_method`] tells.
+/// How worker processes are made; what [`start_method`](crate::process::start_method) tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartMethod {
@@ -49,7 +45,7 @@ impl StartMethod {
     pub(in crate::worker::process) fn log_once(&self) {
         static TOLD: AtomicBool = AtomicBool::new(false);
         if *self != StartMethod::Fork && !TOLD.swap(true, Ordering::Relaxed) {
-            crate::task::panic::contained(
+            crate::task::contain::contained(
                 || crate::trace::warn!(target: "brigade::process", "{self}"),
             );
         }
@@ -86,25 +82,6 @@ impl fmt::Display for StartMethod {
              pool's initializer",
         ))
     }
-}
-
-/// How worker processes are made in this program, on this machine. It is found out by the fork
-/// server, which is started if there is none.
-///
-/// # Errors
-/// As [`spawn`](crate::process::spawn): no process can be made.
-///
-/// # Examples
-/// ```
-/// use brigade::process::{StartMethod, start_method};
-///
-/// brigade::init();
-/// assert_eq!(start_method()?, StartMethod::Fork);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub fn start_method() -> io::Result<StartMethod> {
-    let own = Origin::own(Inheritance::Environment);
-    Ok(ForkServer::get(own)?.start_method().clone())
 }
 
 #[cfg(test)]

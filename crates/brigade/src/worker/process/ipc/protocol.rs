@@ -18,7 +18,6 @@ use crate::sys::privilege::Privilege;
 use crate::sys::program_file::ProgramFile;
 use crate::sys::remote_error::RemoteError;
 use crate::task::panic::Unwound;
-use crate::worker::process::host::streams::Given;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::streams::{OwnStreams, Routes};
 
@@ -214,9 +213,6 @@ pub(crate) struct Setup {
     pub(crate) program_init: Option<u64>,
     /// Streams that its builder has given it.
     pub(crate) streams: Option<OwnStreams>,
-    /// What those are, in the host: it travels through the fork server.
-    #[serde(skip)]
-    pub(crate) given: Given,
     /// Shuts it in, after the initializer.
     #[cfg(feature = "sandbox")]
     pub(crate) sandbox: Option<Box<crate::sandbox::Rules>>,

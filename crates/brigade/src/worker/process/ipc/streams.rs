@@ -7,6 +7,8 @@
 //! `PIPE_BUF` bytes, which nothing comes between. The fork server takes it out again. A task that
 //! forges one has its own lines called by another task's name, or by none.
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
 
 /// What the fork server does with what a worker writes.
@@ -29,6 +31,9 @@ pub(crate) struct Routes {
     /// The memory file of a value that is too large for what the worker is told at its start.
     pub(crate) value: bool,
 }
+
+/// Those, and their descriptors, on their way to the fork server.
+pub(crate) type SentRoutes = (Routes, Vec<OwnedFd>);
 
 /// What the worker itself is told of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

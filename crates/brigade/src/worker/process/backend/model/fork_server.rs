@@ -19,10 +19,10 @@ use crate::task::symbols::{Frames, Symbols};
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::backend::model::worker::Worker;
 use crate::worker::process::host::client::{Origin, PoolObserver};
-use crate::worker::process::host::streams::Given;
 use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Limits;
+use crate::worker::process::ipc::streams::SentRoutes;
 
 /// No worker is asked where it is.
 pub(crate) struct Question(u32);
@@ -252,7 +252,12 @@ impl ForkServer {
     }
 
     /// Nor streams of its own.
-    pub(crate) fn tell_streams(&self, _given: &Given, _slot: u32, _pid: u32) -> io::Result<()> {
+    pub(crate) fn tell_streams(
+        &self,
+        _routes: Option<SentRoutes>,
+        _slot: u32,
+        _pid: u32,
+    ) -> io::Result<()> {
         Ok(())
     }
 

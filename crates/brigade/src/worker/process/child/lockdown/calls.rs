@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use libc::{c_int, c_long};
 
-use super::refused::Text;
+use super::text::Text;
 
 /// Allowed, whatever their arguments: they concern this process alone, or what it has open.
 pub(super) const ALLOWED: &[c_long] = &[

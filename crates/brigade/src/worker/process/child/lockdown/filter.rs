@@ -22,7 +22,7 @@ use super::calls::{
 };
 use super::refused;
 use crate::sandbox::Rules;
-use crate::worker::process::child::startup;
+use crate::worker::process::child::this_worker;
 
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: TargetArch = TargetArch::x86_64;
@@ -34,10 +34,10 @@ pub(super) fn install(rules: &Rules, filter: &[sock_filter]) -> io::Result<()> {
     refused::handle(refused::Handling {
         opens: rules.has_paths(),
         kills: rules.kill,
-        note: startup::note_refused,
+        note: this_worker::note_refused,
     })?;
     apply_filter(filter).map_err(io::Error::other)?;
-    startup::note_sandbox();
+    this_worker::note_sandbox();
     Ok(())
 }
 

@@ -9,7 +9,8 @@
 //! 6. `filter`: seccomp, which knows calls and their numbers, and none of the memory that they
 //!    point to. It is last, because it refuses all of the above.
 //!
-//! `refused` is the handler of calls that are neither allowed nor refused by an error at once.
+//! `refused` is the handler of calls that are neither allowed nor refused by an error at once;
+//! `calls` has the names of calls, `text` what the handler says of one.
 //!
 //! Each step that fails is an error of the start where what it brings about was required; see
 //! [`Sandbox::require`](crate::Sandbox::require).
@@ -19,6 +20,7 @@ mod filter;
 mod identity;
 mod paths;
 mod refused;
+mod text;
 
 use std::io;
 use std::sync::OnceLock;

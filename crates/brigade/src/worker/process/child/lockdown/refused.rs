@@ -16,16 +16,16 @@
 )]
 
 use std::ffi::c_void;
-use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 
 use libc::{c_int, c_long};
 
 use super::calls;
+use super::text::Text;
 use crate::sys::error;
-use crate::sys::signal::{self, Fault};
-use crate::worker::process::ipc::mailbox::REFUSED_TEXT as TEXT;
+use crate::sys::fault::Fault;
+use crate::sys::signal;
 
 /// What the handler does with a call that it cannot do in another way: it notes where that was, and
 /// what.
@@ -257,53 +257,4 @@ fn is_empty(path: usize) -> bool {
     // SAFETY: the task passed it as a string to a system call. If it is none, this is the task's
     // own fault of memory, and told as such.
     path == 0 || unsafe { *(path as *const u8) } == 0
-}
-
-/// A text of limited length, made without an allocation.
-pub(super) struct Text {
-    bytes: [u8; TEXT],
-    len: usize,
-}
-
-impl Default for Text {
-    fn default() -> Text {
-        Text {
-            bytes: [0; TEXT],
-            len: 0,
-        }
-    }
-}
-
-impl Text {
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
-    }
-
-    /// Appends a task's string, and stops at what is no printable character.
-    pub(super) fn push_path(&mut self, path: usize) {
-        if path == 0 {
-            return;
-        }
-        let mut at = path as *const u8;
-        loop {
-            // SAFETY: as in `is_empty`; no byte after the string's end is read.
-            let byte = unsafe { at.read() };
-            if !(b' '..=b'~').contains(&byte) || self.len == TEXT {
-                return;
-            }
-            self.bytes[self.len] = byte;
-            self.len += 1;
-            at = at.wrapping_add(1);
-        }
-    }
-}
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes().filter(u8::is_ascii).take(TEXT - self.len) {
-            self.bytes[self.len] = byte;
-            self.len += 1;
-        }
-        Ok(())
-    }
 }

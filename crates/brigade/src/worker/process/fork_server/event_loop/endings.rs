@@ -8,6 +8,7 @@ use super::{Closing, Gone, PATIENCE, Server};
 use crate::sys::process::Ended;
 use crate::sys::{fds, process};
 use crate::worker::process::child::startup;
+use crate::worker::process::child::worker::EXIT_NOT_STARTED;
 use crate::worker::process::fork_server::oom;
 use crate::worker::process::fork_server::streams::{NOBODY_READS, Output, Stream};
 
@@ -91,7 +92,7 @@ impl Server<'_> {
                     || self.groups.was_killed_for_memory(pid)
                     || oom::is_more(self.oom.count(), worker.oom_kills));
             self.groups.remove(pid);
-            let unstarted = (ended == Ended::Exited(startup::EXIT_NOT_STARTED))
+            let unstarted = (ended == Ended::Exited(EXIT_NOT_STARTED))
                 .then(|| startup::why_not_started(&worker.fd_socket))
                 .flatten();
             let (notify, free) = match unstarted {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::HOST_FREE;
+use super::keys::HOST_FREE;
 use crate::sys::epoll::Epoll;
 use crate::sys::error::errno_of;
 use crate::worker::process::ipc::protocol::{self, Event};

@@ -3,48 +3,13 @@
 use std::io;
 use std::time::Instant;
 
-use super::{FIRST_SLOT, LEFT_LINES_FREE, STDERR_FREE, STDOUT_FREE, Server, Worker};
+use super::keys::{About, LEFT_LINES_FREE, key_of, key_when_free};
+use super::{Server, Worker};
 use crate::sys::epoll::Epoll;
 use crate::worker::process::fork_server::streams::{Found, Input, Output, Stream, Streams};
 
 /// Of so many workers that have ended, what they left for a reader of lines is kept at most.
 const MOST_LEFT: usize = 64;
-
-/// What a worker's key is about: what it writes to a stream, or that its own output has room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum About {
-    Written(Stream),
-    Room(Stream),
-}
-
-/// The event loop's key of something about the worker in a slot.
-pub(super) fn key_of(slot: u32, about: About) -> u64 {
-    let number = match about {
-        About::Written(stream) => stream as u64,
-        About::Room(stream) => 2 + stream as u64,
-    };
-    FIRST_SLOT + 4 * u64::from(slot) + number
-}
-
-/// The reverse.
-pub(super) fn about_of(key: u64) -> (u32, About) {
-    let number = key - FIRST_SLOT;
-    let [even, odd] = Stream::ALL;
-    let stream = if number % 2 == 0 { even } else { odd };
-    let about = if number % 4 < 2 {
-        About::Written(stream)
-    } else {
-        About::Room(stream)
-    };
-    ((number / 4) as u32, about)
-}
-
-fn key_when_free(stream: Stream) -> u64 {
-    match stream {
-        Stream::Stdout => STDOUT_FREE,
-        Stream::Stderr => STDERR_FREE,
-    }
-}
 
 impl Worker {
     /// What this worker writes to a stream, and where that goes.
@@ -273,6 +238,7 @@ fn watch_own(worker: &mut Worker, stream: Stream, epoll: &Epoll) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys::about_of;
     use super::*;
 
     #[test]

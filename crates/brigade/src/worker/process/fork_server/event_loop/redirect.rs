@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::output::{About, key_of};
+use super::keys::{About, key_of};
 use super::{Server, Worker};
 use crate::sys::fds;
 use crate::worker::process::fork_server::streams::{self, Input, Output, Stream};

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::endings::end;
-use super::output::{About, key_of};
+use super::keys::{About, key_of};
 use super::{Server, Worker};
 use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::error::Call;

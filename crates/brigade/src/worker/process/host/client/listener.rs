@@ -13,7 +13,7 @@ use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::error::{self, Call};
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{fds, opened, process};
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 use crate::worker::process::fork_server::orphans;
 use crate::worker::process::ipc::exit_table::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;

@@ -36,7 +36,7 @@ use rustix::process::{Pid, Signal};
 use super::listener::mark_dead;
 use super::{ForkServer, State};
 use crate::sys::{fds, opened, process};
-use crate::task::panic::contained;
+use crate::task::contain::contained;
 use crate::worker::process::fork_server::orphans;
 use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Request};
 

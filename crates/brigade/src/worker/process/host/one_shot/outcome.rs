@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::worker::{Found, Worker};
+use super::worker::{Found, Held, Worker};
 use crate::JoinError;
 use crate::sys::value_file::ValueFile;
 use crate::task::name::TaskName;
 use crate::worker::process::ipc::fd_socket;
-use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
+use crate::worker::process::ipc::reply::{self, Reply};
 
 /// An encoded result.
 pub(super) enum Stored {
@@ -19,19 +19,6 @@ pub(super) enum Stored {
 
 /// The encoded result of a task, and its descriptors; or why there is none.
 pub(super) type Outcome = Result<(Stored, Vec<OwnedFd>), JoinError>;
-
-/// An end that is known, and waits for the fork server.
-pub(super) enum Held {
-    /// A reply, of which a part comes through the descriptor socket, which was asked for with this
-    /// request_number.
-    FdSocket {
-        tag: ReplyTag,
-        frame: Vec<u8>,
-        request_number: u64,
-    },
-    /// It has ended, or broken the protocol (`true`), and is told of when it is gone.
-    Gone(bool),
-}
 
 impl Worker {
     /// The task's end, from the worker's last reply. `None`: it cannot be told before the deadline.

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::outcome::Held;
 use crate::sys::error;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{futex, spin};
@@ -14,10 +13,11 @@ use crate::task::entry::Plan;
 use crate::transport::attachment;
 use crate::worker::process::host::client::{ForkServer, Origin, SpareWorker};
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::fd_socket;
 use crate::worker::process::ipc::mailbox::{HostRings, INLINE_MAX};
 use crate::worker::process::ipc::order::{Order, Payload};
-use crate::worker::process::ipc::protocol::{self, NotReady, Setup};
+use crate::worker::process::ipc::protocol::{self, NotReady};
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// How often another fork server is tried.
@@ -48,6 +48,19 @@ pub(super) enum Found {
     Ended,
     Corrupt,
     TimedOut,
+}
+
+/// An end that is known, and waits for the fork server.
+pub(super) enum Held {
+    /// A reply, of which a part comes through the descriptor socket, which was asked for with this
+    /// request_number.
+    FdSocket {
+        tag: ReplyTag,
+        frame: Vec<u8>,
+        request_number: u64,
+    },
+    /// It has ended, or broken the protocol (`true`), and is told of when it is gone.
+    Gone(bool),
 }
 
 impl Drop for Worker {
@@ -187,8 +200,8 @@ impl Worker {
     }
 
     /// Has the worker prepare itself, and waits until it has.
-    pub(super) fn set_up(&mut self, setup: &Setup) -> io::Result<()> {
-        let bytes = postcard::to_stdvec(setup).map_err(io::Error::other)?;
+    pub(super) fn set_up(&mut self, setup: &WorkerSetup) -> io::Result<()> {
+        let bytes = postcard::to_stdvec(&setup.told).map_err(io::Error::other)?;
         if bytes.len() > INLINE_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -196,9 +209,9 @@ impl Worker {
             ));
         }
         self.server
-            .tell_limits(&setup.limits, self.slot, self.pid)?;
+            .tell_limits(&setup.told.limits, self.slot, self.pid)?;
         self.server
-            .tell_streams(&setup.given, self.slot, self.pid)?;
+            .tell_streams(setup.streams.to_send()?, self.slot, self.pid)?;
         self.write(Order::SetUp(&bytes))?;
         self.ends.orders.publish();
         let mut frame = Vec::new();

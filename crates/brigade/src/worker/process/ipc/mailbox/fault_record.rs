@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::Mailbox;
-use crate::sys::signal::Fault;
+use crate::sys::fault::Fault;
 use crate::sys::{image, unwind};
 
 const CALLS: usize = 64;
@@ -37,7 +37,7 @@ pub(crate) struct RecordedFault {
     pub(crate) overflow: bool,
     pub(crate) address: usize,
     pub(crate) calls: Vec<usize>,
-    /// Whether it finished noting: otherwise its own alarm ended it (see `sys::signal`).
+    /// Whether it finished noting: otherwise its own alarm ended it (see `sys::fault`).
     pub(crate) whole: bool,
 }
 

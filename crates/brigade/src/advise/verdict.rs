@@ -1,0 +1,84 @@
+//! What decides, of all that was measured.
+
+use super::{Measured, Results, Together};
+use crate::Kind;
+
+/// What processes may cost more than threads, or threads more than processes, and still be called
+/// the same.
+pub(super) const TIE: f64 = 1.1;
+
+/// What decides. The first that holds is taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// An input crashed its worker.
+    Crashes,
+    /// It did so only in threads together.
+    CrashesInThreads,
+    /// A task ran over its limit of time, alone or in threads together.
+    Hangs,
+    /// It leaves so many bytes behind.
+    Leaks(u64),
+    /// What it takes or gives cannot be carried to another process.
+    CannotBeCarried,
+    /// It gives something else in a process than in the program.
+    NeedsTheProgram,
+    /// It gives something else after other tasks.
+    NeedsTasksBefore,
+    /// By the clock.
+    Quicker(Kind, f64),
+    /// Neither is quicker; as many times as long do processes take.
+    Tie(f64),
+    /// Nothing returned, or threads could not be measured.
+    Unknown,
+}
+
+impl Verdict {
+    /// The first that holds is taken.
+    pub(super) fn of(found: &Measured) -> Verdict {
+        let failures = &found.failures;
+        if failures.crashed.count > 0 {
+            return Verdict::Crashes;
+        }
+        if failures.timed_out.count > 0 || found.together == Some(Together::Hung) {
+            return Verdict::Hangs;
+        }
+        if matches!(found.together, Some(Together::Crashed(_))) {
+            return Verdict::CrashesInThreads;
+        }
+        if failures.undeliverable.count > 0 {
+            return Verdict::CannotBeCarried;
+        }
+        match found.results {
+            Results::DependOnTheProgram => return Verdict::NeedsTheProgram,
+            Results::DependOnTasksBefore => return Verdict::NeedsTasksBefore,
+            Results::Same | Results::Unknown => {}
+        }
+        if let Some(bytes) = found.alone.and_then(|alone| alone.leaks) {
+            return Verdict::Leaks(bytes);
+        }
+        match found.ratio {
+            None => Verdict::Unknown,
+            Some(ratio) if ratio > TIE => Verdict::Quicker(Kind::Thread, ratio),
+            Some(ratio) if ratio < 1.0 / TIE => Verdict::Quicker(Kind::Process, ratio),
+            Some(ratio) => Verdict::Tie(ratio),
+        }
+    }
+
+    /// The kind of worker that it speaks for.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Verdict::Crashes
+            | Verdict::CrashesInThreads
+            | Verdict::Hangs
+            | Verdict::Leaks(_)
+            | Verdict::Unknown
+            | Verdict::Quicker(Kind::Process, _) => Kind::Process,
+            Verdict::CannotBeCarried
+            | Verdict::NeedsTheProgram
+            | Verdict::NeedsTasksBefore
+            | Verdict::Quicker(Kind::Thread, _)
+            // Threads take less memory, and what they are given is not copied.
+            | Verdict::Tie(_) => Kind::Thread,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What visitors are given to walk through maps, and through structs by their fields' names.
+
+use serde::de::{DeserializeSeed, MapAccess};
+
+use super::access::none_left;
+use super::key::{MapKey, Name};
+use super::names::FieldNames;
+use super::{Decoder, shown_key};
+use crate::task::codec::error::{Error, Result};
+use crate::task::codec::plain::{self, Layout};
+use crate::task::codec::tag;
+
+/// Keys and values: of a map, of a struct's fields, or of a variant, whose name is the only key.
+pub(super) struct Entries<'d, 'de, 'n> {
+    decoder: &'d mut Decoder<'de, 'n>,
+    left: usize,
+    keys: Keys<'de>,
+    /// The struct's name, for errors.
+    of: &'static str,
+    key: Key<'de>,
+    /// A key was read, and its value was not.
+    is_value_due: bool,
+}
+
+enum Keys<'de> {
+    /// Each stands before its value.
+    Inline,
+    Fields(FieldNames<'de>),
+    Variant(&'de str),
+}
+
+/// The key of the entry that is being read, for errors.
+enum Key<'de> {
+    None,
+    Encoded(&'de [u8]),
+    Name(&'de str),
+}
+
+impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
+    pub(super) fn of_map(decoder: &'d mut Decoder<'de, 'n>, count: usize) -> Self {
+        Self::new(decoder, count, Keys::Inline, "")
+    }
+
+    #[inline]
+    pub(super) fn of_struct(
+        decoder: &'d mut Decoder<'de, 'n>,
+        count: usize,
+        names: FieldNames<'de>,
+        of: &'static str,
+    ) -> Self {
+        Self::new(decoder, count, Keys::Fields(names), of)
+    }
+
+    pub(super) fn of_variant(decoder: &'d mut Decoder<'de, 'n>, name: &'de str) -> Self {
+        Self::new(decoder, 1, Keys::Variant(name), "")
+    }
+
+    #[inline]
+    fn new(
+        decoder: &'d mut Decoder<'de, 'n>,
+        left: usize,
+        keys: Keys<'de>,
+        of: &'static str,
+    ) -> Self {
+        Entries {
+            decoder,
+            left,
+            keys,
+            of,
+            key: Key::None,
+            is_value_due: false,
+        }
+    }
+
+    #[cold]
+    fn place(&self, error: Error) -> Error {
+        match (&self.key, &self.keys) {
+            (Key::None, _) => error,
+            (Key::Encoded(key), _) => error.at_key(shown_key(key)),
+            (Key::Name(name), Keys::Variant(_)) => error.in_variant(name),
+            (Key::Name(name), _) => error.in_field(self.of, name),
+        }
+    }
+
+    /// All entries have been read.
+    #[inline]
+    pub(super) fn end(mut self) -> Result<&'d mut Decoder<'de, 'n>> {
+        self.check_due(false)?;
+        self.pass_skipped()?;
+        none_left(self.left)?;
+        Ok(self.decoder)
+    }
+
+    /// Keys and values are read in turn; a reader that does otherwise would read another value than
+    /// was written.
+    #[inline]
+    fn check_due(&self, is_due: bool) -> Result<()> {
+        match self.is_value_due == is_due {
+            true => Ok(()),
+            false => Err(self.place(Error::new("a key and its value were not read in turn"))),
+        }
+    }
+
+    /// Passes over the fields that the struct lacks.
+    #[inline]
+    fn pass_skipped(&mut self) -> Result<()> {
+        if let Keys::Fields(names) = &mut self.keys {
+            while self.left > 0 && self.decoder.peek()? == tag::SKIPPED {
+                self.decoder.skip_byte();
+                self.left -= 1;
+                names.next()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
+    type Error = Error;
+
+    #[inline]
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
+        self.check_due(false)?;
+        self.pass_skipped()?;
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        self.is_value_due = true;
+        let name = match &mut self.keys {
+            Keys::Fields(names) => names.next()?,
+            Keys::Variant(name) => *name,
+            Keys::Inline => {
+                let before = self.decoder.input;
+                let key = match plain::wanted_by::<S>() {
+                    Layout::Other => seed.deserialize(MapKey(&mut *self.decoder))?,
+                    _ => self.decoder.value(seed)?,
+                };
+                let len = before.len() - self.decoder.input.len();
+                self.key = Key::Encoded(&before[..len]);
+                return Ok(Some(key));
+            }
+        };
+        self.key = Key::Name(name);
+        match seed.deserialize(Name(name, self.decoder.depth)) {
+            Ok(key) => Ok(Some(key)),
+            Err(e) => Err(self.place(e)),
+        }
+    }
+
+    #[inline]
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
+        self.check_due(true)?;
+        self.is_value_due = false;
+        self.decoder.value(seed).map_err(|e| self.place(e))
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}

@@ -1,0 +1,39 @@
+//! What was found out of values and of types.
+
+/// What a value is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Format {
+    #[default]
+    Unknown,
+    /// Its reader takes whatever there is.
+    Any,
+    Plain(&'static str),
+    Option(Box<Format>),
+    Seq(Box<Format>),
+    Map(Box<Format>, Box<Format>),
+    Tuple(Vec<Format>),
+    /// By its place in the trace.
+    Container(usize),
+}
+
+/// What a struct or a variant consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fields {
+    Unit,
+    Newtype(Format),
+    Tuple(Vec<Format>),
+    Named(&'static [&'static str], Vec<Format>),
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    Struct(Fields),
+    /// Variants that were not read yet have none.
+    Enum(Vec<(&'static str, Option<Fields>)>),
+}
+
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) name: &'static str,
+    pub(super) content: Content,
+}
