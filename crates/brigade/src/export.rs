@@ -61,8 +61,8 @@ impl Export {
     /// Whether this is the export of that function of the main program.
     pub(crate) fn is_of<A: Message, R: Message>(&self, plan: Plan) -> bool {
         let types = (self.describe)().0;
-        // The other half of a plan is not compared: a compiler may have made an instance of it for
-        // each crate.
+        // The other half of a plan is the address of code that is generic over the types. It is not
+        // compared: the compiler may have made an instance of it for each crate.
         types.is_some_and(|types| {
             types.plan.task == plan.task && types.pointer == TypeId::of::<fn(A) -> R>()
         })

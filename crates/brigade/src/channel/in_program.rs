@@ -63,7 +63,7 @@ struct State {
     receiver_is_gone: bool,
     /// Threads that wait with the receiver.
     receiving: usize,
-    /// Of those who await a message, or wait for one of several channels.
+    /// Of receivers that await a message, or wait for one of several channels.
     wakers: Vec<Waker>,
 }
 
@@ -100,7 +100,7 @@ impl Queue {
     }
 }
 
-/// Wakes those who do not wait in a receiver's own call.
+/// Wakes the waiters that are not in a receiver's own call.
 fn wake_all(wakers: Vec<Waker>) {
     for waker in wakers {
         // An executor's code: a panic in it is caught, and ignored.

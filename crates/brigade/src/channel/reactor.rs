@@ -1,4 +1,4 @@
-//! What wakes those who await a message.
+//! What wakes the tasks that await a message.
 //!
 //! One thread, `brigade-reactor`, started when a future is first polled, sleeps until any of the
 //! awaited receivers' descriptors is readable or hung up, and wakes the futures that wait for it;
@@ -23,7 +23,7 @@ use crate::task::contain::contained;
 /// A receiver's place with the reactor.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    /// The process whose it is. A fork has a copy, and the same epoll(7) as its parent.
+    /// The process that it belongs to. A fork has a copy, and the same epoll(7) as its parent.
     process: Original,
     reactor: &'static Reactor,
     key: u64,

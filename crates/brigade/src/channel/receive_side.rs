@@ -35,16 +35,16 @@ pub(super) struct ReceiveSide {
     /// dropped.
     left: AtomicBool,
     registration: OwnCell<Registration>,
-    /// Readable while something was left by one who received, for others who wait outside the lock,
-    /// with `Select` or in async code: the mechanism may have told of it only once. Made when the
-    /// first of them waits.
+    /// Readable while a thread that received has left something for others, which wait outside the
+    /// lock, with `Select` or in async code: the mechanism may have told of it only once. Made when
+    /// the first of them waits.
     left_over: OnceLock<OwnedFd>,
     /// The process that made it; a fork of that has a copy.
     original: Original,
     /// How often the process had been forked then: there may be copies in others, if it was since.
     forks: u32,
-    /// One who waits outside could not look, for another had the lock, who is to say so when he
-    /// lets go of it.
+    /// A thread that waits outside could not look, for another had the lock; that one is to say so
+    /// when it lets go of the lock.
     missed: AtomicBool,
 }
 
@@ -141,8 +141,8 @@ impl ReceiveSide {
         ]
     }
 
-    /// Whether the mechanism's descriptor carries wake-ups only: when it is at its end, nobody is
-    /// there who could send one.
+    /// Whether the mechanism's descriptor carries wake-ups only: when it is at its end, no sender
+    /// is left that could send one.
     fn is_only_woken(&self) -> bool {
         self.over == Transport::SharedMemory
     }
@@ -222,8 +222,8 @@ impl ReceiveSide {
         }
     }
 
-    /// No more messages can be made out. The first who meets that is told why; for all others the
-    /// channel has ended, and [`fault`](Receiver::fault) says why.
+    /// No more messages can be made out. The first call that meets that returns why; for all others
+    /// the channel has ended, and [`fault`](Receiver::fault) says why.
     fn broken(&self, why: &str) -> TryRecvError {
         let over = self.over;
         let why = format!("no more can be received over a channel ({over}): {why}");
@@ -356,7 +356,7 @@ impl ReceiveSide {
     /// `false`: look again first.
     fn prepare_to_wait(&self) -> bool {
         if let Some(left_over) = self.left_over.get() {
-            // If there is nothing to take away, all the better.
+            // Clears it. Where it is clear already, this fails, and nothing is lost.
             let _ = rustix::io::read(left_over, &mut [0; 8][..]);
         }
         let locked = self.try_lock().or_else(|| {
@@ -369,8 +369,8 @@ impl ReceiveSide {
             return true;
         };
         let source = locked.get_mut();
-        // When it is let go of, another who may have counted on what was just taken away is told of
-        // what is left.
+        // When it is let go of, another thread that may have counted on what was just taken is told
+        // of what is left.
         source.prepare_to_wait(&self.shared) && !source.has_buffered(&self.shared)
     }
 }
@@ -394,7 +394,8 @@ pub(super) fn sleep_until_any(receivers: &[&ReceiveSide], deadline: Option<Insta
     })
 }
 
-/// The source, in use. When it is let go of, those who wait outside are told of what is left.
+/// The source, in use. When it is let go of, the threads that wait outside are told of what is
+/// left.
 struct Locked<'s> {
     side: &'s ReceiveSide,
     source: Option<MutexGuard<'s, Box<dyn FrameSource>>>,
@@ -431,8 +432,8 @@ impl Drop for Locked<'_> {
             source.has_buffered(&side.shared) || source.peek(&side.shared) == Some(true)
         };
         self.source = None;
-        // Before looking who has missed it: pairs with the fence in `prepare_to_wait`. On x86-64
-        // letting go of the lock was one.
+        // Before looking which thread has missed it: pairs with the fence in `prepare_to_wait`. On
+        // x86-64 letting go of the lock was one.
         if cfg!(not(target_arch = "x86_64")) {
             fence(Ordering::SeqCst);
         }

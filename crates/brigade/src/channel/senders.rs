@@ -10,8 +10,8 @@ use super::send_side::SendSide;
 use crate::sys::error::Call;
 use crate::sys::per_process::PerProcess;
 
-/// What tells sending ends apart: all that they are made of. Who sends an end may be hostile, and
-/// put one together of parts of several channels: where such a one was taken for the end of the
+/// What tells sending ends apart: all that they are made of. The sender of an end may be hostile,
+/// and put one together of parts of several channels: where such a one was taken for the end of the
 /// channel that its memory is of, what is sent with that channel's own ends would go another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ChannelId {

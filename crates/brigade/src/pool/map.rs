@@ -94,7 +94,7 @@ pub struct MapUnordered<A, R, I> {
     /// Results that were given.
     given: usize,
     ended: bool,
-    /// After the source, which gives back what it has of the pool.
+    /// Dropped after the source, which gives its tasks back to the pool.
     pool: Pool,
 }
 
@@ -151,7 +151,7 @@ pub struct Map<A, R, I> {
     /// Those that came too early.
     waiting: VecDeque<Option<Result<R, JoinError>>>,
     ended: bool,
-    /// After the source, which gives back what it has of the pool.
+    /// Dropped after the source, which gives its tasks back to the pool.
     pool: Pool,
 }
 

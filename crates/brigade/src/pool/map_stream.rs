@@ -40,7 +40,7 @@ enum Slot<R> {
     Ended(Result<R, JoinError>),
 }
 
-/// Which tasks have news, and who is to be told of that.
+/// Which tasks have news, and the waker that is to be told of that.
 #[derive(Default)]
 struct Wakes(Mutex<WakesState>);
 
@@ -177,8 +177,8 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> MapStream<A, R, I> {
         }
     }
 
-    /// Submits as many as there is room for. Returns whether there is room for more: where tasks end
-    /// as fast as they are submitted, it stops all the same, so that polling comes to an end.
+    /// Submits as many as there is room for. Returns whether there is room for more: where tasks
+    /// end as fast as they are submitted, it stops all the same, so that polling comes to an end.
     fn submit_more(&mut self, context: &mut Context<'_>) -> bool {
         let most = self.pool.workers().saturating_mul(STREAM_AHEAD);
         let mut submitted = 0;
@@ -191,7 +191,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> MapStream<A, R, I> {
                 return true;
             }
             let Some(next) = self.next.as_mut() else {
-                // Where it panics, it is asked again by who polls again.
+                // Where it panics, the next poll asks it again.
                 let Some(input) = self.inputs.as_mut().and_then(Iterator::next) else {
                     self.inputs = None;
                     return false;
@@ -273,7 +273,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Stream for MapStream<A, R, I
         match this.slots.front() {
             Some(Slot::Runs(..)) => {
                 if has_room {
-                    // Those that were submitted have ended already: none of them wakes anybody.
+                    // Those that were submitted have ended already: none of them wakes the waiter.
                     context.waker().wake_by_ref();
                 }
                 Poll::Pending

@@ -30,7 +30,7 @@ use crate::{JoinHandle, Message};
 ///     .deadline(until) // in the queue, too
 ///     .timeout(Duration::from_secs(2)) // once it runs
 ///     .retries(1)
-///     .cancel_on_drop() // when nobody waits any more
+///     .cancel_on_drop() // when no caller waits any more
 ///     .submit(7);
 /// match page.join() {
 ///     Ok(text) => assert_eq!(text, "page 7"),

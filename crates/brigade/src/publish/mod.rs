@@ -34,7 +34,7 @@ const MOST_STDERR: usize = 512;
 /// it has had it; the queue, and [`PoolStats`]; the last crashes, with the last lines of their
 /// stderr. Inputs and results are not.
 ///
-/// **Who can read it**: the same user, and root, by the rules of
+/// **Its readers**: the same user, and root, by the rules of
 /// [ptrace(2)](https://man7.org/linux/man-pages/man2/ptrace.2.html); of a program that is not
 /// dumpable, or has the privileges of another user, root alone. No other process can change it. It
 /// is memory without a name in any file system, and gone when the program ends, however it ends.

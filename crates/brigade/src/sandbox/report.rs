@@ -177,7 +177,7 @@ fn state(effect: Effect, rules: &Rules, applied: &Applied) -> Enforcement {
     }
 }
 
-/// What seccomp cannot tell apart once something is granted.
+/// Why an effect that seccomp refuses as a whole needs Landlock, where a rule grants a part of it.
 fn needs_landlock(effect: Effect, rules: &Rules) -> Option<&'static str> {
     match effect {
         Effect::Files if rules.has_paths() => Some("granted paths cannot be told from others"),

@@ -38,7 +38,7 @@ pub(crate) fn make(len: usize, memory: Memory) -> io::Result<Draft> {
 fn make_file(len: usize, memory: Memory) -> io::Result<OwnedFd> {
     allowed_size(len)?;
     // The kernel takes page after page without asking whether the rest will fit, until it has to
-    // kill somebody for memory.
+    // kill a process for memory.
     if limits::memory_and_swap().is_some_and(|all| len as u64 > all) {
         return Err(io::Error::from(io::ErrorKind::OutOfMemory)).at(|| no_memory(len));
     }

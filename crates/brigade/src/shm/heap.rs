@@ -1,5 +1,5 @@
 //! In place of `draft` and `region`, where there are no worker processes: a region is memory of
-//! this program, whole pages of it, and what travels in a message is a count of who has it.
+//! this program, whole pages of it, and what travels in a message is one more count of its users.
 
 #![expect(unsafe_code, reason = "memory whose size and type are its user's")]
 
@@ -36,8 +36,8 @@ pub(crate) struct Draft {
     layout: Layout,
 }
 
-// SAFETY: it is memory that no other code has; what is read and written there is the concern of
-// those who dereference `at`, each with its own argument.
+// SAFETY: it is memory that no other code has; what is read and written there is the concern of the
+// code that dereferences `at`, each with its own argument.
 unsafe impl Send for Draft {}
 // SAFETY: as above; `&Draft` gives out addresses and lengths only.
 unsafe impl Sync for Draft {}

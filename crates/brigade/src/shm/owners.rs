@@ -5,12 +5,12 @@
 //! table, and a message that carries it names the entry and a *ticket*, which is good for one
 //! decode.
 //!
-//! 1. An entry is a [`RawLock`], held by the process that owns the range: who dies lets go of it,
-//!    and cannot be taken for a living process.
+//! 1. An entry is a [`RawLock`], held by the process that owns the range: a holder that dies lets
+//!    go of it, and cannot be taken for a living process.
 //! 2. To encode: a new ticket goes into the entry and the message, and the entry is `Leaving`. The
 //!    sender's value is alive, and may be borrowed: it stays the owner.
 //! 3. The sender's value is dropped: the entry is `OnItsWay`, and the lock let go of.
-//! 4. To decode: wait for that (it is a moment: who sends drops what was sent), take the lock,
+//! 4. To decode: wait for that (it is a moment: the sender drops what was sent), take the lock,
 //!    compare the ticket, and the entry is `Owned`. With another ticket, or in another state, the
 //!    message does not decode.
 //! 5. A value that is dropped and was not encoded leaves the entry `Dropped`, or `Poisoned` in a
@@ -18,7 +18,7 @@
 //! 6. [`Recovery`](super::Recovery) takes the lock if no live process has it; in which state it
 //!    finds the entry, and whether its last owner died, says whether the range is poisoned.
 //!
-//! Only who holds the lock changes the entry. A process that scribbles over the table can give
+//! Only the holder of the lock changes the entry. A process that scribbles over the table can give
 //! itself what it can write to anyway; that it does not give *this* process the same bytes twice is
 //! seen to by [`OwnedRanges`](super::owned_ranges::OwnedRanges).
 
@@ -48,7 +48,7 @@ const ON_ITS_WAY: u32 = 3;
 const DROPPED: u32 = 4;
 const POISONED: u32 = 5;
 
-/// One range's. All zero: nobody's, for ever.
+/// One range's. All zero: it has no owner, for ever.
 #[derive(Debug)]
 pub(super) struct Entry {
     lock: RawLock,

@@ -9,13 +9,13 @@
 //! a region takes it out. While it does so the same region may arrive once more; then the list has
 //! a dead entry or a newer one, and either is told by its count.
 //!
-//! A region that arrives may be anything: who sent it may be hostile. Only what the kernel says of
+//! A region that arrives may be anything: its sender may be hostile. Only what the kernel says of
 //! the file is believed.
 //!
 //! **Whether its memory is there.** A page that is missing would be made when it is touched, of the
-//! memory of who touches it: a peer could have this process take as much as it likes, for
-//! nothing. The kernel counts a file's blocks, but also those behind its end, where fallocate(2)
-//! puts some before the size is sealed. So:
+//! memory of the process that touches it: a peer could have this process take as much as it likes,
+//! for nothing. The kernel counts a file's blocks, but also those behind its end, where
+//! fallocate(2) puts some before the size is sealed. So:
 //!
 //! - If the region can be written, what is behind the end is given back first, and then the count
 //!   is right. Later its peers can give back pages inside, but no more than they have once paid

@@ -216,8 +216,8 @@ fn frozen<T: ShmSafe>(values: &[T], len: usize) -> io::Result<Arc<Region>> {
     Region::publish(file, true)
 }
 
-/// The region that came with the message under this number, if it is one for `count` values. Who
-/// sent it may be hostile.
+/// The region that came with the message under this number, if it is one for `count` values. Its
+/// sender may be hostile.
 fn received<T: ShmSafe>(number: u32, count: usize) -> io::Result<Arc<Region>> {
     let file = carry::take::<serde::de::value::Error>(number).map_err(io::Error::other)?;
     let region = Region::receive(file)?;

@@ -79,10 +79,10 @@ use super::{Shared, ShmSafe};
 ///
 /// # What a dead worker leaves
 ///
-/// A part that its owner dies with, or drops, is nobody's: the others cannot be frozen without it.
-/// A program that may need it makes a [`recovery`](Writable::recovery) before sending it: that
-/// gives it back when no live worker has it, poisoned if its last owner died or panicked while it
-/// could write.
+/// A part that its owner dies with, or drops, has no owner any more: the others cannot be frozen
+/// without it. A program that may need it makes a [`recovery`](Writable::recovery) before sending
+/// it: that gives it back when no live worker has it, poisoned if its last owner died or panicked
+/// while it could write.
 ///
 /// # Limits
 ///
@@ -349,7 +349,7 @@ impl<T: ShmSafe> Writable<[T]> {
         parts.into_iter().enumerate().map(part).collect()
     }
 
-    /// What gives this part back when its owner, who may be in another process by then, has died or
+    /// What gives this part back when its owner, in another process by then perhaps, has died or
     /// dropped it. To be made before it is sent.
     ///
     /// # Errors

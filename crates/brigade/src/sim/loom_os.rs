@@ -2,7 +2,7 @@
 //! and the kernel's futex are to the locks, made of what loom can look through.
 //!
 //! A thread of the model is a process of its own, with the token it is given. The check of the
-//! words and the falling asleep are one step, as in the kernel; a sleeper that nobody wakes is a
+//! words and the falling asleep are one step, as in the kernel; a sleeper that no thread wakes is a
 //! deadlock, which loom reports: that is how a lost wake-up is found.
 
 use std::time::Instant;
@@ -52,7 +52,7 @@ pub(crate) fn be(n: u32) {
 struct World {
     epoch: AtomicU32,
     dead: [AtomicU32; PROCESSES],
-    /// On which word who sleeps, in the order in which they are woken.
+    /// The sleepers, each with its word, in the order in which they are woken.
     asleep: Mutex<Vec<(usize, Arc<Condvar>)>>,
 }
 

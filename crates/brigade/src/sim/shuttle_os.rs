@@ -241,7 +241,7 @@ pub(crate) mod futex {
         static ASLEEP: RefCell<Arc<Sleepers>> = RefCell::default();
     }
 
-    /// A new world: nobody sleeps, and it is early.
+    /// A new world: no thread sleeps, and its clock stands at the beginning.
     pub(crate) fn begin() {
         NOW.set(Duration::ZERO);
         ASLEEP.set(Arc::default());

@@ -96,9 +96,8 @@ const CAPACITY: usize = 1024;
 ///
 /// As an iterator it waits for each, and ends with the supervisor; one that was asked for before
 /// the supervisor became a child, when that will not be restarted any more. In a fork of the
-/// process it ends at once. Whoever does not read holds
-/// nobody up: 1,024 events are kept, then the oldest are lost, and [`What::Missed`] stands in their
-/// place.
+/// process it ends at once. A reader that does not read holds nothing up: 1,024 events are kept,
+/// then the oldest are lost, and [`What::Missed`] stands in their place.
 #[derive(Debug)]
 pub struct Events(Arc<Queue>);
 
@@ -204,7 +203,7 @@ impl Queued {
     }
 }
 
-/// Those who read the events of one supervisor, or of one run of it. When this is gone there will
+/// The readers of the events of one supervisor, or of one run of it. When this is gone there will
 /// be no more events.
 #[derive(Debug, Default)]
 pub(super) struct Readers(Mutex<Vec<Weak<Queue>>>);

@@ -98,7 +98,7 @@ impl Handle {
         Handle(core)
     }
 
-    /// Waits until all its children are up. An error: they will not be.
+    /// Waits until all its children are up. An error says why one of them will never be.
     pub(super) fn wait_until_up(&self) -> Result<(), Report> {
         self.0
             .wait(|progress| match (&progress.report, progress.is_up) {

@@ -35,7 +35,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor without children. `strategy`: who else is restarted with a child.
+    /// A supervisor without children. `strategy`: which others are restarted with a child.
     pub fn new(strategy: Strategy) -> Supervisor {
         Supervisor {
             name: None,
@@ -105,7 +105,7 @@ impl Supervisor {
     }
 
     /// What it tells, and what those below it tell, from its start on. Each call makes one more
-    /// reader, who gets all that comes after the call.
+    /// reader, which gets all that comes after the call.
     ///
     /// The same goes to subscribers of `tracing`, target `brigade::supervise`.
     pub fn events(&self) -> Events {
@@ -128,7 +128,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts it, and does not wait until its children are up.
+    /// Starts the supervisor, and does not wait until its children are up.
     pub(super) fn launch(
         self,
         name: &str,

@@ -12,7 +12,7 @@ use crate::sim::shared::{AtomicU32, Ordering};
 /// The deaths of as many processes are noticed, for each round.
 const PROCESSES: usize = if cfg!(loom) { 2 } else { 64 };
 
-/// So many of the rounds that ended broken are remembered, for those who slept through it and a
+/// So many of the rounds that ended broken are remembered, for threads that slept through it and a
 /// reset.
 const REMEMBERED: usize = 8;
 
@@ -52,7 +52,7 @@ pub struct Barrier {
     parties: AtomicU32,
     /// Guards all that follows, but `event` and `broken`, which may be changed without.
     lock: RawLock,
-    /// Counts what those who wait should look at.
+    /// Counts the changes that the waiters should look at.
     event: AtomicU32,
     /// Not zero: broken.
     broken: AtomicU32,
@@ -62,7 +62,7 @@ pub struct Barrier {
     arrived: AtomicU32,
     /// The rounds that ended broken, plus one; each where its number says.
     broken_rounds: [AtomicU32; REMEMBERED],
-    /// Who has arrived in this round, and who took part in the last; by turns.
+    /// Which processes have arrived in this round, and which took part in the last; by turns.
     here: [ProcessCounts<PROCESSES>; 2],
 }
 
@@ -150,7 +150,7 @@ impl Barrier {
     /// assert!(!barrier.is_broken());
     /// ```
     pub fn reset(&self) {
-        // What one who died here left is wiped out anyhow.
+        // What a process that died here left is wiped out anyhow.
         while self.lock.acquire(None).is_none() {}
         let round = self.round.load(Ordering::Relaxed);
         if self.arrived.load(Ordering::Relaxed) != 0 || self.is_broken() {
@@ -177,7 +177,7 @@ impl Barrier {
         futex::wake_all(&self.event);
     }
 
-    /// Takes the lock. Who died with it took part.
+    /// Takes the lock. A process that died with it took part.
     fn enter(&self, deadline: Option<Instant>) -> Option<()> {
         if self.lock.acquire(deadline)? == Acquired::OwnerDied {
             self.snap();
@@ -284,7 +284,7 @@ impl Barrier {
 }
 
 enum Arrived {
-    /// The last one, who has ended the round.
+    /// The last one, which has ended the round.
     Leads,
     Waits(u32),
 }

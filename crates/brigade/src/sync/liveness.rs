@@ -23,7 +23,7 @@
 //! had it is dead. A report of a death names the generation too: a late report never hits a
 //! successor.
 //!
-//! **Who writes it**: the host, and its first fork server, which both map it before there is any
+//! **The writer**: the host, and its first fork server, which both map it before there is any
 //! worker. Then the file is sealed ([`LivenessTable::seal`]), and no process can map it or write to
 //! it any more: a worker that opens its read-only descriptor anew, which its mode does not keep it
 //! from, for the worker is the file's owner, cannot write. A later fork server cannot either: it
@@ -69,7 +69,7 @@ pub(crate) use token::{SLOTS, Token};
 /// The lowest bit of a slot's word; the others are the generation.
 const DEAD: u32 = 1;
 
-/// Where the slots begin; the epoch is alone on its page's first line.
+/// Where the slots begin. The epoch has the first cache lines of the page to itself.
 const SLOTS_AT: usize = 128;
 const LEN: usize = (SLOTS_AT + SLOTS as usize * 4).next_multiple_of(4096);
 
@@ -209,7 +209,7 @@ impl LivenessTable {
         self.epoch().load(Ordering::Relaxed)
     }
 
-    /// Wakes all who wait for a death, though no epoch has changed: all that a fork server can do
+    /// Wakes all that wait for a death, though no epoch has changed: all that a fork server can do
     /// that may not write the table.
     pub(crate) fn announce_change(&self) {
         futex::wake_all_shared(self.epoch());
@@ -220,8 +220,8 @@ impl LivenessTable {
         self.maker.is_some_and(|maker| maker == std::process::id())
     }
 
-    /// The host, when those who may write the table have mapped it, and before there is any worker:
-    /// no process can from now on, by whatever descriptor.
+    /// The host, when the processes that may write the table have mapped it, and before there is
+    /// any worker: no process can from now on, by whatever descriptor.
     pub(crate) fn seal(&self) -> io::Result<()> {
         let mut to_write = self.to_write();
         let Some(file) = &*to_write else {
@@ -320,7 +320,7 @@ fn mark_dead(mapping: &Mapping, token: Token) {
     }
 }
 
-/// A worker, first thing after the fork: this is who it is.
+/// A worker, first thing after the fork: this is its name.
 pub(crate) fn become_worker(token: Token) {
     IS_WORKER.store(true, Ordering::Relaxed);
     MINE.store(token.0, Ordering::Relaxed);
@@ -335,7 +335,7 @@ static IS_KNOWN: AtomicBool = AtomicBool::new(false);
 /// process. If there is no memory or no descriptor for that, it is not, until there is.
 pub(crate) fn expect_forks() {
     if !IS_KNOWN.load(Ordering::Relaxed) {
-        // The error is the next caller's, who needs it.
+        // The error is for the next caller, which needs the table.
         let _ = LivenessTable::get();
     }
 }

@@ -18,7 +18,7 @@ use super::raw_rwlock::RawRwLock;
 use super::{Barrier, Condvar, Mutex, Once, Semaphore};
 use crate::sim::loom_os::{be, mark_dead};
 
-/// A lock and a count that only who holds it may touch: loom fails where two might.
+/// A lock and a count that only its holder may touch: loom fails where two might.
 struct Guarded {
     lock: RawLock,
     count: UnsafeCell<u32>,
@@ -33,7 +33,7 @@ impl Guarded {
     }
 
     fn add(&self) {
-        // SAFETY: called with the lock held; that nobody else does so is what the model checks.
+        // SAFETY: called with the lock held; that no other thread does so is what the model checks.
         self.count.with_mut(|count| unsafe { *count += 1 });
     }
 
@@ -163,7 +163,7 @@ impl Looked {
 
     fn write(&self) {
         self.readers.write(None).expect("no deadline");
-        // SAFETY: nobody else is inside; that is what the model checks.
+        // SAFETY: no other thread is inside; that is what the model checks.
         self.count.with_mut(|count| unsafe { *count += 1 });
         self.readers.leave_writer();
     }
@@ -290,7 +290,7 @@ fn loom_semaphore_gives_each_permit_once() {
         let shared = Arc::new((Semaphore::new(1), UnsafeCell::new(0u32)));
         let enter = |shared: &(Semaphore, UnsafeCell<u32>)| {
             let permit = shared.0.acquire();
-            // SAFETY: there is one permit; that nobody else has it is what the model checks.
+            // SAFETY: there is one permit; that no other thread has it is what the model checks.
             shared.1.with_mut(|count| unsafe { *count += 1 });
             drop(permit);
         };
@@ -338,7 +338,7 @@ fn loom_once_runs_once() {
             shared
                 .0
                 .call_once(|| shared.1.with_mut(|n| unsafe { *n += 1 }));
-            // SAFETY: nobody changes it any more; that is what the model checks.
+            // SAFETY: no thread changes it any more; that is what the model checks.
             assert_eq!(shared.1.with(|n| unsafe { *n }), 1);
         };
         let (a, b) = (shared.clone(), shared.clone());

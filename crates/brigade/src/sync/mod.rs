@@ -1,4 +1,4 @@
-//! WHO waits: locks that work between threads and between processes, and survive their holder.
+//! Locks that work between threads and between processes, and survive their holder.
 //!
 //! **Where the lock lies decides what shares it.** One in a `static` or on the heap is one lock for
 //! each process: threads of that process share it, and every worker process has its own. One inside

@@ -52,7 +52,7 @@ unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
 // SAFETY: a shared mutex gives out the value to one thread at a time (the raw lock), which is
 // sending it: `T: Send` is enough.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
-// A panic under the lock is seen by who locks next: it is poisoned.
+// The next holder sees a panic under the lock: it is poisoned.
 impl<T: ?Sized> UnwindSafe for Mutex<T> {}
 impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
 

@@ -204,7 +204,7 @@ impl Once {
 
 const SPOILT: &str = "the Once is poisoned: its closure panicked, or the process that ran it died";
 
-/// With the lock: dropped, it says how it ended, lets go, and wakes all who wait for either.
+/// With the lock: dropped, it says how it ended, lets go, and wakes all that wait for either.
 struct Ending<'o> {
     once: &'o Once,
     state: u32,

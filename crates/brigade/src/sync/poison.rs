@@ -5,7 +5,7 @@ use std::thread;
 use super::raw_lock::Acquired;
 use crate::sim::shared::{AtomicU32, Ordering};
 
-/// Not zero: poisoned. Written only by who holds the lock.
+/// Not zero: poisoned. Only the holder of the lock writes it.
 #[repr(transparent)]
 #[derive(Debug)]
 pub(super) struct Poison(AtomicU32);

@@ -1,5 +1,5 @@
 //! In place of [`liveness`](super::liveness) and futex(2), where there are no worker processes: all
-//! who hold a lock are threads of this program, and live as long as it does.
+//! holders of locks are threads of this program, and live as long as it does.
 
 use std::time::Instant;
 
@@ -24,14 +24,14 @@ impl Token {
         self.0
     }
 
-    /// `None`: nobody's.
+    /// `None`: of no process.
     #[inline]
     pub(crate) fn from_bits(bits: u32) -> Option<Token> {
         Some(Token(bits & Token::MASK)).filter(|token| token.0 != 0)
     }
 }
 
-/// A watch over the living, none of whom dies.
+/// A watch over processes, none of which dies.
 #[derive(Debug)]
 pub(crate) struct DeathWatch;
 

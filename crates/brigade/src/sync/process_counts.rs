@@ -1,7 +1,7 @@
 //! How many of something each process has that several processes may have at a time: read locks,
 //! permits, arrivals.
 //!
-//! Problem: a plain count has no owner. When a process dies that had counted itself in, nobody
+//! Problem: a plain count has no owner. When a process dies that had counted itself in, no other
 //! knows by how much the count is wrong.
 //!
 //! So there is no count. Each process has a slot with its [`Token`] and its own number, in one
@@ -186,7 +186,7 @@ impl<const N: usize> ProcessCounts<N> {
         sum
     }
 
-    /// Whether one who has some is dead.
+    /// Whether a process that has some is dead.
     pub(super) fn has_dead(&self, death_watch: &mut DeathWatch) -> bool {
         self.slots.iter().any(|slot| {
             let seen = slot.load(Ordering::Acquire);

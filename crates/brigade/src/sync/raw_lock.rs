@@ -1,7 +1,7 @@
 //! A lock of one word that lives in shared memory and survives its holder.
 //!
 //! Problem: a process may die at any instruction: while it holds the lock, after it has let go of
-//! it and before it has woken the next, or after it was woken and before it has taken it. Who waits
+//! it and before it has woken the next, or after it was woken and before it has taken it. A waiter
 //! must not wait for ever in any of the three.
 //!
 //! The word is zero while the lock is free, else the [`Token`] of the holder's process. Its highest
@@ -12,8 +12,8 @@
 //!    bit was set, one sleeper is woken.
 //! 2. To wait: begin a [`DeathWatch`], *then* look. Dead holder: one compare-and-swap takes the
 //!    lock over, and only one of us succeeds. Live holder: set the bit, sleep.
-//! 3. Who has slept takes the lock with the bit set, as others may be asleep; the price is one
-//!    needless wake in the end.
+//! 3. A thread that has slept takes the lock with the bit set, as others may be asleep; the price
+//!    is one needless wake in the end.
 //! 4. The death watch ends with *any* death, anywhere. So a wake-up that a dying process owed, or
 //!    took along, is replaced by its death.
 //!
@@ -21,9 +21,9 @@
 //! bit without a token is a free lock. A peer that writes the token of a live process has made that
 //! process the holder: no worse than if that process did not let go.
 //!
-//! Limits: not fair (who comes along may be quicker than who was woken, as with std's); not
-//! recursive; threads of one process are not told apart, so a thread that ends without letting go
-//! has deadlocked the others, as with std's.
+//! Limits: not fair (a thread that comes along may be quicker than the one that was woken, as with
+//! std's); not recursive; threads of one process are not told apart, so a thread that ends without
+//! letting go has deadlocked the others, as with std's.
 
 use std::time::Instant;
 
@@ -35,9 +35,9 @@ use crate::sim::shared::{AtomicU32, Ordering};
 const SLEEPERS: u32 = 1 << 31;
 
 /// How long to wait for a holder that is about to let go, before asking the kernel for sleep: half
-/// a microsecond or some more, without a look in between. A look takes the line from the holder,
-/// who works on it: with one every few nanoseconds, as in std, two processes that do nothing but
-/// lock are four times as slow.
+/// a microsecond or some more, without a look in between. A look takes the cache line from the
+/// holder, which works on it: with one every few nanoseconds, as in std, two processes that do
+/// nothing but lock are four times as slow.
 const PAUSE: u32 = if cfg!(loom) { 0 } else { 64 };
 
 /// All zero bytes are a free lock.
@@ -91,7 +91,7 @@ impl RawLock {
         }
     }
 
-    /// Lets go, and wakes one who sleeps.
+    /// Lets go, and wakes one sleeper.
     #[inline]
     pub(crate) fn release(&self) {
         if self.word.swap(0, Ordering::Release) & SLEEPERS != 0 {
@@ -99,7 +99,7 @@ impl RawLock {
         }
     }
 
-    /// Lets go, and wakes all who sleep: those of [`wait_until_free`](Self::wait_until_free) do not
+    /// Lets go, and wakes all sleepers: those of [`wait_until_free`](Self::wait_until_free) do not
     /// take the lock, so one would not wake the next.
     #[inline]
     pub(crate) fn release_to_all(&self) {
@@ -111,11 +111,11 @@ impl RawLock {
     /// Whether it is held, dead or alive.
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
-        // In one order with the compare-and-swap of who takes it: see `RwLock`.
+        // In one order with the compare-and-swap that takes it: see `RwLock`.
         Token::from_bits(self.word.load(Ordering::SeqCst)).is_some()
     }
 
-    /// Whose it is, dead or alive.
+    /// The process that holds it, dead or alive.
     pub(crate) fn holder(&self) -> Option<Token> {
         Token::from_bits(self.word.load(Ordering::Acquire))
     }
@@ -201,7 +201,8 @@ impl RawLock {
                 Looked::Free => 0,
                 Looked::TakenOver => return Some(Acquired::OwnerDied),
                 Looked::Slept => {
-                    // Of several who slept, one was woken: who takes it now must wake the next.
+                    // Of several sleepers, one was woken: the thread that takes it now must wake
+                    // the next.
                     ours |= SLEEPERS;
                     self.spin()
                 }

@@ -86,7 +86,7 @@ impl RawRwLock {
     /// Reads no more.
     #[inline]
     pub(super) fn leave(&self, slot: CountSlot) {
-        // As long as others of this process read, nothing has changed for those who wait.
+        // As long as others of this process read, nothing has changed for the waiters.
         if self.counts.give_back(slot, 1) != 0 {
             return;
         }

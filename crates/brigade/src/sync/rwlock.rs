@@ -53,7 +53,7 @@ pub struct RwLock<T: ?Sized> {
 unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
 // SAFETY: a shared lock gives `&T` to many threads at a time (`Sync`) and `&mut T` to one (`Send`).
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
-// A panic of a writer is seen by who locks next: it is poisoned.
+// The next holder sees a writer's panic: it is poisoned.
 impl<T: ?Sized> UnwindSafe for RwLock<T> {}
 impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
 

@@ -46,7 +46,7 @@ const PROCESSES: usize = if cfg!(loom) { 2 } else { 128 };
 pub struct Semaphore {
     /// Guards all that follows.
     lock: RawLock,
-    /// Counts what those who wait should look at.
+    /// Counts the changes that the waiters should look at.
     event: AtomicU32,
     /// Not zero: a thread waits.
     waiting: AtomicU32,
@@ -245,8 +245,8 @@ impl Semaphore {
             .available
             .load(Ordering::Relaxed)
             .checked_sub(permits)?;
-        // First the share: if we die in between, who counts anew finds it, and that its process is
-        // dead.
+        // First the share: if we die in between, the next process that counts finds it, and that
+        // its process is dead.
         let slot = self.counts.take(permits)?;
         self.available.store(left, Ordering::Relaxed);
         Some(slot)
@@ -260,7 +260,7 @@ impl Semaphore {
             .store(available.saturating_add(permits), Ordering::Relaxed);
     }
 
-    /// Lets go of the lock, and wakes those who wait: all, as we do not know who wants how many.
+    /// Lets go of the lock, and wakes the waiters: all, as it is not known how many each wants.
     #[inline]
     fn leave(&self) {
         let waiting = self.waiting.load(Ordering::Relaxed) != 0;

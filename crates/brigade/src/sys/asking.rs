@@ -176,7 +176,7 @@ unsafe fn return_from(context: *mut libc::ucontext_t, asked: usize) -> bool {
     /// a return address, which the handler's own return would have taken off; the context follows
     /// it.
     unsafe extern "C" fn sigreturn(frame: usize) -> ! {
-        // SAFETY: by the word of who set the registers so that this is called.
+        // SAFETY: by the word of the code that set the registers so that this is called.
         unsafe {
             std::arch::asm!(
                 "mov rsp, {frame}",
@@ -208,7 +208,7 @@ unsafe fn return_from(context: *mut libc::ucontext_t, asked: usize) -> bool {
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 unsafe fn return_from(context: *mut libc::ucontext_t, asked: usize) -> bool {
     unsafe extern "C" fn sigreturn(frame: usize) -> ! {
-        // SAFETY: by the word of who set the registers so that this is called.
+        // SAFETY: by the word of the code that set the registers so that this is called.
         unsafe {
             std::arch::asm!(
                 "mov sp, {frame}",

@@ -1,9 +1,9 @@
 //! What a thread of another process waits for, seen from outside: /proc/PID/task/TID/{status,
 //! syscall,wchan} and /proc/PID/fd, proc(5).
 //!
-//! Who may read that is ptrace(2)'s affair, but for `status`, which anybody may: the parent of a
-//! process may in nearly all cases, also where Yama keeps others from it. What cannot be read is
-//! not told.
+//! All processes may read `status`; which of them may read the others, ptrace(2) decides: the
+//! parent of a process may in nearly all cases, also where Yama keeps others from it. What cannot
+//! be read is not told.
 
 use std::fmt::Write;
 use std::fs;

@@ -7,8 +7,8 @@
 //!
 //! - `/` or a group above this process's: what is left of the path is below the mount.
 //! - `/..`, `/../..`: the mount is older than the namespace, and shows so many levels above its
-//!   root. What these levels are called is told nowhere; so the group is looked for there, by who
-//!   is in it.
+//!   root. What these levels are called is told nowhere; so the group is looked for there, by the
+//!   processes in it.
 
 use std::ffi::OsString;
 use std::fs;

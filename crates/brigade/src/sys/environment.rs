@@ -2,10 +2,10 @@
 //!
 //! Problem: setenv(3) and unsetenv(3) change the array that another thread may be reading, and
 //! `getenv` takes no lock. A worker may have such threads before its first task: a library's
-//! constructor started them. So the environment is never changed here: another one is made, and
-//! put in the place of the old one by one store. Who reads the old one goes on with it; it is never
-//! freed. What the C library does afterwards it does to a copy, as with any array that is not its
-//! own.
+//! constructor started them. So the environment is never changed here: another one is made, and put
+//! in the place of the old one by one store. A thread that reads the old one goes on with it; it is
+//! never freed. What the C library does afterwards it does to a copy, as with any array that is not
+//! its own.
 
 #![expect(unsafe_code, reason = "the C library's pointer to the environment")]
 

@@ -3,9 +3,10 @@
 //! A number alone ("os error 11") says neither which call failed, nor what it was for, nor what is
 //! in the way. So:
 //!
-//! - who makes a call names it: [`Call::call`], at the place of the call, once;
-//! - who needs it says for what: [`Call::needed_to`], at the boundary of what is being done (a
-//!   channel is made, a worker is started). The first to say so is the most exact, and stands;
+//! - the code that makes a call names it: [`Call::call`], at the place of the call, once;
+//! - the code that needs it says for what: [`Call::needed_to`], at the boundary of what is being
+//!   done (a channel is made, a worker is started). The first to say so is the most exact, and
+//!   stands;
 //! - what is probably in the way is found out here, at that moment, in the process that it failed
 //!   in, and travels with the error: from the fork server and the workers too
 //!   ([`remote_error`](super::remote_error)).

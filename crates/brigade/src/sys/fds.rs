@@ -163,7 +163,7 @@ pub(crate) struct Pinned {
 }
 
 impl Pinned {
-    /// Remembers what is behind `fd` now. The owner may let go of it, as long as nobody of ours
+    /// Remembers what is behind `fd` now. The owner may let go of it, as long as no code of ours
     /// closes it.
     pub(crate) fn new(fd: impl AsFd) -> io::Result<Pinned> {
         let fd = fd.as_fd();
@@ -235,7 +235,7 @@ pub(crate) unsafe fn place(fd: impl AsFd, at: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Clears the close-on-exec flag of a descriptor of nobody's.
+/// Clears the close-on-exec flag of a descriptor that no value owns.
 pub(crate) fn keep_over_exec(number: RawFd) {
     // SAFETY: numbers only. It fails only where it is denied, which costs this descriptor alone.
     unsafe { libc::fcntl(number, libc::F_SETFD, 0) };

@@ -47,7 +47,7 @@ pub(crate) fn wait_private(word: &AtomicU32, expected: u32, deadline: Option<Ins
     wait_flags(word, expected, deadline, Flags::PRIVATE)
 }
 
-/// Wakes all who sleep on a word of this process.
+/// Wakes all that sleep on a word of this process.
 pub(crate) fn wake_all_private(word: &AtomicU32) {
     // The address is valid for as long as the borrow; a wake cannot fail otherwise.
     let _ = futex::wake(word, Flags::PRIVATE, i32::MAX as u32);

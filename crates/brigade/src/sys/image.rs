@@ -240,7 +240,7 @@ fn each_module(f: &mut dyn FnMut(&libc::dl_phdr_info) -> bool) {
     unsafe { libc::dl_iterate_phdr(Some(visit), std::ptr::from_mut(&mut f).cast()) };
 }
 
-/// Whose note the build id is, and its type: `NT_GNU_BUILD_ID`, elf(5).
+/// The owner of the note that is the build id, and its type: `NT_GNU_BUILD_ID`, elf(5).
 pub(super) const GNU: &[u8] = b"GNU\0";
 pub(super) const BUILD_ID: u32 = 3;
 

@@ -2,8 +2,8 @@
 //! get_robust_list(2).
 //!
 //! However a thread ends, the kernel goes through its list of robust futexes first, and marks each
-//! that bears its number. It closes the descriptors of the process after that. So who finds that
-//! nobody is at the other end of a pipe of its process any more finds the mark, too.
+//! that bears its number. It closes the descriptors of the process after that. So a reader that
+//! finds a pipe of its process hung up finds the mark, too.
 
 #![expect(
     unsafe_code,
@@ -51,7 +51,8 @@ pub(crate) fn leave(word: &'static AtomicU32) -> io::Result<()> {
     list.entry = head;
     list.offset = (word.as_ptr() as usize).wrapping_sub(entry) as isize;
     const HEAD: usize = std::mem::offset_of!(List, entry);
-    // SAFETY: the list is never freed, and neither is the word. The kernel writes to the word alone.
+    // SAFETY: the list is never freed, and neither is the word. The kernel writes to the word
+    // alone.
     let set = unsafe { libc::syscall(libc::SYS_set_robust_list, std::ptr::from_ref(list), HEAD) };
     if set != 0 {
         return Err(error::last("set_robust_list(2)"));
@@ -85,7 +86,7 @@ mod tests {
         });
         drop(ended);
         assert!(!thread.join().expect("no panic"));
-        // The kernel tells who joins when it has done that.
+        // The kernel wakes a thread that joins when it has done that.
         assert!(is_left(&WORD));
     }
 }

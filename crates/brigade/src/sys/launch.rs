@@ -1,8 +1,8 @@
 //! Starting the program again: clone(2), execve(2).
 //!
-//! Problem: who starts it may have any number of threads, a heap of any size, and its own ideas
-//! about its children. So: no `fork`, which is dear with a large heap, and which leaves only
-//! async-signal-safe code legal where there are threads. As in posix_spawn(3), the new process
+//! Problem: the program that starts it may have any number of threads, a heap of any size, and its
+//! own ideas about its children. So: no `fork`, which is dear with a large heap, and which leaves
+//! only async-signal-safe code legal where there are threads. As in posix_spawn(3), the new process
 //! shares the memory of the one that makes it and holds up its thread (`CLONE_VM | CLONE_VFORK`)
 //! until it is the program.
 

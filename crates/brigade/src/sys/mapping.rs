@@ -30,7 +30,7 @@ pub(crate) fn sized_memfd(name: &str, len: usize) -> io::Result<OwnedFd> {
 /// A new anonymous file of `len` bytes, zeroed, with these seals.
 ///
 /// The size is sealed before another process can have the descriptor: a file that a peer truncates
-/// is a SIGBUS for all who map it.
+/// is a SIGBUS for all that map it.
 pub(crate) fn memfd_of(name: &str, len: usize, seals: SealFlags) -> io::Result<OwnedFd> {
     allowed_size(len)?;
     let fd = memfd(name)?;
@@ -92,8 +92,9 @@ pub(crate) fn memfd(name: &str) -> io::Result<OwnedFd> {
     }
 }
 
-/// Gives a part of a file its memory now: later a full machine would be a SIGBUS, in whoever
-/// touches the page that is not there. No other thread writes to what is missing of it meanwhile.
+/// Gives a part of a file its memory now: later a full machine would be a SIGBUS, in the thread
+/// that touches the page that is not there. No other thread writes to what is missing of it
+/// meanwhile.
 pub(crate) fn reserve(fd: impl AsFd, part: Range<u64>) -> io::Result<()> {
     // A signal undoes what the call has done so far: in steps, a program with a fast timer gets
     // through as well.
@@ -167,7 +168,7 @@ fn write_holes(fd: impl AsFd, part: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// A mapping of a whole file, shared with all who have it. Unmapped when dropped.
+/// A mapping of a whole file, shared with all that have it. Unmapped when dropped.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     at: NonNull<u8>,
@@ -175,7 +176,7 @@ pub(crate) struct Mapping {
 }
 
 // SAFETY: a mapping is an address range, valid in every thread of the process; what is read and
-// written through it is the concern of those who dereference `at`, each with its own argument.
+// written through it is the concern of the code that dereferences `at`, each with its own argument.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; `&Mapping` gives out addresses and lengths only.
 unsafe impl Sync for Mapping {}
@@ -335,7 +336,7 @@ fn huge_page_address(len: usize) -> Option<*mut libc::c_void> {
         return None;
     }
     let all = len.checked_add(HUGE_PAGE)?;
-    // SAFETY: the kernel chooses a fresh range, which nobody has seen when it is let go of.
+    // SAFETY: the kernel chooses a fresh range, which no other code has seen when it is unmapped.
     let range = unsafe {
         let reserved = MapFlags::PRIVATE | MapFlags::NORESERVE;
         let none = ProtFlags::empty();

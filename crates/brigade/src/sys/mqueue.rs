@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::error::{self, Call};
 use super::{futex, opened};
 
-/// Long ago, as a deadline: a call that would wait comes back at once. `O_NONBLOCK` would say the
+/// A deadline that has passed: a call that would wait returns at once. `O_NONBLOCK` would say the
 /// same; but it belongs to the open queue, and any other process that has that can take it away.
 static AT_ONCE: libc::timespec = libc::timespec {
     tv_sec: 0,
@@ -49,8 +49,8 @@ pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
             let e = io::Error::last_os_error();
             if e.kind() == io::ErrorKind::AlreadyExists {
                 // Left by a process of this number that was killed between these two calls; it is
-                // nobody's, or its owner has it open and needs no name. If it cannot be taken away,
-                // it is another user's; then the next name is tried.
+                // not in use, or its owner has it open and needs no name. If it cannot be taken
+                // away, it is another user's; then the next name is tried.
                 let _ = unlink(&name);
                 continue;
             }

@@ -111,8 +111,8 @@ impl Held {
     }
 }
 
-/// What is open where there is nothing to read, and nobody to read what is written: under the
-/// lowest number that is free.
+/// What is open where there is nothing to read, and no reader of what is written: under the lowest
+/// number that is free.
 ///
 /// It is `/dev/null`. In a container without it, it is the reading end of a pipe that no process
 /// writes to: reading says that this is the end, and writing is EBADF, which std's streams, and

@@ -1,7 +1,7 @@
 //! Telling a process from its forks, without a system call: madvise(2), `MADV_WIPEONFORK`.
 //!
 //! A fork has the memory of all threads and only one of them: whatever another had locked at that
-//! moment stays locked. So who asks here takes no lock.
+//! moment stays locked. So asking here takes no lock.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
@@ -74,7 +74,8 @@ fn page() -> Option<&'static AtomicU32> {
 
 /// How often this process was forked, and it itself from others, as far as fork(3) has told: one
 /// that is made by the bare system call goes unnoticed, and so does one that only starts another
-/// program (posix_spawn(3)). Who finds it changed may have a copy in another process, or be one.
+/// program (posix_spawn(3)). A process that finds it changed may have a copy in another process, or
+/// be one.
 pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
@@ -108,7 +109,7 @@ pub(crate) fn watch_forks(in_child: extern "C" fn()) {
     if WATCHED.swap(true, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: the first two handlers use atomics; the third is the caller's, who is told what it
+    // SAFETY: the first two handlers use atomics; the third is the caller's, which is told what it
     // may do. If there is no memory for them, copies have their parent's token, as they have where
     // fork(3) is not used.
     unsafe {

@@ -60,8 +60,8 @@ impl<T> Drop for OwnCell<T> {
     fn drop(&mut self) {
         let mut current = *self.current.get_mut();
         while !current.is_null() {
-            // SAFETY: from `get_or_try_init`, each in the list of one cell, and once; and nobody
-            // else has this cell any more.
+            // SAFETY: from `get_or_try_init`, each in the list of one cell, and once; and no other
+            // code has this cell any more.
             let own = unsafe { Box::from_raw(current) };
             current = own.before;
         }

@@ -52,8 +52,8 @@ pub(crate) fn one_thread() -> bool {
     ONE.load(Ordering::Relaxed)
 }
 
-/// Whose the program's files are to it: geteuid(2). Where that is denied, a number that nobody has:
-/// rustix's own function takes for granted that it may be asked for.
+/// The user that the program is when it opens files: geteuid(2). Where that is denied, a number
+/// that no user has: rustix's own function takes for granted that it may be asked for.
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: no memory is involved.
     unsafe { libc::geteuid() }
@@ -130,8 +130,8 @@ pub(crate) fn is_alone() -> bool {
     rustix::fs::stat("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink == 3)
 }
 
-/// The same, but for threads that are at their end: who joins one goes on before the kernel has let
-/// go of it. Asked for 50 ms.
+/// The same, but for threads that are at their end: a thread that joins one goes on before the
+/// kernel has let go of it. Asked for 50 ms.
 pub(crate) fn is_alone_soon() -> bool {
     const ASKED: u32 = 50;
     let is_alone_then = |_| {
@@ -153,8 +153,8 @@ pub(crate) enum Ended {
 
 /// Asks the kernel for what a fork server needs, and what cannot fail but where it is denied
 /// altogether (seccomp(2), a security module); of that nothing would be seen later, for these calls
-/// also fail where there is simply nobody. A filter that a process did not begin with it gets from
-/// itself only. In a process without children.
+/// also fail where there is simply no such process. A filter that a process did not begin with it
+/// gets from itself only. In a process without children.
 pub(crate) fn try_calls() -> io::Result<()> {
     let own = std::process::id() as i32;
     let nobody = |result: i64| result != -1 || is_last(libc::ECHILD);
@@ -319,8 +319,8 @@ fn is_reaped(process: impl AsFd) -> bool {
 }
 
 /// How a process that is held by a pidfd ended, whichever process is its parent. `None`: it has
-/// not, or nobody says: /proc/[pid]/stat before it is reaped; PIDFD_GET_INFO (Linux 6.15) once it
-/// is.
+/// not, or the kernel does not say: /proc/[pid]/stat before it is reaped; PIDFD_GET_INFO (Linux
+/// 6.15) once it is.
 pub(crate) fn how_it_ended(process: impl AsFd, pid: u32) -> Option<Ended> {
     let ended = |status: i32| {
         if libc::WIFSIGNALED(status) {
@@ -370,7 +370,8 @@ pub(crate) fn how_it_ended(process: impl AsFd, pid: u32) -> Option<Ended> {
 }
 
 /// Sends a signal to a process. One that has ended already is no error; one that has become another
-/// user's is left to those who may: it is missed when its end does not come. See [`try_calls`].
+/// user's is left to processes that may: it is missed when its end does not come. See
+/// [`try_calls`].
 pub(crate) fn kill(pid: u32, signal: i32) {
     debug_assert!(pid > 1, "0, 1 and their negatives mean many processes");
     // SAFETY: no memory is involved.

@@ -14,7 +14,7 @@ use rustix::fs::{FileType, OFlags};
 use super::error::Call;
 use super::{image, opened};
 
-/// Whose the note is, and its type.
+/// The owner of the note, and its type.
 const OWNER: [u8; 8] = *b"Brigade\0";
 const KIND: u32 = 1;
 const MOST_VERSION: usize = 28;

@@ -11,7 +11,7 @@ pub(crate) const LIMIT: Duration = Duration::from_micros(50);
 /// running.
 ///
 /// The machine's are counted, not those that this thread may use: the answer is the process's, for
-/// good, and who asks first may be a thread that is kept on one processor so as to be quick.
+/// good, and the first that asks may be a thread that is kept on one processor so as to be quick.
 pub(crate) fn pays() -> bool {
     static PAYS: OnceLock<bool> = OnceLock::new();
     *PAYS.get_or_init(|| processors() > 1)

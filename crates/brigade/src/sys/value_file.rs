@@ -1,13 +1,13 @@
 //! Memory files that carry large values from one process to another: written once, sent by their
-//! descriptor, mapped and copied by who receives them.
+//! descriptor, mapped and copied by the receiver.
 //!
 //! What a value costs is the memory that is touched for the first time, some ten times as much as
 //! the copying. So a file gets huge pages where the system gives them ([`Mapping::give_memory`]),
 //! and its writer keeps it, with its mapping, for the next value ([`kept`]).
 //!
 //! A file that is written once is sealed against writing. One that is kept is sealed against
-//! writing by all who come to it later (`F_SEAL_FUTURE_WRITE`): its writer has mapped it before. So
-//! the receiver of a value takes a copy, and looks at nothing but that.
+//! writing by all that open or map it later (`F_SEAL_FUTURE_WRITE`): its writer has mapped it
+//! before. So the receiver of a value takes a copy, and looks at nothing but that.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -24,8 +24,8 @@ pub(crate) mod kept;
 /// From so many bytes on it pays to map a file, and not to write to it.
 const MAPPED_FROM: usize = 256 * 1024;
 
-/// A file with these bytes, one part behind the other. It can be read, and changed by nobody but
-/// this process, which does not as long as anybody has it.
+/// A file with these bytes, one part behind the other. Others can read it. Only this process could
+/// change it, and does not as long as another has it.
 pub(crate) fn write(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     let len = parts.iter().map(|part| part.len()).sum();
     allowed_size(len)?;

@@ -1,9 +1,9 @@
 //! Waking another process that waits with poll(2) or epoll(7), where peers that share the way need
-//! not trust each other: a pair of connected sockets, of which those who wake have one and the one
-//! who is woken the other. unix(7).
+//! not trust each other: a pair of connected sockets: the wakers have one, and the process that is
+//! woken the other. unix(7).
 //!
-//! Problem: an event descriptor (eventfd(2)) or a pipe is one open file for all who have it. One of
-//! them can take away what another has written; and one can fill it and clear its `O_NONBLOCK`
+//! Problem: an event descriptor (eventfd(2)) or a pipe is one open file for all that have it. One
+//! of them can take away what another has written; and one can fill it and clear its `O_NONBLOCK`
 //! (fcntl(2)), and then all others wait in write(2), for as long as it likes. So:
 //!
 //! - **No call waits**: each call says so itself (`MSG_DONTWAIT`), whatever the flags of the open
@@ -11,8 +11,8 @@
 //! - **No process takes a wake-up away**: what is read from a socket is what the *other* side has
 //!   sent, and a socket cannot be opened anew to read (`ENXIO`, open(2)), as a pipe can through
 //!   `/proc/self/fd`.
-//! - **Shutting it down** (shutdown(2)) is left, and is no secret: the one who is woken sees it at
-//!   once, and so does who wakes.
+//! - **Shutting it down** (shutdown(2)) is left, and is no secret: the process that is woken sees
+//!   it at once, and so do the wakers.
 //!
 //! The sockets keep messages apart (`SOCK_SEQPACKET`): those that do not have urgent data, which
 //! could be there and not be read; and of the other kind a shutdown on one side is not told to the
@@ -33,7 +33,7 @@ use super::{fds, opened};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Open,
-    /// No process will be woken by it any more: all who could are gone, or one has shut it down.
+    /// No process will be woken by it any more: all that could are gone, or one has shut it down.
     ShutDown,
 }
 
@@ -43,7 +43,7 @@ pub(crate) const ENDS: PollFlags = PollFlags::RDHUP
     .union(PollFlags::ERR)
     .union(PollFlags::NVAL);
 
-/// A new pair: the end that is woken, and that of those who wake.
+/// A new pair: the end that is woken, and that of the wakers.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     opened::socket_pair()
 }

@@ -3,9 +3,9 @@
 //! Bytes alone cannot carry an end of a channel, a shared region or a file: their descriptors go
 //! beside the bytes, over a Unix socket. While a value is encoded, what it is made of [`attach`]es
 //! its descriptors here and writes the number it was given into the bytes; while it is decoded, it
-//! [`take`]s them back by that number. Who encodes and decodes (a task's input and result, a
-//! channel's message) opens the list with [`Collecting`] and [`provide`]. Anything else that
-//! serializes such a value (JSON, say) has opened no list, and gets an error.
+//! [`take`]s them back by that number. The code that encodes and decodes (a task's input and
+//! result, a channel's message) opens the list with [`Collecting`] and [`provide`]. Anything else
+//! that serializes such a value (JSON, say) has opened no list, and gets an error.
 //!
 //! The lists are the thread's own, for serde hands no context through. They nest: a `Serialize`
 //! implementation may itself send a message.

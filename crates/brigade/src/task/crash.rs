@@ -191,7 +191,7 @@ pub enum Cause {
     /// It did what its sandbox forbids with death; what it tried. To come with sandboxes: nothing
     /// gives this yet.
     Sandbox(String),
-    /// A signal from outside, by its number, and not one of ours.
+    /// A signal that another process sent, by its number; none that this library sent.
     Killed(i32),
     /// It broke the protocol, or its end cannot be known.
     Lost,

@@ -106,7 +106,7 @@ pub(crate) fn take(
     Ok(())
 }
 
-/// Whose the next descriptors in the link are. Looking receives none.
+/// Which frame the next descriptors in the link belong to. Looking receives none.
 fn next_number(link: &Link) -> Result<Option<u64>, NotGot> {
     let mut number = [0_u8; 8];
     loop {

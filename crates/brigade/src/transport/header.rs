@@ -1,10 +1,10 @@
-//! What all channels share: the senders' lock, the count of messages, and who waits for room. One
-//! page of shared memory.
+//! What all channels share: the senders' lock, the count of messages, and which senders wait for
+//! room. One page of shared memory.
 //!
 //! **Room.** `sent` is written by senders, under the lock; `received` by the receiver. A sender
 //! that finds no room reads the word `room`, sets `waiting`, looks again, and sleeps while `room`
 //! is what it was. The receiver, when it has received something and finds `waiting` set, takes it
-//! away, changes `room` and wakes all who sleep. They sleep until the next death of a process, too
+//! away, changes `room` and wakes all that sleep. They sleep until the next death of a process, too
 //! ([`DeathWatch`]): the receiver may have been the one. A receiver that is lost in another way
 //! (inside a message that is never received) wakes no sender, so the link is looked at now and
 //! then.
@@ -47,8 +47,8 @@ struct SharedWords {
 #[derive(Debug)]
 struct Senders {
     lock: RawLock,
-    /// A sender puts a frame that the mechanism may take in part. Who finds it set with the lock
-    /// held knows that the last holder died there.
+    /// A sender puts a frame that the mechanism may take in part. A sender that finds it set with
+    /// the lock held knows that the last holder died there.
     putting: AtomicU32,
     sent: AtomicU64,
     sent_bytes: AtomicU64,
@@ -64,7 +64,7 @@ struct Receiver {
     processor: AtomicU32,
 }
 
-/// Written by both, seldom. Who waits for room, and how it is called.
+/// Written by both, seldom. Whether a sender waits for room, and the word by which it is woken.
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
 pub(super) struct CapacityWait {
@@ -100,7 +100,7 @@ impl CapacityWait {
             .sleep(&self.room, announced.room, until)
     }
 
-    /// The receiver has made room, and says so to those who wait for it.
+    /// The receiver has made room, and wakes the senders that wait for it.
     pub(super) fn made_room(&self) {
         fence(Ordering::SeqCst);
         if self.for_room.load(Ordering::Relaxed) != 0
@@ -333,7 +333,7 @@ impl ChannelHeader {
         }
     }
 
-    /// The receiver is dropped: those who wait for room wait in vain.
+    /// The receiver is dropped: senders that wait for room wait in vain.
     pub(crate) fn close(&self) {
         self.words().waiting.closed.store(1, Ordering::Release);
         self.words().waiting.call();
@@ -349,7 +349,7 @@ impl ChannelHeader {
         word.store(u32::from(putting), Ordering::Release);
     }
 
-    /// With the lock: whether the last who had it died while it put such a frame.
+    /// With the lock: whether the last holder died while it put such a frame.
     pub(crate) fn died_putting(&self) -> bool {
         self.words().senders.putting.load(Ordering::Acquire) != 0
     }
@@ -427,13 +427,13 @@ fn note_processor(word: &AtomicU32) {
     }
 }
 
-/// Whether everyone at the other end of a link is gone.
+/// Whether every process at the other end of a link is gone.
 pub(crate) fn is_hung_up(link: impl AsFd) -> bool {
     is_any_hung_up(&mut [PollFd::new(&link, PollFlags::empty())])
 }
 
-/// Whether everyone at the other end of one of these sockets is gone; or, where that is asked for
-/// (`RDHUP`), has shut it down.
+/// Whether every process at the other end of one of these sockets is gone; or, where that is asked
+/// for (`RDHUP`), has shut it down.
 pub(crate) fn is_any_hung_up(sockets: &mut [PollFd<'_>]) -> bool {
     match fds::poll_until(sockets, Some(Instant::now())) {
         Ok(_) => sockets

@@ -1,7 +1,7 @@
 //! What must hold of the ring and of the wait for room, whatever the order in which both sides take
 //! their steps: run by `scripts/loom`.
 //!
-//! Each word of a ring's data has a cell beside it, in which loom sees whether who reads it is sure
+//! Each word of a ring's data has a cell beside it, in which loom sees whether a reader is sure
 //! that no thread writes it meanwhile. So a frame that is read before it is whole fails, and so
 //! does one that is overwritten before it is read.
 

@@ -2,7 +2,7 @@
 //!
 //! - [`ring`]: whole frames through shared memory, from one producer to one consumer; what
 //!   mailboxes are made of
-//! - [`shared`]: what all channels share: their bounds, and who waits
+//! - [`shared`]: what all channels share: their bounds, and which side waits
 //! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an
 //!   [`FrameSink`] and an [`FrameSource`]
 //! - [`overflow`]: room for what a mechanism has no room for
@@ -36,7 +36,7 @@
 //!   (`POLLHUP`). A receiver gets what was sent before that, and then the disconnect.
 //! - **Death of a peer**, at any instruction: the kernel closes its descriptors, which is a
 //!   disconnect if it was the last; a sender's lock is taken over by the next; a part of a frame is
-//!   never taken for a message, and is in nobody's way ([`pipe`]).
+//!   never taken for a message, and is in no other message's way ([`pipe`]).
 //! - **Descriptors** go with the frame whose number they bear, through the link (the socket's own
 //!   go with the frame itself).
 //! - **Hostility.** Each process that shares a channel may write anything into it. What is no frame

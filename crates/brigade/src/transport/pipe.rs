@@ -247,10 +247,10 @@ impl PipeSink {
     }
 }
 
-/// A description of this pipe's writing end that shares no flags with the given one: who has that
-/// one too could make our writes wait (`O_NONBLOCK`, fcntl(2)). So each process has one to itself,
-/// and gives away others. `None`: it cannot be had, for there is no /proc here, the pipe is another
-/// user's, or no process reads any more; or this is no pipe.
+/// A description of this pipe's writing end that shares no flags with the given one: a process that
+/// has that one too could make our writes wait (`O_NONBLOCK`, fcntl(2)). So each process has one to
+/// itself, and gives away others. `None`: it cannot be had, for there is no /proc here, the pipe is
+/// another user's, or no process reads any more; or this is no pipe.
 pub(crate) fn reopen(pipe: BorrowedFd<'_>) -> Option<OwnedFd> {
     rustix::pipe::fcntl_getpipe_size(pipe).ok()?;
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());

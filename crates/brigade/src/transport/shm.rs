@@ -6,7 +6,7 @@
 //! in the ring that it sleeps, and waits on a socket, together with the link: a sender that finds
 //! the announcement sends a wake-up through it ([`wakeup`]). If that is shut down, which only a
 //! hostile sender does while another is there, the receiver would not be woken any more: so it is
-//! the end of the channel, for the receiver and for those who send.
+//! the end of the channel, for the receiver and for the senders.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -112,8 +112,8 @@ impl RingSender {
         pushed.map_err(|_| NotPut::Full)?;
         ring.show();
         if let Some(announcement) = ring.announcement() {
-            // In this order: who is killed between the two leaves the announcement for the next
-            // sender.
+            // In this order: a sender that is killed between the two leaves the announcement for
+            // the next one.
             if wake() {
                 ring.take_announcement(announcement);
             }
@@ -150,7 +150,8 @@ impl RingReceiver {
         Consumer::knowing(shared.mapping(), PLACE, self.head, self.seen)
     }
 
-    /// Uses the ring, and remembers how far it is known.
+    /// Calls `f` with the ring's receiving side, and keeps where that stands, and up to where it
+    /// has seen frames.
     fn with<R>(&mut self, shared: &ChannelHeader, f: impl FnOnce(&mut Consumer<'_>) -> R) -> R {
         let mut ring = self.consumer(shared);
         let result = f(&mut ring);
@@ -312,7 +313,7 @@ impl FrameSource for ShmSource {
 
     fn prepare_to_wait(&mut self, shared: &ChannelHeader) -> bool {
         // One, which is all there is but where a sender has died or is hostile: another one costs a
-        // look. Its end is seen by who waits for it.
+        // look. The thread that waits for it sees its end.
         let _ = wakeup::take(&self.wakeup, 1);
         self.ring.prepare_to_wait(shared)
     }

@@ -130,7 +130,7 @@ fn leaks(memory: &VecDeque<u64>) -> Option<u64> {
     (all >= LEAKS_SHOW && is_steady).then_some(all)
 }
 
-/// Memory of this process that is of no file.
+/// Bytes of anonymous memory that this process has.
 fn resident() -> u64 {
     sys::process::anonymous_bytes(std::process::id()).unwrap_or(0)
 }

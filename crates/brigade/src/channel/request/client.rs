@@ -210,7 +210,7 @@ struct FirstQuestion<'i, A> {
 }
 
 impl<'i, A> FirstQuestion<'i, A> {
-    /// Before a question is sent, whose turn is waited for. `None`: it has not come before the
+    /// Before a question is sent that waits for its turn. `None`: it has not come before the
     /// deadline. `Some(None)`: the question is not the first.
     fn begin(
         inbox: &'i Inbox<A>,
@@ -296,7 +296,7 @@ impl<Q: Message, A: Message> Client<Q, A> {
     /// is dropped.
     ///
     /// # Errors
-    /// None came in time; or as [`call`](Self::call).
+    /// No answer came in time; or as [`call`](Self::call).
     pub fn call_timeout(&self, question: Q, timeout: Duration) -> Result<A, CallError<Q>> {
         self.call_until(question, Instant::now().checked_add(timeout))
     }

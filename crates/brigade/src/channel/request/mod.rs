@@ -87,14 +87,14 @@ struct Identity {
     nonce: u64,
 }
 
-/// What goes before a question: who asks, the number of the question, and with the first one where
-/// the answers go.
+/// What goes before a question: the client that asks, the number of the question, and with the
+/// first one where the answers go.
 type Question<Q, A> = (Noted<Asked>, Option<Sender<Answer<A>>>, Q);
 
 /// What is answered to which question: a refusal says why.
 type Answer<A> = (Noted<Number>, Result<A, String>);
 
-/// Which question of whom.
+/// Which question of which client.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Asked {
     client: Identity,

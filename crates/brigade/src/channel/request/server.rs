@@ -156,7 +156,7 @@ impl<Q: Message, A: Message> Server<Q, A> {
         (question, responder)
     }
 
-    /// What could not be decoded is answered too, if it is known whose it was.
+    /// What could not be decoded is answered too, if it is known which client sent it.
     fn refuse(&self, why: &str) {
         let Some(asked) = Noted::<Asked>::last() else {
             return;

@@ -1,5 +1,5 @@
-//! The way by which the receiver of a channel over shared memory is woken, in the hands of somebody
-//! hostile who has a sending end.
+//! The way by which the receiver of a channel over shared memory is woken, in the hands of a
+//! hostile process that has a sending end.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};

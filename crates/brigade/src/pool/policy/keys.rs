@@ -10,7 +10,7 @@ const REMEMBERED: usize = 64 * 1024;
 
 /// A key, as a pool knows it: keys of the same number have the same worker.
 pub(in crate::pool) fn number_of<K: Hash + ?Sized>(key: &K) -> u64 {
-    // Nobody outside can choose keys so that all of them have one worker.
+    // With a random state, no sender of keys can choose them so that all have one worker.
     static HASHER: OnceLock<RandomState> = OnceLock::new();
     HASHER.get_or_init(RandomState::new).hash_one(key)
 }
@@ -50,7 +50,7 @@ impl<W> Default for Keys<W> {
 }
 
 impl<W> Keys<W> {
-    /// Takes out the worker of a key. Who goes on with it puts it back.
+    /// Takes out the worker of a key. A caller that goes on with it puts it back.
     pub(in crate::pool) fn take(&mut self, key: u64) -> Option<W> {
         self.new.remove(&key).or_else(|| self.old.remove(&key))
     }

@@ -111,7 +111,8 @@ impl Dispatcher {
 
     /// Accepts a tiny task that follows others at once: it is given to a worker that is at work,
     /// which is offered several together, and not woken for them. That is made up for by the caller
-    /// that looks next: who waits, or submits a little later, or the listener, whose timer is set.
+    /// that looks next: a caller that waits, or submits a little later, or the listener, whose
+    /// timer is set.
     ///
     /// `false`: it is not one of those, and stays where it is.
     // By reference: to move a task would cost more than the rest of this function.
@@ -398,7 +399,7 @@ impl Dispatcher {
             return false;
         };
         let slot = &self.workers[i];
-        // All but the one that it runs, shared with those who have nothing to do.
+        // All but the one that it runs, shared with the workers that have nothing to do.
         let share = slot.assigned.behind_first() / (1 + self.workers.idle().len());
         let keep = slot.first().wrapping_add(1 + share as u32);
         self.revoke(i, keep, ctx);

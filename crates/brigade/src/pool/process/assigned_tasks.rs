@@ -120,13 +120,13 @@ impl AssignedTasks {
         }
     }
 
-    /// Lets go of the first task, which is done, and was one.
+    /// Removes the first entry, which is a single task, and has ended.
     pub(super) fn drop_first(&mut self) {
         self.count -= 1;
         drop(self.entries.pop_front());
     }
 
-    /// Lets go of the first task, which is done, if it is of a map.
+    /// Removes the first task, which has ended, if it is of a map.
     pub(super) fn pop_of_map(&mut self) -> Option<MapTask> {
         let first = self.entries.front_mut()?;
         let (map, index) = first.pop_completed()?;

@@ -290,8 +290,8 @@ impl Dispatcher {
         }
     }
 
-    /// Ends the tasks whose time was over when the listener `woke`, and workers that take as long to
-    /// get ready. As of then, so that a stop of this program in the middle of this counts for no
+    /// Ends the tasks whose time was over when the listener `woke`, and workers that take as long
+    /// to get ready. As of then, so that a stop of this program in the middle of this counts for no
     /// task.
     pub(super) fn enforce_timeouts(&mut self, woke: Instant, ctx: &mut Ctx<'_>) {
         let of_pool = self.options.timeout;
@@ -373,7 +373,7 @@ impl Dispatcher {
         }
     }
 
-    /// The results of a map are not wanted any more: what it has that was not begun never is.
+    /// The results of a map are not wanted any more: its tasks that have not begun never will.
     pub(super) fn close_map(&mut self, map: u32, ctx: &mut Ctx<'_>) {
         self.maps.close(map, ctx.deferred);
         for i in self.workers.busy().to_vec() {

@@ -29,7 +29,7 @@ impl Dispatcher {
     /// Looks at everything: results, ends, empty slots; and gives out what there is to do. Whether
     /// anything came of it is in `news`.
     ///
-    /// `more`: whether the caller has more to do for those who have nothing, which is then not
+    /// `more`: whether the caller has more to do for workers that have nothing, which is then not
     /// taken from others.
     pub(super) fn poll(&mut self, deferred: &mut Deferred, more: bool) {
         // One time for all: it is a large part of what a small task costs.
@@ -64,7 +64,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells those who listen of the tasks that a worker has begun.
+    /// Tells the subscribers which tasks a worker has begun.
     pub(super) fn announce_begun(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         if !self.is_traced {
             return;

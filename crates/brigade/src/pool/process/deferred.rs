@@ -21,7 +21,7 @@ use crate::worker::process::host::death::Evidence;
 #[derive(Default)]
 pub(super) struct Deferred {
     pub(super) wakeups: Wakeups,
-    /// For those who listen.
+    /// For the subscribers.
     pub(super) events: Vec<TraceEvent>,
     /// For the timeline.
     pub(super) drawings: Vec<Drawing>,
@@ -122,7 +122,7 @@ pub(super) enum Drawing {
     Mark(u32, &'static str, Cow<'static, str>),
 }
 
-/// What happened, for those who listen.
+/// What happened, for the subscribers.
 pub(super) enum TraceEvent {
     Submitted(u64, u32),
     /// A worker runs a task, which has waited so long.

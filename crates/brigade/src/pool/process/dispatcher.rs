@@ -1,5 +1,5 @@
-//! What a pool of processes has to do, and who does it: the dispatcher. Everything here is done
-//! under the pool's lock, and nothing here waits.
+//! What a pool of processes has to do, and which worker does it: the dispatcher. Everything here is
+//! done under the pool's lock, and nothing here waits.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,8 +8,8 @@
 //! workers notify the fork server's listener, and only if something has to be done
 //! (`set_listener_wakeups`).
 //!
-//! Nothing of the user's runs under the lock: results are decoded by those who asked for them;
-//! wakers are woken, and crashes are told, when it is free again.
+//! Nothing of the user's runs under the lock: results are decoded by the callers that asked for
+//! them; wakers are woken, and crashes are told, when it is free again.
 
 use std::sync::Arc;
 
@@ -65,7 +65,8 @@ struct SpinTarget {
 }
 
 impl ProcessPool {
-    /// Waits until it is so. `false`: not before the deadline.
+    /// Waits until what is wanted has come; this caller may drive the pool meanwhile. `false`: it
+    /// had not come at the deadline.
     pub(super) fn wait(&self, want: &mut WaitFor<'_>, deadline: Option<Instant>) -> bool {
         let mut may_look = true;
         let mut inner = self.lock();
@@ -110,7 +111,7 @@ impl ProcessPool {
                     continue;
                 }
             }
-            // Futures, and who listens to events, are to hear of each task when it ends.
+            // Futures, and subscribers of events, are to hear of each task when it ends.
             let others = !inner.parked.is_empty()
                 || inner.dispatcher.is_traced
                 || inner.dispatcher.wakeups.notifies_each_result();

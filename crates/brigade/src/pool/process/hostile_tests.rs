@@ -1,5 +1,5 @@
-//! Workers that write over the counts that they share with the host: the host takes no harm, and
-//! nobody waits for ever.
+//! Workers that write over the counts that they share with the host: the host takes no harm, and no
+//! caller waits for ever.
 
 use std::fs::File;
 use std::io::Write;
@@ -53,7 +53,7 @@ fn unsay(_: ()) {
 #[test]
 fn a_worker_that_unsays_what_it_runs_is_lost_with_it() {
     let pool = pool(2);
-    // Nobody else has anything to do: what a worker has not begun is given to them.
+    // No other worker has anything to do: what a worker has not begun is given to them.
     let ended = join(pool.submit(unsay, ()));
     assert!(is_lost(&ended), "{ended:?}");
     for n in 0..4 {

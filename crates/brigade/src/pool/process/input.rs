@@ -21,8 +21,8 @@ pub(super) enum EncodedInput {
     Batch(TaskBatch),
 }
 
-/// The inputs of several tasks of a map, as they are written to a mailbox. Whoever has a part of
-/// them has the whole in memory.
+/// The inputs of several tasks of a map, as they are written to a mailbox. Each part keeps the
+/// whole in memory.
 pub(super) struct TaskBatch {
     frames: Arc<Vec<u8>>,
     /// Where the first begins.

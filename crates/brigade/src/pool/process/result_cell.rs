@@ -43,7 +43,7 @@ struct CellContent {
     waiter: Option<Thread>,
 }
 
-/// Those who are to be woken when nothing is locked any more: their code is their own.
+/// The waiters to be woken when nothing is locked any more: their code is their own.
 #[derive(Default)]
 pub(super) struct Wakeups {
     pub(super) threads: Vec<Thread>,

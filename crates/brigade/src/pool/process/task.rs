@@ -1,4 +1,4 @@
-//! A task on its way through a pool of processes: what is run, on what, for whom.
+//! A task on its way through a pool of processes: what is run, on what, and where its end is told.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -119,7 +119,7 @@ pub(super) struct WorkerSlot {
     pub(super) stopped_before: Duration,
     /// What its first task, by its number, was given back of its time because of that.
     given: (u32, Duration),
-    /// How many tasks those who listen know to have begun.
+    /// How many tasks the subscribers know to have begun.
     pub(super) announced: u32,
     /// When its first task ran, as its worker tells before the reply.
     pub(super) ran: Option<[u64; 2]>,
@@ -255,7 +255,7 @@ impl WorkerSlot {
             || self.status == SlotStatus::Terminating(Termination::ProtocolError)
     }
 
-    /// Whether those who listen do not know yet that its first task runs.
+    /// Whether the subscribers do not know yet that its first task runs.
     pub(super) fn is_unannounced(&self) -> bool {
         self.announced.wrapping_sub(self.first()) as i32 <= 0
     }

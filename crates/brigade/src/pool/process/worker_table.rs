@@ -124,7 +124,7 @@ impl WorkerTable {
         self.entries[i.at()].generation
     }
 
-    /// Who comes into this place is another than was expected.
+    /// The worker that comes into this place is another than was expected.
     pub(super) fn end_generation(&mut self, i: WorkerIndex) {
         let entry = &mut self.entries[i.at()];
         entry.generation += 1;

@@ -16,8 +16,8 @@ pub(super) struct ThreadCounters {
     pub(super) begun: AtomicU64,
     pub(super) done: AtomicU64,
     pub(super) panicked: AtomicU64,
-    /// Those of `begun` whose ends other threads count, or that were queued again. Written under
-    /// the table's lock.
+    /// The tasks in `begun` whose ends other threads count, or that were queued again. Written
+    /// under the table's lock.
     pub(super) external: AtomicU64,
     /// Nanoseconds.
     pub(super) busy: AtomicU64,
@@ -118,7 +118,7 @@ impl PoolCounters {
 
     /// So many tasks ended like this without running to their end.
     pub(super) fn count_ended(&self, how: &JoinError, nanos: u64, tasks: u64) {
-        // Before its end is counted: who has seen all ends sees all times.
+        // Before its end is counted: a thread that has seen all ends sees all times.
         self.record_latency(nanos, tasks);
         self.count(how, tasks);
     }

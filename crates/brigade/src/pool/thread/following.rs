@@ -45,7 +45,8 @@ impl ThreadPool {
         let running = entries.filter(|entry| entry.worker.is_busy()).count();
         drop(table);
         let queued = self.queue_len();
-        // One that was woken, or was started, takes one as soon as it has a processor.
+        // A thread that was woken or started takes a queued task as soon as it has a processor:
+        // those tasks do not count as waiting.
         let waiting = queued.saturating_sub(workers.saturating_sub(running));
         let submitted = self.counters.submitted.load(Ordering::Relaxed);
         Load {

@@ -205,7 +205,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
                 return RunOutcome::Abandoned;
             }
         };
-        // Before its end is counted: who has seen all ends sees all times.
+        // Before its end is counted: a thread that has seen all ends sees all times.
         worker.counters.record_latency(nanos, 1);
         worker.count_result(&result);
         worker.pool.task_time.record(now.saturating_sub(began));

@@ -348,7 +348,7 @@ impl WorkerThread {
                 self.pool.wake_or_start();
             }
         }
-        // Who gave it a task before it could be seen to sleep has not woken it.
+        // A thread that gave it a task before it could be seen to sleep has not woken it.
         if self.has_pinned() && self.end_sleep() {
             return true;
         }

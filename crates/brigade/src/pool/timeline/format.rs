@@ -15,7 +15,7 @@ use crate::sys::clock;
 
 /// The packets before this one do not matter to it.
 const CLEARED: u32 = 1;
-/// It names what packets before it have given numbers to.
+/// The packet uses numbers that packets before it have given to names.
 const NEEDS_OTHERS: u32 = 2;
 
 const SLICE_BEGIN: i32 = 1;

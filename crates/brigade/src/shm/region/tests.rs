@@ -190,7 +190,7 @@ fn a_page_that_is_held_for_a_while_does_not_keep_it_from_being_sealed() {
     let spliced = unsafe { libc::vmsplice(write.as_raw_fd(), &raw const page, 1, 0) };
     assert_eq!(spliced, 4096);
     let draft = draft.unmap();
-    // The kernel tells nobody that it waits; it is to have given up once.
+    // The kernel does not tell that it waits; it is to have given up once.
     let reader = std::thread::spawn(move || {
         std::thread::park_timeout(Duration::from_millis(400));
         // Read, and not closed: a child that another test has made may have copies of both ends.

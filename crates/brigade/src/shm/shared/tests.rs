@@ -131,7 +131,7 @@ fn a_thousand_arrivals_cost_one_descriptor() {
         arrived.iter().all(|a| std::ptr::eq(&**a, &*shared)),
         "at one address"
     );
-    // One message that names it a hundred times, to who does not have it.
+    // One message that names it a hundred times, to a process that does not have it.
     let all = pass(vec![shared.clone(); 100]);
     assert_eq!(descriptors_of(&shared.region), 1);
     drop((all, arrived));

@@ -77,7 +77,7 @@ fn the_sender_that_keeps_it_still_has_it() {
     assert!(decode(first).is_err(), "the last message counts");
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| decode(copy(&second)));
-        // It waits for the sender, who may look at it meanwhile.
+        // It waits for the sender, which may look at it meanwhile.
         assert_eq!(*part, [0, 0, 9]);
         drop(part);
         let arrived = receiver.join().expect("no panic").expect("let go of");
@@ -94,7 +94,7 @@ fn one_that_is_never_let_go_of_is_an_error_in_the_end() {
     assert!(part.freeze().is_ok(), "it was never given away");
 }
 
-/// Who can write to the table can say there that anything is on its way.
+/// A process that can write to the table can say there that anything is on its way.
 #[test]
 fn a_forged_message_gives_no_element_a_second_owner_in_a_process() {
     let (head, tail) = new(8).split_at(4);

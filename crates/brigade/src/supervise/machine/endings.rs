@@ -8,7 +8,7 @@ use crate::supervise::events::What;
 use crate::supervise::{AutoShutdown, ChildError, Restart, Strategy};
 
 impl<L> Entry<L> {
-    /// Its start, if a caller has asked for it, does not come to its end.
+    /// If a caller has asked for this start, tells it why there is none.
     pub(super) fn refuse_start(&mut self, why: ChildError) {
         let origin = std::mem::replace(&mut self.origin, Origin::Restart);
         if let Origin::Request { reply_to, .. } = origin {

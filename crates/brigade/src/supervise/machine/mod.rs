@@ -120,7 +120,7 @@ struct Entry<L> {
     /// Some: it runs, and is to be stopped.
     after: Option<After>,
     origin: Origin,
-    /// Those who wait until it has stopped.
+    /// The callers that wait until it has stopped.
     reply_when_stopped: Vec<ChildReplyTo>,
     /// Why it was killed, if that is how it has ended.
     verdict: Option<Exit>,

@@ -53,7 +53,7 @@ impl World<()> for Hand {
         let before = self.runs.get(&run.child);
         assert!(before.is_none(), "it runs already: {before:?}");
         if self.in_order {
-            // Only those that are told to wait for nobody are up at once.
+            // Only those that are told to wait for no other are up at once.
             let earlier = self.runs.range(..run.child);
             let waits = earlier.filter(|(_, run)| run.1 != Is::Up).count();
             assert_eq!(waits, 0, "{spec:?} does not wait for {:?}", self.runs);

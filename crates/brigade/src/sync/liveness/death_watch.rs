@@ -12,8 +12,8 @@ use crate::sys::futex::{self, Wake};
 /// table.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// A watch over the living, to be begun *before* looking at who holds what: a death after that ends
-/// the sleep.
+/// A watch over the living, to be begun *before* looking at which process holds what: a death after
+/// that ends the sleep.
 #[derive(Debug)]
 pub(crate) struct DeathWatch {
     liveness: Option<&'static LivenessTable>,

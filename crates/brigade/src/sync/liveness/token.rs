@@ -35,7 +35,8 @@ impl Token {
         self.0
     }
 
-    /// Whatever is in shared memory: garbage is the token of a dead process. `None`: nobody's.
+    /// Whatever is in shared memory: garbage is the token of a dead process. `None`: no process has
+    /// the lock.
     pub(crate) fn from_bits(bits: u32) -> Option<Token> {
         Some(Token(bits & Token::MASK)).filter(|t| t.0 != 0)
     }

@@ -11,7 +11,7 @@ use crate::sys::futex;
 /// Where nothing is.
 const NOWHERE: usize = 0x8000;
 
-/// Runs without a stack until `end` is not 0: who walks it meets a fault.
+/// Runs without a stack until `end` is not 0: a walk of it meets a fault.
 fn run_without_stack(end: &AtomicU32) {
     // SAFETY: nothing is pushed meanwhile, and both registers are put back. A signal's handler runs
     // on the alternate stack, which the caller has seen to.

@@ -1,6 +1,6 @@
 //! The threads of this process, where the program wants them to be asked: one after the other.
 //!
-//! 1. The asking thread writes whom it asks into the [`Record`], and sends the signal.
+//! 1. The asking thread writes which thread it asks into the [`Record`], and sends the signal.
 //! 2. The handler of that thread takes the question (a step of the state that either side can
 //!    make, and only one does), notes its calls and wakes the asking thread.
 //! 3. An asking thread that has waited long enough takes the question back. A signal that comes

@@ -29,7 +29,7 @@ pub(crate) fn wait_private(word: &AtomicU32, expected: u32, deadline: Option<Ins
     // SAFETY: the key is the address of a word that lives for this call, and only this file parks.
     // Another use of the table by such an address, after the word's memory was freed, is no more
     // than an early wake-up. The three functions neither panic nor call parking_lot_core: the first
-    // is a load, under the lock that who wakes takes after it has changed the word.
+    // is a load, under the lock that the waker takes after it has changed the word.
     let parked = unsafe {
         park(
             key(word),
@@ -52,7 +52,7 @@ pub(crate) fn wake_one(word: &AtomicU32) {
     unsafe { unpark_one(key(word), |_| DEFAULT_UNPARK_TOKEN) };
 }
 
-/// Wakes all who sleep on a word.
+/// Wakes all that sleep on a word.
 pub(crate) fn wake_all_private(word: &AtomicU32) {
     // SAFETY: as above.
     unsafe { unpark_all(key(word), DEFAULT_UNPARK_TOKEN) };

@@ -113,8 +113,9 @@ impl Thread {
         }
     }
 
-    /// What `status` says, as `parse` reads it, with the thread's number. An error, if it is not that of the thread of which it was before: the
-    /// program has closed the descriptor, and another thread has its own under this number.
+    /// What `status` says, as `parse` reads it, with the thread's number. An error, if it is not
+    /// that of the thread of which it was before: the program has closed the descriptor, and
+    /// another thread has its own under this number.
     pub(super) fn own_status<R>(&self, parse: impl Fn(&[u8]) -> Option<(u64, R)>) -> io::Result<R> {
         let (number, parsed) = self.status(|text| {
             parse(text).ok_or_else(|| {

@@ -4,7 +4,7 @@
 //! only. As long as one of them is open, or the file is mapped through it, in whatever process or
 //! on its way in a socket, the kernel refuses a lease for writing (fcntl(2), `F_SETLEASE`); and it
 //! knows when the last is gone, however it went. So nothing that a receiver says or forgets to say
-//! has a file written to while it reads, and who holds on to one keeps only that one.
+//! has a file written to while it reads, and a receiver that holds on to one keeps only that one.
 //!
 //! **What is in one.** The last value, and zeros: what a longer one before it has left is written
 //! over, for it was for another receiver's eyes.
@@ -114,7 +114,7 @@ pub(super) fn write(parts: &[&[u8]], len: usize) -> Option<OwnedFd> {
     };
     put(parts, &file.mapping);
     file.clear_behind(len);
-    // Until it is put back it is nobody else's. Where the process has no descriptor left, it is
+    // Until it is put back no other thread has it. Where the process has no descriptor left, it is
     // given up with its place.
     let reader = file.reader();
     file.used = Instant::now();
@@ -254,7 +254,7 @@ impl Kept {
         self.count -= 1;
     }
 
-    /// Those that were not used for a while, whoever has them.
+    /// Those that were not used for a while, whichever thread has them.
     fn take_old(&mut self) -> Vec<KeptFile> {
         let now = Instant::now();
         let is_young = |file: &KeptFile| now.saturating_duration_since(file.used) < KEPT_FOR;
@@ -322,7 +322,7 @@ impl KeptFile {
     fn new(len: usize) -> io::Result<KeptFile> {
         // More than the value, which is allowed.
         allowed_size(len)?;
-        // The kernel counts those who have opened a file; who has made it did not open it.
+        // The kernel counts the times that a file is opened; its maker did not open it.
         let made = memfd("brigade-value")?;
         let file = open(&made, OFlags::RDWR)?;
         drop(made);
@@ -342,8 +342,8 @@ impl KeptFile {
             used: Instant::now(),
         };
         file.keep_quiet()?;
-        // Before anything is built on it: the kernel tells those who have it from those who have
-        // not.
+        // Before anything is built on it: the kernel tells processes that have it from those that
+        // have not.
         let reader = file.reader()?;
         let is_told = !file.is_free();
         drop(reader);

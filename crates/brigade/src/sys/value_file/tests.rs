@@ -83,7 +83,7 @@ fn no_hole_is_made_once_the_seals_are_there() {
     writable.give_memory(&file).expect("memory");
     writable.clear(0..LEN);
     add_seals(&file, SealFlags::SHRINK | SealFlags::FUTURE_WRITE).expect("sealed");
-    // All ways that a sender has who maps it: it still reads as it was mapped.
+    // All ways that a sender has that maps it: it still reads as it was mapped.
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     assert!(rustix::fs::fallocate(&file, hole, 0, 4096).is_err());
     // SAFETY: the mapping is this test's own; nothing has a reference to its bytes.

@@ -19,8 +19,8 @@ pub(super) const HAS_WIDE_NAMES: u8 = 0x40;
 /// keep has a bound.
 pub(super) const NAMES_LIMIT: usize = 1 << 16;
 
-/// What MessagePack's values call a newtype that is an extension of it: a reader that asks what comes
-/// next is told that it is one.
+/// What MessagePack's values call a newtype that is an extension of it: a reader that asks what
+/// comes next is told that it is one.
 pub(super) const EXTENSION: &str = "_ExtStruct";
 
 /// What CBOR's values call the variant that is a tag: a reader that asks what comes next is

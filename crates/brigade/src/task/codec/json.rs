@@ -6,9 +6,9 @@
 //! and from then on such a visitor gets what JSON would give. One that has the methods always gets
 //! them.
 //!
-//! Where serde stands in between and buffers (`untagged`, `flatten` and the like), nobody knows who
-//! will ask. A message that cannot be read, and in which such a method was lacking, is read once
-//! more with all buffers filled as JSON would fill them.
+//! Where serde stands in between and buffers (`untagged`, `flatten` and the like), it is not known
+//! which visitor will ask. A message that cannot be read, and in which such a method was lacking,
+//! is read once more with all buffers filled as JSON would fill them.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -60,7 +60,7 @@ fn key(entry: (TypeId, Lacks)) -> usize {
 /// Whether it is known of visitor `V` that it lacks this method.
 #[inline]
 pub(super) fn lacks<V>(what: Lacks) -> bool {
-    // Relaxed: who does not see it yet learns it again.
+    // Relaxed: a thread that does not see it yet learns it again.
     (IS_ANY_KNOWN.load(Ordering::Relaxed) && is_known((typeid::of::<V>(), what)))
         || (AS_JSON.get() && is_buffer::<V>())
 }

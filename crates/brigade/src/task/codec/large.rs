@@ -45,7 +45,7 @@ pub(crate) fn large_vector<T: Message>(value: &T) -> Option<LargeVector<'_>> {
                 head,
                 numbers: run.bytes,
             };
-            // That it is too long is told by who encodes it.
+            // The encoder tells that it is too long.
             within_limit(vector.len()).ok().map(|()| vector)
         }
         _ => None,

@@ -3,14 +3,14 @@
 //! What serde can write and read back arrives equal or is refused; the README beside this file says
 //! how, and what the bytes are.
 //!
-//! - [`encoder`], [`decoder`]: the two halves of the format; [`tag`]: its bytes; [`format`](self::format):
-//!   what else they agree on
+//! - [`encoder`], [`decoder`]: the two halves of the format; [`tag`]: its bytes;
+//!   [`format`](self::format): what else they agree on
 //! - [`scalar`]: messages that are one plain value
 //! - [`plain`]: plain numbers, of which many are one copy; [`shape`]: lists of fields
 //! - [`depth`]: how deep values may be nested
 //! - [`large`]: values that travel in a memory file
-//! - [`json`]: visitors that were written for JSON only; [`reread`]: how a message is read again for
-//!   them
+//! - [`json`]: visitors that were written for JSON only; [`reread`]: how a message is read again
+//!   for them
 //! - [`error`]: why a value could not be carried, and where in it
 
 mod decoder;

@@ -72,8 +72,8 @@ impl Symbols {
         };
         let mut known = KNOWN.get().lock().unwrap_or_else(PoisonError::into_inner);
         // A file is whatever a linker, a stripper or a damaged disk has made of it. What the reader
-        // of its debug information panics at has no name; and neither who waits for a task nor the
-        // thread that tells of its end ends of that.
+        // of its debug information panics at has no name; and it ends neither the thread that waits
+        // for a task nor the one that tells of its end.
         let found = attempt(|| {
             #[cfg(test)]
             tests::maybe_panic(address);

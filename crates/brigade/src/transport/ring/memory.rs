@@ -36,8 +36,7 @@ pub(super) struct Line<T>(pub(super) T);
 pub(super) struct Memory<'m> {
     pub(super) control: &'m Control,
     pub(super) words: &'m [AtomicU64],
-    /// In models: loom sees, at each word's, whether who reads it may do so while another writes
-    /// it.
+    /// In models: loom sees, at each word's, whether a thread may read it while another writes it.
     #[cfg(loom)]
     touched: &'m [Touched],
 }
@@ -53,7 +52,7 @@ pub(crate) struct Place {
     pub(crate) capacity: usize,
 }
 
-/// Where loom notes who touches a word.
+/// Where loom notes which threads touch a word.
 #[cfg(loom)]
 #[derive(Debug, Default)]
 struct Touched(loom::cell::UnsafeCell<()>);

@@ -123,7 +123,7 @@ pub struct Builder {
     /// Few have any, and all are copied.
     limits: Option<Box<Limits>>,
     streams: Option<Box<Streams>>,
-    /// Whose workers they are; or why that is none.
+    /// The program whose workers they are; or why that is none.
     program: Option<Result<Program, Arc<io::Error>>>,
     #[cfg(feature = "sandbox")]
     sandbox: Option<Sandbox>,

@@ -2,8 +2,8 @@
 //! listener take their steps: run by `scripts/shuttle`.
 //!
 //! The pool is the real one, down to the mailboxes; its workers are threads, which may die at any
-//! step ([`fork_server`](crate::worker::process::backend::model::fork_server)). Whoever waits for
-//! what never comes is a deadlock, which shuttle reports.
+//! step ([`fork_server`](crate::worker::process::backend::model::fork_server)). A thread that waits
+//! for what never comes is a deadlock, which shuttle reports.
 
 mod contexts;
 mod deaths;

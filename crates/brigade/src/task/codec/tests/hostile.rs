@@ -83,7 +83,7 @@ fn list(levels: u64) -> Node {
     list
 }
 
-/// The encoding of a list of so many levels, of which nobody has looked at the depth.
+/// The encoding of a list of so many levels, whose depth was not looked at.
 fn encoded_list(levels: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(&list(2), &mut bytes).expect("encodes");

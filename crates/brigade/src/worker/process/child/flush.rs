@@ -2,7 +2,7 @@
 //! waits for that for ever.
 //!
 //! Problem: a task may leave a thread behind that holds a stream's lock (it prints to something
-//! that nobody reads, or sits in fgetc(3)), and to flush a stream is to wait for its lock. std's
+//! that is not read, or sits in fgetc(3)), and to flush a stream is to wait for its lock. std's
 //! stdout cannot be tried.
 //!
 //! So: where the process never had a second thread, no other thread can hold a lock, and the
@@ -63,8 +63,7 @@ impl Streams {
         let kept = free().take();
         let Some(flusher) = kept.or_else(|| Flusher::start().ok()) else {
             // No thread is to be had for it (a limit that the task has set). Where this one is
-            // alone there is nobody else who holds anything; where it is not, there is nobody who
-            // may wait.
+            // alone no other thread holds anything; where it is not, no thread may wait.
             let alone = process::is_alone();
             if alone {
                 self.flush();

@@ -1,6 +1,6 @@
-//! The `oom_score_adj` that a task's builder asks for: /proc/[pid]/oom_score_adj, proc(5). Anybody
-//! may raise the value; to lower it below that with which a process began takes CAP_SYS_RESOURCE.
-//! What workers have otherwise is the fork server's doing.
+//! The `oom_score_adj` that a task's builder asks for: /proc/[pid]/oom_score_adj, proc(5). Any
+//! process may raise the value; to lower it below that with which a process began takes
+//! CAP_SYS_RESOURCE. What workers have otherwise is the fork server's doing.
 
 use std::io::{self, Write};
 

@@ -62,8 +62,8 @@ pub(crate) fn run(birth: &WorkerArgs<'_>) -> ! {
     if let Some(pool) = worker.serve() {
         WorkerLoop::new(worker, pool).run();
     }
-    // Ending takes the kernel longer than the task may have taken, and whoever got the reply may be
-    // waiting for this very processor.
+    // Ending takes the kernel longer than the task may have taken, and the caller that got the
+    // reply may be waiting for this very processor.
     if mailbox.may_delay_exit() {
         futex::rest(EXIT_DELAY);
     }

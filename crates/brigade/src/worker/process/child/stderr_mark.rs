@@ -1,11 +1,12 @@
 //! Where in a worker's stderr the text of its next task begins: noted in the mailbox, for the case
 //! that the task is the last.
 //!
-//! The place is asked for between two tasks
+//! Between two tasks the worker asks how much there is in the pipe
 //! ([`stderr_count`](crate::worker::process::ipc::stderr_count)). That is a system call, which
-//! takes longer than a small task. But writing to the pipe is a system call too, and a dearer one;
-//! so a task that took less time than it ever took to ask has written nothing, and is not asked
-//! for. That is not so where there are other threads.
+//! takes longer than a small task. But to write to the pipe is a system call too, and takes longer
+//! still. So a task that took less time than asking has ever taken cannot have written, and the
+//! worker does not ask after it. Where the process has other threads, which may have written, it
+//! always asks.
 
 use crate::sys::{process, ticks};
 use crate::worker::process::ipc::mailbox::Mailbox;

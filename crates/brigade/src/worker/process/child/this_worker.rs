@@ -1,5 +1,5 @@
-//! Which worker this process is: for its signal handlers, and for code that may run in a child of its
-//! task as well.
+//! Which worker this process is: for its signal handlers, and for code that may run in a child of
+//! its task as well.
 
 use std::sync::OnceLock;
 

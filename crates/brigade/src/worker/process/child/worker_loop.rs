@@ -172,8 +172,8 @@ impl WorkerLoop {
     }
 
     /// Runs the task that was begun. `false`: no other can be run here. Either this one was not,
-    /// for a task before it has closed the way that its input comes; or it has left somebody behind
-    /// who holds stdout.
+    /// for a task before it has closed the way that its input comes; or it has left a thread behind
+    /// that holds stdout.
     fn serve_one(&mut self) -> bool {
         if kept::may_be_any() {
             kept::give_back();

@@ -9,7 +9,7 @@
 //! (a C++ library's, a registry's) are run first.
 //!
 //! The program that sets the marker chooses which function of the program is called with which
-//! bytes. Where the program has more privilege than who started it (setuid, setgid, file
+//! bytes. Where the program has more privilege than the user that started it (setuid, setgid, file
 //! capabilities: `AT_SECURE`, getauxval(3)), that would be a way to get at it: there the marker is
 //! refused, and nothing is started ([`start::check`]).
 
@@ -67,8 +67,7 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     unsafe { crate::sys::image::run_constructors_after(constructor, argc, argv, envp) };
     let marker = environment::take_variable(name);
     let Some((role, socket)) = marker.and_then(|marker| adopt(&marker)) else {
-        // The variable came from somewhere else. Going on would be the second copy that nobody
-        // wants.
+        // The variable came from somewhere else. Going on would start a second copy of the program.
         refuse(b"brigade: BRIGADE_FORK_SERVER is set, but not by brigade; this variable is for its own use\n")
     };
     // A program that is a fork server has done what `init` asks for, and its workers may start
@@ -93,7 +92,7 @@ fn adopt(marker: &OsStr) -> Option<(Role, OwnedFd)> {
     // since then has others, unless one of them has closed this. A marker that no host of ours has
     // set may name a number that a constructor owns: then what is behind it is no socket, and it is
     // closed and this process ends; or it is one, whose owner loses it to the fork server that the
-    // user who set the marker has asked for.
+    // user that set the marker has asked for.
     let socket = unsafe { fds::adopt(number.parse().ok()?) }.ok()?;
     is_socket(&socket).then_some((role, socket))
 }

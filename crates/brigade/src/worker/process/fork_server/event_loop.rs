@@ -165,7 +165,7 @@ struct Server<'a> {
     unreleased: Vec<Gone>,
     children: Children,
     outputs: Streams<Output>,
-    /// What workers that have ended have left for who reads their lines.
+    /// What workers that have ended have left for the reader of their lines.
     left_lines: Vec<Output>,
     stderr_counts: Counts,
     /// Some worker's stream could not be added to the event loop.
@@ -182,8 +182,8 @@ struct Server<'a> {
     retired: bool,
 }
 
-/// What this fork server says of itself; and how it makes workers, where it has threads and so
-/// cannot fork.
+/// The message in which this fork server tells the host what it is; and, where it has threads and
+/// so cannot fork, what it executes workers with.
 fn introduce(privilege: Box<Privilege>) -> io::Result<(Event, Option<Executing>)> {
     let modules = ModuleAt::of_this_process();
     let mut threads = Vec::new();
@@ -281,9 +281,9 @@ impl<'a> Server<'a> {
         Ok(server)
     }
 
-    /// Until the host is gone. What fails meanwhile fails for who asked for it; everybody else's
-    /// work goes on. An error is that of a wait for events (epoll_wait(2)), which no lack of
-    /// anything explains: without it nothing can be done any more.
+    /// Until the host is gone. What fails meanwhile fails for the caller that asked for it; the
+    /// work of the others goes on. An error is that of a wait for events (epoll_wait(2)), which no
+    /// lack of anything explains: without it nothing can be done any more.
     fn run(&mut self) -> io::Result<()> {
         let mut ready = Vec::new();
         loop {

@@ -4,8 +4,9 @@
 //! threads is a copy in which locks are held by no thread. A library that starts a thread in its
 //! constructor (OpenBLAS, jemalloc's background threads) does so in the fork server too, before
 //! anything of ours runs there. Such a fork server does not fork; it executes the program once
-//! more, which becomes a worker in the same constructor (see [`bootstrap`](super::bootstrap)), and has that library's
-//! threads as the program has them. It takes about a millisecond, which spare workers hide.
+//! more, which becomes a worker in the same constructor (see [`bootstrap`](super::bootstrap)), and
+//! has that library's threads as the program has them. It takes about a millisecond, which spare
+//! workers hide.
 //!
 //! What a fork copies, such a worker is sent: [`Begin`], the first message on its socket, with the
 //! descriptors. Its memory is another, so addresses of code are told as they are in the fork server

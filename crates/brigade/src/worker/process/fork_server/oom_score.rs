@@ -41,8 +41,8 @@ impl OomScore {
         Some(own)
     }
 
-    /// What it forks has its own again. Anybody may lower the value to what it was: only what is
-    /// lower than that takes a capability, and a process that had that has it still.
+    /// What it forks has its own again. Any process may lower the value to what it was: only what
+    /// is lower than that takes a capability, and a process that had that has it still.
     pub(super) fn lower(&self, own: Option<Own>) {
         if let Some((file, Own(text, len))) = self.file.as_ref().zip(own) {
             let _ = rustix::io::pwrite(file, &text[..len], 0);

@@ -160,7 +160,7 @@ pub(crate) fn end_adopted(session: Pid, is_its_own: impl Fn() -> bool) {
                 any |= rustix::process::waitid(child, WaitIdOptions::EXITED).is_ok();
             }
         }
-        // Whose parents were among them come to us when those end.
+        // Processes with a parent among them come to us when that ends.
         if !any {
             return;
         }

@@ -115,8 +115,8 @@ fn with_children(pid: u32) -> Vec<u32> {
     all
 }
 
-/// The same, of which each of those that share a page has a part. Where that cannot be seen, as
-/// `anonymous_bytes`.
+/// Bytes of anonymous memory, where a page that several processes share counts in part for each:
+/// `Pss_Anon`, proc(5). Where the kernel does not tell that, all of each page counts.
 fn exactly(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));

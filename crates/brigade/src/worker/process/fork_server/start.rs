@@ -110,8 +110,8 @@ fn check_start(what: &str, path: &str) -> io::Result<()> {
 /// Whether a start of the program at this path would have a user, a group or capabilities that it
 /// does not have now, by the file's bits: execve(2), capabilities(7).
 fn gains_privilege(path: &str) -> io::Result<bool> {
-    // Then the kernel heeds neither bit: PR_SET_NO_NEW_PRIVS(2const). It still looks at the
-    // capabilities.
+    // With `no_new_privs` execve(2) ignores the set-user-ID and set-group-ID bits:
+    // PR_SET_NO_NEW_PRIVS(2const). The file's capabilities are looked at below all the same.
     let heeded = !rustix::thread::no_new_privs().call("prctl(PR_GET_NO_NEW_PRIVS)")?;
     let exe = std::fs::metadata(path).call("stat(2)")?;
     let (mode, user) = (exe.mode(), process::effective_user());

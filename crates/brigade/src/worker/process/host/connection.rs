@@ -315,7 +315,8 @@ impl WorkerConnection {
 
     // ---- waking
 
-    /// Tells the worker when to wake this side. `false`: that has happened already.
+    /// Tells the worker when to wake this side. `false`: what it is to wake this side for is there
+    /// already.
     ///
     /// `again`: also if it was told the same before, and may have done so since.
     pub(crate) fn set_notify(&mut self, notify: Notify, again: bool) -> bool {

@@ -69,7 +69,7 @@ impl Builder {
             oom_score_adj,
             grace: _,
             limits,
-            // Whose worker it is costs the worker nothing.
+            // Which program's worker it is costs the worker nothing.
             program: _,
             streams,
             #[cfg(feature = "sandbox")]

@@ -59,7 +59,7 @@ const LOST: u32 = 3;
 const UNSTARTED: u32 = 4;
 
 const TAILS_AT: usize = SLOTS as usize * size_of::<Slot>();
-/// A word that changes with each end, for who waits for several workers.
+/// A word that changes with each end, for callers that wait for several workers.
 const EPOCH_AT: usize = TAILS_AT + SLOTS as usize * TAIL;
 /// How often a worker was stopped, or went on.
 const STOPS_AT: usize = EPOCH_AT + 128;
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(exit_record.stderr, &long[100..]);
         exit_record.forget_stderr_before(110);
         assert_eq!(exit_record.stderr, &long[110..]);
-        // A lie costs only the one who tells it.
+        // A lie costs only the process that tells it.
         exit_record.forget_stderr_before(u64::MAX);
         assert!(exit_record.stderr.is_empty());
 

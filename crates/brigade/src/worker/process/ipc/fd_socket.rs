@@ -27,8 +27,8 @@ pub(crate) fn send_numbered(
     fds::send(fd_socket, &number.to_ne_bytes(), descriptors).needed_to(PURPOSE)
 }
 
-/// Waits for the descriptors that were sent under this number. Those that come before them are
-/// nobody's.
+/// Waits for the descriptors that were sent under this number. Those that come before them have no
+/// reader any more, and are closed.
 pub(crate) fn recv_numbered(fd_socket: impl AsFd, number: u64) -> io::Result<Vec<OwnedFd>> {
     loop {
         let mut descriptors = Vec::new();

@@ -17,8 +17,8 @@
 //! own counts, tries a bounded number of times, and takes anything else for a broken protocol. A
 //! worker that lies can only make its own tasks fail.
 //!
-//! The steps of both sides that are about who waits for whom are here in one piece each, for the
-//! order of what they do is all there is to them.
+//! The steps by which each side waits for the other are here in one piece each, for the order of
+//! what they do is all there is to them.
 
 use std::time::Duration;
 
@@ -301,8 +301,8 @@ impl Handoff {
         match self.asleep.load(Ordering::Relaxed) {
             // What is not counted: it waits for room for a reply, or has said that it leaves.
             ROOM | LEAVING if is_ready() => return (word, false),
-            // All was taken, and it has not seen that: it looked in between, and who took little
-            // did not look at it.
+            // All was taken, and it has not seen that: it looked in between, and a side that took
+            // little did not look at it.
             ROOM => self.wake_worker(SleepReason::Room),
             _ => {}
         }
@@ -353,7 +353,8 @@ impl Handoff {
 mod tests {
     use super::*;
 
-    /// As far as the counts in `notify` reach, on both sides of where they wrap.
+    /// How far a count may be ahead of another, in the bits that `notify` has for it, and still be
+    /// told from one that is behind.
     const REACH: u32 = 1 << (COUNT_BITS - 1);
 
     #[test]

@@ -402,7 +402,7 @@ fn loom_handoff_room_is_not_waited_for_in_vain_by_a_sleeper() {
 
 #[test]
 fn loom_handoff_room_is_not_waited_for_in_vain_after_small_replies() {
-    // Each time so few are taken that nobody is told that there is room.
+    // Each time so few are taken that the worker is not told that there is room.
     for looks in 1..=3 {
         loom::model(move || {
             let shared = Shared::new();

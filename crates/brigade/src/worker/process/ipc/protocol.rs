@@ -66,8 +66,8 @@ pub(crate) enum Request {
     /// No spare is wanted any more, and there are no workers of pools: end when the last worker
     /// has.
     Retire,
-    /// Make this many workers. Their tokens in the liveness table, in order; those for whom there
-    /// is no token are outsiders there.
+    /// Make this many workers. Their tokens in the liveness table, in order; workers without a
+    /// token are outsiders there.
     Fork { count: u32, tokens: Vec<u32> },
     /// End this worker and its children: SIGTERM first, and SIGKILL after `grace_ms`, unless that
     /// is 0. `asks`: before that it is asked where it is, and has [`ANSWERS_WITHIN`] for it.
@@ -79,8 +79,8 @@ pub(crate) enum Request {
     },
     /// Ask this worker where it is, and say on the exit table how it looks from outside.
     Ask { slot: u32, pid: u32 },
-    /// Some workers that had ended were released: what they left in their descriptor sockets is
-    /// nobody's.
+    /// Some workers that had ended were released: what they left in their descriptor sockets has no
+    /// reader any more.
     Released,
     /// Give me the socket of this worker's descriptor socket.
     FdSocket {
@@ -109,7 +109,7 @@ pub(crate) enum Request {
 /// From the fork server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// First: who it is, and where things lie in its memory, and so in its workers'.
+    /// First: its process, and where things lie in its memory, and so in its workers'.
     Hello {
         pid: u32,
         build: Build,

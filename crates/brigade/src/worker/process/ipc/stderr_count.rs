@@ -1,14 +1,14 @@
 //! How much of each worker's stderr the fork server has read: what tells the text of one task from
 //! that of the one before.
 //!
-//! Problem: the pipe of a worker of a pool carries the text of one task after another, and whoever
+//! Problem: the pipe of a worker of a pool carries the text of one task after another, and what
 //! writes to it (a child, a C library) writes bytes and nothing else. A mark between them would be
 //! text itself. So a place in the pipe is a number of bytes: those that were read, and those that
 //! are still in the pipe. The fork server counts the first here; the worker asks for the second
 //! (FIONREAD) when a task has ended, and notes the sum in its mailbox.
 //!
 //! A read takes bytes out of the pipe before they are counted, so a count says in its lowest bit
-//! that a read is going on: who sees that, or another count afterwards, asks again.
+//! that a read is going on: a worker that sees that, or another count afterwards, asks again.
 //!
 //! Behind them is a word by which a worker sees that the fork server has ended, and has closed its
 //! pipes ([`last_word`]): what a task that has met a broken pipe returns is not told then.

@@ -1,5 +1,5 @@
 //! Where a worker's standard streams go, if not where they go by default, and what else comes with
-//! them before its setup; and lines, as they travel to who reads them.
+//! them before its setup; and lines, as they travel to their reader.
 //!
 //! Which task has written a line, the bytes in a pipe do not tell. So a worker whose lines are read
 //! writes, before the first task of a function, a mark of which function that is ([`mark`]) into
@@ -97,7 +97,7 @@ pub(crate) fn without_marks(text: &[u8]) -> Vec<u8> {
     lines.flat_map(|line| split_mark(line).0).copied().collect()
 }
 
-/// A line on its way to who reads it.
+/// A line on its way to its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LineFrame<'a> {
     pub(crate) pid: u32,

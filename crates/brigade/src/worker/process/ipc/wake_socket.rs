@@ -7,8 +7,8 @@
 //! says, nor make it wait.
 //!
 //! What a worker still can do is shut the pair down for all (shutdown(2)). The host sees that at
-//! once, and then looks every few milliseconds; the others go on, for it is not they who have lost
-//! anything. A full socket is none of this: the host has something to read then.
+//! once, and then looks every few milliseconds; the others go on, for they have lost nothing. A
+//! full socket is none of this: the host has something to read then.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

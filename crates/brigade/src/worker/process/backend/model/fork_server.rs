@@ -55,8 +55,8 @@ pub(crate) struct Fate {
     pub(crate) unready: u32,
     /// No worker can be made.
     pub(crate) unmade: u32,
-    /// The timer that looks after workers which do not begin expires: without it, nobody may
-    /// depend on that.
+    /// The timer that looks after workers which do not begin expires: in models without it, no code
+    /// may depend on that.
     pub(crate) slow: bool,
 }
 

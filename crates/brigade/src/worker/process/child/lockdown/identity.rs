@@ -1,5 +1,5 @@
-//! As whom a worker in a sandbox goes on: as an ordinary user without capabilities. setresuid(2),
-//! capabilities(7).
+//! The user as which a worker in a sandbox goes on: as an ordinary user without capabilities.
+//! setresuid(2), capabilities(7).
 
 use std::io;
 

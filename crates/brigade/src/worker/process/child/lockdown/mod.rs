@@ -4,7 +4,7 @@
 //! 2. `identity`: where the program is root, the worker becomes an ordinary user; it gives up all
 //!    capabilities. That clears what ends it with its parent: it is set again.
 //! 3. No privilege comes with executing a program: prctl(2), `PR_SET_NO_NEW_PRIVS`.
-//! 4. `paths`: Landlock, which knows paths, ports, and whom a signal is for.
+//! 4. `paths`: Landlock, which knows paths, ports, and the receivers of signals.
 //! 5. Speculation: prctl(2), `PR_SET_SPECULATION_CTRL`.
 //! 6. `filter`: seccomp, which knows calls and their numbers, and none of the memory that they
 //!    point to. It is last, because it refuses all of the above.
@@ -48,7 +48,7 @@ pub(super) fn lock(rules: &Rules) -> io::Result<()> {
     // What it takes to keep one's files of large values would be refused, and reported.
     kept::nothing();
     let parent = process::parent()?;
-    // Before this process becomes a user who may not look at them.
+    // Before this process becomes a user that may not look at them.
     let granted = paths::Granted::open(rules)?;
     took.step("look granted paths up");
     identity::give_up(rules)?;

@@ -2,7 +2,7 @@
 
 use crate::worker::process::fork_server::streams::Stream;
 
-/// Keys of the event loop; above them, four for each worker's slot: see [`key_of`].
+/// Keys of the event loop. Above them are four for each worker's slot: see [`key_of`].
 pub(super) const HOST: u64 = 0;
 pub(super) const HOST_ENDED: u64 = 1;
 pub(super) const CHILD_ENDED: u64 = 2;

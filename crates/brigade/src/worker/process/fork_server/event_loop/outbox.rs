@@ -118,7 +118,7 @@ impl Outbox {
         };
         self.again_at = None;
         let mut at = 0;
-        // The host knows from their order who they are.
+        // The host knows from their order which workers they are.
         let mut forks_wait = false;
         while let Some(outgoing) = self.events.get_mut(at) {
             let is_fork = matches!(
@@ -204,8 +204,8 @@ mod tests {
         }
     }
 
-    /// As an outbox whose messages with descriptors fail like this. Gives what was sent, and what
-    /// came of it.
+    /// Sends from an outbox whose messages with descriptors fail with this error. Returns what was
+    /// sent, and what came of it.
     fn send(outbox: &mut Outbox, now: Instant, errno: Option<i32>) -> (String, Sent) {
         let mut words = Vec::new();
         let (sent, _) = outbox.send_by(now, |event, descriptors| {

@@ -94,7 +94,7 @@ impl Server<'_> {
     }
 
     /// Passes on the beginnings of lines whose ends have not come; and reads the workers again that
-    /// have waited long enough for who reads their lines.
+    /// have waited long enough for the reader of their lines.
     pub(super) fn pass_held(&mut self) {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
@@ -169,7 +169,8 @@ impl Server<'_> {
         self.watch_workers();
     }
 
-    /// What workers that have ended have left for who reads their lines can be sent, or some of it.
+    /// What workers that have ended have left for the reader of their lines can be sent, or some of
+    /// it.
     pub(super) fn left_lines_free(&mut self) {
         let left = std::mem::take(&mut self.left_lines);
         for mut output in left {
@@ -181,7 +182,7 @@ impl Server<'_> {
         }
     }
 
-    /// Keeps what a worker that has ended has left for who reads its lines.
+    /// Keeps what a worker that has ended has left for the reader of its lines.
     pub(super) fn keep_lines(&mut self, output: Output) {
         let Some(fd) = output.blocked_on() else {
             return;

@@ -173,8 +173,8 @@ impl Server<'_> {
                 continue;
             };
             if !self.is_blocked(stream) {
-                // If there is no memory to watch it, it is tried again: a worker whose pipe nobody
-                // reads would wait for ever.
+                // If there is no memory to watch it, it is tried again: a worker whose pipe is not
+                // read would wait for ever.
                 let added = self
                     .epoll
                     .add_readable(input.pipe(), key_of(slot, About::Written(stream)));

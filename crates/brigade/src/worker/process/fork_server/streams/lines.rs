@@ -1,4 +1,4 @@
-//! What a worker writes, sent by lines to who reads them in the host.
+//! What a worker writes, sent by lines to their reader in the host.
 //!
 //! Each line is a datagram, so that those of many workers go through one socket. Its reader may be
 //! slow, or never come. While the socket is full its workers are not read and wait, as they would

@@ -20,7 +20,8 @@ use crate::worker::process::ipc::streams::Route;
 const MOST_STDOUT: usize = 16 << 20;
 const MOST_STDERR: usize = 1 << 20;
 
-/// How long what is left is written when the host has ended: in all, and while nobody takes any.
+/// How long what is left is written when the host has ended: in all, and while the reader takes
+/// none.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) const NOBODY_READS: Duration = Duration::from_millis(50);
 /// How often the pipe to a relay is looked at then: who empties a pipe a little tells nobody.
@@ -72,7 +73,8 @@ pub(crate) struct Output {
     pub(super) to: To,
     backlog: Vec<u8>,
     most: usize,
-    /// The process that writes for us what would block us: see [`start_relay`].
+    /// The process that writes to the host's stream in this one's place, where a write could block:
+    /// see [`start_relay`].
     pub(crate) relay: Option<u32>,
     /// The event loop waits until it can be written to.
     pub(crate) blocked: bool,
@@ -99,7 +101,7 @@ pub(super) enum To {
     /// The inherited one, a socket, which can be told at each call not to block.
     Socket(BorrowedFd<'static>),
     Nowhere,
-    /// To who reads its lines.
+    /// To the reader of its lines.
     Lines(Box<LineSocket>),
 }
 

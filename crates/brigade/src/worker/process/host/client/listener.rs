@@ -1,5 +1,5 @@
 //! The host's one thread: hears the fork server, takes spare workers in, wakes futures, and tells
-//! everybody when the fork server is gone.
+//! all of them when the fork server is gone.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -210,7 +210,7 @@ impl ForkServer {
         if late >= LATE { late } else { Duration::ZERO }
     }
 
-    /// Has all who have workers of pools look after them.
+    /// Has all pools look after their workers.
     pub(in crate::worker::process) fn call_observers(&self, missed: Duration, woke: Instant) {
         let observers: Vec<_> = {
             let mut state = self.lock();
@@ -225,7 +225,7 @@ impl ForkServer {
                 .collect()
         };
         for observer in observers {
-            // It contains what code of the program's it calls. We may be the last who have it, and
+            // It contains what code of the program's it calls. We may have the last reference, and
             // then wakers are dropped here.
             contained(|| {
                 observer.on_event(missed, woke);
@@ -275,8 +275,8 @@ impl ForkServer {
             let _ = ended(WaitId::Pid(pid), WaitIdOptions::empty());
         }
         if let Some(session) = Pid::from_raw(self.pid as i32).filter(|_| is_child) {
-            // A worker whose birth was not announced, what a task has started, who writes to stderr
-            // for the fork server.
+            // A worker whose birth was not announced, what a task has started, the processes that
+            // write to stderr for the fork server.
             orphans::end_adopted(session, || {
                 ended(server(), WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG).is_ok()
             });
@@ -284,8 +284,8 @@ impl ForkServer {
         }
     }
 
-    /// The fork server is gone, and its workers with it, for they die with their parent. All who
-    /// wait hear of it.
+    /// The fork server is gone, and its workers with it, for they die with their parent. All
+    /// waiters hear of it.
     ///
     /// Returns the workers whose end was not seen.
     fn lose_all(&self) -> Vec<u32> {
@@ -334,12 +334,12 @@ pub(super) fn mark_dead(dead: impl IntoIterator<Item = Option<Token>>) {
     }
 }
 
-/// Until it is certain that a lost worker runs no more: it was killed, which takes effect a moment
-/// later; or, if it is frozen, before it does anything else.
+/// Waits until a lost worker certainly runs no more. It was killed, which takes effect a moment
+/// later; one that is frozen ends before it does anything else.
 fn wait_for_end(pid: u32, deadline: Instant) {
     let id = Pid::from_raw(pid as i32);
     if let Some(worker) = id.and_then(|id| opened::pidfd(id).ok()) {
-        // The number may be another's by now, who has no reason to end.
+        // The number may be another process's by now, which has no reason to end.
         let left = deadline.saturating_duration_since(Instant::now());
         let _ = fds::wait_readable(worker, left);
     }

@@ -14,9 +14,9 @@ use crate::worker::process::ipc::protocol;
 /// wake socket; a descriptor socket has come; the time that was asked for has come; the fork server
 /// has ended.
 pub(crate) trait PoolObserver: Send + Sync {
-    /// `missed`: for so long, until it `woke`, this program could not run, and no task's time is to
-    /// be over because of that. Which task's time is over is judged as of then: what is missed since
-    /// is told by the next call.
+    /// `missed`: for so long, until it `woke`, this program could not run, and no task's time is
+    /// to be over because of that. Which task's time is over is judged as of then: what is missed
+    /// since is told by the next call.
     fn on_event(&self, missed: Duration, woke: Instant);
 }
 

@@ -67,8 +67,8 @@ impl ForkServer {
             match protocol::send(&self.socket, request, &descriptors) {
                 Err(e) if protocol::is_temporary(&e) => return,
                 // Sent; or the fork server is gone, which is heard soon. What the kernel does not
-                // take is not asked for: who waits for an answer is told when the fork server is
-                // given up.
+                // take is not asked for: a caller that waits for an answer is told when the fork
+                // server is given up.
                 _ => kept.pop_front(),
             };
         }

@@ -4,8 +4,8 @@
 //! A fork server and its workers have those of the thread that started it, at that time. So a
 //! caller that asks for a process compares itself with the current one, and where something differs
 //! starts another. The one before is **retired**: its spares are killed, it makes no more, and it
-//! ends with the last of those who use it: tasks that still run, and pools that were built when it
-//! was the current one.
+//! ends with the last of its users: tasks that still run, and pools that were built when it was the
+//! current one.
 //!
 //! A pool stays with the fork server of its building, so that all its workers are alike. It makes a
 //! worker for it later only if the thread that looks after the pool then could give itself all that
@@ -110,7 +110,7 @@ impl ForkServer {
         self.arrived.notify_all();
     }
 
-    /// Whether it makes workers for those only who use it already.
+    /// Whether it makes workers only for pools that use it already.
     pub(crate) fn is_retired(&self) -> bool {
         self.lock().retired
     }

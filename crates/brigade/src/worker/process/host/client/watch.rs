@@ -3,7 +3,7 @@
 //!
 //! Problem: a fork server may be stopped (SIGSTOP, a debugger, a frozen control group), and says
 //! nothing then, not even that it is stopped. No caller may wait for it for ever; but one that is
-//! only slow, or a program that was itself stopped meanwhile, is no reason to end everybody's work.
+//! only slow, or a program that was itself stopped meanwhile, is no reason to end all work.
 //!
 //! While a task of ours runs, or anything is asked for, the listener wakes once a second and *asks*
 //! it whether it is there. Idle, it is not woken: the timer is set and stopped by the listener
@@ -15,8 +15,8 @@
 //!    *stalls*: workers that are to be ended are ended from here ([`Ending`]), so that timeouts,
 //!    cancels and the ends of pools come in their time.
 //! 2. After [`GIVE_UP`] without a word it is killed, with everything that descends from it, and so
-//!    gone: its workers' tasks are lost, and the next who needs a worker starts another fork
-//!    server.
+//!    gone: its workers' tasks are lost, and the next caller that needs a worker starts another
+//!    fork server.
 //!
 //! Only time counts in which this process could run: of the time between two looks no more than
 //! [`LOOK_COUNTS`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands still
@@ -40,11 +40,12 @@ use crate::task::contain::contained;
 use crate::worker::process::fork_server::orphans;
 use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Request};
 
-/// How often it is asked.
+/// How often the fork server is asked whether it is there.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
-/// What is counted of the time between two looks, at the most.
+/// The most that the time between two looks counts: where it was longer, this program was stopped,
+/// and the fork server is not blamed for the rest.
 const LOOK_COUNTS: Duration = Duration::from_millis(1500);
-/// After so long without an answer its work is done for it.
+/// After so long without an answer the host ends workers in its place.
 const STALLS: Duration = Duration::from_secs(1);
 /// After so long without an answer it is killed.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -288,7 +289,7 @@ impl ForkServer {
         true
     }
 
-    /// Asks whether it is there, unless it still has to answer, or has just answered and nobody
+    /// Asks whether it is there, unless it still has to answer, or has just answered and no caller
     /// waits for it.
     fn ask(&self, state: &mut State, now: Instant) {
         let watch = &mut state.watch;
@@ -421,8 +422,8 @@ impl ForkServer {
         self.call_observers(Duration::ZERO, Instant::now());
     }
 
-    /// Kills the fork server, and first all that descends from it: when it is gone, nobody could
-    /// tell whose they are.
+    /// Kills the fork server, and first all that descends from it: when it is gone, no process
+    /// could tell whose children they are.
     pub(super) fn end_all(&self) {
         orphans::end_descendants(self.pid, || self.has_ended());
         let _ = rustix::process::pidfd_send_signal(self.process.as_fd(), Signal::KILL);
