@@ -19,6 +19,7 @@ mod s6;
 mod s7;
 mod s8;
 mod s9;
+mod users;
 
 use std::io;
 
@@ -68,10 +69,13 @@ pub(crate) enum Name {
     /// How pools grow with the length, the input and the number of tasks, and with the number of
     /// workers.
     Curves,
+    /// What users of pools ask for: growth under a burst, streams, actors, tasks by name, contexts,
+    /// matrices, stacks.
+    Users,
 }
 
 impl Name {
-    pub(crate) const ALL: [Name; 19] = [
+    pub(crate) const ALL: [Name; 20] = [
         Name::S1,
         Name::S2,
         Name::S3,
@@ -91,6 +95,7 @@ impl Name {
         Name::S17,
         Name::Growth,
         Name::Curves,
+        Name::Users,
     ];
 
     pub(crate) fn measure(self, quick: bool) -> io::Result<Vec<Row>> {
@@ -114,6 +119,7 @@ impl Name {
             Name::S17 => s17::measure(quick),
             Name::Growth => growth::measure(quick),
             Name::Curves => curves::measure(quick),
+            Name::Users => users::measure(quick),
         }
     }
 }
